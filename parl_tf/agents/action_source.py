@@ -1,0 +1,208 @@
+"""The policy's actions at one batch of states, searched for at most once."""
+
+import contextlib
+from typing import Any, Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf import types
+
+_SELECTIONS = ('argmax', 'sample')
+
+
+@gin.configurable
+class Search:
+  """How actions are searched for: how many, by what, and which is taken.
+
+  Training, acting and evaluation have one each.
+  """
+
+  def __init__(
+      self,
+      num_samples: int = 32,
+      optimizer: Any = None,
+      selection: str = 'argmax',
+      optimize_targets: bool = True,
+  ):
+    """Initializes the settings.
+
+    Args:
+      num_samples: N, actions drawn from the policy.
+      optimizer: An action optimizer, or None for the policy's own actions.
+      selection: 'argmax', or 'sample' from pi_opt (4.3): the action taken when
+        acting, and the critic's target and penalty actions in training.
+      optimize_targets: False takes those from the unoptimised policy.
+
+    Raises:
+      ValueError: If a number is out of range or an option unknown.
+    """
+    if num_samples < 1:
+      raise ValueError(f'`num_samples` must be positive, got {num_samples}.')
+    if selection not in _SELECTIONS:
+      raise ValueError(
+          f'`selection` must be one of {_SELECTIONS}, got {selection!r}.'
+      )
+    if optimizer is not None and optimizer.num_candidates > num_samples:
+      raise ValueError(
+          f'`num_candidates` (K = {optimizer.num_candidates}) must not exceed '
+          f'`num_samples` (N = {num_samples}).'
+      )
+    self.num_samples = num_samples
+    self.optimizer = optimizer
+    self.is_greedy = selection == 'argmax'
+    self.optimize_targets = optimize_targets and optimizer is not None
+
+
+class ActionSource:
+  """Draws and searches when first asked, and remembers.
+
+  It lives for one slice of one update. One search at s' serves target and
+  penalty, and a critic that asks nothing costs nothing. All it returns is
+  gradient-stopped, and computed outside the tape that is given.
+  """
+
+  def __init__(
+      self,
+      search: Search,
+      policy,
+      critic,
+      observation: types.Nest,
+      seed: tf.Tensor,
+      next_observation: Optional[types.Nest] = None,
+      samples: Optional[tf.Tensor] = None,
+      next_samples: Optional[tf.Tensor] = None,
+      tape: Optional[tf.GradientTape] = None,
+  ):
+    """Initializes the source; nothing is computed yet.
+
+    Args:
+      search: Settings.
+      policy: `GenerativePolicy`.
+      critic: `Critic` that ranks; None where the search has no optimizer.
+      observation: Nest of `[B, ...]`, raw and un-augmented.
+      seed: `[2]` int32.
+      next_observation: Likewise for s'.
+      samples: `[B, N, A]` actions drawn before (an action cache), or None.
+      next_samples: Likewise for s'.
+      tape: Tape that must not record the search.
+    """
+    self._search = search
+    self._policy = policy
+    self._critic = critic
+    self._observations = {False: observation, True: next_observation}
+    self._samples = {False: samples, True: next_samples}
+    self._seed = seed
+    self._tape = tape
+    self._base = {}
+    self._candidates = {}
+
+  def base(self, next: bool = False) -> tf.Tensor:  # pylint: disable=redefined-builtin
+    """Returns the policy's own actions `[B, N, A]`."""
+    return self._draw(next).actions
+
+  def candidates(
+      self,
+      next: bool = False,  # pylint: disable=redefined-builtin
+      dataset_action: Optional[tf.Tensor] = None,
+  ) -> types.Candidates:
+    """Returns optimised candidates, best first.
+
+    Args:
+      next: Whether at s'.
+      dataset_action: `[B, A]` action to compete with the policy's.
+
+    Raises:
+      ValueError: If the search has no optimizer.
+    """
+    if self._search.optimizer is None:
+      raise ValueError('`Search.optimizer` must be given to have candidates.')
+    key = (next, dataset_action is not None)
+    if key not in self._candidates:
+      base = self.base(next)
+      with self._outside_tape():
+        self._candidates[key] = self._search.optimizer.optimize(
+            base,
+            self._critic.bind(self._observation(next)),
+            dataset_action,
+            seed=randomness.fold_in(self._seed, 'optimizer', int(next)),
+        )
+    return self._candidates[key]
+
+  def select(self, candidates: types.Candidates, greedy, purpose: str):
+    """Picks one candidate a row, `[B, A]`; `greedy` a bool or bool `[B]`."""
+    seed = randomness.fold_in(self._seed, 'select', purpose)
+    with self._outside_tape():
+      return self._search.optimizer.select(candidates, seed, greedy)
+
+  def optimized(
+      self,
+      n: int,
+      next: bool = False,  # pylint: disable=redefined-builtin
+      purpose: str = 'target',
+  ) -> types.ActionSamples:
+    """Returns actions that stand for the policy, by the search's selection.
+
+    Args:
+      n: How many are wanted.
+      next: Whether at s'.
+      purpose: What they are for; different purposes draw on their own.
+
+    Returns:
+      `[B, m, A]`, m = 1 under argmax, else n; log densities where the policy's
+      own actions are meant and it has a density.
+
+    Raises:
+      ValueError: If n of the policy's own actions are wanted and fewer drawn.
+    """
+    if not self._search.optimize_targets:
+      if n > self._search.num_samples:
+        raise ValueError(
+            f'`Search.num_samples` must be at least the {n} actions the '
+            f'{purpose} needs, got {self._search.num_samples}.'
+        )
+      drawn = self._draw(next)
+      log_probs = drawn.log_probs
+      return types.ActionSamples(
+          drawn.actions[:, :n],
+          None if log_probs is None else log_probs[:, :n],
+      )
+    candidates = self.candidates(next)
+    if self._search.is_greedy:
+      return types.ActionSamples(candidates.actions[:, :1])
+    picks = [
+        self.select(candidates, False, f'{purpose} {int(next)} {i}')
+        for i in range(n)
+    ]
+    return types.ActionSamples(tf.stack(picks, axis=1))
+
+  def _draw(self, is_next) -> types.ActionSamples:
+    if is_next not in self._base:
+      with self._outside_tape():
+        self._base[is_next] = self._sample(is_next)
+    return self._base[is_next]
+
+  def _sample(self, is_next):
+    if self._samples[is_next] is not None:
+      return types.ActionSamples(tf.stop_gradient(self._samples[is_next]))
+    seed = randomness.fold_in(self._seed, 'base', int(is_next))
+    observation = self._observation(is_next)
+    num_samples = self._search.num_samples
+    if self._policy.has_density and not self._search.optimize_targets:
+      drawn = self._policy.sample_with_log_prob(observation, num_samples, seed)
+      return types.ActionSamples(*tf.nest.map_structure(tf.stop_gradient, drawn))
+    return types.ActionSamples(
+        tf.stop_gradient(self._policy.sample(observation, num_samples, seed))
+    )
+
+  def _observation(self, is_next):
+    observation = self._observations[is_next]
+    if observation is None:
+      raise ValueError('`next_observation` must be given to draw at s\'.')
+    return observation
+
+  def _outside_tape(self):
+    if self._tape is None:
+      return contextlib.nullcontext()
+    return self._tape.stop_recording()

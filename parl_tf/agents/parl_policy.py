@@ -1,0 +1,103 @@
+"""The policy that acts: sample, search, select."""
+
+from typing import Optional
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tf_agents.policies import tf_policy
+from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import randomness
+from parl_tf.agents import action_source
+
+SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
+
+
+class PARLPolicy(tf_policy.TFPolicy):
+  """pi_opt (4.3) of PA-RL, or the base policy where the search has no optimizer.
+
+  The seed of the next draw travels in the policy state, so that an episode is
+  a function of the seed it began with, also after export. A batch draws from
+  the seed of its first row, each row its own noise.
+  """
+
+  def __init__(
+      self,
+      time_step_spec: ts.TimeStep,
+      action_spec: tf.TensorSpec,
+      policy,
+      critic,
+      search: action_source.Search,
+      selection: Optional[str] = None,
+      name: str = 'parl_policy',
+  ):
+    """Initializes the policy.
+
+    Args:
+      time_step_spec: Spec of raw observations.
+      action_spec: Spec of one action in [-1, 1].
+      policy: `GenerativePolicy`.
+      critic: `Critic`; None where the search has no optimizer.
+      search: N, K, T and the selection.
+      selection: Overrides the search's selection.
+      name: Name of the policy.
+    """
+    super().__init__(
+        time_step_spec,
+        action_spec,
+        policy_state_spec=SEED_SPEC,
+        clip=False,
+        name=name,
+    )
+    self._policy = policy
+    self._critic = critic if search.optimizer is not None else None
+    self._search = search
+    self._greedy = (selection or ('argmax' if search.is_greedy else 'sample')
+                   ) == 'argmax'
+    self._initial_seed = tf.Variable(
+        tf.zeros([2], tf.int32), trainable=False, name='initial_seed'
+    )
+
+  def set_seed(self, seed) -> None:
+    """Sets the seed `[2]` int32 that the next episode begins with."""
+    self._initial_seed.assign(seed)
+
+  def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
+    """Returns actions `[B, A]` for raw observations and a seed `[2]`."""
+    source = action_source.ActionSource(
+        self._search, self._policy, self._critic, observation, seed
+    )
+    if self._search.optimizer is not None:
+      return source.select(source.candidates(), self._greedy, 'act')
+    temperature = 0.0 if self._greedy else 1.0
+    actions = self._policy.sample(
+        observation,
+        1,
+        randomness.fold_in(seed, 'act'),
+        temperature=temperature,
+    )
+    return actions[:, 0]
+
+  def _variables(self):
+    variables = list(self._policy.variables)
+    if self._critic is not None:
+      variables += list(self._critic.variables)
+    return variables
+
+  def _get_initial_state(self, batch_size):
+    return tf.tile(self._initial_seed[tf.newaxis], [batch_size, 1])
+
+  def _action(self, time_step, policy_state, seed=None):
+    key = policy_state[0]
+    if seed is not None:
+      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
+    action = self.act(time_step.observation, key)
+    state = tf.broadcast_to(
+        randomness.fold_in(key, 'next'), tf.shape(policy_state)
+    )
+    return policy_step.PolicyStep(action, state, ())
+
+  def _distribution(self, time_step, policy_state):
+    step = self._action(time_step, policy_state)
+    return step._replace(action=tfp.distributions.Deterministic(step.action))

@@ -1,0 +1,183 @@
+"""Records and inspects data sets.
+
+  parl-data generate pointmaze --output maze.hdf5 --num_steps 30000 --seed 0
+  parl-data info maze.hdf5
+"""
+
+import os
+import sys
+import time
+from typing import Callable, Sequence
+
+from absl import app
+from absl import flags
+import gin
+import numpy as np
+
+from parl_tf.binaries import configs
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import generate
+from parl_tf.datasets import inspection
+from parl_tf.training import evaluation
+
+_NUM_ENTRIES_SHOWN = 8
+
+
+def write_dataset(
+    domain_name: str,
+    output: str,
+    *,
+    num_steps: int,
+    seed: int,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
+) -> None:
+  """Records a data set of the domain that `domains/<name>.gin` describes.
+
+  Raises:
+    FileNotFoundError: If there is no such domain or folder.
+    ValueError: If a gin name is unknown, a value is out of range, or the domain
+      has no controller.
+  """
+  folder = os.path.dirname(os.path.abspath(output))
+  if not os.path.isdir(folder):
+    raise FileNotFoundError(f'`output`: there is no directory {folder}.')
+  configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
+  domain = evaluation.select_domain()
+  environment = domain.make_data_environment(seed)
+  controller = domain.make_data_controller(environment)
+  if controller is None:
+    raise ValueError(
+        f'{domain_name} has no controller that could record data.'
+    )
+  recordings = generate.generate(
+      environment,
+      controller,
+      num_steps=num_steps,
+      seed=seed,
+      progress=_make_progress(num_steps),
+  )
+  metadata = {
+      'domain': domain_name,
+      'num_steps': num_steps,
+      'seed': seed,
+      'gin_config': gin.config_str(),
+  }
+  with d4rl.EpisodeFile(output, metadata=metadata) as file:
+    for recording in recordings:
+      file.append(recording.episode, recording.infos)
+  environment.close()
+
+
+def describe(path: str, found: inspection.Inspection) -> str:
+  """Returns what a file holds, as text for people."""
+  lines = [f'{path}']
+  if found.num_rows:
+    num_episodes = len(found.lengths)
+    lines += [
+        '  shapes      '
+        + ', '.join(f'{name} {shape}' for name, shape in found.shapes.items()),
+        f'  episodes    {num_episodes}, steps each'
+        f' {_spread(found.lengths)}',
+        f'  ends        {found.num_terminals} terminal,'
+        f' {found.num_timeouts} time-outs,'
+        f' {found.num_trailing_rows} rows after the last end',
+        f'  returns     {_spread(found.returns)}',
+        f'  success     {np.mean(found.successes):.3f}'
+        f' ({np.sum(found.successes)} of {num_episodes} episodes)',
+        f'  actions     {_ranges(*found.action_range)},'
+        f' {found.saturation:.1%} saturated',
+        f'  observation {_ranges(*found.observation_range)}',
+    ]
+  lines += [f'  FAULT       {fault}' for fault in found.faults]
+  if not found.faults:
+    lines.append('  no fault found')
+  return '\n'.join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit status."""
+  command, arguments = (argv[1] if len(argv) > 1 else ''), argv[2:]
+  options = flags.FLAGS
+  if command == 'generate' and len(arguments) == 1:
+    if options.output is None:
+      raise app.UsageError('generate needs --output.')
+    write_dataset(
+        arguments[0],
+        options.output,
+        num_steps=options.num_steps,
+        seed=options.seed,
+        gin_files=options.gin_file,
+        gin_bindings=options.gin_bindings,
+    )
+    arguments = [options.output]
+  elif command != 'info' or not arguments:
+    raise app.UsageError(
+        'parl-data generate DOMAIN --output FILE, or parl-data info FILE...'
+    )
+  num_faults = 0
+  for path in arguments:
+    found = inspection.inspect(path)
+    print(describe(path, found))
+    num_faults += len(found.faults)
+  return 1 if num_faults else 0
+
+
+def run() -> None:
+  """Console entry point."""
+  # Defined here, so that a program can import several binaries.
+  flags.DEFINE_string('output', None, 'generate: file to write.')
+  flags.DEFINE_integer(
+      'num_steps', 30_000, 'generate: environment steps.', lower_bound=1
+  )
+  flags.DEFINE_integer(
+      'seed', 0, 'generate: seed of every draw.', lower_bound=0
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', [], "generate: gin files, read after the domain's own."
+  )
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'generate: gin bindings, read last.'
+  )
+  app.run(main)
+
+
+def _make_progress(num_steps: int) -> Callable[[int], None]:
+  """Returns a function that keeps a line of progress on standard error."""
+  start = time.monotonic()
+  shown = start
+
+  def progress(step: int) -> None:
+    nonlocal shown
+    now = time.monotonic()
+    if now - shown < 1.0 and step < num_steps:
+      return
+    shown = now
+    rate = step / max(now - start, 1e-6)
+    sys.stderr.write(
+        f'\r{step} of {num_steps} steps, {rate:.0f} a second,'
+        f' {(num_steps - step) / rate:.0f} s left '
+    )
+    if step >= num_steps:
+      sys.stderr.write('\n')
+    sys.stderr.flush()
+
+  return progress
+
+
+def _spread(values: np.ndarray) -> str:
+  return (
+      f'{np.min(values):g} / {np.median(values):g} / {np.max(values):g}'
+      f' (least, median, greatest), mean {np.mean(values):.4g}'
+  )
+
+
+def _ranges(low: np.ndarray, high: np.ndarray) -> str:
+  pairs = [f'[{a:.3g}, {b:.3g}]' for a, b in zip(low, high)]
+  left_out = len(pairs) - _NUM_ENTRIES_SHOWN
+  more = f' and {left_out} more' if left_out > 0 else ''
+  return ' '.join(pairs[:_NUM_ENTRIES_SHOWN]) + more
+
+
+if __name__ == '__main__':
+  run()

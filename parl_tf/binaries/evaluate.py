@@ -1,0 +1,282 @@
+"""Scores a SavedModel: `parl-evaluate --policy DIR --gin_file FILE`.
+
+Only `tf.saved_model.load` and the signature `serving_default` are used, so that
+neither TF-Agents nor Reverb is needed where a policy is deployed.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+from typing import Any, Mapping, Tuple, Type
+
+from absl import app
+from absl import flags
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.binaries import configs
+from parl_tf.training import evaluation
+
+_SIGNATURE = 'serving_default'
+_SEED_INPUT = 'seed'
+_ACTION_OUTPUT = 'action'
+# The input's name where an observation is one array; a dict has one a key.
+_OBSERVATION_INPUT = 'observation'
+# Relative to the range: what mapping to raw units and back may add.
+_ROUNDING = 1e-5
+_FRAMES_PER_SECOND = 10
+
+
+class ExportedPolicy:
+  """A SavedModel as `act` of `parl_tf.training.evaluation`."""
+
+  def __init__(self, path: str, domain: Any):
+    """Loads the SavedModel and compares it with the domain.
+
+    Args:
+      path: The directory of the SavedModel.
+      domain: The `parl_tf.domains.domain.Domain` it is to act in.
+
+    Raises:
+      ValueError: If there is no SavedModel, or its signature does not have the
+        domain's observation or action.
+    """
+    if not tf.saved_model.contains_saved_model(path):
+      raise ValueError(
+          f'`policy` must be the directory of a SavedModel, got {path!r}, which'
+          + (
+              f' holds {sorted(os.listdir(path))}.'
+              if os.path.isdir(path)
+              else ' is no directory.'
+          )
+      )
+    self._path = path
+    # Kept, since the signature's variables live as long as this object.
+    self._model = tf.saved_model.load(path)
+    if _SIGNATURE not in self._model.signatures:
+      raise ValueError(
+          f'{path} must have the signature {_SIGNATURE!r}, got'
+          f' {sorted(self._model.signatures)}.'
+      )
+    self._signature = self._model.signatures[_SIGNATURE]
+    self._check_inputs(domain.observation_spec())
+    self._check_output(domain.action_spec())
+    low, high = (np.asarray(x, np.float64) for x in domain.raw_action_bounds)
+    self._center = (high + low) / 2.0
+    self._half_range = (high - low) / 2.0
+
+  def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
+    """Returns actions `[B, A]` in [-1, 1].
+
+    Args:
+      observation: Raw, `[B, ...]` or a flat dict of them.
+      seed: int32 `[2]`.
+    """
+    inputs = {k: tf.constant(v) for k, v in _by_input(observation).items()}
+    raw = self._signature(**inputs, **{_SEED_INPUT: tf.constant(seed)})
+    raw = raw[_ACTION_OUTPUT].numpy().astype(np.float64)
+    action = (raw - self._center) / self._half_range
+    inside = np.abs(action) <= 1.0 + _ROUNDING
+    return np.where(inside, np.clip(action, -1.0, 1.0), action).astype(
+        np.float32
+    )
+
+  def _check_inputs(self, observation_spec):
+    wanted = {
+        name: tf.TensorSpec([None, *spec.shape], spec.dtype)
+        for name, spec in _by_input(observation_spec).items()
+    }
+    wanted[_SEED_INPUT] = tf.TensorSpec([2], tf.int32)
+    _, seen = self._signature.structured_input_signature
+    if sorted(seen) != sorted(wanted):
+      raise ValueError(
+          f'{self._path}: signature {_SIGNATURE!r} must have the inputs'
+          f' {sorted(wanted)} of the domain, got {sorted(seen)}.'
+      )
+    for name, spec in wanted.items():
+      if not seen[name].shape.is_compatible_with(spec.shape) or (
+          seen[name].dtype != spec.dtype
+      ):
+        raise ValueError(
+            f'{self._path}: input {name!r} of signature {_SIGNATURE!r} must'
+            f' have shape {spec.shape} and dtype {spec.dtype.name} as in the'
+            f' domain, got {seen[name].shape} and {seen[name].dtype.name}.'
+        )
+
+  def _check_output(self, action_spec):
+    wanted = tf.TensorShape([None, *action_spec.shape])
+    outputs = self._signature.structured_outputs
+    if _ACTION_OUTPUT not in outputs:
+      raise ValueError(
+          f'{self._path}: signature {_SIGNATURE!r} must have the output'
+          f' {_ACTION_OUTPUT!r}, got {sorted(outputs)}.'
+      )
+    shape = outputs[_ACTION_OUTPUT].shape
+    if not shape.is_compatible_with(wanted):
+      raise ValueError(
+          f'{self._path}: output {_ACTION_OUTPUT!r} of signature'
+          f' {_SIGNATURE!r} must have shape {wanted} as in the domain, got'
+          f' {shape}.'
+      )
+
+
+class VideoRecorder(contextlib.AbstractContextManager):
+  """Writes the first episode as a video; an observer of an evaluation."""
+
+  def __init__(self, path: str):
+    """Opens the file.
+
+    Args:
+      path: Where to write; the ending names the format, for example `.mp4`.
+
+    Raises:
+      ValueError: If the packages that write videos are missing.
+    """
+    for package in ('imageio', 'imageio_ffmpeg'):
+      if importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f'`video` needs the package {package}, which is not installed:'
+            ' `pip install imageio imageio-ffmpeg`.'
+        )
+    # Imported here: only videos need it.
+    import imageio
+
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    self._path = path
+    self._writer = imageio.get_writer(path, fps=_FRAMES_PER_SECOND)
+    self._is_over = False
+
+  def __call__(self, environments, running):
+    # The last state is drawn too: the episode has just ended there.
+    if not self._is_over:
+      self._writer.append_data(_render(environments[0]))
+    self._is_over = not running[0]
+
+  def __exit__(self, *unused_exception):
+    self._writer.close()
+
+
+def summarize(
+    policy: str, seed: int, result: evaluation.EvaluationResult
+) -> Mapping[str, Any]:
+  """Returns what `--json` prints.
+
+  Args:
+    policy: The directory of the SavedModel.
+    seed: Seed of the evaluation.
+    result: Its result.
+  """
+  return {
+      'policy': policy,
+      'seed': seed,
+      'num_episodes': len(result.episodes),
+      'success_rate': result.success_rate,
+      'success_interval': list(result.success_interval),
+      'score': result.score,
+      'num_environment_steps': result.num_environment_steps,
+      'successes': result.successes.tolist(),
+      'episode_lengths': [e.num_steps for e in result.episodes],
+      # These two tell whether two machines played the same episodes. Actions
+      # are in [-1, 1].
+      'start_observations': [
+          tf.nest.map_structure(lambda x: x[0].tolist(), e.observation)
+          for e in result.episodes
+      ],
+      'first_actions': [e.action[0].tolist() for e in result.episodes],
+  }
+
+
+def main(arguments):
+  """Evaluates the policy that the flags name."""
+  if len(arguments) > 1:
+    raise app.UsageError(f'Unknown arguments: {arguments[1:]}.')
+  options = flags.FLAGS
+  configs.add_search_path()
+  configs.parse(
+      options.gin_file,
+      options.gin_bindings,
+      # A run's gin files also configure its training. Where TF-Agents is not
+      # installed, the modules they import for that cannot be, and what they
+      # bind there is of no concern here.
+      skip_unknown=importlib.util.find_spec('tf_agents') is None,
+  )
+  domain = evaluation.select_domain()
+  act = ExportedPolicy(options.policy, domain)
+  evaluator = evaluation.Evaluator(
+      domain, num_episodes=options.num_episodes, seed=options.seed
+  )
+  with contextlib.ExitStack() as stack:
+    observer = None
+    if options.video:
+      observer = stack.enter_context(VideoRecorder(options.video))
+    result = evaluator.run(act, observer)
+  if options.video:
+    logging.info('Wrote %s.', options.video)
+  if options.json:
+    print(json.dumps(summarize(options.policy, options.seed, result)))
+  else:
+    low, high = result.success_interval
+    print(
+        f'success rate {result.success_rate:.3f}'
+        f' (95 % interval {low:.3f} to {high:.3f}),'
+        f' score {result.score:.1f},'
+        f' {result.successes.sum()} of {len(result.episodes)} episodes,'
+        f' {result.num_environment_steps} environment steps'
+    )
+
+
+def run():
+  """Runs the program; the entry point of `parl-evaluate`."""
+  # Defined here, so that importing this module beside another binary's, which
+  # has flags of the same names, is no error.
+  flags.DEFINE_string(
+      'policy', None, 'Directory of the SavedModel.', required=True
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', None, 'gin files, merged in order.', required=True
+  )
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, applied last.')
+  flags.DEFINE_integer(
+      'num_episodes', 32, 'Episodes, stepped as one batch.', lower_bound=1
+  )
+  flags.DEFINE_integer(
+      'seed', 0, 'Seed of start states and draws.', lower_bound=0
+  )
+  flags.DEFINE_string('video', None, 'Where to write the first episode (.mp4).')
+  flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')
+  app.run(main)
+
+
+def _by_input(nest: types.Nest) -> Mapping[str, Any]:
+  """The leaves of an observation by the name of the signature's input."""
+  return nest if isinstance(nest, Mapping) else {_OBSERVATION_INPUT: nest}
+
+
+def _render(environment) -> np.ndarray:
+  try:
+    return environment.render()
+  except NotImplementedError as error:
+    raise ValueError(f'`video` is not possible: {error}') from error
+  except _drawing_errors() as error:
+    raise ValueError(
+        f'`video` is not possible, for rendering failed: {error!r}. Rendering'
+        ' without a display needs the OSMesa or EGL library of the system'
+        ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
+        f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
+    ) from error
+
+
+def _drawing_errors() -> Tuple[Type[Exception], ...]:
+  """What MuJoCo and PyOpenGL raise where no library draws."""
+  errors = (ImportError, AttributeError, RuntimeError, OSError)
+  # Not every domain has MuJoCo; one that draws with it has imported it.
+  mujoco = sys.modules.get('mujoco')
+  return errors if mujoco is None else (*errors, mujoco.FatalError)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,75 @@
+"""Trains: data, behaviour cloning, offline RL, online fine-tuning, export.
+
+  parl-train --root_dir runs/quickstart --gin_file quickstart.gin
+
+Run again with the same arguments, it goes on from its last checkpoint.
+"""
+
+import os
+import time
+from typing import Sequence
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from parl_tf.binaries import configs
+from parl_tf.training import experiment
+from parl_tf.training import report
+
+_ROOT_DIR = flags.DEFINE_string(
+    'root_dir', None, 'Directory of the run, made or resumed.', required=True
+)
+_GIN_FILE = flags.DEFINE_multi_string(
+    'gin_file', None, 'gin files, merged in order.', required=True
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    'gin_bindings', [], 'gin bindings, read last.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+
+
+def describe(summary: report.RunSummary, root_dir: str) -> str:
+  """Returns what a run came to, as text for people."""
+  lines = ['', f'{summary.domain}, seed {summary.seed}']
+  if summary.controller_success_rate is not None:
+    lines.append(
+        f'  controller         success {summary.controller_success_rate:.3f}'
+    )
+  for name, phase in summary.phases.items():
+    rate = phase.success_rate
+    searched = '' if rate is None else f'success {rate:.3f}, '
+    lines.append(
+        f'  {name:18s} {searched}without search '
+        f'{phase.success_rate_without_search:.3f} '
+        f'({phase.num_evaluation_episodes} episodes, {phase.train_steps} '
+        f'training steps, {phase.env_steps} environment steps, '
+        f'{phase.wall_seconds:.0f} s)'
+    )
+  lines.append(f'  {"in all":18s} {summary.wall_seconds:.0f} s')
+  picture = os.path.join(root_dir, 'report', 'learning_curve.png')
+  lines.append(f'Picture:    {picture}')
+  for name, path in summary.policies.items():
+    lines.append(f'SavedModel: {path}  ({name})')
+  return '\n'.join(lines)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  configs.parse(_GIN_FILE.value, _GIN_BINDINGS.value)
+  started = time.monotonic()
+  summary = experiment.run_experiment(_ROOT_DIR.value, _SEED.value)
+  logging.info('This session took %.0f s.', time.monotonic() - started)
+  print(describe(summary, _ROOT_DIR.value))
+
+
+def run() -> None:
+  """Console entry point."""
+  logging.set_verbosity(logging.INFO)
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

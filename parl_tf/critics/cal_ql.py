@@ -1,0 +1,197 @@
+"""Cal-QL: temporal differences with a calibrated conservative penalty."""
+
+import gin
+import tensorflow as tf
+
+from parl_tf import losses
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.critics import critic
+
+_FORMS = ('logsumexp', 'expectation')
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class CalQLCritic(critic.Critic):
+  """L = L_TD + alpha * penalty, Nakamoto et al. (2023), arXiv:2303.05479.
+
+  Equation (3.3) of PA-RL, arXiv:2412.06685. `calibrate=False` is CQL.
+  """
+
+  def __init__(
+      self,
+      observation_spec,
+      action_spec,
+      normalization,
+      seed,
+      *,
+      conservative_weight: float = 0.005,
+      conservative_temperature: float = 1.0,
+      num_conservative_actions: int = 10,
+      conservative_form: str = 'logsumexp',
+      calibrate: bool = True,
+      num_backup_actions: int = 1,
+      **kwargs,
+  ):
+    """Initializes the critic.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      conservative_weight: alpha, fixed.
+      conservative_temperature: Temperature of the soft maximum.
+      num_conservative_actions: n uniform actions; the policy's actions count n
+        times at s' and n times at s.
+      conservative_form: 'logsumexp', or 'expectation' for the paper's printed
+        E max(Q, V) - Q(data).
+      calibrate: Whether policy values are bounded below by the data's return.
+      num_backup_actions: Next actions among which the target takes the best.
+      **kwargs: Arguments of `Critic`.
+
+    Raises:
+      ValueError: If a number is out of range or an option unknown.
+    """
+    super().__init__(
+        observation_spec, action_spec, normalization, seed, **kwargs
+    )
+    if conservative_form not in _FORMS:
+      raise ValueError(
+          f'`conservative_form` must be one of {_FORMS}, got '
+          f'{conservative_form!r}.'
+      )
+    if conservative_weight < 0:
+      raise ValueError(
+          '`conservative_weight` must not be negative, got '
+          f'{conservative_weight}.'
+      )
+    if conservative_temperature <= 0:
+      raise ValueError(
+          '`conservative_temperature` must be positive, got '
+          f'{conservative_temperature}.'
+      )
+    if min(num_conservative_actions, num_backup_actions) < 1:
+      raise ValueError(
+          '`num_conservative_actions` and `num_backup_actions` must be '
+          f'positive, got {num_conservative_actions}, {num_backup_actions}.'
+      )
+    self._weight = conservative_weight
+    self._temperature = conservative_temperature
+    self._num_actions = num_conservative_actions
+    self._form = conservative_form
+    self._calibrate = calibrate
+    self._num_backup_actions = num_backup_actions
+
+  def loss(self, transition, source, seed) -> types.CriticLoss:
+    observation = transition.time_step.observation
+    action = transition.action_step.action
+    target = self._target(transition, source, seed)
+    value_fn = self.bind(observation)
+    outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]
+    td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
+    values = value_fn.values(outputs)
+    penalty, metrics = self._penalty(transition, source, seed)
+    metrics.update({
+        'losses/td': tf.reduce_mean(td_loss),
+        'values/mean': tf.reduce_mean(values),
+        'values/target': tf.reduce_mean(target),
+        'values/disagreement': tf.reduce_mean(
+            tf.math.reduce_std(values, axis=0)
+        ),
+    })
+    return types.CriticLoss(td_loss + self._weight * penalty, metrics)
+
+  def advantage(self, observation, action, source, seed) -> tf.Tensor:
+    del seed  # The source draws.
+    value_fn = self.bind(observation)
+    policy_values = value_fn(source.base())  # [B, N]
+    value = value_fn(action[:, tf.newaxis])[:, 0]
+    return value - tf.reduce_mean(policy_values, axis=-1)
+
+  def _target(self, transition, source, seed):
+    """The online critic searches at s', the target critic evaluates."""
+    next_time_step = transition.next_time_step
+    next_actions = source.optimized(
+        self._num_backup_actions, next=True, purpose='target'
+    ).actions
+    members = randomness.subset(
+        randomness.fold_in(seed, 'target members'),
+        self.num_target_members,
+        self.num_members,
+    )
+    value_fn = self.bind(
+        next_time_step.observation, target=True, selection=members
+    )
+    next_value = losses.backup_value(value_fn.members(next_actions))
+    discount = self._discount(next_time_step)
+    return losses.td_target(
+        next_time_step.reward, discount, next_value, self.gamma
+    )
+
+  def _penalty(self, transition, source, seed):
+    """Conservative term `[B]`, every column evaluated at s."""
+    action = transition.action_step.action
+    batch_size = tf.shape(action)[0]
+    random_actions = randomness.uniform(
+        randomness.fold_in(seed, 'random actions'),
+        [batch_size, self._num_actions, action.shape[-1]],
+        low=-1.0,
+        high=1.0,
+    )
+    next_ = source.optimized(self._num_actions, next=True, purpose='penalty')
+    current = source.optimized(self._num_actions, purpose='penalty')
+    members = randomness.subset(
+        randomness.fold_in(seed, 'penalty members'),
+        self.num_target_members,
+        self.num_members,
+    )
+    value_fn = self.bind(transition.time_step.observation, selection=members)
+    columns = tf.concat(
+        [
+            random_actions,
+            next_.actions,
+            current.actions,
+            action[:, tf.newaxis],
+        ],
+        axis=1,
+    )
+    m = current.actions.shape[1]
+    random_values, next_values, current_values, data_values = tf.split(
+        value_fn.members(columns), [self._num_actions, m, m, 1], axis=-1
+    )
+    data_values = tf.squeeze(data_values, axis=-1)  # [M, B]
+    metrics = {
+        'values/random': tf.reduce_mean(random_values),
+        'values/policy': tf.reduce_mean(current_values),
+    }
+    if self._calibrate:
+      bound = transition.action_step.info['monte_carlo_return']
+      metrics['values/below_return'] = tf.reduce_mean(
+          tf.cast(current_values < bound[tf.newaxis, :, tf.newaxis], tf.float32)
+      )
+      next_values = losses.calibrated_values(next_values, bound)
+      current_values = losses.calibrated_values(current_values, bound)
+    if self._form == 'expectation':
+      penalty = tf.reduce_mean(current_values, axis=-1) - data_values
+    else:
+      log_densities = None
+      if current.log_probs is not None:
+        uniform = tf.fill(
+            [batch_size, self._num_actions],
+            action.shape[-1] * tf.math.log(0.5),
+        )
+        log_densities = (uniform, next_.log_probs, current.log_probs)
+      penalty = losses.conservative_penalty(
+          random_values,
+          next_values,
+          current_values,
+          data_values,
+          self._temperature,
+          log_densities,
+      )
+    penalty = tf.reduce_mean(penalty, axis=0)  # [M, B] -> [B]
+    metrics['losses/conservative'] = tf.reduce_mean(penalty)
+    return penalty, metrics

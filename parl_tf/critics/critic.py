@@ -1,0 +1,225 @@
+"""What every critic is: an ensemble of action values and its slow copy."""
+
+import abc
+from typing import Callable, Optional, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import types
+from parl_tf import value_distribution
+
+CriticEnsemble = gin.external_configurable(
+    networks.CriticEnsemble,
+    module='parl_tf.networks',
+    denylist=[
+        'feature_size', 'action_size', 'num_outputs', 'seed', 'initial_bias'
+    ],
+)
+HLGauss = gin.external_configurable(
+    value_distribution.HLGauss, module='parl_tf.value_distribution'
+)
+
+_AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
+
+
+class ValueFunction:
+  """The critic's values at given states, as a function of actions.
+
+  Ranking, ascent and selection all call it; `__call__` applies the critic's one
+  aggregation over members.
+  """
+
+  def __init__(self, context, distribution, aggregate):
+    self._context = context
+    self._distribution = distribution
+    self._aggregate = aggregate
+
+  def __call__(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns the aggregated values `[B, N]` of actions `[B, N, A]`."""
+    return self._aggregate(self.members(actions), axis=0)
+
+  def members(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns each member's values `[E, B, N]` of actions `[B, N, A]`."""
+    return self.values(self.outputs(actions))
+
+  def outputs(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns raw outputs `[E, B, N, bins]`; one bin for a scalar critic."""
+    tf.debugging.assert_shapes([(actions, ('B', 'N', 'A'))])
+    return self._context(actions)
+
+  def values(self, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns the values `[...]` that outputs `[..., bins]` stand for."""
+    if self._distribution is None:
+      return tf.squeeze(outputs, axis=-1)
+    return self._distribution.mean(outputs)
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class Critic(tf.Module, abc.ABC):
+  """An ensemble of E members, its target copy, and how values are read off it.
+
+  A critic class implements `loss` and `advantage`.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      network_ctor: Callable[..., networks.CriticEnsemble] = CriticEnsemble,
+      distribution: Optional[value_distribution.HLGauss] = None,
+      value_aggregation: str = 'mean',
+      num_target_members: int = 2,
+      gamma: float = 0.99,
+      tau: float = 0.005,
+      squared_error_factor: float = 1.0,
+      terminals_from_reward: bool = False,
+      initial_value: Optional[float] = None,
+  ):
+    """Initializes the ensemble and its target, equal at first.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      network_ctor: Makes a `networks.CriticEnsemble`.
+      distribution: HL-Gauss head, or None for scalar outputs.
+      value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
+        selection alike.
+      num_target_members: M, members drawn with replacement for the target.
+      gamma: Discount factor.
+      tau: Step of the target towards the critic at every update.
+      squared_error_factor: 1, or 1/2 as in the paper; scalar critics only.
+      terminals_from_reward: Whether a step ends the task where its scaled
+        reward is not negative (the released program), instead of where the data
+        says so.
+      initial_value: Expected value before training, in units of return; None
+        leaves the head unbiased (0, or the middle of the histogram).
+
+    Raises:
+      ValueError: If a number is out of range or an option unknown.
+    """
+    super().__init__()
+    if value_aggregation not in _AGGREGATIONS:
+      raise ValueError(
+          f'`value_aggregation` must be one of {sorted(_AGGREGATIONS)}, got '
+          f'{value_aggregation!r}.'
+      )
+    _check_range('gamma', gamma, 0.0, 1.0)
+    _check_range('tau', tau, 0.0, 1.0)
+    if num_target_members < 1:
+      raise ValueError(
+          f'`num_target_members` must be positive, got {num_target_members}.'
+      )
+    self.gamma = gamma
+    self.num_target_members = num_target_members
+    self._tau = tau
+    self._distribution = distribution
+    self._aggregate = _AGGREGATIONS[value_aggregation]
+    self._squared_error_factor = squared_error_factor
+    self._terminals_from_reward = terminals_from_reward
+    self._initial_value = initial_value
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    num_outputs = 1 if distribution is None else distribution.num_bins
+    make = lambda: network_ctor(
+        self._encoder.size,
+        action_spec.shape[-1],
+        num_outputs,
+        seed,
+        initial_bias=_initial_bias(distribution, initial_value),
+    )
+    self._network = make()
+    self._target_network = make()
+    self._target_network.trainable = False
+
+  @property
+  def num_members(self) -> int:
+    """E, the size of the ensemble."""
+    return self._network.num_members
+
+  @property
+  def trainable_variables(self) -> Sequence[tf.Variable]:
+    """What the agent's critic optimizer updates."""
+    return self._network.trainable_variables
+
+  def bind(
+      self,
+      observation: types.Nest,
+      target: bool = False,
+      selection: Optional[tf.Tensor] = None,
+  ) -> ValueFunction:
+    """Encodes the observation once and returns its value function.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      target: Whether the target copy evaluates.
+      selection: `[M, E]` one-hot rows of the members that evaluate; all where
+        None.
+
+    Returns:
+      `value_fn(actions [B, N, A]) -> [B, N]`.
+    """
+    network = self._target_network if target else self._network
+    context = network.context(self._encoder(observation), selection)
+    return ValueFunction(context, self._distribution, self._aggregate)
+
+  @abc.abstractmethod
+  def loss(self, transition, source, seed: tf.Tensor) -> types.CriticLoss:
+    """Computes the critic's loss; changes no state.
+
+    Args:
+      transition: TF-Agents `Transition` of `[B, ...]`, rewards scaled.
+      source: `ActionSource` of the batch, asked for what the loss needs.
+      seed: `[2]` int32.
+
+    Returns:
+      Per-example loss `[B]` and metrics.
+    """
+
+  @abc.abstractmethod
+  def advantage(self, observation, action, source, seed) -> tf.Tensor:
+    """Returns how much better `[B]` the action `[B, A]` is than the policy's."""
+
+  def update_targets(self) -> None:
+    """Moves the target by `tau` towards the critic."""
+    for target, variable in zip(
+        self._target_network.variables, self._network.variables
+    ):
+      target.assign_add(self._tau * (variable - target))
+
+  def _regression(self, outputs, target):
+    """Loss `[E, B]` of outputs `[E, B, bins]` against targets `[B]`."""
+    if self._distribution is None:
+      error = tf.squeeze(outputs, axis=-1) - target[tf.newaxis]
+      return self._squared_error_factor * tf.square(error)
+    return self._distribution.cross_entropy(outputs, target[tf.newaxis])
+
+  def _discount(self, next_time_step):
+    if not self._terminals_from_reward:
+      return next_time_step.discount
+    return tf.cast(next_time_step.reward < 0.0, tf.float32)
+
+
+def _check_range(name, value, low, high):
+  if not low <= value <= high:
+    raise ValueError(f'`{name}` must be in [{low}, {high}], got {value}.')
+
+
+def _initial_bias(distribution, initial_value):
+  if initial_value is None:
+    return None
+  if distribution is None:
+    return np.array([initial_value])
+  # A Gaussian a twentieth of the range wide around the value: confident enough
+  # to hold the mean, wide enough that every bin keeps a gradient.
+  width = (distribution.max_value - distribution.min_value) / 20.0
+  centers = distribution.centers.numpy()
+  return np.maximum(-0.5 * np.square((centers - initial_value) / width), -10.0)

@@ -1,0 +1,120 @@
+"""IQL: values by expectile regression, no action outside the data."""
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import losses
+from parl_tf import types
+from parl_tf.critics import critic
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class IQLCritic(critic.Critic):
+  """Kostrikov et al. (2021), arXiv:2110.06169; PA-RL (3.4) and (3.5).
+
+  V regresses on the least target member's Q(s, a_data) with the expectile loss,
+  Q on r + gamma * discount * V(s').
+  """
+
+  def __init__(
+      self,
+      observation_spec,
+      action_spec,
+      normalization,
+      seed,
+      *,
+      expectile: float = 0.7,
+      tau: float = 0.002,
+      **kwargs,
+  ):
+    """Initializes both networks.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      expectile: Level in (0, 1), 0.9 for AntMaze.
+      tau: Step of the target.
+      **kwargs: Arguments of `Critic`.
+
+    Raises:
+      ValueError: If `expectile` is not in (0, 1), or as `Critic` does.
+    """
+    super().__init__(
+        observation_spec, action_spec, normalization, seed, tau=tau, **kwargs
+    )
+    if not 0.0 < expectile < 1.0:
+      raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
+    self._expectile = expectile
+    network_ctor = kwargs.get('network_ctor', critic.CriticEnsemble)
+    # The head works in units of half the histogram's range, so that V moves on
+    # the scale of the returns from the first step.
+    self._value_center, self._value_scale = 0.0, 1.0
+    if self._distribution is not None:
+      low, high = self._distribution.min_value, self._distribution.max_value
+      self._value_center = (low + high) / 2.0
+      self._value_scale = (high - low) / 2.0
+    bias = None
+    if self._initial_value is not None:
+      bias = np.array(
+          [(self._initial_value - self._value_center) / self._value_scale]
+      )
+    self._value_network = network_ctor(
+        self._encoder.size, 0, 1, seed + 1, num_members=1, initial_bias=bias
+    )
+
+  @property
+  def trainable_variables(self):
+    return (
+        self._network.trainable_variables
+        + self._value_network.trainable_variables
+    )
+
+  def value(self, observation: types.Nest) -> tf.Tensor:
+    """Returns V(s) `[B]` of a nest of `[B, ...]`."""
+    output = self._value_network.context(self._encoder(observation))()
+    return self._value_center + self._value_scale * output[0, :, 0, 0]
+
+  def loss(self, transition, source, seed) -> types.CriticLoss:
+    del source, seed  # No action is drawn.
+    observation = transition.time_step.observation
+    action = transition.action_step.action
+    next_time_step = transition.next_time_step
+    # V is fitted to the target critic, which is held fixed.
+    difference = tf.stop_gradient(
+        self._least_target_value(observation, action)
+    ) - self.value(observation)
+    value_loss = losses.expectile_loss(difference, self._expectile)
+    target = losses.td_target(
+        next_time_step.reward,
+        self._discount(next_time_step),
+        self.value(next_time_step.observation),
+        self.gamma,
+    )
+    value_fn = self.bind(observation)
+    outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]
+    td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
+    # In the head's units, so that both networks learn at one rate.
+    value_loss /= self._value_scale**2
+    metrics = {
+        'losses/td': tf.reduce_mean(td_loss),
+        'losses/value': tf.reduce_mean(value_loss),
+        'values/mean': tf.reduce_mean(value_fn.values(outputs)),
+        'values/target': tf.reduce_mean(target),
+        'values/advantage': tf.reduce_mean(difference),
+    }
+    return types.CriticLoss(td_loss + value_loss, metrics)
+
+  def advantage(self, observation, action, source, seed) -> tf.Tensor:
+    del source, seed
+    return self._least_target_value(observation, action) - self.value(
+        observation
+    )
+
+  def _least_target_value(self, observation, action):
+    value_fn = self.bind(observation, target=True)
+    return tf.reduce_min(value_fn.members(action[:, tf.newaxis]), axis=0)[:, 0]

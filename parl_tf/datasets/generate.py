@@ -1,0 +1,105 @@
+"""Records episodes of a noisy controller."""
+
+from typing import Any, Callable, Iterator, Optional
+
+import gin
+import numpy as np
+import tree
+
+from parl_tf import types
+from parl_tf.datasets import episodes
+
+
+@gin.configurable(
+    denylist=['environment', 'controller', 'num_steps', 'seed', 'progress']
+)
+def generate(
+    environment: Any,
+    controller: Any,
+    *,
+    num_steps: int,
+    seed: int,
+    min_noise: float = 0.1,
+    max_noise: float = 0.5,
+    progress: Optional[Callable[[int], None]] = None,
+) -> Iterator[episodes.Recording]:
+  """Yields episodes of `num_steps` environment steps in all.
+
+  Each episode draws the standard deviation of its noise uniformly between
+  `min_noise` and `max_noise`; the noise is Gaussian, drawn anew for each
+  action, which is clipped to [-1, 1] afterwards and stored as it was executed.
+  Everything about an episode follows from `seed` and its number. The last
+  episode is cut short, as by a time-out, where the number of steps is reached.
+
+  Args:
+    environment: `dm_env.Environment` with `seed`, `is_success` and `info`.
+    controller: Has `reset`, `action` and `info`.
+    num_steps: Environment steps.
+    seed: Non-negative.
+    min_noise: Least standard deviation, in units of the action's range [-1, 1].
+    max_noise: Greatest.
+    progress: Called with the number of steps so far, after each episode.
+
+  Returns:
+    Iterator of recordings.
+
+  Raises:
+    ValueError: If an argument is out of range; before anything is recorded.
+  """
+  if num_steps < 1:
+    raise ValueError(f'`num_steps` must be at least 1, got {num_steps}.')
+  if seed < 0:
+    raise ValueError(f'`seed` must not be negative, got {seed}.')
+  if not 0 <= min_noise <= max_noise:
+    raise ValueError(
+        '`min_noise` and `max_noise` must hold 0 <= min_noise <= max_noise,'
+        f' got {min_noise} and {max_noise}.'
+    )
+
+  def record_all():
+    step = number = 0
+    while step < num_steps:
+      random = np.random.default_rng([seed, number])
+      recording = _record(
+          environment, controller, random, number, num_steps - step,
+          random.uniform(min_noise, max_noise),
+      )
+      step += recording.episode.num_steps
+      number += 1
+      if progress is not None:
+        progress(step)
+      yield recording
+
+  return record_all()
+
+
+def _record(
+    environment, controller, random, number, max_steps, noise
+) -> episodes.Recording:
+  """Records one episode of at most `max_steps` environment steps."""
+  environment.seed(int(random.integers(2**31)))
+  controller.reset(int(random.integers(2**31)))
+  time_step = environment.reset()
+  observations, steps, infos = [time_step.observation], [], []
+  while not time_step.last() and len(steps) < max_steps:
+    action = controller.action(time_step, environment)
+    action = action + noise * random.standard_normal(action.shape)
+    action = np.clip(action, -1.0, 1.0).astype(np.float32)
+    infos.append({**environment.info(), **controller.info()})
+    time_step = environment.step(action)
+    observations.append(time_step.observation)
+    steps.append((
+        action, time_step.reward, time_step.discount, environment.is_success()
+    ))
+  actions, rewards, discounts, successes = zip(*steps)
+  episode = types.Episode(
+      observation=tree.map_structure(lambda *x: np.stack(x), *observations),
+      action=np.stack(actions),
+      reward=np.asarray(rewards, np.float32),
+      discount=np.asarray(discounts, np.float32),
+      success=np.asarray(successes, np.bool_),
+      episode_id=number,
+  )
+  return episodes.Recording(
+      episode, tree.map_structure(lambda *x: np.stack(x), *infos)
+  )

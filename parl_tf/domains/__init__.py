@@ -1,0 +1,1 @@
+"""Tasks: environments, their controllers and their constants."""

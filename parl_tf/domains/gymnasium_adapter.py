@@ -1,0 +1,186 @@
+"""Gymnasium environments as `dm_env` environments."""
+
+from typing import Any, Callable, Optional
+
+import dm_env
+from dm_env import specs
+import numpy as np
+
+from parl_tf import types
+from parl_tf.domains import domain
+
+
+class GymnasiumEnvironment(domain.Environment):
+  """Adapts a `gymnasium.Env` that has a box of actions.
+
+  Actions in [-1, 1] are mapped to the box, observations cast to float32 (bytes
+  are kept), a truncation becomes a time-out. Gymnasium environments seed only
+  in `reset`; between seeds each reset goes on from the one before.
+  """
+
+  def __init__(
+      self,
+      environment: Any,
+      *,
+      seed: int,
+      action_repeat: int = 1,
+      max_episode_steps: Optional[int] = None,
+      select_observation: Optional[Callable[[types.Nest], types.Nest]] = None,
+      success_key: Optional[str] = 'success',
+  ):
+    """Adapts `environment`, which belongs to this object from then on.
+
+    Args:
+      environment: `gymnasium.Env` whose observations are arrays or flat dicts
+        of arrays, once selected.
+      seed: Seed of the first reset.
+      action_repeat: Steps of `environment` for which an action is held; rewards
+        are summed, and an end or a success ends the repetition.
+      max_episode_steps: Steps of this environment until the time-out; None
+        where `environment` truncates by itself.
+      select_observation: Makes the observation of the one `environment` gives,
+        and of zeros in its place; None to take it as it is.
+      success_key: Entry of `info` that tells of success, absent entries being
+        no success; None where a positive reward does.
+
+    Raises:
+      ValueError: If the actions are no bounded box of one axis, or a number is
+        out of range.
+    """
+    if action_repeat < 1:
+      raise ValueError(
+          f'`action_repeat` must be at least 1, got {action_repeat}.'
+      )
+    if max_episode_steps is not None and max_episode_steps < 1:
+      raise ValueError(
+          f'`max_episode_steps` must be at least 1, got {max_episode_steps}.'
+      )
+    box = environment.action_space
+    low, high = getattr(box, 'low', None), getattr(box, 'high', None)
+    if low is None or low.ndim != 1 or not np.all(np.isfinite([low, high])):
+      raise ValueError(
+          f'`environment` must have a bounded box of actions `[A]`, got {box}.'
+      )
+    self._environment = environment
+    self._action_repeat = action_repeat
+    self._max_episode_steps = max_episode_steps
+    self._select = select_observation or (lambda observation: observation)
+    self._success_key = success_key
+    self._low, self._high = low.astype(np.float64), high.astype(np.float64)
+    self._is_success = False
+    self._needs_reset = True
+    self._num_steps = 0
+    self._observation_spec = _observation_spec(
+        self._select(_sample(environment.observation_space))
+    )
+    self.seed(seed)
+
+  @property
+  def gymnasium_environment(self) -> Any:
+    """The adapted environment."""
+    return self._environment
+
+  def seed(self, seed: int) -> None:
+    self._pending_seed = seed
+
+  def is_success(self) -> bool:
+    return self._is_success
+
+  def reset(self) -> dm_env.TimeStep:
+    observation, info = self._environment.reset(seed=self._pending_seed)
+    self._pending_seed = None
+    self._num_steps = 0
+    self._needs_reset = False
+    self._is_success = self._succeeds(0.0, info)
+    return dm_env.restart(self._convert(observation))
+
+  def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    if self._needs_reset:
+      return self.reset()
+    raw_action = self._raw_action(action)
+    total_reward = 0.0
+    for _ in range(self._action_repeat):
+      observation, reward, terminated, truncated, info = self._environment.step(
+          raw_action
+      )
+      total_reward += float(reward)
+      self._is_success = self._succeeds(float(reward), info)
+      if terminated or truncated or self._is_success:
+        break
+    self._num_steps += 1
+    timed_out = truncated or self._num_steps == self._max_episode_steps
+    self._needs_reset = terminated or timed_out
+    return dm_env.TimeStep(
+        step_type=(
+            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
+        ),
+        reward=np.float32(total_reward),
+        discount=np.float32(not terminated),
+        observation=self._convert(observation),
+    )
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> specs.BoundedArray:
+    return specs.BoundedArray(
+        shape=self._low.shape,
+        dtype=np.float32,
+        minimum=-1.0,
+        maximum=1.0,
+        name='action',
+    )
+
+  def render(self) -> np.ndarray:
+    """Returns the picture of an environment made with `rgb_array`."""
+    return self._environment.render()
+
+  def close(self) -> None:
+    self._environment.close()
+
+  def _raw_action(self, action: np.ndarray) -> np.ndarray:
+    action = np.asarray(action, np.float64)
+    if action.shape != self._low.shape:
+      raise ValueError(
+          f'`action` must have shape {self._low.shape}, got {action.shape}.'
+      )
+    if not np.all(np.isfinite(action)):
+      raise ValueError(f'`action` must be finite, got {action}.')
+    share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
+    raw_action = self._low + share * (self._high - self._low)
+    return raw_action.astype(self._environment.action_space.dtype)
+
+  def _succeeds(self, reward: float, info: Any) -> bool:
+    if self._success_key is None:
+      return reward > 0
+    return bool(info.get(self._success_key, False))
+
+  def _convert(self, observation: Any) -> types.Nest:
+    observation = self._select(observation)
+    if isinstance(observation, dict):
+      return {name: _cast(array) for name, array in observation.items()}
+    return _cast(observation)
+
+
+def _sample(space: Any) -> Any:
+  """Returns zeros in the structure of a box or a dict of boxes."""
+  if hasattr(space, 'spaces'):
+    return {name: _sample(part) for name, part in space.spaces.items()}
+  return np.zeros(space.shape, space.dtype)
+
+
+def _cast(array: np.ndarray) -> np.ndarray:
+  array = np.asarray(array)
+  # A copy, for some environments write into the array they returned.
+  return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
+
+
+def _observation_spec(observation: Any) -> Any:
+  """Returns the spec, or dict of specs, of a selected observation."""
+  def make_spec(array: np.ndarray, name: str) -> specs.Array:
+    array = _cast(array)
+    return specs.Array(shape=array.shape, dtype=array.dtype, name=name)
+
+  if isinstance(observation, dict):
+    return {name: make_spec(x, name) for name, x in observation.items()}
+  return make_spec(observation, 'observation')

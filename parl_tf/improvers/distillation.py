@@ -1,0 +1,91 @@
+"""PA-RL's policy improvement: imitate the optimised actions."""
+
+from typing import Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.improvers import improver
+
+_SELECTIONS = ('sample', 'argmax', 'auto')
+
+
+@gin.configurable
+class DistillationImprover(improver.PolicyImprover):
+  """The policy's supervised loss on an action of pi_opt (4.3), (4.4).
+
+  Section 4.3 of arXiv:2412.06685. No gradient flows from the critic.
+  """
+
+  def __init__(
+      self,
+      selection: str = 'sample',
+      spread_threshold: Optional[float] = None,
+      spread_rate: float = 0.01,
+  ):
+    """Initializes the improver.
+
+    Args:
+      selection: 'sample' from pi_opt, 'argmax', or 'auto': the best in a row
+        whose candidates' values spread little, else a sample.
+      spread_threshold: For 'auto', the share of the running mean spread below
+        which a row takes the best; required then.
+      spread_rate: Step of the running mean at every update.
+
+    Raises:
+      ValueError: If the option is unknown or the threshold missing.
+    """
+    super().__init__()
+    if selection not in _SELECTIONS:
+      raise ValueError(
+          f'`selection` must be one of {_SELECTIONS}, got {selection!r}.'
+      )
+    if (selection == 'auto') != (spread_threshold is not None):
+      raise ValueError(
+          "`spread_threshold` must be given with selection 'auto' and only "
+          f'then, got {selection!r} and {spread_threshold}.'
+      )
+    if not 0.0 < spread_rate <= 1.0:
+      raise ValueError(f'`spread_rate` must be in (0, 1], got {spread_rate}.')
+    self._selection = selection
+    self._threshold = spread_threshold
+    self._rate = spread_rate
+    # Negative until the first update, which sets it.
+    self._mean_spread = tf.Variable(-1.0, trainable=False)
+
+  def loss(self, transition, policy, critic, source, seed):
+    del critic  # The source searches.
+    observation = transition.time_step.observation
+    dataset_action = transition.action_step.action
+    candidates = source.candidates(dataset_action=dataset_action)
+    spread = tf.reduce_max(candidates.values, axis=-1) - tf.reduce_min(
+        candidates.values, axis=-1
+    )
+    greedy = self._selection == 'argmax'
+    if self._selection == 'auto':
+      mean = tf.where(
+          self._mean_spread < 0.0, tf.reduce_mean(spread), self._mean_spread
+      )
+      greedy = spread < self._threshold * mean
+    action = source.select(candidates, greedy, 'distillation')
+    # What is imitated is held fixed.
+    action = tf.stop_gradient(action)
+    per_example = policy.distillation_loss(observation, action, seed)
+    base = source.base()
+    step = tf.reduce_sum(
+        tf.abs(candidates.actions[:, :1] - base), axis=-1
+    )
+    metrics = {
+        'losses/distillation': tf.reduce_mean(per_example),
+        'candidates/spread': tf.reduce_mean(spread),
+        'candidates/best_value': tf.reduce_mean(candidates.values[:, 0]),
+        'candidates/local_step': tf.reduce_mean(tf.reduce_min(step, axis=-1)),
+        'candidates/greedy': tf.reduce_mean(tf.cast(greedy, tf.float32)),
+    }
+    return types.ImproverLoss(per_example, metrics)
+
+  def update(self, metrics):
+    spread = metrics['candidates/spread']
+    moved = self._mean_spread + self._rate * (spread - self._mean_spread)
+    self._mean_spread.assign(tf.where(self._mean_spread < 0.0, spread, moved))

@@ -1,0 +1,37 @@
+"""What every policy improver is: a loss of the policy on a batch."""
+
+import abc
+from typing import Mapping, Sequence
+
+import tensorflow as tf
+
+from parl_tf import types
+
+
+class PolicyImprover(tf.Module, abc.ABC):
+  """Turns transitions, a critic and an action source into a policy loss."""
+
+  @abc.abstractmethod
+  def loss(
+      self, transition, policy, critic, source, seed: tf.Tensor
+  ) -> types.ImproverLoss:
+    """Computes the policy's loss; changes no state.
+
+    Args:
+      transition: TF-Agents `Transition` of `[B, ...]`.
+      policy: `GenerativePolicy` that is improved.
+      critic: `Critic`, or None for imitation.
+      source: `ActionSource` of the batch.
+      seed: `[2]` int32.
+
+    Returns:
+      Per-example loss `[B]` and metrics.
+    """
+
+  @property
+  def trainable_variables(self) -> Sequence[tf.Variable]:
+    """Variables of the improver's own, such as a temperature."""
+    return ()
+
+  def update(self, metrics: Mapping[str, tf.Tensor]) -> None:
+    """Updates running state from the loss's metrics, after the step."""

@@ -1,0 +1,159 @@
+"""Losses and targets as pure functions of tensors."""
+
+from typing import Optional, Sequence
+
+import tensorflow as tf
+
+
+def backup_value(values: tf.Tensor) -> tf.Tensor:
+  """Reduces the target critic's values to one next value a state.
+
+  The minimum over ensemble members is taken first, then the maximum over the
+  actions of a state (`max_backup` of Cal-QL; with one action it does nothing).
+
+  Args:
+    values: `[M, B, n]` values of `n` next actions by `M` members.
+
+  Returns:
+    `[B]` next value, in units of return.
+  """
+  tf.debugging.assert_shapes([(values, ('M', 'B', 'n'))])
+  values = tf.reduce_min(values, axis=0)  # [M, B, n] -> [B, n]
+  return tf.reduce_max(values, axis=-1)  # [B, n] -> [B]
+
+
+def td_target(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    next_value: tf.Tensor,
+    gamma: float,
+) -> tf.Tensor:
+  """Computes the one-step target r + gamma * discount * V(s').
+
+  The inner target of Nakamoto et al. (2023), arXiv:2303.05479, and of PA-RL,
+  Mark et al. (2024), arXiv:2412.06685, section 3. A terminal step has discount
+  0; a time-out has discount 1 and bootstraps.
+
+  Args:
+    reward: `[B]`, scaled reward of the step.
+    discount: `[B]`, 0 where the step ended the task.
+    next_value: `[B]`, value of the next state.
+    gamma: Discount factor in [0, 1].
+
+  Returns:
+    `[B]` target with its gradient stopped.
+  """
+  tf.debugging.assert_shapes(
+      [(reward, ('B',)), (discount, ('B',)), (next_value, ('B',))]
+  )
+  # The target is held fixed: only the prediction is differentiated.
+  return tf.stop_gradient(reward + gamma * discount * next_value)
+
+
+def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
+  """Computes the asymmetric squared loss of IQL.
+
+  L(u) = |expectile - 1(u <= 0)| u^2, the inner term of the value loss of
+  Kostrikov et al. (2021), arXiv:2110.06169; equation (3.4) of PA-RL.
+
+  Args:
+    difference: `[...]`, Q(s, a) - V(s) in units of return.
+    expectile: Level in (0, 1); 0.5 is half the squared error.
+
+  Returns:
+    `[...]` loss, elementwise. No reduction is applied.
+
+  Raises:
+    ValueError: If `expectile` is not in (0, 1).
+  """
+  if not 0.0 < expectile < 1.0:
+    raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
+  weight = tf.where(difference > 0, expectile, 1.0 - expectile)
+  return weight * tf.square(difference)
+
+
+def calibrated_values(
+    values: tf.Tensor, monte_carlo_return: tf.Tensor
+) -> tf.Tensor:
+  """Bounds a policy's values from below by the data's return.
+
+  max(Q(s, a), V^mu(s)) of Nakamoto et al. (2023), arXiv:2303.05479; PA-RL,
+  equation (3.3).
+
+  Args:
+    values: `[E, B, n]` values of policy actions.
+    monte_carlo_return: `[B]` discounted return-to-go of the data.
+
+  Returns:
+    `[E, B, n]` values, never below the return.
+  """
+  tf.debugging.assert_shapes(
+      [(values, ('E', 'B', 'n')), (monte_carlo_return, ('B',))]
+  )
+  return tf.maximum(values, monte_carlo_return[tf.newaxis, :, tf.newaxis])
+
+
+def conservative_penalty(
+    random_values: tf.Tensor,
+    next_values: Optional[tf.Tensor],
+    current_values: Optional[tf.Tensor],
+    data_values: tf.Tensor,
+    temperature: float = 1.0,
+    log_densities: Optional[Sequence[Optional[tf.Tensor]]] = None,
+) -> tf.Tensor:
+  """Computes temp * logsumexp_j(z_j / temp) - Q(s, a_data).
+
+  The conservative term of CQL(H), Kumar et al. (2020), arXiv:2006.04779,
+  equation (4), estimated over uniform actions, the policy's actions for s' and
+  those for s, all evaluated at s. Without densities the data's own value is one
+  more column and temp * log(number of columns) is subtracted; with densities
+  each column is importance-weighted by its own.
+
+  Args:
+    random_values: `[E, B, n]` values of uniform actions.
+    next_values: `[E, B, m]` values at s of the policy's actions for s'; None or
+      no columns where the block is absent.
+    current_values: `[E, B, m]` values of the policy's actions for s, likewise.
+      `m` divides `n`, and each policy column counts n / m times. Calibrate
+      before calling.
+    data_values: `[E, B]` values of the data's actions.
+    temperature: Positive temperature of the maximum.
+    log_densities: None, or `[B, n]`, `[B, m]`, `[B, m]` log densities of the
+      random, next and current actions.
+
+  Returns:
+    `[E, B]` penalty; the weight alpha is not applied.
+
+  Raises:
+    ValueError: If a policy block's column count does not divide `n`.
+  """
+  tf.debugging.assert_shapes(
+      [(random_values, ('E', 'B', 'n')), (data_values, ('E', 'B'))]
+  )
+  num_random = random_values.shape[-1]
+  blocks = [random_values, next_values, current_values]
+  columns = []
+  num_counted = 0
+  for i, block in enumerate(blocks):
+    if block is None or block.shape[-1] == 0:
+      continue
+    num_columns = block.shape[-1]
+    if num_random % num_columns:
+      raise ValueError(
+          'The number of policy columns must divide the number of random '
+          f'columns, got {num_columns} and {num_random}.'
+      )
+    if log_densities is not None:
+      block = block - temperature * log_densities[i][tf.newaxis]
+    repeats = num_random // num_columns
+    columns.append(block + temperature * tf.math.log(float(repeats)))
+    num_counted += num_random
+  if log_densities is None:
+    columns.append(data_values[..., tf.newaxis])
+    num_counted += 1
+    shift = temperature * tf.math.log(float(num_counted))
+  else:
+    shift = 0.0
+  z = tf.concat(columns, axis=-1)
+  maximum = temperature * tf.reduce_logsumexp(z / temperature, axis=-1)
+  return maximum - shift - data_values

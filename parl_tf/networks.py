@@ -1,0 +1,284 @@
+"""Keras blocks that critics and policies are made of."""
+
+import math
+from typing import Callable, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf import types
+
+
+class ObservationEncoder(tf.keras.layers.Layer):
+  """Normalises a nest of observations and joins it into one vector.
+
+  The first layer of each critic and policy; its statistics are stored with it,
+  so that a deployed network takes raw observations.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      normalization: Optional[types.Normalization] = None,
+  ):
+    """Initializes the encoder.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec` of rank 1.
+      normalization: Statistics of the same structure, or None for identity.
+
+    Raises:
+      ValueError: If a leaf is not a vector or the statistics do not fit it.
+    """
+    super().__init__()
+    self._spec = observation_spec
+    leaves = tf.nest.flatten(observation_spec)
+    for spec in leaves:
+      if spec.shape.rank != 1:
+        raise ValueError(
+            f'Observation `{spec.name}` must be a vector, got {spec.shape}.'
+        )
+    self.size = sum(spec.shape[0] for spec in leaves)
+    mean, deviation = np.zeros(self.size), np.ones(self.size)
+    if normalization is not None:
+      mean = _joined(normalization.mean, self.size, 'mean')
+      deviation = _joined(
+          normalization.standard_deviation, self.size, 'standard_deviation'
+      )
+    self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
+    self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
+
+  def call(self, observation: types.Nest) -> tf.Tensor:
+    """Returns features `[B, F]` of a nest of `[B, D_i]`."""
+    tf.nest.assert_same_structure(observation, self._spec)
+    leaves = [tf.cast(x, tf.float32) for x in tf.nest.flatten(observation)]
+    return (tf.concat(leaves, axis=-1) - self._mean) / self._deviation
+
+
+class StatelessDropout(tf.keras.layers.Layer):
+  """Dropout whose mask is a function of a seed, off without one."""
+
+  def __init__(self, rate: float):
+    super().__init__()
+    if not 0.0 <= rate < 1.0:
+      raise ValueError(f'`rate` must be in [0, 1), got {rate}.')
+    self._rate = rate
+
+  def call(self, x: tf.Tensor, seed: Optional[tf.Tensor] = None) -> tf.Tensor:
+    if seed is None or not self._rate:
+      return x
+    keep = randomness.uniform(seed, tf.shape(x)) >= self._rate
+    return tf.where(keep, x / (1.0 - self._rate), 0.0)
+
+
+class FourierFeatures(tf.keras.layers.Layer):
+  """Learnable features cos and sin of 2 pi t w, with w ~ N(0, 0.2^2)."""
+
+  def __init__(self, size: int, seed: int):
+    super().__init__()
+    if size % 2:
+      raise ValueError(f'`size` must be even, got {size}.')
+    self._frequency = self.add_weight(
+        name='frequency',
+        shape=[size // 2],
+        initializer=tf.keras.initializers.RandomNormal(stddev=0.2, seed=seed),
+    )
+
+  def call(self, t: tf.Tensor) -> tf.Tensor:
+    """Returns `[R, size]` features of times `[R]`."""
+    angle = 2.0 * math.pi * t[:, tf.newaxis] * self._frequency
+    return tf.concat([tf.cos(angle), tf.sin(angle)], axis=-1)
+
+
+def make_dense(
+    units: int, input_size: int, seed: int, activation=None
+) -> tf.keras.layers.Dense:
+  """A built Glorot-uniform dense layer with its own seed."""
+  layer = tf.keras.layers.Dense(
+      units,
+      activation=activation,
+      kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed),
+  )
+  layer.build([None, input_size])
+  return layer
+
+
+class CriticEnsemble(tf.keras.layers.Layer):
+  """E independent networks of (features, action), stacked on a leading axis.
+
+  Each layer is Dense -> LayerNorm -> activation; the state's share of the first
+  layer is computed once a state (`context`) and used for every action.
+  """
+
+  def __init__(
+      self,
+      feature_size: int,
+      action_size: int,
+      num_outputs: int,
+      seed: int,
+      *,
+      num_members: int = 10,
+      hidden_sizes: Sequence[int] = (256, 256),
+      activation: Callable[[tf.Tensor], tf.Tensor] = tf.nn.swish,
+      layer_norm: bool = True,
+      shared_head: bool = False,
+      initial_bias: Optional[np.ndarray] = None,
+  ):
+    """Initializes orthogonal weights, gain sqrt 2, last two layers 1e-2.
+
+    Args:
+      feature_size: Width of the observation features.
+      action_size: A, or 0 for a network of the state alone.
+      num_outputs: Width of the head.
+      seed: Integer seed of the initial weights.
+      num_members: E.
+      hidden_sizes: Widths of the hidden layers, at least one.
+      activation: Elementwise function.
+      layer_norm: Whether each hidden layer normalises before its activation.
+      shared_head: Whether all members share one head.
+      initial_bias: `[num_outputs]` initial bias of the head; zeros if None.
+
+    Raises:
+      ValueError: If `num_members` is not positive or there is no hidden layer.
+    """
+    super().__init__()
+    if num_members < 1:
+      raise ValueError(f'`num_members` must be positive, got {num_members}.')
+    if not hidden_sizes:
+      raise ValueError('`hidden_sizes` must name at least one layer.')
+    self.num_members = num_members
+    self._feature_size = feature_size
+    self._activation = activation
+    self._layer_norm = layer_norm
+    sizes = [feature_size + action_size, *hidden_sizes]
+    seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
+    self._layers_weights = []
+    for i in range(len(hidden_sizes)):
+      gain = 1e-2 if i == len(hidden_sizes) - 1 else math.sqrt(2.0)
+      self._layers_weights.append(
+          self._add_layer(i, sizes[i], sizes[i + 1], gain, seeds[i])
+      )
+    num_heads = 1 if shared_head else num_members
+    bias = np.zeros(num_outputs) if initial_bias is None else initial_bias
+    self._head = (
+        self._add('head_kernel', _orthogonal(
+            num_heads, sizes[-1], num_outputs, 1e-2, seeds[-1])),
+        self._add('head_bias', np.tile(bias, [num_heads, 1, 1])),
+    )
+
+  def context(
+      self, features: tf.Tensor, selection: Optional[tf.Tensor] = None
+  ) -> 'EnsembleContext':
+    """Binds the network to states, and to some members where asked.
+
+    Args:
+      features: `[B, F]`.
+      selection: `[M, E]` one-hot rows, the members that are evaluated; all E
+        where None. Reading them by a product keeps the gradient dense.
+
+    Returns:
+      A function of actions for these states.
+    """
+    def read(weight):
+      if selection is None or weight.shape[0] != self.num_members:
+        return tf.convert_to_tensor(weight)
+      return tf.einsum('me,eij->mij', selection, weight)
+
+    layers = [[read(w) for w in layer] for layer in self._layers_weights]
+    head = [read(w) for w in self._head]
+    return EnsembleContext(
+        features,
+        layers,
+        head,
+        self._feature_size,
+        self._activation,
+        self._layer_norm,
+    )
+
+  def _add(self, name, value):
+    return self.add_weight(
+        name=name,
+        shape=value.shape,
+        initializer=tf.constant_initializer(value),
+    )
+
+  def _add_layer(self, index, num_inputs, num_outputs, gain, seed):
+    kernel = _orthogonal(self.num_members, num_inputs, num_outputs, gain, seed)
+    row = [self.num_members, 1, num_outputs]
+    weights = [
+        self._add(f'kernel_{index}', kernel),
+        self._add(f'bias_{index}', np.zeros(row)),
+    ]
+    if self._layer_norm:
+      weights.append(self._add(f'scale_{index}', np.ones(row)))
+      weights.append(self._add(f'offset_{index}', np.zeros(row)))
+    return weights
+
+
+class EnsembleContext:
+  """A critic ensemble at given states; see `CriticEnsemble.context`."""
+
+  def __init__(
+      self, features, layers, head, feature_size, activation, layer_norm
+  ):
+    kernel, bias = layers[0][:2]
+    self._state = tf.matmul(features[tf.newaxis], kernel[:, :feature_size])
+    self._state += bias  # [E, B, H]
+    self._action_kernel = kernel[:, feature_size:]
+    self._layers = layers
+    self._head = head
+    self._activation = activation
+    self._layer_norm = layer_norm
+
+  def __call__(self, actions: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """Evaluates actions `[B, N, A]`, or the states alone where None (N = 1).
+
+    Args:
+      actions: `[B, N, A]`.
+
+    Returns:
+      `[E, B, N, num_outputs]`.
+    """
+    x = self._state[:, :, tf.newaxis]  # [E, B, 1, H]
+    if actions is not None:
+      x += tf.matmul(actions[tf.newaxis], self._action_kernel[:, tf.newaxis])
+    shape = tf.shape(x)
+    x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
+    x = self._activate(x, self._layers[0])
+    for layer in self._layers[1:]:
+      x = self._activate(tf.matmul(x, layer[0]) + layer[1], layer)
+    x = tf.matmul(x, self._head[0]) + self._head[1]
+    return tf.reshape(
+        x, tf.concat([shape[:3], [x.shape[-1]]], axis=0)
+    )
+
+  def _activate(self, x, layer):
+    if self._layer_norm:
+      mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+      scale = tf.math.rsqrt(variance + 1e-6) * layer[2]
+      x = (x - mean) * scale + layer[3]
+    return self._activation(x)
+
+
+def _joined(statistics: types.Nest, size: int, name: str) -> np.ndarray:
+  leaves = [np.ravel(np.asarray(x)) for x in tf.nest.flatten(statistics)]
+  joined = np.concatenate(leaves)
+  if joined.shape != (size,):
+    raise ValueError(
+        f'Normalization `{name}` must hold {size} numbers, got {joined.size}.'
+    )
+  if name == 'standard_deviation' and not np.all(joined > 0):
+    raise ValueError(f'Normalization `{name}` must be positive, got {joined}.')
+  return joined
+
+
+def _orthogonal(num_members, num_inputs, num_outputs, gain, seed):
+  """`[E, num_inputs, num_outputs]`, each member orthogonal on its own."""
+  generator = np.random.default_rng(int(seed))
+  size = (num_members, max(num_inputs, num_outputs), min(num_inputs, num_outputs))
+  q, r = np.linalg.qr(generator.standard_normal(size))
+  q *= np.sign(np.diagonal(r, axis1=1, axis2=2))[:, np.newaxis]
+  if num_inputs < num_outputs:
+    q = np.swapaxes(q, 1, 2)
+  return gain * q

@@ -1,0 +1,279 @@
+"""Diffusion policy: denoising probabilistic model of actions."""
+
+from typing import Optional
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.policies import generative_policy
+
+
+def cosine_beta_schedule(num_steps: int) -> tf.Tensor:
+  """Computes the noise variances of the cosine schedule.
+
+  f(u) = cos^2(((u + s) / (1 + s)) pi / 2), s = 0.008, and
+  beta_t = min(1 - f((t + 1) / K) / f(t / K), 0.999); Nichol and Dhariwal (2021),
+  arXiv:2102.09672, section 3.2.
+
+  Args:
+    num_steps: Number of denoising steps.
+
+  Returns:
+    `[num_steps]` float32 variances, computed in float64.
+
+  Raises:
+    ValueError: If `num_steps` is not positive.
+  """
+  if num_steps < 1:
+    raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
+  u = np.arange(num_steps + 1, dtype=np.float64) / num_steps
+  f = np.cos((u + 0.008) / 1.008 * np.pi / 2.0) ** 2
+  return tf.constant(np.minimum(1.0 - f[1:] / f[:-1], 0.999), tf.float32)
+
+
+def add_noise(
+    action: tf.Tensor, noise: tf.Tensor, alpha_bar: tf.Tensor
+) -> tf.Tensor:
+  """Diffuses actions: sqrt(alpha_bar) a + sqrt(1 - alpha_bar) noise.
+
+  Ho et al. (2020), arXiv:2006.11239, equation (4).
+
+  Args:
+    action: `[B, A]`.
+    noise: `[B, A]` standard normal.
+    alpha_bar: `[B]` share of the signal's variance that is left.
+
+  Returns:
+    `[B, A]`.
+  """
+  tf.debugging.assert_shapes(
+      [(action, ('B', 'A')), (noise, ('B', 'A')), (alpha_bar, ('B',))]
+  )
+  alpha_bar = alpha_bar[:, tf.newaxis]
+  return tf.sqrt(alpha_bar) * action + tf.sqrt(1.0 - alpha_bar) * noise
+
+
+def denoise_mean(
+    x: tf.Tensor, predicted_noise: tf.Tensor, t: tf.Tensor, betas: tf.Tensor
+) -> tf.Tensor:
+  """Computes the mean of one denoising step, before noise and clipping.
+
+  (x - (1 - alpha_t) / sqrt(1 - alpha_bar_t) noise) / sqrt(alpha_t); Ho et al.
+  (2020), arXiv:2006.11239, equation (11).
+
+  Args:
+    x: `[B, A]` noisy actions.
+    predicted_noise: `[B, A]`.
+    t: `[B]` int32 step, 0 the last one taken.
+    betas: `[num_steps]` variances.
+
+  Returns:
+    `[B, A]`.
+  """
+  tf.debugging.assert_shapes([
+      (x, ('B', 'A')),
+      (predicted_noise, ('B', 'A')),
+      (t, ('B',)),
+      (betas, ('K',)),
+  ])
+  alphas = 1.0 - betas
+  alpha = tf.gather(alphas, t)[:, tf.newaxis]
+  alpha_bar = tf.gather(tf.math.cumprod(alphas), t)[:, tf.newaxis]
+  scale = (1.0 - alpha) / tf.sqrt(1.0 - alpha_bar)
+  return (x - scale * predicted_noise) / tf.sqrt(alpha)
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class DiffusionPolicy(generative_policy.GenerativePolicy):
+  """DDPM over actions, in the architecture of IDQL.
+
+  Hansen-Estruch et al. (2023), arXiv:2304.10573; loss (3.1) of PA-RL,
+  arXiv:2412.06685. A moving average of the weights does the sampling.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      num_denoising_steps: int = 5,
+      time_size: int = 128,
+      hidden_size: int = 256,
+      num_blocks: int = 3,
+      dropout_rate: float = 0.1,
+      averaging_rate: float = 0.002,
+  ):
+    """Initializes the network and its average, equal at first.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      num_denoising_steps: K_d.
+      time_size: Width of the time features.
+      hidden_size: Width of the residual stream; a block widens it four times.
+      num_blocks: Number of residual blocks.
+      dropout_rate: Share of the inputs of a block that is dropped in training.
+      averaging_rate: Step of the averaged weights at every update.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__()
+    if not 0.0 < averaging_rate <= 1.0:
+      raise ValueError(
+          f'`averaging_rate` must be in (0, 1], got {averaging_rate}.'
+      )
+    self._action_size = action_spec.shape[-1]
+    self._num_steps = num_denoising_steps
+    self._betas = cosine_beta_schedule(num_denoising_steps)
+    self._alpha_bars = tf.math.cumprod(1.0 - self._betas)
+    self._averaging_rate = averaging_rate
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    make = lambda: DiffusionNetwork(
+        self._encoder.size,
+        self._action_size,
+        seed,
+        time_size=time_size,
+        hidden_size=hidden_size,
+        num_blocks=num_blocks,
+        dropout_rate=dropout_rate,
+    )
+    self._network = make()
+    self._averaged_network = make()
+    self._averaged_network.trainable = False
+
+  @property
+  def trainable_variables(self):
+    return tuple(self._network.trainable_variables)
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    network = self._averaged_network if averaged else self._network
+    features = self._encoder(observation)
+    batch_size = tf.shape(features)[0]
+    shape = [batch_size, num_samples, self._action_size]
+    features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
+
+    def draw(t):
+      noise = randomness.normal(randomness.fold_in(seed, t), shape)
+      return tf.reshape(noise, [-1, self._action_size])
+
+    def step(i, x):
+      t = self._num_steps - 1 - i
+      noise = network(features, x, tf.reshape(t, [1]))
+      steps = tf.fill([tf.shape(x)[0]], t)
+      x = denoise_mean(x, noise, steps, self._betas)
+      deviation = tf.where(t > 0, tf.sqrt(self._betas[t]), 0.0)
+      x += deviation * temperature * draw(t)
+      return i + 1, tf.clip_by_value(x, -1.0, 1.0)
+
+    _, x = tf.while_loop(
+        lambda i, _: i < self._num_steps,
+        step,
+        (tf.constant(0), draw(self._num_steps)),
+        maximum_iterations=self._num_steps,
+    )
+    return tf.reshape(x, shape)
+
+  def distillation_loss(self, observation, action, seed):
+    batch_size = tf.shape(action)[0]
+    t = randomness.integers(
+        randomness.fold_in(seed, 'time'), [batch_size], self._num_steps
+    )
+    noise = randomness.normal(
+        randomness.fold_in(seed, 'noise'), tf.shape(action)
+    )
+    noisy = add_noise(action, noise, tf.gather(self._alpha_bars, t))
+    predicted = self._network(
+        self._encoder(observation),
+        noisy,
+        t,
+        dropout_seed=randomness.fold_in(seed, 'dropout'),
+    )
+    return tf.reduce_sum(tf.square(predicted - noise), axis=-1)
+
+  def update_average(self):
+    for average, variable in zip(
+        self._averaged_network.variables, self._network.variables
+    ):
+      average.assign_add(self._averaging_rate * (variable - average))
+
+
+class DiffusionNetwork(tf.keras.Model):
+  """Predicts the noise in an action: residual blocks over (t, s, a)."""
+
+  def __init__(
+      self,
+      feature_size: int,
+      action_size: int,
+      seed: int,
+      *,
+      time_size: int,
+      hidden_size: int,
+      num_blocks: int,
+      dropout_rate: float,
+  ):
+    super().__init__()
+    seeds = iter(np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks))
+    dense = lambda units, size, activation=None: networks.make_dense(
+        units, size, int(next(seeds)), activation
+    )
+    self._time_features = networks.FourierFeatures(time_size, int(next(seeds)))
+    self._time_layers = [
+        dense(2 * time_size, time_size, tf.nn.swish),
+        dense(time_size, 2 * time_size),
+    ]
+    self._input = dense(hidden_size, time_size + feature_size + action_size)
+    self._blocks = []
+    for _ in range(num_blocks):
+      norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
+      norm.build([None, hidden_size])
+      self._blocks.append((
+          networks.StatelessDropout(dropout_rate),
+          norm,
+          dense(4 * hidden_size, hidden_size, tf.nn.swish),
+          dense(hidden_size, 4 * hidden_size),
+      ))
+    self._output = dense(action_size, hidden_size)
+
+  def call(
+      self,
+      features: tf.Tensor,
+      action: tf.Tensor,
+      t: tf.Tensor,
+      dropout_seed: Optional[tf.Tensor] = None,
+  ) -> tf.Tensor:
+    """Predicts noise.
+
+    Args:
+      features: `[R, F]` encoded observations.
+      action: `[R, A]` noisy actions.
+      t: int32 `[R]` steps, or `[1]` where all rows share one.
+      dropout_seed: `[2]` int32, or None for no dropout.
+
+    Returns:
+      `[R, A]`.
+    """
+    time = self._time_features(tf.cast(t, tf.float32))
+    for layer in self._time_layers:
+      time = layer(time)
+    rows = tf.shape(action)[0]
+    time = tf.broadcast_to(time, [rows, time.shape[-1]])
+    x = self._input(tf.concat([time, features, action], axis=-1))
+    for i, (dropout, norm, widen, narrow) in enumerate(self._blocks):
+      seed = None
+      if dropout_seed is not None:
+        seed = randomness.fold_in(dropout_seed, i)
+      x += narrow(widen(norm(dropout(x, seed=seed))))
+    return self._output(tf.nn.swish(x))

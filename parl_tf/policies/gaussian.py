@@ -1,0 +1,113 @@
+"""Tanh-squashed diagonal Gaussian policy."""
+
+import math
+from typing import Optional, Sequence
+
+import gin
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.policies import generative_policy
+
+# The ascent clips to exactly +-1, where atanh is infinite.
+_LARGEST_ACTION = 1.0 - 1e-5
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class GaussianPolicy(generative_policy.GenerativePolicy):
+  """a = tanh(mean(s) + std(s) z), distilled by negative log likelihood."""
+
+  has_density = True
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      hidden_sizes: Sequence[int] = (256, 256),
+      min_log_std: float = -5.0,
+      max_log_std: float = 2.0,
+  ):
+    """Initializes the network.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      hidden_sizes: Widths of the ReLU layers.
+      min_log_std: Lower bound of the log standard deviation before tanh.
+      max_log_std: Upper bound.
+
+    Raises:
+      ValueError: If the bounds are not in order.
+    """
+    super().__init__()
+    if not min_log_std < max_log_std:
+      raise ValueError(
+          '`min_log_std` must be below `max_log_std`, got '
+          f'{min_log_std} and {max_log_std}.'
+      )
+    self._bounds = (min_log_std, max_log_std)
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    sizes = [self._encoder.size, *hidden_sizes]
+    self._hidden = [
+        networks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
+        for i in range(len(hidden_sizes))
+    ]
+    self._head = networks.make_dense(
+        2 * action_spec.shape[-1], sizes[-1], seed + len(sizes)
+    )
+
+  @property
+  def trainable_variables(self):
+    layers = [*self._hidden, self._head]
+    return tuple(v for layer in layers for v in layer.trainable_variables)
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    return self.sample_with_log_prob(
+        observation, num_samples, seed, averaged, temperature
+    )[0]
+
+  def sample_with_log_prob(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    del averaged  # One set of weights.
+    mean, log_std = self._parameters(observation)
+    mean, log_std = mean[:, tf.newaxis], log_std[:, tf.newaxis]
+    shape = [tf.shape(mean)[0], num_samples, mean.shape[-1]]
+    noise = temperature * randomness.normal(seed, shape)
+    before_tanh = mean + tf.exp(log_std) * noise
+    return tf.tanh(before_tanh), _log_prob(before_tanh, mean, log_std)
+
+  def distillation_loss(self, observation, action, seed):
+    del seed  # The likelihood is exact.
+    mean, log_std = self._parameters(observation)
+    action = tf.clip_by_value(action, -_LARGEST_ACTION, _LARGEST_ACTION)
+    return -_log_prob(tf.atanh(action), mean, log_std)
+
+  def _parameters(self, observation):
+    x = self._encoder(observation)
+    for layer in self._hidden:
+      x = layer(x)
+    mean, log_std = tf.split(self._head(x), 2, axis=-1)
+    return mean, tf.clip_by_value(log_std, *self._bounds)
+
+
+def _log_prob(before_tanh, mean, log_std):
+  """Log density of tanh(before_tanh), summed over action dimensions."""
+  z = (before_tanh - mean) * tf.exp(-log_std)
+  log_normal = -0.5 * (tf.square(z) + math.log(2.0 * math.pi)) - log_std
+  # log(1 - tanh(x)^2), in the form that does not cancel for large |x|.
+  log_slope = 2.0 * (
+      math.log(2.0) - before_tanh - tf.nn.softplus(-2.0 * before_tanh)
+  )
+  return tf.reduce_sum(log_normal - log_slope, axis=-1)

@@ -1,0 +1,102 @@
+"""Stateless random numbers, keyed by purpose and drawn row by row.
+
+Every draw is a pure function of a seed pair. Under a distribution strategy a
+replica draws the noise of the whole global batch and keeps its own rows, so
+that the rows of a batch see the same noise however many replicas share them.
+"""
+
+import zlib
+
+import tensorflow as tf
+
+_ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
+
+
+def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
+  """Derives a new seed from `seed` and each of `data` in turn.
+
+  Args:
+    seed: `[2]` int32 seed pair.
+    *data: Integers, integer tensors, or strings that name a purpose.
+
+  Returns:
+    `[2]` int32 seed pair.
+  """
+  seed = tf.convert_to_tensor(seed, tf.int32)
+  for item in data:
+    if isinstance(item, str):
+      item = zlib.crc32(item.encode()) & 0x7FFFFFFF
+    item = tf.cast(item, tf.int32)
+    seed = tf.random.experimental.stateless_fold_in(
+        seed, item, alg=_ALGORITHM
+    )
+  return seed
+
+
+def normal(seed: tf.Tensor, shape) -> tf.Tensor:
+  """Standard normal draws of `shape`, whose first axis is the batch."""
+  return _rows(
+      lambda s: tf.random.stateless_normal(s, seed, alg=_ALGORITHM), shape
+  )
+
+
+def uniform(seed: tf.Tensor, shape, low=0.0, high=1.0) -> tf.Tensor:
+  """Uniform draws in [`low`, `high`) of `shape`, first axis the batch."""
+  return _rows(
+      lambda s: tf.random.stateless_uniform(
+          s, seed, minval=low, maxval=high, alg=_ALGORITHM
+      ),
+      shape,
+  )
+
+
+def integers(seed: tf.Tensor, shape, num_values: int) -> tf.Tensor:
+  """int32 draws in 0 .. `num_values` - 1 of `shape`, first axis the batch."""
+  return _rows(
+      lambda s: tf.random.stateless_uniform(
+          s,
+          seed,
+          minval=0,
+          maxval=num_values,
+          dtype=tf.int32,
+          alg=_ALGORITHM,
+      ),
+      shape,
+  )
+
+
+def categorical(seed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+  """One index per row of `logits` `[B, K]`, by the Gumbel trick; int32 `[B]`."""
+  # The smallest positive float32 keeps the inner logarithm finite.
+  noise = uniform(seed, tf.shape(logits), low=logits.dtype.as_numpy_dtype(1e-38))
+  gumbel = -tf.math.log(-tf.math.log(noise))
+  return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
+
+
+def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
+  """One-hot rows `[M, E]` of members drawn with replacement.
+
+  Every replica draws the same members.
+  """
+  index = tf.random.stateless_uniform(
+      [num_drawn],
+      seed,
+      minval=0,
+      maxval=num_members,
+      dtype=tf.int32,
+      alg=_ALGORITHM,
+  )
+  return tf.one_hot(index, num_members)
+
+
+def _rows(draw, shape):
+  context = tf.distribute.get_replica_context()
+  if context is None or context.num_replicas_in_sync == 1:
+    return draw(shape)
+  shape = tf.convert_to_tensor(shape, tf.int32)
+  num_rows = shape[0]
+  noise = draw(
+      tf.concat([[num_rows * context.num_replicas_in_sync], shape[1:]], axis=0)
+  )
+  start = context.replica_id_in_sync_group * num_rows
+  return noise[start : start + num_rows]

@@ -1,0 +1,1 @@
+"""Episodes, logged once, and the two tables that experience is drawn from."""

@@ -1,0 +1,230 @@
+"""Checks of episodes and stored steps, made before anything is kept.
+
+Every fault is a `ValueError` that names the source (a file or a table), the
+field, and the shape, dtype or value that was seen and the one that was wanted.
+"""
+
+import collections.abc
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from parl_tf import types
+
+_STEP_DTYPES = {
+    'action': np.float32,
+    'reward': np.float32,
+    'discount': np.float32,
+    'success': np.bool_,
+}
+OBSERVATION_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
+
+
+class FieldLayout(NamedTuple):
+  """What one field looks like at one step: `dtype` and `shape`."""
+
+  dtype: np.dtype
+  shape: Tuple[int, ...]
+
+
+Layout = Mapping[str, FieldLayout]
+"""Field names, such as `policy_info/success`, to what they look like."""
+
+
+def named_leaves(fields: Any) -> Iterator[Tuple[str, Any]]:
+  """Yields the arrays of a named tuple of arrays or of flat mappings.
+
+  Args:
+    fields: NamedTuple whose values are arrays, specs, flat mappings of them, or
+      `()`, which has no leaves.
+
+  Yields:
+    The name, `field` or `field/key` in the order of the sorted keys, and the
+    leaf.
+  """
+  for name, value in zip(fields._fields, fields):
+    if isinstance(value, collections.abc.Mapping):
+      for key in sorted(value):
+        yield f'{name}/{key}', value[key]
+    elif not (isinstance(value, tuple) and not value):
+      yield name, value
+
+
+def layout_of_frames(frames: Any) -> Layout:
+  """Returns the layout of frames `[num_frames, ...]`."""
+  return {
+      name: FieldLayout(leaf.dtype, tuple(leaf.shape[1:]))
+      for name, leaf in named_leaves(frames)
+  }
+
+
+def check_layout(source: str, seen: Layout, wanted: Layout) -> None:
+  """Raises `ValueError` where two layouts differ.
+
+  Args:
+    source: The table or file, for the message.
+    seen: Layout of what is to be added.
+    wanted: Layout of what is there already.
+  """
+  missing, extra = set(wanted) - set(seen), set(seen) - set(wanted)
+  if missing or extra:
+    raise ValueError(
+        f'{source}: fields must be {sorted(wanted)}; missing '
+        f'{sorted(missing)}, unknown {sorted(extra)}.'
+    )
+  for name, want in wanted.items():
+    if seen[name] != want:
+      raise ValueError(
+          f'{source}: field `{name}` must be {_describe(want)} at each step, '
+          f'got {_describe(seen[name])}.'
+      )
+
+
+def check_frames(
+    source: str,
+    frames: Any,
+    num_transitions: int,
+    wanted: Optional[Layout] = None,
+) -> Layout:
+  """Checks stored steps before they are inserted.
+
+  Args:
+    source: The table, for the message.
+    frames: Trajectory of numpy arrays `[num_frames, ...]`.
+    num_transitions: How many of the first frames begin a transition.
+    wanted: Layout of what the table holds already, or None.
+
+  Returns:
+    The layout of `frames`.
+
+  Raises:
+    ValueError: If shapes, dtypes or values are not what they must be.
+  """
+  leaves = dict(named_leaves(frames))
+  num_frames = len(frames.reward)
+  for name, leaf in leaves.items():
+    _check_array(source, name, leaf, num_frames)
+    if name.startswith('observation'):
+      _check_observation(source, name, leaf)
+  if not 0 <= num_transitions < max(num_frames, 1):
+    raise ValueError(
+        f'{source}: `num_transitions` must be in [0, {num_frames - 1}] for '
+        f'{num_frames} frames, got {num_transitions}.'
+    )
+  _check_action(source, frames.action)
+  seen = layout_of_frames(frames)
+  if wanted is not None:
+    check_layout(source, seen, wanted)
+  return seen
+
+
+def check_episode(source: str, episode: types.Episode) -> Layout:
+  """Checks that an episode is whole and in range.
+
+  Args:
+    source: The file or table it is meant for, for the message.
+    episode: T steps.
+
+  Returns:
+    The layout of one step of it.
+
+  Raises:
+    ValueError: If shapes, dtypes or values are not what they must be.
+  """
+  num_steps = episode.num_steps
+  if num_steps < 1:
+    raise ValueError(f'{source}: an episode must have at least one step.')
+  observation = {
+      name: leaf
+      for name, leaf in named_leaves(episode)
+      if name.startswith('observation')
+  }
+  if not observation:
+    raise ValueError(f'{source}: field `observation` is empty.')
+  for name, leaf in observation.items():
+    _check_array(source, name, leaf, num_steps + 1)
+    _check_observation(source, name, leaf)
+  steps = {name: getattr(episode, name) for name in _STEP_DTYPES}
+  for name, leaf in steps.items():
+    _check_array(source, name, leaf, num_steps)
+    if name != 'action':
+      _check_scalars(source, name, leaf)
+  _check_action(source, episode.action)
+  _check_ends(source, episode)
+  return {
+      name: FieldLayout(leaf.dtype, tuple(leaf.shape[1:]))
+      for name, leaf in {**observation, **steps}.items()
+  }
+
+
+def _check_scalars(source: str, name: str, leaf: np.ndarray) -> None:
+  """Checks dtype and rank of a field with one number a step."""
+  if leaf.dtype != _STEP_DTYPES[name] or leaf.ndim != 1:
+    raise ValueError(
+        f'{source}: field `{name}` must be {np.dtype(_STEP_DTYPES[name])} of '
+        f'shape [{len(leaf)}], got {leaf.dtype} of shape {list(leaf.shape)}.'
+    )
+
+
+def _check_ends(source: str, episode: types.Episode) -> None:
+  """Checks discounts and what is said of the last step."""
+  low, high = episode.discount.min(), episode.discount.max()
+  if low < 0 or high > 1:
+    raise ValueError(
+        f'{source}: field `discount` must be in [0, 1], got [{low}, {high}].'
+    )
+  if not episode.has_last_transition and episode.discount[-1] == 0:
+    raise ValueError(
+        f'{source}: field `has_last_transition` must be true where the last '
+        'step is terminal (discount 0): its transition needs no observation '
+        'after it.'
+    )
+
+
+def _check_array(source: str, name: str, leaf: Any, length: int) -> None:
+  """Checks that `leaf` is a finite array of `length` steps."""
+  if not isinstance(leaf, np.ndarray):
+    raise ValueError(
+        f'{source}: field `{name}` must be a numpy array, got {type(leaf)}.'
+    )
+  if leaf.ndim < 1 or len(leaf) != length:
+    raise ValueError(
+        f'{source}: field `{name}` must have {length} steps, got shape '
+        f'{list(leaf.shape)}.'
+    )
+  if leaf.dtype.kind == 'f' and not np.isfinite(leaf).all():
+    first = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
+    raise ValueError(
+        f'{source}: field `{name}` must be finite, got {leaf[first]} at '
+        f'{list(first)} of shape {list(leaf.shape)}.'
+    )
+
+
+def _check_observation(source: str, name: str, leaf: np.ndarray) -> None:
+  """Checks the dtype of an observation."""
+  if leaf.dtype not in OBSERVATION_DTYPES:
+    raise ValueError(
+        f'{source}: field `{name}` must be float32 or uint8, got {leaf.dtype}.'
+    )
+
+
+def _check_action(source: str, action: np.ndarray) -> None:
+  """Checks that actions are `[steps, A]` float32 in [-1, 1]."""
+  if action.ndim != 2 or action.dtype != np.float32:
+    raise ValueError(
+        f'{source}: field `action` must be float32 of shape '
+        f'[{len(action)}, A], got {action.dtype} of shape '
+        f'{list(action.shape)}.'
+    )
+  outside = np.abs(action) > 1
+  if outside.any():
+    first = tuple(int(i) for i in np.argwhere(outside)[0])
+    raise ValueError(
+        f'{source}: field `action` must be in [-1, 1], got {action[first]} at '
+        f'{list(first)} of shape {list(action.shape)}.'
+    )
+
+
+def _describe(layout: FieldLayout) -> str:
+  """Says a layout in words."""
+  return f'{layout.dtype} of shape {list(layout.shape)}'

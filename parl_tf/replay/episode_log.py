@@ -1,0 +1,212 @@
+"""Append-only log of episodes, one file each: the truth behind the tables."""
+
+import os
+import re
+from typing import Dict, Iterator, List, Optional
+import zipfile
+import zlib
+
+from absl import logging
+import numpy as np
+
+from parl_tf import types
+from parl_tf.replay import checks
+
+_FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
+_PARTIAL_SUFFIX = '.partial'
+_ARRAYS = ('action', 'reward', 'discount', 'success')
+_SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
+# What numpy and zipfile raise on a file that is cut short or overwritten.
+_CORRUPTION_ERRORS = (
+    EOFError, KeyError, OSError, ValueError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error,
+)
+
+
+class EpisodeLog:
+  """A directory with one `.npz` file for each episode, in order of appending.
+
+  An episode counts once its file stands under its final name: it is written
+  under a temporary name, synced, and renamed. What a crash leaves under the
+  temporary name is ignored. Each `episode_id` occurs once.
+  """
+
+  def __init__(self, directory: str):
+    """Opens the log, making the directory where it is missing.
+
+    Args:
+      directory: Where the episodes stand.
+
+    Raises:
+      ValueError: If a file of the sequence is missing or stands twice.
+    """
+    self._directory = directory
+    self._names: List[str] = []
+    self._position_of_id: Dict[int, int] = {}
+    self._num_files = 0
+    self._layout: Optional[checks.Layout] = None
+    os.makedirs(directory, exist_ok=True)
+    self._scan()
+
+  def __len__(self) -> int:
+    """Returns the number of episodes."""
+    return len(self._names)
+
+  def append(self, episode: types.Episode) -> int:
+    """Writes and syncs one episode.
+
+    Args:
+      episode: T steps; its `episode_id` must be new.
+
+    Returns:
+      Its position in the log. An episode whose id is in the log already is
+      dropped with a warning, and the position is that of the one which stands.
+
+    Raises:
+      ValueError: If the episode is not whole, out of range, or unlike the
+        first of the log; nothing is then written.
+    """
+    episode_id = int(episode.episode_id)
+    if episode_id in self._position_of_id:
+      position = self._position_of_id[episode_id]
+      logging.warning(
+          'Dropping an episode whose id %d stands in %s already.',
+          episode_id,
+          self._path(self._names[position]),
+      )
+      return position
+    name = f'episode_{self._num_files:08d}_{episode_id}.npz'
+    layout = checks.check_episode(self._path(name), episode)
+    checks.check_layout(self._path(name), layout, self._first_layout(layout))
+    self._write(name, _to_arrays(episode))
+    self._layout = layout
+    self._num_files += 1
+    return self._register(name, episode_id)
+
+  def read(
+      self, start: int = 0, stop: Optional[int] = None
+  ) -> Iterator[types.Episode]:
+    """Reads episodes in order.
+
+    Args:
+      start: First position.
+      stop: Position after the last, or None for all.
+
+    Yields:
+      The episodes at positions `start` to `stop - 1`.
+
+    Raises:
+      ValueError: If `start` or `stop` is outside the log, or a file is corrupt.
+    """
+    stop = len(self) if stop is None else stop
+    if not 0 <= start <= stop <= len(self):
+      raise ValueError(
+          f'{self._directory}: positions must be in [0, {len(self)}], got '
+          f'start {start} and stop {stop}.'
+      )
+    for name in self._names[start:stop]:
+      yield self._read(name)
+
+  def _scan(self) -> None:
+    """Finds what stands in the directory."""
+    names = sorted(os.listdir(self._directory))
+    leftovers = [name for name in names if name.endswith(_PARTIAL_SUFFIX)]
+    if leftovers:
+      logging.warning(
+          'Ignoring episodes in %s that were not written to the end: %s.',
+          self._directory,
+          ', '.join(leftovers),
+      )
+    for match in filter(None, map(_FILE_NAME.fullmatch, names)):
+      if int(match[1]) != self._num_files:
+        raise ValueError(
+            f'{self._directory}: file number {self._num_files} of the log is '
+            f'missing or doubled, got {match[0]} in its place.'
+        )
+      self._num_files += 1
+      episode_id = int(match[2])
+      if episode_id in self._position_of_id:
+        logging.warning(
+            'Dropping %s: its episode id stands in the log already.',
+            self._path(match[0]),
+        )
+      else:
+        self._register(match[0], episode_id)
+
+  def _register(self, name: str, episode_id: int) -> int:
+    """Counts a file that stands under its final name."""
+    self._position_of_id[episode_id] = len(self._names)
+    self._names.append(name)
+    return len(self._names) - 1
+
+  def _first_layout(self, layout: checks.Layout) -> checks.Layout:
+    """Returns the layout that the log's first episode set."""
+    if self._layout is None and self._names:
+      name = self._names[0]
+      self._layout = checks.check_episode(self._path(name), self._read(name))
+    return layout if self._layout is None else self._layout
+
+  def _write(self, name: str, arrays: Dict[str, np.ndarray]) -> None:
+    """Writes a file so that it stands whole under its name or not at all."""
+    path = self._path(name)
+    partial = path + _PARTIAL_SUFFIX
+    with open(partial, 'wb') as file:
+      np.savez(file, **arrays)
+      file.flush()
+      os.fsync(file.fileno())
+    os.rename(partial, path)
+    # The new name is in the directory's data: without this a power cut may
+    # forget it.
+    descriptor = os.open(self._directory, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+
+  def _read(self, name: str) -> types.Episode:
+    """Reads one file."""
+    path = self._path(name)
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+      return _from_arrays(arrays)
+    except _CORRUPTION_ERRORS as error:
+      raise ValueError(
+          f'{path} is not a readable episode: {error!r}.'
+      ) from error
+
+  def _path(self, name: str) -> str:
+    """Returns the path of a file of the log."""
+    return os.path.join(self._directory, name)
+
+
+def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:
+  """Returns the named arrays that a file holds."""
+  arrays = {
+      name: leaf
+      for name, leaf in checks.named_leaves(episode)
+      if name.startswith('observation')
+  }
+  arrays.update({name: getattr(episode, name) for name in _ARRAYS})
+  arrays.update({name: np.asarray(getattr(episode, name)) for name in _SCALARS})
+  return arrays
+
+
+def _from_arrays(arrays: Dict[str, np.ndarray]) -> types.Episode:
+  """Returns the episode of which a file holds the named arrays."""
+  if 'observation' in arrays:
+    observation = arrays['observation']
+  else:
+    prefix = 'observation/'
+    observation = {
+        name[len(prefix):]: leaf
+        for name, leaf in arrays.items()
+        if name.startswith(prefix)
+    }
+  return types.Episode(
+      observation=observation,
+      episode_id=int(arrays['episode_id']),
+      policy_version=int(arrays['policy_version']),
+      has_last_transition=bool(arrays['has_last_transition']),
+      **{name: arrays[name] for name in _ARRAYS},
+  )

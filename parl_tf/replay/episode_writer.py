@@ -1,0 +1,280 @@
+"""Turns episodes into stored steps, and driver steps into episodes.
+
+Axis: T environment steps of one episode. A stored step is one TF-Agents
+`Trajectory` frame. An episode of T steps makes T + 1 frames: the last holds
+the observation after the last step and begins no transition.
+"""
+
+import collections.abc
+from typing import Any, Callable, Optional, Protocol, Sequence
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+from tf_agents.trajectories import trajectory as trajectory_lib
+
+from parl_tf import types
+from parl_tf.replay import checks
+
+
+def monte_carlo_returns(
+    rewards: np.ndarray,
+    discounts: np.ndarray,
+    gamma: float,
+    never_succeeds_value: Optional[float] = None,
+) -> np.ndarray:
+  """Computes the discounted return-to-go of each step of one episode.
+
+  Implements G_t = r_t + gamma * discount_t * G_{t+1}, with G 0 past the last
+  step, the calibration bound of Nakamoto et al. (2023), arXiv:2303.05479. A
+  sparse task whose reward is negative until success goes on for ever in an
+  episode that never succeeds: each G_t is then `never_succeeds_value`.
+
+  Args:
+    rewards: `[T]`, after reward scale and bias.
+    discounts: `[T]`, 0 where the step ended the task; a 0 inside cuts the sum.
+    gamma: Discount factor in [0, 1].
+    never_succeeds_value: Value of every step where every reward is negative,
+      for instance -1 / (1 - gamma); None where the task has no such value.
+
+  Returns:
+    `[T]` float32.
+
+  Raises:
+    ValueError: If shapes differ or `gamma` is not in [0, 1].
+  """
+  # Summed in float64: a thousand float32 steps lose three digits.
+  rewards = np.asarray(rewards, np.float64)
+  discounts = np.asarray(discounts, np.float64)
+  if rewards.ndim != 1 or rewards.shape != discounts.shape:
+    raise ValueError(
+        '`rewards` and `discounts` must have one shape [T], got '
+        f'{list(rewards.shape)} and {list(discounts.shape)}.'
+    )
+  if not 0.0 <= gamma <= 1.0:
+    raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
+  if never_succeeds_value is not None and np.all(rewards < 0):
+    return np.full(rewards.shape, never_succeeds_value, np.float32)
+  returns = np.zeros_like(rewards)
+  following = 0.0
+  for step in reversed(range(len(rewards))):
+    following = rewards[step] + gamma * discounts[step] * following
+    returns[step] = following
+  return returns.astype(np.float32)
+
+
+def stored_steps(
+    episode: types.Episode,
+    *,
+    gamma: float,
+    reward_scale: float,
+    reward_bias: float,
+    never_succeeds_value: Optional[float] = None,
+) -> trajectory_lib.Trajectory:
+  """Returns the frames of an episode.
+
+  Args:
+    episode: T steps.
+    gamma: Discount factor of the returns.
+    reward_scale: Factor on the raw reward, for the returns.
+    reward_bias: Added to the scaled reward, for the returns.
+    never_succeeds_value: See `monte_carlo_returns`.
+
+  Returns:
+    Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last frame
+    has step type LAST, next step type FIRST, action 0, reward 0, discount 1.
+
+  Raises:
+    ValueError: If the episode is not whole or out of range.
+  """
+  checks.check_episode(f'episode {episode.episode_id}', episode)
+  num_steps = episode.num_steps
+  returns = monte_carlo_returns(
+      episode.reward.astype(np.float64) * reward_scale + reward_bias,
+      episode.discount,
+      gamma,
+      never_succeeds_value,
+  )
+  step_type = np.full(num_steps + 1, ts.StepType.MID, np.int32)
+  step_type[0] = ts.StepType.FIRST
+  step_type[-1] = ts.StepType.LAST
+  observation = episode.observation
+  if isinstance(observation, collections.abc.Mapping):
+    # One type of mapping, whatever the environment uses: a function that takes
+    # the rows is traced anew for another.
+    observation = dict(observation)
+  return trajectory_lib.Trajectory(
+      step_type=step_type,
+      observation=observation,
+      action=_with_last(episode.action, 0),
+      policy_info={
+          'monte_carlo_return': _with_last(returns, 0),
+          'episode_id': np.full(num_steps + 1, episode.episode_id, np.int64),
+          'step_index': np.arange(num_steps + 1, dtype=np.int32),
+          'policy_version': np.full(
+              num_steps + 1, episode.policy_version, np.int64
+          ),
+          'success': _with_last(episode.success, False),
+      },
+      next_step_type=np.append(step_type[1:], np.int32(ts.StepType.FIRST)),
+      reward=_with_last(episode.reward, 0),
+      discount=_with_last(episode.discount, 1),
+  )
+
+
+class Sink(Protocol):
+  """What an `EpisodeWriter` writes to."""
+
+  def add(
+      self,
+      table: str,
+      frames: trajectory_lib.Trajectory,
+      num_transitions: int,
+  ) -> None:
+    """Inserts frames, of which the first `num_transitions` begin an item."""
+
+
+class EpisodeWriter:
+  """Writes whole episodes, as stored steps with returns, to every sink."""
+
+  def __init__(
+      self,
+      *,
+      gamma: float,
+      reward_scale: float,
+      reward_bias: float,
+      never_succeeds_value: Optional[float],
+      sinks: Sequence[Sink],
+  ):
+    """Creates a writer.
+
+    Args:
+      gamma: Discount factor of the run.
+      reward_scale: The domain's factor on the raw reward.
+      reward_bias: The domain's constant added to the scaled reward.
+      never_succeeds_value: See `monte_carlo_returns`.
+      sinks: Written in this order; put the one that can fail first.
+    """
+    self._constants = dict(
+        gamma=gamma,
+        reward_scale=reward_scale,
+        reward_bias=reward_bias,
+        never_succeeds_value=never_succeeds_value,
+    )
+    self._sinks = tuple(sinks)
+
+  def write(self, table: str, episode: types.Episode) -> None:
+    """Inserts `episode` into `table` of every sink.
+
+    Args:
+      table: `offline` or `online`.
+      episode: T steps.
+
+    Raises:
+      ValueError: If the episode is not whole or out of range; nothing is then
+        inserted.
+    """
+    frames = stored_steps(episode, **self._constants)
+    for sink in self._sinks:
+      sink.add(table, frames, episode.num_transitions)
+
+
+class EpisodeRecorder:
+  """Driver observer that builds an episode from one environment's steps.
+
+  Receives the steps that a TF-Agents driver or actor hands to its observers,
+  unbatched or with a batch axis of 1, and calls `on_episode` at the boundary
+  step, which carries the observation after the last action.
+
+  Attributes:
+    episode_id: Identity of the next episode to end; goes up by 1 with each.
+    policy_version: Train step of the weights that act.
+  """
+
+  def __init__(
+      self,
+      on_episode: Callable[[types.Episode], None],
+      is_success: Callable[[], bool],
+  ):
+    """Creates a recorder.
+
+    Args:
+      on_episode: Called with each finished episode.
+      is_success: Called right after each environment step: whether the task is
+        solved in the state after it.
+    """
+    self.episode_id = 0
+    self.policy_version = 0
+    self._on_episode = on_episode
+    self._is_success = is_success
+    self._steps = []
+    self._success = []
+
+  def __call__(self, trajectory: trajectory_lib.Trajectory) -> None:
+    """Takes one step.
+
+    Args:
+      trajectory: One step, every leaf `[...]` or `[1, ...]`.
+
+    Raises:
+      ValueError: If the batch is not 1, or a step in the middle of an episode
+        comes first.
+    """
+    step = _unbatched(trajectory)
+    if step.step_type == ts.StepType.LAST:
+      self._finish(step)
+      return
+    if step.step_type == ts.StepType.FIRST:
+      if self._steps:
+        logging.warning(
+            'Dropping %d steps of an episode that did not end.',
+            len(self._steps),
+        )
+      self._steps, self._success = [], []
+    elif not self._steps:
+      raise ValueError('The first step of an episode must be FIRST, got MID.')
+    self._steps.append(step)
+    self._success.append(bool(self._is_success()))
+
+  def _finish(self, boundary: trajectory_lib.Trajectory) -> None:
+    """Builds the episode that ends before `boundary`."""
+    steps, self._steps = self._steps, []
+    success, self._success = self._success, []
+    if not steps:
+      raise ValueError('The first step of an episode must be FIRST, got LAST.')
+    observations = [step.observation for step in steps + [boundary]]
+    episode = types.Episode(
+        observation=tf.nest.map_structure(
+            lambda *leaves: np.stack(leaves), *observations
+        ),
+        action=np.stack([step.action for step in steps]),
+        reward=np.asarray([step.reward for step in steps], np.float32),
+        discount=np.asarray([step.discount for step in steps], np.float32),
+        success=np.asarray(success, np.bool_),
+        episode_id=self.episode_id,
+        policy_version=int(self.policy_version),
+    )
+    self.episode_id += 1
+    self._on_episode(episode)
+
+
+def _unbatched(trajectory: Any) -> trajectory_lib.Trajectory:
+  """Returns the fields an episode needs, as numpy without a batch axis."""
+  needed = trajectory._replace(policy_info=())
+  needed = tf.nest.map_structure(np.asarray, needed)
+  batch = needed.step_type.shape
+  if batch == ():
+    return needed
+  if batch != (1,):
+    raise ValueError(
+        'Steps must come from one environment, with `step_type` of shape [] or '
+        f'[1], got {list(batch)}.'
+    )
+  return tf.nest.map_structure(lambda leaf: leaf[0], needed)
+
+
+def _with_last(values: np.ndarray, last: Any) -> np.ndarray:
+  """Appends one step filled with `last` to `[T, ...]`."""
+  filler = np.full((1,) + values.shape[1:], last, values.dtype)
+  return np.concatenate([values, filler])

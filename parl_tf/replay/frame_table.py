@@ -1,0 +1,214 @@
+"""One table of stored steps in memory, which forgets the oldest first."""
+
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import trajectory as trajectory_lib
+
+from parl_tf import types
+
+# Frames moved at a time when storage grows, which bounds the copies it makes.
+_FRAMES_PER_MOVE = 4096
+
+
+class FrameTable:
+  """Ring of frames, and the transitions that begin at some of them.
+
+  Frames are numbered from 0 in the order in which they were ever added; frame
+  f stands in slot f modulo the number of slots. Transition i begins at frame
+  `_starts[i modulo capacity]`. Whole frames are forgotten, so a transition is
+  there with both of its frames or not at all.
+
+  Attributes:
+    name: Name of the table.
+    capacity: Transitions it holds.
+    num_changes: How often its contents changed.
+  """
+
+  def __init__(self, name: str, capacity: int):
+    """Creates an empty table; its storage grows as it fills.
+
+    Args:
+      name: Name of the table.
+      capacity: Transitions it holds.
+    """
+    self.name = name
+    self.capacity = capacity
+    self.num_changes = 0
+    self._storage: Optional[trajectory_lib.Trajectory] = None  # [slots, ...]
+    self._num_slots = 0
+    self._first_frame = self._end_frame = 0
+    self._starts = np.empty(capacity, np.int64)
+    self._first_transition = self._end_transition = 0
+    self._candidates: Optional[np.ndarray] = None
+
+  @property
+  def num_transitions(self) -> int:
+    """Transitions that can be drawn."""
+    return self._end_transition - self._first_transition
+
+  @property
+  def num_frames(self) -> int:
+    """Stored frames."""
+    return self._end_frame - self._first_frame
+
+  @property
+  def has_candidates(self) -> bool:
+    """Whether candidate actions stand beside the frames."""
+    return self._candidates is not None
+
+  @property
+  def frame_bytes(self) -> int:
+    """Bytes of one frame as it is read, 0 before the first."""
+    if self._storage is None:
+      return 0
+    leaves = tf.nest.flatten(self._storage)
+    if self._candidates is not None:
+      leaves.append(self._candidates)
+    return sum(leaf.itemsize * int(np.prod(leaf.shape[1:])) for leaf in leaves)
+
+  def add(
+      self, frames: trajectory_lib.Trajectory, num_transitions: int
+  ) -> None:
+    """Appends the transitions that begin at the first frames.
+
+    Clears the candidate actions.
+
+    Args:
+      frames: Checked numpy arrays `[num_frames, ...]`.
+      num_transitions: How many of the first frames begin a transition. Frames
+        that belong to none are not stored.
+    """
+    skipped = max(0, num_transitions - self.capacity)
+    kept = slice(skipped, num_transitions + 1)
+    num_transitions -= skipped
+    if not num_transitions:
+      return
+    self.num_changes += 1
+    self._candidates = None
+    self._evict(self.num_transitions + num_transitions - self.capacity)
+    num_frames = num_transitions + 1
+    self._reserve(self.num_frames + num_frames, frames)
+    slots = np.arange(self._end_frame, self._end_frame + num_frames)
+    for stored, new in zip(
+        tf.nest.flatten(self._storage), tf.nest.flatten(frames)
+    ):
+      stored[slots % self._num_slots] = new[kept]
+    places = np.arange(
+        self._end_transition, self._end_transition + num_transitions
+    )
+    self._starts[places % self.capacity] = slots[:-1]
+    self._end_transition += num_transitions
+    self._end_frame += num_frames
+
+  def observations(self) -> types.Nest:
+    """Returns a copy of the observations `[num_frames, ...]`, oldest first."""
+    if self._storage is None:
+      raise ValueError(f'table `{self.name}` is empty.')
+    slots = np.arange(self._first_frame, self._end_frame) % self._num_slots
+    return tf.nest.map_structure(
+        lambda leaf: np.take(leaf, slots, axis=0), self._storage.observation
+    )
+
+  def set_candidates(self, candidates: np.ndarray) -> None:
+    """Puts candidate actions beside the frames.
+
+    Args:
+      candidates: `[num_frames, N, A]` float32, in the order of `observations`.
+        Kept as it is, without a copy.
+
+    Raises:
+      ValueError: If shape, dtype or values are not what they must be.
+    """
+    action_size = () if self._storage is None else self._storage.action.shape[1]
+    if (
+        candidates.ndim != 3
+        or candidates.dtype != np.float32
+        or len(candidates) != self.num_frames
+        or candidates.shape[2] != action_size
+    ):
+      raise ValueError(
+          f'table `{self.name}`: `candidates` must be float32 of shape '
+          f'[{self.num_frames}, N, {action_size}], got {candidates.dtype} of '
+          f'shape {list(candidates.shape)}.'
+      )
+    if not np.isfinite(candidates).all():
+      raise ValueError(f'table `{self.name}`: `candidates` must be finite.')
+    self.num_changes += 1
+    self._candidates = candidates
+
+  def clear_candidates(self) -> None:
+    """Takes the candidate actions away."""
+    if self._candidates is not None:
+      self.num_changes += 1
+      self._candidates = None
+
+  def rows(self, indices: np.ndarray) -> trajectory_lib.Trajectory:
+    """Returns transitions.
+
+    Args:
+      indices: `[...]` int64 in [0, num_transitions), 0 the oldest.
+
+    Returns:
+      Trajectory `[..., 2, ...]`, its `policy_info` with `candidate_actions`
+      `[..., 2, N, A]` where they stand beside the frames.
+    """
+    places = _wrapped(
+        self._first_transition % self.capacity + indices, self.capacity
+    )
+    # Counted from the oldest frame.
+    starts = np.take(self._starts, places) - self._first_frame
+    frames = starts[..., np.newaxis] + np.arange(2)
+    slots = _wrapped(
+        self._first_frame % self._num_slots + frames, self._num_slots
+    )
+    rows = tf.nest.map_structure(
+        lambda leaf: np.take(leaf, slots, axis=0), self._storage
+    )
+    if self._candidates is None:
+      return rows
+    candidates = np.take(self._candidates, frames, axis=0)
+    return rows._replace(
+        policy_info=dict(rows.policy_info, candidate_actions=candidates)
+    )
+
+  def _evict(self, num_transitions: int) -> None:
+    """Forgets the oldest transitions and the frames before the next one."""
+    if num_transitions <= 0:
+      return
+    self._first_transition += num_transitions
+    if self.num_transitions:
+      self._first_frame = int(
+          self._starts[self._first_transition % self.capacity]
+      )
+    else:
+      self._first_frame = self._end_frame
+
+  def _reserve(
+      self, num_frames: int, example: trajectory_lib.Trajectory
+  ) -> None:
+    """Makes room for `num_frames` frames like those of `example`."""
+    if num_frames <= self._num_slots:
+      return
+    # Doubles up to the capacity. Beyond it, frames that end an episode take
+    # their share, so there is some slack instead of a move at every episode.
+    num_slots = max(
+        min(2 * self._num_slots, self.capacity), num_frames + num_frames // 16
+    )
+    old = tf.nest.flatten(self._storage)
+    new = [
+        np.empty((num_slots,) + leaf.shape[1:], leaf.dtype)
+        for leaf in tf.nest.flatten(example)
+    ]
+    for start in range(self._first_frame, self._end_frame, _FRAMES_PER_MOVE):
+      moved = np.arange(start, min(start + _FRAMES_PER_MOVE, self._end_frame))
+      for source, target in zip(old, new):
+        target[moved % num_slots] = source[moved % self._num_slots]
+    self._storage = tf.nest.pack_sequence_as(example, new)
+    self._num_slots = num_slots
+
+
+def _wrapped(places: np.ndarray, size: int) -> np.ndarray:
+  """Returns `places` in [0, 2 size) modulo `size`, without a division."""
+  return np.where(places < size, places, places - size)

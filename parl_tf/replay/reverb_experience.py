@@ -1,0 +1,201 @@
+"""Experience sampled from a replay server: distributed, not repeatable.
+
+Reverb's selectors take no seed; the fractions are as exact as those of
+`memory_experience`, and the law of the rows is the same.
+"""
+
+from typing import Dict, Iterator
+
+import gin
+import reverb
+import tensorflow as tf
+from tf_agents.trajectories import trajectory as trajectory_lib
+
+from parl_tf import types
+from parl_tf.replay import experience as experience_lib
+from parl_tf.replay import tables
+
+
+@gin.configurable(
+    denylist=['address', 'signature', 'reward_scale', 'reward_bias']
+)
+class ReverbExperience:
+  """Iterators of rows sampled from the tables of a replay server."""
+
+  def __init__(
+      self,
+      address: str,
+      signature: trajectory_lib.Trajectory,
+      *,
+      reward_scale: float,
+      reward_bias: float,
+      num_workers: int = 1,
+      num_batches_in_flight: int = 2,
+  ):
+    """Creates a source; nothing is asked of the server yet.
+
+    Args:
+      address: `host:port` of the server.
+      signature: Specs of one stored step, as the server's.
+      reward_scale: The domain's factor on the raw reward.
+      reward_bias: The domain's constant added to the scaled reward.
+      num_workers: Threads that sample for one table of one part.
+      num_batches_in_flight: Batches a thread samples ahead.
+    """
+    for name, value in (
+        ('num_workers', num_workers),
+        ('num_batches_in_flight', num_batches_in_flight),
+    ):
+      if value < 1:
+        raise ValueError(f'`{name}` must be positive, got {value}.')
+    self._address = address
+    self._item_spec = tables.item_signature(signature)
+    self._reward_scale = reward_scale
+    self._reward_bias = reward_bias
+    self._num_workers = num_workers
+    self._num_batches_in_flight = num_batches_in_flight
+    self._client = reverb.Client(address)
+    self._online_share = tf.Variable(0.0, trainable=False, dtype=tf.float32)
+    self._iterators: Dict[
+        experience_lib.ExperienceRequest, Iterator[types.Experience]
+    ] = {}
+
+  def num_transitions(self, table: str) -> int:
+    """Returns the number of transitions in `table`.
+
+    Args:
+      table: `offline` or `online`.
+
+    Raises:
+      ConnectionError: If the server does not answer in time.
+    """
+    if table not in experience_lib.TABLE_NAMES:
+      raise ValueError(
+          f'`table` must be in {list(experience_lib.TABLE_NAMES)}, got '
+          f'{table!r}.'
+      )
+    return tables.table_sizes(self._client)[table]
+
+  def iterate(
+      self,
+      train_step: int,
+      num_steps: int,
+      request: experience_lib.ExperienceRequest,
+  ) -> Iterator[types.Experience]:
+    """Returns the iterator of a request; the same one at each call.
+
+    A share of the union of both tables is that of their sizes at the latest
+    call.
+
+    Args:
+      train_step: Not used: the rows are not repeatable.
+      num_steps: Not used: the iterator does not end, and the caller takes as
+        many elements as it wants.
+      request: Rows of each.
+
+    Returns:
+      tf.data iterator of `types.Experience`, their leaves `[rows, 2, ...]`,
+      `reward` scaled and biased.
+
+    Raises:
+      ValueError: If the request is out of range, or a table it needs is empty.
+      ConnectionError: If the server does not answer in time.
+    """
+    del train_step, num_steps
+    parts = experience_lib.requested_parts(request)
+    # Asked first: sampling from an empty table or a dead server waits without
+    # limit.
+    sizes = tables.table_sizes(self._client)
+    for part in filter(None, parts):
+      experience_lib.needed_tables(part, sizes)
+    total = sum(sizes.values())
+    self._online_share.assign(sizes['online'] / total)
+    if request not in self._iterators:
+      datasets = [self._part(part) if part else () for part in parts]
+      self._iterators[request] = iter(
+          tf.data.Dataset.zip(types.Experience(*datasets)).with_options(
+              _dataset_options()
+          )
+      )
+    return self._iterators[request]
+
+  def _part(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
+    """Returns the dataset of `[rows, 2, ...]` of one part."""
+    num_rows = part.num_slices * part.batch_size
+    if part.offline_rows is None:
+      dataset = self._union(num_rows).batch(num_rows, drop_remainder=True)
+    else:
+      dataset = self._mixture(part)
+    return dataset.map(self._scale_reward)
+
+  def _mixture(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
+    """Returns slices of exactly so many rows of each table."""
+    rows = (part.offline_rows, part.batch_size - part.offline_rows)
+    batches = tuple(
+        self._items(name, part.num_slices * count).batch(
+            part.num_slices * count, drop_remainder=True
+        )
+        for name, count in zip(experience_lib.TABLE_NAMES, rows)
+        if count
+    )
+    if len(batches) == 1:
+      return batches[0]
+
+    num_rows = part.num_slices * part.batch_size
+
+    def interleave(*leaves):
+      row_shape = leaves[0].shape.as_list()[1:]
+      slices = [
+          tf.reshape(leaf, [part.num_slices, count] + row_shape)
+          for leaf, count in zip(leaves, rows)
+      ]
+      merged = tf.concat(slices, axis=1)  # [slices, batch, 2, ...]
+      return tf.reshape(merged, [num_rows] + row_shape)
+
+    return tf.data.Dataset.zip(batches).map(
+        lambda *samples: tf.nest.map_structure(interleave, *samples)
+    )
+
+  def _union(self, num_rows: int) -> tf.data.Dataset:
+    """Returns items drawn uniformly from both tables taken together."""
+    tables_of_rows = tf.data.Dataset.counter().map(
+        lambda _: tf.cast(
+            tf.random.uniform([num_rows]) < self._online_share, tf.int64
+        )
+    )
+    # Chosen row by row, so that an empty table is never waited for.
+    return tf.data.Dataset.choose_from_datasets(
+        [self._items(name, num_rows) for name in experience_lib.TABLE_NAMES],
+        tables_of_rows.unbatch(),
+    )
+
+  def _items(self, table: str, num_rows: int) -> tf.data.Dataset:
+    """Returns the samples of a table, of which batches take `num_rows`."""
+    return reverb.TrajectoryDataset(
+        server_address=self._address,
+        table=table,
+        dtypes=tf.nest.map_structure(lambda spec: spec.dtype, self._item_spec),
+        shapes=tf.nest.map_structure(lambda spec: spec.shape, self._item_spec),
+        max_in_flight_samples_per_worker=(
+            self._num_batches_in_flight * num_rows
+        ),
+        num_workers_per_iterator=self._num_workers,
+    )
+
+  def _scale_reward(
+      self, sample: reverb.ReplaySample
+  ) -> trajectory_lib.Trajectory:
+    """Applies the domain's reward scale and bias to the rows of a sample."""
+    rows = sample.data
+    return rows._replace(
+        reward=rows.reward * self._reward_scale + self._reward_bias
+    )
+
+
+def _dataset_options() -> tf.data.Options:
+  """Returns options for datasets that must not run ahead."""
+  options = tf.data.Options()
+  # A prefetch that tf.data puts in by itself would hold rows of an old share.
+  options.autotune.enabled = False
+  options.experimental_optimization.inject_prefetch = False
+  return options

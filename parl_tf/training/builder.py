@@ -1,0 +1,102 @@
+"""Builds an agent from the parts that gin names."""
+
+from typing import Callable, Optional
+
+import gin
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import types
+from parl_tf.agents import action_source
+from parl_tf.agents import parl_agent
+from parl_tf.improvers import imitation
+
+Adam = gin.external_configurable(
+    tf.keras.optimizers.Adam, module='tf.keras.optimizers'
+)
+
+
+def observation_spec(domain) -> types.Nest:
+  """Returns the domain's observation as a nest of `tf.TensorSpec`."""
+  spec = domain.observation_spec()
+  if isinstance(spec, dict):
+    return {name: _tensor_spec(leaf, name) for name, leaf in spec.items()}
+  return _tensor_spec(spec, 'observation')
+
+
+def action_spec(domain) -> tensor_spec.BoundedTensorSpec:
+  """Returns the spec of one action in [-1, 1]."""
+  spec = domain.action_spec()
+  return tensor_spec.BoundedTensorSpec(
+      spec.shape, tf.float32, -1.0, 1.0, 'action'
+  )
+
+
+@gin.configurable(
+    denylist=['domain', 'normalization', 'seed', 'train_step_counter']
+)
+def build_agent(
+    domain,
+    normalization: Optional[types.Normalization],
+    seed: int,
+    train_step_counter: tf.Variable,
+    *,
+    critic_ctor: Callable = gin.REQUIRED,
+    policy_ctor: Callable = gin.REQUIRED,
+    improver_ctor: Callable = gin.REQUIRED,
+    pretrain_improver_ctor: Callable = imitation.ImitationImprover,
+    critic_optimizer_ctor: Callable = gin.REQUIRED,
+    policy_optimizer_ctor: Callable = gin.REQUIRED,
+    pretrain_optimizer_ctor: Callable = gin.REQUIRED,
+) -> parl_agent.PARLAgent:
+  """Builds the agent that gin describes.
+
+  `Search` is made once in each of the gin scopes `training`, `acting` and
+  `evaluation`.
+
+  Args:
+    domain: `Domain`.
+    normalization: Observation statistics, or None.
+    seed: Integer seed of initial weights and draws.
+    train_step_counter: Counts training steps.
+    critic_ctor: Makes a `Critic`.
+    policy_ctor: Makes a `GenerativePolicy`.
+    improver_ctor: Makes the improver of the online phase.
+    pretrain_improver_ctor: Makes the improver of behaviour cloning.
+    critic_optimizer_ctor: Makes the critic's Keras optimizer.
+    policy_optimizer_ctor: Makes the policy's, of the online phase.
+    pretrain_optimizer_ctor: Makes the policy's, of behaviour cloning.
+
+  Returns:
+    The agent.
+  """
+  observation = observation_spec(domain)
+  action = action_spec(domain)
+  return parl_agent.PARLAgent(
+      ts.time_step_spec(observation),
+      action,
+      critic_ctor(observation, action, normalization, seed),
+      policy_ctor(observation, action, normalization, seed + 1_000_003),
+      improver=improver_ctor(),
+      pretrain_improver=pretrain_improver_ctor(),
+      optimizers=parl_agent.Optimizers(
+          critic_optimizer_ctor(),
+          policy_optimizer_ctor(),
+          pretrain_optimizer_ctor(),
+      ),
+      searches=parl_agent.Searches(
+          _search('training'), _search('acting'), _search('evaluation')
+      ),
+      seed=seed,
+      train_step_counter=train_step_counter,
+  )
+
+
+def _search(scope):
+  with gin.config_scope(scope):
+    return action_source.Search()
+
+
+def _tensor_spec(spec, name):
+  return tf.TensorSpec(spec.shape, tf.as_dtype(spec.dtype), name)

@@ -1,0 +1,289 @@
+"""Evaluation: whole episodes of one policy, stepped as one batch.
+
+An evaluation is a pure function of (domain, policy, seed): episode i starts in
+the state that `episode_seed(seed, i)` gives, and decision t of all episodes is
+drawn with `decision_seed(seed, t)`. The policy always sees the full batch, in
+which finished episodes keep their last observation, so that a compiled policy
+is traced once and its draws do not depend on which episodes have ended.
+"""
+
+import math
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+
+_START_PURPOSE = 0
+_DECISION_PURPOSE = 1
+_CONTROLLER_PURPOSE = 2
+
+Act = Callable[[types.Nest, np.ndarray], np.ndarray]
+"""Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`."""
+
+Observer = Callable[[Sequence[object], np.ndarray], None]
+"""Sees the environments and which of them are running (`[B]` bool)."""
+
+
+@gin.configurable(module='parl_tf')
+def select_domain(domain=gin.REQUIRED):
+  """Returns the domain that the gin files of an experiment bind."""
+  return domain
+
+
+class EvaluationResult(NamedTuple):
+  """What an evaluation gave.
+
+  Attributes:
+    episodes: The episodes as played, in the order of their seeds.
+    score: The domain's score of all of them, 0 to 100.
+    success_rate: The share of successful episodes, 0 to 1.
+    successes: `[num_episodes]` bool.
+    num_environment_steps: Environment steps of all episodes together.
+  """
+
+  episodes: Tuple[types.Episode, ...]
+  score: float
+  success_rate: float
+  successes: np.ndarray
+  num_environment_steps: int
+
+  @property
+  def success_interval(self) -> Tuple[float, float]:
+    """95 % Wilson interval of the success rate."""
+    return wilson_interval(self.success_rate, len(self.episodes))
+
+
+def wilson_interval(
+    rate: float, num_trials: int, z: float = 1.959964
+) -> Tuple[float, float]:
+  """Computes the score interval of a proportion (Wilson, 1927).
+
+  Args:
+    rate: The share of successes, in [0, 1].
+    num_trials: The number of independent trials.
+    z: Quantile of the standard normal; the default is that of 95 %.
+
+  Returns:
+    The lower and the upper limit.
+
+  Raises:
+    ValueError: If `rate` or `num_trials` is out of range.
+  """
+  if num_trials < 1:
+    raise ValueError(f'`num_trials` must be positive, got {num_trials}.')
+  if not 0.0 <= rate <= 1.0:
+    raise ValueError(f'`rate` must be in [0, 1], got {rate}.')
+  scale = 1.0 / (1.0 + z**2 / num_trials)
+  center = scale * (rate + z**2 / (2.0 * num_trials))
+  half_width = (scale * z) * math.sqrt(
+      rate * (1.0 - rate) / num_trials + z**2 / (4.0 * num_trials**2)
+  )
+  return max(0.0, center - half_width), min(1.0, center + half_width)
+
+
+def episode_seed(seed: int, index: int) -> int:
+  """The seed of the environment of episode `index`, in [0, 2^31)."""
+  return _integer_seed(seed, _START_PURPOSE, index)
+
+
+def decision_seed(seed: int, step: int) -> np.ndarray:
+  """The int32 `[2]` seed with which decision `step` is drawn."""
+  state = np.random.SeedSequence(seed, spawn_key=(_DECISION_PURPOSE, step))
+  return state.generate_state(2, np.uint32).view(np.int32)
+
+
+def evaluate(
+    domain, act: Act, *, num_episodes: int, seed: int
+) -> EvaluationResult:
+  """Plays `num_episodes` episodes with `act`; see `Evaluator.run`."""
+  return Evaluator(domain, num_episodes=num_episodes, seed=seed).run(act)
+
+
+def evaluate_controller(
+    domain, *, num_episodes: int, seed: int
+) -> Optional[EvaluationResult]:
+  """Plays with the domain's controller; see `Evaluator.run_controller`."""
+  evaluator = Evaluator(domain, num_episodes=num_episodes, seed=seed)
+  return evaluator.run_controller()
+
+
+class Evaluator:
+  """Plays the same episodes with any number of policies.
+
+  The environments are made once, at the first run, and seeded anew before
+  every run, so that all runs have the same start states.
+  """
+
+  def __init__(self, domain, *, num_episodes: int, seed: int):
+    """Initializes the evaluator.
+
+    Args:
+      domain: A `parl_tf.domains.domain.Domain`.
+      num_episodes: B, the number of episodes of a run.
+      seed: Non-negative; start states and draws are functions of it.
+
+    Raises:
+      ValueError: If `num_episodes` is not positive or `seed` is negative.
+    """
+    if num_episodes < 1:
+      raise ValueError(f'`num_episodes` must be positive, got {num_episodes}.')
+    if seed < 0:
+      raise ValueError(f'`seed` must not be negative, got {seed}.')
+    self._domain = domain
+    self._num_episodes = num_episodes
+    self._seed = seed
+    self._environments = []
+
+  def run(
+      self, act: Act, observer: Optional[Observer] = None
+  ) -> EvaluationResult:
+    """Plays all episodes with `act`.
+
+    Args:
+      act: Called once per decision with the observations of all episodes.
+      observer: Called after the resets and after every step.
+
+    Returns:
+      The episodes and their statistics.
+
+    Raises:
+      ValueError: If an action has the wrong shape, is not finite or is out of
+        [-1, 1], or an episode does not end.
+    """
+
+    def decide(step, time_steps, running):
+      del running
+      observation = tf.nest.map_structure(
+          lambda *rows: np.stack(rows), *[t.observation for t in time_steps]
+      )
+      return act(observation, decision_seed(self._seed, step))
+
+    return self._play(decide, observer)
+
+  def run_controller(
+      self, observer: Optional[Observer] = None
+  ) -> Optional[EvaluationResult]:
+    """Plays all episodes with the domain's own controller, None without one."""
+    self._make_environments()
+    controllers = [self._domain.make_controller(e) for e in self._environments]
+    if any(controller is None for controller in controllers):
+      return None
+    for i, controller in enumerate(controllers):
+      controller.reset(_integer_seed(self._seed, _CONTROLLER_PURPOSE, i))
+
+    def decide(step, time_steps, running):
+      del step
+      actions = np.zeros(
+          (self._num_episodes,) + self._domain.action_spec().shape, np.float32
+      )
+      for i in np.flatnonzero(running):
+        actions[i] = controllers[i].action(time_steps[i], self._environments[i])
+      return actions
+
+    return self._play(decide, observer)
+
+  def _make_environments(self):
+    if not self._environments:
+      self._environments = [
+          self._domain.make_environment(
+              seed=episode_seed(self._seed, i), evaluation=True
+          )
+          for i in range(self._num_episodes)
+      ]
+
+  def _play(self, decide, observer) -> EvaluationResult:
+    self._make_environments()
+    environments = self._environments
+    for i, environment in enumerate(environments):
+      environment.seed(episode_seed(self._seed, i))
+    time_steps = [environment.reset() for environment in environments]
+    recordings = [_Recording(time_step) for time_step in time_steps]
+    running = np.ones([self._num_episodes], bool)
+    observe = observer or (lambda *_: None)
+    observe(environments, running)
+    shape = (self._num_episodes,) + self._domain.action_spec().shape
+    for step in range(self._domain.max_episode_steps):
+      actions = _checked(decide(step, time_steps, running), shape, step)
+      for i in np.flatnonzero(running):
+        time_steps[i] = environments[i].step(actions[i])
+        recordings[i].add(
+            actions[i], time_steps[i], environments[i].is_success()
+        )
+        running[i] = not time_steps[i].last()
+      observe(environments, running)
+      if not running.any():
+        return self._result(recordings)
+    raise ValueError(
+        f'Episode {np.flatnonzero(running)[0]} must end within the'
+        f' {self._domain.max_episode_steps} steps of the domain'
+        ' (`max_episode_steps`), but it goes on.'
+    )
+
+  def _result(self, recordings) -> EvaluationResult:
+    episodes = tuple(r.episode(i) for i, r in enumerate(recordings))
+    successes = np.array([self._domain.is_success(e) for e in episodes], bool)
+    return EvaluationResult(
+        episodes=episodes,
+        score=float(self._domain.score(episodes)),
+        success_rate=float(np.mean(successes)),
+        successes=successes,
+        num_environment_steps=sum(e.num_steps for e in episodes),
+    )
+
+
+class _Recording:
+  """The steps of one episode so far."""
+
+  def __init__(self, time_step):
+    self._observations = [_copy(time_step.observation)]
+    self._steps = []
+
+  def add(self, action, time_step, success):
+    self._observations.append(_copy(time_step.observation))
+    self._steps.append((action, time_step.reward, time_step.discount, success))
+
+  def episode(self, index: int) -> types.Episode:
+    action, reward, discount, success = zip(*self._steps, strict=True)
+    return types.Episode(
+        observation=tf.nest.map_structure(
+            lambda *rows: np.stack(rows), *self._observations
+        ),
+        action=np.stack(action),
+        reward=np.array(reward, np.float32),
+        discount=np.array(discount, np.float32),
+        success=np.array(success, bool),
+        episode_id=index,
+    )
+
+
+def _copy(observation: types.Nest) -> types.Nest:
+  # An environment may write into the same arrays again.
+  return tf.nest.map_structure(np.array, observation)
+
+
+def _checked(actions, shape, step: int) -> np.ndarray:
+  """Returns `actions` as float32 if they may be given to environments."""
+  actions = np.asarray(actions, np.float32)
+  if actions.shape != shape:
+    raise ValueError(
+        f'Actions of decision {step} must have shape {list(shape)} (episodes,'
+        f' action dimension), got {list(actions.shape)}.'
+    )
+  # A NaN compares false, so it counts as outside.
+  outside = np.argwhere(~(np.abs(actions) <= 1.0))
+  if len(outside):
+    row, dimension = outside[0]
+    raise ValueError(
+        f'Actions must be finite and in [-1, 1], got {actions[row, dimension]}'
+        f' in dimension {dimension} of episode {row} at decision {step}'
+        f' ({len(outside)} of {actions.size} numbers are not).'
+    )
+  return actions
+
+
+def _integer_seed(seed: int, purpose: int, index: int) -> int:
+  state = np.random.SeedSequence(seed, spawn_key=(purpose, index))
+  return int(state.generate_state(1, np.uint32)[0] >> 1)

@@ -1,0 +1,217 @@
+"""A whole run: data, behaviour cloning, offline, online, export."""
+
+import os
+from typing import Callable, List, Optional
+
+from absl import logging
+import gin
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.replay import episode_writer
+from parl_tf.replay import memory_experience
+from parl_tf.replay import tables
+from parl_tf.training import builder
+from parl_tf.training import evaluation
+from parl_tf.training import export
+from parl_tf.training import phases
+from parl_tf.training import progress
+from parl_tf.training import recording
+from parl_tf.training import report
+from parl_tf.training import run_directory
+from parl_tf.training import session as session_lib
+
+
+@gin.configurable(denylist=['root_dir', 'seed'])
+def run_experiment(
+    root_dir: str,
+    seed: int,
+    *,
+    dataset_path: Optional[str] = None,
+    num_recorded_steps: Optional[int] = None,
+    dataset_seed: Optional[int] = None,
+    held_out_fraction: float = 0.05,
+    num_evaluation_episodes: int = 32,
+    experience_ctor: Callable = memory_experience.MemoryExperience,
+    never_succeeds_online: bool = True,
+) -> report.RunSummary:
+  """Runs or resumes the experiment that gin describes.
+
+  Args:
+    root_dir: The run's directory.
+    seed: Non-negative integer seed of the run.
+    dataset_path: HDF5 file of D4RL's layout; None records `data.hdf5` in
+      `root_dir` with the domain's own controller.
+    num_recorded_steps: Environment steps of such a recording.
+    dataset_seed: Seed of such a recording; the run's where None.
+    held_out_fraction: Share of the episodes held out of behaviour cloning.
+    num_evaluation_episodes: Episodes of an evaluation.
+    experience_ctor: `MemoryExperience` or `ReverbExperience`.
+    never_succeeds_online: Whether an online episode that never succeeds has
+      the return of one that goes on for ever, as those of the data have.
+
+  Returns:
+    The summary, as written to `summary.json`.
+
+  Raises:
+    ValueError: If the data or an argument is not what it must be, or the
+      directory belongs to another configuration.
+  """
+  if not 0.0 < held_out_fraction < 1.0:
+    raise ValueError(
+        f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
+    )
+  run_directory.claim(root_dir, seed)
+  domain = evaluation.select_domain()
+  if dataset_path is None:
+    dataset_path = os.path.join(root_dir, 'data.hdf5')
+    _record(domain, dataset_path, num_recorded_steps,
+            seed if dataset_seed is None else dataset_seed)
+  episodes = _load(dataset_path, domain)
+  normalization = domain.normalization
+  if normalization is None:
+    normalization = episodes_lib.normalization(episodes)
+  agent = builder.build_agent(
+      domain,
+      normalization,
+      seed,
+      tf.Variable(0, dtype=tf.int64, trainable=False, name='train_step'),
+  )
+  server = tables.ReplayServer(
+      tables.step_signature(
+          builder.observation_spec(domain), builder.action_spec(domain)
+      )
+  )
+  experience = _make_experience(experience_ctor, server, domain, seed)
+  sinks = [server]
+  if hasattr(experience, 'add'):
+    sinks.append(experience)
+  session = session_lib.Session(
+      root_dir,
+      seed=seed,
+      domain=domain,
+      agent=agent,
+      experience=experience,
+      writers=_make_writers(domain, agent, sinks, never_succeeds_online),
+      num_evaluation_episodes=num_evaluation_episodes,
+  )
+  _run_phases(session, episodes, held_out_fraction)
+  summary = _finish(session, episodes)
+  server.stop()
+  return summary
+
+
+def _run_phases(session, episodes, held_out_fraction):
+  """Fills the tables as each phase needs them, and runs it."""
+  logging.info('Controller: %s.', session.evaluate_controller())
+  train, held_out = session_lib.split_episodes(
+      episodes, held_out_fraction, session.seed
+  )
+  for episode in train:
+    session.write_episode('offline', episode)
+  phases.BehaviorCloning().run(session, held_out)
+  for episode in held_out:
+    session.write_episode('offline', episode)
+  phases.Offline().run(session)
+  for episode in session.log.read(0, session.state.episodes):
+    session.write_episode('online', episode)
+  phases.Online().run(session)
+
+
+def _finish(session, episodes) -> report.RunSummary:
+  """Exports the policies, draws the picture and writes the summary."""
+  root_dir = session.root_dir
+  domain_name = type(session.domain).__name__
+  policies = {}
+  example = tf.nest.map_structure(
+      lambda x: tf.constant(x[:16]), episodes[0].observation
+  )
+  for name, policy in session.agent.named_policies.items():
+    path = os.path.join(root_dir, 'policies', name)
+    difference = export.export_policy(
+        policy, session.domain.raw_action_bounds, path, example
+    )
+    logging.info('Exported %s, within %.1g of the live one.', path, difference)
+    policies[name] = path
+  state = session.state
+  report.plot_learning_curve(
+      session.metrics.path,
+      os.path.join(root_dir, 'report', 'learning_curve.png'),
+      controller_success_rate=state.controller_success_rate,
+      title=f'{domain_name}, seed {session.seed}',
+  )
+  summary = report.RunSummary(
+      seed=session.seed,
+      domain=domain_name,
+      wall_seconds=session.wall_seconds,
+      controller_success_rate=state.controller_success_rate,
+      phases={
+          name: report.PhaseSummary(**numbers)
+          for name, numbers in state.summaries.items()
+      },
+      policies=policies,
+  )
+  report.write_summary(os.path.join(root_dir, 'summary.json'), summary)
+  session.metrics.close()
+  run_directory.write_operative_config(root_dir)
+  return summary
+
+
+def _record(domain, path, num_steps, seed):
+  if os.path.exists(path):
+    return
+  if num_steps is None:
+    raise ValueError(
+        'Either `run_experiment.dataset_path` or '
+        '`run_experiment.num_recorded_steps` must be given.'
+    )
+  with progress.Progress('data', num_steps) as bar:
+    recording.record_dataset(
+        domain, path, num_steps=num_steps, seed=seed, progress=bar.update
+    )
+
+
+def _load(path, domain) -> List[types.Episode]:
+  episodes = list(
+      d4rl.read_episodes(
+          path,
+          observation_spec=domain.observation_spec(),
+          action_spec=domain.action_spec(),
+      )
+  )
+  logging.info(
+      'Read %d episodes, %d steps, from %s.',
+      len(episodes),
+      sum(e.num_steps for e in episodes),
+      path,
+  )
+  return episodes
+
+
+def _make_experience(experience_ctor, server, domain, seed):
+  constants = dict(
+      seed=seed,
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+  )
+  if experience_ctor is memory_experience.MemoryExperience:
+    return experience_ctor(**constants)
+  return experience_ctor(server, **constants)
+
+
+def _make_writers(domain, agent, sinks, never_succeeds_online):
+  gamma = agent.critic.gamma
+  make = lambda never_succeeds_value: episode_writer.EpisodeWriter(
+      gamma=gamma,
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+      never_succeeds_value=never_succeeds_value,
+      sinks=sinks,
+  )
+  value = domain.never_succeeds_value(gamma)
+  return {
+      'offline': make(value),
+      'online': make(value if never_succeeds_online else None),
+  }

@@ -1,0 +1,141 @@
+"""Exports a policy that speaks the environment's own units."""
+
+import os
+import shutil
+from typing import Tuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tf_agents.policies import policy_saver
+from tf_agents.policies import tf_policy
+from tf_agents.specs import tensor_spec
+
+from parl_tf import types
+from parl_tf.agents import parl_policy
+
+_TOLERANCE = 1e-5
+
+
+class ExportedPolicy(tf_policy.TFPolicy):
+  """Raw observations in, raw actions out, around a `PARLPolicy`."""
+
+  def __init__(
+      self,
+      policy: parl_policy.PARLPolicy,
+      raw_action_bounds: Tuple[np.ndarray, np.ndarray],
+  ):
+    """Initializes the policy.
+
+    Args:
+      policy: Acts in [-1, 1].
+      raw_action_bounds: `(low [A], high [A])` in the environment's units.
+    """
+    low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
+    action_spec = tensor_spec.BoundedTensorSpec(
+        policy.action_spec.shape, tf.float32, low, high, 'action'
+    )
+    super().__init__(
+        policy.time_step_spec,
+        action_spec,
+        policy_state_spec=policy.policy_state_spec,
+        clip=False,
+        name='exported_policy',
+    )
+    self._policy = policy
+    self._low = tf.constant(low)
+    self._high = tf.constant(high)
+
+  def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
+    """Returns raw actions `[B, A]` for raw observations, seed int32 `[2]`."""
+    return self._raw(self._policy.act(observation, seed))
+
+  def _variables(self):
+    return self._policy.variables()
+
+  def _get_initial_state(self, batch_size):
+    return self._policy.get_initial_state(batch_size)
+
+  def _action(self, time_step, policy_state, seed=None):
+    step = self._policy.action(time_step, policy_state, seed)
+    return step._replace(action=self._raw(step.action))
+
+  def _distribution(self, time_step, policy_state):
+    step = self._action(time_step, policy_state)
+    return step._replace(action=tfp.distributions.Deterministic(step.action))
+
+  def _raw(self, action):
+    return self._low + (action + 1.0) / 2.0 * (self._high - self._low)
+
+
+def export_policy(
+    policy: parl_policy.PARLPolicy,
+    raw_action_bounds: Tuple[np.ndarray, np.ndarray],
+    directory: str,
+    example: types.Nest,
+) -> float:
+  """Writes a SavedModel and checks it against the live policy.
+
+  It has TF-Agents' functions and signatures, and `serving_default(**flattened
+  observation, seed int32 [2]) -> {'action'}`.
+
+  Args:
+    policy: Acts in [-1, 1].
+    raw_action_bounds: `(low [A], high [A])` in the environment's units.
+    directory: Written whole under a temporary name, then renamed.
+    example: Observations `[B, ...]` to check with.
+
+  Returns:
+    The largest difference from the live policy's actions.
+
+  Raises:
+    ValueError: If it exceeds 1e-5.
+  """
+  exported = ExportedPolicy(policy, raw_action_bounds)
+  saver = policy_saver.PolicySaver(exported, batch_size=None)
+  saver.signatures['serving_default'] = _serving_signature(exported)
+  temporary = directory.rstrip('/') + '.partial'
+  shutil.rmtree(temporary, ignore_errors=True)
+  saver.save(temporary)
+  difference = _largest_difference(exported, temporary, example)
+  if not difference <= _TOLERANCE:
+    raise ValueError(
+        f'The SavedModel {temporary} must act as the live policy to '
+        f'{_TOLERANCE}, but differs by {difference}.'
+    )
+  shutil.rmtree(directory, ignore_errors=True)
+  os.replace(temporary, directory)
+  return difference
+
+
+def _serving_signature(exported):
+  spec = exported.time_step_spec.observation
+  leaves = [
+      tf.TensorSpec([None] + leaf.shape.as_list(), leaf.dtype, name)
+      for name, leaf in _named(spec).items()
+  ]
+
+  def serve(*arguments):
+    *flat, seed = arguments
+    observation = tf.nest.pack_sequence_as(spec, flat)
+    return {'action': exported.act(observation, seed)}
+
+  return tf.function(serve, autograph=False).get_concrete_function(
+      *leaves, parl_policy.SEED_SPEC
+  )
+
+
+def _largest_difference(exported, directory, example):
+  seed = tf.constant([11, 7], tf.int32)
+  inputs = {name: tf.constant(x) for name, x in _named(example).items()}
+  loaded = tf.saved_model.load(directory)
+  saved = loaded.signatures['serving_default'](seed=seed, **inputs)['action']
+  live = tf.function(exported.act, autograph=False)(example, seed)
+  return float(tf.reduce_max(tf.abs(saved - live)))
+
+
+def _named(observation):
+  """The leaves by name; one array alone is called `observation`."""
+  if isinstance(observation, dict):
+    return {name: observation[name] for name in sorted(observation)}
+  return {'observation': observation}

@@ -1,0 +1,268 @@
+"""The metrics of a run: `metrics.csv` and TensorBoard scalars.
+
+`metrics.csv` is the truth. A row counts once it is written and synced, and a
+checkpoint stores how many rows there were; on a restart the rows after those
+are cut off, and TensorBoard is told to forget their points.
+"""
+
+import csv
+import io
+import os
+import time
+from typing import Mapping, Optional, Sequence, Union
+
+import numpy as np
+import tensorflow as tf
+
+_COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
+_METRICS = ('score', 'success_rate')
+_EVENT_FILE_PREFIX = 'events.out.tfevents.'
+
+Number = Union[int, float, np.number]
+
+
+class MetricsLog:
+  """Appends rows to `metrics.csv`, and their numbers to TensorBoard.
+
+  The columns are fixed when the log is made, so that the header covers all
+  phases; a metric that a row does not have is an empty cell. Numbers are
+  written such that reading them as float32 gives the value that was logged.
+  """
+
+  def __init__(
+      self,
+      root_dir: str,
+      metric_names: Sequence[str] = (),
+      *,
+      resume_rows: int = 0,
+  ):
+    """Opens the log, cut to the rows that count.
+
+    Args:
+      root_dir: The run's directory, made if it is missing.
+      metric_names: Columns after `phase`, `train_step`, `env_steps`,
+        `episodes`, `wall_seconds`, `score` and `success_rate`, which are always
+        there (and may be named again here).
+      resume_rows: The number of rows to keep, as a checkpoint stored it; 0
+        starts over.
+
+    Raises:
+      ValueError: If the file has fewer complete rows than `resume_rows`, or
+        other columns, or `resume_rows` is negative.
+    """
+    if resume_rows < 0:
+      raise ValueError(
+          f'`resume_rows` must not be negative, got {resume_rows}.'
+      )
+    self._metric_names = tuple(dict.fromkeys(_METRICS + tuple(metric_names)))
+    self._columns = _COUNTERS + self._metric_names
+    self._path = os.path.join(root_dir, 'metrics.csv')
+    os.makedirs(root_dir, exist_ok=True)
+    rows = self._read(resume_rows) if resume_rows else []
+    self._replace(rows)
+    self._num_rows = len(rows)
+    self._train_step = int(rows[-1]['train_step']) if rows else 0
+    self._file = open(self._path, 'ab', buffering=0)
+    self._open_events(rows)
+
+  @property
+  def columns(self) -> Sequence[str]:
+    """The header of `metrics.csv`."""
+    return self._columns
+
+  @property
+  def num_rows(self) -> int:
+    """The number of complete rows in the file."""
+    return self._num_rows
+
+  @property
+  def path(self) -> str:
+    """The path of `metrics.csv`."""
+    return self._path
+
+  def write(
+      self,
+      *,
+      phase: str,
+      train_step: int,
+      env_steps: int,
+      episodes: int,
+      wall_seconds: float,
+      metrics: Optional[Mapping[str, Number]] = None,
+  ):
+    """Appends one row; it is on the disk when this returns.
+
+    Args:
+      phase: The name of the phase, an identifier.
+      train_step: Gradient steps since the run began; never falls.
+      env_steps: Environment steps collected so far.
+      episodes: Episodes collected so far.
+      wall_seconds: Seconds since the run began, restarts left out.
+      metrics: Scalars by column name. None values are left out.
+
+    Raises:
+      ValueError: If a metric has no column or is no scalar, or `train_step`
+        falls, or `phase` is not an identifier.
+    """
+    self._check_order(phase, train_step)
+    numbers = {
+        'train_step': int(train_step),
+        'env_steps': int(env_steps),
+        'episodes': int(episodes),
+        'wall_seconds': float(wall_seconds),
+        **self._checked(metrics or {}),
+    }
+    self._add_points(numbers)
+    self._file.write(_line({'phase': phase, **numbers}, self._columns))
+    os.fsync(self._file.fileno())
+    self._train_step = numbers['train_step']
+    self._num_rows += 1
+
+  def close(self):
+    """Closes both files; nothing is lost without it."""
+    self._events.close()
+    self._file.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_exception):
+    self.close()
+
+  def _check_order(self, phase, train_step):
+    if not phase.isidentifier():
+      raise ValueError(f'`phase` must be an identifier, got {phase!r}.')
+    if train_step < self._train_step:
+      raise ValueError(
+          f'`train_step` must not fall, got {train_step} after'
+          f' {self._train_step}.'
+      )
+
+  def _checked(self, metrics):
+    numbers = {}
+    for name, value in metrics.items():
+      if name not in self._metric_names:
+        raise ValueError(
+            f'Metric {name!r} must be one of the declared columns'
+            f' {list(self._metric_names)}.'
+        )
+      if value is None:
+        continue
+      array = np.asarray(value)
+      if array.shape or array.dtype.kind not in 'biuf':
+        raise ValueError(
+            f'Metric {name!r} must be a scalar number, got shape'
+            f' {list(array.shape)} of dtype {array.dtype}.'
+        )
+      numbers[name] = int(array) if array.dtype.kind in 'biu' else float(array)
+    return numbers
+
+  def _read(self, num_rows):
+    """Returns the first `num_rows` rows of the file as it stands."""
+    if not os.path.exists(self._path):
+      raise ValueError(
+          f'{self._path} must hold at least {num_rows} rows, but is missing.'
+      )
+    with open(self._path, 'rb') as file:
+      # What follows the last newline was torn by a kill.
+      lines = [line.decode() for line in file.read().split(b'\n')[:-1]]
+    if not lines or tuple(lines[0].split(',')) != self._columns:
+      raise ValueError(
+          f'{self._path} must have the columns {",".join(self._columns)}, got'
+          f' {lines[0] if lines else "none"}.'
+      )
+    if len(lines) - 1 < num_rows:
+      raise ValueError(
+          f'{self._path} must hold at least {num_rows} complete rows, got'
+          f' {len(lines) - 1}.'
+      )
+    return list(csv.DictReader(lines[: num_rows + 1]))
+
+  def _replace(self, rows):
+    """Replaces the file by the header and `rows`, all or nothing."""
+    temporary_path = self._path + '.tmp'
+    with open(temporary_path, 'wb') as file:
+      file.write((','.join(self._columns) + '\n').encode())
+      for row in rows:
+        file.write(_line(row, self._columns))
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary_path, self._path)
+    directory = os.open(os.path.dirname(self._path) or '.', os.O_RDONLY)
+    try:
+      os.fsync(directory)
+    finally:
+      os.close(directory)
+
+  def _open_events(self, rows):
+    self._events = _EventFile(
+        os.path.join(os.path.dirname(self._path), 'tensorboard'),
+        self._train_step,
+    )
+    # Points at the restored step itself are purged too; some of them count.
+    for row in rows:
+      if int(row['train_step']) == self._train_step:
+        self._add_points({k: float(v) for k, v in _numbers(row).items()})
+
+  def _add_points(self, numbers):
+    points = {k: v for k, v in numbers.items() if k != 'train_step'}
+    self._events.add(int(numbers['train_step']), points)
+
+
+class _EventFile:
+  """TensorBoard's event file of one session.
+
+  `tf.summary.create_file_writer` has no `purge_step`, so the file is written
+  record by record. Its first event announces the start of a session at a step,
+  upon which TensorBoard drops the earlier files' points at or after that step.
+  """
+
+  def __init__(self, directory: str, start_step: int):
+    os.makedirs(directory, exist_ok=True)
+    # TensorBoard reads the files in the order of their names.
+    earlier = [
+        int(name[len(_EVENT_FILE_PREFIX) :].split('.')[0])
+        for name in os.listdir(directory)
+        if name.startswith(_EVENT_FILE_PREFIX)
+    ]
+    order = max([int(time.time())] + [seconds + 1 for seconds in earlier])
+    self._writer = tf.io.TFRecordWriter(
+        os.path.join(directory, f'{_EVENT_FILE_PREFIX}{order:010d}')
+    )
+    self._write(file_version='brain.Event:2')
+    self._write(
+        step=start_step,
+        session_log=tf.compat.v1.SessionLog(
+            status=tf.compat.v1.SessionLog.START
+        ),
+    )
+    self._writer.flush()
+
+  def add(self, step: int, points: Mapping[str, Number]):
+    summary = tf.compat.v1.Summary()
+    for name, value in points.items():
+      summary.value.add(tag=name, simple_value=value)
+    self._write(step=step, summary=summary)
+    self._writer.flush()
+
+  def close(self):
+    self._writer.close()
+
+  def _write(self, **fields):
+    event = tf.compat.v1.Event(wall_time=time.time(), **fields)
+    self._writer.write(event.SerializeToString())
+
+
+def _numbers(row):
+  """The cells of `row` that hold numbers."""
+  return {k: v for k, v in row.items() if k != 'phase' and v}
+
+
+def _line(row, columns) -> bytes:
+  text = io.StringIO()
+  writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
+  # `repr` of a float is the shortest text that gives the same float64 again.
+  writer.writerow(
+      {k: repr(v) if isinstance(v, float) else v for k, v in row.items()}
+  )
+  return text.getvalue().encode()

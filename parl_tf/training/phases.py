@@ -1,0 +1,340 @@
+"""The phases of a run: behaviour cloning, offline, online."""
+
+from typing import List, Optional, Sequence, Tuple
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import trajectory
+
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.replay import episode_writer
+from parl_tf.replay import experience
+from parl_tf.training import progress
+from parl_tf.training import session as session_lib
+
+
+@gin.configurable
+class BehaviorCloning:
+  """Clones the data until the held-out loss is flat, or for all steps."""
+
+  name = 'behavior_cloning'
+
+  def __init__(
+      self,
+      num_steps: int = 3_000_000,
+      batch_size: int = 256,
+      interval: int = 1_000,
+      tolerance: Optional[float] = None,
+      min_steps: int = 0,
+  ):
+    """Initializes the phase.
+
+    Args:
+      num_steps: Gradient steps at most.
+      batch_size: Rows of one.
+      interval: Gradient steps between rows of `metrics.csv`.
+      tolerance: The phase ends once the best held-out loss of the last fifth of
+        the steps is not this share below the best before; None never ends it.
+      min_steps: Gradient steps before it may end so.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    _check_positive(
+        num_steps=num_steps, batch_size=batch_size, interval=interval
+    )
+    self._num_steps = num_steps
+    self._interval = interval
+    self._tolerance = tolerance
+    self._min_steps = min_steps
+    self._request = experience.ExperienceRequest(cloning_batch_size=batch_size)
+
+  def run(
+      self,
+      session: session_lib.Session,
+      held_out: Sequence[types.Episode],
+  ) -> None:
+    """Runs or resumes the phase.
+
+    Args:
+      session: The run.
+      held_out: Episodes that are not trained on.
+    """
+    if not session.begin_phase(self.name):
+      return
+    state = session.state
+    rows = _all_rows(held_out)
+    with progress.Progress(
+        self.name, self._num_steps, state.phase_step
+    ) as bar:
+      while state.phase_step < self._num_steps and not self._is_flat(
+          state.held_out_losses
+      ):
+        num_steps = min(self._interval, self._num_steps - state.phase_step)
+        session.train(num_steps, self._request)
+        state.phase_step += num_steps
+        loss = _held_out_loss(session.agent, rows)
+        state.held_out_losses.append((state.phase_step, loss))
+        session.write_row({'held_out_loss': loss})
+        bar.update(state.phase_step, held_out_loss=loss)
+        session.save_if_due()
+    session.write_row(session.evaluate(with_search=False))
+    session.end_phase()
+
+  def _is_flat(self, losses: List[Tuple[int, float]]) -> bool:
+    if self._tolerance is None or not losses:
+      return False
+    last_step = losses[-1][0]
+    before = [loss for step, loss in losses if step <= 0.8 * last_step]
+    if last_step < self._min_steps or not before:
+      return False
+    best = min(loss for _, loss in losses)
+    return best > min(before) - self._tolerance * abs(min(before))
+
+
+@gin.configurable
+class Offline:
+  """Trains the critic on the data; the policy is frozen."""
+
+  name = 'offline'
+
+  def __init__(
+      self,
+      num_steps: int = 500_000,
+      batch_size: int = 256,
+      interval: int = 1_000,
+      evaluation_interval: Optional[int] = None,
+      cache_candidates: bool = True,
+  ):
+    """Initializes the phase.
+
+    Args:
+      num_steps: Training steps; 0 leaves the phase out.
+      batch_size: Rows of one critic update.
+      interval: Training steps between rows of `metrics.csv`.
+      evaluation_interval: Training steps between evaluations, a multiple of
+        `interval`; None evaluates at the end alone.
+      cache_candidates: Whether the frozen policy's samples are drawn once for
+        every stored state and reused, which takes `4 * steps * N * A` bytes.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    _check_positive(batch_size=batch_size, interval=interval)
+    if num_steps < 0:
+      raise ValueError(f'`num_steps` must not be negative, got {num_steps}.')
+    if evaluation_interval and evaluation_interval % interval:
+      raise ValueError(
+          '`evaluation_interval` must be a multiple of `interval`, got '
+          f'{evaluation_interval} and {interval}.'
+      )
+    self._num_steps = num_steps
+    self._batch_size = batch_size
+    self._interval = interval
+    self._evaluation_interval = evaluation_interval
+    self._cache_candidates = cache_candidates
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase."""
+    if not self._num_steps or not session.begin_phase(self.name):
+      return
+    state = session.state
+    request = experience.ExperienceRequest(
+        critic_slices=session.agent.critic_utd,
+        critic_batch_size=self._batch_size,
+    )
+    if self._cache_candidates:
+      _draw_candidates(session)
+    with progress.Progress(
+        self.name, self._num_steps, state.phase_step
+    ) as bar:
+      while state.phase_step < self._num_steps:
+        num_steps = min(self._interval, self._num_steps - state.phase_step)
+        session.train(num_steps, request)
+        state.phase_step += num_steps
+        metrics = {}
+        if self._is_evaluation(state.phase_step):
+          metrics = session.evaluate(with_search=True)
+        session.write_row(metrics)
+        bar.update(state.phase_step, **metrics)
+        session.save_if_due()
+    if self._cache_candidates:
+      session.experience.clear_candidates('offline')
+    session.end_phase()
+
+  def _is_evaluation(self, step):
+    if step == self._num_steps:
+      return True
+    interval = self._evaluation_interval
+    return bool(interval) and step % interval == 0
+
+
+@gin.configurable
+class Online:
+  """Fine-tunes critic and policy, one training step an environment step."""
+
+  name = 'online'
+
+  def __init__(
+      self,
+      num_episodes: int = 1_000,
+      num_warm_up_episodes: int = 1,
+      critic_batch_size: int = 256,
+      offline_fraction: float = 0.5,
+      policy_batch_size: int = 256,
+      policy_offline_fraction: Optional[float] = None,
+      evaluation_interval: int = 50,
+      order: str = 'interleaved',
+  ):
+    """Initializes the phase.
+
+    Args:
+      num_episodes: Episodes after the warm-up; 0 leaves the phase out.
+      num_warm_up_episodes: Episodes of the offline policy, not trained after.
+      critic_batch_size: Rows of one critic update.
+      offline_fraction: Exact share of them from the offline table.
+      policy_batch_size: Rows of one policy update.
+      policy_offline_fraction: Share of them from the offline table; None draws
+        from both in proportion to their sizes.
+      evaluation_interval: Episodes between evaluations.
+      order: 'interleaved' critic and policy updates (Algorithm 2), or
+        'per_episode' all policy updates, then all critic updates, as in the
+        authors' released program.
+
+    Raises:
+      ValueError: If a number is out of range or the option unknown.
+    """
+    _check_positive(
+        num_warm_up_episodes=num_warm_up_episodes,
+        critic_batch_size=critic_batch_size,
+        policy_batch_size=policy_batch_size,
+        evaluation_interval=evaluation_interval,
+    )
+    if num_episodes < 0:
+      raise ValueError(
+          f'`num_episodes` must not be negative, got {num_episodes}.'
+      )
+    if order not in ('interleaved', 'per_episode'):
+      raise ValueError(
+          "`order` must be 'interleaved' or 'per_episode', got {order!r}."
+      )
+    self._num_episodes = num_episodes
+    self._num_warm_up_episodes = num_warm_up_episodes
+    self._critic = dict(
+        critic_batch_size=critic_batch_size,
+        critic_offline_fraction=offline_fraction,
+    )
+    self._policy = dict(
+        policy_batch_size=policy_batch_size,
+        policy_offline_fraction=policy_offline_fraction,
+    )
+    self._evaluation_interval = evaluation_interval
+    self._order = order
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase."""
+    if not self._num_episodes or not session.begin_phase(self.name):
+      return
+    state = session.state
+    if state.phase_step == 0:
+      session.agent.reset_optimizers()
+    requests = self._requests(session.agent)
+    total = self._num_warm_up_episodes + self._num_episodes
+    with progress.Progress(self.name, total, state.phase_step) as bar:
+      while state.phase_step < total:
+        metrics = self._turn(session, requests)
+        if self._is_evaluation(state.phase_step, total):
+          metrics.update(session.evaluate(with_search=True))
+        session.write_row(metrics)
+        bar.update(state.phase_step, **metrics)
+        session.save_if_due()
+    session.end_phase()
+
+  def _turn(self, session, requests):
+    """One episode, then as many training steps as it had steps."""
+    episode = session.next_episode()
+    session.state.phase_step += 1
+    if session.state.phase_step > self._num_warm_up_episodes:
+      for request in requests:
+        session.train(episode.num_steps, request)
+    return {
+        'collect/success': float(session.domain.is_success(episode)),
+        'collect/length': episode.num_steps,
+    }
+
+  def _requests(self, agent):
+    critic = dict(self._critic, critic_slices=agent.critic_utd)
+    policy = dict(self._policy, policy_slices=agent.policy_utd)
+    if self._order == 'interleaved':
+      return [experience.ExperienceRequest(**critic, **policy)]
+    return [
+        experience.ExperienceRequest(**policy),
+        experience.ExperienceRequest(**critic),
+    ]
+
+  def _is_evaluation(self, step, total):
+    step -= self._num_warm_up_episodes
+    return step == self._num_episodes or (
+        step > 0 and step % self._evaluation_interval == 0
+    )
+
+
+def _draw_candidates(session) -> None:
+  """Draws the policy's samples at every stored state, once."""
+  agent = session.agent
+  search = agent.searches.training
+  observations = session.experience.frames('offline')
+  size = len(tf.nest.flatten(observations)[0])
+  sample = tf.function(
+      lambda observation, seed: agent.generative_policy.sample(
+          observation, search.num_samples, seed
+      ),
+      autograph=False,
+  )
+  seed = randomness.fold_in([session.seed, 0], 'candidates')
+  block = 1024  # States at a time: bounds the memory, and one trace serves.
+  drawn = []
+  for start in range(0, size, block):
+    # The last block is shifted back to be whole.
+    begin = max(0, min(start, size - block))
+    rows = tf.nest.map_structure(
+        lambda x: tf.constant(x[begin : begin + block]), observations  # pylint: disable=cell-var-from-loop
+    )
+    actions = sample(rows, randomness.fold_in(seed, start)).numpy()
+    drawn.append(actions[start - begin :])
+  session.experience.set_candidates('offline', np.concatenate(drawn))
+
+
+def _all_rows(episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
+  """All transitions of episodes as one batch `[rows, 2, ...]`."""
+  if not episodes:
+    return None
+  pairs = []
+  for episode in episodes:
+    # Returns and rewards play no part in cloning.
+    frames = episode_writer.stored_steps(
+        episode, gamma=0.0, reward_scale=1.0, reward_bias=0.0
+    )
+    index = np.arange(episode.num_transitions)
+    index = np.stack([index, index + 1], axis=1)
+    pairs.append(tf.nest.map_structure(lambda x: x[index], frames))  # pylint: disable=cell-var-from-loop
+  return tf.nest.map_structure(
+      lambda *x: tf.constant(np.concatenate(x)), *pairs
+  )
+
+
+def _held_out_loss(agent, rows) -> float:
+  """Mean loss over held-out rows with the same draws at every call."""
+  num_draws = 4
+  total = 0.0
+  for i in range(num_draws):
+    total += float(agent.cloning_loss(rows, tf.constant([i, 17], tf.int32)))
+  return total / num_draws
+
+
+def _check_positive(**numbers):
+  for name, number in numbers.items():
+    if number < 1:
+      raise ValueError(f'`{name}` must be positive, got {number}.')

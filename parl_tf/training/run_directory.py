@@ -1,0 +1,84 @@
+"""The run directory: whose it is, and under which configuration."""
+
+import difflib
+import os
+import re
+from typing import List
+
+import gin
+
+_FILE = 'config.gin'
+
+# Numbers of steps, episodes and evaluations may change between sessions.
+_MAY_CHANGE = re.compile(
+    r'(num_steps|num_episodes|num_evaluation_episodes|evaluation_interval'
+    r'|interval|min_steps|tolerance)$'
+)
+
+
+def claim(root_dir: str, seed: int) -> None:
+  """Makes the directory this configuration's, or checks that it is.
+
+  Args:
+    root_dir: The run's directory, made if it is missing.
+    seed: Seed of the run.
+
+  Raises:
+    ValueError: If it belongs to another seed or another configuration, numbers
+      of steps, episodes and evaluations apart; names what differs.
+  """
+  os.makedirs(root_dir, exist_ok=True)
+  path = os.path.join(root_dir, _FILE)
+  config = f'# seed = {seed}\n{gin.config_str()}'
+  if os.path.exists(path):
+    with open(path, encoding='utf-8') as file:
+      before = file.read()
+    changed = [
+        line
+        for line in difflib.unified_diff(
+            _fixed_lines(before), _fixed_lines(config), lineterm='', n=0
+        )
+        if not line.startswith(('---', '+++', '@@'))
+    ]
+    if changed:
+      raise ValueError(
+          f'{path}: the directory must belong to this configuration, but was '
+          'made with another (- there, + here):\n  ' + '\n  '.join(changed)
+      )
+  elif os.listdir(root_dir) and any(
+      name in os.listdir(root_dir) for name in ('checkpoints', 'metrics.csv')
+  ):
+    raise ValueError(f'{root_dir} holds a run without its {_FILE}.')
+  _write(path, config)
+
+
+def write_operative_config(root_dir: str) -> None:
+  """Writes the bindings that were used, defaults included."""
+  _write(
+      os.path.join(root_dir, 'operative_config.gin'),
+      gin.operative_config_str(),
+  )
+
+
+def _fixed_lines(config: str) -> List[str]:
+  """The bindings that must not change, one a line, sorted."""
+  joined = config.replace('\\\n', ' ')
+  lines = []
+  for line in joined.splitlines():
+    line = ' '.join(line.split())
+    is_seed = line.startswith('# seed')
+    if not line or (line.startswith('#') and not is_seed):
+      continue
+    name = line.split('=')[0].strip()
+    if not _MAY_CHANGE.search(name.split('.')[-1]):
+      lines.append(line)
+  return sorted(lines)
+
+
+def _write(path, text):
+  temporary = path + '.tmp'
+  with open(temporary, 'w', encoding='utf-8') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)

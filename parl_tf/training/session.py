@@ -1,0 +1,330 @@
+"""One session of a run: everything a phase works with, and its bookkeeping."""
+
+import json
+import os
+import time
+from typing import Dict, Iterator, List, Mapping, Optional
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+from tf_agents.environments import dm_control_wrapper
+from tf_agents.policies import py_tf_eager_policy
+from tf_agents.train import actor
+from tf_agents.train import learner
+
+from parl_tf import types
+from parl_tf.agents import parl_agent
+from parl_tf.replay import episode_log
+from parl_tf.replay import episode_writer
+from parl_tf.training import checkpoint
+from parl_tf.training import evaluation
+from parl_tf.training import metrics_log
+from parl_tf.training import report
+
+COLUMNS = (
+    'success_rate_without_search',
+    'score_without_search',
+    'num_evaluation_episodes',
+    'held_out_loss',
+    'loss',
+    'losses/critic',
+    'losses/td',
+    'losses/conservative',
+    'losses/value',
+    'losses/distillation',
+    'losses/imitation',
+    'values/mean',
+    'values/target',
+    'values/random',
+    'values/policy',
+    'values/below_return',
+    'values/disagreement',
+    'values/advantage',
+    'candidates/spread',
+    'candidates/best_value',
+    'candidates/local_step',
+    'candidates/greedy',
+    'collect/success',
+    'collect/length',
+)
+"""Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
+
+_CHECKPOINT_SECONDS = 10.0
+
+
+class Session:
+  """A run in one process, from its checkpoint to its end or its death.
+
+  Attributes:
+    agent: `PARLAgent`.
+    domain: `Domain`.
+    state: `RunState`, what the checkpoint holds besides the agent.
+    experience: Source of training rows.
+    log: The online episodes.
+  """
+
+  def __init__(
+      self,
+      root_dir: str,
+      *,
+      seed: int,
+      domain,
+      agent: parl_agent.PARLAgent,
+      experience,
+      writers: Mapping[str, episode_writer.EpisodeWriter],
+      num_evaluation_episodes: int,
+  ):
+    """Opens the run directory and restores what stands there.
+
+    Args:
+      root_dir: The run's directory.
+      seed: Integer seed of the run.
+      domain: `Domain`.
+      agent: `PARLAgent`.
+      experience: `MemoryExperience` or `ReverbExperience`.
+      writers: By table, what fills the tables.
+      num_evaluation_episodes: Episodes of an evaluation.
+    """
+    self.root_dir = root_dir
+    self.seed = seed
+    self.domain = domain
+    self.agent = agent
+    self.experience = experience
+    self._writers = writers
+    self._num_evaluation_episodes = num_evaluation_episodes
+    self._started = time.monotonic()
+    self.state = checkpoint.RunState()
+    self._checkpoint = checkpoint.Checkpoint(
+        os.path.join(root_dir, 'checkpoints'), agent, self.state
+    )
+    self.is_restored = self._checkpoint.restore()
+    self._wall_before = self.state.wall_seconds
+    self._saved_at = self._started
+    self._tell_what_is_repeated()
+    self.log = episode_log.EpisodeLog(os.path.join(root_dir, 'episodes'))
+    self.metrics = metrics_log.MetricsLog(
+        root_dir, COLUMNS, resume_rows=self.state.num_rows
+    )
+    self._learner = learner.Learner(
+        os.path.join(root_dir, 'learner'),
+        agent.train_step_counter,
+        agent,
+        checkpoint_interval=-1,
+        summary_interval=0,
+        run_optimizer_variable_init=False,
+        direct_sampling=True,
+    )
+    self._evaluator = evaluation.Evaluator(
+        domain, num_episodes=num_evaluation_episodes, seed=seed
+    )
+    self._acts = {}
+    self._collector = None
+    self._latest_losses: Dict[str, float] = {}
+
+  @property
+  def train_step(self) -> int:
+    """Training steps so far."""
+    return int(self.agent.train_step_counter.numpy())
+
+  @property
+  def wall_seconds(self) -> float:
+    """Seconds of this run, all sessions together."""
+    return self._wall_before + time.monotonic() - self._started
+
+  def begin_phase(self, name: str) -> bool:
+    """Enters a phase, or goes on in it; False where it is over already."""
+    if name in self.state.summaries:
+      return False
+    if self.state.phase != name or self.state.phase_step == 0:
+      self.state.phase = name
+      self.state.phase_step = 0
+      self.state.phase_start = (
+          self.train_step, self.state.env_steps, self.wall_seconds
+      )
+      self.save()
+    logging.info('Phase %s from step %d.', name, self.state.phase_step)
+    return True
+
+  def end_phase(self) -> None:
+    """Files the phase's result under its name."""
+    state = self.state
+    train_step, env_steps, wall_seconds = state.phase_start
+    latest = state.latest
+    state.summaries[state.phase] = report.PhaseSummary(
+        success_rate=latest.get('success_rate'),
+        success_rate_without_search=latest['success_rate_without_search'],
+        score=latest.get('score', latest['score_without_search']),
+        num_evaluation_episodes=self._num_evaluation_episodes,
+        train_steps=self.train_step - train_step,
+        env_steps=state.env_steps - env_steps,
+        wall_seconds=self.wall_seconds - wall_seconds,
+    )._asdict()
+    state.phase_step = 0
+    state.latest = {}
+    self.save()
+
+  def train(self, num_steps: int, request) -> None:
+    """Takes training steps on rows of the tables as they stand."""
+    iterator = self.experience.iterate(self.train_step, num_steps, request)
+    loss_info = self._learner.run(num_steps, iterator)
+    losses = {name: float(x) for name, x in loss_info.extra.items()}
+    losses['loss'] = float(loss_info.loss)
+    self._latest_losses.update(losses)
+
+  def evaluate(self, with_search: bool) -> Dict[str, float]:
+    """Plays the evaluation episodes; returns and remembers the metrics."""
+    metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
+    base = self._evaluator.run(self._act(self.agent.base_policy))
+    metrics['success_rate_without_search'] = base.success_rate
+    metrics['score_without_search'] = base.score
+    if with_search:
+      result = self._evaluator.run(self._act(self.agent.evaluation_policy))
+      metrics['success_rate'] = result.success_rate
+      metrics['score'] = result.score
+    self.state.latest = metrics
+    return metrics
+
+  def evaluate_controller(self) -> Optional[float]:
+    """Success rate of the domain's own controller, measured once a run."""
+    if self.state.controller_success_rate is None:
+      result = self._evaluator.run_controller()
+      if result is not None:
+        self.state.controller_success_rate = result.success_rate
+    return self.state.controller_success_rate
+
+  def write_row(self, metrics: Mapping[str, float]) -> None:
+    """Appends a row: the latest losses and `metrics`."""
+    self.metrics.write(
+        phase=self.state.phase,
+        train_step=self.train_step,
+        env_steps=self.state.env_steps,
+        episodes=self.state.episodes,
+        wall_seconds=self.wall_seconds,
+        metrics={**self._latest_losses, **metrics},
+    )
+    self._latest_losses = {}
+    self.state.num_rows = self.metrics.num_rows
+
+  def next_episode(self) -> types.Episode:
+    """The next online episode: of the log if it is there, else acted now."""
+    number = self.state.episodes
+    if number == len(self.log):
+      if self._collector is None:
+        self._collector = Collector(self)
+      self.log.append(self._collector.collect(number))
+    episode = next(iter(self.log.read(number, number + 1)))
+    self.write_episode('online', episode)
+    self.state.episodes += 1
+    self.state.env_steps += episode.num_steps
+    return episode
+
+  def write_episode(self, table: str, episode: types.Episode) -> None:
+    """Puts an episode into a table."""
+    self._writers[table].write(table, episode)
+
+  def save_if_due(self) -> None:
+    """Saves where the last checkpoint is some seconds old."""
+    if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+      self.save()
+    else:
+      self._write_heartbeat()
+
+  def save(self) -> None:
+    """Writes a checkpoint."""
+    self.state.wall_seconds = self.wall_seconds
+    self._checkpoint.save()
+    self._saved_at = time.monotonic()
+    self._write_heartbeat()
+
+  @property
+  def _heartbeat_path(self):
+    return os.path.join(self.root_dir, 'heartbeat.json')
+
+  def _write_heartbeat(self):
+    """Notes how far the run came, to tell after a crash what is repeated."""
+    temporary = self._heartbeat_path + '.tmp'
+    with open(temporary, 'w', encoding='utf-8') as file:
+      json.dump(
+          {'train_step': self.train_step, 'wall_seconds': self.wall_seconds},
+          file,
+      )
+    os.replace(temporary, self._heartbeat_path)
+
+  def _tell_what_is_repeated(self):
+    if not self.is_restored:
+      return
+    with open(self._heartbeat_path, encoding='utf-8') as file:
+      heartbeat = json.load(file)
+    logging.info(
+        'Resuming %s in phase %s at training step %d; %d training steps, %.1f s '
+        'of work, are repeated.',
+        self.root_dir,
+        self.state.phase,
+        self.train_step,
+        heartbeat['train_step'] - self.train_step,
+        heartbeat['wall_seconds'] - self.state.wall_seconds,
+    )
+
+  def _act(self, policy):
+    if policy not in self._acts:
+      act = tf.function(policy.act, autograph=False)
+      self._acts[policy] = lambda observation, seed: act(
+          tf.nest.map_structure(tf.constant, observation), tf.constant(seed)
+      ).numpy()
+    return self._acts[policy]
+
+
+class Collector:
+  """Acts whole episodes in one environment, through a TF-Agents actor."""
+
+  def __init__(self, session: Session):
+    """Makes the environment and the actor.
+
+    Args:
+      session: The run whose collect policy acts.
+    """
+    self._seed = session.seed
+    self._environment = session.domain.make_environment(
+        session.seed, evaluation=False
+    )
+    self._policy = session.agent.collect_policy
+    self._train_step = session.agent.train_step_counter
+    self._recorder = episode_writer.EpisodeRecorder(
+        self._receive, self._environment.is_success
+    )
+    self._actor = actor.Actor(
+        dm_control_wrapper.DmControlWrapper(self._environment),
+        py_tf_eager_policy.PyTFEagerPolicy(
+            self._policy, use_tf_function=True
+        ),
+        self._train_step,
+        episodes_per_run=1,
+        observers=[self._recorder],
+    )
+    self._episodes: List[types.Episode] = []
+
+  def collect(self, number: int) -> types.Episode:
+    """Acts episode `number`, a function of the weights, the seed and it."""
+    state = np.random.SeedSequence([self._seed, number]).generate_state(3)
+    self._environment.seed(int(state[0]))
+    self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))
+    self._recorder.episode_id = number
+    self._recorder.policy_version = int(self._train_step.numpy())
+    self._actor.reset()
+    self._actor.run()
+    return self._episodes.pop()
+
+  def _receive(self, episode):
+    self._episodes.append(episode)
+
+
+def split_episodes(
+    episodes: List[types.Episode], held_out_fraction: float, seed: int
+) -> Iterator[List[types.Episode]]:
+  """Splits episodes into those to train on and those held out, by `seed`."""
+  order = np.random.default_rng(seed).permutation(len(episodes))
+  num_held_out = int(round(held_out_fraction * len(episodes)))
+  held_out = set(order[:num_held_out].tolist())
+  train = [e for i, e in enumerate(episodes) if i not in held_out]
+  return train, [episodes[i] for i in sorted(held_out)]

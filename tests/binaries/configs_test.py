@@ -1,0 +1,59 @@
+"""Tests of finding and reading gin files."""
+
+import os
+
+from absl.testing import absltest
+import gin
+
+from parl_tf.binaries import configs
+
+
+@gin.configurable(module='configs_test')
+def make_number(value=0):
+  return value
+
+
+class ConfigsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._folder = self.create_tempdir()
+
+  def _file(self, name, content):
+    return self._folder.create_file(name, content=content).full_path
+
+  def test_later_files_and_bindings_override(self):
+    first = self._file('a.gin', 'make_number.value = 1')
+    second = self._file('b.gin', 'make_number.value = 2')
+    configs.parse([first, second])
+    self.assertEqual(make_number(), 2)
+    gin.clear_config()
+    configs.parse([second, first], ['make_number.value = 3'])
+    self.assertEqual(make_number(), 3)
+
+  def test_the_librarys_own_files_are_found_from_anywhere(self):
+    self.addCleanup(os.chdir, os.getcwd())
+    os.chdir(self._folder.full_path)
+    configs.parse(['domains/pointmaze.gin'], skip_unknown=True)
+    self.assertEqual(gin.query_parameter('PointMaze.size'), 'Large')
+
+  def test_a_missing_file_names_every_place(self):
+    with self.assertRaisesRegex(
+        FileNotFoundError, f"'no_such.gin'.*{os.getcwd()}.*(gin|configs)"
+    ):
+      configs.parse(['no_such.gin'])
+
+  def test_an_unknown_name_is_an_error_unless_skipped(self):
+    path = self._file('a.gin', 'no_such_thing.value = 1')
+    with self.assertRaisesRegex(ValueError, 'no_such_thing'):
+      configs.parse([path])
+    configs.parse([path], skip_unknown=True)
+
+  def test_an_unknown_parameter_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'no_such_parameter'):
+      configs.parse([], ['make_number.no_such_parameter = 1'])
+
+
+if __name__ == '__main__':
+  absltest.main()

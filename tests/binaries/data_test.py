@@ -1,0 +1,123 @@
+"""Tests of `parl-data`."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from absl import app
+from absl.testing import absltest
+import gin
+import h5py
+import numpy as np
+
+from parl_tf.binaries import data
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import inspection
+from parl_tf.domains import pointmaze
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SMALL = ("PointMaze.size = 'UMaze'", 'PointMaze.max_episode_steps = 20')
+
+
+def _run(*arguments):
+  return subprocess.run(
+      [sys.executable, '-m', 'parl_tf.binaries.data', *arguments],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=_ROOT,
+  )
+
+
+class DataTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._path = os.path.join(self.create_tempdir().full_path, 'maze.hdf5')
+
+  def _write(self, path, **kwargs):
+    arguments = dict(num_steps=300, seed=3, gin_bindings=_SMALL)
+    data.write_dataset('pointmaze', path, **{**arguments, **kwargs})
+
+  def test_generate_and_info_from_the_command_line(self):
+    bindings = [f'--gin_bindings={binding}' for binding in _SMALL]
+    done = _run(
+        'generate', 'pointmaze', '--output', self._path, '--num_steps=120',
+        '--seed=1', *bindings,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertIn('120 of 120 steps', done.stderr)
+    self.assertIn('no fault found', done.stdout)
+    with h5py.File(self._path, 'r+') as file:
+      self.assertEqual(file['metadata'].attrs['seed'], 1)
+      self.assertIn("'UMaze'", file['metadata'].attrs['gin_config'])
+      file['rewards'][5] = np.nan
+    found = inspection.inspect(self._path)
+    self.assertRegex(
+        data.describe(self._path, found),
+        'FAULT .*maze.hdf5: `rewards`.*row 5 has value nan',
+    )
+
+  def test_data_fit_the_domain(self):
+    self._write(self._path)
+    domain = pointmaze.PointMaze(size='UMaze')
+    found = list(
+        d4rl.read_episodes(
+            self._path,
+            observation_spec=domain.observation_spec(),
+            action_spec=domain.action_spec(),
+        )
+    )
+    self.assertEqual(sum(episode.num_steps for episode in found), 300)
+    self.assertTrue(any(domain.is_success(episode) for episode in found))
+    with h5py.File(self._path, 'r') as file:
+      np.testing.assert_array_equal(
+          np.concatenate([file['infos/qpos'], file['infos/qvel']], axis=1),
+          file['observations'],
+      )
+      self.assertEqual(file['infos/goal'].shape, (300, 2))
+      # The goal is touched where, and only where, an episode ends with it.
+      np.testing.assert_array_equal(file['rewards'], file['terminals'])
+
+  def test_a_seed_gives_the_same_file(self):
+    other_path = self._path + '.other'
+    self._write(self._path)
+    gin.clear_config()
+    self._write(other_path)
+    with h5py.File(self._path) as first, h5py.File(other_path) as second:
+      for name in ('observations', 'actions', 'terminals', 'infos/goal'):
+        np.testing.assert_array_equal(first[name], second[name])
+
+  def test_an_unknown_domain_names_the_places_searched(self):
+    with self.assertRaisesRegex(FileNotFoundError, "'domains/no_such.gin'"):
+      data.write_dataset('no_such', self._path, num_steps=1, seed=0)
+
+  def test_an_unknown_gin_name_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'colour'):
+      self._write(self._path, gin_bindings=["PointMaze.colour = 'red'"])
+
+  def test_a_gin_value_out_of_range_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'action_repeat.*0'):
+      self._write(self._path, gin_bindings=['PointMaze.action_repeat = 0'])
+
+  def test_a_folder_that_is_not_there_is_an_error_at_once(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'no_such_folder'):
+      self._write('/no_such_folder/maze.hdf5')
+
+  def test_wrong_usage_is_told(self):
+    for arguments in ([], ['generate'], ['info'], ['polish', self._path]):
+      with self.assertRaisesRegex(app.UsageError, 'parl-data generate'):
+        data.main(['parl-data', *arguments])
+
+  def test_info_tells_all_files_and_fails_for_a_faulty_one(self):
+    self._write(self._path)
+    self.assertEqual(data.main(['parl-data', 'info', self._path]), 0)
+    self.assertEqual(
+        data.main(['parl-data', 'info', self._path + '.no', self._path]), 1
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,256 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import imageio
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.binaries import evaluate
+from parl_tf.training import evaluation
+from tests.training import line_walk
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What a machine that only runs policies does not have.
+_ABSENT = (
+    'matplotlib',
+    'reverb',
+    'rich',
+    'tf_agents',
+    'tensorflow_probability',
+)
+_GIN = """
+import tests.training.line_walk
+select_domain.domain = @LineWalk()
+LineWalk.max_episode_steps = 6  # environment steps
+"""
+_TRAINING_GIN = """
+import tf_agents.agents
+CRITIC = @NoSuchCritic
+no_such_trainer.critic_ctor = %CRITIC
+"""
+_SEED = tf.TensorSpec([2], tf.int32, name='seed')
+_FLAT = tf.TensorSpec([None, 2], tf.float32, name='observation')
+_PART = tf.TensorSpec([None, 1], tf.float32)
+
+
+def _walk(place, seed):
+  """Actions in [-1, 1]: mostly forwards, with noise that `seed` gives."""
+  noise = tf.random.stateless_uniform(tf.shape(place), seed, -1.0, 1.0)
+  return tf.clip_by_value(0.4 + noise, -1.0, 1.0)
+
+
+def _raw(action):
+  # The bounds of `LineWalk` are -3 and 1.
+  return 2.0 * action - 1.0
+
+
+def _flat_policy(observation, seed):
+  return {'action': _raw(_walk(observation[:, :1], seed))}
+
+
+def _dict_policy(place, time, seed):
+  del time
+  return {'action': _raw(_walk(place, seed))}
+
+
+def _save(path, function, **specs):
+  module = tf.Module()
+  signature = tf.function(function).get_concrete_function(**specs)
+  tf.saved_model.save(module, path, signatures={'serving_default': signature})
+
+
+class EvaluateTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    directory = tempfile.TemporaryDirectory()
+    self.addCleanup(directory.cleanup)
+    self._dir = directory.name
+    self._policy = os.path.join(self._dir, 'greedy_policy')
+
+  def _run(self, *arguments):
+    """Runs the program where the packages of training are absent."""
+    program = (
+        f'import sys; sys.modules.update(dict.fromkeys({_ABSENT}));'
+        ' from parl_tf.binaries import evaluate; evaluate.run()'
+    )
+    gin_file = os.path.join(self._dir, 'experiment.gin')
+    pathlib.Path(gin_file).write_text(_GIN + _TRAINING_GIN, encoding='utf-8')
+    environment = {
+        **os.environ,
+        'PYTHONPATH': str(_ROOT),
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    return subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            program,
+            f'--policy={self._policy}',
+            f'--gin_file={gin_file}',
+            *arguments,
+        ],
+        env=environment,
+        cwd=self._dir,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+  def test_program_plays_what_the_live_policy_plays(self):
+    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
+    video = os.path.join(self._dir, 'walk.mp4')
+    done = self._run(
+        '--num_episodes=6', '--seed=4', '--json', f'--video={video}'
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    printed = json.loads(done.stdout)
+    live = evaluation.evaluate(
+        line_walk.LineWalk(max_episode_steps=6),
+        lambda observation, seed: _walk(observation[:, :1], seed).numpy(),
+        num_episodes=6,
+        seed=4,
+    )
+    self.assertBetween(live.successes.sum(), 1, 5)
+    self.assertEqual(printed['successes'], live.successes.tolist())
+    self.assertEqual(printed['success_rate'], live.success_rate)
+    self.assertEqual(printed['success_interval'], list(live.success_interval))
+    self.assertEqual(printed['score'], live.score)
+    self.assertEqual(
+        printed['episode_lengths'], [e.num_steps for e in live.episodes]
+    )
+    np.testing.assert_array_equal(
+        printed['start_observations'],
+        [e.observation[0] for e in live.episodes],
+    )
+    np.testing.assert_allclose(
+        printed['first_actions'],
+        [e.action[0] for e in live.episodes],
+        atol=1e-5,
+    )
+    self.assertEqual(
+        imageio.get_reader(video).count_frames(), live.episodes[0].num_steps + 1
+    )
+
+  def test_program_prints_one_line(self):
+    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
+    done = self._run('--num_episodes=4', '--gin_bindings=LineWalk.draws=False')
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertRegex(
+        done.stdout,
+        r'^success rate [01]\.\d{3} \(95 % interval 0\.\d{3} to [01]\.\d{3}\),'
+        r' score \d+\.\d, \d of 4 episodes, \d+ environment steps\n$',
+    )
+
+  def test_dict_observation_has_one_input_per_key(self):
+    _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
+    domain = line_walk.LineWalk(is_dict=True)
+    result = evaluation.evaluate(
+        domain,
+        evaluate.ExportedPolicy(self._policy, domain),
+        num_episodes=3,
+        seed=0,
+    )
+    live = evaluation.evaluate(
+        domain,
+        lambda observation, seed: _walk(observation['place'], seed).numpy(),
+        num_episodes=3,
+        seed=0,
+    )
+    for one, other in zip(result.episodes, live.episodes, strict=True):
+      np.testing.assert_allclose(one.action, other.action, atol=1e-6)
+
+  def test_action_beyond_the_raw_bounds_is_an_error(self):
+    _save(
+        self._policy,
+        lambda observation, seed: {'action': observation[:, :1] * 0.0 + 1.01},
+        observation=_FLAT,
+        seed=_SEED,
+    )
+    domain = line_walk.LineWalk()
+    act = evaluate.ExportedPolicy(self._policy, domain)
+    # 1.01 of [-3, 1] is 1.005 of [-1, 1].
+    with self.assertRaisesRegex(ValueError, r'in \[-1, 1\], got 1.00'):
+      evaluation.evaluate(domain, act, num_episodes=2, seed=0)
+
+  def test_rounding_at_the_raw_bounds_is_taken_back(self):
+    _save(
+        self._policy,
+        lambda observation, seed: {
+            'action': observation[:, :1] * 0.0 + np.float32(1.000001)
+        },
+        observation=_FLAT,
+        seed=_SEED,
+    )
+    act = evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+    action = act(np.zeros([1, 2], np.float32), np.zeros([2], np.int32))
+    np.testing.assert_array_equal(action, [[1.0]])
+
+  def test_missing_policy_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'SavedModel.*is no directory'):
+      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+    with self.assertRaisesRegex(ValueError, r"SavedModel.*holds \['notes'\]"):
+      pathlib.Path(self._dir, 'notes').touch()
+      evaluate.ExportedPolicy(self._dir, line_walk.LineWalk())
+
+  def test_missing_signature_is_an_error(self):
+    tf.saved_model.save(tf.Module(), self._policy)
+    with self.assertRaisesRegex(
+        ValueError, r"must have the signature 'serving_default', got \[\]"
+    ):
+      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+
+  @parameterized.named_parameters(
+      (
+          'width',
+          lambda observation, seed: {'action': observation[:, :1]},
+          {'observation': tf.TensorSpec([None, 3], tf.float32), 'seed': _SEED},
+          r"'observation'.*shape \(None, 2\).*got \(None, 3\)",
+      ),
+      (
+          'dtype',
+          lambda observation, seed: {'action': observation[:, :1]},
+          {'observation': tf.TensorSpec([None, 2], tf.float64), 'seed': _SEED},
+          'float32.*float64',
+      ),
+      (
+          'names',
+          _dict_policy,
+          {'place': _PART, 'time': _PART, 'seed': _SEED},
+          r"inputs \['observation', 'seed'\].*got \['place', 'seed', 'time'\]",
+      ),
+      (
+          'action',
+          lambda observation, seed: {'action': observation},
+          {'observation': _FLAT, 'seed': _SEED},
+          r"'action'.*shape \(None, 1\).*got \(None, 2\)",
+      ),
+      (
+          'output',
+          lambda observation, seed: {'force': observation},
+          {'observation': _FLAT, 'seed': _SEED},
+          r"output 'action', got \['force'\]",
+      ),
+  )
+  def test_policy_of_another_domain_is_an_error(self, function, specs, message):
+    _save(self._policy, function, **specs)
+    with self.assertRaisesRegex(ValueError, message):
+      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+
+  def test_video_without_pictures_is_an_error(self):
+    domain = line_walk.LineWalk(draws=False)
+    evaluator = evaluation.Evaluator(domain, num_episodes=1, seed=0)
+    path = os.path.join(self._dir, 'walk.mp4')
+    with self.assertRaisesRegex(ValueError, 'draws no pictures'):
+      with evaluate.VideoRecorder(path) as recorder:
+        evaluator.run(lambda observation, seed: np.ones([1, 1]), recorder)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,125 @@
+"""Tests of the checks and statistics of episodes."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from dm_env import specs
+import numpy as np
+
+from parl_tf import types
+from parl_tf.datasets import episodes
+
+_OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
+_ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
+
+
+def _episode(**changes):
+  episode = types.Episode(
+      observation=np.zeros([4, 2], np.float32),
+      action=np.zeros([3, 1], np.float32),
+      reward=np.zeros([3], np.float32),
+      discount=np.ones([3], np.float32),
+      success=np.zeros([3], np.bool_),
+      episode_id=7,
+  )
+  return episode._replace(**changes)
+
+
+def _check(episode, observation_spec=_OBSERVATION_SPEC):
+  episodes.check_episode(episode, observation_spec, _ACTION_SPEC, 'here.hdf5')
+
+
+class CheckEpisodeTest(parameterized.TestCase):
+
+  def test_a_sound_episode_passes(self):
+    _check(_episode())
+    _check(_episode(discount=np.array([1, 1, 0], np.float32)))
+    _check(_episode(has_last_transition=False))
+
+  def test_a_dict_of_observations_passes(self):
+    _check(
+        _episode(observation={'place': np.zeros([4, 2], np.float32)}),
+        {'place': _OBSERVATION_SPEC},
+    )
+
+  @parameterized.parameters(
+      (dict(observation=np.zeros([4, 3], np.float32)),
+       r'`observation`.*\(4, 2\).*\(4, 3\)'),
+      (dict(observation=np.zeros([3, 2], np.float32)),
+       r'`observation`.*\(4, 2\).*\(3, 2\)'),
+      (dict(observation=np.zeros([4, 2])), '`observation`.*float32.*float64'),
+      (dict(observation=np.full([4, 2], np.nan, np.float32)),
+       '`observation`.*finite.*step 0'),
+      (dict(observation={'a': np.zeros([4, 2], np.float32)}),
+       '`observation`.*structure'),
+      (dict(action=np.zeros([3, 2], np.float32)),
+       r'`action`.*\(3, 1\).*\(3, 2\)'),
+      (dict(action=np.array([[0], [1.5], [0]], np.float32)),
+       r'`action`.*\[-1, 1\].*step 1'),
+      (dict(action=[[0.0]] * 3), '`action`.*numpy array.*list'),
+      (dict(reward=np.zeros([3])), '`reward`.*float32.*float64'),
+      (dict(reward=np.zeros([0], np.float32)), 'at least one step'),
+      (dict(discount=np.array([1, 1, 0.5], np.float32)),
+       '`discount`.*0 or 1.*step 2'),
+      (dict(discount=np.array([1, 0, 1], np.float32)),
+       '`discount`.*1 before the last step.*step 1'),
+      (dict(success=np.zeros([3], np.float32)), '`success`.*bool.*float32'),
+      (dict(discount=np.array([1, 1, 0], np.float32),
+            has_last_transition=False), '`has_last_transition`'),
+  )
+  def test_faults_name_source_episode_and_field(self, changes, message):
+    with self.assertRaisesRegex(
+        ValueError, '(?s)here.hdf5, episode 7.*' + message
+    ):
+      _check(_episode(**changes))
+
+  def test_a_missing_entry_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`observation`.*structure'):
+      _check(_episode(observation={}), {'place': _OBSERVATION_SPEC})
+
+
+class NormalizationTest(absltest.TestCase):
+
+  def test_statistics_span_episodes_and_leave_out_the_last_observation(self):
+    # First entry: 1, 3 and 2, 6: mean 3, squares 4 + 0 + 1 + 9 = 14,
+    # deviation sqrt(14 / 4) = 1.870829. Second entry: always 5, so 1.
+    first = np.array([[1, 5], [3, 5], [99, 99]], np.float32)
+    second = np.array([[2, 5], [6, 5], [-99, 0]], np.float32)
+    found = episodes.normalization([
+        _episode(observation=first, reward=np.zeros([2], np.float32)),
+        _episode(observation=second, reward=np.zeros([2], np.float32)),
+    ])
+    np.testing.assert_allclose(found.mean, [3, 5], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.standard_deviation, [1.870829, 1], rtol=1e-6
+    )
+    self.assertEqual(found.mean.dtype, np.float32)
+
+  def test_statistics_keep_the_structure(self):
+    # 0, 2: mean 1, deviation 1. 10, 30: mean 20, deviation 10.
+    found = episodes.normalization([
+        _episode(
+            observation={
+                'a': np.array([[0], [2], [7]], np.float32),
+                'b': np.array([[10], [30], [7]], np.float32),
+            },
+            reward=np.zeros([2], np.float32),
+        )
+    ])
+    np.testing.assert_allclose(found.mean['a'], [1])
+    np.testing.assert_allclose(found.mean['b'], [20])
+    np.testing.assert_allclose(found.standard_deviation['b'], [10])
+
+  def test_large_offsets_do_not_drown_the_deviation(self):
+    # 1e6 and 1e6 + 2 in float32: mean 1e6 + 1, deviation 1.
+    observation = np.array([[1e6], [1e6 + 2], [0]], np.float32)
+    episode = _episode(observation=observation, reward=np.zeros([2]))
+    found = episodes.normalization([episode, episode])
+    np.testing.assert_allclose(found.standard_deviation, [1.0], rtol=1e-6)
+
+  def test_nothing_to_read_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'episodes'):
+      episodes.normalization([])
+
+
+if __name__ == '__main__':
+  absltest.main()

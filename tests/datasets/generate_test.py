@@ -1,0 +1,168 @@
+"""Tests of recording a noisy controller."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import dm_env
+from dm_env import specs
+import gin
+import numpy as np
+
+from parl_tf.datasets import episodes
+from parl_tf.datasets import generate
+
+_OBSERVATION_SPEC = specs.Array((1,), np.float32)
+_ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0)
+
+
+class _Line:
+  """Adds up actions; 5 is the goal, ten steps the time-out."""
+
+  def seed(self, seed):
+    self._random = np.random.default_rng(seed)
+
+  def reset(self):
+    self._place = np.float32(self._random.uniform(-1, 1))
+    self._num_steps = 0
+    return dm_env.restart(self._observation())
+
+  def step(self, action):
+    self._place += np.float32(action[0])
+    self._num_steps += 1
+    if self.is_success():
+      return dm_env.termination(np.float32(1), self._observation())
+    if self._num_steps == 10:
+      return dm_env.truncation(np.float32(0), self._observation(), 1.0)
+    return dm_env.transition(np.float32(0), self._observation(), 1.0)
+
+  def is_success(self):
+    return bool(self._place >= 5)
+
+  def info(self):
+    return {'place': np.array([self._place])}
+
+  def _observation(self):
+    return np.array([self._place], np.float32)
+
+
+class _Pusher:
+  """Pushes one way or the other, as its seed tells."""
+
+  def reset(self, seed):
+    self._push = np.random.default_rng(seed).choice([-0.5, 0.9])
+
+  def action(self, time_step, environment):
+    return np.array([self._push], np.float32)
+
+  def info(self):
+    return {'push': np.float32(self._push)}
+
+
+def _generate(num_steps=60, seed=0, **kwargs):
+  return list(
+      generate.generate(
+          _Line(), _Pusher(), num_steps=num_steps, seed=seed, **kwargs
+      )
+  )
+
+
+class GenerateTest(parameterized.TestCase):
+
+  def test_episodes_are_sound_and_make_the_number_of_steps(self):
+    recordings = _generate(55)
+    for number, recording in enumerate(recordings):
+      episodes.check_episode(
+          recording.episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'generate'
+      )
+      self.assertEqual(recording.episode.episode_id, number)
+    self.assertEqual(sum(r.episode.num_steps for r in recordings), 55)
+
+  def test_terminal_and_time_out_are_kept_apart(self):
+    found = [recording.episode for recording in _generate(200)]
+    solved = [e for e in found if e.success[-1]]
+    self.assertNotEmpty(solved)
+    for episode in solved:
+      self.assertEqual((episode.discount[-1], episode.reward[-1]), (0, 1))
+    timed_out = [e for e in found if not e.success[-1]]
+    self.assertNotEmpty(timed_out)
+    for episode in timed_out:
+      self.assertEqual((episode.discount[-1], episode.reward[-1]), (1, 0))
+
+  def test_the_last_episode_is_cut_as_by_a_time_out(self):
+    last = _generate(3)[-1].episode
+    self.assertEqual(last.num_steps, 3)
+    self.assertEqual(last.discount[-1], 1)
+    self.assertTrue(last.has_last_transition)
+
+  def test_recorded_actions_are_the_executed_ones(self):
+    for recording in _generate(max_noise=2.0):
+      episode = recording.episode
+      np.testing.assert_allclose(
+          np.diff(episode.observation, axis=0), episode.action, atol=1e-6
+      )
+
+  def test_infos_describe_the_state_before_the_action(self):
+    for recording in _generate():
+      np.testing.assert_array_equal(
+          recording.infos['place'], recording.episode.observation[:-1]
+      )
+      self.assertLen(recording.infos['push'], recording.episode.num_steps)
+
+  def test_a_seed_repeats_and_seeds_differ(self):
+    first, again, other = (_generate(seed=seed) for seed in (1, 1, 2))
+    for a, b in zip(first, again, strict=True):
+      np.testing.assert_array_equal(
+          a.episode.observation, b.episode.observation
+      )
+    self.assertFalse(
+        np.array_equal(
+            first[0].episode.observation[0], other[0].episode.observation[0]
+        )
+    )
+
+  def test_episodes_do_not_depend_on_the_number_of_steps(self):
+    short, long = _generate(30), _generate(60)
+    np.testing.assert_array_equal(
+        short[0].episode.action, long[0].episode.action
+    )
+
+  def test_without_noise_the_controller_acts(self):
+    for recording in _generate(min_noise=0.0, max_noise=0.0):
+      np.testing.assert_allclose(
+          recording.episode.action[:, 0], recording.infos['push']
+      )
+
+  def test_noise_differs_between_episodes(self):
+    spreads = [
+        np.std(recording.episode.action)
+        for recording in _generate(200, max_noise=0.3)
+        if recording.infos['push'][0] < 0
+    ]
+    self.assertGreater(max(spreads), 1.5 * min(spreads))
+
+  def test_progress_counts_steps(self):
+    seen = []
+    recordings = _generate(progress=seen.append)
+    self.assertEqual(
+        seen, np.cumsum([r.episode.num_steps for r in recordings]).tolist()
+    )
+
+  @parameterized.parameters(
+      (dict(num_steps=0), 'num_steps.*0'),
+      (dict(seed=-1), 'seed.*-1'),
+      (dict(min_noise=0.4, max_noise=0.3), 'min_noise.*0.4 and 0.3'),
+      (dict(min_noise=-0.1), 'min_noise.*-0.1'),
+  )
+  def test_values_out_of_range_are_errors_at_once(self, arguments, message):
+    arguments = {'num_steps': 1, 'seed': 0, **arguments}
+    with self.assertRaisesRegex(ValueError, message):
+      generate.generate(None, None, **arguments)
+
+  def test_gin_binds_the_noise(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config('generate.min_noise = 3.0')
+    with self.assertRaisesRegex(ValueError, 'got 3.0 and 0.5'):
+      generate.generate(None, None, num_steps=1, seed=0)
+
+
+if __name__ == '__main__':
+  absltest.main()

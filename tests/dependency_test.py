@@ -1,0 +1,279 @@
+"""Tests that imports point one way and that files stay small and well named.
+
+A deployed policy needs little: what it imports must not bring TF-Agents or
+Reverb along. The rules are those of ARCHITECTURE.md.
+"""
+
+import ast
+import functools
+import graphlib
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Iterator
+
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from tests import build_files
+
+_ROOT = build_files.ROOT
+_PACKAGE = _ROOT / 'parl_tf'
+
+# What each module or folder right below the package may import of the package.
+# Where two folders may import each other, their modules still form no circle.
+_BASE = ('types',)
+_DATA = (*_BASE, 'randomness')
+_MATHEMATICS = (*_DATA, 'losses', 'value_distribution', 'networks')
+_PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
+_TRAINING = (*_PARTS, 'replay', 'datasets', 'domains', 'training')
+_MAY_IMPORT = {
+    'types': (),
+    'losses': _BASE,
+    'randomness': _BASE,
+    'value_distribution': (*_BASE, 'losses'),
+    'networks': (*_DATA, 'value_distribution'),
+    'critics': (*_MATHEMATICS, 'critics'),
+    'policies': (*_MATHEMATICS, 'policies'),
+    'improvers': _PARTS,
+    'agents': _PARTS,
+    'replay': (*_DATA, 'replay'),
+    'datasets': (*_DATA, 'datasets'),
+    'domains': (*_DATA, 'domains'),
+    'training': _TRAINING,
+    'binaries': (*_TRAINING, 'binaries'),
+}
+
+# Which modules or folders may import a library; a path names an exception.
+_GIN_FREE = ('types', 'losses', 'value_distribution', 'networks', 'randomness')
+_USERS = {
+    'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
+    'absl.app': ['binaries'],
+    'absl.flags': ['binaries'],
+    'reverb': ['replay', 'training', 'binaries'],
+    'tf_agents': ['agents', 'replay', 'training', 'binaries'],
+}
+_NON_USERS = {
+    'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],
+}
+
+# Distributions whose name is not that of the library they hold.
+_DISTRIBUTIONS = {
+    'absl': 'absl-py',
+    'gin': 'gin-config',
+    'reverb': 'dm-reverb',
+    'tree': 'dm-tree',
+}
+
+# Absent where a policy is deployed and scored.
+_NOT_DEPLOYED = (
+    'matplotlib',
+    'reverb',
+    'rich',
+    'tensorflow_probability',
+    'tf_agents',
+)
+_DEPLOYED_IMPORT = """
+import sys
+
+class Absent:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition('.')[0] in {absent}:
+      raise ModuleNotFoundError('No module named ' + repr(name), name=name)
+
+sys.meta_path.insert(0, Absent())
+import parl_tf.binaries.evaluate
+import parl_tf.domains.pointmaze
+"""
+
+_REQUIREMENTS = '_REQUIREMENTS'
+_MAX_LINES = 400
+_VAGUE_NAMES = ('common', 'helper', 'helpers', 'misc', 'util', 'utils')
+
+
+class ImportDirectionTest(parameterized.TestCase):
+
+  def test_every_module_has_its_place_in_the_order(self):
+    parts = {_part(path) for path in _package_files()} - {'__init__'}
+
+    self.assertContainsSubset(parts, _MAY_IMPORT)
+
+  @parameterized.parameters(*_MAY_IMPORT)
+  def test_imports_point_one_way(self, part):
+    faults = []
+    for path in _package_files():
+      if _part(path) != part:
+        continue
+      for name in _imports(path):
+        package, _, module = name.partition('.')
+        imported = module.partition('.')[0]
+        if package == 'parl_tf' and imported not in _MAY_IMPORT[part]:
+          faults.append(f'{_relative(path)} imports {name}')
+
+    self.assertEmpty(faults, f'{part} may import {_MAY_IMPORT[part]} only.')
+
+  def test_modules_import_each_other_in_no_circle(self):
+    modules = {'.'.join(_module_parts(path)): path for path in _package_files()}
+    graph = {
+        module: set(build_files.imported_modules(_tree(path), modules))
+        for module, path in modules.items()
+    }
+
+    # Raises CycleError, which names the circle.
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+
+    self.assertLen(order, len(modules))
+
+  @parameterized.parameters(*_USERS)
+  def test_a_library_is_imported_only_where_it_belongs(self, library):
+    faults = [
+        f'{_relative(path)} imports {name}'
+        for path in _package_files()
+        for name in _imports(path)
+        if f'{name}.'.startswith(f'{library}.')
+        and (
+            _part(path) not in _USERS[library]
+            or path.relative_to(_PACKAGE).as_posix()
+            in _NON_USERS.get(library, ())
+        )
+    ]
+
+    self.assertEmpty(faults, f'{library} is for {_USERS[library]} only.')
+
+  def test_losses_import_tensorflow_and_types_alone(self):
+    libraries = {name.partition('.')[0] for name in _imports(_losses_file())}
+
+    self.assertContainsSubset(
+        libraries - set(sys.stdlib_module_names), {'parl_tf', 'tensorflow'}
+    )
+
+  def test_a_policy_is_scored_without_what_trains_it(self):
+    completed = subprocess.run(
+        [sys.executable, '-c', _DEPLOYED_IMPORT.format(absent=_NOT_DEPLOYED)],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    self.assertEqual(completed.returncode, 0, completed.stderr)
+
+
+class RequirementsTest(absltest.TestCase):
+
+  def test_every_imported_library_is_a_requirement(self):
+    ours = {'parl_tf', *sys.stdlib_module_names}
+    required = _required_distributions()
+    faults = set()
+    for path in _package_files():
+      for name in _imports(path):
+        library = name.partition('.')[0]
+        distribution = _canonical(_DISTRIBUTIONS.get(library, library))
+        if library not in ours and distribution not in required:
+          faults.add(f'{_relative(path)} imports {library}')
+
+    self.assertEmpty(faults, f'setup.py requires {sorted(required)}.')
+
+  def test_every_requirement_is_pinned(self):
+    lines = (_ROOT / 'constraints.txt').read_text().splitlines()
+    pinned = {_canonical(x.partition('==')[0]) for x in lines if '==' in x}
+
+    self.assertContainsSubset(_required_distributions(), pinned)
+
+
+class TreeTest(absltest.TestCase):
+
+  def test_files_are_short(self):
+    lengths = {
+        _relative(path): len(path.read_text(encoding='utf-8').splitlines())
+        for path in _all_files()
+    }
+    faults = {p: n for p, n in lengths.items() if n > _MAX_LINES}
+
+    self.assertEmpty(faults, f'No file is longer than {_MAX_LINES} lines.')
+
+  def test_names_say_what_modules_hold(self):
+    faults = [_relative(p) for p in _all_files() if p.stem in _VAGUE_NAMES]
+
+    self.assertEmpty(faults, f'{_VAGUE_NAMES} name nothing.')
+
+  def test_every_folder_of_the_package_is_a_package(self):
+    folders = {path.parent for path in _package_files()}
+    faults = [_relative(x) for x in folders if not (x / '__init__.py').exists()]
+
+    self.assertEmpty(faults, 'A folder without __init__.py is not installed.')
+
+  def test_folders_of_configurations_and_tests_are_no_packages(self):
+    # `gin/__init__.py` would hide gin-config's own package.
+    faults = [
+        _relative(path)
+        for folder in ('gin', 'tests')
+        for path in (_ROOT / folder).rglob('__init__.py')
+    ]
+
+    self.assertEmpty(faults)
+
+
+@functools.lru_cache(maxsize=None)
+def _package_files() -> tuple[pathlib.Path, ...]:
+  return tuple(sorted(_PACKAGE.rglob('*.py')))
+
+
+def _all_files() -> list[pathlib.Path]:
+  folders = ('benchmarks', 'parl_tf', 'reverb_server', 'tests')
+  paths = [path for x in folders for path in (_ROOT / x).rglob('*.py')]
+  return [*paths, *_ROOT.glob('*.py')]
+
+
+def _losses_file() -> pathlib.Path:
+  return _PACKAGE / 'losses.py'
+
+
+def _relative(path: pathlib.Path) -> str:
+  return path.relative_to(_ROOT).as_posix()
+
+
+def _part(path: pathlib.Path) -> str:
+  """Returns the module or folder right below the package."""
+  return path.relative_to(_PACKAGE).with_suffix('').parts[0]
+
+
+def _module_parts(path: pathlib.Path) -> tuple[str, ...]:
+  parts = path.relative_to(_ROOT).with_suffix('').parts
+  return parts[:-1] if parts[-1] == '__init__' else parts
+
+
+@functools.lru_cache(maxsize=None)
+def _tree(path: pathlib.Path) -> ast.Module:
+  return ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
+
+
+def _imports(path: pathlib.Path) -> Iterator[str]:
+  """Yields what is imported, as `package.module` or `package.module.symbol`."""
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      # A relative import has no direction that this test could read.
+      assert node.level == 0, f'{_relative(path)} imports relatively.'
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def _required_distributions() -> set[str]:
+  """Reads the names of the requirements in setup.py."""
+  names = set()
+  for node in _tree(_ROOT / 'setup.py').body:
+    if getattr(getattr(node, 'targets', [None])[0], 'id', '') != _REQUIREMENTS:
+      continue
+    for text in (x for x in ast.walk(node) if isinstance(x, ast.Constant)):
+      names.add(_canonical(re.match(r'[\w-]+', text.value).group()))
+  return names
+
+
+def _canonical(distribution: str) -> str:
+  return distribution.strip().lower().replace('_', '-')
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,67 @@
+"""Tests of what a domain gets from its base class."""
+
+from absl.testing import absltest
+from dm_env import specs
+import numpy as np
+
+from parl_tf import types
+from parl_tf.domains import domain
+
+
+class _Still(domain.Domain):
+  """A domain that gives only what it must."""
+
+  max_episode_steps = 1
+
+  def make_environment(self, seed, evaluation):
+    return (seed, evaluation)
+
+  def observation_spec(self):
+    return specs.Array((1,), np.float32)
+
+  def action_spec(self):
+    return specs.BoundedArray((3,), np.float32, -1.0, 1.0)
+
+
+def _episode(success):
+  steps = len(success)
+  return types.Episode(
+      observation=np.zeros([steps + 1, 1], np.float32),
+      action=np.zeros([steps, 3], np.float32),
+      reward=np.zeros([steps], np.float32),
+      discount=np.ones([steps], np.float32),
+      success=np.array(success),
+  )
+
+
+class DomainTest(absltest.TestCase):
+
+  def test_success_at_any_step_counts(self):
+    self.assertTrue(_Still().is_success(_episode([False, True, False])))
+    self.assertFalse(_Still().is_success(_episode([False, False])))
+
+  def test_score_is_the_share_of_successes(self):
+    # 1 of 4 episodes: 100 * 1 / 4 = 25.
+    episodes = [_episode([True])] + 3 * [_episode([False])]
+    self.assertEqual(_Still().score(episodes), 25.0)
+
+  def test_score_of_nothing_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'episodes'):
+      _Still().score([])
+
+  def test_raw_actions_are_the_librarys_own_unless_said_otherwise(self):
+    low, high = _Still().raw_action_bounds
+    np.testing.assert_array_equal(low, [-1, -1, -1])
+    np.testing.assert_array_equal(high, [1, 1, 1])
+
+  def test_data_is_recorded_where_experience_is_collected(self):
+    self.assertEqual(_Still().make_data_environment(5), (5, False))
+
+  def test_nothing_is_known_unless_said_otherwise(self):
+    self.assertIsNone(_Still().normalization)
+    self.assertIsNone(_Still().never_succeeds_value(0.9))
+    self.assertIsNone(_Still().make_data_controller(None))
+
+
+if __name__ == '__main__':
+  absltest.main()

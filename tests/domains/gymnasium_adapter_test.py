@@ -1,0 +1,148 @@
+"""Tests of the adapter of gymnasium environments."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from dm_env import specs
+import gymnasium
+import numpy as np
+
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+from tests.domains import domain_conformance
+
+
+class _Counter(gymnasium.Env):
+  """Adds its action to a number; the task is to bring it to 10 or above."""
+
+  action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
+  observation_space = gymnasium.spaces.Dict({
+      'value': gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64),
+      'image': gymnasium.spaces.Box(0, 255, (2, 2), np.uint8),
+  })
+
+  def __init__(self, truncate_after=None):
+    self._truncate_after = truncate_after
+    self._value = np.zeros(1)
+    self._num_steps = 0
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed)
+    self._value[:] = self.np_random.uniform(0, 1)
+    self._num_steps = 0
+    return self._observation(), {}
+
+  def step(self, action):
+    self._value += action
+    self._num_steps += 1
+    terminated = bool(self._value[0] >= 10)
+    truncated = self._num_steps == self._truncate_after
+    info = {'success': terminated}
+    return self._observation(), float(action[0]), terminated, truncated, info
+
+  def _observation(self):
+    # The same array again and again, as some environments do.
+    return {'value': self._value, 'image': np.zeros((2, 2), np.uint8)}
+
+
+class _CounterDomain(domain.Domain):
+
+  max_episode_steps = 6
+
+  def make_environment(self, seed, evaluation):
+    return gymnasium_adapter.GymnasiumEnvironment(
+        _Counter(), seed=seed, max_episode_steps=6
+    )
+
+  def observation_spec(self):
+    return {
+        'value': specs.Array((1,), np.float32, 'value'),
+        'image': specs.Array((2, 2), np.uint8, 'image'),
+    }
+
+  def action_spec(self):
+    return specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
+
+
+class GymnasiumConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return _CounterDomain()
+
+
+def _adapt(**kwargs):
+  truncate_after = kwargs.pop('truncate_after', None)
+  kwargs.setdefault(
+      'select_observation', lambda observation: observation['value']
+  )
+  environment = gymnasium_adapter.GymnasiumEnvironment(
+      _Counter(truncate_after), seed=0, **kwargs
+  )
+  return environment, environment.reset()
+
+
+class GymnasiumEnvironmentTest(parameterized.TestCase):
+
+  @parameterized.parameters((-1.0, 0.0), (0.0, 2.0), (0.5, 3.0), (1.0, 4.0))
+  def test_actions_are_mapped_to_the_box(self, action, raw):
+    # [-1, 1] -> [0, 4]: raw = 2 * action + 2.
+    environment, first = _adapt()
+    step = environment.step(np.array([action], np.float32))
+    np.testing.assert_allclose(step.observation - first.observation, [raw])
+    self.assertAlmostEqual(float(step.reward), raw)
+
+  def test_a_held_action_sums_rewards(self):
+    environment, _ = _adapt(action_repeat=3)
+    step = environment.step(np.array([0.0], np.float32))
+    self.assertEqual(float(step.reward), 6.0)  # 3 * 2.
+
+  def test_an_end_stops_the_repetition(self):
+    environment, _ = _adapt(action_repeat=100)
+    step = environment.step(np.array([1.0], np.float32))
+    # From below 1 by 4 each: 10 is reached at the third.
+    self.assertEqual(float(step.reward), 12.0)
+    self.assertTrue(step.last())
+    self.assertEqual(float(step.discount), 0.0)
+    self.assertTrue(environment.is_success())
+
+  @parameterized.parameters(
+      dict(truncate_after=2), dict(max_episode_steps=2)
+  )
+  def test_truncation_is_a_time_out(self, **kwargs):
+    environment, _ = _adapt(**kwargs)
+    steps = [environment.step(np.array([-1.0], np.float32)) for _ in range(2)]
+    self.assertEqual([step.last() for step in steps], [False, True])
+    self.assertEqual(float(steps[-1].discount), 1.0)
+    self.assertFalse(environment.is_success())
+
+  def test_positive_reward_can_stand_for_success(self):
+    environment, _ = _adapt(success_key=None)
+    environment.step(np.array([-1.0], np.float32))
+    self.assertFalse(environment.is_success())
+    environment.step(np.array([0.0], np.float32))
+    self.assertTrue(environment.is_success())
+
+  def test_observations_are_cast_and_bytes_kept(self):
+    environment, first = _adapt(select_observation=None)
+    self.assertEqual(first.observation['value'].dtype, np.float32)
+    self.assertEqual(first.observation['image'].dtype, np.uint8)
+    self.assertEqual(environment.observation_spec()['image'].dtype, np.uint8)
+
+  @parameterized.parameters(
+      (dict(action_repeat=0), 'action_repeat'),
+      (dict(max_episode_steps=0), 'max_episode_steps'),
+  )
+  def test_values_out_of_range_are_errors(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _adapt(**arguments)
+
+  def test_unbounded_actions_are_an_error(self):
+    environment = _Counter()
+    environment.action_space = gymnasium.spaces.Box(-np.inf, 1, (1,))
+    with self.assertRaisesRegex(ValueError, 'bounded box'):
+      gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
+
+
+if __name__ == '__main__':
+  absltest.main()

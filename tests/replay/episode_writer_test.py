@@ -1,0 +1,322 @@
+"""Tests of stored steps, returns and the recorder of driver steps."""
+
+import collections
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from tf_agents.drivers import py_driver
+from tf_agents.environments import py_environment
+from tf_agents.policies import random_py_policy
+from tf_agents.specs import array_spec
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import types
+from parl_tf.replay import episode_writer
+
+
+def _episode(rewards, discounts, **kwargs):
+  """Returns an episode whose observation at step t is (t, -t)."""
+  num_steps = len(rewards)
+  steps = np.arange(num_steps + 1, dtype=np.float32)
+  return types.Episode(
+      observation=np.stack([steps, -steps], axis=1),
+      action=np.full((num_steps, 1), 0.5, np.float32),
+      reward=np.asarray(rewards, np.float32),
+      discount=np.asarray(discounts, np.float32),
+      success=np.asarray(rewards) >= 0,
+      **kwargs,
+  )
+
+
+class _CountingEnvironment(py_environment.PyEnvironment):
+  """Observes the number of steps since the reset; ends at `length`."""
+
+  def __init__(self, length, terminal):
+    super().__init__()
+    self._length = length
+    self._terminal = terminal
+    self._count = np.zeros([1], np.float32)
+
+  def observation_spec(self):
+    return array_spec.ArraySpec([1], np.float32)
+
+  def action_spec(self):
+    return array_spec.BoundedArraySpec([1], np.float32, -1.0, 1.0)
+
+  def is_success(self):
+    return bool(self._count[0] == self._length)
+
+  def _reset(self):
+    self._count = np.zeros([1], np.float32)
+    return ts.restart(self._count)
+
+  def _step(self, action):
+    if self._current_time_step.is_last():
+      return self.reset()
+    self._count = self._count + 1
+    reward = np.float32(10 * self._count[0])
+    if self._count[0] < self._length:
+      return ts.transition(self._count, reward)
+    if self._terminal:
+      return ts.termination(self._count, reward)
+    return ts.truncation(self._count, reward)
+
+
+class MonteCarloReturnsTest(parameterized.TestCase):
+
+  def test_terminal_episode_by_hand(self):
+    # G_2 = 0, G_1 = -1 + 0.5 * 0, G_0 = -1 + 0.5 * -1.
+    returns = episode_writer.monte_carlo_returns(
+        np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, 0.0]), 0.5
+    )
+    np.testing.assert_array_equal(returns, [-1.5, -1.0, 0.0])
+    self.assertEqual(returns.dtype, np.float32)
+
+  def test_time_out_adds_nothing_past_the_last_step(self):
+    # G_2 = 4, G_1 = 2 + 0.5 * 4, G_0 = 1 + 0.5 * 4.
+    returns = episode_writer.monte_carlo_returns(
+        np.array([1.0, 2.0, 4.0]), np.ones(3), 0.5
+    )
+    np.testing.assert_array_equal(returns, [3.0, 4.0, 4.0])
+
+  def test_discount_of_zero_inside_cuts_the_sum(self):
+    # G_2 = 4, G_1 = 2 (cut), G_0 = 1 + 0.5 * 2.
+    returns = episode_writer.monte_carlo_returns(
+        np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, 1.0]), 0.5
+    )
+    np.testing.assert_array_equal(returns, [2.0, 2.0, 4.0])
+
+  def test_episode_that_never_succeeds_goes_on_for_ever(self):
+    returns = episode_writer.monte_carlo_returns(
+        np.array([-1.0, -1.0]), np.ones(2), 0.99, never_succeeds_value=-100.0
+    )
+    np.testing.assert_array_equal(returns, [-100.0, -100.0])
+
+  def test_one_step_that_is_not_negative_is_a_success(self):
+    # G_1 = 0, G_0 = -1 + 0.5 * 0.
+    returns = episode_writer.monte_carlo_returns(
+        np.array([-1.0, 0.0]), np.ones(2), 0.5, never_succeeds_value=-2.0
+    )
+    np.testing.assert_array_equal(returns, [-1.0, 0.0])
+
+  def test_lengths_that_differ_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, r'\[2\] and \[3\]'):
+      episode_writer.monte_carlo_returns(np.zeros(2), np.zeros(3), 0.5)
+
+  @parameterized.parameters(-0.1, 1.1)
+  def test_gamma_out_of_range_is_an_error(self, gamma):
+    with self.assertRaisesRegex(ValueError, 'gamma'):
+      episode_writer.monte_carlo_returns(np.zeros(2), np.zeros(2), gamma)
+
+
+class StoredStepsTest(parameterized.TestCase):
+
+  def test_frames_by_hand(self):
+    frames = episode_writer.stored_steps(
+        _episode([0.0, 1.0], [1.0, 0.0], episode_id=7, policy_version=3),
+        gamma=0.5,
+        reward_scale=2.0,
+        reward_bias=-1.0,
+    )
+    np.testing.assert_array_equal(frames.step_type, [0, 1, 2])
+    np.testing.assert_array_equal(frames.next_step_type, [1, 2, 0])
+    np.testing.assert_array_equal(frames.action, [[0.5], [0.5], [0.0]])
+    # Raw in the table ...
+    np.testing.assert_array_equal(frames.reward, [0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(frames.discount, [1.0, 0.0, 1.0])
+    info = frames.policy_info
+    # ... scaled in the return: r = (-1, 1), G_1 = 1, G_0 = -1 + 0.5 * 1.
+    np.testing.assert_array_equal(info['monte_carlo_return'], [-0.5, 1.0, 0.0])
+    np.testing.assert_array_equal(info['episode_id'], [7, 7, 7])
+    np.testing.assert_array_equal(info['step_index'], [0, 1, 2])
+    np.testing.assert_array_equal(info['policy_version'], [3, 3, 3])
+    self.assertEqual(frames.step_type.dtype, np.int32)
+    self.assertEqual(frames.next_step_type.dtype, np.int32)
+    self.assertEqual(info['monte_carlo_return'].dtype, np.float32)
+    self.assertEqual(info['episode_id'].dtype, np.int64)
+    self.assertEqual(info['step_index'].dtype, np.int32)
+    self.assertEqual(info['policy_version'].dtype, np.int64)
+    self.assertEqual(info['success'].dtype, np.bool_)
+
+  def test_mapping_of_any_type_is_stored_as_a_dict(self):
+    episode = _episode([0.0, 1.0], [1.0, 1.0])
+    observation = collections.OrderedDict(x=episode.observation)
+    frames = episode_writer.stored_steps(
+        episode._replace(observation=observation),
+        gamma=0.5, reward_scale=1.0, reward_bias=0.0,
+    )
+    self.assertIs(type(frames.observation), dict)
+
+  def test_terminal_and_time_out_differ_in_discount_alone(self):
+    terminal, time_out = (
+        episode_writer.stored_steps(
+            _episode([-1.0, -1.0], discounts),
+            gamma=0.5, reward_scale=1.0, reward_bias=0.0,
+        )
+        for discounts in ([1.0, 0.0], [1.0, 1.0])
+    )
+    np.testing.assert_array_equal(terminal.discount, [1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(time_out.discount, [1.0, 1.0, 1.0])
+    for leaf, other in zip(
+        tf.nest.flatten(terminal._replace(discount=())),
+        tf.nest.flatten(time_out._replace(discount=())),
+    ):
+      np.testing.assert_array_equal(leaf, other)
+
+  @parameterized.named_parameters(
+      ('nan_reward', dict(reward=np.array([0, np.nan], np.float32)),
+       r'episode 4: field `reward` must be finite, got nan at \[1\]'),
+      ('dtype', dict(reward=np.zeros(2)), r'field `reward` must be float32 of '
+       r'shape \[2\], got float64'),
+      ('action_outside', dict(action=np.array([[0], [1.5]], np.float32)),
+       r'field `action` must be in \[-1, 1\], got 1.5 at \[1, 0\]'),
+      ('length', dict(action=np.zeros([3, 1], np.float32)),
+       r'field `action` must have 2 steps, got shape \[3, 1\]'),
+      ('observation_length', dict(observation={'x': np.zeros([2, 1], 'f4')}),
+       r'field `observation/x` must have 3 steps, got shape \[2, 1\]'),
+      ('observation_dtype', dict(observation=np.zeros([3, 1])),
+       'field `observation` must be float32 or uint8, got float64'),
+      ('terminal_without_transition', dict(
+          discount=np.zeros(2, np.float32), has_last_transition=False),
+       'has_last_transition'),
+  )
+  def test_fault_is_named(self, changes, message):
+    episode = _episode([0.0, 1.0], [1.0, 1.0], episode_id=4)
+    with self.assertRaisesRegex(ValueError, message):
+      episode_writer.stored_steps(
+          episode._replace(**changes),
+          gamma=0.5, reward_scale=1.0, reward_bias=0.0,
+      )
+
+
+class _RecordingSink:
+  """Keeps what is added."""
+
+  def __init__(self):
+    self.added = []
+
+  def add(self, table, frames, num_transitions):
+    self.added.append((table, frames, num_transitions))
+
+
+class EpisodeWriterTest(parameterized.TestCase):
+
+  def _write(self, episode):
+    sinks = [_RecordingSink(), _RecordingSink()]
+    writer = episode_writer.EpisodeWriter(
+        gamma=0.5, reward_scale=1.0, reward_bias=-1.0,
+        never_succeeds_value=-2.0, sinks=sinks,
+    )
+    writer.write('online', episode)
+    self.assertLen(sinks[1].added, 1)
+    return sinks[0].added[0]
+
+  def test_every_sink_gets_the_frames_with_returns(self):
+    table, frames, num_transitions = self._write(_episode([0, 0], [1, 1]))
+    self.assertEqual(table, 'online')
+    self.assertEqual(num_transitions, 2)
+    # Both rewards are -1 after the bias, so the value of no success stands.
+    np.testing.assert_array_equal(
+        frames.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
+    )
+
+  def test_last_step_without_observation_counts_in_the_return_alone(self):
+    _, frames, num_transitions = self._write(
+        _episode([0, 1], [1, 1], has_last_transition=False)
+    )
+    self.assertEqual(num_transitions, 1)
+    # r = (-1, 0): G_0 = -1 + 0.5 * 0.
+    np.testing.assert_array_equal(
+        frames.policy_info['monte_carlo_return'], [-1.0, 0.0, 0.0]
+    )
+
+
+class EpisodeRecorderTest(parameterized.TestCase):
+
+  def _record(self, terminal, num_episodes=1):
+    environment = _CountingEnvironment(3, terminal)
+    episodes = []
+    recorder = episode_writer.EpisodeRecorder(
+        episodes.append, environment.is_success
+    )
+    recorder.episode_id = 5
+    recorder.policy_version = 11
+    policy = random_py_policy.RandomPyPolicy(
+        environment.time_step_spec(), environment.action_spec()
+    )
+    driver = py_driver.PyDriver(
+        environment, policy, [recorder], max_episodes=num_episodes
+    )
+    driver.run(environment.reset())
+    return episodes
+
+  @parameterized.parameters((True, 0.0), (False, 1.0))
+  def test_driver_steps_become_an_episode(self, terminal, last_discount):
+    episode, = self._record(terminal)
+    np.testing.assert_array_equal(
+        episode.observation, [[0.0], [1.0], [2.0], [3.0]]
+    )
+    np.testing.assert_array_equal(episode.reward, [10.0, 20.0, 30.0])
+    np.testing.assert_array_equal(episode.discount, [1.0, 1.0, last_discount])
+    np.testing.assert_array_equal(episode.success, [False, False, True])
+    self.assertEqual(episode.action.shape, (3, 1))
+    self.assertEqual(episode.episode_id, 5)
+    self.assertEqual(episode.policy_version, 11)
+    self.assertTrue(episode.has_last_transition)
+
+  def test_episodes_that_follow_count_on(self):
+    episodes = self._record(True, num_episodes=2)
+    self.assertEqual([episode.episode_id for episode in episodes], [5, 6])
+    np.testing.assert_array_equal(
+        episodes[0].observation, episodes[1].observation
+    )
+
+  def _steps(self):
+    frames = episode_writer.stored_steps(
+        _episode([0.0, 1.0], [1.0, 1.0]),
+        gamma=0.5, reward_scale=1.0, reward_bias=0.0,
+    )
+    return [
+        tf.nest.map_structure(lambda leaf: leaf[index], frames)
+        for index in range(3)
+    ]
+
+  def test_batch_of_one_is_the_same_as_none(self):
+    unbatched, batched = [], []
+    first = episode_writer.EpisodeRecorder(unbatched.append, lambda: False)
+    second = episode_writer.EpisodeRecorder(batched.append, lambda: False)
+    for step in self._steps():
+      first(step)
+      second(tf.nest.map_structure(lambda leaf: np.asarray(leaf)[None], step))
+    for leaf, other in zip(
+        tf.nest.flatten(unbatched), tf.nest.flatten(batched)
+    ):
+      np.testing.assert_array_equal(leaf, other)
+
+  def test_batch_of_two_is_an_error(self):
+    recorder = episode_writer.EpisodeRecorder(print, lambda: False)
+    step = tf.nest.map_structure(
+        lambda leaf: np.stack([leaf, leaf]), self._steps()[0]
+    )
+    with self.assertRaisesRegex(ValueError, r'got \[2\]'):
+      recorder(step)
+
+  def test_reset_before_the_end_drops_the_steps(self):
+    episodes = []
+    recorder = episode_writer.EpisodeRecorder(episodes.append, lambda: False)
+    steps = self._steps()
+    with self.assertLogs(level='WARNING'):
+      for step in steps[:1] + steps:
+        recorder(step)
+    self.assertLen(episodes, 1)
+    self.assertEqual(episodes[0].num_steps, 2)
+
+  def test_middle_of_an_episode_first_is_an_error(self):
+    recorder = episode_writer.EpisodeRecorder(print, lambda: False)
+    with self.assertRaisesRegex(ValueError, 'must be FIRST'):
+      recorder(self._steps()[1])
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,82 @@
+"""Tests of requests for experience."""
+
+from absl.testing import parameterized
+import tensorflow as tf
+
+from parl_tf.replay import experience
+
+
+class RequestedPartsTest(parameterized.TestCase):
+
+  def test_parts_without_rows_are_empty(self):
+    parts = experience.requested_parts(
+        experience.ExperienceRequest(critic_slices=2, critic_batch_size=4)
+    )
+    self.assertEqual(
+        parts.critic, experience.PartRequest('critic', 2, 4, 4)
+    )
+    self.assertEqual(parts.policy, ())
+    self.assertEqual(parts.cloning, ())
+
+  def test_cloning_rows_are_offline(self):
+    parts = experience.requested_parts(
+        experience.ExperienceRequest(cloning_batch_size=6)
+    )
+    self.assertEqual(
+        parts.cloning, experience.PartRequest('cloning', 1, 6, 6)
+    )
+
+  @parameterized.parameters((0.5, 6, 3), (0.1, 30, 3), (0.0, 5, 0), (1.0, 5, 5))
+  def test_fraction_is_a_number_of_rows(self, fraction, batch_size, rows):
+    parts = experience.requested_parts(
+        experience.ExperienceRequest(
+            policy_slices=1,
+            policy_batch_size=batch_size,
+            policy_offline_fraction=fraction,
+        )
+    )
+    self.assertEqual(parts.policy.offline_rows, rows)
+
+  @parameterized.named_parameters(
+      ('fraction', dict(critic_offline_fraction=0.5, critic_batch_size=5),
+       r'got 0.5 \* 5 = 2.5'),
+      ('fraction_range', dict(critic_offline_fraction=1.5), 'got 1.5'),
+      ('negative', dict(critic_batch_size=-1), 'got 1 and -1'),
+      ('nothing', dict(critic_slices=0), 'some rows'),
+  )
+  def test_request_out_of_range_is_an_error(self, changes, message):
+    request = experience.ExperienceRequest(
+        critic_slices=1, critic_batch_size=4
+    )
+    with self.assertRaisesRegex(ValueError, message):
+      experience.requested_parts(request._replace(**changes))
+
+
+class NeededTablesTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (4, 0, 3, ['offline']),
+      (0, 3, 0, ['online']),
+      (4, 3, 2, ['offline', 'online']),
+      (4, 3, None, ['offline', 'online']),
+      (4, 0, None, ['offline']),
+      (0, 3, None, ['online']),
+  )
+  def test_tables_of_a_part(self, num_offline, num_online, rows, expected):
+    part = experience.PartRequest('critic', 1, rows, 3)
+    sizes = {'offline': num_offline, 'online': num_online}
+    self.assertEqual(experience.needed_tables(part, sizes), expected)
+
+  @parameterized.parameters(
+      (0, 3, 2, '`offline`'), (4, 0, 2, '`online`'), (0, 0, None, 'offline')
+  )
+  def test_empty_table_is_named(self, num_offline, num_online, rows, message):
+    part = experience.PartRequest('critic', 1, rows, 3)
+    with self.assertRaisesRegex(ValueError, message):
+      experience.needed_tables(
+          part, {'offline': num_offline, 'online': num_online}
+      )
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,142 @@
+"""Tests of the replay server's tables, on loopback."""
+
+import time
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from parl_tf import types
+from parl_tf.replay import episode_writer
+from parl_tf.replay import tables
+
+_SIGNATURE = tables.step_signature(
+    {'image': tf.TensorSpec([2, 2, 3], tf.uint8),
+     'state': tf.TensorSpec([2], tf.float32)},
+    tensor_spec.BoundedTensorSpec([1], tf.float32, -1.0, 1.0),
+)
+
+
+def _frames(episode_id=0, num_steps=3):
+  """Returns frames whose state is the step."""
+  steps = np.arange(num_steps + 1)
+  state = np.stack([steps, -steps], axis=1).astype(np.float32)
+  image = np.zeros((num_steps + 1, 2, 2, 3), np.uint8)
+  return episode_writer.stored_steps(
+      types.Episode(
+          observation={'image': image, 'state': state},
+          action=np.zeros((num_steps, 1), np.float32),
+          reward=np.arange(num_steps, dtype=np.float32),
+          discount=np.ones(num_steps, np.float32),
+          success=np.zeros(num_steps, np.bool_),
+          episode_id=episode_id,
+      ),
+      gamma=0.5, reward_scale=1.0, reward_bias=0.0,
+  )
+
+
+class SignatureTest(parameterized.TestCase):
+
+  def test_signature_has_the_fields_of_a_stored_step(self):
+    frames = _frames()
+    tf.nest.assert_same_structure(frames, _SIGNATURE)
+    for leaf, spec in zip(
+        tf.nest.flatten(frames), tf.nest.flatten(_SIGNATURE)
+    ):
+      self.assertEqual(leaf.dtype, spec.dtype.as_numpy_dtype)
+      self.assertEqual(leaf.shape[1:], tuple(spec.shape))
+
+  @parameterized.named_parameters(
+      ('action_dtype', tf.TensorSpec([2], tf.float32),
+       tf.TensorSpec([1], tf.float64), 'action_spec'),
+      ('action_rank', tf.TensorSpec([2], tf.float32),
+       tf.TensorSpec([], tf.float32), 'action_spec'),
+      ('observation', tf.TensorSpec([2], tf.float64),
+       tf.TensorSpec([1], tf.float32), 'observation_spec'),
+  )
+  def test_spec_that_cannot_be_stored_is_an_error(
+      self, observation_spec, action_spec, message
+  ):
+    with self.assertRaisesRegex(ValueError, message):
+      tables.step_signature(observation_spec, action_spec)
+
+
+class ReplayServerTest(parameterized.TestCase):
+
+  def _server(self, **kwargs):
+    server = tables.ReplayServer(_SIGNATURE, **kwargs)
+    self.addCleanup(server.stop)
+    return server
+
+  def test_items_are_the_transitions(self):
+    server = self._server()
+    server.add('offline', _frames(5), 3)
+    server.add('online', _frames(6), 2)
+    server.add('online', _frames(7), 0)
+    self.assertEqual(server.sizes(), {'offline': 3, 'online': 2})
+    steps = set()
+    for sample in server.client.sample('online', 50, emit_timesteps=False):
+      item = tf.nest.pack_sequence_as(_SIGNATURE, sample.data)
+      steps.add(tuple(item.policy_info['step_index']))
+      np.testing.assert_array_equal(item.policy_info['episode_id'], [6, 6])
+      np.testing.assert_array_equal(
+          item.observation['state'][:, 0], item.policy_info['step_index']
+      )
+    self.assertEqual(steps, {(0, 1), (1, 2)})
+
+  def test_long_episode_is_written_whole(self):
+    server = self._server()
+    server.add('offline', _frames(0, num_steps=200), 200)
+    self.assertEqual(server.sizes()['offline'], 200)
+
+  def test_oldest_transitions_go_first(self):
+    server = self._server(max_size=4)
+    server.add('online', _frames(0), 3)
+    server.add('online', _frames(1), 3)
+    self.assertEqual(server.sizes()['online'], 4)
+    seen = set()
+    for sample in server.client.sample('online', 100, emit_timesteps=False):
+      info = tf.nest.pack_sequence_as(_SIGNATURE, sample.data).policy_info
+      seen.add((info['episode_id'][0], info['step_index'][0]))
+    self.assertEqual(seen, {(0, 2), (1, 0), (1, 1), (1, 2)})
+
+  @parameterized.named_parameters(
+      ('nan', dict(reward=np.full(4, np.nan, np.float32)),
+       'table `offline`: field `reward` must be finite'),
+      ('width', dict(action=np.zeros((4, 2), np.float32)),
+       r'field `action` must be float32 of shape \[1\] at each step, got '
+       r'float32 of shape \[2\]'),
+      ('dtype', dict(step_type=np.zeros(4, np.int64)),
+       r'field `step_type` must be int32 of shape \[\] at each step, got'),
+  )
+  def test_bad_frames_are_an_error_and_nothing_is_inserted(
+      self, changes, message
+  ):
+    server = self._server()
+    with self.assertRaisesRegex(ValueError, message):
+      server.add('offline', _frames()._replace(**changes), 3)
+    self.assertEqual(server.sizes()['offline'], 0)
+
+  def test_unknown_table_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, "got 'train'"):
+      self._server().add('train', _frames(), 3)
+
+  def test_table_without_room_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'max_size'):
+      tables.ReplayServer(_SIGNATURE, max_size=0)
+
+  def test_server_that_is_gone_is_named_in_time(self):
+    server = self._server()
+    server.add('online', _frames(), 3)
+    server.stop()
+    start = time.monotonic()
+    with self.assertRaisesRegex(
+        ConnectionError, f'{server.address} .* table `online`'
+    ):
+      server.add('online', _frames(1), 3)
+    self.assertLess(time.monotonic() - start, 10.0)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,247 @@
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import numpy as np
+
+from parl_tf.training import evaluation
+from tests.training import line_walk
+
+
+def _forward(observation, seed):
+  del seed
+  return np.ones([len(observation), 1], np.float32)
+
+
+def _random(observation, seed):
+  generator = np.random.default_rng(seed.view(np.uint32))
+  return generator.uniform(-1.0, 1.0, [len(observation), 1])
+
+
+def _starts(result):
+  return np.stack([episode.observation[0] for episode in result.episodes])
+
+
+class EvaluationTest(parameterized.TestCase):
+
+  def test_successful_episode_ends_with_discount_0(self):
+    result = evaluation.evaluate(
+        line_walk.LineWalk(), _forward, num_episodes=8, seed=3
+    )
+    np.testing.assert_array_equal(result.successes, [True] * 8)
+    self.assertEqual(result.success_rate, 1.0)
+    self.assertEqual(result.score, 100.0)
+    for i, episode in enumerate(result.episodes):
+      start = episode.observation[0, 0]
+      # Each step goes 0.5 far; the goal is at 2.
+      num_steps = int(np.ceil((2.0 - start) / 0.5))
+      self.assertEqual(episode.num_steps, num_steps)
+      self.assertEqual(episode.num_transitions, num_steps)
+      self.assertEqual(episode.episode_id, i)
+      np.testing.assert_allclose(
+          episode.observation[:, 0],
+          start + 0.5 * np.arange(num_steps + 1),
+          atol=1e-6,
+      )
+      last = np.arange(num_steps) == num_steps - 1
+      np.testing.assert_array_equal(episode.action, np.ones([num_steps, 1]))
+      np.testing.assert_array_equal(episode.reward, last.astype(np.float32))
+      np.testing.assert_array_equal(episode.discount, 1.0 - last)
+      np.testing.assert_array_equal(episode.success, last)
+    self.assertEqual(
+        result.num_environment_steps, sum(e.num_steps for e in result.episodes)
+    )
+
+  def test_time_out_keeps_discount_1(self):
+    result = evaluation.evaluate(
+        line_walk.LineWalk(max_episode_steps=2),
+        lambda observation, seed: -_forward(observation, seed),
+        num_episodes=2,
+        seed=0,
+    )
+    self.assertEqual(result.success_rate, 0.0)
+    for episode in result.episodes:
+      np.testing.assert_array_equal(episode.discount, [1.0, 1.0])
+      np.testing.assert_array_equal(episode.success, [False, False])
+
+  def test_every_run_has_the_same_start_states_and_draws(self):
+    evaluator = evaluation.Evaluator(
+        line_walk.LineWalk(), num_episodes=4, seed=5
+    )
+    first = evaluator.run(_random)
+    other = evaluator.run(_forward)
+    again = evaluator.run(_random)
+    anew = evaluation.evaluate(
+        line_walk.LineWalk(), _random, num_episodes=4, seed=5
+    )
+    np.testing.assert_array_equal(_starts(first), _starts(other))
+    for i in range(4):
+      for repeated in (again, anew):
+        np.testing.assert_array_equal(
+            first.episodes[i].observation, repeated.episodes[i].observation
+        )
+
+  def test_start_states_differ_between_episodes_and_seeds(self):
+    starts = [
+        _starts(
+            evaluation.evaluate(
+                line_walk.LineWalk(), _forward, num_episodes=4, seed=seed
+            )
+        )[:, 0]
+        for seed in (0, 1)
+    ]
+    self.assertLen(np.unique(starts), 8)
+
+  def test_environments_are_made_once(self):
+    domain = line_walk.LineWalk()
+    evaluator = evaluation.Evaluator(domain, num_episodes=3, seed=0)
+    evaluator.run(_forward)
+    evaluator.run_controller()
+    evaluator.run(_forward)
+    self.assertLen(domain.environments, 3)
+
+  def test_policy_sees_the_full_batch_and_finished_rows_stand_still(self):
+    calls = []
+
+    def act(observation, seed):
+      calls.append((observation.copy(), seed.copy()))
+      return _forward(observation, seed)
+
+    result = evaluation.evaluate(
+        line_walk.LineWalk(), act, num_episodes=6, seed=1
+    )
+    lengths = [episode.num_steps for episode in result.episodes]
+    self.assertGreater(len(set(lengths)), 1)
+    self.assertLen(calls, max(lengths))
+    for step, (observation, seed) in enumerate(calls):
+      self.assertEqual(observation.shape, (6, 2))
+      self.assertEqual(seed.dtype, np.int32)
+      np.testing.assert_array_equal(seed, evaluation.decision_seed(1, step))
+      for i, episode in enumerate(result.episodes):
+        np.testing.assert_array_equal(
+            observation[i], episode.observation[min(step, lengths[i])]
+        )
+
+  def test_seeds_of_decisions_are_fixed_pairs_that_differ(self):
+    seeds = [tuple(evaluation.decision_seed(2, t)) for t in range(50)]
+    seeds += [tuple(evaluation.decision_seed(3, t)) for t in range(50)]
+    self.assertLen(set(seeds), 100)
+    np.testing.assert_array_equal(
+        evaluation.decision_seed(2, 7), evaluation.decision_seed(2, 7)
+    )
+
+  def test_dict_observations_are_batched_by_key(self):
+    def act(observation, seed):
+      del seed
+      self.assertEqual(observation['place'].shape, (3, 1))
+      self.assertEqual(observation['time'].shape, (3, 1))
+      return np.ones_like(observation['place'])
+
+    result = evaluation.evaluate(
+        line_walk.LineWalk(is_dict=True), act, num_episodes=3, seed=0
+    )
+    episode = result.episodes[0]
+    np.testing.assert_array_equal(
+        episode.observation['time'][:, 0], np.arange(episode.num_steps + 1)
+    )
+
+  def test_observer_sees_every_state(self):
+    seen = []
+    domain = line_walk.LineWalk()
+    result = evaluation.Evaluator(domain, num_episodes=2, seed=0).run(
+        _forward, lambda environments, running: seen.append(running.copy())
+    )
+    self.assertLen(seen, 1 + max(e.num_steps for e in result.episodes))
+    np.testing.assert_array_equal(seen[0], [True, True])
+    np.testing.assert_array_equal(seen[-1], [False, False])
+
+  def test_controller_plays_from_the_same_start_states(self):
+    evaluator = evaluation.Evaluator(
+        line_walk.LineWalk(), num_episodes=4, seed=5
+    )
+    first = evaluator.run_controller()
+    again = evaluation.evaluate_controller(
+        line_walk.LineWalk(), num_episodes=4, seed=5
+    )
+    self.assertEqual(first.success_rate, 1.0)
+    np.testing.assert_array_equal(
+        _starts(first), _starts(evaluator.run(_forward))
+    )
+    for one, other in zip(first.episodes, again.episodes, strict=True):
+      np.testing.assert_array_equal(one.action, other.action)
+    first_actions = [episode.action[0, 0] for episode in first.episodes]
+    self.assertLen(set(first_actions), 4)
+
+  def test_domain_without_controller_gives_none(self):
+    self.assertIsNone(
+        evaluation.evaluate_controller(
+            line_walk.LineWalk(has_controller=False), num_episodes=2, seed=0
+        )
+    )
+
+  @parameterized.named_parameters(
+      ('nan', np.nan, 'got nan in dimension 0 of episode 1 at decision 0'),
+      ('infinity', -np.inf, 'got -inf'),
+      ('outside', 1.01, r'in \[-1, 1\], got 1.0'),
+  )
+  def test_bad_action_is_an_error(self, value, message):
+    with self.assertRaisesRegex(ValueError, message):
+      evaluation.evaluate(
+          line_walk.LineWalk(),
+          lambda observation, seed: np.array([[0.0], [value]]),
+          num_episodes=2,
+          seed=0,
+      )
+
+  def test_wrong_action_shape_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, r'shape \[2, 1\].*got \[2\]'):
+      evaluation.evaluate(
+          line_walk.LineWalk(),
+          lambda observation, seed: np.zeros([2]),
+          num_episodes=2,
+          seed=0,
+      )
+
+  def test_episode_that_goes_on_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'within the 2 steps'):
+      evaluation.evaluate(
+          line_walk.LineWalk(max_episode_steps=2, time_limit=5),
+          lambda observation, seed: -_forward(observation, seed),
+          num_episodes=2,
+          seed=0,
+      )
+
+  @parameterized.named_parameters(
+      ('no_episodes', 0, 0, 'num_episodes'), ('negative_seed', 1, -1, 'seed')
+  )
+  def test_bad_arguments_are_errors(self, num_episodes, seed, message):
+    with self.assertRaisesRegex(ValueError, message):
+      evaluation.Evaluator(
+          line_walk.LineWalk(), num_episodes=num_episodes, seed=seed
+      )
+
+  def test_domain_is_selected_by_gin(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config(
+        'select_domain.domain = @LineWalk()\nLineWalk.max_episode_steps = 4'
+    )
+    domain = evaluation.select_domain()
+    self.assertIsInstance(domain, line_walk.LineWalk)
+    self.assertEqual(domain.max_episode_steps, 4)
+
+  def test_wilson_interval_of_8_in_10(self):
+    # z^2 = 3.841459; 1 + z^2 / n = 1.384146.
+    # center = (0.8 + 0.192073) / 1.384146 = 0.716740
+    # half = 1.959964 / 1.384146 * sqrt(0.016 + 0.009604) = 0.226577
+    low, high = evaluation.wilson_interval(0.8, 10)
+    self.assertAlmostEqual(low, 0.490163, places=5)
+    self.assertAlmostEqual(high, 0.943317, places=5)
+
+  def test_wilson_interval_of_none_in_64_begins_at_0(self):
+    # The upper limit is z^2 / (n + z^2) = 3.841459 / 67.841459.
+    low, high = evaluation.wilson_interval(0.0, 64)
+    self.assertAlmostEqual(low, 0.0, places=9)
+    self.assertAlmostEqual(high, 0.056624, places=5)
+
+
+if __name__ == '__main__':
+  absltest.main()

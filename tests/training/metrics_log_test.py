@@ -1,0 +1,172 @@
+import csv
+import os
+import tempfile
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+from tensorboard.backend.event_processing import event_accumulator
+
+from parl_tf.training import metrics_log
+
+_NAMES = ('success_rate_without_search', 'losses/critic')
+
+
+def _write(log, train_step, **metrics):
+  log.write(
+      phase='offline',
+      train_step=train_step,
+      env_steps=0,
+      episodes=0,
+      wall_seconds=0.5 * train_step,
+      metrics=metrics,
+  )
+
+
+def _rows(directory):
+  with open(os.path.join(directory, 'metrics.csv'), newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def _points(directory, tag):
+  accumulator = event_accumulator.EventAccumulator(
+      os.path.join(directory, 'tensorboard')
+  )
+  accumulator.Reload()
+  return [(event.step, event.value) for event in accumulator.Scalars(tag)]
+
+
+class MetricsLogTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    directory = tempfile.TemporaryDirectory()
+    self.addCleanup(directory.cleanup)
+    self._dir = directory.name
+    self._csv = os.path.join(self._dir, 'metrics.csv')
+
+  def test_header_covers_all_columns_and_missing_values_are_empty(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1, **{'losses/critic': 2.5, 'score': None})
+    with open(self._csv) as file:
+      self.assertEqual(
+          file.read(),
+          'phase,train_step,env_steps,episodes,wall_seconds,score,success_rate,'
+          'success_rate_without_search,losses/critic\n'
+          'offline,1,0,0,0.5,,,,2.5\n',
+      )
+
+  def test_rows_are_in_the_file_at_once(self):
+    log = metrics_log.MetricsLog(self._dir, _NAMES)
+    for step in range(3):
+      _write(log, step)
+      self.assertEqual(log.num_rows, step + 1)
+      self.assertLen(_rows(self._dir), step + 1)
+
+  @parameterized.parameters(0.1, 1e-42, 3.4028235e38, 1 / 3, -0.0)
+  def test_float32_survives(self, value):
+    value = np.float32(value)
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1, score=value)
+    self.assertEqual(np.float32(_rows(self._dir)[0]['score']), value)
+
+  def test_numbers_of_all_kinds_are_taken(self):
+    with metrics_log.MetricsLog(self._dir, ('a', 'b', 'c', 'd')) as log:
+      _write(log, 1, a=np.int64(3), b=np.array(0.5), c=True, d=float('nan'))
+    row = _rows(self._dir)[0]
+    self.assertEqual([row[k] for k in 'abcd'], ['3', '0.5', '1', 'nan'])
+
+  @parameterized.named_parameters(
+      ('unknown', {'losses/policy': 1.0}, "'losses/policy' must be one of"),
+      ('counter', {'env_steps': 1.0}, "'env_steps' must be one of"),
+      ('array', {'score': np.zeros([2])}, r'got shape \[2\]'),
+      ('text', {'score': 'high'}, 'scalar number'),
+  )
+  def test_bad_metric_is_an_error_and_writes_nothing(self, metrics, message):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      with self.assertRaisesRegex(ValueError, message):
+        _write(log, 1, **metrics)
+      self.assertEqual(log.num_rows, 0)
+    self.assertEmpty(_rows(self._dir))
+
+  def test_falling_train_step_is_an_error(self):
+    with metrics_log.MetricsLog(self._dir) as log:
+      _write(log, 5)
+      _write(log, 5)
+      with self.assertRaisesRegex(ValueError, 'got 4 after 5'):
+        _write(log, 4)
+
+  def test_resume_cuts_rows_and_goes_on(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      for step in range(5):
+        _write(log, step, score=0.1 * step)
+    with open(self._csv) as file:
+      whole = file.read()
+    with open(self._csv, 'a') as file:
+      file.write('offline,5,0,')  # Torn by a kill.
+    with metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=3) as log:
+      self.assertEqual(log.num_rows, 3)
+      for step in (3, 4):
+        _write(log, step, score=0.1 * step)
+    with open(self._csv) as file:
+      self.assertEqual(file.read(), whole)
+    self.assertEqual(
+        os.listdir(self._dir).count('metrics.csv.tmp'), 0, 'left behind'
+    )
+
+  def test_torn_last_row_does_not_count(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1)
+      _write(log, 2)
+    os.truncate(self._csv, os.path.getsize(self._csv) - 1)
+    with self.assertRaisesRegex(ValueError, 'at least 2 complete rows, got 1'):
+      metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=2)
+
+  def test_resume_without_file_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'is missing'):
+      metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=2)
+
+  def test_resume_with_other_columns_is_an_error(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1)
+    with self.assertRaisesRegex(ValueError, 'must have the columns .*extra'):
+      metrics_log.MetricsLog(self._dir, ('extra',), resume_rows=1)
+
+  def test_without_rows_to_keep_the_file_begins_anew(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 7)
+    with metrics_log.MetricsLog(self._dir, ('extra',)) as log:
+      _write(log, 1, extra=2.0)
+    self.assertEqual([row['extra'] for row in _rows(self._dir)], ['2.0'])
+    self.assertEqual(_points(self._dir, 'env_steps'), [(1, 0.0)])
+
+  def test_tensorboard_has_every_number_by_train_step(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 10, score=1.5)
+      _write(log, 20)
+      _write(log, 30, score=2.5)
+      # Before the log is closed, as a running TensorBoard would read it.
+      self.assertEqual(_points(self._dir, 'score'), [(10, 1.5), (30, 2.5)])
+      self.assertEqual(
+          _points(self._dir, 'wall_seconds'),
+          [(10, 5.0), (20, 10.0), (30, 15.0)],
+      )
+
+  def test_resume_purges_later_points_from_tensorboard(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 10, score=1.0)
+      _write(log, 20, score=2.0)
+      _write(log, 20, success_rate=0.5)
+      _write(log, 20, score=3.0)  # Of the same step, but after the checkpoint.
+      _write(log, 30, score=4.0)
+    for _ in range(2):
+      with metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=3) as log:
+        _write(log, 25, score=5.0)
+    self.assertEqual(
+        _points(self._dir, 'score'), [(10, 1.0), (20, 2.0), (25, 5.0)]
+    )
+    self.assertEqual(_points(self._dir, 'success_rate'), [(20, 0.5)])
+
+
+if __name__ == '__main__':
+  absltest.main()
