@@ -50,7 +50,6 @@ _EXTRAS = {
     'test': [
         'hypothesis>=6.90',
         'pytest>=8',
-        'pytest-xdist>=3.5',
         'ruff>=0.6',
     ],
 }
@@ -63,8 +62,8 @@ setuptools.setup(
     name='parl_tf',
     version=_VERSION,
     description=(
-        'Policy-agnostic reinforcement learning (PA-RL) on TF-Agents: offline RL '
-        'and online fine-tuning of any policy class'
+        'Policy-agnostic reinforcement learning (PA-RL) on TF-Agents: offline '
+        'RL and online fine-tuning of any policy class'
     ),
     long_description=(_ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',

@@ -130,30 +130,37 @@ def conservative_penalty(
   tf.debugging.assert_shapes(
       [(random_values, ('E', 'B', 'n')), (data_values, ('E', 'B'))]
   )
-  num_random = random_values.shape[-1]
+  num_random = tf.shape(random_values)[-1]
   blocks = [random_values, next_values, current_values]
   columns = []
   num_counted = 0
   for i, block in enumerate(blocks):
     if block is None or block.shape[-1] == 0:
       continue
-    num_columns = block.shape[-1]
-    if num_random % num_columns:
-      raise ValueError(
-          'The number of policy columns must divide the number of random '
-          f'columns, got {num_columns} and {num_random}.'
-      )
+    _check_divides(block.shape[-1], random_values.shape[-1])
     if log_densities is not None:
-      block = block - temperature * log_densities[i][tf.newaxis]
-    repeats = num_random // num_columns
-    columns.append(block + temperature * tf.math.log(float(repeats)))
-    num_counted += num_random
+      block = block - log_densities[i][tf.newaxis]
+    # Graphs may know the number of columns only when they run, even that there
+    # is none: such a block adds nothing to the maximum nor to the count.
+    num_columns = tf.shape(block)[-1]
+    repeats = tf.cast(num_random // tf.maximum(num_columns, 1), tf.float32)
+    columns.append(block + temperature * tf.math.log(repeats))
+    num_counted += tf.where(num_columns > 0, num_random, 0)
   if log_densities is None:
     columns.append(data_values[..., tf.newaxis])
     num_counted += 1
-    shift = temperature * tf.math.log(float(num_counted))
+    shift = temperature * tf.math.log(tf.cast(num_counted, tf.float32))
   else:
     shift = 0.0
   z = tf.concat(columns, axis=-1)
   maximum = temperature * tf.reduce_logsumexp(z / temperature, axis=-1)
   return maximum - shift - data_values
+
+
+def _check_divides(num_columns, num_random):
+  """Raises where both numbers are known and the first does not divide."""
+  if num_columns and num_random and num_random % num_columns:
+    raise ValueError(
+        'The number of policy columns must divide the number of random '
+        f'columns, got {num_columns} and {num_random}.'
+    )

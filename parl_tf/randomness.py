@@ -3,13 +3,18 @@
 Every draw is a pure function of a seed pair. Under a distribution strategy a
 replica draws the noise of the whole global batch and keeps its own rows, so
 that the rows of a batch see the same noise however many replicas share them.
+
+Real numbers are made here of integer draws: XLA and plain graphs give the same
+integers for a seed, but make other real numbers of them.
 """
 
+import math
 import zlib
 
 import tensorflow as tf
 
 _ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
+_NUM_STEPS = 2**23
 
 
 def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
@@ -35,40 +40,31 @@ def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
 
 def normal(seed: tf.Tensor, shape) -> tf.Tensor:
   """Standard normal draws of `shape`, whose first axis is the batch."""
+  # Within `_rows`: the last bit of the inverse error function depends on where
+  # in the array a number stands.
   return _rows(
-      lambda s: tf.random.stateless_normal(s, seed, alg=_ALGORITHM), shape
+      lambda s: math.sqrt(2.0) * tf.math.erfinv(_uniform(seed, s, -1.0, 1.0)),
+      shape,
   )
 
 
 def uniform(seed: tf.Tensor, shape, low=0.0, high=1.0) -> tf.Tensor:
-  """Uniform draws in [`low`, `high`) of `shape`, first axis the batch."""
-  return _rows(
-      lambda s: tf.random.stateless_uniform(
-          s, seed, minval=low, maxval=high, alg=_ALGORITHM
-      ),
-      shape,
-  )
+  """Uniform draws between `low` and `high` of `shape`, first axis the batch.
+
+  They are the middles of 2^23 equal steps, exact in float32 and never an end
+  of (0, 1) or (-1, 1).
+  """
+  return _rows(lambda s: _uniform(seed, s, low, high), shape)
 
 
 def integers(seed: tf.Tensor, shape, num_values: int) -> tf.Tensor:
   """int32 draws in 0 .. `num_values` - 1 of `shape`, first axis the batch."""
-  return _rows(
-      lambda s: tf.random.stateless_uniform(
-          s,
-          seed,
-          minval=0,
-          maxval=num_values,
-          dtype=tf.int32,
-          alg=_ALGORITHM,
-      ),
-      shape,
-  )
+  return _rows(lambda s: _integers(seed, s, num_values), shape)
 
 
 def categorical(seed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-  """One index per row of `logits` `[B, K]`, by the Gumbel trick; int32 `[B]`."""
-  # The smallest positive float32 keeps the inner logarithm finite.
-  noise = uniform(seed, tf.shape(logits), low=logits.dtype.as_numpy_dtype(1e-38))
+  """One index per row of `logits` `[B, K]`, int32 `[B]`; the Gumbel trick."""
+  noise = uniform(seed, tf.shape(logits))
   gumbel = -tf.math.log(-tf.math.log(noise))
   return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
 
@@ -78,15 +74,23 @@ def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
 
   Every replica draws the same members.
   """
-  index = tf.random.stateless_uniform(
-      [num_drawn],
+  return tf.one_hot(_integers(seed, [num_drawn], num_members), num_members)
+
+
+def _integers(seed, shape, num_values):
+  return tf.random.stateless_uniform(
+      shape,
       seed,
       minval=0,
-      maxval=num_members,
+      maxval=num_values,
       dtype=tf.int32,
       alg=_ALGORITHM,
   )
-  return tf.one_hot(index, num_members)
+
+
+def _uniform(seed, shape, low, high):
+  index = tf.cast(_integers(seed, shape, _NUM_STEPS), tf.float32)
+  return low + (high - low) * ((index + 0.5) / _NUM_STEPS)
 
 
 def _rows(draw, shape):

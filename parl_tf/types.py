@@ -3,7 +3,8 @@
 Axes, in the order in which they appear:
   E  critic ensemble        M  members drawn from it
   B  batch                  T  environment steps (time)
-  N  sampled actions        K  kept candidates          n, m  other action counts
+  N  sampled actions        K  kept candidates
+  n, m  other counts of actions
   A  action dimension
 
 Actions inside the library live in [-1, 1]^A. Rewards are raw (as the
@@ -78,14 +79,14 @@ class Episode(NamedTuple):
   """One episode of T environment steps, as numpy arrays.
 
   Attributes:
-    observation: Nest of `[T + 1, ...]`, raw; the last is the one after the last
-      step. Where a file lacks it, the own observation of the last step stands
-      there again.
+    observation: Nest of `[T + 1, ...]`, raw; the last is the one after the
+      last step. Where a file lacks it, the own observation of the last step
+      stands there again.
     action: `[T, A]` float32 in [-1, 1].
     reward: `[T]` float32, raw.
-    discount: `[T]` float32, 0 where the step ended the task, else 1 (also at a
-      time-out).
-    success: `[T]` bool, whether the task was solved in the state after the step.
+    discount: `[T]` float32, 0 where the step ended the task, else 1 (also at
+      a time-out).
+    success: `[T]` bool, whether the task was solved after the step.
     episode_id: Identity of the episode within its source.
     policy_version: Train step of the weights that acted, -1 for a data set.
     has_last_transition: False where the observation after the last step is

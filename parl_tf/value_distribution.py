@@ -48,6 +48,10 @@ class HLGauss:
     self._sigma = sigma_ratio * (edges[1] - edges[0])
     if released_sigma:
       self._sigma *= math.sqrt(2.0)
+    # Beyond it the second bin has less than exp(-100) of the edge bin's mass.
+    self._margin = 100.0 * self._sigma * max(
+        1.0, self._sigma / (edges[1] - edges[0])
+    )
     self.num_bins = num_bins
     self.min_value = float(min_value)
     self.max_value = float(max_value)
@@ -58,7 +62,9 @@ class HLGauss:
     """Computes the target distribution of each value.
 
     Log space keeps far-away values finite: mass is measured by the tail on the
-    side away from the mean, where differences do not cancel.
+    side away from the mean, where differences do not cancel. So far outside
+    that float32 cannot tell the edges apart, a value is moved to where all its
+    mass lies in the bin at the edge just as well.
 
     Args:
       values: `[...]`, in units of return; may lie outside the edges.
@@ -67,6 +73,9 @@ class HLGauss:
       `[..., bins]` probabilities that sum to 1.
     """
     values = tf.convert_to_tensor(values, tf.float32)
+    values = tf.clip_by_value(
+        values, self.min_value - self._margin, self.max_value + self._margin
+    )
     z = (self.edges - values[..., tf.newaxis]) / self._sigma
     lower, upper = z[..., :-1], z[..., 1:]
     # A bin above the mean is measured by upper tails: mirror it below.
@@ -80,7 +89,7 @@ class HLGauss:
 
   def mean(self, logits: tf.Tensor) -> tf.Tensor:
     """Computes the expected value `[...]` of `logits` `[..., bins]`."""
-    return tf.linalg.matvec(tf.nn.softmax(logits, axis=-1), self.centers)
+    return tf.tensordot(tf.nn.softmax(logits, axis=-1), self.centers, axes=1)
 
   def cross_entropy(self, logits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Computes the cross entropy from the targets of `values` to `logits`.

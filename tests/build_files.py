@@ -71,19 +71,29 @@ def differences(root: pathlib.Path = ROOT) -> Iterator[str]:
       yield f'{path} is missing.'
       continue
     yield from _text_differences(path, file.read_text(encoding='utf-8'), text)
-  for folder in (*_CODE, _CONFIGS):
-    for file in sorted((root / folder).rglob('BUILD')):
-      path = file.relative_to(root).as_posix()
-      if path not in wanted:
-        yield f'{path} stands in a folder without modules.'
+  for path in _without_modules(root, wanted):
+    yield f'{path} stands in a folder without modules.'
 
 
 def write(root: pathlib.Path = ROOT) -> None:
-  """Writes every BUILD file under `root`, where it differs."""
-  for path, text in build_files(root).items():
-    file = root / path
-    if not file.exists() or file.read_text(encoding='utf-8') != text:
-      file.write_text(text, encoding='utf-8')
+  """Writes every BUILD file under `root` and removes those without modules."""
+  wanted = build_files(root)
+  for path, text in wanted.items():
+    (root / path).write_text(text, encoding='utf-8')
+  for path in _without_modules(root, wanted):
+    (root / path).unlink()
+
+
+def _without_modules(
+    root: pathlib.Path, wanted: Mapping[str, str]
+) -> list[str]:
+  """Lists the BUILD files, in folders of ours, that are not in `wanted`."""
+  paths = [
+      file.relative_to(root).as_posix()
+      for folder in (*_CODE, _CONFIGS)
+      for file in (root / folder).rglob('BUILD')
+  ]
+  return sorted(path for path in paths if path not in wanted)
 
 
 def _modules(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -167,25 +177,26 @@ def _target_text(target: Target) -> str:
 
 
 def _root_text() -> str:
-  return '\n'.join(
-      [
-          _HEADER,
-          _VISIBLE,
-          'licenses(["notice"])\n',
-          'exports_files([\n    "LICENSE",\n    "constraints.txt",\n'
-          '    "setup.py",\n])\n',
-      ]
-  )
+  return f"""{_HEADER}
+{_VISIBLE}
+licenses(["notice"])
+
+exports_files([
+    "LICENSE",
+    "constraints.txt",
+    "setup.py",
+])
+"""
 
 
 def _configs_text() -> str:
-  return '\n'.join(
-      [
-          _HEADER,
-          _VISIBLE,
-          'filegroup(\n    name = "configs",\n    srcs = glob(["**/*.gin"]),\n)\n',
-      ]
-  )
+  return f"""{_HEADER}
+{_VISIBLE}
+filegroup(
+    name = "configs",
+    srcs = glob(["**/*.gin"]),
+)
+"""
 
 
 def _text_differences(path: str, seen: str, wanted: str) -> Iterator[str]:

@@ -78,6 +78,17 @@ class DerivationTest(absltest.TestCase):
         ['parl_tf/parts/BUILD: wheel lacks "//parl_tf/parts:axle",'],
     )
 
+  def test_a_folder_left_by_its_modules_loses_its_file(self):
+    for path in (self._root / 'parl_tf' / 'parts').glob('*.py'):
+      path.unlink()
+
+    self.assertEqual(
+        list(build_files.differences(self._root)),
+        ['parl_tf/parts/BUILD stands in a folder without modules.'],
+    )
+    build_files.write(self._root)
+    self.assertEmpty(list(build_files.differences(self._root)))
+
   def test_a_file_that_ends_in_test_becomes_a_test(self):
     self._add('tests/parts/wheel_test.py', 'import parl_tf.parts.wheel\n')
     build_files.write(self._root)

@@ -8,8 +8,7 @@ from absl import flags
 # Equal results on machines with and without a GPU.
 os.environ['CUDA_VISIBLE_DEVICES'] = ''
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# Test-sized operations gain nothing from threads, and `make test` runs several
-# processes.
+# Test-sized operations gain nothing from threads.
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 

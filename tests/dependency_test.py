@@ -87,7 +87,6 @@ import parl_tf.binaries.evaluate
 import parl_tf.domains.pointmaze
 """
 
-_REQUIREMENTS = '_REQUIREMENTS'
 _MAX_LINES = 400
 _VAGUE_NAMES = ('common', 'helper', 'helpers', 'misc', 'util', 'utils')
 
@@ -142,7 +141,9 @@ class ImportDirectionTest(parameterized.TestCase):
     self.assertEmpty(faults, f'{library} is for {_USERS[library]} only.')
 
   def test_losses_import_tensorflow_and_types_alone(self):
-    libraries = {name.partition('.')[0] for name in _imports(_losses_file())}
+    libraries = {
+        name.partition('.')[0] for name in _imports(_PACKAGE / 'losses.py')
+    }
 
     self.assertContainsSubset(
         libraries - set(sys.stdlib_module_names), {'parl_tf', 'tensorflow'}
@@ -226,10 +227,6 @@ def _all_files() -> list[pathlib.Path]:
   return [*paths, *_ROOT.glob('*.py')]
 
 
-def _losses_file() -> pathlib.Path:
-  return _PACKAGE / 'losses.py'
-
-
 def _relative(path: pathlib.Path) -> str:
   return path.relative_to(_ROOT).as_posix()
 
@@ -262,13 +259,10 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
 
 def _required_distributions() -> set[str]:
   """Reads the names of the requirements in setup.py."""
-  names = set()
   for node in _tree(_ROOT / 'setup.py').body:
-    if getattr(getattr(node, 'targets', [None])[0], 'id', '') != _REQUIREMENTS:
-      continue
-    for text in (x for x in ast.walk(node) if isinstance(x, ast.Constant)):
-      names.add(_canonical(re.match(r'[\w-]+', text.value).group()))
-  return names
+    if isinstance(node, ast.Assign) and node.targets[0].id == '_REQUIREMENTS':
+      texts = [x.value for x in ast.walk(node) if isinstance(x, ast.Constant)]
+  return {_canonical(re.match(r'[\w-]+', text).group()) for text in texts}
 
 
 def _canonical(distribution: str) -> str:

@@ -191,7 +191,10 @@ class ActionSource:
     num_samples = self._search.num_samples
     if self._policy.has_density and not self._search.optimize_targets:
       drawn = self._policy.sample_with_log_prob(observation, num_samples, seed)
-      return types.ActionSamples(*tf.nest.map_structure(tf.stop_gradient, drawn))
+      actions, log_probs = drawn
+      return types.ActionSamples(
+          tf.stop_gradient(actions), tf.stop_gradient(log_probs)
+      )
     return types.ActionSamples(
         tf.stop_gradient(self._policy.sample(observation, num_samples, seed))
     )

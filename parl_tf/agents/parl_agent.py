@@ -6,7 +6,6 @@ from typing import NamedTuple, Optional
 import gin
 import tensorflow as tf
 from tf_agents.agents import tf_agent
-from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
@@ -221,6 +220,7 @@ class PARLAgent(tf_agent.TFAgent):
   @common.function
   def _update_critic(self, rows, seed, weights):
     loss, total = self._step(
+        'critic',
         self._critic_loss,
         rows,
         seed,
@@ -234,6 +234,7 @@ class PARLAgent(tf_agent.TFAgent):
   @common.function
   def _update_policy(self, rows, seed, weights):
     loss, total = self._step(
+        'policy',
         self._policy_loss,
         rows,
         seed,
@@ -248,6 +249,7 @@ class PARLAgent(tf_agent.TFAgent):
   @common.function
   def _clone(self, rows, seed, weights):
     loss, total = self._step(
+        'cloning',
         self._cloning_loss,
         rows,
         seed,
@@ -264,15 +266,17 @@ class PARLAgent(tf_agent.TFAgent):
     """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
     return tf.reduce_mean(self._cloning_loss(rows, seed).per_example)
 
-  def _step(self, loss_fn, rows, seed, weights, variables, optimizer):
+  def _step(self, name, loss_fn, rows, seed, weights, variables, optimizer):
     """One gradient step; watches only the variables it updates."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(variables)
       loss = loss_fn(rows, seed, tape)
       total = _aggregate(loss.per_example, weights)
-    tf.debugging.check_numerics(total, 'The loss is not finite.')
-    gradients = tape.gradient(total, variables)
-    optimizer.apply_gradients(zip(gradients, variables))
+    tf.debugging.check_numerics(total, f'The {name} loss is not finite.')
+    gradients = _sum_over_replicas(tape.gradient(total, variables))
+    optimizer.apply_gradients(
+        zip(gradients, variables), skip_gradients_aggregation=True
+    )
     return loss, total
 
   def _critic_loss(self, rows, seed, tape=None):
@@ -348,6 +352,20 @@ class PARLAgent(tf_agent.TFAgent):
     """Divides means by the replicas, over which the learner sums."""
     count = tf.distribute.get_strategy().num_replicas_in_sync
     return {name: value / count for name, value in metrics.items()}
+
+
+def _sum_over_replicas(gradients):
+  """Sums each gradient on its own.
+
+  Keras would join all of them in one operation first. TensorFlow's graph
+  optimizer takes it for a dependence of every update on every gradient, drops
+  the control edges which that makes superfluous, and parts the operation: a
+  target could then be read after its update.
+  """
+  context = tf.distribute.get_replica_context()
+  if context.num_replicas_in_sync == 1:
+    return gradients
+  return [context.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in gradients]
 
 
 def _aggregate(per_example, weights):

@@ -15,7 +15,7 @@ SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
 
 
 class PARLPolicy(tf_policy.TFPolicy):
-  """pi_opt (4.3) of PA-RL, or the base policy where the search has no optimizer.
+  """pi_opt (4.3) of PA-RL, or the base policy without an optimizer.
 
   The seed of the next draw travels in the policy state, so that an episode is
   a function of the seed it began with, also after export. A batch draws from
@@ -48,6 +48,8 @@ class PARLPolicy(tf_policy.TFPolicy):
         action_spec,
         policy_state_spec=SEED_SPEC,
         clip=False,
+        # A first step must not replace the seed that is given with it.
+        automatic_state_reset=False,
         name=name,
     )
     self._policy = policy

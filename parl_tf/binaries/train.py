@@ -17,17 +17,6 @@ from parl_tf.binaries import configs
 from parl_tf.training import experiment
 from parl_tf.training import report
 
-_ROOT_DIR = flags.DEFINE_string(
-    'root_dir', None, 'Directory of the run, made or resumed.', required=True
-)
-_GIN_FILE = flags.DEFINE_multi_string(
-    'gin_file', None, 'gin files, merged in order.', required=True
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-    'gin_bindings', [], 'gin bindings, read last.'
-)
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
-
 
 def describe(summary: report.RunSummary, root_dir: str) -> str:
   """Returns what a run came to, as text for people."""
@@ -58,15 +47,25 @@ def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  configs.parse(_GIN_FILE.value, _GIN_BINDINGS.value)
+  options = flags.FLAGS
+  configs.parse(options.gin_file, options.gin_bindings)
   started = time.monotonic()
-  summary = experiment.run_experiment(_ROOT_DIR.value, _SEED.value)
+  summary = experiment.run_experiment(options.root_dir, options.seed)
   logging.info('This session took %.0f s.', time.monotonic() - started)
-  print(describe(summary, _ROOT_DIR.value))
+  print(describe(summary, options.root_dir))
 
 
 def run() -> None:
   """Console entry point."""
+  # Defined here, so that importing two binaries in one process is no error.
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run, made or resumed.', required=True
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', None, 'gin files, merged in order.', required=True
+  )
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
   logging.set_verbosity(logging.INFO)
   app.run(main)
 

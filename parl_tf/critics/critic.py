@@ -113,8 +113,10 @@ class Critic(tf.Module, abc.ABC):
           f'`value_aggregation` must be one of {sorted(_AGGREGATIONS)}, got '
           f'{value_aggregation!r}.'
       )
-    _check_range('gamma', gamma, 0.0, 1.0)
-    _check_range('tau', tau, 0.0, 1.0)
+    if not 0.0 <= gamma <= 1.0:
+      raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
+    if not 0.0 < tau <= 1.0:
+      raise ValueError(f'`tau` must be in (0, 1], got {tau}.')
     if num_target_members < 1:
       raise ValueError(
           f'`num_target_members` must be positive, got {num_target_members}.'
@@ -129,15 +131,17 @@ class Critic(tf.Module, abc.ABC):
     self._initial_value = initial_value
     self._encoder = networks.ObservationEncoder(observation_spec, normalization)
     num_outputs = 1 if distribution is None else distribution.num_bins
-    make = lambda: network_ctor(
-        self._encoder.size,
-        action_spec.shape[-1],
-        num_outputs,
-        seed,
-        initial_bias=_initial_bias(distribution, initial_value),
+    # Equal arguments, the seed among them: both begin with the same weights.
+    self._network, self._target_network = (
+        network_ctor(
+            self._encoder.size,
+            action_spec.shape[-1],
+            num_outputs,
+            seed,
+            initial_bias=_initial_bias(distribution, initial_value),
+        )
+        for _ in range(2)
     )
-    self._network = make()
-    self._target_network = make()
     self._target_network.trainable = False
 
   @property
@@ -186,7 +190,7 @@ class Critic(tf.Module, abc.ABC):
 
   @abc.abstractmethod
   def advantage(self, observation, action, source, seed) -> tf.Tensor:
-    """Returns how much better `[B]` the action `[B, A]` is than the policy's."""
+    """Returns by how much `[B]` the action `[B, A]` beats the policy's."""
 
   def update_targets(self) -> None:
     """Moves the target by `tau` towards the critic."""
@@ -206,11 +210,6 @@ class Critic(tf.Module, abc.ABC):
     if not self._terminals_from_reward:
       return next_time_step.discount
     return tf.cast(next_time_step.reward < 0.0, tf.float32)
-
-
-def _check_range(name, value, low, high):
-  if not low <= value <= high:
-    raise ValueError(f'`{name}` must be in [{low}, {high}], got {value}.')
 
 
 def _initial_bias(distribution, initial_value):

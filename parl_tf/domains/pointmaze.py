@@ -8,7 +8,7 @@ far from the goal, and the goal is no part of the observation.
 
 import functools
 import os
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 import dm_env
 from dm_env import specs
@@ -18,18 +18,14 @@ import numpy as np
 from parl_tf import types
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
+from parl_tf.domains import maze_controllers
 
 _MAX_SPEED = 5.0  # Metres per second along each axis, as gymnasium-robotics.
 _GOAL_RADIUS = 0.45  # Metres, as gymnasium-robotics.
-_ARRIVAL_RADIUS = 0.35  # Metres from which the next target is drawn.
-# The controllers: metres per second for each metre to the next turn, the most
-# along each axis, and force for each metre per second that is missing. A full
-# force held for 0.1 s changes the speed by 2.4 m/s.
-_APPROACH_RATE = 4.0
-_WALKING_SPEED = 4.0
-_FORCE_GAIN = 0.35
-_TYPICAL_SPEED = 2.5  # Metres per second along each axis in that data.
+_TYPICAL_SPEED = 2.5  # Metres per second along each axis in recorded data.
 
+_OBSERVATION_SPEC = specs.Array((4,), np.float32, name='observation')
+_ACTION_SPEC = specs.BoundedArray((2,), np.float32, -1.0, 1.0, name='action')
 _GOAL_CELLS = {'UMaze': (3, 1), 'Medium': (6, 6), 'Large': (7, 9)}
 _MIN_START_DISTANCES = {'UMaze': 4, 'Medium': 8, 'Large': 11}
 
@@ -37,8 +33,8 @@ _MIN_START_DISTANCES = {'UMaze': 4, 'Medium': 8, 'Large': 11}
 class PointMazeEnvironment(domain.Environment):
   """The maze task, stepped on MuJoCo directly.
 
-  Observations are float32 `[4]`: x, y in metres and their rates in metres per
-  second. Actions are forces `[2]` along x and y.
+  Observations `[4]`: x, y in metres and their rates in metres per second.
+  Actions `[2]`: forces along x and y.
   """
 
   def __init__(
@@ -94,9 +90,8 @@ class PointMazeEnvironment(domain.Environment):
     self._random = np.random.default_rng(seed)
 
   def is_success(self) -> bool:
-    x, y = self._position
-    goal_x, goal_y = self._goal
-    return bool((x - goal_x) ** 2 + (y - goal_y) ** 2 <= _GOAL_RADIUS**2)
+    x, y = self._position - self._goal
+    return bool(x * x + y * y <= _GOAL_RADIUS**2)
 
   def reset(self) -> dm_env.TimeStep:
     start = self._random.integers(len(self._start_positions))
@@ -132,10 +127,10 @@ class PointMazeEnvironment(domain.Environment):
     )
 
   def observation_spec(self) -> specs.Array:
-    return _observation_spec()
+    return _OBSERVATION_SPEC
 
   def action_spec(self) -> specs.BoundedArray:
-    return _action_spec()
+    return _ACTION_SPEC
 
   def info(self) -> Mapping[str, np.ndarray]:
     return {
@@ -154,73 +149,6 @@ class PointMazeEnvironment(domain.Environment):
     return np.concatenate([self._position, self._velocity], dtype=np.float32)
 
 
-class WaypointController(domain.Controller):
-  """Takes the shortest way to one cell: run by run, braking at each turn."""
-
-  def __init__(self, maze: maze_lib.Maze, target: maze_lib.Cell):
-    self._maze = maze
-    _, self._following = maze.routes_to(target)
-
-  def reset(self, seed: int) -> None:
-    del seed  # It draws nothing.
-
-  def action(
-      self, time_step: dm_env.TimeStep, environment: domain.Environment
-  ) -> np.ndarray:
-    del environment
-    return _steer(time_step.observation, self._maze, self._following)
-
-
-class WanderingController(domain.Controller):
-  """Walks from cell to cell near by, by varying short ways.
-
-  Each target is drawn from the cells at most `max_walk` cells away. The cost of
-  each cell is drawn anew with every target, uniform between 1 and `1 + detour`,
-  so that all ways not much longer than the shortest are taken.
-  """
-
-  def __init__(self, maze: maze_lib.Maze, *, max_walk: int, detour: float):
-    self._maze = maze
-    self._max_walk = max_walk
-    self._detour = detour
-    self._random = None
-    self._target = None
-    self._following = None
-
-  def reset(self, seed: int) -> None:
-    self._random = np.random.default_rng(seed)
-    self._target = None
-
-  def action(
-      self, time_step: dm_env.TimeStep, environment: domain.Environment
-  ) -> np.ndarray:
-    del environment
-    position = time_step.observation[:2]
-    if self._target is None or self._is_at_target(position):
-      self._draw_target(self._maze.cell_at(position))
-    return _steer(time_step.observation, self._maze, self._following)
-
-  def info(self) -> Mapping[str, np.ndarray]:
-    return {'goal': self._maze.position(self._target).astype(np.float32)}
-
-  def _is_at_target(self, position: np.ndarray) -> bool:
-    offset = position - self._maze.position(self._target)
-    return bool(np.sum(offset * offset) <= _ARRIVAL_RADIUS**2)
-
-  def _draw_target(self, present: maze_lib.Cell) -> None:
-    distances, _ = self._maze.routes_to(present)
-    cells = [
-        cell
-        for cell in self._maze.cells
-        if 0 < distances[cell] <= self._max_walk
-    ]
-    self._target = cells[self._random.integers(len(cells))]
-    costs = self._random.uniform(1.0, 1.0 + self._detour, len(self._maze.cells))
-    _, self._following = self._maze.routes_to(
-        self._target, dict(zip(self._maze.cells, costs))
-    )
-
-
 @gin.configurable
 class PointMaze(domain.Domain):
   """Reaching a fixed goal from random cells far from it; -1 a step."""
@@ -234,8 +162,6 @@ class PointMaze(domain.Domain):
       start_noise: float = 0.1,
       action_repeat: int = 10,
       max_episode_steps: int = 70,
-      max_walk: int = 6,
-      detour: float = 1.0,
       reward_scale: float = 1.0,
       reward_bias: float = -1.0,
   ):
@@ -249,10 +175,6 @@ class PointMaze(domain.Domain):
       start_noise: Half the width in metres of the uniform noise on a start.
       action_repeat: Physics steps of 0.01 s for which a force is held.
       max_episode_steps: Environment steps until the time-out.
-      max_walk: Cells to the next target, at most, for the controller that
-        records data.
-      detour: How much the cost of a cell varies for it, as a share of the
-        least.
       reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
       reward_bias: Added to the scaled reward.
     """
@@ -264,8 +186,6 @@ class PointMaze(domain.Domain):
     _check_range('start_noise', start_noise, 0.0, 0.35)
     _check_range('action_repeat', action_repeat, 1)
     _check_range('max_episode_steps', max_episode_steps, 1)
-    _check_range('max_walk', max_walk, 1)
-    _check_range('detour', detour, 0.0)
     if reward_scale <= 0:
       raise ValueError(f'`reward_scale` must be positive, got {reward_scale}.')
     self.reward_scale = reward_scale
@@ -283,8 +203,6 @@ class PointMaze(domain.Domain):
     self._size = size
     self._start_noise = start_noise
     self._action_repeat = action_repeat
-    self._max_walk = max_walk
-    self._detour = detour
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -294,8 +212,10 @@ class PointMaze(domain.Domain):
 
   def make_controller(
       self, environment: PointMazeEnvironment
-  ) -> WaypointController:
-    return WaypointController(environment.maze, environment.goal_cell)
+  ) -> maze_controllers.WaypointController:
+    return maze_controllers.WaypointController(
+        environment.maze, environment.goal_cell
+    )
 
   def make_data_environment(self, seed: int) -> PointMazeEnvironment:
     """Makes an environment that begins in any cell but the goal's."""
@@ -303,16 +223,14 @@ class PointMaze(domain.Domain):
 
   def make_data_controller(
       self, environment: PointMazeEnvironment
-  ) -> WanderingController:
-    return WanderingController(
-        environment.maze, max_walk=self._max_walk, detour=self._detour
-    )
+  ) -> maze_controllers.WanderingController:
+    return maze_controllers.WanderingController(environment.maze)
 
   def observation_spec(self) -> specs.Array:
-    return _observation_spec()
+    return _OBSERVATION_SPEC
 
   def action_spec(self) -> specs.BoundedArray:
-    return _action_spec()
+    return _ACTION_SPEC
 
   @property
   def normalization(self) -> types.Normalization:
@@ -332,11 +250,7 @@ class PointMaze(domain.Domain):
 
   def _cells_at_distance(self, minimum: int) -> Sequence[maze_lib.Cell]:
     distances, _ = self.maze.routes_to(self.goal_cell)
-    if not 1 <= minimum <= max(distances.values()):
-      raise ValueError(
-          f'`min_start_distance` must be in [1, {max(distances.values()):.0f}]'
-          f' with the goal in {self.goal_cell}, got {minimum}.'
-      )
+    _check_range('min_start_distance', minimum, 1, max(distances.values()))
     return [cell for cell in self.maze.cells if distances[cell] >= minimum]
 
   def _make_environment(
@@ -374,19 +288,6 @@ def _make_model(size: str) -> Any:
   return model
 
 
-def _steer(
-    observation: np.ndarray,
-    maze: maze_lib.Maze,
-    following: Dict[maze_lib.Cell, maze_lib.Cell],
-) -> np.ndarray:
-  """Returns the force `[2]` that follows a route at the rate of decisions."""
-  position, velocity = observation[:2], observation[2:]
-  turn = maze.end_of_run(maze.cell_at(position), following)
-  wanted = _APPROACH_RATE * (maze.position(turn) - position)
-  wanted = wanted.clip(-_WALKING_SPEED, _WALKING_SPEED)
-  return (_FORCE_GAIN * (wanted - velocity)).clip(-1.0, 1.0).astype(np.float32)
-
-
 def _check_action(action: np.ndarray) -> np.ndarray:
   action = np.asarray(action)
   if action.shape != (2,):
@@ -400,14 +301,4 @@ def _check_range(
     name: str, value: float, low: float, high: float = np.inf
 ) -> None:
   if not low <= value <= high:
-    raise ValueError(f'`{name}` must be in [{low}, {high}], got {value}.')
-
-
-def _observation_spec() -> specs.Array:
-  return specs.Array(shape=(4,), dtype=np.float32, name='observation')
-
-
-def _action_spec() -> specs.BoundedArray:
-  return specs.BoundedArray(
-      shape=(2,), dtype=np.float32, minimum=-1.0, maximum=1.0, name='action'
-  )
+    raise ValueError(f'`{name}` must be in [{low:g}, {high:g}], got {value}.')

@@ -16,8 +16,8 @@ def cosine_beta_schedule(num_steps: int) -> tf.Tensor:
   """Computes the noise variances of the cosine schedule.
 
   f(u) = cos^2(((u + s) / (1 + s)) pi / 2), s = 0.008, and
-  beta_t = min(1 - f((t + 1) / K) / f(t / K), 0.999); Nichol and Dhariwal (2021),
-  arXiv:2102.09672, section 3.2.
+  beta_t = min(1 - f((t + 1) / K) / f(t / K), 0.999); Nichol and Dhariwal
+  (2021), arXiv:2102.09672, section 3.2.
 
   Args:
     num_steps: Number of denoising steps.
@@ -139,17 +139,19 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     self._alpha_bars = tf.math.cumprod(1.0 - self._betas)
     self._averaging_rate = averaging_rate
     self._encoder = networks.ObservationEncoder(observation_spec, normalization)
-    make = lambda: DiffusionNetwork(
-        self._encoder.size,
-        self._action_size,
-        seed,
-        time_size=time_size,
-        hidden_size=hidden_size,
-        num_blocks=num_blocks,
-        dropout_rate=dropout_rate,
+    # Equal arguments, the seed among them: both begin with the same weights.
+    self._network, self._averaged_network = (
+        DiffusionNetwork(
+            self._encoder.size,
+            self._action_size,
+            seed,
+            time_size=time_size,
+            hidden_size=hidden_size,
+            num_blocks=num_blocks,
+            dropout_rate=dropout_rate,
+        )
+        for _ in range(2)
     )
-    self._network = make()
-    self._averaged_network = make()
     self._averaged_network.trainable = False
 
   @property
@@ -225,11 +227,13 @@ class DiffusionNetwork(tf.keras.Model):
       dropout_rate: float,
   ):
     super().__init__()
-    seeds = iter(np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks))
-    dense = lambda units, size, activation=None: networks.make_dense(
-        units, size, int(next(seeds)), activation
-    )
-    self._time_features = networks.FourierFeatures(time_size, int(next(seeds)))
+    seeds = np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks)
+    seeds = iter(seeds.tolist())
+
+    def dense(units, size, activation=None):
+      return networks.make_dense(units, size, next(seeds), activation)
+
+    self._time_features = networks.FourierFeatures(time_size, next(seeds))
     self._time_layers = [
         dense(2 * time_size, time_size, tf.nn.swish),
         dense(time_size, 2 * time_size),

@@ -1,7 +1,7 @@
 """A whole run: data, behaviour cloning, offline, online, export."""
 
 import os
-from typing import Callable, List, Optional
+from typing import Callable, Dict, List, Optional
 
 from absl import logging
 import gin
@@ -36,6 +36,7 @@ def run_experiment(
     num_evaluation_episodes: int = 32,
     experience_ctor: Callable = memory_experience.MemoryExperience,
     never_succeeds_online: bool = True,
+    export_phases: bool = False,
 ) -> report.RunSummary:
   """Runs or resumes the experiment that gin describes.
 
@@ -51,6 +52,8 @@ def run_experiment(
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
     never_succeeds_online: Whether an online episode that never succeeds has
       the return of one that goes on for ever, as those of the data have.
+    export_phases: Whether the policies are also exported at the end of
+      behaviour cloning and of offline RL, to `policies/<phase>`.
 
   Returns:
     The summary, as written to `summary.json`.
@@ -97,13 +100,13 @@ def run_experiment(
       writers=_make_writers(domain, agent, sinks, never_succeeds_online),
       num_evaluation_episodes=num_evaluation_episodes,
   )
-  _run_phases(session, episodes, held_out_fraction)
+  _run_phases(session, episodes, held_out_fraction, export_phases)
   summary = _finish(session, episodes)
   server.stop()
   return summary
 
 
-def _run_phases(session, episodes, held_out_fraction):
+def _run_phases(session, episodes, held_out_fraction, export_phases):
   """Fills the tables as each phase needs them, and runs it."""
   logging.info('Controller: %s.', session.evaluate_controller())
   train, held_out = session_lib.split_episodes(
@@ -112,29 +115,45 @@ def _run_phases(session, episodes, held_out_fraction):
   for episode in train:
     session.write_episode('offline', episode)
   phases.BehaviorCloning().run(session, held_out)
+  if export_phases:
+    _export(session, episodes, phases.BehaviorCloning.name)
   for episode in held_out:
     session.write_episode('offline', episode)
   phases.Offline().run(session)
+  if export_phases:
+    _export(session, episodes, phases.Offline.name)
   for episode in session.log.read(0, session.state.episodes):
     session.write_episode('online', episode)
   phases.Online().run(session)
+
+
+def _export(session, episodes, phase: str = '') -> Dict[str, str]:
+  """Exports the policies as they stand; returns their paths.
+
+  Those of a phase stay as they are once they are there: a later session holds
+  later weights.
+  """
+  example = tf.nest.map_structure(
+      lambda x: tf.constant(x[:16]), episodes[0].observation
+  )
+  paths = {}
+  for name, policy in session.agent.named_policies.items():
+    path = os.path.join(session.root_dir, 'policies', phase, name)
+    paths[name] = path
+    if phase and (os.path.exists(path) or session.is_past(phase)):
+      continue
+    difference = export.export_policy(
+        policy, session.domain.raw_action_bounds, path, example
+    )
+    logging.info('Exported %s, within %.1g of the live one.', path, difference)
+  return paths
 
 
 def _finish(session, episodes) -> report.RunSummary:
   """Exports the policies, draws the picture and writes the summary."""
   root_dir = session.root_dir
   domain_name = type(session.domain).__name__
-  policies = {}
-  example = tf.nest.map_structure(
-      lambda x: tf.constant(x[:16]), episodes[0].observation
-  )
-  for name, policy in session.agent.named_policies.items():
-    path = os.path.join(root_dir, 'policies', name)
-    difference = export.export_policy(
-        policy, session.domain.raw_action_bounds, path, example
-    )
-    logging.info('Exported %s, within %.1g of the live one.', path, difference)
-    policies[name] = path
+  policies = _export(session, episodes)
   state = session.state
   report.plot_learning_curve(
       session.metrics.path,
@@ -203,13 +222,16 @@ def _make_experience(experience_ctor, server, domain, seed):
 
 def _make_writers(domain, agent, sinks, never_succeeds_online):
   gamma = agent.critic.gamma
-  make = lambda never_succeeds_value: episode_writer.EpisodeWriter(
-      gamma=gamma,
-      reward_scale=domain.reward_scale,
-      reward_bias=domain.reward_bias,
-      never_succeeds_value=never_succeeds_value,
-      sinks=sinks,
-  )
+
+  def make(never_succeeds_value):
+    return episode_writer.EpisodeWriter(
+        gamma=gamma,
+        reward_scale=domain.reward_scale,
+        reward_bias=domain.reward_bias,
+        never_succeeds_value=never_succeeds_value,
+        sinks=sinks,
+    )
+
   value = domain.never_succeeds_value(gamma)
   return {
       'offline': make(value),

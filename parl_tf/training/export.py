@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from typing import Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,9 @@ import tensorflow_probability as tfp
 from tf_agents.policies import policy_saver
 from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step
 
+from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import parl_policy
 
@@ -42,23 +44,34 @@ class ExportedPolicy(tf_policy.TFPolicy):
         clip=False,
         name='exported_policy',
     )
-    self._policy = policy
+    # A function and its variables, not the policy: what is tracked is saved,
+    # and Keras would trace each of its layers once more for that.
+    self._act = compile_act(policy)
+    self._policy_variables = policy.variables()
     self._low = tf.constant(low)
     self._high = tf.constant(high)
 
   def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
     """Returns raw actions `[B, A]` for raw observations, seed int32 `[2]`."""
-    return self._raw(self._policy.act(observation, seed))
+    return self._raw(self._act(observation, seed))
 
   def _variables(self):
-    return self._policy.variables()
+    return self._policy_variables
 
   def _get_initial_state(self, batch_size):
-    return self._policy.get_initial_state(batch_size)
+    return tf.zeros([batch_size, *parl_policy.SEED_SPEC.shape], tf.int32)
 
   def _action(self, time_step, policy_state, seed=None):
-    step = self._policy.action(time_step, policy_state, seed)
-    return step._replace(action=self._raw(step.action))
+    # The seeds of an episode are those of the `PARLPolicy`.
+    key = policy_state[0]
+    if seed is not None:
+      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
+    state = tf.broadcast_to(
+        randomness.fold_in(key, 'next'), tf.shape(policy_state)
+    )
+    return policy_step.PolicyStep(
+        self.act(time_step.observation, key), state, ()
+    )
 
   def _distribution(self, time_step, policy_state):
     step = self._action(time_step, policy_state)
@@ -66,6 +79,27 @@ class ExportedPolicy(tf_policy.TFPolicy):
 
   def _raw(self, action):
     return self._low + (action + 1.0) / 2.0 * (self._high - self._low)
+
+
+def compile_act(policy: parl_policy.PARLPolicy) -> Callable:
+  """Returns `policy.act` compiled for a batch of any size.
+
+  Live and exported policy are both compiled so. For a batch of a known size
+  TensorFlow rounds otherwise, and the last bit may decide which iterate of a
+  flat ascent is the best.
+
+  Args:
+    policy: Acts in [-1, 1].
+  """
+  observation = tf.nest.map_structure(
+      lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name),
+      policy.time_step_spec.observation,
+  )
+  return tf.function(
+      policy.act,
+      input_signature=(observation, parl_policy.SEED_SPEC),
+      autograph=False,
+  )
 
 
 def export_policy(
@@ -130,7 +164,7 @@ def _largest_difference(exported, directory, example):
   inputs = {name: tf.constant(x) for name, x in _named(example).items()}
   loaded = tf.saved_model.load(directory)
   saved = loaded.signatures['serving_default'](seed=seed, **inputs)['action']
-  live = tf.function(exported.act, autograph=False)(example, seed)
+  live = exported.act(example, seed)
   return float(tf.reduce_max(tf.abs(saved - live)))
 
 

@@ -218,7 +218,7 @@ class Online:
       )
     if order not in ('interleaved', 'per_episode'):
       raise ValueError(
-          "`order` must be 'interleaved' or 'per_episode', got {order!r}."
+          f"`order` must be 'interleaved' or 'per_episode', got {order!r}."
       )
     self._num_episodes = num_episodes
     self._num_warm_up_episodes = num_warm_up_episodes

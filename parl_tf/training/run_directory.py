@@ -8,6 +8,7 @@ from typing import List
 import gin
 
 _FILE = 'config.gin'
+_SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may change between sessions.
 _MAY_CHANGE = re.compile(
@@ -52,6 +53,24 @@ def claim(root_dir: str, seed: int) -> None:
   _write(path, config)
 
 
+def config_path(root_dir: str) -> str:
+  """Returns the path of the run's gin configuration.
+
+  Raises:
+    ValueError: If there is none.
+  """
+  path = os.path.join(root_dir, _FILE)
+  if not os.path.exists(path):
+    raise ValueError(f'{root_dir} must hold a run, but has no {_FILE}.')
+  return path
+
+
+def read_seed(root_dir: str) -> int:
+  """Returns the seed of the run."""
+  with open(config_path(root_dir), encoding='utf-8') as file:
+    return int(_SEED_LINE.match(file.readline())[1])
+
+
 def write_operative_config(root_dir: str) -> None:
   """Writes the bindings that were used, defaults included."""
   _write(
@@ -66,8 +85,7 @@ def _fixed_lines(config: str) -> List[str]:
   lines = []
   for line in joined.splitlines():
     line = ' '.join(line.split())
-    is_seed = line.startswith('# seed')
-    if not line or (line.startswith('#') and not is_seed):
+    if not line or (line.startswith('#') and not _SEED_LINE.match(line)):
       continue
     name = line.split('=')[0].strip()
     if not _MAY_CHANGE.search(name.split('.')[-1]):

@@ -146,6 +146,10 @@ class Session:
     logging.info('Phase %s from step %d.', name, self.state.phase_step)
     return True
 
+  def is_past(self, name: str) -> bool:
+    """Whether a later phase than `name`, which is over, has begun."""
+    return self.state.phase != name
+
   def end_phase(self) -> None:
     """Files the phase's result under its name."""
     state = self.state
@@ -257,8 +261,8 @@ class Session:
     with open(self._heartbeat_path, encoding='utf-8') as file:
       heartbeat = json.load(file)
     logging.info(
-        'Resuming %s in phase %s at training step %d; %d training steps, %.1f s '
-        'of work, are repeated.',
+        'Resuming %s in phase %s at training step %d; %d training steps, '
+        '%.1f s of work, are repeated.',
         self.root_dir,
         self.state.phase,
         self.train_step,

@@ -13,23 +13,10 @@ import numpy as np
 from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import episodes
+from tests.datasets import d4rl_columns
 
 _OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
-
-
-def _columns(ends='--T-t--', **changes):
-  """Columns of seven rows; T is terminal, t a time-out."""
-  rows = len(ends)
-  columns = {
-      'observations': np.arange(2 * rows, dtype=np.float32).reshape(rows, 2),
-      'actions': np.linspace(-1, 1, rows, dtype=np.float32)[:, None],
-      'rewards': np.array([end == 'T' for end in ends], np.float32),
-      'terminals': np.array([end == 'T' for end in ends]),
-      'timeouts': np.array([end == 't' for end in ends]),
-  }
-  columns.update(changes)
-  return {name: x for name, x in columns.items() if x is not None}
 
 
 def _episode(observation, success_at_end, episode_id=0, **changes):
@@ -55,30 +42,16 @@ class D4rlTest(parameterized.TestCase):
     self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
 
   def _write(self, columns):
-    with h5py.File(self._path, 'w') as file:
-      for name, array in columns.items():
-        file[name] = array
-    return self._path
+    d4rl_columns.write(self._path, columns)
 
   def _read(self, **kwargs):
     return list(d4rl.read_episodes(self._path, **kwargs))
-
-  def _assert_fault(self, columns, message, **kwargs):
-    self._write(columns)
-    with self.assertRaisesRegex(ValueError, 'data.hdf5: ' + message):
-      # Not even iterated: the call itself must fail.
-      d4rl.read_episodes(
-          self._path,
-          observation_spec=_OBSERVATION_SPEC,
-          action_spec=_ACTION_SPEC,
-          **kwargs,
-      )
 
 
 class ReadTest(D4rlTest):
 
   def test_rows_are_cut_at_terminals_and_time_outs(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     found = self._read()
     self.assertEqual([episode.num_steps for episode in found], [3, 2, 2])
     self.assertEqual([episode.episode_id for episode in found], [0, 1, 2])
@@ -90,7 +63,7 @@ class ReadTest(D4rlTest):
       self.assertEqual(episode.policy_version, -1)
 
   def test_a_terminal_row_without_successor_keeps_its_transition(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     first = self._read()[0]
     # Rows 0, 1, 2 and the last one's own observation again.
     self.assertEqual(first.observation[:, 0].tolist(), [0, 2, 4, 4])
@@ -98,21 +71,21 @@ class ReadTest(D4rlTest):
     self.assertEqual(first.num_transitions, 3)
 
   def test_a_time_out_without_successor_makes_no_last_transition(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     second = self._read()[1]
     self.assertFalse(second.has_last_transition)
     self.assertEqual(second.num_transitions, 1)
     self.assertLen(second.reward, 2)
 
   def test_rows_after_the_last_end_are_as_timed_out(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     last = self._read()[-1]
     self.assertEqual(last.num_steps, 2)
     self.assertEqual(last.discount.tolist(), [1, 1])
     self.assertFalse(last.has_last_transition)
 
   def test_successors_are_used_where_the_file_has_them(self):
-    columns = _columns('-T-t')
+    columns = d4rl_columns.make('-T-t')
     successors = np.roll(columns['observations'], -1, axis=0)
     successors[1], successors[3] = 71, 73
     self._write({**columns, 'next_observations': successors})
@@ -122,70 +95,71 @@ class ReadTest(D4rlTest):
     self.assertTrue(second.has_last_transition)
 
   def test_time_outs_may_be_missing(self):
-    self._write(_columns('-T--T', timeouts=None))
+    self._write(d4rl_columns.make('-T--T', timeouts=None))
     self.assertEqual([e.num_steps for e in self._read()], [2, 3])
 
   @parameterized.parameters(np.uint8, np.int64, np.float32)
   def test_flags_may_be_numbers(self, dtype):
-    columns = _columns()
+    columns = d4rl_columns.make()
     self._write({**columns, 'terminals': columns['terminals'].astype(dtype)})
     self.assertEqual([e.num_steps for e in self._read()], [3, 2, 2])
 
   def test_columns_of_one_entry_may_have_an_axis_of_their_own(self):
-    columns = _columns()
+    columns = d4rl_columns.make()
     for name in ('rewards', 'terminals', 'timeouts'):
       columns[name] = columns[name][:, None]
     self._write(columns)
     self.assertEqual(self._read()[0].reward.tolist(), [0, 0, 1])
 
   def test_float64_is_cast(self):
-    columns = _columns()
+    columns = d4rl_columns.make()
     self._write({n: x.astype(float) if x.dtype == np.float32 else x
                  for n, x in columns.items()})
     self.assertEqual(self._read()[0].observation.dtype, np.float32)
     self.assertEqual(self._read()[0].reward.dtype, np.float32)
 
   def test_success_is_read_from_infos_where_it_is_there(self):
-    self._write(_columns(**{'infos/success': np.arange(7) == 1}))
+    self._write(d4rl_columns.make(**{'infos/success': np.arange(7) == 1}))
     self.assertEqual(self._read()[0].success.tolist(), [False, True, False])
 
   def test_success_field_can_be_named(self):
-    self._write(_columns(**{'infos/solved': np.arange(7) == 0}))
+    self._write(d4rl_columns.make(**{'infos/solved': np.arange(7) == 0}))
     first = self._read(success_field='infos/solved')[0]
     self.assertEqual(first.success.tolist(), [True, False, False])
 
   def test_success_threshold_can_be_set(self):
     rewards = np.array([0.5, 2, 1, 0, 0, 0, 0], np.float32)
-    self._write(_columns(rewards=rewards))
+    self._write(d4rl_columns.make(rewards=rewards))
     first = self._read(success_reward=1.0)[0]
     self.assertEqual(first.success.tolist(), [False, True, False])
 
   def test_actions_are_mapped_from_their_bounds(self):
     # [0, 4] -> [-1, 1]: 1 -> 2 * 1 / 4 - 1 = -0.5.
     actions = np.array([0, 1, 2, 3, 4, 2, 2], np.float32)[:, None]
-    self._write(_columns(actions=actions))
+    self._write(d4rl_columns.make(actions=actions))
     first, second, _ = self._read(action_bounds=(0.0, 4.0))
     np.testing.assert_allclose(first.action[:, 0], [-1, -0.5, 0])
     np.testing.assert_allclose(second.action[:, 0], [0.5, 1])
 
   def test_bounds_can_differ_between_entries(self):
     actions = np.tile(np.array([[1.0, 10.0]], np.float32), [7, 1])
-    self._write(_columns(actions=actions))
+    self._write(d4rl_columns.make(actions=actions))
     first = self._read(action_bounds=((0.0, 0.0), (1.0, 20.0)))[0]
     np.testing.assert_allclose(first.action[0], [1, 0])
 
   def test_actions_are_clipped_when_asked(self):
-    self._write(_columns(actions=np.full([7, 1], 1.5, np.float32)))
+    self._write(d4rl_columns.make(actions=np.full([7, 1], 1.5, np.float32)))
     self.assertEqual(self._read(clip_actions=True)[0].action[0, 0], 1)
 
   def test_rounding_beyond_the_bounds_is_forgiven(self):
-    self._write(_columns(actions=np.full([7, 1], 1 + 2e-7, np.float32)))
+    actions = np.full([7, 1], 1 + 2e-7, np.float32)
+    self._write(d4rl_columns.make(actions=actions))
     self.assertEqual(self._read()[0].action.max(), 1)
 
   def test_an_episode_can_span_many_chunks(self):
     rows = 40_000
     ends = '-' * (rows - 1) + 't'
-    columns = _columns(ends)
+    columns = d4rl_columns.make(ends)
     self._write(columns)
     episode, = self._read()
     np.testing.assert_array_equal(
@@ -195,7 +169,7 @@ class ReadTest(D4rlTest):
   def test_memory_does_not_grow_with_the_file(self):
     rows = 400_000
     width = 16
-    columns = _columns(
+    columns = d4rl_columns.make(
         ('-' * 99 + 't') * (rows // 100),
         observations=np.zeros([rows, width], np.float32),
     )
@@ -215,157 +189,18 @@ class ReadTest(D4rlTest):
   def test_gin_binds_the_options(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('read_episodes.clip_actions = True')
-    self._write(_columns(actions=np.full([7, 1], 1.5, np.float32)))
+    self._write(d4rl_columns.make(actions=np.full([7, 1], 1.5, np.float32)))
     self.assertLen(self._read(), 3)
 
 
-class FaultTest(D4rlTest):
-
-  @parameterized.parameters('observations', 'actions', 'rewards', 'terminals')
-  def test_missing_column(self, name):
-    self._assert_fault(_columns(**{name: None}), f'`{name}`.*missing')
-
-  @parameterized.parameters(
-      ('observations', np.nan, 'row 3, entry 1 has value nan'),
-      ('observations', np.inf, 'row 3, entry 1 has value inf'),
-      ('actions', np.nan, 'row 3, entry 0 has value nan'),
-      ('rewards', np.nan, 'row 3 has value nan'),
-  )
-  def test_value_that_is_not_finite(self, name, value, message):
-    columns = _columns()
-    columns[name].reshape(7, -1)[3, -1] = value
-    self._assert_fault(columns, f'`{name}` must be finite.*{message}')
-
-  def test_row_numbers_count_from_the_start_of_the_file(self):
-    columns = _columns('-' * 19_999 + 't')
-    columns['observations'][18_000, 0] = np.nan
-    self._assert_fault(columns, '`observations`.*row 18000, entry 0')
-
-  def test_actions_outside_the_bounds(self):
-    columns = _columns()
-    columns['actions'][2] = -1.25
-    self._assert_fault(
-        columns, r'`actions` must be in \[-1.0, 1.0\].*row 2.*value -1.25'
-    )
-
-  def test_actions_outside_given_bounds(self):
-    columns = _columns()
-    self._assert_fault(
-        columns, r'`actions` must be in \[-0.5, 0.5\].*row 0.*value -1.0',
-        action_bounds=(-0.5, 0.5),
-    )
-
-  @parameterized.parameters(
-      ('actions', np.zeros([6, 1], np.float32), r'\(7, 1\), got \(6, 1\)'),
-      ('rewards', np.zeros([8], np.float32), r'\(7,\).*got \(8,\)'),
-      ('terminals', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
-      ('timeouts', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
-      ('next_observations', np.zeros([6, 2], np.float32),
-       r'\(7, 2\), got \(6, 2\)'),
-      ('infos/success', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
-  )
-  def test_lengths_that_differ(self, name, array, message):
-    self._assert_fault(
-        _columns(**{name: array}),
-        f'`{os.path.basename(name)}` must have shape {message}',
-    )
-
-  def test_wrong_width_of_the_observation(self):
-    self._assert_fault(
-        _columns(observations=np.zeros([7, 3], np.float32)),
-        r'`observations` must have shape \(7, 2\), got \(7, 3\)',
-    )
-
-  def test_wrong_width_of_the_action(self):
-    self._assert_fault(
-        _columns(actions=np.zeros([7, 4], np.float32)),
-        r'`actions` must have shape \(7, 1\), got \(7, 4\)',
-    )
-
-  @parameterized.parameters(
-      ('observations', np.zeros([7, 2], np.int32), 'floating.*int32'),
-      ('actions', np.zeros([7, 1], np.int64), 'floating.*int64'),
-      ('rewards', np.array([b'a'] * 7), r'numbers.*\|S1'),
-      ('terminals', np.array([b'a'] * 7), r'bool.*\|S1'),
-  )
-  def test_wrong_dtype(self, name, array, message):
-    self._assert_fault(
-        _columns(**{name: array}), f'`{name}` must be {message}'
-    )
-
-  def test_flags_other_than_0_and_1(self):
-    self._assert_fault(
-        _columns(terminals=np.array([0, 0, 2, 0, 0, 0, 0])),
-        '`terminals` must be 0 or 1; row 2 has value 2',
-    )
-
-  def test_terminal_and_time_out_in_one_row(self):
-    columns = _columns()
-    columns['timeouts'][2] = True
-    self._assert_fault(
-        columns, '`timeouts` must not be set where `terminals` is; row 2'
-    )
-
-  def test_no_end_at_all(self):
-    self._assert_fault(_columns('-------'), '`terminals`.*ends.*7 rows')
-
-  def test_no_rows(self):
-    columns = {name: array[:0] for name, array in _columns().items()}
-    self._assert_fault(columns, '`observations` must have at least one row')
-
-  def test_successor_that_is_not_the_next_row(self):
-    columns = _columns()
-    successors = np.roll(columns['observations'], -1, axis=0)
-    successors[5] += 1  # Of the last episode, which begins in row 5.
-    self._assert_fault(
-        {**columns, 'next_observations': successors},
-        '`observations` must equal `next_observations` of the row.*row 6',
-    )
-
-  def test_named_success_field_that_is_missing(self):
-    self._assert_fault(
-        _columns(), '`infos/solved`.*missing', success_field='infos/solved'
-    )
-
-  def test_group_in_the_place_of_a_column(self):
-    columns = _columns(rewards=None)
-    self._assert_fault(
-        {**columns, 'rewards/x': np.zeros([7])}, '`rewards`.*is a group'
-    )
-
-  @parameterized.parameters(0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
-    self._write(_columns(('-' * 99 + 't') * 100))
-    os.truncate(self._path, int(os.path.getsize(self._path) * share))
-    with self.assertRaisesRegex(ValueError, 'data.hdf5: .*cut short'):
-      d4rl.read_episodes(self._path)
-
-  def test_damage_inside_a_column(self):
-    columns = _columns(('-' * 99 + 't') * 100)
-    with h5py.File(self._path, 'w') as file:
-      for name, array in columns.items():
-        file.create_dataset(
-            name, data=array, chunks=True, compression='gzip', fletcher32=True
-        )
-      chunk = file['observations'].id.get_chunk_info(0)
-    with open(self._path, 'r+b') as file:
-      file.seek(chunk.byte_offset + chunk.size // 2)
-      file.write(b'\0' * 16)
-    with self.assertRaisesRegex(ValueError, 'data.hdf5: .*damaged'):
-      d4rl.read_episodes(self._path)
-
-  def test_file_of_another_format(self):
-    with open(self._path, 'w') as file:
-      file.write('no data')
-    with self.assertRaisesRegex(ValueError, 'data.hdf5: .*another format'):
-      d4rl.read_episodes(self._path)
+class RefuseTest(D4rlTest):
 
   def test_file_that_is_not_there(self):
     with self.assertRaisesRegex(ValueError, 'data.hdf5: there is no such file'):
       d4rl.read_episodes(self._path)
 
   def test_all_faults_are_named_together(self):
-    columns = _columns()
+    columns = d4rl_columns.make()
     columns['observations'][1] = np.nan
     columns['actions'][2] = 3
     self._write(columns)
@@ -373,16 +208,29 @@ class FaultTest(D4rlTest):
       d4rl.read_episodes(self._path)
 
   def test_bounds_that_are_none(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     with self.assertRaisesRegex(ValueError, 'low < high'):
       d4rl.read_episodes(self._path, action_bounds=(1.0, -1.0))
 
   def test_spec_of_a_dict(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     with self.assertRaisesRegex(ValueError, '`observation_spec`.*one array'):
       d4rl.read_episodes(
           self._path, observation_spec={'place': _OBSERVATION_SPEC}
       )
+
+  def test_a_fault_stops_the_call_before_the_first_episode(self):
+    self._write(d4rl_columns.make(actions=None))
+    with self.assertRaisesRegex(ValueError, 'data.hdf5: `actions`.*missing'):
+      d4rl.read_episodes(self._path)
+
+  def test_specs_fix_the_widths(self):
+    self._write(d4rl_columns.make())
+    for spec in ('observation_spec', 'action_spec'):
+      with self.assertRaisesRegex(ValueError, r'shape \(7, 5\), got'):
+        d4rl.read_episodes(
+            self._path, **{spec: specs.Array((5,), np.float32)}
+        )
 
 
 class WriteTest(D4rlTest):
@@ -438,7 +286,7 @@ class WriteTest(D4rlTest):
     self.assertEqual(found[-1].observation[-1, 0], 199 + 101)
 
   def test_unknown_last_observations_can_be_left_out(self):
-    self._write(_columns())
+    self._write(d4rl_columns.make())
     found = self._read()
     d4rl.write_episodes(self._path, found, has_next_observations=False)
     self.assertEqual(

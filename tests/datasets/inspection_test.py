@@ -1,4 +1,4 @@
-"""Tests of the figures of a file; its faults are tested with `d4rl`."""
+"""Tests of the figures and faults of files in D4RL's layout."""
 
 import os
 
@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
+from tests.datasets import d4rl_columns
 
 
 class InspectionTest(parameterized.TestCase):
@@ -78,6 +79,163 @@ class InspectionTest(parameterized.TestCase):
     found = inspection.inspect(self._path)
     self.assertIn('no such file', found.faults[0])
     self.assertEqual(found.num_rows, 0)
+
+
+class FaultTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+
+  def _assert_fault(self, columns, message, **kwargs):
+    d4rl_columns.write(self._path, columns)
+    self._assert_first_fault('data.hdf5: ' + message, **kwargs)
+
+  def _assert_first_fault(self, message, **kwargs):
+    layout = inspection.Layout(
+        observation_shape=(2,), action_shape=(1,), **kwargs
+    )
+    self.assertRegex(inspection.inspect(self._path, layout).faults[0], message)
+
+  @parameterized.parameters('observations', 'actions', 'rewards', 'terminals')
+  def test_missing_column(self, name):
+    self._assert_fault(d4rl_columns.make(**{name: None}), f'`{name}`.*missing')
+
+  @parameterized.parameters(
+      ('observations', np.nan, 'row 3, entry 1 has value nan'),
+      ('observations', np.inf, 'row 3, entry 1 has value inf'),
+      ('actions', np.nan, 'row 3, entry 0 has value nan'),
+      ('rewards', np.nan, 'row 3 has value nan'),
+  )
+  def test_value_that_is_not_finite(self, name, value, message):
+    columns = d4rl_columns.make()
+    columns[name].reshape(7, -1)[3, -1] = value
+    self._assert_fault(columns, f'`{name}` must be finite.*{message}')
+
+  def test_row_numbers_count_from_the_start_of_the_file(self):
+    columns = d4rl_columns.make('-' * 19_999 + 't')
+    columns['observations'][18_000, 0] = np.nan
+    self._assert_fault(columns, '`observations`.*row 18000, entry 0')
+
+  def test_actions_outside_the_bounds(self):
+    columns = d4rl_columns.make()
+    columns['actions'][2] = -1.25
+    self._assert_fault(
+        columns, r'`actions` must be in \[-1.0, 1.0\].*row 2.*value -1.25'
+    )
+
+  def test_actions_outside_given_bounds(self):
+    columns = d4rl_columns.make()
+    self._assert_fault(
+        columns, r'`actions` must be in \[-0.5, 0.5\].*row 0.*value -1.0',
+        action_bounds=(-0.5, 0.5),
+    )
+
+  @parameterized.parameters(
+      ('actions', np.zeros([6, 1], np.float32), r'\(7, 1\), got \(6, 1\)'),
+      ('rewards', np.zeros([8], np.float32), r'\(7,\).*got \(8,\)'),
+      ('terminals', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
+      ('timeouts', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
+      ('next_observations', np.zeros([6, 2], np.float32),
+       r'\(7, 2\), got \(6, 2\)'),
+      ('infos/success', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
+  )
+  def test_lengths_that_differ(self, name, array, message):
+    self._assert_fault(
+        d4rl_columns.make(**{name: array}),
+        f'`{os.path.basename(name)}` must have shape {message}',
+    )
+
+  def test_wrong_width_of_the_observation(self):
+    self._assert_fault(
+        d4rl_columns.make(observations=np.zeros([7, 3], np.float32)),
+        r'`observations` must have shape \(7, 2\), got \(7, 3\)',
+    )
+
+  def test_wrong_width_of_the_action(self):
+    self._assert_fault(
+        d4rl_columns.make(actions=np.zeros([7, 4], np.float32)),
+        r'`actions` must have shape \(7, 1\), got \(7, 4\)',
+    )
+
+  @parameterized.parameters(
+      ('observations', np.zeros([7, 2], np.int32), 'floating.*int32'),
+      ('actions', np.zeros([7, 1], np.int64), 'floating.*int64'),
+      ('rewards', np.array([b'a'] * 7), r'numbers.*\|S1'),
+      ('terminals', np.array([b'a'] * 7), r'bool.*\|S1'),
+  )
+  def test_wrong_dtype(self, name, array, message):
+    self._assert_fault(
+        d4rl_columns.make(**{name: array}), f'`{name}` must be {message}'
+    )
+
+  def test_flags_other_than_0_and_1(self):
+    self._assert_fault(
+        d4rl_columns.make(terminals=np.array([0, 0, 2, 0, 0, 0, 0])),
+        '`terminals` must be 0 or 1; row 2 has value 2',
+    )
+
+  def test_terminal_and_time_out_in_one_row(self):
+    columns = d4rl_columns.make()
+    columns['timeouts'][2] = True
+    self._assert_fault(
+        columns, '`timeouts` must not be set where `terminals` is; row 2'
+    )
+
+  def test_no_end_at_all(self):
+    columns = d4rl_columns.make('-------')
+    self._assert_fault(columns, '`terminals`.*ends.*7 rows')
+
+  def test_no_rows(self):
+    columns = {name: x[:0] for name, x in d4rl_columns.make().items()}
+    self._assert_fault(columns, '`observations` must have at least one row')
+
+  def test_successor_that_is_not_the_next_row(self):
+    columns = d4rl_columns.make()
+    successors = np.roll(columns['observations'], -1, axis=0)
+    successors[5] += 1  # Of the last episode, which begins in row 5.
+    self._assert_fault(
+        {**columns, 'next_observations': successors},
+        '`observations` must equal `next_observations` of the row.*row 6',
+    )
+
+  def test_named_success_field_that_is_missing(self):
+    self._assert_fault(
+        d4rl_columns.make(),
+        '`infos/solved`.*missing',
+        success_field='infos/solved',
+    )
+
+  def test_group_in_the_place_of_a_column(self):
+    columns = d4rl_columns.make(rewards=None)
+    self._assert_fault(
+        {**columns, 'rewards/x': np.zeros([7])}, '`rewards`.*is a group'
+    )
+
+  @parameterized.parameters(0.05, 0.5, 0.99)
+  def test_file_cut_short(self, share):
+    columns = d4rl_columns.make(('-' * 99 + 't') * 100)
+    d4rl_columns.write(self._path, columns)
+    os.truncate(self._path, int(os.path.getsize(self._path) * share))
+    self._assert_first_fault('data.hdf5: .*cut short')
+
+  def test_damage_inside_a_column(self):
+    columns = d4rl_columns.make(('-' * 99 + 't') * 100)
+    with h5py.File(self._path, 'w') as file:
+      for name, array in columns.items():
+        file.create_dataset(
+            name, data=array, chunks=True, compression='gzip', fletcher32=True
+        )
+      chunk = file['observations'].id.get_chunk_info(0)
+    with open(self._path, 'r+b') as file:
+      file.seek(chunk.byte_offset + chunk.size // 2)
+      file.write(b'\0' * 16)
+    self._assert_first_fault('data.hdf5: .*damaged')
+
+  def test_file_of_another_format(self):
+    with open(self._path, 'w') as file:
+      file.write('no data')
+    self._assert_first_fault('data.hdf5: .*another format')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,86 @@
+"""Exports a run's policy, from its last checkpoint, as a SavedModel.
+
+  parl-export --root_dir runs/quickstart --output exported/greedy_policy
+"""
+
+import os
+from typing import Sequence
+
+from absl import app
+from absl import flags
+from absl import logging
+import tensorflow as tf
+
+from parl_tf.binaries import configs
+from parl_tf.training import builder
+from parl_tf.training import checkpoint
+from parl_tf.training import evaluation
+from parl_tf.training import export
+from parl_tf.training import run_directory
+
+_POLICIES = ('policy', 'greedy_policy', 'base_policy')
+_NUM_EXAMPLES = 16
+
+
+def export_run(root_dir: str, output: str, name: str) -> float:
+  """Rebuilds a run's agent, restores it and exports one of its policies.
+
+  Args:
+    root_dir: The run's directory.
+    output: Directory of the SavedModel.
+    name: 'policy', 'greedy_policy' or 'base_policy'.
+
+  Returns:
+    The largest difference between the exported and the live policy's actions.
+
+  Raises:
+    ValueError: If the directory holds no run or no checkpoint.
+  """
+  configs.add_search_path()
+  configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
+  seed = run_directory.read_seed(root_dir)
+  domain = evaluation.select_domain()
+  # The checkpoint holds the observation statistics too.
+  agent = builder.build_agent(
+      domain, None, seed, tf.Variable(0, dtype=tf.int64, trainable=False)
+  )
+  directory = os.path.join(root_dir, 'checkpoints')
+  if not checkpoint.Checkpoint(
+      directory, agent, checkpoint.RunState()
+  ).restore():
+    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+  environment = domain.make_environment(seed, evaluation=True)
+  starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
+  example = tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)
+  return export.export_policy(
+      agent.named_policies[name], domain.raw_action_bounds, output, example
+  )
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  difference = export_run(options.root_dir, options.output, options.policy)
+  logging.info('The live policy acts alike to within %.1g.', difference)
+  print(options.output)
+
+
+def run() -> None:
+  """Console entry point."""
+  # Defined here, so that importing two binaries in one process is no error.
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run.', required=True
+  )
+  flags.DEFINE_string(
+      'output', None, 'Directory of the SavedModel.', required=True
+  )
+  flags.DEFINE_enum(
+      'policy', 'greedy_policy', _POLICIES, 'Which policy to export.'
+  )
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

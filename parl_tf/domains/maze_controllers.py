@@ -1,0 +1,145 @@
+"""Controllers of a ball in a maze: one walks to a goal, one records data."""
+
+from typing import Dict, Mapping
+
+import dm_env
+import gin
+import numpy as np
+
+from parl_tf.domains import domain
+from parl_tf.domains import maze as maze_lib
+
+_ARRIVAL_RADIUS = 0.35  # Metres from which the next target is drawn.
+# Metres per second for each metre to the next turn, the most along each axis,
+# and force for each metre per second that is missing. A full force held for
+# 0.1 s changes the speed by 2.4 m/s.
+_APPROACH_RATE = 4.0
+_WALKING_SPEED = 4.0
+_FORCE_GAIN = 0.35
+
+
+class WaypointController(domain.Controller):
+  """Takes the shortest way to one cell: run by run, braking at each turn."""
+
+  def __init__(self, maze: maze_lib.Maze, target: maze_lib.Cell):
+    self._maze = maze
+    _, self._following = maze.routes_to(target)
+
+  def reset(self, seed: int) -> None:
+    del seed  # It draws nothing.
+
+  def action(
+      self, time_step: dm_env.TimeStep, environment: domain.Environment
+  ) -> np.ndarray:
+    del environment
+    return _steer(time_step.observation, self._maze, self._following)
+
+
+@gin.configurable(denylist=['maze'])
+class WanderingController(domain.Controller):
+  """Walks from cell to cell near by, by varying short ways, and strays.
+
+  Each target is drawn from the cells at most `max_walk` cells away. The cost of
+  each cell is drawn anew with every target, uniform between 1 and `1 + detour`,
+  so that all ways not much longer than the shortest are taken. Now and then it
+  strays, pushing one way for some decisions whatever stands there: without
+  that, no data would tell that a wall does not give way.
+  """
+
+  def __init__(
+      self,
+      maze: maze_lib.Maze,
+      *,
+      max_walk: int = 6,
+      detour: float = 1.0,
+      stray_rate: float = 0.1,
+      max_stray_steps: int = 8,
+  ):
+    """Makes the controller.
+
+    Args:
+      maze: Where it walks.
+      max_walk: Cells to the next target, at most.
+      detour: How much the cost of a cell varies, as a share of the least.
+      stray_rate: Probability a decision that it begins to stray.
+      max_stray_steps: Decisions it then pushes one way, at most.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    for name, value, low, high in (
+        ('max_walk', max_walk, 1, np.inf),
+        ('detour', detour, 0.0, np.inf),
+        ('stray_rate', stray_rate, 0.0, 1.0),
+        ('max_stray_steps', max_stray_steps, 1, np.inf),
+    ):
+      if not low <= value <= high:
+        raise ValueError(
+            f'`{name}` must be in [{low:g}, {high:g}], got {value}.'
+        )
+    self._maze = maze
+    self._max_walk = max_walk
+    self._detour = detour
+    self._stray_rate = stray_rate
+    self._max_stray_steps = max_stray_steps
+    self._random = None
+    self._target = None
+    self._following = None
+    self._stray_steps = 0
+    self._stray_action = None
+
+  def reset(self, seed: int) -> None:
+    self._random = np.random.default_rng(seed)
+    self._target = None
+    self._stray_steps = 0
+
+  def action(
+      self, time_step: dm_env.TimeStep, environment: domain.Environment
+  ) -> np.ndarray:
+    del environment
+    position = time_step.observation[:2]
+    if self._target is None or self._is_at_target(position):
+      self._draw_target(self._maze.cell_at(position))
+    if not self._stray_steps and self._random.random() < self._stray_rate:
+      self._stray_steps = self._random.integers(1, self._max_stray_steps + 1)
+      angle = self._random.uniform(0.0, 2.0 * np.pi)
+      # Full force along at least one axis.
+      push = np.array([np.cos(angle), np.sin(angle)])
+      self._stray_action = (push / np.abs(push).max()).astype(np.float32)
+    if self._stray_steps:
+      self._stray_steps -= 1
+      return self._stray_action
+    return _steer(time_step.observation, self._maze, self._following)
+
+  def info(self) -> Mapping[str, np.ndarray]:
+    return {'goal': self._maze.position(self._target).astype(np.float32)}
+
+  def _is_at_target(self, position: np.ndarray) -> bool:
+    offset = position - self._maze.position(self._target)
+    return bool(np.sum(offset * offset) <= _ARRIVAL_RADIUS**2)
+
+  def _draw_target(self, present: maze_lib.Cell) -> None:
+    distances, _ = self._maze.routes_to(present)
+    cells = [
+        cell
+        for cell in self._maze.cells
+        if 0 < distances[cell] <= self._max_walk
+    ]
+    self._target = cells[self._random.integers(len(cells))]
+    costs = self._random.uniform(1.0, 1.0 + self._detour, len(self._maze.cells))
+    _, self._following = self._maze.routes_to(
+        self._target, dict(zip(self._maze.cells, costs))
+    )
+
+
+def _steer(
+    observation: np.ndarray,
+    maze: maze_lib.Maze,
+    following: Dict[maze_lib.Cell, maze_lib.Cell],
+) -> np.ndarray:
+  """Returns the force `[2]` that follows a route at the rate of decisions."""
+  position, velocity = observation[:2], observation[2:]
+  turn = maze.end_of_run(maze.cell_at(position), following)
+  wanted = _APPROACH_RATE * (maze.position(turn) - position)
+  wanted = wanted.clip(-_WALKING_SPEED, _WALKING_SPEED)
+  return (_FORCE_GAIN * (wanted - velocity)).clip(-1.0, 1.0).astype(np.float32)

@@ -1,0 +1,168 @@
+"""A small agent, its parts and the rows that train it, for tests."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+from tf_agents.trajectories import trajectory
+
+from parl_tf import networks
+from parl_tf import types
+from parl_tf.agents import action_optimizer
+from parl_tf.agents import action_source
+from parl_tf.agents import parl_agent
+from parl_tf.critics import cal_ql
+from parl_tf.improvers import distillation
+from parl_tf.improvers import imitation
+from parl_tf.policies import diffusion
+from parl_tf.policies import gaussian
+from parl_tf.replay import episode_writer
+from parl_tf.replay import memory_experience
+
+BATCH_SIZE = 8
+OBSERVATION_SPEC = tf.TensorSpec([3], tf.float32, 'observation')
+ACTION_SPEC = tensor_spec.BoundedTensorSpec(
+    [2], tf.float32, -1.0, 1.0, 'action'
+)
+
+# What keeps each part small; arguments of the `make_x` functions below.
+_NETWORK = functools.partial(
+    networks.CriticEnsemble, num_members=2, hidden_sizes=(16, 16)
+)
+_SIZES = {
+    diffusion.DiffusionPolicy: dict(
+        num_denoising_steps=2, time_size=8, hidden_size=16, num_blocks=1
+    ),
+    gaussian.GaussianPolicy: dict(hidden_sizes=(16,)),
+}
+
+
+def make_critic(
+    critic_ctor=cal_ql.CalQLCritic,
+    observation_spec=OBSERVATION_SPEC,
+    action_spec=ACTION_SPEC,
+    seed=0,
+    **kwargs,
+):
+  """Returns a critic of two members, 16 wide; `kwargs` are its own."""
+  kwargs.setdefault('network_ctor', _NETWORK)
+  return critic_ctor(observation_spec, action_spec, None, seed, **kwargs)
+
+
+def make_policy(
+    policy_ctor=diffusion.DiffusionPolicy,
+    observation_spec=OBSERVATION_SPEC,
+    action_spec=ACTION_SPEC,
+    seed=1,
+    **kwargs,
+):
+  """Returns a policy 16 wide; `kwargs` are its own."""
+  kwargs = {**_SIZES[policy_ctor], **kwargs}
+  return policy_ctor(observation_spec, action_spec, None, seed, **kwargs)
+
+
+def make_search(num_samples=4, selection='argmax', **kwargs):
+  """Returns a search of N = 4, K = 2, T = 2; `kwargs` are the optimizer's."""
+  kwargs = {
+      **dict(num_candidates=2, num_gradient_steps=2, step_size=0.1), **kwargs
+  }
+  return action_source.Search(
+      num_samples, action_optimizer.ActionOptimizer(**kwargs), selection
+  )
+
+
+def make_agent(
+    critic_ctor=cal_ql.CalQLCritic,
+    policy_ctor=diffusion.DiffusionPolicy,
+    *,
+    observation_spec=OBSERVATION_SPEC,
+    action_spec=ACTION_SPEC,
+    critic_kwargs=None,
+    improver=None,
+    optimizer_ctor=tf.keras.optimizers.Adam,
+    search=None,
+    seed=0,
+    **kwargs,
+):
+  """Returns an agent of small parts.
+
+  Args:
+    critic_ctor: Makes the critic.
+    policy_ctor: Makes the policy.
+    observation_spec: Nest of `tf.TensorSpec`.
+    action_spec: Spec of one action.
+    critic_kwargs: Arguments of the critic.
+    improver: Of the online phase; distillation where None.
+    optimizer_ctor: Makes each of the three optimizers.
+    search: In training, acting and evaluation.
+    seed: Of the weights and the draws.
+    **kwargs: Arguments of `PARLAgent`.
+  """
+  search = search or make_search()
+  specs = dict(observation_spec=observation_spec, action_spec=action_spec)
+  kwargs.setdefault('train_step_counter', tf.Variable(0, dtype=tf.int64))
+  return parl_agent.PARLAgent(
+      ts.time_step_spec(observation_spec),
+      action_spec,
+      make_critic(critic_ctor, **specs, seed=seed, **(critic_kwargs or {})),
+      make_policy(policy_ctor, **specs, seed=seed + 1),
+      improver=improver or distillation.DistillationImprover(),
+      pretrain_improver=imitation.ImitationImprover(),
+      optimizers=parl_agent.Optimizers(
+          optimizer_ctor(), optimizer_ctor(), optimizer_ctor()
+      ),
+      searches=parl_agent.Searches(search, search, search),
+      seed=seed,
+      **kwargs,
+  )
+
+
+def make_episode(num_steps=9, seed=0, episode_id=0):
+  """Returns a random episode that ends the task; reward 1 at its end."""
+  random = np.random.default_rng(seed)
+  reward = np.zeros([num_steps], np.float32)
+  reward[-1] = 1.0
+  return types.Episode(
+      observation=random.normal(size=[num_steps + 1, 3]).astype(np.float32),
+      action=random.uniform(-1.0, 1.0, [num_steps, 2]).astype(np.float32),
+      reward=reward,
+      discount=1.0 - reward,
+      success=reward > 0,
+      episode_id=episode_id,
+  )
+
+
+def make_rows(num_rows=BATCH_SIZE, seed=0) -> trajectory.Trajectory:
+  """Returns the transitions of one episode, `[num_rows, 2, ...]` tensors."""
+  frames = episode_writer.stored_steps(
+      make_episode(num_rows, seed), gamma=0.99, reward_scale=1.0,
+      reward_bias=-1.0,
+  )
+  frames = frames._replace(reward=frames.reward - 1.0)
+  index = np.arange(num_rows)[:, np.newaxis] + np.arange(2)
+  return tf.nest.map_structure(lambda x: tf.constant(x[index]), frames)
+
+
+def make_experience(num_episodes=3, seed=0):
+  """Returns a `MemoryExperience` with episodes in both tables."""
+  experience = memory_experience.MemoryExperience(
+      seed=seed, reward_scale=1.0, reward_bias=-1.0
+  )
+  writer = episode_writer.EpisodeWriter(
+      gamma=0.99, reward_scale=1.0, reward_bias=-1.0,
+      never_succeeds_value=None, sinks=[experience],
+  )
+  for index in range(num_episodes):
+    writer.write('offline', make_episode(seed=index, episode_id=index))
+    writer.write('online', make_episode(seed=100 + index, episode_id=index))
+  return experience
+
+
+def make_transition(num_rows=BATCH_SIZE, seed=0) -> trajectory.Transition:
+  """Returns the transitions of one episode, `[num_rows, ...]` tensors."""
+  return tf.nest.map_structure(
+      lambda x: tf.squeeze(x, axis=1),
+      trajectory.to_transition(make_rows(num_rows, seed)),
+  )

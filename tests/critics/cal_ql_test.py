@@ -1,0 +1,251 @@
+"""Tests of Cal-QL: target, penalty and their options."""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import losses
+from parl_tf import value_distribution
+from parl_tf.agents import action_optimizer
+from parl_tf.agents import action_source
+from parl_tf.critics import cal_ql
+from tests.critics import critic_conformance
+
+
+def _make(**kwargs):
+  return critic_conformance.make(cal_ql.CalQLCritic, **kwargs)
+
+
+class CalQLConformanceTest(critic_conformance.CriticConformance):
+
+  def make_critic(self, **kwargs):
+    return _make(**kwargs)
+
+  def test_loss_follows_the_seed(self):
+    critic, policy = _make(), critic_conformance.make_policy()
+    transition = critic_conformance.make_transition(4)
+    first = self.loss(critic, transition, policy=policy)
+    second = self.loss(
+        critic, transition, tf.constant([6, 5], tf.int32), policy=policy
+    )
+    self.assertGreater(
+        np.abs(first.per_example - second.per_example).max(), 0
+    )
+
+
+def _plain(num_samples):
+  """A search that takes the policy's own actions."""
+  return action_source.Search(num_samples)
+
+
+def _argmax():
+  return action_source.Search(4, action_optimizer.ActionOptimizer(2, 1, 0.1))
+
+
+class CalQLTest(parameterized.TestCase):
+
+  def _loss(self, critic, search, transition=None):
+    """Returns the loss of four rows, their transition and their source."""
+    if transition is None:
+      transition = critic_conformance.make_transition(4)
+    policy = critic_conformance.make_policy()
+    source = critic_conformance.make_source(
+        critic, policy, transition, search=search
+    )
+    loss = critic.loss(transition, source, critic_conformance.SEED)
+    return loss, transition, source
+
+  @parameterized.parameters((1.0,), (0.5,))
+  def test_td_loss_is_the_mean_squared_error_of_all_members(self, factor):
+    # All members of the target agree here, so that any two give the minimum.
+    critic = _make(conservative_weight=0.0, squared_error_factor=factor)
+    for variable in critic.variables:
+      if variable.name.startswith('head_kernel'):
+        variable.assign(tf.zeros_like(variable))
+      if variable.name.startswith('head_bias'):
+        variable.assign(tf.fill(variable.shape, -4.0))
+    bias = [
+        v for v in critic.trainable_variables if v.name.startswith('head_bias')
+    ][0]
+    bias.assign([[[-1.0]], [[-2.0]], [[-3.0]]])
+    loss, transition, _ = self._loss(critic, _argmax())
+    # r = -1, -2/3, -1/3, 0; discount = 1, 1, 1, 0; gamma = 0.99.
+    target = np.array([-1 - 3.96, -2 / 3 - 3.96, -1 / 3 - 3.96, 0.0])
+    np.testing.assert_allclose(
+        transition.next_time_step.discount, [1, 1, 1, 0]
+    )
+    errors = np.array([[-1.0], [-2.0], [-3.0]]) - target
+    np.testing.assert_allclose(
+        loss.per_example, factor * np.mean(errors**2, axis=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        loss.metrics['values/target'], np.mean(target), rtol=1e-5
+    )
+
+  def test_a_histogram_is_trained_by_cross_entropy(self):
+    histogram = value_distribution.HLGauss(-5.0, 0.0, 11)
+    critic = _make(conservative_weight=0.0, distribution=histogram, gamma=0.0)
+    loss, transition, _ = self._loss(critic, _argmax())
+    outputs = critic.bind(transition.time_step.observation).outputs(
+        transition.action_step.action[:, tf.newaxis]
+    )[:, :, 0]
+    reward = transition.next_time_step.reward  # The target, with gamma 0.
+    expected = histogram.cross_entropy(outputs, reward[tf.newaxis])
+    np.testing.assert_allclose(
+        loss.per_example, np.mean(expected, axis=0), rtol=1e-5
+    )
+
+  def test_terminals_may_be_taken_from_the_reward(self):
+    # As released: a step ends the task where its reward is not negative,
+    # whatever the data says. Rewards -1, -2/3, -1/3, 0 and -1, .., made
+    # non-terminal: only the last row changes.
+    transition = critic_conformance.make_transition(4)
+    never_ends = transition._replace(
+        next_time_step=transition.next_time_step._replace(
+            discount=tf.ones([4])
+        )
+    )
+    seen = {}
+    for name, rows, option in [
+        ('data', transition, False),
+        ('reward', never_ends, True),
+        ('neither', never_ends, False),
+    ]:
+      critic = _make(terminals_from_reward=option, initial_value=-3.0)
+      seen[name] = self._loss(critic, _argmax(), rows)[0].per_example.numpy()
+    np.testing.assert_array_equal(seen['reward'], seen['data'])
+    self.assertGreater(abs(seen['neither'][3] - seen['data'][3]), 0.1)
+
+  def _members_values(self, critic, transition, actions):
+    return critic.bind(transition.time_step.observation).members(actions)
+
+  def test_penalty_is_added_with_its_weight(self):
+    totals = [
+        self._loss(_make(conservative_weight=weight), _argmax())[0]
+        for weight in (0.0, 0.5, 1.0)
+    ]
+    penalty = totals[2].per_example - totals[0].per_example
+    np.testing.assert_allclose(
+        totals[1].per_example, totals[0].per_example + 0.5 * penalty, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        np.mean(penalty), totals[2].metrics['losses/conservative'], rtol=1e-4
+    )
+
+  def test_every_column_is_valued_at_the_state_itself(self):
+    # One member and no uniform spread: Q does not know the action, so every
+    # column is Q(s). Uncalibrated, the shift makes the penalty 0 exactly.
+    critic = _make(calibrate=False, conservative_weight=1.0)
+    for variable in critic.trainable_variables:
+      if variable.name.startswith('kernel_0'):
+        blind = variable.numpy()
+        blind[:, 3:] = 0.0  # Three features, then the action.
+        variable.assign(blind)
+    loss, _, _ = self._loss(critic, _argmax())
+    np.testing.assert_allclose(
+        loss.metrics['losses/conservative'], 0.0, atol=1e-6
+    )
+
+  def test_calibration_lifts_policy_columns_and_not_uniform_ones(self):
+    # Q = 0 everywhere and returns of log 4: with n = 10 the columns are 10 of
+    # 1, 2 * 10 of 4, and the data's 1: log((10 + 80 + 1) / 31).
+    transition = critic_conformance.make_transition(4)
+    step = transition.action_step
+    transition = transition._replace(
+        action_step=step._replace(
+            info={'monte_carlo_return': tf.fill([4], np.float32(np.log(4.0)))}
+        )
+    )
+    expected = {
+        ('logsumexp', True): np.log(91 / 31), ('logsumexp', False): 0.0,
+        ('expectation', True): np.log(4.0), ('expectation', False): 0.0,
+    }
+    for (form, calibrate), value in expected.items():
+      critic = _make(conservative_form=form, calibrate=calibrate)
+      for variable in critic.trainable_variables:
+        if variable.name.startswith('head'):
+          variable.assign(tf.zeros_like(variable))
+      loss, _, _ = self._loss(critic, _argmax(), transition)
+      np.testing.assert_allclose(
+          loss.metrics['losses/conservative'], value, atol=1e-5
+      )
+
+  def test_columns_with_densities_are_weighted_by_them(self):
+    # Q = 0: log of the mean over columns of 1 / density, times their number.
+    critic = _make(calibrate=False, num_conservative_actions=6)
+    for variable in critic.trainable_variables:
+      if variable.name.startswith('head'):
+        variable.assign(tf.zeros_like(variable))
+    loss, _, source = self._loss(critic, _plain(6))
+    columns = [np.full([4, 6], 2 * np.log(2.0))]
+    for is_next in (True, False):
+      drawn = source.optimized(6, next=is_next, purpose='penalty')
+      self.assertEqual(drawn.log_probs.shape, [4, 6])
+      columns.append(-drawn.log_probs)
+    expected = np.log(np.sum(np.exp(np.concatenate(columns, axis=1)), axis=1))
+    np.testing.assert_allclose(
+        loss.metrics['losses/conservative'], np.mean(expected), rtol=1e-5
+    )
+
+  def test_target_takes_the_best_of_several_actions(self):
+    # Every member is wanted, so that the subset does not matter.
+    critic = _make(
+        conservative_weight=0.0, num_backup_actions=3, num_target_members=60,
+        calibrate=False, num_conservative_actions=3,
+    )
+    loss, transition, source = self._loss(critic, _plain(3))
+    next_ = transition.next_time_step
+    values = critic.bind(next_.observation, target=True).members(
+        source.optimized(3, next=True).actions
+    ).numpy()
+    target = losses.td_target(
+        next_.reward,
+        next_.discount,
+        tf.constant(values.min(axis=0).max(axis=-1)),
+        0.99,
+    )
+    np.testing.assert_allclose(
+        loss.metrics['values/target'], np.mean(target), rtol=1e-5
+    )
+
+  def test_search_climbs_the_critic_and_the_target_evaluates(self):
+    critic = _make(conservative_weight=0.0, num_target_members=60)
+    for variable in critic.trainable_variables:
+      variable.assign_add(
+          0.3 * tf.random.stateless_normal(variable.shape, [1, 2])
+      )
+    loss, transition, source = self._loss(critic, _argmax())
+    next_ = transition.next_time_step
+    best = source.candidates(next=True).actions[:, :1]
+    value_fn = critic.bind(next_.observation, target=True)
+    next_value = value_fn.members(best).numpy().min(axis=0)[:, 0]
+    target = next_.reward + 0.99 * next_.discount * next_value
+    np.testing.assert_allclose(
+        loss.metrics['values/target'], np.mean(target), rtol=1e-5
+    )
+
+  def test_advantage_is_the_value_above_the_policys_mean(self):
+    critic = _make(num_conservative_actions=5)
+    _, transition, source = self._loss(critic, _plain(5))
+    observation = transition.time_step.observation
+    action = transition.action_step.action
+    value_fn = critic.bind(observation)
+    expected = value_fn(action[:, tf.newaxis])[:, 0] - np.mean(
+        value_fn(source.base()), axis=1
+    )
+    np.testing.assert_allclose(
+        critic.advantage(observation, action, source, critic_conformance.SEED),
+        expected,
+        atol=1e-6,
+    )
+
+  @parameterized.parameters(
+      (dict(conservative_form='max'), "`conservative_form`.*'max'"),
+      (dict(conservative_weight=-1.0), '`conservative_weight`.*-1.0'),
+      (dict(conservative_temperature=0.0), '`conservative_temperature`.*0.0'),
+      (dict(num_conservative_actions=0), '`num_conservative_actions`.*0'),
+      (dict(num_backup_actions=0), '`num_backup_actions`.*0'),
+  )
+  def test_bad_arguments_are_an_error(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _make(**arguments)

@@ -1,0 +1,115 @@
+"""Tests of what all critics share: the value function at given states."""
+
+import functools
+
+from absl.testing import parameterized
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import value_distribution
+from parl_tf.critics import critic
+from parl_tf.critics import iql
+from tests.critics import critic_conformance
+
+
+class ValueFunctionTest(parameterized.TestCase):
+
+  def _make(self, distribution=None, aggregate=tf.reduce_mean):
+    """Two members: the sum of an action's coordinates, and twice it."""
+
+    def context(actions):
+      value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
+      return tf.stack([value, 2.0 * value])
+
+    return critic.ValueFunction(context, distribution, aggregate)
+
+  @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
+  def test_members_are_aggregated(self, aggregate, factor):
+    # The members say 0.5 and 1 for the first action: mean 0.75, minimum 0.5.
+    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
+    value_fn = self._make(aggregate=aggregate)
+    np.testing.assert_array_equal(
+        value_fn.members(actions), [[[0.5, 2.0]], [[1.0, 4.0]]]
+    )
+    np.testing.assert_array_equal(
+        value_fn(actions), [[0.5 * factor, 2.0 * factor]]
+    )
+
+  def test_a_histogram_is_read_by_its_expectation(self):
+    # Equal logits over [-4, 0] mean -2, whatever their level.
+    histogram = value_distribution.HLGauss(-4.0, 0.0, 4)
+
+    def context(actions):
+      return tf.reduce_sum(actions, axis=-1)[tf.newaxis, ..., tf.newaxis] + (
+          tf.zeros([4])
+      )
+
+    value_fn = critic.ValueFunction(context, histogram, tf.reduce_mean)
+    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
+    self.assertEqual(value_fn.outputs(actions).shape, [1, 1, 2, 4])
+    np.testing.assert_allclose(value_fn(actions), [[-2.0, -2.0]], rtol=1e-6)
+
+  def test_actions_without_a_candidate_axis_are_an_error(self):
+    with self.assertRaises(ValueError):
+      self._make()(tf.zeros([4, 2]))
+
+
+class CriticTest(parameterized.TestCase):
+
+  def test_observations_of_another_structure_are_an_error(self):
+    bind = critic_conformance.make(iql.IQLCritic).bind
+    with self.assertRaises(ValueError):
+      bind({'position': tf.zeros([4, 2])})
+
+  def test_gin_gives_network_and_histogram(self):
+    with gin.unlock_config():
+      gin.parse_config("""
+        CriticEnsemble.num_members = 4
+        CriticEnsemble.hidden_sizes = (8,)
+        HLGauss.min_value = -2.0
+        HLGauss.max_value = 0.0
+        HLGauss.num_bins = 5
+        Critic.distribution = @HLGauss()
+        Critic.tau = 0.5
+        IQLCritic.tau = 0.25
+      """)
+      try:
+        made = iql.IQLCritic(
+            critic_conformance.OBSERVATION_SPEC,
+            critic_conformance.ACTION_SPEC,
+            None,
+            0,
+        )
+      finally:
+        gin.clear_config()
+    self.assertEqual(made.num_members, 4)
+    outputs = made.bind(critic_conformance.make_observation(2)).outputs(
+        critic_conformance.make_actions(2, 3)
+    )
+    self.assertEqual(outputs.shape, [4, 2, 3, 5])
+
+  @parameterized.parameters(-2.0, -50.0, -95.0)
+  def test_a_histogram_may_begin_anywhere_inside(self, value):
+    # Near an end the first distribution, a twentieth of the range wide, is cut
+    # off: up to 0.8 of its width, here 4, may be lacking.
+    made = critic_conformance.make(
+        iql.IQLCritic,
+        distribution=value_distribution.HLGauss(-100.0, 0.0, 128),
+        initial_value=value,
+    )
+    values = made.bind(critic_conformance.make_observation(2)).members(
+        critic_conformance.make_actions(2, 3)
+    )
+    np.testing.assert_allclose(
+        values, np.full(values.shape, value), atol=4.0
+    )
+
+  def test_the_members_of_an_ensemble_are_made_by_the_constructor(self):
+    made = critic_conformance.make(
+        iql.IQLCritic,
+        network_ctor=functools.partial(
+            critic.CriticEnsemble, num_members=5, hidden_sizes=(4,)
+        ),
+    )
+    self.assertEqual(made.num_members, 5)

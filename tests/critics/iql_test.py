@@ -1,0 +1,117 @@
+"""Tests of IQL's two networks."""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import value_distribution
+from parl_tf.critics import iql
+from tests.critics import critic_conformance
+
+
+def _make(**kwargs):
+  return critic_conformance.make(iql.IQLCritic, **kwargs)
+
+
+def _heads(variables):
+  return [v for v in variables if v.name.startswith('head')]
+
+
+class IQLConformanceTest(critic_conformance.CriticConformance):
+
+  def make_critic(self, **kwargs):
+    return _make(**kwargs)
+
+
+class IQLTest(parameterized.TestCase):
+
+  def test_value_is_one_number_a_state(self):
+    value = _make().value(critic_conformance.make_observation(4))
+    self.assertEqual(value.shape, [4])
+    self.assertGreater(np.ptp(value), 0)
+
+  @parameterized.parameters(0.7, 0.9)
+  def test_losses_by_hand(self, expectile):
+    # Heads without weights: the members say -1, -2, -3, their targets -4, -5,
+    # -6, V -5.5. So u = -6 - (-5.5) = -0.5 <= 0 and costs (1 - expectile) *
+    # 0.25; y = r + 0.99 * discount * -5.5.
+    critic = _make(expectile=expectile)
+    members, value = [], []
+    for variable in _heads(critic.variables):
+      variable.assign(tf.zeros_like(variable))
+      if variable.shape == [3, 1, 1]:
+        members.append(variable)
+      elif variable.shape == [1, 1, 1]:
+        value.append(variable)
+    own = {id(v) for v in critic.trainable_variables}
+    for variable in members:
+      first = -1.0 if id(variable) in own else -4.0
+      variable.assign(np.reshape([first, first - 1, first - 2], [3, 1, 1]))
+    value[0].assign([[[-5.5]]])
+    transition = critic_conformance.make_transition(4)
+    loss = critic.loss(transition, None, critic_conformance.SEED)
+    # r = -1, -2/3, -1/3, 0; discount = 1, 1, 1, 0.
+    target = np.array([-1 - 5.445, -2 / 3 - 5.445, -1 / 3 - 5.445, 0.0])
+    errors = np.array([[-1.0], [-2.0], [-3.0]]) - target
+    expected = np.mean(errors**2, axis=0) + (1 - expectile) * 0.25
+    np.testing.assert_allclose(loss.per_example, expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        critic.advantage(
+            transition.time_step.observation,
+            transition.action_step.action,
+            None,
+            critic_conformance.SEED,
+        ),
+        np.full([4], -0.5),
+        rtol=1e-5,
+    )
+
+  def test_value_loss_is_in_units_of_the_histogram(self):
+    # V is -5 + 5 * head over [-10, 0], its loss divided by 5^2.
+    critic = _make(
+        distribution=value_distribution.HLGauss(-10.0, 0.0, 11), expectile=0.5
+    )
+    for variable in _heads(critic.trainable_variables):
+      if variable.shape[-1] == 1:
+        variable.assign(tf.zeros_like(variable))
+        if variable.shape == [1, 1, 1]:
+          variable.assign([[[0.4]]])
+    transition = critic_conformance.make_transition(4)
+    observation = transition.time_step.observation
+    np.testing.assert_allclose(
+        critic.value(observation), np.full([4], -3.0), rtol=1e-5
+    )
+    loss = critic.loss(transition, None, critic_conformance.SEED)
+    difference = critic.advantage(
+        observation,
+        transition.action_step.action,
+        None,
+        critic_conformance.SEED,
+    )
+    np.testing.assert_allclose(
+        loss.metrics['losses/value'],
+        np.mean(0.5 * difference**2) / 25.0,
+        rtol=1e-4,
+    )
+
+  @parameterized.parameters(
+      (None, -2.0), (value_distribution.HLGauss(-10.0, 0.0, 11), -7.0)
+  )
+  def test_initial_value_is_what_both_networks_say(self, distribution, value):
+    critic = _make(distribution=distribution, initial_value=value)
+    np.testing.assert_allclose(
+        critic.value(critic_conformance.make_observation(4)),
+        np.full([4], value),
+        atol=0.15,
+    )
+
+  def test_state_values_and_action_values_begin_apart(self):
+    critic = _make()
+    shapes = {tuple(v.shape) for v in critic.trainable_variables}
+    self.assertIn((3, 5, 8), shapes)  # Features and action, three members.
+    self.assertIn((1, 3, 8), shapes)  # Features alone, one member.
+
+  @parameterized.parameters(0.0, 1.0)
+  def test_an_expectile_outside_its_interval_is_an_error(self, expectile):
+    with self.assertRaisesRegex(ValueError, f'`expectile`.*{expectile}'):
+      _make(expectile=expectile)

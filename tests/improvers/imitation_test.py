@@ -1,0 +1,39 @@
+"""Tests of imitation of the data."""
+
+from absl.testing import parameterized
+import tensorflow as tf
+
+from parl_tf.improvers import imitation
+from parl_tf.policies import diffusion
+from parl_tf.policies import gaussian
+from tests import tensor_case
+from tests.agents import small_agent
+
+
+class ImitationTest(tensor_case.TensorCase):
+
+  @parameterized.parameters(diffusion.DiffusionPolicy, gaussian.GaussianPolicy)
+  def test_is_the_policys_own_loss_on_the_datas_action(self, policy_ctor):
+    policy = small_agent.make_policy(policy_ctor)
+    transition = small_agent.make_transition()
+    seed = tf.constant([3, 5])
+
+    # It needs neither a critic nor a search.
+    loss = imitation.ImitationImprover().loss(
+        transition, policy, critic=None, source=None, seed=seed
+    )
+
+    expected = policy.distillation_loss(
+        transition.time_step.observation, transition.action_step.action, seed
+    )
+    self.assertAllEqual(loss.per_example, expected)
+    self.assertAllEqual(
+        loss.metrics['losses/imitation'], tf.reduce_mean(expected)
+    )
+
+  def test_has_nothing_of_its_own_to_train(self):
+    self.assertEmpty(imitation.ImitationImprover().trainable_variables)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,96 @@
+"""Tests of learning-rate schedules."""
+
+from absl.testing import parameterized
+import tensorflow as tf
+
+from parl_tf.training import schedules
+from tests import tensor_case
+
+
+def _rates(schedule, steps):
+  return [float(schedule(tf.constant(step, tf.int64))) for step in steps]
+
+
+class WarmUpTest(tensor_case.TensorCase):
+
+  def test_rises_in_equal_steps_and_then_stays(self):
+    schedule = schedules.WarmUp(0.8, num_warm_up_steps=4)
+
+    # Update 0 has a quarter of the rate, update 3 all of it.
+    self.assertAllClose(
+        _rates(schedule, [0, 1, 2, 3, 4, 1_000_000]),
+        [0.2, 0.4, 0.6, 0.8, 0.8, 0.8],
+    )
+
+  def test_is_constant_without_warm_up(self):
+    schedule = schedules.WarmUp(0.8, num_warm_up_steps=0)
+
+    self.assertAllClose(_rates(schedule, [0, 1, 1000]), [0.8, 0.8, 0.8])
+
+  def test_falls_by_half_a_cosine_after_the_warm_up(self):
+    schedule = schedules.WarmUp(
+        0.8, num_warm_up_steps=4, num_decay_steps=16
+    )
+
+    # Twelve updates of decay: at 4 it begins, at 8 a third is over and the
+    # factor (1 + cos 60 degrees) / 2 = 3 / 4, at 10 one half, at 12 a quarter.
+    self.assertAllClose(
+        _rates(schedule, [0, 3, 4, 8, 10, 12, 16, 100]),
+        [0.2, 0.8, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0],
+        atol=1e-7,
+    )
+
+  def test_falls_from_the_start_without_warm_up(self):
+    schedule = schedules.WarmUp(0.8, num_warm_up_steps=0, num_decay_steps=12)
+
+    self.assertAllClose(
+        _rates(schedule, [0, 4, 6, 12]), [0.8, 0.6, 0.4, 0.0], atol=1e-7
+    )
+
+  def test_the_default_warm_up_is_that_of_the_paper(self):
+    self.assertAllClose(
+        _rates(schedules.WarmUp(3e-4), [0, 999, 1999, 5000]),
+        [1.5e-7, 1.5e-4, 3e-4, 3e-4],
+    )
+
+  def test_an_optimizer_uses_the_rate_of_its_own_count(self):
+    variable = tf.Variable(0.0)
+    optimizer = tf.keras.optimizers.SGD(
+        schedules.WarmUp(0.8, num_warm_up_steps=4)
+    )
+    for expected in (-0.2, -0.6, -1.2, -2.0, -2.8):
+      optimizer.apply_gradients([(tf.constant(1.0), variable)])
+      self.assertAllClose(variable, expected)
+
+  def test_is_made_again_from_its_configuration(self):
+    schedule = schedules.WarmUp(
+        0.8, num_warm_up_steps=4, num_decay_steps=16
+    )
+    copy = schedules.WarmUp.from_config(schedule.get_config())
+
+    self.assertEqual(
+        _rates(copy, range(0, 20, 3)), _rates(schedule, range(0, 20, 3))
+    )
+
+  @parameterized.parameters(
+      (dict(learning_rate=0.0), '`learning_rate` must be positive, got 0'),
+      (
+          dict(learning_rate=float('nan')),
+          '`learning_rate` must be positive, got nan',
+      ),
+      (
+          dict(learning_rate=1.0, num_warm_up_steps=-1),
+          '`num_warm_up_steps` must not be negative, got -1',
+      ),
+      (
+          dict(learning_rate=1.0, num_warm_up_steps=4, num_decay_steps=4),
+          '`num_decay_steps` must exceed `num_warm_up_steps`, got 4 and 4',
+      ),
+  )
+  def test_values_out_of_range_are_named(self, kwargs, message):
+    with self.assertRaisesRegex(ValueError, message):
+      schedules.WarmUp(**kwargs)
+
+
+if __name__ == '__main__':
+  tf.test.main()
