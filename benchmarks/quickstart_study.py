@@ -3,8 +3,8 @@
   python benchmarks/quickstart_study.py --root_dir runs/study --seeds 0,1,2
 
 Each run is a process of its own that uses one core; a run that is killed goes
-on when the command is given again. Afterwards the SavedModels of every phase are
-scored by `parl-evaluate`, and a table is printed and written to
+on when the command is given again. Afterwards the SavedModels of every phase
+are scored by `parl-evaluate`, and a table is printed and written to
 `<root_dir>/study.csv`, one row a run.
 """
 

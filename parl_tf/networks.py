@@ -42,9 +42,11 @@ class ObservationEncoder(tf.keras.layers.Layer):
     self.size = sum(spec.shape[0] for spec in leaves)
     mean, deviation = np.zeros(self.size), np.ones(self.size)
     if normalization is not None:
-      mean = _joined(normalization.mean, self.size, 'mean')
+      mean = _joined(normalization.mean, observation_spec, 'mean')
       deviation = _joined(
-          normalization.standard_deviation, self.size, 'standard_deviation'
+          normalization.standard_deviation,
+          observation_spec,
+          'standard_deviation',
       )
     self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
     self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
@@ -290,13 +292,20 @@ def _centered(weight):
   return weight - tf.reduce_mean(weight, axis=-1, keepdims=True)
 
 
-def _joined(statistics: types.Nest, size: int, name: str) -> np.ndarray:
-  leaves = [np.ravel(np.asarray(x)) for x in tf.nest.flatten(statistics)]
+def _joined(
+    statistics: types.Nest, observation_spec: types.Nest, name: str
+) -> np.ndarray:
+  tf.nest.assert_same_structure(
+      statistics, observation_spec, check_types=False
+  )
+  leaves = [np.asarray(x) for x in tf.nest.flatten(statistics)]
+  for leaf, spec in zip(leaves, tf.nest.flatten(observation_spec)):
+    if leaf.shape != spec.shape:
+      raise ValueError(
+          f'Normalization `{name}` of `{spec.name}` must have the shape '
+          f'{spec.shape}, got {leaf.shape}.'
+      )
   joined = np.concatenate(leaves)
-  if joined.shape != (size,):
-    raise ValueError(
-        f'Normalization `{name}` must hold {size} numbers, got {joined.size}.'
-    )
   if name == 'standard_deviation' and not np.all(joined > 0):
     raise ValueError(f'Normalization `{name}` must be positive, got {joined}.')
   return joined

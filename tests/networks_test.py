@@ -53,8 +53,10 @@ class ObservationEncoderTest(parameterized.TestCase):
       )
 
   @parameterized.parameters(
-      (np.zeros([3]), np.ones([2]), 'mean'),
-      (np.zeros([2]), np.ones([1]), 'standard_deviation'),
+      (np.zeros([3]), np.ones([2]), r'`mean`.*\(2,\), got \(3,\)'),
+      (np.zeros([2]), np.ones([1]), '`standard_deviation`'),
+      (np.zeros([2]), np.ones([]), '`standard_deviation`'),
+      ({'a': np.zeros([2])}, np.ones([2]), 'structure'),
       (np.zeros([2]), np.array([1.0, 0.0]), 'positive'),
       (np.zeros([2]), np.array([1.0, np.nan]), 'positive'),
   )
@@ -63,6 +65,17 @@ class ObservationEncoderTest(parameterized.TestCase):
       networks.ObservationEncoder(
           tf.TensorSpec([2], tf.float32), types.Normalization(mean, std)
       )
+
+
+  def test_statistics_of_each_leaf_must_fit_it(self):
+    # Five numbers in all, but not of these.
+    spec = {
+        'a': tf.TensorSpec([2], tf.float32, 'a'),
+        'b': tf.TensorSpec([3], tf.float32, 'b'),
+    }
+    swapped = {'a': np.ones([3]), 'b': np.ones([2])}
+    with self.assertRaisesRegex(ValueError, '`mean` of `a`'):
+      networks.ObservationEncoder(spec, types.Normalization(swapped, swapped))
 
 
 class StatelessDropoutTest(parameterized.TestCase):

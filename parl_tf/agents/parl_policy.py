@@ -102,4 +102,46 @@ class PARLPolicy(tf_policy.TFPolicy):
 
   def _distribution(self, time_step, policy_state):
     step = self._action(time_step, policy_state)
-    return step._replace(action=tfp.distributions.Deterministic(step.action))
+    return step._replace(action=Point(step.action))
+
+
+class Point(tfp.distributions.Distribution):
+  """All probability on one action.
+
+  A `Deterministic` is a composite tensor: a SavedModel that mentions its type
+  cannot be loaded where TensorFlow Probability has not been imported.
+  """
+
+  def __init__(self, action: tf.Tensor):
+    """Initializes the distribution.
+
+    Args:
+      action: `[B, A]`; each number has a distribution of its own.
+    """
+    super().__init__(
+        action.dtype,
+        tfp.distributions.FULLY_REPARAMETERIZED,
+        validate_args=False,
+        allow_nan_stats=True,
+        parameters=dict(action=action),
+    )
+    self._action = action
+
+  def _batch_shape(self):
+    return self._action.shape
+
+  def _batch_shape_tensor(self):
+    return tf.shape(self._action)
+
+  def _event_shape(self):
+    return tf.TensorShape([])
+
+  def _event_shape_tensor(self):
+    return tf.constant([], tf.int32)
+
+  def _sample_n(self, n, seed=None):
+    del seed  # Nothing is drawn.
+    return tf.repeat(self._action[tf.newaxis], n, axis=0)
+
+  def _mode(self):
+    return self._action

@@ -15,6 +15,7 @@ import gin
 import numpy as np
 
 from parl_tf.binaries import configs
+from parl_tf.binaries import console
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
@@ -139,6 +140,7 @@ def run() -> None:
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'generate: gin bindings, read last.'
   )
+  console.show_our_messages()
   app.run(main)
 
 

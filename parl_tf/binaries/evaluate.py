@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.binaries import configs
+from parl_tf.binaries import console
 from parl_tf.training import evaluation
 
 _SIGNATURE = 'serving_default'
@@ -248,6 +249,7 @@ def run():
   )
   flags.DEFINE_string('video', None, 'Where to write the first episode (.mp4).')
   flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')
+  console.show_our_messages()
   app.run(main)
 
 

@@ -11,7 +11,9 @@ from absl import flags
 from absl import logging
 import tensorflow as tf
 
+from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
+from parl_tf.binaries import console
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
@@ -22,8 +24,37 @@ _POLICIES = ('policy', 'greedy_policy', 'base_policy')
 _NUM_EXAMPLES = 16
 
 
+def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
+  """Rebuilds a run's agent from its configuration and last checkpoint.
+
+  Args:
+    root_dir: The run's directory.
+
+  Returns:
+    The agent; gin holds the run's configuration afterwards.
+
+  Raises:
+    ValueError: If the directory holds no run or no checkpoint.
+  """
+  configs.add_search_path()
+  configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
+  # The checkpoint holds the observation statistics too.
+  agent = builder.build_agent(
+      evaluation.select_domain(),
+      None,
+      run_directory.read_seed(root_dir),
+      tf.Variable(0, dtype=tf.int64, trainable=False),
+  )
+  directory = os.path.join(root_dir, 'checkpoints')
+  if not checkpoint.Checkpoint(
+      directory, agent, checkpoint.RunState()
+  ).restore():
+    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+  return agent
+
+
 def export_run(root_dir: str, output: str, name: str) -> float:
-  """Rebuilds a run's agent, restores it and exports one of its policies.
+  """Exports one of the policies of a run's last checkpoint.
 
   Args:
     root_dir: The run's directory.
@@ -32,24 +63,10 @@ def export_run(root_dir: str, output: str, name: str) -> float:
 
   Returns:
     The largest difference between the exported and the live policy's actions.
-
-  Raises:
-    ValueError: If the directory holds no run or no checkpoint.
   """
-  configs.add_search_path()
-  configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
-  seed = run_directory.read_seed(root_dir)
+  agent = restore_agent(root_dir)
   domain = evaluation.select_domain()
-  # The checkpoint holds the observation statistics too.
-  agent = builder.build_agent(
-      domain, None, seed, tf.Variable(0, dtype=tf.int64, trainable=False)
-  )
-  directory = os.path.join(root_dir, 'checkpoints')
-  if not checkpoint.Checkpoint(
-      directory, agent, checkpoint.RunState()
-  ).restore():
-    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
-  environment = domain.make_environment(seed, evaluation=True)
+  environment = domain.make_environment(0, evaluation=True)
   starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
   example = tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)
   return export.export_policy(
@@ -79,6 +96,7 @@ def run() -> None:
   flags.DEFINE_enum(
       'policy', 'greedy_policy', _POLICIES, 'Which policy to export.'
   )
+  console.show_our_messages()
   app.run(main)
 
 

@@ -14,6 +14,7 @@ from absl import flags
 from absl import logging
 
 from parl_tf.binaries import configs
+from parl_tf.binaries import console
 from parl_tf.training import experiment
 from parl_tf.training import report
 
@@ -43,15 +44,43 @@ def describe(summary: report.RunSummary, root_dir: str) -> str:
   return '\n'.join(lines)
 
 
+def train(
+    root_dir: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    seed: int = 0,
+) -> report.RunSummary:
+  """Runs or resumes what gin files describe.
+
+  Args:
+    root_dir: The run's directory.
+    gin_files: Merged in order.
+    gin_bindings: Read last.
+    seed: Of the run, not negative.
+
+  Returns:
+    The summary of the run.
+
+  Raises:
+    FileNotFoundError: If there is no such gin file.
+    ValueError: If a gin name is unknown, a value out of range, the data faulty
+      or the directory another run's.
+  """
+  configs.parse(gin_files, gin_bindings)
+  started = time.monotonic()
+  summary = experiment.run_experiment(root_dir, seed)
+  logging.info('This session took %.0f s.', time.monotonic() - started)
+  return summary
+
+
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
-  configs.parse(options.gin_file, options.gin_bindings)
-  started = time.monotonic()
-  summary = experiment.run_experiment(options.root_dir, options.seed)
-  logging.info('This session took %.0f s.', time.monotonic() - started)
+  summary = train(
+      options.root_dir, options.gin_file, options.gin_bindings, options.seed
+  )
   print(describe(summary, options.root_dir))
 
 
@@ -66,7 +95,7 @@ def run() -> None:
   )
   flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
   flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
-  logging.set_verbosity(logging.INFO)
+  console.show_our_messages()
   app.run(main)
 
 

@@ -129,6 +129,7 @@ class Critic(tf.Module, abc.ABC):
     self._squared_error_factor = squared_error_factor
     self._terminals_from_reward = terminals_from_reward
     self._initial_value = initial_value
+    self._network_ctor = network_ctor
     self._encoder = networks.ObservationEncoder(observation_spec, normalization)
     num_outputs = 1 if distribution is None else distribution.num_bins
     # Equal arguments, the seed among them: both begin with the same weights.

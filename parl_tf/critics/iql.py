@@ -50,7 +50,6 @@ class IQLCritic(critic.Critic):
     if not 0.0 < expectile < 1.0:
       raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
     self._expectile = expectile
-    network_ctor = kwargs.get('network_ctor', critic.CriticEnsemble)
     # The head works in units of half the histogram's range, so that V moves on
     # the scale of the returns from the first step.
     self._value_center, self._value_scale = 0.0, 1.0
@@ -63,7 +62,7 @@ class IQLCritic(critic.Critic):
       bias = np.array(
           [(self._initial_value - self._value_center) / self._value_scale]
       )
-    self._value_network = network_ctor(
+    self._value_network = self._network_ctor(
         self._encoder.size, 0, 1, seed + 1, num_members=1, initial_bias=bias
     )
 

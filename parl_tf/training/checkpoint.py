@@ -15,6 +15,7 @@ class RunState:
   Attributes:
     phase: Name of the current phase.
     phase_step: Gradient steps of the phase, or episodes of the online phase.
+    last_phase_step: Those that the latest finished phase took.
     env_steps: Environment steps collected.
     episodes: Episodes of the log that have been read into the tables.
     num_rows: Rows of `metrics.csv` that count.
@@ -28,6 +29,7 @@ class RunState:
 
   phase: str = 'behavior_cloning'
   phase_step: int = 0
+  last_phase_step: Optional[int] = None
   env_steps: int = 0
   episodes: int = 0
   num_rows: int = 0

@@ -1,7 +1,7 @@
 """A whole run: data, behaviour cloning, offline, online, export."""
 
 import os
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from absl import logging
 import gin
@@ -37,6 +37,7 @@ def run_experiment(
     experience_ctor: Callable = memory_experience.MemoryExperience,
     never_succeeds_online: bool = True,
     export_phases: bool = False,
+    checkpoint_seconds: float = 10.0,
 ) -> report.RunSummary:
   """Runs or resumes the experiment that gin describes.
 
@@ -54,6 +55,8 @@ def run_experiment(
       the return of one that goes on for ever, as those of the data have.
     export_phases: Whether the policies are also exported at the end of
       behaviour cloning and of offline RL, to `policies/<phase>`.
+    checkpoint_seconds: Seconds between checkpoints, at least; one is written
+      between two turns.
 
   Returns:
     The summary, as written to `summary.json`.
@@ -62,35 +65,30 @@ def run_experiment(
     ValueError: If the data or an argument is not what it must be, or the
       directory belongs to another configuration.
   """
-  if not 0.0 < held_out_fraction < 1.0:
-    raise ValueError(
-        f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
-    )
-  run_directory.claim(root_dir, seed)
+  _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds)
+  # Made first: what they refuse must not cost any work.
+  all_phases = _Phases(
+      phases.BehaviorCloning(), phases.Offline(), phases.Online()
+  )
   domain = evaluation.select_domain()
+  is_resumed = run_directory.claim(root_dir, seed)
   if dataset_path is None:
     dataset_path = os.path.join(root_dir, 'data.hdf5')
-    _record(domain, dataset_path, num_recorded_steps,
-            seed if dataset_seed is None else dataset_seed)
+    if not is_resumed or not os.path.exists(dataset_path):
+      _make_agent(domain, domain.normalization, seed)  # May refuse, likewise.
+      _record(domain, dataset_path, num_recorded_steps,
+              seed if dataset_seed is None else dataset_seed)
   episodes = _load(dataset_path, domain)
   normalization = domain.normalization
   if normalization is None:
     normalization = episodes_lib.normalization(episodes)
-  agent = builder.build_agent(
-      domain,
-      normalization,
-      seed,
-      tf.Variable(0, dtype=tf.int64, trainable=False, name='train_step'),
-  )
+  agent = _make_agent(domain, normalization, seed)
   server = tables.ReplayServer(
       tables.step_signature(
           builder.observation_spec(domain), builder.action_spec(domain)
       )
   )
-  experience = _make_experience(experience_ctor, server, domain, seed)
-  sinks = [server]
-  if hasattr(experience, 'add'):
-    sinks.append(experience)
+  experience, sinks = _make_experience(experience_ctor, server, domain, seed)
   session = session_lib.Session(
       root_dir,
       seed=seed,
@@ -99,14 +97,42 @@ def run_experiment(
       experience=experience,
       writers=_make_writers(domain, agent, sinks, never_succeeds_online),
       num_evaluation_episodes=num_evaluation_episodes,
+      checkpoint_seconds=checkpoint_seconds,
   )
-  _run_phases(session, episodes, held_out_fraction, export_phases)
+  _run_phases(
+      all_phases, session, episodes, held_out_fraction, export_phases
+  )
   summary = _finish(session, episodes)
   server.stop()
   return summary
 
 
-def _run_phases(session, episodes, held_out_fraction, export_phases):
+class _Phases(NamedTuple):
+  behavior_cloning: phases.BehaviorCloning
+  offline: phases.Offline
+  online: phases.Online
+
+
+def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
+  """Raises `ValueError` where an argument is out of range."""
+  if not 0.0 < held_out_fraction < 1.0:
+    raise ValueError(
+        f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
+    )
+  if num_evaluation_episodes < 1:
+    raise ValueError(
+        '`num_evaluation_episodes` must be positive, got '
+        f'{num_evaluation_episodes}.'
+    )
+  if checkpoint_seconds < 0:
+    raise ValueError(
+        f'`checkpoint_seconds` must not be negative, got {checkpoint_seconds}.'
+    )
+
+
+def _run_phases(
+    all_phases, session, episodes, held_out_fraction, export_phases
+):
   """Fills the tables as each phase needs them, and runs it."""
   logging.info('Controller: %s.', session.evaluate_controller())
   train, held_out = session_lib.split_episodes(
@@ -114,17 +140,17 @@ def _run_phases(session, episodes, held_out_fraction, export_phases):
   )
   for episode in train:
     session.write_episode('offline', episode)
-  phases.BehaviorCloning().run(session, held_out)
+  all_phases.behavior_cloning.run(session, held_out)
   if export_phases:
     _export(session, episodes, phases.BehaviorCloning.name)
   for episode in held_out:
     session.write_episode('offline', episode)
-  phases.Offline().run(session)
+  all_phases.offline.run(session)
   if export_phases:
     _export(session, episodes, phases.Offline.name)
   for episode in session.log.read(0, session.state.episodes):
     session.write_episode('online', episode)
-  phases.Online().run(session)
+  all_phases.online.run(session)
 
 
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
@@ -179,8 +205,6 @@ def _finish(session, episodes) -> report.RunSummary:
 
 
 def _record(domain, path, num_steps, seed):
-  if os.path.exists(path):
-    return
   if num_steps is None:
     raise ValueError(
         'Either `run_experiment.dataset_path` or '
@@ -209,15 +233,23 @@ def _load(path, domain) -> List[types.Episode]:
   return episodes
 
 
-def _make_experience(experience_ctor, server, domain, seed):
-  constants = dict(
-      seed=seed,
-      reward_scale=domain.reward_scale,
-      reward_bias=domain.reward_bias,
+def _make_agent(domain, normalization, seed):
+  train_step = tf.Variable(
+      0, dtype=tf.int64, trainable=False, name='train_step'
   )
-  if experience_ctor is memory_experience.MemoryExperience:
-    return experience_ctor(**constants)
-  return experience_ctor(server, **constants)
+  return builder.build_agent(domain, normalization, seed, train_step)
+
+
+def _make_experience(experience_ctor, server, domain, seed):
+  """Returns the source of rows, and what every episode is written to."""
+  constants = dict(
+      reward_scale=domain.reward_scale, reward_bias=domain.reward_bias
+  )
+  if issubclass(experience_ctor, memory_experience.MemoryExperience):
+    experience = experience_ctor(seed=seed, **constants)
+    return experience, [server, experience]
+  experience = experience_ctor(server.address, server.signature, **constants)
+  return experience, [server]
 
 
 def _make_writers(domain, agent, sinks, never_succeeds_online):

@@ -6,7 +6,6 @@ from typing import Callable, Tuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tf_agents.policies import policy_saver
 from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
@@ -48,8 +47,8 @@ class ExportedPolicy(tf_policy.TFPolicy):
     # and Keras would trace each of its layers once more for that.
     self._act = compile_act(policy)
     self._policy_variables = policy.variables()
-    self._low = tf.constant(low)
-    self._high = tf.constant(high)
+    self._center = tf.constant((high + low) / 2.0)
+    self._half_range = tf.constant((high - low) / 2.0)
 
   def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
     """Returns raw actions `[B, A]` for raw observations, seed int32 `[2]`."""
@@ -75,10 +74,11 @@ class ExportedPolicy(tf_policy.TFPolicy):
 
   def _distribution(self, time_step, policy_state):
     step = self._action(time_step, policy_state)
-    return step._replace(action=tfp.distributions.Deterministic(step.action))
+    return step._replace(action=parl_policy.Point(step.action))
 
   def _raw(self, action):
-    return self._low + (action + 1.0) / 2.0 * (self._high - self._low)
+    # In this form bounds of -1 and 1 leave the action as it is, to the bit.
+    return self._center + self._half_range * action
 
 
 def compile_act(policy: parl_policy.PARLPolicy) -> Callable:

@@ -1,6 +1,6 @@
 """The phases of a run: behaviour cloning, offline, online."""
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -11,6 +11,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
+from parl_tf.replay import memory_experience
 from parl_tf.training import progress
 from parl_tf.training import session as session_lib
 
@@ -45,6 +46,10 @@ class BehaviorCloning:
     _check_positive(
         num_steps=num_steps, batch_size=batch_size, interval=interval
     )
+    if tolerance is not None and not 0.0 <= tolerance < 1.0:
+      raise ValueError(f'`tolerance` must be in [0, 1), got {tolerance}.')
+    if min_steps < 0:
+      raise ValueError(f'`min_steps` must not be negative, got {min_steps}.')
     self._num_steps = num_steps
     self._interval = interval
     self._tolerance = tolerance
@@ -69,9 +74,7 @@ class BehaviorCloning:
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:
-      while state.phase_step < self._num_steps and not self._is_flat(
-          state.held_out_losses
-      ):
+      while state.phase_step < self._num_steps and not self._is_over(state):
         num_steps = min(self._interval, self._num_steps - state.phase_step)
         session.train(num_steps, self._request)
         state.phase_step += num_steps
@@ -83,15 +86,28 @@ class BehaviorCloning:
     session.write_row(session.evaluate(with_search=False))
     session.end_phase()
 
-  def _is_flat(self, losses: List[Tuple[int, float]]) -> bool:
-    if self._tolerance is None or not losses:
+  def _is_over(self, state):
+    if self._tolerance is None or state.phase_step < self._min_steps:
       return False
-    last_step = losses[-1][0]
-    before = [loss for step, loss in losses if step <= 0.8 * last_step]
-    if last_step < self._min_steps or not before:
-      return False
-    best = min(loss for _, loss in losses)
-    return best > min(before) - self._tolerance * abs(min(before))
+    return is_flat(state.held_out_losses, self._tolerance)
+
+
+def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
+  """Returns whether the last fifth of the steps hardly lowered a loss.
+
+  Args:
+    losses: `(step, loss)`, steps rising.
+    tolerance: Share of the best loss of the steps before by which that of the
+      last fifth must be lower; else the loss is flat.
+  """
+  if not losses:
+    return False
+  last_step = losses[-1][0]
+  before = [loss for step, loss in losses if step <= 0.8 * last_step]
+  if not before:
+    return False
+  best = min(loss for _, loss in losses)
+  return best > min(before) - tolerance * abs(min(before))
 
 
 @gin.configurable
@@ -118,6 +134,7 @@ class Offline:
         `interval`; None evaluates at the end alone.
       cache_candidates: Whether the frozen policy's samples are drawn once for
         every stored state and reused, which takes `4 * steps * N * A` bytes.
+        In memory alone: rows from a replay server have them drawn anew.
 
     Raises:
       ValueError: If a number is out of range.
@@ -138,14 +155,19 @@ class Offline:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    if not self._num_steps or not session.begin_phase(self.name):
+    if not self._num_steps:
+      return
+    if not session.begin_phase(self.name, self._num_steps):
       return
     state = session.state
     request = experience.ExperienceRequest(
         critic_slices=session.agent.critic_utd,
         critic_batch_size=self._batch_size,
     )
-    if self._cache_candidates:
+    is_cached = self._cache_candidates and isinstance(
+        session.experience, memory_experience.MemoryExperience
+    )
+    if is_cached:
       _draw_candidates(session)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
@@ -160,9 +182,9 @@ class Offline:
         session.write_row(metrics)
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
-    if self._cache_candidates:
+    if is_cached:
       session.experience.clear_candidates('offline')
-    session.end_phase()
+    _end(session)
 
   def _is_evaluation(self, step):
     if step == self._num_steps:
@@ -230,18 +252,26 @@ class Online:
         policy_batch_size=policy_batch_size,
         policy_offline_fraction=policy_offline_fraction,
     )
+    # Refuses a fraction that is not a whole number of rows, before any work.
+    experience.requested_parts(
+        experience.ExperienceRequest(
+            critic_slices=1, policy_slices=1, **self._critic, **self._policy
+        )
+    )
     self._evaluation_interval = evaluation_interval
     self._order = order
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    if not self._num_episodes or not session.begin_phase(self.name):
+    if not self._num_episodes:
+      return
+    total = self._num_warm_up_episodes + self._num_episodes
+    if not session.begin_phase(self.name, total):
       return
     state = session.state
     if state.phase_step == 0:
       session.agent.reset_optimizers()
     requests = self._requests(session.agent)
-    total = self._num_warm_up_episodes + self._num_episodes
     with progress.Progress(self.name, total, state.phase_step) as bar:
       while state.phase_step < total:
         metrics = self._turn(session, requests)
@@ -250,7 +280,7 @@ class Online:
         session.write_row(metrics)
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
-    session.end_phase()
+    _end(session)
 
   def _turn(self, session, requests):
     """One episode, then as many training steps as it had steps."""
@@ -281,6 +311,13 @@ class Online:
     )
 
 
+def _end(session) -> None:
+  if not session.state.latest:
+    # The number of steps was lowered, between sessions, to fewer than taken.
+    session.write_row(session.evaluate(with_search=True))
+  session.end_phase()
+
+
 def _draw_candidates(session) -> None:
   """Draws the policy's samples at every stored state, once."""
   agent = session.agent
@@ -309,8 +346,6 @@ def _draw_candidates(session) -> None:
 
 def _all_rows(episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
   """All transitions of episodes as one batch `[rows, 2, ...]`."""
-  if not episodes:
-    return None
   pairs = []
   for episode in episodes:
     # Returns and rewards play no part in cloning.

@@ -12,45 +12,45 @@ _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may change between sessions.
 _MAY_CHANGE = re.compile(
-    r'(num_steps|num_episodes|num_evaluation_episodes|evaluation_interval'
-    r'|interval|min_steps|tolerance)$'
+    r'num_steps|num_episodes|num_evaluation_episodes|evaluation_interval'
+    r'|interval|min_steps|tolerance|checkpoint_seconds'
 )
 
 
-def claim(root_dir: str, seed: int) -> None:
+def claim(root_dir: str, seed: int) -> bool:
   """Makes the directory this configuration's, or checks that it is.
+
+  One in which no run has begun is free: a start that failed over its data or
+  its configuration is no hindrance to the next.
 
   Args:
     root_dir: The run's directory, made if it is missing.
     seed: Seed of the run.
 
+  Returns:
+    Whether what stands there was made with this configuration.
+
   Raises:
-    ValueError: If it belongs to another seed or another configuration, numbers
-      of steps, episodes and evaluations apart; names what differs.
+    ValueError: If a run of another seed or another configuration, numbers of
+      steps, episodes and evaluations apart, stands there; names what differs.
   """
-  os.makedirs(root_dir, exist_ok=True)
   path = os.path.join(root_dir, _FILE)
   config = f'# seed = {seed}\n{gin.config_str()}'
+  before = None
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
       before = file.read()
-    changed = [
-        line
-        for line in difflib.unified_diff(
-            _fixed_lines(before), _fixed_lines(config), lineterm='', n=0
-        )
-        if not line.startswith(('---', '+++', '@@'))
-    ]
-    if changed:
-      raise ValueError(
-          f'{path}: the directory must belong to this configuration, but was '
-          'made with another (- there, + here):\n  ' + '\n  '.join(changed)
-      )
-  elif os.listdir(root_dir) and any(
-      name in os.listdir(root_dir) for name in ('checkpoints', 'metrics.csv')
-  ):
-    raise ValueError(f'{root_dir} holds a run without its {_FILE}.')
+  changes = _changes(before or '', config)
+  if changes and _holds_run(root_dir):
+    if before is None:
+      raise ValueError(f'{root_dir} holds a run without its {_FILE}.')
+    raise ValueError(
+        f'{path}: the directory must belong to this configuration, but was '
+        'made with another (- there, + here):\n  ' + '\n  '.join(changes)
+    )
+  os.makedirs(root_dir, exist_ok=True)
   _write(path, config)
+  return not changes
 
 
 def config_path(root_dir: str) -> str:
@@ -79,6 +79,23 @@ def write_operative_config(root_dir: str) -> None:
   )
 
 
+def _holds_run(root_dir: str) -> bool:
+  """Whether a run has begun there: it saves before its first step."""
+  episodes = os.path.join(root_dir, 'episodes')
+  checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
+  return os.path.exists(checkpoint) or (
+      os.path.isdir(episodes) and bool(os.listdir(episodes))
+  )
+
+
+def _changes(before: str, after: str) -> List[str]:
+  """The lines of both that differ and must not, marked `-` and `+`."""
+  lines = difflib.unified_diff(
+      _fixed_lines(before), _fixed_lines(after), lineterm='', n=0
+  )
+  return [line for line in lines if not line.startswith(('---', '+++', '@@'))]
+
+
 def _fixed_lines(config: str) -> List[str]:
   """The bindings that must not change, one a line, sorted."""
   joined = config.replace('\\\n', ' ')
@@ -87,8 +104,10 @@ def _fixed_lines(config: str) -> List[str]:
     line = ' '.join(line.split())
     if not line or (line.startswith('#') and not _SEED_LINE.match(line)):
       continue
+    if line.startswith('import '):
+      continue  # gin gives them other aliases where one is added.
     name = line.split('=')[0].strip()
-    if not _MAY_CHANGE.search(name.split('.')[-1]):
+    if not _MAY_CHANGE.fullmatch(name.split('.')[-1]):
       lines.append(line)
   return sorted(lines)
 

@@ -19,6 +19,7 @@ from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
+from parl_tf.training import export
 from parl_tf.training import metrics_log
 from parl_tf.training import report
 
@@ -50,8 +51,6 @@ COLUMNS = (
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 
-_CHECKPOINT_SECONDS = 10.0
-
 
 class Session:
   """A run in one process, from its checkpoint to its end or its death.
@@ -74,6 +73,7 @@ class Session:
       experience,
       writers: Mapping[str, episode_writer.EpisodeWriter],
       num_evaluation_episodes: int,
+      checkpoint_seconds: float,
   ):
     """Opens the run directory and restores what stands there.
 
@@ -85,6 +85,7 @@ class Session:
       experience: `MemoryExperience` or `ReverbExperience`.
       writers: By table, what fills the tables.
       num_evaluation_episodes: Episodes of an evaluation.
+      checkpoint_seconds: Seconds between checkpoints, at least.
     """
     self.root_dir = root_dir
     self.seed = seed
@@ -93,6 +94,7 @@ class Session:
     self.experience = experience
     self._writers = writers
     self._num_evaluation_episodes = num_evaluation_episodes
+    self._checkpoint_seconds = checkpoint_seconds
     self._started = time.monotonic()
     self.state = checkpoint.RunState()
     self._checkpoint = checkpoint.Checkpoint(
@@ -107,7 +109,7 @@ class Session:
         root_dir, COLUMNS, resume_rows=self.state.num_rows
     )
     self._learner = learner.Learner(
-        os.path.join(root_dir, 'learner'),
+        os.path.join(root_dir, 'checkpoints', 'learner'),
         agent.train_step_counter,
         agent,
         checkpoint_interval=-1,
@@ -132,9 +134,16 @@ class Session:
     """Seconds of this run, all sessions together."""
     return self._wall_before + time.monotonic() - self._started
 
-  def begin_phase(self, name: str) -> bool:
-    """Enters a phase, or goes on in it; False where it is over already."""
-    if name in self.state.summaries:
+  def begin_phase(self, name: str, num_steps: int = 0) -> bool:
+    """Enters a phase, or goes on in it; False where it is over already.
+
+    The latest phase is taken up again where it is to have more steps now.
+
+    Args:
+      name: The phase.
+      num_steps: Steps, or episodes, that it is to have in all.
+    """
+    if name in self.state.summaries and not self._take_up(name, num_steps):
       return False
     if self.state.phase != name or self.state.phase_step == 0:
       self.state.phase = name
@@ -164,6 +173,7 @@ class Session:
         env_steps=state.env_steps - env_steps,
         wall_seconds=self.wall_seconds - wall_seconds,
     )._asdict()
+    state.last_phase_step = state.phase_step
     state.phase_step = 0
     state.latest = {}
     self.save()
@@ -175,6 +185,7 @@ class Session:
     losses = {name: float(x) for name, x in loss_info.extra.items()}
     losses['loss'] = float(loss_info.loss)
     self._latest_losses.update(losses)
+    self._write_heartbeat()
 
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Plays the evaluation episodes; returns and remembers the metrics."""
@@ -187,6 +198,7 @@ class Session:
       metrics['success_rate'] = result.success_rate
       metrics['score'] = result.score
     self.state.latest = metrics
+    self._write_heartbeat()
     return metrics
 
   def evaluate_controller(self) -> Optional[float]:
@@ -228,18 +240,27 @@ class Session:
     self._writers[table].write(table, episode)
 
   def save_if_due(self) -> None:
-    """Saves where the last checkpoint is some seconds old."""
-    if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+    """Saves where the last checkpoint is old enough."""
+    if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
       self.save()
-    else:
-      self._write_heartbeat()
 
   def save(self) -> None:
     """Writes a checkpoint."""
     self.state.wall_seconds = self.wall_seconds
+    # First: it is there, and not behind, whenever the checkpoint is.
+    self._write_heartbeat()
     self._checkpoint.save()
     self._saved_at = time.monotonic()
-    self._write_heartbeat()
+
+  def _take_up(self, name: str, num_steps: int) -> bool:
+    state = self.state
+    if state.phase != name or not state.last_phase_step:
+      return False
+    if state.last_phase_step >= num_steps:
+      return False
+    state.phase_step = state.last_phase_step
+    del state.summaries[name]
+    return True
 
   @property
   def _heartbeat_path(self):
@@ -272,7 +293,7 @@ class Session:
 
   def _act(self, policy):
     if policy not in self._acts:
-      act = tf.function(policy.act, autograph=False)
+      act = export.compile_act(policy)
       self._acts[policy] = lambda observation, seed: act(
           tf.nest.map_structure(tf.constant, observation), tf.constant(seed)
       ).numpy()
@@ -326,9 +347,19 @@ class Collector:
 def split_episodes(
     episodes: List[types.Episode], held_out_fraction: float, seed: int
 ) -> Iterator[List[types.Episode]]:
-  """Splits episodes into those to train on and those held out, by `seed`."""
+  """Splits episodes into those to train on and those held out, by `seed`.
+
+  Raises:
+    ValueError: If there are fewer than two.
+  """
+  if len(episodes) < 2:
+    raise ValueError(
+        'The data must have at least 2 episodes, one of them to hold out, got '
+        f'{len(episodes)}.'
+    )
   order = np.random.default_rng(seed).permutation(len(episodes))
   num_held_out = int(round(held_out_fraction * len(episodes)))
+  num_held_out = min(max(num_held_out, 1), len(episodes) - 1)
   held_out = set(order[:num_held_out].tolist())
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]

@@ -45,13 +45,7 @@ class _GivenSource:
 
 
 def _make_policy():
-  return _CountingPolicy(
-      small_agent.OBSERVATION_SPEC,
-      small_agent.ACTION_SPEC,
-      None,
-      1,
-      hidden_sizes=(16,),
-  )
+  return small_agent.make_policy(_CountingPolicy)
 
 
 def _make_search(num_samples=4, selection='argmax', **kwargs):

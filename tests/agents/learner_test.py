@@ -53,10 +53,6 @@ class _CountingPolicy(gaussian.GaussianPolicy):
     return super().distillation_loss(observation, action, seed)
 
 
-def _make_policy(*args, **kwargs):
-  return _CountingPolicy(*args, **kwargs, hidden_sizes=(16,))
-
-
 def _variables(agent):
   items = dict(agent.checkpoint_items)
   return [

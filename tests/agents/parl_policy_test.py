@@ -187,6 +187,8 @@ class PARLPolicyTest(tensor_case.TensorCase):
     distribution = policy.distribution(_time_step(), _seeds(3, 5))
 
     self.assertAllEqual(distribution.action.sample(), step.action)
+    self.assertAllEqual(distribution.action.sample(2)[1], step.action)
+    self.assertAllEqual(distribution.action.mode(), step.action)
     self.assertAllEqual(distribution.state, step.state)
 
   def test_only_the_policy_with_a_search_holds_the_critic(self):

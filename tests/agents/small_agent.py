@@ -59,7 +59,8 @@ def make_policy(
     **kwargs,
 ):
   """Returns a policy 16 wide; `kwargs` are its own."""
-  kwargs = {**_SIZES[policy_ctor], **kwargs}
+  sizes = next(v for k, v in _SIZES.items() if issubclass(policy_ctor, k))
+  kwargs = {**sizes, **kwargs}
   return policy_ctor(observation_spec, action_spec, None, seed, **kwargs)
 
 

@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIN_FILE = 'quickstart.gin'
 BINDINGS = (
     "PointMaze.size = 'UMaze'",
+    'PointMaze.min_start_distance = 2',
     'PointMaze.max_episode_steps = 15',
     'run_experiment.num_recorded_steps = 600',
     'run_experiment.num_evaluation_episodes = 4',

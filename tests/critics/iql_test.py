@@ -1,6 +1,7 @@
 """Tests of IQL's two networks."""
 
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -110,6 +111,26 @@ class IQLTest(parameterized.TestCase):
     shapes = {tuple(v.shape) for v in critic.trainable_variables}
     self.assertIn((3, 5, 8), shapes)  # Features and action, three members.
     self.assertIn((1, 3, 8), shapes)  # Features alone, one member.
+
+  def test_gin_gives_both_networks_their_constructor(self):
+    with gin.unlock_config():
+      gin.parse_config("""
+        Critic.network_ctor = @narrow/CriticEnsemble
+        narrow/CriticEnsemble.num_members = 2
+        narrow/CriticEnsemble.hidden_sizes = (7,)
+      """)
+      try:
+        made = iql.IQLCritic(
+            critic_conformance.OBSERVATION_SPEC,
+            critic_conformance.ACTION_SPEC,
+            None,
+            0,
+        )
+      finally:
+        gin.clear_config()
+    shapes = {tuple(v.shape) for v in made.trainable_variables}
+    self.assertIn((2, 5, 7), shapes)
+    self.assertIn((1, 3, 7), shapes)
 
   @parameterized.parameters(0.0, 1.0)
   def test_an_expectile_outside_its_interval_is_an_error(self, expectile):

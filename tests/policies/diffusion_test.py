@@ -1,0 +1,205 @@
+"""Tests of the diffusion policy; golden numbers are worked out in comments."""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from tf_agents.utils import common
+
+from parl_tf.policies import diffusion
+from tests.policies import policy_conformance
+
+_SEED = policy_conformance.SEED
+_MODES = parameterized.named_parameters(
+    ('eagerly', lambda fn: fn), ('in_a_graph', common.function)
+)
+
+
+def _make(**kwargs):
+  arguments = dict(time_size=16, hidden_size=32, num_blocks=1)
+  return policy_conformance.make(
+      diffusion.DiffusionPolicy, **{**arguments, **kwargs}
+  )
+
+
+class DiffusionConformanceTest(policy_conformance.PolicyConformance):
+
+  def make_policy(self, **kwargs):
+    return _make(**kwargs)
+
+
+class ScheduleTest(parameterized.TestCase):
+
+  @_MODES
+  def test_cosine_schedule_of_five_steps(self, mode):
+    # cos^2(((k / 5 + 0.008) / 1.008) pi / 2), k = 0 .. 5: 0.9998446, 0.8985663,
+    # 0.6473776, 0.3407567, 0.0940310, 0. One minus the ratios of neighbours,
+    # the last cut to 0.999.
+    betas = mode(diffusion.cosine_beta_schedule)(5)
+    self.assertEqual(betas.dtype, tf.float32)
+    np.testing.assert_allclose(
+        betas, [0.1012941, 0.2795438, 0.4736354, 0.7240524, 0.999], rtol=1e-6
+    )
+
+  def test_cosine_schedule_of_one_step_is_cut(self):
+    np.testing.assert_allclose(
+        diffusion.cosine_beta_schedule(1), [0.999], rtol=1e-6
+    )
+
+  def test_a_schedule_without_steps_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`num_steps`.*0'):
+      diffusion.cosine_beta_schedule(0)
+
+  @_MODES
+  def test_noise_is_added_by_variance(self, mode):
+    # 0.8 * 0.5 + 0.6 * -1 = -0.2, 0.8 * -1 + 0.6 * 2 = 0.4 where 0.64 of the
+    # variance is left; only noise where 0 is, none where 1 is.
+    noisy = mode(diffusion.add_noise)(
+        tf.constant([[0.5, -1.0], [0.5, -1.0], [0.5, -1.0]]),
+        tf.constant([[-1.0, 2.0], [-1.0, 2.0], [-1.0, 2.0]]),
+        tf.constant([0.64, 0.0, 1.0]),
+    )
+    np.testing.assert_allclose(
+        noisy, [[-0.2, 0.4], [-1.0, 2.0], [0.5, -1.0]], atol=1e-6
+    )
+
+  @_MODES
+  def test_denoised_mean_by_hand(self, mode):
+    # alpha = 0.5625, 0.64; their products 0.5625, 0.36. At t = 1: (1 - 0.36 /
+    # 0.8 * 2) / 0.8 = 0.125 and (-0.5 - 0.45 * -1) / 0.8 = -0.0625. At t = 0:
+    # (1 - 0.4375 / sqrt(0.4375) * 1) / 0.75 = 0.451416 and 0.5 / 0.75.
+    mean = mode(diffusion.denoise_mean)(
+        tf.constant([[1.0, -0.5], [1.0, 0.5]]),
+        tf.constant([[2.0, -1.0], [1.0, 0.0]]),
+        tf.constant([1, 0]),
+        tf.constant([0.4375, 0.36]),
+    )
+    np.testing.assert_allclose(
+        mean, [[0.125, -0.0625], [0.451416, 0.666667]], atol=1e-6
+    )
+
+  def test_denoising_the_only_step_gives_the_action_back(self):
+    action = tf.constant([[0.3, -0.9]])
+    noise = tf.constant([[1.5, 0.2]])
+    betas = tf.constant([0.75])
+    noisy = diffusion.add_noise(action, noise, 1.0 - betas)
+    np.testing.assert_allclose(
+        diffusion.denoise_mean(noisy, noise, tf.constant([0]), betas),
+        action,
+        atol=1e-6,
+    )
+
+  def test_arguments_of_other_shapes_are_an_error(self):
+    rows = tf.zeros([3, 2])
+    with self.assertRaises(ValueError):
+      diffusion.add_noise(rows, tf.zeros([2, 2]), tf.zeros([3]))
+    with self.assertRaises(ValueError):
+      diffusion.denoise_mean(
+          rows, rows, tf.zeros([2], tf.int32), tf.constant([0.5])
+      )
+
+
+class DiffusionTest(parameterized.TestCase):
+
+  def test_loss_of_a_silent_network_is_the_squared_noise(self):
+    # The sum over two dimensions of squared normal noise: mean 2, variance 4,
+    # so that the mean of 4,000 rows deviates by 0.03.
+    policy = _make()
+    for variable in policy.trainable_variables:
+      variable.assign(tf.zeros_like(variable))
+    loss = policy.distillation_loss(
+        policy_conformance.make_observation(4000), tf.zeros([4000, 2]), _SEED
+    )
+    self.assertAlmostEqual(np.mean(loss), 2.0, delta=0.15)
+    self.assertAlmostEqual(np.var(loss), 4.0, delta=0.8)
+
+  def test_dropout_is_on_in_training_and_off_in_sampling(self):
+    observation = policy_conformance.make_observation(4)
+    actions = policy_conformance.make_actions(4)
+    losses, samples = [], []
+    for rate in (0.0, 0.5):
+      policy = _make(dropout_rate=rate)
+      losses.append(policy.distillation_loss(observation, actions, _SEED))
+      samples.append(policy.sample(observation, 5, _SEED))
+    # The same steps and noise in both.
+    self.assertGreater(np.abs(losses[0] - losses[1]).min(), 1e-4)
+    np.testing.assert_array_equal(samples[0], samples[1])
+
+  def test_loss_follows_the_seed(self):
+    policy = _make()
+    observation = policy_conformance.make_observation(4)
+    actions = policy_conformance.make_actions(4)
+    first, again, other = (
+        policy.distillation_loss(observation, actions, seed)
+        for seed in (_SEED, _SEED, policy_conformance.OTHER_SEED)
+    )
+    np.testing.assert_array_equal(first, again)
+    self.assertGreater(np.abs(first - other).min(), 0)
+
+  def test_temperature_scales_the_noise_between_steps(self):
+    # Without it only the first draw is left.
+    policy, observation = _make(), policy_conformance.make_observation(4)
+    cold, warm = (
+        policy.sample(observation, 5, _SEED, temperature=temperature)
+        for temperature in (0.0, 1.0)
+    )
+    self.assertGreater(np.abs(cold - warm).max(), 0)
+    self.assertGreater(np.ptp(cold, axis=1).max(), 0)
+
+  def test_averages_move_by_their_rate(self):
+    # The weights gain 1: 0.25, then 0.25 + 0.25 * 0.75 = 0.4375.
+    policy = _make(averaging_rate=0.25)
+    averages = policy_conformance.averaged_variables(policy)
+    before = [v.numpy() for v in averages]
+    for variable in policy.trainable_variables:
+      variable.assign_add(tf.ones_like(variable))
+    for gain in (0.25, 0.4375):
+      policy.update_average()
+      for variable, value in zip(averages, before):
+        np.testing.assert_allclose(
+            variable - value, np.full(value.shape, gain), rtol=1e-4
+        )
+
+  def test_with_rate_1_the_averages_are_the_weights(self):
+    policy = _make(averaging_rate=1.0)
+    for variable in policy.trainable_variables:
+      variable.assign_add(
+          tf.random.stateless_normal(variable.shape, [0, 1], stddev=0.1)
+      )
+    policy.update_average()
+    observation = policy_conformance.make_observation(4)
+    np.testing.assert_allclose(
+        policy.sample(observation, 5, _SEED, averaged=True),
+        policy.sample(observation, 5, _SEED, averaged=False),
+        atol=1e-5,
+    )
+
+  def test_compiled_samples_are_the_same(self):
+    policy, observation = _make(), policy_conformance.make_observation(4)
+    compiled = common.function(policy.sample, jit_compile=True)
+    np.testing.assert_allclose(
+        compiled(observation, 5, _SEED),
+        policy.sample(observation, 5, _SEED),
+        atol=1e-4,
+    )
+
+  def test_both_of_two_modes_are_learnt(self):
+    policy = _make(hidden_size=64, averaging_rate=0.02, dropout_rate=0.0)
+    policy_conformance.distill(policy, [-0.7, 0.7], 600, 3e-3)
+    actions = policy_conformance.draw(policy, 1000)
+    self.assertBetween(np.mean(actions[:, 0] > 0), 0.3, 0.7)
+    # A third under one Gaussian; five denoising steps leave a tenth.
+    self.assertLess(np.mean(np.abs(actions) < 0.35), 0.15)
+    np.testing.assert_allclose(np.median(np.abs(actions)), 0.7, atol=0.1)
+    # Both dimensions were alike in the data.
+    self.assertGreater(np.mean(actions[:, 0] * actions[:, 1] > 0), 0.95)
+
+  @parameterized.parameters(
+      (dict(averaging_rate=0.0), '`averaging_rate`.*0.0'),
+      (dict(averaging_rate=1.5), '`averaging_rate`.*1.5'),
+      (dict(num_denoising_steps=0), '`num_steps`.*0'),
+      (dict(dropout_rate=1.0), '`rate`.*1.0'),
+      (dict(time_size=7), '`size`.*7'),
+  )
+  def test_bad_arguments_are_an_error(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _make(**arguments)

@@ -1,0 +1,288 @@
+"""What every policy must hold; inherit it and say how to make one.
+
+  class GaussianConformanceTest(policy_conformance.PolicyConformance):
+
+    def make_policy(self, **kwargs):
+      return policy_conformance.make(gaussian.GaussianPolicy, **kwargs)
+"""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.utils import common
+
+from parl_tf import networks
+from parl_tf import types
+
+OBSERVATION_SPEC = {
+    'position': tf.TensorSpec([2], tf.float32, 'position'),
+    'velocity': tf.TensorSpec([1], tf.float32, 'velocity'),
+}
+ACTION_SPEC = tensor_spec.BoundedTensorSpec([2], tf.float32, -1.0, 1.0)
+NORMALIZATION = types.Normalization(
+    mean={'position': np.ones([2]), 'velocity': np.zeros([1])},
+    standard_deviation={
+        'position': np.full([2], 2.0), 'velocity': np.ones([1])
+    },
+)
+SEED = tf.constant([5, 6], tf.int32)
+OTHER_SEED = tf.constant([6, 5], tf.int32)
+
+
+def make(policy_ctor, seed=0, **kwargs):
+  return policy_ctor(
+      OBSERVATION_SPEC, ACTION_SPEC, NORMALIZATION, seed, **kwargs
+  )
+
+
+def make_observation(batch_size, seed=0):
+  return {
+      name: tf.random.stateless_normal([batch_size, *spec.shape], [seed, i])
+      for i, (name, spec) in enumerate(OBSERVATION_SPEC.items())
+  }
+
+
+def make_actions(batch_size):
+  return tf.random.stateless_uniform([batch_size, 2], [0, 9], -1.0, 1.0)
+
+
+def averaged_variables(policy):
+  """Returns the averages: neither trained nor statistics of observations."""
+  others = {id(v) for v in policy.trainable_variables}
+  for module in policy.submodules:
+    if isinstance(module, networks.ObservationEncoder):
+      others.update(id(v) for v in module.variables)
+  return [v for v in policy.variables if id(v) not in others]
+
+
+def distill(policy, actions, num_steps, learning_rate, batch_size=128):
+  """Fits the policy to actions `[n]` alike in all dimensions, at one state."""
+  optimizer = tf.keras.optimizers.Adam(learning_rate)
+  variables = policy.trainable_variables
+  optimizer.build(variables)
+  rows = tf.tile(tf.constant(actions), [batch_size // len(actions)])
+  action = tf.tile(rows[:, tf.newaxis], [1, 2])
+  observation = tf.nest.map_structure(
+      lambda spec: tf.zeros([len(action), *spec.shape]), OBSERVATION_SPEC
+  )
+
+  @common.function
+  def update(i):
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_mean(
+          policy.distillation_loss(observation, action, tf.stack([i, 7]))
+      )
+    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+    policy.update_average()
+
+  for i in range(num_steps):
+    update(tf.constant(i))
+
+
+def draw(policy, num_samples):
+  """Draws `[num_samples, A]` actions at the state of `distill`."""
+  observation = tf.nest.map_structure(
+      lambda spec: tf.zeros([1, *spec.shape]), OBSERVATION_SPEC
+  )
+  sample = common.function(policy.sample)
+  return sample(observation, num_samples, SEED).numpy()[0]
+
+
+class PolicyConformance(parameterized.TestCase):
+  """Samples, losses, gradients, seeds, averages and export."""
+
+  def make_policy(self, **kwargs):
+    """Returns the policy under test, made by `make` with these arguments."""
+    raise NotImplementedError
+
+  def test_samples_are_actions(self):
+    actions = self.make_policy().sample(make_observation(4), 5, SEED)
+    self.assertEqual(actions.shape, [4, 5, 2])
+    self.assertEqual(actions.dtype, tf.float32)
+    self.assertTrue(np.all(np.isfinite(actions)))
+    self.assertLessEqual(np.max(np.abs(actions)), 1.0)
+
+  def test_samples_stay_in_bounds_far_from_the_data(self):
+    observation = tf.nest.map_structure(
+        lambda x: 1e3 * x, make_observation(4)
+    )
+    actions = self.make_policy().sample(observation, 5, SEED, temperature=10.0)
+    self.assertTrue(np.all(np.isfinite(actions)))
+    self.assertLessEqual(np.max(np.abs(actions)), 1.0)
+
+  def test_same_seed_same_action_other_seed_another(self):
+    policy, observation = self.make_policy(), make_observation(4)
+    actions = policy.sample(observation, 5, SEED).numpy()
+    np.testing.assert_array_equal(
+        policy.sample(observation, 5, SEED), actions
+    )
+    others = policy.sample(observation, 5, OTHER_SEED).numpy()
+    # In every row; single samples may both stand at a bound.
+    self.assertGreater(np.abs(others - actions).max(axis=(1, 2)).min(), 0)
+
+  def test_every_row_and_sample_has_noise_of_its_own(self):
+    observation = tf.nest.map_structure(
+        lambda x: tf.repeat(x[:1], 4, axis=0), make_observation(1)
+    )
+    actions = self.make_policy().sample(observation, 5, SEED).numpy()
+    self.assertLen({row.tobytes() for row in actions}, 4)
+    # Some may stand at the same bounds.
+    self.assertGreater(len({x.tobytes() for x in actions.reshape([-1, 2])}), 10)
+
+  def test_actions_depend_on_the_observation(self):
+    policy = self.make_policy()
+    first, second = (
+        policy.sample(make_observation(4, seed), 5, SEED) for seed in (0, 1)
+    )
+    self.assertGreater(np.abs(first - second).max(), 0)
+
+  def test_loss_is_one_finite_number_a_row(self):
+    loss = self.make_policy().distillation_loss(
+        make_observation(4), make_actions(4), SEED
+    )
+    self.assertEqual(loss.shape, [4])
+    self.assertTrue(np.all(np.isfinite(loss)))
+
+  def test_gradients_reach_all_its_own_variables_and_no_other(self):
+    policy = self.make_policy()
+    own, others = policy.trainable_variables, averaged_variables(policy)
+    self.assertNotEmpty(own)
+    with tf.GradientTape() as tape:
+      tape.watch([*own, *others])
+      loss = policy.distillation_loss(
+          make_observation(64), make_actions(64), SEED
+      )
+    gradients = tape.gradient(loss, [*own, *others])
+    for variable, gradient in zip(own, gradients):
+      self.assertIsNotNone(gradient, variable.name)
+      self.assertTrue(np.any(gradient), variable.name)
+    for variable, gradient in zip(others, gradients[len(own):]):
+      self.assertIsNone(gradient, variable.name)
+
+  def test_actions_at_the_bounds_have_finite_loss_and_gradients(self):
+    policy = self.make_policy()
+    actions = tf.constant([[1.0, -1.0], [-1.0, -1.0], [1.0, 1.0], [0.0, 1.0]])
+    with tf.GradientTape() as tape:
+      loss = policy.distillation_loss(make_observation(4), actions, SEED)
+    self.assertTrue(np.all(np.isfinite(loss)))
+    for gradient in tape.gradient(loss, policy.trainable_variables):
+      self.assertTrue(np.all(np.isfinite(gradient)))
+
+  def test_sampling_and_loss_change_no_state(self):
+    policy = self.make_policy()
+    before = [v.numpy() for v in policy.variables]
+    policy.sample(make_observation(4), 5, SEED)
+    policy.distillation_loss(make_observation(4), make_actions(4), SEED)
+    for variable, value in zip(policy.variables, before):
+      np.testing.assert_array_equal(variable, value)
+
+  def test_same_seed_same_policy(self):
+    actions = [
+        self.make_policy(seed=seed).sample(make_observation(4), 5, SEED).numpy()
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(actions[0], actions[1])
+    self.assertFalse(np.array_equal(actions[0], actions[2]))
+
+  def test_observations_are_normalised(self):
+    policy, observation = self.make_policy(), make_observation(4)
+    plain = self.make_policy()
+    for module in plain.submodules:
+      if isinstance(module, networks.ObservationEncoder):
+        mean, deviation = module.variables
+        mean.assign(tf.zeros_like(mean))
+        deviation.assign(tf.ones_like(deviation))
+    normalised = {
+        'position': (observation['position'] - 1.0) / 2.0,
+        'velocity': observation['velocity'],
+    }
+    np.testing.assert_allclose(
+        policy.sample(observation, 5, SEED),
+        plain.sample(normalised, 5, SEED),
+        atol=1e-5,
+    )
+
+  def test_one_graph_serves_every_batch_size(self):
+    policy = self.make_policy()
+    spec = tf.nest.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape], x.dtype), OBSERVATION_SPEC
+    )
+
+    def run(observation, action):
+      return (
+          policy.sample(observation, 3, SEED),
+          policy.distillation_loss(observation, action, SEED),
+      )
+
+    in_graph = common.function(
+        run, input_signature=[spec, tf.TensorSpec([None, 2])]
+    )
+    for batch_size in (4, 1):
+      arguments = make_observation(batch_size), make_actions(batch_size)
+      for seen, expected in zip(in_graph(*arguments), run(*arguments)):
+        self.assertEqual(seen.shape, expected.shape)
+        np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
+
+  def test_a_saved_model_draws_the_same_to_the_bit(self):
+    policy = self.make_policy()
+    module = tf.Module()
+    module.policy = policy
+    spec = tf.nest.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape], x.dtype), OBSERVATION_SPEC
+    )
+    module.sample = common.function(
+        lambda observation, seed: policy.sample(observation, 3, seed),
+        input_signature=[spec, tf.TensorSpec([2], tf.int32)],
+    )
+    observation = make_observation(4)
+    expected = module.sample(observation, SEED)
+    directory = self.create_tempdir().full_path
+    tf.saved_model.save(module, directory)
+    loaded = tf.saved_model.load(directory)
+    np.testing.assert_array_equal(loaded.sample(observation, SEED), expected)
+
+  def test_averages_equal_the_weights_at_first_and_follow_them(self):
+    policy, observation = self.make_policy(), make_observation(4)
+    actions = policy.sample(observation, 5, SEED, averaged=True)
+    np.testing.assert_array_equal(
+        policy.sample(observation, 5, SEED, averaged=False), actions
+    )
+    before = [v.numpy() for v in averaged_variables(policy)]
+    if not before:
+      return  # One set of weights draws always.
+    for variable in policy.trainable_variables:
+      variable.assign_add(tf.ones_like(variable))
+    np.testing.assert_array_equal(
+        policy.sample(observation, 5, SEED, averaged=True), actions
+    )
+    self.assertGreater(
+        np.abs(
+            policy.sample(observation, 5, SEED, averaged=False) - actions
+        ).max(),
+        0,
+    )
+    policy.update_average()
+    after = averaged_variables(policy)
+    self.assertLen(after, len(policy.trainable_variables))
+    gains = [np.unique(v.numpy() - x) for v, x in zip(after, before)]
+    gains = np.concatenate(gains)
+    # All move by one rate, and not by the whole way.
+    np.testing.assert_allclose(gains, np.full(gains.shape, gains[0]), atol=1e-5)
+    self.assertBetween(gains[0], 1e-4, 0.999)
+
+  def test_a_density_is_given_where_it_is_promised(self):
+    policy, observation = self.make_policy(), make_observation(4)
+    if not policy.has_density:
+      with self.assertRaisesRegex(ValueError, 'has no density'):
+        policy.sample_with_log_prob(observation, 5, SEED)
+      return
+    actions, log_probs = policy.sample_with_log_prob(observation, 5, SEED)
+    self.assertEqual(log_probs.shape, [4, 5])
+    np.testing.assert_array_equal(
+        actions, policy.sample(observation, 5, SEED)
+    )
+
+  def test_observations_of_another_structure_are_an_error(self):
+    with self.assertRaises(ValueError):
+      self.make_policy().sample({'position': tf.zeros([4, 2])}, 5, SEED)

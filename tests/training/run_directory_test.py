@@ -1,0 +1,130 @@
+"""Tests of whose a run directory is."""
+
+import os
+import pathlib
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+
+from parl_tf.training import run_directory
+
+
+@gin.configurable(module='run_directory_test')
+def make_trainer(
+    width=1, num_steps=2, num_episodes=3, num_gradient_steps=4, critic=None
+):
+  return width, num_steps, num_episodes, num_gradient_steps, critic
+
+
+class RunDirectoryTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._root = os.path.join(self.create_tempdir().full_path, 'run')
+
+  def _claim(self, *bindings, seed=0):
+    gin.clear_config()
+    gin.parse_config(bindings)
+    return run_directory.claim(self._root, seed)
+
+  def _begin(self, path='checkpoints/checkpoint'):
+    """Leaves what a run leaves before its first step."""
+    path = pathlib.Path(self._root, path)
+    path.parent.mkdir()
+    path.touch()
+
+  def test_new_directory_is_made(self):
+    self.assertFalse(self._claim('make_trainer.width = 8', seed=5))
+    self.assertEqual(run_directory.read_seed(self._root), 5)
+    gin.clear_config()
+    gin.parse_config_file(run_directory.config_path(self._root))
+    self.assertEqual(make_trainer()[0], 8)
+
+  def test_same_configuration_is_resumed(self):
+    self._claim('make_trainer.width = 8', 'make_trainer.num_episodes = 1')
+    self._begin()
+    self.assertTrue(
+        self._claim('make_trainer.num_episodes = 1', 'make_trainer.width = 8')
+    )
+
+  def test_other_configuration_is_refused_by_binding(self):
+    self._claim('make_trainer.width = 8', 'make_trainer.num_steps = 1')
+    self._begin()
+    with self.assertRaisesRegex(
+        ValueError,
+        r'run/config.gin: the directory must belong to this configuration'
+        r'(?s:.*)\n  -make_trainer.width = 8\n  \+make_trainer.width = 16$',
+    ):
+      self._claim('make_trainer.width = 16', 'make_trainer.num_steps = 1')
+
+  def test_binding_that_only_one_of_them_has_is_refused(self):
+    self._claim()
+    self._begin()
+    with self.assertRaisesRegex(ValueError, r'\+make_trainer.width = 16'):
+      self._claim('make_trainer.width = 16')
+
+  def test_other_seed_is_refused(self):
+    self._claim(seed=0)
+    self._begin()
+    with self.assertRaisesRegex(ValueError, '(?s)-# seed = 0.*[+]# seed = 1'):
+      self._claim(seed=1)
+
+  def test_numbers_of_steps_and_episodes_may_change(self):
+    self._claim('make_trainer.num_steps = 1', 'make_trainer.num_episodes = 1')
+    self._begin()
+    self.assertTrue(
+        self._claim(
+            'make_trainer.num_steps = 9', 'make_trainer.num_episodes = 9'
+        )
+    )
+    self.assertTrue(self._claim('make_trainer.num_episodes = 9'))
+
+  def test_steps_of_the_search_may_not_change(self):
+    self._claim('make_trainer.num_gradient_steps = 1')
+    self._begin()
+    with self.assertRaisesRegex(ValueError, 'num_gradient_steps'):
+      self._claim('make_trainer.num_gradient_steps = 2')
+
+  def test_values_of_several_lines_are_compared(self):
+    def binding(last):
+      values = ', '.join(f"'{'x' * 30}{i}'" for i in range(8))
+      return f"make_trainer.critic = [{values}, '{last}']"
+
+    self._claim(binding('a'))
+    self._begin()
+    self.assertTrue(self._claim(binding('a')))
+    with self.assertRaisesRegex(ValueError, r"-'a'\](?s:.*)\+'b'\]"):
+      self._claim(binding('b'))
+
+  def test_start_that_failed_does_not_hold_the_directory(self):
+    self._claim('make_trainer.width = 8')
+    pathlib.Path(self._root, 'checkpoints').mkdir()
+    pathlib.Path(self._root, 'data.hdf5').touch()
+    self.assertFalse(self._claim('make_trainer.width = 16', seed=1))
+    self.assertEqual(run_directory.read_seed(self._root), 1)
+
+  @parameterized.parameters('checkpoints/checkpoint', 'episodes/episode_0.npz')
+  def test_run_without_its_configuration_is_refused(self, path):
+    self._claim()
+    self._begin(path)
+    os.remove(run_directory.config_path(self._root))
+    with self.assertRaisesRegex(ValueError, 'holds a run without its config'):
+      self._claim()
+
+  def test_directory_without_run_is_named(self):
+    with self.assertRaisesRegex(ValueError, f'{self._root} must hold a run'):
+      run_directory.read_seed(self._root)
+
+  def test_used_values_are_written_defaults_included(self):
+    self._claim('make_trainer.width = 8')
+    make_trainer()
+    run_directory.write_operative_config(self._root)
+    text = pathlib.Path(self._root, 'operative_config.gin').read_text()
+    self.assertIn('make_trainer.width = 8\n', text)
+    self.assertIn('make_trainer.num_episodes = 3\n', text)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,88 @@
+"""A small session on the smallest maze, for tests of what runs in it."""
+
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from parl_tf.critics import iql
+from parl_tf.datasets import d4rl
+from parl_tf.domains import pointmaze
+from parl_tf.policies import gaussian
+from parl_tf.replay import episode_writer
+from parl_tf.replay import memory_experience
+from parl_tf.training import recording
+from parl_tf.training import session as session_lib
+from tests.agents import small_agent
+
+EPISODE_STEPS = 5
+_OBSERVATION_SPEC = tf.TensorSpec([4], tf.float32, 'observation')
+_ACTION_SPEC = tensor_spec.BoundedTensorSpec(
+    [2], tf.float32, -1.0, 1.0, 'action'
+)
+
+
+class RecordingExperience(memory_experience.MemoryExperience):
+  """Notes what it is asked for.
+
+  Attributes:
+    requests: `(train_step, num_steps, request)` of each iterator.
+  """
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.requests = []
+
+  def iterate(self, train_step, num_steps, request):
+    self.requests.append((train_step, num_steps, request))
+    return super().iterate(train_step, num_steps, request)
+
+
+def make_domain():
+  """Returns a maze whose episodes last at most five steps."""
+  return pointmaze.PointMaze(
+      size='UMaze', min_start_distance=2, max_episode_steps=EPISODE_STEPS
+  )
+
+
+def make_agent(seed=0):
+  """Returns an agent whose graphs are quickly made."""
+  return small_agent.make_agent(
+      iql.IQLCritic,
+      gaussian.GaussianPolicy,
+      observation_spec=_OBSERVATION_SPEC,
+      action_spec=_ACTION_SPEC,
+      seed=seed,
+  )
+
+
+def make_session(root_dir, *, domain=None, seed=0, checkpoint_seconds=1e6):
+  """Returns a session; its experience is a `RecordingExperience`."""
+  domain = domain or make_domain()
+  experience = RecordingExperience(
+      seed=seed,
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+  )
+  writer = episode_writer.EpisodeWriter(
+      gamma=0.99,
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+      never_succeeds_value=None,
+      sinks=[experience],
+  )
+  return session_lib.Session(
+      root_dir,
+      seed=seed,
+      domain=domain,
+      agent=make_agent(seed),
+      experience=experience,
+      writers={'offline': writer, 'online': writer},
+      num_evaluation_episodes=2,
+      checkpoint_seconds=checkpoint_seconds,
+  )
+
+
+def make_episodes(path, num_steps=40):
+  """Records episodes of the domain's own controller at `path`."""
+  domain = make_domain()
+  recording.record_dataset(domain, path, num_steps=num_steps, seed=0)
+  return list(d4rl.read_episodes(path))
