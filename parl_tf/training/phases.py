@@ -102,11 +102,11 @@ def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
   """
   if not losses:
     return False
-  last_step = losses[-1][0]
-  before = [loss for step, loss in losses if step <= 0.8 * last_step]
+  boundary = 0.8 * losses[-1][0]
+  before = [loss for step, loss in losses if step <= boundary]
   if not before:
     return False
-  best = min(loss for _, loss in losses)
+  best = min(loss for step, loss in losses if step > boundary)
   return best > min(before) - tolerance * abs(min(before))
 
 

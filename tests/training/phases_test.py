@@ -1,0 +1,253 @@
+"""Tests of the phases of a run."""
+
+import csv
+import os
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.replay import experience
+from parl_tf.training import phases
+from parl_tf.training import session as session_lib
+from tests import tensor_case
+from tests.training import small_run
+
+_CRITIC = dict(
+    critic_slices=1, critic_batch_size=8, critic_offline_fraction=0.5
+)
+_POLICY = dict(policy_slices=1, policy_batch_size=4)
+
+
+def _online(**kwargs):
+  return phases.Online(
+      **{
+          **dict(
+              num_episodes=2,
+              num_warm_up_episodes=2,
+              critic_batch_size=8,
+              policy_batch_size=4,
+              evaluation_interval=10,
+          ),
+          **kwargs,
+      }
+  )
+
+
+class IsFlatTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ('nothing', [], False),
+      # All of it is the last fifth: there is nothing to compare with.
+      ('first', [(10, 1.0)], False),
+      # The last fifth of 100 steps begins after 80. 0.90 is 10 % below 1.0.
+      ('falling', [(80, 1.0), (90, 0.95), (100, 0.90)], False),
+      # 0.995 is only 0.5 % below.
+      ('falling_slowly', [(80, 1.0), (90, 1.0), (100, 0.995)], True),
+      ('constant', [(50, 1.0), (80, 1.0), (100, 1.0)], True),
+      # The best of the last fifth counts, not the last.
+      ('noisy', [(80, 1.0), (90, 0.95), (100, 2.0)], False),
+      # The best before counts, not the one just before.
+      ('noisy_before', [(40, 0.9), (80, 1.0), (100, 0.95)], True),
+      # 1 % of -1.0 is 0.01: -1.02 is lower by more, -1.005 by less.
+      ('negative_falling', [(80, -1.0), (100, -1.02)], False),
+      ('negative_flat', [(80, -1.0), (100, -1.005)], True),
+  )
+  def test_by_one_percent(self, losses, expected):
+    self.assertEqual(phases.is_flat(losses, 0.01), expected)
+
+  def test_without_tolerance_any_fall_counts(self):
+    self.assertFalse(phases.is_flat([(80, 1.0), (100, 0.999)], 0.0))
+    self.assertTrue(phases.is_flat([(80, 1.0), (100, 1.001)], 0.0))
+
+
+class ArgumentsTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ('no_cloning', phases.BehaviorCloning, 'num_steps', 0),
+      ('tolerance', phases.BehaviorCloning, 'tolerance', 1.5),
+      ('min_steps', phases.BehaviorCloning, 'min_steps', -1),
+      ('offline_steps', phases.Offline, 'num_steps', -1),
+      ('offline_batch', phases.Offline, 'batch_size', 0),
+      ('offline_interval', phases.Offline, 'interval', 0),
+      ('evaluations', phases.Offline, 'evaluation_interval', 1_500),
+      ('episodes', phases.Online, 'num_episodes', -2),
+      ('no_warm_up', phases.Online, 'num_warm_up_episodes', 0),
+      ('fraction', phases.Online, 'offline_fraction', 1.5),
+      ('part_of_a_row', phases.Online, 'offline_fraction', 0.3),
+      ('order', phases.Online, 'order', 'at_random'),
+  )
+  def test_value_out_of_range_is_named(self, phase_ctor, name, value):
+    with self.assertRaisesRegex(ValueError, f'{name}`.*{value}'):
+      phase_ctor(**{name: value})
+
+
+class PhaseTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    self._dir = self.create_tempdir().full_path
+    self._root = os.path.join(self._dir, 'run')
+    self._episodes = small_run.make_episodes(
+        os.path.join(self._dir, 'data.hdf5')
+    )
+
+  def _session(self):
+    session = small_run.make_session(self._root)
+    for episode in self._episodes:
+      session.write_episode('offline', episode)
+    return session
+
+  def _rows(self):
+    with open(os.path.join(self._root, 'metrics.csv')) as file:
+      return list(csv.DictReader(file))
+
+
+class BehaviorCloningTest(PhaseTest):
+
+  def test_phase_ends_at_its_steps_or_once_flat(self):
+    session = self._session()
+    # A tolerance of 0.9 asks for a tenth of the loss: it is soon flat.
+    phase = phases.BehaviorCloning(
+        num_steps=40, batch_size=8, interval=2, tolerance=0.9, min_steps=7
+    )
+    phase.run(session, self._episodes[:2])
+    # At 6 steps it is not to end yet; at 8 it is flat.
+    self.assertEqual(session.train_step, 8)
+    rows = self._rows()
+    self.assertEqual([int(r['train_step']) for r in rows], [2, 4, 6, 8, 8])
+    self.assertTrue(all(r['held_out_loss'] for r in rows[:-1]))
+    self.assertNotEmpty(rows[-1]['success_rate_without_search'])
+    self.assertEmpty(rows[-1]['success_rate'])
+    self.assertEqual(
+        {r for _, _, r in session.experience.requests},
+        {experience.ExperienceRequest(cloning_batch_size=8)},
+    )
+    # It is over, also for a later session.
+    later = small_run.make_session(self._root)
+    phase.run(later, self._episodes[:2])
+    self.assertEqual(later.train_step, 8)
+    self.assertLen(self._rows(), 5)
+
+
+class OfflineTest(PhaseTest):
+
+  def test_critic_alone_is_trained_with_samples_drawn_once(self):
+    session = self._session()
+    policy = session.agent.generative_policy
+    before = [v.numpy() for v in policy.variables]
+    phases.Offline(
+        num_steps=6, batch_size=8, interval=2, evaluation_interval=4
+    ).run(session)
+    for seen, wanted in zip(policy.variables, before, strict=True):
+      self.assertAllEqual(seen, wanted)
+    rows = self._rows()
+    self.assertEqual([int(r['train_step']) for r in rows], [2, 4, 6])
+    # Evaluated after 4 and at the end.
+    self.assertEqual([bool(r['score']) for r in rows], [False, True, True])
+    request = experience.ExperienceRequest(
+        critic_slices=1, critic_batch_size=8
+    )
+    self.assertEqual(
+        session.experience.requests,
+        [(0, 2, request), (2, 2, request), (4, 2, request)],
+    )
+
+  def test_phase_is_taken_up_where_it_is_to_have_more_steps(self):
+    phase = phases.Offline(num_steps=2, batch_size=8, interval=2)
+    phase.run(self._session())
+    session = self._session()
+    phase.run(session)
+    self.assertEqual(session.train_step, 2)
+    phases.Offline(num_steps=4, batch_size=8, interval=2).run(session)
+    self.assertEqual(session.train_step, 4)
+    self.assertLen(self._rows(), 2)
+    self.assertEqual(session.state.summaries['offline']['train_steps'], 4)
+
+  def test_phase_that_is_to_have_fewer_steps_than_taken_is_evaluated(self):
+    session = self._session()
+    session.begin_phase('offline')
+    session.state.phase_step = 4
+    session.save()
+    session = self._session()
+    phases.Offline(num_steps=2, batch_size=8, interval=2).run(session)
+    self.assertLen(self._rows(), 1)
+    self.assertNotEmpty(self._rows()[0]['success_rate'])
+    self.assertIn('offline', session.state.summaries)
+
+
+class OnlineTest(PhaseTest):
+
+  def _run(self, **kwargs):
+    session = self._session()
+    _online(**kwargs).run(session)
+    lengths = [int(r['collect/length']) for r in self._rows()]
+    return session, lengths
+
+  def test_one_training_step_an_environment_step_after_the_warm_up(self):
+    session, lengths = self._run()
+    self.assertLen(lengths, 4)
+    request = experience.ExperienceRequest(**_CRITIC, **_POLICY)
+    self.assertEqual(
+        session.experience.requests,
+        [(0, lengths[2], request), (lengths[2], lengths[3], request)],
+    )
+    rows = self._rows()
+    self.assertEqual(
+        [int(r['train_step']) for r in rows],
+        [0, 0, lengths[2], lengths[2] + lengths[3]],
+    )
+    self.assertAllEqual(
+        [int(r['env_steps']) for r in rows], np.cumsum(lengths)
+    )
+    self.assertEqual([r['episodes'] for r in rows], ['1', '2', '3', '4'])
+    self.assertEqual([bool(r['score']) for r in rows], [False] * 3 + [True])
+
+  def test_order_per_episode_asks_for_policy_rows_first(self):
+    session, lengths = self._run(num_episodes=1, order='per_episode')
+    num_steps = lengths[-1]
+    self.assertEqual(
+        session.experience.requests,
+        [
+            (0, num_steps, experience.ExperienceRequest(**_POLICY)),
+            (num_steps, num_steps, experience.ExperienceRequest(**_CRITIC)),
+        ],
+    )
+
+  def test_optimizers_begin_anew(self):
+    session = self._session()
+    phases.Offline(num_steps=2, batch_size=8, interval=2).run(session)
+    optimizer = session.agent.checkpoint_items['critic_optimizer']
+    self.assertEqual(optimizer.iterations.numpy(), 2)
+    _online(num_episodes=1).run(session)
+    self.assertEqual(
+        optimizer.iterations.numpy(), int(self._rows()[-1]['collect/length'])
+    )
+
+
+class SplitTest(PhaseTest):
+
+  def test_each_episode_is_on_one_side(self):
+    train, held_out = session_lib.split_episodes(self._episodes, 0.25, seed=1)
+    self.assertLen(held_out, round(0.25 * len(self._episodes)))
+    numbers = [e.episode_id for e in train + held_out]
+    self.assertCountEqual(numbers, range(len(self._episodes)))
+    again, _ = session_lib.split_episodes(self._episodes, 0.25, seed=1)
+    self.assertEqual(
+        [e.episode_id for e in again], [e.episode_id for e in train]
+    )
+
+  def test_no_side_is_empty(self):
+    two = self._episodes[:2]
+    for fraction in (0.01, 0.99):
+      train, held_out = session_lib.split_episodes(two, fraction, seed=0)
+      self.assertLen(train, 1)
+      self.assertLen(held_out, 1)
+
+  def test_one_episode_cannot_be_split(self):
+    with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
+      session_lib.split_episodes(self._episodes[:1], 0.5, seed=0)
+
+
+if __name__ == '__main__':
+  tf.test.main()
