@@ -11,15 +11,13 @@ from typing import Callable, Sequence
 
 from absl import app
 from absl import flags
-import gin
 import numpy as np
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
-from parl_tf.datasets import d4rl
-from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.training import evaluation
+from parl_tf.training import recording
 
 _NUM_ENTRIES_SHOWN = 8
 
@@ -44,30 +42,14 @@ def write_dataset(
   if not os.path.isdir(folder):
     raise FileNotFoundError(f'`output`: there is no directory {folder}.')
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
-  domain = evaluation.select_domain()
-  environment = domain.make_data_environment(seed)
-  controller = domain.make_data_controller(environment)
-  if controller is None:
-    raise ValueError(
-        f'{domain_name} has no controller that could record data.'
-    )
-  recordings = generate.generate(
-      environment,
-      controller,
+  recording.record_dataset(
+      evaluation.select_domain(),
+      output,
       num_steps=num_steps,
       seed=seed,
       progress=_make_progress(num_steps),
+      metadata={'domain': domain_name},
   )
-  metadata = {
-      'domain': domain_name,
-      'num_steps': num_steps,
-      'seed': seed,
-      'gin_config': gin.config_str(),
-  }
-  with d4rl.EpisodeFile(output, metadata=metadata) as file:
-    for recording in recordings:
-      file.append(recording.episode, recording.infos)
-  environment.close()
 
 
 def describe(path: str, found: inspection.Inspection) -> str:
