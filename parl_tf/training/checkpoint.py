@@ -91,7 +91,7 @@ class Checkpoint:
       return False
     try:
       self._checkpoint.restore(path).assert_consumed()
-    except (AssertionError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
       raise ValueError(
           f'The checkpoint {os.path.abspath(path)} must hold this agent, but '
           f'does not: {error}'

@@ -2,6 +2,7 @@
 
 import math
 
+from absl.testing import absltest
 from absl.testing import parameterized
 import hypothesis
 from hypothesis import strategies
@@ -26,6 +27,17 @@ def _parabola(actions):
   return -tf.reduce_sum(tf.square(actions), axis=-1)
 
 
+def _counted_parabola():
+  """Returns the parabola and a list of the numbers of actions it was given."""
+  widths = []
+
+  def value_fn(actions):
+    widths.append(actions.shape[1])
+    return _parabola(actions)
+
+  return value_fn, widths
+
+
 def _two_hills(actions):
   """A narrow hill that ends in a cliff at 0.6, and a slope behind it."""
   x = actions[..., 0]
@@ -33,8 +45,11 @@ def _two_hills(actions):
 
 
 def _waves(actions):
-  """A value with many local maxima."""
-  return tf.reduce_sum(tf.sin(7.0 * actions) + tf.cos(11.0 * actions), axis=-1)
+  """The fifth Chebyshev polynomial: four extrema in each dimension."""
+  square = tf.square(actions)
+  return tf.reduce_sum(
+      actions * (5.0 - square * (20.0 - 16.0 * square)), axis=-1
+  )
 
 
 def _make(num_candidates=2, num_gradient_steps=0, step_size=0.25, **kwargs):
@@ -54,7 +69,7 @@ class RankingTest(tensor_case.TensorCase):
 
   def test_each_row_is_ranked_on_its_own(self):
     actions = tf.constant([[[0.5], [0.1], [0.9]], [[0.0], [1.0], [-0.5]]])
-    found = _make(num_candidates=2).optimize(actions, _parabola)
+    found = _make().optimize(actions, _parabola)
 
     self.assertAllClose(found.actions[..., 0], [[0.1, 0.5], [0.0, -0.5]])
 
@@ -137,9 +152,7 @@ class AscentTest(tensor_case.TensorCase):
 
   @parameterized.parameters(1, 2, 3)
   def test_rejection_undoes_a_step_to_an_equal_value(self, num_gradient_steps):
-    optimizer = _make(
-        1, num_gradient_steps, step_size=1.0, acceptance='reject'
-    )
+    optimizer = _make(1, num_gradient_steps, 1.0, acceptance='reject')
     found = optimizer.optimize(_actions(0.5), _parabola)
 
     self.assertAllEqual(found.actions, _actions(0.5))
@@ -156,9 +169,7 @@ class AscentTest(tensor_case.TensorCase):
   def test_only_rejection_ends_at_the_first_step_that_falls(
       self, acceptance, num_gradient_steps, action, value
   ):
-    optimizer = _make(
-        1, num_gradient_steps, step_size=0.3, acceptance=acceptance
-    )
+    optimizer = _make(1, num_gradient_steps, 0.3, acceptance=acceptance)
     found = optimizer.optimize(_actions(0.4), _two_hills)
 
     self.assertAllClose(found.actions, _actions(action))
@@ -166,9 +177,7 @@ class AscentTest(tensor_case.TensorCase):
 
   def test_rejection_goes_on_for_the_other_candidates(self):
     # 0.4 stays; 0.65, with gradient 1, climbs to 0.95 and then to 1.
-    optimizer = _make(
-        2, num_gradient_steps=2, step_size=0.3, acceptance='reject'
-    )
+    optimizer = _make(2, 2, 0.3, acceptance='reject')
     found = optimizer.optimize(_actions(0.4, 0.65), _two_hills)
 
     self.assertAllClose(found.actions, _actions(1.0, 0.4))
@@ -192,12 +201,7 @@ class AscentTest(tensor_case.TensorCase):
   def test_each_pass_serves_gradient_and_check(
       self, acceptance, num_gradient_steps
   ):
-    widths = []
-
-    def value_fn(actions):
-      widths.append(actions.shape[1])
-      return _parabola(actions)
-
+    value_fn, widths = _counted_parabola()
     optimizer = _make(2, num_gradient_steps, acceptance=acceptance)
     found = optimizer.optimize(_actions(0.9, 0.1, -0.5, 0.4), value_fn)
 
@@ -220,12 +224,11 @@ class AscentTest(tensor_case.TensorCase):
     actions = tf.random.stateless_uniform([3, 5, 2], [seed, 0], -1.0, 1.0)
     best = tf.reduce_max(_waves(actions), axis=-1)
 
-    found = _make(
-        3, num_gradient_steps, step_size, acceptance=acceptance
-    ).optimize(actions, _waves)
+    optimizer = _make(3, num_gradient_steps, step_size, acceptance=acceptance)
+    found = optimizer.optimize(actions, _waves)
 
     self.assertAllInRange(found.actions, -1.0, 1.0)
-    self.assertAllGreaterEqual(found.values[:, 0] - best, 0.0)
+    self.assertAllInRange(found.values[:, 0] - best, 0.0, np.inf)
     self.assertAllClose(found.values, _waves(found.actions))
     self.assertAllEqual(
         found.values, tf.sort(found.values, direction='DESCENDING')
@@ -236,9 +239,7 @@ class AscentTest(tensor_case.TensorCase):
   )
   def test_a_compiled_search_finds_the_same(self, acceptance, jit_compile):
     actions = tf.random.stateless_uniform([3, 5, 2], _SEED, -1.0, 1.0)
-    optimizer = _make(
-        3, num_gradient_steps=3, step_size=0.05, acceptance=acceptance
-    )
+    optimizer = _make(3, 3, 0.05, acceptance=acceptance)
 
     @common.function(jit_compile=jit_compile)
     def compiled(actions, dataset_action):
@@ -246,7 +247,6 @@ class AscentTest(tensor_case.TensorCase):
 
     expected = optimizer.optimize(actions, _waves, actions[:, 0])
     found = compiled(actions, actions[:, 0])
-
     self.assertAllClose(found.actions, expected.actions, atol=1e-5)
     self.assertAllClose(found.values, expected.values, atol=1e-5)
 
@@ -309,25 +309,11 @@ class DatasetActionTest(tensor_case.TensorCase):
 
     self.assertAllClose(found.actions, _actions(*expected))
 
-  @parameterized.parameters('replace', 'append', None)
-  def test_nothing_competes_where_none_is_given(self, option):
-    optimizer = _make(2, dataset_action=option)
-    found = optimizer.optimize(_actions(0.4, 0.9, 0.1), _parabola)
-
-    self.assertAllEqual(found.actions, _actions(0.1, 0.4))
-
   @parameterized.parameters(('replace', 2), ('append', 3))
   def test_is_not_ranked(self, option, num_climbing):
-    widths = []
-
-    def value_fn(actions):
-      widths.append(actions.shape[1])
-      return _parabola(actions)
-
+    value_fn, widths = _counted_parabola()
     optimizer = _make(2, num_gradient_steps=2, dataset_action=option)
-    optimizer.optimize(
-        _actions(0.4, 0.9, 0.1), value_fn, tf.constant([[0.6]])
-    )
+    optimizer.optimize(_actions(0.4, 0.9, 0.1), value_fn, tf.constant([[0.6]]))
 
     self.assertEqual(widths, [3] + 3 * [num_climbing])
 
@@ -365,7 +351,7 @@ class SelectionTest(tensor_case.TensorCase):
     share = np.mean(action.numpy() > 0.0)
     # Three standard deviations of a mean of independent draws.
     deviation = math.sqrt(expected * (1.0 - expected) / num_rows)
-    self.assertNear(share, expected, 3.0 * deviation)
+    self.assertAlmostEqual(share, expected, delta=3.0 * deviation)
 
   def test_greedy_may_differ_by_row(self):
     greedy = tf.range(400) % 2 == 0
@@ -377,10 +363,9 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertBetween(np.mean(best[1::2]), 0.4, 0.6)
 
   def test_draws_are_a_function_of_the_seed(self):
-    optimizer = _make()
     candidates = self._candidates(50)
     first, again, other = (
-        optimizer.select(candidates, seed, greedy=False).numpy()
+        _make().select(candidates, seed, greedy=False)
         for seed in (_SEED, _SEED, (3, 6))
     )
 
@@ -388,16 +373,14 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertNotAllEqual(first, other)
 
   def test_a_compiled_choice_is_the_same(self):
-    optimizer = _make()
-    candidates = self._candidates(50)
-    seed = tf.constant(_SEED)
+    candidates, seed = self._candidates(50), tf.constant(_SEED)
 
     @common.function(jit_compile=True)
     def compiled(candidates, seed):
-      return optimizer.select(candidates, seed, greedy=False)
+      return _make().select(candidates, seed, greedy=False)
 
     self.assertAllEqual(
-        compiled(candidates, seed), optimizer.select(candidates, seed, False)
+        compiled(candidates, seed), _make().select(candidates, seed, False)
     )
 
 
@@ -418,4 +401,4 @@ class OptionsTest(parameterized.TestCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

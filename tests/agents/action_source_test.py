@@ -1,5 +1,6 @@
 """Tests of what is drawn and searched for, how often, and from which seed."""
 
+from absl.testing import absltest
 import tensorflow as tf
 
 from parl_tf import types
@@ -317,4 +318,4 @@ class SearchTest(tensor_case.TensorCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

@@ -1,17 +1,23 @@
 """The smallest run that goes through every phase, for tests.
 
-Ten rows of `metrics.csv` in behaviour cloning, six offline, and three online:
-one warm-up episode and two that are trained after.
+`metrics.csv` has ten rows of behaviour cloning, six of the offline phase and
+three of the online phase: a warm-up episode and two that are trained after.
 """
 
+import csv
+import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
-from typing import Sequence
+import tempfile
+import time
+from typing import Callable, Dict, List, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIN_FILE = 'quickstart.gin'
+NUM_ROWS = 19
 BINDINGS = (
     "PointMaze.size = 'UMaze'",
     'PointMaze.min_start_distance = 2',
@@ -41,38 +47,99 @@ BINDINGS = (
     'DiffusionPolicy.hidden_size = 16',
     'DiffusionPolicy.time_size = 8',
     'DiffusionPolicy.num_blocks = 1',
+    'GaussianPolicy.hidden_sizes = (16,)',
 )
 
-
-def environment():
-  """Returns the variables of a process that runs on one thread."""
-  return {
-      **os.environ,
-      'PYTHONPATH': str(ROOT),
-      'CUDA_VISIBLE_DEVICES': '',
-      'TF_CPP_MIN_LOG_LEVEL': '3',
-      'TF_NUM_INTRAOP_THREADS': '1',
-      'TF_NUM_INTEROP_THREADS': '1',
-  }
+_SECONDS = 900.0  # Of waiting, for a machine that is busy with other things.
 
 
-def start(
-    root_dir: str, log_path: str, *, seed: int = 0, bindings: Sequence[str] = ()
-) -> subprocess.Popen:
-  """Starts `parl-train` on `root_dir`; its output goes to `log_path`."""
-  with open(log_path, 'ab') as log:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            '-m',
-            'parl_tf.binaries.train',
-            f'--root_dir={root_dir}',
-            f'--gin_file={GIN_FILE}',
-            f'--seed={seed}',
-            *(f'--gin_bindings={x}' for x in (*BINDINGS, *bindings)),
-        ],
-        env=environment(),
-        cwd=ROOT,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+class Run:
+  """A process of `parl-train`.
+
+  Attributes:
+    root_dir: The run's directory.
+  """
+
+  def __init__(self, root_dir: str, bindings: Sequence[str] = ()):
+    """Starts or resumes the run with seed 3.
+
+    Args:
+      root_dir: The run's directory; what the process prints is appended to the
+        file of the same name that ends in `.log`.
+      bindings: Beside `BINDINGS`.
+    """
+    self.root_dir = root_dir
+    with open(root_dir + '.log', 'ab') as log:
+      self._process = subprocess.Popen(
+          [
+              sys.executable,
+              '-m',
+              'parl_tf.binaries.train',
+              f'--root_dir={root_dir}',
+              f'--gin_file={GIN_FILE}',
+              '--seed=3',
+              *(f'--gin_bindings={x}' for x in (*BINDINGS, *bindings)),
+          ],
+          env={**os.environ, 'PYTHONPATH': str(ROOT)},
+          cwd=ROOT,
+          stdout=log,
+          stderr=subprocess.STDOUT,
+      )
+
+  def finish(self) -> None:
+    """Waits for the end.
+
+    Raises:
+      AssertionError: If the process fails.
+    """
+    try:
+      status = self._process.wait(_SECONDS)
+    finally:
+      self._process.kill()
+    if status:
+      raise AssertionError(f'Status {status}:\n{self.output()}')
+
+  def kill_when(self, is_time: Callable[[], bool]) -> None:
+    """Sends SIGKILL as soon as `is_time` holds.
+
+    Raises:
+      AssertionError: If the process ends before, or it takes too long.
+    """
+    deadline = time.monotonic() + _SECONDS
+    try:
+      while not is_time():
+        if self._process.poll() is not None or time.monotonic() > deadline:
+          raise AssertionError(f'It never was time:\n{self.output()}')
+        time.sleep(0.01)
+    finally:
+      self._process.send_signal(signal.SIGKILL)
+      self._process.wait()
+
+  def output(self) -> str:
+    """Returns what all processes on this directory have printed."""
+    return pathlib.Path(self.root_dir + '.log').read_text(encoding='utf-8')
+
+  def num_rows(self) -> int:
+    """Returns the number of rows in `metrics.csv` that are whole."""
+    path = pathlib.Path(self.root_dir, 'metrics.csv')
+    return max(path.read_text().count('\n') - 1, 0) if path.exists() else 0
+
+
+@functools.lru_cache(maxsize=None)
+def finished_run() -> Run:
+  """Runs undisturbed to the end, once for all tests of a process."""
+  run = Run(os.path.join(make_folder(), 'undisturbed'))
+  run.finish()
+  return run
+
+
+@functools.lru_cache(maxsize=None)
+def make_folder() -> str:
+  """Returns a folder for what the tests of a process share."""
+  return tempfile.mkdtemp(dir=os.environ.get('TEST_TMPDIR'), prefix='tiny_')
+
+
+def read_metrics(root_dir: str) -> List[Dict[str, str]]:
+  """Returns the rows of `metrics.csv`."""
+  with open(os.path.join(root_dir, 'metrics.csv'), encoding='utf-8') as file:
+    return list(csv.DictReader(file))

@@ -1,10 +1,13 @@
 """Tests of Cal-QL: target, penalty and their options."""
 
+import functools
+
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
 from parl_tf import losses
+from parl_tf import networks
 from parl_tf import value_distribution
 from parl_tf.agents import action_optimizer
 from parl_tf.agents import action_source
@@ -97,8 +100,7 @@ class CalQLTest(parameterized.TestCase):
 
   def test_terminals_may_be_taken_from_the_reward(self):
     # As released: a step ends the task where its reward is not negative,
-    # whatever the data says. Rewards -1, -2/3, -1/3, 0 and -1, .., made
-    # non-terminal: only the last row changes.
+    # whatever the data says. The rewards are -1, -2/3, -1/3, 0.
     transition = critic_conformance.make_transition(4)
     never_ends = transition._replace(
         next_time_step=transition.next_time_step._replace(
@@ -116,9 +118,6 @@ class CalQLTest(parameterized.TestCase):
     np.testing.assert_array_equal(seen['reward'], seen['data'])
     self.assertGreater(abs(seen['neither'][3] - seen['data'][3]), 0.1)
 
-  def _members_values(self, critic, transition, actions):
-    return critic.bind(transition.time_step.observation).members(actions)
-
   def test_penalty_is_added_with_its_weight(self):
     totals = [
         self._loss(_make(conservative_weight=weight), _argmax())[0]
@@ -133,17 +132,40 @@ class CalQLTest(parameterized.TestCase):
     )
 
   def test_every_column_is_valued_at_the_state_itself(self):
-    # One member and no uniform spread: Q does not know the action, so every
-    # column is Q(s). Uncalibrated, the shift makes the penalty 0 exactly.
-    critic = _make(calibrate=False, conservative_weight=1.0)
-    for variable in critic.trainable_variables:
-      if variable.name.startswith('kernel_0'):
-        blind = variable.numpy()
-        blind[:, 3:] = 0.0  # Three features, then the action.
-        variable.assign(blind)
-    loss, _, _ = self._loss(critic, _argmax())
+    # One member, and Q does not know the action: every column is Q(s), those
+    # of the policy at least the return G. With n = 10 the penalty is
+    # log((11 exp(Q) + 20 exp(max(Q, G))) / 31) - Q.
+    critics = [
+        _make(
+            conservative_weight=weight,
+            network_ctor=functools.partial(
+                networks.CriticEnsemble, num_members=1, hidden_sizes=(8,)
+            ),
+        )
+        for weight in (0.0, 1.0)
+    ]
+    totals = []
+    for critic in critics:
+      for variable in critic.trainable_variables:
+        weights = tf.random.stateless_normal(variable.shape, [2, 4]).numpy()
+        if variable.name.startswith('kernel_0'):
+          weights[:, 3:] = 0.0  # Three features, then the action.
+        if variable.name.startswith('head_bias'):
+          weights[:] = -1.5  # Among the returns, -3 to 0.
+        variable.assign(weights)
+      loss, transition, _ = self._loss(critic, _argmax())
+      totals.append(loss.per_example)
+    q = critic.bind(transition.time_step.observation)(tf.zeros([4, 1, 2]))
+    q = q.numpy()[:, 0]
+    self.assertGreater(np.ptp(q), 0.5)
+    bound = transition.action_step.info['monte_carlo_return']
+    lifted = np.maximum(q, bound)
+    self.assertLen(set(lifted > q), 2)
     np.testing.assert_allclose(
-        loss.metrics['losses/conservative'], 0.0, atol=1e-6
+        totals[1] - totals[0],
+        np.log((11 * np.exp(q) + 20 * np.exp(lifted)) / 31) - q,
+        rtol=1e-3,
+        atol=1e-4,
     )
 
   def test_calibration_lifts_policy_columns_and_not_uniform_ones(self):

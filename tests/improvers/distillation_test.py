@@ -1,5 +1,6 @@
 """Tests of distillation: which action is imitated, and what it costs."""
 
+from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
@@ -101,8 +102,9 @@ class SelectionTest(tensor_case.TensorCase):
         num_candidates=2,
     )
 
-    # Three standard deviations of 4000 draws.
-    self.assertNear(np.mean(imitated), 0.75, 3.0 * np.sqrt(0.1875 / 4000))
+    # Three standard deviations of a mean of 4000 draws.
+    deviation = np.sqrt(0.75 * 0.25 / 4000)
+    self.assertAlmostEqual(np.mean(imitated), 0.75, delta=3.0 * deviation)
     self.assertAllClose(loss.metrics['candidates/greedy'], 0.0)
 
   def test_metrics_describe_the_candidates(self):
@@ -244,4 +246,4 @@ class OptionsTest(tensor_case.TensorCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

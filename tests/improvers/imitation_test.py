@@ -1,5 +1,6 @@
 """Tests of imitation of the data."""
 
+from absl.testing import absltest
 from absl.testing import parameterized
 import tensorflow as tf
 
@@ -36,4 +37,4 @@ class ImitationTest(tensor_case.TensorCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

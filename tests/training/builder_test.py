@@ -1,5 +1,6 @@
 """Tests of the agent that gin describes."""
 
+from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
@@ -122,7 +123,9 @@ class BuildAgentTest(tensor_case.TensorCase):
     self.assertAllClose(rates, [1e-3, 1e-3, 3e-4])
 
   def test_statistics_and_seed_reach_the_networks(self):
-    statistics = types.Normalization([1.0, 2.0], [3.0, 4.0])
+    statistics = types.Normalization(
+        np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    )
     gin.parse_config(_CONFIG)
     agent = builder.build_agent(
         line_walk.LineWalk(), statistics, 0, tf.Variable(0, tf.int64)
@@ -190,4 +193,4 @@ class BuildAgentTest(tensor_case.TensorCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from parl_tf.replay import experience
 from parl_tf.training import phases
-from parl_tf.training import session as session_lib
 from tests import tensor_case
 from tests.training import small_run
 
@@ -132,13 +131,13 @@ class BehaviorCloningTest(PhaseTest):
 
 class OfflineTest(PhaseTest):
 
-  def test_critic_alone_is_trained_with_samples_drawn_once(self):
+  def test_critic_alone_is_trained_and_goes_on_where_more_is_asked(self):
     session = self._session()
     policy = session.agent.generative_policy
     before = [v.numpy() for v in policy.variables]
-    phases.Offline(
-        num_steps=6, batch_size=8, interval=2, evaluation_interval=4
-    ).run(session)
+    sizes = dict(batch_size=8, interval=2, evaluation_interval=4)
+    phase = phases.Offline(num_steps=6, **sizes)
+    phase.run(session)
     for seen, wanted in zip(policy.variables, before, strict=True):
       self.assertAllEqual(seen, wanted)
     rows = self._rows()
@@ -152,17 +151,12 @@ class OfflineTest(PhaseTest):
         session.experience.requests,
         [(0, 2, request), (2, 2, request), (4, 2, request)],
     )
-
-  def test_phase_is_taken_up_where_it_is_to_have_more_steps(self):
-    phase = phases.Offline(num_steps=2, batch_size=8, interval=2)
-    phase.run(self._session())
-    session = self._session()
     phase.run(session)
-    self.assertEqual(session.train_step, 2)
-    phases.Offline(num_steps=4, batch_size=8, interval=2).run(session)
-    self.assertEqual(session.train_step, 4)
-    self.assertLen(self._rows(), 2)
-    self.assertEqual(session.state.summaries['offline']['train_steps'], 4)
+    self.assertLen(self._rows(), 3)
+    phases.Offline(num_steps=8, **sizes).run(session)
+    self.assertEqual(self._rows()[:3], rows)
+    self.assertEqual(self._rows()[3]['train_step'], '8')
+    self.assertEqual(session.state.summaries['offline']['train_steps'], 8)
 
   def test_phase_that_is_to_have_fewer_steps_than_taken_is_evaluated(self):
     session = self._session()
@@ -178,14 +172,13 @@ class OfflineTest(PhaseTest):
 
 class OnlineTest(PhaseTest):
 
-  def _run(self, **kwargs):
-    session = self._session()
+  def _run(self, session, **kwargs):
     _online(**kwargs).run(session)
-    lengths = [int(r['collect/length']) for r in self._rows()]
-    return session, lengths
+    return [int(r['collect/length']) for r in self._rows()]
 
   def test_one_training_step_an_environment_step_after_the_warm_up(self):
-    session, lengths = self._run()
+    session = self._session()
+    lengths = self._run(session)
     self.assertLen(lengths, 4)
     request = experience.ExperienceRequest(**_CRITIC, **_POLICY)
     self.assertEqual(
@@ -204,8 +197,12 @@ class OnlineTest(PhaseTest):
     self.assertEqual([bool(r['score']) for r in rows], [False] * 3 + [True])
 
   def test_order_per_episode_asks_for_policy_rows_first(self):
-    session, lengths = self._run(num_episodes=1, order='per_episode')
-    num_steps = lengths[-1]
+    session = self._session()
+    optimizer = session.agent.checkpoint_items['critic_optimizer']
+    optimizer.iterations.assign(100)
+    num_steps = self._run(session, num_episodes=1, order='per_episode')[-1]
+    # The phase began with optimizers that had not taken a step.
+    self.assertEqual(optimizer.iterations.numpy(), num_steps)
     self.assertEqual(
         session.experience.requests,
         [
@@ -213,40 +210,6 @@ class OnlineTest(PhaseTest):
             (num_steps, num_steps, experience.ExperienceRequest(**_CRITIC)),
         ],
     )
-
-  def test_optimizers_begin_anew(self):
-    session = self._session()
-    phases.Offline(num_steps=2, batch_size=8, interval=2).run(session)
-    optimizer = session.agent.checkpoint_items['critic_optimizer']
-    self.assertEqual(optimizer.iterations.numpy(), 2)
-    _online(num_episodes=1).run(session)
-    self.assertEqual(
-        optimizer.iterations.numpy(), int(self._rows()[-1]['collect/length'])
-    )
-
-
-class SplitTest(PhaseTest):
-
-  def test_each_episode_is_on_one_side(self):
-    train, held_out = session_lib.split_episodes(self._episodes, 0.25, seed=1)
-    self.assertLen(held_out, round(0.25 * len(self._episodes)))
-    numbers = [e.episode_id for e in train + held_out]
-    self.assertCountEqual(numbers, range(len(self._episodes)))
-    again, _ = session_lib.split_episodes(self._episodes, 0.25, seed=1)
-    self.assertEqual(
-        [e.episode_id for e in again], [e.episode_id for e in train]
-    )
-
-  def test_no_side_is_empty(self):
-    two = self._episodes[:2]
-    for fraction in (0.01, 0.99):
-      train, held_out = session_lib.split_episodes(two, fraction, seed=0)
-      self.assertLen(train, 1)
-      self.assertLen(held_out, 1)
-
-  def test_one_episode_cannot_be_split(self):
-    with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
-      session_lib.split_episodes(self._episodes[:1], 0.5, seed=0)
 
 
 if __name__ == '__main__':

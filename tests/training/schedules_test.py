@@ -1,5 +1,6 @@
 """Tests of learning-rate schedules."""
 
+from absl.testing import absltest
 from absl.testing import parameterized
 import tensorflow as tf
 
@@ -93,4 +94,4 @@ class WarmUpTest(tensor_case.TensorCase):
 
 
 if __name__ == '__main__':
-  tf.test.main()
+  absltest.main()

@@ -1,0 +1,89 @@
+"""Tests of `parl-export`, and of `parl-evaluate` on what it writes."""
+
+import os
+
+from absl.testing import absltest
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.binaries import configs
+from parl_tf.binaries import evaluate
+from parl_tf.binaries import export
+from parl_tf.training import builder
+from parl_tf.training import checkpoint
+from parl_tf.training import evaluation
+from parl_tf.training import export as export_lib
+from tests.binaries import tiny
+
+_NUM_EPISODES = 6
+
+
+class ExportTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._root = tiny.finished_run().root_dir
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+    self._output = os.path.join(self.create_tempdir().full_path, 'exported')
+
+  def _act(self, path):
+    observation = np.random.default_rng(0).normal(size=[16, 4])
+    act = tf.saved_model.load(path).signatures['serving_default']
+    return act(
+        observation=tf.constant(observation, tf.float32),
+        seed=tf.constant([3, 4]),
+    )['action'].numpy()
+
+  def test_checkpoint_exports_as_the_run_did_and_scores_as_the_live_policy(
+      self,
+  ):
+    difference = export.export_run(self._root, self._output, 'greedy_policy')
+    self.assertLessEqual(difference, 1e-5)
+    np.testing.assert_allclose(
+        self._act(self._output),
+        self._act(os.path.join(self._root, 'policies', 'greedy_policy')),
+        atol=1e-5,
+    )
+    self._check_evaluation()
+
+  def _check_evaluation(self):
+    """Plays with the model and with the policy it was made of."""
+    domain = evaluation.select_domain()
+    agent = builder.build_agent(domain, None, 3, tf.Variable(0, tf.int64))
+    checkpoint.Checkpoint(
+        os.path.join(self._root, 'checkpoints'), agent, checkpoint.RunState()
+    ).restore()
+    act = export_lib.compile_act(agent.greedy_policy)
+    evaluator = evaluation.Evaluator(
+        domain, num_episodes=_NUM_EPISODES, seed=7
+    )
+    live = evaluator.run(
+        lambda observation, seed: act(observation, tf.constant(seed)).numpy()
+    )
+    exported = evaluator.run(evaluate.ExportedPolicy(self._output, domain))
+    np.testing.assert_array_equal(exported.successes, live.successes)
+    for one, other in zip(exported.episodes, live.episodes, strict=True):
+      np.testing.assert_allclose(one.action, other.action, atol=1e-5)
+
+  def test_run_without_checkpoint_is_named(self):
+    configs.parse([tiny.GIN_FILE], tiny.BINDINGS)
+    root = self.create_tempdir().full_path
+    with open(os.path.join(root, 'config.gin'), 'w') as file:
+      file.write(f'# seed = 0\n{gin.config_str()}')
+    gin.clear_config()
+    with self.assertRaisesRegex(ValueError, f'{root}.*must hold a checkpoint'):
+      export.export_run(root, self._output, 'policy')
+
+  def test_directory_without_run_is_named(self):
+    with self.assertRaisesRegex(ValueError, 'nowhere must hold a run'):
+      export.export_run('nowhere', self._output, 'policy')
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,76 @@
+"""Tests that a run is a function of its seed, however often it is killed."""
+
+import glob
+import os
+import re
+
+from absl.testing import absltest
+
+from tests.binaries import tiny
+
+
+def _timeless(root_dir):
+  """The rows without the one column that tells the time."""
+  rows = tiny.read_metrics(root_dir)
+  return [
+      {k: v for k, v in row.items() if k != 'wall_seconds'} for row in rows
+  ]
+
+
+class ResumeTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._undisturbed = tiny.finished_run()
+
+  def test_killed_in_each_phase_a_run_ends_as_if_it_had_not_been(self):
+    root_dir = os.path.join(tiny.make_folder(), 'killed')
+    episodes = os.path.join(root_dir, 'episodes')
+    # One checkpoint at the phase's start: rows are cut and made again.
+    seldom = ['run_experiment.checkpoint_seconds = 1e6']
+    run = tiny.Run(root_dir, seldom)
+    run.kill_when(lambda: run.num_rows() >= 4)
+    self.assertLen(self._phases(root_dir), 1)
+
+    # A checkpoint with every row: it goes on in the middle.
+    run = tiny.Run(root_dir, ['run_experiment.checkpoint_seconds = 0.0'])
+    run.kill_when(lambda: run.num_rows() >= 12)
+    self.assertLen(self._phases(root_dir), 2)
+
+    # Two episodes in the log of which the checkpoint does not know.
+    run = tiny.Run(root_dir, seldom)
+    run.kill_when(lambda: glob.glob(os.path.join(episodes, '*_1.npz')))
+    self.assertLen(self._phases(root_dir), 3)
+
+    # What is left after the last row is the export.
+    run = tiny.Run(root_dir)
+    run.kill_when(lambda: run.num_rows() == tiny.NUM_ROWS)
+    self.assertEqual(
+        _timeless(root_dir), _timeless(self._undisturbed.root_dir)
+    )
+    self._check_repeated(run.output())
+
+  def _phases(self, root_dir):
+    return {row['phase'] for row in tiny.read_metrics(root_dir)}
+
+  def _check_repeated(self, output):
+    """Each restart says how much it repeats, and it is little."""
+    repeated = re.findall(
+        r'Resuming .* in phase (\w+) at training step (\d+); (\d+) training'
+        r' steps, ([\d.]+) s of work, are repeated',
+        output,
+    )
+    phases, steps, num_steps, seconds = zip(*repeated)
+    self.assertEqual(phases, ('behavior_cloning', 'offline', 'online'))
+    self.assertEqual(steps[0], '0')
+    self.assertGreaterEqual(int(num_steps[0]), 8)
+    # Offline it went on in the middle: it began after 18 steps of cloning.
+    self.assertGreater(int(steps[1]), 18)
+    self.assertEqual(steps[2], '30')
+    self.assertLess(max(map(float, seconds)), 30.0)
+    self.assertNotIn('Dropping', output)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,333 @@
+"""Tests of `parl-train`: what it leaves, and what stops it."""
+
+import json
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+from matplotlib import image
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.binaries import train
+from parl_tf.replay import episode_log
+from parl_tf.training import report
+from tests.binaries import tiny
+from tests.datasets import d4rl_columns
+
+_PHASES = ['behavior_cloning', 'offline', 'online']
+_POLICIES = ['base_policy', 'greedy_policy', 'policy']
+
+
+class RunTest(absltest.TestCase):
+  """The real entry point, in a process of its own."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._run = tiny.finished_run()
+    cls._rows = tiny.read_metrics(cls._run.root_dir)
+
+  def _path(self, *parts):
+    return os.path.join(self._run.root_dir, *parts)
+
+  def _summary(self):
+    with open(self._path('summary.json'), encoding='utf-8') as file:
+      return json.load(file)
+
+  def test_directory_holds_what_it_is_to_hold(self):
+    self.assertContainsSubset(
+        [
+            'checkpoints',
+            'config.gin',
+            'data.hdf5',
+            'episodes',
+            'metrics.csv',
+            'operative_config.gin',
+            'policies',
+            'report',
+            'summary.json',
+            'tensorboard',
+        ],
+        os.listdir(self._path()),
+    )
+    partial = [
+        name
+        for _, folders, files in os.walk(self._path())
+        for name in folders + files
+        if name.endswith(('.partial', '.tmp'))
+    ]
+    self.assertEmpty(partial)
+    self.assertIsNotNone(tf.train.latest_checkpoint(self._path('checkpoints')))
+    self.assertLen(episode_log.EpisodeLog(self._path('episodes')), 3)
+    picture = image.imread(self._path('report', 'learning_curve.png'))
+    self.assertGreater(min(picture.shape[:2]), 400)
+    # Neither blank nor noise.
+    self.assertBetween(np.mean(picture[..., :3] < 0.9), 0.01, 0.5)
+
+  def test_summary_has_the_structure_that_scripts_read(self):
+    summary = self._summary()
+    self.assertEqual(
+        list(summary),
+        ['seed', 'domain', 'wall_seconds', 'controller_success_rate',
+         'phases', 'policies'],
+    )
+    self.assertEqual(summary['seed'], 3)
+    self.assertEqual(summary['domain'], 'PointMaze')
+    self.assertBetween(summary['controller_success_rate'], 0.0, 1.0)
+    self.assertEqual(list(summary['phases']), _PHASES)
+    for phase in summary['phases'].values():
+      self.assertEqual(
+          list(phase),
+          ['success_rate', 'success_rate_without_search', 'score',
+           'num_evaluation_episodes', 'train_steps', 'env_steps',
+           'wall_seconds'],
+      )
+      self.assertEqual(phase['num_evaluation_episodes'], 4)
+      self.assertBetween(phase['success_rate_without_search'], 0.0, 1.0)
+      self.assertBetween(phase['score'], 0.0, 100.0)
+    cloning, offline, online = summary['phases'].values()
+    self.assertIsNone(cloning['success_rate'])
+    self.assertEqual(offline['score'], 100.0 * offline['success_rate'])
+    self.assertEqual((cloning['train_steps'], cloning['env_steps']), (18, 0))
+    self.assertEqual((offline['train_steps'], offline['env_steps']), (12, 0))
+    lengths = [int(r['collect/length']) for r in self._rows[-3:]]
+    self.assertEqual(online['env_steps'], sum(lengths))
+    self.assertEqual(online['train_steps'], sum(lengths[1:]))
+    seconds = [phase['wall_seconds'] for phase in summary['phases'].values()]
+    self.assertLess(sum(seconds), summary['wall_seconds'])
+
+  def test_summary_names_the_policies(self):
+    policies = self._summary()['policies']
+    self.assertCountEqual(policies, _POLICIES)
+    for name, path in policies.items():
+      self.assertEqual(path, self._path('policies', name))
+      self.assertTrue(tf.saved_model.contains_saved_model(path))
+
+  def test_metrics_have_rows_for_each_phase(self):
+    self.assertEqual(
+        [row['phase'] for row in self._rows],
+        ['behavior_cloning'] * 10 + ['offline'] * 6 + ['online'] * 3,
+    )
+    self.assertStartsWith(
+        ','.join(self._rows[0]),
+        'phase,train_step,env_steps,episodes,wall_seconds,score,success_rate,',
+    )
+    for name in ('train_step', 'env_steps', 'episodes', 'wall_seconds'):
+      values = [float(row[name]) for row in self._rows]
+      self.assertEqual(values, sorted(values))
+    self.assertEqual(
+        [row['episodes'] for row in self._rows[-3:]], ['1', '2', '3']
+    )
+    for column, phase in (
+        ('held_out_loss', 'behavior_cloning'),
+        ('losses/td', 'offline'),
+        ('losses/distillation', 'online'),
+    ):
+      found = {row['phase'] for row in self._rows if row[column]}
+      self.assertIn(phase, found)
+      self.assertLessEqual(found, {phase, 'online'})
+
+  def test_tensorboard_has_the_numbers_of_the_metrics(self):
+    folder = self._path('tensorboard')
+    seen = {}
+    for name in os.listdir(folder):
+      for event in tf.compat.v1.train.summary_iterator(
+          os.path.join(folder, name)
+      ):
+        for value in event.summary.value:
+          if value.tag == 'losses/td':
+            seen[event.step] = value.simple_value
+    wanted = {
+        int(row['train_step']): float(row['losses/td'])
+        for row in self._rows
+        if row['losses/td']
+    }
+    self.assertEqual(seen, wanted)
+
+  def test_configuration_is_kept_defaults_included(self):
+    with open(self._path('operative_config.gin'), encoding='utf-8') as file:
+      text = file.read()
+    self.assertIn("PointMaze.size = 'UMaze'", text)
+    self.assertIn("Online.order = 'interleaved'", text)
+
+  def test_output_tells_rates_and_paths(self):
+    output = self._run.output()
+    for phase in _PHASES:
+      self.assertRegex(output, rf'{phase}: \d+/\d+  .* steps/s')
+      self.assertRegex(output, rf'\n  {phase} .*without search [01]\.\d\d\d')
+    self.assertIn(self._path('report', 'learning_curve.png'), output)
+    for name in _POLICIES:
+      self.assertIn(f'SavedModel: {self._path("policies", name)}', output)
+
+
+class FailedStartTest(parameterized.TestCase):
+  """The function of the binary, stopped before any work."""
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._dir = self.create_tempdir().full_path
+    self._root = os.path.join(self._dir, 'run')
+    self._file = os.path.join(self._dir, 'maze.hdf5')
+
+  def _train(self, *bindings, seed=0):
+    gin.clear_config()
+    train.train(
+        self._root, [tiny.GIN_FILE], [*tiny.BINDINGS, *bindings], seed
+    )
+
+  def _train_on(self, columns, seed=0):
+    d4rl_columns.write(self._file, columns)
+    self._train(
+        f"run_experiment.dataset_path = '{self._file}'",
+        'run_experiment.num_recorded_steps = None',
+        seed=seed,
+    )
+
+  def _columns(self, **changes):
+    random = np.random.default_rng(0)
+    columns = dict(
+        observations=random.normal(size=[40, 4]).astype(np.float32),
+        actions=random.uniform(-1, 1, [40, 2]).astype(np.float32),
+    )
+    return d4rl_columns.make('---------t' * 4, **{**columns, **changes})
+
+  def _assert_no_work(self):
+    left = os.listdir(self._root) if os.path.exists(self._root) else []
+    self.assertContainsSubset(left, ['config.gin'])
+
+  @parameterized.named_parameters(
+      ('missing', dict(actions=None), r'`actions`'),
+      ('nan', dict(observations=np.full([40, 4], np.nan, np.float32)),
+       r'`observations`.*row 0.*nan'),
+      ('out_of_bounds', dict(actions=np.full([40, 2], 1.5, np.float32)),
+       r'`actions`.*\[-1.*1.*1\.5'),
+      ('lengths', dict(rewards=np.zeros([39], np.float32)),
+       r'`rewards`.*40.*39'),
+      ('width', dict(observations=np.zeros([40, 5], np.float32)),
+       r'`observations`.*4.*5'),
+  )
+  def test_faulty_data_is_named(self, changes, message):
+    with self.assertRaisesRegex(ValueError, f'maze.hdf5.*{message}'):
+      self._train_on(self._columns(**changes))
+    self._assert_no_work()
+
+  def test_file_cut_short_is_named(self):
+    d4rl_columns.write(self._file, self._columns())
+    with open(self._file, 'r+b') as file:
+      file.truncate(os.path.getsize(self._file) // 2)
+    with self.assertRaisesRegex(ValueError, 'maze.hdf5'):
+      self._train(f"run_experiment.dataset_path = '{self._file}'")
+    self._assert_no_work()
+
+  def test_missing_file_is_named(self):
+    with self.assertRaisesRegex((ValueError, FileNotFoundError), 'maze.hdf5'):
+      self._train(f"run_experiment.dataset_path = '{self._file}'")
+    self._assert_no_work()
+
+  def test_neither_file_nor_number_of_steps_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'dataset_path.*num_recorded_ste'):
+      self._train('run_experiment.num_recorded_steps = None')
+    self._assert_no_work()
+
+  @parameterized.parameters(
+      ('run_experiment.num_evaluation_episodes', 0),
+      ('run_experiment.held_out_fraction', 1.0),
+      ('run_experiment.checkpoint_seconds', -1.0),
+      ('PointMaze.action_repeat', 0),
+      ('BehaviorCloning.batch_size', 0),
+      ('Offline.interval', -3),
+      ('Online.order', "'at_random'"),
+      ('Online.offline_fraction', 0.3),
+      ('Search.num_samples', 0),
+      ('ActionOptimizer.num_candidates', 99),
+      ('DiffusionPolicy.averaging_rate', 2.0),
+      ('Critic.tau', -0.5),
+  )
+  def test_value_out_of_range_is_named_before_anything_is_recorded(
+      self, name, value
+  ):
+    parameter = name.split('.')[1]
+    with self.assertRaisesRegex(
+        ValueError, rf'(?s){parameter}`.*{value}.*{name.split(".")[0]}'
+    ):
+      self._train(f'{name} = {value}')
+    self._assert_no_work()
+
+  @parameterized.parameters(
+      ('NoSuchThing.size = 1', 'NoSuchThing'),
+      ('PointMaze.no_such_size = 1', 'no_such_size'),
+      ('build_agent.policy_ctor = @NoSuchPolicy', 'NoSuchPolicy'),
+  )
+  def test_unknown_gin_name_is_an_error(self, binding, name):
+    with self.assertRaisesRegex(ValueError, name):
+      self._train(binding)
+    self.assertFalse(os.path.exists(self._root))
+
+  def test_unknown_gin_file_is_an_error(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'no_such.gin'):
+      train.train(self._root, ['no_such.gin'])
+
+  def test_failed_start_leaves_the_directory_to_the_corrected_one(self):
+    with self.assertRaisesRegex(ValueError, '`actions`'):
+      self._train_on(self._columns(actions=None))
+    # One episode is no fault of the file, but cannot be split: the error is of
+    # a start that got further.
+    with self.assertRaisesRegex(ValueError, 'at least 2 episodes'):
+      self._train_on(self._columns(timeouts=np.zeros([40], bool)), seed=1)
+
+  def test_data_of_a_failed_start_is_not_taken_over(self):
+    # Refused after the data was recorded.
+    bindings = (
+        'import parl_tf.replay.reverb_experience',
+        'run_experiment.experience_ctor = @ReverbExperience',
+        'ReverbExperience.num_workers = 0',
+    )
+    modified = []
+    for seed in (0, 0, 1):
+      with self.assertRaisesRegex(ValueError, '`num_workers`.*0'):
+        self._train(*bindings, seed=seed)
+      path = os.path.join(self._root, 'data.hdf5')
+      modified.append(os.stat(path).st_mtime_ns)
+    # The same configuration takes it over, another records anew.
+    self.assertEqual(modified[0], modified[1])
+    self.assertGreater(modified[2], modified[1])
+
+  def test_run_of_another_configuration_is_refused(self):
+    root_dir = tiny.finished_run().root_dir
+    for binding, seed, message in (
+        ('Critic.tau = 0.5', 3, r'-Critic.tau = .*\+Critic.tau = 0.5'),
+        ('Critic.tau = 0.03', 4, r'-# seed = 3.*\+# seed = 4'),
+    ):
+      gin.clear_config()
+      with self.assertRaisesRegex(ValueError, f'(?s){message}'):
+        train.train(
+            root_dir, [tiny.GIN_FILE], [*tiny.BINDINGS, binding], seed
+        )
+
+
+class DescribeTest(absltest.TestCase):
+
+  def test_phase_without_search_is_told(self):
+    phase = report.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
+    text = train.describe(
+        report.RunSummary(3, 'PointMaze', 9.4, None, {'offline': phase}, {}),
+        'runs/tiny',
+    )
+    self.assertEqual(
+        text.splitlines(),
+        [
+            '',
+            'PointMaze, seed 3',
+            '  offline            without search 0.250 (4 episodes, 18 training'
+            ' steps, 0 environment steps, 2 s)',
+            '  in all             9 s',
+            'Picture:    runs/tiny/report/learning_curve.png',
+        ],
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()

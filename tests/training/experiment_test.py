@@ -1,0 +1,56 @@
+"""Tests of a whole run with another policy, critic and experience."""
+
+import json
+import os
+
+from absl.testing import absltest
+import gin
+
+from parl_tf.binaries import configs
+from parl_tf.training import experiment
+from tests.binaries import tiny
+
+_BINDINGS = (
+    'import parl_tf.replay.reverb_experience',
+    'run_experiment.experience_ctor = @ReverbExperience',
+    'run_experiment.num_recorded_steps = 200',
+    'run_experiment.num_evaluation_episodes = 2',
+    'build_agent.policy_ctor = @GaussianPolicy',
+    'build_agent.critic_ctor = @IQLCritic',
+    'BehaviorCloning.num_steps = 2',
+    'BehaviorCloning.min_steps = 0',
+    'Offline.num_steps = 2',
+    'Online.num_episodes = 1',
+)
+
+
+class ExperimentTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+
+  def test_rows_may_come_from_a_replay_server(self):
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    configs.parse([tiny.GIN_FILE], [*tiny.BINDINGS, *_BINDINGS])
+    summary = experiment.run_experiment(root_dir, 0)
+    rows = tiny.read_metrics(root_dir)
+    self.assertEqual(
+        [row['phase'] for row in rows],
+        ['behavior_cloning'] * 2 + ['offline'] + ['online'] * 2,
+    )
+    self.assertTrue(all(row['losses/td'] for row in (rows[2], rows[4])))
+    self.assertEqual(
+        summary.phases['online'].train_steps, int(rows[4]['collect/length'])
+    )
+    with open(os.path.join(root_dir, 'summary.json')) as file:
+      self.assertEqual(
+          json.load(file)['phases']['online'],
+          summary.phases['online']._asdict(),
+      )
+    self.assertLen(summary.policies, 3)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,128 @@
+"""Tests of SavedModels that speak the environment's own units."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf.policies import gaussian
+from parl_tf.training import export
+from tests import tensor_case
+from tests.agents import small_agent
+
+_LOW, _HIGH = np.array([-3.0, 0.0]), np.array([1.0, 20.0])
+_SEED = [5, 11]
+
+# Acts in a process that has imported TensorFlow and nothing of ours.
+_PROGRAM = """
+import json, sys
+import tensorflow as tf
+policy = tf.saved_model.load(sys.argv[1])
+act = policy.signatures['serving_default']
+given = json.load(sys.stdin)
+action = act(
+    observation=tf.constant(given['observation'], tf.float32),
+    seed=tf.constant(given['seed']),
+)['action']
+state = policy.get_initial_state(3)
+step = policy.signatures['action'](**{
+    '0/step_type': tf.zeros([3], tf.int32),
+    '0/reward': tf.zeros([3]),
+    '0/discount': tf.ones([3]),
+    '0/observation': tf.constant(given['observation'][:3], tf.float32),
+    '1': state,
+})
+print(json.dumps({
+    'action': action.numpy().tolist(),
+    'first': step['action'].numpy().tolist(),
+    'packages': sorted({name.split('.')[0] for name in sys.modules}),
+}))
+"""
+
+
+def _raw(action):
+  return _LOW + (action + 1.0) / 2.0 * (_HIGH - _LOW)
+
+
+class ExportTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'policy')
+    self._observation = np.random.default_rng(0).normal(size=[16, 3]).astype(
+        np.float32
+    )
+
+  def _export(self, policy, observation):
+    return export.export_policy(
+        policy, (_LOW, _HIGH), self._path, observation
+    )
+
+  def _base_policy(self):
+    agent = small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy)
+    return agent.named_policies['base_policy']
+
+  def test_model_acts_alike_where_only_tensorflow_is(self):
+    policy = small_agent.make_agent().named_policies['policy']
+    self.assertLessEqual(self._export(policy, self._observation), 1e-5)
+    done = subprocess.run(
+        [sys.executable, '-c', _PROGRAM, self._path],
+        input=json.dumps(
+            {'observation': self._observation.tolist(), 'seed': _SEED}
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=os.path.dirname(self._path),
+        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    printed = json.loads(done.stdout.splitlines()[-1])
+    live = export.compile_act(policy)(self._observation, tf.constant(_SEED))
+    # Within 1e-5 of the range [-1, 1], whatever the raw units.
+    self.assertAllClose(
+        (np.array(printed['action']) - _LOW) / (_HIGH - _LOW) * 2.0 - 1.0,
+        live,
+        atol=1e-5,
+        rtol=0,
+    )
+    self.assertAllInRange(np.array(printed['action'])[:, 1], 0.0, 20.0)
+    self.assertGreater(np.abs(np.array(printed['action'])).max(), 1.0)
+    self.assertNoCommonElements(
+        printed['packages'],
+        ['parl_tf', 'tf_agents', 'reverb', 'tensorflow_probability', 'gin'],
+    )
+    self.assertLen(printed['first'], 3)
+
+  def test_episode_draws_what_the_live_policy_draws(self):
+    policy = self._base_policy()
+    exported = export.ExportedPolicy(policy, (_LOW, _HIGH))
+    observation = tf.constant(self._observation[:2])
+    time_step = ts.restart(observation, 2)
+    state, live_state = (p.get_initial_state(2) for p in (exported, policy))
+    for _ in range(3):
+      step = exported.action(time_step, state)
+      live = policy.action(time_step, live_state)
+      self.assertAllClose(step.action, _raw(live.action.numpy()), atol=1e-4)
+      self.assertAllEqual(step.state, live.state)
+      time_step = ts.transition(observation, tf.zeros([2]))
+      state, live_state = step.state, live.state
+
+  def test_failed_check_leaves_the_model_that_was_there(self):
+    policy = self._base_policy()
+    self._export(policy, self._observation)
+    before = os.stat(self._path).st_ino
+    with self.assertRaisesRegex(ValueError, 'must act as the live policy'):
+      # What cannot be compared has not been found to be equal.
+      self._export(policy, np.full_like(self._observation, np.nan))
+    self.assertEqual(os.stat(self._path).st_ino, before)
+    self.assertTrue(pathlib.Path(self._path, 'saved_model.pb').exists())
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,196 @@
+"""Tests of what a phase works with: bookkeeping, collecting, resuming."""
+
+import csv
+import os
+
+from absl import logging
+from absl.testing import absltest
+import numpy as np
+
+from parl_tf.domains import pointmaze
+from parl_tf.replay import episode_log
+from parl_tf.training import session as session_lib
+from tests.training import small_run
+
+
+class _OnlyEvaluations(pointmaze.PointMaze):
+  """A task in which nothing can be collected."""
+
+  def make_environment(self, seed, evaluation):
+    if not evaluation:
+      raise NotImplementedError('Nothing acts here.')
+    return super().make_environment(seed, evaluation)
+
+
+class SessionTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._dir = self.create_tempdir().full_path
+    self._root = os.path.join(self._dir, 'run')
+
+  def _session(self, name='run', **kwargs):
+    return small_run.make_session(os.path.join(self._dir, name), **kwargs)
+
+  def _rows(self):
+    with open(os.path.join(self._root, 'metrics.csv')) as file:
+      return list(csv.DictReader(file))
+
+  def test_collected_episodes_are_functions_of_seed_and_number(self):
+    session = self._session()
+    first, second = session.next_episode(), session.next_episode()
+    self.assertFalse(
+        np.array_equal(first.observation[0], second.observation[0])
+    )
+    self.assertEqual((first.episode_id, second.episode_id), (0, 1))
+    self.assertEqual(first.policy_version, 0)
+    self.assertEqual(session.state.episodes, 2)
+    self.assertEqual(
+        session.state.env_steps, first.num_steps + second.num_steps
+    )
+    self.assertEqual(
+        session.experience.num_transitions('online'), session.state.env_steps
+    )
+    other = self._session('other')
+    for wanted in (first, second):
+      np.testing.assert_array_equal(
+          other.next_episode().action, wanted.action
+      )
+
+  def test_episodes_of_the_log_beyond_the_checkpoint_are_not_acted_again(self):
+    data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))[:2]
+    log = episode_log.EpisodeLog(os.path.join(self._root, 'episodes'))
+    for episode in data:
+      log.append(episode)
+    session = self._session(
+        domain=_OnlyEvaluations(
+            size='UMaze', min_start_distance=2, max_episode_steps=5
+        )
+    )
+    for wanted in data:
+      seen = session.next_episode()
+      np.testing.assert_array_equal(seen.observation, wanted.observation)
+    self.assertEqual(session.state.episodes, 2)
+    self.assertEqual(
+        session.experience.num_transitions('online'),
+        sum(e.num_transitions for e in data),
+    )
+    with self.assertRaisesRegex(NotImplementedError, 'Nothing acts here'):
+      session.next_episode()
+
+  def test_restart_goes_on_at_the_checkpoint_and_says_what_it_repeats(self):
+    session = self._session()
+    session.begin_phase('behavior_cloning')
+    session.agent.train_step_counter.assign(2)
+    session.write_row({'held_out_loss': 1.5})
+    session.state.phase_step = 2
+    session.save()
+    session.agent.train_step_counter.assign(5)
+    session.write_row({'held_out_loss': 0.5})
+    session.evaluate(with_search=False)
+    self.assertLen(self._rows(), 2)
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logs:
+      later = self._session()
+    self.assertRegex(
+        logs.output[0],
+        r'Resuming .*run in phase behavior_cloning at training step 2; 3'
+        r' training steps, \d+\.\d s of work, are repeated',
+    )
+    self.assertTrue(later.is_restored)
+    self.assertEqual(later.train_step, 2)
+    self.assertEqual(later.state.phase_step, 2)
+    self.assertEqual([r['held_out_loss'] for r in self._rows()], ['1.5'])
+    self.assertGreaterEqual(later.wall_seconds, session.state.wall_seconds)
+    self.assertLess(later.wall_seconds, session.wall_seconds)
+
+  def test_checkpoints_are_some_seconds_apart(self):
+    often, seldom = (
+        self._session(name, checkpoint_seconds=seconds)
+        for name, seconds in (('often', 0.0), ('seldom', 1e6))
+    )
+    for session in (often, seldom):
+      session.save_if_due()
+    self.assertTrue(self._session('often').is_restored)
+    self.assertFalse(self._session('seldom').is_restored)
+
+  def test_phase_is_summarised_and_not_begun_again(self):
+    session = self._session()
+    self.assertTrue(session.begin_phase('offline', 6))
+    session.agent.train_step_counter.assign(6)
+    session.state.phase_step = 6
+    metrics = session.evaluate(with_search=True)
+    session.end_phase()
+    summary = session.state.summaries['offline']
+    self.assertGreater(summary.pop('wall_seconds'), 0.0)
+    self.assertEqual(
+        summary,
+        {
+            'success_rate': metrics['success_rate'],
+            'success_rate_without_search': (
+                metrics['success_rate_without_search']
+            ),
+            'score': 100.0 * metrics['success_rate'],
+            'num_evaluation_episodes': 2,
+            'train_steps': 6,
+            'env_steps': 0,
+        },
+    )
+    for same in (session, self._session()):
+      self.assertFalse(same.begin_phase('offline', 6))
+      self.assertFalse(same.is_past('offline'))
+      # It is to have more steps now: it goes on after its sixth.
+      self.assertTrue(same.begin_phase('offline', 8))
+      self.assertEqual(same.state.phase_step, 6)
+
+  def test_phase_before_the_latest_is_over_for_good(self):
+    session = self._session()
+    for name in ('offline', 'online'):
+      session.begin_phase(name, 6)
+      session.state.phase_step = 6
+      session.evaluate(with_search=False)
+      session.end_phase()
+    self.assertTrue(session.is_past('offline'))
+    self.assertFalse(session.begin_phase('offline', 100))
+
+  def test_controller_is_scored_once_a_run(self):
+    session = self._session()
+    rate = session.evaluate_controller()
+    session.save()
+    later = self._session(
+        domain=_OnlyEvaluations(size='UMaze', max_episode_steps=1)
+    )
+    self.assertEqual(later.evaluate_controller(), rate)
+
+
+class SplitTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._episodes = small_run.make_episodes(
+        os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+    )
+
+  def test_each_episode_is_on_one_side(self):
+    train, held_out = session_lib.split_episodes(self._episodes, 0.25, seed=1)
+    self.assertLen(held_out, round(0.25 * len(self._episodes)))
+    numbers = [e.episode_id for e in train + held_out]
+    self.assertCountEqual(numbers, range(len(self._episodes)))
+    again, _ = session_lib.split_episodes(self._episodes, 0.25, seed=1)
+    self.assertEqual(
+        [e.episode_id for e in again], [e.episode_id for e in train]
+    )
+
+  def test_no_side_is_empty(self):
+    two = self._episodes[:2]
+    for fraction in (0.01, 0.99):
+      train, held_out = session_lib.split_episodes(two, fraction, seed=0)
+      self.assertLen(train, 1)
+      self.assertLen(held_out, 1)
+
+  def test_one_episode_cannot_be_split(self):
+    with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
+      session_lib.split_episodes(self._episodes[:1], 0.5, seed=0)
+
+
+if __name__ == '__main__':
+  absltest.main()
