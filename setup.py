@@ -51,6 +51,7 @@ _EXTRAS = {
         'hypothesis>=6.90',
         'pytest>=8',
         'ruff>=0.6',
+        'scipy>=1.11',
     ],
 }
 

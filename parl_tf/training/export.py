@@ -73,8 +73,9 @@ class ExportedPolicy(tf_policy.TFPolicy):
     )
 
   def _distribution(self, time_step, policy_state):
-    step = self._action(time_step, policy_state)
-    return step._replace(action=parl_policy.Point(step.action))
+    # What `PolicySaver` makes of a distribution would be of no use: a
+    # SavedModel cannot hold one that TensorFlow alone can load.
+    raise NotImplementedError('An exported policy acts: call `action`.')
 
   def _raw(self, action):
     # In this form bounds of -1 and 1 leave the action as it is, to the bit.

@@ -206,9 +206,10 @@ class SavedModelTest(tensor_case.TensorCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    agent = small_agent.make_agent()
+    plain = small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy)
     cls._policies = {
-        name: agent.named_policies[name] for name in ('policy', 'base_policy')
+        'policy': small_agent.make_agent().policy,
+        'base_policy': plain.base_policy,
     }
     cls._folder = os.path.join(
         absltest.get_default_test_tmpdir(), 'parl_policy'

@@ -58,9 +58,9 @@ class ExportTest(tensor_case.TensorCase):
         np.float32
     )
 
-  def _export(self, policy, observation):
+  def _export(self, policy, low=_LOW):
     return export.export_policy(
-        policy, (_LOW, _HIGH), self._path, observation
+        policy, (low, _HIGH), self._path, self._observation
     )
 
   def _base_policy(self):
@@ -69,7 +69,7 @@ class ExportTest(tensor_case.TensorCase):
 
   def test_model_acts_alike_where_only_tensorflow_is(self):
     policy = small_agent.make_agent().named_policies['policy']
-    self.assertLessEqual(self._export(policy, self._observation), 1e-5)
+    self.assertLessEqual(self._export(policy), 1e-5)
     done = subprocess.run(
         [sys.executable, '-c', _PROGRAM, self._path],
         input=json.dumps(
@@ -115,11 +115,11 @@ class ExportTest(tensor_case.TensorCase):
 
   def test_failed_check_leaves_the_model_that_was_there(self):
     policy = self._base_policy()
-    self._export(policy, self._observation)
+    self._export(policy)
     before = os.stat(self._path).st_ino
     with self.assertRaisesRegex(ValueError, 'must act as the live policy'):
       # What cannot be compared has not been found to be equal.
-      self._export(policy, np.full_like(self._observation, np.nan))
+      self._export(policy, low=np.array([np.nan, 0.0]))
     self.assertEqual(os.stat(self._path).st_ino, before)
     self.assertTrue(pathlib.Path(self._path, 'saved_model.pb').exists())
 
