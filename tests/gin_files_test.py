@@ -71,7 +71,7 @@ class GinFilesTest(tensor_case.TensorCase):
         ],
     )
     agent = builder.build_agent(
-        evaluation.select_domain(), None, 0, tf.Variable(0, tf.int64)
+        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)

@@ -41,6 +41,8 @@ class ExportedPolicy(tf_policy.TFPolicy):
         action_spec,
         policy_state_spec=policy.policy_state_spec,
         clip=False,
+        # The seed that the caller gives stands, at an episode's start too.
+        automatic_state_reset=False,
         name='exported_policy',
     )
     # A function and its variables, not the policy: what is tracked is saved,

@@ -10,8 +10,6 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
-from parl_tf.training import builder
-from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
 from parl_tf.training import export as export_lib
 from tests.binaries import tiny
@@ -54,11 +52,9 @@ class ExportTest(absltest.TestCase):
 
   def _check_evaluation(self):
     """Plays with the model and with the policy it was made of."""
+    gin.clear_config()
+    agent = export.restore_agent(self._root)
     domain = evaluation.select_domain()
-    agent = builder.build_agent(domain, None, 3, tf.Variable(0, tf.int64))
-    checkpoint.Checkpoint(
-        os.path.join(self._root, 'checkpoints'), agent, checkpoint.RunState()
-    ).restore()
     act = export_lib.compile_act(agent.greedy_policy)
     evaluator = evaluation.Evaluator(
         domain, num_episodes=_NUM_EPISODES, seed=7
