@@ -184,6 +184,11 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
         lambda i, _: i < self._num_steps,
         step,
         (tf.constant(0), draw(self._num_steps)),
+        # Shapes of a known batch are inferred of the first draw alone.
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.TensorShape([None, self._action_size]),
+        ),
         maximum_iterations=self._num_steps,
     )
     return tf.reshape(x, shape)

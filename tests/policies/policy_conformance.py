@@ -224,6 +224,19 @@ class PolicyConformance(parameterized.TestCase):
         self.assertEqual(seen.shape, expected.shape)
         np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
 
+  @parameterized.parameters((1, 1), (1, 3), (3, 1))
+  def test_graphs_of_a_known_batch_size_sample(self, batch_size, num_samples):
+    policy = self.make_policy()
+    observation = make_observation(batch_size)
+
+    @common.function
+    def sample():
+      return policy.sample(observation, num_samples, SEED)
+
+    np.testing.assert_allclose(
+        sample(), policy.sample(observation, num_samples, SEED), atol=1e-5
+    )
+
   def test_a_saved_model_draws_the_same_to_the_bit(self):
     policy = self.make_policy()
     module = tf.Module()
