@@ -1,7 +1,7 @@
 """Keras blocks that critics and policies are made of."""
 
 import math
-from typing import Optional, Sequence
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -192,13 +192,14 @@ class CriticEnsemble(tf.keras.layers.Layer):
       layers = [
           [_centered(w) for w in layer[:2]] + layer[2:] for layer in layers
       ]
-    head = [read(w) for w in self._head]
+    (kernel, bias, *first_norm), *others = layers
+    state = tf.matmul(features[tf.newaxis], kernel[:, : self._feature_size])
     return EnsembleContext(
-        features,
-        layers,
-        head,
-        self._feature_size,
-        self._layer_norm,
+        state + bias,
+        kernel[:, self._feature_size :],
+        tuple(first_norm),
+        tuple(tuple(layer) for layer in others),
+        tuple(read(w) for w in self._head),
     )
 
   def _add(self, name, value):
@@ -221,17 +222,23 @@ class CriticEnsemble(tf.keras.layers.Layer):
     return weights
 
 
-class EnsembleContext:
-  """A critic ensemble at given states; see `CriticEnsemble.context`."""
+class EnsembleContext(NamedTuple):
+  """A critic ensemble at given states, its state-only work done.
 
-  def __init__(self, features, layers, head, feature_size, layer_norm):
-    kernel, bias = layers[0][:2]
-    self._state = tf.matmul(features[tf.newaxis], kernel[:, :feature_size])
-    self._state += bias  # [E, B, H]
-    self._action_kernel = kernel[:, feature_size:]
-    self._layers = layers
-    self._head = head
-    self._layer_norm = layer_norm
+  Attributes:
+    state: `[E, B, H]`, the states' share of the first layer.
+    action_kernel: `[E, A, H]`, the actions' share of its kernel.
+    first_norm: LayerNorm's scale and offset `[E, 1, H]` of the first layer, or
+      none.
+    layers: Kernel, bias, scale and offset of each further one.
+    head: Kernel and bias, of every member or one for all.
+  """
+
+  state: tf.Tensor
+  action_kernel: tf.Tensor
+  first_norm: Tuple[tf.Tensor, ...]
+  layers: Tuple[Tuple[tf.Tensor, ...], ...]
+  head: Tuple[tf.Tensor, tf.Tensor]
 
   def __call__(self, actions: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Evaluates actions `[B, N, A]`, or the states alone where None (N = 1).
@@ -242,23 +249,37 @@ class EnsembleContext:
     Returns:
       `[E, B, N, num_outputs]`.
     """
-    x = self._state[:, :, tf.newaxis]  # [E, B, 1, H]
+    x = self.state[:, :, tf.newaxis]  # [E, B, 1, H]
     if actions is not None:
-      x += tf.matmul(actions[tf.newaxis], self._action_kernel[:, tf.newaxis])
+      x += tf.matmul(actions[tf.newaxis], self.action_kernel[:, tf.newaxis])
     shape = tf.shape(x)
     x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
-    x = self._activate(x, self._layers[0])
-    for layer in self._layers[1:]:
-      x = self._activate(tf.matmul(x, layer[0]) + layer[1], layer)
-    x = tf.matmul(x, self._head[0]) + self._head[1]
+    x = _activate(x, self.first_norm)
+    for kernel, bias, *norm in self.layers:
+      x = _activate(tf.matmul(x, kernel) + bias, norm)
+    x = tf.matmul(x, self.head[0]) + self.head[1]
     return tf.reshape(
         x, tf.concat([shape[:3], [x.shape[-1]]], axis=0)
     )
 
-  def _activate(self, x, layer):
-    if self._layer_norm:
-      return _normalize_swish(x, layer[2], layer[3])
-    return tf.nn.relu(x)
+  def states(self, start: int, size: int) -> 'EnsembleContext':
+    """Returns the ensemble at `size` of the states, from `start` on."""
+    return self._replace(state=self.state[:, start : start + size])
+
+  def member(self, index: tf.Tensor) -> 'EnsembleContext':
+    """Returns one member, as an ensemble of one."""
+    num_members = self.state.shape[0]
+
+    def read(weight):
+      if weight.shape[0] != num_members:  # One head for all.
+        return weight
+      return tf.gather(weight, index[tf.newaxis])
+
+    return tf.nest.map_structure(read, self)
+
+
+def _activate(x, norm):
+  return _normalize_swish(x, *norm) if norm else tf.nn.relu(x)
 
 
 @tf.custom_gradient
@@ -268,8 +289,8 @@ def _normalize_swish(x, scale, offset):
   The search spends most of its time between its matrix products, in passes
   over `x`; the gradient by hand takes a third of the passes of the automatic.
   """
-  norm = tf.raw_ops.EuclideanNorm(input=x, axis=[-1], keep_dims=True)
-  inverse = tf.math.rsqrt(tf.square(norm) / x.shape[-1] + 1e-6)
+  variance = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
+  inverse = tf.math.rsqrt(variance + 1e-6)
   normalized = x * inverse
   z = normalized * scale + offset
   sigmoid = tf.sigmoid(z)

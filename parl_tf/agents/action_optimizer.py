@@ -87,7 +87,8 @@ class ActionOptimizer:
 
     Args:
       candidates: `[B, N, A]`; not clipped before the first step.
-      value_fn: Differentiable function `[B, M, A]` -> `[B, M]`.
+      value_fn: Differentiable function `[B, M, A]` -> `[B, M]`; where it has
+        a method `value_and_gradient`, that gives both.
       dataset_action: `[B, A]`, or None.
       seed: Unused; for optimizers that draw.
 
@@ -206,6 +207,8 @@ class ActionOptimizer:
 
 
 def _value_and_gradient(actions, value_fn):
+  if hasattr(value_fn, 'value_and_gradient'):
+    return value_fn.value_and_gradient(actions)
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(actions)
     values = value_fn(actions)

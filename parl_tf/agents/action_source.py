@@ -1,13 +1,15 @@
 """The policy's actions at one batch of states, searched for at most once."""
 
 import contextlib
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import gin
 import tensorflow as tf
 
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import compiled_search
+from parl_tf.critics import value_function
 
 _SELECTIONS = ('argmax', 'sample')
 
@@ -25,6 +27,7 @@ class Search:
       optimizer: Any = None,
       selection: str = 'argmax',
       optimize_targets: bool = True,
+      jit_compile: bool = True,
   ):
     """Initializes the settings.
 
@@ -34,6 +37,7 @@ class Search:
       selection: 'argmax', or 'sample' from pi_opt (4.3): the action taken when
         acting, and the critic's target and penalty actions in training.
       optimize_targets: False takes those from the unoptimised policy.
+      jit_compile: Whether XLA compiles the search for large batches on a CPU.
 
     Raises:
       ValueError: If a number is out of range or an option unknown.
@@ -53,6 +57,26 @@ class Search:
     self.optimizer = optimizer
     self.is_greedy = selection == 'argmax'
     self.optimize_targets = optimize_targets and optimizer is not None
+    self._compiled = None
+    if optimizer is not None and jit_compile:
+      self._compiled = compiled_search.CompiledSearch(optimizer)
+
+  def optimize(
+      self,
+      candidates: tf.Tensor,
+      value_fn: Callable[[tf.Tensor], tf.Tensor],
+      dataset_action: Optional[tf.Tensor],
+      seed: tf.Tensor,
+  ) -> types.Candidates:
+    """Runs the optimizer, compiled where that pays; see its `optimize`."""
+    optimize = self.optimizer.optimize
+    if (
+        self._compiled is not None
+        and isinstance(value_fn, value_function.ValueFunction)
+        and self._compiled.is_for(candidates)
+    ):
+      optimize = self._compiled.optimize
+    return optimize(candidates, value_fn, dataset_action, seed)
 
 
 class ActionSource:
@@ -122,11 +146,11 @@ class ActionSource:
     if key not in self._candidates:
       base = self.base(next)
       with self._outside_tape():
-        self._candidates[key] = self._search.optimizer.optimize(
+        self._candidates[key] = self._search.optimize(
             base,
             self._critic.bind(self._observation(next)),
             dataset_action,
-            seed=randomness.fold_in(self._seed, 'optimizer', int(next)),
+            randomness.fold_in(self._seed, 'optimizer', int(next)),
         )
     return self._candidates[key]
 

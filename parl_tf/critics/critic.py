@@ -10,6 +10,7 @@ import tensorflow as tf
 from parl_tf import networks
 from parl_tf import types
 from parl_tf import value_distribution
+from parl_tf.critics import value_function
 
 CriticEnsemble = gin.external_configurable(
     networks.CriticEnsemble,
@@ -23,38 +24,6 @@ HLGauss = gin.external_configurable(
 )
 
 _AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
-
-
-class ValueFunction:
-  """The critic's values at given states, as a function of actions.
-
-  Ranking, ascent and selection all call it; `__call__` applies the critic's one
-  aggregation over members.
-  """
-
-  def __init__(self, context, distribution, aggregate):
-    self._context = context
-    self._distribution = distribution
-    self._aggregate = aggregate
-
-  def __call__(self, actions: tf.Tensor) -> tf.Tensor:
-    """Returns the aggregated values `[B, N]` of actions `[B, N, A]`."""
-    return self._aggregate(self.members(actions), axis=0)
-
-  def members(self, actions: tf.Tensor) -> tf.Tensor:
-    """Returns each member's values `[E, B, N]` of actions `[B, N, A]`."""
-    return self.values(self.outputs(actions))
-
-  def outputs(self, actions: tf.Tensor) -> tf.Tensor:
-    """Returns raw outputs `[E, B, N, bins]`; one bin for a scalar critic."""
-    tf.debugging.assert_shapes([(actions, ('B', 'N', 'A'))])
-    return self._context(actions)
-
-  def values(self, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns the values `[...]` that outputs `[..., bins]` stand for."""
-    if self._distribution is None:
-      return tf.squeeze(outputs, axis=-1)
-    return self._distribution.mean(outputs)
 
 
 @gin.configurable(
@@ -160,7 +129,7 @@ class Critic(tf.Module, abc.ABC):
       observation: types.Nest,
       target: bool = False,
       selection: Optional[tf.Tensor] = None,
-  ) -> ValueFunction:
+  ) -> value_function.ValueFunction:
     """Encodes the observation once and returns its value function.
 
     Args:
@@ -174,7 +143,9 @@ class Critic(tf.Module, abc.ABC):
     """
     network = self._target_network if target else self._network
     context = network.context(self._encoder(observation), selection)
-    return ValueFunction(context, self._distribution, self._aggregate)
+    return value_function.ValueFunction(
+        context, self._distribution, self._aggregate
+    )
 
   @abc.abstractmethod
   def loss(self, transition, source, seed: tf.Tensor) -> types.CriticLoss:

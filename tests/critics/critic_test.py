@@ -10,6 +10,7 @@ import tensorflow as tf
 from parl_tf import value_distribution
 from parl_tf.critics import critic
 from parl_tf.critics import iql
+from parl_tf.critics import value_function
 from tests.critics import critic_conformance
 
 
@@ -22,7 +23,7 @@ class ValueFunctionTest(parameterized.TestCase):
       value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
       return tf.stack([value, 2.0 * value])
 
-    return critic.ValueFunction(context, distribution, aggregate)
+    return value_function.ValueFunction(context, distribution, aggregate)
 
   @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
   def test_members_are_aggregated(self, aggregate, factor):
@@ -45,7 +46,7 @@ class ValueFunctionTest(parameterized.TestCase):
           tf.zeros([4])
       )
 
-    value_fn = critic.ValueFunction(context, histogram, tf.reduce_mean)
+    value_fn = value_function.ValueFunction(context, histogram, tf.reduce_mean)
     actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
     self.assertEqual(value_fn.outputs(actions).shape, [1, 1, 2, 4])
     np.testing.assert_allclose(value_fn(actions), [[-2.0, -2.0]], rtol=1e-6)

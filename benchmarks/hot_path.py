@@ -1,0 +1,242 @@
+"""Times what a training step and an acting robot spend their time on.
+
+  python benchmarks/hot_path.py --setting antmaze --json hot_path.json
+
+Every row is timed in turn with a batched matrix product and with the plain
+reference (`plain_reference.py`), round after round, on two threads. The best
+rate of the product is the ceiling; "at ceiling" is a row's median time times
+that rate, a measure of work which carries over to another machine. "GFLOP" is
+what the row's matrix products need: every search once, equal columns once.
+"Peak" is by how much the row's first and second call make a fresh process
+grow, compilation included.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from absl import app
+from absl import flags
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import hot_path_rows
+
+_SETTING = flags.DEFINE_enum(
+    'setting', 'antmaze', list(hot_path_rows.SETTINGS), 'Sizes of everything.'
+)
+_ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timings of every row.')
+_ROWS = flags.DEFINE_list('rows', [], 'Rows to time; all if empty.')
+_JSON = flags.DEFINE_string('json', None, 'File that the result goes to.')
+_COMPARE = flags.DEFINE_string(
+    'compare', None, 'File of an earlier result, to print ratios to.'
+)
+_PEAKS = flags.DEFINE_bool('peaks', True, 'Whether to measure memory.')
+_REFERENCE = flags.DEFINE_bool('reference', True, 'Whether to time it.')
+_ONLY_PEAK = flags.DEFINE_string(
+    'only_peak', None, 'Prints the peak of one row; for this program itself.'
+)
+
+_BFLOAT16 = '_bfloat16'
+_CEILING_SIZES = (10, 2560, 256)  # [E, rows, width]
+
+
+def make_ceilings(dtype):
+  """The matrix product in plain TensorFlow and under XLA, and its GFLOP."""
+  e, rows, width = _CEILING_SIZES
+  x = tf.cast(tf.random.stateless_normal([e, rows, width], [0, 1]), dtype)
+  y = tf.cast(tf.random.stateless_normal([e, width, width], [0, 2]), dtype)
+  plain = tf.function(tf.matmul, autograph=False)
+  compiled = tf.function(tf.matmul, autograph=False, jit_compile=True)
+  runs = [lambda: plain(x, y), lambda: compiled(x, y)]
+  return runs, 2e-9 * e * rows * width * width
+
+
+def seconds(run, calls=1):
+  """Seconds of one of several calls of `run`, results waited for."""
+  start = time.perf_counter()
+  for _ in range(calls):
+    result = run()
+    for leaf in tf.nest.flatten(result):
+      if hasattr(leaf, 'numpy'):
+        leaf.numpy()
+  return (time.perf_counter() - start) / calls
+
+
+class Rows:
+  """The rows of both precisions, made when asked for."""
+
+  def __init__(self):
+    self._setting = hot_path_rows.SETTINGS[_SETTING.value]
+    self._paths = {}
+
+  def make(self, name: str) -> hot_path_rows.Row:
+    """Makes a row, and the agent it needs if there is none."""
+    precision = 'bfloat16' if name.endswith(_BFLOAT16) else 'float32'
+    if precision not in self._paths:
+      self._paths[precision] = hot_path_rows.HotPath(self._setting, precision)
+    return self._paths[precision].rows()[name.removesuffix(_BFLOAT16)]()
+
+  def close(self) -> None:
+    for path in self._paths.values():
+      path.close()
+
+
+def measure(names):
+  """Times rows in turn; returns `{name: {'median_seconds', ...}}`."""
+  rows = Rows()
+  made = {name: rows.make(name) for name in names}
+  ceilings, gflop = make_ceilings(tf.float32)
+  half_ceilings, _ = make_ceilings(tf.bfloat16)
+  first = {}
+  times = {name: [] for name in made}
+  reference_times = {name: [] for name in made}
+  ceiling_times, half_times = [], []
+  for run in (*ceilings, *half_ceilings):
+    seconds(run)
+  for name, row in made.items():
+    first[name] = seconds(row.run)
+    if _REFERENCE.value and row.reference:
+      seconds(row.reference)
+    print(f'{name}: first call {first[name]:.1f} s', file=sys.stderr)
+  for _ in range(_ROUNDS.value):
+    for name, row in made.items():
+      ceiling_times += [min(seconds(run, 2) for run in ceilings)]
+      half_times += [min(seconds(run, 2) for run in half_ceilings)]
+      times[name].append(seconds(row.run, row.calls))
+      if _REFERENCE.value and row.reference:
+        reference_times[name].append(seconds(row.reference))
+  rows.close()
+  ceiling = gflop / float(np.median(ceiling_times))
+  result = {
+      'ceiling': {
+          'gflop_per_second': ceiling,
+          'bfloat16_gflop_per_second': gflop / float(np.median(half_times)),
+      }
+  }
+  for name, row in made.items():
+    median = float(np.median(times[name]))
+    result[name] = {
+        'median_seconds': median,
+        'gflop': row.gflop,
+        'gflop_at_ceiling': median * ceiling,
+        'first_call_seconds': first[name],
+    }
+    if reference_times[name]:
+      reference = float(np.median(reference_times[name]))
+      result[name]['reference_seconds'] = reference
+      result[name]['reference_gflop_at_ceiling'] = reference * ceiling
+  return result
+
+
+def measure_peak(name: str) -> int:
+  """Bytes by which two calls of a row make this process grow."""
+  rows = Rows()
+  row = rows.make(name)
+  with open('/proc/self/clear_refs', 'w', encoding='utf-8') as file:
+    file.write('5')  # Forgets the highest resident size so far.
+  before = _status('VmRSS')
+  for _ in range(2):
+    seconds(row.run)
+  peak = _status('VmHWM') - before
+  rows.close()
+  return peak
+
+
+def _status(key):
+  """A number of this process's status, in bytes."""
+  with open('/proc/self/status', encoding='utf-8') as file:
+    for line in file:
+      if line.startswith(key + ':'):
+        return int(line.split()[1]) * 1024
+  raise KeyError(key)
+
+
+def peaks(names):
+  """Measures the peak of each row in a process of its own."""
+  found = {}
+  for name in names:
+    output = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'benchmarks.hot_path',
+            f'--setting={_SETTING.value}',
+            f'--only_peak={name}',
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    ).stdout
+    found[name] = int(output.split()[-1])
+  return found
+
+
+def print_table(result):
+  """Prints one line a row."""
+  ceiling = result['ceiling']
+  print(
+      f'Setting {_SETTING.value}. Ceiling: '
+      f'{ceiling["gflop_per_second"]:.0f} GFLOP/s in float32, '
+      f'{ceiling["bfloat16_gflop_per_second"]:.0f} in bfloat16.\n'
+  )
+  print(
+      '| work | median, ms | GFLOP | at ceiling | plain reference, at ceiling '
+      '| first call, s | peak, MiB |'
+  )
+  print('|---|---|---|---|---|---|---|')
+  for name, row in result.items():
+    if name == 'ceiling':
+      continue
+    reference = row.get('reference_gflop_at_ceiling')
+    peak = row.get('peak_bytes')
+    print(
+        f'| {name} | {1e3 * row["median_seconds"]:.3g} | {row["gflop"]:.3g} '
+        f'| {row["gflop_at_ceiling"]:.3g} '
+        f'| {"" if reference is None else format(reference, ".3g")} '
+        f'| {row["first_call_seconds"]:.1f} '
+        f'| {"" if peak is None else peak // 2**20} |'
+    )
+
+
+def print_comparison(result, earlier):
+  """Prints by how much each row is faster than in an earlier result."""
+  print('\n| work | at ceiling, before | now | before / now |')
+  print('|---|---|---|---|')
+  for name, row in result.items():
+    if name == 'ceiling' or name not in earlier:
+      continue
+    before, now = (r['gflop_at_ceiling'] for r in (earlier[name], row))
+    print(f'| {name} | {before:.3g} | {now:.3g} | {before / now:.2f} |')
+
+
+def main(_):
+  if _ONLY_PEAK.value:
+    print(measure_peak(_ONLY_PEAK.value))
+    return
+  names = _ROWS.value or list(hot_path_rows.NAMES)
+  unknown = set(names) - set(hot_path_rows.NAMES)
+  if unknown:
+    raise app.UsageError(
+        f'--rows must be among {hot_path_rows.NAMES}, got {sorted(unknown)}.'
+    )
+  result = measure(names)
+  if _PEAKS.value:
+    for name, peak in peaks(names).items():
+      result[name]['peak_bytes'] = peak
+  print_table(result)
+  if _COMPARE.value:
+    with open(_COMPARE.value, encoding='utf-8') as file:
+      print_comparison(result, json.load(file))
+  if _JSON.value:
+    with open(_JSON.value, 'w', encoding='utf-8') as file:
+      json.dump(result, file, indent=2)
+
+
+if __name__ == '__main__':
+  # Two threads, however many cores there are: the figures are comparable.
+  tf.config.threading.set_intra_op_parallelism_threads(2)
+  tf.config.threading.set_inter_op_parallelism_threads(2)
+  app.run(main)

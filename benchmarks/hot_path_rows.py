@@ -1,0 +1,405 @@
+"""The rows of hot_path.py: what is timed, and how much work each is."""
+
+import functools
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from dm_env import specs
+import gin
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import plain_reference
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.agents import action_source
+from parl_tf.binaries import configs
+from parl_tf.replay import episode_writer
+from parl_tf.replay import experience as experience_lib
+from parl_tf.replay import memory_experience
+from parl_tf.replay import reverb_experience
+from parl_tf.replay import tables
+from parl_tf.training import builder
+from parl_tf.training import export
+
+NAMES = (
+    'action_optimization',
+    'diffusion_sampling',
+    'critic_update_fresh',
+    'critic_update_given',
+    'distillation',
+    'act_1',
+    'act_16',
+    'experience_memory',
+    'experience_reverb',
+)
+"""Of the rows."""
+
+_NUM_EPISODES = 40
+_EPISODE_STEPS = 100
+
+
+class Setting(NamedTuple):
+  """Sizes of states and batches, gin files and bindings of the networks."""
+
+  observation_size: int
+  action_size: int
+  batch_size: int
+  gin_files: List[str]
+  gin_bindings: List[str]
+
+
+SETTINGS = {
+    'antmaze': Setting(
+        29,
+        8,
+        256,
+        ['methods/parl_cal_ql.gin', 'policies/diffusion.gin'],
+        [
+            'CriticEnsemble.hidden_sizes = (256, 256, 256, 256)',
+            'Critic.distribution = @HLGauss()',
+            'HLGauss.min_value = -100.0',
+            'HLGauss.max_value = 0.0',
+            'HLGauss.num_bins = 128',
+        ],
+    ),
+    'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
+}
+
+
+class Row(NamedTuple):
+  """What is timed: one call of `run`, `calls` times."""
+
+  run: Callable[[], Any]
+  gflop: float = 0.0
+  reference: Optional[Callable[[], Any]] = None
+  calls: int = 1
+
+
+class SpecsOnly:
+  """As much of a `Domain` as building an agent takes."""
+
+  def __init__(self, observation_size: int, action_size: int):
+    self._observation = specs.Array([observation_size], np.float32, 'state')
+    self._action = specs.BoundedArray([action_size], np.float32, -1.0, 1.0)
+
+  def observation_spec(self):
+    return self._observation
+
+  def action_spec(self):
+    return self._action
+
+
+class Counts:
+  """GFLOP of the matrix products, two a multiplication."""
+
+  def __init__(self, setting: Setting):
+    query = gin.query_parameter
+    self._b = setting.batch_size
+    self._n = query('Search.num_samples')
+    self._k = query('ActionOptimizer.num_candidates')
+    self._t = query('ActionOptimizer.num_gradient_steps')
+    self._e = query('CriticEnsemble.num_members')
+    self._random = query('CalQLCritic.num_conservative_actions')
+    hidden = list(query('CriticEnsemble.hidden_sizes'))
+    sizes = [setting.action_size, *hidden, query('HLGauss.num_bins')]
+    self._action_row = _products(sizes)
+    self._state_row = _products([setting.observation_size, hidden[0]])
+    width = query('DiffusionPolicy.hidden_size')
+    time_size = _parameter('DiffusionPolicy.time_size', 128)
+    inputs = setting.observation_size + setting.action_size + time_size
+    blocks = query('DiffusionPolicy.num_blocks')
+    self._policy_row = (
+        _products([inputs, width])
+        + blocks * _products([width, 4 * width, width])
+        + _products([width, setting.action_size])
+    )
+    self._denoising = query('DiffusionPolicy.num_denoising_steps')
+
+  def search(self, batch_size=None):
+    """Ranking, and T + 1 evaluations of which T have a gradient."""
+    b = batch_size or self._b
+    rows = self._n + self._k * (2 * self._t + 1)
+    return 1e-9 * b * self._e * (rows * self._action_row + self._state_row)
+
+  def sampling(self, batch_size=None):
+    b = batch_size or self._b
+    return 1e-9 * b * self._n * self._denoising * self._policy_row
+
+  def critic_given(self):
+    """Two searches; forward and twice as much back for the loss."""
+    per_row = self._action_row + self._state_row
+    loss = 3 * (self._e + 2 * (self._random + 2)) + 2
+    return 2 * self.search() + 1e-9 * self._b * loss * per_row
+
+  def critic_fresh(self):
+    return self.critic_given() + 2 * self.sampling()
+
+  def distillation(self):
+    loss = 3e-9 * self._b * self._policy_row
+    return self.sampling() + self.search() + loss
+
+
+def _products(sizes):
+  return 2 * sum(a * b for a, b in zip(sizes[:-1], sizes[1:]))
+
+
+def _parameter(name, default):
+  try:
+    return gin.query_parameter(name)
+  except ValueError:
+    return default
+
+
+class HotPath:
+  """The rows of one setting; `close` when done."""
+
+  def __init__(self, setting: Setting, precision: str = 'float32'):
+    """Builds the agent and fills the tables.
+
+    Args:
+      setting: Sizes.
+      precision: Of the search's matrix products.
+    """
+    gin.clear_config()
+    configs.parse(
+        setting.gin_files,
+        setting.gin_bindings,
+    )
+    self._setting = setting
+    self._counts = Counts(setting)
+    self.agent = builder.build_agent(
+        SpecsOnly(setting.observation_size, setting.action_size),
+        None,
+        0,
+        tf.Variable(0, dtype=tf.int64),
+    )
+    self._generator = np.random.default_rng(0)
+    for weight in self.agent.critic.trainable_variables:
+      # Values must differ from action to action, or nothing is climbed.
+      scale = 1.0 / np.sqrt(max(weight.shape[1], 16))
+      weight.assign_add(scale * self._normal(*weight.shape))
+    self._seed = tf.constant([3, 5])
+    self._num_samples = self.agent.searches.training.num_samples
+    self._observation = tf.constant(
+        self._normal(setting.batch_size, setting.observation_size)
+    )
+    self._samples = self._uniform(setting.batch_size, self._num_samples)
+    self._server = None
+    self._memory = memory_experience.MemoryExperience(
+        seed=0, reward_scale=1.0, reward_bias=0.0
+    )
+    self._fill(self._memory)
+
+  def rows(self) -> Dict[str, Callable[[], Row]]:
+    """Makers of every row, by its name."""
+    return {
+        'action_optimization': self._action_optimization,
+        'diffusion_sampling': self._diffusion_sampling,
+        'critic_update_fresh': functools.partial(self._critic_update, False),
+        'critic_update_given': functools.partial(self._critic_update, True),
+        'distillation': self._distillation,
+        'act_1': functools.partial(self._act, 1),
+        'act_16': functools.partial(self._act, 16),
+        'experience_memory': self._experience_memory,
+        'experience_reverb': self._experience_reverb,
+    }
+
+  def close(self) -> None:
+    """Stops the replay server, if there is one."""
+    if self._server is not None:
+      self._server.stop()
+
+  def _action_optimization(self):
+    agent = self.agent
+
+    @tf.function(autograph=False)
+    def run(observation, samples):
+      source = action_source.ActionSource(
+          agent.searches.training,
+          agent.generative_policy,
+          agent.critic,
+          observation,
+          self._seed,
+          samples=samples,
+      )
+      return source.candidates()
+
+    @tf.function(autograph=False, jit_compile=True)
+    def reference(observation, samples):
+      return plain_reference.search(
+          self._weights(), observation, samples, self._settings()
+      )
+
+    arguments = self._observation, self._samples
+    return Row(
+        functools.partial(run, *arguments),
+        self._counts.search(),
+        functools.partial(reference, *arguments),
+    )
+
+  def _diffusion_sampling(self):
+    run = tf.function(self._draw, autograph=False)
+    reference = tf.function(self._draw, autograph=False, jit_compile=True)
+    return Row(
+        functools.partial(run, self._observation),
+        self._counts.sampling(),
+        functools.partial(reference, self._observation),
+    )
+
+  def _critic_update(self, given):
+    rows = self._rows('critic')
+    if given:
+      info = dict(rows.policy_info)
+      info['candidate_actions'] = tf.stack([self._samples] * 2, axis=1)
+      rows = rows._replace(policy_info=info)
+    counts = self._counts
+    return Row(
+        functools.partial(self.agent._update_critic, rows, self._seed, None),
+        counts.critic_given() if given else counts.critic_fresh(),
+        self._reference_update(self._rows('critic'), given),
+    )
+
+  def _reference_update(self, rows, given):
+    agent, optimizer = self.agent, tf.keras.optimizers.Adam(3e-4)
+    weights = self._weights()
+    optimizer.build(weights)
+    num_random = gin.query_parameter(
+        'CalQLCritic.num_conservative_actions'
+    )
+
+    @tf.function(autograph=False, jit_compile=True)
+    def update(rows, samples):
+      observation, next_observation = (rows.observation[:, i] for i in (0, 1))
+      members = randomness.integers(self._seed, [2], weights[0].shape[0])
+      draws = plain_reference.Draws(
+          samples if given else self._draw(observation),
+          samples if given else self._draw(next_observation),
+          randomness.uniform(
+              self._seed,
+              [samples.shape[0], num_random, samples.shape[-1]],
+              -1.0,
+              1.0,
+          ),
+          members,
+          members,
+      )
+      batch = plain_reference.Batch(
+          observation,
+          rows.action[:, 0],
+          rows.reward[:, 0],
+          rows.discount[:, 0],
+          next_observation,
+          rows.policy_info['monte_carlo_return'][:, 0],
+      )
+      targets = list(agent.critic._target_network.variables)
+      loss, target, gradients = plain_reference.critic_update(
+          weights, targets, batch, draws, self._settings()
+      )
+      optimizer.apply_gradients(zip(gradients, weights))
+      for slow, weight in zip(targets, weights):
+        slow.assign_add(0.005 * (weight - slow))
+      return loss, target
+
+    return functools.partial(update, rows, self._samples)
+
+  def _distillation(self):
+    rows = self._rows('policy')
+    return Row(
+        functools.partial(self.agent._update_policy, rows, self._seed, None),
+        self._counts.distillation(),
+    )
+
+  def _act(self, batch_size):
+    act = export.compile_act(self.agent.greedy_policy)
+    observation = self._observation[:batch_size]
+    counts = self._counts
+    return Row(
+        functools.partial(act, observation, self._seed),
+        counts.search(batch_size) + counts.sampling(batch_size),
+        calls=20,
+    )
+
+  def _experience_memory(self):
+    iterator = self._memory.iterate(0, 10_000, self._request())
+    return Row(functools.partial(next, iterator), calls=50)
+
+  def _experience_reverb(self):
+    self._server = tables.ReplayServer(self._signature())
+    self._fill(self._server)
+    experience = reverb_experience.ReverbExperience(
+        self._server.address,
+        self._signature(),
+        reward_scale=1.0,
+        reward_bias=0.0,
+    )
+    iterator = experience.iterate(0, 10_000, self._request())
+    return Row(functools.partial(next, iterator), calls=50)
+
+  def _draw(self, observation):
+    return self.agent.generative_policy.sample(
+        observation, self._num_samples, self._seed
+    )
+
+  def _weights(self):
+    return list(self.agent.critic.trainable_variables)
+
+  def _settings(self):
+    distribution = self.agent.critic._distribution
+    query = gin.query_parameter
+    return plain_reference.Settings(
+        distribution.edges,
+        distribution._sigma,
+        query('ActionOptimizer.num_candidates'),
+        query('ActionOptimizer.num_gradient_steps'),
+        query('ActionOptimizer.step_size'),
+        self.agent.critic.gamma,
+        query('CalQLCritic.conservative_weight'),
+    )
+
+  def _rows(self, part):
+    return getattr(next(self._memory.iterate(0, 1, self._request())), part)
+
+  def _request(self):
+    batch_size = self._setting.batch_size
+    return experience_lib.ExperienceRequest(
+        critic_slices=1,
+        critic_batch_size=batch_size,
+        critic_offline_fraction=0.5,
+        policy_slices=1,
+        policy_batch_size=batch_size,
+    )
+
+  def _signature(self):
+    return tables.step_signature(
+        tf.TensorSpec([self._setting.observation_size], tf.float32),
+        tf.TensorSpec([self._setting.action_size], tf.float32),
+    )
+
+  def _fill(self, sink):
+    writer = episode_writer.EpisodeWriter(
+        gamma=0.99,
+        reward_scale=1.0,
+        reward_bias=0.0,
+        never_succeeds_value=None,
+        sinks=[sink],
+    )
+    for i in range(_NUM_EPISODES):
+      episode = types.Episode(
+          observation=self._normal(
+              _EPISODE_STEPS + 1, self._setting.observation_size
+          ),
+          action=self._uniform(_EPISODE_STEPS).numpy(),
+          reward=-np.ones(_EPISODE_STEPS, np.float32),
+          discount=np.ones(_EPISODE_STEPS, np.float32),
+          success=np.zeros(_EPISODE_STEPS, np.bool_),
+          episode_id=i,
+      )
+      for table in experience_lib.TABLE_NAMES:
+        writer.write(table, episode)
+
+  def _normal(self, *shape):
+    return self._generator.standard_normal(shape, np.float32)
+
+  def _uniform(self, *shape):
+    shape = [*shape, self._setting.action_size]
+    return tf.constant(self._generator.uniform(-1, 1, shape), tf.float32)

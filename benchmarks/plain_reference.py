@@ -1,0 +1,307 @@
+"""The hot path of PA-RL as one would first write it, to compare with.
+
+The same mathematics as the library's: Cal-QL with HL-Gauss values, every
+action of the policy searched for. Nothing is shared: three searches an update,
+the policy's one best action evaluated as often as there are random ones, one
+network after another. `hot_path.py` times it, compiled whole; a test holds the
+library's losses, targets and gradients to it.
+"""
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+import tensorflow as tf
+
+
+class Layer(NamedTuple):
+  """Dense -> LayerNorm -> swish."""
+
+  kernel: tf.Tensor
+  bias: tf.Tensor
+  scale: tf.Tensor
+  offset: tf.Tensor
+
+
+class Member(NamedTuple):
+  """One network of the ensemble."""
+
+  hidden: Sequence[Layer]
+  head_kernel: tf.Tensor
+  head_bias: tf.Tensor
+
+
+class Settings(NamedTuple):
+  """Hyperparameters; `edges` `[bins + 1]` and `sigma` are HL-Gauss's."""
+
+  edges: tf.Tensor
+  sigma: float
+  num_candidates: int
+  num_gradient_steps: int
+  step_size: float
+  gamma: float
+  conservative_weight: float
+
+
+class Batch(NamedTuple):
+  """Transitions `[B, ...]` with features for observations."""
+
+  observation: tf.Tensor
+  action: tf.Tensor
+  reward: tf.Tensor
+  discount: tf.Tensor
+  next_observation: tf.Tensor
+  monte_carlo_return: tf.Tensor
+
+
+class Draws(NamedTuple):
+  """What is random in an update: actions `[B, n, A]`, members `[M]`."""
+
+  samples: tf.Tensor
+  next_samples: tf.Tensor
+  random_actions: tf.Tensor
+  target_members: tf.Tensor
+  penalty_members: tf.Tensor
+
+
+def unstack(weights: Sequence[tf.Tensor]) -> List[Member]:
+  """Parts weights, stacked over members, into networks.
+
+  Args:
+    weights: Kernel, bias, scale and offset of each hidden layer, kernel and
+      bias of the head, each `[E, ...]`.
+
+  Returns:
+    E networks.
+  """
+  members = []
+  for e in range(weights[0].shape[0]):
+    own = [w[e] for w in weights]
+    hidden = [Layer(*own[i : i + 4]) for i in range(0, len(own) - 2, 4)]
+    members.append(Member(hidden, own[-2], own[-1]))
+  return members
+
+
+def member_logits(
+    member: Member, observation: tf.Tensor, actions: tf.Tensor
+) -> tf.Tensor:
+  """Evaluates one network.
+
+  Args:
+    member: The network.
+    observation: `[B, F]`.
+    actions: `[B, N, A]`.
+
+  Returns:
+    `[B, N, bins]`.
+  """
+  num_actions = actions.shape[1]
+  repeated = tf.repeat(observation[:, tf.newaxis], num_actions, axis=1)
+  x = tf.concat([repeated, actions], axis=-1)
+  x = tf.reshape(x, [-1, x.shape[-1]])
+  for layer in member.hidden:
+    x = tf.matmul(x, layer.kernel) + layer.bias
+    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    x = (x - mean) * tf.math.rsqrt(variance + 1e-6) * layer.scale + layer.offset
+    x = x * tf.sigmoid(x)
+  x = tf.matmul(x, member.head_kernel) + member.head_bias
+  return tf.reshape(x, [-1, num_actions, x.shape[-1]])
+
+
+def expected_value(logits: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+  """Returns the mean `[...]` of the histogram of logits `[..., bins]`."""
+  centers = (edges[:-1] + edges[1:]) / 2.0
+  return tf.reduce_sum(tf.nn.softmax(logits) * centers, axis=-1)
+
+
+def mean_value_and_gradient(
+    weights: Sequence[tf.Tensor],
+    observation: tf.Tensor,
+    actions: tf.Tensor,
+    edges: tf.Tensor,
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Adds up the members' values `[B, N]` and gradients `[B, N, A]`."""
+  num_members = weights[0].shape[0]
+
+  def step(e, total, total_gradient):
+    member = unstack([tf.gather(w, e[tf.newaxis]) for w in weights])[0]
+    with tf.GradientTape() as tape:
+      tape.watch(actions)
+      values = expected_value(
+          member_logits(member, observation, actions), edges
+      )
+    gradient = tape.gradient(values, actions)
+    return e + 1, total + values, total_gradient + gradient
+
+  _, total, total_gradient = tf.while_loop(
+      lambda e, *_: e < num_members,
+      step,
+      (tf.constant(0), tf.zeros_like(actions[..., 0]), tf.zeros_like(actions)),
+  )
+  return total / num_members, total_gradient / num_members
+
+
+def search(
+    weights: Sequence[tf.Tensor],
+    observation: tf.Tensor,
+    samples: tf.Tensor,
+    settings: Settings,
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Algorithm 1: keeps the best K of `samples` `[B, N, A]` and climbs.
+
+  Returns:
+    Actions `[B, K, A]` and their values `[B, K]`, the best of all iterates.
+  """
+  def evaluate(actions):
+    return mean_value_and_gradient(
+        weights, observation, actions, settings.edges
+    )
+
+  values, _ = evaluate(samples)
+  best_values, order = tf.math.top_k(values, settings.num_candidates)
+  actions = best = tf.gather(samples, order, batch_dims=1)
+
+  def step(i, actions, best, best_values):
+    values, gradient = evaluate(actions)
+    is_better = values >= best_values
+    best = tf.where(is_better[..., tf.newaxis], actions, best)
+    best_values = tf.where(is_better, values, best_values)
+    moved = tf.clip_by_value(
+        actions + settings.step_size * gradient, -1.0, 1.0
+    )
+    return i + 1, moved, best, best_values
+
+  _, actions, best, best_values = tf.while_loop(
+      lambda i, *_: i < settings.num_gradient_steps,
+      step,
+      (tf.constant(0), actions, best, best_values),
+  )
+  values, _ = evaluate(actions)
+  is_better = values >= best_values
+  return (
+      tf.where(is_better[..., tf.newaxis], actions, best),
+      tf.where(is_better, values, best_values),
+  )
+
+
+def best_action(
+    weights: Sequence[tf.Tensor],
+    observation: tf.Tensor,
+    samples: tf.Tensor,
+    settings: Settings,
+) -> tf.Tensor:
+  """Returns the best action `[B, A]` that the search finds."""
+  actions, values = search(weights, observation, samples, settings)
+  best = tf.argmax(values, axis=-1, output_type=tf.int32)
+  return tf.gather(actions, best, batch_dims=1)
+
+
+def histogram(values: tf.Tensor, settings: Settings) -> tf.Tensor:
+  """Returns the HL-Gauss target `[B, bins]` of `values` `[B]`."""
+  z = (settings.edges - values[:, tf.newaxis]) / settings.sigma
+  cdf = 0.5 * (1.0 + tf.math.erf(z / 2.0**0.5))
+  mass = cdf[:, 1:] - cdf[:, :-1]
+  return mass / tf.reduce_sum(mass, axis=-1, keepdims=True)
+
+
+def critic_losses(
+    weights: Sequence[tf.Tensor],
+    target_weights: Sequence[tf.Tensor],
+    batch: Batch,
+    draws: Draws,
+    settings: Settings,
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Cal-QL's loss: temporal differences and the calibrated penalty.
+
+  Args:
+    weights: Of the critic, as `unstack` takes them.
+    target_weights: Of its slow copy.
+    batch: Transitions.
+    draws: What is random.
+    settings: Hyperparameters.
+
+  Returns:
+    Loss `[B]` and target `[B]`.
+  """
+  members = unstack(weights)
+  target_members = unstack(target_weights)
+  searched = [tf.stop_gradient(w) for w in weights]
+
+  # First search: the action of the target at s'.
+  next_action = best_action(
+      searched, batch.next_observation, draws.next_samples, settings
+  )
+  next_values = _member_values(
+      target_members, batch.next_observation, next_action, settings
+  )
+  next_value = tf.reduce_min(
+      tf.gather(next_values, draws.target_members), axis=0
+  )
+  target = tf.stop_gradient(
+      batch.reward + settings.gamma * batch.discount * next_value
+  )
+  probabilities = histogram(target, settings)
+  td_loss = 0.0
+  for member in members:
+    logits = member_logits(
+        member, batch.observation, batch.action[:, tf.newaxis]
+    )[:, 0]
+    td_loss -= tf.reduce_sum(
+        probabilities * tf.nn.log_softmax(logits), axis=-1
+    ) / len(members)
+
+  # Second and third search: the policy's columns of the penalty, for s' and s.
+  num_columns = draws.random_actions.shape[1]
+  columns = [draws.random_actions]
+  for observation, samples in (
+      (batch.next_observation, draws.next_samples),
+      (batch.observation, draws.samples),
+  ):
+    action = best_action(searched, observation, samples, settings)
+    columns.append(tf.repeat(action[:, tf.newaxis], num_columns, axis=1))
+  penalties = []
+  data_column = batch.action[:, tf.newaxis]
+  for e in range(len(members)):
+    values = []
+    for i, actions in enumerate(columns + [data_column]):
+      block = expected_value(
+          member_logits(members[e], batch.observation, actions), settings.edges
+      )
+      if i in (1, 2):
+        block = tf.maximum(block, batch.monte_carlo_return[:, tf.newaxis])
+      values.append(block)
+    joined = tf.concat(values, axis=-1)
+    count = tf.cast(tf.shape(joined)[1], tf.float32)
+    penalties.append(
+        tf.reduce_logsumexp(joined, axis=-1)
+        - tf.math.log(count)
+        - values[-1][:, 0]
+    )
+  penalty = tf.reduce_mean(
+      tf.gather(tf.stack(penalties), draws.penalty_members), axis=0
+  )
+  return td_loss + settings.conservative_weight * penalty, target
+
+
+def critic_update(
+    weights: Sequence[tf.Variable],
+    target_weights: Sequence[tf.Variable],
+    batch: Batch,
+    draws: Draws,
+    settings: Settings,
+) -> Tuple[tf.Tensor, tf.Tensor, List[tf.Tensor]]:
+  """Returns loss `[B]`, target `[B]` and the gradient of the mean loss."""
+  with tf.GradientTape() as tape:
+    loss, target = critic_losses(
+        weights, target_weights, batch, draws, settings
+    )
+    total = tf.reduce_mean(loss)
+  return loss, target, tape.gradient(total, weights)
+
+
+def _member_values(members, observation, action, settings):
+  return tf.stack([
+      expected_value(
+          member_logits(member, observation, action[:, tf.newaxis]),
+          settings.edges,
+      )[:, 0]
+      for member in members
+  ])
