@@ -213,6 +213,7 @@ def print_comparison(result, earlier):
 
 
 def main(_):
+  """Measures, prints and writes."""
   if _ONLY_PEAK.value:
     print(measure_peak(_ONLY_PEAK.value))
     return

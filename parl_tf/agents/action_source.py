@@ -12,6 +12,8 @@ from parl_tf.agents import compiled_search
 from parl_tf.critics import value_function
 
 _SELECTIONS = ('argmax', 'sample')
+# Of a robot or some. An unknown number is taken for few: they act.
+_FEW_STATES = 16
 
 
 @gin.configurable
@@ -37,7 +39,8 @@ class Search:
       selection: 'argmax', or 'sample' from pi_opt (4.3): the action taken when
         acting, and the critic's target and penalty actions in training.
       optimize_targets: False takes those from the unoptimised policy.
-      jit_compile: Whether XLA compiles the search for large batches on a CPU.
+      jit_compile: Whether XLA may compile, on a CPU: the search for a large
+        batch in training, and all of acting with small networks.
 
     Raises:
       ValueError: If a number is out of range or an option unknown.
@@ -57,9 +60,11 @@ class Search:
     self.optimizer = optimizer
     self.is_greedy = selection == 'argmax'
     self.optimize_targets = optimize_targets and optimizer is not None
-    self._compiled = None
-    if optimizer is not None and jit_compile:
-      self._compiled = compiled_search.CompiledSearch(optimizer)
+    # XLA on a GPU needs compilers that are not installed with TensorFlow.
+    self.jit_compile = jit_compile and not tf.config.list_physical_devices(
+        'GPU'
+    )
+    self._compiled = compiled_search.CompiledSearch(optimizer)
 
   def optimize(
       self,
@@ -70,12 +75,11 @@ class Search:
   ) -> types.Candidates:
     """Runs the optimizer, compiled where that pays; see its `optimize`."""
     optimize = self.optimizer.optimize
-    if (
-        self._compiled is not None
-        and isinstance(value_fn, value_function.ValueFunction)
-        and self._compiled.is_for(candidates)
-    ):
-      optimize = self._compiled.optimize
+    if isinstance(value_fn, value_function.ValueFunction):
+      if self.jit_compile and self._compiled.is_for(candidates, value_fn):
+        optimize = self._compiled.optimize
+      elif (candidates.shape[0] or 1) <= _FEW_STATES:
+        value_fn = value_fn.apart()
     return optimize(candidates, value_fn, dataset_action, seed)
 
 

@@ -11,8 +11,8 @@ from parl_tf.critics import value_function
 # Candidates of one part. Its arrays stay near a core, its matrix products are
 # still large enough to run at full speed; measured by benchmarks/hot_path.py.
 _ROWS_PER_PART = 4_096
-# Below, compilation costs more than it saves.
-_MIN_ROWS = 512
+# Of one layer of all members. Less fits in a cache: nothing is gained.
+_MIN_BYTES = 2 * 2**20
 
 
 class CompiledSearch:
@@ -31,16 +31,16 @@ class CompiledSearch:
     self._optimizer = optimizer
     self._functions = {}
 
-  def is_for(self, candidates: tf.Tensor) -> bool:
+  def is_for(
+      self, candidates: tf.Tensor, value_fn: value_function.ValueFunction
+  ) -> bool:
     """Whether candidates `[B, N, A]` are of a known number, large enough."""
     batch_size, num_samples, _ = candidates.shape
     if batch_size is None or num_samples is None:
       return False
-    return (
-        batch_size * num_samples >= _MIN_ROWS
-        and not tf.executing_eagerly()
-        and not tf.config.list_physical_devices('GPU')
-    )
+    num_members, _, width = value_fn.context.state.shape
+    num_bytes = 4 * batch_size * num_samples * num_members * width
+    return num_bytes >= _MIN_BYTES and not tf.executing_eagerly()
 
   def optimize(
       self,

@@ -11,6 +11,11 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import randomness
 from parl_tf.agents import action_source
 
+# Weights that fit in a core's cache. With so few, launching operations costs
+# more than their arithmetic, which XLA's one launch avoids; matrices for more
+# are multiplied faster without it. Measured by benchmarks/hot_path.py.
+_SMALL_BYTES = 2 * 2**20
+
 SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
 
 
@@ -57,6 +62,11 @@ class PARLPolicy(tf_policy.TFPolicy):
     self._search = search
     self._greedy = (selection or ('argmax' if search.is_greedy else 'sample')
                    ) == 'argmax'
+    self._act = self._search_action
+    if search.jit_compile and _num_bytes(self.variables()) <= _SMALL_BYTES:
+      self._act = tf.function(
+          self._search_action, autograph=False, jit_compile=True
+      )
     self._initial_seed = tf.Variable(
         tf.zeros([2], tf.int32), trainable=False, name='initial_seed'
     )
@@ -67,6 +77,9 @@ class PARLPolicy(tf_policy.TFPolicy):
 
   def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
     """Returns actions `[B, A]` for raw observations and a seed `[2]`."""
+    return self._act(observation, seed)
+
+  def _search_action(self, observation, seed):
     source = action_source.ActionSource(
         self._search, self._policy, self._critic, observation, seed
     )
@@ -103,6 +116,10 @@ class PARLPolicy(tf_policy.TFPolicy):
   def _distribution(self, time_step, policy_state):
     step = self._action(time_step, policy_state)
     return step._replace(action=Point(step.action))
+
+
+def _num_bytes(variables):
+  return sum(v.shape.num_elements() * v.dtype.size for v in variables)
 
 
 class Point(tfp.distributions.Distribution):

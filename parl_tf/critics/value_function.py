@@ -60,6 +60,10 @@ class ValueFunction:
       return tf.squeeze(outputs, axis=-1)
     return self._distribution.mean(outputs)
 
+  def apart(self) -> 'ValueFunction':
+    """Returns the same function, faster for few actions."""
+    return ValueFunction(self.context.apart(), *self.static)
+
   @property
   def static(self):
     """What it is made of besides the context: distribution, aggregation."""

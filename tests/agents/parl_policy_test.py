@@ -105,7 +105,8 @@ class PARLPolicyTest(tensor_case.TensorCase):
     action = agent.greedy_policy.act(observation, seed)
 
     candidates = source.candidates()
-    self.assertAllEqual(action, candidates.actions[:, 0])
+    # Compiled it rounds otherwise.
+    self.assertAllClose(action, candidates.actions[:, 0])
     values = agent.critic.bind(observation)(candidates.actions)
     self.assertAllEqual(tf.argmax(values, axis=-1), [0, 0, 0])
 

@@ -10,50 +10,7 @@ import tensorflow as tf
 from parl_tf import value_distribution
 from parl_tf.critics import critic
 from parl_tf.critics import iql
-from parl_tf.critics import value_function
 from tests.critics import critic_conformance
-
-
-class ValueFunctionTest(parameterized.TestCase):
-
-  def _make(self, distribution=None, aggregate=tf.reduce_mean):
-    """Two members: the sum of an action's coordinates, and twice it."""
-
-    def context(actions):
-      value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
-      return tf.stack([value, 2.0 * value])
-
-    return value_function.ValueFunction(context, distribution, aggregate)
-
-  @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
-  def test_members_are_aggregated(self, aggregate, factor):
-    # The members say 0.5 and 1 for the first action: mean 0.75, minimum 0.5.
-    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
-    value_fn = self._make(aggregate=aggregate)
-    np.testing.assert_array_equal(
-        value_fn.members(actions), [[[0.5, 2.0]], [[1.0, 4.0]]]
-    )
-    np.testing.assert_array_equal(
-        value_fn(actions), [[0.5 * factor, 2.0 * factor]]
-    )
-
-  def test_a_histogram_is_read_by_its_expectation(self):
-    # Equal logits over [-4, 0] mean -2, whatever their level.
-    histogram = value_distribution.HLGauss(-4.0, 0.0, 4)
-
-    def context(actions):
-      return tf.reduce_sum(actions, axis=-1)[tf.newaxis, ..., tf.newaxis] + (
-          tf.zeros([4])
-      )
-
-    value_fn = value_function.ValueFunction(context, histogram, tf.reduce_mean)
-    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
-    self.assertEqual(value_fn.outputs(actions).shape, [1, 1, 2, 4])
-    np.testing.assert_allclose(value_fn(actions), [[-2.0, -2.0]], rtol=1e-6)
-
-  def test_actions_without_a_candidate_axis_are_an_error(self):
-    with self.assertRaises(ValueError):
-      self._make()(tf.zeros([4, 2]))
 
 
 class CriticTest(parameterized.TestCase):

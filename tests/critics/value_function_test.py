@@ -1,0 +1,117 @@
+"""Tests of the value function at given states."""
+
+import functools
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import value_distribution
+from parl_tf.critics import cal_ql
+from parl_tf.critics import value_function
+from tests import tensor_case
+from tests.critics import critic_conformance
+
+
+class ValueFunctionTest(parameterized.TestCase):
+
+  def _make(self, distribution=None, aggregate=tf.reduce_mean):
+    """Two members: the sum of an action's coordinates, and twice it."""
+
+    def context(actions):
+      value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
+      return tf.stack([value, 2.0 * value])
+
+    return value_function.ValueFunction(context, distribution, aggregate)
+
+  @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
+  def test_members_are_aggregated(self, aggregate, factor):
+    # The members say 0.5 and 1 for the first action: mean 0.75, minimum 0.5.
+    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
+    value_fn = self._make(aggregate=aggregate)
+    np.testing.assert_array_equal(
+        value_fn.members(actions), [[[0.5, 2.0]], [[1.0, 4.0]]]
+    )
+    np.testing.assert_array_equal(
+        value_fn(actions), [[0.5 * factor, 2.0 * factor]]
+    )
+
+  def test_a_histogram_is_read_by_its_expectation(self):
+    # Equal logits over [-4, 0] mean -2, whatever their level.
+    histogram = value_distribution.HLGauss(-4.0, 0.0, 4)
+
+    def context(actions):
+      return tf.reduce_sum(actions, axis=-1)[tf.newaxis, ..., tf.newaxis] + (
+          tf.zeros([4])
+      )
+
+    value_fn = value_function.ValueFunction(context, histogram, tf.reduce_mean)
+    actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
+    self.assertEqual(value_fn.outputs(actions).shape, [1, 1, 2, 4])
+    np.testing.assert_allclose(value_fn(actions), [[-2.0, -2.0]], rtol=1e-6)
+
+  def test_actions_without_a_candidate_axis_are_an_error(self):
+    with self.assertRaises(ValueError):
+      self._make()(tf.zeros([4, 2]))
+
+
+_LAYOUTS = {
+    'histogram': dict(distribution=value_distribution.HLGauss(-4.0, 2.0, 8)),
+    'minimum': dict(value_aggregation='min'),
+    'relu, one head': dict(
+        network_ctor=functools.partial(
+            networks.CriticEnsemble,
+            num_members=4,
+            hidden_sizes=(8,),
+            layer_norm=False,
+            shared_head=True,
+        )
+    ),
+    'one member': dict(
+        network_ctor=functools.partial(
+            networks.CriticEnsemble, num_members=1, hidden_sizes=(8, 8)
+        )
+    ),
+}
+
+
+class LayoutTest(tensor_case.TensorCase):
+  """However members are laid out, values and gradients are the same."""
+
+  def _make(self, layout):
+    critic = critic_conformance.make(cal_ql.CalQLCritic, **_LAYOUTS[layout])
+    generator = np.random.default_rng(0)
+    for variable in critic.trainable_variables:
+      variable.assign_add(0.5 * generator.standard_normal(variable.shape))
+    return critic.bind(critic_conformance.make_observation(5))
+
+  @parameterized.parameters(*_LAYOUTS)
+  def test_member_by_member(self, layout):
+    value_fn = self._make(layout)
+    other = value_function.MemberwiseValueFunction(
+        value_fn.context, *value_fn.static
+    )
+    self._assert_equal(value_fn, other)
+
+  @parameterized.parameters(*_LAYOUTS)
+  def test_apart(self, layout):
+    value_fn = self._make(layout)
+    self._assert_equal(value_fn, value_fn.apart())
+
+  def test_some_of_the_states(self):
+    value_fn = self._make('histogram')
+    actions = critic_conformance.make_actions(5, 3)
+    part = value_function.ValueFunction(
+        value_fn.context.states(1, 3), *value_fn.static
+    )
+    self.assertAllClose(part(actions[1:4]), value_fn(actions)[1:4], atol=1e-5)
+
+  def _assert_equal(self, value_fn, other):
+    actions = critic_conformance.make_actions(5, 3)
+    values, gradient = value_fn.value_and_gradient(actions)
+    self.assertGreater(np.abs(gradient).max(), 0.01)
+    self.assertAllClose(other(actions), values, rtol=1e-5, atol=1e-5)
+    seen_values, seen_gradient = other.value_and_gradient(actions)
+    self.assertAllClose(seen_values, values, rtol=1e-5, atol=1e-5)
+    self.assertAllClose(seen_gradient, gradient, rtol=1e-4, atol=1e-5)
