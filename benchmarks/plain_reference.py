@@ -221,7 +221,6 @@ def critic_losses(
   Returns:
     Loss `[B]` and target `[B]`.
   """
-  members = unstack(weights)
   target_members = unstack(target_weights)
   searched = [tf.stop_gradient(w) for w in weights]
 
@@ -238,16 +237,6 @@ def critic_losses(
   target = tf.stop_gradient(
       batch.reward + settings.gamma * batch.discount * next_value
   )
-  probabilities = histogram(target, settings)
-  td_loss = 0.0
-  for member in members:
-    logits = member_logits(
-        member, batch.observation, batch.action[:, tf.newaxis]
-    )[:, 0]
-    td_loss -= tf.reduce_sum(
-        probabilities * tf.nn.log_softmax(logits), axis=-1
-    ) / len(members)
-
   # Second and third search: the policy's columns of the penalty, for s' and s.
   num_columns = draws.random_actions.shape[1]
   columns = [draws.random_actions]
@@ -257,27 +246,38 @@ def critic_losses(
   ):
     action = best_action(searched, observation, samples, settings)
     columns.append(tf.repeat(action[:, tf.newaxis], num_columns, axis=1))
-  penalties = []
-  data_column = batch.action[:, tf.newaxis]
-  for e in range(len(members)):
-    values = []
-    for i, actions in enumerate(columns + [data_column]):
-      block = expected_value(
-          member_logits(members[e], batch.observation, actions), settings.edges
-      )
-      if i in (1, 2):
-        block = tf.maximum(block, batch.monte_carlo_return[:, tf.newaxis])
-      values.append(block)
-    joined = tf.concat(values, axis=-1)
-    count = tf.cast(tf.shape(joined)[1], tf.float32)
-    penalties.append(
-        tf.reduce_logsumexp(joined, axis=-1)
-        - tf.math.log(count)
-        - values[-1][:, 0]
+  columns = tf.concat(columns + [batch.action[:, tf.newaxis]], axis=1)
+  probabilities = histogram(target, settings)
+  bound = batch.monte_carlo_return[:, tf.newaxis]
+
+  def member_losses(own_weights):
+    member = unstack([w[tf.newaxis] for w in own_weights])[0]
+    logits = member_logits(
+        member, batch.observation, batch.action[:, tf.newaxis]
+    )[:, 0]
+    td_loss = -tf.reduce_sum(
+        probabilities * tf.nn.log_softmax(logits), axis=-1
     )
-  penalty = tf.reduce_mean(
-      tf.gather(tf.stack(penalties), draws.penalty_members), axis=0
+    values = expected_value(
+        member_logits(member, batch.observation, columns), settings.edges
+    )
+    random, policy, data = tf.split(
+        values, [num_columns, 2 * num_columns, 1], axis=1
+    )
+    joined = tf.concat([random, tf.maximum(policy, bound), data], axis=1)
+    count = tf.cast(tf.shape(joined)[1], tf.float32)
+    penalty = (
+        tf.reduce_logsumexp(joined, axis=-1) - tf.math.log(count) - data[:, 0]
+    )
+    return td_loss, penalty
+
+  td_losses, penalties = tf.map_fn(
+      member_losses,
+      [tf.convert_to_tensor(w) for w in weights],
+      fn_output_signature=(tf.float32, tf.float32),
   )
+  td_loss = tf.reduce_mean(td_losses, axis=0)
+  penalty = tf.reduce_mean(tf.gather(penalties, draws.penalty_members), axis=0)
   return td_loss + settings.conservative_weight * penalty, target
 
 
