@@ -27,6 +27,7 @@ NAMES = (
     'diffusion_sampling',
     'critic_update_fresh',
     'critic_update_given',
+    'critic_update_given_bfloat16',
     'distillation',
     'act_1',
     'act_16',
@@ -103,7 +104,7 @@ class HotPath:
     gin.clear_config()
     configs.parse(
         setting.gin_files,
-        setting.gin_bindings,
+        [*setting.gin_bindings, f"Search.precision = '{precision}'"],
     )
     self._setting = setting
     self._counts = hot_path_counts.Counts(

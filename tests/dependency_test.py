@@ -25,7 +25,9 @@ _PACKAGE = _ROOT / 'parl_tf'
 # Where two folders may import each other, their modules still form no circle.
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
-_MATHEMATICS = (*_DATA, 'losses', 'value_distribution', 'networks')
+_MATHEMATICS = (
+    *_DATA, 'losses', 'value_distribution', 'networks', 'half_precision'
+)
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
 _TRAINING = (*_PARTS, 'replay', 'datasets', 'domains', 'training')
 _MAY_IMPORT = {
@@ -34,6 +36,7 @@ _MAY_IMPORT = {
     'randomness': _BASE,
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'value_distribution'),
+    'half_precision': ('networks',),
     'critics': (*_MATHEMATICS, 'critics'),
     'policies': (*_MATHEMATICS, 'policies'),
     'improvers': _PARTS,
@@ -46,7 +49,7 @@ _MAY_IMPORT = {
 }
 
 # Which modules or folders may import a library; a path names an exception.
-_GIN_FREE = ('types', 'losses', 'value_distribution', 'networks', 'randomness')
+_GIN_FREE = (*_MATHEMATICS,)
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],

@@ -11,6 +11,7 @@ from parl_tf import types
 from parl_tf.agents import compiled_search
 from parl_tf.critics import value_function
 
+_PRECISIONS = ('float32', 'bfloat16')
 _SELECTIONS = ('argmax', 'sample')
 # Of a robot or some. An unknown number is taken for few: they act.
 _FEW_STATES = 16
@@ -30,6 +31,7 @@ class Search:
       selection: str = 'argmax',
       optimize_targets: bool = True,
       jit_compile: bool = True,
+      precision: str = 'float32',
   ):
     """Initializes the settings.
 
@@ -41,6 +43,9 @@ class Search:
       optimize_targets: False takes those from the unoptimised policy.
       jit_compile: Whether XLA may compile, on a CPU: the search for a large
         batch in training, and all of acting with small networks.
+      precision: 'float32', or 'bfloat16' for the matrix products of ranking
+        and ascent, which pays where a processor has them (AVX-512 BF16, AMX).
+        The values of candidates are then as coarse.
 
     Raises:
       ValueError: If a number is out of range or an option unknown.
@@ -50,6 +55,10 @@ class Search:
     if selection not in _SELECTIONS:
       raise ValueError(
           f'`selection` must be one of {_SELECTIONS}, got {selection!r}.'
+      )
+    if precision not in _PRECISIONS:
+      raise ValueError(
+          f'`precision` must be one of {_PRECISIONS}, got {precision!r}.'
       )
     if optimizer is not None and optimizer.num_candidates > num_samples:
       raise ValueError(
@@ -64,6 +73,7 @@ class Search:
     self.jit_compile = jit_compile and not tf.config.list_physical_devices(
         'GPU'
     )
+    self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
 
   def optimize(
@@ -76,7 +86,9 @@ class Search:
     """Runs the optimizer, compiled where that pays; see its `optimize`."""
     optimize = self.optimizer.optimize
     if isinstance(value_fn, value_function.ValueFunction):
-      if self.jit_compile and self._compiled.is_for(candidates, value_fn):
+      if self._is_half:
+        value_fn = value_fn.in_half_precision()
+      elif self.jit_compile and self._compiled.is_for(candidates, value_fn):
         optimize = self._compiled.optimize
       elif (candidates.shape[0] or 1) <= _FEW_STATES:
         value_fn = value_fn.apart()

@@ -99,6 +99,23 @@ class LayoutTest(tensor_case.TensorCase):
     value_fn = self._make(layout)
     self._assert_equal(value_fn, value_fn.apart())
 
+  @parameterized.product(layout=list(_LAYOUTS), in_graph=[False, True])
+  def test_half_precision_is_near(self, layout, in_graph):
+    value_fn = self._make(layout)
+    half = value_fn.in_half_precision()
+    actions = critic_conformance.make_actions(5, 3)
+    run = half.value_and_gradient
+    if in_graph:
+      run = tf.function(run, autograph=False)
+    values, gradient = value_fn.value_and_gradient(actions)
+    seen_values, seen_gradient = run(actions)
+    self.assertAllClose(half(actions), seen_values, rtol=1e-5)
+    self.assertNotAllEqual(seen_values, values)
+    for seen, exact in ((seen_values, values), (seen_gradient, gradient)):
+      error = np.abs(seen - exact) / np.abs(exact).max()
+      self.assertLess(error.mean(), 0.02)
+      self.assertLess(error.max(), 0.1)
+
   def test_some_of_the_states(self):
     value_fn = self._make('histogram')
     actions = critic_conformance.make_actions(5, 3)
