@@ -75,9 +75,13 @@ class Rows:
   def make(self, name: str) -> hot_path_rows.Row:
     """Makes a row, and the agent it needs if there is none."""
     precision = 'bfloat16' if name.endswith(_BFLOAT16) else 'float32'
+    return self.path(precision).rows()[name.removesuffix(_BFLOAT16)]()
+
+  def path(self, precision: str) -> hot_path_rows.HotPath:
+    """Makes all that the rows of one precision need, once."""
     if precision not in self._paths:
       self._paths[precision] = hot_path_rows.HotPath(self._setting, precision)
-    return self._paths[precision].rows()[name.removesuffix(_BFLOAT16)]()
+    return self._paths[precision]
 
   def close(self) -> None:
     for path in self._paths.values():
@@ -108,6 +112,9 @@ def measure(names):
       times[name].append(seconds(row.run, row.calls))
       if _REFERENCE.value and row.reference:
         reference_times[name].append(seconds(row.reference))
+  choices = None
+  if any(name.endswith(_BFLOAT16) for name in names):
+    choices = rows.path('bfloat16').half_precision_choices()
   rows.close()
   ceiling = gflop / float(np.median(ceiling_times))
   result = {
@@ -116,6 +123,9 @@ def measure(names):
           'bfloat16_gflop_per_second': gflop / float(np.median(half_times)),
       }
   }
+  if choices:
+    names = ('changed_share', 'mean_loss', 'max_loss', 'deviation_of_samples')
+    result['ceiling']['bfloat16_choices'] = dict(zip(names, choices))
   for name, row in made.items():
     median = float(np.median(times[name]))
     result[name] = {
@@ -198,6 +208,16 @@ def print_table(result):
         f'| {"" if reference is None else format(reference, ".3g")} '
         f'| {row["first_call_seconds"]:.1f} '
         f'| {"" if peak is None else peak // 2**20} |'
+    )
+
+
+  choices = ceiling.get('bfloat16_choices')
+  if choices:
+    print(
+        f'\nWith bfloat16 {choices["changed_share"]:.1%} of the states get '
+        f'another action; Q is lower by {choices["mean_loss"]:.2g} on average, '
+        f'by {choices["max_loss"]:.2g} at most, where the samples of a state '
+        f'differ by {choices["deviation_of_samples"]:.2g} (standard deviation).'
     )
 
 
