@@ -86,7 +86,9 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     shape = [tf.shape(mean)[0], num_samples, mean.shape[-1]]
     noise = temperature * randomness.normal(seed, shape)
     before_tanh = mean + tf.exp(log_std) * noise
-    return tf.tanh(before_tanh), _log_prob(before_tanh, mean, log_std)
+    # XLA's tanh exceeds 1 by a rounding.
+    action = tf.clip_by_value(tf.tanh(before_tanh), -1.0, 1.0)
+    return action, _log_prob(before_tanh, mean, log_std)
 
   def distillation_loss(self, observation, action, seed):
     del seed  # The likelihood is exact.
