@@ -23,9 +23,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import hot_path_rows
+from benchmarks import hot_path_settings
 
 _SETTING = flags.DEFINE_enum(
-    'setting', 'antmaze', list(hot_path_rows.SETTINGS), 'Sizes of everything.'
+    'setting',
+    'antmaze',
+    list(hot_path_settings.SETTINGS),
+    'Sizes of everything.',
 )
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timings of every row.')
 _ROWS = flags.DEFINE_list('rows', [], 'Rows to time; all if empty.')
@@ -35,6 +39,9 @@ _COMPARE = flags.DEFINE_string(
 )
 _PEAKS = flags.DEFINE_bool('peaks', True, 'Whether to measure memory.')
 _REFERENCE = flags.DEFINE_bool('reference', True, 'Whether to time it.')
+_TURN_STEPS = flags.DEFINE_integer(
+    'turn_steps', 0, 'Steps of an online turn whose waits are timed.'
+)
 _ONLY_PEAK = flags.DEFINE_string(
     'only_peak', None, 'Prints the peak of one row; for this program itself.'
 )
@@ -69,7 +76,7 @@ class Rows:
   """The rows of both precisions, made when asked for."""
 
   def __init__(self):
-    self._setting = hot_path_rows.SETTINGS[_SETTING.value]
+    self._setting = hot_path_settings.SETTINGS[_SETTING.value]
     self._paths = {}
 
   def make(self, name: str) -> hot_path_rows.Row:
@@ -115,6 +122,11 @@ def measure(names):
   choices = None
   if any(name.endswith(_BFLOAT16) for name in names):
     choices = rows.path('bfloat16').half_precision_choices()
+  waiting = {
+      source: rows.path('float32').waiting_share(source, _TURN_STEPS.value)
+      for source in ('memory', 'reverb')
+      if f'experience_{source}' in names and _TURN_STEPS.value
+  }
   rows.close()
   ceiling = gflop / float(np.median(ceiling_times))
   result = {
@@ -123,6 +135,8 @@ def measure(names):
           'bfloat16_gflop_per_second': gflop / float(np.median(half_times)),
       }
   }
+  if waiting:
+    result['ceiling']['waiting_share'] = waiting
   if choices:
     names = ('changed_share', 'mean_loss', 'max_loss', 'deviation_of_samples')
     result['ceiling']['bfloat16_choices'] = dict(zip(names, choices))
@@ -211,6 +225,11 @@ def print_table(result):
     )
 
 
+  for source, share in ceiling.get('waiting_share', {}).items():
+    print(
+        f'\nAn online turn of {_TURN_STEPS.value} steps waits {share:.2%} of '
+        f'its time for rows of {source}.'
+    )
   choices = ceiling.get('bfloat16_choices')
   if choices:
     print(

@@ -1,14 +1,14 @@
 """The rows of hot_path.py: what is timed, and how much work each is."""
 
 import functools
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+import time
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from dm_env import specs
 import gin
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import hot_path_counts
+from benchmarks import hot_path_settings
 from benchmarks import plain_reference
 from parl_tf import randomness
 from parl_tf import types
@@ -40,34 +40,6 @@ _NUM_EPISODES = 40
 _EPISODE_STEPS = 100
 
 
-class Setting(NamedTuple):
-  """Sizes of states and batches, gin files and bindings of the networks."""
-
-  observation_size: int
-  action_size: int
-  batch_size: int
-  gin_files: List[str]
-  gin_bindings: List[str]
-
-
-SETTINGS = {
-    'antmaze': Setting(
-        29,
-        8,
-        256,
-        ['methods/parl_cal_ql.gin', 'policies/diffusion.gin'],
-        [
-            'CriticEnsemble.hidden_sizes = (256, 256, 256, 256)',
-            'Critic.distribution = @HLGauss()',
-            'HLGauss.min_value = -100.0',
-            'HLGauss.max_value = 0.0',
-            'HLGauss.num_bins = 128',
-        ],
-    ),
-    'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
-}
-
-
 class Row(NamedTuple):
   """What is timed: one call of `run`, `calls` times."""
 
@@ -77,24 +49,12 @@ class Row(NamedTuple):
   calls: int = 1
 
 
-class SpecsOnly:
-  """As much of a `Domain` as building an agent takes."""
-
-  def __init__(self, observation_size: int, action_size: int):
-    self._observation = specs.Array([observation_size], np.float32, 'state')
-    self._action = specs.BoundedArray([action_size], np.float32, -1.0, 1.0)
-
-  def observation_spec(self):
-    return self._observation
-
-  def action_spec(self):
-    return self._action
-
-
 class HotPath:
   """The rows of one setting; `close` when done."""
 
-  def __init__(self, setting: Setting, precision: str = 'float32'):
+  def __init__(
+      self, setting: hot_path_settings.Setting, precision: str = 'float32'
+  ):
     """Builds the agent and fills the tables.
 
     Args:
@@ -107,11 +67,9 @@ class HotPath:
         [*setting.gin_bindings, f"Search.precision = '{precision}'"],
     )
     self._setting = setting
-    self._counts = hot_path_counts.Counts(
-        setting.observation_size, setting.action_size, setting.batch_size
-    )
+    self._counts = hot_path_settings.Counts(setting)
     self.agent = builder.build_agent(
-        SpecsOnly(setting.observation_size, setting.action_size),
+        hot_path_settings.SpecsOnly(setting),
         None,
         0,
         tf.Variable(0, dtype=tf.int64),
@@ -300,16 +258,42 @@ class HotPath:
     return Row(functools.partial(next, iterator), calls=50)
 
   def _experience_reverb(self):
-    self._server = tables.ReplayServer(self._signature())
-    self._fill(self._server)
-    experience = reverb_experience.ReverbExperience(
+    iterator = self._reverb().iterate(0, 10_000, self._request())
+    return Row(functools.partial(next, iterator), calls=50)
+
+  def waiting_share(self, source: str, num_steps: int) -> float:
+    """The share of an online turn that is spent waiting for rows.
+
+    Args:
+      source: 'memory' or 'reverb'.
+      num_steps: Training steps of the turn.
+    """
+    experience = self._memory if source == 'memory' else self._reverb()
+    update = self.agent._update_critic, self.agent._update_policy
+    waited = 0.0
+    started = time.perf_counter()
+    for i in range(num_steps + 2):
+      if i == 2:  # After compilation.
+        started, waited = time.perf_counter(), 0.0
+      before = time.perf_counter()
+      if i in (0, 2):
+        iterator = experience.iterate(i, num_steps, self._request())
+      rows = next(iterator)
+      waited += time.perf_counter() - before
+      for fn, part in zip(update, (rows.critic, rows.policy)):
+        fn(part, self._seed, None)[0].numpy()
+    return waited / (time.perf_counter() - started)
+
+  def _reverb(self):
+    if self._server is None:
+      self._server = tables.ReplayServer(self._signature())
+      self._fill(self._server)
+    return reverb_experience.ReverbExperience(
         self._server.address,
         self._signature(),
         reward_scale=1.0,
         reward_bias=0.0,
     )
-    iterator = experience.iterate(0, 10_000, self._request())
-    return Row(functools.partial(next, iterator), calls=50)
 
   def _draw(self, observation):
     return self.agent.generative_policy.sample(

@@ -1,32 +1,82 @@
-"""How much arithmetic the rows of hot_path.py need."""
+"""Sizes of what hot_path.py times, and how much arithmetic that needs."""
 
+from typing import List, NamedTuple
+
+from dm_env import specs
 import gin
+import numpy as np
+
+
+class Setting(NamedTuple):
+  """Sizes of states and batches, gin files and bindings of the networks."""
+
+  observation_size: int
+  action_size: int
+  batch_size: int
+  gin_files: List[str]
+  gin_bindings: List[str]
+
+
+SETTINGS = {
+    'antmaze': Setting(
+        29,
+        8,
+        256,
+        ['methods/parl_cal_ql.gin', 'policies/diffusion.gin'],
+        [
+            'CriticEnsemble.hidden_sizes = (256, 256, 256, 256)',
+            'Critic.distribution = @HLGauss()',
+            'HLGauss.min_value = -100.0',
+            'HLGauss.max_value = 0.0',
+            'HLGauss.num_bins = 128',
+        ],
+    ),
+    'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
+}
+
+
+class SpecsOnly:
+  """As much of a `Domain` as building an agent takes."""
+
+  def __init__(self, setting: Setting):
+    self._observation = specs.Array(
+        [setting.observation_size], np.float32, 'state'
+    )
+    self._action = specs.BoundedArray(
+        [setting.action_size], np.float32, -1.0, 1.0
+    )
+
+  def observation_spec(self):
+    return self._observation
+
+  def action_spec(self):
+    return self._action
 
 
 class Counts:
   """GFLOP of the matrix products, two a multiplication."""
 
-  def __init__(self, observation_size: int, action_size: int, batch_size: int):
+  def __init__(self, setting: Setting):
     """Reads the networks' sizes from gin."""
     query = gin.query_parameter
-    self._b = batch_size
+    self._b = setting.batch_size
     self._n = query('Search.num_samples')
     self._k = query('ActionOptimizer.num_candidates')
     self._t = query('ActionOptimizer.num_gradient_steps')
     self._e = query('CriticEnsemble.num_members')
     self._random = query('CalQLCritic.num_conservative_actions')
     hidden = list(query('CriticEnsemble.hidden_sizes'))
-    sizes = [action_size, *hidden, query('HLGauss.num_bins')]
+    sizes = [setting.action_size, *hidden, query('HLGauss.num_bins')]
     self._action_row = _products(sizes)
-    self._state_row = _products([observation_size, hidden[0]])
+    self._state_row = _products([setting.observation_size, hidden[0]])
     width = query('DiffusionPolicy.hidden_size')
     time_size = _parameter('DiffusionPolicy.time_size', 128)
-    inputs = observation_size + action_size + time_size
+    inputs = setting.observation_size + setting.action_size + time_size
     blocks = query('DiffusionPolicy.num_blocks')
     self._policy_row = (
         _products([inputs, width])
         + blocks * _products([width, 4 * width, width])
-        + _products([width, action_size])
+        + _products([width, setting.action_size])
     )
     self._denoising = query('DiffusionPolicy.num_denoising_steps')
 
