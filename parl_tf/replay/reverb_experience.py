@@ -85,7 +85,7 @@ class ReverbExperience:
     """Returns the iterator of a request; the same one at each call.
 
     A share of the union of both tables is that of their sizes at the latest
-    call.
+    call, but for the two elements drawn before it.
 
     Args:
       train_step: Not used: the rows are not repeatable.
@@ -113,9 +113,10 @@ class ReverbExperience:
     if request not in self._iterators:
       datasets = [self._part(part) if part else () for part in parts]
       self._iterators[request] = iter(
-          tf.data.Dataset.zip(types.Experience(*datasets)).with_options(
-              _dataset_options()
-          )
+          tf.data.Dataset.zip(types.Experience(*datasets))
+          # Drawn during a training step, for the next one.
+          .prefetch(1)
+          .with_options(_dataset_options())
       )
     return self._iterators[request]
 
@@ -193,7 +194,7 @@ class ReverbExperience:
 
 
 def _dataset_options() -> tf.data.Options:
-  """Returns options for datasets that must not run ahead."""
+  """Returns options for datasets that must not run ahead unasked."""
   options = tf.data.Options()
   # A prefetch that tf.data puts in by itself would hold rows of an old share.
   options.autotune.enabled = False
