@@ -172,12 +172,15 @@ class HotPath:
     )
 
   def _diffusion_sampling(self):
-    run = tf.function(self._draw, autograph=False)
-    reference = tf.function(self._draw, autograph=False, jit_compile=True)
+    agent = self.agent
+    run = tf.function(
+        lambda observation: agent.searches.training.sample(
+            agent.generative_policy, observation, self._seed
+        ),
+        autograph=False,
+    )
     return Row(
-        functools.partial(run, self._observation),
-        self._counts.sampling(),
-        functools.partial(reference, self._observation),
+        functools.partial(run, self._observation), self._counts.sampling()
     )
 
   def _critic_update(self, given):

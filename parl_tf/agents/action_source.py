@@ -41,8 +41,9 @@ class Search:
       selection: 'argmax', or 'sample' from pi_opt (4.3): the action taken when
         acting, and the critic's target and penalty actions in training.
       optimize_targets: False takes those from the unoptimised policy.
-      jit_compile: Whether XLA may compile, on a CPU: the search for a large
-        batch in training, and all of acting with small networks.
+      jit_compile: Whether XLA may compile, on a CPU: samples of policies that
+        want it, the search for a large batch in training, and all of acting
+        with small networks.
       precision: 'float32', or 'bfloat16' for the matrix products of ranking
         and ascent, which pays where a processor has them (AVX-512 BF16, AMX).
         The values of candidates are then as coarse.
@@ -73,8 +74,27 @@ class Search:
     self.jit_compile = jit_compile and not tf.config.list_physical_devices(
         'GPU'
     )
+    self._samplers = {}
     self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
+
+  def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
+    """Draws N actions `[B, N, A]`, compiled where the policy wants it."""
+    def draw(observation, seed):
+      return policy.sample(observation, self.num_samples, seed)
+
+    if (
+        not self.jit_compile
+        or not policy.jit_compile_sampling
+        or tf.executing_eagerly()
+    ):
+      return draw(observation, seed)
+    # One for each policy: its calls share what is compiled.
+    if policy not in self._samplers:
+      self._samplers[policy] = tf.function(
+          draw, autograph=False, jit_compile=True
+      )
+    return self._samplers[policy](observation, seed)
 
   def optimize(
       self,
@@ -236,7 +256,7 @@ class ActionSource:
           tf.stop_gradient(actions), tf.stop_gradient(log_probs)
       )
     return types.ActionSamples(
-        tf.stop_gradient(self._policy.sample(observation, num_samples, seed))
+        tf.stop_gradient(self._search.sample(self._policy, observation, seed))
     )
 
   def _observation(self, is_next):

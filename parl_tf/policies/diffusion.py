@@ -97,6 +97,8 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
   arXiv:2412.06685. A moving average of the weights does the sampling.
   """
 
+  jit_compile_sampling = True
+
   def __init__(
       self,
       observation_spec: types.Nest,

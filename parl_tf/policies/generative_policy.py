@@ -18,6 +18,9 @@ class GenerativePolicy(tf.Module, abc.ABC):
   has_density = False
   """Whether `sample_with_log_prob` is defined."""
 
+  jit_compile_sampling = False
+  """Whether XLA compiles `sample` where it may; set it where that pays."""
+
   @abc.abstractmethod
   def sample(
       self,

@@ -317,5 +317,41 @@ class SearchTest(tensor_case.TensorCase):
       action_source.Search(4, optimizer)
 
 
+class SampleTest(tensor_case.TensorCase):
+  """Samples under XLA, for policies that want it."""
+
+  def _run(self, search, policy):
+    """Returns the samples, and how many functions are compiled."""
+    observation = small_agent.make_transition().time_step.observation
+    run = tf.function(
+        lambda: search.sample(policy, observation, tf.constant(_SEED)),
+        autograph=False,
+    )
+    return run(), len(search._samplers)
+
+  def test_a_policy_that_wants_it_is_compiled_once(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    plain = action_source.Search(4, jit_compile=False)
+    seen, num_compiled = self._run(search, policy)
+    expected, num_plain = self._run(plain, policy)
+    self.assertAllClose(seen, expected, atol=1e-5)
+    self._run(search, policy)
+    self.assertEqual((num_compiled, num_plain), (1, 0))
+    (sampler,) = search._samplers.values()
+    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
+
+  def test_others_are_not(self):
+    _, num_compiled = self._run(action_source.Search(4), _make_policy())
+    self.assertEqual(num_compiled, 0)
+
+  def test_weights_are_read_anew(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    before, _ = self._run(search, policy)
+    for variable in policy.variables:
+      variable.assign(0.5 * variable)
+    after, _ = self._run(search, policy)
+    self.assertNotAllEqual(before, after)
+
+
 if __name__ == '__main__':
   absltest.main()
