@@ -1,6 +1,6 @@
 """Times what a training step and an acting robot spend their time on.
 
-  python benchmarks/hot_path.py --setting antmaze --json hot_path.json
+  python -m benchmarks.hot_path --setting antmaze --json hot_path.json
 
 Every row is timed in turn with a batched matrix product and with the plain
 reference (`plain_reference.py`), round after round, on two threads. The best
