@@ -34,7 +34,11 @@ _REQUIREMENTS = [
     # The kitchen fails an assertion on MuJoCo 4, its original model on 3.2.
     'mujoco==3.1.6',
     'numpy>=1.23.5,<2',
+    # arch, which rliable imports, fails at import on pandas 3.
+    'pandas>=1.4,<3',
     'rich>=13',
+    'rliable>=1.2,<2',
+    'scipy>=1.11',
     # TensorBoard 2.15 imports pkg_resources, which setuptools 81 drops.
     'setuptools<81',
     'tensorflow>=2.15,<2.16',
@@ -51,7 +55,6 @@ _EXTRAS = {
         'hypothesis>=6.90',
         'pytest>=8',
         'ruff>=0.6',
-        'scipy>=1.11',
     ],
 }
 
@@ -92,6 +95,7 @@ setuptools.setup(
             'parl-data = parl_tf.binaries.data:run',
             'parl-evaluate = parl_tf.binaries.evaluate:run',
             'parl-export = parl_tf.binaries.export:run',
+            'parl-report = parl_tf.binaries.report:run',
             'parl-train = parl_tf.binaries.train:run',
         ],
     },

@@ -272,20 +272,38 @@ class HotPath:
       num_steps: Training steps of the turn.
     """
     experience = self._memory if source == 'memory' else self._reverb()
-    update = self.agent._update_critic, self.agent._update_policy
-    waited = 0.0
-    started = time.perf_counter()
-    for i in range(num_steps + 2):
-      if i == 2:  # After compilation.
-        started, waited = time.perf_counter(), 0.0
-      before = time.perf_counter()
-      if i in (0, 2):
-        iterator = experience.iterate(i, num_steps, self._request())
-      rows = next(iterator)
-      waited += time.perf_counter() - before
-      for fn, part in zip(update, (rows.critic, rows.policy)):
-        fn(part, self._seed, None)[0].numpy()
-    return waited / (time.perf_counter() - started)
+    agent = self.agent
+
+    # As the learner does: rows are taken inside the loop, not from Python.
+    @tf.function(autograph=False)
+    def turn(iterator):
+      def step(i, waited, last):
+        with tf.control_dependencies([last]):
+          before = tf.timestamp()
+        with tf.control_dependencies([before]):
+          rows = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(rows)):
+          after = tf.timestamp()
+        with tf.control_dependencies([after]):
+          critic_loss, _ = agent._update_critic(rows.critic, self._seed, None)
+          policy_loss, _ = agent._update_policy(rows.policy, self._seed, None)
+        return i + 1, waited + after - before, critic_loss + policy_loss
+
+      return tf.while_loop(
+          lambda i, *_: i < num_steps,
+          step,
+          (0, tf.constant(0.0, tf.float64), 0.0),
+          parallel_iterations=1,
+      )[1]
+
+    shares = []
+    for _ in range(2):  # The first compiles.
+      start = time.perf_counter()
+      iterator = experience.iterate(0, num_steps, self._request())
+      waited = time.perf_counter() - start
+      waited += float(turn(iterator))
+      shares.append(waited / (time.perf_counter() - start))
+    return shares[-1]
 
   def _reverb(self):
     if self._server is None:

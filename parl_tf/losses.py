@@ -157,6 +157,78 @@ def conservative_penalty(
   return maximum - shift - data_values
 
 
+def generalized_advantage(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    value: tf.Tensor,
+    next_value: tf.Tensor,
+    is_last: tf.Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> tf.Tensor:
+  """Computes generalised advantages along T decisions in a row.
+
+  A_t = delta_t + gamma * discount_t * lambda * A_{t+1}, with
+  delta_t = r_t + gamma * discount_t * V(s'_t) - V(s_t); Schulman et al. (2016),
+  arXiv:1506.02438, equation (16). A terminal step has discount 0. A time-out
+  has discount 1 and bootstraps from the state it ended in, but the sum does not
+  go on into the episode after it.
+
+  Args:
+    reward: `[T, B]`, scaled reward of each decision.
+    discount: `[T, B]`, 0 where the decision ended the task.
+    value: `[T, B]`, of the state decided in.
+    next_value: `[T, B]`, of the state after, before any reset.
+    is_last: `[T, B]` bool, whether what follows does not belong to it: after
+      the end of an episode, and at the end of the rows.
+    gamma: Discount factor in [0, 1].
+    gae_lambda: lambda in [0, 1]; 0 gives the one-step error, 1 the return.
+
+  Returns:
+    `[T, B]` advantages in units of return, their gradient stopped.
+  """
+  tf.debugging.assert_shapes([
+      (reward, ('T', 'B')),
+      (discount, ('T', 'B')),
+      (value, ('T', 'B')),
+      (next_value, ('T', 'B')),
+      (is_last, ('T', 'B')),
+  ])
+  delta = reward + gamma * discount * next_value - value
+  factor = gamma * gae_lambda * tf.where(is_last, 0.0, discount)
+  advantage = tf.scan(
+      lambda later, now: now[0] + now[1] * later,
+      (delta, factor),
+      initializer=tf.zeros_like(delta[0]),
+      reverse=True,
+  )
+  # Neither policy nor value moves the estimate that it is fitted to.
+  return tf.stop_gradient(advantage)
+
+
+def clipped_surrogate(
+    log_ratio: tf.Tensor, advantage: tf.Tensor, clip_ratio: tf.Tensor
+) -> tf.Tensor:
+  """Computes -min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A).
+
+  Schulman et al. (2017), arXiv:1707.06347, equation (7), negated.
+
+  Args:
+    log_ratio: `[B]`, log of new over old probability of what was done.
+    advantage: `[B]`, held fixed.
+    clip_ratio: `[B]`, epsilon, positive.
+
+  Returns:
+    `[B]` per-example loss.
+  """
+  tf.debugging.assert_shapes(
+      [(log_ratio, ('B',)), (advantage, ('B',)), (clip_ratio, ('B',))]
+  )
+  ratio = tf.exp(log_ratio)
+  clipped = tf.clip_by_value(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
+  return -tf.minimum(ratio * advantage, clipped * advantage)
+
+
 def _check_divides(num_columns, num_random):
   """Raises where both numbers are known and the first does not divide."""
   if num_columns and num_random and num_random % num_columns:

@@ -254,10 +254,10 @@ class EnsembleContext(NamedTuple):
       x += tf.matmul(actions[tf.newaxis], self.action_kernel[:, tf.newaxis])
     shape = tf.shape(x)
     x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
-    x = _activate(x, self.first_norm)
+    x = activate(x, self.first_norm)
     for kernel, bias, *norm in self.layers:
-      x = _activate(_product(x, kernel) + bias, norm)
-    x = _product(x, self.head[0]) + self.head[1]
+      x = activate(tf.matmul(x, kernel) + bias, norm)
+    x = tf.matmul(x, self.head[0]) + self.head[1]
     return tf.reshape(
         x, tf.concat([shape[:3], [x.shape[-1]]], axis=0)
     )
@@ -277,28 +277,9 @@ class EnsembleContext(NamedTuple):
 
     return tf.nest.map_structure(read, self)
 
-  def apart(self) -> 'EnsembleContext':
-    """Returns the ensemble with a matrix for each member, not one stack.
 
-    A few rows are multiplied twice as fast by one matrix after another.
-    """
-    def split(kernel):
-      return tuple(tf.unstack(kernel)) if kernel.shape[0] > 1 else kernel
-
-    return self._replace(
-        layers=tuple((split(layer[0]), *layer[1:]) for layer in self.layers),
-        head=(split(self.head[0]), self.head[1]),
-    )
-
-
-def _product(x, kernel):
-  """`[E, R, I]` by `[E, I, O]`, or by a tuple of E matrices."""
-  if isinstance(kernel, tuple):
-    return tf.stack([tf.matmul(*pair) for pair in zip(tf.unstack(x), kernel)])
-  return tf.matmul(x, kernel)
-
-
-def _activate(x, norm):
+def activate(x: tf.Tensor, norm: Sequence[tf.Tensor]) -> tf.Tensor:
+  """LayerNorm and swish of rows `[E, R, H]` of mean 0, ReLU without a norm."""
   return _normalize_swish(x, *norm) if norm else tf.nn.relu(x)
 
 

@@ -13,7 +13,7 @@ from typing import Iterator, Mapping, NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Folders of Python code. `reverb_server` and `benchmarks` count once they are.
-_CODE = ('benchmarks', 'parl_tf', 'reverb_server', 'tests')
+_CODE = ('benchmarks', 'examples', 'parl_tf', 'reverb_server', 'tests')
 _HEADER = (
     '# Written by `make build-files` from the modules and their imports.\n'
 )

@@ -26,7 +26,12 @@ _PACKAGE = _ROOT / 'parl_tf'
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
 _MATHEMATICS = (
-    *_DATA, 'losses', 'value_distribution', 'networks', 'half_precision'
+    *_DATA,
+    'losses',
+    'value_distribution',
+    'networks',
+    'few_actions',
+    'half_precision',
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
 _TRAINING = (*_PARTS, 'replay', 'datasets', 'domains', 'training')
@@ -36,6 +41,7 @@ _MAY_IMPORT = {
     'randomness': _BASE,
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'value_distribution'),
+    'few_actions': ('networks',),
     'half_precision': ('networks',),
     'critics': (*_MATHEMATICS, 'critics'),
     'policies': (*_MATHEMATICS, 'policies'),
@@ -45,7 +51,8 @@ _MAY_IMPORT = {
     'datasets': (*_DATA, 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': _TRAINING,
-    'binaries': (*_TRAINING, 'binaries'),
+    'reports': ('reports',),
+    'binaries': (*_TRAINING, 'reports', 'binaries'),
 }
 
 # Which modules or folders may import a library; a path names an exception.
@@ -55,6 +62,9 @@ _USERS = {
     'absl.app': ['binaries'],
     'absl.flags': ['binaries'],
     'reverb': ['replay', 'training', 'binaries'],
+    'rliable': ['reports'],
+    # A report is of files: it need not wait for TensorFlow to be imported.
+    'tensorflow': [part for part in _MAY_IMPORT if part != 'reports'],
     'tf_agents': ['agents', 'replay', 'training', 'binaries'],
 }
 _NON_USERS = {
@@ -74,6 +84,7 @@ _NOT_DEPLOYED = (
     'matplotlib',
     'reverb',
     'rich',
+    'rliable',
     'tensorflow_probability',
     'tf_agents',
 )

@@ -59,8 +59,13 @@ class GinFilesTest(tensor_case.TensorCase):
     self.assertEmpty(done.stdout, done.stderr)
 
   @parameterized.product(
-      policy=['DiffusionPolicy', 'GaussianPolicy'],
-      critic=['CalQLCritic', 'IQLCritic'],
+      policy=[
+          'DiffusionPolicy',
+          'FlowPolicy',
+          'GaussianPolicy',
+          'TransformerPolicy',
+      ],
+      critic=['CalQLCritic', 'IQLCritic', 'TDCritic'],
   )
   def test_quickstart_takes_any_policy_and_critic(self, policy, critic):
     configs.parse(
@@ -75,6 +80,50 @@ class GinFilesTest(tensor_case.TensorCase):
     )
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)
+
+  @parameterized.parameters(
+      ('parl_cal_ql', 'diffusion', 'CalQLCritic', 'DistillationImprover'),
+      ('parl_iql', 'transformer', 'IQLCritic', 'DistillationImprover'),
+      ('parl_rlpd', 'flow', 'TDCritic', 'DistillationImprover'),
+      ('idql', 'diffusion', 'IQLCritic', 'ImitationImprover'),
+      ('diffusion_q_learning', None, 'TDCritic', 'ReparameterizedImprover'),
+      ('cal_ql', None, 'CalQLCritic', 'ReparameterizedImprover'),
+      ('cql', None, 'CalQLCritic', 'ReparameterizedImprover'),
+      ('sac', None, 'TDCritic', 'ReparameterizedImprover'),
+      ('rlpd', None, 'TDCritic', 'ReparameterizedImprover'),
+      ('iql', None, 'IQLCritic', 'AdvantageWeightedImprover'),
+      ('cem_random', None, 'CalQLCritic', None),
+      ('cem_policy', None, 'CalQLCritic', None),
+      ('self_imitation', 'gaussian', 'CalQLCritic', 'AdvantageWeighted'),
+      ('bc', 'flow', None, None),
+  )
+  def test_methods_are_choices_of_parts(self, method, policy, critic, improver):
+    files = ['domains/pointmaze.gin', f'methods/{method}.gin']
+    if policy is not None:
+      files.append(f'policies/{policy}.gin')
+    configs.parse(files, ['CriticEnsemble.hidden_sizes = (8, 8)'])
+    agent = builder.build_agent(
+        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+    )
+    for part, name in ((agent.critic, critic), (agent._improver, improver)):
+      if name is None:
+        self.assertIsNone(part)
+      else:
+        self.assertStartsWith(type(part).__name__, name)
+
+  @parameterized.parameters(
+      ('methods/paper.gin', 'ActionOptimizer.acceptance', 'reject'),
+      ('methods/released_code.gin', 'Critic.terminals_from_reward', True),
+      ('ablations/no_global.gin', 'Search.num_samples', 1),
+      ('ablations/no_local.gin', 'ActionOptimizer.num_gradient_steps', 0),
+      ('ablations/base_policy_targets.gin', 'Search.optimize_targets', False),
+  )
+  def test_files_included_last_change_the_quickstart(self, file, name, value):
+    configs.parse(['quickstart.gin', file])
+    self.assertEqual(gin.query_parameter(name), value)
+    builder.build_agent(
+        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+    )
 
 
 if __name__ == '__main__':

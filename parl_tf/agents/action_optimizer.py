@@ -1,12 +1,12 @@
 """Action optimisation: keep the best under the critic, climb its gradient."""
 
-from typing import Callable, Optional, Union
+from typing import Callable, Optional
 
 import gin
 import tensorflow as tf
 
-from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import selection
 
 ValueFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -15,7 +15,7 @@ _DATASET_ACTION = ('replace', 'append', None)
 
 
 @gin.configurable
-class ActionOptimizer:
+class ActionOptimizer(selection.CandidateSelection):
   """Global and local action optimisation, Algorithm 1 of arXiv:2412.06685.
 
   Global (4.1): the K best of N candidates. Local (4.2): T steps
@@ -47,10 +47,7 @@ class ActionOptimizer:
     Raises:
       ValueError: If a number is out of range or an option unknown.
     """
-    if num_candidates < 1:
-      raise ValueError(
-          f'`num_candidates` must be positive, got {num_candidates}.'
-      )
+    super().__init__(num_candidates, temperature)
     if num_gradient_steps < 0:
       raise ValueError(
           '`num_gradient_steps` must not be negative, got '
@@ -58,8 +55,6 @@ class ActionOptimizer:
       )
     if not step_size > 0:
       raise ValueError(f'`step_size` must be positive, got {step_size}.')
-    if not temperature > 0:
-      raise ValueError(f'`temperature` must be positive, got {temperature}.')
     if acceptance not in _ACCEPTANCE:
       raise ValueError(
           f'`acceptance` must be one of {_ACCEPTANCE}, got {acceptance!r}.'
@@ -69,11 +64,9 @@ class ActionOptimizer:
           f'`dataset_action` must be one of {_DATASET_ACTION}, got '
           f'{dataset_action!r}.'
       )
-    self.num_candidates = num_candidates
     self._num_steps = num_gradient_steps
     self._step_size = step_size
     self._acceptance = acceptance
-    self._temperature = temperature
     self._dataset_action = dataset_action
 
   def optimize(
@@ -121,35 +114,6 @@ class ActionOptimizer:
         tf.stop_gradient(tf.gather(actions, order, batch_dims=1)),
         tf.stop_gradient(tf.gather(values, order, batch_dims=1)),
     )
-
-  def select(
-      self,
-      candidates: types.Candidates,
-      seed: tf.Tensor,
-      greedy: Union[bool, tf.Tensor],
-  ) -> tf.Tensor:
-    """Picks one action a row, the best or one drawn from pi_opt (4.3).
-
-    Args:
-      candidates: Best first.
-      seed: `[2]` int32; each row its own draw.
-      greedy: Whether to take the best; a bool, or bool `[B]`.
-
-    Returns:
-      `[B, A]`.
-    """
-    best = candidates.actions[:, 0]
-    if isinstance(greedy, bool) and greedy:
-      return best
-    index = randomness.categorical(seed, self.log_probs(candidates))
-    drawn = tf.gather(candidates.actions, index, batch_dims=1)
-    if isinstance(greedy, bool):
-      return drawn
-    return tf.where(greedy[:, tf.newaxis], best, drawn)
-
-  def log_probs(self, candidates: types.Candidates) -> tf.Tensor:
-    """Returns log pi_opt `[B, K]`: log softmax of values / temperature."""
-    return tf.nn.log_softmax(candidates.values / self._temperature, axis=-1)
 
   def _with_dataset_action(self, actions, values, dataset_action, value_fn):
     if dataset_action is None or self._dataset_action is None:

@@ -111,7 +111,7 @@ class Search:
       elif self.jit_compile and self._compiled.is_for(candidates, value_fn):
         optimize = self._compiled.optimize
       elif (candidates.shape[0] or 1) <= _FEW_STATES:
-        value_fn = value_fn.apart()
+        value_fn = value_fn.for_few_actions()
     return optimize(candidates, value_fn, dataset_action, seed)
 
 

@@ -13,6 +13,7 @@ from tf_agents.utils import common
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import action_source
+from parl_tf.agents import gradient_step
 from parl_tf.agents import parl_policy
 
 POLICY_INFO_SPEC = {
@@ -23,6 +24,9 @@ POLICY_INFO_SPEC = {
     'success': tf.TensorSpec([], tf.bool),
 }
 """What a stored step carries besides the trajectory (DESIGN: replay)."""
+
+# Imitation that is filtered by return needs one.
+_GAMMA_WITHOUT_CRITIC = 0.99
 
 
 class Optimizers(NamedTuple):
@@ -67,31 +71,41 @@ class PARLAgent(tf_agent.TFAgent):
       seed: int,
       critic_utd: int = 1,
       policy_utd: int = 1,
+      chunk_length: int = 1,
       train_step_counter: Optional[tf.Variable] = None,
   ):
     """Initializes the agent; every variable exists afterwards.
 
     Args:
       time_step_spec: Spec of raw observations and scaled rewards.
-      action_spec: Spec of one action in [-1, 1].
-      critic: `Critic`, or None where nothing needs one.
-      policy: `GenerativePolicy`.
-      improver: Policy improver of the online phase.
+      action_spec: Spec of the action of one step, `[A]` in [-1, 1].
+      critic: `Critic` of chunks `[H * A]`, or None where nothing needs one.
+      policy: `GenerativePolicy` of such chunks.
+      improver: Policy improver of the online phase; None where the policy is
+        fixed.
       pretrain_improver: Policy improver of behaviour cloning.
       optimizers: One each for critic, policy and pre-training.
       searches: Action search of training, acting and evaluation.
       seed: Integer seed of every draw.
       critic_utd: Critic updates a training step.
-      policy_utd: Policy updates a training step.
+      policy_utd: Policy updates a training step; without an improver there are
+        none.
+      chunk_length: H, the actions that are drawn at once.
       train_step_counter: Counts training steps; the global step if None.
 
     Raises:
-      ValueError: If a number of updates is not positive.
+      ValueError: If a number of updates is not positive, or the critic reads
+        ends off rewards that are sums over chunks.
     """
     if critic_utd < 1 or policy_utd < 1:
       raise ValueError(
           '`critic_utd` and `policy_utd` must be positive, got '
           f'{critic_utd} and {policy_utd}.'
+      )
+    if chunk_length > 1 and critic is not None and critic.terminals_from_reward:
+      raise ValueError(
+          '`Critic.terminals_from_reward` must be False with chunks: the sum '
+          'of their rewards does not tell whether the task ended.'
       )
     tf.Module.__init__(self)
     self.critic = critic
@@ -100,12 +114,18 @@ class PARLAgent(tf_agent.TFAgent):
     self._pretrain_improver = pretrain_improver
     self._searches = searches
     self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-    self.critic_utd = critic_utd
-    self.policy_utd = policy_utd
+    self.critic_utd = critic_utd if critic is not None else 0
+    self.policy_utd = policy_utd if improver is not None else 0
+    self.chunk_length = chunk_length
     self._optimizers = optimizers
     self._build_optimizers()
     make = functools.partial(
-        parl_policy.PARLPolicy, time_step_spec, action_spec, policy, critic
+        parl_policy.PARLPolicy,
+        time_step_spec,
+        action_spec,
+        policy,
+        critic,
+        chunk_length=chunk_length,
     )
     self.greedy_policy = make(searches.evaluation, selection='argmax')
     self.evaluation_policy = make(searches.evaluation)
@@ -118,6 +138,12 @@ class PARLAgent(tf_agent.TFAgent):
     trajectory_spec = collect_policy.trajectory_spec._replace(
         policy_info=POLICY_INFO_SPEC
     )
+    if chunk_length > 1:
+      chunk_spec = tf.TensorSpec([chunk_length * action_spec.shape[0]])
+      trajectory_spec = trajectory_spec._replace(
+          action=chunk_spec,
+          policy_info=dict(POLICY_INFO_SPEC, action_mask=chunk_spec),
+      )
     super().__init__(
         time_step_spec,
         action_spec,
@@ -135,7 +161,6 @@ class PARLAgent(tf_agent.TFAgent):
     """What a checkpoint must hold to go on: a dict of trackables."""
     items = dict(
         generative_policy=self.generative_policy,
-        improver=self._improver,
         pretrain_improver=self._pretrain_improver,
         policy_optimizer=self._optimizers.policy,
         pretrain_optimizer=self._optimizers.pretrain,
@@ -145,6 +170,8 @@ class PARLAgent(tf_agent.TFAgent):
       items.update(
           critic=self.critic, critic_optimizer=self._optimizers.critic
       )
+    if self._improver is not None:
+      items.update(improver=self._improver)
     return items
 
   @property
@@ -157,13 +184,21 @@ class PARLAgent(tf_agent.TFAgent):
     }
 
   @property
+  def gamma(self) -> float:
+    """Discount factor of the critic, the usual one without a critic."""
+    return _GAMMA_WITHOUT_CRITIC if self.critic is None else self.critic.gamma
+
+  @property
   def searches(self) -> Searches:
     """Settings of the action search."""
     return self._searches
 
   def reset_optimizers(self) -> None:
     """Sets moments and iteration counts of the online optimizers to 0."""
-    for optimizer in (self._optimizers.critic, self._optimizers.policy):
+    optimizers = [self._optimizers.policy]
+    if self.critic is not None:
+      optimizers.append(self._optimizers.critic)
+    for optimizer in optimizers:
       learning_rate = optimizer._learning_rate  # pylint: disable=protected-access
       for variable in optimizer.variables:
         if variable is not learning_rate:
@@ -213,13 +248,13 @@ class PARLAgent(tf_agent.TFAgent):
       for first in self._slices(rows, num_slices)[:1]:
         data = (seed, name) if name == 'cloning' else (seed, name, 0)
         loss = loss_fn(first, randomness.fold_in(*data))
-        total += _aggregate(loss.per_example, weights)
+        total += gradient_step.mean_loss(loss.per_example, weights)
         metrics.update(loss.metrics)
     return tf_agent.LossInfo(total, self._replica_share(metrics))
 
   @common.function
   def _update_critic(self, rows, seed, weights):
-    loss, total = self._step(
+    loss, total = gradient_step.take(
         'critic',
         self._critic_loss,
         rows,
@@ -233,7 +268,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   @common.function
   def _update_policy(self, rows, seed, weights):
-    loss, total = self._step(
+    loss, total = gradient_step.take(
         'policy',
         self._policy_loss,
         rows,
@@ -248,7 +283,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   @common.function
   def _clone(self, rows, seed, weights):
-    loss, total = self._step(
+    loss, total = gradient_step.take(
         'cloning',
         self._cloning_loss,
         rows,
@@ -265,19 +300,6 @@ class PARLAgent(tf_agent.TFAgent):
   def cloning_loss(self, rows, seed):
     """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
     return tf.reduce_mean(self._cloning_loss(rows, seed).per_example)
-
-  def _step(self, name, loss_fn, rows, seed, weights, variables, optimizer):
-    """One gradient step; watches only the variables it updates."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-      tape.watch(variables)
-      loss = loss_fn(rows, seed, tape)
-      total = _aggregate(loss.per_example, weights)
-    tf.debugging.check_numerics(total, f'The {name} loss is not finite.')
-    gradients = _sum_over_replicas(tape.gradient(total, variables))
-    optimizer.apply_gradients(
-        zip(gradients, variables), skip_gradients_aggregation=True
-    )
-    return loss, total
 
   def _critic_loss(self, rows, seed, tape=None):
     transition, source = self._bind(rows, seed, tape)
@@ -335,10 +357,8 @@ class PARLAgent(tf_agent.TFAgent):
     ]
 
   def _policy_variables(self, improver):
-    return (
-        *self.generative_policy.trainable_variables,
-        *improver.trainable_variables,
-    )
+    own = () if improver is None else improver.trainable_variables
+    return (*self.generative_policy.trainable_variables, *own)
 
   def _build_optimizers(self):
     if self.critic is not None:
@@ -352,23 +372,3 @@ class PARLAgent(tf_agent.TFAgent):
     """Divides means by the replicas, over which the learner sums."""
     count = tf.distribute.get_strategy().num_replicas_in_sync
     return {name: value / count for name, value in metrics.items()}
-
-
-def _sum_over_replicas(gradients):
-  """Sums each gradient on its own.
-
-  Keras would join all of them in one operation first. TensorFlow's graph
-  optimizer takes it for a dependence of every update on every gradient, drops
-  the control edges which that makes superfluous, and parts the operation: a
-  target could then be read after its update.
-  """
-  context = tf.distribute.get_replica_context()
-  if context.num_replicas_in_sync == 1:
-    return gradients
-  return [context.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in gradients]
-
-
-def _aggregate(per_example, weights):
-  return common.aggregate_losses(
-      per_example_loss=per_example, sample_weight=weights
-  ).total_loss

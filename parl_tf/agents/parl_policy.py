@@ -9,6 +9,7 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf import randomness
+from parl_tf.agents import acting_state
 from parl_tf.agents import action_source
 
 # Weights that fit in a core's cache. With so few, launching operations costs
@@ -16,15 +17,12 @@ from parl_tf.agents import action_source
 # are multiplied faster without it. Measured by benchmarks/hot_path.py.
 _SMALL_BYTES = 2 * 2**20
 
-SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
-
-
 class PARLPolicy(tf_policy.TFPolicy):
   """pi_opt (4.3) of PA-RL, or the base policy without an optimizer.
 
-  The seed of the next draw travels in the policy state, so that an episode is
-  a function of the seed it began with, also after export. A batch draws from
-  the seed of its first row, each row its own noise.
+  The seed of the next draw, and the rest of a chunk of actions, travel in the
+  policy state: an episode is a function of the seed it began with, also after
+  export.
   """
 
   def __init__(
@@ -35,23 +33,29 @@ class PARLPolicy(tf_policy.TFPolicy):
       critic,
       search: action_source.Search,
       selection: Optional[str] = None,
+      chunk_length: int = 1,
       name: str = 'parl_policy',
   ):
     """Initializes the policy.
 
     Args:
       time_step_spec: Spec of raw observations.
-      action_spec: Spec of one action in [-1, 1].
-      policy: `GenerativePolicy`.
+      action_spec: Spec of the action of one step, `[A]` in [-1, 1].
+      policy: `GenerativePolicy` of chunks `[H * A]`.
       critic: `Critic`; None where the search has no optimizer.
       search: N, K, T and the selection.
       selection: Overrides the search's selection.
+      chunk_length: H, the actions that are drawn at once.
       name: Name of the policy.
     """
+    self.acting_state = acting_state.ActingState(
+        action_spec.shape[-1], chunk_length
+    )
+    self.chunk_length = chunk_length
     super().__init__(
         time_step_spec,
         action_spec,
-        policy_state_spec=SEED_SPEC,
+        policy_state_spec=self.acting_state.spec,
         clip=False,
         # A first step must not replace the seed that is given with it.
         automatic_state_reset=False,
@@ -76,7 +80,7 @@ class PARLPolicy(tf_policy.TFPolicy):
     self._initial_seed.assign(seed)
 
   def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
-    """Returns actions `[B, A]` for raw observations and a seed `[2]`."""
+    """Returns chunks `[B, H * A]` for raw observations and a seed `[2]`."""
     return self._act(observation, seed)
 
   def _search_action(self, observation, seed):
@@ -101,15 +105,11 @@ class PARLPolicy(tf_policy.TFPolicy):
     return variables
 
   def _get_initial_state(self, batch_size):
-    return tf.tile(self._initial_seed[tf.newaxis], [batch_size, 1])
+    return self.acting_state.initial(batch_size, self._initial_seed)
 
   def _action(self, time_step, policy_state, seed=None):
-    key = policy_state[0]
-    if seed is not None:
-      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
-    action = self.act(time_step.observation, key)
-    state = tf.broadcast_to(
-        randomness.fold_in(key, 'next'), tf.shape(policy_state)
+    action, state = self.acting_state.step(
+        self.act, time_step, policy_state, seed
     )
     return policy_step.PolicyStep(action, state, ())
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from typing import List, Sequence
 
 import gin
@@ -36,6 +37,8 @@ def parse(
 ) -> None:
   """Reads gin files in order, then bindings, and locks the configuration.
 
+  Modules that they import may stand in the working directory.
+
   Args:
     gin_files: Paths; later ones override earlier ones.
     gin_bindings: Such as `PointMaze.size = 'Medium'`; they override files.
@@ -46,6 +49,8 @@ def parse(
     ValueError: If a binding names what nothing defines.
   """
   places = [os.getcwd()] + add_search_path()
+  if os.getcwd() not in sys.path:
+    sys.path.append(os.getcwd())
   paths = [_find(path, places) for path in gin_files]
   gin.parse_config_files_and_bindings(
       paths,

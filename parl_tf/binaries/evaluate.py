@@ -25,6 +25,8 @@ from parl_tf.training import evaluation
 _SIGNATURE = 'serving_default'
 _SEED_INPUT = 'seed'
 _ACTION_OUTPUT = 'action'
+# Of policies that draw several actions at once, `[B, H, A]`.
+_CHUNK_OUTPUT = 'chunk'
 # The input's name where an observation is one array; a dict has one a key.
 _OBSERVATION_INPUT = 'observation'
 # Relative to the range: what mapping to raw units and back may add.
@@ -71,7 +73,7 @@ class ExportedPolicy:
     self._half_range = (high - low) / 2.0
 
   def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
-    """Returns actions `[B, A]` in [-1, 1].
+    """Returns actions `[B, A]`, or chunks `[B, H, A]`, in [-1, 1].
 
     Args:
       observation: Raw, `[B, ...]` or a flat dict of them.
@@ -79,7 +81,7 @@ class ExportedPolicy:
     """
     inputs = {k: tf.constant(v) for k, v in _by_input(observation).items()}
     raw = self._signature(**inputs, **{_SEED_INPUT: tf.constant(seed)})
-    raw = raw[_ACTION_OUTPUT].numpy().astype(np.float64)
+    raw = raw.get(_CHUNK_OUTPUT, raw[_ACTION_OUTPUT]).numpy().astype(np.float64)
     action = (raw - self._center) / self._half_range
     inside = np.abs(action) <= 1.0 + _ROUNDING
     return np.where(inside, np.clip(action, -1.0, 1.0), action).astype(

@@ -6,7 +6,7 @@ import tensorflow as tf
 from parl_tf import losses
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.critics import critic
+from parl_tf.critics import td
 
 _FORMS = ('logsumexp', 'expectation')
 
@@ -14,7 +14,7 @@ _FORMS = ('logsumexp', 'expectation')
 @gin.configurable(
     denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
 )
-class CalQLCritic(critic.Critic):
+class CalQLCritic(td.TDCritic):
   """L = L_TD + alpha * penalty, Nakamoto et al. (2023), arXiv:2303.05479.
 
   Equation (3.3) of PA-RL, arXiv:2412.06685. `calibrate=False` is CQL.
@@ -32,7 +32,7 @@ class CalQLCritic(critic.Critic):
       num_conservative_actions: int = 10,
       conservative_form: str = 'logsumexp',
       calibrate: bool = True,
-      num_backup_actions: int = 1,
+      calibrate_random_actions: bool = False,
       **kwargs,
   ):
     """Initializes the critic.
@@ -49,8 +49,9 @@ class CalQLCritic(critic.Critic):
       conservative_form: 'logsumexp', or 'expectation' for the paper's printed
         E max(Q, V) - Q(data).
       calibrate: Whether policy values are bounded below by the data's return.
-      num_backup_actions: Next actions among which the target takes the best.
-      **kwargs: Arguments of `Critic`.
+      calibrate_random_actions: Whether the uniform actions' values are, too
+        (the released Cal-QL).
+      **kwargs: Arguments of `TDCritic`.
 
     Raises:
       ValueError: If a number is out of range or an option unknown.
@@ -73,62 +74,23 @@ class CalQLCritic(critic.Critic):
           '`conservative_temperature` must be positive, got '
           f'{conservative_temperature}.'
       )
-    if min(num_conservative_actions, num_backup_actions) < 1:
+    if num_conservative_actions < 1:
       raise ValueError(
-          '`num_conservative_actions` and `num_backup_actions` must be '
-          f'positive, got {num_conservative_actions}, {num_backup_actions}.'
+          '`num_conservative_actions` must be positive, got '
+          f'{num_conservative_actions}.'
       )
     self._weight = conservative_weight
     self._temperature = conservative_temperature
     self._num_actions = num_conservative_actions
     self._form = conservative_form
     self._calibrate = calibrate
-    self._num_backup_actions = num_backup_actions
+    self._calibrate_random = calibrate and calibrate_random_actions
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
-    observation = transition.time_step.observation
-    action = transition.action_step.action
-    target = self._target(transition, source, seed)
-    value_fn = self.bind(observation)
-    outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]
-    td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
-    values = value_fn.values(outputs)
+    td_loss, td_metrics = self._td_loss(transition, source, seed)
     penalty, metrics = self._penalty(transition, source, seed)
-    metrics.update({
-        'losses/td': tf.reduce_mean(td_loss),
-        'values/mean': tf.reduce_mean(values),
-        'values/target': tf.reduce_mean(target),
-        'values/disagreement': tf.reduce_mean(
-            tf.math.reduce_std(values, axis=0)
-        ),
-    })
-    return types.CriticLoss(td_loss + self._weight * penalty, metrics)
-
-  def advantage(self, observation, action, source, seed) -> tf.Tensor:
-    del seed  # The source draws.
-    value_fn = self.bind(observation)
-    policy_values = value_fn(source.base())  # [B, N]
-    value = value_fn(action[:, tf.newaxis])[:, 0]
-    return value - tf.reduce_mean(policy_values, axis=-1)
-
-  def _target(self, transition, source, seed):
-    """The online critic searches at s', the target critic evaluates."""
-    next_time_step = transition.next_time_step
-    next_actions = source.optimized(
-        self._num_backup_actions, next=True, purpose='target'
-    ).actions
-    members = randomness.subset(
-        randomness.fold_in(seed, 'target members'),
-        self.num_target_members,
-        self.num_members,
-    )
-    value_fn = self.bind(
-        next_time_step.observation, target=True, selection=members
-    )
-    next_value = losses.backup_value(value_fn.members(next_actions))
-    discount = self._discount(next_time_step)
-    return losses.td_target(
-        next_time_step.reward, discount, next_value, self.gamma
+    return types.CriticLoss(
+        td_loss + self._weight * penalty, {**metrics, **td_metrics}
     )
 
   def _penalty(self, transition, source, seed):
@@ -143,11 +105,7 @@ class CalQLCritic(critic.Critic):
     )
     next_ = source.optimized(self._num_actions, next=True, purpose='penalty')
     current = source.optimized(self._num_actions, purpose='penalty')
-    members = randomness.subset(
-        randomness.fold_in(seed, 'penalty members'),
-        self.num_target_members,
-        self.num_members,
-    )
+    members = self._draw_members(randomness.fold_in(seed, 'penalty members'))
     value_fn = self.bind(transition.time_step.observation, selection=members)
     columns = tf.concat(
         [
@@ -174,6 +132,8 @@ class CalQLCritic(critic.Critic):
       )
       next_values = losses.calibrated_values(next_values, bound)
       current_values = losses.calibrated_values(current_values, bound)
+      if self._calibrate_random:
+        random_values = losses.calibrated_values(random_values, bound)
     if self._form == 'expectation':
       penalty = tf.reduce_mean(current_values, axis=-1) - data_values
     else:

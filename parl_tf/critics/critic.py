@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import networks
+from parl_tf import randomness
 from parl_tf import types
 from parl_tf import value_distribution
 from parl_tf.critics import value_function
@@ -45,7 +46,7 @@ class Critic(tf.Module, abc.ABC):
       network_ctor: Callable[..., networks.CriticEnsemble] = CriticEnsemble,
       distribution: Optional[value_distribution.HLGauss] = None,
       value_aggregation: str = 'mean',
-      num_target_members: int = 2,
+      num_target_members: Optional[int] = 2,
       gamma: float = 0.99,
       tau: float = 0.005,
       squared_error_factor: float = 1.0,
@@ -63,13 +64,14 @@ class Critic(tf.Module, abc.ABC):
       distribution: HL-Gauss head, or None for scalar outputs.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
         selection alike.
-      num_target_members: M, members drawn with replacement for the target.
+      num_target_members: M, members drawn with replacement for the target and
+        for a penalty; None takes all.
       gamma: Discount factor.
       tau: Step of the target towards the critic at every update.
       squared_error_factor: 1, or 1/2 as in the paper; scalar critics only.
       terminals_from_reward: Whether a step ends the task where its scaled
         reward is not negative (the released program), instead of where the data
-        says so.
+        says so; not with chunks of actions.
       initial_value: Expected value before training, in units of return; None
         leaves the head unbiased (0, or the middle of the histogram).
 
@@ -86,7 +88,7 @@ class Critic(tf.Module, abc.ABC):
       raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
     if not 0.0 < tau <= 1.0:
       raise ValueError(f'`tau` must be in (0, 1], got {tau}.')
-    if num_target_members < 1:
+    if num_target_members is not None and num_target_members < 1:
       raise ValueError(
           f'`num_target_members` must be positive, got {num_target_members}.'
       )
@@ -96,7 +98,7 @@ class Critic(tf.Module, abc.ABC):
     self._distribution = distribution
     self._aggregate = _AGGREGATIONS[value_aggregation]
     self._squared_error_factor = squared_error_factor
-    self._terminals_from_reward = terminals_from_reward
+    self.terminals_from_reward = terminals_from_reward
     self._initial_value = initial_value
     self._network_ctor = network_ctor
     self._encoder = networks.ObservationEncoder(observation_spec, normalization)
@@ -171,6 +173,12 @@ class Critic(tf.Module, abc.ABC):
     ):
       target.assign_add(self._tau * (variable - target))
 
+  def _draw_members(self, seed) -> Optional[tf.Tensor]:
+    """One-hot rows `[M, E]` of the members that evaluate, None for all."""
+    if self.num_target_members is None:
+      return None
+    return randomness.subset(seed, self.num_target_members, self.num_members)
+
   def _regression(self, outputs, target):
     """Loss `[E, B]` of outputs `[E, B, bins]` against targets `[B]`."""
     if self._distribution is None:
@@ -179,7 +187,7 @@ class Critic(tf.Module, abc.ABC):
     return self._distribution.cross_entropy(outputs, target[tf.newaxis])
 
   def _discount(self, next_time_step):
-    if not self._terminals_from_reward:
+    if not self.terminals_from_reward:
       return next_time_step.discount
     return tf.cast(next_time_step.reward < 0.0, tf.float32)
 

@@ -4,6 +4,7 @@ from typing import Callable, Optional, Tuple
 
 import tensorflow as tf
 
+from parl_tf import few_actions
 from parl_tf import half_precision
 from parl_tf import networks
 from parl_tf import value_distribution
@@ -61,9 +62,11 @@ class ValueFunction:
       return tf.squeeze(outputs, axis=-1)
     return self._distribution.mean(outputs)
 
-  def apart(self) -> 'ValueFunction':
+  def for_few_actions(self) -> 'GroupwiseValueFunction':
     """Returns the same function, faster for few actions."""
-    return ValueFunction(self.context.apart(), *self.static)
+    return GroupwiseValueFunction(
+        few_actions.convert(self.context), *self.static
+    )
 
   def in_half_precision(self) -> 'MemberwiseValueFunction':
     """Returns about the same function, its matrix products in bfloat16."""
@@ -75,6 +78,19 @@ class ValueFunction:
   def static(self):
     """What it is made of besides the context: distribution, aggregation."""
     return self._distribution, self._aggregate
+
+
+class GroupwiseValueFunction(ValueFunction):
+  """The same values, the members in groups that are evaluated side by side."""
+
+  def members(self, actions):
+    return tf.concat([one.members(actions) for one in self._groups()], axis=0)
+
+  def outputs(self, actions):
+    return tf.concat([one.outputs(actions) for one in self._groups()], axis=0)
+
+  def _groups(self):
+    return [ValueFunction(one, *self.static) for one in self.context]
 
 
 class MemberwiseValueFunction(ValueFunction):

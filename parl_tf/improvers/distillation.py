@@ -57,7 +57,7 @@ class DistillationImprover(improver.PolicyImprover):
   def loss(self, transition, policy, critic, source, seed):
     del critic  # The source searches.
     observation = transition.time_step.observation
-    dataset_action = transition.action_step.action
+    dataset_action = self._whole(transition, source)
     candidates = source.candidates(dataset_action=dataset_action)
     spread = tf.reduce_max(candidates.values, axis=-1) - tf.reduce_min(
         candidates.values, axis=-1
@@ -84,6 +84,14 @@ class DistillationImprover(improver.PolicyImprover):
         'candidates/greedy': tf.reduce_mean(tf.cast(greedy, tf.float32)),
     }
     return types.ImproverLoss(per_example, metrics)
+
+  def _whole(self, transition, source):
+    """The data's actions `[B, A]`; what a chunk lacks, the policy adds."""
+    action = transition.action_step.action
+    mask = improver.action_mask(transition)
+    if mask is None:
+      return action
+    return tf.where(mask > 0.0, action, source.base()[:, 0])
 
   def update(self, metrics):
     spread = metrics['candidates/spread']

@@ -1,11 +1,30 @@
 """What every policy improver is: a loss of the policy on a batch."""
 
 import abc
-from typing import Mapping, Sequence
+from typing import Mapping, Optional, Sequence
 
 import tensorflow as tf
 
 from parl_tf import types
+
+
+def action_mask(transition) -> Optional[tf.Tensor]:
+  """Returns `[B, A]`, 0 where a chunk has no action; None without chunks."""
+  info = transition.action_step.info
+  return info.get('action_mask') if isinstance(info, dict) else None
+
+
+def supervised_loss(policy, transition, seed: tf.Tensor) -> tf.Tensor:
+  """Returns the policy's own loss `[B]` on the data's actions."""
+  mask = action_mask(transition)
+  # A policy that knows nothing of chunks need not take it.
+  options = {} if mask is None else {'mask': mask}
+  return policy.distillation_loss(
+      transition.time_step.observation,
+      transition.action_step.action,
+      seed,
+      **options,
+  )
 
 
 class PolicyImprover(tf.Module, abc.ABC):

@@ -9,6 +9,8 @@ import tensorflow as tf
 from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.policies import averaged_network
+from parl_tf.policies import denoising_network
 from parl_tf.policies import generative_policy
 
 
@@ -111,7 +113,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       hidden_size: int = 256,
       num_blocks: int = 3,
       dropout_rate: float = 0.1,
-      averaging_rate: float = 0.002,
+      averaging_rate: Optional[float] = 0.002,
   ):
     """Initializes the network and its average, equal at first.
 
@@ -125,25 +127,20 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       hidden_size: Width of the residual stream; a block widens it four times.
       num_blocks: Number of residual blocks.
       dropout_rate: Share of the inputs of a block that is dropped in training.
-      averaging_rate: Step of the averaged weights at every update.
+      averaging_rate: Step of the averaged weights at every update; None draws
+        from the trained weights.
 
     Raises:
       ValueError: If a number is out of range.
     """
     super().__init__()
-    if not 0.0 < averaging_rate <= 1.0:
-      raise ValueError(
-          f'`averaging_rate` must be in (0, 1], got {averaging_rate}.'
-      )
     self._action_size = action_spec.shape[-1]
     self._num_steps = num_denoising_steps
     self._betas = cosine_beta_schedule(num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self._betas)
-    self._averaging_rate = averaging_rate
     self._encoder = networks.ObservationEncoder(observation_spec, normalization)
-    # Equal arguments, the seed among them: both begin with the same weights.
-    self._network, self._averaged_network = (
-        DiffusionNetwork(
+    self._networks = averaged_network.AveragedNetwork(
+        lambda: denoising_network.DenoisingNetwork(
             self._encoder.size,
             self._action_size,
             seed,
@@ -151,19 +148,18 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
             hidden_size=hidden_size,
             num_blocks=num_blocks,
             dropout_rate=dropout_rate,
-        )
-        for _ in range(2)
+        ),
+        averaging_rate,
     )
-    self._averaged_network.trainable = False
 
   @property
   def trainable_variables(self):
-    return tuple(self._network.trainable_variables)
+    return self._networks.trainable_variables
 
   def sample(
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
-    network = self._averaged_network if averaged else self._network
+    network = self._networks.select(averaged)
     features = self._encoder(observation)
     batch_size = tf.shape(features)[0]
     shape = [batch_size, num_samples, self._action_size]
@@ -195,7 +191,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     )
     return tf.reshape(x, shape)
 
-  def distillation_loss(self, observation, action, seed):
+  def distillation_loss(self, observation, action, seed, mask=None):
     batch_size = tf.shape(action)[0]
     t = randomness.integers(
         randomness.fold_in(seed, 'time'), [batch_size], self._num_steps
@@ -204,87 +200,13 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
         randomness.fold_in(seed, 'noise'), tf.shape(action)
     )
     noisy = add_noise(action, noise, tf.gather(self._alpha_bars, t))
-    predicted = self._network(
+    predicted = self._networks.trained(
         self._encoder(observation),
         noisy,
         t,
         dropout_seed=randomness.fold_in(seed, 'dropout'),
     )
-    return tf.reduce_sum(tf.square(predicted - noise), axis=-1)
+    return generative_policy.sum_of_costs(tf.square(predicted - noise), mask)
 
   def update_average(self):
-    for average, variable in zip(
-        self._averaged_network.variables, self._network.variables
-    ):
-      average.assign_add(self._averaging_rate * (variable - average))
-
-
-class DiffusionNetwork(tf.keras.Model):
-  """Predicts the noise in an action: residual blocks over (t, s, a)."""
-
-  def __init__(
-      self,
-      feature_size: int,
-      action_size: int,
-      seed: int,
-      *,
-      time_size: int,
-      hidden_size: int,
-      num_blocks: int,
-      dropout_rate: float,
-  ):
-    super().__init__()
-    seeds = np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks)
-    seeds = iter(seeds.tolist())
-
-    def dense(units, size, activation=None):
-      return networks.make_dense(units, size, next(seeds), activation)
-
-    self._time_features = networks.FourierFeatures(time_size, next(seeds))
-    self._time_layers = [
-        dense(2 * time_size, time_size, tf.nn.swish),
-        dense(time_size, 2 * time_size),
-    ]
-    self._input = dense(hidden_size, time_size + feature_size + action_size)
-    self._blocks = []
-    for _ in range(num_blocks):
-      norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
-      norm.build([None, hidden_size])
-      self._blocks.append((
-          networks.StatelessDropout(dropout_rate),
-          norm,
-          dense(4 * hidden_size, hidden_size, tf.nn.swish),
-          dense(hidden_size, 4 * hidden_size),
-      ))
-    self._output = dense(action_size, hidden_size)
-
-  def call(
-      self,
-      features: tf.Tensor,
-      action: tf.Tensor,
-      t: tf.Tensor,
-      dropout_seed: Optional[tf.Tensor] = None,
-  ) -> tf.Tensor:
-    """Predicts noise.
-
-    Args:
-      features: `[R, F]` encoded observations.
-      action: `[R, A]` noisy actions.
-      t: int32 `[R]` steps, or `[1]` where all rows share one.
-      dropout_seed: `[2]` int32, or None for no dropout.
-
-    Returns:
-      `[R, A]`.
-    """
-    time = self._time_features(tf.cast(t, tf.float32))
-    for layer in self._time_layers:
-      time = layer(time)
-    rows = tf.shape(action)[0]
-    time = tf.broadcast_to(time, [rows, time.shape[-1]])
-    x = self._input(tf.concat([time, features, action], axis=-1))
-    for i, (dropout, norm, widen, narrow) in enumerate(self._blocks):
-      seed = None
-      if dropout_seed is not None:
-        seed = randomness.fold_in(dropout_seed, i)
-      x += narrow(widen(norm(dropout(x, seed=seed))))
-    return self._output(tf.nn.swish(x))
+    self._networks.update()

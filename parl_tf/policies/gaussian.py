@@ -88,13 +88,15 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     before_tanh = mean + tf.exp(log_std) * noise
     # XLA's tanh exceeds 1 by a rounding.
     action = tf.clip_by_value(tf.tanh(before_tanh), -1.0, 1.0)
-    return action, _log_prob(before_tanh, mean, log_std)
+    log_prob = tf.reduce_sum(_log_probs(before_tanh, mean, log_std), axis=-1)
+    return action, log_prob
 
-  def distillation_loss(self, observation, action, seed):
+  def distillation_loss(self, observation, action, seed, mask=None):
     del seed  # The likelihood is exact.
     mean, log_std = self._parameters(observation)
     action = tf.clip_by_value(action, -_LARGEST_ACTION, _LARGEST_ACTION)
-    return -_log_prob(tf.atanh(action), mean, log_std)
+    log_prob = _log_probs(tf.atanh(action), mean, log_std)
+    return generative_policy.sum_of_costs(-log_prob, mask)
 
   def _parameters(self, observation):
     x = self._encoder(observation)
@@ -104,12 +106,12 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     return mean, tf.clip_by_value(log_std, *self._bounds)
 
 
-def _log_prob(before_tanh, mean, log_std):
-  """Log density of tanh(before_tanh), summed over action dimensions."""
+def _log_probs(before_tanh, mean, log_std):
+  """Log density of tanh(before_tanh), of each action dimension."""
   z = (before_tanh - mean) * tf.exp(-log_std)
   log_normal = -0.5 * (tf.square(z) + math.log(2.0 * math.pi)) - log_std
   # log(1 - tanh(x)^2), in the form that does not cancel for large |x|.
   log_slope = 2.0 * (
       math.log(2.0) - before_tanh - tf.nn.softplus(-2.0 * before_tanh)
   )
-  return tf.reduce_sum(log_normal - log_slope, axis=-1)
+  return log_normal - log_slope

@@ -1,11 +1,18 @@
 """What every policy is: it samples actions and fits given ones."""
 
 import abc
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from parl_tf import types
+
+
+def sum_of_costs(
+    costs: tf.Tensor, mask: Optional[tf.Tensor]
+) -> tf.Tensor:
+  """Sums the costs `[B, A]` of an action's numbers; a mask leaves some out."""
+  return tf.reduce_sum(costs if mask is None else mask * costs, axis=-1)
 
 
 class GenerativePolicy(tf.Module, abc.ABC):
@@ -55,7 +62,11 @@ class GenerativePolicy(tf.Module, abc.ABC):
 
   @abc.abstractmethod
   def distillation_loss(
-      self, observation: types.Nest, action: tf.Tensor, seed: tf.Tensor
+      self,
+      observation: types.Nest,
+      action: tf.Tensor,
+      seed: tf.Tensor,
+      mask: Optional[tf.Tensor] = None,
   ) -> tf.Tensor:
     """Computes the supervised loss of given actions.
 
@@ -63,6 +74,8 @@ class GenerativePolicy(tf.Module, abc.ABC):
       observation: Nest of `[B, ...]`, raw.
       action: `[B, A]` in [-1, 1].
       seed: `[2]` int32.
+      mask: `[B, A]`, 0 for numbers that stand for no action and cost nothing (a
+        chunk at the end of an episode); None where all count.
 
     Returns:
       `[B]` per-example loss.

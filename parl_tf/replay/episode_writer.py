@@ -164,6 +164,10 @@ class EpisodeWriter:
     )
     self._sinks = tuple(sinks)
 
+  def frames(self, episode: types.Episode) -> trajectory_lib.Trajectory:
+    """Returns the stored steps `[T + 1, ...]` that an episode makes."""
+    return stored_steps(episode, **self._constants)
+
   def write(self, table: str, episode: types.Episode) -> None:
     """Inserts `episode` into `table` of every sink.
 
@@ -175,7 +179,7 @@ class EpisodeWriter:
       ValueError: If the episode is not whole or out of range; nothing is then
         inserted.
     """
-    frames = stored_steps(episode, **self._constants)
+    frames = self.frames(episode)
     for sink in self._sinks:
       sink.add(table, frames, episode.num_transitions)
 

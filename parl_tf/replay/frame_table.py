@@ -17,8 +17,9 @@ class FrameTable:
 
   Frames are numbered from 0 in the order in which they were ever added; frame
   f stands in slot f modulo the number of slots. Transition i begins at frame
-  `_starts[i modulo capacity]`. Whole frames are forgotten, so a transition is
-  there with both of its frames or not at all.
+  `_starts[i modulo capacity]`, and the frames that were added with it end at
+  frame `_ends[i modulo capacity]`. Whole frames are forgotten, so a transition
+  is there with all of its frames or not at all.
 
   Attributes:
     name: Name of the table.
@@ -26,20 +27,23 @@ class FrameTable:
     num_changes: How often its contents changed.
   """
 
-  def __init__(self, name: str, capacity: int):
+  def __init__(self, name: str, capacity: int, chunk_length: int = 1):
     """Creates an empty table; its storage grows as it fills.
 
     Args:
       name: Name of the table.
       capacity: Transitions it holds.
+      chunk_length: H, the steps that a row spans.
     """
     self.name = name
     self.capacity = capacity
+    self.chunk_length = chunk_length
     self.num_changes = 0
     self._storage: Optional[trajectory_lib.Trajectory] = None  # [slots, ...]
     self._num_slots = 0
     self._first_frame = self._end_frame = 0
     self._starts = np.empty(capacity, np.int64)
+    self._ends = np.empty(capacity, np.int64)
     self._first_transition = self._end_transition = 0
     self._candidates: Optional[np.ndarray] = None
 
@@ -99,6 +103,7 @@ class FrameTable:
         self._end_transition, self._end_transition + num_transitions
     )
     self._starts[places % self.capacity] = slots[:-1]
+    self._ends[places % self.capacity] = slots[-1]
     self._end_transition += num_transitions
     self._end_frame += num_frames
 
@@ -115,13 +120,15 @@ class FrameTable:
     """Puts candidate actions beside the frames.
 
     Args:
-      candidates: `[num_frames, N, A]` float32, in the order of `observations`.
-        Kept as it is, without a copy.
+      candidates: `[num_frames, N, H * A]` float32, in the order of
+        `observations`. Kept as it is, without a copy.
 
     Raises:
       ValueError: If shape, dtype or values are not what they must be.
     """
-    action_size = () if self._storage is None else self._storage.action.shape[1]
+    action_size = ()
+    if self._storage is not None:
+      action_size = self.chunk_length * self._storage.action.shape[1]
     if (
         candidates.ndim != 3
         or candidates.dtype != np.float32
@@ -151,15 +158,19 @@ class FrameTable:
       indices: `[...]` int64 in [0, num_transitions), 0 the oldest.
 
     Returns:
-      Trajectory `[..., 2, ...]`, its `policy_info` with `candidate_actions`
-      `[..., 2, N, A]` where they stand beside the frames.
+      Trajectory `[..., H + 1, ...]`, which repeats the last frame of an episode
+      past its end, its `policy_info` with `candidate_actions` of the first and
+      the last of the frames, `[..., 2, N, H * A]`, where they stand beside.
     """
     places = _wrapped(
         self._first_transition % self.capacity + indices, self.capacity
     )
     # Counted from the oldest frame.
     starts = np.take(self._starts, places) - self._first_frame
-    frames = starts[..., np.newaxis] + np.arange(2)
+    frames = starts[..., np.newaxis] + np.arange(self.chunk_length + 1)
+    if self.chunk_length > 1:
+      ends = np.take(self._ends, places) - self._first_frame
+      frames = np.minimum(frames, ends[..., np.newaxis])
     slots = _wrapped(
         self._first_frame % self._num_slots + frames, self._num_slots
     )
@@ -168,7 +179,7 @@ class FrameTable:
     )
     if self._candidates is None:
       return rows
-    candidates = np.take(self._candidates, frames, axis=0)
+    candidates = np.take(self._candidates, frames[..., [0, -1]], axis=0)
     return rows._replace(
         policy_info=dict(rows.policy_info, candidate_actions=candidates)
     )

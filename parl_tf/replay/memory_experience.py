@@ -13,6 +13,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
 from parl_tf.replay import checks
+from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import frame_table
 
@@ -20,7 +21,9 @@ from parl_tf.replay import frame_table
 _WORDS_PER_COUNT = 4
 
 
-@gin.configurable(denylist=['seed', 'reward_scale', 'reward_bias'])
+@gin.configurable(
+    denylist=['seed', 'reward_scale', 'reward_bias', 'chunk_length', 'gamma']
+)
 class MemoryExperience:
   """Both tables in memory, and iterators of the rows drawn from them."""
 
@@ -32,6 +35,8 @@ class MemoryExperience:
       seed: int,
       reward_scale: float,
       reward_bias: float,
+      chunk_length: int = 1,
+      gamma: float = 1.0,
   ):
     """Creates empty tables.
 
@@ -42,6 +47,8 @@ class MemoryExperience:
       seed: Of the draws; not negative.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
+      chunk_length: H, the steps that a transition spans.
+      gamma: Discount factor within a chunk.
     """
     if capacity < 1:
       raise ValueError(f'`capacity` must be positive, got {capacity}.')
@@ -56,8 +63,10 @@ class MemoryExperience:
     self._reward_scale = np.float32(reward_scale)
     self._reward_bias = np.float32(reward_bias)
     self._layout: Optional[checks.Layout] = None
+    self._chunk_length = chunk_length
+    self._gamma = gamma
     self._tables = {
-        name: frame_table.FrameTable(name, capacity)
+        name: frame_table.FrameTable(name, capacity, chunk_length)
         for name in experience_lib.TABLE_NAMES
     }
 
@@ -97,7 +106,7 @@ class MemoryExperience:
 
     Args:
       table: `offline` or `online`.
-      candidates: `[num_frames, N, A]` float32, in the order of `frames`. They
+      candidates: `[num_frames, N, H * A]`, in the order of `frames`. They
         stay until steps are added to the table.
     """
     self._table(table).set_candidates(candidates)
@@ -148,13 +157,20 @@ class MemoryExperience:
       )
     else:
       dataset = self._blocks(train_step, num_steps, steps_per_block, parts)
+    if self._chunk_length > 1:
+      dataset = dataset.map(
+          lambda windows: types.Experience(
+              *(part and chunks.join(part, self._gamma) for part in windows)
+          )
+      )
     return iter(dataset.with_options(_dataset_options()))
 
   def _steps_per_block(self, parts: List[experience_lib.PartRequest]) -> int:
     """Returns how many steps are drawn at once."""
     num_rows = sum(part.num_slices * part.batch_size for part in parts)
     frame_bytes = max(table.frame_bytes for table in self._tables.values())
-    return max(1, self._max_block_bytes // (2 * num_rows * frame_bytes))
+    row_bytes = (self._chunk_length + 1) * frame_bytes
+    return max(1, self._max_block_bytes // (num_rows * row_bytes))
 
   def _blocks(
       self,
@@ -189,7 +205,7 @@ class MemoryExperience:
       num_steps: int,
       parts: List[experience_lib.PartRequest],
   ) -> types.Experience:
-    """Draws consecutive steps, `[num_steps, rows, 2, ...]`."""
+    """Draws consecutive steps, `[num_steps, rows, H + 1, ...]`."""
     drawn = {}
     for part in parts:
       is_online, indices = self._draw(train_step, num_steps, part)
@@ -255,7 +271,7 @@ class MemoryExperience:
   def _rows(
       self, is_online: np.ndarray, indices: np.ndarray
   ) -> trajectory_lib.Trajectory:
-    """Gathers rows `[num_steps, rows, 2, ...]` from both tables."""
+    """Gathers rows `[num_steps, rows, H + 1, ...]` from both tables."""
     offline, online = self._tables.values()
     if not is_online.any():
       return offline.rows(indices)

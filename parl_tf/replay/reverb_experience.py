@@ -12,12 +12,20 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
+from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import tables
 
 
 @gin.configurable(
-    denylist=['address', 'signature', 'reward_scale', 'reward_bias']
+    denylist=[
+        'address',
+        'signature',
+        'reward_scale',
+        'reward_bias',
+        'chunk_length',
+        'gamma',
+    ]
 )
 class ReverbExperience:
   """Iterators of rows sampled from the tables of a replay server."""
@@ -29,6 +37,8 @@ class ReverbExperience:
       *,
       reward_scale: float,
       reward_bias: float,
+      chunk_length: int = 1,
+      gamma: float = 1.0,
       num_workers: int = 1,
       num_batches_in_flight: int = 2,
   ):
@@ -39,6 +49,8 @@ class ReverbExperience:
       signature: Specs of one stored step, as the server's.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
+      chunk_length: H, the steps that a transition spans, as the server's.
+      gamma: Discount factor within a chunk.
       num_workers: Threads that sample for one table of one part.
       num_batches_in_flight: Batches a thread samples ahead.
     """
@@ -49,7 +61,9 @@ class ReverbExperience:
       if value < 1:
         raise ValueError(f'`{name}` must be positive, got {value}.')
     self._address = address
-    self._item_spec = tables.item_signature(signature)
+    self._item_spec = tables.item_signature(signature, chunk_length)
+    self._chunk_length = chunk_length
+    self._gamma = gamma
     self._reward_scale = reward_scale
     self._reward_bias = reward_bias
     self._num_workers = num_workers
@@ -127,7 +141,7 @@ class ReverbExperience:
       dataset = self._union(num_rows).batch(num_rows, drop_remainder=True)
     else:
       dataset = self._mixture(part)
-    return dataset.map(self._scale_reward)
+    return dataset.map(self._transitions)
 
   def _mixture(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
     """Returns slices of exactly so many rows of each table."""
@@ -183,14 +197,17 @@ class ReverbExperience:
         num_workers_per_iterator=self._num_workers,
     )
 
-  def _scale_reward(
+  def _transitions(
       self, sample: reverb.ReplaySample
   ) -> trajectory_lib.Trajectory:
-    """Applies the domain's reward scale and bias to the rows of a sample."""
+    """Makes transitions, rewards scaled and biased, of a sample's items."""
     rows = sample.data
-    return rows._replace(
+    rows = rows._replace(
         reward=rows.reward * self._reward_scale + self._reward_bias
     )
+    if self._chunk_length == 1:
+      return rows
+    return chunks.join(rows, self._gamma)
 
 
 def _dataset_options() -> tf.data.Options:

@@ -1,7 +1,8 @@
 """The two Reverb tables, `offline` and `online`, and their step signature.
 
-An item is a transition: two stored steps. Both tables sample uniformly and
-drop the oldest transitions first.
+An item is a transition: two stored steps, or H + 1 for chunks of H actions,
+which repeat an episode's last frame past its end. Both tables sample uniformly
+and drop the oldest transitions first.
 """
 
 from typing import Dict, Optional
@@ -15,9 +16,6 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 from parl_tf import types
 from parl_tf.replay import checks
 from parl_tf.replay import experience
-
-ITEM_LENGTH = 2
-"""Stored steps of one item."""
 
 DEADLINE_SECONDS = 4
 """Longest wait for an answer of a server before it counts as unreachable."""
@@ -75,21 +73,24 @@ def step_signature(
 
 
 def item_signature(
-    signature: trajectory_lib.Trajectory,
+    signature: trajectory_lib.Trajectory, chunk_length: int = 1
 ) -> trajectory_lib.Trajectory:
-  """Returns the specs of one item, `[2, ...]`, from those of one step."""
+  """Returns the specs of one item, `[H + 1, ...]`, from those of one step."""
   return tf.nest.map_structure(
-      lambda spec: tf.TensorSpec([ITEM_LENGTH] + spec.shape, spec.dtype),
+      lambda spec: tf.TensorSpec([chunk_length + 1] + spec.shape, spec.dtype),
       signature,
   )
 
 
-def make_tables(signature: trajectory_lib.Trajectory, max_size: int):
+def make_tables(
+    signature: trajectory_lib.Trajectory, max_size: int, chunk_length: int = 1
+):
   """Returns both tables.
 
   Args:
     signature: Specs of one stored step.
     max_size: Transitions a table holds; the oldest go first.
+    chunk_length: H, the steps that a transition spans.
   """
   if max_size < 1:
     raise ValueError(f'`max_size` must be positive, got {max_size}.')
@@ -100,7 +101,7 @@ def make_tables(signature: trajectory_lib.Trajectory, max_size: int):
           remover=reverb.selectors.Fifo(),
           max_size=max_size,
           rate_limiter=reverb.rate_limiters.MinSize(1),
-          signature=item_signature(signature),
+          signature=item_signature(signature, chunk_length),
       )
       for name in experience.TABLE_NAMES
   ]
@@ -128,13 +129,20 @@ def table_sizes(client: reverb.Client) -> Dict[str, int]:
 class ReplayWriter:
   """Inserts stored steps into the tables of a server: a sink of episodes."""
 
-  def __init__(self, address: str, signature: trajectory_lib.Trajectory):
+  def __init__(
+      self,
+      address: str,
+      signature: trajectory_lib.Trajectory,
+      chunk_length: int = 1,
+  ):
     """Creates a writer; connects when something is first added.
 
     Args:
       address: `host:port` of the server.
       signature: Specs of one stored step.
+      chunk_length: H, the steps that a transition spans.
     """
+    self._chunk_length = chunk_length
     self._client = reverb.Client(address)
     self._layout = {
         name: checks.FieldLayout(
@@ -193,19 +201,20 @@ class ReplayWriter:
     leaves = tf.nest.flatten(frames)
     pattern = reverb.structured_writer.pattern_from_transform(
         [None] * len(leaves),
-        lambda step: [column[-ITEM_LENGTH:] for column in step],
+        lambda step: [column[-(self._chunk_length + 1):] for column in step],
     )
     writer = self._client.structured_writer(
         [reverb.structured_writer.create_config(pattern, table)]
     )
-    for index in range(num_transitions + 1):
-      writer.append([leaf[index] for leaf in leaves])
+    for index in range(num_transitions + self._chunk_length):
+      frame = min(index, num_transitions)  # Past the end the last one again.
+      writer.append([leaf[frame] for leaf in leaves])
       if index % _FLUSH_INTERVAL == 0:
         writer.flush(_FLUSH_INTERVAL, timeout_ms=timeout_ms)
     writer.end_episode(timeout_ms=timeout_ms)
 
 
-@gin.configurable(denylist=['signature', 'port'])
+@gin.configurable(denylist=['signature', 'port', 'chunk_length'])
 class ReplayServer:
   """An in-process Reverb server with both tables; a sink of episodes.
 
@@ -222,6 +231,7 @@ class ReplayServer:
       *,
       port: Optional[int] = None,
       max_size: int = 1_000_000,
+      chunk_length: int = 1,
   ):
     """Starts a server.
 
@@ -229,13 +239,16 @@ class ReplayServer:
       signature: Specs of one stored step, from `step_signature`.
       port: Port to listen on, or None for a free one.
       max_size: Transitions a table holds; the oldest go first.
+      chunk_length: H, the steps that a transition spans.
     """
     self.signature = signature
-    self._server = reverb.Server(make_tables(signature, max_size), port=port)
+    self._server = reverb.Server(
+        make_tables(signature, max_size, chunk_length), port=port
+    )
     self.port = self._server.port
     self.address = f'localhost:{self.port}'
     self.client = reverb.Client(self.address)
-    self._writer = ReplayWriter(self.address, signature)
+    self._writer = ReplayWriter(self.address, signature, chunk_length)
 
   def add(
       self,

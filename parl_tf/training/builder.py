@@ -25,11 +25,13 @@ def observation_spec(domain) -> types.Nest:
   return _tensor_spec(spec, 'observation')
 
 
-def action_spec(domain) -> tensor_spec.BoundedTensorSpec:
-  """Returns the spec of one action in [-1, 1]."""
-  spec = domain.action_spec()
+def action_spec(
+    domain, chunk_length: int = 1
+) -> tensor_spec.BoundedTensorSpec:
+  """Returns the spec of `chunk_length` actions, joined, in [-1, 1]."""
+  (size,) = domain.action_spec().shape
   return tensor_spec.BoundedTensorSpec(
-      spec.shape, tf.float32, -1.0, 1.0, 'action'
+      [chunk_length * size], tf.float32, -1.0, 1.0, 'action'
   )
 
 
@@ -42,13 +44,15 @@ def build_agent(
     seed: int,
     train_step_counter: tf.Variable,
     *,
-    critic_ctor: Callable = gin.REQUIRED,
+    agent_ctor: Callable = parl_agent.PARLAgent,
+    critic_ctor: Optional[Callable] = gin.REQUIRED,
     policy_ctor: Callable = gin.REQUIRED,
-    improver_ctor: Callable = gin.REQUIRED,
+    improver_ctor: Optional[Callable] = gin.REQUIRED,
     pretrain_improver_ctor: Callable = imitation.ImitationImprover,
-    critic_optimizer_ctor: Callable = gin.REQUIRED,
+    critic_optimizer_ctor: Optional[Callable] = None,
     policy_optimizer_ctor: Callable = gin.REQUIRED,
     pretrain_optimizer_ctor: Callable = gin.REQUIRED,
+    chunk_length: int = 1,
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -60,28 +64,47 @@ def build_agent(
     normalization: Observation statistics, or None.
     seed: Integer seed of initial weights and draws.
     train_step_counter: Counts training steps.
-    critic_ctor: Makes a `Critic`.
+    agent_ctor: Makes the agent: `PARLAgent`, or what takes its arguments.
+    critic_ctor: Makes a `Critic`; None where nothing needs one.
     policy_ctor: Makes a `GenerativePolicy`.
-    improver_ctor: Makes the improver of the online phase.
+    improver_ctor: Makes the improver of the online phase; None where the policy
+      is fixed after behaviour cloning.
     pretrain_improver_ctor: Makes the improver of behaviour cloning.
-    critic_optimizer_ctor: Makes the critic's Keras optimizer.
+    critic_optimizer_ctor: Makes the critic's Keras optimizer; required with a
+      critic.
     policy_optimizer_ctor: Makes the policy's, of the online phase.
     pretrain_optimizer_ctor: Makes the policy's, of behaviour cloning.
+    chunk_length: H, the actions that a policy draws and a critic values at
+      once.
 
   Returns:
     The agent.
+
+  Raises:
+    ValueError: If there is a critic without an optimizer, or `chunk_length` is
+      not positive.
   """
+  if chunk_length < 1:
+    raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
+  critic, critic_optimizer = None, None
   observation = observation_spec(domain)
-  action = action_spec(domain)
-  return parl_agent.PARLAgent(
+  action = action_spec(domain, chunk_length)
+  if critic_ctor is not None:
+    if critic_optimizer_ctor is None:
+      raise ValueError(
+          '`build_agent.critic_optimizer_ctor` must be given with a critic.'
+      )
+    critic = critic_ctor(observation, action, normalization, seed)
+    critic_optimizer = critic_optimizer_ctor()
+  return agent_ctor(
       ts.time_step_spec(observation),
-      action,
-      critic_ctor(observation, action, normalization, seed),
+      action_spec(domain),
+      critic,
       policy_ctor(observation, action, normalization, seed + 1_000_003),
-      improver=improver_ctor(),
+      improver=None if improver_ctor is None else improver_ctor(),
       pretrain_improver=pretrain_improver_ctor(),
       optimizers=parl_agent.Optimizers(
-          critic_optimizer_ctor(),
+          critic_optimizer,
           policy_optimizer_ctor(),
           pretrain_optimizer_ctor(),
       ),
@@ -89,6 +112,7 @@ def build_agent(
           _search('training'), _search('acting'), _search('evaluation')
       ),
       seed=seed,
+      chunk_length=chunk_length,
       train_step_counter=train_step_counter,
   )
 

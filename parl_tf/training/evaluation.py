@@ -21,7 +21,10 @@ _DECISION_PURPOSE = 1
 _CONTROLLER_PURPOSE = 2
 
 Act = Callable[[types.Nest, np.ndarray], np.ndarray]
-"""Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`."""
+"""Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`.
+
+Chunks of actions `[B, H, A]` are played to their end before it is asked again.
+"""
 
 Observer = Callable[[Sequence[object], np.ndarray], None]
 """Sees the environments and which of them are running (`[B]` bool)."""
@@ -143,7 +146,8 @@ class Evaluator:
     """Plays all episodes with `act`.
 
     Args:
-      act: Called once per decision with the observations of all episodes.
+      act: Called once per decision with the observations of all episodes, or
+        once per chunk of decisions.
       observer: Called after the resets and after every step.
 
     Returns:
@@ -153,13 +157,22 @@ class Evaluator:
       ValueError: If an action has the wrong shape, is not finite or is out of
         [-1, 1], or an episode does not end.
     """
+    chunk = np.zeros([self._num_episodes, 0])
 
     def decide(step, time_steps, running):
+      nonlocal chunk
       del running
+      if not chunk.shape[1]:
+        actions = act_on(step, time_steps)
+        chunk = actions if actions.ndim == 3 else actions[:, np.newaxis]
+      actions, chunk = chunk[:, 0], chunk[:, 1:]
+      return actions
+
+    def act_on(step, time_steps):
       observation = tf.nest.map_structure(
           lambda *rows: np.stack(rows), *[t.observation for t in time_steps]
       )
-      return act(observation, decision_seed(self._seed, step))
+      return np.asarray(act(observation, decision_seed(self._seed, step)))
 
     return self._play(decide, observer)
 

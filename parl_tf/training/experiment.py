@@ -1,7 +1,7 @@
 """A whole run: data, behaviour cloning, offline, online, export."""
 
 import os
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from absl import logging
 import gin
@@ -16,6 +16,7 @@ from parl_tf.replay import tables
 from parl_tf.training import builder
 from parl_tf.training import evaluation
 from parl_tf.training import export
+from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import recording
@@ -34,7 +35,9 @@ def run_experiment(
     dataset_seed: Optional[int] = None,
     held_out_fraction: float = 0.05,
     num_evaluation_episodes: int = 32,
+    phase_names: Sequence[str] = ('behavior_cloning', 'offline', 'online'),
     experience_ctor: Callable = memory_experience.MemoryExperience,
+    online_ctor: Callable = phases.Online,
     never_succeeds_online: bool = True,
     export_phases: bool = False,
     checkpoint_seconds: float = 10.0,
@@ -50,7 +53,11 @@ def run_experiment(
     dataset_seed: Seed of such a recording; the run's where None.
     held_out_fraction: Share of the episodes held out of behaviour cloning.
     num_evaluation_episodes: Episodes of an evaluation.
+    phase_names: The phases that are run, of 'behavior_cloning', 'offline' and
+      'online'.
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
+    online_ctor: The online phase: `Online`, or `OnPolicy`, which replays
+      nothing.
     never_succeeds_online: Whether an online episode that never succeeds has
       the return of one that goes on for ever, as those of the data have.
     export_phases: Whether the policies are also exported at the end of
@@ -66,9 +73,14 @@ def run_experiment(
       directory belongs to another configuration.
   """
   _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds)
+  if unknown := set(phase_names) - set(_Phases._fields):
+    raise ValueError(
+        f'`phase_names` must be among {list(_Phases._fields)}, got '
+        f'{sorted(unknown)}.'
+    )
   # Made first: what they refuse must not cost any work.
   all_phases = _Phases(
-      phases.BehaviorCloning(), phases.Offline(), phases.Online()
+      phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
   domain = evaluation.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
@@ -86,9 +98,12 @@ def run_experiment(
   server = tables.ReplayServer(
       tables.step_signature(
           builder.observation_spec(domain), builder.action_spec(domain)
-      )
+      ),
+      chunk_length=agent.chunk_length,
   )
-  experience, sinks = _make_experience(experience_ctor, server, domain, seed)
+  experience, sinks = _make_experience(
+      experience_ctor, server, domain, agent, seed
+  )
   session = session_lib.Session(
       root_dir,
       seed=seed,
@@ -100,7 +115,11 @@ def run_experiment(
       checkpoint_seconds=checkpoint_seconds,
   )
   _run_phases(
-      all_phases, session, episodes, held_out_fraction, export_phases
+      {name: getattr(all_phases, name) for name in phase_names},
+      session,
+      episodes,
+      held_out_fraction,
+      export_phases,
   )
   summary = _finish(session, episodes)
   server.stop()
@@ -110,7 +129,7 @@ def run_experiment(
 class _Phases(NamedTuple):
   behavior_cloning: phases.BehaviorCloning
   offline: phases.Offline
-  online: phases.Online
+  online: Union[phases.Online, on_policy.OnPolicy]
 
 
 def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
@@ -140,17 +159,21 @@ def _run_phases(
   )
   for episode in train:
     session.write_episode('offline', episode)
-  all_phases.behavior_cloning.run(session, held_out)
-  if export_phases:
-    _export(session, episodes, phases.BehaviorCloning.name)
+  if 'behavior_cloning' in all_phases:
+    all_phases['behavior_cloning'].run(session, held_out)
+    if export_phases:
+      _export(session, episodes, 'behavior_cloning')
   for episode in held_out:
     session.write_episode('offline', episode)
-  all_phases.offline.run(session)
-  if export_phases:
-    _export(session, episodes, phases.Offline.name)
-  for episode in session.log.read(0, session.state.episodes):
-    session.write_episode('online', episode)
-  all_phases.online.run(session)
+  if 'offline' in all_phases:
+    all_phases['offline'].run(session)
+    if export_phases:
+      _export(session, episodes, 'offline')
+  if 'online' in all_phases:
+    if isinstance(all_phases['online'], phases.Online):
+      for episode in session.log.read(0, session.state.episodes):
+        session.write_episode('online', episode)
+    all_phases['online'].run(session)
 
 
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
@@ -240,10 +263,13 @@ def _make_agent(domain, normalization, seed):
   return builder.build_agent(domain, normalization, seed, train_step)
 
 
-def _make_experience(experience_ctor, server, domain, seed):
+def _make_experience(experience_ctor, server, domain, agent, seed):
   """Returns the source of rows, and what every episode is written to."""
   constants = dict(
-      reward_scale=domain.reward_scale, reward_bias=domain.reward_bias
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+      chunk_length=agent.chunk_length,
+      gamma=agent.gamma,
   )
   if issubclass(experience_ctor, memory_experience.MemoryExperience):
     experience = experience_ctor(seed=seed, **constants)
@@ -253,7 +279,7 @@ def _make_experience(experience_ctor, server, domain, seed):
 
 
 def _make_writers(domain, agent, sinks, never_succeeds_online):
-  gamma = agent.critic.gamma
+  gamma = agent.gamma
 
   def make(never_succeeds_value):
     return episode_writer.EpisodeWriter(

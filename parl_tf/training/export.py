@@ -11,8 +11,8 @@ from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 
-from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
 
 _TOLERANCE = 1e-5
@@ -49,30 +49,30 @@ class ExportedPolicy(tf_policy.TFPolicy):
     # and Keras would trace each of its layers once more for that.
     self._act = compile_act(policy)
     self._policy_variables = policy.variables()
+    self._state = policy.acting_state
+    self.chunk_length = policy.chunk_length
     self._center = tf.constant((high + low) / 2.0)
     self._half_range = tf.constant((high - low) / 2.0)
 
   def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
-    """Returns raw actions `[B, A]` for raw observations, seed int32 `[2]`."""
-    return self._raw(self._act(observation, seed))
+    """Returns raw chunks `[B, H, A]` for raw observations, seed `[2]`."""
+    shape = [-1, self.chunk_length, self.action_spec.shape[-1]]
+    return self._raw(tf.reshape(self._act(observation, seed), shape))
 
   def _variables(self):
     return self._policy_variables
 
   def _get_initial_state(self, batch_size):
-    return tf.zeros([batch_size, *parl_policy.SEED_SPEC.shape], tf.int32)
+    return self._state.initial(
+        batch_size, tf.zeros(acting_state.SEED_SPEC.shape, tf.int32)
+    )
 
   def _action(self, time_step, policy_state, seed=None):
-    # The seeds of an episode are those of the `PARLPolicy`.
-    key = policy_state[0]
-    if seed is not None:
-      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
-    state = tf.broadcast_to(
-        randomness.fold_in(key, 'next'), tf.shape(policy_state)
+    # Seeds and chunks of an episode are those of the `PARLPolicy`.
+    action, state = self._state.step(
+        self._act, time_step, policy_state, seed
     )
-    return policy_step.PolicyStep(
-        self.act(time_step.observation, key), state, ()
-    )
+    return policy_step.PolicyStep(self._raw(action), state, ())
 
   def _distribution(self, time_step, policy_state):
     # What `PolicySaver` makes of a distribution would be of no use: a
@@ -100,7 +100,7 @@ def compile_act(policy: parl_policy.PARLPolicy) -> Callable:
   )
   return tf.function(
       policy.act,
-      input_signature=(observation, parl_policy.SEED_SPEC),
+      input_signature=(observation, acting_state.SEED_SPEC),
       autograph=False,
   )
 
@@ -114,7 +114,8 @@ def export_policy(
   """Writes a SavedModel and checks it against the live policy.
 
   It has TF-Agents' functions and signatures, and `serving_default(**flattened
-  observation, seed int32 [2]) -> {'action'}`.
+  observation, seed int32 [2]) -> {'action' [B, A]}`, where actions are drawn
+  in chunks also `'chunk'` `[B, H, A]`, of which it is the first.
 
   Args:
     policy: Acts in [-1, 1].
@@ -155,10 +156,14 @@ def _serving_signature(exported):
   def serve(*arguments):
     *flat, seed = arguments
     observation = tf.nest.pack_sequence_as(spec, flat)
-    return {'action': exported.act(observation, seed)}
+    chunk = exported.act(observation, seed)
+    outputs = {'action': chunk[:, 0]}
+    if exported.chunk_length > 1:
+      outputs['chunk'] = chunk
+    return outputs
 
   return tf.function(serve, autograph=False).get_concrete_function(
-      *leaves, parl_policy.SEED_SPEC
+      *leaves, acting_state.SEED_SPEC
   )
 
 
@@ -166,7 +171,8 @@ def _largest_difference(exported, directory, example):
   seed = tf.constant([11, 7], tf.int32)
   inputs = {name: tf.constant(x) for name, x in _named(example).items()}
   loaded = tf.saved_model.load(directory)
-  saved = loaded.signatures['serving_default'](seed=seed, **inputs)['action']
+  outputs = loaded.signatures['serving_default'](seed=seed, **inputs)
+  saved = outputs.get('chunk', outputs['action'][:, tf.newaxis])
   live = exported.act(example, seed)
   return float(tf.reduce_max(tf.abs(saved - live)))
 

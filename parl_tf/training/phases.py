@@ -5,13 +5,12 @@ from typing import Optional, Sequence, Tuple
 import gin
 import numpy as np
 import tensorflow as tf
-from tf_agents.trajectories import trajectory
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
+from parl_tf.training import held_out_rows
 from parl_tf.training import progress
 from parl_tf.training import session as session_lib
 
@@ -70,7 +69,7 @@ class BehaviorCloning:
     if not session.begin_phase(self.name):
       return
     state = session.state
-    rows = _all_rows(held_out)
+    rows = held_out_rows.join(session, held_out)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:
@@ -78,7 +77,7 @@ class BehaviorCloning:
         num_steps = min(self._interval, self._num_steps - state.phase_step)
         session.train(num_steps, self._request)
         state.phase_step += num_steps
-        loss = _held_out_loss(session.agent, rows)
+        loss = held_out_rows.loss(session.agent, rows)
         state.held_out_losses.append((state.phase_step, loss))
         session.write_row({'held_out_loss': loss})
         bar.update(state.phase_step, held_out_loss=loss)
@@ -112,7 +111,7 @@ def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
 
 @gin.configurable
 class Offline:
-  """Trains the critic on the data; the policy is frozen."""
+  """Trains the critic on the data; the policy is frozen, unless wanted."""
 
   name = 'offline'
 
@@ -123,6 +122,7 @@ class Offline:
       interval: int = 1_000,
       evaluation_interval: Optional[int] = None,
       cache_candidates: bool = True,
+      train_policy: bool = False,
   ):
     """Initializes the phase.
 
@@ -135,6 +135,8 @@ class Offline:
       cache_candidates: Whether the frozen policy's samples are drawn once for
         every stored state and reused, which takes `4 * steps * N * A` bytes.
         In memory alone: rows from a replay server have them drawn anew.
+      train_policy: Whether the improver updates the policy as well, as the
+        methods do that PA-RL is compared with; nothing is cached then.
 
     Raises:
       ValueError: If a number is out of range.
@@ -151,7 +153,8 @@ class Offline:
     self._batch_size = batch_size
     self._interval = interval
     self._evaluation_interval = evaluation_interval
-    self._cache_candidates = cache_candidates
+    self._cache_candidates = cache_candidates and not train_policy
+    self._train_policy = train_policy
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
@@ -164,8 +167,16 @@ class Offline:
         critic_slices=session.agent.critic_utd,
         critic_batch_size=self._batch_size,
     )
-    is_cached = self._cache_candidates and isinstance(
-        session.experience, memory_experience.MemoryExperience
+    if self._train_policy:
+      request = request._replace(
+          policy_slices=session.agent.policy_utd,
+          policy_batch_size=self._batch_size,
+          policy_offline_fraction=1.0,
+      )
+    is_cached = (
+        self._cache_candidates
+        and not _needs_densities(session.agent)
+        and isinstance(session.experience, memory_experience.MemoryExperience)
     )
     if is_cached:
       _draw_candidates(session)
@@ -318,6 +329,14 @@ def _end(session) -> None:
   session.end_phase()
 
 
+def _needs_densities(agent) -> bool:
+  """Whether the penalty weighs the policy's own actions by their densities."""
+  return (
+      agent.generative_policy.has_density
+      and not agent.searches.training.optimize_targets
+  )
+
+
 def _draw_candidates(session) -> None:
   """Draws the policy's samples at every stored state, once."""
   agent = session.agent
@@ -342,31 +361,6 @@ def _draw_candidates(session) -> None:
     actions = sample(rows, randomness.fold_in(seed, start)).numpy()
     drawn.append(actions[start - begin :])
   session.experience.set_candidates('offline', np.concatenate(drawn))
-
-
-def _all_rows(episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
-  """All transitions of episodes as one batch `[rows, 2, ...]`."""
-  pairs = []
-  for episode in episodes:
-    # Returns and rewards play no part in cloning.
-    frames = episode_writer.stored_steps(
-        episode, gamma=0.0, reward_scale=1.0, reward_bias=0.0
-    )
-    index = np.arange(episode.num_transitions)
-    index = np.stack([index, index + 1], axis=1)
-    pairs.append(tf.nest.map_structure(lambda x: x[index], frames))  # pylint: disable=cell-var-from-loop
-  return tf.nest.map_structure(
-      lambda *x: tf.constant(np.concatenate(x)), *pairs
-  )
-
-
-def _held_out_loss(agent, rows) -> float:
-  """Mean loss over held-out rows with the same draws at every call."""
-  num_draws = 4
-  total = 0.0
-  for i in range(num_draws):
-    total += float(agent.cloning_loss(rows, tf.constant([i, 17], tf.int32)))
-  return total / num_draws
 
 
 def _check_positive(**numbers):

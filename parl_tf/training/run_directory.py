@@ -12,7 +12,7 @@ _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may change between sessions.
 _MAY_CHANGE = re.compile(
-    r'num_steps|num_episodes|num_evaluation_episodes|evaluation_interval'
+    r'num_steps|num_episodes|num_turns|num_evaluation_episodes|evaluation_interval'
     r'|interval|min_steps|tolerance|checkpoint_seconds'
 )
 

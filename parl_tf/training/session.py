@@ -22,6 +22,7 @@ from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import metrics_log
 from parl_tf.training import report
+from parl_tf.training import value_bias
 
 COLUMNS = (
     'success_rate_without_search',
@@ -35,6 +36,9 @@ COLUMNS = (
     'losses/value',
     'losses/distillation',
     'losses/imitation',
+    'losses/advantage_weighted',
+    'losses/reparameterized',
+    'losses/surrogate',
     'values/mean',
     'values/target',
     'values/random',
@@ -42,10 +46,18 @@ COLUMNS = (
     'values/below_return',
     'values/disagreement',
     'values/advantage',
+    'values/start',
+    'values/start_return',
     'candidates/spread',
     'candidates/best_value',
     'candidates/local_step',
     'candidates/greedy',
+    'policy/temperature',
+    'policy/entropy',
+    'policy/weight',
+    'policy/kept',
+    'policy/kl',
+    'policy/clipped',
     'collect/success',
     'collect/length',
 )
@@ -181,11 +193,11 @@ class Session:
   def train(self, num_steps: int, request) -> None:
     """Takes training steps on rows of the tables as they stand."""
     iterator = self.experience.iterate(self.train_step, num_steps, request)
-    loss_info = self._learner.run(num_steps, iterator)
-    losses = {name: float(x) for name, x in loss_info.extra.items()}
-    losses['loss'] = float(loss_info.loss)
-    self._latest_losses.update(losses)
-    self._write_heartbeat()
+    self._note_losses(self._learner.run(num_steps, iterator))
+
+  def train_on(self, experience: types.Experience) -> None:
+    """Trains on rows that are in no table, as the agent takes them."""
+    self._note_losses(self.agent.train(experience))
 
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Plays the evaluation episodes; returns and remembers the metrics."""
@@ -197,6 +209,7 @@ class Session:
       result = self._evaluator.run(self._act(self.agent.evaluation_policy))
       metrics['success_rate'] = result.success_rate
       metrics['score'] = result.score
+      metrics.update(value_bias.start_values(self, result.episodes))
     self.state.latest = metrics
     self._write_heartbeat()
     return metrics
@@ -239,6 +252,10 @@ class Session:
     """Puts an episode into a table."""
     self._writers[table].write(table, episode)
 
+  def frames(self, table: str, episode: types.Episode):
+    """Returns the stored steps that an episode makes in a table."""
+    return self._writers[table].frames(episode)
+
   def save_if_due(self) -> None:
     """Saves where the last checkpoint is old enough."""
     if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
@@ -251,6 +268,12 @@ class Session:
     self._write_heartbeat()
     self._checkpoint.save()
     self._saved_at = time.monotonic()
+
+  def _note_losses(self, loss_info):
+    losses = {name: float(x) for name, x in loss_info.extra.items()}
+    losses['loss'] = float(loss_info.loss)
+    self._latest_losses.update(losses)
+    self._write_heartbeat()
 
   def _take_up(self, name: str, num_steps: int) -> bool:
     state = self.state
@@ -294,9 +317,10 @@ class Session:
   def _act(self, policy):
     if policy not in self._acts:
       act = export.compile_act(policy)
+      shape = [-1, policy.chunk_length, policy.action_spec.shape[0]]
       self._acts[policy] = lambda observation, seed: act(
           tf.nest.map_structure(tf.constant, observation), tf.constant(seed)
-      ).numpy()
+      ).numpy().reshape(shape)
     return self._acts[policy]
 
 

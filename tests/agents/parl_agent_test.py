@@ -12,6 +12,7 @@ from tf_agents.policies import py_tf_eager_policy
 from tf_agents.specs import array_spec
 from tf_agents.specs import tensor_spec
 from tf_agents.train import actor
+from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
 from parl_tf.critics import cal_ql
@@ -251,6 +252,33 @@ class UpdateTest(tensor_case.TensorCase):
   def test_updates_a_step_must_be_positive(self):
     with self.assertRaisesRegex(ValueError, '`critic_utd`.*0 and 1'):
       _make_cheap_agent(critic_utd=0)
+
+  def test_sums_over_chunks_tell_no_end(self):
+    with self.assertRaisesRegex(ValueError, '`Critic.terminals_from_reward`'):
+      small_agent.make_agent(
+          critic_kwargs=dict(terminals_from_reward=True), chunk_length=2
+      )
+
+  def test_chunks_are_trained(self):
+    agent = small_agent.make_agent(chunk_length=3)
+    rows = small_agent.make_rows()
+    chunk = tf.tile(rows.action, [1, 1, 3])
+    info = dict(rows.policy_info, action_mask=tf.ones_like(chunk))
+    rows = rows._replace(action=chunk, policy_info=info)
+    before = [v.numpy() for v in agent.generative_policy.trainable_variables]
+    loss = agent.train(types.Experience(critic=rows, policy=rows, cloning=()))
+    self.assertTrue(np.isfinite(loss.loss))
+    self.assertFalse(
+        np.array_equal(
+            agent.generative_policy.trainable_variables[0], before[0]
+        )
+    )
+    policy = agent.collect_policy
+    step = policy.action(
+        ts.restart(tf.zeros([2, 3]), 2), policy.get_initial_state(2)
+    )
+    self.assertEqual(step.action.shape, [2, 2])
+    self.assertEqual(step.state['chunk'].shape, [2, 3, 2])
 
 
 class OrderTest(tensor_case.TensorCase):

@@ -17,7 +17,9 @@ from parl_tf.critics import cal_ql
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
 from parl_tf.policies import diffusion
+from parl_tf.policies import flow
 from parl_tf.policies import gaussian
+from parl_tf.policies import transformer
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 
@@ -35,7 +37,13 @@ _SIZES = {
     diffusion.DiffusionPolicy: dict(
         num_denoising_steps=2, time_size=8, hidden_size=16, num_blocks=1
     ),
+    flow.FlowPolicy: dict(
+        num_steps=2, time_size=8, hidden_size=16, num_blocks=1
+    ),
     gaussian.GaussianPolicy: dict(hidden_sizes=(16,)),
+    transformer.TransformerPolicy: dict(
+        num_bins=8, embedding_size=16, width=16, num_blocks=1, num_heads=2
+    ),
 }
 
 
@@ -84,6 +92,8 @@ def make_agent(
     improver=None,
     optimizer_ctor=tf.keras.optimizers.Adam,
     search=None,
+    is_policy_fixed=False,
+    chunk_length=1,
     seed=0,
     **kwargs,
 ):
@@ -98,24 +108,32 @@ def make_agent(
     improver: Of the online phase; distillation where None.
     optimizer_ctor: Makes each of the three optimizers.
     search: In training, acting and evaluation.
+    is_policy_fixed: Whether nothing improves the policy.
+    chunk_length: Actions that are drawn at once.
     seed: Of the weights and the draws.
     **kwargs: Arguments of `PARLAgent`.
   """
   search = search or make_search()
-  specs = dict(observation_spec=observation_spec, action_spec=action_spec)
+  if improver is None and not is_policy_fixed:
+    improver = distillation.DistillationImprover()
+  chunk_spec = tensor_spec.BoundedTensorSpec(
+      [chunk_length * action_spec.shape[0]], tf.float32, -1.0, 1.0, 'action'
+  )
+  specs = dict(observation_spec=observation_spec, action_spec=chunk_spec)
   kwargs.setdefault('train_step_counter', tf.Variable(0, dtype=tf.int64))
   return parl_agent.PARLAgent(
       ts.time_step_spec(observation_spec),
       action_spec,
       make_critic(critic_ctor, **specs, seed=seed, **(critic_kwargs or {})),
       make_policy(policy_ctor, **specs, seed=seed + 1),
-      improver=improver or distillation.DistillationImprover(),
+      improver=improver,
       pretrain_improver=imitation.ImitationImprover(),
       optimizers=parl_agent.Optimizers(
           optimizer_ctor(), optimizer_ctor(), optimizer_ctor()
       ),
       searches=parl_agent.Searches(search, search, search),
       seed=seed,
+      chunk_length=chunk_length,
       **kwargs,
   )
 

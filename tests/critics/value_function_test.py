@@ -95,9 +95,9 @@ class LayoutTest(tensor_case.TensorCase):
     self._assert_equal(value_fn, other)
 
   @parameterized.parameters(*_LAYOUTS)
-  def test_apart(self, layout):
+  def test_for_few_actions(self, layout):
     value_fn = self._make(layout)
-    self._assert_equal(value_fn, value_fn.apart())
+    self._assert_equal(value_fn, value_fn.for_few_actions())
 
   @parameterized.product(layout=list(_LAYOUTS), in_graph=[False, True])
   def test_half_precision_is_near(self, layout, in_graph):

@@ -19,6 +19,8 @@ def _make(**kwargs):
 
 class GaussianConformanceTest(policy_conformance.PolicyConformance):
 
+  is_multimodal = False
+
   def make_policy(self, **kwargs):
     return _make(**kwargs)
 

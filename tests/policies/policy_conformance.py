@@ -90,10 +90,17 @@ def draw(policy, num_samples):
 
 
 class PolicyConformance(parameterized.TestCase):
-  """Samples, losses, gradients, seeds, averages and export."""
+  """Samples, losses, gradients, seeds, averages, export and two modes."""
+
+  is_multimodal = True
+  """Whether it tells two modes of the actions at one state apart."""
 
   def make_policy(self, **kwargs):
     """Returns the policy under test, made by `make` with these arguments."""
+    raise NotImplementedError
+
+  def make_policy_of_two_modes(self):
+    """Returns a policy, and the steps and learning rate that teach it two."""
     raise NotImplementedError
 
   def test_samples_are_actions(self):
@@ -150,6 +157,21 @@ class PolicyConformance(parameterized.TestCase):
     )
     self.assertEqual(loss.shape, [4])
     self.assertTrue(np.all(np.isfinite(loss)))
+
+  def test_numbers_that_a_mask_leaves_out_cost_nothing(self):
+    policy = self.make_policy()
+    masks = tf.constant([[[1.0, 1.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    whole, all_, first, none = (
+        policy.distillation_loss(
+            make_observation(4), make_actions(4), SEED, mask
+        )
+        for mask in (None, *tf.unstack(masks))
+    )
+    np.testing.assert_allclose(all_, whole, rtol=1e-6)
+    np.testing.assert_allclose(none, np.zeros(4), atol=1e-6)
+    self.assertEqual(first.shape, [4])
+    self.assertGreater(np.abs(first).min(), 0)
+    self.assertGreater(np.abs(first - whole).min(), 0)
 
   def test_gradients_reach_all_its_own_variables_and_no_other(self):
     policy = self.make_policy()
@@ -306,3 +328,16 @@ class PolicyConformance(parameterized.TestCase):
   def test_observations_of_another_structure_are_an_error(self):
     with self.assertRaises(ValueError):
       self.make_policy().sample({'position': tf.zeros([4, 2])}, 5, SEED)
+
+  def test_both_of_two_modes_are_learnt(self):
+    if not self.is_multimodal:
+      return  # A test of its own says what it makes of them.
+    policy, num_steps, learning_rate = self.make_policy_of_two_modes()
+    distill(policy, [-0.7, 0.7], num_steps, learning_rate)
+    actions = draw(policy, 1000)
+    self.assertBetween(np.mean(actions[:, 0] > 0), 0.3, 0.7)
+    # A third of what one Gaussian draws lies in the middle.
+    self.assertLess(np.mean(np.abs(actions) < 0.35), 0.15)
+    np.testing.assert_allclose(np.median(np.abs(actions)), 0.7, atol=0.1)
+    # Both dimensions were alike in the data.
+    self.assertGreater(np.mean(actions[:, 0] * actions[:, 1] > 0), 0.95)

@@ -97,6 +97,8 @@ class ReverbExperienceTest(parameterized.TestCase):
     self.assertFalse(_is_online(next(iterator).policy).any())
     self._write(0, 2)
     self.assertIs(self._source.iterate(1, 1, request), iterator)
+    for _ in range(2):  # Drawn before the online episodes came.
+      next(iterator)
     online = np.concatenate(
         [_is_online(next(iterator).policy) for _ in range(10)]
     )

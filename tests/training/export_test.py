@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
@@ -63,8 +64,10 @@ class ExportTest(tensor_case.TensorCase):
         policy, (low, _HIGH), self._path, self._observation
     )
 
-  def _base_policy(self):
-    agent = small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy)
+  def _base_policy(self, chunk_length=1):
+    agent = small_agent.make_agent(
+        policy_ctor=gaussian.GaussianPolicy, chunk_length=chunk_length
+    )
     return agent.named_policies['base_policy']
 
   def test_model_acts_alike_where_only_tensorflow_is(self):
@@ -99,8 +102,9 @@ class ExportTest(tensor_case.TensorCase):
     )
     self.assertLen(printed['first'], 3)
 
-  def test_episode_draws_what_the_live_policy_draws(self):
-    policy = self._base_policy()
+  @parameterized.parameters(1, 2)
+  def test_episode_draws_what_the_live_policy_draws(self, chunk_length):
+    policy = self._base_policy(chunk_length)
     exported = export.ExportedPolicy(policy, (_LOW, _HIGH))
     observation = tf.constant(self._observation[:2])
     time_step = ts.restart(observation, 2)
@@ -109,9 +113,31 @@ class ExportTest(tensor_case.TensorCase):
       step = exported.action(time_step, state)
       live = policy.action(time_step, live_state)
       self.assertAllClose(step.action, _raw(live.action.numpy()), atol=1e-4)
-      self.assertAllEqual(step.state, live.state)
+      tf.nest.map_structure(self.assertAllEqual, step.state, live.state)
       time_step = ts.transition(observation, tf.zeros([2]))
       state, live_state = step.state, live.state
+
+  def test_chunks_are_played_step_by_step_or_given_whole(self):
+    policy = self._base_policy(chunk_length=3)
+    self._export(policy)
+    model = tf.saved_model.load(self._path)
+    observation = tf.constant(self._observation[:2])
+    outputs = model.signatures['serving_default'](
+        observation=observation, seed=tf.zeros([2], tf.int32)
+    )
+    chunk = outputs['chunk']
+    self.assertEqual(chunk.shape, [2, 3, 2])
+    self.assertAllEqual(outputs['action'], chunk[:, 0])
+    # TF-Agents' function keeps the rest in its state, whatever it sees.
+    state = model.get_initial_state(batch_size=2)
+    time_step = ts.restart(observation, 2)
+    for t in range(3):
+      step = model.action(time_step, state)
+      self.assertAllClose(step.action, chunk[:, t], rtol=1e-5)
+      time_step = ts.transition(-observation, tf.zeros([2]))
+      state = step.state
+    step = model.action(time_step, state)
+    self.assertNotAllEqual(step.action, chunk[:, 0])
 
   def test_failed_check_leaves_the_model_that_was_there(self):
     policy = self._base_policy()

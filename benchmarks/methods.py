@@ -1,0 +1,321 @@
+"""Runs methods x domains x seeds, a core each, and tabulates what they gave.
+
+  python -m benchmarks.methods --study FILE.gin --root_dir runs/methods
+
+A study file is gin. Each entry is one method in one domain; a name with a slash
+sorts methods by domain, and the last part of it names the method in a report:
+
+  study.entries = [
+      {'name': 'pointmaze/parl_cal_ql', 'gin_files': ['quickstart.gin']},
+      {'name': 'pointmaze/parl_iql', 'gin_files': ['quickstart.gin'],
+       'bindings': ['build_agent.critic_ctor = @IQLCritic'],
+       'seeds': [0, 1, 2], 'budget': 30},
+  ]
+  study.seeds = [0, 1]  # Of entries that name none.
+  study.common_bindings = ['run_experiment.num_evaluation_episodes = 64']
+
+A run stands in R/NAME/seed_S, with what it printed in `log.txt`. Killed or
+interrupted at any time, the same command goes on: runs that are finished, or
+have used up their budget, are passed over. `R/results.csv` gets a row a run.
+"""
+
+import csv
+import os
+import signal
+import sys
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from absl import app
+from absl import flags
+import rich.console
+import rich.progress
+
+from benchmarks import study_entries
+from benchmarks import study_process
+from parl_tf.binaries import configs
+from parl_tf.reports import runs as runs_lib
+
+_PHASES = ('behavior_cloning', 'offline', 'online')
+_RESULTS = (
+    'score',
+    'score_without_search',
+    'success_rate',
+    'success_rate_without_search',
+    'num_episodes',
+)
+COLUMNS = (
+    *('run', 'method', 'domain', 'seed', 'status', 'core_minutes', 'env_steps'),
+    *(f'{phase}_{name}' for phase in _PHASES for name in _RESULTS),
+    *('commit', 'error'),
+)
+"""Of `results.csv`; `num_episodes` are those of an evaluation."""
+
+_POLL_SECONDS = 0.2
+
+Row = Mapping[str, Any]
+
+
+def make_jobs(
+    entries: Sequence[study_entries.Entry],
+    root_dir: str,
+    budget: Optional[float] = None,
+) -> List[study_process.Job]:
+  """Returns every run, the first seeds of all entries first.
+
+  Args:
+    entries: Of the study file.
+    root_dir: Directory of the study.
+    budget: Core-minutes of a run whose entry has none.
+  """
+  jobs = []
+  for place in range(max((len(entry.seeds) for entry in entries), default=0)):
+    for entry in entries:
+      if place >= len(entry.seeds):
+        continue
+      seed = entry.seeds[place]
+      name = f'{entry.name}/seed_{seed}'
+      folder = os.path.join(root_dir, name)
+      arguments = [
+          f'--root_dir={folder}',
+          f'--seed={seed}',
+          *(f'--gin_file={x}' for x in entry.gin_files),
+          *(f'--gin_bindings={x}' for x in entry.bindings),
+      ]
+      jobs.append(
+          study_process.Job(
+              name=name,
+              seed=seed,
+              folder=folder,
+              command=[
+                  sys.executable, '-m', 'parl_tf.binaries.train', *arguments
+              ],
+              budget=budget if entry.budget is None else entry.budget,
+          )
+      )
+  return jobs
+
+
+def run_jobs(
+    jobs: Sequence[study_process.Job],
+    num_processes: int,
+    on_end: Callable[[study_process.Job, study_process.Outcome], None],
+    on_poll: Callable[[Sequence[study_process.Job]], None] = lambda jobs: None,
+) -> None:
+  """Runs what is neither finished nor out of budget, `num_processes` at once.
+
+  Args:
+    jobs: All runs, in the order in which they are started.
+    num_processes: Processes at a time.
+    on_end: Called once a job.
+    on_poll: Called now and then with those that run.
+  """
+  waiting, running = list(reversed(jobs)), []
+  try:
+    while waiting or running:
+      while waiting and len(running) < num_processes:
+        job = waiting.pop()
+        outcome = study_process.known_outcome(job)
+        if outcome is None:
+          running.append(study_process.Process(job))
+        else:
+          on_end(job, outcome)
+      for process in tuple(running):
+        outcome = process.poll()
+        if outcome is not None:
+          running.remove(process)
+          on_end(process.job, outcome)
+      on_poll([process.job for process in running])
+      if running:
+        time.sleep(_POLL_SECONDS)
+  finally:
+    # Interrupted: each goes on from its last checkpoint another time.
+    study_process.stop_all(running)
+
+
+def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:
+  """Returns a job's row of `results.csv`: its last metrics, if it has any."""
+  state = study_process.read_state(job)
+  method = job.name.split('/')[-2]
+  row: Dict[str, Any] = {
+      'run': job.name,
+      'method': method,
+      'seed': job.seed,
+      'status': outcome.status,
+      'core_minutes': f'{state.core_minutes:.2f}' if state else '',
+      'commit': ' '.join(state.commits) if state else '',
+      'error': outcome.error,
+  }
+  if not os.path.exists(os.path.join(job.folder, 'metrics.csv')):
+    return row
+  try:
+    run = runs_lib.read_run(job.folder, method)
+  except ValueError as error:
+    # The other runs' rows are not to be lost over it.
+    return {**row, 'error': outcome.error or str(error)}
+  row['domain'] = run.domain
+  if run.metrics.phases.size:
+    row['env_steps'] = int(run.metrics.columns['env_steps'][-1])
+  for phase in _PHASES:
+    result = runs_lib.phase_result(run, phase)
+    for name in _RESULTS if result else ():
+      number = getattr(result, name)
+      if number == number:  # Else NaN: not logged.
+        row[f'{phase}_{name}'] = number
+  return row
+
+
+class Results:
+  """`results.csv`, written anew with every row that comes.
+
+  Rows of runs that are not among those of this session stay.
+  """
+
+  def __init__(self, path: str):
+    """Reads what stands at `path`, if anything does."""
+    self._path = path
+    self._rows: Dict[str, Row] = {}
+    if os.path.exists(path):
+      with open(path, encoding='utf-8', newline='') as file:
+        self._rows = {row['run']: row for row in csv.DictReader(file)}
+
+  def add(self, row: Row) -> None:
+    """Adds a row, or replaces that of the same run."""
+    self._rows[row['run']] = row
+    temporary_path = self._path + '.tmp'
+    with open(temporary_path, 'w', encoding='utf-8', newline='') as file:
+      writer = csv.DictWriter(
+          file, COLUMNS, extrasaction='ignore', lineterminator='\n'
+      )
+      writer.writeheader()
+      writer.writerows(self._rows[name] for name in sorted(self._rows))
+    os.replace(temporary_path, self._path)
+
+
+class Display:
+  """A line a run that ends; on a terminal also a bar and what is running."""
+
+  def __init__(self, num_jobs: int):
+    """Initializes the display; it is a context manager."""
+    self._num_jobs = num_jobs
+    self._num_ended = 0
+    console = rich.console.Console(stderr=True)
+    self._bar = rich.progress.Progress(
+        rich.progress.TextColumn('runs'),
+        rich.progress.BarColumn(bar_width=24),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn('{task.fields[status]}', markup=False),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    self._task = self._bar.add_task('', total=num_jobs, status='')
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *unused_exception):
+    self._bar.stop()
+
+  def show_running(self, jobs: Sequence[study_process.Job]) -> None:
+    """Shows what runs now."""
+    self._bar.update(self._task, status=', '.join(job.name for job in jobs))
+
+  def show_end(self, row: Row) -> None:
+    """Tells how a run ended."""
+    self._num_ended += 1
+    scores = [
+        f'{phase.replace("_", " ")} {row[f"{phase}_score"]:.1f}'
+        for phase in _PHASES
+        if f'{phase}_score' in row
+    ]
+    minutes = row['core_minutes'] or 'unknown'
+    parts = [
+        f'[{self._num_ended}/{self._num_jobs}] {row["run"]}: {row["status"]}',
+        f'{minutes} core-minutes',
+        *scores,
+        *filter(None, [row['error']]),
+    ]
+    self._bar.console.print(
+        ', '.join(parts), markup=False, highlight=False, soft_wrap=True
+    )
+    self._bar.update(self._task, completed=self._num_ended)
+
+
+def run_study(
+    jobs: Sequence[study_process.Job], root_dir: str, num_processes: int
+) -> int:
+  """Runs all jobs and writes `results.csv`.
+
+  Args:
+    jobs: Of `make_jobs`.
+    root_dir: Directory of the study.
+    num_processes: Processes at a time.
+
+  Returns:
+    The number of runs that failed.
+  """
+  results = Results(os.path.join(root_dir, 'results.csv'))
+  failed = []
+  with Display(len(jobs)) as display:
+
+    def on_end(job, outcome):
+      row = make_row(job, outcome)
+      results.add(row)
+      display.show_end(row)
+      if outcome.status == study_process.FAILED:
+        failed.append(job.name)
+
+    run_jobs(jobs, num_processes, on_end, display.show_running)
+  return len(failed)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit status."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  configs.parse([options.study])
+  entries = study_entries.study()
+  names = [entry.name for entry in entries]
+  for name in options.only:
+    if name not in names:
+      raise app.UsageError(f'--only: {name!r} is none of {names}.')
+  if options.only:
+    entries = [entry for entry in entries if entry.name in options.only]
+  root_dir = options.root_dir
+  # Terminated, it stops its runs as if it were interrupted.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  with study_process.lock(root_dir):
+    try:
+      num_failed = run_study(
+          make_jobs(entries, root_dir, options.budget),
+          root_dir,
+          options.num_processes or len(os.sched_getaffinity(0)),
+      )
+    except KeyboardInterrupt:
+      print('Interrupted; the same command goes on.', file=sys.stderr)
+      return 130
+  print(f'Results: {os.path.join(root_dir, "results.csv")}')
+  output = os.path.join(root_dir, 'report')
+  print(f'Compare: parl-report --runs {root_dir} --output {output}')
+  return 1 if num_failed else 0
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_string('study', None, 'gin file of the study.', required=True)
+  flags.DEFINE_string('root_dir', None, 'Directory of all runs.', required=True)
+  flags.DEFINE_float(
+      'budget', None, 'Core-minutes of a run, restarts included.', 0.0
+  )
+  flags.DEFINE_list('only', [], 'Names of the entries to run; all by default.')
+  flags.DEFINE_integer(
+      'num_processes', None, 'Runs at a time; as many as cores by default.', 1
+  )
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,95 @@
+"""What a study file may say: its entries, read by gin and checked."""
+
+import re
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
+
+import gin
+
+_NAME = re.compile(r'[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*')
+
+
+class Entry(NamedTuple):
+  """One method in one domain.
+
+  Attributes:
+    name: Folder of its runs, with slashes.
+    gin_files: Merged in order.
+    bindings: Read last.
+    seeds: One run each.
+    budget: Core-minutes of a run, None for no limit of its own.
+  """
+
+  name: str
+  gin_files: Sequence[str]
+  bindings: Sequence[str]
+  seeds: Sequence[int]
+  budget: Optional[float]
+
+
+@gin.configurable(module='benchmarks')
+def study(
+    entries: Sequence[Mapping[str, Any]] = gin.REQUIRED,
+    *,
+    seeds: Sequence[int] = (0,),
+    common_gin_files: Sequence[str] = (),
+    common_bindings: Sequence[str] = (),
+) -> List[Entry]:
+  """Returns the entries of a study.
+
+  Args:
+    entries: Dicts with 'name' and, each optional, 'gin_files', 'bindings',
+      'seeds' and 'budget' (core-minutes of a run).
+    seeds: Of entries that name none.
+    common_gin_files: Read before those of each entry.
+    common_bindings: Read before those of each entry.
+
+  Raises:
+    ValueError: If a field is unknown, missing or out of range, or two entries
+      have one name; names entry and field.
+  """
+  found = {}
+  for number, fields in enumerate(entries):
+    entry = _make_entry(f'`entries[{number}]`', {'seeds': seeds, **fields})
+    if entry.name in found:
+      raise ValueError(f'`entries`: two are named {entry.name!r}.')
+    entry = entry._replace(
+        gin_files=(*common_gin_files, *entry.gin_files),
+        bindings=(*common_bindings, *entry.bindings),
+    )
+    if not entry.gin_files:
+      raise ValueError(f'`entries[{number}]`: `gin_files` must name a file.')
+    found[entry.name] = entry
+  return list(found.values())
+
+
+def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
+  unknown = sorted(set(fields) - set(Entry._fields))
+  if unknown:
+    raise ValueError(
+        f'{where} must have no fields but {list(Entry._fields)}, got {unknown}.'
+    )
+  name = fields.get('name')
+  if not isinstance(name, str) or not _NAME.fullmatch(name):
+    raise ValueError(f'{where}: `name` must be a path of names, got {name!r}.')
+  for field in ('gin_files', 'bindings', 'seeds'):
+    if not isinstance(fields.get(field, ()), (list, tuple)):
+      raise ValueError(
+          f'{where}: `{field}` must be a list, got {fields[field]!r}.'
+      )
+  seeds = fields['seeds']
+  are_seeds = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+  if not seeds or not are_seeds or len(set(seeds)) < len(seeds):
+    raise ValueError(
+        f'{where}: `seeds` must be different integers, none negative, got'
+        f' {seeds!r}.'
+    )
+  budget = fields.get('budget')
+  if budget is not None and not budget > 0:
+    raise ValueError(f'{where}: `budget` must be positive, got {budget!r}.')
+  return Entry(
+      name,
+      tuple(fields.get('gin_files', ())),
+      tuple(fields.get('bindings', ())),
+      tuple(seeds),
+      budget,
+  )

@@ -1,0 +1,272 @@
+"""One run of a study: its process, its budget, what is known of it."""
+
+import contextlib
+import ctypes
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+from typing import Iterator, List, NamedTuple, Optional, Sequence
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_STATE = 'study_run.json'
+_LOG = 'log.txt'
+# What a study that is killed may fail to count.
+_SAVE_SECONDS = 5.0
+_GRACE_SECONDS = 10.0
+_ERROR = re.compile(r'[\w.]*(Error|Exception|Exit)\b')
+_LIBC = ctypes.CDLL(None)
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2).
+
+FINISHED = 'finished'
+STOPPED = 'stopped at its budget'
+FAILED = 'failed'
+
+
+class Job(NamedTuple):
+  """One run.
+
+  Attributes:
+    name: Its folder within the study.
+    seed: Its seed.
+    folder: Its directory.
+    command: What runs or resumes it.
+    budget: Core-minutes, over all restarts; None for no limit.
+  """
+
+  name: str
+  seed: int
+  folder: str
+  command: Sequence[str]
+  budget: Optional[float] = None
+
+
+class Outcome(NamedTuple):
+  """How a run ended: `FINISHED`, `STOPPED` or `FAILED` with its last error."""
+
+  status: str
+  error: str = ''
+
+
+class State(NamedTuple):
+  """What a study notes in a run's directory.
+
+  Attributes:
+    core_minutes: Used so far. A run has one core, so these are minutes.
+    settings: Arguments that it was last run with, its directory left out.
+    commits: Of the checkout, those that it was run at.
+    is_finished: Whether that command came to its end.
+  """
+
+  core_minutes: float = 0.0
+  settings: Sequence[str] = ()
+  commits: Sequence[str] = ()
+  is_finished: bool = False
+
+
+def read_state(job: Job) -> Optional[State]:
+  """Returns what is noted of a run, None where nothing is."""
+  path = os.path.join(job.folder, _STATE)
+  if not os.path.exists(path):
+    return None
+  with open(path, encoding='utf-8') as file:
+    return State(**json.load(file))
+
+
+def known_outcome(job: Job) -> Optional[Outcome]:
+  """Returns how a run ended in an earlier session, None if it is to go on.
+
+  One that was finished by hand counts; one that was finished with other
+  arguments does not.
+  """
+  state = read_state(job)
+  if _has_summary(job.folder) and (
+      state is None
+      or (state.is_finished and list(state.settings) == _settings(job))
+  ):
+    return Outcome(FINISHED)
+  if state and job.budget is not None and state.core_minutes >= job.budget:
+    return Outcome(STOPPED)
+  return None
+
+
+class Process:
+  """A run that is going on.
+
+  Attributes:
+    job: What runs.
+  """
+
+  def __init__(self, job: Job):
+    """Starts or resumes the run, on one core, its output to `log.txt`."""
+    self.job = job
+    os.makedirs(job.folder, exist_ok=True)
+    state = read_state(job) or State()
+    self._state = state._replace(
+        settings=_settings(job),
+        commits=list(dict.fromkeys([*state.commits, _commit()])),
+        is_finished=False,
+    )
+    log = os.path.join(job.folder, _LOG)
+    self._log_start = os.path.getsize(log) if os.path.exists(log) else 0
+    with open(log, 'ab') as file:
+      self._process = subprocess.Popen(
+          job.command,
+          stdin=subprocess.DEVNULL,
+          stdout=file,
+          stderr=subprocess.STDOUT,
+          env=_environment(),
+          preexec_fn=_die_with_parent,
+      )
+    self._charged_at = time.monotonic()
+    self._save()
+
+  @property
+  def pid(self) -> int:
+    """The system's number of the process."""
+    return self._process.pid
+
+  def poll(self) -> Optional[Outcome]:
+    """Returns how the run ended, None while it goes on.
+
+    One that has used up its budget is ended.
+    """
+    status = self._process.poll()
+    if status is not None:
+      self._charge()
+      self._state = self._state._replace(is_finished=status == 0)
+      self._save()
+      return Outcome(FAILED, self._error(status)) if status else Outcome(
+          FINISHED
+      )
+    elapsed = (time.monotonic() - self._charged_at) / 60.0
+    budget = self.job.budget
+    if budget is not None and self._state.core_minutes + elapsed >= budget:
+      stop_all([self])
+      return Outcome(STOPPED)
+    if elapsed * 60.0 >= _SAVE_SECONDS:
+      self._charge()
+      self._save()
+    return None
+
+  def terminate(self) -> None:
+    """Asks the process to end."""
+    self._process.terminate()
+
+  def wait(self, seconds: float) -> None:
+    """Waits for the end, and kills the process after `seconds`."""
+    try:
+      self._process.wait(seconds)
+    except subprocess.TimeoutExpired:
+      self._process.kill()
+      self._process.wait()
+    self._charge()
+    self._save()
+
+  def _charge(self):
+    now = time.monotonic()
+    minutes = self._state.core_minutes + (now - self._charged_at) / 60.0
+    self._state = self._state._replace(core_minutes=minutes)
+    self._charged_at = now
+
+  def _save(self):
+    path = os.path.join(self.job.folder, _STATE)
+    with open(path + '.tmp', 'w', encoding='utf-8') as file:
+      json.dump(self._state._asdict(), file, indent=2)
+    os.replace(path + '.tmp', path)
+
+  def _error(self, status) -> str:
+    if status < 0:
+      return f'killed by {signal.Signals(-status).name}'
+    with open(os.path.join(self.job.folder, _LOG), 'rb') as file:
+      file.seek(self._log_start)
+      text = file.read().decode(errors='replace')
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or [f'exit status {status}'])[-1]
+
+
+def stop_all(processes: Sequence[Process]) -> None:
+  """Ends processes: asks them, and kills those that do not within seconds."""
+  for process in processes:
+    process.terminate()
+  deadline = time.monotonic() + _GRACE_SECONDS
+  for process in processes:
+    process.wait(max(0.0, deadline - time.monotonic()))
+
+
+@contextlib.contextmanager
+def lock(root_dir: str) -> Iterator[None]:
+  """Keeps a second study out of a directory, which is made if it is missing.
+
+  Args:
+    root_dir: Directory of the study.
+
+  Raises:
+    ValueError: If another process holds it.
+  """
+  os.makedirs(root_dir, exist_ok=True)
+  with open(os.path.join(root_dir, 'study.lock'), 'w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+          f'`root_dir` must be that of one study at a time, but another one'
+          f' is running in {root_dir}.'
+      ) from error
+    yield
+
+
+def _settings(job: Job) -> List[str]:
+  # A study that was moved, or has another interpreter, is the same one.
+  return [x for x in job.command[1:] if not x.startswith('--root_dir=')]
+
+
+def _has_summary(folder: str) -> bool:
+  path = os.path.join(folder, 'summary.json')
+  if not os.path.exists(path):
+    return False
+  with open(path, encoding='utf-8') as file:
+    try:
+      return bool(json.load(file)['phases'])
+    except (json.JSONDecodeError, KeyError):
+      return False
+
+
+def _environment():
+  """One core a run: threads of several would only wait for each other."""
+  return {
+      'CUDA_VISIBLE_DEVICES': '',
+      'TF_CPP_MIN_LOG_LEVEL': '3',
+      **os.environ,
+      'OMP_NUM_THREADS': '1',
+      'TF_NUM_INTRAOP_THREADS': '1',
+      'TF_NUM_INTEROP_THREADS': '1',
+  }
+
+
+def _die_with_parent() -> None:
+  # A run left behind by a killed study would be started a second time.
+  _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+@functools.lru_cache(maxsize=None)
+def _commit() -> str:
+  """The checkout's commit, with `-dirty` where files differ from it."""
+  try:
+    done = subprocess.run(
+        # Of no tag: the hash alone.
+        'git describe --always --dirty --abbrev=12 --exclude=*'.split(),
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+  except OSError:  # No git.
+    return 'unknown'
+  return done.stdout.strip() or 'unknown'

@@ -1,0 +1,96 @@
+"""What an acting policy carries from step to step: seeds and a chunk's rest."""
+
+from typing import Callable, Optional, Tuple
+
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import randomness
+from parl_tf import types
+
+SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
+
+
+class ActingState:
+  """The policy state of policies that draw one action, or a chunk of H.
+
+  The seed of the next draw travels in it, so that an episode is a function of
+  the seed it began with. Of a chunk the first action is taken at once and the
+  others in the steps that follow.
+
+  Attributes:
+    spec: `SEED_SPEC`, or with chunks a dict of `seed`, `chunk` `[H, A]` and
+      `remaining`, the actions of the chunk that are still to be taken.
+  """
+
+  def __init__(self, action_size: int, chunk_length: int):
+    """Initializes the state.
+
+    Args:
+      action_size: A, of one step.
+      chunk_length: H.
+    """
+    self._shape = (chunk_length, action_size)
+    self.spec = SEED_SPEC
+    if chunk_length > 1:
+      self.spec = {
+          'seed': SEED_SPEC,
+          'chunk': tf.TensorSpec(self._shape, tf.float32, 'chunk'),
+          'remaining': tf.TensorSpec([], tf.int32, 'remaining'),
+      }
+
+  def initial(self, batch_size: tf.Tensor, seed: tf.Tensor) -> types.Nest:
+    """Returns the state `[B, ...]` of an episode that begins with a seed."""
+    seeds = tf.tile(seed[tf.newaxis], [batch_size, 1])
+    if self._shape[0] == 1:
+      return seeds
+    return {
+        'seed': seeds,
+        'chunk': tf.zeros([batch_size, *self._shape]),
+        'remaining': tf.zeros([batch_size], tf.int32),
+    }
+
+  def step(
+      self,
+      act: Callable[[types.Nest, tf.Tensor], tf.Tensor],
+      time_step: ts.TimeStep,
+      state: types.Nest,
+      seed: Optional[tf.Tensor] = None,
+  ) -> Tuple[tf.Tensor, types.Nest]:
+    """Takes one step.
+
+    Args:
+      act: Draws `[B, H * A]` for observations and a seed.
+      time_step: `[B, ...]`.
+      state: As `spec`, `[B, ...]`. A batch draws from the seed of its first
+        row, each row its own noise.
+      seed: Folded into the draw's seed, where given.
+
+    Returns:
+      Actions `[B, A]` and the next state.
+    """
+    has_chunks = self._shape[0] > 1
+    seeds = state['seed'] if has_chunks else state
+    key = seeds[0]
+    if seed is not None:
+      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
+    next_seeds = tf.broadcast_to(
+        randomness.fold_in(key, 'next'), tf.shape(seeds)
+    )
+    if not has_chunks:
+      return act(time_step.observation, key), next_seeds
+    is_over = time_step.is_first() | (state['remaining'] <= 0)
+    chunk = tf.cond(
+        tf.reduce_any(is_over),
+        lambda: tf.where(
+            is_over[:, tf.newaxis, tf.newaxis],
+            tf.reshape(act(time_step.observation, key), [-1, *self._shape]),
+            state['chunk'],
+        ),
+        lambda: state['chunk'],
+    )
+    remaining = tf.where(is_over, self._shape[0], state['remaining'])
+    action = tf.gather(chunk, self._shape[0] - remaining, batch_dims=1)
+    return action, {
+        'seed': next_seeds, 'chunk': chunk, 'remaining': remaining - 1
+    }

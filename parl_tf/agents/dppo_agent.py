@@ -1,0 +1,369 @@
+"""Diffusion Policy Policy Optimization as a TF-Agents agent."""
+
+from typing import Callable, NamedTuple, Optional, Tuple
+
+import gin
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+from tf_agents.trajectories import time_step as ts
+from tf_agents.utils import common
+
+from parl_tf import losses
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.agents import parl_agent
+from parl_tf.critics import state_value
+from parl_tf.policies import denoising_chain
+
+
+class Rollout(NamedTuple):
+  """D decisions in each of P environments that were acted in side by side.
+
+  Attributes:
+    observation: Nest of `[D, P, ...]`, raw, decided in.
+    next_observation: Likewise, after the decision and before any reset.
+    chain: How the decisions were drawn, `[D, P, K, ...]`.
+    reward: `[D, P]`, sum of gamma^k r_k over the steps of the decision, scaled.
+    discount: `[D, P]`, gamma^(h - 1) times the product of the discounts of its
+      h steps, so that one factor gamma is left to apply, as with one step.
+    is_last: `[D, P]` bool, whether the next decision belongs to another
+      episode, or there is none.
+  """
+
+  observation: types.Nest
+  next_observation: types.Nest
+  chain: denoising_chain.Chain
+  reward: tf.Tensor
+  discount: tf.Tensor
+  is_last: tf.Tensor
+
+
+class _Rows(NamedTuple):
+  """The decisions of a rollout, `[R, ...]`, with what is fitted to them."""
+
+  observation: types.Nest
+  chain: denoising_chain.Chain
+  advantage: tf.Tensor
+  value_target: tf.Tensor
+
+
+@gin.configurable(
+    denylist=['time_step_spec', 'action_spec', 'critic', 'policy', 'optimizers',
+              'seed']
+)
+class DPPOAgent(tf_agent.TFAgent):
+  """Proximal policy optimization of every step of a denoising chain.
+
+  Ren et al. (2024), arXiv:2409.00588. Each decision in the environment is K
+  denoising steps, Gaussian decisions themselves. All steps of a decision have
+  its advantage, earlier ones discounted:
+
+    L = E[-min(ratio_t A_t, clip(ratio_t, 1 - epsilon_t, 1 + epsilon_t) A_t)],
+    A_t = denoising_gamma^t A(s, a),
+
+  with A(s, a) from a baseline of the environment's state alone. Behaviour
+  cloning and deployed policies are those of a `PARLAgent` without a critic.
+
+  The trained weights explore; their moving average follows every update, and is
+  what is evaluated and exported. Fine-tuning starts from the average, too.
+
+  What an experience has rows for is what is trained: `Experience.cloning` as in
+  `PARLAgent`, a `Rollout` as `Experience.policy` the policy and its baseline,
+  and one as `Experience.critic` the baseline alone. Training on a rollout takes
+  all of its epochs.
+  """
+
+  def __init__(
+      self,
+      time_step_spec: ts.TimeStep,
+      action_spec: tf.TensorSpec,
+      critic: state_value.StateValue,
+      policy,
+      *,
+      optimizers: parl_agent.Optimizers,
+      seed: int,
+      policy_optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
+      chain_ctor: Callable[..., denoising_chain.DenoisingChain] = (
+          denoising_chain.DenoisingChain
+      ),
+      denoising_gamma: float = 0.99,
+      gae_lambda: float = 0.95,
+      clip_ratio: float = 0.1,
+      denoising_clip_decay: float = 1.0,
+      num_epochs: int = 10,
+      minibatch_size: int = 5_600,
+      target_kl: Optional[float] = None,
+      **kwargs,
+  ):
+    """Initializes the agent; every variable exists afterwards.
+
+    Args:
+      time_step_spec: Spec of raw observations and scaled rewards.
+      action_spec: Spec of the action of one step, `[A]` in [-1, 1].
+      critic: The baseline V(s).
+      policy: `DiffusionPolicy` of chunks `[H * A]`.
+      optimizers: One each for baseline, policy and pre-training.
+      seed: Integer seed of every draw.
+      policy_optimizer: Takes the place of `optimizers.policy`, where given.
+      chain_ctor: Makes a `DenoisingChain` of the policy.
+      denoising_gamma: Factor on the advantage for each denoising step before
+        the last one.
+      gae_lambda: lambda of the advantage estimates.
+      clip_ratio: epsilon of the last denoising step. Densities are of whole
+        actions: of long chunks it cuts off more.
+      denoising_clip_decay: Factor on epsilon for each step before the last one.
+      num_epochs: Passes over a rollout.
+      minibatch_size: Denoising steps of an update, or all there are. Those left
+        over at the end of a pass wait for the next one.
+      target_kl: Estimated divergence from the policy that acted, averaged over
+        a pass, above which no further one is made; None makes all.
+      **kwargs: Arguments of `PARLAgent`.
+
+    Raises:
+      TypeError: If `critic` is no `StateValue` or `policy` no
+        `DiffusionPolicy`.
+      ValueError: If a number is out of range.
+    """
+    _check_fractions(
+        denoising_gamma=denoising_gamma,
+        gae_lambda=gae_lambda,
+        clip_ratio=clip_ratio,
+        denoising_clip_decay=denoising_clip_decay,
+    )
+    if num_epochs < 1 or minibatch_size < 1:
+      raise ValueError(
+          '`num_epochs` and `minibatch_size` must be positive, got '
+          f'{num_epochs} and {minibatch_size}.'
+      )
+    if target_kl is not None and target_kl <= 0.0:
+      raise ValueError(f'`target_kl` must be positive, got {target_kl}.')
+    if not isinstance(critic, state_value.StateValue):
+      raise TypeError(
+          f'`critic` must be a `StateValue`, got {type(critic).__name__}.'
+      )
+    tf.Module.__init__(self)
+    if policy_optimizer is not None:
+      optimizers = optimizers._replace(policy=policy_optimizer)
+    self.value = critic
+    self._chain = chain_ctor(policy)
+    self._optimizers = optimizers
+    optimizers.critic.build(critic.trainable_variables)
+    self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+    self._denoising_gamma = denoising_gamma
+    self._gae_lambda = gae_lambda
+    self._clip_ratio = clip_ratio
+    self._denoising_clip_decay = denoising_clip_decay
+    self._num_epochs = num_epochs
+    self._minibatch_size = minibatch_size
+    self._target_kl = target_kl
+    self._cloner = parl_agent.PARLAgent(
+        time_step_spec,
+        action_spec,
+        None,
+        policy,
+        optimizers=optimizers,
+        seed=seed,
+        **kwargs,
+    )
+    self.generative_policy = policy
+    self.chunk_length = self._cloner.chunk_length
+    self.base_policy = self._cloner.base_policy
+    # Nothing is searched for.
+    self.evaluation_policy = self.base_policy
+    super().__init__(
+        time_step_spec,
+        action_spec,
+        self.base_policy,
+        self.base_policy,
+        train_sequence_length=None,
+        training_data_spec=self._cloner.training_data_spec,
+        train_step_counter=self._cloner.train_step_counter,
+    )
+
+  @property
+  def checkpoint_items(self):
+    """What a checkpoint must hold to go on: a dict of trackables."""
+    return dict(
+        self._cloner.checkpoint_items,
+        critic=self.value,
+        critic_optimizer=self._optimizers.critic,
+    )
+
+  @property
+  def named_policies(self):
+    """The policies that a run exports: a dict of `PARLPolicy`."""
+    return self._cloner.named_policies
+
+  @property
+  def gamma(self) -> float:
+    """Discount factor of the baseline."""
+    return self.value.gamma
+
+  def cloning_loss(self, rows, seed):
+    """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
+    return self._cloner.cloning_loss(rows, seed)
+
+  def start_fine_tuning(self) -> None:
+    """Makes the policy that was evaluated the one that explores."""
+    self._chain.start_from_average()
+
+  @common.function
+  def draw(
+      self, observation: types.Nest, seed: tf.Tensor
+  ) -> Tuple[tf.Tensor, denoising_chain.Chain]:
+    """Explores: chunks `[P, H * A]`, and how they came about."""
+    return self._chain.sample(observation, seed)
+
+  def _initialize(self):
+    """Does nothing: networks and their copies are equal from the start."""
+
+  def _train(self, experience, weights=None):
+    if tf.nest.flatten(experience.cloning):
+      return self._cloner.train(experience, weights)
+    trains_policy = bool(tf.nest.flatten(experience.policy))
+    rollout = experience.policy if trains_policy else experience.critic
+    seed = randomness.fold_in(self._seed, self.train_step_counter, 'rollout')
+    rows, metrics = self._prepare(rollout)
+    for epoch in range(self._num_epochs):
+      updates = [
+          self._update(rows, index, trains_policy)
+          for index in self._minibatches(
+              rows, randomness.fold_in(seed, epoch)
+          )
+      ]
+      means = {
+          name: tf.reduce_mean([x[name] for x in updates])
+          for name in updates[0]
+      }
+      if self._is_too_far(means):
+        break
+    metrics.update(means)
+    total = metrics['losses/value'] + metrics.get('losses/surrogate', 0.0)
+    return tf_agent.LossInfo(total, metrics)
+
+  def _is_too_far(self, metrics):
+    if self._target_kl is None or 'policy/kl' not in metrics:
+      return False
+    return metrics['policy/kl'] > self._target_kl
+
+  @common.function
+  def _prepare(self, rollout):
+    """Estimates advantages of the decisions, and values to fit."""
+    size = rollout.reward.shape.num_elements()
+
+    def join(x):
+      return tf.reshape(x, [size, *x.shape[2:]])  # [D, P] -> [D P]
+
+    observation, next_observation = (
+        tf.nest.map_structure(join, x)
+        for x in (rollout.observation, rollout.next_observation)
+    )
+    value = self.value(observation)
+    advantage = join(
+        losses.generalized_advantage(
+            rollout.reward,
+            rollout.discount,
+            tf.reshape(value, rollout.reward.shape),
+            tf.reshape(self.value(next_observation), rollout.reward.shape),
+            rollout.is_last,
+            self.gamma,
+            self._gae_lambda,
+        )
+    )
+    target = advantage + value
+    metrics = {
+        'values/mean': tf.reduce_mean(value),
+        'values/target': tf.reduce_mean(target),
+        'values/advantage': tf.reduce_mean(advantage),
+    }
+    chain = tf.nest.map_structure(join, rollout.chain)
+    advantage -= tf.reduce_mean(advantage)
+    advantage /= tf.math.reduce_std(advantage) + 1e-8
+    return _Rows(observation, chain, advantage, target), metrics
+
+  @common.function
+  def _minibatches(self, rows, seed):
+    """Deals all denoising steps out: indices `[minibatches, rows of one]`."""
+    total = rows.chain.log_probs.shape.num_elements()
+    size = min(self._minibatch_size, total)
+    count = total // size
+    order = tf.argsort(randomness.uniform(seed, [total]), stable=True)
+    return tf.reshape(order[: count * size], [count, size])
+
+  @common.function
+  def _update(self, rows, index, trains_policy):
+    """One gradient step of the baseline and, where wanted, of the policy."""
+    variables = self.value.trainable_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(variables)
+      value_loss = tf.reduce_mean(self._value_loss(rows, index))
+    self._apply('critic', value_loss, variables, tape)
+    metrics = {'losses/value': value_loss}
+    if trains_policy:
+      variables = self.generative_policy.trainable_variables
+      with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        loss = self._policy_loss(rows, index)
+        total = tf.reduce_mean(loss.per_example)
+      self._apply('policy', total, variables, tape)
+      self.generative_policy.update_average()
+      metrics.update(loss.metrics)
+    self.train_step_counter.assign_add(1)
+    return metrics
+
+  def _policy_loss(self, rows, index) -> types.ImproverLoss:
+    decision, column, t = self._split(rows, index)
+    picked = tf.nest.map_structure(
+        lambda x: tf.gather_nd(x, tf.stack([decision, column], axis=1)),
+        rows.chain,
+    )
+    log_probs = self._chain.log_prob(
+        _gather(rows.observation, decision), picked.inputs, picked.draws, t
+    )
+    log_ratio = log_probs - picked.log_probs
+    steps = tf.cast(t, tf.float32)
+    clip_ratio = self._clip_ratio * self._denoising_clip_decay**steps
+    per_example = losses.clipped_surrogate(
+        log_ratio,
+        self._denoising_gamma**steps * tf.gather(rows.advantage, decision),
+        clip_ratio,
+    )
+    ratio = tf.exp(log_ratio)
+    is_clipped = tf.abs(ratio - 1.0) > clip_ratio
+    metrics = {
+        'losses/surrogate': tf.reduce_mean(per_example),
+        # Never negative, and less noisy than the mean of -log_ratio.
+        'policy/kl': tf.reduce_mean(ratio - 1.0 - log_ratio),
+        'policy/clipped': tf.reduce_mean(tf.cast(is_clipped, tf.float32)),
+    }
+    return types.ImproverLoss(per_example, metrics)
+
+  def _value_loss(self, rows, index):
+    decision, _, _ = self._split(rows, index)
+    error = tf.gather(rows.value_target, decision) - self.value(
+        _gather(rows.observation, decision)
+    )
+    # In the network's units, whatever those of the return are.
+    return tf.square(error / self.value.scale)
+
+  def _split(self, rows, index):
+    """The decision, the column and the denoising step of rows `[B]`."""
+    num_columns = rows.chain.log_probs.shape[1]
+    column = index % num_columns
+    return index // num_columns, column, num_columns - 1 - column
+
+  def _apply(self, name, total, variables, tape):
+    tf.debugging.check_numerics(total, f'The {name} loss is not finite.')
+    gradients = tape.gradient(total, variables)
+    optimizer = getattr(self._optimizers, name)
+    optimizer.apply_gradients(zip(gradients, variables))
+
+
+def _gather(nest, index):
+  return tf.nest.map_structure(lambda x: tf.gather(x, index), nest)
+
+
+def _check_fractions(**numbers):
+  for name, number in numbers.items():
+    if not 0.0 <= number <= 1.0:
+      raise ValueError(f'`{name}` must be in [0, 1], got {number}.')

@@ -1,0 +1,142 @@
+"""Compares runs: tables, figures and one HTML page.
+
+  parl-report --runs runs/study --output runs/study/report
+
+Directories are runs, or folders that contain runs at any depth.
+"""
+
+import os
+from typing import List, Optional, Sequence
+
+from absl import app
+from absl import flags
+
+from parl_tf.binaries import console
+from parl_tf.reports import comparison
+from parl_tf.reports import figures
+from parl_tf.reports import page
+from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import statistics
+from parl_tf.reports import tables
+from parl_tf.training import progress as progress_lib
+
+
+def write_report(
+    folders: Sequence[str],
+    output: str,
+    *,
+    baseline: Optional[str] = None,
+    group_by: str = 'parent',
+    num_resamples: int = statistics.NUM_RESAMPLES,
+) -> page.Content:
+  """Writes `index.html`, its figures, `table.csv` and `comparisons.csv`.
+
+  Args:
+    folders: Run directories, or folders that contain some at any depth.
+    output: Directory to write to, made if it is missing.
+    baseline: Method that every other one is compared with; None compares each
+      pair.
+    group_by: What names a run's method: 'parent' or 'name'.
+    num_resamples: Resamples of each bootstrap.
+
+  Returns:
+    What the page shows.
+
+  Raises:
+    ValueError: If there is no run, a file is faulty or `baseline` is no method.
+  """
+  run_set = runs_lib.read_runs(folders, group_by)
+  groups = comparison.make_groups(run_set.runs)
+  if not groups:
+    raise ValueError('`runs` must hold a run that was evaluated; none was.')
+  num_pairs = comparison.num_pairs(groups, baseline)
+  num_domains = len({group.domain for group in groups})
+  # Four figures a domain.
+  total = len(groups) + num_pairs + 4 * num_domains
+  with progress_lib.Progress('report', total) as bar:
+    rows = []
+    for group in groups:
+      rows.append(comparison.make_row(group, num_resamples=num_resamples))
+      bar.update(len(rows))
+    pairs = comparison.make_pairs(
+        groups,
+        baseline,
+        num_resamples=num_resamples,
+        progress=lambda done: bar.update(len(rows) + done),
+    )
+    os.makedirs(output, exist_ok=True)
+    pictures = figures.draw_all(output, run_set.runs, rows)
+    bar.update(total)
+  content = page.Content(run_set, rows, pairs, pictures, num_resamples)
+  tables.write_rows(os.path.join(output, 'table.csv'), rows)
+  tables.write_pairs(os.path.join(output, 'comparisons.csv'), pairs)
+  page.write(os.path.join(output, 'index.html'), content)
+  return content
+
+
+def describe(content: page.Content, output: str) -> str:
+  """Returns what a report says, as text for people."""
+  lines: List[str] = [f'Note: {note}' for note in content.run_set.notes]
+  cells = [tables.row_cells(row) for row in content.rows]
+  lines += ['', tables.as_text(tables.HEADER, cells), *tables.LEGEND]
+  if content.pairs:
+    lines += [
+        '',
+        *tables.PAIR_LEGEND,
+        page.multiplicity_note(content.pairs),
+        '',
+        *(
+            f'{pair.domain}, {pair.phase.replace("_", " ")}:'
+            f' {comparison.statement(pair)}'
+            for pair in content.pairs
+        ),
+    ]
+  lines += ['', f'Page: {os.path.join(output, "index.html")}']
+  return '\n'.join(lines)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  options = flags.FLAGS
+  # `--runs A B` leaves B as an argument.
+  content = write_report(
+      [*options.runs, *argv[1:]],
+      options.output,
+      baseline=options.baseline,
+      group_by=options.group_by,
+      num_resamples=options.num_resamples,
+  )
+  print(describe(content, options.output))
+
+
+def run() -> None:
+  """Console entry point."""
+  # Defined here, so that importing two binaries in one process is no error.
+  flags.DEFINE_multi_string(
+      'runs', None, 'Run directories, or folders of them.', required=True
+  )
+  flags.DEFINE_string(
+      'output', None, 'Directory of the report.', required=True
+  )
+  flags.DEFINE_string(
+      'baseline', None, 'Method that the others are compared with.'
+  )
+  flags.DEFINE_enum(
+      'group_by',
+      'parent',
+      ['parent', 'name'],
+      "What names a run's method: the folder it stands in, or its own name"
+      ' without the seed at its end.',
+  )
+  flags.DEFINE_integer(
+      'num_resamples',
+      statistics.NUM_RESAMPLES,
+      'Resamples of each bootstrap.',
+      lower_bound=100,
+  )
+  console.show_our_messages()
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

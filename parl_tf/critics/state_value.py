@@ -1,0 +1,74 @@
+"""V(s) alone: the baseline of on-policy methods."""
+
+from typing import Callable, Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import types
+from parl_tf.critics import critic
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class StateValue(tf.Module):
+  """One network of the state, with the constructor of a critic.
+
+  It ranks no actions, so that it is no `Critic`.
+
+  Attributes:
+    gamma: Discount factor.
+    scale: Units of return in one unit of the network's output.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      network_ctor: Callable[..., networks.CriticEnsemble] = (
+          critic.CriticEnsemble
+      ),
+      gamma: float = 0.99,
+      scale: float = 1.0,
+  ):
+    """Initializes the network.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Unused: no action is valued.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      network_ctor: Makes a `networks.CriticEnsemble`.
+      gamma: Discount factor.
+      scale: Units of return in one unit of the network's output: about as large
+        as returns are.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__()
+    del action_spec
+    if not 0.0 <= gamma <= 1.0:
+      raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
+    if scale <= 0.0:
+      raise ValueError(f'`scale` must be positive, got {scale}.')
+    self.gamma = gamma
+    self.scale = scale
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._network = network_ctor(
+        self._encoder.size, 0, 1, seed, num_members=1
+    )
+
+  @property
+  def trainable_variables(self):
+    return self._network.trainable_variables
+
+  def __call__(self, observation: types.Nest) -> tf.Tensor:
+    """Returns V(s) `[B]` of a nest of `[B, ...]`."""
+    output = self._network.context(self._encoder(observation))()
+    return self.scale * output[0, :, 0, 0]

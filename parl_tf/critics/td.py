@@ -1,0 +1,102 @@
+"""Temporal differences: the critic of RLPD, and the base of Cal-QL."""
+
+from typing import Mapping, Tuple
+
+import gin
+import tensorflow as tf
+
+from parl_tf import losses
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.critics import critic
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class TDCritic(critic.Critic):
+  """Regression of all members on r + gamma * discount * Q_target(s', a').
+
+  Ten members, subsets of two and ten updates a step make it RLPD's: Ball et al.
+  (2023), arXiv:2302.02948. The backup has no entropy term.
+  """
+
+  def __init__(
+      self,
+      observation_spec,
+      action_spec,
+      normalization,
+      seed,
+      *,
+      num_backup_actions: int = 1,
+      **kwargs,
+  ):
+    """Initializes the critic.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      num_backup_actions: Next actions among which the target takes the best.
+      **kwargs: Arguments of `Critic`.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__(
+        observation_spec, action_spec, normalization, seed, **kwargs
+    )
+    if num_backup_actions < 1:
+      raise ValueError(
+          f'`num_backup_actions` must be positive, got {num_backup_actions}.'
+      )
+    self._num_backup_actions = num_backup_actions
+
+  def loss(self, transition, source, seed) -> types.CriticLoss:
+    return types.CriticLoss(*self._td_loss(transition, source, seed))
+
+  def advantage(self, observation, action, source, seed) -> tf.Tensor:
+    del seed  # The source draws.
+    value_fn = self.bind(observation)
+    policy_values = value_fn(source.base())  # [B, N]
+    value = value_fn(action[:, tf.newaxis])[:, 0]
+    return value - tf.reduce_mean(policy_values, axis=-1)
+
+  def _td_loss(
+      self, transition, source, seed
+  ) -> Tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
+    """Returns the regression's loss `[B]`, a mean over members, and metrics."""
+    target = self._target(transition, source, seed)
+    value_fn = self.bind(transition.time_step.observation)
+    action = transition.action_step.action
+    outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]
+    td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
+    values = value_fn.values(outputs)
+    return td_loss, {
+        'losses/td': tf.reduce_mean(td_loss),
+        'values/mean': tf.reduce_mean(values),
+        'values/target': tf.reduce_mean(target),
+        'values/disagreement': tf.reduce_mean(
+            tf.math.reduce_std(values, axis=0)
+        ),
+    }
+
+  def _target(self, transition, source, seed):
+    """The online critic searches at s', the target critic evaluates."""
+    next_time_step = transition.next_time_step
+    next_actions = source.optimized(
+        self._num_backup_actions, next=True, purpose='target'
+    ).actions
+    value_fn = self.bind(
+        next_time_step.observation,
+        target=True,
+        selection=self._draw_members(
+            randomness.fold_in(seed, 'target members')
+        ),
+    )
+    next_value = losses.backup_value(value_fn.members(next_actions))
+    discount = self._discount(next_time_step)
+    return losses.td_target(
+        next_time_step.reward, discount, next_value, self.gamma
+    )

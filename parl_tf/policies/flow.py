@@ -1,0 +1,159 @@
+"""Flow policy: a velocity field that carries noise to actions."""
+
+from typing import Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.policies import averaged_network
+from parl_tf.policies import denoising_network
+from parl_tf.policies import generative_policy
+
+
+def interpolate(action: tf.Tensor, noise: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+  """Computes the points x_t = (1 - t) noise + t action of straight paths.
+
+  Liu et al. (2023), arXiv:2209.03003, equation (1), with noise for X_0 and
+  actions for X_1; the velocity along the path is action - noise.
+
+  Args:
+    action: `[B, A]`, where the paths end.
+    noise: `[B, A]`, where they begin.
+    t: `[B]` times in [0, 1].
+
+  Returns:
+    `[B, A]`.
+  """
+  tf.debugging.assert_shapes(
+      [(action, ('B', 'A')), (noise, ('B', 'A')), (t, ('B',))]
+  )
+  t = t[:, tf.newaxis]
+  return (1.0 - t) * noise + t * action
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class FlowPolicy(generative_policy.GenerativePolicy):
+  """Velocity matching on straight paths from noise to actions.
+
+  Liu et al. (2023), arXiv:2209.03003, in the network of the diffusion policy.
+  A moving average of the weights does the sampling.
+
+  Note:
+    Points on the way leave [-1, 1], as the noise they begin at does; only where
+    they end is clipped.
+  """
+
+  jit_compile_sampling = True
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      num_steps: int = 10,
+      time_size: int = 128,
+      hidden_size: int = 256,
+      num_blocks: int = 3,
+      dropout_rate: float = 0.1,
+      averaging_rate: Optional[float] = 0.002,
+  ):
+    """Initializes the network and its average, equal at first.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      num_steps: Euler steps from noise to action, of equal length.
+      time_size: Width of the time features.
+      hidden_size: Width of the residual stream; a block widens it four times.
+      num_blocks: Number of residual blocks.
+      dropout_rate: Share of the inputs of a block that is dropped in training.
+      averaging_rate: Step of the averaged weights at every update; None draws
+        from the trained weights.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__()
+    if num_steps < 1:
+      raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
+    self._action_size = action_spec.shape[-1]
+    self._num_steps = num_steps
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._networks = averaged_network.AveragedNetwork(
+        lambda: denoising_network.DenoisingNetwork(
+            self._encoder.size,
+            self._action_size,
+            seed,
+            time_size=time_size,
+            hidden_size=hidden_size,
+            num_blocks=num_blocks,
+            dropout_rate=dropout_rate,
+        ),
+        averaging_rate,
+    )
+
+  @property
+  def trainable_variables(self):
+    return self._networks.trainable_variables
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    """Draws actions; `temperature` scales the noise at which paths begin.
+
+    Temperature 0 follows the one path that begins at 0, which need not end at a
+    mode.
+    """
+    network = self._networks.select(averaged)
+    features = self._encoder(observation)
+    batch_size = tf.shape(features)[0]
+    shape = [batch_size, num_samples, self._action_size]
+    features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
+    noise = temperature * randomness.normal(seed, shape)
+
+    def step(i, x):
+      t = tf.cast(i, tf.float32) / self._num_steps
+      velocity = network(features, x, tf.reshape(t, [1]))
+      return i + 1, x + velocity / self._num_steps
+
+    _, x = tf.while_loop(
+        lambda i, _: i < self._num_steps,
+        step,
+        (tf.constant(0), tf.reshape(noise, [-1, self._action_size])),
+        # Shapes of a known batch are inferred of the noise alone.
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.TensorShape([None, self._action_size]),
+        ),
+        maximum_iterations=self._num_steps,
+    )
+    return tf.reshape(tf.clip_by_value(x, -1.0, 1.0), shape)
+
+  def distillation_loss(self, observation, action, seed, mask=None):
+    t = randomness.uniform(
+        randomness.fold_in(seed, 'time'), [tf.shape(action)[0]]
+    )
+    noise = randomness.normal(
+        randomness.fold_in(seed, 'noise'), tf.shape(action)
+    )
+    velocity = self._networks.trained(
+        self._encoder(observation),
+        interpolate(action, noise, t),
+        t,
+        dropout_seed=randomness.fold_in(seed, 'dropout'),
+    )
+    return generative_policy.sum_of_costs(
+        tf.square(velocity - (action - noise)), mask
+    )
+
+  def update_average(self):
+    self._networks.update()

@@ -1,0 +1,165 @@
+"""Transformer policy: actions as tokens, one dimension after another."""
+
+from typing import Optional
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.policies import action_transformer
+from parl_tf.policies import averaged_network
+from parl_tf.policies import generative_policy
+
+
+class ActionTokenizer:
+  """Turns numbers into tokens: the nearest of equally spaced bins."""
+
+  def __init__(
+      self, num_bins: int = 128, low: float = -1.0, high: float = 1.0
+  ):
+    """Initializes the bins.
+
+    Args:
+      num_bins: Number of bins, the two ends among them.
+      low: Value of the first bin.
+      high: Value of the last bin.
+
+    Raises:
+      ValueError: If there are less than two bins or the ends not in order.
+    """
+    if num_bins < 2:
+      raise ValueError(f'`num_bins` must be at least 2, got {num_bins}.')
+    if not low < high:
+      raise ValueError(f'`low` must be below `high`, got {low} and {high}.')
+    self.num_bins = num_bins
+    self._low = low
+    self._bins_per_unit = (num_bins - 1) / (high - low)
+    self._values = np.linspace(low, high, num_bins).astype(np.float32)
+
+  def encode(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns the int32 token of each number of `actions` `[...]`.
+
+    A number between two bins goes to the lower, one beyond an end to that end.
+    """
+    actions = tf.convert_to_tensor(actions, dtype_hint=tf.float32)
+    position = (actions - self._low) * self._bins_per_unit
+    nearest = tf.math.ceil(position - 0.5)
+    return tf.cast(
+        tf.clip_by_value(nearest, 0.0, self.num_bins - 1.0), tf.int32
+    )
+
+  def decode(self, tokens: tf.Tensor) -> tf.Tensor:
+    """Returns the float32 value of the bin of each of `tokens` `[...]`."""
+    return tf.gather(self._values, tokens)
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class TransformerPolicy(generative_policy.GenerativePolicy):
+  """Draws an action's dimensions in order, each given those before it.
+
+  p(a | s) = prod_i p(a_i | s, a_1 .. a_{i - 1}) over bins, distilled by cross
+  entropy; the auto-regressive policy of PA-RL, arXiv:2412.06685. A moving
+  average of the weights does the sampling.
+  """
+
+  # Two thirds of the time for many states, no more for one; measured with two
+  # to 32 dimensions.
+  jit_compile_sampling = True
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+      *,
+      num_bins: int = 128,
+      embedding_size: int = 128,
+      width: int = 256,
+      num_blocks: int = 4,
+      num_heads: int = 8,
+      dropout_rate: float = 0.1,
+      averaging_rate: Optional[float] = 0.002,
+  ):
+    """Initializes the network and its average, equal at first.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Integer seed of the initial weights.
+      num_bins: Bins of each action dimension.
+      embedding_size: Width of the hidden layer that embeds observations.
+      width: Width of a token.
+      num_blocks: Number of transformer blocks.
+      num_heads: Attention heads of a block; `width` is a multiple of it.
+      dropout_rate: Share of what a block adds that is dropped in training.
+      averaging_rate: Step of the averaged weights at every update; None draws
+        from the trained weights, as the released program does.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__()
+    self._tokenizer = ActionTokenizer(num_bins)
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._networks = averaged_network.AveragedNetwork(
+        lambda: action_transformer.ActionTransformer(
+            self._encoder.size,
+            action_spec.shape[-1],
+            seed,
+            num_bins=num_bins,
+            embedding_size=embedding_size,
+            width=width,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            dropout_rate=dropout_rate,
+        ),
+        averaging_rate,
+    )
+
+  @property
+  def trainable_variables(self):
+    return self._networks.trainable_variables
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    """Draws actions; `temperature` scales the Gumbel noise of each dimension.
+
+    Temperature 0 takes the likeliest bin of one dimension after another, whose
+    product need not be the likeliest of all.
+    """
+    features = self._encoder(observation)
+    shape = [tf.shape(features)[0], num_samples, self._tokenizer.num_bins]
+
+    def choose(dimension, logits):
+      noise = randomness.uniform(randomness.fold_in(seed, dimension), shape)
+      gumbel = -tf.math.log(-tf.math.log(noise))
+      return tf.argmax(
+          logits + temperature * gumbel, axis=-1, output_type=tf.int32
+      )
+
+    network = self._networks.select(averaged)
+    tokens = network.generate(features, num_samples, choose)
+    return self._tokenizer.decode(tokens)
+
+  def distillation_loss(self, observation, action, seed, mask=None):
+    tokens = self._tokenizer.encode(action)
+    logits = self._networks.trained(
+        self._encoder(observation),
+        tokens[:, :-1],
+        dropout_seed=randomness.fold_in(seed, 'dropout'),
+    )
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tokens, logits
+    )  # [B, A]
+    return generative_policy.sum_of_costs(cross_entropy, mask)
+
+  def update_average(self):
+    self._networks.update()

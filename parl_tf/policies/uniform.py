@@ -1,0 +1,65 @@
+"""Uniform actions: what a search begins from where no policy is learned."""
+
+import math
+from typing import Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import networks
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.policies import generative_policy
+
+
+@gin.configurable(
+    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
+)
+class UniformPolicy(generative_policy.GenerativePolicy):
+  """Draws from [-1, 1]^A whatever the state; it learns nothing."""
+
+  has_density = True
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      normalization: Optional[types.Normalization],
+      seed: int,
+  ):
+    """Initializes the policy.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`.
+      action_spec: Spec of one action `[A]`.
+      normalization: Observation statistics, or None.
+      seed: Unused; there are no weights.
+    """
+    super().__init__()
+    del seed
+    self._action_size = action_spec.shape[-1]
+    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+
+  @property
+  def trainable_variables(self):
+    return ()
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    return self.sample_with_log_prob(
+        observation, num_samples, seed, averaged, temperature
+    )[0]
+
+  def sample_with_log_prob(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    del averaged
+    batch_size = tf.shape(self._encoder(observation))[0]
+    shape = [batch_size, num_samples, self._action_size]
+    actions = temperature * randomness.uniform(seed, shape, -1.0, 1.0)
+    log_prob = tf.fill(shape[:2], -self._action_size * math.log(2.0))
+    return tf.clip_by_value(actions, -1.0, 1.0), log_prob
+
+  def distillation_loss(self, observation, action, seed, mask=None):
+    raise ValueError('A uniform policy cannot be trained.')

@@ -1,0 +1,152 @@
+"""Curves of a method: the runs of its seeds brought onto one axis."""
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import statistics
+
+_MAX_POINTS = 64
+_NUM_BINS = 48
+# Enough for a band; a curve has many points.
+_NUM_RESAMPLES = 500
+
+
+class Curve(NamedTuple):
+  """The interquartile mean over seeds along an axis.
+
+  Attributes:
+    method: The method.
+    num_seeds: Seeds that it is of.
+    x: `[points]`, rising.
+    y: `[points]` estimates.
+  """
+
+  method: str
+  num_seeds: int
+  x: np.ndarray
+  y: statistics.Estimate
+
+
+def score_curve(
+    runs: Sequence[runs_lib.Run], counter: str
+) -> Optional[Curve]:
+  """Returns a method's score against a counter.
+
+  Runs are evaluated at different counts, so each is interpolated linearly
+  between its evaluations, within the range that all of them cover: beyond it
+  the mean would be one of other seeds.
+
+  Args:
+    runs: The seeds of one method in one domain.
+    counter: 'env_steps' or 'wall_seconds'. Of several evaluations at the same
+      count, such as those before the first environment step, the last counts.
+
+  Returns:
+    None if no point is covered by all runs that were evaluated.
+  """
+  lines = [_evaluations(run, counter) for run in runs]
+  lines = [(x, y) for x, y in lines if x.size]
+  if not lines:
+    return None
+  start = max(x[0] for x, _ in lines)
+  end = min(x[-1] for x, _ in lines)
+  if start > end:
+    return None
+  points = np.unique(np.concatenate([x for x, _ in lines]))
+  points = points[(points >= start) & (points <= end)]
+  if points.size > _MAX_POINTS:
+    points = np.linspace(start, end, _MAX_POINTS)
+  values = np.stack([np.interp(points, x, y) for x, y in lines])
+  return _curve(runs[0].method, points, values)
+
+
+def metric_curve(
+    runs: Sequence[runs_lib.Run], column: str
+) -> Optional[Curve]:
+  """Returns a logged number against gradient steps of the critic.
+
+  Rows are averaged within bins, since a row is of few steps. Steps count from
+  the row before the first one that has the number: cloning trains no critic,
+  and its length differs between seeds.
+
+  Args:
+    runs: The seeds of one method in one domain.
+    column: Of `metrics.csv`.
+
+  Returns:
+    None if no run has the column.
+  """
+  lines = [_logged(run, column) for run in runs]
+  lines = [(x, y) for x, y in lines if x.size]
+  if not lines:
+    return None
+  end = min(x[-1] for x, _ in lines)
+  edges = np.linspace(0.0, end, _NUM_BINS + 1)
+  centers = (edges[1:] + edges[:-1]) / 2.0
+  values = np.stack([_binned(x, y, edges, centers) for x, y in lines])
+  return _curve(runs[0].method, centers, values)
+
+
+def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
+  """Where on `metric_curve`'s axis a run went online, None if it did not."""
+  steps = run.metrics.columns['train_step']
+  online = np.flatnonzero(run.metrics.phases == 'online')
+  present = np.flatnonzero(np.isfinite(run.metrics.column(column)))
+  if not online.size or not present.size or present[0] >= online[0]:
+    return None
+  return float(steps[online[0] - 1] - _origin(steps, present[0]))
+
+
+def _evaluations(
+    run: runs_lib.Run, counter: str
+) -> Tuple[np.ndarray, np.ndarray]:
+  score = runs_lib.scores(run.metrics)
+  chosen = np.isfinite(score)
+  x, y = run.metrics.columns[counter][chosen], score[chosen]
+  is_last = np.append(np.diff(x) > 0, True)[: x.size]
+  return x[is_last], y[is_last]
+
+
+def _logged(run: runs_lib.Run, column: str) -> Tuple[np.ndarray, np.ndarray]:
+  steps, values = run.metrics.columns['train_step'], run.metrics.column(column)
+  present = np.flatnonzero(np.isfinite(values))
+  if not present.size:
+    return steps[:0], values[:0]
+  return steps[present] - _origin(steps, present[0]), values[present]
+
+
+def _origin(steps: np.ndarray, first: int) -> float:
+  return steps[first - 1] if first else 0.0
+
+
+def _binned(x, y, edges, centers) -> np.ndarray:
+  """`[bins]` means; an empty bin lies on the line between its neighbours."""
+  index = np.clip(np.searchsorted(edges, x, side='left') - 1, 0, None)
+  inside = index < len(centers)
+  counts = np.bincount(index[inside], minlength=len(centers))
+  sums = np.bincount(index[inside], y[inside], minlength=len(centers))
+  filled = counts > 0
+  return np.interp(centers, centers[filled], sums[filled] / counts[filled])
+
+
+def _curve(method: str, x: np.ndarray, values: np.ndarray) -> Curve:
+  scores = values[:, None]  # [R, F] -> [R, 1, F]: one domain.
+  return Curve(
+      method=method,
+      num_seeds=len(values),
+      x=x,
+      y=statistics.estimate(scores, num_resamples=_NUM_RESAMPLES),
+  )
+
+
+def by_method(
+    runs: Sequence[runs_lib.Run], domain: str
+) -> List[List[runs_lib.Run]]:
+  """The runs in `domain`, one list a method."""
+  methods = {}
+  for run in runs:
+    if run.domain == domain:
+      methods.setdefault(run.method, []).append(run)
+  return list(methods.values())

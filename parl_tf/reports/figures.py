@@ -1,0 +1,375 @@
+"""Figures of a report: scores, learning curves, the critic's health."""
+
+import itertools
+import os
+from typing import List, Mapping, NamedTuple, Optional, Sequence
+
+from matplotlib import figure
+from matplotlib import ticker
+from matplotlib.backends import backend_agg
+import numpy as np
+
+from parl_tf.reports import comparison
+from parl_tf.reports import curves
+from parl_tf.reports import runs as runs_lib
+
+# Okabe and Ito's palette (a darker purple, for it colours text): told apart by
+# every kind of colour vision. The learning curve of a single run has it too.
+_COLORS = (
+    '#0072B2',
+    '#D55E00',
+    '#009E73',
+    '#AA3377',
+    '#E69F00',
+    '#56B4E9',
+    '#555555',
+)
+# One more than colors, so that methods of one color have different ones.
+_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
+_DASHES = ('-', '--', '-.', ':')
+_GRAY = '#555555'
+# Column, label. A critic without a TD term logs its loss as a whole.
+_HEALTH = (
+    ('values/mean', 'mean value'),
+    ('values/disagreement', 'disagreement'),
+    ('losses/td', 'TD loss'),
+    ('losses/critic', 'critic loss'),
+)
+# Positive numbers whose largest is so many times the smallest are drawn on a
+# logarithmic axis.
+_LOGARITHMIC_RANGE = 100.0
+_NUM_MARKS = 14
+_SEED_OFFSET = 0.27  # Of the distance between two methods.
+
+
+class Style(NamedTuple):
+  """How a method is drawn, in every figure alike."""
+
+  color: str
+  marker: str
+  dashes: str
+
+
+class Picture(NamedTuple):
+  """A file that was drawn.
+
+  Attributes:
+    file_name: Within the report's directory.
+    caption: What it shows, one sentence or two.
+    domain: Which domain it is of.
+  """
+
+  file_name: str
+  caption: str
+  domain: str
+
+
+def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
+  """Returns a style for each method; the first 28 differ."""
+  return {
+      method: Style(
+          _COLORS[i % len(_COLORS)],
+          _MARKERS[i % len(_MARKERS)],
+          _DASHES[i // len(_COLORS) % len(_DASHES)],
+      )
+      for i, method in enumerate(methods)
+  }
+
+
+def draw_all(
+    output: str,
+    runs: Sequence[runs_lib.Run],
+    rows: Sequence[comparison.Row],
+) -> List[Picture]:
+  """Draws every figure for which there are numbers.
+
+  Args:
+    output: Directory to write to.
+    runs: All runs.
+    rows: The lines of the table.
+
+  Returns:
+    What was drawn, by domain.
+  """
+  styles = make_styles(list(dict.fromkeys(run.method for run in runs)))
+  pictures = []
+  for number, domain in enumerate(dict.fromkeys(row.domain for row in rows)):
+    own = [row for row in rows if row.domain == domain]
+    methods = curves.by_method(runs, domain)
+    drawings = (
+        ('scores', lambda path: draw_scores(path, own, styles)),
+        (
+            'env_steps',
+            lambda path: draw_learning_curves(
+                path, methods, styles, 'env_steps'
+            ),
+        ),
+        (
+            'wall_clock',
+            lambda path: draw_learning_curves(
+                path, methods, styles, 'wall_seconds'
+            ),
+        ),
+        (
+            'critic_health',
+            lambda path: draw_critic_health(path, methods, styles),
+        ),
+    )
+    for name, draw in drawings:
+      file_name = f'{name}_{number}.png'
+      caption = draw(os.path.join(output, file_name))
+      if caption:
+        pictures.append(Picture(file_name, caption, domain))
+  return pictures
+
+
+def draw_scores(
+    path: str,
+    rows: Sequence[comparison.Row],
+    styles: Mapping[str, Style],
+) -> str:
+  """Draws the score of each method, one panel a phase; returns the caption.
+
+  Args:
+    path: PNG to write.
+    rows: Lines of the table, of one domain.
+    styles: By method.
+  """
+  phases = list(dict.fromkeys(row.phase for row in rows))
+  shown = {row.method for row in rows}
+  methods = [method for method in styles if method in shown]
+  picture = _make_picture(
+      2.2 + 2.9 * len(phases), 1.5 + 0.45 * len(methods), rows[0].domain
+  )
+  panels = picture.subplots(1, len(phases), sharey=True, squeeze=False)[0]
+  for panel, phase in zip(panels, phases, strict=True):
+    for row in rows:
+      if row.phase == phase:
+        _draw_score(panel, row, methods.index(row.method), styles[row.method])
+    panel.set_title(phase.replace('_', ' '), fontsize=11)
+    panel.set_xlim(-4.0, 104.0)
+    panel.set_xlabel('score')
+    _style(panel, 'x')
+  panels[0].set_yticks(range(len(methods)), methods)
+  panels[0].set_ylim(len(methods) - 0.4, -0.6)
+  _save(picture, path)
+  return (
+      'Score at the end of each phase: interquartile mean over seeds with 95 %'
+      ' bootstrap interval; small dots are the seeds.'
+  )
+
+
+def draw_learning_curves(
+    path: str,
+    methods: Sequence[Sequence[runs_lib.Run]],
+    styles: Mapping[str, Style],
+    counter: str,
+) -> Optional[str]:
+  """Draws scores against environment steps or minutes.
+
+  Args:
+    path: PNG to write.
+    methods: The runs in one domain, one list a method.
+    styles: By method.
+    counter: 'env_steps' or 'wall_seconds'.
+
+  Returns:
+    The caption; None if there is nothing to draw.
+  """
+  found = [curves.score_curve(runs, counter) for runs in methods]
+  found = [curve for curve in found if curve is not None]
+  if not found:
+    return None
+  is_time = counter == 'wall_seconds'
+  if is_time:
+    found = [curve._replace(x=curve.x / 60.0) for curve in found]
+  picture = _make_picture(8.0, 4.8, methods[0][0].domain)
+  panel = picture.subplots()
+  for curve in found:
+    _draw_curve(panel, curve, styles[curve.method], is_marked=True)
+  panel.set_ylim(-3.0, 103.0)
+  panel.set_ylabel('score')
+  panel.set_xlabel('minutes' if is_time else 'environment steps')
+  panel.xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
+  _style(panel, 'y')
+  _draw_legend(picture, [panel])
+  _save(picture, path)
+  text = (
+      'Score against wall-clock time, all phases; cloning without search'
+      if is_time
+      else 'Score against environment steps; at 0 what offline training gave'
+  )
+  return (
+      f'{text}. Interquartile mean over seeds with pointwise 95 % bootstrap'
+      ' band, as far as all seeds have come.'
+  )
+
+
+def draw_critic_health(
+    path: str,
+    methods: Sequence[Sequence[runs_lib.Run]],
+    styles: Mapping[str, Style],
+) -> Optional[str]:
+  """Draws the critic's values, disagreement and loss, where they were logged.
+
+  Args:
+    path: PNG to write.
+    methods: The runs in one domain, one list a method.
+    styles: By method.
+
+  Returns:
+    The caption; None if nothing was logged.
+  """
+  panels_of = []
+  for column, label in _HEALTH:
+    found = [curves.metric_curve(runs, column) for runs in methods]
+    found = [curve for curve in found if curve is not None]
+    if found:
+      panels_of.append((column, label, found))
+  if not panels_of:
+    return None
+  picture = _make_picture(
+      8.0, 1.4 + 2.0 * len(panels_of), methods[0][0].domain
+  )
+  panels = picture.subplots(len(panels_of), 1, sharex=True, squeeze=False)
+  for panel, (column, label, found) in zip(
+      panels[:, 0], panels_of, strict=True
+  ):
+    for curve in found:
+      _draw_curve(panel, curve, styles[curve.method], is_marked=False)
+    panel.set_ylabel(label)
+    if _is_wide(found):
+      panel.set_yscale('log')
+    _style(panel, 'y')
+    _draw_online_start(panel, methods, column)
+  panels[-1, 0].set_xlabel('gradient steps of the critic')
+  panels[-1, 0].xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
+  _draw_legend(picture, panels[:, 0])
+  _save(picture, path)
+  return (
+      "The critic's health, averaged within bins of gradient steps:"
+      ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
+      ' A line marks the start of the online phase, where all runs share it.'
+  )
+
+
+def _draw_score(panel, row, y, style):
+  # Below the estimate, which would cover them.
+  panel.scatter(
+      row.seed_scores,
+      np.full_like(row.seed_scores, y + _SEED_OFFSET),
+      s=14,
+      color=style.color,
+      alpha=0.5,
+      linewidths=0,
+      zorder=2,
+  )
+  if row.score.has_interval:
+    panel.plot(
+        [row.score.low, row.score.high],
+        [y, y],
+        color=style.color,
+        linewidth=4.0,
+        alpha=0.55,
+        solid_capstyle='butt',
+        zorder=3,
+    )
+  panel.plot(
+      row.score.value,
+      y,
+      marker=style.marker,
+      color=style.color,
+      markersize=7,
+      markeredgecolor='white',
+      markeredgewidth=0.8,
+      zorder=4,
+  )
+
+
+def _draw_curve(panel, curve, style, is_marked):
+  x, y = curve.x, curve.y
+  is_point = len(x) == 1
+  seeds = f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
+  panel.plot(
+      x,
+      y.value,
+      color=style.color,
+      linestyle=style.dashes,
+      linewidth=2.0,
+      marker=style.marker if is_marked or is_point else None,
+      markevery=max(1, round(len(x) / _NUM_MARKS)),
+      markersize=5,
+      markeredgecolor='white',
+      markeredgewidth=0.6,
+      label=f'{curve.method} ({seeds})',
+      zorder=3,
+  )
+  if not y.has_interval:
+    return
+  if is_point:
+    panel.plot(
+        np.repeat(x, 2), [y.low[0], y.high[0]], color=style.color, linewidth=2.0
+    )
+  else:
+    panel.fill_between(
+        x, y.low, y.high, color=style.color, alpha=0.17, linewidth=0
+    )
+
+
+def _draw_online_start(panel, methods, column):
+  starts = {
+      curves.online_start(run, column)
+      for run in itertools.chain.from_iterable(methods)
+  } - {None}
+  if len(starts) == 1:
+    panel.axvline(starts.pop(), color=_GRAY, linewidth=1.0, zorder=1)
+
+
+def _is_wide(found) -> bool:
+  values = np.concatenate([curve.y.value for curve in found])
+  smallest = np.min(values)
+  return smallest > 0 and np.max(values) > _LOGARITHMIC_RANGE * smallest
+
+
+def _make_picture(width, height, title):
+  # A figure of its own on a canvas of its own: no state of pyplot's.
+  picture = figure.Figure(figsize=(width, height), layout='constrained')
+  backend_agg.FigureCanvasAgg(picture)
+  picture.suptitle(title, fontsize=12, fontweight='bold')
+  return picture
+
+
+def _style(panel, grid_axis):
+  panel.spines[['top', 'right']].set_visible(False)
+  panel.grid(axis=grid_axis, color='#dddddd', linewidth=0.7)
+  panel.set_axisbelow(True)
+
+
+def _draw_legend(picture, panels):
+  handles = {}
+  for panel in panels:
+    for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+      handles.setdefault(label, handle)
+  longest = max(map(len, handles))
+  picture.legend(
+      list(handles.values()),
+      list(handles),
+      loc='outside lower center',
+      # As many columns as the width holds, in characters.
+      ncols=min(len(handles), max(1, 100 // (longest + 8))),
+      frameon=False,
+      fontsize=9,
+  )
+
+
+def _thousands(value, unused_position) -> str:
+  if abs(value) >= 1e6:
+    return f'{value / 1e6:.3g}M'
+  return f'{value / 1e3:.3g}k' if abs(value) >= 1e3 else f'{value:g}'
+
+
+def _save(picture, path):
+  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+  temporary_path = path + '.tmp'
+  picture.savefig(temporary_path, dpi=150, format='png')
+  os.replace(temporary_path, path)

@@ -1,0 +1,186 @@
+"""The HTML page of a report."""
+
+import html
+import os
+from typing import List, NamedTuple, Sequence
+
+from parl_tf.reports import comparison
+from parl_tf.reports import figures
+from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import tables
+
+_STYLE = """
+body { font: 15px/1.45 sans-serif; color: #222; max-width: 76em;
+       margin: 2em auto; padding: 0 1em; }
+h1, h2 { line-height: 1.2; }
+h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; font-size: 13px; }
+.wide { overflow-x: auto; }
+th, td { padding: 3px 9px; text-align: left; white-space: nowrap;
+         border-bottom: 1px solid #e4e4e4; }
+td:last-child { white-space: normal; }
+th { border-bottom: 2px solid #999; }
+td { font-variant-numeric: tabular-nums; }
+figure { margin: 1.5em 0; }
+figure img { max-width: 100%; }
+figcaption, .small { color: #555; font-size: 13px; }
+.resolved { font-weight: bold; }
+"""
+
+
+class Content(NamedTuple):
+  """All that a page shows.
+
+  Attributes:
+    run_set: The runs and the notes on them.
+    rows: Lines of the table.
+    pairs: Comparisons.
+    pictures: Files beside the page.
+    num_resamples: Of the bootstraps behind the tables.
+  """
+
+  run_set: runs_lib.RunSet
+  rows: Sequence[comparison.Row]
+  pairs: Sequence[comparison.Pair]
+  pictures: Sequence[figures.Picture]
+  num_resamples: int
+
+
+def write(path: str, content: Content) -> None:
+  """Writes the page, all or nothing.
+
+  Args:
+    path: Where to write; the pictures are expected beside it.
+    content: What it shows.
+  """
+  parts = ['<h1>Comparison of runs</h1>', *_introduction(content)]
+  for domain in dict.fromkeys(row.domain for row in content.rows):
+    parts += _domain_section(domain, content)
+  parts += _runs_section(content.run_set.runs)
+  text = '\n'.join(
+      [
+          '<!DOCTYPE html>',
+          '<html lang="en">',
+          '<head><meta charset="utf-8"><title>Comparison of runs</title>',
+          f'<style>{_STYLE}</style></head>',
+          '<body>',
+          *parts,
+          '</body>',
+          '</html>',
+          '',
+      ]
+  )
+  temporary_path = path + '.tmp'
+  with open(temporary_path, 'w', encoding='utf-8') as file:
+    file.write(text)
+  os.replace(temporary_path, path)
+
+
+def multiplicity_note(pairs: Sequence[comparison.Pair]) -> str:
+  """Says how many comparisons there are, and how many mislead by chance."""
+  return (
+      f'{len(pairs)} comparisons at 95 %: were all methods equal, about'
+      f' {0.05 * len(pairs):.1f} intervals would exclude 0 by chance, and more'
+      f' where seeds are fewer than {max(comparison.FALSE_ORDERS) + 1}.'
+  )
+
+
+def _introduction(content: Content) -> List[str]:
+  runs = content.run_set.runs
+  num_methods = len({run.method for run in runs})
+  num_finished = sum(run.is_finished for run in runs)
+  parts = [
+      f'<p>{_count(num_methods, "method")}, {_count(len(runs), "run")},'
+      f' {num_finished} of them finished. Intervals of scores are over seeds,'
+      f' {content.num_resamples:,} resamples. Numbers:'
+      ' <a href="table.csv">table.csv</a>,'
+      ' <a href="comparisons.csv">comparisons.csv</a>.</p>'
+  ]
+  if content.run_set.notes:
+    parts.append('<h2>Notes</h2>')
+    parts.append(_list(content.run_set.notes))
+  return parts
+
+
+def _domain_section(domain: str, content: Content) -> List[str]:
+  rows = [row for row in content.rows if row.domain == domain]
+  pairs = [pair for pair in content.pairs if pair.domain == domain]
+  pictures = [x for x in content.pictures if x.domain == domain]
+  parts = [f'<h2>{html.escape(domain)}</h2>']
+  parts.append(_table(tables.HEADER, [tables.row_cells(row) for row in rows]))
+  parts += [f'<div class="small">{html.escape(x)}</div>' for x in tables.LEGEND]
+  parts += [_figure(picture) for picture in pictures]
+  if pairs:
+    parts.append('<h3>Comparisons</h3>')
+    parts.append(
+        _table(
+            tables.PAIR_HEADER,
+            [tables.pair_cells(pair) for pair in pairs],
+            [pair.comparison.is_resolved for pair in pairs],
+        )
+    )
+    notes = (*tables.PAIR_LEGEND, multiplicity_note(content.pairs))
+    parts += [f'<div class="small">{html.escape(x)}</div>' for x in notes]
+  return parts
+
+
+def _runs_section(runs: Sequence[runs_lib.Run]) -> List[str]:
+  lines = [
+      [
+          run.domain,
+          run.method,
+          str(run.seed),
+          'finished' if run.is_finished else 'not finished',
+          f'{run.metrics.columns["env_steps"][-1]:,.0f}',
+          f'{run.metrics.columns["wall_seconds"][-1] / 60.0:.1f}',
+          run.path,
+      ]
+      for run in runs
+  ]
+  header = (
+      'domain',
+      'method',
+      'seed',
+      'status',
+      'env steps',
+      'minutes',
+      'directory',
+  )
+  return ['<h2>Runs</h2>', _table(header, lines)]
+
+
+def _table(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    marked: Sequence[bool] = (),
+) -> str:
+  def row(cells, tag, is_marked=False):
+    mark = ' class="resolved"' if is_marked else ''
+    return ''.join(f'<{tag}{mark}>{html.escape(x)}</{tag}>' for x in cells)
+
+  marks = marked or [False] * len(lines)
+  body = '\n'.join(
+      f'<tr>{row(cells, "td", is_marked)}</tr>'
+      for cells, is_marked in zip(lines, marks, strict=True)
+  )
+  return (
+      f'<div class="wide"><table>\n<tr>{row(header, "th")}</tr>\n{body}\n'
+      '</table></div>'
+  )
+
+
+def _figure(picture: figures.Picture) -> str:
+  name = html.escape(picture.file_name, quote=True)
+  caption = html.escape(picture.caption)
+  return (
+      f'<figure><a href="{name}"><img src="{name}" alt="{caption}"></a>'
+      f'<figcaption>{caption}</figcaption></figure>'
+  )
+
+
+def _list(texts: Sequence[str]) -> str:
+  return f'<ul>{"".join(f"<li>{html.escape(x)}</li>" for x in texts)}</ul>'
+
+
+def _count(number: int, noun: str) -> str:
+  return f'{number} {noun}' + 's' * (number != 1)

@@ -1,0 +1,180 @@
+"""The numbers of a report as cells: for the terminal, for CSV, for a page."""
+
+import csv
+import io
+import os
+from typing import List, Optional, Sequence
+
+import numpy as np
+
+from parl_tf.reports import comparison
+from parl_tf.reports import statistics
+
+HEADER = (
+    'domain',
+    'method',
+    'phase',
+    'seeds',
+    'score',
+    'score without search',
+    'success',
+    'success without search',
+    'episodes',
+    'env steps',
+    'minutes',
+)
+PAIR_HEADER = (
+    'phase',
+    'first',
+    'second',
+    'difference of scores',
+    'P(first > second)',
+    'seeds',
+    'order',
+)
+LEGEND = (
+    'score: interquartile mean over seeds [95 % stratified bootstrap interval'
+    ' over seeds; none of one seed].',
+    'success: share of the episodes of all seeds together [95 % Wilson interval'
+    ' over EPISODES: of these very policies, not of the method].',
+    'seeds: those behind the score; in brackets how many stopped within the'
+    ' phase, whose last evaluation stands for it.',
+    'env steps, minutes: of the phase, mean over seeds; minutes are wall-clock'
+    ' time, and core-minutes where a run had one core.',
+)
+PAIR_LEGEND = (
+    'P(first > second): probability of improvement, that a seed of the first'
+    ' scores more than one of the second [95 % bootstrap interval].',
+    'An order counts only where the 95 % interval of the difference of the'
+    ' interquartile means, by bootstrap over seeds, excludes 0.',
+    'Needed seeds: for 80 % power, by the normal approximation'
+    ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the variances and the'
+    ' difference of means seen.',
+)
+_FIELDS = (
+    'domain',
+    'method',
+    'phase',
+    'num_seeds',
+    'num_partial',
+    'num_episodes',
+    'env_steps',
+    'minutes',
+)
+_ESTIMATES = (
+    'score',
+    'score_without_search',
+    'success_rate',
+    'success_rate_without_search',
+)
+
+
+def row_cells(row: comparison.Row) -> List[str]:
+  """Returns the cells below `HEADER`."""
+  partial = f' ({row.num_partial} unfinished)' if row.num_partial else ''
+  return [
+      row.domain,
+      row.method,
+      row.phase.replace('_', ' '),
+      f'{row.num_seeds}{partial}',
+      _text(row.score, '.1f'),
+      _text(row.score_without_search, '.1f'),
+      _text(row.success_rate, '.3f'),
+      _text(row.success_rate_without_search, '.3f'),
+      str(row.num_episodes),
+      f'{row.env_steps:,.0f}',
+      f'{row.minutes:.1f}',
+  ]
+
+
+def pair_cells(pair: comparison.Pair) -> List[str]:
+  """Returns the cells below `PAIR_HEADER`."""
+  return [
+      pair.phase.replace('_', ' '),
+      pair.first,
+      pair.second,
+      comparison.as_text(pair.comparison.difference, '+.1f'),
+      comparison.as_text(pair.comparison.probability, '.2f'),
+      '{} and {}'.format(*pair.comparison.num_seeds),
+      comparison.verdict(pair),
+  ]
+
+
+def as_text(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """Returns a Markdown table, its columns aligned."""
+  widths = [max(map(len, column)) for column in zip(header, *lines)]
+
+  def line(cells):
+    padded = [x.ljust(w) for x, w in zip(cells, widths, strict=True)]
+    return f'| {" | ".join(padded)} |'
+
+  rule = f'|{"|".join("-" * (width + 2) for width in widths)}|'
+  return '\n'.join([line(header), rule, *map(line, lines)])
+
+
+def write_rows(path: str, rows: Sequence[comparison.Row]) -> None:
+  """Writes the table as CSV, each number in a column of its own.
+
+  Args:
+    path: Where to write.
+    rows: The lines.
+  """
+  header = [*_FIELDS, *_limit_names(_ESTIMATES)]
+  lines = [
+      [getattr(row, name) for name in _FIELDS]
+      + [x for name in _ESTIMATES for x in _limits(getattr(row, name))]
+      for row in rows
+  ]
+  _write(path, header, lines)
+
+
+def write_pairs(path: str, pairs: Sequence[comparison.Pair]) -> None:
+  """Writes the comparisons as CSV, each number in a column of its own.
+
+  Args:
+    path: Where to write.
+    pairs: The comparisons.
+  """
+  header = [
+      *('domain', 'phase', 'first', 'second', 'first_seeds', 'second_seeds'),
+      *_limit_names(('difference', 'probability_of_improvement')),
+      *('is_resolved', 'needed_seeds'),
+  ]
+  lines = [
+      [
+          *pair[:4],
+          *pair.comparison.num_seeds,
+          *_limits(pair.comparison.difference),
+          *_limits(pair.comparison.probability),
+          pair.comparison.is_resolved,
+          pair.comparison.num_needed_seeds,
+      ]
+      for pair in pairs
+  ]
+  _write(path, header, lines)
+
+
+def _text(estimate: Optional[statistics.Estimate], style: str) -> str:
+  return '-' if estimate is None else comparison.as_text(estimate, style)
+
+
+def _limit_names(names: Sequence[str]) -> List[str]:
+  return [x for name in names for x in (name, f'{name}_low', f'{name}_high')]
+
+
+def _limits(estimate: Optional[statistics.Estimate]) -> List[Optional[float]]:
+  """The three numbers, None where there is none."""
+  if estimate is None:
+    return [None] * 3
+  return [float(x) if np.isfinite(x) else None for x in estimate]
+
+
+def _write(path, header, lines):
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(header)
+  writer.writerows(lines)
+  temporary_path = path + '.tmp'
+  with open(temporary_path, 'w', encoding='utf-8', newline='') as file:
+    file.write(text.getvalue())
+  os.replace(temporary_path, path)

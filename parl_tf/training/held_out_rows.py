@@ -1,0 +1,45 @@
+"""The steps held out of behaviour cloning, and the loss on them."""
+
+from typing import Sequence
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import trajectory
+
+from parl_tf import types
+from parl_tf.replay import chunks
+
+_NUM_DRAWS = 4
+
+
+def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
+  """Returns all transitions of episodes as one batch `[rows, 2, ...]`.
+
+  Args:
+    session: The run, whose returns and chunks they have.
+    episodes: Held out.
+  """
+  chunk_length = session.agent.chunk_length
+  windows = []
+  for episode in episodes:
+    frames = session.frames('offline', episode)
+    index = np.arange(episode.num_transitions)[:, np.newaxis]
+    # A window past the end repeats the last frame.
+    index = np.minimum(
+        index + np.arange(chunk_length + 1), episode.num_transitions
+    )
+    windows.append(tf.nest.map_structure(lambda x: x[index], frames))  # pylint: disable=cell-var-from-loop
+  rows = tf.nest.map_structure(
+      lambda *x: tf.constant(np.concatenate(x)), *windows
+  )
+  if chunk_length == 1:
+    return rows
+  return chunks.join(rows, session.agent.gamma)
+
+
+def loss(agent, rows: trajectory.Trajectory) -> float:
+  """Mean loss over held-out rows with the same draws at every call."""
+  total = 0.0
+  for i in range(_NUM_DRAWS):
+    total += float(agent.cloning_loss(rows, tf.constant([i, 17], tf.int32)))
+  return total / _NUM_DRAWS

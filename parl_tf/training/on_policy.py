@@ -1,0 +1,129 @@
+"""The online phase of methods that learn from what they have just done."""
+
+import math
+from typing import Optional
+
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.training import progress
+from parl_tf.training import rollouts
+from parl_tf.training import session as session_lib
+
+
+@gin.configurable
+class OnPolicy:
+  """Turns of a rollout in parallel environments and the training on it.
+
+  A turn is a function of the weights, the seed and its number, so that one
+  that a crash cut short is repeated whole, with the same numbers. Its episodes
+  are not replayed: they go neither to the episode log nor to the tables, and
+  `episodes` counts those that came to their end.
+  """
+
+  name = 'online'
+
+  def __init__(
+      self,
+      num_turns: int = 300,
+      num_environments: int = 40,
+      num_decisions: Optional[int] = None,
+      num_warm_up_turns: int = 0,
+      evaluation_interval: int = 10,
+  ):
+    """Initializes the phase.
+
+    Args:
+      num_turns: Turns in all; 0 leaves the phase out.
+      num_environments: P, environments acted in side by side.
+      num_decisions: D, decisions a turn in each; None for the fewest with which
+        every environment ends an episode.
+      num_warm_up_turns: Turns at first that train the baseline alone.
+      evaluation_interval: Turns between evaluations.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    if min(num_environments, evaluation_interval, num_decisions or 1) < 1:
+      raise ValueError(
+          '`num_environments`, `num_decisions` and `evaluation_interval` must '
+          f'be positive, got {num_environments}, {num_decisions} and '
+          f'{evaluation_interval}.'
+      )
+    if min(num_turns, num_warm_up_turns) < 0:
+      raise ValueError(
+          '`num_turns` and `num_warm_up_turns` must not be negative, got '
+          f'{num_turns} and {num_warm_up_turns}.'
+      )
+    self._num_turns = num_turns
+    self._num_environments = num_environments
+    self._num_decisions = num_decisions
+    self._num_warm_up_turns = num_warm_up_turns
+    self._evaluation_interval = evaluation_interval
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase."""
+    if not self._num_turns:
+      return
+    if not session.begin_phase(self.name, self._num_turns):
+      return
+    state = session.state
+    if state.phase_step == 0:
+      session.agent.start_fine_tuning()
+    collector = self._make_collector(session)
+    with progress.Progress(
+        self.name, self._num_turns, state.phase_step
+    ) as bar:
+      while state.phase_step < self._num_turns:
+        metrics = self._turn(session, collector)
+        if self._is_evaluation(state.phase_step):
+          metrics.update(_evaluate(session))
+        session.write_row(metrics)
+        bar.update(state.phase_step, **metrics)
+        session.save_if_due()
+    if not state.latest:
+      # The number of turns was lowered, between sessions, to fewer than taken.
+      session.write_row(_evaluate(session))
+    session.end_phase()
+
+  def _turn(self, session, collector):
+    """Acts, then trains on what that gave."""
+    state = session.state
+    collected = collector.collect(state.phase_step)
+    state.phase_step += 1
+    state.env_steps += collected.num_steps
+    state.episodes += len(collected.lengths)
+    experience = types.Experience(critic=collected.rollout)
+    if state.phase_step > self._num_warm_up_turns:
+      experience = types.Experience(policy=collected.rollout)
+    session.train_on(experience)
+    if not collected.lengths:
+      return {}
+    return {
+        'collect/success': float(np.mean(collected.successes)),
+        'collect/length': float(np.mean(collected.lengths)),
+    }
+
+  def _make_collector(self, session):
+    num_decisions = self._num_decisions or math.ceil(
+        session.domain.max_episode_steps / session.agent.chunk_length
+    )
+    return rollouts.RolloutCollector(
+        session.domain,
+        session.agent,
+        num_environments=self._num_environments,
+        num_decisions=num_decisions,
+        seed=session.seed,
+    )
+
+  def _is_evaluation(self, turn):
+    return turn == self._num_turns or turn % self._evaluation_interval == 0
+
+
+def _evaluate(session):
+  """Evaluates once: without a search, both rates are the same."""
+  metrics = session.evaluate(with_search=False)
+  metrics['success_rate'] = metrics['success_rate_without_search']
+  metrics['score'] = metrics['score_without_search']
+  return metrics

@@ -1,0 +1,165 @@
+"""Acting in several environments side by side, for on-policy learning."""
+
+from typing import List, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.agents import dppo_agent
+
+
+class Collected(NamedTuple):
+  """A rollout, and what it counts.
+
+  Attributes:
+    rollout: `[D, P, ...]` tensors.
+    num_steps: Environment steps of all environments together.
+    lengths: Environment steps of the episodes that came to their end.
+    successes: Whether each of them was solved at any of its steps.
+  """
+
+  rollout: dppo_agent.Rollout
+  num_steps: int
+  lengths: List[int]
+  successes: List[bool]
+
+
+class RolloutCollector:
+  """Takes D decisions in each of P environments, one call a decision for all.
+
+  A rollout begins with a reset of every environment. An environment whose
+  episode ends begins the next one at once, and waits for the others to finish
+  their chunks. Episodes that have not ended with the rollout are left there:
+  their last decision bootstraps, as it does at a time-out.
+  """
+
+  def __init__(
+      self,
+      domain,
+      agent,
+      *,
+      num_environments: int,
+      num_decisions: int,
+      seed: int,
+  ):
+    """Makes the environments.
+
+    Args:
+      domain: `Domain`; its scale and bias are applied to the rewards.
+      agent: `DPPOAgent` that explores.
+      num_environments: P.
+      num_decisions: D.
+      seed: Of every start and draw.
+    """
+    self._domain = domain
+    self._agent = agent
+    self._num_decisions = num_decisions
+    self._seed = seed
+    self._environments = [
+        domain.make_environment(seed, evaluation=False)
+        for _ in range(num_environments)
+    ]
+
+  def collect(self, turn: int) -> Collected:
+    """Acts rollout `turn`, a function of the weights, the seed and it."""
+    starts, draws = np.random.SeedSequence([self._seed, turn]).spawn(2)
+    starts = starts.generate_state(len(self._environments))
+    draws = draws.generate_state(2 * self._num_decisions).view(np.int32)
+    players = [
+        _Player(environment, self._domain, self._agent.gamma, int(start))
+        for environment, start in zip(self._environments, starts)
+    ]
+    decisions = []
+    for seed in draws.reshape(-1, 2):
+      observation = _stack([p.observation for p in players])
+      action, chain = self._agent.draw(observation, tf.constant(seed))
+      chunks = action.numpy().reshape(
+          [len(players), self._agent.chunk_length, -1]
+      )
+      played = [p.play(chunk) for p, chunk in zip(players, chunks)]
+      after, reward, discount, is_last = zip(*played)
+      decisions.append(
+          dppo_agent.Rollout(
+              observation,
+              _stack(after),
+              chain,
+              tf.constant(reward, tf.float32),
+              tf.constant(discount, tf.float32),
+              tf.constant(is_last),
+          )
+      )
+    # What would follow the last decision is not there.
+    decisions[-1] = decisions[-1]._replace(
+        is_last=tf.ones_like(decisions[-1].is_last)
+    )
+    return Collected(
+        tf.nest.map_structure(lambda *rows: tf.stack(rows), *decisions),
+        sum(p.num_steps for p in players),
+        [length for p in players for length in p.lengths],
+        [success for p in players for success in p.successes],
+    )
+
+
+class _Player:
+  """One environment of a rollout.
+
+  Attributes:
+    observation: The present one.
+    num_steps: Environment steps so far.
+    lengths: Environment steps of its episodes that have ended.
+    successes: Whether each of them was solved at any of its steps.
+  """
+
+  def __init__(self, environment, domain, gamma, seed):
+    self._environment = environment
+    self._domain = domain
+    self._gamma = gamma
+    self.num_steps = 0
+    self.lengths = []
+    self.successes = []
+    environment.seed(seed)
+    self._reset()
+
+  def play(self, chunk: np.ndarray):
+    """Plays a chunk `[H, A]`, to the end of the episode at most.
+
+    Returns:
+      The observation after it, its reward and discount as `Rollout` has them,
+      and whether the episode ended.
+    """
+    reward, discount = 0.0, 1.0
+    for k, action in enumerate(chunk):
+      time_step = self._environment.step(action)
+      scaled = self._domain.reward_scale * float(time_step.reward)
+      reward += self._gamma**k * (scaled + self._domain.reward_bias)
+      discount *= float(time_step.discount)
+      self.num_steps += 1
+      self._length += 1
+      self._succeeded |= self._environment.is_success()
+      if time_step.last():
+        break
+    after = _copy(time_step.observation)
+    if time_step.last():
+      self.lengths.append(self._length)
+      self.successes.append(self._succeeded)
+      self._reset()
+    else:
+      self.observation = after
+    return after, reward, self._gamma**k * discount, time_step.last()
+
+  def _reset(self):
+    self.observation = _copy(self._environment.reset().observation)
+    self._length = 0
+    self._succeeded = False
+
+
+def _copy(observation: types.Nest) -> types.Nest:
+  # An environment may write into the same arrays again.
+  return tf.nest.map_structure(np.array, observation)
+
+
+def _stack(observations) -> types.Nest:
+  return tf.nest.map_structure(
+      lambda *rows: tf.constant(np.stack(rows)), *observations
+  )

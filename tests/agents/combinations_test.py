@@ -1,0 +1,106 @@
+"""Tests that the four parts go together, whichever are chosen."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.agents import action_source
+from parl_tf.agents import cross_entropy_method
+from parl_tf.critics import cal_ql
+from parl_tf.critics import iql
+from parl_tf.critics import td
+from parl_tf.improvers import advantage_weighted
+from parl_tf.improvers import distillation
+from parl_tf.improvers import imitation
+from parl_tf.improvers import reparameterized
+from parl_tf.policies import diffusion
+from parl_tf.policies import flow
+from parl_tf.policies import gaussian
+from parl_tf.policies import transformer
+from tests import tensor_case
+from tests.agents import small_agent
+
+_DISTILLATION = distillation.DistillationImprover
+_GRADIENT = reparameterized.ReparameterizedImprover
+_WEIGHTED = advantage_weighted.AdvantageWeightedImprover
+
+
+def _values(variables):
+  return [v.numpy() for v in variables]
+
+
+def _changed(before, variables):
+  return [
+      not np.array_equal(value, v.numpy())
+      for value, v in zip(before, variables)
+  ]
+
+
+class CombinationsTest(tensor_case.TensorCase):
+  """One training step changes both parts, and leaves numbers finite."""
+
+  def _train(self, agent, policy_rows=True):
+    rows = small_agent.make_rows()
+    experience = types.Experience(
+        critic=rows, policy=rows if policy_rows else (), cloning=()
+    )
+    info = agent.train(experience)
+    self.assertTrue(np.isfinite(info.loss))
+    for name, value in info.extra.items():
+      self.assertTrue(np.isfinite(value), name)
+
+  @parameterized.parameters(
+      (cal_ql.CalQLCritic, transformer.TransformerPolicy, _DISTILLATION()),
+      (iql.IQLCritic, flow.FlowPolicy, _DISTILLATION()),
+      (td.TDCritic, transformer.TransformerPolicy, _DISTILLATION()),
+      (td.TDCritic, flow.FlowPolicy, _GRADIENT(learn_temperature=False)),
+      (td.TDCritic, diffusion.DiffusionPolicy, imitation.ImitationImprover()),
+      (cal_ql.CalQLCritic, gaussian.GaussianPolicy, _GRADIENT()),
+      (iql.IQLCritic, gaussian.GaussianPolicy, _WEIGHTED()),
+      (cal_ql.CalQLCritic, transformer.TransformerPolicy, _WEIGHTED()),
+  )
+  def test_a_step_changes_critic_and_policy(
+      self, critic_ctor, policy_ctor, improver
+  ):
+    search = None
+    if isinstance(improver, (_GRADIENT, _WEIGHTED)):
+      search = action_source.Search(10)  # The policy's own actions.
+    agent = small_agent.make_agent(
+        critic_ctor, policy_ctor, improver=improver, search=search
+    )
+    parts = [agent.critic.trainable_variables]
+    parts.append(agent.generative_policy.trainable_variables)
+    parts.append(improver.trainable_variables)
+    before = [_values(part) for part in parts]
+    self._train(agent)
+    for values, variables in zip(before, parts):
+      self.assertAll(_changed(values, variables))
+
+  def assertAll(self, changed):
+    self.assertEqual(changed, [True] * len(changed))
+
+  def test_the_cross_entropy_method_leaves_a_fixed_policy_alone(self):
+    search = action_source.Search(
+        8,
+        cross_entropy_method.CrossEntropyMethod(
+            num_candidates=2, population_size=8, num_iterations=2
+        ),
+    )
+    agent = small_agent.make_agent(search=search, is_policy_fixed=True)
+    self.assertEqual(agent.policy_utd, 0)
+    before = _values(agent.generative_policy.variables)
+    critic_before = _values(agent.critic.trainable_variables)
+    self._train(agent, policy_rows=False)
+    self.assertNotIn(
+        True, _changed(before, agent.generative_policy.variables)
+    )
+    self.assertAll(_changed(critic_before, agent.critic.trainable_variables))
+    act = tf.function(agent.greedy_policy.act)
+    action = act(tf.zeros([3, 3]), tf.constant([1, 2]))
+    self.assertAllInRange(action, -1.0, 1.0)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,73 @@
+"""A small agent that fine-tunes a denoising chain, for tests."""
+
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import networks
+from parl_tf.agents import action_source
+from parl_tf.agents import dppo_agent
+from parl_tf.agents import parl_agent
+from parl_tf.critics import state_value
+from parl_tf.improvers import imitation
+from tests.agents import small_agent
+
+
+def make_value(observation_spec=small_agent.OBSERVATION_SPEC, seed=0):
+  """Returns a baseline 16 wide."""
+  return state_value.StateValue(
+      observation_spec,
+      None,
+      None,
+      seed,
+      network_ctor=lambda *args, **kwargs: networks.CriticEnsemble(
+          *args, hidden_sizes=(16,), **kwargs
+      ),
+  )
+
+
+def make_agent(
+    *,
+    observation_spec=small_agent.OBSERVATION_SPEC,
+    action_spec=small_agent.ACTION_SPEC,
+    chunk_length=1,
+    optimizer_ctor=tf.keras.optimizers.Adam,
+    seed=0,
+    **kwargs,
+):
+  """Returns an agent of small parts.
+
+  Args:
+    observation_spec: Nest of `tf.TensorSpec`.
+    action_spec: Spec of one action.
+    chunk_length: Actions that are drawn at once.
+    optimizer_ctor: Makes each of the three optimizers.
+    seed: Of the weights and the draws.
+    **kwargs: Arguments of `DPPOAgent`.
+  """
+  chunk_spec = tensor_spec.BoundedTensorSpec(
+      [chunk_length * action_spec.shape[0]], tf.float32, -1.0, 1.0, 'action'
+  )
+  search = action_source.Search(
+      num_samples=1, optimizer=None, jit_compile=False
+  )
+  return dppo_agent.DPPOAgent(
+      ts.time_step_spec(observation_spec),
+      action_spec,
+      make_value(observation_spec, seed),
+      small_agent.make_policy(
+          observation_spec=observation_spec,
+          action_spec=chunk_spec,
+          seed=seed + 1,
+      ),
+      improver=None,
+      pretrain_improver=imitation.ImitationImprover(),
+      optimizers=parl_agent.Optimizers(
+          optimizer_ctor(), optimizer_ctor(), optimizer_ctor()
+      ),
+      searches=parl_agent.Searches(search, search, search),
+      seed=seed,
+      chunk_length=chunk_length,
+      train_step_counter=tf.Variable(0, dtype=tf.int64),
+      **kwargs,
+  )

@@ -1,0 +1,398 @@
+"""Tests of studies, with runs that are faked but for one."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+
+from benchmarks import methods
+from benchmarks import study_entries
+from benchmarks import study_process
+from parl_tf.binaries import configs
+from tests.binaries import tiny
+from tests.reports import run_folders
+
+# A run that does as its last argument says.
+_PROGRAM = """
+import os, signal, sys, time
+from tests.reports import run_folders
+option, seed, mode = sys.argv[1:4]
+folder, seed = option.partition('=')[2], int(seed)
+with open(os.path.join(folder, 'starts'), 'a') as file:
+  file.write('x')
+rows = [
+    run_folders.evaluated('offline', 10, 40.0),
+    run_folders.evaluated('online', 20, 70.0 + seed, env_steps=9),
+]
+run_folders.write(folder, rows, seed=seed, is_finished=mode == 'finish')
+if mode == 'fail':
+  print('INFO: all is well')
+  raise ValueError('`length` must be positive, got 0.')
+if mode == 'die':
+  os.kill(os.getpid(), signal.SIGKILL)
+if mode == 'hang':
+  time.sleep(300.0)
+"""
+
+
+class StudyCase(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+
+  def _job(self, mode='finish', name='walk/a', seed=0, budget=None):
+    folder = os.path.join(self._root, name, f'seed_{seed}')
+    program = f'import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\n{_PROGRAM}'
+    command = [
+        *(sys.executable, '-c', program),
+        *(f'--root_dir={folder}', str(seed), mode),
+    ]
+    return study_process.Job(
+        f'{name}/seed_{seed}', seed, folder, command, budget
+    )
+
+  def _run(self, *jobs):
+    return methods.run_study(jobs, self._root, num_processes=2)
+
+  def _rows(self):
+    path = os.path.join(self._root, 'results.csv')
+    with open(path, encoding='utf-8', newline='') as file:
+      return {row['run']: row for row in csv.DictReader(file)}
+
+  def _num_starts(self, job):
+    return os.path.getsize(os.path.join(job.folder, 'starts'))
+
+  def _wait_for_start(self, job):
+    deadline = time.monotonic() + 60.0
+    while not os.path.exists(os.path.join(job.folder, 'metrics.csv')):
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.02)
+
+
+class RunStudyTest(StudyCase):
+
+  def test_each_run_has_a_row(self):
+    jobs = [self._job(), self._job(seed=1), self._job(name='walk/b')]
+
+    self.assertEqual(self._run(*jobs), 0)
+
+    rows = self._rows()
+    self.assertCountEqual(rows, [job.name for job in jobs])
+    row = rows['walk/a/seed_1']
+    self.assertEqual(tuple(row), methods.COLUMNS)
+    self.assertEqual(
+        {k: v for k, v in row.items() if v and k not in (
+            'core_minutes', 'commit')},
+        {
+            'run': 'walk/a/seed_1',
+            'method': 'a',
+            'domain': 'LineWalk',
+            'seed': '1',
+            'status': 'finished',
+            'env_steps': '9',
+            'offline_score': '40.0',
+            'offline_score_without_search': '20.0',
+            'offline_success_rate': '0.4',
+            'offline_success_rate_without_search': '0.2',
+            'offline_num_episodes': '10',
+            'online_score': '71.0',
+            'online_score_without_search': '35.5',
+            'online_success_rate': '0.71',
+            'online_success_rate_without_search': '0.355',
+            'online_num_episodes': '10',
+        },
+    )
+    self.assertBetween(float(row['core_minutes']), 0.0, 1.0)
+    self.assertNotEmpty(row['commit'])
+
+  def test_finished_run_is_passed_over(self):
+    job, later = self._job(), self._job(seed=1)
+    self._run(job)
+
+    self.assertEqual(self._run(job, later), 0)
+
+    self.assertEqual(self._num_starts(job), 1)
+    self.assertEqual(self._rows()[job.name]['status'], 'finished')
+    self.assertEqual(self._num_starts(later), 1)
+
+  def test_run_that_was_finished_by_hand_is_passed_over(self):
+    job = self._job('fail')
+    run_folders.write(job.folder, [run_folders.evaluated('online', 5, 1.0)])
+
+    self.assertEqual(self._run(job), 0)
+    self.assertEqual(self._rows()[job.name]['core_minutes'], '')
+
+  def test_finished_run_with_other_arguments_goes_on(self):
+    job = self._job()
+    self._run(job)
+
+    self._run(job._replace(command=[*job.command, 'more']))
+
+    self.assertEqual(self._num_starts(job), 2)
+
+  def test_failed_run_is_told_and_the_others_go_on(self):
+    bad, good = self._job('fail'), self._job(seed=1)
+
+    self.assertEqual(self._run(bad, good), 1)
+
+    rows = self._rows()
+    self.assertEqual(rows[bad.name]['status'], 'failed')
+    self.assertEqual(
+        rows[bad.name]['error'], 'ValueError: `length` must be positive, got 0.'
+    )
+    self.assertEqual(rows[bad.name]['online_score'], '70.0')
+    self.assertEqual(rows[good.name]['status'], 'finished')
+    # Another time it is tried again.
+    self._run(bad)
+    self.assertEqual(self._num_starts(bad), 2)
+
+  def test_signal_that_killed_a_run_is_told(self):
+    job = self._job('die')
+
+    self._run(job)
+
+    self.assertEqual(self._rows()[job.name]['error'], 'killed by SIGKILL')
+
+  def test_run_that_never_began_has_a_row(self):
+    job = self._job()
+    command = [sys.executable, '-c', 'raise SystemError("no disk")']
+
+    self._run(job._replace(command=command))
+
+    row = self._rows()[job.name]
+    self.assertEqual(row['error'], 'SystemError: no disk')
+    self.assertEqual(row['domain'], '')
+
+  def test_rows_of_runs_that_are_left_out_stay(self):
+    first, second = self._job(), self._job(seed=1)
+    self._run(first)
+
+    self._run(second)
+
+    self.assertCountEqual(self._rows(), [first.name, second.name])
+
+
+class BudgetTest(StudyCase):
+
+  def _end_of(self, job):
+    """Runs a job, which is given the time to write its metrics."""
+    outcomes = []
+    methods.run_jobs(
+        [job],
+        1,
+        lambda job, outcome: outcomes.append(outcome),
+        lambda jobs: [self._wait_for_start(job) for job in jobs],
+    )
+    [outcome] = outcomes
+    return outcome
+
+  def test_run_is_stopped_at_its_budget(self):
+    job = self._job('hang', budget=0.5 / 60.0)
+
+    outcome = self._end_of(job)
+
+    self.assertEqual(outcome.status, 'stopped at its budget')
+    row = methods.make_row(job, outcome)
+    self.assertEqual(row['online_score'], 70.0)
+    self.assertGreaterEqual(study_process.read_state(job).core_minutes,
+                            job.budget)
+
+  def test_minutes_of_all_sessions_count(self):
+    job = self._job('hang', budget=0.5 / 60.0)
+    self._end_of(job)
+
+    self.assertEqual(self._end_of(job).status, 'stopped at its budget')
+    self.assertEqual(self._num_starts(job), 1)
+    used = study_process.read_state(job).core_minutes
+    os.remove(os.path.join(job.folder, 'metrics.csv'))
+    raised = job._replace(budget=used + 0.2 / 60.0)
+    self.assertEqual(self._end_of(raised).status, 'stopped at its budget')
+    self.assertEqual(self._num_starts(job), 2)
+    self.assertGreaterEqual(
+        study_process.read_state(job).core_minutes, raised.budget
+    )
+
+  def test_interrupted_run_is_ended_and_its_minutes_count(self):
+    job = self._job('hang')
+    started = []
+
+    def interrupt(jobs):
+      started.extend(jobs)
+      self._wait_for_start(job)
+      raise KeyboardInterrupt
+
+    with self.assertRaises(KeyboardInterrupt):
+      methods.run_jobs([job], 1, lambda *_: None, interrupt)
+
+    state = study_process.read_state(job)
+    self.assertFalse(state.is_finished)
+    self.assertGreater(state.core_minutes, 0.0)
+    self.assertEqual(started, [job])
+    self.assertIsNone(study_process.known_outcome(job))
+
+  def test_run_ends_with_a_study_that_is_killed(self):
+    job = self._job('hang')
+    program = (
+        'import os, signal, sys, time\n'
+        'from benchmarks import study_process\n'
+        f'job = study_process.Job(*{tuple(job)!r})\n'
+        'process = study_process.Process(job)\n'
+        'path = os.path.join(job.folder, "metrics.csv")\n'
+        'while not os.path.exists(path):\n'
+        '  time.sleep(0.02)\n'
+        'print(process.pid, flush=True)\n'
+        'os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
+    deadline = time.monotonic() + 30.0
+    while _is_running(int(done.stdout)):
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.02)
+
+  def test_second_study_is_kept_out(self):
+    with study_process.lock(self._root):
+      with self.assertRaisesRegex(ValueError, '`root_dir`.*another one'):
+        with study_process.lock(self._root):
+          pass
+    with study_process.lock(self._root):
+      pass
+
+
+class StudyFileTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    gin.clear_config()
+    self.addCleanup(gin.clear_config)
+    self._dir = self.create_tempdir().full_path
+
+  def _read(self, text):
+    path = os.path.join(self._dir, 'study.gin')
+    run_folders.write_text(path, text)
+    configs.parse([path])
+    return study_entries.study()
+
+  def test_entries_are_read_and_what_is_common_stands_first(self):
+    entries = self._read("""
+        study.entries = [
+            {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5},
+            {'name': 'maze/b', 'bindings': ['B.x = @C'], 'seeds': [7]},
+        ]
+        study.seeds = [0, 1]
+        study.common_gin_files = ['maze.gin']
+        study.common_bindings = ['A.y = 1']
+    """)
+
+    self.assertEqual(
+        entries,
+        [
+            study_entries.Entry(
+                'maze/a', ('maze.gin', 'a.gin'), ('A.y = 1',), (0, 1), 2.5
+            ),
+            study_entries.Entry(
+                'maze/b', ('maze.gin',), ('A.y = 1', 'B.x = @C'), (7,), None
+            ),
+        ],
+    )
+
+  def test_first_seeds_of_all_entries_run_first(self):
+    entries = [
+        study_entries.Entry('maze/a', ('a.gin',), ('A.y = 1',), (0, 1), 2.5),
+        study_entries.Entry('b', ('b.gin',), (), (7,), None),
+    ]
+
+    jobs = methods.make_jobs(entries, 'runs/x', budget=9.0)
+
+    self.assertEqual(
+        [(job.name, job.budget) for job in jobs],
+        [('maze/a/seed_0', 2.5), ('b/seed_7', 9.0), ('maze/a/seed_1', 2.5)],
+    )
+    self.assertEqual(
+        jobs[2].command[1:],
+        ['-m', 'parl_tf.binaries.train', '--root_dir=runs/x/maze/a/seed_1',
+         '--seed=1', '--gin_file=a.gin', '--gin_bindings=A.y = 1'],
+    )
+
+  @parameterized.named_parameters(
+      ('name', {'name': '../a'}, r'`entries\[0\]`: `name`.*\.\./a'),
+      ('no_name', {'name': None}, '`name`.*None'),
+      ('field', {'seed': 3}, r'no fields but .*\[.seed.\]'),
+      ('seeds', {'seeds': [1, 1]}, r'`seeds`.*\[1, 1\]'),
+      ('seed', {'seeds': [-1]}, r'`seeds`.*\[-1\]'),
+      ('list', {'bindings': 'A.x = 1'}, "`bindings` must be a list"),
+      ('budget', {'budget': 0}, '`budget` must be positive, got 0'),
+      ('gin_files', {'gin_files': []}, '`gin_files` must name a file'),
+  )
+  def test_faulty_entry_is_named(self, changes, message):
+    entry = {'name': 'a', 'gin_files': ['a.gin'], **changes}
+
+    with self.assertRaisesRegex(ValueError, message):
+      study_entries.study([entry])
+
+  def test_two_entries_of_one_name_are_an_error(self):
+    entry = {'name': 'a', 'gin_files': ['a.gin']}
+
+    with self.assertRaisesRegex(ValueError, "two are named 'a'"):
+      study_entries.study([entry, entry])
+
+
+class CommandTest(absltest.TestCase):
+  """The real entry point and a real `parl-train`, which refuses its file."""
+
+  def test_failure_is_told_and_gives_the_status(self):
+    folder = self.create_tempdir().full_path
+    study = os.path.join(folder, 'study.gin')
+    run_folders.write_text(
+        study,
+        "study.entries = [{'name': 'maze/a', 'gin_files': ['absent.gin']}]",
+    )
+
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'benchmarks.methods'),
+            f'--study={study}',
+            f'--root_dir={folder}/runs',
+        ],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    self.assertEqual(done.returncode, 1, done.stderr)
+    self.assertRegex(
+        done.stderr, r'\[1/1\] maze/a/seed_0: failed.*no gin file .absent.gin'
+    )
+    self.assertIn(f'parl-report --runs {folder}/runs --output', done.stdout)
+    path = os.path.join(folder, 'runs', 'maze', 'a', 'seed_0')
+    with open(os.path.join(path, 'study_run.json'), encoding='utf-8') as file:
+      self.assertFalse(json.load(file)['is_finished'])
+
+
+def _is_running(pid: int) -> bool:
+  try:
+    with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
+      # Where nobody waits for it, a dead process stays as a zombie.
+      return file.read().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+if __name__ == '__main__':
+  absltest.main()

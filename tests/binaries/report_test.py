@@ -1,0 +1,182 @@
+"""Tests of `parl-report`: what it writes, and what stops it."""
+
+import csv
+import os
+import subprocess
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from parl_tf.binaries import report
+from tests.binaries import tiny
+from tests.reports import run_folders
+
+_SCORES = {
+    'good': [80.0, 81.0, 82.0, 83.0, 84.0],
+    'bad': [10.0, 11.0, 12.0, 13.0, 14.0],
+    'wide': [5.0, 60.0, 70.0, 80.0, 90.0],
+}
+# Fails where a report would wait for TensorFlow to be imported.
+_PROGRAM = """
+import sys
+sys.modules['tensorflow'] = None
+from parl_tf.binaries import report
+report.run()
+"""
+
+
+def _read(path):
+  with open(path, encoding='utf-8', newline='') as file:
+    return list(csv.DictReader(file))
+
+
+class CommandTest(absltest.TestCase):
+  """The real entry point, in a process of its own."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = os.path.join(tiny.make_folder(), 'report')
+    study = run_folders.write_study(os.path.join(folder, 'study'), _SCORES)
+    cls._study = study
+    cls._output = os.path.join(folder, 'output')
+    cls._done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            _PROGRAM,
+            '--runs',
+            *(os.path.join(study, method) for method in _SCORES),
+            '--output',
+            cls._output,
+            '--num_resamples=500',
+        ],
+        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+  def setUp(self):
+    super().setUp()
+    self.assertEqual(self._done.returncode, 0, self._done.stderr)
+
+  def test_directory_holds_page_tables_and_figures(self):
+    self.assertCountEqual(
+        os.listdir(self._output),
+        ['index.html', 'table.csv', 'comparisons.csv', 'scores_0.png',
+         'env_steps_0.png', 'wall_clock_0.png', 'critic_health_0.png'],
+    )
+
+  def test_table_has_the_numbers(self):
+    rows = _read(os.path.join(self._output, 'table.csv'))
+
+    self.assertLen(rows, 9)
+    [row] = [
+        row
+        for row in rows
+        if (row['method'], row['phase']) == ('good', 'online')
+    ]
+    self.assertEqual(row['num_seeds'], '5')
+    self.assertEqual(float(row['score']), 82.0)
+    self.assertBetween(float(row['score_low']), 80.0, 82.0)
+    # 8 + 8 + 8 + 8 + 8 successes of 50.
+    self.assertEqual(float(row['success_rate']), 0.8)
+    self.assertEqual(row['num_episodes'], '50')
+    [row] = [
+        row
+        for row in rows
+        if (row['method'], row['phase']) == ('bad', 'behavior_cloning')
+    ]
+    self.assertEqual(row['success_rate'], '')
+
+  def test_comparisons_have_the_numbers(self):
+    rows = _read(os.path.join(self._output, 'comparisons.csv'))
+
+    self.assertLen(rows, 9)
+    resolved = {
+        (row['first'], row['second']): row['is_resolved']
+        for row in rows
+        if row['phase'] == 'online'
+    }
+    self.assertEqual(
+        resolved,
+        {
+            ('good', 'bad'): 'True',
+            ('good', 'wide'): 'False',
+            ('wide', 'bad'): 'True',
+        },
+    )
+
+  def test_output_says_what_is_resolved(self):
+    output = self._done.stdout
+
+    self.assertRegex(output, r'LineWalk \| good +\| online +\| 5 +\| 82\.0 \[')
+    self.assertRegex(output, r'LineWalk, online: .*: good is above bad\n')
+    self.assertRegex(output, r'good - wide = .*: not resolved; .* \d+ seeds')
+    self.assertIn(os.path.join(self._output, 'index.html'), output)
+
+  def test_page_shows_every_figure_and_method(self):
+    path = os.path.join(self._output, 'index.html')
+    with open(path, encoding='utf-8') as file:
+      page = file.read()
+
+    for name in os.listdir(self._output):
+      if name != 'index.html':
+        self.assertIn(f'"{name}"', page)
+    for method in _SCORES:
+      self.assertIn(f'<td>{method}</td>', page)
+    self.assertIn('<td class="resolved">good is above bad</td>', page)
+    self.assertEqual(page.count('<figure>'), 4)
+
+
+class FunctionTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+    self._output = os.path.join(self._root, 'output')
+    self._study = run_folders.write_study(
+        os.path.join(self._root, 'study'), {'a': [10.0], 'b<i>': [20.0]}
+    )
+
+  def test_names_are_escaped_on_the_page(self):
+    report.write_report([self._study], self._output)
+
+    path = os.path.join(self._output, 'index.html')
+    with open(path, encoding='utf-8') as file:
+      page = file.read()
+    self.assertIn('b&lt;i&gt;', page)
+    self.assertNotIn('<i>', page)
+
+  def test_unfinished_runs_are_told(self):
+    os.remove(os.path.join(self._study, 'a', 'seed_0', 'summary.json'))
+
+    content = report.write_report([self._study], self._output, baseline='a')
+
+    text = report.describe(content, self._output)
+    self.assertRegex(text, r'Note: .*a/seed_0 is not finished; .* online\.')
+    self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
+    self.assertNotIn('a - b', text)
+
+  @parameterized.named_parameters(
+      ('baseline', {'baseline': 'c'}, r"`baseline` must be .*'a'.*got 'c'"),
+      ('group_by', {'group_by': 'x'}, "`group_by`.*'x'"),
+  )
+  def test_unknown_options_are_an_error(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      report.write_report([self._study], self._output, **options)
+    self.assertFalse(os.path.exists(self._output))
+
+  def test_runs_without_an_evaluation_are_an_error(self):
+    folder = os.path.join(self._root, 'fresh')
+    rows = [run_folders.logged('behavior_cloning', 5)]
+    run_folders.write(os.path.join(folder, 'seed_0'), rows, is_finished=False)
+
+    with self.assertRaisesRegex(ValueError, 'was evaluated; none was'):
+      report.write_report([folder], self._output)
+
+
+if __name__ == '__main__':
+  absltest.main()

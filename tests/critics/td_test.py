@@ -1,0 +1,71 @@
+"""Tests of the critic of temporal differences alone."""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import value_distribution
+from parl_tf.agents import action_optimizer
+from parl_tf.agents import action_source
+from parl_tf.critics import cal_ql
+from parl_tf.critics import td
+from tests.critics import critic_conformance
+
+
+def _make(**kwargs):
+  return critic_conformance.make(td.TDCritic, **kwargs)
+
+
+class TDConformanceTest(critic_conformance.CriticConformance):
+
+  def make_critic(self, **kwargs):
+    return _make(**kwargs)
+
+
+class TDTest(parameterized.TestCase):
+
+  def _loss(self, critic, num_samples=4, optimizer=None):
+    transition = critic_conformance.make_transition(4)
+    source = critic_conformance.make_source(
+        critic,
+        critic_conformance.make_policy(),
+        transition,
+        search=action_source.Search(num_samples, optimizer),
+    )
+    return critic.loss(transition, source, critic_conformance.SEED), source
+
+  @parameterized.parameters(
+      None, value_distribution.HLGauss(-5.0, 0.0, 11)
+  )
+  def test_is_cal_ql_without_its_penalty(self, distribution):
+    optimizer = action_optimizer.ActionOptimizer(2, 1, 0.1)
+    loss, _ = self._loss(_make(distribution=distribution), 4, optimizer)
+    without = critic_conformance.make(
+        cal_ql.CalQLCritic, conservative_weight=0.0, distribution=distribution
+    )
+    expected, _ = self._loss(without, 4, optimizer)
+    np.testing.assert_array_equal(loss.per_example, expected.per_example)
+    self.assertNotIn('losses/conservative', loss.metrics)
+
+  def test_all_members_make_the_target_where_none_are_drawn(self):
+    critic = _make(num_target_members=None, num_backup_actions=3)
+    for i, variable in enumerate(critic.variables):
+      if 'kernel' in variable.name:
+        variable.assign_add(
+            0.3 * tf.random.stateless_normal(variable.shape, [1, i])
+        )
+    loss, source = self._loss(critic)
+    transition = critic_conformance.make_transition(4)
+    next_ = transition.next_time_step
+    actions = source.base(next=True)[:, :3]
+    values = critic.bind(next_.observation, target=True).members(actions)
+    # The least member first, then the best action.
+    next_value = values.numpy().min(axis=0).max(axis=-1)
+    target = next_.reward + 0.99 * next_.discount * next_value
+    np.testing.assert_allclose(
+        loss.metrics['values/target'], np.mean(target), rtol=1e-5
+    )
+
+  def test_bad_arguments_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`num_backup_actions`.*0'):
+      _make(num_backup_actions=0)

@@ -1,0 +1,92 @@
+"""Follows docs/add_a_policy.md to the letter, in a smaller run."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+from absl.testing import absltest
+
+from examples import gaussian_mixture
+from tests import tensor_case
+from tests.binaries import tiny
+from tests.policies import policy_conformance
+
+_PAGE = tiny.ROOT / 'docs' / 'add_a_policy.md'
+
+
+def _blocks(language):
+  """The page's blocks of one language, in order."""
+  page = _PAGE.read_text(encoding='utf-8')
+  return re.findall(rf'```{language}\n(.*?)```', page, re.DOTALL)
+
+
+class GaussianMixtureConformanceTest(policy_conformance.PolicyConformance):
+
+  def make_policy(self, **kwargs):
+    return policy_conformance.make(
+        gaussian_mixture.GaussianMixturePolicy,
+        **{'hidden_sizes': (16,), **kwargs},
+    )
+
+  def make_policy_of_two_modes(self):
+    return self.make_policy(), 600, 1e-2  # Steps and learning rate.
+
+
+class PageTest(tensor_case.TensorCase):
+
+  def test_its_files_are_those_of_the_examples(self):
+    module, *_ = _blocks('python')
+    (configuration,) = _blocks('gin')
+    folder = tiny.ROOT / 'examples'
+    for name, text in (('py', module), ('gin', configuration)):
+      file = folder / f'gaussian_mixture.{name}'
+      self.assertEqual(file.read_text(encoding='utf-8'), text)
+
+  def test_its_test_is_this_one(self):
+    *_, test = _blocks('python')
+    own = pathlib.Path(__file__).read_text(encoding='utf-8')
+    _, _, method = test.partition('  def make_policy')
+    self.assertIn(_words(method), _words(own))
+
+  def test_its_command_trains(self):
+    folder = self.create_tempdir().full_path
+    module, *_ = _blocks('python')
+    (configuration,) = _blocks('gin')
+    for name, text in (('py', module), ('gin', configuration)):
+      path = pathlib.Path(folder, f'gaussian_mixture.{name}')
+      path.write_text(text, encoding='utf-8')
+    (command,) = _blocks('sh')
+    program, *arguments = shlex.split(command)
+    self.assertEqual(program, 'parl-train')
+    # Beside the page's: its run, made small and begun where it distils.
+    sizes = [
+        f'--gin_bindings={binding}'
+        for binding in (
+            *tiny.BINDINGS, "run_experiment.phase_names = ('online',)"
+        )
+    ]
+    run = 'import parl_tf.binaries.train as train; train.run()'
+    done = subprocess.run(
+        [sys.executable, '-c', run, *arguments, *sizes],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertTrue(
+        pathlib.Path(folder, 'runs/mixture/policies/policy').is_dir()
+    )
+
+
+def _words(text):
+  """Code without what a formatter may change."""
+  return re.sub(r'[\s,]', '', text)
+
+
+if __name__ == '__main__':
+  absltest.main()

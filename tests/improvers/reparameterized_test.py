@@ -1,0 +1,150 @@
+"""Tests of improvement by the gradient through the policy's samples."""
+
+import math
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf.improvers import reparameterized
+from parl_tf.policies import diffusion
+from parl_tf.policies import gaussian
+from tests import tensor_case
+from tests.agents import small_agent
+
+_SEED = tf.constant([3, 5])
+
+
+class _SumCritic:
+  """Q(s, a) = scale times the sum of the action's numbers."""
+
+  def __init__(self, scale=1.0):
+    self._scale = scale
+
+  def bind(self, observation, target=False, selection=None):
+    del observation, target, selection
+    return lambda actions: self._scale * tf.reduce_sum(actions, axis=-1)
+
+
+def _loss(improver, policy, critic=None):
+  """The loss at eight states and its gradients by the policy's weights."""
+  transition = small_agent.make_transition()
+  variables = (*policy.trainable_variables, *improver.trainable_variables)
+  with tf.GradientTape() as tape:
+    loss = improver.loss(
+        transition, policy, critic or _SumCritic(), None, _SEED
+    )
+    total = tf.reduce_mean(loss.per_example)
+  return loss, tape.gradient(total, variables), transition
+
+
+class EntropyTest(tensor_case.TensorCase):
+
+  def test_is_the_loss_of_sac(self):
+    policy = small_agent.make_policy(gaussian.GaussianPolicy)
+    improver = reparameterized.ReparameterizedImprover(initial_temperature=0.5)
+    loss, _, transition = _loss(improver, policy)
+
+    actions, log_prob = policy.sample_with_log_prob(
+        transition.time_step.observation,
+        1,
+        randomness.fold_in(_SEED, 'action'),
+    )
+    values = tf.reduce_sum(actions[:, 0], axis=-1)
+    # The temperature's own loss: -log(1/2) (log pi - A), A = 2 numbers.
+    own = -math.log(0.5) * (log_prob[:, 0] - 2.0)
+    self.assertAllClose(
+        loss.per_example, 0.5 * log_prob[:, 0] - values + own, rtol=1e-5
+    )
+
+  @parameterized.parameters((0.0, True), (-30.0, False))
+  def test_temperature_rises_below_its_entropy(self, target, is_to_rise):
+    policy = small_agent.make_policy(gaussian.GaussianPolicy)
+    *_, bias = policy.trainable_variables
+    bias.assign([0.0, 0.0, -2.0, -2.0])  # Entropy of some -1.2 nats.
+    improver = reparameterized.ReparameterizedImprover(target_entropy=target)
+    _, gradients, _ = _loss(improver, policy)
+    self.assertEqual(bool(gradients[-1] < 0.0), is_to_rise)
+
+  def test_needs_a_density(self):
+    improver = reparameterized.ReparameterizedImprover()
+    with self.assertRaisesRegex(ValueError, '`learn_temperature`.*Diffusion'):
+      _loss(improver, small_agent.make_policy(diffusion.DiffusionPolicy))
+
+
+class DiffusionTest(tensor_case.TensorCase):
+
+  def _make(self, **kwargs):
+    return reparameterized.ReparameterizedImprover(
+        learn_temperature=False, **kwargs
+    )
+
+  def test_gradient_passes_the_whole_chain(self):
+    policy = small_agent.make_policy(diffusion.DiffusionPolicy)
+    _, gradients, transition = _loss(self._make(), policy)
+    for variable, gradient in zip(policy.trainable_variables, gradients):
+      self.assertIsNotNone(gradient, variable.name)
+    # A step along it raises the values of the very samples.
+    observation = transition.time_step.observation
+
+    def value():
+      seed = randomness.fold_in(_SEED, 'action')
+      return tf.reduce_mean(
+          policy.sample(observation, 1, seed, averaged=False)
+      ).numpy()
+
+    before = value()
+    for variable, gradient in zip(policy.trainable_variables, gradients):
+      variable.assign_sub(1e-2 * gradient)
+    self.assertGreater(value(), before)
+
+  def test_normalised_values_have_no_scale(self):
+    policy = small_agent.make_policy(diffusion.DiffusionPolicy)
+    improver = self._make(normalize_values=True, imitation_weight=2.0)
+    one, _, _ = _loss(improver, policy)
+    ten, _, _ = _loss(improver, policy, _SumCritic(10.0))
+    self.assertAllClose(one.per_example, ten.per_example, rtol=1e-4, atol=1e-4)
+
+  def test_imitation_is_the_policys_own_loss_on_the_data(self):
+    policy = small_agent.make_policy(diffusion.DiffusionPolicy)
+    with_, without = (
+        _loss(self._make(imitation_weight=weight), policy)
+        for weight in (2.0, 0.0)
+    )
+    transition = with_[2]
+    expected = policy.distillation_loss(
+        transition.time_step.observation,
+        transition.action_step.action,
+        randomness.fold_in(_SEED, 'imitation'),
+    )
+    self.assertAllClose(
+        with_[0].per_example - without[0].per_example,
+        2.0 * expected,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+class ArgumentsTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (dict(value_weight=0.0), '`value_weight`.*0.0'),
+      (dict(imitation_weight=-1.0), '`imitation_weight`.*-1.0'),
+      (dict(initial_temperature=0.0), '`initial_temperature`.*0.0'),
+  )
+  def test_bad_arguments_are_an_error(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      reparameterized.ReparameterizedImprover(**arguments)
+
+  def test_temperature_begins_where_it_is_told(self):
+    improver = reparameterized.ReparameterizedImprover(initial_temperature=0.1)
+    (variable,) = improver.trainable_variables
+    np.testing.assert_allclose(np.exp(variable.numpy()), 0.1, rtol=1e-6)
+    fixed = reparameterized.ReparameterizedImprover(learn_temperature=False)
+    self.assertEmpty(fixed.trainable_variables)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,173 @@
+"""Tests of transitions over several steps."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import losses
+from parl_tf import types
+from parl_tf.replay import episode_writer
+from parl_tf.replay import experience as experience_lib
+from parl_tf.replay import memory_experience
+from parl_tf.replay import reverb_experience
+from parl_tf.replay import tables
+from tests import tensor_case
+
+_LENGTH = 3
+_GAMMA = 0.5
+_BATCH_SIZE = 256
+_SIGNATURE = tables.step_signature(
+    tf.TensorSpec([1], tf.float32), tf.TensorSpec([2], tf.float32)
+)
+
+
+def _episode(num_steps, episode_id, is_terminal, has_last_transition=True):
+  """Step t is at 10 id + t, acts (t, -t) / 10 and earns t + 1."""
+  steps = np.arange(num_steps)
+  discount = np.ones(num_steps, np.float32)
+  discount[-1] = 0.0 if is_terminal else 1.0
+  return types.Episode(
+      observation=(
+          10.0 * episode_id + np.arange(num_steps + 1)[:, np.newaxis]
+      ).astype(np.float32),
+      action=(steps[:, np.newaxis] * [0.1, -0.1]).astype(np.float32),
+      reward=(steps + 1).astype(np.float32),
+      discount=discount,
+      success=np.zeros(num_steps, bool),
+      episode_id=episode_id,
+      has_last_transition=has_last_transition,
+  )
+
+
+# Of 5 steps that end the task; of 4 that are cut off; of 4 whose last has no
+# next observation; of a single one.
+_EPISODES = (
+    _episode(5, 0, True),
+    _episode(4, 1, False),
+    _episode(4, 2, False, has_last_transition=False),
+    _episode(1, 3, True),
+)
+
+
+def _fill(sink):
+  writer = episode_writer.EpisodeWriter(
+      gamma=_GAMMA, reward_scale=1.0, reward_bias=0.0,
+      never_succeeds_value=None, sinks=[sink],
+  )
+  for episode in _EPISODES:
+    writer.write('offline', episode)
+
+
+_REQUEST = experience_lib.ExperienceRequest(
+    critic_slices=1, critic_batch_size=_BATCH_SIZE
+)
+_CONSTANTS = dict(
+    reward_scale=2.0, reward_bias=-1.0, chunk_length=_LENGTH, gamma=_GAMMA
+)
+
+
+class ChunksTest(tensor_case.TensorCase):
+
+  def _memory(self):
+    source = memory_experience.MemoryExperience(seed=0, **_CONSTANTS)
+    _fill(source)
+    return source
+
+  def _reverb(self):
+    server = tables.ReplayServer(_SIGNATURE, chunk_length=_LENGTH)
+    self.addCleanup(server.stop)
+    _fill(server)
+    self.assertEqual(server.sizes()['offline'], 5 + 4 + 3 + 1)
+    return reverb_experience.ReverbExperience(
+        server.address, _SIGNATURE, **_CONSTANTS
+    )
+
+  def _rows(self, source):
+    """Rows by (episode, step)."""
+    rows = next(source.iterate(0, 1, _REQUEST)).critic
+    info = rows.policy_info
+    keys = zip(*(info[k][:, 0].numpy() for k in ('episode_id', 'step_index')))
+    return {
+        key: tf.nest.map_structure(lambda leaf: leaf[i], rows)  # pylint: disable=cell-var-from-loop
+        for i, key in enumerate(keys)
+    }
+
+  @parameterized.parameters('_memory', '_reverb')
+  def test_rows_by_hand(self, source):
+    rows = self._rows(getattr(self, source)())
+    self.assertEqual(
+        set(rows),
+        {(0, t) for t in range(5)} | {(1, t) for t in range(4)}
+        | {(2, t) for t in range(3)} | {(3, 0)},
+    )
+    # Rewards 2 r - 1 are 1, 3, 5, 7, 9. Three steps from step 1 on: 3 + 5 / 2 +
+    # 7 / 4 = 7.25, to state 4, whose value counts 1/8: gamma times 1/4.
+    row = rows[0, 1]
+    self.assertAllClose(row.observation[:, 0], [1.0, 4.0])
+    self.assertAllClose(row.action[0], [0.1, -0.1, 0.2, -0.2, 0.3, -0.3])
+    self.assertAllClose(row.reward[0], 7.25)
+    self.assertAllClose(row.discount[0], 0.25)
+    self.assertAllClose(row.policy_info['action_mask'][0], [1.0] * 6)
+    target = losses.td_target(
+        row.reward[:1], row.discount[:1], tf.constant([8.0]), _GAMMA
+    )
+    self.assertAllClose(target, [7.25 + 8.0 / 8.0])
+    # Two steps are left, 7 + 9 / 2, and then the task is over.
+    row = rows[0, 3]
+    self.assertAllClose(row.observation[:, 0], [3.0, 5.0])
+    self.assertAllClose(row.action[0], [0.3, -0.3, 0.4, -0.4, 0.0, 0.0])
+    self.assertAllClose(row.reward[0], 11.5)
+    self.assertAllClose(row.discount[0], 0.0)
+    self.assertAllClose(
+        row.policy_info['action_mask'][0], [1.0] * 4 + [0.0] * 2
+    )
+    # Two steps are left, 5 + 7 / 2, and the state after them has a value.
+    row = rows[1, 2]
+    self.assertAllClose(row.observation[:, 0], [12.0, 14.0])
+    self.assertAllClose(row.reward[0], 8.5)
+    self.assertAllClose(row.discount[0], 0.5)
+    # The fourth step has no next state: three steps end at the third's.
+    self.assertAllClose(rows[2, 0].observation[:, 0], [20.0, 23.0])
+    self.assertAllClose(rows[2, 2].observation[:, 0], [22.0, 23.0])
+    self.assertAllClose(rows[2, 2].reward[0], 5.0)
+    self.assertAllClose(rows[2, 2].discount[0], 1.0)
+    self.assertAllClose(rows[3, 0].reward[0], 1.0)
+    self.assertAllClose(rows[3, 0].discount[0], 0.0)
+
+  def test_returns_are_those_of_the_step(self):
+    # Of rewards as stored, 1 + 2/2 + 3/4 + 4/8 + 5/16 = 3.5625.
+    row = self._rows(self._memory())[0, 0]
+    self.assertAllClose(row.policy_info['monte_carlo_return'][0], 3.5625)
+
+  def test_blocks_are_drawn_as_one(self):
+    memory = self._memory()
+    small = memory_experience.MemoryExperience(
+        seed=0, max_block_bytes=1, **_CONSTANTS
+    )
+    _fill(small)
+    for one, other in zip(
+        memory.iterate(7, 3, _REQUEST), small.iterate(7, 3, _REQUEST)
+    ):
+      tf.nest.map_structure(self.assertAllEqual, one.critic, other.critic)
+
+  def test_candidates_stand_at_both_ends(self):
+    memory = self._memory()
+    num_frames = len(memory.frames('offline'))
+    candidates = np.tile(
+        np.arange(num_frames, dtype=np.float32)[:, np.newaxis, np.newaxis],
+        [1, 2, 6],
+    )
+    memory.set_candidates('offline', candidates)
+    rows = self._rows(memory)
+    seen = rows[0, 3].policy_info['candidate_actions']
+    self.assertEqual(seen.shape, [2, 2, 6])
+    self.assertAllEqual(seen[:, 0, 0], [3.0, 5.0])
+    seen = rows[1, 0].policy_info['candidate_actions']
+    self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # Six frames came before.
+    with self.assertRaisesRegex(ValueError, r'\[\d+, N, 6\]'):
+      memory.set_candidates('offline', candidates[..., :2])
+
+
+if __name__ == '__main__':
+  absltest.main()

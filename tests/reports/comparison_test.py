@@ -1,0 +1,149 @@
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from parl_tf.reports import comparison
+from parl_tf.reports import runs
+from parl_tf.reports import statistics
+from tests.reports import run_folders
+
+_SCORES = {'good': [80.0, 90.0], 'bad': [10.0, 20.0], 'single': [50.0]}
+
+
+def _pair(first, second):
+  """Two methods with the scores of their seeds, in one domain."""
+  found = statistics.compare(
+      np.array(first)[:, None], np.array(second)[:, None], num_resamples=500
+  )
+  return comparison.Pair('Walk', 'online', 'a', 'b', found)
+
+
+class GroupsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+
+  def _groups(self, *folders):
+    return comparison.make_groups(runs.read_runs(folders).runs)
+
+  def test_table_has_a_row_for_each_method_and_phase(self):
+    groups = self._groups(run_folders.write_study(self._root, _SCORES))
+    rows = {
+        (row.phase, row.method): row
+        for row in map(comparison.make_row, groups)
+    }
+
+    self.assertLen(rows, 9)
+    good = rows['online', 'good']
+    self.assertEqual(good.score, (85.0, 80.0, 90.0))
+    self.assertEqual(good.score_without_search, (42.5, 40.0, 45.0))
+    np.testing.assert_array_equal(good.seed_scores, [80.0, 90.0])
+    self.assertEqual((good.num_seeds, good.num_partial), (2, 0))
+    # 8 + 9 of 20 episodes.
+    self.assertEqual(good.success_rate, statistics.wilson_interval(17, 20))
+    self.assertEqual(good.num_episodes, 20)
+    self.assertEqual(good.env_steps, 100.5)  # 100 and 101.
+    self.assertAlmostEqual(good.minutes, 10.0 / 60.0)
+    self.assertFalse(rows['online', 'single'].score.has_interval)
+    cloning = rows['behavior_cloning', 'bad']
+    self.assertEqual(cloning.score.value, 10.0)
+    self.assertIsNone(cloning.success_rate)
+
+  def test_unfinished_run_is_counted_as_such(self):
+    for seed, is_finished in enumerate((True, False)):
+      rows = [run_folders.evaluated('online', 10, 50.0 + seed)]
+      folder = f'{self._root}/a/seed_{seed}'
+      run_folders.write(folder, rows, seed=seed, is_finished=is_finished)
+
+    [group] = self._groups(self._root)
+
+    row = comparison.make_row(group)
+    self.assertEqual((row.num_seeds, row.num_partial), (2, 1))
+
+  def test_domains_count_together_where_a_method_has_runs_in_all(self):
+    small = f'{self._root}/small'
+    run_folders.write_study(small, {'a': [10.0, 20.0, 99.0], 'b': [1.0]})
+    run_folders.write_study(f'{self._root}/large', {'a': [30.0, 40.0]}, 50)
+
+    groups = self._groups(self._root)
+
+    [group] = [
+        group
+        for group in groups
+        if group.domain == comparison.ALL_DOMAINS and group.phase == 'online'
+    ]
+    self.assertEqual(group.method, 'a')
+    # Seed 2 has run in one domain alone. The domain of length 5 is first.
+    np.testing.assert_array_equal(
+        group.matrix('score'), [[10.0, 30.0], [20.0, 40.0]]
+    )
+
+
+class PairsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    root = run_folders.write_study(self.create_tempdir().full_path, _SCORES)
+    self._groups = comparison.make_groups(runs.read_runs([root]).runs)
+
+  def _couples(self, baseline=None):
+    pairs = comparison.make_pairs(self._groups, baseline, num_resamples=100)
+    self.assertLen(pairs, comparison.num_pairs(self._groups, baseline))
+    return [(x.first, x.second) for x in pairs if x.phase == 'online']
+
+  def test_every_pair_is_compared_the_higher_first(self):
+    self.assertEqual(
+        self._couples(),
+        [('good', 'single'), ('good', 'bad'), ('single', 'bad')],
+    )
+
+  def test_baseline_is_what_all_others_are_compared_with(self):
+    self.assertEqual(
+        self._couples('good'), [('bad', 'good'), ('single', 'good')]
+    )
+
+  def test_unknown_baseline_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, "`baseline`.*'good'.*got 'best'"):
+      comparison.make_pairs(self._groups, 'best')
+
+  def test_progress_is_told(self):
+    counts = []
+    comparison.make_pairs(
+        self._groups, 'good', num_resamples=100, progress=counts.append
+    )
+
+    self.assertEqual(counts, [1, 2, 3, 4, 5, 6])
+
+
+class StatementTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ('above', [80, 81, 82, 83, 84], [1, 2, 3, 4, 5], 'a is above b'),
+      ('below', [1, 2, 3, 4, 5], [80, 81, 82, 83, 84], 'a is below b'),
+      ('few_seeds', [80, 81, 82], [1, 2, 3],
+       'a is above b; a hint only.*20% of studies'),
+      # Variances 50 and 50, difference 10; see `needed_seeds`.
+      ('overlap', [10, 20], [0, 10],
+       'not resolved; the seen variance would need 8 seeds each'),
+      ('equal', [0, 2], [1, 1], 'not resolved; no number of seeds'),
+      ('one_seed', [90], [0, 1], 'not resolved; one seed gives no interval'),
+  )
+  def test_order_is_claimed_only_where_it_is_resolved(
+      self, first, second, text
+  ):
+    self.assertRegex(
+        comparison.verdict(_pair(first, second)), f'^{text}[^;]*$'
+    )
+
+  def test_statement_gives_the_numbers(self):
+    self.assertEqual(
+        comparison.statement(_pair([10, 20], [0, 10])),
+        'a - b = +10.0 [+0.0, +20.0], P(a > b) = 0.88 [0.50, 1.00],'
+        ' 2 and 2 seeds: not resolved; the seen variance would need 8 seeds'
+        ' each',
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,123 @@
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from parl_tf.reports import curves
+from parl_tf.reports import runs
+from tests.reports import run_folders
+
+
+class CurvesTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+
+  def _runs(self, *all_rows):
+    for seed, rows in enumerate(all_rows):
+      run_folders.write(f'{self._root}/a/seed_{seed}', rows, seed=seed)
+    return runs.read_runs([self._root]).runs
+
+  def test_seeds_are_interpolated_where_all_of_them_are(self):
+    found = curves.score_curve(
+        self._runs(
+            [
+                run_folders.evaluated('offline', 10, 0.0),
+                run_folders.evaluated('online', 20, 10.0, env_steps=10),
+            ],
+            [
+                run_folders.evaluated('offline', 10, 0.0),
+                run_folders.evaluated('online', 30, 40.0, env_steps=20),
+            ],
+        ),
+        'env_steps',
+    )
+
+    np.testing.assert_array_equal(found.x, [0.0, 10.0])  # The second has 20.
+    # 10, and half of the way from 0 to 40.
+    np.testing.assert_array_equal(found.y.value, [0.0, 15.0])
+    np.testing.assert_array_equal(found.y.high, [0.0, 20.0])
+    self.assertEqual(found.num_seeds, 2)
+
+  def test_last_evaluation_before_the_first_environment_step_counts(self):
+    found = curves.score_curve(
+        self._runs([
+            run_folders.evaluated('offline', 10, 5.0),
+            run_folders.evaluated('offline', 20, 7.0),
+            run_folders.evaluated('online', 30, 40.0, env_steps=8),
+        ]),
+        'env_steps',
+    )
+
+    np.testing.assert_array_equal(found.x, [0.0, 8.0])
+    np.testing.assert_array_equal(found.y.value, [7.0, 40.0])
+    self.assertFalse(found.y.has_interval)
+
+  def test_time_runs_through_all_phases(self):
+    found = curves.score_curve(
+        self._runs([
+            run_folders.evaluated('offline', 10, 5.0),
+            run_folders.evaluated('offline', 20, 7.0),
+        ]),
+        'wall_seconds',
+    )
+
+    np.testing.assert_array_equal(found.x, [1.0, 2.0])
+
+  @parameterized.named_parameters(
+      ('none', [[run_folders.logged('offline', 10)]]),
+      ('apart', [
+          [run_folders.evaluated('online', 10, 1.0, env_steps=1)],
+          [run_folders.evaluated('online', 10, 1.0, env_steps=2)],
+      ]),
+  )
+  def test_without_a_common_evaluation_there_is_no_curve(self, all_rows):
+    self.assertIsNone(curves.score_curve(self._runs(*all_rows), 'env_steps'))
+
+  def test_metric_is_averaged_within_bins_from_the_critics_start(self):
+    rows = [
+        run_folders.logged('behavior_cloning', 1000),
+        # Steps 1 to 96 after cloning: two rows a bin of 48.
+        *(
+            run_folders.logged('offline', 1000 + i, losses__td=float(i))
+            for i in range(1, 97)
+        ),
+    ]
+
+    found = curves.metric_curve(self._runs(rows), 'losses/td')
+
+    np.testing.assert_allclose(found.x, np.arange(48) * 2 + 1)
+    np.testing.assert_allclose(found.y.value, np.arange(48) * 2 + 1.5)
+
+  def test_empty_bins_lie_between_their_neighbours(self):
+    rows = [
+        run_folders.logged('offline', 0),
+        run_folders.logged('offline', 1, losses__td=1.0),
+        run_folders.logged('offline', 48, losses__td=48.0),
+    ]
+
+    found = curves.metric_curve(self._runs(rows), 'losses/td')
+
+    np.testing.assert_allclose(found.y.value, np.arange(1, 49))
+
+  def test_column_that_nothing_has_gives_no_curve(self):
+    self.assertIsNone(
+        curves.metric_curve(
+            self._runs([run_folders.logged('offline', 1)]), 'losses/td'
+        )
+    )
+
+  def test_online_phase_starts_where_the_offline_one_ends(self):
+    [run] = self._runs([
+        run_folders.logged('behavior_cloning', 50),
+        run_folders.logged('offline', 60, losses__td=1.0),
+        run_folders.logged('offline', 100, losses__td=1.0),
+        run_folders.logged('online', 120, losses__td=1.0),
+    ])
+
+    self.assertEqual(curves.online_start(run, 'losses/td'), 50.0)
+    self.assertIsNone(curves.online_start(run, 'values/mean'))
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,79 @@
+import os
+
+from absl.testing import absltest
+from matplotlib import image
+import numpy as np
+
+from parl_tf.reports import comparison
+from parl_tf.reports import figures
+from parl_tf.reports import runs
+from tests.reports import run_folders
+
+
+class FiguresTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+    self._output = self.create_tempdir().full_path
+
+  def _draw(self):
+    found = runs.read_runs([self._root]).runs
+    rows = [
+        comparison.make_row(group, num_resamples=100)
+        for group in comparison.make_groups(found)
+    ]
+    return figures.draw_all(self._output, found, rows)
+
+  def _assert_drawn(self, pictures):
+    self.assertCountEqual(
+        os.listdir(self._output), [x.file_name for x in pictures]
+    )
+    for picture in pictures:
+      pixels = image.imread(os.path.join(self._output, picture.file_name))
+      with self.subTest(picture.file_name):
+        self.assertGreater(min(pixels.shape[:2]), 200)
+        # Neither blank nor noise.
+        self.assertBetween(np.mean(pixels[..., :3] < 0.9), 0.005, 0.5)
+
+  def test_each_figure_is_drawn_for_each_domain(self):
+    run_folders.write_study(
+        f'{self._root}/small', {'a': [10.0, 20.0], 'b': [70.0]}
+    )
+    run_folders.write_study(f'{self._root}/large', {'a': [5.0, 25.0]}, 50)
+
+    pictures = self._draw()
+
+    self._assert_drawn(pictures)
+    self.assertEqual(
+        [x.file_name for x in pictures if x.domain.endswith('(length=5)')],
+        ['scores_0.png', 'env_steps_0.png', 'wall_clock_0.png',
+         'critic_health_0.png'],
+    )
+    # Curves of several domains have no common axis.
+    self.assertEqual(
+        [
+            x.file_name
+            for x in pictures
+            if x.domain == comparison.ALL_DOMAINS
+        ],
+        ['scores_2.png'],
+    )
+
+  def test_runs_that_only_clone_have_no_critic_to_draw(self):
+    rows = [run_folders.evaluated('behavior_cloning', 5, 30.0)]
+    run_folders.write(f'{self._root}/a/seed_0', rows)
+
+    pictures = self._draw()
+
+    self._assert_drawn(pictures)
+    self.assertLen(pictures, 3)
+
+  def test_styles_differ(self):
+    styles = figures.make_styles([str(i) for i in range(28)])
+
+    self.assertLen(set(styles.values()), 28)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,214 @@
+"""Numbers that can be had by hand, and what must hold of any."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+from rliable import metrics
+
+from parl_tf.reports import statistics
+
+
+def _column(*scores):
+  """`[R, 1]`: one domain."""
+  return np.array(scores, np.float64)[:, None]
+
+
+class InterquartileMeanTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      # Two of eight are cut from either end: (3 + 4 + 5 + 6) / 4.
+      ('eight', [100, 7, 5, 3, 1, 2, 4, 6], 4.5),
+      # One of five: (2 + 3 + 4) / 3.
+      ('five', [-50, 4, 3, 2, 99], 3.0),
+      # Of three nothing is cut.
+      ('three', [0, 0, 30], 10.0),
+      ('one', [7], 7.0),
+  )
+  def test_is_the_mean_of_the_middle_half(self, scores, wanted):
+    self.assertAlmostEqual(
+        statistics.interquartile_mean(_column(*scores)), wanted
+    )
+
+  def test_domains_count_together(self):
+    # 0 and 90 are cut of 0, 10, 20, 90.
+    scores = np.array([[0.0, 10.0], [20.0, 90.0]])
+
+    self.assertAlmostEqual(statistics.interquartile_mean(scores), 15.0)
+
+  def test_points_of_a_curve_count_apart(self):
+    scores = np.array([[[0.0, 1.0]], [[2.0, 5.0]]])  # [2, 1, 2]
+
+    np.testing.assert_allclose(statistics.interquartile_mean(scores), [1, 3])
+
+  def test_is_that_of_the_library(self):
+    scores = np.random.default_rng(0).normal(size=[7, 3])
+
+    self.assertAlmostEqual(
+        statistics.interquartile_mean(scores), metrics.aggregate_iqm(scores)
+    )
+
+  @parameterized.named_parameters(
+      ('nan', np.array([[0.0], [np.nan]]), 'finite'),
+      ('flat', np.zeros([3]), r'got shape \[3\]'),
+      ('empty', np.zeros([0, 1]), r'got shape \[0, 1\]'),
+  )
+  def test_bad_scores_are_an_error(self, scores, message):
+    with self.assertRaisesRegex(ValueError, message):
+      statistics.interquartile_mean(scores)
+
+
+class EstimateTest(absltest.TestCase):
+
+  def test_limits_of_two_seeds_are_the_seeds(self):
+    # Means of resamples: 0 and 10 with probability 1/4 each, else 5.
+    estimate = statistics.estimate(_column(0.0, 10.0))
+
+    self.assertEqual(estimate, (5.0, 0.0, 10.0))
+    self.assertTrue(estimate.has_interval)
+
+  def test_one_seed_has_no_interval(self):
+    estimate = statistics.estimate(_column(3.0))
+
+    self.assertEqual(estimate.value, 3.0)
+    self.assertFalse(estimate.has_interval)
+
+  def test_curve_has_an_interval_at_each_point(self):
+    scores = np.array([[[0.0, 1.0]], [[10.0, 1.0]]])
+
+    estimate = statistics.estimate(scores, num_resamples=300)
+
+    np.testing.assert_allclose(estimate.value, [5, 1])
+    np.testing.assert_allclose(estimate.low, [0, 1])
+    np.testing.assert_allclose(estimate.high, [10, 1])
+
+  def test_seeds_are_drawn_within_their_domain(self):
+    # Drawn across domains, the mean would vary.
+    scores = np.array([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
+
+    estimate = statistics.estimate(scores)
+
+    self.assertEqual(estimate, (5.0, 5.0, 5.0))
+
+  def test_resampling_is_a_function_of_its_seed_alone(self):
+    scores = np.random.default_rng(0).normal(size=[5, 1])
+    np.random.seed(3)
+    before = np.random.get_state()[1].tolist()
+
+    first = statistics.estimate(scores, num_resamples=200)
+    after = np.random.get_state()[1].tolist()
+    np.random.seed(4)
+
+    self.assertEqual(statistics.estimate(scores, num_resamples=200), first)
+    self.assertEqual(after, before)
+
+
+class ComparisonTest(parameterized.TestCase):
+
+  def test_separate_seeds_are_resolved(self):
+    found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))
+
+    # Least: twice 10 against twice 4, in one resample of sixteen.
+    self.assertEqual(found.difference, (13.0, 6.0, 20.0))
+    self.assertEqual(found.probability, (1.0, 1.0, 1.0))
+    self.assertEqual(found.num_seeds, (2, 2))
+    self.assertTrue(found.is_resolved)
+
+  def test_lower_method_is_resolved_too(self):
+    found = statistics.compare(_column(0.0, 4.0), _column(10.0, 20.0))
+
+    self.assertEqual(found.difference, (-13.0, -20.0, -6.0))
+    self.assertTrue(found.is_resolved)
+
+  def test_overlapping_seeds_are_not_resolved(self):
+    found = statistics.compare(_column(10.0, 20.0), _column(0.0, 15.0))
+
+    self.assertEqual(found.difference, (7.5, -5.0, 20.0))
+    self.assertFalse(found.is_resolved)
+
+  def test_one_seed_resolves_nothing(self):
+    found = statistics.compare(_column(90.0), _column(0.0, 1.0))
+
+    self.assertEqual(found.difference.value, 89.5)
+    self.assertFalse(found.difference.has_interval)
+    self.assertFalse(found.is_resolved)
+    self.assertIsNone(found.num_needed_seeds)
+
+  def test_numbers_of_seeds_may_differ(self):
+    found = statistics.compare(_column(1.0, 2.0, 3.0), _column(0.0, 0.0))
+
+    self.assertEqual(found.num_seeds, (3, 2))
+    self.assertEqual(found.difference.value, 2.0)
+
+  @parameterized.parameters(([4, 2], [3, 1]), ([4], [3]))
+  def test_other_shapes_are_an_error(self, first, second):
+    with self.assertRaises(ValueError):
+      statistics.compare(np.zeros(first), np.zeros(second))
+
+
+class ProbabilityTest(absltest.TestCase):
+
+  def test_equal_scores_count_half(self):
+    # 1 against 2 and 3: 0, 0. 3 against 2 and 3: 1, 1/2.
+    found = statistics.probability_of_improvement(
+        _column(1.0, 3.0), _column(2.0, 3.0)
+    )
+
+    self.assertEqual(found, 0.375)
+
+  def test_is_that_of_the_library(self):
+    random = np.random.default_rng(0)
+    first = random.integers(0, 5, [6, 3]).astype(float)
+    second = random.integers(0, 5, [4, 3]).astype(float)
+
+    self.assertAlmostEqual(
+        statistics.probability_of_improvement(first, second),
+        metrics.probability_of_improvement(first, second),
+    )
+
+
+class NeededSeedsTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      # Variances 50 and 50, difference 10: 2.8^2 * 100 / 100 = 7.84.
+      ('eight', [10, 20], [0, 10], 8),
+      # Variances 1 and 1, difference 0.5: 7.84 * 2 / 0.25 = 62.72.
+      ('many', [0, 1, 2], [0.5, 1.5, 2.5], 63),
+      ('at_least_two', [100, 100], [0, 0], 2),
+      ('no_difference', [0, 2], [1, 1], None),
+      ('one_seed', [0], [1, 2], None),
+  )
+  def test_follows_the_normal_approximation(self, first, second, wanted):
+    self.assertEqual(
+        statistics.needed_seeds(_column(*first), _column(*second)), wanted
+    )
+
+  def test_a_seed_is_its_mean_over_domains(self):
+    # Means 10, 20 and 0, 10, as above.
+    first = np.array([[0.0, 20.0], [30.0, 10.0]])
+    second = np.array([[5.0, -5.0], [20.0, 0.0]])
+
+    self.assertEqual(statistics.needed_seeds(first, second), 8)
+
+
+class WilsonTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      # (0.8 + 0.19207) / 1.38415 -+ 1.96 sqrt(0.016 + 0.009604) / 1.38415
+      # = 0.71674 -+ 0.22658.
+      ('eight_of_ten', 8, 10, 0.8, 0.490, 0.943),
+      # 3.8415 / 13.8415.
+      ('none_of_ten', 0, 10, 0.0, 0.0, 0.278),
+  )
+  def test_limits(self, num_successes, num_trials, rate, low, high):
+    found = statistics.wilson_interval(num_successes, num_trials)
+
+    np.testing.assert_allclose(found, (rate, low, high), atol=6e-4)
+
+  @parameterized.parameters((3, 2), (-1, 2), (0, 0))
+  def test_impossible_counts_are_an_error(self, num_successes, num_trials):
+    with self.assertRaisesRegex(ValueError, 'num_successes'):
+      statistics.wilson_interval(num_successes, num_trials)
+
+
+if __name__ == '__main__':
+  absltest.main()
