@@ -50,8 +50,15 @@ _REQUIREMENTS = [
 # There is no `d4rl` extra: its declared requirements bring a mujoco-py that
 # crashes at import without the old MuJoCo binary. `make d4rl` installs the
 # package alone, which is all that its scores and original environments need.
+_OGBENCH = [
+    # The versions that go with that MuJoCo.
+    'dm-control==1.0.20',
+    'ogbench>=1.2,<1.3',
+]
 _EXTRAS = {
+    'ogbench': _OGBENCH,
     'test': [
+        *_OGBENCH,
         'hypothesis>=6.90',
         'pytest>=8',
         'ruff>=0.6',

@@ -272,10 +272,15 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
 
 
 def _required_distributions() -> set[str]:
-  """Reads the names of the requirements in setup.py."""
-  for node in _tree(_ROOT / 'setup.py').body:
-    if isinstance(node, ast.Assign) and node.targets[0].id == '_REQUIREMENTS':
-      texts = [x.value for x in ast.walk(node) if isinstance(x, ast.Constant)]
+  """Reads the names of the requirements in setup.py, those of domains too."""
+  lists = ('_REQUIREMENTS', '_OGBENCH')
+  texts = [
+      x.value
+      for node in _tree(_ROOT / 'setup.py').body
+      if isinstance(node, ast.Assign) and node.targets[0].id in lists
+      for x in ast.walk(node.value)
+      if isinstance(x, ast.Constant)
+  ]
   return {_canonical(re.match(r'[\w-]+', text).group()) for text in texts}
 
 
