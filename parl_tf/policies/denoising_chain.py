@@ -71,13 +71,8 @@ class DenoisingChain:
           '`policy` must be a `DiffusionPolicy`, got '
           f'{type(policy).__name__}.'
       )
-    # pylint: disable=protected-access
-    self._networks = policy._networks
-    self._encoder = policy._encoder
-    self._betas = policy._betas
-    self._num_steps = policy._num_steps
-    self._action_size = policy._action_size
-    # pylint: enable=protected-access
+    self._policy = policy
+    self._num_steps = policy.betas.shape[0]
     if num_fine_tuned_steps is None:
       num_fine_tuned_steps = self._num_steps
     if not 1 <= num_fine_tuned_steps <= self._num_steps:
@@ -91,7 +86,7 @@ class DenoisingChain:
           f'be positive, got {min_sampling_std} and {min_log_prob_std}.'
       )
     self.num_fine_tuned_steps = num_fine_tuned_steps
-    own = tf.concat([[0.0], tf.sqrt(self._betas[1:])], axis=0)
+    own = tf.concat([[0.0], tf.sqrt(policy.betas[1:])], axis=0)
     self._sampling_stds = tf.maximum(own, min_sampling_std)
     self._log_prob_stds = tf.maximum(own, min_log_prob_std)
 
@@ -107,8 +102,8 @@ class DenoisingChain:
     Returns:
       Actions `[B, A]` in [-1, 1], and how they came about.
     """
-    features = self._encoder(observation)
-    shape = [tf.shape(features)[0], self._action_size]
+    features = self._policy.encoder(observation)
+    shape = [tf.shape(features)[0], self._policy.action_size]
     x = randomness.normal(randomness.fold_in(seed, self._num_steps), shape)
     steps = []
     for t in reversed(range(self._num_steps)):
@@ -142,21 +137,21 @@ class DenoisingChain:
     tf.debugging.assert_shapes(
         [(inputs, ('B', 'A')), (draws, ('B', 'A')), (t, ('B',))]
     )
-    mean = self._mean(self._encoder(observation), inputs, t)
+    mean = self._mean(self._policy.encoder(observation), inputs, t)
     return self._log_density(mean, draws, t)
 
   def start_from_average(self) -> None:
     """Sets the trained weights to their average, which was evaluated."""
     for average, variable in zip(
-        self._networks.select(True).variables,
-        self._networks.trained.variables,
+        self._policy.networks.select(True).variables,
+        self._policy.networks.trained.variables,
         strict=True,
     ):
       variable.assign(average)
 
   def _mean(self, features, x, t):
-    noise = self._networks.trained(features, x, t)
-    return diffusion.denoise_mean(x, noise, t, self._betas)
+    noise = self._policy.networks.trained(features, x, t)
+    return diffusion.denoise_mean(x, noise, t, self._policy.betas)
 
   def _log_density(self, mean, draw, t):
     std = tf.gather(self._log_prob_stds, t)[:, tf.newaxis]

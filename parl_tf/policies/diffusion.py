@@ -97,6 +97,13 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
 
   Hansen-Estruch et al. (2023), arXiv:2304.10573; loss (3.1) of PA-RL,
   arXiv:2412.06685. A moving average of the weights does the sampling.
+
+  Attributes:
+    betas: `[K_d]` float32, variances of the noise, step t = 0 first.
+    encoder: Maps a nest of observations `[B, ...]` to features `[B, F]`.
+    networks: Predicts noise of features `[B, F]`, noisy actions `[B, A]` and
+      steps `[B]`; the trained copy and the average.
+    action_size: A.
   """
 
   jit_compile_sampling = True
@@ -134,15 +141,15 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       ValueError: If a number is out of range.
     """
     super().__init__()
-    self._action_size = action_spec.shape[-1]
+    self.action_size = action_spec.shape[-1]
     self._num_steps = num_denoising_steps
-    self._betas = cosine_beta_schedule(num_denoising_steps)
-    self._alpha_bars = tf.math.cumprod(1.0 - self._betas)
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
-    self._networks = averaged_network.AveragedNetwork(
+    self.betas = cosine_beta_schedule(num_denoising_steps)
+    self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
+    self.encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self.networks = averaged_network.AveragedNetwork(
         lambda: denoising_network.DenoisingNetwork(
-            self._encoder.size,
-            self._action_size,
+            self.encoder.size,
+            self.action_size,
             seed,
             time_size=time_size,
             hidden_size=hidden_size,
@@ -154,27 +161,27 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
 
   @property
   def trainable_variables(self):
-    return self._networks.trainable_variables
+    return self.networks.trainable_variables
 
   def sample(
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
-    network = self._networks.select(averaged)
-    features = self._encoder(observation)
+    network = self.networks.select(averaged)
+    features = self.encoder(observation)
     batch_size = tf.shape(features)[0]
-    shape = [batch_size, num_samples, self._action_size]
+    shape = [batch_size, num_samples, self.action_size]
     features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
 
     def draw(t):
       noise = randomness.normal(randomness.fold_in(seed, t), shape)
-      return tf.reshape(noise, [-1, self._action_size])
+      return tf.reshape(noise, [-1, self.action_size])
 
     def step(i, x):
       t = self._num_steps - 1 - i
       noise = network(features, x, tf.reshape(t, [1]))
       steps = tf.fill([tf.shape(x)[0]], t)
-      x = denoise_mean(x, noise, steps, self._betas)
-      deviation = tf.where(t > 0, tf.sqrt(self._betas[t]), 0.0)
+      x = denoise_mean(x, noise, steps, self.betas)
+      deviation = tf.where(t > 0, tf.sqrt(self.betas[t]), 0.0)
       x += deviation * temperature * draw(t)
       return i + 1, tf.clip_by_value(x, -1.0, 1.0)
 
@@ -185,7 +192,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
         # Shapes of a known batch are inferred of the first draw alone.
         shape_invariants=(
             tf.TensorShape([]),
-            tf.TensorShape([None, self._action_size]),
+            tf.TensorShape([None, self.action_size]),
         ),
         maximum_iterations=self._num_steps,
     )
@@ -200,8 +207,8 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
         randomness.fold_in(seed, 'noise'), tf.shape(action)
     )
     noisy = add_noise(action, noise, tf.gather(self._alpha_bars, t))
-    predicted = self._networks.trained(
-        self._encoder(observation),
+    predicted = self.networks.trained(
+        self.encoder(observation),
         noisy,
         t,
         dropout_seed=randomness.fold_in(seed, 'dropout'),
@@ -209,4 +216,4 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     return generative_policy.sum_of_costs(tf.square(predicted - noise), mask)
 
   def update_average(self):
-    self._networks.update()
+    self.networks.update()
