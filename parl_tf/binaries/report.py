@@ -20,6 +20,9 @@ from parl_tf.reports import statistics
 from parl_tf.reports import tables
 from parl_tf.training import progress as progress_lib
 
+# More comparisons than these are read from the file.
+_MAX_LISTED_PAIRS = 40
+
 
 def write_report(
     folders: Sequence[str],
@@ -85,14 +88,29 @@ def describe(content: page.Content, output: str) -> str:
         *tables.PAIR_LEGEND,
         page.multiplicity_note(content.pairs),
         '',
-        *(
-            f'{pair.domain}, {pair.phase.replace("_", " ")}:'
-            f' {comparison.statement(pair)}'
-            for pair in content.pairs
-        ),
+        *_pair_lines(content.pairs, output),
     ]
   lines += ['', f'Page: {os.path.join(output, "index.html")}']
   return '\n'.join(lines)
+
+
+def _pair_lines(
+    pairs: Sequence[comparison.Pair], output: str
+) -> List[str]:
+  """Returns a line a comparison; of too many the resolved ones come first."""
+  listed = list(pairs)
+  if len(listed) > _MAX_LISTED_PAIRS:
+    listed.sort(key=lambda pair: not pair.comparison.is_resolved)  # Stable.
+    listed = listed[:_MAX_LISTED_PAIRS]
+  lines = [
+      f'{pair.domain}, {pair.phase.replace("_", " ")}:'
+      f' {comparison.statement(pair)}'
+      for pair in listed
+  ]
+  if len(listed) < len(pairs):
+    path = os.path.join(output, 'comparisons.csv')
+    lines.append(f'{len(pairs) - len(listed)} more are in {path}.')
+  return lines
 
 
 def main(argv: Sequence[str]) -> None:

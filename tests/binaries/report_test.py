@@ -160,6 +160,22 @@ class FunctionTest(parameterized.TestCase):
     self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
     self.assertNotIn('a - b', text)
 
+  def test_of_many_comparisons_the_resolved_ones_are_listed(self):
+    # Ten methods make 45 pairs in each of three phases. Those with the last one
+    # are resolved, but for cloning, where all score the same.
+    scores = {f'm{i}': [10.0, 20.0 + i] for i in range(9)}
+    study = run_folders.write_study(
+        os.path.join(self._root, 'many'), {**scores, 'z': [90.0, 91.0]}
+    )
+    content = report.write_report([study], self._output, num_resamples=100)
+
+    text = report.describe(content, self._output)
+    lines = [x for x in text.splitlines() if ' and 2 seeds: ' in x]
+    self.assertLen(lines, 40)
+    is_resolved = [': z - m' in line for line in lines]
+    self.assertEqual(is_resolved, [True] * 18 + [False] * 22)
+    self.assertRegex(text, r'95 more are in .*comparisons\.csv')
+
   @parameterized.named_parameters(
       ('baseline', {'baseline': 'c'}, r"`baseline` must be .*'a'.*got 'c'"),
       ('group_by', {'group_by': 'x'}, "`group_by`.*'x'"),
