@@ -77,12 +77,14 @@ class VerdictTest(parameterized.TestCase):
   def test_only_parted_intervals_resolve(self, ours, other, verdict):
     _, runs = self._runs(parl_cal_ql_diffusion=ours, self_imitation=other)
     (claim,) = [
-        x for x in claims.make_claims(1.0) if x.text == 'self-imitation fails'
+        x for x in claims.make_claims([1.0]) if x.text == 'self-imitation fails'
     ]
     row = claims.judge(claim, runs)
     self.assertEqual(row['verdict'], verdict)
     self.assertAlmostEqual(row['figure'], np.mean(ours) - np.mean(other))
     self.assertEqual(row['seeds'], f'{len(ours)}, {len(other)}')
+    if 'not resolved' not in verdict:
+      self.assertEqual(row['by_chance'], 0.2)  # Of three seeds.
 
   def test_the_table_names_what_has_no_runs(self):
     root, _ = self._runs(parl_cal_ql_diffusion=[50.0, 60.0, 55.0])
@@ -93,9 +95,11 @@ class VerdictTest(parameterized.TestCase):
         text=True,
         check=True,
     )
-    lines = done.stdout.splitlines()
-    self.assertLen(lines, 2 + len(claims.make_claims(1.0)))
-    self.assertIn('| 3, 0 | no runs |', lines[2])
+    *table, _, missing = done.stdout.splitlines()
+    self.assertLen(table, 3)
+    self.assertIn('distillation moves the base policy', table[2])
+    self.assertIn('| 3 | holds (by chance: 25%) |', table[2])
+    self.assertStartsWith(missing, 'Without runs: N = 1 hurts; T > 0 helps;')
     self.assertTrue(os.path.exists(os.path.join(root, 'claims.csv')))
 
 
