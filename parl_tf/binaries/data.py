@@ -58,6 +58,7 @@ def describe(path: str, found: inspection.Inspection) -> str:
   if found.num_rows:
     num_episodes = len(found.lengths)
     lines += [
+        f'  format      {found.format}',
         '  shapes      '
         + ', '.join(f'{name} {shape}' for name, shape in found.shapes.items()),
         f'  episodes    {num_episodes}, steps each'
@@ -70,7 +71,11 @@ def describe(path: str, found: inspection.Inspection) -> str:
         f' ({np.sum(found.successes)} of {num_episodes} episodes)',
         f'  actions     {_ranges(*found.action_range)},'
         f' {found.saturation:.1%} saturated',
-        f'  observation {_ranges(*found.observation_range)}',
+        f'  rewards     [{found.reward_range[0]:g}, {found.reward_range[1]:g}]',
+        *(
+            f'  observation {_ranges(low, high)}  ({name})'
+            for name, (low, high) in found.observation_ranges.items()
+        ),
     ]
   lines += [f'  FAULT       {fault}' for fault in found.faults]
   if not found.faults:
@@ -157,7 +162,10 @@ def _spread(values: np.ndarray) -> str:
 
 
 def _ranges(low: np.ndarray, high: np.ndarray) -> str:
-  pairs = [f'[{a:.3g}, {b:.3g}]' for a, b in zip(low, high)]
+  pairs = [
+      f'[{a:.3g}, {b:.3g}]'
+      for a, b in zip(np.atleast_1d(low), np.atleast_1d(high))
+  ]
   left_out = len(pairs) - _NUM_ENTRIES_SHOWN
   more = f' and {left_out} more' if left_out > 0 else ''
   return ' '.join(pairs[:_NUM_ENTRIES_SHOWN]) + more

@@ -1,76 +1,72 @@
 """Episodes in D4RL's HDF5 layout, read and written without `d4rl`.
 
-The layout is described in `inspection`. Files of D4RL itself have no
-`next_observations`: there a terminal row is followed by its own observation,
-and the last row of an episode that ends otherwise makes no transition.
+The layout is flat: `observations`, `actions`, `rewards` and `terminals` of one
+row a step, where `timeouts`, `next_observations` and `infos/*` may be missing.
+Files of D4RL itself have no `next_observations`: there a terminal row is
+followed by its own observation, and the last row of an episode that ends
+otherwise makes no transition.
 """
 
 import os
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
 
-from absl import logging
-import gin
 import h5py
 import numpy as np
 
 from parl_tf import types
-from parl_tf.datasets import inspection
+from parl_tf.datasets import hdf5
+from parl_tf.datasets import rows as rows_lib
 
+NAME = "D4RL's HDF5"
+
+_COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
+_SUCCESS_FIELD = 'infos/success'
+_READ_ROWS = 16_384
 _CHUNK_ROWS = 8_192
 
 
-@gin.configurable(denylist=['path', 'observation_spec', 'action_spec'])
-def read_episodes(
-    path: str,
-    *,
-    observation_spec: Any = None,
-    action_spec: Any = None,
-    action_bounds: Tuple = (-1.0, 1.0),
-    clip_actions: bool = False,
-    success_field: Optional[str] = None,
-    success_reward: float = 0.0,
-) -> Iterator[types.Episode]:
-  """Yields the episodes of a file, after a check of the whole file.
-
-  Rows after the last end make an episode that stops as by a time-out. Memory
-  holds some thousand rows and one episode.
-
-  Args:
-    path: HDF5 file.
-    observation_spec: Spec of the task's observation, an array; None for any.
-    action_spec: Spec of the task's action; None for any.
-    action_bounds: `(low, high)` of the file's actions, each a number or `[A]`;
-      they are mapped to -1 and 1.
-    clip_actions: Whether to clip actions outside the bounds; else they are an
-      error.
-    success_field: Data set of flags that tell of success after each step; None
-      for `infos/success` where it is there, else by the reward.
-    success_reward: Without such a data set, rewards above it are successes.
-
-  Returns:
-    Iterator of episodes, numbered in the order of the file.
-
-  Raises:
-    ValueError: If the file has a fault; the message names all, with file,
-      data set, row, what must hold and what was seen.
-  """
-  layout = inspection.Layout(
-      observation_shape=_shape(observation_spec, 'observation_spec'),
-      action_shape=_shape(action_spec, 'action_spec'),
-      action_bounds=action_bounds,
-      clip_actions=clip_actions,
-      success_field=success_field,
-      success_reward=success_reward,
+def recognises(path: str) -> bool:
+  """Returns whether a path is taken for this format: any HDF5 file."""
+  return os.path.isfile(path) and (
+      h5py.is_hdf5(path) or path.endswith(('.hdf5', '.h5'))
   )
-  found = inspection.inspect(path, layout)
-  if found.faults:
-    raise ValueError('\n'.join(found.faults))
-  if found.num_trailing_rows:
-    logging.warning(
-        '%s: the last %d rows have no end; they are taken as timed out.',
-        path, found.num_trailing_rows,
-    )
-  return _episodes(path, layout)
+
+
+def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
+  """Opens a file; see `formats.open_source`."""
+  return _Source(path, layout)
+
+
+class _Source(hdf5.Source):
+  """Rows as they stand in the file, some thousands at a time."""
+
+  def __init__(self, path, layout):
+    super().__init__(path)
+    names = {name: name for name in _COLUMNS}
+    names['success'] = layout.success_field or _SUCCESS_FIELD
+    self._columns = {}
+    for name, field in names.items():
+      if field not in self.file:
+        continue
+      if isinstance(self.file[field], h5py.Dataset):
+        self._columns[name] = self.file[field]
+      else:
+        self.faults.append(
+            f'{path}: `{field}` must be a data set, and is a group.'
+        )
+    self.columns = {
+        name: rows_lib.Column(x.shape, x.dtype, names[name])
+        for name, x in self._columns.items()
+    }
+
+  def read(self) -> Iterator[rows_lib.Rows]:
+    for start in range(0, len(self._columns['rewards']), _READ_ROWS):
+      with hdf5.damage_named(self.path):
+        rows = {
+            name: column[start:start + _READ_ROWS]
+            for name, column in self._columns.items()
+        }
+      yield rows_lib.flatten_scalars(rows)
 
 
 class EpisodeFile:
@@ -214,59 +210,3 @@ def write_episodes(
   ) as file:
     for episode in episodes:
       file.append(episode)
-
-
-def _shape(spec: Any, name: str) -> Optional[Tuple[int, ...]]:
-  if spec is None:
-    return None
-  if not hasattr(spec, 'shape'):
-    raise ValueError(
-        f'`{name}` must be one array, for the layout has no nested ones, got'
-        f' {spec}.'
-    )
-  return tuple(spec.shape)
-
-
-def _episodes(
-    path: str, layout: inspection.Layout
-) -> Iterator[types.Episode]:
-  """Yields the episodes of a file without fault."""
-  pieces, number = [], 0
-  with h5py.File(path, 'r') as file:
-    columns = inspection.find_columns(file, layout)
-    for rows in inspection.read_rows(columns):
-      start = 0
-      for end in inspection.find_ends(rows) + 1:
-        pieces.append(_slice(rows, start, end))
-        yield _make_episode(pieces, layout, number)
-        pieces, number, start = [], number + 1, end
-      if start < len(rows['rewards']):
-        pieces.append(_slice(rows, start, None))
-  if pieces:
-    yield _make_episode(pieces, layout, number)
-
-
-def _slice(rows, start, end) -> Dict[str, np.ndarray]:
-  return {name: array[start:end] for name, array in rows.items()}
-
-
-def _make_episode(pieces, layout, number) -> types.Episode:
-  """Makes an episode of consecutive rows."""
-  # Copies, so that an episode does not keep its neighbours in memory.
-  rows = {
-      name: np.concatenate([piece[name] for piece in pieces])
-      for name in pieces[0]
-  }
-  is_terminal = rows['terminals'].astype(np.bool_)
-  last = rows.get('next_observations', rows['observations'])[-1:]
-  return types.Episode(
-      observation=np.concatenate([rows['observations'], last]).astype(
-          np.float32
-      ),
-      action=inspection.scale_actions(rows['actions'], layout).clip(-1.0, 1.0),
-      reward=rows['rewards'].astype(np.float32),
-      discount=1.0 - is_terminal.astype(np.float32),
-      success=inspection.find_successes(rows, layout),
-      episode_id=number,
-      has_last_transition='next_observations' in rows or bool(is_terminal[-1]),
-  )

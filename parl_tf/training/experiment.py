@@ -8,8 +8,8 @@ import gin
 import tensorflow as tf
 
 from parl_tf import types
-from parl_tf.datasets import d4rl
 from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.datasets import reading
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.replay import tables
@@ -241,7 +241,7 @@ def _record(domain, path, num_steps, seed):
 
 def _load(path, domain) -> List[types.Episode]:
   episodes = list(
-      d4rl.read_episodes(
+      reading.read_episodes(
           path,
           observation_spec=domain.observation_spec(),
           action_spec=domain.action_spec(),

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from parl_tf.binaries import data
-from parl_tf.datasets import d4rl
 from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ class DataTest(absltest.TestCase):
     self._write(self._path)
     domain = pointmaze.PointMaze(size='UMaze')
     found = list(
-        d4rl.read_episodes(
+        reading.read_episodes(
             self._path,
             observation_spec=domain.observation_spec(),
             action_spec=domain.action_spec(),

@@ -13,6 +13,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import episodes
+from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 
 _OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
@@ -45,7 +46,7 @@ class D4rlTest(parameterized.TestCase):
     d4rl_columns.write(self._path, columns)
 
   def _read(self, **kwargs):
-    return list(d4rl.read_episodes(self._path, **kwargs))
+    return list(reading.read_episodes(self._path, **kwargs))
 
 
 class ReadTest(D4rlTest):
@@ -181,7 +182,7 @@ class ReadTest(D4rlTest):
     del columns
     tracemalloc.start()
     self.addCleanup(tracemalloc.stop)
-    count = sum(1 for _ in d4rl.read_episodes(self._path))
+    count = sum(1 for _ in reading.read_episodes(self._path))
     _, peak = tracemalloc.get_traced_memory()
     self.assertEqual(count, rows // 100)
     self.assertLess(peak, rows * width * 4 / 2)
@@ -197,7 +198,7 @@ class RefuseTest(D4rlTest):
 
   def test_file_that_is_not_there(self):
     with self.assertRaisesRegex(ValueError, 'data.hdf5: there is no such file'):
-      d4rl.read_episodes(self._path)
+      reading.read_episodes(self._path)
 
   def test_all_faults_are_named_together(self):
     columns = d4rl_columns.make()
@@ -205,30 +206,32 @@ class RefuseTest(D4rlTest):
     columns['actions'][2] = 3
     self._write(columns)
     with self.assertRaisesRegex(ValueError, '(?s)`observations`.*`actions`'):
-      d4rl.read_episodes(self._path)
+      reading.read_episodes(self._path)
 
   def test_bounds_that_are_none(self):
     self._write(d4rl_columns.make())
     with self.assertRaisesRegex(ValueError, 'low < high'):
-      d4rl.read_episodes(self._path, action_bounds=(1.0, -1.0))
+      reading.read_episodes(self._path, action_bounds=(1.0, -1.0))
 
   def test_spec_of_a_dict(self):
     self._write(d4rl_columns.make())
-    with self.assertRaisesRegex(ValueError, '`observation_spec`.*one array'):
-      d4rl.read_episodes(
+    with self.assertRaisesRegex(
+        ValueError, r"`observations` must have the parts \['place'\]"
+    ):
+      reading.read_episodes(
           self._path, observation_spec={'place': _OBSERVATION_SPEC}
       )
 
   def test_a_fault_stops_the_call_before_the_first_episode(self):
     self._write(d4rl_columns.make(actions=None))
     with self.assertRaisesRegex(ValueError, 'data.hdf5: `actions`.*missing'):
-      d4rl.read_episodes(self._path)
+      reading.read_episodes(self._path)
 
   def test_specs_fix_the_widths(self):
     self._write(d4rl_columns.make())
     for spec in ('observation_spec', 'action_spec'):
       with self.assertRaisesRegex(ValueError, r'shape \(7, 5\), got'):
-        d4rl.read_episodes(
+        reading.read_episodes(
             self._path, **{spec: specs.Array((5,), np.float32)}
         )
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
+from parl_tf.datasets import rows
 from tests.datasets import d4rl_columns
 
 
@@ -40,8 +41,8 @@ class InspectionTest(parameterized.TestCase):
     self.assertEqual(found.lengths.tolist(), [2, 3, 1])
     self.assertEqual(found.returns.tolist(), [1.0, -0.25, 0.0])
     self.assertEqual(found.successes.tolist(), [True, True, False])
-    self.assertEqual(found.observation_range[0].tolist(), [0])
-    self.assertEqual(found.observation_range[1].tolist(), [5])
+    self.assertEqual(found.observation_ranges['observations'][0].tolist(), [0])
+    self.assertEqual(found.observation_ranges['observations'][1].tolist(), [5])
     self.assertEqual(found.action_range[0].tolist(), [0, -1])
     self.assertEqual(found.action_range[1].tolist(), [1, 0.5])
     self.assertAlmostEqual(found.saturation, 2 / 12)
@@ -92,7 +93,7 @@ class FaultTest(parameterized.TestCase):
     self._assert_first_fault('data.hdf5: ' + message, **kwargs)
 
   def _assert_first_fault(self, message, **kwargs):
-    layout = inspection.Layout(
+    layout = rows.Layout(
         observation_shape=(2,), action_shape=(1,), **kwargs
     )
     self.assertRegex(inspection.inspect(self._path, layout).faults[0], message)
@@ -143,7 +144,7 @@ class FaultTest(parameterized.TestCase):
   def test_lengths_that_differ(self, name, array, message):
     self._assert_fault(
         d4rl_columns.make(**{name: array}),
-        f'`{os.path.basename(name)}` must have shape {message}',
+        f'`{name}` must have shape {message}',
     )
 
   def test_wrong_width_of_the_observation(self):

@@ -7,8 +7,8 @@ import gin
 import h5py
 import numpy as np
 
-from parl_tf.datasets import d4rl
 from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
 from parl_tf.training import recording
 from tests.training import small_run
@@ -31,7 +31,7 @@ class RecordingTest(absltest.TestCase):
     recording.record_dataset(
         small_run.make_domain(), path, num_steps=42, seed=seed, **kwargs
     )
-    return list(d4rl.read_episodes(path))
+    return list(reading.read_episodes(path))
 
   def test_file_has_no_fault_and_the_steps_asked_for(self):
     steps = []

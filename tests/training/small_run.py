@@ -4,7 +4,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from parl_tf.critics import iql
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
 from parl_tf.replay import episode_writer
@@ -85,4 +85,4 @@ def make_episodes(path, num_steps=40):
   """Records episodes of the domain's own controller at `path`."""
   domain = make_domain()
   recording.record_dataset(domain, path, num_steps=num_steps, seed=0)
-  return list(d4rl.read_episodes(path))
+  return list(reading.read_episodes(path))

@@ -1,0 +1,294 @@
+"""One pass over a data set's rows: every kind of fault, and what it holds."""
+
+from typing import Any, Dict, List, Mapping
+
+import numpy as np
+
+from parl_tf.datasets import rows as rows_lib
+
+# Rounding to float32 takes rescaled actions this far outside [-1, 1].
+_ACTION_TOLERANCE = 1e-5
+# Mean absolute error allowed between a step's successor and the next row.
+_SUCCESSOR_TOLERANCE = 1e-4
+
+
+class RowScan:
+  """Takes a data set's rows once, gathering faults and figures.
+
+  Attributes:
+    faults: A message each, with the path, the field, what must hold and what
+      was seen, where.
+  """
+
+  def __init__(self, path: str, layout: rows_lib.Layout):
+    """Initializes the scan.
+
+    Args:
+      path: For messages.
+      layout: What the data set must be like.
+
+    Raises:
+      ValueError: If the layout's action bounds are none.
+    """
+    low, high = layout.action_bounds
+    if not np.all(np.asarray(low) < np.asarray(high)):
+      raise ValueError(
+          '`action_bounds` must be (low, high) with low < high, got'
+          f' {layout.action_bounds}.'
+      )
+    self.faults: List[str] = []
+    self._path = path
+    self._layout = layout
+    self._kinds = set()
+    self._labels = {}
+    self._num_rows = self._num_terminals = self._num_timeouts = 0
+    self._num_saturated = self._num_action_entries = 0
+    self._ranges = {}
+    self._lengths, self._returns, self._successes = [], [], []
+    # Of the episode that is not at its end yet.
+    self._length, self._return, self._success = 0, 0.0, False
+    self._last = {}
+
+  def header_faults(
+      self, columns: Mapping[str, rows_lib.Column]
+  ) -> List[str]:
+    """Checks which columns there are, their dtypes and shapes."""
+    self._labels = {name: column.label for name, column in columns.items()}
+    for name in rows_lib.REQUIRED:
+      if not rows_lib.part_names(columns, name):
+        self._fault(name, 'must be in the file, and is missing')
+    field = self._layout.success_field
+    if field is not None and 'success' not in columns:
+      self._fault(field, 'must be in the file, and is missing')
+    for name, column in columns.items():
+      kinds, wanted = _kinds_of(name, column)
+      if column.dtype.kind not in kinds:
+        self._fault(name, f'must be {wanted}, got dtype {column.dtype}')
+    if not self.faults:
+      self._check_shapes({name: x.shape for name, x in columns.items()})
+    return self.faults
+
+  def add(self, rows: rows_lib.Rows) -> None:
+    """Takes the next rows."""
+    self._check_values(rows)
+    self._check_ends(rows)
+    self._check_episode_ids(rows)
+    self._check_successors(rows)
+    self._count(rows)
+    self._num_rows += len(rows['rewards'])
+
+  def finish(self) -> None:
+    """Checks what only the end of the data set shows."""
+    if self._num_rows and not self._num_terminals + self._num_timeouts:
+      self._fault('terminals', 'or `timeouts` must be set where an episode'
+                  f' ends, and is not in any of {self._num_rows} rows')
+
+  def figures(self) -> Dict[str, Any]:
+    """Returns the figures of all rows taken, by the names of `Inspection`."""
+    num_trailing_rows = self._length
+    self._close_episode()
+    ranges = dict(self._ranges)
+    action_range = ranges.pop('actions', None)
+    reward_range = ranges.pop('rewards', None)
+    return dict(
+        num_rows=self._num_rows,
+        num_terminals=self._num_terminals,
+        num_timeouts=self._num_timeouts,
+        num_trailing_rows=num_trailing_rows,
+        lengths=np.array(self._lengths, np.int64),
+        returns=np.array(self._returns),
+        successes=np.array(self._successes, np.bool_),
+        reward_range=reward_range and tuple(float(x) for x in reward_range),
+        observation_ranges={self._labels[x]: y for x, y in ranges.items()},
+        action_range=action_range,
+        saturation=self._num_saturated / max(self._num_action_entries, 1),
+    )
+
+  def _check_shapes(self, shapes) -> None:
+    observations = rows_lib.part_names(shapes, rows_lib.OBSERVATIONS)
+    first = shapes[observations[0]]
+    num_rows = first[0] if first else 0
+    expected = self._expected_shapes(shapes, observations)
+    for name, shape in shapes.items():
+      if name in rows_lib.SCALARS:
+        if shape not in ((num_rows,), (num_rows, 1)):
+          self._fault(name, f'must have shape {(num_rows,)}, one value for each'
+                      f' row of `{self._label(observations[0])}`, got {shape}')
+        continue
+      row_shape = expected[name]
+      if row_shape is None:
+        if len(shape) < 2 or shape[0] != num_rows or not shape[1]:
+          self._fault(name, f'must have shape ({num_rows}, n), got {shape}')
+      elif shape != (num_rows,) + tuple(row_shape):
+        self._fault(
+            name,
+            f'must have shape {(num_rows,) + tuple(row_shape)}, got {shape}',
+        )
+    if not num_rows:
+      self._fault(observations[0], 'must have at least one row, has none')
+
+  def _expected_shapes(self, shapes, observations):
+    """Returns the shape of a row by column, None for any."""
+    wanted = self._layout.observation_shape
+    expected = {'actions': self._layout.action_shape}
+    if isinstance(wanted, Mapping):
+      parts = {f'{rows_lib.OBSERVATIONS}/{x}': y for x, y in wanted.items()}
+      if set(parts) != set(observations):
+        self._fault(
+            rows_lib.OBSERVATIONS,
+            f'must have the parts {sorted(wanted)}, got {sorted(observations)}',
+        )
+      expected.update({name: parts.get(name) for name in observations})
+    else:
+      expected.update(dict.fromkeys(observations, wanted))
+    for name in observations:
+      suffix = name[len(rows_lib.OBSERVATIONS):]
+      expected[rows_lib.NEXT_OBSERVATIONS + suffix] = (
+          expected[name] or shapes[name][1:]
+      )
+    return expected
+
+  def _check_values(self, rows) -> None:
+    for name, array in rows.items():
+      if name in rows_lib.FLAGS:
+        self._fault_rows(name, (array != 0) & (array != 1), 'must be 0 or 1',
+                         array)
+      elif array.dtype.kind == 'f':
+        self._fault_rows(name, ~np.isfinite(array),
+                         'must be finite, not NaN or infinite', array)
+    values = self._layout.reward_values
+    if values is not None:
+      self._fault_rows(
+          'rewards',
+          ~np.isin(rows['rewards'], np.asarray(values, rows['rewards'].dtype)),
+          f'must be one of {list(values)} (`reward_values`)',
+          rows['rewards'],
+      )
+    actions = rows_lib.scale_actions(rows['actions'], self._layout)
+    if not self._layout.clip_actions:
+      low, high = self._layout.action_bounds
+      self._fault_rows(
+          'actions',
+          np.abs(actions) > 1 + _ACTION_TOLERANCE,
+          f'must be in [{low}, {high}] (`action_bounds`), unless `clip_actions`'
+          ' is set',
+          rows['actions'],
+      )
+    self._num_saturated += int(np.sum(np.abs(actions) >= 1))
+    self._num_action_entries += actions.size
+
+  def _check_ends(self, rows) -> None:
+    self._num_terminals += int(np.sum(rows['terminals'] != 0))
+    if 'timeouts' in rows:
+      self._num_timeouts += int(np.sum(rows['timeouts'] != 0))
+      self._fault_rows(
+          'timeouts',
+          (rows['terminals'] != 0) & (rows['timeouts'] != 0),
+          'must not be set where `terminals` is',
+          rows['timeouts'],
+      )
+
+  def _check_episode_ids(self, rows) -> None:
+    """Checks that episodes are in order, and end where ids change."""
+    if 'episode_ids' not in rows:
+      return
+    ids = rows['episode_ids']
+    steps = np.diff(np.append(self._last.get('episode_ids', ids[0]), ids))
+    self._fault_rows(
+        'episode_ids', steps < 0,
+        'must not fall from one row to the next: episodes are not sorted', ids,
+    )
+    is_end = np.zeros([len(ids) + 1], np.bool_)
+    is_end[0] = self._last.get('is_end', True)
+    is_end[rows_lib.find_ends(rows) + 1] = True
+    self._fault_rows(
+        'episode_ids', (steps != 0) & ~is_end[:-1],
+        'must not change where no episode ends', ids,
+    )
+    self._last['episode_ids'] = ids[-1]
+    self._last['is_end'] = is_end[-1]
+
+  def _check_successors(self, rows) -> None:
+    """Checks that a step leads to the next row within its episode."""
+    ends = rows_lib.find_ends(rows)
+    for name in rows_lib.part_names(rows, rows_lib.NEXT_OBSERVATIONS):
+      column = rows_lib.OBSERVATIONS + name[len(rows_lib.NEXT_OBSERVATIONS):]
+      array = rows[column]
+      before = self._last.get(name)
+      before = array[:1] if before is None else before[np.newaxis]
+      before = np.concatenate([before, rows[name][:-1]])
+      error = np.abs(before.astype(np.float64) - array)
+      error = error.reshape([len(error), -1]).mean(axis=1)
+      begins = ends + 1
+      error[begins[begins < len(error)]] = 0.0
+      self._fault_rows(
+          column,
+          error > _SUCCESSOR_TOLERANCE,
+          f'must equal `{self._label(name)}` of the row before, unless an'
+          ' episode begins there',
+          array,
+      )
+      is_end = len(ends) and ends[-1] == len(error) - 1
+      self._last[name] = None if is_end else rows[name][-1]
+
+  def _count(self, rows) -> None:
+    names = rows_lib.part_names(rows, rows_lib.OBSERVATIONS)
+    for name in (*names, 'actions', 'rewards'):
+      array = rows[name]
+      axes = 0 if array.ndim <= 2 else tuple(range(array.ndim))
+      low, high = array.min(axis=axes), array.max(axis=axes)
+      if name in self._ranges:
+        before = self._ranges[name]
+        low, high = np.minimum(before[0], low), np.maximum(before[1], high)
+      self._ranges[name] = (low, high)
+    rewards = np.asarray(rows['rewards'], np.float64)
+    successes = rows_lib.find_successes(rows, self._layout)
+    start = 0
+    for end in rows_lib.find_ends(rows) + 1:
+      self._take(rewards[start:end], successes[start:end])
+      self._close_episode()
+      start = end
+    self._take(rewards[start:], successes[start:])
+
+  def _take(self, rewards: np.ndarray, successes: np.ndarray) -> None:
+    self._length += len(rewards)
+    self._return += float(np.sum(rewards))
+    self._success |= bool(np.any(successes))
+
+  def _close_episode(self) -> None:
+    if self._length:
+      self._lengths.append(self._length)
+      self._returns.append(self._return)
+      self._successes.append(self._success)
+    self._length, self._return, self._success = 0, 0.0, False
+
+  def _label(self, name: str) -> str:
+    return self._labels.get(name, name)
+
+  def _fault(self, name: str, message: str) -> None:
+    self.faults.append(f'{self._path}: `{self._label(name)}` {message}.')
+
+  def _fault_rows(self, name, is_wrong, message, values) -> None:
+    """Notes the first row `[rows, ...]` with a wrong value, once a kind."""
+    if (name, message) in self._kinds or not np.any(is_wrong):
+      return
+    self._kinds.add((name, message))
+    index = tuple(np.argwhere(is_wrong)[0])
+    row = self._num_rows + int(index[0])
+    entry = ''.join(f', entry {i}' for i in index[1:])
+    value = values[index]
+    seen = f'value {value}' if np.ndim(value) == 0 else f'{value}'
+    self._fault(name, f'{message}; row {row}{entry} has {seen}')
+
+
+def _kinds_of(name: str, column: rows_lib.Column):
+  """Returns the kinds of dtype that a column may have, and their name."""
+  if name in rows_lib.FLAGS:
+    return 'buif', 'bool, or numbers 0 and 1'
+  if name == 'rewards':
+    return 'fiu', 'numbers'
+  if name == 'episode_ids':
+    return 'iu', 'integers'
+  if name != 'actions' and column.dtype == np.uint8 and len(column.shape) > 2:
+    return 'u', 'bytes'  # A picture.
+  return 'f', 'floating point'

@@ -1,0 +1,148 @@
+"""Data sets as rows, one a step: what every format is turned into.
+
+Columns have these names, whatever a format calls them:
+
+  observations  `[rows, ...]`, or `observations/<key>` of each part of a nest
+  actions       `[rows, A]`
+  rewards       `[rows]`, raw
+  terminals     `[rows]`, 1 where the step ended the task
+  timeouts      `[rows]`, 1 where an episode ended otherwise; may be missing
+  next_observations[/<key>]  what followed each step; may be missing
+  success       `[rows]`, 1 where the task is solved after the step; may be
+                missing
+  episode_ids   `[rows]`, the file's own number of the episode; may be missing
+"""
+
+import abc
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+OBSERVATIONS = 'observations'
+NEXT_OBSERVATIONS = 'next_observations'
+REQUIRED = (OBSERVATIONS, 'actions', 'rewards', 'terminals')
+FLAGS = ('terminals', 'timeouts', 'success')
+SCALARS = ('rewards', *FLAGS, 'episode_ids')
+
+Rows = Mapping[str, np.ndarray]
+"""Consecutive rows, `[rows, ...]` by the name of the column."""
+
+
+class DamagedFileError(ValueError):
+  """A file cannot be read to its end: cut short, damaged, of another format."""
+
+
+class Column(NamedTuple):
+  """What is known of a column before it is read.
+
+  Attributes:
+    shape: `[rows, ...]`.
+    dtype: Of its entries.
+    label: Its name in the file, for messages.
+  """
+
+  shape: Tuple[int, ...]
+  dtype: np.dtype
+  label: str
+
+
+class Layout(NamedTuple):
+  """What a file is expected to hold and how it is read.
+
+  Attributes:
+    observation_shape: Shape of one observation, or of each part of a nest by
+      its key; None for any.
+    action_shape: Shape of one action, None for any.
+    action_bounds: `(low, high)` of the file's actions, each a number or `[A]`,
+      which are mapped to -1 and 1.
+    clip_actions: Whether actions outside the bounds are clipped; else they are
+      faults.
+    reward_values: The only values that rewards may have; None for any.
+    success_field: The file's name of flags that tell of success after each
+      step; None for the format's own where it has one, else by the reward.
+    success_reward: Without such flags, rewards above it are successes.
+    observation_keys: Parts of a nested observation that are read; None for all.
+  """
+
+  observation_shape: Optional[object] = None
+  action_shape: Optional[Tuple[int, ...]] = None
+  action_bounds: Tuple = (-1.0, 1.0)
+  clip_actions: bool = False
+  reward_values: Optional[Tuple[float, ...]] = None
+  success_field: Optional[str] = None
+  success_reward: float = 0.0
+  observation_keys: Optional[Tuple[str, ...]] = None
+
+
+class RowSource(abc.ABC):
+  """An open data set; a context manager.
+
+  Attributes:
+    path: File or directory.
+    columns: What is there, by the names above. Columns that are missing, or
+      have other lengths than the others, are found out by who reads.
+    faults: What the format alone can tell is wrong, each with path and field.
+  """
+
+  path: str
+  columns: Mapping[str, Column]
+  faults: List[str]
+
+  def __enter__(self) -> 'RowSource':
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    self.close()
+
+  @abc.abstractmethod
+  def close(self) -> None:
+    """Closes what is open."""
+
+  @abc.abstractmethod
+  def read(self) -> Iterator[Rows]:
+    """Yields all rows in order, so few at a time that memory stays small.
+
+    Raises:
+      DamagedFileError: If a part cannot be read.
+    """
+
+
+def part_names(columns: Mapping[str, object], field: str) -> List[str]:
+  """Returns the columns of a field: itself, or those of its parts."""
+  return [x for x in columns if x == field or x.startswith(f'{field}/')]
+
+
+def nest_of(rows: Rows, field: str) -> object:
+  """Returns a field's array, or a dict of its parts' by key."""
+  if field in rows:
+    return rows[field]
+  return {x[len(field) + 1:]: rows[x] for x in part_names(rows, field)}
+
+
+def flatten_scalars(rows: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+  """Returns rows whose scalars are `[rows]`; some files have `[rows, 1]`."""
+  return {
+      name: array.reshape([len(array)]) if name in SCALARS else array
+      for name, array in rows.items()
+  }
+
+
+def scale_actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
+  """Maps the file's actions `[rows, A]` to float32 [-1, 1], unclipped."""
+  low, high = (np.asarray(bound, np.float64) for bound in layout.action_bounds)
+  return (2.0 * (actions - low) / (high - low) - 1.0).astype(np.float32)
+
+
+def find_successes(rows: Rows, layout: Layout) -> np.ndarray:
+  """Returns whether each row `[rows]` is a success."""
+  if 'success' in rows:
+    return rows['success'].astype(np.bool_)
+  return rows['rewards'] > layout.success_reward
+
+
+def find_ends(rows: Rows) -> np.ndarray:
+  """Returns the indices of the rows that end an episode."""
+  ends = rows['terminals'].astype(np.bool_)
+  if 'timeouts' in rows:
+    ends = ends | rows['timeouts'].astype(np.bool_)
+  return np.flatnonzero(ends)
