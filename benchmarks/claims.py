@@ -42,6 +42,7 @@ class Claim(NamedTuple):
     number: The measure of a run, NaN where the run lacks it.
     first: Method whose number is the larger one.
     second: The other method, or None for 0.
+    is_of_unfinished: Whether runs count that stopped before their end.
   """
 
   text: str
@@ -49,6 +50,7 @@ class Claim(NamedTuple):
   number: Callable[[runs_lib.Run], float]
   first: str
   second: Optional[str]
+  is_of_unfinished: bool = False
 
 
 def online_score(run: runs_lib.Run) -> float:
@@ -73,9 +75,13 @@ def instability(run: runs_lib.Run) -> float:
 
 
 def overestimation(run: runs_lib.Run) -> float:
-  """Predicted minus realised return when fine-tuning begins."""
+  """Predicted minus realised return when fine-tuning begins.
+
+  At least so much where no reward is positive: see `training.value_bias`.
+  """
   metrics = run.metrics
-  bias = metrics.column('values/start') - metrics.column('values/start_return')
+  realised = metrics.column('values/start_realised')
+  bias = metrics.column('values/start') - realised
   known = np.flatnonzero((metrics.phases == 'offline') & np.isfinite(bias))
   return float(bias[known[-1]]) if len(known) else np.nan
 
@@ -83,7 +89,8 @@ def overestimation(run: runs_lib.Run) -> float:
 def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
   """Returns the mean score of a run over its first minutes online.
 
-  Between two evaluations the score is that of the first one.
+  Between two evaluations the score is that of the first one. A run that stopped
+  at its budget counts if it came so far.
 
   Args:
     minutes: Minutes of the online phase, the same for all methods compared.
@@ -94,6 +101,8 @@ def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
     seconds = run.metrics.columns['wall_seconds']
     is_online = run.metrics.phases == 'online'
     start = seconds[is_online][0] if is_online.any() else np.nan
+    if not run.is_finished and not seconds[-1] - start >= 60.0 * minutes:
+      return np.nan
     known = np.flatnonzero(np.isfinite(scores))
     times = np.clip(seconds[known] - start, 0.0, 60.0 * minutes)
     lengths = np.diff(np.append(times, 60.0 * minutes))
@@ -156,6 +165,7 @@ def make_claims(minutes: Sequence[float]) -> List[Claim]:
               score_of_time(x),
               _OURS,
               method,
+              is_of_unfinished=True,
           )
           for name, method in (
               ('IDQL', 'idql'),
@@ -205,7 +215,7 @@ def _numbers(claim, method, runs):
   numbers = [
       claim.number(run)
       for run in runs
-      if run.method == method and run.is_finished
+      if run.method == method and (run.is_finished or claim.is_of_unfinished)
   ]
   return np.array([x for x in numbers if np.isfinite(x)])[:, np.newaxis]
 

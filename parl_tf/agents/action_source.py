@@ -207,7 +207,8 @@ class ActionSource:
     Args:
       n: How many are wanted.
       next: Whether at s'.
-      purpose: What they are for; different purposes draw on their own.
+      purpose: What they are for. Purposes draw candidates each on its own; the
+        policy's own actions they share.
 
     Returns:
       `[B, m, A]`, m = 1 under argmax, else n; log densities where the policy's

@@ -59,9 +59,10 @@ class TDCritic(critic.Critic):
   def advantage(self, observation, action, source, seed) -> tf.Tensor:
     del seed  # The source draws.
     value_fn = self.bind(observation)
-    policy_values = value_fn(source.base())  # [B, N]
-    value = value_fn(action[:, tf.newaxis])[:, 0]
-    return value - tf.reduce_mean(policy_values, axis=-1)
+    # One sample, as in PA-RL's comparison (arXiv:2412.06685, appendix B.2).
+    sample = source.base()[:, :1]
+    values = value_fn(tf.concat([action[:, tf.newaxis], sample], axis=1))
+    return values[:, 0] - values[:, 1]
 
   def _td_loss(
       self, transition, source, seed

@@ -37,6 +37,35 @@ def cosine_beta_schedule(num_steps: int) -> tf.Tensor:
   return tf.constant(np.minimum(1.0 - f[1:] / f[:-1], 0.999), tf.float32)
 
 
+def variance_preserving_beta_schedule(num_steps: int) -> tf.Tensor:
+  """Computes the variances of a diffusion discretised from continuous time.
+
+  beta_t = 1 - exp(-b / K - (B - b) (2 t + 1) / (2 K^2)), b = 0.1, B = 10; Xiao
+  et al. (2022), arXiv:2112.07804, as Diffusion Q-learning has it.
+
+  Args:
+    num_steps: Number of denoising steps, K.
+
+  Returns:
+    `[num_steps]` float32 variances, computed in float64.
+
+  Raises:
+    ValueError: If `num_steps` is not positive.
+  """
+  if num_steps < 1:
+    raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
+  t = np.arange(num_steps, dtype=np.float64)
+  rate = 0.1 / num_steps + 9.9 * (2.0 * t + 1.0) / (2.0 * num_steps**2)
+  return tf.constant(1.0 - np.exp(-rate), tf.float32)
+
+
+SCHEDULES = {
+    'cosine': cosine_beta_schedule,
+    'variance_preserving': variance_preserving_beta_schedule,
+}
+"""Variances of the noise by name."""
+
+
 def add_noise(
     action: tf.Tensor, noise: tf.Tensor, alpha_bar: tf.Tensor
 ) -> tf.Tensor:
@@ -116,6 +145,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       seed: int,
       *,
       num_denoising_steps: int = 5,
+      schedule: str = 'cosine',
       time_size: int = 128,
       hidden_size: int = 256,
       num_blocks: int = 3,
@@ -130,6 +160,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       normalization: Observation statistics, or None.
       seed: Integer seed of the initial weights.
       num_denoising_steps: K_d.
+      schedule: Of the noise's variances, one of `SCHEDULES`.
       time_size: Width of the time features.
       hidden_size: Width of the residual stream; a block widens it four times.
       num_blocks: Number of residual blocks.
@@ -141,9 +172,13 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       ValueError: If a number is out of range.
     """
     super().__init__()
+    if schedule not in SCHEDULES:
+      raise ValueError(
+          f'`schedule` must be one of {list(SCHEDULES)}, got {schedule!r}.'
+      )
     self.action_size = action_spec.shape[-1]
     self._num_steps = num_denoising_steps
-    self.betas = cosine_beta_schedule(num_denoising_steps)
+    self.betas = SCHEDULES[schedule](num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
     self.encoder = networks.ObservationEncoder(observation_spec, normalization)
     self.networks = averaged_network.AveragedNetwork(

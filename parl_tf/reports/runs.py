@@ -11,7 +11,7 @@ from parl_tf.reports import run_files
 _DOMAIN_BINDING = 'select_domain.domain'
 _GROUPINGS = ('parent', 'name')
 # What a run's own name ends in, where that names the method too.
-_SEED_ENDING = re.compile(r'[-_]?(seed)?[-_]?\d+$')
+_NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
 _SEED_SETTINGS = ('run_experiment.dataset_path', 'run_experiment.dataset_seed')
 
@@ -93,7 +93,10 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
   paths, notes = find_runs(folders)
   runs = []
   for path in paths:
-    run = read_run(path, _method(path, group_by))
+    parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    run = read_run(path, parent)
+    if group_by == 'name':
+      run = run._replace(method=_name_without_seed(run))
     if not run.metrics.phases.size:
       notes.append(f'{path} is left out: it has logged nothing yet.')
       continue
@@ -228,11 +231,13 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
   return [run._replace(domain=x) for run, x in zip(runs, labels, strict=True)]
 
 
-def _method(path: str, group_by: str) -> str:
-  parent, name = os.path.split(os.path.abspath(path))
-  if group_by == 'parent':
-    return os.path.basename(parent)
-  return _SEED_ENDING.sub('', name) or name
+def _name_without_seed(run: Run) -> str:
+  """A number that is not the run's seed belongs to the method: `samples_32`."""
+  name = os.path.basename(os.path.abspath(run.path))
+  ending = _NUMBER_ENDING.search(name)
+  if ending and int(ending[2]) == run.seed:
+    return name[:ending.start()] or name
+  return name
 
 
 def _domain(path: str, settings: Mapping[str, str]) -> str:

@@ -47,7 +47,7 @@ COLUMNS = (
     'values/disagreement',
     'values/advantage',
     'values/start',
-    'values/start_return',
+    'values/start_realised',
     'candidates/spread',
     'candidates/best_value',
     'candidates/local_step',
@@ -192,11 +192,13 @@ class Session:
 
   def train(self, num_steps: int, request) -> None:
     """Takes training steps on rows of the tables as they stand."""
+    self.state.latest = {}  # An evaluation of other weights.
     iterator = self.experience.iterate(self.train_step, num_steps, request)
     self._note_losses(self._learner.run(num_steps, iterator))
 
   def train_on(self, experience: types.Experience) -> None:
     """Trains on rows that are in no table, as the agent takes them."""
+    self.state.latest = {}
     self._note_losses(self.agent.train(experience))
 
   def evaluate(self, with_search: bool) -> Dict[str, float]:

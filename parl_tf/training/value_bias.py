@@ -19,8 +19,10 @@ def start_values(
 
   Returns:
     Means over the episodes: `values/start`, the value of the first action, and
-    `values/start_return`, the discounted return of scaled rewards that
-    followed. Their difference is the critic's bias at what was chosen. Empty
+    `values/start_realised`, the discounted sum of the episode's own scaled
+    rewards. Their difference is the critic's bias at what was chosen. After a
+    time-out nothing is counted: where no reward is positive, that is the most
+    that could have followed, and the bias is at least the difference. Empty
     where there is no critic.
   """
   agent = session.agent
@@ -32,14 +34,22 @@ def start_values(
   )
   actions = np.stack([_first_chunk(e, agent.chunk_length) for e in episodes])
   values = agent.critic.bind(observation)(tf.constant(actions[:, np.newaxis]))
+  domain = session.domain
   returns = [
-      session.frames('offline', episode).policy_info['monte_carlo_return'][0]
+      _discounted_sum(
+          domain.reward_scale * episode.reward + domain.reward_bias,
+          agent.gamma,
+      )
       for episode in episodes
   ]
   return {
       'values/start': float(tf.reduce_mean(values)),
-      'values/start_return': float(np.mean(returns)),
+      'values/start_realised': float(np.mean(returns)),
   }
+
+
+def _discounted_sum(rewards, gamma):
+  return np.sum(rewards * gamma ** np.arange(len(rewards)))
 
 
 def _first_chunk(episode, chunk_length):

@@ -19,7 +19,7 @@ _evaluated, _logged = run_folders.evaluated, run_folders.logged
 def _promised(phase, step, score, value, realised):
   """An evaluation with the critic's value and the return that followed."""
   return _evaluated(
-      phase, step, score, values__start=value, values__start_return=realised
+      phase, step, score, values__start=value, values__start_realised=realised
   )
 
 

@@ -50,9 +50,21 @@ class ScheduleTest(parameterized.TestCase):
         diffusion.cosine_beta_schedule(1), [0.999], rtol=1e-6
     )
 
-  def test_a_schedule_without_steps_is_an_error(self):
+  def test_variance_preserving_schedule_of_five_steps(self):
+    # exp(-0.02 - 9.9 (2 t + 1) / 50): the sum of the exponents is -5.05.
+    betas = diffusion.variance_preserving_beta_schedule(5)
+    exponents = [0.218, 0.614, 1.01, 1.406, 1.802]
+    np.testing.assert_allclose(
+        betas, 1.0 - np.exp(-np.array(exponents)), rtol=1e-6
+    )
+    self.assertAlmostEqual(
+        float(tf.reduce_prod(1.0 - betas)), np.exp(-5.05), places=6
+    )
+
+  @parameterized.parameters(*diffusion.SCHEDULES.values())
+  def test_a_schedule_without_steps_is_an_error(self, schedule):
     with self.assertRaisesRegex(ValueError, '`num_steps`.*0'):
-      diffusion.cosine_beta_schedule(0)
+      schedule(0)
 
   @_MODES
   def test_noise_is_added_by_variance(self, mode):
@@ -164,6 +176,7 @@ class DiffusionTest(parameterized.TestCase):
       (dict(averaging_rate=1.5), '`averaging_rate`.*1.5'),
       (dict(num_denoising_steps=0), '`num_steps`.*0'),
       (dict(dropout_rate=1.0), '`rate`.*1.0'),
+      (dict(schedule='linear'), "`schedule` must be .*'linear'"),
       (dict(time_size=7), '`size`.*7'),
   )
   def test_bad_arguments_are_an_error(self, arguments, message):

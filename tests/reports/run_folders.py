@@ -19,7 +19,7 @@ COLUMNS = (
     'values/disagreement',
     'losses/td',
     'values/start',
-    'values/start_return',
+    'values/start_realised',
 )
 _CONFIG = """# seed = {seed}
 import parl_tf.domains.line_walk

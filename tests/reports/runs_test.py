@@ -202,12 +202,13 @@ class ReadRunsTest(RunFolderTest):
     self._write('cal_ql_0')
     self._write('cal_ql_1', seed=1)
     self._write('iql-seed3', seed=3)
+    self._write('samples_32', seed=1)
 
     found = runs.read_runs([self._root], 'name')
 
     self.assertEqual(
         [(run.method, run.seed) for run in found.runs],
-        [('cal_ql', 0), ('cal_ql', 1), ('iql', 3)],
+        [('cal_ql', 0), ('cal_ql', 1), ('iql', 3), ('samples_32', 1)],
     )
 
   def test_same_seed_twice_is_an_error(self):

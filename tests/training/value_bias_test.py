@@ -35,7 +35,7 @@ class ValueBiasTest(tensor_case.TensorCase):
     found = value_bias.start_values(session, episodes)
     # Rewards are -1, -1, 0 and, in the other, a single -1.
     expected = (-1.0 - session.agent.gamma - 1.0) / 2.0
-    self.assertAllClose(found['values/start_return'], expected, rtol=1e-5)
+    self.assertAllClose(found['values/start_realised'], expected, rtol=1e-5)
     values = session.agent.critic.bind(
         tf.constant([e.observation[0] for e in episodes])
     )(tf.constant([[e.action[0]] for e in episodes]))
