@@ -55,9 +55,17 @@ _OGBENCH = [
     'dm-control==1.0.20',
     'ogbench>=1.2,<1.3',
 ]
+_LEROBOT = [
+    # Older ones bring an ffmpeg that cannot pass frames on as they are.
+    'imageio-ffmpeg>=0.6',
+    # 26 needs NumPy 2.
+    'pyarrow>=15,<26',
+]
 _EXTRAS = {
+    'lerobot': _LEROBOT,
     'ogbench': _OGBENCH,
     'test': [
+        *_LEROBOT,
         *_OGBENCH,
         'hypothesis>=6.90',
         'pytest>=8',

@@ -273,7 +273,7 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
 
 def _required_distributions() -> set[str]:
   """Reads the names of the requirements in setup.py, those of domains too."""
-  lists = ('_REQUIREMENTS', '_OGBENCH')
+  lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH')
   texts = [
       x.value
       for node in _tree(_ROOT / 'setup.py').body

@@ -1,21 +1,31 @@
-"""Records and inspects data sets.
+"""Records, inspects and converts data sets.
 
   parl-data generate pointmaze --output maze.hdf5 --num_steps 30000 --seed 0
-  parl-data info maze.hdf5
+  parl-data info maze.hdf5 --domain pointmaze
+  parl-data convert minari_data_set --output rows.hdf5
+
+A data set is a file or a directory of D4RL, Minari, robomimic, OGBench, RLDS or
+LeRobot, or the episode log of a run.
 """
 
+import itertools
 import os
 import sys
 import time
-from typing import Callable, Sequence
+from typing import Callable, Optional, Sequence
 
 from absl import app
 from absl import flags
+import gin
 import numpy as np
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
+from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import episode_writer
 from parl_tf.training import evaluation
 from parl_tf.training import recording
 
@@ -38,9 +48,7 @@ def write_dataset(
     ValueError: If a gin name is unknown, a value is out of range, or the domain
       has no controller.
   """
-  folder = os.path.dirname(os.path.abspath(output))
-  if not os.path.isdir(folder):
-    raise FileNotFoundError(f'`output`: there is no directory {folder}.')
+  _check_folder(output)
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
   recording.record_dataset(
       evaluation.select_domain(),
@@ -83,38 +91,130 @@ def describe(path: str, found: inspection.Inspection) -> str:
   return '\n'.join(lines)
 
 
+def convert(path: str, output: str) -> None:
+  """Writes the episodes of a data set of any format in D4RL's layout.
+
+  Actions are mapped and rewards left as the gin bindings of `dataset` say.
+
+  Raises:
+    FileNotFoundError: If there is no such folder.
+    ValueError: If the data set has a fault, or nothing can hold an episode.
+  """
+  _check_folder(output)
+  episodes = reading.read_episodes(path)
+  first = next(episodes)
+  with d4rl.EpisodeFile(
+      output,
+      metadata={'converted_from': os.path.basename(os.path.abspath(path))},
+      has_next_observations=first.has_last_transition,
+  ) as file:
+    for episode in itertools.chain([first], episodes):
+      file.append(episode)
+
+
+def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
+  """Returns the Monte-Carlo returns that would bound a Cal-QL critic."""
+  starts, least, greatest = [], np.inf, -np.inf
+  for episode in reading.read_episodes(path):
+    returns = episode_writer.monte_carlo_returns(
+        task.reward_scale * episode.reward + task.reward_bias,
+        episode.discount,
+        gamma,
+        task.never_succeeds_value(gamma),
+    )
+    starts.append(returns[0])
+    least, greatest = min(least, returns.min()), max(greatest, returns.max())
+  return (
+      f'  bound       [{least:.4g}, {greatest:.4g}], at the start of an episode'
+      f' {_spread(np.array(starts))}; gamma {gamma:g}, rewards'
+      f' {task.reward_scale:g} r + {task.reward_bias:g}'
+  )
+
+
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   command, arguments = (argv[1] if len(argv) > 1 else ''), argv[2:]
   options = flags.FLAGS
-  if command == 'generate' and len(arguments) == 1:
+  if command in ('generate', 'convert') and len(arguments) == 1:
     if options.output is None:
-      raise app.UsageError('generate needs --output.')
-    write_dataset(
-        arguments[0],
-        options.output,
-        num_steps=options.num_steps,
-        seed=options.seed,
-        gin_files=options.gin_file,
-        gin_bindings=options.gin_bindings,
-    )
-    arguments = [options.output]
-  elif command != 'info' or not arguments:
+      raise app.UsageError(f'{command} needs --output.')
+    if command == 'generate':
+      write_dataset(
+          arguments[0],
+          options.output,
+          num_steps=options.num_steps,
+          seed=options.seed,
+          gin_files=options.gin_file,
+          gin_bindings=options.gin_bindings,
+      )
+    else:
+      configs.parse(options.gin_file, options.gin_bindings)
+      convert(arguments[0], options.output)
+    gin.clear_config()  # What was written has the library's own bounds.
+    return inform([options.output])
+  if command != 'info' or not arguments:
     raise app.UsageError(
-        'parl-data generate DOMAIN --output FILE, or parl-data info FILE...'
+        'parl-data generate DOMAIN --output FILE, parl-data convert DATA'
+        ' --output FILE, or parl-data info DATA...'
+    )
+  task = None
+  if options.domain:
+    configs.parse(
+        [f'domains/{options.domain}.gin', *options.gin_file],
+        options.gin_bindings,
+    )
+    task = evaluation.select_domain()
+  else:
+    configs.parse(options.gin_file, options.gin_bindings)
+  return inform(arguments, task, options.gamma)
+
+
+def inform(
+    paths: Sequence[str],
+    task: Optional[domain_lib.Domain] = None,
+    gamma: float = 0.99,
+) -> int:
+  """Prints what data sets hold.
+
+  Args:
+    paths: Of the data sets.
+    task: What they must fit; None for none.
+    gamma: Discount factor of the returns that are told for a task.
+
+  Returns:
+    1 if one has a fault, else 0.
+  """
+  specs = {}
+  if task is not None:
+    specs = dict(
+        observation_spec=task.observation_spec(), action_spec=task.action_spec()
     )
   num_faults = 0
-  for path in arguments:
-    found = inspection.inspect(path)
+  for path in paths:
+    found = inspection.inspect(path, reading.make_layout(**specs))
     print(describe(path, found))
+    if task is not None and not found.faults:
+      print(describe_bound(path, task, gamma))
     num_faults += len(found.faults)
   return 1 if num_faults else 0
+
+
+def _check_folder(output: str) -> None:
+  folder = os.path.dirname(os.path.abspath(output))
+  if not os.path.isdir(folder):
+    raise FileNotFoundError(f'`output`: there is no directory {folder}.')
 
 
 def run() -> None:
   """Console entry point."""
   # Defined here, so that a program can import several binaries.
-  flags.DEFINE_string('output', None, 'generate: file to write.')
+  flags.DEFINE_string('output', None, 'generate, convert: file to write.')
+  flags.DEFINE_string(
+      'domain', None, 'info: task that the data must fit, of domains/NAME.gin.'
+  )
+  flags.DEFINE_float(
+      'gamma', 0.99, 'info: discount factor of returns.', 0.0, 1.0
+  )
   flags.DEFINE_integer(
       'num_steps', 30_000, 'generate: environment steps.', lower_bound=1
   )
@@ -122,10 +222,10 @@ def run() -> None:
       'seed', 0, 'generate: seed of every draw.', lower_bound=0
   )
   flags.DEFINE_multi_string(
-      'gin_file', [], "generate: gin files, read after the domain's own."
+      'gin_file', [], "Gin files, read after the domain's own."
   )
   flags.DEFINE_multi_string(
-      'gin_bindings', [], 'generate: gin bindings, read last.'
+      'gin_bindings', [], 'Gin bindings, read last.'
   )
   console.show_our_messages()
   app.run(main)

@@ -2,6 +2,7 @@
 
 The layout is flat: `observations`, `actions`, `rewards` and `terminals` of one
 row a step, where `timeouts`, `next_observations` and `infos/*` may be missing.
+Beyond D4RL, `observations` may be a group of data sets, the parts of a nest.
 Files of D4RL itself have no `next_observations`: there a terminal row is
 followed by its own observation, and the last row of an episode that ends
 otherwise makes no transition.
@@ -42,22 +43,39 @@ class _Source(hdf5.Source):
 
   def __init__(self, path, layout):
     super().__init__(path)
-    names = {name: name for name in _COLUMNS}
-    names['success'] = layout.success_field or _SUCCESS_FIELD
+    try:
+      with hdf5.damage_named(path):
+        self._look_through(layout)
+    except rows_lib.DamagedFileError:
+      self.close()
+      raise
+
+  def _look_through(self, layout: rows_lib.Layout) -> None:
+    """Finds out which columns there are."""
+    fields = {name: name for name in _COLUMNS}
+    fields['success'] = layout.success_field or _SUCCESS_FIELD
+    for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
+      group = self.file.get(name)
+      if isinstance(group, h5py.Group):
+        del fields[name]
+        keys = [
+            x for x in group
+            if layout.observation_keys is None or x in layout.observation_keys
+        ]
+        fields.update({f'{name}/{x}': f'{name}/{x}' for x in keys})
     self._columns = {}
-    for name, field in names.items():
+    self.columns = {}
+    for name, field in fields.items():
       if field not in self.file:
         continue
-      if isinstance(self.file[field], h5py.Dataset):
-        self._columns[name] = self.file[field]
-      else:
+      column = self.file[field]
+      if not isinstance(column, h5py.Dataset):
         self.faults.append(
-            f'{path}: `{field}` must be a data set, and is a group.'
+            f'{self.path}: `{field}` must be a data set, and is a group.'
         )
-    self.columns = {
-        name: rows_lib.Column(x.shape, x.dtype, names[name])
-        for name, x in self._columns.items()
-    }
+        continue
+      self._columns[name] = column
+      self.columns[name] = rows_lib.Column(column.shape, column.dtype, field)
 
   def read(self) -> Iterator[rows_lib.Rows]:
     for start in range(0, len(self._columns['rewards']), _READ_ROWS):
@@ -155,16 +173,22 @@ class EpisodeFile:
 
   def _rows(self, episode: types.Episode) -> Dict[str, np.ndarray]:
     observation = episode.observation
-    if not isinstance(observation, np.ndarray):
-      raise ValueError(
-          f'{self._path}: `observation` must be one array, got'
-          f' {type(observation).__name__}: the layout has no nested ones.'
-      )
+    parts = {rows_lib.OBSERVATIONS: observation}
+    if isinstance(observation, Mapping):
+      parts = {
+          f'{rows_lib.OBSERVATIONS}/{key}': x for key, x in observation.items()
+      }
+    for name, array in parts.items():
+      if not isinstance(array, np.ndarray):
+        raise ValueError(
+            f'{self._path}: `{name}` must be an array, got'
+            f' {type(array).__name__}: the layout has no deeper nests.'
+        )
     terminal = episode.discount == 0
     timeout = np.zeros_like(terminal)
     timeout[-1] = not terminal[-1]
     rows = {
-        'observations': observation[:-1],
+        **{name: array[:-1] for name, array in parts.items()},
         'actions': episode.action,
         'rewards': episode.reward,
         'terminals': terminal,
@@ -177,7 +201,9 @@ class EpisodeFile:
             f'{self._path}: `has_next_observations` must be False, for episode'
             f' {episode.episode_id} does not know its last observation.'
         )
-      rows['next_observations'] = observation[1:]
+      rows.update(
+          {rows_lib.next_name(name): x[1:] for name, x in parts.items()}
+      )
     return rows
 
   def _check(

@@ -4,10 +4,24 @@ import os
 from typing import Tuple
 
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import lerobot
+from parl_tf.datasets import minari
+from parl_tf.datasets import ogbench_npz
+from parl_tf.datasets import rlds
+from parl_tf.datasets import robomimic
 from parl_tf.datasets import rows as rows_lib
+from parl_tf.datasets import run_log
 
 # Asked in this order; the last one takes any HDF5 file.
-_FORMATS: Tuple = (d4rl,)
+_FORMATS: Tuple = (
+    rlds,
+    lerobot,
+    minari,
+    robomimic,
+    ogbench_npz,
+    run_log,
+    d4rl,
+)
 
 
 def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:

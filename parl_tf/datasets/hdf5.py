@@ -13,7 +13,10 @@ def damage_named(path: str) -> Iterator[None]:
   """Turns what h5py raises of a damaged file into `DamagedFileError`."""
   try:
     yield
-  except OSError as error:  # So h5py reports damage of every kind.
+  except rows_lib.DamagedFileError:
+    raise
+  # So h5py reports damage: of data, of groups, of types.
+  except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
     raise rows_lib.DamagedFileError(
         f'{path}: must be a whole HDF5 file; it is cut short, damaged or of'
         f' another format ({error}).'

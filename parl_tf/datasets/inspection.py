@@ -70,9 +70,14 @@ def inspect(
       except rows_lib.DamagedFileError as error:
         scan.faults.append(str(error))
       faults = scan.faults
+    figures = scan.figures()
     return Inspection(
         faults=faults,
         format=formats.name_of(source),
-        shapes={x.label: x.shape for x in source.columns.values()},
-        **scan.figures(),
+        shapes={
+            x.label: tuple(figures['num_rows'] if n is None else n
+                           for n in x.shape)
+            for x in source.columns.values()
+        },
+        **figures,
     )

@@ -13,25 +13,20 @@ from parl_tf.datasets import inspection
 from parl_tf.datasets import rows as rows_lib
 
 
-@gin.configurable(denylist=['path', 'observation_spec', 'action_spec'])
-def read_episodes(
-    path: str,
-    *,
+@gin.configurable('dataset', denylist=['observation_spec', 'action_spec'])
+def make_layout(
     observation_spec: Any = None,
     action_spec: Any = None,
+    *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
     reward_values: Optional[Tuple[float, ...]] = None,
     success_field: Optional[str] = None,
     success_reward: float = 0.0,
-) -> Iterator[types.Episode]:
-  """Yields the episodes of a data set, after a check of the whole.
-
-  Rows after the last end make an episode that stops as by a time-out. Memory
-  holds some thousand rows and one episode.
+) -> rows_lib.Layout:
+  """Returns what a task wants of a data set.
 
   Args:
-    path: File or directory; `formats` tells which ones are known.
     observation_spec: Spec of the task's observation, an array or a flat dict of
       them, of which no others are then read; None for any.
     action_spec: Spec of the task's action; None for any.
@@ -43,15 +38,8 @@ def read_episodes(
     success_field: The file's name of flags that tell of success after each
       step; None for the format's own where it has one, else by the reward.
     success_reward: Without such flags, rewards above it are successes.
-
-  Returns:
-    Iterator of episodes, numbered in the order of the file.
-
-  Raises:
-    ValueError: If the data set has a fault; the message names all, with path,
-      field, row, what must hold and what was seen.
   """
-  layout = rows_lib.Layout(
+  return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
       action_shape=_shape_of(action_spec),
       action_bounds=action_bounds,
@@ -65,6 +53,26 @@ def read_episodes(
           else None
       ),
   )
+
+
+def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
+  """Yields the episodes of a data set, after a check of the whole.
+
+  Rows after the last end make an episode that stops as by a time-out. Memory
+  holds some thousand rows and one episode.
+
+  Args:
+    path: File or directory; `formats` tells which ones are known.
+    **options: Of `make_layout`.
+
+  Returns:
+    Iterator of episodes, numbered in the order of the file.
+
+  Raises:
+    ValueError: If the data set has a fault; the message names all, with path,
+      field, row, what must hold and what was seen.
+  """
+  layout = make_layout(**options)
   found = inspection.inspect(path, layout)
   if found.faults:
     raise ValueError('\n'.join(found.faults))

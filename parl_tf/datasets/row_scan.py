@@ -115,7 +115,7 @@ class RowScan:
           self._fault(name, f'must have shape {(num_rows,)}, one value for each'
                       f' row of `{self._label(observations[0])}`, got {shape}')
         continue
-      row_shape = expected[name]
+      row_shape = expected.get(name)
       if row_shape is None:
         if len(shape) < 2 or shape[0] != num_rows or not shape[1]:
           self._fault(name, f'must have shape ({num_rows}, n), got {shape}')
@@ -124,7 +124,7 @@ class RowScan:
             name,
             f'must have shape {(num_rows,) + tuple(row_shape)}, got {shape}',
         )
-    if not num_rows:
+    if num_rows == 0:
       self._fault(observations[0], 'must have at least one row, has none')
 
   def _expected_shapes(self, shapes, observations):
@@ -141,10 +141,15 @@ class RowScan:
       expected.update({name: parts.get(name) for name in observations})
     else:
       expected.update(dict.fromkeys(observations, wanted))
-    for name in observations:
-      suffix = name[len(rows_lib.OBSERVATIONS):]
-      expected[rows_lib.NEXT_OBSERVATIONS + suffix] = (
-          expected[name] or shapes[name][1:]
+    following = {rows_lib.next_name(name): name for name in observations}
+    for next_name, name in following.items():
+      expected[next_name] = expected[name] or shapes[name][1:]
+    seen = rows_lib.part_names(shapes, rows_lib.NEXT_OBSERVATIONS)
+    if seen and set(seen) != set(following):
+      self._fault(
+          rows_lib.NEXT_OBSERVATIONS,
+          f'must be of each of {sorted(map(self._label, observations))}, got'
+          f' {sorted(map(self._label, seen))}',
       )
     return expected
 

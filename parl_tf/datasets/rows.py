@@ -36,12 +36,12 @@ class Column(NamedTuple):
   """What is known of a column before it is read.
 
   Attributes:
-    shape: `[rows, ...]`.
+    shape: `[rows, ...]`; rows is None where only reading tells how many.
     dtype: Of its entries.
     label: Its name in the file, for messages.
   """
 
-  shape: Tuple[int, ...]
+  shape: Tuple[Optional[int], ...]
   dtype: np.dtype
   label: str
 
@@ -102,9 +102,124 @@ class RowSource(abc.ABC):
   def read(self) -> Iterator[Rows]:
     """Yields all rows in order, so few at a time that memory stays small.
 
+    An episode that comes as one piece may lack `next_observations` where what
+    followed its last step is unknown.
+
     Raises:
       DamagedFileError: If a part cannot be read.
     """
+
+
+class EpisodeColumns:
+  """Gathers the columns of a data set that is stored episode by episode.
+
+  Attributes:
+    faults: Of each kind of fault the first episode that has it.
+    num_steps: Steps of each episode taken.
+  """
+
+  def __init__(
+      self,
+      path: str,
+      required: Mapping[str, str],
+      *,
+      has_last_observation: bool,
+  ):
+    """Begins without an episode.
+
+    Args:
+      path: For messages.
+      required: The format's names of the columns that each episode must have.
+      has_last_observation: Whether observations have one row more than the
+        rest: what followed the last step.
+    """
+    self.faults: List[str] = []
+    self.num_steps: List[int] = []
+    self._path = path
+    self._required = required
+    self._has_last_observation = has_last_observation
+    self._kinds = set()
+    self._first_episode = ''
+    self._first: Mapping[str, Column] = {}
+
+  def add(self, episode: str, columns: Mapping[str, Column]) -> None:
+    """Takes the next episode.
+
+    Args:
+      episode: Its name in the file, for messages.
+      columns: What it holds.
+    """
+    if not self.num_steps:
+      self._first_episode, self._first = episode, columns
+    for name, field in self._required.items():
+      if not part_names(columns, name):
+        self.fault(f'{episode}/{field}', 'must be in the file, and is missing',
+                   kind=f'no {name}')
+    self.num_steps.append(self._count_steps(episode, columns))
+    labels, wanted = (
+        sorted({x.label for x in y.values()}) for y in (columns, self._first)
+    )
+    if labels != wanted:
+      self.fault(episode, f'must hold {wanted}, as `{self._first_episode}`'
+                 f' does, and holds {labels}')
+    for name in columns.keys() & self._first.keys():
+      seen, first = columns[name], self._first[name]
+      if seen.shape[1:] != first.shape[1:] or _kind(name, seen) != _kind(
+          name, first
+      ):
+        self.fault(
+            f'{episode}/{seen.label}',
+            f'must have rows of shape {first.shape[1:]} and {first.dtype}, as'
+            f' in `{self._first_episode}`, got {seen.shape[1:]} and'
+            f' {seen.dtype}',
+            kind=f'unlike {name}',
+        )
+
+  def fault(self, field: str, message: str, *, kind: str = '') -> None:
+    """Notes a fault, unless one of its kind, or message, is noted already."""
+    if (kind or message) not in self._kinds:
+      self._kinds.add(kind or message)
+      self.faults.append(f'{self._path}: `{field}` {message}.')
+
+  def total(self) -> Dict[str, Column]:
+    """Returns the columns of all episodes taken, one after another."""
+    num_rows = sum(self.num_steps)
+    columns = {
+        name: column._replace(shape=(num_rows, *column.shape[1:]))
+        for name, column in self._first.items()
+    }
+    if self._has_last_observation:
+      for name in part_names(columns, OBSERVATIONS):
+        columns[next_name(name)] = columns[name]
+    return columns
+
+  def _count_steps(self, episode, columns) -> int:
+    """Returns the steps of an episode, whose arrays must agree on them."""
+    measures = [columns[x] for x in ('actions', 'rewards') if x in columns]
+    if not measures:
+      return 0  # What is missing is found out by who reads.
+    num_steps = measures[0].shape[0] if measures[0].shape else 0
+    if not num_steps:
+      self.fault(f'{episode}/{measures[0].label}',
+                 'must have at least one row, a step each, and has none')
+      return 0
+    observations = part_names(columns, OBSERVATIONS)
+    for name, column in columns.items():
+      has_last = self._has_last_observation and name in observations
+      num_rows = num_steps + has_last
+      if column.shape[:1] != (num_rows,):
+        self.fault(
+            f'{episode}/{column.label}',
+            f'must have {num_rows} rows for {num_steps} steps, got shape'
+            f' {column.shape}',
+            kind=f'uneven {name}',
+        )
+    return num_steps
+
+
+def next_name(name: str) -> str:
+  """Returns the column of what followed an observation's column."""
+  return NEXT_OBSERVATIONS + name[len(OBSERVATIONS):]
 
 
 def part_names(columns: Mapping[str, object], field: str) -> List[str]:
@@ -146,3 +261,9 @@ def find_ends(rows: Rows) -> np.ndarray:
   if 'timeouts' in rows:
     ends = ends | rows['timeouts'].astype(np.bool_)
   return np.flatnonzero(ends)
+
+
+def _kind(name: str, column: Column) -> str:
+  """Returns a column's kind of dtype; among scalars, numbers are alike."""
+  kind = column.dtype.kind
+  return 'f' if name in SCALARS and kind in 'biu' else kind

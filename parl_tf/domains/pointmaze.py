@@ -16,6 +16,7 @@ import gin
 import numpy as np
 
 from parl_tf import types
+from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
@@ -106,7 +107,7 @@ class PointMazeEnvironment(domain.Environment):
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     if self._needs_reset:
       return self.reset()
-    self._data.ctrl[:] = _check_action(action).clip(-1.0, 1.0)
+    self._data.ctrl[:] = arguments.check_action(action, (2,)).clip(-1.0, 1.0)
     is_success = False
     for _ in range(self._action_repeat):
       self._velocity.clip(-_MAX_SPEED, _MAX_SPEED, out=self._velocity)
@@ -183,9 +184,9 @@ class PointMaze(domain.Domain):
           f'`size` must be one of {list(maze_lib.LAYOUTS)}, got {size!r}.'
       )
     # Further out the ball touches walls.
-    _check_range('start_noise', start_noise, 0.0, 0.35)
-    _check_range('action_repeat', action_repeat, 1)
-    _check_range('max_episode_steps', max_episode_steps, 1)
+    arguments.check_range('start_noise', start_noise, 0.0, 0.35)
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
     if reward_scale <= 0:
       raise ValueError(f'`reward_scale` must be positive, got {reward_scale}.')
     self.reward_scale = reward_scale
@@ -250,7 +251,9 @@ class PointMaze(domain.Domain):
 
   def _cells_at_distance(self, minimum: int) -> Sequence[maze_lib.Cell]:
     distances, _ = self.maze.routes_to(self.goal_cell)
-    _check_range('min_start_distance', minimum, 1, max(distances.values()))
+    arguments.check_range(
+        'min_start_distance', minimum, 1, max(distances.values())
+    )
     return [cell for cell in self.maze.cells if distances[cell] >= minimum]
 
   def _make_environment(
@@ -286,19 +289,3 @@ def _make_model(size: str) -> Any:
   model = environment.model
   environment.close()
   return model
-
-
-def _check_action(action: np.ndarray) -> np.ndarray:
-  action = np.asarray(action)
-  if action.shape != (2,):
-    raise ValueError(f'`action` must have shape (2,), got {action.shape}.')
-  if not np.all(np.isfinite(action)):
-    raise ValueError(f'`action` must be finite, got {action}.')
-  return action
-
-
-def _check_range(
-    name: str, value: float, low: float, high: float = np.inf
-) -> None:
-  if not low <= value <= high:
-    raise ValueError(f'`{name}` must be in [{low:g}, {high:g}], got {value}.')

@@ -10,6 +10,7 @@ from absl.testing import absltest
 import gin
 import h5py
 import numpy as np
+import tree
 
 from parl_tf.binaries import data
 from parl_tf.datasets import inspection
@@ -113,10 +114,36 @@ class DataTest(absltest.TestCase):
 
   def test_info_tells_all_files_and_fails_for_a_faulty_one(self):
     self._write(self._path)
-    self.assertEqual(data.main(['parl-data', 'info', self._path]), 0)
-    self.assertEqual(
-        data.main(['parl-data', 'info', self._path + '.no', self._path]), 1
+    self.assertEqual(data.inform([self._path]), 0)
+    self.assertEqual(data.inform([self._path + '.no', self._path]), 1)
+
+  def test_info_of_a_task_tells_its_bound_and_what_does_not_fit(self):
+    self._write(self._path)
+    bindings = [f'--gin_bindings={binding}' for binding in _SMALL]
+    done = _run('info', self._path, '--domain=pointmaze', *bindings)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    # Who never reaches the goal gets -1 for ever.
+    self.assertRegex(done.stdout, r'bound +\[-100, .*gamma 0.99, rewards 1 r')
+
+    done = _run('info', self._path, '--domain=antmaze')
+    self.assertEqual(done.returncode, 1)
+    self.assertRegex(
+        done.stdout, r'FAULT .*`observations` must have shape \(300, 29\)'
     )
+
+  def test_convert_keeps_the_episodes(self):
+    self._write(self._path)
+    output = self._path + '.converted.hdf5'
+    done = _run('convert', self._path, '--output', output)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertIn('no fault found', done.stdout)
+    before, after = (
+        list(reading.read_episodes(path)) for path in (self._path, output)
+    )
+    self.assertEqual(len(before), len(after))
+    for first, second in zip(before, after):
+      for array, other in zip(tree.flatten(first), tree.flatten(second)):
+        np.testing.assert_array_equal(array, other)
 
 
 if __name__ == '__main__':

@@ -189,7 +189,7 @@ class ReadTest(D4rlTest):
 
   def test_gin_binds_the_options(self):
     self.addCleanup(gin.clear_config)
-    gin.parse_config('read_episodes.clip_actions = True')
+    gin.parse_config('dataset.clip_actions = True')
     self._write(d4rl_columns.make(actions=np.full([7, 1], 1.5, np.float32)))
     self.assertLen(self._read(), 3)
 
@@ -329,12 +329,29 @@ class WriteTest(D4rlTest):
       with d4rl.EpisodeFile(self._path) as file:
         file.append(_episode([0, 1, 2], True), {'goal': np.ones([1, 2])})
 
-  def test_nested_observations_are_an_error(self):
-    episode = _episode([0, 1], True)._replace(
-        observation={'a': np.zeros([2, 1])}
+  def test_observations_in_parts_are_read_back(self):
+    parts = {
+        'state': np.arange(6, dtype=np.float32).reshape(3, 2),
+        'image': np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3),
+    }
+    written = _episode([0, 1, 2], False)._replace(observation=parts)
+    d4rl.write_episodes(self._path, [written])
+
+    (episode,) = self._read()
+    self.assertEqual(set(episode.observation), set(parts))
+    for name, array in parts.items():
+      np.testing.assert_array_equal(episode.observation[name], array)
+      self.assertEqual(episode.observation[name].dtype, array.dtype)
+    (episode,) = self._read(
+        observation_spec={'state': specs.Array((2,), np.float32)}
     )
-    with self.assertRaisesRegex(ValueError, '`observation` must be one array'):
-      d4rl.write_episodes(self._path, [episode])
+    self.assertEqual(set(episode.observation), {'state'})
+
+  def test_observations_in_deeper_nests_are_an_error(self):
+    nest = {'a': {'b': np.zeros([2, 1], np.float32)}}
+    written = _episode([0, 1], True)._replace(observation=nest)
+    with self.assertRaisesRegex(ValueError, '`observations/a` must be an arr'):
+      d4rl.write_episodes(self._path, [written])
 
 
 if __name__ == '__main__':

@@ -1,0 +1,285 @@
+"""What the metadata of a LeRobot data set tell: its columns and episodes."""
+
+import contextlib
+import glob
+import itertools
+import json
+import os
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from parl_tf.datasets import rows as rows_lib
+
+INFO = 'meta/info.json'
+EPISODES = 'meta/episodes'
+VIDEO, IMAGE = 'video', 'image'
+
+_FIELDS = ('codebase_version', 'features', 'fps', 'data_path',
+           'total_episodes', 'total_frames')
+_DEFAULT_CHUNK = 1_000
+
+
+class Feature(NamedTuple):
+  """A column.
+
+  Attributes:
+    key: Its name.
+    kind: 'video', 'image' (encoded, in the Parquet file) or 'numbers'.
+    shape: Of one frame's value; `(height, width, channels)` of a picture.
+    dtype: Of its entries.
+  """
+
+  key: str
+  kind: str
+  shape: Tuple[int, ...]
+  dtype: np.dtype
+
+
+class Episode(NamedTuple):
+  """Where an episode is.
+
+  Attributes:
+    number: Its `episode_index`.
+    length: Its frames.
+    file: Its Parquet file.
+    videos: File, and number of the first frame there, by column.
+  """
+
+  number: int
+  length: int
+  file: str
+  videos: Mapping[str, Tuple[str, int]]
+
+
+class _Entry(NamedTuple):
+  """What the metadata say of one episode.
+
+  Attributes:
+    file: Where they say it.
+    values: `episode_index` and `length`.
+    places: What the paths in `info.json` take, of the Parquet file ('data')
+      and of each video by column.
+    starts: When the episode begins in a video, in seconds, by column.
+  """
+
+  file: str
+  values: Mapping[str, Any]
+  places: Mapping[str, Mapping[str, Any]]
+  starts: Mapping[str, Any]
+
+
+def import_pyarrow() -> Any:
+  """Returns pyarrow, which only this format needs.
+
+  Raises:
+    ImportError: If it is not installed.
+  """
+  try:
+    import pyarrow  # pylint: disable=g-import-not-at-top
+    import pyarrow.parquet  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise ImportError(
+        'LeRobot data sets need pyarrow: pip install "parl_tf[lerobot]".'
+    ) from error
+  return pyarrow
+
+
+@contextlib.contextmanager
+def damage_named(path: str) -> Iterator[None]:
+  """Turns what pyarrow raises of a damaged file into `DamagedFileError`."""
+  try:
+    yield
+  except (OSError, import_pyarrow().ArrowException) as error:
+    raise rows_lib.DamagedFileError(
+        f'{path}: must be a whole Parquet file; it is missing, cut short,'
+        f' damaged or of another format ({error}).'
+    ) from error
+
+
+class Metadata:
+  """The files in `meta`, but for statistics and tasks.
+
+  Attributes:
+    features: Columns that can be read, by their name.
+    rate: Frames a second.
+  """
+
+  def __init__(self, path: str):
+    """Reads `info.json`.
+
+    Raises:
+      rows.DamagedFileError: If it is damaged or lacks something.
+    """
+    self._path = path
+    self._info = self._read_info()
+    self.rate = float(self._info['fps'])
+    features = (
+        _make_feature(key, x) for key, x in self._info['features'].items()
+    )
+    self.features = {x.key: x for x in features if x is not None}
+
+  def find_episodes(self, video_keys: Sequence[str]) -> Sequence[Episode]:
+    """Returns all episodes, with the files of these videos.
+
+    Raises:
+      rows.DamagedFileError: If the metadata are damaged or lack something.
+    """
+    is_packed = self._info['codebase_version'].startswith('v3.')
+    find = self._packed_entries if is_packed else self._single_entries
+    return [self._make_episode(x) for x in find(video_keys)]
+
+  def find_faults(self, episodes: Sequence[Episode]) -> Iterator[str]:
+    """Yields what is wrong with the episodes, the first of each kind."""
+    where = os.path.join(self._path, EPISODES)
+    for before, after in itertools.pairwise(x.number for x in episodes):
+      if after <= before:
+        yield (f'{where}: `episode_index` must rise from one episode to the'
+               f' next: they are not sorted; {after} follows {before}.')
+        break
+    for episode in episodes:
+      if episode.length < 1:
+        yield (f'{where}: `length` must be at least one step, and is'
+               f' {episode.length} of episode {episode.number}.')
+        break
+    num_frames = sum(x.length for x in episodes)
+    for field, seen in (
+        ('total_episodes', len(episodes)), ('total_frames', num_frames)
+    ):
+      if self._info[field] != seen:
+        path = os.path.join(self._path, INFO)
+        yield (f'{path}: `{field}` must be {seen}, the number in {EPISODES},'
+               f' and is {self._info[field]}.')
+    files = dict.fromkeys(
+        file
+        for x in episodes
+        for file in (x.file, *(video for video, _ in x.videos.values()))
+    )
+    missing = [x for x in files if not os.path.isfile(x)]
+    if missing:
+      yield (f'{missing[0]}: must be there, as {EPISODES} tells; it is missing,'
+             f' and so are {len(missing) - 1} others.')
+
+  def _read_info(self) -> Mapping[str, Any]:
+    path = os.path.join(self._path, INFO)
+    try:
+      with open(path, encoding='utf-8') as file:
+        info = json.load(file)
+    except ValueError as error:
+      raise rows_lib.DamagedFileError(
+          f'{path}: must be whole JSON, and is damaged ({error}).'
+      ) from error
+    missing = [x for x in _FIELDS if x not in info]
+    if missing:
+      raise rows_lib.DamagedFileError(
+          f'{path}: `{missing[0]}` must be there, and is missing.'
+      )
+    version = info['codebase_version']
+    if not str(version).startswith(('v2.', 'v3.')):
+      raise rows_lib.DamagedFileError(
+          f'{path}: `codebase_version` must be v2.0, v2.1 or v3.0, got'
+          f' {version!r}.'
+      )
+    rate = info['fps']
+    if not isinstance(rate, (int, float)) or rate <= 0:
+      raise rows_lib.DamagedFileError(
+          f'{path}: `fps` must be a positive number, got {rate!r}.'
+      )
+    return info
+
+  def _single_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
+    """Yields what version 2 has, where each episode has its own files."""
+    path = os.path.join(self._path, f'{EPISODES}.jsonl')
+    if not os.path.isfile(path):
+      raise rows_lib.DamagedFileError(f'{path}: must be there, and is missing.')
+    with open(path, encoding='utf-8', errors='replace') as file:
+      for number, line in enumerate(file, 1):
+        try:
+          values = json.loads(line)
+          index = int(values['episode_index'])
+        except (ValueError, KeyError, TypeError) as error:
+          raise rows_lib.DamagedFileError(
+              f'{path}, line {number}: must be JSON with `episode_index`, got'
+              f' {line.strip()!r}.'
+          ) from error
+        chunk = index // int(self._info.get('chunks_size', _DEFAULT_CHUNK))
+        place = dict(episode_index=index, episode_chunk=chunk)
+        yield _Entry(
+            f'{path}, line {number}', values,
+            {x: {**place, 'video_key': x} for x in ('data', *video_keys)},
+            dict.fromkeys(video_keys, 0.0),
+        )
+
+  def _packed_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
+    """Yields what version 3 has, where a file holds several episodes."""
+    prefixes = {'data': 'data', **{x: f'videos/{x}' for x in video_keys}}
+    wanted = {'episode_index', 'length'} | {
+        f'{x}/{field}'
+        for x in prefixes.values()
+        for field in ('chunk_index', 'file_index', 'from_timestamp')
+    }
+    parquet = import_pyarrow().parquet
+    paths = glob.glob(f'{EPISODES}/*/*.parquet', root_dir=self._path)
+    for path in sorted(paths):
+      path = os.path.join(self._path, path)
+      with damage_named(path), parquet.ParquetFile(path) as file:
+        names = [x for x in file.schema_arrow.names if x in wanted]
+        entries = file.read(names).to_pylist()
+      for values in entries:
+        places = {
+            key: dict(
+                video_key=key,
+                chunk_index=values.get(f'{prefix}/chunk_index'),
+                file_index=values.get(f'{prefix}/file_index'),
+            )
+            for key, prefix in prefixes.items()
+        }
+        starts = {
+            x: values.get(f'{prefixes[x]}/from_timestamp') for x in video_keys
+        }
+        yield _Entry(path, values, places, starts)
+
+  def _make_episode(self, entry: _Entry) -> Episode:
+    try:
+      return Episode(
+          number=int(entry.values['episode_index']),
+          length=int(entry.values['length']),
+          file=self._file('data_path', entry.places['data']),
+          videos={
+              key: (
+                  self._file('video_path', entry.places[key]),
+                  round(start * self.rate),
+              )
+              for key, start in entry.starts.items()
+          },
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise rows_lib.DamagedFileError(
+          f'{entry.file}: must tell the number, length and place of each'
+          f' episode, as `data_path` and `video_path` of {INFO} take them;'
+          f' {error!r} in {entry.values}.'
+      ) from error
+
+  def _file(self, field: str, place: Mapping[str, Any]) -> str:
+    return os.path.join(self._path, str(self._info[field]).format(**place))
+
+
+def _make_feature(key: str, described: Mapping[str, Any]) -> Optional[Feature]:
+  """Returns a column, None for one that cannot be read: text, depth maps."""
+  kind = described.get('dtype')
+  shape = tuple(int(x) for x in described.get('shape', ()))
+  if kind not in (VIDEO, IMAGE):
+    try:
+      dtype = np.dtype(str(kind))
+    except TypeError:
+      return None
+    is_number = dtype.kind in 'biuf'
+    return Feature(key, 'numbers', shape, dtype) if is_number else None
+  # Channels come first in older data sets, whatever the stored pictures have.
+  if len(shape) == 3 and shape[0] in (1, 3) and shape[-1] not in (1, 3):
+    shape = (*shape[1:], shape[0])
+  about = described.get('info') or {}
+  is_depth_map = about.get('video.is_depth_map') or about.get('is_depth_map')
+  if len(shape) != 3 or shape[-1] not in (1, 3) or is_depth_map:
+    return None
+  return Feature(key, kind, shape, np.dtype(np.uint8))

@@ -1,0 +1,274 @@
+"""Data sets of Minari (0.5, back end HDF5), read without `minari`.
+
+Such a data set is a directory `data` of two files. `main_data.hdf5` has a group
+`episode_<n>` for each episode, with `observations` (T + 1 rows for T steps),
+`actions`, `rewards`, `terminations`, `truncations` and `infos`, whose `success`
+may have T or T + 1 rows. Observations that are dicts or tuples are groups of
+groups, here one column a leaf. Pictures are JPEG files, a row of bytes each.
+`metadata.json` counts episodes and steps.
+
+A last step with neither flag is truncated; with both, it is a termination.
+"""
+
+import json
+import os
+import re
+from typing import Any, Dict, Iterator, List, Mapping
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.datasets import hdf5
+from parl_tf.datasets import rows as rows_lib
+
+NAME = 'Minari'
+
+_DATA = 'main_data.hdf5'
+_METADATA = 'metadata.json'
+_DATA_FORMAT = 'data_format'
+_EPISODE = re.compile(r'episode_(0|[1-9]\d*)')
+_FIELDS = {
+    'actions': 'actions',
+    'rewards': 'rewards',
+    'terminals': 'terminations',
+    'timeouts': 'truncations',
+}
+_SUCCESS_FIELD = 'infos/success'
+_JPEG_START = b'\xff\xd8\xff'
+
+
+def recognises(path: str) -> bool:
+  """Returns whether a path is a data set's directory, or its `data` in it."""
+  return bool(_find_data(path))
+
+
+def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
+  """Opens a data set; see `formats.open_source`."""
+  directory = _find_data(path)
+  metadata = _read_metadata(os.path.join(directory, _METADATA))
+  file_path = os.path.join(directory, _DATA)
+  if not os.path.isfile(file_path):
+    raise rows_lib.DamagedFileError(
+        f'{file_path}: must be there beside `{_METADATA}`, and is missing.'
+    )
+  return _Source(path, file_path, metadata, layout)
+
+
+def _find_data(path: str) -> str:
+  """Returns the directory that holds the two files, empty if there is none."""
+  for directory in (os.path.join(path, 'data'), path):
+    if os.path.isfile(os.path.join(directory, _DATA)):
+      return directory
+    metadata_path = os.path.join(directory, _METADATA)
+    # Other programs have files of this name too.
+    if os.path.isfile(metadata_path):
+      with open(metadata_path, encoding='utf-8', errors='replace') as file:
+        if f'"{_DATA_FORMAT}"' in file.read():
+          return directory
+  return ''
+
+
+def _read_metadata(path: str) -> Dict[str, Any]:
+  """Reads `metadata.json`, of a back end that is known here."""
+  try:
+    with open(path, encoding='utf-8') as file:
+      metadata = json.load(file)
+  except (OSError, ValueError) as error:
+    raise rows_lib.DamagedFileError(
+        f'{path}: must be a whole JSON file, as Minari 0.5 writes; it is'
+        f' missing or damaged ({error}).'
+    ) from error
+  if not isinstance(metadata, dict):
+    raise rows_lib.DamagedFileError(
+        f'{path}: must hold an object, got {type(metadata).__name__}.'
+    )
+  data_format = metadata.get(_DATA_FORMAT, 'hdf5')
+  if data_format != 'hdf5':
+    raise rows_lib.DamagedFileError(
+        f"{path}: `{_DATA_FORMAT}` must be 'hdf5', the only back end of Minari"
+        f' that is read here, got {data_format!r}.'
+    )
+  return metadata
+
+
+class _Source(hdf5.Source):
+  """The steps of one episode after another."""
+
+  def __init__(self, path, file_path, metadata, layout):
+    super().__init__(file_path)
+    self.path = path
+    self._file_path = file_path
+    self._success_field = layout.success_field or _SUCCESS_FIELD
+    self._keys = layout.observation_keys
+    self._episodes: List[str] = []
+    try:
+      with hdf5.damage_named(file_path):
+        self._look_through(metadata)
+    except rows_lib.DamagedFileError:
+      self.close()
+      raise
+
+  def read(self) -> Iterator[rows_lib.Rows]:
+    for episode in self._episodes:
+      with hdf5.damage_named(self._file_path):
+        arrays = {
+            name: _read(dataset)
+            for name, dataset in self._datasets(episode).items()
+        }
+      yield self._rows(episode, arrays)
+
+  def _look_through(self, metadata: Mapping[str, Any]) -> None:
+    """Finds out what each episode holds, without reading it."""
+    columns = rows_lib.EpisodeColumns(
+        self._file_path,
+        {**_FIELDS, rows_lib.OBSERVATIONS: rows_lib.OBSERVATIONS},
+        has_last_observation=True,
+    )
+    self._episodes = self._find_episodes(columns)
+    for number, episode in enumerate(self._episodes):
+      datasets = self._datasets(episode, columns)
+      columns.add(
+          episode,
+          {name: self._column(name, x, datasets) for name, x in
+           datasets.items()},
+      )
+      for name, wanted in (
+          ('id', number), ('total_steps', columns.num_steps[-1])
+      ):
+        seen = self.file[episode].attrs.get(name)
+        if seen is not None and seen != wanted:
+          columns.fault(f'{episode}.{name}', f'must be {wanted}, as the group'
+                        f' tells, got {seen}', kind=name)
+    self.columns = columns.total()
+    self.faults += columns.faults
+    found = (len(self._episodes), sum(columns.num_steps))
+    for name, wanted in zip(('total_episodes', 'total_steps'), found):
+      if metadata.get(name, wanted) != wanted:
+        self.faults.append(
+            f'{os.path.join(os.path.dirname(self._file_path), _METADATA)}:'
+            f' `{name}` must be that of `{_DATA}`, {wanted}, got'
+            f' {metadata[name]}.'
+        )
+
+  def _find_episodes(self, columns: rows_lib.EpisodeColumns) -> List[str]:
+    """Returns the groups of the episodes, by number."""
+    episodes = []
+    # Names that are no text, by damage, come as bytes.
+    for name in map(str, self.file):
+      if _EPISODE.fullmatch(name) and isinstance(
+          self.file.get(name), h5py.Group
+      ):
+        episodes.append(name)
+      else:
+        columns.fault(name, 'must be a whole group `episode_<n>`, as all are',
+                      kind='no episode')
+    if not episodes:
+      columns.fault('episode_0', 'must be in the file, and is missing')
+    episodes.sort(key=lambda x: int(_EPISODE.fullmatch(x)[1]))
+    for number, name in enumerate(episodes):
+      if name != f'episode_{number}':
+        columns.fault(f'episode_{number}', 'must be in the file, and is'
+                      f' missing; {name} is there', kind='gap')
+    return episodes
+
+  def _datasets(self, episode, columns=None) -> Dict[str, h5py.Dataset]:
+    """Returns what is read of an episode by column, and notes what is not."""
+    group = self.file[episode]
+    found = {}
+    for name, field in {**_FIELDS, 'success': self._success_field}.items():
+      item = group.get(field)
+      if isinstance(item, h5py.Dataset):
+        found[name] = item
+      elif item is not None and columns:
+        columns.fault(
+            f'{episode}/{field}', 'must be a data set, and is a group',
+            kind=f'group {name}',
+        )
+    observations = group.get(rows_lib.OBSERVATIONS)
+    if isinstance(observations, h5py.Dataset):
+      found[rows_lib.OBSERVATIONS] = observations
+    elif observations is not None:
+      for key, dataset in _leaves(observations):
+        if self._keys is None or key in self._keys:
+          found[f'{rows_lib.OBSERVATIONS}/{key}'] = dataset
+    return found
+
+  def _column(self, name, dataset, datasets) -> rows_lib.Column:
+    shape, dtype = dataset.shape, dataset.dtype
+    label = _FIELDS.get(name, name)
+    if name == 'success':
+      label = self._success_field
+      rewards = datasets['rewards'].shape if 'rewards' in datasets else ()
+      if shape and rewards and shape[0] == rewards[0] + 1:
+        shape = (rewards[0], *shape[1:])  # The first row is of the start.
+    elif _is_pictures(dataset):
+      first = _read(dataset, 1)
+      shape, dtype = (*shape[:1], *first.shape[1:]), first.dtype
+    return rows_lib.Column(shape, dtype, label)
+
+  def _rows(self, episode, arrays) -> rows_lib.Rows:
+    num_steps = len(arrays['rewards'])
+    rows = {}
+    for name, array in arrays.items():
+      if name.partition('/')[0] == rows_lib.OBSERVATIONS:
+        rows[name] = array[:-1]
+        rows[rows_lib.next_name(name)] = array[1:]
+      else:
+        rows[name] = array[-num_steps:]
+    rows = rows_lib.flatten_scalars(rows)
+    is_end = (rows['terminals'] != 0) | (rows['timeouts'] != 0)
+    if np.any(is_end[:-1]):
+      raise rows_lib.DamagedFileError(
+          f'{self._file_path}: `{episode}/terminations` and'
+          f' `{episode}/truncations` must be 0 before the last step; step'
+          f' {np.argmax(is_end)} of {num_steps} has an end.'
+      )
+    timeouts = np.array(rows['timeouts'])
+    if rows['terminals'][-1]:
+      timeouts[-1] = 0
+    elif not timeouts[-1]:
+      timeouts[-1] = 1
+    return {**rows, 'timeouts': timeouts}
+
+
+def _leaves(group: h5py.Group, prefix: str = ''):
+  """Yields the data sets at any depth, each with its path in the group."""
+  for name in map(str, group):
+    item = group[name]
+    if isinstance(item, h5py.Group):
+      yield from _leaves(item, f'{prefix}{name}/')
+    else:
+      yield prefix + name, item
+
+
+def _is_pictures(dataset: h5py.Dataset) -> bool:
+  """Returns whether each row is a JPEG file, of one length or of several."""
+  if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
+    return len(dataset) > 0
+  return (
+      dataset.dtype == np.uint8
+      and len(dataset.shape) == 2
+      and len(dataset) > 0
+      and dataset[0, :len(_JPEG_START)].tobytes() == _JPEG_START
+  )
+
+
+def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
+  """Reads the first rows, or all; pictures as `[rows, H, W(, 3)]`."""
+  array = dataset[()] if num_rows < 0 else dataset[:num_rows]
+  if not _is_pictures(dataset):
+    return array
+  try:
+    frames = [
+        # The transform that other readers of JPEG have by default.
+        tf.io.decode_jpeg(x.tobytes(), dct_method='INTEGER_ACCURATE').numpy()
+        for x in array
+    ]
+    frames = np.stack(frames)
+  except (tf.errors.InvalidArgumentError, ValueError) as error:
+    raise rows_lib.DamagedFileError(
+        f'{dataset.file.filename}: `{dataset.name}` must hold whole JPEG files'
+        f' of one size; one is damaged ({error}).'
+    ) from error
+  return frames[..., 0] if frames.shape[-1] == 1 else frames

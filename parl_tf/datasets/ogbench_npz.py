@@ -1,0 +1,186 @@
+"""OGBench's .npz files, read without `ogbench` and some rows at a time.
+
+A file has members `observations`, `actions` and `terminals` of one row a step,
+and may have `next_observations`, `rewards`, `masks` and `valids`; simulator
+states and the like are not read. OGBench's own files have no rewards; what it
+makes of them for a single task, saved by `np.savez`, has rewards and masks.
+
+`terminals` mark the end of a trajectory, which is a time-out: in OGBench's own
+files its last row has a state and no successor. `masks` are 0 where the task is
+solved, be it in the middle of a trajectory: such a step is a terminal success,
+and what follows it is another episode, which leaves OGBench's transitions as
+they are. Where there are `valids` (a compact data set), `terminals` mark the
+row before the last, too, and trajectories end where `valids` are 0.
+"""
+
+import contextlib
+import math
+import os
+import tokenize
+from typing import Dict, Iterator
+import zipfile
+import zlib
+
+import numpy as np
+
+from parl_tf.datasets import rows as rows_lib
+
+NAME = "OGBench's npz"
+
+_SUFFIX = '.npy'
+_READ_ROWS = 16_384
+# A column's share of what is read at once, in bytes.
+_READ_BYTES = 2**24
+# What numpy and zipfile raise on a file that is cut short or overwritten.
+_DAMAGE = (
+    EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)
+
+
+def recognises(path: str) -> bool:
+  """Returns whether a path is taken for this format: any .npz file."""
+  return os.path.isfile(path) and path.endswith('.npz')
+
+
+def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
+  """Opens a file; see `formats.open_source`."""
+  return _Source(path, layout)
+
+
+class _Source(rows_lib.RowSource):
+  """Rows as they stand in the file, some thousands at a time."""
+
+  def __init__(self, path, layout):
+    self.path = path
+    self.faults = []
+    with _damage_named(path, 'the file'):
+      self._archive = zipfile.ZipFile(path)
+    try:
+      self._look_through(layout)
+    except rows_lib.DamagedFileError:
+      self.close()
+      raise
+
+  def close(self) -> None:
+    self._archive.close()
+
+  def read(self) -> Iterator[rows_lib.Rows]:
+    with contextlib.ExitStack() as stack:
+      members = {
+          name: stack.enter_context(_Member(self.path, self._archive, member))
+          for name, member in self._members.items()
+      }
+      num_rows = members['rewards'].shape[0]
+      row_bytes = max(x.row_bytes for x in members.values())
+      step = max(1, min(_READ_ROWS, _READ_BYTES // max(row_bytes, 1)))
+      for start in range(0, num_rows, step):
+        count = min(step, num_rows - start)
+        yield self._rows({x: y.read(count) for x, y in members.items()})
+
+  def _look_through(self, layout: rows_lib.Layout) -> None:
+    """Finds out which members there are, and how large."""
+    members = {
+        x.removesuffix(_SUFFIX) for x in self._archive.namelist()
+    }
+    wanted = {
+        **{name: name for name in (*rows_lib.REQUIRED, 'masks')},
+        rows_lib.NEXT_OBSERVATIONS: rows_lib.NEXT_OBSERVATIONS,
+        'success': layout.success_field,
+    }
+    self._members = {x: y for x, y in wanted.items() if y in members}
+    if {'terminals', 'valids'} <= members:
+      self._members['valids'] = 'valids'
+    columns = {}
+    for name, member in self._members.items():
+      with _Member(self.path, self._archive, member) as array:
+        columns[name] = rows_lib.Column(array.shape, array.dtype, member)
+        if not array.is_by_rows:
+          self.faults.append(
+              f"{self.path}: `{member}` must be stored row after row (NumPy's"
+              " order 'C'), and is stored column after column."
+          )
+    self.columns = _standard_columns(columns)
+
+  def _rows(self, arrays: Dict[str, np.ndarray]) -> rows_lib.Rows:
+    """Makes rows of the members' rows."""
+    rows = rows_lib.flatten_scalars(arrays)
+    ends = rows.pop('terminals')
+    if 'valids' in rows:
+      ends = 1.0 - rows.pop('valids').reshape([len(ends)])
+    # Values other than 0 and 1 are passed on, for they are faults.
+    terminals = np.zeros_like(ends)
+    if 'masks' in rows:
+      terminals = 1.0 - rows.pop('masks').reshape([len(ends)])
+      rows.setdefault('success', terminals)
+    timeouts = np.where(terminals == 0, ends, np.zeros_like(ends))
+    return {**rows, 'terminals': terminals, 'timeouts': timeouts}
+
+
+class _Member:
+  """An array of the file, read from its first row on; a context manager.
+
+  Attributes:
+    shape: Of the array.
+    dtype: Of its entries.
+    is_by_rows: Whether rows stand one after another.
+    row_bytes: Size of one row.
+  """
+
+  def __init__(self, path: str, archive: zipfile.ZipFile, name: str):
+    self._path = path
+    self._name = name
+    with _damage_named(path, f'`{name}`'):
+      # Decompresses as it is read, and checks the sum at the end.
+      self._stream = archive.open(name + _SUFFIX)
+      version = np.lib.format.read_magic(self._stream)
+      if version != (1, 0):
+        raise ValueError(f'version {version} of the format')
+      self.shape, is_by_columns, self.dtype = (
+          np.lib.format.read_array_header_1_0(self._stream)
+      )
+      if self.dtype.hasobject:
+        raise ValueError('Python objects')
+    self.is_by_rows = not is_by_columns
+    self.row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+
+  def __enter__(self) -> '_Member':
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    self._stream.close()
+
+  def read(self, num_rows: int) -> np.ndarray:
+    """Returns the next rows `[num_rows, ...]`."""
+    size = num_rows * self.row_bytes
+    with _damage_named(self._path, f'`{self._name}`'):
+      data = self._stream.read(size)
+      if len(data) < size:
+        raise EOFError(f'{size - len(data)} bytes are missing')
+      array = np.frombuffer(data, self.dtype)
+      return array.reshape([num_rows, *self.shape[1:]])
+
+
+@contextlib.contextmanager
+def _damage_named(path: str, field: str) -> Iterator[None]:
+  """Turns what damage raises into `DamagedFileError`."""
+  try:
+    yield
+  except _DAMAGE as error:
+    raise rows_lib.DamagedFileError(
+        f'{path}: {field} must be a whole array, or file of arrays, of numbers'
+        f' as `np.savez` writes it; it is cut short or damaged ({error}).'
+    ) from error
+
+
+def _standard_columns(columns) -> Dict[str, rows_lib.Column]:
+  """Returns the columns that the members make."""
+  columns = dict(columns)
+  masks, valids = columns.pop('masks', None), columns.pop('valids', None)
+  ends = valids or columns.get('terminals')
+  if ends:
+    columns['timeouts'] = ends
+    columns['terminals'] = masks or ends
+  if masks:
+    columns.setdefault('success', masks)
+  return columns

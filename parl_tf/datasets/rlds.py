@@ -1,0 +1,358 @@
+"""Episodes of RLDS as TensorFlow Datasets writes them, read without it.
+
+A data set is the directory of one version: `dataset_info.json`,
+`features.json` and shards `<name>-<split>.tfrecord-XXXXX-of-YYYYY`. A record is
+one episode, a `tf.train.Example` whose features hold the values of all steps
+one after another, and of pictures the encoded bytes.
+
+The last of an episode's steps holds the observation after the last action and
+nothing else: T + 1 steps make T rows, of which the last is terminal where the
+last step has `is_terminal`. Rows hold the parts of an observation that are
+vectors of floating point or pictures, of a fixed shape; text, whole numbers and
+ragged parts are left out.
+"""
+
+import contextlib
+import json
+import os
+from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.datasets import pictures
+from parl_tf.datasets import rows as rows_lib
+
+NAME = 'RLDS'
+
+_INFO = 'dataset_info.json'
+_FEATURES = 'features.json'
+_OBSERVATION = 'steps/observation'
+_REWARD = 'steps/reward'
+_IS_FIRST, _IS_LAST = 'steps/is_first', 'steps/is_last'
+_IS_TERMINAL = 'steps/is_terminal'
+_FILE_TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
+# Decoded pictures are far larger than the record: so many rows at a time.
+_READ_ROWS = 64
+
+
+def recognises(path: str) -> bool:
+  """Returns whether a path is a version's directory."""
+  return all(os.path.isfile(os.path.join(path, x)) for x in (_INFO, _FEATURES))
+
+
+@gin.configurable('rlds', denylist=['path', 'layout'])
+def open_source(
+    path: str,
+    layout: rows_lib.Layout,
+    *,
+    split: str = 'train',
+    last_reward_counts: Optional[bool] = None,
+) -> rows_lib.RowSource:
+  """Opens a data set; see `formats.open_source`.
+
+  Args:
+    path: Directory of a version.
+    layout: What is to be read of it. `success_field` names flags of the steps,
+      each of which tells of its observation.
+    split: Which split is read.
+    last_reward_counts: Whether the reward of an episode's last step is added to
+      that of the step before. RLDS leaves it without meaning; many data sets
+      of demonstrations yet have it 1 where the task is solved. False ignores
+      it; with None any but 0 is a fault.
+  """
+  return _Source(path, layout, split, last_reward_counts)
+
+
+class _Field(NamedTuple):
+  """A feature of the steps.
+
+  Attributes:
+    key: Its name in a record.
+    shape: Of one step's value.
+    dtype: As it is described; pictures have unsigned ones.
+    is_picture: Whether it is stored encoded.
+  """
+
+  key: str
+  shape: Tuple[int, ...]
+  dtype: np.dtype
+  is_picture: bool
+
+
+class _Source(rows_lib.RowSource):
+  """Rows of one record after another, some at a time."""
+
+  def __init__(self, path, layout, split, last_reward_counts):
+    self.path = path
+    self.faults = []
+    self._last_reward_counts = last_reward_counts
+    self._shards = self._find_shards(split)
+    found = dict(self._find_fields())
+    self._fields = self._select(found, layout)
+    self.columns = {}
+    for name, field in self._fields.items():
+      column = rows_lib.Column((None, *field.shape), field.dtype, field.key)
+      self.columns[name] = column
+      if name.split('/')[0] == rows_lib.OBSERVATIONS:
+        self.columns[rows_lib.next_name(name)] = column
+    self.columns['timeouts'] = rows_lib.Column(
+        (None,), np.dtype(np.bool_), _IS_LAST
+    )
+    keys = {x.key: x for x in self._fields.values()}
+    keys.update({x: found[x] for x in (_IS_FIRST, _IS_LAST) if found.get(x)})
+    self._features = {key: _feature_of(field) for key, field in keys.items()}
+
+  def close(self) -> None:
+    """Nothing stays open."""
+
+  def read(self) -> Iterator[rows_lib.Rows]:
+    for file, num_records in self._shards:
+      number = 0
+      for record in _records(file):
+        yield from self._rows(record, f'{file}, record {number}')
+        number += 1
+      if number != num_records:
+        raise rows_lib.DamagedFileError(
+            f'{file}: `shardLengths` of {_INFO} must be the number of its'
+            f' records, {number}, and is {num_records}.'
+        )
+
+  def _find_shards(self, split: str) -> List[Tuple[str, int]]:
+    """Returns the file of each shard and how many records it has."""
+    info = self._read_json(_INFO)
+    splits = {x.get('name'): x for x in info.get('splits', ())}
+    if split not in splits:
+      self._refuse(_INFO, 'splits', f'must have {split!r}'
+                   f' (`rlds.split`), and has {list(splits)}')
+    file_format = info.get('fileFormat', 'tfrecord')
+    if file_format != 'tfrecord':
+      self._refuse(_INFO, 'fileFormat', f"must be 'tfrecord', got"
+                   f' {file_format!r}')
+    lengths = [int(x) for x in splits[split].get('shardLengths', ())]
+    if not sum(lengths):
+      self._refuse(_INFO, 'shardLengths', f'must count at least one episode in'
+                   f' split {split!r}, got {lengths}')
+    template = splits[split].get('filepathTemplate') or _FILE_TEMPLATE
+    files = [
+        os.path.join(self.path, template.format(
+            DATASET=info.get('name'), SPLIT=split, FILEFORMAT=file_format,
+            SHARD_X_OF_Y=f'{i:05d}-of-{len(lengths):05d}',
+            SHARD_INDEX=f'{i:05d}', NUM_SHARDS=f'{len(lengths):05d}',
+        ))
+        for i in range(len(lengths))
+    ]
+    missing = [x for x in files if not os.path.isfile(x)]
+    if missing:
+      self.faults.append(
+          f'{missing[0]}: `shardLengths` of {_INFO} counts {len(files)} files,'
+          f' which must all be there; this one is missing, and'
+          f' {len(missing) - 1} others.'
+      )
+    return list(zip(files, lengths))
+
+  def _find_fields(self) -> Iterator[Tuple[str, Optional[_Field]]]:
+    """Yields the features of the steps, None for one that cannot be read."""
+    features = self._read_json(_FEATURES)
+    for key in ('featuresDict', 'features', 'steps', 'sequence', 'feature'):
+      if key not in features:
+        self._refuse(_FEATURES, 'steps', 'must be a data set of steps, as RLDS'
+                     f' has them, and `{key}` is missing')
+      features = features[key]
+    yield from _walk(features, 'steps')
+
+  def _select(self, found, layout) -> Mapping[str, _Field]:
+    """Returns what is read, by the name of the column."""
+    keys = {'actions': 'steps/action', 'rewards': _REWARD,
+            'terminals': _IS_TERMINAL}
+    if layout.success_field is not None:
+      keys['success'] = f'steps/{layout.success_field.removeprefix("steps/")}'
+    if _OBSERVATION in found:
+      keys[rows_lib.OBSERVATIONS] = _OBSERVATION
+    else:
+      start = len(_OBSERVATION) + 1
+      parts = layout.observation_keys
+      if parts is None:
+        parts = [x[start:] for x in rows_lib.part_names(found, _OBSERVATION)
+                 if _is_observable(found[x])]
+      if not parts:
+        self._refuse(_FEATURES, _OBSERVATION, 'must have a part of floating'
+                     ' point or pictures, of a fixed shape, and has none')
+      # Who wants one array gets it where there is but one.
+      wanted = layout.observation_shape
+      is_nest = len(parts) > 1 or wanted is None or isinstance(wanted, Mapping)
+      for part in parts:
+        suffix = f'/{part}' if is_nest else ''
+        keys[rows_lib.OBSERVATIONS + suffix] = f'{_OBSERVATION}/{part}'
+    for key in keys.values():
+      if found.get(key) is None:
+        seen = 'is of another kind' if key in found else 'is missing'
+        self._refuse(_FEATURES, key, 'must be numbers or pictures of a fixed'
+                     f' shape, stored as such, and {seen}; there are'
+                     f' {sorted(x for x in found if found[x])}')
+    return {name: found[key] for name, key in keys.items()}
+
+  def _rows(self, record: tf.Tensor, where: str) -> Iterator[rows_lib.Rows]:
+    """Yields the rows of one record."""
+    with _damage_named(where):
+      values = tf.io.parse_single_example(record, self._features)
+    values = {key: value.numpy() for key, value in values.items()}
+    num_rows = _count_steps(values, where) - 1
+    _check_flags(values, where)
+    rewards = self._rewards(values[_REWARD], where)
+    for start in range(0, num_rows, _READ_ROWS):
+      end = min(start + _READ_ROWS, num_rows)
+      rows = {'timeouts': np.zeros([end - start], np.bool_)}
+      for name, field in self._fields.items():
+        steps = slice(start, end + 1)
+        array = _decode(values[field.key][steps], field, start, where)
+        if name.split('/')[0] == rows_lib.OBSERVATIONS:
+          rows[rows_lib.next_name(name)] = array[1:]
+        # Flags tell of the observation of their step.
+        is_flag = name in rows_lib.FLAGS
+        rows[name] = array[1:] if is_flag else array[:-1]
+      rows['rewards'] = rewards[start:end]
+      if end == num_rows:
+        rows['timeouts'][-1] = not np.any(rows['terminals'][-1])
+      yield rows_lib.flatten_scalars(rows)
+
+  def _rewards(self, rewards: np.ndarray, where: str) -> np.ndarray:
+    """Returns the rewards of all steps but the last `[T]`."""
+    if self._last_reward_counts:
+      return np.append(rewards[:-2], rewards[-2] + rewards[-1])
+    if self._last_reward_counts is None and rewards[-1]:
+      raise rows_lib.DamagedFileError(
+          f'{where}: `{_REWARD}` must be 0 in the last step, where RLDS leaves'
+          f' it without meaning, and is {rewards[-1]}; say by'
+          ' `rlds.last_reward_counts` whether it belongs to the'
+          ' step before (True) or is ignored (False).'
+      )
+    return rewards[:-1]
+
+  def _read_json(self, name: str) -> Mapping[str, Any]:
+    path = os.path.join(self.path, name)
+    try:
+      with open(path, encoding='utf-8') as file:
+        content = json.load(file)
+    except ValueError as error:
+      raise rows_lib.DamagedFileError(
+          f'{path}: must be whole JSON, and is damaged ({error}).'
+      ) from error
+    if not isinstance(content, dict):
+      raise rows_lib.DamagedFileError(
+          f'{path}: must be a JSON object, got {type(content).__name__}.'
+      )
+    return content
+
+  def _refuse(self, file: str, field: str, message: str) -> None:
+    path = os.path.join(self.path, file)
+    raise rows_lib.DamagedFileError(f'{path}: `{field}` {message}.')
+
+
+@contextlib.contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+  """Turns what TensorFlow raises of a damaged file into `DamagedFileError`."""
+  try:
+    yield
+  except tf.errors.OpError as error:
+    raise rows_lib.DamagedFileError(
+        f'{where}: must be whole and as {_FEATURES} describes it; it is cut'
+        f' short, damaged or otherwise ({error.message}).'
+    ) from error
+
+
+def _records(file: str) -> Iterator[tf.Tensor]:
+  with _damage_named(file):
+    yield from tf.data.TFRecordDataset(file)
+
+
+def _walk(
+    feature: Mapping[str, Any], key: str
+) -> Iterator[Tuple[str, Optional[_Field]]]:
+  """Yields the leaves of a described feature, None for an unreadable one."""
+  if 'featuresDict' in feature:
+    for name, part in feature['featuresDict']['features'].items():
+      yield from _walk(part, f'{key}/{name}')
+    return
+  is_picture = 'image' in feature
+  described = feature.get('image') or feature.get('tensor') or {}
+  shape = [int(x) for x in described.get('shape', {}).get('dimensions', ())]
+  try:
+    dtype = np.dtype(described.get('dtype', 'object'))
+  except TypeError:  # Text.
+    dtype = np.dtype(object)
+  is_readable = (
+      dtype.kind in ('u' if is_picture else 'biuf')
+      and all(x > 0 for x in shape)
+      and (is_picture or described.get('encoding', 'none') == 'none')
+  )
+  yield key, (
+      _Field(key, tuple(shape), dtype, is_picture) if is_readable else None
+  )
+
+
+def _is_observable(field: Optional[_Field]) -> bool:
+  """Returns whether a part is read of an observation unless asked for."""
+  if field is None or not field.shape:
+    return False
+  return field.dtype.kind == 'f' or (
+      field.dtype == np.uint8 and len(field.shape) > 1
+  )
+
+
+def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
+  """Returns how a field stands in a record, all steps in one list."""
+  if field.is_picture:
+    shape, dtype = (), tf.string
+  else:
+    shape = field.shape
+    dtype = tf.float32 if field.dtype.kind == 'f' else tf.int64
+  return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+
+
+def _count_steps(values: Mapping[str, np.ndarray], where: str) -> int:
+  """Returns how many steps a record has, the last one included."""
+  num_steps = len(values[_IS_TERMINAL])
+  for key, value in values.items():
+    if len(value) != num_steps:
+      raise rows_lib.DamagedFileError(
+          f'{where}: `{key}` must have {num_steps} steps, as `{_IS_TERMINAL}`'
+          f' has, and has {len(value)}.'
+      )
+  if num_steps < 2:
+    raise rows_lib.DamagedFileError(
+        f'{where}: `steps` must be at least two, the last of which holds an'
+        f' observation only; the episode has {num_steps}.'
+    )
+  return num_steps
+
+
+def _check_flags(values: Mapping[str, np.ndarray], where: str) -> None:
+  """Checks that an episode begins and ends where its record does."""
+  last = len(values[_IS_TERMINAL]) - 1
+  for key, wanted in (
+      (_IS_FIRST, ([0],)), (_IS_LAST, ([last],)), (_IS_TERMINAL, ([], [last]))
+  ):
+    if key not in values:
+      continue
+    steps = np.flatnonzero(values[key]).tolist()
+    if steps not in wanted:
+      raise rows_lib.DamagedFileError(
+          f'{where}: `{key}` must be set at the steps'
+          f' {" or ".join(str(x) for x in wanted)} of 0 to {last}, and is set'
+          f' at {steps}.'
+      )
+
+
+def _decode(
+    values: np.ndarray, field: _Field, start: int, where: str
+) -> np.ndarray:
+  """Returns a field's values of some steps, from the step `start` on."""
+  if not field.is_picture:
+    return values.astype(field.dtype)
+  result = np.empty([len(values), *field.shape], field.dtype)
+  for i, value in enumerate(values):
+    place = f'{where}, `{field.key}` of step {start + i}'
+    result[i] = pictures.decode(value, field.shape, field.dtype, place)
+  return result

@@ -1,0 +1,190 @@
+"""The log of a run's own episodes, read as a data set.
+
+The log is the directory `episodes` of a run: one file for each episode of T
+steps, `episode_<position>_<id>.npz`, whose positions count from 0 on, with
+
+  observation                    `[T + 1, ...]`, or `observation/<key>` of each
+                                 part of a nest
+  action                         `[T, A]` in [-1, 1]
+  reward, discount, success      `[T]`
+  episode_id, policy_version     numbers
+  has_last_transition            False where the last observation, and so what
+                                 followed the last step, is unknown
+
+Ids need not rise: they tell of the order in which episodes began.
+"""
+
+import os
+import re
+import tokenize
+from typing import Dict, Iterator, List, Tuple
+import zipfile
+import zlib
+
+import numpy as np
+
+from parl_tf.datasets import rows as rows_lib
+
+NAME = "a run's episode log"
+
+_FILE = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
+_SUFFIX = '.npy'
+_MEMBERS = {
+    'actions': 'action',
+    'rewards': 'reward',
+    'terminals': 'discount',
+}
+_OBSERVATION = 'observation'
+_SUCCESS = 'success'
+_EPISODE_ID, _HAS_LAST = 'episode_id', 'has_last_transition'
+# What numpy and zipfile raise on a file that is cut short or overwritten.
+_DAMAGE = (
+    EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)
+
+
+def recognises(path: str) -> bool:
+  """Returns whether a path is a directory with a file of such a name."""
+  return os.path.isdir(path) and any(
+      _FILE.fullmatch(name) for name in os.listdir(path)
+  )
+
+
+def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
+  """Opens a directory; see `formats.open_source`."""
+  return _Source(path, layout)
+
+
+class _Source(rows_lib.RowSource):
+  """The steps of one episode, that is of one file, after another."""
+
+  def __init__(self, path, layout):
+    self.path = path
+    self.faults = []
+    self._keys = layout.observation_keys
+    self._success = layout.success_field or _SUCCESS
+    columns = rows_lib.EpisodeColumns(
+        path,
+        {**_MEMBERS, rows_lib.OBSERVATIONS: _OBSERVATION},
+        has_last_observation=True,
+    )
+    self._files = _find_files(path, columns)
+    for name, _ in self._files:
+      headers = _read_headers(os.path.join(path, name))
+      for scalar in (_EPISODE_ID, _HAS_LAST):
+        if scalar not in headers:
+          columns.fault(f'{name}/{scalar}', 'must be in the file, and is'
+                        ' missing', kind=f'no {scalar}')
+      columns.add(
+          name,
+          {
+              column: headers[member]
+              for column, member in self._members(headers).items()
+          },
+      )
+    self.columns = columns.total()
+    if 'terminals' in self.columns:
+      # The other ends are told by the same numbers.
+      self.columns['timeouts'] = self.columns['terminals']
+    self.faults += columns.faults
+
+  def close(self) -> None:
+    """Does nothing: a file is open only while it is read."""
+
+  def read(self) -> Iterator[rows_lib.Rows]:
+    for name, episode_id in self._files:
+      path = os.path.join(self.path, name)
+      try:
+        with np.load(path, allow_pickle=False) as file:
+          members = self._members(file.files)
+          arrays = {x: file[member] for x, member in members.items()}
+          seen_id, has_last = int(file[_EPISODE_ID]), bool(file[_HAS_LAST])
+      except _DAMAGE as error:
+        raise _damaged(path, error) from error
+      if seen_id != episode_id:
+        raise rows_lib.DamagedFileError(
+            f'{path}: `{_EPISODE_ID}` must be {episode_id}, as the name tells,'
+            f' got {seen_id}.'
+        )
+      yield _make_rows(path, arrays, has_last)
+
+  def _members(self, names) -> Dict[str, str]:
+    """Returns the members that are read, by column."""
+    members = {**_MEMBERS, 'success': self._success}
+    members = {x: member for x, member in members.items() if member in names}
+    for name in names:
+      field, _, key = name.partition('/')
+      if field == _OBSERVATION:
+        column = rows_lib.OBSERVATIONS + name[len(field):]
+        if not key or self._keys is None or key in self._keys:
+          members[column] = name
+    return members
+
+
+def _find_files(path, columns) -> List[Tuple[str, int]]:
+  """Returns names and episodes' ids by position, which must be whole."""
+  matches = [_FILE.fullmatch(x) for x in sorted(os.listdir(path))]
+  files, name_of_id = [], {}
+  for position, match in enumerate(filter(None, matches)):
+    name, episode_id = match[0], int(match[2])
+    if int(match[1]) != position:
+      columns.fault(name, f'must have position {position}: a file of the log is'
+                    ' missing or doubled', kind='position')
+    if episode_id in name_of_id:
+      columns.fault(name, 'must have an id of its own, and has that of'
+                    f' `{name_of_id[episode_id]}`', kind='id')
+    name_of_id.setdefault(episode_id, name)
+    files.append((name, episode_id))
+  return files
+
+
+def _read_headers(path: str) -> Dict[str, rows_lib.Column]:
+  """Returns what arrays a file holds, without reading them."""
+  headers = {}
+  try:
+    with zipfile.ZipFile(path) as file:
+      for member in file.namelist():
+        with file.open(member) as stream:
+          version = np.lib.format.read_magic(stream)
+          if version != (1, 0):
+            raise ValueError(f'version {version} of the format')
+          shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        name = member.removesuffix(_SUFFIX)
+        headers[name] = rows_lib.Column(shape, dtype, name)
+  except _DAMAGE as error:
+    raise _damaged(path, error) from error
+  return headers
+
+
+def _damaged(path: str, error: Exception) -> rows_lib.DamagedFileError:
+  return rows_lib.DamagedFileError(
+      f'{path}: must be a whole file of an episode; it is cut short or damaged'
+      f' ({error}).'
+  )
+
+
+def _make_rows(path, arrays, has_last: bool) -> rows_lib.Rows:
+  """Makes rows of an episode's arrays."""
+  rows = {}
+  for name, array in arrays.items():
+    if name.partition('/')[0] == rows_lib.OBSERVATIONS:
+      rows[name] = array[:-1]
+      if has_last:
+        rows[rows_lib.next_name(name)] = array[1:]
+    else:
+      rows[name] = array
+  rows = rows_lib.flatten_scalars(rows)
+  discount = rows['terminals']
+  is_wrong = discount != 1
+  is_wrong[-1] = discount[-1] not in (0, 1)
+  if np.any(is_wrong):
+    step = int(np.argmax(is_wrong))
+    raise rows_lib.DamagedFileError(
+        f'{path}: `discount` must be 1, or 0 in the last step; step {step} of'
+        f' {len(discount)} has {discount[step]}.'
+    )
+  terminals = discount == 0
+  timeouts = np.zeros_like(terminals)
+  timeouts[-1] = not terminals[-1]
+  return {**rows, 'terminals': terminals, 'timeouts': timeouts}

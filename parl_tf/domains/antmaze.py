@@ -1,0 +1,238 @@
+"""Ant mazes: a four-legged robot walks through a maze to a fixed goal.
+
+Mazes and physics are those of gymnasium-robotics, `AntMaze_*-v4`: eight
+torques, 0.05 s a step. As in D4RL (Fu et al., 2020, arXiv:2004.07219) the
+observation is all positions and rates, an episode begins in one cell with
+random joints, and ends within 0.5 m of the goal; unlike there the goal is the
+centre of its cell.
+"""
+
+import functools
+import os
+from typing import Any, Mapping, Optional
+
+import dm_env
+from dm_env import specs
+import gin
+import numpy as np
+
+from parl_tf.domains import arguments
+from parl_tf.domains import domain
+from parl_tf.domains import maze as maze_lib
+
+_CELL_SIZE = 4.0  # Metres, as gymnasium-robotics.
+_GOAL_RADIUS = 0.5  # Metres, as D4RL.
+_PHYSICS_STEPS = 5  # Of 0.01 s.
+_POSITION_NOISE, _VELOCITY_NOISE = 0.1, 0.1  # As D4RL.
+
+_OBSERVATION_SPEC = specs.Array((29,), np.float32, name='observation')
+_ACTION_SPEC = specs.BoundedArray((8,), np.float32, -1.0, 1.0, name='action')
+_START_CELL = (1, 1)
+_GOAL_CELLS = {'UMaze': (3, 1), 'Medium': (6, 6), 'Large': (7, 9)}
+
+
+class AntMazeEnvironment(domain.Environment):
+  """The ant's task, stepped on MuJoCo directly.
+
+  Observations `[29]`: x, y, z in metres, orientation (quaternion, 4), joint
+  angles (8); then rates of all (14). Actions `[8]`: torques at the joints.
+  """
+
+  def __init__(
+      self,
+      model: Any,
+      maze: maze_lib.Maze,
+      *,
+      start_cell: maze_lib.Cell,
+      goal_cell: maze_lib.Cell,
+      action_repeat: int,
+      max_episode_steps: int,
+      seed: int,
+  ):
+    """Makes an environment with simulator state of its own.
+
+    Args:
+      model: `mujoco.MjModel`; only read, so that environments can share it.
+      maze: The cells of that model.
+      start_cell: Cell in which an episode begins.
+      goal_cell: Cell whose centre is the goal.
+      action_repeat: Steps of 0.05 s an environment step.
+      max_episode_steps: Environment steps until the time-out.
+      seed: Seed of the starts.
+    """
+    import mujoco  # pylint: disable=g-import-not-at-top
+
+    self._mujoco = mujoco
+    self._model = model
+    self._data = mujoco.MjData(model)
+    self.maze = maze
+    self._start = maze.position(start_cell)
+    self._goal = maze.position(goal_cell)
+    self._action_repeat = action_repeat
+    self._max_episode_steps = max_episode_steps
+    self._num_steps = 0
+    self._needs_reset = True
+    self.seed(seed)
+
+  def seed(self, seed: int) -> None:
+    self._random = np.random.default_rng(seed)
+
+  def is_success(self) -> bool:
+    x, y = self._data.qpos[:2] - self._goal
+    return bool(x * x + y * y <= _GOAL_RADIUS**2)
+
+  def reset(self) -> dm_env.TimeStep:
+    data = self._data
+    # Clears the solver's warm start too: a reset forgets everything.
+    self._mujoco.mj_resetData(self._model, data)
+    data.qpos[:2] = self._start
+    data.qpos[:] += self._random.uniform(
+        -_POSITION_NOISE, _POSITION_NOISE, size=data.qpos.shape
+    )
+    data.qvel[:] = _VELOCITY_NOISE * self._random.standard_normal(
+        data.qvel.shape
+    )
+    self._mujoco.mj_forward(self._model, data)
+    self._num_steps = 0
+    self._needs_reset = False
+    return dm_env.restart(self._observation())
+
+  def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    if self._needs_reset:
+      return self.reset()
+    action = arguments.check_action(action, _ACTION_SPEC.shape)
+    self._data.ctrl[:] = action.clip(-1.0, 1.0)
+    is_success = False
+    for _ in range(self._action_repeat):
+      self._mujoco.mj_step(self._model, self._data, nstep=_PHYSICS_STEPS)
+      is_success = self.is_success()
+      if is_success:
+        break
+    self._num_steps += 1
+    timed_out = self._num_steps >= self._max_episode_steps
+    self._needs_reset = is_success or timed_out
+    return dm_env.TimeStep(
+        step_type=(
+            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
+        ),
+        reward=np.float32(is_success),
+        discount=np.float32(not is_success),
+        observation=self._observation(),
+    )
+
+  def observation_spec(self) -> specs.Array:
+    return _OBSERVATION_SPEC
+
+  def action_spec(self) -> specs.BoundedArray:
+    return _ACTION_SPEC
+
+  def info(self) -> Mapping[str, np.ndarray]:
+    return {
+        'qpos': self._data.qpos.astype(np.float32),
+        'qvel': self._data.qvel.astype(np.float32),
+    }
+
+  def render(self) -> np.ndarray:
+    """Draws the maze from above: walls grey, goal red, ant blue."""
+    return self.maze.draw([
+        (self._goal, _GOAL_RADIUS, (255, 160, 160)),
+        (self._data.qpos[:2], 0.5, (30, 60, 220)),
+    ])
+
+  def _observation(self) -> np.ndarray:
+    return np.concatenate(
+        [self._data.qpos, self._data.qvel], dtype=np.float32
+    )
+
+
+@gin.configurable
+class AntMaze(domain.Domain):
+  """Walking to a fixed goal; with the paper's bias -1 a step."""
+
+  def __init__(
+      self,
+      *,
+      size: str = 'Large',
+      start_cell: maze_lib.Cell = _START_CELL,
+      goal_cell: Optional[maze_lib.Cell] = None,
+      action_repeat: int = 1,
+      max_episode_steps: int = 1_000,
+      reward_scale: float = 1.0,
+      reward_bias: float = -1.0,
+  ):
+    """Makes the task.
+
+    Args:
+      size: `UMaze`, `Medium` or `Large`.
+      start_cell: `(row, column)` in which an episode begins.
+      goal_cell: `(row, column)` of the goal; None for the maze's own.
+      action_repeat: Steps of 0.05 s for which an action is held.
+      max_episode_steps: Environment steps until the time-out.
+      reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
+      reward_bias: Added to the scaled reward.
+
+    Raises:
+      ValueError: If an argument is out of range.
+    """
+    if size not in maze_lib.LAYOUTS:
+      raise ValueError(
+          f'`size` must be one of {list(maze_lib.LAYOUTS)}, got {size!r}.'
+      )
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    if reward_scale <= 0:
+      raise ValueError(f'`reward_scale` must be positive, got {reward_scale}.')
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
+    self.max_episode_steps = max_episode_steps
+    self.maze = maze_lib.Maze(maze_lib.LAYOUTS[size], cell_size=_CELL_SIZE)
+    self.start_cell = tuple(start_cell)
+    self.goal_cell = tuple(goal_cell or _GOAL_CELLS[size])
+    for name in ('start_cell', 'goal_cell'):
+      if not self.maze.is_free(getattr(self, name)):
+        raise ValueError(
+            f'`{name}` must be a free cell of {size}, got'
+            f' {getattr(self, name)}.'
+        )
+    self._size = size
+    self._action_repeat = action_repeat
+
+  def make_environment(
+      self, seed: int, evaluation: bool
+  ) -> AntMazeEnvironment:
+    del evaluation  # Both begin in the one cell.
+    return AntMazeEnvironment(
+        _make_model(self._size),
+        self.maze,
+        start_cell=self.start_cell,
+        goal_cell=self.goal_cell,
+        action_repeat=self._action_repeat,
+        max_episode_steps=self.max_episode_steps,
+        seed=seed,
+    )
+
+  def observation_spec(self) -> specs.Array:
+    return _OBSERVATION_SPEC
+
+  def action_spec(self) -> specs.BoundedArray:
+    return _ACTION_SPEC
+
+  def never_succeeds_value(self, gamma: float) -> float:
+    """Returns the bias summed for ever, as the raw reward stays 0."""
+    return self.reward_bias / (1.0 - gamma)
+
+
+@functools.lru_cache(maxsize=None)
+def _make_model(size: str) -> Any:
+  """Returns the `mujoco.MjModel` of gymnasium-robotics' maze; all share it."""
+  # Imported here, for they take long and not every user of a domain steps it.
+  import gymnasium  # pylint: disable=g-import-not-at-top
+  import gymnasium_robotics  # pylint: disable=g-import-not-at-top
+
+  gymnasium.register_envs(gymnasium_robotics)
+  environment = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
+  # The constructor leaves the file from which MuJoCo read the maze.
+  os.remove(environment.tmp_xml_file_path)
+  model = environment.ant_env.model
+  environment.close()
+  return model

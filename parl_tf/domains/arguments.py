@@ -1,0 +1,27 @@
+"""Checks of what domains and environments are given."""
+
+from typing import Tuple
+
+import numpy as np
+
+
+def check_range(
+    name: str, value: float, low: float, high: float = np.inf
+) -> None:
+  """Raises a ValueError that names the argument if it is out of range."""
+  if not low <= value <= high:
+    raise ValueError(f'`{name}` must be in [{low:g}, {high:g}], got {value}.')
+
+
+def check_action(action: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+  """Returns the action as an array.
+
+  Raises:
+    ValueError: If it has another shape or is not finite.
+  """
+  action = np.asarray(action)
+  if action.shape != shape:
+    raise ValueError(f'`action` must have shape {shape}, got {action.shape}.')
+  if not np.all(np.isfinite(action)):
+    raise ValueError(f'`action` must be finite, got {action}.')
+  return action

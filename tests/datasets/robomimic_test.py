@@ -1,0 +1,292 @@
+"""Tests of reading demonstrations in robomimic's layout."""
+
+import contextlib
+import os
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from dm_env import specs
+import h5py
+import numpy as np
+
+from parl_tf.datasets import formats
+from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
+from parl_tf.datasets import rows
+
+
+def _make(flags='--S', start=0, has_next=True, **changes):
+  """Returns the arrays of a demonstration by path; None leaves one out.
+
+  Args:
+    flags: One character a step; S is done and solved, d done, r solved.
+    start: First entry of the observations.
+    has_next: Whether there are `next_obs`.
+    **changes: Arrays by path.
+  """
+  steps = len(flags)
+  place = start + np.arange(2.0 * (steps + 1)).reshape([steps + 1, 2])
+  arrays = {
+      'obs/place': place[:-1],
+      'obs/height': place[:-1, :1],
+      'next_obs/place': place[1:] if has_next else None,
+      'next_obs/height': place[1:, :1] if has_next else None,
+      'actions': np.full([steps, 1], 0.5),
+      'rewards': np.array([x in 'Sr' for x in flags], np.float64),
+      'dones': np.array([x in 'Sd' for x in flags], np.int64),
+      'states': np.zeros([steps, 3]),
+  }
+  arrays.update(changes)
+  return {name: x for name, x in arrays.items() if x is not None}
+
+
+class RobomimicTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'demo.hdf5')
+
+  def _write(self, episodes, names=None, num_samples=None):
+    with h5py.File(self._path, 'w') as file:
+      file.create_group('data').attrs['env_args'] = '{}'
+      file['mask/train'] = np.array([b'demo_0'])
+      for number, arrays in enumerate(episodes):
+        name = names[number] if names else f'demo_{number}'
+        group = file.create_group(f'data/{name}')
+        group.attrs['num_samples'] = num_samples or len(arrays['dones'])
+        for field, array in arrays.items():
+          group[field] = array
+
+  def _read(self, **kwargs):
+    return list(reading.read_episodes(self._path, **kwargs))
+
+  def _faults(self, **layout):
+    return inspection.inspect(self._path, rows.Layout(**layout)).faults
+
+
+class ReadTest(RobomimicTest):
+
+  def test_demonstrations_are_those_of_the_file(self):
+    self._write([_make('--S'), _make('-d', start=50)])
+    first, second = self._read()
+    self.assertEqual(
+        {x: y.tolist() for x, y in first.observation.items()},
+        {
+            'place': [[0, 1], [2, 3], [4, 5], [6, 7]],
+            'height': [[0], [2], [4], [6]],
+        },
+    )
+    self.assertEqual(first.observation['place'].dtype, np.float32)
+    self.assertEqual(first.reward.tolist(), [0, 0, 1])
+    self.assertEqual(first.discount.tolist(), [1, 1, 0])
+    self.assertEqual(first.success.tolist(), [False, False, True])
+    self.assertEqual(first.action.tolist(), [[0.5]] * 3)
+    self.assertEqual(
+        second.observation['place'].tolist(), [[50, 51], [52, 53], [54, 55]]
+    )
+    self.assertEqual(second.reward.tolist(), [0, 0])
+    self.assertEqual(second.discount.tolist(), [1, 1])
+    self.assertEqual(second.success.tolist(), [False, False])
+    self.assertTrue(first.has_last_transition)
+    self.assertTrue(second.has_last_transition)
+
+  def test_figures(self):
+    self._write([_make('--SS'), _make('-d', start=50)])
+    found = inspection.inspect(self._path)
+    self.assertEmpty(found.faults)
+    self.assertEqual(found.format, "robomimic's HDF5")
+    self.assertEqual((found.num_rows, found.num_terminals), (5, 1))
+    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
+    self.assertEqual(found.lengths.tolist(), [3, 2])
+    self.assertEqual(found.returns.tolist(), [1, 0])
+    self.assertEqual(found.successes.tolist(), [True, False])
+    # As they stand in the file, what is left out included.
+    self.assertEqual(found.shapes['obs/place'], (6, 2))
+    self.assertEqual(found.shapes['dones'], (6,))
+
+  def test_without_successors_a_time_out_makes_no_last_transition(self):
+    self._write([_make('-S', has_next=False), _make('-d', has_next=False)])
+    first, second = self._read()
+    self.assertEqual(first.observation['place'].tolist(),
+                     [[0, 1], [2, 3], [2, 3]])
+    self.assertTrue(first.has_last_transition)
+    self.assertFalse(second.has_last_transition)
+
+  @parameterized.parameters(
+      # The end alone is marked, or each solved step, or both.
+      ('-rrS', 4, 0), ('-SSS', 2, 0), ('-SS-', 2, 0), ('-S-d', 2, 0),
+      ('--rd', 4, 1), ('----', 4, 1), ('---d', 4, 1), ('S', 1, 0),
+  )
+  def test_a_demonstration_is_cut_after_its_first_terminal_step(
+      self, flags, num_steps, last_discount
+  ):
+    self._write([_make(flags)])
+    episode, = self._read()
+    self.assertEqual(
+        episode.discount.tolist(), [1] * (num_steps - 1) + [last_discount]
+    )
+    self.assertLen(episode.observation['place'], num_steps + 1)
+    # What followed the last step that is kept.
+    self.assertEqual(episode.observation['place'][-1, 0], 2 * num_steps)
+
+  def test_success_is_above_the_reward_that_is_named(self):
+    rewards = np.array([-1.0, -0.25, 0.0])
+    self._write([_make('-dd', rewards=rewards)])
+    episode, = self._read(success_reward=-0.5)
+    self.assertEqual(episode.discount.tolist(), [1, 0])
+    self.assertEqual(episode.success.tolist(), [False, True])
+
+  def test_success_field_can_be_named(self):
+    self._write([_make('-dd', successes=np.array([0, 1, 1]))])
+    episode, = self._read(success_field='successes')
+    self.assertEqual(episode.discount.tolist(), [1, 0])
+    self.assertEqual(episode.success.tolist(), [False, True])
+    self.assertRegex(self._faults(success_field='won')[0], '`won`.*missing')
+
+  def test_demonstrations_come_by_number_of_which_some_may_be_missing(self):
+    names = ['demo_10', 'demo_9', 'demo_2']
+    self._write([_make(start=int(x[5:])) for x in names], names)
+    self.assertEqual(
+        [x.observation['place'][0, 0] for x in self._read()], [2, 9, 10]
+    )
+
+  def test_parts_that_are_not_asked_for_are_not_read(self):
+    camera = np.zeros([3, 2, 2, 3], np.uint8)
+    self._write([_make(**{'obs/camera': camera, 'next_obs/camera': camera})])
+    with _record_reads() as names:
+      episode, = self._read(
+          observation_spec={'place': specs.Array((2,), np.float32)}
+      )
+    self.assertEqual(list(episode.observation), ['place'])
+    self.assertEqual(
+        {x.removeprefix('/data/demo_0/') for x in names},
+        {'actions', 'rewards', 'dones', 'obs/place', 'next_obs/place'},
+    )
+
+  def test_pictures_stay_bytes(self):
+    camera = np.arange(48, dtype=np.uint8).reshape([4, 2, 2, 3])
+    self._write([_make(
+        **{'obs/camera': camera[:-1], 'next_obs/camera': camera[1:]}
+    )])
+    picture = self._read()[0].observation['camera']
+    self.assertEqual(picture.dtype, np.uint8)
+    np.testing.assert_array_equal(picture, camera)
+
+  def test_one_demonstration_is_read_at_a_time(self):
+    self._write([_make(), _make()])
+    with _record_reads() as names:
+      with formats.open_source(self._path, rows.Layout()) as source:
+        self.assertEmpty(names)
+        first = next(source.read())
+    self.assertLen(first['rewards'], 3)
+    self.assertEqual({x.split('/')[2] for x in names}, {'demo_0'})
+
+  def test_rewards_may_be_integers_in_some(self):
+    self._write([_make('-S'), _make('-d', rewards=np.zeros([2], np.int64))])
+    self.assertLen(self._read(), 2)
+
+
+class FaultTest(RobomimicTest):
+
+  @parameterized.parameters(
+      ('rewards', None, '`data/demo_0/rewards`.*missing'),
+      ('actions', None, '`data/demo_0/actions`.*missing'),
+      ('dones', None, '`data/demo_0/dones`.*missing'),
+      ('obs/place', np.zeros([2, 2]),
+       r'`data/demo_0/obs/place` must have 3 rows.*\(2, 2\)'),
+      ('next_obs/place', np.zeros([4, 2]),
+       r'`data/demo_0/next_obs/place` must have 3 rows.*\(4, 2\)'),
+      ('dones', np.zeros([4]), r'`data/demo_0/dones` must have 3 rows'),
+      ('next_obs/height', None,
+       r"`next_observations` must be of each of \['obs/height', 'obs/place'\],"
+       r" got \['next_obs/place'\]"),
+      ('actions', np.zeros([3, 1], np.int64), '`actions` must be floating'),
+      ('dones', np.array([0, 0, 2]), '`data/demo_0/dones` must be 0 or 1'),
+      ('next_obs/place', np.zeros([3, 2]),
+       '`obs/place` must equal `next_obs/place` of the row before.*row 1'),
+      ('obs/place/x', np.zeros([3, 1]), '`data/demo_0/obs/place`.*is a group'),
+      ('dones', np.array([0, 1, 0]),
+       '`data/demo_0/dones` must be 0 before.*step 1 of 3 has 1 and reward 0'),
+  )
+  def test_arrays_of_a_demonstration(self, name, array, message):
+    arrays = {x: y for x, y in _make().items() if not name.startswith(x)}
+    if array is not None:
+      arrays[name] = array
+    self._write([arrays], num_samples=3)
+    self.assertRegex('\n'.join(self._faults()), 'demo.hdf5: ' + message)
+
+  def test_no_observations(self):
+    arrays = {x: y for x, y in _make().items() if 'obs' not in x}
+    self._write([arrays])
+    self.assertRegex(self._faults()[0], '`data/demo_0/obs`.*missing')
+
+  def test_a_demonstration_without_steps(self):
+    self._write([_make(), _make('')], num_samples=3)
+    self.assertRegex(
+        self._faults()[0], '`data/demo_1/actions` must have at least one row'
+    )
+
+  def test_demonstrations_of_other_keys(self):
+    self._write([_make(), _make(has_next=False)])
+    self.assertRegex(
+        self._faults()[0], '`data/demo_1` must hold.*as `data/demo_0` does'
+    )
+
+  def test_number_of_samples_at_odds_with_the_arrays(self):
+    self._write([_make()], num_samples=4)
+    self.assertRegex(
+        self._faults()[0], '`data/demo_0.num_samples` must be 3.*got 4'
+    )
+
+  @parameterized.parameters('demo_01', 'other', 'demo_')
+  def test_names_of_groups(self, name):
+    self._write([_make(), _make()], ['demo_0', name])
+    self.assertRegex(
+        self._faults()[0], f'`data/{name}` must be a whole group `demo_<n>`'
+    )
+
+  def test_no_demonstrations(self):
+    self._write([])
+    self.assertRegex(self._faults()[0], '`data/demo_0`.*there is none')
+
+  @parameterized.parameters(0.05, 0.5, 0.99)
+  def test_file_cut_short(self, share):
+    self._write([_make('-' * 50), _make('-' * 50)])
+    os.truncate(self._path, int(os.path.getsize(self._path) * share))
+    self.assertRegex(self._faults()[0], 'demo.hdf5: .*cut short')
+
+  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+    self._write([_make(), _make()])
+    with open(self._path, 'rb') as file:
+      whole = file.read()
+    random = np.random.default_rng(0)
+    num_named = 0
+    for _ in range(100):
+      damaged = bytearray(whole)
+      # By the root, which is at the beginning, the format is recognised.
+      start = random.integers(2_048, len(whole) - 8)
+      damaged[start:start + 8] = random.bytes(8)
+      with open(self._path, 'wb') as file:
+        file.write(damaged)
+      # Messages are all that may come of it.
+      num_named += bool(self._faults())
+    self.assertGreater(num_named, 0)
+
+
+@contextlib.contextmanager
+def _record_reads():
+  """Gives the names of the data sets that are read, as they are."""
+  names = []
+  read = h5py.Dataset.__getitem__
+
+  def record(dataset, *args, **kwargs):
+    names.append(dataset.name)
+    return read(dataset, *args, **kwargs)
+
+  with mock.patch.object(h5py.Dataset, '__getitem__', record):
+    yield names
+
+
+if __name__ == '__main__':
+  absltest.main()

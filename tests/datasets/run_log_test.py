@@ -1,0 +1,258 @@
+"""Tests of reading the log of a run's episodes."""
+
+import os
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from dm_env import specs
+import numpy as np
+
+from parl_tf import types
+from parl_tf.datasets import formats
+from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
+from parl_tf.datasets import rows
+from parl_tf.replay import episode_log
+
+
+def _episode(episode_id=0, start=0, is_terminal=True, **changes):
+  """Returns an episode of three steps."""
+  is_end = np.arange(3) == 2
+  episode = types.Episode(
+      observation=start + np.arange(8, dtype=np.float32).reshape([4, 2]),
+      action=np.array([[-1], [0.25], [1]], np.float32),
+      reward=np.array([-0.5, 0, 2], np.float32),
+      discount=1 - (is_end & is_terminal).astype(np.float32),
+      success=np.array([False, True, False]),
+      episode_id=episode_id,
+      policy_version=7,
+  )
+  return episode._replace(**changes)
+
+
+def _arrays(**changes):
+  """Returns the arrays of an episode's file; None leaves one out."""
+  episode = _episode()
+  arrays = {x: np.asarray(y) for x, y in episode._asdict().items()}
+  arrays.update(changes)
+  return {name: x for name, x in arrays.items() if x is not None}
+
+
+class RunLogTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'episodes')
+
+  def _log(self, *episodes):
+    log = episode_log.EpisodeLog(self._path)
+    for episode in episodes:
+      log.append(episode)
+
+  def _write(self, arrays, position=0, episode_id=0):
+    os.makedirs(self._path, exist_ok=True)
+    name = f'episode_{position:08d}_{episode_id}.npz'
+    np.savez(os.path.join(self._path, name), **arrays)
+    return name
+
+  def _read(self, **kwargs):
+    return list(reading.read_episodes(self._path, **kwargs))
+
+  def _faults(self, **layout):
+    return inspection.inspect(self._path, rows.Layout(**layout)).faults
+
+
+class ReadTest(RunLogTest):
+
+  def test_episodes_are_those_that_were_logged(self):
+    # Ids may fall: they tell of when episodes began.
+    logged = [
+        _episode(5), _episode(3, start=50, is_terminal=False),
+        _episode(-1, start=90),
+    ]
+    self._log(*logged)
+    found = self._read()
+    self.assertLen(found, 3)
+    for number, (episode, expected) in enumerate(zip(found, logged)):
+      for field in ('observation', 'action', 'reward', 'discount', 'success'):
+        seen = getattr(episode, field)
+        np.testing.assert_array_equal(seen, getattr(expected, field))
+        self.assertEqual(seen.dtype, getattr(expected, field).dtype)
+      self.assertTrue(episode.has_last_transition)
+      self.assertEqual(episode.episode_id, number)
+    self.assertEqual(found[0].discount.tolist(), [1, 1, 0])
+    self.assertEqual(found[1].discount.tolist(), [1, 1, 1])
+
+  def test_an_unknown_last_observation_stays_unknown(self):
+    known = _episode(0, is_terminal=False)
+    unknown = _episode(1, is_terminal=False, has_last_transition=False)
+    unknown.observation[-1] = unknown.observation[-2]
+    self._log(known, unknown, known._replace(episode_id=2))
+    found = self._read()
+    self.assertEqual(
+        [x.has_last_transition for x in found], [True, False, True]
+    )
+    np.testing.assert_array_equal(found[1].observation, unknown.observation)
+
+  def test_parts_of_observations(self):
+    observation = {
+        'image': np.arange(48, dtype=np.uint8).reshape([4, 2, 2, 3]),
+        'place/x': np.ones([4, 2], np.float32),
+    }
+    self._log(_episode(observation=observation))
+    found = self._read()[0].observation
+    self.assertEqual(list(found), list(observation))
+    for key, array in observation.items():
+      np.testing.assert_array_equal(found[key], array)
+      self.assertEqual(found[key].dtype, array.dtype)
+
+  def test_parts_that_are_not_asked_for_are_not_read(self):
+    self._log(_episode(observation={
+        'image': np.zeros([4, 2, 2, 3], np.uint8),
+        'place': np.ones([4, 2], np.float32),
+    }))
+    with mock.patch.object(
+        np.lib.format, 'read_array', side_effect=np.lib.format.read_array
+    ) as record:
+      found, = self._read(
+          observation_spec={'place': specs.Array((2,), np.float32)}
+      )
+    names = {x.args[0].name for x in record.call_args_list}
+    self.assertEqual(list(found.observation), ['place'])
+    self.assertIn('observation/place.npy', names)
+    self.assertNotIn('observation/image.npy', names)
+
+  def test_one_episode_is_read_at_a_time(self):
+    self._log(_episode(0), _episode(1))
+    with mock.patch.object(np, 'load', side_effect=np.load) as record:
+      with formats.open_source(self._path, rows.Layout()) as source:
+        self.assertEqual(record.call_count, 0)
+        first = next(source.read())
+    self.assertEqual(record.call_count, 1)
+    self.assertLen(first['rewards'], 3)
+
+  def test_figures(self):
+    self._log(_episode(0), _episode(1, start=50, is_terminal=False))
+    found = inspection.inspect(self._path)
+    self.assertEmpty(found.faults)
+    self.assertEqual(found.format, "a run's episode log")
+    self.assertEqual((found.num_rows, found.num_terminals), (6, 1))
+    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
+    self.assertEqual(found.lengths.tolist(), [3, 3])
+    self.assertEqual(found.returns.tolist(), [1.5, 1.5])
+    self.assertEqual(found.successes.tolist(), [True, True])
+    self.assertEqual(found.shapes, {
+        'observation': (6, 2), 'action': (6, 1), 'reward': (6,),
+        'discount': (6,), 'success': (6,),
+    })
+
+  def test_success_field_can_be_named(self):
+    self._write(_arrays(won=np.array([True, False, False])))
+    episode, = self._read(success_field='won')
+    self.assertEqual(episode.success.tolist(), [True, False, False])
+    self.assertRegex(self._faults(success_field='lost')[0], '`lost`.*missing')
+
+  def test_files_that_were_not_written_to_the_end_are_no_episodes(self):
+    self._log(_episode())
+    name = 'episode_00000001_1.npz.partial'
+    with open(os.path.join(self._path, name), 'wb') as file:
+      file.write(b'PK')
+    self.assertLen(self._read(), 1)
+
+
+class FaultTest(RunLogTest):
+
+  @parameterized.parameters(
+      ('action', None, '`episode_00000000_0.npz/action`.*missing'),
+      ('reward', None, '`episode_00000000_0.npz/reward`.*missing'),
+      ('discount', None, '`episode_00000000_0.npz/discount`.*missing'),
+      ('observation', None, '`episode_00000000_0.npz/observation`.*missing'),
+      ('episode_id', None, '`episode_00000000_0.npz/episode_id`.*missing'),
+      ('has_last_transition', None, '.*npz/has_last_transition`.*missing'),
+      ('observation', np.zeros([3, 2], np.float32),
+       r'`episode_00000000_0.npz/observation` must have 4 rows.*\(3, 2\)'),
+      ('reward', np.zeros([4], np.float32), '.*npz/reward` must have 3 rows'),
+      ('action', np.zeros([0, 1], np.float32),
+       '.*npz/action` must have at least one row'),
+      ('action', np.full([3, 1], 2, np.float32), r'`action` must be in \[-1'),
+      ('reward', np.array([0, np.nan, 0]), '`reward` must be finite.*row 1'),
+      ('discount', np.array([1, 1, 0.75]), '`discount`.*step 2 of 3 has 0.75'),
+      ('discount', np.array([1, 0, 1]), '`discount`.*step 1 of 3 has 0'),
+      ('episode_id', np.array(4), '`episode_id` must be 0.*got 4'),
+  )
+  def test_arrays_of_an_episode(self, name, array, message):
+    self._write(_arrays(**{name: array}))
+    self.assertRegex('\n'.join(self._faults()), 'episodes.*: ' + message)
+
+  def test_episodes_of_other_fields(self):
+    observation = {'place': np.zeros([4, 2], np.float32)}
+    self._write(_arrays())
+    self._write(
+        {**_arrays(observation=None, episode_id=np.array(1)),
+         'observation/place': observation['place']},
+        1, 1,
+    )
+    self.assertRegex(
+        self._faults()[0],
+        r"`episode_00000001_1.npz` must hold \[.*'observation'.*as"
+        r" `episode_00000000_0.npz` does, and holds.*'observation/place'",
+    )
+
+  def test_a_file_of_the_sequence_is_missing(self):
+    self._write(_arrays())
+    self._write(_arrays(episode_id=np.array(2)), 2, 2)
+    self.assertRegex(
+        self._faults()[0], '`episode_00000002_2.npz` must have position 1'
+    )
+
+  def test_a_file_of_the_sequence_is_doubled(self):
+    self._write(_arrays())
+    self._write(_arrays(episode_id=np.array(1)), 0, 1)
+    self.assertRegex(
+        self._faults()[0], '`episode_00000000_1.npz` must have position 1'
+    )
+
+  def test_an_id_is_doubled(self):
+    self._write(_arrays())
+    self._write(_arrays(), 1, 0)
+    self.assertRegex(
+        self._faults()[0],
+        '`episode_00000001_0.npz`.*id.*of `episode_00000000_0.npz`',
+    )
+
+  @parameterized.parameters(0.0, 0.05, 0.5, 0.99)
+  def test_file_cut_short(self, share):
+    self._write(_arrays())
+    name = self._write(_arrays(episode_id=np.array(1)), 1, 1)
+    path = os.path.join(self._path, name)
+    os.truncate(path, int(os.path.getsize(path) * share))
+    self.assertRegex(
+        self._faults()[0], 'episode_00000001_1.npz: .*cut short or damaged'
+    )
+
+  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+    path = os.path.join(self._path, self._write(_arrays()))
+    with open(path, 'rb') as file:
+      whole = file.read()
+    random = np.random.default_rng(0)
+    num_named = 0
+    for _ in range(100):
+      damaged = bytearray(whole)
+      start = random.integers(len(whole) - 8)
+      damaged[start:start + 8] = random.bytes(8)
+      with open(path, 'wb') as file:
+        file.write(damaged)
+      # Messages are all that may come of it.
+      num_named += bool(self._faults())
+    self.assertGreater(num_named, 0)
+
+  def test_a_directory_of_other_files_is_no_log(self):
+    os.makedirs(self._path)
+    with open(os.path.join(self._path, 'episode_1.npz'), 'wb'):
+      pass
+    self.assertRegex(self._faults()[0], 'the directory is damaged or of')
+
+
+if __name__ == '__main__':
+  absltest.main()
