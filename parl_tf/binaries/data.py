@@ -91,25 +91,33 @@ def describe(path: str, found: inspection.Inspection) -> str:
   return '\n'.join(lines)
 
 
-def convert(path: str, output: str) -> None:
-  """Writes the episodes of a data set of any format in D4RL's layout.
+def convert(paths: Sequence[str], output: str) -> None:
+  """Writes the episodes of data sets, one after another, in D4RL's layout.
 
-  Actions are mapped and rewards left as the gin bindings of `dataset` say.
+  Each may have another format. The gin bindings of `dataset` say how actions
+  and rewards are read.
 
   Raises:
     FileNotFoundError: If there is no such folder.
     ValueError: If the data set has a fault, or nothing can hold an episode.
   """
   _check_folder(output)
-  episodes = reading.read_episodes(path)
+  episodes = itertools.chain.from_iterable(
+      # A list, so that all are checked before anything is written.
+      [reading.read_episodes(path) for path in paths]
+  )
   first = next(episodes)
   with d4rl.EpisodeFile(
       output,
-      metadata={'converted_from': os.path.basename(os.path.abspath(path))},
+      metadata={
+          'converted_from': [
+              os.path.basename(os.path.abspath(path)) for path in paths
+          ]
+      },
       has_next_observations=first.has_last_transition,
   ) as file:
-    for episode in itertools.chain([first], episodes):
-      file.append(episode)
+    for number, episode in enumerate(itertools.chain([first], episodes)):
+      file.append(episode._replace(episode_id=number))
 
 
 def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
@@ -135,7 +143,8 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   command, arguments = (argv[1] if len(argv) > 1 else ''), argv[2:]
   options = flags.FLAGS
-  if command in ('generate', 'convert') and len(arguments) == 1:
+  num_sources = {'generate': (1,), 'convert': range(1, 1_000)}
+  if len(arguments) in num_sources.get(command, ()):
     if options.output is None:
       raise app.UsageError(f'{command} needs --output.')
     if command == 'generate':
@@ -149,12 +158,12 @@ def main(argv: Sequence[str]) -> int:
       )
     else:
       configs.parse(options.gin_file, options.gin_bindings)
-      convert(arguments[0], options.output)
+      convert(arguments, options.output)
     gin.clear_config()  # What was written has the library's own bounds.
     return inform([options.output])
   if command != 'info' or not arguments:
     raise app.UsageError(
-        'parl-data generate DOMAIN --output FILE, parl-data convert DATA'
+        'parl-data generate DOMAIN --output FILE, parl-data convert DATA...'
         ' --output FILE, or parl-data info DATA...'
     )
   task = None

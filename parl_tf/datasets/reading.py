@@ -23,6 +23,7 @@ def make_layout(
     reward_values: Optional[Tuple[float, ...]] = None,
     success_field: Optional[str] = None,
     success_reward: float = 0.0,
+    is_binary: bool = False,
 ) -> rows_lib.Layout:
   """Returns what a task wants of a data set.
 
@@ -38,6 +39,9 @@ def make_layout(
     success_field: The file's name of flags that tell of success after each
       step; None for the format's own where it has one, else by the reward.
     success_reward: Without such flags, rewards above it are successes.
+    is_binary: Whether the reward is 1 where the task is solved, which ends the
+      episode, and 0 before, whatever rewards the file has. What the file has
+      after a success is left out.
   """
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
@@ -47,6 +51,7 @@ def make_layout(
       reward_values=reward_values,
       success_field=success_field,
       success_reward=success_reward,
+      is_binary=is_binary,
       observation_keys=(
           tuple(observation_spec)
           if isinstance(observation_spec, Mapping)
@@ -121,6 +126,11 @@ def _make_episode(pieces, layout, number) -> types.Episode:
       name: np.concatenate([piece[name] for piece in pieces])
       for name in pieces[0]
   }
+  success = rows_lib.find_successes(rows, layout)
+  if layout.is_binary:
+    num_steps = int(np.argmax(success)) + 1 if success.any() else len(success)
+    rows, success = _slice(rows, 0, num_steps), success[:num_steps]
+    rows = {**rows, 'rewards': success, 'terminals': success}
   is_terminal = rows['terminals'].astype(np.bool_)
   observation = rows_lib.nest_of(rows, rows_lib.OBSERVATIONS)
   knows_last = bool(rows_lib.part_names(rows, rows_lib.NEXT_OBSERVATIONS))
@@ -137,7 +147,7 @@ def _make_episode(pieces, layout, number) -> types.Episode:
       action=rows_lib.scale_actions(rows['actions'], layout).clip(-1.0, 1.0),
       reward=rows['rewards'].astype(np.float32),
       discount=1.0 - is_terminal.astype(np.float32),
-      success=rows_lib.find_successes(rows, layout),
+      success=success,
       episode_id=number,
       has_last_transition=knows_last or bool(is_terminal[-1]),
   )

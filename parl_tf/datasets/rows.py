@@ -61,6 +61,8 @@ class Layout(NamedTuple):
     success_field: The file's name of flags that tell of success after each
       step; None for the format's own where it has one, else by the reward.
     success_reward: Without such flags, rewards above it are successes.
+    is_binary: Whether the reward is 1 where the task is solved, which ends the
+      episode, and 0 before, whatever rewards the file has.
     observation_keys: Parts of a nested observation that are read; None for all.
   """
 
@@ -71,6 +73,7 @@ class Layout(NamedTuple):
   reward_values: Optional[Tuple[float, ...]] = None
   success_field: Optional[str] = None
   success_reward: float = 0.0
+  is_binary: bool = False
   observation_keys: Optional[Tuple[str, ...]] = None
 
 

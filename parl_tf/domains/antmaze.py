@@ -174,14 +174,10 @@ class AntMaze(domain.Domain):
     Raises:
       ValueError: If an argument is out of range.
     """
-    if size not in maze_lib.LAYOUTS:
-      raise ValueError(
-          f'`size` must be one of {list(maze_lib.LAYOUTS)}, got {size!r}.'
-      )
+    arguments.check_choice('size', size, maze_lib.LAYOUTS)
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    if reward_scale <= 0:
-      raise ValueError(f'`reward_scale` must be positive, got {reward_scale}.')
+    arguments.check_positive('reward_scale', reward_scale)
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
     self.max_episode_steps = max_episode_steps

@@ -1,6 +1,6 @@
 """Checks of what domains and environments are given."""
 
-from typing import Tuple
+from typing import Any, Iterable, Tuple
 
 import numpy as np
 
@@ -11,6 +11,19 @@ def check_range(
   """Raises a ValueError that names the argument if it is out of range."""
   if not low <= value <= high:
     raise ValueError(f'`{name}` must be in [{low:g}, {high:g}], got {value}.')
+
+
+def check_positive(name: str, value: float) -> None:
+  """Raises a ValueError that names the argument if it is not positive."""
+  if not value > 0:
+    raise ValueError(f'`{name}` must be positive, got {value}.')
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+  """Raises a ValueError that names the argument if it is no choice."""
+  choices = list(choices)
+  if value not in choices:
+    raise ValueError(f'`{name}` must be one of {choices}, got {value!r}.')
 
 
 def check_action(action: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:

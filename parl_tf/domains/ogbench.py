@@ -13,11 +13,12 @@ from dm_env import specs
 import gin
 import numpy as np
 
+from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
-_NUM_TASKS = 5
+_TASKS = range(1, 6)
 # As OGBench's names and numbers of a cube: 19 of the arm and 9 of each cube.
 _ARM_SIZE, _CUBE_SIZE = 19, 9
 
@@ -125,25 +126,14 @@ class Cube(domain.Domain):
     Raises:
       ValueError: If an argument is out of range.
     """
-    if size not in _NUM_CUBES:
-      raise ValueError(
-          f'`size` must be one of {list(_NUM_CUBES)}, got {size!r}.'
-      )
-    if task not in range(1, _NUM_TASKS + 1):
-      raise ValueError(f'`task` must be in [1, {_NUM_TASKS}], got {task}.')
-    for name, value in (
-        ('action_repeat', action_repeat),
-        ('max_episode_steps', max_episode_steps),
-    ):
-      if value < 1:
-        raise ValueError(f'`{name}` must be at least 1, got {value}.')
-    for name, value in (
-        ('reward_scale', reward_scale), ('oracle_min_norm', oracle_min_norm)
-    ):
-      if value <= 0:
-        raise ValueError(f'`{name}` must be positive, got {value}.')
-    if not 0.0 < data_speed <= 1.0:
-      raise ValueError(f'`data_speed` must be in (0, 1], got {data_speed}.')
+    arguments.check_choice('size', size, _NUM_CUBES)
+    arguments.check_choice('task', task, _TASKS)
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    arguments.check_positive('reward_scale', reward_scale)
+    arguments.check_positive('oracle_min_norm', oracle_min_norm)
+    arguments.check_positive('data_speed', data_speed)
+    arguments.check_range('data_speed', data_speed, 0.0, 1.0)
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
     self.max_episode_steps = max_episode_steps

@@ -179,16 +179,12 @@ class PointMaze(domain.Domain):
       reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
       reward_bias: Added to the scaled reward.
     """
-    if size not in maze_lib.LAYOUTS:
-      raise ValueError(
-          f'`size` must be one of {list(maze_lib.LAYOUTS)}, got {size!r}.'
-      )
+    arguments.check_choice('size', size, maze_lib.LAYOUTS)
     # Further out the ball touches walls.
     arguments.check_range('start_noise', start_noise, 0.0, 0.35)
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    if reward_scale <= 0:
-      raise ValueError(f'`reward_scale` must be positive, got {reward_scale}.')
+    arguments.check_positive('reward_scale', reward_scale)
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
     self.max_episode_steps = max_episode_steps

@@ -134,12 +134,16 @@ class DataTest(absltest.TestCase):
   def test_convert_keeps_the_episodes(self):
     self._write(self._path)
     output = self._path + '.converted.hdf5'
-    done = _run('convert', self._path, '--output', output)
+    done = _run('convert', self._path, self._path, '--output', output)
     self.assertEqual(done.returncode, 0, done.stderr)
     self.assertIn('no fault found', done.stdout)
     before, after = (
         list(reading.read_episodes(path)) for path in (self._path, output)
     )
+    before += [
+        episode._replace(episode_id=len(before) + number)
+        for number, episode in enumerate(before)
+    ]
     self.assertEqual(len(before), len(after))
     for first, second in zip(before, after):
       for array, other in zip(tree.flatten(first), tree.flatten(second)):

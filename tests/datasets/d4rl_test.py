@@ -187,6 +187,23 @@ class ReadTest(D4rlTest):
     self.assertEqual(count, rows // 100)
     self.assertLess(peak, rows * width * 4 / 2)
 
+  def test_binary_rewards_end_an_episode_at_its_first_success(self):
+    self._write(
+        d4rl_columns.make(
+            '-----t-t', rewards=np.array([3, 20, 3, 20, 3, 3, 3, 3], np.float32)
+        )
+    )
+    first, second = self._read(is_binary=True, success_reward=15.0)
+
+    self.assertEqual(first.reward.tolist(), [0, 1])
+    self.assertEqual(first.discount.tolist(), [1, 0])
+    self.assertEqual(first.success.tolist(), [False, True])
+    self.assertLen(first.observation, 3)
+    self.assertTrue(first.has_last_transition)
+    self.assertEqual(second.reward.tolist(), [0, 0])
+    self.assertEqual(second.discount.tolist(), [1, 1])
+    self.assertFalse(second.has_last_transition)
+
   def test_gin_binds_the_options(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('dataset.clip_actions = True')

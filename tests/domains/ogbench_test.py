@@ -20,12 +20,12 @@ class CubeTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ('size', 'quintuple', 'single'),
-      ('task', 6, r'\[1, 5\]'),
-      ('action_repeat', 0, 'at least 1'),
-      ('max_episode_steps', 0, 'at least 1'),
+      ('task', 6, r'\[1, 2, 3, 4, 5\]'),
+      ('action_repeat', 0, r'in \[1, inf\]'),
+      ('max_episode_steps', 0, r'in \[1, inf\]'),
       ('reward_scale', 0.0, 'positive'),
       ('oracle_min_norm', 0.0, 'positive'),
-      ('data_speed', 1.5, r'\(0, 1\]'),
+      ('data_speed', 1.5, r'in \[0, 1\]'),
   )
   def test_an_argument_out_of_range_is_named(self, name, value, wanted):
     with self.assertRaisesRegex(ValueError, f'`{name}` must be .*{wanted}'):

@@ -1,0 +1,150 @@
+"""Adroit: a hand of 24 joints opens a door, swings a hammer, turns a pen.
+
+Environments are those of gymnasium-robotics, `AdroitHand*-v1`, which have the
+observations, actions and starts of D4RL (Rajeswaran et al., 2018,
+arXiv:1709.10087; Fu et al., 2020, arXiv:2004.07219), with D4RL's rewards and
+lengths of episodes.
+"""
+
+from typing import Any, NamedTuple, Sequence, Tuple
+
+from dm_env import specs
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.domains import arguments
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+
+
+class _Task(NamedTuple):
+  """What differs between the tasks.
+
+  Attributes:
+    observation_size: Numbers of an observation.
+    action_size: A.
+    max_episode_steps: Steps of 0.01 s, as D4RL.
+    palm_to_object: Entries of the observation whose distance is that of palm
+      and object: `(vector,)`, or `(palm, object)`; empty where it is no reward.
+    random_return: D4RL's reference return of score 0.
+    expert_return: Of score 100.
+  """
+
+  observation_size: int
+  action_size: int
+  max_episode_steps: int
+  palm_to_object: Tuple[slice, ...]
+  random_return: float
+  expert_return: float
+
+
+_TASKS = {
+    'door': _Task(
+        39, 28, 200, (slice(35, 38),), -56.512833, 2880.5693087298737
+    ),
+    'hammer': _Task(
+        46, 26, 200, (slice(33, 36), slice(36, 39)), -274.856578,
+        12794.134825156867,
+    ),
+    'pen': _Task(45, 24, 100, (), 96.262799, 3076.8331017826877),
+    'relocate': _Task(
+        39, 30, 200, (slice(30, 33),), -6.425911, 4233.877797728884
+    ),
+}
+_REWARDS = ('dense', 'binary')
+
+
+@gin.configurable
+class Adroit(domain.Domain):
+  """A task of the hand; the score is D4RL's, or the share of successes."""
+
+  def __init__(
+      self,
+      *,
+      task: str = 'door',
+      reward: str = 'dense',
+      reward_scale: float = 1.0,
+      reward_bias: float = 0.0,
+  ):
+    """Makes the task.
+
+    Args:
+      task: `door`, `hammer`, `pen` or `relocate`.
+      reward: `dense`, D4RL's; or `binary`, 1 where the task is solved, which
+        then ends the episode, else 0.
+      reward_scale: Factor on the raw reward.
+      reward_bias: Added to the scaled reward.
+
+    Raises:
+      ValueError: If an argument is out of range.
+    """
+    arguments.check_choice('task', task, _TASKS)
+    arguments.check_choice('reward', reward, _REWARDS)
+    arguments.check_positive('reward_scale', reward_scale)
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
+    self._name = task
+    self._task = _TASKS[task]
+    self._is_binary = reward == 'binary'
+    self.max_episode_steps = self._task.max_episode_steps
+
+  def make_environment(
+      self, seed: int, evaluation: bool
+  ) -> gymnasium_adapter.GymnasiumEnvironment:
+    del evaluation  # Both begin alike.
+    return gymnasium_adapter.GymnasiumEnvironment(
+        _make_environment(self._name, self._task, self._is_binary),
+        seed=seed,
+        max_episode_steps=self.max_episode_steps,
+    )
+
+  def observation_spec(self) -> specs.Array:
+    return specs.Array(
+        (self._task.observation_size,), np.float32, name='observation'
+    )
+
+  def action_spec(self) -> specs.BoundedArray:
+    return specs.BoundedArray(
+        (self._task.action_size,), np.float32, -1.0, 1.0, name='action'
+    )
+
+  def never_succeeds_value(self, gamma: float):
+    """Returns the bias summed for ever; of dense rewards it is not known."""
+    return self.reward_bias / (1.0 - gamma) if self._is_binary else None
+
+  def score(self, episodes: Sequence[types.Episode]) -> float:
+    """Returns the share of successes, or D4RL's normalised return."""
+    if self._is_binary or not episodes:
+      return super().score(episodes)
+    mean = np.mean([np.sum(episode.reward) for episode in episodes])
+    task = self._task
+    return 100.0 * float(
+        (mean - task.random_return) / (task.expert_return - task.random_return)
+    )
+
+
+def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
+  """Returns gymnasium-robotics' environment with the rewards of the task."""
+  # Imported here, for they take long and not every user of a domain steps it.
+  import gymnasium  # pylint: disable=g-import-not-at-top
+  import gymnasium_robotics  # pylint: disable=g-import-not-at-top
+
+  gymnasium.register_envs(gymnasium_robotics)
+
+  class Rewards(gymnasium.Wrapper):
+    """D4RL's rewards, or those of success alone."""
+
+    def step(self, action):
+      observation, reward, terminated, truncated, info = self.env.step(action)
+      is_success = bool(info['success'])
+      if is_binary:
+        reward, terminated = float(is_success), is_success
+      elif task.palm_to_object:
+        # From its version 1.2.1 on the distance counts for the wrong side.
+        parts = [observation[part] for part in task.palm_to_object]
+        offset = parts[0] - (parts[1] if len(parts) > 1 else 0.0)
+        reward -= 0.2 * np.linalg.norm(offset)
+      return observation, float(reward), terminated, truncated, info
+
+  return Rewards(gymnasium.make(f'AdroitHand{name.title()}-v1').unwrapped)
