@@ -1,6 +1,7 @@
 """Figures of a report: scores, learning curves, the critic's health."""
 
 import itertools
+import math
 import os
 from typing import List, Mapping, NamedTuple, Optional, Sequence
 
@@ -38,7 +39,13 @@ _HEALTH = (
 # Positive numbers whose largest is so many times the smallest are drawn on a
 # logarithmic axis.
 _LOGARITHMIC_RANGE = 100.0
+# A curve that goes on so many times as far as another is drawn on an axis that
+# is logarithmic beyond most ends.
+_LONG_RANGE = 20.0
 _NUM_MARKS = 14
+# More than these are told apart in panels only.
+_MAX_CURVES = 8
+_NUM_COLUMNS = 4
 _SEED_OFFSET = 0.27  # Of the distance between two methods.
 
 
@@ -183,16 +190,22 @@ def draw_learning_curves(
   is_time = counter == 'wall_seconds'
   if is_time:
     found = [curve._replace(x=curve.x / 60.0) for curve in found]
-  picture = _make_picture(8.0, 4.8, methods[0][0].domain)
-  panel = picture.subplots()
-  for curve in found:
-    _draw_curve(panel, curve, styles[curve.method], is_marked=True)
-  panel.set_ylim(-3.0, 103.0)
-  panel.set_ylabel('score')
-  panel.set_xlabel('minutes' if is_time else 'environment steps')
-  panel.xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
-  _style(panel, 'y')
-  _draw_legend(picture, [panel])
+  domain = methods[0][0].domain
+  if len(found) > _MAX_CURVES:
+    picture, panels = _draw_side_by_side(found, styles, domain)
+  else:
+    picture = _make_picture(8.0, 4.8, domain)
+    panels = [picture.subplots()]
+    for curve in found:
+      _draw_curve(panels[0], curve, styles[curve.method], is_marked=True)
+    _draw_legend(picture, panels)
+  for panel in panels:
+    panel.set_ylim(-3.0, 103.0)
+    _lengthen(panel, found)
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
+    _style(panel, 'y')
+  picture.supylabel('score')
+  picture.supxlabel('minutes' if is_time else 'environment steps')
   _save(picture, path)
   text = (
       'Score against wall-clock time, all phases; cloning without search'
@@ -253,6 +266,42 @@ def draw_critic_health(
   )
 
 
+def _draw_side_by_side(found, styles, domain):
+  """Draws each curve in a panel of its own, with all others in gray."""
+  num_rows = math.ceil(len(found) / _NUM_COLUMNS)
+  picture = _make_picture(10.0, 0.8 + 1.9 * num_rows, domain)
+  panels = picture.subplots(
+      num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False
+  ).ravel()
+  for panel, curve in zip(panels, found, strict=False):
+    for other in found:
+      panel.plot(other.x, other.y.value, color='#dddddd', linewidth=0.8)
+    style = styles[curve.method]._replace(dashes='-')
+    _draw_curve(panel, curve, style, is_marked=False)
+    panel.set_title(
+        f'{curve.method} ({_seeds(curve)})', fontsize=9, color=_GRAY
+    )
+  for panel in panels[len(found):]:
+    panel.set_visible(False)
+  # Those above an empty place have the numbers that it would have.
+  for panel in panels[len(found) - _NUM_COLUMNS:len(found)]:
+    panel.xaxis.set_tick_params(labelbottom=True)
+  return picture, list(panels[:len(found)])
+
+
+def _lengthen(panel, found):
+  """Makes an axis logarithmic beyond where the first curves end."""
+  ends = [float(curve.x[-1]) for curve in found if curve.x[-1] > 0.0]
+  if ends and max(ends) > _LONG_RANGE * min(ends):
+    # A round number: an axis is read by its ticks.
+    end = float(f'{np.median(ends):.0e}')
+    panel.set_xscale('symlog', linthresh=end, linscale=2.0)
+    decades = range(1, 1 + math.ceil(math.log10(max(ends) / end)))
+    panel.set_xticks([0.0, end / 2.0, end, *(end * 10.0**x for x in decades)])
+    panel.xaxis.set_minor_locator(ticker.NullLocator())
+    panel.set_xlim(-0.03 * end, 1.1 * max(ends))
+
+
 def _draw_score(panel, row, y, style):
   # Below the estimate, which would cover them.
   panel.scatter(
@@ -289,7 +338,6 @@ def _draw_score(panel, row, y, style):
 def _draw_curve(panel, curve, style, is_marked):
   x, y = curve.x, curve.y
   is_point = len(x) == 1
-  seeds = f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
   panel.plot(
       x,
       y.value,
@@ -301,7 +349,7 @@ def _draw_curve(panel, curve, style, is_marked):
       markersize=5,
       markeredgecolor='white',
       markeredgewidth=0.6,
-      label=f'{curve.method} ({seeds})',
+      label=f'{curve.method} ({_seeds(curve)})',
       zorder=3,
   )
   if not y.has_interval:
@@ -314,6 +362,10 @@ def _draw_curve(panel, curve, style, is_marked):
     panel.fill_between(
         x, y.low, y.high, color=style.color, alpha=0.17, linewidth=0
     )
+
+
+def _seeds(curve) -> str:
+  return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
 
 
 def _draw_online_start(panel, methods, column):

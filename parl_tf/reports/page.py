@@ -107,7 +107,10 @@ def _domain_section(domain: str, content: Content) -> List[str]:
   pairs = [pair for pair in content.pairs if pair.domain == domain]
   pictures = [x for x in content.pictures if x.domain == domain]
   parts = [f'<h2>{html.escape(domain)}</h2>']
-  parts.append(_table(tables.HEADER, [tables.row_cells(row) for row in rows]))
+  # All of one domain, whose name stands above.
+  parts.append(
+      _table(tables.HEADER[1:], [tables.row_cells(row)[1:] for row in rows])
+  )
   parts += [f'<div class="small">{html.escape(x)}</div>' for x in tables.LEGEND]
   parts += [_figure(picture) for picture in pictures]
   if pairs:

@@ -60,6 +60,27 @@ class FiguresTest(absltest.TestCase):
         ['scores_2.png'],
     )
 
+  def test_many_methods_have_a_panel_each(self):
+    few = {f'method_{i}': [10.0 * i] for i in range(8)}
+    run_folders.write_study(self._root, few)
+    pictures = self._draw()
+    self._assert_drawn(pictures)
+    together = self._height('env_steps_0.png')
+    # One more, which went on for far longer.
+    rows = [
+        run_folders.evaluated('offline', 100, 5.0),
+        run_folders.evaluated('online', 200, 50.0, env_steps=1_000_000),
+    ]
+    run_folders.write(f'{self._root}/long/seed_0', rows)
+    pictures = self._draw()
+
+    self._assert_drawn(pictures)
+    # Three rows of panels are higher than one panel with its legend.
+    self.assertGreater(self._height('env_steps_0.png'), together + 50)
+
+  def _height(self, file_name):
+    return image.imread(os.path.join(self._output, file_name)).shape[0]
+
   def test_runs_that_only_clone_have_no_critic_to_draw(self):
     rows = [run_folders.evaluated('behavior_cloning', 5, 30.0)]
     run_folders.write(f'{self._root}/a/seed_0', rows)
