@@ -5,30 +5,14 @@ import math
 import os
 from typing import List, Mapping, NamedTuple, Optional, Sequence
 
-from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
 
 from parl_tf.reports import comparison
 from parl_tf.reports import curves
+from parl_tf.reports import drawing
 from parl_tf.reports import runs as runs_lib
 
-# Okabe and Ito's palette (a darker purple, for it colours text): told apart by
-# every kind of colour vision. The learning curve of a single run has it too.
-_COLORS = (
-    '#0072B2',
-    '#D55E00',
-    '#009E73',
-    '#AA3377',
-    '#E69F00',
-    '#56B4E9',
-    '#555555',
-)
-# One more than colors, so that methods of one color have different ones.
-_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
-_DASHES = ('-', '--', '-.', ':')
-_GRAY = '#555555'
 # Column, label. A critic without a TD term logs its loss as a whole.
 _HEALTH = (
     ('values/mean', 'mean value'),
@@ -42,19 +26,10 @@ _LOGARITHMIC_RANGE = 100.0
 # A curve that goes on so many times as far as another is drawn on an axis that
 # is logarithmic beyond most ends.
 _LONG_RANGE = 20.0
-_NUM_MARKS = 14
 # More than these are told apart in panels only.
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
 _SEED_OFFSET = 0.27  # Of the distance between two methods.
-
-
-class Style(NamedTuple):
-  """How a method is drawn, in every figure alike."""
-
-  color: str
-  marker: str
-  dashes: str
 
 
 class Picture(NamedTuple):
@@ -69,18 +44,6 @@ class Picture(NamedTuple):
   file_name: str
   caption: str
   domain: str
-
-
-def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
-  """Returns a style for each method; the first 28 differ."""
-  return {
-      method: Style(
-          _COLORS[i % len(_COLORS)],
-          _MARKERS[i % len(_MARKERS)],
-          _DASHES[i // len(_COLORS) % len(_DASHES)],
-      )
-      for i, method in enumerate(methods)
-  }
 
 
 def draw_all(
@@ -98,7 +61,7 @@ def draw_all(
   Returns:
     What was drawn, by domain.
   """
-  styles = make_styles(list(dict.fromkeys(run.method for run in runs)))
+  styles = drawing.make_styles(list(dict.fromkeys(run.method for run in runs)))
   pictures = []
   for number, domain in enumerate(dict.fromkeys(row.domain for row in rows)):
     own = [row for row in rows if row.domain == domain]
@@ -133,7 +96,7 @@ def draw_all(
 def draw_scores(
     path: str,
     rows: Sequence[comparison.Row],
-    styles: Mapping[str, Style],
+    styles: Mapping[str, drawing.Style],
 ) -> str:
   """Draws the score of each method, one panel a phase; returns the caption.
 
@@ -145,7 +108,7 @@ def draw_scores(
   phases = list(dict.fromkeys(row.phase for row in rows))
   shown = {row.method for row in rows}
   methods = [method for method in styles if method in shown]
-  picture = _make_picture(
+  picture = drawing.make_picture(
       2.2 + 2.9 * len(phases), 1.5 + 0.45 * len(methods), rows[0].domain
   )
   panels = picture.subplots(1, len(phases), sharey=True, squeeze=False)[0]
@@ -156,10 +119,10 @@ def draw_scores(
     panel.set_title(phase.replace('_', ' '), fontsize=11)
     panel.set_xlim(-4.0, 104.0)
     panel.set_xlabel('score')
-    _style(panel, 'x')
+    drawing.style_panel(panel, 'x')
   panels[0].set_yticks(range(len(methods)), methods)
   panels[0].set_ylim(len(methods) - 0.4, -0.6)
-  _save(picture, path)
+  drawing.save(picture, path)
   return (
       'Score at the end of each phase: interquartile mean over seeds with 95 %'
       ' bootstrap interval; small dots are the seeds.'
@@ -169,7 +132,7 @@ def draw_scores(
 def draw_learning_curves(
     path: str,
     methods: Sequence[Sequence[runs_lib.Run]],
-    styles: Mapping[str, Style],
+    styles: Mapping[str, drawing.Style],
     counter: str,
 ) -> Optional[str]:
   """Draws scores against environment steps or minutes.
@@ -194,19 +157,19 @@ def draw_learning_curves(
   if len(found) > _MAX_CURVES:
     picture, panels = _draw_side_by_side(found, styles, domain)
   else:
-    picture = _make_picture(8.0, 4.8, domain)
+    picture = drawing.make_picture(8.0, 4.8, domain)
     panels = [picture.subplots()]
     for curve in found:
-      _draw_curve(panels[0], curve, styles[curve.method], is_marked=True)
-    _draw_legend(picture, panels)
+      drawing.draw_curve(panels[0], curve, styles[curve.method], is_marked=True)
+    drawing.draw_legend(picture, panels)
   for panel in panels:
     panel.set_ylim(-3.0, 103.0)
     _lengthen(panel, found)
-    panel.xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
-    _style(panel, 'y')
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
+    drawing.style_panel(panel, 'y')
   picture.supylabel('score')
   picture.supxlabel('minutes' if is_time else 'environment steps')
-  _save(picture, path)
+  drawing.save(picture, path)
   text = (
       'Score against wall-clock time, all phases; cloning without search'
       if is_time
@@ -221,7 +184,7 @@ def draw_learning_curves(
 def draw_critic_health(
     path: str,
     methods: Sequence[Sequence[runs_lib.Run]],
-    styles: Mapping[str, Style],
+    styles: Mapping[str, drawing.Style],
 ) -> Optional[str]:
   """Draws the critic's values, disagreement and loss, where they were logged.
 
@@ -241,7 +204,7 @@ def draw_critic_health(
       panels_of.append((column, label, found))
   if not panels_of:
     return None
-  picture = _make_picture(
+  picture = drawing.make_picture(
       8.0, 1.4 + 2.0 * len(panels_of), methods[0][0].domain
   )
   panels = picture.subplots(len(panels_of), 1, sharex=True, squeeze=False)
@@ -249,16 +212,18 @@ def draw_critic_health(
       panels[:, 0], panels_of, strict=True
   ):
     for curve in found:
-      _draw_curve(panel, curve, styles[curve.method], is_marked=False)
+      drawing.draw_curve(panel, curve, styles[curve.method], is_marked=False)
     panel.set_ylabel(label)
     if _is_wide(found):
       panel.set_yscale('log')
-    _style(panel, 'y')
+    drawing.style_panel(panel, 'y')
     _draw_online_start(panel, methods, column)
   panels[-1, 0].set_xlabel('gradient steps of the critic')
-  panels[-1, 0].xaxis.set_major_formatter(ticker.FuncFormatter(_thousands))
-  _draw_legend(picture, panels[:, 0])
-  _save(picture, path)
+  panels[-1, 0].xaxis.set_major_formatter(
+      ticker.FuncFormatter(drawing.thousands)
+  )
+  drawing.draw_legend(picture, panels[:, 0])
+  drawing.save(picture, path)
   return (
       "The critic's health, averaged within bins of gradient steps:"
       ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
@@ -269,7 +234,7 @@ def draw_critic_health(
 def _draw_side_by_side(found, styles, domain):
   """Draws each curve in a panel of its own, with all others in gray."""
   num_rows = math.ceil(len(found) / _NUM_COLUMNS)
-  picture = _make_picture(10.0, 0.8 + 1.9 * num_rows, domain)
+  picture = drawing.make_picture(10.0, 0.8 + 1.9 * num_rows, domain)
   panels = picture.subplots(
       num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False
   ).ravel()
@@ -277,9 +242,11 @@ def _draw_side_by_side(found, styles, domain):
     for other in found:
       panel.plot(other.x, other.y.value, color='#dddddd', linewidth=0.8)
     style = styles[curve.method]._replace(dashes='-')
-    _draw_curve(panel, curve, style, is_marked=False)
+    drawing.draw_curve(panel, curve, style, is_marked=False)
     panel.set_title(
-        f'{curve.method} ({_seeds(curve)})', fontsize=9, color=_GRAY
+        f'{curve.method} ({drawing.seeds_of(curve)})',
+        fontsize=9,
+        color=drawing.GRAY,
     )
   for panel in panels[len(found):]:
     panel.set_visible(False)
@@ -335,46 +302,13 @@ def _draw_score(panel, row, y, style):
   )
 
 
-def _draw_curve(panel, curve, style, is_marked):
-  x, y = curve.x, curve.y
-  is_point = len(x) == 1
-  panel.plot(
-      x,
-      y.value,
-      color=style.color,
-      linestyle=style.dashes,
-      linewidth=2.0,
-      marker=style.marker if is_marked or is_point else None,
-      markevery=max(1, round(len(x) / _NUM_MARKS)),
-      markersize=5,
-      markeredgecolor='white',
-      markeredgewidth=0.6,
-      label=f'{curve.method} ({_seeds(curve)})',
-      zorder=3,
-  )
-  if not y.has_interval:
-    return
-  if is_point:
-    panel.plot(
-        np.repeat(x, 2), [y.low[0], y.high[0]], color=style.color, linewidth=2.0
-    )
-  else:
-    panel.fill_between(
-        x, y.low, y.high, color=style.color, alpha=0.17, linewidth=0
-    )
-
-
-def _seeds(curve) -> str:
-  return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
-
-
 def _draw_online_start(panel, methods, column):
   starts = {
       curves.online_start(run, column)
       for run in itertools.chain.from_iterable(methods)
   } - {None}
   if len(starts) == 1:
-    panel.axvline(starts.pop(), color=_GRAY, linewidth=1.0, zorder=1)
+    panel.axvline(starts.pop(), color=drawing.GRAY, linewidth=1.0, zorder=1)
 
 
 def _is_wide(found) -> bool:
@@ -383,45 +317,3 @@ def _is_wide(found) -> bool:
   return smallest > 0 and np.max(values) > _LOGARITHMIC_RANGE * smallest
 
 
-def _make_picture(width, height, title):
-  # A figure of its own on a canvas of its own: no state of pyplot's.
-  picture = figure.Figure(figsize=(width, height), layout='constrained')
-  backend_agg.FigureCanvasAgg(picture)
-  picture.suptitle(title, fontsize=12, fontweight='bold')
-  return picture
-
-
-def _style(panel, grid_axis):
-  panel.spines[['top', 'right']].set_visible(False)
-  panel.grid(axis=grid_axis, color='#dddddd', linewidth=0.7)
-  panel.set_axisbelow(True)
-
-
-def _draw_legend(picture, panels):
-  handles = {}
-  for panel in panels:
-    for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-      handles.setdefault(label, handle)
-  longest = max(map(len, handles))
-  picture.legend(
-      list(handles.values()),
-      list(handles),
-      loc='outside lower center',
-      # As many columns as the width holds, in characters.
-      ncols=min(len(handles), max(1, 100 // (longest + 8))),
-      frameon=False,
-      fontsize=9,
-  )
-
-
-def _thousands(value, unused_position) -> str:
-  if abs(value) >= 1e6:
-    return f'{value / 1e6:.3g}M'
-  return f'{value / 1e3:.3g}k' if abs(value) >= 1e3 else f'{value:g}'
-
-
-def _save(picture, path):
-  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-  temporary_path = path + '.tmp'
-  picture.savefig(temporary_path, dpi=150, format='png')
-  os.replace(temporary_path, path)

@@ -5,6 +5,7 @@ from matplotlib import image
 import numpy as np
 
 from parl_tf.reports import comparison
+from parl_tf.reports import drawing
 from parl_tf.reports import figures
 from parl_tf.reports import runs
 from tests.reports import run_folders
@@ -91,7 +92,7 @@ class FiguresTest(absltest.TestCase):
     self.assertLen(pictures, 3)
 
   def test_styles_differ(self):
-    styles = figures.make_styles([str(i) for i in range(28)])
+    styles = drawing.make_styles([str(i) for i in range(28)])
 
     self.assertLen(set(styles.values()), 28)
 

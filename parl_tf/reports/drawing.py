@@ -1,0 +1,129 @@
+"""How all figures of a report look: colours, curves, legends, files."""
+
+import os
+from typing import Mapping, NamedTuple, Sequence
+
+from matplotlib import figure
+from matplotlib.backends import backend_agg
+import numpy as np
+
+# Okabe and Ito's palette (a darker purple, for it colours text): told apart by
+# every kind of colour vision. The learning curve of a single run has it too.
+_COLORS = (
+    '#0072B2',
+    '#D55E00',
+    '#009E73',
+    '#AA3377',
+    '#E69F00',
+    '#56B4E9',
+    '#555555',
+)
+# One more than colors, so that methods of one color have different ones.
+_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
+_DASHES = ('-', '--', '-.', ':')
+GRAY = '#555555'
+_NUM_MARKS = 14
+
+
+class Style(NamedTuple):
+  """How a method is drawn, in every figure alike."""
+
+  color: str
+  marker: str
+  dashes: str
+
+
+def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
+  """Returns a style for each method; the first 28 differ."""
+  return {
+      method: Style(
+          _COLORS[i % len(_COLORS)],
+          _MARKERS[i % len(_MARKERS)],
+          _DASHES[i // len(_COLORS) % len(_DASHES)],
+      )
+      for i, method in enumerate(methods)
+  }
+
+
+def draw_curve(panel, curve, style, is_marked):
+  """Draws a curve with the band of its interval, or a point with its bar."""
+  x, y = curve.x, curve.y
+  is_point = len(x) == 1
+  panel.plot(
+      x,
+      y.value,
+      color=style.color,
+      linestyle=style.dashes,
+      linewidth=2.0,
+      marker=style.marker if is_marked or is_point else None,
+      markevery=max(1, round(len(x) / _NUM_MARKS)),
+      markersize=5,
+      markeredgecolor='white',
+      markeredgewidth=0.6,
+      label=f'{curve.method} ({seeds_of(curve)})',
+      zorder=3,
+  )
+  if not y.has_interval:
+    return
+  if is_point:
+    panel.plot(
+        np.repeat(x, 2), [y.low[0], y.high[0]], color=style.color, linewidth=2.0
+    )
+  else:
+    panel.fill_between(
+        x, y.low, y.high, color=style.color, alpha=0.17, linewidth=0
+    )
+
+
+def seeds_of(curve) -> str:
+  """Says of how many seeds a curve is."""
+  return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
+
+
+def make_picture(width, height, title):
+  """Returns an empty figure, its sizes in inches."""
+  # A figure of its own on a canvas of its own: no state of pyplot's.
+  picture = figure.Figure(figsize=(width, height), layout='constrained')
+  backend_agg.FigureCanvasAgg(picture)
+  picture.suptitle(title, fontsize=12, fontweight='bold')
+  return picture
+
+
+def style_panel(panel, grid_axis):
+  """Leaves two spines, and a grid along one axis."""
+  panel.spines[['top', 'right']].set_visible(False)
+  panel.grid(axis=grid_axis, color='#dddddd', linewidth=0.7)
+  panel.set_axisbelow(True)
+
+
+def draw_legend(picture, panels):
+  """Draws one legend of all panels, below them."""
+  handles = {}
+  for panel in panels:
+    for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+      handles.setdefault(label, handle)
+  longest = max(map(len, handles))
+  picture.legend(
+      list(handles.values()),
+      list(handles),
+      loc='outside lower center',
+      # As many columns as the width holds, in characters.
+      ncols=min(len(handles), max(1, 100 // (longest + 8))),
+      frameon=False,
+      fontsize=9,
+  )
+
+
+def thousands(value, unused_position) -> str:
+  """Formats a tick: 12k, 3M."""
+  if abs(value) >= 1e6:
+    return f'{value / 1e6:.3g}M'
+  return f'{value / 1e3:.3g}k' if abs(value) >= 1e3 else f'{value:g}'
+
+
+def save(picture, path):
+  """Writes a PNG, which appears under its name when it is whole."""
+  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+  temporary_path = path + '.tmp'
+  picture.savefig(temporary_path, dpi=150, format='png')
+  os.replace(temporary_path, path)
