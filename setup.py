@@ -61,12 +61,19 @@ _LEROBOT = [
     # 26 needs NumPy 2.
     'pyarrow>=15,<26',
 ]
+_REMOTE = [
+    # From 1.1.7 on it needs a newer protobuf than TensorFlow 2.15 has.
+    'dm-env-rpc>=1.1.6,<1.1.7',
+    'grpcio>=1.50',
+]
 _EXTRAS = {
+    'remote': _REMOTE,
     'lerobot': _LEROBOT,
     'ogbench': _OGBENCH,
     'test': [
         *_LEROBOT,
         *_OGBENCH,
+        *_REMOTE,
         'hypothesis>=6.90',
         'pytest>=8',
         'ruff>=0.6',

@@ -78,6 +78,7 @@ _NO_REQUIREMENTS = ('d4rl', 'gym')
 _DISTRIBUTIONS = {
     'absl': 'absl-py',
     'gin': 'gin-config',
+    'grpc': 'grpcio',
     'reverb': 'dm-reverb',
     'tree': 'dm-tree',
 }
@@ -276,7 +277,7 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
 
 def _required_distributions() -> set[str]:
   """Reads the names of the requirements in setup.py, those of domains too."""
-  lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH')
+  lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_REMOTE')
   texts = [
       x.value
       for node in _tree(_ROOT / 'setup.py').body

@@ -7,13 +7,39 @@ applied where experience is read.
 """
 
 import abc
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
+from absl import logging
 import dm_env
 from dm_env import specs
 import numpy as np
 
 from parl_tf import types
+
+_MAX_ATTEMPTS = 5
+
+_T = TypeVar('_T')
+
+
+class EpisodeLostError(ConnectionError):
+  """The episode in progress is lost; the next reset begins another one."""
+
+
+def act_until_kept(act: Callable[[], _T]) -> _T:
+  """Returns what `act` returns, which is called anew if an episode is lost.
+
+  Args:
+    act: Acts whole episodes, from a reset on.
+
+  Raises:
+    EpisodeLostError: If they are lost time after time.
+  """
+  for _ in range(_MAX_ATTEMPTS - 1):
+    try:
+      return act()
+    except EpisodeLostError as error:
+      logging.warning('Acting anew: %s', error)
+  return act()
 
 
 class Environment(dm_env.Environment):

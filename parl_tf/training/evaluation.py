@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
+from parl_tf.domains import domain as domain_lib
 
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
@@ -208,6 +209,9 @@ class Evaluator:
       ]
 
   def _play(self, decide, observer) -> EvaluationResult:
+    return domain_lib.act_until_kept(lambda: self._play_once(decide, observer))
+
+  def _play_once(self, decide, observer) -> EvaluationResult:
     self._make_environments()
     environments = self._environments
     for i, environment in enumerate(environments):

@@ -15,6 +15,7 @@ from tf_agents.train import learner
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
+from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.training import checkpoint
@@ -357,6 +358,9 @@ class Collector:
 
   def collect(self, number: int) -> types.Episode:
     """Acts episode `number`, a function of the weights, the seed and it."""
+    return domain_lib.act_until_kept(lambda: self._collect(number))
+
+  def _collect(self, number):
     state = np.random.SeedSequence([self._seed, number]).generate_state(3)
     self._environment.seed(int(state[0]))
     self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))

@@ -1,0 +1,229 @@
+"""Serves any gymnasium environment over dm_env_rpc, from its own environment.
+
+  pip install dm-env-rpc gymnasium            # and what the task needs
+  python server.py --environment CartPole-v1 --port 50051
+
+Nothing of parl_tf is needed here. Each connection that creates a world gets an
+environment of its own. Settings of a world are keyword arguments of
+`gymnasium.make`; the setting `seed` of a reset is that of the environment's.
+
+Steps have the action `action` and answer with `observation` (or
+`observation/<key>` of each part), `reward` and `success`, which is the entry of
+that name of `info`. TERMINATED is the end of the task, INTERRUPTED a time-out.
+"""
+
+import argparse
+import concurrent.futures
+import importlib
+import itertools
+import sys
+
+from dm_env import specs
+from dm_env_rpc.v1 import dm_env_rpc_pb2 as rpc
+from dm_env_rpc.v1 import dm_env_rpc_pb2_grpc
+from dm_env_rpc.v1 import dm_env_utils
+from dm_env_rpc.v1 import spec_manager
+from dm_env_rpc.v1 import tensor_utils
+from google.rpc import code_pb2
+from google.rpc import status_pb2
+import grpc
+import gymnasium
+import numpy as np
+
+
+class World:
+  """One environment and what is known of its present step."""
+
+  def __init__(self, make, settings):
+    """Makes the environment."""
+    self._environment = make(**settings)
+    action = self._environment.action_space
+    self._actions = spec_manager.SpecManager({
+        1: dm_env_utils.dm_env_spec_to_tensor_spec(
+            specs.BoundedArray(
+                action.shape, action.dtype, action.low, action.high, 'action'
+            )
+        )
+    })
+    names = {'reward': ((), np.float64), 'success': ((), np.bool_)}
+    for name, space in _parts(self._environment.observation_space):
+      names[name] = (space.shape, space.dtype)
+    self._observations = spec_manager.SpecManager({
+        uid: dm_env_utils.dm_env_spec_to_tensor_spec(
+            specs.Array(shape, dtype, name)
+        )
+        for uid, (name, (shape, dtype)) in enumerate(names.items(), start=1)
+    })
+    self._is_running = False
+    self._seed = None
+
+  @property
+  def specs(self):
+    """The message that tells of actions and observations."""
+    return rpc.ActionObservationSpecs(
+        actions=self._actions.specs_by_uid,
+        observations=self._observations.specs_by_uid,
+    )
+
+  def reset(self, settings):
+    """Makes the next step the first one of an episode."""
+    self._is_running = False
+    self._seed = settings.get('seed')
+
+  def step(self, request):
+    """Takes a step, or begins an episode."""
+    reward, state, info = 0.0, rpc.EnvironmentStateType.RUNNING, {}
+    if not self._is_running:
+      seed = None if self._seed is None else int(self._seed)
+      observation, info = self._environment.reset(seed=seed)
+      self._seed, self._is_running = None, True
+    else:
+      action = self._actions.unpack(request.actions)['action']
+      observation, reward, terminated, truncated, info = (
+          self._environment.step(action)
+      )
+      if terminated:
+        state = rpc.EnvironmentStateType.TERMINATED
+      elif truncated:
+        state = rpc.EnvironmentStateType.INTERRUPTED
+      self._is_running = not (terminated or truncated)
+    values = {
+        'reward': np.float64(reward),
+        'success': np.bool_(info.get('success', False)),
+        **dict(_parts(observation)),
+    }
+    packed = self._observations.pack(values)
+    return rpc.StepResponse(
+        state=state,
+        observations={
+            uid: packed[uid] for uid in request.requested_observations
+        },
+    )
+
+  def close(self):
+    """Closes the environment."""
+    self._environment.close()
+
+
+class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
+  """Worlds by name; a connection has joined one at a time."""
+
+  def __init__(self, make):
+    """Keeps the function that makes environments."""
+    self._make = make
+    self._worlds = {}
+    self._numbers = itertools.count()
+
+  def Process(self, request_iterator, context):  # pylint: disable=invalid-name
+    """Answers the requests of one connection, one after another."""
+    own, joined = [], None
+    try:
+      for request in request_iterator:
+        kind = request.WhichOneof('payload')
+        message = getattr(request, kind)
+        try:
+          if kind == 'create_world':
+            name = f'world_{next(self._numbers)}'
+            self._worlds[name] = World(self._make, _unpack(message.settings))
+            own.append(name)
+            response = rpc.CreateWorldResponse(world_name=name)
+          elif kind == 'join_world':
+            joined = self._worlds[message.world_name]
+            response = rpc.JoinWorldResponse(specs=joined.specs)
+          elif kind == 'reset':
+            joined.reset(_unpack(message.settings))
+            response = rpc.ResetResponse(specs=joined.specs)
+          elif kind == 'step':
+            response = joined.step(message)
+          elif kind == 'leave_world':
+            joined, response = None, rpc.LeaveWorldResponse()
+          elif kind == 'destroy_world':
+            self._worlds.pop(message.world_name).close()
+            own.remove(message.world_name)
+            response = rpc.DestroyWorldResponse()
+          else:
+            raise ValueError(f'{kind} is not served here.')
+        except Exception as error:  # pylint: disable=broad-except
+          # Told to the client, whose business it is; the server goes on.
+          yield rpc.EnvironmentResponse(
+              error=status_pb2.Status(
+                  code=code_pb2.INTERNAL,
+                  message=f'{type(error).__name__}: {error}',
+              )
+          )
+          continue
+        yield rpc.EnvironmentResponse(**{kind: response})
+    finally:
+      for name in own:
+        self._worlds.pop(name).close()
+
+
+def _parts(space_or_observation, name='observation'):
+  """Yields the parts of a nest of spaces or arrays, each with its name."""
+  parts = getattr(space_or_observation, 'spaces', space_or_observation)
+  if isinstance(parts, dict):
+    for key, part in parts.items():
+      yield from _parts(part, f'{name}/{key}')
+  elif isinstance(parts, np.ndarray) or hasattr(parts, 'shape'):
+    yield name, parts
+  else:
+    yield name, np.asarray(parts)
+
+
+def _unpack(settings):
+  return {
+      name: np.asarray(tensor_utils.unpack_tensor(tensor)).tolist()
+      for name, tensor in settings.items()
+  }
+
+
+def serve(make, address: str) -> grpc.Server:
+  """Starts a server.
+
+  Args:
+    make: Makes a `gymnasium.Env` of a world's settings.
+    address: `host:port`.
+
+  Returns:
+    The server, which runs until it is stopped.
+  """
+  server = grpc.server(
+      concurrent.futures.ThreadPoolExecutor(max_workers=64),
+      options=[
+          ('grpc.max_send_message_length', -1),
+          ('grpc.max_receive_message_length', -1),
+      ],
+  )
+  dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(Servicer(make), server)
+  if not server.add_insecure_port(address):
+    raise OSError(f'{address} cannot be bound.')
+  server.start()
+  return server
+
+
+def main():
+  """Serves until it is interrupted."""
+  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+  parser.add_argument('--environment', required=True, help="gymnasium's name")
+  parser.add_argument(
+      '--module', action='append', default=[],
+      help='to import first, for it registers environments',
+  )
+  # Only this machine, unless told otherwise: there is no encryption.
+  parser.add_argument('--host', default='127.0.0.1')
+  parser.add_argument('--port', type=int, default=50051)
+  options = parser.parse_args()
+  for module in options.module:
+    importlib.import_module(module)
+  address = f'{options.host}:{options.port}'
+  server = serve(
+      lambda **settings: gymnasium.make(options.environment, **settings),
+      address,
+  )
+  sys.stdout.write(f'{options.environment} is served at {address}.\n')
+  sys.stdout.flush()
+  server.wait_for_termination()
+
+
+if __name__ == '__main__':
+  main()

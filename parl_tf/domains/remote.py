@@ -1,0 +1,211 @@
+"""Environments in another process, on this machine or another, by dm_env_rpc.
+
+For simulators and robots whose Python cannot be ours. The server is a program
+of theirs: `examples/remote_environment/server.py` serves any gymnasium
+environment, and tells what names and settings it has.
+"""
+
+from typing import Any, Dict, Mapping, Optional
+
+from absl import logging
+from dm_env import specs
+import gin
+import gymnasium
+import numpy as np
+
+from parl_tf.domains import arguments
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import remote_connection
+
+_OBSERVATION = 'observation'
+
+
+class RemoteEnvironment(gymnasium.Env):
+  """The interface of gymnasium over a connection.
+
+  A server that stops answering loses the episode, which `step` tells by
+  `EpisodeLostError`; the next reset waits for it to come back.
+  """
+
+  def __init__(
+      self,
+      address: str,
+      settings: Mapping[str, Any],
+      *,
+      deadline_seconds: float,
+      reconnect_seconds: float,
+  ):
+    """Connects; see `Remote`.
+
+    Raises:
+      ConnectionError: If no server is reached in time.
+      RuntimeError: If the server answers with an error.
+      ValueError: If what it serves is no such environment.
+    """
+    self._address = address
+    self._connect = lambda: remote_connection.connect(
+        address,
+        settings,
+        deadline_seconds=deadline_seconds,
+        reconnect_seconds=reconnect_seconds,
+    )
+    self._connection: Optional[remote_connection.Connection] = self._connect()
+    self._action_spec = self._connection.actions.get('action')
+    self._specs = self._connection.observations
+    parts = {
+        name.partition('/')[2]: spec
+        for name, spec in self._specs.items()
+        if name.partition('/')[0] == _OBSERVATION
+    }
+    if self._action_spec is None or not parts or 'reward' not in self._specs:
+      raise ValueError(
+          f'{address}: the server must have the action `action` and the'
+          ' observations `observation` and `reward`, got'
+          f' {sorted(self._connection.actions)} and {sorted(self._specs)}.'
+      )
+    self.action_space = _make_box(self._action_spec)
+    self.observation_space = (
+        _make_box(parts[''])
+        if '' in parts
+        else gymnasium.spaces.Dict(
+            {key: _make_box(spec) for key, spec in parts.items()}
+        )
+    )
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed, options=options)
+    settings = {} if seed is None else {'seed': np.int64(seed)}
+    if self._connection is None:
+      logging.info('%s: connecting anew.', self._address)
+      self._connection = self._connect()
+      if self._connection.observations != self._specs:
+        raise ValueError(
+            f'{self._address}: the server must have the observations that it'
+            f' had before, {sorted(self._specs)}, got'
+            f' {sorted(self._connection.observations)}.'
+        )
+    try:
+      values = self._connection.reset(settings)
+    except remote_connection.NoAnswerError as error:
+      raise self._lost() from error
+    return self._observation(values), {'success': _success(values)}
+
+  def step(self, action):
+    if self._connection is None:
+      raise self._lost()
+    try:
+      state, values = self._connection.step({'action': action})
+    except remote_connection.NoAnswerError as error:
+      raise self._lost() from error
+    return (
+        self._observation(values),
+        float(values['reward']),
+        state == remote_connection.TERMINATED,
+        state == remote_connection.INTERRUPTED,
+        {'success': _success(values)},
+    )
+
+  def close(self) -> None:
+    if self._connection is not None:
+      self._connection.leave()
+      self._connection = None
+
+  def _lost(self) -> domain.EpisodeLostError:
+    if self._connection is not None:
+      self._connection.close()
+      self._connection = None
+    return domain.EpisodeLostError(
+        f'{self._address}: the connection broke in the middle of an episode.'
+    )
+
+  def _observation(self, values: Mapping[str, np.ndarray]) -> Any:
+    parts: Dict[str, np.ndarray] = {
+        name.partition('/')[2]: np.asarray(array)
+        for name, array in values.items()
+        if name.partition('/')[0] == _OBSERVATION
+    }
+    return parts[''] if '' in parts else parts
+
+
+@gin.configurable
+class Remote(domain.Domain):
+  """A task whose environments are those of a server."""
+
+  def __init__(
+      self,
+      address: str = gin.REQUIRED,
+      *,
+      max_episode_steps: int = gin.REQUIRED,
+      settings: Optional[Mapping[str, Any]] = None,
+      action_repeat: int = 1,
+      reward_scale: float = 1.0,
+      reward_bias: float = 0.0,
+      deadline_seconds: float = 10.0,
+      reconnect_seconds: float = 60.0,
+  ):
+    """Asks the server what it has.
+
+    Args:
+      address: `host:port` of the server. There is no encryption: beyond one
+        machine, use a network that you trust or a tunnel.
+      max_episode_steps: Environment steps until the time-out.
+      settings: Of every world, numbers and strings by name.
+      action_repeat: Steps of the server for which an action is held.
+      reward_scale: Factor on the raw reward.
+      reward_bias: Added to the scaled reward.
+      deadline_seconds: Longest time that an answer may take; then the episode
+        is lost.
+      reconnect_seconds: How long a reset waits for a server that is gone.
+
+    Raises:
+      ConnectionError: If no server is reached in time.
+      RuntimeError: If the server answers with an error.
+      ValueError: If an argument is out of range.
+    """
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_positive('reward_scale', reward_scale)
+    arguments.check_positive('deadline_seconds', deadline_seconds)
+    arguments.check_positive('reconnect_seconds', reconnect_seconds)
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
+    self.max_episode_steps = max_episode_steps
+    self._action_repeat = action_repeat
+    self._connect = lambda: RemoteEnvironment(
+        address,
+        settings or {},
+        deadline_seconds=deadline_seconds,
+        reconnect_seconds=reconnect_seconds,
+    )
+    environment = self.make_environment(0, evaluation=False)
+    self._observation_spec = environment.observation_spec()
+    self._action_spec = environment.action_spec()
+    environment.close()
+
+  def make_environment(
+      self, seed: int, evaluation: bool
+  ) -> gymnasium_adapter.GymnasiumEnvironment:
+    del evaluation  # The server has one kind.
+    return gymnasium_adapter.GymnasiumEnvironment(
+        self._connect(),
+        seed=seed,
+        action_repeat=self._action_repeat,
+        max_episode_steps=self.max_episode_steps,
+    )
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> specs.BoundedArray:
+    return self._action_spec
+
+
+def _make_box(spec: Any) -> gymnasium.spaces.Box:
+  """Returns the box of a `TensorSpec`, unbounded where it has no bounds."""
+  low, high, dtype = remote_connection.bounds_of(spec)
+  return gymnasium.spaces.Box(low, high, tuple(spec.shape), dtype)
+
+
+def _success(values: Mapping[str, np.ndarray]) -> bool:
+  return bool(values.get('success', False))

@@ -1,0 +1,183 @@
+"""Tests of environments in another process, on loopback."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gymnasium
+import numpy as np
+
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import remote
+from tests.binaries import tiny
+from tests.domains import domain_conformance
+
+_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
+_TASK = 'Pendulum-v1'
+
+
+def _free_port():
+  with contextlib.closing(socket.socket()) as found:
+    found.bind(('127.0.0.1', 0))
+    return found.getsockname()[1]
+
+
+class Server:
+  """The example's program, in a process of its own."""
+
+  def __init__(self, port=None):
+    self.port = port or _free_port()
+    self.address = f'127.0.0.1:{self.port}'
+    self._process = None
+    self.start()
+
+  def start(self):
+    self._process = subprocess.Popen(
+        [sys.executable, str(_PROGRAM), f'--environment={_TASK}',
+         f'--port={self.port}'],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert 'is served at' in self._process.stdout.readline()
+
+  def signal(self, number):
+    self._process.send_signal(number)
+
+  def kill(self):
+    self._process.kill()
+    self._process.wait()
+    self._process.stdout.close()
+
+
+class RemoteConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._server = Server()
+    cls.addClassCleanup(cls._server.kill)
+
+  def make_domain(self):
+    return remote.Remote(self._server.address, max_episode_steps=6)
+
+
+class RemoteTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._server = Server()
+    cls.addClassCleanup(cls._server.kill)
+
+  def _domain(self, **kwargs):
+    options = dict(max_episode_steps=30, action_repeat=2)
+    return remote.Remote(self._server.address, **{**options, **kwargs})
+
+  def _play(self, environment, seed):
+    environment.seed(seed)
+    time_step = environment.reset()
+    random = np.random.default_rng(seed)
+    rewards, observations = [], [time_step.observation]
+    while not time_step.last():
+      action = random.uniform(-1, 1, 1).astype(np.float32)
+      time_step = environment.step(action)
+      rewards.append(float(time_step.reward))
+      observations.append(time_step.observation)
+    return rewards, observations
+
+  def test_episodes_are_those_of_the_same_environment_in_this_process(self):
+    here = gymnasium_adapter.GymnasiumEnvironment(
+        gymnasium.make(_TASK).unwrapped,
+        seed=0,
+        action_repeat=2,
+        max_episode_steps=30,
+    )
+    there = self._domain().make_environment(0, evaluation=True)
+    self.addCleanup(there.close)
+
+    self.assertEqual(here.action_spec(), there.action_spec())
+    for seed in (3, 4):
+      rewards, observations = self._play(there, seed)
+      expected_rewards, expected_observations = self._play(here, seed)
+      self.assertEqual(rewards, expected_rewards)
+      np.testing.assert_array_equal(observations, expected_observations)
+
+  def test_a_server_that_dies_loses_the_episode_and_is_waited_for(self):
+    environment = self._domain().make_environment(0, evaluation=True)
+    expected, _ = self._play(environment, 5)
+    environment.seed(6)
+    environment.reset()
+    environment.step(np.zeros(1, np.float32))
+    self._server.kill()
+    try:
+      with self.assertRaisesRegex(domain.EpisodeLostError, 'middle of an ep'):
+        environment.step(np.zeros(1, np.float32))
+    finally:
+      self._server.start()
+
+    self.assertEqual(self._play(environment, 5)[0], expected)
+
+  def test_episodes_are_acted_anew_when_the_server_comes_back(self):
+    environment = self._domain().make_environment(0, evaluation=True)
+    expected, _ = self._play(environment, 7)
+    attempts = []
+
+    def act():
+      attempts.append(len(attempts))
+      if len(attempts) == 1:
+        self._server.kill()
+        self._server.start()
+      return self._play(environment, 7)[0]
+
+    self.assertEqual(domain.act_until_kept(act), expected)
+    self.assertLen(attempts, 2)
+
+  def test_a_server_that_hangs_is_told_within_the_deadline(self):
+    environment = self._domain(deadline_seconds=0.5).make_environment(0, True)
+    environment.reset()
+    self._server.signal(signal.SIGSTOP)
+    try:
+      start = time.monotonic()
+      with self.assertRaises(domain.EpisodeLostError) as raised:
+        environment.step(np.zeros(1, np.float32))
+      self.assertLess(time.monotonic() - start, 5.0)
+    finally:
+      self._server.signal(signal.SIGCONT)
+    self.assertRegex(
+        str(raised.exception.__cause__), 'answer within 0.5 s.*`step`'
+    )
+    environment.reset()
+
+  def test_no_server_is_an_error_that_names_the_address(self):
+    address = f'127.0.0.1:{_free_port()}'
+    with self.assertRaisesRegex(
+        ConnectionError, f'{address}: no server .* within 0.5 s'
+    ):
+      remote.Remote(address, max_episode_steps=1, reconnect_seconds=0.5)
+
+  def test_an_error_of_the_server_is_told(self):
+    with self.assertRaisesRegex(RuntimeError, 'create_world.*colour'):
+      self._domain(settings={'colour': 'red'})
+
+  @parameterized.parameters(
+      ('max_episode_steps', 0, r'in \[1, inf\]'),
+      ('action_repeat', 0, r'in \[1, inf\]'),
+      ('reward_scale', 0.0, 'positive'),
+      ('deadline_seconds', 0.0, 'positive'),
+      ('reconnect_seconds', 0.0, 'positive'),
+  )
+  def test_an_argument_out_of_range_is_named(self, name, value, wanted):
+    with self.assertRaisesRegex(ValueError, f'`{name}` must be .*{wanted}'):
+      self._domain(**{name: value})
+
+
+if __name__ == '__main__':
+  absltest.main()
