@@ -143,7 +143,7 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
             response = rpc.DestroyWorldResponse()
           else:
             raise ValueError(f'{kind} is not served here.')
-        except Exception as error:  # pylint: disable=broad-except
+        except Exception as error:  # noqa: BLE001
           # Told to the client, whose business it is; the server goes on.
           yield rpc.EnvironmentResponse(
               error=status_pb2.Status(
