@@ -237,7 +237,9 @@ def main(_):
     if 'figure' not in row:
       continue
     verdict = row['verdict']
-    figure = '{figure:.1f} ({low:.1f} to {high:.1f})'.format(**row)
+    figure = f'{row["figure"]:.1f}'
+    if np.isfinite(row['low']):  # One seed has no interval.
+      figure += f' ({row["low"]:.1f} to {row["high"]:.1f})'
     if row.get('needed') and verdict == 'not resolved':
       verdict += f'; some {row["needed"]} seeds of each would be needed'
     if row.get('by_chance'):
