@@ -3,8 +3,8 @@
 The environments are D4RL's own (Gupta et al., 2019, arXiv:1910.11956; Fu et
 al., 2020, arXiv:2004.07219), of the package `d4rl`, which `make d4rl` installs:
 those of gymnasium-robotics have other observations. Here the raw reward is the
-number of sub-tasks solved so far, as in D4RL's data; D4RL's environment rewards
-each of them once.
+number of sub-tasks solved so far, which with the paper's bias of -4 is 0 at the
+end; D4RL's environment rewards each of them once.
 """
 
 import collections

@@ -23,8 +23,8 @@ _HEALTH = (
 # Positive numbers whose largest is so many times the smallest are drawn on a
 # logarithmic axis.
 _LOGARITHMIC_RANGE = 100.0
-# A curve that goes on so many times as far as another is drawn on an axis that
-# is logarithmic beyond most ends.
+# A curve that goes on so many times as far as most is drawn on an axis that is
+# logarithmic beyond their ends.
 _LONG_RANGE = 20.0
 # More than these are told apart in panels only.
 _MAX_CURVES = 8
@@ -257,9 +257,9 @@ def _draw_side_by_side(found, styles, domain):
 
 
 def _lengthen(panel, found):
-  """Makes an axis logarithmic beyond where the first curves end."""
+  """Makes an axis logarithmic beyond where most curves end."""
   ends = [float(curve.x[-1]) for curve in found if curve.x[-1] > 0.0]
-  if ends and max(ends) > _LONG_RANGE * min(ends):
+  if ends and max(ends) > _LONG_RANGE * np.median(ends):
     # A round number: an axis is read by its ticks.
     end = float(f'{np.median(ends):.0e}')
     panel.set_xscale('symlog', linthresh=end, linscale=2.0)

@@ -1,10 +1,12 @@
 import os
 
 from absl.testing import absltest
+from matplotlib import figure
 from matplotlib import image
 import numpy as np
 
 from parl_tf.reports import comparison
+from parl_tf.reports import curves
 from parl_tf.reports import drawing
 from parl_tf.reports import figures
 from parl_tf.reports import runs
@@ -78,6 +80,25 @@ class FiguresTest(absltest.TestCase):
     self._assert_drawn(pictures)
     # Three rows of panels are higher than one panel with its legend.
     self.assertGreater(self._height('env_steps_0.png'), together + 50)
+
+  def test_only_a_far_longer_curve_makes_an_axis_logarithmic(self):
+    # Minutes of a study: one of a third, most of four, one of thirteen.
+    for ends, scale in (
+        ([0.3, 4.0, 4.5, 13.0], 'linear'),
+        ([0.0, 5e3, 6e3, 7e5], 'symlog'),
+    ):
+      panel = figure.Figure().subplots()
+      found = [
+          curves.Curve(method='a', num_seeds=1, x=np.array([0.0, end]), y=None)
+          for end in ends
+      ]
+      figures._lengthen(panel, found)
+      self.assertEqual(panel.get_xscale(), scale)
+      low, high = panel.get_xlim()
+      if scale == 'symlog':
+        # A tick lies beyond the linear part, and all that is drawn in sight.
+        self.assertGreater(max(panel.get_xticks()), 6e3)
+        self.assertTrue(low <= 0.0 and high >= max(ends))
 
   def _height(self, file_name):
     return image.imread(os.path.join(self._output, file_name)).shape[0]
