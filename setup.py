@@ -66,16 +66,20 @@ _REMOTE = [
     'dm-env-rpc>=1.1.6,<1.1.7',
     'grpcio>=1.50',
 ]
+_RAY = ['ray>=2.40']
 _EXTRAS = {
+    'ray': _RAY,
     'remote': _REMOTE,
     'lerobot': _LEROBOT,
     'ogbench': _OGBENCH,
     'test': [
         *_LEROBOT,
         *_OGBENCH,
+        *_RAY,
         *_REMOTE,
         'hypothesis>=6.90',
         'pytest>=8',
+        'pytest-xdist>=3.6',
         'ruff>=0.6',
     ],
 }
@@ -106,6 +110,7 @@ setuptools.setup(
     python_requires='>=3.10,<3.12',
     packages=[
         *setuptools.find_packages(include=['parl_tf', 'parl_tf.*']),
+        'reverb_server',
         _CONFIGS,
     ],
     package_dir={_CONFIGS: 'gin'},
@@ -114,10 +119,14 @@ setuptools.setup(
     extras_require=_EXTRAS,
     entry_points={
         'console_scripts': [
+            'parl-collect = parl_tf.binaries.collect:run',
             'parl-data = parl_tf.binaries.data:run',
             'parl-evaluate = parl_tf.binaries.evaluate:run',
             'parl-export = parl_tf.binaries.export:run',
+            'parl-launch = parl_tf.binaries.launch:run',
+            'parl-learn = parl_tf.binaries.learn:run',
             'parl-report = parl_tf.binaries.report:run',
+            'parl-reverb-server = reverb_server.server:run',
             'parl-train = parl_tf.binaries.train:run',
         ],
     },

@@ -27,6 +27,7 @@ _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
 _MATHEMATICS = (
     *_DATA,
+    'replicas',
     'losses',
     'value_distribution',
     'networks',
@@ -39,6 +40,7 @@ _MAY_IMPORT = {
     'types': (),
     'losses': _BASE,
     'randomness': _BASE,
+    'replicas': (),
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'value_distribution'),
     'few_actions': ('networks',),
@@ -51,8 +53,9 @@ _MAY_IMPORT = {
     'datasets': (*_DATA, 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': _TRAINING,
+    'launching': ('replay', 'launching'),
     'reports': ('reports',),
-    'binaries': (*_TRAINING, 'reports', 'binaries'),
+    'binaries': (*_TRAINING, 'launching', 'reports', 'binaries'),
 }
 
 # Which modules or folders may import a library; a path names an exception.
@@ -61,6 +64,7 @@ _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],
     'absl.flags': ['binaries'],
+    'ray': ['launching', 'binaries'],
     'reverb': ['replay', 'training', 'binaries'],
     'rliable': ['reports'],
     # A report is of files: it need not wait for TensorFlow to be imported.
@@ -277,7 +281,7 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
 
 def _required_distributions() -> set[str]:
   """Reads the names of the requirements in setup.py, those of domains too."""
-  lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_REMOTE')
+  lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_RAY', '_REMOTE')
   texts = [
       x.value
       for node in _tree(_ROOT / 'setup.py').body

@@ -15,6 +15,9 @@ from parl_tf.training import evaluation
 from tests import tensor_case
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+_EXPERIMENTS = sorted(
+    path.stem for path in (_ROOT / 'gin' / 'experiments').glob('*.gin')
+)
 
 # Forks before anything of ours is imported, so that what one file imports is of
 # no help to the next. The packages below are slow to import and register none
@@ -124,6 +127,34 @@ class GinFilesTest(tensor_case.TensorCase):
     builder.build_agent(
         evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
+
+  @parameterized.parameters(*_EXPERIMENTS)
+  def test_experiments_range_over_the_returns_of_their_tasks(self, name):
+    configs.parse([f'experiments/{name}.gin'])
+    domain = evaluation.select_domain()
+    agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
+    self.assertEqual(type(agent.critic).__name__, 'CalQLCritic')
+    worst = domain.never_succeeds_value(agent.gamma)
+    if worst is not None:
+      self.assertAlmostEqual(gin.query_parameter('HLGauss.min_value'), worst)
+
+  @parameterized.parameters(*(x for x in _EXPERIMENTS if 'small' not in x))
+  def test_experiments_have_the_papers_sizes(self, name):
+    configs.parse([f'experiments/{name}.gin'])
+    sizes = {
+        'Search.num_samples': 32,
+        'ActionOptimizer.num_candidates': 10,
+        'ActionOptimizer.num_gradient_steps': 10,
+        'ActionOptimizer.step_size': 3e-4,
+        'CriticEnsemble.num_members': 10,
+        'CriticEnsemble.hidden_sizes': (256,) * (4 if 'ant' in name else 2),
+        'Critic.gamma': 0.99,
+        'Critic.tau': 0.005,
+        'BehaviorCloning.num_steps': 3_000_000,
+        'Offline.num_steps': 1_000_000 if 'ant' in name else 500_000,
+        'Online.num_episodes': 1_000,
+    }
+    self.assertEqual({x: gin.query_parameter(x) for x in sizes}, sizes)
 
 
 if __name__ == '__main__':

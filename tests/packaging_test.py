@@ -12,6 +12,8 @@ from absl.testing import absltest
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SOURCES = ('LICENSE', 'README.md', 'pyproject.toml', 'setup.py')
 
+_PACKAGES = ('parl_tf', 'reverb_server')
+
 _BUILD = 'from setuptools import build_meta; build_meta.build_wheel("dist")'
 
 
@@ -24,7 +26,7 @@ class WheelTest(absltest.TestCase):
     folder = pathlib.Path(absltest.get_default_test_tmpdir()) / 'wheel'
     shutil.rmtree(folder, ignore_errors=True)
     ignored = shutil.ignore_patterns('__pycache__')
-    for name in ('gin', 'parl_tf'):
+    for name in ('gin', *_PACKAGES):
       shutil.copytree(_ROOT / name, folder / name, ignore=ignored)
     for name in _SOURCES:
       shutil.copy(_ROOT / name, folder / name)
@@ -53,19 +55,20 @@ class WheelTest(absltest.TestCase):
   def test_every_module_is_installed(self):
     wanted = {
         path.relative_to(_ROOT).as_posix()
-        for path in (_ROOT / 'parl_tf').rglob('*.py')
+        for package in _PACKAGES
+        for path in (_ROOT / package).rglob('*.py')
     }
 
     self.assertEqual(
         {name for name in self._names if name.endswith('.py')}, wanted
     )
 
-  def test_only_the_package_is_installed(self):
+  def test_only_the_packages_are_installed(self):
     # A top-level `gin` would hide gin-config's package.
     folders = {name.partition('/')[0] for name in self._names}
 
     self.assertEqual(
-        {x for x in folders if not x.endswith('.dist-info')}, {'parl_tf'}
+        {x for x in folders if not x.endswith('.dist-info')}, set(_PACKAGES)
     )
 
   def test_every_console_script_has_its_function(self):

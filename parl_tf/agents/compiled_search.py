@@ -20,6 +20,9 @@ class CompiledSearch:
 
   Between its matrix products a search makes many passes over its arrays; XLA
   joins them. Each part's size is compiled for once, and all calls share it.
+
+  What an optimizer draws depends on the parts, which are others where several
+  devices share a batch: there it is another draw of the same law.
   """
 
   def __init__(self, optimizer):

@@ -122,8 +122,15 @@ class DPPOAgent(tf_agent.TFAgent):
     Raises:
       TypeError: If `critic` is no `StateValue` or `policy` no
         `DiffusionPolicy`.
-      ValueError: If a number is out of range.
+      ValueError: If a number is out of range, or several devices are to share
+        the rows.
     """
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if num_replicas > 1:
+      raise ValueError(
+          '`DPPOAgent` deals a rollout out as a whole and must be trained on '
+          f'one device, got {num_replicas} of them.'
+      )
     _check_fractions(
         denoising_gamma=denoising_gamma,
         gae_lambda=gae_lambda,

@@ -5,6 +5,7 @@ from typing import Callable, Optional, Sequence, Tuple
 import tensorflow as tf
 from tf_agents.utils import common
 
+from parl_tf import replicas
 from parl_tf import types
 
 
@@ -44,6 +45,24 @@ def take(
       zip(gradients, variables), skip_gradients_aggregation=True
   )
   return loss, total
+
+
+def run(update: Callable[..., types.Nest], *args) -> types.Nest:
+  """Runs an update that is a compiled function of its own.
+
+  Replicas exchange gradients, which they cannot do within such a function:
+  where there are several, the update becomes a part of what is being traced.
+
+  Args:
+    update: A `tf.function`.
+    *args: Of it.
+
+  Returns:
+    What it returns.
+  """
+  if replicas.are_several():
+    update = update.python_function
+  return update(*args)
 
 
 def mean_loss(

@@ -184,6 +184,16 @@ class PARLAgent(tf_agent.TFAgent):
     }
 
   @property
+  def acting_variables(self):
+    """The variables of the policies that act, each once."""
+    policies = (self.collect_policy, self.evaluation_policy, self.base_policy)
+    found = {}
+    for policy in policies:
+      for variable in policy.variables():
+        found.setdefault(variable.ref(), variable)
+    return tuple(found.values())
+
+  @property
   def gamma(self) -> float:
     """Discount factor of the critic, the usual one without a critic."""
     return _GAMMA_WITHOUT_CRITIC if self.critic is None else self.critic.gamma
@@ -213,20 +223,29 @@ class PARLAgent(tf_agent.TFAgent):
     total = 0.0
     metrics = {}
     for i, rows in enumerate(self._slices(experience.critic, self.critic_utd)):
-      loss, metrics_ = self._update_critic(
-          rows, randomness.fold_in(seed, 'critic', i), weights
+      loss, metrics_ = gradient_step.run(
+          self._update_critic,
+          rows,
+          randomness.fold_in(seed, 'critic', i),
+          weights,
       )
       total += loss
       metrics.update(metrics_)
     for i, rows in enumerate(self._slices(experience.policy, self.policy_utd)):
-      loss, metrics_ = self._update_policy(
-          rows, randomness.fold_in(seed, 'policy', i), weights
+      loss, metrics_ = gradient_step.run(
+          self._update_policy,
+          rows,
+          randomness.fold_in(seed, 'policy', i),
+          weights,
       )
       total += loss
       metrics.update(metrics_)
     for rows in self._slices(experience.cloning, 1):
-      loss, metrics_ = self._clone(
-          rows, randomness.fold_in(seed, 'cloning'), weights
+      loss, metrics_ = gradient_step.run(
+          self._clone,
+          rows,
+          randomness.fold_in(seed, 'cloning'),
+          weights,
       )
       total += loss
       metrics.update(metrics_)

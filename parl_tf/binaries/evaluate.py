@@ -1,7 +1,11 @@
 """Scores a SavedModel: `parl-evaluate --policy DIR --gin_file FILE`.
 
-Only `tf.saved_model.load` and the signature `serving_default` are used, so that
-neither TF-Agents nor Reverb is needed where a policy is deployed.
+`--follow HOST:PORT --root_dir DIR` instead scores the weights of a learner as
+they come through its replay service, until training is over.
+
+For a SavedModel only `tf.saved_model.load` and the signature `serving_default`
+are used, so that neither TF-Agents nor Reverb is needed where a policy is
+deployed.
 """
 
 import contextlib
@@ -198,6 +202,10 @@ def main(arguments):
   if len(arguments) > 1:
     raise app.UsageError(f'Unknown arguments: {arguments[1:]}.')
   options = flags.FLAGS
+  if bool(options.policy) == bool(options.follow):
+    raise app.UsageError('Either --policy or --follow must be given.')
+  if options.follow and not options.root_dir:
+    raise app.UsageError('--follow needs --root_dir.')
   configs.add_search_path()
   configs.parse(
       options.gin_file,
@@ -207,6 +215,9 @@ def main(arguments):
       # bind there is of no concern here.
       skip_unknown=importlib.util.find_spec('tf_agents') is None,
   )
+  if options.follow:
+    _follow(options)
+    return
   domain = evaluation.select_domain()
   act = ExportedPolicy(options.policy, domain)
   evaluator = evaluation.Evaluator(
@@ -232,12 +243,26 @@ def main(arguments):
     )
 
 
+def _follow(options):
+  # Imported here: it needs TF-Agents and Reverb.
+  from parl_tf.training import following
+
+  num_evaluations = following.follow(
+      options.root_dir, options.seed, options.follow, options.num_episodes
+  )
+  print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
+
+
 def run():
   """Runs the program; the entry point of `parl-evaluate`."""
   # Defined here, so that importing this module beside another binary's, which
   # has flags of the same names, is no error.
+  flags.DEFINE_string('policy', None, 'Directory of the SavedModel.')
   flags.DEFINE_string(
-      'policy', None, 'Directory of the SavedModel.', required=True
+      'follow', None, 'host:port of the replay service of a learner to follow.'
+  )
+  flags.DEFINE_string(
+      'root_dir', None, 'Where the scores of a learner are written.'
   )
   flags.DEFINE_multi_string(
       'gin_file', None, 'gin files, merged in order.', required=True

@@ -66,12 +66,22 @@ def export_run(root_dir: str, output: str, name: str) -> float:
   """
   agent = restore_agent(root_dir)
   domain = evaluation.select_domain()
-  environment = domain.make_environment(0, evaluation=True)
-  starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
-  example = tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)
+  example = _example(domain)
   return export.export_policy(
       agent.named_policies[name], domain.raw_action_bounds, output, example
   )
+
+
+def _example(domain):
+  """Returns observations `[16, ...]` on which both policies are compared."""
+  if domain.max_environments is not None:  # An export moves no robot.
+    return tf.nest.map_structure(
+        lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
+        builder.observation_spec(domain),
+    )
+  environment = domain.make_environment(0, evaluation=True)
+  starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
+  return tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.training import experiment
 from parl_tf.training import report
+from parl_tf.training import strategies
 
 
 def describe(summary: report.RunSummary, root_dir: str) -> str:
@@ -49,6 +50,7 @@ def train(
     gin_files: Sequence[str],
     gin_bindings: Sequence[str] = (),
     seed: int = 0,
+    strategy: str = 'default',
 ) -> report.RunSummary:
   """Runs or resumes what gin files describe.
 
@@ -57,6 +59,7 @@ def train(
     gin_files: Merged in order.
     gin_bindings: Read last.
     seed: Of the run, not negative.
+    strategy: The devices that it trains on; see `strategies.make`.
 
   Returns:
     The summary of the run.
@@ -64,11 +67,13 @@ def train(
   Raises:
     FileNotFoundError: If there is no such gin file.
     ValueError: If a gin name is unknown, a value out of range, the data faulty
-      or the directory another run's.
+      or the directory another run's, or there are too few devices.
   """
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()
-  summary = experiment.run_experiment(root_dir, seed)
+  summary = experiment.run_experiment(
+      root_dir, seed, strategy=strategies.make(strategy)
+  )
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary
 
@@ -79,7 +84,11 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
   summary = train(
-      options.root_dir, options.gin_file, options.gin_bindings, options.seed
+      options.root_dir,
+      options.gin_file,
+      options.gin_bindings,
+      options.seed,
+      options.strategy,
   )
   print(describe(summary, options.root_dir))
 
@@ -95,6 +104,12 @@ def run() -> None:
   )
   flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
   flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  flags.DEFINE_enum(
+      'strategy',
+      'default',
+      strategies.NAMES,
+      'Trains on one device, or shares the rows of a step among all GPUs.',
+  )
   console.show_our_messages()
   app.run(main)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from parl_tf import networks
 from parl_tf import randomness
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf import value_distribution
 from parl_tf.critics import value_function
@@ -168,10 +169,9 @@ class Critic(tf.Module, abc.ABC):
 
   def update_targets(self) -> None:
     """Moves the target by `tau` towards the critic."""
-    for target, variable in zip(
-        self._target_network.variables, self._network.variables
-    ):
-      target.assign_add(self._tau * (variable - target))
+    replicas.move_towards(
+        self._target_network.variables, self._network.variables, self._tau
+    )
 
   def _draw_members(self, seed) -> Optional[tf.Tensor]:
     """One-hot rows `[M, E]` of the members that evaluate, None for all."""

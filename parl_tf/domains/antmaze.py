@@ -9,9 +9,8 @@ centre of its cell.
 
 import functools
 import os
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
-import dm_env
 from dm_env import specs
 import gin
 import numpy as np
@@ -19,9 +18,11 @@ import numpy as np
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
+from parl_tf.domains import maze_environment
 
 _CELL_SIZE = 4.0  # Metres, as gymnasium-robotics.
 _GOAL_RADIUS = 0.5  # Metres, as D4RL.
+_BODY_RADIUS = 0.5  # Metres in pictures.
 _PHYSICS_STEPS = 5  # Of 0.01 s.
 _POSITION_NOISE, _VELOCITY_NOISE = 0.1, 0.1  # As D4RL.
 
@@ -31,8 +32,8 @@ _START_CELL = (1, 1)
 _GOAL_CELLS = {'UMaze': (3, 1), 'Medium': (6, 6), 'Large': (7, 9)}
 
 
-class AntMazeEnvironment(domain.Environment):
-  """The ant's task, stepped on MuJoCo directly.
+class AntMazeEnvironment(maze_environment.MazeEnvironment):
+  """The ant's task.
 
   Observations `[29]`: x, y, z in metres, orientation (quaternion, 4), joint
   angles (8); then rates of all (14). Actions `[8]`: torques at the joints.
@@ -44,105 +45,37 @@ class AntMazeEnvironment(domain.Environment):
       maze: maze_lib.Maze,
       *,
       start_cell: maze_lib.Cell,
-      goal_cell: maze_lib.Cell,
-      action_repeat: int,
-      max_episode_steps: int,
-      seed: int,
+      **options: Any,
   ):
-    """Makes an environment with simulator state of its own.
+    """Makes an environment that begins in one cell.
 
     Args:
       model: `mujoco.MjModel`; only read, so that environments can share it.
       maze: The cells of that model.
       start_cell: Cell in which an episode begins.
-      goal_cell: Cell whose centre is the goal.
-      action_repeat: Steps of 0.05 s an environment step.
-      max_episode_steps: Environment steps until the time-out.
-      seed: Seed of the starts.
+      **options: Of `MazeEnvironment`; an action is held for
+        `action_repeat` steps of 0.05 s.
     """
-    import mujoco  # pylint: disable=g-import-not-at-top
-
-    self._mujoco = mujoco
-    self._model = model
-    self._data = mujoco.MjData(model)
-    self.maze = maze
+    super().__init__(
+        model,
+        maze,
+        goal_radius=_GOAL_RADIUS,
+        body_radius=_BODY_RADIUS,
+        **options,
+    )
     self._start = maze.position(start_cell)
-    self._goal = maze.position(goal_cell)
-    self._action_repeat = action_repeat
-    self._max_episode_steps = max_episode_steps
-    self._num_steps = 0
-    self._needs_reset = True
-    self.seed(seed)
 
-  def seed(self, seed: int) -> None:
-    self._random = np.random.default_rng(seed)
-
-  def is_success(self) -> bool:
-    x, y = self._data.qpos[:2] - self._goal
-    return bool(x * x + y * y <= _GOAL_RADIUS**2)
-
-  def reset(self) -> dm_env.TimeStep:
+  def _begin(self, random: np.random.Generator) -> None:
     data = self._data
-    # Clears the solver's warm start too: a reset forgets everything.
-    self._mujoco.mj_resetData(self._model, data)
     data.qpos[:2] = self._start
-    data.qpos[:] += self._random.uniform(
+    data.qpos[:] += random.uniform(
         -_POSITION_NOISE, _POSITION_NOISE, size=data.qpos.shape
     )
-    data.qvel[:] = _VELOCITY_NOISE * self._random.standard_normal(
-        data.qvel.shape
-    )
+    data.qvel[:] = _VELOCITY_NOISE * random.standard_normal(data.qvel.shape)
     self._mujoco.mj_forward(self._model, data)
-    self._num_steps = 0
-    self._needs_reset = False
-    return dm_env.restart(self._observation())
 
-  def step(self, action: np.ndarray) -> dm_env.TimeStep:
-    if self._needs_reset:
-      return self.reset()
-    action = arguments.check_action(action, _ACTION_SPEC.shape)
-    self._data.ctrl[:] = action.clip(-1.0, 1.0)
-    is_success = False
-    for _ in range(self._action_repeat):
-      self._mujoco.mj_step(self._model, self._data, nstep=_PHYSICS_STEPS)
-      is_success = self.is_success()
-      if is_success:
-        break
-    self._num_steps += 1
-    timed_out = self._num_steps >= self._max_episode_steps
-    self._needs_reset = is_success or timed_out
-    return dm_env.TimeStep(
-        step_type=(
-            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
-        ),
-        reward=np.float32(is_success),
-        discount=np.float32(not is_success),
-        observation=self._observation(),
-    )
-
-  def observation_spec(self) -> specs.Array:
-    return _OBSERVATION_SPEC
-
-  def action_spec(self) -> specs.BoundedArray:
-    return _ACTION_SPEC
-
-  def info(self) -> Mapping[str, np.ndarray]:
-    return {
-        'qpos': self._data.qpos.astype(np.float32),
-        'qvel': self._data.qvel.astype(np.float32),
-    }
-
-  def render(self) -> np.ndarray:
-    """Draws the maze from above: walls grey, goal red, ant blue."""
-    return self.maze.draw([
-        (self._goal, _GOAL_RADIUS, (255, 160, 160)),
-        (self._data.qpos[:2], 0.5, (30, 60, 220)),
-    ])
-
-  def _observation(self) -> np.ndarray:
-    return np.concatenate(
-        [self._data.qpos, self._data.qvel], dtype=np.float32
-    )
+  def _push(self) -> None:
+    self._mujoco.mj_step(self._model, self._data, nstep=_PHYSICS_STEPS)
 
 
 @gin.configurable

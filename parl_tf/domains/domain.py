@@ -98,11 +98,15 @@ class Domain(abc.ABC):
     reward_scale: Factor on the raw reward.
     reward_bias: Added to the scaled raw reward.
     max_episode_steps: Environment steps after which an episode times out.
+    max_environments: Number of environments that there can be, of a robot 1;
+      None for any. Where there is one, `make_environment` hands the same
+      environments out again, in turn, and whoever acts begins with a reset.
   """
 
   reward_scale: float = 1.0
   reward_bias: float = 0.0
   max_episode_steps: int
+  max_environments: Optional[int] = None
 
   @abc.abstractmethod
   def make_environment(self, seed: int, evaluation: bool) -> Environment:

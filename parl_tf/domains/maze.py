@@ -49,21 +49,29 @@ _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
 class Maze:
-  """A maze centred on the origin, x to the right and y upwards.
+  """A maze with x to the right and y upwards.
 
   Attributes:
     layout: One string a row; `#` is a wall, anything else is free.
     cells: All free cells, row by row.
     cell_size: Side of a cell in metres.
+    centre: The maze's `[x, y]` in metres.
   """
 
-  def __init__(self, layout: Sequence[str], *, cell_size: float = 1.0):
+  def __init__(
+      self,
+      layout: Sequence[str],
+      *,
+      cell_size: float = 1.0,
+      centre: Tuple[float, float] = (0.0, 0.0),
+  ):
     if not layout or len({len(row) for row in layout}) != 1:
       raise ValueError(f'`layout` must have rows of one length, got {layout}.')
     if cell_size <= 0:
       raise ValueError(f'`cell_size` must be positive, got {cell_size}.')
     self.layout = tuple(layout)
     self.cell_size = cell_size
+    self.centre = np.array(centre)
     self.cells: List[Cell] = [
         (row, column)
         for row, line in enumerate(self.layout)
@@ -86,7 +94,7 @@ class Maze:
     """Returns the centre `[x, y]` of a cell in metres."""
     rows, columns = self.shape
     row, column = cell
-    return self.cell_size * np.array(
+    return self.centre + self.cell_size * np.array(
         [column + 0.5 - columns / 2, rows / 2 - row - 0.5]
     )
 
@@ -164,6 +172,7 @@ class Maze:
     )
     x = x - columns / 2 * self.cell_size
     y = rows / 2 * self.cell_size - y
-    for centre, radius, color in discs:
-      image[np.hypot(x - centre[0], y - centre[1]) <= radius] = color
+    for place, radius, color in discs:
+      right, up = place - self.centre
+      image[np.hypot(x - right, y - up) <= radius] = color
     return image

@@ -1,6 +1,6 @@
-"""Controllers of a ball in a maze: one walks to a goal, one records data."""
+"""Controllers of a body in a maze: one walks to a goal, one records data."""
 
-from typing import Dict, Mapping
+from typing import Callable, Mapping
 
 import dm_env
 import gin
@@ -9,7 +9,13 @@ import numpy as np
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 
-_ARRIVAL_RADIUS = 0.35  # Metres from which the next target is drawn.
+Drive = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Makes the action of an observation and the place `[x, y]` to go straight to.
+
+The body's own place is where an observation begins.
+"""
+
+_ARRIVAL_RADIUS = 0.35  # Cells from the target at which the next is drawn.
 # Metres per second for each metre to the next turn, the most along each axis,
 # and force for each metre per second that is missing. A full force held for
 # 0.1 s changes the speed by 2.4 m/s.
@@ -18,11 +24,25 @@ _WALKING_SPEED = 4.0
 _FORCE_GAIN = 0.35
 
 
-class WaypointController(domain.Controller):
-  """Takes the shortest way to one cell: run by run, braking at each turn."""
+def push_ball(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
+  """Returns the force `[2]` on the ball of `pointmaze`; it brakes in time."""
+  position, velocity = observation[:2], observation[2:]
+  wanted = _APPROACH_RATE * (place - position)
+  wanted = wanted.clip(-_WALKING_SPEED, _WALKING_SPEED)
+  return (_FORCE_GAIN * (wanted - velocity)).clip(-1.0, 1.0).astype(np.float32)
 
-  def __init__(self, maze: maze_lib.Maze, target: maze_lib.Cell):
+
+class WaypointController(domain.Controller):
+  """Takes the shortest way to one cell: run by run, straight to each turn."""
+
+  def __init__(
+      self,
+      maze: maze_lib.Maze,
+      target: maze_lib.Cell,
+      drive: Drive = push_ball,
+  ):
     self._maze = maze
+    self._drive = drive
     _, self._following = maze.routes_to(target)
 
   def reset(self, seed: int) -> None:
@@ -32,10 +52,11 @@ class WaypointController(domain.Controller):
       self, time_step: dm_env.TimeStep, environment: domain.Environment
   ) -> np.ndarray:
     del environment
-    return _steer(time_step.observation, self._maze, self._following)
+    turn = _next_turn(time_step.observation, self._maze, self._following)
+    return self._drive(time_step.observation, turn)
 
 
-@gin.configurable(denylist=['maze'])
+@gin.configurable(denylist=['maze', 'drive'])
 class WanderingController(domain.Controller):
   """Walks from cell to cell near by, by varying short ways, and strays.
 
@@ -49,6 +70,7 @@ class WanderingController(domain.Controller):
   def __init__(
       self,
       maze: maze_lib.Maze,
+      drive: Drive = push_ball,
       *,
       max_walk: int = 6,
       detour: float = 1.0,
@@ -59,6 +81,7 @@ class WanderingController(domain.Controller):
 
     Args:
       maze: Where it walks.
+      drive: How it walks.
       max_walk: Cells to the next target, at most.
       detour: How much the cost of a cell varies, as a share of the least.
       stray_rate: Probability a decision that it begins to stray.
@@ -78,6 +101,7 @@ class WanderingController(domain.Controller):
             f'`{name}` must be in [{low:g}, {high:g}], got {value}.'
         )
     self._maze = maze
+    self._drive = drive
     self._max_walk = max_walk
     self._detour = detour
     self._stray_rate = stray_rate
@@ -109,14 +133,16 @@ class WanderingController(domain.Controller):
     if self._stray_steps:
       self._stray_steps -= 1
       return self._stray_action
-    return _steer(time_step.observation, self._maze, self._following)
+    turn = _next_turn(time_step.observation, self._maze, self._following)
+    return self._drive(time_step.observation, turn)
 
   def info(self) -> Mapping[str, np.ndarray]:
     return {'goal': self._maze.position(self._target).astype(np.float32)}
 
   def _is_at_target(self, position: np.ndarray) -> bool:
     offset = position - self._maze.position(self._target)
-    return bool(np.sum(offset * offset) <= _ARRIVAL_RADIUS**2)
+    radius = _ARRIVAL_RADIUS * self._maze.cell_size
+    return bool(np.sum(offset * offset) <= radius**2)
 
   def _draw_target(self, present: maze_lib.Cell) -> None:
     distances, _ = self._maze.routes_to(present)
@@ -132,14 +158,11 @@ class WanderingController(domain.Controller):
     )
 
 
-def _steer(
+def _next_turn(
     observation: np.ndarray,
     maze: maze_lib.Maze,
-    following: Dict[maze_lib.Cell, maze_lib.Cell],
+    following: Mapping[maze_lib.Cell, maze_lib.Cell],
 ) -> np.ndarray:
-  """Returns the force `[2]` that follows a route at the rate of decisions."""
-  position, velocity = observation[:2], observation[2:]
-  turn = maze.end_of_run(maze.cell_at(position), following)
-  wanted = _APPROACH_RATE * (maze.position(turn) - position)
-  wanted = wanted.clip(-_WALKING_SPEED, _WALKING_SPEED)
-  return (_FORCE_GAIN * (wanted - velocity)).clip(-1.0, 1.0).astype(np.float32)
+  """Returns the place `[x, y]` of the next turn of a route, or of its end."""
+  cell = maze.cell_at(observation[:2])
+  return maze.position(maze.end_of_run(cell, following))

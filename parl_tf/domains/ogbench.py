@@ -1,13 +1,16 @@
-"""OGBench's cubes: a robot arm that carries cubes to fixed places.
+"""OGBench's tables: a robot arm moves cubes, slides and buttons.
 
 Environments are those of OGBench (Park et al., 2025, arXiv:2410.20092),
-`cube-*-singletask-task*`: an arm with a gripper, five actions, 0.05 s a step.
-Here an action may be held for some steps, and a reset forgets all that was.
+`{cube,scene,puzzle}-*-singletask-task*`: an arm with a gripper, five actions,
+0.05 s a step. The raw reward is minus the number of things that are not yet as
+they are to be; as there, it is that of the state in which an action begins, so
+that an episode ends with the first action after success. Here an action may be
+held for some steps, and a reset forgets all that was.
 """
 
 import copy
 import functools
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Type
 
 from dm_env import specs
 import gin
@@ -16,30 +19,33 @@ import numpy as np
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import ogbench_oracles
 
-_NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _TASKS = range(1, 6)
-# As OGBench's names and numbers of a cube: 19 of the arm and 9 of each cube.
-_ARM_SIZE, _CUBE_SIZE = 19, 9
+_NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
+_NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
+# As OGBench's numbers of the arm, a cube, a button, and a drawer or window.
+_ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
 
 
-class CubeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
-  """The cube task as a `dm_env` environment.
+class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
+  """A task as a `dm_env` environment.
 
-  Observations `[19 + 9 C]` for C cubes: joint angles (6) and rates (6) of the
-  arm, place of the gripper (3), cosine and sine of its yaw, its opening and its
-  contact; of each cube place (3), quaternion (4), cosine and sine of its yaw.
-  Places are in decimetres from the middle of the table. Actions `[5]`: changes
-  of the gripper's place (3, at most 0.05 m), yaw (at most 0.3 rad) and opening.
-  Raw rewards: minus the number of cubes out of place, a step of 0.05 s.
+  Observations begin with 19 numbers: joint angles (6) and rates (6) of the arm,
+  place of the gripper (3), cosine and sine of its yaw, its opening and its
+  contact. Things follow. Places are in decimetres from the middle of the table.
+  Actions `[5]`: changes of the gripper's place (3, at most 0.05 m), yaw (at
+  most 0.3 rad) and opening. Raw rewards are of steps of 0.05 s.
   """
 
   def reset(self):
     time_step = super().reset()
     scene = self.gymnasium_environment
-    _forget(scene)
+    forget(scene.model, scene.data)
+    scene.pre_step()
+    scene.post_step()
     return time_step._replace(
         observation=scene.compute_observation().astype(np.float32)
     )
@@ -55,54 +61,34 @@ class CubeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     """Does nothing: what a renderer holds goes with the environment."""
 
 
-class CubeController(domain.Controller):
-  """OGBench's Markovian oracle: grasps a cube out of place, carries it, drops.
+class ButtonEnvironment(TableEnvironment):
+  """A task with buttons, whose states are no part of the physics."""
 
-  It has no inner state, so that a disturbed arm begins again with what is to be
-  done next.
-  """
+  def step(self, action):
+    # What they lock, and their colours, stand in the model that all
+    # environments of a kind share.
+    self.gymnasium_environment._apply_button_states()  # pylint: disable=protected-access
+    return super().step(action)
 
-  def __init__(self, min_norm: float, speed: float = 1.0):
-    """Makes a controller.
-
-    Args:
-      min_norm: Metres for which the arm is sent at least, however near.
-      speed: Factor on the changes of place and yaw.
-    """
-    self._min_norm = min_norm
-    self._factors = np.array([speed, speed, speed, speed, 1.0])
-
-  def reset(self, seed: int) -> None:
-    del seed  # Nothing is drawn.
-
-  def action(
-      self, time_step: Any, environment: CubeEnvironment
-  ) -> np.ndarray:
-    # Imported here, for it takes long.
-    from ogbench.manipspace.oracles.markov import cube_markov  # pylint: disable=g-import-not-at-top
-
-    del time_step
-    scene = environment.gymnasium_environment
-    oracle = cube_markov.CubeMarkovOracle(env=scene, min_norm=self._min_norm)
-    # Where it goes once all cubes are in place; drawn by its own `reset`.
-    oracle._final_pos = np.mean(scene._arm_sampling_bounds, axis=0)  # pylint: disable=protected-access
-    oracle._final_yaw = 0.0  # pylint: disable=protected-access
-    oracle._step = 0  # pylint: disable=protected-access
-    action = oracle.select_action(None, _oracle_info(scene))
-    return (self._factors * action).astype(np.float32)
+  def info(self) -> Mapping[str, np.ndarray]:
+    states = self.gymnasium_environment._cur_button_states  # pylint: disable=protected-access
+    return {**super().info(), 'button_states': states.astype(np.float32)}
 
 
-@gin.configurable
-class Cube(domain.Domain):
-  """Carrying cubes to fixed places; minus the cubes out of place a step."""
+class TableTask(domain.Domain):
+  """What the tasks share; each is a kind of scene with its controller."""
+
+  _environment_class: Type[TableEnvironment]
+  _controller_class: Type[ogbench_oracles.OracleController]
 
   def __init__(
       self,
+      kind: str,
+      observation_size: int,
       *,
-      size: str = 'single',
-      task: int = 2,
+      task: int,
+      max_episode_steps: int,
       action_repeat: int = 1,
-      max_episode_steps: int = 200,
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
       oracle_min_norm: float = 0.4,
@@ -111,11 +97,12 @@ class Cube(domain.Domain):
     """Makes the task.
 
     Args:
-      size: `single`, `double`, `triple` or `quadruple`.
-      task: OGBench's number of the task, 1 to 5; it fixes where cubes start and
-        where they are to go.
-      action_repeat: Steps of 0.05 s for which an action is held.
+      kind: OGBench's name of the scene.
+      observation_size: Numbers of an observation.
+      task: OGBench's number of the task, 1 to 5; it fixes how things are at
+        first and how they are to be.
       max_episode_steps: Environment steps until the time-out.
+      action_repeat: Steps of 0.05 s for which an action is held.
       reward_scale: Factor on the raw reward, the sum over the held steps.
       reward_bias: Added to the scaled reward.
       oracle_min_norm: Metres for which the controllers send the arm at least;
@@ -126,7 +113,6 @@ class Cube(domain.Domain):
     Raises:
       ValueError: If an argument is out of range.
     """
-    arguments.check_choice('size', size, _NUM_CUBES)
     arguments.check_choice('task', task, _TASKS)
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
@@ -137,57 +123,208 @@ class Cube(domain.Domain):
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
     self.max_episode_steps = max_episode_steps
-    self._size = size
+    self._kind = kind
     self._task = task
+    self._observation_size = observation_size
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
 
-  def make_environment(self, seed: int, evaluation: bool) -> CubeEnvironment:
+  def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
     del evaluation  # Both begin where the task says.
-    return CubeEnvironment(
-        _make_scene(self._size, self._task),
+    return self._environment_class(
+        _make_scene(self._kind, self._task),
         seed=seed,
         action_repeat=self._action_repeat,
         max_episode_steps=self.max_episode_steps,
     )
 
-  def make_controller(self, environment: CubeEnvironment) -> CubeController:
+  def make_controller(
+      self, environment: TableEnvironment
+  ) -> ogbench_oracles.OracleController:
     del environment  # It is given to each decision.
-    return CubeController(self._oracle_min_norm)
+    return self._controller_class(self._oracle_min_norm)
 
   def make_data_controller(
-      self, environment: CubeEnvironment
-  ) -> CubeController:
+      self, environment: TableEnvironment
+  ) -> ogbench_oracles.OracleController:
     del environment
-    return CubeController(self._oracle_min_norm, self._data_speed)
+    return self._controller_class(self._oracle_min_norm, self._data_speed)
 
   def observation_spec(self) -> specs.Array:
-    size = _ARM_SIZE + _CUBE_SIZE * _NUM_CUBES[self._size]
-    return specs.Array((size,), np.float32, name='observation')
+    return specs.Array(
+        (self._observation_size,), np.float32, name='observation'
+    )
 
   def action_spec(self) -> specs.BoundedArray:
     return _ACTION_SPEC
 
+
+@gin.configurable
+class Cube(TableTask):
+  """Carrying cubes to fixed places; minus the cubes out of place a step.
+
+  Of each cube is observed: place (3), quaternion (4), cosine and sine of its
+  yaw.
+  """
+
+  _environment_class = TableEnvironment
+  _controller_class = ogbench_oracles.CubeController
+
+  def __init__(
+      self,
+      *,
+      size: str = 'single',
+      task: int = 2,
+      max_episode_steps: int = 200,
+      **options: Any,
+  ):
+    """Makes the task.
+
+    Args:
+      size: `single`, `double`, `triple` or `quadruple`.
+      task: OGBench's number of the task, 1 to 5.
+      max_episode_steps: Environment steps until the time-out; OGBench has 200
+        of one cube, 500 of two, 1,000 of more.
+      **options: Of `TableTask`.
+
+    Raises:
+      ValueError: If an argument is out of range.
+    """
+    arguments.check_choice('size', size, _NUM_CUBES)
+    self._num_cubes = _NUM_CUBES[size]
+    super().__init__(
+        f'cube-{size}',
+        _ARM_SIZE + _CUBE_SIZE * self._num_cubes,
+        task=task,
+        max_episode_steps=max_episode_steps,
+        **options,
+    )
+
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
     """Returns the value of one cube never in place; of more it is not known."""
-    if _NUM_CUBES[self._size] > 1:
+    if self._num_cubes > 1:
       return None
     reward = self.reward_bias - self.reward_scale * self._action_repeat
     return reward / (1.0 - gamma)
 
 
-def _make_scene(size: str, task: int) -> Any:
-  """Returns an OGBench environment with simulator state of its own.
+@gin.configurable
+class Scene(TableTask):
+  """Arranging a cube, a drawer, a window and the buttons that lock them.
 
-  Reading the description of a scene takes 0.8 s, its compiled model 60 MiB; all
-  environments of a task share both, which they only read, but
-  for the cubes' colours, which follow success.
+  Of the cube is observed what `Cube` observes; of each of the two buttons its
+  state (one of two), how far it is pressed, and its rate; of drawer and window
+  place and rate. A button in state 0 locks the drawer, or the window. Raw
+  rewards are minus the number of wrong things, at most five.
+  """
+
+  _environment_class = ButtonEnvironment
+  _controller_class = ogbench_oracles.SceneController
+
+  def __init__(
+      self, *, task: int = 2, max_episode_steps: int = 750, **options: Any
+  ):
+    """Makes the task.
+
+    Args:
+      task: OGBench's number of the task, 1 to 5: open, unlock and lock,
+        rearrange, put into the drawer, rearrange and put into the drawer.
+      max_episode_steps: Environment steps until the time-out.
+      **options: Of `TableTask`.
+    """
+    super().__init__(
+        'scene',
+        _ARM_SIZE + _CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
+        task=task,
+        max_episode_steps=max_episode_steps,
+        **options,
+    )
+
+
+@gin.configurable
+class Puzzle(TableTask):
+  """Lights Out: a button that is pressed changes itself and its neighbours.
+
+  Of each button is observed its state (one of two), how far it is pressed, and
+  its rate. Raw rewards are minus the number of buttons in the wrong state.
+  """
+
+  _environment_class = ButtonEnvironment
+  _controller_class = ogbench_oracles.PuzzleController
+
+  def __init__(
+      self,
+      *,
+      size: str = '3x3',
+      task: int = 4,
+      max_episode_steps: int = 500,
+      **options: Any,
+  ):
+    """Makes the task.
+
+    Args:
+      size: `3x3`, `4x4`, `4x5` or `4x6`.
+      task: OGBench's number of the task, 1 to 5.
+      max_episode_steps: Environment steps until the time-out; OGBench has 500
+        of `3x3` and `4x4`, 1,000 of the others.
+      **options: Of `TableTask`.
+
+    Raises:
+      ValueError: If an argument is out of range.
+    """
+    arguments.check_choice('size', size, _NUM_BUTTONS)
+    super().__init__(
+        f'puzzle-{size}',
+        _ARM_SIZE + _BUTTON_SIZE * _NUM_BUTTONS[size],
+        task=task,
+        max_episode_steps=max_episode_steps,
+        **options,
+    )
+
+
+def load(name: str) -> Any:
+  """Makes the OGBench environment of a name, without limits of time."""
+  # Imported here, for they take long and not every user of a domain steps it.
+  import gymnasium  # pylint: disable=g-import-not-at-top
+  try:
+    import ogbench  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise ImportError(
+        'OGBench\'s tasks need it: pip install "parl_tf[ogbench]".'
+    ) from error
+  gymnasium.register_envs(ogbench)
+  return gymnasium.make(name).unwrapped
+
+
+def forget(model: Any, data: Any) -> None:
+  """Clears what an OGBench reset leaves: warm start, forces and contacts.
+
+  It plays some actions that no seed draws, then puts places and speeds back
+  alone.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
-  first = _first_scene(size, task)
+  names = ('qpos', 'qvel', 'mocap_pos', 'mocap_quat')
+  kept = {name: getattr(data, name).copy() for name in names}
+  mujoco.mj_resetData(model, data)
+  for name, array in kept.items():
+    getattr(data, name)[:] = array
+  mujoco.mj_forward(model, data)
+
+
+def _make_scene(kind: str, task: int) -> Any:
+  """Returns an OGBench environment with simulator state of its own.
+
+  Reading the description of a scene takes 0.8 s, its compiled model 60 MiB; all
+  environments of a kind share both, which they only read, but for the cubes'
+  colours, which follow success, and what buttons change.
+  """
+  import mujoco  # pylint: disable=g-import-not-at-top
+
+  first = _first_scene(kind)
   scene = copy.copy(first)
+  scene._reward_task_id = task  # pylint: disable=protected-access
   scene._data = mujoco.MjData(first.model)  # pylint: disable=protected-access
   scene._ik = copy.copy(first._ik)  # pylint: disable=protected-access
   scene._ik._data = mujoco.MjData(first._ik._model)  # pylint: disable=protected-access
@@ -197,55 +334,8 @@ def _make_scene(size: str, task: int) -> Any:
 
 
 @functools.lru_cache(maxsize=None)
-def _first_scene(size: str, task: int) -> Any:
-  """Returns the environment whose model all of a task share."""
-  # Imported here, for they take long and not every user of a domain steps it.
-  import gymnasium  # pylint: disable=g-import-not-at-top
-  try:
-    import ogbench  # pylint: disable=g-import-not-at-top
-  except ImportError as error:
-    raise ImportError(
-        'The cubes need OGBench: pip install "parl_tf[ogbench]".'
-    ) from error
-  gymnasium.register_envs(ogbench)
-  name = f'cube-{size}-singletask-task{task}-v0'
-  scene = gymnasium.make(name).unwrapped
+def _first_scene(kind: str) -> Any:
+  """Returns the environment whose model all of a kind share."""
+  scene = load(f'{kind}-singletask-v0')
   scene.reset(seed=0)
   return scene
-
-
-def _forget(scene: Any) -> None:
-  """Clears what an OGBench reset leaves: warm start, forces and contacts.
-
-  It plays two actions that no seed draws, then puts places and speeds back
-  alone.
-  """
-  import mujoco  # pylint: disable=g-import-not-at-top
-
-  data = scene.data
-  names = ('qpos', 'qvel', 'mocap_pos', 'mocap_quat')
-  kept = {name: getattr(data, name).copy() for name in names}
-  mujoco.mj_resetData(scene.model, data)
-  for name, array in kept.items():
-    getattr(data, name)[:] = array
-  mujoco.mj_forward(scene.model, data)
-  scene.pre_step()
-  scene.post_step()
-
-
-def _oracle_info(scene: Any) -> Mapping[str, Any]:
-  """Returns what OGBench tells an oracle, which it does while recording only.
-
-  The target is the first cube out of place, or the first one.
-  """
-  info = scene.compute_ob_info()
-  successes = scene._compute_successes()  # pylint: disable=protected-access
-  target = successes.index(False) if False in successes else 0
-  place = scene._cube_target_mocap_ids[target]  # pylint: disable=protected-access
-  return {
-      **info,
-      'privileged/target_block': target,
-      'privileged/target_block_pos': scene.data.mocap_pos[place].copy(),
-      # A cube may lie as it likes: the goal's own yaw is 0.
-      'privileged/target_block_yaw': np.zeros([1]),
-  }

@@ -8,9 +8,8 @@ far from the goal, and the goal is no part of the observation.
 
 import functools
 import os
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
-import dm_env
 from dm_env import specs
 import gin
 import numpy as np
@@ -20,9 +19,11 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
+from parl_tf.domains import maze_environment
 
 _MAX_SPEED = 5.0  # Metres per second along each axis, as gymnasium-robotics.
 _GOAL_RADIUS = 0.45  # Metres, as gymnasium-robotics.
+_BODY_RADIUS = 0.15  # Metres in pictures; the ball itself has 0.1.
 _TYPICAL_SPEED = 2.5  # Metres per second along each axis in recorded data.
 
 _OBSERVATION_SPEC = specs.Array((4,), np.float32, name='observation')
@@ -31,8 +32,8 @@ _GOAL_CELLS = {'UMaze': (3, 1), 'Medium': (6, 6), 'Large': (7, 9)}
 _MIN_START_DISTANCES = {'UMaze': 4, 'Medium': 8, 'Large': 11}
 
 
-class PointMazeEnvironment(domain.Environment):
-  """The maze task, stepped on MuJoCo directly.
+class PointMazeEnvironment(maze_environment.MazeEnvironment):
+  """The ball's task.
 
   Observations `[4]`: x, y in metres and their rates in metres per second.
   Actions `[2]`: forces along x and y.
@@ -43,111 +44,41 @@ class PointMazeEnvironment(domain.Environment):
       model: Any,
       maze: maze_lib.Maze,
       *,
-      goal_cell: maze_lib.Cell,
       start_cells: Sequence[maze_lib.Cell],
       start_noise: float,
-      action_repeat: int,
-      max_episode_steps: int,
-      seed: int,
+      **options: Any,
   ):
-    """Makes an environment with simulator state of its own.
+    """Makes an environment that begins in random cells.
 
     Args:
       model: `mujoco.MjModel`; only read, so that environments can share it.
       maze: The cells of that model.
-      goal_cell: Cell whose centre is the goal.
       start_cells: Cells in which an episode begins, equally likely.
       start_noise: Half the width in metres of the uniform noise on a start.
-      action_repeat: Physics steps an environment step.
-      max_episode_steps: Environment steps until the time-out.
-      seed: Seed of the starts.
+      **options: Of `MazeEnvironment`; a force is held for `action_repeat`
+        steps of 0.01 s.
     """
-    import mujoco  # pylint: disable=g-import-not-at-top
-
-    self._step_physics = mujoco.mj_step
-    self._reset_physics = mujoco.mj_resetData
-    self._model = model
-    self._data = mujoco.MjData(model)
-    # Views: MuJoCo never moves these arrays.
-    self._position = self._data.qpos
-    self._velocity = self._data.qvel
-    self.maze = maze
-    self.goal_cell = goal_cell
-    self._goal = maze.position(goal_cell)
+    super().__init__(
+        model,
+        maze,
+        goal_radius=_GOAL_RADIUS,
+        body_radius=_BODY_RADIUS,
+        **options,
+    )
     self._start_positions = [maze.position(cell) for cell in start_cells]
     self._start_noise = start_noise
-    self._action_repeat = action_repeat
-    self._max_episode_steps = max_episode_steps
-    self._num_steps = 0
-    self._needs_reset = True
-    self.seed(seed)
+    # What each step of 0.01 s needs. A view: MuJoCo never moves this array.
+    self._velocity = self._data.qvel
+    self._step_physics = self._mujoco.mj_step
 
-  @property
-  def goal(self) -> np.ndarray:
-    """The goal `[x, y]` in metres."""
-    return self._goal.copy()
-
-  def seed(self, seed: int) -> None:
-    self._random = np.random.default_rng(seed)
-
-  def is_success(self) -> bool:
-    x, y = self._position - self._goal
-    return bool(x * x + y * y <= _GOAL_RADIUS**2)
-
-  def reset(self) -> dm_env.TimeStep:
-    start = self._random.integers(len(self._start_positions))
-    noise = self._random.uniform(-self._start_noise, self._start_noise, size=2)
-    # Clears the solver's warm start too: a reset forgets everything.
-    self._reset_physics(self._model, self._data)
+  def _begin(self, random: np.random.Generator) -> None:
+    start = random.integers(len(self._start_positions))
+    noise = random.uniform(-self._start_noise, self._start_noise, size=2)
     self._position[:] = self._start_positions[start] + noise
-    self._num_steps = 0
-    self._needs_reset = False
-    return dm_env.restart(self._observation())
 
-  def step(self, action: np.ndarray) -> dm_env.TimeStep:
-    if self._needs_reset:
-      return self.reset()
-    self._data.ctrl[:] = arguments.check_action(action, (2,)).clip(-1.0, 1.0)
-    is_success = False
-    for _ in range(self._action_repeat):
-      self._velocity.clip(-_MAX_SPEED, _MAX_SPEED, out=self._velocity)
-      self._step_physics(self._model, self._data)
-      is_success = self.is_success()
-      if is_success:
-        break
-    self._num_steps += 1
-    timed_out = self._num_steps >= self._max_episode_steps
-    self._needs_reset = is_success or timed_out
-    return dm_env.TimeStep(
-        step_type=(
-            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
-        ),
-        reward=np.float32(is_success),
-        discount=np.float32(not is_success),
-        observation=self._observation(),
-    )
-
-  def observation_spec(self) -> specs.Array:
-    return _OBSERVATION_SPEC
-
-  def action_spec(self) -> specs.BoundedArray:
-    return _ACTION_SPEC
-
-  def info(self) -> Mapping[str, np.ndarray]:
-    return {
-        'qpos': self._position.astype(np.float32),
-        'qvel': self._velocity.astype(np.float32),
-    }
-
-  def render(self) -> np.ndarray:
-    """Draws the maze from above: walls grey, goal red, ball blue."""
-    return self.maze.draw([
-        (self._goal, _GOAL_RADIUS, (255, 160, 160)),
-        (self._position, 0.15, (30, 60, 220)),
-    ])
-
-  def _observation(self) -> np.ndarray:
-    return np.concatenate([self._position, self._velocity], dtype=np.float32)
+  def _push(self) -> None:
+    self._velocity.clip(-_MAX_SPEED, _MAX_SPEED, out=self._velocity)
+    self._step_physics(self._model, self._data)
 
 
 @gin.configurable

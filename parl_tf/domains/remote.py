@@ -5,7 +5,7 @@ of theirs: `examples/remote_environment/server.py` serves any gymnasium
 environment, and tells what names and settings it has.
 """
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from absl import logging
 from dm_env import specs
@@ -138,6 +138,7 @@ class Remote(domain.Domain):
       *,
       max_episode_steps: int = gin.REQUIRED,
       settings: Optional[Mapping[str, Any]] = None,
+      max_environments: Optional[int] = None,
       action_repeat: int = 1,
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
@@ -151,6 +152,8 @@ class Remote(domain.Domain):
         machine, use a network that you trust or a tunnel.
       max_episode_steps: Environment steps until the time-out.
       settings: Of every world, numbers and strings by name.
+      max_environments: Connections, and worlds, at a time; with 1, evaluation
+        and collection share one. None for as many as are wanted.
       action_repeat: Steps of the server for which an action is held.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
@@ -164,6 +167,8 @@ class Remote(domain.Domain):
       ValueError: If an argument is out of range.
     """
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    if max_environments is not None:
+      arguments.check_range('max_environments', max_environments, 1)
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_positive('reward_scale', reward_scale)
     arguments.check_positive('deadline_seconds', deadline_seconds)
@@ -171,6 +176,8 @@ class Remote(domain.Domain):
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
     self.max_episode_steps = max_episode_steps
+    self.max_environments = max_environments
+    self._shared: List[gymnasium_adapter.GymnasiumEnvironment] = []
     self._action_repeat = action_repeat
     self._connect = lambda: RemoteEnvironment(
         address,
@@ -179,6 +186,10 @@ class Remote(domain.Domain):
         reconnect_seconds=reconnect_seconds,
     )
     environment = self.make_environment(0, evaluation=False)
+    box = environment.gymnasium_environment.action_space
+    self._raw_action_bounds = (
+        box.low.astype(np.float32), box.high.astype(np.float32)
+    )
     self._observation_spec = environment.observation_spec()
     self._action_spec = environment.action_spec()
     environment.close()
@@ -187,18 +198,29 @@ class Remote(domain.Domain):
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:
     del evaluation  # The server has one kind.
-    return gymnasium_adapter.GymnasiumEnvironment(
-        self._connect(),
-        seed=seed,
-        action_repeat=self._action_repeat,
-        max_episode_steps=self.max_episode_steps,
-    )
+    if len(self._shared) == self.max_environments:
+      environment = self._shared.pop(0)
+      environment.seed(seed)
+    else:
+      environment = gymnasium_adapter.GymnasiumEnvironment(
+          self._connect(),
+          seed=seed,
+          action_repeat=self._action_repeat,
+          max_episode_steps=self.max_episode_steps,
+      )
+    if self.max_environments is not None:
+      self._shared.append(environment)
+    return environment
 
   def observation_spec(self) -> Any:
     return self._observation_spec
 
   def action_spec(self) -> specs.BoundedArray:
     return self._action_spec
+
+  @property
+  def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
+    return self._raw_action_bounds
 
 
 def _make_box(spec: Any) -> gymnasium.spaces.Box:

@@ -5,6 +5,7 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf.improvers import improver
 
@@ -52,7 +53,9 @@ class DistillationImprover(improver.PolicyImprover):
     self._threshold = spread_threshold
     self._rate = spread_rate
     # Negative until the first update, which sets it.
-    self._mean_spread = tf.Variable(-1.0, trainable=False)
+    self._mean_spread = tf.Variable(
+        -1.0, trainable=False, aggregation=tf.VariableAggregation.MEAN
+    )
 
   def loss(self, transition, policy, critic, source, seed):
     del critic  # The source searches.
@@ -65,7 +68,9 @@ class DistillationImprover(improver.PolicyImprover):
     greedy = self._selection == 'argmax'
     if self._selection == 'auto':
       mean = tf.where(
-          self._mean_spread < 0.0, tf.reduce_mean(spread), self._mean_spread
+          self._mean_spread < 0.0,
+          replicas.mean(tf.reduce_mean(spread)),
+          self._mean_spread,
       )
       greedy = spread < self._threshold * mean
     action = source.select(candidates, greedy, 'distillation')

@@ -5,6 +5,7 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf.improvers import improver
 
@@ -32,7 +33,7 @@ class ImitationImprover(improver.PolicyImprover):
     if self._min_return is not None:
       returns = transition.action_step.info['monte_carlo_return']
       is_kept = tf.cast(returns >= self._min_return, tf.float32)
-      share = tf.reduce_mean(is_kept)
+      share = replicas.mean(tf.reduce_mean(is_kept))
       metrics['policy/kept'] = share
       # A mean over the steps that are kept, however few they are.
       per_example *= is_kept / tf.maximum(share, 1e-6)

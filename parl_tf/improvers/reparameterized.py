@@ -7,6 +7,7 @@ import gin
 import tensorflow as tf
 
 from parl_tf import randomness
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf.improvers import improver
 
@@ -84,7 +85,8 @@ class ReparameterizedImprover(improver.PolicyImprover):
     metrics = {'values/policy': tf.reduce_mean(values)}
     scale = 1.0
     if self._normalize_values:
-      scale = tf.stop_gradient(tf.reduce_mean(tf.abs(values))) + 1e-6
+      mean = tf.stop_gradient(tf.reduce_mean(tf.abs(values)))
+      scale = replicas.mean(mean) + 1e-6
     per_example = -self._value_weight * values / scale
     if self._imitation_weight:
       imitation = improver.supervised_loss(

@@ -4,6 +4,8 @@ from typing import Callable, Optional, Sequence
 
 import tensorflow as tf
 
+from parl_tf import replicas
+
 
 class AveragedNetwork(tf.Module):
   """Two copies of a network: one is trained, its average draws actions."""
@@ -48,7 +50,6 @@ class AveragedNetwork(tf.Module):
     """Moves the average towards the trained weights, where there is one."""
     if self._averaging_rate is None:
       return
-    for average, variable in zip(
-        self._average.variables, self.trained.variables
-    ):
-      average.assign_add(self._averaging_rate * (variable - average))
+    replicas.move_towards(
+        self._average.variables, self.trained.variables, self._averaging_rate
+    )

@@ -14,6 +14,7 @@ from parl_tf.replay import checks
 
 _FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _PARTIAL_SUFFIX = '.partial'
+_TORN_SUFFIX = '.torn'
 _ARRAYS = ('action', 'reward', 'discount', 'success')
 _SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
 # What numpy and zipfile raise on a file that is cut short or overwritten.
@@ -31,11 +32,13 @@ class EpisodeLog:
   temporary name is ignored. Each `episode_id` occurs once.
   """
 
-  def __init__(self, directory: str):
+  def __init__(self, directory: str, drop_torn_end: bool = False):
     """Opens the log, making the directory where it is missing.
 
     Args:
       directory: Where the episodes stand.
+      drop_torn_end: Whether a last file that cannot be read is put aside, where
+        its sender will send it anew. An unreadable one before it is an error.
 
     Raises:
       ValueError: If a file of the sequence is missing or stands twice.
@@ -46,6 +49,8 @@ class EpisodeLog:
     self._num_files = 0
     self._layout: Optional[checks.Layout] = None
     os.makedirs(directory, exist_ok=True)
+    if drop_torn_end:
+      self._drop_torn_end()
     self._scan()
 
   def __len__(self) -> int:
@@ -78,7 +83,7 @@ class EpisodeLog:
     name = f'episode_{self._num_files:08d}_{episode_id}.npz'
     layout = checks.check_episode(self._path(name), episode)
     checks.check_layout(self._path(name), layout, self._first_layout(layout))
-    self._write(name, _to_arrays(episode))
+    _write(self._path(name), _to_arrays(episode))
     self._layout = layout
     self._num_files += 1
     return self._register(name, episode_id)
@@ -105,7 +110,19 @@ class EpisodeLog:
           f'start {start} and stop {stop}.'
       )
     for name in self._names[start:stop]:
-      yield self._read(name)
+      yield read_episode(self._path(name))
+
+  def _drop_torn_end(self) -> None:
+    """Puts the last file aside where it cannot be read."""
+    names = sorted(filter(_FILE_NAME.fullmatch, os.listdir(self._directory)))
+    if not names:
+      return
+    path = self._path(names[-1])
+    try:
+      read_episode(path)
+    except ValueError as error:
+      os.rename(path, path + _TORN_SUFFIX)
+      logging.warning('Put aside as %s: %s', path + _TORN_SUFFIX, error)
 
   def _scan(self) -> None:
     """Finds what stands in the directory."""
@@ -143,41 +160,58 @@ class EpisodeLog:
     """Returns the layout that the log's first episode set."""
     if self._layout is None and self._names:
       name = self._names[0]
-      self._layout = checks.check_episode(self._path(name), self._read(name))
+      path = self._path(name)
+      self._layout = checks.check_episode(path, read_episode(path))
     return layout if self._layout is None else self._layout
-
-  def _write(self, name: str, arrays: Dict[str, np.ndarray]) -> None:
-    """Writes a file so that it stands whole under its name or not at all."""
-    path = self._path(name)
-    partial = path + _PARTIAL_SUFFIX
-    with open(partial, 'wb') as file:
-      np.savez(file, **arrays)
-      file.flush()
-      os.fsync(file.fileno())
-    os.rename(partial, path)
-    # The new name is in the directory's data: without this a power cut may
-    # forget it.
-    descriptor = os.open(self._directory, os.O_RDONLY)
-    try:
-      os.fsync(descriptor)
-    finally:
-      os.close(descriptor)
-
-  def _read(self, name: str) -> types.Episode:
-    """Reads one file."""
-    path = self._path(name)
-    try:
-      with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-      return _from_arrays(arrays)
-    except _CORRUPTION_ERRORS as error:
-      raise ValueError(
-          f'{path} is not a readable episode: {error!r}.'
-      ) from error
 
   def _path(self, name: str) -> str:
     """Returns the path of a file of the log."""
     return os.path.join(self._directory, name)
+
+
+def write_episode(path: str, episode: types.Episode) -> None:
+  """Writes and syncs one episode: it stands whole under `path` or not at all.
+
+  Args:
+    path: Of the file.
+    episode: T steps.
+
+  Raises:
+    OSError: If it cannot be written.
+    ValueError: If the episode is not whole or out of range.
+  """
+  checks.check_episode(path, episode)
+  _write(path, _to_arrays(episode))
+
+
+def read_episode(path: str) -> types.Episode:
+  """Reads one file.
+
+  Raises:
+    ValueError: If it is corrupt.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {key: file[key] for key in file.files}
+    return _from_arrays(arrays)
+  except _CORRUPTION_ERRORS as error:
+    raise ValueError(f'{path} is not a readable episode: {error!r}.') from error
+
+
+def _write(path: str, arrays: Dict[str, np.ndarray]) -> None:
+  partial = path + _PARTIAL_SUFFIX
+  with open(partial, 'wb') as file:
+    np.savez(file, **arrays)
+    file.flush()
+    os.fsync(file.fileno())
+  os.rename(partial, path)
+  # The new name is in the directory's data: without this a power cut may
+  # forget it.
+  descriptor = os.open(os.path.dirname(path) or '.', os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
 
 
 def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:

@@ -134,6 +134,7 @@ class ReplayWriter:
       address: str,
       signature: trajectory_lib.Trajectory,
       chunk_length: int = 1,
+      deadline_seconds: Optional[int] = DEADLINE_SECONDS,
   ):
     """Creates a writer; connects when something is first added.
 
@@ -141,7 +142,10 @@ class ReplayWriter:
       address: `host:port` of the server.
       signature: Specs of one stored step.
       chunk_length: H, the steps that a transition spans.
+      deadline_seconds: Longest wait for an answer; None for a server of this
+        process, which is late where the process was frozen, but never gone.
     """
+    self._deadline_seconds = deadline_seconds
     self._chunk_length = chunk_length
     self._client = reverb.Client(address)
     self._layout = {
@@ -180,7 +184,7 @@ class ReplayWriter:
       return
     # Asked first: a server that is gone answers nothing, in silence.
     try:
-      self._client.server_info(timeout=DEADLINE_SECONDS)
+      self._client.server_info(timeout=self._deadline_seconds)
       self._insert(table, frames, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(
@@ -195,7 +199,9 @@ class ReplayWriter:
       num_transitions: int,
   ) -> None:
     """Inserts one item at each of the first `num_transitions` frames."""
-    timeout_ms = 1000 * DEADLINE_SECONDS
+    timeout_ms = None
+    if self._deadline_seconds is not None:
+      timeout_ms = 1000 * self._deadline_seconds
     # Flat lists, in the order in which the items are read back. The structured
     # writer cuts the items in C++, at a third of the cost of doing it here.
     leaves = tf.nest.flatten(frames)

@@ -1,11 +1,21 @@
 """One checkpoint: the agent, and where the run stands."""
 
+import collections
 import dataclasses
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+import re
+import shutil
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from absl import logging
 import tensorflow as tf
+
+_NUM_KEPT = 2
+# Names that `tf.train.CheckpointManager` gives.
+_PREFIX = 'ckpt-'
+_LIST = 'checkpoint'
+_FILE_NAME = re.compile(_PREFIX + r'(\d+)(?:\.|_temp).*')
 
 
 @dataclasses.dataclass
@@ -71,29 +81,106 @@ class Checkpoint:
     self._checkpoint = tf.train.Checkpoint(
         state=_SerializedState(state), **agent.checkpoint_items
     )
-    self._manager = tf.train.CheckpointManager(
-        self._checkpoint, directory, max_to_keep=2
-    )
     self._directory = directory
+    self._drop_damaged_list()
+    self._manager = tf.train.CheckpointManager(
+        self._checkpoint, directory, max_to_keep=_NUM_KEPT
+    )
 
   def save(self) -> None:
-    """Writes a checkpoint; the one before stays until this one is whole."""
-    self._manager.save()
+    """Writes a checkpoint; the one before stays until this one is whole.
+
+    Where the file system takes none, for lack of room, that is told and what
+    there was of it is removed.
+    """
+    try:
+      self._manager.save()
+    except (OSError, tf.errors.OpError) as error:
+      logging.error(
+          'No checkpoint could be written to %s; those before stay: %s',
+          self._directory,
+          error,
+      )
+    self._sweep()
 
   def restore(self) -> bool:
-    """Restores the latest checkpoint; False where there is none.
+    """Restores the newest whole checkpoint; False where there is none yet.
 
     Raises:
-      ValueError: If it does not fit the agent.
+      ValueError: If all are damaged, or the newest whole one does not fit the
+        agent.
     """
-    path = self._manager.latest_checkpoint
-    if path is None:
-      return False
-    try:
-      self._checkpoint.restore(path).assert_consumed()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    # What stands there counts: the manager's list may be damaged itself.
+    files = self._files()
+    for number in sorted(files, reverse=True):
+      path = os.path.join(self._directory, f'{_PREFIX}{number}')
+      if not _is_whole(path):
+        continue
+      try:
+        self._checkpoint.restore(path).assert_consumed()
+      except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f'The checkpoint {os.path.abspath(path)} must hold this agent, but '
+            f'does not: {error}'
+        ) from error
+      return True
+    if _finished(files) or os.path.exists(self._list_path):
       raise ValueError(
-          f'The checkpoint {os.path.abspath(path)} must hold this agent, but '
-          f'does not: {error}'
-      ) from error
-    return True
+          f'{os.path.abspath(self._directory)} must hold a checkpoint that can '
+          'be read, but all there are damaged.'
+      )
+    return False  # Killed while it wrote the first one, if at all.
+
+  @property
+  def _list_path(self):
+    return os.path.join(self._directory, _LIST)
+
+  def _drop_damaged_list(self) -> None:
+    """Removes a list of checkpoints that the manager would stumble over."""
+    try:
+      tf.train.get_checkpoint_state(self._directory)
+    except ValueError as error:
+      logging.warning('Removing %s: %s', self._list_path, error)
+      os.remove(self._list_path)
+
+  def _files(self) -> Dict[int, List[str]]:
+    """Returns the names of each checkpoint's files, by its number."""
+    files = collections.defaultdict(list)
+    if os.path.isdir(self._directory):
+      for match in map(_FILE_NAME.fullmatch, os.listdir(self._directory)):
+        if match:
+          files[int(match[1])].append(match[0])
+    return files
+
+  def _sweep(self) -> None:
+    """Removes what the manager knows nothing of: parts, and unlisted ones."""
+    files = self._files()
+    for number in set(files) - set(_finished(files)[-_NUM_KEPT:]):
+      for name in files[number]:
+        path = os.path.join(self._directory, name)
+        if os.path.isdir(path):
+          shutil.rmtree(path)
+        else:
+          os.remove(path)
+
+
+def _finished(files: Mapping[int, List[str]]) -> List[int]:
+  """Returns the numbers of checkpoints with an index, which comes last."""
+  return sorted(
+      number
+      for number, names in files.items()
+      if any(name.endswith('.index') for name in names)
+  )
+
+
+def _is_whole(path: str) -> bool:
+  """Whether a checkpoint can be read to its end; tells where it cannot."""
+  try:
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+      reader.get_tensor(name)  # Compares check sums.
+  # A file that is too short is an `IndexError` there.
+  except (IndexError, tf.errors.OpError) as error:
+    logging.warning('Passing over the damaged checkpoint %s: %s', path, error)
+    return False
+  return True

@@ -5,6 +5,9 @@ the state that `episode_seed(seed, i)` gives, and decision t of all episodes is
 drawn with `decision_seed(seed, t)`. The policy always sees the full batch, in
 which finished episodes keep their last observation, so that a compiled policy
 is traced once and its draws do not depend on which episodes have ended.
+
+A task with fewer environments than episodes, such as a robot, has them played
+in groups, one after another; a group is then the batch.
 """
 
 import math
@@ -28,7 +31,10 @@ Chunks of actions `[B, H, A]` are played to their end before it is asked again.
 """
 
 Observer = Callable[[Sequence[object], np.ndarray], None]
-"""Sees the environments and which of them are running (`[B]` bool)."""
+"""Sees each episode's environment and which episodes are running (bool).
+
+Episodes of several groups have the same environments, at different times.
+"""
 
 
 @gin.configurable(module='parl_tf')
@@ -118,7 +124,8 @@ class Evaluator:
   """Plays the same episodes with any number of policies.
 
   The environments are made once, at the first run, and seeded anew before
-  every run, so that all runs have the same start states.
+  every episode, so that all runs have the same start states. Where the domain
+  has fewer than B, an episode that is lost repeats only its group.
   """
 
   def __init__(self, domain, *, num_episodes: int, seed: int):
@@ -147,8 +154,8 @@ class Evaluator:
     """Plays all episodes with `act`.
 
     Args:
-      act: Called once per decision with the observations of all episodes, or
-        once per chunk of decisions.
+      act: Called once per decision with the observations of all episodes of a
+        group, or once per chunk of decisions.
       observer: Called after the resets and after every step.
 
     Returns:
@@ -158,24 +165,30 @@ class Evaluator:
       ValueError: If an action has the wrong shape, is not finite or is out of
         [-1, 1], or an episode does not end.
     """
-    chunk = np.zeros([self._num_episodes, 0])
 
-    def decide(step, time_steps, running):
-      nonlocal chunk
-      del running
-      if not chunk.shape[1]:
-        actions = act_on(step, time_steps)
-        chunk = actions if actions.ndim == 3 else actions[:, np.newaxis]
-      actions, chunk = chunk[:, 0], chunk[:, 1:]
-      return actions
+    def begin(first):
+      chunk = np.zeros([len(self._environments), 0])
 
-    def act_on(step, time_steps):
-      observation = tf.nest.map_structure(
-          lambda *rows: np.stack(rows), *[t.observation for t in time_steps]
-      )
-      return np.asarray(act(observation, decision_seed(self._seed, step)))
+      def decide(step, time_steps, running):
+        nonlocal chunk
+        del running
+        if not chunk.shape[1]:
+          actions = act_on(step, time_steps)
+          chunk = actions if actions.ndim == 3 else actions[:, np.newaxis]
+        actions, chunk = chunk[:, 0], chunk[:, 1:]
+        return actions
 
-    return self._play(decide, observer)
+      def act_on(step, time_steps):
+        observation = tf.nest.map_structure(
+            lambda *rows: np.stack(rows), *[t.observation for t in time_steps]
+        )
+        # Each group has draws of its own.
+        step += first * self._domain.max_episode_steps
+        return np.asarray(act(observation, decision_seed(self._seed, step)))
+
+      return decide
+
+    return self._play(begin, observer)
 
   def run_controller(
       self, observer: Optional[Observer] = None
@@ -185,59 +198,86 @@ class Evaluator:
     controllers = [self._domain.make_controller(e) for e in self._environments]
     if any(controller is None for controller in controllers):
       return None
-    for i, controller in enumerate(controllers):
-      controller.reset(_integer_seed(self._seed, _CONTROLLER_PURPOSE, i))
+
+    def begin(first):
+      for i, controller in enumerate(controllers, start=first):
+        controller.reset(_integer_seed(self._seed, _CONTROLLER_PURPOSE, i))
+      return decide
 
     def decide(step, time_steps, running):
       del step
       actions = np.zeros(
-          (self._num_episodes,) + self._domain.action_spec().shape, np.float32
+          (len(controllers),) + self._domain.action_spec().shape, np.float32
       )
       for i in np.flatnonzero(running):
         actions[i] = controllers[i].action(time_steps[i], self._environments[i])
       return actions
 
-    return self._play(decide, observer)
+    return self._play(begin, observer)
 
   def _make_environments(self):
     if not self._environments:
+      limit = self._domain.max_environments or self._num_episodes
       self._environments = [
           self._domain.make_environment(
               seed=episode_seed(self._seed, i), evaluation=True
           )
-          for i in range(self._num_episodes)
+          for i in range(min(limit, self._num_episodes))
       ]
 
-  def _play(self, decide, observer) -> EvaluationResult:
-    return domain_lib.act_until_kept(lambda: self._play_once(decide, observer))
+  def _play(self, begin, observer) -> EvaluationResult:
+    """Plays all groups.
 
-  def _play_once(self, decide, observer) -> EvaluationResult:
+    Args:
+      begin: Called with the first episode of a group, whenever that begins;
+        returns what decides its actions.
+      observer: See `Observer`, or None.
+    """
     self._make_environments()
-    environments = self._environments
-    for i, environment in enumerate(environments):
+    recordings = []
+    # Those of a group before stand still in the rows that the last one lacks.
+    time_steps = [None] * len(self._environments)
+    for first in range(0, self._num_episodes, len(self._environments)):
+      recordings += domain_lib.act_until_kept(
+          lambda: self._play_group(first, begin(first), time_steps, observer)
+      )
+    return self._result(recordings)
+
+  def _play_group(self, first, decide, time_steps, observer):
+    """Plays an episode in each environment; returns their recordings."""
+    environments = self._environments[: self._num_episodes - first]
+    for i, environment in enumerate(environments, start=first):
       environment.seed(episode_seed(self._seed, i))
-    time_steps = [environment.reset() for environment in environments]
-    recordings = [_Recording(time_step) for time_step in time_steps]
-    running = np.ones([self._num_episodes], bool)
-    observe = observer or (lambda *_: None)
-    observe(environments, running)
-    shape = (self._num_episodes,) + self._domain.action_spec().shape
+    time_steps[: len(environments)] = [e.reset() for e in environments]
+    recordings = [_Recording(t) for t in time_steps[: len(environments)]]
+    running = np.arange(len(time_steps)) < len(environments)
+    shape = (len(time_steps),) + self._domain.action_spec().shape
+    self._observe(observer, first, running)
     for step in range(self._domain.max_episode_steps):
-      actions = _checked(decide(step, time_steps, running), shape, step)
+      actions = decide(step, time_steps, running)
+      actions = _checked(actions, shape, first, step)
       for i in np.flatnonzero(running):
         time_steps[i] = environments[i].step(actions[i])
         recordings[i].add(
             actions[i], time_steps[i], environments[i].is_success()
         )
         running[i] = not time_steps[i].last()
-      observe(environments, running)
+      self._observe(observer, first, running)
       if not running.any():
-        return self._result(recordings)
+        return recordings
     raise ValueError(
-        f'Episode {np.flatnonzero(running)[0]} must end within the'
+        f'Episode {first + np.flatnonzero(running)[0]} must end within the'
         f' {self._domain.max_episode_steps} steps of the domain'
         ' (`max_episode_steps`), but it goes on.'
     )
+
+  def _observe(self, observer, first, running):
+    if observer is not None:
+      numbers = range(self._num_episodes)
+      size = len(self._environments)
+      is_running = np.zeros([self._num_episodes], bool)
+      is_running[first : first + size] = running[: self._num_episodes - first]
+      observer([self._environments[i % size] for i in numbers], is_running)
 
   def _result(self, recordings) -> EvaluationResult:
     episodes = tuple(r.episode(i) for i, r in enumerate(recordings))
@@ -281,8 +321,8 @@ def _copy(observation: types.Nest) -> types.Nest:
   return tf.nest.map_structure(np.array, observation)
 
 
-def _checked(actions, shape, step: int) -> np.ndarray:
-  """Returns `actions` as float32 if they may be given to environments."""
+def _checked(actions, shape, first: int, step: int) -> np.ndarray:
+  """Returns actions of episodes from `first` on as float32, if they are fit."""
   actions = np.asarray(actions, np.float32)
   if actions.shape != shape:
     raise ValueError(
@@ -295,7 +335,7 @@ def _checked(actions, shape, step: int) -> np.ndarray:
     row, dimension = outside[0]
     raise ValueError(
         f'Actions must be finite and in [-1, 1], got {actions[row, dimension]}'
-        f' in dimension {dimension} of episode {row} at decision {step}'
+        f' in dimension {dimension} of episode {first + row} at decision {step}'
         f' ({len(outside)} of {actions.size} numbers are not).'
     )
   return actions

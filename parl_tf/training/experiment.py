@@ -12,7 +12,6 @@ from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import reading
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
-from parl_tf.replay import tables
 from parl_tf.training import builder
 from parl_tf.training import evaluation
 from parl_tf.training import export
@@ -23,12 +22,15 @@ from parl_tf.training import recording
 from parl_tf.training import report
 from parl_tf.training import run_directory
 from parl_tf.training import session as session_lib
+from parl_tf.training import sources
 
 
-@gin.configurable(denylist=['root_dir', 'seed'])
+@gin.configurable(denylist=['root_dir', 'seed', 'replay_address', 'strategy'])
 def run_experiment(
     root_dir: str,
     seed: int,
+    replay_address: Optional[str] = None,
+    strategy: Optional[tf.distribute.Strategy] = None,
     *,
     dataset_path: Optional[str] = None,
     num_recorded_steps: Optional[int] = None,
@@ -47,6 +49,10 @@ def run_experiment(
   Args:
     root_dir: The run's directory.
     seed: Non-negative integer seed of the run.
+    replay_address: `host:port` of a replay service of the same gin files, to
+      which other processes bring the online episodes; None acts them here.
+    strategy: What shares the rows of a training step among devices; None trains
+      on one.
     dataset_path: HDF5 file of D4RL's layout; None records `data.hdf5` in
       `root_dir` with the domain's own controller.
     num_recorded_steps: Environment steps of such a recording.
@@ -82,37 +88,36 @@ def run_experiment(
   all_phases = _Phases(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
+  strategy = strategy or tf.distribute.get_strategy()
   domain = evaluation.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
   if dataset_path is None:
     dataset_path = os.path.join(root_dir, 'data.hdf5')
     if not is_resumed or not os.path.exists(dataset_path):
-      _make_agent(domain, domain.normalization, seed)  # May refuse, likewise.
+      with strategy.scope():
+        make_agent(domain, domain.normalization, seed)  # May refuse, likewise.
       _record(domain, dataset_path, num_recorded_steps,
               seed if dataset_seed is None else dataset_seed)
-  episodes = _load(dataset_path, domain)
+  episodes = load_dataset(dataset_path, domain)
   normalization = domain.normalization
   if normalization is None:
     normalization = episodes_lib.normalization(episodes)
-  agent = _make_agent(domain, normalization, seed)
-  server = tables.ReplayServer(
-      tables.step_signature(
-          builder.observation_spec(domain), builder.action_spec(domain)
-      ),
-      chunk_length=agent.chunk_length,
-  )
-  experience, sinks = _make_experience(
-      experience_ctor, server, domain, agent, seed
-  )
+  with strategy.scope():
+    agent = make_agent(domain, normalization, seed)
+  if replay_address is None:
+    source = sources.OwnSource(experience_ctor, domain, agent, seed)
+  else:
+    source = sources.RemoteSource(replay_address, domain, agent, seed)
   session = session_lib.Session(
       root_dir,
       seed=seed,
       domain=domain,
       agent=agent,
-      experience=experience,
-      writers=_make_writers(domain, agent, sinks, never_succeeds_online),
+      experience=source.experience,
+      writers=make_writers(domain, agent, source.sinks),
       num_evaluation_episodes=num_evaluation_episodes,
       checkpoint_seconds=checkpoint_seconds,
+      strategy=strategy,
   )
   _run_phases(
       {name: getattr(all_phases, name) for name in phase_names},
@@ -120,9 +125,10 @@ def run_experiment(
       episodes,
       held_out_fraction,
       export_phases,
+      source,
   )
   summary = _finish(session, episodes)
-  server.stop()
+  source.close()
   return summary
 
 
@@ -150,7 +156,7 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
 
 
 def _run_phases(
-    all_phases, session, episodes, held_out_fraction, export_phases
+    all_phases, session, episodes, held_out_fraction, export_phases, source
 ):
   """Fills the tables as each phase needs them, and runs it."""
   logging.info('Controller: %s.', session.evaluate_controller())
@@ -170,10 +176,13 @@ def _run_phases(
     if export_phases:
       _export(session, episodes, 'offline')
   if 'online' in all_phases:
-    if isinstance(all_phases['online'], phases.Online):
-      for episode in session.log.read(0, session.state.episodes):
-        session.write_episode('online', episode)
-    all_phases['online'].run(session)
+    with source.online(session):
+      if session.remote is None and isinstance(
+          all_phases['online'], phases.Online
+      ):
+        for episode in session.log.read(0, session.state.episodes):
+          session.write_episode('online', episode)
+      all_phases['online'].run(session)
 
 
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
@@ -239,7 +248,19 @@ def _record(domain, path, num_steps, seed):
     )
 
 
-def _load(path, domain) -> List[types.Episode]:
+def dataset_path(root_dir: str) -> str:
+  """Returns the data set that gin names, else the one recorded in a run."""
+  bound = gin.get_bindings(run_experiment)
+  return bound.get('dataset_path') or os.path.join(root_dir, 'data.hdf5')
+
+
+def load_dataset(path: str, domain) -> List[types.Episode]:
+  """Reads the episodes of a data set.
+
+  Raises:
+    OSError: If there is no such file.
+    ValueError: If it is faulty, or not of the domain.
+  """
   episodes = list(
       reading.read_episodes(
           path,
@@ -256,29 +277,35 @@ def _load(path, domain) -> List[types.Episode]:
   return episodes
 
 
-def _make_agent(domain, normalization, seed):
+def make_agent(domain, normalization: Optional[types.Normalization], seed: int):
+  """Builds the agent that gin describes, with a counter of its own.
+
+  Args:
+    domain: `Domain`.
+    normalization: Observation statistics, or None where weights that are
+      received bring them.
+    seed: Integer seed of initial weights and draws.
+  """
   train_step = tf.Variable(
-      0, dtype=tf.int64, trainable=False, name='train_step'
+      0,
+      dtype=tf.int64,
+      trainable=False,
+      name='train_step',
+      aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
   )
   return builder.build_agent(domain, normalization, seed, train_step)
 
 
-def _make_experience(experience_ctor, server, domain, agent, seed):
-  """Returns the source of rows, and what every episode is written to."""
-  constants = dict(
-      reward_scale=domain.reward_scale,
-      reward_bias=domain.reward_bias,
-      chunk_length=agent.chunk_length,
-      gamma=agent.gamma,
-  )
-  if issubclass(experience_ctor, memory_experience.MemoryExperience):
-    experience = experience_ctor(seed=seed, **constants)
-    return experience, [server, experience]
-  experience = experience_ctor(server.address, server.signature, **constants)
-  return experience, [server]
+def make_writers(
+    domain, agent, sinks: Sequence[episode_writer.Sink]
+) -> Dict[str, episode_writer.EpisodeWriter]:
+  """Makes the writers of tables `offline` and `online`.
 
-
-def _make_writers(domain, agent, sinks, never_succeeds_online):
+  Args:
+    domain: `Domain`.
+    agent: Its discount factor is that of the returns.
+    sinks: What every episode is written to.
+  """
   gamma = agent.gamma
 
   def make(never_succeeds_value):
@@ -291,7 +318,8 @@ def _make_writers(domain, agent, sinks, never_succeeds_online):
     )
 
   value = domain.never_succeeds_value(gamma)
+  bound = gin.get_bindings(run_experiment)
+  has_value = bound.get('never_succeeds_online', True)
   return {
-      'offline': make(value),
-      'online': make(value if never_succeeds_online else None),
+      'offline': make(value), 'online': make(value if has_value else None)
   }

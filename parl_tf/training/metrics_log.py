@@ -6,6 +6,7 @@ are cut off, and TensorBoard is told to forget their points.
 """
 
 import csv
+import errno
 import io
 import os
 import time
@@ -34,7 +35,7 @@ class MetricsLog:
       root_dir: str,
       metric_names: Sequence[str] = (),
       *,
-      resume_rows: int = 0,
+      resume_rows: Optional[int] = 0,
   ):
     """Opens the log, cut to the rows that count.
 
@@ -44,13 +45,13 @@ class MetricsLog:
         `episodes`, `wall_seconds`, `score` and `success_rate`, which are always
         there (and may be named again here).
       resume_rows: The number of rows to keep, as a checkpoint stored it; 0
-        starts over.
+        starts over, None keeps all complete ones.
 
     Raises:
       ValueError: If the file has fewer complete rows than `resume_rows`, or
         other columns, or `resume_rows` is negative.
     """
-    if resume_rows < 0:
+    if resume_rows is not None and resume_rows < 0:
       raise ValueError(
           f'`resume_rows` must not be negative, got {resume_rows}.'
       )
@@ -58,6 +59,8 @@ class MetricsLog:
     self._columns = _COUNTERS + self._metric_names
     self._path = os.path.join(root_dir, 'metrics.csv')
     os.makedirs(root_dir, exist_ok=True)
+    if resume_rows is None:
+      resume_rows = self._count_rows()
     rows = self._read(resume_rows) if resume_rows else []
     self._replace(rows)
     self._num_rows = len(rows)
@@ -74,6 +77,11 @@ class MetricsLog:
   def num_rows(self) -> int:
     """The number of complete rows in the file."""
     return self._num_rows
+
+  @property
+  def train_step(self) -> int:
+    """The training step of the last row, 0 without one."""
+    return self._train_step
 
   @property
   def path(self) -> str:
@@ -113,7 +121,9 @@ class MetricsLog:
         **self._checked(metrics or {}),
     }
     self._add_points(numbers)
-    self._file.write(_line({'phase': phase, **numbers}, self._columns))
+    line = _line({'phase': phase, **numbers}, self._columns)
+    if self._file.write(line) != len(line):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
     os.fsync(self._file.fileno())
     self._train_step = numbers['train_step']
     self._num_rows += 1
@@ -156,6 +166,13 @@ class MetricsLog:
         )
       numbers[name] = int(array) if array.dtype.kind in 'biu' else float(array)
     return numbers
+
+  def _count_rows(self):
+    """Returns the number of complete rows of the file, if it is there."""
+    if not os.path.exists(self._path):
+      return 0
+    with open(self._path, 'rb') as file:
+      return max(file.read().count(b'\n') - 1, 0)
 
   def _read(self, num_rows):
     """Returns the first `num_rows` rows of the file as it stands."""

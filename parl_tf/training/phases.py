@@ -295,14 +295,14 @@ class Online:
 
   def _turn(self, session, requests):
     """One episode, then as many training steps as it had steps."""
-    episode = session.next_episode()
+    collected = session.collect()
     session.state.phase_step += 1
     if session.state.phase_step > self._num_warm_up_episodes:
       for request in requests:
-        session.train(episode.num_steps, request)
+        session.train(collected.num_steps, request)
     return {
-        'collect/success': float(session.domain.is_success(episode)),
-        'collect/length': episode.num_steps,
+        'collect/success': float(collected.success),
+        'collect/length': collected.num_steps,
     }
 
   def _requests(self, agent):

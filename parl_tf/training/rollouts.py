@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import dppo_agent
+from parl_tf.domains import domain as domain_lib
 
 
 class Collected(NamedTuple):
@@ -51,7 +52,16 @@ class RolloutCollector:
       num_environments: P.
       num_decisions: D.
       seed: Of every start and draw.
+
+    Raises:
+      ValueError: If the domain has fewer environments.
     """
+    limit = domain.max_environments
+    if limit is not None and num_environments > limit:
+      raise ValueError(
+          f'`num_environments` must be at most the {limit} of'
+          f' {type(domain).__name__}, got {num_environments}.'
+      )
     self._domain = domain
     self._agent = agent
     self._num_decisions = num_decisions
@@ -63,6 +73,9 @@ class RolloutCollector:
 
   def collect(self, turn: int) -> Collected:
     """Acts rollout `turn`, a function of the weights, the seed and it."""
+    return domain_lib.act_until_kept(lambda: self._collect(turn))
+
+  def _collect(self, turn):
     starts, draws = np.random.SeedSequence([self._seed, turn]).spawn(2)
     starts = starts.generate_state(len(self._environments))
     draws = draws.generate_state(2 * self._num_decisions).view(np.int32)

@@ -8,20 +8,17 @@ from typing import Dict, Iterator, List, Mapping, Optional
 from absl import logging
 import numpy as np
 import tensorflow as tf
-from tf_agents.environments import dm_control_wrapper
-from tf_agents.policies import py_tf_eager_policy
-from tf_agents.train import actor
-from tf_agents.train import learner
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
-from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
+from parl_tf.training import agent_evaluation
 from parl_tf.training import checkpoint
-from parl_tf.training import evaluation
-from parl_tf.training import export
+from parl_tf.training import collector
 from parl_tf.training import metrics_log
+from parl_tf.training import remote_collection
+from parl_tf.training import replica_learner
 from parl_tf.training import report
 from parl_tf.training import value_bias
 
@@ -64,6 +61,9 @@ COLUMNS = (
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 
+# It is written at every turn; that it cannot be is not told as often.
+_HEARTBEAT_REPORT_SECONDS = 30
+
 
 class Session:
   """A run in one process, from its checkpoint to its end or its death.
@@ -73,7 +73,8 @@ class Session:
     domain: `Domain`.
     state: `RunState`, what the checkpoint holds besides the agent.
     experience: Source of training rows.
-    log: The online episodes.
+    log: The online episodes, where they are acted here.
+    remote: Where others act them, `RemoteCollection`; else None.
   """
 
   def __init__(
@@ -87,6 +88,7 @@ class Session:
       writers: Mapping[str, episode_writer.EpisodeWriter],
       num_evaluation_episodes: int,
       checkpoint_seconds: float,
+      strategy: Optional[tf.distribute.Strategy] = None,
   ):
     """Opens the run directory and restores what stands there.
 
@@ -99,6 +101,7 @@ class Session:
       writers: By table, what fills the tables.
       num_evaluation_episodes: Episodes of an evaluation.
       checkpoint_seconds: Seconds between checkpoints, at least.
+      strategy: In whose scope the agent was made; one device where None.
     """
     self.root_dir = root_dir
     self.seed = seed
@@ -121,20 +124,16 @@ class Session:
     self.metrics = metrics_log.MetricsLog(
         root_dir, COLUMNS, resume_rows=self.state.num_rows
     )
-    self._learner = learner.Learner(
+    self._learner = replica_learner.make(
         os.path.join(root_dir, 'checkpoints', 'learner'),
-        agent.train_step_counter,
         agent,
-        checkpoint_interval=-1,
-        summary_interval=0,
-        run_optimizer_variable_init=False,
-        direct_sampling=True,
+        strategy or tf.distribute.get_strategy(),
     )
-    self._evaluator = evaluation.Evaluator(
+    self._evaluator = agent_evaluation.AgentEvaluator(
         domain, num_episodes=num_evaluation_episodes, seed=seed
     )
-    self._acts = {}
     self._collector = None
+    self.remote: Optional[remote_collection.RemoteCollection] = None
     self._latest_losses: Dict[str, float] = {}
 
   @property
@@ -205,11 +204,11 @@ class Session:
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Plays the evaluation episodes; returns and remembers the metrics."""
     metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
-    base = self._evaluator.run(self._act(self.agent.base_policy))
+    base = self._evaluator.run(self.agent.base_policy)
     metrics['success_rate_without_search'] = base.success_rate
     metrics['score_without_search'] = base.score
     if with_search:
-      result = self._evaluator.run(self._act(self.agent.evaluation_policy))
+      result = self._evaluator.run(self.agent.evaluation_policy)
       metrics['success_rate'] = result.success_rate
       metrics['score'] = result.score
       metrics.update(value_bias.start_values(self, result.episodes))
@@ -238,12 +237,26 @@ class Session:
     self._latest_losses = {}
     self.state.num_rows = self.metrics.num_rows
 
+  def collect(self) -> remote_collection.Collected:
+    """Counts the next online episode, which is acted here or elsewhere."""
+    if self.remote is None:
+      episode = self.next_episode()
+      return remote_collection.Collected(
+          episode.num_steps, self.domain.is_success(episode)
+      )
+    collected = self.remote.next(self.state.episodes)
+    self.state.episodes += 1
+    self.state.env_steps += collected.num_steps
+    return collected
+
   def next_episode(self) -> types.Episode:
     """The next online episode: of the log if it is there, else acted now."""
     number = self.state.episodes
     if number == len(self.log):
       if self._collector is None:
-        self._collector = Collector(self)
+        self._collector = collector.Collector(
+            self.domain, self.agent, self.seed
+        )
       self.log.append(self._collector.collect(number))
     episode = next(iter(self.log.read(number, number + 1)))
     self.write_episode('online', episode)
@@ -265,9 +278,9 @@ class Session:
       self.save()
 
   def save(self) -> None:
-    """Writes a checkpoint."""
+    """Writes a checkpoint, or tells that there is no room for one."""
     self.state.wall_seconds = self.wall_seconds
-    # First: it is there, and not behind, whenever the checkpoint is.
+    # First, so that it is not behind the checkpoint.
     self._write_heartbeat()
     self._checkpoint.save()
     self._saved_at = time.monotonic()
@@ -295,83 +308,45 @@ class Session:
   def _write_heartbeat(self):
     """Notes how far the run came, to tell after a crash what is repeated."""
     temporary = self._heartbeat_path + '.tmp'
-    with open(temporary, 'w', encoding='utf-8') as file:
-      json.dump(
-          {'train_step': self.train_step, 'wall_seconds': self.wall_seconds},
-          file,
+    try:
+      with open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(
+            {'train_step': self.train_step, 'wall_seconds': self.wall_seconds},
+            file,
+        )
+      os.replace(temporary, self._heartbeat_path)
+    except OSError as error:
+      logging.log_every_n_seconds(
+          logging.ERROR,
+          '%s could not be written: %s',
+          _HEARTBEAT_REPORT_SECONDS,
+          self._heartbeat_path,
+          error,
       )
-    os.replace(temporary, self._heartbeat_path)
 
   def _tell_what_is_repeated(self):
     if not self.is_restored:
       return
-    with open(self._heartbeat_path, encoding='utf-8') as file:
-      heartbeat = json.load(file)
     logging.info(
-        'Resuming %s in phase %s at training step %d; %d training steps, '
-        '%.1f s of work, are repeated.',
+        'Resuming %s in phase %s at training step %d; %s are repeated.',
         self.root_dir,
         self.state.phase,
         self.train_step,
-        heartbeat['train_step'] - self.train_step,
-        heartbeat['wall_seconds'] - self.state.wall_seconds,
+        self._describe_repeated(),
     )
 
-  def _act(self, policy):
-    if policy not in self._acts:
-      act = export.compile_act(policy)
-      shape = [-1, policy.chunk_length, policy.action_spec.shape[0]]
-      self._acts[policy] = lambda observation, seed: act(
-          tf.nest.map_structure(tf.constant, observation), tf.constant(seed)
-      ).numpy().reshape(shape)
-    return self._acts[policy]
-
-
-class Collector:
-  """Acts whole episodes in one environment, through a TF-Agents actor."""
-
-  def __init__(self, session: Session):
-    """Makes the environment and the actor.
-
-    Args:
-      session: The run whose collect policy acts.
-    """
-    self._seed = session.seed
-    self._environment = session.domain.make_environment(
-        session.seed, evaluation=False
+  def _describe_repeated(self):
+    # A full disk, or a power cut, may have left none.
+    try:
+      with open(self._heartbeat_path, encoding='utf-8') as file:
+        heartbeat = json.load(file)
+    except (OSError, ValueError) as error:
+      logging.warning('%s cannot be read: %s', self._heartbeat_path, error)
+      return 'some training steps'
+    return (
+        f'{heartbeat["train_step"] - self.train_step} training steps, '
+        f'{heartbeat["wall_seconds"] - self.state.wall_seconds:.1f} s of work,'
     )
-    self._policy = session.agent.collect_policy
-    self._train_step = session.agent.train_step_counter
-    self._recorder = episode_writer.EpisodeRecorder(
-        self._receive, self._environment.is_success
-    )
-    self._actor = actor.Actor(
-        dm_control_wrapper.DmControlWrapper(self._environment),
-        py_tf_eager_policy.PyTFEagerPolicy(
-            self._policy, use_tf_function=True
-        ),
-        self._train_step,
-        episodes_per_run=1,
-        observers=[self._recorder],
-    )
-    self._episodes: List[types.Episode] = []
-
-  def collect(self, number: int) -> types.Episode:
-    """Acts episode `number`, a function of the weights, the seed and it."""
-    return domain_lib.act_until_kept(lambda: self._collect(number))
-
-  def _collect(self, number):
-    state = np.random.SeedSequence([self._seed, number]).generate_state(3)
-    self._environment.seed(int(state[0]))
-    self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))
-    self._recorder.episode_id = number
-    self._recorder.policy_version = int(self._train_step.numpy())
-    self._actor.reset()
-    self._actor.run()
-    return self._episodes.pop()
-
-  def _receive(self, episode):
-    self._episodes.append(episode)
 
 
 def split_episodes(

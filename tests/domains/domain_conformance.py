@@ -65,10 +65,9 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
 
   def test_seed_given_at_construction_counts(self):
     self.environment.seed(11)
+    expected = self.environment.reset().observation
     other = self.domain.make_environment(seed=11, evaluation=True)
-    self._assert_same(
-        other.reset().observation, self.environment.reset().observation
-    )
+    self._assert_same(other.reset().observation, expected)
     other.close()
 
   def test_resets_after_a_seed_repeat(self):
@@ -99,7 +98,19 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     )
     other.close()
 
+  def test_no_more_environments_are_made_than_there_can_be(self):
+    limit = self.domain.max_environments
+    made = {id(self.environment): self.environment}
+    for seed in range(limit or 3):
+      environment = self.domain.make_environment(seed, evaluation=False)
+      made[id(environment)] = environment
+    self.assertLen(made, limit or 4)
+    for environment in made.values():
+      environment.close()
+
   def test_environments_do_not_disturb_each_other(self):
+    if self.domain.max_environments == 1:
+      return
     expected = self._play(self.environment, seed=2, max_steps=5)
     self.environment.seed(2)
     other = self.domain.make_environment(seed=8, evaluation=True)

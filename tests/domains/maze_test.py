@@ -23,6 +23,16 @@ class MazeTest(parameterized.TestCase):
     np.testing.assert_array_equal(ring.position((1, 1)), [-4, 4])
     self.assertEqual(ring.cell_at(np.array([-2.5, 5.0])), (1, 1))
 
+  def test_a_centre_moves_positions_and_the_picture_follows(self):
+    ring = maze.Maze(_RING, cell_size=2.0, centre=(10.0, 20.0))
+    np.testing.assert_array_equal(ring.position((1, 3)), [12, 22])
+    self.assertEqual(ring.cell_at(np.array([8.5, 17.0])), (3, 1))
+    red = (255, 0, 0)
+    image = ring.draw([(ring.position((1, 3)), 0.5, red)])
+    # The middle of its cell, of 32 pixels a side.
+    self.assertEqual(tuple(image[48, 112]), red)
+    self.assertLen(np.unique(image.reshape(-1, 3), axis=0), 3)
+
   @parameterized.parameters(
       ((-1.2, 1.4), (1, 1)), ((1.4, -0.9), (3, 3)), ((0.1, 0.45), (1, 2))
   )

@@ -1,10 +1,11 @@
-"""Tests of OGBench's cubes."""
+"""Tests of OGBench's tables."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
 from parl_tf.domains import ogbench
+from parl_tf.domains import ogbench_oracles
 from tests.domains import domain_conformance
 
 
@@ -14,6 +15,22 @@ class CubeConformanceTest(
 
   def make_domain(self):
     return ogbench.Cube(max_episode_steps=6)
+
+
+class SceneConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return ogbench.Scene(max_episode_steps=6)
+
+
+class PuzzleConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return ogbench.Puzzle(max_episode_steps=6)
 
 
 class CubeTest(parameterized.TestCase):
@@ -102,6 +119,120 @@ class CubeTest(parameterized.TestCase):
     domain = ogbench.Cube(action_repeat=2, reward_scale=0.5)
 
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+
+
+class SceneTest(parameterized.TestCase):
+
+  # What is wrong at first: drawer and window; the same; cube, button, drawer
+  # and window; cube and button; cube and window.
+  @parameterized.parameters((1, -2), (2, -2), (3, -4), (4, -2), (5, -2))
+  def test_the_oracle_solves_each_task(self, task, first_reward):
+    domain = ogbench.Scene(task=task)
+    environment = domain.make_environment(0, evaluation=True)
+    rewards = _solve(self, domain, environment)
+
+    self.assertEqual(rewards[0], first_reward)
+    # Of the state in which the last action begins.
+    self.assertEqual(rewards[-1], 0.0)
+    self.assertLess(max(rewards[:-1]), 0.0)
+
+  def test_environments_lock_nothing_of_each_other(self):
+    domain = ogbench.Scene()
+
+    def play(meanwhile):
+      environment = domain.make_environment(0, evaluation=True)
+      controller = domain.make_controller(environment)
+      time_step = environment.reset()
+      observations = []
+      # It unlocks the drawer, then closes it.
+      for _ in range(45):
+        action = controller.action(time_step, environment)
+        time_step = environment.step(action)
+        observations.append(time_step.observation)
+        meanwhile()
+      return observations
+
+    expected = play(lambda: None)
+    other = domain.make_environment(1, evaluation=True)
+    other.reset()  # With its drawer locked.
+    seen = play(lambda: other.step(np.zeros([5], np.float32)))
+
+    np.testing.assert_array_equal(seen, expected)
+
+  def test_info_has_the_states_of_buttons(self):
+    environment = ogbench.Scene(task=3).make_environment(0, evaluation=True)
+    environment.reset()
+
+    np.testing.assert_array_equal(environment.info()['button_states'], [1, 0])
+
+  def test_value_of_never_succeeding_is_not_known(self):
+    self.assertIsNone(ogbench.Scene().never_succeeds_value(0.99))
+
+
+class PuzzleTest(parameterized.TestCase):
+
+  # Of five, and of eight wrong buttons.
+  @parameterized.parameters(('3x3', 4, -5), ('4x4', 4, -8))
+  def test_the_oracle_solves_it(self, size, task, first_reward):
+    domain = ogbench.Puzzle(size=size, task=task)
+    environment = domain.make_environment(0, evaluation=True)
+    rewards = _solve(self, domain, environment)
+
+    self.assertEqual(rewards[0], first_reward)
+    self.assertEqual(rewards[-1], 0.0)
+
+  def test_a_button_that_changed_twice_is_pressed_again(self):
+    domain = ogbench.Puzzle(task=1)
+    environment = domain.make_environment(0, evaluation=True)
+    controller = domain.make_controller(environment)
+    time_step = environment.reset()
+    states = environment.gymnasium_environment._cur_button_states
+    before = states.copy()
+    while np.array_equal(states, before):
+      time_step = environment.step(controller.action(time_step, environment))
+    states[:] = before  # As if it had changed again, and it is held down.
+    while not time_step.last():
+      time_step = environment.step(controller.action(time_step, environment))
+
+    self.assertTrue(environment.is_success())
+
+  @parameterized.parameters(
+      # One press, of the middle.
+      (('010', '111', '010'), (4,)),
+      # Corners and middle: each button is changed once or thrice.
+      (('111', '111', '111'), (0, 2, 4, 6, 8)),
+      (('000', '000', '000'), ()),
+      # The corners of two rows by three: each press changes itself, the middle
+      # of its row and the other row's corner.
+      (('110', '100'), (0,)),
+  )
+  def test_fewest_presses(self, rows, presses):
+    wrong = tuple(tuple(x == '1' for x in row) for row in rows)
+
+    self.assertEqual(ogbench_oracles.fewest_presses(wrong), presses)
+
+  def test_what_no_presses_mend_is_an_error(self):
+    # Two buttons in a row change together.
+    with self.assertRaisesRegex(ValueError, '`wrong`.*True, False'):
+      ogbench_oracles.fewest_presses(((True, False),))
+
+  def test_the_argument_out_of_range_is_named(self):
+    with self.assertRaisesRegex(ValueError, '`size` must be .*3x3.*5x5'):
+      ogbench.Puzzle(size='5x5')
+
+
+def _solve(test, domain, environment):
+  """Returns the rewards of an episode of the controller, which must succeed."""
+  controller = domain.make_controller(environment)
+  controller.reset(0)
+  time_step = environment.reset()
+  rewards = []
+  while not time_step.last():
+    time_step = environment.step(controller.action(time_step, environment))
+    rewards.append(float(time_step.reward))
+  test.assertTrue(environment.is_success())
+  test.assertEqual(time_step.discount, 0.0)
+  return rewards
 
 
 if __name__ == '__main__':

@@ -69,6 +69,15 @@ class RemoteConformanceTest(
     return remote.Remote(self._server.address, max_episode_steps=6)
 
 
+class OneWorldConformanceTest(RemoteConformanceTest):
+  """A server that has one world for all."""
+
+  def make_domain(self):
+    return remote.Remote(
+        self._server.address, max_episode_steps=6, max_environments=1
+    )
+
+
 class RemoteTest(parameterized.TestCase):
 
   @classmethod
@@ -109,6 +118,26 @@ class RemoteTest(parameterized.TestCase):
       expected_rewards, expected_observations = self._play(here, seed)
       self.assertEqual(rewards, expected_rewards)
       np.testing.assert_array_equal(observations, expected_observations)
+
+  def test_the_servers_worlds_are_as_many_as_it_may_have(self):
+    expected = self._play(self._domain().make_environment(0, True), 3)
+    for limit in (1, 2):
+      domain = self._domain(max_environments=limit)
+      made = [domain.make_environment(k, True) for k in range(2 * limit)]
+      self.assertEqual(made[limit:], made[:limit])
+      self.assertLen(set(map(id, made)), limit)
+      # One user closes what another one has.
+      made[0].close()
+      rewards, observations = self._play(made[0], 3)
+      self.assertEqual(rewards, expected[0])
+      np.testing.assert_array_equal(observations, expected[1])
+      for environment in made:
+        environment.close()
+
+  def test_actions_of_the_task_are_in_its_own_units(self):
+    # Pendulum's torque: 2 N m at most.
+    low, high = self._domain().raw_action_bounds
+    np.testing.assert_array_equal([low, high], [[-2.0], [2.0]])
 
   def test_a_server_that_dies_loses_the_episode_and_is_waited_for(self):
     environment = self._domain().make_environment(0, evaluation=True)
@@ -169,6 +198,7 @@ class RemoteTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ('max_episode_steps', 0, r'in \[1, inf\]'),
+      ('max_environments', 0, r'in \[1, inf\]'),
       ('action_repeat', 0, r'in \[1, inf\]'),
       ('reward_scale', 0.0, 'positive'),
       ('deadline_seconds', 0.0, 'positive'),

@@ -1,9 +1,11 @@
 """Tests of the replay server's tables, on loopback."""
 
+import threading
 import time
 
 from absl.testing import parameterized
 import numpy as np
+import reverb
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
@@ -136,6 +138,24 @@ class ReplayServerTest(parameterized.TestCase):
     ):
       server.add('online', _frames(1), 3)
     self.assertLess(time.monotonic() - start, 10.0)
+
+  def test_writer_without_a_deadline_waits_for_a_server_that_is_late(self):
+    # It takes one item, and the next one when that is gone.
+    server = reverb.Server([reverb.Table.queue('online', 1)])
+    self.addCleanup(server.stop)
+    address = f'localhost:{server.port}'
+    patient = tables.ReplayWriter(address, _SIGNATURE, deadline_seconds=None)
+    writing = threading.Thread(
+        target=patient.add, args=('online', _frames(), 3)
+    )
+    writing.start()
+    writing.join(tables.DEADLINE_SECONDS + 1.0)
+    self.assertTrue(writing.is_alive())
+
+    samples = list(reverb.Client(address).sample('online', 3))
+
+    writing.join()
+    self.assertLen(samples, 3)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,11 @@
 """Tests of the one checkpoint of a run."""
 
+import contextlib
 import os
+import resource
 
+from absl import logging
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +13,17 @@ from parl_tf.training import checkpoint
 from tests import tensor_case
 from tests.agents import small_agent
 from tests.training import small_run
+
+
+@contextlib.contextmanager
+def _no_room(num_bytes):
+  """Lets no file of this process grow beyond `num_bytes`."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _values(agent):
@@ -20,7 +35,7 @@ def _values(agent):
   ]
 
 
-class CheckpointTest(tensor_case.TensorCase):
+class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -80,6 +95,118 @@ class CheckpointTest(tensor_case.TensorCase):
     self._checkpoint(small_agent.make_agent()).save()
     with self.assertRaisesRegex(ValueError, f'{self._dir}/ckpt-1 must hold'):
       self._checkpoint(small_run.make_agent()).restore()
+
+  def _save_twice(self):
+    """Saves phase steps 1 and 2; returns the saver and its state."""
+    state = checkpoint.RunState()
+    saver = self._checkpoint(small_run.make_agent(), state)
+    for step in (1, 2):
+      state.phase_step = step
+      saver.save()
+    return saver, state
+
+  def _restore(self):
+    restored = checkpoint.RunState()
+    self._checkpoint(small_run.make_agent(), restored).restore()
+    return restored.phase_step
+
+  @parameterized.parameters(0, 10, 20_000)
+  def test_run_goes_on_where_there_is_no_room(self, num_bytes):
+    saver, state = self._save_twice()
+    state.phase_step = 3
+    before = sorted(os.listdir(self._dir))
+
+    with self.assertLogs(logging.get_absl_logger(), 'ERROR') as logs:
+      with _no_room(num_bytes):
+        saver.save()
+
+    self.assertIn(self._dir, logs.output[0])
+    self.assertEqual(sorted(os.listdir(self._dir)), before)
+    self.assertEqual(self._restore(), 2)
+    saver.save()
+    self.assertEqual(self._restore(), 3)
+
+  def test_no_room_for_the_list_of_checkpoints_loses_none(self):
+    saver, state = self._save_twice()
+    state.phase_step = 3
+    os.remove(os.path.join(self._dir, 'checkpoint'))
+    os.mkdir(os.path.join(self._dir, 'checkpoint'))
+
+    with self.assertLogs(logging.get_absl_logger(), 'ERROR'):
+      saver.save()
+
+    self.assertEqual(self._restore(), 3)
+
+  @parameterized.parameters(
+      '.data-00000-of-00001', '.index', '.data-00000-of-00001 gone',
+      '.index gone',
+  )
+  def test_torn_checkpoint_is_passed_over(self, damage):
+    saver, _ = self._save_twice()
+    suffix, _, is_gone = damage.partition(' ')
+    path = os.path.join(self._dir, 'ckpt-2')
+    if is_gone:
+      os.remove(path + suffix)
+    else:
+      os.truncate(path + suffix, os.path.getsize(path + suffix) // 2)
+
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      self.assertEqual(self._restore(), 1)
+
+    self.assertIn(path, logs.output[0])
+
+  def test_run_that_went_back_saves_over_the_torn_checkpoint(self):
+    self._save_twice()
+    os.truncate(os.path.join(self._dir, 'ckpt-2.data-00000-of-00001'), 100)
+    state = checkpoint.RunState()
+    saver = self._checkpoint(small_run.make_agent(), state)
+    saver.restore()
+
+    for step in (7, 8):
+      state.phase_step = step
+      saver.save()
+      self.assertEqual(self._restore(), step)
+
+    self.assertLen([n for n in os.listdir(self._dir) if '.index' in n], 2)
+
+  @parameterized.parameters('', 'not a list of checkpoints', None)
+  def test_damaged_list_of_checkpoints_is_no_hindrance(self, content):
+    self._save_twice()
+    path = os.path.join(self._dir, 'checkpoint')
+    os.remove(path)
+    if content is not None:
+      with open(path, 'w', encoding='utf-8') as file:
+        file.write(content)
+
+    self.assertEqual(self._restore(), 2)
+
+    state = checkpoint.RunState()
+    saver = self._checkpoint(small_run.make_agent(), state)
+    saver.restore()
+    for step in (7, 8):
+      state.phase_step = step
+      saver.save()
+    self.assertEqual(self._restore(), 8)
+    self.assertLen([n for n in os.listdir(self._dir) if '.index' in n], 2)
+
+  def test_none_that_can_be_read_is_an_error(self):
+    self._save_twice()
+    for number in (1, 2):
+      os.truncate(os.path.join(self._dir, f'ckpt-{number}.index'), 10)
+
+    with self.assertRaisesRegex(ValueError, f'{self._dir} must hold a check'):
+      self._restore()
+
+  def test_kill_in_the_middle_of_the_first_save_leaves_nothing(self):
+    os.makedirs(os.path.join(self._dir, 'ckpt-1_temp'))
+    with open(os.path.join(self._dir, 'ckpt-1.data-00000-of-00001'), 'w'):
+      pass
+    saver = self._checkpoint(small_run.make_agent())
+
+    self.assertFalse(saver.restore())
+
+    saver.save()
+    self.assertEqual(self._restore(), 0)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@ from absl.testing import parameterized
 import gin
 import numpy as np
 
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 from tests.training import line_walk
 
@@ -170,6 +171,113 @@ class EvaluationTest(parameterized.TestCase):
       np.testing.assert_array_equal(one.action, other.action)
     first_actions = [episode.action[0, 0] for episode in first.episodes]
     self.assertLen(set(first_actions), 4)
+
+  def _limited(self, max_environments, **kwargs):
+    domain = line_walk.LineWalk(**kwargs)
+    domain.max_environments = max_environments
+    return domain
+
+  @parameterized.parameters(1, 4, 6, 99)
+  def test_groups_play_the_episodes_of_one_batch(self, max_environments):
+    domain = self._limited(max_environments)
+    sizes = []
+
+    def act(observation, seed):
+      sizes.append(len(observation))
+      return _forward(observation, seed)
+
+    evaluator = evaluation.Evaluator(domain, num_episodes=6, seed=3)
+    wanted = evaluation.Evaluator(
+        line_walk.LineWalk(), num_episodes=6, seed=3
+    )
+    for seen, other in (
+        (evaluator.run(act), wanted.run(_forward)),
+        (evaluator.run_controller(), wanted.run_controller()),
+    ):
+      self.assertEqual(
+          [e.episode_id for e in seen.episodes], [0, 1, 2, 3, 4, 5]
+      )
+      for one, episode in zip(seen.episodes, other.episodes, strict=True):
+        np.testing.assert_array_equal(one.observation, episode.observation)
+        np.testing.assert_array_equal(one.action, episode.action)
+    self.assertLen(domain.environments, min(6, max_environments))
+    # A compiled policy has one size of batch.
+    self.assertEqual(set(sizes), {min(6, max_environments)})
+
+  def test_rows_that_the_last_group_lacks_stand_still(self):
+    rows = []
+
+    def act(observation, seed):
+      rows.append(observation.copy())
+      return _forward(observation, seed)
+
+    result = evaluation.evaluate(
+        self._limited(4), act, num_episodes=5, seed=3
+    )
+    last = result.episodes[4]
+    for step, observation in enumerate(rows[-last.num_steps :]):
+      np.testing.assert_array_equal(observation[0], last.observation[step])
+      for row in (1, 2, 3):
+        np.testing.assert_array_equal(
+            observation[row], result.episodes[row].observation[-1]
+        )
+
+  def test_no_two_decisions_of_groups_have_one_seed(self):
+    seeds = []
+
+    def act(observation, seed):
+      seeds.append(tuple(seed))
+      return _forward(observation, seed)
+
+    evaluation.evaluate(self._limited(1), act, num_episodes=3, seed=3)
+    self.assertLen(set(seeds), len(seeds))
+    self.assertEqual(seeds[0], tuple(evaluation.decision_seed(3, 0)))
+
+  def test_observer_of_groups_sees_each_episode_run_once(self):
+    domain, seen = self._limited(2), []
+
+    def observe(environments, running):
+      self.assertEqual(environments, (domain.environments * 2)[:3])
+      seen.append(running.tolist())
+
+    result = evaluation.Evaluator(domain, num_episodes=3, seed=0).run(
+        _forward, observe
+    )
+    first, second, third = (e.num_steps for e in result.episodes)
+    size = 1 + max(first, second)
+    self.assertLen(seen, size + 1 + third)
+    for step, running in enumerate(seen[:size]):
+      self.assertEqual(running, [step < first, step < second, False])
+    for step, running in enumerate(seen[size:]):
+      self.assertEqual(running, [False, False, step < third])
+
+  def test_a_lost_episode_repeats_its_group_alone(self):
+    domain = self._limited(2)
+
+    def act(observation, seed):
+      del seed
+      # Chunks, of which the lost attempt leaves a rest.
+      return np.linspace(0.5, 1.0, 3)[np.newaxis, :, np.newaxis].repeat(
+          len(observation), axis=0
+      )
+
+    evaluator = evaluation.Evaluator(domain, num_episodes=4, seed=0)
+    wanted = evaluator.run(act)
+    for environment in domain.environments:
+      environment.num_resets = 0
+    walk, lost = domain.environments[1].step, []
+
+    def step(action):
+      if domain.environments[1].num_resets == 2 and not lost:
+        lost.append(True)
+        raise domain_lib.EpisodeLostError('The second group is lost.')
+      return walk(action)
+
+    domain.environments[1].step = step
+    result = evaluator.run(act)
+    self.assertEqual([e.num_resets for e in domain.environments], [3, 3])
+    for one, other in zip(result.episodes, wanted.episodes, strict=True):
+      np.testing.assert_array_equal(one.action, other.action)
 
   def test_domain_without_controller_gives_none(self):
     self.assertIsNone(

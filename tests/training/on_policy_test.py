@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from parl_tf.binaries import configs
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import experiment
 from parl_tf.training import on_policy
 from parl_tf.training import rollouts
@@ -162,6 +163,48 @@ class RolloutCollectorTest(tensor_case.TensorCase):
     self.assertAllEqual(again.observation, rollout.observation)
     self.assertAllEqual(again.chain.draws, rollout.chain.draws)
     self.assertNotAllEqual(other.observation, rollout.observation)
+
+
+  def test_a_lost_episode_repeats_the_rollout(self):
+    environments = []
+
+    class Walk(_Walk):
+
+      def make_environment(self, seed, evaluation):
+        environments.append(super().make_environment(seed, evaluation))
+        return environments[-1]
+
+    collector = rollouts.RolloutCollector(
+        Walk(time_limit=_TIME_LIMIT),
+        _make_agent(),
+        num_environments=2,
+        num_decisions=2,
+        seed=0,
+    )
+    wanted = collector.collect(1).rollout
+    step, attempts = environments[1].step, []
+
+    def lost_step(action):
+      attempts.append(True)
+      if len(attempts) == 2:
+        raise domain_lib.EpisodeLostError('The second step is lost.')
+      return step(action)
+
+    environments[1].step = lost_step
+    rollout = collector.collect(1).rollout
+    self.assertGreater(len(attempts), 2)
+    self.assertAllEqual(rollout.observation, wanted.observation)
+    self.assertAllEqual(rollout.chain.draws, wanted.chain.draws)
+
+  def test_more_environments_than_there_are_is_an_error(self):
+    domain = _Walk(time_limit=_TIME_LIMIT)
+    domain.max_environments = 1
+    with self.assertRaisesRegex(
+        ValueError, '`num_environments` must be at most the 1 of _Walk, got 2'
+    ):
+      rollouts.RolloutCollector(
+          domain, _make_agent(), num_environments=2, num_decisions=1, seed=0
+      )
 
 
 class OnPolicyTest(parameterized.TestCase):

@@ -103,6 +103,41 @@ class SessionTest(absltest.TestCase):
     self.assertGreaterEqual(later.wall_seconds, session.state.wall_seconds)
     self.assertLess(later.wall_seconds, session.wall_seconds)
 
+  def test_torn_checkpoint_takes_the_run_back_with_its_rows(self):
+    session = self._session()
+    session.begin_phase('behavior_cloning')
+    for step in (1, 2):
+      session.agent.train_step_counter.assign(step)
+      session.state.phase_step = step
+      session.write_row({'held_out_loss': float(step)})
+      session.save()
+    checkpoints = os.path.join(self._root, 'checkpoints')
+    os.truncate(
+        os.path.join(checkpoints, 'ckpt-3.data-00000-of-00001'), 1_000
+    )
+
+    later = self._session()
+
+    self.assertEqual(later.state.phase_step, 1)
+    self.assertEqual([r['held_out_loss'] for r in self._rows()], ['1.0'])
+    later.agent.train_step_counter.assign(2)
+    later.write_row({'held_out_loss': 3.0})
+    self.assertEqual(
+        [r['held_out_loss'] for r in self._rows()], ['1.0', '3.0']
+    )
+
+  def test_heartbeat_that_cannot_be_written_does_not_end_the_run(self):
+    os.makedirs(os.path.join(self._root, 'heartbeat.json.tmp'))
+    session = self._session()
+    with self.assertLogs(logging.get_absl_logger(), 'ERROR') as logs:
+      session.begin_phase('behavior_cloning')
+    self.assertIn('heartbeat.json could not be written', logs.output[0])
+
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      self.assertTrue(self._session().is_restored)
+
+    self.assertIn('heartbeat.json cannot be read', logs.output[0])
+
   def test_checkpoints_are_some_seconds_apart(self):
     often, seldom = (
         self._session(name, checkpoint_seconds=seconds)

@@ -1,0 +1,193 @@
+"""Times collection by several processes, and the tables that they fill.
+
+  python -m benchmarks.collection --root_dir /tmp/collection
+
+Prints environment steps a second that 1, 2, 4 and 8 collectors bring, with the
+learner training (they then wait for it, `collect.max_episodes_ahead`) and
+without it, and the cores that each role uses meanwhile; then the transitions
+that a replay server of this process takes, and the batches of 256 that are
+sampled from it, for small states and for pictures.
+"""
+
+import os
+import signal
+import time
+from typing import Dict, Sequence
+
+from absl import app
+from absl import flags
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import drill_run
+from parl_tf import types
+from parl_tf.replay import episode_writer
+from parl_tf.replay import experience
+from parl_tf.replay import reverb_experience
+from parl_tf.replay import tables
+from parl_tf.replay import weights
+
+_ROOT_DIR = flags.DEFINE_string(
+    'root_dir', None, 'Directory of the run; must be new.', required=True
+)
+_GIN_FILE = flags.DEFINE_multi_string(
+    'gin_file', ['quickstart.gin'], 'gin files of the experiment.'
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    'gin_bindings',
+    [
+        'run_experiment.num_recorded_steps = 2_000',
+        'run_experiment.num_evaluation_episodes = 2',
+        'BehaviorCloning.num_steps = 250',
+        'BehaviorCloning.min_steps = 0',
+        'Offline.num_steps = 100',
+        'Online.num_episodes = 1_000_000',
+        'Online.evaluation_interval = 1_000_000',
+    ],
+    'What of them is changed: the phases before the online one are short.',
+)
+_NUM_COLLECTORS = flags.DEFINE_multi_integer(
+    'num_collectors', [1, 2, 4, 8], 'Numbers of collectors that are timed.'
+)
+_SECONDS = flags.DEFINE_float('seconds', 30.0, 'Of each measurement.')
+_WAYS = flags.DEFINE_multi_enum(
+    'learner', ['running', 'stopped'], ['running', 'stopped'], 'What is timed.'
+)
+
+_BATCH_SIZE = 256
+_EPISODE_STEPS = 64
+_ACTION = tf.TensorSpec([2], tf.float32)
+_OBSERVATIONS = {
+    'state of 4 numbers': tf.TensorSpec([4], tf.float32),
+    'picture of 64 x 64 x 3': tf.TensorSpec([64, 64, 3], tf.uint8),
+}
+
+
+def time_collection(way: str) -> None:
+  """Prints a row for each number of collectors."""
+  bindings = list(_GIN_BINDINGS.value)
+  if way == 'stopped':
+    bindings.append('collect.max_episodes_ahead = None')
+  run = drill_run.Run(
+      os.path.join(os.path.abspath(_ROOT_DIR.value), way),
+      _GIN_FILE.value,
+      bindings,
+      seed=0,
+      num_collectors=max(_NUM_COLLECTORS.value),
+  )
+  try:
+    for role in ('service', 'learner'):
+      run.start(role)
+    run.wait('the learner has sent weights', lambda: _has_weights(run))
+    if way == 'stopped':
+      run.signal('learner', signal.SIGSTOP)
+    for number in _NUM_COLLECTORS.value:
+      _time_collectors(run, way, run.collectors[:number])
+  finally:
+    run.stop()
+
+
+def _time_collectors(run, way, names) -> None:
+  before = run.books().acknowledged
+  for name in names:
+    run.start(name)
+  run.wait(
+      'each collector has brought an episode',
+      lambda: all(
+          run.books().acknowledged[i] > before[i] for i in range(len(names))
+      ),
+  )
+  roles = ['service', *([] if way == 'stopped' else ['learner']), *names]
+  num_steps, start = run.books().num_journal_steps, time.monotonic()
+  cpu = {role: run.cpu_seconds(role) for role in roles}
+  time.sleep(_SECONDS.value)
+  seconds = time.monotonic() - start
+  cores = {x: (run.cpu_seconds(x) - cpu[x]) / seconds for x in roles}
+  rate = (run.books().num_journal_steps - num_steps) / seconds
+  run.stop(*names)
+  print(
+      f'learner {way}, {len(names)} collectors: {rate:.0f} steps/s; cores: '
+      + _describe(cores, names),
+      flush=True,
+  )
+
+
+def _has_weights(run) -> bool:
+  try:
+    return weights.read_progress(run.link) is not None
+  except ConnectionError:  # The service has not started yet.
+    return False
+
+
+def _describe(cores: Dict[str, float], collectors: Sequence[str]) -> str:
+  parts = [
+      f'{role} {used:.2f}'
+      for role, used in cores.items()
+      if role not in collectors
+  ]
+  used = [cores[name] for name in collectors]
+  parts.append(f'collectors {sum(used):.2f}')
+  parts.append(f'all {sum(cores.values()):.2f} of {os.cpu_count()}')
+  return ', '.join(parts)
+
+
+def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
+  """Prints what the tables take and give, in this process."""
+  signature = tables.step_signature(observation_spec, _ACTION)
+  server = tables.ReplayServer(signature, max_size=20_000)
+  constants = dict(reward_scale=1.0, reward_bias=0.0)
+  writer = episode_writer.EpisodeWriter(
+      gamma=0.99, never_succeeds_value=None, sinks=[server], **constants
+  )
+  draw = np.random.default_rng(0)
+  steps = [_EPISODE_STEPS + 1, *observation_spec.shape]
+  # Noise, which no compression makes smaller.
+  if observation_spec.dtype == tf.uint8:
+    observation = draw.integers(0, 256, steps, np.uint8)
+  else:
+    observation = draw.normal(size=steps).astype(np.float32)
+  episode = types.Episode(
+      observation=observation,
+      action=draw.uniform(-1, 1, [_EPISODE_STEPS, 2]).astype(np.float32),
+      reward=np.zeros(_EPISODE_STEPS, np.float32),
+      discount=np.ones(_EPISODE_STEPS, np.float32),
+      success=np.zeros(_EPISODE_STEPS, np.bool_),
+  )
+  num_episodes, seconds = _repeat(lambda: writer.write('offline', episode))
+  inserts = num_episodes * _EPISODE_STEPS / seconds
+  source = reverb_experience.ReverbExperience(
+      server.address, signature, **constants
+  )
+  rows = source.iterate(
+      0, 0, experience.ExperienceRequest(cloning_batch_size=_BATCH_SIZE)
+  )
+  next(rows)
+  num_batches, seconds = _repeat(lambda: next(rows))
+  print(
+      f'{name}: {inserts:.0f} transitions/s inserted, '
+      f'{num_batches / seconds:.1f} batches/s of {_BATCH_SIZE} sampled',
+      flush=True,
+  )
+  server.stop()
+
+
+def _repeat(function):
+  """Returns how often it was called, and in how many seconds."""
+  start, number = time.monotonic(), 0
+  while time.monotonic() - start < _SECONDS.value:
+    function()
+    number += 1
+  return number, time.monotonic() - start
+
+
+def main(argv):
+  """Times everything."""
+  del argv
+  for name, observation_spec in _OBSERVATIONS.items():
+    time_replay(name, observation_spec)
+  for way in _WAYS.value:
+    time_collection(way)
+
+
+if __name__ == '__main__':
+  app.run(main)

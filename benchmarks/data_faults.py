@@ -1,0 +1,176 @@
+"""Makes a bad data set of each kind and tells what `parl-data info` says of it.
+
+  python -m benchmarks.data_faults
+
+Prints a row for each fault: the format, the message, the exit status of the
+command. Exits with 1 if the command takes one of them for good. The table is
+that of docs/data.md.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Callable, NamedTuple, Sequence
+
+from absl import app
+import h5py
+import numpy as np
+
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import lerobot
+from parl_tf.datasets import robomimic
+from tests.datasets import d4rl_columns
+from tests.datasets import lerobot_files
+
+_NUM_ROWS = 7  # Of `d4rl_columns`: three episodes of 3, 2 and 2 steps.
+_MESSAGE = '  FAULT       '
+
+
+class Fault(NamedTuple):
+  """A kind of bad data set.
+
+  Attributes:
+    name: What is wrong.
+    format: Of the data set.
+    write: Writes it to a path.
+    arguments: Of the command, besides the path.
+  """
+
+  name: str
+  format: str
+  write: Callable[[str], None]
+  arguments: Sequence[str] = ()
+
+
+def _change(**changes) -> Callable[[str], None]:
+  """Returns a writer of D4RL's layout with other columns; None leaves out."""
+  return lambda path: d4rl_columns.write(path, d4rl_columns.make(**changes))
+
+
+def _put(column: str, row: int, value: float) -> Callable[[str], None]:
+  """Returns a writer of D4RL's layout with another value in a row."""
+
+  def write(path):
+    columns = d4rl_columns.make()
+    columns[column][row] = value
+    d4rl_columns.write(path, columns)
+
+  return write
+
+
+def _write_wrong_successors(path: str) -> None:
+  columns = d4rl_columns.make()
+  columns['next_observations'] = columns['observations']
+  d4rl_columns.write(path, columns)
+
+
+def _write_no_rows(path: str) -> None:
+  columns = d4rl_columns.make()
+  d4rl_columns.write(path, {name: x[:0] for name, x in columns.items()})
+
+
+def _write_cut_short(path: str) -> None:
+  d4rl_columns.write(path, d4rl_columns.make(('-' * 99 + 't') * 100))
+  os.truncate(path, os.path.getsize(path) // 2)
+
+
+def _write_other_format(path: str) -> None:
+  with open(path, 'w', encoding='utf-8') as file:
+    file.write('time,reward\n')
+
+
+def _write_demonstrations(path: str, *, lengths: Sequence[int]) -> None:
+  with h5py.File(path, 'w') as file:
+    for number, length in enumerate(lengths):
+      group = file.create_group(f'data/demo_{number}')
+      group.attrs['num_samples'] = length
+      group['obs/place'] = np.zeros([length, 2])
+      group['actions'] = np.zeros([length, 1])
+      group['rewards'] = group['dones'] = np.zeros([length])
+
+
+def _write_frames(path: str, *, order: Sequence[int]) -> None:
+  """Writes LeRobot's layout, with its episodes listed in an order."""
+  episodes = lerobot_files.three_episodes()
+  lerobot_files.write(path, 'v2.1', episodes, has_video=False)
+  entries = lerobot_files.read_entries(path, 'v2.1')
+  lerobot_files.write_entries(path, 'v2.1', [entries[i] for i in order])
+
+
+_FAULTS = (
+    Fault('no such file', '', lambda path: None),
+    Fault('another format', '', _write_other_format),
+    Fault('file cut short', d4rl.NAME, _write_cut_short),
+    Fault('missing column', d4rl.NAME, _change(rewards=None)),
+    Fault('wrong dtype', d4rl.NAME,
+          _change(actions=np.zeros([_NUM_ROWS, 1], np.int64))),
+    Fault('unequal lengths', d4rl.NAME,
+          _change(rewards=np.zeros([_NUM_ROWS + 1], np.float32))),
+    Fault('no rows', d4rl.NAME, _write_no_rows),
+    Fault('another width than the task has', d4rl.NAME, _change(),
+          ('--domain=pointmaze',)),
+    Fault('NaN', d4rl.NAME, _put('observations', 3, np.nan)),
+    Fault('actions out of bounds', d4rl.NAME, _put('actions', 2, 1.5)),
+    Fault('flags other than 0 and 1', d4rl.NAME,
+          _change(terminals=np.array([0, 0, 2, 0, 0, 0, 0]))),
+    Fault('terminal and time-out in one row', d4rl.NAME,
+          _put('timeouts', 2, True)),
+    Fault('no end of an episode', d4rl.NAME,
+          lambda path: d4rl_columns.write(path, d4rl_columns.make('-------'))),
+    Fault('successor that is not the next row', d4rl.NAME,
+          _write_wrong_successors),
+    Fault('rewards that fit no declared scale', d4rl.NAME,
+          _put('rewards', 4, 0.5),
+          ('--gin_bindings=dataset.reward_values = (0.0, 1.0)',)),
+    Fault('zero-length episode', robomimic.NAME,
+          functools.partial(_write_demonstrations, lengths=(3, 0, 2))),
+    Fault('unsorted episode ids', lerobot.NAME,
+          functools.partial(_write_frames, order=(0, 2, 1))),
+)
+
+
+def inform(fault: Fault, folder: str) -> bool:
+  """Runs the command on a bad data set and prints a row of the table.
+
+  Returns:
+    Whether it named a fault, and failed.
+  """
+  path = os.path.join(folder, 'data.hdf5')
+  fault.write(path)
+  done = subprocess.run(
+      [sys.executable, '-m', 'parl_tf.binaries.data', 'info', path,
+       *fault.arguments],
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+  messages = [
+      line.removeprefix(_MESSAGE).replace(folder + os.sep, '')
+      for line in done.stdout.splitlines()
+      if line.startswith(_MESSAGE)
+  ]
+  print(
+      f'| {fault.name} | {fault.format} | {"<br>".join(messages)}'
+      f' | {done.returncode} |',
+      flush=True,
+  )
+  if 'Traceback' in done.stderr:
+    print(done.stderr, file=sys.stderr)
+  return bool(messages) and done.returncode == 1
+
+
+def main(argv: Sequence[str]) -> int:
+  """Returns 0 if every fault was named."""
+  del argv
+  print('| fault | format | message | exit status |\n|---|---|---|---|')
+  is_good = True
+  for fault in _FAULTS:
+    with tempfile.TemporaryDirectory() as folder:
+      is_good &= inform(fault, folder)
+  return 0 if is_good else 1
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,199 @@
+"""Trains PA-RL on one of the paper's tasks and sets our figure beside its own.
+
+  python -m benchmarks.reproduce kitchen-complete --seeds 0,1,2
+  python -m benchmarks.reproduce antmaze-umaze --small --dataset_path ant.hdf5
+
+The paper is Mark et al. (2024), arXiv:2412.06685. Settings are those of
+gin/experiments: the paper's, or with `--small` what two cores train in tens of
+minutes, which tells whether everything works and not what the method reaches.
+Data come from `--dataset_path` or from D4RL's host. Runs stand in
+ROOT_DIR/TASK/seed_S, a core each; killed or interrupted at any time, the same
+command goes on.
+"""
+
+import os
+import signal
+import sys
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+from absl import app
+from absl import flags
+import numpy as np
+
+from benchmarks import methods
+from benchmarks import reproduce_tasks
+from benchmarks import study_entries
+from benchmarks import study_process
+from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import statistics
+
+_PHASES = ('offline', 'online')
+_HEADER = (
+    '| task | ours: offline -> online (95 % interval) | seeds |'
+    " the paper's PA-RL | setting |\n|---|---|---|---|---|"
+)
+
+
+class Setting(NamedTuple):
+  """What is run.
+
+  Attributes:
+    task: Name of a task.
+    is_small: Whether at the CPU's sizes.
+    gin_bindings: Read last.
+  """
+
+  task: str
+  is_small: bool
+  gin_bindings: Tuple[str, ...] = ()
+
+  @property
+  def name(self) -> str:
+    """Folder of the runs."""
+    return self.task + ('-small' if self.is_small else '')
+
+  @property
+  def label(self) -> str:
+    """For the table."""
+    changed = ', bindings changed' if self.gin_bindings else ''
+    return ('small' if self.is_small else "paper's") + changed
+
+
+def make_entry(
+    setting: Setting, dataset_path: Optional[str], seeds: Sequence[int]
+) -> study_entries.Entry:
+  """Returns the task as an entry of a study.
+
+  Args:
+    setting: What is run.
+    dataset_path: Data file, None where the task records its own.
+    seeds: One run each.
+  """
+  task = reproduce_tasks.TASKS[setting.task]
+  data = (f'run_experiment.dataset_path = {dataset_path!r}',)
+  ending = '_small' if setting.is_small else ''
+  return study_entries.Entry(
+      name=setting.name,
+      gin_files=(f'experiments/{task.experiment}{ending}.gin',),
+      bindings=(
+          *task.bindings, *(data if dataset_path else ()), *setting.gin_bindings
+      ),
+      seeds=tuple(seeds),
+      budget=None,
+  )
+
+
+def read_scores(root_dir: str, name: str, seeds: Sequence[int]) -> np.ndarray:
+  """Returns scores `[R, 2]`, offline and online, of the runs that finished.
+
+  Args:
+    root_dir: Directory of the study.
+    name: Folder of the runs.
+    seeds: Which of them count.
+  """
+  scores = []
+  for seed in seeds:
+    folder = os.path.join(root_dir, name, f'seed_{seed}')
+    if not os.path.exists(os.path.join(folder, 'metrics.csv')):
+      continue
+    run = runs_lib.read_run(folder, name)
+    results = [runs_lib.phase_result(run, phase) for phase in _PHASES]
+    if run.is_finished and None not in results:
+      scores.append([result.score for result in results])
+  return np.array(scores).reshape([-1, len(_PHASES)])
+
+
+def describe(setting: Setting, scores: np.ndarray, num_seeds: int) -> str:
+  """Returns the table, and what a reader must know to compare.
+
+  Args:
+    setting: What was run.
+    scores: `[R, 2]`, of `read_scores`.
+    num_seeds: Seeds that were wanted.
+  """
+  task = reproduce_tasks.TASKS[setting.task]
+  ours, paper = 'no finished run', 'none'
+  if len(scores):
+    ours = ' -> '.join(_estimate(scores[:, i]) for i in range(len(_PHASES)))
+  if task.paper is not None:
+    paper = f'{task.paper[0]} -> {task.paper[1]}'
+  lines = [
+      _HEADER,
+      f'| {setting.task} | {ours} | {len(scores)} of {num_seeds} | {paper} |'
+      f' {setting.label} |',
+      '',
+      'Scores 0 to 100. Ours: interquartile means over seeds of the last'
+      ' evaluation, with search; bootstrap intervals over seeds, which are too'
+      " narrow below five seeds. The paper's: five seeds, read off its plots,"
+      ' good to 1.5.',
+  ]
+  if setting.is_small:
+    lines.append(
+        "NOT COMPARABLE with the paper's figure: the small setting has smaller"
+        ' networks, a smaller search and far fewer steps and episodes.'
+    )
+  elif setting.gin_bindings:
+    lines.append(f'Changed: {"; ".join(setting.gin_bindings)}.')
+  if task.remark:
+    lines.append(task.remark)
+  return '\n'.join(lines)
+
+
+def _estimate(scores):
+  estimate = statistics.estimate(scores[:, np.newaxis])
+  if not estimate.has_interval:
+    return f'{estimate.value:.1f} (one seed)'
+  return f'{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})'
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit status."""
+  options = flags.FLAGS
+  names = list(reproduce_tasks.TASKS)
+  if len(argv) != 2 or argv[1] not in names:
+    raise app.UsageError(f'Name one task of {names}, got {argv[1:]}.')
+  if not all(seed.isdecimal() for seed in options.seeds) or not options.seeds:
+    raise app.UsageError(f'--seeds: integers, got {options.seeds}.')
+  seeds = list(dict.fromkeys(int(seed) for seed in options.seeds))
+  setting = Setting(argv[1], options.small, tuple(options.gin_bindings))
+  root_dir = options.root_dir
+  # Terminated, it stops its runs as if it were interrupted.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  try:
+    with study_process.lock(root_dir):
+      dataset_path = reproduce_tasks.find_dataset(
+          setting.task, options.dataset_path, os.path.join(root_dir, 'data')
+      )
+      num_failed = methods.run_study(
+          methods.make_jobs(
+              [make_entry(setting, dataset_path, seeds)], root_dir
+          ),
+          root_dir,
+          options.num_processes or len(os.sched_getaffinity(0)),
+      )
+  except KeyboardInterrupt:
+    print('Interrupted; the same command goes on.', file=sys.stderr)
+    return 130
+  print(
+      describe(
+          setting, read_scores(root_dir, setting.name, seeds), len(seeds)
+      )
+  )
+  return 1 if num_failed else 0
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_string('dataset_path', None, 'Data file; else it is fetched.')
+  flags.DEFINE_list('seeds', ['0', '1', '2'], 'A run each.')
+  flags.DEFINE_bool('small', False, 'Whether at sizes for two cores.')
+  flags.DEFINE_string('root_dir', 'runs/reproduce', 'Directory of all runs.')
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer(
+      'num_processes', None, 'Runs at a time; as many as cores by default.', 1
+  )
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,54 @@
+"""Acts episodes with the learner's weights, for a replay service.
+
+  parl-collect --root_dir runs/maze --gin_file quickstart.gin \
+    --replay localhost:9000 --collector 0
+
+An episode counts once it stands in the collector's spool, in `spool` of the
+root directory. Run again with the same arguments, it sends what has not
+arrived, and goes on.
+"""
+
+from typing import Sequence
+
+from absl import app
+from absl import flags
+
+from parl_tf.binaries import configs
+from parl_tf.binaries import console
+from parl_tf.training import collecting
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  configs.parse(options.gin_file, options.gin_bindings)
+  num_episodes = collecting.collect(
+      options.root_dir, options.seed, options.collector, options.replay
+  )
+  print(f'Collector {options.collector}: {num_episodes} episodes.')
+
+
+def run() -> None:
+  """Console entry point."""
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run.', required=True
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', None, 'gin files, merged in order.', required=True
+  )
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  flags.DEFINE_integer(
+      'collector', 0, 'Number of this collector, its own.', lower_bound=0
+  )
+  flags.DEFINE_string(
+      'replay', 'localhost:9000', 'host:port of the replay service.'
+  )
+  console.show_our_messages()
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

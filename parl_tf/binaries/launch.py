@@ -1,0 +1,201 @@
+"""Launches all roles of a distributed run, here or on a Ray cluster.
+
+  parl-launch --root_dir runs/maze --gin_file quickstart.gin --num_collectors 2
+
+A replay service, a learner, collectors and an evaluator, each kept alive: one
+that dies is started anew, and goes on where it was. What they print is gathered
+in `logs` of the root directory. Ctrl-C stops all; the same command goes on.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from typing import List, Sequence
+
+from absl import app
+from absl import flags
+from absl import logging
+import ray
+
+from parl_tf.binaries import console
+from parl_tf.launching import progress_view
+from parl_tf.launching import supervisor as supervisor_lib
+from parl_tf.training import strategies
+
+_STEP_SECONDS = 0.5
+_VIEW_SECONDS = 10.0
+# Time for the others to end, once the learner has.
+_LAST_SECONDS = 600.0
+
+
+def make_roles(options, address: str) -> List[supervisor_lib.Role]:
+  """Returns the roles of a run.
+
+  Args:
+    options: The flags.
+    address: `host:port` of the replay service.
+  """
+  root_dir = os.path.abspath(options.root_dir)
+  seed = f'--seed={options.seed}'
+
+  def command(module, *arguments):
+    return [
+        sys.executable,
+        '-m',
+        module,
+        *(f'--gin_file={x}' for x in (*options.gin_file, 'distributed.gin')),
+        *(f'--gin_bindings={x}' for x in options.gin_bindings),
+        *arguments,
+    ]
+
+  service = command(
+      'reverb_server.server',
+      f'--root_dir={root_dir}',
+      f'--port={address.rpartition(":")[2]}',
+      *(['--public'] if options.ray_address else []),
+  )
+  learner = command(
+      'parl_tf.binaries.learn',
+      f'--root_dir={root_dir}',
+      f'--replay={address}',
+      f'--strategy={options.strategy}',
+      seed,
+  )
+  roles = [
+      supervisor_lib.Role('service', service, is_here=True),
+      supervisor_lib.Role(
+          'learner', learner, num_gpus=options.learner_gpus, is_here=True
+      ),
+  ]
+  for i in range(options.num_collectors):
+    collect = command(
+        'parl_tf.binaries.collect',
+        f'--root_dir={root_dir}',
+        f'--replay={address}',
+        f'--collector={i}',
+        seed,
+    )
+    roles.append(
+        supervisor_lib.Role(
+            f'collector_{i}', collect, num_cpus=options.collector_cpus
+        )
+    )
+  if options.num_evaluation_episodes:
+    evaluate = command(
+        'parl_tf.binaries.evaluate',
+        f'--root_dir={os.path.join(root_dir, "evaluator")}',
+        f'--follow={address}',
+        f'--num_episodes={options.num_evaluation_episodes}',
+        seed,
+    )
+    roles.append(supervisor_lib.Role('evaluator', evaluate))
+  return roles
+
+
+def launch(options) -> None:
+  """Runs all roles until the learner has finished."""
+  # Told by whom it may be: a terminal, or a scheduler that ends the job.
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
+  _start_ray(options.ray_address)
+  host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
+  address = f'{host}:{options.port or _free_port()}'
+  roles = make_roles(options, address)
+  supervisor = supervisor_lib.Supervisor(
+      roles,
+      os.path.join(options.root_dir, 'logs'),
+      # Ray's workers have one thread, which its processes would take over.
+      {'OMP_NUM_THREADS': str(os.cpu_count())},
+  )
+  view = progress_view.ProgressView(address)
+  workers = [role.name for role in roles if role.name != 'service']
+  shown_at = time.monotonic()
+  num_last_steps = int(_LAST_SECONDS / _STEP_SECONDS)
+  try:
+    while not all(supervisor.has_ended(name) for name in workers):
+      supervisor.step()
+      if supervisor.has_ended('learner'):
+        # A service that was restarted just then no longer tells the others.
+        num_last_steps -= 1
+        if not num_last_steps:
+          logging.warning('Stopping who has not heard that training is over.')
+          break
+      if time.monotonic() - shown_at >= _VIEW_SECONDS:
+        shown_at = time.monotonic()
+        logging.info('%s', view.line(supervisor.num_restarts()))
+      time.sleep(_STEP_SECONDS)
+  except KeyboardInterrupt:
+    logging.info('Stopping; the same command goes on.')
+  finally:
+    for role in reversed(roles):
+      supervisor.stop(role.name)
+    ray.shutdown()
+
+
+def _start_ray(address):
+  if address:
+    ray.init(address=address, log_to_driver=False)
+  else:
+    # On loopback, for who can reach Ray's ports can run programs; there it
+    # needs no token, which would be kept in the home directory.
+    os.environ.setdefault('RAY_AUTH_MODE', 'disabled')
+    ray.init(
+        _node_ip_address='127.0.0.1',
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+
+
+def _free_port() -> int:
+  with socket.create_server(('localhost', 0)) as listener:
+    return listener.getsockname()[1]
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  launch(flags.FLAGS)
+
+
+def run() -> None:
+  """Console entry point."""
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run.', required=True
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', None, 'gin files, merged in order.', required=True
+  )
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  flags.DEFINE_integer('num_collectors', 1, 'Collectors.', lower_bound=1)
+  flags.DEFINE_integer(
+      'num_evaluation_episodes',
+      32,
+      'Episodes of an evaluation beside the learner; 0 for no evaluator.',
+      lower_bound=0,
+  )
+  flags.DEFINE_float(
+      'collector_cpus', 0.0, 'Cores that Ray reserves for a collector.'
+  )
+  flags.DEFINE_float(
+      'learner_gpus', 0.0, 'GPUs that Ray reserves for the learner.'
+  )
+  flags.DEFINE_enum(
+      'strategy',
+      'default',
+      strategies.NAMES,
+      'Devices of the learner: one, or all, which share the rows of a step.',
+  )
+  flags.DEFINE_integer('port', None, 'Of the replay service; None: a free one.')
+  flags.DEFINE_string(
+      'ray_address', None, 'Of a Ray cluster; None: this machine alone.'
+  )
+  console.show_our_messages()
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,64 @@
+"""Learns from episodes that collectors bring to a replay service.
+
+  parl-learn --root_dir runs/maze --gin_file quickstart.gin \
+    --replay localhost:9000
+
+Cloning and offline RL run here, as in `parl-train`; online, an episode of the
+service's log is a turn. Run again with the same arguments, it goes on from its
+last checkpoint.
+"""
+
+import os
+from typing import Sequence
+
+from absl import app
+from absl import flags
+
+from parl_tf.binaries import configs
+from parl_tf.binaries import console
+from parl_tf.binaries import train
+from parl_tf.training import experiment
+from parl_tf.training import strategies
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  configs.parse(options.gin_file, options.gin_bindings)
+  root_dir = os.path.join(options.root_dir, 'learner')
+  summary = experiment.run_experiment(
+      root_dir,
+      options.seed,
+      replay_address=options.replay,
+      strategy=strategies.make(options.strategy),
+  )
+  print(train.describe(summary, root_dir))
+
+
+def run() -> None:
+  """Console entry point."""
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run.', required=True
+  )
+  flags.DEFINE_multi_string(
+      'gin_file', None, 'gin files, merged in order.', required=True
+  )
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  flags.DEFINE_string(
+      'replay', 'localhost:9000', 'host:port of the replay service.'
+  )
+  flags.DEFINE_enum(
+      'strategy',
+      'default',
+      strategies.NAMES,
+      'Trains on one device, or shares the rows of a step among all GPUs.',
+  )
+  console.show_our_messages()
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,76 @@
+"""CALVIN: an arm opens a drawer, moves a door and turns on two lights.
+
+The environment is CALVIN's (Mees et al., 2022, arXiv:2112.03227), scene D,
+served by a program in a Python of its own: examples/calvin. Its raw reward is
+the number of sub-tasks that are solved at present, which with the paper's bias
+of -4 is 0 at the end.
+"""
+
+from typing import Any, Sequence
+
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.domains import arguments
+from parl_tf.domains import remote
+
+_NUM_SUB_TASKS = 4
+_OBSERVATIONS = ('robot', 'scene', 'static', 'gripper')
+
+
+@gin.configurable
+class Calvin(remote.Remote):
+  """Four sub-tasks in any order; the score is 25 for each.
+
+  Observations are dicts: `robot` `[15]` and `scene` `[24]` float32, pictures of
+  a `static` and of the `gripper`'s camera `[100, 100, 3]` uint8. Actions `[7]`:
+  changes of the gripper's place and orientation, and whether it opens. A step
+  is 1/30 s.
+  """
+
+  def __init__(
+      self,
+      address: str = gin.REQUIRED,
+      *,
+      observations: Sequence[str] = ('robot', 'static', 'gripper'),
+      max_episode_steps: int = 360,
+      reward_scale: float = 1.0,
+      reward_bias: float = -4.0,
+      **options: Any,
+  ):
+    """Asks the server what it has.
+
+    Args:
+      address: `host:port` of the server.
+      observations: Names of the parts of an observation. Pictures are drawn in
+        software, which takes most of a step.
+      max_episode_steps: Environment steps until the time-out.
+      reward_scale: Factor on the raw reward, 0 to 4.
+      reward_bias: Added to the scaled reward.
+      **options: Of `Remote`.
+
+    Raises:
+      ConnectionError: If no server is reached in time.
+      RuntimeError: If the server answers with an error.
+      ValueError: If an argument is out of range.
+    """
+    if not observations:
+      raise ValueError('`observations` must not be empty.')
+    for name in observations:
+      arguments.check_choice('observations', name, _OBSERVATIONS)
+    super().__init__(
+        address,
+        max_episode_steps=max_episode_steps,
+        settings={'observations': ','.join(observations)},
+        reward_scale=reward_scale,
+        reward_bias=reward_bias,
+        **options,
+    )
+
+  def score(self, episodes: Sequence[types.Episode]) -> float:
+    """Returns 25 times the mean of the most sub-tasks solved at one time."""
+    if not episodes:
+      raise ValueError('`episodes` must not be empty.')
+    solved = [np.max(episode.reward) for episode in episodes]
+    return 100.0 / _NUM_SUB_TASKS * float(np.mean(solved))

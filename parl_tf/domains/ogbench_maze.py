@@ -1,0 +1,235 @@
+"""OGBench's mazes: a point or a four-legged robot goes to a fixed goal.
+
+Environments are those of OGBench (Park et al., 2025, arXiv:2410.20092),
+`{pointmaze,antmaze}-*-singletask-task*`: cells of 4 m, 0.1 s a step. The raw
+reward is -1 until the goal is reached; as there, it is that of the state in
+which an action begins, so that an episode ends with the first action after
+success. Here an action may be held for some steps, and all draws come from the
+seed.
+"""
+
+import functools
+import os
+from typing import Any, Mapping, Optional, Sequence
+
+import dm_env
+from dm_env import specs
+import gin
+import numpy as np
+
+from parl_tf.domains import arguments
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import maze as maze_lib
+from parl_tf.domains import maze_controllers
+from parl_tf.domains import ogbench
+
+# Numbers of an observation and of an action.
+_SIZES = {'point': (2, 2), 'ant': (29, 8)}
+# Those without teleports, whose ends no seed draws.
+_MAZES = ('medium', 'large', 'giant')
+_TASKS = range(1, 6)
+_CELL_SIZE = 4.0  # Metres.
+_START_NOISE = 1.0  # Metres.
+_POINT_STEP = 0.2  # Metres along each axis that an action moves the point.
+_BODY_RADIUS = 0.7  # Metres in pictures.
+_GOAL_COLOR, _BODY_COLOR = (255, 160, 160), (30, 60, 220)
+
+
+class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
+  """A task as a `dm_env` environment.
+
+  Observations of the point `[2]`: x, y in metres; of the ant `[29]`: x, y, z,
+  orientation (quaternion, 4), joint angles (8), then rates of all (14). Actions
+  of the point `[2]`: a change of place, at most 0.2 m along each axis; of the
+  ant `[8]`: torques at the joints.
+  """
+
+  def __init__(
+      self,
+      scene: Any,
+      *,
+      start_cells: Optional[Sequence[maze_lib.Cell]] = None,
+      **options: Any,
+  ):
+    """Adapts an OGBench environment, which belongs to this object from then on.
+
+    Args:
+      scene: OGBench's environment.
+      start_cells: Cells of `maze` in which an episode begins, equally likely;
+        None for the task's own.
+      **options: Of `GymnasiumEnvironment`.
+    """
+    super().__init__(scene, **options)
+    self.maze = _make_maze(scene.maze_map)
+    task = scene.task_infos[scene._reward_task_id - 1]  # pylint: disable=protected-access
+    self.goal_cell = self.maze.cell_at(np.array(task['goal_xy']))
+    starts = start_cells or [self.maze.cell_at(np.array(task['init_xy']))]
+    self._starts = [self.maze.position(cell) for cell in starts]
+
+  def reset(self) -> dm_env.TimeStep:
+    time_step = super().reset()
+    scene = self.gymnasium_environment
+    # Its own noise on the start is drawn from NumPy's global generator.
+    random = scene.np_random
+    start = self._starts[random.integers(len(self._starts))]
+    scene.data.qpos[:2] = start + random.uniform(
+        -_START_NOISE, _START_NOISE, size=2
+    )
+    ogbench.forget(scene.model, scene.data)
+    return time_step._replace(observation=scene.get_ob().astype(np.float32))
+
+  def info(self) -> Mapping[str, np.ndarray]:
+    data = self.gymnasium_environment.data
+    return {
+        'qpos': data.qpos.astype(np.float32),
+        'qvel': data.qvel.astype(np.float32),
+    }
+
+  def render(self) -> np.ndarray:
+    """Draws the maze from above: walls grey, goal red, body blue."""
+    scene = self.gymnasium_environment
+    goal = self.maze.position(self.goal_cell)
+    return self.maze.draw([
+        (goal, scene._goal_tol, _GOAL_COLOR),  # pylint: disable=protected-access
+        (scene.get_xy(), _BODY_RADIUS, _BODY_COLOR),
+    ])
+
+  def close(self) -> None:
+    """Does nothing: there is no renderer."""
+
+
+@gin.configurable
+class OGBenchMaze(domain.Domain):
+  """Going to a fixed goal; -1 a step."""
+
+  def __init__(
+      self,
+      *,
+      robot: str = 'point',
+      size: str = 'medium',
+      task: int = 1,
+      action_repeat: int = 1,
+      max_episode_steps: int = 1_000,
+      reward_scale: float = 1.0,
+      reward_bias: float = 0.0,
+  ):
+    """Makes the task.
+
+    Args:
+      robot: `point`, or `ant`, which has no controller.
+      size: `medium`, `large` or `giant`.
+      task: OGBench's number of the task, 1 to 5; it fixes start and goal.
+      action_repeat: Steps of 0.1 s for which an action is held.
+      max_episode_steps: Environment steps until the time-out.
+      reward_scale: Factor on the raw reward, the sum over the held steps.
+      reward_bias: Added to the scaled reward.
+
+    Raises:
+      ValueError: If an argument is out of range.
+    """
+    arguments.check_choice('robot', robot, _SIZES)
+    arguments.check_choice('size', size, _MAZES)
+    arguments.check_choice('task', task, _TASKS)
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    arguments.check_positive('reward_scale', reward_scale)
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
+    self.max_episode_steps = max_episode_steps
+    self._name = f'{robot}maze-{size}-singletask-task{task}-v0'
+    self._robot = robot
+    self._action_repeat = action_repeat
+
+  def make_environment(
+      self, seed: int, evaluation: bool
+  ) -> OGBenchMazeEnvironment:
+    del evaluation  # Both begin where the task says.
+    return self._make_environment(seed)
+
+  def make_controller(
+      self, environment: OGBenchMazeEnvironment
+  ) -> Optional[maze_controllers.WaypointController]:
+    if self._robot != 'point':
+      return None
+    return maze_controllers.WaypointController(
+        environment.maze, environment.goal_cell, _move_point
+    )
+
+  def make_data_environment(self, seed: int) -> OGBenchMazeEnvironment:
+    """Makes an environment that begins in any cell but the goal's."""
+    environment = self._make_environment(seed)
+    cells = [x for x in environment.maze.cells if x != environment.goal_cell]
+    return self._make_environment(seed, start_cells=cells)
+
+  def make_data_controller(
+      self, environment: OGBenchMazeEnvironment
+  ) -> Optional[maze_controllers.WanderingController]:
+    if self._robot != 'point':
+      return None
+    return maze_controllers.WanderingController(environment.maze, _move_point)
+
+  def observation_spec(self) -> specs.Array:
+    size, _ = _SIZES[self._robot]
+    return specs.Array((size,), np.float32, name='observation')
+
+  def action_spec(self) -> specs.BoundedArray:
+    _, size = _SIZES[self._robot]
+    return specs.BoundedArray((size,), np.float32, -1.0, 1.0, name='action')
+
+  def never_succeeds_value(self, gamma: float) -> float:
+    reward = self.reward_bias - self.reward_scale * self._action_repeat
+    return reward / (1.0 - gamma)
+
+  def _make_environment(
+      self, seed: int, **options: Any
+  ) -> OGBenchMazeEnvironment:
+    return OGBenchMazeEnvironment(
+        _make_scene(self._name),
+        seed=seed,
+        action_repeat=self._action_repeat,
+        max_episode_steps=self.max_episode_steps,
+        **options,
+    )
+
+
+def _move_point(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
+  """Returns the action `[2]` that goes as near to a place as one step can."""
+  action = (place - observation) / _POINT_STEP
+  return action.clip(-1.0, 1.0).astype(np.float32)
+
+
+def _make_maze(maze_map: np.ndarray) -> maze_lib.Maze:
+  """Returns OGBench's maze: rows go upwards, and cell (1, 1) is at (0, 0)."""
+  layout = [
+      ''.join(maze_lib.WALL if wall else '.' for wall in row)
+      for row in maze_map[::-1]
+  ]
+  num_rows, num_columns = maze_map.shape
+  centre = _CELL_SIZE * np.array([num_columns - 3, num_rows - 3]) / 2
+  return maze_lib.Maze(layout, cell_size=_CELL_SIZE, centre=tuple(centre))
+
+
+def _make_scene(name: str) -> Any:
+  """Returns an OGBench environment with simulator state of its own.
+
+  Each one made anew would leave a file open.
+  """
+  import mujoco  # pylint: disable=g-import-not-at-top
+
+  first = _first_scene(name)
+  # Its own way of being copied makes another one.
+  scene = object.__new__(type(first))
+  vars(scene).update(vars(first))
+  scene.data = mujoco.MjData(first.model)
+  scene._np_random = None  # pylint: disable=protected-access
+  return scene
+
+
+@functools.lru_cache(maxsize=None)
+def _first_scene(name: str) -> Any:
+  """Returns the environment whose model all of a task share."""
+  scene = ogbench.load(name)
+  # The constructor leaves the file from which MuJoCo read the maze.
+  os.remove(scene.fullpath)
+  return scene

@@ -1,0 +1,319 @@
+"""Controllers of OGBench's tables: its oracles, and what is to be done next.
+
+OGBench (Park et al., 2025, arXiv:2410.20092) has a Markovian oracle for each
+kind of thing: it moves one thing and lifts the arm again. Which thing is next
+its own programs draw at random; here it is what solves the task.
+"""
+
+import abc
+import functools
+import itertools
+from typing import Any, Mapping, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from parl_tf.domains import domain
+
+# Metres by which a thing that the controllers moved may be out of place; the
+# task allows twice as much.
+_TOLERANCE = 0.02
+_TASK_TOLERANCE = 0.04
+_PRESSED = -0.02  # Metres of a button's way, at which it changes.
+# Metres above which the arm, done with a thing, is clear of it: those of the
+# oracles.
+_CLEAR_HEIGHTS = {'cube': 0.16, 'button': 0.16, 'drawer': 0.18, 'window': 0.28}
+# The drawer: how far it opens, and where a cube is dropped into it, all in
+# metres. A goal beyond the edge is in the drawer.
+_OPEN_DRAWER = -0.16
+_DROP_PLACE = np.array([0.33, -0.24, 0.066])
+_TABLE_EDGE = -0.2
+# Which way handles move as joints do, and the buttons that unlock them.
+_AXES = {'drawer': np.array([0, -1, 0]), 'window': np.array([1, 0, 0])}
+_LOCKS = {'drawer': 0, 'window': 1}
+
+
+class OracleController(domain.Controller):
+  """Asks OGBench's oracles what to do."""
+
+  def __init__(self, min_norm: float, speed: float = 1.0):
+    """Makes a controller.
+
+    Args:
+      min_norm: Metres for which the arm is sent at least, however near.
+      speed: Factor on the changes of place and yaw.
+    """
+    self._min_norm = min_norm
+    self._factors = np.array([speed, speed, speed, speed, 1.0])
+
+  def reset(self, seed: int) -> None:
+    del seed  # Nothing is drawn.
+
+  def action(self, time_step: Any, environment: Any) -> np.ndarray:
+    del time_step
+    action = self._decide(environment.gymnasium_environment)
+    return (self._factors * action).astype(np.float32)
+
+  @abc.abstractmethod
+  def _decide(self, scene: Any) -> np.ndarray:
+    """Returns the action `[5]` at full speed."""
+
+  def _ask(
+      self, oracle_ctor: Any, scene: Any, told: Mapping[str, Any], **options
+  ) -> np.ndarray:
+    """Returns an oracle's action.
+
+    Args:
+      oracle_ctor: Makes the oracle.
+      scene: OGBench's environment.
+      told: Target, which OGBench tells its oracles while recording only.
+      **options: Of the oracle.
+    """
+    oracle = oracle_ctor(env=scene, min_norm=self._min_norm, **options)
+    # Where it goes once all is done; drawn by its own `reset`.
+    oracle._final_pos = np.mean(scene._arm_sampling_bounds, axis=0)  # pylint: disable=protected-access
+    oracle._final_yaw = 0.0  # pylint: disable=protected-access
+    oracle._step = 0  # pylint: disable=protected-access
+    told = {f'privileged/{name}': value for name, value in told.items()}
+    return oracle.select_action(None, {**scene.compute_ob_info(), **told})
+
+  def _carry(self, scene: Any, cube: int, place: np.ndarray) -> np.ndarray:
+    """Returns the action that carries a cube to `place` `[3]`."""
+    # Imported here, for it takes long.
+    from ogbench.manipspace.oracles.markov import cube_markov  # pylint: disable=g-import-not-at-top
+
+    told = {
+        'target_block': cube,
+        'target_block_pos': place,
+        # A cube may lie as it likes: the goal's own yaw is 0.
+        'target_block_yaw': np.zeros([1]),
+    }
+    return self._ask(cube_markov.CubeMarkovOracle, scene, told)
+
+  def _press(
+      self, scene: Any, button: int, is_wanted: bool, **options
+  ) -> np.ndarray:
+    """Returns the action that presses a button, or else lets go of it."""
+    from ogbench.manipspace.oracles.markov import button_markov  # pylint: disable=g-import-not-at-top
+
+    state = scene._cur_button_states[button]  # pylint: disable=protected-access
+    is_down = scene.data.joint(f'buttonbox_joint_{button}').qpos[0] <= _PRESSED
+    # One that changed twice is let go of before it can change again.
+    target = 1 - state if is_wanted and not is_down else state
+    site = scene._button_site_ids[button]  # pylint: disable=protected-access
+    told = {
+        'target_button': button,
+        'target_button_state': target,
+        'target_button_top_pos': scene.data.site_xpos[site].copy(),
+    }
+    oracle_ctor = button_markov.ButtonMarkovOracle
+    return self._ask(oracle_ctor, scene, told, **options)
+
+
+class CubeController(OracleController):
+  """Grasps a cube out of place, carries it, drops it.
+
+  It has no inner state, so that a disturbed arm begins again with what is to be
+  done next.
+  """
+
+  def _decide(self, scene: Any) -> np.ndarray:
+    # The first cube out of place, or the first one.
+    successes = scene._compute_successes()  # pylint: disable=protected-access
+    cube = successes.index(False) if False in successes else 0
+    place = scene._cube_target_mocap_ids[cube]  # pylint: disable=protected-access
+    return self._carry(scene, cube, scene.data.mocap_pos[place].copy())
+
+
+class _Move(NamedTuple):
+  """What is to be done with one thing.
+
+  Attributes:
+    thing: `cube`, `button`, `drawer` or `window`.
+    target: Number of the cube or button, or place of the slide in metres.
+  """
+
+  thing: str
+  target: float
+
+
+class MoveController(OracleController):
+  """Makes one move after another.
+
+  All it remembers is the present move: one that is done, or no longer of use,
+  is left only when the arm is clear of its thing.
+  """
+
+  def __init__(self, min_norm: float, speed: float = 1.0):
+    super().__init__(min_norm, speed)
+    self._present = None
+
+  def reset(self, seed: int) -> None:
+    super().reset(seed)
+    self._present = None
+
+  def _decide(self, scene: Any) -> np.ndarray:
+    moves = self._moves(scene)
+    if moves and self._present not in moves and self._is_clear(scene):
+      self._present = moves[0]
+    return self._make(scene, self._present, self._present in moves)
+
+  def _is_clear(self, scene: Any) -> bool:
+    if self._present is None:
+      return True
+    return _gripper(scene)[2] > _CLEAR_HEIGHTS[self._present.thing]
+
+  @abc.abstractmethod
+  def _moves(self, scene: Any) -> Sequence[_Move]:
+    """Returns the moves of use in the present state, the best first."""
+
+  @abc.abstractmethod
+  def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
+    """Returns the action that makes a move, or else lets go of its thing."""
+
+
+class SceneController(MoveController):
+  """Puts the cube in place, then drawer and window, then the buttons.
+
+  A cube comes in and out of the drawer while that is open, and what is locked
+  is unlocked first.
+  """
+
+  def _moves(self, scene: Any) -> Sequence[_Move]:
+    goal = scene.cur_task_info['goal']
+    moves = []
+    if not _is_cube_in_place(scene):
+      if _goal_is_in_drawer(scene) or _cube_is_in_drawer(scene):
+        moves.append(_Move('drawer', _OPEN_DRAWER))
+      moves.append(_Move('cube', 0))
+    moves.append(_Move('drawer', goal['drawer_pos']))
+    moves.append(_Move('window', goal['window_pos']))
+    states = scene._cur_button_states  # pylint: disable=protected-access
+    wrong = np.flatnonzero(states != goal['button_states'])
+    moves += [_Move('button', int(button)) for button in wrong]
+    for move in moves:
+      lock = _LOCKS.get(move.thing)
+      if lock is None:
+        return [move]
+      if abs(_slide_position(scene, move.thing) - move.target) > _TOLERANCE:
+        return [move if states[lock] else _Move('button', lock)]
+    return []
+
+  def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
+    if move.thing == 'button':
+      return self._press(scene, move.target, is_wanted)
+    if move.thing == 'cube':
+      place = _cube_position(scene)
+      if is_wanted:
+        goal = scene.cur_task_info['goal']['block_xyzs'][0]
+        place = _DROP_PLACE if _goal_is_in_drawer(scene) else goal
+      return self._carry(scene, 0, place)
+    way = move.target - _slide_position(scene, move.thing) if is_wanted else 0.0
+    return self._pull(scene, move.thing, way)
+
+  def _pull(self, scene: Any, thing: str, way: float) -> np.ndarray:
+    """Returns the action that moves drawer or window by `way` metres."""
+    from ogbench.manipspace.oracles.markov import drawer_markov  # pylint: disable=g-import-not-at-top
+    from ogbench.manipspace.oracles.markov import window_markov  # pylint: disable=g-import-not-at-top
+
+    oracle_ctor = {
+        'drawer': drawer_markov.DrawerMarkovOracle,
+        'window': window_markov.WindowMarkovOracle,
+    }[thing]
+    handle = scene.data.site(f'{thing}_handle_center').xpos
+    told = {f'target_{thing}_handle_pos': handle + way * _AXES[thing]}
+    return self._ask(oracle_ctor, scene, told)
+
+
+class PuzzleController(MoveController):
+  """Presses as few buttons as can be, the nearest first."""
+
+  def _moves(self, scene: Any) -> Sequence[_Move]:
+    wrong = scene._cur_button_states != scene._target_button_states  # pylint: disable=protected-access
+    shape = (scene._num_rows, scene._num_cols)  # pylint: disable=protected-access
+    buttons = fewest_presses(tuple(map(tuple, wrong.reshape(shape))))
+    tops = scene.data.site_xpos[scene._button_site_ids]  # pylint: disable=protected-access
+    distances = np.linalg.norm(tops - _gripper(scene), axis=1)
+    return [
+        _Move('button', button)
+        for button in sorted(buttons, key=lambda button: distances[button])
+    ]
+
+  def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
+    return self._press(
+        scene, move.target, is_wanted, gripper_always_closed=True
+    )
+
+
+@functools.lru_cache(maxsize=1_024)
+def fewest_presses(wrong: Tuple[Tuple[bool, ...], ...]) -> Tuple[int, ...]:
+  """Solves Lights Out.
+
+  The presses of the first row fix those of each row below it, which must mend
+  what is wrong above them.
+
+  Args:
+    wrong: Whether each button is in the wrong state, row by row.
+
+  Returns:
+    The buttons to press, numbered row by row; the order is of no matter.
+
+  Raises:
+    ValueError: If no presses lead there.
+  """
+  num_columns = len(wrong[0])
+  solutions = []
+  for first in itertools.product((False, True), repeat=num_columns):
+    # One row more, below, which takes the changes of the last.
+    states = np.array([*wrong, first])
+    presses, present = [], np.array(first)
+    states[-1] = False
+    for row in range(len(wrong)):
+      presses.append(present)
+      states[row] ^= present
+      states[row, 1:] ^= present[:-1]
+      states[row, :-1] ^= present[1:]
+      states[row + 1] ^= present
+      present = states[row].copy()
+    if not present.any():
+      solutions.append(np.flatnonzero(presses))
+  if not solutions:
+    raise ValueError(f'`wrong` must be what presses can mend, got {wrong}.')
+  return tuple(min(solutions, key=len).tolist())
+
+
+def _gripper(scene: Any) -> np.ndarray:
+  """Returns the gripper's place `[3]` in metres."""
+  return scene.data.site_xpos[scene._pinch_site_id]  # pylint: disable=protected-access
+
+
+def _cube_position(scene: Any) -> np.ndarray:
+  """Returns the place `[3]` of a scene's cube in metres."""
+  return scene.data.joint('object_joint_0').qpos[:3].copy()
+
+
+def _slide_position(scene: Any, thing: str) -> float:
+  """Returns how far the drawer or the window stands, in metres."""
+  return float(scene.data.joint(f'{thing}_slide').qpos[0])
+
+
+def _goal_is_in_drawer(scene: Any) -> bool:
+  return scene.cur_task_info['goal']['block_xyzs'][0][1] < _TABLE_EDGE
+
+
+def _cube_is_in_drawer(scene: Any) -> bool:
+  return bool(scene._is_in_drawer(_cube_position(scene)))  # pylint: disable=protected-access
+
+
+def _is_cube_in_place(scene: Any) -> bool:
+  """Returns whether the cube needs no carrying."""
+  offset = _cube_position(scene) - scene.cur_task_info['goal']['block_xyzs'][0]
+  if not _goal_is_in_drawer(scene):
+    return np.linalg.norm(offset) <= _TOLERANCE
+  drawer = _slide_position(scene, 'drawer')
+  if not _cube_is_in_drawer(scene):
+    return False
+  if drawer - _OPEN_DRAWER <= _TOLERANCE:
+    # The front of the drawer, once it is closed, brings it the rest of the way.
+    return np.linalg.norm(offset[[0, 2]]) <= _TOLERANCE
+  is_closed = abs(drawer) <= _TOLERANCE
+  return not is_closed or np.linalg.norm(offset) <= _TASK_TOLERANCE

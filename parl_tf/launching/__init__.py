@@ -1,0 +1,1 @@
+"""Starting and watching the roles of a distributed run."""

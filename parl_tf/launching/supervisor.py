@@ -1,0 +1,181 @@
+"""Keeps the roles of a run alive, each in a Ray actor of its own.
+
+Ray places the actors on the machines of its cluster and tells when one is lost
+with its machine; what runs in them are the commands that one may also start by
+hand.
+"""
+
+import os
+import time
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence
+
+from absl import logging
+import ray
+from ray.util import scheduling_strategies
+
+from parl_tf.launching import role_process
+
+_FIRST_DELAY_SECONDS = 1.0
+_MAX_DELAY_SECONDS = 60.0
+# Who has run for so long did not fail at its start.
+_HEALTHY_SECONDS = 60.0
+_ANSWER_SECONDS = 30.0
+
+
+class Role(NamedTuple):
+  """What is to be kept running.
+
+  Attributes:
+    name: Its own, and that of its log.
+    command: Program and arguments.
+    num_cpus: Cores that Ray reserves for it.
+    num_gpus: GPUs that Ray reserves for it, and shows it.
+    is_here: Whether it must run on the machine of the driver.
+  """
+
+  name: str
+  command: Sequence[str]
+  num_cpus: float = 0.0
+  num_gpus: float = 0.0
+  is_here: bool = False
+
+
+class Supervisor:
+  """Starts roles, and those anew that ended with an error."""
+
+  def __init__(
+      self,
+      roles: Sequence[Role],
+      log_dir: str,
+      environment: Optional[Mapping[str, str]] = None,
+  ):
+    """Starts them all; Ray must be initialised.
+
+    Args:
+      roles: The roles.
+      log_dir: Where their output is gathered, a file each.
+      environment: Variables of all of them.
+    """
+    os.makedirs(log_dir, exist_ok=True)
+    self._watched = {
+        role.name: _Watched(role, log_dir, environment) for role in roles
+    }
+
+  def step(self) -> None:
+    """Gathers output, and starts anew who is due."""
+    for watched in self._watched.values():
+      watched.step()
+
+  def has_ended(self, name: str) -> bool:
+    """Whether a role has ended well, or was stopped."""
+    return self._watched[name].has_ended
+
+  def num_restarts(self) -> Dict[str, int]:
+    """Returns how often each role that failed was started anew."""
+    return {
+        name: watched.num_restarts
+        for name, watched in self._watched.items()
+        if watched.num_restarts
+    }
+
+  def stop(self, name: str) -> None:
+    """Ends a role for good."""
+    self._watched[name].stop()
+
+
+class _Watched:
+  """One role, its actor, and when it is started anew."""
+
+  def __init__(self, role, log_dir, environment):
+    self._role = role
+    self._log_path = os.path.join(log_dir, f'{role.name}.log')
+    self._environment = environment
+    self.has_ended = False
+    self.num_restarts = 0
+    self._num_failures = 0
+    self._start_at: Optional[float] = None
+    self._start()
+
+  def step(self) -> None:
+    if self.has_ended:
+      return
+    if self._start_at is not None:
+      if time.monotonic() >= self._start_at:
+        self.num_restarts += 1
+        self._start()
+      return
+    try:
+      status = self._ask(self._actor.poll)
+      self._gather()
+    except (
+        ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError
+    ) as error:
+      self._fail(f'its machine is gone: {error}')
+      return
+    if status == 0:
+      self._end()
+    elif status is not None:
+      self._fail(f'status {status}')
+
+  def stop(self) -> None:
+    if self.has_ended:
+      return
+    if self._start_at is None:
+      try:
+        self._ask(self._actor.stop)
+        self._gather()
+      except (
+          ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError
+      ) as error:
+        logging.warning('%s was gone already: %s', self._role.name, error)
+    self._end()
+
+  def _start(self):
+    self._start_at = None
+    self._started_at = time.monotonic()
+    self._num_read = 0
+    options = dict(
+        num_cpus=self._role.num_cpus, num_gpus=self._role.num_gpus
+    )
+    if self._role.is_here:
+      options['scheduling_strategy'] = (
+          scheduling_strategies.NodeAffinitySchedulingStrategy(
+              ray.get_runtime_context().get_node_id(), soft=False
+          )
+      )
+    self._actor = (
+        ray.remote(role_process.RoleProcess)
+        .options(**options)
+        .remote(self._role.command, self._environment)
+    )
+
+  def _end(self):
+    self.has_ended = True
+    ray.kill(self._actor)
+
+  def _fail(self, reason):
+    ray.kill(self._actor)
+    if time.monotonic() - self._started_at >= _HEALTHY_SECONDS:
+      self._num_failures = 0
+    delay = min(
+        _FIRST_DELAY_SECONDS * 2**self._num_failures, _MAX_DELAY_SECONDS
+    )
+    self._num_failures += 1
+    self._start_at = time.monotonic() + delay
+    logging.warning(
+        '%s ended, %s; it is started anew in %.0f s. See %s.',
+        self._role.name,
+        reason,
+        delay,
+        self._log_path,
+    )
+
+  def _gather(self):
+    text = self._ask(self._actor.read, self._num_read)
+    self._num_read += len(text)
+    if text:
+      with open(self._log_path, 'ab') as log:
+        log.write(text)
+
+  def _ask(self, method, *arguments):
+    return ray.get(method.remote(*arguments), timeout=_ANSWER_SECONDS)

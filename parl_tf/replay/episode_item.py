@@ -1,0 +1,108 @@
+"""A whole episode as one item of a Reverb queue, on its way to the service."""
+
+from typing import Any, Dict
+
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.replay import checks
+
+TABLE = 'episodes'
+
+_PER_STEP = ('action', 'reward', 'discount', 'success')
+_SCALARS = ('episode_id', 'policy_version')
+
+
+def signature(
+    observation_spec: types.Nest, action_spec: tf.TensorSpec
+) -> Dict[str, Any]:
+  """Returns the specs of an episode of any length.
+
+  Args:
+    observation_spec: `tf.TensorSpec` or flat mapping of them.
+    action_spec: `tf.TensorSpec` of shape `[A]`.
+  """
+
+  def steps(spec):
+    return tf.TensorSpec([None, *spec.shape], spec.dtype)
+
+  return {
+      'observation': tf.nest.map_structure(steps, observation_spec),
+      'action': steps(action_spec),
+      'reward': tf.TensorSpec([None], tf.float32),
+      'discount': tf.TensorSpec([None], tf.float32),
+      'success': tf.TensorSpec([None], tf.bool),
+      'episode_id': tf.TensorSpec([], tf.int64),
+      'policy_version': tf.TensorSpec([], tf.int64),
+  }
+
+
+def make_table(item_signature: Dict[str, Any], max_size: int) -> reverb.Table:
+  """Returns the queue; who writes to a full one waits.
+
+  Args:
+    item_signature: From `signature`.
+    max_size: Episodes that may wait to be taken in.
+  """
+  return reverb.Table.queue(
+      TABLE, max_size=max_size, signature=item_signature
+  )
+
+
+def send(client: reverb.Client, episode: types.Episode) -> None:
+  """Puts an episode into the queue of a service, however long that takes.
+
+  There is no deadline: after one, Reverb's writer would still wait, when it is
+  deleted, for what it has sent.
+
+  Args:
+    client: Of the service.
+    episode: T steps, its last transition known.
+
+  Raises:
+    reverb.errors.ReverbError: If the connection breaks.
+    ValueError: If the episode is not what it must be, or not of the service's
+      signature.
+  """
+  checks.check_episode(f'episode {episode.episode_id}', episode)
+  item = {name: getattr(episode, name) for name in _PER_STEP}
+  item.update({name: np.int64(getattr(episode, name)) for name in _SCALARS})
+  item['observation'] = episode.observation
+  with client.trajectory_writer(num_keep_alive_refs=1) as writer:
+    writer.append(item)
+    writer.create_item(
+        TABLE,
+        priority=1.0,
+        trajectory=_last(writer.history),
+    )
+    writer.flush()
+
+
+def receive(
+    client: reverb.Client, item_signature: Dict[str, Any]
+) -> types.Episode:
+  """Takes the next episode off the queue; waits where there is none.
+
+  Args:
+    client: Of the service.
+    item_signature: From `signature`.
+
+  Raises:
+    ValueError: If it is of another signature.
+  """
+  (item,) = client.sample(TABLE, num_samples=1, emit_timesteps=False)
+  fields = tf.nest.pack_sequence_as(item_signature, item.data)
+  return types.Episode(
+      observation=fields['observation'],
+      **{name: fields[name] for name in _PER_STEP},
+      **{name: int(fields[name]) for name in _SCALARS},
+  )
+
+
+def _last(columns: Any) -> Any:
+  """Returns the newest entry of each column of a writer's history."""
+  if isinstance(columns, dict):
+    return {name: _last(column) for name, column in columns.items()}
+  return columns[-1]

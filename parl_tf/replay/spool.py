@@ -1,0 +1,145 @@
+"""A collector's own episodes, kept until the replay service surely has them."""
+
+import os
+import re
+import time
+from typing import Dict, List
+
+from absl import logging
+import numpy as np
+
+from parl_tf import types
+from parl_tf.replay import episode_item
+from parl_tf.replay import episode_log
+from parl_tf.replay import journal as journal_lib
+from parl_tf.replay import server_link
+
+_FILE_NAME = re.compile(r'episode_(\d+)\.npz')
+# A collector's episodes have the ids from its number times this one on.
+_IDS = 2**32
+# The newest episodes stay although the service has them: a torn record at the
+# end of its log is then sent anew.
+_NUM_KEPT = 8
+# After so long without a receipt an episode is sent anew.
+_RESEND_SECONDS = 15.0
+
+
+def collector_of(episode_id: int) -> int:
+  """Returns the number of the collector that acted an episode."""
+  return episode_id // _IDS
+
+
+class Spool:
+  """Episodes of one collector, on its own disk and on their way.
+
+  An episode counts as acknowledged once `append` returns: it is synced, and
+  whatever dies then, the service gets it, once.
+  """
+
+  def __init__(
+      self, directory: str, link: server_link.ServerLink, collector: int
+  ):
+    """Opens the spool.
+
+    Args:
+      directory: Where the episodes stand; made if it is missing.
+      link: To the service.
+      collector: Number of the collector, not negative; no other has it.
+
+    Raises:
+      ValueError: If the number is out of range.
+    """
+    if not 0 <= collector < 2**31:
+      raise ValueError(f'`collector` must be in [0, 2^31), got {collector}.')
+    self._directory = directory
+    self._link = link
+    self._first_id = collector * _IDS
+    self._collector = collector
+    self._sent_at: Dict[int, float] = {}
+    self._reported = set()
+    os.makedirs(directory, exist_ok=True)
+
+  def next_number(self, journal: journal_lib.Journal) -> int:
+    """Returns the number of the next episode, counted from 0.
+
+    Args:
+      journal: Of the service; knows of episodes that a lost disk had.
+    """
+    known = self._own(journal.episode_id)
+    known.update(self._own(journal.refused))
+    return max([-1, *self._numbers(), *known]) + 1
+
+  def append(self, number: int, episode: types.Episode) -> None:
+    """Writes and syncs an episode, under an id of the collector's.
+
+    Args:
+      number: From `next_number`.
+      episode: T steps; its id is replaced.
+
+    Raises:
+      OSError: If it cannot be written.
+      ValueError: If the episode is not what it must be.
+    """
+    episode_log.write_episode(
+        self._path(number), episode._replace(episode_id=self._first_id + number)
+    )
+
+  def deliver(self, journal: journal_lib.Journal) -> int:
+    """Sends what has not arrived, and drops what surely has.
+
+    Args:
+      journal: Of the service.
+
+    Returns:
+      How many episodes have not arrived yet.
+
+    Raises:
+      ConnectionError: If the service does not take them in time.
+      ValueError: If an episode is not of the service's signature.
+    """
+    refused = self._own(journal.refused)
+    arrived = self._own(journal.episode_id) | refused
+    for number in sorted(refused - self._reported):
+      logging.error(
+          'The service at %s refused episode %d of collector %d: its log says '
+          'why.', self._link.address, number, self._collector,
+      )
+    self._reported |= refused
+    numbers = self._numbers()
+    missing = [number for number in numbers if number not in arrived]
+    for number in missing:
+      self._send_if_due(number)
+    for number in numbers[:-_NUM_KEPT]:
+      if number in arrived:
+        os.remove(self._path(number))
+    return len(missing)
+
+  def _send_if_due(self, number: int) -> None:
+    now = time.monotonic()
+    if now - self._sent_at.get(number, -np.inf) < _RESEND_SECONDS:
+      return
+    try:
+      episode = episode_log.read_episode(self._path(number))
+    except ValueError as error:
+      # Its disk lost it; those after it must still be sent.
+      os.rename(self._path(number), self._path(number) + '.torn')
+      logging.error('Put aside as .torn: %s', error)
+      return
+    # Noted first: what is not taken in time may still be.
+    self._sent_at[number] = now
+    self._link.call(
+        episode_item.TABLE,
+        lambda: episode_item.send(self._link.client, episode),
+    )
+
+  def _own(self, episode_ids: np.ndarray) -> set:
+    """Returns the numbers of the collector's own among `episode_ids`."""
+    mine = episode_ids // _IDS == self._collector
+    return set((episode_ids[mine] - self._first_id).tolist())
+
+  def _numbers(self) -> List[int]:
+    matches = map(_FILE_NAME.fullmatch, os.listdir(self._directory))
+    return sorted(int(match[1]) for match in matches if match)
+
+  def _path(self, number: int) -> str:
+    return os.path.join(self._directory, f'episode_{number:08d}.npz')

@@ -1,0 +1,113 @@
+"""The role of a collector: it acts episodes with the learner's weights."""
+
+import os
+import time
+from typing import Optional
+
+from absl import logging
+import gin
+
+from parl_tf.replay import journal as journal_lib
+from parl_tf.replay import server_link
+from parl_tf.replay import spool
+from parl_tf.replay import weights as weights_lib
+from parl_tf.training import collector as collector_lib
+from parl_tf.training import evaluation
+from parl_tf.training import experiment
+
+_POLL_SECONDS = 0.05
+# More than that on the way, and the service takes in too slowly.
+_MAX_ON_THE_WAY = 4
+
+
+@gin.configurable(denylist=['root_dir', 'seed', 'collector', 'address'])
+def collect(
+    root_dir: str,
+    seed: int,
+    collector: int,
+    address: str,
+    *,
+    max_episodes_ahead: Optional[int] = 8,
+) -> int:
+  """Acts episodes and brings them to a replay service, until training is over.
+
+  An episode counts once it stands in the collector's spool, synced; after a
+  crash the spool is sent anew.
+
+  Args:
+    root_dir: Where the spool stands, in `spool/<collector>`.
+    seed: Non-negative integer seed of the run.
+    collector: Number of this collector; no other of the run has it.
+    address: `host:port` of the service.
+    max_episodes_ahead: Episodes that may be in the tables, or on the way there,
+      that the learner has not trained on yet; then the collector waits. None
+      for any number.
+
+  Returns:
+    The number of episodes acted.
+
+  Raises:
+    ValueError: If an argument is out of range, or the service has another
+      configuration.
+  """
+  if max_episodes_ahead is not None and max_episodes_ahead < 1:
+    raise ValueError(
+        f'`max_episodes_ahead` must be positive, got {max_episodes_ahead}.'
+    )
+  link = server_link.ServerLink(address)
+  own = spool.Spool(
+      os.path.join(root_dir, 'spool', str(collector)), link, collector
+  )
+  domain = evaluation.select_domain()
+  # The statistics of observations come with the weights.
+  agent = experiment.make_agent(domain, None, seed)
+  weights = weights_lib.Weights(
+      link, agent.acting_variables, agent.train_step_counter
+  )
+  actor = collector_lib.Collector(domain, agent, seed, collector)
+  num_acted = 0
+  link.wait_for(weights_lib.TABLE, weights.receive)
+  while not weights.is_over:
+    journal, num_on_the_way = link.wait_for(
+        journal_lib.TABLE, lambda: _exchange(link, own, weights)
+    )
+    num_ahead = len(journal.num_steps) + num_on_the_way
+    num_ahead -= int(weights.num_episodes)
+    if num_on_the_way >= _MAX_ON_THE_WAY or (
+        max_episodes_ahead is not None and num_ahead >= max_episodes_ahead
+    ):
+      time.sleep(_POLL_SECONDS)
+      continue
+    number = own.next_number(journal)
+    episode = actor.collect(number)
+    own.append(number, episode)
+    num_acted += 1
+    logging.info(
+        'Collector %d, episode %d: %d steps%s, weights of training step %d.',
+        collector,
+        number,
+        episode.num_steps,
+        ', success' if domain.is_success(episode) else '',
+        episode.policy_version,
+    )
+  logging.info('Collector %d: training is over.', collector)
+  link.wait_for(journal_lib.TABLE, lambda: _brought_all(link, own))
+  return num_acted
+
+
+def _brought_all(link, own):
+  """Brings what has not arrived; None until there is no more of it."""
+  journal = journal_lib.read(link)
+  return None if journal is None or own.deliver(journal) else True
+
+
+def _exchange(link, own, weights):
+  """Takes the newest weights, and brings what has not arrived.
+
+  Returns:
+    The journal, and how many episodes are on the way; None where the service is
+    not ready.
+  """
+  weights.receive()  # None after a restart: the old ones serve until then.
+  journal = journal_lib.read(link)
+  return None if journal is None else (journal, own.deliver(journal))

@@ -1,0 +1,88 @@
+"""Acting the episodes that are learned from, one after another."""
+
+from typing import List, Optional
+
+import numpy as np
+from tf_agents.environments import dm_control_wrapper
+from tf_agents.policies import py_tf_eager_policy
+from tf_agents.train import actor
+from tf_agents.trajectories import time_step as ts
+
+from parl_tf import types
+from parl_tf.agents import parl_agent
+from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import episode_writer
+
+
+class Collector:
+  """Acts whole episodes in one environment, through a TF-Agents actor."""
+
+  def __init__(
+      self,
+      domain,
+      agent: parl_agent.PARLAgent,
+      seed: int,
+      collector: Optional[int] = None,
+  ):
+    """Makes the environment, which is not reset before the first episode.
+
+    Args:
+      domain: `Domain` of the environment.
+      agent: Its collect policy acts.
+      seed: Integer seed of the run.
+      collector: Number of this one, where the run has several.
+    """
+    self._seed = [seed] if collector is None else [seed, collector]
+    self._environment = domain.make_environment(seed, evaluation=False)
+    self._policy = agent.collect_policy
+    self._train_step = agent.train_step_counter
+    self._recorder = episode_writer.EpisodeRecorder(
+        self._receive, self._environment.is_success
+    )
+    self._actor: Optional[actor.Actor] = None
+    self._episodes: List[types.Episode] = []
+
+  def collect(self, number: int) -> types.Episode:
+    """Acts episode `number`, a function of the weights, the seed and it."""
+    return domain_lib.act_until_kept(lambda: self._collect(number))
+
+  def _collect(self, number):
+    state = np.random.SeedSequence([*self._seed, number]).generate_state(3)
+    self._environment.seed(int(state[0]))
+    self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))
+    self._recorder.episode_id = number
+    self._recorder.policy_version = int(self._train_step.numpy())
+    if self._actor is None:
+      self._actor = self._make_actor()  # It resets.
+    else:
+      self._actor.reset()
+    self._actor.run()
+    return self._episodes.pop()
+
+  def _make_actor(self):
+    return actor.Actor(
+        _StandingAtTheEnd(self._environment),
+        py_tf_eager_policy.PyTFEagerPolicy(
+            self._policy, use_tf_function=True
+        ),
+        self._train_step,
+        episodes_per_run=1,
+        observers=[self._recorder],
+    )
+
+  def _receive(self, episode):
+    self._episodes.append(episode)
+
+
+class _StandingAtTheEnd(dm_control_wrapper.DmControlWrapper):
+  """Begins another episode when it is told to, not by a step after the last.
+
+  The driver takes that step to hand out the last observation. A robot would be
+  moved home, and the scene arranged, twice an episode.
+  """
+
+  def _step(self, action):
+    present = self.current_time_step()
+    if present.is_last():
+      return ts.restart(present.observation)
+    return super()._step(action)

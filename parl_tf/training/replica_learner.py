@@ -1,0 +1,101 @@
+"""TF-Agents' learner, on one device or on several."""
+
+import tensorflow as tf
+from tf_agents.train import learner
+from tf_agents.utils import common
+
+from parl_tf import types
+
+
+def make(
+    root_dir: str, agent, strategy: tf.distribute.Strategy
+) -> learner.Learner:
+  """Returns a learner of whole batches; its own checkpoints are off.
+
+  Args:
+    root_dir: Where it may write.
+    agent: `PARLAgent`, or what trains on the same experience.
+    strategy: The agent was made in its scope.
+  """
+  several = strategy.num_replicas_in_sync > 1
+  learner_ctor = ReplicaLearner if several else learner.Learner
+  return learner_ctor(
+      root_dir,
+      agent.train_step_counter,
+      agent,
+      checkpoint_interval=-1,
+      summary_interval=0,
+      run_optimizer_variable_init=False,
+      direct_sampling=True,
+      strategy=strategy,
+  )
+
+
+class ReplicaLearner(learner.Learner):
+  """Gives each replica its share of the rows of a step.
+
+  An iterator yields whole batches, and a replica has its rows of every slice:
+  to the n-th of them `randomness` gives the noise that the n-th of the whole
+  slice has on one device.
+  """
+
+  def single_train_step(self, iterator):
+    """Trains on the next batch; returns each replica's share of the loss."""
+    return self._train_on_shares(next(iterator))
+
+  # The learner traces its step twice, which compiles this once.
+  @common.function
+  def _train_on_shares(self, experience):
+    num_slices = types.Experience(
+        critic=self._agent.critic_utd,
+        policy=self._agent.policy_utd,
+        cloning=1,
+    )
+
+    def share(context):
+      return types.Experience(*(
+          rows and replica_share(name, rows, slices, context)
+          for name, rows, slices in zip(
+              types.Experience._fields, experience, num_slices
+          )
+      ))
+
+    shares = self.strategy.experimental_distribute_values_from_function(share)
+    return self.strategy.run(self._agent.train, args=(shares,))
+
+
+def replica_share(
+    name: str,
+    rows: types.Nest,
+    num_slices: int,
+    context: tf.distribute.experimental.ValueContext,
+) -> types.Nest:
+  """Returns a replica's rows of each slice, slice by slice.
+
+  Args:
+    name: Of the part of the experience, for an error.
+    rows: Nest of `[num_slices * B, ...]`, B known.
+    num_slices: How many follow one another.
+    context: Which replica, of how many.
+
+  Returns:
+    Nest of `[num_slices * B / replicas, ...]`: those of the first replica are
+    the first of each slice.
+
+  Raises:
+    ValueError: If a slice cannot be shared evenly.
+  """
+  count = context.num_replicas_in_sync
+
+  def share(x):
+    size, remainder = divmod(x.shape[0], num_slices * count)
+    if remainder:
+      raise ValueError(
+          f'The `{name}` rows of a step must be a multiple of {num_slices} '
+          f'updates times {count} devices, got {x.shape[0]}.'
+      )
+    shape = [num_slices, count, size, *x.shape[1:]]
+    x = tf.reshape(x, shape)[:, context.replica_id_in_sync_group]
+    return tf.reshape(x, [num_slices * size, *shape[3:]])
+
+  return tf.nest.map_structure(share, rows)

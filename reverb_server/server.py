@@ -1,0 +1,96 @@
+"""Serves replay: the tables of one experiment, and its log of episodes.
+
+  parl-reverb-server --root_dir runs/maze --gin_file quickstart.gin --port 9000
+
+Everything it holds stands in the data set and in the log, `episodes` of the
+root directory: killed at any time and started again, it has it again.
+`--check localhost:9000` asks a running one for the sizes of its tables.
+"""
+
+import signal
+from typing import Sequence
+
+from absl import app
+from absl import flags
+
+from parl_tf.binaries import configs
+from parl_tf.binaries import console
+from parl_tf.replay import server_link
+from parl_tf.training import replay_service
+
+
+def serve(
+    root_dir: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    *,
+    port: int,
+    is_public: bool = False,
+) -> None:
+  """Serves until it is told to stop, by SIGTERM or Ctrl-C.
+
+  Args:
+    root_dir: Where the log of episodes stands.
+    gin_files: Merged in order, those of the learner and the collectors.
+    gin_bindings: Read last.
+    port: TCP port to listen on.
+    is_public: Whether other machines may connect.
+  """
+  configs.parse(gin_files, gin_bindings)
+  service = replay_service.ExperimentService(
+      root_dir, port=port, is_public=is_public
+  )
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: service.stop())
+  service.run()
+
+
+def check(address: str) -> str:
+  """Returns the sizes of the tables of a running service, as text.
+
+  Raises:
+    ConnectionError: If it does not answer in time.
+  """
+  tables = server_link.ServerLink(address).tables()
+  sizes = (f'{name} {tables[name].current_size}' for name in sorted(tables))
+  return f'{address} answers: {", ".join(sizes)}'
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  options = flags.FLAGS
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  if options.check:
+    print(check(options.check))
+    return
+  if not options.root_dir or not options.gin_file:
+    raise app.UsageError('Both --root_dir and --gin_file must be given.')
+  serve(
+      options.root_dir,
+      options.gin_file,
+      options.gin_bindings,
+      port=options.port,
+      is_public=options.public,
+  )
+
+
+def run() -> None:
+  """Console entry point."""
+  flags.DEFINE_string('root_dir', None, 'Directory of the run.')
+  flags.DEFINE_multi_string('gin_file', [], 'gin files, merged in order.')
+  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_integer('port', 9000, 'TCP port.', lower_bound=1)
+  flags.DEFINE_bool(
+      'public',
+      False,
+      'Lets other machines connect. There is no encryption and no password:'
+      ' only on a network that you trust.',
+  )
+  flags.DEFINE_string('check', None, 'host:port of a running service to ask.')
+  console.show_our_messages()
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,161 @@
+"""Trains an agent on one device and its twin on two, and reports on both.
+
+A program, for TensorFlow's devices are set once in a process. Its argument is a
+directory, where it writes `report.json`.
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.improvers import distillation
+from parl_tf.improvers import imitation
+from parl_tf.improvers import reparameterized
+from parl_tf.replay import experience as experience_lib
+from parl_tf.training import checkpoint
+from parl_tf.training import replica_learner
+from parl_tf.training import strategies
+from tests.agents import small_agent
+from tests.agents import small_dppo
+
+_NUM_STEPS = 5
+_REQUEST = experience_lib.ExperienceRequest(
+    critic_slices=2,
+    critic_batch_size=256,
+    critic_offline_fraction=0.25,
+    policy_slices=1,
+    policy_batch_size=256,
+)
+# Their losses divide by, or compare with, a mean over the batch.
+_IMPROVERS = {
+    'auto': lambda: distillation.DistillationImprover('auto', 0.5),
+    'normalized': lambda: reparameterized.ReparameterizedImprover(
+        normalize_values=True, learn_temperature=False
+    ),
+    # Of the eight rows of `small_agent` the last five.
+    'filtered': lambda: imitation.ImitationImprover(min_return=-4.5),
+}
+
+
+def _make_agent(**kwargs):
+  """Cal-QL, and a diffusion policy with dropout; actions are sampled."""
+  return small_agent.make_agent(
+      critic_kwargs=dict(num_conservative_actions=2),
+      search=small_agent.make_search(selection='sample'),
+      critic_utd=2,
+      train_step_counter=tf.Variable(
+          0,
+          dtype=tf.int64,
+          aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+      ),
+      **kwargs,
+  )
+
+
+def _sum(strategy, value):
+  return float(strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None))
+
+
+def _train(learner):
+  """Takes the steps; returns the losses of the last one."""
+  iterator = small_agent.make_experience().iterate(0, _NUM_STEPS, _REQUEST)
+  for _ in range(_NUM_STEPS):
+    info = learner.single_train_step(iterator)
+  losses = dict(info.extra, loss=info.loss)
+  return {name: _sum(learner.strategy, x) for name, x in losses.items()}
+
+
+def _loss(strategy, improver):
+  """The policy's loss before any update, of the rows of a short episode."""
+  with strategy.scope():
+    agent = _make_agent(improver=improver())
+  rows = small_agent.make_rows()
+
+  def share(context):
+    part = replica_learner.replica_share('policy', rows, 1, context)
+    return types.Experience(critic=(), policy=part, cloning=())
+
+  shares = strategy.experimental_distribute_values_from_function(share)
+  return _sum(strategy, strategy.run(agent.loss, args=(shares,)).loss)
+
+
+def _refusal_of_dppo(strategy):
+  try:
+    with strategy.scope():
+      small_dppo.make_agent()
+  except ValueError as error:
+    return str(error)
+  return None
+
+
+def _variables(agent):
+  """By name all that a checkpoint holds, the optimizers' moments too."""
+  items = dict(agent.checkpoint_items)
+  variables = {'train_step': items.pop('train_step')}
+  for name, item in items.items():
+    for i, variable in enumerate(item.variables):
+      variables[f'{name}/{i}'] = variable
+  return variables
+
+
+def _difference(value, expected):
+  """The length of the difference as a share of the expected length."""
+  value, expected = np.asarray(value, float), np.asarray(expected, float)
+  length = np.linalg.norm(expected)
+  return float(np.linalg.norm(value - expected) / max(length, 1e-12))
+
+
+def main(directory: str) -> None:
+  tf.config.set_logical_device_configuration(
+      tf.config.list_physical_devices('CPU')[0],
+      [tf.config.LogicalDeviceConfiguration()] * 2,
+  )
+  agents, losses, improver_losses = {}, {}, {}
+  for name in strategies.NAMES:
+    strategy = strategies.make(name)
+    with strategy.scope():
+      agents[name] = _make_agent()
+    losses[name] = _train(
+        replica_learner.make(
+            os.path.join(directory, name), agents[name], strategy
+        )
+    )
+    improver_losses[name] = {
+        kind: _loss(strategy, improver) for kind, improver in _IMPROVERS.items()
+    }
+  one, two = (_variables(agents[name]) for name in strategies.NAMES)
+
+  checkpoints = os.path.join(directory, 'checkpoints')
+  checkpoint.Checkpoint(
+      checkpoints, agents['mirrored'], checkpoint.RunState(env_steps=7)
+  ).save()
+  restored, state = _make_agent(), checkpoint.RunState()
+  checkpoint.Checkpoint(checkpoints, restored, state).restore()
+  report = {
+      'num_replicas': strategy.num_replicas_in_sync,
+      'refusal_of_dppo': _refusal_of_dppo(strategy),
+      'losses': losses,
+      'improver_losses': improver_losses,
+      'differences': {k: _difference(two[k], one[k]) for k in one},
+      'between_copies': {
+          k: max(_difference(x, v.values[0]) for x in v.values)
+          for k, v in two.items()
+      },
+      'train_step': int(one['train_step'].numpy()),
+      'restored': {
+          k: _difference(v, two[k]) for k, v in _variables(restored).items()
+      },
+      'restored_env_steps': state.env_steps,
+  }
+  with open(
+      os.path.join(directory, 'report.json'), 'w', encoding='utf-8'
+  ) as file:
+    json.dump(report, file)
+
+
+if __name__ == '__main__':
+  main(sys.argv[1])

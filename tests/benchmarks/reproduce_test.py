@@ -1,0 +1,213 @@
+"""Tests of `reproduce`: settings, data, table, and one small real run."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from benchmarks import reproduce
+from benchmarks import reproduce_tasks
+from tests.binaries import tiny
+from tests.datasets import d4rl_columns
+from tests.reports import run_folders
+
+# As little of everything as there may be.
+_TINY = (
+    'AntMaze.max_episode_steps = 4',
+    'build_agent.chunk_length = 2',
+    'run_experiment.num_evaluation_episodes = 1',
+    'BehaviorCloning.num_steps = 2',
+    'BehaviorCloning.batch_size = 4',
+    'Offline.num_steps = 2',
+    'Offline.evaluation_interval = None',
+    'Offline.batch_size = 4',
+    'Online.num_episodes = 1',
+    'Online.critic_batch_size = 4',
+    'Online.policy_batch_size = 4',
+    'Search.jit_compile = False',
+    'Search.num_samples = 2',
+    'ActionOptimizer.num_candidates = 2',
+    'ActionOptimizer.num_gradient_steps = 1',
+    'CriticEnsemble.hidden_sizes = (8,)',
+    'DiffusionPolicy.num_denoising_steps = 2',
+    'DiffusionPolicy.hidden_size = 8',
+    'DiffusionPolicy.num_blocks = 1',
+)
+
+
+def _reproduce(*arguments):
+  return subprocess.run(
+      [sys.executable, '-m', 'benchmarks.reproduce', *arguments],
+      cwd=tiny.ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+
+
+class EntryTest(parameterized.TestCase):
+
+  @parameterized.parameters(*reproduce_tasks.TASKS)
+  def test_every_task_has_both_settings(self, task):
+    for is_small in (False, True):
+      entry = reproduce.make_entry(
+          reproduce.Setting(task, is_small), None, [0]
+      )
+      (file,) = entry.gin_files
+      self.assertTrue((tiny.ROOT / 'gin' / file).exists(), file)
+
+  def test_the_file_and_the_bindings_of_the_caller_come_last(self):
+    setting = reproduce.Setting('kitchen-mixed', True, ('Critic.tau = 0.1',))
+    entry = reproduce.make_entry(setting, '/data/mixed.hdf5', [3, 4])
+    self.assertEqual(entry.name, 'kitchen-mixed-small')
+    self.assertEqual(entry.gin_files, ('experiments/kitchen_small.gin',))
+    self.assertEqual(
+        entry.bindings,
+        (
+            "Kitchen.task = 'mixed'",
+            "run_experiment.dataset_path = '/data/mixed.hdf5'",
+            'Critic.tau = 0.1',
+        ),
+    )
+    self.assertEqual(entry.seeds, (3, 4))
+
+
+class DatasetTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._folder = pathlib.Path(self.create_tempdir().full_path)
+
+  def _find(self, name, path=None):
+    return reproduce_tasks.find_dataset(name, path, str(self._folder / 'data'))
+
+  def _serve(self, url):
+    """Gives the door another address."""
+    task = reproduce_tasks.TASKS['adroit-door']._replace(url=url)
+    tasks = {'adroit-door': task}
+    self.enter_context(mock.patch.dict(reproduce_tasks.TASKS, tasks))
+
+  def test_a_file_is_fetched_once(self):
+    served = self._folder / 'door.hdf5'
+    served.write_bytes(b'rows')
+    self._serve(served.as_uri())
+
+    path = self._find('adroit-door')
+    served.unlink()
+
+    self.assertEqual(path, str(self._folder / 'data' / 'door.hdf5'))
+    self.assertEqual(pathlib.Path(path).read_bytes(), b'rows')
+    self.assertEqual(self._find('adroit-door'), path)
+
+  def test_what_cannot_be_fetched_is_named_with_its_place(self):
+    url = (self._folder / 'absent.hdf5').as_uri()
+    self._serve(url)
+    place = str(self._folder / 'data' / 'absent.hdf5')
+    with self.assertRaisesRegex(
+        FileNotFoundError, f'{place} is missing.*{url} could not.*put it there'
+    ):
+      self._find('adroit-door')
+    self.assertFalse(os.path.exists(place))
+
+  def test_a_file_of_ones_own_must_be_there(self):
+    path = str(self._folder / 'mine.hdf5')
+    with self.assertRaisesRegex(FileNotFoundError, f'`dataset_path`.*{path}'):
+      self._find('kitchen-mixed', path)
+    pathlib.Path(path).touch()
+    self.assertEqual(self._find('kitchen-mixed', path), path)
+
+  def test_no_file_fits_the_ant_mazes_and_the_cube_needs_none(self):
+    with self.assertRaisesRegex(FileNotFoundError, '--dataset_path.*mirror'):
+      self._find('antmaze-large-play')
+    self.assertIsNone(self._find('cube'))
+
+
+class TableTest(absltest.TestCase):
+
+  def test_only_finished_runs_of_the_seeds_count(self):
+    root = self.create_tempdir().full_path
+    run_folders.write_study(root, {'kitchen-mixed': [40.0, 60.0, 80.0]})
+    os.remove(os.path.join(root, 'kitchen-mixed', 'seed_1', 'summary.json'))
+    np.testing.assert_allclose(
+        reproduce.read_scores(root, 'kitchen-mixed', [0, 1, 7]), [[20.0, 40.0]]
+    )
+
+  def test_ours_stands_beside_the_papers(self):
+    scores = np.array([[20.0, 40.0], [20.0, 60.0]])
+    setting = reproduce.Setting('kitchen-mixed', False)
+    lines = reproduce.describe(setting, scores, 3).splitlines()
+    self.assertEqual(
+        lines[2],
+        '| kitchen-mixed | 20.0 (20.0 to 20.0) -> 50.0 (40.0 to 60.0) | 2 of 3'
+        " | 67 -> 77 | paper's |",
+    )
+    self.assertNotIn('COMPARABLE', '\n'.join(lines))
+
+  def test_what_cannot_be_compared_says_so(self):
+    setting = reproduce.Setting('antmaze-large-play', True, ('Critic.tau = 1',))
+    text = reproduce.describe(setting, np.zeros([1, 2]), 1)
+    self.assertIn(
+        '0.0 (one seed) -> 0.0 (one seed) | 1 of 1 | 87 -> 97 | small, bindings'
+        ' changed |',
+        text,
+    )
+    self.assertIn('NOT COMPARABLE', text)
+    self.assertIn('mirror image', text)
+
+  def test_without_a_finished_run_there_is_no_figure(self):
+    setting = reproduce.Setting('cube', False)
+    text = reproduce.describe(setting, np.zeros([0, 2]), 2)
+    self.assertIn('| cube | no finished run | 0 of 2 | none |', text)
+
+
+class CommandTest(absltest.TestCase):
+  """The real entry point, and a run of the ant on twelve made steps."""
+
+  def test_run_ends_in_the_table_and_is_not_repeated(self):
+    folder = self.create_tempdir().full_path
+    path = os.path.join(folder, 'ant.hdf5')
+    random = np.random.default_rng(0)
+    ends = '---t---t---T'
+    d4rl_columns.write(
+        path,
+        d4rl_columns.make(
+            ends,
+            observations=random.normal(size=[12, 29]).astype(np.float32),
+            actions=random.uniform(-1, 1, [12, 8]).astype(np.float32),
+        ),
+    )
+    command = (
+        'antmaze-umaze',
+        '--small',
+        '--seeds=0',
+        f'--dataset_path={path}',
+        f'--root_dir={folder}/runs',
+        *(f'--gin_bindings={binding}' for binding in _TINY),
+    )
+
+    first, second = _reproduce(*command), _reproduce(*command)
+
+    self.assertEqual(first.returncode, 0, first.stderr)
+    self.assertRegex(
+        first.stdout,
+        r'\| antmaze-umaze \| 0.0 \(one seed\) -> .* \| 1 of 1 \| none \|'
+        ' small, bindings changed',
+    )
+    self.assertEqual(second.stdout, first.stdout)
+    log = os.path.join(folder, 'runs', 'antmaze-umaze-small', 'seed_0')
+    text = pathlib.Path(log, 'log.txt').read_text(encoding='utf-8')
+    self.assertEqual(text.count('Phase offline from step 0'), 1)
+
+  def test_unknown_task_is_told_those_there_are(self):
+    done = _reproduce('kitchen')
+    self.assertNotEqual(done.returncode, 0)
+    self.assertIn("one task of ['antmaze-umaze'", done.stderr + done.stdout)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,124 @@
+"""The processes of a distributed run, for tests: started, killed, awaited."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Callable, Dict, List, Sequence
+
+from tests.binaries import tiny
+
+_MODULES = {
+    'service': 'reverb_server.server',
+    'learner': 'parl_tf.binaries.learn',
+    'collector': 'parl_tf.binaries.collect',
+}
+_SECONDS = 600.0  # Of waiting, for a machine that is busy with other things.
+
+
+def free_port() -> int:
+  """Returns a port that nothing listens on."""
+  with socket.create_server(('localhost', 0)) as listener:
+    return listener.getsockname()[1]
+
+
+class Roles:
+  """All processes of one run, by name: `service`, `learner`, `collector_0`."""
+
+  def __init__(self, root_dir: str, bindings: Sequence[str] = ()):
+    """Starts nothing yet.
+
+    Args:
+      root_dir: The run's directory; what a role prints is appended to
+        `<name>.log` in it.
+      bindings: Beside those of `tiny`.
+    """
+    self.root_dir = root_dir
+    self.port = free_port()
+    self._bindings = (*tiny.BINDINGS, *bindings)
+    self._processes: Dict[str, subprocess.Popen] = {}
+    os.makedirs(root_dir, exist_ok=True)
+
+  def start(self, name: str) -> None:
+    """Starts a role, anew where it was killed."""
+    kind, _, number = name.partition('_')
+    command = [sys.executable, '-m', _MODULES[kind]]
+    command += [f'--root_dir={self.root_dir}', f'--gin_file={tiny.GIN_FILE}']
+    command += ['--gin_file=distributed.gin']
+    command += [f'--gin_bindings={x}' for x in self._bindings]
+    if kind == 'service':
+      command += [f'--port={self.port}']
+    else:
+      command += [f'--replay=localhost:{self.port}', '--seed=3']
+    if number:
+      command += [f'--collector={number}']
+    with open(self._log(name), 'ab') as log:
+      self._processes[name] = subprocess.Popen(
+          command,
+          env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
+          cwd=tiny.ROOT,
+          stdout=log,
+          stderr=subprocess.STDOUT,
+      )
+
+  def kill(self, name: str) -> None:
+    """Sends SIGKILL."""
+    self._processes[name].send_signal(signal.SIGKILL)
+    self._processes[name].wait()
+
+  def stop(self) -> None:
+    """Ends what is running."""
+    for process in self._processes.values():
+      process.terminate()
+    for process in self._processes.values():
+      try:
+        process.wait(20.0)
+      except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+  def finish(self, name: str) -> None:
+    """Waits until a role ends by itself.
+
+    Raises:
+      AssertionError: If it fails.
+    """
+    status = self._processes[name].wait(_SECONDS)
+    if status:
+      raise AssertionError(f'{name} ended with {status}:\n{self.output(name)}')
+
+  def wait_until(self, is_time: Callable[[], bool]) -> None:
+    """Waits until `is_time` holds.
+
+    Raises:
+      AssertionError: If a role ends before, or it takes too long.
+    """
+    deadline = time.monotonic() + _SECONDS
+    while not is_time():
+      for name, process in self._processes.items():
+        if process.poll() is not None or time.monotonic() > deadline:
+          raise AssertionError(f'It never was time:\n{self.output(name)}')
+      time.sleep(0.02)
+
+  def num_rows(self, phase: str) -> int:
+    """Returns the number of rows that the learner has of a phase."""
+    path = os.path.join(self.root_dir, 'learner', 'metrics.csv')
+    if not os.path.exists(path):
+      return 0
+    with open(path, encoding='utf-8') as file:
+      return sum(line.startswith(f'{phase},') for line in file)
+
+  def episodes(self, *place: str) -> List[str]:
+    """Returns the names of the episodes in a folder of the run."""
+    folder = os.path.join(self.root_dir, *place)
+    return sorted(n for n in os.listdir(folder) if n.endswith('.npz'))
+
+  def output(self, name: str) -> str:
+    """Returns what a role has printed, in all of its lives."""
+    with open(self._log(name), encoding='utf-8') as file:
+      return file.read()
+
+  def _log(self, name):
+    return os.path.join(self.root_dir, f'{name}.log')

@@ -1,0 +1,183 @@
+"""Tests of CALVIN's domain; a table of its layout is served on loopback.
+
+CALVIN's own environment is of another Python: examples/calvin/check.py and
+benchmarks/calvin.py show what it does.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.binaries import configs
+from parl_tf.domains import calvin
+from parl_tf.training import evaluation
+from tests.binaries import tiny
+from tests.domains import domain_conformance
+
+_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
+_STATES = ('robot', 'scene')
+
+
+def _serve(test_class):
+  """Serves a table until the tests of the class are over; sets `address`."""
+  with contextlib.closing(socket.socket()) as found:
+    found.bind(('127.0.0.1', 0))
+    port = found.getsockname()[1]
+  process = subprocess.Popen(
+      [sys.executable, str(_PROGRAM), '--module=calvin_table',
+       '--environment=Calvin-v0', f'--port={port}'],
+      env={**os.environ, 'PYTHONPATH': str(tiny.ROOT / 'tests' / 'domains')},
+      stdout=subprocess.PIPE,
+      text=True,
+  )
+  test_class.addClassCleanup(process.stdout.close)
+  test_class.addClassCleanup(process.wait)
+  test_class.addClassCleanup(process.kill)
+  assert 'is served at' in process.stdout.readline()
+  test_class.address = f'127.0.0.1:{port}'
+
+
+class CalvinConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    _serve(cls)
+
+  def make_domain(self):
+    return calvin.Calvin(self.address, max_episode_steps=6)
+
+
+class CalvinTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    _serve(cls)
+
+  def _play(self, actions):
+    """Returns the domain, the environment and the last step of an episode.
+
+    Args:
+      actions: Rows of four numbers, each of which solves or unsolves.
+    """
+    domain = calvin.Calvin(self.address, observations=_STATES)
+    environment = domain.make_environment(0, evaluation=True)
+    self.addCleanup(environment.close)
+    environment.reset()
+    rewards = []
+    for row in actions:
+      action = np.array([*row, 0, 0, 0], np.float32)
+      time_step = environment.step(action)
+      rewards.append(float(time_step.reward))
+    return domain, environment, time_step, rewards
+
+  @parameterized.parameters(
+      (('robot',),), (('robot', 'scene'),), (('gripper', 'robot', 'static'),)
+  )
+  def test_observations_are_those_that_are_named(self, names):
+    shapes = {
+        'robot': ((15,), np.float32),
+        'scene': ((24,), np.float32),
+        'static': ((100, 100, 3), np.uint8),
+        'gripper': ((100, 100, 3), np.uint8),
+    }
+
+    spec = calvin.Calvin(self.address, observations=names).observation_spec()
+
+    self.assertEqual(
+        {name: (part.shape, part.dtype) for name, part in spec.items()},
+        {name: shapes[name] for name in names},
+    )
+
+  def test_reward_counts_what_is_solved_now(self):
+    *_, time_step, rewards = self._play(
+        [(1, 0, 0, 0), (0, 1, 1, 0), (-1, 0, 0, 0), (0, 0, -1, 1)]
+    )
+
+    self.assertEqual(rewards, [1, 3, 2, 2])
+    self.assertFalse(time_step.last())
+
+  def test_score_is_of_the_most_at_one_time(self):
+    domain, *_, rewards = self._play(
+        [(1, 0, 0, 0), (0, 1, 1, 0), (-1, 0, 0, 0), (0, 0, -1, 1)]
+    )
+
+    # All four were solved, three of them at one time; in the other none was.
+    self.assertAlmostEqual(domain.score([_episode(rewards)]), 75.0)
+    self.assertAlmostEqual(
+        domain.score([_episode(rewards), _episode([0, 0])]), 37.5
+    )
+
+  def test_episode_ends_when_all_four_are_solved(self):
+    domain, environment, time_step, rewards = self._play(
+        [(1, 1, 1, 0), (0, 0, 0, 1)]
+    )
+
+    self.assertTrue(time_step.last())
+    self.assertEqual((rewards, time_step.discount), ([3, 4], 0))
+    self.assertTrue(environment.is_success())
+    self.assertEqual(domain.score([_episode(rewards)]), 100.0)
+
+  def test_episode_times_out_after_360_steps(self):
+    _, environment, time_step, rewards = self._play([(0, 0, 0, 0)] * 360)
+
+    self.assertTrue(time_step.last())
+    self.assertEqual((len(rewards), time_step.discount), (360, 1))
+    self.assertFalse(environment.is_success())
+
+  def test_its_gin_file_has_the_constants_of_the_paper(self):
+    self.addCleanup(gin.clear_config)
+    configs.parse(
+        ['domains/calvin.gin'], [f"Calvin.address = '{self.address}'"]
+    )
+
+    domain = evaluation.select_domain()
+
+    self.assertEqual((domain.reward_scale, domain.reward_bias), (1, -4))
+    self.assertEqual(domain.max_episode_steps, 360)
+    self.assertSameElements(domain.observation_spec(), _STATES)
+
+  def test_without_episodes_there_is_no_score(self):
+    domain = calvin.Calvin(self.address, observations=_STATES)
+    with self.assertRaisesRegex(ValueError, '`episodes`'):
+      domain.score([])
+
+  def test_value_of_never_succeeding_is_not_known(self):
+    domain = calvin.Calvin(self.address, observations=_STATES)
+    self.assertIsNone(domain.never_succeeds_value(0.99))
+
+  @parameterized.parameters(
+      ('observations', ('robot', 'depth'), "one of.*got 'depth'"),
+      ('observations', (), 'not be empty'),
+      ('max_episode_steps', 0, r'in \[1, inf\]'),
+      ('reward_scale', 0.0, 'positive'),
+  )
+  def test_an_argument_out_of_range_is_named(self, name, value, wanted):
+    with self.assertRaisesRegex(ValueError, f'`{name}` must .*{wanted}'):
+      calvin.Calvin(self.address, **{name: value})
+
+
+def _episode(rewards):
+  steps = len(rewards)
+  return types.Episode(
+      observation={'robot': np.zeros([steps + 1, 15], np.float32)},
+      action=np.zeros([steps, 7], np.float32),
+      reward=np.array(rewards, np.float32),
+      discount=np.ones(steps, np.float32),
+      success=np.zeros(steps, np.bool_),
+  )
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,196 @@
+"""Tests of LIBERO's domain against an environment with its interface.
+
+The example's server serves it; LIBERO itself, which needs packages of its own,
+is played by `benchmarks/libero.py`.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import h5py
+import numpy as np
+
+from parl_tf.binaries import configs
+from parl_tf.datasets import reading
+from parl_tf.domains import libero
+from parl_tf.training import evaluation
+from tests.binaries import tiny
+from tests.domains import domain_conformance
+
+_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
+_FOLDER = tiny.ROOT / 'tests' / 'domains'
+_UP = np.array([0, 0, 1, 0, 0, 0, 0], np.float32)
+
+
+class Served(parameterized.TestCase):
+  """Serves the environment in another process while its tests run."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    with contextlib.closing(socket.socket()) as found:
+      found.bind(('127.0.0.1', 0))
+      cls.address = '127.0.0.1:%d' % found.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, str(_PROGRAM), '--module=libero_like',
+         '--environment=LiberoLike-v0',
+         f'--port={cls.address.rpartition(":")[2]}'],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(_FOLDER)},
+    )
+    cls.addClassCleanup(process.stdout.close)
+    cls.addClassCleanup(process.wait)
+    cls.addClassCleanup(process.kill)
+    assert 'is served at' in process.stdout.readline()
+
+  def libero(self, **kwargs):
+    options = dict(
+        suite='libero_goal', task=3, picture_size=4, max_episode_steps=6
+    )
+    return libero.Libero(self.address, **{**options, **kwargs})
+
+
+class LiberoConformanceTest(domain_conformance.DomainConformance, Served):
+
+  def make_domain(self):
+    return self.libero()
+
+
+class LiberoTest(Served):
+
+  def _environment(self, **kwargs):
+    environment = self.libero(**kwargs).make_environment(0, True)
+    self.addCleanup(environment.close)
+    return environment
+
+  def test_success_is_rewarded_and_ends_the_episode(self):
+    environment = self._environment()
+    environment.reset()
+    steps = []
+    while not steps or not steps[-1].last():
+      self.assertFalse(environment.is_success())
+      steps.append(environment.step(_UP))
+
+    # 0.1 m a step, and 0.3 m are wanted.
+    self.assertEqual([float(step.reward) for step in steps], [0, 0, 1])
+    self.assertEqual([float(step.discount) for step in steps], [1, 1, 0])
+    self.assertTrue(environment.is_success())
+
+  def test_time_out_is_no_success(self):
+    environment = self._environment(max_episode_steps=2)
+    environment.reset()
+    environment.step(_UP)
+    step = environment.step(_UP)
+    self.assertTrue(step.last())
+    self.assertEqual(step.discount, 1)
+    self.assertFalse(environment.is_success())
+
+  def test_pictures_are_of_the_size_asked_for(self):
+    spec = self.libero(picture_size=5).observation_spec()
+    self.assertEqual(
+        {name: (part.shape, part.dtype.name) for name, part in spec.items()},
+        {
+            'joint_states': ((7,), 'float32'),
+            'ee_states': ((6,), 'float32'),
+            'gripper_states': ((2,), 'float32'),
+            'agentview_rgb': ((5, 5, 3), 'uint8'),
+            'eye_in_hand_rgb': ((5, 5, 3), 'uint8'),
+        },
+    )
+
+  def test_without_pictures_the_physics_are_seen(self):
+    spec = self.libero(pictures=False).observation_spec()
+    self.assertSameElements(
+        spec, ['joint_states', 'ee_states', 'gripper_states', 'physics']
+    )
+
+  def test_initial_state_can_be_fixed(self):
+    environment = self._environment(initial_state=4)
+    for seed in range(3):
+      environment.seed(seed)
+      np.testing.assert_allclose(
+          environment.reset().observation['ee_states'][0], 0.4
+      )
+
+  def test_instruction_is_text_in_bytes(self):
+    environment = self._environment(instruction=True, suite='libero_10')
+    text = environment.reset().observation['instruction']
+    self.assertEqual(bytes(text).rstrip(b'\0'), b'task 3 of libero_10')
+
+  @parameterized.parameters(
+      ('libero_spatial', 220), ('libero_90', 400), ('libero_10', 520)
+  )
+  def test_episodes_are_as_long_as_the_suite_has_them(self, suite, steps):
+    domain = self.libero(suite=suite, max_episode_steps=None)
+    self.assertEqual(domain.max_episode_steps, steps)
+
+  def test_never_succeeding_is_the_bias_for_ever(self):
+    domain = self.libero()
+    self.assertEqual((domain.reward_scale, domain.reward_bias), (1.0, -1.0))
+    # -1 / (1 - 0.99).
+    self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+
+  def test_demonstrations_of_liberos_files_fit(self):
+    path = os.path.join(self.create_tempdir().full_path, 'demo.hdf5')
+    random = np.random.default_rng(0)
+    with h5py.File(path, 'w') as file:
+      for number, steps in enumerate((3, 2)):
+        group = file.create_group(f'data/demo_{number}')
+        group.attrs['num_samples'] = steps
+        group['actions'] = random.uniform(-1, 1, (steps, 7))
+        group['states'] = random.uniform(-1, 1, (steps, 47))
+        group['rewards'] = group['dones'] = np.eye(steps, dtype=np.uint8)[-1]
+        for name, size in (
+            ('joint_states', 7), ('ee_states', 6), ('ee_pos', 3),
+            ('ee_ori', 3), ('gripper_states', 2),
+        ):
+          group[f'obs/{name}'] = random.uniform(-1, 1, (steps, size))
+        for name in ('agentview_rgb', 'eye_in_hand_rgb'):
+          group[f'obs/{name}'] = np.zeros([steps, 4, 4, 3], np.uint8)
+    domain = self.libero()
+    first, second = reading.read_episodes(
+        path,
+        observation_spec=domain.observation_spec(),
+        action_spec=domain.action_spec(),
+    )
+
+    self.assertSameElements(first.observation, domain.observation_spec())
+    self.assertEqual(first.reward.tolist(), [0, 0, 1])
+    self.assertEqual(second.discount.tolist(), [1, 0])
+    self.assertEqual(domain.score([first, second]), 100.0)
+
+  def test_gin_file_makes_the_domain(self):
+    self.addCleanup(gin.clear_config)
+    configs.parse(
+        ['domains/libero.gin'], [f"Libero.address = '{self.address}'"]
+    )
+    domain = evaluation.select_domain()
+    self.assertEqual(domain.max_episode_steps, 300)
+    # What it does not bind itself is bound at the class that it is.
+    with gin.unlock_config():
+      gin.bind_parameter('Remote.deadline_seconds', 0.0)
+    with self.assertRaisesRegex(ValueError, '`deadline_seconds`'):
+      evaluation.select_domain()
+
+  @parameterized.parameters(
+      ('suite', 'libero_100', 'one of'),
+      ('task', 10, r'in \[0, 9\]'),
+      ('initial_state', -2, r'in \[-1, inf\]'),
+      ('picture_size', 0, r'in \[1, inf\]'),
+      ('max_episode_steps', 0, r'in \[1, inf\]'),
+      ('reward_scale', 0.0, 'positive'),
+  )
+  def test_an_argument_out_of_range_is_named(self, name, value, wanted):
+    with self.assertRaisesRegex(ValueError, f'`{name}` must be .*{wanted}'):
+      self.libero(**{name: value})
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,75 @@
+"""Tests that roles are kept alive, by Ray on this machine."""
+
+import os
+import time
+
+from absl.testing import absltest
+import ray
+
+from parl_tf.launching import supervisor as supervisor_lib
+
+_SECONDS = 120.0  # Of waiting, for a machine that is busy with other things.
+
+
+class SupervisorTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    # Of a token in the home directory there is no need.
+    os.environ['RAY_AUTH_MODE'] = 'disabled'
+    ray.init(
+        _node_ip_address='127.0.0.1',
+        include_dashboard=False,
+        log_to_driver=False,
+        num_cpus=1,
+    )
+    cls.addClassCleanup(ray.shutdown)
+
+  def setUp(self):
+    super().setUp()
+    self._logs = self.create_tempdir().full_path
+
+  def _run(self, roles, is_over):
+    supervisor = supervisor_lib.Supervisor(roles, self._logs, {'WORD': 'hello'})
+    deadline = time.monotonic() + _SECONDS
+    while not is_over(supervisor):
+      self.assertLess(time.monotonic(), deadline)
+      supervisor.step()
+      time.sleep(0.05)
+    for role in roles:
+      supervisor.stop(role.name)
+    return supervisor
+
+  def _read(self, name):
+    with open(os.path.join(self._logs, f'{name}.log'), encoding='utf-8') as f:
+      return f.read()
+
+  def test_role_that_fails_is_started_anew_until_it_ends_well(self):
+    once = os.path.join(self._logs, 'once')
+    command = f'echo $WORD; test -e {once} && exit 0; touch {once}; kill -9 $$'
+
+    supervisor = self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+    self.assertEqual(self._read('role'), 'hello\nhello\n')
+
+  def test_role_that_is_stopped_is_not_started_anew(self):
+    role = supervisor_lib.Role('role', ['sh', '-c', 'echo up; sleep 1000'])
+
+    supervisor = self._run(
+        [role],
+        lambda _: os.path.exists(os.path.join(self._logs, 'role.log')),
+    )
+    supervisor.step()
+
+    self.assertTrue(supervisor.has_ended('role'))
+    self.assertEqual(supervisor.num_restarts(), {})
+    self.assertEqual(self._read('role'), 'up\n')
+
+
+if __name__ == '__main__':
+  absltest.main()

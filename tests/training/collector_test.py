@@ -1,0 +1,66 @@
+"""Tests of acting the episodes that are learned from."""
+
+from absl.testing import absltest
+import numpy as np
+
+from parl_tf.domains import domain as domain_lib
+from parl_tf.training import collector
+from tests.training import small_run
+
+
+class CollectorTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._domain = small_run.make_domain()
+    environment = self._domain.make_environment(0, evaluation=False)
+    self._domain.make_environment = lambda seed, evaluation: environment
+    self._num_resets = 0
+    self._steps = []
+    reset, step = environment.reset, environment.step
+
+    def counted_reset():
+      self._num_resets += 1
+      return reset()
+
+    def noted_step(action):
+      self._steps.append(step(action))
+      return self._steps[-1]
+
+    environment.reset, environment.step = counted_reset, noted_step
+    self._environment = environment
+    self._collector = collector.Collector(
+        self._domain, small_run.make_agent(), seed=0
+    )
+
+  def test_an_episode_is_whole_and_has_one_reset(self):
+    for number in range(3):
+      self._steps.clear()
+      episode = self._collector.collect(number)
+      self.assertEqual(episode.episode_id, number)
+      self.assertEqual(self._num_resets, number + 1)
+      self.assertLen(self._steps, episode.num_steps)
+      np.testing.assert_array_equal(
+          episode.observation[1:], [t.observation for t in self._steps]
+      )
+      self.assertTrue(self._steps[-1].last())
+
+  def test_a_lost_episode_is_acted_anew(self):
+    wanted = self._collector.collect(4)
+    step, attempts = self._environment.step, []
+
+    def lost_step(action):
+      attempts.append(True)
+      if len(attempts) == 2:
+        raise domain_lib.EpisodeLostError('The second step is lost.')
+      return step(action)
+
+    self._environment.step = lost_step
+    episode = self._collector.collect(4)
+    np.testing.assert_array_equal(episode.observation, wanted.observation)
+    np.testing.assert_array_equal(episode.action, wanted.action)
+    self.assertLen(attempts, 2 + episode.num_steps)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,154 @@
+"""Tests of the learner's side of collection by other processes."""
+
+import os
+import threading
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.replay import episode_item
+from parl_tf.replay import episode_writer
+from parl_tf.replay import experience
+from parl_tf.replay import journal
+from parl_tf.replay import reverb_experience
+from parl_tf.replay import server_link
+from parl_tf.replay import service
+from parl_tf.replay import tables
+from parl_tf.replay import weights as weights_lib
+from parl_tf.training import remote_collection
+
+_OBSERVATION = tf.TensorSpec([2], tf.float32)
+_ACTION = tf.TensorSpec([1], tf.float32)
+_REQUEST = experience.ExperienceRequest(
+    critic_slices=1, critic_batch_size=4, critic_offline_fraction=0.5
+)
+
+
+def _episode(num_steps, episode_id=0):
+  return types.Episode(
+      observation=np.ones([num_steps + 1, 2], np.float32),
+      action=np.zeros([num_steps, 1], np.float32),
+      reward=np.zeros(num_steps, np.float32),
+      discount=np.ones(num_steps, np.float32),
+      success=np.full(num_steps, num_steps == 3),
+      episode_id=episode_id,
+  )
+
+
+def _make_writers(sink):
+  writer = episode_writer.EpisodeWriter(
+      gamma=0.9,
+      reward_scale=1.0,
+      reward_bias=0.0,
+      never_succeeds_value=None,
+      sinks=[sink],
+  )
+  return {'offline': writer, 'online': writer}
+
+
+class RemoteCollectionTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+    self._variables = [tf.Variable([1.0, 2.0])]
+
+  def _service(self, port=None):
+    """Returns a service that is not ready, and its thread to be started."""
+    replay = service.ReplayService(
+        _OBSERVATION,
+        _ACTION,
+        weights_lib.signature(self._variables),
+        _make_writers,
+        os.path.join(self._root, 'episodes'),
+        max_episode_steps=10,
+        is_success=lambda episode: bool(episode.success.any()),
+        port=port,
+    )
+    thread = threading.Thread(target=replay.run, args=([_episode(3)],))
+    return replay, thread
+
+  def _stop(self, replay, thread):
+    replay.stop()
+    thread.join()
+
+  def _remote(self, link):
+    weights = weights_lib.Weights(
+        link, self._variables, tf.Variable(0, dtype=tf.int64)
+    )
+    return remote_collection.RemoteCollection(link, weights), weights
+
+  def test_episodes_come_in_the_order_of_the_log(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    link = server_link.ServerLink(replay.address)
+    remote, weights = self._remote(link)
+    for episode_id, num_steps in ((7, 2), (5, 3)):
+      episode_item.send(link.client, _episode(num_steps, episode_id))
+
+    self.assertEqual(remote.next(0), (2, False))
+    self.assertEqual(remote.next(1), (3, True))
+
+    self.assertTrue(weights.are_published())
+    self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)
+    remote.finish()
+    self.assertEqual(
+        weights_lib.read_progress(link),
+        {'is_over': 1, 'num_episodes': 1, 'train_step': 0},
+    )
+
+  def test_learner_is_ahead_of_a_service_that_lost_the_end_of_its_log(self):
+    first, thread = self._service()
+    thread.start()
+    link = server_link.ServerLink(first.address)
+    remote, _ = self._remote(link)
+    for episode_id in range(2):
+      episode_item.send(link.client, _episode(2, episode_id))
+    remote.next(1)
+    self._stop(first, thread)
+    log = os.path.join(self._root, 'episodes')
+    os.truncate(os.path.join(log, sorted(os.listdir(log))[-1]), 100)
+
+    second, thread = self._service(first.port)
+    thread.start()
+    self.addCleanup(self._stop, second, thread)
+    # Sent anew, as by a spool, and one more.
+    for episode_id, num_steps in ((1, 2), (2, 3)):
+      episode_item.send(link.client, _episode(num_steps, episode_id))
+
+    self.assertEqual(remote.next(2), (3, True))
+    self.assertEqual(journal.read(link).episode_id.tolist(), [0, 1, 2])
+
+  def test_rows_are_waited_for_while_a_service_fills_its_tables(self):
+    replay, thread = self._service()
+    self.addCleanup(self._stop, replay, thread)
+    link = server_link.ServerLink(replay.address)
+    rows = remote_collection.PatientExperience(
+        reverb_experience.ReverbExperience(
+            replay.address,
+            tables.step_signature(_OBSERVATION, _ACTION),
+            reward_scale=1.0,
+            reward_bias=0.0,
+        ),
+        link,
+    )
+    self.assertEqual(link.size('offline'), 0)
+    episode_item.send(link.client, _episode(3))
+    iterators = []
+    asking = threading.Thread(
+        target=lambda: iterators.append(rows.iterate(0, 1, _REQUEST))
+    )
+    asking.start()
+
+    thread.start()
+    asking.join()
+
+    self.assertLen(iterators, 1)
+    self.assertEqual(next(iterators[0]).critic.reward.shape, [4, 2])
+
+
+if __name__ == '__main__':
+  absltest.main()
