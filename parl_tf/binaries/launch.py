@@ -135,6 +135,8 @@ def launch(options) -> None:
 
 
 def _start_ray(address):
+  # Its workers would step back before all else on the machine.
+  os.environ.setdefault('RAY_worker_niceness', '0')
   if address:
     ray.init(address=address, log_to_driver=False)
   else:
