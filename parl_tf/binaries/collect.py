@@ -15,6 +15,7 @@ from absl import flags
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.training import collecting
 
 
@@ -32,14 +33,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  flags.DEFINE_string(
-      'root_dir', None, 'Directory of the run.', required=True
-  )
-  flags.DEFINE_multi_string(
-      'gin_file', None, 'gin files, merged in order.', required=True
-  )
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
-  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  run_flags.define()
   flags.DEFINE_integer(
       'collector', 0, 'Number of this collector, its own.', lower_bound=0
   )

@@ -20,6 +20,7 @@ from absl import logging
 import ray
 
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.launching import progress_view
 from parl_tf.launching import supervisor as supervisor_lib
 from parl_tf.training import strategies
@@ -164,14 +165,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  flags.DEFINE_string(
-      'root_dir', None, 'Directory of the run.', required=True
-  )
-  flags.DEFINE_multi_string(
-      'gin_file', None, 'gin files, merged in order.', required=True
-  )
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
-  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  run_flags.define()
   flags.DEFINE_integer('num_collectors', 1, 'Collectors.', lower_bound=1)
   flags.DEFINE_integer(
       'num_evaluation_episodes',

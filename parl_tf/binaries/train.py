@@ -15,6 +15,7 @@ from absl import logging
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.training import experiment
 from parl_tf.training import report
 from parl_tf.training import strategies
@@ -95,15 +96,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  # Defined here, so that importing two binaries in one process is no error.
-  flags.DEFINE_string(
-      'root_dir', None, 'Directory of the run, made or resumed.', required=True
-  )
-  flags.DEFINE_multi_string(
-      'gin_file', None, 'gin files, merged in order.', required=True
-  )
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
-  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+  run_flags.define()
   flags.DEFINE_enum(
       'strategy',
       'default',

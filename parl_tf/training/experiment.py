@@ -89,6 +89,13 @@ def run_experiment(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
   strategy = strategy or tf.distribute.get_strategy()
+  if replay_address is not None and not isinstance(
+      all_phases.online, phases.Online
+  ):
+    raise ValueError(
+        '`run_experiment.online_ctor` must be `Online` where other processes '
+        f'act the episodes, got {type(all_phases.online).__name__}.'
+    )
   domain = evaluation.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
   if dataset_path is None:
