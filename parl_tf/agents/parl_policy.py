@@ -89,7 +89,7 @@ class PARLPolicy(tf_policy.TFPolicy):
     )
     if self._search.optimizer is not None:
       return source.select(source.candidates(), self._greedy, 'act')
-    temperature = 0.0 if self._greedy else 1.0
+    temperature = 0.0 if self._greedy else self._search.temperature
     actions = self._policy.sample(
         observation,
         1,

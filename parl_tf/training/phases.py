@@ -345,7 +345,7 @@ def _draw_candidates(session) -> None:
   size = len(tf.nest.flatten(observations)[0])
   sample = tf.function(
       lambda observation, seed: agent.generative_policy.sample(
-          observation, search.num_samples, seed
+          observation, search.num_samples, seed, temperature=search.temperature
       ),
       autograph=False,
   )

@@ -193,6 +193,20 @@ class SamplesTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
       source.optimized(5, purpose='penalty')
 
+  def test_a_temperature_of_zero_draws_the_mode_alone(self):
+    search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
+    drawn = _make_source(search).base()
+
+    self.assertAllEqual(drawn, tf.repeat(drawn[:, :1], 4, axis=1))
+    self.assertNotAllEqual(drawn, _make_source(_make_search()).base())
+
+  def test_densities_are_those_of_a_temperature_of_one(self):
+    source = _make_source(
+        action_source.Search(4, optimizer=None, temperature=0.5)
+    )
+    with self.assertRaisesRegex(ValueError, '`Search.temperature`.*got 0.5'):
+      source.base()
+
   def test_candidates_without_a_search_are_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'Search.optimizer'):
@@ -313,6 +327,8 @@ class SearchTest(tensor_case.TensorCase):
       action_source.Search(num_samples=0)
     with self.assertRaisesRegex(ValueError, "`selection`.*got 'best'"):
       action_source.Search(selection='best')
+    with self.assertRaisesRegex(ValueError, '`temperature`.*got -1'):
+      action_source.Search(temperature=-1.0)
     with self.assertRaisesRegex(ValueError, 'K = 5.*N = 4'):
       action_source.Search(4, optimizer)
 
