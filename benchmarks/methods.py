@@ -14,9 +14,13 @@ sorts methods by domain, and the last part of it names the method in a report:
   study.seeds = [0, 1]  # Of entries that name none.
   study.common_bindings = ['run_experiment.num_evaluation_episodes = 64']
 
+`--gin_bindings` are read last, for every entry.
+
 A run stands in R/NAME/seed_S, with what it printed in `log.txt`. Killed or
 interrupted at any time, the same command goes on: runs that are finished, or
-have used up their budget, are passed over. `R/results.csv` gets a row a run.
+have used up their budget, are passed over. With other bindings a run goes on
+where they are numbers of steps, episodes or evaluations; else it is refused.
+`R/results.csv` gets a row a run.
 """
 
 import csv
@@ -35,6 +39,7 @@ from benchmarks import study_entries
 from benchmarks import study_process
 from parl_tf.binaries import configs
 from parl_tf.reports import runs as runs_lib
+from parl_tf.training import run_directory
 
 _PHASES = ('behavior_cloning', 'offline', 'online')
 _RESULTS = (
@@ -284,10 +289,14 @@ def main(argv: Sequence[str]) -> int:
       raise app.UsageError(f'--only: {name!r} is none of {names}.')
   if options.only:
     entries = [entry for entry in entries if entry.name in options.only]
+  entries = [
+      entry._replace(bindings=(*entry.bindings, *options.gin_bindings))
+      for entry in entries
+  ]
   root_dir = options.root_dir
   # Terminated, it stops its runs as if it were interrupted.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
-  with study_process.lock(root_dir):
+  with run_directory.hold(root_dir, 'study.lock'):
     try:
       num_failed = run_study(
           make_jobs(entries, root_dir, options.budget),
@@ -311,6 +320,9 @@ def run() -> None:
       'budget', None, 'Core-minutes of a run, restarts included.', 0.0
   )
   flags.DEFINE_list('only', [], 'Names of the entries to run; all by default.')
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'gin bindings of every entry, read last.'
+  )
   flags.DEFINE_integer(
       'num_processes', None, 'Runs at a time; as many as cores by default.', 1
   )

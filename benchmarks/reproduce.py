@@ -26,6 +26,7 @@ from benchmarks import study_entries
 from benchmarks import study_process
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
+from parl_tf.training import run_directory
 
 _PHASES = ('offline', 'online')
 _HEADER = (
@@ -83,22 +84,21 @@ def make_entry(
   )
 
 
-def read_scores(root_dir: str, name: str, seeds: Sequence[int]) -> np.ndarray:
+def read_scores(jobs: Sequence[study_process.Job]) -> np.ndarray:
   """Returns scores `[R, 2]`, offline and online, of the runs that finished.
 
   Args:
-    root_dir: Directory of the study.
-    name: Folder of the runs.
-    seeds: Which of them count.
+    jobs: Of `methods.make_jobs`. What stands in the folder of one that did not
+      finish with its own bindings is of others, and does not count.
   """
   scores = []
-  for seed in seeds:
-    folder = os.path.join(root_dir, name, f'seed_{seed}')
-    if not os.path.exists(os.path.join(folder, 'metrics.csv')):
+  for job in jobs:
+    outcome = study_process.known_outcome(job)
+    if outcome is None or outcome.status != study_process.FINISHED:
       continue
-    run = runs_lib.read_run(folder, name)
+    run = runs_lib.read_run(job.folder, job.name)
     results = [runs_lib.phase_result(run, phase) for phase in _PHASES]
-    if run.is_finished and None not in results:
+    if None not in results:
       scores.append([result.score for result in results])
   return np.array(scores).reshape([-1, len(_PHASES)])
 
@@ -160,25 +160,22 @@ def main(argv: Sequence[str]) -> int:
   # Terminated, it stops its runs as if it were interrupted.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
-    with study_process.lock(root_dir):
+    with run_directory.hold(root_dir, 'study.lock'):
       dataset_path = reproduce_tasks.find_dataset(
           setting.task, options.dataset_path, os.path.join(root_dir, 'data')
       )
+      jobs = methods.make_jobs(
+          [make_entry(setting, dataset_path, seeds)], root_dir
+      )
       num_failed = methods.run_study(
-          methods.make_jobs(
-              [make_entry(setting, dataset_path, seeds)], root_dir
-          ),
+          jobs,
           root_dir,
           options.num_processes or len(os.sched_getaffinity(0)),
       )
   except KeyboardInterrupt:
     print('Interrupted; the same command goes on.', file=sys.stderr)
     return 130
-  print(
-      describe(
-          setting, read_scores(root_dir, setting.name, seeds), len(seeds)
-      )
-  )
+  print(describe(setting, read_scores(jobs), len(seeds)))
   return 1 if num_failed else 0
 
 

@@ -1,8 +1,6 @@
 """One run of a study: its process, its budget, what is known of it."""
 
-import contextlib
 import ctypes
-import fcntl
 import functools
 import json
 import os
@@ -11,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STATE = 'study_run.json'
@@ -19,7 +17,10 @@ _LOG = 'log.txt'
 # What a study that is killed may fail to count.
 _SAVE_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
-_ERROR = re.compile(r'[\w.]*(Error|Exception|Exit)\b')
+# The last lines of a traceback: a message goes on in lines that are indented.
+_ERROR = re.compile(
+    r'^[ \t]*[\w.]*(Error|Exception|Exit)\b.*(\n[ \t]+\S.*)*', re.MULTILINE
+)
 _LIBC = ctypes.CDLL(None)
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2).
 
@@ -82,15 +83,17 @@ def known_outcome(job: Job) -> Optional[Outcome]:
   """Returns how a run ended in an earlier session, None if it is to go on.
 
   One that was finished by hand counts; one that was finished with other
-  arguments does not.
+  arguments does not. Without any budget left, other arguments are a failure.
   """
   state = read_state(job)
+  is_same = state is None or list(state.settings) == _settings(job)
   if _has_summary(job.folder) and (
-      state is None
-      or (state.is_finished and list(state.settings) == _settings(job))
+      state is None or (state.is_finished and is_same)
   ):
     return Outcome(FINISHED)
   if state and job.budget is not None and state.core_minutes >= job.budget:
+    if not is_same:
+      return Outcome(FAILED, 'has used up its budget with other arguments')
     return Outcome(STOPPED)
   return None
 
@@ -186,9 +189,10 @@ class Process:
     with open(os.path.join(self.job.folder, _LOG), 'rb') as file:
       file.seek(self._log_start)
       text = file.read().decode(errors='replace')
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR.match(line)]
-    return (errors or lines or [f'exit status {status}'])[-1]
+    errors = [match.group() for match in _ERROR.finditer(text)]
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = (errors or lines or [f'exit status {status}'])[-1]
+    return ' '.join(last.split())
 
 
 def stop_all(processes: Sequence[Process]) -> None:
@@ -198,28 +202,6 @@ def stop_all(processes: Sequence[Process]) -> None:
   deadline = time.monotonic() + _GRACE_SECONDS
   for process in processes:
     process.wait(max(0.0, deadline - time.monotonic()))
-
-
-@contextlib.contextmanager
-def lock(root_dir: str) -> Iterator[None]:
-  """Keeps a second study out of a directory, which is made if it is missing.
-
-  Args:
-    root_dir: Directory of the study.
-
-  Raises:
-    ValueError: If another process holds it.
-  """
-  os.makedirs(root_dir, exist_ok=True)
-  with open(os.path.join(root_dir, 'study.lock'), 'w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise ValueError(
-          f'`root_dir` must be that of one study at a time, but another one'
-          f' is running in {root_dir}.'
-      ) from error
-    yield
 
 
 def _settings(job: Job) -> List[str]:

@@ -30,7 +30,9 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
     super().__init__()
     self._shape = (num_components, action_spec.shape[-1])
     self._min_log_std = min_log_std
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     sizes = [self._encoder.size, *hidden_sizes]
     self._layers = [
         networks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
@@ -41,7 +43,7 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
 
   @property
   def trainable_variables(self):
-    layers = [*self._layers, self._head]
+    layers = [*self._layers, self._head, self._encoder]
     return tuple(v for layer in layers for v in layer.trainable_variables)
 
   def sample(

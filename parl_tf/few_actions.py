@@ -47,7 +47,9 @@ class FewActionsContext(NamedTuple):
     x = tf.transpose(x, [1, 0, 2])  # [e, B N, H]
     x = networks.activate(x, self.first_norm)
     for kernels, bias, *norm in self.layers:
+      x = networks.join_actions(x, actions, kernels[0])
       x = networks.activate(_product(x, kernels) + bias, norm)
+    x = networks.join_actions(x, actions, self.head[0][0])
     x = _product(x, self.head[0]) + self.head[1]
     return tf.reshape(x, [num_members, *shape, x.shape[-1]])
 

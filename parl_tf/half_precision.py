@@ -43,7 +43,9 @@ class HalfPrecisionContext(NamedTuple):
     x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
     x = _activate(x, *self.first_norm)
     for kernel, bias, *norm in self.layers:
+      x = networks.join_actions(x, actions, kernel)
       x = _layer(x, kernel, bias, *norm)
+    x = networks.join_actions(x, actions, self.head[0])
     x = tf.cast(tf.matmul(x, self.head[0]), tf.float32) + self.head[1]
     return tf.reshape(x, tf.concat([shape[:3], [x.shape[-1]]], axis=0))
 

@@ -6,56 +6,13 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import observation_encoder
+from parl_tf import picture_networks
 from parl_tf import randomness
-from parl_tf import types
 
-
-class ObservationEncoder(tf.keras.layers.Layer):
-  """Normalises a nest of observations and joins it into one vector.
-
-  The first layer of each critic and policy; its statistics are stored with it,
-  so that a deployed network takes raw observations.
-  """
-
-  def __init__(
-      self,
-      observation_spec: types.Nest,
-      normalization: Optional[types.Normalization] = None,
-  ):
-    """Initializes the encoder.
-
-    Args:
-      observation_spec: Nest of `tf.TensorSpec` of rank 1.
-      normalization: Statistics of the same structure, or None for identity.
-
-    Raises:
-      ValueError: If a leaf is not a vector or the statistics do not fit it.
-    """
-    super().__init__()
-    self._spec = observation_spec
-    leaves = tf.nest.flatten(observation_spec)
-    for spec in leaves:
-      if spec.shape.rank != 1:
-        raise ValueError(
-            f'Observation `{spec.name}` must be a vector, got {spec.shape}.'
-        )
-    self.size = sum(spec.shape[0] for spec in leaves)
-    mean, deviation = np.zeros(self.size), np.ones(self.size)
-    if normalization is not None:
-      mean = _joined(normalization.mean, observation_spec, 'mean')
-      deviation = _joined(
-          normalization.standard_deviation,
-          observation_spec,
-          'standard_deviation',
-      )
-    self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
-    self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
-
-  def call(self, observation: types.Nest) -> tf.Tensor:
-    """Returns features `[B, F]` of a nest of `[B, D_i]`."""
-    tf.nest.assert_same_structure(observation, self._spec)
-    leaves = [tf.cast(x, tf.float32) for x in tf.nest.flatten(observation)]
-    return (tf.concat(leaves, axis=-1) - self._mean) / self._deviation
+# The blocks that have files of their own.
+ObservationEncoder = observation_encoder.ObservationEncoder
+random_shift = picture_networks.random_shift
 
 
 class StatelessDropout(tf.keras.layers.Layer):
@@ -111,7 +68,8 @@ class CriticEnsemble(tf.keras.layers.Layer):
 
   Each layer is Dense -> LayerNorm -> swish, or Dense -> ReLU without LayerNorm;
   the state's share of the first layer is computed once a state (`context`) and
-  used for every action.
+  used for every action. Where the action is an input of every layer, it follows
+  what comes from the layer before.
   """
 
   def __init__(
@@ -125,6 +83,7 @@ class CriticEnsemble(tf.keras.layers.Layer):
       hidden_sizes: Sequence[int] = (256, 256),
       layer_norm: bool = True,
       shared_head: bool = False,
+      action_in_every_layer: bool = False,
       initial_bias: Optional[np.ndarray] = None,
   ):
     """Initializes orthogonal weights, gain sqrt 2, last two layers 1e-2.
@@ -138,6 +97,9 @@ class CriticEnsemble(tf.keras.layers.Layer):
       hidden_sizes: Widths of the hidden layers, at least one.
       layer_norm: Whether hidden layers are LayerNorm and swish, else ReLU.
       shared_head: Whether all members share one head.
+      action_in_every_layer: Whether the action is an input of every layer, the
+        head among them, and not of the first alone: beside many features of
+        pictures it would hardly count there.
       initial_bias: `[num_outputs]` initial bias of the head; zeros if None.
 
     Raises:
@@ -152,18 +114,21 @@ class CriticEnsemble(tf.keras.layers.Layer):
     self._feature_size = feature_size
     self._layer_norm = layer_norm
     sizes = [feature_size + action_size, *hidden_sizes]
+    # What each layer reads.
+    num_again = action_size if action_in_every_layer else 0
+    num_inputs = [sizes[0], *(size + num_again for size in hidden_sizes)]
     seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
     self._layers_weights = []
     for i in range(len(hidden_sizes)):
       gain = 1e-2 if i == len(hidden_sizes) - 1 else math.sqrt(2.0)
       self._layers_weights.append(
-          self._add_layer(i, sizes[i], sizes[i + 1], gain, seeds[i])
+          self._add_layer(i, num_inputs[i], sizes[i + 1], gain, seeds[i])
       )
     num_heads = 1 if shared_head else num_members
     bias = np.zeros(num_outputs) if initial_bias is None else initial_bias
     self._head = (
         self._add('head_kernel', _orthogonal(
-            num_heads, sizes[-1], num_outputs, 1e-2, seeds[-1])),
+            num_heads, num_inputs[-1], num_outputs, 1e-2, seeds[-1])),
         self._add('head_bias', np.tile(bias, [num_heads, 1, 1])),
     )
 
@@ -256,7 +221,9 @@ class EnsembleContext(NamedTuple):
     x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
     x = activate(x, self.first_norm)
     for kernel, bias, *norm in self.layers:
+      x = join_actions(x, actions, kernel)
       x = activate(tf.matmul(x, kernel) + bias, norm)
+    x = join_actions(x, actions, self.head[0])
     x = tf.matmul(x, self.head[0]) + self.head[1]
     return tf.reshape(
         x, tf.concat([shape[:3], [x.shape[-1]]], axis=0)
@@ -276,6 +243,31 @@ class EnsembleContext(NamedTuple):
       return tf.gather(weight, index[tf.newaxis])
 
     return tf.nest.map_structure(read, self)
+
+
+def join_actions(
+    x: tf.Tensor, actions: Optional[tf.Tensor], kernel: tf.Tensor
+) -> tf.Tensor:
+  """Returns what a layer reads: with actions, where its kernel has them.
+
+  Args:
+    x: `[E, B N, H]`, what the layer before gives.
+    actions: `[B, N, A]`.
+    kernel: `[..., I, O]`, I = H + A where the layer reads actions, else H.
+
+  Returns:
+    `[E, B N, I]`.
+
+  Raises:
+    ValueError: If the layer reads actions and there are none.
+  """
+  num_inputs = kernel.shape[-2]
+  if num_inputs == x.shape[-1]:
+    return x
+  if actions is None:
+    raise ValueError('`actions` must be given: every layer reads them.')
+  rows = tf.reshape(tf.cast(actions, x.dtype), [1, -1, actions.shape[-1]])
+  return tf.concat([x, tf.tile(rows, [tf.shape(x)[0], 1, 1])], axis=-1)
 
 
 def activate(x: tf.Tensor, norm: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -312,25 +304,6 @@ def _normalize_swish(x, scale, offset):
 
 def _centered(weight):
   return weight - tf.reduce_mean(weight, axis=-1, keepdims=True)
-
-
-def _joined(
-    statistics: types.Nest, observation_spec: types.Nest, name: str
-) -> np.ndarray:
-  tf.nest.assert_same_structure(
-      statistics, observation_spec, check_types=False
-  )
-  leaves = [np.asarray(x) for x in tf.nest.flatten(statistics)]
-  for leaf, spec in zip(leaves, tf.nest.flatten(observation_spec)):
-    if leaf.shape != spec.shape:
-      raise ValueError(
-          f'Normalization `{name}` of `{spec.name}` must have the shape '
-          f'{spec.shape}, got {leaf.shape}.'
-      )
-  joined = np.concatenate(leaves)
-  if name == 'standard_deviation' and not np.all(joined > 0):
-    raise ValueError(f'Normalization `{name}` must be positive, got {joined}.')
-  return joined
 
 
 def _orthogonal(num_members, num_inputs, num_outputs, gain, seed):

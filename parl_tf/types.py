@@ -62,17 +62,22 @@ class ImproverLoss(NamedTuple):
 class Experience(NamedTuple):
   """One training step's rows; what it has rows for is what is trained.
 
-  Each part is a TF-Agents `Trajectory` `[rows, 2, ...]` or `()`.
+  Each part is `()` or a TF-Agents `Trajectory` `[rows, 2, ...]`; the last two,
+  of an agent that learns from what it has just done, are its own rollouts.
 
   Attributes:
     critic: Rows of the critic's updates, `critic_utd` slices one after another.
     policy: Rows of the policy improver's updates.
     cloning: Rows of the pre-training improver's updates (behaviour cloning).
+    rollout: What trains policy and baseline.
+    baseline_rollout: What trains the baseline alone.
   """
 
   critic: Nest = ()
   policy: Nest = ()
   cloning: Nest = ()
+  rollout: Nest = ()
+  baseline_rollout: Nest = ()
 
 
 class Episode(NamedTuple):
@@ -116,6 +121,8 @@ class Episode(NamedTuple):
 
 class Normalization(NamedTuple):
   """Observation statistics, each with the structure of the observation.
+
+  A picture has none: None stands in its place.
 
   Attributes:
     mean: Nest of float32 arrays, in the observation's units.

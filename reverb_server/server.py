@@ -17,6 +17,7 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.replay import server_link
 from parl_tf.training import replay_service
+from parl_tf.training import run_directory
 
 
 def serve(
@@ -35,14 +36,21 @@ def serve(
     gin_bindings: Read last.
     port: TCP port to listen on.
     is_public: Whether other machines may connect.
+
+  Raises:
+    OSError: If the port is taken.
+    ValueError: If another process serves what stands there, or the data set or
+      the log is damaged.
   """
-  configs.parse(gin_files, gin_bindings)
-  service = replay_service.ExperimentService(
-      root_dir, port=port, is_public=is_public
-  )
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: service.stop())
-  service.run()
+  # Two that append to one log would number its files twice.
+  with run_directory.hold(root_dir, 'service.lock'):
+    configs.parse(gin_files, gin_bindings)
+    service = replay_service.ExperimentService(
+        root_dir, port=port, is_public=is_public
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, lambda *_: service.stop())
+    service.run()
 
 
 def check(address: str) -> str:

@@ -30,19 +30,28 @@ _MATHEMATICS = (
     'replicas',
     'losses',
     'value_distribution',
+    'picture_networks',
+    'observation_encoder',
     'networks',
     'few_actions',
     'half_precision',
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
-_TRAINING = (*_PARTS, 'replay', 'datasets', 'domains', 'training')
+_TRAINING = (
+    *_PARTS, 'proportion', 'replay', 'datasets', 'domains', 'training'
+)
 _MAY_IMPORT = {
     'types': (),
     'losses': _BASE,
     'randomness': _BASE,
     'replicas': (),
+    'proportion': (),
     'value_distribution': (*_BASE, 'losses'),
-    'networks': (*_DATA, 'value_distribution'),
+    'picture_networks': (),
+    'observation_encoder': (*_DATA, 'picture_networks'),
+    'networks': (
+        *_DATA, 'value_distribution', 'picture_networks', 'observation_encoder'
+    ),
     'few_actions': ('networks',),
     'half_precision': ('networks',),
     'critics': (*_MATHEMATICS, 'critics'),
@@ -54,12 +63,15 @@ _MAY_IMPORT = {
     'domains': (*_DATA, 'domains'),
     'training': _TRAINING,
     'launching': ('replay', 'launching'),
-    'reports': ('reports',),
+    'reports': ('proportion', 'reports'),
     'binaries': (*_TRAINING, 'launching', 'reports', 'binaries'),
 }
 
 # Which modules or folders may import a library; a path names an exception.
-_GIN_FREE = (*_MATHEMATICS,)
+# Critics and policies make networks for pictures with one constructor.
+_GIN_FREE = tuple(
+    x for x in (*_MATHEMATICS, 'proportion') if x != 'picture_networks'
+)
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],

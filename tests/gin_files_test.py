@@ -13,6 +13,7 @@ from parl_tf.binaries import configs
 from parl_tf.training import builder
 from parl_tf.training import evaluation
 from tests import tensor_case
+from tests.domains import served_calvin
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _EXPERIMENTS = sorted(
@@ -128,12 +129,14 @@ class GinFilesTest(tensor_case.TensorCase):
         evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
 
-  @parameterized.parameters(*_EXPERIMENTS)
+  # A server has CALVIN's; their values are no histogram.
+  @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_experiments_range_over_the_returns_of_their_tasks(self, name):
     configs.parse([f'experiments/{name}.gin'])
     domain = evaluation.select_domain()
     agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
-    self.assertEqual(type(agent.critic).__name__, 'CalQLCritic')
+    critic = 'IQLCritic' if name == 'antmaze_small' else 'CalQLCritic'
+    self.assertEqual(type(agent.critic).__name__, critic)
     worst = domain.never_succeeds_value(agent.gamma)
     if worst is not None:
       self.assertAlmostEqual(gin.query_parameter('HLGauss.min_value'), worst)
@@ -141,13 +144,16 @@ class GinFilesTest(tensor_case.TensorCase):
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'small' not in x))
   def test_experiments_have_the_papers_sizes(self, name):
     configs.parse([f'experiments/{name}.gin'])
+    hidden_sizes = {
+        'antmaze': (256, 256, 256, 256), 'calvin': (512, 512, 512)
+    }
     sizes = {
         'Search.num_samples': 32,
         'ActionOptimizer.num_candidates': 10,
         'ActionOptimizer.num_gradient_steps': 10,
         'ActionOptimizer.step_size': 3e-4,
         'CriticEnsemble.num_members': 10,
-        'CriticEnsemble.hidden_sizes': (256,) * (4 if 'ant' in name else 2),
+        'CriticEnsemble.hidden_sizes': hidden_sizes.get(name, (256, 256)),
         'Critic.gamma': 0.99,
         'Critic.tau': 0.005,
         'BehaviorCloning.num_steps': 3_000_000,
@@ -155,6 +161,56 @@ class GinFilesTest(tensor_case.TensorCase):
         'Online.num_episodes': 1_000,
     }
     self.assertEqual({x: gin.query_parameter(x) for x in sizes}, sizes)
+
+  def test_pictures_have_the_papers_constants(self):
+    configs.parse(['experiments/calvin.gin'])
+    constants = {
+        'CalQLCritic.conservative_weight': 0.01,
+        'CalQLCritic.num_conservative_actions': 4,
+        'CriticEnsemble.action_in_every_layer': True,
+        'DistillationImprover.selection': 'argmax',
+        'Online.policy_offline_fraction': 0.5,
+        'PARLAgent.picture_padding': 4,
+        'PictureEncoder.stage_widths': (64, 128, 256, 512),
+        'PictureEncoder.blocks_per_stage': 2,
+    }
+    self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
+
+
+class CalvinExperimentsTest(tensor_case.TensorCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    served_calvin.serve(cls)
+
+  @parameterized.parameters('calvin', 'calvin_small')
+  def test_their_agents_see_by_cameras(self, name):
+    self.addCleanup(gin.clear_config)
+    configs.parse(
+        [f'experiments/{name}.gin'],
+        [
+            f"Calvin.address = '{self.address}'",
+            'CriticEnsemble.hidden_sizes = (8,)',
+            'PictureEncoder.stage_widths = (4,)',
+        ],
+    )
+    agent = builder.build_agent(
+        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+    )
+    spec = agent.time_step_spec.observation
+    self.assertEqual(
+        {x: spec[x].shape for x in spec},
+        {
+            'gripper': [100, 100, 3],
+            'robot': [15],
+            'static': [100, 100, 3],
+        },
+    )
+    kernels = [
+        v for v in agent.critic.trainable_variables if v.shape[:-2] == [7, 7]
+    ]
+    self.assertLen(kernels, 2)  # The first convolution for each camera.
 
 
 if __name__ == '__main__':

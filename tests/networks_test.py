@@ -175,6 +175,7 @@ def _reference(weights, features, actions, num_members, layer_norm):
   for e in range(num_members):
     y = x
     for i in range(num_layers):
+      y = _with_actions(y, actions, weights[f'kernel_{i}'])
       y = tf.einsum('bni,ij->bnj', y, weights[f'kernel_{i}'][e])
       y += weights[f'bias_{i}'][e]
       if layer_norm:
@@ -186,12 +187,34 @@ def _reference(weights, features, actions, num_members, layer_norm):
       else:
         y = tf.maximum(y, 0.0)
     head = 0 if weights['head_kernel'].shape[0] == 1 else e
+    y = _with_actions(y, actions, weights['head_kernel'])
     y = tf.einsum('bni,ij->bnj', y, weights['head_kernel'][head])
     outputs.append(y + weights['head_bias'][head])
   return tf.stack(outputs)
 
 
+def _with_actions(y, actions, kernels):
+  if kernels.shape[1] == y.shape[-1]:
+    return y
+  return tf.concat([y, actions], axis=-1)
+
+
 class CriticEnsembleTest(parameterized.TestCase):
+
+  def test_the_action_is_an_input_of_every_layer_where_asked(self):
+    weights = _by_name(_make_ensemble(action_in_every_layer=True))
+    # Three features and an action of two numbers; 8 and 6 wide; 4 outputs.
+    self.assertEqual(
+        [weights[x].shape[1:] for x in ('kernel_0', 'kernel_1', 'head_kernel')],
+        [[3 + 2, 8], [8 + 2, 6], [6 + 2, 4]],
+    )
+
+  def test_layers_that_read_actions_must_be_given_some(self):
+    context = _make_ensemble(action_in_every_layer=True).context(
+        tf.zeros([2, 3])
+    )
+    with self.assertRaisesRegex(ValueError, '`actions` must be given'):
+      context()
 
   @parameterized.named_parameters(
       ('one_hidden_layer', dict(hidden_sizes=(8,))),
@@ -202,6 +225,15 @@ class CriticEnsembleTest(parameterized.TestCase):
       ('one_member', dict(num_members=1)),
       ('one_member_shared_head', dict(num_members=1, shared_head=True)),
       ('of_the_state_alone', dict(action_size=0)),
+      ('action_in_every_layer', dict(action_in_every_layer=True)),
+      (
+          'action_in_every_layer_shared_head',
+          dict(action_in_every_layer=True, shared_head=True),
+      ),
+      (
+          'state_in_every_layer_without_actions',
+          dict(action_in_every_layer=True, action_size=0),
+      ),
   )
   def test_equals_separate_networks_in_values_and_gradients(self, arguments):
     ensemble = _make_ensemble(**arguments)

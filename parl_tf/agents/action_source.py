@@ -6,6 +6,7 @@ from typing import Any, Callable, Optional
 import gin
 import tensorflow as tf
 
+from parl_tf import observation_encoder
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import compiled_search
@@ -88,7 +89,10 @@ class Search:
     self._compiled = compiled_search.CompiledSearch(optimizer)
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
-    """Draws N actions `[B, N, A]`, compiled where the policy wants it."""
+    """Draws N actions `[B, N, A]`, compiled where the policy wants it.
+
+    Not where it reads pictures: XLA's convolutions take several times as long.
+    """
     def draw(observation, seed):
       return policy.sample(
           observation, self.num_samples, seed, temperature=self.temperature
@@ -98,6 +102,7 @@ class Search:
         not self.jit_compile
         or not policy.jit_compile_sampling
         or tf.executing_eagerly()
+        or observation_encoder.has_pictures(observation, num_batch_axes=1)
     ):
       return draw(observation, seed)
     # One for each policy: its calls share what is compiled.

@@ -66,11 +66,12 @@ class DPPOAgent(tf_agent.TFAgent):
 
   The trained weights explore; their moving average follows every update, and is
   what is evaluated and exported. Fine-tuning starts from the average, too.
+  Pictures of a rollout are seen as they were when it was acted, not shifted.
 
   What an experience has rows for is what is trained: `Experience.cloning` as in
-  `PARLAgent`, a `Rollout` as `Experience.policy` the policy and its baseline,
-  and one as `Experience.critic` the baseline alone. Training on a rollout takes
-  all of its epochs.
+  `PARLAgent`, a `Rollout` as `Experience.rollout` the policy and its baseline,
+  and one as `Experience.baseline_rollout` the baseline alone. Training on a
+  rollout takes all of its epochs.
   """
 
   def __init__(
@@ -227,8 +228,8 @@ class DPPOAgent(tf_agent.TFAgent):
   def _train(self, experience, weights=None):
     if tf.nest.flatten(experience.cloning):
       return self._cloner.train(experience, weights)
-    trains_policy = bool(tf.nest.flatten(experience.policy))
-    rollout = experience.policy if trains_policy else experience.critic
+    trains_policy = bool(tf.nest.flatten(experience.rollout))
+    rollout = experience.rollout or experience.baseline_rollout
     seed = randomness.fold_in(self._seed, self.train_step_counter, 'rollout')
     rows, metrics = self._prepare(rollout)
     for epoch in range(self._num_epochs):

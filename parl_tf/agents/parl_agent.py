@@ -15,6 +15,7 @@ from parl_tf import types
 from parl_tf.agents import action_source
 from parl_tf.agents import gradient_step
 from parl_tf.agents import parl_policy
+from parl_tf.agents import picture_shift
 
 POLICY_INFO_SPEC = {
     'monte_carlo_return': tf.TensorSpec([], tf.float32),
@@ -72,6 +73,7 @@ class PARLAgent(tf_agent.TFAgent):
       critic_utd: int = 1,
       policy_utd: int = 1,
       chunk_length: int = 1,
+      picture_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
   ):
     """Initializes the agent; every variable exists afterwards.
@@ -91,16 +93,22 @@ class PARLAgent(tf_agent.TFAgent):
       policy_utd: Policy updates a training step; without an improver there are
         none.
       chunk_length: H, the actions that are drawn at once.
+      picture_padding: Pixels by which losses see pictures shifted at most, s
+        and s' alike; 0 shifts none.
       train_step_counter: Counts training steps; the global step if None.
 
     Raises:
-      ValueError: If a number of updates is not positive, or the critic reads
-        ends off rewards that are sums over chunks.
+      ValueError: If a number is out of range, or the critic reads ends off
+        rewards that are sums over chunks.
     """
     if critic_utd < 1 or policy_utd < 1:
       raise ValueError(
           '`critic_utd` and `policy_utd` must be positive, got '
           f'{critic_utd} and {policy_utd}.'
+      )
+    if picture_padding < 0:
+      raise ValueError(
+          f'`picture_padding` must not be negative, got {picture_padding}.'
       )
     if chunk_length > 1 and critic is not None and critic.terminals_from_reward:
       raise ValueError(
@@ -113,6 +121,7 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
+    self._picture_padding = picture_padding
     self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
@@ -130,9 +139,7 @@ class PARLAgent(tf_agent.TFAgent):
     self.greedy_policy = make(searches.evaluation, selection='argmax')
     self.evaluation_policy = make(searches.evaluation)
     self.base_policy = make(
-        action_source.Search(
-            num_samples=1, optimizer=None, selection='sample'
-        )
+        action_source.Search(num_samples=1, optimizer=None, selection='sample')
     )
     collect_policy = make(searches.acting)
     trajectory_spec = collect_policy.trajectory_spec._replace(
@@ -187,10 +194,7 @@ class PARLAgent(tf_agent.TFAgent):
   def acting_variables(self):
     """The variables of the policies that act, each once."""
     policies = (self.collect_policy, self.evaluation_policy, self.base_policy)
-    found = {}
-    for policy in policies:
-      for variable in policy.variables():
-        found.setdefault(variable.ref(), variable)
+    found = {v.ref(): v for policy in policies for v in policy.variables()}
     return tuple(found.values())
 
   @property
@@ -242,10 +246,7 @@ class PARLAgent(tf_agent.TFAgent):
       metrics.update(metrics_)
     for rows in self._slices(experience.cloning, 1):
       loss, metrics_ = gradient_step.run(
-          self._clone,
-          rows,
-          randomness.fold_in(seed, 'cloning'),
-          weights,
+          self._clone, rows, randomness.fold_in(seed, 'cloning'), weights
       )
       total += loss
       metrics.update(metrics_)
@@ -322,6 +323,10 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _critic_loss(self, rows, seed, tape=None):
     transition, source = self._bind(rows, seed, tape)
+    if self._improver is not None:
+      transition = self._improver.augment_reward(
+          transition, self.critic, source
+      )
     return self.critic.loss(transition, source, seed)
 
   def _policy_loss(self, rows, seed, tape=None):
@@ -355,7 +360,8 @@ class PARLAgent(tf_agent.TFAgent):
         None if samples is None else samples[:, 1],
         tape,
     )
-    return transition, source
+    # Losses see pictures shifted, searches as they are.
+    return picture_shift.shift(transition, seed, self._picture_padding), source
 
   def _slices(self, rows, num_slices):
     """Splits rows `[num_slices * B, ...]` into slices; none where `()`."""

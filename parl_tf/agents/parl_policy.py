@@ -8,6 +8,7 @@ from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import observation_encoder
 from parl_tf import randomness
 from parl_tf.agents import acting_state
 from parl_tf.agents import action_source
@@ -67,7 +68,12 @@ class PARLPolicy(tf_policy.TFPolicy):
     self._greedy = (selection or ('argmax' if search.is_greedy else 'sample')
                    ) == 'argmax'
     self._act = self._search_action
-    if search.jit_compile and _num_bytes(self.variables()) <= _SMALL_BYTES:
+    if (
+        search.jit_compile
+        and _num_bytes(self.variables()) <= _SMALL_BYTES
+        # Whose convolutions take several times as long.
+        and not observation_encoder.has_pictures(time_step_spec.observation)
+    ):
       self._act = tf.function(
           self._search_action, autograph=False, jit_compile=True
       )

@@ -246,10 +246,12 @@ def main(arguments):
 def _follow(options):
   # Imported here: it needs TF-Agents and Reverb.
   from parl_tf.training import following
+  from parl_tf.training import run_directory
 
-  num_evaluations = following.follow(
-      options.root_dir, options.seed, options.follow, options.num_episodes
-  )
+  with run_directory.hold(options.root_dir):
+    num_evaluations = following.follow(
+        options.root_dir, options.seed, options.follow, options.num_episodes
+    )
   print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
 
 

@@ -95,12 +95,17 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
   return roles
 
 
-def launch(options) -> None:
-  """Runs all roles until the learner has finished."""
-  # Told by whom it may be: a terminal, or a scheduler that ends the job.
+def launch(options) -> int:
+  """Runs all roles until the learner has finished.
+
+  Returns:
+    The exit status: 0, or 130 where it was stopped before.
+  """
+  _start_ray(options.ray_address)
+  # Told by whom it may be: a terminal, or a scheduler that ends the job. Ray
+  # has handlers of its own, which abort.
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
-  _start_ray(options.ray_address)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
   address = f'{host}:{options.port or _free_port()}'
   roles = make_roles(options, address)
@@ -114,6 +119,7 @@ def launch(options) -> None:
   workers = [role.name for role in roles if role.name != 'service']
   shown_at = time.monotonic()
   num_last_steps = int(_LAST_SECONDS / _STEP_SECONDS)
+  status = 0
   try:
     while not all(supervisor.has_ended(name) for name in workers):
       supervisor.step()
@@ -129,10 +135,12 @@ def launch(options) -> None:
       time.sleep(_STEP_SECONDS)
   except KeyboardInterrupt:
     logging.info('Stopping; the same command goes on.')
+    status = 130
   finally:
     for role in reversed(roles):
       supervisor.stop(role.name)
     ray.shutdown()
+  return status
 
 
 def _start_ray(address):
@@ -156,11 +164,11 @@ def _free_port() -> int:
     return listener.getsockname()[1]
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs the command."""
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  launch(flags.FLAGS)
+  return launch(flags.FLAGS)
 
 
 def run() -> None:

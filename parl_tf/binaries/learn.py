@@ -19,6 +19,7 @@ from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.binaries import train
 from parl_tf.training import experiment
+from parl_tf.training import run_directory
 from parl_tf.training import strategies
 
 
@@ -29,12 +30,13 @@ def main(argv: Sequence[str]) -> None:
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   root_dir = os.path.join(options.root_dir, 'learner')
-  summary = experiment.run_experiment(
-      root_dir,
-      options.seed,
-      replay_address=options.replay,
-      strategy=strategies.make(options.strategy),
-  )
+  with run_directory.hold(root_dir):
+    summary = experiment.run_experiment(
+        root_dir,
+        options.seed,
+        replay_address=options.replay,
+        strategy=strategies.make(options.strategy),
+    )
   print(train.describe(summary, root_dir))
 
 

@@ -18,6 +18,7 @@ from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.training import experiment
 from parl_tf.training import report
+from parl_tf.training import run_directory
 from parl_tf.training import strategies
 
 
@@ -67,14 +68,16 @@ def train(
 
   Raises:
     FileNotFoundError: If there is no such gin file.
-    ValueError: If a gin name is unknown, a value out of range, the data faulty
-      or the directory another run's, or there are too few devices.
+    ValueError: If a gin name is unknown, a value out of range, the data faulty,
+      the directory another run's or another process at work in it, or there are
+      too few devices.
   """
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()
-  summary = experiment.run_experiment(
-      root_dir, seed, strategy=strategies.make(strategy)
-  )
+  with run_directory.hold(root_dir):
+    summary = experiment.run_experiment(
+        root_dir, seed, strategy=strategies.make(strategy)
+    )
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary
 

@@ -87,13 +87,14 @@ class CalQLCritic(td.TDCritic):
     self._calibrate_random = calibrate and calibrate_random_actions
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
-    td_loss, td_metrics = self._td_loss(transition, source, seed)
-    penalty, metrics = self._penalty(transition, source, seed)
+    features = self.encode(transition.time_step.observation)
+    td_loss, td_metrics = self._td_loss(features, transition, source, seed)
+    penalty, metrics = self._penalty(features, transition, source, seed)
     return types.CriticLoss(
         td_loss + self._weight * penalty, {**metrics, **td_metrics}
     )
 
-  def _penalty(self, transition, source, seed):
+  def _penalty(self, features, transition, source, seed):
     """Conservative term `[B]`, every column evaluated at s."""
     action = transition.action_step.action
     batch_size = tf.shape(action)[0]
@@ -106,7 +107,7 @@ class CalQLCritic(td.TDCritic):
     next_ = source.optimized(self._num_actions, next=True, purpose='penalty')
     current = source.optimized(self._num_actions, purpose='penalty')
     members = self._draw_members(randomness.fold_in(seed, 'penalty members'))
-    value_fn = self.bind(transition.time_step.observation, selection=members)
+    value_fn = self.bind_features(features, selection=members)
     columns = tf.concat(
         [
             random_actions,

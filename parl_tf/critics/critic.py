@@ -102,7 +102,10 @@ class Critic(tf.Module, abc.ABC):
     self.terminals_from_reward = terminals_from_reward
     self._initial_value = initial_value
     self._network_ctor = network_ctor
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
+    self._target_encoder = self._encoder.make_slow_copy()
     num_outputs = 1 if distribution is None else distribution.num_bins
     # Equal arguments, the seed among them: both begin with the same weights.
     self._network, self._target_network = (
@@ -125,7 +128,19 @@ class Critic(tf.Module, abc.ABC):
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
     """What the agent's critic optimizer updates."""
-    return self._network.trainable_variables
+    return (
+        self._network.trainable_variables + self._encoder.trainable_variables
+    )
+
+  def encode(self, observation: types.Nest, target: bool = False) -> tf.Tensor:
+    """Returns the features `[B, F]` of a nest of `[B, ...]`, raw.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      target: Whether the target copy's encoder reads the pictures.
+    """
+    encoder = self._target_encoder if target else self._encoder
+    return encoder(observation)
 
   def bind(
       self,
@@ -144,8 +159,22 @@ class Critic(tf.Module, abc.ABC):
     Returns:
       `value_fn(actions [B, N, A]) -> [B, N]`.
     """
+    return self.bind_features(
+        self.encode(observation, target), target, selection
+    )
+
+  def bind_features(
+      self,
+      features: tf.Tensor,
+      target: bool = False,
+      selection: Optional[tf.Tensor] = None,
+  ) -> value_function.ValueFunction:
+    """Does what `bind` does, given the features `[B, F]` of `encode`.
+
+    A loss that needs the states of a batch more than once encodes them once.
+    """
     network = self._target_network if target else self._network
-    context = network.context(self._encoder(observation), selection)
+    context = network.context(features, selection)
     return value_function.ValueFunction(
         context, self._distribution, self._aggregate
     )
@@ -169,9 +198,12 @@ class Critic(tf.Module, abc.ABC):
 
   def update_targets(self) -> None:
     """Moves the target by `tau` towards the critic."""
-    replicas.move_towards(
-        self._target_network.variables, self._network.variables, self._tau
-    )
+    targets = list(self._target_network.variables)
+    sources = list(self._network.variables)
+    if self._target_encoder is not self._encoder:
+      targets += self._target_encoder.picture_variables
+      sources += self._encoder.picture_variables
+    replicas.move_towards(targets, sources, self._tau)
 
   def _draw_members(self, seed) -> Optional[tf.Tensor]:
     """One-hot rows `[M, E]` of the members that evaluate, None for all."""

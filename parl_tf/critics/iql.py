@@ -16,7 +16,7 @@ class IQLCritic(critic.Critic):
   """Kostrikov et al. (2021), arXiv:2110.06169; PA-RL (3.4) and (3.5).
 
   V regresses on the least target member's Q(s, a_data) with the expectile loss,
-  Q on r + gamma * discount * V(s').
+  Q on r + gamma * discount * V(s'). Both read the features of one encoder.
   """
 
   def __init__(
@@ -71,11 +71,15 @@ class IQLCritic(critic.Critic):
     return (
         self._network.trainable_variables
         + self._value_network.trainable_variables
+        + self._encoder.trainable_variables
     )
 
   def value(self, observation: types.Nest) -> tf.Tensor:
     """Returns V(s) `[B]` of a nest of `[B, ...]`."""
-    output = self._value_network.context(self._encoder(observation))()
+    return self._value(self.encode(observation))
+
+  def _value(self, features):
+    output = self._value_network.context(features)()
     return self._value_center + self._value_scale * output[0, :, 0, 0]
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
@@ -83,10 +87,11 @@ class IQLCritic(critic.Critic):
     observation = transition.time_step.observation
     action = transition.action_step.action
     next_time_step = transition.next_time_step
+    features = self.encode(observation)
     # V is fitted to the target critic, which is held fixed.
     difference = tf.stop_gradient(
         self._least_target_value(observation, action)
-    ) - self.value(observation)
+    ) - self._value(features)
     value_loss = losses.expectile_loss(difference, self._expectile)
     target = losses.td_target(
         next_time_step.reward,
@@ -94,7 +99,7 @@ class IQLCritic(critic.Critic):
         self.value(next_time_step.observation),
         self.gamma,
     )
-    value_fn = self.bind(observation)
+    value_fn = self.bind_features(features)
     outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]
     td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
     # In the head's units, so that both networks learn at one rate.

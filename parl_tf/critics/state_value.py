@@ -59,14 +59,18 @@ class StateValue(tf.Module):
       raise ValueError(f'`scale` must be positive, got {scale}.')
     self.gamma = gamma
     self.scale = scale
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     self._network = network_ctor(
         self._encoder.size, 0, 1, seed, num_members=1
     )
 
   @property
   def trainable_variables(self):
-    return self._network.trainable_variables
+    return (
+        self._network.trainable_variables + self._encoder.trainable_variables
+    )
 
   def __call__(self, observation: types.Nest) -> tf.Tensor:
     """Returns V(s) `[B]` of a nest of `[B, ...]`."""

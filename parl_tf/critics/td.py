@@ -54,7 +54,8 @@ class TDCritic(critic.Critic):
     self._num_backup_actions = num_backup_actions
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
-    return types.CriticLoss(*self._td_loss(transition, source, seed))
+    features = self.encode(transition.time_step.observation)
+    return types.CriticLoss(*self._td_loss(features, transition, source, seed))
 
   def advantage(self, observation, action, source, seed) -> tf.Tensor:
     del seed  # The source draws.
@@ -65,11 +66,11 @@ class TDCritic(critic.Critic):
     return values[:, 0] - values[:, 1]
 
   def _td_loss(
-      self, transition, source, seed
+      self, features, transition, source, seed
   ) -> Tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
     """Returns the regression's loss `[B]`, a mean over members, and metrics."""
     target = self._target(transition, source, seed)
-    value_fn = self.bind(transition.time_step.observation)
+    value_fn = self.bind_features(features)
     action = transition.action_step.action
     outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]
     td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)

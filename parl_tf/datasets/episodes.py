@@ -81,7 +81,8 @@ def check_episode(
 def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
   """Returns mean and standard deviation of the observations acted upon.
 
-  Entries that never vary get the standard deviation 1.
+  Entries that never vary get the standard deviation 1. Pictures have no
+  statistics: None stands in their place.
 
   Args:
     episodes: Read once, one after another.
@@ -93,9 +94,11 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
   mean = squares = None
   for episode in episodes:
     # Parallel update of Chan et al. (1979), in float64.
-    batch = tree.map_structure(
-        lambda x: np.asarray(x[:-1], np.float64), episode.observation
-    )
+    batch = [
+        np.asarray(x[:-1], np.float64)
+        for x in tree.flatten(episode.observation)
+        if not _are_pictures(x)
+    ]
     size = len(episode.reward)
     total = count + size
     batch_mean = tree.map_structure(lambda x: x.mean(axis=0), batch)
@@ -121,10 +124,21 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
     value = np.sqrt(square_sum / count)
     return np.where(value < 1e-6, 1.0, value).astype(np.float32)
 
+  def restore(vectors):
+    vectors = iter(vectors)
+    return tree.map_structure(
+        lambda x: None if _are_pictures(x) else next(vectors),
+        episode.observation,
+    )
+
   return types.Normalization(
-      mean=tree.map_structure(lambda m: m.astype(np.float32), mean),
-      standard_deviation=tree.map_structure(deviation, squares),
+      mean=restore(m.astype(np.float32) for m in mean),
+      standard_deviation=restore(map(deviation, squares)),
   )
+
+
+def _are_pictures(array: np.ndarray) -> bool:
+  return array.ndim == 4 and array.dtype == np.uint8
 
 
 def _check_array(array, shape, dtype, field, where) -> None:

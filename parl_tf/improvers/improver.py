@@ -47,6 +47,19 @@ class PolicyImprover(tf.Module, abc.ABC):
       Per-example loss `[B]` and metrics.
     """
 
+  def augment_reward(self, transition, critic, source):
+    """Returns the critic's transition, its reward that of the improver's goal.
+
+    It is the task's, unless the policy is to be rewarded for more.
+
+    Args:
+      transition: TF-Agents `Transition` of `[B, ...]`.
+      critic: `Critic` that learns from it.
+      source: `ActionSource` of the batch.
+    """
+    del critic, source
+    return transition
+
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
     """Variables of the improver's own, such as a temperature."""

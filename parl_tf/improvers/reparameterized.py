@@ -31,6 +31,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
       normalize_values: bool = False,
       imitation_weight: float = 0.0,
       learn_temperature: bool = True,
+      entropy_backup: bool = False,
       initial_temperature: float = 1.0,
       target_entropy: Optional[float] = None,
   ):
@@ -42,6 +43,8 @@ class ReparameterizedImprover(improver.PolicyImprover):
       imitation_weight: Weight of the policy's supervised loss on the data.
       learn_temperature: Whether the entropy is rewarded, by a temperature that
         is learned; needs a policy with a density.
+      entropy_backup: Whether the critic's values have the entropy in them, as
+        those of SAC; needs `learn_temperature` and targets without a search.
       initial_temperature: What it begins with.
       target_entropy: Entropy in nats that the temperature holds; minus the
         action's size where None.
@@ -56,6 +59,8 @@ class ReparameterizedImprover(improver.PolicyImprover):
       raise ValueError(
           f'`imitation_weight` must not be negative, got {imitation_weight}.'
       )
+    if entropy_backup and not learn_temperature:
+      raise ValueError('`entropy_backup` needs `learn_temperature`, got False.')
     if initial_temperature <= 0:
       raise ValueError(
           '`initial_temperature` must be positive, got '
@@ -65,6 +70,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
     self._normalize_values = normalize_values
     self._imitation_weight = imitation_weight
     self._target_entropy = target_entropy
+    self._entropy_backup = entropy_backup
     self._log_temperature = None
     if learn_temperature:
       self._log_temperature = tf.Variable(
@@ -102,6 +108,36 @@ class ReparameterizedImprover(improver.PolicyImprover):
       metrics.update(entropy_metrics)
     metrics['losses/reparameterized'] = tf.reduce_mean(per_example)
     return types.ImproverLoss(per_example, metrics)
+
+  def augment_reward(self, transition, critic, source):
+    """Adds what the entropy at s' is worth, one step later.
+
+    The soft value of Haarnoja et al. (2018), arXiv:1812.05905, equations (2)
+    and (3): a critic's target becomes r + gamma * discount * (Q(s', a') -
+    temperature * log pi(a' | s')), a' the action that it backs up.
+
+    Raises:
+      ValueError: If the source's actions have no density, or the critic reads
+        ends off rewards.
+    """
+    if not self._entropy_backup:
+      return transition
+    if critic.terminals_from_reward:
+      raise ValueError(
+          '`Critic.terminals_from_reward` must be False with `entropy_backup`.'
+      )
+    log_probs = source.optimized(1, next=True).log_probs
+    if log_probs is None:
+      raise ValueError(
+          '`entropy_backup` needs a policy with a density and, of training, a '
+          '`Search` without optimizer, whose actions have none.'
+      )
+    following = transition.next_time_step
+    entropy = -tf.exp(self._log_temperature) * log_probs[:, 0]
+    reward = following.reward + critic.gamma * following.discount * entropy
+    return transition._replace(
+        next_time_step=following._replace(reward=tf.stop_gradient(reward))
+    )
 
   def _sample(self, policy, observation, seed):
     """One differentiable action a state `[B, 1, A]`, of the trained weights."""

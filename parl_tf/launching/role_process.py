@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Optional, Sequence, Tuple
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _STOP_SECONDS = 20.0
@@ -42,6 +42,11 @@ class RoleProcess:
   def poll(self) -> Optional[int]:
     """Returns its exit status, None while it runs."""
     return self._process.poll()
+
+  def observe(self, start: int) -> Tuple[Optional[int], bytes]:
+    """Returns what `poll` and `read` do, of an ended process all of it."""
+    status = self.poll()
+    return status, self.read(start)
 
   def read(self, start: int) -> bytes:
     """Returns what it has printed from byte `start` on."""

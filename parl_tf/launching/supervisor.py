@@ -94,6 +94,7 @@ class _Watched:
     self.num_restarts = 0
     self._num_failures = 0
     self._start_at: Optional[float] = None
+    self._question: Optional[ray.ObjectRef] = None
     self._start()
 
   def step(self) -> None:
@@ -104,14 +105,21 @@ class _Watched:
         self.num_restarts += 1
         self._start()
       return
+    # Who does not answer must not keep the others from being looked after.
+    if self._question is None:
+      self._question = self._actor.observe.remote(self._num_read)
+      self._asked_at = time.monotonic()
+    if not ray.wait([self._question], timeout=0)[0]:
+      self._miss_answer()
+      return
     try:
-      status = self._ask(self._actor.poll)
-      self._gather()
-    except (
-        ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError
-    ) as error:
+      status, text = ray.get(self._question)
+    except ray.exceptions.RayActorError as error:
       self._fail(f'its machine is gone: {error}')
       return
+    self._question = None
+    self._is_placed = True
+    self._gather(text)
     if status == 0:
       self._end()
     elif status is not None:
@@ -120,10 +128,10 @@ class _Watched:
   def stop(self) -> None:
     if self.has_ended:
       return
-    if self._start_at is None:
+    if self._start_at is None and self._is_placed:
       try:
         self._ask(self._actor.stop)
-        self._gather()
+        self._gather(self._ask(self._actor.read, self._num_read))
       except (
           ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError
       ) as error:
@@ -133,6 +141,8 @@ class _Watched:
   def _start(self):
     self._start_at = None
     self._started_at = time.monotonic()
+    self._question = None
+    self._is_placed = False
     self._num_read = 0
     options = dict(
         num_cpus=self._role.num_cpus, num_gpus=self._role.num_gpus
@@ -170,12 +180,31 @@ class _Watched:
         self._log_path,
     )
 
-  def _gather(self):
-    text = self._ask(self._actor.read, self._num_read)
+  def _miss_answer(self):
+    """Gives up who has answered before, and waits for who has no place yet."""
+    if time.monotonic() - self._asked_at < _ANSWER_SECONDS:
+      return
+    if self._is_placed:
+      self._fail(f'its machine does not answer within {_ANSWER_SECONDS:.0f} s')
+      return
+    self._asked_at = time.monotonic()
+    logging.warning(
+        '%s waits for a machine of the cluster with %g cores and %g GPUs free.',
+        self._role.name,
+        self._role.num_cpus,
+        self._role.num_gpus,
+    )
+
+  def _gather(self, text):
+    """Appends to the role's log; where there is no room, that is told."""
     self._num_read += len(text)
-    if text:
+    if not text:
+      return
+    try:
       with open(self._log_path, 'ab') as log:
         log.write(text)
+    except OSError as error:
+      logging.error('What %s has printed is lost: %s', self._role.name, error)
 
   def _ask(self, method, *arguments):
     return ray.get(method.remote(*arguments), timeout=_ANSWER_SECONDS)

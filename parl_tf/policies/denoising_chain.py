@@ -142,12 +142,7 @@ class DenoisingChain:
 
   def start_from_average(self) -> None:
     """Sets the trained weights to their average, which was evaluated."""
-    for average, variable in zip(
-        self._policy.networks.select(True).variables,
-        self._policy.networks.trained.variables,
-        strict=True,
-    ):
-      variable.assign(average)
+    self._policy.networks.start_from_average()
 
   def _mean(self, features, x, t):
     noise = self._policy.networks.trained(features, x, t)

@@ -180,7 +180,9 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     self._num_steps = num_denoising_steps
     self.betas = SCHEDULES[schedule](num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
-    self.encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self.encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     self.networks = averaged_network.AveragedNetwork(
         lambda: denoising_network.DenoisingNetwork(
             self.encoder.size,
@@ -192,6 +194,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
             dropout_rate=dropout_rate,
         ),
         averaging_rate,
+        self.encoder,
     )
 
   @property
@@ -202,7 +205,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
     network = self.networks.select(averaged)
-    features = self.encoder(observation)
+    features = self.networks.encode(observation, averaged)
     batch_size = tf.shape(features)[0]
     shape = [batch_size, num_samples, self.action_size]
     features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
@@ -243,7 +246,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     )
     noisy = add_noise(action, noise, tf.gather(self._alpha_bars, t))
     predicted = self.networks.trained(
-        self.encoder(observation),
+        self.networks.encode(observation, averaged=False),
         noisy,
         t,
         dropout_seed=randomness.fold_in(seed, 'dropout'),

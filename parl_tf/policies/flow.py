@@ -87,7 +87,9 @@ class FlowPolicy(generative_policy.GenerativePolicy):
       raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
     self._action_size = action_spec.shape[-1]
     self._num_steps = num_steps
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     self._networks = averaged_network.AveragedNetwork(
         lambda: denoising_network.DenoisingNetwork(
             self._encoder.size,
@@ -99,6 +101,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
             dropout_rate=dropout_rate,
         ),
         averaging_rate,
+        self._encoder,
     )
 
   @property
@@ -114,7 +117,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     mode.
     """
     network = self._networks.select(averaged)
-    features = self._encoder(observation)
+    features = self._networks.encode(observation, averaged)
     batch_size = tf.shape(features)[0]
     shape = [batch_size, num_samples, self._action_size]
     features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
@@ -146,7 +149,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
         randomness.fold_in(seed, 'noise'), tf.shape(action)
     )
     velocity = self._networks.trained(
-        self._encoder(observation),
+        self._networks.encode(observation, averaged=False),
         interpolate(action, noise, t),
         t,
         dropout_seed=randomness.fold_in(seed, 'dropout'),

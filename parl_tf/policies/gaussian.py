@@ -55,7 +55,9 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
           f'{min_log_std} and {max_log_std}.'
       )
     self._bounds = (min_log_std, max_log_std)
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     sizes = [self._encoder.size, *hidden_sizes]
     self._hidden = [
         networks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
@@ -67,7 +69,7 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
 
   @property
   def trainable_variables(self):
-    layers = [*self._hidden, self._head]
+    layers = [*self._hidden, self._head, self._encoder]
     return tuple(v for layer in layers for v in layer.trainable_variables)
 
   def sample(

@@ -107,7 +107,9 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     """
     super().__init__()
     self._tokenizer = ActionTokenizer(num_bins)
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
+    self._encoder = networks.ObservationEncoder(
+        observation_spec, normalization, seed
+    )
     self._networks = averaged_network.AveragedNetwork(
         lambda: action_transformer.ActionTransformer(
             self._encoder.size,
@@ -121,6 +123,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
             dropout_rate=dropout_rate,
         ),
         averaging_rate,
+        self._encoder,
     )
 
   @property
@@ -135,7 +138,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     Temperature 0 takes the likeliest bin of one dimension after another, whose
     product need not be the likeliest of all.
     """
-    features = self._encoder(observation)
+    features = self._networks.encode(observation, averaged)
     shape = [tf.shape(features)[0], num_samples, self._tokenizer.num_bins]
 
     def choose(dimension, logits):
@@ -152,7 +155,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
   def distillation_loss(self, observation, action, seed, mask=None):
     tokens = self._tokenizer.encode(action)
     logits = self._networks.trained(
-        self._encoder(observation),
+        self._networks.encode(observation, averaged=False),
         tokens[:, :-1],
         dropout_seed=randomness.fold_in(seed, 'dropout'),
     )

@@ -6,7 +6,6 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.policies import generative_policy
@@ -32,13 +31,13 @@ class UniformPolicy(generative_policy.GenerativePolicy):
     Args:
       observation_spec: Nest of `tf.TensorSpec`.
       action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
+      normalization: Unused: no state is read.
       seed: Unused; there are no weights.
     """
     super().__init__()
-    del seed
+    del normalization, seed
+    self._observation_spec = observation_spec
     self._action_size = action_spec.shape[-1]
-    self._encoder = networks.ObservationEncoder(observation_spec, normalization)
 
   @property
   def trainable_variables(self):
@@ -55,7 +54,8 @@ class UniformPolicy(generative_policy.GenerativePolicy):
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
     del averaged
-    batch_size = tf.shape(self._encoder(observation))[0]
+    tf.nest.assert_same_structure(observation, self._observation_spec)
+    batch_size = tf.shape(tf.nest.flatten(observation)[0])[0]
     shape = [batch_size, num_samples, self._action_size]
     actions = temperature * randomness.uniform(seed, shape, -1.0, 1.0)
     log_prob = tf.fill(shape[:2], -self._action_size * math.log(2.0))

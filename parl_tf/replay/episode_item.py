@@ -94,11 +94,30 @@ def receive(
   """
   (item,) = client.sample(TABLE, num_samples=1, emit_timesteps=False)
   fields = tf.nest.pack_sequence_as(item_signature, item.data)
+  _check_signature(fields, item_signature)
   return types.Episode(
       observation=fields['observation'],
       **{name: fields[name] for name in _PER_STEP},
       **{name: int(fields[name]) for name in _SCALARS},
   )
+
+
+def _check_signature(fields: Any, item_signature: Dict[str, Any]) -> None:
+  """Checks dtypes and ranks, which a sender may have left unchecked."""
+  specs = checks.named_leaves(types.Episode(**item_signature))
+  leaves = dict(checks.named_leaves(types.Episode(**fields)))
+  for name, spec in specs:
+    if name == 'has_last_transition':  # It is not sent.
+      continue
+    leaf = leaves[name]
+    if leaf.dtype != spec.dtype.as_numpy_dtype or not (
+        spec.shape.is_compatible_with(leaf.shape)
+    ):
+      raise ValueError(
+          f'field `{name}` must be {spec.dtype.name} of shape '
+          f'{spec.shape.as_list()}, got {leaf.dtype} of shape '
+          f'{list(leaf.shape)}.'
+      )
 
 
 def _last(columns: Any) -> Any:

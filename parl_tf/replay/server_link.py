@@ -51,8 +51,8 @@ class ServerLink:
           f'The replay server at {self.address} does not answer: {error}'
       ) from error
 
-  def size(self, table: str) -> int:
-    """Returns the number of items in `table`.
+  def table(self, table: str) -> Any:
+    """Returns Reverb's `TableInfo` of `table`.
 
     Raises:
       ConnectionError: If the server does not answer in time.
@@ -64,7 +64,11 @@ class ServerLink:
           f'The replay server at {self.address} must have a table {table!r}, '
           f'got {sorted(tables)}.'
       )
-    return tables[table].current_size
+    return tables[table]
+
+  def size(self, table: str) -> int:
+    """Returns the number of items in `table`; raises as `table` does."""
+    return self.table(table).current_size
 
   def call(
       self,
@@ -134,9 +138,10 @@ class ServerLink:
 
   @contextlib.contextmanager
   def watched(self, table: str) -> Iterator[None]:
-    """Says that the server is away while the block waits in silence.
+    """Says that the server is away, or has nothing, while the block waits.
 
-    Reverb's iterators go on by themselves once it is back.
+    Reverb's iterators wait in silence, and go on by themselves once it is back
+    and has filled its tables.
 
     Args:
       table: What the block asks for, for the message.
@@ -147,11 +152,15 @@ class ServerLink:
       waiting = _Waiting(f'{self.address} table {table}')
       while not is_over.wait(_FIRST_REPORT_SECONDS / 2):
         try:
-          self.tables()
-          waiting.end()
-          waiting = _Waiting(f'{self.address} table {table}')
+          tables = self.tables()
         except ConnectionError as error:
           waiting.report(str(error), at_once=True)
+          continue
+        if table in tables and tables[table].current_size:
+          waiting.end()
+          waiting = _Waiting(f'{self.address} table {table}')
+        else:
+          waiting.report('nothing is there yet', at_once=False)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

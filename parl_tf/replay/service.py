@@ -9,6 +9,8 @@ receipt of. Nothing but the log and the data set is needed to restore it:
 checkpoints of Reverb's own would be a second truth, and restore old limits.
 """
 
+import itertools
+import socket
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
@@ -94,8 +96,7 @@ class ReplayService:
       max_queue_size: Episodes that may wait to be taken in; then senders wait.
 
     Raises:
-      OSError: If the log cannot be opened.
-      RuntimeError: If the port is taken.
+      OSError: If the log cannot be opened, or the port is taken.
       ValueError: If the log is damaged before its end.
     """
     if max_queue_size < 1:
@@ -108,6 +109,8 @@ class ReplayService:
     self._max_episode_steps = max_episode_steps
     self._is_success = is_success
     self._layout = _episode_layout(steps)
+    if port is not None:
+      _check_is_free(port)
     self._server = reverb.Server(
         [
             *tables.make_tables(steps, max_size, chunk_length),
@@ -141,23 +144,22 @@ class ReplayService:
     Args:
       offline_episodes: What `offline` holds.
     """
-    for episode in offline_episodes:
+    for episode in self._until_stopped(offline_episodes):
       self._writers['offline'].write('offline', episode)
     entries = []
-    for episode in self._log.read():
+    for episode in self._until_stopped(self._log.read()):
       self._writers['online'].write('online', episode)
       entries.append(self._entry(episode))
-    self._publish(entries)
-    logging.info(
-        'The replay service is ready, with %d transitions of the data set and '
-        '%d online episodes of its log.',
-        self._client.server_info()['offline'].current_size,
-        len(entries),
-    )
-    # Asked, for a sample would wait on when the server is stopped.
+    if not self._is_stopped.is_set():
+      self._publish(entries)
+      logging.info(
+          'The replay service is ready, with %d transitions of the data set '
+          'and %d online episodes of its log.',
+          self._client.server_info()['offline'].current_size,
+          len(entries),
+      )
     while not self._is_stopped.wait(_POLL_SECONDS):
-      while self._client.server_info()[episode_item.TABLE].current_size:
-        episode = self._next()
+      for episode in self._until_stopped(self._waiting()):
         if episode is not None and self._keep(episode):
           entries.append(self._entry(episode))
         self._publish(entries)
@@ -166,6 +168,18 @@ class ReplayService:
   def stop(self) -> None:
     """Makes `run` stop the server and return."""
     self._is_stopped.set()
+
+  def _until_stopped(self, episodes: Iterable[Any]) -> Iterable[Any]:
+    """Yields no more of them once the service is told to stop."""
+    return itertools.takewhile(
+        lambda _: not self._is_stopped.is_set(), episodes
+    )
+
+  def _waiting(self) -> Iterable[Optional[types.Episode]]:
+    """Takes off the queue what is there; None where it is no episode."""
+    # Asked, for a sample would wait on when the server is stopped.
+    while self._client.server_info()[episode_item.TABLE].current_size:
+      yield self._next()
 
   def _next(self) -> Optional[types.Episode]:
     """Takes the next episode off the queue; None where it is none."""
@@ -183,7 +197,8 @@ class ReplayService:
       self._append(episode)
     except ValueError as error:
       logging.error('Refused episode %d: %s', episode.episode_id, error)
-      self._refused.append(episode.episode_id)
+      if episode.episode_id not in self._refused:  # It may come twice.
+        self._refused.append(episode.episode_id)
       return False
     if len(self._log) == num_before:
       return False  # It stands there already.
@@ -199,6 +214,10 @@ class ReplayService:
           f'{source}: must have at most {self._max_episode_steps} steps '
           f'(`max_episode_steps`), got {episode.num_steps}.'
       )
+    # What the table would not take must not stand in the log: the service
+    # would stumble over it at every start.
+    frames = self._writers['online'].frames(episode)
+    checks.check_frames(source, frames, episode.num_transitions)
 
   def _append(self, episode: types.Episode) -> None:
     """Appends to the log, waiting for a disk that is full or away."""
@@ -219,6 +238,20 @@ class ReplayService:
   def _publish(self, entries) -> None:
     columns = zip(*entries) if entries else ((), (), ())
     journal.publish(self._client, journal.make(*columns, self._refused))
+
+
+def _check_is_free(port: int) -> None:
+  """Raises `OSError` where something listens on the port.
+
+  Reverb would share it with a server of another process, and who connects
+  would come to either.
+  """
+  try:
+    socket.create_server(('', port)).close()
+  except OSError as error:
+    raise OSError(
+        error.errno, f'Port {port} must be free: {error.strerror}'
+    ) from error
 
 
 def _episode_layout(steps: Any) -> checks.Layout:

@@ -56,6 +56,7 @@ class Spool:
     self._first_id = collector * _IDS
     self._collector = collector
     self._sent_at: Dict[int, float] = {}
+    self._being_sent = set()
     self._reported = set()
     os.makedirs(directory, exist_ok=True)
 
@@ -112,11 +113,15 @@ class Spool:
     for number in numbers[:-_NUM_KEPT]:
       if number in arrived:
         os.remove(self._path(number))
+        self._sent_at.pop(number, None)
     return len(missing)
 
   def _send_if_due(self, number: int) -> None:
     now = time.monotonic()
     if now - self._sent_at.get(number, -np.inf) < _RESEND_SECONDS:
+      return
+    if number in self._being_sent:
+      # A slow link, or a full queue: a second one would make neither faster.
       return
     try:
       episode = episode_log.read_episode(self._path(number))
@@ -127,10 +132,15 @@ class Spool:
       return
     # Noted first: what is not taken in time may still be.
     self._sent_at[number] = now
-    self._link.call(
-        episode_item.TABLE,
-        lambda: episode_item.send(self._link.client, episode),
-    )
+
+    def send():
+      self._being_sent.add(number)
+      try:
+        episode_item.send(self._link.client, episode)
+      finally:
+        self._being_sent.discard(number)
+
+    self._link.call(episode_item.TABLE, send)
 
   def _own(self, episode_ids: np.ndarray) -> set:
     """Returns the numbers of the collector's own among `episode_ids`."""

@@ -1,5 +1,6 @@
 """The learner's weights on their way to those who act, by a Reverb table."""
 
+import time
 from typing import Any, Dict, Optional, Sequence
 
 import reverb
@@ -10,6 +11,8 @@ from parl_tf.replay import server_link
 
 TABLE = reverb_variable_container.DEFAULT_TABLE
 
+# Those that seem to be the same are taken again after so long.
+_SAME_SECONDS = 5.0
 # Serialising and sending them takes longer than a question.
 _TRANSFER_SECONDS = 60.0
 
@@ -74,6 +77,8 @@ class Weights:
     self._container: Optional[
         reverb_variable_container.ReverbVariableContainer
     ] = None
+    self._num_sent = 0  # To the service, when they were received.
+    self._received_at = -_SAME_SECONDS
 
   def are_published(self) -> bool:
     """Whether the service has any; none after a restart.
@@ -96,13 +101,22 @@ class Weights:
   def receive(self) -> Optional[bool]:
     """Takes over those of the service; None where it has none yet.
 
+    May be asked often: those that it has already it does not take again, but
+    for once in a while, since a service that was restarted counts anew.
+
     Raises:
       ConnectionError: If it does not answer in time.
       ValueError: If it has others.
     """
-    if not self.are_published():
+    table = self._link.table(TABLE)
+    if not table.current_size:
       return None
-    self._call(lambda container: container.update(self._values))
+    num_sent = table.rate_limiter_info.insert_stats.completed
+    now = time.monotonic()
+    is_same = num_sent == self._num_sent
+    if not is_same or now - self._received_at >= _SAME_SECONDS:
+      self._call(lambda container: container.update(self._values))
+      self._num_sent, self._received_at = num_sent, now
     return True
 
   def _call(self, function):

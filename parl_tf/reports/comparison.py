@@ -14,6 +14,7 @@ from typing import (
 
 import numpy as np
 
+from parl_tf import proportion
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
@@ -291,7 +292,11 @@ def _pooled_rate(
       for result in results
   ):
     return None
-  return statistics.wilson_interval(
-      sum(round(getattr(x, field) * x.num_episodes) for x in results),
-      sum(result.num_episodes for result in results),
+  num_episodes = sum(result.num_episodes for result in results)
+  num_successes = sum(
+      round(getattr(x, field) * x.num_episodes) for x in results
+  )
+  rate = num_successes / num_episodes
+  return statistics.Estimate(
+      rate, *proportion.wilson_interval(rate, num_episodes)
   )

@@ -13,7 +13,6 @@ from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from rliable import library
-from scipy import stats
 
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
@@ -199,30 +198,6 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
   variance = np.var(first_means, ddof=1) + np.var(second_means, ddof=1)
   needed = (_Z_LEVEL + _Z_POWER) ** 2 * variance / difference**2
   return max(2, math.ceil(needed))
-
-
-def wilson_interval(num_successes: int, num_trials: int) -> Estimate:
-  """Computes the 95 % score interval of a proportion (Wilson, 1927).
-
-  Args:
-    num_successes: Successful trials.
-    num_trials: Independent trials: episodes, for one fixed policy. Over several
-      runs it is the interval of these very policies, not of the method.
-
-  Raises:
-    ValueError: If `num_successes` is not in [0, num_trials] or there are none.
-  """
-  if num_trials < 1 or not 0 <= num_successes <= num_trials:
-    raise ValueError(
-        '`num_successes` must be in [0, num_trials], `num_trials` positive, got'
-        f' {num_successes} and {num_trials}.'
-    )
-  limits = stats.binomtest(num_successes, num_trials).proportion_ci(
-      _LEVEL, method='wilson'
-  )
-  return Estimate(
-      num_successes / num_trials, float(limits.low), float(limits.high)
-  )
 
 
 def _trimmed_mean(scores: np.ndarray) -> Number:

@@ -88,13 +88,14 @@ class Checkpoint:
     )
 
   def save(self) -> None:
-    """Writes a checkpoint; the one before stays until this one is whole.
+    """Writes and syncs a checkpoint; the one before stays as it is.
 
     Where the file system takes none, for lack of room, that is told and what
     there was of it is removed.
     """
     try:
-      self._manager.save()
+      path = self._manager.save()
+      self._sync(os.path.basename(path) + '.')
     except (OSError, tf.errors.OpError) as error:
       logging.error(
           'No checkpoint could be written to %s; those before stay: %s',
@@ -151,6 +152,20 @@ class Checkpoint:
         if match:
           files[int(match[1])].append(match[0])
     return files
+
+  def _sync(self, prefix: str) -> None:
+    """Syncs a checkpoint's files, then the directory with their names.
+
+    TensorFlow syncs nothing: a power cut would tear all of the last half
+    minute, which may be every checkpoint that is kept.
+    """
+    names = [x for x in os.listdir(self._directory) if x.startswith(prefix)]
+    for path in [os.path.join(self._directory, x) for x in (*names, '')]:
+      descriptor = os.open(path, os.O_RDONLY)
+      try:
+        os.fsync(descriptor)
+      finally:
+        os.close(descriptor)
 
   def _sweep(self) -> None:
     """Removes what the manager knows nothing of: parts, and unlisted ones."""

@@ -14,10 +14,12 @@ from parl_tf.replay import weights as weights_lib
 from parl_tf.training import collector as collector_lib
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
+from parl_tf.training import run_directory
 
 _POLL_SECONDS = 0.05
 # More than that on the way, and the service takes in too slowly.
 _MAX_ON_THE_WAY = 4
+_REPORT_SECONDS = 30
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'collector', 'address'])
@@ -47,17 +49,27 @@ def collect(
     The number of episodes acted.
 
   Raises:
-    ValueError: If an argument is out of range, or the service has another
-      configuration.
+    ValueError: If an argument is out of range, the service has another
+      configuration, or another process is this collector.
   """
   if max_episodes_ahead is not None and max_episodes_ahead < 1:
     raise ValueError(
         f'`max_episodes_ahead` must be positive, got {max_episodes_ahead}.'
     )
-  link = server_link.ServerLink(address)
-  own = spool.Spool(
-      os.path.join(root_dir, 'spool', str(collector)), link, collector
-  )
+  directory = os.path.join(root_dir, 'spool', str(collector))
+  # Two of one number would give their episodes the same ids.
+  with run_directory.hold(directory):
+    link = server_link.ServerLink(address)
+    return _collect(
+        spool.Spool(directory, link, collector),
+        link,
+        seed,
+        collector,
+        max_episodes_ahead,
+    )
+
+
+def _collect(own, link, seed, collector, max_episodes_ahead):
   domain = evaluation.select_domain()
   # The statistics of observations come with the weights.
   agent = experiment.make_agent(domain, None, seed)
@@ -76,6 +88,15 @@ def collect(
     if num_on_the_way >= _MAX_ON_THE_WAY or (
         max_episodes_ahead is not None and num_ahead >= max_episodes_ahead
     ):
+      logging.log_every_n_seconds(
+          logging.INFO,
+          'Collector %d waits: %d episodes are ahead of the learner, %d of its '
+          'own on their way to the service.',
+          _REPORT_SECONDS,
+          collector,
+          num_ahead,
+          num_on_the_way,
+      )
       time.sleep(_POLL_SECONDS)
       continue
     number = own.next_number(journal)

@@ -94,9 +94,9 @@ class OnPolicy:
     state.phase_step += 1
     state.env_steps += collected.num_steps
     state.episodes += len(collected.lengths)
-    experience = types.Experience(critic=collected.rollout)
+    experience = types.Experience(baseline_rollout=collected.rollout)
     if state.phase_step > self._num_warm_up_turns:
-      experience = types.Experience(policy=collected.rollout)
+      experience = types.Experience(rollout=collected.rollout)
     session.train_on(experience)
     if not collected.lengths:
       return {}

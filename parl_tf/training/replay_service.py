@@ -34,8 +34,7 @@ class ExperimentService:
       is_public: Whether other machines may connect.
 
     Raises:
-      OSError: If the log cannot be opened.
-      RuntimeError: If the port is taken.
+      OSError: If the log cannot be opened, or the port is taken.
       ValueError: If the data set or the log is damaged.
     """
     domain = evaluation.select_domain()

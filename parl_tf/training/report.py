@@ -10,7 +10,7 @@ from matplotlib import figure
 from matplotlib.backends import backend_agg
 import numpy as np
 
-from parl_tf.training import evaluation
+from parl_tf import proportion
 
 PHASES = ('behavior_cloning', 'offline', 'online')
 _TITLES = {
@@ -342,7 +342,7 @@ def _wilson_limits(rates, rows):
   limits = [
       (rate, rate)
       if math.isnan(_num_episodes(row))
-      else evaluation.wilson_interval(rate, int(_num_episodes(row)))
+      else proportion.wilson_interval(rate, int(_num_episodes(row)))
       for rate, row in zip(rates, rows, strict=True)
   ]
   return np.array(limits).T

@@ -1,9 +1,11 @@
 """The run directory: whose it is, and under which configuration."""
 
+import contextlib
 import difflib
+import fcntl
 import os
 import re
-from typing import List
+from typing import Iterator, List
 
 import gin
 
@@ -15,6 +17,36 @@ _MAY_CHANGE = re.compile(
     r'num_steps|num_episodes|num_turns|num_evaluation_episodes|evaluation_interval'
     r'|interval|min_steps|tolerance|checkpoint_seconds'
 )
+
+
+@contextlib.contextmanager
+def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
+  """Keeps other processes out of a directory, which is made if it is missing.
+
+  However a process ends, it lets go.
+
+  Args:
+    root_dir: The directory.
+    file_name: The file in it that is locked.
+
+  Raises:
+    ValueError: If another process holds it; names that.
+  """
+  os.makedirs(root_dir, exist_ok=True)
+  with open(os.path.join(root_dir, file_name), 'a+', encoding='utf-8') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise ValueError(
+          '`root_dir` must be that of one process at a time, but process '
+          f'{file.read() or "?"} is at work in {root_dir}. Once that has '
+          'ended, the same command goes on.'
+      ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    yield
 
 
 def claim(root_dir: str, seed: int) -> bool:

@@ -58,6 +58,7 @@ class CombinationsTest(tensor_case.TensorCase):
       (td.TDCritic, flow.FlowPolicy, _GRADIENT(learn_temperature=False)),
       (td.TDCritic, diffusion.DiffusionPolicy, imitation.ImitationImprover()),
       (cal_ql.CalQLCritic, gaussian.GaussianPolicy, _GRADIENT()),
+      (td.TDCritic, gaussian.GaussianPolicy, _GRADIENT(entropy_backup=True)),
       (iql.IQLCritic, gaussian.GaussianPolicy, _WEIGHTED()),
       (cal_ql.CalQLCritic, transformer.TransformerPolicy, _WEIGHTED()),
   )
@@ -77,6 +78,26 @@ class CombinationsTest(tensor_case.TensorCase):
     self._train(agent)
     for values, variables in zip(before, parts):
       self.assertAll(_changed(values, variables))
+
+  def test_entropy_in_the_target_is_weighted_by_the_temperature(self):
+    targets = []
+    for arguments in (
+        {},
+        dict(entropy_backup=True, initial_temperature=1.0),
+        dict(entropy_backup=True, initial_temperature=2.0),
+    ):
+      agent = small_agent.make_agent(
+          td.TDCritic,
+          gaussian.GaussianPolicy,
+          improver=_GRADIENT(**arguments),
+          search=action_source.Search(10),
+      )
+      loss = agent.loss(types.Experience(critic=small_agent.make_rows()))
+      targets.append(float(loss.extra['values/target']))
+
+    entropy = targets[1] - targets[0]
+    self.assertNotAlmostEqual(entropy, 0.0, places=2)
+    self.assertAlmostEqual(targets[2] - targets[0], 2.0 * entropy, places=4)
 
   def assertAll(self, changed):
     self.assertEqual(changed, [True] * len(changed))

@@ -1,5 +1,6 @@
 """Tests of the search that XLA compiles."""
 
+import functools
 from unittest import mock
 
 from absl.testing import absltest
@@ -7,6 +8,7 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import networks
 from parl_tf.agents import action_optimizer
 from parl_tf.agents import action_source
 from parl_tf.agents import compiled_search
@@ -17,6 +19,12 @@ from tests.critics import critic_conformance
 _SEED = tf.constant([3, 5])
 _BATCH_SIZE = 12
 _NUM_SAMPLES = 6
+_EVERY_LAYER = functools.partial(
+    networks.CriticEnsemble,
+    num_members=3,
+    hidden_sizes=(8, 8),
+    action_in_every_layer=True,
+)
 
 
 def _make_critic(**kwargs):
@@ -78,6 +86,14 @@ class CompiledSearchTest(tensor_case.TensorCase):
     )
     self.assertTrue(is_compiled)
     self.assertFalse(is_plain_compiled)
+    self.assertAllClose(seen.values, plain.values, rtol=1e-4, atol=1e-4)
+    self.assertAllClose(seen.actions, plain.actions, rtol=1e-3, atol=1e-3)
+
+  def test_equals_the_plain_search_with_actions_in_every_layer(self):
+    critic = _make_critic(network_ctor=_EVERY_LAYER)
+    seen, is_compiled = self._run(_make_search(), critic)
+    plain, _ = self._run(_make_search(jit_compile=False), critic)
+    self.assertTrue(is_compiled)
     self.assertAllClose(seen.values, plain.values, rtol=1e-4, atol=1e-4)
     self.assertAllClose(seen.actions, plain.actions, rtol=1e-3, atol=1e-3)
 

@@ -69,7 +69,7 @@ def _play_bandit(num_turns):
   for turn in range(num_turns):
     rollout = _make_rollout(agent, _first_number, turn, num_environments=64)
     rewards.append(float(tf.reduce_mean(rollout.reward)))
-    agent.train(types.Experience(policy=rollout))
+    agent.train(types.Experience(rollout=rollout))
   return rewards
 
 
@@ -143,7 +143,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
         v.numpy() + rate * g
         for v, g in zip(policy.trainable_variables, gradients)
     ]
-    loss_info = agent.train(types.Experience(policy=rollout))
+    loss_info = agent.train(types.Experience(rollout=rollout))
     self.assertAllClose(loss_info.extra['policy/kl'], 0.0)
     self.assertEqual(loss_info.extra['policy/clipped'], 0.0)
     self.assertEqual(agent.train_step_counter.numpy(), 1)
@@ -159,7 +159,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
       return policy.sample(rollout.observation[0], 1, seed, averaged=averaged)
 
     log_probs, actions = _log_probs(agent, rollout), sample(True)
-    agent.train(types.Experience(policy=rollout))
+    agent.train(types.Experience(rollout=rollout))
     change = _log_probs(agent, rollout) - log_probs
     advantage = rollout.reward[0] - tf.reduce_mean(rollout.reward)
     self.assertGreater(tf.reduce_mean(change * advantage), 0.0)
@@ -174,12 +174,12 @@ class DPPOAgentTest(tensor_case.TensorCase):
     self.assertGreater(rewards[-1], rewards[0] + 0.3)
     self.assertEqual(_play_bandit(3), rewards[:3])
 
-  def test_critic_rows_train_the_baseline_alone(self):
+  def test_its_own_rollout_trains_the_baseline_alone(self):
     agent = small_dppo.make_agent(num_epochs=2)
     rollout = _make_rollout(agent, _first_number)
     policy_before = [v.numpy() for v in agent.generative_policy.variables]
     value_before = agent.value(rollout.observation[0])
-    loss_info = agent.train(types.Experience(critic=rollout))
+    loss_info = agent.train(types.Experience(baseline_rollout=rollout))
     self.assertNotIn('policy/kl', loss_info.extra)
     for variable, wanted in zip(
         agent.generative_policy.variables, policy_before, strict=True
@@ -194,7 +194,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
         target_kl=1e-6,
         optimizer_ctor=lambda: tf.keras.optimizers.Adam(1e-2),
     )
-    agent.train(types.Experience(policy=_make_rollout(agent, _first_number)))
+    agent.train(types.Experience(rollout=_make_rollout(agent, _first_number)))
     # 8 decisions of 2 denoising steps make 2 minibatches a pass.
     self.assertEqual(agent.train_step_counter.numpy(), 2)
 

@@ -10,12 +10,10 @@ import time
 
 from absl.testing import absltest
 from absl.testing import parameterized
-import gin
 
 from benchmarks import methods
 from benchmarks import study_entries
 from benchmarks import study_process
-from parl_tf.binaries import configs
 from tests.binaries import tiny
 from tests.reports import run_folders
 
@@ -39,6 +37,16 @@ if mode == 'die':
   os.kill(os.getpid(), signal.SIGKILL)
 if mode == 'hang':
   time.sleep(300.0)
+"""
+
+# A run that is given other bindings than the one in its directory.
+_REFUSED = """
+import sys
+import gin
+from parl_tf.training import run_directory
+gin.external_configurable(lambda length=0: length, 'walk')
+gin.bind_parameter('walk.length', 6)
+run_directory.claim(sys.argv[1].partition('=')[2], seed=0)
 """
 
 
@@ -154,6 +162,24 @@ class RunStudyTest(StudyCase):
     self._run(bad)
     self.assertEqual(self._num_starts(bad), 2)
 
+  def test_run_whose_bindings_changed_is_refused_by_name(self):
+    job = self._job()
+    self._run(job)
+    os.mkdir(os.path.join(job.folder, 'checkpoints'))
+    run_folders.write_text(
+        os.path.join(job.folder, 'checkpoints', 'checkpoint'), ''
+    )
+    program = f'import sys; sys.path.insert(0, {str(tiny.ROOT)!r})\n{_REFUSED}'
+    command = [sys.executable, '-c', program, job.command[3]]
+
+    self.assertEqual(self._run(job._replace(command=command)), 1)
+
+    self.assertRegex(
+        self._rows()[job.name]['error'],
+        r'^ValueError: .*/config.gin: the directory must belong to this'
+        r' configuration, .* -LineWalk.length = 5 .*\+walk.length = 6',
+    )
+
   def test_signal_that_killed_a_run_is_told(self):
     job = self._job('die')
 
@@ -220,6 +246,16 @@ class BudgetTest(StudyCase):
         study_process.read_state(job).core_minutes, raised.budget
     )
 
+  def test_run_that_was_stopped_is_none_of_other_arguments(self):
+    job = self._job('hang', budget=0.5 / 60.0)
+    self._end_of(job)
+
+    outcome = self._end_of(job._replace(command=[*job.command, 'more']))
+
+    self.assertEqual(outcome.status, 'failed')
+    self.assertIn('budget with other arguments', outcome.error)
+    self.assertEqual(self._num_starts(job), 1)
+
   def test_interrupted_run_is_ended_and_its_minutes_count(self):
     job = self._job('hang')
     started = []
@@ -265,51 +301,8 @@ class BudgetTest(StudyCase):
       self.assertLess(time.monotonic(), deadline)
       time.sleep(0.02)
 
-  def test_second_study_is_kept_out(self):
-    with study_process.lock(self._root):
-      with self.assertRaisesRegex(ValueError, '`root_dir`.*another one'):
-        with study_process.lock(self._root):
-          pass
-    with study_process.lock(self._root):
-      pass
 
-
-class StudyFileTest(parameterized.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    gin.clear_config()
-    self.addCleanup(gin.clear_config)
-    self._dir = self.create_tempdir().full_path
-
-  def _read(self, text):
-    path = os.path.join(self._dir, 'study.gin')
-    run_folders.write_text(path, text)
-    configs.parse([path])
-    return study_entries.study()
-
-  def test_entries_are_read_and_what_is_common_stands_first(self):
-    entries = self._read("""
-        study.entries = [
-            {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5},
-            {'name': 'maze/b', 'bindings': ['B.x = @C'], 'seeds': [7]},
-        ]
-        study.seeds = [0, 1]
-        study.common_gin_files = ['maze.gin']
-        study.common_bindings = ['A.y = 1']
-    """)
-
-    self.assertEqual(
-        entries,
-        [
-            study_entries.Entry(
-                'maze/a', ('maze.gin', 'a.gin'), ('A.y = 1',), (0, 1), 2.5
-            ),
-            study_entries.Entry(
-                'maze/b', ('maze.gin',), ('A.y = 1', 'B.x = @C'), (7,), None
-            ),
-        ],
-    )
+class JobsTest(absltest.TestCase):
 
   def test_first_seeds_of_all_entries_run_first(self):
     entries = [
@@ -329,28 +322,6 @@ class StudyFileTest(parameterized.TestCase):
          '--seed=1', '--gin_file=a.gin', '--gin_bindings=A.y = 1'],
     )
 
-  @parameterized.named_parameters(
-      ('name', {'name': '../a'}, r'`entries\[0\]`: `name`.*\.\./a'),
-      ('no_name', {'name': None}, '`name`.*None'),
-      ('field', {'seed': 3}, r'no fields but .*\[.seed.\]'),
-      ('seeds', {'seeds': [1, 1]}, r'`seeds`.*\[1, 1\]'),
-      ('seed', {'seeds': [-1]}, r'`seeds`.*\[-1\]'),
-      ('list', {'bindings': 'A.x = 1'}, "`bindings` must be a list"),
-      ('budget', {'budget': 0}, '`budget` must be positive, got 0'),
-      ('gin_files', {'gin_files': []}, '`gin_files` must name a file'),
-  )
-  def test_faulty_entry_is_named(self, changes, message):
-    entry = {'name': 'a', 'gin_files': ['a.gin'], **changes}
-
-    with self.assertRaisesRegex(ValueError, message):
-      study_entries.study([entry])
-
-  def test_two_entries_of_one_name_are_an_error(self):
-    entry = {'name': 'a', 'gin_files': ['a.gin']}
-
-    with self.assertRaisesRegex(ValueError, "two are named 'a'"):
-      study_entries.study([entry, entry])
-
 
 class CommandTest(absltest.TestCase):
   """The real entry point and a real `parl-train`, which refuses its file."""
@@ -360,7 +331,8 @@ class CommandTest(absltest.TestCase):
     study = os.path.join(folder, 'study.gin')
     run_folders.write_text(
         study,
-        "study.entries = [{'name': 'maze/a', 'gin_files': ['absent.gin']}]",
+        "study.entries = [{'name': 'maze/a', 'gin_files': ['absent.gin'],"
+        " 'bindings': ['A.x = 1']}]",
     )
 
     done = subprocess.run(
@@ -368,6 +340,8 @@ class CommandTest(absltest.TestCase):
             *(sys.executable, '-m', 'benchmarks.methods'),
             f'--study={study}',
             f'--root_dir={folder}/runs',
+            '--gin_bindings=A.x = 2',
+            '--gin_bindings=A.y = 3',
         ],
         cwd=tiny.ROOT,
         capture_output=True,
@@ -382,7 +356,12 @@ class CommandTest(absltest.TestCase):
     self.assertIn(f'parl-report --runs {folder}/runs --output', done.stdout)
     path = os.path.join(folder, 'runs', 'maze', 'a', 'seed_0')
     with open(os.path.join(path, 'study_run.json'), encoding='utf-8') as file:
-      self.assertFalse(json.load(file)['is_finished'])
+      state = json.load(file)
+    self.assertFalse(state['is_finished'])
+    self.assertEqual(
+        [x for x in state['settings'] if x.startswith('--gin_bindings')],
+        [f'--gin_bindings=A.{x}' for x in ('x = 1', 'x = 2', 'y = 3')],
+    )
 
 
 def _is_running(pid: int) -> bool:

@@ -4,12 +4,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
+from benchmarks import methods
 from benchmarks import reproduce
 from benchmarks import reproduce_tasks
 from tests.binaries import tiny
@@ -40,14 +42,24 @@ _TINY = (
 )
 
 
-def _reproduce(*arguments):
-  return subprocess.run(
+_SECONDS = 900.0  # Of waiting, for a machine that is busy with other things.
+
+
+def _start(*arguments):
+  return subprocess.Popen(
       [sys.executable, '-m', 'benchmarks.reproduce', *arguments],
       cwd=tiny.ROOT,
-      capture_output=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
       text=True,
-      check=False,
   )
+
+
+def _reproduce(*arguments):
+  """Returns the exit status, and what was printed as results and as news."""
+  process = _start(*arguments)
+  results, news = process.communicate()
+  return process.returncode, results, news
 
 
 class EntryTest(parameterized.TestCase):
@@ -129,12 +141,18 @@ class DatasetTest(absltest.TestCase):
 
 class TableTest(absltest.TestCase):
 
-  def test_only_finished_runs_of_the_seeds_count(self):
+  def test_only_finished_runs_of_the_seeds_and_the_bindings_count(self):
     root = self.create_tempdir().full_path
-    run_folders.write_study(root, {'kitchen-mixed': [40.0, 60.0, 80.0]})
+    run_folders.write_study(root, {'kitchen-mixed': [40.0, 60.0, 80.0, 90.0]})
     os.remove(os.path.join(root, 'kitchen-mixed', 'seed_1', 'summary.json'))
+    run_folders.write_text(
+        os.path.join(root, 'kitchen-mixed', 'seed_3', 'study_run.json'),
+        '{"settings": ["--gin_bindings=Critic.tau = 1"], "is_finished": true}',
+    )
+    setting = reproduce.Setting('kitchen-mixed', False)
+    entry = reproduce.make_entry(setting, None, [0, 1, 3, 7])
     np.testing.assert_allclose(
-        reproduce.read_scores(root, 'kitchen-mixed', [0, 1, 7]), [[20.0, 40.0]]
+        reproduce.read_scores(methods.make_jobs([entry], root)), [[20.0, 40.0]]
     )
 
   def test_ours_stands_beside_the_papers(self):
@@ -168,7 +186,19 @@ class TableTest(absltest.TestCase):
 class CommandTest(absltest.TestCase):
   """The real entry point, and a run of the ant on twelve made steps."""
 
-  def test_run_ends_in_the_table_and_is_not_repeated(self):
+  def _kill_when(self, text, log, process):
+    """Kills the command alone as soon as its run has logged `text`."""
+    deadline = time.monotonic() + _SECONDS
+    with process:
+      try:
+        while not log.exists() or text not in log.read_text(encoding='utf-8'):
+          self.assertIsNone(process.poll())
+          self.assertLess(time.monotonic(), deadline)
+          time.sleep(0.01)
+      finally:
+        process.kill()
+
+  def test_killed_run_goes_on_to_the_table_and_is_not_repeated(self):
     folder = self.create_tempdir().full_path
     path = os.path.join(folder, 'ant.hdf5')
     random = np.random.default_rng(0)
@@ -189,24 +219,29 @@ class CommandTest(absltest.TestCase):
         f'--root_dir={folder}/runs',
         *(f'--gin_bindings={binding}' for binding in _TINY),
     )
+    run = pathlib.Path(folder, 'runs', 'antmaze-umaze-small', 'seed_0')
+    log = run / 'log.txt'
 
-    first, second = _reproduce(*command), _reproduce(*command)
+    self._kill_when('Phase behavior_cloning from', log, _start(*command))
+    status, results, news = _reproduce(*command)
 
-    self.assertEqual(first.returncode, 0, first.stderr)
+    self.assertEqual(status, 0, news)
     self.assertRegex(
-        first.stdout,
+        results,
         r'\| antmaze-umaze \| 0.0 \(one seed\) -> .* \| 1 of 1 \| none \|'
         ' small, bindings changed',
     )
-    self.assertEqual(second.stdout, first.stdout)
-    log = os.path.join(folder, 'runs', 'antmaze-umaze-small', 'seed_0')
-    text = pathlib.Path(log, 'log.txt').read_text(encoding='utf-8')
+    text = log.read_text(encoding='utf-8')
+    self.assertIn(f'Resuming {run} in phase behavior_cloning', text)
     self.assertEqual(text.count('Phase offline from step 0'), 1)
+    # What is finished is only tabulated.
+    self.assertEqual(_reproduce(*command)[:2], (0, results))
+    self.assertEqual(log.read_text(encoding='utf-8'), text)
 
   def test_unknown_task_is_told_those_there_are(self):
-    done = _reproduce('kitchen')
-    self.assertNotEqual(done.returncode, 0)
-    self.assertIn("one task of ['antmaze-umaze'", done.stderr + done.stdout)
+    status, results, news = _reproduce('kitchen')
+    self.assertNotEqual(status, 0)
+    self.assertIn("one task of ['antmaze-umaze'", news + results)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 
@@ -14,29 +15,23 @@ _SECONDS = 600.0  # For a machine that is busy with other things.
 
 class LaunchTest(absltest.TestCase):
 
-  def test_launched_run_ends_with_scores_and_policies(self):
+  def test_stopped_run_goes_on_to_scores_and_policies(self):
     root_dir = self.create_tempdir().full_path
-    bindings = (*tiny.BINDINGS, 'follow.min_seconds = 0.0')
-    result = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'parl_tf.binaries.launch',
-            f'--root_dir={root_dir}',
-            f'--gin_file={tiny.GIN_FILE}',
-            *(f'--gin_bindings={x}' for x in bindings),
-            '--num_collectors=1',
-            '--num_evaluation_episodes=2',
-        ],
-        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
-        cwd=tiny.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    self.assertEqual(result.returncode, 0, result.stderr[-3000:])
-    self.assertNotIn('started anew', result.stderr)
+    process = self._launch(root_dir)
+    # The first line of progress: all roles are started, none has finished.
+    for line in process.stderr:
+      if 'launch.py' in line:
+        break
+    # Ray's own handler of it would leave the roles to die as they may.
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=_SECONDS)
+    self.assertEqual(process.returncode, 130, told[-3000:])
+    self.assertIn('the same command goes on', told)
+
+    process = self._launch(root_dir)
+    _, told = process.communicate(timeout=_SECONDS)
+    self.assertEqual(process.returncode, 0, told[-3000:])
+    self.assertNotIn('started anew', told)
 
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
     # A warm-up episode and two that are trained after.
@@ -52,6 +47,27 @@ class LaunchTest(absltest.TestCase):
             os.path.join(root_dir, 'learner', 'policies', 'greedy_policy')
         )
     )
+
+  def _launch(self, root_dir):
+    bindings = (*tiny.BINDINGS, 'follow.min_seconds = 0.0')
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            '-m',
+            'parl_tf.binaries.launch',
+            f'--root_dir={root_dir}',
+            f'--gin_file={tiny.GIN_FILE}',
+            *(f'--gin_bindings={x}' for x in bindings),
+            '--num_collectors=1',
+            '--num_evaluation_episodes=2',
+        ],
+        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
+        cwd=tiny.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    self.addCleanup(process.kill)
+    return process
 
   def _read(self, root_dir, name):
     path = os.path.join(root_dir, 'logs', f'{name}.log')

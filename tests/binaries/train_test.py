@@ -13,6 +13,7 @@ import tensorflow as tf
 from parl_tf.binaries import train
 from parl_tf.replay import episode_log
 from parl_tf.training import report
+from parl_tf.training import run_directory
 from tests.binaries import tiny
 from tests.datasets import d4rl_columns
 
@@ -196,7 +197,7 @@ class FailedStartTest(parameterized.TestCase):
 
   def _assert_no_work(self):
     left = os.listdir(self._root) if os.path.exists(self._root) else []
-    self.assertContainsSubset(left, ['config.gin'])
+    self.assertContainsSubset(left, ['config.gin', 'run.lock'])
 
   @parameterized.named_parameters(
       ('missing', dict(actions=None), r'`actions`'),
@@ -293,6 +294,12 @@ class FailedStartTest(parameterized.TestCase):
     # The same configuration takes it over, another records anew.
     self.assertEqual(modified[0], modified[1])
     self.assertGreater(modified[2], modified[1])
+
+  def test_directory_of_a_run_that_goes_on_is_refused(self):
+    with run_directory.hold(self._root):
+      with self.assertRaisesRegex(ValueError, f'`root_dir`.*{os.getpid()}'):
+        self._train()
+    self._assert_no_work()
 
   def test_run_of_another_configuration_is_refused(self):
     root_dir = tiny.finished_run().root_dir

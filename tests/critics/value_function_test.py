@@ -68,6 +68,14 @@ _LAYOUTS = {
             shared_head=True,
         )
     ),
+    'action in every layer': dict(
+        network_ctor=functools.partial(
+            networks.CriticEnsemble,
+            num_members=3,
+            hidden_sizes=(8, 6),
+            action_in_every_layer=True,
+        )
+    ),
     'one member': dict(
         network_ctor=functools.partial(
             networks.CriticEnsemble, num_members=1, hidden_sizes=(8, 8)

@@ -15,6 +15,7 @@ from parl_tf.datasets import d4rl
 from parl_tf.datasets import episodes
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
+from tests.datasets import dataset_case
 
 _OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
@@ -36,17 +37,10 @@ def _episode(observation, success_at_end, episode_id=0, **changes):
   return episode._replace(**changes)
 
 
-class D4rlTest(parameterized.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+class D4rlTest(dataset_case.DatasetCase):
 
   def _write(self, columns):
     d4rl_columns.write(self._path, columns)
-
-  def _read(self, **kwargs):
-    return list(reading.read_episodes(self._path, **kwargs))
 
 
 class ReadTest(D4rlTest):

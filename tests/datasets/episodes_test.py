@@ -109,6 +109,21 @@ class NormalizationTest(absltest.TestCase):
     np.testing.assert_allclose(found.mean['b'], [20])
     np.testing.assert_allclose(found.standard_deviation['b'], [10])
 
+  def test_pictures_have_none(self):
+    # 0, 2: mean 1, deviation 1.
+    found = episodes.normalization([
+        _episode(
+            observation={
+                'camera': np.zeros([3, 8, 8, 3], np.uint8),
+                'state': np.array([[0], [2], [7]], np.float32),
+            },
+            reward=np.zeros([2], np.float32),
+        )
+    ])
+    for statistic in found:
+      self.assertIsNone(statistic['camera'])
+      np.testing.assert_allclose(statistic['state'], [1])
+
   def test_large_offsets_do_not_drown_the_deviation(self):
     # 1e6 and 1e6 + 2 in float32: mean 1e6 + 1, deviation 1.
     observation = np.array([[1e6], [1e6 + 2], [0]], np.float32)

@@ -8,15 +8,11 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
-from parl_tf.datasets import rows
 from tests.datasets import d4rl_columns
+from tests.datasets import dataset_case
 
 
-class InspectionTest(parameterized.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+class InspectionTest(dataset_case.DatasetCase):
 
   def _write(self, num_rows, terminals, timeouts, rewards, actions):
     with h5py.File(self._path, 'w') as file:
@@ -82,21 +78,15 @@ class InspectionTest(parameterized.TestCase):
     self.assertEqual(found.num_rows, 0)
 
 
-class FaultTest(parameterized.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+class FaultTest(dataset_case.DatasetCase):
 
   def _assert_fault(self, columns, message, **kwargs):
     d4rl_columns.write(self._path, columns)
     self._assert_first_fault('data.hdf5: ' + message, **kwargs)
 
   def _assert_first_fault(self, message, **kwargs):
-    layout = rows.Layout(
-        observation_shape=(2,), action_shape=(1,), **kwargs
-    )
-    self.assertRegex(inspection.inspect(self._path, layout).faults[0], message)
+    faults = self._faults(observation_shape=(2,), action_shape=(1,), **kwargs)
+    self.assertRegex(faults[0], message)
 
   @parameterized.parameters('observations', 'actions', 'rewards', 'terminals')
   def test_missing_column(self, name):

@@ -13,8 +13,8 @@ import numpy as np
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
 from parl_tf.datasets import rows
+from tests.datasets import dataset_case
 from tests.datasets import lerobot_files as files
 
 _VERSIONS = ('v2.1', 'v3.0')
@@ -40,11 +40,9 @@ _VIDEO = {
 }
 
 
-class LerobotTest(parameterized.TestCase):
+class LerobotTest(dataset_case.DatasetCase):
 
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'cubes')
+  file_name = 'cubes'
 
   def _write(self, version='v3.0', episodes=None, **kwargs):
     files.write(
@@ -55,15 +53,7 @@ class LerobotTest(parameterized.TestCase):
     return os.path.join(self._path, name)
 
   def _read(self, spec=None, **kwargs):
-    return list(
-        reading.read_episodes(self._path, observation_spec=spec, **kwargs)
-    )
-
-  def _assert_fault(self, *parts, **layout):
-    found = inspection.inspect(self._path, rows.Layout(**layout))
-    self.assertLen(found.faults, 1, found.faults)
-    for part in parts:
-      self.assertIn(part, found.faults[0])
+    return super()._read(observation_spec=spec, **kwargs)
 
   def _change_entry(self, version, index, **changes):
     """Changes what the metadata say of one episode."""

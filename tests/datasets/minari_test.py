@@ -1,9 +1,7 @@
 """Tests of reading Minari's data sets."""
 
-import contextlib
 import json
 import os
-from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -16,6 +14,7 @@ from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.datasets import rows
+from tests.datasets import dataset_case
 
 
 def _make(num_steps=3, start=0, end='terminations', **changes):
@@ -35,11 +34,12 @@ def _make(num_steps=3, start=0, end='terminations', **changes):
   return {name: x for name, x in arrays.items() if x is not None}
 
 
-class MinariTest(parameterized.TestCase):
+class MinariTest(dataset_case.DatasetCase):
+
+  file_name = 'walk-v0'
 
   def setUp(self):
     super().setUp()
-    self._path = self.create_tempdir().full_path
     self._data = os.path.join(self._path, 'data')
     self._file = os.path.join(self._data, 'main_data.hdf5')
     self._metadata = os.path.join(self._data, 'metadata.json')
@@ -66,12 +66,6 @@ class MinariTest(parameterized.TestCase):
     with open(self._metadata, 'w', encoding='utf-8') as file:
       json.dump(metadata, file)
 
-  def _read(self, path='', **kwargs):
-    return list(reading.read_episodes(path or self._path, **kwargs))
-
-  def _faults(self, **layout):
-    return inspection.inspect(self._path, rows.Layout(**layout)).faults
-
 
 class ReadTest(MinariTest):
 
@@ -81,34 +75,22 @@ class ReadTest(MinariTest):
     self.assertEqual(
         first.observation.tolist(), [[0, 1], [2, 3], [4, 5], [6, 7]]
     )
-    self.assertEqual(first.reward.tolist(), [0, 0, 1])
-    self.assertEqual(first.discount.tolist(), [1, 1, 0])
-    self.assertEqual(first.success.tolist(), [False, False, True])
-    np.testing.assert_array_equal(first.action, np.full([3, 1], 0.5))
     self.assertEqual(
         second.observation.tolist(), [[50, 51], [52, 53], [54, 55]]
     )
-    self.assertEqual(second.reward.tolist(), [0, 0])
-    self.assertEqual(second.discount.tolist(), [1, 1])
-    self.assertEqual(second.success.tolist(), [False, False])
-    self.assertTrue(first.has_last_transition)
-    self.assertTrue(second.has_last_transition)
+    self._check_solved_and_cut(first, second)
     self.assertEqual([first.episode_id, second.episode_id], [0, 1])
 
   def test_the_path_may_be_of_the_data_themselves(self):
     self._write([_make()])
-    self.assertLen(self._read(self._data), 1)
+    self.assertLen(list(reading.read_episodes(self._data)), 1)
 
   def test_figures(self):
     self._write([_make(3), _make(2, start=50, end='truncations')])
-    found = inspection.inspect(self._path)
-    self.assertEmpty(found.faults)
-    self.assertEqual(found.format, 'Minari')
-    self.assertEqual((found.num_rows, found.num_terminals), (5, 1))
-    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
-    self.assertEqual(found.lengths.tolist(), [3, 2])
-    self.assertEqual(found.returns.tolist(), [1, 0])
-    self.assertEqual(found.successes.tolist(), [True, False])
+    found = self._check_figures(
+        'Minari', num_terminals=1, num_timeouts=1, lengths=[3, 2],
+        returns=[1, 0], successes=[True, False],
+    )
     self.assertEqual(found.reward_range, (0, 1))
     self.assertEqual(found.shapes['observations'], (5, 2))
     self.assertEqual(found.shapes['terminations'], (5,))
@@ -144,7 +126,7 @@ class ReadTest(MinariTest):
         'observations/place': np.ones([4, 2], np.float32),
         'observations/camera': np.zeros([4, 2, 2, 3], np.uint8),
     })])
-    with _record_reads() as names:
+    with dataset_case.record_reads() as names:
       episode, = self._read(
           observation_spec={'place': specs.Array((2,), np.float32)}
       )
@@ -154,7 +136,7 @@ class ReadTest(MinariTest):
 
   def test_one_episode_is_read_at_a_time(self):
     self._write([_make(), _make()])
-    with _record_reads() as names:
+    with dataset_case.record_reads() as names:
       with formats.open_source(self._path, rows.Layout()) as source:
         self.assertEmpty(names)
         first = next(source.read())
@@ -336,24 +318,11 @@ class FaultTest(MinariTest):
   @parameterized.parameters(0.05, 0.5, 0.99)
   def test_file_cut_short(self, share):
     self._write([_make(50), _make(50)])
-    os.truncate(self._file, int(os.path.getsize(self._file) * share))
-    self.assertRegex(self._faults()[0], 'main_data.hdf5: .*cut short')
+    self._check_cut_short(self._file, share, 'main_data.hdf5: .*cut short')
 
   def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
     self._write([_make(), _make()])
-    with open(self._file, 'rb') as file:
-      whole = file.read()
-    random = np.random.default_rng(0)
-    num_named = 0
-    for _ in range(100):
-      damaged = bytearray(whole)
-      start = random.integers(len(whole) - 8)
-      damaged[start:start + 8] = random.bytes(8)
-      with open(self._file, 'wb') as file:
-        file.write(damaged)
-      # Messages are all that may come of it.
-      num_named += bool(self._faults())
-    self.assertGreater(num_named, 0)
+    self._check_damage_anywhere(self._file)
 
   def test_damaged_picture(self):
     code = np.frombuffer(
@@ -365,20 +334,6 @@ class FaultTest(MinariTest):
     self.assertRegex(
         self._faults()[0], 'main_data.hdf5: `/episode_0/observations`.*damaged'
     )
-
-
-@contextlib.contextmanager
-def _record_reads():
-  """Gives the names of the data sets that are read, as they are."""
-  names = []
-  read = h5py.Dataset.__getitem__
-
-  def record(dataset, *args, **kwargs):
-    names.append(dataset.name)
-    return read(dataset, *args, **kwargs)
-
-  with mock.patch.object(h5py.Dataset, '__getitem__', record):
-    yield names
 
 
 if __name__ == '__main__':

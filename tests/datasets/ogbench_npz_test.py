@@ -1,6 +1,5 @@
 """Tests of reading OGBench's .npz files."""
 
-import os
 import tracemalloc
 from unittest import mock
 import zipfile
@@ -11,9 +10,8 @@ from dm_env import specs
 import numpy as np
 
 from parl_tf.datasets import formats
-from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
 from parl_tf.datasets import rows
+from tests.datasets import dataset_case
 
 
 def _make(ends='--e-e', **changes):
@@ -37,20 +35,12 @@ def _make(ends='--e-e', **changes):
   return {name: x for name, x in members.items() if x is not None}
 
 
-class OgbenchNpzTest(parameterized.TestCase):
+class OgbenchNpzTest(dataset_case.DatasetCase):
 
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'data.npz')
+  file_name = 'data.npz'
 
   def _write(self, members, save=np.savez):
     save(self._path, **members)
-
-  def _read(self, **kwargs):
-    return list(reading.read_episodes(self._path, **kwargs))
-
-  def _faults(self, **layout):
-    return inspection.inspect(self._path, rows.Layout(**layout)).faults
 
 
 class ReadTest(OgbenchNpzTest):
@@ -107,14 +97,10 @@ class ReadTest(OgbenchNpzTest):
   def test_figures(self):
     masks = np.array([1, 1, 1, 1, 0], np.float32)
     self._write(_make(masks=masks, rewards=masks * -1))
-    found = inspection.inspect(self._path)
-    self.assertEmpty(found.faults)
-    self.assertEqual(found.format, "OGBench's npz")
-    self.assertEqual((found.num_rows, found.num_terminals), (5, 1))
-    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
-    self.assertEqual(found.lengths.tolist(), [3, 2])
-    self.assertEqual(found.returns.tolist(), [-3, -1])
-    self.assertEqual(found.successes.tolist(), [False, True])
+    found = self._check_figures(
+        "OGBench's npz", num_terminals=1, num_timeouts=1, lengths=[3, 2],
+        returns=[-3, -1], successes=[False, True],
+    )
     self.assertEqual(found.shapes, {
         'observations': (5, 2), 'actions': (5, 1), 'rewards': (5,),
         'terminals': (5,), 'masks': (5,),
@@ -248,8 +234,9 @@ class FaultTest(OgbenchNpzTest):
   @parameterized.parameters(0.0, 0.05, 0.5, 0.99)
   def test_file_cut_short(self, share):
     self._write(_make('-' * 500 + 'e'))
-    os.truncate(self._path, int(os.path.getsize(self._path) * share))
-    self.assertRegex(self._faults()[0], 'data.npz: .*cut short or damaged')
+    self._check_cut_short(
+        self._path, share, 'data.npz: .*cut short or damaged'
+    )
 
   @parameterized.parameters(np.savez, np.savez_compressed)
   def test_damage_inside_a_member(self, save):
@@ -263,19 +250,7 @@ class FaultTest(OgbenchNpzTest):
 
   def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
     self._write(_make())
-    with open(self._path, 'rb') as file:
-      whole = file.read()
-    random = np.random.default_rng(0)
-    num_named = 0
-    for _ in range(100):
-      damaged = bytearray(whole)
-      start = random.integers(len(whole) - 8)
-      damaged[start:start + 8] = random.bytes(8)
-      with open(self._path, 'wb') as file:
-        file.write(damaged)
-      # Messages are all that may come of it.
-      num_named += bool(self._faults())
-    self.assertGreater(num_named, 0)
+    self._check_damage_anywhere(self._path)
 
 
 if __name__ == '__main__':

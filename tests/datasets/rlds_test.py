@@ -13,8 +13,8 @@ import tensorflow as tf
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
 from parl_tf.datasets import rows
+from tests.datasets import dataset_case
 
 _KINDS = 'tensorflow_datasets.core.features'
 _PICTURE = {'photo': (4, 6, 3), 'depth': (4, 6, 1)}
@@ -130,11 +130,12 @@ def _two_episodes():
   return [_episode(0, 4, True), _episode(10, 3, False)]
 
 
-class RldsTest(parameterized.TestCase):
+class RldsTest(dataset_case.DatasetCase):
+
+  file_name = '1.0.0'
 
   def setUp(self):
     super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, '1.0.0')
     os.mkdir(self._path)
     self.addCleanup(gin.clear_config)
 
@@ -169,14 +170,7 @@ class RldsTest(parameterized.TestCase):
       json.dump(content, file)
 
   def _read(self, **kwargs):
-    kwargs = {'observation_spec': _OBSERVATION_SPEC, **kwargs}
-    return list(reading.read_episodes(self._path, **kwargs))
-
-  def _assert_fault(self, *parts, layout=None):
-    found = inspection.inspect(self._path, layout)
-    self.assertLen(found.faults, 1, found.faults)
-    for part in parts:
-      self.assertIn(part, found.faults[0])
+    return super()._read(**{'observation_spec': _OBSERVATION_SPEC, **kwargs})
 
 
 class ReadTest(RldsTest):
@@ -358,7 +352,7 @@ class FaultTest(RldsTest):
     self._write([_episode()])
     self._assert_fault(
         f'`steps/observation/{name}`', message,
-        layout=rows.Layout(observation_keys=(name,)),
+        observation_keys=(name,),
     )
 
   def test_an_unknown_split(self):

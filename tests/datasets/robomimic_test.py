@@ -1,9 +1,5 @@
 """Tests of reading demonstrations in robomimic's layout."""
 
-import contextlib
-import os
-from unittest import mock
-
 from absl.testing import absltest
 from absl.testing import parameterized
 from dm_env import specs
@@ -11,9 +7,8 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import formats
-from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
 from parl_tf.datasets import rows
+from tests.datasets import dataset_case
 
 
 def _make(flags='--S', start=0, has_next=True, **changes):
@@ -41,11 +36,9 @@ def _make(flags='--S', start=0, has_next=True, **changes):
   return {name: x for name, x in arrays.items() if x is not None}
 
 
-class RobomimicTest(parameterized.TestCase):
+class RobomimicTest(dataset_case.DatasetCase):
 
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'demo.hdf5')
+  file_name = 'demo.hdf5'
 
   def _write(self, episodes, names=None, num_samples=None):
     with h5py.File(self._path, 'w') as file:
@@ -57,12 +50,6 @@ class RobomimicTest(parameterized.TestCase):
         group.attrs['num_samples'] = num_samples or len(arrays['dones'])
         for field, array in arrays.items():
           group[field] = array
-
-  def _read(self, **kwargs):
-    return list(reading.read_episodes(self._path, **kwargs))
-
-  def _faults(self, **layout):
-    return inspection.inspect(self._path, rows.Layout(**layout)).faults
 
 
 class ReadTest(RobomimicTest):
@@ -78,29 +65,17 @@ class ReadTest(RobomimicTest):
         },
     )
     self.assertEqual(first.observation['place'].dtype, np.float32)
-    self.assertEqual(first.reward.tolist(), [0, 0, 1])
-    self.assertEqual(first.discount.tolist(), [1, 1, 0])
-    self.assertEqual(first.success.tolist(), [False, False, True])
-    self.assertEqual(first.action.tolist(), [[0.5]] * 3)
     self.assertEqual(
         second.observation['place'].tolist(), [[50, 51], [52, 53], [54, 55]]
     )
-    self.assertEqual(second.reward.tolist(), [0, 0])
-    self.assertEqual(second.discount.tolist(), [1, 1])
-    self.assertEqual(second.success.tolist(), [False, False])
-    self.assertTrue(first.has_last_transition)
-    self.assertTrue(second.has_last_transition)
+    self._check_solved_and_cut(first, second)
 
   def test_figures(self):
     self._write([_make('--SS'), _make('-d', start=50)])
-    found = inspection.inspect(self._path)
-    self.assertEmpty(found.faults)
-    self.assertEqual(found.format, "robomimic's HDF5")
-    self.assertEqual((found.num_rows, found.num_terminals), (5, 1))
-    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
-    self.assertEqual(found.lengths.tolist(), [3, 2])
-    self.assertEqual(found.returns.tolist(), [1, 0])
-    self.assertEqual(found.successes.tolist(), [True, False])
+    found = self._check_figures(
+        "robomimic's HDF5", num_terminals=1, num_timeouts=1, lengths=[3, 2],
+        returns=[1, 0], successes=[True, False],
+    )
     # As they stand in the file, what is left out included.
     self.assertEqual(found.shapes['obs/place'], (6, 2))
     self.assertEqual(found.shapes['dones'], (6,))
@@ -154,7 +129,7 @@ class ReadTest(RobomimicTest):
   def test_parts_that_are_not_asked_for_are_not_read(self):
     camera = np.zeros([3, 2, 2, 3], np.uint8)
     self._write([_make(**{'obs/camera': camera, 'next_obs/camera': camera})])
-    with _record_reads() as names:
+    with dataset_case.record_reads() as names:
       episode, = self._read(
           observation_spec={'place': specs.Array((2,), np.float32)}
       )
@@ -175,7 +150,7 @@ class ReadTest(RobomimicTest):
 
   def test_one_demonstration_is_read_at_a_time(self):
     self._write([_make(), _make()])
-    with _record_reads() as names:
+    with dataset_case.record_reads() as names:
       with formats.open_source(self._path, rows.Layout()) as source:
         self.assertEmpty(names)
         first = next(source.read())
@@ -253,39 +228,12 @@ class FaultTest(RobomimicTest):
   @parameterized.parameters(0.05, 0.5, 0.99)
   def test_file_cut_short(self, share):
     self._write([_make('-' * 50), _make('-' * 50)])
-    os.truncate(self._path, int(os.path.getsize(self._path) * share))
-    self.assertRegex(self._faults()[0], 'demo.hdf5: .*cut short')
+    self._check_cut_short(self._path, share, 'demo.hdf5: .*cut short')
 
   def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
     self._write([_make(), _make()])
-    with open(self._path, 'rb') as file:
-      whole = file.read()
-    random = np.random.default_rng(0)
-    num_named = 0
-    for _ in range(100):
-      damaged = bytearray(whole)
-      # By the root, which is at the beginning, the format is recognised.
-      start = random.integers(2_048, len(whole) - 8)
-      damaged[start:start + 8] = random.bytes(8)
-      with open(self._path, 'wb') as file:
-        file.write(damaged)
-      # Messages are all that may come of it.
-      num_named += bool(self._faults())
-    self.assertGreater(num_named, 0)
-
-
-@contextlib.contextmanager
-def _record_reads():
-  """Gives the names of the data sets that are read, as they are."""
-  names = []
-  read = h5py.Dataset.__getitem__
-
-  def record(dataset, *args, **kwargs):
-    names.append(dataset.name)
-    return read(dataset, *args, **kwargs)
-
-  with mock.patch.object(h5py.Dataset, '__getitem__', record):
-    yield names
+    # By the root, which is at the beginning, the format is recognised.
+    self._check_damage_anywhere(self._path, first=2_048)
 
 
 if __name__ == '__main__':

@@ -10,10 +10,9 @@ import numpy as np
 
 from parl_tf import types
 from parl_tf.datasets import formats
-from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
 from parl_tf.datasets import rows
 from parl_tf.replay import episode_log
+from tests.datasets import dataset_case
 
 
 def _episode(episode_id=0, start=0, is_terminal=True, **changes):
@@ -39,11 +38,9 @@ def _arrays(**changes):
   return {name: x for name, x in arrays.items() if x is not None}
 
 
-class RunLogTest(parameterized.TestCase):
+class RunLogTest(dataset_case.DatasetCase):
 
-  def setUp(self):
-    super().setUp()
-    self._path = os.path.join(self.create_tempdir().full_path, 'episodes')
+  file_name = 'episodes'
 
   def _log(self, *episodes):
     log = episode_log.EpisodeLog(self._path)
@@ -55,12 +52,6 @@ class RunLogTest(parameterized.TestCase):
     name = f'episode_{position:08d}_{episode_id}.npz'
     np.savez(os.path.join(self._path, name), **arrays)
     return name
-
-  def _read(self, **kwargs):
-    return list(reading.read_episodes(self._path, **kwargs))
-
-  def _faults(self, **layout):
-    return inspection.inspect(self._path, rows.Layout(**layout)).faults
 
 
 class ReadTest(RunLogTest):
@@ -134,14 +125,10 @@ class ReadTest(RunLogTest):
 
   def test_figures(self):
     self._log(_episode(0), _episode(1, start=50, is_terminal=False))
-    found = inspection.inspect(self._path)
-    self.assertEmpty(found.faults)
-    self.assertEqual(found.format, "a run's episode log")
-    self.assertEqual((found.num_rows, found.num_terminals), (6, 1))
-    self.assertEqual((found.num_timeouts, found.num_trailing_rows), (1, 0))
-    self.assertEqual(found.lengths.tolist(), [3, 3])
-    self.assertEqual(found.returns.tolist(), [1.5, 1.5])
-    self.assertEqual(found.successes.tolist(), [True, True])
+    found = self._check_figures(
+        "a run's episode log", num_terminals=1, num_timeouts=1, lengths=[3, 3],
+        returns=[1.5, 1.5], successes=[True, True],
+    )
     self.assertEqual(found.shapes, {
         'observation': (6, 2), 'action': (6, 1), 'reward': (6,),
         'discount': (6,), 'success': (6,),
@@ -225,27 +212,15 @@ class FaultTest(RunLogTest):
   def test_file_cut_short(self, share):
     self._write(_arrays())
     name = self._write(_arrays(episode_id=np.array(1)), 1, 1)
-    path = os.path.join(self._path, name)
-    os.truncate(path, int(os.path.getsize(path) * share))
-    self.assertRegex(
-        self._faults()[0], 'episode_00000001_1.npz: .*cut short or damaged'
+    self._check_cut_short(
+        os.path.join(self._path, name),
+        share,
+        'episode_00000001_1.npz: .*cut short or damaged',
     )
 
   def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
     path = os.path.join(self._path, self._write(_arrays()))
-    with open(path, 'rb') as file:
-      whole = file.read()
-    random = np.random.default_rng(0)
-    num_named = 0
-    for _ in range(100):
-      damaged = bytearray(whole)
-      start = random.integers(len(whole) - 8)
-      damaged[start:start + 8] = random.bytes(8)
-      with open(path, 'wb') as file:
-        file.write(damaged)
-      # Messages are all that may come of it.
-      num_named += bool(self._faults())
-    self.assertGreater(num_named, 0)
+    self._check_damage_anywhere(path)
 
   def test_a_directory_of_other_files_is_no_log(self):
     os.makedirs(self._path)

@@ -4,12 +4,6 @@ CALVIN's own environment is of another Python: examples/calvin/check.py and
 benchmarks/calvin.py show what it does.
 """
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
-
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
@@ -19,30 +13,10 @@ from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.domains import calvin
 from parl_tf.training import evaluation
-from tests.binaries import tiny
 from tests.domains import domain_conformance
+from tests.domains import served_calvin
 
-_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
 _STATES = ('robot', 'scene')
-
-
-def _serve(test_class):
-  """Serves a table until the tests of the class are over; sets `address`."""
-  with contextlib.closing(socket.socket()) as found:
-    found.bind(('127.0.0.1', 0))
-    port = found.getsockname()[1]
-  process = subprocess.Popen(
-      [sys.executable, str(_PROGRAM), '--module=calvin_table',
-       '--environment=Calvin-v0', f'--port={port}'],
-      env={**os.environ, 'PYTHONPATH': str(tiny.ROOT / 'tests' / 'domains')},
-      stdout=subprocess.PIPE,
-      text=True,
-  )
-  test_class.addClassCleanup(process.stdout.close)
-  test_class.addClassCleanup(process.wait)
-  test_class.addClassCleanup(process.kill)
-  assert 'is served at' in process.stdout.readline()
-  test_class.address = f'127.0.0.1:{port}'
 
 
 class CalvinConformanceTest(
@@ -52,7 +26,7 @@ class CalvinConformanceTest(
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    _serve(cls)
+    served_calvin.serve(cls)
 
   def make_domain(self):
     return calvin.Calvin(self.address, max_episode_steps=6)
@@ -63,7 +37,7 @@ class CalvinTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    _serve(cls)
+    served_calvin.serve(cls)
 
   def _play(self, actions):
     """Returns the domain, the environment and the last step of an episode.

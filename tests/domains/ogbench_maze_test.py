@@ -9,6 +9,7 @@ import numpy as np
 import ogbench  # noqa: F401  Registers its environments.
 
 from parl_tf.domains import ogbench_maze
+from tests.domains import controller_episode
 from tests.domains import domain_conformance
 
 
@@ -75,16 +76,8 @@ class OGBenchMazeTest(parameterized.TestCase):
   def test_the_controller_reaches_the_goal(self, size):
     domain = ogbench_maze.OGBenchMaze(size=size, action_repeat=2)
     environment = domain.make_environment(0, evaluation=True)
-    controller = domain.make_controller(environment)
-    time_step = environment.reset()
-    rewards = []
-    while not time_step.last():
-      self.assertFalse(environment.is_success())
-      time_step = environment.step(controller.action(time_step, environment))
-      rewards.append(float(time_step.reward))
+    rewards = controller_episode.solve(self, domain, environment)
 
-    self.assertTrue(environment.is_success())
-    self.assertEqual(time_step.discount, 0.0)
     # -1 a step until it is there, then 0.
     self.assertEqual(set(rewards[:-1]), {-2.0})
     self.assertIn(rewards[-1], (-1.0, 0.0))

@@ -6,6 +6,7 @@ import numpy as np
 
 from parl_tf.domains import ogbench
 from parl_tf.domains import ogbench_oracles
+from tests.domains import controller_episode
 from tests.domains import domain_conformance
 
 
@@ -54,15 +55,8 @@ class CubeTest(parameterized.TestCase):
     controller = domain.make_controller(environment)
     for seed in range(3):
       environment.seed(seed)
-      time_step = environment.reset()
-      rewards = []
-      while not time_step.last():
-        self.assertFalse(environment.is_success())
-        time_step = environment.step(controller.action(time_step, environment))
-        rewards.append(float(time_step.reward))
+      rewards = controller_episode.solve(self, domain, environment, controller)
 
-      self.assertTrue(environment.is_success())
-      self.assertEqual(time_step.discount, 0.0)
       # -1 a step of 0.05 s until the cube is in place.
       self.assertEqual(set(rewards[:-1]), {-2.0})
       self.assertGreater(rewards[-1], -2.0)
@@ -129,7 +123,7 @@ class SceneTest(parameterized.TestCase):
   def test_the_oracle_solves_each_task(self, task, first_reward):
     domain = ogbench.Scene(task=task)
     environment = domain.make_environment(0, evaluation=True)
-    rewards = _solve(self, domain, environment)
+    rewards = controller_episode.solve(self, domain, environment)
 
     self.assertEqual(rewards[0], first_reward)
     # Of the state in which the last action begins.
@@ -176,7 +170,7 @@ class PuzzleTest(parameterized.TestCase):
   def test_the_oracle_solves_it(self, size, task, first_reward):
     domain = ogbench.Puzzle(size=size, task=task)
     environment = domain.make_environment(0, evaluation=True)
-    rewards = _solve(self, domain, environment)
+    rewards = controller_episode.solve(self, domain, environment)
 
     self.assertEqual(rewards[0], first_reward)
     self.assertEqual(rewards[-1], 0.0)
@@ -219,20 +213,6 @@ class PuzzleTest(parameterized.TestCase):
   def test_the_argument_out_of_range_is_named(self):
     with self.assertRaisesRegex(ValueError, '`size` must be .*3x3.*5x5'):
       ogbench.Puzzle(size='5x5')
-
-
-def _solve(test, domain, environment):
-  """Returns the rewards of an episode of the controller, which must succeed."""
-  controller = domain.make_controller(environment)
-  controller.reset(0)
-  time_step = environment.reset()
-  rewards = []
-  while not time_step.last():
-    time_step = environment.step(controller.action(time_step, environment))
-    rewards.append(float(time_step.reward))
-  test.assertTrue(environment.is_success())
-  test.assertEqual(time_step.discount, 0.0)
-  return rewards
 
 
 if __name__ == '__main__':

@@ -6,8 +6,11 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+from tf_agents.trajectories import trajectory
 
 from parl_tf import randomness
+from parl_tf import types
 from parl_tf.improvers import reparameterized
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
@@ -26,6 +29,18 @@ class _SumCritic:
   def bind(self, observation, target=False, selection=None):
     del observation, target, selection
     return lambda actions: self._scale * tf.reduce_sum(actions, axis=-1)
+
+
+class _Source:
+  """Actions of given log densities."""
+
+  def __init__(self, log_probs):
+    self._log_probs = log_probs
+
+  def optimized(self, n, next=False, purpose='target'):  # pylint: disable=redefined-builtin
+    assert (n, next) == (1, True)
+    del purpose
+    return types.ActionSamples(tf.zeros([3, 1, 2]), self._log_probs)
 
 
 def _loss(improver, policy, critic=None):
@@ -72,6 +87,51 @@ class EntropyTest(tensor_case.TensorCase):
     improver = reparameterized.ReparameterizedImprover()
     with self.assertRaisesRegex(ValueError, '`learn_temperature`.*Diffusion'):
       _loss(improver, small_agent.make_policy(diffusion.DiffusionPolicy))
+
+
+class EntropyBackupTest(tensor_case.TensorCase):
+
+  def _rewards(self, improver, log_probs=None, terminals_from_reward=False):
+    """Those of rewards [1, 1, 2], discounts [1, 0, 0.5] and a gamma of 0.9."""
+    time_step = ts.TimeStep(
+        step_type=tf.constant([1, 2, 1]),
+        reward=tf.constant([1.0, 1.0, 2.0]),
+        discount=tf.constant([1.0, 0.0, 0.5]),
+        observation=tf.zeros([3, 1]),
+    )
+    critic = small_agent.make_critic(
+        gamma=0.9, terminals_from_reward=terminals_from_reward
+    )
+    augmented = improver.augment_reward(
+        trajectory.Transition(time_step, (), time_step),
+        critic,
+        _Source(log_probs),
+    )
+    return augmented.next_time_step.reward
+
+  def test_reward_has_the_entropy_of_the_next_state(self):
+    improver = reparameterized.ReparameterizedImprover(
+        entropy_backup=True, initial_temperature=0.5
+    )
+    rewards = self._rewards(improver, tf.constant([[2.0], [3.0], [-4.0]]))
+    # 1 - 0.9 * 1 * 0.5 * 2; 1, for it ends there; 2 + 0.9 * 0.5 * 0.5 * 4.
+    self.assertAllClose(rewards, [0.1, 1.0, 2.9])
+
+  def test_without_it_the_reward_is_the_tasks(self):
+    improver = reparameterized.ReparameterizedImprover()
+    rewards = self._rewards(improver, tf.constant([[2.0], [3.0], [-4.0]]))
+    self.assertAllEqual(rewards, [1.0, 1.0, 2.0])
+
+  def test_what_it_needs_is_named(self):
+    improver = reparameterized.ReparameterizedImprover(entropy_backup=True)
+    with self.assertRaisesRegex(ValueError, 'a `Search` without optimizer'):
+      self._rewards(improver)
+    with self.assertRaisesRegex(ValueError, '`Critic.terminals_from_reward`'):
+      self._rewards(improver, tf.zeros([3, 1]), terminals_from_reward=True)
+    with self.assertRaisesRegex(ValueError, '`entropy_backup` needs'):
+      reparameterized.ReparameterizedImprover(
+          entropy_backup=True, learn_temperature=False
+      )
 
 
 class DiffusionTest(tensor_case.TensorCase):

@@ -57,6 +57,39 @@ class SupervisorTest(absltest.TestCase):
     self.assertEqual(supervisor.num_restarts(), {'role': 1})
     self.assertEqual(self._read('role'), 'hello\nhello\n')
 
+  def test_role_without_a_place_does_not_delay_the_others(self):
+    roles = [
+        supervisor_lib.Role('first', ['sleep', '1000'], num_cpus=1),
+        supervisor_lib.Role('second', ['sleep', '1000'], num_cpus=1),
+        supervisor_lib.Role('short', ['sh', '-c', 'echo done']),
+    ]
+    supervisor = supervisor_lib.Supervisor(roles, self._logs)
+    deadline = time.monotonic() + _SECONDS
+    longest = 0.0
+    while not supervisor.has_ended('short'):
+      self.assertLess(time.monotonic(), deadline)
+      start = time.monotonic()
+      supervisor.step()
+      longest = max(longest, time.monotonic() - start)
+      time.sleep(0.05)
+    for role in roles:
+      supervisor.stop(role.name)
+
+    self.assertLess(longest, 20.0)
+    self.assertEqual(self._read('short'), 'done\n')
+
+  def test_disk_without_room_for_a_log_does_not_end_the_others(self):
+    os.symlink('/dev/full', os.path.join(self._logs, 'role.log'))
+
+    with self.assertLogs(level='ERROR') as logs:
+      supervisor = self._run(
+          [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
+
+    self.assertTrue(supervisor.has_ended('role'))
+    self.assertIn('No space left', logs.output[0])
+
   def test_role_that_is_stopped_is_not_started_anew(self):
     role = supervisor_lib.Role('role', ['sh', '-c', 'echo up; sleep 1000'])
 

@@ -3,20 +3,19 @@
 import os
 import threading
 import time
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
-import reverb
 import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.replay import episode_item
-from parl_tf.replay import episode_writer
 from parl_tf.replay import journal
 from parl_tf.replay import server_link
-from parl_tf.replay import service
 from parl_tf.replay import spool
 from parl_tf.replay import weights
+from tests.replay import small_service
 
 _OBSERVATION = {
     'image': tf.TensorSpec([2, 2, 3], tf.uint8),
@@ -39,17 +38,6 @@ def _episode(num_steps=3, success=False, **changes):
   return episode._replace(**changes)
 
 
-def _make_writers(sink):
-  writer = episode_writer.EpisodeWriter(
-      gamma=0.9,
-      reward_scale=1.0,
-      reward_bias=0.0,
-      never_succeeds_value=None,
-      sinks=[sink],
-  )
-  return {'offline': writer, 'online': writer}
-
-
 class ServiceTest(absltest.TestCase):
 
   def setUp(self):
@@ -59,18 +47,13 @@ class ServiceTest(absltest.TestCase):
     self._services = []
     self.addCleanup(self._stop)
 
-  def _start(self, port=None):
-    replay = service.ReplayService(
-        _OBSERVATION,
-        _ACTION,
-        weights.signature(self._variables),
-        _make_writers,
-        os.path.join(self._root, 'episodes'),
-        max_episode_steps=10,
-        is_success=lambda episode: bool(episode.success.any()),
-        port=port,
+  def _start(self, port=None, offline_episodes=None):
+    replay = small_service.make(
+        _OBSERVATION, _ACTION, self._variables, self._root, port
     )
-    thread = threading.Thread(target=replay.run, args=([_episode()],))
+    if offline_episodes is None:
+      offline_episodes = [_episode()]
+    thread = threading.Thread(target=replay.run, args=(offline_episodes,))
     thread.start()
     self._services.append((replay, thread))
     return replay
@@ -84,6 +67,16 @@ class ServiceTest(absltest.TestCase):
   def _spool(self, link, collector=0):
     directory = os.path.join(self._root, f'spool_{collector}')
     return spool.Spool(directory, link, collector)
+
+  def _send_unchecked(self, link, item):
+    with link.client.trajectory_writer(1, validate_items=False) as writer:
+      writer.append(item)
+      writer.create_item(
+          episode_item.TABLE,
+          1.0,
+          tf.nest.map_structure(lambda column: column[-1], writer.history),
+      )
+      writer.flush(timeout_ms=4000)
 
   def _read(self, link, num_episodes=0, num_refused=0):
     """Returns the journal once it tells of so many episodes."""
@@ -191,12 +184,7 @@ class ServiceTest(absltest.TestCase):
     link = server_link.ServerLink(self._start().address)
     self._read(link)
     with self.assertLogs(level='ERROR') as logs:
-      with link.client.trajectory_writer(1, validate_items=False) as writer:
-        writer.append({'other': np.zeros(3, np.int64)})
-        writer.create_item(
-            episode_item.TABLE, 1.0, {'other': writer.history['other'][-1]}
-        )
-        writer.flush(timeout_ms=4000)
+      self._send_unchecked(link, {'other': np.zeros(3, np.int64)})
       deadline = time.monotonic() + 5.0
       while not logs.output and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -205,6 +193,85 @@ class ServiceTest(absltest.TestCase):
     episode_item.send(link.client, _episode(episode_id=8))
 
     self.assertEqual(self._read(link, 1).episode_id.tolist(), [8])
+
+  def test_fields_of_another_dtype_or_rank_are_refused_by_name(self):
+    link = server_link.ServerLink(self._start().address)
+    self._read(link)
+    episode = _episode(episode_id=8)
+    names = ('observation', 'action', 'reward', 'discount', 'success')
+    whole = {name: getattr(episode, name) for name in names}
+    whole.update(episode_id=np.int64(7), policy_version=np.int64(0))
+    faults = {
+        'episode_id': (np.zeros(2, np.int64), np.float64(np.inf)),
+        # No int64: the journal could not tell of it.
+        'policy_version': (np.uint64(2**63),),
+        'reward': (np.float32(0), np.zeros(3)),
+    }
+    with self.assertLogs(level='ERROR') as logs:
+      for name, values in faults.items():
+        for value in values:
+          self._send_unchecked(link, {**whole, name: value})
+      episode_item.send(link.client, episode)
+      seen = self._read(link, 1)
+
+    self.assertEqual(seen.episode_id.tolist(), [8])
+    self.assertEmpty(seen.refused)
+    self.assertLen(logs.output, 5)
+    self.assertIn('`episode_id` must be int64 of shape []', logs.output[0])
+    self.assertIn('`reward` must be float32', logs.output[-1])
+
+  def test_episode_whose_return_overflows_never_comes_into_the_log(self):
+    link = server_link.ServerLink(self._start().address)
+    self._read(link)
+    reward = np.full(3, 3e38, np.float32)  # Finite, but not its sum.
+
+    with self.assertLogs(level='ERROR') as logs:
+      episode_item.send(link.client, _episode(reward=reward, episode_id=7))
+      seen = self._read(link, num_refused=1)
+
+    self.assertEqual(seen.refused.tolist(), [7])
+    self.assertIn('monte_carlo_return` must be finite', logs.output[0])
+    self.assertEmpty(os.listdir(os.path.join(self._root, 'episodes')))
+
+  def test_service_that_fills_its_tables_can_be_stopped(self):
+    started = threading.Event()
+
+    def endless():
+      while True:
+        yield _episode()
+        started.set()
+
+    replay = self._start(offline_episodes=endless())
+    started.wait()
+
+    replay.stop()
+
+    (_, thread), = self._services
+    thread.join(20.0)
+    self.assertFalse(thread.is_alive())
+
+  def test_port_of_another_service_is_an_error(self):
+    port = self._start().port
+
+    with self.assertRaisesRegex(OSError, f'Port {port} must be free'):
+      self._start(port=port)
+
+  def test_same_weights_are_not_taken_again(self):
+    link = server_link.ServerLink(self._start().address)
+    sender = weights.Weights(
+        link, self._variables, tf.Variable(0, dtype=tf.int64)
+    )
+    received = [tf.Variable([0.0, 0.0])]
+    receiver = weights.Weights(link, received, tf.Variable(0, dtype=tf.int64))
+    sender.publish()
+    receiver.receive()
+    received[0].assign([9.0, 9.0])
+
+    receiver.receive()
+    self.assertEqual(received[0].numpy().tolist(), [9.0, 9.0])
+    sender.publish()
+    receiver.receive()
+    self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
 
   def test_weights_travel(self):
     link = server_link.ServerLink(self._start().address)
@@ -241,6 +308,21 @@ class ServiceTest(absltest.TestCase):
 
     self.assertLess(time.monotonic() - start, 15.0)
 
+  def test_silent_wait_for_an_empty_table_is_told(self):
+    link = server_link.ServerLink(self._start().address)
+    self._read(link)
+    self.enter_context(
+        mock.patch.object(server_link, '_FIRST_REPORT_SECONDS', 0.02)
+    )
+
+    with self.assertLogs(level='WARNING') as logs:
+      with link.watched('online'):
+        deadline = time.monotonic() + 20.0
+        while not logs.output and time.monotonic() < deadline:
+          time.sleep(0.02)
+
+    self.assertIn(f'Waiting for {link.address} table online', logs.output[0])
+
   def test_call_ends_soon_where_the_server_goes_meanwhile(self):
     link = server_link.ServerLink(self._start().address)
     self._read(link)
@@ -256,24 +338,6 @@ class ServiceTest(absltest.TestCase):
       link.call(weights.TABLE, hang, seconds=60.0)
 
     self.assertLess(time.monotonic() - start, 20.0)
-
-  def test_full_queue_is_an_error_soon_and_takes_the_episode_later(self):
-    items = episode_item.signature(_OBSERVATION, _ACTION)
-    server = reverb.Server(
-        [episode_item.make_table(items, 1), journal.make_table()]
-    )
-    self.addCleanup(server.stop)
-    link = server_link.ServerLink(f'localhost:{server.port}')
-    own = self._spool(link)
-    for number in range(2):
-      own.append(number, _episode())
-
-    with self.assertRaisesRegex(ConnectionError, 'table episodes'):
-      own.deliver(journal.make())
-    self.assertEqual(own.deliver(journal.make()), 2)  # None is sent anew.
-
-    received = [episode_item.receive(link.client, items) for _ in range(2)]
-    self.assertEqual([x.episode_id for x in received], [0, 1])
 
   def test_torn_file_of_a_spool_does_not_stop_the_others(self):
     link = server_link.ServerLink(self._start().address)

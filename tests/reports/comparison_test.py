@@ -2,6 +2,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
+from parl_tf import proportion
 from parl_tf.reports import comparison
 from parl_tf.reports import runs
 from parl_tf.reports import statistics
@@ -41,7 +42,9 @@ class GroupsTest(absltest.TestCase):
     np.testing.assert_array_equal(good.seed_scores, [80.0, 90.0])
     self.assertEqual((good.num_seeds, good.num_partial), (2, 0))
     # 8 + 9 of 20 episodes.
-    self.assertEqual(good.success_rate, statistics.wilson_interval(17, 20))
+    self.assertEqual(
+        good.success_rate, (0.85, *proportion.wilson_interval(0.85, 20))
+    )
     self.assertEqual(good.num_episodes, 20)
     self.assertEqual(good.env_steps, 100.5)  # 100 and 101.
     self.assertAlmostEqual(good.minutes, 10.0 / 60.0)

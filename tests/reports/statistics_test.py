@@ -190,25 +190,5 @@ class NeededSeedsTest(parameterized.TestCase):
     self.assertEqual(statistics.needed_seeds(first, second), 8)
 
 
-class WilsonTest(parameterized.TestCase):
-
-  @parameterized.named_parameters(
-      # (0.8 + 0.19207) / 1.38415 -+ 1.96 sqrt(0.016 + 0.009604) / 1.38415
-      # = 0.71674 -+ 0.22658.
-      ('eight_of_ten', 8, 10, 0.8, 0.490, 0.943),
-      # 3.8415 / 13.8415.
-      ('none_of_ten', 0, 10, 0.0, 0.0, 0.278),
-  )
-  def test_limits(self, num_successes, num_trials, rate, low, high):
-    found = statistics.wilson_interval(num_successes, num_trials)
-
-    np.testing.assert_allclose(found, (rate, low, high), atol=6e-4)
-
-  @parameterized.parameters((3, 2), (-1, 2), (0, 0))
-  def test_impossible_counts_are_an_error(self, num_successes, num_trials):
-    with self.assertRaisesRegex(ValueError, 'num_successes'):
-      statistics.wilson_interval(num_successes, num_trials)
-
-
 if __name__ == '__main__':
   absltest.main()

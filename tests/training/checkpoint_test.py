@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+from unittest import mock
 
 from absl import logging
 from absl.testing import parameterized
@@ -51,6 +52,23 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     before = _values(agent)
     self.assertFalse(self._checkpoint(agent).restore())
     self.assertAllEqual(before[0], _values(agent)[0])
+
+  def test_checkpoint_is_synced_before_it_counts(self):
+    synced = []
+
+    def sync(descriptor):
+      synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+      fsync(descriptor)
+
+    fsync = os.fsync
+    saved = self._checkpoint(small_run.make_agent())
+    with mock.patch.object(os, 'fsync', sync):
+      saved.save()
+
+    self.assertSameElements(
+        [os.path.basename(path) for path in synced],
+        ['ckpt-1.data-00000-of-00001', 'ckpt-1.index', 'checkpoints'],
+    )
 
   def test_agent_and_state_come_back_together(self):
     agent = small_run.make_agent(seed=1)

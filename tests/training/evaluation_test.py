@@ -336,20 +336,6 @@ class EvaluationTest(parameterized.TestCase):
     self.assertIsInstance(domain, line_walk.LineWalk)
     self.assertEqual(domain.max_episode_steps, 4)
 
-  def test_wilson_interval_of_8_in_10(self):
-    # z^2 = 3.841459; 1 + z^2 / n = 1.384146.
-    # center = (0.8 + 0.192073) / 1.384146 = 0.716740
-    # half = 1.959964 / 1.384146 * sqrt(0.016 + 0.009604) = 0.226577
-    low, high = evaluation.wilson_interval(0.8, 10)
-    self.assertAlmostEqual(low, 0.490163, places=5)
-    self.assertAlmostEqual(high, 0.943317, places=5)
-
-  def test_wilson_interval_of_none_in_64_begins_at_0(self):
-    # The upper limit is z^2 / (n + z^2) = 3.841459 / 67.841459.
-    low, high = evaluation.wilson_interval(0.0, 64)
-    self.assertAlmostEqual(low, 0.0, places=9)
-    self.assertAlmostEqual(high, 0.056624, places=5)
-
 
 if __name__ == '__main__':
   absltest.main()

@@ -9,15 +9,14 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.replay import episode_item
-from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
 from parl_tf.replay import journal
 from parl_tf.replay import reverb_experience
 from parl_tf.replay import server_link
-from parl_tf.replay import service
 from parl_tf.replay import tables
 from parl_tf.replay import weights as weights_lib
 from parl_tf.training import remote_collection
+from tests.replay import small_service
 
 _OBSERVATION = tf.TensorSpec([2], tf.float32)
 _ACTION = tf.TensorSpec([1], tf.float32)
@@ -37,17 +36,6 @@ def _episode(num_steps, episode_id=0):
   )
 
 
-def _make_writers(sink):
-  writer = episode_writer.EpisodeWriter(
-      gamma=0.9,
-      reward_scale=1.0,
-      reward_bias=0.0,
-      never_succeeds_value=None,
-      sinks=[sink],
-  )
-  return {'offline': writer, 'online': writer}
-
-
 class RemoteCollectionTest(absltest.TestCase):
 
   def setUp(self):
@@ -57,15 +45,8 @@ class RemoteCollectionTest(absltest.TestCase):
 
   def _service(self, port=None):
     """Returns a service that is not ready, and its thread to be started."""
-    replay = service.ReplayService(
-        _OBSERVATION,
-        _ACTION,
-        weights_lib.signature(self._variables),
-        _make_writers,
-        os.path.join(self._root, 'episodes'),
-        max_episode_steps=10,
-        is_success=lambda episode: bool(episode.success.any()),
-        port=port,
+    replay = small_service.make(
+        _OBSERVATION, _ACTION, self._variables, self._root, port
     )
     thread = threading.Thread(target=replay.run, args=([_episode(3)],))
     return replay, thread

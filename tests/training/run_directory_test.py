@@ -113,6 +113,18 @@ class RunDirectoryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'holds a run without its config'):
       self._claim()
 
+  def test_directory_is_held_by_one_process_at_a_time(self):
+    with run_directory.hold(self._root):
+      with self.assertRaisesRegex(
+          ValueError, f'`root_dir`.*process {os.getpid()} is at .*{self._root}'
+      ):
+        with run_directory.hold(self._root):
+          pass
+      with run_directory.hold(self._root, 'other.lock'):
+        pass
+    with run_directory.hold(self._root):
+      pass
+
   def test_directory_without_run_is_named(self):
     with self.assertRaisesRegex(ValueError, f'{self._root} must hold a run'):
       run_directory.read_seed(self._root)

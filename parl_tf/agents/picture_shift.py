@@ -1,0 +1,46 @@
+"""Random shifts of the pictures that losses see."""
+
+import tensorflow as tf
+from tf_agents.trajectories import trajectory
+
+from parl_tf import networks
+from parl_tf import observation_encoder
+from parl_tf import randomness
+
+
+def shift(
+    transition: trajectory.Transition, seed: tf.Tensor, padding: int
+) -> trajectory.Transition:
+  """Shifts each picture at random, in s and s' by the same offsets.
+
+  Each row and each camera has offsets of its own; vectors stay as they are.
+
+  Args:
+    transition: Of `[B, ...]`.
+    seed: `[2]` int32.
+    padding: Pixels on each side, the longest shift; 0 shifts nothing.
+
+  Returns:
+    The transition as losses are to see it.
+  """
+  time_step, next_time_step = transition.time_step, transition.next_time_step
+  leaves = tf.nest.flatten(time_step.observation)
+  next_leaves = tf.nest.flatten(next_time_step.observation)
+  for i, pictures in enumerate(leaves):
+    if padding and observation_encoder.is_picture(pictures, num_batch_axes=1):
+      offsets = randomness.integers(
+          randomness.fold_in(seed, 'shift', i),
+          [tf.shape(pictures)[0], 2],
+          2 * padding + 1,
+      )
+      for x in (leaves, next_leaves):
+        x[i] = networks.random_shift(x[i], offsets, padding)
+
+  def replace(step, leaves):
+    observation = tf.nest.pack_sequence_as(step.observation, leaves)
+    return step._replace(observation=observation)
+
+  return transition._replace(
+      time_step=replace(time_step, leaves),
+      next_time_step=replace(next_time_step, next_leaves),
+  )

@@ -1,0 +1,33 @@
+"""How sure a proportion is that was seen in a number of trials."""
+
+import math
+from typing import Tuple
+
+
+def wilson_interval(
+    rate: float, num_trials: int, z: float = 1.959964
+) -> Tuple[float, float]:
+  """Computes the score interval of a proportion (Wilson, 1927).
+
+  Args:
+    rate: The share of successes, in [0, 1].
+    num_trials: Independent trials: episodes, for one fixed policy. Over several
+      runs it is the interval of these very policies, not of the method.
+    z: Quantile of the standard normal; the default is that of 95 %.
+
+  Returns:
+    The lower and the upper limit.
+
+  Raises:
+    ValueError: If `rate` or `num_trials` is out of range.
+  """
+  if num_trials < 1:
+    raise ValueError(f'`num_trials` must be positive, got {num_trials}.')
+  if not 0.0 <= rate <= 1.0:
+    raise ValueError(f'`rate` must be in [0, 1], got {rate}.')
+  scale = 1.0 / (1.0 + z**2 / num_trials)
+  center = scale * (rate + z**2 / (2.0 * num_trials))
+  half_width = (scale * z) * math.sqrt(
+      rate * (1.0 - rate) / num_trials + z**2 / (4.0 * num_trials**2)
+  )
+  return max(0.0, center - half_width), min(1.0, center + half_width)

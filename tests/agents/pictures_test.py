@@ -1,0 +1,212 @@
+"""Tests that critics, policies and agents learn from pictures."""
+
+import os
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+from tf_agents.trajectories import trajectory
+
+from parl_tf import types
+from parl_tf.critics import cal_ql
+from parl_tf.critics import iql
+from parl_tf.critics import state_value
+from parl_tf.critics import td
+from parl_tf.policies import diffusion
+from parl_tf.policies import flow
+from parl_tf.policies import gaussian
+from parl_tf.policies import transformer
+from parl_tf.policies import uniform
+from parl_tf.training import export
+from parl_tf.training import held_out_rows
+from tests import small_pictures
+from tests import tensor_case
+from tests.agents import small_agent
+from tests.critics import critic_conformance
+
+_SEED = tf.constant([2, 7])
+_SPEC = small_pictures.OBSERVATION_SPEC
+
+
+def _make_transition():
+  return tf.nest.map_structure(
+      lambda x: tf.squeeze(x, axis=1),
+      trajectory.to_transition(small_pictures.make_rows()),
+  )
+
+
+def _learn(loss_fn, variables, num_steps=5):
+  """Returns the loss before and after, and each variable's first gradient."""
+
+  @tf.function(autograph=False)
+  def step():
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_mean(loss_fn())
+    gradients = tape.gradient(loss, variables)
+    for variable, gradient in zip(variables, gradients):
+      variable.assign_sub(0.01 * gradient)
+    return loss, gradients
+
+  before, gradients = step()
+  for _ in range(num_steps):
+    after, _ = step()
+  return float(before), float(after), gradients
+
+
+class PicturesTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    small_pictures.bind_encoder(self)
+
+  def _assert_learns(self, loss_fn, variables):
+    self.assertLen(
+        [v for v in variables if v.shape.rank == 4],
+        small_pictures.NUM_CAMERAS * small_pictures.NUM_CONVOLUTIONS,
+    )
+    before, after, gradients = _learn(loss_fn, variables)
+    self.assertLess(after, before)
+    for variable, gradient in zip(variables, gradients):
+      self.assertGreater(np.abs(gradient).max(), 0, variable.name)
+
+  @parameterized.parameters(cal_ql.CalQLCritic, iql.IQLCritic, td.TDCritic)
+  def test_a_critic_learns(self, critic_ctor):
+    critic = small_agent.make_critic(critic_ctor, _SPEC)
+    policy = small_agent.make_policy(gaussian.GaussianPolicy, _SPEC)
+    transition = _make_transition()
+    source = critic_conformance.make_source(critic, policy, transition)
+    source.candidates(next=True), source.candidates()  # Held fixed.
+    self._assert_learns(
+        lambda: critic.loss(transition, source, _SEED).per_example,
+        critic.trainable_variables,
+    )
+
+  @parameterized.parameters(
+      diffusion.DiffusionPolicy,
+      flow.FlowPolicy,
+      gaussian.GaussianPolicy,
+      transformer.TransformerPolicy,
+  )
+  def test_a_policy_learns(self, policy_ctor):
+    policy = small_agent.make_policy(policy_ctor, _SPEC)
+    transition = _make_transition()
+    before = policy.sample(transition.time_step.observation, 2, _SEED)
+    self._assert_learns(
+        lambda: policy.distillation_loss(
+            transition.time_step.observation,
+            transition.action_step.action,
+            _SEED,
+        ),
+        policy.trainable_variables,
+    )
+    after = policy.sample(transition.time_step.observation, 2, _SEED)
+    self.assertEqual(after.shape, [small_agent.BATCH_SIZE, 2, 2])
+    if policy_ctor != gaussian.GaussianPolicy:
+      self.assertAllEqual(after, before)  # The average draws.
+
+  def test_a_baseline_learns(self):
+    value = state_value.StateValue(_SPEC, None, None, 0)
+    observation = small_pictures.make_observation(8)
+    self._assert_learns(
+        lambda: (value(observation) - 1.0) ** 2, value.trainable_variables
+    )
+
+  def test_uniform_actions_need_no_eyes(self):
+    policy = uniform.UniformPolicy(_SPEC, small_agent.ACTION_SPEC, None, 0)
+    actions = policy.sample(small_pictures.make_observation(4), 3, _SEED)
+    self.assertEqual(actions.shape, [4, 3, 2])
+    self.assertEmpty(policy.variables)
+
+  def test_target_and_average_have_eyes_of_their_own(self):
+    # What is trained gains 1 everywhere; a quarter of it comes over.
+    critic = small_agent.make_critic(observation_spec=_SPEC, tau=0.25)
+    policy = small_agent.make_policy(
+        observation_spec=_SPEC, averaging_rate=0.25
+    )
+    for part, update in (
+        (critic, critic.update_targets), (policy, policy.update_average)
+    ):
+      trained = {id(v) for v in part.trainable_variables}
+      slow = [
+          v for v in part.variables
+          if id(v) not in trained and v.shape.rank == 4
+      ]
+      self.assertLen(slow, 6)
+      before = [v.numpy() for v in slow]
+      for variable in part.trainable_variables:
+        variable.assign_add(tf.ones_like(variable))
+      update()
+      for variable, value in zip(slow, before):
+        self.assertAllClose(
+            variable - value, np.full(value.shape, 0.25), atol=1e-5
+        )
+
+  def test_each_state_is_read_once(self):
+    # The loss reads s by the critic and s' by the target; the search reads both
+    # by the policy and by the critic.
+    agent = small_pictures.make_agent(policy_ctor=gaussian.GaussianPolicy)
+    rows = small_pictures.make_rows()
+
+    @tf.function(autograph=False)
+    def loss(rows):
+      return agent.loss(types.Experience(critic=rows)).loss
+
+    graph = loss.get_concrete_function(rows).graph
+    convolutions = [x for x in graph.get_operations() if x.type == 'Conv2D']
+    self.assertLen(
+        convolutions,
+        6 * small_pictures.NUM_CAMERAS * small_pictures.NUM_CONVOLUTIONS,
+    )
+
+  def test_losses_see_shifted_pictures_and_searches_see_them_as_they_are(self):
+    rows = small_pictures.make_rows()
+    losses = {}
+    for padding in (0, 4):
+      agent = small_pictures.make_agent(picture_padding=padding)
+      info = agent.loss(types.Experience(critic=rows, policy=rows))
+      losses[padding] = {name: float(x) for name, x in info.extra.items()}
+    for name in ('candidates/best_value', 'candidates/spread'):
+      self.assertEqual(losses[0][name], losses[4][name])
+    for name in ('losses/distillation', 'values/mean', 'values/target'):
+      self.assertNotEqual(losses[0][name], losses[4][name])
+
+  def test_a_padding_below_0_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`picture_padding`.*-1'):
+      small_pictures.make_agent(picture_padding=-1)
+
+  def test_training_changes_all_parts_and_the_policy_is_exported(self):
+    agent = small_pictures.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
+    rows = small_pictures.make_rows()
+    parts = (agent.critic, agent.generative_policy)
+    before = [[v.numpy() for v in x.trainable_variables] for x in parts]
+    info = agent.train(types.Experience(critic=rows, policy=rows))
+    self.assertTrue(np.isfinite(info.loss))
+    for part, values in zip(parts, before):
+      for variable, value in zip(part.trainable_variables, values):
+        self.assertNotAllEqual(variable, value)
+    path = os.path.join(self.create_tempdir().full_path, 'policy')
+    bounds = np.full([2], -1.0), np.full([2], 1.0)
+    example = small_pictures.make_observation(4)
+    # It raises where the SavedModel acts otherwise.
+    difference = export.export_policy(
+        agent.greedy_policy, bounds, path, example
+    )
+    self.assertLessEqual(difference, 1e-5)
+    act = tf.saved_model.load(path).signatures['serving_default']
+    other = dict(example, static=small_pictures.make_observation(4, seed=1)[
+        'static'])
+    actions = [act(seed=_SEED, **x)['action'] for x in (example, other)]
+    self.assertNotAllEqual(*actions)
+
+  def test_held_out_pictures_are_read_part_by_part(self):
+    # 70 rows are more than one part; this loss draws nothing.
+    agent = small_pictures.make_agent(
+        policy_ctor=gaussian.GaussianPolicy, picture_padding=0
+    )
+    rows = small_pictures.make_rows(70)
+    whole = agent.cloning_loss(rows, _SEED)
+    self.assertAllClose(held_out_rows.loss(agent, rows), whole, rtol=1e-5)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,75 @@
+"""Tests of what a study file may say."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+
+from benchmarks import study_entries
+from parl_tf.binaries import configs
+from tests.reports import run_folders
+
+
+class StudyFileTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    gin.clear_config()
+    self.addCleanup(gin.clear_config)
+    self._dir = self.create_tempdir().full_path
+
+  def _read(self, text):
+    path = os.path.join(self._dir, 'study.gin')
+    run_folders.write_text(path, text)
+    configs.parse([path])
+    return study_entries.study()
+
+  def test_entries_are_read_and_what_is_common_stands_first(self):
+    entries = self._read("""
+        study.entries = [
+            {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5},
+            {'name': 'maze/b', 'bindings': ['B.x = @C'], 'seeds': [7]},
+        ]
+        study.seeds = [0, 1]
+        study.common_gin_files = ['maze.gin']
+        study.common_bindings = ['A.y = 1']
+    """)
+
+    self.assertEqual(
+        entries,
+        [
+            study_entries.Entry(
+                'maze/a', ('maze.gin', 'a.gin'), ('A.y = 1',), (0, 1), 2.5
+            ),
+            study_entries.Entry(
+                'maze/b', ('maze.gin',), ('A.y = 1', 'B.x = @C'), (7,), None
+            ),
+        ],
+    )
+
+  @parameterized.named_parameters(
+      ('name', {'name': '../a'}, r'`entries\[0\]`: `name`.*\.\./a'),
+      ('no_name', {'name': None}, '`name`.*None'),
+      ('field', {'seed': 3}, r'no fields but .*\[.seed.\]'),
+      ('seeds', {'seeds': [1, 1]}, r'`seeds`.*\[1, 1\]'),
+      ('seed', {'seeds': [-1]}, r'`seeds`.*\[-1\]'),
+      ('list', {'bindings': 'A.x = 1'}, "`bindings` must be a list"),
+      ('budget', {'budget': 0}, '`budget` must be positive, got 0'),
+      ('gin_files', {'gin_files': []}, '`gin_files` must name a file'),
+  )
+  def test_faulty_entry_is_named(self, changes, message):
+    entry = {'name': 'a', 'gin_files': ['a.gin'], **changes}
+
+    with self.assertRaisesRegex(ValueError, message):
+      study_entries.study([entry])
+
+  def test_two_entries_of_one_name_are_an_error(self):
+    entry = {'name': 'a', 'gin_files': ['a.gin']}
+
+    with self.assertRaisesRegex(ValueError, "two are named 'a'"):
+      study_entries.study([entry, entry])
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,58 @@
+"""Observations with two small pictures, and an encoder small enough for them.
+
+What takes less than a second to trace and train.
+"""
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from tests.agents import small_agent
+
+OBSERVATION_SPEC = {
+    'gripper': tf.TensorSpec([12, 12, 1], tf.uint8, 'gripper'),
+    'robot': tf.TensorSpec([3], tf.float32, 'robot'),
+    'static': tf.TensorSpec([16, 16, 3], tf.uint8, 'static'),
+}
+NUM_CAMERAS = 2
+NUM_CONVOLUTIONS = 3
+"""Of one picture: the first, and a block of two."""
+
+
+def bind_encoder(test_case) -> None:
+  """Binds the encoder's sizes until the test is over."""
+  test_case.addCleanup(gin.clear_config)
+  for name, value in dict(
+      stage_widths=(4,), blocks_per_stage=1, feature_size=5
+  ).items():
+    gin.bind_parameter(f'PictureEncoder.{name}', value)
+
+
+def make_observation(*batch, seed=0):
+  """Returns random observations `[*batch, ...]` as tensors."""
+  random = np.random.default_rng(seed)
+
+  def draw(spec):
+    shape = [*batch, *spec.shape]
+    if spec.dtype == tf.uint8:
+      return tf.constant(random.integers(0, 256, shape), tf.uint8)
+    return tf.constant(random.normal(size=shape), spec.dtype)
+
+  return tf.nest.map_structure(draw, OBSERVATION_SPEC)
+
+
+def make_rows(num_rows=small_agent.BATCH_SIZE, seed=0):
+  """Returns `small_agent`'s rows `[num_rows, 2, ...]`, seen by cameras."""
+  return small_agent.make_rows(num_rows, seed)._replace(
+      observation=make_observation(num_rows, 2, seed=seed)
+  )
+
+
+def make_agent(critic_ctor=None, policy_ctor=None, **kwargs):
+  """Returns `small_agent`'s agent of such observations."""
+  for name, ctor in (
+      ('critic_ctor', critic_ctor), ('policy_ctor', policy_ctor)
+  ):
+    if ctor is not None:
+      kwargs[name] = ctor
+  return small_agent.make_agent(observation_spec=OBSERVATION_SPEC, **kwargs)
