@@ -205,7 +205,7 @@ def watch(launched: subprocess.Popen, root_dir: str) -> List[Reading]:
       file.flush()
       episodes = os.path.join(root_dir, 'episodes')
       if counted_from is None and os.path.isdir(episodes):
-        if os.listdir(episodes):
+        if any(name.endswith('.npz') for name in os.listdir(episodes)):
           counted_from = minutes + _WARM_UP_MINUTES.value
           logging.info('Online after %.1f minutes.', minutes)
       if counted_from is not None and minutes >= counted_from:

@@ -16,7 +16,11 @@ from parl_tf.replay import server_link
 TABLE = 'journal'
 
 _DTYPES = dict(
-    episode_id=np.int64, num_steps=np.int32, success=np.bool_, refused=np.int64
+    episode_id=np.int64,
+    num_steps=np.int32,
+    success=np.bool_,
+    refused=np.int64,
+    run_id=np.int64,
 )
 
 
@@ -28,12 +32,14 @@ class Journal(NamedTuple):
     num_steps: `[n]` int32 environment steps of each.
     success: `[n]` bool, whether the task was solved.
     refused: `[m]` int64 ids of episodes that were not what they must be.
+    run_id: `[1]` int64, of the run whose log it is.
   """
 
   episode_id: np.ndarray
   num_steps: np.ndarray
   success: np.ndarray
   refused: np.ndarray
+  run_id: np.ndarray
 
 
 def make(
@@ -41,6 +47,7 @@ def make(
     num_steps: Sequence[int] = (),
     success: Sequence[bool] = (),
     refused: Sequence[int] = (),
+    run_id: int = 0,
 ) -> Journal:
   """Makes a journal of sequences; see `Journal`."""
   return Journal(
@@ -48,6 +55,7 @@ def make(
       np.asarray(num_steps, _DTYPES['num_steps']),
       np.asarray(success, _DTYPES['success']),
       np.asarray(refused, _DTYPES['refused']),
+      np.asarray([run_id], _DTYPES['run_id']),
   )
 
 

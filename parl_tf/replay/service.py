@@ -27,6 +27,7 @@ from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.replay import journal
 from parl_tf.replay import loopback
+from parl_tf.replay import run_id
 from parl_tf.replay import tables
 from parl_tf.replay import weights
 
@@ -105,6 +106,7 @@ class ReplayService:
       )
     steps = tables.step_signature(observation_spec, action_spec)
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
+    self._run_id = run_id.read_or_make(log_directory)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
     self._max_episode_steps = max_episode_steps
     self._is_success = is_success
@@ -237,7 +239,9 @@ class ReplayService:
 
   def _publish(self, entries) -> None:
     columns = zip(*entries) if entries else ((), (), ())
-    journal.publish(self._client, journal.make(*columns, self._refused))
+    journal.publish(
+        self._client, journal.make(*columns, self._refused, self._run_id)
+    )
 
 
 def _check_is_free(port: int) -> None:

@@ -12,6 +12,7 @@ from parl_tf import types
 from parl_tf.replay import episode_item
 from parl_tf.replay import episode_log
 from parl_tf.replay import journal as journal_lib
+from parl_tf.replay import run_id
 from parl_tf.replay import server_link
 
 _FILE_NAME = re.compile(r'episode_(\d+)\.npz')
@@ -96,8 +97,10 @@ class Spool:
 
     Raises:
       ConnectionError: If the service does not take them in time.
-      ValueError: If an episode is not of the service's signature.
+      ValueError: If an episode is not of the service's signature, or the spool
+        of another run than the service.
     """
+    run_id.check(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
     arrived = self._own(journal.episode_id) | refused
     for number in sorted(refused - self._reported):

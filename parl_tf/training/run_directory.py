@@ -116,7 +116,8 @@ def _holds_run(root_dir: str) -> bool:
   episodes = os.path.join(root_dir, 'episodes')
   checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
   return os.path.exists(checkpoint) or (
-      os.path.isdir(episodes) and bool(os.listdir(episodes))
+      os.path.isdir(episodes)
+      and any(name.endswith('.npz') for name in os.listdir(episodes))
   )
 
 

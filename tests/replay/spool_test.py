@@ -69,6 +69,16 @@ class SpoolTest(absltest.TestCase):
     self.assertEqual(threading.active_count(), num_threads)
     self.assertEqual([self._receive(), self._receive()], [0, 1])
 
+  def test_spool_of_another_run_is_refused(self):
+    self._spool.append(0, _episode())
+    self._spool.deliver(journal.make([0], [3], [False], run_id=10))
+    self._spool.deliver(journal.make([0], [3], [False], run_id=10))
+
+    with self.assertRaisesRegex(ValueError, r'has \(b\).*another \(a\)'):
+      self._spool.deliver(journal.make(run_id=11))
+
+    self.assertEqual(self._link.size(episode_item.TABLE), 0)
+
 
 if __name__ == '__main__':
   absltest.main()
