@@ -30,12 +30,13 @@ def main(argv: Sequence[str]) -> None:
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   root_dir = os.path.join(options.root_dir, 'learner')
+  strategy = strategies.make(options.strategy)
   with run_directory.hold(root_dir):
     summary = experiment.run_experiment(
         root_dir,
         options.seed,
         replay_address=options.replay,
-        strategy=strategies.make(options.strategy),
+        strategy=strategy,
     )
   print(train.describe(summary, root_dir))
 

@@ -74,10 +74,9 @@ def train(
   """
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()
+  devices = strategies.make(strategy)
   with run_directory.hold(root_dir):
-    summary = experiment.run_experiment(
-        root_dir, seed, strategy=strategies.make(strategy)
-    )
+    summary = experiment.run_experiment(root_dir, seed, strategy=devices)
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary
 
