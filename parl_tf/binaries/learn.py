@@ -47,12 +47,7 @@ def run() -> None:
   flags.DEFINE_string(
       'replay', 'localhost:9000', 'host:port of the replay service.'
   )
-  flags.DEFINE_enum(
-      'strategy',
-      'default',
-      strategies.NAMES,
-      'Trains on one device, or shares the rows of a step among all GPUs.',
-  )
+  run_flags.define_strategy()
   console.show_our_messages()
   app.run(main)
 

@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from parl_tf.training import strategies
+
 
 def define() -> None:
   """Defines them; called by a command's entry point, not by its import."""
@@ -13,3 +15,13 @@ def define() -> None:
   )
   flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
   flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+
+
+def define_strategy() -> None:
+  """Defines that of a command that trains in its own process."""
+  flags.DEFINE_enum(
+      'strategy',
+      'default',
+      strategies.NAMES,
+      'Trains on one device, or shares the rows of a step among all GPUs.',
+  )

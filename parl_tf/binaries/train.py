@@ -99,12 +99,7 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
   """Console entry point."""
   run_flags.define()
-  flags.DEFINE_enum(
-      'strategy',
-      'default',
-      strategies.NAMES,
-      'Trains on one device, or shares the rows of a step among all GPUs.',
-  )
+  run_flags.define_strategy()
   console.show_our_messages()
   app.run(main)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from parl_tf import types
 from parl_tf.replay import checks
+from parl_tf.replay import synced_file
 
 _FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
-_PARTIAL_SUFFIX = '.partial'
 _TORN_SUFFIX = '.torn'
 _ARRAYS = ('action', 'reward', 'discount', 'success')
 _SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
@@ -127,7 +127,9 @@ class EpisodeLog:
   def _scan(self) -> None:
     """Finds what stands in the directory."""
     names = sorted(os.listdir(self._directory))
-    leftovers = [name for name in names if name.endswith(_PARTIAL_SUFFIX)]
+    leftovers = [
+        name for name in names if name.endswith(synced_file.PARTIAL_SUFFIX)
+    ]
     if leftovers:
       logging.warning(
           'Ignoring episodes in %s that were not written to the end: %s.',
@@ -199,19 +201,8 @@ def read_episode(path: str) -> types.Episode:
 
 
 def _write(path: str, arrays: Dict[str, np.ndarray]) -> None:
-  partial = path + _PARTIAL_SUFFIX
-  with open(partial, 'wb') as file:
+  with synced_file.write(path) as file:
     np.savez(file, **arrays)
-    file.flush()
-    os.fsync(file.fileno())
-  os.rename(partial, path)
-  # The new name is in the directory's data: without this a power cut may
-  # forget it.
-  descriptor = os.open(os.path.dirname(path) or '.', os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
 
 
 def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:

@@ -4,6 +4,8 @@ import os
 import secrets
 from typing import Optional
 
+from parl_tf.replay import synced_file
+
 # Hidden: what counts a log's episodes counts files.
 _FILE_NAME = '.run_id'
 
@@ -61,14 +63,5 @@ def _read(directory: str) -> Optional[int]:
 
 
 def _write(directory: str, run_id: int) -> None:
-  path = os.path.join(directory, _FILE_NAME)
-  with open(path + '.partial', 'w', encoding='ascii') as file:
-    file.write(f'{run_id:x}\n')
-    file.flush()
-    os.fsync(file.fileno())
-  os.rename(path + '.partial', path)
-  descriptor = os.open(directory, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+  with synced_file.write(os.path.join(directory, _FILE_NAME)) as file:
+    file.write(f'{run_id:x}\n'.encode())
