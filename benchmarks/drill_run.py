@@ -236,7 +236,7 @@ class Run:
         (i, int(x[1])) for i in numbers for x in self._files('spool', str(i))
     }
     logged = [int(x[2]) for x in self._files('episodes')]
-    arrived = {(spool.collector_of(x), x % 2**32) for x in logged}
+    arrived = {(spool.collector_of(x), spool.number_of(x)) for x in logged}
     acknowledged = collections.Counter(i for i, _ in spooled | arrived)
     journal = self.link.wait_for('journal', lambda: journal_lib.read(self.link))
     return Books(

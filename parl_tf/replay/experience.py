@@ -90,6 +90,10 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
   return parts
 
 
+class EmptyTableError(ValueError):
+  """A table has no transition that rows could be made of."""
+
+
 def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   """Returns the tables that rows of a part come from.
 
@@ -101,12 +105,12 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
     Their names, `offline` first.
 
   Raises:
-    ValueError: If one of them is empty.
+    EmptyTableError: If one of them is empty.
   """
   if part.offline_rows is None:
     needed = [name for name in TABLE_NAMES if sizes[name]]
     if not needed:
-      raise ValueError(
+      raise EmptyTableError(
           f'`{part.name}` needs a transition, but tables {list(TABLE_NAMES)} '
           'are empty.'
       )
@@ -115,7 +119,7 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   needed = [name for name, count in zip(TABLE_NAMES, rows) if count]
   for name in needed:
     if not sizes[name]:
-      raise ValueError(
+      raise EmptyTableError(
           f'`{part.name}` needs rows of table `{name}`, which is empty.'
       )
   return needed

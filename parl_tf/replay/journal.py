@@ -5,12 +5,14 @@ it what has arrived, the learner how many environment steps there are to train
 on. It is made of the log, so a restarted service has it again.
 """
 
+import array
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
 import reverb
 import tensorflow as tf
 
+from parl_tf import types
 from parl_tf.replay import server_link
 
 TABLE = 'journal'
@@ -42,6 +44,28 @@ class Journal(NamedTuple):
   run_id: np.ndarray
 
 
+class Entries:
+  """What a journal tells of the episodes, in columns that are cheap to extend.
+
+  Attributes:
+    episode_id: Of each, in log order.
+    num_steps: Environment steps of each.
+    success: Whether each solved the task.
+  """
+
+  def __init__(self):
+    """Makes an empty one."""
+    self.episode_id = array.array('q')
+    self.num_steps = array.array('i')
+    self.success = array.array('b')
+
+  def append(self, episode: types.Episode, success: bool) -> None:
+    """Adds an episode."""
+    self.episode_id.append(episode.episode_id)
+    self.num_steps.append(episode.num_steps)
+    self.success.append(success)
+
+
 def make(
     episode_id: Sequence[int] = (),
     num_steps: Sequence[int] = (),
@@ -51,11 +75,11 @@ def make(
 ) -> Journal:
   """Makes a journal of sequences; see `Journal`."""
   return Journal(
-      np.asarray(episode_id, _DTYPES['episode_id']),
-      np.asarray(num_steps, _DTYPES['num_steps']),
-      np.asarray(success, _DTYPES['success']),
-      np.asarray(refused, _DTYPES['refused']),
-      np.asarray([run_id], _DTYPES['run_id']),
+      np.array(episode_id, _DTYPES['episode_id']),
+      np.array(num_steps, _DTYPES['num_steps']),
+      np.array(success, _DTYPES['success']),
+      np.array(refused, _DTYPES['refused']),
+      np.array([run_id], _DTYPES['run_id']),
   )
 
 

@@ -22,12 +22,12 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.replay import checks
+from parl_tf.replay import directory_id
 from parl_tf.replay import episode_item
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.replay import journal
 from parl_tf.replay import loopback
-from parl_tf.replay import run_id
 from parl_tf.replay import tables
 from parl_tf.replay import weights
 
@@ -47,6 +47,7 @@ MakeWriters = Callable[
         'weights_signature',
         'make_writers',
         'log_directory',
+        'num_offline_transitions',
         'max_episode_steps',
         'is_success',
         'chunk_length',
@@ -70,6 +71,7 @@ class ReplayService:
       make_writers: MakeWriters,
       log_directory: str,
       *,
+      num_offline_transitions: int,
       max_episode_steps: int,
       is_success: Callable[[types.Episode], bool],
       chunk_length: int = 1,
@@ -86,6 +88,7 @@ class ReplayService:
       weights_signature: Of `weights.signature`.
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Where the log of online episodes stands.
+      num_offline_transitions: Of the data set, which `run` gets.
       max_episode_steps: Longer episodes are refused.
       is_success: Whether an episode solved the task, for the journal.
       chunk_length: H, the steps that a transition spans.
@@ -106,7 +109,15 @@ class ReplayService:
       )
     steps = tables.step_signature(observation_spec, action_spec)
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
-    self._run_id = run_id.read_or_make(log_directory)
+    self._entries = journal.Entries()
+    for episode in self._log.read():
+      self._entries.append(episode, is_success(episode))
+    # Nothing is sampled from tables that are half full again.
+    self._expected_sizes = {
+        'offline': min(num_offline_transitions, max_size),
+        'online': min(sum(self._entries.num_steps), max_size),
+    }
+    self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
     self._max_episode_steps = max_episode_steps
     self._is_success = is_success
@@ -115,7 +126,9 @@ class ReplayService:
       _check_is_free(port)
     self._server = reverb.Server(
         [
-            *tables.make_tables(steps, max_size, chunk_length),
+            *tables.make_tables(
+                steps, max_size, chunk_length, self._expected_sizes
+            ),
             episode_item.make_table(self._item_signature, max_queue_size),
             journal.make_table(),
             weights.make_table(weights_signature),
@@ -148,28 +161,46 @@ class ReplayService:
     """
     for episode in self._until_stopped(offline_episodes):
       self._writers['offline'].write('offline', episode)
-    entries = []
-    for episode in self._until_stopped(self._log.read()):
+    newest = self._log.read(self._first_needed())
+    for episode in self._until_stopped(newest):
       self._writers['online'].write('online', episode)
-      entries.append(self._entry(episode))
     if not self._is_stopped.is_set():
-      self._publish(entries)
+      self._check_sizes()
+      self._publish()
       logging.info(
           'The replay service is ready, with %d transitions of the data set '
           'and %d online episodes of its log.',
-          self._client.server_info()['offline'].current_size,
-          len(entries),
+          self._expected_sizes['offline'],
+          len(self._log),
       )
     while not self._is_stopped.wait(_POLL_SECONDS):
       for episode in self._until_stopped(self._waiting()):
         if episode is not None and self._keep(episode):
-          entries.append(self._entry(episode))
-        self._publish(entries)
+          self._entries.append(episode, self._is_success(episode))
+        self._publish()
     self._server.stop()
 
   def stop(self) -> None:
     """Makes `run` stop the server and return."""
     self._is_stopped.set()
+
+  def _first_needed(self) -> int:
+    """Returns the first episode of the log of which the table holds a part."""
+    num_left = self._expected_sizes['online']
+    first = len(self._log)
+    while num_left > 0:
+      first -= 1
+      num_left -= self._entries.num_steps[first]
+    return first
+
+  def _check_sizes(self) -> None:
+    """Raises where tables were not filled: samples would wait for ever."""
+    sizes = tables.table_sizes(self._client)
+    if sizes != self._expected_sizes:
+      raise RuntimeError(
+          f'The tables must hold {self._expected_sizes} transitions of data set'
+          f' and log, got {sizes}.'
+      )
 
   def _until_stopped(self, episodes: Iterable[Any]) -> Iterable[Any]:
     """Yields no more of them once the service is told to stop."""
@@ -233,14 +264,17 @@ class ReplayService:
         )
         self._is_stopped.wait(_RETRY_SECONDS)
 
-  def _entry(self, episode: types.Episode):
-    """Returns what the journal tells of an episode."""
-    return episode.episode_id, episode.num_steps, self._is_success(episode)
-
-  def _publish(self, entries) -> None:
-    columns = zip(*entries) if entries else ((), (), ())
+  def _publish(self) -> None:
+    held = self._entries
     journal.publish(
-        self._client, journal.make(*columns, self._refused, self._run_id)
+        self._client,
+        journal.make(
+            held.episode_id,
+            held.num_steps,
+            held.success,
+            self._refused,
+            self._run_id,
+        ),
     )
 
 

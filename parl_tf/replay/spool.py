@@ -3,21 +3,24 @@
 import os
 import re
 import time
-from typing import Dict, List
+from typing import Dict, List, TypeVar
 
 from absl import logging
 import numpy as np
 
 from parl_tf import types
+from parl_tf.replay import directory_id
 from parl_tf.replay import episode_item
 from parl_tf.replay import episode_log
 from parl_tf.replay import journal as journal_lib
-from parl_tf.replay import run_id
 from parl_tf.replay import server_link
 
 _FILE_NAME = re.compile(r'episode_(\d+)\.npz')
-# A collector's episodes have the ids from its number times this one on.
-_IDS = 2**32
+# An id's bits: 16 of the collector's number, then these of its spool, random,
+# and of the episode's number. Where two hosts give one number to two collectors
+# no episode of one is taken for the other's.
+_SPOOL_BITS = 23
+_NUMBER_BITS = 24
 # The newest episodes stay although the service has them: a torn record at the
 # end of its log is then sent anew.
 _NUM_KEPT = 8
@@ -25,9 +28,17 @@ _NUM_KEPT = 8
 _RESEND_SECONDS = 15.0
 
 
-def collector_of(episode_id: int) -> int:
-  """Returns the number of the collector that acted an episode."""
-  return episode_id // _IDS
+_Ids = TypeVar('_Ids', int, np.ndarray)
+
+
+def collector_of(episode_id: _Ids) -> _Ids:
+  """Returns the numbers of the collectors that acted episodes."""
+  return episode_id >> (_SPOOL_BITS + _NUMBER_BITS)
+
+
+def number_of(episode_id: _Ids) -> _Ids:
+  """Returns the numbers of episodes among those of their collectors."""
+  return episode_id % 2**_NUMBER_BITS
 
 
 class Spool:
@@ -45,21 +56,25 @@ class Spool:
     Args:
       directory: Where the episodes stand; made if it is missing.
       link: To the service.
-      collector: Number of the collector, not negative; no other has it.
+      collector: Number of the collector, not negative; no other should have it.
 
     Raises:
+      OSError: If the directory cannot be read or written.
       ValueError: If the number is out of range.
     """
-    if not 0 <= collector < 2**31:
-      raise ValueError(f'`collector` must be in [0, 2^31), got {collector}.')
+    if not 0 <= collector < 2**16:
+      raise ValueError(f'`collector` must be in [0, 65536), got {collector}.')
     self._directory = directory
     self._link = link
-    self._first_id = collector * _IDS
     self._collector = collector
     self._sent_at: Dict[int, float] = {}
     self._being_sent = set()
     self._reported = set()
     os.makedirs(directory, exist_ok=True)
+    spool_id = directory_id.read_or_make(
+        directory, directory_id.SPOOL, _SPOOL_BITS
+    )
+    self._first_id = (collector << _SPOOL_BITS | spool_id) << _NUMBER_BITS
 
   def next_number(self, journal: journal_lib.Journal) -> int:
     """Returns the number of the next episode, counted from 0.
@@ -67,9 +82,9 @@ class Spool:
     Args:
       journal: Of the service; knows of episodes that a lost disk had.
     """
-    known = self._own(journal.episode_id)
-    known.update(self._own(journal.refused))
-    return max([-1, *self._numbers(), *known]) + 1
+    known = np.concatenate([journal.episode_id, journal.refused])
+    known = number_of(known[collector_of(known) == self._collector])
+    return max([-1, *self._numbers(), *known.tolist()]) + 1
 
   def append(self, number: int, episode: types.Episode) -> None:
     """Writes and syncs an episode, under an id of the collector's.
@@ -100,7 +115,7 @@ class Spool:
       ValueError: If an episode is not of the service's signature, or the spool
         of another run than the service.
     """
-    run_id.check(self._directory, int(journal.run_id[0]))
+    directory_id.check_run(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
     arrived = self._own(journal.episode_id) | refused
     for number in sorted(refused - self._reported):
@@ -146,9 +161,9 @@ class Spool:
     self._link.call(episode_item.TABLE, send)
 
   def _own(self, episode_ids: np.ndarray) -> set:
-    """Returns the numbers of the collector's own among `episode_ids`."""
-    mine = episode_ids // _IDS == self._collector
-    return set((episode_ids[mine] - self._first_id).tolist())
+    """Returns the numbers of those of `episode_ids` that this spool had."""
+    mine = episode_ids >> _NUMBER_BITS == self._first_id >> _NUMBER_BITS
+    return set(number_of(episode_ids[mine]).tolist())
 
   def _numbers(self) -> List[int]:
     matches = map(_FILE_NAME.fullmatch, os.listdir(self._directory))

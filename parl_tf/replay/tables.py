@@ -5,7 +5,7 @@ which repeat an episode's last frame past its end. Both tables sample uniformly
 and drop the oldest transitions first.
 """
 
-from typing import Dict, Optional
+from typing import Dict, Mapping, Optional
 
 import gin
 import numpy as np
@@ -83,7 +83,10 @@ def item_signature(
 
 
 def make_tables(
-    signature: trajectory_lib.Trajectory, max_size: int, chunk_length: int = 1
+    signature: trajectory_lib.Trajectory,
+    max_size: int,
+    chunk_length: int = 1,
+    min_sizes: Optional[Mapping[str, int]] = None,
 ):
   """Returns both tables.
 
@@ -91,6 +94,8 @@ def make_tables(
     signature: Specs of one stored step.
     max_size: Transitions a table holds; the oldest go first.
     chunk_length: H, the steps that a transition spans.
+    min_sizes: Transitions that each table must have got before who samples from
+      it is answered; 1 where None.
   """
   if max_size < 1:
     raise ValueError(f'`max_size` must be positive, got {max_size}.')
@@ -100,7 +105,9 @@ def make_tables(
           sampler=reverb.selectors.Uniform(),
           remover=reverb.selectors.Fifo(),
           max_size=max_size,
-          rate_limiter=reverb.rate_limiters.MinSize(1),
+          rate_limiter=reverb.rate_limiters.MinSize(
+              min(max(1, min_sizes[name] if min_sizes else 1), max_size)
+          ),
           signature=item_signature(signature, chunk_length),
       )
       for name in experience.TABLE_NAMES
@@ -182,9 +189,10 @@ class ReplayWriter:
     )
     if not num_transitions:
       return
-    # Asked first: a server that is gone answers nothing, in silence.
     try:
-      self._client.server_info(timeout=self._deadline_seconds)
+      if self._deadline_seconds is not None:
+        # Asked first: a server that is gone answers nothing, in silence.
+        self._client.server_info(timeout=self._deadline_seconds)
       self._insert(table, frames, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(

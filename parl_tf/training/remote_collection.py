@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import journal as journal_lib
 from parl_tf.replay import server_link
 from parl_tf.replay import weights as weights_lib
@@ -96,10 +97,18 @@ class PatientExperience:
     """Returns an iterator; see `ReverbExperience.iterate`."""
 
     def iterate():
-      # A service that was restarted fills its tables first, the journal last.
-      sizes = self._link.tables()
-      if not all(sizes[x].current_size for x in ('online', journal_lib.TABLE)):
+      if not self._is_filled():
         return None
-      return self._experience.iterate(train_step, num_steps, request)
+      try:
+        return self._experience.iterate(train_step, num_steps, request)
+      except experience_lib.EmptyTableError:
+        if self._is_filled():
+          raise
+        return None  # It was restarted in this moment.
 
     return self._link.wait_for('online', iterate)
+
+  def _is_filled(self) -> bool:
+    # A service that was restarted fills its tables first, the journal last.
+    sizes = self._link.tables()
+    return all(sizes[x].current_size for x in ('online', journal_lib.TABLE))

@@ -49,6 +49,7 @@ class ExperimentService:
         weights.signature(agent.acting_variables),
         lambda sink: experiment.make_writers(domain, agent, [sink]),
         os.path.join(root_dir, 'episodes'),
+        num_offline_transitions=sum(x.num_transitions for x in self._episodes),
         max_episode_steps=domain.max_episode_steps,
         is_success=domain.is_success,
         chunk_length=agent.chunk_length,

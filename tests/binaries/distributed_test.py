@@ -7,6 +7,7 @@ from absl.testing import absltest
 from parl_tf.replay import episode_log
 from parl_tf.replay import journal
 from parl_tf.replay import server_link
+from parl_tf.replay import spool
 from tests.binaries import roles
 from tests.binaries import tiny
 
@@ -61,7 +62,11 @@ class DistributedTest(absltest.TestCase):
           int(name[len('episode_') : -len('.npz')])
           for name in run.episodes('spool', str(collector))
       ]
-      arrived = [i - collector * 2**32 for i in logged if i >> 32 == collector]
+      arrived = [
+          spool.number_of(i)
+          for i in logged
+          if spool.collector_of(i) == collector
+      ]
       self.assertEqual(arrived, sorted(arrived))
       self.assertEqual(arrived, list(range(len(arrived))))
       self.assertEmpty(set(numbers) - set(arrived))

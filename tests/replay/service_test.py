@@ -6,6 +6,7 @@ import time
 from unittest import mock
 
 from absl.testing import absltest
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -47,9 +48,10 @@ class ServiceTest(absltest.TestCase):
     self._services = []
     self.addCleanup(self._stop)
 
-  def _start(self, port=None, offline_episodes=None):
+  def _start(self, port=None, offline_episodes=None, num_transitions=3):
     replay = small_service.make(
-        _OBSERVATION, _ACTION, self._variables, self._root, port
+        _OBSERVATION, _ACTION, self._variables, self._root, num_transitions,
+        port,
     )
     if offline_episodes is None:
       offline_episodes = [_episode()]
@@ -82,6 +84,9 @@ class ServiceTest(absltest.TestCase):
       )
       writer.flush(timeout_ms=4000)
 
+  def _sample(self, link, table):
+    return list(link.client.sample(table, num_samples=1))
+
   def _read(self, link, num_episodes=0, num_refused=0):
     """Returns the journal once it tells of so many episodes."""
     deadline = time.monotonic() + 20.0
@@ -104,13 +109,45 @@ class ServiceTest(absltest.TestCase):
     self.assertEqual(own.deliver(self._read(link)), 1)
     seen = self._read(link, 1)
 
-    self.assertEqual(seen.episode_id.tolist(), [3 * 2**32])
+    (episode_id,) = seen.episode_id.tolist()
+    self.assertEqual(spool.collector_of(episode_id), 3)
+    self.assertEqual(spool.number_of(episode_id), 0)
     self.assertEqual(seen.num_steps.tolist(), [3])
     self.assertEqual(seen.success.tolist(), [True])
     self.assertEqual(link.size('online'), 3)
     self.assertEqual(own.deliver(seen), 0)
     self.assertEqual(own.next_number(seen), 1)
     self.assertLen(self._logged(), 1)
+
+  def test_collectors_of_two_hosts_with_one_number_lose_nothing(self):
+    link = server_link.ServerLink(self._start().address)
+    empty = self._read(link)
+    spools = [
+        spool.Spool(self.create_tempdir().full_path, link, collector=3)
+        for _ in range(2)
+    ]
+    for own in spools:
+      own.append(0, _episode())
+      own.deliver(empty)
+
+    seen = self._read(link, 2)
+
+    self.assertLen(set(seen.episode_id.tolist()), 2)
+    for own in spools:
+      self.assertEqual(own.deliver(seen), 0)
+      self.assertEqual(own.next_number(seen), 1)
+
+  def test_collector_whose_disk_was_lost_acts_no_episode_twice(self):
+    link = server_link.ServerLink(self._start().address)
+    own = self._spool(link, collector=3)
+    own.append(0, _episode())
+    own.deliver(self._read(link))
+    seen = self._read(link, 1)
+
+    fresh = spool.Spool(self.create_tempdir().full_path, link, collector=3)
+
+    self.assertEqual(fresh.next_number(seen), 1)
+    self.assertEqual(fresh.deliver(seen), 0)
 
   def test_episode_that_is_sent_twice_counts_once(self):
     link = server_link.ServerLink(self._start().address)
@@ -160,7 +197,8 @@ class ServiceTest(absltest.TestCase):
     own = self._spool(link)  # The collector, too, may have been restarted.
     self.assertEqual(own.deliver(self._read(link)), 1)
 
-    self.assertEqual(self._read(link, 2).episode_id.tolist(), [0, 1])
+    numbers = spool.number_of(self._read(link, 2).episode_id)
+    self.assertEqual(numbers.tolist(), [0, 1])
 
   def test_bad_episodes_are_refused_by_name_and_the_service_goes_on(self):
     link = server_link.ServerLink(self._start().address)
@@ -236,6 +274,61 @@ class ServiceTest(absltest.TestCase):
     self.assertEqual(seen.refused.tolist(), [7])
     self.assertIn('monte_carlo_return` must be finite', logs.output[0])
     self.assertEmpty(self._logged())
+
+  def test_tables_answer_nobody_before_they_are_full_again(self):
+    first = self._start()
+    link = server_link.ServerLink(first.address)
+    self._read(link)
+    for number in range(3):
+      episode_item.send(link.client, _episode(episode_id=number))
+    self._read(link, 3)
+    self._stop()
+    is_full = threading.Event()
+
+    def slow():
+      yield _episode(2)
+      is_full.wait(20.0)
+      yield _episode(2)
+
+    again = self._start(offline_episodes=slow(), num_transitions=4)
+    link = server_link.ServerLink(again.address)
+    while not link.size('offline'):
+      time.sleep(0.01)
+    with self.assertRaises(ConnectionError):
+      link.call('offline', lambda: self._sample(link, 'offline'), seconds=0.5)
+    is_full.set()
+    self._read(link, 3)
+
+    self.assertEqual(link.size('offline'), 4)
+    self.assertEqual(link.size('online'), 9)
+    self.assertLen(self._sample(link, 'online'), 1)
+
+  def test_old_episodes_that_the_table_would_drop_are_not_inserted(self):
+    gin.bind_parameter('ReplayService.max_size', 7)
+    self.addCleanup(gin.clear_config)
+    link = server_link.ServerLink(self._start().address)
+    self._read(link)
+    for number in range(5):
+      episode_item.send(link.client, _episode(episode_id=number))
+    self._read(link, 5)
+    self._stop()
+
+    link = server_link.ServerLink(self._start().address)
+    seen = self._read(link, 5)
+
+    self.assertEqual(seen.episode_id.tolist(), [0, 1, 2, 3, 4])
+    table = link.table('online')
+    self.assertEqual(table.current_size, 7)
+    self.assertEqual(table.rate_limiter_info.insert_stats.completed, 9)
+
+  def test_data_set_of_another_size_than_announced_is_an_error(self):
+    replay = small_service.make(
+        _OBSERVATION, _ACTION, self._variables, self._root, 5
+    )
+    self.addCleanup(replay.stop)
+
+    with self.assertRaisesRegex(RuntimeError, "'offline': 5.*'offline': 3"):
+      replay.run([_episode()])
 
   def test_service_that_fills_its_tables_can_be_stopped(self):
     started = threading.Event()
@@ -355,7 +448,8 @@ class ServiceTest(absltest.TestCase):
       own.deliver(self._read(link))
 
     self.assertIn(first, logs.output[0])
-    self.assertEqual(self._read(link, 1).episode_id.tolist(), [1])
+    numbers = spool.number_of(self._read(link, 1).episode_id)
+    self.assertEqual(numbers.tolist(), [1])
     self.assertEqual(own.deliver(self._read(link)), 0)
 
   def test_call_without_an_answer_is_an_error(self):

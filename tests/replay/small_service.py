@@ -18,6 +18,7 @@ def make(
     action_spec: tf.TensorSpec,
     variables: Sequence[tf.Variable],
     root_dir: str,
+    num_offline_transitions: int,
     port: Optional[int] = None,
 ) -> service.ReplayService:
   """Returns a service that is not ready before its `run`.
@@ -27,6 +28,7 @@ def make(
     action_spec: Spec of the action of one step.
     variables: Weights that it passes on.
     root_dir: Its log is `episodes` in it.
+    num_offline_transitions: Of the episodes that its `run` gets.
     port: Where it listens; any free port where None.
   """
   return service.ReplayService(
@@ -35,6 +37,7 @@ def make(
       weights.signature(variables),
       _make_writers,
       os.path.join(root_dir, 'episodes'),
+      num_offline_transitions=num_offline_transitions,
       max_episode_steps=MAX_EPISODE_STEPS,
       is_success=lambda episode: bool(episode.success.any()),
       port=port,

@@ -9,6 +9,7 @@ import reverb
 import tensorflow as tf
 
 from parl_tf import types
+from parl_tf.replay import directory_id
 from parl_tf.replay import episode_item
 from parl_tf.replay import journal
 from parl_tf.replay import server_link
@@ -38,6 +39,10 @@ class SpoolTest(absltest.TestCase):
     )
     self.addCleanup(server.stop)
     self._link = server_link.ServerLink(f'localhost:{server.port}')
+    # An episode's id is then its number.
+    self.enter_context(
+        mock.patch.object(directory_id.secrets, 'randbits', return_value=0)
+    )
     self._spool = spool.Spool(self.create_tempdir().full_path, self._link, 0)
 
   def _receive(self):

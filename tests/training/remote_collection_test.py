@@ -46,7 +46,7 @@ class RemoteCollectionTest(absltest.TestCase):
   def _service(self, port=None):
     """Returns a service that is not ready, and its thread to be started."""
     replay = small_service.make(
-        _OBSERVATION, _ACTION, self._variables, self._root, port
+        _OBSERVATION, _ACTION, self._variables, self._root, 3, port
     )
     thread = threading.Thread(target=replay.run, args=([_episode(3)],))
     return replay, thread
