@@ -38,7 +38,8 @@ _MATHEMATICS = (
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
 _TRAINING = (
-    *_PARTS, 'proportion', 'replay', 'datasets', 'domains', 'training'
+    *_PARTS, 'proportion', 'synced_file', 'replay', 'datasets', 'domains',
+    'training',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -46,6 +47,7 @@ _MAY_IMPORT = {
     'randomness': _BASE,
     'replicas': (),
     'proportion': (),
+    'synced_file': (),
     'value_distribution': (*_BASE, 'losses'),
     'picture_networks': (),
     'observation_encoder': (*_DATA, 'picture_networks'),
@@ -58,19 +60,21 @@ _MAY_IMPORT = {
     'policies': (*_MATHEMATICS, 'policies'),
     'improvers': _PARTS,
     'agents': _PARTS,
-    'replay': (*_DATA, 'replay'),
+    'replay': (*_DATA, 'synced_file', 'replay'),
     'datasets': (*_DATA, 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': _TRAINING,
     'launching': ('replay', 'launching'),
-    'reports': ('proportion', 'reports'),
+    'reports': ('proportion', 'synced_file', 'reports'),
     'binaries': (*_TRAINING, 'launching', 'reports', 'binaries'),
 }
 
 # Which modules or folders may import a library; a path names an exception.
 # Critics and policies make networks for pictures with one constructor.
 _GIN_FREE = tuple(
-    x for x in (*_MATHEMATICS, 'proportion') if x != 'picture_networks'
+    x
+    for x in (*_MATHEMATICS, 'proportion', 'synced_file')
+    if x != 'picture_networks'
 )
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],

@@ -4,7 +4,7 @@ import os
 import secrets
 from typing import Optional
 
-from parl_tf.replay import synced_file
+from parl_tf import synced_file
 
 # Hidden: what counts a log's episodes counts files.
 RUN = '.run_id'

@@ -9,9 +9,9 @@ import zlib
 from absl import logging
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.replay import checks
-from parl_tf.replay import synced_file
 
 _FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _TORN_SUFFIX = '.torn'

@@ -7,6 +7,8 @@ from matplotlib import figure
 from matplotlib.backends import backend_agg
 import numpy as np
 
+from parl_tf import synced_file
+
 # Okabe and Ito's palette (a darker purple, for it colours text): told apart by
 # every kind of colour vision. The learning curve of a single run has it too.
 _COLORS = (
@@ -124,6 +126,5 @@ def thousands(value, unused_position) -> str:
 def save(picture, path):
   """Writes a PNG, which appears under its name when it is whole."""
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-  temporary_path = path + '.tmp'
-  picture.savefig(temporary_path, dpi=150, format='png')
-  os.replace(temporary_path, path)
+  with synced_file.write(path) as file:
+    picture.savefig(file, dpi=150, format='png')

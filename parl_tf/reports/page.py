@@ -1,9 +1,9 @@
 """The HTML page of a report."""
 
 import html
-import os
 from typing import List, NamedTuple, Sequence
 
+from parl_tf import synced_file
 from parl_tf.reports import comparison
 from parl_tf.reports import figures
 from parl_tf.reports import runs as runs_lib
@@ -70,10 +70,8 @@ def write(path: str, content: Content) -> None:
           '',
       ]
   )
-  temporary_path = path + '.tmp'
-  with open(temporary_path, 'w', encoding='utf-8') as file:
-    file.write(text)
-  os.replace(temporary_path, path)
+  with synced_file.write(path) as file:
+    file.write(text.encode())
 
 
 def multiplicity_note(pairs: Sequence[comparison.Pair]) -> str:

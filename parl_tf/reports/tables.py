@@ -2,11 +2,11 @@
 
 import csv
 import io
-import os
 from typing import List, Optional, Sequence
 
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf.reports import comparison
 from parl_tf.reports import statistics
 
@@ -174,7 +174,5 @@ def _write(path, header, lines):
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(header)
   writer.writerows(lines)
-  temporary_path = path + '.tmp'
-  with open(temporary_path, 'w', encoding='utf-8', newline='') as file:
-    file.write(text.getvalue())
-  os.replace(temporary_path, path)
+  with synced_file.write(path) as file:
+    file.write(text.getvalue().encode())

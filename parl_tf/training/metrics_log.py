@@ -15,6 +15,8 @@ from typing import Mapping, Optional, Sequence, Union
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import synced_file
+
 _COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
 _METRICS = ('score', 'success_rate')
 _EVENT_FILE_PREFIX = 'events.out.tfevents.'
@@ -197,19 +199,10 @@ class MetricsLog:
 
   def _replace(self, rows):
     """Replaces the file by the header and `rows`, all or nothing."""
-    temporary_path = self._path + '.tmp'
-    with open(temporary_path, 'wb') as file:
+    with synced_file.write(self._path) as file:
       file.write((','.join(self._columns) + '\n').encode())
       for row in rows:
         file.write(_line(row, self._columns))
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary_path, self._path)
-    directory = os.open(os.path.dirname(self._path) or '.', os.O_RDONLY)
-    try:
-      os.fsync(directory)
-    finally:
-      os.close(directory)
 
   def _open_events(self, rows):
     self._events = _EventFile(

@@ -11,6 +11,7 @@ from matplotlib.backends import backend_agg
 import numpy as np
 
 from parl_tf import proportion
+from parl_tf import synced_file
 
 PHASES = ('behavior_cloning', 'offline', 'online')
 _TITLES = {
@@ -102,12 +103,8 @@ def write_summary(path: str, summary: RunSummary):
   }
   text = json.dumps(content, indent=2, allow_nan=False, default=_plain_number)
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-  temporary_path = path + '.tmp'
-  with open(temporary_path, 'w', encoding='utf-8') as file:
-    file.write(text + '\n')
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary_path, path)
+  with synced_file.write(path) as file:
+    file.write((text + '\n').encode())
 
 
 def plot_learning_curve(
@@ -379,9 +376,8 @@ def _thousands(value: float) -> str:
 
 def _save(picture, output_png):
   os.makedirs(os.path.dirname(output_png) or '.', exist_ok=True)
-  temporary_path = output_png + '.tmp'
-  picture.savefig(temporary_path, dpi=150, format='png')
-  os.replace(temporary_path, output_png)
+  with synced_file.write(output_png) as file:
+    picture.savefig(file, dpi=150, format='png')
 
 
 def _plain_number(value):

@@ -9,6 +9,8 @@ from typing import Iterator, List
 
 import gin
 
+from parl_tf import synced_file
+
 _FILE = 'config.gin'
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
@@ -146,9 +148,5 @@ def _fixed_lines(config: str) -> List[str]:
 
 
 def _write(path, text):
-  temporary = path + '.tmp'
-  with open(temporary, 'w', encoding='utf-8') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  with synced_file.write(path) as file:
+    file.write(text.encode())

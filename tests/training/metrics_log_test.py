@@ -111,7 +111,7 @@ class MetricsLogTest(parameterized.TestCase):
     with open(self._csv) as file:
       self.assertEqual(file.read(), whole)
     self.assertEqual(
-        os.listdir(self._dir).count('metrics.csv.tmp'), 0, 'left behind'
+        os.listdir(self._dir).count('metrics.csv.partial'), 0, 'left behind'
     )
 
   def test_torn_last_row_does_not_count(self):
