@@ -23,6 +23,7 @@ _DTYPES = dict(
     success=np.bool_,
     refused=np.int64,
     run_id=np.int64,
+    constants=np.float64,
 )
 
 
@@ -35,6 +36,7 @@ class Journal(NamedTuple):
     success: `[n]` bool, whether the task was solved.
     refused: `[m]` int64 ids of episodes that were not what they must be.
     run_id: `[1]` int64, of the run whose log it is.
+    constants: `[c]` float64, what all processes of the run must agree on.
   """
 
   episode_id: np.ndarray
@@ -42,6 +44,7 @@ class Journal(NamedTuple):
   success: np.ndarray
   refused: np.ndarray
   run_id: np.ndarray
+  constants: np.ndarray
 
 
 class Entries:
@@ -72,6 +75,7 @@ def make(
     success: Sequence[bool] = (),
     refused: Sequence[int] = (),
     run_id: int = 0,
+    constants: Sequence[float] = (),
 ) -> Journal:
   """Makes a journal of sequences; see `Journal`."""
   return Journal(
@@ -80,6 +84,7 @@ def make(
       np.array(success, _DTYPES['success']),
       np.array(refused, _DTYPES['refused']),
       np.array([run_id], _DTYPES['run_id']),
+      np.array(constants, _DTYPES['constants']),
   )
 
 

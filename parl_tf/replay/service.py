@@ -12,7 +12,16 @@ checkpoints of Reverb's own would be a second truth, and restore old limits.
 import itertools
 import socket
 import threading
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
+from typing import (
+  Any,
+  Callable,
+  Dict,
+  Iterable,
+  List,
+  Mapping,
+  Optional,
+  Sequence,
+)
 
 from absl import logging
 import gin
@@ -48,6 +57,7 @@ MakeWriters = Callable[
         'make_writers',
         'log_directory',
         'num_offline_transitions',
+        'constants',
         'max_episode_steps',
         'is_success',
         'chunk_length',
@@ -72,6 +82,7 @@ class ReplayService:
       log_directory: str,
       *,
       num_offline_transitions: int,
+      constants: Sequence[float],
       max_episode_steps: int,
       is_success: Callable[[types.Episode], bool],
       chunk_length: int = 1,
@@ -89,6 +100,7 @@ class ReplayService:
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Where the log of online episodes stands.
       num_offline_transitions: Of the data set, which `run` gets.
+      constants: What all processes of the run must agree on, for the journal.
       max_episode_steps: Longer episodes are refused.
       is_success: Whether an episode solved the task, for the journal.
       chunk_length: H, the steps that a transition spans.
@@ -119,6 +131,7 @@ class ReplayService:
     }
     self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
+    self._constants = constants
     self._max_episode_steps = max_episode_steps
     self._is_success = is_success
     self._layout = _episode_layout(steps)
@@ -274,6 +287,7 @@ class ReplayService:
             held.success,
             self._refused,
             self._run_id,
+            self._constants,
         ),
     )
 

@@ -14,6 +14,7 @@ from parl_tf.replay import weights as weights_lib
 from parl_tf.training import collector as collector_lib
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
+from parl_tf.training import run_constants
 from parl_tf.training import run_directory
 
 _POLL_SECONDS = 0.05
@@ -76,6 +77,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   weights = weights_lib.Weights(
       link, agent.acting_variables, agent.train_step_counter
   )
+  constants = run_constants.read(domain, agent)
   actor = collector_lib.Collector(domain, agent, seed, collector)
   num_acted = 0
   link.wait_for(weights_lib.TABLE, weights.receive)
@@ -83,6 +85,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
     journal, num_on_the_way = link.wait_for(
         journal_lib.TABLE, lambda: _exchange(link, own, weights)
     )
+    constants.check(link.address, journal.constants)
     num_ahead = len(journal.num_steps) + num_on_the_way
     num_ahead -= int(weights.num_episodes)
     if num_on_the_way >= _MAX_ON_THE_WAY or (

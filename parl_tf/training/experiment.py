@@ -5,6 +5,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from absl import logging
 import gin
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
@@ -20,6 +21,7 @@ from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import recording
 from parl_tf.training import report
+from parl_tf.training import run_constants
 from parl_tf.training import run_directory
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
@@ -313,20 +315,18 @@ def make_writers(
     agent: Its discount factor is that of the returns.
     sinks: What every episode is written to.
   """
-  gamma = agent.gamma
+  constants = run_constants.read(domain, agent)
 
-  def make(never_succeeds_value):
+  def make(worst_return):
     return episode_writer.EpisodeWriter(
-        gamma=gamma,
-        reward_scale=domain.reward_scale,
-        reward_bias=domain.reward_bias,
-        never_succeeds_value=never_succeeds_value,
+        gamma=constants.gamma,
+        reward_scale=constants.reward_scale,
+        reward_bias=constants.reward_bias,
+        never_succeeds_value=None if np.isnan(worst_return) else worst_return,
         sinks=sinks,
     )
 
-  value = domain.never_succeeds_value(gamma)
-  bound = gin.get_bindings(run_experiment)
-  has_value = bound.get('never_succeeds_online', True)
   return {
-      'offline': make(value), 'online': make(value if has_value else None)
+      'offline': make(constants.offline_worst_return),
+      'online': make(constants.online_worst_return),
   }

@@ -9,6 +9,7 @@ from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import journal as journal_lib
 from parl_tf.replay import server_link
 from parl_tf.replay import weights as weights_lib
+from parl_tf.training import run_constants
 
 # Weights are sent this often at most, while episodes are waiting.
 _PUBLISH_SECONDS = 1.0
@@ -25,14 +26,19 @@ class RemoteCollection:
   """Episodes as the replay service has them, and weights for who acts them."""
 
   def __init__(
-      self, link: server_link.ServerLink, weights: weights_lib.Weights
+      self,
+      link: server_link.ServerLink,
+      weights: weights_lib.Weights,
+      constants: run_constants.RunConstants,
   ):
     """Asks nothing yet.
 
     Args:
       link: To the service.
       weights: Of the learner.
+      constants: Of this process, which the service must have too.
     """
+    self._constants = constants
     self._link = link
     self._weights = weights
     self._published_at = -_PUBLISH_SECONDS
@@ -42,6 +48,9 @@ class RemoteCollection:
     """Waits for episode `number` of the service's log; see `Collected`.
 
     Publishes the weights, which are those after all episodes before it.
+
+    Raises:
+      ValueError: If the service has another configuration.
     """
     self._weights.num_episodes.assign(number)
     if time.monotonic() - self._published_at >= _PUBLISH_SECONDS:
@@ -74,6 +83,7 @@ class RemoteCollection:
     journal = journal_lib.read(self._link)
     if journal is None:
       return None
+    self._constants.check(self._link.address, journal.constants)
     if not self._weights.are_published():
       logging.info('The replay service was restarted: sending the weights.')
       self._weights.publish()

@@ -11,6 +11,7 @@ from parl_tf.replay import weights
 from parl_tf.training import builder
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
+from parl_tf.training import run_constants
 
 _POLL_SECONDS = 0.5
 
@@ -50,6 +51,7 @@ class ExperimentService:
         lambda sink: experiment.make_writers(domain, agent, [sink]),
         os.path.join(root_dir, 'episodes'),
         num_offline_transitions=sum(x.num_transitions for x in self._episodes),
+        constants=run_constants.read(domain, agent),
         max_episode_steps=domain.max_episode_steps,
         is_success=domain.is_success,
         chunk_length=agent.chunk_length,

@@ -10,6 +10,7 @@ from parl_tf.replay import tables
 from parl_tf.replay import weights
 from parl_tf.training import builder
 from parl_tf.training import remote_collection
+from parl_tf.training import run_constants
 
 
 class OwnSource:
@@ -72,6 +73,7 @@ class RemoteSource:
     """
     self._link = server_link.ServerLink(address)
     self._agent = agent
+    self._run_constants = run_constants.read(domain, agent)
     constants = _constants(domain, agent)
     self.experience = memory_experience.MemoryExperience(seed=seed, **constants)
     self.sinks = [self.experience]
@@ -92,6 +94,7 @@ class RemoteSource:
             self._agent.acting_variables,
             self._agent.train_step_counter,
         ),
+        self._run_constants,
     )
     session.remote = remote
     session.experience = self._online_experience

@@ -11,6 +11,7 @@ from parl_tf.replay import service
 from parl_tf.replay import weights
 
 MAX_EPISODE_STEPS = 10
+CONSTANTS = (0.9, 1.0, 0.0, float('nan'), float('nan'), 1.0, 10.0)
 
 
 def make(
@@ -38,6 +39,7 @@ def make(
       _make_writers,
       os.path.join(root_dir, 'episodes'),
       num_offline_transitions=num_offline_transitions,
+      constants=CONSTANTS,
       max_episode_steps=MAX_EPISODE_STEPS,
       is_success=lambda episode: bool(episode.success.any()),
       port=port,

@@ -16,6 +16,7 @@ from parl_tf.replay import server_link
 from parl_tf.replay import tables
 from parl_tf.replay import weights as weights_lib
 from parl_tf.training import remote_collection
+from parl_tf.training import run_constants
 from tests.replay import small_service
 
 _OBSERVATION = tf.TensorSpec([2], tf.float32)
@@ -55,11 +56,14 @@ class RemoteCollectionTest(absltest.TestCase):
     replay.stop()
     thread.join()
 
-  def _remote(self, link):
+  def _remote(self, link, **changes):
     weights = weights_lib.Weights(
         link, self._variables, tf.Variable(0, dtype=tf.int64)
     )
-    return remote_collection.RemoteCollection(link, weights), weights
+    constants = run_constants.RunConstants(*small_service.CONSTANTS)
+    constants = constants._replace(**changes)
+    remote = remote_collection.RemoteCollection(link, weights, constants)
+    return remote, weights
 
   def test_episodes_come_in_the_order_of_the_log(self):
     replay, thread = self._service()
@@ -80,6 +84,19 @@ class RemoteCollectionTest(absltest.TestCase):
         weights_lib.read_progress(link),
         {'is_over': 1, 'num_episodes': 1, 'train_step': 0},
     )
+
+  def test_another_configuration_than_the_services_is_refused_by_name(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    remote, _ = self._remote(
+        server_link.ServerLink(replay.address), gamma=0.995
+    )
+
+    with self.assertRaisesRegex(
+        ValueError, f'{replay.address}.*`gamma` is 0.9 there, 0.995 here'
+    ):
+      remote.next(0)
 
   def test_learner_is_ahead_of_a_service_that_lost_the_end_of_its_log(self):
     first, thread = self._service()

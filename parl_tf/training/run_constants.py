@@ -1,0 +1,70 @@
+"""What the processes of a run must agree on beside the specs of tables."""
+
+from typing import NamedTuple
+
+import gin
+import numpy as np
+
+
+class RunConstants(NamedTuple):
+  """Numbers that Monte-Carlo returns and transitions are made with.
+
+  Attributes:
+    gamma: Discount factor of a step.
+    reward_scale: Factor on the raw reward.
+    reward_bias: Added to the scaled reward.
+    offline_worst_return: That of never succeeding, in table `offline`; NaN
+      where it is not known.
+    online_worst_return: Likewise in table `online`.
+    chunk_length: H, the steps that a transition spans.
+    max_episode_steps: Steps of an episode, at most.
+  """
+
+  gamma: float
+  reward_scale: float
+  reward_bias: float
+  offline_worst_return: float
+  online_worst_return: float
+  chunk_length: int
+  max_episode_steps: int
+
+  def check(self, address: str, published: np.ndarray) -> None:
+    """Raises where a replay service has others.
+
+    Args:
+      address: Of the service.
+      published: `[7]`, the constants of its journal.
+
+    Raises:
+      ValueError: If one is another.
+    """
+    for name, here, there in zip(self._fields, self, published, strict=True):
+      if not np.array_equal(here, there, equal_nan=True):
+        raise ValueError(
+            f'The replay service at {address} must have the configuration of '
+            f'this process: `{name}` is {there:g} there, {here:g} here. Give '
+            'both the same gin files and bindings.'
+        )
+
+
+def read(domain, agent) -> RunConstants:
+  """Returns the constants of this process.
+
+  Args:
+    domain: `Domain`.
+    agent: `PARLAgent`.
+  """
+  value = domain.never_succeeds_value(agent.gamma)
+  worst = np.nan if value is None else value
+  bound = gin.get_bindings('run_experiment')
+  return RunConstants(
+      gamma=agent.gamma,
+      reward_scale=domain.reward_scale,
+      reward_bias=domain.reward_bias,
+      offline_worst_return=worst,
+      online_worst_return=(
+          worst if bound.get('never_succeeds_online', True) else np.nan
+      ),
+      chunk_length=agent.chunk_length,
+      max_episode_steps=domain.max_episode_steps,
+  )
