@@ -69,6 +69,14 @@ TASKS: Dict[str, Task] = {
     'adroit-door': Task(
         'adroit_door', url=f'{_D4RL}hand_dapg_v1/door-human-v1.hdf5'
     ),
+    'calvin': Task(
+        'calvin',
+        paper=(27, 61),
+        remark=(
+            'The server of examples/calvin must run; the paper has data of'
+            " human play, of CALVIN's task D."
+        ),
+    ),
     'cube': Task('cube', needs_file=False),
 }
 """By name. The paper's figures are read off its plots, good to 1.5."""
