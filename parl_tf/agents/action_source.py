@@ -88,6 +88,15 @@ class Search:
     self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
 
+  def without_search(self) -> 'Search':
+    """Returns one of the policy's own draws, at the same temperature."""
+    return Search(
+        num_samples=1,
+        optimizer=None,
+        selection='sample',
+        temperature=self.temperature,
+    )
+
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
     """Draws N actions `[B, N, A]`, compiled where the policy wants it.
 

@@ -138,9 +138,7 @@ class PARLAgent(tf_agent.TFAgent):
     )
     self.greedy_policy = make(searches.evaluation, selection='argmax')
     self.evaluation_policy = make(searches.evaluation)
-    self.base_policy = make(
-        action_source.Search(num_samples=1, optimizer=None, selection='sample')
-    )
+    self.base_policy = make(searches.evaluation.without_search())
     collect_policy = make(searches.acting)
     trajectory_spec = collect_policy.trajectory_spec._replace(
         policy_info=POLICY_INFO_SPEC

@@ -200,6 +200,15 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertAllEqual(drawn, tf.repeat(drawn[:, :1], 4, axis=1))
     self.assertNotAllEqual(drawn, _make_source(_make_search()).base())
 
+  def test_without_search_one_is_drawn_at_the_same_temperature(self):
+    search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
+    own = search.without_search()
+
+    self.assertIsNone(own.optimizer)
+    self.assertEqual(own.num_samples, 1)
+    self.assertEqual(own.temperature, 0.0)
+    self.assertFalse(own.is_greedy)
+
   def test_densities_are_those_of_a_temperature_of_one(self):
     source = _make_source(
         action_source.Search(4, optimizer=None, temperature=0.5)
