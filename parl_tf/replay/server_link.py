@@ -6,8 +6,8 @@ that takes no deadline is left behind when its time is over, and who waits says
 for what, and since when.
 """
 
+from concurrent import futures
 import contextlib
-from multiprocessing import pool as pool_lib
 import threading
 import time
 from typing import Any, Callable, Iterator, Mapping, Optional, TypeVar
@@ -90,28 +90,29 @@ class ServerLink:
       ConnectionError: If the server does not answer in time.
     """
     self.tables()
-    pool = pool_lib.ThreadPool(1)
+    answer = futures.Future()
+    thread = threading.Thread(
+        target=_answer, args=(answer, function), daemon=True
+    )
     deadline = time.monotonic() + seconds
-    result = pool.apply_async(function)
+    thread.start()
     try:
-      while not result.ready():
+      while not answer.done():
         left = deadline - time.monotonic()
         if left <= 0:
           raise ConnectionError(
               f'The replay server at {self.address} does not answer within '
               f'{seconds} s, asked for table {table}.'
           )
-        result.wait(min(left, DEADLINE_SECONDS))
-        if not result.ready():
+        futures.wait([answer], min(left, DEADLINE_SECONDS))
+        if not answer.done():
           self.tables()
-      return result.get()
+      return answer.result()
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(
           f'The replay server at {self.address}, asked for table {table}: '
           f'{error}'
       ) from error
-    finally:
-      pool.close()
 
   def wait_for(self, table: str, get: Callable[[], Optional[_T]]) -> _T:
     """Returns what `get` returns, once that is not None.
@@ -169,6 +170,14 @@ class ServerLink:
     finally:
       is_over.set()
       thread.join()
+
+
+def _answer(answer: futures.Future, function: Callable[[], Any]) -> None:
+  """Gives an answer what the function returns or raises."""
+  try:
+    answer.set_result(function())
+  except Exception as error:  # noqa: BLE001
+    answer.set_exception(error)  # Raised where the answer is waited for.
 
 
 class _Waiting:
