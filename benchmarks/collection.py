@@ -183,6 +183,8 @@ def _repeat(function):
 def main(argv):
   """Times everything."""
   del argv
+  # An interrupt, which ends the roles as well.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   for name, observation_spec in _OBSERVATIONS.items():
     time_replay(name, observation_spec)
   for way in _WAYS.value:

@@ -347,11 +347,13 @@ def undisturbed(seed: int) -> dict:
 def main(argv) -> int:
   """Runs the drill."""
   del argv
+  # An interrupt, which ends the roles as well.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   is_right = drill()
+  print(f'The books are {"right" if is_right else "WRONG"}.', flush=True)
   for i in range(_NUM_UNDISTURBED.value):
     score = undisturbed(_SEED.value + i)
     print(f'score undisturbed: {_describe(score)}', flush=True)
-  print('The books are right.' if is_right else 'The books are WRONG.')
   return 0 if is_right else 1
 
 

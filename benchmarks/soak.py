@@ -219,6 +219,8 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # An interrupt, which ends what is launched as well.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   root_dir = os.path.abspath(_ROOT_DIR.value)
   os.makedirs(root_dir, exist_ok=True)
   launched = subprocess.Popen([
