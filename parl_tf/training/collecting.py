@@ -83,9 +83,8 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   link.wait_for(weights_lib.TABLE, weights.receive)
   while not weights.is_over:
     journal, num_on_the_way = link.wait_for(
-        journal_lib.TABLE, lambda: _exchange(link, own, weights)
+        journal_lib.TABLE, lambda: _exchange(link, own, weights, constants)
     )
-    constants.check(link.address, journal.constants)
     num_ahead = len(journal.num_steps) + num_on_the_way
     num_ahead -= int(weights.num_episodes)
     if num_on_the_way >= _MAX_ON_THE_WAY or (
@@ -125,7 +124,7 @@ def _brought_all(link, own):
   return None if journal is None or own.deliver(journal) else True
 
 
-def _exchange(link, own, weights):
+def _exchange(link, own, weights, constants):
   """Takes the newest weights, and brings what has not arrived.
 
   Returns:
@@ -134,4 +133,7 @@ def _exchange(link, own, weights):
   """
   weights.receive()  # None after a restart: the old ones serve until then.
   journal = journal_lib.read(link)
-  return None if journal is None else (journal, own.deliver(journal))
+  if journal is None:
+    return None
+  constants.check(link.address, journal.constants)
+  return journal, own.deliver(journal)
