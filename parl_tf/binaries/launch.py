@@ -8,6 +8,7 @@ in `logs` of the root directory. Ctrl-C stops all; the same command goes on.
 """
 
 import os
+import random
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ _STEP_SECONDS = 0.5
 _VIEW_SECONDS = 10.0
 # Time for the others to end, once the learner has.
 _LAST_SECONDS = 600.0
+_PORTS = range(20_000, 30_000)
 
 
 def make_roles(options, address: str) -> List[supervisor_lib.Role]:
@@ -160,8 +162,16 @@ def _start_ray(address):
 
 
 def _free_port() -> int:
-  with socket.create_server(('localhost', 0)) as listener:
-    return listener.getsockname()[1]
+  # None of those that the system gives to outgoing connections: while the
+  # service is being restarted, such a one may be taken, even by a role that
+  # looks for the service and then finds itself.
+  for port in random.SystemRandom().sample(_PORTS, 100):
+    try:
+      with socket.create_server(('localhost', port)):
+        return port
+    except OSError:
+      continue
+  raise OSError(f'None of 100 ports in {_PORTS} is free: give one by --port.')
 
 
 def main(argv: Sequence[str]) -> int:
