@@ -78,6 +78,7 @@ _EXTRAS = {
         *_RAY,
         *_REMOTE,
         'hypothesis>=6.90',
+        'psutil>=5.9',
         'pytest>=8',
         'pytest-xdist>=3.6',
         'ruff>=0.6',

@@ -22,7 +22,7 @@ from parl_tf.reports import comparison
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
-_OURS = 'parl_cal_ql_diffusion'
+OURS = 'parl_cal_ql_diffusion'
 COLUMNS = (
     *('claim', 'measure', 'figure', 'low', 'high', 'seeds'),
     *('verdict', 'by_chance', 'needed'),
@@ -111,23 +111,28 @@ def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
   return number
 
 
-def make_claims(minutes: Sequence[float]) -> List[Claim]:
-  """Returns the claims; `minutes` are those of score against time."""
+def make_claims(minutes: Sequence[float], ours: str = OURS) -> List[Claim]:
+  """Returns the claims.
+
+  Args:
+    minutes: Of score against time.
+    ours: The study's entry of PA-RL.
+  """
   return [
-      Claim('N = 1 hurts', 'online score', online_score, _OURS, 'no_global'),
-      Claim('T > 0 helps', 'online score', online_score, _OURS, 'no_local'),
+      Claim('N = 1 hurts', 'online score', online_score, ours, 'no_global'),
+      Claim('T > 0 helps', 'online score', online_score, ours, 'no_local'),
       Claim(
           'base-policy targets are less stable',
           'change from evaluation to evaluation',
           instability,
           'base_policy_targets',
-          _OURS,
+          ours,
       ),
       Claim(
           'self-imitation fails',
           'online score',
           online_score,
-          _OURS,
+          ours,
           'self_imitation',
       ),
       Claim(
@@ -142,13 +147,13 @@ def make_claims(minutes: Sequence[float]) -> List[Claim]:
           'predicted minus realised return',
           overestimation,
           'cem_random',
-          _OURS,
+          ours,
       ),
       Claim(
           'distillation moves the base policy',
           'score without search, after less before',
           base_policy_gain,
-          _OURS,
+          ours,
           None,
       ),
       Claim(
@@ -156,14 +161,14 @@ def make_claims(minutes: Sequence[float]) -> List[Claim]:
           'predicted minus realised return',
           overestimation,
           'scalar_critic',
-          _OURS,
+          ours,
       ),
       *(
           Claim(
               f'PA-RL is faster than {name}',
               f'mean score of the first {x:g} minutes online',
               score_of_time(x),
-              _OURS,
+              ours,
               method,
               is_of_unfinished=True,
           )
@@ -230,7 +235,7 @@ def main(_):
   root_dir = flags.FLAGS.root_dir
   runs = runs_lib.read_runs([root_dir]).runs
   minutes = [float(x) for x in flags.FLAGS.minutes]
-  rows = [judge(x, runs) for x in make_claims(minutes)]
+  rows = [judge(x, runs) for x in make_claims(minutes, flags.FLAGS.ours)]
   print('| claim | difference of | figure (95 % interval) | seeds | verdict |')
   print('|---|---|---|---|---|')
   for row in rows:
@@ -260,5 +265,6 @@ def main(_):
 
 if __name__ == '__main__':
   flags.DEFINE_string('root_dir', None, 'The study.', required=True)
+  flags.DEFINE_string('ours', OURS, "The study's entry of PA-RL.")
   flags.DEFINE_list('minutes', ['2', '5'], 'Of score against time.')
   app.run(main)

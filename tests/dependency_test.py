@@ -64,7 +64,7 @@ _MAY_IMPORT = {
     'datasets': (*_DATA, 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': _TRAINING,
-    'launching': ('replay', 'launching'),
+    'launching': ('replay', 'synced_file', 'launching'),
     'reports': ('proportion', 'synced_file', 'reports'),
     'binaries': (*_TRAINING, 'launching', 'reports', 'binaries'),
 }

@@ -23,6 +23,7 @@ import ray
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.launching import progress_view
+from parl_tf.launching import ray_session
 from parl_tf.launching import supervisor as supervisor_lib
 from parl_tf.training import strategies
 
@@ -31,6 +32,8 @@ _VIEW_SECONDS = 10.0
 # Time for the others to end, once the learner has.
 _LAST_SECONDS = 600.0
 _PORTS = range(20_000, 30_000)
+# TensorFlow takes all memory of every GPU that it sees.
+_WITHOUT_GPU = {'CUDA_VISIBLE_DEVICES': '-1'}
 
 
 def make_roles(options, address: str) -> List[supervisor_lib.Role]:
@@ -42,13 +45,15 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
   """
   root_dir = os.path.abspath(options.root_dir)
   seed = f'--seed={options.seed}'
+  files = [os.path.abspath(x) if os.path.exists(x) else x
+           for x in options.gin_file]
 
   def command(module, *arguments):
     return [
         sys.executable,
         '-m',
         module,
-        *(f'--gin_file={x}' for x in (*options.gin_file, 'distributed.gin')),
+        *(f'--gin_file={x}' for x in (*files, 'distributed.gin')),
         *(f'--gin_bindings={x}' for x in options.gin_bindings),
         *arguments,
     ]
@@ -67,7 +72,14 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
       seed,
   )
   roles = [
-      supervisor_lib.Role('service', service, is_here=True),
+      # Told to stop by others than us, it is started anew: all wait for it.
+      supervisor_lib.Role(
+          'service',
+          service,
+          is_here=True,
+          may_end=False,
+          environment=_WITHOUT_GPU,
+      ),
       supervisor_lib.Role(
           'learner', learner, num_gpus=options.learner_gpus, is_here=True
       ),
@@ -82,7 +94,11 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
     )
     roles.append(
         supervisor_lib.Role(
-            f'collector_{i}', collect, num_cpus=options.collector_cpus
+            f'collector_{i}',
+            collect,
+            num_cpus=options.collector_cpus,
+            num_gpus=options.collector_gpus,
+            environment={} if options.collector_gpus else _WITHOUT_GPU,
         )
     )
   if options.num_evaluation_episodes:
@@ -93,7 +109,11 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
         f'--num_episodes={options.num_evaluation_episodes}',
         seed,
     )
-    roles.append(supervisor_lib.Role('evaluator', evaluate))
+    roles.append(
+        supervisor_lib.Role(
+            'evaluator', evaluate, is_here=True, environment=_WITHOUT_GPU
+        )
+    )
   return roles
 
 
@@ -103,7 +123,7 @@ def launch(options) -> int:
   Returns:
     The exit status: 0, or 130 where it was stopped before.
   """
-  _start_ray(options.ray_address)
+  ray_session.start(options.ray_address)
   # Told by whom it may be: a terminal, or a scheduler that ends the job. Ray
   # has handlers of its own, which abort.
   for number in (signal.SIGINT, signal.SIGTERM):
@@ -115,7 +135,10 @@ def launch(options) -> int:
       roles,
       os.path.join(options.root_dir, 'logs'),
       # Ray's workers have one thread, which its processes would take over.
-      {'OMP_NUM_THREADS': str(os.cpu_count())},
+      {
+          'OMP_NUM_THREADS': str(os.cpu_count()),
+          'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
+      },
   )
   view = progress_view.ProgressView(address)
   workers = [role.name for role in roles if role.name != 'service']
@@ -143,22 +166,6 @@ def launch(options) -> int:
       supervisor.stop(role.name)
     ray.shutdown()
   return status
-
-
-def _start_ray(address):
-  # Its workers would step back before all else on the machine.
-  os.environ.setdefault('RAY_worker_niceness', '0')
-  if address:
-    ray.init(address=address, log_to_driver=False)
-  else:
-    # On loopback, for who can reach Ray's ports can run programs; there it
-    # needs no token, which would be kept in the home directory.
-    os.environ.setdefault('RAY_AUTH_MODE', 'disabled')
-    ray.init(
-        _node_ip_address='127.0.0.1',
-        include_dashboard=False,
-        log_to_driver=False,
-    )
 
 
 def _free_port() -> int:
@@ -193,6 +200,12 @@ def run() -> None:
   )
   flags.DEFINE_float(
       'collector_cpus', 0.0, 'Cores that Ray reserves for a collector.'
+  )
+  flags.DEFINE_float(
+      'collector_gpus',
+      0.0,
+      'GPUs, or the share of one, that Ray reserves for a collector; with 0 it'
+      ' acts on cores.',
   )
   flags.DEFINE_float(
       'learner_gpus', 0.0, 'GPUs that Ray reserves for the learner.'

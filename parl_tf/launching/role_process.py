@@ -18,17 +18,20 @@ class RoleProcess:
       self,
       command: Sequence[str],
       environment: Optional[Mapping[str, str]] = None,
+      directory: Optional[str] = None,
   ):
     """Starts the process.
 
     Args:
       command: Program and arguments.
       environment: Variables beside those of this process.
+      directory: Where it stands, if this machine has such a one.
     """
     self._output = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
         command,
         env={**os.environ, **(environment or {})},
+        cwd=directory if directory and os.path.isdir(directory) else None,
         stdin=subprocess.DEVNULL,
         stdout=self._output,
         stderr=subprocess.STDOUT,

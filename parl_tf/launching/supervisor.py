@@ -5,14 +5,16 @@ with its machine; what runs in them are the commands that one may also start by
 hand.
 """
 
+import json
 import os
 import time
-from typing import Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from absl import logging
 import ray
 from ray.util import scheduling_strategies
 
+from parl_tf import synced_file
 from parl_tf.launching import role_process
 
 _FIRST_DELAY_SECONDS = 1.0
@@ -30,7 +32,10 @@ class Role(NamedTuple):
     command: Program and arguments.
     num_cpus: Cores that Ray reserves for it.
     num_gpus: GPUs that Ray reserves for it, and shows it.
-    is_here: Whether it must run on the machine of the driver.
+    is_here: Whether it must run on the machine of the driver. Others run where
+      Ray puts them, and then always there, for their disk has what they need.
+    may_end: Whether status 0 is the end of it; if not, it is started anew.
+    environment: Variables of its own.
   """
 
   name: str
@@ -38,6 +43,16 @@ class Role(NamedTuple):
   num_cpus: float = 0.0
   num_gpus: float = 0.0
   is_here: bool = False
+  may_end: bool = True
+  environment: Mapping[str, str] = {}
+
+
+class _Actor(role_process.RoleProcess):
+  """A process, and where it runs."""
+
+  def observe(self, start: int) -> Tuple[Optional[int], bytes, str]:
+    node_id = ray.get_runtime_context().get_node_id()
+    return *super().observe(start), node_id
 
 
 class Supervisor:
@@ -57,8 +72,10 @@ class Supervisor:
       environment: Variables of all of them.
     """
     os.makedirs(log_dir, exist_ok=True)
+    places = _Places(log_dir)
     self._watched = {
-        role.name: _Watched(role, log_dir, environment) for role in roles
+        role.name: _Watched(role, log_dir, environment or {}, places)
+        for role in roles
     }
 
   def step(self) -> None:
@@ -83,13 +100,57 @@ class Supervisor:
     self._watched[name].stop()
 
 
+class _Places:
+  """Which machine has which role, in a file that outlives the launcher."""
+
+  def __init__(self, directory):
+    self._path = os.path.join(directory, 'hosts.json')
+    self._hosts: Dict[str, str] = {}
+    if os.path.exists(self._path):
+      with open(self._path, encoding='utf-8') as file:
+        try:
+          self._hosts = json.load(file)
+        except ValueError as error:
+          raise ValueError(f'{self._path}: must be JSON: {error}') from error
+
+  def find(self, role: str) -> Optional[str]:
+    """Returns Ray's id of the machine of a role, None if it has none."""
+    for node in ray.nodes():
+      if node['Alive'] and node['NodeManagerAddress'] == self._hosts.get(role):
+        return node['NodeID']
+    return None
+
+  def note(self, role: str, node_id: str) -> None:
+    """Keeps where a role runs; where there is no room, that is told."""
+    (host,) = [
+        node['NodeManagerAddress']
+        for node in ray.nodes()
+        if node['NodeID'] == node_id
+    ]
+    before = self._hosts.get(role)
+    if host == before:
+      return
+    if before is not None:
+      logging.warning(
+          '%s runs on %s now: what it has on the disk of %s stays there.',
+          role, host, before,
+      )
+    self._hosts[role] = host
+    try:
+      with synced_file.write(self._path) as file:
+        file.write(json.dumps(self._hosts, indent=2).encode())
+    except OSError as error:
+      logging.error('Who runs where is not kept: %s', error)
+
+
 class _Watched:
   """One role, its actor, and when it is started anew."""
 
-  def __init__(self, role, log_dir, environment):
+  def __init__(self, role, log_dir, environment, places):
     self._role = role
     self._log_path = os.path.join(log_dir, f'{role.name}.log')
-    self._environment = environment
+    self._environment = {**environment, **role.environment}
+    self._places = places
     self.has_ended = False
     self.num_restarts = 0
     self._num_failures = 0
@@ -113,14 +174,18 @@ class _Watched:
       self._miss_answer()
       return
     try:
-      status, text = ray.get(self._question)
-    except ray.exceptions.RayActorError as error:
-      self._fail(f'its machine is gone: {error}')
+      status, text, node_id = ray.get(self._question)
+    except ray.exceptions.RayError as error:
+      # Its machine is gone, or Ray has killed it for want of memory.
+      self._fail(f'Ray has lost it: {error}')
       return
     self._question = None
-    self._is_placed = True
+    if not self._is_placed:
+      self._is_placed = True
+      if not self._role.is_here:
+        self._places.note(self._role.name, node_id)
     self._gather(text)
-    if status == 0:
+    if status == 0 and self._role.may_end:
       self._end()
     elif status is not None:
       self._fail(f'status {status}')
@@ -132,9 +197,7 @@ class _Watched:
       try:
         self._ask(self._actor.stop)
         self._gather(self._ask(self._actor.read, self._num_read))
-      except (
-          ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError
-      ) as error:
+      except ray.exceptions.RayError as error:
         logging.warning('%s was gone already: %s', self._role.name, error)
     self._end()
 
@@ -144,19 +207,22 @@ class _Watched:
     self._question = None
     self._is_placed = False
     self._num_read = 0
-    options = dict(
-        num_cpus=self._role.num_cpus, num_gpus=self._role.num_gpus
-    )
+    place = scheduling_strategies.NodeAffinitySchedulingStrategy
     if self._role.is_here:
-      options['scheduling_strategy'] = (
-          scheduling_strategies.NodeAffinitySchedulingStrategy(
-              ray.get_runtime_context().get_node_id(), soft=False
-          )
-      )
+      node_id = ray.get_runtime_context().get_node_id()
+      strategy = place(node_id, soft=False)
+    else:
+      node_id = self._places.find(self._role.name)
+      # Elsewhere only where that machine has left the cluster.
+      strategy = place(node_id, soft=True) if node_id else 'SPREAD'
     self._actor = (
-        ray.remote(role_process.RoleProcess)
-        .options(**options)
-        .remote(self._role.command, self._environment)
+        ray.remote(_Actor)
+        .options(
+            num_cpus=self._role.num_cpus,
+            num_gpus=self._role.num_gpus,
+            scheduling_strategy=strategy,
+        )
+        .remote(self._role.command, self._environment, os.getcwd())
     )
 
   def _end(self):

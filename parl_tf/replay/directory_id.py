@@ -8,7 +8,7 @@ from parl_tf import synced_file
 
 # Hidden: what counts a log's episodes counts files.
 RUN = '.run_id'
-"""File with the number of the run whose log or spool stands there."""
+"""File with the number of the run whose log, spool or learner is there."""
 SPOOL = '.spool_id'
 """File with the number of the spool itself."""
 
@@ -33,10 +33,10 @@ def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
 
 
 def check_run(directory: str, run_id: int) -> None:
-  """Binds a spool to a run, or finds it bound to that one.
+  """Binds a directory to a run, or finds it bound to that one.
 
   Args:
-    directory: Of the spool, which must exist.
+    directory: Of a spool, or of a learner; it must exist.
     run_id: Of the service's log.
 
   Raises:
@@ -48,9 +48,9 @@ def check_run(directory: str, run_id: int) -> None:
     _write(directory, RUN, run_id)
   elif bound_to != run_id:
     raise ValueError(
-        f'{directory}: the spool must be of the run that the service has'
-        f' ({run_id:x}), but holds episodes of another ({bound_to:x}). Give the'
-        ' collector another `--root_dir`, or move that spool away.'
+        f'{directory}: it must be of the run whose log the service has'
+        f' ({run_id:x}), but is of another ({bound_to:x}). Give another'
+        ' `--root_dir`, or move that directory away.'
     )
 
 

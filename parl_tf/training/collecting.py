@@ -21,6 +21,8 @@ _POLL_SECONDS = 0.05
 # More than that on the way, and the service takes in too slowly.
 _MAX_ON_THE_WAY = 4
 _REPORT_SECONDS = 30
+# In a row; then it is no accident.
+_MAX_DROPPED = 10
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'collector', 'address'])
@@ -51,7 +53,8 @@ def collect(
 
   Raises:
     ValueError: If an argument is out of range, the service has another
-      configuration, or another process is this collector.
+      configuration, another process is this collector, or ten episodes in a row
+      are not what they must be.
   """
   if max_episodes_ahead is not None and max_episodes_ahead < 1:
     raise ValueError(
@@ -79,7 +82,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   )
   constants = run_constants.read(domain, agent)
   actor = collector_lib.Collector(domain, agent, seed, collector)
-  num_acted = 0
+  num_acted, num_dropped, first_number = 0, 0, 0
   link.wait_for(weights_lib.TABLE, weights.receive)
   while not weights.is_over:
     journal, num_on_the_way = link.wait_for(
@@ -101,9 +104,19 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
       )
       time.sleep(_POLL_SECONDS)
       continue
-    number = own.next_number(journal)
+    # Not that of an episode which was dropped: its seeds would act it again.
+    number = max(own.next_number(journal), first_number)
     episode = actor.collect(number)
-    own.append(number, episode)
+    first_number = number + 1
+    try:
+      own.append(number, episode)
+    except ValueError as error:
+      num_dropped += 1
+      if num_dropped == _MAX_DROPPED:
+        raise
+      logging.error('Collector %d drops an episode: %s', collector, error)
+      continue
+    num_dropped = 0
     num_acted += 1
     logging.info(
         'Collector %d, episode %d: %d steps%s, weights of training step %d.',

@@ -1,10 +1,11 @@
 """The learner's side of collection by other processes."""
 
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from absl import logging
 
+from parl_tf.replay import directory_id
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import journal as journal_lib
 from parl_tf.replay import server_link
@@ -30,6 +31,7 @@ class RemoteCollection:
       link: server_link.ServerLink,
       weights: weights_lib.Weights,
       constants: run_constants.RunConstants,
+      root_dir: str,
   ):
     """Asks nothing yet.
 
@@ -37,12 +39,14 @@ class RemoteCollection:
       link: To the service.
       weights: Of the learner.
       constants: Of this process, which the service must have too.
+      root_dir: Of the learner, which is bound to the run of the service's log.
     """
+    self._root_dir = root_dir
     self._constants = constants
     self._link = link
     self._weights = weights
     self._published_at = -_PUBLISH_SECONDS
-    self._journal = journal_lib.make()
+    self._journal: Optional[journal_lib.Journal] = None
 
   def next(self, number: int) -> Collected:
     """Waits for episode `number` of the service's log; see `Collected`.
@@ -50,8 +54,13 @@ class RemoteCollection:
     Publishes the weights, which are those after all episodes before it.
 
     Raises:
-      ValueError: If the service has another configuration.
+      ValueError: If the service has another configuration, or another run.
     """
+    if self._journal is None:
+      # Weights of another run must not come to its collectors.
+      self._journal = self._link.wait_for(
+          journal_lib.TABLE, self._read_journal
+      )
     self._weights.num_episodes.assign(number)
     if time.monotonic() - self._published_at >= _PUBLISH_SECONDS:
       self._publish()
@@ -79,11 +88,17 @@ class RemoteCollection:
     self._link.wait_for(weights_lib.TABLE, publish)
     self._published_at = time.monotonic()
 
-  def _journal_with(self, number):
+  def _read_journal(self):
     journal = journal_lib.read(self._link)
+    if journal is not None:
+      self._constants.check(self._link.address, journal.constants)
+      directory_id.check_run(self._root_dir, int(journal.run_id[0]))
+    return journal
+
+  def _journal_with(self, number):
+    journal = self._read_journal()
     if journal is None:
       return None
-    self._constants.check(self._link.address, journal.constants)
     if not self._weights.are_published():
       logging.info('The replay service was restarted: sending the weights.')
       self._weights.publish()

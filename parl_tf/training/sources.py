@@ -95,6 +95,7 @@ class RemoteSource:
             self._agent.train_step_counter,
         ),
         self._run_constants,
+        session.root_dir,
     )
     session.remote = remote
     session.experience = self._online_experience

@@ -1,11 +1,15 @@
 """Tests that roles are kept alive, by Ray on this machine."""
 
+import json
 import os
 import time
+from unittest import mock
 
 from absl.testing import absltest
+import psutil
 import ray
 
+from parl_tf.launching import ray_session
 from parl_tf.launching import supervisor as supervisor_lib
 
 _SECONDS = 120.0  # Of waiting, for a machine that is busy with other things.
@@ -16,14 +20,7 @@ class SupervisorTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    # Of a token in the home directory there is no need.
-    os.environ['RAY_AUTH_MODE'] = 'disabled'
-    ray.init(
-        _node_ip_address='127.0.0.1',
-        include_dashboard=False,
-        log_to_driver=False,
-        num_cpus=1,
-    )
+    ray_session.start(None, num_cpus=1)
     cls.addClassCleanup(ray.shutdown)
 
   def setUp(self):
@@ -102,6 +99,78 @@ class SupervisorTest(absltest.TestCase):
     self.assertTrue(supervisor.has_ended('role'))
     self.assertEqual(supervisor.num_restarts(), {})
     self.assertEqual(self._read('role'), 'up\n')
+
+
+  def test_ray_listens_on_loopback_only(self):
+    # A worker too: it is there once a role has run.
+    self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+    hosts = {
+        connection.laddr.ip.removeprefix('::ffff:')
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections('inet')
+        if connection.status == psutil.CONN_LISTEN
+    }
+    self.assertEqual(hosts, {'127.0.0.1'})
+
+  def test_role_that_must_not_end_is_started_anew(self):
+    once = os.path.join(self._logs, 'once')
+    command = f'test -e {once} && echo again && sleep 1000; touch {once}'
+    roles = [
+        supervisor_lib.Role('role', ['sh', '-c', command], may_end=False),
+    ]
+
+    supervisor = self._run(
+        roles, lambda _: os.path.exists(os.path.join(self._logs, 'role.log'))
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+
+  def test_role_that_ray_kills_for_want_of_memory_is_started_anew(self):
+    get = ray.get
+    answers = [ray.exceptions.OutOfMemoryError('no memory')]
+
+    def get_or_raise(*args, **kwargs):
+      if answers:
+        raise answers.pop()
+      return get(*args, **kwargs)
+
+    self.enter_context(mock.patch.object(ray, 'get', get_or_raise))
+    supervisor = self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+
+  def test_machine_of_a_role_is_kept_and_a_lost_one_is_told(self):
+    path = os.path.join(self._logs, 'hosts.json')
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write('{"role": "10.0.0.7", "other": "10.0.0.8"}')
+    has_ended = lambda supervisor: supervisor.has_ended('role')
+    role = supervisor_lib.Role('role', ['sh', '-c', 'echo up'])
+
+    with self.assertLogs(level='WARNING') as logs:
+      self._run([role], has_ended)
+    with self.assertNoLogs(level='WARNING'):
+      self._run([role], has_ended)
+
+    self.assertIn('runs on 127.0.0.1 now: what it has on the disk of 10.0.0.7',
+                  logs.output[0])
+    with open(path, encoding='utf-8') as file:
+      self.assertEqual(
+          json.load(file), {'role': '127.0.0.1', 'other': '10.0.0.8'}
+      )
+
+  def test_role_stands_where_the_launcher_does(self):
+    self._run(
+        [supervisor_lib.Role('role', ['pwd'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(self._read('role'), os.getcwd() + '\n')
 
 
 if __name__ == '__main__':

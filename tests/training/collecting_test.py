@@ -36,6 +36,56 @@ class CollectingTest(absltest.TestCase):
     collecting._exchange(link, own, mock.Mock(), there)
     own.deliver.assert_called_once_with(seen)
 
+  def _collect(self, appended):
+    """Acts until the spool has been given as many episodes as it answers."""
+    answers = iter(appended)
+    acted = []
+    weights = mock.Mock(is_over=False, num_episodes=0)
+    own = mock.create_autospec(spool.Spool, instance=True)
+    own.next_number.return_value = 4
+
+    def append(number, episode):
+      del number, episode
+      answer = next(answers)
+      if answer is None:
+        weights.is_over = True
+      elif answer:
+        raise ValueError(answer)
+
+    own.append.side_effect = append
+    for module, name, value in (
+        (collecting.evaluation, 'select_domain', mock.Mock()),
+        (collecting.experiment, 'make_agent', mock.Mock()),
+        (collecting.weights_lib, 'Weights', mock.Mock(return_value=weights)),
+        (collecting.run_constants, 'read', mock.Mock()),
+        (collecting, '_exchange', lambda *_: (journal.make(), 0)),
+        (collecting, '_brought_all', lambda *_: True),
+    ):
+      self.enter_context(mock.patch.object(module, name, value))
+    collector = self.enter_context(
+        mock.patch.object(collecting.collector_lib, 'Collector')
+    )
+    collector().collect.side_effect = lambda number: acted.append(
+        number
+    ) or mock.Mock(num_steps=1, policy_version=0)
+    link = server_link.ServerLink('localhost:1')
+    return collecting._collect(own, link, 0, 0, None), acted
+
+  def test_episode_that_is_not_what_it_must_be_is_dropped_and_told(self):
+    with self.assertLogs(level='ERROR') as logs:
+      num_acted, numbers = self._collect(['`reward` has a NaN.', None])
+
+    # Another number, for the seeds of that one would act it again.
+    self.assertEqual((num_acted, numbers), (1, [4, 5]))
+    self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
+
+  def test_ten_such_episodes_in_a_row_are_an_error(self):
+    nine = ['a NaN'] * 9
+    self.assertEqual(self._collect([*nine, '', *nine, None])[0], 2)
+
+    with self.assertRaisesRegex(ValueError, 'a NaN'):
+      self._collect([*nine, 'a NaN'])
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -42,6 +42,7 @@ class RemoteCollectionTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self._root = self.create_tempdir().full_path
+    self._learner = self.create_tempdir().full_path
     self._variables = [tf.Variable([1.0, 2.0])]
 
   def _service(self, port=None):
@@ -62,7 +63,9 @@ class RemoteCollectionTest(absltest.TestCase):
     )
     constants = run_constants.RunConstants(*small_service.CONSTANTS)
     constants = constants._replace(**changes)
-    remote = remote_collection.RemoteCollection(link, weights, constants)
+    remote = remote_collection.RemoteCollection(
+        link, weights, constants, self._learner
+    )
     return remote, weights
 
   def test_episodes_come_in_the_order_of_the_log(self):
@@ -97,6 +100,23 @@ class RemoteCollectionTest(absltest.TestCase):
         ValueError, f'{replay.address}.*`gamma` is 0.9 there, 0.995 here'
     ):
       remote.next(0)
+
+  def test_learner_of_another_run_is_refused_and_sends_no_weights(self):
+    first, thread = self._service()
+    thread.start()
+    link = server_link.ServerLink(first.address)
+    episode_item.send(link.client, _episode(2, 1))
+    self._remote(link)[0].next(0)
+    self._stop(first, thread)
+
+    self._root = self.create_tempdir().full_path
+    other, thread = self._service(first.port)
+    thread.start()
+    self.addCleanup(self._stop, other, thread)
+    remote, weights = self._remote(link)
+    with self.assertRaisesRegex(ValueError, f'{self._learner}: it must be of'):
+      remote.next(1)
+    self.assertFalse(weights.are_published())
 
   def test_learner_is_ahead_of_a_service_that_lost_the_end_of_its_log(self):
     first, thread = self._service()
