@@ -1,22 +1,24 @@
-"""Launches a run on a Ray cluster of two hosts, and cuts the cable for a while.
+"""Launches a run on a Ray cluster of two hosts, cuts the cable, kills roles.
 
   python -m benchmarks.two_hosts --root_dir /tmp/two_hosts
 
 The hosts are two network namespaces of this machine, joined by a virtual cable;
 what stands in `root_dir` each has for itself. Root makes them (`ip`, of
-iproute2). Service, learner and evaluator have the first host, both collectors
-the second. Prints where the roles are, the launcher's progress, and what was
-collected; fails unless the run ends with status 0 and the collectors were where
-they should.
+iproute2). Service, learner and evaluator have the first host, and Ray spreads
+three collectors over both. Once episodes come the cable is cut for a while, and
+then every collector is killed with SIGKILL. Prints where the roles are and the
+launcher's progress; fails unless each collector comes back on its own host,
+whose disk has its spool, and the run ends with status 0.
 """
 
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from absl import app
 from absl import flags
@@ -36,7 +38,7 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
         'BehaviorCloning.num_steps = 250',
         'BehaviorCloning.min_steps = 0',
         'Offline.num_steps = 100',
-        'Online.num_episodes = 30',
+        'Online.num_episodes = 40',
         'Online.evaluation_interval = 15',
     ],
     'What of them is changed.',
@@ -46,6 +48,7 @@ _TIMEOUT_SECONDS = flags.DEFINE_float('timeout_seconds', 1200.0, 'Of the run.')
 
 _HOSTS = {'parl_first': '10.213.7.1', 'parl_second': '10.213.7.2'}
 _FIRST, _SECOND = _HOSTS
+_NUM_COLLECTORS = 3
 _RAY = f'{_HOSTS[_FIRST]}:6379'
 _BIN = os.path.dirname(sys.executable)
 
@@ -77,7 +80,7 @@ def hosts():
     for host in _HOSTS:
       for process in _processes(host):
         with contextlib.suppress(ProcessLookupError):  # It has just ended.
-          os.kill(process, 9)
+          os.kill(process, signal.SIGKILL)
 
 
 def _on(host: str, command: List[str], environment: Dict[str, str], **options):
@@ -94,17 +97,18 @@ def _processes(host: str) -> List[int]:
   return [int(line) for line in listing.split()]
 
 
-def _roles(host: str) -> List[str]:
-  """Returns the modules of our roles that run on `host`."""
-  found = set()
-  for process in _processes(host):
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-      with open(f'/proc/{process}/cmdline', encoding='utf-8') as file:
-        words = file.read().split('\0')
-      for module, argument in zip(words, words[1:]):
-        if module == '-m':
-          found.add(argument)
-  return sorted(found)
+def _collectors() -> Dict[str, Tuple[str, int]]:
+  """Returns host and process of each collector, by its number."""
+  found = {}
+  for host in _HOSTS:
+    for process in _processes(host):
+      with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with open(f'/proc/{process}/cmdline', encoding='utf-8') as file:
+          words = file.read().split('\0')
+        if 'parl_tf.binaries.collect' in words:
+          (number,) = [x for x in words if x.startswith('--collector=')]
+          found[number] = (host, process)
+  return dict(sorted(found.items()))
 
 
 def run(root_dir: str) -> None:
@@ -115,7 +119,7 @@ def run(root_dir: str) -> None:
   ray = os.path.join(_BIN, 'ray')
   head = [
       ray, 'start', '--head', f'--node-ip-address={_HOSTS[_FIRST]}',
-      '--port=6379', '--num-cpus=0', '--include-dashboard=false', '--block',
+      '--port=6379', '--num-cpus=2', '--include-dashboard=false', '--block',
   ]
   node = [
       ray, 'start', f'--address={_RAY}', '--num-cpus=2', '--block',
@@ -133,8 +137,7 @@ def run(root_dir: str) -> None:
           os.path.join(_BIN, 'parl-launch'),
           f'--ray_address={_RAY}',
           f'--root_dir={root_dir}',
-          '--num_collectors=2',
-          '--collector_cpus=1',
+          f'--num_collectors={_NUM_COLLECTORS}',
           '--num_evaluation_episodes=8',
           *(f'--gin_file={name}' for name in _GIN_FILE.value),
           *(f'--gin_bindings={text}' for text in _GIN_BINDINGS.value),
@@ -150,32 +153,49 @@ def run(root_dir: str) -> None:
 
 
 def _watch(launcher: subprocess.Popen, log_dir: str) -> None:
-  """Cuts the cable once episodes come, and waits for the end."""
+  """Cuts the cable and kills once episodes come, and waits for the end."""
   deadline = time.monotonic() + _TIMEOUT_SECONDS.value
-  is_cut = False
-  while launcher.poll() is None:
-    if time.monotonic() > deadline:
-      raise TimeoutError(
-          f'The run must end within {_TIMEOUT_SECONDS.value} s.'
-      )
-    if not is_cut and _num_episodes(log_dir) >= 12:
-      where = {host: _roles(host) for host in _HOSTS}
-      print(f'roles: {where}', flush=True)
-      collectors = 'parl_tf.binaries.collect'
-      if collectors in where[_FIRST] or collectors not in where[_SECOND]:
-        raise AssertionError('Both collectors must be on the second host.')
-      _cable('down')
-      time.sleep(_CUT_SECONDS.value)
-      _cable('up')
-      print(f'the cable was cut for {_CUT_SECONDS.value:.0f} s', flush=True)
-      is_cut = True
-    time.sleep(1.0)
-  if launcher.returncode or not is_cut:
+
+  def wait(what, is_so):
+    while not is_so():
+      if time.monotonic() > deadline:
+        raise TimeoutError(f'Waiting in vain until {what}.')
+      time.sleep(0.5)
+
+  def is_there():
+    if launcher.poll() is not None:
+      raise AssertionError(f'`parl-launch` ended with {launcher.returncode}.')
+    return len(_collectors()) == _NUM_COLLECTORS
+
+  wait('episodes come', lambda: is_there() and _num_episodes(log_dir) >= 12)
+  before = _collectors()
+  print(f'collectors (host, process): {before}', flush=True)
+  if {host for host, _ in before.values()} != set(_HOSTS):
+    raise AssertionError('Both hosts must have collectors.')
+  _cable('down')
+  time.sleep(_CUT_SECONDS.value)
+  _cable('up')
+  print(f'the cable was cut for {_CUT_SECONDS.value:.0f} s', flush=True)
+  for _, process in before.values():
+    os.kill(process, signal.SIGKILL)
+  wait('the collectors are back', lambda: is_there() and not _common(before))
+  after = _collectors()
+  print(f'all killed; they are back at {after}', flush=True)
+  if [x for x, _ in after.values()] != [x for x, _ in before.values()]:
+    raise AssertionError('Each collector must come back on its host.')
+  wait('the run ends', lambda: launcher.poll() is not None)
+  if launcher.returncode:
     raise AssertionError(
-        f'`parl-launch` must end with status 0, got {launcher.returncode};'
-        f' the cable was {"" if is_cut else "not "}cut.'
+        f'`parl-launch` must end with status 0, got {launcher.returncode}.'
     )
   print(f'ended with status 0; the log has {_num_episodes(log_dir)} episodes')
+
+
+def _common(before) -> set:
+  """Returns the processes that are still those of before."""
+  return {process for _, process in before.values()} & {
+      process for _, process in _collectors().values()
+  }
 
 
 def _num_episodes(log_dir: str) -> int:

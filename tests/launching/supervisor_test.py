@@ -149,13 +149,17 @@ class SupervisorTest(absltest.TestCase):
     path = os.path.join(self._logs, 'hosts.json')
     with open(path, 'w', encoding='utf-8') as file:
       file.write('{"role": "10.0.0.7", "other": "10.0.0.8"}')
-    has_ended = lambda supervisor: supervisor.has_ended('role')
-    role = supervisor_lib.Role('role', ['sh', '-c', 'echo up'])
+
+    def run():
+      self._run(
+          [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
 
     with self.assertLogs(level='WARNING') as logs:
-      self._run([role], has_ended)
+      run()
     with self.assertNoLogs(level='WARNING'):
-      self._run([role], has_ended)
+      run()
 
     self.assertIn('runs on 127.0.0.1 now: what it has on the disk of 10.0.0.7',
                   logs.output[0])
