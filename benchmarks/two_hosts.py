@@ -76,11 +76,15 @@ def hosts():
     for host, address in _HOSTS.items():
       _ip('-n', host, 'address', 'add', f'{address}/24', 'dev', 'cable')
       _ip('-n', host, 'link', 'set', 'cable', 'up')
+    stack.callback(_end_all)
     yield
-    for host in _HOSTS:
-      for process in _processes(host):
-        with contextlib.suppress(ProcessLookupError):  # It has just ended.
-          os.kill(process, signal.SIGKILL)
+
+
+def _end_all() -> None:
+  for host in _HOSTS:
+    for process in _processes(host):
+      with contextlib.suppress(ProcessLookupError):  # It has just ended.
+        os.kill(process, signal.SIGKILL)
 
 
 def _on(host: str, command: List[str], environment: Dict[str, str], **options):

@@ -33,7 +33,10 @@ def start(address: Optional[str], **options) -> None:
   # read when Ray is imported, and by the processes that it starts.
   os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = '0'
   ray_constants.ENABLE_RAY_CLUSTER = False
-  ray.init(include_dashboard=False, log_to_driver=False, **options)
+  # 'local', or it would join a cluster that was started on this machine.
+  ray.init(
+      address='local', include_dashboard=False, log_to_driver=False, **options
+  )
   host = ray.util.get_node_ip_address()
   if host != _LOOPBACK:
     ray.shutdown()

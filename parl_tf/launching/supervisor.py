@@ -207,14 +207,17 @@ class _Watched:
     self._question = None
     self._is_placed = False
     self._num_read = 0
-    place = scheduling_strategies.NodeAffinitySchedulingStrategy
     if self._role.is_here:
       node_id = ray.get_runtime_context().get_node_id()
-      strategy = place(node_id, soft=False)
     else:
       node_id = self._places.find(self._role.name)
-      # Elsewhere only where that machine has left the cluster.
-      strategy = place(node_id, soft=True) if node_id else 'SPREAD'
+    # Not `soft`: an actor without cores then goes anywhere. If the machine has
+    # just left the cluster, Ray loses the actor and the next goes elsewhere.
+    strategy = 'SPREAD'
+    if node_id is not None:
+      strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
+          node_id, soft=False
+      )
     self._actor = (
         ray.remote(_Actor)
         .options(
