@@ -22,6 +22,8 @@ _MAX_DELAY_SECONDS = 60.0
 # Who has run for so long did not fail at its start.
 _HEALTHY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
+# Those that take no core at all Ray puts on machines at random.
+_LEAST_CPUS = 0.001
 
 
 class Role(NamedTuple):
@@ -30,7 +32,8 @@ class Role(NamedTuple):
   Attributes:
     name: Its own, and that of its log.
     command: Program and arguments.
-    num_cpus: Cores that Ray reserves for it.
+    num_cpus: Cores that Ray reserves for it; a thousandth at least, where Ray
+      may choose the machine.
     num_gpus: GPUs that Ray reserves for it, and shows it.
     is_here: Whether it must run on the machine of the driver. Others run where
       Ray puts them, and then always there, for their disk has what they need.
@@ -207,10 +210,12 @@ class _Watched:
     self._question = None
     self._is_placed = False
     self._num_read = 0
+    num_cpus = self._role.num_cpus
     if self._role.is_here:
       node_id = ray.get_runtime_context().get_node_id()
     else:
       node_id = self._places.find(self._role.name)
+      num_cpus = max(num_cpus, _LEAST_CPUS)
     # Not `soft`: an actor without cores then goes anywhere. If the machine has
     # just left the cluster, Ray loses the actor and the next goes elsewhere.
     strategy = 'SPREAD'
@@ -221,7 +226,7 @@ class _Watched:
     self._actor = (
         ray.remote(_Actor)
         .options(
-            num_cpus=self._role.num_cpus,
+            num_cpus=num_cpus,
             num_gpus=self._role.num_gpus,
             scheduling_strategy=strategy,
         )

@@ -58,7 +58,7 @@ class SupervisorTest(absltest.TestCase):
     roles = [
         supervisor_lib.Role('first', ['sleep', '1000'], num_cpus=1),
         supervisor_lib.Role('second', ['sleep', '1000'], num_cpus=1),
-        supervisor_lib.Role('short', ['sh', '-c', 'echo done']),
+        supervisor_lib.Role('short', ['sh', '-c', 'echo done'], is_here=True),
     ]
     supervisor = supervisor_lib.Supervisor(roles, self._logs)
     deadline = time.monotonic() + _SECONDS
