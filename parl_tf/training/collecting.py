@@ -17,7 +17,8 @@ from parl_tf.training import experiment
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
 
-_POLL_SECONDS = 0.05
+# Of who waits for the learner; a look takes some milliseconds of both sides.
+_POLL_SECONDS = 0.2
 # More than that on the way, and the service takes in too slowly.
 _MAX_ON_THE_WAY = 4
 _REPORT_SECONDS = 30
