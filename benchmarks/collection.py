@@ -4,7 +4,8 @@
 
 Prints environment steps a second that 1, 2, 4 and 8 collectors bring, with the
 learner training (they then wait for it, `collect.max_episodes_ahead`) and
-without it, and the cores that each role uses meanwhile; then the transitions
+without it, the steps a second that it trains on, which in the long run are as
+many, and the cores that each role uses meanwhile; then the transitions
 that a replay server of this process takes, and the batches of 256 that are
 sampled from it, for small states and for pictures.
 """
@@ -98,16 +99,18 @@ def _time_collectors(run, way, names) -> None:
       ),
   )
   roles = ['service', *([] if way == 'stopped' else ['learner']), *names]
-  num_steps, start = run.books().num_journal_steps, time.monotonic()
+  start = time.monotonic()
+  num_steps, trained = run.books().num_journal_steps, _train_step(run)
   cpu = {role: run.cpu_seconds(role) for role in roles}
   time.sleep(_SECONDS.value)
   seconds = time.monotonic() - start
   cores = {x: (run.cpu_seconds(x) - cpu[x]) / seconds for x in roles}
   rate = (run.books().num_journal_steps - num_steps) / seconds
+  trained = (_train_step(run) - trained) / seconds
   run.stop(*names)
   print(
-      f'learner {way}, {len(names)} collectors: {rate:.0f} steps/s; cores: '
-      + _describe(cores, names),
+      f'learner {way}, {len(names)} collectors: {rate:.0f} steps/s, trained on'
+      f' {trained:.0f}; cores: {_describe(cores, names)}',
       flush=True,
   )
 
@@ -117,6 +120,10 @@ def _has_weights(run) -> bool:
     return weights.read_progress(run.link) is not None
   except ConnectionError:  # The service has not started yet.
     return False
+
+
+def _train_step(run) -> int:
+  return weights.read_progress(run.link)['train_step']
 
 
 def _describe(cores: Dict[str, float], collectors: Sequence[str]) -> str:
