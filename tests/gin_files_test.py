@@ -135,7 +135,7 @@ class GinFilesTest(tensor_case.TensorCase):
     configs.parse([f'experiments/{name}.gin'])
     domain = evaluation.select_domain()
     agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
-    iql = ('antmaze_small', 'adroit_door_small')
+    iql = ('antmaze_small', 'adroit_door_small', 'cube_small')
     critic = 'IQLCritic' if name in iql else 'CalQLCritic'
     self.assertEqual(type(agent.critic).__name__, critic)
     worst = domain.never_succeeds_value(agent.gamma)
