@@ -37,11 +37,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings',
     [
-        'run_experiment.num_recorded_steps = 2_000',
-        'run_experiment.num_evaluation_episodes = 2',
-        'BehaviorCloning.num_steps = 250',
-        'BehaviorCloning.min_steps = 0',
-        'Offline.num_steps = 100',
+        *drill_run.SHORT_PHASES,
         'Online.num_episodes = 1_000_000',
         'Online.evaluation_interval = 1_000_000',
     ],

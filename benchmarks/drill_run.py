@@ -22,6 +22,14 @@ from parl_tf.replay import journal as journal_lib
 from parl_tf.replay import server_link
 from parl_tf.replay import spool
 
+SHORT_PHASES = (
+    'run_experiment.num_recorded_steps = 2_000',
+    'run_experiment.num_evaluation_episodes = 2',
+    'BehaviorCloning.num_steps = 250',
+    'BehaviorCloning.min_steps = 0',
+    'Offline.num_steps = 100',
+)
+"""Bindings of the point maze, for who looks at the online phase alone."""
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MODULES = {
     'service': 'reverb_server.server',

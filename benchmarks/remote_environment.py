@@ -14,6 +14,7 @@ compares that episode, which is acted anew.
 import contextlib
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 import threading
@@ -158,6 +159,8 @@ def _steps_a_second(environment) -> float:
 def main(argv: Sequence[str]) -> None:
   """Compares, kills and compares again."""
   del argv
+  # An interrupt, which ends the server as well.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   with contextlib.closing(socket.socket()) as found:
     found.bind(('127.0.0.1', 0))
     port = found.getsockname()[1]

@@ -24,6 +24,8 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from benchmarks import drill_run
+
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of the run; must be new.', required=True
 )
@@ -33,11 +35,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings',
     [
-        'run_experiment.num_recorded_steps = 2_000',
-        'run_experiment.num_evaluation_episodes = 2',
-        'BehaviorCloning.num_steps = 250',
-        'BehaviorCloning.min_steps = 0',
-        'Offline.num_steps = 100',
+        *drill_run.SHORT_PHASES,
         'Online.num_episodes = 40',
         'Online.evaluation_interval = 15',
     ],
@@ -214,6 +212,8 @@ def main(argv):
   if os.geteuid() or not shutil.which('ip'):
     raise app.UsageError('This needs root, and `ip` of iproute2.')
   logging.set_verbosity(logging.WARNING)
+  # An interrupt, which ends all that runs on the hosts as well.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   with hosts():
     run(os.path.abspath(_ROOT_DIR.value))
 

@@ -5,12 +5,54 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 from absl.testing import absltest
 
+from parl_tf.binaries import launch
 from tests.binaries import tiny
 
 _SECONDS = 600.0  # For a machine that is busy with other things.
+
+
+class RolesTest(absltest.TestCase):
+
+  def _roles(self, **changes):
+    options = dict(
+        root_dir='run', seed=0, gin_file=['quickstart.gin'], gin_bindings=[],
+        ray_address=None, strategy='default', num_collectors=1,
+        num_evaluation_episodes=1, collector_cpus=0.0, collector_gpus=0.0,
+        learner_gpus=0.0,
+    )
+    options = types.SimpleNamespace(**{**options, **changes})
+    roles = launch.make_roles(options, 'localhost:1')
+    return {role.name: role for role in roles}
+
+  def _see_gpus(self, **changes):
+    return [
+        name
+        for name, role in self._roles(**changes).items()
+        if role.environment.get('CUDA_VISIBLE_DEVICES') != '-1'
+    ]
+
+  def test_gpus_are_the_learners_and_of_collectors_that_are_given_some(self):
+    self.assertEqual(self._see_gpus(), ['learner'])
+    self.assertEqual(
+        self._see_gpus(collector_gpus=0.5), ['learner', 'collector_0']
+    )
+
+  def test_files_of_the_users_own_are_found_from_any_directory(self):
+    mine = self.create_tempfile('mine.gin').full_path
+    relative = os.path.relpath(mine)
+    for role in self._roles(gin_file=['quickstart.gin', relative]).values():
+      self.assertContainsSubset(
+          ['--gin_file=quickstart.gin', f'--gin_file={mine}'], role.command
+      )
+
+  def test_service_has_no_port_of_outgoing_connections(self):
+    with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
+      low, high = map(int, file.read().split())
+    self.assertNotIn(launch._free_port(), range(low, high + 1))
 
 
 class LaunchTest(absltest.TestCase):
