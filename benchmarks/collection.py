@@ -22,11 +22,11 @@ import tensorflow as tf
 
 from benchmarks import drill_run
 from parl_tf import types
+from parl_tf.distributed import weights
 from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
 from parl_tf.replay import reverb_experience
 from parl_tf.replay import tables
-from parl_tf.replay import weights
 
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of the run; must be new.', required=True

@@ -18,9 +18,9 @@ from absl import logging
 
 from benchmarks import counted_domain
 from benchmarks import cut_link
-from parl_tf.replay import journal as journal_lib
-from parl_tf.replay import server_link
-from parl_tf.replay import spool
+from parl_tf.distributed import journal as journal_lib
+from parl_tf.distributed import server_link
+from parl_tf.distributed import spool
 
 SHORT_PHASES = (
     'run_experiment.num_recorded_steps = 2_000',

@@ -12,13 +12,13 @@ from benchmarks import hot_path_settings
 from benchmarks import plain_reference
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import action_source
 from parl_tf.binaries import configs
 from parl_tf.replay import episode_writer
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
 from parl_tf.replay import tables
+from parl_tf.search import action_source
 from parl_tf.training import builder
 from parl_tf.training import export
 

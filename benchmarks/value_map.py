@@ -22,11 +22,11 @@ from scipy import stats
 import tensorflow as tf
 
 from parl_tf import randomness
-from parl_tf.agents import action_source
 from parl_tf.binaries import export
 from parl_tf.datasets import reading
 from parl_tf.domains import maze as maze_lib
 from parl_tf.reports import drawing
+from parl_tf.search import action_source
 from parl_tf.training import evaluation
 
 _BATCH_SIZE = 128  # States valued at once.

@@ -5,8 +5,9 @@ import math
 import gin
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
+from parl_tf.networks import blocks
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -30,16 +31,16 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
     super().__init__()
     self._shape = (num_components, action_spec.shape[-1])
     self._min_log_std = min_log_std
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     sizes = [self._encoder.size, *hidden_sizes]
     self._layers = [
-        networks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
+        blocks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
         for i in range(len(hidden_sizes))
     ]
     num_outputs = num_components * (1 + 2 * action_spec.shape[-1])
-    self._head = networks.make_dense(num_outputs, sizes[-1], seed + len(sizes))
+    self._head = blocks.make_dense(num_outputs, sizes[-1], seed + len(sizes))
 
   @property
   def trainable_variables(self):

@@ -15,8 +15,8 @@ from absl import flags
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
-from parl_tf.replay import server_link
-from parl_tf.training import replay_service
+from parl_tf.distributed import experiment_service
+from parl_tf.distributed import server_link
 from parl_tf.training import run_directory
 
 
@@ -45,7 +45,7 @@ def serve(
   # Two that append to one log would number its files twice.
   with run_directory.hold(root_dir, 'service.lock'):
     configs.parse(gin_files, gin_bindings)
-    service = replay_service.ExperimentService(
+    service = experiment_service.ExperimentService(
         root_dir, port=port, is_public=is_public
     )
     for number in (signal.SIGTERM, signal.SIGINT):

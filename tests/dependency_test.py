@@ -26,20 +26,12 @@ _PACKAGE = _ROOT / 'parl_tf'
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
 _MATHEMATICS = (
-    *_DATA,
-    'replicas',
-    'losses',
-    'value_distribution',
-    'picture_networks',
-    'observation_encoder',
-    'networks',
-    'few_actions',
-    'half_precision',
+    *_DATA, 'replicas', 'losses', 'value_distribution', 'networks'
 )
-_PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'agents')
+_PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
-    *_PARTS, 'proportion', 'synced_file', 'replay', 'datasets', 'domains',
-    'training',
+    *_PARTS, 'agents', 'proportion', 'synced_file', 'replay', 'datasets',
+    'domains', 'training',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -49,43 +41,39 @@ _MAY_IMPORT = {
     'proportion': (),
     'synced_file': (),
     'value_distribution': (*_BASE, 'losses'),
-    'picture_networks': (),
-    'observation_encoder': (*_DATA, 'picture_networks'),
-    'networks': (
-        *_DATA, 'value_distribution', 'picture_networks', 'observation_encoder'
-    ),
-    'few_actions': ('networks',),
-    'half_precision': ('networks',),
+    'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),
     'policies': (*_MATHEMATICS, 'policies'),
+    'search': (*_MATHEMATICS, 'critics', 'search'),
     'improvers': _PARTS,
-    'agents': _PARTS,
+    'agents': (*_PARTS, 'agents'),
     'replay': (*_DATA, 'synced_file', 'replay'),
     'datasets': (*_DATA, 'datasets'),
     'domains': (*_DATA, 'domains'),
-    'training': _TRAINING,
-    'launching': ('replay', 'synced_file', 'launching'),
+    'training': (*_TRAINING, 'distributed'),
+    'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),
-    'binaries': (*_TRAINING, 'launching', 'reports', 'binaries'),
+    'binaries': (*_TRAINING, 'distributed', 'reports', 'binaries'),
 }
 
 # Which modules or folders may import a library; a path names an exception.
 # Critics and policies make networks for pictures with one constructor.
-_GIN_FREE = tuple(
-    x
-    for x in (*_MATHEMATICS, 'proportion', 'synced_file')
-    if x != 'picture_networks'
+_GIN_FREE = (
+    *_DATA, 'replicas', 'losses', 'value_distribution', 'proportion',
+    'synced_file',
 )
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],
     'absl.flags': ['binaries'],
-    'ray': ['launching', 'binaries'],
-    'reverb': ['replay', 'training', 'binaries'],
+    'ray': ['distributed', 'binaries'],
+    'reverb': ['replay', 'distributed', 'training', 'binaries'],
     'rliable': ['reports'],
     # A report is of files: it need not wait for TensorFlow to be imported.
     'tensorflow': [part for part in _MAY_IMPORT if part != 'reports'],
-    'tf_agents': ['agents', 'replay', 'training', 'binaries'],
+    'tf_agents': [
+        'agents', 'search', 'replay', 'distributed', 'training', 'binaries'
+    ],
 }
 _NON_USERS = {
     'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],

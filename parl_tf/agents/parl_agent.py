@@ -12,10 +12,10 @@ from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import action_source
 from parl_tf.agents import gradient_step
 from parl_tf.agents import parl_policy
 from parl_tf.agents import picture_shift
+from parl_tf.search import action_source
 
 POLICY_INFO_SPEC = {
     'monte_carlo_return': tf.TensorSpec([], tf.float32),

@@ -8,10 +8,10 @@ from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
-from parl_tf import observation_encoder
 from parl_tf import randomness
 from parl_tf.agents import acting_state
-from parl_tf.agents import action_source
+from parl_tf.networks import observation_encoder
+from parl_tf.search import action_source
 
 # Weights that fit in a core's cache. With so few, launching operations costs
 # more than their arithmetic, which XLA's one launch avoids; matrices for more

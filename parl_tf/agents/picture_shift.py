@@ -3,9 +3,9 @@
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf import networks
-from parl_tf import observation_encoder
 from parl_tf import randomness
+from parl_tf.networks import observation_encoder
+from parl_tf.networks import picture_networks
 
 
 def shift(
@@ -34,7 +34,7 @@ def shift(
           2 * padding + 1,
       )
       for x in (leaves, next_leaves):
-        x[i] = networks.random_shift(x[i], offsets, padding)
+        x[i] = picture_networks.random_shift(x[i], offsets, padding)
 
   def replace(step, leaves):
     observation = tf.nest.pack_sequence_as(step.observation, leaves)

@@ -16,7 +16,7 @@ from absl import flags
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.training import collecting
+from parl_tf.distributed import collector_role
 
 
 def main(argv: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
-  num_episodes = collecting.collect(
+  num_episodes = collector_role.collect(
       options.root_dir, options.seed, options.collector, options.replay
   )
   print(f'Collector {options.collector}: {num_episodes} episodes.')

@@ -245,11 +245,11 @@ def main(arguments):
 
 def _follow(options):
   # Imported here: it needs TF-Agents and Reverb.
-  from parl_tf.training import following
+  from parl_tf.distributed import evaluator_role
   from parl_tf.training import run_directory
 
   with run_directory.hold(options.root_dir):
-    num_evaluations = following.follow(
+    num_evaluations = evaluator_role.follow(
         options.root_dir, options.seed, options.follow, options.num_episodes
     )
   print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')

@@ -22,9 +22,9 @@ import ray
 
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.launching import progress_view
-from parl_tf.launching import ray_session
-from parl_tf.launching import supervisor as supervisor_lib
+from parl_tf.distributed import progress_view
+from parl_tf.distributed import ray_session
+from parl_tf.distributed import supervisor as supervisor_lib
 from parl_tf.training import strategies
 
 _STEP_SECONDS = 0.5

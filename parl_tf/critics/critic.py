@@ -7,16 +7,17 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
 from parl_tf import value_distribution
 from parl_tf.critics import value_function
+from parl_tf.networks import ensemble
+from parl_tf.networks import observation_encoder
 
 CriticEnsemble = gin.external_configurable(
-    networks.CriticEnsemble,
-    module='parl_tf.networks',
+    ensemble.CriticEnsemble,
+    module='parl_tf.networks.ensemble',
     denylist=[
         'feature_size', 'action_size', 'num_outputs', 'seed', 'initial_bias'
     ],
@@ -44,7 +45,7 @@ class Critic(tf.Module, abc.ABC):
       normalization: Optional[types.Normalization],
       seed: int,
       *,
-      network_ctor: Callable[..., networks.CriticEnsemble] = CriticEnsemble,
+      network_ctor: Callable[..., ensemble.CriticEnsemble] = CriticEnsemble,
       distribution: Optional[value_distribution.HLGauss] = None,
       value_aggregation: str = 'mean',
       num_target_members: Optional[int] = 2,
@@ -61,7 +62,7 @@ class Critic(tf.Module, abc.ABC):
       action_spec: Spec of one action `[A]`.
       normalization: Observation statistics, or None.
       seed: Integer seed of the initial weights.
-      network_ctor: Makes a `networks.CriticEnsemble`.
+      network_ctor: Makes a `ensemble.CriticEnsemble`.
       distribution: HL-Gauss head, or None for scalar outputs.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
         selection alike.
@@ -102,7 +103,7 @@ class Critic(tf.Module, abc.ABC):
     self.terminals_from_reward = terminals_from_reward
     self._initial_value = initial_value
     self._network_ctor = network_ctor
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     self._target_encoder = self._encoder.make_slow_copy()

@@ -5,9 +5,10 @@ from typing import Callable, Optional
 import gin
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import types
 from parl_tf.critics import critic
+from parl_tf.networks import ensemble
+from parl_tf.networks import observation_encoder
 
 
 @gin.configurable(
@@ -30,7 +31,7 @@ class StateValue(tf.Module):
       normalization: Optional[types.Normalization],
       seed: int,
       *,
-      network_ctor: Callable[..., networks.CriticEnsemble] = (
+      network_ctor: Callable[..., ensemble.CriticEnsemble] = (
           critic.CriticEnsemble
       ),
       gamma: float = 0.99,
@@ -43,7 +44,7 @@ class StateValue(tf.Module):
       action_spec: Unused: no action is valued.
       normalization: Observation statistics, or None.
       seed: Integer seed of the initial weights.
-      network_ctor: Makes a `networks.CriticEnsemble`.
+      network_ctor: Makes a `ensemble.CriticEnsemble`.
       gamma: Discount factor.
       scale: Units of return in one unit of the network's output: about as large
         as returns are.
@@ -59,7 +60,7 @@ class StateValue(tf.Module):
       raise ValueError(f'`scale` must be positive, got {scale}.')
     self.gamma = gamma
     self.scale = scale
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     self._network = network_ctor(

@@ -4,10 +4,10 @@ from typing import Callable, Optional, Tuple
 
 import tensorflow as tf
 
-from parl_tf import few_actions
-from parl_tf import half_precision
-from parl_tf import networks
 from parl_tf import value_distribution
+from parl_tf.networks import ensemble
+from parl_tf.networks import few_actions
+from parl_tf.networks import half_precision
 
 
 class ValueFunction:
@@ -19,7 +19,7 @@ class ValueFunction:
 
   def __init__(
       self,
-      context: networks.EnsembleContext,
+      context: ensemble.EnsembleContext,
       distribution: Optional[value_distribution.HLGauss],
       aggregate: Callable[..., tf.Tensor],
   ):

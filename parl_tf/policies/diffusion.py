@@ -6,11 +6,11 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.policies import averaged_network
-from parl_tf.policies import denoising_network
+from parl_tf.networks import averaged_network
+from parl_tf.networks import denoising_network
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -180,7 +180,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     self._num_steps = num_denoising_steps
     self.betas = SCHEDULES[schedule](num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
-    self.encoder = networks.ObservationEncoder(
+    self.encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     self.networks = averaged_network.AveragedNetwork(

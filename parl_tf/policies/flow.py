@@ -5,11 +5,11 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.policies import averaged_network
-from parl_tf.policies import denoising_network
+from parl_tf.networks import averaged_network
+from parl_tf.networks import denoising_network
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -87,7 +87,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
       raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
     self._action_size = action_spec.shape[-1]
     self._num_steps = num_steps
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     self._networks = averaged_network.AveragedNetwork(

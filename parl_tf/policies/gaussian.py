@@ -6,9 +6,10 @@ from typing import Optional, Sequence
 import gin
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.networks import blocks
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 # The ascent clips to exactly +-1, where atanh is infinite.
@@ -55,15 +56,15 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
           f'{min_log_std} and {max_log_std}.'
       )
     self._bounds = (min_log_std, max_log_std)
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     sizes = [self._encoder.size, *hidden_sizes]
     self._hidden = [
-        networks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
+        blocks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
         for i in range(len(hidden_sizes))
     ]
-    self._head = networks.make_dense(
+    self._head = blocks.make_dense(
         2 * action_spec.shape[-1], sizes[-1], seed + len(sizes)
     )
 

@@ -6,11 +6,11 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.policies import action_transformer
-from parl_tf.policies import averaged_network
+from parl_tf.networks import action_transformer
+from parl_tf.networks import averaged_network
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -107,7 +107,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     """
     super().__init__()
     self._tokenizer = ActionTokenizer(num_bins)
-    self._encoder = networks.ObservationEncoder(
+    self._encoder = observation_encoder.ObservationEncoder(
         observation_spec, normalization, seed
     )
     self._networks = averaged_network.AveragedNetwork(

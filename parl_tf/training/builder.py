@@ -8,9 +8,9 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
-from parl_tf.agents import action_source
 from parl_tf.agents import parl_agent
 from parl_tf.improvers import imitation
+from parl_tf.search import action_source
 
 Adam = gin.external_configurable(
     tf.keras.optimizers.Adam, module='tf.keras.optimizers'

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf import observation_encoder
 from parl_tf import types
+from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
 
 _NUM_DRAWS = 4

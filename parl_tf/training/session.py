@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
+from parl_tf.distributed import remote_collection
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.training import agent_evaluation
 from parl_tf.training import checkpoint
 from parl_tf.training import collector
 from parl_tf.training import metrics_log
-from parl_tf.training import remote_collection
 from parl_tf.training import replica_learner
 from parl_tf.training import report
 from parl_tf.training import value_bias

@@ -3,13 +3,13 @@
 import contextlib
 from typing import Any, Callable, Dict, Iterator
 
+from parl_tf.distributed import remote_collection
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
-from parl_tf.replay import server_link
 from parl_tf.replay import tables
-from parl_tf.replay import weights
 from parl_tf.training import builder
-from parl_tf.training import remote_collection
 from parl_tf.training import run_constants
 
 

@@ -6,8 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
-from parl_tf.agents import action_source
-from parl_tf.agents import cross_entropy_method
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
 from parl_tf.critics import td
@@ -19,6 +17,8 @@ from parl_tf.policies import diffusion
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
+from parl_tf.search import action_source
+from parl_tf.search import cross_entropy_method
 from tests import tensor_case
 from tests.agents import small_agent
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tf_agents.policies import policy_saver
 from tf_agents.trajectories import time_step as ts
 
-from parl_tf.agents import action_source
 from parl_tf.agents import parl_policy
 from parl_tf.critics import iql
 from parl_tf.policies import gaussian
+from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
 

@@ -8,20 +8,20 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
-from parl_tf import networks
 from parl_tf import types
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.agents import parl_agent
 from parl_tf.critics import cal_ql
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
+from parl_tf.networks import ensemble
 from parl_tf.policies import diffusion
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 
 BATCH_SIZE = 8
 OBSERVATION_SPEC = tf.TensorSpec([3], tf.float32, 'observation')
@@ -31,7 +31,7 @@ ACTION_SPEC = tensor_spec.BoundedTensorSpec(
 
 # What keeps each part small; arguments of the `make_x` functions below.
 _NETWORK = functools.partial(
-    networks.CriticEnsemble, num_members=2, hidden_sizes=(16, 16)
+    ensemble.CriticEnsemble, num_members=2, hidden_sizes=(16, 16)
 )
 _SIZES = {
     diffusion.DiffusionPolicy: dict(

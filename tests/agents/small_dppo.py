@@ -4,12 +4,12 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
-from parl_tf import networks
-from parl_tf.agents import action_source
 from parl_tf.agents import dppo_agent
 from parl_tf.agents import parl_agent
 from parl_tf.critics import state_value
 from parl_tf.improvers import imitation
+from parl_tf.networks import ensemble
+from parl_tf.search import action_source
 from tests.agents import small_agent
 
 
@@ -20,7 +20,7 @@ def make_value(observation_spec=small_agent.OBSERVATION_SPEC, seed=0):
       None,
       None,
       seed,
-      network_ctor=lambda *args, **kwargs: networks.CriticEnsemble(
+      network_ctor=lambda *args, **kwargs: ensemble.CriticEnsemble(
           *args, hidden_sizes=(16,), **kwargs
       ),
   )

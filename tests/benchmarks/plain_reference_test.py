@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import plain_reference
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import value_distribution
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.critics import cal_ql
+from parl_tf.networks import ensemble
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 from tests import tensor_case
 from tests.critics import critic_conformance
 
@@ -33,7 +33,7 @@ def _make_critic():
       conservative_weight=_WEIGHT,
       num_conservative_actions=_NUM_RANDOM,
       network_ctor=functools.partial(
-          networks.CriticEnsemble,
+          ensemble.CriticEnsemble,
           num_members=_NUM_MEMBERS,
           hidden_sizes=(16, 24, 16),
       ),

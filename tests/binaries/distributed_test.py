@@ -4,10 +4,10 @@ import os
 
 from absl.testing import absltest
 
+from parl_tf.distributed import journal
+from parl_tf.distributed import server_link
+from parl_tf.distributed import spool
 from parl_tf.replay import episode_log
-from parl_tf.replay import journal
-from parl_tf.replay import server_link
-from parl_tf.replay import spool
 from tests.binaries import roles
 from tests.binaries import tiny
 

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import losses
-from parl_tf import networks
 from parl_tf import value_distribution
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.critics import cal_ql
+from parl_tf.networks import ensemble
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 from tests.critics import critic_conformance
 
 
@@ -139,7 +139,7 @@ class CalQLTest(parameterized.TestCase):
         _make(
             conservative_weight=weight,
             network_ctor=functools.partial(
-                networks.CriticEnsemble, num_members=1, hidden_sizes=(8,)
+                ensemble.CriticEnsemble, num_members=1, hidden_sizes=(8,)
             ),
         )
         for weight in (0.0, 1.0)

@@ -16,13 +16,13 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
-from parl_tf import networks
 from parl_tf import randomness
 from parl_tf import value_distribution
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
+from parl_tf.networks import ensemble
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 
 _NUM_STATES = 5
 _GAMMA = 0.9
@@ -106,7 +106,7 @@ def _make_critic(critic_ctor, distribution, **kwargs):
       None,
       0,
       network_ctor=functools.partial(
-          networks.CriticEnsemble, num_members=2, hidden_sizes=(32,)
+          ensemble.CriticEnsemble, num_members=2, hidden_sizes=(32,)
       ),
       distribution=distribution,
       gamma=_GAMMA,

@@ -17,12 +17,13 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
-from parl_tf import networks
 from parl_tf import types
 from parl_tf import value_distribution
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
+from parl_tf.networks import ensemble
+from parl_tf.networks import observation_encoder
 from parl_tf.policies import gaussian
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 
 OBSERVATION_SPEC = {
     'position': tf.TensorSpec([2], tf.float32, 'position'),
@@ -42,7 +43,7 @@ SEED = tf.constant([5, 6], tf.int32)
 def make(critic_ctor, seed=0, **kwargs):
   """Makes a small critic of E = 3 members."""
   network_ctor = functools.partial(
-      networks.CriticEnsemble, num_members=NUM_MEMBERS, hidden_sizes=(8, 8)
+      ensemble.CriticEnsemble, num_members=NUM_MEMBERS, hidden_sizes=(8, 8)
   )
   return critic_ctor(
       OBSERVATION_SPEC,
@@ -99,7 +100,7 @@ def _other_variables(critic):
   """Returns what is not trained: the target, but not observation statistics."""
   own = {id(v) for v in critic.trainable_variables}
   for module in critic.submodules:
-    if isinstance(module, networks.ObservationEncoder):
+    if isinstance(module, observation_encoder.ObservationEncoder):
       own.update(id(v) for v in module.variables)
   return [v for v in critic.variables if id(v) not in own]
 

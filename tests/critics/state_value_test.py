@@ -4,9 +4,9 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import types
 from parl_tf.critics import state_value
+from parl_tf.networks import ensemble
 from tests import tensor_case
 
 _SPEC = {
@@ -21,7 +21,7 @@ def _make_value(normalization=None, **kwargs):
       None,
       normalization,
       0,
-      network_ctor=lambda *args, **kwargs: networks.CriticEnsemble(
+      network_ctor=lambda *args, **kwargs: ensemble.CriticEnsemble(
           *args, hidden_sizes=(8,), **kwargs
       ),
       **kwargs,

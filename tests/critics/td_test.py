@@ -5,10 +5,10 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import value_distribution
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.critics import cal_ql
 from parl_tf.critics import td
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 from tests.critics import critic_conformance
 
 

@@ -6,10 +6,10 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import networks
 from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
 from parl_tf.critics import value_function
+from parl_tf.networks import ensemble
 from tests import tensor_case
 from tests.critics import critic_conformance
 
@@ -61,7 +61,7 @@ _LAYOUTS = {
     'minimum': dict(value_aggregation='min'),
     'relu, one head': dict(
         network_ctor=functools.partial(
-            networks.CriticEnsemble,
+            ensemble.CriticEnsemble,
             num_members=4,
             hidden_sizes=(8,),
             layer_norm=False,
@@ -70,7 +70,7 @@ _LAYOUTS = {
     ),
     'action in every layer': dict(
         network_ctor=functools.partial(
-            networks.CriticEnsemble,
+            ensemble.CriticEnsemble,
             num_members=3,
             hidden_sizes=(8, 6),
             action_in_every_layer=True,
@@ -78,7 +78,7 @@ _LAYOUTS = {
     ),
     'one member': dict(
         network_ctor=functools.partial(
-            networks.CriticEnsemble, num_members=1, hidden_sizes=(8, 8)
+            ensemble.CriticEnsemble, num_members=1, hidden_sizes=(8, 8)
         )
     ),
 }

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf.agents import action_optimizer
-from parl_tf.agents import action_source
 from parl_tf.improvers import distillation
 from parl_tf.policies import generative_policy
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.utils import common
 
-from parl_tf import networks
 from parl_tf import types
+from parl_tf.networks import observation_encoder
 
 OBSERVATION_SPEC = {
     'position': tf.TensorSpec([2], tf.float32, 'position'),
@@ -51,7 +51,7 @@ def averaged_variables(policy):
   """Returns the averages: neither trained nor statistics of observations."""
   others = {id(v) for v in policy.trainable_variables}
   for module in policy.submodules:
-    if isinstance(module, networks.ObservationEncoder):
+    if isinstance(module, observation_encoder.ObservationEncoder):
       others.update(id(v) for v in module.variables)
   return [v for v in policy.variables if id(v) not in others]
 
@@ -218,7 +218,7 @@ class PolicyConformance(parameterized.TestCase):
     policy, observation = self.make_policy(), make_observation(4)
     plain = self.make_policy()
     for module in plain.submodules:
-      if isinstance(module, networks.ObservationEncoder):
+      if isinstance(module, observation_encoder.ObservationEncoder):
         mean, deviation = module.variables
         mean.assign(tf.zeros_like(mean))
         deviation.assign(tf.ones_like(deviation))

@@ -16,7 +16,7 @@ from tests import tensor_case
 from tests.training import line_walk
 
 _CONFIG = """
-import parl_tf.agents.action_optimizer
+import parl_tf.search.action_optimizer
 import parl_tf.improvers.distillation
 import parl_tf.training.schedules
 

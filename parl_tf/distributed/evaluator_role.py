@@ -1,0 +1,91 @@
+"""The role of an evaluator: it scores the learner's weights as they come."""
+
+import time
+
+from absl import logging
+import gin
+
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights as weights_lib
+from parl_tf.training import agent_evaluation
+from parl_tf.training import evaluation
+from parl_tf.training import experiment
+from parl_tf.training import metrics_log
+
+COLUMNS = (
+    'success_rate_without_search',
+    'score_without_search',
+    'num_evaluation_episodes',
+)
+"""Columns of its `metrics.csv` after the counters, score and success rate."""
+
+
+@gin.configurable(denylist=['root_dir', 'seed', 'address', 'num_episodes'])
+def follow(
+    root_dir: str,
+    seed: int,
+    address: str,
+    num_episodes: int,
+    *,
+    min_seconds: float = 10.0,
+) -> int:
+  """Scores the newest weights again and again, until training is over.
+
+  Args:
+    root_dir: Where `metrics.csv` and `tensorboard` stand, and are gone on with.
+    seed: Non-negative integer seed of the episodes.
+    address: `host:port` of the replay service.
+    num_episodes: Episodes of an evaluation.
+    min_seconds: Between the starts of two evaluations.
+
+  Returns:
+    The number of evaluations.
+  """
+  link = server_link.ServerLink(address)
+  domain = evaluation.select_domain()
+  # The statistics of observations come with the weights.
+  agent = experiment.make_agent(domain, None, seed)
+  train_step = agent.train_step_counter
+  weights = weights_lib.Weights(link, agent.acting_variables, train_step)
+  evaluator = agent_evaluation.AgentEvaluator(
+      domain, num_episodes=num_episodes, seed=seed
+  )
+  num_evaluations = 0
+  started = time.monotonic()
+  with metrics_log.MetricsLog(root_dir, COLUMNS, resume_rows=None) as metrics:
+
+    def receive():
+      is_there = weights.receive() is not None
+      is_new = int(train_step) > metrics.train_step or not metrics.num_rows
+      # A learner that went back to its checkpoint comes here again.
+      return True if is_there and (is_new or weights.is_over) else None
+
+    while True:
+      link.wait_for(weights_lib.TABLE, receive)
+      if metrics.num_rows and int(train_step) <= metrics.train_step:
+        return num_evaluations
+      began = time.monotonic()
+      searched = evaluator.run(agent.evaluation_policy)
+      base = evaluator.run(agent.base_policy)
+      metrics.write(
+          phase='online',
+          train_step=int(train_step),
+          env_steps=0,
+          episodes=int(weights.num_episodes),
+          wall_seconds=began - started,
+          metrics={
+              'score': searched.score,
+              'success_rate': searched.success_rate,
+              'score_without_search': base.score,
+              'success_rate_without_search': base.success_rate,
+              'num_evaluation_episodes': num_episodes,
+          },
+      )
+      num_evaluations += 1
+      logging.info(
+          'Training step %d: score %.1f, without search %.1f.',
+          int(train_step),
+          searched.score,
+          base.score,
+      )
+      time.sleep(max(0.0, min_seconds - (time.monotonic() - began)))

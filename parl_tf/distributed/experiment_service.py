@@ -1,0 +1,77 @@
+"""The replay service of an experiment that gin describes."""
+
+import os
+import time
+from typing import Optional
+
+from absl import logging
+
+from parl_tf.distributed import service
+from parl_tf.distributed import weights
+from parl_tf.training import builder
+from parl_tf.training import evaluation
+from parl_tf.training import experiment
+from parl_tf.training import run_constants
+
+_POLL_SECONDS = 0.5
+
+
+class ExperimentService:
+  """Tables, log and data set of one experiment.
+
+  Attributes:
+    port: Port that it listens on.
+  """
+
+  def __init__(
+      self, root_dir: str, *, port: Optional[int] = None, is_public: bool
+  ):
+    """Starts the server; `run` opens it.
+
+    Args:
+      root_dir: Where the log stands, in `episodes`. Where gin names no data
+        set, the one is waited for that the learner records, in `learner`.
+      port: Port to listen on, or None for a free one.
+      is_public: Whether other machines may connect.
+
+    Raises:
+      OSError: If the log cannot be opened, or the port is taken.
+      ValueError: If the data set or the log is damaged.
+    """
+    domain = evaluation.select_domain()
+    # Read first: what is wrong with it is told before anyone connects.
+    path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
+    _wait_for(path)
+    self._episodes = experiment.load_dataset(path, domain)
+    agent = experiment.make_agent(domain, None, seed=0)
+    self._service = service.ReplayService(
+        builder.observation_spec(domain),
+        builder.action_spec(domain),
+        weights.signature(agent.acting_variables),
+        lambda sink: experiment.make_writers(domain, agent, [sink]),
+        os.path.join(root_dir, 'episodes'),
+        num_offline_transitions=sum(x.num_transitions for x in self._episodes),
+        constants=run_constants.read(domain, agent),
+        max_episode_steps=domain.max_episode_steps,
+        is_success=domain.is_success,
+        chunk_length=agent.chunk_length,
+        port=port,
+        is_public=is_public,
+    )
+    self.port = self._service.port
+
+  def run(self) -> None:
+    """Fills the tables and takes in episodes until it is stopped."""
+    episodes, self._episodes = self._episodes, None
+    self._service.run(episodes)
+
+  def stop(self) -> None:
+    """Makes `run` return; may be called in a signal handler."""
+    self._service.stop()
+
+
+def _wait_for(path: str) -> None:
+  if not os.path.exists(path):
+    logging.warning('Waiting for the data set %s.', path)
+  while not os.path.exists(path):
+    time.sleep(_POLL_SECONDS)

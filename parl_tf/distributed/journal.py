@@ -1,0 +1,133 @@
+"""The journal of a replay service: which episodes it holds, in log order.
+
+One item in a table of its own, renewed with each episode. Collectors read from
+it what has arrived, the learner how many environment steps there are to train
+on. It is made of the log, so a restarted service has it again.
+"""
+
+import array
+from typing import NamedTuple, Optional, Sequence
+
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.distributed import server_link
+
+TABLE = 'journal'
+
+_DTYPES = dict(
+    episode_id=np.int64,
+    num_steps=np.int32,
+    success=np.bool_,
+    refused=np.int64,
+    run_id=np.int64,
+    constants=np.float64,
+)
+
+
+class Journal(NamedTuple):
+  """What a service holds of the online episodes.
+
+  Attributes:
+    episode_id: `[n]` int64, in log order.
+    num_steps: `[n]` int32 environment steps of each.
+    success: `[n]` bool, whether the task was solved.
+    refused: `[m]` int64 ids of episodes that were not what they must be.
+    run_id: `[1]` int64, of the run whose log it is.
+    constants: `[c]` float64, what all processes of the run must agree on.
+  """
+
+  episode_id: np.ndarray
+  num_steps: np.ndarray
+  success: np.ndarray
+  refused: np.ndarray
+  run_id: np.ndarray
+  constants: np.ndarray
+
+
+class Entries:
+  """What a journal tells of the episodes, in columns that are cheap to extend.
+
+  Attributes:
+    episode_id: Of each, in log order.
+    num_steps: Environment steps of each.
+    success: Whether each solved the task.
+  """
+
+  def __init__(self):
+    """Makes an empty one."""
+    self.episode_id = array.array('q')
+    self.num_steps = array.array('i')
+    self.success = array.array('b')
+
+  def append(self, episode: types.Episode, success: bool) -> None:
+    """Adds an episode."""
+    self.episode_id.append(episode.episode_id)
+    self.num_steps.append(episode.num_steps)
+    self.success.append(success)
+
+
+def make(
+    episode_id: Sequence[int] = (),
+    num_steps: Sequence[int] = (),
+    success: Sequence[bool] = (),
+    refused: Sequence[int] = (),
+    run_id: int = 0,
+    constants: Sequence[float] = (),
+) -> Journal:
+  """Makes a journal of sequences; see `Journal`."""
+  return Journal(
+      np.array(episode_id, _DTYPES['episode_id']),
+      np.array(num_steps, _DTYPES['num_steps']),
+      np.array(success, _DTYPES['success']),
+      np.array(refused, _DTYPES['refused']),
+      np.array([run_id], _DTYPES['run_id']),
+      np.array(constants, _DTYPES['constants']),
+  )
+
+
+def make_table() -> reverb.Table:
+  """Returns the table, which keeps the newest journal."""
+  return reverb.Table(
+      TABLE,
+      sampler=reverb.selectors.Uniform(),
+      remover=reverb.selectors.Fifo(),
+      max_size=1,
+      rate_limiter=reverb.rate_limiters.MinSize(1),
+      signature=Journal(
+          **{
+              name: tf.TensorSpec([None], tf.as_dtype(dtype), name)
+              for name, dtype in _DTYPES.items()
+          }
+      ),
+  )
+
+
+def publish(client: reverb.Client, journal: Journal) -> None:
+  """Replaces the journal of a server of this process, which takes it."""
+  with client.trajectory_writer(num_keep_alive_refs=1) as writer:
+    writer.append(journal)
+    writer.create_item(
+        TABLE,
+        priority=1.0,
+        trajectory=Journal(*(column[-1] for column in writer.history)),
+    )
+    writer.flush()
+
+
+def read(link: server_link.ServerLink) -> Optional[Journal]:
+  """Returns the journal, None where the service is not ready.
+
+  Raises:
+    ConnectionError: If the server does not answer in time.
+  """
+  if not link.size(TABLE):
+    return None
+
+  def sample():
+    (item,) = link.client.sample(TABLE, num_samples=1, emit_timesteps=False)
+    return Journal(*item.data)
+
+  return link.call(TABLE, sample)

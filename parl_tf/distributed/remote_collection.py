@@ -1,0 +1,139 @@
+"""The learner's side of collection by other processes."""
+
+import time
+from typing import NamedTuple, Optional
+
+from absl import logging
+
+from parl_tf.distributed import directory_id
+from parl_tf.distributed import journal as journal_lib
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights as weights_lib
+from parl_tf.replay import experience as experience_lib
+from parl_tf.training import run_constants
+
+# Weights are sent this often at most, while episodes are waiting.
+_PUBLISH_SECONDS = 1.0
+
+
+class Collected(NamedTuple):
+  """What is told of an episode: `num_steps` and whether it was a `success`."""
+
+  num_steps: int
+  success: bool
+
+
+class RemoteCollection:
+  """Episodes as the replay service has them, and weights for who acts them."""
+
+  def __init__(
+      self,
+      link: server_link.ServerLink,
+      weights: weights_lib.Weights,
+      constants: run_constants.RunConstants,
+      root_dir: str,
+  ):
+    """Asks nothing yet.
+
+    Args:
+      link: To the service.
+      weights: Of the learner.
+      constants: Of this process, which the service must have too.
+      root_dir: Of the learner, which is bound to the run of the service's log.
+    """
+    self._root_dir = root_dir
+    self._constants = constants
+    self._link = link
+    self._weights = weights
+    self._published_at = -_PUBLISH_SECONDS
+    self._journal: Optional[journal_lib.Journal] = None
+
+  def next(self, number: int) -> Collected:
+    """Waits for episode `number` of the service's log; see `Collected`.
+
+    Publishes the weights, which are those after all episodes before it.
+
+    Raises:
+      ValueError: If the service has another configuration, or another run.
+    """
+    if self._journal is None:
+      # Weights of another run must not come to its collectors.
+      self._journal = self._link.wait_for(
+          journal_lib.TABLE, self._read_journal
+      )
+    self._weights.num_episodes.assign(number)
+    if time.monotonic() - self._published_at >= _PUBLISH_SECONDS:
+      self._publish()
+    if number >= len(self._journal.num_steps):
+      # Who waits has nothing newer to send soon.
+      self._publish()
+      self._journal = self._link.wait_for(
+          journal_lib.TABLE, lambda: self._journal_with(number)
+      )
+    return Collected(
+        int(self._journal.num_steps[number]),
+        bool(self._journal.success[number]),
+    )
+
+  def finish(self) -> None:
+    """Publishes the final weights, and that they are final."""
+    self._weights.is_over.assign(True)
+    self._publish()
+
+  def _publish(self):
+    def publish():
+      self._weights.publish()
+      return True
+
+    self._link.wait_for(weights_lib.TABLE, publish)
+    self._published_at = time.monotonic()
+
+  def _read_journal(self):
+    journal = journal_lib.read(self._link)
+    if journal is not None:
+      self._constants.check(self._link.address, journal.constants)
+      directory_id.check_run(self._root_dir, int(journal.run_id[0]))
+    return journal
+
+  def _journal_with(self, number):
+    journal = self._read_journal()
+    if journal is None:
+      return None
+    if not self._weights.are_published():
+      logging.info('The replay service was restarted: sending the weights.')
+      self._weights.publish()
+    return journal if len(journal.num_steps) > number else None
+
+
+class PatientExperience:
+  """Rows of a replay service, waiting for it where it is away."""
+
+  def __init__(self, experience, link: server_link.ServerLink):
+    """Wraps a `ReverbExperience`.
+
+    Args:
+      experience: Source of the rows.
+      link: To the service that it asks.
+    """
+    self._experience = experience
+    self._link = link
+
+  def iterate(self, train_step: int, num_steps: int, request):
+    """Returns an iterator; see `ReverbExperience.iterate`."""
+
+    def iterate():
+      if not self._is_filled():
+        return None
+      try:
+        return self._experience.iterate(train_step, num_steps, request)
+      except experience_lib.EmptyTableError:
+        if self._is_filled():
+          raise
+        return None  # It was restarted in this moment.
+
+    return self._link.wait_for('online', iterate)
+
+  def _is_filled(self) -> bool:
+    # A service that was restarted fills its tables first, the journal last.
+    sizes = self._link.tables()
+    return all(sizes[x].current_size for x in ('online', journal_lib.TABLE))

@@ -1,0 +1,323 @@
+"""The replay service: tables that are an index of a log of episodes.
+
+Collectors put whole episodes into the queue `episodes`. One thread takes them
+in: it checks each, appends it to the log, inserts its transitions into table
+`online` and renews the journal. The log is synced before anything else knows of
+an episode, and drops a second one of the same id; so a service that was killed
+has, after its restart, what it had, and senders may send anew what they have no
+receipt of. Nothing but the log and the data set is needed to restore it:
+checkpoints of Reverb's own would be a second truth, and restore old limits.
+"""
+
+import itertools
+import socket
+import threading
+from typing import (
+  Any,
+  Callable,
+  Dict,
+  Iterable,
+  List,
+  Mapping,
+  Optional,
+  Sequence,
+)
+
+from absl import logging
+import gin
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.distributed import directory_id
+from parl_tf.distributed import episode_item
+from parl_tf.distributed import journal
+from parl_tf.distributed import loopback
+from parl_tf.distributed import weights
+from parl_tf.replay import checks
+from parl_tf.replay import episode_log
+from parl_tf.replay import episode_writer
+from parl_tf.replay import tables
+
+_POLL_SECONDS = 0.1
+_RETRY_SECONDS = 5.0
+
+MakeWriters = Callable[
+    [episode_writer.Sink], Mapping[str, episode_writer.EpisodeWriter]
+]
+"""Makes the writer of each table, which writes to the given sink."""
+
+
+@gin.configurable(
+    denylist=[
+        'observation_spec',
+        'action_spec',
+        'weights_signature',
+        'make_writers',
+        'log_directory',
+        'num_offline_transitions',
+        'constants',
+        'max_episode_steps',
+        'is_success',
+        'chunk_length',
+        'port',
+        'is_public',
+    ]
+)
+class ReplayService:
+  """A server of all tables, whose online episodes stand in a log.
+
+  Attributes:
+    port: Port that it listens on.
+    address: `localhost:port`.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      action_spec: tf.TensorSpec,
+      weights_signature: Dict[str, Any],
+      make_writers: MakeWriters,
+      log_directory: str,
+      *,
+      num_offline_transitions: int,
+      constants: Sequence[float],
+      max_episode_steps: int,
+      is_success: Callable[[types.Episode], bool],
+      chunk_length: int = 1,
+      port: Optional[int] = None,
+      is_public: bool = False,
+      max_size: int = 1_000_000,
+      max_queue_size: int = 64,
+  ):
+    """Starts the server; `run` fills its tables and takes in episodes.
+
+    Args:
+      observation_spec: `tf.TensorSpec` or flat mapping of them.
+      action_spec: `tf.TensorSpec` of shape `[A]`.
+      weights_signature: Of `weights.signature`.
+      make_writers: Makes the writers of `offline` and `online`.
+      log_directory: Where the log of online episodes stands.
+      num_offline_transitions: Of the data set, which `run` gets.
+      constants: What all processes of the run must agree on, for the journal.
+      max_episode_steps: Longer episodes are refused.
+      is_success: Whether an episode solved the task, for the journal.
+      chunk_length: H, the steps that a transition spans.
+      port: Port to listen on, or None for a free one.
+      is_public: Whether other machines may connect. There is no encryption and
+        no password: only on a network that you trust.
+      max_size: Transitions that `offline` and `online` hold each; the oldest go
+        first.
+      max_queue_size: Episodes that may wait to be taken in; then senders wait.
+
+    Raises:
+      OSError: If the log cannot be opened, or the port is taken.
+      ValueError: If the log is damaged before its end.
+    """
+    if max_queue_size < 1:
+      raise ValueError(
+          f'`max_queue_size` must be positive, got {max_queue_size}.'
+      )
+    steps = tables.step_signature(observation_spec, action_spec)
+    self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
+    self._entries = journal.Entries()
+    for episode in self._log.read():
+      self._entries.append(episode, is_success(episode))
+    # Nothing is sampled from tables that are half full again.
+    self._expected_sizes = {
+        'offline': min(num_offline_transitions, max_size),
+        'online': min(sum(self._entries.num_steps), max_size),
+    }
+    self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
+    self._item_signature = episode_item.signature(observation_spec, action_spec)
+    self._constants = constants
+    self._max_episode_steps = max_episode_steps
+    self._is_success = is_success
+    self._layout = _episode_layout(steps)
+    if port is not None:
+      _check_is_free(port)
+    self._server = reverb.Server(
+        [
+            *tables.make_tables(
+                steps, max_size, chunk_length, self._expected_sizes
+            ),
+            episode_item.make_table(self._item_signature, max_queue_size),
+            journal.make_table(),
+            weights.make_table(weights_signature),
+        ],
+        port=port,
+    )
+    self.port = self._server.port
+    if not is_public:
+      loopback.restrict(self.port)
+    logging.info(
+        'The replay service listens on port %d, %s.',
+        self.port,
+        'to every machine' if is_public else 'to this machine alone',
+    )
+    self.address = f'localhost:{self.port}'
+    self._client = reverb.Client(self.address)
+    self._writers = make_writers(
+        tables.ReplayWriter(
+            self.address, steps, chunk_length, deadline_seconds=None
+        )
+    )
+    self._refused: List[int] = []
+    self._is_stopped = threading.Event()
+
+  def run(self, offline_episodes: Iterable[types.Episode]) -> None:
+    """Fills the tables, then takes in episodes until it is stopped.
+
+    Args:
+      offline_episodes: What `offline` holds.
+    """
+    for episode in self._until_stopped(offline_episodes):
+      self._writers['offline'].write('offline', episode)
+    newest = self._log.read(self._first_needed())
+    for episode in self._until_stopped(newest):
+      self._writers['online'].write('online', episode)
+    if not self._is_stopped.is_set():
+      self._check_sizes()
+      self._publish()
+      logging.info(
+          'The replay service is ready, with %d transitions of the data set '
+          'and %d online episodes of its log.',
+          self._expected_sizes['offline'],
+          len(self._log),
+      )
+    while not self._is_stopped.wait(_POLL_SECONDS):
+      for episode in self._until_stopped(self._waiting()):
+        if episode is not None and self._keep(episode):
+          self._entries.append(episode, self._is_success(episode))
+        self._publish()
+    self._server.stop()
+
+  def stop(self) -> None:
+    """Makes `run` stop the server and return."""
+    self._is_stopped.set()
+
+  def _first_needed(self) -> int:
+    """Returns the first episode of the log of which the table holds a part."""
+    num_left = self._expected_sizes['online']
+    first = len(self._log)
+    while num_left > 0:
+      first -= 1
+      num_left -= self._entries.num_steps[first]
+    return first
+
+  def _check_sizes(self) -> None:
+    """Raises where tables were not filled: samples would wait for ever."""
+    sizes = tables.table_sizes(self._client)
+    if sizes != self._expected_sizes:
+      raise RuntimeError(
+          f'The tables must hold {self._expected_sizes} transitions of data set'
+          f' and log, got {sizes}.'
+      )
+
+  def _until_stopped(self, episodes: Iterable[Any]) -> Iterable[Any]:
+    """Yields no more of them once the service is told to stop."""
+    return itertools.takewhile(
+        lambda _: not self._is_stopped.is_set(), episodes
+    )
+
+  def _waiting(self) -> Iterable[Optional[types.Episode]]:
+    """Takes off the queue what is there; None where it is no episode."""
+    # Asked, for a sample would wait on when the server is stopped.
+    while self._client.server_info()[episode_item.TABLE].current_size:
+      yield self._next()
+
+  def _next(self) -> Optional[types.Episode]:
+    """Takes the next episode off the queue; None where it is none."""
+    try:
+      return episode_item.receive(self._client, self._item_signature)
+    except (reverb.errors.ReverbError, RuntimeError, ValueError) as e:
+      logging.error('Refused an item of table %s: %s', episode_item.TABLE, e)
+      return None
+
+  def _keep(self, episode: types.Episode) -> bool:
+    """Puts an episode into log and table; False where it is refused or old."""
+    num_before = len(self._log)
+    try:
+      self._check(episode)
+      self._append(episode)
+    except ValueError as error:
+      logging.error('Refused episode %d: %s', episode.episode_id, error)
+      if episode.episode_id not in self._refused:  # It may come twice.
+        self._refused.append(episode.episode_id)
+      return False
+    if len(self._log) == num_before:
+      return False  # It stands there already.
+    self._writers['online'].write('online', episode)
+    return True
+
+  def _check(self, episode: types.Episode) -> None:
+    source = f'episode {episode.episode_id}'
+    seen = checks.check_episode(source, episode)
+    checks.check_layout(source, seen, self._layout)
+    if episode.num_steps > self._max_episode_steps:
+      raise ValueError(
+          f'{source}: must have at most {self._max_episode_steps} steps '
+          f'(`max_episode_steps`), got {episode.num_steps}.'
+      )
+    # What the table would not take must not stand in the log: the service
+    # would stumble over it at every start.
+    frames = self._writers['online'].frames(episode)
+    checks.check_frames(source, frames, episode.num_transitions)
+
+  def _append(self, episode: types.Episode) -> None:
+    """Appends to the log, waiting for a disk that is full or away."""
+    while not self._is_stopped.is_set():
+      try:
+        self._log.append(episode)
+        return
+      except OSError as error:
+        logging.error(
+            'Waiting to write episode %d: %s', episode.episode_id, error
+        )
+        self._is_stopped.wait(_RETRY_SECONDS)
+
+  def _publish(self) -> None:
+    held = self._entries
+    journal.publish(
+        self._client,
+        journal.make(
+            held.episode_id,
+            held.num_steps,
+            held.success,
+            self._refused,
+            self._run_id,
+            self._constants,
+        ),
+    )
+
+
+def _check_is_free(port: int) -> None:
+  """Raises `OSError` where something listens on the port.
+
+  Reverb would share it with a server of another process, and who connects
+  would come to either.
+  """
+  try:
+    socket.create_server(('', port)).close()
+  except OSError as error:
+    raise OSError(
+        error.errno, f'Port {port} must be free: {error.strerror}'
+    ) from error
+
+
+def _episode_layout(steps: Any) -> checks.Layout:
+  """Returns the layout of one step of an episode."""
+  layout = {
+      name: checks.FieldLayout(
+          np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape)
+      )
+      for name, spec in checks.named_leaves(steps)
+  }
+  layout['success'] = layout['policy_info/success']
+  return {
+      name: leaf
+      for name, leaf in layout.items()
+      if name.startswith('observation')
+      or name in ('action', 'reward', 'discount', 'success')
+  }

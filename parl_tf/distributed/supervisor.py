@@ -1,0 +1,284 @@
+"""Keeps the roles of a run alive, each in a Ray actor of its own.
+
+Ray places the actors on the machines of its cluster and tells when one is lost
+with its machine; what runs in them are the commands that one may also start by
+hand.
+"""
+
+import json
+import os
+import time
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from absl import logging
+import ray
+from ray.util import scheduling_strategies
+
+from parl_tf import synced_file
+from parl_tf.distributed import role_process
+
+_FIRST_DELAY_SECONDS = 1.0
+_MAX_DELAY_SECONDS = 60.0
+# Who has run for so long did not fail at its start.
+_HEALTHY_SECONDS = 60.0
+_ANSWER_SECONDS = 30.0
+# Those that take no core at all Ray puts on machines at random.
+_LEAST_CPUS = 0.001
+
+
+class Role(NamedTuple):
+  """What is to be kept running.
+
+  Attributes:
+    name: Its own, and that of its log.
+    command: Program and arguments.
+    num_cpus: Cores that Ray reserves for it; a thousandth at least, where Ray
+      may choose the machine.
+    num_gpus: GPUs that Ray reserves for it, and shows it.
+    is_here: Whether it must run on the machine of the driver. Others run where
+      Ray puts them, and then always there, for their disk has what they need.
+    may_end: Whether status 0 is the end of it; if not, it is started anew.
+    environment: Variables of its own.
+  """
+
+  name: str
+  command: Sequence[str]
+  num_cpus: float = 0.0
+  num_gpus: float = 0.0
+  is_here: bool = False
+  may_end: bool = True
+  environment: Mapping[str, str] = {}
+
+
+class _Actor(role_process.RoleProcess):
+  """A process, and where it runs."""
+
+  def observe(self, start: int) -> Tuple[Optional[int], bytes, str]:
+    node_id = ray.get_runtime_context().get_node_id()
+    return *super().observe(start), node_id
+
+
+class Supervisor:
+  """Starts roles, and those anew that ended with an error."""
+
+  def __init__(
+      self,
+      roles: Sequence[Role],
+      log_dir: str,
+      environment: Optional[Mapping[str, str]] = None,
+  ):
+    """Starts them all; Ray must be initialised.
+
+    Args:
+      roles: The roles.
+      log_dir: Where their output is gathered, a file each.
+      environment: Variables of all of them.
+    """
+    os.makedirs(log_dir, exist_ok=True)
+    places = _Places(log_dir)
+    self._watched = {
+        role.name: _Watched(role, log_dir, environment or {}, places)
+        for role in roles
+    }
+
+  def step(self) -> None:
+    """Gathers output, and starts anew who is due."""
+    for watched in self._watched.values():
+      watched.step()
+
+  def has_ended(self, name: str) -> bool:
+    """Whether a role has ended well, or was stopped."""
+    return self._watched[name].has_ended
+
+  def num_restarts(self) -> Dict[str, int]:
+    """Returns how often each role that failed was started anew."""
+    return {
+        name: watched.num_restarts
+        for name, watched in self._watched.items()
+        if watched.num_restarts
+    }
+
+  def stop(self, name: str) -> None:
+    """Ends a role for good."""
+    self._watched[name].stop()
+
+
+class _Places:
+  """Which machine has which role, in a file that outlives the launcher."""
+
+  def __init__(self, directory):
+    self._path = os.path.join(directory, 'hosts.json')
+    self._hosts: Dict[str, str] = {}
+    if os.path.exists(self._path):
+      with open(self._path, encoding='utf-8') as file:
+        try:
+          self._hosts = json.load(file)
+        except ValueError as error:
+          raise ValueError(f'{self._path}: must be JSON: {error}') from error
+
+  def find(self, role: str) -> Optional[str]:
+    """Returns Ray's id of the machine of a role, None if it has none."""
+    for node in ray.nodes():
+      if node['Alive'] and node['NodeManagerAddress'] == self._hosts.get(role):
+        return node['NodeID']
+    return None
+
+  def note(self, role: str, node_id: str) -> None:
+    """Keeps where a role runs; where there is no room, that is told."""
+    (host,) = [
+        node['NodeManagerAddress']
+        for node in ray.nodes()
+        if node['NodeID'] == node_id
+    ]
+    before = self._hosts.get(role)
+    if host == before:
+      return
+    if before is not None:
+      logging.warning(
+          '%s runs on %s now: what it has on the disk of %s stays there.',
+          role, host, before,
+      )
+    self._hosts[role] = host
+    try:
+      with synced_file.write(self._path) as file:
+        file.write(json.dumps(self._hosts, indent=2).encode())
+    except OSError as error:
+      logging.error('Who runs where is not kept: %s', error)
+
+
+class _Watched:
+  """One role, its actor, and when it is started anew."""
+
+  def __init__(self, role, log_dir, environment, places):
+    self._role = role
+    self._log_path = os.path.join(log_dir, f'{role.name}.log')
+    self._environment = {**environment, **role.environment}
+    self._places = places
+    self.has_ended = False
+    self.num_restarts = 0
+    self._num_failures = 0
+    self._start_at: Optional[float] = None
+    self._question: Optional[ray.ObjectRef] = None
+    self._start()
+
+  def step(self) -> None:
+    if self.has_ended:
+      return
+    if self._start_at is not None:
+      if time.monotonic() >= self._start_at:
+        self.num_restarts += 1
+        self._start()
+      return
+    # Who does not answer must not keep the others from being looked after.
+    if self._question is None:
+      self._question = self._actor.observe.remote(self._num_read)
+      self._asked_at = time.monotonic()
+    if not ray.wait([self._question], timeout=0)[0]:
+      self._miss_answer()
+      return
+    try:
+      status, text, node_id = ray.get(self._question)
+    except ray.exceptions.RayError as error:
+      # Its machine is gone, or Ray has killed it for want of memory.
+      self._fail(f'Ray has lost it: {error}')
+      return
+    self._question = None
+    if not self._is_placed:
+      self._is_placed = True
+      if not self._role.is_here:
+        self._places.note(self._role.name, node_id)
+    self._gather(text)
+    if status == 0 and self._role.may_end:
+      self._end()
+    elif status is not None:
+      self._fail(f'status {status}')
+
+  def stop(self) -> None:
+    if self.has_ended:
+      return
+    if self._start_at is None and self._is_placed:
+      try:
+        self._ask(self._actor.stop)
+        self._gather(self._ask(self._actor.read, self._num_read))
+      except ray.exceptions.RayError as error:
+        logging.warning('%s was gone already: %s', self._role.name, error)
+    self._end()
+
+  def _start(self):
+    self._start_at = None
+    self._started_at = time.monotonic()
+    self._question = None
+    self._is_placed = False
+    self._num_read = 0
+    num_cpus = self._role.num_cpus
+    if self._role.is_here:
+      node_id = ray.get_runtime_context().get_node_id()
+    else:
+      node_id = self._places.find(self._role.name)
+      num_cpus = max(num_cpus, _LEAST_CPUS)
+    # Not `soft`: an actor without cores then goes anywhere. If the machine has
+    # just left the cluster, Ray loses the actor and the next goes elsewhere.
+    strategy = 'SPREAD'
+    if node_id is not None:
+      strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
+          node_id, soft=False
+      )
+    self._actor = (
+        ray.remote(_Actor)
+        .options(
+            num_cpus=num_cpus,
+            num_gpus=self._role.num_gpus,
+            scheduling_strategy=strategy,
+        )
+        .remote(self._role.command, self._environment, os.getcwd())
+    )
+
+  def _end(self):
+    self.has_ended = True
+    ray.kill(self._actor)
+
+  def _fail(self, reason):
+    ray.kill(self._actor)
+    if time.monotonic() - self._started_at >= _HEALTHY_SECONDS:
+      self._num_failures = 0
+    delay = min(
+        _FIRST_DELAY_SECONDS * 2**self._num_failures, _MAX_DELAY_SECONDS
+    )
+    self._num_failures += 1
+    self._start_at = time.monotonic() + delay
+    logging.warning(
+        '%s ended, %s; it is started anew in %.0f s. See %s.',
+        self._role.name,
+        reason,
+        delay,
+        self._log_path,
+    )
+
+  def _miss_answer(self):
+    """Gives up who has answered before, and waits for who has no place yet."""
+    if time.monotonic() - self._asked_at < _ANSWER_SECONDS:
+      return
+    if self._is_placed:
+      self._fail(f'its machine does not answer within {_ANSWER_SECONDS:.0f} s')
+      return
+    self._asked_at = time.monotonic()
+    logging.warning(
+        '%s waits for a machine of the cluster with %g cores and %g GPUs free.',
+        self._role.name,
+        self._role.num_cpus,
+        self._role.num_gpus,
+    )
+
+  def _gather(self, text):
+    """Appends to the role's log; where there is no room, that is told."""
+    self._num_read += len(text)
+    if not text:
+      return
+    try:
+      with open(self._log_path, 'ab') as log:
+        log.write(text)
+    except OSError as error:
+      logging.error('What %s has printed is lost: %s', self._role.name, error)
+
+  def _ask(self, method, *arguments):
+    return ray.get(method.remote(*arguments), timeout=_ANSWER_SECONDS)

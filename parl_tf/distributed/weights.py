@@ -1,0 +1,161 @@
+"""The learner's weights on their way to those who act, by a Reverb table."""
+
+import time
+from typing import Any, Dict, Optional, Sequence
+
+import reverb
+import tensorflow as tf
+from tf_agents.experimental.distributed import reverb_variable_container
+
+from parl_tf.distributed import server_link
+
+TABLE = reverb_variable_container.DEFAULT_TABLE
+
+# Those that seem to be the same are taken again after so long.
+_SAME_SECONDS = 5.0
+# Serialising and sending them takes longer than a question.
+_TRANSFER_SECONDS = 60.0
+
+
+def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
+  """Returns the specs of what is sent.
+
+  Args:
+    variables: Of the policies that act.
+  """
+  return {
+      'is_over': tf.TensorSpec([], tf.bool),
+      'num_episodes': tf.TensorSpec([], tf.int64),
+      'train_step': tf.TensorSpec([], tf.int64),
+      'variables': tuple(tf.TensorSpec(v.shape, v.dtype) for v in variables),
+  }
+
+
+def make_table(item_signature: Dict[str, Any]) -> reverb.Table:
+  """Returns the table, which keeps the newest weights."""
+  return reverb.Table(
+      TABLE,
+      sampler=reverb.selectors.Uniform(),
+      remover=reverb.selectors.Fifo(),
+      max_size=1,
+      rate_limiter=reverb.rate_limiters.MinSize(1),
+      signature=item_signature,
+  )
+
+
+class Weights:
+  """The weights of this process, and those of the service.
+
+  Attributes:
+    num_episodes: int64 variable, online episodes that the learner has trained
+      on.
+    is_over: bool variable, whether the learner has finished.
+  """
+
+  def __init__(
+      self,
+      link: server_link.ServerLink,
+      variables: Sequence[tf.Variable],
+      train_step: tf.Variable,
+  ):
+    """Asks nothing yet.
+
+    Args:
+      link: To the service.
+      variables: Of the policies that act, sent or received.
+      train_step: int64 counter of the training steps that made them.
+    """
+    self._link = link
+    self.is_over = tf.Variable(False, trainable=False)
+    self.num_episodes = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._values = {
+        'is_over': self.is_over,
+        'num_episodes': self.num_episodes,
+        'train_step': train_step,
+        'variables': tuple(variables),
+    }
+    self._container: Optional[
+        reverb_variable_container.ReverbVariableContainer
+    ] = None
+    self._num_sent = 0  # To the service, when they were received.
+    self._received_at = -_SAME_SECONDS
+
+  def are_published(self) -> bool:
+    """Whether the service has any; none after a restart.
+
+    Raises:
+      ConnectionError: If it does not answer in time.
+    """
+    return bool(self._link.size(TABLE))
+
+  def publish(self) -> None:
+    """Sends them.
+
+    Raises:
+      ConnectionError: If the service does not take them in time.
+      tf.errors.InvalidArgumentError: If it has others.
+    """
+    values = tf.nest.map_structure(lambda v: v.value(), self._values)
+    self._call(lambda container: container.push(values))
+
+  def receive(self) -> Optional[bool]:
+    """Takes over those of the service; None where it has none yet.
+
+    May be asked often: those that it has already it does not take again, but
+    for once in a while, since a service that was restarted counts anew.
+
+    Raises:
+      ConnectionError: If it does not answer in time.
+      ValueError: If it has others.
+    """
+    table = self._link.table(TABLE)
+    if not table.current_size:
+      return None
+    num_sent = table.rate_limiter_info.insert_stats.completed
+    now = time.monotonic()
+    is_same = num_sent == self._num_sent
+    if not is_same or now - self._received_at >= _SAME_SECONDS:
+      self._call(lambda container: container.update(self._values))
+      self._num_sent, self._received_at = num_sent, now
+    return True
+
+  def _call(self, function):
+    def call():
+      if self._container is None:
+        self._container = reverb_variable_container.ReverbVariableContainer(
+            self._link.address
+        )
+      try:
+        function(self._container)
+      except tf.errors.InvalidArgumentError:
+        raise
+      except tf.errors.OpError as error:
+        # A connection that a restart of the service broke.
+        raise ConnectionError(
+            f'The replay server at {self._link.address}, asked for table '
+            f'{TABLE}: {error}'
+        ) from error
+
+    self._link.call(TABLE, call, _TRANSFER_SECONDS)
+
+
+def read_progress(link: server_link.ServerLink) -> Optional[Dict[str, int]]:
+  """Returns how far the learner has come: all of what is sent but the weights.
+
+  Returns:
+    `is_over`, `num_episodes` and `train_step`; None where the service has no
+    weights yet.
+
+  Raises:
+    ConnectionError: If it does not answer in time.
+  """
+  if not link.size(TABLE):
+    return None
+
+  def sample():
+    (item,) = link.client.sample(TABLE, num_samples=1, emit_timesteps=False)
+    # Flat, in the order of the sorted names.
+    names = ('is_over', 'num_episodes', 'train_step')
+    return {name: int(x.item()) for name, x in zip(names, item.data)}
+
+  return link.call(TABLE, sample, _TRANSFER_SECONDS)

@@ -1,1 +1,0 @@
-"""Starting and watching the roles of a distributed run."""

@@ -1,0 +1,93 @@
+"""A network and the moving average of its weights."""
+
+from typing import Callable, Optional, Sequence
+
+import tensorflow as tf
+
+from parl_tf import replicas
+from parl_tf import types
+from parl_tf.networks import observation_encoder
+
+
+class AveragedNetwork(tf.Module):
+  """Two copies of a network: one is trained, its average draws actions.
+
+  Each reads the features of an encoder of its own, where encoders are trained.
+  """
+
+  def __init__(
+      self,
+      network_ctor: Callable[[], tf.keras.layers.Layer],
+      averaging_rate: Optional[float],
+      encoder: Optional[observation_encoder.ObservationEncoder] = None,
+  ):
+    """Initializes both with the same weights.
+
+    Args:
+      network_ctor: Makes the network, with the same weights at every call.
+      averaging_rate: Step of the average at every update, in (0, 1]; None for
+        no average: the trained weights draw.
+      encoder: What is trained with the network; None where there is none.
+
+    Raises:
+      ValueError: If `averaging_rate` is out of range.
+    """
+    super().__init__()
+    if averaging_rate is not None and not 0.0 < averaging_rate <= 1.0:
+      raise ValueError(
+          f'`averaging_rate` must be in (0, 1], got {averaging_rate}.'
+      )
+    self._averaging_rate = averaging_rate
+    self.trained = network_ctor()
+    self._average = self.trained
+    self._encoder = self._average_encoder = encoder
+    if averaging_rate is not None:
+      self._average = network_ctor()
+      self._average.trainable = False
+      if encoder is not None:
+        self._average_encoder = encoder.make_slow_copy()
+
+  @property
+  def trainable_variables(self) -> Sequence[tf.Variable]:
+    """The variables of the trained network and its encoder alone."""
+    own = self.trained.trainable_variables
+    if self._encoder is None:
+      return tuple(own)
+    return (*own, *self._encoder.trainable_variables)
+
+  def select(self, averaged: bool) -> tf.keras.layers.Layer:
+    """Returns the network that draws actions."""
+    return self._average if averaged else self.trained
+
+  def encode(self, observation: types.Nest, averaged: bool) -> tf.Tensor:
+    """Returns what that network reads: features `[B, F]`.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      averaged: As in `select`.
+    """
+    return (self._average_encoder if averaged else self._encoder)(observation)
+
+  def update(self) -> None:
+    """Moves the average towards the trained weights, where there is one."""
+    if self._averaging_rate is not None:
+      averages, trained = zip(*self._pairs())
+      replicas.move_towards(averages, trained, self._averaging_rate)
+
+  def start_from_average(self) -> None:
+    """Sets the trained weights to their average."""
+    for average, variable in self._pairs():
+      variable.assign(average)
+
+  def _pairs(self):
+    """Each averaged variable, and the trained one that it follows."""
+    pairs = list(
+        zip(self._average.variables, self.trained.variables, strict=True)
+    )
+    if self._average_encoder is not self._encoder:
+      pairs += zip(
+          self._average_encoder.picture_variables,
+          self._encoder.picture_variables,
+          strict=True,
+      )
+    return pairs

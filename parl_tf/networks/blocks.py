@@ -1,0 +1,56 @@
+"""Keras layers that several policies are made of."""
+
+import math
+from typing import Optional
+
+import tensorflow as tf
+
+from parl_tf import randomness
+
+
+class StatelessDropout(tf.keras.layers.Layer):
+  """Dropout whose mask is a function of a seed, off without one."""
+
+  def __init__(self, rate: float):
+    super().__init__()
+    if not 0.0 <= rate < 1.0:
+      raise ValueError(f'`rate` must be in [0, 1), got {rate}.')
+    self._rate = rate
+
+  def call(self, x: tf.Tensor, seed: Optional[tf.Tensor] = None) -> tf.Tensor:
+    if seed is None or not self._rate:
+      return x
+    keep = randomness.uniform(seed, tf.shape(x)) >= self._rate
+    return tf.where(keep, x / (1.0 - self._rate), 0.0)
+
+
+class FourierFeatures(tf.keras.layers.Layer):
+  """Learnable features cos and sin of 2 pi t w, with w ~ N(0, 0.2^2)."""
+
+  def __init__(self, size: int, seed: int):
+    super().__init__()
+    if size % 2:
+      raise ValueError(f'`size` must be even, got {size}.')
+    self._frequency = self.add_weight(
+        name='frequency',
+        shape=[size // 2],
+        initializer=tf.keras.initializers.RandomNormal(stddev=0.2, seed=seed),
+    )
+
+  def call(self, t: tf.Tensor) -> tf.Tensor:
+    """Returns `[R, size]` features of times `[R]`."""
+    angle = 2.0 * math.pi * t[:, tf.newaxis] * self._frequency
+    return tf.concat([tf.cos(angle), tf.sin(angle)], axis=-1)
+
+
+def make_dense(
+    units: int, input_size: int, seed: int, activation=None
+) -> tf.keras.layers.Dense:
+  """A built Glorot-uniform dense layer with its own seed."""
+  layer = tf.keras.layers.Dense(
+      units,
+      activation=activation,
+      kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed),
+  )
+  layer.build([None, input_size])
+  return layer

@@ -1,0 +1,95 @@
+"""The network that diffusion and flow share."""
+
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf.networks import blocks
+
+
+class DenoisingNetwork(tf.keras.Model):
+  """Says where a noisy action should go: residual blocks over (t, s, a).
+
+  The architecture of IDQL, Hansen-Estruch et al. (2023), arXiv:2304.10573. What
+  it predicts, noise or a velocity, is up to the loss.
+  """
+
+  def __init__(
+      self,
+      feature_size: int,
+      action_size: int,
+      seed: int,
+      *,
+      time_size: int,
+      hidden_size: int,
+      num_blocks: int,
+      dropout_rate: float,
+  ):
+    """Initializes the layers.
+
+    Args:
+      feature_size: Width of the observation features.
+      action_size: A.
+      seed: Integer seed of the initial weights.
+      time_size: Width of the time features.
+      hidden_size: Width of the residual stream; a block widens it four times.
+      num_blocks: Number of residual blocks.
+      dropout_rate: Share of the inputs of a block that is dropped in training.
+    """
+    super().__init__()
+    seeds = np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks)
+    seeds = iter(seeds.tolist())
+
+    def dense(units, size, activation=None):
+      return blocks.make_dense(units, size, next(seeds), activation)
+
+    self._time_features = blocks.FourierFeatures(time_size, next(seeds))
+    self._time_layers = [
+        dense(2 * time_size, time_size, tf.nn.swish),
+        dense(time_size, 2 * time_size),
+    ]
+    self._input = dense(hidden_size, time_size + feature_size + action_size)
+    self._blocks = []
+    for _ in range(num_blocks):
+      norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
+      norm.build([None, hidden_size])
+      self._blocks.append((
+          blocks.StatelessDropout(dropout_rate),
+          norm,
+          dense(4 * hidden_size, hidden_size, tf.nn.swish),
+          dense(hidden_size, 4 * hidden_size),
+      ))
+    self._output = dense(action_size, hidden_size)
+
+  def call(
+      self,
+      features: tf.Tensor,
+      action: tf.Tensor,
+      t: tf.Tensor,
+      dropout_seed: Optional[tf.Tensor] = None,
+  ) -> tf.Tensor:
+    """Predicts what is to be taken from, or added to, noisy actions.
+
+    Args:
+      features: `[R, F]` encoded observations.
+      action: `[R, A]` noisy actions.
+      t: `[R]` steps or times, or `[1]` where all rows share one.
+      dropout_seed: `[2]` int32, or None for no dropout.
+
+    Returns:
+      `[R, A]`.
+    """
+    time = self._time_features(tf.cast(t, tf.float32))
+    for layer in self._time_layers:
+      time = layer(time)
+    rows = tf.shape(action)[0]
+    time = tf.broadcast_to(time, [rows, time.shape[-1]])
+    x = self._input(tf.concat([time, features, action], axis=-1))
+    for i, (dropout, norm, widen, narrow) in enumerate(self._blocks):
+      seed = None
+      if dropout_seed is not None:
+        seed = randomness.fold_in(dropout_seed, i)
+      x += narrow(widen(norm(dropout(x, seed=seed))))
+    return self._output(tf.nn.swish(x))

@@ -1,0 +1,149 @@
+"""What critics and policies see: observations as one vector of features."""
+
+from typing import Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.networks import picture_networks
+
+
+class ObservationEncoder(tf.keras.layers.Layer):
+  """Makes one vector of a nest of observations.
+
+  Vectors are normalised, and each picture is read by a network of its own:
+  what there is to see differs from camera to camera. The first layer of each
+  critic and policy; its statistics are stored with it, so that a deployed
+  network takes raw observations.
+
+  Attributes:
+    size: F, width of the features.
+  """
+
+  def __init__(
+      self,
+      observation_spec: types.Nest,
+      normalization: Optional[types.Normalization] = None,
+      seed: int = 0,
+  ):
+    """Initializes the encoder.
+
+    Args:
+      observation_spec: Nest of `tf.TensorSpec`: vectors, and pictures
+        `[H, W, C]` uint8.
+      normalization: Statistics of the same structure, None in the place of a
+        picture; or None for identity.
+      seed: Integer seed of the initial weights, which pictures alone have.
+
+    Raises:
+      ValueError: If a leaf is neither, or the statistics do not fit it.
+    """
+    super().__init__()
+    self._spec = observation_spec
+    self._make = lambda: ObservationEncoder(
+        observation_spec, normalization, seed
+    )
+    leaves = tf.nest.flatten(observation_spec)
+    for spec in leaves:
+      if spec.shape.rank != 1 and not is_picture(spec):
+        raise ValueError(
+            f'Observation `{spec.name}` must be a vector, or a picture '
+            f'`[H, W, C]` of uint8, got {spec.dtype.name} of {spec.shape}.'
+        )
+    shapes = [spec.shape for spec in leaves if is_picture(spec)]
+    seeds = np.random.SeedSequence(seed).generate_state(len(shapes))
+    self._picture_encoders = [
+        picture_networks.PictureEncoder(shape, seed)
+        for shape, seed in zip(shapes, seeds.tolist())
+    ]
+    num_numbers = sum(x.shape[0] for x in leaves if not is_picture(x))
+    self.size = num_numbers + sum(x.size for x in self._picture_encoders)
+    mean, deviation = np.zeros(num_numbers), np.ones(num_numbers)
+    if normalization is not None:
+      mean = _joined(normalization.mean, observation_spec, 'mean')
+      deviation = _joined(
+          normalization.standard_deviation,
+          observation_spec,
+          'standard_deviation',
+      )
+    self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
+    self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
+
+  @property
+  def picture_variables(self) -> Sequence[tf.Variable]:
+    """The weights of what reads pictures, trained or not."""
+    return [v for x in self._picture_encoders for v in x.variables]
+
+  def make_slow_copy(self) -> 'ObservationEncoder':
+    """Returns what a target or an average encodes with, equal at first.
+
+    It is not trained. Statistics never move: where nothing else is there, it is
+    this encoder itself.
+    """
+    if not self._picture_encoders:
+      return self
+    copy = self._make()
+    copy.trainable = False
+    return copy
+
+  def call(self, observation: types.Nest) -> tf.Tensor:
+    """Returns features `[B, F]` of a nest of `[B, ...]`: vectors first."""
+    tf.nest.assert_same_structure(observation, self._spec)
+    vectors, pictures = [], []
+    for spec, x in zip(
+        tf.nest.flatten(self._spec), tf.nest.flatten(observation)
+    ):
+      if is_picture(spec):
+        pictures.append(x)
+      else:
+        vectors.append(tf.cast(x, tf.float32))
+    features = [
+        encoder(x) for encoder, x in zip(self._picture_encoders, pictures)
+    ]
+    if vectors:
+      x = (tf.concat(vectors, axis=-1) - self._mean) / self._deviation
+      features.insert(0, x)
+    return features[0] if len(features) == 1 else tf.concat(features, axis=-1)
+
+
+def has_pictures(observation: types.Nest, num_batch_axes: int = 0) -> bool:
+  """Whether a nest of specs or tensors has pictures among its leaves."""
+  return any(
+      is_picture(x, num_batch_axes) for x in tf.nest.flatten(observation)
+  )
+
+
+def is_picture(x, num_batch_axes: int = 0) -> bool:
+  """Whether a spec or tensor `[..., H, W, C]` is of pictures."""
+  return x.shape.rank == num_batch_axes + 3 and x.dtype == tf.uint8
+
+
+def _joined(
+    statistics: types.Nest, observation_spec: types.Nest, name: str
+) -> np.ndarray:
+  tf.nest.assert_same_structure(
+      statistics, observation_spec, check_types=False
+  )
+  leaves = []
+  for leaf, spec in zip(
+      tf.nest.flatten(statistics), tf.nest.flatten(observation_spec)
+  ):
+    if is_picture(spec):
+      if leaf is not None:
+        raise ValueError(
+            f'Normalization `{name}` of the picture `{spec.name}` must be '
+            f'None, got {leaf}.'
+        )
+      continue
+    leaf = np.asarray(leaf)
+    leaves.append(leaf)
+    if leaf.shape != spec.shape:
+      raise ValueError(
+          f'Normalization `{name}` of `{spec.name}` must have the shape '
+          f'{spec.shape}, got {leaf.shape}.'
+      )
+  joined = np.concatenate([np.zeros(0), *leaves])
+  if name == 'standard_deviation' and not np.all(joined > 0):
+    raise ValueError(f'Normalization `{name}` must be positive, got {joined}.')
+  return joined

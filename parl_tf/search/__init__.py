@@ -1,0 +1,1 @@
+"""The search for better actions: draw, rank, climb, select."""

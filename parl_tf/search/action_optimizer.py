@@ -1,0 +1,182 @@
+"""Action optimisation: keep the best under the critic, climb its gradient."""
+
+from typing import Callable, Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.search import selection
+
+ValueFn = Callable[[tf.Tensor], tf.Tensor]
+
+_ACCEPTANCE = ('best_iterate', 'reject')
+_DATASET_ACTION = ('replace', 'append', None)
+
+
+@gin.configurable
+class ActionOptimizer(selection.CandidateSelection):
+  """Global and local action optimisation, Algorithm 1 of arXiv:2412.06685.
+
+  Global (4.1): the K best of N candidates. Local (4.2): T steps
+  a <- clip(a + eta grad_a Q(s, a), -1, 1), each candidate on its own.
+  """
+
+  def __init__(
+      self,
+      num_candidates: int = 10,
+      num_gradient_steps: int = 10,
+      step_size: float = 3e-4,
+      acceptance: str = 'best_iterate',
+      temperature: float = 1.0,
+      dataset_action: Optional[str] = 'replace',
+  ):
+    """Initializes the optimizer.
+
+    Args:
+      num_candidates: K, kept after ranking.
+      num_gradient_steps: T; 0 is ranking alone.
+      step_size: eta, in action units per unit of the critic's gradient.
+      acceptance: 'best_iterate' returns the best of all T + 1 iterates, later
+        ones winning ties; 'reject' undoes a step that does not raise Q.
+      temperature: Of the softmax over the returned candidates (4.3).
+      dataset_action: What becomes of a given data-set action: 'replace' puts it
+        in place of the worst kept candidate, 'append' adds it as a further one,
+        None ignores it.
+
+    Raises:
+      ValueError: If a number is out of range or an option unknown.
+    """
+    super().__init__(num_candidates, temperature)
+    if num_gradient_steps < 0:
+      raise ValueError(
+          '`num_gradient_steps` must not be negative, got '
+          f'{num_gradient_steps}.'
+      )
+    if not step_size > 0:
+      raise ValueError(f'`step_size` must be positive, got {step_size}.')
+    if acceptance not in _ACCEPTANCE:
+      raise ValueError(
+          f'`acceptance` must be one of {_ACCEPTANCE}, got {acceptance!r}.'
+      )
+    if dataset_action not in _DATASET_ACTION:
+      raise ValueError(
+          f'`dataset_action` must be one of {_DATASET_ACTION}, got '
+          f'{dataset_action!r}.'
+      )
+    self._num_steps = num_gradient_steps
+    self._step_size = step_size
+    self._acceptance = acceptance
+    self._dataset_action = dataset_action
+
+  def optimize(
+      self,
+      candidates: tf.Tensor,
+      value_fn: ValueFn,
+      dataset_action: Optional[tf.Tensor] = None,
+      seed: Optional[tf.Tensor] = None,
+  ) -> types.Candidates:
+    """Ranks, keeps and improves candidates.
+
+    Args:
+      candidates: `[B, N, A]`; not clipped before the first step.
+      value_fn: Differentiable function `[B, M, A]` -> `[B, M]`; where it has
+        a method `value_and_gradient`, that gives both.
+      dataset_action: `[B, A]`, or None.
+      seed: Unused; for optimizers that draw.
+
+    Returns:
+      `K` candidates (`K + 1` with 'append'), best first by final value. Their
+      values are those of `value_fn`, and no gradient flows through either.
+
+    Raises:
+      ValueError: If fewer than K candidates are given, or `value_fn` has no
+        gradient.
+    """
+    del seed
+    tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])
+    num_samples = candidates.shape[1]
+    if num_samples is not None and num_samples < self.num_candidates:
+      raise ValueError(
+          f'`num_candidates` (K = {self.num_candidates}) must not exceed the '
+          f'number of candidates given (N = {num_samples}).'
+      )
+    candidates = tf.stop_gradient(candidates)
+    values, order = tf.math.top_k(value_fn(candidates), self.num_candidates)
+    actions = tf.gather(candidates, order, batch_dims=1)  # [B, N, A] -> K
+    actions, values = self._with_dataset_action(
+        actions, values, dataset_action, value_fn
+    )
+    if self._num_steps:
+      actions, values = self._climb(actions, value_fn)
+    order = tf.argsort(values, direction='DESCENDING', stable=True)
+    return types.Candidates(
+        tf.stop_gradient(tf.gather(actions, order, batch_dims=1)),
+        tf.stop_gradient(tf.gather(values, order, batch_dims=1)),
+    )
+
+  def _with_dataset_action(self, actions, values, dataset_action, value_fn):
+    if dataset_action is None or self._dataset_action is None:
+      return actions, values
+    if self._dataset_action == 'replace':
+      if self.num_candidates == 1:
+        return actions, values
+      actions, values = actions[:, :-1], values[:, :-1]
+    added = tf.stop_gradient(dataset_action)[:, tf.newaxis]
+    if not self._num_steps:  # Else the ascent's first pass evaluates it.
+      values = tf.concat([values, value_fn(added)], axis=1)
+    return tf.concat([actions, added], axis=1), values
+
+  def _climb(self, actions, value_fn):
+    """T steps, T + 1 evaluations: a pass gives the gradient and the check."""
+    values, gradient = _value_and_gradient(actions, value_fn)
+    is_reject = self._acceptance == 'reject'
+
+    def move(actions, gradient):
+      return tf.clip_by_value(actions + self._step_size * gradient, -1.0, 1.0)
+
+    def keep(moved, moved_values, best, best_values):
+      if is_reject:
+        is_kept = moved_values > best_values
+      else:
+        is_kept = moved_values >= best_values
+      return (
+          is_kept[..., tf.newaxis],
+          tf.where(is_kept[..., tf.newaxis], moved, best),
+          tf.where(is_kept, moved_values, best_values),
+      )
+
+    def step(i, actions, gradient, best, best_values):
+      moved = move(actions, gradient)
+      moved_values, moved_gradient = _value_and_gradient(moved, value_fn)
+      is_kept, best, best_values = keep(
+          moved, moved_values, best, best_values
+      )
+      if is_reject:
+        # Where a step was undone the next one would be the same: it stays.
+        moved = best
+        moved_gradient = tf.where(is_kept, moved_gradient, gradient)
+      return i + 1, moved, moved_gradient, best, best_values
+
+    num_loops = self._num_steps - 1
+    _, actions, gradient, best, best_values = tf.while_loop(
+        lambda i, *_: i < num_loops,
+        step,
+        (tf.constant(0), actions, gradient, actions, values),
+        maximum_iterations=num_loops,
+    )
+    moved = move(actions, gradient)  # The last iterate needs no gradient.
+    _, best, best_values = keep(moved, value_fn(moved), best, best_values)
+    return best, best_values
+
+
+def _value_and_gradient(actions, value_fn):
+  if hasattr(value_fn, 'value_and_gradient'):
+    return value_fn.value_and_gradient(actions)
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(actions)
+    values = value_fn(actions)
+  gradient = tape.gradient(values, actions)
+  if gradient is None:
+    raise ValueError('`value_fn` must be differentiable in the actions.')
+  return values, gradient

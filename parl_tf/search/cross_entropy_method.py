@@ -1,0 +1,117 @@
+"""The cross-entropy method as a search: the ablation of PA-RL's optimizer."""
+
+from typing import Callable, Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.search import selection
+
+
+@gin.configurable
+class CrossEntropyMethod(selection.CandidateSelection):
+  """Refits a diagonal Gaussian to the best candidates, again and again.
+
+  Section 5 of arXiv:2412.06685 compares PA-RL with it, begun from uniform
+  actions or from samples of a fixed cloned policy: what the search begins from
+  is the policy's choice, the method is the same.
+  """
+
+  def __init__(
+      self,
+      num_candidates: int = 6,
+      population_size: int = 64,
+      num_iterations: int = 4,
+      min_std: float = 0.01,
+      temperature: float = 1.0,
+  ):
+    """Initializes the optimizer.
+
+    Args:
+      num_candidates: K, the elites that are refitted to, and returned.
+      population_size: Actions drawn from each Gaussian.
+      num_iterations: Gaussians fitted; 0 is ranking alone.
+      min_std: Least standard deviation of one, in action units.
+      temperature: Of the softmax over the returned candidates (4.3).
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__(num_candidates, temperature)
+    if population_size < num_candidates:
+      raise ValueError(
+          f'`population_size` must be at least `num_candidates`, got '
+          f'{population_size} and {num_candidates}.'
+      )
+    if num_iterations < 0:
+      raise ValueError(
+          f'`num_iterations` must not be negative, got {num_iterations}.'
+      )
+    if not min_std > 0:
+      raise ValueError(f'`min_std` must be positive, got {min_std}.')
+    self._population_size = population_size
+    self._num_iterations = num_iterations
+    self._min_std = min_std
+
+  def optimize(
+      self,
+      candidates: tf.Tensor,
+      value_fn: Callable[[tf.Tensor], tf.Tensor],
+      dataset_action: Optional[tf.Tensor] = None,
+      seed: Optional[tf.Tensor] = None,
+  ) -> types.Candidates:
+    """Improves candidates.
+
+    Args:
+      candidates: `[B, N, A]`, the first population.
+      value_fn: Function `[B, M, A]` -> `[B, M]`.
+      dataset_action: Unused; for optimizers that let it compete.
+      seed: `[2]` int32.
+
+    Returns:
+      The `K` best of the last population, best first, without gradient.
+
+    Raises:
+      ValueError: If fewer than K candidates or no seed is given.
+    """
+    del dataset_action
+    tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])
+    if candidates.shape[1] is not None:
+      if candidates.shape[1] < self.num_candidates:
+        raise ValueError(
+            f'`num_candidates` (K = {self.num_candidates}) must not exceed the '
+            f'number of candidates given (N = {candidates.shape[1]}).'
+        )
+    if seed is None:
+      raise ValueError('`seed` must be given: the method draws.')
+    candidates = tf.stop_gradient(candidates)
+    # A known batch size stays known: a loop keeps its shapes.
+    batch_size = candidates.shape[0] or tf.shape(candidates)[0]
+    shape = [batch_size, self._population_size, candidates.shape[2]]
+
+    def best(population):
+      values, order = tf.math.top_k(value_fn(population), self.num_candidates)
+      return tf.gather(population, order, batch_dims=1), values
+
+    def step(i, elites, _):
+      mean = tf.reduce_mean(elites, axis=1, keepdims=True)
+      std = tf.math.reduce_std(elites, axis=1, keepdims=True)
+      noise = randomness.normal(randomness.fold_in(seed, i), shape)
+      population = mean + tf.maximum(std, self._min_std) * noise
+      elites, values = best(tf.clip_by_value(population, -1.0, 1.0))
+      return (
+          i + 1,
+          tf.ensure_shape(elites, first.shape),
+          tf.ensure_shape(values, first_values.shape),
+      )
+
+    first, first_values = best(candidates)
+    _, elites, values = tf.while_loop(
+        lambda i, *_: i < self._num_iterations,
+        step,
+        (tf.constant(0), first, first_values),
+        maximum_iterations=self._num_iterations,
+    )
+    return types.Candidates(tf.stop_gradient(elites), tf.stop_gradient(values))

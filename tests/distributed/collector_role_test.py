@@ -1,0 +1,95 @@
+"""Tests of the role of a collector."""
+
+import os
+from unittest import mock
+
+from absl.testing import absltest
+
+from parl_tf.distributed import collector_role
+from parl_tf.distributed import journal
+from parl_tf.distributed import server_link
+from parl_tf.distributed import spool
+from parl_tf.training import run_constants
+from parl_tf.training import run_directory
+
+
+class CollectingTest(absltest.TestCase):
+
+  def test_number_of_another_collector_is_an_error(self):
+    root_dir = self.create_tempdir().full_path
+    with run_directory.hold(os.path.join(root_dir, 'spool', '3')):
+      with self.assertRaisesRegex(ValueError, 'one process at a time'):
+        collector_role.collect(root_dir, 0, 3, 'localhost:1')
+
+  def test_nothing_is_sent_to_a_service_of_another_configuration(self):
+    here = run_constants.RunConstants(0.99, 1.0, -1.0, -100.0, -100.0, 1, 70)
+    there = here._replace(reward_bias=0.0)
+    seen = journal.make(constants=there)
+    own = mock.create_autospec(spool.Spool, instance=True)
+    self.enter_context(mock.patch.object(journal, 'read', return_value=seen))
+    link = server_link.ServerLink('localhost:1')
+
+    with self.assertRaisesRegex(ValueError, 'reward_bias` is 0 there, -1 here'):
+      collector_role._exchange(link, own, mock.Mock(), here)
+    own.deliver.assert_not_called()
+
+    collector_role._exchange(link, own, mock.Mock(), there)
+    own.deliver.assert_called_once_with(seen)
+
+  def _collect(self, appended):
+    """Acts until the spool has been given as many episodes as it answers."""
+    answers = iter(appended)
+    acted = []
+    weights = mock.Mock(is_over=False, num_episodes=0)
+    own = mock.create_autospec(spool.Spool, instance=True)
+    own.next_number.return_value = 4
+
+    def append(number, episode):
+      del number, episode
+      answer = next(answers)
+      if answer is None:
+        weights.is_over = True
+      elif answer:
+        raise ValueError(answer)
+
+    own.append.side_effect = append
+    for module, name, value in (
+        (collector_role.evaluation, 'select_domain', mock.Mock()),
+        (collector_role.experiment, 'make_agent', mock.Mock()),
+        (
+            collector_role.weights_lib,
+            'Weights',
+            mock.Mock(return_value=weights),
+        ),
+        (collector_role.run_constants, 'read', mock.Mock()),
+        (collector_role, '_exchange', lambda *_: (journal.make(), 0)),
+        (collector_role, '_brought_all', lambda *_: True),
+    ):
+      self.enter_context(mock.patch.object(module, name, value))
+    collector = self.enter_context(
+        mock.patch.object(collector_role.collector_lib, 'Collector')
+    )
+    collector().collect.side_effect = lambda number: acted.append(
+        number
+    ) or mock.Mock(num_steps=1, policy_version=0)
+    link = server_link.ServerLink('localhost:1')
+    return collector_role._collect(own, link, 0, 0, None), acted
+
+  def test_episode_that_is_not_what_it_must_be_is_dropped_and_told(self):
+    with self.assertLogs(level='ERROR') as logs:
+      num_acted, numbers = self._collect(['`reward` has a NaN.', None])
+
+    # Another number, for the seeds of that one would act it again.
+    self.assertEqual((num_acted, numbers), (1, [4, 5]))
+    self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
+
+  def test_ten_such_episodes_in_a_row_are_an_error(self):
+    nine = ['a NaN'] * 9
+    self.assertEqual(self._collect([*nine, '', *nine, None])[0], 2)
+
+    with self.assertRaisesRegex(ValueError, 'a NaN'):
+      self._collect([*nine, 'a NaN'])
+
+
+if __name__ == '__main__':
+  absltest.main()

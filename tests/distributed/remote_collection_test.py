@@ -1,0 +1,172 @@
+"""Tests of the learner's side of collection by other processes."""
+
+import os
+import threading
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.distributed import episode_item
+from parl_tf.distributed import journal
+from parl_tf.distributed import remote_collection
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights as weights_lib
+from parl_tf.replay import experience
+from parl_tf.replay import reverb_experience
+from parl_tf.replay import tables
+from parl_tf.training import run_constants
+from tests.distributed import small_service
+
+_OBSERVATION = tf.TensorSpec([2], tf.float32)
+_ACTION = tf.TensorSpec([1], tf.float32)
+_REQUEST = experience.ExperienceRequest(
+    critic_slices=1, critic_batch_size=4, critic_offline_fraction=0.5
+)
+
+
+def _episode(num_steps, episode_id=0):
+  return types.Episode(
+      observation=np.ones([num_steps + 1, 2], np.float32),
+      action=np.zeros([num_steps, 1], np.float32),
+      reward=np.zeros(num_steps, np.float32),
+      discount=np.ones(num_steps, np.float32),
+      success=np.full(num_steps, num_steps == 3),
+      episode_id=episode_id,
+  )
+
+
+class RemoteCollectionTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._root = self.create_tempdir().full_path
+    self._learner = self.create_tempdir().full_path
+    self._variables = [tf.Variable([1.0, 2.0])]
+
+  def _service(self, port=None):
+    """Returns a service that is not ready, and its thread to be started."""
+    replay = small_service.make(
+        _OBSERVATION, _ACTION, self._variables, self._root, 3, port
+    )
+    thread = threading.Thread(target=replay.run, args=([_episode(3)],))
+    return replay, thread
+
+  def _stop(self, replay, thread):
+    replay.stop()
+    thread.join()
+
+  def _remote(self, link, **changes):
+    weights = weights_lib.Weights(
+        link, self._variables, tf.Variable(0, dtype=tf.int64)
+    )
+    constants = run_constants.RunConstants(*small_service.CONSTANTS)
+    constants = constants._replace(**changes)
+    remote = remote_collection.RemoteCollection(
+        link, weights, constants, self._learner
+    )
+    return remote, weights
+
+  def test_episodes_come_in_the_order_of_the_log(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    link = server_link.ServerLink(replay.address)
+    remote, weights = self._remote(link)
+    for episode_id, num_steps in ((7, 2), (5, 3)):
+      episode_item.send(link.client, _episode(num_steps, episode_id))
+
+    self.assertEqual(remote.next(0), (2, False))
+    self.assertEqual(remote.next(1), (3, True))
+
+    self.assertTrue(weights.are_published())
+    self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)
+    remote.finish()
+    self.assertEqual(
+        weights_lib.read_progress(link),
+        {'is_over': 1, 'num_episodes': 1, 'train_step': 0},
+    )
+
+  def test_another_configuration_than_the_services_is_refused_by_name(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    remote, _ = self._remote(
+        server_link.ServerLink(replay.address), gamma=0.995
+    )
+
+    with self.assertRaisesRegex(
+        ValueError, f'{replay.address}.*`gamma` is 0.9 there, 0.995 here'
+    ):
+      remote.next(0)
+
+  def test_learner_of_another_run_is_refused_and_sends_no_weights(self):
+    first, thread = self._service()
+    thread.start()
+    link = server_link.ServerLink(first.address)
+    episode_item.send(link.client, _episode(2, 1))
+    self._remote(link)[0].next(0)
+    self._stop(first, thread)
+
+    self._root = self.create_tempdir().full_path
+    other, thread = self._service(first.port)
+    thread.start()
+    self.addCleanup(self._stop, other, thread)
+    remote, weights = self._remote(link)
+    with self.assertRaisesRegex(ValueError, f'{self._learner}: it must be of'):
+      remote.next(1)
+    self.assertFalse(weights.are_published())
+
+  def test_learner_is_ahead_of_a_service_that_lost_the_end_of_its_log(self):
+    first, thread = self._service()
+    thread.start()
+    link = server_link.ServerLink(first.address)
+    remote, _ = self._remote(link)
+    for episode_id in range(2):
+      episode_item.send(link.client, _episode(2, episode_id))
+    remote.next(1)
+    self._stop(first, thread)
+    log = os.path.join(self._root, 'episodes')
+    os.truncate(os.path.join(log, sorted(os.listdir(log))[-1]), 100)
+
+    second, thread = self._service(first.port)
+    thread.start()
+    self.addCleanup(self._stop, second, thread)
+    # Sent anew, as by a spool, and one more.
+    for episode_id, num_steps in ((1, 2), (2, 3)):
+      episode_item.send(link.client, _episode(num_steps, episode_id))
+
+    self.assertEqual(remote.next(2), (3, True))
+    self.assertEqual(journal.read(link).episode_id.tolist(), [0, 1, 2])
+
+  def test_rows_are_waited_for_while_a_service_fills_its_tables(self):
+    replay, thread = self._service()
+    self.addCleanup(self._stop, replay, thread)
+    link = server_link.ServerLink(replay.address)
+    rows = remote_collection.PatientExperience(
+        reverb_experience.ReverbExperience(
+            replay.address,
+            tables.step_signature(_OBSERVATION, _ACTION),
+            reward_scale=1.0,
+            reward_bias=0.0,
+        ),
+        link,
+    )
+    self.assertEqual(link.size('offline'), 0)
+    episode_item.send(link.client, _episode(3))
+    iterators = []
+    asking = threading.Thread(
+        target=lambda: iterators.append(rows.iterate(0, 1, _REQUEST))
+    )
+    asking.start()
+
+    thread.start()
+    asking.join()
+
+    self.assertLen(iterators, 1)
+    self.assertEqual(next(iterators[0]).critic.reward.shape, [4, 2])
+
+
+if __name__ == '__main__':
+  absltest.main()

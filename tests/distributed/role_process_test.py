@@ -1,0 +1,76 @@
+"""Tests of a role as a process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from absl.testing import absltest
+
+from parl_tf.distributed import role_process
+
+_SECONDS = 60.0  # Of waiting, for a machine that is busy with other things.
+
+
+def _wait_until(is_time):
+  deadline = time.monotonic() + _SECONDS
+  while not is_time():
+    if time.monotonic() > deadline:
+      raise AssertionError('It never was time.')
+    time.sleep(0.01)
+
+
+class RoleProcessTest(absltest.TestCase):
+
+  def _start(self, command, **environment):
+    process = role_process.RoleProcess(command, environment)
+    self.addCleanup(process.stop)
+    return process
+
+  def test_output_and_status_are_told(self):
+    process = self._start(['sh', '-c', 'echo $WORD; exit 3'], WORD='hello')
+    _wait_until(lambda: process.poll() is not None)
+
+    self.assertEqual(process.poll(), 3)
+    self.assertEqual(process.read(0), b'hello\n')
+    self.assertEqual(process.read(2), b'llo\n')
+
+  def test_stop_ends_it(self):
+    process = self._start(['sleep', '1000'])
+    self.assertIsNone(process.poll())
+
+    process.stop()
+
+    self.assertEqual(process.poll(), -signal.SIGTERM)
+
+  def test_process_ends_with_its_parent(self):
+    code = (
+        'from parl_tf.launching import role_process\n'
+        'import time\n'
+        'process = role_process.RoleProcess(["sleep", "1000"])\n'
+        'print(process.pid(), flush=True)\n'
+        'time.sleep(1000)\n'
+    )
+    parent = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE
+    )
+    child = int(parent.stdout.readline())
+    self.assertTrue(os.path.exists(f'/proc/{child}'))
+
+    parent.kill()
+    parent.communicate()
+
+    _wait_until(lambda: not _is_running(child))
+
+
+def _is_running(pid):
+  try:
+    with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
+      return file.read().split()[2] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+if __name__ == '__main__':
+  absltest.main()

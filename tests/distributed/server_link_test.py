@@ -1,0 +1,115 @@
+"""Tests of the link to a replay service, and of weights on their way."""
+
+import threading
+import time
+from unittest import mock
+
+from absl.testing import absltest
+import tensorflow as tf
+
+from parl_tf.distributed import journal
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights
+from tests.distributed import service_case
+
+
+class ServerLinkTest(service_case.ServiceCase):
+
+  def test_same_weights_are_not_taken_again(self):
+    link = server_link.ServerLink(self.start().address)
+    sender = weights.Weights(
+        link, self.variables, tf.Variable(0, dtype=tf.int64)
+    )
+    received = [tf.Variable([0.0, 0.0])]
+    receiver = weights.Weights(link, received, tf.Variable(0, dtype=tf.int64))
+    sender.publish()
+    receiver.receive()
+    received[0].assign([9.0, 9.0])
+
+    receiver.receive()
+    self.assertEqual(received[0].numpy().tolist(), [9.0, 9.0])
+    sender.publish()
+    receiver.receive()
+    self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
+
+  def test_weights_travel(self):
+    link = server_link.ServerLink(self.start().address)
+    step = tf.Variable(7, dtype=tf.int64)
+    sender = weights.Weights(link, self.variables, step)
+    received = [tf.Variable([0.0, 0.0])]
+    receiver = weights.Weights(link, received, tf.Variable(0, dtype=tf.int64))
+    self.assertIsNone(receiver.receive())
+
+    sender.num_episodes.assign(4)
+    sender.publish()
+
+    self.assertTrue(receiver.receive())
+    self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
+    self.assertEqual(int(receiver.num_episodes), 4)
+
+  def test_a_dead_server_is_an_error_soon(self):
+    replay = self.start()
+    link = server_link.ServerLink(replay.address)
+    self.read(link)
+    self.stop()
+    start = time.monotonic()
+
+    with self.assertRaisesRegex(ConnectionError, replay.address):
+      journal.read(link)
+    own = self.spool(link)
+    own.append(0, service_case.episode())
+    with self.assertRaisesRegex(ConnectionError, replay.address):
+      own.deliver(journal.make())
+    with self.assertRaisesRegex(ConnectionError, replay.address):
+      weights.Weights(
+          link, self.variables, tf.Variable(0, dtype=tf.int64)
+      ).publish()
+
+    self.assertLess(time.monotonic() - start, 15.0)
+
+  def test_silent_wait_for_an_empty_table_is_told(self):
+    link = server_link.ServerLink(self.start().address)
+    self.read(link)
+    self.enter_context(
+        mock.patch.object(server_link, '_FIRST_REPORT_SECONDS', 0.02)
+    )
+
+    with self.assertLogs(level='WARNING') as logs:
+      with link.watched('online'):
+        deadline = time.monotonic() + 20.0
+        while not logs.output and time.monotonic() < deadline:
+          time.sleep(0.02)
+
+    self.assertIn(f'Waiting for {link.address} table online', logs.output[0])
+
+  def test_call_ends_soon_where_the_server_goes_meanwhile(self):
+    link = server_link.ServerLink(self.start().address)
+    self.read(link)
+    is_over = threading.Event()
+    self.addCleanup(is_over.set)
+
+    def hang():
+      self.stop()
+      is_over.wait()
+
+    start = time.monotonic()
+    with self.assertRaisesRegex(ConnectionError, link.address):
+      link.call(weights.TABLE, hang, seconds=60.0)
+
+    self.assertLess(time.monotonic() - start, 20.0)
+
+  def test_call_without_an_answer_is_an_error(self):
+    link = server_link.ServerLink(self.start().address)
+    self.read(link)
+
+    with self.assertRaisesRegex(ConnectionError, 'within 0.2 s.*variables'):
+      link.call(
+          weights.TABLE,
+          # Reverb waits for a first item without limit.
+          lambda: list(link.client.sample(weights.TABLE, 1)),
+          seconds=0.2,
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()

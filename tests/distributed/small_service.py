@@ -1,0 +1,57 @@
+"""A replay service of short episodes, for tests."""
+
+import os
+from typing import Optional, Sequence
+
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.distributed import service
+from parl_tf.distributed import weights
+from parl_tf.replay import episode_writer
+
+MAX_EPISODE_STEPS = 10
+CONSTANTS = (0.9, 1.0, 0.0, float('nan'), float('nan'), 1.0, 10.0)
+
+
+def make(
+    observation_spec: types.Nest,
+    action_spec: tf.TensorSpec,
+    variables: Sequence[tf.Variable],
+    root_dir: str,
+    num_offline_transitions: int,
+    port: Optional[int] = None,
+) -> service.ReplayService:
+  """Returns a service that is not ready before its `run`.
+
+  Args:
+    observation_spec: Nest of `tf.TensorSpec`.
+    action_spec: Spec of the action of one step.
+    variables: Weights that it passes on.
+    root_dir: Its log is `episodes` in it.
+    num_offline_transitions: Of the episodes that its `run` gets.
+    port: Where it listens; any free port where None.
+  """
+  return service.ReplayService(
+      observation_spec,
+      action_spec,
+      weights.signature(variables),
+      _make_writers,
+      os.path.join(root_dir, 'episodes'),
+      num_offline_transitions=num_offline_transitions,
+      constants=CONSTANTS,
+      max_episode_steps=MAX_EPISODE_STEPS,
+      is_success=lambda episode: bool(episode.success.any()),
+      port=port,
+  )
+
+
+def _make_writers(sink):
+  writer = episode_writer.EpisodeWriter(
+      gamma=0.9,
+      reward_scale=1.0,
+      reward_bias=0.0,
+      never_succeeds_value=None,
+      sinks=[sink],
+  )
+  return {'offline': writer, 'online': writer}

@@ -1,0 +1,89 @@
+"""Tests of a collector's spool before a queue that is full."""
+
+import threading
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.distributed import directory_id
+from parl_tf.distributed import episode_item
+from parl_tf.distributed import journal
+from parl_tf.distributed import server_link
+from parl_tf.distributed import spool
+
+_ITEMS = episode_item.signature(
+    tf.TensorSpec([2], tf.float32), tf.TensorSpec([1], tf.float32)
+)
+
+
+def _episode():
+  return types.Episode(
+      observation=np.ones([4, 2], np.float32),
+      action=np.zeros([3, 1], np.float32),
+      reward=np.zeros(3, np.float32),
+      discount=np.ones(3, np.float32),
+      success=np.zeros(3, np.bool_),
+  )
+
+
+class SpoolTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    server = reverb.Server(
+        [episode_item.make_table(_ITEMS, max_size=1), journal.make_table()]
+    )
+    self.addCleanup(server.stop)
+    self._link = server_link.ServerLink(f'localhost:{server.port}')
+    # An episode's id is then its number.
+    self.enter_context(
+        mock.patch.object(directory_id.secrets, 'randbits', return_value=0)
+    )
+    self._spool = spool.Spool(self.create_tempdir().full_path, self._link, 0)
+
+  def _receive(self):
+    return episode_item.receive(self._link.client, _ITEMS).episode_id
+
+  def test_full_queue_is_an_error_soon_and_takes_the_episode_later(self):
+    for number in range(2):
+      self._spool.append(number, _episode())
+
+    with self.assertRaisesRegex(ConnectionError, 'table episodes'):
+      self._spool.deliver(journal.make())
+    # None is sent anew.
+    self.assertEqual(self._spool.deliver(journal.make()), 2)
+
+    self.assertEqual([self._receive(), self._receive()], [0, 1])
+
+  def test_episode_that_is_still_being_sent_is_not_sent_anew(self):
+    self.enter_context(mock.patch.object(spool, '_RESEND_SECONDS', 0.0))
+    self._spool.append(0, _episode())
+    self._spool.deliver(journal.make())  # It fills the queue.
+    self._spool.append(1, _episode())
+    first_arrived = journal.make([0], [3], [False])
+    with self.assertRaisesRegex(ConnectionError, 'table episodes'):
+      self._spool.deliver(first_arrived)
+    num_threads = threading.active_count()
+
+    self.assertEqual(self._spool.deliver(first_arrived), 1)
+
+    self.assertEqual(threading.active_count(), num_threads)
+    self.assertEqual([self._receive(), self._receive()], [0, 1])
+
+  def test_spool_of_another_run_is_refused(self):
+    self._spool.append(0, _episode())
+    self._spool.deliver(journal.make([0], [3], [False], run_id=10))
+    self._spool.deliver(journal.make([0], [3], [False], run_id=10))
+
+    with self.assertRaisesRegex(ValueError, r'has \(b\).*another \(a\)'):
+      self._spool.deliver(journal.make(run_id=11))
+
+    self.assertEqual(self._link.size(episode_item.TABLE), 0)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,181 @@
+"""Tests that roles are kept alive, by Ray on this machine."""
+
+import json
+import os
+import time
+from unittest import mock
+
+from absl.testing import absltest
+import psutil
+import ray
+
+from parl_tf.distributed import ray_session
+from parl_tf.distributed import supervisor as supervisor_lib
+
+_SECONDS = 120.0  # Of waiting, for a machine that is busy with other things.
+
+
+class SupervisorTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    ray_session.start(None, num_cpus=1)
+    cls.addClassCleanup(ray.shutdown)
+
+  def setUp(self):
+    super().setUp()
+    self._logs = self.create_tempdir().full_path
+
+  def _run(self, roles, is_over):
+    supervisor = supervisor_lib.Supervisor(roles, self._logs, {'WORD': 'hello'})
+    deadline = time.monotonic() + _SECONDS
+    while not is_over(supervisor):
+      self.assertLess(time.monotonic(), deadline)
+      supervisor.step()
+      time.sleep(0.05)
+    for role in roles:
+      supervisor.stop(role.name)
+    return supervisor
+
+  def _read(self, name):
+    with open(os.path.join(self._logs, f'{name}.log'), encoding='utf-8') as f:
+      return f.read()
+
+  def test_role_that_fails_is_started_anew_until_it_ends_well(self):
+    once = os.path.join(self._logs, 'once')
+    command = f'echo $WORD; test -e {once} && exit 0; touch {once}; kill -9 $$'
+
+    supervisor = self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+    self.assertEqual(self._read('role'), 'hello\nhello\n')
+
+  def test_role_without_a_place_does_not_delay_the_others(self):
+    roles = [
+        supervisor_lib.Role('first', ['sleep', '1000'], num_cpus=1),
+        supervisor_lib.Role('second', ['sleep', '1000'], num_cpus=1),
+        supervisor_lib.Role('short', ['sh', '-c', 'echo done'], is_here=True),
+    ]
+    supervisor = supervisor_lib.Supervisor(roles, self._logs)
+    deadline = time.monotonic() + _SECONDS
+    longest = 0.0
+    while not supervisor.has_ended('short'):
+      self.assertLess(time.monotonic(), deadline)
+      start = time.monotonic()
+      supervisor.step()
+      longest = max(longest, time.monotonic() - start)
+      time.sleep(0.05)
+    for role in roles:
+      supervisor.stop(role.name)
+
+    self.assertLess(longest, 20.0)
+    self.assertEqual(self._read('short'), 'done\n')
+
+  def test_disk_without_room_for_a_log_does_not_end_the_others(self):
+    os.symlink('/dev/full', os.path.join(self._logs, 'role.log'))
+
+    with self.assertLogs(level='ERROR') as logs:
+      supervisor = self._run(
+          [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
+
+    self.assertTrue(supervisor.has_ended('role'))
+    self.assertIn('No space left', logs.output[0])
+
+  def test_role_that_is_stopped_is_not_started_anew(self):
+    role = supervisor_lib.Role('role', ['sh', '-c', 'echo up; sleep 1000'])
+
+    supervisor = self._run(
+        [role],
+        lambda _: os.path.exists(os.path.join(self._logs, 'role.log')),
+    )
+    supervisor.step()
+
+    self.assertTrue(supervisor.has_ended('role'))
+    self.assertEqual(supervisor.num_restarts(), {})
+    self.assertEqual(self._read('role'), 'up\n')
+
+
+  def test_ray_listens_on_loopback_only(self):
+    # A worker too: it is there once a role has run.
+    self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+    hosts = {
+        connection.laddr.ip.removeprefix('::ffff:')
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections('inet')
+        if connection.status == psutil.CONN_LISTEN
+    }
+    self.assertEqual(hosts, {'127.0.0.1'})
+
+  def test_role_that_must_not_end_is_started_anew(self):
+    once = os.path.join(self._logs, 'once')
+    command = f'test -e {once} && echo again && sleep 1000; touch {once}'
+    roles = [
+        supervisor_lib.Role('role', ['sh', '-c', command], may_end=False),
+    ]
+
+    supervisor = self._run(
+        roles, lambda _: os.path.exists(os.path.join(self._logs, 'role.log'))
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+
+  def test_role_that_ray_kills_for_want_of_memory_is_started_anew(self):
+    get = ray.get
+    answers = [ray.exceptions.OutOfMemoryError('no memory')]
+
+    def get_or_raise(*args, **kwargs):
+      if answers:
+        raise answers.pop()
+      return get(*args, **kwargs)
+
+    self.enter_context(mock.patch.object(ray, 'get', get_or_raise))
+    supervisor = self._run(
+        [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(supervisor.num_restarts(), {'role': 1})
+
+  def test_machine_of_a_role_is_kept_and_a_lost_one_is_told(self):
+    path = os.path.join(self._logs, 'hosts.json')
+    with open(path, 'w', encoding='utf-8') as file:
+      file.write('{"role": "10.0.0.7", "other": "10.0.0.8"}')
+
+    def run():
+      self._run(
+          [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
+
+    with self.assertLogs(level='WARNING') as logs:
+      run()
+    with self.assertNoLogs(level='WARNING'):
+      run()
+
+    self.assertIn('runs on 127.0.0.1 now: what it has on the disk of 10.0.0.7',
+                  logs.output[0])
+    with open(path, encoding='utf-8') as file:
+      self.assertEqual(
+          json.load(file), {'role': '127.0.0.1', 'other': '10.0.0.8'}
+      )
+
+  def test_role_stands_where_the_launcher_does(self):
+    self._run(
+        [supervisor_lib.Role('role', ['pwd'])],
+        lambda supervisor: supervisor.has_ended('role'),
+    )
+
+    self.assertEqual(self._read('role'), os.getcwd() + '\n')
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,159 @@
+"""Tests of the features of observations, with pictures and without."""
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.networks import observation_encoder
+from tests import small_pictures
+from tests import tensor_case
+
+_SPEC = small_pictures.OBSERVATION_SPEC
+
+
+def _statistics(**changes):
+  statistics = {'gripper': None, 'robot': np.ones([3]), 'static': None}
+  return {**statistics, **changes}
+
+
+class VectorsTest(parameterized.TestCase):
+
+  def test_normalises_and_joins_in_the_order_of_keys(self):
+    spec = {
+        'b': tf.TensorSpec([2], tf.float32, 'b'),
+        'a': tf.TensorSpec([1], tf.float64, 'a'),
+    }
+    encoder = observation_encoder.ObservationEncoder(
+        spec,
+        types.Normalization(
+            mean={'b': np.array([1.0, 2.0]), 'a': np.array([10.0])},
+            standard_deviation={
+                'b': np.array([2.0, 4.0]), 'a': np.array([5.0])
+            },
+        ),
+    )
+    self.assertEqual(encoder.size, 3)
+    # (25 - 10) / 5, (3 - 1) / 2, (0 - 2) / 4.
+    features = encoder({
+        'b': tf.constant([[3.0, 0.0]]),
+        'a': tf.constant([[25.0]], tf.float64),
+    })
+    np.testing.assert_allclose(features, [[3.0, 1.0, -0.5]])
+    self.assertEmpty(encoder.trainable_variables)
+    self.assertLen(encoder.variables, 2)
+
+  def test_without_statistics_nothing_changes(self):
+    spec = tf.TensorSpec([2], tf.float32)
+    encoder = observation_encoder.ObservationEncoder(spec)
+    np.testing.assert_array_equal(
+        encoder(tf.constant([[3.0, -1.0]])), [[3.0, -1.0]]
+    )
+
+  def test_observations_that_are_no_vectors_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`camera`.*64, 64, 3'):
+      observation_encoder.ObservationEncoder(
+          {'camera': tf.TensorSpec([64, 64, 3], tf.float32, 'camera')}
+      )
+
+  @parameterized.parameters(
+      (np.zeros([3]), np.ones([2]), r'`mean`.*\(2,\), got \(3,\)'),
+      (np.zeros([2]), np.ones([1]), '`standard_deviation`'),
+      (np.zeros([2]), np.ones([]), '`standard_deviation`'),
+      ({'a': np.zeros([2])}, np.ones([2]), 'structure'),
+      (np.zeros([2]), np.array([1.0, 0.0]), 'positive'),
+      (np.zeros([2]), np.array([1.0, np.nan]), 'positive'),
+  )
+  def test_statistics_that_do_not_fit_are_an_error(self, mean, std, message):
+    with self.assertRaisesRegex(ValueError, message):
+      observation_encoder.ObservationEncoder(
+          tf.TensorSpec([2], tf.float32), types.Normalization(mean, std)
+      )
+
+
+  def test_statistics_of_each_leaf_must_fit_it(self):
+    # Five numbers in all, but not of these.
+    spec = {
+        'a': tf.TensorSpec([2], tf.float32, 'a'),
+        'b': tf.TensorSpec([3], tf.float32, 'b'),
+    }
+    swapped = {'a': np.ones([3]), 'b': np.ones([2])}
+    with self.assertRaisesRegex(ValueError, '`mean` of `a`'):
+      observation_encoder.ObservationEncoder(
+          spec, types.Normalization(swapped, swapped)
+      )
+
+
+class PicturesTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    small_pictures.bind_encoder(self)
+
+  def test_vectors_come_first_and_are_normalised(self):
+    encoder = observation_encoder.ObservationEncoder(
+        _SPEC, types.Normalization(_statistics(), _statistics())
+    )
+    observation = small_pictures.make_observation(4)
+    features = encoder(observation)
+    # Three numbers and two pictures of five features.
+    self.assertEqual((encoder.size, features.shape), (13, [4, 13]))
+    self.assertAllClose(features[:, :3], observation['robot'] - 1.0)
+    other = dict(observation, robot=tf.zeros([4, 3]))
+    self.assertAllEqual(encoder(other)[:, 3:], features[:, 3:])
+
+  def test_each_camera_has_weights_of_its_own(self):
+    encoder = observation_encoder.ObservationEncoder(_SPEC)
+    observation = small_pictures.make_observation(4)
+    features = encoder(observation).numpy()
+    other = small_pictures.make_observation(4, seed=1)
+    changed = encoder(dict(observation, static=other['static'])).numpy()
+    # Leaves are in the order of their names.
+    self.assertAllEqual(changed[:, :8], features[:, :8])
+    self.assertGreater(np.abs(changed - features)[:, 8:].min(axis=0).max(), 0)
+    kernels = [x for x in encoder.trainable_variables if x.shape.rank == 4]
+    self.assertLen(kernels, 2 * small_pictures.NUM_CONVOLUTIONS)
+    self.assertLen({x.numpy().tobytes() for x in kernels}, len(kernels))
+
+  def test_a_picture_may_be_all_there_is(self):
+    spec = _SPEC['static']
+    encoder = observation_encoder.ObservationEncoder(
+        spec, types.Normalization(None, None), seed=1
+    )
+    picture = small_pictures.make_observation(4)['static']
+    self.assertEqual(encoder(picture).shape, [4, 5])
+    other = observation_encoder.ObservationEncoder(spec, seed=2)
+    self.assertNotAllEqual(encoder(picture), other(picture))
+
+  def test_a_slow_copy_begins_equal_and_is_not_trained(self):
+    encoder = observation_encoder.ObservationEncoder(_SPEC, seed=3)
+    copy = encoder.make_slow_copy()
+    observation = small_pictures.make_observation(4)
+    self.assertAllEqual(copy(observation), encoder(observation))
+    self.assertEmpty(copy.trainable_variables)
+    self.assertLen(copy.picture_variables, len(encoder.trainable_variables))
+    own = {id(v) for v in encoder.variables}
+    self.assertNoCommonElements(own, [id(v) for v in copy.variables])
+
+  def test_vectors_alone_need_no_copy(self):
+    encoder = observation_encoder.ObservationEncoder(_SPEC['robot'])
+    self.assertIs(encoder.make_slow_copy(), encoder)
+    self.assertFalse(observation_encoder.has_pictures(_SPEC['robot']))
+    self.assertTrue(observation_encoder.has_pictures(_SPEC))
+
+  def test_statistics_of_a_picture_are_an_error(self):
+    wrong = _statistics(static=np.zeros([16, 16, 3]))
+    with self.assertRaisesRegex(ValueError, '`mean` of the picture `static`'):
+      observation_encoder.ObservationEncoder(
+          _SPEC, types.Normalization(wrong, _statistics())
+      )
+
+  def test_what_is_neither_vector_nor_picture_is_an_error(self):
+    for shape, dtype in (([4, 4], tf.uint8), ([4, 4, 3], tf.float32)):
+      spec = tf.TensorSpec(shape, dtype, 'depth')
+      with self.assertRaisesRegex(ValueError, f'`depth`.*{dtype.name}'):
+        observation_encoder.ObservationEncoder({'depth': spec})
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,382 @@
+"""Tests of what is drawn and searched for, how often, and from which seed."""
+
+from absl.testing import absltest
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.critics import iql
+from parl_tf.policies import gaussian
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
+from tests import tensor_case
+from tests.agents import small_agent
+
+_SEED = (3, 5)
+
+
+class _CountingOptimizer(action_optimizer.ActionOptimizer):
+  """Counts its searches."""
+
+  num_searches = 0
+
+  def optimize(self, *args, **kwargs):
+    self.num_searches += 1
+    return super().optimize(*args, **kwargs)
+
+
+class _CountingPolicy(gaussian.GaussianPolicy):
+  """Counts its draws."""
+
+  num_draws = 0
+
+  def sample_with_log_prob(self, *args, **kwargs):
+    self.num_draws += 1
+    return super().sample_with_log_prob(*args, **kwargs)
+
+
+class _GivenSource:
+  """Gives the actions it was made with."""
+
+  def __init__(self, samples):
+    self._samples = samples
+
+  def optimized(self, n, next=False, purpose='target'):  # pylint: disable=redefined-builtin
+    del n
+    return self._samples[next, purpose]
+
+
+def _make_policy():
+  return small_agent.make_policy(_CountingPolicy)
+
+
+def _make_search(num_samples=4, selection='argmax', **kwargs):
+  optimizer = _CountingOptimizer(2, 2, 0.1)
+  return action_source.Search(num_samples, optimizer, selection, **kwargs)
+
+
+def _make_source(search, policy=None, critic=None, seed=_SEED, **kwargs):
+  """Returns a source at the states of a small batch."""
+  transition = small_agent.make_transition()
+  return action_source.ActionSource(
+      search,
+      policy or _make_policy(),
+      critic or small_agent.make_critic(),
+      transition.time_step.observation,
+      tf.constant(seed),
+      transition.next_time_step.observation,
+      **kwargs,
+  )
+
+
+def _is_among(actions, others):
+  """Returns `[B, N]`, whether each of `[B, N, A]` is one of `[B, M, A]`."""
+  is_equal = actions[:, :, tf.newaxis] == others[:, tf.newaxis]
+  return tf.reduce_any(tf.reduce_all(is_equal, axis=-1), axis=-1)
+
+
+class CountingTest(tensor_case.TensorCase):
+
+  def test_one_search_at_each_state_serves_the_whole_critic_loss(self):
+    search, policy = _make_search(), _make_policy()
+    critic = small_agent.make_critic()
+    source = _make_source(search, policy, critic)
+
+    critic.loss(small_agent.make_transition(), source, tf.constant(_SEED))
+
+    # One at s', for target and penalty, and one at s.
+    self.assertEqual(search.optimizer.num_searches, 2)
+    self.assertEqual(policy.num_draws, 2)
+
+  def test_iql_costs_no_draw(self):
+    search, policy = _make_search(), _make_policy()
+    critic = small_agent.make_critic(iql.IQLCritic)
+    source = _make_source(search, policy, critic)
+
+    critic.loss(small_agent.make_transition(), source, tf.constant(_SEED))
+
+    self.assertEqual(search.optimizer.num_searches, 0)
+    self.assertEqual(policy.num_draws, 0)
+
+  def test_what_was_found_is_remembered(self):
+    search, policy = _make_search(), _make_policy()
+    source = _make_source(search, policy)
+
+    first = source.candidates()
+    again = source.candidates()
+
+    self.assertIs(first.actions, again.actions)
+    self.assertEqual(search.optimizer.num_searches, 1)
+    self.assertEqual(policy.num_draws, 1)
+
+  def test_the_dataset_action_is_searched_for_among_the_same_draws(self):
+    search, policy = _make_search(), _make_policy()
+    source = _make_source(search, policy)
+
+    source.candidates()
+    action = small_agent.make_transition().action_step.action
+    source.candidates(dataset_action=action)
+
+    self.assertEqual(search.optimizer.num_searches, 2)
+    self.assertEqual(policy.num_draws, 1)
+
+
+class SamplesTest(tensor_case.TensorCase):
+
+  def test_cached_samples_take_the_place_of_draws(self):
+    policy = _make_policy()
+    samples = tf.random.stateless_uniform([8, 4, 2], [1, 2], -1.0, 1.0)
+    next_samples = tf.random.stateless_uniform([8, 4, 2], [3, 4], -1.0, 1.0)
+    source = _make_source(
+        small_agent.make_search(num_gradient_steps=0),
+        policy,
+        samples=samples,
+        next_samples=next_samples,
+    )
+
+    self.assertAllEqual(source.base(), samples)
+    self.assertAllEqual(source.base(next=True), next_samples)
+    for is_next, cached in ((False, samples), (True, next_samples)):
+      kept = source.candidates(next=is_next).actions
+      self.assertAllEqual(_is_among(kept, cached), tf.fill([8, 2], True))
+    self.assertEqual(policy.num_draws, 0)
+
+  def test_argmax_gives_the_best_alone(self):
+    source = _make_source(_make_search(selection='argmax'))
+    found = source.optimized(3, next=True)
+
+    self.assertAllEqual(
+        found.actions, source.candidates(next=True).actions[:, :1]
+    )
+    self.assertIsNone(found.log_probs)
+
+  def test_sampling_gives_as_many_as_wanted(self):
+    source = _make_source(_make_search(selection='sample'))
+    found = source.optimized(3).actions
+    candidates = source.candidates().actions
+
+    self.assertAllEqual(found.shape, [8, 3, 2])
+    self.assertAllEqual(_is_among(found, candidates), tf.fill([8, 3], True))
+
+  def test_targets_may_come_from_the_unoptimised_policy(self):
+    search = _make_search(optimize_targets=False)
+    source = _make_source(search)
+    found = source.optimized(3)
+
+    self.assertAllEqual(found.actions, source.base()[:, :3])
+    self.assertEqual(search.optimizer.num_searches, 0)
+
+  def test_a_plain_gaussian_gives_its_densities(self):
+    source = _make_source(action_source.Search(4, optimizer=None))
+    found = source.optimized(3)
+
+    # The density of tanh(x) is that of x over 1 - tanh(x)^2, per dimension; it
+    # integrates to 1, so that its inverse averages to the volume, 4.
+    self.assertAllEqual(found.log_probs.shape, [8, 3])
+    wide = _make_source(action_source.Search(20_000, optimizer=None))
+    volume = tf.reduce_mean(tf.exp(-wide.optimized(20_000).log_probs), axis=-1)
+    self.assertAllClose(volume, tf.fill([8], 4.0), rtol=0.1)
+
+  def test_plain_diffusion_has_no_densities(self):
+    source = _make_source(
+        action_source.Search(4, optimizer=None), small_agent.make_policy()
+    )
+
+    self.assertIsNone(source.optimized(3).log_probs)
+
+  def test_optimised_actions_have_no_densities(self):
+    source = _make_source(_make_search(selection='sample'))
+
+    self.assertIsNone(source.optimized(3).log_probs)
+
+  def test_fewer_draws_than_wanted_is_an_error(self):
+    source = _make_source(action_source.Search(4, optimizer=None))
+    with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
+      source.optimized(5, purpose='penalty')
+
+  def test_a_temperature_of_zero_draws_the_mode_alone(self):
+    search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
+    drawn = _make_source(search).base()
+
+    self.assertAllEqual(drawn, tf.repeat(drawn[:, :1], 4, axis=1))
+    self.assertNotAllEqual(drawn, _make_source(_make_search()).base())
+
+  def test_without_search_one_is_drawn_at_the_same_temperature(self):
+    search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
+    own = search.without_search()
+
+    self.assertIsNone(own.optimizer)
+    self.assertEqual(own.num_samples, 1)
+    self.assertEqual(own.temperature, 0.0)
+    self.assertFalse(own.is_greedy)
+
+  def test_densities_are_those_of_a_temperature_of_one(self):
+    source = _make_source(
+        action_source.Search(4, optimizer=None, temperature=0.5)
+    )
+    with self.assertRaisesRegex(ValueError, '`Search.temperature`.*got 0.5'):
+      source.base()
+
+  def test_candidates_without_a_search_are_an_error(self):
+    source = _make_source(action_source.Search(4, optimizer=None))
+    with self.assertRaisesRegex(ValueError, 'Search.optimizer'):
+      source.candidates()
+
+  def test_next_states_that_were_not_given_are_an_error(self):
+    source = action_source.ActionSource(
+        _make_search(),
+        _make_policy(),
+        small_agent.make_critic(),
+        small_agent.make_transition().time_step.observation,
+        tf.constant(_SEED),
+    )
+    with self.assertRaisesRegex(ValueError, 'next_observation'):
+      source.base(next=True)
+
+
+class TapeTest(tensor_case.TensorCase):
+
+  def test_the_search_is_a_constant_of_the_critic_loss(self):
+    transition = small_agent.make_transition()
+    critic = small_agent.make_critic(conservative_weight=1.0)
+    policy = small_agent.make_policy()
+    variables = [*critic.trainable_variables, *policy.trainable_variables]
+    seed = tf.constant(_SEED)
+
+    search = small_agent.make_search()
+    with tf.GradientTape() as tape:
+      source = _make_source(search, policy, critic, tape=tape)
+      loss = critic.loss(transition, source, seed).per_example
+    gradients = tape.gradient(loss, variables)
+
+    given = _GivenSource({
+        (is_next, purpose): types.ActionSamples(
+            source.optimized(10, is_next, purpose).actions.numpy()
+        )
+        for is_next in (False, True)
+        for purpose in ('target', 'penalty')
+    })
+    with tf.GradientTape() as tape:
+      expected_loss = critic.loss(transition, given, seed).per_example
+    expected = tape.gradient(expected_loss, variables)
+
+    self.assertAllEqual(loss, expected_loss)
+    self.assertEqual(
+        [x is None for x in gradients], [x is None for x in expected]
+    )
+    for gradient, wanted in zip(gradients, expected):
+      if wanted is not None:
+        self.assertAllEqual(gradient, wanted)
+
+  def test_the_tape_records_nothing(self):
+    critic, policy = small_agent.make_critic(), small_agent.make_policy()
+    variables = [*critic.trainable_variables, *policy.trainable_variables]
+
+    with tf.GradientTape(persistent=True) as tape:
+      source = _make_source(
+          small_agent.make_search(selection='sample'), policy, critic, tape=tape
+      )
+      samples = source.base(next=True)
+      found = source.candidates(next=True)
+      picked = source.optimized(3, next=True).actions
+
+    # Not even an operation that stops its gradient leads to them.
+    self.assertEmpty(tape.watched_variables())
+    for result in (samples, *found, picked):
+      self.assertEqual(
+          tape.gradient(result, variables), [None] * len(variables)
+      )
+
+
+class SeedTest(tensor_case.TensorCase):
+
+  def test_the_same_seed_finds_the_same(self):
+    policy, critic = _make_policy(), small_agent.make_critic()
+    first, again, other = (
+        _make_source(_make_search(), policy, critic, seed).candidates().actions
+        for seed in (_SEED, _SEED, (3, 6))
+    )
+
+    self.assertAllEqual(first, again)
+    self.assertNotAllEqual(first, other)
+
+  def test_purposes_draw_on_their_own(self):
+    search = _make_search(selection='sample')
+    source = _make_source(search)
+
+    target = source.optimized(8, purpose='target').actions
+    penalty = source.optimized(8, purpose='penalty').actions
+
+    self.assertNotAllEqual(target, penalty)
+    self.assertAllEqual(source.optimized(8, purpose='target').actions, target)
+
+  def test_picks_of_one_purpose_differ(self):
+    found = _make_source(_make_search(selection='sample')).optimized(8).actions
+
+    self.assertNotAllEqual(found[:, :4], found[:, 4:])
+
+  def test_both_states_draw_on_their_own(self):
+    observation = small_agent.make_transition().time_step.observation
+    source = action_source.ActionSource(
+        _make_search(),
+        _make_policy(),
+        small_agent.make_critic(),
+        observation,
+        tf.constant(_SEED),
+        next_observation=observation,
+    )
+
+    self.assertNotAllEqual(source.base(), source.base(next=True))
+
+
+class SearchTest(tensor_case.TensorCase):
+
+  def test_options_out_of_range_are_named(self):
+    optimizer = action_optimizer.ActionOptimizer(num_candidates=5)
+    with self.assertRaisesRegex(ValueError, '`num_samples`.*got 0'):
+      action_source.Search(num_samples=0)
+    with self.assertRaisesRegex(ValueError, "`selection`.*got 'best'"):
+      action_source.Search(selection='best')
+    with self.assertRaisesRegex(ValueError, '`temperature`.*got -1'):
+      action_source.Search(temperature=-1.0)
+    with self.assertRaisesRegex(ValueError, 'K = 5.*N = 4'):
+      action_source.Search(4, optimizer)
+
+
+class SampleTest(tensor_case.TensorCase):
+  """Samples under XLA, for policies that want it."""
+
+  def _run(self, search, policy):
+    """Returns the samples, and how many functions are compiled."""
+    observation = small_agent.make_transition().time_step.observation
+    run = tf.function(
+        lambda: search.sample(policy, observation, tf.constant(_SEED)),
+        autograph=False,
+    )
+    return run(), len(search._samplers)
+
+  def test_a_policy_that_wants_it_is_compiled_once(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    plain = action_source.Search(4, jit_compile=False)
+    seen, num_compiled = self._run(search, policy)
+    expected, num_plain = self._run(plain, policy)
+    self.assertAllClose(seen, expected, atol=1e-5)
+    self._run(search, policy)
+    self.assertEqual((num_compiled, num_plain), (1, 0))
+    (sampler,) = search._samplers.values()
+    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
+
+  def test_others_are_not(self):
+    _, num_compiled = self._run(action_source.Search(4), _make_policy())
+    self.assertEqual(num_compiled, 0)
+
+  def test_weights_are_read_anew(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    before, _ = self._run(search, policy)
+    for variable in policy.variables:
+      variable.assign(0.5 * variable)
+    after, _ = self._run(search, policy)
+    self.assertNotAllEqual(before, after)
+
+
+if __name__ == '__main__':
+  absltest.main()
