@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import export
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 from parl_tf.training import export as export_lib
 
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
   agent = export.restore_agent(_ROOT_DIR.value)
   act = export_lib.compile_act(agent.named_policies[_POLICY])
   live = evaluation.evaluate(
-      evaluation.select_domain(),
+      domain_lib.select_domain(),
       lambda observation, seed: act(
           tf.constant(observation), tf.constant(seed)
       ).numpy(),

@@ -24,10 +24,10 @@ import tensorflow as tf
 from parl_tf import randomness
 from parl_tf.binaries import export
 from parl_tf.datasets import reading
+from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import maze as maze_lib
 from parl_tf.reports import drawing
 from parl_tf.search import action_source
-from parl_tf.training import evaluation
 
 _BATCH_SIZE = 128  # States valued at once.
 
@@ -233,7 +233,7 @@ def main(_):
   """Runs the command."""
   options = flags.FLAGS
   agent = export.restore_agent(options.root_dir)
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   path = options.dataset_path
   if path is None:
     path = gin.query_parameter('run_experiment.dataset_path')

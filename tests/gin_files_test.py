@@ -10,8 +10,8 @@ import gin
 import tensorflow as tf
 
 from parl_tf.binaries import configs
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
-from parl_tf.training import evaluation
 from tests import tensor_case
 from tests.domains import served_calvin
 
@@ -80,7 +80,7 @@ class GinFilesTest(tensor_case.TensorCase):
         ],
     )
     agent = builder.build_agent(
-        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)
@@ -107,7 +107,7 @@ class GinFilesTest(tensor_case.TensorCase):
       files.append(f'policies/{policy}.gin')
     configs.parse(files, ['CriticEnsemble.hidden_sizes = (8, 8)'])
     agent = builder.build_agent(
-        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
     for part, name in ((agent.critic, critic), (agent._improver, improver)):
       if name is None:
@@ -126,14 +126,14 @@ class GinFilesTest(tensor_case.TensorCase):
     configs.parse(['quickstart.gin', file])
     self.assertEqual(gin.query_parameter(name), value)
     builder.build_agent(
-        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
 
   # A server has CALVIN's; their values are no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_experiments_range_over_the_returns_of_their_tasks(self, name):
     configs.parse([f'experiments/{name}.gin'])
-    domain = evaluation.select_domain()
+    domain = domain_lib.select_domain()
     agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
     iql = ('antmaze_small', 'adroit_door_small', 'cube_small')
     critic = 'IQLCritic' if name in iql else 'CalQLCritic'
@@ -197,7 +197,7 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
         ],
     )
     agent = builder.build_agent(
-        evaluation.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
     spec = agent.time_step_spec.observation
     self.assertEqual(

@@ -26,7 +26,6 @@ from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
-from parl_tf.training import evaluation
 from parl_tf.training import recording
 
 _NUM_ENTRIES_SHOWN = 8
@@ -51,7 +50,7 @@ def write_dataset(
   _check_folder(output)
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
   recording.record_dataset(
-      evaluation.select_domain(),
+      domain_lib.select_domain(),
       output,
       num_steps=num_steps,
       seed=seed,
@@ -172,7 +171,7 @@ def main(argv: Sequence[str]) -> int:
         [f'domains/{options.domain}.gin', *options.gin_file],
         options.gin_bindings,
     )
-    task = evaluation.select_domain()
+    task = domain_lib.select_domain()
   else:
     configs.parse(options.gin_file, options.gin_bindings)
   return inform(arguments, task, options.gamma)

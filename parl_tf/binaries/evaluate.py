@@ -24,6 +24,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 
 _SIGNATURE = 'serving_default'
@@ -218,7 +219,7 @@ def main(arguments):
   if options.follow:
     _follow(options)
     return
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   act = ExportedPolicy(options.policy, domain)
   evaluator = evaluation.Evaluator(
       domain, num_episodes=options.num_episodes, seed=options.seed

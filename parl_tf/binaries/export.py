@@ -14,9 +14,9 @@ import tensorflow as tf
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
-from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import run_directory
 
@@ -40,7 +40,7 @@ def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
   configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
   # The checkpoint holds the observation statistics too.
   agent = builder.build_agent(
-      evaluation.select_domain(),
+      domain_lib.select_domain(),
       None,
       run_directory.read_seed(root_dir),
       tf.Variable(0, dtype=tf.int64, trainable=False),
@@ -65,7 +65,7 @@ def export_run(root_dir: str, output: str, name: str) -> float:
     The largest difference between the exported and the live policy's actions.
   """
   agent = restore_agent(root_dir)
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   example = _example(domain)
   return export.export_policy(
       agent.named_policies[name], domain.raw_action_bounds, output, example

@@ -11,8 +11,8 @@ from parl_tf.distributed import journal as journal_lib
 from parl_tf.distributed import server_link
 from parl_tf.distributed import spool
 from parl_tf.distributed import weights as weights_lib
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import collector as collector_lib
-from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
@@ -75,7 +75,7 @@ def collect(
 
 
 def _collect(own, link, seed, collector, max_episodes_ahead):
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   # The statistics of observations come with the weights.
   agent = experiment.make_agent(domain, None, seed)
   weights = weights_lib.Weights(

@@ -7,8 +7,8 @@ import gin
 
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import agent_evaluation
-from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import metrics_log
 
@@ -42,7 +42,7 @@ def follow(
     The number of evaluations.
   """
   link = server_link.ServerLink(address)
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   # The statistics of observations come with the weights.
   agent = experiment.make_agent(domain, None, seed)
   train_step = agent.train_step_counter

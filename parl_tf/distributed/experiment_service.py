@@ -8,8 +8,8 @@ from absl import logging
 
 from parl_tf.distributed import service
 from parl_tf.distributed import weights
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
-from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import run_constants
 
@@ -38,7 +38,7 @@ class ExperimentService:
       OSError: If the log cannot be opened, or the port is taken.
       ValueError: If the data set or the log is damaged.
     """
-    domain = evaluation.select_domain()
+    domain = domain_lib.select_domain()
     # Read first: what is wrong with it is told before anyone connects.
     path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
     _wait_for(path)

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 from absl import logging
 import dm_env
 from dm_env import specs
+import gin
 import numpy as np
 
 from parl_tf import types
@@ -172,3 +173,9 @@ class Domain(abc.ABC):
     if not episodes:
       raise ValueError('`episodes` must not be empty.')
     return 100.0 * float(np.mean([self.is_success(e) for e in episodes]))
+
+
+@gin.configurable(module='parl_tf')
+def select_domain(domain: Domain = gin.REQUIRED) -> Domain:
+  """Returns the domain that the gin files of an experiment bind."""
+  return domain

@@ -12,7 +12,6 @@ in groups, one after another; a group is then the batch.
 
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -35,12 +34,6 @@ Observer = Callable[[Sequence[object], np.ndarray], None]
 
 Episodes of several groups have the same environments, at different times.
 """
-
-
-@gin.configurable(module='parl_tf')
-def select_domain(domain=gin.REQUIRED):
-  """Returns the domain that the gin files of an experiment bind."""
-  return domain
 
 
 class EvaluationResult(NamedTuple):

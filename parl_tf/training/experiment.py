@@ -11,10 +11,10 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import reading
+from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.training import builder
-from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import on_policy
 from parl_tf.training import phases
@@ -98,7 +98,7 @@ def run_experiment(
         '`run_experiment.online_ctor` must be `Online` where other processes '
         f'act the episodes, got {type(all_phases.online).__name__}.'
     )
-  domain = evaluation.select_domain()
+  domain = domain_lib.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
   if dataset_path is None:
     dataset_path = os.path.join(root_dir, 'data.hdf5')

@@ -10,6 +10,7 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
+from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 from parl_tf.training import export as export_lib
 from tests.binaries import tiny
@@ -54,7 +55,7 @@ class ExportTest(absltest.TestCase):
     """Plays with the model and with the policy it was made of."""
     gin.clear_config()
     agent = export.restore_agent(self._root)
-    domain = evaluation.select_domain()
+    domain = domain_lib.select_domain()
     act = export_lib.compile_act(agent.greedy_policy)
     evaluator = evaluation.Evaluator(
         domain, num_episodes=_NUM_EPISODES, seed=7

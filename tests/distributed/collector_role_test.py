@@ -54,7 +54,7 @@ class CollectingTest(absltest.TestCase):
 
     own.append.side_effect = append
     for module, name, value in (
-        (collector_role.evaluation, 'select_domain', mock.Mock()),
+        (collector_role.domain_lib, 'select_domain', mock.Mock()),
         (collector_role.experiment, 'make_agent', mock.Mock()),
         (
             collector_role.weights_lib,

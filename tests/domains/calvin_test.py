@@ -12,7 +12,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.domains import calvin
-from parl_tf.training import evaluation
+from parl_tf.domains import domain as domain_lib
 from tests.domains import domain_conformance
 from tests.domains import served_calvin
 
@@ -116,7 +116,7 @@ class CalvinTest(parameterized.TestCase):
         ['domains/calvin.gin'], [f"Calvin.address = '{self.address}'"]
     )
 
-    domain = evaluation.select_domain()
+    domain = domain_lib.select_domain()
 
     self.assertEqual((domain.reward_scale, domain.reward_bias), (1, -4))
     self.assertEqual(domain.max_episode_steps, 360)

@@ -2,16 +2,21 @@
 
 from absl.testing import absltest
 from dm_env import specs
+import gin
 import numpy as np
 
 from parl_tf import types
 from parl_tf.domains import domain
 
 
+@gin.configurable('Still')
 class _Still(domain.Domain):
   """A domain that gives only what it must."""
 
   max_episode_steps = 1
+
+  def __init__(self, reward_scale=1.0):
+    self.reward_scale = reward_scale
 
   def make_environment(self, seed, evaluation):
     return (seed, evaluation)
@@ -61,6 +66,17 @@ class DomainTest(absltest.TestCase):
     self.assertIsNone(_Still().normalization)
     self.assertIsNone(_Still().never_succeeds_value(0.9))
     self.assertIsNone(_Still().make_data_controller(None))
+
+  def test_domain_is_selected_by_gin(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config(
+        'select_domain.domain = @Still()\nStill.reward_scale = 2.0'
+    )
+
+    selected = domain.select_domain()
+
+    self.assertIsInstance(selected, _Still)
+    self.assertEqual(selected.reward_scale, 2.0)
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ import numpy as np
 
 from parl_tf.binaries import configs
 from parl_tf.datasets import reading
+from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import libero
-from parl_tf.training import evaluation
 from tests.binaries import tiny
 from tests.domains import domain_conformance
 
@@ -171,13 +171,13 @@ class LiberoTest(Served):
     configs.parse(
         ['domains/libero.gin'], [f"Libero.address = '{self.address}'"]
     )
-    domain = evaluation.select_domain()
+    domain = domain_lib.select_domain()
     self.assertEqual(domain.max_episode_steps, 300)
     # What it does not bind itself is bound at the class that it is.
     with gin.unlock_config():
       gin.bind_parameter('Remote.deadline_seconds', 0.0)
     with self.assertRaisesRegex(ValueError, '`deadline_seconds`'):
-      evaluation.select_domain()
+      domain_lib.select_domain()
 
   @parameterized.parameters(
       ('suite', 'libero_100', 'one of'),

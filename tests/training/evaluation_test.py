@@ -1,6 +1,5 @@
 from absl.testing import absltest
 from absl.testing import parameterized
-import gin
 import numpy as np
 
 from parl_tf.domains import domain as domain_lib
@@ -326,15 +325,6 @@ class EvaluationTest(parameterized.TestCase):
       evaluation.Evaluator(
           line_walk.LineWalk(), num_episodes=num_episodes, seed=seed
       )
-
-  def test_domain_is_selected_by_gin(self):
-    self.addCleanup(gin.clear_config)
-    gin.parse_config(
-        'select_domain.domain = @LineWalk()\nLineWalk.max_episode_steps = 4'
-    )
-    domain = evaluation.select_domain()
-    self.assertIsInstance(domain, line_walk.LineWalk)
-    self.assertEqual(domain.max_episode_steps, 4)
 
 
 if __name__ == '__main__':
