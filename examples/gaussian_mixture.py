@@ -11,36 +11,33 @@ from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class GaussianMixturePolicy(generative_policy.GenerativePolicy):
   """Draws a component, then an action about its mean."""
 
   def __init__(
       self,
-      observation_spec,
-      action_spec,
-      normalization,
-      seed,
+      spec,
       *,
       num_components=5,
       hidden_sizes=(256, 256),
       min_log_std=-4.0,
   ):
     super().__init__()
-    self._shape = (num_components, action_spec.shape[-1])
+    self._shape = (num_components, spec.action_size)
     self._min_log_std = min_log_std
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     sizes = [self._encoder.size, *hidden_sizes]
     self._layers = [
-        blocks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
+        blocks.make_dense(sizes[i + 1], sizes[i], spec.seed + i, tf.nn.relu)
         for i in range(len(hidden_sizes))
     ]
-    num_outputs = num_components * (1 + 2 * action_spec.shape[-1])
-    self._head = blocks.make_dense(num_outputs, sizes[-1], seed + len(sizes))
+    num_outputs = num_components * (1 + 2 * spec.action_size)
+    self._head = blocks.make_dense(
+        num_outputs, sizes[-1], spec.seed + len(sizes)
+    )
 
   @property
   def trainable_variables(self):

@@ -59,6 +59,27 @@ class ImproverLoss(NamedTuple):
   metrics: Mapping[str, tf.Tensor]
 
 
+class ModelSpec(NamedTuple):
+  """What a critic or a policy is built for; its constructor's first argument.
+
+  Attributes:
+    observation: Nest of `tf.TensorSpec` of raw observations.
+    action: Spec `[A]` of an action in [-1, 1].
+    normalization: Observation statistics; None leaves observations unchanged.
+    seed: Integer seed of the initial weights.
+  """
+
+  observation: Nest
+  action: tf.TensorSpec
+  normalization: Optional['Normalization'] = None
+  seed: int = 0
+
+  @property
+  def action_size(self) -> int:
+    """A, the dimension of an action."""
+    return self.action.shape[-1]
+
+
 class Experience(NamedTuple):
   """One training step's rows; what it has rows for is what is trained.
 

@@ -11,9 +11,7 @@ from parl_tf.critics import td
 _FORMS = ('logsumexp', 'expectation')
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class CalQLCritic(td.TDCritic):
   """L = L_TD + alpha * penalty, Nakamoto et al. (2023), arXiv:2303.05479.
 
@@ -22,10 +20,7 @@ class CalQLCritic(td.TDCritic):
 
   def __init__(
       self,
-      observation_spec,
-      action_spec,
-      normalization,
-      seed,
+      spec: types.ModelSpec,
       *,
       conservative_weight: float = 0.005,
       conservative_temperature: float = 1.0,
@@ -38,10 +33,7 @@ class CalQLCritic(td.TDCritic):
     """Initializes the critic.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       conservative_weight: alpha, fixed.
       conservative_temperature: Temperature of the soft maximum.
       num_conservative_actions: n uniform actions; the policy's actions count n
@@ -56,9 +48,7 @@ class CalQLCritic(td.TDCritic):
     Raises:
       ValueError: If a number is out of range or an option unknown.
     """
-    super().__init__(
-        observation_spec, action_spec, normalization, seed, **kwargs
-    )
+    super().__init__(spec, **kwargs)
     if conservative_form not in _FORMS:
       raise ValueError(
           f'`conservative_form` must be one of {_FORMS}, got '

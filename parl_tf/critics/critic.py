@@ -29,9 +29,7 @@ HLGauss = gin.external_configurable(
 _AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class Critic(tf.Module, abc.ABC):
   """An ensemble of E members, its target copy, and how values are read off it.
 
@@ -40,10 +38,7 @@ class Critic(tf.Module, abc.ABC):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       network_ctor: Callable[..., ensemble.CriticEnsemble] = CriticEnsemble,
       distribution: Optional[value_distribution.HLGauss] = None,
@@ -58,10 +53,7 @@ class Critic(tf.Module, abc.ABC):
     """Initializes the ensemble and its target, equal at first.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       network_ctor: Makes a `ensemble.CriticEnsemble`.
       distribution: HL-Gauss head, or None for scalar outputs.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
@@ -104,17 +96,17 @@ class Critic(tf.Module, abc.ABC):
     self._initial_value = initial_value
     self._network_ctor = network_ctor
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     self._target_encoder = self._encoder.make_slow_copy()
     num_outputs = 1 if distribution is None else distribution.num_bins
-    # Equal arguments, the seed among them: both begin with the same weights.
+    # Equal arguments, including the seed: both start with the same weights.
     self._network, self._target_network = (
         network_ctor(
             self._encoder.size,
-            action_spec.shape[-1],
+            spec.action_size,
             num_outputs,
-            seed,
+            spec.seed,
             initial_bias=_initial_bias(distribution, initial_value),
         )
         for _ in range(2)

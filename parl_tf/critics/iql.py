@@ -9,9 +9,7 @@ from parl_tf import types
 from parl_tf.critics import critic
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class IQLCritic(critic.Critic):
   """Kostrikov et al. (2021), arXiv:2110.06169; PA-RL (3.4) and (3.5).
 
@@ -21,10 +19,7 @@ class IQLCritic(critic.Critic):
 
   def __init__(
       self,
-      observation_spec,
-      action_spec,
-      normalization,
-      seed,
+      spec: types.ModelSpec,
       *,
       expectile: float = 0.7,
       tau: float = 0.002,
@@ -33,10 +28,7 @@ class IQLCritic(critic.Critic):
     """Initializes both networks.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       expectile: Level in (0, 1), 0.9 for AntMaze.
       tau: Step of the target.
       **kwargs: Arguments of `Critic`.
@@ -44,9 +36,7 @@ class IQLCritic(critic.Critic):
     Raises:
       ValueError: If `expectile` is not in (0, 1), or as `Critic` does.
     """
-    super().__init__(
-        observation_spec, action_spec, normalization, seed, tau=tau, **kwargs
-    )
+    super().__init__(spec, tau=tau, **kwargs)
     if not 0.0 < expectile < 1.0:
       raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
     self._expectile = expectile
@@ -63,7 +53,12 @@ class IQLCritic(critic.Critic):
           [(self._initial_value - self._value_center) / self._value_scale]
       )
     self._value_network = self._network_ctor(
-        self._encoder.size, 0, 1, seed + 1, num_members=1, initial_bias=bias
+        self._encoder.size,
+        0,
+        1,
+        spec.seed + 1,
+        num_members=1,
+        initial_bias=bias,
     )
 
   @property

@@ -1,6 +1,6 @@
 """V(s) alone: the baseline of on-policy methods."""
 
-from typing import Callable, Optional
+from typing import Callable
 
 import gin
 import tensorflow as tf
@@ -11,9 +11,7 @@ from parl_tf.networks import ensemble
 from parl_tf.networks import observation_encoder
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class StateValue(tf.Module):
   """One network of the state, with the constructor of a critic.
 
@@ -26,10 +24,7 @@ class StateValue(tf.Module):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       network_ctor: Callable[..., ensemble.CriticEnsemble] = (
           critic.CriticEnsemble
@@ -40,10 +35,7 @@ class StateValue(tf.Module):
     """Initializes the network.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Unused: no action is valued.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads, and its seed; no action is valued.
       network_ctor: Makes a `ensemble.CriticEnsemble`.
       gamma: Discount factor.
       scale: Units of return in one unit of the network's output: about as large
@@ -53,7 +45,6 @@ class StateValue(tf.Module):
       ValueError: If a number is out of range.
     """
     super().__init__()
-    del action_spec
     if not 0.0 <= gamma <= 1.0:
       raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
     if scale <= 0.0:
@@ -61,10 +52,10 @@ class StateValue(tf.Module):
     self.gamma = gamma
     self.scale = scale
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     self._network = network_ctor(
-        self._encoder.size, 0, 1, seed, num_members=1
+        self._encoder.size, 0, 1, spec.seed, num_members=1
     )
 
   @property

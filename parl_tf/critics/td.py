@@ -11,9 +11,7 @@ from parl_tf import types
 from parl_tf.critics import critic
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class TDCritic(critic.Critic):
   """Regression of all members on r + gamma * discount * Q_target(s', a').
 
@@ -23,10 +21,7 @@ class TDCritic(critic.Critic):
 
   def __init__(
       self,
-      observation_spec,
-      action_spec,
-      normalization,
-      seed,
+      spec: types.ModelSpec,
       *,
       num_backup_actions: int = 1,
       **kwargs,
@@ -34,19 +29,14 @@ class TDCritic(critic.Critic):
     """Initializes the critic.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       num_backup_actions: Next actions among which the target takes the best.
       **kwargs: Arguments of `Critic`.
 
     Raises:
       ValueError: If a number is out of range.
     """
-    super().__init__(
-        observation_spec, action_spec, normalization, seed, **kwargs
-    )
+    super().__init__(spec, **kwargs)
     if num_backup_actions < 1:
       raise ValueError(
           f'`num_backup_actions` must be positive, got {num_backup_actions}.'

@@ -118,9 +118,7 @@ def denoise_mean(
   return (x - scale * predicted_noise) / tf.sqrt(alpha)
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class DiffusionPolicy(generative_policy.GenerativePolicy):
   """DDPM over actions, in the architecture of IDQL.
 
@@ -139,10 +137,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       num_denoising_steps: int = 5,
       schedule: str = 'cosine',
@@ -155,10 +150,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and its average, equal at first.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       num_denoising_steps: K_d.
       schedule: Of the noise's variances, one of `SCHEDULES`.
       time_size: Width of the time features.
@@ -176,18 +168,18 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       raise ValueError(
           f'`schedule` must be one of {list(SCHEDULES)}, got {schedule!r}.'
       )
-    self.action_size = action_spec.shape[-1]
+    self.action_size = spec.action_size
     self._num_steps = num_denoising_steps
     self.betas = SCHEDULES[schedule](num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
     self.encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     self.networks = averaged_network.AveragedNetwork(
         lambda: denoising_network.DenoisingNetwork(
             self.encoder.size,
             self.action_size,
-            seed,
+            spec.seed,
             time_size=time_size,
             hidden_size=hidden_size,
             num_blocks=num_blocks,

@@ -34,9 +34,7 @@ def interpolate(action: tf.Tensor, noise: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
   return (1.0 - t) * noise + t * action
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class FlowPolicy(generative_policy.GenerativePolicy):
   """Velocity matching on straight paths from noise to actions.
 
@@ -52,10 +50,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       num_steps: int = 10,
       time_size: int = 128,
@@ -67,10 +62,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and its average, equal at first.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       num_steps: Euler steps from noise to action, of equal length.
       time_size: Width of the time features.
       hidden_size: Width of the residual stream; a block widens it four times.
@@ -85,16 +77,16 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     super().__init__()
     if num_steps < 1:
       raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
-    self._action_size = action_spec.shape[-1]
+    self._action_size = spec.action_size
     self._num_steps = num_steps
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     self._networks = averaged_network.AveragedNetwork(
         lambda: denoising_network.DenoisingNetwork(
             self._encoder.size,
             self._action_size,
-            seed,
+            spec.seed,
             time_size=time_size,
             hidden_size=hidden_size,
             num_blocks=num_blocks,

@@ -1,7 +1,7 @@
 """Tanh-squashed diagonal Gaussian policy."""
 
 import math
-from typing import Optional, Sequence
+from typing import Sequence
 
 import gin
 import tensorflow as tf
@@ -16,9 +16,7 @@ from parl_tf.policies import generative_policy
 _LARGEST_ACTION = 1.0 - 1e-5
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class GaussianPolicy(generative_policy.GenerativePolicy):
   """a = tanh(mean(s) + std(s) z), distilled by negative log likelihood."""
 
@@ -26,10 +24,7 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       hidden_sizes: Sequence[int] = (256, 256),
       min_log_std: float = -5.0,
@@ -38,10 +33,7 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     """Initializes the network.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       hidden_sizes: Widths of the ReLU layers.
       min_log_std: Lower bound of the log standard deviation before tanh.
       max_log_std: Upper bound.
@@ -57,15 +49,15 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
       )
     self._bounds = (min_log_std, max_log_std)
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     sizes = [self._encoder.size, *hidden_sizes]
     self._hidden = [
-        blocks.make_dense(sizes[i + 1], sizes[i], seed + i, tf.nn.relu)
+        blocks.make_dense(sizes[i + 1], sizes[i], spec.seed + i, tf.nn.relu)
         for i in range(len(hidden_sizes))
     ]
     self._head = blocks.make_dense(
-        2 * action_spec.shape[-1], sizes[-1], seed + len(sizes)
+        2 * spec.action_size, sizes[-1], spec.seed + len(sizes)
     )
 
   @property

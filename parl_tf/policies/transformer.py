@@ -56,9 +56,7 @@ class ActionTokenizer:
     return tf.gather(self._values, tokens)
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class TransformerPolicy(generative_policy.GenerativePolicy):
   """Draws an action's dimensions in order, each given those before it.
 
@@ -73,10 +71,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
       *,
       num_bins: int = 128,
       embedding_size: int = 128,
@@ -89,10 +84,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and its average, equal at first.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Observation statistics, or None.
-      seed: Integer seed of the initial weights.
+      spec: What the network reads and gives, and its seed.
       num_bins: Bins of each action dimension.
       embedding_size: Width of the hidden layer that embeds observations.
       width: Width of a token.
@@ -108,13 +100,13 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     super().__init__()
     self._tokenizer = ActionTokenizer(num_bins)
     self._encoder = observation_encoder.ObservationEncoder(
-        observation_spec, normalization, seed
+        spec.observation, spec.normalization, spec.seed
     )
     self._networks = averaged_network.AveragedNetwork(
         lambda: action_transformer.ActionTransformer(
             self._encoder.size,
-            action_spec.shape[-1],
-            seed,
+            spec.action_size,
+            spec.seed,
             num_bins=num_bins,
             embedding_size=embedding_size,
             width=width,

@@ -1,7 +1,6 @@
 """Uniform actions: what a search begins from where no policy is learned."""
 
 import math
-from typing import Optional
 
 import gin
 import tensorflow as tf
@@ -11,9 +10,7 @@ from parl_tf import types
 from parl_tf.policies import generative_policy
 
 
-@gin.configurable(
-    denylist=['observation_spec', 'action_spec', 'normalization', 'seed']
-)
+@gin.configurable(denylist=['spec'])
 class UniformPolicy(generative_policy.GenerativePolicy):
   """Draws from [-1, 1]^A whatever the state; it learns nothing."""
 
@@ -21,23 +18,16 @@ class UniformPolicy(generative_policy.GenerativePolicy):
 
   def __init__(
       self,
-      observation_spec: types.Nest,
-      action_spec: tf.TensorSpec,
-      normalization: Optional[types.Normalization],
-      seed: int,
+      spec: types.ModelSpec,
   ):
     """Initializes the policy.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`.
-      action_spec: Spec of one action `[A]`.
-      normalization: Unused: no state is read.
-      seed: Unused; there are no weights.
+      spec: Structure of observations and size of actions.
     """
     super().__init__()
-    del normalization, seed
-    self._observation_spec = observation_spec
-    self._action_size = action_spec.shape[-1]
+    self._observation_spec = spec.observation
+    self._action_size = spec.action_size
 
   @property
   def trainable_variables(self):

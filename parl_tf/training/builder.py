@@ -87,20 +87,24 @@ def build_agent(
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   critic, critic_optimizer = None, None
-  observation = observation_spec(domain)
-  action = action_spec(domain, chunk_length)
+  critic_spec = types.ModelSpec(
+      observation_spec(domain),
+      action_spec(domain, chunk_length),
+      normalization,
+      seed,
+  )
   if critic_ctor is not None:
     if critic_optimizer_ctor is None:
       raise ValueError(
           '`build_agent.critic_optimizer_ctor` must be given with a critic.'
       )
-    critic = critic_ctor(observation, action, normalization, seed)
+    critic = critic_ctor(critic_spec)
     critic_optimizer = critic_optimizer_ctor()
   return agent_ctor(
-      ts.time_step_spec(observation),
+      ts.time_step_spec(critic_spec.observation),
       action_spec(domain),
       critic,
-      policy_ctor(observation, action, normalization, seed + 1_000_003),
+      policy_ctor(critic_spec._replace(seed=seed + 1_000_003)),
       improver=None if improver_ctor is None else improver_ctor(),
       pretrain_improver=pretrain_improver_ctor(),
       optimizers=parl_agent.Optimizers(

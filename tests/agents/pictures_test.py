@@ -105,14 +105,16 @@ class PicturesTest(tensor_case.TensorCase):
       self.assertAllEqual(after, before)  # The average draws.
 
   def test_a_baseline_learns(self):
-    value = state_value.StateValue(_SPEC, None, None, 0)
+    value = state_value.StateValue(types.ModelSpec(_SPEC, None))
     observation = small_pictures.make_observation(8)
     self._assert_learns(
         lambda: (value(observation) - 1.0) ** 2, value.trainable_variables
     )
 
   def test_uniform_actions_need_no_eyes(self):
-    policy = uniform.UniformPolicy(_SPEC, small_agent.ACTION_SPEC, None, 0)
+    policy = uniform.UniformPolicy(
+        types.ModelSpec(_SPEC, small_agent.ACTION_SPEC)
+    )
     actions = policy.sample(small_pictures.make_observation(4), 3, _SEED)
     self.assertEqual(actions.shape, [4, 3, 2])
     self.assertEmpty(policy.variables)

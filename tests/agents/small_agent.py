@@ -56,7 +56,8 @@ def make_critic(
 ):
   """Returns a critic of two members, 16 wide; `kwargs` are its own."""
   kwargs.setdefault('network_ctor', _NETWORK)
-  return critic_ctor(observation_spec, action_spec, None, seed, **kwargs)
+  spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
+  return critic_ctor(spec, **kwargs)
 
 
 def make_policy(
@@ -69,7 +70,8 @@ def make_policy(
   """Returns a policy 16 wide; `kwargs` are its own."""
   sizes = next(v for k, v in _SIZES.items() if issubclass(policy_ctor, k))
   kwargs = {**sizes, **kwargs}
-  return policy_ctor(observation_spec, action_spec, None, seed, **kwargs)
+  spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
+  return policy_ctor(spec, **kwargs)
 
 
 def make_search(num_samples=4, selection='argmax', **kwargs):

@@ -4,6 +4,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import types
 from parl_tf.agents import dppo_agent
 from parl_tf.agents import parl_agent
 from parl_tf.critics import state_value
@@ -16,10 +17,7 @@ from tests.agents import small_agent
 def make_value(observation_spec=small_agent.OBSERVATION_SPEC, seed=0):
   """Returns a baseline 16 wide."""
   return state_value.StateValue(
-      observation_spec,
-      None,
-      None,
-      seed,
+      types.ModelSpec(observation_spec, None, seed=seed),
       network_ctor=lambda *args, **kwargs: ensemble.CriticEnsemble(
           *args, hidden_sizes=(16,), **kwargs
       ),

@@ -17,6 +17,7 @@ from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
 from parl_tf import randomness
+from parl_tf import types
 from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
@@ -101,10 +102,10 @@ def _make_transition(num_rights=1, is_time_out_terminal=False):
 
 def _make_critic(critic_ctor, distribution, **kwargs):
   return critic_ctor(
-      tf.TensorSpec([_NUM_STATES], tf.float32),
-      tensor_spec.BoundedTensorSpec([1], tf.float32, -1.0, 1.0),
-      None,
-      0,
+      types.ModelSpec(
+          tf.TensorSpec([_NUM_STATES], tf.float32),
+          tensor_spec.BoundedTensorSpec([1], tf.float32, -1.0, 1.0),
+      ),
       network_ctor=functools.partial(
           ensemble.CriticEnsemble, num_members=2, hidden_sizes=(32,)
       ),

@@ -36,6 +36,7 @@ NORMALIZATION = types.Normalization(
         'position': np.full([2], 2.0), 'velocity': np.ones([1])
     },
 )
+SPEC = types.ModelSpec(OBSERVATION_SPEC, ACTION_SPEC, NORMALIZATION)
 NUM_MEMBERS = 3
 SEED = tf.constant([5, 6], tf.int32)
 
@@ -46,18 +47,13 @@ def make(critic_ctor, seed=0, **kwargs):
       ensemble.CriticEnsemble, num_members=NUM_MEMBERS, hidden_sizes=(8, 8)
   )
   return critic_ctor(
-      OBSERVATION_SPEC,
-      ACTION_SPEC,
-      NORMALIZATION,
-      seed,
+      SPEC._replace(seed=seed),
       **{'network_ctor': network_ctor, **kwargs},
   )
 
 
 def make_policy():
-  return gaussian.GaussianPolicy(
-      OBSERVATION_SPEC, ACTION_SPEC, NORMALIZATION, 1, hidden_sizes=(8,)
-  )
+  return gaussian.GaussianPolicy(SPEC._replace(seed=1), hidden_sizes=(8,))
 
 
 def make_observation(batch_size, seed=0):

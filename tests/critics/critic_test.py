@@ -34,10 +34,7 @@ class CriticTest(parameterized.TestCase):
       """)
       try:
         made = iql.IQLCritic(
-            critic_conformance.OBSERVATION_SPEC,
-            critic_conformance.ACTION_SPEC,
-            None,
-            0,
+            critic_conformance.SPEC._replace(normalization=None)
         )
       finally:
         gin.clear_config()

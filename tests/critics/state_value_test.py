@@ -17,10 +17,7 @@ _SPEC = {
 
 def _make_value(normalization=None, **kwargs):
   return state_value.StateValue(
-      _SPEC,
-      None,
-      normalization,
-      0,
+      types.ModelSpec(_SPEC, None, normalization),
       network_ctor=lambda *args, **kwargs: ensemble.CriticEnsemble(
           *args, hidden_sizes=(8,), **kwargs
       ),

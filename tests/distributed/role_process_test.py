@@ -46,7 +46,7 @@ class RoleProcessTest(absltest.TestCase):
 
   def test_process_ends_with_its_parent(self):
     code = (
-        'from parl_tf.launching import role_process\n'
+        'from parl_tf.distributed import role_process\n'
         'import time\n'
         'process = role_process.RoleProcess(["sleep", "1000"])\n'
         'print(process.pid(), flush=True)\n'

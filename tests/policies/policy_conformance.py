@@ -26,14 +26,13 @@ NORMALIZATION = types.Normalization(
         'position': np.full([2], 2.0), 'velocity': np.ones([1])
     },
 )
+SPEC = types.ModelSpec(OBSERVATION_SPEC, ACTION_SPEC, NORMALIZATION)
 SEED = tf.constant([5, 6], tf.int32)
 OTHER_SEED = tf.constant([6, 5], tf.int32)
 
 
 def make(policy_ctor, seed=0, **kwargs):
-  return policy_ctor(
-      OBSERVATION_SPEC, ACTION_SPEC, NORMALIZATION, seed, **kwargs
-  )
+  return policy_ctor(SPEC._replace(seed=seed), **kwargs)
 
 
 def make_observation(batch_size, seed=0):

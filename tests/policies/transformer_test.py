@@ -18,10 +18,12 @@ _MODES = parameterized.named_parameters(
 def _make(action_size=2, seed=0, **kwargs):
   sizes = dict(embedding_size=16, width=16, num_blocks=1, num_heads=2)
   return transformer.TransformerPolicy(
-      policy_conformance.OBSERVATION_SPEC,
-      tensor_spec.BoundedTensorSpec([action_size], tf.float32, -1.0, 1.0),
-      policy_conformance.NORMALIZATION,
-      seed,
+      policy_conformance.SPEC._replace(
+          action=tensor_spec.BoundedTensorSpec(
+              [action_size], tf.float32, -1.0, 1.0
+          ),
+          seed=seed,
+      ),
       **{**sizes, **kwargs},
   )
 
