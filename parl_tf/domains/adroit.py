@@ -6,7 +6,7 @@ arXiv:1709.10087; Fu et al., 2020, arXiv:2004.07219), with D4RL's rewards and
 lengths of episodes.
 """
 
-from typing import Any, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 from dm_env import specs
 import gin
@@ -16,6 +16,7 @@ from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import value_ranges
 
 
 class _Task(NamedTuple):
@@ -112,6 +113,14 @@ class Adroit(domain.Domain):
   def never_succeeds_value(self, gamma: float):
     """Returns the bias summed for ever; of dense rewards it is not known."""
     return self.reward_bias / (1.0 - gamma) if self._is_binary else None
+
+  def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
+    """Returns the range of binary rewards; that of dense ones is unknown."""
+    if not self._is_binary:
+      return None
+    return value_ranges.until_success(
+        self.reward_scale, self.reward_bias, gamma
+    )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns the share of successes, or D4RL's normalised return."""

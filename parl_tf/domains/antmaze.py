@@ -9,7 +9,7 @@ centre of its cell.
 
 import functools
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from dm_env import specs
 import gin
@@ -19,6 +19,7 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_environment
+from parl_tf.domains import value_ranges
 
 _CELL_SIZE = 4.0  # Metres, as gymnasium-robotics.
 _GOAL_RADIUS = 0.5  # Metres, as D4RL.
@@ -149,6 +150,11 @@ class AntMaze(domain.Domain):
   def never_succeeds_value(self, gamma: float) -> float:
     """Returns the bias summed for ever, as the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    return value_ranges.until_success(
+        self.reward_scale, self.reward_bias, gamma
+    )
 
 
 @functools.lru_cache(maxsize=None)

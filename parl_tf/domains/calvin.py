@@ -6,7 +6,7 @@ the number of sub-tasks that are solved at present, which with the paper's bias
 of -4 is 0 at the end.
 """
 
-from typing import Any, Sequence
+from typing import Any, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import remote
+from parl_tf.domains import value_ranges
 
 _NUM_SUB_TASKS = 4
 _OBSERVATIONS = ('robot', 'scene', 'static', 'gripper')
@@ -67,6 +68,10 @@ class Calvin(remote.Remote):
         reward_bias=reward_bias,
         **options,
     )
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    all_solved = self.reward_bias + self.reward_scale * _NUM_SUB_TASKS
+    return value_ranges.of_rewards(self.reward_bias, all_solved, gamma)
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns 25 times the mean of the most sub-tasks solved at one time."""

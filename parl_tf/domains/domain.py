@@ -164,6 +164,18 @@ class Domain(abc.ABC):
     del gamma
     return None
 
+  def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
+    """Returns the lowest and the highest return, or None if they are unknown.
+
+    A return is the discounted sum of rewards, scaled and biased, from any step
+    on. Critics with a histogram span this range.
+
+    Args:
+      gamma: Discount factor in [0, 1).
+    """
+    del gamma
+    return None
+
   def is_success(self, episode: types.Episode) -> bool:
     """Returns whether the task was solved at any step of the episode."""
     return bool(np.any(episode.success))

@@ -10,7 +10,7 @@ end; D4RL's environment rewards each of them once.
 import collections
 import collections.abc
 import os
-from typing import Any, Sequence
+from typing import Any, Sequence, Tuple
 
 from dm_env import specs
 import gin
@@ -20,6 +20,7 @@ from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import value_ranges
 
 _NUM_SUB_TASKS = 4
 _MAX_EPISODE_STEPS = 280
@@ -73,6 +74,10 @@ class Kitchen(domain.Domain):
 
   def action_spec(self) -> specs.BoundedArray:
     return _ACTION_SPEC
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    all_solved = self.reward_bias + self.reward_scale * _NUM_SUB_TASKS
+    return value_ranges.of_rewards(self.reward_bias, all_solved, gamma)
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns 25 times the mean number of sub-tasks solved."""

@@ -4,12 +4,13 @@ The environments are those of Liu et al. (2023), arXiv:2306.03310, in a process
 of their own: `examples/libero` tells how to install and serve them.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import gin
 
 from parl_tf.domains import arguments
 from parl_tf.domains import remote
+from parl_tf.domains import value_ranges
 
 # Number of tasks, and steps of 0.05 s that an episode may have: those of the
 # program released with OpenVLA (Kim et al., 2024, arXiv:2406.09246), somewhat
@@ -100,3 +101,8 @@ class Libero(remote.Remote):
   def never_succeeds_value(self, gamma: float) -> float:
     """Returns the bias summed for ever."""
     return self.reward_bias / (1.0 - gamma)
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    return value_ranges.until_success(
+        self.reward_scale, self.reward_bias, gamma
+    )

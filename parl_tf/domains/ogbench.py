@@ -10,7 +10,7 @@ held for some steps, and a reset forgets all that was.
 
 import copy
 import functools
-from typing import Any, Mapping, Optional, Type
+from typing import Any, Mapping, Optional, Tuple, Type
 
 from dm_env import specs
 import gin
@@ -20,6 +20,7 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import ogbench_oracles
+from parl_tf.domains import value_ranges
 
 _TASKS = range(1, 6)
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
@@ -85,6 +86,7 @@ class TableTask(domain.Domain):
       self,
       kind: str,
       observation_size: int,
+      num_things: int,
       *,
       task: int,
       max_episode_steps: int,
@@ -99,6 +101,8 @@ class TableTask(domain.Domain):
     Args:
       kind: OGBench's name of the scene.
       observation_size: Numbers of an observation.
+      num_things: Things that can be wrong at once; the raw reward is minus the
+        number of those that are.
       task: OGBench's number of the task, 1 to 5; it fixes how things are at
         first and how they are to be.
       max_episode_steps: Environment steps until the time-out.
@@ -126,6 +130,7 @@ class TableTask(domain.Domain):
     self._kind = kind
     self._task = task
     self._observation_size = observation_size
+    self._num_things = num_things
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
@@ -158,6 +163,11 @@ class TableTask(domain.Domain):
 
   def action_spec(self) -> specs.BoundedArray:
     return _ACTION_SPEC
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    wrong = self._num_things * self._action_repeat
+    worst = self.reward_bias - self.reward_scale * wrong
+    return value_ranges.of_rewards(worst, self.reward_bias, gamma)
 
 
 @gin.configurable
@@ -196,6 +206,7 @@ class Cube(TableTask):
     super().__init__(
         f'cube-{size}',
         _ARM_SIZE + _CUBE_SIZE * self._num_cubes,
+        self._num_cubes,
         task=task,
         max_episode_steps=max_episode_steps,
         **options,
@@ -236,6 +247,7 @@ class Scene(TableTask):
     super().__init__(
         'scene',
         _ARM_SIZE + _CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
+        5,  # the cube, two buttons, drawer and window
         task=task,
         max_episode_steps=max_episode_steps,
         **options,
@@ -277,6 +289,7 @@ class Puzzle(TableTask):
     super().__init__(
         f'puzzle-{size}',
         _ARM_SIZE + _BUTTON_SIZE * _NUM_BUTTONS[size],
+        _NUM_BUTTONS[size],
         task=task,
         max_episode_steps=max_episode_steps,
         **options,

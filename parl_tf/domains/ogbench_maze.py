@@ -10,7 +10,7 @@ seed.
 
 import functools
 import os
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import dm_env
 from dm_env import specs
@@ -23,6 +23,7 @@ from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
 from parl_tf.domains import ogbench
+from parl_tf.domains import value_ranges
 
 # Numbers of an observation and of an action.
 _SIZES = {'point': (2, 2), 'ant': (29, 8)}
@@ -180,6 +181,10 @@ class OGBenchMaze(domain.Domain):
   def never_succeeds_value(self, gamma: float) -> float:
     reward = self.reward_bias - self.reward_scale * self._action_repeat
     return reward / (1.0 - gamma)
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    worst = self.reward_bias - self.reward_scale * self._action_repeat
+    return value_ranges.of_rewards(worst, self.reward_bias, gamma)
 
   def _make_environment(
       self, seed: int, **options: Any

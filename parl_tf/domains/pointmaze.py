@@ -8,7 +8,7 @@ far from the goal, and the goal is no part of the observation.
 
 import functools
 import os
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 from dm_env import specs
 import gin
@@ -20,6 +20,7 @@ from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
 from parl_tf.domains import maze_environment
+from parl_tf.domains import value_ranges
 
 _MAX_SPEED = 5.0  # Metres per second along each axis, as gymnasium-robotics.
 _GOAL_RADIUS = 0.45  # Metres, as gymnasium-robotics.
@@ -175,6 +176,11 @@ class PointMaze(domain.Domain):
   def never_succeeds_value(self, gamma: float) -> float:
     """Returns the bias summed for ever, as the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    return value_ranges.until_success(
+        self.reward_scale, self.reward_bias, gamma
+    )
 
   def _cells_at_distance(self, minimum: int) -> Sequence[maze_lib.Cell]:
     distances, _ = self.maze.routes_to(self.goal_cell)

@@ -21,6 +21,7 @@ from parl_tf.domains import arguments
 from parl_tf.domains import arm as arm_lib
 from parl_tf.domains import domain
 from parl_tf.domains import robot_rate
+from parl_tf.domains import value_ranges
 
 _PAUSE_SECONDS = 0.1  # Between looks whether a pause is over.
 
@@ -363,3 +364,8 @@ class Robot(domain.Domain):
   def never_succeeds_value(self, gamma: float) -> float:
     """Returns the bias summed for ever, as the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
+
+  def value_range(self, gamma: float) -> Tuple[float, float]:
+    return value_ranges.until_success(
+        self.reward_scale, self.reward_bias, gamma
+    )

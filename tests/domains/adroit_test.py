@@ -85,6 +85,10 @@ class AdroitTest(parameterized.TestCase):
     self.assertTrue(step.last())
     self.assertTrue(environment.is_success())
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
+
+  def test_value_range_of_dense_rewards_is_unknown(self):
+    self.assertIsNone(adroit.Adroit(reward='dense').value_range(0.99))
 
   def test_score_is_d4rls(self):
     rewards = np.array([1_000.0, 412.02823, 0.0], np.float32)

@@ -96,6 +96,12 @@ class AntMazeTest(parameterized.TestCase):
         antmaze.AntMaze().never_succeeds_value(0.99), -100.0
     )
 
+  def test_value_range_is_that_of_its_discount(self):
+    # -1 / (1 - 0.995); 1 - 1.
+    self.assertSequenceAlmostEqual(
+        antmaze.AntMaze().value_range(0.995), (-200.0, 0.0)
+    )
+
 
 if __name__ == '__main__':
   absltest.main()

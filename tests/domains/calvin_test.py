@@ -130,6 +130,8 @@ class CalvinTest(parameterized.TestCase):
   def test_value_of_never_succeeding_is_not_known(self):
     domain = calvin.Calvin(self.address, observations=_STATES)
     self.assertIsNone(domain.never_succeeds_value(0.99))
+    # -4 / (1 - 0.99); -4 + 4.
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-400.0, 0.0))
 
   @parameterized.parameters(
       ('observations', ('robot', 'depth'), "one of.*got 'depth'"),

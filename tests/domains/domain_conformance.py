@@ -205,6 +205,28 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     if value is not None:
       self.assertTrue(np.isfinite(value))
 
+  def test_returns_are_in_the_value_range(self):
+    value_range = self.domain.value_range(0.9)
+    if value_range is None:
+      return
+    lowest, highest = value_range
+    self.assertLess(lowest, highest)
+    never = self.domain.never_succeeds_value(0.9)
+    if never is not None:
+      self.assertBetween(never, lowest, highest)
+    self.environment.seed(0)
+    time_step = self.environment.reset()
+    random = np.random.default_rng(0)
+    rewards = []
+    while not time_step.last() and len(rewards) < 100:
+      time_step = self.environment.step(self._random_action(random))
+      rewards.append(
+          self.domain.reward_scale * time_step.reward + self.domain.reward_bias
+      )
+    self.assertBetween(
+        np.sum(rewards * 0.9 ** np.arange(len(rewards))), lowest, highest
+    )
+
   def test_scores_are_between_0_and_100(self):
     for success in (False, True):
       score = self.domain.score([self._episode(success)] * 2)

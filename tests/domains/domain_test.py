@@ -65,6 +65,7 @@ class DomainTest(absltest.TestCase):
   def test_nothing_is_known_unless_said_otherwise(self):
     self.assertIsNone(_Still().normalization)
     self.assertIsNone(_Still().never_succeeds_value(0.9))
+    self.assertIsNone(_Still().value_range(0.9))
     self.assertIsNone(_Still().make_data_controller(None))
 
   def test_domain_is_selected_by_gin(self):

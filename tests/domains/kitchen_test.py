@@ -91,6 +91,12 @@ class KitchenTest(parameterized.TestCase):
   def test_value_of_never_succeeding_is_not_known(self):
     self.assertIsNone(kitchen.Kitchen().never_succeeds_value(0.99))
 
+  def test_value_range_begins_at_nothing_solved_for_ever(self):
+    # -4 / (1 - 0.99); -4 + 4.
+    self.assertSequenceAlmostEqual(
+        kitchen.Kitchen().value_range(0.99), (-400.0, 0.0)
+    )
+
   @parameterized.parameters(
       ('task', 'new', 'one of'), ('reward_scale', 0.0, 'positive')
   )

@@ -136,6 +136,7 @@ class LiberoTest(Served):
     self.assertEqual((domain.reward_scale, domain.reward_bias), (1.0, -1.0))
     # -1 / (1 - 0.99).
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
 
   def test_demonstrations_of_liberos_files_fit(self):
     path = os.path.join(self.create_tempdir().full_path, 'demo.hdf5')

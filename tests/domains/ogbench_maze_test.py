@@ -137,6 +137,7 @@ class OGBenchMazeTest(parameterized.TestCase):
   def test_value_of_never_succeeding_counts_held_steps(self):
     domain = ogbench_maze.OGBenchMaze(action_repeat=2, reward_scale=0.5)
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
 
 
 if __name__ == '__main__':

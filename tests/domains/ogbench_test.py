@@ -114,6 +114,17 @@ class CubeTest(parameterized.TestCase):
 
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
 
+  @parameterized.parameters(
+      # -2 cubes * 3 held steps / (1 - 0.99).
+      (ogbench.Cube(size='double', action_repeat=3), -600.0),
+      (ogbench.Cube(action_repeat=2, reward_scale=0.5), -100.0),
+      (ogbench.Scene(), -500.0),
+      (ogbench.Puzzle(size='3x3'), -900.0),
+      (ogbench.Puzzle(size='4x6'), -2_400.0),
+  )
+  def test_value_range_begins_at_all_things_wrong_for_ever(self, task, lowest):
+    self.assertSequenceAlmostEqual(task.value_range(0.99), (lowest, 0.0))
+
 
 class SceneTest(parameterized.TestCase):
 

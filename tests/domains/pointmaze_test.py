@@ -194,6 +194,11 @@ class PointMazeTest(parameterized.TestCase):
     domain = pointmaze.PointMaze(reward_scale=2.0, reward_bias=-3.0)
     self.assertAlmostEqual(domain.never_succeeds_value(0.5), -6.0)
 
+  def test_value_range_has_scaled_and_biased_rewards(self):
+    # -3 / (1 - 0.5) = -6; 2 - 3 = -1.
+    domain = pointmaze.PointMaze(reward_scale=2.0, reward_bias=-3.0)
+    self.assertSequenceAlmostEqual(domain.value_range(0.5), (-6.0, -1.0))
+
   def test_picture_shows_ball_and_goal(self):
     environment = pointmaze.PointMaze().make_environment(0, evaluation=True)
     environment.reset()

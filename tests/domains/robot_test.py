@@ -289,6 +289,7 @@ class RobotTest(parameterized.TestCase):
     domain = robot_gin.make_domain(simulated_arm.SimulatedArm)
     # -1 / (1 - 0.99)
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
     np.testing.assert_allclose(
         domain.raw_action_bounds, [[-0.25] * 2, [0.25] * 2]
     )
