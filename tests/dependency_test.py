@@ -30,8 +30,8 @@ _MATHEMATICS = (
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
-    *_PARTS, 'agents', 'proportion', 'synced_file', 'replay', 'datasets',
-    'domains', 'training',
+    *_PARTS, 'agents', 'proportion', 'synced_file', 'episode_builder',
+    'replay', 'datasets', 'domains', 'training',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -40,6 +40,7 @@ _MAY_IMPORT = {
     'replicas': (),
     'proportion': (),
     'synced_file': (),
+    'episode_builder': _BASE,
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),
@@ -47,8 +48,8 @@ _MAY_IMPORT = {
     'search': (*_MATHEMATICS, 'critics', 'search'),
     'improvers': _PARTS,
     'agents': (*_PARTS, 'agents'),
-    'replay': (*_DATA, 'synced_file', 'replay'),
-    'datasets': (*_DATA, 'datasets'),
+    'replay': (*_DATA, 'episode_builder', 'synced_file', 'replay'),
+    'datasets': (*_DATA, 'episode_builder', 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': (*_TRAINING, 'distributed'),
     'distributed': (*_TRAINING, 'distributed'),
@@ -60,7 +61,7 @@ _MAY_IMPORT = {
 # Critics and policies make networks for pictures with one constructor.
 _GIN_FREE = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'proportion',
-    'synced_file',
+    'synced_file', 'episode_builder',
 )
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],

@@ -6,7 +6,7 @@ import gin
 import numpy as np
 import tree
 
-from parl_tf import types
+from parl_tf import episode_builder
 from parl_tf.datasets import episodes
 
 
@@ -80,26 +80,18 @@ def _record(
   environment.seed(int(random.integers(2**31)))
   controller.reset(int(random.integers(2**31)))
   time_step = environment.reset()
-  observations, steps, infos = [time_step.observation], [], []
-  while not time_step.last() and len(steps) < max_steps:
+  builder, infos = episode_builder.EpisodeBuilder(), []
+  builder.add_observation(time_step.observation)
+  while not time_step.last() and builder.num_steps < max_steps:
     action = controller.action(time_step, environment)
     action = action + noise * random.standard_normal(action.shape)
     action = np.clip(action, -1.0, 1.0).astype(np.float32)
     infos.append({**environment.info(), **controller.info()})
     time_step = environment.step(action)
-    observations.append(time_step.observation)
-    steps.append((
+    builder.add_step(
         action, time_step.reward, time_step.discount, environment.is_success()
-    ))
-  actions, rewards, discounts, successes = zip(*steps)
-  episode = types.Episode(
-      observation=tree.map_structure(lambda *x: np.stack(x), *observations),
-      action=np.stack(actions),
-      reward=np.asarray(rewards, np.float32),
-      discount=np.asarray(discounts, np.float32),
-      success=np.asarray(successes, np.bool_),
-      episode_id=number,
-  )
+    )
+    builder.add_observation(time_step.observation)
   return episodes.Recording(
-      episode, tree.map_structure(lambda *x: np.stack(x), *infos)
+      builder.build(number), tree.map_structure(lambda *x: np.stack(x), *infos)
   )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
+from parl_tf import episode_builder
 from parl_tf import types
 from parl_tf.replay import checks
 
@@ -212,8 +213,7 @@ class EpisodeRecorder:
     self.policy_version = 0
     self._on_episode = on_episode
     self._is_success = is_success
-    self._steps = []
-    self._success = []
+    self._builder: Optional[episode_builder.EpisodeBuilder] = None
 
   def __call__(self, trajectory: trajectory_lib.Trajectory) -> None:
     """Takes one step.
@@ -226,39 +226,31 @@ class EpisodeRecorder:
         comes first.
     """
     step = _unbatched(trajectory)
-    if step.step_type == ts.StepType.LAST:
-      self._finish(step)
-      return
     if step.step_type == ts.StepType.FIRST:
-      if self._steps:
+      if self._builder is not None:
         logging.warning(
             'Dropping %d steps of an episode that did not end.',
-            len(self._steps),
+            self._builder.num_steps,
         )
-      self._steps, self._success = [], []
-    elif not self._steps:
-      raise ValueError('The first step of an episode must be FIRST, got MID.')
-    self._steps.append(step)
-    self._success.append(bool(self._is_success()))
+      self._builder = episode_builder.EpisodeBuilder()
+    elif self._builder is None:
+      is_last = step.step_type == ts.StepType.LAST
+      raise ValueError(
+          'The first step of an episode must be FIRST, got'
+          f' {"LAST" if is_last else "MID"}.'
+      )
+    self._builder.add_observation(step.observation)
+    if step.step_type == ts.StepType.LAST:
+      self._finish()
+    else:
+      self._builder.add_step(
+          step.action, step.reward, step.discount, bool(self._is_success())
+      )
 
-  def _finish(self, boundary: trajectory_lib.Trajectory) -> None:
-    """Builds the episode that ends before `boundary`."""
-    steps, self._steps = self._steps, []
-    success, self._success = self._success, []
-    if not steps:
-      raise ValueError('The first step of an episode must be FIRST, got LAST.')
-    observations = [step.observation for step in steps + [boundary]]
-    episode = types.Episode(
-        observation=tf.nest.map_structure(
-            lambda *leaves: np.stack(leaves), *observations
-        ),
-        action=np.stack([step.action for step in steps]),
-        reward=np.asarray([step.reward for step in steps], np.float32),
-        discount=np.asarray([step.discount for step in steps], np.float32),
-        success=np.asarray(success, np.bool_),
-        episode_id=self.episode_id,
-        policy_version=int(self.policy_version),
-    )
+  def _finish(self) -> None:
+    """Hands the episode over."""
+    builder, self._builder = self._builder, None
+    episode = builder.build(self.episode_id, int(self.policy_version))
     self.episode_id += 1
     self._on_episode(episode)
 

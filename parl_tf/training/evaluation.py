@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import episode_builder
 from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
@@ -199,22 +200,24 @@ class Evaluator:
       observer: See `Observer`, or None.
     """
     self._make_environments()
-    recordings = []
+    episodes = []
     # Those of a group before stand still in the rows that the last one lacks.
     time_steps = [None] * len(self._environments)
     for first in range(0, self._num_episodes, len(self._environments)):
-      recordings += domain_lib.act_until_kept(
+      episodes += domain_lib.act_until_kept(
           lambda: self._play_group(first, begin(first), time_steps, observer)
       )
-    return self._result(recordings)
+    return self._result(tuple(episodes))
 
   def _play_group(self, first, decide, time_steps, observer):
-    """Plays an episode in each environment; returns their recordings."""
+    """Plays an episode in each environment; returns the episodes."""
     environments = self._environments[: self._num_episodes - first]
     for i, environment in enumerate(environments, start=first):
       environment.seed(episode_seed(self._seed, i))
     time_steps[: len(environments)] = [e.reset() for e in environments]
-    recordings = [_Recording(t) for t in time_steps[: len(environments)]]
+    builders = [episode_builder.EpisodeBuilder() for _ in environments]
+    for builder, time_step in zip(builders, time_steps):
+      builder.add_observation(time_step.observation)
     running = np.arange(len(time_steps)) < len(environments)
     shape = (len(time_steps),) + self._domain.action_spec().shape
     self._observe(observer, first, running)
@@ -222,14 +225,18 @@ class Evaluator:
       actions = decide(step, time_steps, running)
       actions = _checked(actions, shape, first, step)
       for i in np.flatnonzero(running):
-        time_steps[i] = environments[i].step(actions[i])
-        recordings[i].add(
-            actions[i], time_steps[i], environments[i].is_success()
+        time_step = time_steps[i] = environments[i].step(actions[i])
+        builders[i].add_step(
+            actions[i],
+            time_step.reward,
+            time_step.discount,
+            environments[i].is_success(),
         )
-        running[i] = not time_steps[i].last()
+        builders[i].add_observation(time_step.observation)
+        running[i] = not time_step.last()
       self._observe(observer, first, running)
       if not running.any():
-        return recordings
+        return [b.build(i) for i, b in enumerate(builders, start=first)]
     raise ValueError(
         f'Episode {first + np.flatnonzero(running)[0]} must end within the'
         f' {self._domain.max_episode_steps} steps of the domain'
@@ -244,8 +251,7 @@ class Evaluator:
       is_running[first : first + size] = running[: self._num_episodes - first]
       observer([self._environments[i % size] for i in numbers], is_running)
 
-  def _result(self, recordings) -> EvaluationResult:
-    episodes = tuple(r.episode(i) for i, r in enumerate(recordings))
+  def _result(self, episodes) -> EvaluationResult:
     successes = np.array([self._domain.is_success(e) for e in episodes], bool)
     return EvaluationResult(
         episodes=episodes,
@@ -254,36 +260,6 @@ class Evaluator:
         successes=successes,
         num_environment_steps=sum(e.num_steps for e in episodes),
     )
-
-
-class _Recording:
-  """The steps of one episode so far."""
-
-  def __init__(self, time_step):
-    self._observations = [_copy(time_step.observation)]
-    self._steps = []
-
-  def add(self, action, time_step, success):
-    self._observations.append(_copy(time_step.observation))
-    self._steps.append((action, time_step.reward, time_step.discount, success))
-
-  def episode(self, index: int) -> types.Episode:
-    action, reward, discount, success = zip(*self._steps, strict=True)
-    return types.Episode(
-        observation=tf.nest.map_structure(
-            lambda *rows: np.stack(rows), *self._observations
-        ),
-        action=np.stack(action),
-        reward=np.array(reward, np.float32),
-        discount=np.array(discount, np.float32),
-        success=np.array(success, bool),
-        episode_id=index,
-    )
-
-
-def _copy(observation: types.Nest) -> types.Nest:
-  # An environment may write into the same arrays again.
-  return tf.nest.map_structure(np.array, observation)
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:
