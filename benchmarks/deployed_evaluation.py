@@ -17,13 +17,11 @@ from typing import Any, Dict, Sequence
 from absl import app
 from absl import flags
 import numpy as np
-import tensorflow as tf
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import export
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
-from parl_tf.training import export as export_lib
 
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of a finished run.', required=True
@@ -83,15 +81,11 @@ def main(argv: Sequence[str]) -> int:
   deployed = score_deployed(make_environment(_VENV.value))
   configs.add_search_path()
   agent = export.restore_agent(_ROOT_DIR.value)
-  act = export_lib.compile_act(agent.named_policies[_POLICY])
-  live = evaluation.evaluate(
+  live = evaluation.Evaluator(
       domain_lib.select_domain(),
-      lambda observation, seed: act(
-          tf.constant(observation), tf.constant(seed)
-      ).numpy(),
       num_episodes=_NUM_EPISODES.value,
       seed=_SEED.value,
-  )
+  ).run_policy(agent.named_policies[_POLICY])
   starts = np.array([e.observation[0] for e in live.episodes])
   actions = np.array([e.action[0] for e in live.episodes])
   lengths = [e.num_steps for e in live.episodes]

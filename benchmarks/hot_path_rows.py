@@ -20,7 +20,7 @@ from parl_tf.replay import reverb_experience
 from parl_tf.replay import tables
 from parl_tf.search import action_source
 from parl_tf.training import builder
-from parl_tf.training import export
+from parl_tf.training import compiled_act
 
 NAMES = (
     'action_optimization',
@@ -247,7 +247,7 @@ class HotPath:
     )
 
   def _act(self, batch_size):
-    act = export.compile_act(self.agent.greedy_policy)
+    act = compiled_act.compile_act(self.agent.greedy_policy)
     observation = self._observation[:batch_size]
     counts = self._counts
     return Row(

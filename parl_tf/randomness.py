@@ -13,6 +13,8 @@ import zlib
 
 import tensorflow as tf
 
+SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
+
 _ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
 _NUM_STEPS = 2**23
 

@@ -8,8 +8,6 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import randomness
 from parl_tf import types
 
-SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
-
 
 class ActingState:
   """The policy state of policies that draw one action, or a chunk of H.
@@ -19,8 +17,8 @@ class ActingState:
   others in the steps that follow.
 
   Attributes:
-    spec: `SEED_SPEC`, or with chunks a dict of `seed`, `chunk` `[H, A]` and
-      `remaining`, the actions of the chunk that are still to be taken.
+    spec: `randomness.SEED_SPEC`, or with chunks a dict of `seed`, `chunk`
+      `[H, A]` and `remaining`, the actions of the chunk still to be taken.
   """
 
   def __init__(self, action_size: int, chunk_length: int):
@@ -31,10 +29,10 @@ class ActingState:
       chunk_length: H.
     """
     self._shape = (chunk_length, action_size)
-    self.spec = SEED_SPEC
+    self.spec = randomness.SEED_SPEC
     if chunk_length > 1:
       self.spec = {
-          'seed': SEED_SPEC,
+          'seed': randomness.SEED_SPEC,
           'chunk': tf.TensorSpec(self._shape, tf.float32, 'chunk'),
           'remaining': tf.TensorSpec([], tf.int32, 'remaining'),
       }

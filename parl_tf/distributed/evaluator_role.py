@@ -8,7 +8,7 @@ import gin
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.domains import domain as domain_lib
-from parl_tf.training import agent_evaluation
+from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import metrics_log
 
@@ -47,7 +47,7 @@ def follow(
   agent = experiment.make_agent(domain, None, seed)
   train_step = agent.train_step_counter
   weights = weights_lib.Weights(link, agent.acting_variables, train_step)
-  evaluator = agent_evaluation.AgentEvaluator(
+  evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=seed
   )
   num_evaluations = 0
@@ -65,8 +65,8 @@ def follow(
       if metrics.num_rows and int(train_step) <= metrics.train_step:
         return num_evaluations
       began = time.monotonic()
-      searched = evaluator.run(agent.evaluation_policy)
-      base = evaluator.run(agent.base_policy)
+      searched = evaluator.run_policy(agent.evaluation_policy)
+      base = evaluator.run_policy(agent.base_policy)
       metrics.write(
           phase='online',
           train_step=int(train_step),

@@ -19,6 +19,7 @@ from parl_tf import episode_builder
 from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
+from parl_tf.training import compiled_act
 
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
@@ -71,21 +72,6 @@ def decision_seed(seed: int, step: int) -> np.ndarray:
   return state.generate_state(2, np.uint32).view(np.int32)
 
 
-def evaluate(
-    domain, act: Act, *, num_episodes: int, seed: int
-) -> EvaluationResult:
-  """Plays `num_episodes` episodes with `act`; see `Evaluator.run`."""
-  return Evaluator(domain, num_episodes=num_episodes, seed=seed).run(act)
-
-
-def evaluate_controller(
-    domain, *, num_episodes: int, seed: int
-) -> Optional[EvaluationResult]:
-  """Plays with the domain's controller; see `Evaluator.run_controller`."""
-  evaluator = Evaluator(domain, num_episodes=num_episodes, seed=seed)
-  return evaluator.run_controller()
-
-
 class Evaluator:
   """Plays the same episodes with any number of policies.
 
@@ -113,6 +99,7 @@ class Evaluator:
     self._num_episodes = num_episodes
     self._seed = seed
     self._environments = []
+    self._compiled = {}
 
   def run(
       self, act: Act, observer: Optional[Observer] = None
@@ -155,6 +142,26 @@ class Evaluator:
       return decide
 
     return self._play(begin, observer)
+
+  def run_policy(self, policy) -> EvaluationResult:
+    """Plays all episodes with a live policy, compiled as it is for export.
+
+    Args:
+      policy: `PARLPolicy`; compiled at its first run.
+
+    Returns:
+      The episodes and their statistics.
+    """
+    if policy not in self._compiled:
+      self._compiled[policy] = compiled_act.compile_act(policy)
+    compiled = self._compiled[policy]
+    shape = [-1, policy.chunk_length, policy.action_spec.shape[0]]
+
+    def act(observation, seed):
+      observation = tf.nest.map_structure(tf.constant, observation)
+      return compiled(observation, tf.constant(seed)).numpy().reshape(shape)
+
+    return self.run(act)
 
   def run_controller(
       self, observer: Optional[Observer] = None

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from typing import Callable, Tuple
+from typing import Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,9 +11,10 @@ from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 
+from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
+from parl_tf.training import compiled_act
 
 _TOLERANCE = 1e-5
 
@@ -47,7 +48,7 @@ class ExportedPolicy(tf_policy.TFPolicy):
     )
     # A function and its variables, not the policy: what is tracked is saved,
     # and Keras would trace each of its layers once more for that.
-    self._act = compile_act(policy)
+    self._act = compiled_act.compile_act(policy)
     self._policy_variables = policy.variables()
     self._state = policy.acting_state
     self.chunk_length = policy.chunk_length
@@ -64,7 +65,7 @@ class ExportedPolicy(tf_policy.TFPolicy):
 
   def _get_initial_state(self, batch_size):
     return self._state.initial(
-        batch_size, tf.zeros(acting_state.SEED_SPEC.shape, tf.int32)
+        batch_size, tf.zeros(randomness.SEED_SPEC.shape, tf.int32)
     )
 
   def _action(self, time_step, policy_state, seed=None):
@@ -82,27 +83,6 @@ class ExportedPolicy(tf_policy.TFPolicy):
   def _raw(self, action):
     # In this form bounds of -1 and 1 leave the action as it is, to the bit.
     return self._center + self._half_range * action
-
-
-def compile_act(policy: parl_policy.PARLPolicy) -> Callable:
-  """Returns `policy.act` compiled for a batch of any size.
-
-  Live and exported policy are both compiled so. For a batch of a known size
-  TensorFlow rounds otherwise, and the last bit may decide which iterate of a
-  flat ascent is the best.
-
-  Args:
-    policy: Acts in [-1, 1].
-  """
-  observation = tf.nest.map_structure(
-      lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name),
-      policy.time_step_spec.observation,
-  )
-  return tf.function(
-      policy.act,
-      input_signature=(observation, acting_state.SEED_SPEC),
-      autograph=False,
-  )
 
 
 def export_policy(
@@ -163,7 +143,7 @@ def _serving_signature(exported):
     return outputs
 
   return tf.function(serve, autograph=False).get_concrete_function(
-      *leaves, acting_state.SEED_SPEC
+      *leaves, randomness.SEED_SPEC
   )
 
 

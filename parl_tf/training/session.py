@@ -14,9 +14,9 @@ from parl_tf.agents import parl_agent
 from parl_tf.distributed import remote_collection
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
-from parl_tf.training import agent_evaluation
 from parl_tf.training import checkpoint
 from parl_tf.training import collector
+from parl_tf.training import evaluation
 from parl_tf.training import metrics_log
 from parl_tf.training import replica_learner
 from parl_tf.training import report
@@ -129,7 +129,7 @@ class Session:
         agent,
         strategy or tf.distribute.get_strategy(),
     )
-    self._evaluator = agent_evaluation.AgentEvaluator(
+    self._evaluator = evaluation.Evaluator(
         domain, num_episodes=num_evaluation_episodes, seed=seed
     )
     self._collector = None
@@ -204,11 +204,11 @@ class Session:
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Plays the evaluation episodes; returns and remembers the metrics."""
     metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
-    base = self._evaluator.run(self.agent.base_policy)
+    base = self._evaluator.run_policy(self.agent.base_policy)
     metrics['success_rate_without_search'] = base.success_rate
     metrics['score_without_search'] = base.score
     if with_search:
-      result = self._evaluator.run(self.agent.evaluation_policy)
+      result = self._evaluator.run_policy(self.agent.evaluation_policy)
       metrics['success_rate'] = result.success_rate
       metrics['score'] = result.score
       metrics.update(value_bias.start_values(self, result.episodes))

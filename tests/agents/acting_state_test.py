@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import randomness
 from parl_tf.agents import acting_state
 from tests import tensor_case
 
@@ -61,7 +62,7 @@ class ActingStateTest(tensor_case.TensorCase):
 
   def test_without_chunks_every_step_draws_with_a_new_seed(self):
     state = acting_state.ActingState(3, 1)
-    self.assertIs(state.spec, acting_state.SEED_SPEC)
+    self.assertIs(state.spec, randomness.SEED_SPEC)
     initial = state.initial(1, tf.constant([7, 8]))
     _, seeds = self._play(state, initial, [([i], [1]) for i in range(4)])
     self.assertLen(set(seeds), 4)

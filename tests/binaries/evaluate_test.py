@@ -111,12 +111,9 @@ class EvaluateTest(parameterized.TestCase):
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     printed = json.loads(done.stdout)
-    live = evaluation.evaluate(
-        line_walk.LineWalk(max_episode_steps=6),
-        lambda observation, seed: _walk(observation[:, :1], seed).numpy(),
-        num_episodes=6,
-        seed=4,
-    )
+    live = evaluation.Evaluator(
+        line_walk.LineWalk(max_episode_steps=6), num_episodes=6, seed=4
+    ).run(lambda observation, seed: _walk(observation[:, :1], seed).numpy())
     self.assertBetween(live.successes.sum(), 1, 5)
     self.assertEqual(printed['successes'], live.successes.tolist())
     self.assertEqual(printed['success_rate'], live.success_rate)
@@ -151,17 +148,10 @@ class EvaluateTest(parameterized.TestCase):
   def test_dict_observation_has_one_input_per_key(self):
     _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
     domain = line_walk.LineWalk(is_dict=True)
-    result = evaluation.evaluate(
-        domain,
-        evaluate.ExportedPolicy(self._policy, domain),
-        num_episodes=3,
-        seed=0,
-    )
-    live = evaluation.evaluate(
-        domain,
-        lambda observation, seed: _walk(observation['place'], seed).numpy(),
-        num_episodes=3,
-        seed=0,
+    evaluator = evaluation.Evaluator(domain, num_episodes=3, seed=0)
+    result = evaluator.run(evaluate.ExportedPolicy(self._policy, domain))
+    live = evaluator.run(
+        lambda observation, seed: _walk(observation['place'], seed).numpy()
     )
     for one, other in zip(result.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-6)
@@ -177,7 +167,7 @@ class EvaluateTest(parameterized.TestCase):
     act = evaluate.ExportedPolicy(self._policy, domain)
     # 1.01 of [-3, 1] is 1.005 of [-1, 1].
     with self.assertRaisesRegex(ValueError, r'in \[-1, 1\], got 1.00'):
-      evaluation.evaluate(domain, act, num_episodes=2, seed=0)
+      evaluation.Evaluator(domain, num_episodes=2, seed=0).run(act)
 
   def test_rounding_at_the_raw_bounds_is_taken_back(self):
     _save(

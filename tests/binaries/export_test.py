@@ -12,7 +12,6 @@ from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
-from parl_tf.training import export as export_lib
 from tests.binaries import tiny
 
 _NUM_EPISODES = 6
@@ -56,13 +55,10 @@ class ExportTest(absltest.TestCase):
     gin.clear_config()
     agent = export.restore_agent(self._root)
     domain = domain_lib.select_domain()
-    act = export_lib.compile_act(agent.greedy_policy)
     evaluator = evaluation.Evaluator(
         domain, num_episodes=_NUM_EPISODES, seed=7
     )
-    live = evaluator.run(
-        lambda observation, seed: act(observation, tf.constant(seed)).numpy()
-    )
+    live = evaluator.run_policy(agent.greedy_policy)
     exported = evaluator.run(evaluate.ExportedPolicy(self._output, domain))
     np.testing.assert_array_equal(exported.successes, live.successes)
     for one, other in zip(exported.episodes, live.episodes, strict=True):

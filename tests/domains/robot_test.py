@@ -270,7 +270,9 @@ class RobotTest(parameterized.TestCase):
       velocity = (simulated_arm.GOAL - observation[:, :2]) / 0.5
       return np.clip(velocity / 0.25, -1.0, 1.0)
 
-    result = evaluation.evaluate(self._domain, act, num_episodes=3, seed=0)
+    result = evaluation.Evaluator(
+        self._domain, num_episodes=3, seed=0
+    ).run(act)
     self.assertEqual(result.success_rate, 1.0)
     self.assertEqual(set(sizes), {1})
     starts = [e.observation[0, 0] for e in result.episodes]

@@ -1,3 +1,5 @@
+"""Tests of playing whole episodes of a policy."""
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
@@ -5,6 +7,7 @@ import numpy as np
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 from tests.training import line_walk
+from tests.training import small_run
 
 
 def _forward(observation, seed):
@@ -21,10 +24,14 @@ def _starts(result):
   return np.stack([episode.observation[0] for episode in result.episodes])
 
 
+def _evaluate(domain, act, **kwargs):
+  return evaluation.Evaluator(domain, **kwargs).run(act)
+
+
 class EvaluationTest(parameterized.TestCase):
 
   def test_successful_episode_ends_with_discount_0(self):
-    result = evaluation.evaluate(
+    result = _evaluate(
         line_walk.LineWalk(), _forward, num_episodes=8, seed=3
     )
     np.testing.assert_array_equal(result.successes, [True] * 8)
@@ -52,7 +59,7 @@ class EvaluationTest(parameterized.TestCase):
     )
 
   def test_time_out_keeps_discount_1(self):
-    result = evaluation.evaluate(
+    result = _evaluate(
         line_walk.LineWalk(max_episode_steps=2),
         lambda observation, seed: -_forward(observation, seed),
         num_episodes=2,
@@ -70,7 +77,7 @@ class EvaluationTest(parameterized.TestCase):
     first = evaluator.run(_random)
     other = evaluator.run(_forward)
     again = evaluator.run(_random)
-    anew = evaluation.evaluate(
+    anew = _evaluate(
         line_walk.LineWalk(), _random, num_episodes=4, seed=5
     )
     np.testing.assert_array_equal(_starts(first), _starts(other))
@@ -83,7 +90,7 @@ class EvaluationTest(parameterized.TestCase):
   def test_start_states_differ_between_episodes_and_seeds(self):
     starts = [
         _starts(
-            evaluation.evaluate(
+            _evaluate(
                 line_walk.LineWalk(), _forward, num_episodes=4, seed=seed
             )
         )[:, 0]
@@ -106,7 +113,7 @@ class EvaluationTest(parameterized.TestCase):
       calls.append((observation.copy(), seed.copy()))
       return _forward(observation, seed)
 
-    result = evaluation.evaluate(
+    result = _evaluate(
         line_walk.LineWalk(), act, num_episodes=6, seed=1
     )
     lengths = [episode.num_steps for episode in result.episodes]
@@ -136,7 +143,7 @@ class EvaluationTest(parameterized.TestCase):
       self.assertEqual(observation['time'].shape, (3, 1))
       return np.ones_like(observation['place'])
 
-    result = evaluation.evaluate(
+    result = _evaluate(
         line_walk.LineWalk(is_dict=True), act, num_episodes=3, seed=0
     )
     episode = result.episodes[0]
@@ -154,14 +161,25 @@ class EvaluationTest(parameterized.TestCase):
     np.testing.assert_array_equal(seen[0], [True, True])
     np.testing.assert_array_equal(seen[-1], [False, False])
 
+  def test_live_policy_repeats_its_episodes(self):
+    evaluator = evaluation.Evaluator(
+        small_run.make_domain(), num_episodes=2, seed=0
+    )
+    policy = small_run.make_agent().greedy_policy
+
+    first, again = (evaluator.run_policy(policy) for _ in range(2))
+
+    for one, same in zip(first.episodes, again.episodes, strict=True):
+      np.testing.assert_array_equal(one.action, same.action)
+
   def test_controller_plays_from_the_same_start_states(self):
     evaluator = evaluation.Evaluator(
         line_walk.LineWalk(), num_episodes=4, seed=5
     )
     first = evaluator.run_controller()
-    again = evaluation.evaluate_controller(
+    again = evaluation.Evaluator(
         line_walk.LineWalk(), num_episodes=4, seed=5
-    )
+    ).run_controller()
     self.assertEqual(first.success_rate, 1.0)
     np.testing.assert_array_equal(
         _starts(first), _starts(evaluator.run(_forward))
@@ -210,7 +228,7 @@ class EvaluationTest(parameterized.TestCase):
       rows.append(observation.copy())
       return _forward(observation, seed)
 
-    result = evaluation.evaluate(
+    result = _evaluate(
         self._limited(4), act, num_episodes=5, seed=3
     )
     last = result.episodes[4]
@@ -228,7 +246,7 @@ class EvaluationTest(parameterized.TestCase):
       seeds.append(tuple(seed))
       return _forward(observation, seed)
 
-    evaluation.evaluate(self._limited(1), act, num_episodes=3, seed=3)
+    _evaluate(self._limited(1), act, num_episodes=3, seed=3)
     self.assertLen(set(seeds), len(seeds))
     self.assertEqual(seeds[0], tuple(evaluation.decision_seed(3, 0)))
 
@@ -280,9 +298,9 @@ class EvaluationTest(parameterized.TestCase):
 
   def test_domain_without_controller_gives_none(self):
     self.assertIsNone(
-        evaluation.evaluate_controller(
+        evaluation.Evaluator(
             line_walk.LineWalk(has_controller=False), num_episodes=2, seed=0
-        )
+        ).run_controller()
     )
 
   @parameterized.named_parameters(
@@ -292,7 +310,7 @@ class EvaluationTest(parameterized.TestCase):
   )
   def test_bad_action_is_an_error(self, value, message):
     with self.assertRaisesRegex(ValueError, message):
-      evaluation.evaluate(
+      _evaluate(
           line_walk.LineWalk(),
           lambda observation, seed: np.array([[0.0], [value]]),
           num_episodes=2,
@@ -301,7 +319,7 @@ class EvaluationTest(parameterized.TestCase):
 
   def test_wrong_action_shape_is_an_error(self):
     with self.assertRaisesRegex(ValueError, r'shape \[2, 1\].*got \[2\]'):
-      evaluation.evaluate(
+      _evaluate(
           line_walk.LineWalk(),
           lambda observation, seed: np.zeros([2]),
           num_episodes=2,
@@ -310,7 +328,7 @@ class EvaluationTest(parameterized.TestCase):
 
   def test_episode_that_goes_on_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'within the 2 steps'):
-      evaluation.evaluate(
+      _evaluate(
           line_walk.LineWalk(max_episode_steps=2, time_limit=5),
           lambda observation, seed: -_forward(observation, seed),
           num_episodes=2,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf.policies import gaussian
+from parl_tf.training import compiled_act
 from parl_tf.training import export
 from tests import tensor_case
 from tests.agents import small_agent
@@ -86,7 +87,9 @@ class ExportTest(tensor_case.TensorCase):
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     printed = json.loads(done.stdout.splitlines()[-1])
-    live = export.compile_act(policy)(self._observation, tf.constant(_SEED))
+    live = compiled_act.compile_act(policy)(
+        self._observation, tf.constant(_SEED)
+    )
     # Within 1e-5 of the range [-1, 1], whatever the raw units.
     self.assertAllClose(
         (np.array(printed['action']) - _LOW) / (_HIGH - _LOW) * 2.0 - 1.0,
