@@ -26,6 +26,7 @@ from parl_tf.distributed import weights
 from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
 from parl_tf.replay import reverb_experience
+from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 
 _ROOT_DIR = flags.DEFINE_string(
@@ -136,11 +137,11 @@ def _describe(cores: Dict[str, float], collectors: Sequence[str]) -> str:
 
 def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
   """Prints what the tables take and give, in this process."""
-  signature = tables.step_signature(observation_spec, _ACTION)
+  signature = stored_step.signature(observation_spec, _ACTION)
   server = tables.ReplayServer(signature, max_size=20_000)
   constants = dict(reward_scale=1.0, reward_bias=0.0)
   writer = episode_writer.EpisodeWriter(
-      gamma=0.99, never_succeeds_value=None, sinks=[server], **constants
+      gamma=0.99, never_succeeds_value=None, sink=server, **constants
   )
   draw = np.random.default_rng(0)
   steps = [_EPISODE_STEPS + 1, *observation_spec.shape]
@@ -159,7 +160,7 @@ def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
   num_episodes, seconds = _repeat(lambda: writer.write('offline', episode))
   inserts = num_episodes * _EPISODE_STEPS / seconds
   source = reverb_experience.ReverbExperience(
-      server.address, signature, **constants
+      signature, address=server.address, **constants
   )
   rows = source.iterate(
       0, 0, experience.ExperienceRequest(cloning_batch_size=_BATCH_SIZE)

@@ -80,7 +80,7 @@ def _table(path):
     )
     writer = episode_writer.EpisodeWriter(
         gamma=0.99, reward_scale=1.0, reward_bias=0.0,
-        never_succeeds_value=None, sinks=[memory],
+        never_succeeds_value=None, sink=memory,
     )
     for episode in reading.read_episodes(path):
       writer.write('offline', episode)

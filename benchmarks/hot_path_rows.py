@@ -17,6 +17,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
+from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 from parl_tf.search import action_source
 from parl_tf.training import builder
@@ -310,8 +311,8 @@ class HotPath:
       self._server = tables.ReplayServer(self._signature())
       self._fill(self._server)
     return reverb_experience.ReverbExperience(
-        self._server.address,
         self._signature(),
+        address=self._server.address,
         reward_scale=1.0,
         reward_bias=0.0,
     )
@@ -351,7 +352,7 @@ class HotPath:
     )
 
   def _signature(self):
-    return tables.step_signature(
+    return stored_step.signature(
         tf.TensorSpec([self._setting.observation_size], tf.float32),
         tf.TensorSpec([self._setting.action_size], tf.float32),
     )
@@ -362,7 +363,7 @@ class HotPath:
         reward_scale=1.0,
         reward_bias=0.0,
         never_succeeds_value=None,
-        sinks=[sink],
+        sink=sink,
     )
     for i in range(_NUM_EPISODES):
       episode = types.Episode(

@@ -15,8 +15,6 @@ from absl import flags
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
-from parl_tf.distributed import experiment_service
-from parl_tf.distributed import server_link
 from parl_tf.training import run_directory
 
 
@@ -42,6 +40,9 @@ def serve(
     ValueError: If another process serves what stands there, or the data set or
       the log is damaged.
   """
+  # Imported here, so that an installation without Reverb gets one line.
+  from parl_tf.distributed import experiment_service
+
   # Two that append to one log would number its files twice.
   with run_directory.hold(root_dir, 'service.lock'):
     configs.parse(gin_files, gin_bindings)
@@ -59,6 +60,8 @@ def check(address: str) -> str:
   Raises:
     ConnectionError: If it does not answer in time.
   """
+  from parl_tf.distributed import server_link
+
   tables = server_link.ServerLink(address).tables()
   sizes = (f'{name} {tables[name].current_size}' for name in sorted(tables))
   return f'{address} answers: {", ".join(sizes)}'

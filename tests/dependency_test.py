@@ -9,13 +9,13 @@ import functools
 import graphlib
 import pathlib
 import re
-import subprocess
 import sys
 from typing import Iterator
 
 from absl.testing import absltest
 from absl.testing import parameterized
 
+from tests import absent_libraries
 from tests import build_files
 
 _ROOT = build_files.ROOT
@@ -51,7 +51,7 @@ _MAY_IMPORT = {
     'replay': (*_DATA, 'episode_builder', 'synced_file', 'replay'),
     'datasets': (*_DATA, 'episode_builder', 'datasets'),
     'domains': (*_DATA, 'domains'),
-    'training': (*_TRAINING, 'distributed'),
+    'training': _TRAINING,
     'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),
     'binaries': (*_TRAINING, 'distributed', 'reports', 'binaries'),
@@ -67,8 +67,8 @@ _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],
     'absl.flags': ['binaries'],
-    'ray': ['distributed', 'binaries'],
-    'reverb': ['replay', 'distributed', 'training', 'binaries'],
+    'ray': ['distributed'],
+    'reverb': ['replay'],
     'rliable': ['reports'],
     # A report is of files: it need not wait for TensorFlow to be imported.
     'tensorflow': [part for part in _MAY_IMPORT if part != 'reports'],
@@ -79,6 +79,27 @@ _USERS = {
 _NON_USERS = {
     'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],
 }
+
+# What imports Reverb, by `reverb_import`, which names the mend where there is
+# none. Each is imported only where tables or several processes are asked for.
+_REVERB_IMPORT = 'parl_tf.replay.reverb_import'
+_REVERB_USERS = (
+    'parl_tf.distributed.episode_item',
+    'parl_tf.distributed.journal',
+    'parl_tf.distributed.server_link',
+    'parl_tf.distributed.service',
+    'parl_tf.distributed.weights',
+    'parl_tf.replay.reverb_experience',
+    'parl_tf.replay.tables',
+)
+_WITHOUT_REVERB = (
+    'parl_tf.binaries.data',
+    'parl_tf.binaries.evaluate',
+    'parl_tf.binaries.export',
+    'parl_tf.binaries.report',
+    'parl_tf.binaries.train',
+    'parl_tf.training.experiment',
+)
 
 # What `make d4rl` installs: see setup.py for why it is no requirement.
 _NO_REQUIREMENTS = ('d4rl', 'gym')
@@ -101,18 +122,7 @@ _NOT_DEPLOYED = (
     'tensorflow_probability',
     'tf_agents',
 )
-_DEPLOYED_IMPORT = """
-import sys
-
-class Absent:
-  def find_spec(self, name, path=None, target=None):
-    if name.partition('.')[0] in {absent}:
-      raise ModuleNotFoundError('No module named ' + repr(name), name=name)
-
-sys.meta_path.insert(0, Absent())
-import parl_tf.binaries.evaluate
-import parl_tf.domains.pointmaze
-"""
+_DEPLOYED = ('parl_tf.binaries.evaluate', 'parl_tf.domains.pointmaze')
 
 _MAX_LINES = 400
 _VAGUE_NAMES = ('common', 'helper', 'helpers', 'misc', 'util', 'utils')
@@ -177,13 +187,28 @@ class ImportDirectionTest(parameterized.TestCase):
     )
 
   def test_a_policy_is_scored_without_what_trains_it(self):
-    completed = subprocess.run(
-        [sys.executable, '-c', _DEPLOYED_IMPORT.format(absent=_NOT_DEPLOYED)],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = ''.join(f'import {module}\n' for module in _DEPLOYED)
+    completed = absent_libraries.run(_NOT_DEPLOYED, '-c', program)
+
+    self.assertEqual(completed.returncode, 0, completed.stderr)
+
+  def test_only_modules_that_need_reverb_import_it(self):
+    users, reverb_import = set(), set()
+    for path in _package_files():
+      module = '.'.join(_module_parts(path))
+      names = set(_imports(path))
+      if 'reverb' in names:
+        reverb_import.add(module)
+      if f'{_REVERB_IMPORT}.reverb' in names:
+        users.add(module)
+
+    self.assertEqual(reverb_import, {_REVERB_IMPORT})
+    self.assertEqual(users, set(_REVERB_USERS))
+
+  def test_programs_of_one_process_do_not_import_reverb(self):
+    program = ''.join(f'import {module}\n' for module in _WITHOUT_REVERB)
+    program += "import sys; sys.exit('reverb' in sys.modules)"
+    completed = absent_libraries.run((), '-c', program)
 
     self.assertEqual(completed.returncode, 0, completed.stderr)
 

@@ -16,13 +16,15 @@ from absl import flags
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.distributed import collector_role
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # Imported here, so that an installation without Reverb gets one line.
+  from parl_tf.distributed import collector_role
+
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   num_episodes = collector_role.collect(

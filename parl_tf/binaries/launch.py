@@ -7,185 +7,24 @@ that dies is started anew, and goes on where it was. What they print is gathered
 in `logs` of the root directory. Ctrl-C stops all; the same command goes on.
 """
 
-import os
-import random
-import signal
-import socket
-import sys
-import time
-from typing import List, Sequence
+from typing import Sequence
 
 from absl import app
 from absl import flags
-from absl import logging
-import ray
 
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.distributed import progress_view
-from parl_tf.distributed import ray_session
-from parl_tf.distributed import supervisor as supervisor_lib
 from parl_tf.training import strategies
-
-_STEP_SECONDS = 0.5
-_VIEW_SECONDS = 10.0
-# Time for the others to end, once the learner has.
-_LAST_SECONDS = 600.0
-_PORTS = range(20_000, 30_000)
-# TensorFlow takes all memory of every GPU that it sees.
-_WITHOUT_GPU = {'CUDA_VISIBLE_DEVICES': '-1'}
-
-
-def make_roles(options, address: str) -> List[supervisor_lib.Role]:
-  """Returns the roles of a run.
-
-  Args:
-    options: The flags.
-    address: `host:port` of the replay service.
-  """
-  root_dir = os.path.abspath(options.root_dir)
-  seed = f'--seed={options.seed}'
-  files = [os.path.abspath(x) if os.path.exists(x) else x
-           for x in options.gin_file]
-
-  def command(module, *arguments):
-    return [
-        sys.executable,
-        '-m',
-        module,
-        *(f'--gin_file={x}' for x in (*files, 'distributed.gin')),
-        *(f'--gin_bindings={x}' for x in options.gin_bindings),
-        *arguments,
-    ]
-
-  service = command(
-      'reverb_server.server',
-      f'--root_dir={root_dir}',
-      f'--port={address.rpartition(":")[2]}',
-      *(['--public'] if options.ray_address else []),
-  )
-  learner = command(
-      'parl_tf.binaries.learn',
-      f'--root_dir={root_dir}',
-      f'--replay={address}',
-      f'--strategy={options.strategy}',
-      seed,
-  )
-  roles = [
-      # Told to stop by others than us, it is started anew: all wait for it.
-      supervisor_lib.Role(
-          'service',
-          service,
-          is_here=True,
-          may_end=False,
-          environment=_WITHOUT_GPU,
-      ),
-      supervisor_lib.Role(
-          'learner', learner, num_gpus=options.learner_gpus, is_here=True
-      ),
-  ]
-  for i in range(options.num_collectors):
-    collect = command(
-        'parl_tf.binaries.collect',
-        f'--root_dir={root_dir}',
-        f'--replay={address}',
-        f'--collector={i}',
-        seed,
-    )
-    roles.append(
-        supervisor_lib.Role(
-            f'collector_{i}',
-            collect,
-            num_cpus=options.collector_cpus,
-            num_gpus=options.collector_gpus,
-            environment={} if options.collector_gpus else _WITHOUT_GPU,
-        )
-    )
-  if options.num_evaluation_episodes:
-    evaluate = command(
-        'parl_tf.binaries.evaluate',
-        f'--root_dir={os.path.join(root_dir, "evaluator")}',
-        f'--follow={address}',
-        f'--num_episodes={options.num_evaluation_episodes}',
-        seed,
-    )
-    roles.append(
-        supervisor_lib.Role(
-            'evaluator', evaluate, is_here=True, environment=_WITHOUT_GPU
-        )
-    )
-  return roles
-
-
-def launch(options) -> int:
-  """Runs all roles until the learner has finished.
-
-  Returns:
-    The exit status: 0, or 130 where it was stopped before.
-  """
-  ray_session.start(options.ray_address)
-  # Told by whom it may be: a terminal, or a scheduler that ends the job. Ray
-  # has handlers of its own, which abort.
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.default_int_handler)
-  host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
-  address = f'{host}:{options.port or _free_port()}'
-  roles = make_roles(options, address)
-  supervisor = supervisor_lib.Supervisor(
-      roles,
-      os.path.join(options.root_dir, 'logs'),
-      # Ray's workers have one thread, which its processes would take over.
-      {
-          'OMP_NUM_THREADS': str(os.cpu_count()),
-          'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
-      },
-  )
-  view = progress_view.ProgressView(address)
-  workers = [role.name for role in roles if role.name != 'service']
-  shown_at = time.monotonic()
-  num_last_steps = int(_LAST_SECONDS / _STEP_SECONDS)
-  status = 0
-  try:
-    while not all(supervisor.has_ended(name) for name in workers):
-      supervisor.step()
-      if supervisor.has_ended('learner'):
-        # A service that was restarted just then no longer tells the others.
-        num_last_steps -= 1
-        if not num_last_steps:
-          logging.warning('Stopping who has not heard that training is over.')
-          break
-      if time.monotonic() - shown_at >= _VIEW_SECONDS:
-        shown_at = time.monotonic()
-        logging.info('%s', view.line(supervisor.num_restarts()))
-      time.sleep(_STEP_SECONDS)
-  except KeyboardInterrupt:
-    logging.info('Stopping; the same command goes on.')
-    status = 130
-  finally:
-    for role in reversed(roles):
-      supervisor.stop(role.name)
-    ray.shutdown()
-  return status
-
-
-def _free_port() -> int:
-  # None of those that the system gives to outgoing connections: while the
-  # service is being restarted, such a one may be taken, even by a role that
-  # looks for the service and then finds itself.
-  for port in random.SystemRandom().sample(_PORTS, 100):
-    try:
-      with socket.create_server(('localhost', port)):
-        return port
-    except OSError:
-      continue
-  raise OSError(f'None of 100 ports in {_PORTS} is free: give one by --port.')
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  return launch(flags.FLAGS)
+  # Imported here, so that an installation without Reverb gets one line.
+  from parl_tf.distributed import launcher
+
+  return launcher.launch(flags.FLAGS)
 
 
 def run() -> None:

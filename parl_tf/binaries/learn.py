@@ -18,7 +18,6 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.binaries import train
-from parl_tf.training import experiment
 from parl_tf.training import run_directory
 from parl_tf.training import strategies
 
@@ -27,16 +26,16 @@ def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # Imported here, so that an installation without Reverb gets one line.
+  from parl_tf.distributed import learner_role
+
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   root_dir = os.path.join(options.root_dir, 'learner')
   strategy = strategies.make(options.strategy)
   with run_directory.hold(root_dir):
-    summary = experiment.run_experiment(
-        root_dir,
-        options.seed,
-        replay_address=options.replay,
-        strategy=strategy,
+    summary = learner_role.learn(
+        root_dir, options.seed, options.replay, strategy
     )
   print(train.describe(summary, root_dir))
 

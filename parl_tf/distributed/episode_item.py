@@ -3,11 +3,11 @@
 from typing import Any, Dict
 
 import numpy as np
-import reverb
 import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.replay import checks
+from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'episodes'
 

@@ -1,5 +1,6 @@
 """The replay service of an experiment that gin describes."""
 
+import functools
 import os
 import time
 from typing import Optional
@@ -48,7 +49,7 @@ class ExperimentService:
         builder.observation_spec(domain),
         builder.action_spec(domain),
         weights.signature(agent.acting_variables),
-        lambda sink: experiment.make_writers(domain, agent, [sink]),
+        functools.partial(experiment.make_writers, domain, agent),
         os.path.join(root_dir, 'episodes'),
         num_offline_transitions=sum(x.num_transitions for x in self._episodes),
         constants=run_constants.read(domain, agent),

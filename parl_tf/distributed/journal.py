@@ -9,11 +9,11 @@ import array
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
-import reverb
 import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.distributed import server_link
+from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'journal'
 

@@ -1,7 +1,7 @@
 """The learner's side of collection by other processes."""
 
 import time
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from absl import logging
 
@@ -11,16 +11,10 @@ from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.replay import experience as experience_lib
 from parl_tf.training import run_constants
+from parl_tf.training import sources
 
 # Weights are sent this often at most, while episodes are waiting.
 _PUBLISH_SECONDS = 1.0
-
-
-class Collected(NamedTuple):
-  """What is told of an episode: `num_steps` and whether it was a `success`."""
-
-  num_steps: int
-  success: bool
 
 
 class RemoteCollection:
@@ -48,8 +42,8 @@ class RemoteCollection:
     self._published_at = -_PUBLISH_SECONDS
     self._journal: Optional[journal_lib.Journal] = None
 
-  def next(self, number: int) -> Collected:
-    """Waits for episode `number` of the service's log; see `Collected`.
+  def next(self, number: int) -> sources.Collected:
+    """Waits for episode `number` of the service's log.
 
     Publishes the weights, which are those after all episodes before it.
 
@@ -70,7 +64,7 @@ class RemoteCollection:
       self._journal = self._link.wait_for(
           journal_lib.TABLE, lambda: self._journal_with(number)
       )
-    return Collected(
+    return sources.Collected(
         int(self._journal.num_steps[number]),
         bool(self._journal.success[number]),
     )

@@ -13,7 +13,8 @@ import time
 from typing import Any, Callable, Iterator, Mapping, Optional, TypeVar
 
 from absl import logging
-import reverb
+
+from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
 """Longest wait for an answer of a server before it counts as unreachable."""

@@ -25,8 +25,6 @@ from typing import (
 
 from absl import logging
 import gin
-import numpy as np
-import reverb
 import tensorflow as tf
 
 from parl_tf import types
@@ -38,7 +36,9 @@ from parl_tf.distributed import weights
 from parl_tf.replay import checks
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
+from parl_tf.replay import stored_step
 from parl_tf.replay import tables
+from parl_tf.replay.reverb_import import reverb
 
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 5.0
@@ -119,7 +119,7 @@ class ReplayService:
       raise ValueError(
           f'`max_queue_size` must be positive, got {max_queue_size}.'
       )
-    steps = tables.step_signature(observation_spec, action_spec)
+    steps = stored_step.signature(observation_spec, action_spec)
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
     self._entries = journal.Entries()
     for episode in self._log.read():
@@ -308,12 +308,7 @@ def _check_is_free(port: int) -> None:
 
 def _episode_layout(steps: Any) -> checks.Layout:
   """Returns the layout of one step of an episode."""
-  layout = {
-      name: checks.FieldLayout(
-          np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape)
-      )
-      for name, spec in checks.named_leaves(steps)
-  }
+  layout = checks.layout_of_signature(steps)
   layout['success'] = layout['policy_info/success']
   return {
       name: leaf

@@ -3,11 +3,11 @@
 import time
 from typing import Any, Dict, Optional, Sequence
 
-import reverb
 import tensorflow as tf
 from tf_agents.experimental.distributed import reverb_variable_container
 
 from parl_tf.distributed import server_link
+from parl_tf.replay.reverb_import import reverb
 
 TABLE = reverb_variable_container.DEFAULT_TABLE
 

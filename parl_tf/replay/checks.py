@@ -58,6 +58,16 @@ def layout_of_frames(frames: Any) -> Layout:
   }
 
 
+def layout_of_signature(signature: Any) -> Layout:
+  """Returns the layout of one step, from its `tf.TensorSpec`s."""
+  return {
+      name: FieldLayout(
+          np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape)
+      )
+      for name, spec in named_leaves(signature)
+  }
+
+
 def check_layout(source: str, seen: Layout, wanted: Layout) -> None:
   """Raises `ValueError` where two layouts differ.
 

@@ -6,7 +6,7 @@ the observation after the last step and begins no transition.
 """
 
 import collections.abc
-from typing import Any, Callable, Optional, Protocol, Sequence
+from typing import Any, Callable, Optional, Protocol
 
 from absl import logging
 import numpy as np
@@ -137,7 +137,7 @@ class Sink(Protocol):
 
 
 class EpisodeWriter:
-  """Writes whole episodes, as stored steps with returns, to every sink."""
+  """Writes whole episodes, as stored steps with returns, to a sink."""
 
   def __init__(
       self,
@@ -146,7 +146,7 @@ class EpisodeWriter:
       reward_scale: float,
       reward_bias: float,
       never_succeeds_value: Optional[float],
-      sinks: Sequence[Sink],
+      sink: Sink,
   ):
     """Creates a writer.
 
@@ -155,7 +155,7 @@ class EpisodeWriter:
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
       never_succeeds_value: See `monte_carlo_returns`.
-      sinks: Written in this order; put the one that can fail first.
+      sink: What every episode is written to.
     """
     self._constants = dict(
         gamma=gamma,
@@ -163,14 +163,14 @@ class EpisodeWriter:
         reward_bias=reward_bias,
         never_succeeds_value=never_succeeds_value,
     )
-    self._sinks = tuple(sinks)
+    self._sink = sink
 
   def frames(self, episode: types.Episode) -> trajectory_lib.Trajectory:
     """Returns the stored steps `[T + 1, ...]` that an episode makes."""
     return stored_steps(episode, **self._constants)
 
   def write(self, table: str, episode: types.Episode) -> None:
-    """Inserts `episode` into `table` of every sink.
+    """Inserts `episode` into `table` of the sink.
 
     Args:
       table: `offline` or `online`.
@@ -181,8 +181,7 @@ class EpisodeWriter:
         inserted.
     """
     frames = self.frames(episode)
-    for sink in self._sinks:
-      sink.add(table, frames, episode.num_transitions)
+    self._sink.add(table, frames, episode.num_transitions)
 
 
 class EpisodeRecorder:

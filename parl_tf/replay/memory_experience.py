@@ -22,13 +22,21 @@ _WORDS_PER_COUNT = 4
 
 
 @gin.configurable(
-    denylist=['seed', 'reward_scale', 'reward_bias', 'chunk_length', 'gamma']
+    denylist=[
+        'signature',
+        'seed',
+        'reward_scale',
+        'reward_bias',
+        'chunk_length',
+        'gamma',
+    ]
 )
 class MemoryExperience:
   """Both tables in memory, and iterators of the rows drawn from them."""
 
   def __init__(
       self,
+      signature: Optional[trajectory_lib.Trajectory] = None,
       *,
       capacity: int = 1_000_000,
       max_block_bytes: int = 256 * 2**20,
@@ -41,6 +49,8 @@ class MemoryExperience:
     """Creates empty tables.
 
     Args:
+      signature: Specs of one stored step, from `stored_step.signature`; those
+        of the first steps that are added where None.
       capacity: Transitions each table holds; the oldest go first.
       max_block_bytes: Bytes of rows drawn at once; an iterator of more steps
         than that draws them block by block.
@@ -63,6 +73,8 @@ class MemoryExperience:
     self._reward_scale = np.float32(reward_scale)
     self._reward_bias = np.float32(reward_bias)
     self._layout: Optional[checks.Layout] = None
+    if signature is not None:
+      self._layout = checks.layout_of_signature(signature)
     self._chunk_length = chunk_length
     self._gamma = gamma
     self._tables = {
@@ -92,6 +104,9 @@ class MemoryExperience:
         f'table `{table}`', frames, num_transitions, self._layout
     )
     target.add(frames, num_transitions)
+
+  def close(self) -> None:
+    """Does nothing: the tables go with this object."""
 
   def num_transitions(self, table: str) -> int:
     """Returns the number of transitions in `table`."""

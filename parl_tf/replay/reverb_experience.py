@@ -1,13 +1,12 @@
-"""Experience sampled from a replay server: distributed, not repeatable.
+"""Experience sampled from a replay server: not repeatable.
 
 Reverb's selectors take no seed; the fractions are as exact as those of
 `memory_experience`, and the law of the rows is the same.
 """
 
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Optional
 
 import gin
-import reverb
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
@@ -15,12 +14,14 @@ from parl_tf import types
 from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import tables
+from parl_tf.replay.reverb_import import reverb
 
 
 @gin.configurable(
     denylist=[
-        'address',
         'signature',
+        'address',
+        'seed',
         'reward_scale',
         'reward_bias',
         'chunk_length',
@@ -28,13 +29,14 @@ from parl_tf.replay import tables
     ]
 )
 class ReverbExperience:
-  """Iterators of rows sampled from the tables of a replay server."""
+  """The tables of a replay server, and iterators of rows sampled from them."""
 
   def __init__(
       self,
-      address: str,
       signature: trajectory_lib.Trajectory,
       *,
+      address: Optional[str] = None,
+      seed: int = 0,
       reward_scale: float,
       reward_bias: float,
       chunk_length: int = 1,
@@ -42,11 +44,13 @@ class ReverbExperience:
       num_workers: int = 1,
       num_batches_in_flight: int = 2,
   ):
-    """Creates a source; nothing is asked of the server yet.
+    """Creates a source; sends no request to the server yet.
 
     Args:
-      address: `host:port` of the server.
       signature: Specs of one stored step, as the server's.
+      address: `host:port` of the server; None starts one in this process, which
+        `close` stops.
+      seed: Not used: Reverb's selectors take none.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
       chunk_length: H, the steps that a transition spans, as the server's.
@@ -60,6 +64,10 @@ class ReverbExperience:
     ):
       if value < 1:
         raise ValueError(f'`{name}` must be positive, got {value}.')
+    self._server = None
+    if address is None:
+      self._server = tables.ReplayServer(signature, chunk_length=chunk_length)
+      address = self._server.address
     self._address = address
     self._item_spec = tables.item_signature(signature, chunk_length)
     self._chunk_length = chunk_length
@@ -69,10 +77,25 @@ class ReverbExperience:
     self._num_workers = num_workers
     self._num_batches_in_flight = num_batches_in_flight
     self._client = reverb.Client(address)
+    self._writer = tables.ReplayWriter(address, signature, chunk_length)
     self._online_share = tf.Variable(0.0, trainable=False, dtype=tf.float32)
     self._iterators: Dict[
         experience_lib.ExperienceRequest, Iterator[types.Experience]
     ] = {}
+
+  def add(
+      self,
+      table: str,
+      frames: trajectory_lib.Trajectory,
+      num_transitions: int,
+  ) -> None:
+    """Inserts stored steps; see `ReplayWriter.add`."""
+    self._writer.add(table, frames, num_transitions)
+
+  def close(self) -> None:
+    """Stops the server if it is one of this process."""
+    if self._server is not None:
+      self._server.stop()
 
   def num_transitions(self, table: str) -> int:
     """Returns the number of transitions in `table`.

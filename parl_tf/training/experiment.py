@@ -27,11 +27,11 @@ from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 
 
-@gin.configurable(denylist=['root_dir', 'seed', 'replay_address', 'strategy'])
+@gin.configurable(denylist=['root_dir', 'seed', 'source_ctor', 'strategy'])
 def run_experiment(
     root_dir: str,
     seed: int,
-    replay_address: Optional[str] = None,
+    source_ctor: Callable[..., sources.Source] = sources.LocalSource,
     strategy: Optional[tf.distribute.Strategy] = None,
     *,
     dataset_path: Optional[str] = None,
@@ -51,8 +51,9 @@ def run_experiment(
   Args:
     root_dir: The run's directory.
     seed: Non-negative integer seed of the run.
-    replay_address: `host:port` of a replay service of the same gin files, to
-      which other processes bring the online episodes; None acts them here.
+    source_ctor: Makes the source of training rows and online episodes, from
+      `experience_ctor`, the domain, the agent and the seed; episodes are acted
+      in this process by default.
     strategy: What shares the rows of a training step among devices; None trains
       on one.
     dataset_path: HDF5 file of D4RL's layout; None records `data.hdf5` in
@@ -91,13 +92,6 @@ def run_experiment(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
   strategy = strategy or tf.distribute.get_strategy()
-  if replay_address is not None and not isinstance(
-      all_phases.online, phases.Online
-  ):
-    raise ValueError(
-        '`run_experiment.online_ctor` must be `Online` where other processes '
-        f'act the episodes, got {type(all_phases.online).__name__}.'
-    )
   domain = domain_lib.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
   if dataset_path is None:
@@ -113,17 +107,14 @@ def run_experiment(
     normalization = episodes_lib.normalization(episodes)
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
-  if replay_address is None:
-    source = sources.OwnSource(experience_ctor, domain, agent, seed)
-  else:
-    source = sources.RemoteSource(replay_address, domain, agent, seed)
+  source = source_ctor(experience_ctor, domain, agent, seed)
   session = session_lib.Session(
       root_dir,
       seed=seed,
       domain=domain,
       agent=agent,
-      experience=source.experience,
-      writers=make_writers(domain, agent, source.sinks),
+      source=source,
+      writers=make_writers(domain, agent, source.experience),
       num_evaluation_episodes=num_evaluation_episodes,
       checkpoint_seconds=checkpoint_seconds,
       strategy=strategy,
@@ -134,7 +125,6 @@ def run_experiment(
       episodes,
       held_out_fraction,
       export_phases,
-      source,
   )
   summary = _finish(session, episodes)
   source.close()
@@ -165,7 +155,7 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
 
 
 def _run_phases(
-    all_phases, session, episodes, held_out_fraction, export_phases, source
+    all_phases, session, episodes, held_out_fraction, export_phases
 ):
   """Fills the tables as each phase needs them, and runs it."""
   logging.info('Controller: %s.', session.evaluate_controller())
@@ -185,13 +175,7 @@ def _run_phases(
     if export_phases:
       _export(session, episodes, 'offline')
   if 'online' in all_phases:
-    with source.online(session):
-      if session.remote is None and isinstance(
-          all_phases['online'], phases.Online
-      ):
-        for episode in session.log.read(0, session.state.episodes):
-          session.write_episode('online', episode)
-      all_phases['online'].run(session)
+    all_phases['online'].run(session)
 
 
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
@@ -306,14 +290,14 @@ def make_agent(domain, normalization: Optional[types.Normalization], seed: int):
 
 
 def make_writers(
-    domain, agent, sinks: Sequence[episode_writer.Sink]
+    domain, agent, sink: episode_writer.Sink
 ) -> Dict[str, episode_writer.EpisodeWriter]:
   """Makes the writers of tables `offline` and `online`.
 
   Args:
     domain: `Domain`.
     agent: Its discount factor is that of the returns.
-    sinks: What every episode is written to.
+    sink: What every episode is written to.
   """
   constants = run_constants.read(domain, agent)
 
@@ -323,7 +307,7 @@ def make_writers(
         reward_scale=constants.reward_scale,
         reward_bias=constants.reward_bias,
         never_succeeds_value=None if np.isnan(worst_return) else worst_return,
-        sinks=sinks,
+        sink=sink,
     )
 
   return {

@@ -274,8 +274,12 @@ class Online:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    if not self._num_episodes:
-      return
+    # Opened even if no episode is left: collectors then learn of the end.
+    with session.source.collection(session) as collection:
+      if self._num_episodes:
+        self._run(session, collection)
+
+  def _run(self, session, collection):
     total = self._num_warm_up_episodes + self._num_episodes
     if not session.begin_phase(self.name, total):
       return
@@ -285,7 +289,7 @@ class Online:
     requests = self._requests(session.agent)
     with progress.Progress(self.name, total, state.phase_step) as bar:
       while state.phase_step < total:
-        metrics = self._turn(session, requests)
+        metrics = self._turn(session, collection, requests)
         if self._is_evaluation(state.phase_step, total):
           metrics.update(session.evaluate(with_search=True))
         session.write_row(metrics)
@@ -293,11 +297,14 @@ class Online:
         session.save_if_due()
     _end(session)
 
-  def _turn(self, session, requests):
+  def _turn(self, session, collection, requests):
     """One episode, then as many training steps as it had steps."""
-    collected = session.collect()
-    session.state.phase_step += 1
-    if session.state.phase_step > self._num_warm_up_episodes:
+    state = session.state
+    collected = collection.next(state.episodes)
+    state.phase_step += 1
+    state.episodes += 1
+    state.env_steps += collected.num_steps
+    if state.phase_step > self._num_warm_up_episodes:
       for request in requests:
         session.train(collected.num_steps, request)
     return {

@@ -11,15 +11,14 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
-from parl_tf.distributed import remote_collection
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.training import checkpoint
-from parl_tf.training import collector
 from parl_tf.training import evaluation
 from parl_tf.training import metrics_log
 from parl_tf.training import replica_learner
 from parl_tf.training import report
+from parl_tf.training import sources
 from parl_tf.training import value_bias
 
 COLUMNS = (
@@ -72,9 +71,8 @@ class Session:
     agent: `PARLAgent`.
     domain: `Domain`.
     state: `RunState`, what the checkpoint holds besides the agent.
-    experience: Source of training rows.
-    log: The online episodes, where they are acted here.
-    remote: Where others act them, `RemoteCollection`; else None.
+    source: `Source` of training rows and online episodes.
+    log: The online episodes that are acted here.
   """
 
   def __init__(
@@ -84,7 +82,7 @@ class Session:
       seed: int,
       domain,
       agent: parl_agent.PARLAgent,
-      experience,
+      source: sources.Source,
       writers: Mapping[str, episode_writer.EpisodeWriter],
       num_evaluation_episodes: int,
       checkpoint_seconds: float,
@@ -97,8 +95,8 @@ class Session:
       seed: Integer seed of the run.
       domain: `Domain`.
       agent: `PARLAgent`.
-      experience: `MemoryExperience` or `ReverbExperience`.
-      writers: By table, what fills the tables.
+      source: Of training rows and online episodes.
+      writers: By table, what fills the tables of this process.
       num_evaluation_episodes: Episodes of an evaluation.
       checkpoint_seconds: Seconds between checkpoints, at least.
       strategy: In whose scope the agent was made; one device where None.
@@ -107,7 +105,7 @@ class Session:
     self.seed = seed
     self.domain = domain
     self.agent = agent
-    self.experience = experience
+    self.source = source
     self._writers = writers
     self._num_evaluation_episodes = num_evaluation_episodes
     self._checkpoint_seconds = checkpoint_seconds
@@ -132,9 +130,12 @@ class Session:
     self._evaluator = evaluation.Evaluator(
         domain, num_episodes=num_evaluation_episodes, seed=seed
     )
-    self._collector = None
-    self.remote: Optional[remote_collection.RemoteCollection] = None
     self._latest_losses: Dict[str, float] = {}
+
+  @property
+  def experience(self):
+    """The current source of training rows."""
+    return self.source.experience
 
   @property
   def train_step(self) -> int:
@@ -236,33 +237,6 @@ class Session:
     )
     self._latest_losses = {}
     self.state.num_rows = self.metrics.num_rows
-
-  def collect(self) -> remote_collection.Collected:
-    """Counts the next online episode, which is acted here or elsewhere."""
-    if self.remote is None:
-      episode = self.next_episode()
-      return remote_collection.Collected(
-          episode.num_steps, self.domain.is_success(episode)
-      )
-    collected = self.remote.next(self.state.episodes)
-    self.state.episodes += 1
-    self.state.env_steps += collected.num_steps
-    return collected
-
-  def next_episode(self) -> types.Episode:
-    """The next online episode: of the log if it is there, else acted now."""
-    number = self.state.episodes
-    if number == len(self.log):
-      if self._collector is None:
-        self._collector = collector.Collector(
-            self.domain, self.agent, self.seed
-        )
-      self.log.append(self._collector.collect(number))
-    episode = next(iter(self.log.read(number, number + 1)))
-    self.write_episode('online', episode)
-    self.state.episodes += 1
-    self.state.env_steps += episode.num_steps
-    return episode
 
   def write_episode(self, table: str, episode: types.Episode) -> None:
     """Puts an episode into a table."""

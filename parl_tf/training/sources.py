@@ -1,120 +1,118 @@
-"""Where a run's training rows come from, and where its episodes go."""
+"""Where a run's training rows and online episodes come from."""
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, ContextManager, Dict, NamedTuple, Protocol
 
-from parl_tf.distributed import remote_collection
-from parl_tf.distributed import server_link
-from parl_tf.distributed import weights
-from parl_tf.replay import memory_experience
-from parl_tf.replay import reverb_experience
-from parl_tf.replay import tables
+from parl_tf.replay import stored_step
 from parl_tf.training import builder
-from parl_tf.training import run_constants
+from parl_tf.training import collector
 
 
-class OwnSource:
-  """Tables and, unless gin wants otherwise, memory of this process.
+class Collected(NamedTuple):
+  """Summary of an online episode.
 
   Attributes:
-    experience: Source of the rows.
-    sinks: What every episode is written to.
+    num_steps: Environment steps.
+    success: Whether the episode solved the task.
+  """
+
+  num_steps: int
+  success: bool
+
+
+class Collection(Protocol):
+  """The online episodes of a run, in order."""
+
+  def next(self, number: int) -> Collected:
+    """Returns episode `number` once its transitions are in table `online`."""
+
+
+class Source(Protocol):
+  """Training rows and online episodes of a run.
+
+  Attributes:
+    experience: The current source of rows: `MemoryExperience`,
+      `ReverbExperience`, or what has their methods.
+  """
+
+  experience: Any
+
+  def collection(self, session) -> ContextManager[Collection]:
+    """Opens the online episodes of a session."""
+
+  def close(self) -> None:
+    """Releases what the source started."""
+
+
+class LocalSource:
+  """Rows from tables of this process, episodes acted in it.
+
+  Attributes:
+    experience: Source of rows; every episode is written to it.
   """
 
   def __init__(self, experience_ctor: Callable, domain, agent, seed: int):
-    """Starts an in-process server.
+    """Creates the tables.
 
     Args:
       experience_ctor: `MemoryExperience` or `ReverbExperience`.
       domain: `Domain`.
       agent: `PARLAgent`.
-      seed: Of the draws from memory.
+      seed: Non-negative integer seed of the draws from memory.
     """
-    self._server = tables.ReplayServer(
-        _signature(domain), chunk_length=agent.chunk_length
+    self.experience = experience_ctor(
+        seed=seed, **experience_arguments(domain, agent)
     )
-    constants = _constants(domain, agent)
-    if issubclass(experience_ctor, memory_experience.MemoryExperience):
-      self.experience = experience_ctor(seed=seed, **constants)
-      self.sinks = [self._server, self.experience]
-    else:
-      self.experience = experience_ctor(
-          self._server.address, self._server.signature, **constants
-      )
-      self.sinks = [self._server]
 
   @contextlib.contextmanager
-  def online(self, session) -> Iterator[None]:
-    """The online phase, its episodes acted here."""
-    del session
-    yield
+  def collection(self, session):
+    """Refills table `online` from the log and acts what follows."""
+    for episode in session.log.read(0, session.state.episodes):
+      session.write_episode('online', episode)
+    yield LocalCollection(session)
 
   def close(self) -> None:
-    """Stops the server."""
-    self._server.stop()
+    """Closes the tables."""
+    self.experience.close()
 
 
-class RemoteSource:
-  """Memory before the online phase, a replay service in it.
+class LocalCollection:
+  """Episodes of the session's log, which it extends by acting."""
 
-  Attributes:
-    experience: Source of the rows before the online phase.
-    sinks: What every episode of the data is written to.
-  """
-
-  def __init__(self, address: str, domain, agent, seed: int):
-    """Asks nothing of the service yet.
+  def __init__(self, session):
+    """Makes an environment only when the first episode is acted.
 
     Args:
-      address: `host:port` of the service.
-      domain: `Domain`.
-      agent: `PARLAgent`.
-      seed: Of the draws from memory.
+      session: `Session` whose agent acts.
     """
-    self._link = server_link.ServerLink(address)
-    self._agent = agent
-    self._run_constants = run_constants.read(domain, agent)
-    constants = _constants(domain, agent)
-    self.experience = memory_experience.MemoryExperience(seed=seed, **constants)
-    self.sinks = [self.experience]
-    self._online_experience = remote_collection.PatientExperience(
-        reverb_experience.ReverbExperience(
-            address, _signature(domain), **constants
-        ),
-        self._link,
-    )
+    self._session = session
+    self._collector = None
 
-  @contextlib.contextmanager
-  def online(self, session) -> Iterator[None]:
-    """The online phase, its episodes brought by collectors."""
-    remote = remote_collection.RemoteCollection(
-        self._link,
-        weights.Weights(
-            self._link,
-            self._agent.acting_variables,
-            self._agent.train_step_counter,
-        ),
-        self._run_constants,
-        session.root_dir,
-    )
-    session.remote = remote
-    session.experience = self._online_experience
-    with self._link.watched('online'):
-      yield
-    remote.finish()
-
-  def close(self) -> None:
-    """Leaves the service as it is."""
+  def next(self, number: int) -> Collected:
+    """Reads the episode from the log, or acts it; see `Collection`."""
+    session = self._session
+    if number == len(session.log):
+      if self._collector is None:
+        self._collector = collector.Collector(
+            session.domain, session.agent, session.seed
+        )
+      session.log.append(self._collector.collect(number))
+    episode = next(iter(session.log.read(number, number + 1)))
+    session.write_episode('online', episode)
+    return Collected(episode.num_steps, session.domain.is_success(episode))
 
 
-def _signature(domain) -> Any:
-  return tables.step_signature(
-      builder.observation_spec(domain), builder.action_spec(domain)
-  )
+def experience_arguments(domain, agent) -> Dict[str, Any]:
+  """Returns what `MemoryExperience` and `ReverbExperience` are made with.
 
-
-def _constants(domain, agent) -> Dict[str, Any]:
+  Args:
+    domain: `Domain`.
+    agent: `PARLAgent`.
+  """
   return dict(
+      signature=stored_step.signature(
+          builder.observation_spec(domain), builder.action_spec(domain)
+      ),
       reward_scale=domain.reward_scale,
       reward_bias=domain.reward_bias,
       chunk_length=agent.chunk_length,

@@ -173,7 +173,7 @@ def make_experience(num_episodes=3, seed=0):
   )
   writer = episode_writer.EpisodeWriter(
       gamma=0.99, reward_scale=1.0, reward_bias=-1.0,
-      never_succeeds_value=None, sinks=[experience],
+      never_succeeds_value=None, sink=experience,
   )
   for index in range(num_episodes):
     writer.write('offline', make_episode(seed=index, episode_id=index))

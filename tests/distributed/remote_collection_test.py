@@ -15,7 +15,7 @@ from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.replay import experience
 from parl_tf.replay import reverb_experience
-from parl_tf.replay import tables
+from parl_tf.replay import stored_step
 from parl_tf.training import run_constants
 from tests.distributed import small_service
 
@@ -146,8 +146,8 @@ class RemoteCollectionTest(absltest.TestCase):
     link = server_link.ServerLink(replay.address)
     rows = remote_collection.PatientExperience(
         reverb_experience.ReverbExperience(
-            replay.address,
-            tables.step_signature(_OBSERVATION, _ACTION),
+            stored_step.signature(_OBSERVATION, _ACTION),
+            address=replay.address,
             reward_scale=1.0,
             reward_bias=0.0,
         ),

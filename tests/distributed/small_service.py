@@ -52,6 +52,6 @@ def _make_writers(sink):
       reward_scale=1.0,
       reward_bias=0.0,
       never_succeeds_value=None,
-      sinks=[sink],
+      sink=sink,
   )
   return {'offline': writer, 'online': writer}

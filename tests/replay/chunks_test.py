@@ -11,13 +11,13 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
-from parl_tf.replay import tables
+from parl_tf.replay import stored_step
 from tests import tensor_case
 
 _LENGTH = 3
 _GAMMA = 0.5
 _BATCH_SIZE = 256
-_SIGNATURE = tables.step_signature(
+_SIGNATURE = stored_step.signature(
     tf.TensorSpec([1], tf.float32), tf.TensorSpec([2], tf.float32)
 )
 
@@ -53,7 +53,7 @@ _EPISODES = (
 def _fill(sink):
   writer = episode_writer.EpisodeWriter(
       gamma=_GAMMA, reward_scale=1.0, reward_bias=0.0,
-      never_succeeds_value=None, sinks=[sink],
+      never_succeeds_value=None, sink=sink,
   )
   for episode in _EPISODES:
     writer.write('offline', episode)
@@ -75,13 +75,11 @@ class ChunksTest(tensor_case.TensorCase):
     return source
 
   def _reverb(self):
-    server = tables.ReplayServer(_SIGNATURE, chunk_length=_LENGTH)
-    self.addCleanup(server.stop)
-    _fill(server)
-    self.assertEqual(server.sizes()['offline'], 5 + 4 + 3 + 1)
-    return reverb_experience.ReverbExperience(
-        server.address, _SIGNATURE, **_CONSTANTS
-    )
+    source = reverb_experience.ReverbExperience(_SIGNATURE, **_CONSTANTS)
+    self.addCleanup(source.close)
+    _fill(source)
+    self.assertEqual(source.num_transitions('offline'), 5 + 4 + 3 + 1)
+    return source
 
   def _rows(self, source):
     """Rows by (episode, step)."""

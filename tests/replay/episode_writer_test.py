@@ -203,16 +203,16 @@ class _RecordingSink:
 class EpisodeWriterTest(parameterized.TestCase):
 
   def _write(self, episode):
-    sinks = [_RecordingSink(), _RecordingSink()]
+    sink = _RecordingSink()
     writer = episode_writer.EpisodeWriter(
         gamma=0.5, reward_scale=1.0, reward_bias=-1.0,
-        never_succeeds_value=-2.0, sinks=sinks,
+        never_succeeds_value=-2.0, sink=sink,
     )
     writer.write('online', episode)
-    self.assertLen(sinks[1].added, 1)
-    return sinks[0].added[0]
+    (added,) = sink.added
+    return added
 
-  def test_every_sink_gets_the_frames_with_returns(self):
+  def test_sink_gets_the_frames_with_returns(self):
     table, frames, num_transitions = self._write(_episode([0, 0], [1, 1]))
     self.assertEqual(table, 'online')
     self.assertEqual(num_transitions, 2)

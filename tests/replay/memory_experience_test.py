@@ -37,7 +37,7 @@ def _source(num_offline=3, num_online=0, seed=0, **kwargs):
   )
   writer = episode_writer.EpisodeWriter(
       gamma=0.5, reward_scale=2.0, reward_bias=-1.0,
-      never_succeeds_value=None, sinks=[source],
+      never_succeeds_value=None, sink=source,
   )
   for index in range(num_offline):
     writer.write('offline', _episode(index))

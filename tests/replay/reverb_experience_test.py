@@ -9,10 +9,11 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
+from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 
 _ONLINE_ID = 1000
-_SIGNATURE = tables.step_signature(
+_SIGNATURE = stored_step.signature(
     tf.TensorSpec([2], tf.float32), tf.TensorSpec([1], tf.float32)
 )
 _REQUEST = experience.ExperienceRequest(
@@ -50,17 +51,20 @@ class ReverbExperienceTest(parameterized.TestCase):
     self._server = tables.ReplayServer(_SIGNATURE)
     self.addCleanup(self._server.stop)
     self._source = reverb_experience.ReverbExperience(
-        self._server.address, _SIGNATURE, reward_scale=2.0, reward_bias=-1.0
+        _SIGNATURE,
+        address=self._server.address,
+        reward_scale=2.0,
+        reward_bias=-1.0,
     )
 
-  def _writer(self, *sinks):
+  def _writer(self, sink):
     return episode_writer.EpisodeWriter(
         gamma=0.5, reward_scale=2.0, reward_bias=-1.0,
-        never_succeeds_value=None, sinks=sinks,
+        never_succeeds_value=None, sink=sink,
     )
 
   def _write(self, num_offline, num_online):
-    writer = self._writer(self._server)
+    writer = self._writer(self._source)
     for index in range(num_offline):
       writer.write('offline', _episode(index))
     for index in range(num_online):
@@ -107,11 +111,12 @@ class ReverbExperienceTest(parameterized.TestCase):
 
   def test_element_spec_is_that_of_memory(self):
     memory = memory_experience.MemoryExperience(
-        seed=0, reward_scale=2.0, reward_bias=-1.0
+        _SIGNATURE, seed=0, reward_scale=2.0, reward_bias=-1.0
     )
-    writer = self._writer(self._server, memory)
-    writer.write('offline', _episode(0))
-    writer.write('online', _episode(_ONLINE_ID))
+    for sink in (self._source, memory):
+      writer = self._writer(sink)
+      writer.write('offline', _episode(0))
+      writer.write('online', _episode(_ONLINE_ID))
     self.assertEqual(
         self._source.iterate(0, 1, _REQUEST).element_spec,
         memory.iterate(0, 1, _REQUEST).element_spec,
@@ -128,6 +133,17 @@ class ReverbExperienceTest(parameterized.TestCase):
     self._server.stop()
     with self.assertRaisesRegex(ConnectionError, self._server.address):
       self._source.iterate(0, 1, _REQUEST)
+
+  def test_server_of_its_own_ends_with_it(self):
+    source = reverb_experience.ReverbExperience(
+        _SIGNATURE, reward_scale=2.0, reward_bias=-1.0
+    )
+    self._writer(source).write('offline', _episode(0))
+    self.assertEqual(source.num_transitions('offline'), 20)
+    self.assertEqual(self._source.num_transitions('offline'), 0)
+    source.close()
+    with self.assertRaisesRegex(ConnectionError, 'does not answer'):
+      source.num_transitions('offline')
 
 
 if __name__ == '__main__':

@@ -11,9 +11,10 @@ from tf_agents.specs import tensor_spec
 
 from parl_tf import types
 from parl_tf.replay import episode_writer
+from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 
-_SIGNATURE = tables.step_signature(
+_SIGNATURE = stored_step.signature(
     {'image': tf.TensorSpec([2, 2, 3], tf.uint8),
      'state': tf.TensorSpec([2], tf.float32)},
     tensor_spec.BoundedTensorSpec([1], tf.float32, -1.0, 1.0),
@@ -61,7 +62,7 @@ class SignatureTest(parameterized.TestCase):
       self, observation_spec, action_spec, message
   ):
     with self.assertRaisesRegex(ValueError, message):
-      tables.step_signature(observation_spec, action_spec)
+      stored_step.signature(observation_spec, action_spec)
 
 
 class ReplayServerTest(parameterized.TestCase):

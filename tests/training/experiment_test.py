@@ -51,15 +51,6 @@ class ExperimentTest(absltest.TestCase):
       )
     self.assertLen(summary.policies, 3)
 
-  def test_a_method_that_acts_for_itself_takes_no_collectors(self):
-    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
-    configs.parse(
-        ['domains/pointmaze.gin', 'methods/dppo.gin', 'policies/diffusion.gin']
-    )
-    with self.assertRaisesRegex(ValueError, 'online_ctor.*got OnPolicy'):
-      experiment.run_experiment(root_dir, 0, replay_address='localhost:1')
-    self.assertFalse(os.path.exists(root_dir))
-
 
 if __name__ == '__main__':
   absltest.main()

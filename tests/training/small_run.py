@@ -11,6 +11,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.training import recording
 from parl_tf.training import session as session_lib
+from parl_tf.training import sources
 from tests.agents import small_agent
 
 EPISODE_STEPS = 5
@@ -57,24 +58,21 @@ def make_agent(seed=0):
 def make_session(root_dir, *, domain=None, seed=0, checkpoint_seconds=1e6):
   """Returns a session; its experience is a `RecordingExperience`."""
   domain = domain or make_domain()
-  experience = RecordingExperience(
-      seed=seed,
-      reward_scale=domain.reward_scale,
-      reward_bias=domain.reward_bias,
-  )
+  agent = make_agent(seed)
+  source = sources.LocalSource(RecordingExperience, domain, agent, seed)
   writer = episode_writer.EpisodeWriter(
       gamma=0.99,
       reward_scale=domain.reward_scale,
       reward_bias=domain.reward_bias,
       never_succeeds_value=None,
-      sinks=[experience],
+      sink=source.experience,
   )
   return session_lib.Session(
       root_dir,
       seed=seed,
       domain=domain,
-      agent=make_agent(seed),
-      experience=experience,
+      agent=agent,
+      source=source,
       writers={'offline': writer, 'online': writer},
       num_evaluation_episodes=2,
       checkpoint_seconds=checkpoint_seconds,

@@ -9,7 +9,7 @@ import types
 
 from absl.testing import absltest
 
-from parl_tf.binaries import launch
+from parl_tf.distributed import launcher
 from tests.binaries import tiny
 
 _SECONDS = 600.0  # For a machine that is busy with other things.
@@ -25,7 +25,7 @@ class RolesTest(absltest.TestCase):
         learner_gpus=0.0,
     )
     options = types.SimpleNamespace(**{**options, **changes})
-    roles = launch.make_roles(options, 'localhost:1')
+    roles = launcher.make_roles(options, 'localhost:1')
     return {role.name: role for role in roles}
 
   def _see_gpus(self, **changes):
@@ -52,7 +52,7 @@ class RolesTest(absltest.TestCase):
   def test_service_has_no_port_of_outgoing_connections(self):
     with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
       low, high = map(int, file.read().split())
-    self.assertNotIn(launch._free_port(), range(low, high + 1))
+    self.assertNotIn(launcher._free_port(), range(low, high + 1))
 
 
 class LaunchTest(absltest.TestCase):
@@ -62,7 +62,7 @@ class LaunchTest(absltest.TestCase):
     process = self._launch(root_dir)
     # The first line of progress: all roles are started, none has finished.
     for line in process.stderr:
-      if 'launch.py' in line:
+      if 'launcher.py' in line:
         break
     # Ray's own handler of it would leave the roles to die as they may.
     process.send_signal(signal.SIGTERM)

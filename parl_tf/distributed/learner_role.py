@@ -1,0 +1,48 @@
+"""The role of the learner: it trains on episodes that collectors act."""
+
+import functools
+from typing import Optional
+
+import gin
+import tensorflow as tf
+
+from parl_tf.distributed import remote_source
+from parl_tf.training import experiment
+from parl_tf.training import phases
+from parl_tf.training import report
+
+
+def learn(
+    root_dir: str,
+    seed: int,
+    address: str,
+    strategy: Optional[tf.distribute.Strategy] = None,
+) -> report.RunSummary:
+  """Runs or resumes the experiment that gin describes.
+
+  Args:
+    root_dir: The learner's directory.
+    seed: Non-negative integer seed of the run.
+    address: `host:port` of a replay service with the same gin files.
+    strategy: See `run_experiment`.
+
+  Returns:
+    The summary of the run.
+
+  Raises:
+    ValueError: As `run_experiment`, or if the online phase acts by itself.
+  """
+  online_ctor = gin.get_bindings(experiment.run_experiment).get(
+      'online_ctor', phases.Online
+  )
+  if not issubclass(online_ctor, phases.Online):
+    raise ValueError(
+        '`run_experiment.online_ctor` must be `Online` where other processes '
+        f'act the episodes, got {online_ctor.__name__}.'
+    )
+  return experiment.run_experiment(
+      root_dir,
+      seed,
+      functools.partial(remote_source.RemoteSource, address),
+      strategy,
+  )

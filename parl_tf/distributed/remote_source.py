@@ -1,0 +1,69 @@
+"""Training rows and online episodes of a replay service, for the learner."""
+
+import contextlib
+from typing import Callable
+
+from parl_tf.distributed import remote_collection
+from parl_tf.distributed import server_link
+from parl_tf.distributed import weights
+from parl_tf.replay import reverb_experience
+from parl_tf.training import run_constants
+from parl_tf.training import sources
+
+
+class RemoteSource:
+  """Tables of this process before the online phase, a replay service in it.
+
+  Attributes:
+    experience: Source of rows: those of the data set, and within `collection`
+      those of the service.
+  """
+
+  def __init__(
+      self, address: str, experience_ctor: Callable, domain, agent, seed: int
+  ):
+    """Sends no request to the service yet.
+
+    Args:
+      address: `host:port` of the service.
+      experience_ctor: `MemoryExperience` or `ReverbExperience`, for the phases
+        before the online phase.
+      domain: `Domain`.
+      agent: `PARLAgent`.
+      seed: Non-negative integer seed of the draws from memory.
+    """
+    self._link = server_link.ServerLink(address)
+    self._agent = agent
+    self._run_constants = run_constants.read(domain, agent)
+    arguments = sources.experience_arguments(domain, agent)
+    self.experience = experience_ctor(seed=seed, **arguments)
+    self._offline_experience = self.experience
+    self._online_experience = remote_collection.PatientExperience(
+        reverb_experience.ReverbExperience(address=address, **arguments),
+        self._link,
+    )
+
+  @contextlib.contextmanager
+  def collection(self, session):
+    """Opens the episodes that collectors bring to the service.
+
+    The end of the block publishes the final weights.
+    """
+    remote = remote_collection.RemoteCollection(
+        self._link,
+        weights.Weights(
+            self._link,
+            self._agent.acting_variables,
+            self._agent.train_step_counter,
+        ),
+        self._run_constants,
+        session.root_dir,
+    )
+    self.experience = self._online_experience
+    with self._link.watched('online'):
+      yield remote
+    remote.finish()
+
+  def close(self) -> None:
+    """Closes the tables of this process; the service goes on."""
+    self._offline_experience.close()

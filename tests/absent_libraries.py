@@ -1,0 +1,44 @@
+"""Runs Python where some libraries seem not to be installed, for tests."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Sequence
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Imported by every interpreter that has its folder on the path.
+_HIDING = """
+import sys
+
+class Absent:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition('.')[0] in {absent}:
+      raise ModuleNotFoundError('No module named ' + repr(name), name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def run(
+    absent: Sequence[str], *arguments: str
+) -> subprocess.CompletedProcess:
+  """Runs Python in the root of the repository, and waits for its end.
+
+  Args:
+    absent: Libraries that are hidden.
+    *arguments: Of the interpreter, such as `-c` and a program.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    hiding = pathlib.Path(folder, 'sitecustomize.py')
+    hiding.write_text(_HIDING.format(absent=tuple(absent)), encoding='utf-8')
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,27 @@
+"""Tests of the role of the learner."""
+
+import os
+
+from absl.testing import absltest
+import gin
+
+from parl_tf.binaries import configs
+from parl_tf.distributed import learner_role
+
+
+class LearnTest(absltest.TestCase):
+
+  def test_a_method_that_acts_for_itself_takes_no_collectors(self):
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    configs.parse(
+        ['domains/pointmaze.gin', 'methods/dppo.gin', 'policies/diffusion.gin']
+    )
+    with self.assertRaisesRegex(ValueError, 'online_ctor.*got OnPolicy'):
+      learner_role.learn(root_dir, 0, 'localhost:1')
+    self.assertFalse(os.path.exists(root_dir))
+
+
+if __name__ == '__main__':
+  absltest.main()

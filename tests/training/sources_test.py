@@ -1,0 +1,92 @@
+"""Tests of where training rows and online episodes come from."""
+
+import os
+
+from absl.testing import absltest
+import numpy as np
+
+from parl_tf.domains import pointmaze
+from parl_tf.replay import episode_log
+from tests.training import small_run
+
+
+class _OnlyEvaluations(pointmaze.PointMaze):
+  """A task in which nothing can be collected."""
+
+  def make_environment(self, seed, evaluation):
+    if not evaluation:
+      raise NotImplementedError('Nothing acts here.')
+    return super().make_environment(seed, evaluation)
+
+
+class LocalSourceTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._dir = self.create_tempdir().full_path
+    self._root = os.path.join(self._dir, 'run')
+
+  def _session(self, name='run', **kwargs):
+    return small_run.make_session(os.path.join(self._dir, name), **kwargs)
+
+  def _collect(self, session, num_episodes):
+    """Returns the episodes that the source collects from the first on."""
+    with session.source.collection(session) as collection:
+      collected = [collection.next(i) for i in range(num_episodes)]
+    episodes = list(session.log.read(0, num_episodes))
+    self.assertEqual(
+        collected,
+        [(e.num_steps, session.domain.is_success(e)) for e in episodes],
+    )
+    return episodes
+
+  def test_collected_episodes_are_functions_of_seed_and_number(self):
+    session = self._session()
+    first, second = self._collect(session, 2)
+    self.assertFalse(
+        np.array_equal(first.observation[0], second.observation[0])
+    )
+    self.assertEqual((first.episode_id, second.episode_id), (0, 1))
+    self.assertEqual(first.policy_version, 0)
+    self.assertEqual(
+        session.experience.num_transitions('online'),
+        first.num_steps + second.num_steps,
+    )
+    again = self._collect(self._session('other'), 2)
+    for seen, wanted in zip(again, (first, second), strict=True):
+      np.testing.assert_array_equal(seen.action, wanted.action)
+
+  def test_episodes_of_the_log_beyond_the_checkpoint_are_not_acted_again(self):
+    data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))[:2]
+    log = episode_log.EpisodeLog(os.path.join(self._root, 'episodes'))
+    for episode in data:
+      log.append(episode)
+    session = self._session(
+        domain=_OnlyEvaluations(
+            size='UMaze', min_start_distance=2, max_episode_steps=5
+        )
+    )
+    for seen, wanted in zip(self._collect(session, 2), data, strict=True):
+      np.testing.assert_array_equal(seen.observation, wanted.observation)
+    self.assertEqual(
+        session.experience.num_transitions('online'),
+        sum(e.num_transitions for e in data),
+    )
+    with self.assertRaisesRegex(NotImplementedError, 'Nothing acts here'):
+      self._collect(session, 3)
+
+  def test_restored_session_has_the_episodes_of_its_checkpoint(self):
+    session = self._session()
+    first, _ = self._collect(session, 2)
+    session.begin_phase('online')
+    session.state.episodes = 1
+    session.save()
+    later = self._session()
+    with later.source.collection(later):
+      self.assertEqual(
+          later.experience.num_transitions('online'), first.num_steps
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()
