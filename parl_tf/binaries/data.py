@@ -22,11 +22,11 @@ import numpy as np
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
-from parl_tf.training import recording
 
 _NUM_ENTRIES_SHOWN = 8
 
@@ -49,14 +49,17 @@ def write_dataset(
   """
   _check_folder(output)
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
-  recording.record_dataset(
-      domain_lib.select_domain(),
-      output,
-      num_steps=num_steps,
-      seed=seed,
-      progress=_make_progress(num_steps),
-      metadata={'domain': domain_name},
-  )
+  environment, controller = domain_lib.select_domain().make_recorder(seed)
+  with environment:
+    generate.record_dataset(
+        output,
+        environment,
+        controller,
+        num_steps=num_steps,
+        seed=seed,
+        progress=_make_progress(num_steps),
+        metadata={'domain': domain_name},
+    )
 
 
 def describe(path: str, found: inspection.Inspection) -> str:

@@ -1,12 +1,13 @@
-"""Records episodes of a noisy controller."""
+"""Records episodes, and data sets of them, of a noisy controller."""
 
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 import gin
 import numpy as np
 import tree
 
 from parl_tf import episode_builder
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import episodes
 
 
@@ -71,6 +72,49 @@ def generate(
       yield recording
 
   return record_all()
+
+
+def record_dataset(
+    path: str,
+    environment: Any,
+    controller: Any,
+    *,
+    num_steps: int,
+    seed: int,
+    progress: Optional[Callable[[int], None]] = None,
+    metadata: Optional[Mapping[str, Any]] = None,
+) -> None:
+  """Writes the episodes of `generate` to a file of D4RL's layout.
+
+  Args:
+    path: File to write, all or nothing.
+    environment: See `generate`.
+    controller: See `generate`.
+    num_steps: Environment steps.
+    seed: Non-negative; the file is a function of it.
+    progress: Called with the number of steps so far.
+    metadata: Written as attributes beside `num_steps`, `seed` and the gin
+      configuration.
+
+  Raises:
+    ValueError: If an argument is out of range; nothing is then written.
+  """
+  recordings = generate(
+      environment,
+      controller,
+      num_steps=num_steps,
+      seed=seed,
+      progress=progress,
+  )
+  metadata = {
+      'num_steps': num_steps,
+      'seed': seed,
+      'gin_config': gin.config_str(),
+      **(metadata or {}),
+  }
+  with d4rl.EpisodeFile(path, metadata=metadata) as file:
+    for recording in recordings:
+      file.append(recording.episode, recording.infos)
 
 
 def _record(

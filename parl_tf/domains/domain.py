@@ -133,6 +133,24 @@ class Domain(abc.ABC):
     """Makes the controller that records a data set, or None."""
     return self.make_controller(environment)
 
+  def make_recorder(self, seed: int) -> Tuple[Environment, Controller]:
+    """Makes the environment and the controller that record a data set.
+
+    Args:
+      seed: Of the environment.
+
+    Raises:
+      ValueError: If the domain has no such controller.
+    """
+    environment = self.make_data_environment(seed)
+    controller = self.make_data_controller(environment)
+    if controller is None:
+      raise ValueError(
+          f'{type(self).__name__} must have a controller to record data with,'
+          ' got None.'
+      )
+    return environment, controller
+
   @abc.abstractmethod
   def observation_spec(self) -> Any:
     """Returns the spec of the observation: an array or a flat dict of them."""

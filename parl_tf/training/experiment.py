@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.datasets import generate
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
@@ -19,7 +20,6 @@ from parl_tf.training import export
 from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import progress
-from parl_tf.training import recording
 from parl_tf.training import report
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
@@ -235,9 +235,15 @@ def _record(domain, path, num_steps, seed):
         'Either `run_experiment.dataset_path` or '
         '`run_experiment.num_recorded_steps` must be given.'
     )
-  with progress.Progress('data', num_steps) as bar:
-    recording.record_dataset(
-        domain, path, num_steps=num_steps, seed=seed, progress=bar.update
+  environment, controller = domain.make_recorder(seed)
+  with environment, progress.Progress('data', num_steps) as bar:
+    generate.record_dataset(
+        path,
+        environment,
+        controller,
+        num_steps=num_steps,
+        seed=seed,
+        progress=bar.update,
     )
 
 

@@ -1,14 +1,19 @@
 """Tests of recording a noisy controller."""
 
+import os
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import dm_env
 from dm_env import specs
 import gin
+import h5py
 import numpy as np
 
 from parl_tf.datasets import episodes
 from parl_tf.datasets import generate
+from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
 
 _OBSERVATION_SPEC = specs.Array((1,), np.float32)
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0)
@@ -162,6 +167,59 @@ class GenerateTest(parameterized.TestCase):
     gin.parse_config('generate.min_noise = 3.0')
     with self.assertRaisesRegex(ValueError, 'got 3.0 and 0.5'):
       generate.generate(None, None, num_steps=1, seed=0)
+
+
+class RecordDatasetTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._directory = self.create_tempdir().full_path
+    self._path = os.path.join(self._directory, 'data.hdf5')
+
+  def _record(self, path, seed, **kwargs):
+    generate.record_dataset(
+        path, _Line(), _Pusher(), num_steps=42, seed=seed, **kwargs
+    )
+    return list(reading.read_episodes(path))
+
+  def test_file_has_no_fault_and_the_steps_asked_for(self):
+    steps = []
+
+    found = self._record(self._path, 0, progress=steps.append)
+
+    self.assertEmpty(inspection.inspect(self._path).faults)
+    self.assertEqual(sum(e.num_steps for e in found), 42)
+    self.assertEqual(steps, np.cumsum([e.num_steps for e in found]).tolist())
+
+  def test_file_is_a_function_of_the_seed(self):
+    first, again, other = (
+        self._record(os.path.join(self._directory, name), seed)
+        for name, seed in (('a', 3), ('b', 3), ('c', 4))
+    )
+
+    for one, same in zip(first, again, strict=True):
+      np.testing.assert_array_equal(one.observation, same.observation)
+      np.testing.assert_array_equal(one.action, same.action)
+    self.assertFalse(np.array_equal(first[0].action, other[0].action))
+
+  def test_file_has_the_configuration_that_made_it(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config('generate.max_noise = 0.2')
+
+    self._record(self._path, 3, metadata={'domain': 'line'})
+
+    with h5py.File(self._path, 'r') as file:
+      attributes = dict(file['metadata'].attrs)
+    self.assertEqual(attributes['num_steps'], 42)
+    self.assertEqual(attributes['seed'], 3)
+    self.assertEqual(attributes['domain'], 'line')
+    self.assertIn('generate.max_noise = 0.2', attributes['gin_config'])
+
+  def test_value_out_of_range_leaves_no_file(self):
+    with self.assertRaisesRegex(ValueError, 'seed.*-1'):
+      self._record(self._path, -1)
+
+    self.assertEmpty(os.listdir(self._directory))
 
 
 if __name__ == '__main__':

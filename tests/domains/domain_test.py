@@ -68,6 +68,18 @@ class DomainTest(absltest.TestCase):
     self.assertIsNone(_Still().value_range(0.9))
     self.assertIsNone(_Still().make_data_controller(None))
 
+  def test_domain_without_controller_records_nothing(self):
+    with self.assertRaisesRegex(ValueError, '_Still must have a controller'):
+      _Still().make_recorder(0)
+
+  def test_recorder_is_the_environment_and_its_controller(self):
+    domain_with_controller = _Still()
+    domain_with_controller.make_controller = lambda environment: [environment]
+
+    self.assertEqual(
+        domain_with_controller.make_recorder(5), ((5, False), [(5, False)])
+    )
+
   def test_domain_is_selected_by_gin(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config(

@@ -4,12 +4,12 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from parl_tf.critics import iql
+from parl_tf.datasets import generate
 from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
-from parl_tf.training import recording
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 from tests.agents import small_agent
@@ -82,5 +82,7 @@ def make_session(root_dir, *, domain=None, seed=0, checkpoint_seconds=1e6):
 def make_episodes(path, num_steps=40):
   """Records episodes of the domain's own controller at `path`."""
   domain = make_domain()
-  recording.record_dataset(domain, path, num_steps=num_steps, seed=0)
+  generate.record_dataset(
+      path, *domain.make_recorder(0), num_steps=num_steps, seed=0
+  )
   return list(reading.read_episodes(path))
