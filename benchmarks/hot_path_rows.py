@@ -149,7 +149,7 @@ class HotPath:
 
     @tf.function(autograph=False)
     def run(observation, samples):
-      source = action_source.ActionSource(
+      actions = action_source.StateActions(
           agent.searches.training,
           agent.generative_policy,
           agent.critic,
@@ -157,7 +157,7 @@ class HotPath:
           self._seed,
           samples=samples,
       )
-      return source.candidates()
+      return actions.candidates()
 
     @tf.function(autograph=False, jit_compile=True)
     def reference(observation, samples):
@@ -192,7 +192,7 @@ class HotPath:
       rows = rows._replace(policy_info=info)
     counts = self._counts
     return Row(
-        functools.partial(self.agent._update_critic, rows, self._seed, None),
+        self._update('critic', rows),
         counts.critic_given() if given else counts.critic_fresh(),
         self._reference_update(self._rows('critic'), given),
     )
@@ -243,7 +243,7 @@ class HotPath:
   def _distillation(self):
     rows = self._rows('policy')
     return Row(
-        functools.partial(self.agent._update_policy, rows, self._seed, None),
+        self._update('policy', rows),
         self._counts.distillation(),
     )
 
@@ -273,7 +273,6 @@ class HotPath:
       num_steps: Training steps of the turn.
     """
     experience = self._memory if source == 'memory' else self._reverb()
-    agent = self.agent
 
     # As the learner does: rows are taken inside the loop, not from Python.
     @tf.function(autograph=False)
@@ -286,8 +285,8 @@ class HotPath:
         with tf.control_dependencies(tf.nest.flatten(rows)):
           after = tf.timestamp()
         with tf.control_dependencies([after]):
-          critic_loss, _ = agent._update_critic(rows.critic, self._seed, None)
-          policy_loss, _ = agent._update_policy(rows.policy, self._seed, None)
+          critic_loss, _ = self._update('critic', rows.critic)()
+          policy_loss, _ = self._update('policy', rows.policy)()
         return i + 1, waited + after - before, critic_loss + policy_loss
 
       return tf.while_loop(
@@ -337,6 +336,11 @@ class HotPath:
         self.agent.critic.gamma,
         query('CalQLCritic.conservative_weight'),
     )
+
+  def _update(self, name, rows):
+    """A call of one compiled update."""
+    [part] = [x for x in self.agent.trained_parts if x.name == name]
+    return functools.partial(part.update, rows, self._seed, None)
 
   def _rows(self, part):
     return getattr(next(self._memory.iterate(0, 1, self._request())), part)

@@ -121,15 +121,15 @@ def value_states(agent, observations: np.ndarray) -> Dict[str, np.ndarray]:
 
   @tf.function(autograph=False)
   def value(observation, seed):
-    source = action_source.ActionSource(
+    actions = action_source.StateActions(
         agent.searches.evaluation,
         agent.generative_policy,
         agent.critic,
         observation,
         seed,
     )
-    own = agent.critic.bind(observation)(source.base())
-    return source.candidates().values[:, 0], tf.reduce_mean(own, axis=1)
+    own = agent.critic.bind(observation)(actions.base())
+    return actions.candidates().values[:, 0], tf.reduce_mean(own, axis=1)
 
   # Whole batches: one trace serves.
   num_states = len(observations)

@@ -50,6 +50,23 @@ def move_towards(
     move(target, source)
 
 
+def sum_each(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+  """Sums gradients over replicas, each in an operation of its own.
+
+  Keras would join all of them in one operation first. TensorFlow's graph
+  optimizer then treats every update as dependent on every gradient, drops the
+  control edges that this makes redundant, and splits the operation again: a
+  target could be read after its update.
+
+  Args:
+    gradients: Those of this replica.
+  """
+  context = _context()
+  if context is None:
+    return gradients
+  return [context.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in gradients]
+
+
 def _context() -> Optional[tf.distribute.ReplicaContext]:
   """The context of one of several replicas, else None."""
   context = tf.distribute.get_replica_context()

@@ -12,9 +12,9 @@ from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import gradient_step
 from parl_tf.agents import parl_policy
 from parl_tf.agents import picture_shift
+from parl_tf.agents import trained_part
 from parl_tf.search import action_source
 
 POLICY_INFO_SPEC = {
@@ -53,9 +53,16 @@ class Searches(NamedTuple):
 class PARLAgent(tf_agent.TFAgent):
   """A critic, a policy, an action search and a policy improver.
 
-  Algorithms 1 and 2 of Mark et al. (2024), arXiv:2412.06685. An experience
-  holds rows for the critic, the policy and cloning; what it has rows for is
-  what is trained.
+  Algorithms 1 and 2 of Mark et al. (2024), arXiv:2412.06685. An `Experience`
+  has rows for the critic, for the policy and for cloning. A training step
+  updates the parts that have rows.
+
+  Attributes:
+    trained_parts: The `TrainedPart` of the critic, the policy and cloning, in
+      the order of their updates.
+    critic_utd: Critic updates a training step.
+    policy_utd: Policy updates a training step.
+    chunk_length: H, the actions that are drawn at once.
   """
 
   def __init__(
@@ -127,7 +134,7 @@ class PARLAgent(tf_agent.TFAgent):
     self.policy_utd = policy_utd if improver is not None else 0
     self.chunk_length = chunk_length
     self._optimizers = optimizers
-    self._build_optimizers()
+    self.trained_parts = self._make_trained_parts()
     make = functools.partial(
         parl_policy.PARLPolicy,
         time_step_spec,
@@ -222,102 +229,84 @@ class PARLAgent(tf_agent.TFAgent):
   def _train(self, experience, weights=None):
     """Updates the critic slice by slice, then the policy (Algorithm 2)."""
     seed = randomness.fold_in(self._seed, self.train_step_counter)
-    total = 0.0
-    metrics = {}
-    for i, rows in enumerate(self._slices(experience.critic, self.critic_utd)):
-      loss, metrics_ = gradient_step.run(
-          self._update_critic,
-          rows,
-          randomness.fold_in(seed, 'critic', i),
-          weights,
-      )
-      total += loss
-      metrics.update(metrics_)
-    for i, rows in enumerate(self._slices(experience.policy, self.policy_utd)):
-      loss, metrics_ = gradient_step.run(
-          self._update_policy,
-          rows,
-          randomness.fold_in(seed, 'policy', i),
-          weights,
-      )
-      total += loss
-      metrics.update(metrics_)
-    for rows in self._slices(experience.cloning, 1):
-      loss, metrics_ = gradient_step.run(
-          self._clone, rows, randomness.fold_in(seed, 'cloning'), weights
-      )
-      total += loss
-      metrics.update(metrics_)
+    total, metrics = 0.0, {}
+    for part in self.trained_parts:
+      for rows, update_seed in part.slices(experience, seed):
+        loss, part_metrics = part.update(rows, update_seed, weights)
+        total += loss
+        metrics.update(part_metrics)
     self.train_step_counter.assign_add(1)
-    return tf_agent.LossInfo(total, self._replica_share(metrics))
+    return tf_agent.LossInfo(total, _replica_share(metrics))
 
   def _loss(self, experience, weights=None, training=False):
-    """Critic loss on the first slice + improver losses; changes no state."""
+    """Sums each part's loss on its first slice; changes no state."""
     del training  # Dropout belongs to the loss and follows the seed.
     seed = randomness.fold_in(self._seed, self.train_step_counter)
-    total = 0.0
-    metrics = {}
-    parts = [
-        (experience.critic, self.critic_utd, 'critic', self._critic_loss),
-        (experience.policy, self.policy_utd, 'policy', self._policy_loss),
-        (experience.cloning, 1, 'cloning', self._cloning_loss),
-    ]
-    for rows, num_slices, name, loss_fn in parts:
-      for first in self._slices(rows, num_slices)[:1]:
-        data = (seed, name) if name == 'cloning' else (seed, name, 0)
-        loss = loss_fn(first, randomness.fold_in(*data))
-        total += gradient_step.mean_loss(loss.per_example, weights)
+    total, metrics = 0.0, {}
+    for part in self.trained_parts:
+      for rows, update_seed in part.slices(experience, seed)[:1]:
+        loss = part.loss(rows, update_seed)
+        total += trained_part.mean_loss(loss.per_example, weights)
         metrics.update(loss.metrics)
-    return tf_agent.LossInfo(total, self._replica_share(metrics))
-
-  @common.function
-  def _update_critic(self, rows, seed, weights):
-    loss, total = gradient_step.take(
-        'critic',
-        self._critic_loss,
-        rows,
-        seed,
-        weights,
-        self.critic.trainable_variables,
-        self._optimizers.critic,
-    )
-    self.critic.update_targets()
-    return total, loss.metrics
-
-  @common.function
-  def _update_policy(self, rows, seed, weights):
-    loss, total = gradient_step.take(
-        'policy',
-        self._policy_loss,
-        rows,
-        seed,
-        weights,
-        self._policy_variables(self._improver),
-        self._optimizers.policy,
-    )
-    self.generative_policy.update_average()
-    self._improver.update(loss.metrics)
-    return total, loss.metrics
-
-  @common.function
-  def _clone(self, rows, seed, weights):
-    loss, total = gradient_step.take(
-        'cloning',
-        self._cloning_loss,
-        rows,
-        seed,
-        weights,
-        self._policy_variables(self._pretrain_improver),
-        self._optimizers.pretrain,
-    )
-    self.generative_policy.update_average()
-    self._pretrain_improver.update(loss.metrics)
-    return total, loss.metrics
+    return tf_agent.LossInfo(total, _replica_share(metrics))
 
   @common.function
   def cloning_loss(self, rows, seed):
     """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
-    return tf.reduce_mean(self._cloning_loss(rows, seed).per_example)
+    loss = self._improver_loss(self._pretrain_improver, rows, seed)
+    return tf.reduce_mean(loss.per_example)
+
+  def _make_trained_parts(self):
+    """Returns what a training step updates, in this order."""
+    parts = []
+    if self.critic is not None:
+      parts.append(
+          trained_part.TrainedPart(
+              'critic',
+              self._critic_loss,
+              self.critic.trainable_variables,
+              self._optimizers.critic,
+              purposes=[('critic', i) for i in range(self.critic_utd)],
+              finish=lambda metrics: self.critic.update_targets(),
+          )
+      )
+    if self._improver is not None:
+      parts.append(
+          self._make_policy_part(
+              'policy',
+              self._improver,
+              self._optimizers.policy,
+              [('policy', i) for i in range(self.policy_utd)],
+          )
+      )
+    else:  # Checkpoints hold it all the same.
+      self._optimizers.policy.build(self.generative_policy.trainable_variables)
+    parts.append(
+        self._make_policy_part(
+            'cloning',
+            self._pretrain_improver,
+            self._optimizers.pretrain,
+            [('cloning',)],
+        )
+    )
+    return parts
+
+  def _make_policy_part(self, name, improver, optimizer, purposes):
+    """Returns the part that trains the policy by an improver."""
+    policy = self.generative_policy
+
+    def finish(metrics):
+      policy.update_average()
+      improver.update(metrics)
+
+    return trained_part.TrainedPart(
+        name,
+        functools.partial(self._improver_loss, improver),
+        (*policy.trainable_variables, *improver.trainable_variables),
+        optimizer,
+        purposes=purposes,
+        finish=finish,
+    )
 
   def _critic_loss(self, rows, seed, tape=None):
     transition, source = self._bind(rows, seed, tape)
@@ -327,71 +316,34 @@ class PARLAgent(tf_agent.TFAgent):
       )
     return self.critic.loss(transition, source, seed)
 
-  def _policy_loss(self, rows, seed, tape=None):
+  def _improver_loss(self, improver, rows, seed, tape=None):
     transition, source = self._bind(rows, seed, tape)
-    return self._improver.loss(
-        transition, self.generative_policy, self.critic, source, seed
-    )
-
-  def _cloning_loss(self, rows, seed, tape=None):
-    transition, source = self._bind(rows, seed, tape)
-    return self._pretrain_improver.loss(
+    return improver.loss(
         transition, self.generative_policy, self.critic, source, seed
     )
 
   def _bind(self, rows, seed, tape):
-    """Makes the transition `[B, ...]` of rows `[B, 2, ...]`, and its source."""
+    """Returns the transition `[B, ...]` of rows `[B, 2, ...]`, its source."""
     info = dict(rows.policy_info)
     samples = info.pop('candidate_actions', None)
     rows = rows._replace(policy_info=info)
     transition = tf.nest.map_structure(
         lambda x: tf.squeeze(x, axis=1), trajectory.to_transition(rows)
     )
-    source = action_source.ActionSource(
+    source = action_source.make_source(
         self._searches.training,
         self.generative_policy,
         self.critic,
-        transition.time_step.observation,
+        transition,
         seed,
-        transition.next_time_step.observation,
-        None if samples is None else samples[:, 0],
-        None if samples is None else samples[:, 1],
-        tape,
+        samples=samples,
+        tape=tape,
     )
-    # Losses see pictures shifted, searches as they are.
+    # Losses see shifted pictures, searches see them unchanged.
     return picture_shift.shift(transition, seed, self._picture_padding), source
 
-  def _slices(self, rows, num_slices):
-    """Splits rows `[num_slices * B, ...]` into slices; none where `()`."""
-    if not tf.nest.flatten(rows):
-      return []
-    size = rows.reward.shape[0]
-    if num_slices == 1:
-      return [rows]
-    if size is None or size % num_slices:
-      raise ValueError(
-          f'{num_slices} updates a step need a static number of rows that is a '
-          f'multiple of it, got {size}.'
-      )
-    size //= num_slices
-    return [
-        tf.nest.map_structure(lambda x: x[i * size : (i + 1) * size], rows)  # pylint: disable=cell-var-from-loop
-        for i in range(num_slices)
-    ]
 
-  def _policy_variables(self, improver):
-    own = () if improver is None else improver.trainable_variables
-    return (*self.generative_policy.trainable_variables, *own)
-
-  def _build_optimizers(self):
-    if self.critic is not None:
-      self._optimizers.critic.build(self.critic.trainable_variables)
-    self._optimizers.policy.build(self._policy_variables(self._improver))
-    self._optimizers.pretrain.build(
-        self._policy_variables(self._pretrain_improver)
-    )
-
-  def _replica_share(self, metrics):
-    """Divides means by the replicas, over which the learner sums."""
-    count = tf.distribute.get_strategy().num_replicas_in_sync
-    return {name: value / count for name, value in metrics.items()}
+def _replica_share(metrics):
+  """Divides means by the number of replicas, over which the learner sums."""
+  count = tf.distribute.get_strategy().num_replicas_in_sync
+  return {name: value / count for name, value in metrics.items()}

@@ -90,11 +90,11 @@ class PARLPolicy(tf_policy.TFPolicy):
     return self._act(observation, seed)
 
   def _search_action(self, observation, seed):
-    source = action_source.ActionSource(
-        self._search, self._policy, self._critic, observation, seed
-    )
     if self._search.optimizer is not None:
-      return source.select(source.candidates(), self._greedy, 'act')
+      actions = action_source.StateActions(
+          self._search, self._policy, self._critic, observation, seed
+      )
+      return actions.select(actions.candidates(), self._greedy, 'act')
     temperature = 0.0 if self._greedy else self._search.temperature
     actions = self._policy.sample(
         observation,

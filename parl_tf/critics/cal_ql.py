@@ -94,8 +94,8 @@ class CalQLCritic(td.TDCritic):
         low=-1.0,
         high=1.0,
     )
-    next_ = source.optimized(self._num_actions, next=True, purpose='penalty')
-    current = source.optimized(self._num_actions, purpose='penalty')
+    next_ = source.next.optimized(self._num_actions, 'penalty')
+    current = source.here.optimized(self._num_actions, 'penalty')
     members = self._draw_members(randomness.fold_in(seed, 'penalty members'))
     value_fn = self.bind_features(features, selection=members)
     columns = tf.concat(

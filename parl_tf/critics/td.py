@@ -51,7 +51,7 @@ class TDCritic(critic.Critic):
     del seed  # The source draws.
     value_fn = self.bind(observation)
     # One sample, as in PA-RL's comparison (arXiv:2412.06685, appendix B.2).
-    sample = source.base()[:, :1]
+    sample = source.here.base()[:, :1]
     values = value_fn(tf.concat([action[:, tf.newaxis], sample], axis=1))
     return values[:, 0] - values[:, 1]
 
@@ -77,8 +77,8 @@ class TDCritic(critic.Critic):
   def _target(self, transition, source, seed):
     """The online critic searches at s', the target critic evaluates."""
     next_time_step = transition.next_time_step
-    next_actions = source.optimized(
-        self._num_backup_actions, next=True, purpose='target'
+    next_actions = source.next.optimized(
+        self._num_backup_actions, 'target'
     ).actions
     value_fn = self.bind(
         next_time_step.observation,

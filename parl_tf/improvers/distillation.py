@@ -61,7 +61,7 @@ class DistillationImprover(improver.PolicyImprover):
     del critic  # The source searches.
     observation = transition.time_step.observation
     dataset_action = self._whole(transition, source)
-    candidates = source.candidates(dataset_action=dataset_action)
+    candidates = source.here.candidates(dataset_action)
     spread = tf.reduce_max(candidates.values, axis=-1) - tf.reduce_min(
         candidates.values, axis=-1
     )
@@ -73,11 +73,11 @@ class DistillationImprover(improver.PolicyImprover):
           self._mean_spread,
       )
       greedy = spread < self._threshold * mean
-    action = source.select(candidates, greedy, 'distillation')
+    action = source.here.select(candidates, greedy, 'distillation')
     # What is imitated is held fixed.
     action = tf.stop_gradient(action)
     per_example = policy.distillation_loss(observation, action, seed)
-    base = source.base()
+    base = source.here.base()
     step = tf.reduce_sum(
         tf.abs(candidates.actions[:, :1] - base), axis=-1
     )
@@ -96,7 +96,7 @@ class DistillationImprover(improver.PolicyImprover):
     mask = improver.action_mask(transition)
     if mask is None:
       return action
-    return tf.where(mask > 0.0, action, source.base()[:, 0])
+    return tf.where(mask > 0.0, action, source.here.base()[:, 0])
 
   def update(self, metrics):
     spread = metrics['candidates/spread']

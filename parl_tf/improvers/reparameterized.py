@@ -126,7 +126,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
       raise ValueError(
           '`Critic.terminals_from_reward` must be False with `entropy_backup`.'
       )
-    log_probs = source.optimized(1, next=True).log_probs
+    log_probs = source.next.optimized(1).log_probs
     if log_probs is None:
       raise ValueError(
           '`entropy_backup` needs a policy with a density and, of training, a '

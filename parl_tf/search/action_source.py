@@ -1,7 +1,7 @@
-"""The policy's actions at one batch of states, searched for at most once."""
+"""How actions are searched for, and the actions at the states of a batch."""
 
 import contextlib
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import gin
 import tensorflow as tf
@@ -140,12 +140,12 @@ class Search:
     return optimize(candidates, value_fn, dataset_action, seed)
 
 
-class ActionSource:
-  """Draws and searches when first asked, and remembers.
+class StateActions:
+  """The policy's actions at one batch of states, searched at most once.
 
-  It lives for one slice of one update. One search at s' serves target and
-  penalty, and a critic that asks nothing costs nothing. All it returns is
-  gradient-stopped, and computed outside the tape that is given.
+  Draws and searches when first asked and keeps the result, so that a critic
+  that asks for nothing costs nothing. All actions it returns are
+  gradient-stopped and computed outside the tape.
   """
 
   def __init__(
@@ -155,89 +155,85 @@ class ActionSource:
       critic,
       observation: types.Nest,
       seed: tf.Tensor,
-      next_observation: Optional[types.Nest] = None,
+      *,
       samples: Optional[tf.Tensor] = None,
-      next_samples: Optional[tf.Tensor] = None,
       tape: Optional[tf.GradientTape] = None,
+      index: int = 0,
   ):
-    """Initializes the source; nothing is computed yet.
+    """Initializes the actions; nothing is computed yet.
 
     Args:
       search: Settings.
       policy: `GenerativePolicy`.
-      critic: `Critic` that ranks; None where the search has no optimizer.
-      observation: Nest of `[B, ...]`, raw and un-augmented.
+      critic: `Critic` that ranks; None if the search has no optimizer.
+      observation: Nest of `[B, ...]`, raw and without augmentation.
       seed: `[2]` int32.
-      next_observation: Likewise for s'.
-      samples: `[B, N, A]` actions drawn before (an action cache), or None.
-      next_samples: Likewise for s'.
+      samples: `[B, N, A]` actions drawn earlier (an action cache), or None.
       tape: Tape that must not record the search.
+      index: Distinguishes the draws of several batches that share a seed.
     """
     self._search = search
     self._policy = policy
     self._critic = critic
-    self._observations = {False: observation, True: next_observation}
-    self._samples = {False: samples, True: next_samples}
+    self._observation = observation
     self._seed = seed
+    self._samples = samples
     self._tape = tape
-    self._base = {}
+    self._index = index
+    self._drawn: Optional[types.ActionSamples] = None
     self._candidates = {}
 
-  def base(self, next: bool = False) -> tf.Tensor:  # pylint: disable=redefined-builtin
+  def base(self) -> tf.Tensor:
     """Returns the policy's own actions `[B, N, A]`."""
-    return self._draw(next).actions
+    return self._draw().actions
 
   def candidates(
-      self,
-      next: bool = False,  # pylint: disable=redefined-builtin
-      dataset_action: Optional[tf.Tensor] = None,
+      self, dataset_action: Optional[tf.Tensor] = None
   ) -> types.Candidates:
     """Returns optimised candidates, best first.
 
     Args:
-      next: Whether at s'.
-      dataset_action: `[B, A]` action to compete with the policy's.
+      dataset_action: `[B, A]` action that competes with the policy's.
 
     Raises:
       ValueError: If the search has no optimizer.
     """
     if self._search.optimizer is None:
       raise ValueError('`Search.optimizer` must be given to have candidates.')
-    key = (next, dataset_action is not None)
+    key = dataset_action is not None
     if key not in self._candidates:
-      base = self.base(next)
+      base = self.base()
       with self._outside_tape():
         self._candidates[key] = self._search.optimize(
             base,
-            self._critic.bind(self._observation(next)),
+            self._critic.bind(self._observation),
             dataset_action,
-            randomness.fold_in(self._seed, 'optimizer', int(next)),
+            randomness.fold_in(self._seed, 'optimizer', self._index),
         )
     return self._candidates[key]
 
-  def select(self, candidates: types.Candidates, greedy, purpose: str):
-    """Picks one candidate a row, `[B, A]`; `greedy` a bool or bool `[B]`."""
+  def select(
+      self,
+      candidates: types.Candidates,
+      greedy: Union[bool, tf.Tensor],
+      purpose: str,
+  ) -> tf.Tensor:
+    """Picks one candidate a row, `[B, A]`; `greedy` is a bool or bool `[B]`."""
     seed = randomness.fold_in(self._seed, 'select', purpose)
     with self._outside_tape():
       return self._search.optimizer.select(candidates, seed, greedy)
 
-  def optimized(
-      self,
-      n: int,
-      next: bool = False,  # pylint: disable=redefined-builtin
-      purpose: str = 'target',
-  ) -> types.ActionSamples:
-    """Returns actions that stand for the policy, by the search's selection.
+  def optimized(self, n: int, purpose: str = 'target') -> types.ActionSamples:
+    """Returns actions that represent the policy, by the search's selection.
 
     Args:
       n: How many are wanted.
-      next: Whether at s'.
-      purpose: What they are for. Purposes draw candidates each on its own; the
-        policy's own actions they share.
+      purpose: What they are for. Each purpose draws its own candidates; all
+        share the policy's own actions.
 
     Returns:
-      `[B, m, A]`, m = 1 under argmax, else n; log densities where the policy's
-      own actions are meant and it has a density.
+      `[B, m, A]`, with m = 1 under argmax, else n. Log densities only if the
+      actions are the policy's own and it has a density.
 
     Raises:
       ValueError: If n of the policy's own actions are wanted and fewer drawn.
@@ -248,55 +244,105 @@ class ActionSource:
             f'`Search.num_samples` must be at least the {n} actions the '
             f'{purpose} needs, got {self._search.num_samples}.'
         )
-      drawn = self._draw(next)
+      drawn = self._draw()
       log_probs = drawn.log_probs
       return types.ActionSamples(
           drawn.actions[:, :n],
           None if log_probs is None else log_probs[:, :n],
       )
-    candidates = self.candidates(next)
+    candidates = self.candidates()
     if self._search.is_greedy:
       return types.ActionSamples(candidates.actions[:, :1])
     picks = [
-        self.select(candidates, False, f'{purpose} {int(next)} {i}')
+        self.select(candidates, False, f'{purpose} {self._index} {i}')
         for i in range(n)
     ]
     return types.ActionSamples(tf.stack(picks, axis=1))
 
-  def _draw(self, is_next) -> types.ActionSamples:
-    if is_next not in self._base:
+  def _draw(self) -> types.ActionSamples:
+    if self._drawn is None:
       with self._outside_tape():
-        self._base[is_next] = self._sample(is_next)
-    return self._base[is_next]
-
-  def _sample(self, is_next):
-    if self._samples[is_next] is not None:
-      return types.ActionSamples(tf.stop_gradient(self._samples[is_next]))
-    seed = randomness.fold_in(self._seed, 'base', int(is_next))
-    observation = self._observation(is_next)
-    num_samples = self._search.num_samples
-    if self._policy.has_density and not self._search.optimize_targets:
-      if self._search.temperature != 1.0:
-        raise ValueError(
-            '`Search.temperature` must be 1 where densities are wanted, got'
-            f' {self._search.temperature}.'
+        actions, log_probs = self._sample()
+        self._drawn = types.ActionSamples(
+            tf.stop_gradient(actions),
+            None if log_probs is None else tf.stop_gradient(log_probs),
         )
-      drawn = self._policy.sample_with_log_prob(observation, num_samples, seed)
-      actions, log_probs = drawn
+    return self._drawn
+
+  def _sample(self):
+    if self._samples is not None:
+      return types.ActionSamples(self._samples)
+    seed = randomness.fold_in(self._seed, 'base', self._index)
+    if not self._policy.has_density or self._search.optimize_targets:
       return types.ActionSamples(
-          tf.stop_gradient(actions), tf.stop_gradient(log_probs)
+          self._search.sample(self._policy, self._observation, seed)
+      )
+    if self._search.temperature != 1.0:
+      raise ValueError(
+          '`Search.temperature` must be 1 where densities are wanted, got'
+          f' {self._search.temperature}.'
       )
     return types.ActionSamples(
-        tf.stop_gradient(self._search.sample(self._policy, observation, seed))
+        *self._policy.sample_with_log_prob(
+            self._observation, self._search.num_samples, seed
+        )
     )
-
-  def _observation(self, is_next):
-    observation = self._observations[is_next]
-    if observation is None:
-      raise ValueError('`next_observation` must be given to draw at s\'.')
-    return observation
 
   def _outside_tape(self):
     if self._tape is None:
       return contextlib.nullcontext()
     return self._tape.stop_recording()
+
+
+class ActionSource(NamedTuple):
+  """The policy's actions at both states of a batch of transitions.
+
+  It lives for one update. One search at s' therefore serves both the TD target
+  and the conservative penalty.
+
+  Attributes:
+    here: Actions at s.
+    next: Actions at s'.
+  """
+
+  here: StateActions
+  next: StateActions
+
+
+def make_source(
+    search: Search,
+    policy,
+    critic,
+    transition,
+    seed: tf.Tensor,
+    *,
+    samples: Optional[tf.Tensor] = None,
+    tape: Optional[tf.GradientTape] = None,
+) -> ActionSource:
+  """Makes the action source of a batch of transitions.
+
+  Args:
+    search: Settings.
+    policy: `GenerativePolicy`.
+    critic: `Critic` that ranks; None if the search has no optimizer.
+    transition: TF-Agents `Transition` of `[B, ...]`, observations raw and
+      without augmentation.
+    seed: `[2]` int32.
+    samples: `[B, 2, N, A]` actions drawn earlier at s and s' (an action cache),
+      or None.
+    tape: Tape that must not record the search.
+  """
+  states = (transition.time_step, transition.next_time_step)
+  return ActionSource(*(
+      StateActions(
+          search,
+          policy,
+          critic,
+          time_step.observation,
+          seed,
+          samples=None if samples is None else samples[:, index],
+          tape=tape,
+          index=index,
+      )
+      for index, time_step in enumerate(states)
+  ))

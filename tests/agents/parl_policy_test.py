@@ -94,7 +94,7 @@ class PARLPolicyTest(tensor_case.TensorCase):
   def test_the_greedy_policy_takes_the_best_candidate(self):
     agent, seed = self._agent, tf.constant([3, 5])
     observation = _time_step().observation
-    source = action_source.ActionSource(
+    actions = action_source.StateActions(
         agent.searches.evaluation,
         agent.generative_policy,
         agent.critic,
@@ -104,7 +104,7 @@ class PARLPolicyTest(tensor_case.TensorCase):
 
     action = agent.greedy_policy.act(observation, seed)
 
-    candidates = source.candidates()
+    candidates = actions.candidates()
     # Compiled it rounds otherwise.
     self.assertAllClose(action, candidates.actions[:, 0])
     values = agent.critic.bind(observation)(candidates.actions)

@@ -75,7 +75,7 @@ class PicturesTest(tensor_case.TensorCase):
     policy = small_agent.make_policy(gaussian.GaussianPolicy, _SPEC)
     transition = _make_transition()
     source = critic_conformance.make_source(critic, policy, transition)
-    source.candidates(next=True), source.candidates()  # Held fixed.
+    source.next.candidates(), source.here.candidates()  # Held fixed.
     self._assert_learns(
         lambda: critic.loss(transition, source, _SEED).per_example,
         critic.trainable_variables,

@@ -146,15 +146,13 @@ class PlainReferenceTest(tensor_case.TensorCase):
 
   def test_loss_target_and_every_gradient_are_the_same(self):
     weights = _weights(self.critic)
-    source = action_source.ActionSource(
+    source = action_source.make_source(
         action_source.Search(_NUM_SAMPLES, self.optimizer),
         critic_conformance.make_policy(),
         self.critic,
-        self.transition.time_step.observation,
+        self.transition,
         critic_conformance.SEED,
-        self.transition.next_time_step.observation,
-        self.samples,
-        self.next_samples,
+        samples=tf.stack([self.samples, self.next_samples], axis=1),
     )
     with tf.GradientTape() as tape:
       seen = self.critic.loss(self.transition, source, critic_conformance.SEED)

@@ -200,8 +200,8 @@ class CalQLTest(parameterized.TestCase):
         variable.assign(tf.zeros_like(variable))
     loss, _, source = self._loss(critic, _plain(6))
     columns = [np.full([4, 6], 2 * np.log(2.0))]
-    for is_next in (True, False):
-      drawn = source.optimized(6, next=is_next, purpose='penalty')
+    for actions in (source.next, source.here):
+      drawn = actions.optimized(6, 'penalty')
       self.assertEqual(drawn.log_probs.shape, [4, 6])
       columns.append(-drawn.log_probs)
     expected = np.log(np.sum(np.exp(np.concatenate(columns, axis=1)), axis=1))
@@ -218,7 +218,7 @@ class CalQLTest(parameterized.TestCase):
     loss, transition, source = self._loss(critic, _plain(3))
     next_ = transition.next_time_step
     values = critic.bind(next_.observation, target=True).members(
-        source.optimized(3, next=True).actions
+        source.next.optimized(3).actions
     ).numpy()
     target = losses.td_target(
         next_.reward,
@@ -238,7 +238,7 @@ class CalQLTest(parameterized.TestCase):
       )
     loss, transition, source = self._loss(critic, _argmax())
     next_ = transition.next_time_step
-    best = source.candidates(next=True).actions[:, :1]
+    best = source.next.candidates().actions[:, :1]
     value_fn = critic.bind(next_.observation, target=True)
     next_value = value_fn.members(best).numpy().min(axis=0)[:, 0]
     target = next_.reward + 0.99 * next_.discount * next_value
@@ -252,7 +252,7 @@ class CalQLTest(parameterized.TestCase):
     observation = transition.time_step.observation
     action = transition.action_step.action
     value_fn = critic.bind(observation)
-    sample = source.base()[:, :1]
+    sample = source.here.base()[:, :1]
     expected = value_fn(action[:, tf.newaxis]) - value_fn(sample)
     np.testing.assert_allclose(
         critic.advantage(observation, action, source, critic_conformance.SEED),

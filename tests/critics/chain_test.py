@@ -122,23 +122,15 @@ def _train(critic, transition, num_steps=500):
   variables = critic.trainable_variables
   optimizer.build(variables)
   rows = transition.next_time_step.reward.shape[0]
-  both = tf.tile(tf.constant([[[-1.0], [1.0]]]), [rows, 1, 1])  # [B, N, A]
+  both = tf.tile(tf.constant([[[[-1.0], [1.0]]]]), [rows, 2, 1, 1])
   search = action_source.Search(2, action_optimizer.ActionOptimizer(1, 0, 0.1))
 
   @common.function
   def update(i, learning_rate):
     seed = randomness.fold_in([0, 0], i)
     with tf.GradientTape() as tape:
-      source = action_source.ActionSource(
-          search,
-          None,
-          critic,
-          transition.time_step.observation,
-          seed,
-          transition.next_time_step.observation,
-          both,
-          both,
-          tape,
+      source = action_source.make_source(
+          search, None, critic, transition, seed, samples=both, tape=tape
       )
       loss = tf.reduce_mean(critic.loss(transition, source, seed).per_example)
     optimizer.learning_rate.assign(learning_rate)

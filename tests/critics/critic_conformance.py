@@ -107,14 +107,8 @@ def make_source(critic, policy, transition, seed=SEED, search=None, tape=None):
     search = action_source.Search(
         4, action_optimizer.ActionOptimizer(2, 1, 0.1), 'argmax'
     )
-  return action_source.ActionSource(
-      search,
-      policy,
-      critic,
-      transition.time_step.observation,
-      seed,
-      transition.next_time_step.observation,
-      tape=tape,
+  return action_source.make_source(
+      search, policy, critic, transition, seed, tape=tape
   )
 
 

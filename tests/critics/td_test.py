@@ -57,7 +57,7 @@ class TDTest(parameterized.TestCase):
     loss, source = self._loss(critic)
     transition = critic_conformance.make_transition(4)
     next_ = transition.next_time_step
-    actions = source.base(next=True)[:, :3]
+    actions = source.next.base()[:, :3]
     values = critic.bind(next_.observation, target=True).members(actions)
     # The least member first, then the best action.
     next_value = values.numpy().min(axis=0).max(axis=-1)

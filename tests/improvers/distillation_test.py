@@ -64,7 +64,7 @@ def _loss(
   )
   observation = transition.time_step.observation
   policy = _Imitator()
-  source = action_source.ActionSource(
+  actions = action_source.StateActions(
       action_source.Search(len(samples), optimizer),
       policy,
       _SlopeCritic(),
@@ -75,6 +75,7 @@ def _loss(
           [len(observation), 1, 1],
       ),
   )
+  source = action_source.ActionSource(here=actions, next=None)
   loss = improver.loss(
       transition, policy, _SlopeCritic(), source, tf.constant(_SEED)
   )
@@ -207,14 +208,14 @@ class GradientTest(tensor_case.TensorCase):
 
     with tf.GradientTape(persistent=True) as tape:
       # The tape is kept from the source, so that it could see the search.
-      source = action_source.ActionSource(
-          small_agent.make_search(), policy, critic, observation, seed
+      source = action_source.make_source(
+          small_agent.make_search(), policy, critic, transition, seed
       )
       loss = improver.loss(transition, policy, critic, source, seed).per_example
-    candidates = source.candidates(
-        dataset_action=transition.action_step.action
+    candidates = source.here.candidates(transition.action_step.action)
+    action = source.here.select(
+        candidates, selection == 'argmax', 'distillation'
     )
-    action = source.select(candidates, selection == 'argmax', 'distillation')
     with tf.GradientTape() as constant_tape:
       expected = policy.distillation_loss(observation, action, seed)
 

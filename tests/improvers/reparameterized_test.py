@@ -14,6 +14,7 @@ from parl_tf import types
 from parl_tf.improvers import reparameterized
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
+from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -31,15 +32,14 @@ class _SumCritic:
     return lambda actions: self._scale * tf.reduce_sum(actions, axis=-1)
 
 
-class _Source:
+class _GivenActions:
   """Actions of given log densities."""
 
   def __init__(self, log_probs):
     self._log_probs = log_probs
 
-  def optimized(self, n, next=False, purpose='target'):  # pylint: disable=redefined-builtin
-    assert (n, next) == (1, True)
-    del purpose
+  def optimized(self, n):
+    assert n == 1
     return types.ActionSamples(tf.zeros([3, 1, 2]), self._log_probs)
 
 
@@ -105,7 +105,7 @@ class EntropyBackupTest(tensor_case.TensorCase):
     augmented = improver.augment_reward(
         trajectory.Transition(time_step, (), time_step),
         critic,
-        _Source(log_probs),
+        action_source.ActionSource(here=None, next=_GivenActions(log_probs)),
     )
     return augmented.next_time_step.reward
 

@@ -34,15 +34,15 @@ class _CountingPolicy(gaussian.GaussianPolicy):
     return super().sample_with_log_prob(*args, **kwargs)
 
 
-class _GivenSource:
-  """Gives the actions it was made with."""
+class _GivenActions:
+  """Returns the actions `{purpose: ActionSamples}` that it is given."""
 
   def __init__(self, samples):
     self._samples = samples
 
-  def optimized(self, n, next=False, purpose='target'):  # pylint: disable=redefined-builtin
+  def optimized(self, n, purpose='target'):
     del n
-    return self._samples[next, purpose]
+    return self._samples[purpose]
 
 
 def _make_policy():
@@ -57,13 +57,12 @@ def _make_search(num_samples=4, selection='argmax', **kwargs):
 def _make_source(search, policy=None, critic=None, seed=_SEED, **kwargs):
   """Returns a source at the states of a small batch."""
   transition = small_agent.make_transition()
-  return action_source.ActionSource(
+  return action_source.make_source(
       search,
       policy or _make_policy(),
       critic or small_agent.make_critic(),
-      transition.time_step.observation,
+      transition,
       tf.constant(seed),
-      transition.next_time_step.observation,
       **kwargs,
   )
 
@@ -101,8 +100,8 @@ class CountingTest(tensor_case.TensorCase):
     search, policy = _make_search(), _make_policy()
     source = _make_source(search, policy)
 
-    first = source.candidates()
-    again = source.candidates()
+    first = source.here.candidates()
+    again = source.here.candidates()
 
     self.assertIs(first.actions, again.actions)
     self.assertEqual(search.optimizer.num_searches, 1)
@@ -112,9 +111,9 @@ class CountingTest(tensor_case.TensorCase):
     search, policy = _make_search(), _make_policy()
     source = _make_source(search, policy)
 
-    source.candidates()
+    source.here.candidates()
     action = small_agent.make_transition().action_step.action
-    source.candidates(dataset_action=action)
+    source.here.candidates(action)
 
     self.assertEqual(search.optimizer.num_searches, 2)
     self.assertEqual(policy.num_draws, 1)
@@ -124,35 +123,32 @@ class SamplesTest(tensor_case.TensorCase):
 
   def test_cached_samples_take_the_place_of_draws(self):
     policy = _make_policy()
-    samples = tf.random.stateless_uniform([8, 4, 2], [1, 2], -1.0, 1.0)
-    next_samples = tf.random.stateless_uniform([8, 4, 2], [3, 4], -1.0, 1.0)
+    samples = tf.random.stateless_uniform([8, 2, 4, 2], [1, 2], -1.0, 1.0)
     source = _make_source(
         small_agent.make_search(num_gradient_steps=0),
         policy,
         samples=samples,
-        next_samples=next_samples,
     )
 
-    self.assertAllEqual(source.base(), samples)
-    self.assertAllEqual(source.base(next=True), next_samples)
-    for is_next, cached in ((False, samples), (True, next_samples)):
-      kept = source.candidates(next=is_next).actions
+    for actions, cached in zip(source, tf.unstack(samples, axis=1)):
+      self.assertAllEqual(actions.base(), cached)
+      kept = actions.candidates().actions
       self.assertAllEqual(_is_among(kept, cached), tf.fill([8, 2], True))
     self.assertEqual(policy.num_draws, 0)
 
   def test_argmax_gives_the_best_alone(self):
     source = _make_source(_make_search(selection='argmax'))
-    found = source.optimized(3, next=True)
+    found = source.next.optimized(3)
 
     self.assertAllEqual(
-        found.actions, source.candidates(next=True).actions[:, :1]
+        found.actions, source.next.candidates().actions[:, :1]
     )
     self.assertIsNone(found.log_probs)
 
   def test_sampling_gives_as_many_as_wanted(self):
     source = _make_source(_make_search(selection='sample'))
-    found = source.optimized(3).actions
-    candidates = source.candidates().actions
+    found = source.here.optimized(3).actions
+    candidates = source.here.candidates().actions
 
     self.assertAllEqual(found.shape, [8, 3, 2])
     self.assertAllEqual(_is_among(found, candidates), tf.fill([8, 3], True))
@@ -160,20 +156,21 @@ class SamplesTest(tensor_case.TensorCase):
   def test_targets_may_come_from_the_unoptimised_policy(self):
     search = _make_search(optimize_targets=False)
     source = _make_source(search)
-    found = source.optimized(3)
+    found = source.here.optimized(3)
 
-    self.assertAllEqual(found.actions, source.base()[:, :3])
+    self.assertAllEqual(found.actions, source.here.base()[:, :3])
     self.assertEqual(search.optimizer.num_searches, 0)
 
   def test_a_plain_gaussian_gives_its_densities(self):
     source = _make_source(action_source.Search(4, optimizer=None))
-    found = source.optimized(3)
+    found = source.here.optimized(3)
 
     # The density of tanh(x) is that of x over 1 - tanh(x)^2, per dimension; it
     # integrates to 1, so that its inverse averages to the volume, 4.
     self.assertAllEqual(found.log_probs.shape, [8, 3])
     wide = _make_source(action_source.Search(20_000, optimizer=None))
-    volume = tf.reduce_mean(tf.exp(-wide.optimized(20_000).log_probs), axis=-1)
+    log_probs = wide.here.optimized(20_000).log_probs
+    volume = tf.reduce_mean(tf.exp(-log_probs), axis=-1)
     self.assertAllClose(volume, tf.fill([8], 4.0), rtol=0.1)
 
   def test_plain_diffusion_has_no_densities(self):
@@ -181,24 +178,24 @@ class SamplesTest(tensor_case.TensorCase):
         action_source.Search(4, optimizer=None), small_agent.make_policy()
     )
 
-    self.assertIsNone(source.optimized(3).log_probs)
+    self.assertIsNone(source.here.optimized(3).log_probs)
 
   def test_optimised_actions_have_no_densities(self):
     source = _make_source(_make_search(selection='sample'))
 
-    self.assertIsNone(source.optimized(3).log_probs)
+    self.assertIsNone(source.here.optimized(3).log_probs)
 
   def test_fewer_draws_than_wanted_is_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
-      source.optimized(5, purpose='penalty')
+      source.here.optimized(5, 'penalty')
 
   def test_a_temperature_of_zero_draws_the_mode_alone(self):
     search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
-    drawn = _make_source(search).base()
+    drawn = _make_source(search).here.base()
 
     self.assertAllEqual(drawn, tf.repeat(drawn[:, :1], 4, axis=1))
-    self.assertNotAllEqual(drawn, _make_source(_make_search()).base())
+    self.assertNotAllEqual(drawn, _make_source(_make_search()).here.base())
 
   def test_without_search_one_is_drawn_at_the_same_temperature(self):
     search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
@@ -214,23 +211,12 @@ class SamplesTest(tensor_case.TensorCase):
         action_source.Search(4, optimizer=None, temperature=0.5)
     )
     with self.assertRaisesRegex(ValueError, '`Search.temperature`.*got 0.5'):
-      source.base()
+      source.here.base()
 
   def test_candidates_without_a_search_are_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'Search.optimizer'):
-      source.candidates()
-
-  def test_next_states_that_were_not_given_are_an_error(self):
-    source = action_source.ActionSource(
-        _make_search(),
-        _make_policy(),
-        small_agent.make_critic(),
-        small_agent.make_transition().time_step.observation,
-        tf.constant(_SEED),
-    )
-    with self.assertRaisesRegex(ValueError, 'next_observation'):
-      source.base(next=True)
+      source.here.candidates()
 
 
 class TapeTest(tensor_case.TensorCase):
@@ -248,13 +234,15 @@ class TapeTest(tensor_case.TensorCase):
       loss = critic.loss(transition, source, seed).per_example
     gradients = tape.gradient(loss, variables)
 
-    given = _GivenSource({
-        (is_next, purpose): types.ActionSamples(
-            source.optimized(10, is_next, purpose).actions.numpy()
-        )
-        for is_next in (False, True)
-        for purpose in ('target', 'penalty')
-    })
+    given = action_source.ActionSource(*(
+        _GivenActions({
+            purpose: types.ActionSamples(
+                actions.optimized(10, purpose).actions.numpy()
+            )
+            for purpose in ('target', 'penalty')
+        })
+        for actions in source
+    ))
     with tf.GradientTape() as tape:
       expected_loss = critic.loss(transition, given, seed).per_example
     expected = tape.gradient(expected_loss, variables)
@@ -275,9 +263,9 @@ class TapeTest(tensor_case.TensorCase):
       source = _make_source(
           small_agent.make_search(selection='sample'), policy, critic, tape=tape
       )
-      samples = source.base(next=True)
-      found = source.candidates(next=True)
-      picked = source.optimized(3, next=True).actions
+      samples = source.next.base()
+      found = source.next.candidates()
+      picked = source.next.optimized(3).actions
 
     # Not even an operation that stops its gradient leads to them.
     self.assertEmpty(tape.watched_variables())
@@ -292,7 +280,9 @@ class SeedTest(tensor_case.TensorCase):
   def test_the_same_seed_finds_the_same(self):
     policy, critic = _make_policy(), small_agent.make_critic()
     first, again, other = (
-        _make_source(_make_search(), policy, critic, seed).candidates().actions
+        _make_source(_make_search(), policy, critic, seed)
+        .here.candidates()
+        .actions
         for seed in (_SEED, _SEED, (3, 6))
     )
 
@@ -303,29 +293,29 @@ class SeedTest(tensor_case.TensorCase):
     search = _make_search(selection='sample')
     source = _make_source(search)
 
-    target = source.optimized(8, purpose='target').actions
-    penalty = source.optimized(8, purpose='penalty').actions
+    target = source.here.optimized(8, 'target').actions
+    penalty = source.here.optimized(8, 'penalty').actions
 
     self.assertNotAllEqual(target, penalty)
-    self.assertAllEqual(source.optimized(8, purpose='target').actions, target)
+    self.assertAllEqual(source.here.optimized(8, 'target').actions, target)
 
   def test_picks_of_one_purpose_differ(self):
-    found = _make_source(_make_search(selection='sample')).optimized(8).actions
+    source = _make_source(_make_search(selection='sample'))
+    found = source.here.optimized(8).actions
 
     self.assertNotAllEqual(found[:, :4], found[:, 4:])
 
   def test_both_states_draw_on_their_own(self):
-    observation = small_agent.make_transition().time_step.observation
-    source = action_source.ActionSource(
+    transition = small_agent.make_transition()
+    source = action_source.make_source(
         _make_search(),
         _make_policy(),
         small_agent.make_critic(),
-        observation,
+        transition._replace(next_time_step=transition.time_step),
         tf.constant(_SEED),
-        next_observation=observation,
     )
 
-    self.assertNotAllEqual(source.base(), source.base(next=True))
+    self.assertNotAllEqual(source.here.base(), source.next.base())
 
 
 class SearchTest(tensor_case.TensorCase):
