@@ -14,7 +14,7 @@ from absl import flags
 
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.training import strategies
+from parl_tf.training import devices
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +52,7 @@ def run() -> None:
   flags.DEFINE_enum(
       'strategy',
       'default',
-      strategies.NAMES,
+      devices.STRATEGIES,
       'Devices of the learner: one, or all, which share the rows of a step.',
   )
   flags.DEFINE_integer('port', None, 'Of the replay service; None: a free one.')

@@ -18,8 +18,8 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.binaries import train
+from parl_tf.training import devices
 from parl_tf.training import run_directory
-from parl_tf.training import strategies
 
 
 def main(argv: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   root_dir = os.path.join(options.root_dir, 'learner')
-  strategy = strategies.make(options.strategy)
+  strategy = devices.make_strategy(options.strategy)
   with run_directory.hold(root_dir):
     summary = learner_role.learn(
         root_dir, options.seed, options.replay, strategy

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from parl_tf.training import strategies
+from parl_tf.training import devices
 
 
 def define() -> None:
@@ -22,6 +22,6 @@ def define_strategy() -> None:
   flags.DEFINE_enum(
       'strategy',
       'default',
-      strategies.NAMES,
+      devices.STRATEGIES,
       'Trains on one device, or shares the rows of a step among all GPUs.',
   )

@@ -16,10 +16,10 @@ from absl import logging
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
+from parl_tf.training import devices
 from parl_tf.training import experiment
 from parl_tf.training import report
 from parl_tf.training import run_directory
-from parl_tf.training import strategies
 
 
 def describe(summary: report.RunSummary, root_dir: str) -> str:
@@ -61,7 +61,7 @@ def train(
     gin_files: Merged in order.
     gin_bindings: Read last.
     seed: Of the run, not negative.
-    strategy: The devices that it trains on; see `strategies.make`.
+    strategy: The devices that it trains on; see `devices.make_strategy`.
 
   Returns:
     The summary of the run.
@@ -74,9 +74,9 @@ def train(
   """
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()
-  devices = strategies.make(strategy)
+  shared = devices.make_strategy(strategy)
   with run_directory.hold(root_dir):
-    summary = experiment.run_experiment(root_dir, seed, strategy=devices)
+    summary = experiment.run_experiment(root_dir, seed, strategy=shared)
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary
 

@@ -14,9 +14,9 @@ from parl_tf.agents import parl_agent
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.training import checkpoint
+from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import metrics_log
-from parl_tf.training import replica_learner
 from parl_tf.training import report
 from parl_tf.training import sources
 from parl_tf.training import value_bias
@@ -122,7 +122,7 @@ class Session:
     self.metrics = metrics_log.MetricsLog(
         root_dir, COLUMNS, resume_rows=self.state.num_rows
     )
-    self._learner = replica_learner.make(
+    self._learner = devices.make_learner(
         os.path.join(root_dir, 'checkpoints', 'learner'),
         agent,
         strategy or tf.distribute.get_strategy(),

@@ -17,8 +17,7 @@ from parl_tf.improvers import imitation
 from parl_tf.improvers import reparameterized
 from parl_tf.replay import experience as experience_lib
 from parl_tf.training import checkpoint
-from parl_tf.training import replica_learner
-from parl_tf.training import strategies
+from parl_tf.training import devices
 from tests.agents import small_agent
 from tests.agents import small_dppo
 
@@ -76,7 +75,7 @@ def _loss(strategy, improver):
   rows = small_agent.make_rows()
 
   def share(context):
-    part = replica_learner.replica_share('policy', rows, 1, context)
+    part = devices.replica_share('policy', rows, 1, context)
     return types.Experience(critic=(), policy=part, cloning=())
 
   shares = strategy.experimental_distribute_values_from_function(share)
@@ -115,19 +114,19 @@ def main(directory: str) -> None:
       [tf.config.LogicalDeviceConfiguration()] * 2,
   )
   agents, losses, improver_losses = {}, {}, {}
-  for name in strategies.NAMES:
-    strategy = strategies.make(name)
+  for name in devices.STRATEGIES:
+    strategy = devices.make_strategy(name)
     with strategy.scope():
       agents[name] = _make_agent()
     losses[name] = _train(
-        replica_learner.make(
+        devices.make_learner(
             os.path.join(directory, name), agents[name], strategy
         )
     )
     improver_losses[name] = {
         kind: _loss(strategy, improver) for kind, improver in _IMPROVERS.items()
     }
-  one, two = (_variables(agents[name]) for name in strategies.NAMES)
+  one, two = (_variables(agents[name]) for name in devices.STRATEGIES)
 
   checkpoints = os.path.join(directory, 'checkpoints')
   checkpoint.Checkpoint(

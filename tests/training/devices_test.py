@@ -1,12 +1,32 @@
-"""Tests of which rows a replica has; of training on them: `mirrored_test`."""
+"""Tests of devices and of the rows that each has.
+
+Training on two of them is tested by `mirrored_test`.
+"""
 
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.training import replica_learner
+from parl_tf.training import devices
 
 _CONTEXT = tf.distribute.experimental.ValueContext
+
+
+class StrategyTest(absltest.TestCase):
+
+  def test_default_is_one_device(self):
+    strategy = devices.make_strategy('default')
+
+    self.assertIs(strategy, tf.distribute.get_strategy())
+    self.assertEqual(strategy.num_replicas_in_sync, 1)
+
+  def test_one_device_cannot_share(self):
+    with self.assertRaisesRegex(ValueError, 'two devices.*CPU:0'):
+      devices.make_strategy('mirrored')
+
+  def test_unknown_name_is_told(self):
+    with self.assertRaisesRegex(ValueError, "mirrored.*'many'"):
+      devices.make_strategy('many')
 
 
 class ReplicaShareTest(absltest.TestCase):
@@ -16,7 +36,7 @@ class ReplicaShareTest(absltest.TestCase):
     rows = {'x': tf.range(8), 'y': tf.reshape(tf.range(16), [8, 2])}
 
     first, second = (
-        replica_learner.replica_share('critic', rows, 2, _CONTEXT(i, 2))
+        devices.replica_share('critic', rows, 2, _CONTEXT(i, 2))
         for i in range(2)
     )
 
@@ -29,7 +49,7 @@ class ReplicaShareTest(absltest.TestCase):
   def test_one_replica_has_all_rows(self):
     rows = tf.range(6)
 
-    share = replica_learner.replica_share('cloning', rows, 1, _CONTEXT(0, 1))
+    share = devices.replica_share('cloning', rows, 1, _CONTEXT(0, 1))
 
     np.testing.assert_array_equal(share, rows)
 
@@ -38,7 +58,7 @@ class ReplicaShareTest(absltest.TestCase):
     with self.assertRaisesRegex(
         ValueError, '`critic`.*2 updates times 2 devices, got 10'
     ):
-      replica_learner.replica_share(
+      devices.replica_share(
           'critic', tf.range(10), 2, _CONTEXT(0, 2)
       )
 

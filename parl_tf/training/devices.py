@@ -1,4 +1,4 @@
-"""TF-Agents' learner, on one device or on several."""
+"""The devices that a learner trains on: one, or several that share its rows."""
 
 import tensorflow as tf
 from tf_agents.train import learner
@@ -6,8 +6,37 @@ from tf_agents.utils import common
 
 from parl_tf import types
 
+STRATEGIES = ('default', 'mirrored')
 
-def make(
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+  """Returns a distribution strategy.
+
+  Args:
+    name: 'default', one device, or 'mirrored', which shares the rows of a step
+      among all GPUs that TensorFlow sees, or where there is none among its
+      logical CPU devices.
+
+  Raises:
+    ValueError: If the name is unknown, or there are fewer than two devices to
+      share rows among.
+  """
+  if name not in STRATEGIES:
+    raise ValueError(f'`strategy` must be one of {STRATEGIES}, got {name!r}.')
+  if name == 'default':
+    return tf.distribute.get_strategy()
+  gpus = tf.config.list_logical_devices('GPU')
+  devices = gpus or tf.config.list_logical_devices('CPU')
+  names = [device.name for device in devices]
+  if len(names) < 2:
+    raise ValueError(
+        "`strategy` 'mirrored' must have at least two devices to share rows "
+        f'among, got {names}.'
+    )
+  return tf.distribute.MirroredStrategy(names)
+
+
+def make_learner(
     root_dir: str, agent, strategy: tf.distribute.Strategy
 ) -> learner.Learner:
   """Returns a learner of whole batches; its own checkpoints are off.
