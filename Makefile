@@ -7,9 +7,10 @@ VENV := .venv
 # Rewritten after each complete installation; older than what it was made
 # from, it is made again.
 STAMP := $(VENV)/.installed
-# A process a core, each with one thread (tests/conftest.py); a file's tests stay
-# together, because they share what is costly to make.
-PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# A process a core, each with one thread (tests/conftest.py). A file's tests stay
+# together, because they share what is costly to make; long files come first.
+PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
+	--maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 # The second variable pins what source packages are built with, in pips that
 # no longer take it from the first.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \

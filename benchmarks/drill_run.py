@@ -8,7 +8,6 @@ import pathlib
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from absl import logging
 from benchmarks import counted_domain
 from benchmarks import cut_link
 from parl_tf.distributed import journal as journal_lib
+from parl_tf.distributed import launcher
 from parl_tf.distributed import server_link
 from parl_tf.distributed import spool
 
@@ -112,7 +112,7 @@ class Run:
     self._arguments += ['--gin_file=distributed.gin']
     self._arguments += [f'--gin_bindings={x}' for x in gin_bindings]
     self._seed = seed
-    self._port = _free_port()
+    self._port = launcher.free_port()
     self._processes: Dict[str, subprocess.Popen] = {}
     self.cut_link = cut_link.CutLink(self._port)
     self.link = server_link.ServerLink(f'localhost:{self._port}')
@@ -279,8 +279,3 @@ class Run:
 
   def _path(self, *names):
     return os.path.join(self.root_dir, *names)
-
-
-def _free_port() -> int:
-  with socket.create_server(('localhost', 0)) as listener:
-    return listener.getsockname()[1]

@@ -1,9 +1,44 @@
 """Settings of a test process, made before TensorFlow is imported."""
 
 import os
+import pathlib
 import tempfile
 
 from absl import flags
+import pytest
+
+# Files that take more than ten seconds of processor time, the longest first
+# (`make test` gives each process one file after another): a long file that
+# starts last leaves the other cores idle.
+_LONG_FILES = (
+    'binaries/distributed_test.py',
+    'binaries/train_test.py',
+    'distributed/launcher_test.py',
+    'binaries/resume_test.py',
+    'agents/pictures_test.py',
+    'benchmarks/reproduce_test.py',
+    'agents/combinations_test.py',
+    'agents/parl_agent_test.py',
+    'agents/mirrored_test.py',
+    'examples/add_a_policy_test.py',
+    'examples/robot_test.py',
+    'gin_files_test.py',
+    'search/compiled_search_test.py',
+    'training/phases_test.py',
+    'training/experiment_test.py',
+    'training/export_test.py',
+    'agents/parl_policy_test.py',
+    'training/on_policy_test.py',
+    'distributed/server_link_test.py',
+    'binaries/export_test.py',
+    'domains/remote_test.py',
+    'domains/libero_test.py',
+    'domains/calvin_test.py',
+    'distributed/supervisor_test.py',
+    'binaries/data_test.py',
+    'policies/transformer_test.py',
+    'agents/learner_test.py',
+)
 
 # Equal results on machines with and without a GPU.
 os.environ['CUDA_VISIBLE_DEVICES'] = ''
@@ -16,6 +51,23 @@ os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 # here: processes that test at the same time must not share it.
 _TEMPORARY = tempfile.TemporaryDirectory(prefix='parl_tf_test_')
 os.environ['TEST_TMPDIR'] = _TEMPORARY.name
+# The processes of one `make test` inherit this from the one that starts them.
+os.environ.setdefault('PARL_TF_SHARED_TMPDIR', _TEMPORARY.name)
 
 # pytest does not run absl's main, which would parse them.
 flags.FLAGS.mark_as_parsed()
+
+
+def pytest_collection_modifyitems(items):
+  """Moves the tests of long files to the front.
+
+  Raises:
+    UsageError: If a long file does not exist.
+  """
+  root = pathlib.Path(__file__).parent
+  ranks = {}
+  for rank, name in enumerate(_LONG_FILES):
+    if not (root / name).is_file():
+      raise pytest.UsageError(f'{__file__}: `_LONG_FILES` has no file {name}.')
+    ranks[root / name] = rank
+  items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -117,7 +117,7 @@ def launch(options) -> int:
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
-  address = f'{host}:{options.port or _free_port()}'
+  address = f'{host}:{options.port or free_port()}'
   roles = make_roles(options, address)
   supervisor = supervisor_lib.Supervisor(
       roles,
@@ -156,10 +156,15 @@ def launch(options) -> int:
   return status
 
 
-def _free_port() -> int:
+def free_port() -> int:
+  """Returns a port that a service may leave and take again.
+
+  Raises:
+    OSError: If a hundred ports are taken.
+  """
   # None of those that the system gives to outgoing connections: while the
-  # service is being restarted, such a one may be taken, even by a role that
-  # looks for the service and then finds itself.
+  # service restarts, one of them may be taken, even by a role that looks for
+  # the service and then finds itself.
   for port in random.SystemRandom().sample(_PORTS, 100):
     try:
       with socket.create_server(('localhost', port)):

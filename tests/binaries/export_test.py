@@ -22,7 +22,7 @@ class ExportTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._root = tiny.finished_run().root_dir
+    cls._root = tiny.finished_run()
 
   def setUp(self):
     super().setUp()

@@ -60,7 +60,7 @@ class RunTest(absltest.TestCase):
 
   def test_losses_are_those_of_one_device(self):
     rows = tiny.read_metrics(self._root_dir)
-    expected = tiny.read_metrics(tiny.finished_run().root_dir)
+    expected = tiny.read_metrics(tiny.finished_run())
 
     self.assertLen(rows, tiny.NUM_ROWS)
     for row, one in zip(rows, expected):

@@ -47,7 +47,7 @@ class ResumeTest(absltest.TestCase):
     run = tiny.Run(root_dir)
     run.kill_when(lambda: run.num_rows() == tiny.NUM_ROWS)
     self.assertEqual(
-        _timeless(root_dir), _timeless(self._undisturbed.root_dir)
+        _timeless(root_dir), _timeless(self._undisturbed)
     )
     self._check_repeated(run.output())
 

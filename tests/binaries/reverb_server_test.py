@@ -2,9 +2,9 @@
 
 from absl.testing import absltest
 
+from parl_tf.distributed import launcher
 from parl_tf.training import run_directory
 from reverb_server import server
-from tests.binaries import roles
 from tests.binaries import tiny
 
 
@@ -14,7 +14,7 @@ class ServerTest(absltest.TestCase):
     root_dir = self.create_tempdir().full_path
     with run_directory.hold(root_dir, 'service.lock'):
       with self.assertRaisesRegex(ValueError, 'one process at a time'):
-        server.serve(root_dir, [tiny.GIN_FILE], port=roles.free_port())
+        server.serve(root_dir, [tiny.GIN_FILE], port=launcher.free_port())
 
 
 if __name__ == '__main__':

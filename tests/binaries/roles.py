@@ -2,12 +2,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from typing import Callable, Dict, List, Sequence
 
+from parl_tf.distributed import launcher
 from tests.binaries import tiny
 
 _MODULES = {
@@ -16,12 +16,6 @@ _MODULES = {
     'collector': 'parl_tf.binaries.collect',
 }
 _SECONDS = 600.0  # Of waiting, for a machine that is busy with other things.
-
-
-def free_port() -> int:
-  """Returns a port that nothing listens on."""
-  with socket.create_server(('localhost', 0)) as listener:
-    return listener.getsockname()[1]
 
 
 class Roles:
@@ -36,7 +30,7 @@ class Roles:
       bindings: Beside those of `tiny`.
     """
     self.root_dir = root_dir
-    self.port = free_port()
+    self.port = launcher.free_port()
     self._bindings = (*tiny.BINDINGS, *bindings)
     self._processes: Dict[str, subprocess.Popen] = {}
     os.makedirs(root_dir, exist_ok=True)

@@ -5,6 +5,7 @@ three of the online phase: a warm-up episode and two that are trained after.
 """
 
 import csv
+import fcntl
 import functools
 import os
 import pathlib
@@ -117,7 +118,7 @@ class Run:
 
   def output(self) -> str:
     """Returns what all processes on this directory have printed."""
-    return pathlib.Path(self.root_dir + '.log').read_text(encoding='utf-8')
+    return read_output(self.root_dir)
 
   def num_rows(self) -> int:
     """Returns the number of rows in `metrics.csv` that are whole."""
@@ -125,18 +126,27 @@ class Run:
     return max(path.read_text().count('\n') - 1, 0) if path.exists() else 0
 
 
-@functools.lru_cache(maxsize=None)
-def finished_run() -> Run:
-  """Runs undisturbed to the end, once for all tests of a process."""
-  run = Run(os.path.join(make_folder(), 'undisturbed'))
-  run.finish()
-  return run
+def finished_run() -> str:
+  """Runs undisturbed to the end, once for all tests; returns the directory."""
+  folder = os.environ.get('PARL_TF_SHARED_TMPDIR') or make_folder()
+  root_dir = os.path.join(folder, 'undisturbed')
+  with open(root_dir + '.lock', 'w') as lock:
+    # Several processes test at the same time.
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not os.path.exists(os.path.join(root_dir, 'summary.json')):
+      Run(root_dir).finish()
+  return root_dir
 
 
 @functools.lru_cache(maxsize=None)
 def make_folder() -> str:
   """Returns a folder for what the tests of a process share."""
   return tempfile.mkdtemp(dir=os.environ.get('TEST_TMPDIR'), prefix='tiny_')
+
+
+def read_output(root_dir: str) -> str:
+  """Returns what all processes on a directory have printed."""
+  return pathlib.Path(root_dir + '.log').read_text(encoding='utf-8')
 
 
 def read_metrics(root_dir: str) -> List[Dict[str, str]]:

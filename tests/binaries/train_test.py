@@ -27,11 +27,11 @@ class RunTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._run = tiny.finished_run()
-    cls._rows = tiny.read_metrics(cls._run.root_dir)
+    cls._root_dir = tiny.finished_run()
+    cls._rows = tiny.read_metrics(cls._root_dir)
 
   def _path(self, *parts):
-    return os.path.join(self._run.root_dir, *parts)
+    return os.path.join(self._root_dir, *parts)
 
   def _summary(self):
     with open(self._path('summary.json'), encoding='utf-8') as file:
@@ -154,7 +154,7 @@ class RunTest(absltest.TestCase):
     self.assertIn("Online.order = 'interleaved'", text)
 
   def test_output_tells_rates_and_paths(self):
-    output = self._run.output()
+    output = tiny.read_output(self._root_dir)
     for phase in _PHASES:
       self.assertRegex(output, rf'{phase}: \d+/\d+  .* steps/s')
       self.assertRegex(output, rf'\n  {phase} .*without search [01]\.\d\d\d')
@@ -302,7 +302,7 @@ class FailedStartTest(parameterized.TestCase):
     self._assert_no_work()
 
   def test_run_of_another_configuration_is_refused(self):
-    root_dir = tiny.finished_run().root_dir
+    root_dir = tiny.finished_run()
     for binding, seed, message in (
         ('Critic.tau = 0.5', 3, r'-Critic.tau = .*\+Critic.tau = 0.5'),
         ('Critic.tau = 0.03', 4, r'-# seed = 3.*\+# seed = 4'),

@@ -52,7 +52,7 @@ class RolesTest(absltest.TestCase):
   def test_service_has_no_port_of_outgoing_connections(self):
     with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
       low, high = map(int, file.read().split())
-    self.assertNotIn(launcher._free_port(), range(low, high + 1))
+    self.assertNotIn(launcher.free_port(), range(low, high + 1))
 
 
 class LaunchTest(absltest.TestCase):
