@@ -11,7 +11,7 @@ from parl_tf import synced_file
 
 # Okabe and Ito's palette (a darker purple, for it colours text): told apart by
 # every kind of colour vision. The learning curve of a single run has it too.
-_COLORS = (
+COLORS = (
     '#0072B2',
     '#D55E00',
     '#009E73',
@@ -39,9 +39,9 @@ def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
   """Returns a style for each method; the first 28 differ."""
   return {
       method: Style(
-          _COLORS[i % len(_COLORS)],
+          COLORS[i % len(COLORS)],
           _MARKERS[i % len(_MARKERS)],
-          _DASHES[i // len(_COLORS) % len(_DASHES)],
+          _DASHES[i // len(COLORS) % len(_DASHES)],
       )
       for i, method in enumerate(methods)
   }

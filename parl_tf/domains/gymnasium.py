@@ -1,0 +1,116 @@
+"""Any task that is registered with gymnasium, by its id."""
+
+import math
+from typing import Any, Callable, Mapping, Optional, Tuple
+
+from dm_env import specs
+import gin
+import gymnasium
+import numpy as np
+
+from parl_tf.domains import arguments
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium_adapter
+
+
+@gin.configurable
+class Gymnasium(domain.Domain):
+  """A registered environment, with a controller of your own if there is one.
+
+  Actions are a bounded box of one axis, observations an array or a flat dict of
+  arrays; see `GymnasiumEnvironment`. Without a controller the offline data
+  comes from a file.
+  """
+
+  def __init__(
+      self,
+      id: str = gin.REQUIRED,
+      *,
+      kwargs: Optional[Mapping[str, Any]] = None,
+      max_episode_steps: Optional[int] = None,
+      action_repeat: int = 1,
+      reward_scale: float = 1.0,
+      reward_bias: float = 0.0,
+      success_key: Optional[str] = 'success',
+      controller_ctor: Optional[Callable[[], domain.Controller]] = None,
+  ):
+    """Makes the task once to read its specs.
+
+    Args:
+      id: Id for `gymnasium.make`. `module:id` imports the module that registers
+        the task.
+      kwargs: Further arguments of the task's constructor.
+      max_episode_steps: Environment steps, after `action_repeat`, until the
+        time-out; None for the registered limit.
+      action_repeat: Steps of the task for which an action is held; their
+        rewards are summed.
+      reward_scale: Factor on the raw reward.
+      reward_bias: Added to the scaled reward.
+      success_key: Entry of `info` that is true on success; None to count a
+        positive reward as success.
+      controller_ctor: Makes the controller that records offline data; None if
+        there is none.
+
+    Raises:
+      ValueError: If an argument is out of range, the task has no time limit, or
+        its actions are not a bounded box of one axis.
+    """
+    arguments.check_range('action_repeat', action_repeat, 1)
+    arguments.check_positive('reward_scale', reward_scale)
+    if max_episode_steps is not None:
+      arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    kwargs = dict(kwargs or {})
+    task = gymnasium.make(id, **kwargs)
+    if max_episode_steps is None:
+      limit = task.spec.max_episode_steps
+      if limit is None:
+        raise ValueError(
+            f'`max_episode_steps` must be given for {id}, which is registered'
+            ' without a time limit, got None.'
+        )
+      max_episode_steps = math.ceil(limit / action_repeat)
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
+    self.max_episode_steps = max_episode_steps
+    self._id = id
+    self._kwargs = kwargs
+    self._action_repeat = action_repeat
+    self._success_key = success_key
+    self._controller_ctor = controller_ctor
+    environment = gymnasium_adapter.GymnasiumEnvironment(task, seed=0)
+    self._raw_action_bounds = (
+        task.action_space.low.astype(np.float32),
+        task.action_space.high.astype(np.float32),
+    )
+    self._observation_spec = environment.observation_spec()
+    self._action_spec = environment.action_spec()
+    environment.close()
+
+  def make_environment(
+      self, seed: int, evaluation: bool
+  ) -> gymnasium_adapter.GymnasiumEnvironment:
+    del evaluation  # The task is the same.
+    return gymnasium_adapter.GymnasiumEnvironment(
+        # -1: the adapter alone counts steps, after `action_repeat`.
+        gymnasium.make(self._id, max_episode_steps=-1, **self._kwargs),
+        seed=seed,
+        action_repeat=self._action_repeat,
+        max_episode_steps=self.max_episode_steps,
+        success_key=self._success_key,
+    )
+
+  def make_controller(
+      self, environment: domain.Environment
+  ) -> Optional[domain.Controller]:
+    del environment
+    return None if self._controller_ctor is None else self._controller_ctor()
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> specs.BoundedArray:
+    return self._action_spec
+
+  @property
+  def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
+    return self._raw_action_bounds

@@ -1,0 +1,121 @@
+"""Tests of tasks by their gymnasium id."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gymnasium
+import numpy as np
+
+from parl_tf.domains import domain
+from parl_tf.domains import gymnasium as gymnasium_domain
+from tests.domains import domain_conformance
+
+_REACH = 'gymnasium_robotics:FetchReach-v4'
+
+
+class _Endless(gymnasium.Env):
+  """A task without a time limit, which tells how it was made."""
+
+  action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+  observation_space = gymnasium.spaces.Box(-9.0, 9.0, (1,), np.float32)
+
+  def __init__(self, value=0.0):
+    self._observation = np.full([1], value, np.float32)
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed)
+    return self._observation, {}
+
+  def step(self, action):
+    return self._observation, float(action[0]), False, False, {}
+
+
+gymnasium.register('Endless-v0', entry_point=_Endless)
+
+
+class _TowardsGoal(domain.Controller):
+
+  def reset(self, seed):
+    del seed  # It draws nothing.
+
+  def action(self, time_step, environment):
+    del environment
+    x = time_step.observation
+    offset = 10 * (x['desired_goal'] - x['achieved_goal'])
+    return np.append(np.clip(offset, -1, 1), 0).astype(np.float32)
+
+
+class ReachConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return gymnasium_domain.Gymnasium(
+        _REACH,
+        max_episode_steps=6,
+        success_key='is_success',
+        controller_ctor=_TowardsGoal,
+    )
+
+
+class GymnasiumTest(parameterized.TestCase):
+
+  def test_raw_bounds_are_those_of_the_task(self):
+    low, high = gymnasium_domain.Gymnasium('Pendulum-v1').raw_action_bounds
+    np.testing.assert_array_equal(low, [-2.0])
+    np.testing.assert_array_equal(high, [2.0])
+
+  @parameterized.parameters((None, 1, 200), (None, 3, 67), (7, 3, 7))
+  def test_time_limit_is_the_registered_one_unless_given(
+      self, limit, action_repeat, wanted
+  ):
+    task = gymnasium_domain.Gymnasium(
+        'Pendulum-v1', max_episode_steps=limit, action_repeat=action_repeat
+    )
+    self.assertEqual(task.max_episode_steps, wanted)
+    environment = task.make_environment(0, evaluation=True)
+    time_step, num_steps = environment.reset(), 0
+    while not time_step.last():
+      time_step = environment.step(np.zeros([1], np.float32))
+      num_steps += 1
+    self.assertEqual(num_steps, wanted)
+    self.assertEqual(time_step.discount, 1.0)
+
+  def test_a_longer_limit_than_the_registered_one_counts(self):
+    task = gymnasium_domain.Gymnasium('Pendulum-v1', max_episode_steps=205)
+    environment = task.make_environment(0, evaluation=True)
+    environment.reset()
+    for _ in range(204):
+      self.assertFalse(environment.step(np.zeros([1], np.float32)).last())
+    self.assertTrue(environment.step(np.zeros([1], np.float32)).last())
+
+  def test_a_task_without_any_limit_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'max_episode_steps.*Endless-v0'):
+      gymnasium_domain.Gymnasium('Endless-v0')
+
+  def test_arguments_reach_the_task(self):
+    task = gymnasium_domain.Gymnasium(
+        'Endless-v0', kwargs={'value': 4.0}, max_episode_steps=2
+    )
+    environment = task.make_environment(0, evaluation=True)
+    self.assertEqual(environment.reset().observation, 4.0)
+
+  def test_controller_solves_its_task(self):
+    task = gymnasium_domain.Gymnasium(
+        _REACH, success_key='is_success', controller_ctor=_TowardsGoal
+    )
+    environment = task.make_environment(0, evaluation=True)
+    controller = task.make_controller(environment)
+    controller.reset(0)
+    time_step = environment.reset()
+    while not time_step.last() and not environment.is_success():
+      time_step = environment.step(controller.action(time_step, environment))
+    self.assertTrue(environment.is_success())
+
+  def test_without_a_controller_there_is_none(self):
+    task = gymnasium_domain.Gymnasium('Pendulum-v1')
+    environment = task.make_environment(0, evaluation=True)
+    self.assertIsNone(task.make_controller(environment))
+
+
+if __name__ == '__main__':
+  absltest.main()
