@@ -47,7 +47,6 @@ _IMPROVED_STD = 0.15
 _DENSITY_LEVEL = 0.2  # Of the outline, as a share of the highest density.
 _NUM_SHADES = 11
 
-_BLUE, _VERMILION, _, _, _ORANGE, _SKY_BLUE, _ = drawing.COLORS
 _STEPS = (
     ('Sample', 'N actions from the policy'),
     ('Rank', 'keep the K best under Q'),
@@ -69,9 +68,20 @@ class Theme(NamedTuple):
 
 
 _THEMES = (
-    Theme('', '#1f2328', '#6e7781', ('#fdf6e7', _ORANGE), _BLUE, 'white'),
     Theme(
-        '_dark', '#e6edf3', '#8d96a0', ('#1d1a12', '#9a6b00'), _SKY_BLUE,
+        '',
+        '#1f2328',
+        '#6e7781',
+        ('#fdf6e7', drawing.ORANGE),
+        drawing.BLUE,
+        'white',
+    ),
+    Theme(
+        '_dark',
+        '#e6edf3',
+        '#8d96a0',
+        ('#1d1a12', '#9a6b00'),
+        drawing.SKY_BLUE,
         '#0d1117',
     ),
 )
@@ -136,11 +146,11 @@ def draw(theme: Theme) -> figure.Figure:
   _draw_points(second, theme, kept, theme.policy)
   _draw_points(third, theme, kept, theme.policy, alpha=0.25)
   for way in np.swapaxes(ways, 0, 1):
-    third.plot(*way.T, color=_VERMILION, linewidth=1.6, zorder=3)
-  _draw_points(third, theme, ways[-1], _VERMILION)
+    third.plot(*way.T, color=drawing.VERMILION, linewidth=1.6, zorder=3)
+  _draw_points(third, theme, ways[-1], drawing.VERMILION)
   _draw_policy(fourth, theme, _MODES, _MODE_STD, dashes='--', alpha=0.5)
   _draw_policy(fourth, theme, ways[-1], _IMPROVED_STD)
-  _draw_points(fourth, theme, ways[-1], _VERMILION)
+  _draw_points(fourth, theme, ways[-1], drawing.VERMILION)
   return picture
 
 

@@ -51,7 +51,7 @@ _MAY_IMPORT = {
     'replay': (*_DATA, 'episode_builder', 'synced_file', 'replay'),
     'datasets': (*_DATA, 'episode_builder', 'datasets'),
     'domains': (*_DATA, 'domains'),
-    'training': _TRAINING,
+    'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),
     'binaries': (*_TRAINING, 'distributed', 'reports', 'binaries'),

@@ -18,11 +18,11 @@ from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.training import devices
 from parl_tf.training import experiment
-from parl_tf.training import report
 from parl_tf.training import run_directory
+from parl_tf.training import run_summary
 
 
-def describe(summary: report.RunSummary, root_dir: str) -> str:
+def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   """Returns what a run came to, as text for people."""
   lines = ['', f'{summary.domain}, seed {summary.seed}']
   if summary.controller_success_rate is not None:
@@ -53,7 +53,7 @@ def train(
     gin_bindings: Sequence[str] = (),
     seed: int = 0,
     strategy: str = 'default',
-) -> report.RunSummary:
+) -> run_summary.RunSummary:
   """Runs or resumes what gin files describe.
 
   Args:

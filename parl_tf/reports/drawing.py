@@ -1,4 +1,4 @@
-"""How all figures of a report look: colours, curves, legends, files."""
+"""How all pictures look: colours, curves, legends, files."""
 
 import os
 from typing import Mapping, NamedTuple, Sequence
@@ -9,21 +9,18 @@ import numpy as np
 
 from parl_tf import synced_file
 
-# Okabe and Ito's palette (a darker purple, for it colours text): told apart by
-# every kind of colour vision. The learning curve of a single run has it too.
-COLORS = (
-    '#0072B2',
-    '#D55E00',
-    '#009E73',
-    '#AA3377',
-    '#E69F00',
-    '#56B4E9',
-    '#555555',
-)
+# The palette of Okabe and Ito (with a darker purple, since it colours text),
+# which every kind of colour vision can distinguish.
+BLUE, VERMILION, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#AA3377'
+ORANGE, SKY_BLUE, GRAY = '#E69F00', '#56B4E9', '#555555'
+LIGHT_GRAY = '#dddddd'
+MARKS = dict(markersize=5, markeredgecolor='white', markeredgewidth=0.6)
+BAND = dict(alpha=0.17, linewidth=0)
+
+_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
 # One more than colors, so that methods of one color have different ones.
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
 _DASHES = ('-', '--', '-.', ':')
-GRAY = '#555555'
 _NUM_MARKS = 14
 
 
@@ -39,9 +36,9 @@ def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
   """Returns a style for each method; the first 28 differ."""
   return {
       method: Style(
-          COLORS[i % len(COLORS)],
+          _COLORS[i % len(_COLORS)],
           _MARKERS[i % len(_MARKERS)],
-          _DASHES[i // len(COLORS) % len(_DASHES)],
+          _DASHES[i // len(_COLORS) % len(_DASHES)],
       )
       for i, method in enumerate(methods)
   }
@@ -59,9 +56,7 @@ def draw_curve(panel, curve, style, is_marked):
       linewidth=2.0,
       marker=style.marker if is_marked or is_point else None,
       markevery=max(1, round(len(x) / _NUM_MARKS)),
-      markersize=5,
-      markeredgecolor='white',
-      markeredgewidth=0.6,
+      **MARKS,
       label=f'{curve.method} ({seeds_of(curve)})',
       zorder=3,
   )
@@ -72,9 +67,7 @@ def draw_curve(panel, curve, style, is_marked):
         np.repeat(x, 2), [y.low[0], y.high[0]], color=style.color, linewidth=2.0
     )
   else:
-    panel.fill_between(
-        x, y.low, y.high, color=style.color, alpha=0.17, linewidth=0
-    )
+    panel.fill_between(x, y.low, y.high, color=style.color, **BAND)
 
 
 def seeds_of(curve) -> str:
@@ -82,19 +75,20 @@ def seeds_of(curve) -> str:
   return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
 
 
-def make_picture(width, height, title):
+def make_picture(width, height, title=None):
   """Returns an empty figure, its sizes in inches."""
   # A figure of its own on a canvas of its own: no state of pyplot's.
   picture = figure.Figure(figsize=(width, height), layout='constrained')
   backend_agg.FigureCanvasAgg(picture)
-  picture.suptitle(title, fontsize=12, fontweight='bold')
+  if title:
+    picture.suptitle(title, fontsize=12, fontweight='bold')
   return picture
 
 
 def style_panel(panel, grid_axis):
   """Leaves two spines, and a grid along one axis."""
   panel.spines[['top', 'right']].set_visible(False)
-  panel.grid(axis=grid_axis, color='#dddddd', linewidth=0.7)
+  panel.grid(axis=grid_axis, color=LIGHT_GRAY, linewidth=0.7)
   panel.set_axisbelow(True)
 
 
@@ -116,7 +110,7 @@ def draw_legend(picture, panels):
   )
 
 
-def thousands(value, unused_position) -> str:
+def thousands(value, unused_position=None) -> str:
   """Formats a tick: 12k, 3M."""
   if abs(value) >= 1e6:
     return f'{value / 1e6:.3g}M'

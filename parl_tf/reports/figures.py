@@ -240,7 +240,9 @@ def _draw_side_by_side(found, styles, domain):
   ).ravel()
   for panel, curve in zip(panels, found, strict=False):
     for other in found:
-      panel.plot(other.x, other.y.value, color='#dddddd', linewidth=0.8)
+      panel.plot(
+          other.x, other.y.value, color=drawing.LIGHT_GRAY, linewidth=0.8
+      )
     style = styles[curve.method]._replace(dashes='-')
     drawing.draw_curve(panel, curve, style, is_marked=False)
     panel.set_title(

@@ -15,14 +15,16 @@ from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
+from parl_tf.reports import learning_curve
+from parl_tf.reports import run_files
 from parl_tf.training import builder
 from parl_tf.training import export
 from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import progress
-from parl_tf.training import report
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
+from parl_tf.training import run_summary
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 
@@ -45,7 +47,7 @@ def run_experiment(
     never_succeeds_online: bool = True,
     export_phases: bool = False,
     checkpoint_seconds: float = 10.0,
-) -> report.RunSummary:
+) -> run_summary.RunSummary:
   """Runs or resumes the experiment that gin describes.
 
   Args:
@@ -200,30 +202,30 @@ def _export(session, episodes, phase: str = '') -> Dict[str, str]:
   return paths
 
 
-def _finish(session, episodes) -> report.RunSummary:
+def _finish(session, episodes) -> run_summary.RunSummary:
   """Exports the policies, draws the picture and writes the summary."""
   root_dir = session.root_dir
   domain_name = type(session.domain).__name__
   policies = _export(session, episodes)
   state = session.state
-  report.plot_learning_curve(
-      session.metrics.path,
+  learning_curve.draw(
       os.path.join(root_dir, 'report', 'learning_curve.png'),
+      run_files.read_metrics(root_dir),
       controller_success_rate=state.controller_success_rate,
       title=f'{domain_name}, seed {session.seed}',
   )
-  summary = report.RunSummary(
+  summary = run_summary.RunSummary(
       seed=session.seed,
       domain=domain_name,
       wall_seconds=session.wall_seconds,
       controller_success_rate=state.controller_success_rate,
       phases={
-          name: report.PhaseSummary(**numbers)
+          name: run_summary.PhaseSummary(**numbers)
           for name, numbers in state.summaries.items()
       },
       policies=policies,
   )
-  report.write_summary(os.path.join(root_dir, 'summary.json'), summary)
+  run_summary.write(os.path.join(root_dir, 'summary.json'), summary)
   session.metrics.close()
   run_directory.write_operative_config(root_dir)
   return summary

@@ -17,7 +17,7 @@ from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import metrics_log
-from parl_tf.training import report
+from parl_tf.training import run_summary
 from parl_tf.training import sources
 from parl_tf.training import value_bias
 
@@ -177,7 +177,7 @@ class Session:
     state = self.state
     train_step, env_steps, wall_seconds = state.phase_start
     latest = state.latest
-    state.summaries[state.phase] = report.PhaseSummary(
+    state.summaries[state.phase] = run_summary.PhaseSummary(
         success_rate=latest.get('success_rate'),
         success_rate_without_search=latest['success_rate_without_search'],
         score=latest.get('score', latest['score_without_search']),

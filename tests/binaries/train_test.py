@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from parl_tf.binaries import train
 from parl_tf.replay import episode_log
-from parl_tf.training import report
 from parl_tf.training import run_directory
+from parl_tf.training import run_summary
 from tests.binaries import tiny
 from tests.datasets import d4rl_columns
 
@@ -317,9 +317,11 @@ class FailedStartTest(parameterized.TestCase):
 class DescribeTest(absltest.TestCase):
 
   def test_phase_without_search_is_told(self):
-    phase = report.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
+    phase = run_summary.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
     text = train.describe(
-        report.RunSummary(3, 'PointMaze', 9.4, None, {'offline': phase}, {}),
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, {'offline': phase}, {}
+        ),
         'runs/tiny',
     )
     self.assertEqual(

@@ -1,0 +1,145 @@
+"""The learning curve of one run."""
+
+from typing import Optional
+
+import numpy as np
+
+from parl_tf import proportion
+from parl_tf.reports import drawing
+from parl_tf.reports import phase_axis
+from parl_tf.reports import run_files
+
+# Column, legend, colour, marker, dash pattern.
+_RATES = (
+    ('success_rate', 'with search', drawing.BLUE, 'o', '-'),
+    (
+        'success_rate_without_search',
+        'without search',
+        drawing.VERMILION,
+        's',
+        '--',
+    ),
+)
+_HEALTH = (
+    ('values/mean', 'mean value', drawing.GREEN, '-'),
+    ('losses/critic', 'critic loss', drawing.PURPLE, '--'),
+)
+
+
+def draw(
+    path: str,
+    metrics: run_files.Metrics,
+    *,
+    controller_success_rate: Optional[float] = None,
+    title: Optional[str] = None,
+) -> None:
+  """Draws the success rate over all phases of one run.
+
+  Bands are 95 % Wilson intervals, drawn where the column
+  `num_evaluation_episodes` has a number. Below, the critic's mean value and
+  loss, where they were logged.
+
+  Args:
+    path: PNG to write; its directory is made if it is missing.
+    metrics: What the run logged.
+    controller_success_rate: Drawn as a line if given, 0 to 1.
+    title: Drawn above if given.
+
+  Raises:
+    ValueError: If `metrics` has no rows.
+  """
+  if not metrics.phases.size:
+    raise ValueError(f'`metrics` must have at least one row to draw {path}.')
+  axis = phase_axis.PhaseAxis(metrics)
+  positions = axis.positions(metrics)
+  health = [h for h in _HEALTH if np.isfinite(metrics.column(h[0])).any()]
+  picture = drawing.make_picture(9.0, 6.4 if health else 4.6, title)
+  panels = picture.subplots(
+      2 if health else 1,
+      1,
+      sharex=True,
+      squeeze=False,
+      height_ratios=[2.6, 1.0] if health else [2.6],
+  )[:, 0]
+  _draw_success(panels[0], metrics, positions, controller_success_rate)
+  if health:
+    _draw_health(panels[1], metrics, positions, health)
+  for panel in panels:
+    drawing.style_panel(panel, 'y')
+    axis.draw_boundaries(panel)
+  axis.draw_titles(panels[0])
+  axis.draw_ticks(panels[-1])
+  drawing.save(picture, path)
+
+
+def _draw_success(panel, metrics, positions, controller_success_rate):
+  if controller_success_rate is not None:
+    panel.axhline(
+        controller_success_rate,
+        color=drawing.GRAY,
+        linestyle=':',
+        linewidth=1.8,
+        label=f'controller ({controller_success_rate:.2f})',
+    )
+  num_episodes = metrics.column('num_evaluation_episodes')
+  for column, label, color, marker, dashes in _RATES:
+    is_there = np.isfinite(metrics.column(column))
+    if not is_there.any():
+      continue
+    x, rate = positions[is_there], metrics.column(column)[is_there]
+    panel.plot(
+        x,
+        rate,
+        color=color,
+        marker=marker,
+        **drawing.MARKS,
+        linestyle=dashes,
+        linewidth=2.0,
+        label=f'{label} (last {rate[-1]:.2f})',
+        zorder=3,
+    )
+    low, high = _wilson_limits(rate, num_episodes[is_there])
+    panel.fill_between(x, low, high, color=color, **drawing.BAND)
+  panel.set_ylim(-0.03, 1.03)
+  panel.set_ylabel('success rate')
+  counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
+  legend = f'{"/".join(map(str, counts))} episodes, 95 % interval'
+  if panel.get_legend_handles_labels()[1]:
+    panel.legend(
+        title=legend if counts.size else None,
+        loc='best',
+        framealpha=0.9,
+        fontsize=9,
+        title_fontsize=9,
+    )
+
+
+def _draw_health(panel, metrics, positions, health):
+  panels = [panel] if len(health) == 1 else [panel, panel.twinx()]
+  for this, (column, label, color, dashes) in zip(panels, health, strict=True):
+    value = metrics.column(column)
+    is_there = np.isfinite(value)
+    this.plot(
+        positions[is_there],
+        value[is_there],
+        color=color,
+        linestyle=dashes,
+        marker='.',
+        markersize=4,
+        linewidth=1.6,
+    )
+    this.set_ylabel(label, color=color)
+    this.tick_params(axis='y', colors=color)
+    if this is not panel:
+      this.spines[['top', 'left']].set_visible(False)
+
+
+def _wilson_limits(rates, num_episodes):
+  """Returns the ends of the intervals; the rate itself without a count."""
+  limits = [
+      proportion.wilson_interval(rate, int(count))
+      if np.isfinite(count)
+      else (rate, rate)
+      for rate, count in zip(rates, num_episodes, strict=True)
+  ]
+  return np.array(limits).T

@@ -1,0 +1,85 @@
+"""What a run ended with, as `summary.json` holds it."""
+
+import json
+import os
+from typing import Mapping, NamedTuple, Optional
+
+import numpy as np
+
+from parl_tf import synced_file
+
+PHASES = ('behavior_cloning', 'offline', 'online')
+
+
+class PhaseSummary(NamedTuple):
+  """What one phase ended with.
+
+  Attributes:
+    success_rate: With search, 0 to 1, None where there was no critic to search.
+    success_rate_without_search: Of the policy alone.
+    score: The domain's score, 0 to 100.
+    num_evaluation_episodes: Episodes behind each of the rates.
+    train_steps: Gradient steps of this phase.
+    env_steps: Environment steps of this phase.
+    wall_seconds: Seconds of this phase.
+  """
+
+  success_rate: Optional[float]
+  success_rate_without_search: Optional[float]
+  score: Optional[float]
+  num_evaluation_episodes: int
+  train_steps: int
+  env_steps: int
+  wall_seconds: float
+
+
+class RunSummary(NamedTuple):
+  """What `summary.json` holds.
+
+  Attributes:
+    seed: The run's seed.
+    domain: The domain's name.
+    wall_seconds: Seconds of the whole run.
+    controller_success_rate: Of the domain's controller, None without one.
+    phases: By name, those of `PHASES` that were run.
+    policies: Paths of the exported policies, by name.
+  """
+
+  seed: int
+  domain: str
+  wall_seconds: float
+  controller_success_rate: Optional[float]
+  phases: Mapping[str, PhaseSummary]
+  policies: Mapping[str, str]
+
+
+def write(path: str, summary: RunSummary) -> None:
+  """Writes `summary` as JSON, all or nothing.
+
+  Args:
+    path: Where to write; its directory is made if it is missing.
+    summary: What to write.
+
+  Raises:
+    ValueError: If a phase is unknown or a number is not finite.
+  """
+  unknown = sorted(set(summary.phases) - set(PHASES))
+  if unknown:
+    raise ValueError(f'`phases` must be some of {list(PHASES)}, got {unknown}.')
+  content = summary._asdict()
+  content['phases'] = {
+      name: phase._asdict() for name, phase in summary.phases.items()
+  }
+  content['policies'] = {
+      name: str(policy) for name, policy in summary.policies.items()
+  }
+  text = json.dumps(content, indent=2, allow_nan=False, default=_plain_number)
+  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+  with synced_file.write(path) as file:
+    file.write((text + '\n').encode())
+
+
+def _plain_number(value):
+  if isinstance(value, (np.integer, np.floating)):
+    return value.item()
+  raise TypeError(f'Cannot write {value!r} of type {type(value)} as JSON.')

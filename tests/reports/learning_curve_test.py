@@ -1,0 +1,85 @@
+"""Tests of the learning curve of one run."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+from matplotlib import image
+
+from parl_tf.reports import learning_curve
+from parl_tf.reports import run_files
+from parl_tf.training import metrics_log
+
+_NAMES = (
+    'success_rate_without_search',
+    'num_evaluation_episodes',
+    'values/mean',
+    'losses/critic',
+)
+
+
+class LearningCurveTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._dir = self.create_tempdir().full_path
+    self._png = os.path.join(self._dir, 'report', 'learning_curve.png')
+
+  def _log(self, *rows):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      for phase, train_step, env_steps, metrics in rows:
+        log.write(
+            phase=phase,
+            train_step=train_step,
+            env_steps=env_steps,
+            episodes=env_steps,
+            wall_seconds=1.0,
+            metrics=metrics,
+        )
+    return run_files.read_metrics(self._dir)
+
+  def _picture(self, metrics, **kwargs):
+    learning_curve.draw(self._png, metrics, **kwargs)
+    self.assertEqual(
+        os.listdir(os.path.dirname(self._png)), ['learning_curve.png']
+    )
+    return image.imread(self._png)
+
+  def test_three_phases_are_drawn(self):
+    metrics = self._log(
+        ('behavior_cloning', 10, 0, {'success_rate_without_search': 0.1}),
+        ('offline', 20, 0, {'values/mean': -2.0, 'losses/critic': 1.0}),
+        ('offline', 30, 0, {'success_rate': 0.5, 'num_evaluation_episodes': 8}),
+        ('online', 40, 10, {'success_rate': 1.0, 'num_evaluation_episodes': 8}),
+    )
+    picture = self._picture(metrics, controller_success_rate=0.9, title='Walk')
+    self.assertEqual(picture.shape[:2], (960, 1350))
+
+  def test_panel_of_the_critic_is_left_out_without_its_columns(self):
+    metrics = self._log(('offline', 30, 0, {'success_rate': 0.5}))
+    self.assertEqual(self._picture(metrics).shape[:2], (690, 1350))
+
+  @parameterized.named_parameters(
+      ('one_row_at_step_0', [('offline', 0, 0, {'success_rate': 0.5})]),
+      ('no_rate', [('offline', 5, 0, {})]),
+      (
+          'phases_without_steps',
+          [
+              ('data', 0, 0, {}),
+              ('offline', 5, 0, {'success_rate': 0.5}),
+              ('final', 5, 0, {'success_rate': 0.5}),
+          ],
+      ),
+      ('nan_value', [('offline', 5, 0, {'values/mean': float('nan')})]),
+      ('online_alone', [('online', 700, 700, {'success_rate': 0.0})]),
+  )
+  def test_sparse_logs_are_drawn(self, rows):
+    self.assertEqual(self._picture(self._log(*rows)).shape[1], 1350)
+
+  def test_log_without_rows_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'at least one row'):
+      learning_curve.draw(self._png, self._log())
+
+
+if __name__ == '__main__':
+  absltest.main()
