@@ -1,1 +1,1 @@
-"""Data sets: episodes in files, their checks and how they are made."""
+"""Datasets: readers, validation and generation of episode files."""

@@ -1,11 +1,13 @@
-"""Episodes in D4RL's HDF5 layout, read and written without `d4rl`.
+"""Reads and writes D4RL's HDF5 layout, without depending on `d4rl`.
 
-The layout is flat: `observations`, `actions`, `rewards` and `terminals` of one
-row a step, where `timeouts`, `next_observations` and `infos/*` may be missing.
-Beyond D4RL, `observations` may be a group of data sets, the parts of a nest.
-Files of D4RL itself have no `next_observations`: there a terminal row is
+The layout is flat, with one row per step: `observations`, `actions`, `rewards`
+and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
+As an extension of D4RL, `observations` may be a group with one HDF5 dataset
+for each part of a nest.
+
+D4RL's own files have no `next_observations`. In this case a terminal row is
 followed by its own observation, and the last row of an episode that ends
-otherwise makes no transition.
+without terminating yields no transition.
 """
 
 import os
@@ -27,7 +29,7 @@ _CHUNK_ROWS = 8_192
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is taken for this format: any HDF5 file."""
+  """Returns whether a path is an HDF5 file."""
   return os.path.isfile(path) and (
       h5py.is_hdf5(path) or path.endswith(('.hdf5', '.h5'))
   )
@@ -39,7 +41,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(hdf5.Source):
-  """Rows as they stand in the file, some thousands at a time."""
+  """Reads the rows of the file in batches of a few thousand."""
 
   def __init__(self, path, layout):
     super().__init__(path)
@@ -51,7 +53,7 @@ class _Source(hdf5.Source):
       raise
 
   def _look_through(self, layout: rows_lib.Layout) -> None:
-    """Finds out which columns there are."""
+    """Determines which columns the file has."""
     fields = {name: name for name in _COLUMNS}
     fields['success'] = layout.success_field or _SUCCESS_FIELD
     for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
@@ -71,7 +73,7 @@ class _Source(hdf5.Source):
       column = self.file[field]
       if not isinstance(column, h5py.Dataset):
         self.faults.append(
-            f'{self.path}: `{field}` must be a data set, and is a group.'
+            f'{self.path}: `{field}` must be an HDF5 dataset, got a group.'
         )
         continue
       self._columns[name] = column
@@ -88,10 +90,10 @@ class _Source(hdf5.Source):
 
 
 class EpisodeFile:
-  """Writes episodes one after another; a context manager.
+  """Writes episodes one at a time; a context manager.
 
-  The file appears under its name when it is complete, and not at all after an
-  error.
+  The file appears at its path only when it is complete. After an error, no file
+  is left behind.
   """
 
   def __init__(
@@ -101,19 +103,19 @@ class EpisodeFile:
       metadata: Optional[Mapping[str, Any]] = None,
       has_next_observations: bool = True,
   ):
-    """Begins a file.
+    """Creates the file.
 
     Args:
-      path: Where the file is to be.
-      metadata: Numbers and strings, kept as attributes of group `metadata`.
-      has_next_observations: Whether to write what followed each step, which
-        episodes without last transition do not know.
+      path: Path of the file.
+      metadata: Numbers and strings, stored as attributes of group `metadata`.
+      has_next_observations: Whether to write `next_observations`. Requires
+        episodes with a last transition.
     """
     self._path = path
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
     self._names = None
-    # Rows are compressed some thousands at a time.
+    # Compression works on a few thousand rows at a time.
     self._pending = []
     self._num_pending = 0
     self._file = h5py.File(self._partial_path, 'w')
@@ -138,10 +140,11 @@ class EpisodeFile:
       episode: types.Episode,
       infos: Optional[Mapping[str, np.ndarray]] = None,
   ) -> None:
-    """Adds an episode and arrays `[T, ...]` written as `infos/<name>`.
+    """Adds an episode, and stores each array `[T, ...]` as `infos/<name>`.
 
     Raises:
-      ValueError: If it does not fit the file or the layout.
+      ValueError: If the episode does not fit the layout, or differs in columns
+        or shapes from the first episode.
     """
     rows = self._rows(episode)
     rows.update({f'infos/{name}': x for name, x in (infos or {}).items()})
@@ -182,7 +185,7 @@ class EpisodeFile:
       if not isinstance(array, np.ndarray):
         raise ValueError(
             f'{self._path}: `{name}` must be an array, got'
-            f' {type(array).__name__}: the layout has no deeper nests.'
+            f' {type(array).__name__}; only one level of nesting is supported.'
         )
     terminal = episode.discount == 0
     timeout = np.zeros_like(terminal)
@@ -198,8 +201,8 @@ class EpisodeFile:
     if self._has_next_observations:
       if not episode.has_last_transition:
         raise ValueError(
-            f'{self._path}: `has_next_observations` must be False, for episode'
-            f' {episode.episode_id} does not know its last observation.'
+            f'{self._path}: `has_next_observations` must be False, because'
+            f' episode {episode.episode_id} lacks its last observation.'
         )
       rows.update(
           {rows_lib.next_name(name): x[1:] for name, x in parts.items()}
@@ -212,7 +215,7 @@ class EpisodeFile:
     where = f'{self._path}, episode {episode.episode_id}'
     if set(rows) != self._names:
       raise ValueError(
-          f'{where}: must have the data sets {sorted(self._names)} of the first'
+          f'{where}: must have the columns {sorted(self._names)} of the first'
           f' episode, got {sorted(rows)}.'
       )
     for name, array in rows.items():

@@ -1,4 +1,4 @@
-"""Checks and statistics of episodes."""
+"""Validates episodes and computes their statistics."""
 
 from typing import Any, Iterable, Mapping, NamedTuple
 
@@ -9,10 +9,10 @@ from parl_tf import types
 
 
 class Recording(NamedTuple):
-  """An episode and what else is known of each step.
+  """An episode with additional information about each step.
 
   Attributes:
-    episode: Of T steps.
+    episode: Episode of T steps.
     infos: Arrays `[T, ...]` that describe the state before each action.
   """
 
@@ -29,7 +29,7 @@ def check_episode(
     episode: The episode.
     observation_spec: `dm_env` array spec, or a nest of them.
     action_spec: `dm_env` bounded array spec.
-    source: Where the episode comes from, for messages.
+    source: Origin of the episode, used in error messages.
 
   Raises:
     ValueError: If a field has the wrong shape, dtype or value.
@@ -73,22 +73,23 @@ def check_episode(
   )
   if not episode.has_last_transition and episode.discount[-1] == 0:
     raise ValueError(
-        f'{where}: `has_last_transition` must be True where the last step is'
+        f'{where}: `has_last_transition` must be True if the last step is'
         ' terminal.'
     )
 
 
 def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
-  """Returns mean and standard deviation of the observations acted upon.
+  """Returns the mean and standard deviation of the observations.
 
-  Entries that never vary get the standard deviation 1. Pictures have no
-  statistics: None stands in their place.
+  The last observation of each episode is excluded, because no action follows
+  it. Constant entries get a standard deviation of 1. Image observations have
+  no statistics; their entries are None.
 
   Args:
-    episodes: Read once, one after another.
+    episodes: Episodes, iterated once.
 
   Raises:
-    ValueError: If there is no episode.
+    ValueError: If `episodes` is empty.
   """
   count = 0
   mean = squares = None

@@ -1,4 +1,4 @@
-"""Which format a data set has, and its reader."""
+"""Detects the format of a dataset and opens it."""
 
 import os
 from typing import Tuple
@@ -12,7 +12,7 @@ from parl_tf.datasets import robomimic
 from parl_tf.datasets import rows as rows_lib
 from parl_tf.datasets import run_log
 
-# Asked in this order; the last one takes any HDF5 file.
+# Tried in this order. The last format accepts any HDF5 file.
 _FORMATS: Tuple = (
     rlds,
     lerobot,
@@ -25,14 +25,14 @@ _FORMATS: Tuple = (
 
 
 def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
-  """Opens a data set, whichever format it has.
+  """Opens a dataset of any supported format.
 
   Args:
     path: File or directory.
-    layout: What is to be read of it.
+    layout: Expected contents, and how to read them.
 
   Raises:
-    rows.DamagedFileError: If no format is recognised, or the file is damaged.
+    rows.DamagedFileError: If the format is unknown or the file is corrupt.
   """
   for module in _FORMATS:
     if module.recognises(path):
@@ -40,13 +40,13 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
   kind = 'directory' if os.path.isdir(path) else 'file'
   names = [module.NAME for module in _FORMATS]
   raise rows_lib.DamagedFileError(
-      f'{path}: must be a whole data set of a known format, {names}; the'
-      f' {kind} is damaged or of another format.'
+      f'{path}: must be a complete dataset in a supported format, {names}; the'
+      f' {kind} is corrupt or in another format.'
   )
 
 
 def name_of(source: rows_lib.RowSource) -> str:
-  """Returns the name of the format that a source has."""
+  """Returns the name of a source's format."""
   (name,) = (
       module.NAME
       for module in _FORMATS

@@ -1,4 +1,4 @@
-"""Records episodes, and data sets of them, of a noisy controller."""
+"""Records episodes and datasets with a noisy controller."""
 
 from typing import Any, Callable, Iterator, Mapping, Optional
 
@@ -24,28 +24,29 @@ def generate(
     max_noise: float = 0.5,
     progress: Optional[Callable[[int], None]] = None,
 ) -> Iterator[episodes.Recording]:
-  """Yields episodes of `num_steps` environment steps in all.
+  """Yields episodes with `num_steps` environment steps in total.
 
-  Each episode draws the standard deviation of its noise uniformly between
-  `min_noise` and `max_noise`; the noise is Gaussian, drawn anew for each
-  action, which is clipped to [-1, 1] afterwards and stored as it was executed.
-  Everything about an episode follows from `seed` and its number. The last
-  episode is cut short, as by a time-out, where the number of steps is reached.
+  Each episode draws the standard deviation of its noise uniformly from
+  [`min_noise`, `max_noise`]. Each action adds independent Gaussian noise, is
+  clipped to [-1, 1] and stored as executed. An episode depends only on `seed`
+  and its number. The last episode is truncated, like a timeout, when the total
+  number of steps is reached.
 
   Args:
     environment: `dm_env.Environment` with `seed`, `is_success` and `info`.
-    controller: Has `reset`, `action` and `info`.
-    num_steps: Environment steps.
-    seed: Non-negative.
-    min_noise: Least standard deviation, in units of the action's range [-1, 1].
-    max_noise: Greatest.
-    progress: Called with the number of steps so far, after each episode.
+    controller: Object with `reset`, `action` and `info`.
+    num_steps: Total environment steps.
+    seed: Non-negative seed.
+    min_noise: Minimum standard deviation, in units of the action range [-1, 1].
+    max_noise: Maximum standard deviation, in the same units.
+    progress: Called after each episode with the number of steps so far.
 
   Returns:
     Iterator of recordings.
 
   Raises:
-    ValueError: If an argument is out of range; before anything is recorded.
+    ValueError: If an argument is out of range. The call itself raises, before
+      any episode is recorded.
   """
   if num_steps < 1:
     raise ValueError(f'`num_steps` must be at least 1, got {num_steps}.')
@@ -53,7 +54,7 @@ def generate(
     raise ValueError(f'`seed` must not be negative, got {seed}.')
   if not 0 <= min_noise <= max_noise:
     raise ValueError(
-        '`min_noise` and `max_noise` must hold 0 <= min_noise <= max_noise,'
+        '`min_noise` and `max_noise` must satisfy 0 <= min_noise <= max_noise,'
         f' got {min_noise} and {max_noise}.'
     )
 
@@ -84,20 +85,20 @@ def record_dataset(
     progress: Optional[Callable[[int], None]] = None,
     metadata: Optional[Mapping[str, Any]] = None,
 ) -> None:
-  """Writes the episodes of `generate` to a file of D4RL's layout.
+  """Writes the episodes of `generate` to a file in D4RL's layout.
 
   Args:
-    path: File to write, all or nothing.
+    path: File to write. It appears only when it is complete.
     environment: See `generate`.
     controller: See `generate`.
-    num_steps: Environment steps.
-    seed: Non-negative; the file is a function of it.
-    progress: Called with the number of steps so far.
-    metadata: Written as attributes beside `num_steps`, `seed` and the gin
+    num_steps: Total environment steps.
+    seed: Non-negative seed, which determines the contents of the file.
+    progress: Called after each episode with the number of steps so far.
+    metadata: Attributes stored in addition to `num_steps`, `seed` and the gin
       configuration.
 
   Raises:
-    ValueError: If an argument is out of range; nothing is then written.
+    ValueError: If an argument is out of range. No file is written.
   """
   recordings = generate(
       environment,

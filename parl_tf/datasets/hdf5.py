@@ -1,4 +1,4 @@
-"""What formats in HDF5 share: an open file, and damage named."""
+"""Shared base of the HDF5 formats: an open file and its error handling."""
 
 import contextlib
 from typing import Iterator
@@ -10,21 +10,21 @@ from parl_tf.datasets import rows as rows_lib
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-  """Turns what h5py raises of a damaged file into `DamagedFileError`."""
+  """Converts the exceptions h5py raises on corrupt files."""
   try:
     yield
   except rows_lib.DamagedFileError:
     raise
-  # So h5py reports damage: of data, of groups, of types.
+  # h5py raises any of these on corrupt data, groups or types.
   except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
     raise rows_lib.DamagedFileError(
-        f'{path}: must be a whole HDF5 file; it is cut short, damaged or of'
+        f'{path}: must be a complete HDF5 file; it is truncated, corrupt or in'
         f' another format ({error}).'
     ) from error
 
 
 class Source(rows_lib.RowSource):
-  """A source that is one HDF5 file.
+  """A row source backed by a single HDF5 file.
 
   Attributes:
     file: The open file.
@@ -34,11 +34,11 @@ class Source(rows_lib.RowSource):
     """Opens the file.
 
     Args:
-      path: Of the data set, for messages.
-      file_path: Of the file, where it is another one.
+      path: Path of the dataset, used in error messages.
+      file_path: Path of the file, if it differs from `path`.
 
     Raises:
-      rows.DamagedFileError: If it cannot be opened.
+      rows.DamagedFileError: If the file cannot be opened.
     """
     self.path = path
     self.faults = []

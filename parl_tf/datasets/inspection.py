@@ -1,4 +1,4 @@
-"""Looks through a data set of any format and names every fault in it."""
+"""Validates a dataset of any format and summarizes its contents."""
 
 import os
 from typing import List, Mapping, NamedTuple, Optional, Tuple
@@ -11,25 +11,26 @@ from parl_tf.datasets import rows as rows_lib
 
 
 class Inspection(NamedTuple):
-  """What a data set holds.
+  """Faults and summary statistics of a dataset.
 
   Attributes:
-    faults: One message each, empty for a file without fault. Where the file
-      cannot be read to its end, the figures count what was read.
-    format: Name of the format, empty where none was recognised.
-    shapes: Shape of each column, by its name in the file.
-    num_rows: Rows read.
-    num_terminals: Rows that end the task.
-    num_timeouts: Rows that end an episode otherwise.
-    num_trailing_rows: Rows after the last end, an episode of their own.
-    lengths: Steps of each episode, trailing rows included.
+    faults: One message for each fault; empty if the dataset is valid. If the
+      dataset cannot be read to its end, the statistics cover the rows read.
+    format: Name of the format; empty if it was not recognized.
+    shapes: Shape of each column, keyed by its name in the file.
+    num_rows: Number of rows read.
+    num_terminals: Number of rows with a terminal step.
+    num_timeouts: Number of rows that end an episode without terminating it.
+    num_trailing_rows: Number of rows after the last episode end. They count as
+      one more episode.
+    lengths: Steps of each episode, including the trailing rows.
     returns: Undiscounted raw return of each episode.
-    successes: Whether each episode has a success.
-    reward_range: Least and greatest reward; None without rows.
-    observation_ranges: Least and greatest value of each entry `[D]` by column;
-      of a picture, of all its entries.
-    action_range: Likewise, as in the file.
-    saturation: Share of action entries at or beyond the bounds.
+    successes: Whether each episode contains a success.
+    reward_range: Minimum and maximum reward; None if there are no rows.
+    observation_ranges: Minimum and maximum of each entry `[D]`, keyed by
+      column; for images, over all pixels.
+    action_range: Minimum and maximum of each action entry `[A]`, as stored.
+    saturation: Fraction of action entries at or beyond the bounds.
   """
 
   faults: List[str]
@@ -51,7 +52,7 @@ class Inspection(NamedTuple):
 def inspect(
     path: str, layout: Optional[rows_lib.Layout] = None
 ) -> Inspection:
-  """Reads a data set from end to end and names every kind of fault once."""
+  """Reads a whole dataset and reports each kind of fault once."""
   layout = layout or rows_lib.Layout()
   if not os.path.exists(path):
     return Inspection([f'{path}: there is no such file.'])

@@ -1,22 +1,24 @@
-"""Episodes of LeRobot, versions 2.0, 2.1 and 3.0, read without torch.
+"""Reads LeRobot datasets, versions 2.0, 2.1 and 3.0, without torch.
 
-A data set is a directory: `meta/info.json` describes it, Parquet files hold one
-row a frame, of one episode (version 2) or many (3), and MP4 files the pictures.
-A frame is what the robot saw and the action that it then took; what followed
-an episode's last action is not there.
+A dataset is a directory. `meta/info.json` describes it. Parquet files hold one
+row per frame, of one episode (version 2) or of several (version 3), and MP4
+files hold the images. A frame is an observation and the action taken after it.
+The observation after an episode's last action is not stored.
 
-  reward    `next.reward`; without it, 1 where `next.success` is set, else 0.
+  reward    `next.reward`. Without it, 1 where `next.success` is set, else 0.
             Demonstrations often have neither, which is a fault unless
-            `success_field` names other flags; 'next.done' takes each episode
-            that was ended for a success.
-  success   `next.success`, or `success_field`; without it, by the reward.
-  terminal  the last frame, where it is a success and, if there is such a
-            column, `next.done` is set. Else the episode timed out.
+            `success_field` names other flags. 'next.done' counts every
+            completed episode as a success.
+  success   `next.success` or `success_field`. Without them, success follows
+            from the reward.
+  terminal  Set at the last frame if it is a success and `next.done` is set or
+            does not exist. Otherwise the episode ends with a timeout.
 
-`observation.<key>` becomes `observations/<key>`, of `observation_keys` or else
-of all vectors and pictures. A single part, or `observation.state` where one
-array is wanted, becomes `observations`. Only videos that are read are decoded.
-Frames go by their number: what a video has beyond the last row is ignored.
+`observation.<key>` becomes `observations/<key>`, for all `observation_keys` or,
+without them, for all vectors and images. A single part becomes `observations`,
+as does `observation.state` if the layout expects a single array. Only the
+requested videos are decoded. Frames are matched by index; video frames after
+the last row are ignored.
 """
 
 import itertools
@@ -36,26 +38,26 @@ _PREFIX = 'observation.'
 _REWARD, _SUCCESS, _DONE = 'next.reward', 'next.success', 'next.done'
 _EPISODE, _FRAME = 'episode_index', 'frame_index'
 _TIME = 'timestamp'
-# Pictures are large, numbers are not.
+# Images take far more memory per row than numbers.
 _READ_PICTURES, _READ_NUMBERS = 64, 4_096
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is a data set's directory."""
+  """Returns whether a path is a dataset directory."""
   return os.path.isfile(os.path.join(path, lerobot_metadata.INFO))
 
 
 def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
-  """Opens a data set; see `formats.open_source`.
+  """Opens a dataset; see `formats.open_source`.
 
   Raises:
-    ImportError: Without pyarrow.
+    ImportError: If pyarrow is not installed.
   """
   return _Source(path, layout)
 
 
 class _Source(rows_lib.RowSource):
-  """Rows of one Parquet file after another, some at a time."""
+  """Reads the Parquet files one after another, in batches of rows."""
 
   def __init__(self, path, layout):
     self.path = path
@@ -77,7 +79,7 @@ class _Source(rows_lib.RowSource):
     self.columns = self._describe()
 
   def close(self) -> None:
-    """Nothing stays open between reads."""
+    """Does nothing; no file stays open between reads."""
 
   def read(self) -> Iterator[rows_lib.Rows]:
     videos: Dict[str, pictures.Video] = {}
@@ -90,7 +92,7 @@ class _Source(rows_lib.RowSource):
         video.close()
 
   def _select(self, found) -> Dict[str, lerobot_metadata.Feature]:
-    """Returns what is read, by the name of the column."""
+    """Returns the features to read, keyed by column."""
     layout = self._layout
     keys = {'actions': 'action'}
     if layout.success_field or _SUCCESS in found:
@@ -107,7 +109,7 @@ class _Source(rows_lib.RowSource):
       if wants_one and 'state' in parts:
         parts = ['state']
     if not parts:
-      self._refuse(f'must have a vector or pictures, `{_PREFIX}<key>`, got'
+      self._refuse(f'must have a vector or image `{_PREFIX}<key>`, got'
                    f' {sorted(found)}')
     is_nest = is_nest or len(parts) > 1
     for part in parts:
@@ -116,7 +118,7 @@ class _Source(rows_lib.RowSource):
     for key in keys.values():
       if key not in found:
         choice = f' or `{_SUCCESS}`' if key == _REWARD else ''
-        self._refuse(f'must have `{key}`{choice}, of numbers or pictures, got'
+        self._refuse(f'must have `{key}`{choice} of numbers or images, got'
                      f' {sorted(found)}')
     return {name: found[key] for name, key in keys.items()}
 
@@ -140,7 +142,7 @@ class _Source(rows_lib.RowSource):
   def _batches(
       self, file: str, episodes: List[lerobot_metadata.Episode]
   ) -> Iterator[Tuple[lerobot_metadata.Episode, int, Any]]:
-    """Yields a file's rows, none of two episodes, with episode and place."""
+    """Yields batches of one episode's rows, with episode and first frame."""
     size = _READ_PICTURES if self._has_pictures else _READ_NUMBERS
     keys = list(dict.fromkeys(self._stored_keys))
     with lerobot_metadata.damage_named(
@@ -152,14 +154,14 @@ class _Source(rows_lib.RowSource):
       for key in keys:
         if key not in names:
           raise rows_lib.DamagedFileError(
-              f'{file}: `{key}` must be a column; there are {names}.'
+              f'{file}: must have the column `{key}`, got {names}.'
           )
       num_rows = sum(x.length for x in episodes)
       if table.metadata.num_rows != num_rows:
         numbers = f'{episodes[0].number} to {episodes[-1].number}'
         raise rows_lib.DamagedFileError(
-            f'{file}: must have {num_rows} rows, the `length` of the episodes'
-            f' {numbers} in {lerobot_metadata.EPISODES}, and has'
+            f'{file}: must have {num_rows} rows, the total `length` of the'
+            f' episodes {numbers} in {lerobot_metadata.EPISODES}, got'
             f' {table.metadata.num_rows}.'
         )
       place = start = 0
@@ -173,7 +175,7 @@ class _Source(rows_lib.RowSource):
           batch = batch.slice(piece.num_rows)
 
   def _rows(self, episode, start, batch, videos) -> rows_lib.Rows:
-    """Returns rows of one episode, of which `start` is the first's frame."""
+    """Returns rows of one episode; `start` is the frame index of the first."""
     where = f'{episode.file}, episode {episode.number}'
     frames = start + np.arange(batch.num_rows)
     self._check_frames(episode, frames, batch, where)
@@ -197,7 +199,7 @@ class _Source(rows_lib.RowSource):
       if np.any(is_done & ~is_last):
         frame = frames[is_done & ~is_last][0]
         raise rows_lib.DamagedFileError(
-            f'{where}: `{_DONE}` must be set at no frame but the last, and is'
+            f'{where}: `{_DONE}` must be set only at the last frame, but is'
             f' set at frame {frame} of {episode.length}.'
         )
     is_terminal = is_done & rows_lib.find_successes(rows, self._layout)
@@ -209,7 +211,7 @@ class _Source(rows_lib.RowSource):
     }
 
   def _find_video(self, episode, feature, videos) -> pictures.Video:
-    """Returns the video of an episode, which may be open already."""
+    """Returns the video of an episode, reusing the open one if possible."""
     file, _ = episode.videos[feature.key]
     video = videos.get(feature.key)
     if video is None or video.file != file:
@@ -221,10 +223,10 @@ class _Source(rows_lib.RowSource):
     return video
 
   def _check_frames(self, episode, frames, batch, where) -> None:
-    """Checks that rows are the frames that the metadata tell of."""
+    """Checks that the rows are the frames described by the metadata."""
     expected = {_EPISODE: np.full_like(frames, episode.number), _FRAME: frames}
     if _TIME in self._stored_keys:
-      expected[_TIME] = frames  # By time a video is cut into frames.
+      expected[_TIME] = frames  # LeRobot matches video frames by timestamp.
     for key, wanted in expected.items():
       seen = self._scalars(batch, key, np.float64, where)
       rate = self._rate if key == _TIME else 1.0
@@ -233,8 +235,8 @@ class _Source(rows_lib.RowSource):
         i = np.flatnonzero(is_wrong)[0]
         raise rows_lib.DamagedFileError(
             f'{where}: `{key}` must be {wanted[i] / rate:g} at frame'
-            f' {frames[i]}, as {lerobot_metadata.EPISODES} and `fps` tell, and'
-            f' is {seen[i]:g}.'
+            f' {frames[i]}, according to {lerobot_metadata.EPISODES} and `fps`,'
+            f' got {seen[i]:g}.'
         )
 
   def _scalars(self, batch, key, dtype, where) -> np.ndarray:
@@ -242,7 +244,7 @@ class _Source(rows_lib.RowSource):
     return self._numbers(batch, feature, where)
 
   def _numbers(self, batch, feature, where) -> np.ndarray:
-    """Returns a column `[rows, ...]`, which is stored as lists, or flat."""
+    """Returns a column `[rows, ...]`, stored as nested lists or flat."""
     types = self._pyarrow.types
     array = batch.column(feature.key)
     is_even = True
@@ -258,9 +260,10 @@ class _Source(rows_lib.RowSource):
     size = batch.num_rows * math.prod(feature.shape)
     if not is_number or not is_even or array.null_count or len(array) != size:
       raise rows_lib.DamagedFileError(
-          f'{where}: `{feature.key}` must be numbers of shape {feature.shape}'
-          f' in each row, as {lerobot_metadata.INFO} describes it, got'
-          f' {len(array)} values of type {array.type} in {batch.num_rows} rows.'
+          f'{where}: `{feature.key}` must have numbers of shape'
+          f' {feature.shape} in each row, according to {lerobot_metadata.INFO},'
+          f' got {len(array)} values of type {array.type} in'
+          f' {batch.num_rows} rows.'
       )
     values = array.to_numpy(zero_copy_only=False).astype(feature.dtype)
     return values.reshape([batch.num_rows, *feature.shape])
@@ -271,7 +274,7 @@ class _Source(rows_lib.RowSource):
 
 
 def _decode(column, feature, start: int, where: str) -> np.ndarray:
-  """Returns pictures that stand encoded in a column."""
+  """Decodes a column of encoded images."""
   result = np.empty([len(column), *feature.shape], np.uint8)
   for i, entry in enumerate(column):
     entry = entry.as_py()
@@ -279,7 +282,7 @@ def _decode(column, feature, start: int, where: str) -> np.ndarray:
     place = f'{where}, `{feature.key}` of frame {start + i}'
     if not isinstance(encoded, bytes):
       raise rows_lib.DamagedFileError(
-          f'{place}: must be the bytes of a picture, got'
+          f'{place}: must be the bytes of an image, got'
           f' {type(encoded).__name__}.'
       )
     result[i] = pictures.decode(encoded, feature.shape, feature.dtype, place)

@@ -1,4 +1,4 @@
-"""What the metadata of a LeRobot data set tell: its columns and episodes."""
+"""Metadata of a LeRobot dataset: its columns and episodes."""
 
 import contextlib
 import glob
@@ -21,13 +21,13 @@ _DEFAULT_CHUNK = 1_000
 
 
 class Feature(NamedTuple):
-  """A column.
+  """Description of a column.
 
   Attributes:
-    key: Its name.
-    kind: 'video', 'image' (encoded, in the Parquet file) or 'numbers'.
-    shape: Of one frame's value; `(height, width, channels)` of a picture.
-    dtype: Of its entries.
+    key: Name of the column.
+    kind: 'video', 'image' (encoded in the Parquet file) or 'numbers'.
+    shape: Shape of one frame's value; `(height, width, channels)` for images.
+    dtype: Type of the entries.
   """
 
   key: str
@@ -37,13 +37,14 @@ class Feature(NamedTuple):
 
 
 class Episode(NamedTuple):
-  """Where an episode is.
+  """Length and files of an episode.
 
   Attributes:
-    number: Its `episode_index`.
-    length: Its frames.
-    file: Its Parquet file.
-    videos: File, and number of the first frame there, by column.
+    number: `episode_index` of the episode.
+    length: Number of frames.
+    file: Path of the Parquet file.
+    videos: Video file and index of the episode's first frame in it, keyed by
+      column.
   """
 
   number: int
@@ -53,14 +54,14 @@ class Episode(NamedTuple):
 
 
 class _Entry(NamedTuple):
-  """What the metadata say of one episode.
+  """Metadata entry of an episode.
 
   Attributes:
-    file: Where they say it.
+    file: Metadata file (and line) of the entry, used in error messages.
     values: `episode_index` and `length`.
-    places: What the paths in `info.json` take, of the Parquet file ('data')
-      and of each video by column.
-    starts: When the episode begins in a video, in seconds, by column.
+    places: Values for the path templates in `info.json`, for the Parquet file
+      ('data') and for each video, keyed by column.
+    starts: Start of the episode in each video, in seconds, keyed by column.
   """
 
   file: str
@@ -70,46 +71,46 @@ class _Entry(NamedTuple):
 
 
 def import_pyarrow() -> Any:
-  """Returns pyarrow, which only this format needs.
+  """Imports pyarrow, which only this format requires.
 
   Raises:
-    ImportError: If it is not installed.
+    ImportError: If pyarrow is not installed.
   """
   try:
     import pyarrow  # pylint: disable=g-import-not-at-top
     import pyarrow.parquet  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ImportError(
-        'LeRobot data sets need pyarrow: pip install "parl_tf[lerobot]".'
+        'LeRobot datasets need pyarrow: pip install "parl_tf[lerobot]".'
     ) from error
   return pyarrow
 
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-  """Turns what pyarrow raises of a damaged file into `DamagedFileError`."""
+  """Converts the exceptions pyarrow raises on corrupt files."""
   try:
     yield
   except (OSError, import_pyarrow().ArrowException) as error:
     raise rows_lib.DamagedFileError(
-        f'{path}: must be a whole Parquet file; it is missing, cut short,'
-        f' damaged or of another format ({error}).'
+        f'{path}: must be a complete Parquet file; it is missing, truncated,'
+        f' corrupt or in another format ({error}).'
     ) from error
 
 
 class Metadata:
-  """The files in `meta`, but for statistics and tasks.
+  """The files in `meta`, except for statistics and tasks.
 
   Attributes:
-    features: Columns that can be read, by their name.
-    rate: Frames a second.
+    features: Readable columns, keyed by name.
+    rate: Frames per second.
   """
 
   def __init__(self, path: str):
     """Reads `info.json`.
 
     Raises:
-      rows.DamagedFileError: If it is damaged or lacks something.
+      rows.DamagedFileError: If the file is corrupt or incomplete.
     """
     self._path = path
     self._info = self._read_info()
@@ -120,27 +121,27 @@ class Metadata:
     self.features = {x.key: x for x in features if x is not None}
 
   def find_episodes(self, video_keys: Sequence[str]) -> Sequence[Episode]:
-    """Returns all episodes, with the files of these videos.
+    """Returns all episodes, with the files of the given videos.
 
     Raises:
-      rows.DamagedFileError: If the metadata are damaged or lack something.
+      rows.DamagedFileError: If the metadata are corrupt or incomplete.
     """
     is_packed = self._info['codebase_version'].startswith('v3.')
     find = self._packed_entries if is_packed else self._single_entries
     return [self._make_episode(x) for x in find(video_keys)]
 
   def find_faults(self, episodes: Sequence[Episode]) -> Iterator[str]:
-    """Yields what is wrong with the episodes, the first of each kind."""
+    """Yields the first fault of each kind in the episodes."""
     where = os.path.join(self._path, EPISODES)
     for before, after in itertools.pairwise(x.number for x in episodes):
       if after <= before:
-        yield (f'{where}: `episode_index` must rise from one episode to the'
-               f' next: they are not sorted; {after} follows {before}.')
+        yield (f'{where}: `episode_index` must increase from one episode to the'
+               f' next, but {after} follows {before}.')
         break
     for episode in episodes:
       if episode.length < 1:
-        yield (f'{where}: `length` must be at least one step, and is'
-               f' {episode.length} of episode {episode.number}.')
+        yield (f'{where}: `length` must be at least 1, got {episode.length} for'
+               f' episode {episode.number}.')
         break
     num_frames = sum(x.length for x in episodes)
     for field, seen in (
@@ -149,7 +150,7 @@ class Metadata:
       if self._info[field] != seen:
         path = os.path.join(self._path, INFO)
         yield (f'{path}: `{field}` must be {seen}, the number in {EPISODES},'
-               f' and is {self._info[field]}.')
+               f' got {self._info[field]}.')
     files = dict.fromkeys(
         file
         for x in episodes
@@ -157,8 +158,8 @@ class Metadata:
     )
     missing = [x for x in files if not os.path.isfile(x)]
     if missing:
-      yield (f'{missing[0]}: must be there, as {EPISODES} tells; it is missing,'
-             f' and so are {len(missing) - 1} others.')
+      yield (f'{missing[0]}: is listed in {EPISODES} but missing, as are'
+             f' {len(missing) - 1} others.')
 
   def _read_info(self) -> Mapping[str, Any]:
     path = os.path.join(self._path, INFO)
@@ -167,12 +168,13 @@ class Metadata:
         info = json.load(file)
     except ValueError as error:
       raise rows_lib.DamagedFileError(
-          f'{path}: must be whole JSON, and is damaged ({error}).'
+          f'{path}: must be complete JSON, but is truncated or corrupt'
+          f' ({error}).'
       ) from error
     missing = [x for x in _FIELDS if x not in info]
     if missing:
       raise rows_lib.DamagedFileError(
-          f'{path}: `{missing[0]}` must be there, and is missing.'
+          f'{path}: `{missing[0]}` is required but missing.'
       )
     version = info['codebase_version']
     if not str(version).startswith(('v2.', 'v3.')):
@@ -188,10 +190,10 @@ class Metadata:
     return info
 
   def _single_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
-    """Yields what version 2 has, where each episode has its own files."""
+    """Yields the episodes of version 2, which have one file each."""
     path = os.path.join(self._path, f'{EPISODES}.jsonl')
     if not os.path.isfile(path):
-      raise rows_lib.DamagedFileError(f'{path}: must be there, and is missing.')
+      raise rows_lib.DamagedFileError(f'{path}: is required but missing.')
     with open(path, encoding='utf-8', errors='replace') as file:
       for number, line in enumerate(file, 1):
         try:
@@ -211,7 +213,7 @@ class Metadata:
         )
 
   def _packed_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
-    """Yields what version 3 has, where a file holds several episodes."""
+    """Yields the episodes of version 3, which share files."""
     prefixes = {'data': 'data', **{x: f'videos/{x}' for x in video_keys}}
     wanted = {'episode_index', 'length'} | {
         f'{x}/{field}'
@@ -255,9 +257,9 @@ class Metadata:
       )
     except (KeyError, TypeError, ValueError) as error:
       raise rows_lib.DamagedFileError(
-          f'{entry.file}: must tell the number, length and place of each'
-          f' episode, as `data_path` and `video_path` of {INFO} take them;'
-          f' {error!r} in {entry.values}.'
+          f'{entry.file}: must define the index, length and location of each'
+          f' episode, as required by `data_path` and `video_path` in {INFO};'
+          f' got {error!r} in {entry.values}.'
       ) from error
 
   def _file(self, field: str, place: Mapping[str, Any]) -> str:
@@ -265,7 +267,7 @@ class Metadata:
 
 
 def _make_feature(key: str, described: Mapping[str, Any]) -> Optional[Feature]:
-  """Returns a column, None for one that cannot be read: text, depth maps."""
+  """Returns a column, or None for unsupported types (text, depth maps)."""
   kind = described.get('dtype')
   shape = tuple(int(x) for x in described.get('shape', ()))
   if kind not in (VIDEO, IMAGE):
@@ -275,7 +277,7 @@ def _make_feature(key: str, described: Mapping[str, Any]) -> Optional[Feature]:
       return None
     is_number = dtype.kind in 'biuf'
     return Feature(key, 'numbers', shape, dtype) if is_number else None
-  # Channels come first in older data sets, whatever the stored pictures have.
+  # Older datasets list channels first, whatever the order of the stored images.
   if len(shape) == 3 and shape[0] in (1, 3) and shape[-1] not in (1, 3):
     shape = (*shape[1:], shape[0])
   about = described.get('info') or {}

@@ -1,13 +1,14 @@
-"""Data sets of Minari (0.5, back end HDF5), read without `minari`.
+"""Reads Minari 0.5 datasets with the HDF5 back end, without `minari`.
 
-Such a data set is a directory `data` of two files. `main_data.hdf5` has a group
+A dataset is a directory `data` with two files. `main_data.hdf5` has a group
 `episode_<n>` for each episode, with `observations` (T + 1 rows for T steps),
 `actions`, `rewards`, `terminations`, `truncations` and `infos`, whose `success`
-may have T or T + 1 rows. Observations that are dicts or tuples are groups of
-groups, here one column a leaf. Pictures are JPEG files, a row of bytes each.
-`metadata.json` counts episodes and steps.
+may have T or T + 1 rows. Dict and tuple observations are nested groups; each
+leaf becomes one column. Images are JPEG files, stored as one row of bytes each.
+`metadata.json` counts the episodes and steps.
 
-A last step with neither flag is truncated; with both, it is a termination.
+A last step with neither flag counts as truncated, and one with both as
+terminated.
 """
 
 import json
@@ -39,29 +40,29 @@ _JPEG_START = b'\xff\xd8\xff'
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is a data set's directory, or its `data` in it."""
+  """Returns whether a path is a dataset directory or its `data` directory."""
   return bool(_find_data(path))
 
 
 def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
-  """Opens a data set; see `formats.open_source`."""
+  """Opens a dataset; see `formats.open_source`."""
   directory = _find_data(path)
   metadata = _read_metadata(os.path.join(directory, _METADATA))
   file_path = os.path.join(directory, _DATA)
   if not os.path.isfile(file_path):
     raise rows_lib.DamagedFileError(
-        f'{file_path}: must be there beside `{_METADATA}`, and is missing.'
+        f'{file_path}: is required beside `{_METADATA}` but missing.'
     )
   return _Source(path, file_path, metadata, layout)
 
 
 def _find_data(path: str) -> str:
-  """Returns the directory that holds the two files, empty if there is none."""
+  """Returns the directory that holds the two files; empty if there is none."""
   for directory in (os.path.join(path, 'data'), path):
     if os.path.isfile(os.path.join(directory, _DATA)):
       return directory
     metadata_path = os.path.join(directory, _METADATA)
-    # Other programs have files of this name too.
+    # Other programs also write files of this name.
     if os.path.isfile(metadata_path):
       with open(metadata_path, encoding='utf-8', errors='replace') as file:
         if f'"{_DATA_FORMAT}"' in file.read():
@@ -70,30 +71,30 @@ def _find_data(path: str) -> str:
 
 
 def _read_metadata(path: str) -> Dict[str, Any]:
-  """Reads `metadata.json`, of a back end that is known here."""
+  """Reads `metadata.json` and checks that the back end is supported."""
   try:
     with open(path, encoding='utf-8') as file:
       metadata = json.load(file)
   except (OSError, ValueError) as error:
     raise rows_lib.DamagedFileError(
-        f'{path}: must be a whole JSON file, as Minari 0.5 writes; it is'
-        f' missing or damaged ({error}).'
+        f'{path}: must be a complete JSON file written by Minari 0.5; it is'
+        f' missing, truncated or corrupt ({error}).'
     ) from error
   if not isinstance(metadata, dict):
     raise rows_lib.DamagedFileError(
-        f'{path}: must hold an object, got {type(metadata).__name__}.'
+        f'{path}: must contain a JSON object, got {type(metadata).__name__}.'
     )
   data_format = metadata.get(_DATA_FORMAT, 'hdf5')
   if data_format != 'hdf5':
     raise rows_lib.DamagedFileError(
-        f"{path}: `{_DATA_FORMAT}` must be 'hdf5', the only back end of Minari"
-        f' that is read here, got {data_format!r}.'
+        f"{path}: `{_DATA_FORMAT}` must be 'hdf5', the only supported Minari"
+        f' back end, got {data_format!r}.'
     )
   return metadata
 
 
 class _Source(hdf5.Source):
-  """The steps of one episode after another."""
+  """Reads one episode at a time."""
 
   def __init__(self, path, file_path, metadata, layout):
     super().__init__(file_path)
@@ -119,7 +120,7 @@ class _Source(hdf5.Source):
       yield self._rows(episode, arrays)
 
   def _look_through(self, metadata: Mapping[str, Any]) -> None:
-    """Finds out what each episode holds, without reading it."""
+    """Reads the headers of all episodes."""
     columns = rows_lib.EpisodeColumns(
         self._file_path,
         {**_FIELDS, rows_lib.OBSERVATIONS: rows_lib.OBSERVATIONS},
@@ -138,8 +139,8 @@ class _Source(hdf5.Source):
       ):
         seen = self.file[episode].attrs.get(name)
         if seen is not None and seen != wanted:
-          columns.fault(f'{episode}.{name}', f'must be {wanted}, as the group'
-                        f' tells, got {seen}', kind=name)
+          columns.fault(f'{episode}.{name}', f'must be {wanted}, to match the'
+                        f' group, got {seen}', kind=name)
     self.columns = columns.total()
     self.faults += columns.faults
     found = (len(self._episodes), sum(columns.num_steps))
@@ -147,33 +148,33 @@ class _Source(hdf5.Source):
       if metadata.get(name, wanted) != wanted:
         self.faults.append(
             f'{os.path.join(os.path.dirname(self._file_path), _METADATA)}:'
-            f' `{name}` must be that of `{_DATA}`, {wanted}, got'
+            f' `{name}` must be {wanted}, as in `{_DATA}`, got'
             f' {metadata[name]}.'
         )
 
   def _find_episodes(self, columns: rows_lib.EpisodeColumns) -> List[str]:
-    """Returns the groups of the episodes, by number."""
+    """Returns the groups of the episodes, ordered by number."""
     episodes = []
-    # Names that are no text, by damage, come as bytes.
+    # h5py returns corrupt names that are not valid text as bytes.
     for name in map(str, self.file):
       if _EPISODE.fullmatch(name) and isinstance(
           self.file.get(name), h5py.Group
       ):
         episodes.append(name)
       else:
-        columns.fault(name, 'must be a whole group `episode_<n>`, as all are',
+        columns.fault(name, 'must be a complete group `episode_<n>`',
                       kind='no episode')
     if not episodes:
-      columns.fault('episode_0', 'must be in the file, and is missing')
+      columns.fault('episode_0', 'is required but missing')
     episodes.sort(key=lambda x: int(_EPISODE.fullmatch(x)[1]))
     for number, name in enumerate(episodes):
       if name != f'episode_{number}':
-        columns.fault(f'episode_{number}', 'must be in the file, and is'
-                      f' missing; {name} is there', kind='gap')
+        columns.fault(f'episode_{number}', f'is missing before {name}',
+                      kind='gap')
     return episodes
 
   def _datasets(self, episode, columns=None) -> Dict[str, h5py.Dataset]:
-    """Returns what is read of an episode by column, and notes what is not."""
+    """Returns the HDF5 datasets of an episode by column; reports faults."""
     group = self.file[episode]
     found = {}
     for name, field in {**_FIELDS, 'success': self._success_field}.items():
@@ -182,7 +183,7 @@ class _Source(hdf5.Source):
         found[name] = item
       elif item is not None and columns:
         columns.fault(
-            f'{episode}/{field}', 'must be a data set, and is a group',
+            f'{episode}/{field}', 'must be an HDF5 dataset, got a group',
             kind=f'group {name}',
         )
     observations = group.get(rows_lib.OBSERVATIONS)
@@ -201,7 +202,7 @@ class _Source(hdf5.Source):
       label = self._success_field
       rewards = datasets['rewards'].shape if 'rewards' in datasets else ()
       if shape and rewards and shape[0] == rewards[0] + 1:
-        shape = (rewards[0], *shape[1:])  # The first row is of the start.
+        shape = (rewards[0], *shape[1:])  # The first row is the initial state.
     elif _is_pictures(dataset):
       first = _read(dataset, 1)
       shape, dtype = (*shape[:1], *first.shape[1:]), first.dtype
@@ -221,8 +222,8 @@ class _Source(hdf5.Source):
     if np.any(is_end[:-1]):
       raise rows_lib.DamagedFileError(
           f'{self._file_path}: `{episode}/terminations` and'
-          f' `{episode}/truncations` must be 0 before the last step; step'
-          f' {np.argmax(is_end)} of {num_steps} has an end.'
+          f' `{episode}/truncations` must be 0 before the last step, but step'
+          f' {np.argmax(is_end)} of {num_steps} is set.'
       )
     timeouts = np.array(rows['timeouts'])
     if rows['terminals'][-1]:
@@ -233,7 +234,7 @@ class _Source(hdf5.Source):
 
 
 def _leaves(group: h5py.Group, prefix: str = ''):
-  """Yields the data sets at any depth, each with its path in the group."""
+  """Yields all HDF5 datasets of a group, recursively, with relative paths."""
   for name in map(str, group):
     item = group[name]
     if isinstance(item, h5py.Group):
@@ -243,7 +244,7 @@ def _leaves(group: h5py.Group, prefix: str = ''):
 
 
 def _is_pictures(dataset: h5py.Dataset) -> bool:
-  """Returns whether each row is a JPEG file, of one length or of several."""
+  """Returns whether each row is a JPEG file, of fixed or variable length."""
   if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
     return len(dataset) > 0
   return (
@@ -255,20 +256,20 @@ def _is_pictures(dataset: h5py.Dataset) -> bool:
 
 
 def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
-  """Reads the first rows, or all; pictures as `[rows, H, W(, 3)]`."""
+  """Reads the first or all rows; decodes images to `[rows, H, W(, 3)]`."""
   array = dataset[()] if num_rows < 0 else dataset[:num_rows]
   if not _is_pictures(dataset):
     return array
   try:
     frames = [
-        # The transform that other readers of JPEG have by default.
+        # Other JPEG readers use this transform by default.
         tf.io.decode_jpeg(x.tobytes(), dct_method='INTEGER_ACCURATE').numpy()
         for x in array
     ]
     frames = np.stack(frames)
   except (tf.errors.InvalidArgumentError, ValueError) as error:
     raise rows_lib.DamagedFileError(
-        f'{dataset.file.filename}: `{dataset.name}` must hold whole JPEG files'
-        f' of one size; one is damaged ({error}).'
+        f'{dataset.file.filename}: `{dataset.name}` must contain complete JPEG'
+        f' files of one size; one is corrupt ({error}).'
     ) from error
   return frames[..., 0] if frames.shape[-1] == 1 else frames

@@ -1,16 +1,18 @@
-"""OGBench's .npz files, read without `ogbench` and some rows at a time.
+"""Reads OGBench's .npz files in batches of rows, without `ogbench`.
 
-A file has members `observations`, `actions` and `terminals` of one row a step,
-and may have `next_observations`, `rewards`, `masks` and `valids`; simulator
-states and the like are not read. OGBench's own files have no rewards; what it
-makes of them for a single task, saved by `np.savez`, has rewards and masks.
+A file has the members `observations`, `actions` and `terminals`, with one row
+per step, and optionally `next_observations`, `rewards`, `masks` and `valids`.
+Other members, such as simulator states, are ignored. OGBench's own files have
+no rewards; its single-task versions, saved by `np.savez`, have rewards and
+masks.
 
-`terminals` mark the end of a trajectory, which is a time-out: in OGBench's own
-files its last row has a state and no successor. `masks` are 0 where the task is
-solved, be it in the middle of a trajectory: such a step is a terminal success,
-and what follows it is another episode, which leaves OGBench's transitions as
-they are. Where there are `valids` (a compact data set), `terminals` mark the
-row before the last, too, and trajectories end where `valids` are 0.
+`terminals` mark the end of a trajectory, which is a timeout: in OGBench's own
+files the last row has a state but no next state. `masks` are 0 where the task
+is solved, which may happen in the middle of a trajectory. Such a step is a
+terminal success, and the following steps form another episode. OGBench's
+transitions are preserved. If there are `valids` (a compact dataset),
+`terminals` also mark the row before the last, and trajectories end where
+`valids` are 0.
 """
 
 import contextlib
@@ -29,9 +31,9 @@ NAME = "OGBench's npz"
 
 _SUFFIX = '.npy'
 _READ_ROWS = 16_384
-# A column's share of what is read at once, in bytes.
+# Maximum bytes to read at once from each column.
 _READ_BYTES = 2**24
-# What numpy and zipfile raise on a file that is cut short or overwritten.
+# Exceptions that NumPy and zipfile raise on truncated or overwritten files.
 _DAMAGE = (
     EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError,
     ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
@@ -39,7 +41,7 @@ _DAMAGE = (
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is taken for this format: any .npz file."""
+  """Returns whether a path is a .npz file."""
   return os.path.isfile(path) and path.endswith('.npz')
 
 
@@ -49,7 +51,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(rows_lib.RowSource):
-  """Rows as they stand in the file, some thousands at a time."""
+  """Reads the rows of the file in batches of a few thousand."""
 
   def __init__(self, path, layout):
     self.path = path
@@ -79,7 +81,7 @@ class _Source(rows_lib.RowSource):
         yield self._rows({x: y.read(count) for x, y in members.items()})
 
   def _look_through(self, layout: rows_lib.Layout) -> None:
-    """Finds out which members there are, and how large."""
+    """Reads the headers of the members."""
     members = {
         x.removesuffix(_SUFFIX) for x in self._archive.namelist()
     }
@@ -97,18 +99,18 @@ class _Source(rows_lib.RowSource):
         columns[name] = rows_lib.Column(array.shape, array.dtype, member)
         if not array.is_by_rows:
           self.faults.append(
-              f"{self.path}: `{member}` must be stored row after row (NumPy's"
-              " order 'C'), and is stored column after column."
+              f"{self.path}: `{member}` must be stored in row-major order"
+              " (NumPy's 'C'), got column-major order."
           )
     self.columns = _standard_columns(columns)
 
   def _rows(self, arrays: Dict[str, np.ndarray]) -> rows_lib.Rows:
-    """Makes rows of the members' rows."""
+    """Converts rows of the members to standard columns."""
     rows = rows_lib.flatten_scalars(arrays)
     ends = rows.pop('terminals')
     if 'valids' in rows:
       ends = 1.0 - rows.pop('valids').reshape([len(ends)])
-    # Values other than 0 and 1 are passed on, for they are faults.
+    # Pass on values other than 0 and 1, so that the scan reports them.
     terminals = np.zeros_like(ends)
     if 'masks' in rows:
       terminals = 1.0 - rows.pop('masks').reshape([len(ends)])
@@ -118,29 +120,29 @@ class _Source(rows_lib.RowSource):
 
 
 class _Member:
-  """An array of the file, read from its first row on; a context manager.
+  """An array of the file, read sequentially; a context manager.
 
   Attributes:
-    shape: Of the array.
-    dtype: Of its entries.
-    is_by_rows: Whether rows stand one after another.
-    row_bytes: Size of one row.
+    shape: Shape of the array.
+    dtype: Type of the entries.
+    is_by_rows: Whether the array is stored in row-major order.
+    row_bytes: Bytes per row.
   """
 
   def __init__(self, path: str, archive: zipfile.ZipFile, name: str):
     self._path = path
     self._name = name
     with _damage_named(path, f'`{name}`'):
-      # Decompresses as it is read, and checks the sum at the end.
+      # Decompresses while reading, and verifies the checksum at the end.
       self._stream = archive.open(name + _SUFFIX)
       version = np.lib.format.read_magic(self._stream)
       if version != (1, 0):
-        raise ValueError(f'version {version} of the format')
+        raise ValueError(f'unsupported npy version {version}')
       self.shape, is_by_columns, self.dtype = (
           np.lib.format.read_array_header_1_0(self._stream)
       )
       if self.dtype.hasobject:
-        raise ValueError('Python objects')
+        raise ValueError('contains Python objects')
     self.is_by_rows = not is_by_columns
     self.row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
 
@@ -163,18 +165,18 @@ class _Member:
 
 @contextlib.contextmanager
 def _damage_named(path: str, field: str) -> Iterator[None]:
-  """Turns what damage raises into `DamagedFileError`."""
+  """Converts the exceptions raised on corrupt files."""
   try:
     yield
   except _DAMAGE as error:
     raise rows_lib.DamagedFileError(
-        f'{path}: {field} must be a whole array, or file of arrays, of numbers'
-        f' as `np.savez` writes it; it is cut short or damaged ({error}).'
+        f'{path}: {field} must be complete and numeric, as written by'
+        f' `np.savez`; it is truncated or corrupt ({error}).'
     ) from error
 
 
 def _standard_columns(columns) -> Dict[str, rows_lib.Column]:
-  """Returns the columns that the members make."""
+  """Returns the headers of the standard columns."""
   columns = dict(columns)
   masks, valids = columns.pop('masks', None), columns.pop('valids', None)
   ends = valids or columns.get('terminals')

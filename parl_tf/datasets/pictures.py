@@ -1,4 +1,4 @@
-"""Pictures as data sets store them: encoded one by one, or as a video."""
+"""Decodes the images and videos of datasets."""
 
 from typing import Any, Tuple
 
@@ -7,28 +7,28 @@ import tensorflow as tf
 
 from parl_tf.datasets import rows as rows_lib
 
-# Frames as they are stored, none doubled or left out to even out the rate;
-# what the decoder finds damaged ends the video instead of being painted over.
+# Decode the stored frames, without duplicating or dropping any to adjust the
+# rate. Fail on corrupt frames instead of concealing them.
 _INPUT_OPTIONS = ('-xerror', '-err_detect', 'explode')
 _OUTPUT_OPTIONS = ('-fps_mode', 'passthrough')
 _PIXEL_FORMATS = {1: 'gray', 3: 'rgb24'}
-# Of the frame rate, which containers round.
+# Relative tolerance of the frame rate, which containers round.
 _RATE_TOLERANCE = 0.01
 
 
 def decode(
     encoded: bytes, shape: Tuple[int, ...], dtype: np.dtype, where: str
 ) -> np.ndarray:
-  """Returns a picture from the bytes of a PNG or JPEG file.
+  """Decodes the bytes of a PNG or JPEG file.
 
   Args:
-    encoded: The bytes.
-    shape: `(height, width, channels)` that it must have.
-    dtype: Unsigned, of its entries.
-    where: File and field, for messages.
+    encoded: Contents of the file.
+    shape: Expected `(height, width, channels)`.
+    dtype: Unsigned integer type of the pixels.
+    where: File and field, used in error messages.
 
   Raises:
-    rows.DamagedFileError: If it cannot be decoded or has another shape.
+    rows.DamagedFileError: If the image cannot be decoded or has another shape.
   """
   try:
     picture = tf.io.decode_image(
@@ -36,31 +36,31 @@ def decode(
     ).numpy()
   except tf.errors.OpError as error:
     raise rows_lib.DamagedFileError(
-        f'{where}: must be a whole picture, and is damaged or of an unknown'
-        f' kind ({error.message}).'
+        f'{where}: must be a complete PNG or JPEG image; it is corrupt or in'
+        f' another format ({error.message}).'
     ) from error
   if picture.shape != shape:
     raise rows_lib.DamagedFileError(
-        f'{where}: must have shape {shape} as the data set describes it, got'
+        f'{where}: must have shape {shape}, as the metadata specify, got'
         f' {picture.shape}.'
     )
   return picture
 
 
 class Video:
-  """The frames of a file, decoded as they are read one after another.
+  """A video file whose frames are decoded sequentially on demand.
 
   Attributes:
     file: Path of the file.
   """
 
   def __init__(self, file: str, shape: Tuple[int, ...], rate: float):
-    """Does not open the file yet.
+    """Initializes the video; the first read opens the file.
 
     Args:
       file: Path of the file.
-      shape: `(height, width, channels)` of its frames.
-      rate: Its frames a second.
+      shape: `(height, width, channels)` of a frame.
+      rate: Frames per second.
     """
     self.file = file
     self._shape = shape
@@ -69,7 +69,7 @@ class Video:
     self._position = 0
 
   def close(self) -> None:
-    """Ends the decoder."""
+    """Stops the decoder."""
     if self._frames is not None:
       self._frames.close()
       self._frames = None
@@ -78,13 +78,14 @@ class Video:
     """Returns frames `[count, height, width, channels]`.
 
     Args:
-      start: Number of the first one. Going back decodes from the beginning.
-      count: How many.
-      where: What they are needed for, for messages.
+      start: Index of the first frame. Seeking backwards restarts decoding from
+        the beginning of the file.
+      count: Number of frames.
+      where: Episode that needs the frames, used in error messages.
 
     Raises:
-      rows.DamagedFileError: If the file is damaged, of another size or rate, or
-        has fewer frames.
+      rows.DamagedFileError: If the file is corrupt, has another frame size or
+        rate, or has too few frames.
     """
     if self._frames is None or start < self._position:
       self._open()
@@ -93,8 +94,8 @@ class Video:
       frame = self._decode_next()
       if frame is None:
         raise rows_lib.DamagedFileError(
-            f'{self.file}: must have at least {start + count} frames, for'
-            f' {where}, and has {self._position}, or is damaged there.'
+            f'{self.file}: must have at least {start + count} frames for'
+            f' {where}, got {self._position}; it is too short or corrupt.'
         )
       if self._position >= start:
         pictures[self._position - start] = np.frombuffer(
@@ -104,7 +105,7 @@ class Video:
     return pictures
 
   def _open(self) -> None:
-    # Imported here, for few data sets have videos.
+    # Imported here because few datasets have videos.
     import imageio_ffmpeg  # pylint: disable=g-import-not-at-top
     self.close()
     height, width, channels = self._shape
@@ -119,10 +120,11 @@ class Video:
     description = self._decode_next() or {}
     size, rate = description.get('size'), description.get('fps')
     if size != (width, height):
-      self._refuse(f'frames must be {width} wide and {height} high, got {size}')
+      self._refuse(f'frames must have (width, height) {(width, height)}, got'
+                   f' {size}')
     if abs(rate - self._rate) > _RATE_TOLERANCE * self._rate:
       self._refuse(
-          f'must have {self._rate:g} frames a second (`fps`), got {rate:g}'
+          f'must have {self._rate:g} frames per second (`fps`), got {rate:g}'
       )
 
   def _decode_next(self) -> Any:
@@ -131,8 +133,8 @@ class Video:
     except (OSError, RuntimeError) as error:
       reason = str(error).strip().splitlines()[-1]
       raise rows_lib.DamagedFileError(
-          f'{self.file}: must be a whole video, and is cut short, damaged or of'
-          f' another kind ({reason}).'
+          f'{self.file}: must be a complete video; it is truncated, corrupt or'
+          f' in another format ({reason}).'
       ) from error
 
   def _refuse(self, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Episodes of a data set of any format."""
+"""Reads the episodes of a dataset of any format."""
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -25,23 +25,24 @@ def make_layout(
     success_reward: float = 0.0,
     is_binary: bool = False,
 ) -> rows_lib.Layout:
-  """Returns what a task wants of a data set.
+  """Returns the layout a task expects of its dataset.
 
   Args:
-    observation_spec: Spec of the task's observation, an array or a flat dict of
-      them, of which no others are then read; None for any.
-    action_spec: Spec of the task's action; None for any.
-    action_bounds: `(low, high)` of the file's actions, each a number or `[A]`;
-      they are mapped to -1 and 1.
-    clip_actions: Whether to clip actions outside the bounds; else they are an
-      error.
-    reward_values: The only values that raw rewards may have; None for any.
-    success_field: The file's name of flags that tell of success after each
-      step; None for the format's own where it has one, else by the reward.
-    success_reward: Without such flags, rewards above it are successes.
-    is_binary: Whether the reward is 1 where the task is solved, which ends the
-      episode, and 0 before, whatever rewards the file has. What the file has
-      after a success is left out.
+    observation_spec: Observation spec of the task, an array spec or a flat dict
+      of array specs. With a dict, only its keys are read. None accepts any
+      observation.
+    action_spec: Action spec of the task; None accepts any action.
+    action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
+      mapped to -1 and 1.
+    clip_actions: Whether to clip actions outside the bounds. If False, such
+      actions are a fault.
+    reward_values: Allowed values of the raw reward; None allows any.
+    success_field: Name of the stored flags that mark success after each step.
+      None uses the format's own flags if there are any, otherwise the reward.
+    success_reward: Without success flags, steps with a reward above this value
+      are successes.
+    is_binary: Whether to replace the stored reward by 1 at success and 0
+      elsewhere. Success ends the episode; later rows are dropped.
   """
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
@@ -61,21 +62,21 @@ def make_layout(
 
 
 def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
-  """Yields the episodes of a data set, after a check of the whole.
+  """Validates a dataset and yields its episodes.
 
-  Rows after the last end make an episode that stops as by a time-out. Memory
-  holds some thousand rows and one episode.
+  Rows after the last episode end form a final episode, which ends with a
+  timeout. Memory usage is bounded by a few thousand rows and one episode.
 
   Args:
-    path: File or directory; `formats` tells which ones are known.
-    **options: Of `make_layout`.
+    path: File or directory in one of the formats of `formats`.
+    **options: Arguments of `make_layout`.
 
   Returns:
-    Iterator of episodes, numbered in the order of the file.
+    Iterator of episodes, numbered in file order.
 
   Raises:
-    ValueError: If the data set has a fault; the message names all, with path,
-      field, row, what must hold and what was seen.
+    ValueError: If the dataset has faults. The message lists all of them, with
+      path, field, row, expected and actual value.
   """
   layout = make_layout(**options)
   found = inspection.inspect(path, layout)
@@ -83,14 +84,15 @@ def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
     raise ValueError('\n'.join(found.faults))
   if found.num_trailing_rows:
     logging.warning(
-        '%s: the last %d rows have no end; they are taken as timed out.',
+        '%s: the last %d rows have no episode end; treating them as an episode'
+        ' that timed out.',
         path, found.num_trailing_rows,
     )
   return _episodes(path, layout)
 
 
 def _shape_of(spec: Any) -> Any:
-  """Returns the shape of a spec, or those of a dict of them."""
+  """Returns the shape of a spec, or a dict of shapes for a dict of specs."""
   if isinstance(spec, Mapping):
     return {name: tuple(part.shape) for name, part in spec.items()}
   return None if spec is None else tuple(spec.shape)
@@ -99,7 +101,7 @@ def _shape_of(spec: Any) -> Any:
 def _episodes(
     path: str, layout: rows_lib.Layout
 ) -> Iterator[types.Episode]:
-  """Yields the episodes of a data set without fault."""
+  """Yields the episodes of a validated dataset."""
   pieces: List[rows_lib.Rows] = []
   number = 0
   with formats.open_source(path, layout) as source:
@@ -120,8 +122,8 @@ def _slice(rows, start, end) -> Dict[str, np.ndarray]:
 
 
 def _make_episode(pieces, layout, number) -> types.Episode:
-  """Makes an episode of consecutive rows."""
-  # Copies, so that an episode does not keep its neighbours in memory.
+  """Makes an episode from consecutive rows."""
+  # Copy, so that the episode does not keep the whole batch in memory.
   rows = {
       name: np.concatenate([piece[name] for piece in pieces])
       for name in pieces[0]

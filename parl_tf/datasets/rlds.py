@@ -1,15 +1,14 @@
-"""Episodes of RLDS as TensorFlow Datasets writes them, read without it.
+"""Reads RLDS datasets written by TensorFlow Datasets, without depending on it.
 
-A data set is the directory of one version: `dataset_info.json`,
-`features.json` and shards `<name>-<split>.tfrecord-XXXXX-of-YYYYY`. A record is
-one episode, a `tf.train.Example` whose features hold the values of all steps
-one after another, and of pictures the encoded bytes.
+A dataset is the directory of one version, with `dataset_info.json`,
+`features.json` and shards `<name>-<split>.tfrecord-XXXXX-of-YYYYY`. Each record
+is one episode: a `tf.train.Example` whose features concatenate the values of
+all steps. Images are stored as encoded bytes.
 
-The last of an episode's steps holds the observation after the last action and
-nothing else: T + 1 steps make T rows, of which the last is terminal where the
-last step has `is_terminal`. Rows hold the parts of an observation that are
-vectors of floating point or pictures, of a fixed shape; text, whole numbers and
-ragged parts are left out.
+The last step of an episode holds only the observation after the last action.
+T + 1 steps yield T rows, and the last row is terminal if the last step has
+`is_terminal`. Rows contain the observation parts that are floating-point
+vectors or images of fixed shape. Text, integers and ragged parts are skipped.
 """
 
 import contextlib
@@ -33,12 +32,12 @@ _REWARD = 'steps/reward'
 _IS_FIRST, _IS_LAST = 'steps/is_first', 'steps/is_last'
 _IS_TERMINAL = 'steps/is_terminal'
 _FILE_TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
-# Decoded pictures are far larger than the record: so many rows at a time.
+# Decoded images are far larger than the record, so few rows are read at a time.
 _READ_ROWS = 64
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is a version's directory."""
+  """Returns whether a path is the directory of a dataset version."""
   return all(os.path.isfile(os.path.join(path, x)) for x in (_INFO, _FEATURES))
 
 
@@ -50,29 +49,29 @@ def open_source(
     split: str = 'train',
     last_reward_counts: Optional[bool] = None,
 ) -> rows_lib.RowSource:
-  """Opens a data set; see `formats.open_source`.
+  """Opens a dataset; see `formats.open_source`.
 
   Args:
-    path: Directory of a version.
-    layout: What is to be read of it. `success_field` names flags of the steps,
-      each of which tells of its observation.
-    split: Which split is read.
-    last_reward_counts: Whether the reward of an episode's last step is added to
-      that of the step before. RLDS leaves it without meaning; many data sets
-      of demonstrations yet have it 1 where the task is solved. False ignores
-      it; with None any but 0 is a fault.
+    path: Directory of a dataset version.
+    layout: Expected contents, and how to read them. `success_field` names step
+      flags, each of which refers to the observation of its own step.
+    split: Split to read.
+    last_reward_counts: Whether to add the reward of an episode's last step to
+      the reward of the step before. RLDS leaves this reward undefined, but many
+      demonstration datasets set it to 1 if the task is solved. False ignores
+      it. With None, a value other than 0 is a fault.
   """
   return _Source(path, layout, split, last_reward_counts)
 
 
 class _Field(NamedTuple):
-  """A feature of the steps.
+  """Description of a step feature.
 
   Attributes:
-    key: Its name in a record.
-    shape: Of one step's value.
-    dtype: As it is described; pictures have unsigned ones.
-    is_picture: Whether it is stored encoded.
+    key: Name in a record.
+    shape: Shape of one step's value.
+    dtype: Type in `features.json`; unsigned integers for images.
+    is_picture: Whether the value is stored as an encoded image.
   """
 
   key: str
@@ -82,7 +81,7 @@ class _Field(NamedTuple):
 
 
 class _Source(rows_lib.RowSource):
-  """Rows of one record after another, some at a time."""
+  """Reads one record at a time, in batches of rows."""
 
   def __init__(self, path, layout, split, last_reward_counts):
     self.path = path
@@ -105,7 +104,7 @@ class _Source(rows_lib.RowSource):
     self._features = {key: _feature_of(field) for key, field in keys.items()}
 
   def close(self) -> None:
-    """Nothing stays open."""
+    """Does nothing; no file stays open between reads."""
 
   def read(self) -> Iterator[rows_lib.Rows]:
     for file, num_records in self._shards:
@@ -115,17 +114,17 @@ class _Source(rows_lib.RowSource):
         number += 1
       if number != num_records:
         raise rows_lib.DamagedFileError(
-            f'{file}: `shardLengths` of {_INFO} must be the number of its'
-            f' records, {number}, and is {num_records}.'
+            f'{file}: `shardLengths` in {_INFO} must be the number of records,'
+            f' {number}, got {num_records}.'
         )
 
   def _find_shards(self, split: str) -> List[Tuple[str, int]]:
-    """Returns the file of each shard and how many records it has."""
+    """Returns the file and the number of records of each shard."""
     info = self._read_json(_INFO)
     splits = {x.get('name'): x for x in info.get('splits', ())}
     if split not in splits:
-      self._refuse(_INFO, 'splits', f'must have {split!r}'
-                   f' (`rlds.split`), and has {list(splits)}')
+      self._refuse(_INFO, 'splits', f'must contain {split!r} (`rlds.split`),'
+                   f' got {list(splits)}')
     file_format = info.get('fileFormat', 'tfrecord')
     if file_format != 'tfrecord':
       self._refuse(_INFO, 'fileFormat', f"must be 'tfrecord', got"
@@ -146,24 +145,23 @@ class _Source(rows_lib.RowSource):
     missing = [x for x in files if not os.path.isfile(x)]
     if missing:
       self.faults.append(
-          f'{missing[0]}: `shardLengths` of {_INFO} counts {len(files)} files,'
-          f' which must all be there; this one is missing, and'
-          f' {len(missing) - 1} others.'
+          f'{missing[0]}: is one of {len(files)} files in `shardLengths` of'
+          f' {_INFO} but missing, as are {len(missing) - 1} others.'
       )
     return list(zip(files, lengths))
 
   def _find_fields(self) -> Iterator[Tuple[str, Optional[_Field]]]:
-    """Yields the features of the steps, None for one that cannot be read."""
+    """Yields the features of the steps; None for unsupported ones."""
     features = self._read_json(_FEATURES)
     for key in ('featuresDict', 'features', 'steps', 'sequence', 'feature'):
       if key not in features:
-        self._refuse(_FEATURES, 'steps', 'must be a data set of steps, as RLDS'
-                     f' has them, and `{key}` is missing')
+        self._refuse(_FEATURES, 'steps', 'must be an RLDS dataset of steps, but'
+                     f' `{key}` is missing')
       features = features[key]
     yield from _walk(features, 'steps')
 
   def _select(self, found, layout) -> Mapping[str, _Field]:
-    """Returns what is read, by the name of the column."""
+    """Returns the fields to read, keyed by column."""
     keys = {'actions': 'steps/action', 'rewards': _REWARD,
             'terminals': _IS_TERMINAL}
     if layout.success_field is not None:
@@ -177,9 +175,9 @@ class _Source(rows_lib.RowSource):
         parts = [x[start:] for x in rows_lib.part_names(found, _OBSERVATION)
                  if _is_observable(found[x])]
       if not parts:
-        self._refuse(_FEATURES, _OBSERVATION, 'must have a part of floating'
-                     ' point or pictures, of a fixed shape, and has none')
-      # Who wants one array gets it where there is but one.
+        self._refuse(_FEATURES, _OBSERVATION, 'must have at least one'
+                     ' floating-point vector or image of fixed shape, got none')
+      # If the layout expects a single array, a single part is not nested.
       wanted = layout.observation_shape
       is_nest = len(parts) > 1 or wanted is None or isinstance(wanted, Mapping)
       for part in parts:
@@ -187,9 +185,9 @@ class _Source(rows_lib.RowSource):
         keys[rows_lib.OBSERVATIONS + suffix] = f'{_OBSERVATION}/{part}'
     for key in keys.values():
       if found.get(key) is None:
-        seen = 'is of another kind' if key in found else 'is missing'
-        self._refuse(_FEATURES, key, 'must be numbers or pictures of a fixed'
-                     f' shape, stored as such, and {seen}; there are'
+        seen = 'has another type' if key in found else 'is missing'
+        self._refuse(_FEATURES, key, 'must have unencoded numbers or images of'
+                     f' fixed shape, but {seen}; the file has'
                      f' {sorted(x for x in found if found[x])}')
     return {name: found[key] for name, key in keys.items()}
 
@@ -209,7 +207,7 @@ class _Source(rows_lib.RowSource):
         array = _decode(values[field.key][steps], field, start, where)
         if name.split('/')[0] == rows_lib.OBSERVATIONS:
           rows[rows_lib.next_name(name)] = array[1:]
-        # Flags tell of the observation of their step.
+        # Each flag refers to the observation of its own step.
         is_flag = name in rows_lib.FLAGS
         rows[name] = array[1:] if is_flag else array[:-1]
       rows['rewards'] = rewards[start:end]
@@ -218,15 +216,14 @@ class _Source(rows_lib.RowSource):
       yield rows_lib.flatten_scalars(rows)
 
   def _rewards(self, rewards: np.ndarray, where: str) -> np.ndarray:
-    """Returns the rewards of all steps but the last `[T]`."""
+    """Returns the rewards `[T]` of all steps except the last."""
     if self._last_reward_counts:
       return np.append(rewards[:-2], rewards[-2] + rewards[-1])
     if self._last_reward_counts is None and rewards[-1]:
       raise rows_lib.DamagedFileError(
           f'{where}: `{_REWARD}` must be 0 in the last step, where RLDS leaves'
-          f' it without meaning, and is {rewards[-1]}; say by'
-          ' `rlds.last_reward_counts` whether it belongs to the'
-          ' step before (True) or is ignored (False).'
+          f' it undefined, got {rewards[-1]}; set `rlds.last_reward_counts` to'
+          ' True to add it to the step before, or to False to ignore it.'
       )
     return rewards[:-1]
 
@@ -237,7 +234,8 @@ class _Source(rows_lib.RowSource):
         content = json.load(file)
     except ValueError as error:
       raise rows_lib.DamagedFileError(
-          f'{path}: must be whole JSON, and is damaged ({error}).'
+          f'{path}: must be complete JSON, but is truncated or corrupt'
+          f' ({error}).'
       ) from error
     if not isinstance(content, dict):
       raise rows_lib.DamagedFileError(
@@ -252,13 +250,13 @@ class _Source(rows_lib.RowSource):
 
 @contextlib.contextmanager
 def _damage_named(where: str) -> Iterator[None]:
-  """Turns what TensorFlow raises of a damaged file into `DamagedFileError`."""
+  """Converts the exceptions TensorFlow raises on corrupt files."""
   try:
     yield
   except tf.errors.OpError as error:
     raise rows_lib.DamagedFileError(
-        f'{where}: must be whole and as {_FEATURES} describes it; it is cut'
-        f' short, damaged or otherwise ({error.message}).'
+        f'{where}: must be complete and match {_FEATURES}; it is truncated,'
+        f' corrupt or different ({error.message}).'
     ) from error
 
 
@@ -270,7 +268,7 @@ def _records(file: str) -> Iterator[tf.Tensor]:
 def _walk(
     feature: Mapping[str, Any], key: str
 ) -> Iterator[Tuple[str, Optional[_Field]]]:
-  """Yields the leaves of a described feature, None for an unreadable one."""
+  """Yields the leaves of a feature description; None for unsupported ones."""
   if 'featuresDict' in feature:
     for name, part in feature['featuresDict']['features'].items():
       yield from _walk(part, f'{key}/{name}')
@@ -293,7 +291,7 @@ def _walk(
 
 
 def _is_observable(field: Optional[_Field]) -> bool:
-  """Returns whether a part is read of an observation unless asked for."""
+  """Returns whether an observation part is read by default."""
   if field is None or not field.shape:
     return False
   return field.dtype.kind == 'f' or (
@@ -302,7 +300,7 @@ def _is_observable(field: Optional[_Field]) -> bool:
 
 
 def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
-  """Returns how a field stands in a record, all steps in one list."""
+  """Returns how to parse a field, with all steps in one list."""
   if field.is_picture:
     shape, dtype = (), tf.string
   else:
@@ -312,24 +310,24 @@ def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
 
 
 def _count_steps(values: Mapping[str, np.ndarray], where: str) -> int:
-  """Returns how many steps a record has, the last one included."""
+  """Returns the number of steps in a record, including the last one."""
   num_steps = len(values[_IS_TERMINAL])
   for key, value in values.items():
     if len(value) != num_steps:
       raise rows_lib.DamagedFileError(
           f'{where}: `{key}` must have {num_steps} steps, as `{_IS_TERMINAL}`'
-          f' has, and has {len(value)}.'
+          f' does, got {len(value)}.'
       )
   if num_steps < 2:
     raise rows_lib.DamagedFileError(
-        f'{where}: `steps` must be at least two, the last of which holds an'
-        f' observation only; the episode has {num_steps}.'
+        f'{where}: `steps` must have at least two entries, the last of which'
+        f' holds only an observation, got {num_steps}.'
     )
   return num_steps
 
 
 def _check_flags(values: Mapping[str, np.ndarray], where: str) -> None:
-  """Checks that an episode begins and ends where its record does."""
+  """Checks that the first, last and terminal flags match the record."""
   last = len(values[_IS_TERMINAL]) - 1
   for key, wanted in (
       (_IS_FIRST, ([0],)), (_IS_LAST, ([last],)), (_IS_TERMINAL, ([], [last]))
@@ -339,16 +337,16 @@ def _check_flags(values: Mapping[str, np.ndarray], where: str) -> None:
     steps = np.flatnonzero(values[key]).tolist()
     if steps not in wanted:
       raise rows_lib.DamagedFileError(
-          f'{where}: `{key}` must be set at the steps'
-          f' {" or ".join(str(x) for x in wanted)} of 0 to {last}, and is set'
-          f' at {steps}.'
+          f'{where}: `{key}` must be set at steps'
+          f' {" or ".join(str(x) for x in wanted)} of 0 to {last}, got'
+          f' {steps}.'
       )
 
 
 def _decode(
     values: np.ndarray, field: _Field, start: int, where: str
 ) -> np.ndarray:
-  """Returns a field's values of some steps, from the step `start` on."""
+  """Decodes the values of consecutive steps, the first of which is `start`."""
   if not field.is_picture:
     return values.astype(field.dtype)
   result = np.empty([len(values), *field.shape], field.dtype)

@@ -1,15 +1,15 @@
-"""Demonstrations in robomimic's HDF5 layout, read without `robomimic`.
+"""Reads demonstrations in robomimic's HDF5 layout, without `robomimic`.
 
 The file has a group `data/demo_<n>` for each demonstration, with `obs/<key>`,
-`next_obs/<key>` (may be missing), `actions`, `rewards`, `dones` and attribute
-`num_samples`. Simulator states are not read, and all demonstrations are,
-whatever lists of them `mask` has.
+`next_obs/<key>` (optional), `actions`, `rewards`, `dones` and the attribute
+`num_samples`. Simulator states are ignored. All demonstrations are read,
+whatever subsets `mask` defines.
 
-`dones` mark success, or the end of the demonstration, or both, as the file was
-made. Here a step is terminal that is done and a success, which the reward tells
-unless a field of flags is named. Demonstrators go on for some steps after that;
-those steps, in which the task is over, are left out. A demonstration without a
-terminal step is timed out at its last one.
+Depending on the file, `dones` mark success, the end of the demonstration, or
+both. Here a step is terminal if it is done and a success. Success follows from
+the reward unless `success_field` names flags. Demonstrators often continue for
+some steps after success; these steps are dropped. A demonstration without a
+terminal step ends with a timeout.
 """
 
 import re
@@ -34,14 +34,14 @@ _LENGTH = 'num_samples'
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is a file with group `data` and no columns."""
+  """Returns whether a path is an HDF5 file with a group `data`, not D4RL's."""
   try:
     with h5py.File(path, 'r') as file:
       return rows_lib.OBSERVATIONS not in file and isinstance(
           file.get(_DATA), h5py.Group
       )
   except (OSError, RuntimeError):
-    return False  # A directory, damaged, or of another format.
+    return False  # A directory, a corrupt file or another format.
 
 
 def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
@@ -50,7 +50,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(hdf5.Source):
-  """The steps of one demonstration after another."""
+  """Reads one demonstration at a time."""
 
   def __init__(self, path, layout):
     super().__init__(path)
@@ -80,7 +80,7 @@ class _Source(hdf5.Source):
       yield {**rows, **flags}
 
   def _look_through(self) -> None:
-    """Finds out what each demonstration holds, without reading it."""
+    """Reads the headers of all demonstrations."""
     columns = rows_lib.EpisodeColumns(
         self.path,
         {**_FIELDS, rows_lib.OBSERVATIONS: 'obs'},
@@ -98,34 +98,33 @@ class _Source(hdf5.Source):
       num_steps = columns.num_steps[-1]
       seen = self.file[episode].attrs.get(_LENGTH, num_steps)
       if seen != num_steps:
-        columns.fault(f'{episode}.{_LENGTH}', f'must be {num_steps}, as the'
-                      f' group tells, got {seen}', kind=_LENGTH)
+        columns.fault(f'{episode}.{_LENGTH}', f'must be {num_steps}, to match'
+                      f' the group, got {seen}', kind=_LENGTH)
     self.columns = columns.total()
     if 'terminals' in self.columns:
-      # The other ends are told by the same flags.
+      # Timeouts are derived from the same flags.
       self.columns['timeouts'] = self.columns['terminals']
     self.faults += columns.faults
 
   def _find_episodes(self, columns: rows_lib.EpisodeColumns) -> List[str]:
-    """Returns the groups of the demonstrations, by number."""
+    """Returns the groups of the demonstrations, ordered by number."""
     data = self.file[_DATA]
     names = []
-    # Names that are no text, by damage, come as bytes.
+    # h5py returns corrupt names that are not valid text as bytes.
     for name in map(str, data):
       if _EPISODE.fullmatch(name) and isinstance(data.get(name), h5py.Group):
         names.append(name)
       else:
-        columns.fault(f'{_DATA}/{name}', 'must be a whole group `demo_<n>`, as'
-                      ' all are', kind='no episode')
+        columns.fault(f'{_DATA}/{name}', 'must be a complete group `demo_<n>`',
+                      kind='no episode')
     if not names:
-      columns.fault(f'{_DATA}/demo_0', 'must be in the file, as the first'
-                    ' demonstration; there is none')
-    # Numbers may be left out: files of chosen demonstrations keep theirs.
+      columns.fault(f'{_DATA}/demo_0', 'is required but missing')
+    # Numbers may have gaps: filtered files keep the original numbers.
     names.sort(key=lambda x: int(_EPISODE.fullmatch(x)[1]))
     return [f'{_DATA}/{name}' for name in names]
 
   def _datasets(self, episode, columns=None) -> Dict[str, h5py.Dataset]:
-    """Returns what is read of a demonstration, and notes what is not."""
+    """Returns the HDF5 datasets of a demonstration; reports faults."""
     group = self.file[episode]
     found = {name: group.get(field) for name, field in self._fields.items()}
     keys = self._layout.observation_keys
@@ -140,25 +139,28 @@ class _Source(hdf5.Source):
         found[name] = part
     for name, item in found.items():
       if isinstance(item, h5py.Group) and columns:
-        columns.fault(f'{episode}/{self._label(name)}', 'must be a data set,'
-                      ' and is a group', kind=f'group {name}')
+        columns.fault(f'{episode}/{self._label(name)}', 'must be an HDF5'
+                      ' dataset, got a group', kind=f'group {name}')
     return {
         name: item for name, item in found.items()
         if isinstance(item, h5py.Dataset)
     }
 
   def _label(self, name: str) -> str:
-    """Returns a column's name in the file."""
+    """Returns the name of a column in the file."""
     field, _, key = name.partition('/')
     if field in _OBSERVATIONS:
       return _OBSERVATIONS[field] + (key and f'/{key}')
     return self._fields[name]
 
   def _cut(self, episode, flags):
-    """Returns rewards and flags up to the first terminal step, and their rows.
+    """Truncates rewards and flags after the first terminal step.
+
+    Returns:
+      The truncated columns, with `timeouts` added, and their number of rows.
 
     Raises:
-      rows.DamagedFileError: If the flags `dones` are none, or contradict the
+      rows.DamagedFileError: If `dones` are not 0 or 1, or contradict the
         successes.
     """
     dones = flags['terminals']
@@ -177,7 +179,7 @@ class _Source(hdf5.Source):
           f'{self.path}: `{episode}/dones` must be 0 before the last step,'
           ' unless the task is solved (`success_field`, or a reward above'
           f' {self._layout.success_reward}, `success_reward`); step {first} of'
-          f' {len(dones)} has 1 and reward {flags["rewards"][first]}.'
+          f' {len(dones)} is done with reward {flags["rewards"][first]}.'
       )
     timeouts = np.zeros([num_steps], np.bool_)
     timeouts[-1] = not terminals[num_steps - 1]

@@ -1,4 +1,4 @@
-"""One pass over a data set's rows: every kind of fault, and what it holds."""
+"""Scans the rows of a dataset once for faults and summary statistics."""
 
 from typing import Any, Dict, List, Mapping
 
@@ -6,29 +6,28 @@ import numpy as np
 
 from parl_tf.datasets import rows as rows_lib
 
-# Rounding to float32 takes rescaled actions this far outside [-1, 1].
+# Rounding to float32 moves rescaled actions up to this far outside [-1, 1].
 _ACTION_TOLERANCE = 1e-5
-# Mean absolute error allowed between a step's successor and the next row.
+# Mean absolute error allowed between a next observation and the next row.
 _SUCCESSOR_TOLERANCE = 1e-4
 
 
 class RowScan:
-  """Takes a data set's rows once, gathering faults and figures.
+  """Scans rows once, and collects faults and summary statistics.
 
   Attributes:
-    faults: A message each, with the path, the field, what must hold and what
-      was seen, where.
+    faults: Messages with path, field, expected and actual value, and row.
   """
 
   def __init__(self, path: str, layout: rows_lib.Layout):
     """Initializes the scan.
 
     Args:
-      path: For messages.
-      layout: What the data set must be like.
+      path: Path of the dataset, used in error messages.
+      layout: Expected contents of the dataset.
 
     Raises:
-      ValueError: If the layout's action bounds are none.
+      ValueError: If the layout's action bounds are invalid.
     """
     low, high = layout.action_bounds
     if not np.all(np.asarray(low) < np.asarray(high)):
@@ -45,21 +44,21 @@ class RowScan:
     self._num_saturated = self._num_action_entries = 0
     self._ranges = {}
     self._lengths, self._returns, self._successes = [], [], []
-    # Of the episode that is not at its end yet.
+    # State of the current, unfinished episode.
     self._length, self._return, self._success = 0, 0.0, False
     self._last = {}
 
   def header_faults(
       self, columns: Mapping[str, rows_lib.Column]
   ) -> List[str]:
-    """Checks which columns there are, their dtypes and shapes."""
+    """Checks the presence, dtypes and shapes of the columns."""
     self._labels = {name: column.label for name, column in columns.items()}
     for name in rows_lib.REQUIRED:
       if not rows_lib.part_names(columns, name):
-        self._fault(name, 'must be in the file, and is missing')
+        self._fault(name, 'is required but missing')
     field = self._layout.success_field
     if field is not None and 'success' not in columns:
-      self._fault(field, 'must be in the file, and is missing')
+      self._fault(field, 'is required but missing')
     for name, column in columns.items():
       kinds, wanted = _kinds_of(name, column)
       if column.dtype.kind not in kinds:
@@ -69,7 +68,7 @@ class RowScan:
     return self.faults
 
   def add(self, rows: rows_lib.Rows) -> None:
-    """Takes the next rows."""
+    """Adds the next rows."""
     self._check_values(rows)
     self._check_ends(rows)
     self._check_episode_ids(rows)
@@ -78,13 +77,13 @@ class RowScan:
     self._num_rows += len(rows['rewards'])
 
   def finish(self) -> None:
-    """Checks what only the end of the data set shows."""
+    """Runs the checks that need all rows."""
     if self._num_rows and not self._num_terminals + self._num_timeouts:
-      self._fault('terminals', 'or `timeouts` must be set where an episode'
-                  f' ends, and is not in any of {self._num_rows} rows')
+      self._fault('terminals', 'or `timeouts` must be set at episode ends, but'
+                  f' neither is set in any of {self._num_rows} rows')
 
   def figures(self) -> Dict[str, Any]:
-    """Returns the figures of all rows taken, by the names of `Inspection`."""
+    """Returns the statistics of all rows added, keyed as in `Inspection`."""
     num_trailing_rows = self._length
     self._close_episode()
     ranges = dict(self._ranges)
@@ -112,8 +111,8 @@ class RowScan:
     for name, shape in shapes.items():
       if name in rows_lib.SCALARS:
         if shape not in ((num_rows,), (num_rows, 1)):
-          self._fault(name, f'must have shape {(num_rows,)}, one value for each'
-                      f' row of `{self._label(observations[0])}`, got {shape}')
+          self._fault(name, f'must have shape {(num_rows,)}, one value per row'
+                      f' of `{self._label(observations[0])}`, got {shape}')
         continue
       row_shape = expected.get(name)
       if row_shape is None:
@@ -125,10 +124,10 @@ class RowScan:
             f'must have shape {(num_rows,) + tuple(row_shape)}, got {shape}',
         )
     if num_rows == 0:
-      self._fault(observations[0], 'must have at least one row, has none')
+      self._fault(observations[0], 'must have at least one row, got none')
 
   def _expected_shapes(self, shapes, observations):
-    """Returns the shape of a row by column, None for any."""
+    """Returns the expected row shape of each column; None accepts any."""
     wanted = self._layout.observation_shape
     expected = {'actions': self._layout.action_shape}
     if isinstance(wanted, Mapping):
@@ -148,7 +147,7 @@ class RowScan:
     if seen and set(seen) != set(following):
       self._fault(
           rows_lib.NEXT_OBSERVATIONS,
-          f'must be of each of {sorted(map(self._label, observations))}, got'
+          f'must have parts for {sorted(map(self._label, observations))}, got'
           f' {sorted(map(self._label, seen))}',
       )
     return expected
@@ -189,32 +188,32 @@ class RowScan:
       self._fault_rows(
           'timeouts',
           (rows['terminals'] != 0) & (rows['timeouts'] != 0),
-          'must not be set where `terminals` is',
+          'must not be set if `terminals` is set',
           rows['timeouts'],
       )
 
   def _check_episode_ids(self, rows) -> None:
-    """Checks that episodes are in order, and end where ids change."""
+    """Checks that ids never decrease, and change only at episode ends."""
     if 'episode_ids' not in rows:
       return
     ids = rows['episode_ids']
     steps = np.diff(np.append(self._last.get('episode_ids', ids[0]), ids))
     self._fault_rows(
         'episode_ids', steps < 0,
-        'must not fall from one row to the next: episodes are not sorted', ids,
+        'must not decrease from one row to the next', ids,
     )
     is_end = np.zeros([len(ids) + 1], np.bool_)
     is_end[0] = self._last.get('is_end', True)
     is_end[rows_lib.find_ends(rows) + 1] = True
     self._fault_rows(
         'episode_ids', (steps != 0) & ~is_end[:-1],
-        'must not change where no episode ends', ids,
+        'must not change within an episode', ids,
     )
     self._last['episode_ids'] = ids[-1]
     self._last['is_end'] = is_end[-1]
 
   def _check_successors(self, rows) -> None:
-    """Checks that a step leads to the next row within its episode."""
+    """Checks that each next observation equals the next row's observation."""
     ends = rows_lib.find_ends(rows)
     for name in rows_lib.part_names(rows, rows_lib.NEXT_OBSERVATIONS):
       column = rows_lib.OBSERVATIONS + name[len(rows_lib.NEXT_OBSERVATIONS):]
@@ -229,8 +228,8 @@ class RowScan:
       self._fault_rows(
           column,
           error > _SUCCESSOR_TOLERANCE,
-          f'must equal `{self._label(name)}` of the row before, unless an'
-          ' episode begins there',
+          f'must equal `{self._label(name)}` of the previous row, unless an'
+          ' episode starts there',
           array,
       )
       is_end = len(ends) and ends[-1] == len(error) - 1
@@ -274,7 +273,7 @@ class RowScan:
     self.faults.append(f'{self._path}: `{self._label(name)}` {message}.')
 
   def _fault_rows(self, name, is_wrong, message, values) -> None:
-    """Notes the first row `[rows, ...]` with a wrong value, once a kind."""
+    """Reports the first row with an invalid value, once per kind of fault."""
     if (name, message) in self._kinds or not np.any(is_wrong):
       return
     self._kinds.add((name, message))
@@ -287,7 +286,7 @@ class RowScan:
 
 
 def _kinds_of(name: str, column: rows_lib.Column):
-  """Returns the kinds of dtype that a column may have, and their name."""
+  """Returns the allowed dtype kinds of a column and their description."""
   if name in rows_lib.FLAGS:
     return 'buif', 'bool, or numbers 0 and 1'
   if name == 'rewards':
@@ -295,5 +294,5 @@ def _kinds_of(name: str, column: rows_lib.Column):
   if name == 'episode_ids':
     return 'iu', 'integers'
   if name != 'actions' and column.dtype == np.uint8 and len(column.shape) > 2:
-    return 'u', 'bytes'  # A picture.
+    return 'u', 'bytes'  # An image.
   return 'f', 'floating point'

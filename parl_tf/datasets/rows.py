@@ -1,16 +1,15 @@
-"""Data sets as rows, one a step: what every format is turned into.
+"""Datasets as rows of steps, the common representation of all formats.
 
-Columns have these names, whatever a format calls them:
+The column names do not depend on the format:
 
-  observations  `[rows, ...]`, or `observations/<key>` of each part of a nest
+  observations  `[rows, ...]`, or `observations/<key>` for each part of a nest
   actions       `[rows, A]`
   rewards       `[rows]`, raw
-  terminals     `[rows]`, 1 where the step ended the task
-  timeouts      `[rows]`, 1 where an episode ended otherwise; may be missing
-  next_observations[/<key>]  what followed each step; may be missing
-  success       `[rows]`, 1 where the task is solved after the step; may be
-                missing
-  episode_ids   `[rows]`, the file's own number of the episode; may be missing
+  terminals     `[rows]`, 1 if the step is terminal
+  timeouts      `[rows]`, 1 if the episode ends without terminating; optional
+  next_observations[/<key>]  observation after the step; optional
+  success       `[rows]`, 1 if the task is solved after the step; optional
+  episode_ids   `[rows]`, number of the episode in the file; optional
 """
 
 import abc
@@ -25,20 +24,20 @@ FLAGS = ('terminals', 'timeouts', 'success')
 SCALARS = ('rewards', *FLAGS, 'episode_ids')
 
 Rows = Mapping[str, np.ndarray]
-"""Consecutive rows, `[rows, ...]` by the name of the column."""
+"""Consecutive rows: arrays `[rows, ...]`, keyed by column name."""
 
 
 class DamagedFileError(ValueError):
-  """A file cannot be read to its end: cut short, damaged, of another format."""
+  """A file is truncated, corrupt or in another format."""
 
 
 class Column(NamedTuple):
-  """What is known of a column before it is read.
+  """Header of a column, known before its data is read.
 
   Attributes:
-    shape: `[rows, ...]`; rows is None where only reading tells how many.
-    dtype: Of its entries.
-    label: Its name in the file, for messages.
+    shape: `[rows, ...]`; rows is None if only reading the data reveals it.
+    dtype: Type of the entries.
+    label: Name in the file, used in error messages.
   """
 
   shape: Tuple[Optional[int], ...]
@@ -47,23 +46,24 @@ class Column(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """What a file is expected to hold and how it is read.
+  """Expected contents of a dataset and how to read them.
 
   Attributes:
-    observation_shape: Shape of one observation, or of each part of a nest by
-      its key; None for any.
-    action_shape: Shape of one action, None for any.
-    action_bounds: `(low, high)` of the file's actions, each a number or `[A]`,
-      which are mapped to -1 and 1.
-    clip_actions: Whether actions outside the bounds are clipped; else they are
-      faults.
-    reward_values: The only values that rewards may have; None for any.
-    success_field: The file's name of flags that tell of success after each
-      step; None for the format's own where it has one, else by the reward.
-    success_reward: Without such flags, rewards above it are successes.
-    is_binary: Whether the reward is 1 where the task is solved, which ends the
-      episode, and 0 before, whatever rewards the file has.
-    observation_keys: Parts of a nested observation that are read; None for all.
+    observation_shape: Shape of one observation, or a dict of the shapes of its
+      parts; None accepts any.
+    action_shape: Shape of one action; None accepts any.
+    action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
+      mapped to -1 and 1.
+    clip_actions: Whether to clip actions outside the bounds. If False, such
+      actions are a fault.
+    reward_values: Allowed values of the raw reward; None allows any.
+    success_field: Name of the stored flags that mark success after each step.
+      None uses the format's own flags if there are any, otherwise the reward.
+    success_reward: Without success flags, steps with a reward above this value
+      are successes.
+    is_binary: Whether to replace the stored reward by 1 at success, which ends
+      the episode, and 0 elsewhere.
+    observation_keys: Parts of a nested observation to read; None reads all.
   """
 
   observation_shape: Optional[object] = None
@@ -78,13 +78,13 @@ class Layout(NamedTuple):
 
 
 class RowSource(abc.ABC):
-  """An open data set; a context manager.
+  """An open dataset; a context manager.
 
   Attributes:
     path: File or directory.
-    columns: What is there, by the names above. Columns that are missing, or
-      have other lengths than the others, are found out by who reads.
-    faults: What the format alone can tell is wrong, each with path and field.
+    columns: Headers of the columns found, keyed by the names above. The source
+      does not check them for completeness or equal lengths; `RowScan` does.
+    faults: Faults specific to the format, each with path and field.
   """
 
   path: str
@@ -99,26 +99,26 @@ class RowSource(abc.ABC):
 
   @abc.abstractmethod
   def close(self) -> None:
-    """Closes what is open."""
+    """Closes all open files."""
 
   @abc.abstractmethod
   def read(self) -> Iterator[Rows]:
-    """Yields all rows in order, so few at a time that memory stays small.
+    """Yields all rows in order, in batches small enough to bound memory.
 
-    An episode that comes as one piece may lack `next_observations` where what
-    followed its last step is unknown.
+    A batch that holds exactly one episode may omit `next_observations` if the
+    observation after its last step is unknown.
 
     Raises:
-      DamagedFileError: If a part cannot be read.
+      DamagedFileError: If part of the dataset cannot be read.
     """
 
 
 class EpisodeColumns:
-  """Gathers the columns of a data set that is stored episode by episode.
+  """Merges the column headers of a dataset stored episode by episode.
 
   Attributes:
-    faults: Of each kind of fault the first episode that has it.
-    num_steps: Steps of each episode taken.
+    faults: Messages; each kind of fault is reported for one episode only.
+    num_steps: Number of steps of each episode added.
   """
 
   def __init__(
@@ -128,13 +128,14 @@ class EpisodeColumns:
       *,
       has_last_observation: bool,
   ):
-    """Begins without an episode.
+    """Initializes the columns with no episodes.
 
     Args:
-      path: For messages.
-      required: The format's names of the columns that each episode must have.
-      has_last_observation: Whether observations have one row more than the
-        rest: what followed the last step.
+      path: Path of the dataset, used in error messages.
+      required: Columns every episode must have, mapped to their names in the
+        format.
+      has_last_observation: Whether observations have one more row than the
+        other columns: the observation after the last step.
     """
     self.faults: List[str] = []
     self.num_steps: List[int] = []
@@ -146,25 +147,25 @@ class EpisodeColumns:
     self._first: Mapping[str, Column] = {}
 
   def add(self, episode: str, columns: Mapping[str, Column]) -> None:
-    """Takes the next episode.
+    """Adds the next episode.
 
     Args:
-      episode: Its name in the file, for messages.
-      columns: What it holds.
+      episode: Name of the episode in the file, used in error messages.
+      columns: Column headers of the episode.
     """
     if not self.num_steps:
       self._first_episode, self._first = episode, columns
     for name, field in self._required.items():
       if not part_names(columns, name):
-        self.fault(f'{episode}/{field}', 'must be in the file, and is missing',
+        self.fault(f'{episode}/{field}', 'is required but missing',
                    kind=f'no {name}')
     self.num_steps.append(self._count_steps(episode, columns))
     labels, wanted = (
         sorted({x.label for x in y.values()}) for y in (columns, self._first)
     )
     if labels != wanted:
-      self.fault(episode, f'must hold {wanted}, as `{self._first_episode}`'
-                 f' does, and holds {labels}')
+      self.fault(episode, f'must contain {wanted}, as `{self._first_episode}`'
+                 f' does, got {labels}')
     for name in columns.keys() & self._first.keys():
       seen, first = columns[name], self._first[name]
       if seen.shape[1:] != first.shape[1:] or _kind(name, seen) != _kind(
@@ -179,13 +180,13 @@ class EpisodeColumns:
         )
 
   def fault(self, field: str, message: str, *, kind: str = '') -> None:
-    """Notes a fault, unless one of its kind, or message, is noted already."""
+    """Records a fault, unless one of the same kind or message exists."""
     if (kind or message) not in self._kinds:
       self._kinds.add(kind or message)
       self.faults.append(f'{self._path}: `{field}` {message}.')
 
   def total(self) -> Dict[str, Column]:
-    """Returns the columns of all episodes taken, one after another."""
+    """Returns the headers of the concatenated columns of all episodes."""
     num_rows = sum(self.num_steps)
     columns = {
         name: column._replace(shape=(num_rows, *column.shape[1:]))
@@ -197,14 +198,14 @@ class EpisodeColumns:
     return columns
 
   def _count_steps(self, episode, columns) -> int:
-    """Returns the steps of an episode, whose arrays must agree on them."""
+    """Returns the number of steps, and checks that all columns agree on it."""
     measures = [columns[x] for x in ('actions', 'rewards') if x in columns]
     if not measures:
-      return 0  # What is missing is found out by who reads.
+      return 0  # `RowScan` reports the missing columns.
     num_steps = measures[0].shape[0] if measures[0].shape else 0
     if not num_steps:
       self.fault(f'{episode}/{measures[0].label}',
-                 'must have at least one row, a step each, and has none')
+                 'must have at least one row (one per step), got none')
       return 0
     observations = part_names(columns, OBSERVATIONS)
     for name, column in columns.items():
@@ -221,24 +222,24 @@ class EpisodeColumns:
 
 
 def next_name(name: str) -> str:
-  """Returns the column of what followed an observation's column."""
+  """Returns the next-observation column of an observation column."""
   return NEXT_OBSERVATIONS + name[len(OBSERVATIONS):]
 
 
 def part_names(columns: Mapping[str, object], field: str) -> List[str]:
-  """Returns the columns of a field: itself, or those of its parts."""
+  """Returns the columns of a field: the field itself, or its parts."""
   return [x for x in columns if x == field or x.startswith(f'{field}/')]
 
 
 def nest_of(rows: Rows, field: str) -> object:
-  """Returns a field's array, or a dict of its parts' by key."""
+  """Returns the array of a field, or a dict of the arrays of its parts."""
   if field in rows:
     return rows[field]
   return {x[len(field) + 1:]: rows[x] for x in part_names(rows, field)}
 
 
 def flatten_scalars(rows: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-  """Returns rows whose scalars are `[rows]`; some files have `[rows, 1]`."""
+  """Reshapes scalar columns to `[rows]`; some files store `[rows, 1]`."""
   return {
       name: array.reshape([len(array)]) if name in SCALARS else array
       for name, array in rows.items()
@@ -246,7 +247,7 @@ def flatten_scalars(rows: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
 
 
 def scale_actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
-  """Maps the file's actions `[rows, A]` to float32 [-1, 1], unclipped."""
+  """Maps stored actions `[rows, A]` to float32 in [-1, 1], without clipping."""
   low, high = (np.asarray(bound, np.float64) for bound in layout.action_bounds)
   return (2.0 * (actions - low) / (high - low) - 1.0).astype(np.float32)
 
@@ -267,6 +268,6 @@ def find_ends(rows: Rows) -> np.ndarray:
 
 
 def _kind(name: str, column: Column) -> str:
-  """Returns a column's kind of dtype; among scalars, numbers are alike."""
+  """Returns the dtype kind; all numeric kinds of a scalar column are equal."""
   kind = column.dtype.kind
   return 'f' if name in SCALARS and kind in 'biu' else kind

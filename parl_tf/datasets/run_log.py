@@ -1,17 +1,17 @@
-"""The log of a run's own episodes, read as a data set.
+"""Reads the episode log of a run as a dataset.
 
-The log is the directory `episodes` of a run: one file for each episode of T
-steps, `episode_<position>_<id>.npz`, whose positions count from 0 on, with
+The log is the directory `episodes` of a run. Each episode of T steps has one
+file, `episode_<position>_<id>.npz`, with positions counting from 0. It holds
 
-  observation                    `[T + 1, ...]`, or `observation/<key>` of each
+  observation                    `[T + 1, ...]`, or `observation/<key>` for each
                                  part of a nest
   action                         `[T, A]` in [-1, 1]
   reward, discount, success      `[T]`
-  episode_id, policy_version     numbers
-  has_last_transition            False where the last observation, and so what
-                                 followed the last step, is unknown
+  episode_id, policy_version     scalars
+  has_last_transition            False if the observation after the last step
+                                 is unknown
 
-Ids need not rise: they tell of the order in which episodes began.
+Ids follow the order in which episodes started, so they need not increase.
 """
 
 import os
@@ -37,7 +37,7 @@ _MEMBERS = {
 _OBSERVATION = 'observation'
 _SUCCESS = 'success'
 _EPISODE_ID, _HAS_LAST = 'episode_id', 'has_last_transition'
-# What numpy and zipfile raise on a file that is cut short or overwritten.
+# Exceptions that NumPy and zipfile raise on truncated or overwritten files.
 _DAMAGE = (
     EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError,
     ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
@@ -45,7 +45,7 @@ _DAMAGE = (
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is a directory with a file of such a name."""
+  """Returns whether a path is a directory with at least one episode file."""
   return os.path.isdir(path) and any(
       _FILE.fullmatch(name) for name in os.listdir(path)
   )
@@ -57,7 +57,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(rows_lib.RowSource):
-  """The steps of one episode, that is of one file, after another."""
+  """Reads one episode file at a time."""
 
   def __init__(self, path, layout):
     self.path = path
@@ -74,8 +74,8 @@ class _Source(rows_lib.RowSource):
       headers = _read_headers(os.path.join(path, name))
       for scalar in (_EPISODE_ID, _HAS_LAST):
         if scalar not in headers:
-          columns.fault(f'{name}/{scalar}', 'must be in the file, and is'
-                        ' missing', kind=f'no {scalar}')
+          columns.fault(f'{name}/{scalar}', 'is required but missing',
+                        kind=f'no {scalar}')
       columns.add(
           name,
           {
@@ -85,12 +85,12 @@ class _Source(rows_lib.RowSource):
       )
     self.columns = columns.total()
     if 'terminals' in self.columns:
-      # The other ends are told by the same numbers.
+      # Timeouts are derived from the same discounts.
       self.columns['timeouts'] = self.columns['terminals']
     self.faults += columns.faults
 
   def close(self) -> None:
-    """Does nothing: a file is open only while it is read."""
+    """Does nothing; each file is open only while it is read."""
 
   def read(self) -> Iterator[rows_lib.Rows]:
     for name, episode_id in self._files:
@@ -104,13 +104,13 @@ class _Source(rows_lib.RowSource):
         raise _damaged(path, error) from error
       if seen_id != episode_id:
         raise rows_lib.DamagedFileError(
-            f'{path}: `{_EPISODE_ID}` must be {episode_id}, as the name tells,'
-            f' got {seen_id}.'
+            f'{path}: `{_EPISODE_ID}` must be {episode_id}, as in the file'
+            f' name, got {seen_id}.'
         )
       yield _make_rows(path, arrays, has_last)
 
   def _members(self, names) -> Dict[str, str]:
-    """Returns the members that are read, by column."""
+    """Returns the archive members to read, keyed by column."""
     members = {**_MEMBERS, 'success': self._success}
     members = {x: member for x, member in members.items() if member in names}
     for name in names:
@@ -123,16 +123,16 @@ class _Source(rows_lib.RowSource):
 
 
 def _find_files(path, columns) -> List[Tuple[str, int]]:
-  """Returns names and episodes' ids by position, which must be whole."""
+  """Returns file names and episode ids by position; reports gaps."""
   matches = [_FILE.fullmatch(x) for x in sorted(os.listdir(path))]
   files, name_of_id = [], {}
   for position, match in enumerate(filter(None, matches)):
     name, episode_id = match[0], int(match[2])
     if int(match[1]) != position:
       columns.fault(name, f'must have position {position}: a file of the log is'
-                    ' missing or doubled', kind='position')
+                    ' missing or duplicated', kind='position')
     if episode_id in name_of_id:
-      columns.fault(name, 'must have an id of its own, and has that of'
+      columns.fault(name, 'must have a unique id, but shares the id of'
                     f' `{name_of_id[episode_id]}`', kind='id')
     name_of_id.setdefault(episode_id, name)
     files.append((name, episode_id))
@@ -140,7 +140,7 @@ def _find_files(path, columns) -> List[Tuple[str, int]]:
 
 
 def _read_headers(path: str) -> Dict[str, rows_lib.Column]:
-  """Returns what arrays a file holds, without reading them."""
+  """Returns the headers of the arrays in a file, without reading the data."""
   headers = {}
   try:
     with zipfile.ZipFile(path) as file:
@@ -148,7 +148,7 @@ def _read_headers(path: str) -> Dict[str, rows_lib.Column]:
         with file.open(member) as stream:
           version = np.lib.format.read_magic(stream)
           if version != (1, 0):
-            raise ValueError(f'version {version} of the format')
+            raise ValueError(f'unsupported npy version {version}')
           shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         name = member.removesuffix(_SUFFIX)
         headers[name] = rows_lib.Column(shape, dtype, name)
@@ -159,13 +159,13 @@ def _read_headers(path: str) -> Dict[str, rows_lib.Column]:
 
 def _damaged(path: str, error: Exception) -> rows_lib.DamagedFileError:
   return rows_lib.DamagedFileError(
-      f'{path}: must be a whole file of an episode; it is cut short or damaged'
+      f'{path}: must be a complete episode file; it is truncated or corrupt'
       f' ({error}).'
   )
 
 
 def _make_rows(path, arrays, has_last: bool) -> rows_lib.Rows:
-  """Makes rows of an episode's arrays."""
+  """Converts the arrays of an episode to rows."""
   rows = {}
   for name, array in arrays.items():
     if name.partition('/')[0] == rows_lib.OBSERVATIONS:
@@ -181,8 +181,8 @@ def _make_rows(path, arrays, has_last: bool) -> rows_lib.Rows:
   if np.any(is_wrong):
     step = int(np.argmax(is_wrong))
     raise rows_lib.DamagedFileError(
-        f'{path}: `discount` must be 1, or 0 in the last step; step {step} of'
-        f' {len(discount)} has {discount[step]}.'
+        f'{path}: `discount` must be 1, except in the last step, where it may'
+        f' be 0; got {discount[step]} in step {step} of {len(discount)}.'
     )
   terminals = discount == 0
   timeouts = np.zeros_like(terminals)

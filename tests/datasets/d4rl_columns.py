@@ -1,15 +1,15 @@
-"""Small files in D4RL's layout."""
+"""Writes small files in D4RL's layout."""
 
 import h5py
 import numpy as np
 
 
 def make(ends='--T-t--', **changes):
-  """Returns columns of a row each; T is terminal, t a time-out.
+  """Returns columns with one row per character of `ends`.
 
   Args:
-    ends: One character a row.
-    **changes: Columns to put in, None to leave one out.
+    ends: One character per row: T is terminal, t a timeout, - neither.
+    **changes: Columns to replace; None removes a column.
   """
   rows = len(ends)
   columns = {

@@ -45,7 +45,7 @@ class D4rlTest(dataset_case.DatasetCase):
 
 class ReadTest(D4rlTest):
 
-  def test_rows_are_cut_at_terminals_and_time_outs(self):
+  def test_episodes_end_at_terminals_and_timeouts(self):
     self._write(d4rl_columns.make())
     found = self._read()
     self.assertEqual([episode.num_steps for episode in found], [3, 2, 2])
@@ -57,29 +57,29 @@ class ReadTest(D4rlTest):
       episodes.check_episode(episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'file')
       self.assertEqual(episode.policy_version, -1)
 
-  def test_a_terminal_row_without_successor_keeps_its_transition(self):
+  def test_a_terminal_row_without_next_observation_keeps_its_transition(self):
     self._write(d4rl_columns.make())
     first = self._read()[0]
-    # Rows 0, 1, 2 and the last one's own observation again.
+    # Rows 0, 1 and 2, followed by the last row's own observation.
     self.assertEqual(first.observation[:, 0].tolist(), [0, 2, 4, 4])
     self.assertTrue(first.has_last_transition)
     self.assertEqual(first.num_transitions, 3)
 
-  def test_a_time_out_without_successor_makes_no_last_transition(self):
+  def test_a_timeout_without_next_observation_has_no_last_transition(self):
     self._write(d4rl_columns.make())
     second = self._read()[1]
     self.assertFalse(second.has_last_transition)
     self.assertEqual(second.num_transitions, 1)
     self.assertLen(second.reward, 2)
 
-  def test_rows_after_the_last_end_are_as_timed_out(self):
+  def test_rows_after_the_last_end_form_an_episode_with_a_timeout(self):
     self._write(d4rl_columns.make())
     last = self._read()[-1]
     self.assertEqual(last.num_steps, 2)
     self.assertEqual(last.discount.tolist(), [1, 1])
     self.assertFalse(last.has_last_transition)
 
-  def test_successors_are_used_where_the_file_has_them(self):
+  def test_next_observations_are_used_if_the_file_has_them(self):
     columns = d4rl_columns.make('-T-t')
     successors = np.roll(columns['observations'], -1, axis=0)
     successors[1], successors[3] = 71, 73
@@ -89,7 +89,7 @@ class ReadTest(D4rlTest):
     self.assertEqual(second.observation[:, 0].tolist(), [4, 6, 73])
     self.assertTrue(second.has_last_transition)
 
-  def test_time_outs_may_be_missing(self):
+  def test_timeouts_are_optional(self):
     self._write(d4rl_columns.make('-T--T', timeouts=None))
     self.assertEqual([e.num_steps for e in self._read()], [2, 3])
 
@@ -99,7 +99,7 @@ class ReadTest(D4rlTest):
     self._write({**columns, 'terminals': columns['terminals'].astype(dtype)})
     self.assertEqual([e.num_steps for e in self._read()], [3, 2, 2])
 
-  def test_columns_of_one_entry_may_have_an_axis_of_their_own(self):
+  def test_scalar_columns_may_have_a_second_axis_of_size_one(self):
     columns = d4rl_columns.make()
     for name in ('rewards', 'terminals', 'timeouts'):
       columns[name] = columns[name][:, None]
@@ -113,7 +113,7 @@ class ReadTest(D4rlTest):
     self.assertEqual(self._read()[0].observation.dtype, np.float32)
     self.assertEqual(self._read()[0].reward.dtype, np.float32)
 
-  def test_success_is_read_from_infos_where_it_is_there(self):
+  def test_success_is_read_from_infos_if_present(self):
     self._write(d4rl_columns.make(**{'infos/success': np.arange(7) == 1}))
     self.assertEqual(self._read()[0].success.tolist(), [False, True, False])
 
@@ -142,11 +142,11 @@ class ReadTest(D4rlTest):
     first = self._read(action_bounds=((0.0, 0.0), (1.0, 20.0)))[0]
     np.testing.assert_allclose(first.action[0], [1, 0])
 
-  def test_actions_are_clipped_when_asked(self):
+  def test_actions_are_clipped_if_requested(self):
     self._write(d4rl_columns.make(actions=np.full([7, 1], 1.5, np.float32)))
     self.assertEqual(self._read(clip_actions=True)[0].action[0, 0], 1)
 
-  def test_rounding_beyond_the_bounds_is_forgiven(self):
+  def test_rounding_errors_beyond_the_bounds_are_tolerated(self):
     actions = np.full([7, 1], 1 + 2e-7, np.float32)
     self._write(d4rl_columns.make(actions=actions))
     self.assertEqual(self._read()[0].action.max(), 1)
@@ -207,11 +207,11 @@ class ReadTest(D4rlTest):
 
 class RefuseTest(D4rlTest):
 
-  def test_file_that_is_not_there(self):
+  def test_missing_file(self):
     with self.assertRaisesRegex(ValueError, 'data.hdf5: there is no such file'):
       reading.read_episodes(self._path)
 
-  def test_all_faults_are_named_together(self):
+  def test_all_faults_are_reported_together(self):
     columns = d4rl_columns.make()
     columns['observations'][1] = np.nan
     columns['actions'][2] = 3
@@ -219,7 +219,7 @@ class RefuseTest(D4rlTest):
     with self.assertRaisesRegex(ValueError, '(?s)`observations`.*`actions`'):
       reading.read_episodes(self._path)
 
-  def test_bounds_that_are_none(self):
+  def test_invalid_bounds(self):
     self._write(d4rl_columns.make())
     with self.assertRaisesRegex(ValueError, 'low < high'):
       reading.read_episodes(self._path, action_bounds=(1.0, -1.0))
@@ -249,7 +249,7 @@ class RefuseTest(D4rlTest):
 
 class WriteTest(D4rlTest):
 
-  def test_what_is_written_is_read(self):
+  def test_written_episodes_are_read_back(self):
     written = [
         _episode([0, 1, 2], True, 0),
         _episode([5, 6, 7, 8], False, 1),
@@ -264,7 +264,7 @@ class WriteTest(D4rlTest):
       self.assertEqual(seen.episode_id, expected.episode_id)
       self.assertTrue(seen.has_last_transition)
 
-  def test_the_layout_is_d4rls(self):
+  def test_the_layout_matches_d4rl(self):
     d4rl.write_episodes(
         self._path, [_episode([0, 1], True), _episode([2, 3, 4], False)],
         {'domain': 'line', 'seed': 3},
@@ -279,7 +279,7 @@ class WriteTest(D4rlTest):
         self.assertEqual(file[name].compression, 'gzip')
       for name in ('terminals', 'timeouts', 'infos/success'):
         self.assertEqual(file[name].dtype, np.bool_)
-      # d4rl's own reader takes every data set for a column.
+      # d4rl's own reader treats every HDF5 dataset as a column.
       self.assertEmpty(file['metadata'].keys())
       self.assertEqual(
           dict(file['metadata'].attrs), {'domain': 'line', 'seed': 3}
@@ -292,14 +292,14 @@ class WriteTest(D4rlTest):
     with h5py.File(self._path, 'r') as file:
       self.assertEqual(file['infos/goal'][:, 0].tolist(), [1, 1, 0])
 
-  def test_rows_beyond_one_chunk_are_whole(self):
+  def test_episodes_longer_than_a_chunk_are_written_completely(self):
     written = [_episode(np.arange(102) + i, False, i) for i in range(200)]
     d4rl.write_episodes(self._path, written)
     found = self._read()
     self.assertLen(found, 200)
     self.assertEqual(found[-1].observation[-1, 0], 199 + 101)
 
-  def test_unknown_last_observations_can_be_left_out(self):
+  def test_next_observations_can_be_omitted(self):
     self._write(d4rl_columns.make())
     found = self._read()
     d4rl.write_episodes(self._path, found, has_next_observations=False)
@@ -307,21 +307,21 @@ class WriteTest(D4rlTest):
         [e.has_last_transition for e in self._read()], [True, False, False]
     )
 
-  def test_unknown_last_observations_are_not_written(self):
+  def test_an_episode_without_last_observation_is_an_error(self):
     episode = _episode([0, 1], False, 4, has_last_transition=False)
     with self.assertRaisesRegex(ValueError, 'episode 4.*last observation'):
       d4rl.write_episodes(self._path, [episode])
 
   def test_no_file_is_left_after_an_error(self):
-    def break_off():
+    def fail():
       yield _episode([0, 1], True)
       raise RuntimeError('stop')
 
     with self.assertRaisesRegex(RuntimeError, 'stop'):
-      d4rl.write_episodes(self._path, break_off())
+      d4rl.write_episodes(self._path, fail())
     self.assertEmpty(os.listdir(os.path.dirname(self._path)))
 
-  def test_an_older_file_outlives_an_error(self):
+  def test_an_existing_file_survives_an_error(self):
     d4rl.write_episodes(self._path, [_episode([0, 1], True)])
     with self.assertRaises(ValueError):
       d4rl.write_episodes(
@@ -335,12 +335,12 @@ class WriteTest(D4rlTest):
         file.append(_episode([0, 1], True), {'goal': np.ones([1, 2])})
         file.append(_episode([0, 1], True, 1))
 
-  def test_infos_must_have_a_row_a_step(self):
+  def test_infos_must_have_one_row_per_step(self):
     with self.assertRaisesRegex(ValueError, r'infos/goal.*\(2, 2\).*\(1, 2\)'):
       with d4rl.EpisodeFile(self._path) as file:
         file.append(_episode([0, 1, 2], True), {'goal': np.ones([1, 2])})
 
-  def test_observations_in_parts_are_read_back(self):
+  def test_nested_observations_are_read_back(self):
     parts = {
         'state': np.arange(6, dtype=np.float32).reshape(3, 2),
         'image': np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3),
@@ -358,7 +358,7 @@ class WriteTest(D4rlTest):
     )
     self.assertEqual(set(episode.observation), {'state'})
 
-  def test_observations_in_deeper_nests_are_an_error(self):
+  def test_deeper_nests_of_observations_are_an_error(self):
     nest = {'a': {'b': np.zeros([2, 1], np.float32)}}
     written = _episode([0, 1], True)._replace(observation=nest)
     with self.assertRaisesRegex(ValueError, '`observations/a` must be an arr'):

@@ -1,4 +1,4 @@
-"""What the tests of every format of data sets have in common."""
+"""Base class of the tests of all dataset formats."""
 
 import contextlib
 import os
@@ -19,10 +19,10 @@ _DAMAGE_BYTES = 8
 
 
 class DatasetCase(parameterized.TestCase):
-  """A data set in a directory of its own, which a test writes and reads.
+  """A dataset in a temporary directory that a test writes and reads.
 
   Attributes:
-    file_name: The data set's own name.
+    file_name: File name of the dataset.
   """
 
   file_name = 'data.hdf5'
@@ -38,7 +38,7 @@ class DatasetCase(parameterized.TestCase):
     return inspection.inspect(self._path, rows.Layout(**layout)).faults
 
   def _assert_fault(self, *parts, **layout):
-    """Asserts that there is one fault, and that it has these parts."""
+    """Asserts that there is exactly one fault, which contains `parts`."""
     faults = self._faults(**layout)
     self.assertLen(faults, 1, faults)
     for part in parts:
@@ -48,7 +48,7 @@ class DatasetCase(parameterized.TestCase):
       self, format_name, *, num_terminals, num_timeouts, lengths, returns,
       successes
   ):
-    """Checks a data set that ends with an end; returns what was found."""
+    """Checks a dataset without trailing rows; returns the inspection."""
     found = inspection.inspect(self._path)
     self.assertEmpty(found.faults)
     self.assertEqual(found.format, format_name)
@@ -62,7 +62,7 @@ class DatasetCase(parameterized.TestCase):
     return found
 
   def _check_solved_and_cut(self, solved, cut):
-    """Checks an episode that solves in step 3, and one cut after 2 steps."""
+    """Checks an episode solved at step 3, and one that times out at step 2."""
     self.assertEqual(solved.reward.tolist(), [0, 0, 1])
     self.assertEqual(solved.discount.tolist(), [1, 1, 0])
     self.assertEqual(solved.success.tolist(), [False, False, True])
@@ -74,12 +74,12 @@ class DatasetCase(parameterized.TestCase):
     self.assertTrue(cut.has_last_transition)
 
   def _check_cut_short(self, path, share, message):
-    """Checks the fault of a data set of whose file only a share is left."""
+    """Checks the fault of a dataset file truncated to a share of its size."""
     os.truncate(path, int(os.path.getsize(path) * share))
     self.assertRegex(self._faults()[0], message)
 
   def _check_damage_anywhere(self, path, first=0):
-    """Checks that bytes changed from `first` on have no effect but messages."""
+    """Checks that changing bytes from `first` on causes at most faults."""
     with open(path, 'rb') as file:
       whole = file.read()
     random = np.random.default_rng(0)
@@ -96,7 +96,7 @@ class DatasetCase(parameterized.TestCase):
 
 @contextlib.contextmanager
 def record_reads() -> Iterator[List[str]]:
-  """Gives the names of the HDF5 data sets that are read, as they are."""
+  """Yields a list that collects the names of the HDF5 datasets read."""
   names = []
   read = h5py.Dataset.__getitem__
 

@@ -1,4 +1,4 @@
-"""Tests of the checks and statistics of episodes."""
+"""Tests of the validation and statistics of episodes."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -30,12 +30,12 @@ def _check(episode, observation_spec=_OBSERVATION_SPEC):
 
 class CheckEpisodeTest(parameterized.TestCase):
 
-  def test_a_sound_episode_passes(self):
+  def test_a_valid_episode_passes(self):
     _check(_episode())
     _check(_episode(discount=np.array([1, 1, 0], np.float32)))
     _check(_episode(has_last_transition=False))
 
-  def test_a_dict_of_observations_passes(self):
+  def test_a_dict_observation_passes(self):
     _check(
         _episode(observation={'place': np.zeros([4, 2], np.float32)}),
         {'place': _OBSERVATION_SPEC},
@@ -79,7 +79,7 @@ class CheckEpisodeTest(parameterized.TestCase):
 
 class NormalizationTest(absltest.TestCase):
 
-  def test_statistics_span_episodes_and_leave_out_the_last_observation(self):
+  def test_statistics_span_episodes_and_exclude_the_last_observation(self):
     # First entry: 1, 3 and 2, 6: mean 3, squares 4 + 0 + 1 + 9 = 14,
     # deviation sqrt(14 / 4) = 1.870829. Second entry: always 5, so 1.
     first = np.array([[1, 5], [3, 5], [99, 99]], np.float32)
@@ -94,7 +94,7 @@ class NormalizationTest(absltest.TestCase):
     )
     self.assertEqual(found.mean.dtype, np.float32)
 
-  def test_statistics_keep_the_structure(self):
+  def test_statistics_keep_the_nested_structure(self):
     # 0, 2: mean 1, deviation 1. 10, 30: mean 20, deviation 10.
     found = episodes.normalization([
         _episode(
@@ -109,7 +109,7 @@ class NormalizationTest(absltest.TestCase):
     np.testing.assert_allclose(found.mean['b'], [20])
     np.testing.assert_allclose(found.standard_deviation['b'], [10])
 
-  def test_pictures_have_none(self):
+  def test_images_have_no_statistics(self):
     # 0, 2: mean 1, deviation 1.
     found = episodes.normalization([
         _episode(
@@ -124,14 +124,14 @@ class NormalizationTest(absltest.TestCase):
       self.assertIsNone(statistic['camera'])
       np.testing.assert_allclose(statistic['state'], [1])
 
-  def test_large_offsets_do_not_drown_the_deviation(self):
+  def test_large_offsets_keep_the_deviation_accurate(self):
     # 1e6 and 1e6 + 2 in float32: mean 1e6 + 1, deviation 1.
     observation = np.array([[1e6], [1e6 + 2], [0]], np.float32)
     episode = _episode(observation=observation, reward=np.zeros([2]))
     found = episodes.normalization([episode, episode])
     np.testing.assert_allclose(found.standard_deviation, [1.0], rtol=1e-6)
 
-  def test_nothing_to_read_is_an_error(self):
+  def test_no_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'episodes'):
       episodes.normalization([])
 

@@ -1,4 +1,4 @@
-"""Tests of recording a noisy controller."""
+"""Tests of recording episodes and datasets with a noisy controller."""
 
 import os
 
@@ -20,7 +20,7 @@ _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0)
 
 
 class _Line:
-  """Adds up actions; 5 is the goal, ten steps the time-out."""
+  """Adds up actions; the goal is 5, and the timeout is ten steps."""
 
   def seed(self, seed):
     self._random = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ class _Line:
 
 
 class _Pusher:
-  """Pushes one way or the other, as its seed tells."""
+  """Pushes in one of two directions, depending on the seed."""
 
   def reset(self, seed):
     self._push = np.random.default_rng(seed).choice([-0.5, 0.9])
@@ -72,7 +72,7 @@ def _generate(num_steps=60, seed=0, **kwargs):
 
 class GenerateTest(parameterized.TestCase):
 
-  def test_episodes_are_sound_and_make_the_number_of_steps(self):
+  def test_episodes_are_valid_and_have_the_requested_number_of_steps(self):
     recordings = _generate(55)
     for number, recording in enumerate(recordings):
       episodes.check_episode(
@@ -81,7 +81,7 @@ class GenerateTest(parameterized.TestCase):
       self.assertEqual(recording.episode.episode_id, number)
     self.assertEqual(sum(r.episode.num_steps for r in recordings), 55)
 
-  def test_terminal_and_time_out_are_kept_apart(self):
+  def test_terminal_and_timeout_are_distinguished(self):
     found = [recording.episode for recording in _generate(200)]
     solved = [e for e in found if e.success[-1]]
     self.assertNotEmpty(solved)
@@ -92,7 +92,7 @@ class GenerateTest(parameterized.TestCase):
     for episode in timed_out:
       self.assertEqual((episode.discount[-1], episode.reward[-1]), (1, 0))
 
-  def test_the_last_episode_is_cut_as_by_a_time_out(self):
+  def test_the_last_episode_ends_with_a_timeout(self):
     last = _generate(3)[-1].episode
     self.assertEqual(last.num_steps, 3)
     self.assertEqual(last.discount[-1], 1)
@@ -112,7 +112,7 @@ class GenerateTest(parameterized.TestCase):
       )
       self.assertLen(recording.infos['push'], recording.episode.num_steps)
 
-  def test_a_seed_repeats_and_seeds_differ(self):
+  def test_equal_seeds_repeat_and_other_seeds_differ(self):
     first, again, other = (_generate(seed=seed) for seed in (1, 1, 2))
     for a, b in zip(first, again, strict=True):
       np.testing.assert_array_equal(
@@ -130,7 +130,7 @@ class GenerateTest(parameterized.TestCase):
         short[0].episode.action, long[0].episode.action
     )
 
-  def test_without_noise_the_controller_acts(self):
+  def test_without_noise_the_controller_actions_are_recorded(self):
     for recording in _generate(min_noise=0.0, max_noise=0.0):
       np.testing.assert_allclose(
           recording.episode.action[:, 0], recording.infos['push']
@@ -157,7 +157,7 @@ class GenerateTest(parameterized.TestCase):
       (dict(min_noise=0.4, max_noise=0.3), 'min_noise.*0.4 and 0.3'),
       (dict(min_noise=-0.1), 'min_noise.*-0.1'),
   )
-  def test_values_out_of_range_are_errors_at_once(self, arguments, message):
+  def test_values_out_of_range_raise_immediately(self, arguments, message):
     arguments = {'num_steps': 1, 'seed': 0, **arguments}
     with self.assertRaisesRegex(ValueError, message):
       generate.generate(None, None, **arguments)
@@ -182,7 +182,7 @@ class RecordDatasetTest(absltest.TestCase):
     )
     return list(reading.read_episodes(path))
 
-  def test_file_has_no_fault_and_the_steps_asked_for(self):
+  def test_the_file_is_valid_and_has_the_requested_number_of_steps(self):
     steps = []
 
     found = self._record(self._path, 0, progress=steps.append)
@@ -202,7 +202,7 @@ class RecordDatasetTest(absltest.TestCase):
       np.testing.assert_array_equal(one.action, same.action)
     self.assertFalse(np.array_equal(first[0].action, other[0].action))
 
-  def test_file_has_the_configuration_that_made_it(self):
+  def test_the_file_stores_its_gin_configuration(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('generate.max_noise = 0.2')
 
@@ -215,7 +215,7 @@ class RecordDatasetTest(absltest.TestCase):
     self.assertEqual(attributes['domain'], 'line')
     self.assertIn('generate.max_noise = 0.2', attributes['gin_config'])
 
-  def test_value_out_of_range_leaves_no_file(self):
+  def test_a_value_out_of_range_leaves_no_file(self):
     with self.assertRaisesRegex(ValueError, 'seed.*-1'):
       self._record(self._path, -1)
 

@@ -1,4 +1,4 @@
-"""Tests of the figures and faults of files in D4RL's layout."""
+"""Tests of the statistics and faults of files in D4RL's layout."""
 
 import os
 
@@ -22,8 +22,8 @@ class InspectionTest(dataset_case.DatasetCase):
       file['terminals'] = np.isin(np.arange(num_rows), terminals)
       file['timeouts'] = np.isin(np.arange(num_rows), timeouts)
 
-  def test_figures(self):
-    # Episodes: rows 0-1 (terminal), 2-4 (time-out), 5 (no end).
+  def test_statistics(self):
+    # Episodes: rows 0-1 (terminal), 2-4 (timeout), 5 (no end).
     self._write(
         6, [1], [4], [0, 1, 0.25, 0, -0.5, 0],
         [[0, 0.5], [1, -1], [0.5, 0], [0, 0], [0, 0], [0, 0]],
@@ -44,7 +44,7 @@ class InspectionTest(dataset_case.DatasetCase):
     self.assertAlmostEqual(found.saturation, 2 / 12)
     self.assertEqual(found.shapes['actions'], (6, 2))
 
-  def test_a_file_that_ends_with_an_end_has_no_trailing_rows(self):
+  def test_a_file_that_ends_with_an_episode_end_has_no_trailing_rows(self):
     self._write(3, [], [2], [0, 0, 0], np.zeros([3, 1]))
     found = inspection.inspect(self._path)
     self.assertEqual(found.num_trailing_rows, 0)
@@ -60,19 +60,19 @@ class InspectionTest(dataset_case.DatasetCase):
     self.assertEqual(found.lengths.tolist(), [end + 1, num_rows - end - 1])
     self.assertEqual(found.returns.tolist(), [3, 0])
 
-  def test_a_kind_of_fault_is_named_once(self):
+  def test_each_kind_of_fault_is_reported_once(self):
     self._write(4, [3], [], [np.nan] * 4, np.zeros([4, 1]))
     found = inspection.inspect(self._path)
     self.assertLen(found.faults, 1)
     self.assertIn('row 0', found.faults[0])
 
-  def test_figures_count_what_a_faulty_file_holds(self):
+  def test_statistics_cover_the_rows_of_a_faulty_file(self):
     self._write(4, [1], [3], [0, 1, 0, 0], np.full([4, 1], 2.0))
     found = inspection.inspect(self._path)
     self.assertLen(found.faults, 1)
     self.assertEqual(found.lengths.tolist(), [2, 2])
 
-  def test_a_file_that_is_not_there_is_a_fault(self):
+  def test_a_missing_file_is_a_fault(self):
     found = inspection.inspect(self._path)
     self.assertIn('no such file', found.faults[0])
     self.assertEqual(found.num_rows, 0)
@@ -131,19 +131,19 @@ class FaultTest(dataset_case.DatasetCase):
        r'\(7, 2\), got \(6, 2\)'),
       ('infos/success', np.zeros([6], np.bool_), r'\(7,\).*got \(6,\)'),
   )
-  def test_lengths_that_differ(self, name, array, message):
+  def test_unequal_lengths(self, name, array, message):
     self._assert_fault(
         d4rl_columns.make(**{name: array}),
         f'`{name}` must have shape {message}',
     )
 
-  def test_wrong_width_of_the_observation(self):
+  def test_wrong_observation_size(self):
     self._assert_fault(
         d4rl_columns.make(observations=np.zeros([7, 3], np.float32)),
         r'`observations` must have shape \(7, 2\), got \(7, 3\)',
     )
 
-  def test_wrong_width_of_the_action(self):
+  def test_wrong_action_size(self):
     self._assert_fault(
         d4rl_columns.make(actions=np.zeros([7, 4], np.float32)),
         r'`actions` must have shape \(7, 1\), got \(7, 4\)',
@@ -166,14 +166,14 @@ class FaultTest(dataset_case.DatasetCase):
         '`terminals` must be 0 or 1; row 2 has value 2',
     )
 
-  def test_terminal_and_time_out_in_one_row(self):
+  def test_terminal_and_timeout_in_one_row(self):
     columns = d4rl_columns.make()
     columns['timeouts'][2] = True
     self._assert_fault(
-        columns, '`timeouts` must not be set where `terminals` is; row 2'
+        columns, '`timeouts` must not be set if `terminals` is set; row 2'
     )
 
-  def test_no_end_at_all(self):
+  def test_no_episode_end(self):
     columns = d4rl_columns.make('-------')
     self._assert_fault(columns, '`terminals`.*ends.*7 rows')
 
@@ -181,36 +181,36 @@ class FaultTest(dataset_case.DatasetCase):
     columns = {name: x[:0] for name, x in d4rl_columns.make().items()}
     self._assert_fault(columns, '`observations` must have at least one row')
 
-  def test_successor_that_is_not_the_next_row(self):
+  def test_next_observation_that_differs_from_the_next_row(self):
     columns = d4rl_columns.make()
     successors = np.roll(columns['observations'], -1, axis=0)
-    successors[5] += 1  # Of the last episode, which begins in row 5.
+    successors[5] += 1  # In the last episode, which starts in row 5.
     self._assert_fault(
         {**columns, 'next_observations': successors},
-        '`observations` must equal `next_observations` of the row.*row 6',
+        '`observations` must equal `next_observations` of the prev.*row 6',
     )
 
-  def test_named_success_field_that_is_missing(self):
+  def test_missing_success_field(self):
     self._assert_fault(
         d4rl_columns.make(),
         '`infos/solved`.*missing',
         success_field='infos/solved',
     )
 
-  def test_group_in_the_place_of_a_column(self):
+  def test_group_instead_of_a_column(self):
     columns = d4rl_columns.make(rewards=None)
     self._assert_fault(
-        {**columns, 'rewards/x': np.zeros([7])}, '`rewards`.*is a group'
+        {**columns, 'rewards/x': np.zeros([7])}, '`rewards`.*got a group'
     )
 
   @parameterized.parameters(0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
+  def test_truncated_file(self, share):
     columns = d4rl_columns.make(('-' * 99 + 't') * 100)
     d4rl_columns.write(self._path, columns)
     os.truncate(self._path, int(os.path.getsize(self._path) * share))
-    self._assert_first_fault('data.hdf5: .*cut short')
+    self._assert_first_fault('data.hdf5: .*truncated')
 
-  def test_damage_inside_a_column(self):
+  def test_corruption_inside_a_column(self):
     columns = d4rl_columns.make(('-' * 99 + 't') * 100)
     with h5py.File(self._path, 'w') as file:
       for name, array in columns.items():
@@ -221,7 +221,7 @@ class FaultTest(dataset_case.DatasetCase):
     with open(self._path, 'r+b') as file:
       file.seek(chunk.byte_offset + chunk.size // 2)
       file.write(b'\0' * 16)
-    self._assert_first_fault('data.hdf5: .*damaged')
+    self._assert_first_fault('data.hdf5: .*corrupt')
 
   def test_file_of_another_format(self):
     with open(self._path, 'w') as file:

@@ -1,4 +1,4 @@
-"""Small data sets in LeRobot's layouts, and small videos."""
+"""Writes small datasets in LeRobot's layouts, and small videos."""
 
 import functools
 import json
@@ -31,14 +31,14 @@ _PATHS = {
 
 
 def pictures(values, height=SIZE, width=SIZE):
-  """Returns pictures of one grey each."""
+  """Returns uniform grey images, one per value."""
   grey = np.asarray(values, np.uint8)[:, None, None, None]
   return np.broadcast_to(grey, [len(grey), height, width, 3])
 
 
 @functools.lru_cache(maxsize=None)
 def video(values, height=SIZE, width=SIZE, rate=RATE):
-  """Returns the bytes of a video whose frames are of these grey values."""
+  """Returns the bytes of a video with uniform grey frames."""
   with tempfile.TemporaryDirectory() as directory:
     path = os.path.join(directory, 'video.mp4')
     writer = imageio_ffmpeg.write_frames(
@@ -54,21 +54,22 @@ def video(values, height=SIZE, width=SIZE, rate=RATE):
 
 
 def save(path, content):
-  """Writes a file and the directories above it."""
+  """Writes a file and creates its parent directories."""
   os.makedirs(os.path.dirname(path), exist_ok=True)
   with open(path, 'wb') as file:
     file.write(content)
 
 
 def episode(number, length, *, is_solved=True, first=0, **changes):
-  """Returns the columns of an episode of frames `first`, `first` + 1 and so on.
+  """Returns the columns of an episode whose first frame is `first`.
 
   Args:
-    number: Its index.
-    length: Its frames.
-    is_solved: Whether its last frame is a success.
-    first: Number of its first frame in the data set.
-    **changes: Columns to put in, None to leave one out; `__` stands for a dot.
+    number: Index of the episode.
+    length: Number of frames.
+    is_solved: Whether the last frame is a success.
+    first: Index of the first frame in the dataset.
+    **changes: Columns to replace; None removes a column. `__` in a name means a
+      dot.
   """
   index = np.arange(first, first + length)
   is_last = np.arange(length) == length - 1
@@ -89,7 +90,7 @@ def episode(number, length, *, is_solved=True, first=0, **changes):
 
 
 def three_episodes(**changes):
-  """Returns one that ends the task and two that time out: 3, 2 and 4 frames."""
+  """Returns episodes of 3 (terminal), 2 and 4 (timeout) frames."""
   return [
       episode(0, 3, **changes),
       episode(1, 2, first=3, is_solved=False, **changes),
@@ -98,7 +99,7 @@ def three_episodes(**changes):
 
 
 def encoded(values):
-  """Returns a column of pictures in the Parquet file, of grey values."""
+  """Returns a Parquet column of encoded grey images."""
   return [
       {'bytes': tf.io.encode_png(x).numpy(), 'path': f'{i}.png'}
       for i, x in enumerate(pictures(values))
@@ -114,7 +115,7 @@ def _describe(column):
 
 
 def _table(columns):
-  # One entry a row is stored flat, as LeRobot does.
+  # LeRobot stores columns with one entry per row flat.
   return pa.table({
       name: x if isinstance(x, list)
       else pa.array(x.reshape(len(x), -1)[:, 0]) if x.size == len(x)
@@ -145,18 +146,18 @@ def _join(episodes):
 
 
 def write(path, version, episodes, *, has_video=True, features=None, **info):
-  """Writes a data set whose frames have ten times their number as grey.
+  """Writes a dataset whose images have ten times the frame index as grey value.
 
-  In version 3 the last episode has a Parquet file of its own, the others share
-  one, and all share a video.
+  In version 3 the last episode has its own Parquet file, the others share one,
+  and all episodes share a video.
 
   Args:
     path: Directory.
     version: 'v2.1' or 'v3.0'.
-    episodes: Columns of each.
-    has_video: Whether there is a camera.
-    features: Descriptions of columns that replace those of the data.
-    **info: Fields of `meta/info.json` that replace the usual ones.
+    episodes: Columns of each episode.
+    has_video: Whether the dataset has a camera.
+    features: Feature descriptions that replace those of the data.
+    **info: Fields of `meta/info.json` to replace.
   """
   described = {name: _describe(x) for name, x in episodes[0].items()}
   if has_video:
@@ -228,7 +229,7 @@ def _write_packed(path, episodes, lengths, has_video):
 
 
 def write_entries(path, version, entries):
-  """Writes what the metadata say of each episode."""
+  """Writes the metadata entries of the episodes."""
   if version == 'v2.1':
     text = ''.join(json.dumps(x) + '\n' for x in entries)
     save(os.path.join(path, 'meta/episodes.jsonl'), text.encode())
@@ -239,7 +240,7 @@ def write_entries(path, version, entries):
 
 
 def read_entries(path, version):
-  """Returns what `write_entries` wrote."""
+  """Reads the entries that `write_entries` writes."""
   if version == 'v2.1':
     with open(os.path.join(path, 'meta/episodes.jsonl')) as file:
       return [json.loads(line) for line in file]

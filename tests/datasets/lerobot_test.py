@@ -1,4 +1,4 @@
-"""Tests of reading episodes of LeRobot, versions 2.1 and 3.0."""
+"""Tests of reading LeRobot datasets, versions 2.1 and 3.0."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ _OBSERVATION_SPEC = {
     'images.top': specs.Array((16, 16, 3), np.uint8, 'top'),
 }
 _ACTION_SPEC = specs.BoundedArray((2,), np.float32, -1.0, 1.0, 'action')
-# Pictures pass through the colours of a video.
+# Tolerance for the color conversion of a video.
 _ROUNDING = 2
 _FIRST = {
     'v2.1': 'data/chunk-000/episode_000000.parquet',
@@ -56,7 +56,7 @@ class LerobotTest(dataset_case.DatasetCase):
     return super()._read(observation_spec=spec, **kwargs)
 
   def _change_entry(self, version, index, **changes):
-    """Changes what the metadata say of one episode."""
+    """Changes the metadata entry of one episode."""
     entries = files.read_entries(self._path, version)
     entries[index].update({x.replace('__', '/'): y for x, y in changes.items()})
     files.write_entries(self._path, version, entries)
@@ -78,7 +78,8 @@ class ReadTest(LerobotTest):
     self.assertEqual([x.discount.tolist() for x in found],
                      [[1, 1, 0], [1, 1], [1, 1, 1, 1]])
     self.assertEqual([x.success.any() for x in found], [True, False, False])
-    # What followed the last action is unknown, but of no weight at a terminal.
+    # The observation after the last action is unknown, but a terminal step does
+    # not use it.
     self.assertEqual(
         [x.has_last_transition for x in found], [True, False, False]
     )
@@ -98,7 +99,7 @@ class ReadTest(LerobotTest):
       )
 
   @parameterized.parameters(*_VERSIONS)
-  def test_no_video_is_needed_for_the_state_alone(self, version):
+  def test_reading_only_the_state_needs_no_video(self, version):
     self._write(version)
     shutil.rmtree(self._file('videos'))
     first = self._read(_STATE_SPEC)[0]
@@ -107,11 +108,11 @@ class ReadTest(LerobotTest):
     self.assertEqual(first.observation['state'].shape, (4, 2))
 
   @parameterized.parameters(*_VERSIONS)
-  def test_a_single_part_is_one_array(self, version):
+  def test_a_single_part_becomes_one_array(self, version):
     self._write(version, has_video=False)
     self.assertEqual(self._read()[0].observation.shape, (4, 2))
 
-  def test_a_single_part_that_is_asked_for_is_one_array(self):
+  def test_a_single_requested_part_becomes_one_array(self):
     self._write()
     found = inspection.inspect(
         self._path, rows.Layout(observation_keys=('images.top',))
@@ -119,14 +120,14 @@ class ReadTest(LerobotTest):
     self.assertEmpty(found.faults)
     self.assertEqual(list(found.observation_ranges), [files.CAMERA])
 
-  def test_without_rewards_success_is_the_reward(self):
+  def test_without_rewards_the_success_flag_is_the_reward(self):
     self._write(episodes=files.three_episodes(next__reward=None))
     first, second, _ = self._read(_STATE_SPEC)
     self.assertEqual(first.reward.tolist(), [0, 0, 1])
     self.assertEqual(first.discount.tolist(), [1, 1, 0])
     self.assertEqual(second.reward.tolist(), [0, 0])
 
-  def test_without_flags_of_success_the_reward_tells(self):
+  def test_without_success_flags_the_reward_defines_success(self):
     episodes = files.three_episodes(next__success=None)
     episodes[1]['next.reward'][:] = 0.25
     self._write(episodes=episodes)
@@ -134,27 +135,27 @@ class ReadTest(LerobotTest):
     self.assertEqual([x.success.any() for x in found], [True, False, False])
     self.assertEqual([x.discount[-1] for x in found], [0, 1, 1])
 
-  def test_with_flags_of_success_rewards_tell_nothing(self):
+  def test_success_flags_override_the_reward(self):
     episodes = files.three_episodes()
     episodes[1]['next.reward'][:] = 0.25
     self._write(episodes=episodes)
     self.assertEqual([x.discount[-1] for x in self._read(_STATE_SPEC)],
                      [0, 1, 1])
 
-  def test_another_column_can_tell_of_success(self):
+  def test_another_column_can_define_success(self):
     episodes = files.three_episodes(next__reward=None, next__success=None)
     self._write(episodes=episodes)
     found = self._read(_STATE_SPEC, success_field='next.done')
     self.assertEqual([x.reward[-1] for x in found], [1, 1, 1])
     self.assertEqual([x.discount[-1] for x in found], [0, 0, 0])
 
-  def test_a_success_ends_the_task_only_where_it_is_done(self):
+  def test_a_success_is_terminal_only_if_done_is_set(self):
     episodes = files.three_episodes()
     episodes[0]['next.done'][:] = False
     self._write(episodes=episodes)
     self.assertEqual(self._read(_STATE_SPEC)[0].discount.tolist(), [1, 1, 1])
 
-  def test_without_done_a_success_at_the_end_does(self):
+  def test_without_done_a_success_at_the_last_frame_is_terminal(self):
     self._write(episodes=files.three_episodes(next__done=None))
     self.assertEqual([x.discount[-1] for x in self._read(_STATE_SPEC)],
                      [0, 1, 1])
@@ -172,7 +173,7 @@ class ReadTest(LerobotTest):
       np.testing.assert_array_equal(seen.observation[:-1], part)
 
   @parameterized.parameters(*_VERSIONS)
-  def test_pictures_can_stand_in_the_parquet_file(self, version):
+  def test_images_can_be_stored_in_the_parquet_file(self, version):
     episodes = [
         {**x, 'observation.image': files.encoded(files.grey(x))}
         for x in files.three_episodes()
@@ -181,14 +182,14 @@ class ReadTest(LerobotTest):
     second = self._read()[1].observation['image']
     np.testing.assert_array_equal(second, files.pictures([30, 40, 40]))
 
-  def test_shapes_may_name_channels_first(self):
+  def test_shapes_may_list_channels_first(self):
     feature = dict(dtype='video', shape=[3, 16, 16], names=['channels'])
     self._write(features={files.CAMERA: feature})
     self.assertLen(self._read(_OBSERVATION_SPEC), 3)
 
-  def test_long_episodes_come_whole_though_read_in_pieces(self):
+  def test_long_episodes_read_in_batches_are_complete(self):
     episode = files.episode(0, 150)
-    episode['index'] = np.arange(150) // 10  # Of which pictures are made.
+    episode['index'] = np.arange(150) // 10  # Defines the grey values.
     self._write('v2.1', [episode])
     with formats.open_source(self._path, rows.Layout()) as source:
       lengths = [len(x['rewards']) for x in source.read()]
@@ -202,7 +203,7 @@ class ReadTest(LerobotTest):
         np.arange(150) // 10 * 10, atol=_ROUNDING,
     )
 
-  def test_episodes_may_stand_in_a_video_in_any_order(self):
+  def test_a_video_may_hold_the_episodes_in_any_order(self):
     self._write()
     start = f'videos__{files.CAMERA}__from_timestamp'
     self._change_entry('v3.0', 0, **{start: 0.6})
@@ -227,7 +228,7 @@ class ReadTest(LerobotTest):
     self.assertAlmostEqual(float(low), 0, delta=_ROUNDING)
     self.assertAlmostEqual(float(high), 80, delta=_ROUNDING)
 
-  def test_without_pyarrow_its_extra_is_named(self):
+  def test_without_pyarrow_the_error_names_the_extra(self):
     self._write()
     with mock.patch.dict(sys.modules, {'pyarrow': None}):
       with self.assertRaisesRegex(ImportError, r'parl_tf\[lerobot\]'):
@@ -239,10 +240,10 @@ class FaultTest(LerobotTest):
   @parameterized.product(
       version=_VERSIONS, names=(_FIRST, _LAST, _VIDEO),
   )
-  def test_a_file_that_is_cut_short(self, version, names):
+  def test_a_truncated_file(self, version, names):
     self._write(version)
     self._cut(names[version])
-    self._assert_fault(names[version], 'cut short')
+    self._assert_fault(names[version], 'truncated')
 
   @parameterized.product(version=_VERSIONS, names=(_FIRST, _VIDEO))
   def test_a_missing_file(self, version, names):
@@ -251,10 +252,10 @@ class FaultTest(LerobotTest):
     self._assert_fault(names[version], 'missing', '0 others')
 
   @parameterized.parameters(
-      ('v2.1', 2, 'at least 3 frames', 'and has 2'),
-      ('v3.0', 4, 'at least 5 frames', 'episode 1, and has 4'),
+      ('v2.1', 2, 'at least 3 frames', 'got 2'),
+      ('v3.0', 4, 'at least 5 frames', 'episode 1, got 4'),
   )
-  def test_a_video_with_fewer_frames_than_rows(self, version, count, *parts):
+  def test_a_video_with_too_few_frames(self, version, count, *parts):
     self._write(version)
     content = files.video(tuple(range(0, 10 * count, 10)))
     files.save(self._file(_VIDEO[version]), content)
@@ -265,36 +266,36 @@ class FaultTest(LerobotTest):
     self._write(version)
     self._change_entry(version, 1, length=0)
     found = inspection.inspect(self._path)
-    self.assertIn('`length` must be at least one', found.faults[0])
-    self.assertIn('is 0 of episode 1', found.faults[0])
+    self.assertIn('`length` must be at least 1', found.faults[0])
+    self.assertIn('got 0 for episode 1', found.faults[0])
     self.assertIn('`total_frames` must be 7', found.faults[1])
 
   @parameterized.parameters(*_VERSIONS)
-  def test_episodes_that_are_not_sorted(self, version):
+  def test_unsorted_episodes(self, version):
     self._write(version)
     entries = files.read_entries(self._path, version)
     files.write_entries(self._path, version, [entries[i] for i in (0, 2, 1)])
-    self._assert_fault('`episode_index` must rise', '1 follows 2')
+    self._assert_fault('`episode_index` must increase', '1 follows 2')
 
   @parameterized.parameters('total_frames', 'total_episodes')
-  def test_totals_at_odds_with_the_episodes(self, field):
+  def test_totals_that_contradict_the_episodes(self, field):
     self._write(**{field: 17})
-    self._assert_fault('info.json', f'`{field}`', 'is 17')
+    self._assert_fault('info.json', f'`{field}`', 'got 17')
 
   @parameterized.parameters(
-      ('v2.1', 4, 'must have 4 rows, the `length`'),
-      ('v3.0', 4, 'must have 6 rows, the `length`'),
+      ('v2.1', 4, 'must have 4 rows, the total `length`'),
+      ('v3.0', 4, 'must have 6 rows, the total `length`'),
   )
-  def test_lengths_at_odds_with_the_rows(self, version, length, message):
+  def test_lengths_that_contradict_the_rows(self, version, length, message):
     self._write(version, total_frames=10)
     self._change_entry(version, 0, length=length)
-    self._assert_fault(_FIRST[version], message, 'and has')
+    self._assert_fault(_FIRST[version], message, ', got ')
 
-  def test_lengths_at_odds_with_each_other(self):
+  def test_lengths_that_contradict_each_other(self):
     self._write()
     self._change_entry('v3.0', 0, length=2)
     self._change_entry('v3.0', 1, length=3)
-    self._assert_fault('`episode_index` must be 1 at frame 0', 'is 0')
+    self._assert_fault('`episode_index` must be 1 at frame 0', 'got 0')
 
   @parameterized.parameters(
       ('frame_index', [0, 2, 3], 'must be 1 at frame 1'),
@@ -302,7 +303,7 @@ class FaultTest(LerobotTest):
       ('next.done', [False, True, True], 'set at frame 1 of 3'),
       ('action', np.zeros([3, 3]), 'shape (2,)'),
   )
-  def test_values_at_odds_with_the_rest(self, key, values, message):
+  def test_values_that_contradict_the_metadata(self, key, values, message):
     episodes = files.three_episodes()
     episodes[1][key] = np.zeros([2, 2], np.float32)
     episodes[0][key] = np.asarray(values)
@@ -312,19 +313,19 @@ class FaultTest(LerobotTest):
     self._write('v2.1', episodes, features=features)
     self._assert_fault(_FIRST['v2.1'], 'episode 0', f'`{key}`', message)
 
-  def test_rewards_are_not_made_up(self):
+  def test_missing_rewards_are_a_fault(self):
     self._write(
         episodes=files.three_episodes(next__reward=None, next__success=None)
     )
     self._assert_fault('info.json', '`next.reward` or `next.success`')
 
-  def test_a_column_that_is_described_and_missing(self):
+  def test_a_described_column_that_is_missing(self):
     self._write(features={'next.reward': dict(dtype='float32', shape=[1])},
                 episodes=files.three_episodes(next__reward=None))
-    self._assert_fault(_FIRST['v3.0'], '`next.reward` must be a column')
+    self._assert_fault(_FIRST['v3.0'], 'must have the column `next.reward`')
 
   @parameterized.parameters(('pose',), ('images.left',))
-  def test_a_part_asked_for_and_missing(self, part):
+  def test_a_requested_part_that_is_missing(self, part):
     self._write()
     self._assert_fault(f'`observation.{part}`', observation_keys=(part,))
 
@@ -332,25 +333,25 @@ class FaultTest(LerobotTest):
       ('codebase_version', 'v1.6', "v3.0, got 'v1.6'"),
       ('fps', 0, 'positive number, got 0'),
   )
-  def test_metadata_that_cannot_be_read(self, field, value, message):
+  def test_unsupported_metadata(self, field, value, message):
     self._write(**{field: value})
     self._assert_fault('info.json', f'`{field}`', message)
 
   @parameterized.parameters(
-      ('v2.1', 'meta/info.json', 'whole JSON'),
+      ('v2.1', 'meta/info.json', 'complete JSON'),
       ('v2.1', 'meta/episodes.jsonl', 'line 2: must be JSON'),
-      ('v3.0', 'meta/episodes/chunk-000/file-000.parquet', 'cut short'),
+      ('v3.0', 'meta/episodes/chunk-000/file-000.parquet', 'truncated'),
   )
-  def test_metadata_that_are_cut_short(self, version, name, message):
+  def test_truncated_metadata(self, version, name, message):
     self._write(version)
     self._cut(name)
     self._assert_fault(name, message)
 
   @parameterized.parameters('length', 'data__file_index')
-  def test_episodes_of_which_something_is_missing(self, field):
+  def test_incomplete_episode_entries(self, field):
     self._write()
     self._change_entry('v3.0', 1, **{field: None})
-    self._assert_fault('meta/episodes', 'number, length and place', 'None')
+    self._assert_fault('meta/episodes', 'index, length and location', 'None')
 
 
 if __name__ == '__main__':

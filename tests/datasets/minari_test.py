@@ -1,4 +1,4 @@
-"""Tests of reading Minari's data sets."""
+"""Tests of reading Minari datasets."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.datasets import dataset_case
 
 
 def _make(num_steps=3, start=0, end='terminations', **changes):
-  """Returns the arrays of an episode by path; None leaves one out."""
+  """Returns the arrays of an episode by path; None removes one."""
   is_last = np.arange(num_steps) == num_steps - 1
   rows_ = num_steps + 1
   arrays = {
@@ -45,7 +45,7 @@ class MinariTest(dataset_case.DatasetCase):
     self._metadata = os.path.join(self._data, 'metadata.json')
 
   def _write(self, episodes, attributes=(), names=None, **metadata):
-    """Writes episodes; attributes are of the last one."""
+    """Writes episodes; `attributes` apply to the last one."""
     os.makedirs(self._data, exist_ok=True)
     with h5py.File(self._file, 'w') as file:
       for number, arrays in enumerate(episodes):
@@ -69,7 +69,7 @@ class MinariTest(dataset_case.DatasetCase):
 
 class ReadTest(MinariTest):
 
-  def test_episodes_are_those_of_the_file(self):
+  def test_episodes_match_the_file(self):
     self._write([_make(3), _make(2, start=50, end='truncations')])
     first, second = self._read()
     self.assertEqual(
@@ -81,11 +81,11 @@ class ReadTest(MinariTest):
     self._check_solved_and_cut(first, second)
     self.assertEqual([first.episode_id, second.episode_id], [0, 1])
 
-  def test_the_path_may_be_of_the_data_themselves(self):
+  def test_the_path_may_be_the_data_directory(self):
     self._write([_make()])
     self.assertLen(list(reading.read_episodes(self._data)), 1)
 
-  def test_figures(self):
+  def test_statistics(self):
     self._write([_make(3), _make(2, start=50, end='truncations')])
     found = self._check_figures(
         'Minari', num_terminals=1, num_timeouts=1, lengths=[3, 2],
@@ -94,17 +94,17 @@ class ReadTest(MinariTest):
     self.assertEqual(found.reward_range, (0, 1))
     self.assertEqual(found.shapes['observations'], (5, 2))
     self.assertEqual(found.shapes['terminations'], (5,))
-    # The last observation of an episode is no step's own.
+    # The last observation of an episode belongs to no step.
     low, high = found.observation_ranges['observations']
     self.assertEqual((low.tolist(), high.tolist()), ([0, 1], [52, 53]))
 
-  def test_episodes_come_by_number(self):
+  def test_episodes_are_ordered_by_number(self):
     self._write([_make(1, start=number) for number in range(12)])
     self.assertEqual(
         [x.observation[0, 0] for x in self._read()], list(range(12))
     )
 
-  def test_parts_of_observations_are_named_by_their_paths(self):
+  def test_nested_observations_are_named_by_their_paths(self):
     place, speed = np.ones([4, 2], np.float32), np.zeros([4, 1], np.float32)
     self._write([_make(observations=None, **{
         'observations/goal': place,
@@ -121,7 +121,7 @@ class ReadTest(MinariTest):
         },
     )
 
-  def test_parts_that_are_not_asked_for_are_not_read(self):
+  def test_only_requested_parts_are_read(self):
     self._write([_make(observations=None, **{
         'observations/place': np.ones([4, 2], np.float32),
         'observations/camera': np.zeros([4, 2, 2, 3], np.uint8),
@@ -144,7 +144,7 @@ class ReadTest(MinariTest):
     self.assertEqual({x.split('/')[1] for x in names}, {'episode_0'})
 
   @parameterized.parameters(
-      ([0, 1, 0, 1], [True, False, True]),  # The first is of the start.
+      ([0, 1, 0, 1], [True, False, True]),  # Starts with the initial state.
       ([0, 1, 0], [False, True, False]),
   )
   def test_success_flags(self, flags, expected):
@@ -159,7 +159,7 @@ class ReadTest(MinariTest):
         self._faults(success_field='infos/won')[0], '`infos/won`.*missing'
     )
 
-  def test_an_episode_without_end_is_timed_out(self):
+  def test_an_episode_without_end_times_out(self):
     self._write([_make(2, end=''), _make(2)])
     first, second = self._read()
     self.assertEqual(first.discount.tolist(), [1, 1])
@@ -180,13 +180,13 @@ class ReadTest(MinariTest):
       self.assertEqual(array.dtype, np.float32)
 
   @parameterized.parameters(1, 3)
-  def test_pictures_are_decoded(self, channels):
-    # Grey pictures of one value come through JPEG as they are.
+  def test_images_are_decoded(self, channels):
+    # JPEG preserves uniform grey images exactly.
     frames = [np.full([8, 8, channels], 40 * x, np.uint8) for x in range(4)]
     coded = [
         np.frombuffer(tf.io.encode_jpeg(x).numpy(), np.uint8) for x in frames
     ]
-    # What follows the end of a JPEG file is not looked at.
+    # Bytes after the end of a JPEG file are ignored.
     length = max(map(len, coded))
     even = np.stack([np.pad(x, [0, length - len(x)]) for x in coded])
     ragged = np.empty([4], object)
@@ -230,16 +230,16 @@ class FaultTest(MinariTest):
       ('terminations', np.array([0, 0, 2]),
        '`terminations` must be 0 or 1; row 2 has value 2'),
       ('terminations', np.array([False, True, False]),
-       '`episode_0/terminations`.*before the last step; step 1 of 3'),
+       '`episode_0/terminations`.*before the last step, but step 1 of 3'),
   )
   def test_arrays_of_an_episode(self, name, array, message):
     self._write([_make(**{name: array})], [('total_steps', 3)], total_steps=3)
     self.assertRegex('\n'.join(self._faults()), message)
 
-  def test_a_group_in_the_place_of_an_array(self):
+  def test_a_group_instead_of_an_array(self):
     arrays = _make(actions=None, **{'actions/arm': np.zeros([3, 1])})
     self._write([arrays])
-    self.assertRegex(self._faults()[0], '`episode_0/actions`.*is a group')
+    self.assertRegex(self._faults()[0], '`episode_0/actions`.*got a group')
 
   def test_an_episode_without_steps(self):
     self._write([_make(), _make(0)])
@@ -247,20 +247,20 @@ class FaultTest(MinariTest):
         self._faults()[0], '`episode_1/actions` must have at least one row'
     )
 
-  def test_episodes_of_other_keys(self):
+  def test_episodes_with_different_keys(self):
     self._write([_make(), _make(**{'infos/success': np.zeros([3])})])
     self.assertRegex(
         self._faults()[0],
-        r"`episode_1` must hold \['actions'.*as `episode_0` does.*success",
+        r"`episode_1` must contain \['actions'.*as `episode_0` does.*success",
     )
 
-  def test_episodes_of_other_shapes(self):
+  def test_episodes_with_different_shapes(self):
     self._write([_make(), _make(actions=np.zeros([3, 2], np.float32))])
     self.assertRegex(
         self._faults()[0], r'`episode_1/actions`.*\(1,\).*got \(2,\)'
     )
 
-  def test_a_kind_of_fault_is_named_once(self):
+  def test_each_kind_of_fault_is_reported_once(self):
     self._write([_make(), _make(0), _make(0)])
     self.assertLen(self._faults(), 1)
 
@@ -268,22 +268,22 @@ class FaultTest(MinariTest):
       ('id', 0, '`episode_1.id` must be 1.*got 0'),
       ('total_steps', 4, '`episode_1.total_steps` must be 3.*got 4'),
   )
-  def test_attributes_at_odds_with_the_group(self, name, value, message):
+  def test_attributes_that_contradict_the_group(self, name, value, message):
     self._write([_make(), _make()], {name: value})
     self.assertRegex(self._faults()[0], 'main_data.hdf5: ' + message)
 
   @parameterized.parameters(
-      ('total_episodes', 3, '`total_episodes` must be.* 2, got 3'),
-      ('total_steps', 7, '`total_steps` must be.* 6, got 7'),
+      ('total_episodes', 3, '`total_episodes` must be 2, .*got 3'),
+      ('total_steps', 7, '`total_steps` must be 6, .*got 7'),
   )
-  def test_metadata_at_odds_with_the_file(self, name, value, message):
+  def test_metadata_that_contradict_the_file(self, name, value, message):
     self._write([_make(), _make()], **{name: value})
     self.assertRegex(self._faults()[0], 'metadata.json: ' + message)
 
   @parameterized.parameters(
-      (['episode_0', 'episode_2'], '`episode_1`.*missing; episode_2 is there'),
-      (['episode_0', 'episode_01'], '`episode_01` must be a whole group'),
-      (['episode_0', 'other'], '`other` must be a whole group'),
+      (['episode_0', 'episode_2'], '`episode_1` is missing before episode_2'),
+      (['episode_0', 'episode_01'], '`episode_01` must be a complete group'),
+      (['episode_0', 'other'], '`other` must be a complete group'),
   )
   def test_names_of_groups(self, names, message):
     self._write([_make(), _make()], names=names)
@@ -293,7 +293,7 @@ class FaultTest(MinariTest):
     self._write([])
     self.assertRegex(self._faults()[0], '`episode_0`.*missing')
 
-  def test_the_other_back_end(self):
+  def test_an_unsupported_back_end(self):
     self._write([_make()], data_format='arrow')
     message = "metadata.json: `data_format` must be 'hdf5'.*got 'arrow'"
     self.assertRegex(self._faults()[0], message)
@@ -308,23 +308,23 @@ class FaultTest(MinariTest):
     os.remove(self._file)
     self.assertRegex(self._faults()[0], 'main_data.hdf5: .*missing')
 
-  @parameterized.parameters(('{"total', 'damaged'), ('[1]', 'object, got list'))
-  def test_damaged_metadata(self, text, message):
+  @parameterized.parameters(('{"total', 'corrupt'), ('[1]', 'object, got list'))
+  def test_invalid_metadata(self, text, message):
     self._write([_make()])
     with open(self._metadata, 'w', encoding='utf-8') as file:
       file.write(text)
     self.assertRegex(self._faults()[0], 'metadata.json: .*' + message)
 
   @parameterized.parameters(0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
+  def test_truncated_file(self, share):
     self._write([_make(50), _make(50)])
-    self._check_cut_short(self._file, share, 'main_data.hdf5: .*cut short')
+    self._check_cut_short(self._file, share, 'main_data.hdf5: .*truncated')
 
-  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+  def test_corruption_anywhere_is_reported_or_harmless(self):
     self._write([_make(), _make()])
     self._check_damage_anywhere(self._file)
 
-  def test_damaged_picture(self):
+  def test_corrupt_image(self):
     code = np.frombuffer(
         tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy(), np.uint8
     )
@@ -332,7 +332,7 @@ class FaultTest(MinariTest):
     codes[2, 3:] = 0
     self._write([_make(observations=codes)])
     self.assertRegex(
-        self._faults()[0], 'main_data.hdf5: `/episode_0/observations`.*damaged'
+        self._faults()[0], 'main_data.hdf5: `/episode_0/observations`.*corrupt'
     )
 
 

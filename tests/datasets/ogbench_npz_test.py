@@ -15,11 +15,11 @@ from tests.datasets import dataset_case
 
 
 def _make(ends='--e-e', **changes):
-  """Returns members of a row a step; None leaves one out.
+  """Returns members with one row per character of `ends`.
 
   Args:
-    ends: One character a row; e ends a trajectory.
-    **changes: Members to put in.
+    ends: One character per row; e ends a trajectory.
+    **changes: Members to replace; None removes a member.
   """
   num_rows = len(ends)
   members = {
@@ -46,11 +46,11 @@ class OgbenchNpzTest(dataset_case.DatasetCase):
 class ReadTest(OgbenchNpzTest):
 
   @parameterized.parameters(np.savez, np.savez_compressed)
-  def test_trajectories_end_by_time_outs(self, save):
+  def test_trajectories_end_with_timeouts(self, save):
     rewards = np.array([-1, -2, 3, -4, -5], np.float32)
     self._write(_make(rewards=rewards), save)
     first, second = self._read()
-    # The last row of a trajectory has a state and no successor.
+    # The last row of a trajectory has a state but no next state.
     self.assertEqual(
         first.observation.tolist(), [[0, 1], [2, 3], [4, 5], [4, 5]]
     )
@@ -63,7 +63,7 @@ class ReadTest(OgbenchNpzTest):
     self.assertEqual(second.observation.tolist(), [[6, 7], [8, 9], [8, 9]])
     self.assertEqual(second.discount.tolist(), [1, 1])
 
-  def test_successors_are_used_where_the_file_has_them(self):
+  def test_next_observations_are_used_if_the_file_has_them(self):
     columns = _make('-e-e')
     following = np.roll(columns['observations'], -1, axis=0)
     following[1], following[3] = 71, 73
@@ -73,7 +73,7 @@ class ReadTest(OgbenchNpzTest):
     self.assertEqual(second.observation[-1].tolist(), [73, 73])
     self.assertTrue(second.has_last_transition)
 
-  def test_a_solved_step_is_terminal_wherever_it_is(self):
+  def test_a_solved_step_is_terminal_anywhere_in_a_trajectory(self):
     masks = np.array([1, 0, 0, 1, 1, 0], np.float32)
     rewards = masks * -1
     self._write(_make('----ee', masks=masks, rewards=rewards))
@@ -90,11 +90,11 @@ class ReadTest(OgbenchNpzTest):
     )
     self.assertEqual(found[1].reward.tolist(), [0])
 
-  def test_trajectories_of_a_compact_file_end_where_rows_are_not_valid(self):
+  def test_trajectories_of_a_compact_file_end_at_invalid_rows(self):
     self._write(_make('-ee-ee', valids=np.array([1.0, 1, 0, 1, 1, 0])))
     self.assertEqual([x.num_steps for x in self._read()], [3, 3])
 
-  def test_figures(self):
+  def test_statistics(self):
     masks = np.array([1, 1, 1, 1, 0], np.float32)
     self._write(_make(masks=masks, rewards=masks * -1))
     found = self._check_figures(
@@ -126,7 +126,7 @@ class ReadTest(OgbenchNpzTest):
     self._write(members)
     self.assertEqual(self._read()[0].observation.dtype, np.float32)
 
-  def test_pictures_stay_bytes(self):
+  def test_images_stay_bytes(self):
     pictures = np.arange(60, dtype=np.uint8).reshape([5, 2, 2, 3])
     self._write(_make(observations=pictures))
     _, second = self._read()
@@ -160,7 +160,7 @@ class ReadTest(OgbenchNpzTest):
     self.assertEqual(count, num_rows)
     self.assertLess(peak, num_rows * width * 4 / 4)
 
-  def test_members_that_are_not_used_are_not_opened(self):
+  def test_unused_members_are_not_opened(self):
     self._write(_make())
     opened = []
     open_member = zipfile.ZipFile.open
@@ -184,7 +184,7 @@ class FaultTest(OgbenchNpzTest):
   def test_missing_member(self, name):
     self._write(_make(**{name: None}))
     self.assertRegex(
-        self._faults()[0], f'data.npz: `{name}` must be in the file.*missing'
+        self._faults()[0], f'data.npz: `{name}` is required but missing'
     )
 
   @parameterized.parameters(
@@ -196,7 +196,7 @@ class FaultTest(OgbenchNpzTest):
       ('next_observations', np.zeros([4, 2], np.float32),
        r'\(5, 2\), got \(4, 2\)'),
   )
-  def test_lengths_that_differ(self, name, array, message):
+  def test_unequal_lengths(self, name, array, message):
     self._write(_make(**{name: array}))
     self.assertRegex(
         self._faults()[0], f'data.npz: `{name}` must have shape {message}'
@@ -218,11 +218,11 @@ class FaultTest(OgbenchNpzTest):
       ('observations', np.array([None] * 5), '`observations`.*objects'),
       ('observations', np.zeros([2, 5], np.float32).T, '`observations`.*row'),
   )
-  def test_arrays_of_other_kinds(self, name, array, message):
+  def test_unsupported_arrays(self, name, array, message):
     self._write(_make(**{name: array}))
     self.assertRegex(self._faults()[0], 'data.npz: ' + message)
 
-  def test_parts_of_observations_are_asked_for(self):
+  def test_nested_observations_are_not_supported(self):
     self._write(_make())
     with self.assertRaisesRegex(ValueError, r"have the parts \['place'\]"):
       self._read(observation_spec={'place': specs.Array((2,), np.float32)})
@@ -232,23 +232,23 @@ class FaultTest(OgbenchNpzTest):
     self.assertRegex(self._faults()[0], '`observations`.*at least one row')
 
   @parameterized.parameters(0.0, 0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
+  def test_truncated_file(self, share):
     self._write(_make('-' * 500 + 'e'))
     self._check_cut_short(
-        self._path, share, 'data.npz: .*cut short or damaged'
+        self._path, share, 'data.npz: .*truncated or corrupt'
     )
 
   @parameterized.parameters(np.savez, np.savez_compressed)
-  def test_damage_inside_a_member(self, save):
+  def test_corruption_inside_a_member(self, save):
     self._write(_make('-' * 5_000 + 'e', qpos=None), save)
     with open(self._path, 'r+b') as file:
       file.seek(2_000)
       file.write(b'\x55' * 16)
     self.assertRegex(
-        self._faults()[0], 'data.npz: `observations`.*cut short or damaged'
+        self._faults()[0], 'data.npz: `observations`.*truncated or corrupt'
     )
 
-  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+  def test_corruption_anywhere_is_reported_or_harmless(self):
     self._write(_make())
     self._check_damage_anywhere(self._path)
 

@@ -1,4 +1,4 @@
-"""Tests of pictures as data sets store them."""
+"""Tests of decoding the images and videos of datasets."""
 
 import os
 
@@ -11,14 +11,14 @@ from parl_tf.datasets import pictures
 from parl_tf.datasets import rows
 from tests.datasets import lerobot_files as files
 
-# Frames pass through the colours of a video.
+# Tolerance for the color conversion of a video.
 _ROUNDING = 2
 
 
 class DecodeTest(parameterized.TestCase):
 
   @parameterized.parameters((tf.io.encode_png, 0), (tf.io.encode_jpeg, 8))
-  def test_pictures_are_as_they_were(self, encode, tolerance):
+  def test_decoded_images_match_the_originals(self, encode, tolerance):
     picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     seen = pictures.decode(
         encode(picture, quality=100).numpy() if tolerance
@@ -30,18 +30,19 @@ class DecodeTest(parameterized.TestCase):
         seen.astype(int), picture.astype(int), atol=tolerance
     )
 
-  def test_depth_of_two_bytes(self):
+  def test_16_bit_depth(self):
     picture = np.arange(20, dtype=np.uint16).reshape(4, 5, 1) * 3_000
     encoded = tf.io.encode_png(picture).numpy()
     seen = pictures.decode(encoded, (4, 5, 1), np.uint16, 'file')
     np.testing.assert_array_equal(seen, picture)
 
   @parameterized.parameters(
-      (b'', 'whole picture'),
-      (tf.io.encode_png(np.zeros([4, 5, 3], np.uint8)).numpy()[:40], 'whole'),
+      (b'', 'complete PNG or JPEG'),
+      (tf.io.encode_png(np.zeros([4, 5, 3], np.uint8)).numpy()[:40],
+       'complete'),
       (tf.io.encode_png(np.zeros([4, 6, 3], np.uint8)).numpy(), '4, 6, 3'),
   )
-  def test_what_is_none_is_refused(self, encoded, message):
+  def test_invalid_images_are_refused(self, encoded, message):
     with self.assertRaisesRegex(rows.DamagedFileError, f'^file.*{message}'):
       pictures.decode(encoded, (4, 5, 3), np.uint8, 'file')
 
@@ -58,7 +59,7 @@ class VideoTest(parameterized.TestCase):
     self.addCleanup(video.close)
     return video
 
-  def test_frames_are_read_in_any_pieces(self):
+  def test_frames_are_read_in_any_batches(self):
     video = self._open()
     for start, count in ((0, 1), (1, 2), (3, 1), (1, 2), (0, 4)):
       frames = video.read(start, count, 'row 0')
@@ -77,31 +78,33 @@ class VideoTest(parameterized.TestCase):
     self.assertEqual(video.read(0, 1, 'row 0').shape, (1, 8, 24, 3))
 
   @parameterized.parameters(
-      (dict(height=8), '16 wide and 16 high, got .16, 8'),
-      (dict(rate=25), '10 frames a second .*, got 25'),
-      (dict(values=(0, 10, 20)), 'at least 4 frames, for row 3, and has 3'),
+      (dict(height=8), r'\(16, 16\), got \(16, 8\)'),
+      (dict(rate=25), '10 frames per second .*, got 25'),
+      (dict(values=(0, 10, 20)), 'at least 4 frames for row 3, got 3'),
   )
-  def test_another_video_is_refused(self, changes, message):
+  def test_mismatched_videos_are_refused(self, changes, message):
     video = self._open(**changes)
     with self.assertRaisesRegex(rows.DamagedFileError, f'video.mp4.*{message}'):
       video.read(0, 4, 'row 3')
 
-  def test_damage_in_the_middle_is_not_painted_over(self):
+  def test_corruption_in_the_middle_is_an_error(self):
     video = self._open(tuple(range(0, 240, 4)))
     with open(self._file, 'r+b') as file:
-      # The frames stand between these two.
+      # The frame data lie between these two positions.
       content = file.read()
       start, end = (content.find(x) for x in (b'mdat', b'moov'))
       file.seek((start + end) // 2)
       file.write(bytes((end - start) // 4))
-    with self.assertRaisesRegex(rows.DamagedFileError, 'video.mp4.*damaged'):
+    with self.assertRaisesRegex(rows.DamagedFileError, 'video.mp4.*corrupt'):
       video.read(0, 60, 'row 0')
 
   @parameterized.parameters(b'', b'no video at all')
-  def test_a_file_that_is_no_video_is_refused(self, content):
+  def test_a_file_that_is_not_a_video_is_refused(self, content):
     video = self._open()
     files.save(self._file, content)
-    with self.assertRaisesRegex(rows.DamagedFileError, 'whole video.*Invalid'):
+    with self.assertRaisesRegex(
+        rows.DamagedFileError, 'complete video.*Invalid'
+    ):
       video.read(0, 1, 'row 0')
 
 

@@ -1,4 +1,4 @@
-"""Tests of reading episodes of RLDS, as TensorFlow Datasets writes them."""
+"""Tests of reading RLDS datasets written by TensorFlow Datasets."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def _dict(**features):
 
 
 def _features(**changes):
-  """Returns `features.json` of what `_episode` makes, but for changes."""
+  """Returns the `features.json` of `_episode`, with changes."""
   steps = dict(
       observation=_dict(
           photo=_image(4, 6, 3),
@@ -76,13 +76,13 @@ def _features(**changes):
 
 
 def _photos(start, num_steps):
-  """Returns pictures whose entries all are ten times their step's number."""
+  """Returns images whose entries are ten times the step number."""
   values = np.arange(start, start + num_steps, dtype=np.uint8) * 10
   return np.broadcast_to(values[:, None, None, None], [num_steps, 4, 6, 3])
 
 
 def _episode(start=0, num_steps=4, ends_task=True, encode=None, **changes):
-  """Returns the features of one record; None among changes leaves one out."""
+  """Returns the features of one record; None in `changes` removes one."""
   numbers = np.arange(start, start + num_steps)
   is_last = np.arange(num_steps) == num_steps - 1
   encode = encode or tf.io.encode_png
@@ -93,7 +93,7 @@ def _episode(start=0, num_steps=4, ends_task=True, encode=None, **changes):
       'steps/observation/state': np.stack([numbers, -numbers], 1) * 0.5,
       'steps/observation/count': numbers,
       'steps/observation/text': [b'a cube'] * num_steps,
-      # What stands in the last step has no meaning, so it may be anything.
+      # RLDS leaves these values of the last step undefined.
       'steps/action': np.where(is_last, 99.0, np.arange(num_steps) / num_steps),
       'steps/reward': np.append([0.0] * (num_steps - 2), [1.0, 0.0]),
       'steps/discount': 1.0 - is_last,
@@ -109,7 +109,7 @@ def _episode(start=0, num_steps=4, ends_task=True, encode=None, **changes):
 
 
 def _encode(episode):
-  """Returns the bytes of a record, as TensorFlow Datasets makes them."""
+  """Returns the bytes of a record, encoded like TensorFlow Datasets."""
   features = {}
   for key, values in episode.items():
     if isinstance(values, list):
@@ -126,7 +126,7 @@ def _encode(episode):
 
 
 def _two_episodes():
-  """Returns one that ends the task after 3 steps, one cut after 2."""
+  """Returns a 3-step terminal episode and a 2-step timeout."""
   return [_episode(0, 4, True), _episode(10, 3, False)]
 
 
@@ -144,7 +144,7 @@ class RldsTest(dataset_case.DatasetCase):
     return os.path.join(self._path, name)
 
   def _write(self, *shards, features=None, split='train', **changes):
-    """Writes a data set of one split, whose shards are lists of episodes."""
+    """Writes a one-split dataset; each shard is a list of episodes."""
     info = {
         'fileFormat': 'tfrecord',
         'name': 'cubes',
@@ -175,7 +175,7 @@ class RldsTest(dataset_case.DatasetCase):
 
 class ReadTest(RldsTest):
 
-  def test_the_last_step_is_the_last_observation_alone(self):
+  def test_the_last_step_holds_only_the_last_observation(self):
     self._write(_two_episodes())
     first, second = self._read()
     state = first.observation['state']
@@ -194,14 +194,14 @@ class ReadTest(RldsTest):
       )
 
   @parameterized.parameters(tf.io.encode_png, tf.io.encode_jpeg)
-  def test_pictures_are_decoded(self, encode):
+  def test_images_are_decoded(self, encode):
     self._write([_episode(3, 3, encode=encode)])
     (episode,) = self._read()
     photo = episode.observation['photo']
     self.assertEqual(photo.dtype, np.uint8)
     np.testing.assert_array_equal(photo, _photos(3, 3))
 
-  def test_long_episodes_come_whole_though_read_in_pieces(self):
+  def test_long_episodes_read_in_batches_are_complete(self):
     self._write([_episode(0, 150)])
     with formats.open_source(self._path, rows.Layout()) as source:
       lengths = [len(x['rewards']) for x in source.read()]
@@ -214,7 +214,7 @@ class ReadTest(RldsTest):
     )
     self.assertEqual(np.sum(episode.reward), 1)
 
-  def test_shards_follow_one_another(self):
+  def test_shards_are_read_in_order(self):
     first, second = _two_episodes()
     self._write([first], [second, _episode(20, 2)])
     starts = [x.observation['state'][0, 0] for x in self._read()]
@@ -225,27 +225,27 @@ class ReadTest(RldsTest):
     gin.parse_config("rlds.split = 'val'")
     self.assertLen(self._read(), 1)
 
-  def test_an_observation_that_is_one_array(self):
+  def test_a_single_array_observation(self):
     features = _features(observation=_tensor('float64', 2))
     state = np.arange(8).reshape(4, 2) * 0.5
     self._write([_episode(observation=state)], features=features)
     (episode,) = self._read(observation_spec=None)
     np.testing.assert_array_equal(episode.observation, state)
 
-  def test_a_single_part_is_one_array_for_who_wants_one(self):
+  def test_a_single_part_becomes_one_array_if_one_is_expected(self):
     features = _features(observation=_dict(state=_tensor('float32', 2)))
     self._write(_two_episodes(), features=features)
     episode = self._read(observation_spec=_OBSERVATION_SPEC['state'])[0]
     self.assertEqual(episode.observation.shape, (4, 2))
     self.assertIn('state', self._read(observation_spec=None)[0].observation)
 
-  def test_success_can_be_a_flag_of_the_observation(self):
+  def test_success_can_be_an_observation_flag(self):
     self._write([_episode(success=np.array([False, False, True, False]))])
     (episode,) = self._read(success_field='success')
     self.assertEqual(episode.success.tolist(), [False, True, False])
 
   @parameterized.parameters((True, [0, 0, 1]), (False, [0, 0, 0]))
-  def test_a_reward_of_the_last_step_counts_as_told(self, counts, expected):
+  def test_the_last_reward_counts_as_configured(self, counts, expected):
     self._write([_episode(reward=np.array([0.0, 0.0, 0.0, 1.0]))])
     gin.parse_config(f'rlds.last_reward_counts = {counts}')
     self.assertEqual(self._read()[0].reward.tolist(), expected)
@@ -259,13 +259,13 @@ class ReadTest(RldsTest):
     self.assertEqual((found.num_terminals, found.num_timeouts), (1, 1))
     self.assertEqual(found.shapes['steps/observation/photo'], (5, 4, 6, 3))
     self.assertEqual(found.shapes['steps/action'], (5, 1))
-    # Neither whole numbers nor text are read unless asked for.
+    # Integers and text are skipped unless requested.
     self.assertEqual(
         list(found.observation_ranges),
         ['steps/observation/photo', 'steps/observation/state'],
     )
 
-  def test_only_what_is_asked_for_is_read(self):
+  def test_only_requested_parts_are_read(self):
     self._write([{**_episode(), 'steps/observation/photo': [b'damaged'] * 4}])
     self.assertLen(
         self._read(observation_spec={'state': _OBSERVATION_SPEC['state']}), 1
@@ -274,69 +274,69 @@ class ReadTest(RldsTest):
 
 class FaultTest(RldsTest):
 
-  def test_a_shard_that_is_cut_short(self):
+  def test_a_truncated_shard(self):
     self._write(_two_episodes())
     with open(self._shard(0), 'r+b') as file:
       file.truncate(os.path.getsize(self._shard(0)) - 5)
-    self._assert_fault(self._shard(0), 'cut short')
+    self._assert_fault(self._shard(0), 'truncated')
 
   def test_a_shard_with_a_wrong_byte(self):
     self._write(_two_episodes())
     with open(self._shard(0), 'r+b') as file:
       file.seek(60)
       file.write(b'\xff')
-    self._assert_fault(self._shard(0), 'damaged')
+    self._assert_fault(self._shard(0), 'corrupt')
 
   def test_a_shard_that_lacks_records(self):
     self._write(_two_episodes(), shardLengths=['3'])
-    self._assert_fault(self._shard(0), '`shardLengths`', '2, and is 3')
+    self._assert_fault(self._shard(0), '`shardLengths`', '2, got 3')
 
   def test_a_missing_shard(self):
     self._write(_two_episodes(), [_episode()], [_episode()])
     os.remove(self._shard(1, 3))
-    self._assert_fault(self._shard(1, 3), 'counts 3 files', 'missing')
+    self._assert_fault(self._shard(1, 3), 'one of 3 files', 'missing')
 
   @parameterized.parameters(0, 1)
   def test_an_episode_without_a_step(self, num_steps):
     empty = {key: x[:num_steps] for key, x in _episode().items()}
     self._write([_episode(), empty])
     self._assert_fault(
-        f'{self._shard(0)}, record 1', '`steps`', f'the episode has {num_steps}'
+        f'{self._shard(0)}, record 1', '`steps`', f'got {num_steps}'
     )
 
   def test_a_feature_with_fewer_steps(self):
     self._write([_episode(reward=np.zeros([3]))])
-    self._assert_fault('record 0', '`steps/reward`', 'have 4', 'has 3')
+    self._assert_fault('record 0', '`steps/reward`', 'have 4', 'got 3')
 
   @parameterized.named_parameters(
-      ('missing', {'action': None}, 'has 0'),
-      ('another_width', {'action': np.zeros([4, 2])}, 'has 8'),
+      ('missing', {'action': None}, 'got 0'),
+      ('another_width', {'action': np.zeros([4, 2])}, 'got 8'),
       ('part_of_a_step', {'observation/state': np.zeros([7])}, 'state'),
       ('of_another_kind', {'action': np.zeros([4], np.int64)}, 'steps/action'),
   )
-  def test_a_feature_unlike_its_description(self, changes, message):
+  def test_a_feature_that_contradicts_its_description(self, changes, message):
     self._write([_episode(**changes)])
     self._assert_fault('record 0', message)
 
   @parameterized.parameters(
-      ('is_last', [False] * 4, 'at []'),
-      ('is_last', [False, True, False, True], 'at [1, 3]'),
-      ('is_terminal', [False, True, False, False], 'at [1]'),
-      ('is_first', [True, False, True, False], 'at [0, 2]'),
+      ('is_last', [False] * 4, 'got []'),
+      ('is_last', [False, True, False, True], 'got [1, 3]'),
+      ('is_terminal', [False, True, False, False], 'got [1]'),
+      ('is_first', [True, False, True, False], 'got [0, 2]'),
   )
-  def test_a_flag_in_a_wrong_place(self, name, values, message):
+  def test_a_flag_at_a_wrong_step(self, name, values, message):
     self._write([_episode(**{name: np.array(values)})])
     self._assert_fault('record 0', f'`steps/{name}`', message)
 
-  def test_a_reward_in_the_last_step_needs_a_choice(self):
+  def test_a_last_reward_requires_a_choice(self):
     self._write([_episode(reward=np.array([0.0, 0.0, 0.0, 1.0]))])
-    self._assert_fault('`steps/reward`', 'is 1.0', 'rlds.last_reward_counts')
+    self._assert_fault('`steps/reward`', 'got 1.0', 'rlds.last_reward_counts')
 
   @parameterized.parameters(
-      (b'no picture', 'whole picture'),
+      (b'no picture', 'complete PNG or JPEG'),
       (tf.io.encode_png(np.zeros([5, 6, 3], np.uint8)).numpy(), '(5, 6, 3)'),
   )
-  def test_a_picture_that_is_none(self, picture, message):
+  def test_an_invalid_image(self, picture, message):
     episode = _episode()
     episode['steps/observation/photo'][2] = picture
     self._write([episode])
@@ -347,8 +347,8 @@ class FaultTest(RldsTest):
     self._write([_episode()], features=_features(**{name: None}))
     self._assert_fault('features.json', f'`steps/{name}`', 'is missing')
 
-  @parameterized.parameters(('text', 'another kind'), ('depth', 'is missing'))
-  def test_a_part_asked_for_that_cannot_be_read(self, name, message):
+  @parameterized.parameters(('text', 'another type'), ('depth', 'is missing'))
+  def test_a_requested_part_that_cannot_be_read(self, name, message):
     self._write([_episode()])
     self._assert_fault(
         f'`steps/observation/{name}`', message,
@@ -367,14 +367,14 @@ class FaultTest(RldsTest):
     self._write([_episode()], features=_dict(image=_image(4, 6, 3)))
     self._assert_fault('features.json', '`steps`')
 
-  def test_damaged_json(self):
+  def test_invalid_json(self):
     self._write([_episode()])
     with open(os.path.join(self._path, 'features.json'), 'w') as file:
       file.write('{"featuresDict": ')
     self._assert_fault('features.json', 'JSON')
 
-  def test_an_empty_directory_is_of_no_format(self):
-    with self.assertRaisesRegex(rows.DamagedFileError, 'known format'):
+  def test_an_empty_directory_has_no_format(self):
+    with self.assertRaisesRegex(rows.DamagedFileError, 'supported format'):
       formats.open_source(self._path, rows.Layout())
 
 

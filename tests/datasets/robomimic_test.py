@@ -12,13 +12,13 @@ from tests.datasets import dataset_case
 
 
 def _make(flags='--S', start=0, has_next=True, **changes):
-  """Returns the arrays of a demonstration by path; None leaves one out.
+  """Returns the arrays of a demonstration by path.
 
   Args:
-    flags: One character a step; S is done and solved, d done, r solved.
+    flags: One character per step: S is done and solved, d done, r solved.
     start: First entry of the observations.
-    has_next: Whether there are `next_obs`.
-    **changes: Arrays by path.
+    has_next: Whether to add `next_obs`.
+    **changes: Arrays to replace, by path; None removes an array.
   """
   steps = len(flags)
   place = start + np.arange(2.0 * (steps + 1)).reshape([steps + 1, 2])
@@ -54,7 +54,7 @@ class RobomimicTest(dataset_case.DatasetCase):
 
 class ReadTest(RobomimicTest):
 
-  def test_demonstrations_are_those_of_the_file(self):
+  def test_demonstrations_match_the_file(self):
     self._write([_make('--S'), _make('-d', start=50)])
     first, second = self._read()
     self.assertEqual(
@@ -70,17 +70,17 @@ class ReadTest(RobomimicTest):
     )
     self._check_solved_and_cut(first, second)
 
-  def test_figures(self):
+  def test_statistics(self):
     self._write([_make('--SS'), _make('-d', start=50)])
     found = self._check_figures(
         "robomimic's HDF5", num_terminals=1, num_timeouts=1, lengths=[3, 2],
         returns=[1, 0], successes=[True, False],
     )
-    # As they stand in the file, what is left out included.
+    # Ranges cover the whole file, including the dropped steps.
     self.assertEqual(found.shapes['obs/place'], (6, 2))
     self.assertEqual(found.shapes['dones'], (6,))
 
-  def test_without_successors_a_time_out_makes_no_last_transition(self):
+  def test_a_timeout_without_next_observation_has_no_last_transition(self):
     self._write([_make('-S', has_next=False), _make('-d', has_next=False)])
     first, second = self._read()
     self.assertEqual(first.observation['place'].tolist(),
@@ -89,11 +89,11 @@ class ReadTest(RobomimicTest):
     self.assertFalse(second.has_last_transition)
 
   @parameterized.parameters(
-      # The end alone is marked, or each solved step, or both.
+      # Marked: only the end, each solved step, or both.
       ('-rrS', 4, 0), ('-SSS', 2, 0), ('-SS-', 2, 0), ('-S-d', 2, 0),
       ('--rd', 4, 1), ('----', 4, 1), ('---d', 4, 1), ('S', 1, 0),
   )
-  def test_a_demonstration_is_cut_after_its_first_terminal_step(
+  def test_a_demonstration_ends_at_its_first_terminal_step(
       self, flags, num_steps, last_discount
   ):
     self._write([_make(flags)])
@@ -102,10 +102,10 @@ class ReadTest(RobomimicTest):
         episode.discount.tolist(), [1] * (num_steps - 1) + [last_discount]
     )
     self.assertLen(episode.observation['place'], num_steps + 1)
-    # What followed the last step that is kept.
+    # The next observation of the last step that is kept.
     self.assertEqual(episode.observation['place'][-1, 0], 2 * num_steps)
 
-  def test_success_is_above_the_reward_that_is_named(self):
+  def test_success_requires_a_reward_above_the_threshold(self):
     rewards = np.array([-1.0, -0.25, 0.0])
     self._write([_make('-dd', rewards=rewards)])
     episode, = self._read(success_reward=-0.5)
@@ -119,14 +119,14 @@ class ReadTest(RobomimicTest):
     self.assertEqual(episode.success.tolist(), [False, True])
     self.assertRegex(self._faults(success_field='won')[0], '`won`.*missing')
 
-  def test_demonstrations_come_by_number_of_which_some_may_be_missing(self):
+  def test_demonstrations_are_ordered_by_number_and_may_have_gaps(self):
     names = ['demo_10', 'demo_9', 'demo_2']
     self._write([_make(start=int(x[5:])) for x in names], names)
     self.assertEqual(
         [x.observation['place'][0, 0] for x in self._read()], [2, 9, 10]
     )
 
-  def test_parts_that_are_not_asked_for_are_not_read(self):
+  def test_only_requested_parts_are_read(self):
     camera = np.zeros([3, 2, 2, 3], np.uint8)
     self._write([_make(**{'obs/camera': camera, 'next_obs/camera': camera})])
     with dataset_case.record_reads() as names:
@@ -139,7 +139,7 @@ class ReadTest(RobomimicTest):
         {'actions', 'rewards', 'dones', 'obs/place', 'next_obs/place'},
     )
 
-  def test_pictures_stay_bytes(self):
+  def test_images_stay_bytes(self):
     camera = np.arange(48, dtype=np.uint8).reshape([4, 2, 2, 3])
     self._write([_make(
         **{'obs/camera': camera[:-1], 'next_obs/camera': camera[1:]}
@@ -157,7 +157,7 @@ class ReadTest(RobomimicTest):
     self.assertLen(first['rewards'], 3)
     self.assertEqual({x.split('/')[2] for x in names}, {'demo_0'})
 
-  def test_rewards_may_be_integers_in_some(self):
+  def test_some_demonstrations_may_have_integer_rewards(self):
     self._write([_make('-S'), _make('-d', rewards=np.zeros([2], np.int64))])
     self.assertLen(self._read(), 2)
 
@@ -174,15 +174,15 @@ class FaultTest(RobomimicTest):
        r'`data/demo_0/next_obs/place` must have 3 rows.*\(4, 2\)'),
       ('dones', np.zeros([4]), r'`data/demo_0/dones` must have 3 rows'),
       ('next_obs/height', None,
-       r"`next_observations` must be of each of \['obs/height', 'obs/place'\],"
+       r"`next_observations` must have parts for \['obs/height', 'obs/place'\],"
        r" got \['next_obs/place'\]"),
       ('actions', np.zeros([3, 1], np.int64), '`actions` must be floating'),
       ('dones', np.array([0, 0, 2]), '`data/demo_0/dones` must be 0 or 1'),
       ('next_obs/place', np.zeros([3, 2]),
-       '`obs/place` must equal `next_obs/place` of the row before.*row 1'),
-      ('obs/place/x', np.zeros([3, 1]), '`data/demo_0/obs/place`.*is a group'),
+       '`obs/place` must equal `next_obs/place` of the previous row.*row 1'),
+      ('obs/place/x', np.zeros([3, 1]), '`data/demo_0/obs/place`.*got a group'),
       ('dones', np.array([0, 1, 0]),
-       '`data/demo_0/dones` must be 0 before.*step 1 of 3 has 1 and reward 0'),
+       '`data/demo_0/dones` must be 0 before.*step 1 of 3 is done with reward'),
   )
   def test_arrays_of_a_demonstration(self, name, array, message):
     arrays = {x: y for x, y in _make().items() if not name.startswith(x)}
@@ -202,13 +202,13 @@ class FaultTest(RobomimicTest):
         self._faults()[0], '`data/demo_1/actions` must have at least one row'
     )
 
-  def test_demonstrations_of_other_keys(self):
+  def test_demonstrations_with_different_keys(self):
     self._write([_make(), _make(has_next=False)])
     self.assertRegex(
-        self._faults()[0], '`data/demo_1` must hold.*as `data/demo_0` does'
+        self._faults()[0], '`data/demo_1` must contain.*as `data/demo_0` does'
     )
 
-  def test_number_of_samples_at_odds_with_the_arrays(self):
+  def test_a_number_of_samples_that_contradicts_the_arrays(self):
     self._write([_make()], num_samples=4)
     self.assertRegex(
         self._faults()[0], '`data/demo_0.num_samples` must be 3.*got 4'
@@ -218,21 +218,21 @@ class FaultTest(RobomimicTest):
   def test_names_of_groups(self, name):
     self._write([_make(), _make()], ['demo_0', name])
     self.assertRegex(
-        self._faults()[0], f'`data/{name}` must be a whole group `demo_<n>`'
+        self._faults()[0], f'`data/{name}` must be a complete group `demo_<n>`'
     )
 
   def test_no_demonstrations(self):
     self._write([])
-    self.assertRegex(self._faults()[0], '`data/demo_0`.*there is none')
+    self.assertRegex(self._faults()[0], '`data/demo_0` is required but missing')
 
   @parameterized.parameters(0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
+  def test_truncated_file(self, share):
     self._write([_make('-' * 50), _make('-' * 50)])
-    self._check_cut_short(self._path, share, 'demo.hdf5: .*cut short')
+    self._check_cut_short(self._path, share, 'demo.hdf5: .*truncated')
 
-  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+  def test_corruption_anywhere_is_reported_or_harmless(self):
     self._write([_make(), _make()])
-    # By the root, which is at the beginning, the format is recognised.
+    # The root group at the start of the file identifies the format.
     self._check_damage_anywhere(self._path, first=2_048)
 
 

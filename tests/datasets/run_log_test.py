@@ -1,4 +1,4 @@
-"""Tests of reading the log of a run's episodes."""
+"""Tests of reading a run's episode log."""
 
 import os
 from unittest import mock
@@ -31,7 +31,7 @@ def _episode(episode_id=0, start=0, is_terminal=True, **changes):
 
 
 def _arrays(**changes):
-  """Returns the arrays of an episode's file; None leaves one out."""
+  """Returns the arrays of an episode file; None removes one."""
   episode = _episode()
   arrays = {x: np.asarray(y) for x, y in episode._asdict().items()}
   arrays.update(changes)
@@ -56,8 +56,8 @@ class RunLogTest(dataset_case.DatasetCase):
 
 class ReadTest(RunLogTest):
 
-  def test_episodes_are_those_that_were_logged(self):
-    # Ids may fall: they tell of when episodes began.
+  def test_logged_episodes_are_read_back(self):
+    # Ids follow the order in which episodes started, so they may decrease.
     logged = [
         _episode(5), _episode(3, start=50, is_terminal=False),
         _episode(-1, start=90),
@@ -86,7 +86,7 @@ class ReadTest(RunLogTest):
     )
     np.testing.assert_array_equal(found[1].observation, unknown.observation)
 
-  def test_parts_of_observations(self):
+  def test_nested_observations(self):
     observation = {
         'image': np.arange(48, dtype=np.uint8).reshape([4, 2, 2, 3]),
         'place/x': np.ones([4, 2], np.float32),
@@ -98,7 +98,7 @@ class ReadTest(RunLogTest):
       np.testing.assert_array_equal(found[key], array)
       self.assertEqual(found[key].dtype, array.dtype)
 
-  def test_parts_that_are_not_asked_for_are_not_read(self):
+  def test_only_requested_parts_are_read(self):
     self._log(_episode(observation={
         'image': np.zeros([4, 2, 2, 3], np.uint8),
         'place': np.ones([4, 2], np.float32),
@@ -123,7 +123,7 @@ class ReadTest(RunLogTest):
     self.assertEqual(record.call_count, 1)
     self.assertLen(first['rewards'], 3)
 
-  def test_figures(self):
+  def test_statistics(self):
     self._log(_episode(0), _episode(1, start=50, is_terminal=False))
     found = self._check_figures(
         "a run's episode log", num_terminals=1, num_timeouts=1, lengths=[3, 3],
@@ -140,7 +140,7 @@ class ReadTest(RunLogTest):
     self.assertEqual(episode.success.tolist(), [True, False, False])
     self.assertRegex(self._faults(success_field='lost')[0], '`lost`.*missing')
 
-  def test_files_that_were_not_written_to_the_end_are_no_episodes(self):
+  def test_incomplete_files_are_ignored(self):
     self._log(_episode())
     name = 'episode_00000001_1.npz.partial'
     with open(os.path.join(self._path, name), 'wb') as file:
@@ -164,15 +164,15 @@ class FaultTest(RunLogTest):
        '.*npz/action` must have at least one row'),
       ('action', np.full([3, 1], 2, np.float32), r'`action` must be in \[-1'),
       ('reward', np.array([0, np.nan, 0]), '`reward` must be finite.*row 1'),
-      ('discount', np.array([1, 1, 0.75]), '`discount`.*step 2 of 3 has 0.75'),
-      ('discount', np.array([1, 0, 1]), '`discount`.*step 1 of 3 has 0'),
+      ('discount', np.array([1, 1, 0.75]), '`discount`.*0.75 in step 2 of 3'),
+      ('discount', np.array([1, 0, 1]), '`discount`.*0.* in step 1 of 3'),
       ('episode_id', np.array(4), '`episode_id` must be 0.*got 4'),
   )
   def test_arrays_of_an_episode(self, name, array, message):
     self._write(_arrays(**{name: array}))
     self.assertRegex('\n'.join(self._faults()), 'episodes.*: ' + message)
 
-  def test_episodes_of_other_fields(self):
+  def test_episodes_with_different_fields(self):
     observation = {'place': np.zeros([4, 2], np.float32)}
     self._write(_arrays())
     self._write(
@@ -182,8 +182,8 @@ class FaultTest(RunLogTest):
     )
     self.assertRegex(
         self._faults()[0],
-        r"`episode_00000001_1.npz` must hold \[.*'observation'.*as"
-        r" `episode_00000000_0.npz` does, and holds.*'observation/place'",
+        r"`episode_00000001_1.npz` must contain \[.*'observation'.*as"
+        r" `episode_00000000_0.npz` does, got.*'observation/place'",
     )
 
   def test_a_file_of_the_sequence_is_missing(self):
@@ -193,14 +193,14 @@ class FaultTest(RunLogTest):
         self._faults()[0], '`episode_00000002_2.npz` must have position 1'
     )
 
-  def test_a_file_of_the_sequence_is_doubled(self):
+  def test_a_file_of_the_sequence_is_duplicated(self):
     self._write(_arrays())
     self._write(_arrays(episode_id=np.array(1)), 0, 1)
     self.assertRegex(
         self._faults()[0], '`episode_00000000_1.npz` must have position 1'
     )
 
-  def test_an_id_is_doubled(self):
+  def test_an_id_is_duplicated(self):
     self._write(_arrays())
     self._write(_arrays(), 1, 0)
     self.assertRegex(
@@ -209,24 +209,24 @@ class FaultTest(RunLogTest):
     )
 
   @parameterized.parameters(0.0, 0.05, 0.5, 0.99)
-  def test_file_cut_short(self, share):
+  def test_truncated_file(self, share):
     self._write(_arrays())
     name = self._write(_arrays(episode_id=np.array(1)), 1, 1)
     self._check_cut_short(
         os.path.join(self._path, name),
         share,
-        'episode_00000001_1.npz: .*cut short or damaged',
+        'episode_00000001_1.npz: .*truncated or corrupt',
     )
 
-  def test_damage_anywhere_is_a_fault_or_does_no_harm(self):
+  def test_corruption_anywhere_is_reported_or_harmless(self):
     path = os.path.join(self._path, self._write(_arrays()))
     self._check_damage_anywhere(path)
 
-  def test_a_directory_of_other_files_is_no_log(self):
+  def test_a_directory_of_other_files_is_not_a_log(self):
     os.makedirs(self._path)
     with open(os.path.join(self._path, 'episode_1.npz'), 'wb'):
       pass
-    self.assertRegex(self._faults()[0], 'the directory is damaged or of')
+    self.assertRegex(self._faults()[0], 'the directory is corrupt or in')
 
 
 if __name__ == '__main__':
