@@ -1,4 +1,4 @@
-"""Builds an episode from its observations and steps, as they happen."""
+"""Builds an episode step by step while it is acted."""
 
 import numpy as np
 import tree
@@ -7,9 +7,9 @@ from parl_tf import types
 
 
 class EpisodeBuilder:
-  """Stacks the observations and steps of one episode.
+  """Collects the observations and steps of one episode.
 
-  Observations are copied: an environment may write into the same arrays again.
+  Copies all arrays, because an environment may reuse its own.
   """
 
   def __init__(self):
@@ -18,11 +18,11 @@ class EpisodeBuilder:
 
   @property
   def num_steps(self) -> int:
-    """The number of steps so far."""
+    """The number of steps added so far."""
     return len(self._steps)
 
   def add_observation(self, observation: types.Nest) -> None:
-    """Adds what is observed before the first step, or after the latest."""
+    """Adds the observation before the first step or after the latest one."""
     self._observations.append(tree.map_structure(np.array, observation))
 
   def add_step(
@@ -32,8 +32,8 @@ class EpisodeBuilder:
 
     Args:
       action: `[A]` float32 in [-1, 1].
-      reward: Raw.
-      discount: 0 where the step ends the task, else 1.
+      reward: Raw reward.
+      discount: 0 if the step ends the task, otherwise 1.
       success: Whether the task is solved after the step.
     """
     self._steps.append((np.array(action), reward, discount, success))
@@ -45,11 +45,11 @@ class EpisodeBuilder:
 
     Args:
       episode_id: Identity of the episode within its source.
-      policy_version: Train step of the weights that acted, -1 for a data set.
+      policy_version: Train step of the weights that acted; -1 for a dataset.
 
     Raises:
-      ValueError: If there is no step, or a step without the observation before
-        or after it.
+      ValueError: If there are no steps, or the number of observations is not
+        the number of steps plus 1.
     """
     if not self._steps:
       raise ValueError('An episode must have at least one step, got none.')

@@ -6,13 +6,13 @@ import tensorflow as tf
 
 
 def backup_value(values: tf.Tensor) -> tf.Tensor:
-  """Reduces the target critic's values to one next value a state.
+  """Reduces the target critic's values to one next value per state.
 
-  The minimum over ensemble members is taken first, then the maximum over the
-  actions of a state (`max_backup` of Cal-QL; with one action it does nothing).
+  Takes the minimum over ensemble members, then the maximum over the actions of
+  each state (`max_backup` of Cal-QL; a no-op with one action).
 
   Args:
-    values: `[M, B, n]` values of `n` next actions by `M` members.
+    values: `[M, B, n]` values of `n` next actions under `M` members.
 
   Returns:
     `[B]` next value, in units of return.
@@ -30,18 +30,18 @@ def td_target(
 ) -> tf.Tensor:
   """Computes the one-step target r + gamma * discount * V(s').
 
-  The inner target of Nakamoto et al. (2023), arXiv:2303.05479, and of PA-RL,
-  Mark et al. (2024), arXiv:2412.06685, section 3. A terminal step has discount
-  0; a time-out has discount 1 and bootstraps.
+  Implements the TD target of Nakamoto et al. (2023), arXiv:2303.05479, and of
+  PA-RL, Mark et al. (2024), arXiv:2412.06685, section 3. A terminal step has
+  discount 0; a time-out has discount 1 and bootstraps.
 
   Args:
     reward: `[B]`, scaled reward of the step.
-    discount: `[B]`, 0 where the step ended the task.
+    discount: `[B]`, 0 if the step ended the task.
     next_value: `[B]`, value of the next state.
     gamma: Discount factor in [0, 1].
 
   Returns:
-    `[B]` target with its gradient stopped.
+    `[B]` target, with stopped gradient.
   """
   tf.debugging.assert_shapes(
       [(reward, ('B',)), (discount, ('B',)), (next_value, ('B',))]
@@ -53,8 +53,8 @@ def td_target(
 def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
   """Computes the asymmetric squared loss of IQL.
 
-  L(u) = |expectile - 1(u <= 0)| u^2, the inner term of the value loss of
-  Kostrikov et al. (2021), arXiv:2110.06169; equation (3.4) of PA-RL.
+  Implements L(u) = |expectile - 1(u <= 0)| u^2, the inner term of the value
+  loss of Kostrikov et al. (2021), arXiv:2110.06169; equation (3.4) of PA-RL.
 
   Args:
     difference: `[...]`, Q(s, a) - V(s) in units of return.
@@ -75,17 +75,17 @@ def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
 def calibrated_values(
     values: tf.Tensor, monte_carlo_return: tf.Tensor
 ) -> tf.Tensor:
-  """Bounds a policy's values from below by the data's return.
+  """Bounds the values of policy actions from below by the dataset's return.
 
-  max(Q(s, a), V^mu(s)) of Nakamoto et al. (2023), arXiv:2303.05479; PA-RL,
-  equation (3.3).
+  Implements max(Q(s, a), V^mu(s)) of Nakamoto et al. (2023), arXiv:2303.05479;
+  PA-RL, equation (3.3).
 
   Args:
     values: `[E, B, n]` values of policy actions.
-    monte_carlo_return: `[B]` discounted return-to-go of the data.
+    monte_carlo_return: `[B]` discounted return-to-go in the dataset.
 
   Returns:
-    `[E, B, n]` values, never below the return.
+    `[E, B, n]` values, none below the return.
   """
   tf.debugging.assert_shapes(
       [(values, ('E', 'B', 'n')), (monte_carlo_return, ('B',))]
@@ -103,21 +103,23 @@ def conservative_penalty(
 ) -> tf.Tensor:
   """Computes temp * logsumexp_j(z_j / temp) - Q(s, a_data).
 
-  The conservative term of CQL(H), Kumar et al. (2020), arXiv:2006.04779,
-  equation (4), estimated over uniform actions, the policy's actions for s' and
-  those for s, all evaluated at s. Without densities the data's own value is one
-  more column and temp * log(number of columns) is subtracted; with densities
-  each column is importance-weighted by its own.
+  Implements the conservative term of CQL(H), Kumar et al. (2020),
+  arXiv:2006.04779, equation (4). The logsumexp runs over uniform actions, the
+  policy's actions for s' and the policy's actions for s, all evaluated at s.
+  Without densities, the dataset action adds one more column, and
+  temp * log(number of columns) is subtracted. With densities, each column is
+  importance-weighted by its own density.
 
   Args:
     random_values: `[E, B, n]` values of uniform actions.
     next_values: `[E, B, m]` values at s of the policy's actions for s'; None or
-      no columns where the block is absent.
-    current_values: `[E, B, m]` values of the policy's actions for s, likewise.
-      `m` divides `n`, and each policy column counts n / m times. Calibrate
-      before calling.
-    data_values: `[E, B]` values of the data's actions.
-    temperature: Positive temperature of the maximum.
+      no columns to omit the block.
+    current_values: `[E, B, m]` values of the policy's actions for s; None or no
+      columns to omit the block. `m` must divide `n`: each policy column counts
+      n / m times. To calibrate the policy's values, pass both blocks through
+      `calibrated_values` first.
+    data_values: `[E, B]` values of the dataset actions.
+    temperature: Positive temperature of the logsumexp.
     log_densities: None, or `[B, n]`, `[B, m]`, `[B, m]` log densities of the
       random, next and current actions.
 
@@ -140,8 +142,8 @@ def conservative_penalty(
     _check_divides(block.shape[-1], random_values.shape[-1])
     if log_densities is not None:
       block = block - log_densities[i][tf.newaxis]
-    # Graphs may know the number of columns only when they run, even that there
-    # is none: such a block adds nothing to the maximum nor to the count.
+    # In a graph the number of columns may be known only at run time, and may be
+    # 0. An empty block adds nothing to the maximum or to the count.
     num_columns = tf.shape(block)[-1]
     repeats = tf.cast(num_random // tf.maximum(num_columns, 1), tf.float32)
     columns.append(block + temperature * tf.math.log(repeats))
@@ -166,26 +168,27 @@ def generalized_advantage(
     gamma: float,
     gae_lambda: float,
 ) -> tf.Tensor:
-  """Computes generalised advantages along T decisions in a row.
+  """Computes generalised advantage estimates of T consecutive decisions.
 
   A_t = delta_t + gamma * discount_t * lambda * A_{t+1}, with
   delta_t = r_t + gamma * discount_t * V(s'_t) - V(s_t); Schulman et al. (2016),
   arXiv:1506.02438, equation (16). A terminal step has discount 0. A time-out
-  has discount 1 and bootstraps from the state it ended in, but the sum does not
-  go on into the episode after it.
+  has discount 1 and bootstraps from its final state, but the sum does not
+  continue into the next episode.
 
   Args:
     reward: `[T, B]`, scaled reward of each decision.
-    discount: `[T, B]`, 0 where the decision ended the task.
-    value: `[T, B]`, of the state decided in.
-    next_value: `[T, B]`, of the state after, before any reset.
-    is_last: `[T, B]` bool, whether what follows does not belong to it: after
-      the end of an episode, and at the end of the rows.
+    discount: `[T, B]`, 0 if the decision ended the task.
+    value: `[T, B]`, V(s_t), where s_t is the state before the decision.
+    next_value: `[T, B]`, V(s'_t), where s'_t is the state after the decision,
+      before any reset.
+    is_last: `[T, B]` bool, whether the sum stops: True at the end of an episode
+      and in the last row.
     gamma: Discount factor in [0, 1].
     gae_lambda: lambda in [0, 1]; 0 gives the one-step error, 1 the return.
 
   Returns:
-    `[T, B]` advantages in units of return, their gradient stopped.
+    `[T, B]` advantages in units of return, with stopped gradient.
   """
   tf.debugging.assert_shapes([
       (reward, ('T', 'B')),
@@ -202,7 +205,7 @@ def generalized_advantage(
       initializer=tf.zeros_like(delta[0]),
       reverse=True,
   )
-  # Neither policy nor value moves the estimate that it is fitted to.
+  # The estimate is a constant target for the policy and the value function.
   return tf.stop_gradient(advantage)
 
 
@@ -211,11 +214,12 @@ def clipped_surrogate(
 ) -> tf.Tensor:
   """Computes -min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilon) A).
 
-  Schulman et al. (2017), arXiv:1707.06347, equation (7), negated.
+  Implements the negated objective of Schulman et al. (2017), arXiv:1707.06347,
+  equation (7).
 
   Args:
-    log_ratio: `[B]`, log of new over old probability of what was done.
-    advantage: `[B]`, held fixed.
+    log_ratio: `[B]`, log(pi_new(a | s) / pi_old(a | s)) of the actions taken.
+    advantage: `[B]`, constant.
     clip_ratio: `[B]`, epsilon, positive.
 
   Returns:
@@ -230,7 +234,7 @@ def clipped_surrogate(
 
 
 def _check_divides(num_columns, num_random):
-  """Raises where both numbers are known and the first does not divide."""
+  """Raises if both numbers are known and the first does not divide the last."""
   if num_columns and num_random and num_random % num_columns:
     raise ValueError(
         'The number of policy columns must divide the number of random '

@@ -1,4 +1,4 @@
-"""How sure a proportion is that was seen in a number of trials."""
+"""Confidence intervals of observed success rates."""
 
 import math
 from typing import Tuple
@@ -10,10 +10,11 @@ def wilson_interval(
   """Computes the score interval of a proportion (Wilson, 1927).
 
   Args:
-    rate: The share of successes, in [0, 1].
-    num_trials: Independent trials: episodes, for one fixed policy. Over several
-      runs it is the interval of these very policies, not of the method.
-    z: Quantile of the standard normal; the default is that of 95 %.
+    rate: Fraction of successes, in [0, 1].
+    num_trials: Number of independent trials, such as episodes of one fixed
+      policy. If trials of several runs are pooled, the interval describes their
+      policies, not the method.
+    z: Quantile of the standard normal; the default gives a 95 % interval.
 
   Returns:
     The lower and the upper limit.

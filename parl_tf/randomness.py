@@ -1,11 +1,12 @@
 """Stateless random numbers, keyed by purpose and drawn row by row.
 
-Every draw is a pure function of a seed pair. Under a distribution strategy a
-replica draws the noise of the whole global batch and keeps its own rows, so
-that the rows of a batch see the same noise however many replicas share them.
+Every draw is a pure function of a seed pair. Under a distribution strategy each
+replica draws the noise of the whole global batch and keeps its own rows, so a
+row gets the same noise for any number of replicas. The first axis of a `shape`
+is always the batch.
 
-Real numbers are made here of integer draws: XLA and plain graphs give the same
-integers for a seed, but make other real numbers of them.
+This module converts integer draws to floats itself: for a given seed, XLA and
+plain graphs draw the same integers but convert them to different floats.
 """
 
 import math
@@ -41,9 +42,9 @@ def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
 
 
 def normal(seed: tf.Tensor, shape) -> tf.Tensor:
-  """Standard normal draws of `shape`, whose first axis is the batch."""
-  # Within `_rows`: the last bit of the inverse error function depends on where
-  # in the array a number stands.
+  """Returns standard normal draws of `shape`."""
+  # `_rows` must slice after `erfinv`, whose last bit depends on a number's
+  # position in the array.
   return _rows(
       lambda s: math.sqrt(2.0) * tf.math.erfinv(_uniform(seed, s, -1.0, 1.0)),
       shape,
@@ -51,28 +52,28 @@ def normal(seed: tf.Tensor, shape) -> tf.Tensor:
 
 
 def uniform(seed: tf.Tensor, shape, low=0.0, high=1.0) -> tf.Tensor:
-  """Uniform draws between `low` and `high` of `shape`, first axis the batch.
+  """Returns uniform draws of `shape` between `low` and `high`.
 
-  They are the middles of 2^23 equal steps, exact in float32 and never an end
-  of (0, 1) or (-1, 1).
+  The draws are midpoints of 2^23 equal intervals. They are exact in float32 and
+  never equal the limits of (0, 1) or (-1, 1).
   """
   return _rows(lambda s: _uniform(seed, s, low, high), shape)
 
 
 def integers(seed: tf.Tensor, shape, num_values: int) -> tf.Tensor:
-  """int32 draws in 0 .. `num_values` - 1 of `shape`, first axis the batch."""
+  """Returns int32 draws of `shape` in [0, `num_values`)."""
   return _rows(lambda s: _integers(seed, s, num_values), shape)
 
 
 def categorical(seed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-  """One index per row of `logits` `[B, K]`, int32 `[B]`; the Gumbel trick."""
+  """Draws int32 indices `[B]` from `logits` `[B, K]` by the Gumbel trick."""
   noise = uniform(seed, tf.shape(logits))
   gumbel = -tf.math.log(-tf.math.log(noise))
   return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
 
 
 def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
-  """One-hot rows `[M, E]` of members drawn with replacement.
+  """Draws M of E members with replacement, as one-hot rows `[M, E]`.
 
   Every replica draws the same members.
   """

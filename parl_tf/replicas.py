@@ -1,8 +1,8 @@
-"""What the replicas of a step have in common.
+"""Operations across the replicas of a training step.
 
 Under a distribution strategy each replica has a share of a batch's rows and a
-copy of every variable. Where there is one replica, or none is running, all of
-this is the plain operation.
+copy of every variable. With one replica, or outside a replica context, these
+functions reduce to the plain operations.
 """
 
 from typing import Optional, Sequence
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 
 def are_several() -> bool:
-  """Whether this is one of several replicas of a step."""
+  """Returns whether several replicas share the current step."""
   return _context() is not None
 
 
 def mean(value: tf.Tensor) -> tf.Tensor:
-  """Returns the mean over the batch, given that over the replica's rows."""
+  """Averages over the batch, given the mean over this replica's rows."""
   context = _context()
   if context is None:
     return value
@@ -26,12 +26,12 @@ def mean(value: tf.Tensor) -> tf.Tensor:
 def move_towards(
     targets: Sequence[tf.Variable], sources: Sequence[tf.Variable], rate: float
 ) -> None:
-  """Moves each target by `rate` of its way towards its source, on every device.
+  """Moves each target a fraction `rate` towards its source, on every device.
 
   Args:
-    targets: What is moved.
-    sources: As many, of the same shapes.
-    rate: In (0, 1].
+    targets: Variables to update.
+    sources: One variable for each target, of the same shape.
+    rate: Fraction in (0, 1].
   """
   pairs = list(zip(targets, sources))
 
@@ -51,15 +51,15 @@ def move_towards(
 
 
 def sum_each(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-  """Sums gradients over replicas, each in an operation of its own.
+  """Sums gradients over replicas, with one operation for each gradient.
 
-  Keras would join all of them in one operation first. TensorFlow's graph
-  optimizer then treats every update as dependent on every gradient, drops the
-  control edges that this makes redundant, and splits the operation again: a
-  target could be read after its update.
+  Keras would fuse them into a single operation. TensorFlow's graph optimizer
+  then treats every update as dependent on every gradient, drops the control
+  edges that this makes redundant, and splits the operation again. As a result,
+  a target could be read after its update.
 
   Args:
-    gradients: Those of this replica.
+    gradients: Gradients of this replica.
   """
   context = _context()
   if context is None:
@@ -68,7 +68,7 @@ def sum_each(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
 
 
 def _context() -> Optional[tf.distribute.ReplicaContext]:
-  """The context of one of several replicas, else None."""
+  """Returns the replica context if there are several replicas, or None."""
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
     return None

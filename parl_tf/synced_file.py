@@ -1,22 +1,22 @@
-"""Files that stand whole and synced under their name, or not at all."""
+"""Atomic file writes, synced to disk."""
 
 import contextlib
 import os
 from typing import BinaryIO, Iterator
 
 PARTIAL_SUFFIX = '.partial'
-"""Of the name that a file has until it is whole."""
+"""Suffix of a file's name until the file is complete."""
 
 
 @contextlib.contextmanager
 def write(path: str) -> Iterator[BinaryIO]:
-  """Opens a file that gets its name once it is written and synced.
+  """Opens a temporary file and renames it to `path` once written and synced.
 
   Args:
-    path: Of the file; one that stands there is replaced.
+    path: Path of the file; an existing file is replaced.
 
   Raises:
-    OSError: If it cannot be written.
+    OSError: If the file cannot be written.
   """
   partial = path + PARTIAL_SUFFIX
   with open(partial, 'wb') as file:
@@ -24,8 +24,8 @@ def write(path: str) -> Iterator[BinaryIO]:
     file.flush()
     os.fsync(file.fileno())
   os.rename(partial, path)
-  # The new name is in the directory's data: without this a power cut may
-  # forget it.
+  # The directory stores the new name: without this sync a power failure may
+  # lose it.
   descriptor = os.open(os.path.dirname(path) or '.', os.O_RDONLY)
   try:
     os.fsync(descriptor)

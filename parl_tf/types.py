@@ -7,9 +7,8 @@ Axes, in the order in which they appear:
   n, m  other counts of actions
   A  action dimension
 
-Actions inside the library live in [-1, 1]^A. Rewards are raw (as the
-environment gives them) in episodes, logs and tables, and scaled where
-experience is read.
+Actions inside the library are in [-1, 1]^A. Rewards are raw (as the environment
+returns them) in episodes, logs and tables. Reading experience scales them.
 """
 
 from typing import Any, Mapping, NamedTuple, Optional
@@ -18,15 +17,15 @@ import numpy as np
 import tensorflow as tf
 
 Nest = Any
-"""A tensor or array, or a (nested) mapping or tuple of them."""
+"""A tensor or array, or a (nested) mapping or tuple of tensors or arrays."""
 
 
 class Candidates(NamedTuple):
-  """Actions kept by a search, best first.
+  """Actions that a search keeps, best first.
 
   Attributes:
     actions: `[B, K, A]`.
-    values: `[B, K]`, the critic's aggregated value of `actions`, descending.
+    values: `[B, K]`, the critic's aggregated values of `actions`, descending.
   """
 
   actions: tf.Tensor
@@ -34,11 +33,11 @@ class Candidates(NamedTuple):
 
 
 class ActionSamples(NamedTuple):
-  """Actions that stand for a policy at a batch of states.
+  """Actions that represent a policy at a batch of states.
 
   Attributes:
     actions: `[B, m, A]`.
-    log_probs: `[B, m]` log densities, or None where no density exists.
+    log_probs: `[B, m]` log densities, or None if the actions have no density.
   """
 
   actions: tf.Tensor
@@ -60,7 +59,7 @@ class ImproverLoss(NamedTuple):
 
 
 class ModelSpec(NamedTuple):
-  """What a critic or a policy is built for; its constructor's first argument.
+  """The first constructor argument of every critic and policy.
 
   Attributes:
     observation: Nest of `tf.TensorSpec` of raw observations.
@@ -81,17 +80,18 @@ class ModelSpec(NamedTuple):
 
 
 class Experience(NamedTuple):
-  """One training step's rows; what it has rows for is what is trained.
+  """The rows of one training step, which trains the parts that have rows.
 
-  Each part is `()` or a TF-Agents `Trajectory` `[rows, 2, ...]`; the last two,
-  of an agent that learns from what it has just done, are its own rollouts.
+  `critic`, `policy` and `cloning` are TF-Agents `Trajectory`s `[rows, 2, ...]`
+  or `()`. `rollout` and `baseline_rollout` are the rollouts of an on-policy
+  agent, in its own format, or `()`.
 
   Attributes:
-    critic: Rows of the critic's updates, `critic_utd` slices one after another.
+    critic: Rows of the critic updates: `critic_utd` consecutive slices.
     policy: Rows of the policy improver's updates.
     cloning: Rows of the pre-training improver's updates (behaviour cloning).
-    rollout: What trains policy and baseline.
-    baseline_rollout: What trains the baseline alone.
+    rollout: Rollout that trains the policy and its baseline.
+    baseline_rollout: Rollout that trains only the baseline.
   """
 
   critic: Nest = ()
@@ -102,22 +102,21 @@ class Experience(NamedTuple):
 
 
 class Episode(NamedTuple):
-  """One episode of T environment steps, as numpy arrays.
+  """One episode of T environment steps, as NumPy arrays.
 
   Attributes:
-    observation: Nest of `[T + 1, ...]`, raw; the last is the one after the
-      last step. Where a file lacks it, the own observation of the last step
-      stands there again.
+    observation: Nest of `[T + 1, ...]`, raw; the last entry follows the last
+      step. If a file lacks this entry, it repeats the one before the last step.
     action: `[T, A]` float32 in [-1, 1].
     reward: `[T]` float32, raw.
-    discount: `[T]` float32, 0 where the step ended the task, else 1 (also at
+    discount: `[T]` float32, 0 if the step ended the task, otherwise 1 (also at
       a time-out).
     success: `[T]` bool, whether the task was solved after the step.
     episode_id: Identity of the episode within its source.
-    policy_version: Train step of the weights that acted, -1 for a data set.
-    has_last_transition: False where the observation after the last step is
-      unknown and the step is not terminal: the last step then makes no
-      transition, but its reward counts in the return.
+    policy_version: Train step of the weights that acted; -1 for a dataset.
+    has_last_transition: False if the observation after the last step is unknown
+      and the step is not terminal. The last step then makes no transition, but
+      its reward counts in the return.
   """
 
   observation: Nest
@@ -141,13 +140,13 @@ class Episode(NamedTuple):
 
 
 class Normalization(NamedTuple):
-  """Observation statistics, each with the structure of the observation.
+  """Observation statistics.
 
-  A picture has none: None stands in its place.
+  Both nests have the structure of the observation, with None for each image.
 
   Attributes:
     mean: Nest of float32 arrays, in the observation's units.
-    standard_deviation: Likewise, positive.
+    standard_deviation: Nest of positive float32 arrays, in the same units.
   """
 
   mean: Nest

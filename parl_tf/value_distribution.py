@@ -30,7 +30,7 @@ class HLGauss:
       num_bins: Number of bins, at least 2.
       sigma_ratio: Standard deviation in bin widths.
       released_sigma: Whether the standard deviation is sqrt(2) times larger, as
-        in the authors' released program.
+        in the authors' released code.
 
     Raises:
       ValueError: If the interval is empty or a number is out of range.
@@ -48,7 +48,8 @@ class HLGauss:
     self._sigma = sigma_ratio * (edges[1] - edges[0])
     if released_sigma:
       self._sigma *= math.sqrt(2.0)
-    # Beyond it the second bin has less than exp(-100) of the edge bin's mass.
+    # Farther outside, the second bin has less than exp(-100) of the edge bin's
+    # mass.
     self._margin = 100.0 * self._sigma * max(
         1.0, self._sigma / (edges[1] - edges[0])
     )
@@ -61,10 +62,10 @@ class HLGauss:
   def probabilities(self, values: tf.Tensor) -> tf.Tensor:
     """Computes the target distribution of each value.
 
-    Log space keeps far-away values finite: mass is measured by the tail on the
-    side away from the mean, where differences do not cancel. So far outside
-    that float32 cannot tell the edges apart, a value is moved to where all its
-    mass lies in the bin at the edge just as well.
+    Works in log space, so that values far outside the edges stay finite. The
+    mass of a bin is a difference of tails on the side away from the mean, where
+    differences do not cancel. Values so far outside that float32 cannot
+    distinguish the edges are clipped to where the edge bin still has all mass.
 
     Args:
       values: `[...]`, in units of return; may lie outside the edges.
@@ -78,7 +79,7 @@ class HLGauss:
     )
     z = (self.edges - values[..., tf.newaxis]) / self._sigma
     lower, upper = z[..., :-1], z[..., 1:]
-    # A bin above the mean is measured by upper tails: mirror it below.
+    # Bins above the mean use upper tails: mirror them to below the mean.
     is_above = lower + upper > 0
     low = tf.where(is_above, -upper, lower)
     high = tf.where(is_above, -lower, upper)
@@ -92,14 +93,14 @@ class HLGauss:
     return tf.tensordot(tf.nn.softmax(logits, axis=-1), self.centers, axes=1)
 
   def cross_entropy(self, logits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Computes the cross entropy from the targets of `values` to `logits`.
+    """Computes the cross entropy of `logits` against the targets of `values`.
 
     Args:
       logits: `[..., bins]`.
       values: Returns that broadcast against the leading axes of `logits`.
 
     Returns:
-      `[...]` cross entropy in nats, of the leading axes of `logits`.
+      `[...]` cross entropy in nats, with the leading axes of `logits`.
     """
     target = self.probabilities(values)
     return -tf.reduce_sum(
@@ -108,10 +109,10 @@ class HLGauss:
 
 
 def _log_ndtr(x):
-  """Log of the standard normal distribution function, finite far below 0."""
+  """Computes the log of the standard normal CDF, finite far below 0."""
   x_mid = tf.maximum(x, -5.0)
   mid = tf.math.log(0.5 * tf.math.erfc(-x_mid / math.sqrt(2.0)))
-  # Asymptotic series of the tail; its relative error at -5 is below 1e-5.
+  # Asymptotic series of the tail, with a relative error below 1e-5 at -5.
   x_low = tf.minimum(x, -5.0)
   inverse = 1.0 / tf.square(x_low)
   series = 1.0 - inverse * (
@@ -127,7 +128,7 @@ def _log_ndtr(x):
 
 
 def _log1mexp(x):
-  """log(1 - exp(-x)) for x > 0."""
+  """Computes log(1 - exp(-x)) for x > 0."""
   return tf.where(
       x < math.log(2.0),
       tf.math.log(-tf.math.expm1(-x)),

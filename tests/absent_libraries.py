@@ -1,4 +1,4 @@
-"""Runs Python where some libraries seem not to be installed, for tests."""
+"""Runs Python as if some libraries were not installed."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from typing import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Imported by every interpreter that has its folder on the path.
+# Python imports `sitecustomize` from its path at startup.
 _HIDING = """
 import sys
 
@@ -25,11 +25,11 @@ sys.meta_path.insert(0, Absent())
 def run(
     absent: Sequence[str], *arguments: str
 ) -> subprocess.CompletedProcess:
-  """Runs Python in the root of the repository, and waits for its end.
+  """Runs Python in the root of the repository and waits for it to exit.
 
   Args:
-    absent: Libraries that are hidden.
-    *arguments: Of the interpreter, such as `-c` and a program.
+    absent: Libraries to hide.
+    *arguments: Arguments of the interpreter, such as `-c` and a program.
   """
   with tempfile.TemporaryDirectory() as folder:
     hiding = pathlib.Path(folder, 'sitecustomize.py')

@@ -1,7 +1,7 @@
 """Derives the Bazel BUILD files from the tree and its imports.
 
-`python tests/build_files.py --write` (or `make build-files`) writes them all;
-`build_files_test` fails when one differs from what is derived here.
+`python tests/build_files.py --write` (or `make build-files`) writes all of
+them. `build_files_test` fails if one differs from the derived text.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import Iterator, Mapping, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Folders of Python code. `reverb_server` and `benchmarks` count once they are.
+# Folders of Python code.
 _CODE = ('benchmarks', 'examples', 'parl_tf', 'reverb_server', 'tests')
 _HEADER = (
     '# Written by `make build-files` from the modules and their imports.\n'
@@ -43,10 +43,10 @@ def build_files(root: pathlib.Path = ROOT) -> dict[str, str]:
   """Derives the text of every BUILD file under `root`.
 
   Args:
-    root: Top of a source tree laid out as this one.
+    root: Root of a source tree with this project's layout.
 
   Returns:
-    Texts by path relative to `root`, with forward slashes.
+    A map from paths relative to `root`, with forward slashes, to texts.
   """
   modules = _modules(root)
   packages = {}
@@ -63,7 +63,7 @@ def build_files(root: pathlib.Path = ROOT) -> dict[str, str]:
 
 
 def differences(root: pathlib.Path = ROOT) -> Iterator[str]:
-  """Yields one line for each way in which `root`'s BUILD files are wrong."""
+  """Yields one line for each error in `root`'s BUILD files."""
   wanted = build_files(root)
   for path, text in wanted.items():
     file = root / path
@@ -72,7 +72,7 @@ def differences(root: pathlib.Path = ROOT) -> Iterator[str]:
       continue
     yield from _text_differences(path, file.read_text(encoding='utf-8'), text)
   for path in _without_modules(root, wanted):
-    yield f'{path} stands in a folder without modules.'
+    yield f'{path} is in a folder without modules.'
 
 
 def write(root: pathlib.Path = ROOT) -> None:
@@ -87,7 +87,7 @@ def write(root: pathlib.Path = ROOT) -> None:
 def _without_modules(
     root: pathlib.Path, wanted: Mapping[str, str]
 ) -> list[str]:
-  """Lists the BUILD files, in folders of ours, that are not in `wanted`."""
+  """Lists the BUILD files in our folders that are not in `wanted`."""
   paths = [
       file.relative_to(root).as_posix()
       for folder in (*_CODE, _CONFIGS)
@@ -97,7 +97,7 @@ def _without_modules(
 
 
 def _modules(root: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Finds files by dotted module name; a package goes by its own name."""
+  """Maps dotted module names to files; a package maps to its `__init__`."""
   modules = {}
   for folder in _CODE:
     for path in sorted((root / folder).rglob('*.py')):
@@ -200,7 +200,7 @@ filegroup(
 
 
 def _text_differences(path: str, seen: str, wanted: str) -> Iterator[str]:
-  """Compares two texts target by target, so that the message names one."""
+  """Compares two texts by target, so that messages can name the target."""
   seen_targets, wanted_targets = _split(seen), _split(wanted)
   for name in sorted(seen_targets.keys() - wanted_targets.keys()):
     yield f'{path} lists {name}, which is not in the tree.'
@@ -213,9 +213,9 @@ def _text_differences(path: str, seen: str, wanted: str) -> Iterator[str]:
         yield f'{path}: {name} lacks {line.strip()}'
     for line in seen_targets[name]:
       if line not in lines:
-        yield f'{path}: {name} has {line.strip()} without need.'
+        yield f'{path}: {name} has unneeded {line.strip()}'
   if seen != wanted and seen_targets == wanted_targets:
-    yield f'{path} is laid out otherwise than `make build-files` writes it.'
+    yield f'{path} is not formatted as `make build-files` writes it.'
 
 
 def _split(text: str) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Tests that the BUILD files say what the tree says."""
+"""Tests that the BUILD files match the tree."""
 
 import pathlib
 
@@ -29,7 +29,7 @@ class DerivationTest(absltest.TestCase):
     (self._root / 'gin').mkdir()
     build_files.write(self._root)
 
-  def test_written_files_agree_with_the_tree(self):
+  def test_written_files_match_the_tree(self):
     self.assertEmpty(list(build_files.differences(self._root)))
 
   def test_a_library_depends_on_what_it_imports(self):
@@ -46,7 +46,7 @@ class DerivationTest(absltest.TestCase):
         text,
     )
 
-  def test_an_added_module_is_named(self):
+  def test_an_added_module_is_reported(self):
     self._add('parl_tf/parts/axle.py', '')
 
     self.assertEqual(
@@ -54,7 +54,7 @@ class DerivationTest(absltest.TestCase):
         ['parl_tf/parts/BUILD lacks axle.'],
     )
 
-  def test_a_removed_module_is_named(self):
+  def test_a_removed_module_is_reported(self):
     (self._root / 'parl_tf' / 'types.py').unlink()
     self._add('parl_tf/parts/wheel.py', '')
 
@@ -63,7 +63,7 @@ class DerivationTest(absltest.TestCase):
         'parl_tf/BUILD lists types, which is not in the tree.',
     )
 
-  def test_an_added_import_is_named(self):
+  def test_an_added_import_is_reported(self):
     self._add('parl_tf/parts/axle.py', '')
     build_files.write(self._root)
     self._add(
@@ -78,13 +78,13 @@ class DerivationTest(absltest.TestCase):
         ['parl_tf/parts/BUILD: wheel lacks "//parl_tf/parts:axle",'],
     )
 
-  def test_a_folder_left_by_its_modules_loses_its_file(self):
+  def test_a_folder_without_modules_loses_its_build_file(self):
     for path in (self._root / 'parl_tf' / 'parts').glob('*.py'):
       path.unlink()
 
     self.assertEqual(
         list(build_files.differences(self._root)),
-        ['parl_tf/parts/BUILD stands in a folder without modules.'],
+        ['parl_tf/parts/BUILD is in a folder without modules.'],
     )
     build_files.write(self._root)
     self.assertEmpty(list(build_files.differences(self._root)))

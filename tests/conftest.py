@@ -1,4 +1,4 @@
-"""Settings of a test process, made before TensorFlow is imported."""
+"""Configures a test process before it imports TensorFlow."""
 
 import os
 import pathlib
@@ -7,9 +7,9 @@ import tempfile
 from absl import flags
 import pytest
 
-# Files that take more than ten seconds of processor time, the longest first
-# (`make test` gives each process one file after another): a long file that
-# starts last leaves the other cores idle.
+# Files that take more than ten seconds of CPU time, longest first. `make test`
+# distributes whole files to its processes, and a long file that starts last
+# leaves the other cores idle.
 _LONG_FILES = (
     'binaries/distributed_test.py',
     'binaries/train_test.py',
@@ -47,14 +47,14 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 
-# absl's `create_tempdir` and TensorFlow's `get_temp_dir` make their folders
-# here: processes that test at the same time must not share it.
+# absl's `create_tempdir` and TensorFlow's `get_temp_dir` create their folders
+# here. Concurrent test processes must not share it.
 _TEMPORARY = tempfile.TemporaryDirectory(prefix='parl_tf_test_')
 os.environ['TEST_TMPDIR'] = _TEMPORARY.name
-# The processes of one `make test` inherit this from the one that starts them.
+# The worker processes of one `make test` inherit this from their parent.
 os.environ.setdefault('PARL_TF_SHARED_TMPDIR', _TEMPORARY.name)
 
-# pytest does not run absl's main, which would parse them.
+# pytest does not run absl's main, which would parse the flags.
 flags.FLAGS.mark_as_parsed()
 
 

@@ -1,7 +1,7 @@
-"""Tests that imports point one way and that files stay small and well named.
+"""Tests the direction of imports, and the length and names of files.
 
-A deployed policy needs little: what it imports must not bring TF-Agents or
-Reverb along. The rules are those of ARCHITECTURE.md.
+The modules of a deployed policy must not import TF-Agents or Reverb.
+ARCHITECTURE.md states the rules.
 """
 
 import ast
@@ -21,8 +21,8 @@ from tests import build_files
 _ROOT = build_files.ROOT
 _PACKAGE = _ROOT / 'parl_tf'
 
-# What each module or folder right below the package may import of the package.
-# Where two folders may import each other, their modules still form no circle.
+# The parts of the package that each of its modules and folders may import. Even
+# if two folders may import each other, their modules must not form a cycle.
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
 _MATHEMATICS = (
@@ -57,8 +57,7 @@ _MAY_IMPORT = {
     'binaries': (*_TRAINING, 'distributed', 'reports', 'binaries'),
 }
 
-# Which modules or folders may import a library; a path names an exception.
-# Critics and policies make networks for pictures with one constructor.
+# The modules and folders that may import each library.
 _GIN_FREE = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'proportion',
     'synced_file', 'episode_builder',
@@ -70,7 +69,7 @@ _USERS = {
     'ray': ['distributed'],
     'reverb': ['replay'],
     'rliable': ['reports'],
-    # A report is of files: it need not wait for TensorFlow to be imported.
+    # Reports read only files and should not wait for TensorFlow's import.
     'tensorflow': [part for part in _MAY_IMPORT if part != 'reports'],
     'tf_agents': [
         'agents', 'search', 'replay', 'distributed', 'training', 'binaries'
@@ -80,8 +79,9 @@ _NON_USERS = {
     'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],
 }
 
-# What imports Reverb, by `reverb_import`, which names the mend where there is
-# none. Each is imported only where tables or several processes are asked for.
+# Modules that import Reverb through `reverb_import`, which explains how to
+# install it if it is missing. Only runs with tables or several processes import
+# these modules.
 _REVERB_IMPORT = 'parl_tf.replay.reverb_import'
 _REVERB_USERS = (
     'parl_tf.distributed.episode_item',
@@ -101,10 +101,10 @@ _WITHOUT_REVERB = (
     'parl_tf.training.experiment',
 )
 
-# What `make d4rl` installs: see setup.py for why it is no requirement.
+# `make d4rl` installs these; setup.py explains why they are not requirements.
 _NO_REQUIREMENTS = ('d4rl', 'gym')
 
-# Distributions whose name is not that of the library they hold.
+# Distributions whose name differs from their library's name.
 _DISTRIBUTIONS = {
     'absl': 'absl-py',
     'gin': 'gin-config',
@@ -113,7 +113,7 @@ _DISTRIBUTIONS = {
     'tree': 'dm-tree',
 }
 
-# Absent where a policy is deployed and scored.
+# Libraries that deploying and scoring a policy must not need.
 _NOT_DEPLOYED = (
     'matplotlib',
     'reverb',
@@ -130,7 +130,7 @@ _VAGUE_NAMES = ('common', 'helper', 'helpers', 'misc', 'util', 'utils')
 
 class ImportDirectionTest(parameterized.TestCase):
 
-  def test_every_module_has_its_place_in_the_order(self):
+  def test_every_part_has_an_import_rule(self):
     parts = {_part(path) for path in _package_files()} - {'__init__'}
 
     self.assertContainsSubset(parts, _MAY_IMPORT)
@@ -149,14 +149,14 @@ class ImportDirectionTest(parameterized.TestCase):
 
     self.assertEmpty(faults, f'{part} may import {_MAY_IMPORT[part]} only.')
 
-  def test_modules_import_each_other_in_no_circle(self):
+  def test_imports_have_no_cycle(self):
     modules = {'.'.join(_module_parts(path)): path for path in _package_files()}
     graph = {
         module: set(build_files.imported_modules(_tree(path), modules))
         for module, path in modules.items()
     }
 
-    # Raises CycleError, which names the circle.
+    # Raises CycleError, which names the cycle.
     order = list(graphlib.TopologicalSorter(graph).static_order())
 
     self.assertLen(order, len(modules))
@@ -177,7 +177,7 @@ class ImportDirectionTest(parameterized.TestCase):
 
     self.assertEmpty(faults, f'{library} is for {_USERS[library]} only.')
 
-  def test_losses_import_tensorflow_and_types_alone(self):
+  def test_losses_import_only_tensorflow_and_types(self):
     libraries = {
         name.partition('.')[0] for name in _imports(_PACKAGE / 'losses.py')
     }
@@ -186,7 +186,7 @@ class ImportDirectionTest(parameterized.TestCase):
         libraries - set(sys.stdlib_module_names), {'parl_tf', 'tensorflow'}
     )
 
-  def test_a_policy_is_scored_without_what_trains_it(self):
+  def test_scoring_a_policy_needs_no_training_libraries(self):
     program = ''.join(f'import {module}\n' for module in _DEPLOYED)
     completed = absent_libraries.run(_NOT_DEPLOYED, '-c', program)
 
@@ -205,7 +205,7 @@ class ImportDirectionTest(parameterized.TestCase):
     self.assertEqual(reverb_import, {_REVERB_IMPORT})
     self.assertEqual(users, set(_REVERB_USERS))
 
-  def test_programs_of_one_process_do_not_import_reverb(self):
+  def test_single_process_programs_do_not_import_reverb(self):
     program = ''.join(f'import {module}\n' for module in _WITHOUT_REVERB)
     program += "import sys; sys.exit('reverb' in sys.modules)"
     completed = absent_libraries.run((), '-c', program)
@@ -244,12 +244,12 @@ class TreeTest(absltest.TestCase):
     }
     faults = {p: n for p, n in lengths.items() if n > _MAX_LINES}
 
-    self.assertEmpty(faults, f'No file is longer than {_MAX_LINES} lines.')
+    self.assertEmpty(faults, f'Files must have at most {_MAX_LINES} lines.')
 
-  def test_names_say_what_modules_hold(self):
+  def test_module_names_are_specific(self):
     faults = [_relative(p) for p in _all_files() if p.stem in _VAGUE_NAMES]
 
-    self.assertEmpty(faults, f'{_VAGUE_NAMES} name nothing.')
+    self.assertEmpty(faults, f'{_VAGUE_NAMES} are too vague.')
 
   def test_every_folder_of_the_package_is_a_package(self):
     folders = {path.parent for path in _package_files()}
@@ -257,7 +257,7 @@ class TreeTest(absltest.TestCase):
 
     self.assertEmpty(faults, 'A folder without __init__.py is not installed.')
 
-  def test_folders_of_configurations_and_tests_are_no_packages(self):
+  def test_folders_of_configurations_and_tests_are_not_packages(self):
     # `gin/__init__.py` would hide gin-config's own package.
     faults = [
         _relative(path)
@@ -284,7 +284,7 @@ def _relative(path: pathlib.Path) -> str:
 
 
 def _part(path: pathlib.Path) -> str:
-  """Returns the module or folder right below the package."""
+  """Returns the top-level module or folder of the package."""
   return path.relative_to(_PACKAGE).with_suffix('').parts[0]
 
 
@@ -299,18 +299,18 @@ def _tree(path: pathlib.Path) -> ast.Module:
 
 
 def _imports(path: pathlib.Path) -> Iterator[str]:
-  """Yields what is imported, as `package.module` or `package.module.symbol`."""
+  """Yields imported names: `package.module` or `package.module.symbol`."""
   for node in ast.walk(_tree(path)):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-      # A relative import has no direction that this test could read.
+      # This test cannot resolve relative imports.
       assert node.level == 0, f'{_relative(path)} imports relatively.'
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
 def _required_distributions() -> set[str]:
-  """Reads the names of the requirements in setup.py, those of domains too."""
+  """Reads the names of all requirements in setup.py, including extras."""
   lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_RAY', '_REMOTE')
   texts = [
       x.value

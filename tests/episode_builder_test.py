@@ -1,4 +1,4 @@
-"""Tests of building an episode from what happens in it."""
+"""Tests of the episode builder."""
 
 from absl.testing import absltest
 import numpy as np
@@ -8,7 +8,7 @@ from parl_tf import episode_builder
 
 class EpisodeBuilderTest(absltest.TestCase):
 
-  def test_episode_has_what_was_added_in_its_order(self):
+  def test_episode_has_the_added_steps_in_order(self):
     builder = episode_builder.EpisodeBuilder()
     builder.add_observation({'x': np.float32([1])})
     builder.add_step(np.float32([0.5]), 2, 1, False)
@@ -30,7 +30,7 @@ class EpisodeBuilderTest(absltest.TestCase):
         [np.float32, np.float32, np.bool_],
     )
 
-  def test_arrays_may_be_written_into_again(self):
+  def test_callers_may_reuse_their_arrays(self):
     builder = episode_builder.EpisodeBuilder()
     observation, action = np.zeros([1], np.float32), np.zeros([1], np.float32)
     builder.add_observation(observation)

@@ -1,4 +1,4 @@
-"""Tests of the gin files: each stands alone, and they go together."""
+"""Tests that the gin files parse alone and work together."""
 
 import os
 import pathlib
@@ -20,9 +20,9 @@ _EXPERIMENTS = sorted(
     path.stem for path in (_ROOT / 'gin' / 'experiments').glob('*.gin')
 )
 
-# Forks before anything of ours is imported, so that what one file imports is of
-# no help to the next. The packages below are slow to import and register none
-# of our names.
+# Forks before it imports our modules, so that one file cannot rely on another
+# file's imports. The packages imported first are slow to import and register
+# none of our names.
 _PROGRAM = """
 import os, sys, traceback
 import gymnasium, reverb, tensorflow, tf_agents.agents
@@ -71,7 +71,7 @@ class GinFilesTest(tensor_case.TensorCase):
       ],
       critic=['CalQLCritic', 'IQLCritic', 'TDCritic'],
   )
-  def test_quickstart_takes_any_policy_and_critic(self, policy, critic):
+  def test_quickstart_accepts_any_policy_and_critic(self, policy, critic):
     configs.parse(
         ['quickstart.gin'],
         [
@@ -101,7 +101,7 @@ class GinFilesTest(tensor_case.TensorCase):
       ('self_imitation', 'gaussian', 'CalQLCritic', 'AdvantageWeighted'),
       ('bc', 'flow', None, None),
   )
-  def test_methods_are_choices_of_parts(self, method, policy, critic, improver):
+  def test_methods_select_their_parts(self, method, policy, critic, improver):
     files = ['domains/pointmaze.gin', f'methods/{method}.gin']
     if policy is not None:
       files.append(f'policies/{policy}.gin')
@@ -129,9 +129,9 @@ class GinFilesTest(tensor_case.TensorCase):
         domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
 
-  # A server has CALVIN's; their values are no histogram.
+  # CALVIN needs a server, and its critic has no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
-  def test_experiments_range_over_the_returns_of_their_tasks(self, name):
+  def test_histograms_cover_the_returns_of_the_task(self, name):
     configs.parse([f'experiments/{name}.gin'])
     domain = domain_lib.select_domain()
     agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
@@ -163,7 +163,7 @@ class GinFilesTest(tensor_case.TensorCase):
     }
     self.assertEqual({x: gin.query_parameter(x) for x in sizes}, sizes)
 
-  def test_pictures_have_the_papers_constants(self):
+  def test_calvin_has_the_papers_constants(self):
     configs.parse(['experiments/calvin.gin'])
     constants = {
         'CalQLCritic.conservative_weight': 0.01,
@@ -186,7 +186,7 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
     served_calvin.serve(cls)
 
   @parameterized.parameters('calvin', 'calvin_small')
-  def test_their_agents_see_by_cameras(self, name):
+  def test_agents_have_an_image_encoder_for_each_camera(self, name):
     self.addCleanup(gin.clear_config)
     configs.parse(
         [f'experiments/{name}.gin'],
@@ -211,7 +211,7 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
     kernels = [
         v for v in agent.critic.trainable_variables if v.shape[:-2] == [7, 7]
     ]
-    self.assertLen(kernels, 2)  # The first convolution for each camera.
+    self.assertLen(kernels, 2)  # The first convolution of each camera.
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Tests of losses and targets; golden numbers are worked out in comments."""
+"""Tests of losses and targets; comments derive the golden numbers."""
 
 import math
 
@@ -11,12 +11,12 @@ from tf_agents.utils import common
 
 from parl_tf import losses
 
-# Every function is run as it stands and as part of a graph.
+# Every function runs eagerly and in a graph.
 _MODES = parameterized.named_parameters(
     ('eagerly', lambda fn: fn), ('in_a_graph', common.function)
 )
 _FEW = hypothesis.settings(derandomize=True, deadline=None, max_examples=20)
-# Kernels take numbers too small for a normal float32 for 0.
+# Kernels flush subnormal float32 numbers to 0.
 _FLOATS = strategies.floats(-100, 100, width=32, allow_subnormal=False)
 
 
@@ -33,9 +33,9 @@ def _log_densities(*numbers):
 class TargetTest(parameterized.TestCase):
 
   @_MODES
-  def test_backup_is_the_least_member_then_the_best_action(self, mode):
-    # State 0: min((1, 5), (3, 2)) = (1, 2), its maximum 2. State 1:
-    # min((0, -2), (-1, 4)) = (-1, -2), its maximum -1. The other order would
+  def test_backup_takes_the_minimum_over_members_first(self, mode):
+    # State 0: min((1, 5), (3, 2)) = (1, 2), with maximum 2. State 1:
+    # min((0, -2), (-1, 4)) = (-1, -2), with maximum -1. The other order would
     # give min(5, 3) = 3 and min(0, 4) = 0.
     values = tf.constant(
         [[[1.0, 5.0], [0.0, -2.0]], [[3.0, 2.0], [-1.0, 4.0]]]
@@ -46,8 +46,7 @@ class TargetTest(parameterized.TestCase):
 
   @_MODES
   def test_target_bootstraps_from_the_next_value(self, mode):
-    # -1 + 0.5 * -2 = -2 and 0 + 0.5 * 10 = 5. A time-out has discount 1 and is
-    # one of these.
+    # -1 + 0.5 * -2 = -2 and 0 + 0.5 * 10 = 5. A time-out also has discount 1.
     target = mode(losses.td_target)(
         tf.constant([-1.0, 0.0]),
         tf.constant([1.0, 1.0]),
@@ -66,14 +65,14 @@ class TargetTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(target, [-1.0, 3.0])
 
-  def test_target_is_held_fixed(self):
+  def test_target_has_no_gradient(self):
     next_value = tf.constant([1.0, 2.0])
     with tf.GradientTape() as tape:
       tape.watch(next_value)
       target = losses.td_target(next_value, next_value, next_value, 0.9)
     self.assertIsNone(tape.gradient(target, next_value))
 
-  def test_targets_of_other_shapes_are_an_error(self):
+  def test_target_with_wrong_shapes_is_an_error(self):
     row, column = tf.zeros([2]), tf.zeros([2, 1])
     with self.assertRaises(ValueError):
       losses.td_target(row, row, column, 0.9)
@@ -93,7 +92,7 @@ class ExpectileLossTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(loss, [[2.8, 0.3], [0.0, 0.175]], rtol=1e-6)
 
-  def test_gradient_is_weighted_by_the_side(self):
+  def test_gradient_weight_depends_on_the_sign(self):
     # d/du of w u^2 = 2 w u: 2 * 0.9 * 2 = 3.6, 2 * 0.1 * -3 = -0.6.
     difference = tf.constant([2.0, -3.0])
     with tf.GradientTape() as tape:
@@ -114,7 +113,7 @@ class ExpectileLossTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(0.0, 1.0, -0.1, 1.1)
-  def test_an_expectile_outside_its_interval_is_an_error(self, expectile):
+  def test_expectile_out_of_range_is_an_error(self, expectile):
     with self.assertRaisesRegex(ValueError, f'`expectile`.*{expectile}'):
       losses.expectile_loss(tf.zeros([1]), expectile)
 
@@ -159,7 +158,7 @@ class CalibratedValuesTest(parameterized.TestCase):
     self.assertTrue(np.all(calibrated >= returns[np.newaxis, :, np.newaxis]))
     self.assertTrue(np.all(calibrated >= values))
 
-  def test_a_return_of_another_batch_is_an_error(self):
+  def test_return_with_another_batch_size_is_an_error(self):
     with self.assertRaises(ValueError):
       losses.calibrated_values(tf.zeros([2, 3, 1]), tf.zeros([2]))
 
@@ -168,7 +167,7 @@ class ConservativePenaltyTest(parameterized.TestCase):
 
   @_MODES
   def test_all_blocks_and_the_data_are_columns(self, mode):
-    # exp(values) are 1, 2 | 3, 4 | 5, 6 | 7, their sum 28. With 7 columns the
+    # exp(values) are 1, 2 | 3, 4 | 5, 6 | 7, with sum 28. With 7 columns the
     # penalty is log 28 - log 7 - log 7 = log(4 / 7) = -0.559616.
     penalty = mode(losses.conservative_penalty)(
         _logs(1, 2), _logs(3, 4), _logs(5, 6), _logs(7)[..., 0]
@@ -187,7 +186,7 @@ class ConservativePenaltyTest(parameterized.TestCase):
     np.testing.assert_allclose(penalty, [[-1.119232]], rtol=1e-5)
 
   @_MODES
-  def test_one_policy_column_counts_as_often_as_a_uniform_block(self, mode):
+  def test_one_policy_column_weighs_as_much_as_the_uniform_block(self, mode):
     # 1 + 2 + 2 * 3 + 2 * 5 + 7 = 26 in 7 columns: log(26 / 7 / 7) = -0.633724.
     penalty_fn = mode(losses.conservative_penalty)
     data = _logs(7)[..., 0]
@@ -262,7 +261,7 @@ class ConservativePenaltyTest(parameterized.TestCase):
     np.testing.assert_allclose(penalty, [[1.386294]], rtol=1e-5)
 
   @_MODES
-  def test_log_densities_are_taken_from_values_of_any_temperature(self, mode):
+  def test_log_densities_are_subtracted_at_any_temperature(self, mode):
     # z = 2 log k - log d, so that exp(z / 2) = k / sqrt(d): 1 * 2, 2 * 2 |
     # 3 / 1, 4 / 2 | 5 * 3, 6 / 3; the sum is 28 again: 2 log 28 - 2 log 7.
     def logs(*numbers):
@@ -279,7 +278,7 @@ class ConservativePenaltyTest(parameterized.TestCase):
     np.testing.assert_allclose(penalty, [[2.772589]], rtol=1e-5)
 
   @_MODES
-  def test_densities_of_fewer_policy_columns_count_as_often(self, mode):
+  def test_fewer_policy_columns_with_densities_weigh_as_much(self, mode):
     # 2 + 4 + 2 * 3 + 2 * 15 = 42: log 42 - log 7 = log 6. Without the block
     # for s, 2 + 4 + 2 * 3 = 12: log(12 / 7).
     penalty_fn = mode(losses.conservative_penalty)
@@ -300,8 +299,9 @@ class ConservativePenaltyTest(parameterized.TestCase):
         rtol=1e-5,
     )
 
-  def test_gradient_flows_through_the_data_in_both_places(self):
-    # Each column gets its share of 28; the data 7 / 28 as a column, and -1.
+  def test_gradient_flows_through_both_uses_of_the_data(self):
+    # Each column gets its share of 28; the data gets 7 / 28 as a column, and
+    # -1 from the subtraction.
     arguments = [_logs(1, 2), _logs(3, 4), _logs(5, 6), _logs(7)[..., 0]]
     with tf.GradientTape() as tape:
       tape.watch(arguments)
@@ -313,8 +313,8 @@ class ConservativePenaltyTest(parameterized.TestCase):
     np.testing.assert_allclose(gradients[3], [[-0.75]], rtol=1e-5)
 
   def test_gradient_flows_through_the_calibrated_maximum(self):
-    # Calibration at log 4 makes the columns 1, 2 | 4, 4.5 | 5, 6 | 7, their sum
-    # 29.5; only 4.5 stays a function of the values.
+    # Calibration at log 4 makes the columns 1, 2 | 4, 4.5 | 5, 6 | 7, with sum
+    # 29.5. Only the column 4.5 still depends on the values.
     values = _logs(3, 4.5)
     with tf.GradientTape() as tape:
       tape.watch(values)
@@ -348,13 +348,13 @@ class ConservativePenaltyTest(parameterized.TestCase):
         atol=1e-4,
     )
 
-  def test_columns_that_do_not_divide_the_uniform_ones_are_an_error(self):
+  def test_columns_that_do_not_divide_the_uniform_columns_are_an_error(self):
     with self.assertRaisesRegex(ValueError, 'got 2 and 3'):
       losses.conservative_penalty(
           _logs(1, 2, 3), _logs(1, 2), None, _logs(1)[..., 0]
       )
 
-  def test_values_of_other_shapes_are_an_error(self):
+  def test_values_with_wrong_shapes_are_an_error(self):
     with self.assertRaises(ValueError):
       losses.conservative_penalty(
           tf.zeros([2, 3, 4]), None, None, tf.zeros([3, 2])

@@ -1,4 +1,4 @@
-"""Tests what a wheel of this project holds."""
+"""Tests of the contents of the project's wheel."""
 
 import configparser
 import pathlib
@@ -22,7 +22,7 @@ class WheelTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    # In a copy, since setuptools leaves its work beside setup.py.
+    # Build in a copy, because setuptools writes next to setup.py.
     folder = pathlib.Path(absltest.get_default_test_tmpdir()) / 'wheel'
     shutil.rmtree(folder, ignore_errors=True)
     ignored = shutil.ignore_patterns('__pycache__')
@@ -40,7 +40,7 @@ class WheelTest(absltest.TestCase):
     cls._wheel = zipfile.ZipFile(wheel)
     cls._names = set(cls._wheel.namelist())
 
-  def test_every_gin_file_becomes_data_of_the_package(self):
+  def test_every_gin_file_is_package_data(self):
     files = (_ROOT / 'gin').rglob('*.gin')
     wanted = {
         f'parl_tf/configs/{path.relative_to(_ROOT / "gin").as_posix()}'
@@ -71,7 +71,7 @@ class WheelTest(absltest.TestCase):
         {x for x in folders if not x.endswith('.dist-info')}, set(_PACKAGES)
     )
 
-  def test_every_console_script_has_its_function(self):
+  def test_every_console_script_names_a_function(self):
     [path] = (x for x in self._names if x.endswith('/entry_points.txt'))
     scripts = configparser.ConfigParser()
     scripts.read_string(self._wheel.read(path).decode())

@@ -1,4 +1,4 @@
-"""Tests of intervals of proportions."""
+"""Tests of confidence intervals of proportions."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -18,7 +18,7 @@ class WilsonIntervalTest(parameterized.TestCase):
       ('none_of_ten', 0.0, 10, 0.0, 0.277533),
       # 3.841459 / 67.841459.
       ('none_of_64', 0.0, 64, 0.0, 0.056624),
-      # The mirror image of none.
+      # The mirror image of none_of_64.
       ('all_of_64', 1.0, 64, 0.943376, 1.0),
   )
   def test_limits(self, rate, num_trials, low, high):

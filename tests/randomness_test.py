@@ -1,4 +1,4 @@
-"""Tests of stateless draws."""
+"""Tests of stateless random numbers."""
 
 import os
 import subprocess
@@ -21,7 +21,8 @@ _DRAWS = {
     'categorical': lambda seed: randomness.categorical(seed, tf.zeros([6, 99])),
     'fold_in': lambda seed: randomness.fold_in(seed, 5, 'noise'),
 }
-# A program, for TensorFlow's devices are set once in a process.
+# A program, because TensorFlow's devices can be configured only once per
+# process.
 _TWO_REPLICAS = """
 import tensorflow as tf
 from parl_tf import randomness
@@ -56,7 +57,9 @@ assert strategy.num_replicas_in_sync == 2
 class RandomnessTest(parameterized.TestCase):
 
   @parameterized.parameters(*_DRAWS)
-  def test_a_seed_gives_the_same_draw_in_every_kind_of_graph(self, name):
+  def test_a_seed_gives_the_same_draw_eagerly_in_a_graph_and_under_xla(
+      self, name
+  ):
     draw = _DRAWS[name]
     expected = draw(_SEED).numpy()
     np.testing.assert_array_equal(draw(_SEED), expected)
@@ -84,7 +87,7 @@ class RandomnessTest(parameterized.TestCase):
     ]
     self.assertLen({tuple(seed.numpy()) for seed in seeds}, len(seeds))
 
-  def test_a_tensor_folds_in_like_its_number(self):
+  def test_a_tensor_folds_in_like_the_equal_integer(self):
     np.testing.assert_array_equal(
         randomness.fold_in(_SEED, tf.constant(7, tf.int64)),
         randomness.fold_in(_SEED, 7),
@@ -102,7 +105,8 @@ class RandomnessTest(parameterized.TestCase):
     self.assertEqual(result.returncode, 0, result.stderr)
 
   def test_normal_has_mean_0_and_variance_1(self):
-    # Of 20,000 draws the mean deviates by 0.007, the variance by 0.01.
+    # With 20,000 draws, the standard errors are 0.007 (mean) and 0.01
+    # (variance).
     draws = randomness.normal(_SEED, [10_000, 2]).numpy()
     self.assertAlmostEqual(np.mean(draws), 0.0, delta=0.04)
     self.assertAlmostEqual(np.var(draws), 1.0, delta=0.05)
@@ -110,12 +114,12 @@ class RandomnessTest(parameterized.TestCase):
   def test_normal_has_the_tails_of_the_normal_distribution(self):
     draws = randomness.normal(_SEED, [100_000]).numpy()
     statistic, _ = stats.kstest(draws, 'norm')
-    # At 1.63 / sqrt(n) the probability of a larger one is 0.01.
+    # The probability of a statistic above 1.63 / sqrt(n) is 0.01.
     self.assertLess(statistic, 1.63 / np.sqrt(100_000))
     # 2 * (1 - P(3.5)) = 0.000465: 47 +- 7 draws.
     self.assertBetween(np.sum(np.abs(draws) > 3.5), 25, 70)
 
-  def test_uniform_fills_its_interval_without_the_ends(self):
+  def test_uniform_fills_its_open_interval(self):
     for low in (-1.0, 0.0):
       draws = randomness.uniform(_SEED, [1_000_000], low, 1.0).numpy()
       self.assertGreater(np.min(draws), low)
@@ -126,7 +130,7 @@ class RandomnessTest(parameterized.TestCase):
     # Standard deviation of the mean: 4 / sqrt(12) / 100 = 0.012.
     self.assertAlmostEqual(np.mean(draws), 1.0, delta=0.05)
 
-  def test_integers_take_every_value_alike(self):
+  def test_integers_are_uniform(self):
     counts = np.bincount(randomness.integers(_SEED, [10_000], 5).numpy())
     self.assertLen(counts, 5)
     # Standard deviation of a count: sqrt(10,000 * 0.2 * 0.8) = 40.
@@ -144,7 +148,7 @@ class RandomnessTest(parameterized.TestCase):
     np.testing.assert_allclose(counts, 10_000 * shares, atol=250)
     self.assertEqual(counts[1], 0)
 
-  def test_categorical_rows_draw_on_their_own(self):
+  def test_categorical_rows_draw_independently(self):
     logits = tf.constant([[0.0, 50.0, 0.0], [50.0, 0.0, 0.0]])
     np.testing.assert_array_equal(
         randomness.categorical(_SEED, logits), [1, 0]
@@ -153,7 +157,7 @@ class RandomnessTest(parameterized.TestCase):
     self.assertGreater(len(set(index)), 5)
 
   def test_subset_rows_are_one_hot_and_repeat(self):
-    # 300 draws with replacement of 4 members: each comes, with 75 +- 7.5 rows.
+    # 300 draws with replacement from 4 members: 75 +- 7.5 rows for each.
     rows = randomness.subset(_SEED, 300, 4).numpy()
     self.assertEqual(rows.shape, (300, 4))
     np.testing.assert_array_equal(np.sort(rows, axis=1)[:, :3], 0)

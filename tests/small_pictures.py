@@ -1,6 +1,6 @@
-"""Observations with two small pictures, and an encoder small enough for them.
+"""Observations with two small images, and an agent that encodes them.
 
-What takes less than a second to trace and train.
+The sizes are small enough to trace and train in less than a second.
 """
 
 import gin
@@ -16,11 +16,11 @@ OBSERVATION_SPEC = {
 }
 NUM_CAMERAS = 2
 NUM_CONVOLUTIONS = 3
-"""Of one picture: the first, and a block of two."""
+"""Convolutions per camera: the first one and a block of two."""
 
 
 def bind_encoder(test_case) -> None:
-  """Binds the encoder's sizes until the test is over."""
+  """Binds the encoder's sizes for the duration of a test."""
   test_case.addCleanup(gin.clear_config)
   for name, value in dict(
       stage_widths=(4,), blocks_per_stage=1, feature_size=5
@@ -42,14 +42,14 @@ def make_observation(*batch, seed=0):
 
 
 def make_rows(num_rows=small_agent.BATCH_SIZE, seed=0):
-  """Returns `small_agent`'s rows `[num_rows, 2, ...]`, seen by cameras."""
+  """Returns `small_agent`'s rows `[num_rows, 2, ...]`, with images."""
   return small_agent.make_rows(num_rows, seed)._replace(
       observation=make_observation(num_rows, 2, seed=seed)
   )
 
 
 def make_agent(critic_ctor=None, policy_ctor=None, **kwargs):
-  """Returns `small_agent`'s agent of such observations."""
+  """Returns `small_agent`'s agent for these observations."""
   for name, ctor in (
       ('critic_ctor', critic_ctor), ('policy_ctor', policy_ctor)
   ):

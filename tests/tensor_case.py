@@ -5,10 +5,10 @@ import numpy as np
 
 
 class TensorCase(parameterized.TestCase):
-  """Asserts on whatever NumPy takes for an array.
+  """Adds assertions on everything that NumPy can convert to an array.
 
-  TensorFlow's own test case seeds TensorFlow before each test, which makes all
-  functions that the tests of a class share be optimised once more.
+  TensorFlow's own test case sets a global seed before each test. TensorFlow
+  then optimizes the graphs of functions that the tests of a class share again.
   """
 
   # pylint: disable=invalid-name
@@ -26,7 +26,7 @@ class TensorCase(parameterized.TestCase):
     self.assertTrue(np.any(first != second), f'All are equal: {first}')
 
   def assertAllClose(self, first, second, rtol=1e-6, atol=1e-6):
-    """Asserts equal shapes, and values that differ by little."""
+    """Asserts equal shapes, and values within a tolerance."""
     first, second = np.asarray(first), np.asarray(second)
     self.assertEqual(first.shape, second.shape)
     np.testing.assert_allclose(first, second, rtol=rtol, atol=atol)

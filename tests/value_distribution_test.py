@@ -16,7 +16,7 @@ _MODES = parameterized.named_parameters(
 
 
 def _reference(values, edges, sigma):
-  """Probabilities in float64, each bin by the tail it lies in."""
+  """Computes probabilities in float64; the tail of each bin gives its mass."""
   z = (edges - np.asarray(values, np.float64)[..., np.newaxis]) / sigma
   below = stats.norm.cdf(z[..., 1:]) - stats.norm.cdf(z[..., :-1])
   above = stats.norm.sf(z[..., :-1]) - stats.norm.sf(z[..., 1:])
@@ -36,8 +36,8 @@ class HLGaussTest(parameterized.TestCase):
   def test_probabilities_by_hand(self, mode):
     # Edges -2, -1, 0 and sigma 0.75. At -1 the bins are mirror images. At -0.5
     # the edges lie at -2, -2/3 and 2/3 sigma; P(z) = (1 + erf(z / sqrt 2)) / 2
-    # is 0.022750, 0.252493 and 0.747507 there: masses 0.229742 and 0.495015,
-    # of their sum 0.724757.
+    # is 0.022750, 0.252493 and 0.747507 there. The masses are 0.229742 and
+    # 0.495015, with sum 0.724757.
     histogram = value_distribution.HLGauss(-2.0, 0.0, 2)
     np.testing.assert_allclose(
         mode(histogram.probabilities)(tf.constant([-1.0, -0.5])),
@@ -48,7 +48,8 @@ class HLGaussTest(parameterized.TestCase):
   @_MODES
   def test_released_sigma_is_wider_by_the_square_root_of_two(self, mode):
     # sigma = 1.060660: edges at -1.414214, -0.471405, 0.471405 sigma, where P
-    # is 0.078650, 0.318676, 0.681324: masses 0.240026, 0.362648 of 0.602674.
+    # is 0.078650, 0.318676, 0.681324. The masses are 0.240026 and 0.362648,
+    # with sum 0.602674.
     histogram = value_distribution.HLGauss(-2.0, 0.0, 2, released_sigma=True)
     np.testing.assert_allclose(
         mode(histogram.probabilities)(tf.constant(-0.5)),
@@ -57,7 +58,7 @@ class HLGaussTest(parameterized.TestCase):
     )
 
   def test_sigma_is_in_bin_widths(self):
-    # Bins ten times as wide see a value ten times as far alike.
+    # Bins ten times as wide treat a value ten times as far away the same.
     narrow = value_distribution.HLGauss(-2.0, 0.0, 4, sigma_ratio=1.5)
     wide = value_distribution.HLGauss(-20.0, 0.0, 4, sigma_ratio=1.5)
     np.testing.assert_allclose(
@@ -68,7 +69,7 @@ class HLGaussTest(parameterized.TestCase):
   def test_probabilities_follow_the_normal_distribution(self, sigma_ratio):
     edges = np.linspace(-100.0, 0.0, 129)
     sigma = sigma_ratio * (edges[1] - edges[0])
-    # Up to 30 sigma outside, where plain differences are all 0.
+    # Up to 30 sigma outside, where differences of the CDF are all 0.
     values = np.concatenate([
         np.linspace(-100.0, 0.0, 41),
         -100.0 - np.array([1.0, 10.0, 30.0]) * sigma,
@@ -81,7 +82,7 @@ class HLGaussTest(parameterized.TestCase):
     )
 
   @_MODES
-  def test_values_far_outside_are_the_bin_at_the_edge(self, mode):
+  def test_values_far_outside_fall_into_the_edge_bin(self, mode):
     histogram = value_distribution.HLGauss(-100.0, 0.0, 128)
     values = tf.constant([1e3, 1e6, 1e9, 1e20, -1e3, -1e6, -1e9, -1e20])
     expected = np.zeros([8, 128])
@@ -92,12 +93,12 @@ class HLGaussTest(parameterized.TestCase):
     loss = mode(histogram.cross_entropy)(tf.zeros([8, 128]), values)
     np.testing.assert_allclose(loss, np.full([8], np.log(128.0)), rtol=1e-5)
 
-  def test_a_value_that_is_no_number_does_not_look_like_one(self):
+  def test_nan_values_give_nan_probabilities(self):
     histogram = value_distribution.HLGauss(-100.0, 0.0, 128)
     self.assertTrue(np.all(np.isnan(histogram.probabilities(np.nan))))
 
   @_MODES
-  def test_mean_weighs_centers(self, mode):
+  def test_mean_weights_centers(self, mode):
     # 0.25 * -1.5 + 0.75 * -0.5 = -0.75; equal logits give the middle, -1.
     histogram = value_distribution.HLGauss(-2.0, 0.0, 2)
     logits = tf.constant([[np.log(0.25), np.log(0.75)], [3.0, 3.0]], tf.float32)
@@ -107,9 +108,9 @@ class HLGaussTest(parameterized.TestCase):
 
   @_MODES
   def test_cross_entropy_broadcasts_values_over_leading_axes(self, mode):
-    # A value of -1 is (0.5, 0.5): against (0.25, 0.75) it costs
-    # 0.5 * 1.386294 + 0.5 * 0.287682 = 0.836988, against (0.5, 0.5) log 2.
-    # A value of -0.5 is (0.316992, 0.683008): 0.316992 * 1.386294 +
+    # The target of -1 is (0.5, 0.5). Its cross entropy with (0.25, 0.75) is
+    # 0.5 * 1.386294 + 0.5 * 0.287682 = 0.836988, with (0.5, 0.5) log 2. The
+    # target of -0.5 is (0.316992, 0.683008): 0.316992 * 1.386294 +
     # 0.683008 * 0.287682 = 0.635934, and log 2.
     histogram = value_distribution.HLGauss(-2.0, 0.0, 2)
     logits = tf.math.log(tf.constant([
@@ -134,8 +135,8 @@ class HLGaussTest(parameterized.TestCase):
 
   @hypothesis.settings(derandomize=True, deadline=None, max_examples=20)
   @hypothesis.given(strategies.floats(-95.0, -5.0, width=32))
-  def test_values_inside_are_given_back(self, value):
-    # Five units, six sigma, away from the ends nothing is cut off.
+  def test_mean_recovers_values_inside_the_edges(self, value):
+    # Five units (six sigma) away from the edges, nothing is cut off.
     histogram = value_distribution.HLGauss(-100.0, 0.0, 128)
     probabilities = histogram.probabilities(value)
     self.assertAlmostEqual(float(np.sum(probabilities)), 1.0, places=4)

@@ -1,4 +1,4 @@
-"""What an acting policy carries from step to step: seeds and a chunk's rest."""
+"""The policy state between steps: the next seed and the rest of a chunk."""
 
 from typing import Callable, Optional, Tuple
 
@@ -10,23 +10,23 @@ from parl_tf import types
 
 
 class ActingState:
-  """The policy state of policies that draw one action, or a chunk of H.
+  """The state of a policy that draws chunks of H actions.
 
-  The seed of the next draw travels in it, so that an episode is a function of
-  the seed it began with. Of a chunk the first action is taken at once and the
-  others in the steps that follow.
+  The state holds the seed of the next draw, so an episode is a function of its
+  initial seed. With H > 1 it also holds the current chunk, one action of which
+  is taken at each step.
 
   Attributes:
-    spec: `randomness.SEED_SPEC`, or with chunks a dict of `seed`, `chunk`
-      `[H, A]` and `remaining`, the actions of the chunk still to be taken.
+    spec: `randomness.SEED_SPEC` if H = 1, otherwise a dict of `seed`, `chunk`
+      `[H, A]` and `remaining`, the number of actions left in the chunk.
   """
 
   def __init__(self, action_size: int, chunk_length: int):
     """Initializes the state.
 
     Args:
-      action_size: A, of one step.
-      chunk_length: H.
+      action_size: A, the dimension of one step's action.
+      chunk_length: H, the number of actions in a chunk.
     """
     self._shape = (chunk_length, action_size)
     self.spec = randomness.SEED_SPEC
@@ -38,7 +38,12 @@ class ActingState:
       }
 
   def initial(self, batch_size: tf.Tensor, seed: tf.Tensor) -> types.Nest:
-    """Returns the state `[B, ...]` of an episode that begins with a seed."""
+    """Returns the initial state `[B, ...]` of episodes that start from `seed`.
+
+    Args:
+      batch_size: B.
+      seed: `[2]` int32.
+    """
     seeds = tf.tile(seed[tf.newaxis], [batch_size, 1])
     if self._shape[0] == 1:
       return seeds
@@ -55,14 +60,14 @@ class ActingState:
       state: types.Nest,
       seed: Optional[tf.Tensor] = None,
   ) -> Tuple[tf.Tensor, types.Nest]:
-    """Takes one step.
+    """Returns the actions of one step; draws new chunks when they are needed.
 
     Args:
-      act: Draws `[B, H * A]` for observations and a seed.
+      act: Draws chunks `[B, H * A]` for observations and a seed.
       time_step: `[B, ...]`.
-      state: As `spec`, `[B, ...]`. A batch draws from the seed of its first
-        row, each row its own noise.
-      seed: Folded into the draw's seed, where given.
+      state: Nest of `[B, ...]` as in `spec`. The whole batch uses the seed of
+        its first row; each row gets its own noise.
+      seed: Folded into the seed of the draw, if given.
 
     Returns:
       Actions `[B, A]` and the next state.

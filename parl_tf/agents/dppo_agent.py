@@ -17,17 +17,19 @@ from parl_tf.policies import denoising_chain
 
 
 class Rollout(NamedTuple):
-  """D decisions in each of P environments that were acted in side by side.
+  """D decisions in each of P parallel environments.
 
   Attributes:
-    observation: Nest of `[D, P, ...]`, raw, decided in.
-    next_observation: Likewise, after the decision and before any reset.
-    chain: How the decisions were drawn, `[D, P, K, ...]`.
+    observation: Nest of `[D, P, ...]`, raw, before each decision.
+    next_observation: Nest of `[D, P, ...]`, raw, after each decision and before
+      any reset.
+    chain: Denoising steps that drew each decision, `[D, P, K, ...]`.
     reward: `[D, P]`, sum of gamma^k r_k over the steps of the decision, scaled.
-    discount: `[D, P]`, gamma^(h - 1) times the product of the discounts of its
-      h steps, so that one factor gamma is left to apply, as with one step.
-    is_last: `[D, P]` bool, whether the next decision belongs to another
-      episode, or there is none.
+    discount: `[D, P]`, gamma^(h - 1) times the product of the discounts of the
+      decision's h steps. As with a single step, one factor gamma remains to be
+      applied.
+    is_last: `[D, P]` bool, whether the next decision belongs to another episode
+      or does not exist.
   """
 
   observation: types.Nest
@@ -39,7 +41,7 @@ class Rollout(NamedTuple):
 
 
 class _Rows(NamedTuple):
-  """The decisions of a rollout, `[R, ...]`, with what is fitted to them."""
+  """The R decisions of a rollout `[R, ...]`, with the targets to fit."""
 
   observation: types.Nest
   chain: denoising_chain.Chain
@@ -52,26 +54,27 @@ class _Rows(NamedTuple):
               'seed']
 )
 class DPPOAgent(tf_agent.TFAgent):
-  """Proximal policy optimization of every step of a denoising chain.
+  """Applies PPO to the denoising steps of a diffusion policy (DPPO).
 
-  Ren et al. (2024), arXiv:2409.00588. Each decision in the environment is K
-  denoising steps, Gaussian decisions themselves. All steps of a decision have
-  its advantage, earlier ones discounted:
+  Implements Ren et al. (2024), arXiv:2409.00588. Each decision in the
+  environment consists of K denoising steps, which are Gaussian decisions
+  themselves. All steps of a decision share its advantage, discounted for
+  earlier steps:
 
     L = E[-min(ratio_t A_t, clip(ratio_t, 1 - epsilon_t, 1 + epsilon_t) A_t)],
-    A_t = denoising_gamma^t A(s, a),
+    A_t = denoising_gamma^t A(s, a).
 
-  with A(s, a) from a baseline of the environment's state alone. Behaviour
-  cloning and deployed policies are those of a `PARLAgent` without a critic.
+  The baseline of A(s, a) depends only on the environment's state. Behaviour
+  cloning and the deployed policies are those of a `PARLAgent` without a critic.
 
-  The trained weights explore; their moving average follows every update, and is
-  what is evaluated and exported. Fine-tuning starts from the average, too.
-  Pictures of a rollout are seen as they were when it was acted, not shifted.
+  The trained weights explore. Evaluation and export use their moving average,
+  which follows every update. Fine-tuning also starts from the average. Unlike
+  `PARLAgent`, updates on a rollout do not shift images.
 
-  What an experience has rows for is what is trained: `Experience.cloning` as in
-  `PARLAgent`, a `Rollout` as `Experience.rollout` the policy and its baseline,
-  and one as `Experience.baseline_rollout` the baseline alone. Training on a
-  rollout takes all of its epochs.
+  A training step trains the parts that have rows: `Experience.cloning` trains
+  the policy as in `PARLAgent`, a `Rollout` in `Experience.rollout` trains the
+  policy and its baseline, and a `Rollout` in `Experience.baseline_rollout`
+  trains only the baseline. A training step on a rollout runs all its epochs.
   """
 
   def __init__(
@@ -96,41 +99,41 @@ class DPPOAgent(tf_agent.TFAgent):
       target_kl: Optional[float] = None,
       **kwargs,
   ):
-    """Initializes the agent; every variable exists afterwards.
+    """Initializes the agent and creates all variables.
 
     Args:
       time_step_spec: Spec of raw observations and scaled rewards.
       action_spec: Spec of the action of one step, `[A]` in [-1, 1].
       critic: The baseline V(s).
       policy: `DiffusionPolicy` of chunks `[H * A]`.
-      optimizers: One each for baseline, policy and pre-training.
+      optimizers: Optimizers of the baseline, the policy and pre-training.
       seed: Integer seed of every draw.
-      policy_optimizer: Takes the place of `optimizers.policy`, where given.
-      chain_ctor: Makes a `DenoisingChain` of the policy.
+      policy_optimizer: Replaces `optimizers.policy`, if given.
+      chain_ctor: Makes a `DenoisingChain` from the policy.
       denoising_gamma: Factor on the advantage for each denoising step before
         the last one.
       gae_lambda: lambda of the advantage estimates.
-      clip_ratio: epsilon of the last denoising step. Densities are of whole
-        actions: of long chunks it cuts off more.
+      clip_ratio: epsilon of the last denoising step. Ratios are those of whole
+        actions, so it clips more with longer chunks.
       denoising_clip_decay: Factor on epsilon for each step before the last one.
-      num_epochs: Passes over a rollout.
-      minibatch_size: Denoising steps of an update, or all there are. Those left
-        over at the end of a pass wait for the next one.
-      target_kl: Estimated divergence from the policy that acted, averaged over
-        a pass, above which no further one is made; None makes all.
+      num_epochs: Number of epochs per rollout.
+      minibatch_size: Number of denoising steps per update, at most the whole
+        rollout. Each epoch drops the remainder of its random order.
+      target_kl: Stops after the epoch in which the mean estimated KL divergence
+        from the acting policy exceeds this value; None runs all epochs.
       **kwargs: Arguments of `PARLAgent`.
 
     Raises:
-      TypeError: If `critic` is no `StateValue` or `policy` no
+      TypeError: If `critic` is not a `StateValue` or `policy` is not a
         `DiffusionPolicy`.
-      ValueError: If a number is out of range, or several devices are to share
-        the rows.
+      ValueError: If a number is out of range, or the distribution strategy has
+        several replicas.
     """
     num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if num_replicas > 1:
       raise ValueError(
-          '`DPPOAgent` deals a rollout out as a whole and must be trained on '
-          f'one device, got {num_replicas} of them.'
+          '`DPPOAgent` draws minibatches from the whole rollout and must be '
+          f'trained on one device, got {num_replicas} devices.'
       )
     _check_fractions(
         denoising_gamma=denoising_gamma,
@@ -176,7 +179,7 @@ class DPPOAgent(tf_agent.TFAgent):
     self.generative_policy = policy
     self.chunk_length = self._cloner.chunk_length
     self.base_policy = self._cloner.base_policy
-    # Nothing is searched for.
+    # There is no action search.
     self.evaluation_policy = self.base_policy
     super().__init__(
         time_step_spec,
@@ -190,7 +193,7 @@ class DPPOAgent(tf_agent.TFAgent):
 
   @property
   def checkpoint_items(self):
-    """What a checkpoint must hold to go on: a dict of trackables."""
+    """The trackable objects that a checkpoint saves, by name."""
     return dict(
         self._cloner.checkpoint_items,
         critic=self.value,
@@ -199,7 +202,7 @@ class DPPOAgent(tf_agent.TFAgent):
 
   @property
   def named_policies(self):
-    """The policies that a run exports: a dict of `PARLPolicy`."""
+    """The `PARLPolicy`s that a run exports, by name."""
     return self._cloner.named_policies
 
   @property
@@ -208,22 +211,22 @@ class DPPOAgent(tf_agent.TFAgent):
     return self.value.gamma
 
   def cloning_loss(self, rows, seed):
-    """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
+    """Computes the mean pre-training loss of rows `[B, 2, ...]`."""
     return self._cloner.cloning_loss(rows, seed)
 
   def start_fine_tuning(self) -> None:
-    """Makes the policy that was evaluated the one that explores."""
+    """Sets the exploring weights to the average that was evaluated."""
     self._chain.start_from_average()
 
   @common.function
   def draw(
       self, observation: types.Nest, seed: tf.Tensor
   ) -> Tuple[tf.Tensor, denoising_chain.Chain]:
-    """Explores: chunks `[P, H * A]`, and how they came about."""
+    """Draws chunks `[P, H * A]` and the denoising steps that led to them."""
     return self._chain.sample(observation, seed)
 
   def _initialize(self):
-    """Does nothing: networks and their copies are equal from the start."""
+    """Does nothing: target and averaged networks start as exact copies."""
 
   def _train(self, experience, weights=None):
     if tf.nest.flatten(experience.cloning):
@@ -256,7 +259,7 @@ class DPPOAgent(tf_agent.TFAgent):
 
   @common.function
   def _prepare(self, rollout):
-    """Estimates advantages of the decisions, and values to fit."""
+    """Estimates the advantages and the value targets of the decisions."""
     size = rollout.reward.shape.num_elements()
 
     def join(x):
@@ -291,7 +294,15 @@ class DPPOAgent(tf_agent.TFAgent):
 
   @common.function
   def _minibatches(self, rows, seed):
-    """Deals all denoising steps out: indices `[minibatches, rows of one]`."""
+    """Shuffles all denoising steps into minibatches.
+
+    Args:
+      rows: `_Rows`.
+      seed: `[2]` int32.
+
+    Returns:
+      `[num_minibatches, minibatch_size]` int32 indices of denoising steps.
+    """
     total = rows.chain.log_probs.shape.num_elements()
     size = min(self._minibatch_size, total)
     count = total // size
@@ -300,7 +311,7 @@ class DPPOAgent(tf_agent.TFAgent):
 
   @common.function
   def _update(self, rows, index, trains_policy):
-    """One gradient step of the baseline and, where wanted, of the policy."""
+    """Takes a gradient step of the baseline and, optionally, of the policy."""
     variables = self.value.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(variables)
@@ -340,7 +351,7 @@ class DPPOAgent(tf_agent.TFAgent):
     is_clipped = tf.abs(ratio - 1.0) > clip_ratio
     metrics = {
         'losses/surrogate': tf.reduce_mean(per_example),
-        # Never negative, and less noisy than the mean of -log_ratio.
+        # Less noisy than the mean of -log_ratio, and never negative.
         'policy/kl': tf.reduce_mean(ratio - 1.0 - log_ratio),
         'policy/clipped': tf.reduce_mean(tf.cast(is_clipped, tf.float32)),
     }
@@ -351,11 +362,11 @@ class DPPOAgent(tf_agent.TFAgent):
     error = tf.gather(rows.value_target, decision) - self.value(
         _gather(rows.observation, decision)
     )
-    # In the network's units, whatever those of the return are.
+    # In units of the network's output, independent of the scale of returns.
     return tf.square(error / self.value.scale)
 
   def _split(self, rows, index):
-    """The decision, the column and the denoising step of rows `[B]`."""
+    """Returns the decision, column and denoising step of indices `[B]`."""
     num_columns = rows.chain.log_probs.shape[1]
     column = index % num_columns
     return index // num_columns, column, num_columns - 1 - column

@@ -24,9 +24,9 @@ POLICY_INFO_SPEC = {
     'policy_version': tf.TensorSpec([], tf.int64),
     'success': tf.TensorSpec([], tf.bool),
 }
-"""What a stored step carries besides the trajectory (DESIGN: replay)."""
+"""Fields that a stored step has in addition to those of a trajectory."""
 
-# Imitation that is filtered by return needs one.
+# Filtered behaviour cloning needs returns, but has no critic.
 _GAMMA_WITHOUT_CRITIC = 0.99
 
 
@@ -39,7 +39,7 @@ class Optimizers(NamedTuple):
 
 
 class Searches(NamedTuple):
-  """Settings of the action search in training, acting and evaluation."""
+  """The action searches for training, acting and evaluation."""
 
   training: action_source.Search
   acting: action_source.Search
@@ -51,18 +51,17 @@ class Searches(NamedTuple):
               'train_step_counter']
 )
 class PARLAgent(tf_agent.TFAgent):
-  """A critic, a policy, an action search and a policy improver.
+  """Combines a critic, a policy, an action search and a policy improver.
 
-  Algorithms 1 and 2 of Mark et al. (2024), arXiv:2412.06685. An `Experience`
-  has rows for the critic, for the policy and for cloning. A training step
-  updates the parts that have rows.
+  Implements Algorithms 1 and 2 of Mark et al. (2024), arXiv:2412.06685. The
+  agent trains three parts: the critic, the policy, and the policy by behaviour
+  cloning. A training step updates the parts that have rows in its `Experience`.
 
   Attributes:
-    trained_parts: The `TrainedPart` of the critic, the policy and cloning, in
-      the order of their updates.
-    critic_utd: Critic updates a training step.
-    policy_utd: Policy updates a training step.
-    chunk_length: H, the actions that are drawn at once.
+    trained_parts: The `TrainedPart`s in the order of their updates.
+    critic_utd: Number of critic updates per training step.
+    policy_utd: Number of policy updates per training step.
+    chunk_length: H, the number of actions in a chunk.
   """
 
   def __init__(
@@ -83,30 +82,30 @@ class PARLAgent(tf_agent.TFAgent):
       picture_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
   ):
-    """Initializes the agent; every variable exists afterwards.
+    """Initializes the agent and creates all variables.
 
     Args:
       time_step_spec: Spec of raw observations and scaled rewards.
       action_spec: Spec of the action of one step, `[A]` in [-1, 1].
-      critic: `Critic` of chunks `[H * A]`, or None where nothing needs one.
-      policy: `GenerativePolicy` of such chunks.
-      improver: Policy improver of the online phase; None where the policy is
+      critic: `Critic` of chunks `[H * A]`, or None if no component needs it.
+      policy: `GenerativePolicy` of chunks `[H * A]`.
+      improver: Policy improver of the online phase, or None to keep the policy
         fixed.
-      pretrain_improver: Policy improver of behaviour cloning.
-      optimizers: One each for critic, policy and pre-training.
-      searches: Action search of training, acting and evaluation.
+      pretrain_improver: Policy improver for behaviour cloning.
+      optimizers: Optimizers of the critic, the policy and pre-training.
+      searches: Action searches for training, acting and evaluation.
       seed: Integer seed of every draw.
-      critic_utd: Critic updates a training step.
-      policy_utd: Policy updates a training step; without an improver there are
-        none.
-      chunk_length: H, the actions that are drawn at once.
-      picture_padding: Pixels by which losses see pictures shifted at most, s
-        and s' alike; 0 shifts none.
+      critic_utd: Number of critic updates per training step.
+      policy_utd: Number of policy updates per training step; ignored without an
+        improver.
+      chunk_length: H, the number of actions in a chunk.
+      picture_padding: Maximum random shift in pixels of the images in losses,
+        the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
 
     Raises:
-      ValueError: If a number is out of range, or the critic reads ends off
-        rewards that are sums over chunks.
+      ValueError: If a number is out of range, or the critic infers terminal
+        steps from rewards although these are sums over chunks.
     """
     if critic_utd < 1 or policy_utd < 1:
       raise ValueError(
@@ -120,7 +119,7 @@ class PARLAgent(tf_agent.TFAgent):
     if chunk_length > 1 and critic is not None and critic.terminals_from_reward:
       raise ValueError(
           '`Critic.terminals_from_reward` must be False with chunks: the sum '
-          'of their rewards does not tell whether the task ended.'
+          "of a chunk's rewards does not show whether the task ended."
       )
     tf.Module.__init__(self)
     self.critic = critic
@@ -170,7 +169,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   @property
   def checkpoint_items(self):
-    """What a checkpoint must hold to go on: a dict of trackables."""
+    """The trackable objects that a checkpoint saves, by name."""
     items = dict(
         generative_policy=self.generative_policy,
         pretrain_improver=self._pretrain_improver,
@@ -188,7 +187,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   @property
   def named_policies(self):
-    """The policies that a run exports: a dict of `PARLPolicy`."""
+    """The `PARLPolicy`s that a run exports, by name."""
     return {
         'policy': self.policy,
         'greedy_policy': self.greedy_policy,
@@ -197,23 +196,23 @@ class PARLAgent(tf_agent.TFAgent):
 
   @property
   def acting_variables(self):
-    """The variables of the policies that act, each once."""
+    """The variables of all acting policies, without duplicates."""
     policies = (self.collect_policy, self.evaluation_policy, self.base_policy)
     found = {v.ref(): v for policy in policies for v in policy.variables()}
     return tuple(found.values())
 
   @property
   def gamma(self) -> float:
-    """Discount factor of the critic, the usual one without a critic."""
+    """Discount factor of the critic; 0.99 without a critic."""
     return _GAMMA_WITHOUT_CRITIC if self.critic is None else self.critic.gamma
 
   @property
   def searches(self) -> Searches:
-    """Settings of the action search."""
+    """The action searches for training, acting and evaluation."""
     return self._searches
 
   def reset_optimizers(self) -> None:
-    """Sets moments and iteration counts of the online optimizers to 0."""
+    """Resets moments and iteration counts of the online optimizers to 0."""
     optimizers = [self._optimizers.policy]
     if self.critic is not None:
       optimizers.append(self._optimizers.critic)
@@ -224,7 +223,7 @@ class PARLAgent(tf_agent.TFAgent):
           variable.assign(tf.zeros_like(variable))
 
   def _initialize(self):
-    """Does nothing: networks and their copies are equal from the start."""
+    """Does nothing: target and averaged networks start as exact copies."""
 
   def _train(self, experience, weights=None):
     """Updates the critic slice by slice, then the policy (Algorithm 2)."""
@@ -240,7 +239,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _loss(self, experience, weights=None, training=False):
     """Sums each part's loss on its first slice; changes no state."""
-    del training  # Dropout belongs to the loss and follows the seed.
+    del training  # Losses always apply dropout, drawn from the seed.
     seed = randomness.fold_in(self._seed, self.train_step_counter)
     total, metrics = 0.0, {}
     for part in self.trained_parts:
@@ -252,12 +251,12 @@ class PARLAgent(tf_agent.TFAgent):
 
   @common.function
   def cloning_loss(self, rows, seed):
-    """Returns the mean pre-training loss of rows `[B, 2, ...]`, no update."""
+    """Computes the mean pre-training loss of rows `[B, 2, ...]`."""
     loss = self._improver_loss(self._pretrain_improver, rows, seed)
     return tf.reduce_mean(loss.per_example)
 
   def _make_trained_parts(self):
-    """Returns what a training step updates, in this order."""
+    """Makes the trained parts in the order of their updates."""
     parts = []
     if self.critic is not None:
       parts.append(
@@ -279,7 +278,7 @@ class PARLAgent(tf_agent.TFAgent):
               [('policy', i) for i in range(self.policy_utd)],
           )
       )
-    else:  # Checkpoints hold it all the same.
+    else:  # Checkpoints contain this optimizer in any case.
       self._optimizers.policy.build(self.generative_policy.trainable_variables)
     parts.append(
         self._make_policy_part(
@@ -292,7 +291,7 @@ class PARLAgent(tf_agent.TFAgent):
     return parts
 
   def _make_policy_part(self, name, improver, optimizer, purposes):
-    """Returns the part that trains the policy by an improver."""
+    """Makes a part that trains the policy with `improver`."""
     policy = self.generative_policy
 
     def finish(metrics):
@@ -323,7 +322,7 @@ class PARLAgent(tf_agent.TFAgent):
     )
 
   def _bind(self, rows, seed, tape):
-    """Returns the transition `[B, ...]` of rows `[B, 2, ...]`, its source."""
+    """Converts rows `[B, 2, ...]` to a transition and its action source."""
     info = dict(rows.policy_info)
     samples = info.pop('candidate_actions', None)
     rows = rows._replace(policy_info=info)
@@ -339,11 +338,11 @@ class PARLAgent(tf_agent.TFAgent):
         samples=samples,
         tape=tape,
     )
-    # Losses see shifted pictures, searches see them unchanged.
+    # Losses use shifted images; searches use the original ones.
     return picture_shift.shift(transition, seed, self._picture_padding), source
 
 
 def _replica_share(metrics):
-  """Divides means by the number of replicas, over which the learner sums."""
+  """Divides metrics by the number of replicas, as the learner sums them."""
   count = tf.distribute.get_strategy().num_replicas_in_sync
   return {name: value / count for name, value in metrics.items()}

@@ -13,16 +13,18 @@ from parl_tf.agents import acting_state
 from parl_tf.networks import observation_encoder
 from parl_tf.search import action_source
 
-# Weights that fit in a core's cache. With so few, launching operations costs
-# more than their arithmetic, which XLA's one launch avoids; matrices for more
-# are multiplied faster without it. Measured by benchmarks/hot_path.py.
+# Weights up to this size fit in a core's cache. Launching the operations of
+# such small networks costs more than their arithmetic, and XLA launches only
+# once. Larger networks multiply matrices faster without XLA. Measured by
+# benchmarks/hot_path.py.
 _SMALL_BYTES = 2 * 2**20
 
-class PARLPolicy(tf_policy.TFPolicy):
-  """pi_opt (4.3) of PA-RL, or the base policy without an optimizer.
 
-  The seed of the next draw, and the rest of a chunk of actions, travel in the
-  policy state: an episode is a function of the seed it began with, also after
+class PARLPolicy(tf_policy.TFPolicy):
+  """Acts by pi_opt (4.3) of PA-RL, or by the base policy without an optimizer.
+
+  The policy state holds the seed of the next draw and the rest of the current
+  chunk. An episode is therefore a function of its initial seed, also after
   export.
   """
 
@@ -43,10 +45,10 @@ class PARLPolicy(tf_policy.TFPolicy):
       time_step_spec: Spec of raw observations.
       action_spec: Spec of the action of one step, `[A]` in [-1, 1].
       policy: `GenerativePolicy` of chunks `[H * A]`.
-      critic: `Critic`; None where the search has no optimizer.
-      search: N, K, T and the selection.
-      selection: Overrides the search's selection.
-      chunk_length: H, the actions that are drawn at once.
+      critic: `Critic`, or None if the search has no optimizer.
+      search: The action search.
+      selection: 'argmax' or 'sample' to override the search's selection.
+      chunk_length: H, the number of actions in a chunk.
       name: Name of the policy.
     """
     self.acting_state = acting_state.ActingState(
@@ -58,7 +60,7 @@ class PARLPolicy(tf_policy.TFPolicy):
         action_spec,
         policy_state_spec=self.acting_state.spec,
         clip=False,
-        # A first step must not replace the seed that is given with it.
+        # A reset at the first step would replace the seed that the caller set.
         automatic_state_reset=False,
         name=name,
     )
@@ -71,7 +73,7 @@ class PARLPolicy(tf_policy.TFPolicy):
     if (
         search.jit_compile
         and _num_bytes(self.variables()) <= _SMALL_BYTES
-        # Whose convolutions take several times as long.
+        # XLA makes convolutions several times slower on a CPU.
         and not observation_encoder.has_pictures(time_step_spec.observation)
     ):
       self._act = tf.function(
@@ -82,11 +84,11 @@ class PARLPolicy(tf_policy.TFPolicy):
     )
 
   def set_seed(self, seed) -> None:
-    """Sets the seed `[2]` int32 that the next episode begins with."""
+    """Sets the initial seed `[2]` int32 of the next episode."""
     self._initial_seed.assign(seed)
 
   def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
-    """Returns chunks `[B, H * A]` for raw observations and a seed `[2]`."""
+    """Draws chunks `[B, H * A]` for raw observations and a seed `[2]`."""
     return self._act(observation, seed)
 
   def _search_action(self, observation, seed):
@@ -129,17 +131,18 @@ def _num_bytes(variables):
 
 
 class Point(tfp.distributions.Distribution):
-  """All probability on one action.
+  """A distribution with all probability on one action.
 
-  A `Deterministic` is a composite tensor: a SavedModel that mentions its type
-  cannot be loaded where TensorFlow Probability has not been imported.
+  Replaces `tfp.distributions.Deterministic`, which is a composite tensor: a
+  SavedModel that refers to its type can be loaded only after TensorFlow
+  Probability is imported.
   """
 
   def __init__(self, action: tf.Tensor):
     """Initializes the distribution.
 
     Args:
-      action: `[B, A]`; each number has a distribution of its own.
+      action: `[B, A]`, the batch shape; each element is a scalar event.
     """
     super().__init__(
         action.dtype,
@@ -163,7 +166,7 @@ class Point(tfp.distributions.Distribution):
     return tf.constant([], tf.int32)
 
   def _sample_n(self, n, seed=None):
-    del seed  # Nothing is drawn.
+    del seed  # Every sample is the action.
     return tf.repeat(self._action[tf.newaxis], n, axis=0)
 
   def _mode(self):

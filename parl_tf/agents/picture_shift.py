@@ -1,4 +1,4 @@
-"""Random shifts of the pictures that losses see."""
+"""Random shifts of the images in losses."""
 
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
@@ -11,17 +11,17 @@ from parl_tf.networks import picture_networks
 def shift(
     transition: trajectory.Transition, seed: tf.Tensor, padding: int
 ) -> trajectory.Transition:
-  """Shifts each picture at random, in s and s' by the same offsets.
+  """Shifts each image at random, by the same offsets in s and s'.
 
-  Each row and each camera has offsets of its own; vectors stay as they are.
+  Draws offsets for each row and camera. Does not change vectors.
 
   Args:
-    transition: Of `[B, ...]`.
+    transition: Transition of `[B, ...]`.
     seed: `[2]` int32.
-    padding: Pixels on each side, the longest shift; 0 shifts nothing.
+    padding: Pixels added on each side, the maximum shift; 0 disables shifts.
 
   Returns:
-    The transition as losses are to see it.
+    The transition with shifted images.
   """
   time_step, next_time_step = transition.time_step, transition.next_time_step
   leaves = tf.nest.flatten(time_step.observation)

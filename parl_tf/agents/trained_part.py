@@ -1,4 +1,4 @@
-"""One part of an agent that a training step updates."""
+"""A part of an agent that a training step updates."""
 
 from typing import Callable, Optional, Sequence, Tuple, Union
 
@@ -13,10 +13,10 @@ Loss = Union[types.CriticLoss, types.ImproverLoss]
 
 
 class TrainedPart:
-  """Variables, the loss that they minimize, and their optimizer.
+  """Variables with their loss and optimizer.
 
   Attributes:
-    name: Field of `Experience` that has the part's rows.
+    name: Field of `Experience` that holds the part's rows.
     loss: Maps rows, a seed and, optionally, a tape to the loss.
   """
 
@@ -30,16 +30,16 @@ class TrainedPart:
       purposes: Sequence[Tuple[Union[str, int], ...]],
       finish: Callable[..., None],
   ):
-    """Builds the optimizer.
+    """Initializes the part and builds the optimizer.
 
     Args:
-      name: Field of `Experience` that has the part's rows.
+      name: Field of `Experience` that holds the part's rows.
       loss_fn: Maps rows, a seed `[2]` and a tape to a loss with `per_example`
-        `[B]`. The tape is for what must not be recorded.
+        `[B]`. It stops the tape during computations without a gradient.
       variables: The variables to update.
       optimizer: Their optimizer.
-      purposes: What the seed of each update of a training step is folded with,
-        one for each update.
+      purposes: For each update of a training step, the data to fold into its
+        seed.
       finish: Called with the metrics of the loss after each gradient step.
     """
     self.name = name
@@ -48,18 +48,22 @@ class TrainedPart:
     self._optimizer = optimizer
     self._purposes = tuple(purposes)
     self._finish = finish
-    # A function of its own is traced once; the learner traces its step twice.
+    # A separate function is traced once, although the learner traces its
+    # training step twice.
     self._compiled = common.function(self._step)
     optimizer.build(self._variables)
 
   def slices(
       self, experience: types.Experience, seed: tf.Tensor
   ) -> Sequence[Tuple[types.Nest, tf.Tensor]]:
-    """Returns the rows and the seed of each update; none without rows.
+    """Splits the part's rows by update and derives a seed for each.
 
     Args:
-      experience: Rows `[num_updates * B, ...]`, update after update.
-      seed: `[2]` int32, of the training step.
+      experience: Rows `[num_updates * B, ...]`, in the order of the updates.
+      seed: `[2]` int32 seed of the training step.
+
+    Returns:
+      A pair of rows and seed for each update; empty if the part has no rows.
 
     Raises:
       ValueError: If the rows cannot be split evenly.
@@ -73,8 +77,8 @@ class TrainedPart:
     size = rows.reward.shape[0]
     if size is None or size % len(seeds):
       raise ValueError(
-          f'{len(seeds)} updates a step need a static number of rows that is a '
-          f'multiple of it, got {size}.'
+          f'The number of rows for {len(seeds)} updates must be static and a '
+          f'multiple of {len(seeds)}, got {size}.'
       )
     size //= len(seeds)
     return [
@@ -88,27 +92,27 @@ class TrainedPart:
   def update(
       self, rows: types.Nest, seed: tf.Tensor, weights: Optional[tf.Tensor]
   ) -> Tuple[tf.Tensor, types.Nest]:
-    """Takes one gradient step, compiled.
+    """Takes one compiled gradient step.
 
     Args:
       rows: Nest of `[B, ...]`.
       seed: `[2]` int32.
-      weights: `[B]` of the examples, or None.
+      weights: `[B]` weights of the examples, or None.
 
     Returns:
-      The mean loss of this replica's share, and the metrics.
+      This replica's share of the mean loss, and the metrics.
 
     Raises:
       tf.errors.InvalidArgumentError: If the loss is not finite.
     """
     if replicas.are_several():
-      # Replicas cannot exchange gradients within a function of its own: the
-      # step becomes a part of the function that is being traced.
+      # Replicas cannot exchange gradients inside a nested function, so the
+      # caller's function includes the step.
       return self._step(rows, seed, weights)
     return self._compiled(rows, seed, weights)
 
   def _step(self, rows, seed, weights):
-    # Only the variables that are updated get gradients.
+    # Record gradients of the updated variables only.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(self._variables)
       loss = self.loss(rows, seed, tape)

@@ -1,4 +1,4 @@
-"""Tests of what an acting policy carries from step to step."""
+"""Tests of the policy state between steps."""
 
 from absl.testing import absltest
 import numpy as np
@@ -16,8 +16,8 @@ def _time_step(observations, step_types):
   return ts.TimeStep(tf.constant(step_types), zeros, zeros, observation)
 
 
-class _Drawn:
-  """Chunks of three actions: the observation, and 0.1 and 0.2 more."""
+class _Act:
+  """Returns chunks of three actions: the observation plus 0, 0.1 and 0.2."""
 
   def __init__(self):
     self.seeds = []
@@ -30,8 +30,8 @@ class _Drawn:
 class ActingStateTest(tensor_case.TensorCase):
 
   def _play(self, state, policy_state, steps):
-    """Returns the actions of every step, and the seeds that were drawn with."""
-    act, actions = _Drawn(), []
+    """Returns the actions of every step and the seeds of every draw."""
+    act, actions = _Act(), []
     for observations, step_types in steps:
       action, policy_state = state.step(
           act, _time_step(observations, step_types), policy_state
@@ -48,12 +48,12 @@ class ActingStateTest(tensor_case.TensorCase):
     self.assertAllClose(
         actions, [[0, 0], [0.1, 0.1], [0.2, 0.2], [3, 30], [3.1, 30.1]]
     )
-    # Two draws, each with a seed of its own, the first with the given one.
+    # Two draws with different seeds; the first uses the initial seed.
     self.assertLen(set(seeds), 2)
     self.assertEqual(seeds[0], (7, 8))
 
-  def test_an_episode_begins_a_chunk(self):
-    # The second of the batch begins anew at its third step.
+  def test_a_new_episode_starts_a_new_chunk(self):
+    # The second row starts a new episode at the third step.
     state = acting_state.ActingState(1, 3)
     steps = [([1, 1], [1, 1]), ([2, 2], [1, 1]), ([3, 3], [1, 0]),
              ([4, 4], [1, 1])]
@@ -66,11 +66,11 @@ class ActingStateTest(tensor_case.TensorCase):
     initial = state.initial(1, tf.constant([7, 8]))
     _, seeds = self._play(state, initial, [([i], [1]) for i in range(4)])
     self.assertLen(set(seeds), 4)
-    # As long as the state is the same, so is what is drawn.
+    # The same state gives the same seeds.
     self.assertEqual(seeds, self._play(
         state, initial, [([i], [1]) for i in range(4)])[1])
 
-  def test_in_a_graph_of_any_batch_size(self):
+  def test_a_graph_accepts_any_batch_size(self):
     state = acting_state.ActingState(1, 3)
     specs = tf.nest.map_structure(
         lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), state.spec

@@ -1,4 +1,4 @@
-"""Tests that the four parts go together, whichever are chosen."""
+"""Tests that any critic, policy, search and improver work together."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -39,7 +39,7 @@ def _changed(before, variables):
 
 
 class CombinationsTest(tensor_case.TensorCase):
-  """One training step changes both parts, and leaves numbers finite."""
+  """Takes one training step of agents with different parts."""
 
   def _train(self, agent, policy_rows=True):
     rows = small_agent.make_rows()
@@ -102,7 +102,7 @@ class CombinationsTest(tensor_case.TensorCase):
   def assertAll(self, changed):
     self.assertEqual(changed, [True] * len(changed))
 
-  def test_the_cross_entropy_method_leaves_a_fixed_policy_alone(self):
+  def test_the_cross_entropy_method_does_not_change_a_fixed_policy(self):
     search = action_source.Search(
         8,
         cross_entropy_method.CrossEntropyMethod(

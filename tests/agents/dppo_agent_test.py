@@ -1,4 +1,4 @@
-"""Tests of the agent that fine-tunes a denoising chain, and of its losses."""
+"""Tests of the DPPO agent and its losses."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -21,7 +21,7 @@ def _eagerly_and_compiled(function):
 
 
 def _make_rollout(agent, reward_fn, seed=0, num_environments=_NUM_ENVIRONMENTS):
-  """Returns one decision in each environment, after which its task ends."""
+  """Returns one decision per environment, each of which ends its task."""
   random = np.random.default_rng(seed)
   observation = tf.constant(
       random.normal(size=[num_environments, 3]), tf.float32
@@ -43,7 +43,7 @@ def _first_number(action):
 
 
 def _log_probs(agent, rollout):
-  """Returns the log density `[P]` of each chain as the weights are now."""
+  """Returns the log density `[P]` of each chain under the current weights."""
   chain = denoising_chain.DenoisingChain(agent.generative_policy)
   total = 0.0
   for column in range(2):
@@ -58,7 +58,7 @@ def _log_probs(agent, rollout):
 
 
 def _play_bandit(num_turns):
-  """Returns the mean reward of each turn: the first number of the action."""
+  """Returns the mean of each turn's reward, the action's first element."""
   agent = small_dppo.make_agent(
       optimizer_ctor=lambda: tf.keras.optimizers.Adam(3e-3),
       num_epochs=4,
@@ -75,13 +75,13 @@ def _play_bandit(num_turns):
 
 class LossesTest(tensor_case.TensorCase):
 
-  def test_advantages_of_a_terminal_and_of_a_time_out(self):
+  def test_advantages_with_a_terminal_step_and_with_a_time_out(self):
     # gamma = lambda = 1/2, V(s) = 1. First column, terminal at the end:
     #   delta = 1 + 1/2 * 1 - 1 = 1/2, 2 + 1/2 * 1 - 1 = 3/2, 3 + 0 - 1 = 2
     #   A_2 = 2, A_1 = 3/2 + 1/4 * 2 = 2, A_0 = 1/2 + 1/4 * 2 = 1.
-    # Second column, time-out after the second decision, then a row's end:
+    # Second column, time-out after the second decision, then the last row:
     #   delta = 1/2, 2 + 1/2 * 5 - 1 = 7/2, 3 + 1/2 * 4 - 1 = 4
-    #   A_2 = 4, A_1 = 7/2 (nothing of A_2), A_0 = 1/2 + 1/4 * 7/2 = 11/8.
+    #   A_2 = 4, A_1 = 7/2 (without A_2), A_0 = 1/2 + 1/4 * 7/2 = 11/8.
     arrays = dict(
         reward=[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]],
         discount=[[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]],
@@ -121,7 +121,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
         minibatch_size=10**6,  # One update.
     )
     rollout = _make_rollout(agent, _first_number)
-    # Ends of the task: the advantage is the reward less the value.
+    # Every decision ends its task: the advantage is the reward minus the value.
     advantage = rollout.reward[0] - agent.value(rollout.observation[0])
     advantage -= tf.reduce_mean(advantage)
     advantage /= tf.math.reduce_std(advantage)
@@ -137,7 +137,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
             tf.fill([_NUM_ENVIRONMENTS], t),
         )
         objective += tf.reduce_mean(denoising_gamma**t * advantage * log_prob)
-      objective /= 2.0  # A mean over both denoising steps.
+      objective /= 2.0  # The loss is a mean over both denoising steps.
     gradients = tape.gradient(objective, policy.trainable_variables)
     wanted = [
         v.numpy() + rate * g
@@ -150,7 +150,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
     for variable, value in zip(policy.trainable_variables, wanted):
       self.assertAllClose(variable, value, rtol=1e-5, atol=1e-5)
 
-  def test_chains_of_positive_advantage_become_likelier(self):
+  def test_chains_of_positive_advantage_become_more_likely(self):
     agent = small_dppo.make_agent(num_epochs=2, minibatch_size=8)
     rollout = _make_rollout(agent, _first_number)
     policy, seed = agent.generative_policy, tf.constant([1, 2], tf.int32)
@@ -169,12 +169,12 @@ class DPPOAgentTest(tensor_case.TensorCase):
     agent.start_fine_tuning()
     self.assertAllEqual(sample(True), sample(False))
 
-  def test_reward_of_a_bandit_rises_the_same_with_the_same_seed(self):
+  def test_reward_of_a_bandit_rises_and_repeats_with_the_same_seed(self):
     rewards = _play_bandit(12)
     self.assertGreater(rewards[-1], rewards[0] + 0.3)
     self.assertEqual(_play_bandit(3), rewards[:3])
 
-  def test_its_own_rollout_trains_the_baseline_alone(self):
+  def test_a_baseline_rollout_trains_only_the_baseline(self):
     agent = small_dppo.make_agent(num_epochs=2)
     rollout = _make_rollout(agent, _first_number)
     policy_before = [v.numpy() for v in agent.generative_policy.variables]
@@ -187,7 +187,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
       self.assertAllEqual(variable, wanted)
     self.assertNotAllEqual(agent.value(rollout.observation[0]), value_before)
 
-  def test_no_pass_follows_one_that_went_too_far(self):
+  def test_epochs_stop_above_the_target_kl(self):
     agent = small_dppo.make_agent(
         num_epochs=5,
         minibatch_size=8,
@@ -195,10 +195,10 @@ class DPPOAgentTest(tensor_case.TensorCase):
         optimizer_ctor=lambda: tf.keras.optimizers.Adam(1e-2),
     )
     agent.train(types.Experience(rollout=_make_rollout(agent, _first_number)))
-    # 8 decisions of 2 denoising steps make 2 minibatches a pass.
+    # One epoch: 8 decisions of 2 denoising steps make 2 minibatches.
     self.assertEqual(agent.train_step_counter.numpy(), 2)
 
-  def test_cloning_is_that_of_the_policy(self):
+  def test_cloning_lowers_the_imitation_loss(self):
     agent = small_dppo.make_agent()
     rows = small_agent.make_rows()
     seed = tf.constant([3, 4], tf.int32)

@@ -1,4 +1,4 @@
-"""Tests of the agent under TF-Agents' learner: one compiled training step."""
+"""Tests of the agent's compiled training step in TF-Agents' learner."""
 
 import re
 
@@ -26,7 +26,7 @@ _REQUESTS = {
     ),
 }
 
-# Python in the graph, and draws from a state that no seed sets.
+# Operations that call Python, and random operations that have a state.
 _PYTHON = re.compile('Py_?Func|PyFunc')
 _HIDDEN = re.compile(
     '(?<!Stateless)(Random|TruncatedNormal|Multinomial|ParameterizedTruncated)'
@@ -78,7 +78,7 @@ class LearnerTest(tensor_case.TensorCase):
         run_optimizer_variable_init=False,
         direct_sampling=True,
     )
-    # Every kind once, one after another, as the phases of a run do.
+    # One kind after another, as in the phases of a run.
     cls._losses = {kind: cls._run(kind, num_steps=2) for kind in _REQUESTS}
 
   @classmethod
@@ -108,22 +108,23 @@ class LearnerTest(tensor_case.TensorCase):
           {name for name in info.extra if name.startswith('losses/')}, names
       )
 
-  def test_nothing_is_traced_again(self):
+  def test_later_calls_do_not_retrace(self):
     before = self._count_traces()
     for num_steps in (1, 3):
       for kind in reversed(_REQUESTS):
         self._run(kind, num_steps)
 
     self.assertEqual(self._count_traces(), before)
-    # One a kind: cloning, critic, both.
+    # One trace for each kind: cloning, critic, both.
     self.assertEqual(before[2], 3)
 
-  def test_a_loss_is_traced_once_however_many_kinds_have_it(self):
-    # In and before the learner's loop, in two kinds: one trace of the critic's
-    # loss. Cloning and distillation, one each, share the policy's.
+  def test_kinds_share_the_trace_of_a_loss(self):
+    # Two kinds use the critic's loss, each before and inside the learner's
+    # loop; it has one trace. The policy's loss has two: cloning and
+    # distillation.
     self.assertEqual(self._count_traces()[:2], (1, 2))
 
-  def test_the_loop_does_what_single_steps_do(self):
+  def test_the_loop_equals_single_steps(self):
     variables = _variables(self._agent)
     before = [v.numpy() for v in variables]
     step = int(self._agent.train_step_counter)
@@ -139,7 +140,7 @@ class LearnerTest(tensor_case.TensorCase):
     for variable, value in zip(variables, after):
       self.assertAllClose(variable, value, atol=1e-5)
 
-  def test_the_graph_holds_no_python_and_no_hidden_generator(self):
+  def test_the_graph_has_no_python_and_no_stateful_random_operations(self):
     for kind, request in _REQUESTS.items():
       rows = next(self._experience.iterate(0, 1, request))
       train = tf.function(self._agent.train, autograph=False)
@@ -148,9 +149,9 @@ class LearnerTest(tensor_case.TensorCase):
       for function in graph.library.function:
         operations.update(node.op for node in function.node_def)
 
-      # What is deepest inside is among them, so the whole step was looked at.
+      # The innermost operations are included, so the test sees the whole step.
       self.assertIn('AssignAddVariableOp', operations)
-      if kind != 'cloning':  # The likelihood of an action draws nothing.
+      if kind != 'cloning':  # The likelihood loss draws no random numbers.
         self.assertIn('StatelessRandomUniformIntV2', operations)
       self.assertEmpty([x for x in operations if _PYTHON.search(x)], kind)
       self.assertEmpty([x for x in operations if _HIDDEN.search(x)], kind)

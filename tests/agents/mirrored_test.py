@@ -1,4 +1,4 @@
-"""Tests of training on two devices of a CPU, in a process of its own."""
+"""Tests of training on two logical CPU devices, in a separate process."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class MirroredTest(absltest.TestCase):
     with open(path, encoding='utf-8') as file:
       cls._report = json.load(file)
 
-  def test_five_steps_on_two_devices_leave_the_variables_of_one(self):
+  def test_five_steps_on_two_devices_equal_those_on_one(self):
     self.assertEqual(self._report['num_replicas'], 2)
     self.assertEqual(self._report['train_step'], 5)
     for name, difference in self._report['differences'].items():
@@ -35,7 +35,7 @@ class MirroredTest(absltest.TestCase):
   def test_both_devices_have_the_same_variables(self):
     self.assertEqual(set(self._report['between_copies'].values()), {0.0})
 
-  def test_losses_and_metrics_are_those_of_the_whole_batch(self):
+  def test_losses_and_metrics_describe_the_whole_batch(self):
     losses = self._report['losses']
     self.assertContainsSubset(
         ['loss', 'losses/td', 'losses/distillation'], losses['default']
@@ -47,7 +47,7 @@ class MirroredTest(absltest.TestCase):
           losses['mirrored'][name], expected, delta=tolerance, msg=name
       )
 
-  def test_means_within_a_loss_are_those_of_the_whole_batch(self):
+  def test_means_within_a_loss_cover_the_whole_batch(self):
     losses = self._report['improver_losses']
     self.assertLen(losses['default'], 3)
     for name, expected in losses['default'].items():
@@ -60,7 +60,7 @@ class MirroredTest(absltest.TestCase):
     self.assertEqual(set(self._report['restored'].values()), {0.0})
     self.assertEqual(self._report['restored_env_steps'], 7)
 
-  def test_an_agent_that_cannot_share_rows_is_refused(self):
+  def test_dppo_on_two_devices_is_an_error(self):
     self.assertRegex(
         self._report['refusal_of_dppo'], '`DPPOAgent`.*one device, got 2'
     )

@@ -1,4 +1,4 @@
-"""Tests of the agent's updates and of its contract with TF-Agents."""
+"""Tests of the agent's updates and its TF-Agents interface."""
 
 import functools
 
@@ -25,7 +25,7 @@ from tests.agents import small_agent
 
 
 def _groups(agent):
-  """Returns the agent's variables by what updates them."""
+  """Returns the agent's variables, grouped by the update that changes them."""
   groups = {
       'critic': agent.critic.trainable_variables,
       'policy': agent.generative_policy.trainable_variables,
@@ -46,7 +46,7 @@ def _values(agent):
 
 
 def _all_values(agent):
-  """Returns the values of all that a checkpoint holds, in one order."""
+  """Returns the values of all variables in a checkpoint, in one order."""
   return [
       v.numpy()
       for name, item in agent.checkpoint_items.items()
@@ -55,7 +55,7 @@ def _all_values(agent):
 
 
 def _moved(before, after):
-  """Returns the names of the groups in which a value differs."""
+  """Returns the names of the groups with a changed value."""
   return {
       name
       for name in before
@@ -73,7 +73,7 @@ def _experience(kind, num_rows=small_agent.BATCH_SIZE, seed=0):
 
 
 def _make_cheap_agent(**kwargs):
-  """Returns an agent that is traced in a second or two."""
+  """Returns an agent that takes a second or two to trace."""
   return small_agent.make_agent(
       iql.IQLCritic, gaussian.GaussianPolicy, **kwargs
   )
@@ -143,7 +143,7 @@ class LossTest(tensor_case.TensorCase):
 
 class UpdateTest(tensor_case.TensorCase):
 
-  def test_rows_decide_what_moves(self):
+  def test_a_step_changes_only_the_parts_that_have_rows(self):
     agent = small_agent.make_agent(iql.IQLCritic)
     for kind, expected in (
         ('cloning', {'policy', 'average'}),
@@ -160,9 +160,9 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertEqual(items['policy_optimizer'].iterations, 1)
     self.assertEqual(agent.train_step_counter, 3)
 
-  def test_several_updates_a_step_take_the_slices_in_turn(self):
-    # Neither IQL nor the likelihood of an action draws anything, so that one
-    # step with two slices does what two steps with one do.
+  def test_several_updates_per_step_take_the_slices_in_turn(self):
+    # Neither IQL nor the likelihood loss draws random numbers, so one step with
+    # two slices equals two steps with one slice.
     agents = [
         _make_cheap_agent(
             improver=imitation.ImitationImprover(),
@@ -177,11 +177,11 @@ class UpdateTest(tensor_case.TensorCase):
       agents[1].train(tf.nest.map_structure(lambda x: x[rows], experience))
 
     self.assertEqual([int(a.train_step_counter) for a in agents], [1, 2])
-    # All but the counts of training steps.
+    # Compare everything except the number of training steps.
     for one, two in zip(*(_all_values(agent)[:-1] for agent in agents)):
       if one.shape:
         self.assertAllClose(one, two, atol=1e-6)
-    with self.assertRaisesRegex(ValueError, '2 updates.*multiple.*15'):
+    with self.assertRaisesRegex(ValueError, '2 updates.*multiple of 2.*15'):
       agents[0].train(_experience('both', num_rows=15))
 
   def test_the_same_seed_gives_the_same_numbers(self):
@@ -198,7 +198,7 @@ class UpdateTest(tensor_case.TensorCase):
     for one, two in zip(_all_values(agents[0]), _all_values(agents[1])):
       self.assertAllEqual(one, two)
 
-  def test_each_step_draws_anew(self):
+  def test_each_step_uses_new_random_numbers(self):
     agent = _make_cheap_agent()
     rows = types.Experience(policy=small_agent.make_rows())
     first, again = agent.loss(rows).loss, agent.loss(rows).loss
@@ -207,7 +207,7 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertEqual(first, again)
     self.assertNotEqual(first, agent.loss(rows).loss)
 
-  def test_reset_optimizers_forget_all_but_their_rates(self):
+  def test_reset_optimizers_keep_only_their_learning_rates(self):
     warm_up = schedules.WarmUp(1e-2, num_warm_up_steps=4)
     rates = iter([1e-2, warm_up, warm_up])
     agent = _make_cheap_agent(
@@ -231,8 +231,8 @@ class UpdateTest(tensor_case.TensorCase):
       self.assertAllEqual(variable, value)
     self.assertEmpty(_moved(before, _values(agent)))
 
-    # Adam's first step has the size of the rate, at most: here a quarter of
-    # 1e-2, where the warm-up begins again.
+    # Adam's first step is at most as large as the learning rate. The warm-up
+    # restarts at a quarter of 1e-2.
     agent.train(_experience('both'))
     step = max(
         np.max(np.abs(x - y))
@@ -240,7 +240,7 @@ class UpdateTest(tensor_case.TensorCase):
     )
     self.assertAllClose(step, 0.25e-2, rtol=1e-2)
 
-  def test_a_reward_that_is_no_number_stops_the_training(self):
+  def test_a_nan_reward_stops_the_training(self):
     agent = _make_cheap_agent()
     rows = small_agent.make_rows()
     rows = rows._replace(reward=rows.reward * float('nan'))
@@ -249,11 +249,11 @@ class UpdateTest(tensor_case.TensorCase):
     ):
       agent.train(types.Experience(critic=rows))
 
-  def test_updates_a_step_must_be_positive(self):
+  def test_updates_per_step_must_be_positive(self):
     with self.assertRaisesRegex(ValueError, '`critic_utd`.*0 and 1'):
       _make_cheap_agent(critic_utd=0)
 
-  def test_sums_over_chunks_tell_no_end(self):
+  def test_terminals_from_reward_with_chunks_is_an_error(self):
     with self.assertRaisesRegex(ValueError, '`Critic.terminals_from_reward`'):
       small_agent.make_agent(
           critic_kwargs=dict(terminals_from_reward=True), chunk_length=2
@@ -284,10 +284,11 @@ class UpdateTest(tensor_case.TensorCase):
 class OrderTest(tensor_case.TensorCase):
 
   def test_no_operation_joins_unrelated_updates(self):
-    # TensorFlow's graph optimizer takes an IdentityN for a dependence of each
-    # output on every input, drops the control edges that this makes redundant,
-    # and then splits it: what read a target before its update may then read it
-    # after. So at most one output of each is used.
+    # TensorFlow's graph optimizer treats each output of an IdentityN as
+    # dependent on every input, drops the control edges that this makes
+    # redundant, and then splits the IdentityN. A read of a target may then
+    # follow its update. Each IdentityN must therefore have at most one used
+    # output.
     rows = small_agent.make_rows()
     train = tf.function(_make_cheap_agent().train, autograph=False)
     traced = train.get_concrete_function(types.Experience(rows, rows, rows))
@@ -305,7 +306,7 @@ class OrderTest(tensor_case.TensorCase):
 
 class ActorTest(tensor_case.TensorCase):
 
-  def test_acts_in_an_environment_from_the_seed_that_was_set(self):
+  def test_actions_in_an_environment_follow_the_seed(self):
     agent = _make_cheap_agent()
     seen = []
     for seed in ([3, 5], [3, 5], [3, 6]):

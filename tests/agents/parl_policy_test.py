@@ -1,4 +1,4 @@
-"""Tests of the policy that acts, and of its SavedModel in a bare process."""
+"""Tests of the acting policy and of its SavedModel in another process."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
 
-# Acts five times with each SavedModel named, from one seed for all rows; only
-# TensorFlow and NumPy are there.
+# Takes five steps with each SavedModel, from one seed for all rows. It imports
+# only TensorFlow and NumPy.
 _BARE_PROCESS = """
 import collections
 import sys
@@ -105,12 +105,12 @@ class PARLPolicyTest(tensor_case.TensorCase):
     action = agent.greedy_policy.act(observation, seed)
 
     candidates = actions.candidates()
-    # Compiled it rounds otherwise.
+    # The compiled policy rounds differently.
     self.assertAllClose(action, candidates.actions[:, 0])
     values = agent.critic.bind(observation)(candidates.actions)
     self.assertAllEqual(tf.argmax(values, axis=-1), [0, 0, 0])
 
-  def test_the_policy_samples_where_the_greedy_one_does_not(self):
+  def test_the_policy_samples_but_the_greedy_policy_does_not(self):
     observation, seed = _time_step(64).observation, tf.constant([3, 5])
     best = self._agent.greedy_policy.act(observation, seed)
     sampled = self._agent.policy.act(observation, seed)
@@ -118,13 +118,13 @@ class PARLPolicyTest(tensor_case.TensorCase):
     is_best = tf.reduce_all(best == sampled, axis=-1).numpy()
     self.assertBetween(np.mean(is_best), 0.2, 0.8)
 
-  def test_rows_draw_their_own_noise(self):
+  def test_each_row_has_its_own_noise(self):
     observation = tf.tile(_time_step(1).observation, [4, 1])
     actions = self._agent.base_policy.act(observation, tf.constant([3, 5]))
 
     self.assertLen(np.unique(actions.numpy(), axis=0), 4)
 
-  def test_a_greedy_gaussian_without_search_gives_its_mode(self):
+  def test_a_greedy_gaussian_without_search_returns_its_mode(self):
     agent = self._agent
     policy = parl_policy.PARLPolicy(
         agent.time_step_spec,
@@ -139,8 +139,8 @@ class PARLPolicyTest(tensor_case.TensorCase):
     other = policy.act(observation, tf.constant([4, 6]))
 
     self.assertAllEqual(first, other)
-    # Likelier, before tanh, than any draw: the density of atanh(a) is that of
-    # a times 1 - a^2 in each dimension.
+    # Before tanh, the mode is likelier than any draw. The density of atanh(a)
+    # is the density of a times 1 - a^2 in each dimension.
     draws, log_probs = agent.generative_policy.sample_with_log_prob(
         observation, 50, tf.constant([3, 5])
     )
@@ -162,19 +162,19 @@ class PARLPolicyTest(tensor_case.TensorCase):
     self.assertAllEqual(first, again)
     self.assertNotAllEqual(first, other)
 
-  def test_each_step_draws_anew(self):
+  def test_each_step_draws_a_new_action(self):
     actions = _act(self._agent.base_policy, _seeds(3, 5))
 
     self.assertLen(np.unique(actions[:, 0], axis=0), 5)
 
-  def test_an_episode_begins_with_the_seed_that_was_set(self):
+  def test_set_seed_sets_the_initial_state_of_an_episode(self):
     policy = self._agent.collect_policy
     policy.set_seed([3, 5])
     self.assertAllEqual(policy.get_initial_state(2), [[3, 5], [3, 5]])
     policy.set_seed([7, 8])
     self.assertAllEqual(policy.get_initial_state(1), [[7, 8]])
 
-  def test_a_seed_given_with_the_call_changes_the_draw(self):
+  def test_a_seed_passed_to_the_call_changes_the_draw(self):
     policy = self._agent.base_policy
     plain, one, again, two = (
         policy.action(_time_step(), _seeds(3, 5), seed=seed).action
@@ -195,7 +195,7 @@ class PARLPolicyTest(tensor_case.TensorCase):
     self.assertAllEqual(distribution.action.mode(), step.action)
     self.assertAllEqual(distribution.state, step.state)
 
-  def test_only_the_policy_with_a_search_holds_the_critic(self):
+  def test_only_policies_with_a_search_contain_the_critic(self):
     critic = {id(v) for v in self._agent.critic.trainable_variables}
     for name, policy in self._agent.named_policies.items():
       held = critic & {id(v) for v in policy.variables()}
@@ -219,7 +219,7 @@ class SavedModelTest(tensor_case.TensorCase):
       saver = policy_saver.PolicySaver(policy, batch_size=None)
       saver.save(os.path.join(cls._folder, name))
 
-  def test_a_process_with_tensorflow_alone_acts_the_same(self):
+  def test_a_process_with_only_tensorflow_acts_the_same(self):
     observation = _time_step(4).observation.numpy()
     seed = np.tile(np.int32([3, 5]), [4, 1])
     np.savez(
@@ -249,13 +249,13 @@ class SavedModelTest(tensor_case.TensorCase):
           state = step.state
         self.assertAllEqual(actions[name], np.stack(expected))
 
-  def test_only_the_search_brings_the_critic_along(self):
+  def test_only_a_policy_with_a_search_saves_the_critic(self):
     ranks = {}
     for name in self._policies:
       path = os.path.join(self._folder, name, 'variables', 'variables')
       ranks[name] = [len(shape) for _, shape in tf.train.list_variables(path)]
 
-    # The critic's weights have an axis for its members besides a layer's two.
+    # The critic's weights have an additional axis, for its members.
     self.assertIn(3, ranks['policy'])
     self.assertNotIn(3, ranks['base_policy'])
 

@@ -1,4 +1,4 @@
-"""Tests of the shifts of what losses see."""
+"""Tests of the random shifts of images."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ _SEED = tf.constant([3, 1])
 
 
 def _make_transition():
-  """Both observations of a row are one, so that their shifts compare."""
+  """Returns a transition in which s' equals s, so their shifts compare."""
   rows = small_pictures.make_rows(_NUM_ROWS)
   rows = rows._replace(
       observation=tf.nest.map_structure(
@@ -26,7 +26,7 @@ def _make_transition():
 
 
 def _offsets(picture, shifted, padding):
-  """The offsets at which a crop of the padded picture is `shifted`."""
+  """Returns the offsets of the crop of the padded image that is `shifted`."""
   height, width, _ = picture.shape
   margins = [(padding, padding), (padding, padding), (0, 0)]
   padded = np.pad(picture, margins, mode='edge')
@@ -49,18 +49,19 @@ class PictureShiftTest(tensor_case.TensorCase):
     after = shifted.time_step.observation[name].numpy()
     return [_offsets(*pair, padding=2) for pair in zip(before, after)]
 
-  def test_both_observations_are_shifted_alike(self):
+  def test_both_observations_have_the_same_shift(self):
     shifted = self._shift()
     for name, spec in small_pictures.OBSERVATION_SPEC.items():
       now = shifted.time_step.observation[name]
       self.assertEqual(now.dtype, spec.dtype)
       self.assertAllEqual(now, shifted.next_time_step.observation[name])
 
-  def test_each_row_and_camera_has_offsets_of_its_own(self):
+  def test_each_row_and_camera_has_its_own_offsets(self):
     shifted = self._shift()
     static = self._all_offsets(shifted, 'static')
     gripper = self._all_offsets(shifted, 'gripper')
-    # Of 25; 40 draws miss one of the ends of an axis with 0.8^40 = 1e-4.
+    # There are 25 offsets. The probability that 40 draws miss one end of an
+    # axis is 0.8^40 = 1e-4.
     self.assertGreater(len(set(static)), 12)
     self.assertEqual(
         (np.min(static, axis=0).tolist(), np.max(static, axis=0).tolist()),
@@ -68,7 +69,7 @@ class PictureShiftTest(tensor_case.TensorCase):
     )
     self.assertNotEqual(static, gripper)
 
-  def test_the_seed_says_the_shifts(self):
+  def test_the_seed_determines_the_shifts(self):
     first, same = self._shift(), self._shift()
     other = self._shift(seed=_SEED + 1)
     pictures = [
@@ -77,7 +78,7 @@ class PictureShiftTest(tensor_case.TensorCase):
     self.assertAllEqual(*pictures[:2])
     self.assertNotAllEqual(pictures[0], pictures[2])
 
-  def test_all_else_stays_as_it_is(self):
+  def test_only_images_change_and_padding_0_changes_nothing(self):
     shifted, padding_0 = self._shift(), self._shift(padding=0)
     for seen, expected in zip(
         tf.nest.flatten(padding_0), tf.nest.flatten(self.transition)

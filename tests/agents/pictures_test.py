@@ -1,4 +1,4 @@
-"""Tests that critics, policies and agents learn from pictures."""
+"""Tests that critics, policies and agents learn from images."""
 
 import os
 
@@ -75,7 +75,8 @@ class PicturesTest(tensor_case.TensorCase):
     policy = small_agent.make_policy(gaussian.GaussianPolicy, _SPEC)
     transition = _make_transition()
     source = critic_conformance.make_source(critic, policy, transition)
-    source.next.candidates(), source.here.candidates()  # Held fixed.
+    # Search once, before the training steps.
+    source.next.candidates(), source.here.candidates()
     self._assert_learns(
         lambda: critic.loss(transition, source, _SEED).per_example,
         critic.trainable_variables,
@@ -102,7 +103,7 @@ class PicturesTest(tensor_case.TensorCase):
     after = policy.sample(transition.time_step.observation, 2, _SEED)
     self.assertEqual(after.shape, [small_agent.BATCH_SIZE, 2, 2])
     if policy_ctor != gaussian.GaussianPolicy:
-      self.assertAllEqual(after, before)  # The average draws.
+      self.assertAllEqual(after, before)  # Samples come from the average.
 
   def test_a_baseline_learns(self):
     value = state_value.StateValue(types.ModelSpec(_SPEC, None))
@@ -111,7 +112,7 @@ class PicturesTest(tensor_case.TensorCase):
         lambda: (value(observation) - 1.0) ** 2, value.trainable_variables
     )
 
-  def test_uniform_actions_need_no_eyes(self):
+  def test_the_uniform_policy_has_no_image_encoder(self):
     policy = uniform.UniformPolicy(
         types.ModelSpec(_SPEC, small_agent.ACTION_SPEC)
     )
@@ -119,8 +120,8 @@ class PicturesTest(tensor_case.TensorCase):
     self.assertEqual(actions.shape, [4, 3, 2])
     self.assertEmpty(policy.variables)
 
-  def test_target_and_average_have_eyes_of_their_own(self):
-    # What is trained gains 1 everywhere; a quarter of it comes over.
+  def test_target_and_average_have_their_own_image_encoders(self):
+    # Every trained variable increases by 1, its copy by a quarter of that.
     critic = small_agent.make_critic(observation_spec=_SPEC, tau=0.25)
     policy = small_agent.make_policy(
         observation_spec=_SPEC, averaging_rate=0.25
@@ -143,9 +144,9 @@ class PicturesTest(tensor_case.TensorCase):
             variable - value, np.full(value.shape, 0.25), atol=1e-5
         )
 
-  def test_each_state_is_read_once(self):
-    # The loss reads s by the critic and s' by the target; the search reads both
-    # by the policy and by the critic.
+  def test_each_network_encodes_a_state_once(self):
+    # In the loss, the critic encodes s and the target s'. In the search, the
+    # policy and the critic each encode both.
     agent = small_pictures.make_agent(policy_ctor=gaussian.GaussianPolicy)
     rows = small_pictures.make_rows()
 
@@ -160,7 +161,7 @@ class PicturesTest(tensor_case.TensorCase):
         6 * small_pictures.NUM_CAMERAS * small_pictures.NUM_CONVOLUTIONS,
     )
 
-  def test_losses_see_shifted_pictures_and_searches_see_them_as_they_are(self):
+  def test_losses_use_shifted_images_and_searches_the_original_ones(self):
     rows = small_pictures.make_rows()
     losses = {}
     for padding in (0, 4):
@@ -172,11 +173,11 @@ class PicturesTest(tensor_case.TensorCase):
     for name in ('losses/distillation', 'values/mean', 'values/target'):
       self.assertNotEqual(losses[0][name], losses[4][name])
 
-  def test_a_padding_below_0_is_an_error(self):
+  def test_negative_padding_is_an_error(self):
     with self.assertRaisesRegex(ValueError, '`picture_padding`.*-1'):
       small_pictures.make_agent(picture_padding=-1)
 
-  def test_training_changes_all_parts_and_the_policy_is_exported(self):
+  def test_training_changes_all_parts_and_the_policy_can_be_exported(self):
     agent = small_pictures.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
     rows = small_pictures.make_rows()
     parts = (agent.critic, agent.generative_policy)
@@ -189,7 +190,7 @@ class PicturesTest(tensor_case.TensorCase):
     path = os.path.join(self.create_tempdir().full_path, 'policy')
     bounds = np.full([2], -1.0), np.full([2], 1.0)
     example = small_pictures.make_observation(4)
-    # It raises where the SavedModel acts otherwise.
+    # Raises if the SavedModel acts differently.
     difference = export.export_policy(
         agent.greedy_policy, bounds, path, example
     )
@@ -200,8 +201,8 @@ class PicturesTest(tensor_case.TensorCase):
     actions = [act(seed=_SEED, **x)['action'] for x in (example, other)]
     self.assertNotAllEqual(*actions)
 
-  def test_held_out_pictures_are_read_part_by_part(self):
-    # 70 rows are more than one part; this loss draws nothing.
+  def test_the_held_out_loss_of_several_batches_is_that_of_all_rows(self):
+    # 70 rows need several batches. This loss draws no random numbers.
     agent = small_pictures.make_agent(
         policy_ctor=gaussian.GaussianPolicy, picture_padding=0
     )

@@ -29,7 +29,7 @@ ACTION_SPEC = tensor_spec.BoundedTensorSpec(
     [2], tf.float32, -1.0, 1.0, 'action'
 )
 
-# What keeps each part small; arguments of the `make_x` functions below.
+# Sizes of the small parts.
 _NETWORK = functools.partial(
     ensemble.CriticEnsemble, num_members=2, hidden_sizes=(16, 16)
 )
@@ -54,7 +54,7 @@ def make_critic(
     seed=0,
     **kwargs,
 ):
-  """Returns a critic of two members, 16 wide; `kwargs` are its own."""
+  """Returns a critic with two members of width 16, and arguments `kwargs`."""
   kwargs.setdefault('network_ctor', _NETWORK)
   spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
   return critic_ctor(spec, **kwargs)
@@ -67,7 +67,7 @@ def make_policy(
     seed=1,
     **kwargs,
 ):
-  """Returns a policy 16 wide; `kwargs` are its own."""
+  """Returns a policy of width 16, with arguments `kwargs`."""
   sizes = next(v for k, v in _SIZES.items() if issubclass(policy_ctor, k))
   kwargs = {**sizes, **kwargs}
   spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
@@ -75,7 +75,7 @@ def make_policy(
 
 
 def make_search(num_samples=4, selection='argmax', **kwargs):
-  """Returns a search of N = 4, K = 2, T = 2; `kwargs` are the optimizer's."""
+  """Returns a search with N = 4, K = 2, T = 2; `kwargs` go to the optimizer."""
   kwargs = {
       **dict(num_candidates=2, num_gradient_steps=2, step_size=0.1), **kwargs
   }
@@ -99,7 +99,7 @@ def make_agent(
     seed=0,
     **kwargs,
 ):
-  """Returns an agent of small parts.
+  """Returns an agent made of small parts.
 
   Args:
     critic_ctor: Makes the critic.
@@ -107,12 +107,12 @@ def make_agent(
     observation_spec: Nest of `tf.TensorSpec`.
     action_spec: Spec of one action.
     critic_kwargs: Arguments of the critic.
-    improver: Of the online phase; distillation where None.
+    improver: Improver of the online phase; None for distillation.
     optimizer_ctor: Makes each of the three optimizers.
-    search: In training, acting and evaluation.
-    is_policy_fixed: Whether nothing improves the policy.
-    chunk_length: Actions that are drawn at once.
-    seed: Of the weights and the draws.
+    search: Search for training, acting and evaluation.
+    is_policy_fixed: Whether the policy has no improver.
+    chunk_length: Number of actions in a chunk.
+    seed: Integer seed of the weights and the draws.
     **kwargs: Arguments of `PARLAgent`.
   """
   search = search or make_search()
@@ -141,7 +141,7 @@ def make_agent(
 
 
 def make_episode(num_steps=9, seed=0, episode_id=0):
-  """Returns a random episode that ends the task; reward 1 at its end."""
+  """Returns a random episode whose last step has reward 1 and is terminal."""
   random = np.random.default_rng(seed)
   reward = np.zeros([num_steps], np.float32)
   reward[-1] = 1.0

@@ -1,4 +1,4 @@
-"""A small agent that fine-tunes a denoising chain, for tests."""
+"""A small DPPO agent for tests."""
 
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
@@ -15,7 +15,7 @@ from tests.agents import small_agent
 
 
 def make_value(observation_spec=small_agent.OBSERVATION_SPEC, seed=0):
-  """Returns a baseline 16 wide."""
+  """Returns a baseline of width 16."""
   return state_value.StateValue(
       types.ModelSpec(observation_spec, None, seed=seed),
       network_ctor=lambda *args, **kwargs: ensemble.CriticEnsemble(
@@ -33,14 +33,14 @@ def make_agent(
     seed=0,
     **kwargs,
 ):
-  """Returns an agent of small parts.
+  """Returns an agent made of small parts.
 
   Args:
     observation_spec: Nest of `tf.TensorSpec`.
     action_spec: Spec of one action.
-    chunk_length: Actions that are drawn at once.
+    chunk_length: Number of actions in a chunk.
     optimizer_ctor: Makes each of the three optimizers.
-    seed: Of the weights and the draws.
+    seed: Integer seed of the weights and the draws.
     **kwargs: Arguments of `DPPOAgent`.
   """
   chunk_spec = tensor_spec.BoundedTensorSpec(

@@ -1,7 +1,7 @@
-"""Trains an agent on one device and its twin on two, and reports on both.
+"""Trains equal agents on one device and on two, and compares them.
 
-A program, for TensorFlow's devices are set once in a process. Its argument is a
-directory, where it writes `report.json`.
+A program, because TensorFlow's devices can be configured only once per process.
+It writes `report.json` to the directory given as its argument.
 """
 
 import json
@@ -29,19 +29,19 @@ _REQUEST = experience_lib.ExperienceRequest(
     policy_slices=1,
     policy_batch_size=256,
 )
-# Their losses divide by, or compare with, a mean over the batch.
+# Improvers whose losses divide by, or compare with, a mean over the batch.
 _IMPROVERS = {
     'auto': lambda: distillation.DistillationImprover('auto', 0.5),
     'normalized': lambda: reparameterized.ReparameterizedImprover(
         normalize_values=True, learn_temperature=False
     ),
-    # Of the eight rows of `small_agent` the last five.
+    # Keeps the last five of the eight rows of `small_agent`.
     'filtered': lambda: imitation.ImitationImprover(min_return=-4.5),
 }
 
 
 def _make_agent(**kwargs):
-  """Cal-QL, and a diffusion policy with dropout; actions are sampled."""
+  """Returns Cal-QL with a diffusion policy with dropout and sampled actions."""
   return small_agent.make_agent(
       critic_kwargs=dict(num_conservative_actions=2),
       search=small_agent.make_search(selection='sample'),
@@ -60,7 +60,7 @@ def _sum(strategy, value):
 
 
 def _train(learner):
-  """Takes the steps; returns the losses of the last one."""
+  """Takes the training steps and returns the losses of the last one."""
   iterator = small_agent.make_experience().iterate(0, _NUM_STEPS, _REQUEST)
   for _ in range(_NUM_STEPS):
     info = learner.single_train_step(iterator)
@@ -69,7 +69,7 @@ def _train(learner):
 
 
 def _loss(strategy, improver):
-  """The policy's loss before any update, of the rows of a short episode."""
+  """Returns the policy's loss on a short episode before any update."""
   with strategy.scope():
     agent = _make_agent(improver=improver())
   rows = small_agent.make_rows()
@@ -92,7 +92,7 @@ def _refusal_of_dppo(strategy):
 
 
 def _variables(agent):
-  """By name all that a checkpoint holds, the optimizers' moments too."""
+  """Returns all variables of a checkpoint by name, with optimizer moments."""
   items = dict(agent.checkpoint_items)
   variables = {'train_step': items.pop('train_step')}
   for name, item in items.items():
@@ -102,7 +102,7 @@ def _variables(agent):
 
 
 def _difference(value, expected):
-  """The length of the difference as a share of the expected length."""
+  """Returns the norm of the difference, relative to the expected norm."""
   value, expected = np.asarray(value, float), np.asarray(expected, float)
   length = np.linalg.norm(expected)
   return float(np.linalg.norm(value - expected) / max(length, 1e-12))
