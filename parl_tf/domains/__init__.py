@@ -1,1 +1,1 @@
-"""Tasks: environments, their controllers and their constants."""
+"""Tasks: environments, scripted controllers and task constants."""

@@ -1,9 +1,9 @@
-"""Adroit: a hand of 24 joints opens a door, swings a hammer, turns a pen.
+"""Adroit: a 24-joint hand opens a door, swings a hammer or turns a pen.
 
-Environments are those of gymnasium-robotics, `AdroitHand*-v1`, which have the
-observations, actions and starts of D4RL (Rajeswaran et al., 2018,
-arXiv:1709.10087; Fu et al., 2020, arXiv:2004.07219), with D4RL's rewards and
-lengths of episodes.
+The environments are `AdroitHand*-v1` of gymnasium-robotics, which have the
+observations, actions and initial states of D4RL (Rajeswaran et al., 2018,
+arXiv:1709.10087; Fu et al., 2020, arXiv:2004.07219). Rewards and episode
+lengths follow D4RL.
 """
 
 from typing import Any, NamedTuple, Optional, Sequence, Tuple
@@ -20,16 +20,17 @@ from parl_tf.domains import value_ranges
 
 
 class _Task(NamedTuple):
-  """What differs between the tasks.
+  """Constants of one task.
 
   Attributes:
-    observation_size: Numbers of an observation.
-    action_size: A.
-    max_episode_steps: Steps of 0.01 s, as D4RL.
-    palm_to_object: Entries of the observation whose distance is that of palm
-      and object: `(vector,)`, or `(palm, object)`; empty where it is no reward.
-    random_return: D4RL's reference return of score 0.
-    expert_return: Of score 100.
+    observation_size: Size of the observation vector.
+    action_size: Size of the action vector (A).
+    max_episode_steps: Episode length in D4RL, in steps of 0.01 s.
+    palm_to_object: Slices of the observation that give the vector from palm to
+      object: `(vector,)` or `(palm, object)`. Empty if the reward does not use
+      this distance.
+    random_return: D4RL reference return for a score of 0.
+    expert_return: D4RL reference return for a score of 100.
   """
 
   observation_size: int
@@ -58,7 +59,7 @@ _REWARDS = ('dense', 'binary')
 
 @gin.configurable
 class Adroit(domain.Domain):
-  """A task of the hand; the score is D4RL's, or the share of successes."""
+  """An Adroit task, scored by D4RL's normalized return or the success rate."""
 
   def __init__(
       self,
@@ -68,12 +69,12 @@ class Adroit(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       task: `door`, `hammer`, `pen` or `relocate`.
-      reward: `dense`, D4RL's; or `binary`, 1 where the task is solved, which
-        then ends the episode, else 0.
+      reward: `dense` for D4RL's reward, or `binary` for 1 at success and 0
+        elsewhere. With `binary`, success ends the episode.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
 
@@ -93,7 +94,7 @@ class Adroit(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:
-    del evaluation  # Both begin alike.
+    del evaluation  # Both have the same initial states.
     return gymnasium_adapter.GymnasiumEnvironment(
         _make_environment(self._name, self._task, self._is_binary),
         seed=seed,
@@ -111,11 +112,11 @@ class Adroit(domain.Domain):
     )
 
   def never_succeeds_value(self, gamma: float):
-    """Returns the bias summed for ever; of dense rewards it is not known."""
+    """Returns the discounted sum of the bias, or None for dense rewards."""
     return self.reward_bias / (1.0 - gamma) if self._is_binary else None
 
   def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
-    """Returns the range of binary rewards; that of dense ones is unknown."""
+    """Returns the return range of binary rewards, or None for dense ones."""
     if not self._is_binary:
       return None
     return value_ranges.until_success(
@@ -123,7 +124,7 @@ class Adroit(domain.Domain):
     )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns the share of successes, or D4RL's normalised return."""
+    """Returns the success rate in percent, or D4RL's normalized return."""
     if self._is_binary or not episodes:
       return super().score(episodes)
     mean = np.mean([np.sum(episode.reward) for episode in episodes])
@@ -134,15 +135,15 @@ class Adroit(domain.Domain):
 
 
 def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
-  """Returns gymnasium-robotics' environment with the rewards of the task."""
-  # Imported here, for they take long and not every user of a domain steps it.
+  """Returns the gymnasium-robotics environment with the task's rewards."""
+  # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
 
   class Rewards(gymnasium.Wrapper):
-    """D4RL's rewards, or those of success alone."""
+    """Applies D4RL's rewards or binary success rewards."""
 
     def step(self, action):
       observation, reward, terminated, truncated, info = self.env.step(action)
@@ -150,7 +151,7 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
       if is_binary:
         reward, terminated = float(is_success), is_success
       elif task.palm_to_object:
-        # From its version 1.2.1 on the distance counts for the wrong side.
+        # Since version 1.2.1 the distance term has the wrong sign.
         parts = [observation[part] for part in task.palm_to_object]
         offset = parts[0] - (parts[1] if len(parts) > 1 else 0.0)
         reward -= 0.2 * np.linalg.norm(offset)

@@ -1,10 +1,10 @@
 """Ant mazes: a four-legged robot walks through a maze to a fixed goal.
 
-Mazes and physics are those of gymnasium-robotics, `AntMaze_*-v4`: eight
-torques, 0.05 s a step. As in D4RL (Fu et al., 2020, arXiv:2004.07219) the
-observation is all positions and rates, an episode begins in one cell with
-random joints, and ends within 0.5 m of the goal; unlike there the goal is the
-centre of its cell.
+Mazes and physics are those of `AntMaze_*-v4` in gymnasium-robotics: eight
+torques, 0.05 s per step. As in D4RL (Fu et al., 2020, arXiv:2004.07219) the
+observation contains all positions and velocities. An episode starts in a fixed
+cell with random joint angles, and ends within 0.5 m of the goal. Unlike D4RL,
+the goal is the centre of its cell.
 """
 
 import functools
@@ -21,11 +21,11 @@ from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_environment
 from parl_tf.domains import value_ranges
 
-_CELL_SIZE = 4.0  # Metres, as gymnasium-robotics.
-_GOAL_RADIUS = 0.5  # Metres, as D4RL.
-_BODY_RADIUS = 0.5  # Metres in pictures.
-_PHYSICS_STEPS = 5  # Of 0.01 s.
-_POSITION_NOISE, _VELOCITY_NOISE = 0.1, 0.1  # As D4RL.
+_CELL_SIZE = 4.0  # Metres, as in gymnasium-robotics.
+_GOAL_RADIUS = 0.5  # Metres, as in D4RL.
+_BODY_RADIUS = 0.5  # Metres, in rendered images.
+_PHYSICS_STEPS = 5  # Steps of 0.01 s.
+_POSITION_NOISE, _VELOCITY_NOISE = 0.1, 0.1  # As in D4RL.
 
 _OBSERVATION_SPEC = specs.Array((29,), np.float32, name='observation')
 _ACTION_SPEC = specs.BoundedArray((8,), np.float32, -1.0, 1.0, name='action')
@@ -34,10 +34,11 @@ _GOAL_CELLS = {'UMaze': (3, 1), 'Medium': (6, 6), 'Large': (7, 9)}
 
 
 class AntMazeEnvironment(maze_environment.MazeEnvironment):
-  """The ant's task.
+  """The ant maze environment.
 
   Observations `[29]`: x, y, z in metres, orientation (quaternion, 4), joint
-  angles (8); then rates of all (14). Actions `[8]`: torques at the joints.
+  angles (8), then the velocities of all of these (14). Actions `[8]`: joint
+  torques.
   """
 
   def __init__(
@@ -48,13 +49,13 @@ class AntMazeEnvironment(maze_environment.MazeEnvironment):
       start_cell: maze_lib.Cell,
       **options: Any,
   ):
-    """Makes an environment that begins in one cell.
+    """Initializes an environment with a fixed start cell.
 
     Args:
-      model: `mujoco.MjModel`; only read, so that environments can share it.
-      maze: The cells of that model.
-      start_cell: Cell in which an episode begins.
-      **options: Of `MazeEnvironment`; an action is held for
+      model: `mujoco.MjModel`. Read-only, so that environments can share it.
+      maze: Cells of the model's maze.
+      start_cell: Cell where episodes start.
+      **options: Arguments of `MazeEnvironment`. Each action is repeated for
         `action_repeat` steps of 0.05 s.
     """
     super().__init__(
@@ -81,7 +82,7 @@ class AntMazeEnvironment(maze_environment.MazeEnvironment):
 
 @gin.configurable
 class AntMaze(domain.Domain):
-  """Walking to a fixed goal; with the paper's bias -1 a step."""
+  """Walking to a fixed goal, with the paper's reward bias of -1 per step."""
 
   def __init__(
       self,
@@ -94,14 +95,14 @@ class AntMaze(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = -1.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       size: `UMaze`, `Medium` or `Large`.
-      start_cell: `(row, column)` in which an episode begins.
-      goal_cell: `(row, column)` of the goal; None for the maze's own.
-      action_repeat: Steps of 0.05 s for which an action is held.
-      max_episode_steps: Environment steps until the time-out.
+      start_cell: `(row, column)` where episodes start.
+      goal_cell: `(row, column)` of the goal; None for the maze's default.
+      action_repeat: Number of 0.05 s steps for which each action is repeated.
+      max_episode_steps: Environment steps before the timeout.
       reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
       reward_bias: Added to the scaled reward.
 
@@ -130,7 +131,7 @@ class AntMaze(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> AntMazeEnvironment:
-    del evaluation  # Both begin in the one cell.
+    del evaluation  # Both start in the same cell.
     return AntMazeEnvironment(
         _make_model(self._size),
         self.maze,
@@ -148,7 +149,7 @@ class AntMaze(domain.Domain):
     return _ACTION_SPEC
 
   def never_succeeds_value(self, gamma: float) -> float:
-    """Returns the bias summed for ever, as the raw reward stays 0."""
+    """Returns the discounted sum of the bias; the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
@@ -159,14 +160,14 @@ class AntMaze(domain.Domain):
 
 @functools.lru_cache(maxsize=None)
 def _make_model(size: str) -> Any:
-  """Returns the `mujoco.MjModel` of gymnasium-robotics' maze; all share it."""
-  # Imported here, for they take long and not every user of a domain steps it.
+  """Returns the shared `mujoco.MjModel` of a gymnasium-robotics maze."""
+  # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
   environment = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
-  # The constructor leaves the file from which MuJoCo read the maze.
+  # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(environment.tmp_xml_file_path)
   model = environment.ant_env.model
   environment.close()

@@ -1,4 +1,4 @@
-"""Checks of what domains and environments are given."""
+"""Validates arguments of domains and environments."""
 
 from typing import Any, Iterable, Tuple
 
@@ -20,17 +20,17 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-  """Raises a ValueError that names the argument if it is no choice."""
+  """Raises a ValueError if the argument is not one of the choices."""
   choices = list(choices)
   if value not in choices:
     raise ValueError(f'`{name}` must be one of {choices}, got {value!r}.')
 
 
 def check_action(action: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
-  """Returns the action as an array.
+  """Converts an action to an array and validates it.
 
   Raises:
-    ValueError: If it has another shape or is not finite.
+    ValueError: If the action has another shape or is not finite.
   """
   action = np.asarray(action)
   if action.shape != shape:

@@ -1,4 +1,4 @@
-"""What a robot's driver must do for `robot.Robot`, and checks that it does."""
+"""Interface of a robot driver for `robot.Robot`, and its validation."""
 
 import abc
 from typing import Any, NamedTuple, Tuple
@@ -12,12 +12,13 @@ from parl_tf.domains import domain
 
 
 class Measurement(NamedTuple):
-  """What the sensors saw last.
+  """The latest sensor reading.
 
   Attributes:
-    observation: Array or flat dict of arrays, as `Arm.observation_spec` says.
-    time: When it was measured, in seconds of `time.monotonic`; of parts that
-      were measured apart, the earliest.
+    observation: Array or flat dict of arrays that matches
+      `Arm.observation_spec`.
+    time: Time of the measurement, in seconds of `time.monotonic`. If parts were
+      measured at different times, the earliest one.
   """
 
   observation: types.Nest
@@ -25,38 +26,38 @@ class Measurement(NamedTuple):
 
 
 class Arm(abc.ABC):
-  """A robot and its sensors; there is one object of it.
+  """A robot and its sensors; one process has one instance.
 
-  Made without arguments, or with what gin binds. All that it raises stops the
-  arm; a `domain.EpisodeLostError` has the episode acted anew, anything else
-  ends the run.
+  The constructor takes no arguments except those bound by gin. Any exception
+  stops the arm. After a `domain.EpisodeLostError` the episode is repeated; any
+  other exception ends the run.
   """
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:
-    """Returns the spec of the observation: an array or a flat dict of them.
+    """Returns the spec of the observation, an array or a flat dict of arrays.
 
-    Numbers are float32, pictures uint8.
+    Numbers are float32, images uint8.
     """
 
   @abc.abstractmethod
   def action_spec(self) -> specs.BoundedArray:
     """Returns the spec `[A]` of an action, with bounds in the driver's units.
 
-    [-1, 1] is mapped to them.
+    The library maps [-1, 1] to these bounds.
     """
 
   @abc.abstractmethod
   def observe(self) -> Measurement:
-    """Returns the latest measurement, at once, even if it is an old one."""
+    """Returns the latest measurement without waiting for a new one."""
 
   @abc.abstractmethod
   def command(self, action: np.ndarray) -> None:
-    """Sends an action and returns at once, without waiting for the motion.
+    """Sends an action and returns without waiting for the motion.
 
-    It holds until the next one or `stop`. A program that is killed sends
-    neither: a robot that goes on moving by itself needs a driver that stops it
-    when no command comes.
+    The command holds until the next one or `stop`. A killed program sends
+    neither, so a robot that keeps moving on its own needs a driver that stops
+    it when no commands arrive.
 
     Args:
       action: `[A]` in the driver's units, within the bounds.
@@ -64,22 +65,22 @@ class Arm(abc.ABC):
 
   @abc.abstractmethod
   def stop(self) -> None:
-    """Ends all motion, at once; the next command or `home` may begin another.
+    """Stops all motion immediately, until the next `command` or `home`.
 
-    It may be called at any time, more than once, and from another thread.
+    May be called at any time, repeatedly, and from another thread.
     """
 
   @abc.abstractmethod
   def home(self, random: np.random.Generator) -> None:
-    """Moves to where an episode begins; returns when the arm stands there.
+    """Moves to the initial pose; returns when the arm has reached it.
 
     Args:
-      random: Where the start is to vary, what it is drawn with.
+      random: Generator for random initial poses.
     """
 
 
 def checked_observation_spec(arm: Arm) -> Any:
-  """Returns the spec of an arm's observation.
+  """Returns the validated observation spec of an arm.
 
   Raises:
     ValueError: If a part is neither float32 nor uint8.
@@ -95,10 +96,11 @@ def checked_observation_spec(arm: Arm) -> Any:
 
 
 def action_bounds(arm: Arm) -> Tuple[np.ndarray, np.ndarray]:
-  """Returns `(low [A], high [A])` of an arm's actions.
+  """Returns the validated action bounds `(low [A], high [A])` of an arm.
 
   Raises:
-    ValueError: If they have several axes or a bound is not finite.
+    ValueError: If the spec does not have exactly one axis, or its bounds are
+      not finite with minimum below maximum.
   """
   spec = arm.action_spec()
   if isinstance(spec, specs.BoundedArray) and len(spec.shape) == 1:
@@ -115,15 +117,15 @@ def action_bounds(arm: Arm) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def checked_observation(observation: types.Nest, spec: Any) -> types.Nest:
-  """Returns a copy of an observation.
+  """Returns a copy of an observation after checking it.
 
   Args:
-    observation: What an arm measured.
-    spec: What its spec says.
+    observation: Measured observation.
+    spec: Spec of the observation.
 
   Raises:
-    EpisodeLostError: If it is not finite, for sensors fail so for a moment.
-    ValueError: If a shape or dtype is not that of the spec.
+    EpisodeLostError: If a value is not finite; sensors can fail temporarily.
+    ValueError: If a shape or dtype does not match the spec.
   """
   return tree.map_structure(_checked_part, spec, observation)
 
@@ -137,6 +139,6 @@ def _checked_part(spec: specs.Array, value: Any) -> np.ndarray:
     )
   if not np.all(np.isfinite(value)):
     raise domain.EpisodeLostError(
-        f'An observation must be finite, got {value} as `{spec.name}`.'
+        f'An observation must be finite, got {value} for `{spec.name}`.'
     )
   return value

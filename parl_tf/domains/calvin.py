@@ -1,9 +1,9 @@
 """CALVIN: an arm opens a drawer, moves a door and turns on two lights.
 
-The environment is CALVIN's (Mees et al., 2022, arXiv:2112.03227), scene D,
-served by a program in a Python of its own: examples/calvin. Its raw reward is
-the number of sub-tasks that are solved at present, which with the paper's bias
-of -4 is 0 at the end.
+The environment is scene D of CALVIN (Mees et al., 2022, arXiv:2112.03227). It
+runs in a separate process with its own Python; see `examples/calvin`. The raw
+reward is the number of sub-tasks that are currently solved. With the paper's
+bias of -4 the reward is 0 once all are solved.
 """
 
 from typing import Any, Sequence, Tuple
@@ -22,12 +22,12 @@ _OBSERVATIONS = ('robot', 'scene', 'static', 'gripper')
 
 @gin.configurable
 class Calvin(remote.Remote):
-  """Four sub-tasks in any order; the score is 25 for each.
+  """Four sub-tasks in any order, each worth a score of 25.
 
-  Observations are dicts: `robot` `[15]` and `scene` `[24]` float32, pictures of
-  a `static` and of the `gripper`'s camera `[100, 100, 3]` uint8. Actions `[7]`:
-  changes of the gripper's place and orientation, and whether it opens. A step
-  is 1/30 s.
+  Observations are dicts: `robot` `[15]` and `scene` `[24]` float32, and images
+  of the `static` and the `gripper` camera `[100, 100, 3]` uint8. Actions `[7]`:
+  changes of the gripper's position and orientation, and whether it opens. A
+  step takes 1/30 s.
   """
 
   def __init__(
@@ -40,19 +40,19 @@ class Calvin(remote.Remote):
       reward_bias: float = -4.0,
       **options: Any,
   ):
-    """Asks the server what it has.
+    """Connects to the server and reads its specs.
 
     Args:
       address: `host:port` of the server.
-      observations: Names of the parts of an observation. Pictures are drawn in
-        software, which takes most of a step.
-      max_episode_steps: Environment steps until the time-out.
+      observations: Names of the parts of an observation. Images are rendered in
+        software, which takes most of the time of a step.
+      max_episode_steps: Environment steps before the timeout.
       reward_scale: Factor on the raw reward, 0 to 4.
       reward_bias: Added to the scaled reward.
-      **options: Of `Remote`.
+      **options: Arguments of `Remote`.
 
     Raises:
-      ConnectionError: If no server is reached in time.
+      ConnectionError: If no server can be reached in time.
       RuntimeError: If the server answers with an error.
       ValueError: If an argument is out of range.
     """
@@ -74,7 +74,7 @@ class Calvin(remote.Remote):
     return value_ranges.of_rewards(self.reward_bias, all_solved, gamma)
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns 25 times the mean of the most sub-tasks solved at one time."""
+    """Returns 25 times the mean of the most sub-tasks solved at once."""
     if not episodes:
       raise ValueError('`episodes` must not be empty.')
     solved = [np.max(episode.reward) for episode in episodes]

@@ -1,9 +1,9 @@
-"""The contract of a task: an environment, its constants and its score.
+"""Interface of a task: its environment, constants and score.
 
-An environment is a `dm_env.Environment` whose actions lie in [-1, 1]^A. The
-end of the task is a LAST step with discount 0, a time-out a LAST step with
-discount 1. Rewards are raw: scale and bias are the domain's constants and are
-applied where experience is read.
+An environment is a `dm_env.Environment` with actions in [-1, 1]^A. A terminal
+step is a LAST step with discount 0, a timeout a LAST step with discount 1.
+Rewards are raw. The domain's reward scale and bias are applied when experience
+is read.
 """
 
 import abc
@@ -23,47 +23,47 @@ _T = TypeVar('_T')
 
 
 class EpisodeLostError(ConnectionError):
-  """The episode in progress is lost; the next reset begins another one."""
+  """The current episode is lost; the next reset starts another one."""
 
 
 def act_until_kept(act: Callable[[], _T]) -> _T:
-  """Returns what `act` returns, which is called anew if an episode is lost.
+  """Calls `act` until no episode is lost, and returns its result.
 
   Args:
-    act: Acts whole episodes, from a reset on.
+    act: Plays whole episodes, starting with a reset.
 
   Raises:
-    EpisodeLostError: If they are lost time after time.
+    EpisodeLostError: If too many attempts in a row lose an episode.
   """
   for _ in range(_MAX_ATTEMPTS - 1):
     try:
       return act()
     except EpisodeLostError as error:
-      logging.warning('Acting anew: %s', error)
+      logging.warning('Repeating the lost episodes: %s', error)
   return act()
 
 
 class Environment(dm_env.Environment):
-  """A `dm_env.Environment` that can be seeded and tells of success."""
+  """A `dm_env.Environment` that can be seeded and reports success."""
 
   @abc.abstractmethod
   def seed(self, seed: int) -> None:
-    """Makes the next reset draw from `seed`, whatever happened before.
+    """Seeds the next reset, independently of anything that happened before.
 
-    Resets after it go on from there, repeatably.
+    Later resets continue the same random sequence.
     """
 
   @abc.abstractmethod
   def is_success(self) -> bool:
-    """Returns whether the task is solved in the present state."""
+    """Returns whether the task is solved in the current state."""
 
   def info(self) -> Mapping[str, np.ndarray]:
-    """Returns what a data set keeps of the present state as `infos/<name>`."""
+    """Returns values of the current state to record as `infos/<name>`."""
     return {}
 
   def render(self) -> np.ndarray:
-    """Returns a picture of the present state, `[height, width, 3]` uint8."""
-    raise NotImplementedError(f'{type(self).__name__} draws no pictures.')
+    """Returns an image of the current state, `[height, width, 3]` uint8."""
+    raise NotImplementedError(f'{type(self).__name__} does not render images.')
 
   def reward_spec(self) -> specs.Array:
     return specs.Array(shape=(), dtype=np.float32, name='reward')
@@ -75,11 +75,11 @@ class Environment(dm_env.Environment):
 
 
 class Controller(abc.ABC):
-  """A scripted policy that may look at the environment's inner state."""
+  """A scripted policy that may use the environment's internal state."""
 
   @abc.abstractmethod
   def reset(self, seed: int) -> None:
-    """Begins an episode; all of its draws come from `seed`."""
+    """Starts an episode and seeds all of its random draws."""
 
   @abc.abstractmethod
   def action(
@@ -88,20 +88,21 @@ class Controller(abc.ABC):
     """Returns an action `[A]` float32 in [-1, 1]."""
 
   def info(self) -> Mapping[str, np.ndarray]:
-    """Returns what a data set keeps of the last action as `infos/<name>`."""
+    """Returns values of the last action to record as `infos/<name>`."""
     return {}
 
 
 class Domain(abc.ABC):
-  """A task as the rest of the library sees it.
+  """A task: environments, constants and score.
 
   Attributes:
     reward_scale: Factor on the raw reward.
     reward_bias: Added to the scaled raw reward.
     max_episode_steps: Environment steps after which an episode times out.
-    max_environments: Number of environments that there can be, of a robot 1;
-      None for any. Where there is one, `make_environment` hands the same
-      environments out again, in turn, and whoever acts begins with a reset.
+    max_environments: Maximum number of environments, for instance 1 for a
+      robot; None for no limit. If there is a limit, `make_environment` hands
+      out the existing environments in turn, and every user must start with a
+      reset.
   """
 
   reward_scale: float = 1.0
@@ -111,57 +112,58 @@ class Domain(abc.ABC):
 
   @abc.abstractmethod
   def make_environment(self, seed: int, evaluation: bool) -> Environment:
-    """Makes an environment whose first reset draws from `seed`.
+    """Makes an environment.
 
     Args:
-      seed: Seed of all its draws.
-      evaluation: Whether it scores a policy; else it collects experience.
+      seed: Seed of all random draws, beginning with the first reset.
+      evaluation: Whether the environment is for evaluation; if False, it is for
+        collecting experience.
     """
 
   def make_controller(self, environment: Environment) -> Optional[Controller]:
-    """Makes the controller that solves `environment`, or None."""
+    """Makes a controller that solves `environment`, or returns None."""
     del environment
     return None
 
   def make_data_environment(self, seed: int) -> Environment:
-    """Makes the environment in which a data set is recorded."""
+    """Makes the environment used to record a dataset."""
     return self.make_environment(seed, evaluation=False)
 
   def make_data_controller(
       self, environment: Environment
   ) -> Optional[Controller]:
-    """Makes the controller that records a data set, or None."""
+    """Makes the controller that records a dataset, or returns None."""
     return self.make_controller(environment)
 
   def make_recorder(self, seed: int) -> Tuple[Environment, Controller]:
-    """Makes the environment and the controller that record a data set.
+    """Makes the environment and the controller that record a dataset.
 
     Args:
-      seed: Of the environment.
+      seed: Seed of the environment.
 
     Raises:
-      ValueError: If the domain has no such controller.
+      ValueError: If the domain has no data controller.
     """
     environment = self.make_data_environment(seed)
     controller = self.make_data_controller(environment)
     if controller is None:
       raise ValueError(
-          f'{type(self).__name__} must have a controller to record data with,'
+          f'{type(self).__name__} must have a controller to record a dataset,'
           ' got None.'
       )
     return environment, controller
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:
-    """Returns the spec of the observation: an array or a flat dict of them."""
+    """Returns the observation spec: an array or a flat dict of arrays."""
 
   @abc.abstractmethod
   def action_spec(self) -> specs.BoundedArray:
-    """Returns the float32 spec `[A]` of the action, bounded by -1 and 1."""
+    """Returns the float32 action spec `[A]` with bounds -1 and 1."""
 
   @property
   def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
-    """The simulator's own `(low, high)` `[A]`, to which [-1, 1] is mapped."""
+    """Bounds `(low, high)` `[A]` in simulator units; [-1, 1] maps to them."""
     spec = self.action_spec()
     return (
         np.broadcast_to(spec.minimum, spec.shape).astype(np.float32),
@@ -170,11 +172,11 @@ class Domain(abc.ABC):
 
   @property
   def normalization(self) -> Optional[types.Normalization]:
-    """Fixed observation statistics; None if the offline data gives them."""
+    """Fixed observation statistics; None to compute them from offline data."""
     return None
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
-    """Returns the value of never succeeding, or None where it is not known.
+    """Returns the value of never succeeding, or None if it is unknown.
 
     Args:
       gamma: Discount factor in [0, 1).
@@ -183,10 +185,10 @@ class Domain(abc.ABC):
     return None
 
   def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
-    """Returns the lowest and the highest return, or None if they are unknown.
+    """Returns the lowest and highest return, or None if they are unknown.
 
-    A return is the discounted sum of rewards, scaled and biased, from any step
-    on. Critics with a histogram span this range.
+    A return is the discounted sum of scaled and biased rewards from any step
+    on. Critics with a histogram cover this range.
 
     Args:
       gamma: Discount factor in [0, 1).
@@ -199,7 +201,7 @@ class Domain(abc.ABC):
     return bool(np.any(episode.success))
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns the score in 0..100; by default the share of successes."""
+    """Returns a score from 0 to 100; by default the success rate in percent."""
     if not episodes:
       raise ValueError('`episodes` must not be empty.')
     return 100.0 * float(np.mean([self.is_success(e) for e in episodes]))
@@ -207,5 +209,5 @@ class Domain(abc.ABC):
 
 @gin.configurable(module='parl_tf')
 def select_domain(domain: Domain = gin.REQUIRED) -> Domain:
-  """Returns the domain that the gin files of an experiment bind."""
+  """Returns the domain bound by the experiment's gin files."""
   return domain

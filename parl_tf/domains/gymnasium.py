@@ -1,4 +1,4 @@
-"""Any task that is registered with gymnasium, by its id."""
+"""Any task registered with gymnasium, selected by its id."""
 
 import math
 from typing import Any, Callable, Mapping, Optional, Tuple
@@ -15,11 +15,11 @@ from parl_tf.domains import gymnasium_adapter
 
 @gin.configurable
 class Gymnasium(domain.Domain):
-  """A registered environment, with a controller of your own if there is one.
+  """A registered environment with an optional data controller.
 
-  Actions are a bounded box of one axis, observations an array or a flat dict of
+  Actions are a one-axis bounded box, observations an array or a flat dict of
   arrays; see `GymnasiumEnvironment`. Without a controller the offline data
-  comes from a file.
+  must come from a file.
   """
 
   def __init__(
@@ -34,16 +34,16 @@ class Gymnasium(domain.Domain):
       success_key: Optional[str] = 'success',
       controller_ctor: Optional[Callable[[], domain.Controller]] = None,
   ):
-    """Makes the task once to read its specs.
+    """Creates the task once to read its specs.
 
     Args:
       id: Id for `gymnasium.make`. `module:id` imports the module that registers
         the task.
       kwargs: Further arguments of the task's constructor.
-      max_episode_steps: Environment steps, after `action_repeat`, until the
-        time-out; None for the registered limit.
-      action_repeat: Steps of the task for which an action is held; their
-        rewards are summed.
+      max_episode_steps: Environment steps, after `action_repeat`, before the
+        timeout; None for the registered limit.
+      action_repeat: Number of task steps for which each action is repeated.
+        Their rewards are summed.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
       success_key: Entry of `info` that is true on success; None to count a
@@ -53,7 +53,7 @@ class Gymnasium(domain.Domain):
 
     Raises:
       ValueError: If an argument is out of range, the task has no time limit, or
-        its actions are not a bounded box of one axis.
+        its actions are not a one-axis bounded box.
     """
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_positive('reward_scale', reward_scale)
@@ -89,7 +89,7 @@ class Gymnasium(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:
-    del evaluation  # The task is the same.
+    del evaluation  # Both use the same task.
     return gymnasium_adapter.GymnasiumEnvironment(
         # -1: the adapter alone counts steps, after `action_repeat`.
         gymnasium.make(self._id, max_episode_steps=-1, **self._kwargs),

@@ -1,4 +1,4 @@
-"""Gymnasium environments as `dm_env` environments."""
+"""Adapts Gymnasium environments to `dm_env`."""
 
 from typing import Any, Callable, Optional
 
@@ -11,11 +11,11 @@ from parl_tf.domains import domain
 
 
 class GymnasiumEnvironment(domain.Environment):
-  """Adapts a `gymnasium.Env` that has a box of actions.
+  """Adapts a `gymnasium.Env` that has a box action space.
 
-  Actions in [-1, 1] are mapped to the box, observations cast to float32 (bytes
-  are kept), a truncation becomes a time-out. Gymnasium environments seed only
-  in `reset`; between seeds each reset goes on from the one before.
+  Maps actions from [-1, 1] to the box, casts observations to float32 (uint8 is
+  kept), and converts truncation to a timeout. Gymnasium seeds environments only
+  in `reset`; without a new seed, each reset continues the random sequence.
   """
 
   def __init__(
@@ -28,24 +28,25 @@ class GymnasiumEnvironment(domain.Environment):
       select_observation: Optional[Callable[[types.Nest], types.Nest]] = None,
       success_key: Optional[str] = 'success',
   ):
-    """Adapts `environment`, which belongs to this object from then on.
+    """Adapts and takes ownership of `environment`.
 
     Args:
-      environment: `gymnasium.Env` whose observations are arrays or flat dicts
-        of arrays, once selected.
+      environment: `gymnasium.Env` whose observations, after
+        `select_observation`, are arrays or flat dicts of arrays.
       seed: Seed of the first reset.
-      action_repeat: Steps of `environment` for which an action is held; rewards
-        are summed, and an end or a success ends the repetition.
-      max_episode_steps: Steps of this environment until the time-out; None
-        where `environment` truncates by itself.
-      select_observation: Makes the observation of the one `environment` gives,
-        and of zeros in its place; None to take it as it is.
-      success_key: Entry of `info` that tells of success, absent entries being
-        no success; None where a positive reward does.
+      action_repeat: Number of steps of `environment` for which each action is
+        repeated. Rewards are summed. The repetition stops at the end of the
+        episode or at success.
+      max_episode_steps: Steps of this environment before the timeout; None if
+        `environment` truncates episodes itself.
+      select_observation: Maps the observation of `environment` to the one
+        returned. Must also accept zeros. None returns it unchanged.
+      success_key: Entry of `info` that indicates success; a missing entry means
+        no success. None to count a positive reward as success.
 
     Raises:
-      ValueError: If the actions are no bounded box of one axis, or a number is
-        out of range.
+      ValueError: If the action space is not a one-axis bounded box, or a number
+        is out of range.
     """
     if action_repeat < 1:
       raise ValueError(
@@ -59,7 +60,8 @@ class GymnasiumEnvironment(domain.Environment):
     low, high = getattr(box, 'low', None), getattr(box, 'high', None)
     if low is None or low.ndim != 1 or not np.all(np.isfinite([low, high])):
       raise ValueError(
-          f'`environment` must have a bounded box of actions `[A]`, got {box}.'
+          '`environment` must have a one-axis bounded box of actions `[A]`, got'
+          f' {box}.'
       )
     self._environment = environment
     self._action_repeat = action_repeat
@@ -132,7 +134,7 @@ class GymnasiumEnvironment(domain.Environment):
     )
 
   def render(self) -> np.ndarray:
-    """Returns the picture of an environment made with `rgb_array`."""
+    """Renders an environment made with render mode `rgb_array`."""
     return self._environment.render()
 
   def close(self) -> None:
@@ -163,7 +165,7 @@ class GymnasiumEnvironment(domain.Environment):
 
 
 def _sample(space: Any) -> Any:
-  """Returns zeros in the structure of a box or a dict of boxes."""
+  """Returns zeros with the structure of a box or a dict of boxes."""
   if hasattr(space, 'spaces'):
     return {name: _sample(part) for name, part in space.spaces.items()}
   return np.zeros(space.shape, space.dtype)
@@ -171,7 +173,7 @@ def _sample(space: Any) -> Any:
 
 def _cast(array: np.ndarray) -> np.ndarray:
   array = np.asarray(array)
-  # A copy, for some environments write into the array they returned.
+  # Copy, because some environments overwrite the arrays they return.
   return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
 
 

@@ -1,10 +1,10 @@
-"""D4RL's kitchen: an arm opens, moves and switches four things.
+"""D4RL's kitchen: an arm opens, moves and switches four objects.
 
 The environments are D4RL's own (Gupta et al., 2019, arXiv:1910.11956; Fu et
-al., 2020, arXiv:2004.07219), of the package `d4rl`, which `make d4rl` installs:
-those of gymnasium-robotics have other observations. Here the raw reward is the
-number of sub-tasks solved so far, which with the paper's bias of -4 is 0 at the
-end; D4RL's environment rewards each of them once.
+al., 2020, arXiv:2004.07219), from the package `d4rl`, which `make d4rl`
+installs. The gymnasium-robotics versions have different observations. Here the
+raw reward is the number of sub-tasks solved so far. With the paper's bias of -4
+the reward is 0 once all are solved. D4RL's environment rewards each only once.
 """
 
 import collections
@@ -31,7 +31,7 @@ _ACTION_SPEC = specs.BoundedArray((9,), np.float32, -1.0, 1.0, name='action')
 
 @gin.configurable
 class Kitchen(domain.Domain):
-  """Four sub-tasks in any order; the score is 25 for each one solved."""
+  """Four sub-tasks in any order, each worth a score of 25."""
 
   max_episode_steps = _MAX_EPISODE_STEPS
 
@@ -42,11 +42,11 @@ class Kitchen(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = -4.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
-      task: `complete`, `partial` or `mixed`, as D4RL names its data; the last
-        has other sub-tasks than the first two.
+      task: `complete`, `partial` or `mixed`, the names of D4RL's datasets.
+        `mixed` has other sub-tasks than the first two.
       reward_scale: Factor on the raw reward, 0 to 4.
       reward_bias: Added to the scaled reward.
 
@@ -62,7 +62,7 @@ class Kitchen(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:
-    del evaluation  # Both begin alike.
+    del evaluation  # Both have the same initial states.
     return gymnasium_adapter.GymnasiumEnvironment(
         _make_environment(self._name),
         seed=seed,
@@ -88,14 +88,14 @@ class Kitchen(domain.Domain):
 
 
 def _make_environment(name: str) -> Any:
-  """Returns D4RL's environment as one of gymnasium."""
-  # Imported here, for they take long and not every user of a domain steps it.
+  """Returns D4RL's environment wrapped as a gymnasium environment."""
+  # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top
 
   kitchen = _make_original(name)
 
   class CurrentInterface(gymnasium.Env):
-    """The interface that gymnasium has, over that of gym 0.23."""
+    """Adapts the gym 0.23 interface to gymnasium."""
 
     action_space = gymnasium.spaces.Box(-1.0, 1.0, _ACTION_SPEC.shape)
     observation_space = gymnasium.spaces.Box(
@@ -119,18 +119,18 @@ def _make_environment(name: str) -> Any:
 
 
 def _make_original(name: str) -> Any:
-  """Returns D4RL's own environment, which is of an older Python and gym."""
+  """Returns D4RL's own environment, which needs an older Python and gym."""
   for missing in ('Mapping', 'MutableMapping', 'Sequence'):
     if not hasattr(collections, missing):
       setattr(collections, missing, getattr(collections.abc, missing))
-  # It tells of every other suite that cannot be imported.
+  # d4rl prints a message for every other suite it fails to import.
   os.environ.setdefault('D4RL_SUPPRESS_IMPORT_ERROR', '1')
   try:
     import d4rl.kitchen  # pylint: disable=g-import-not-at-top, unused-import # noqa: F401
     import gym  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ImportError(
-        'The kitchen is that of the package d4rl, which is missing or lacks'
-        f' what it needs ({error}): `make d4rl` installs it.'
+        'The kitchen needs the package d4rl, which is missing or lacks a'
+        f' dependency ({error}). Run `make d4rl` to install it.'
     ) from error
   return gym.make(name).unwrapped

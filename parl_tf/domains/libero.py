@@ -1,7 +1,7 @@
-"""LIBERO's tasks: an arm brings things to where a sentence says.
+"""LIBERO: an arm moves objects according to a language instruction.
 
-The environments are those of Liu et al. (2023), arXiv:2306.03310, in a process
-of their own: `examples/libero` tells how to install and serve them.
+The environments (Liu et al., 2023, arXiv:2306.03310) run in a separate process.
+See `examples/libero` for how to install and serve them.
 """
 
 from typing import Any, Optional, Tuple
@@ -12,9 +12,9 @@ from parl_tf.domains import arguments
 from parl_tf.domains import remote
 from parl_tf.domains import value_ranges
 
-# Number of tasks, and steps of 0.05 s that an episode may have: those of the
-# program released with OpenVLA (Kim et al., 2024, arXiv:2406.09246), somewhat
-# more than the longest demonstration has. LIBERO's own evaluation has 600.
+# Number of tasks and episode length in steps of 0.05 s. The lengths follow the
+# code released with OpenVLA (Kim et al., 2024, arXiv:2406.09246) and slightly
+# exceed the longest demonstration. LIBERO's own evaluation uses 600.
 _SUITES = {
     'libero_spatial': (10, 220),
     'libero_object': (10, 280),
@@ -26,14 +26,15 @@ _SUITES = {
 
 @gin.configurable
 class Libero(remote.Remote):
-  """A task of LIBERO; its raw reward is 1 where it is solved, which ends it.
+  """A LIBERO task; the raw reward is 1 at success, which ends the episode.
 
-  Observations are a dict of float32, with the names of LIBERO's data files:
-  `joint_states` `[7]` in radians, `ee_states` `[6]` (place in metres, axis
-  times angle in radians), `gripper_states` `[2]` in metres; with pictures
-  `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, lowest row
-  first; without them `physics`, positions and velocities of everything. Actions
-  `[7]`: changes of place (3) and orientation (3), gripper (-1 opens it).
+  Observations are dicts of float32 arrays, named as in LIBERO's data files:
+  `joint_states` `[7]` in radians, `ee_states` `[6]` (position in metres,
+  axis-angle in radians), `gripper_states` `[2]` in metres. With pictures there
+  are also `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, with
+  the bottom row first. Without pictures there is `physics`, the positions and
+  velocities of all objects. Actions `[7]`: changes of position (3) and
+  orientation (3), gripper (-1 opens it).
   """
 
   def __init__(
@@ -51,27 +52,27 @@ class Libero(remote.Remote):
       reward_bias: float = -1.0,
       **options: Any,
   ):
-    """Asks the server what the task has.
+    """Connects to the server and reads the specs of the task.
 
     Args:
       address: `host:port` of the server.
       suite: `libero_spatial`, `libero_object`, `libero_goal`, `libero_90` or
         `libero_10`.
-      task: Number of the task in the suite, from 0.
-      initial_state: Number of the task's initial state, from 0; -1 to draw one
-        at each reset.
-      pictures: Whether cameras are drawn.
-      picture_size: Height and width of pictures; 128 in LIBERO's data files.
-      instruction: Whether there is the part `instruction` `[128]` uint8, the
-        task in words as UTF-8, filled up with zeros.
-      max_episode_steps: Environment steps until the time-out; None for those of
-        the suite.
+      task: Index of the task in the suite.
+      initial_state: Index of the task's initial state; -1 draws one at each
+        reset.
+      pictures: Whether to render the cameras.
+      picture_size: Height and width of the images; 128 in LIBERO's data files.
+      instruction: Whether observations include `instruction` `[128]` uint8, the
+        task's instruction in UTF-8, padded with zeros.
+      max_episode_steps: Environment steps before the timeout; None for the
+        default of the suite.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
-      **options: Of `Remote`.
+      **options: Arguments of `Remote`.
 
     Raises:
-      ConnectionError: If no server is reached in time.
+      ConnectionError: If no server can be reached in time.
       RuntimeError: If the server answers with an error.
       ValueError: If an argument is out of range.
     """
@@ -99,7 +100,7 @@ class Libero(remote.Remote):
     )
 
   def never_succeeds_value(self, gamma: float) -> float:
-    """Returns the bias summed for ever."""
+    """Returns the discounted sum of the bias."""
     return self.reward_bias / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Tuple[float, float]:

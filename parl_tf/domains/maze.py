@@ -1,4 +1,4 @@
-"""Square cells of a maze as a graph: positions, distances, routes."""
+"""A maze of square cells as a graph: positions, distances and routes."""
 
 import heapq
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
@@ -6,12 +6,12 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 Cell = Tuple[int, int]
-"""`(row, column)`, counted from the upper left corner."""
+"""`(row, column)`, counted from the top left corner."""
 
 Disc = Tuple[np.ndarray, float, Tuple[int, int, int]]
-"""Centre `[x, y]` and radius in metres, and colour."""
+"""Centre `[x, y]` and radius in metres, and RGB colour."""
 
-# Those of D4RL (Fu et al., 2020, arXiv:2004.07219).
+# Layouts of D4RL (Fu et al., 2020, arXiv:2004.07219).
 LAYOUTS = {
     'UMaze': (
         '#####',
@@ -52,10 +52,10 @@ class Maze:
   """A maze with x to the right and y upwards.
 
   Attributes:
-    layout: One string a row; `#` is a wall, anything else is free.
+    layout: One string per row; `#` is a wall, anything else is free.
     cells: All free cells, row by row.
     cell_size: Side of a cell in metres.
-    centre: The maze's `[x, y]` in metres.
+    centre: Centre `[x, y]` of the maze in metres.
   """
 
   def __init__(
@@ -83,11 +83,11 @@ class Maze:
 
   @property
   def shape(self) -> Tuple[int, int]:
-    """Rows and columns, walls included."""
+    """Number of rows and columns, including walls."""
     return len(self.layout), len(self.layout[0])
 
   def is_free(self, cell: Cell) -> bool:
-    """Returns whether `cell` is in the maze and no wall."""
+    """Returns whether `cell` is inside the maze and not a wall."""
     return tuple(cell) in self._free
 
   def position(self, cell: Cell) -> np.ndarray:
@@ -119,12 +119,12 @@ class Maze:
 
     Args:
       target: A free cell.
-      cell_costs: Positive cost of stepping out of each cell; 1 if None, so
-        that costs are distances in cells.
+      cell_costs: Positive cost of leaving each cell. None uses 1, so that costs
+        are distances in cells.
 
     Returns:
-      The cost of the route from each cell, and the cell that follows it on
-      that route; `target` follows itself.
+      The cost of the route from each cell, and the next cell on that route;
+      `target` is its own next cell.
     """
     if not self.is_free(target):
       raise ValueError(f'`target` must be a free cell, got {target}.')
@@ -148,7 +148,7 @@ class Maze:
 
     Args:
       cell: A free cell.
-      following: The cell that follows each one, as `routes_to` gives it.
+      following: Next cell of each cell, as returned by `routes_to`.
     """
     ahead = following[cell]
     down, right = ahead[0] - cell[0], ahead[1] - cell[1]
@@ -159,7 +159,7 @@ class Maze:
     return ahead
 
   def draw(self, discs: Iterable[Disc] = ()) -> np.ndarray:
-    """Returns the maze from above, `[height, width, 3]` uint8."""
+    """Renders the maze from above, `[height, width, 3]` uint8."""
     rows, columns = self.shape
     shades = [
         [_WALL_SHADE if symbol == WALL else _FREE_SHADE for symbol in line]

@@ -1,4 +1,4 @@
-"""Controllers of a body in a maze: one walks to a goal, one records data."""
+"""Maze controllers: one walks to a goal, one wanders to record data."""
 
 from typing import Callable, Mapping
 
@@ -10,15 +10,15 @@ from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 
 Drive = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Makes the action of an observation and the place `[x, y]` to go straight to.
+"""Maps an observation and a waypoint `[x, y]` to an action towards it.
 
-The body's own place is where an observation begins.
+The observation starts with the position of the body.
 """
 
-_ARRIVAL_RADIUS = 0.35  # Cells from the target at which the next is drawn.
-# Metres per second for each metre to the next turn, the most along each axis,
-# and force for each metre per second that is missing. A full force held for
-# 0.1 s changes the speed by 2.4 m/s.
+_ARRIVAL_RADIUS = 0.35  # Distance in cells at which a target is reached.
+# Gain from distance (m) to desired velocity (m/s), maximum speed along each
+# axis (m/s), and gain from velocity error (m/s) to force. Full force for 0.1 s
+# changes the velocity by 2.4 m/s.
 _APPROACH_RATE = 4.0
 _WALKING_SPEED = 4.0
 _FORCE_GAIN = 0.35
@@ -33,7 +33,7 @@ def push_ball(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 class WaypointController(domain.Controller):
-  """Takes the shortest way to one cell: run by run, straight to each turn."""
+  """Follows the shortest route to a cell, straight from turn to turn."""
 
   def __init__(
       self,
@@ -46,7 +46,7 @@ class WaypointController(domain.Controller):
     _, self._following = maze.routes_to(target)
 
   def reset(self, seed: int) -> None:
-    del seed  # It draws nothing.
+    del seed  # The controller is deterministic.
 
   def action(
       self, time_step: dm_env.TimeStep, environment: domain.Environment
@@ -58,13 +58,13 @@ class WaypointController(domain.Controller):
 
 @gin.configurable(denylist=['maze', 'drive'])
 class WanderingController(domain.Controller):
-  """Walks from cell to cell near by, by varying short ways, and strays.
+  """Walks between nearby cells by varying routes, with random pushes.
 
-  Each target is drawn from the cells at most `max_walk` cells away. The cost of
-  each cell is drawn anew with every target, uniform between 1 and `1 + detour`,
-  so that all ways not much longer than the shortest are taken. Now and then it
-  strays, pushing one way for some decisions whatever stands there: without
-  that, no data would tell that a wall does not give way.
+  Each target is drawn from the cells at most `max_walk` cells away. For each
+  target, the cost of every cell is drawn uniformly from [1, `1 + detour`], so
+  that all routes not much longer than the shortest one occur. Occasionally the
+  controller strays: it pushes in one random direction for some decisions,
+  regardless of walls. Otherwise the data would never show that walls are solid.
   """
 
   def __init__(
@@ -77,15 +77,15 @@ class WanderingController(domain.Controller):
       stray_rate: float = 0.1,
       max_stray_steps: int = 8,
   ):
-    """Makes the controller.
+    """Initializes the controller.
 
     Args:
-      maze: Where it walks.
-      drive: How it walks.
-      max_walk: Cells to the next target, at most.
-      detour: How much the cost of a cell varies, as a share of the least.
-      stray_rate: Probability a decision that it begins to stray.
-      max_stray_steps: Decisions it then pushes one way, at most.
+      maze: Maze to walk in.
+      drive: Maps observations and waypoints to actions.
+      max_walk: Maximum distance to the next target, in cells.
+      detour: Range of the cell costs, relative to the minimum cost.
+      stray_rate: Probability per decision of starting to stray.
+      max_stray_steps: Maximum number of decisions per stray.
 
     Raises:
       ValueError: If a number is out of range.
@@ -127,7 +127,7 @@ class WanderingController(domain.Controller):
     if not self._stray_steps and self._random.random() < self._stray_rate:
       self._stray_steps = self._random.integers(1, self._max_stray_steps + 1)
       angle = self._random.uniform(0.0, 2.0 * np.pi)
-      # Full force along at least one axis.
+      # Scale to full force along at least one axis.
       push = np.array([np.cos(angle), np.sin(angle)])
       self._stray_action = (push / np.abs(push).max()).astype(np.float32)
     if self._stray_steps:
@@ -163,6 +163,6 @@ def _next_turn(
     maze: maze_lib.Maze,
     following: Mapping[maze_lib.Cell, maze_lib.Cell],
 ) -> np.ndarray:
-  """Returns the place `[x, y]` of the next turn of a route, or of its end."""
+  """Returns the position `[x, y]` of the next turn, or of the route's end."""
   cell = maze.cell_at(observation[:2])
   return maze.position(maze.end_of_run(cell, following))

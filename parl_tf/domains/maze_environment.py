@@ -1,4 +1,4 @@
-"""A body that is to reach a goal in a maze, stepped on MuJoCo directly."""
+"""A body that moves to a goal in a maze, simulated with MuJoCo directly."""
 
 import abc
 from typing import Any, Mapping
@@ -15,11 +15,11 @@ _GOAL_COLOR, _BODY_COLOR = (255, 160, 160), (30, 60, 220)
 
 
 class MazeEnvironment(domain.Environment):
-  """What bodies in mazes share; the kinds of them place and push one.
+  """Base class of the maze environments.
 
-  Observations are all positions and rates of the body, of which the first two
-  are x and y in metres. The raw reward is 1 at the goal, which ends the
-  episode, else 0.
+  Subclasses define how to place and push the body. Observations are all
+  positions and velocities of the body, starting with x and y in metres. The raw
+  reward is 1 at the goal, which ends the episode, and 0 elsewhere.
   """
 
   def __init__(
@@ -34,24 +34,24 @@ class MazeEnvironment(domain.Environment):
       max_episode_steps: int,
       seed: int,
   ):
-    """Makes an environment with simulator state of its own.
+    """Initializes an environment with its own simulator state.
 
     Args:
-      model: `mujoco.MjModel`; only read, so that environments can share it.
-      maze: The cells of that model.
+      model: `mujoco.MjModel`. Read-only, so that environments can share it.
+      maze: Cells of the model's maze.
       goal_cell: Cell whose centre is the goal.
-      goal_radius: Metres from the goal at which it is reached.
-      body_radius: Metres; of the body in pictures.
-      action_repeat: Pushes an environment step.
-      max_episode_steps: Environment steps until the time-out.
-      seed: Seed of the starts.
+      goal_radius: Distance in metres at which the goal is reached.
+      body_radius: Radius of the body in rendered images, in metres.
+      action_repeat: Number of pushes per environment step.
+      max_episode_steps: Environment steps before the timeout.
+      seed: Seed of the initial states.
     """
     import mujoco  # pylint: disable=g-import-not-at-top
 
     self._mujoco = mujoco
     self._model = model
     self._data = mujoco.MjData(model)
-    # A view: MuJoCo never moves this array.
+    # A view, because MuJoCo never reallocates this array.
     self._position = self._data.qpos[:2]
     self._action_shape = (model.nu,)
     self.maze = maze
@@ -78,7 +78,7 @@ class MazeEnvironment(domain.Environment):
     return bool(x * x + y * y <= self._goal_radius**2)
 
   def reset(self) -> dm_env.TimeStep:
-    # Clears the solver's warm start too: a reset forgets everything.
+    # Also clears the solver's warm start, so that no state survives a reset.
     self._mujoco.mj_resetData(self._model, self._data)
     self._begin(self._random)
     self._num_steps = 0
@@ -124,7 +124,7 @@ class MazeEnvironment(domain.Environment):
     }
 
   def render(self) -> np.ndarray:
-    """Draws the maze from above: walls grey, goal red, body blue."""
+    """Renders the maze from above: walls grey, goal red, body blue."""
     return self.maze.draw([
         (self._goal, self._goal_radius, _GOAL_COLOR),
         (self._position, self._body_radius, _BODY_COLOR),
@@ -132,11 +132,11 @@ class MazeEnvironment(domain.Environment):
 
   @abc.abstractmethod
   def _begin(self, random: np.random.Generator) -> None:
-    """Puts the body, which is at rest at the origin, where it begins."""
+    """Places the body, which is at rest at the origin, at its start."""
 
   @abc.abstractmethod
   def _push(self) -> None:
-    """Steps the physics under the forces of `ctrl`."""
+    """Advances the physics with the forces in `ctrl`."""
 
   def _observation(self) -> np.ndarray:
     return np.concatenate(

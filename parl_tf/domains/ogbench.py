@@ -1,11 +1,11 @@
-"""OGBench's tables: a robot arm moves cubes, slides and buttons.
+"""OGBench manipulation: an arm moves cubes, sliding objects and buttons.
 
-Environments are those of OGBench (Park et al., 2025, arXiv:2410.20092),
-`{cube,scene,puzzle}-*-singletask-task*`: an arm with a gripper, five actions,
-0.05 s a step. The raw reward is minus the number of things that are not yet as
-they are to be; as there, it is that of the state in which an action begins, so
-that an episode ends with the first action after success. Here an action may be
-held for some steps, and a reset forgets all that was.
+The environments are `{cube,scene,puzzle}-*-singletask-task*` of OGBench (Park
+et al., 2025, arXiv:2410.20092): an arm with a gripper, five actions, 0.05 s per
+step. The raw reward is minus the number of objects that are not yet in their
+goal state. As in OGBench, it refers to the state before the action, so an
+episode ends with the first action after success. Unlike OGBench, an action may
+be repeated for several steps, and a reset clears all simulator state.
 """
 
 import copy
@@ -25,20 +25,22 @@ from parl_tf.domains import value_ranges
 _TASKS = range(1, 6)
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
-# As OGBench's numbers of the arm, a cube, a button, and a drawer or window.
+# OGBench's observation sizes of the arm, a cube, a button, and a drawer or
+# window.
 _ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
 
 
 class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
-  """A task as a `dm_env` environment.
+  """A manipulation task as a `dm_env` environment.
 
-  Observations begin with 19 numbers: joint angles (6) and rates (6) of the arm,
-  place of the gripper (3), cosine and sine of its yaw, its opening and its
-  contact. Things follow. Places are in decimetres from the middle of the table.
-  Actions `[5]`: changes of the gripper's place (3, at most 0.05 m), yaw (at
-  most 0.3 rad) and opening. Raw rewards are of steps of 0.05 s.
+  Observations start with 19 numbers: joint angles (6) and joint velocities (6)
+  of the arm, position of the gripper (3), cosine and sine of its yaw, its
+  opening and its contact. The objects follow. Positions are in decimetres from
+  the centre of the table. Actions `[5]`: changes of the gripper's position (3,
+  at most 0.05 m), yaw (at most 0.3 rad) and opening. Raw rewards are per step
+  of 0.05 s.
   """
 
   def reset(self):
@@ -59,14 +61,14 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     }
 
   def close(self) -> None:
-    """Does nothing: what a renderer holds goes with the environment."""
+    """Does nothing: the renderer is released with the environment."""
 
 
 class ButtonEnvironment(TableEnvironment):
-  """A task with buttons, whose states are no part of the physics."""
+  """A task with buttons, whose states are not part of the physics state."""
 
   def step(self, action):
-    # What they lock, and their colours, stand in the model that all
+    # The states determine locks and colours in the model, which all
     # environments of a kind share.
     self.gymnasium_environment._apply_button_states()  # pylint: disable=protected-access
     return super().step(action)
@@ -77,7 +79,7 @@ class ButtonEnvironment(TableEnvironment):
 
 
 class TableTask(domain.Domain):
-  """What the tasks share; each is a kind of scene with its controller."""
+  """Base class of the manipulation tasks; subclasses define the scene."""
 
   _environment_class: Type[TableEnvironment]
   _controller_class: Type[ogbench_oracles.OracleController]
@@ -96,23 +98,25 @@ class TableTask(domain.Domain):
       oracle_min_norm: float = 0.4,
       data_speed: float = 1.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       kind: OGBench's name of the scene.
-      observation_size: Numbers of an observation.
-      num_things: Things that can be wrong at once; the raw reward is minus the
-        number of those that are.
-      task: OGBench's number of the task, 1 to 5; it fixes how things are at
-        first and how they are to be.
-      max_episode_steps: Environment steps until the time-out.
-      action_repeat: Steps of 0.05 s for which an action is held.
-      reward_scale: Factor on the raw reward, the sum over the held steps.
+      observation_size: Size of the observation vector.
+      num_things: Number of objects that can be in a wrong state. The raw reward
+        is minus the number that currently are.
+      task: OGBench's task number, 1 to 5, which determines the initial and the
+        goal state of the objects.
+      max_episode_steps: Environment steps before the timeout.
+      action_repeat: Number of 0.05 s steps for which each action is repeated.
+      reward_scale: Factor on the raw reward, which is summed over the repeated
+        steps.
       reward_bias: Added to the scaled reward.
-      oracle_min_norm: Metres for which the controllers send the arm at least;
-        0.4, OGBench's own, gives actions at the bounds almost everywhere.
-      data_speed: Share, in (0, 1], of its moves that the controller makes that
-        records data: below 1 all data are slow.
+      oracle_min_norm: Minimum distance in metres of the controllers' arm
+        targets. OGBench's own value of 0.4 yields actions at the bounds almost
+        everywhere.
+      data_speed: Factor in (0, 1] on the moves of the controller that records
+        data. Below 1, all recorded moves are slower.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -136,7 +140,7 @@ class TableTask(domain.Domain):
     self._data_speed = data_speed
 
   def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
-    del evaluation  # Both begin where the task says.
+    del evaluation  # The task determines the initial state of both.
     return self._environment_class(
         _make_scene(self._kind, self._task),
         seed=seed,
@@ -147,7 +151,7 @@ class TableTask(domain.Domain):
   def make_controller(
       self, environment: TableEnvironment
   ) -> ogbench_oracles.OracleController:
-    del environment  # It is given to each decision.
+    del environment  # Passed to each call of `action`.
     return self._controller_class(self._oracle_min_norm)
 
   def make_data_controller(
@@ -172,10 +176,10 @@ class TableTask(domain.Domain):
 
 @gin.configurable
 class Cube(TableTask):
-  """Carrying cubes to fixed places; minus the cubes out of place a step.
+  """Carrying cubes to fixed positions; the raw reward counts misplaced cubes.
 
-  Of each cube is observed: place (3), quaternion (4), cosine and sine of its
-  yaw.
+  Each cube contributes its position (3), quaternion (4), and cosine and sine of
+  its yaw to the observation.
   """
 
   _environment_class = TableEnvironment
@@ -189,14 +193,14 @@ class Cube(TableTask):
       max_episode_steps: int = 200,
       **options: Any,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       size: `single`, `double`, `triple` or `quadruple`.
-      task: OGBench's number of the task, 1 to 5.
-      max_episode_steps: Environment steps until the time-out; OGBench has 200
-        of one cube, 500 of two, 1,000 of more.
-      **options: Of `TableTask`.
+      task: OGBench's task number, 1 to 5.
+      max_episode_steps: Environment steps before the timeout. OGBench uses 200
+        for one cube, 500 for two, and 1,000 for more.
+      **options: Arguments of `TableTask`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -213,7 +217,7 @@ class Cube(TableTask):
     )
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
-    """Returns the value of one cube never in place; of more it is not known."""
+    """Returns the value of one misplaced cube, or None for several cubes."""
     if self._num_cubes > 1:
       return None
     reward = self.reward_bias - self.reward_scale * self._action_repeat
@@ -224,10 +228,10 @@ class Cube(TableTask):
 class Scene(TableTask):
   """Arranging a cube, a drawer, a window and the buttons that lock them.
 
-  Of the cube is observed what `Cube` observes; of each of the two buttons its
-  state (one of two), how far it is pressed, and its rate; of drawer and window
-  place and rate. A button in state 0 locks the drawer, or the window. Raw
-  rewards are minus the number of wrong things, at most five.
+  The observation contains the entries of `Cube` for the cube; state (one of
+  two), position and velocity for each of the two buttons; and position and
+  velocity for drawer and window. A button in state 0 locks the drawer or the
+  window. The raw reward is minus the number of wrong objects, at most five.
   """
 
   _environment_class = ButtonEnvironment
@@ -236,18 +240,18 @@ class Scene(TableTask):
   def __init__(
       self, *, task: int = 2, max_episode_steps: int = 750, **options: Any
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
-      task: OGBench's number of the task, 1 to 5: open, unlock and lock,
-        rearrange, put into the drawer, rearrange and put into the drawer.
-      max_episode_steps: Environment steps until the time-out.
-      **options: Of `TableTask`.
+      task: OGBench's task number, 1 to 5: open, unlock and lock, rearrange, put
+        into the drawer, rearrange and put into the drawer.
+      max_episode_steps: Environment steps before the timeout.
+      **options: Arguments of `TableTask`.
     """
     super().__init__(
         'scene',
         _ARM_SIZE + _CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
-        5,  # the cube, two buttons, drawer and window
+        5,  # The cube, two buttons, drawer and window.
         task=task,
         max_episode_steps=max_episode_steps,
         **options,
@@ -256,10 +260,10 @@ class Scene(TableTask):
 
 @gin.configurable
 class Puzzle(TableTask):
-  """Lights Out: a button that is pressed changes itself and its neighbours.
+  """Lights Out: pressing a button toggles it and its neighbours.
 
-  Of each button is observed its state (one of two), how far it is pressed, and
-  its rate. Raw rewards are minus the number of buttons in the wrong state.
+  Each button contributes its state (one of two), position and velocity to the
+  observation. The raw reward is minus the number of buttons in a wrong state.
   """
 
   _environment_class = ButtonEnvironment
@@ -273,14 +277,14 @@ class Puzzle(TableTask):
       max_episode_steps: int = 500,
       **options: Any,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       size: `3x3`, `4x4`, `4x5` or `4x6`.
-      task: OGBench's number of the task, 1 to 5.
-      max_episode_steps: Environment steps until the time-out; OGBench has 500
-        of `3x3` and `4x4`, 1,000 of the others.
-      **options: Of `TableTask`.
+      task: OGBench's task number, 1 to 5.
+      max_episode_steps: Environment steps before the timeout. OGBench uses 500
+        for `3x3` and `4x4`, and 1,000 for the others.
+      **options: Arguments of `TableTask`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -297,24 +301,24 @@ class Puzzle(TableTask):
 
 
 def load(name: str) -> Any:
-  """Makes the OGBench environment of a name, without limits of time."""
-  # Imported here, for they take long and not every user of a domain steps it.
+  """Makes an OGBench environment by name, without a time limit."""
+  # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top
   try:
     import ogbench  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise ImportError(
-        'OGBench\'s tasks need it: pip install "parl_tf[ogbench]".'
+        'OGBench tasks need ogbench: pip install "parl_tf[ogbench]".'
     ) from error
   gymnasium.register_envs(ogbench)
   return gymnasium.make(name).unwrapped
 
 
 def forget(model: Any, data: Any) -> None:
-  """Clears what an OGBench reset leaves: warm start, forces and contacts.
+  """Clears the state an OGBench reset leaves: warm start, forces, contacts.
 
-  It plays some actions that no seed draws, then puts places and speeds back
-  alone.
+  OGBench's reset plays some actions that are not seeded, then restores only
+  positions and velocities.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
@@ -327,11 +331,11 @@ def forget(model: Any, data: Any) -> None:
 
 
 def _make_scene(kind: str, task: int) -> Any:
-  """Returns an OGBench environment with simulator state of its own.
+  """Returns an OGBench environment with its own simulator state.
 
-  Reading the description of a scene takes 0.8 s, its compiled model 60 MiB; all
-  environments of a kind share both, which they only read, but for the cubes'
-  colours, which follow success, and what buttons change.
+  Parsing a scene takes 0.8 s, and its compiled model 60 MiB. All environments
+  of a kind share both. They only read them, except for the cube colours, which
+  depend on success, and the properties changed by buttons.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
@@ -348,7 +352,7 @@ def _make_scene(kind: str, task: int) -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _first_scene(kind: str) -> Any:
-  """Returns the environment whose model all of a kind share."""
+  """Returns the environment whose model all environments of a kind share."""
   scene = load(f'{kind}-singletask-v0')
   scene.reset(seed=0)
   return scene

@@ -1,11 +1,11 @@
-"""OGBench's mazes: a point or a four-legged robot goes to a fixed goal.
+"""OGBench mazes: a point or a four-legged robot moves to a fixed goal.
 
-Environments are those of OGBench (Park et al., 2025, arXiv:2410.20092),
-`{pointmaze,antmaze}-*-singletask-task*`: cells of 4 m, 0.1 s a step. The raw
-reward is -1 until the goal is reached; as there, it is that of the state in
-which an action begins, so that an episode ends with the first action after
-success. Here an action may be held for some steps, and all draws come from the
-seed.
+The environments are `{pointmaze,antmaze}-*-singletask-task*` of OGBench (Park
+et al., 2025, arXiv:2410.20092): cells of 4 m, 0.1 s per step. The raw reward is
+-1 until the goal is reached. As in OGBench, it refers to the state before the
+action, so an episode ends with the first action after success. Unlike OGBench,
+an action may be repeated for several steps, and the seed determines all random
+draws.
 """
 
 import functools
@@ -25,25 +25,26 @@ from parl_tf.domains import maze_controllers
 from parl_tf.domains import ogbench
 from parl_tf.domains import value_ranges
 
-# Numbers of an observation and of an action.
+# Sizes of observation and action.
 _SIZES = {'point': (2, 2), 'ant': (29, 8)}
-# Those without teleports, whose ends no seed draws.
+# Mazes without teleports, whose random destinations cannot be seeded.
 _MAZES = ('medium', 'large', 'giant')
 _TASKS = range(1, 6)
 _CELL_SIZE = 4.0  # Metres.
 _START_NOISE = 1.0  # Metres.
 _POINT_STEP = 0.2  # Metres along each axis that an action moves the point.
-_BODY_RADIUS = 0.7  # Metres in pictures.
+_BODY_RADIUS = 0.7  # Metres, in rendered images.
 _GOAL_COLOR, _BODY_COLOR = (255, 160, 160), (30, 60, 220)
 
 
 class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
-  """A task as a `dm_env` environment.
+  """A maze task as a `dm_env` environment.
 
-  Observations of the point `[2]`: x, y in metres; of the ant `[29]`: x, y, z,
-  orientation (quaternion, 4), joint angles (8), then rates of all (14). Actions
-  of the point `[2]`: a change of place, at most 0.2 m along each axis; of the
-  ant `[8]`: torques at the joints.
+  Observations of the point `[2]`: x, y in metres. Observations of the ant
+  `[29]`: x, y, z, orientation (quaternion, 4), joint angles (8), then the
+  velocities of all of these (14). Actions of the point `[2]`: change of
+  position, at most 0.2 m along each axis. Actions of the ant `[8]`: joint
+  torques.
   """
 
   def __init__(
@@ -53,13 +54,13 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
       start_cells: Optional[Sequence[maze_lib.Cell]] = None,
       **options: Any,
   ):
-    """Adapts an OGBench environment, which belongs to this object from then on.
+    """Adapts and takes ownership of an OGBench environment.
 
     Args:
-      scene: OGBench's environment.
-      start_cells: Cells of `maze` in which an episode begins, equally likely;
-        None for the task's own.
-      **options: Of `GymnasiumEnvironment`.
+      scene: OGBench environment.
+      start_cells: Cells of `maze` where episodes start, equally likely; None
+        for the task's own.
+      **options: Arguments of `GymnasiumEnvironment`.
     """
     super().__init__(scene, **options)
     self.maze = _make_maze(scene.maze_map)
@@ -71,7 +72,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
   def reset(self) -> dm_env.TimeStep:
     time_step = super().reset()
     scene = self.gymnasium_environment
-    # Its own noise on the start is drawn from NumPy's global generator.
+    # OGBench draws its start noise from NumPy's global generator.
     random = scene.np_random
     start = self._starts[random.integers(len(self._starts))]
     scene.data.qpos[:2] = start + random.uniform(
@@ -88,7 +89,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     }
 
   def render(self) -> np.ndarray:
-    """Draws the maze from above: walls grey, goal red, body blue."""
+    """Renders the maze from above: walls grey, goal red, body blue."""
     scene = self.gymnasium_environment
     goal = self.maze.position(self.goal_cell)
     return self.maze.draw([
@@ -102,7 +103,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
 
 @gin.configurable
 class OGBenchMaze(domain.Domain):
-  """Going to a fixed goal; -1 a step."""
+  """Moving to a fixed goal, with a raw reward of -1 per step."""
 
   def __init__(
       self,
@@ -115,15 +116,16 @@ class OGBenchMaze(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       robot: `point`, or `ant`, which has no controller.
       size: `medium`, `large` or `giant`.
-      task: OGBench's number of the task, 1 to 5; it fixes start and goal.
-      action_repeat: Steps of 0.1 s for which an action is held.
-      max_episode_steps: Environment steps until the time-out.
-      reward_scale: Factor on the raw reward, the sum over the held steps.
+      task: OGBench's task number, 1 to 5, which determines start and goal.
+      action_repeat: Number of 0.1 s steps for which each action is repeated.
+      max_episode_steps: Environment steps before the timeout.
+      reward_scale: Factor on the raw reward, which is summed over the repeated
+        steps.
       reward_bias: Added to the scaled reward.
 
     Raises:
@@ -145,7 +147,7 @@ class OGBenchMaze(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> OGBenchMazeEnvironment:
-    del evaluation  # Both begin where the task says.
+    del evaluation  # The task determines the initial state of both.
     return self._make_environment(seed)
 
   def make_controller(
@@ -158,7 +160,7 @@ class OGBenchMaze(domain.Domain):
     )
 
   def make_data_environment(self, seed: int) -> OGBenchMazeEnvironment:
-    """Makes an environment that begins in any cell but the goal's."""
+    """Makes an environment that starts in any cell except the goal."""
     environment = self._make_environment(seed)
     cells = [x for x in environment.maze.cells if x != environment.goal_cell]
     return self._make_environment(seed, start_cells=cells)
@@ -199,7 +201,7 @@ class OGBenchMaze(domain.Domain):
 
 
 def _move_point(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
-  """Returns the action `[2]` that goes as near to a place as one step can."""
+  """Returns the action `[2]` that moves as close to `place` as possible."""
   action = (place - observation) / _POINT_STEP
   return action.clip(-1.0, 1.0).astype(np.float32)
 
@@ -216,14 +218,15 @@ def _make_maze(maze_map: np.ndarray) -> maze_lib.Maze:
 
 
 def _make_scene(name: str) -> Any:
-  """Returns an OGBench environment with simulator state of its own.
+  """Returns an OGBench environment with its own simulator state.
 
-  Each one made anew would leave a file open.
+  Copies an existing environment, because each newly constructed one would leave
+  a file open.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
   first = _first_scene(name)
-  # Its own way of being copied makes another one.
+  # `copy.copy(first)` would construct another environment.
   scene = object.__new__(type(first))
   vars(scene).update(vars(first))
   scene.data = mujoco.MjData(first.model)
@@ -233,8 +236,8 @@ def _make_scene(name: str) -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _first_scene(name: str) -> Any:
-  """Returns the environment whose model all of a task share."""
+  """Returns the environment whose model all environments of a task share."""
   scene = ogbench.load(name)
-  # The constructor leaves the file from which MuJoCo read the maze.
+  # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(scene.fullpath)
   return scene

@@ -1,8 +1,8 @@
-"""Controllers of OGBench's tables: its oracles, and what is to be done next.
+"""Controllers of the OGBench manipulation tasks, based on OGBench's oracles.
 
 OGBench (Park et al., 2025, arXiv:2410.20092) has a Markovian oracle for each
-kind of thing: it moves one thing and lifts the arm again. Which thing is next
-its own programs draw at random; here it is what solves the task.
+type of object, which moves one object and lifts the arm again. OGBench's own
+scripts draw the next object at random. Here it is chosen to solve the task.
 """
 
 import abc
@@ -14,39 +14,40 @@ import numpy as np
 
 from parl_tf.domains import domain
 
-# Metres by which a thing that the controllers moved may be out of place; the
-# task allows twice as much.
+# Position tolerance in metres of the controllers; the task tolerates twice as
+# much.
 _TOLERANCE = 0.02
 _TASK_TOLERANCE = 0.04
-_PRESSED = -0.02  # Metres of a button's way, at which it changes.
-# Metres above which the arm, done with a thing, is clear of it: those of the
+_PRESSED = -0.02  # Position in metres at which a button toggles.
+# Heights in metres above which the arm is clear of an object, as in OGBench's
 # oracles.
 _CLEAR_HEIGHTS = {'cube': 0.16, 'button': 0.16, 'drawer': 0.18, 'window': 0.28}
-# The drawer: how far it opens, and where a cube is dropped into it, all in
-# metres. A goal beyond the edge is in the drawer.
+# Position of the open drawer, and where to drop a cube into it, in metres. A
+# goal beyond the table edge is in the drawer.
 _OPEN_DRAWER = -0.16
 _DROP_PLACE = np.array([0.33, -0.24, 0.066])
 _TABLE_EDGE = -0.2
-# Which way handles move as joints do, and the buttons that unlock them.
+# Directions in which the joints move the handles, and the locking buttons.
 _AXES = {'drawer': np.array([0, -1, 0]), 'window': np.array([1, 0, 0])}
 _LOCKS = {'drawer': 0, 'window': 1}
 
 
 class OracleController(domain.Controller):
-  """Asks OGBench's oracles what to do."""
+  """Selects actions with OGBench's oracles."""
 
   def __init__(self, min_norm: float, speed: float = 1.0):
-    """Makes a controller.
+    """Initializes the controller.
 
     Args:
-      min_norm: Metres for which the arm is sent at least, however near.
-      speed: Factor on the changes of place and yaw.
+      min_norm: Minimum distance in metres of the arm targets, however close the
+        object is.
+      speed: Factor on the changes of position and yaw.
     """
     self._min_norm = min_norm
     self._factors = np.array([speed, speed, speed, speed, 1.0])
 
   def reset(self, seed: int) -> None:
-    del seed  # Nothing is drawn.
+    del seed  # The controller is deterministic.
 
   def action(self, time_step: Any, environment: Any) -> np.ndarray:
     del time_step
@@ -60,16 +61,16 @@ class OracleController(domain.Controller):
   def _ask(
       self, oracle_ctor: Any, scene: Any, told: Mapping[str, Any], **options
   ) -> np.ndarray:
-    """Returns an oracle's action.
+    """Returns the action of an oracle.
 
     Args:
-      oracle_ctor: Makes the oracle.
-      scene: OGBench's environment.
-      told: Target, which OGBench tells its oracles while recording only.
-      **options: Of the oracle.
+      oracle_ctor: Constructor of the oracle.
+      scene: OGBench environment.
+      told: Target of the oracle, which OGBench provides only while recording.
+      **options: Further arguments of the oracle.
     """
     oracle = oracle_ctor(env=scene, min_norm=self._min_norm, **options)
-    # Where it goes once all is done; drawn by its own `reset`.
+    # The oracle's `reset` draws the final pose at random; use a fixed one.
     oracle._final_pos = np.mean(scene._arm_sampling_bounds, axis=0)  # pylint: disable=protected-access
     oracle._final_yaw = 0.0  # pylint: disable=protected-access
     oracle._step = 0  # pylint: disable=protected-access
@@ -78,13 +79,13 @@ class OracleController(domain.Controller):
 
   def _carry(self, scene: Any, cube: int, place: np.ndarray) -> np.ndarray:
     """Returns the action that carries a cube to `place` `[3]`."""
-    # Imported here, for it takes long.
+    # Imported lazily, because the import is slow.
     from ogbench.manipspace.oracles.markov import cube_markov  # pylint: disable=g-import-not-at-top
 
     told = {
         'target_block': cube,
         'target_block_pos': place,
-        # A cube may lie as it likes: the goal's own yaw is 0.
+        # The task ignores the yaw of a cube; the goal's own yaw is 0.
         'target_block_yaw': np.zeros([1]),
     }
     return self._ask(cube_markov.CubeMarkovOracle, scene, told)
@@ -92,12 +93,12 @@ class OracleController(domain.Controller):
   def _press(
       self, scene: Any, button: int, is_wanted: bool, **options
   ) -> np.ndarray:
-    """Returns the action that presses a button, or else lets go of it."""
+    """Returns the action that presses a button, or releases it."""
     from ogbench.manipspace.oracles.markov import button_markov  # pylint: disable=g-import-not-at-top
 
     state = scene._cur_button_states[button]  # pylint: disable=protected-access
     is_down = scene.data.joint(f'buttonbox_joint_{button}').qpos[0] <= _PRESSED
-    # One that changed twice is let go of before it can change again.
+    # A button that is down must be released before it can toggle again.
     target = 1 - state if is_wanted and not is_down else state
     site = scene._button_site_ids[button]  # pylint: disable=protected-access
     told = {
@@ -110,14 +111,14 @@ class OracleController(domain.Controller):
 
 
 class CubeController(OracleController):
-  """Grasps a cube out of place, carries it, drops it.
+  """Grasps a misplaced cube, carries it to its goal and drops it.
 
-  It has no inner state, so that a disturbed arm begins again with what is to be
-  done next.
+  The controller has no internal state, so after a disturbance it continues with
+  whatever is to be done next.
   """
 
   def _decide(self, scene: Any) -> np.ndarray:
-    # The first cube out of place, or the first one.
+    # The first misplaced cube; cube 0 if there is none.
     successes = scene._compute_successes()  # pylint: disable=protected-access
     cube = successes.index(False) if False in successes else 0
     place = scene._cube_target_mocap_ids[cube]  # pylint: disable=protected-access
@@ -125,11 +126,11 @@ class CubeController(OracleController):
 
 
 class _Move(NamedTuple):
-  """What is to be done with one thing.
+  """A change of one object.
 
   Attributes:
     thing: `cube`, `button`, `drawer` or `window`.
-    target: Number of the cube or button, or place of the slide in metres.
+    target: Index of the cube or button, or position of the slide in metres.
   """
 
   thing: str
@@ -139,8 +140,9 @@ class _Move(NamedTuple):
 class MoveController(OracleController):
   """Makes one move after another.
 
-  All it remembers is the present move: one that is done, or no longer of use,
-  is left only when the arm is clear of its thing.
+  The only state is the current move. When the move is done or no longer useful,
+  the controller switches to another one as soon as the arm is clear of the
+  object.
   """
 
   def __init__(self, min_norm: float, speed: float = 1.0):
@@ -164,18 +166,18 @@ class MoveController(OracleController):
 
   @abc.abstractmethod
   def _moves(self, scene: Any) -> Sequence[_Move]:
-    """Returns the moves of use in the present state, the best first."""
+    """Returns the useful moves in the current state, best first."""
 
   @abc.abstractmethod
   def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
-    """Returns the action that makes a move, or else lets go of its thing."""
+    """Returns the action that makes a move, or retreats from its object."""
 
 
 class SceneController(MoveController):
-  """Puts the cube in place, then drawer and window, then the buttons.
+  """Places the cube, then sets drawer and window, then the buttons.
 
-  A cube comes in and out of the drawer while that is open, and what is locked
-  is unlocked first.
+  Opens the drawer before it moves a cube in or out, and unlocks whatever is
+  locked.
   """
 
   def _moves(self, scene: Any) -> Sequence[_Move]:
@@ -225,7 +227,7 @@ class SceneController(MoveController):
 
 
 class PuzzleController(MoveController):
-  """Presses as few buttons as can be, the nearest first."""
+  """Presses as few buttons as possible, nearest first."""
 
   def _moves(self, scene: Any) -> Sequence[_Move]:
     wrong = scene._cur_button_states != scene._target_button_states  # pylint: disable=protected-access
@@ -248,22 +250,22 @@ class PuzzleController(MoveController):
 def fewest_presses(wrong: Tuple[Tuple[bool, ...], ...]) -> Tuple[int, ...]:
   """Solves Lights Out.
 
-  The presses of the first row fix those of each row below it, which must mend
-  what is wrong above them.
+  The presses in the first row determine those in each following row, which must
+  correct the states of the row above.
 
   Args:
     wrong: Whether each button is in the wrong state, row by row.
 
   Returns:
-    The buttons to press, numbered row by row; the order is of no matter.
+    The buttons to press, numbered row by row, in any order.
 
   Raises:
-    ValueError: If no presses lead there.
+    ValueError: If there is no solution.
   """
   num_columns = len(wrong[0])
   solutions = []
   for first in itertools.product((False, True), repeat=num_columns):
-    # One row more, below, which takes the changes of the last.
+    # An extra row at the bottom absorbs the changes of the last row.
     states = np.array([*wrong, first])
     presses, present = [], np.array(first)
     states[-1] = False
@@ -277,22 +279,22 @@ def fewest_presses(wrong: Tuple[Tuple[bool, ...], ...]) -> Tuple[int, ...]:
     if not present.any():
       solutions.append(np.flatnonzero(presses))
   if not solutions:
-    raise ValueError(f'`wrong` must be what presses can mend, got {wrong}.')
+    raise ValueError(f'`wrong` must be a solvable position, got {wrong}.')
   return tuple(min(solutions, key=len).tolist())
 
 
 def _gripper(scene: Any) -> np.ndarray:
-  """Returns the gripper's place `[3]` in metres."""
+  """Returns the position `[3]` of the gripper in metres."""
   return scene.data.site_xpos[scene._pinch_site_id]  # pylint: disable=protected-access
 
 
 def _cube_position(scene: Any) -> np.ndarray:
-  """Returns the place `[3]` of a scene's cube in metres."""
+  """Returns the position `[3]` of the scene's cube in metres."""
   return scene.data.joint('object_joint_0').qpos[:3].copy()
 
 
 def _slide_position(scene: Any, thing: str) -> float:
-  """Returns how far the drawer or the window stands, in metres."""
+  """Returns the position of the drawer or window in metres."""
   return float(scene.data.joint(f'{thing}_slide').qpos[0])
 
 
@@ -305,7 +307,7 @@ def _cube_is_in_drawer(scene: Any) -> bool:
 
 
 def _is_cube_in_place(scene: Any) -> bool:
-  """Returns whether the cube needs no carrying."""
+  """Returns whether the cube needs no further carrying."""
   offset = _cube_position(scene) - scene.cur_task_info['goal']['block_xyzs'][0]
   if not _goal_is_in_drawer(scene):
     return np.linalg.norm(offset) <= _TOLERANCE
@@ -313,7 +315,7 @@ def _is_cube_in_place(scene: Any) -> bool:
   if not _cube_is_in_drawer(scene):
     return False
   if drawer - _OPEN_DRAWER <= _TOLERANCE:
-    # The front of the drawer, once it is closed, brings it the rest of the way.
+    # Closing the drawer pushes the cube the rest of the way.
     return np.linalg.norm(offset[[0, 2]]) <= _TOLERANCE
   is_closed = abs(drawer) <= _TOLERANCE
   return not is_closed or np.linalg.norm(offset) <= _TASK_TOLERANCE

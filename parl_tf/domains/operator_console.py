@@ -1,6 +1,6 @@
-"""An operator at the console: says that the task is solved, lays out the scene.
+"""Operator input at the console: reports success and arranges the scene.
 
-Hooks of `robot.RobotEnvironment`, for a run that is started in a terminal.
+Provides hooks of `robot.RobotEnvironment` for runs started in a terminal.
 """
 
 import os
@@ -11,34 +11,34 @@ import gin
 
 from parl_tf import types
 
-_BYTES = 4_096  # More than a line typed by hand.
+_BYTES = 4_096  # More than a typed line.
 
 
 @gin.configurable
 def ask_operator(observation: types.Nest) -> bool:
-  """Returns whether Enter was pressed since it was last asked.
+  """Returns whether Enter was pressed since the last call.
 
-  It does not wait: the operator presses Enter as soon as the task is solved,
-  and the episode ends with success.
+  Does not wait. The operator presses Enter as soon as the task is solved, and
+  the episode ends with success.
 
   Args:
-    observation: Not looked at; a success detector is given it.
+    observation: Unused; part of the success detector interface.
 
   Raises:
-    EOFError: If the standard input is at its end: nobody could answer.
+    EOFError: If standard input is at its end, so that nobody could answer.
   """
   del observation
   file = sys.stdin.fileno()
-  # Not `select`, which takes no descriptor beyond 1,023.
+  # `select` does not support file descriptors above 1,023.
   poll = select.poll()
   poll.register(file, select.POLLIN)
   if not poll.poll(0):
     return False
-  # Past Python's buffer, which `poll` does not know of.
+  # Bypasses Python's input buffer, which `poll` does not see.
   if not os.read(file, _BYTES):
     raise EOFError(
-        '`ask_operator` must have a terminal as its standard input, but that is'
-        ' at its end.'
+        '`ask_operator` needs a terminal as standard input, but standard input'
+        ' is at its end.'
     )
   return True
 
@@ -48,6 +48,6 @@ def ask_for_reset() -> None:
   """Waits until the operator has arranged the scene and pressed Enter.
 
   Raises:
-    EOFError: If the standard input is at its end.
+    EOFError: If standard input is at its end.
   """
-  input('Arrange the scene for an episode, then press Enter: ')
+  input('Arrange the scene for the next episode, then press Enter: ')

@@ -1,9 +1,10 @@
-"""Point mazes: a ball pushed through a maze to a fixed, far goal.
+"""Point mazes: a ball is pushed through a maze to a fixed, distant goal.
 
-Physics and mazes are those of gymnasium-robotics, `PointMaze_*-v3`: a force on
-a ball of 4.2 kg, steps of 0.01 s, speeds clipped to 5 m/s along each axis.
-Here a force is held for `action_repeat` physics steps, starts are random cells
-far from the goal, and the goal is no part of the observation.
+Physics and mazes are those of `PointMaze_*-v3` in gymnasium-robotics: a force
+on a ball of 4.2 kg, steps of 0.01 s, and velocities clipped to 5 m/s along each
+axis. Unlike there, each force is repeated for `action_repeat` physics steps,
+episodes start in random cells far from the goal, and the observation does not
+contain the goal.
 """
 
 import functools
@@ -22,9 +23,9 @@ from parl_tf.domains import maze_controllers
 from parl_tf.domains import maze_environment
 from parl_tf.domains import value_ranges
 
-_MAX_SPEED = 5.0  # Metres per second along each axis, as gymnasium-robotics.
-_GOAL_RADIUS = 0.45  # Metres, as gymnasium-robotics.
-_BODY_RADIUS = 0.15  # Metres in pictures; the ball itself has 0.1.
+_MAX_SPEED = 5.0  # Metres per second along each axis, as in gymnasium-robotics.
+_GOAL_RADIUS = 0.45  # Metres, as in gymnasium-robotics.
+_BODY_RADIUS = 0.15  # Metres, in rendered images; the ball itself has 0.1.
 _TYPICAL_SPEED = 2.5  # Metres per second along each axis in recorded data.
 
 _OBSERVATION_SPEC = specs.Array((4,), np.float32, name='observation')
@@ -34,9 +35,9 @@ _MIN_START_DISTANCES = {'UMaze': 4, 'Medium': 8, 'Large': 11}
 
 
 class PointMazeEnvironment(maze_environment.MazeEnvironment):
-  """The ball's task.
+  """The point maze environment.
 
-  Observations `[4]`: x, y in metres and their rates in metres per second.
+  Observations `[4]`: x, y in metres, and their velocities in metres per second.
   Actions `[2]`: forces along x and y.
   """
 
@@ -49,15 +50,15 @@ class PointMazeEnvironment(maze_environment.MazeEnvironment):
       start_noise: float,
       **options: Any,
   ):
-    """Makes an environment that begins in random cells.
+    """Initializes an environment that starts in random cells.
 
     Args:
-      model: `mujoco.MjModel`; only read, so that environments can share it.
-      maze: The cells of that model.
-      start_cells: Cells in which an episode begins, equally likely.
-      start_noise: Half the width in metres of the uniform noise on a start.
-      **options: Of `MazeEnvironment`; a force is held for `action_repeat`
-        steps of 0.01 s.
+      model: `mujoco.MjModel`. Read-only, so that environments can share it.
+      maze: Cells of the model's maze.
+      start_cells: Cells where episodes start, equally likely.
+      start_noise: Half-width in metres of the uniform noise on the start.
+      **options: Arguments of `MazeEnvironment`. Each force is repeated for
+        `action_repeat` steps of 0.01 s.
     """
     super().__init__(
         model,
@@ -68,7 +69,7 @@ class PointMazeEnvironment(maze_environment.MazeEnvironment):
     )
     self._start_positions = [maze.position(cell) for cell in start_cells]
     self._start_noise = start_noise
-    # What each step of 0.01 s needs. A view: MuJoCo never moves this array.
+    # Cached for the physics steps. A view, because MuJoCo never reallocates it.
     self._velocity = self._data.qvel
     self._step_physics = self._mujoco.mj_step
 
@@ -84,7 +85,7 @@ class PointMazeEnvironment(maze_environment.MazeEnvironment):
 
 @gin.configurable
 class PointMaze(domain.Domain):
-  """Reaching a fixed goal from random cells far from it; -1 a step."""
+  """Reaching a fixed goal from random distant cells; -1 per step."""
 
   def __init__(
       self,
@@ -98,21 +99,21 @@ class PointMaze(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = -1.0,
   ):
-    """Makes the task.
+    """Initializes the task.
 
     Args:
       size: `UMaze`, `Medium` or `Large`.
-      goal_cell: `(row, column)` of the goal; None for the maze's own.
-      min_start_distance: Cells on the shortest way from a start to the goal,
-        at least; None for the maze's own.
-      start_noise: Half the width in metres of the uniform noise on a start.
-      action_repeat: Physics steps of 0.01 s for which a force is held.
-      max_episode_steps: Environment steps until the time-out.
+      goal_cell: `(row, column)` of the goal; None for the maze's default.
+      min_start_distance: Minimum length in cells of the shortest route from
+        start to goal; None for the maze's default.
+      start_noise: Half-width in metres of the uniform noise on the start.
+      action_repeat: Number of 0.01 s steps for which each force is repeated.
+      max_episode_steps: Environment steps before the timeout.
       reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
       reward_bias: Added to the scaled reward.
     """
     arguments.check_choice('size', size, maze_lib.LAYOUTS)
-    # Further out the ball touches walls.
+    # With more noise the ball would touch walls.
     arguments.check_range('start_noise', start_noise, 0.0, 0.35)
     arguments.check_range('action_repeat', action_repeat, 1)
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
@@ -136,7 +137,7 @@ class PointMaze(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> PointMazeEnvironment:
-    del evaluation  # Both begin far from the goal.
+    del evaluation  # Both start far from the goal.
     return self._make_environment(seed, self.start_cells)
 
   def make_controller(
@@ -147,7 +148,7 @@ class PointMaze(domain.Domain):
     )
 
   def make_data_environment(self, seed: int) -> PointMazeEnvironment:
-    """Makes an environment that begins in any cell but the goal's."""
+    """Makes an environment that starts in any cell except the goal."""
     return self._make_environment(seed, self._cells_at_distance(1))
 
   def make_data_controller(
@@ -163,7 +164,7 @@ class PointMaze(domain.Domain):
 
   @property
   def normalization(self) -> types.Normalization:
-    """That of positions spread evenly over the maze, at walking speeds."""
+    """Statistics of uniform positions in the maze, at typical speeds."""
     rows, columns = self.maze.shape
     spread = np.array([columns - 2, rows - 2]) / np.sqrt(12.0)
     return types.Normalization(
@@ -174,7 +175,7 @@ class PointMaze(domain.Domain):
     )
 
   def never_succeeds_value(self, gamma: float) -> float:
-    """Returns the bias summed for ever, as the raw reward stays 0."""
+    """Returns the discounted sum of the bias; the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
@@ -206,18 +207,18 @@ class PointMaze(domain.Domain):
 
 @functools.lru_cache(maxsize=None)
 def _make_model(size: str) -> Any:
-  """Returns the `mujoco.MjModel` of gymnasium-robotics' maze.
+  """Returns the `mujoco.MjModel` of a gymnasium-robotics maze.
 
-  Environments only read it, so that all of a size share one: compiling it takes
-  0.1 s, the state of an environment 0.3 ms.
+  All environments of a size share one model, which they only read. Compiling it
+  takes 0.1 s, the state of an environment 0.3 ms.
   """
-  # Imported here, for they take long and not every user of a domain steps it.
+  # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
   environment = gymnasium.make(f'PointMaze_{size}-v3').unwrapped
-  # The constructor leaves the file from which MuJoCo read the maze.
+  # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(environment.tmp_xml_file_path)
   model = environment.model
   environment.close()

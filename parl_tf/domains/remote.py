@@ -1,8 +1,8 @@
-"""Environments in another process, on this machine or another, by dm_env_rpc.
+"""Environments in another process, local or remote, over dm_env_rpc.
 
-For simulators and robots whose Python cannot be ours. The server is a program
-of theirs: `examples/remote_environment/server.py` serves any gymnasium
-environment, and tells what names and settings it has.
+For simulators and robots that need a different Python environment. The server
+is their own program. `examples/remote_environment/server.py` serves any
+gymnasium environment and documents the names and settings of the protocol.
 """
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -22,10 +22,10 @@ _OBSERVATION = 'observation'
 
 
 class RemoteEnvironment(gymnasium.Env):
-  """The interface of gymnasium over a connection.
+  """A gymnasium environment behind a connection.
 
-  A server that stops answering loses the episode, which `step` tells by
-  `EpisodeLostError`; the next reset waits for it to come back.
+  If the server stops answering, the episode is lost: `step` raises
+  `EpisodeLostError`, and the next reset waits for the server to return.
   """
 
   def __init__(
@@ -36,12 +36,12 @@ class RemoteEnvironment(gymnasium.Env):
       deadline_seconds: float,
       reconnect_seconds: float,
   ):
-    """Connects; see `Remote`.
+    """Connects to the server; see `Remote` for the arguments.
 
     Raises:
-      ConnectionError: If no server is reached in time.
+      ConnectionError: If no server can be reached in time.
       RuntimeError: If the server answers with an error.
-      ValueError: If what it serves is no such environment.
+      ValueError: If the server lacks the required actions or observations.
     """
     self._address = address
     self._connect = lambda: remote_connection.connect(
@@ -77,12 +77,12 @@ class RemoteEnvironment(gymnasium.Env):
     super().reset(seed=seed, options=options)
     settings = {} if seed is None else {'seed': np.int64(seed)}
     if self._connection is None:
-      logging.info('%s: connecting anew.', self._address)
+      logging.info('%s: reconnecting.', self._address)
       self._connection = self._connect()
       if self._connection.observations != self._specs:
         raise ValueError(
-            f'{self._address}: the server must have the observations that it'
-            f' had before, {sorted(self._specs)}, got'
+            f'{self._address}: the server must have the same observations as'
+            f' before the reconnection, {sorted(self._specs)}, got'
             f' {sorted(self._connection.observations)}.'
         )
     try:
@@ -116,7 +116,7 @@ class RemoteEnvironment(gymnasium.Env):
       self._connection.close()
       self._connection = None
     return domain.EpisodeLostError(
-        f'{self._address}: the connection broke in the middle of an episode.'
+        f'{self._address}: the connection was lost during an episode.'
     )
 
   def _observation(self, values: Mapping[str, np.ndarray]) -> Any:
@@ -130,7 +130,7 @@ class RemoteEnvironment(gymnasium.Env):
 
 @gin.configurable
 class Remote(domain.Domain):
-  """A task whose environments are those of a server."""
+  """A task whose environments run on a server."""
 
   def __init__(
       self,
@@ -145,24 +145,24 @@ class Remote(domain.Domain):
       deadline_seconds: float = 10.0,
       reconnect_seconds: float = 60.0,
   ):
-    """Asks the server what it has.
+    """Connects to the server and reads its specs.
 
     Args:
-      address: `host:port` of the server. There is no encryption: beyond one
-        machine, use a network that you trust or a tunnel.
-      max_episode_steps: Environment steps until the time-out.
-      settings: Of every world, numbers and strings by name.
-      max_environments: Connections, and worlds, at a time; with 1, evaluation
-        and collection share one. None for as many as are wanted.
-      action_repeat: Steps of the server for which an action is held.
+      address: `host:port` of the server. The connection is not encrypted;
+        beyond one machine, use a trusted network or a tunnel.
+      max_episode_steps: Environment steps before the timeout.
+      settings: Numbers and strings by name, sent when a world is created.
+      max_environments: Maximum number of connections and worlds. With 1,
+        evaluation and collection share one. None for no limit.
+      action_repeat: Number of server steps for which each action is repeated.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
-      deadline_seconds: Longest time that an answer may take; then the episode
-        is lost.
-      reconnect_seconds: How long a reset waits for a server that is gone.
+      deadline_seconds: Maximum time for an answer. If the server is slower, the
+        episode is lost.
+      reconnect_seconds: How long a reset waits for an unreachable server.
 
     Raises:
-      ConnectionError: If no server is reached in time.
+      ConnectionError: If no server can be reached in time.
       RuntimeError: If the server answers with an error.
       ValueError: If an argument is out of range.
     """
@@ -197,7 +197,7 @@ class Remote(domain.Domain):
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:
-    del evaluation  # The server has one kind.
+    del evaluation  # The server does not distinguish them.
     if len(self._shared) == self.max_environments:
       environment = self._shared.pop(0)
       environment.seed(seed)
@@ -224,7 +224,7 @@ class Remote(domain.Domain):
 
 
 def _make_box(spec: Any) -> gymnasium.spaces.Box:
-  """Returns the box of a `TensorSpec`, unbounded where it has no bounds."""
+  """Returns the box of a `TensorSpec`; without bounds it is unbounded."""
   low, high, dtype = remote_connection.bounds_of(spec)
   return gymnasium.spaces.Box(low, high, tuple(spec.shape), dtype)
 

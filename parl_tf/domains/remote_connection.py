@@ -1,4 +1,4 @@
-"""A world of a dm_env_rpc server, with a deadline for every answer."""
+"""Connection to a world of a dm_env_rpc server, with a deadline per answer."""
 
 import queue
 import threading
@@ -33,11 +33,11 @@ _CLOSE_SECONDS = 1.0
 
 
 class NoAnswerError(ConnectionError):
-  """The server did not answer in time, or is gone."""
+  """The server did not answer in time, or the connection is closed."""
 
 
 class Connection:
-  """One connection to one world.
+  """A connection to one world.
 
   Attributes:
     actions: Specs of the actions by name.
@@ -47,15 +47,15 @@ class Connection:
   def __init__(
       self, address: str, settings: Mapping[str, Any], deadline_seconds: float
   ):
-    """Connects, makes a world and joins it.
+    """Connects, creates a world and joins it.
 
     Args:
       address: `host:port`.
-      settings: Of the world.
-      deadline_seconds: Longest time that an answer may take.
+      settings: Settings of the world.
+      deadline_seconds: Maximum time for an answer.
 
     Raises:
-      NoAnswerError: If it does not answer in time.
+      NoAnswerError: If the server does not answer in time.
       RuntimeError: If the server answers with an error.
     """
     self._address = address
@@ -68,7 +68,7 @@ class Connection:
         grpc.channel_ready_future(self._channel).result(deadline_seconds)
       except grpc.FutureTimeoutError as error:
         raise self._no_answer('no connection') from error
-      # Reads in a thread, for the stream itself waits without limit.
+      # Reads in a thread, because reading the stream has no timeout.
       threading.Thread(target=self._read, daemon=True).start()
       world = self.send(rpc.CreateWorldRequest(settings=_pack(settings)))
       joined = self.send(rpc.JoinWorldRequest(world_name=world.world_name))
@@ -84,7 +84,7 @@ class Connection:
     self.observations = self._observation_specs.specs_by_name
 
   def reset(self, settings: Mapping[str, Any]) -> Dict[str, np.ndarray]:
-    """Begins an episode; returns the first observations by name."""
+    """Starts an episode; returns the first observations by name."""
     self.send(rpc.ResetRequest(settings=_pack(settings)))
     _, observations = self.step({})
     return observations
@@ -105,7 +105,7 @@ class Connection:
     """Sends a request and waits for its answer.
 
     Raises:
-      NoAnswerError: If none comes in time, or the connection breaks.
+      NoAnswerError: If no answer comes in time, or the connection breaks.
       RuntimeError: If the server answers with an error.
     """
     message, field = message_utils.pack_environment_request(request)
@@ -130,17 +130,17 @@ class Connection:
       ) from error
 
   def leave(self) -> None:
-    """Destroys the world, if the server still answers, and closes."""
+    """Destroys the world if the server still answers, then disconnects."""
     self._deadline = _CLOSE_SECONDS
     try:
       self.send(rpc.LeaveWorldRequest())
       self.send(rpc.DestroyWorldRequest(world_name=self._world_name))
     except (NoAnswerError, RuntimeError):
-      pass  # It is gone, and its worlds with it.
+      pass  # The server is gone, and its worlds with it.
     self.close()
 
   def close(self) -> None:
-    """Breaks the connection, at once."""
+    """Disconnects immediately."""
     self._requests.put(None)
     self._channel.close()
 
@@ -149,8 +149,8 @@ class Connection:
     try:
       for answer in stub.Process(iter(self._requests.get, None)):
         self._answers.put(answer)
-      self._answers.put(EOFError('the server ended the connection'))
-    except (grpc.RpcError, ValueError) as error:  # ValueError: closed here.
+      self._answers.put(EOFError('the server closed the connection'))
+    except (grpc.RpcError, ValueError) as error:  # ValueError if closed here.
       self._answers.put(error)
 
   def _no_answer(self, what: str) -> NoAnswerError:
@@ -167,16 +167,16 @@ def connect(
     deadline_seconds: float,
     reconnect_seconds: float,
 ) -> Connection:
-  """Connects to a server that may be about to start.
+  """Connects to a server, which may still be starting.
 
   Args:
     address: `host:port`.
-    settings: Of the world.
-    deadline_seconds: Longest time that an answer may take.
-    reconnect_seconds: How long it is tried again.
+    settings: Settings of the world.
+    deadline_seconds: Maximum time for an answer.
+    reconnect_seconds: How long to keep trying.
 
   Raises:
-    ConnectionError: If no attempt succeeds; names the address.
+    ConnectionError: If no attempt succeeds. The message names the address.
     RuntimeError: If the server answers with an error.
   """
   start, pause = time.monotonic(), _FIRST_PAUSE
@@ -185,8 +185,8 @@ def connect(
     left = start + reconnect_seconds - time.monotonic()
     if left <= 0.0:
       raise ConnectionError(
-          f'{address}: no server could be reached within {reconnect_seconds:g}'
-          f' s (`reconnect_seconds`); the last attempt: {last}'
+          f'{address}: could not reach a server within {reconnect_seconds:g} s'
+          f' (`reconnect_seconds`); last attempt: {last}'
       ) from last
     try:
       return Connection(address, settings, min(deadline_seconds, left))
@@ -197,7 +197,7 @@ def connect(
 
 
 def bounds_of(spec: Any) -> Tuple[np.ndarray, np.ndarray, np.dtype]:
-  """Returns `(low, high, dtype)` of a `TensorSpec`; infinite without bounds."""
+  """Returns `(low, high, dtype)` of a `TensorSpec`; infinite if unbounded."""
   dtype = np.dtype(tensor_utils.data_type_to_np_type(spec.dtype))
   shape = tuple(spec.shape)
   if spec.HasField('min') and spec.HasField('max'):

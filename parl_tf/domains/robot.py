@@ -1,9 +1,9 @@
-"""A robot at a fixed control rate: episodes on the one arm there is.
+"""Episodes on a single real robot at a fixed control rate.
 
-A user writes the driver, an `arm.Arm`; `examples/robot` shows how. A step sends
-an action, waits for the next tick, reads the observation and asks whether the
-task is solved. The arm is stopped at the end of every episode, and whenever it
-is not known to be safe.
+Users write the driver, an `arm.Arm`; see `examples/robot`. A step sends an
+action, waits for the next tick, reads the observation and checks for success.
+The arm is stopped at the end of every episode, and whenever it might not be
+safe.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from parl_tf.domains import domain
 from parl_tf.domains import robot_rate
 from parl_tf.domains import value_ranges
 
-_PAUSE_SECONDS = 0.1  # Between looks whether a pause is over.
+_PAUSE_SECONDS = 0.1  # Polling interval during a pause.
 
 SuccessDetector = Callable[[types.Nest], bool]
-"""Tells by an observation whether the task is solved."""
+"""Returns whether an observation shows the task solved."""
 
 IsSafe = Callable[[types.Nest, np.ndarray], bool]
-"""Tells whether an action `[A]`, in the driver's units, may be sent now."""
+"""Returns whether an action `[A]`, in the driver's units, may be sent now."""
 
 
 @gin.configurable(denylist=['arm', 'max_episode_steps', 'seed'])
 class RobotEnvironment(domain.Environment):
-  """Episodes of an arm.
+  """Runs episodes on an arm.
 
-  The first tick is that of the first action: how long a policy takes to be
-  loaded does not count. An action is sent as soon as it is given; it is late
-  where the tick that ends its step has passed. That tick is then missed, and
-  the step ends at the next one of the grid.
+  The first action defines the first tick, so the time to load a policy does not
+  count. Each action is sent immediately. An action is late if the tick that
+  should end its step has already passed. That tick counts as missed, and the
+  step ends at the next tick of the grid.
 
   Attributes:
     raw_action_bounds: `(low [A], high [A])` in the driver's units.
@@ -61,33 +61,33 @@ class RobotEnvironment(domain.Environment):
       pause_path: Optional[str] = None,
       clock_ctor: Callable[[], robot_rate.Clock] = robot_rate.Clock,
   ):
-    """Takes the arm, which does not move before the first reset.
+    """Initializes the environment without moving the arm.
 
     Args:
-      arm: The robot.
-      max_episode_steps: Steps until the time-out.
-      seed: Seed of the starts.
-      control_rate: Steps a second, in Hz.
-      success_detector: Called with every observation; a success ends the
-        episode, and is an error where an episode begins.
-      reset_hook: Called when the arm is home, to arrange the scene; None where
-        nothing need be done.
-      is_safe: Called with the present observation and each action before it is
-        sent; None allows all.
-      max_action_change: Largest change of a dimension from one action of an
-        episode to the next, in units of [-1, 1]; 2 allows all. A larger one is
-        unsafe.
-      max_missed_ticks: Ticks that may be missed one after another; with more
-        the episode is lost. A policy or driver that hangs has the arm stopped
-        one tick after that.
-      max_observation_age: Seconds since the measurement; the episode is lost
-        with an older one.
-      pause_path: While there is a file at this path, the arm stands still
-        between two steps, and before and after it goes home; None never looks.
-      clock_ctor: Makes what tells the time.
+      arm: Driver of the robot.
+      max_episode_steps: Steps before the timeout.
+      seed: Seed of the initial poses.
+      control_rate: Steps per second, in Hz.
+      success_detector: Called with every observation. Success ends the episode;
+        success directly after a reset is an error.
+      reset_hook: Called when the arm is home, to arrange the scene; None if
+        nothing needs to be done.
+      is_safe: Called with the current observation and each action before it is
+        sent; None allows all actions.
+      max_action_change: Maximum change of an action dimension between
+        consecutive actions of an episode, in units of [-1, 1]. A larger change
+        is unsafe. 2 allows all changes.
+      max_missed_ticks: Maximum number of consecutive missed ticks. If more are
+        missed, the episode is lost. If the policy or driver hangs, the arm is
+        stopped one tick later.
+      max_observation_age: Maximum time since the measurement, in seconds. If
+        the measurement is older, the episode is lost.
+      pause_path: While a file exists at this path, the arm pauses between steps
+        and before and after it moves home. None disables the check.
+      clock_ctor: Constructor of the clock.
 
     Raises:
-      ValueError: If an argument is out of range or a spec not what it must be.
+      ValueError: If an argument is out of range or a spec is invalid.
     """
     arguments.check_range('max_episode_steps', max_episode_steps, 1)
     arguments.check_positive('control_rate', control_rate)
@@ -125,7 +125,7 @@ class RobotEnvironment(domain.Environment):
     return self._is_success
 
   def info(self) -> Mapping[str, np.ndarray]:
-    """Returns lateness, age (both in seconds) and missed ticks of the step."""
+    """Returns the step's lateness and observation age (s), and missed ticks."""
     return {
         'lateness': np.float32(self._schedule.lateness),
         'missed_ticks': np.int32(self._schedule.missed_ticks),
@@ -133,14 +133,14 @@ class RobotEnvironment(domain.Environment):
     }
 
   def reset(self) -> dm_env.TimeStep:
-    """Moves the arm home, has the scene arranged and begins an episode.
+    """Moves the arm home, has the scene arranged and starts an episode.
 
     Raises:
       EpisodeLostError: If the observation is too old or not finite, or the task
-        is solved already.
+        is already solved.
     """
     with self._stopped_by_errors():
-      self._watchdog.disarm()  # Resets take as long as they take.
+      self._watchdog.disarm()  # Resets have no time limit.
       self._wait_while_paused()
       self._arm.home(self._random)
       if self._reset_hook is not None:
@@ -153,8 +153,8 @@ class RobotEnvironment(domain.Environment):
       self._observation = self._observe()
       if self._succeeds(self._observation):
         raise domain.EpisodeLostError(
-            'The task must not be solved where an episode begins, but'
-            ' `success_detector` says that it is: arrange the scene.'
+            'The task must not be solved at the start of an episode, but'
+            ' `success_detector` reports success. Arrange the scene.'
         )
       self._needs_reset = False
     return dm_env.restart(self._observation)
@@ -162,9 +162,9 @@ class RobotEnvironment(domain.Environment):
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     """Sends an action and returns at the next tick.
 
-    An unsafe action is not sent: the arm is stopped, and the episode ends as by
-    a time-out, with the observation that there was. To who learns from it such
-    an action does nothing.
+    An unsafe action is not sent. Instead the arm is stopped, and the episode
+    ends like a timeout, with the observation unchanged. In the recorded data
+    such an action has no effect.
 
     Raises:
       EpisodeLostError: If too many ticks were missed, or the observation is too
@@ -174,7 +174,7 @@ class RobotEnvironment(domain.Environment):
     if self._needs_reset:
       return self.reset()
     with self._stopped_by_errors():
-      self._watchdog.arm()  # For the driver.
+      self._watchdog.arm()  # Monitors the driver.
       action = arguments.check_action(action, self.action_spec().shape)
       action = action.astype(np.float32).clip(-1.0, 1.0)
       if self._num_steps == 0:
@@ -185,7 +185,7 @@ class RobotEnvironment(domain.Environment):
       danger = self._danger(action, raw_action)
       if danger:
         time_step = self._time_step(is_cut_short=True)
-        logging.warning('The action %s was not sent: %s.', raw_action, danger)
+        logging.warning('Action %s was not sent: %s.', raw_action, danger)
         return time_step
       self._previous_action = action
       self._arm.command(raw_action)
@@ -211,7 +211,7 @@ class RobotEnvironment(domain.Environment):
 
   @contextlib.contextmanager
   def _stopped_by_errors(self):
-    """Stops the arm when anything is raised, an interrupt included."""
+    """Stops the arm on any exception, including interrupts."""
     try:
       yield
     except BaseException:
@@ -236,7 +236,7 @@ class RobotEnvironment(domain.Environment):
           self._schedule.worst_lateness,
       )
     else:
-      self._watchdog.arm()  # For the policy.
+      self._watchdog.arm()  # Monitors the policy.
     return dm_env.TimeStep(
         step_type=dm_env.StepType.LAST if is_last else dm_env.StepType.MID,
         reward=np.float32(self._is_success),
@@ -246,33 +246,33 @@ class RobotEnvironment(domain.Environment):
 
   def _raw_action(self, action: np.ndarray) -> np.ndarray:
     low, high = self.raw_action_bounds
-    # Rounding must not lead beyond a bound.
+    # Keep rounding errors within the bounds.
     return (low + (action + 1.0) / 2.0 * (high - low)).clip(low, high)
 
   def _danger(self, action: np.ndarray, raw_action: np.ndarray) -> str:
-    """Returns what is unsafe about an action, or nothing."""
+    """Returns why an action is unsafe, or an empty string."""
     if self._previous_action is not None:
       change = float(np.max(np.abs(action - self._previous_action)))
       if change > self._max_action_change:
         return (
-            f'it differs by {change:.3f} from the one before'
-            f' (`max_action_change` {self._max_action_change:g})'
+            f'it differs by {change:.3f} from the previous action'
+            f' (`max_action_change` is {self._max_action_change:g})'
         )
     if self._is_safe is None or self._is_safe(self._observation, raw_action):
       return ''
-    return '`is_safe` refuses it'
+    return '`is_safe` rejected it'
 
   def _check_missed_ticks(self) -> None:
     missed = self._schedule.missed_in_a_row()
     if missed > self._max_missed_ticks:
       raise domain.EpisodeLostError(
           f'At most {self._max_missed_ticks} ticks in a row may be missed'
-          f' (`max_missed_ticks`), but {missed} were, in step'
+          f' (`max_missed_ticks`), but {missed} were missed in step'
           f' {self._num_steps} of the episode.'
       )
 
   def _wait_while_paused(self) -> bool:
-    """Stands still as long as the operator wants; returns whether it did."""
+    """Stops the arm while the operator pauses; returns whether it paused."""
     if self._pause_path is None or not os.path.exists(self._pause_path):
       return False
     self._watchdog.disarm()
@@ -280,18 +280,18 @@ class RobotEnvironment(domain.Environment):
     logging.info('Robot: paused until %s is removed.', self._pause_path)
     while os.path.exists(self._pause_path):
       self._clock.sleep(_PAUSE_SECONDS)
-    logging.info('Robot: goes on.')
+    logging.info('Robot: resumed.')
     self._schedule.resume()
     return True
 
   def _observe(self) -> types.Nest:
-    """Returns a copy of the latest observation, which is none too old."""
+    """Returns a copy of the latest observation after checking its age."""
     observation, time = self._arm.observe()
     self._observation_age = self._clock.now() - time
     if self._observation_age < 0.0:
       raise ValueError(
-          '`Measurement.time` must be of `time.monotonic` and not in the'
-          f' future, got {time} at {self._clock.now()}.'
+          '`Measurement.time` must be a time of `time.monotonic` that is not in'
+          f' the future, got {time} at {self._clock.now()}.'
       )
     if self._observation_age > self._max_observation_age:
       raise domain.EpisodeLostError(
@@ -304,7 +304,7 @@ class RobotEnvironment(domain.Environment):
 
 @gin.configurable
 class Robot(domain.Domain):
-  """A task of a robot: reward 1 at success, else 0; the paper's bias is -1."""
+  """A robot task: reward 1 at success, else 0; the paper's bias is -1."""
 
   max_environments = 1
 
@@ -317,18 +317,18 @@ class Robot(domain.Domain):
       reward_scale: float = 1.0,
       reward_bias: float = -1.0,
   ):
-    """Makes the arm.
+    """Creates the driver.
 
     Args:
-      arm_ctor: Makes the driver.
-      controller_ctor: Makes the controller, a script or a person's device, that
-        records a data set; None where the data is there.
-      max_episode_steps: Steps until the time-out.
+      arm_ctor: Constructor of the driver.
+      controller_ctor: Constructor of the controller that records a dataset, a
+        script or a teleoperation device; None if the dataset exists.
+      max_episode_steps: Steps before the timeout.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
 
     Raises:
-      ValueError: If an argument is out of range or a spec not what it must be.
+      ValueError: If an argument is out of range or a spec is invalid.
     """
     arguments.check_positive('reward_scale', reward_scale)
     self.reward_scale = reward_scale
@@ -340,15 +340,15 @@ class Robot(domain.Domain):
     )
 
   def make_environment(self, seed: int, evaluation: bool) -> RobotEnvironment:
-    """Returns the one environment, whose next reset draws from `seed`."""
-    del evaluation  # There is one robot.
+    """Returns the only environment, with its next reset seeded by `seed`."""
+    del evaluation  # There is only one robot.
     self._environment.seed(seed)
     return self._environment
 
   def make_data_controller(
       self, environment: RobotEnvironment
   ) -> Optional[domain.Controller]:
-    del environment  # It is given to each decision.
+    del environment  # Passed to each call of `action`.
     return self._controller_ctor and self._controller_ctor()
 
   def observation_spec(self) -> Any:
@@ -362,7 +362,7 @@ class Robot(domain.Domain):
     return self._environment.raw_action_bounds
 
   def never_succeeds_value(self, gamma: float) -> float:
-    """Returns the bias summed for ever, as the raw reward stays 0."""
+    """Returns the discounted sum of the bias; the raw reward stays 0."""
     return self.reward_bias / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Tuple[float, float]:

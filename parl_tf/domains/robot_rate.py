@@ -1,4 +1,4 @@
-"""Acting at a fixed rate: a clock, its ticks, and what happens without them."""
+"""Timing of a fixed control rate: a clock, a schedule and a watchdog."""
 
 import math
 import threading
@@ -7,60 +7,60 @@ from typing import Callable
 
 
 class Clock:
-  """The seconds of this machine that never go back: `time.monotonic`."""
+  """The monotonic clock of this machine, `time.monotonic`."""
 
   def now(self) -> float:
-    """Returns the present time, in seconds."""
+    """Returns the current time in seconds."""
     return time.monotonic()
 
   def sleep(self, seconds: float) -> None:
-    """Returns after `seconds`."""
+    """Waits for `seconds`."""
     time.sleep(seconds)
 
 
 class Schedule:
-  """Ticks on an absolute grid, so that no error adds up.
+  """Ticks on an absolute grid, so that errors do not accumulate.
 
-  A tick is due one period after the last one. Whoever waits for it too late has
-  missed it, and every other that passed: the next tick of the grid is waited
-  for, and none is made up for.
+  A tick is due one period after the last one. A caller that waits too late
+  misses that tick and any others that have passed. It then waits for the next
+  tick of the grid; missed ticks are not made up for.
 
   Attributes:
-    lateness: Seconds after the due tick at which the last wait began, or 0.
-    missed_ticks: Ticks that were missed before the last wait.
-    num_missed_ticks: All that were missed since `begin`.
-    worst_lateness: The largest `lateness` since `begin`.
+    lateness: Seconds by which the last wait started after the due tick, or 0.
+    missed_ticks: Number of ticks missed before the last wait.
+    num_missed_ticks: Total number of ticks missed since `begin`.
+    worst_lateness: Maximum `lateness` since `begin`.
   """
 
   def __init__(self, rate: float, clock: Clock):
-    """Makes a schedule; `begin` starts it.
+    """Initializes and starts the schedule.
 
     Args:
-      rate: Ticks a second.
-      clock: What tells the time.
+      rate: Ticks per second.
+      clock: Clock to use.
     """
     self._rate = rate
     self._clock = clock
     self.begin()
 
   def begin(self) -> None:
-    """Makes the present the first tick and forgets what was missed."""
+    """Makes the current time the first tick and resets all statistics."""
     self.lateness, self.worst_lateness = 0.0, 0.0
     self.missed_ticks, self.num_missed_ticks = 0, 0
     self._missed_in_a_row = 0
     self.resume()
 
   def resume(self) -> None:
-    """Makes the present the last tick: what passed before it is not missed."""
+    """Makes the current time the last tick, so earlier ticks are not missed."""
     self._start = self._clock.now()
-    self._tick = 0  # Number of the last one since `_start`.
+    self._tick = 0  # Index of the last tick since `_start`.
 
   def missed_in_a_row(self) -> int:
-    """Returns how many ticks, up to now, were missed one after another."""
+    """Returns the number of consecutive ticks missed up to now."""
     return self._in_a_row(self._missed(self._clock.now()))
 
   def wait(self) -> None:
-    """Returns at the next tick."""
+    """Waits for the next tick."""
     now = self._clock.now()
     missed = self._missed(now)
     due = self._start + (self._tick + 1) / self._rate
@@ -81,18 +81,18 @@ class Schedule:
 
 
 class Watchdog:
-  """Calls a function, in a thread of its own, unless it is disarmed in time.
+  """Calls a function in a separate thread unless it is disarmed in time.
 
-  The interpreter waits for it at its end, so that an error elsewhere does not
-  keep it from being called.
+  The interpreter waits for the thread at exit, so that an error elsewhere does
+  not prevent the call.
   """
 
   def __init__(self, seconds: float, function: Callable[[], None]):
-    """Makes a watchdog, which is not armed.
+    """Initializes a disarmed watchdog.
 
     Args:
-      seconds: Real ones, from `arm` to the call.
-      function: What is called.
+      seconds: Time from `arm` to the call, on the real clock.
+      function: Function to call.
     """
     self._seconds = seconds
     self._function = function
@@ -100,13 +100,13 @@ class Watchdog:
     self._timer = None
 
   def arm(self) -> None:
-    """Has the function called after the time from now, unless disarmed."""
+    """Restarts the time until the call."""
     self.disarm()
     self._timer = threading.Timer(self._seconds, self._call)
     self._timer.start()
 
   def disarm(self) -> None:
-    """Keeps the function from being called; one under way is waited for."""
+    """Cancels the call; waits for one already in progress."""
     with self._lock:
       if self._timer is not None:
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Ranges of the discounted return that follow from a task's rewards."""
+"""Ranges of the discounted return, derived from a task's rewards."""
 
 from typing import Tuple
 
@@ -6,11 +6,11 @@ from typing import Tuple
 def until_success(
     reward_scale: float, reward_bias: float, gamma: float
 ) -> Tuple[float, float]:
-  """Returns the range where success, and nothing else, has a raw reward of 1.
+  """Returns the range if only success has a raw reward, which is 1.
 
-  Every other step has 0, and success ends the task. The return is then a mean
-  of that of success at once, `reward_scale + reward_bias`, and that of no
-  success ever, `reward_bias / (1 - gamma)`.
+  All other steps have a raw reward of 0, and success ends the episode. Every
+  return then lies between that of immediate success, `reward_scale +
+  reward_bias`, and that of never succeeding, `reward_bias / (1 - gamma)`.
 
   Args:
     reward_scale: Factor on the raw reward.
@@ -27,7 +27,7 @@ def until_success(
 def of_rewards(
     lowest: float, highest: float, gamma: float
 ) -> Tuple[float, float]:
-  """Returns the range of tasks with bounded rewards that may end at any step.
+  """Returns the range for bounded rewards, if an episode may end at any step.
 
   Args:
     lowest: Lowest reward of a step, scaled and biased.
@@ -35,9 +35,9 @@ def of_rewards(
     gamma: Discount factor in [0, 1).
 
   Returns:
-    A lower and an upper bound of the return: the worst task goes on for ever
-    where its rewards are negative and else ends at once; the best one is the
-    other way round.
+    A lower and an upper bound of the return. The worst episode never ends if
+    its rewards are negative, and otherwise ends immediately. The best episode
+    never ends if its rewards are positive, and otherwise ends immediately.
   """
   return (
       min(lowest, lowest / (1.0 - gamma)),

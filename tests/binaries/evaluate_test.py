@@ -237,7 +237,7 @@ class EvaluateTest(parameterized.TestCase):
     domain = line_walk.LineWalk(draws=False)
     evaluator = evaluation.Evaluator(domain, num_episodes=1, seed=0)
     path = os.path.join(self._dir, 'walk.mp4')
-    with self.assertRaisesRegex(ValueError, 'draws no pictures'):
+    with self.assertRaisesRegex(ValueError, 'does not render images'):
       with evaluate.VideoRecorder(path) as recorder:
         evaluator.run(lambda observation, seed: np.ones([1, 1]), recorder)
 

@@ -1,4 +1,4 @@
-"""Tests of the hand's tasks."""
+"""Tests of the Adroit tasks."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -10,7 +10,7 @@ from tests.domains import domain_conformance
 
 
 class _ShortAdroit(adroit.Adroit):
-  """Its episodes are played to their end in no time."""
+  """Has short episodes, to keep tests fast."""
 
   def __init__(self, **kwargs):
     super().__init__(**kwargs)
@@ -36,7 +36,7 @@ class PenConformanceTest(
 class AdroitTest(parameterized.TestCase):
 
   @parameterized.parameters('door', 'hammer', 'pen', 'relocate')
-  def test_specs_are_those_of_the_environment(self, task):
+  def test_specs_match_the_environment(self, task):
     domain = adroit.Adroit(task=task)
     environment = domain.make_environment(0, evaluation=True)
 
@@ -64,7 +64,7 @@ class AdroitTest(parameterized.TestCase):
       rest -= 1e-2 * np.linalg.norm(scene.data.qvel)
     else:
       distance = np.linalg.norm(palm - scene.data.body('Object').xpos)
-      rest = 0.0  # The ball lies on the table.
+      rest = 0.0  # The ball starts on the table.
 
     self.assertGreater(distance, 0.05)
     np.testing.assert_allclose(step.reward, rest - 0.1 * distance, rtol=1e-5)
@@ -90,7 +90,7 @@ class AdroitTest(parameterized.TestCase):
   def test_value_range_of_dense_rewards_is_unknown(self):
     self.assertIsNone(adroit.Adroit(reward='dense').value_range(0.99))
 
-  def test_score_is_d4rls(self):
+  def test_score_matches_d4rl(self):
     rewards = np.array([1_000.0, 412.02823, 0.0], np.float32)
     episode = types.Episode(
         observation=np.zeros([4, 39], np.float32),

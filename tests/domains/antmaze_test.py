@@ -30,19 +30,19 @@ class AntMazeTest(parameterized.TestCase):
     domain = antmaze.AntMaze(size=size)
     environment = domain.make_environment(0, evaluation=True)
     observation = environment.reset().observation
-    # Places are those of the free body, shaken by 0.1 m.
+    # The initial position varies by 0.1 m.
     np.testing.assert_allclose(observation[:2], start, atol=0.1001)
     np.testing.assert_allclose(domain.maze.position(domain.goal_cell), goal)
     self.assertFalse(environment.is_success())
 
-  def test_motion_is_that_of_gymnasium_robotics(self):
+  def test_motion_matches_gymnasium_robotics(self):
     domain = antmaze.AntMaze(size='UMaze')
     environment = domain.make_environment(0, evaluation=True)
     ant = gymnasium.make('AntMaze_UMaze-v4').unwrapped
     os.remove(ant.tmp_xml_file_path)
     ant.reset(seed=0)
     state = environment.reset().observation.astype(np.float64)
-    # As precisely as an observation, float32, tells where it begins.
+    # The initial state is known only to the float32 precision of observations.
     ant.ant_env.set_state(state[:15], state[15:])
     random = np.random.default_rng(0)
     for _ in range(10):
@@ -54,8 +54,8 @@ class AntMazeTest(parameterized.TestCase):
         observation, np.concatenate([data.qpos, data.qvel]), atol=1e-3
     )
 
-  def test_the_goal_ends_the_task(self):
-    # The start is the goal: every reset is a success at once.
+  def test_reaching_the_goal_terminates_the_episode(self):
+    # Start and goal are the same, so every reset is an immediate success.
     domain = antmaze.AntMaze(size='UMaze', start_cell=(3, 1))
     environment = domain.make_environment(0, evaluation=True)
     environment.reset()
@@ -66,7 +66,7 @@ class AntMazeTest(parameterized.TestCase):
     self.assertEqual(time_step.discount, 0.0)
     self.assertTrue(environment.is_success())
 
-  def test_a_held_action_takes_as_many_steps(self):
+  def test_action_repeat_runs_as_many_steps(self):
     single = antmaze.AntMaze(size='UMaze').make_environment(3, True)
     held = antmaze.AntMaze(size='UMaze', action_repeat=3).make_environment(
         3, True
@@ -96,7 +96,7 @@ class AntMazeTest(parameterized.TestCase):
         antmaze.AntMaze().never_succeeds_value(0.99), -100.0
     )
 
-  def test_value_range_is_that_of_its_discount(self):
+  def test_value_range_depends_on_the_discount(self):
     # -1 / (1 - 0.995); 1 - 1.
     self.assertSequenceAlmostEqual(
         antmaze.AntMaze().value_range(0.995), (-200.0, 0.0)

@@ -1,4 +1,4 @@
-"""Tests that faults of a robot's driver are told."""
+"""Tests that faults of a robot driver are reported."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -29,7 +29,7 @@ def _observation(**parts):
 
 class ArmTest(parameterized.TestCase):
 
-  def test_bounds_are_those_of_each_dimension(self):
+  def test_bounds_may_differ_between_dimensions(self):
     spec = specs.BoundedArray((2,), np.float64, -1.0, [1.0, 2.0])
     low, high = arm.action_bounds(_make_arm(action_spec=lambda self: spec))
     np.testing.assert_array_equal([low, high], [[-1.0, -1.0], [1.0, 2.0]])
@@ -45,7 +45,7 @@ class ArmTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '`Arm.action_spec` must'):
       arm.action_bounds(_make_arm(action_spec=lambda self: spec))
 
-  def test_observations_must_be_float32_or_bytes(self):
+  def test_observations_must_be_float32_or_uint8(self):
     spec = specs.Array((4,), np.float64)
     with self.assertRaisesRegex(ValueError, '`Arm.observation_spec` must'):
       arm.checked_observation_spec(
@@ -63,7 +63,7 @@ class ArmTest(parameterized.TestCase):
       ('place', np.zeros(2), 'float32, got .*float64'),
       ('picture', np.zeros((1, 1, 3), np.float32), 'uint8, got .*float32'),
   )
-  def test_an_observation_must_be_as_its_spec_says(self, name, part, message):
+  def test_an_observation_must_match_its_spec(self, name, part, message):
     with self.assertRaisesRegex(ValueError, f'`{name}` .*{message}'):
       arm.checked_observation(_observation(**{name: part}), _SPEC)
 

@@ -1,7 +1,7 @@
-"""CALVIN's names, shapes and settings on a table without physics.
+"""An environment with CALVIN's specs and settings, but without physics.
 
-`calvin_test` has it served in CALVIN's place. Each of the first four actions
-that is not 0 solves or unsolves a sub-task.
+`calvin_test` serves it in place of CALVIN. Each of the first four actions that
+is not 0 toggles a sub-task.
 """
 
 import gymnasium
@@ -16,7 +16,7 @@ _SHAPES = {
 
 
 class CalvinTable(gymnasium.Env):
-  """What is solved stands in the scene; the rest is drawn at the reset."""
+  """Shows solved sub-tasks in `scene`; draws everything else at reset."""
 
   def __init__(self, observations='robot,static,gripper'):
     self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (7,))

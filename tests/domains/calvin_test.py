@@ -1,7 +1,7 @@
-"""Tests of CALVIN's domain; a table of its layout is served on loopback.
+"""Tests of the CALVIN domain against a served environment with its layout.
 
-CALVIN's own environment is of another Python: examples/calvin/check.py and
-benchmarks/calvin.py show what it does.
+CALVIN's own environment needs another Python; `examples/calvin/check.py` and
+`benchmarks/calvin.py` test it.
 """
 
 from absl.testing import absltest
@@ -43,7 +43,7 @@ class CalvinTest(parameterized.TestCase):
     """Returns the domain, the environment and the last step of an episode.
 
     Args:
-      actions: Rows of four numbers, each of which solves or unsolves.
+      actions: Rows of four numbers, each of which toggles a sub-task.
     """
     domain = calvin.Calvin(self.address, observations=_STATES)
     environment = domain.make_environment(0, evaluation=True)
@@ -59,7 +59,7 @@ class CalvinTest(parameterized.TestCase):
   @parameterized.parameters(
       (('robot',),), (('robot', 'scene'),), (('gripper', 'robot', 'static'),)
   )
-  def test_observations_are_those_that_are_named(self, names):
+  def test_observations_have_the_requested_parts(self, names):
     shapes = {
         'robot': ((15,), np.float32),
         'scene': ((24,), np.float32),
@@ -74,7 +74,7 @@ class CalvinTest(parameterized.TestCase):
         {name: shapes[name] for name in names},
     )
 
-  def test_reward_counts_what_is_solved_now(self):
+  def test_reward_counts_the_sub_tasks_currently_solved(self):
     *_, time_step, rewards = self._play(
         [(1, 0, 0, 0), (0, 1, 1, 0), (-1, 0, 0, 0), (0, 0, -1, 1)]
     )
@@ -82,12 +82,12 @@ class CalvinTest(parameterized.TestCase):
     self.assertEqual(rewards, [1, 3, 2, 2])
     self.assertFalse(time_step.last())
 
-  def test_score_is_of_the_most_at_one_time(self):
+  def test_score_counts_the_most_sub_tasks_solved_at_once(self):
     domain, *_, rewards = self._play(
         [(1, 0, 0, 0), (0, 1, 1, 0), (-1, 0, 0, 0), (0, 0, -1, 1)]
     )
 
-    # All four were solved, three of them at one time; in the other none was.
+    # In one episode all four were solved, three at once; in the other none.
     self.assertAlmostEqual(domain.score([_episode(rewards)]), 75.0)
     self.assertAlmostEqual(
         domain.score([_episode(rewards), _episode([0, 0])]), 37.5
@@ -110,7 +110,7 @@ class CalvinTest(parameterized.TestCase):
     self.assertEqual((len(rewards), time_step.discount), (360, 1))
     self.assertFalse(environment.is_success())
 
-  def test_its_gin_file_has_the_constants_of_the_paper(self):
+  def test_the_gin_file_has_the_constants_of_the_paper(self):
     self.addCleanup(gin.clear_config)
     configs.parse(
         ['domains/calvin.gin'], [f"Calvin.address = '{self.address}'"]
@@ -122,12 +122,12 @@ class CalvinTest(parameterized.TestCase):
     self.assertEqual(domain.max_episode_steps, 360)
     self.assertSameElements(domain.observation_spec(), _STATES)
 
-  def test_without_episodes_there_is_no_score(self):
+  def test_score_without_episodes_is_an_error(self):
     domain = calvin.Calvin(self.address, observations=_STATES)
     with self.assertRaisesRegex(ValueError, '`episodes`'):
       domain.score([])
 
-  def test_value_of_never_succeeding_is_not_known(self):
+  def test_value_of_never_succeeding_is_unknown(self):
     domain = calvin.Calvin(self.address, observations=_STATES)
     self.assertIsNone(domain.never_succeeds_value(0.99))
     # -4 / (1 - 0.99); -4 + 4.

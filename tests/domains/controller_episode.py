@@ -1,4 +1,4 @@
-"""An episode that a domain's controller must solve, for tests."""
+"""Runs an episode that a domain's controller must solve."""
 
 from typing import List
 
@@ -8,13 +8,13 @@ from absl.testing import absltest
 def solve(
     test: absltest.TestCase, domain, environment, controller=None
 ) -> List[float]:
-  """Returns the rewards of an episode, which success must end, as a terminal.
+  """Runs an episode, asserts that it ends with success, and returns rewards.
 
   Args:
-    test: Asserts.
+    test: Test case that asserts.
     domain: `Domain`.
-    environment: Its environment.
-    controller: Its controller for that, as it stands; a new one where None.
+    environment: An environment of the domain.
+    controller: Controller to use in its current state; None makes a new one.
   """
   if controller is None:
     controller = domain.make_controller(environment)

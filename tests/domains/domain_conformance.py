@@ -1,4 +1,4 @@
-"""What every domain must hold; inherit it and say how to make one.
+"""Conformance tests of domains; inherit them and define `make_domain`.
 
   class PointMazeConformanceTest(
       domain_conformance.DomainConformance, parameterized.TestCase
@@ -7,7 +7,7 @@
     def make_domain(self):
       return pointmaze.PointMaze(max_episode_steps=20)
 
-Episodes should be short, for several are played.
+Use short episodes, because the tests play several.
 """
 
 from dm_env import test_utils
@@ -18,7 +18,7 @@ from parl_tf import types
 
 
 class DomainConformance(test_utils.EnvironmentTestMixin):
-  """`dm_env`'s own contract, seeding, ends, success and constants."""
+  """Tests dm_env's contract, seeding, episode ends, success and constants."""
 
   def make_domain(self):
     """Returns the domain under test."""
@@ -52,18 +52,18 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     self.assertEqual(high.shape, self.domain.action_spec().shape)
     self.assertTrue(np.all(low < high))
 
-  def test_observations_are_float32_or_bytes(self):
+  def test_observations_are_float32_or_uint8(self):
     for spec in tree.flatten(self.environment.observation_spec()):
       self.assertIn(spec.dtype, (np.float32, np.uint8))
 
-  def test_seed_fixes_the_start_whatever_happened_before(self):
+  def test_seed_determines_the_start_regardless_of_history(self):
     self.environment.seed(7)
     expected = self.environment.reset().observation
     self._play(self.environment, seed=1, max_steps=3)
     self.environment.seed(7)
     self._assert_same(self.environment.reset().observation, expected)
 
-  def test_seed_given_at_construction_counts(self):
+  def test_seed_at_construction_determines_the_start(self):
     self.environment.seed(11)
     expected = self.environment.reset().observation
     other = self.domain.make_environment(seed=11, evaluation=True)
@@ -89,16 +89,16 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
       )
     self.assertGreater(np.max(np.ptp(starts, axis=0)), 0)
 
-  def test_seed_and_actions_fix_an_episode_to_the_bit(self):
+  def test_seed_and_actions_determine_an_episode_exactly(self):
     other = self.domain.make_environment(seed=0, evaluation=True)
-    # A different history, which must leave no trace.
+    # A different history must have no effect.
     self._play(other, seed=9, max_steps=5)
     self._assert_same(
         self._play(self.environment, seed=5), self._play(other, seed=5)
     )
     other.close()
 
-  def test_no_more_environments_are_made_than_there_can_be(self):
+  def test_the_number_of_environments_is_limited(self):
     limit = self.domain.max_environments
     made = {id(self.environment): self.environment}
     for seed in range(limit or 3):
@@ -124,7 +124,7 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     self._assert_same(observations, expected)
     other.close()
 
-  def test_returned_observations_are_not_written_again(self):
+  def test_returned_observations_are_never_overwritten(self):
     first = self.environment.reset().observation
     kept = tree.map_structure(np.copy, first)
     self._play(self.environment, seed=0, max_steps=3)
@@ -139,10 +139,10 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
       if time_step.last():
         break
     self.assertTrue(time_step.last())
-    # Only the end of the task has discount 0; a time-out has 1.
+    # Only terminal steps have discount 0; timeouts have discount 1.
     self.assertIn(float(time_step.discount), (0.0, 1.0))
 
-  def test_success_is_known_before_and_after_steps(self):
+  def test_success_is_defined_before_and_after_steps(self):
     self.environment.reset()
     self.assertIsInstance(self.environment.is_success(), bool)
     self.environment.step(self._random_action(np.random.default_rng(0)))

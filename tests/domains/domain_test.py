@@ -1,4 +1,4 @@
-"""Tests of what a domain gets from its base class."""
+"""Tests of the defaults of the domain base class."""
 
 from absl.testing import absltest
 from dm_env import specs
@@ -11,7 +11,7 @@ from parl_tf.domains import domain
 
 @gin.configurable('Still')
 class _Still(domain.Domain):
-  """A domain that gives only what it must."""
+  """A domain that defines only what is abstract."""
 
   max_episode_steps = 1
 
@@ -45,34 +45,34 @@ class DomainTest(absltest.TestCase):
     self.assertTrue(_Still().is_success(_episode([False, True, False])))
     self.assertFalse(_Still().is_success(_episode([False, False])))
 
-  def test_score_is_the_share_of_successes(self):
+  def test_score_is_the_success_rate(self):
     # 1 of 4 episodes: 100 * 1 / 4 = 25.
     episodes = [_episode([True])] + 3 * [_episode([False])]
     self.assertEqual(_Still().score(episodes), 25.0)
 
-  def test_score_of_nothing_is_an_error(self):
+  def test_score_without_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'episodes'):
       _Still().score([])
 
-  def test_raw_actions_are_the_librarys_own_unless_said_otherwise(self):
+  def test_raw_action_bounds_default_to_the_unit_box(self):
     low, high = _Still().raw_action_bounds
     np.testing.assert_array_equal(low, [-1, -1, -1])
     np.testing.assert_array_equal(high, [1, 1, 1])
 
-  def test_data_is_recorded_where_experience_is_collected(self):
+  def test_data_environment_defaults_to_the_collection_environment(self):
     self.assertEqual(_Still().make_data_environment(5), (5, False))
 
-  def test_nothing_is_known_unless_said_otherwise(self):
+  def test_optional_values_default_to_none(self):
     self.assertIsNone(_Still().normalization)
     self.assertIsNone(_Still().never_succeeds_value(0.9))
     self.assertIsNone(_Still().value_range(0.9))
     self.assertIsNone(_Still().make_data_controller(None))
 
-  def test_domain_without_controller_records_nothing(self):
+  def test_a_domain_without_controller_cannot_record(self):
     with self.assertRaisesRegex(ValueError, '_Still must have a controller'):
       _Still().make_recorder(0)
 
-  def test_recorder_is_the_environment_and_its_controller(self):
+  def test_make_recorder_returns_environment_and_controller(self):
     domain_with_controller = _Still()
     domain_with_controller.make_controller = lambda environment: [environment]
 
@@ -80,7 +80,7 @@ class DomainTest(absltest.TestCase):
         domain_with_controller.make_recorder(5), ((5, False), [(5, False)])
     )
 
-  def test_domain_is_selected_by_gin(self):
+  def test_gin_selects_the_domain(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config(
         'select_domain.domain = @Still()\nStill.reward_scale = 2.0'

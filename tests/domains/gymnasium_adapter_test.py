@@ -1,4 +1,4 @@
-"""Tests of the adapter of gymnasium environments."""
+"""Tests of the gymnasium adapter."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -12,7 +12,7 @@ from tests.domains import domain_conformance
 
 
 class _Counter(gymnasium.Env):
-  """Adds its action to a number; the task is to bring it to 10 or above."""
+  """Adds its action to a number, which must reach 10."""
 
   action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
   observation_space = gymnasium.spaces.Dict({
@@ -40,7 +40,7 @@ class _Counter(gymnasium.Env):
     return self._observation(), float(action[0]), terminated, truncated, info
 
   def _observation(self):
-    # The same array again and again, as some environments do.
+    # Returns the same array every time, as some environments do.
     return {'value': self._value, 'image': np.zeros((2, 2), np.uint8)}
 
 
@@ -92,15 +92,15 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     np.testing.assert_allclose(step.observation - first.observation, [raw])
     self.assertAlmostEqual(float(step.reward), raw)
 
-  def test_a_held_action_sums_rewards(self):
+  def test_action_repeat_sums_rewards(self):
     environment, _ = _adapt(action_repeat=3)
     step = environment.step(np.array([0.0], np.float32))
     self.assertEqual(float(step.reward), 6.0)  # 3 * 2.
 
-  def test_an_end_stops_the_repetition(self):
+  def test_an_episode_end_stops_the_repetition(self):
     environment, _ = _adapt(action_repeat=100)
     step = environment.step(np.array([1.0], np.float32))
-    # From below 1 by 4 each: 10 is reached at the third.
+    # Starts below 1 and adds 4 per step: the third step reaches 10.
     self.assertEqual(float(step.reward), 12.0)
     self.assertTrue(step.last())
     self.assertEqual(float(step.discount), 0.0)
@@ -109,21 +109,21 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
   @parameterized.parameters(
       dict(truncate_after=2), dict(max_episode_steps=2)
   )
-  def test_truncation_is_a_time_out(self, **kwargs):
+  def test_truncation_becomes_a_timeout(self, **kwargs):
     environment, _ = _adapt(**kwargs)
     steps = [environment.step(np.array([-1.0], np.float32)) for _ in range(2)]
     self.assertEqual([step.last() for step in steps], [False, True])
     self.assertEqual(float(steps[-1].discount), 1.0)
     self.assertFalse(environment.is_success())
 
-  def test_positive_reward_can_stand_for_success(self):
+  def test_positive_reward_can_define_success(self):
     environment, _ = _adapt(success_key=None)
     environment.step(np.array([-1.0], np.float32))
     self.assertFalse(environment.is_success())
     environment.step(np.array([0.0], np.float32))
     self.assertTrue(environment.is_success())
 
-  def test_observations_are_cast_and_bytes_kept(self):
+  def test_observations_are_cast_and_uint8_is_kept(self):
     environment, first = _adapt(select_observation=None)
     self.assertEqual(first.observation['value'].dtype, np.float32)
     self.assertEqual(first.observation['image'].dtype, np.uint8)
@@ -140,7 +140,7 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()
     environment.action_space = gymnasium.spaces.Box(-np.inf, 1, (1,))
-    with self.assertRaisesRegex(ValueError, 'bounded box'):
+    with self.assertRaisesRegex(ValueError, 'one-axis bounded box'):
       gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Tests of tasks by their gymnasium id."""
+"""Tests of tasks selected by their gymnasium id."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -13,7 +13,7 @@ _REACH = 'gymnasium_robotics:FetchReach-v4'
 
 
 class _Endless(gymnasium.Env):
-  """A task without a time limit, which tells how it was made."""
+  """A task without a time limit that shows its constructor argument."""
 
   action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
   observation_space = gymnasium.spaces.Box(-9.0, 9.0, (1,), np.float32)
@@ -35,7 +35,7 @@ gymnasium.register('Endless-v0', entry_point=_Endless)
 class _TowardsGoal(domain.Controller):
 
   def reset(self, seed):
-    del seed  # It draws nothing.
+    del seed  # The controller is deterministic.
 
   def action(self, time_step, environment):
     del environment
@@ -59,13 +59,13 @@ class ReachConformanceTest(
 
 class GymnasiumTest(parameterized.TestCase):
 
-  def test_raw_bounds_are_those_of_the_task(self):
+  def test_raw_action_bounds_match_the_task(self):
     low, high = gymnasium_domain.Gymnasium('Pendulum-v1').raw_action_bounds
     np.testing.assert_array_equal(low, [-2.0])
     np.testing.assert_array_equal(high, [2.0])
 
   @parameterized.parameters((None, 1, 200), (None, 3, 67), (7, 3, 7))
-  def test_time_limit_is_the_registered_one_unless_given(
+  def test_time_limit_defaults_to_the_registered_one(
       self, limit, action_repeat, wanted
   ):
     task = gymnasium_domain.Gymnasium(
@@ -80,7 +80,7 @@ class GymnasiumTest(parameterized.TestCase):
     self.assertEqual(num_steps, wanted)
     self.assertEqual(time_step.discount, 1.0)
 
-  def test_a_longer_limit_than_the_registered_one_counts(self):
+  def test_a_limit_above_the_registered_one_takes_effect(self):
     task = gymnasium_domain.Gymnasium('Pendulum-v1', max_episode_steps=205)
     environment = task.make_environment(0, evaluation=True)
     environment.reset()

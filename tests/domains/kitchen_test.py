@@ -1,4 +1,4 @@
-"""Tests of D4RL's kitchen; what steps it needs `make d4rl`."""
+"""Tests of D4RL's kitchen; those that step it need `make d4rl`."""
 
 import sys
 from unittest import mock
@@ -14,7 +14,7 @@ from tests.domains import domain_conformance
 
 
 class _ShortKitchen(kitchen.Kitchen):
-  """Its episodes are played to their end in no time."""
+  """Has short episodes, to keep tests fast."""
 
   def make_environment(self, seed, evaluation):
     environment = super().make_environment(seed, evaluation)
@@ -37,7 +37,7 @@ class KitchenConformanceTest(
 class OriginalTest(parameterized.TestCase):
 
   @parameterized.parameters(('complete', 'slide'), ('mixed', 'bottom'))
-  def test_reward_counts_what_is_solved_so_far(self, task, last):
+  def test_reward_counts_the_sub_tasks_solved_so_far(self, task, last):
     domain = kitchen.Kitchen(task=task)
     environment = domain.make_environment(0, evaluation=True)
     environment.reset()
@@ -59,12 +59,12 @@ class OriginalTest(parameterized.TestCase):
     self.assertTrue(step.last())
     self.assertTrue(environment.is_success())
 
-  def test_score_is_d4rls(self):
+  def test_score_matches_d4rl(self):
     import d4rl.kitchen  # noqa: F401
     import gym
 
     original = gym.make('kitchen-complete-v0').unwrapped
-    # It rewards each sub-task once.
+    # D4RL rewards each sub-task once.
     self.assertAlmostEqual(
         kitchen.Kitchen().score([_episode([0, 1, 1, 3])]),
         100 * original.get_normalized_score(3.0),
@@ -73,7 +73,7 @@ class OriginalTest(parameterized.TestCase):
 
 class KitchenTest(parameterized.TestCase):
 
-  def test_without_d4rl_it_is_told_how_to_install_it(self):
+  def test_without_d4rl_the_error_tells_how_to_install_it(self):
     absent = {'d4rl': None, 'd4rl.kitchen': None}
     with mock.patch.dict(sys.modules, absent):
       with self.assertRaisesRegex(ImportError, 'make d4rl'):
@@ -84,14 +84,14 @@ class KitchenTest(parameterized.TestCase):
 
     self.assertAlmostEqual(kitchen.Kitchen().score(episodes), 37.5)
 
-  def test_without_episodes_there_is_no_score(self):
+  def test_score_without_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, '`episodes`'):
       kitchen.Kitchen().score([])
 
-  def test_value_of_never_succeeding_is_not_known(self):
+  def test_value_of_never_succeeding_is_unknown(self):
     self.assertIsNone(kitchen.Kitchen().never_succeeds_value(0.99))
 
-  def test_value_range_begins_at_nothing_solved_for_ever(self):
+  def test_value_range_starts_at_nothing_ever_solved(self):
     # -4 / (1 - 0.99); -4 + 4.
     self.assertSequenceAlmostEqual(
         kitchen.Kitchen().value_range(0.99), (-400.0, 0.0)

@@ -1,7 +1,7 @@
 """A small gymnasium environment with the interface of LIBERO's tasks.
 
-The hand goes where the actions push it; the task is to bring it to the height
-of 0.3 m. Initial states differ in where the hand begins.
+The actions move the hand; the task is to raise it to 0.3 m. Initial states
+differ in the hand's initial position.
 """
 
 import gymnasium
@@ -13,7 +13,7 @@ _HEIGHT = 0.3
 
 
 class LiberoLike(gymnasium.Env):
-  """Has the settings, the observations and the actions of `Libero-v0`."""
+  """Has the settings, observations and actions of `Libero-v0`."""
 
   def __init__(
       self,

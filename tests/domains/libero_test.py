@@ -1,7 +1,7 @@
-"""Tests of LIBERO's domain against an environment with its interface.
+"""Tests of the LIBERO domain against an environment with its interface.
 
-The example's server serves it; LIBERO itself, which needs packages of its own,
-is played by `benchmarks/libero.py`.
+The example's server serves it. `benchmarks/libero.py` runs LIBERO itself, which
+needs its own packages.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _UP = np.array([0, 0, 1, 0, 0, 0, 0], np.float32)
 
 
 class Served(parameterized.TestCase):
-  """Serves the environment in another process while its tests run."""
+  """Serves the environment in another process during the tests."""
 
   @classmethod
   def setUpClass(cls):
@@ -78,12 +78,12 @@ class LiberoTest(Served):
       self.assertFalse(environment.is_success())
       steps.append(environment.step(_UP))
 
-    # 0.1 m a step, and 0.3 m are wanted.
+    # 0.1 m per step, and the goal is at 0.3 m.
     self.assertEqual([float(step.reward) for step in steps], [0, 0, 1])
     self.assertEqual([float(step.discount) for step in steps], [1, 1, 0])
     self.assertTrue(environment.is_success())
 
-  def test_time_out_is_no_success(self):
+  def test_a_timeout_is_not_a_success(self):
     environment = self._environment(max_episode_steps=2)
     environment.reset()
     environment.step(_UP)
@@ -92,7 +92,7 @@ class LiberoTest(Served):
     self.assertEqual(step.discount, 1)
     self.assertFalse(environment.is_success())
 
-  def test_pictures_are_of_the_size_asked_for(self):
+  def test_images_have_the_requested_size(self):
     spec = self.libero(picture_size=5).observation_spec()
     self.assertEqual(
         {name: (part.shape, part.dtype.name) for name, part in spec.items()},
@@ -105,7 +105,7 @@ class LiberoTest(Served):
         },
     )
 
-  def test_without_pictures_the_physics_are_seen(self):
+  def test_without_pictures_physics_is_observed(self):
     spec = self.libero(pictures=False).observation_spec()
     self.assertSameElements(
         spec, ['joint_states', 'ee_states', 'gripper_states', 'physics']
@@ -127,18 +127,18 @@ class LiberoTest(Served):
   @parameterized.parameters(
       ('libero_spatial', 220), ('libero_90', 400), ('libero_10', 520)
   )
-  def test_episodes_are_as_long_as_the_suite_has_them(self, suite, steps):
+  def test_episode_length_follows_the_suite(self, suite, steps):
     domain = self.libero(suite=suite, max_episode_steps=None)
     self.assertEqual(domain.max_episode_steps, steps)
 
-  def test_never_succeeding_is_the_bias_for_ever(self):
+  def test_value_of_never_succeeding_sums_the_bias(self):
     domain = self.libero()
     self.assertEqual((domain.reward_scale, domain.reward_bias), (1.0, -1.0))
     # -1 / (1 - 0.99).
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
     self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
 
-  def test_demonstrations_of_liberos_files_fit(self):
+  def test_demonstrations_in_liberos_format_can_be_read(self):
     path = os.path.join(self.create_tempdir().full_path, 'demo.hdf5')
     random = np.random.default_rng(0)
     with h5py.File(path, 'w') as file:
@@ -167,14 +167,14 @@ class LiberoTest(Served):
     self.assertEqual(second.discount.tolist(), [1, 0])
     self.assertEqual(domain.score([first, second]), 100.0)
 
-  def test_gin_file_makes_the_domain(self):
+  def test_the_gin_file_makes_the_domain(self):
     self.addCleanup(gin.clear_config)
     configs.parse(
         ['domains/libero.gin'], [f"Libero.address = '{self.address}'"]
     )
     domain = domain_lib.select_domain()
     self.assertEqual(domain.max_episode_steps, 300)
-    # What it does not bind itself is bound at the class that it is.
+    # Options it does not bind are bound at the class itself.
     with gin.unlock_config():
       gin.bind_parameter('Remote.deadline_seconds', 0.0)
     with self.assertRaisesRegex(ValueError, '`deadline_seconds`'):

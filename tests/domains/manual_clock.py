@@ -1,13 +1,13 @@
-"""A clock that stands still unless it is slept on, for tests."""
+"""A clock for tests that advances only by sleeping."""
 
 from parl_tf.domains import robot_rate
 
 
 class ManualClock(robot_rate.Clock):
-  """Time that passes by sleeping alone.
+  """A clock that advances only by sleeping.
 
   Attributes:
-    time: The present, in seconds.
+    time: Current time in seconds.
     on_sleep: Called after each sleep.
   """
 

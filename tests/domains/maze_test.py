@@ -6,7 +6,7 @@ import numpy as np
 
 from parl_tf.domains import maze
 
-# Two ways from (1, 1) to (1, 3): above by 2 steps, below by 6.
+# Two routes from (1, 1) to (1, 3): 2 steps above, 6 below.
 _RING = ('#####', '#...#', '#.#.#', '#...#', '#####')
 
 
@@ -23,13 +23,13 @@ class MazeTest(parameterized.TestCase):
     np.testing.assert_array_equal(ring.position((1, 1)), [-4, 4])
     self.assertEqual(ring.cell_at(np.array([-2.5, 5.0])), (1, 1))
 
-  def test_a_centre_moves_positions_and_the_picture_follows(self):
+  def test_centre_shifts_positions_and_image(self):
     ring = maze.Maze(_RING, cell_size=2.0, centre=(10.0, 20.0))
     np.testing.assert_array_equal(ring.position((1, 3)), [12, 22])
     self.assertEqual(ring.cell_at(np.array([8.5, 17.0])), (3, 1))
     red = (255, 0, 0)
     image = ring.draw([(ring.position((1, 3)), 0.5, red)])
-    # The middle of its cell, of 32 pixels a side.
+    # The centre of its cell, which is 32 pixels wide.
     self.assertEqual(tuple(image[48, 112]), red)
     self.assertLen(np.unique(image.reshape(-1, 3), axis=0), 3)
 
@@ -49,17 +49,17 @@ class MazeTest(parameterized.TestCase):
     self.assertEqual(following[(1, 1)], (1, 2))
     self.assertEqual(following[(1, 3)], (1, 3))
 
-  def test_dear_cells_are_walked_around(self):
+  def test_routes_avoid_expensive_cells(self):
     ring = maze.Maze(_RING)
     costs = dict.fromkeys(ring.cells, 1.0)
     costs[(1, 2)] = 10.0
     # Above: 1 + 10 = 11. Below: (1, 1), (2, 1), (3, 1), (3, 2), (3, 3),
-    # (2, 3) are left at 1 each: 6.
+    # (2, 3) are left at a cost of 1 each: 6.
     costs_to_go, following = ring.routes_to((1, 3), costs)
     self.assertEqual(costs_to_go[(1, 1)], 6)
     self.assertEqual(following[(1, 1)], (2, 1))
 
-  def test_picture_has_row_0_on_top_and_discs_in_metres(self):
+  def test_image_has_row_0_on_top_and_discs_in_metres(self):
     # Cells of 2 m are 32 pixels: the disc of 0.5 m about the centre of (3, 1)
     # covers 8 pixels to each side of pixel (3.5 * 32, 1.5 * 32) = (112, 48).
     corner = maze.Maze(('###', '#.#', '#.#', '#.#', '###'), cell_size=2.0)
@@ -79,7 +79,7 @@ class MazeTest(parameterized.TestCase):
   def test_a_run_ends_at_a_turn_or_at_the_target(self, cell, end):
     ring = maze.Maze(_RING)
     _, following = ring.routes_to((1, 3))
-    # The way from the lower left corner is as long below: take the left one.
+    # From the lower left corner both routes are equally long. Take the left.
     following[(3, 1)] = (2, 1)
     self.assertEqual(ring.end_of_run(cell, following), end)
 

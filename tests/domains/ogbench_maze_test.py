@@ -1,4 +1,4 @@
-"""Tests of OGBench's mazes."""
+"""Tests of the OGBench mazes."""
 
 import os
 
@@ -32,12 +32,12 @@ class AntConformanceTest(
 class OGBenchMazeTest(parameterized.TestCase):
 
   @parameterized.product(robot=['point', 'ant'], size=['medium', 'giant'])
-  def test_motion_and_rewards_are_those_of_ogbench(self, robot, size):
+  def test_motion_and_rewards_match_ogbench(self, robot, size):
     domain = ogbench_maze.OGBenchMaze(robot=robot, size=size, task=2)
     environment = domain.make_environment(3, evaluation=True)
     environment.reset()
     original = gymnasium.make(f'{robot}maze-{size}-singletask-task2-v0')
-    os.remove(original.unwrapped.fullpath)  # Its constructor leaves it.
+    os.remove(original.unwrapped.fullpath)  # OGBench does not delete it.
     original.reset(seed=0)
     begun = environment.gymnasium_environment.data
     original.unwrapped.set_state(begun.qpos, begun.qvel)
@@ -51,20 +51,20 @@ class OGBenchMazeTest(parameterized.TestCase):
       self.assertEqual(time_step.reward, reward)
 
   @parameterized.parameters('medium', 'large', 'giant')
-  def test_cells_are_those_of_ogbench(self, size):
+  def test_cells_match_ogbench(self, size):
     domain = ogbench_maze.OGBenchMaze(size=size)
     environment = domain.make_environment(0, evaluation=True)
     original = environment.gymnasium_environment
     rows, columns = np.nonzero(original.maze_map == 0)
     self.assertLen(environment.maze.cells, len(rows))
     places = [environment.maze.position(x) for x in environment.maze.cells]
-    # Their rows go upwards, ours downwards.
+    # OGBench's rows go upwards, ours downwards.
     self.assertCountEqual(
         map(tuple, places), map(original.ij_to_xy, zip(rows, columns))
     )
 
-  def test_an_episode_begins_within_a_metre_of_its_cell(self):
-    # Task 3 of the large maze begins in OGBench's cell (7, 4): x = 4 * 4 - 4,
+  def test_episodes_start_within_a_metre_of_the_start_cell(self):
+    # Task 3 of the large maze starts in OGBench's cell (7, 4): x = 4 * 4 - 4,
     # y = 4 * 7 - 4.
     domain = ogbench_maze.OGBenchMaze(size='large', task=3)
     environment = domain.make_environment(0, evaluation=True)
@@ -78,12 +78,12 @@ class OGBenchMazeTest(parameterized.TestCase):
     environment = domain.make_environment(0, evaluation=True)
     rewards = controller_episode.solve(self, domain, environment)
 
-    # -1 a step until it is there, then 0.
+    # -1 per step until the goal is reached, then 0.
     self.assertEqual(set(rewards[:-1]), {-2.0})
     self.assertIn(rewards[-1], (-1.0, 0.0))
     self.assertLess(len(rewards), 500)
 
-  def test_data_begin_everywhere_but_at_the_goal(self):
+  def test_data_starts_in_every_cell_except_the_goal(self):
     environment = ogbench_maze.OGBenchMaze().make_data_environment(0)
     cells = {
         environment.maze.cell_at(environment.reset().observation)
@@ -93,7 +93,7 @@ class OGBenchMazeTest(parameterized.TestCase):
         cells, set(environment.maze.cells) - {environment.goal_cell}
     )
 
-  def test_data_walk_from_target_to_target(self):
+  def test_data_controller_walks_from_target_to_target(self):
     domain = ogbench_maze.OGBenchMaze(max_episode_steps=300)
     environment = domain.make_data_environment(0)
     controller = domain.make_data_controller(environment)
@@ -111,13 +111,13 @@ class OGBenchMazeTest(parameterized.TestCase):
     self.assertIsNone(domain.make_controller(environment))
     self.assertIsNone(domain.make_data_controller(environment))
 
-  def test_picture_shows_body_and_goal(self):
+  def test_image_shows_body_and_goal(self):
     domain = ogbench_maze.OGBenchMaze(robot='ant')
     environment = domain.make_environment(0, evaluation=True)
     environment.reset()
     image = environment.render()
     self.assertEqual((image.shape, image.dtype), ((256, 256, 3), np.uint8))
-    # Cell (1, 1) of OGBench is below left, the goal in cell (6, 6) above right.
+    # OGBench's cell (1, 1) is bottom left, the goal in cell (6, 6) top right.
     self.assertEqual(tuple(image[48, 208]), (255, 160, 160))
     blue = np.argwhere(np.all(image == (30, 60, 220), axis=-1)).mean(axis=0)
     np.testing.assert_allclose(blue, [208, 48], atol=9)
@@ -134,7 +134,7 @@ class OGBenchMazeTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, f'`{name}` must be .*{wanted}'):
       ogbench_maze.OGBenchMaze(**{name: value})
 
-  def test_value_of_never_succeeding_counts_held_steps(self):
+  def test_value_of_never_succeeding_includes_repeated_steps(self):
     domain = ogbench_maze.OGBenchMaze(action_repeat=2, reward_scale=0.5)
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
     self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))

@@ -1,4 +1,4 @@
-"""Tests of OGBench's tables."""
+"""Tests of the OGBench manipulation tasks."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -57,19 +57,19 @@ class CubeTest(parameterized.TestCase):
       environment.seed(seed)
       rewards = controller_episode.solve(self, domain, environment, controller)
 
-      # -1 a step of 0.05 s until the cube is in place.
+      # -1 per step of 0.05 s until the cube is in place.
       self.assertEqual(set(rewards[:-1]), {-2.0})
       self.assertGreater(rewards[-1], -2.0)
       self.assertBetween(len(rewards), 10, 60)
 
-  def test_a_disturbed_cube_is_fetched_again(self):
+  def test_a_displaced_cube_is_fetched_again(self):
     domain = ogbench.Cube(action_repeat=2, oracle_min_norm=0.1)
     environment = domain.make_environment(0, evaluation=True)
     controller = domain.make_controller(environment)
     time_step = environment.reset()
     for _ in range(12):
       time_step = environment.step(controller.action(time_step, environment))
-    for _ in range(6):  # Let go and up.
+    for _ in range(6):  # Release and move up.
       time_step = environment.step(
           np.array([0.0, 0.0, 1.0, 0.0, -1.0], np.float32)
       )
@@ -78,7 +78,7 @@ class CubeTest(parameterized.TestCase):
 
     self.assertTrue(environment.is_success())
 
-  def test_slow_data_have_small_moves_and_whole_grasps(self):
+  def test_slow_data_has_small_moves_and_full_grasps(self):
     domain = ogbench.Cube(action_repeat=2, data_speed=0.5)
     environment = domain.make_data_environment(0)
     whole = domain.make_controller(environment)
@@ -91,14 +91,14 @@ class CubeTest(parameterized.TestCase):
         rtol=1e-6,
     )
 
-  def test_tasks_start_and_end_elsewhere(self):
+  def test_tasks_have_different_starts_and_goals(self):
     places = []
     for task in (2, 3):
       domain = ogbench.Cube(task=task)
       environment = domain.make_environment(0, evaluation=True)
       places.append(environment.reset().observation[19:21])
 
-    # 15 cm apart along x, in decimetres; each start strays by 1 cm at most.
+    # 15 cm apart along x, in decimetres; each start varies by at most 1 cm.
     np.testing.assert_allclose(places[1] - places[0], [1.5, 0.0], atol=0.25)
 
   def test_several_cubes_are_observed(self):
@@ -109,27 +109,27 @@ class CubeTest(parameterized.TestCase):
     self.assertEqual(domain.observation_spec().shape, (37,))
     self.assertIsNone(domain.never_succeeds_value(0.99))
 
-  def test_value_of_never_succeeding_counts_held_steps(self):
+  def test_value_of_never_succeeding_includes_repeated_steps(self):
     domain = ogbench.Cube(action_repeat=2, reward_scale=0.5)
 
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
 
   @parameterized.parameters(
-      # -2 cubes * 3 held steps / (1 - 0.99).
+      # -2 cubes * 3 repeated steps / (1 - 0.99).
       (ogbench.Cube(size='double', action_repeat=3), -600.0),
       (ogbench.Cube(action_repeat=2, reward_scale=0.5), -100.0),
       (ogbench.Scene(), -500.0),
       (ogbench.Puzzle(size='3x3'), -900.0),
       (ogbench.Puzzle(size='4x6'), -2_400.0),
   )
-  def test_value_range_begins_at_all_things_wrong_for_ever(self, task, lowest):
+  def test_value_range_starts_at_everything_always_wrong(self, task, lowest):
     self.assertSequenceAlmostEqual(task.value_range(0.99), (lowest, 0.0))
 
 
 class SceneTest(parameterized.TestCase):
 
-  # What is wrong at first: drawer and window; the same; cube, button, drawer
-  # and window; cube and button; cube and window.
+  # Initially wrong: drawer and window; the same; cube, button, drawer and
+  # window; cube and button; cube and window.
   @parameterized.parameters((1, -2), (2, -2), (3, -4), (4, -2), (5, -2))
   def test_the_oracle_solves_each_task(self, task, first_reward):
     domain = ogbench.Scene(task=task)
@@ -137,11 +137,11 @@ class SceneTest(parameterized.TestCase):
     rewards = controller_episode.solve(self, domain, environment)
 
     self.assertEqual(rewards[0], first_reward)
-    # Of the state in which the last action begins.
+    # The reward of the state before the last action.
     self.assertEqual(rewards[-1], 0.0)
     self.assertLess(max(rewards[:-1]), 0.0)
 
-  def test_environments_lock_nothing_of_each_other(self):
+  def test_environments_do_not_share_locks(self):
     domain = ogbench.Scene()
 
     def play(meanwhile):
@@ -149,7 +149,7 @@ class SceneTest(parameterized.TestCase):
       controller = domain.make_controller(environment)
       time_step = environment.reset()
       observations = []
-      # It unlocks the drawer, then closes it.
+      # Unlocks the drawer, then closes it.
       for _ in range(45):
         action = controller.action(time_step, environment)
         time_step = environment.step(action)
@@ -159,26 +159,26 @@ class SceneTest(parameterized.TestCase):
 
     expected = play(lambda: None)
     other = domain.make_environment(1, evaluation=True)
-    other.reset()  # With its drawer locked.
+    other.reset()  # Locks its own drawer.
     seen = play(lambda: other.step(np.zeros([5], np.float32)))
 
     np.testing.assert_array_equal(seen, expected)
 
-  def test_info_has_the_states_of_buttons(self):
+  def test_info_contains_the_button_states(self):
     environment = ogbench.Scene(task=3).make_environment(0, evaluation=True)
     environment.reset()
 
     np.testing.assert_array_equal(environment.info()['button_states'], [1, 0])
 
-  def test_value_of_never_succeeding_is_not_known(self):
+  def test_value_of_never_succeeding_is_unknown(self):
     self.assertIsNone(ogbench.Scene().never_succeeds_value(0.99))
 
 
 class PuzzleTest(parameterized.TestCase):
 
-  # Of five, and of eight wrong buttons.
+  # Five and eight buttons are wrong.
   @parameterized.parameters(('3x3', 4, -5), ('4x4', 4, -8))
-  def test_the_oracle_solves_it(self, size, task, first_reward):
+  def test_the_oracle_solves_the_puzzle(self, size, task, first_reward):
     domain = ogbench.Puzzle(size=size, task=task)
     environment = domain.make_environment(0, evaluation=True)
     rewards = controller_episode.solve(self, domain, environment)
@@ -186,7 +186,7 @@ class PuzzleTest(parameterized.TestCase):
     self.assertEqual(rewards[0], first_reward)
     self.assertEqual(rewards[-1], 0.0)
 
-  def test_a_button_that_changed_twice_is_pressed_again(self):
+  def test_a_button_that_toggled_twice_is_pressed_again(self):
     domain = ogbench.Puzzle(task=1)
     environment = domain.make_environment(0, evaluation=True)
     controller = domain.make_controller(environment)
@@ -195,20 +195,20 @@ class PuzzleTest(parameterized.TestCase):
     before = states.copy()
     while np.array_equal(states, before):
       time_step = environment.step(controller.action(time_step, environment))
-    states[:] = before  # As if it had changed again, and it is held down.
+    states[:] = before  # As if it had toggled again while held down.
     while not time_step.last():
       time_step = environment.step(controller.action(time_step, environment))
 
     self.assertTrue(environment.is_success())
 
   @parameterized.parameters(
-      # One press, of the middle.
+      # One press of the middle button.
       (('010', '111', '010'), (4,)),
-      # Corners and middle: each button is changed once or thrice.
+      # Corners and middle: each button toggles once or three times.
       (('111', '111', '111'), (0, 2, 4, 6, 8)),
       (('000', '000', '000'), ()),
-      # The corners of two rows by three: each press changes itself, the middle
-      # of its row and the other row's corner.
+      # The corners of 2 x 3 buttons: each press toggles the button, the middle
+      # of its row and the other corner of its column.
       (('110', '100'), (0,)),
   )
   def test_fewest_presses(self, rows, presses):
@@ -216,8 +216,8 @@ class PuzzleTest(parameterized.TestCase):
 
     self.assertEqual(ogbench_oracles.fewest_presses(wrong), presses)
 
-  def test_what_no_presses_mend_is_an_error(self):
-    # Two buttons in a row change together.
+  def test_an_unsolvable_position_is_an_error(self):
+    # Two buttons in a row always toggle together.
     with self.assertRaisesRegex(ValueError, '`wrong`.*True, False'):
       ogbench_oracles.fewest_presses(((True, False),))
 

@@ -1,4 +1,4 @@
-"""Tests of what an operator says at the console."""
+"""Tests of the operator's input at the console."""
 
 import io
 import os
@@ -18,14 +18,14 @@ class OperatorConsoleTest(absltest.TestCase):
     self.addCleanup(file.close)
     self.enter_context(mock.patch('sys.stdin', file))
 
-  def test_success_is_told_once_by_enter(self):
+  def test_enter_reports_success_once(self):
     self.assertFalse(operator_console.ask_operator(None))
     os.write(self._terminal, b'\n\n')
     self.assertTrue(operator_console.ask_operator(None))
     self.assertFalse(operator_console.ask_operator(None))
     os.close(self._terminal)
 
-  def test_no_terminal_is_no_success(self):
+  def test_standard_input_at_its_end_is_an_error(self):
     os.close(self._terminal)
     with self.assertRaisesRegex(EOFError, '`ask_operator`.*terminal'):
       operator_console.ask_operator(None)

@@ -31,12 +31,12 @@ def _play(environment, controller, max_steps=10_000):
 
 
 def _make_reference(size, position):
-  """Returns gymnasium-robotics' environment, put at rest at `position`."""
+  """Returns gymnasium-robotics' environment at rest at `position`."""
   gymnasium.register_envs(gymnasium_robotics)
   environment = gymnasium.make(
       f'PointMaze_{size}-v3', continuing_task=False
   ).unwrapped
-  os.remove(environment.tmp_xml_file_path)  # Its constructor leaves it.
+  os.remove(environment.tmp_xml_file_path)  # gymnasium-robotics keeps it.
   environment.reset(seed=0)
   point = environment.point_env
   point.set_state(np.asarray(position, np.float64), np.zeros(2))
@@ -46,7 +46,7 @@ def _make_reference(size, position):
 class PointMazeTest(parameterized.TestCase):
 
   @parameterized.parameters('UMaze', 'Medium', 'Large')
-  def test_mazes_are_those_of_gymnasium_robotics(self, size):
+  def test_mazes_match_gymnasium_robotics(self, size):
     reference = _make_reference(size, (0, 0)).maze
     seen = pointmaze.PointMaze(size=size).maze
     self.assertEqual(
@@ -58,12 +58,12 @@ class PointMazeTest(parameterized.TestCase):
           seen.position(cell), reference.cell_rowcol_to_xy(np.array(cell))
       )
 
-  def test_motion_is_that_of_gymnasium_robotics(self):
+  def test_motion_matches_gymnasium_robotics(self):
     domain = pointmaze.PointMaze(action_repeat=4, max_episode_steps=60)
     environment = domain.make_environment(3, evaluation=True)
     time_step = environment.reset()
     reference = _make_reference('Large', environment.info()['qpos'])
-    # The start itself is in float64; the float32 of it is close enough.
+    # The start is float64, but its float32 observation is close enough.
     random = np.random.default_rng(0)
     for _ in range(25):
       action = random.choice([-1.0, 0.0, 1.0], size=2).astype(np.float32)
@@ -87,7 +87,7 @@ class PointMazeTest(parameterized.TestCase):
       self.assertEqual(sum(step.reward for step in time_steps[1:]), 1)
       self.assertTrue(all(step.discount == 1 for step in time_steps[1:-1]))
 
-  def test_time_out_keeps_the_discount(self):
+  def test_a_timeout_keeps_discount_1(self):
     domain = pointmaze.PointMaze(size='UMaze', max_episode_steps=3)
     environment = domain.make_environment(0, evaluation=True)
     environment.reset()
@@ -105,18 +105,18 @@ class PointMazeTest(parameterized.TestCase):
     last = _play(environment, domain.make_controller(environment))[-1]
     self.assertEqual((float(last.reward), float(last.discount)), (1, 0))
 
-  def test_success_ends_the_step_at_once(self):
+  def test_success_ends_the_step_immediately(self):
     domain = pointmaze.PointMaze(size='UMaze', action_repeat=50)
     environment = domain.make_environment(0, evaluation=True)
     time_steps = _play(environment, domain.make_controller(environment))
     self.assertTrue(environment.is_success())
-    # Where 50 physics steps at this speed would lead, the goal is behind.
+    # 50 physics steps at this speed would overshoot the goal.
     observation = time_steps[-1].observation
     distance = np.linalg.norm(observation[:2] - environment.goal)
-    # The border is crossed within one physics step: 0.01 s at 5 m/s a side.
+    # One physics step crosses the goal's border: 0.01 s at 5 m/s per axis.
     self.assertBetween(distance, 0.45 - 0.01 * np.hypot(5.3, 5.3), 0.45)
 
-  def test_action_repeat_holds_the_force(self):
+  def test_action_repeat_repeats_the_force(self):
     ends = []
     for action_repeat, num_steps in ((1, 10), (10, 1)):
       domain = pointmaze.PointMaze(action_repeat=action_repeat)
@@ -127,7 +127,7 @@ class PointMazeTest(parameterized.TestCase):
       ends.append(time_step.observation)
     np.testing.assert_array_equal(ends[0], ends[1])
 
-  def test_episodes_begin_at_rest_and_far_from_the_goal(self):
+  def test_episodes_start_at_rest_and_far_from_the_goal(self):
     domain = pointmaze.PointMaze(min_start_distance=14, start_noise=0.2)
     distances, _ = domain.maze.routes_to(domain.goal_cell)
     environment = domain.make_environment(0, evaluation=True)
@@ -139,10 +139,10 @@ class PointMazeTest(parameterized.TestCase):
       self.assertLessEqual(np.max(offset), 0.2 + 1e-6)
       np.testing.assert_array_equal(observation[2:], [0, 0])
       cells.add(cell)
-    # In 60 draws from 6 cells one is missed with probability 1e-4; seed fixed.
+    # 60 draws miss one of 6 cells with probability 1e-4; the seed is fixed.
     self.assertEqual(cells, {c for c, d in distances.items() if d >= 14})
 
-  def test_training_and_evaluation_begin_alike(self):
+  def test_training_and_evaluation_have_the_same_starts(self):
     domain = pointmaze.PointMaze()
     starts = [
         domain.make_environment(5, evaluation).reset().observation
@@ -150,7 +150,7 @@ class PointMazeTest(parameterized.TestCase):
     ]
     np.testing.assert_array_equal(starts[0], starts[1])
 
-  def test_data_begins_everywhere_but_at_the_goal(self):
+  def test_data_starts_in_every_cell_except_the_goal(self):
     domain = pointmaze.PointMaze(size='UMaze')
     environment = domain.make_data_environment(0)
     cells = {
@@ -172,9 +172,9 @@ class PointMazeTest(parameterized.TestCase):
         targets.add(tuple(controller.info()['goal']))
     self.assertGreater(len(targets), 3)
 
-  def test_goal_is_no_part_of_the_observation(self):
+  def test_observation_does_not_contain_the_goal(self):
     observations = []
-    # Both goals leave one start: the lower left corner.
+    # Both goals leave one possible start: the lower left corner.
     for goal_cell, distance in (((7, 9), 18), ((7, 10), 19)):
       domain = pointmaze.PointMaze(
           goal_cell=goal_cell, min_start_distance=distance
@@ -194,12 +194,12 @@ class PointMazeTest(parameterized.TestCase):
     domain = pointmaze.PointMaze(reward_scale=2.0, reward_bias=-3.0)
     self.assertAlmostEqual(domain.never_succeeds_value(0.5), -6.0)
 
-  def test_value_range_has_scaled_and_biased_rewards(self):
+  def test_value_range_scales_and_biases_rewards(self):
     # -3 / (1 - 0.5) = -6; 2 - 3 = -1.
     domain = pointmaze.PointMaze(reward_scale=2.0, reward_bias=-3.0)
     self.assertSequenceAlmostEqual(domain.value_range(0.5), (-6.0, -1.0))
 
-  def test_picture_shows_ball_and_goal(self):
+  def test_image_shows_ball_and_goal(self):
     environment = pointmaze.PointMaze().make_environment(0, evaluation=True)
     environment.reset()
     image = environment.render()

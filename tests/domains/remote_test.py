@@ -29,7 +29,7 @@ def _free_port():
 
 
 class Server:
-  """The example's program, in a process of its own."""
+  """Runs the example's server in another process."""
 
   def __init__(self, port=None):
     self.port = port or _free_port()
@@ -70,7 +70,7 @@ class RemoteConformanceTest(
 
 
 class OneWorldConformanceTest(RemoteConformanceTest):
-  """A server that has one world for all."""
+  """Tests a server with a single world."""
 
   def make_domain(self):
     return remote.Remote(
@@ -102,7 +102,7 @@ class RemoteTest(parameterized.TestCase):
       observations.append(time_step.observation)
     return rewards, observations
 
-  def test_episodes_are_those_of_the_same_environment_in_this_process(self):
+  def test_episodes_match_the_same_environment_in_this_process(self):
     here = gymnasium_adapter.GymnasiumEnvironment(
         gymnasium.make(_TASK).unwrapped,
         seed=0,
@@ -119,14 +119,14 @@ class RemoteTest(parameterized.TestCase):
       self.assertEqual(rewards, expected_rewards)
       np.testing.assert_array_equal(observations, expected_observations)
 
-  def test_the_servers_worlds_are_as_many_as_it_may_have(self):
+  def test_the_number_of_worlds_is_limited(self):
     expected = self._play(self._domain().make_environment(0, True), 3)
     for limit in (1, 2):
       domain = self._domain(max_environments=limit)
       made = [domain.make_environment(k, True) for k in range(2 * limit)]
       self.assertEqual(made[limit:], made[:limit])
       self.assertLen(set(map(id, made)), limit)
-      # One user closes what another one has.
+      # One user closes an environment that another one uses.
       made[0].close()
       rewards, observations = self._play(made[0], 3)
       self.assertEqual(rewards, expected[0])
@@ -134,12 +134,12 @@ class RemoteTest(parameterized.TestCase):
       for environment in made:
         environment.close()
 
-  def test_actions_of_the_task_are_in_its_own_units(self):
-    # Pendulum's torque: 2 N m at most.
+  def test_raw_action_bounds_are_in_units_of_the_task(self):
+    # The maximum torque of Pendulum is 2 N m.
     low, high = self._domain().raw_action_bounds
     np.testing.assert_array_equal([low, high], [[-2.0], [2.0]])
 
-  def test_a_server_that_dies_loses_the_episode_and_is_waited_for(self):
+  def test_a_dead_server_loses_the_episode_and_is_waited_for(self):
     environment = self._domain().make_environment(0, evaluation=True)
     expected, _ = self._play(environment, 5)
     environment.seed(6)
@@ -147,14 +147,14 @@ class RemoteTest(parameterized.TestCase):
     environment.step(np.zeros(1, np.float32))
     self._server.kill()
     try:
-      with self.assertRaisesRegex(domain.EpisodeLostError, 'middle of an ep'):
+      with self.assertRaisesRegex(domain.EpisodeLostError, 'during an episode'):
         environment.step(np.zeros(1, np.float32))
     finally:
       self._server.start()
 
     self.assertEqual(self._play(environment, 5)[0], expected)
 
-  def test_episodes_are_acted_anew_when_the_server_comes_back(self):
+  def test_episodes_are_repeated_when_the_server_returns(self):
     environment = self._domain().make_environment(0, evaluation=True)
     expected, _ = self._play(environment, 7)
     attempts = []
@@ -169,7 +169,7 @@ class RemoteTest(parameterized.TestCase):
     self.assertEqual(domain.act_until_kept(act), expected)
     self.assertLen(attempts, 2)
 
-  def test_a_server_that_hangs_is_told_within_the_deadline(self):
+  def test_a_hanging_server_is_reported_within_the_deadline(self):
     environment = self._domain(deadline_seconds=0.5).make_environment(0, True)
     environment.reset()
     self._server.signal(signal.SIGSTOP)
@@ -185,14 +185,14 @@ class RemoteTest(parameterized.TestCase):
     )
     environment.reset()
 
-  def test_no_server_is_an_error_that_names_the_address(self):
+  def test_an_unreachable_server_is_an_error_that_names_the_address(self):
     address = f'127.0.0.1:{_free_port()}'
     with self.assertRaisesRegex(
-        ConnectionError, f'{address}: no server .* within 0.5 s'
+        ConnectionError, f'{address}: could not .* within 0.5 s'
     ):
       remote.Remote(address, max_episode_steps=1, reconnect_seconds=0.5)
 
-  def test_an_error_of_the_server_is_told(self):
+  def test_an_error_of_the_server_is_reported(self):
     with self.assertRaisesRegex(RuntimeError, 'create_world.*colour'):
       self._domain(settings={'colour': 'red'})
 

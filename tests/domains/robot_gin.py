@@ -1,4 +1,4 @@
-"""A robot's domain of options of either class, as gin would bind them."""
+"""Makes robot domains with options of both classes, bound as gin would."""
 
 import inspect
 
@@ -12,9 +12,9 @@ def make_domain(arm_ctor, **options):
   """Returns the domain.
 
   Args:
-    arm_ctor: Makes the driver.
-    **options: Of `Robot` and of `RobotEnvironment`. Without a success detector
-      the task is to reach the simulated arm's goal.
+    arm_ctor: Constructor of the driver.
+    **options: Arguments of `Robot` and `RobotEnvironment`. Without a success
+      detector the task is to reach the simulated arm's goal.
   """
   options = {'success_detector': simulated_arm.is_at_goal, **options}
   of_domain = inspect.signature(robot.Robot.__init__).parameters

@@ -1,4 +1,4 @@
-"""Tests of the grid of ticks and of the watchdog."""
+"""Tests of the schedule and the watchdog."""
 
 import threading
 import time
@@ -13,16 +13,16 @@ class ScheduleTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
-    self._clock = manual_clock.ManualClock()  # It stands at 100 s.
+    self._clock = manual_clock.ManualClock()  # Starts at 100 s.
     self._schedule = robot_rate.Schedule(4.0, self._clock)
 
   def _wait(self, work):
-    """Works for some seconds, then waits; returns the time of the tick."""
+    """Works for some seconds, waits, and returns the time of the tick."""
     self._clock.sleep(work)
     self._schedule.wait()
     return self._clock.time
 
-  def test_ticks_are_a_grid_however_long_the_work_takes(self):
+  def test_ticks_stay_on_the_grid_however_long_the_work_takes(self):
     # 4 Hz: 100.25, 100.5, 100.75, 101.
     ticks = [self._wait(work) for work in (0.0, 0.125, 0.2, 0.01)]
     for tick, wanted in zip(ticks, (100.25, 100.5, 100.75, 101.0), strict=True):
@@ -30,20 +30,20 @@ class ScheduleTest(absltest.TestCase):
     self.assertEqual(self._schedule.num_missed_ticks, 0)
     self.assertEqual(self._schedule.worst_lateness, 0.0)
 
-  def test_a_missed_tick_is_counted_and_not_made_up_for(self):
+  def test_a_missed_tick_is_counted_and_skipped(self):
     self._wait(0.0)
-    # Due at 100.5, ready at 100.875: 0.375 s late; 100.5 and 100.75 passed.
+    # Due at 100.5, ready at 100.875: 0.375 s late, with two ticks passed.
     self.assertEqual(self._wait(0.625), 101.0)
     self.assertEqual(self._schedule.missed_ticks, 2)
     self.assertEqual(self._schedule.lateness, 0.375)
-    # The next step has its whole period.
+    # The next step has a full period.
     self.assertEqual(self._wait(0.125), 101.25)
     self.assertEqual(self._schedule.missed_ticks, 0)
     self.assertEqual(self._schedule.lateness, 0.0)
     self.assertEqual(self._schedule.num_missed_ticks, 2)
     self.assertEqual(self._schedule.worst_lateness, 0.375)
 
-  def test_ticks_missed_in_a_row_are_those_since_the_last_one_met(self):
+  def test_ticks_missed_in_a_row_count_since_the_last_tick_in_time(self):
     self._wait(0.3)
     self.assertEqual(self._schedule.missed_in_a_row(), 0)
     self._clock.sleep(0.6)
@@ -53,14 +53,14 @@ class ScheduleTest(absltest.TestCase):
     self._clock.sleep(0.3)
     self.assertEqual(self._schedule.missed_in_a_row(), 1)
 
-  def test_a_late_awakening_counts_as_the_next_step_being_late(self):
+  def test_a_late_wakeup_makes_the_next_step_late(self):
     self._clock.on_sleep = lambda: setattr(
         self._clock, 'time', self._clock.time + 0.5
     )
-    self._schedule.wait()  # Due at 100.25; it wakes up at 100.75.
+    self._schedule.wait()  # Due at 100.25; wakes up at 100.75.
     self.assertEqual(self._schedule.missed_in_a_row(), 2)
 
-  def test_time_before_going_on_is_not_missed(self):
+  def test_ticks_before_resuming_are_not_missed(self):
     self._wait(0.4)
     self._clock.sleep(60.0)
     self._schedule.resume()  # At 160.5.
@@ -73,7 +73,7 @@ class ScheduleTest(absltest.TestCase):
 
 class WatchdogTest(absltest.TestCase):
 
-  def test_it_calls_unless_it_is_disarmed(self):
+  def test_it_calls_the_function_unless_disarmed(self):
     calls = []
     called = threading.Event()
     disarmed = robot_rate.Watchdog(0.05, lambda: calls.append('disarmed'))
@@ -86,7 +86,7 @@ class WatchdogTest(absltest.TestCase):
     self.assertTrue(called.wait(30.0))
     self.assertEqual(calls, ['armed'])
 
-  def test_it_begins_anew_when_it_is_armed_again(self):
+  def test_arming_again_restarts_the_time(self):
     called = threading.Event()
     watchdog = robot_rate.Watchdog(0.5, called.set)
     start = time.monotonic()
@@ -96,7 +96,7 @@ class WatchdogTest(absltest.TestCase):
     self.assertTrue(called.wait(30.0))
     self.assertGreaterEqual(time.monotonic() - start, 0.7)
 
-  def test_a_call_under_way_is_waited_for(self):
+  def test_disarming_waits_for_a_call_in_progress(self):
     begun, may_end = threading.Event(), threading.Event()
     ended = []
 

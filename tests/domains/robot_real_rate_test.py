@@ -1,4 +1,4 @@
-"""Tests of the robot's domain at the real rate, by the clock of the machine."""
+"""Tests of the robot domain in real time, on the machine's clock."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ _STILL = np.zeros(2, np.float32)
 
 
 class RealRateTest(parameterized.TestCase):
-  """On an arm with latency, of whose messages some are lost."""
+  """Uses an arm with latency and lost messages."""
 
   def setUp(self):
     super().setUp()
@@ -31,10 +31,10 @@ class RealRateTest(parameterized.TestCase):
     return environment
 
   @parameterized.parameters((5.0, 10), (3.0, 5))
-  def test_steps_keep_the_rate_and_what_is_late_is_counted(
+  def test_steps_keep_the_rate_and_late_steps_are_counted(
       self, rate, num_steps
   ):
-    # A busy machine may take a tick of its own: what is counted must fit.
+    # A busy machine may miss a tick; then the counts must be consistent.
     environment = self._make(control_rate=rate, max_missed_ticks=10)
     environment.reset()
     missed, start = 0, time.monotonic()
@@ -43,7 +43,7 @@ class RealRateTest(parameterized.TestCase):
         time.sleep(1.2 / rate)
       environment.step(np.array([0.1, 0.1], np.float32))
       missed += environment.info()['missed_ticks']
-      # Each tick is on the grid of the first action.
+      # Each tick lies on the grid of the first action.
       ticks = (time.monotonic() - start) * rate
       self.assertBetween(ticks - missed, step + 1.0, step + 2.5)
       if step == 2:
@@ -52,7 +52,7 @@ class RealRateTest(parameterized.TestCase):
       self.assertBetween(environment.info()['observation_age'], 0.05, 0.5)
     self.assertLess(missed, num_steps)
 
-  def test_the_arm_gets_there(self):
+  def test_the_arm_reaches_the_goal(self):
     environment = self._make(control_rate=5.0)
     demonstrator = simulated_arm.Demonstrator()
     time_step = environment.reset()
@@ -62,7 +62,7 @@ class RealRateTest(parameterized.TestCase):
       )
     self.assertTrue(environment.is_success())
 
-  def test_a_policy_that_hangs_has_the_arm_stopped(self):
+  def test_a_hanging_policy_stops_the_arm(self):
     environment = self._make(control_rate=5.0, max_missed_ticks=1)
     self._arm.drop_rate = 0.0
     environment.reset()
@@ -70,13 +70,13 @@ class RealRateTest(parameterized.TestCase):
     self.assertTrue(self._arm.is_moving)
     start = time.monotonic()
     self._hang()
-    # Three ticks of 0.2 s after the last one.
+    # Three ticks of 0.2 s after the last tick.
     self.assertGreater(time.monotonic() - start, 0.5)
     self.assertFalse(self._arm.is_moving)
     with self.assertRaisesRegex(domain_lib.EpisodeLostError, 'max_missed'):
       environment.step(_STILL)
 
-  def test_a_driver_that_hangs_has_the_arm_stopped(self):
+  def test_a_hanging_driver_stops_the_arm(self):
     environment = self._make(control_rate=5.0, max_missed_ticks=0)
     self._arm.drop_rate = 0.0
     environment.reset()
@@ -89,7 +89,7 @@ class RealRateTest(parameterized.TestCase):
       environment.step(_STILL)
 
   def _hang(self):
-    """Returns when the arm stands still, or after a minute."""
+    """Returns when the arm has stopped, or after a minute."""
     deadline = time.monotonic() + 60.0
     while self._arm.is_moving and time.monotonic() < deadline:
       time.sleep(0.02)

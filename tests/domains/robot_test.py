@@ -1,4 +1,4 @@
-"""Tests of the robot's domain on a simulated arm, with a clock of the tests."""
+"""Tests of the robot domain on a simulated arm and a manual clock."""
 
 import os
 
@@ -27,7 +27,7 @@ class RobotConformanceTest(
     self.addCleanup(gin.clear_config)
     return robot_gin.make_domain(
         lambda: simulated_arm.SimulatedArm(
-            # Powers of two: the same to the bit at every hour.
+            # Powers of two, so that times are exact at any time of day.
             latency=1.0 / 16.0, drop_rate=0.2, clock=clock
         ),
         controller_ctor=simulated_arm.Demonstrator,
@@ -46,7 +46,7 @@ class RobotTest(parameterized.TestCase):
     self.addCleanup(gin.clear_config)
 
   def _make(self, **options):
-    """Returns an environment whose arm obeys at once."""
+    """Returns an environment whose arm reacts immediately."""
     self._arm = simulated_arm.SimulatedArm(
         latency=0.0, drop_rate=0.0, clock=self._clock
     )
@@ -81,7 +81,7 @@ class RobotTest(parameterized.TestCase):
         r' 0\.000 s',
     )
 
-  def test_an_action_is_in_the_drivers_units_and_holds_for_a_period(self):
+  def test_an_action_in_driver_units_holds_for_one_period(self):
     environment = self._make()
     start = environment.reset().observation
     after = environment.step(np.array([1.0, -0.5], np.float32)).observation
@@ -90,18 +90,18 @@ class RobotTest(parameterized.TestCase):
         after - start, [0.0625, -0.03125, 0.25, -0.125], atol=1e-6
     )
 
-  def test_the_first_action_may_take_as_long_as_it_likes(self):
+  def test_the_first_action_has_no_time_limit(self):
     environment = self._make(max_missed_ticks=0)
     environment.reset()
     self._clock.sleep(60.0)
     environment.step(_STILL)
     self.assertEqual(environment.info()['missed_ticks'], 0)
 
-  def test_lateness_is_told_of_each_step_and_of_the_episode(self):
+  def test_lateness_is_reported_per_step_and_per_episode(self):
     environment = self._make(max_episode_steps=3)
     environment.reset()
     environment.step(_STILL)
-    self._clock.sleep(0.625)  # 0.375 s after the tick; 0.5 s holds another.
+    self._clock.sleep(0.625)  # 0.375 s after the tick; 0.5 s pass one more.
     environment.step(_STILL)
     self.assertEqual(environment.info()['missed_ticks'], 2)
     self.assertAlmostEqual(environment.info()['lateness'], 0.375, places=6)
@@ -122,7 +122,7 @@ class RobotTest(parameterized.TestCase):
     sent = self._arm.num_commands
     self._clock.sleep(0.5)
     with self.assertRaisesRegex(
-        domain_lib.EpisodeLostError, 'At most 2 ticks .*, but 4 were'
+        domain_lib.EpisodeLostError, 'At most 2 ticks .*, but 4 were missed'
     ):
       environment.step(np.ones(2, np.float32))
     self.assertEqual(self._arm.num_commands, sent)
@@ -145,7 +145,7 @@ class RobotTest(parameterized.TestCase):
       environment.step(np.ones(2, np.float32))
     self.assertFalse(self._arm.is_moving)
 
-  def test_a_lost_episode_is_acted_anew(self):
+  def test_a_lost_episode_is_repeated(self):
     environment = self._make(max_observation_age=0.6)
 
     def act():
@@ -162,9 +162,9 @@ class RobotTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
       ('refused', dict(is_safe=lambda observation, action: action[0] < 0.2),
-       '`is_safe` refuses it'),
+        '`is_safe` rejected it'),
       ('jump', dict(max_action_change=0.5),
-       r'differs by 1\.000 from the one before \(`max_action_change` 0\.5\)'),
+       r'by 1\.000 from the previous action \(`max_action_change` is 0\.5\)'),
   )
   def test_an_unsafe_action_is_not_sent_and_ends_the_episode(
       self, options, message
@@ -185,7 +185,7 @@ class RobotTest(parameterized.TestCase):
     self.assertFalse(environment.is_success())
 
   @parameterized.parameters(KeyboardInterrupt, ConnectionError)
-  def test_whatever_is_raised_stops_the_arm(self, error):
+  def test_any_exception_stops_the_arm(self, error):
     environment = self._make()
     environment.reset()
     environment.step(np.ones(2, np.float32))
@@ -199,7 +199,7 @@ class RobotTest(parameterized.TestCase):
     self._clock.on_sleep = lambda: None
     self.assertFalse(self._arm.is_moving)
 
-  def test_a_wrong_action_stops_the_arm(self):
+  def test_an_invalid_action_stops_the_arm(self):
     environment = self._make()
     environment.reset()
     environment.step(np.ones(2, np.float32))
@@ -207,18 +207,18 @@ class RobotTest(parameterized.TestCase):
       environment.step(np.full(2, np.nan, np.float32))
     self.assertFalse(self._arm.is_moving)
 
-  def test_a_task_that_is_solved_at_the_start_is_arranged_anew(self):
+  def test_a_task_solved_at_the_start_is_reset_again(self):
     resets = []
     environment = self._make(
         reset_hook=lambda: resets.append(True),
         success_detector=lambda observation: len(resets) == 1,
     )
-    with self.assertRaisesRegex(domain_lib.EpisodeLostError, 'arrange'):
+    with self.assertRaisesRegex(domain_lib.EpisodeLostError, 'Arrange'):
       environment.reset()
     self.assertFalse(environment.reset().last())
     self.assertLen(resets, 2)
 
-  def test_a_pause_holds_the_arm_and_misses_nothing(self):
+  def test_a_pause_stops_the_arm_and_misses_no_ticks(self):
     path = os.path.join(self.create_tempdir().full_path, 'pause')
     environment = self._make(pause_path=path, max_missed_ticks=0)
     environment.reset()
@@ -231,7 +231,7 @@ class RobotTest(parameterized.TestCase):
       if self._clock.time > 130.0:
         os.remove(path)
 
-    # The first sleep is that of the step, whose command is then in force.
+    # The first sleep is within the step, while its command still holds.
     self._clock.on_sleep = look
     observation = environment.step(np.ones(2, np.float32)).observation
     self.assertTrue(moved[0])
@@ -242,7 +242,7 @@ class RobotTest(parameterized.TestCase):
     environment.step(_STILL)
     self.assertEqual(environment.info()['missed_ticks'], 0)
 
-  def test_a_pause_holds_resets_too(self):
+  def test_a_pause_also_delays_resets(self):
     path = os.path.join(self.create_tempdir().full_path, 'pause')
     hooks = []
 
@@ -260,7 +260,7 @@ class RobotTest(parameterized.TestCase):
     environment.reset()
     self.assertEqual(hooks, ['pause', 'reset', 'pause'])
 
-  def test_an_evaluation_plays_one_episode_after_another(self):
+  def test_an_evaluation_plays_several_episodes(self):
     self._make()
     sizes = []
 
@@ -278,16 +278,16 @@ class RobotTest(parameterized.TestCase):
     starts = [e.observation[0, 0] for e in result.episodes]
     self.assertLen(set(starts), 3)
 
-  def test_the_time_of_another_clock_is_told(self):
+  def test_a_measurement_time_of_another_clock_is_an_error(self):
     environment = self._make()
     environment.reset()
     environment.step(_STILL)
-    # What was measured is in the future, then.
+    # The measurement is then in the future.
     self._clock.on_sleep = lambda: setattr(self._clock, 'time', 50.0)
     with self.assertRaisesRegex(ValueError, '`Measurement.time`.*monotonic'):
       environment.step(_STILL)
 
-  def test_never_succeeding_is_the_bias_for_ever(self):
+  def test_value_of_never_succeeding_sums_the_bias(self):
     domain = robot_gin.make_domain(simulated_arm.SimulatedArm)
     # -1 / (1 - 0.99)
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)

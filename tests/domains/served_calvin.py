@@ -12,7 +12,7 @@ _PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
 
 
 def serve(test_class) -> None:
-  """Serves a table until the tests of the class are over; sets `address`."""
+  """Serves a table until the tests of the class end; sets `address`."""
   with contextlib.closing(socket.socket()) as found:
     found.bind(('127.0.0.1', 0))
     port = found.getsockname()[1]
