@@ -27,11 +27,11 @@ class Roles:
     Args:
       root_dir: The run's directory; what a role prints is appended to
         `<name>.log` in it.
-      bindings: Beside those of `tiny`.
+      bindings: Beside those of `tiny`, whose cheap parts it has.
     """
     self.root_dir = root_dir
     self.port = launcher.free_port()
-    self._bindings = (*tiny.BINDINGS, *bindings)
+    self._bindings = (*tiny.BINDINGS, *tiny.CHEAP_PARTS, *bindings)
     self._processes: Dict[str, subprocess.Popen] = {}
     os.makedirs(root_dir, exist_ok=True)
 
