@@ -20,7 +20,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 
 # Data, cloning, offline RL, online fine-tuning, evaluation and export.
 quickstart: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/parl-train --root_dir runs/quickstart --gin_file quickstart.gin
+	$(VENV)/bin/parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
 test: $(STAMP)
 	$(PYTEST)

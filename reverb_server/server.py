@@ -88,6 +88,10 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
+  console.run('parl-reverb-server', main, _define_flags, is_resumable=True)
+
+
+def _define_flags():
   flags.DEFINE_string('root_dir', None, 'Directory of the run.')
   flags.DEFINE_multi_string('gin_file', [], 'gin files, merged in order.')
   flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
@@ -99,8 +103,6 @@ def run() -> None:
       ' only on a network that you trust.',
   )
   flags.DEFINE_string('check', None, 'host:port of a running service to ask.')
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

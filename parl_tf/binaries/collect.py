@@ -1,4 +1,4 @@
-"""Acts episodes with the learner's weights, for a replay service.
+r"""Acts episodes with the learner's weights, for a replay service.
 
   parl-collect --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000 --collector 0
@@ -16,6 +16,7 @@ from absl import flags
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
+from parl_tf.binaries import third_party_messages
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
 
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
+  third_party_messages.silence_first_compilation()
   num_episodes = collector_role.collect(
       options.root_dir, options.seed, options.collector, options.replay
   )
@@ -35,6 +37,10 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
+  console.run('parl-collect', main, _define_flags, is_resumable=True)
+
+
+def _define_flags():
   run_flags.define()
   flags.DEFINE_integer(
       'collector', 0, 'Number of this collector, its own.', lower_bound=0
@@ -42,8 +48,6 @@ def run() -> None:
   flags.DEFINE_string(
       'replay', 'localhost:9000', 'host:port of the replay service.'
   )
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

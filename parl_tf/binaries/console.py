@@ -1,9 +1,95 @@
-"""What a command writes to the terminal besides its results."""
+"""What a program writes to the terminal besides its results, and how it ends.
+
+Every program runs in `run`: other packages' routine messages are hidden, an
+error of input is one line, and `--help` shows the program's own flags.
+"""
 
 import logging as stdlib_logging
 import os
+import re
+import shlex
+import sys
+import textwrap
+from typing import Callable, List, NoReturn, Optional, Sequence
 
+from absl import app
+from absl import flags
 from absl import logging
+import gin
+
+from parl_tf.binaries import input_errors
+from parl_tf.binaries import third_party_messages
+
+_HELP = ('--help', '-help', '-h')
+_WIDTH = 80
+_INPUT_ERROR, _USAGE_ERROR, _INTERRUPTED = 1, 2, 130  # Exit statuses.
+_MISSING_FLAG = re.compile(r'Flag (--\w+) must have a value other than None')
+_GIN = os.path.dirname(gin.__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def run(
+    name: str,
+    main: Callable[[Sequence[str]], Optional[int]],
+    define_flags: Callable[[], None],
+    *,
+    is_resumable: bool = False,
+) -> NoReturn:
+  """Runs a program and exits.
+
+  The exit status is that of `main`, 1 for an error of input, 2 for wrong flags
+  and 130 after Ctrl-C. An error that is a fault of the program keeps its
+  traceback; `--debug` shows the traceback of any error.
+
+  Args:
+    name: Of the command.
+    main: Takes the arguments that are no flags, the program's path first;
+      returns the exit status. The docstring of its module is the help.
+    define_flags: Defines the program's flags. Called here, so that several
+      programs with flags of the same names can be imported.
+    is_resumable: Whether the same command resumes what Ctrl-C interrupted.
+  """
+  others = set(flags.FLAGS)
+  define_flags()
+  flags.DEFINE_bool('debug', False, 'Shows the traceback of an error.')
+  own = [flag for flag in flags.FLAGS if flag not in others]
+  command = [name, *sys.argv[1:]]
+
+  def parse(argv: List[str]) -> List[str]:
+    if any(argument in _HELP for argument in argv[1:]):
+      print(_help(sys.modules[main.__module__].__doc__, own))
+      sys.exit(0)
+    try:
+      arguments = flags.FLAGS(argv)
+    except flags.Error as error:
+      _report(name, f'{_describe_flags_error(error)} See {name} --help.')
+      sys.exit(_USAGE_ERROR)
+    show_our_messages()
+    third_party_messages.silence_tensorflow()
+    return arguments
+
+  def call(argv: List[str]) -> Optional[int]:
+    try:
+      return main(argv)
+    except app.UsageError as error:
+      _report(name, f'{error} See {name} --help.')
+      return _USAGE_ERROR
+    except KeyboardInterrupt:
+      if flags.FLAGS.debug:
+        raise
+      resume = f' To resume: {shlex.join(command)}' if is_resumable else ''
+      print(f'\nInterrupted.{resume}', file=sys.stderr)
+      return _INTERRUPTED
+    except (
+        EOFError, ImportError, OSError, RuntimeError, SyntaxError, TypeError,
+        ValueError,
+    ) as error:
+      if flags.FLAGS.debug or not input_errors.is_of_input(error):
+        raise
+      _report(name, input_errors.one_line(error))
+      return _INPUT_ERROR
+
+  app.run(call, flags_parser=parse)
 
 
 def show_our_messages() -> None:
@@ -11,13 +97,60 @@ def show_our_messages() -> None:
 
   gin reports as an error each place where an included file is not, before it
   comes to the place where it is; what it cannot do it raises.
+
+  On a terminal a message is plain text; elsewhere it has time and source.
   """
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(_is_shown)
+  handler = logging.get_absl_handler()
+  handler.addFilter(_is_shown)
+  # With this flag, absl looks `sys.stderr` up at every message: while a
+  # progress bar is drawn, it writes above the bar.
+  flags.FLAGS.logtostderr = True
+  if sys.stderr.isatty():
+    handler.setFormatter(_PlainFormatter())
+
+
+class _PlainFormatter(stdlib_logging.Formatter):
+
+  def format(self, record: stdlib_logging.LogRecord) -> str:
+    message = super().format(record)
+    if record.levelno >= stdlib_logging.WARNING:
+      return f'{record.levelname.capitalize()}: {message}'
+    return message
 
 
 def _is_shown(record: stdlib_logging.LogRecord) -> bool:
-  if f'{os.sep}gin{os.sep}' in record.pathname:
+  if record.pathname.startswith(_GIN) or third_party_messages.is_noise(record):
     return False
-  is_ours = f'{os.sep}parl_tf{os.sep}' in record.pathname
+  is_ours = record.pathname.startswith(_OURS)
   return is_ours or record.levelno >= stdlib_logging.WARNING
+
+
+def _report(name: str, message: str) -> None:
+  print(f'{name}: error: {message}', file=sys.stderr)
+
+
+def _describe_flags_error(error: flags.Error) -> str:
+  missing = dict.fromkeys(_MISSING_FLAG.findall(str(error)))
+  if missing:
+    return f'{", ".join(missing)} must be given.'
+  return ' '.join(str(error).split()).rstrip('.') + '.'
+
+
+def _help(description: str, names: Sequence[str]) -> str:
+  """Returns the description of a program and its flags."""
+  lines = [description.strip(), '', 'Flags:']
+  for name in names:
+    flag = flags.FLAGS[name]
+    if flag.default in (None, [], ''):
+      default = ''
+    else:
+      default = f' Default: {flag.default_as_str}.'
+    lines.append(f'  --{name}')
+    lines += textwrap.wrap(
+        flag.help + default,
+        _WIDTH,
+        initial_indent=' ' * 6,
+        subsequent_indent=' ' * 6,
+    )
+  return '\n'.join(lines)

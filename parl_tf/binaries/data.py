@@ -10,9 +10,7 @@ LeRobot, or the episode log of a run.
 
 import itertools
 import os
-import sys
-import time
-from typing import Callable, Optional, Sequence
+from typing import Optional, Sequence
 
 from absl import app
 from absl import flags
@@ -27,6 +25,7 @@ from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
+from parl_tf.training import progress
 
 _NUM_ENTRIES_SHOWN = 8
 
@@ -50,14 +49,14 @@ def write_dataset(
   _check_folder(output)
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
   environment, controller = domain_lib.select_domain().make_recorder(seed)
-  with environment:
+  with environment, progress.Progress('data', num_steps) as bar:
     generate.record_dataset(
         output,
         environment,
         controller,
         num_steps=num_steps,
         seed=seed,
-        progress=_make_progress(num_steps),
+        progress=bar.update,
         metadata={'domain': domain_name},
     )
 
@@ -165,8 +164,9 @@ def main(argv: Sequence[str]) -> int:
     return inform([options.output])
   if command != 'info' or not arguments:
     raise app.UsageError(
-        'parl-data generate DOMAIN --output FILE, parl-data convert DATA...'
-        ' --output FILE, or parl-data info DATA...'
+        'The command must be parl-data generate DOMAIN --output FILE, parl-data'
+        ' convert DATA... --output FILE or parl-data info DATA..., got'
+        f' {" ".join(["parl-data", *argv[1:]])}.'
     )
   task = None
   if options.domain:
@@ -218,7 +218,10 @@ def _check_folder(output: str) -> None:
 
 def run() -> None:
   """Console entry point."""
-  # Defined here, so that a program can import several binaries.
+  console.run('parl-data', main, _define_flags)
+
+
+def _define_flags():
   flags.DEFINE_string('output', None, 'generate, convert: file to write.')
   flags.DEFINE_string(
       'domain', None, 'info: task that the data must fit, of domains/NAME.gin.'
@@ -238,31 +241,6 @@ def run() -> None:
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'Gin bindings, read last.'
   )
-  console.show_our_messages()
-  app.run(main)
-
-
-def _make_progress(num_steps: int) -> Callable[[int], None]:
-  """Returns a function that keeps a line of progress on standard error."""
-  start = time.monotonic()
-  shown = start
-
-  def progress(step: int) -> None:
-    nonlocal shown
-    now = time.monotonic()
-    if now - shown < 1.0 and step < num_steps:
-      return
-    shown = now
-    rate = step / max(now - start, 1e-6)
-    sys.stderr.write(
-        f'\r{step} of {num_steps} steps, {rate:.0f} a second,'
-        f' {(num_steps - step) / rate:.0f} s left '
-    )
-    if step >= num_steps:
-      sys.stderr.write('\n')
-    sys.stderr.flush()
-
-  return progress
 
 
 def _spread(values: np.ndarray) -> str:

@@ -24,6 +24,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import third_party_messages
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 
@@ -216,6 +217,7 @@ def main(arguments):
       # bind there is of no concern here.
       skip_unknown=importlib.util.find_spec('tf_agents') is None,
   )
+  third_party_messages.silence_first_compilation()
   if options.follow:
     _follow(options)
     return
@@ -256,10 +258,12 @@ def _follow(options):
   print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
 
 
-def run():
-  """Runs the program; the entry point of `parl-evaluate`."""
-  # Defined here, so that importing this module beside another binary's, which
-  # has flags of the same names, is no error.
+def run() -> None:
+  """Console entry point."""
+  console.run('parl-evaluate', main, _define_flags)
+
+
+def _define_flags():
   flags.DEFINE_string('policy', None, 'Directory of the SavedModel.')
   flags.DEFINE_string(
       'follow', None, 'host:port of the replay service of a learner to follow.'
@@ -279,8 +283,6 @@ def run():
   )
   flags.DEFINE_string('video', None, 'Where to write the first episode (.mp4).')
   flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')
-  console.show_our_messages()
-  app.run(main)
 
 
 def _by_input(nest: types.Nest) -> Mapping[str, Any]:

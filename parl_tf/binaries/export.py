@@ -14,6 +14,7 @@ import tensorflow as tf
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import third_party_messages
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
@@ -89,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
+  third_party_messages.silence_first_compilation()
   difference = export_run(options.root_dir, options.output, options.policy)
   logging.info('The live policy acts alike to within %.1g.', difference)
   print(options.output)
@@ -96,7 +98,10 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  # Defined here, so that importing two binaries in one process is no error.
+  console.run('parl-export', main, _define_flags)
+
+
+def _define_flags():
   flags.DEFINE_string(
       'root_dir', None, 'Directory of the run.', required=True
   )
@@ -106,8 +111,6 @@ def run() -> None:
   flags.DEFINE_enum(
       'policy', 'greedy_policy', _POLICIES, 'Which policy to export.'
   )
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

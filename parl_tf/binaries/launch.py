@@ -29,6 +29,10 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
   """Console entry point."""
+  console.run('parl-launch', main, _define_flags)
+
+
+def _define_flags():
   run_flags.define()
   flags.DEFINE_integer('num_collectors', 1, 'Collectors.', lower_bound=1)
   flags.DEFINE_integer(
@@ -59,8 +63,6 @@ def run() -> None:
   flags.DEFINE_string(
       'ray_address', None, 'Of a Ray cluster; None: this machine alone.'
   )
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

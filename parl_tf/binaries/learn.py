@@ -1,4 +1,4 @@
-"""Learns from episodes that collectors bring to a replay service.
+r"""Learns from episodes that collectors bring to a replay service.
 
   parl-learn --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000
@@ -17,6 +17,7 @@ from absl import flags
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
+from parl_tf.binaries import third_party_messages
 from parl_tf.binaries import train
 from parl_tf.training import devices
 from parl_tf.training import run_directory
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
   configs.parse(options.gin_file, options.gin_bindings)
   root_dir = os.path.join(options.root_dir, 'learner')
   strategy = devices.make_strategy(options.strategy)
+  third_party_messages.silence_first_compilation()
   with run_directory.hold(root_dir):
     summary = learner_role.learn(
         root_dir, options.seed, options.replay, strategy
@@ -42,13 +44,15 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
+  console.run('parl-learn', main, _define_flags, is_resumable=True)
+
+
+def _define_flags():
   run_flags.define()
   flags.DEFINE_string(
       'replay', 'localhost:9000', 'host:port of the replay service.'
   )
   run_flags.define_strategy()
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

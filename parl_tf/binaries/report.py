@@ -8,7 +8,6 @@ Directories are runs, or folders that contain runs at any depth.
 import os
 from typing import List, Optional, Sequence
 
-from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
@@ -129,7 +128,10 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  # Defined here, so that importing two binaries in one process is no error.
+  console.run('parl-report', main, _define_flags)
+
+
+def _define_flags():
   flags.DEFINE_multi_string(
       'runs', None, 'Run directories, or folders of them.', required=True
   )
@@ -152,8 +154,6 @@ def run() -> None:
       'Resamples of each bootstrap.',
       lower_bound=100,
   )
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

@@ -2,12 +2,12 @@
 
   parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
-Run again with the same arguments, it goes on from its last checkpoint.
+The same command resumes an interrupted run from its last checkpoint.
 """
 
 import os
 import time
-from typing import Sequence
+from typing import Optional, Sequence
 
 from absl import app
 from absl import flags
@@ -16,6 +16,7 @@ from absl import logging
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
+from parl_tf.binaries import third_party_messages
 from parl_tf.training import devices
 from parl_tf.training import experiment
 from parl_tf.training import run_directory
@@ -23,28 +24,43 @@ from parl_tf.training import run_summary
 
 
 def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
-  """Returns what a run came to, as text for people."""
-  lines = ['', f'{summary.domain}, seed {summary.seed}']
+  """Returns the results of a run as text for people."""
+  counts = {phase.num_evaluation_episodes for phase in summary.phases.values()}
+  lines = [
+      '',
+      f'{summary.domain}, seed {summary.seed}, evaluated over '
+      f'{" or ".join(map(str, sorted(counts)))} episodes',
+      _row('', 'success', 'without search', 'training steps', 'env steps', 's'),
+  ]
   if summary.controller_success_rate is not None:
-    lines.append(
-        f'  controller         success {summary.controller_success_rate:.3f}'
-    )
+    lines.append(_row('controller', _rate(summary.controller_success_rate)))
   for name, phase in summary.phases.items():
-    rate = phase.success_rate
-    searched = '' if rate is None else f'success {rate:.3f}, '
     lines.append(
-        f'  {name:18s} {searched}without search '
-        f'{phase.success_rate_without_search:.3f} '
-        f'({phase.num_evaluation_episodes} episodes, {phase.train_steps} '
-        f'training steps, {phase.env_steps} environment steps, '
-        f'{phase.wall_seconds:.0f} s)'
+        _row(
+            name,
+            _rate(phase.success_rate),
+            _rate(phase.success_rate_without_search),
+            phase.train_steps,
+            phase.env_steps,
+            f'{phase.wall_seconds:.0f}',
+        )
     )
-  lines.append(f'  {"in all":18s} {summary.wall_seconds:.0f} s')
+  lines.append(_row('total', '', '', '', '', f'{summary.wall_seconds:.0f}'))
   picture = os.path.join(root_dir, 'report', 'learning_curve.png')
-  lines.append(f'Picture:    {picture}')
-  for name, path in summary.policies.items():
-    lines.append(f'SavedModel: {path}  ({name})')
+  lines += ['', f'Learning curve: {picture}']
+  for path in summary.policies.values():
+    lines.append(f'SavedModel: {path}')
   return '\n'.join(lines)
+
+
+def _row(name: str, *cells) -> str:
+  widths = (9, 16, 16, 11, 7)
+  columns = (f'{cell:>{width}}' for cell, width in zip(cells, widths))
+  return f'  {name:16s}{"".join(columns)}'
+
+
+def _rate(success_rate: Optional[float]) -> str:
+  return '' if success_rate is None else f'{success_rate:.3f}'
 
 
 def train(
@@ -75,6 +91,7 @@ def train(
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()
   shared = devices.make_strategy(strategy)
+  third_party_messages.silence_first_compilation()
   with run_directory.hold(root_dir):
     summary = experiment.run_experiment(root_dir, seed, strategy=shared)
   logging.info('This session took %.0f s.', time.monotonic() - started)
@@ -98,10 +115,12 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
+  console.run('parl-train', main, _define_flags, is_resumable=True)
+
+
+def _define_flags():
   run_flags.define()
   run_flags.define_strategy()
-  console.show_our_messages()
-  app.run(main)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ import tensorflow as tf
 from parl_tf.distributed import remote_source
 from parl_tf.training import experiment
 from parl_tf.training import phases
-from parl_tf.training import report
+from parl_tf.training import run_summary
 
 
 def learn(
@@ -17,7 +17,7 @@ def learn(
     seed: int,
     address: str,
     strategy: Optional[tf.distribute.Strategy] = None,
-) -> report.RunSummary:
+) -> run_summary.RunSummary:
   """Runs or resumes the experiment that gin describes.
 
   Args:

@@ -1,5 +1,8 @@
 """The devices that a learner trains on: one, or several that share its rows."""
 
+import os
+
+from absl import logging
 import tensorflow as tf
 from tf_agents.train import learner
 from tf_agents.utils import common
@@ -7,6 +10,9 @@ from tf_agents.utils import common
 from parl_tf import types
 
 STRATEGIES = ('default', 'mirrored')
+
+# A file of NVIDIA's driver.
+_DRIVER = '/proc/driver/nvidia/version'
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -23,6 +29,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
   """
   if name not in STRATEGIES:
     raise ValueError(f'`strategy` must be one of {STRATEGIES}, got {name!r}.')
+  warn_of_unused_gpu()
   if name == 'default':
     return tf.distribute.get_strategy()
   gpus = tf.config.list_logical_devices('GPU')
@@ -34,6 +41,26 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         f'among, got {names}.'
     )
   return tf.distribute.MirroredStrategy(names)
+
+
+def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
+  """Warns where the machine has a GPU that TensorFlow does not see.
+
+  TensorFlow reports it by its C++ code, whose messages programs hide.
+
+  Args:
+    driver: A file that exists where a driver of GPUs is loaded.
+  """
+  is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
+  if is_hidden or not os.path.exists(driver):
+    return
+  if not tf.config.list_physical_devices('GPU'):
+    logging.warning(
+        'TensorFlow does not see the GPU of this machine and uses the CPU.'
+        ' TF_CPP_MIN_LOG_LEVEL=0 shows the reason, most often that CUDA is'
+        ' missing: pip install "tensorflow[and-cuda]==%s".',
+        tf.__version__,
+    )
 
 
 def make_learner(

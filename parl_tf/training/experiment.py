@@ -96,6 +96,7 @@ def run_experiment(
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
+  logging.info('Run directory: %s, seed %d.', root_dir, seed)
   if dataset_path is None:
     dataset_path = os.path.join(root_dir, 'data.hdf5')
     if not is_resumed or not os.path.exists(dataset_path):
@@ -160,7 +161,10 @@ def _run_phases(
     all_phases, session, episodes, held_out_fraction, export_phases
 ):
   """Fills the tables as each phase needs them, and runs it."""
-  logging.info('Controller: %s.', session.evaluate_controller())
+  controller_success_rate = session.evaluate_controller()
+  if controller_success_rate is not None:
+    logging.info("The domain's controller: success %.3f.",
+                 controller_success_rate)
   train, held_out = session_lib.split_episodes(
       episodes, held_out_fraction, session.seed
   )
@@ -198,7 +202,11 @@ def _export(session, episodes, phase: str = '') -> Dict[str, str]:
     difference = export.export_policy(
         policy, session.domain.raw_action_bounds, path, example
     )
-    logging.info('Exported %s, within %.1g of the live one.', path, difference)
+    logging.info(
+        'Exported %s (difference from the live policy: %.1g).',
+        os.path.relpath(path, session.root_dir),
+        difference,
+    )
   return paths
 
 

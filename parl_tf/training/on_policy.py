@@ -73,7 +73,7 @@ class OnPolicy:
       session.agent.start_fine_tuning()
     collector = self._make_collector(session)
     with progress.Progress(
-        self.name, self._num_turns, state.phase_step
+        self.name, self._num_turns, state.phase_step, unit='turn'
     ) as bar:
       while state.phase_step < self._num_turns:
         metrics = self._turn(session, collector)

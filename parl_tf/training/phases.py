@@ -287,7 +287,9 @@ class Online:
     if state.phase_step == 0:
       session.agent.reset_optimizers()
     requests = self._requests(session.agent)
-    with progress.Progress(self.name, total, state.phase_step) as bar:
+    with progress.Progress(
+        self.name, total, state.phase_step, unit='episode'
+    ) as bar:
       while state.phase_step < total:
         metrics = self._turn(session, collection, requests)
         if self._is_evaluation(state.phase_step, total):

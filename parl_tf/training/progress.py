@@ -3,23 +3,35 @@
 import collections
 import sys
 import time
-from typing import Callable, Optional, TextIO
+from typing import Callable, List, Optional, Sequence, TextIO
 
 import rich.console
 import rich.progress
 
 _WINDOW_SECONDS = 20.0
-_LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.1
+# Between lines: seconds at least, share of the time so far, seconds at most.
+_LINE_SECONDS = 10.0
+_LINE_SHARE = 0.05
+_MAX_LINE_SECONDS = 300.0
+# Columns of the bar.
+_MIN_BAR = 8
+_MAX_BAR = 32
+
+# Of the metrics, the one to show: the first of these that is known.
+_SHOWN = (('success_rate', 'success'), ('held_out_loss', 'loss'))
 
 
 class Progress:
-  """Shows steps, steps per second, time left and the latest metrics.
+  """Shows steps, steps per second, time left and the latest success.
 
   ```
   with Progress('offline', total=4_000, start=restored_step) as progress:
-    progress.update(step, **{'losses/critic': loss})
+    progress.update(step, success_rate=0.5)
   ```
+
+  A bar fits into one line of the terminal: what does not is left out, the rate
+  first.
   """
 
   def __init__(
@@ -28,6 +40,7 @@ class Progress:
       total: int,
       start: int = 0,
       *,
+      unit: str = 'step',
       stream: Optional[TextIO] = None,
       clock: Callable[[], float] = time.monotonic,
   ):
@@ -36,7 +49,8 @@ class Progress:
     Args:
       phase: The name to show.
       total: The step at which the phase ends.
-      start: The step at which this session takes the phase up.
+      start: The step at which this session resumes the phase.
+      unit: What is counted, in the singular.
       stream: Where to write; standard error by default.
       clock: Seconds that never go back.
     """
@@ -46,27 +60,25 @@ class Progress:
     self._clock = clock
     self._step = start
     self._start_step = start
+    self._unit = unit
+    self._is_over = False
     self._values = {}
     # The rate is that of a window, so that tracing at the start wears off.
     self._history = collections.deque()
-    self._bar = _make_bar(self._stream)
-    self._task = None
-    self._shown_at = None
+    self._bar = _Bar(phase, total, self._stream)
 
   def __enter__(self):
     now = self._clock()
-    self._started_at = self._shown_at = now
-    self._history.append((now, self._step))
-    if self._bar is not None:
+    self._started_at = now
+    if self._bar.is_possible:
       self._bar.start()
-      self._task = self._bar.add_task(
-          self._phase, total=self._total, completed=self._step, status=''
-      )
+    self._show(now)
     return self
 
   def __exit__(self, *unused_exception):
+    self._is_over = True
     self._show(self._clock())
-    if self._bar is not None:
+    if self._bar.is_possible:
       self._bar.stop()
 
   def update(self, step: int, **values):
@@ -74,9 +86,15 @@ class Progress:
     now = self._clock()
     self._step = step
     self._values.update(values)
-    pause = _LINE_SECONDS if self._bar is None else _BAR_SECONDS
-    if now - self._shown_at >= pause:
+    if now - self._shown_at >= self._pause(now):
       self._show(now)
+
+  def _pause(self, now: float) -> float:
+    """Seconds between two lines or two drawings of the bar."""
+    if self._bar.is_possible:
+      return _BAR_SECONDS
+    elapsed = now - self._started_at
+    return min(max(_LINE_SECONDS, _LINE_SHARE * elapsed), _MAX_LINE_SECONDS)
 
   def _show(self, now: float):
     self._shown_at = now
@@ -85,45 +103,90 @@ class Progress:
         now - self._history[1][0] >= _WINDOW_SECONDS
     ):
       self._history.popleft()
-    if self._bar is None:
-      print(
-          f'{self._phase}: {self._step}/{self._total}  {self._status()}',
-          file=self._stream,
-          flush=True,
+    count, rate, time_text, *value = self._parts()
+    if self._bar.is_possible:
+      self._bar.draw(
+          self._step,
+          # From the fullest to the shortest.
+          [count, rate, time_text, *value],
+          [count, time_text, *value],
+          [count, time_text],
+          [count],
       )
-    else:
-      self._bar.update(
-          self._task, completed=self._step, status=self._status()
-      )
+      return
+    print(
+        f'{self._phase}: {"  ".join([count, rate, time_text, *value])}',
+        file=self._stream,
+        flush=True,
+    )
 
-  def _status(self) -> str:
+  def _parts(self) -> List[str]:
+    """Count, rate, time and, where one is known, the latest metric."""
     (earlier, earlier_step), (now, step) = self._history[0], self._history[-1]
-    rate = (step - earlier_step) / (now - earlier) if now > earlier else 0.0
-    if self._step >= self._total:
+    if self._is_over:
       # At the end, what the whole phase took is of more use.
-      elapsed = now - self._started_at
-      rate = (step - self._start_step) / elapsed if elapsed > 0 else 0.0
-      time_text = f'{_duration(elapsed)} taken'
+      earlier, earlier_step = self._started_at, self._start_step
+    seconds = now - earlier
+    rate = (step - earlier_step) / seconds if seconds > 0 else 0.0
+    if self._is_over:
+      time_text = f'in {_duration(seconds)}'
     else:
-      left = (self._total - step) / rate if rate else None
-      time_text = f'{"--:--" if left is None else _duration(left)} left'
-    parts = [f'{rate:.3g} steps/s', time_text]
-    parts += [f'{k}={float(v):.4g}' for k, v in self._values.items()]
-    return '  '.join(parts)
+      left = _duration((self._total - step) / rate) if rate else '--:--'
+      time_text = f'{left} left'
+    parts = [
+        f'{self._step}/{self._total}', _rate(rate, self._unit), time_text
+    ]
+    for name, label in _SHOWN:
+      if name in self._values:
+        parts.append(f'{label} {float(self._values[name]):.3f}')
+        break
+    return parts
 
 
-def _make_bar(stream: TextIO) -> Optional[rich.progress.Progress]:
-  """Returns a bar, or None where `stream` cannot draw over a line again."""
-  console = rich.console.Console(file=stream)
-  if not stream.isatty() or console.is_dumb_terminal:
-    return None
-  return rich.progress.Progress(
-      rich.progress.TextColumn('{task.description}'),
-      rich.progress.BarColumn(bar_width=24),
-      rich.progress.MofNCompleteColumn(),
-      rich.progress.TextColumn('{task.fields[status]}', markup=False),
-      console=console,
-  )
+class _Bar:
+  """A bar with text, as wide as the terminal at most.
+
+  Attributes:
+    is_possible: Whether the stream can draw over a line again.
+  """
+
+  def __init__(self, name: str, total: int, stream: TextIO):
+    console = rich.console.Console(file=stream)
+    self.is_possible = stream.isatty() and not console.is_dumb_terminal
+    self._name = name
+    self._console = console
+    self._column = rich.progress.BarColumn(_MIN_BAR)
+    self._display = rich.progress.Progress(
+        rich.progress.TextColumn('{task.description}'),
+        self._column,
+        rich.progress.TextColumn('{task.fields[text]}', markup=False),
+        console=console,
+    )
+    self._task = self._display.add_task(name, total=total, text='')
+
+  def start(self):
+    self._display.start()
+
+  def stop(self):
+    self._display.stop()
+
+  def draw(self, step: int, *choices: Sequence[str]):
+    """Draws the first of several texts beside which a bar has room."""
+    # A space follows the name, and one the bar.
+    room = self._console.width - len(self._name) - 2
+    for parts in choices:
+      text = '  '.join(parts)
+      if len(text) + _MIN_BAR <= room:
+        break
+    self._column.bar_width = min(max(room - len(text), 1), _MAX_BAR)
+    self._display.update(self._task, completed=step, text=text)
+
+
+def _rate(rate: float, unit: str) -> str:
+  """Returns steps per second, or where they are slow seconds per step."""
+  if 0.0 < rate < 1.0:
+    return f'{1.0 / rate:.1f} s/{unit}'
+  return f'{rate:.0f} {unit}s/s' if rate >= 100 else f'{rate:.3g} {unit}s/s'
 
 
 def _duration(seconds: float) -> str:

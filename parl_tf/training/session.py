@@ -165,7 +165,8 @@ class Session:
           self.train_step, self.state.env_steps, self.wall_seconds
       )
       self.save()
-    logging.info('Phase %s from step %d.', name, self.state.phase_step)
+    if self.state.phase_step:
+      logging.info('Phase %s from step %d.', name, self.state.phase_step)
     return True
 
   def is_past(self, name: str) -> bool:
@@ -177,9 +178,18 @@ class Session:
     state = self.state
     train_step, env_steps, wall_seconds = state.phase_start
     latest = state.latest
+    success_rate = latest.get('success_rate')
+    without_search = latest['success_rate_without_search']
+    logging.info(
+        'Phase %s: success %swithout search %.3f (%d episodes).',
+        state.phase,
+        '' if success_rate is None else f'{success_rate:.3f}, ',
+        without_search,
+        self._num_evaluation_episodes,
+    )
     state.summaries[state.phase] = run_summary.PhaseSummary(
-        success_rate=latest.get('success_rate'),
-        success_rate_without_search=latest['success_rate_without_search'],
+        success_rate=success_rate,
+        success_rate_without_search=without_search,
         score=latest.get('score', latest['score_without_search']),
         num_evaluation_episodes=self._num_evaluation_episodes,
         train_steps=self.train_step - train_step,

@@ -222,7 +222,7 @@ class CommandTest(absltest.TestCase):
     run = pathlib.Path(folder, 'runs', 'antmaze-umaze-small', 'seed_0')
     log = run / 'log.txt'
 
-    self._kill_when('Phase behavior_cloning from', log, _start(*command))
+    self._kill_when('behavior_cloning: 0/', log, _start(*command))
     status, results, news = _reproduce(*command)
 
     self.assertEqual(status, 0, news)
@@ -233,7 +233,7 @@ class CommandTest(absltest.TestCase):
     )
     text = log.read_text(encoding='utf-8')
     self.assertIn(f'Resuming {run} in phase behavior_cloning', text)
-    self.assertEqual(text.count('Phase offline from step 0'), 1)
+    self.assertEqual(text.count('Phase offline: success'), 1)
     # What is finished is only tabulated.
     self.assertEqual(_reproduce(*command)[:2], (0, results))
     self.assertEqual(log.read_text(encoding='utf-8'), text)

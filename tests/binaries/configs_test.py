@@ -54,6 +54,34 @@ class ConfigsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'no_such_parameter'):
       configs.parse([], ['make_number.no_such_parameter = 1'])
 
+  def test_misspelt_names_are_completed_by_the_closest(self):
+    for files, bindings, closest in (
+        (['quickstrat.gin'], [], 'quickstart.gin'),
+        (['domains/pointmze.gin'], [], 'domains/pointmaze.gin'),
+        ([], ['PointMase.size = 1'], 'PointMaze'),
+        ([], ['make_number.value = @DifusionPolicy'], 'DiffusionPolicy'),
+        ([], ['make_number.valu = 1'], 'value'),
+    ):
+      gin.clear_config()
+      with self.assertRaisesRegex(
+          (FileNotFoundError, ValueError), f"Did you mean '{closest}'"
+      ):
+        configs.parse(files, bindings)
+
+  def test_what_is_no_gin_is_an_error_that_names_it(self):
+    path = self._file('torn.gin', 'make_number.value = (1')
+    with self.assertRaisesRegex(ValueError, 'torn.gin.*line 2'):
+      configs.parse([path])
+    with open(path, 'wb') as file:
+      file.write(b'\xff\xfe\x00')
+    with self.assertRaisesRegex(ValueError, 'torn.gin.*decode'):
+      configs.parse([path])
+
+  def test_a_missing_module_is_an_error_that_names_it(self):
+    path = self._file('a.gin', 'import no_such_module')
+    with self.assertRaisesRegex(ImportError, "no_such_module'[^']*line 1"):
+      configs.parse([path])
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -49,7 +49,7 @@ class DataTest(absltest.TestCase):
         '--seed=1', *bindings,
     )
     self.assertEqual(done.returncode, 0, done.stderr)
-    self.assertIn('120 of 120 steps', done.stderr)
+    self.assertIn('data: 120/120', done.stderr)
     self.assertIn('no fault found', done.stdout)
     with h5py.File(self._path, 'r+') as file:
       self.assertEqual(file['metadata'].attrs['seed'], 1)

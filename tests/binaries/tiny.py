@@ -88,7 +88,7 @@ class Run:
               '--seed=3',
               *(f'--gin_bindings={x}' for x in (*BINDINGS, *bindings)),
           ],
-          env={**os.environ, 'PYTHONPATH': str(ROOT)},
+          env=environment(),
           cwd=ROOT,
           stdout=log,
           stderr=subprocess.STDOUT,
@@ -131,6 +131,13 @@ class Run:
     """Returns the number of rows in `metrics.csv` that are whole."""
     path = pathlib.Path(self.root_dir, 'metrics.csv')
     return max(path.read_text().count('\n') - 1, 0) if path.exists() else 0
+
+
+def environment() -> Dict[str, str]:
+  """Returns that of a program, which sets its own log level."""
+  variables = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  variables.pop('TF_CPP_MIN_LOG_LEVEL', None)
+  return variables
 
 
 def finished_run() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -153,14 +154,25 @@ class RunTest(absltest.TestCase):
     self.assertIn("PointMaze.size = 'UMaze'", text)
     self.assertIn("Online.order = 'interleaved'", text)
 
-  def test_output_tells_rates_and_paths(self):
+  def test_output_has_rates_scores_and_paths(self):
     output = tiny.read_output(self._root_dir)
     for phase in _PHASES:
-      self.assertRegex(output, rf'{phase}: \d+/\d+  .* steps/s')
-      self.assertRegex(output, rf'\n  {phase} .*without search [01]\.\d\d\d')
+      self.assertRegex(output, rf'{phase}: \d+/\d+  .* (steps/s|s/episode)')
+      self.assertRegex(output, rf'Phase {phase}: success .* \(4 episodes\)')
+      self.assertRegex(output, rf'\n  {phase} .* [01]\.\d\d\d ')
     self.assertIn(self._path('report', 'learning_curve.png'), output)
     for name in _POLICIES:
       self.assertIn(f'SavedModel: {self._path("policies", name)}', output)
+
+  def test_output_is_short_and_has_our_messages_alone(self):
+    output = tiny.read_output(self._root_dir)
+    logged = re.findall(r'^[IWEF]\d{4} .*$', output, re.MULTILINE)
+    for line in logged:
+      self.assertRegex(line, r'^I.* (experiment|session|train)\.py:\d+\] ')
+    self.assertNotRegex(
+        output, '(?i)gym|tensorflow|xla|absl|assert|cuda|reverb|warning'
+    )
+    self.assertLessEqual(output.count('\n'), 40)
 
 
 class FailedStartTest(parameterized.TestCase):
@@ -316,7 +328,7 @@ class FailedStartTest(parameterized.TestCase):
 
 class DescribeTest(absltest.TestCase):
 
-  def test_phase_without_search_is_told(self):
+  def test_phase_that_has_no_search_has_one_rate(self):
     phase = run_summary.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
     text = train.describe(
         run_summary.RunSummary(
@@ -328,11 +340,15 @@ class DescribeTest(absltest.TestCase):
         text.splitlines(),
         [
             '',
-            'PointMaze, seed 3',
-            '  offline            without search 0.250 (4 episodes, 18 training'
-            ' steps, 0 environment steps, 2 s)',
-            '  in all             9 s',
-            'Picture:    runs/tiny/report/learning_curve.png',
+            'PointMaze, seed 3, evaluated over 4 episodes',
+            '                    success  without search  training steps'
+            '  env steps      s',
+            '  offline                             0.250              18'
+            '          0      2',
+            '  total                                                    '
+            '                 9',
+            '',
+            'Learning curve: runs/tiny/report/learning_curve.png',
         ],
     )
 

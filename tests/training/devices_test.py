@@ -3,6 +3,9 @@
 Training on two of them is tested by `mirrored_test`.
 """
 
+import os
+from unittest import mock
+
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
@@ -27,6 +30,19 @@ class StrategyTest(absltest.TestCase):
   def test_unknown_name_is_told(self):
     with self.assertRaisesRegex(ValueError, "mirrored.*'many'"):
       devices.make_strategy('many')
+
+  def test_gpu_that_tensorflow_does_not_see_is_reported(self):
+    driver = self.create_tempfile().full_path
+    with mock.patch.dict(os.environ):
+      os.environ.pop('CUDA_VISIBLE_DEVICES', None)
+      with self.assertLogs(level='WARNING') as logs:
+        devices.warn_of_unused_gpu(driver)
+      with self.assertNoLogs(level='WARNING'):
+        devices.warn_of_unused_gpu(driver + '.missing')
+      os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+      with self.assertNoLogs(level='WARNING'):
+        devices.warn_of_unused_gpu(driver)
+    self.assertIn('does not see the GPU', logs.output[0])
 
 
 class ReplicaShareTest(absltest.TestCase):

@@ -1,6 +1,7 @@
 import io
 import os
 import pty
+import re
 from unittest import mock
 
 from absl.testing import absltest
@@ -26,15 +27,26 @@ class ProgressTest(absltest.TestCase):
     ) as display:
       for step in range(21, 121):
         clock.now += 0.25  # Four steps a second.
-        display.update(step, **{'losses/critic': step / 100})
+        display.update(step, success_rate=step / 200)
     self.assertEqual(
         stream.getvalue().splitlines(),
         [
-            'offline: 60/120  4 steps/s  00:15 left  losses/critic=0.6',
-            'offline: 100/120  4 steps/s  00:05 left  losses/critic=1',
-            'offline: 120/120  4 steps/s  00:25 taken  losses/critic=1.2',
+            'offline: 20/120  0 steps/s  --:-- left',
+            'offline: 60/120  4 steps/s  00:15 left  success 0.300',
+            'offline: 100/120  4 steps/s  00:05 left  success 0.500',
+            'offline: 120/120  4 steps/s  in 00:25  success 0.600',
         ],
     )
+
+  def test_a_long_phase_has_few_lines(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress('offline', 43_200, stream=stream, clock=clock) as p:
+      for step in range(43_200):  # Seconds of twelve hours.
+        clock.now += 1.0
+        p.update(step)
+    # 20 lines up to 200 s, a twentieth more time each up to 6,000 s: 70 lines,
+    # then one in 5 minutes: 124.
+    self.assertBetween(stream.getvalue().count('\n'), 200, 220)
 
   def test_rate_forgets_a_slow_start(self):
     stream, clock = io.StringIO(), _Clock()
@@ -44,31 +56,64 @@ class ProgressTest(absltest.TestCase):
       for step in range(2, 202):
         clock.now += 0.2
         p.update(step)
-    self.assertIn('5 steps/s', stream.getvalue().splitlines()[-1])
+    self.assertIn('5 steps/s', stream.getvalue().splitlines()[-2])
+
+  def test_slow_steps_are_shown_as_seconds_each(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress(
+        'online', 4, unit='episode', stream=stream, clock=clock
+    ) as display:
+      clock.now += 10.0
+      display.update(4)
+    self.assertEqual(
+        stream.getvalue().splitlines()[-1],
+        'online: 4/4  2.5 s/episode  in 00:10',
+    )
 
   def test_without_a_step_nothing_is_known_of_the_time_left(self):
     stream = io.StringIO()
     with progress.Progress('online', 10, stream=stream, clock=_Clock()):
-      pass
-    self.assertEqual(stream.getvalue(), 'online: 0/10  0 steps/s  --:-- left\n')
+      self.assertEqual(
+          stream.getvalue(), 'online: 0/10  0 steps/s  --:-- left\n'
+      )
 
   def test_bar_is_drawn_on_a_terminal(self):
     self.assertIn('\r', self._drawn_on_terminal('xterm'))
 
+  def test_bar_fits_the_terminal(self):
+    # The name, a space, a bar of 8 columns at least, a space and the text.
+    for columns, left_out in (
+        (80, []),
+        (60, [' steps/s']),
+        (44, [' steps/s', 'success']),
+        (33, [' steps/s', 'success', '00:02']),
+    ):
+      drawn = self._drawn_on_terminal('xterm', columns)
+      lines = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '\r', drawn).split('\r')
+      self.assertLessEqual(max(map(len, lines)), columns)
+      self.assertNotIn('…', drawn)
+      for text in ('behavior_cloning', '4/4', ' steps/s', '00:02', 'success'):
+        self.assertEqual(text in drawn, text not in left_out, (columns, text))
+
   def test_lines_are_written_on_a_terminal_that_cannot_go_back(self):
     self.assertEqual(
-        self._drawn_on_terminal('dumb').split(),
-        ['online:', '4/4', '2', 'steps/s', '00:02', 'taken'],
+        self._drawn_on_terminal('dumb').splitlines()[-1],
+        'behavior_cloning: 4/4  2 steps/s  in 00:02  success 1.000',
     )
 
-  def _drawn_on_terminal(self, kind):
+  def _drawn_on_terminal(self, kind, columns=80):
     reader, writer = pty.openpty()
     self.addCleanup(os.close, reader)
     clock = _Clock()
-    with mock.patch.dict(os.environ, TERM=kind), os.fdopen(writer, 'w') as file:
-      with progress.Progress('online', 4, stream=file, clock=clock) as display:
+    with (
+        mock.patch.dict(os.environ, TERM=kind, COLUMNS=str(columns)),
+        os.fdopen(writer, 'w') as file,
+    ):
+      with progress.Progress(
+          'behavior_cloning', 4, stream=file, clock=clock
+      ) as display:
         clock.now += 2.0
-        display.update(4)
+        display.update(4, success_rate=1.0)
     drawn = b''
     while True:
       try:

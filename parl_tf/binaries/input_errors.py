@@ -1,0 +1,91 @@
+"""Errors of input: which they are, and how one line states them."""
+
+import dis
+import os
+import re
+import types
+from typing import Optional, Tuple
+
+import gin
+
+_GIN = os.path.dirname(gin.__file__)
+_PARL_TF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# The stand-alone service is installed beside the package.
+_OURS = (_PARL_TF, os.path.join(os.path.dirname(_PARL_TF), 'reverb_server'))
+_RAISE = dis.opmap['RAISE_VARARGS']
+
+# What gin appends to a message.
+_LOCATION = re.compile(
+    r"\n  In call to configurable '(?P<configurable>[^']*)'"
+    r'|\n  In file "(?P<file>[^"]*)", line (?P<line>\d+)\n +(?P<code>.*)'
+    r'|\n  In bindings string line \d+\n +(?P<binding>.*)'
+)
+
+
+def is_of_input(error: Exception) -> bool:
+  """Returns whether an error is about input rather than a fault of a program.
+
+  Every `OSError` is: a missing file, a full disk, a service that does not
+  answer. `ValueError`, `TypeError`, `ImportError` and `EOFError` are where a
+  `raise` statement of this project raises them, `ValueError`, `SyntaxError` and
+  `RuntimeError` for a missing binding where one of gin does. The same types
+  from TensorFlow, NumPy or an operator of Python are faults.
+
+  Args:
+    error: As caught, with its traceback.
+  """
+  if isinstance(error, OSError):
+    return True
+  code, instruction = _origin(error)
+  if code is None or code.co_code[instruction] != _RAISE:
+    return False
+  if _is_in(_GIN, code):
+    return isinstance(error, (ValueError, SyntaxError)) or (
+        isinstance(error, RuntimeError)
+        and str(error).startswith('Required bindings')
+    )
+  return any(_is_in(folder, code) for folder in _OURS) and isinstance(
+      error, (ValueError, TypeError, ImportError, EOFError)
+  )
+
+
+def one_line(error: Exception) -> str:
+  """Returns the message, and the place in the configuration that gin names.
+
+  Args:
+    error: An error of input.
+  """
+  if isinstance(error, OSError) and error.strerror:
+    names = [x for x in (error.filename, error.filename2) if x is not None]
+    return ': '.join([*map(str, names), error.strerror])
+  text = str(error)
+  message = _LOCATION.split(text, maxsplit=1)[0]
+  code, _ = _origin(error)
+  if code is not None and _is_in(_GIN, code):
+    # gin may append the whole configuration.
+    message = message.partition('\n')[0]
+  message = ' '.join(message.split())
+  place = _LOCATION.search(text)
+  return message if place is None else f'{message} ({_describe(place)})'
+
+
+def _describe(place: re.Match) -> str:
+  if place['configurable']:
+    return f'gin: {place["configurable"]}'
+  if place['file']:
+    return f'{place["file"]}, line {place["line"]}: {place["code"].strip()}'
+  return f'--gin_bindings: {place["binding"].strip()}'
+
+
+def _origin(error) -> Tuple[Optional[types.CodeType], int]:
+  """The code that raised an error, and the offset of the instruction."""
+  trace = error.__traceback__
+  if trace is None:
+    return None, 0
+  while trace.tb_next is not None:
+    trace = trace.tb_next
+  return trace.tb_frame.f_code, trace.tb_lasti
+
+
+def _is_in(folder: str, code: types.CodeType) -> bool:
+  return os.path.abspath(code.co_filename).startswith(folder + os.sep)

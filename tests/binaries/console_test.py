@@ -1,0 +1,190 @@
+"""Tests of how every program ends: by help, by wrong input, by a fault."""
+
+import contextlib
+import io
+import logging as stdlib_logging
+import os
+import sys
+from unittest import mock
+
+from absl import flags
+from absl import logging
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+
+from parl_tf.binaries import collect
+from parl_tf.binaries import console
+from parl_tf.binaries import data
+from parl_tf.binaries import evaluate
+from parl_tf.binaries import export
+from parl_tf.binaries import launch
+from parl_tf.binaries import learn
+from parl_tf.binaries import report
+from parl_tf.binaries import train
+from reverb_server import server
+
+_RUN = ('--root_dir=run', '--gin_file=quickstart.gin')
+_PROGRAMS = {
+    'parl-collect': collect,
+    'parl-data': data,
+    'parl-evaluate': evaluate,
+    'parl-export': export,
+    'parl-launch': launch,
+    'parl-learn': learn,
+    'parl-report': report,
+    'parl-reverb-server': server,
+    'parl-train': train,
+}
+
+
+class ConsoleTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self.addCleanup(flags.FLAGS.mark_as_parsed)
+    folder = self.create_tempdir()
+    folder.create_file('torn.gin', content='Offline.num_steps = (3')
+    folder.create_file('noise.hdf5', content='noise')
+    self.addCleanup(os.chdir, os.getcwd())
+    os.chdir(folder.full_path)
+
+  def _run(self, run, *arguments):
+    """Runs an entry point; returns its status, output and error output."""
+    before = set(flags.FLAGS)
+    output, errors = io.StringIO(), io.StringIO()
+    try:
+      with (
+          mock.patch.object(sys, 'argv', ['program', *arguments]),
+          contextlib.redirect_stdout(output),
+          contextlib.redirect_stderr(errors),
+          self.assertRaises(SystemExit) as ended,
+      ):
+        run()
+    finally:
+      for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+    return ended.exception.code, output.getvalue(), errors.getvalue()
+
+  @parameterized.parameters(*_PROGRAMS)
+  def test_help_lists_the_flags_of_the_program(self, name):
+    status, output, errors = self._run(_PROGRAMS[name].run, '--help')
+
+    self.assertEqual((status, errors), (0, ''))
+    self.assertStartsWith(output, _PROGRAMS[name].__doc__)
+    self.assertIn('\n  --debug\n', output)
+    self.assertNotIn('alsologtostderr', output)
+    self.assertLessEqual(max(map(len, output.splitlines())), 80)
+
+  @parameterized.parameters(
+      ('parl-collect', '--gin_file must be given', '--root_dir=run'),
+      ('parl-data', 'parl-data generate .* got parl-data inf', 'inf'),
+      ('parl-evaluate', '--policy or --follow', '--gin_file=quickstart.gin'),
+      ('parl-export', '--root_dir, --output must be given'),
+      ('parl-launch', '--num_collectors=0: 0 is not', '--num_collectors=0'),
+      ('parl-learn', 'Unknown command line flag .gin_fil', '--gin_fil=x'),
+      ('parl-report', '--output must be given', '--runs=run'),
+      ('parl-reverb-server', 'Both --root_dir and --gin_file'),
+      ('parl-train', '--seed=-1: -1 is not', *_RUN, '--seed=-1'),
+  )
+  def test_wrong_usage_is_one_line(self, name, message, *arguments):
+    status, output, errors = self._run(_PROGRAMS[name].run, *arguments)
+
+    self.assertEqual((status, output), (2, ''))
+    self.assertRegex(
+        errors, rf'^{name}: error: .*{message}.* See {name} --help\.\n$'
+    )
+
+  @parameterized.parameters(
+      ('parl-collect', "no gin file 'no.gin'",
+       '--root_dir=r', '--gin_file=no.gin'),
+      ('parl-data', "no gin file 'domains/no.gin'",
+       'generate', 'no', '--output=x'),
+      ('parl-evaluate', "got 'no'", '--policy=no', '--gin_file=quickstart.gin'),
+      ('parl-export', 'no must hold a run', '--root_dir=no', '--output=x'),
+      ('parl-learn', 'torn.gin.*line', '--root_dir=r', '--gin_file=torn.gin'),
+      ('parl-report', 'no directory no', '--runs=no', '--output=x'),
+      ('parl-reverb-server', "no gin file 'no.gin'",
+       '--root_dir=r', '--gin_file=no.gin'),
+      ('parl-train', "'Ofline'. Did you mean 'Offline'. \\(--gin_bindings: Of",
+       *_RUN, '--gin_bindings=Ofline.num_steps = 3'),
+      ('parl-train', 'not be negative, got -3. .gin: Offline',
+       *_RUN, '--gin_bindings=Offline.num_steps = -3'),
+      ('parl-train', 'noise.hdf5: must be .* HDF5 file', *_RUN,
+       '--gin_bindings=run_experiment.dataset_path = "noise.hdf5"'),
+      ('parl-train', 'noise.hdf5/run: Not a directory',
+       '--root_dir=noise.hdf5/run', '--gin_file=quickstart.gin'),
+  )
+  def test_wrong_input_is_one_line(self, name, message, *arguments):
+    status, output, errors = self._run(_PROGRAMS[name].run, *arguments)
+
+    self.assertEqual((status, output), (1, ''))
+    self.assertRegex(errors.splitlines()[-1], f'^{name}: error: .*{message}')
+    self.assertNotIn('Traceback', errors)
+
+  def test_debug_raises_the_error_of_input(self):
+    with self.assertRaisesRegex(ValueError, 'no must hold a run'):
+      self._run(export.run, '--root_dir=no', '--output=x', '--debug')
+
+  def test_a_fault_is_raised(self):
+    def main(argv):
+      del argv
+      return [][1]
+
+    with self.assertRaises(IndexError):
+      self._run(lambda: console.run('program', main, lambda: None))
+
+  def test_status_is_that_of_the_program(self):
+    status, _, _ = self._run(
+        lambda: console.run('program', len, lambda: None), 'a', 'b'
+    )
+
+    self.assertEqual(status, 3)
+
+  def test_interrupted_run_ends_with_the_command_that_resumes_it(self):
+    def main(argv):
+      raise KeyboardInterrupt
+
+    status, _, errors = self._run(
+        lambda: console.run(
+            'program', main, lambda: None, is_resumable=True
+        ),
+        'a b',
+    )
+
+    self.assertEqual(status, 130)
+    self.assertEqual(errors, "\nInterrupted. To resume: program 'a b'\n")
+
+
+class ShownMessagesTest(absltest.TestCase):
+
+  def test_messages_of_gin_and_routine_ones_of_others_are_hidden(self):
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream):
+      console.show_our_messages()
+      handler = logging.get_absl_handler()
+      for path, level, message in (
+          (console.__file__, 'INFO', 'ours'),
+          ('/site-packages/tf_agents/x.py', 'INFO', 'hidden'),
+          ('/site-packages/tf_agents/x.py', 'WARNING', 'theirs'),
+          (gin.__file__, 'ERROR', 'hidden'),
+          (
+              '/site-packages/tf_agents/train/learner.py',
+              'WARNING',
+              'run_optimizer_variable_init = False is Deprecated',
+          ),
+      ):
+        handler.handle(
+            stdlib_logging.LogRecord(
+                'root', getattr(stdlib_logging, level), path, 1, message, (),
+                None,
+            )
+        )
+
+    shown = [line.split('] ')[1] for line in stream.getvalue().splitlines()]
+    self.assertEqual(shown, ['ours', 'theirs'])
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,106 @@
+"""Tests of which errors are of input, and of the line that states them."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import numpy as np
+
+from parl_tf import proportion
+from parl_tf.binaries import configs
+from parl_tf.binaries import input_errors
+
+
+@gin.configurable(module='input_errors_test')
+def make_interval(rate, num_trials=gin.REQUIRED):
+  return proportion.wilson_interval(rate, num_trials)
+
+
+class _Opposite:
+
+  def __neg__(self):
+    raise ValueError('No code of the project raises this.')
+
+
+def _caught(function, *arguments):
+  try:
+    function(*arguments)
+  except (IndexError, OSError, RuntimeError, TypeError, ValueError) as error:
+    return error
+  raise AssertionError('Nothing was raised.')
+
+
+class InputErrorsTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+
+  def _one_line(self, function, *arguments):
+    error = _caught(function, *arguments)
+    self.assertTrue(input_errors.is_of_input(error), repr(error))
+    return input_errors.one_line(error)
+
+  def test_value_that_the_project_refuses_is_of_input(self):
+    self.assertEqual(
+        self._one_line(proportion.wilson_interval, 0.5, 0),
+        '`num_trials` must be positive, got 0.',
+    )
+
+  def test_place_in_the_configuration_is_named(self):
+    configs.parse([], ['make_interval.num_trials = 0'])
+
+    self.assertEqual(
+        self._one_line(make_interval, 0.5),
+        '`num_trials` must be positive, got 0. (gin: make_interval)',
+    )
+
+  def test_binding_is_named(self):
+    self.assertRegex(
+        self._one_line(configs.parse, [], ['make_interval.trials = 0']),
+        "^Configurable 'make_interval' .* Did you mean 'num_trials'."
+        r' \(--gin_bindings: make_interval.trials = 0\)$',
+    )
+
+  def test_line_of_a_file_is_named(self):
+    path = self.create_tempfile(
+        'a.gin', content='\nmake_interval.trials = 0'
+    ).full_path
+
+    self.assertEndsWith(
+        self._one_line(configs.parse, [path]),
+        f' ({path}, line 2: make_interval.trials = 0)',
+    )
+
+  def test_binding_that_is_required_is_of_input(self):
+    self.assertRegex(
+        self._one_line(make_interval, 0.5),
+        '^Required bindings for `make_interval` .*num_trials',
+    )
+
+  def test_unbound_macro_does_not_print_the_configuration(self):
+    self.assertRegex(
+        self._one_line(configs.parse, [], ['make_interval.rate = %RATE']),
+        "^No bindings specified for 'RATE",
+    )
+
+  def test_errors_of_files_name_the_file(self):
+    self.assertEqual(
+        self._one_line(os.listdir, '/no_such_folder'),
+        '/no_such_folder: No such file or directory',
+    )
+
+  @parameterized.parameters(
+      (np.zeros([2]).reshape, [3]),  # Raised by NumPy.
+      (int, 'x'),  # By Python, for a call in no code of ours.
+      (_Opposite().__neg__,),
+      (proportion.wilson_interval, 'x', 1),  # By an operator in code of ours.
+      ([].__getitem__, 0),
+  )
+  def test_other_errors_are_faults(self, function, *arguments):
+    self.assertFalse(input_errors.is_of_input(_caught(function, *arguments)))
+
+
+if __name__ == '__main__':
+  absltest.main()

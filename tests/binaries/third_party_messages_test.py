@@ -1,0 +1,60 @@
+"""Tests of what other packages print, in a process that imports them."""
+
+import subprocess
+import sys
+
+from absl.testing import absltest
+
+from tests.binaries import tiny
+
+_PROGRAM = """
+from parl_tf.binaries import console
+from parl_tf.binaries import third_party_messages
+import gymnasium_robotics
+import tensorflow as tf
+import tf_agents.environments
+
+def main(argv):
+  third_party_messages.silence_first_compilation()
+  tf.function(lambda: tf.zeros([2]), jit_compile=True)()
+  tf.saved_model.save(tf.Module(), argv[1])
+  tf.get_logger().warning('A warning of TensorFlow.')
+
+console.run('program', main, lambda: None)
+"""
+
+
+class ThirdPartyMessagesTest(absltest.TestCase):
+
+  def test_warnings_alone_are_printed(self):
+    folder = self.create_tempdir().full_path
+    done = subprocess.run(
+        [sys.executable, '-c', _PROGRAM, folder],
+        env=tiny.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    self.assertEqual(done.stdout, '')
+    self.assertRegex(done.stderr, r'\AW.*\] A warning of TensorFlow\.\n\Z')
+
+  def test_log_level_that_is_set_is_kept(self):
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            'import parl_tf.binaries, os;'
+            ' print(os.environ["TF_CPP_MIN_LOG_LEVEL"])',
+        ],
+        env={**tiny.environment(), 'TF_CPP_MIN_LOG_LEVEL': '1'},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    self.assertEqual(done.stdout, '1\n')
+
+
+if __name__ == '__main__':
+  absltest.main()
