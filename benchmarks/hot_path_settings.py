@@ -23,13 +23,7 @@ SETTINGS = {
         8,
         256,
         ['methods/parl_cal_ql.gin', 'policies/diffusion.gin'],
-        [
-            'CriticEnsemble.hidden_sizes = (256, 256, 256, 256)',
-            'Critic.distribution = @HLGauss()',
-            'HLGauss.min_value = -100.0',
-            'HLGauss.max_value = 0.0',
-            'HLGauss.num_bins = 128',
-        ],
+        ['CriticEnsemble.hidden_sizes = (256, 256, 256, 256)'],
     ),
     'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
 }
@@ -51,6 +45,9 @@ class SpecsOnly:
 
   def action_spec(self):
     return self._action
+
+  def value_range(self, gamma):
+    return -1.0 / (1.0 - gamma), 0.0
 
 
 class Counts:

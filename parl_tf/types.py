@@ -11,13 +11,16 @@ Actions inside the library are in [-1, 1]^A. Rewards are raw (as the environment
 returns them) in episodes, logs and tables. Reading experience scales them.
 """
 
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 Nest = Any
 """A tensor or array, or a (nested) mapping or tuple of tensors or arrays."""
+
+ValueRange = Tuple[float, float]
+"""The lowest and the highest discounted return of a task."""
 
 
 class Candidates(NamedTuple):
@@ -58,6 +61,11 @@ class ImproverLoss(NamedTuple):
   metrics: Mapping[str, tf.Tensor]
 
 
+def _unknown_value_range(gamma: float) -> Optional[ValueRange]:
+  del gamma
+  return None
+
+
 class ModelSpec(NamedTuple):
   """The first constructor argument of every critic and policy.
 
@@ -66,12 +74,15 @@ class ModelSpec(NamedTuple):
     action: Spec `[A]` of an action in [-1, 1].
     normalization: Observation statistics; None leaves observations unchanged.
     seed: Integer seed of the initial weights.
+    value_range: Given gamma, returns the range of the task's returns, or None
+      where it is unknown: `Domain.value_range`.
   """
 
   observation: Nest
   action: tf.TensorSpec
   normalization: Optional['Normalization'] = None
   seed: int = 0
+  value_range: Callable[[float], Optional[ValueRange]] = _unknown_value_range
 
   @property
   def action_size(self) -> int:

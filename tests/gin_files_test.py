@@ -99,6 +99,7 @@ class GinFilesTest(tensor_case.TensorCase):
       ('cem_random', None, 'CalQLCritic', None),
       ('cem_policy', None, 'CalQLCritic', None),
       ('self_imitation', 'gaussian', 'CalQLCritic', 'AdvantageWeighted'),
+      ('cem', 'gaussian', 'CalQLCritic', None),
       ('bc', 'flow', None, None),
   )
   def test_methods_select_their_parts(self, method, policy, critic, improver):
@@ -116,8 +117,8 @@ class GinFilesTest(tensor_case.TensorCase):
         self.assertStartsWith(type(part).__name__, name)
 
   @parameterized.parameters(
-      ('methods/paper.gin', 'ActionOptimizer.acceptance', 'reject'),
-      ('methods/released_code.gin', 'Critic.terminals_from_reward', True),
+      ('variants/paper.gin', 'ActionOptimizer.acceptance', 'reject'),
+      ('variants/released_code.gin', 'Critic.terminals_from_reward', True),
       ('ablations/no_global.gin', 'Search.num_samples', 1),
       ('ablations/no_local.gin', 'ActionOptimizer.num_gradient_steps', 0),
       ('ablations/base_policy_targets.gin', 'Search.optimize_targets', False),
@@ -138,9 +139,15 @@ class GinFilesTest(tensor_case.TensorCase):
     iql = ('antmaze_small', 'adroit_door_small', 'cube_small')
     critic = 'IQLCritic' if name in iql else 'CalQLCritic'
     self.assertEqual(type(agent.critic).__name__, critic)
-    worst = domain.never_succeeds_value(agent.gamma)
-    if worst is not None:
-      self.assertAlmostEqual(gin.query_parameter('HLGauss.min_value'), worst)
+    # The worst reward of a step, -1 or -4, for ever: gamma 0.99 or 0.995.
+    lowest = {
+        'antmaze_small': -200.0, 'kitchen': -400.0, 'kitchen_small': -400.0
+    }
+    histogram = agent.critic._distribution
+    self.assertSequenceAlmostEqual(
+        (histogram.min_value, histogram.max_value),
+        (lowest.get(name, -100.0), 0.0),
+    )
 
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'small' not in x))
   def test_experiments_have_the_papers_sizes(self, name):
@@ -199,6 +206,7 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
     agent = builder.build_agent(
         domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
     )
+    self.assertIsNone(agent.critic._distribution)  # squared errors
     spec = agent.time_step_spec.observation
     self.assertEqual(
         {x: spec[x].shape for x in spec},

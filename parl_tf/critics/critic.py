@@ -22,9 +22,6 @@ CriticEnsemble = gin.external_configurable(
         'feature_size', 'action_size', 'num_outputs', 'seed', 'initial_bias'
     ],
 )
-HLGauss = gin.external_configurable(
-    value_distribution.HLGauss, module='parl_tf.value_distribution'
-)
 
 _AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
 
@@ -41,7 +38,9 @@ class Critic(tf.Module, abc.ABC):
       spec: types.ModelSpec,
       *,
       network_ctor: Callable[..., ensemble.CriticEnsemble] = CriticEnsemble,
-      distribution: Optional[value_distribution.HLGauss] = None,
+      distribution_ctor: Optional[
+          Callable[[Optional[types.ValueRange]], value_distribution.HLGauss]
+      ] = None,
       value_aggregation: str = 'mean',
       num_target_members: Optional[int] = 2,
       gamma: float = 0.99,
@@ -55,7 +54,8 @@ class Critic(tf.Module, abc.ABC):
     Args:
       spec: What the network reads and gives, and its seed.
       network_ctor: Makes a `ensemble.CriticEnsemble`.
-      distribution: HL-Gauss head, or None for scalar outputs.
+      distribution_ctor: Makes the HL-Gauss head, given the lowest and the
+        highest return; None for scalar outputs and squared errors.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
         selection alike.
       num_target_members: M, members drawn with replacement for the target and
@@ -89,7 +89,9 @@ class Critic(tf.Module, abc.ABC):
     self.gamma = gamma
     self.num_target_members = num_target_members
     self._tau = tau
-    self._distribution = distribution
+    self._distribution = None
+    if distribution_ctor is not None:
+      self._distribution = distribution_ctor(spec.value_range(gamma))
     self._aggregate = _AGGREGATIONS[value_aggregation]
     self._squared_error_factor = squared_error_factor
     self.terminals_from_reward = terminals_from_reward
@@ -99,7 +101,9 @@ class Critic(tf.Module, abc.ABC):
         spec.observation, spec.normalization, spec.seed
     )
     self._target_encoder = self._encoder.make_slow_copy()
-    num_outputs = 1 if distribution is None else distribution.num_bins
+    num_outputs = (
+        1 if self._distribution is None else self._distribution.num_bins
+    )
     # Equal arguments, including the seed: both start with the same weights.
     self._network, self._target_network = (
         network_ctor(
@@ -107,7 +111,7 @@ class Critic(tf.Module, abc.ABC):
             spec.action_size,
             num_outputs,
             spec.seed,
-            initial_bias=_initial_bias(distribution, initial_value),
+            initial_bias=_initial_bias(self._distribution, initial_value),
         )
         for _ in range(2)
     )

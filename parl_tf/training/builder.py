@@ -92,6 +92,7 @@ def build_agent(
       action_spec(domain, chunk_length),
       normalization,
       seed,
+      domain.value_range,
   )
   if critic_ctor is not None:
     if critic_optimizer_ctor is None:

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from benchmarks import plain_reference
 from parl_tf import randomness
-from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
 from parl_tf.networks import ensemble
 from parl_tf.search import action_optimizer
@@ -29,7 +28,7 @@ def _make_critic():
   """A critic of random weights, its target of others."""
   critic = critic_conformance.make(
       cal_ql.CalQLCritic,
-      distribution=value_distribution.HLGauss(-4.0, 2.0, 12),
+      distribution_ctor=critic_conformance.histogram_ctor(-4.0, 2.0, 12),
       conservative_weight=_WEIGHT,
       num_conservative_actions=_NUM_RANDOM,
       network_ctor=functools.partial(

@@ -87,7 +87,11 @@ class CalQLTest(parameterized.TestCase):
 
   def test_a_histogram_is_trained_by_cross_entropy(self):
     histogram = value_distribution.HLGauss(-5.0, 0.0, 11)
-    critic = _make(conservative_weight=0.0, distribution=histogram, gamma=0.0)
+    critic = _make(
+        conservative_weight=0.0,
+        distribution_ctor=lambda _: histogram,
+        gamma=0.0,
+    )
     loss, transition, _ = self._loss(critic, _argmax())
     outputs = critic.bind(transition.time_step.observation).outputs(
         transition.action_step.action[:, tf.newaxis]

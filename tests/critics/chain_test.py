@@ -18,12 +18,12 @@ from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
 from parl_tf.networks import ensemble
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from tests.critics import critic_conformance
 
 _NUM_STATES = 5
 _GAMMA = 0.9
@@ -51,7 +51,7 @@ _OPTIMAL_IF_TIME_OUTS_ENDED_IT = np.array([
 ])
 _HEADS = parameterized.named_parameters(
     ('scalar', None),
-    ('histogram', value_distribution.HLGauss(-10.0, 0.0, 41)),
+    ('histogram', critic_conformance.histogram_ctor(-10.0, 0.0, 41)),
 )
 
 
@@ -100,7 +100,7 @@ def _make_transition(num_rights=1, is_time_out_terminal=False):
   )
 
 
-def _make_critic(critic_ctor, distribution, **kwargs):
+def _make_critic(critic_ctor, distribution_ctor, **kwargs):
   return critic_ctor(
       types.ModelSpec(
           tf.TensorSpec([_NUM_STATES], tf.float32),
@@ -109,7 +109,7 @@ def _make_critic(critic_ctor, distribution, **kwargs):
       network_ctor=functools.partial(
           ensemble.CriticEnsemble, num_members=2, hidden_sizes=(32,)
       ),
-      distribution=distribution,
+      distribution_ctor=distribution_ctor,
       gamma=_GAMMA,
       tau=0.2,
       **kwargs,
@@ -169,9 +169,9 @@ def _solve_iql(expectile, num_rights):
 class ChainTest(parameterized.TestCase):
 
   @_HEADS
-  def test_cal_ql_finds_the_optimal_values(self, distribution):
+  def test_cal_ql_finds_the_optimal_values(self, distribution_ctor):
     critic = _make_critic(
-        cal_ql.CalQLCritic, distribution, conservative_weight=1e-3
+        cal_ql.CalQLCritic, distribution_ctor, conservative_weight=1e-3
     )
     _train(critic, _make_transition())
     np.testing.assert_allclose(_values(critic), _OPTIMAL, rtol=0.05)
@@ -184,9 +184,9 @@ class ChainTest(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_iql_finds_the_values_of_its_expectile(self, distribution):
+  def test_iql_finds_the_values_of_its_expectile(self, distribution_ctor):
     # Behaviour goes right in three of four steps.
-    critic = _make_critic(iql.IQLCritic, distribution, expectile=0.8)
+    critic = _make_critic(iql.IQLCritic, distribution_ctor, expectile=0.8)
     _train(critic, _make_transition(num_rights=3))
     state_values, values = _solve_iql(expectile=0.8, num_rights=3)
     np.testing.assert_allclose(_values(critic), values, rtol=0.05)

@@ -18,7 +18,7 @@ from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
 from parl_tf import types
-from parl_tf import value_distribution
+from parl_tf.critics import histogram
 from parl_tf.networks import ensemble
 from parl_tf.networks import observation_encoder
 from parl_tf.policies import gaussian
@@ -49,6 +49,16 @@ def make(critic_ctor, seed=0, **kwargs):
   return critic_ctor(
       SPEC._replace(seed=seed),
       **{'network_ctor': network_ctor, **kwargs},
+  )
+
+
+def histogram_ctor(min_value, max_value, num_bins):
+  """Returns what makes a critic's histogram with these edges."""
+  return functools.partial(
+      histogram.make_histogram,
+      min_value=min_value,
+      max_value=max_value,
+      num_bins=num_bins,
   )
 
 
@@ -114,7 +124,7 @@ def make_source(critic, policy, transition, seed=SEED, search=None, tape=None):
 
 _HEADS = parameterized.named_parameters(
     ('scalar', None),
-    ('histogram', value_distribution.HLGauss(-5.0, 0.0, 11)),
+    ('histogram', histogram_ctor(-5.0, 0.0, 11)),
 )
 
 
@@ -131,14 +141,14 @@ class CriticConformance(parameterized.TestCase):
     return critic.loss(transition, source, seed)
 
   @_HEADS
-  def test_values_have_the_shape_of_their_actions(self, distribution):
-    critic = self.make_critic(distribution=distribution)
+  def test_values_have_the_shape_of_their_actions(self, distribution_ctor):
+    critic = self.make_critic(distribution_ctor=distribution_ctor)
     value_fn = critic.bind(make_observation(4))
     actions = make_actions(4, 5)
     self.assertEqual(critic.num_members, NUM_MEMBERS)
     self.assertEqual(value_fn(actions).shape, [4, 5])
     self.assertEqual(value_fn.members(actions).shape, [NUM_MEMBERS, 4, 5])
-    num_bins = 1 if distribution is None else 11
+    num_bins = 1 if distribution_ctor is None else 11
     self.assertEqual(
         value_fn.outputs(actions).shape, [NUM_MEMBERS, 4, 5, num_bins]
     )
@@ -155,8 +165,8 @@ class CriticConformance(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_each_action_is_valued_by_itself(self, distribution):
-    critic = self.make_critic(distribution=distribution)
+  def test_each_action_is_valued_by_itself(self, distribution_ctor):
+    critic = self.make_critic(distribution_ctor=distribution_ctor)
     value_fn = critic.bind(make_observation(4))
     actions = make_actions(4, 5)
     np.testing.assert_allclose(
@@ -222,8 +232,8 @@ class CriticConformance(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_loss_is_one_finite_number_a_row(self, distribution):
-    critic = self.make_critic(distribution=distribution)
+  def test_loss_is_one_finite_number_a_row(self, distribution_ctor):
+    critic = self.make_critic(distribution_ctor=distribution_ctor)
     loss = self.loss(critic, make_transition(4))
     self.assertEqual(loss.per_example.shape, [4])
     self.assertTrue(np.all(np.isfinite(loss.per_example)))
@@ -235,9 +245,10 @@ class CriticConformance(parameterized.TestCase):
 
   @_HEADS
   def test_gradients_reach_all_its_own_variables_and_no_other(
-      self, distribution
+      self, distribution_ctor
   ):
-    critic, policy = self.make_critic(distribution=distribution), make_policy()
+    critic = self.make_critic(distribution_ctor=distribution_ctor)
+    policy = make_policy()
     transition = make_transition(4)
     own = critic.trainable_variables
     others = [*_other_variables(critic), *policy.variables]
@@ -311,8 +322,10 @@ class CriticConformance(parameterized.TestCase):
       )
 
   @_HEADS
-  def test_initial_value_is_what_it_says_at_first(self, distribution):
-    critic = self.make_critic(distribution=distribution, initial_value=-2.0)
+  def test_initial_value_is_what_it_says_at_first(self, distribution_ctor):
+    critic = self.make_critic(
+        distribution_ctor=distribution_ctor, initial_value=-2.0
+    )
     values = critic.bind(make_observation(4)).members(make_actions(4, 5))
     np.testing.assert_allclose(values, np.full(values.shape, -2.0), atol=0.1)
 

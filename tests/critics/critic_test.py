@@ -7,7 +7,6 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import value_distribution
 from parl_tf.critics import critic
 from parl_tf.critics import iql
 from tests.critics import critic_conformance
@@ -28,7 +27,7 @@ class CriticTest(parameterized.TestCase):
         HLGauss.min_value = -2.0
         HLGauss.max_value = 0.0
         HLGauss.num_bins = 5
-        Critic.distribution = @HLGauss()
+        Critic.distribution_ctor = @HLGauss
         Critic.tau = 0.5
         IQLCritic.tau = 0.25
       """)
@@ -50,7 +49,7 @@ class CriticTest(parameterized.TestCase):
     # off: up to 0.8 of its width, here 4, may be lacking.
     made = critic_conformance.make(
         iql.IQLCritic,
-        distribution=value_distribution.HLGauss(-100.0, 0.0, 128),
+        distribution_ctor=critic_conformance.histogram_ctor(-100.0, 0.0, 128),
         initial_value=value,
     )
     values = made.bind(critic_conformance.make_observation(2)).members(

@@ -5,7 +5,6 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import value_distribution
 from parl_tf.critics import iql
 from tests.critics import critic_conformance
 
@@ -70,7 +69,8 @@ class IQLTest(parameterized.TestCase):
   def test_value_loss_is_in_units_of_the_histogram(self):
     # V is -5 + 5 * head over [-10, 0], its loss divided by 5^2.
     critic = _make(
-        distribution=value_distribution.HLGauss(-10.0, 0.0, 11), expectile=0.5
+        distribution_ctor=critic_conformance.histogram_ctor(-10.0, 0.0, 11),
+        expectile=0.5,
     )
     for variable in _heads(critic.trainable_variables):
       if variable.shape[-1] == 1:
@@ -96,10 +96,12 @@ class IQLTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(
-      (None, -2.0), (value_distribution.HLGauss(-10.0, 0.0, 11), -7.0)
+      (None, -2.0), (critic_conformance.histogram_ctor(-10.0, 0.0, 11), -7.0)
   )
-  def test_initial_value_is_what_both_networks_say(self, distribution, value):
-    critic = _make(distribution=distribution, initial_value=value)
+  def test_initial_value_is_what_both_networks_say(
+      self, distribution_ctor, value
+  ):
+    critic = _make(distribution_ctor=distribution_ctor, initial_value=value)
     np.testing.assert_allclose(
         critic.value(critic_conformance.make_observation(4)),
         np.full([4], value),

@@ -4,7 +4,6 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
 from parl_tf.critics import td
 from parl_tf.search import action_optimizer
@@ -35,13 +34,16 @@ class TDTest(parameterized.TestCase):
     return critic.loss(transition, source, critic_conformance.SEED), source
 
   @parameterized.parameters(
-      None, value_distribution.HLGauss(-5.0, 0.0, 11)
+      None, critic_conformance.histogram_ctor(-5.0, 0.0, 11)
   )
-  def test_is_cal_ql_without_its_penalty(self, distribution):
+  def test_is_cal_ql_without_its_penalty(self, distribution_ctor):
     optimizer = action_optimizer.ActionOptimizer(2, 1, 0.1)
-    loss, _ = self._loss(_make(distribution=distribution), 4, optimizer)
+    critic = _make(distribution_ctor=distribution_ctor)
+    loss, _ = self._loss(critic, 4, optimizer)
     without = critic_conformance.make(
-        cal_ql.CalQLCritic, conservative_weight=0.0, distribution=distribution
+        cal_ql.CalQLCritic,
+        conservative_weight=0.0,
+        distribution_ctor=distribution_ctor,
     )
     expected, _ = self._loss(without, 4, optimizer)
     np.testing.assert_array_equal(loss.per_example, expected.per_example)

@@ -57,7 +57,9 @@ class ValueFunctionTest(parameterized.TestCase):
 
 
 _LAYOUTS = {
-    'histogram': dict(distribution=value_distribution.HLGauss(-4.0, 2.0, 8)),
+    'histogram': dict(
+        distribution_ctor=critic_conformance.histogram_ctor(-4.0, 2.0, 8)
+    ),
     'minimum': dict(value_aggregation='min'),
     'relu, one head': dict(
         network_ctor=functools.partial(

@@ -1,0 +1,178 @@
+"""Tests that files of gin's folders may be included in any order.
+
+A method, its critic and policy where it leaves them open, and a domain: gin
+lets the last binding of a parameter win, so no two of these files may bind one
+parameter to different values. `sizes`, `experiments`, `ablations` and
+`variants` come last and may override the others.
+"""
+
+import functools
+import itertools
+import pathlib
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+from gin import config_parser
+
+from parl_tf.binaries import configs
+
+_FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'gin'
+_PARTS = ('domains', 'critics', 'policies', 'methods')
+_FILES = {
+    part: sorted(
+        str(path.relative_to(_FOLDER)) for path in (_FOLDER / part).glob('*.gin')
+    )
+    for part in _PARTS
+}
+_CRITIC = ('', 'build_agent', 'critic_ctor')
+_POLICY = ('', 'build_agent', 'policy_ctor')
+
+
+class _Names(config_parser.ParserDelegate):
+  """References and macros as text: nothing is imported, nothing is made."""
+
+  def configurable_reference(self, scoped_configurable_name, evaluate):
+    return f'@{scoped_configurable_name}{"()" if evaluate else ""}'
+
+  def macro(self, macro_name):
+    return f'%{macro_name}'
+
+
+@functools.lru_cache(maxsize=None)
+def _statements(name):
+  """Returns what gin's parser finds in one file, comments left out."""
+  with open(_FOLDER / name, encoding='utf-8') as file:
+    return tuple(config_parser.ConfigParser(file, _Names()))
+
+
+def _key(statement):
+  # gin takes `tf.keras.optimizers.Adam` for `Adam`.
+  name = statement.selector.rsplit('.', maxsplit=1)[-1]
+  return statement.scope, name, statement.arg_name
+
+
+def _own_keys(name):
+  """Returns the parameters that a file binds itself."""
+  return {
+      _key(x)
+      for x in _statements(name)
+      if isinstance(x, config_parser.BindingStatement)
+  }
+
+
+def _includes(name):
+  return [
+      x.filename
+      for x in _statements(name)
+      if isinstance(x, config_parser.IncludeStatement)
+  ]
+
+
+@functools.lru_cache(maxsize=None)
+def _bindings(name):
+  """Returns a file's bindings and those of what it includes, the last wins."""
+  found = {}
+  for statement in _statements(name):
+    if isinstance(statement, config_parser.IncludeStatement):
+      found.update(_bindings(statement.filename))
+    elif isinstance(statement, config_parser.BindingStatement):
+      found[_key(statement)] = repr(statement.value)
+  return found
+
+
+def _combine(names):
+  found = {}
+  for name in names:
+    found.update(_bindings(name))
+  return found
+
+
+def _combinations():
+  """Returns every method with a critic, a policy and a domain, once each."""
+  critics = [x for x in _FILES['critics'] if _CRITIC in _bindings(x)]
+  policies = [x for x in _FILES['policies'] if _POLICY in _bindings(x)]
+  return [
+      (method, *parts)
+      for method in _FILES['methods']
+      for parts in itertools.product(
+          *([] if _CRITIC in _bindings(method) else [critics]),
+          *([] if _POLICY in _bindings(method) else [policies]),
+          _FILES['domains'],
+      )
+  ]
+
+
+def _text(key):
+  scope, name, parameter = key
+  name = f'{name}.{parameter}' if parameter else name  # A macro has none.
+  return f'{scope}/{name}' if scope else name
+
+
+class GinOrderTest(parameterized.TestCase):
+
+  def test_any_order_gives_the_same_bindings(self):
+    combinations = _combinations()
+    num_orders = 0
+    for names in combinations:
+      expected = _combine(names)
+      for order in itertools.permutations(names):
+        num_orders += 1
+        found = _combine(order)
+        differing = [_text(x) for x in expected if found[x] != expected[x]]
+        self.assertEmpty(differing, f'{names} and {order}')
+    print(f'{len(combinations)} combinations in {num_orders} orders')
+    self.assertGreaterEqual(len(combinations), 2_000)
+
+  @parameterized.parameters(*_FILES['methods'])
+  def test_gin_itself_agrees_in_any_order(self, method):
+    self.addCleanup(gin.clear_config)
+    options = [x for x in _combinations() if x[0] == method]
+    # Another critic, policy and domain for each method.
+    names = options[53 * _FILES['methods'].index(method) % len(options)]
+    found = set()
+    for order in itertools.permutations(names):
+      gin.clear_config()
+      configs.parse(order)
+      found.add(
+          '\n'.join(
+              line
+              for line in gin.config_str().splitlines()
+              if not line.startswith(('import ', 'from '))
+          )
+      )
+    self.assertLen(found, 1, names)
+
+  def test_no_parameter_is_bound_in_two_folders(self):
+    binders = {}
+    for name in itertools.chain(*_FILES.values()):
+      for key in _own_keys(name):
+        binders.setdefault(key, []).append(name)
+    for key, names in sorted(binders.items()):
+      folders = {x.split('/')[0] for x in names}
+      self.assertLen(folders, 1, f'{_text(key)} is bound in {names}.')
+
+  def test_each_folder_includes_only_what_it_may(self):
+    allowed = {x: (x,) for x in _PARTS}
+    allowed['methods'] = ('methods', 'critics', 'policies')
+    for folder, names in _FILES.items():
+      for name in names:
+        for included in _includes(name):
+          self.assertIn(
+              included.split('/')[0], allowed[folder], f'{name}: {included}'
+          )
+
+  def test_every_critic_policy_and_domain_can_be_combined(self):
+    used = set(itertools.chain(*_combinations()))
+    # What other files of the folder include chooses no critic and no policy.
+    fragments = {
+        x
+        for name in itertools.chain(*_FILES.values())
+        for x in _includes(name)
+    }
+    for name in itertools.chain(*_FILES.values()):
+      self.assertIn(name, used | fragments)
+
+
+if __name__ == '__main__':
+  absltest.main()
