@@ -11,6 +11,7 @@ import numpy as np
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import value_ranges
 
 
 @gin.configurable
@@ -31,6 +32,7 @@ class Gymnasium(domain.Domain):
       action_repeat: int = 1,
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
+      reward_range: Optional[Tuple[float, float]] = None,
       success_key: Optional[str] = 'success',
       controller_ctor: Optional[Callable[[], domain.Controller]] = None,
   ):
@@ -46,6 +48,8 @@ class Gymnasium(domain.Domain):
         Their rewards are summed.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
+      reward_range: Lowest and highest raw reward of a step of the task, from
+        which the value range follows; None if unknown.
       success_key: Entry of `info` that is true on success; None to count a
         positive reward as success.
       controller_ctor: Makes the controller that records offline data; None if
@@ -59,6 +63,11 @@ class Gymnasium(domain.Domain):
     arguments.check_positive('reward_scale', reward_scale)
     if max_episode_steps is not None:
       arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    if reward_range is not None and not reward_range[0] < reward_range[1]:
+      raise ValueError(
+          '`reward_range` must be the lowest and the highest reward, got '
+          f'{reward_range}.'
+      )
     kwargs = dict(kwargs or {})
     task = gymnasium.make(id, **kwargs)
     if max_episode_steps is None:
@@ -71,6 +80,7 @@ class Gymnasium(domain.Domain):
       max_episode_steps = math.ceil(limit / action_repeat)
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
+    self._reward_range = reward_range
     self.max_episode_steps = max_episode_steps
     self._id = id
     self._kwargs = kwargs
@@ -104,6 +114,19 @@ class Gymnasium(domain.Domain):
   ) -> Optional[domain.Controller]:
     del environment
     return None if self._controller_ctor is None else self._controller_ctor()
+
+  def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
+    if self._reward_range is None:
+      return None
+    # The task may end at the first of the steps for which an action is held.
+    lowest, highest = self._reward_range
+    lowest = min(lowest, self._action_repeat * lowest)
+    highest = max(highest, self._action_repeat * highest)
+    return value_ranges.of_rewards(
+        self.reward_scale * lowest + self.reward_bias,
+        self.reward_scale * highest + self.reward_bias,
+        gamma,
+    )
 
   def observation_spec(self) -> Any:
     return self._observation_spec

@@ -99,6 +99,31 @@ class GymnasiumTest(parameterized.TestCase):
     environment = task.make_environment(0, evaluation=True)
     self.assertEqual(environment.reset().observation, 4.0)
 
+  @parameterized.parameters(
+      (None, None),
+      # (0.5 * 3 * -1 - 1) / (1 - 0.99); 0.5 * 0 - 1, once.
+      ((-1.0, 0.0), (-250.0, -1.0)),
+      # 0.5 * 2 - 1, of one held step; (0.5 * 3 * 4 - 1) / (1 - 0.99).
+      ((2.0, 4.0), (0.0, 500.0)),
+  )
+  def test_value_range_follows_from_that_of_the_rewards(self, rewards, wanted):
+    task = gymnasium_domain.Gymnasium(
+        'Pendulum-v1',
+        action_repeat=3,
+        reward_scale=0.5,
+        reward_bias=-1.0,
+        reward_range=rewards,
+    )
+    found = task.value_range(0.99)
+    if wanted is None:
+      self.assertIsNone(found)
+    else:
+      self.assertSequenceAlmostEqual(found, wanted)
+
+  def test_rewards_out_of_order_are_refused(self):
+    with self.assertRaisesRegex(ValueError, r'`reward_range`.*\(0.0, -1.0\)'):
+      gymnasium_domain.Gymnasium('Pendulum-v1', reward_range=(0.0, -1.0))
+
   def test_controller_solves_its_task(self):
     task = gymnasium_domain.Gymnasium(
         _REACH, success_key='is_success', controller_ctor=_TowardsGoal
