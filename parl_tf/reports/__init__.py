@@ -1,1 +1,1 @@
-"""Reports over many runs."""
+"""Reports of one or several runs: tables, figures and an HTML page."""

@@ -1,4 +1,4 @@
-"""The table of all methods, and who is above whom."""
+"""Comparison of methods: the table of scores and all pairwise tests."""
 
 import itertools
 from typing import (
@@ -20,10 +20,11 @@ from parl_tf.reports import statistics
 
 ALL_DOMAINS = 'all domains'
 FALSE_ORDERS = {2: 0.32, 3: 0.20, 4: 0.08}
-"""How often equal methods get an order, by the number of seeds of each.
+"""How often equal methods appear ordered, by the number of seeds of each.
 
-Percentile intervals of so few seeds are too narrow. Simulated with normally
-distributed scores, 3,000 studies; from 5 seeds on it is 7 %, from 8 on 5 %.
+Percentile intervals of this few seeds are too narrow. Simulated with normally
+distributed scores and 3,000 studies. The rate is 7 % with 5 seeds, and 5 % with
+8 or more.
 """
 
 _Results = Mapping[int, runs_lib.PhaseResult]
@@ -36,7 +37,7 @@ class Group(NamedTuple):
     domain: A domain, or `ALL_DOMAINS`.
     phase: The phase.
     method: The method.
-    results: By seed, one mapping a domain.
+    results: Results by seed, one mapping per domain.
   """
 
   domain: str
@@ -45,7 +46,7 @@ class Group(NamedTuple):
   results: Tuple[_Results, ...]
 
   def matrix(self, field: str) -> Optional[np.ndarray]:
-    """`[R, D]` numbers of the seeds that have them in every domain, or None."""
+    """Returns `[R, D]` values of the seeds that have every domain, or None."""
     seeds = set.intersection(*(set(results) for results in self.results))
     rows = [
         [getattr(results[seed], field) for results in self.results]
@@ -55,27 +56,27 @@ class Group(NamedTuple):
     return np.array(rows) if rows else None
 
   def flat(self) -> List[runs_lib.PhaseResult]:
-    """The results of all seeds and domains."""
+    """Returns the results of all seeds and domains."""
     return [x for results in self.results for x in results.values()]
 
 
 class Row(NamedTuple):
-  """One line of the table.
+  """One row of the table.
 
   Attributes:
     domain: A domain, or `ALL_DOMAINS`.
     phase: The phase.
     method: The method.
-    num_seeds: Seeds behind `score`.
-    num_partial: Runs that stopped within the phase.
+    num_seeds: Number of seeds in `score`.
+    num_partial: Number of runs that stopped within the phase.
     score: Interquartile mean over seeds.
-    seed_scores: `[R]` scores of the seeds, means over domains.
-    score_without_search: Likewise without search, None where not logged.
-    success_rate: Of all episodes of all seeds, None where not logged.
-    success_rate_without_search: Likewise.
-    num_episodes: Episodes behind each rate, of all seeds together.
+    seed_scores: `[R]` scores of the seeds, averaged over domains.
+    score_without_search: Same as `score`, without search; None if not logged.
+    success_rate: Rate over all episodes of all seeds; None if not logged.
+    success_rate_without_search: Same, without search.
+    num_episodes: Number of episodes in each rate, over all seeds.
     env_steps: Mean environment steps of the phase.
-    minutes: Mean minutes of the phase.
+    minutes: Mean duration of the phase in minutes.
   """
 
   domain: str
@@ -94,7 +95,7 @@ class Row(NamedTuple):
 
 
 class Pair(NamedTuple):
-  """Two methods in one phase of one domain; `comparison` is of their scores."""
+  """Comparison of the scores of two methods in one phase of one domain."""
 
   domain: str
   phase: str
@@ -106,8 +107,8 @@ class Pair(NamedTuple):
 def make_groups(runs: Sequence[runs_lib.Run]) -> List[Group]:
   """Groups results by domain, phase and method, in the order of the runs.
 
-  Methods that have runs in all of several domains get groups of
-  `ALL_DOMAINS` too, last.
+  If there are several domains, methods with runs in all of them also get
+  groups of `ALL_DOMAINS`, at the end.
   """
   results: Dict[Tuple[str, str, str], Dict[int, runs_lib.PhaseResult]] = {}
   for run in runs:
@@ -137,7 +138,7 @@ def make_groups(runs: Sequence[runs_lib.Run]) -> List[Group]:
 def make_row(
     group: Group, *, num_resamples: int = statistics.NUM_RESAMPLES
 ) -> Row:
-  """Returns the table's line of one group."""
+  """Returns the table row of one group."""
   matrix = group.matrix('score')
   without_search = group.matrix('score_without_search')
   results = group.flat()
@@ -172,14 +173,14 @@ def make_pairs(
   """Compares methods within each phase of each domain.
 
   Args:
-    groups: Of `make_groups`.
-    baseline: What every other method is compared with; None compares each pair,
-      the one with the higher score first.
-    num_resamples: Resamples of the bootstrap.
+    groups: Result of `make_groups`.
+    baseline: Method to compare all others with. None compares every pair, the
+      method with the higher score first.
+    num_resamples: Number of bootstrap resamples.
     progress: Called with the number of comparisons done.
 
   Raises:
-    ValueError: If `baseline` is no method.
+    ValueError: If `baseline` is not a method of the groups.
   """
   couples = _couples(groups, baseline)
   pairs = []
@@ -204,12 +205,12 @@ def make_pairs(
 def num_pairs(
     groups: Sequence[Group], baseline: Optional[str] = None
 ) -> int:
-  """Returns how many comparisons `make_pairs` makes; raises as it does."""
+  """Returns the number of pairs of `make_pairs`; raises the same errors."""
   return len(_couples(groups, baseline))
 
 
 def statement(pair: Pair) -> str:
-  """Says by how much two methods differ, and whether that orders them."""
+  """Returns a sentence with the difference of two methods and the verdict."""
   found = pair.comparison
   first, second = found.num_seeds
   return (
@@ -221,7 +222,7 @@ def statement(pair: Pair) -> str:
 
 
 def verdict(pair: Pair) -> str:
-  """Says which method is above the other, or that it is not resolved."""
+  """Returns which method is above the other, or that it is not resolved."""
   found = pair.comparison
   if not found.difference.has_interval:
     return 'not resolved; one seed gives no interval'
@@ -231,24 +232,24 @@ def verdict(pair: Pair) -> str:
     rate = FALSE_ORDERS.get(min(found.num_seeds))
     if rate is not None:
       text += (
-          '; a hint only, for with so few seeds equal methods get an order in'
-          f' up to {rate:.0%} of studies'
+          '; treat this as a hint, because with so few seeds equal methods'
+          f' appear ordered in up to {rate:.0%} of studies'
       )
     return text
   if found.num_needed_seeds is None:
     return 'not resolved; no number of seeds resolves a difference of 0'
   return (
-      'not resolved; the seen variance would need'
+      'not resolved; with the observed variance this would need'
       f' {found.num_needed_seeds} seeds each'
   )
 
 
 def as_text(estimate: statistics.Estimate, style: str) -> str:
-  """Returns a number, and its interval in brackets if it has one.
+  """Formats a number, followed by its interval in brackets if there is one.
 
   Args:
-    estimate: Of one number.
-    style: Format of each number, such as '.1f'.
+    estimate: Estimate of a scalar.
+    style: Number format, such as '.1f'.
   """
   value, low, high = (format(x, style) for x in estimate)
   return f'{value} [{low}, {high}]' if estimate.has_interval else value
@@ -286,7 +287,7 @@ def _mean_score(group: Group) -> float:
 def _pooled_rate(
     results: Sequence[runs_lib.PhaseResult], field: str
 ) -> Optional[statistics.Estimate]:
-  """The rate over all episodes; None unless every result has it."""
+  """Returns the rate over all episodes; None unless every result has it."""
   if not all(
       np.isfinite(getattr(result, field)) and result.num_episodes
       for result in results

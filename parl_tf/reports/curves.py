@@ -1,4 +1,4 @@
-"""Curves of a method: the runs of its seeds brought onto one axis."""
+"""Curves of a method: interpolates the runs of its seeds on a common axis."""
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,7 +9,7 @@ from parl_tf.reports import statistics
 
 _MAX_POINTS = 64
 _NUM_BINS = 48
-# Enough for a band; a curve has many points.
+# Fewer resamples than for tables suffice for a band of many points.
 _NUM_RESAMPLES = 500
 
 
@@ -18,8 +18,8 @@ class Curve(NamedTuple):
 
   Attributes:
     method: The method.
-    num_seeds: Seeds that it is of.
-    x: `[points]`, rising.
+    num_seeds: Number of seeds.
+    x: `[points]`, increasing.
     y: `[points]` estimates.
   """
 
@@ -32,11 +32,11 @@ class Curve(NamedTuple):
 def score_curve(
     runs: Sequence[runs_lib.Run], counter: str
 ) -> Optional[Curve]:
-  """Returns a method's score against a counter.
+  """Returns a method's score as a function of a counter.
 
-  Runs are evaluated at different counts, so each is interpolated linearly
-  between its evaluations, within the range that all of them cover: beyond it
-  the mean would be one of other seeds.
+  Runs are evaluated at different counts, so each run is interpolated linearly
+  between its evaluations. The curve covers only the range common to all runs,
+  because the mean would otherwise change with the set of seeds.
 
   Args:
     runs: The seeds of one method in one domain.
@@ -44,7 +44,7 @@ def score_curve(
       count, such as those before the first environment step, the last counts.
 
   Returns:
-    None if no point is covered by all runs that were evaluated.
+    The curve; None if the evaluated runs have no common range.
   """
   lines = [_evaluations(run, counter) for run in runs]
   lines = [(x, y) for x, y in lines if x.size]
@@ -65,18 +65,18 @@ def score_curve(
 def metric_curve(
     runs: Sequence[runs_lib.Run], column: str
 ) -> Optional[Curve]:
-  """Returns a logged number against gradient steps of the critic.
+  """Returns a logged metric as a function of the critic's gradient steps.
 
-  Rows are averaged within bins, since a row is of few steps. Steps count from
-  the row before the first one that has the number: cloning trains no critic,
-  and its length differs between seeds.
+  Rows are averaged within bins, because each row covers only a few steps. Steps
+  count from the row before the first one with the metric: behavior cloning
+  trains no critic, and its length differs between seeds.
 
   Args:
     runs: The seeds of one method in one domain.
-    column: Of `metrics.csv`.
+    column: Column of `metrics.csv`.
 
   Returns:
-    None if no run has the column.
+    The curve; None if no run has the column.
   """
   lines = [_logged(run, column) for run in runs]
   lines = [(x, y) for x, y in lines if x.size]
@@ -90,7 +90,7 @@ def metric_curve(
 
 
 def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
-  """Where on `metric_curve`'s axis a run went online, None if it did not."""
+  """Returns where a run went online on the axis of `metric_curve`, or None."""
   steps = run.metrics.columns['train_step']
   online = np.flatnonzero(run.metrics.phases == 'online')
   present = np.flatnonzero(np.isfinite(run.metrics.column(column)))
@@ -122,7 +122,7 @@ def _origin(steps: np.ndarray, first: int) -> float:
 
 
 def _binned(x, y, edges, centers) -> np.ndarray:
-  """`[bins]` means; an empty bin lies on the line between its neighbours."""
+  """Returns `[bins]` means; interpolates empty bins linearly."""
   index = np.clip(np.searchsorted(edges, x, side='left') - 1, 0, None)
   inside = index < len(centers)
   counts = np.bincount(index[inside], minlength=len(centers))
@@ -144,7 +144,7 @@ def _curve(method: str, x: np.ndarray, values: np.ndarray) -> Curve:
 def by_method(
     runs: Sequence[runs_lib.Run], domain: str
 ) -> List[List[runs_lib.Run]]:
-  """The runs in `domain`, one list a method."""
+  """Groups the runs in `domain` by method."""
   methods = {}
   for run in runs:
     if run.domain == domain:

@@ -1,4 +1,4 @@
-"""How all pictures look: colours, curves, legends, files."""
+"""Common style of all figures: colors, curves, legends and files."""
 
 import os
 from typing import Mapping, NamedTuple, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 
 from parl_tf import synced_file
 
-# The palette of Okabe and Ito (with a darker purple, since it colours text),
-# which every kind of colour vision can distinguish.
+# The palette of Okabe and Ito, which remains distinguishable with color vision
+# deficiency. The purple is darker, because it also colors text.
 BLUE, VERMILION, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#AA3377'
 ORANGE, SKY_BLUE, GRAY = '#E69F00', '#56B4E9', '#555555'
 LIGHT_GRAY = '#dddddd'
@@ -18,14 +18,14 @@ MARKS = dict(markersize=5, markeredgecolor='white', markeredgewidth=0.6)
 BAND = dict(alpha=0.17, linewidth=0)
 
 _COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
-# One more than colors, so that methods of one color have different ones.
+# One more than colors, so that methods with the same color get different ones.
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
 _DASHES = ('-', '--', '-.', ':')
 _NUM_MARKS = 14
 
 
 class Style(NamedTuple):
-  """How a method is drawn, in every figure alike."""
+  """Style of a method, the same in every figure."""
 
   color: str
   marker: str
@@ -45,7 +45,7 @@ def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
 
 
 def draw_curve(panel, curve, style, is_marked):
-  """Draws a curve with the band of its interval, or a point with its bar."""
+  """Draws a curve with its confidence band, or a point with an error bar."""
   x, y = curve.x, curve.y
   is_point = len(x) == 1
   panel.plot(
@@ -71,13 +71,13 @@ def draw_curve(panel, curve, style, is_marked):
 
 
 def seeds_of(curve) -> str:
-  """Says of how many seeds a curve is."""
+  """Returns the number of seeds of a curve as text."""
   return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
 
 
 def make_picture(width, height, title=None):
-  """Returns an empty figure, its sizes in inches."""
-  # A figure of its own on a canvas of its own: no state of pyplot's.
+  """Returns an empty figure of the given size in inches."""
+  # A separate figure and canvas, to avoid the global state of pyplot.
   picture = figure.Figure(figsize=(width, height), layout='constrained')
   backend_agg.FigureCanvasAgg(picture)
   if title:
@@ -86,14 +86,14 @@ def make_picture(width, height, title=None):
 
 
 def style_panel(panel, grid_axis):
-  """Leaves two spines, and a grid along one axis."""
+  """Removes the top and right spines and adds a grid along one axis."""
   panel.spines[['top', 'right']].set_visible(False)
   panel.grid(axis=grid_axis, color=LIGHT_GRAY, linewidth=0.7)
   panel.set_axisbelow(True)
 
 
 def draw_legend(picture, panels):
-  """Draws one legend of all panels, below them."""
+  """Draws one shared legend below all panels."""
   handles = {}
   for panel in panels:
     for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
@@ -103,7 +103,7 @@ def draw_legend(picture, panels):
       list(handles.values()),
       list(handles),
       loc='outside lower center',
-      # As many columns as the width holds, in characters.
+      # As many columns as fit the width, estimated in characters.
       ncols=min(len(handles), max(1, 100 // (longest + 8))),
       frameon=False,
       fontsize=9,
@@ -111,14 +111,14 @@ def draw_legend(picture, panels):
 
 
 def thousands(value, unused_position=None) -> str:
-  """Formats a tick: 12k, 3M."""
+  """Formats a tick label such as 12k or 3M."""
   if abs(value) >= 1e6:
     return f'{value / 1e6:.3g}M'
   return f'{value / 1e3:.3g}k' if abs(value) >= 1e3 else f'{value:g}'
 
 
 def save(picture, path):
-  """Writes a PNG, which appears under its name when it is whole."""
+  """Writes a PNG file, which appears at its path only when it is complete."""
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   with synced_file.write(path) as file:
     picture.savefig(file, dpi=150, format='png')

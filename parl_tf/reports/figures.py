@@ -1,4 +1,4 @@
-"""Figures of a report: scores, learning curves, the critic's health."""
+"""Figures of a report: scores, learning curves and the health of the critic."""
 
 import itertools
 import math
@@ -13,32 +13,32 @@ from parl_tf.reports import curves
 from parl_tf.reports import drawing
 from parl_tf.reports import runs as runs_lib
 
-# Column, label. A critic without a TD term logs its loss as a whole.
+# Column and label. A critic without a TD term logs only its total loss.
 _HEALTH = (
     ('values/mean', 'mean value'),
     ('values/disagreement', 'disagreement'),
     ('losses/td', 'TD loss'),
     ('losses/critic', 'critic loss'),
 )
-# Positive numbers whose largest is so many times the smallest are drawn on a
+# Positive values whose ratio of maximum to minimum exceeds this are drawn on a
 # logarithmic axis.
 _LOGARITHMIC_RANGE = 100.0
-# A curve that goes on so many times as far as most is drawn on an axis that is
-# logarithmic beyond their ends.
+# If a curve extends beyond the median end by more than this factor, the axis is
+# logarithmic beyond the median.
 _LONG_RANGE = 20.0
-# More than these are told apart in panels only.
+# With more curves than this, each gets a panel of its own.
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
-_SEED_OFFSET = 0.27  # Of the distance between two methods.
+_SEED_OFFSET = 0.27  # Relative to the distance between two methods.
 
 
 class Picture(NamedTuple):
-  """A file that was drawn.
+  """An image file of the report.
 
   Attributes:
-    file_name: Within the report's directory.
-    caption: What it shows, one sentence or two.
-    domain: Which domain it is of.
+    file_name: File name in the report's directory.
+    caption: Description in one or two sentences.
+    domain: Domain of the runs shown.
   """
 
   file_name: str
@@ -51,15 +51,15 @@ def draw_all(
     runs: Sequence[runs_lib.Run],
     rows: Sequence[comparison.Row],
 ) -> List[Picture]:
-  """Draws every figure for which there are numbers.
+  """Draws every figure for which there is data.
 
   Args:
     output: Directory to write to.
     runs: All runs.
-    rows: The lines of the table.
+    rows: Rows of the table.
 
   Returns:
-    What was drawn, by domain.
+    The images, ordered by domain.
   """
   styles = drawing.make_styles(list(dict.fromkeys(run.method for run in runs)))
   pictures = []
@@ -98,12 +98,12 @@ def draw_scores(
     rows: Sequence[comparison.Row],
     styles: Mapping[str, drawing.Style],
 ) -> str:
-  """Draws the score of each method, one panel a phase; returns the caption.
+  """Draws the score of each method, one panel per phase; returns the caption.
 
   Args:
-    path: PNG to write.
-    rows: Lines of the table, of one domain.
-    styles: By method.
+    path: PNG file to write.
+    rows: Table rows of one domain.
+    styles: Styles by method.
   """
   phases = list(dict.fromkeys(row.phase for row in rows))
   shown = {row.method for row in rows}
@@ -125,7 +125,7 @@ def draw_scores(
   drawing.save(picture, path)
   return (
       'Score at the end of each phase: interquartile mean over seeds with 95 %'
-      ' bootstrap interval; small dots are the seeds.'
+      ' bootstrap interval. Small dots show the seeds.'
   )
 
 
@@ -138,9 +138,9 @@ def draw_learning_curves(
   """Draws scores against environment steps or minutes.
 
   Args:
-    path: PNG to write.
-    methods: The runs in one domain, one list a method.
-    styles: By method.
+    path: PNG file to write.
+    methods: The runs in one domain, one list per method.
+    styles: Styles by method.
     counter: 'env_steps' or 'wall_seconds'.
 
   Returns:
@@ -171,13 +171,14 @@ def draw_learning_curves(
   picture.supxlabel('minutes' if is_time else 'environment steps')
   drawing.save(picture, path)
   text = (
-      'Score against wall-clock time, all phases; cloning without search'
+      'Score against wall-clock time, all phases; cloning runs without search'
       if is_time
-      else 'Score against environment steps; at 0 what offline training gave'
+      else 'Score against environment steps; step 0 is the end of offline'
+      ' training'
   )
   return (
       f'{text}. Interquartile mean over seeds with pointwise 95 % bootstrap'
-      ' band, as far as all seeds have come.'
+      ' band, up to the last point that all seeds have reached.'
   )
 
 
@@ -186,12 +187,12 @@ def draw_critic_health(
     methods: Sequence[Sequence[runs_lib.Run]],
     styles: Mapping[str, drawing.Style],
 ) -> Optional[str]:
-  """Draws the critic's values, disagreement and loss, where they were logged.
+  """Draws values, disagreement and loss of the critic, as far as logged.
 
   Args:
-    path: PNG to write.
-    methods: The runs in one domain, one list a method.
-    styles: By method.
+    path: PNG file to write.
+    methods: The runs in one domain, one list per method.
+    styles: Styles by method.
 
   Returns:
     The caption; None if nothing was logged.
@@ -225,14 +226,14 @@ def draw_critic_health(
   drawing.draw_legend(picture, panels[:, 0])
   drawing.save(picture, path)
   return (
-      "The critic's health, averaged within bins of gradient steps:"
+      'Health of the critic, averaged within bins of gradient steps:'
       ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
-      ' A line marks the start of the online phase, where all runs share it.'
+      ' A line marks the start of the online phase if all runs share it.'
   )
 
 
 def _draw_side_by_side(found, styles, domain):
-  """Draws each curve in a panel of its own, with all others in gray."""
+  """Draws each curve in its own panel, with all others in gray."""
   num_rows = math.ceil(len(found) / _NUM_COLUMNS)
   picture = drawing.make_picture(10.0, 0.8 + 1.9 * num_rows, domain)
   panels = picture.subplots(
@@ -252,17 +253,17 @@ def _draw_side_by_side(found, styles, domain):
     )
   for panel in panels[len(found):]:
     panel.set_visible(False)
-  # Those above an empty place have the numbers that it would have.
+  # Panels above an empty place need tick labels, because none are below them.
   for panel in panels[len(found) - _NUM_COLUMNS:len(found)]:
     panel.xaxis.set_tick_params(labelbottom=True)
   return picture, list(panels[:len(found)])
 
 
 def _lengthen(panel, found):
-  """Makes an axis logarithmic beyond where most curves end."""
+  """Makes an axis logarithmic beyond the end of most curves."""
   ends = [float(curve.x[-1]) for curve in found if curve.x[-1] > 0.0]
   if ends and max(ends) > _LONG_RANGE * np.median(ends):
-    # A round number: an axis is read by its ticks.
+    # A round number, because readers rely on the ticks.
     end = float(f'{np.median(ends):.0e}')
     panel.set_xscale('symlog', linthresh=end, linscale=2.0)
     decades = range(1, 1 + math.ceil(math.log10(max(ends) / end)))
@@ -272,7 +273,7 @@ def _lengthen(panel, found):
 
 
 def _draw_score(panel, row, y, style):
-  # Below the estimate, which would cover them.
+  # Drawn below the estimate, which would otherwise cover the dots.
   panel.scatter(
       row.seed_scores,
       np.full_like(row.seed_scores, y + _SEED_OFFSET),

@@ -9,7 +9,7 @@ from parl_tf.reports import drawing
 from parl_tf.reports import phase_axis
 from parl_tf.reports import run_files
 
-# Column, legend, colour, marker, dash pattern.
+# Column, legend label, color, marker and dash pattern.
 _RATES = (
     ('success_rate', 'with search', drawing.BLUE, 'o', '-'),
     (
@@ -35,15 +35,16 @@ def draw(
 ) -> None:
   """Draws the success rate over all phases of one run.
 
-  Bands are 95 % Wilson intervals, drawn where the column
-  `num_evaluation_episodes` has a number. Below, the critic's mean value and
-  loss, where they were logged.
+  Bands are 95 % Wilson intervals, drawn if the column
+  `num_evaluation_episodes` has values. A second panel shows the critic's mean
+  value and loss, if they were logged.
 
   Args:
-    path: PNG to write; its directory is made if it is missing.
-    metrics: What the run logged.
-    controller_success_rate: Drawn as a line if given, 0 to 1.
-    title: Drawn above if given.
+    path: PNG file to write. Its directory is created if it is missing.
+    metrics: Metrics of the run.
+    controller_success_rate: Success rate of the controller, 0 to 1, drawn as a
+      line if given.
+    title: Title of the figure, if given.
 
   Raises:
     ValueError: If `metrics` has no rows.
@@ -135,7 +136,7 @@ def _draw_health(panel, metrics, positions, health):
 
 
 def _wilson_limits(rates, num_episodes):
-  """Returns the ends of the intervals; the rate itself without a count."""
+  """Returns the interval limits; the rate itself if there is no count."""
   limits = [
       proportion.wilson_interval(rate, int(count))
       if np.isfinite(count)

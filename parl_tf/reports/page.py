@@ -29,14 +29,14 @@ figcaption, .small { color: #555; font-size: 13px; }
 
 
 class Content(NamedTuple):
-  """All that a page shows.
+  """Contents of a page.
 
   Attributes:
     run_set: The runs and the notes on them.
-    rows: Lines of the table.
+    rows: Rows of the table.
     pairs: Comparisons.
-    pictures: Files beside the page.
-    num_resamples: Of the bootstraps behind the tables.
+    pictures: Image files in the directory of the page.
+    num_resamples: Number of bootstrap resamples behind the tables.
   """
 
   run_set: runs_lib.RunSet
@@ -47,11 +47,11 @@ class Content(NamedTuple):
 
 
 def write(path: str, content: Content) -> None:
-  """Writes the page, all or nothing.
+  """Writes the page atomically.
 
   Args:
-    path: Where to write; the pictures are expected beside it.
-    content: What it shows.
+    path: HTML file to write, in the directory of the images.
+    content: Contents of the page.
   """
   parts = ['<h1>Comparison of runs</h1>', *_introduction(content)]
   for domain in dict.fromkeys(row.domain for row in content.rows):
@@ -75,11 +75,11 @@ def write(path: str, content: Content) -> None:
 
 
 def multiplicity_note(pairs: Sequence[comparison.Pair]) -> str:
-  """Says how many comparisons there are, and how many mislead by chance."""
+  """Returns the number of comparisons and of expected false positives."""
   return (
-      f'{len(pairs)} comparisons at 95 %: were all methods equal, about'
+      f'{len(pairs)} comparisons at 95 %: if all methods were equal, about'
       f' {0.05 * len(pairs):.1f} intervals would exclude 0 by chance, and more'
-      f' where seeds are fewer than {max(comparison.FALSE_ORDERS) + 1}.'
+      f' with fewer than {max(comparison.FALSE_ORDERS) + 1} seeds.'
   )
 
 
@@ -89,8 +89,8 @@ def _introduction(content: Content) -> List[str]:
   num_finished = sum(run.is_finished for run in runs)
   parts = [
       f'<p>{_count(num_methods, "method")}, {_count(len(runs), "run")},'
-      f' {num_finished} of them finished. Intervals of scores are over seeds,'
-      f' {content.num_resamples:,} resamples. Numbers:'
+      f' {num_finished} of them finished. Score intervals are over seeds, with'
+      f' {content.num_resamples:,} resamples. Data:'
       ' <a href="table.csv">table.csv</a>,'
       ' <a href="comparisons.csv">comparisons.csv</a>.</p>'
   ]
@@ -105,7 +105,7 @@ def _domain_section(domain: str, content: Content) -> List[str]:
   pairs = [pair for pair in content.pairs if pair.domain == domain]
   pictures = [x for x in content.pictures if x.domain == domain]
   parts = [f'<h2>{html.escape(domain)}</h2>']
-  # All of one domain, whose name stands above.
+  # The section heading names the domain, so the table omits it.
   parts.append(
       _table(tables.HEADER[1:], [tables.row_cells(row)[1:] for row in rows])
   )

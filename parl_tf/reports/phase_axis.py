@@ -1,7 +1,7 @@
-"""One x axis on which the phases of a run follow one another.
+"""A single x axis for the consecutive phases of a run.
 
-Each phase has its own stretch, counted from its start: gradient steps in
-behaviour cloning and offline RL, environment steps online.
+Each phase has its own section of the axis, counted from the start of the phase:
+gradient steps in behavior cloning and offline RL, environment steps online.
 """
 
 import math

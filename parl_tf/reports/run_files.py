@@ -1,4 +1,4 @@
-"""The files of a run directory that a report reads."""
+"""Reads the files of a run directory that reports need."""
 
 import csv
 import json
@@ -17,13 +17,13 @@ _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 
 
 class Metrics(NamedTuple):
-  """What stands in `metrics.csv`.
+  """Contents of `metrics.csv`.
 
   Attributes:
     phases: `[rows]` names.
-    columns: `[rows]` float64 by name, NaN where a cell is empty.
-    is_torn: Whether a last line without its end was left out: a process was
-      writing it, or was killed over it.
+    columns: `[rows]` float64 by name; NaN for empty cells.
+    is_torn: Whether an incomplete last line was ignored. Its process is still
+      writing it, or was killed while writing.
   """
 
   phases: np.ndarray
@@ -31,23 +31,23 @@ class Metrics(NamedTuple):
   is_torn: bool = False
 
   def column(self, name: str) -> np.ndarray:
-    """`[rows]` numbers, NaN throughout where there is no such column."""
+    """Returns `[rows]` values; all NaN if there is no such column."""
     missing = np.full([len(self.phases)], np.nan)
     return self.columns.get(name, missing)
 
 
 def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
-  """Reads a run's seed, and gin's bindings by name, as text.
+  """Reads a run's seed and its gin bindings as text, by name.
 
   Args:
     folder: The run's directory.
 
   Raises:
-    ValueError: If the file is missing or does not begin with the seed.
+    ValueError: If the file is missing or does not start with the seed.
   """
   path = os.path.join(folder, CONFIG)
   if not os.path.exists(path):
-    raise ValueError(f'{path} is missing: it names the seed and the domain.')
+    raise ValueError(f'{path} is missing; it defines the seed and the domain.')
   with open(path, encoding='utf-8') as file:
     text = file.read()
   seed = _SEED_LINE.match(text)
@@ -55,7 +55,7 @@ def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
     raise ValueError(f'{path}, line 1, must be `# seed = N`.')
   settings, name = {}, None
   for line in text.splitlines():
-    if line.startswith(' ') and name:  # A long value goes on.
+    if line.startswith(' ') and name:  # Continuation of a long value.
       settings[name] = f'{settings[name]} {line.strip()}'.strip()
     elif ' = ' in line and not line.startswith('#'):
       name, _, value = line.partition(' = ')
@@ -66,16 +66,16 @@ def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
 
 
 def read_metrics(folder: str) -> Metrics:
-  """Reads what a run has logged.
+  """Reads the metrics of a run.
 
-  A last line that has no end is left out, as the run itself would do.
+  Ignores an incomplete last line, as the run itself does when it resumes.
 
   Args:
     folder: The run's directory.
 
   Raises:
-    ValueError: If the file or a column is missing, a line is cut short, or a
-      cell is no number; names line and column.
+    ValueError: If the file or a column is missing, a line is truncated, or a
+      cell is not a number. The message names line and column.
   """
   path = os.path.join(folder, METRICS)
   if not os.path.exists(path):
@@ -91,7 +91,7 @@ def read_metrics(folder: str) -> Metrics:
       missing = header[min(len(cells), len(header) - 1)]
       raise ValueError(
           f'{path}, line {number}, must have {len(header)} cells, got'
-          f' {len(cells)}: it is cut short at `{missing}`.'
+          f' {len(cells)}: it is truncated at `{missing}`.'
       )
   columns = {
       name: _numbers(path, name, [cells[i] for cells in lines])
@@ -105,14 +105,14 @@ def read_metrics(folder: str) -> Metrics:
 def read_summary_phases(
     folder: str, seed: int
 ) -> Mapping[str, Mapping[str, float]]:
-  """Reads the phases of `summary.json`; empty without one.
+  """Reads the phases of `summary.json`; empty if there is no such file.
 
   Args:
     folder: The run's directory.
-    seed: The run's seed, which the file must have too.
+    seed: The run's seed, which must match the file.
 
   Raises:
-    ValueError: If the file is cut short, of another seed, or lacks a field.
+    ValueError: If the file is truncated, has another seed, or lacks a field.
   """
   path = os.path.join(folder, SUMMARY)
   if not os.path.exists(path):
@@ -121,7 +121,7 @@ def read_summary_phases(
     with open(path, encoding='utf-8') as file:
       summary = json.load(file)
   except json.JSONDecodeError as error:
-    raise ValueError(f'{path} is no whole JSON: {error}.') from error
+    raise ValueError(f'{path} must be complete JSON: {error}.') from error
   for field in ('seed', 'phases'):
     if field not in summary:
       raise ValueError(f'{path} must have the field `{field}`.')

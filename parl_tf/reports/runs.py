@@ -1,4 +1,4 @@
-"""Runs: which there are, what they are seeds of, what their phases came to."""
+"""Finds and reads runs: their methods, seeds and phase results."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from parl_tf.reports import run_files
 
 _DOMAIN_BINDING = 'select_domain.domain'
 _GROUPINGS = ('parent', 'name')
-# What a run's own name ends in, where that names the method too.
+# Seed suffix of a run's directory name, if that name also contains the method.
 _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
 _SEED_SETTINGS = ('run_experiment.dataset_path', 'run_experiment.dataset_seed')
@@ -21,12 +21,12 @@ class Run(NamedTuple):
 
   Attributes:
     path: The directory.
-    method: What the run is a seed of.
-    seed: Its seed.
+    method: Method of the run.
+    seed: The run's seed.
     domain: The domain's name; see `label_domains`.
-    settings: gin's bindings by name, as text.
-    metrics: What it logged.
-    is_finished: Whether it came to its end.
+    settings: Gin bindings as text, by name.
+    metrics: Logged metrics.
+    is_finished: Whether the run is finished.
   """
 
   path: str
@@ -39,17 +39,17 @@ class Run(NamedTuple):
 
 
 class PhaseResult(NamedTuple):
-  """What one phase of a run came to at its last evaluation.
+  """Result of a phase at its last evaluation.
 
   Attributes:
-    score: 0 to 100, with search where there was one.
-    score_without_search: 0 to 100, NaN where it was not logged.
-    success_rate: With search, 0 to 1, NaN where there was none.
-    success_rate_without_search: Likewise.
-    num_episodes: Episodes of that evaluation, 0 where it was not logged.
+    score: 0 to 100, with search if the phase has search.
+    score_without_search: 0 to 100; NaN if not logged.
+    success_rate: 0 to 1, with search; NaN if the phase has no search.
+    success_rate_without_search: 0 to 1; NaN if not logged.
+    num_episodes: Number of episodes of the evaluation; 0 if not logged.
     env_steps: Environment steps of this phase.
-    wall_seconds: Seconds of this phase.
-    is_partial: Whether the run stopped, so far, within this phase.
+    wall_seconds: Duration of this phase in seconds.
+    is_partial: Whether the run stopped, or is still, within this phase.
   """
 
   score: float
@@ -66,8 +66,8 @@ class RunSet(NamedTuple):
   """All runs of a report.
 
   Attributes:
-    runs: Sorted by domain, method and seed; domains are labelled.
-    notes: What a reader should know of them, one sentence each.
+    runs: Sorted by domain, method and seed, with labelled domains.
+    notes: Remarks for the reader, one sentence each.
   """
 
   runs: Tuple[Run, ...]
@@ -79,12 +79,12 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
 
   Args:
     folders: Run directories, or folders that contain some at any depth.
-    group_by: What names a run's method: 'parent', the folder it stands in, or
-      'name', its own name without the seed that it ends in.
+    group_by: Source of a run's method name: 'parent' for its parent directory,
+      or 'name' for its own directory name without the seed suffix.
 
   Raises:
-    ValueError: If there is no run, a file is missing, cut short or at odds
-      with another one, or two runs are the same seed of one method.
+    ValueError: If there is no run, a file is missing, truncated or contradicts
+      another one, or two runs have the same method and seed.
   """
   if group_by not in _GROUPINGS:
     raise ValueError(
@@ -98,15 +98,15 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
     if group_by == 'name':
       run = run._replace(method=_name_without_seed(run))
     if not run.metrics.phases.size:
-      notes.append(f'{path} is left out: it has logged nothing yet.')
+      notes.append(f'{path} is omitted: it has not logged anything yet.')
       continue
     if not run.is_finished:
       last = run.metrics.phases[-1].replace('_', ' ')
-      notes.append(f'{path} is not finished; it stands in {last}.')
+      notes.append(f'{path} is not finished; it is in phase {last}.')
     runs.append(run)
   if not runs:
     raise ValueError(
-        '`runs` must hold a run that has logged something, but: '
+        '`runs` must contain a run with logged metrics, but: '
         + ' '.join(notes)
     )
   runs = label_domains(runs)
@@ -116,17 +116,17 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
 
 
 def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
-  """Finds run directories: those that hold `metrics.csv`.
+  """Finds run directories, which contain `metrics.csv`.
 
   Args:
     folders: Run directories, or folders that contain some at any depth.
 
   Returns:
-    Their paths, and notes on runs that were begun but logged nothing.
+    Their paths, and notes on runs that have started but logged nothing.
 
   Raises:
-    ValueError: If a folder is missing, is a run without `metrics.csv`, or none
-      holds a run.
+    ValueError: If a folder is missing, is a run without `metrics.csv`, or no
+      folder contains a run.
   """
   paths, notes = {}, []
   for top in folders:
@@ -135,20 +135,20 @@ def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
     for folder, children, files in os.walk(top):
       children.sort()
       if run_files.METRICS in files:
-        # By its real path: the same run may be given twice.
+        # Compare real paths, because the same run may be given twice.
         paths.setdefault(os.path.realpath(folder), folder)
         children.clear()
       elif run_files.CONFIG in files or run_files.SUMMARY in files:
         if folder == top:
           raise ValueError(
-              f'{folder} must hold {run_files.METRICS}, but has none.'
+              f'{folder} must contain {run_files.METRICS}, but does not.'
           )
-        notes.append(f'{folder} is left out: it has no {run_files.METRICS}.')
+        notes.append(f'{folder} is omitted: it has no {run_files.METRICS}.')
         children.clear()
   if not paths:
     raise ValueError(
-        f'`runs` must hold runs, directories with {run_files.METRICS}, but'
-        f' none is in: {", ".join(folders)}.'
+        f'`runs` must contain runs (directories with {run_files.METRICS}), but'
+        f' these contain none: {", ".join(folders)}.'
     )
   return list(paths.values()), notes
 
@@ -158,10 +158,10 @@ def read_run(path: str, method: str) -> Run:
 
   Args:
     path: The directory.
-    method: What the run is a seed of.
+    method: Method of the run.
 
   Raises:
-    ValueError: If a file is missing, cut short or at odds with another one.
+    ValueError: If a file is missing, truncated or contradicts another one.
   """
   seed, settings = run_files.read_config(path)
   run = Run(
@@ -177,14 +177,14 @@ def read_run(path: str, method: str) -> Run:
 
 
 def scores(metrics: run_files.Metrics) -> np.ndarray:
-  """`[rows]` scores: with search, else without it, NaN without evaluation."""
+  """Returns `[rows]` scores, with search if available; NaN if not evaluated."""
   score = metrics.columns['score']
   without_search = metrics.column('score_without_search')
   return np.where(np.isfinite(score), score, without_search)
 
 
 def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
-  """Returns what `phase` came to, None where it was not evaluated."""
+  """Returns the result of `phase`, or None if it was not evaluated."""
   metrics = run.metrics
   is_own = metrics.phases == phase
   evaluated = np.flatnonzero(is_own & np.isfinite(scores(metrics)))
@@ -212,10 +212,10 @@ def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
 
 
 def label_domains(runs: Sequence[Run]) -> List[Run]:
-  """Tells domains of one name apart by the settings in which they differ.
+  """Appends to each domain name the settings that differ between its runs.
 
-  Scores of a small and of a large maze must not be compared, nor averaged as
-  if they were one domain's.
+  Prevents, for instance, comparing or averaging scores of a small and a large
+  maze as if they were from the same domain.
   """
   labels = []
   for run in runs:
@@ -232,7 +232,7 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
 
 
 def _name_without_seed(run: Run) -> str:
-  """A number that is not the run's seed belongs to the method: `samples_32`."""
+  """Strips a number only if it is the run's seed: `samples_32` stays."""
   name = os.path.basename(os.path.abspath(run.path))
   ending = _NUMBER_ENDING.search(name)
   if ending and int(ending[2]) == run.seed:
@@ -254,7 +254,7 @@ def _domain(path: str, settings: Mapping[str, str]) -> str:
 
 
 def _is_finished(run: Run) -> bool:
-  """Whether `summary.json` is there, and of the run as it stands."""
+  """Returns whether `summary.json` exists and matches the current metrics."""
   phases = run_files.read_summary_phases(run.path, run.seed)
   if not phases:
     return False
@@ -262,12 +262,12 @@ def _is_finished(run: Run) -> bool:
   reached = train_steps[-1] if train_steps.size else 0
   total = sum(phase['train_steps'] for phase in phases.values())
   if reached > total:
-    return False  # It was taken up again, to take more steps.
+    return False  # The run was resumed for more steps.
   if reached < total or run.metrics.is_torn:
     raise ValueError(
         f'{os.path.join(run.path, run_files.METRICS)}: `train_step` must reach'
-        f' {total}, as in {run_files.SUMMARY}, got {reached:g}: the file is cut'
-        ' short.'
+        f' {total}, as in {run_files.SUMMARY}, got {reached:g}; the file is'
+        ' truncated.'
     )
   for name, phase in phases.items():
     result = phase_result(run, name)
@@ -275,8 +275,8 @@ def _is_finished(run: Run) -> bool:
     if logged is None or abs(logged - phase['score']) > 1e-6:
       raise ValueError(
           f'{os.path.join(run.path, run_files.SUMMARY)}: `phases.{name}.score`'
-          ' must be that of the last evaluation in'
-          f' {run_files.METRICS}, {logged}, got {phase["score"]}.'
+          f' must be {logged}, as in the last evaluation in'
+          f' {run_files.METRICS}, got {phase["score"]}.'
       )
   return True
 
@@ -288,14 +288,14 @@ def _check_distinct(runs: Sequence[Run]) -> None:
     if key in seen:
       raise ValueError(
           f'{seen[key]} and {run.path} must not both be seed {run.seed} of'
-          f' method {run.method!r} in {run.domain}. Lay runs out as'
-          ' METHOD/seed_S, or group them by their own names.'
+          f' method {run.method!r} in {run.domain}. Name run directories'
+          ' METHOD/seed_S, or group the runs by their own names.'
       )
     seen[key] = run.path
 
 
 def _differences(runs: Sequence[Run]) -> List[str]:
-  """Notes on methods whose seeds do not have the same settings."""
+  """Returns notes on methods whose seeds have different settings."""
   groups = {}
   for run in runs:
     groups.setdefault((run.method, run.domain), []).append(run)

@@ -1,10 +1,10 @@
 """Statistics of few seeds: estimates with intervals, and comparisons.
 
-The unit is the seed, that is a whole run: episodes of one run share its
-weights, so that more of them say nothing of the next run. Scores are `[R, D]`:
-R seeds by D domains, the rows of different domains independent of each other.
-Agarwal et al. (2021), arXiv:2108.13264, argue for these statistics; `rliable`
-is their implementation of the bootstrap.
+The unit of analysis is the seed, i.e. a whole run. Episodes of one run share
+its weights, so more of them carry no information about the next run. Scores are
+`[R, D]`: R seeds by D domains. The rows of different domains are independent.
+The statistics follow Agarwal et al. (2021), arXiv:2108.13264; `rliable` is
+their implementation of the bootstrap.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from rliable import library
 
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
-# Standard normal quantiles: of a two-sided test at 5 %, and of a power of 80 %.
+# Standard normal quantiles of a two-sided 5 % test and of a power of 80 %.
 _Z_LEVEL, _Z_POWER = 1.96, 0.84
 _CUT = 0.25
 
@@ -28,8 +28,8 @@ class Estimate(NamedTuple):
 
   Attributes:
     value: The estimate.
-    low: Lower limit, NaN where one seed gives none.
-    high: Upper limit, likewise.
+    low: Lower limit; NaN with a single seed.
+    high: Upper limit; NaN with a single seed.
   """
 
   value: Number
@@ -43,14 +43,15 @@ class Estimate(NamedTuple):
 
 
 class Comparison(NamedTuple):
-  """Two methods, the first against the second.
+  """Comparison of a first method with a second one.
 
   Attributes:
-    difference: Of the interquartile means, first minus second.
-    probability: Of a seed of the first scoring more than one of the second.
-    num_seeds: Of the first, and of the second.
-    num_needed_seeds: Of each, to resolve a difference as large as that seen if
-      the scores vary as those seen; None where it cannot be told.
+    difference: Difference of the interquartile means, first minus second.
+    probability: Probability that a seed of the first scores above one of the
+      second.
+    num_seeds: Numbers of seeds of the first and of the second method.
+    num_needed_seeds: Seeds per method needed to resolve the observed
+      difference, given the observed variances; None if it cannot be computed.
   """
 
   difference: Estimate
@@ -62,14 +63,14 @@ class Comparison(NamedTuple):
   def is_resolved(self) -> bool:
     """Whether the interval of the difference excludes 0."""
     low, high = self.difference.low, self.difference.high
-    return bool(low > 0.0 or high < 0.0)  # False where they are NaN.
+    return bool(low > 0.0 or high < 0.0)  # False if they are NaN.
 
 
 def interquartile_mean(scores: np.ndarray) -> Number:
   """Computes the mean of the middle half, over seeds and domains together.
 
-  A quarter of the `R D` numbers, rounded down, is cut from either end: of fewer
-  than four it is the mean.
+  Drops a quarter of the `R D` numbers, rounded down, at either end. With fewer
+  than four numbers it is the mean.
 
   Args:
     scores: `[R, D, ...]`.
@@ -78,7 +79,7 @@ def interquartile_mean(scores: np.ndarray) -> Number:
     `[...]`.
 
   Raises:
-    ValueError: If the shape is another one or a number is not finite.
+    ValueError: If the shape is invalid or a number is not finite.
   """
   _check(scores)
   return _trimmed_mean(scores)
@@ -89,25 +90,25 @@ def estimate(
 ) -> Estimate:
   """Estimates the interquartile mean, with a stratified bootstrap over seeds.
 
-  Each resample draws R seeds anew, with replacement, in every domain; limits
-  are percentiles.
+  Each resample draws R seeds with replacement in every domain. The limits are
+  percentiles.
 
   Args:
     scores: `[R, D, ...]`.
-    num_resamples: Resamples of the bootstrap.
+    num_resamples: Number of bootstrap resamples.
     seed: Seed of the resampling.
 
   Returns:
-    `[...]` estimates; without intervals where R is 1.
+    `[...]` estimates, without intervals if R is 1.
 
   Raises:
-    ValueError: If the shape is another one or a number is not finite.
+    ValueError: If the shape is invalid or a number is not finite.
   """
   value = interquartile_mean(scores)
   if len(scores) < 2:
     nothing = np.full(np.shape(value), np.nan)[()]
     return Estimate(value, nothing, nothing)
-  # The library wants a vector of what it is to find intervals of.
+  # rliable expects the statistic as a vector.
   shape = np.shape(value)
   low, high = _bootstrap(
       scores, lambda x: np.ravel(_trimmed_mean(x)), num_resamples, seed
@@ -127,11 +128,11 @@ def compare(
   Args:
     first: `[R1, D]` scores.
     second: `[R2, D]` scores, of other runs.
-    num_resamples: Resamples of the bootstrap, which draws both independently.
+    num_resamples: Number of bootstrap resamples; both are drawn independently.
     seed: Seed of the resampling.
 
   Raises:
-    ValueError: If the shapes do not fit or a number is not finite.
+    ValueError: If the shapes do not match or a number is not finite.
   """
   _check(first)
   _check(second)
@@ -162,8 +163,8 @@ def probability_of_improvement(
 ) -> np.ndarray:
   """Computes P(X > Y) + P(X = Y) / 2, averaged over domains.
 
-  This is the Mann-Whitney statistic over the number of pairs, as in `rliable`,
-  whose function is too slow for thousands of resamples.
+  This is the Mann-Whitney statistic divided by the number of pairs, as in
+  `rliable`, whose function is too slow for thousands of resamples.
 
   Args:
     first: `[R1, D]` scores X.
@@ -177,19 +178,19 @@ def probability_of_improvement(
 
 
 def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
-  """Computes how many seeds a method would need to resolve what was seen.
+  """Computes how many seeds are needed to resolve the observed difference.
 
-  Implements the normal approximation n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2:
-  a difference of means d is then found in 80 % of studies by a two-sided test
-  at 5 %. The seen variances stand for the true ones, which few seeds know but
+  Implements the normal approximation n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2: a
+  two-sided test at 5 % then detects a difference of means d in 80 % of studies.
+  The observed variances replace the true ones, which few seeds estimate only
   roughly.
 
   Args:
-    first: `[R1, D]` scores; each row's mean over domains is one draw.
+    first: `[R1, D]` scores; the mean of each row over domains is one sample.
     second: `[R2, D]` scores.
 
   Returns:
-    Seeds of each method, at least 2; None if either has one seed or d is 0.
+    Seeds per method, at least 2; None if either has one seed or d is 0.
   """
   first_means, second_means = first.mean(axis=1), second.mean(axis=1)
   difference = np.mean(first_means) - np.mean(second_means)
@@ -201,15 +202,14 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
 
 
 def _trimmed_mean(scores: np.ndarray) -> Number:
-  # `scipy.stats.trim_mean` takes many times as long, and is called thousands of
-  # times.
+  # Much faster than `scipy.stats.trim_mean`, and called thousands of times.
   flat = np.sort(scores.reshape((-1, *scores.shape[2:])), axis=0)
   cut = int(_CUT * len(flat))
   return flat[cut : len(flat) - cut].mean(axis=0)
 
 
 def _bootstrap(scores, function, num_resamples, seed):
-  """Returns the lower and upper limits of `function` of resampled `scores`."""
+  """Returns the interval limits of `function` over resamples of `scores`."""
   with _seeded(seed):
     _, limits = library.get_interval_estimates(
         {'': scores},
@@ -222,7 +222,7 @@ def _bootstrap(scores, function, num_resamples, seed):
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-  # rliable draws from numpy's global generator, whatever state it is given.
+  # rliable draws from NumPy's global generator, whatever state it is given.
   state = np.random.get_state()
   np.random.seed(seed)
   try:
@@ -234,7 +234,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _check(scores: np.ndarray) -> None:
   if scores.ndim < 2 or not scores.size:
     raise ValueError(
-        'Scores must be [seeds, domains, ...], none of them 0, got shape'
+        'Scores must be [seeds, domains, ...] with no axis of size 0, got shape'
         f' {list(scores.shape)}.'
     )
   if not np.all(np.isfinite(scores)):

@@ -1,4 +1,4 @@
-"""The numbers of a report as cells: for the terminal, for CSV, for a page."""
+"""Formats the numbers of a report for the terminal, CSV files and HTML."""
 
 import csv
 import io
@@ -34,22 +34,22 @@ PAIR_HEADER = (
 )
 LEGEND = (
     'score: interquartile mean over seeds [95 % stratified bootstrap interval'
-    ' over seeds; none of one seed].',
-    'success: share of the episodes of all seeds together [95 % Wilson interval'
-    ' over EPISODES: of these very policies, not of the method].',
-    'seeds: those behind the score; in brackets how many stopped within the'
-    ' phase, whose last evaluation stands for it.',
-    'env steps, minutes: of the phase, mean over seeds; minutes are wall-clock'
-    ' time, and core-minutes where a run had one core.',
+    ' over seeds; none with a single seed].',
+    'success: share of successful episodes, over all seeds [95 % Wilson'
+    ' interval over EPISODES: it describes these policies, not the method].',
+    'seeds: number of seeds in the score; in brackets, how many stopped within'
+    ' the phase. Their last evaluation is used.',
+    'env steps, minutes: totals of the phase, mean over seeds. Minutes are'
+    ' wall-clock time, which equals core-minutes if a run had one core.',
 )
 PAIR_LEGEND = (
-    'P(first > second): probability of improvement, that a seed of the first'
-    ' scores more than one of the second [95 % bootstrap interval].',
-    'An order counts only where the 95 % interval of the difference of the'
-    ' interquartile means, by bootstrap over seeds, excludes 0.',
+    'P(first > second): probability of improvement, i.e. that a seed of the'
+    ' first scores above one of the second [95 % bootstrap interval].',
+    'An order is claimed only if the 95 % bootstrap interval over seeds of the'
+    ' difference of the interquartile means excludes 0.',
     'Needed seeds: for 80 % power, by the normal approximation'
-    ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the variances and the'
-    ' difference of means seen.',
+    ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the observed variances and'
+    ' difference of means.',
 )
 _FIELDS = (
     'domain',
@@ -70,7 +70,7 @@ _ESTIMATES = (
 
 
 def row_cells(row: comparison.Row) -> List[str]:
-  """Returns the cells below `HEADER`."""
+  """Returns the table cells of a row, in the order of `HEADER`."""
   partial = f' ({row.num_partial} unfinished)' if row.num_partial else ''
   return [
       row.domain,
@@ -88,7 +88,7 @@ def row_cells(row: comparison.Row) -> List[str]:
 
 
 def pair_cells(pair: comparison.Pair) -> List[str]:
-  """Returns the cells below `PAIR_HEADER`."""
+  """Returns the table cells of a pair, in the order of `PAIR_HEADER`."""
   return [
       pair.phase.replace('_', ' '),
       pair.first,
@@ -101,7 +101,7 @@ def pair_cells(pair: comparison.Pair) -> List[str]:
 
 
 def as_text(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """Returns a Markdown table, its columns aligned."""
+  """Returns a Markdown table with aligned columns."""
   widths = [max(map(len, column)) for column in zip(header, *lines)]
 
   def line(cells):
@@ -113,11 +113,11 @@ def as_text(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_rows(path: str, rows: Sequence[comparison.Row]) -> None:
-  """Writes the table as CSV, each number in a column of its own.
+  """Writes the table as CSV, with each number in its own column.
 
   Args:
-    path: Where to write.
-    rows: The lines.
+    path: File to write.
+    rows: Rows of the table.
   """
   header = [*_FIELDS, *_limit_names(_ESTIMATES)]
   lines = [
@@ -129,10 +129,10 @@ def write_rows(path: str, rows: Sequence[comparison.Row]) -> None:
 
 
 def write_pairs(path: str, pairs: Sequence[comparison.Pair]) -> None:
-  """Writes the comparisons as CSV, each number in a column of its own.
+  """Writes the comparisons as CSV, with each number in its own column.
 
   Args:
-    path: Where to write.
+    path: File to write.
     pairs: The comparisons.
   """
   header = [
@@ -163,7 +163,7 @@ def _limit_names(names: Sequence[str]) -> List[str]:
 
 
 def _limits(estimate: Optional[statistics.Estimate]) -> List[Optional[float]]:
-  """The three numbers, None where there is none."""
+  """Returns value, low and high; None for each missing one."""
   if estimate is None:
     return [None] * 3
   return [float(x) if np.isfinite(x) else None for x in estimate]

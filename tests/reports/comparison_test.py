@@ -12,7 +12,7 @@ _SCORES = {'good': [80.0, 90.0], 'bad': [10.0, 20.0], 'single': [50.0]}
 
 
 def _pair(first, second):
-  """Two methods with the scores of their seeds, in one domain."""
+  """Returns a pair of methods with the given seed scores, in one domain."""
   found = statistics.compare(
       np.array(first)[:, None], np.array(second)[:, None], num_resamples=500
   )
@@ -28,7 +28,7 @@ class GroupsTest(absltest.TestCase):
   def _groups(self, *folders):
     return comparison.make_groups(runs.read_runs(folders).runs)
 
-  def test_table_has_a_row_for_each_method_and_phase(self):
+  def test_table_has_one_row_per_method_and_phase(self):
     groups = self._groups(run_folders.write_study(self._root, _SCORES))
     rows = {
         (row.phase, row.method): row
@@ -53,7 +53,7 @@ class GroupsTest(absltest.TestCase):
     self.assertEqual(cloning.score.value, 10.0)
     self.assertIsNone(cloning.success_rate)
 
-  def test_unfinished_run_is_counted_as_such(self):
+  def test_unfinished_runs_are_counted(self):
     for seed, is_finished in enumerate((True, False)):
       rows = [run_folders.evaluated('online', 10, 50.0 + seed)]
       folder = f'{self._root}/a/seed_{seed}'
@@ -64,7 +64,7 @@ class GroupsTest(absltest.TestCase):
     row = comparison.make_row(group)
     self.assertEqual((row.num_seeds, row.num_partial), (2, 1))
 
-  def test_domains_count_together_where_a_method_has_runs_in_all(self):
+  def test_domains_are_pooled_for_methods_with_runs_in_all(self):
     small = f'{self._root}/small'
     run_folders.write_study(small, {'a': [10.0, 20.0, 99.0], 'b': [1.0]})
     run_folders.write_study(f'{self._root}/large', {'a': [30.0, 40.0]}, 50)
@@ -77,7 +77,7 @@ class GroupsTest(absltest.TestCase):
         if group.domain == comparison.ALL_DOMAINS and group.phase == 'online'
     ]
     self.assertEqual(group.method, 'a')
-    # Seed 2 has run in one domain alone. The domain of length 5 is first.
+    # Seed 2 ran in only one domain. The domain of length 5 comes first.
     np.testing.assert_array_equal(
         group.matrix('score'), [[10.0, 30.0], [20.0, 40.0]]
     )
@@ -95,13 +95,13 @@ class PairsTest(absltest.TestCase):
     self.assertLen(pairs, comparison.num_pairs(self._groups, baseline))
     return [(x.first, x.second) for x in pairs if x.phase == 'online']
 
-  def test_every_pair_is_compared_the_higher_first(self):
+  def test_every_pair_is_compared_with_the_higher_score_first(self):
     self.assertEqual(
         self._couples(),
         [('good', 'single'), ('good', 'bad'), ('single', 'bad')],
     )
 
-  def test_baseline_is_what_all_others_are_compared_with(self):
+  def test_all_other_methods_are_compared_with_the_baseline(self):
     self.assertEqual(
         self._couples('good'), [('bad', 'good'), ('single', 'good')]
     )
@@ -110,7 +110,7 @@ class PairsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "`baseline`.*'good'.*got 'best'"):
       comparison.make_pairs(self._groups, 'best')
 
-  def test_progress_is_told(self):
+  def test_progress_is_reported(self):
     counts = []
     comparison.make_pairs(
         self._groups, 'good', num_resamples=100, progress=counts.append
@@ -125,26 +125,26 @@ class StatementTest(parameterized.TestCase):
       ('above', [80, 81, 82, 83, 84], [1, 2, 3, 4, 5], 'a is above b'),
       ('below', [1, 2, 3, 4, 5], [80, 81, 82, 83, 84], 'a is below b'),
       ('few_seeds', [80, 81, 82], [1, 2, 3],
-       'a is above b; a hint only.*20% of studies'),
+       'a is above b; treat this as a hint.*20% of studies'),
       # Variances 50 and 50, difference 10; see `needed_seeds`.
       ('overlap', [10, 20], [0, 10],
-       'not resolved; the seen variance would need 8 seeds each'),
+       'not resolved; with the observed variance this would need 8 seeds each'),
       ('equal', [0, 2], [1, 1], 'not resolved; no number of seeds'),
       ('one_seed', [90], [0, 1], 'not resolved; one seed gives no interval'),
   )
-  def test_order_is_claimed_only_where_it_is_resolved(
+  def test_order_is_claimed_only_if_it_is_resolved(
       self, first, second, text
   ):
     self.assertRegex(
         comparison.verdict(_pair(first, second)), f'^{text}[^;]*$'
     )
 
-  def test_statement_gives_the_numbers(self):
+  def test_statement_contains_the_numbers(self):
     self.assertEqual(
         comparison.statement(_pair([10, 20], [0, 10])),
         'a - b = +10.0 [+0.0, +20.0], P(a > b) = 0.88 [0.50, 1.00],'
-        ' 2 and 2 seeds: not resolved; the seen variance would need 8 seeds'
-        ' each',
+        ' 2 and 2 seeds: not resolved; with the observed variance this would'
+        ' need 8 seeds each',
     )
 
 

@@ -18,7 +18,7 @@ class CurvesTest(parameterized.TestCase):
       run_folders.write(f'{self._root}/a/seed_{seed}', rows, seed=seed)
     return runs.read_runs([self._root]).runs
 
-  def test_seeds_are_interpolated_where_all_of_them_are(self):
+  def test_seeds_are_interpolated_within_their_common_range(self):
     found = curves.score_curve(
         self._runs(
             [
@@ -33,8 +33,8 @@ class CurvesTest(parameterized.TestCase):
         'env_steps',
     )
 
-    np.testing.assert_array_equal(found.x, [0.0, 10.0])  # The second has 20.
-    # 10, and half of the way from 0 to 40.
+    np.testing.assert_array_equal(found.x, [0.0, 10.0])  # The second: 20.
+    # 10, and half-way from 0 to 40.
     np.testing.assert_array_equal(found.y.value, [0.0, 15.0])
     np.testing.assert_array_equal(found.y.high, [0.0, 20.0])
     self.assertEqual(found.num_seeds, 2)
@@ -53,7 +53,7 @@ class CurvesTest(parameterized.TestCase):
     np.testing.assert_array_equal(found.y.value, [7.0, 40.0])
     self.assertFalse(found.y.has_interval)
 
-  def test_time_runs_through_all_phases(self):
+  def test_time_continues_through_all_phases(self):
     found = curves.score_curve(
         self._runs([
             run_folders.evaluated('offline', 10, 5.0),
@@ -77,7 +77,7 @@ class CurvesTest(parameterized.TestCase):
   def test_metric_is_averaged_within_bins_from_the_critics_start(self):
     rows = [
         run_folders.logged('behavior_cloning', 1000),
-        # Steps 1 to 96 after cloning: two rows a bin of 48.
+        # Steps 1 to 96 after cloning: two rows per bin of 48.
         *(
             run_folders.logged('offline', 1000 + i, losses__td=float(i))
             for i in range(1, 97)
@@ -89,7 +89,7 @@ class CurvesTest(parameterized.TestCase):
     np.testing.assert_allclose(found.x, np.arange(48) * 2 + 1)
     np.testing.assert_allclose(found.y.value, np.arange(48) * 2 + 1.5)
 
-  def test_empty_bins_lie_between_their_neighbours(self):
+  def test_empty_bins_are_interpolated(self):
     rows = [
         run_folders.logged('offline', 0),
         run_folders.logged('offline', 1, losses__td=1.0),
@@ -100,14 +100,14 @@ class CurvesTest(parameterized.TestCase):
 
     np.testing.assert_allclose(found.y.value, np.arange(1, 49))
 
-  def test_column_that_nothing_has_gives_no_curve(self):
+  def test_a_column_in_no_run_gives_no_curve(self):
     self.assertIsNone(
         curves.metric_curve(
             self._runs([run_folders.logged('offline', 1)]), 'losses/td'
         )
     )
 
-  def test_online_phase_starts_where_the_offline_one_ends(self):
+  def test_online_phase_starts_at_the_end_of_the_offline_phase(self):
     [run] = self._runs([
         run_folders.logged('behavior_cloning', 50),
         run_folders.logged('offline', 60, losses__td=1.0),

@@ -63,13 +63,13 @@ class FiguresTest(absltest.TestCase):
         ['scores_2.png'],
     )
 
-  def test_many_methods_have_a_panel_each(self):
+  def test_many_methods_get_one_panel_each(self):
     few = {f'method_{i}': [10.0 * i] for i in range(8)}
     run_folders.write_study(self._root, few)
     pictures = self._draw()
     self._assert_drawn(pictures)
     together = self._height('env_steps_0.png')
-    # One more, which went on for far longer.
+    # One more method, with far more steps.
     rows = [
         run_folders.evaluated('offline', 100, 5.0),
         run_folders.evaluated('online', 200, 50.0, env_steps=1_000_000),
@@ -81,8 +81,8 @@ class FiguresTest(absltest.TestCase):
     # Three rows of panels are higher than one panel with its legend.
     self.assertGreater(self._height('env_steps_0.png'), together + 50)
 
-  def test_only_a_far_longer_curve_makes_an_axis_logarithmic(self):
-    # Minutes of a study: one of a third, most of four, one of thirteen.
+  def test_only_a_much_longer_curve_makes_an_axis_logarithmic(self):
+    # Minutes in a study: one method took a third, most four, one thirteen.
     for ends, scale in (
         ([0.3, 4.0, 4.5, 13.0], 'linear'),
         ([0.0, 5e3, 6e3, 7e5], 'symlog'),
@@ -96,14 +96,14 @@ class FiguresTest(absltest.TestCase):
       self.assertEqual(panel.get_xscale(), scale)
       low, high = panel.get_xlim()
       if scale == 'symlog':
-        # A tick lies beyond the linear part, and all that is drawn in sight.
+        # A tick lies beyond the linear part, and all curves are in view.
         self.assertGreater(max(panel.get_xticks()), 6e3)
         self.assertTrue(low <= 0.0 and high >= max(ends))
 
   def _height(self, file_name):
     return image.imread(os.path.join(self._output, file_name)).shape[0]
 
-  def test_runs_that_only_clone_have_no_critic_to_draw(self):
+  def test_runs_with_cloning_only_have_no_critic_to_draw(self):
     rows = [run_folders.evaluated('behavior_cloning', 5, 30.0)]
     run_folders.write(f'{self._root}/a/seed_0', rows)
 

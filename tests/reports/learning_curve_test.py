@@ -55,7 +55,7 @@ class LearningCurveTest(parameterized.TestCase):
     picture = self._picture(metrics, controller_success_rate=0.9, title='Walk')
     self.assertEqual(picture.shape[:2], (960, 1350))
 
-  def test_panel_of_the_critic_is_left_out_without_its_columns(self):
+  def test_panel_of_the_critic_is_omitted_without_its_columns(self):
     metrics = self._log(('offline', 30, 0, {'success_rate': 0.5}))
     self.assertEqual(self._picture(metrics).shape[:2], (690, 1350))
 

@@ -1,4 +1,4 @@
-"""Small run directories, written by hand."""
+"""Writes small run directories."""
 
 import json
 import os
@@ -37,13 +37,13 @@ Row = Mapping[str, Any]
 
 
 def evaluated(phase: str, step: int, score: float, **cells: Any) -> Row:
-  """A row of `metrics.csv` with an evaluation of ten episodes.
+  """Returns a row of `metrics.csv` with an evaluation of ten episodes.
 
   Args:
     phase: The phase.
-    step: Training step; a tenth of it in seconds.
-    score: 0 to 100, with search; half of it without.
-    **cells: Of other columns, with `__` for a slash.
+    step: Training step; the time in seconds is a tenth of it.
+    score: Score with search, 0 to 100; the score without search is half of it.
+    **cells: Cells of other columns, with `__` for a slash.
   """
   return {
       **logged(phase, step, **cells),
@@ -56,7 +56,7 @@ def evaluated(phase: str, step: int, score: float, **cells: Any) -> Row:
 
 
 def logged(phase: str, step: int, **cells: Any) -> Row:
-  """A row of `metrics.csv` without an evaluation."""
+  """Returns a row of `metrics.csv` without an evaluation."""
   row = {
       'phase': phase,
       'train_step': step,
@@ -79,11 +79,11 @@ def write(
   """Writes a run directory; returns its path.
 
   Args:
-    folder: Where to write.
-    rows: Of `metrics.csv`.
+    folder: Directory to write.
+    rows: Rows of `metrics.csv`.
     seed: The run's seed.
     length: A setting of the domain.
-    is_finished: Whether there is a `summary.json`, made from the rows.
+    is_finished: Whether to write a `summary.json`, derived from the rows.
   """
   os.makedirs(folder, exist_ok=True)
   text = _CONFIG.format(seed=seed, length=length)
@@ -102,12 +102,16 @@ def write_study(
     scores: Mapping[str, Sequence[float]],
     length: int = 5,
 ) -> str:
-  """Writes finished runs `root/METHOD/seed_S` of three phases.
+  """Writes finished runs `root/METHOD/seed_S` with three phases.
 
   Args:
-    root: The study's folder, which is returned.
-    scores: By method, the last online score of each seed; half of it offline.
+    root: Directory of the study.
+    scores: Last online scores of the seeds, by method. The offline scores are
+      half of them.
     length: A setting of the domain.
+
+  Returns:
+    `root`.
   """
   for method, finals in scores.items():
     for seed, final in enumerate(finals):
@@ -148,7 +152,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def cut(path: str, num_bytes: int) -> None:
-  """Cuts bytes off a file's end."""
+  """Removes bytes from the end of a file."""
   with open(path, 'r+b') as file:
     file.truncate(os.path.getsize(path) - num_bytes)
 

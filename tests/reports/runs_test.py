@@ -30,7 +30,7 @@ class RunFolderTest(parameterized.TestCase):
 
 class ReadRunTest(RunFolderTest):
 
-  def test_run_is_what_its_files_say(self):
+  def test_run_matches_its_files(self):
     run = runs.read_run(self._write('method/seed_3', seed=3), 'method')
 
     self.assertEqual((run.method, run.seed, run.domain), ('method', 3,
@@ -42,7 +42,7 @@ class ReadRunTest(RunFolderTest):
         run.metrics.columns['values/mean'], [-2.0, np.nan, np.nan]
     )
 
-  def test_phase_is_judged_by_its_last_evaluation(self):
+  def test_last_evaluation_of_a_phase_counts(self):
     run = runs.read_run(self._write('run'), 'method')
 
     online = runs.phase_result(run, 'online')
@@ -57,7 +57,7 @@ class ReadRunTest(RunFolderTest):
     self.assertFalse(online.is_partial)
     self.assertIsNone(runs.phase_result(run, 'behavior_cloning'))
 
-  def test_score_without_search_stands_where_there_was_no_search(self):
+  def test_score_without_search_is_used_if_there_is_no_search(self):
     row = run_folders.logged('behavior_cloning', 5)
     run = runs.read_run(
         self._write('run', [{**row, 'score_without_search': 12.0}]), 'method'
@@ -75,7 +75,7 @@ class ReadRunTest(RunFolderTest):
     self.assertFalse(runs.phase_result(run, 'offline').is_partial)
     self.assertTrue(runs.phase_result(run, 'online').is_partial)
 
-  def test_line_that_is_being_written_is_left_out(self):
+  def test_an_incomplete_last_line_is_ignored(self):
     path = self._write('run', is_finished=False)
     run_folders.cut(os.path.join(path, 'metrics.csv'), 4)
 
@@ -84,7 +84,7 @@ class ReadRunTest(RunFolderTest):
     self.assertTrue(run.metrics.is_torn)
     self.assertEqual(run.metrics.phases.tolist(), ['offline'] * 2)
 
-  def test_run_that_was_taken_up_again_is_not_finished(self):
+  def test_a_run_resumed_for_more_steps_is_not_finished(self):
     path = self._write('run')
     summary = self._path('run', 'summary.json')
     with open(summary, encoding='utf-8') as file:
@@ -126,7 +126,7 @@ class FaultyRunTest(RunFolderTest):
       ('metrics', 'metrics.csv', r'run/metrics\.csv is missing'),
       ('config', 'config.gin', r'run/config\.gin is missing'),
   )
-  def test_missing_file_is_named(self, name, message):
+  def test_a_missing_file_is_named(self, name, message):
     self._write('run')
     os.remove(self._path('run', name))
 
@@ -138,7 +138,7 @@ class FaultyRunTest(RunFolderTest):
       ('line', ',80.0,0.8,0.4,40.0,10,,,,,\n', ',80.0\n',
        r'line 4, must have 15 cells, got 6: .*`success_rate`'),
   )
-  def test_faulty_metrics_are_named(self, old, new, message):
+  def test_invalid_metrics_are_named(self, old, new, message):
     self._write('run')
     path = self._path('run', 'metrics.csv')
     with open(path, encoding='utf-8') as file:
@@ -148,23 +148,23 @@ class FaultyRunTest(RunFolderTest):
 
     self._assert_fault(message)
 
-  def test_finished_run_with_metrics_cut_short_is_named(self):
+  def test_truncated_metrics_of_a_finished_run_are_named(self):
     self._write('run')
     run_folders.cut(self._path('run', 'metrics.csv'), 4)
 
     self._assert_fault(r'metrics\.csv: `train_step` must reach 40.*got 20')
 
   @parameterized.named_parameters(
-      ('json', '{"seed": 0, "pha', r'summary\.json is no whole JSON'),
+      ('json', '{"seed": 0, "pha', r'summary\.json must be complete JSON'),
       ('field', '{"seed": 0}', r'summary\.json must have the field `phases`'),
       ('seed', '{"seed": 1, "phases": {}}', r'`seed` must be 0.*got 1'),
       ('number', '{"seed": 0, "phases": {"online": {"score": null}}}',
        r'`phases\.online\.score` must be a number, got None'),
       ('other_score',
        '{"seed": 0, "phases": {"online": {"score": 81, "train_steps": 40}}}',
-       r'`phases\.online\.score`.*80\.0, got 81'),
+       r'`phases\.online\.score` must be 80\.0.*got 81'),
   )
-  def test_faulty_summary_is_named(self, text, message):
+  def test_an_invalid_summary_is_named(self, text, message):
     self._write('run')
     run_folders.write_text(self._path('run', 'summary.json'), text)
 
@@ -174,7 +174,7 @@ class FaultyRunTest(RunFolderTest):
       ('seed', 'select_domain.domain = @Maze()\n', 'line 1, must be `# seed'),
       ('domain', '# seed = 0\n', r'must bind `select_domain\.domain`'),
   )
-  def test_faulty_configuration_is_named(self, text, message):
+  def test_an_invalid_configuration_is_named(self, text, message):
     self._write('run')
     run_folders.write_text(self._path('run', 'config.gin'), text)
 
@@ -198,7 +198,7 @@ class ReadRunsTest(RunFolderTest):
     )
     self.assertEmpty(found.notes)
 
-  def test_method_may_stand_in_the_runs_own_name(self):
+  def test_the_run_name_may_contain_the_method(self):
     self._write('cal_ql_0')
     self._write('cal_ql_1', seed=1)
     self._write('iql-seed3', seed=3)
@@ -211,14 +211,14 @@ class ReadRunsTest(RunFolderTest):
         [('cal_ql', 0), ('cal_ql', 1), ('iql', 3), ('samples_32', 1)],
     )
 
-  def test_same_seed_twice_is_an_error(self):
+  def test_the_same_seed_twice_is_an_error(self):
     self._write('study/a')
     self._write('study/b')
 
     with self.assertRaisesRegex(ValueError, r'seed 0 of method .study.'):
       runs.read_runs([self._root])
 
-  def test_domains_with_other_settings_are_told_apart(self):
+  def test_domains_with_different_settings_are_distinguished(self):
     self._write('small/a/seed_0', length=5)
     self._write('large/a/seed_0', length=50)
 
@@ -229,7 +229,7 @@ class ReadRunsTest(RunFolderTest):
         ['LineWalk (length=5)', 'LineWalk (length=50)'],
     )
 
-  def test_what_a_reader_should_know_is_noted(self):
+  def test_problems_with_runs_are_noted(self):
     self._write('a/seed_0')
     path = self._write('a/seed_1', seed=1, is_finished=False)
     with open(os.path.join(path, 'config.gin'), 'a', encoding='utf-8') as file:
@@ -243,18 +243,18 @@ class ReadRunsTest(RunFolderTest):
 
     self.assertLen(found.runs, 2)
     notes = '\n'.join(found.notes)
-    self.assertRegex(notes, 'seed_1 is not finished; it stands in online')
-    self.assertRegex(notes, 'seed_2 is left out: it has logged nothing')
-    self.assertRegex(notes, r'seed_3 is left out: it has no metrics\.csv')
+    self.assertRegex(notes, 'seed_1 is not finished; it is in phase online')
+    self.assertRegex(notes, 'seed_2 is omitted: it has not logged anything')
+    self.assertRegex(notes, r'seed_3 is omitted: it has no metrics\.csv')
     self.assertRegex(notes, r'seeds of a in LineWalk differ in Walk\.speed')
 
   @parameterized.named_parameters(
       ('no_folder', 'absent', r'no directory .*absent'),
-      ('no_run', 'empty', r'`runs` must hold runs.*empty'),
-      ('no_metrics', 'begun', r'begun must hold metrics\.csv, but has none'),
-      ('no_row', 'logless', r'has logged nothing yet'),
+      ('no_run', 'empty', r'`runs` must contain runs.*empty'),
+      ('no_metrics', 'begun', r'begun must contain metrics\.csv, but does not'),
+      ('no_row', 'logless', r'has not logged anything yet'),
   )
-  def test_nothing_to_read_is_an_error(self, name, message):
+  def test_no_readable_run_is_an_error(self, name, message):
     os.makedirs(self._path('empty'))
     self._write('logless', [], is_finished=False)
     os.remove(os.path.join(self._write('begun'), 'metrics.csv'))
@@ -266,7 +266,7 @@ class ReadRunsTest(RunFolderTest):
     with self.assertRaisesRegex(ValueError, "`group_by`.*'seed'"):
       runs.read_runs([self._root], 'seed')
 
-  def test_metrics_without_a_column_have_none_of_its_numbers(self):
+  def test_an_absent_column_has_no_values(self):
     metrics = run_files.Metrics(np.array(['offline']), {})
 
     np.testing.assert_array_equal(metrics.column('score'), [np.nan])

@@ -1,4 +1,4 @@
-"""Numbers that can be had by hand, and what must hold of any."""
+"""Tests with results computed by hand, and properties of any result."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -9,38 +9,38 @@ from parl_tf.reports import statistics
 
 
 def _column(*scores):
-  """`[R, 1]`: one domain."""
+  """Returns `[R, 1]` scores of one domain."""
   return np.array(scores, np.float64)[:, None]
 
 
 class InterquartileMeanTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
-      # Two of eight are cut from either end: (3 + 4 + 5 + 6) / 4.
+      # Two of eight are dropped at either end: (3 + 4 + 5 + 6) / 4.
       ('eight', [100, 7, 5, 3, 1, 2, 4, 6], 4.5),
       # One of five: (2 + 3 + 4) / 3.
       ('five', [-50, 4, 3, 2, 99], 3.0),
-      # Of three nothing is cut.
+      # With three nothing is dropped.
       ('three', [0, 0, 30], 10.0),
       ('one', [7], 7.0),
   )
-  def test_is_the_mean_of_the_middle_half(self, scores, wanted):
+  def test_it_is_the_mean_of_the_middle_half(self, scores, wanted):
     self.assertAlmostEqual(
         statistics.interquartile_mean(_column(*scores)), wanted
     )
 
-  def test_domains_count_together(self):
-    # 0 and 90 are cut of 0, 10, 20, 90.
+  def test_domains_are_pooled(self):
+    # Of 0, 10, 20 and 90, 0 and 90 are dropped.
     scores = np.array([[0.0, 10.0], [20.0, 90.0]])
 
     self.assertAlmostEqual(statistics.interquartile_mean(scores), 15.0)
 
-  def test_points_of_a_curve_count_apart(self):
+  def test_points_of_a_curve_are_separate(self):
     scores = np.array([[[0.0, 1.0]], [[2.0, 5.0]]])  # [2, 1, 2]
 
     np.testing.assert_allclose(statistics.interquartile_mean(scores), [1, 3])
 
-  def test_is_that_of_the_library(self):
+  def test_it_matches_rliable(self):
     scores = np.random.default_rng(0).normal(size=[7, 3])
 
     self.assertAlmostEqual(
@@ -52,7 +52,7 @@ class InterquartileMeanTest(parameterized.TestCase):
       ('flat', np.zeros([3]), r'got shape \[3\]'),
       ('empty', np.zeros([0, 1]), r'got shape \[0, 1\]'),
   )
-  def test_bad_scores_are_an_error(self, scores, message):
+  def test_invalid_scores_are_an_error(self, scores, message):
     with self.assertRaisesRegex(ValueError, message):
       statistics.interquartile_mean(scores)
 
@@ -89,7 +89,7 @@ class EstimateTest(absltest.TestCase):
 
     self.assertEqual(estimate, (5.0, 5.0, 5.0))
 
-  def test_resampling_is_a_function_of_its_seed_alone(self):
+  def test_resampling_depends_only_on_the_seed(self):
     scores = np.random.default_rng(0).normal(size=[5, 1])
     np.random.seed(3)
     before = np.random.get_state()[1].tolist()
@@ -107,13 +107,13 @@ class ComparisonTest(parameterized.TestCase):
   def test_separate_seeds_are_resolved(self):
     found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))
 
-    # Least: twice 10 against twice 4, in one resample of sixteen.
+    # Minimum: twice 10 against twice 4, in one resample of sixteen.
     self.assertEqual(found.difference, (13.0, 6.0, 20.0))
     self.assertEqual(found.probability, (1.0, 1.0, 1.0))
     self.assertEqual(found.num_seeds, (2, 2))
     self.assertTrue(found.is_resolved)
 
-  def test_lower_method_is_resolved_too(self):
+  def test_a_lower_method_is_resolved_too(self):
     found = statistics.compare(_column(0.0, 4.0), _column(10.0, 20.0))
 
     self.assertEqual(found.difference, (-13.0, -20.0, -6.0))
@@ -140,7 +140,7 @@ class ComparisonTest(parameterized.TestCase):
     self.assertEqual(found.difference.value, 2.0)
 
   @parameterized.parameters(([4, 2], [3, 1]), ([4], [3]))
-  def test_other_shapes_are_an_error(self, first, second):
+  def test_shapes_that_do_not_match_are_an_error(self, first, second):
     with self.assertRaises(ValueError):
       statistics.compare(np.zeros(first), np.zeros(second))
 
@@ -155,7 +155,7 @@ class ProbabilityTest(absltest.TestCase):
 
     self.assertEqual(found, 0.375)
 
-  def test_is_that_of_the_library(self):
+  def test_it_matches_rliable(self):
     random = np.random.default_rng(0)
     first = random.integers(0, 5, [6, 3]).astype(float)
     second = random.integers(0, 5, [4, 3]).astype(float)
@@ -177,12 +177,12 @@ class NeededSeedsTest(parameterized.TestCase):
       ('no_difference', [0, 2], [1, 1], None),
       ('one_seed', [0], [1, 2], None),
   )
-  def test_follows_the_normal_approximation(self, first, second, wanted):
+  def test_it_follows_the_normal_approximation(self, first, second, wanted):
     self.assertEqual(
         statistics.needed_seeds(_column(*first), _column(*second)), wanted
     )
 
-  def test_a_seed_is_its_mean_over_domains(self):
+  def test_a_seed_counts_by_its_mean_over_domains(self):
     # Means 10, 20 and 0, 10, as above.
     first = np.array([[0.0, 20.0], [30.0, 10.0]])
     second = np.array([[5.0, -5.0], [20.0, 0.0]])
