@@ -12,7 +12,7 @@ from parl_tf.distributed import server_link
 from parl_tf.distributed import spool
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.domains import domain as domain_lib
-from parl_tf.training import collector as collector_lib
+from parl_tf.training import episode_actor
 from parl_tf.training import experiment
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
@@ -82,7 +82,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
       link, agent.acting_variables, agent.train_step_counter
   )
   constants = run_constants.read(domain, agent)
-  actor = collector_lib.Collector(domain, agent, seed, collector)
+  actor = episode_actor.EpisodeActor(domain, agent, seed, collector)
   num_acted, num_dropped, first_number = 0, 0, 0
   link.wait_for(weights_lib.TABLE, weights.receive)
   while not weights.is_over:
@@ -107,7 +107,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
       continue
     # Not that of an episode which was dropped: its seeds would act it again.
     number = max(own.next_number(journal), first_number)
-    episode = actor.collect(number)
+    episode = actor.act(number)
     first_number = number + 1
     try:
       own.append(number, episode)

@@ -71,12 +71,12 @@ class OnPolicy:
     state = session.state
     if state.phase_step == 0:
       session.agent.start_fine_tuning()
-    collector = self._make_collector(session)
+    actor = self._make_actor(session)
     with progress.Progress(
         self.name, self._num_turns, state.phase_step, unit='turn'
     ) as bar:
       while state.phase_step < self._num_turns:
-        metrics = self._turn(session, collector)
+        metrics = self._turn(session, actor)
         if self._is_evaluation(state.phase_step):
           metrics.update(_evaluate(session))
         session.write_row(metrics)
@@ -87,29 +87,29 @@ class OnPolicy:
       session.write_row(_evaluate(session))
     session.end_phase()
 
-  def _turn(self, session, collector):
+  def _turn(self, session, actor):
     """Acts, then trains on what that gave."""
     state = session.state
-    collected = collector.collect(state.phase_step)
+    acted = actor.act(state.phase_step)
     state.phase_step += 1
-    state.env_steps += collected.num_steps
-    state.episodes += len(collected.lengths)
-    experience = types.Experience(baseline_rollout=collected.rollout)
+    state.env_steps += acted.num_steps
+    state.episodes += len(acted.lengths)
+    experience = types.Experience(baseline_rollout=acted.rollout)
     if state.phase_step > self._num_warm_up_turns:
-      experience = types.Experience(rollout=collected.rollout)
+      experience = types.Experience(rollout=acted.rollout)
     session.train_on(experience)
-    if not collected.lengths:
+    if not acted.lengths:
       return {}
     return {
-        'collect/success': float(np.mean(collected.successes)),
-        'collect/length': float(np.mean(collected.lengths)),
+        'collect/success': float(np.mean(acted.successes)),
+        'collect/length': float(np.mean(acted.lengths)),
     }
 
-  def _make_collector(self, session):
+  def _make_actor(self, session):
     num_decisions = self._num_decisions or math.ceil(
         session.domain.max_episode_steps / session.agent.chunk_length
     )
-    return rollouts.RolloutCollector(
+    return rollouts.RolloutActor(
         session.domain,
         session.agent,
         num_environments=self._num_environments,

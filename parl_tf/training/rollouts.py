@@ -10,7 +10,7 @@ from parl_tf.agents import dppo_agent
 from parl_tf.domains import domain as domain_lib
 
 
-class Collected(NamedTuple):
+class ActedRollout(NamedTuple):
   """A rollout, and what it counts.
 
   Attributes:
@@ -26,7 +26,7 @@ class Collected(NamedTuple):
   successes: List[bool]
 
 
-class RolloutCollector:
+class RolloutActor:
   """Takes D decisions in each of P environments, one call a decision for all.
 
   A rollout begins with a reset of every environment. An environment whose
@@ -71,11 +71,11 @@ class RolloutCollector:
         for _ in range(num_environments)
     ]
 
-  def collect(self, turn: int) -> Collected:
+  def act(self, turn: int) -> ActedRollout:
     """Acts rollout `turn`, a function of the weights, the seed and it."""
-    return domain_lib.act_until_kept(lambda: self._collect(turn))
+    return domain_lib.act_until_kept(lambda: self._act(turn))
 
-  def _collect(self, turn):
+  def _act(self, turn):
     starts, draws = np.random.SeedSequence([self._seed, turn]).spawn(2)
     starts = starts.generate_state(len(self._environments))
     draws = draws.generate_state(2 * self._num_decisions).view(np.int32)
@@ -106,7 +106,7 @@ class RolloutCollector:
     decisions[-1] = decisions[-1]._replace(
         is_last=tf.ones_like(decisions[-1].is_last)
     )
-    return Collected(
+    return ActedRollout(
         tf.nest.map_structure(lambda *rows: tf.stack(rows), *decisions),
         sum(p.num_steps for p in players),
         [length for p in players for length in p.lengths],

@@ -5,7 +5,7 @@ from typing import Any, Callable, ContextManager, Dict, NamedTuple, Protocol
 
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
-from parl_tf.training import collector
+from parl_tf.training import episode_actor
 
 
 class Collected(NamedTuple):
@@ -86,17 +86,17 @@ class LocalCollection:
       session: `Session` whose agent acts.
     """
     self._session = session
-    self._collector = None
+    self._actor = None
 
   def next(self, number: int) -> Collected:
     """Reads the episode from the log, or acts it; see `Collection`."""
     session = self._session
     if number == len(session.log):
-      if self._collector is None:
-        self._collector = collector.Collector(
+      if self._actor is None:
+        self._actor = episode_actor.EpisodeActor(
             session.domain, session.agent, session.seed
         )
-      session.log.append(self._collector.collect(number))
+      session.log.append(self._actor.act(number))
     episode = next(iter(session.log.read(number, number + 1)))
     session.write_episode('online', episode)
     return Collected(episode.num_steps, session.domain.is_success(episode))

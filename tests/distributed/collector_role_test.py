@@ -66,10 +66,10 @@ class CollectingTest(absltest.TestCase):
         (collector_role, '_brought_all', lambda *_: True),
     ):
       self.enter_context(mock.patch.object(module, name, value))
-    collector = self.enter_context(
-        mock.patch.object(collector_role.collector_lib, 'Collector')
+    actor = self.enter_context(
+        mock.patch.object(collector_role.episode_actor, 'EpisodeActor')
     )
-    collector().collect.side_effect = lambda number: acted.append(
+    actor().act.side_effect = lambda number: acted.append(
         number
     ) or mock.Mock(num_steps=1, policy_version=0)
     link = server_link.ServerLink('localhost:1')

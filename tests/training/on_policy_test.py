@@ -62,7 +62,7 @@ class _Environment(line_walk.LineWalkEnvironment):
 
 @gin.configurable('Walk')
 class _Walk(line_walk.LineWalk):
-  """A walk that can be collected."""
+  """A walk in which rollouts are acted."""
 
   reward_scale = 2.0
   reward_bias = -1.0
@@ -118,19 +118,19 @@ def _read_rows(root_dir):
   return rows
 
 
-class RolloutCollectorTest(tensor_case.TensorCase):
+class RolloutActorTest(tensor_case.TensorCase):
 
   def test_decisions_are_those_of_the_task(self):
     agent, gamma = _make_agent(), 0.99
-    collector = rollouts.RolloutCollector(
+    actor = rollouts.RolloutActor(
         _Walk(time_limit=_TIME_LIMIT),
         agent,
         num_environments=_NUM_ENVIRONMENTS,
         num_decisions=5,
         seed=0,
     )
-    collected = collector.collect(3)
-    rollout = collected.rollout
+    acted = actor.act(3)
+    rollout = acted.rollout
     actions = np.clip(rollout.chain.draws[:, :, -1], -1.0, 1.0)
     num_steps, lengths, successes = 0, [], []
     for p in range(_NUM_ENVIRONMENTS):
@@ -156,10 +156,10 @@ class RolloutCollectorTest(tensor_case.TensorCase):
           self.assertEqual(rollout.observation[d + 1, p, 1], 0.0)
         elif d < 4:
           self.assertAllClose(rollout.observation[d + 1, p], [place, time])
-    self.assertEqual(collected.num_steps, num_steps)
-    self.assertEqual(collected.lengths, lengths)
-    self.assertEqual(collected.successes, successes)
-    again, other = collector.collect(3).rollout, collector.collect(4).rollout
+    self.assertEqual(acted.num_steps, num_steps)
+    self.assertEqual(acted.lengths, lengths)
+    self.assertEqual(acted.successes, successes)
+    again, other = actor.act(3).rollout, actor.act(4).rollout
     self.assertAllEqual(again.observation, rollout.observation)
     self.assertAllEqual(again.chain.draws, rollout.chain.draws)
     self.assertNotAllEqual(other.observation, rollout.observation)
@@ -174,14 +174,14 @@ class RolloutCollectorTest(tensor_case.TensorCase):
         environments.append(super().make_environment(seed, evaluation))
         return environments[-1]
 
-    collector = rollouts.RolloutCollector(
+    actor = rollouts.RolloutActor(
         Walk(time_limit=_TIME_LIMIT),
         _make_agent(),
         num_environments=2,
         num_decisions=2,
         seed=0,
     )
-    wanted = collector.collect(1).rollout
+    wanted = actor.act(1).rollout
     step, attempts = environments[1].step, []
 
     def lost_step(action):
@@ -191,7 +191,7 @@ class RolloutCollectorTest(tensor_case.TensorCase):
       return step(action)
 
     environments[1].step = lost_step
-    rollout = collector.collect(1).rollout
+    rollout = actor.act(1).rollout
     self.assertGreater(len(attempts), 2)
     self.assertAllEqual(rollout.observation, wanted.observation)
     self.assertAllEqual(rollout.chain.draws, wanted.chain.draws)
@@ -202,7 +202,7 @@ class RolloutCollectorTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(
         ValueError, '`num_environments` must be at most the 1 of _Walk, got 2'
     ):
-      rollouts.RolloutCollector(
+      rollouts.RolloutActor(
           domain, _make_agent(), num_environments=2, num_decisions=1, seed=0
       )
 

@@ -1,4 +1,4 @@
-"""Acting the episodes that are learned from, one after another."""
+"""Acts whole online episodes, one after another."""
 
 from typing import List, Optional
 
@@ -14,8 +14,8 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 
 
-class Collector:
-  """Acts whole episodes in one environment, through a TF-Agents actor."""
+class EpisodeActor:
+  """Acts whole episodes in one environment through a TF-Agents actor."""
 
   def __init__(
       self,
@@ -30,7 +30,7 @@ class Collector:
       domain: `Domain` of the environment.
       agent: Its collect policy acts.
       seed: Integer seed of the run.
-      collector: Number of this one, where the run has several.
+      collector: Number of the collector that acts, where the run has several.
     """
     self._seed = [seed] if collector is None else [seed, collector]
     self._environment = domain.make_environment(seed, evaluation=False)
@@ -42,11 +42,11 @@ class Collector:
     self._actor: Optional[actor.Actor] = None
     self._episodes: List[types.Episode] = []
 
-  def collect(self, number: int) -> types.Episode:
+  def act(self, number: int) -> types.Episode:
     """Acts episode `number`, a function of the weights, the seed and it."""
-    return domain_lib.act_until_kept(lambda: self._collect(number))
+    return domain_lib.act_until_kept(lambda: self._act(number))
 
-  def _collect(self, number):
+  def _act(self, number):
     state = np.random.SeedSequence([*self._seed, number]).generate_state(3)
     self._environment.seed(int(state[0]))
     self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))

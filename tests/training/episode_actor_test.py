@@ -1,14 +1,14 @@
-"""Tests of acting the episodes that are learned from."""
+"""Tests of acting whole online episodes."""
 
 from absl.testing import absltest
 import numpy as np
 
 from parl_tf.domains import domain as domain_lib
-from parl_tf.training import collector
+from parl_tf.training import episode_actor
 from tests.training import small_run
 
 
-class CollectorTest(absltest.TestCase):
+class EpisodeActorTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -29,14 +29,14 @@ class CollectorTest(absltest.TestCase):
 
     environment.reset, environment.step = counted_reset, noted_step
     self._environment = environment
-    self._collector = collector.Collector(
+    self._actor = episode_actor.EpisodeActor(
         self._domain, small_run.make_agent(), seed=0
     )
 
   def test_an_episode_is_whole_and_has_one_reset(self):
     for number in range(3):
       self._steps.clear()
-      episode = self._collector.collect(number)
+      episode = self._actor.act(number)
       self.assertEqual(episode.episode_id, number)
       self.assertEqual(self._num_resets, number + 1)
       self.assertLen(self._steps, episode.num_steps)
@@ -46,7 +46,7 @@ class CollectorTest(absltest.TestCase):
       self.assertTrue(self._steps[-1].last())
 
   def test_a_lost_episode_is_acted_anew(self):
-    wanted = self._collector.collect(4)
+    wanted = self._actor.act(4)
     step, attempts = self._environment.step, []
 
     def lost_step(action):
@@ -56,7 +56,7 @@ class CollectorTest(absltest.TestCase):
       return step(action)
 
     self._environment.step = lost_step
-    episode = self._collector.collect(4)
+    episode = self._actor.act(4)
     np.testing.assert_array_equal(episode.observation, wanted.observation)
     np.testing.assert_array_equal(episode.action, wanted.action)
     self.assertLen(attempts, 2 + episode.num_steps)
