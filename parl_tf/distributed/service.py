@@ -134,7 +134,7 @@ class ReplayService:
     self._constants = constants
     self._max_episode_steps = max_episode_steps
     self._is_success = is_success
-    self._layout = _episode_layout(steps)
+    self._step_spec = _episode_spec(steps)
     if port is not None:
       _check_is_free(port)
     self._server = reverb.Server(
@@ -254,7 +254,7 @@ class ReplayService:
   def _check(self, episode: types.Episode) -> None:
     source = f'episode {episode.episode_id}'
     seen = checks.check_episode(source, episode)
-    checks.check_layout(source, seen, self._layout)
+    checks.check_step_spec(source, seen, self._step_spec)
     if episode.num_steps > self._max_episode_steps:
       raise ValueError(
           f'{source}: must have at most {self._max_episode_steps} steps '
@@ -262,8 +262,8 @@ class ReplayService:
       )
     # What the table would not take must not stand in the log: the service
     # would stumble over it at every start.
-    frames = self._writers['online'].frames(episode)
-    checks.check_frames(source, frames, episode.num_transitions)
+    steps = self._writers['online'].stored_steps(episode)
+    checks.check_steps(source, steps, episode.num_transitions)
 
   def _append(self, episode: types.Episode) -> None:
     """Appends to the log, waiting for a disk that is full or away."""
@@ -306,13 +306,13 @@ def _check_is_free(port: int) -> None:
     ) from error
 
 
-def _episode_layout(steps: Any) -> checks.Layout:
-  """Returns the layout of one step of an episode."""
-  layout = checks.layout_of_signature(steps)
-  layout['success'] = layout['policy_info/success']
+def _episode_spec(steps: Any) -> checks.StepSpec:
+  """Returns the spec of one step of an episode."""
+  spec = checks.spec_of_signature(steps)
+  spec['success'] = spec['policy_info/success']
   return {
       name: leaf
-      for name, leaf in layout.items()
+      for name, leaf in spec.items()
       if name.startswith('observation')
       or name in ('action', 'reward', 'discount', 'success')
   }

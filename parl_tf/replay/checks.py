@@ -20,14 +20,14 @@ _STEP_DTYPES = {
 OBSERVATION_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
-class FieldLayout(NamedTuple):
+class FieldSpec(NamedTuple):
   """What one field looks like at one step: `dtype` and `shape`."""
 
   dtype: np.dtype
   shape: Tuple[int, ...]
 
 
-Layout = Mapping[str, FieldLayout]
+StepSpec = Mapping[str, FieldSpec]
 """Field names, such as `policy_info/success`, to what they look like."""
 
 
@@ -50,31 +50,31 @@ def named_leaves(fields: Any) -> Iterator[Tuple[str, Any]]:
       yield name, value
 
 
-def layout_of_frames(frames: Any) -> Layout:
-  """Returns the layout of frames `[num_frames, ...]`."""
+def spec_of_steps(steps: Any) -> StepSpec:
+  """Returns the spec of stored steps `[num_steps, ...]`."""
   return {
-      name: FieldLayout(leaf.dtype, tuple(leaf.shape[1:]))
-      for name, leaf in named_leaves(frames)
+      name: FieldSpec(leaf.dtype, tuple(leaf.shape[1:]))
+      for name, leaf in named_leaves(steps)
   }
 
 
-def layout_of_signature(signature: Any) -> Layout:
-  """Returns the layout of one step, from its `tf.TensorSpec`s."""
+def spec_of_signature(signature: Any) -> StepSpec:
+  """Returns the spec of one step, from its `tf.TensorSpec`s."""
   return {
-      name: FieldLayout(
+      name: FieldSpec(
           np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape)
       )
       for name, spec in named_leaves(signature)
   }
 
 
-def check_layout(source: str, seen: Layout, wanted: Layout) -> None:
-  """Raises `ValueError` where two layouts differ.
+def check_step_spec(source: str, seen: StepSpec, wanted: StepSpec) -> None:
+  """Raises `ValueError` where two specs differ.
 
   Args:
     source: The table or file, for the message.
-    seen: Layout of what is to be added.
-    wanted: Layout of what is there already.
+    seen: StepSpec of what is to be added.
+    wanted: StepSpec of what is there already.
   """
   missing, extra = set(wanted) - set(seen), set(seen) - set(wanted)
   if missing or extra:
@@ -90,45 +90,45 @@ def check_layout(source: str, seen: Layout, wanted: Layout) -> None:
       )
 
 
-def check_frames(
+def check_steps(
     source: str,
-    frames: Any,
+    steps: Any,
     num_transitions: int,
-    wanted: Optional[Layout] = None,
-) -> Layout:
+    wanted: Optional[StepSpec] = None,
+) -> StepSpec:
   """Checks stored steps before they are inserted.
 
   Args:
     source: The table, for the message.
-    frames: Trajectory of numpy arrays `[num_frames, ...]`.
-    num_transitions: How many of the first frames begin a transition.
-    wanted: Layout of what the table holds already, or None.
+    steps: Stored steps, a trajectory of numpy arrays `[num_steps, ...]`.
+    num_transitions: How many of the first steps begin a transition.
+    wanted: StepSpec of what the table holds already, or None.
 
   Returns:
-    The layout of `frames`.
+    The spec of `steps`.
 
   Raises:
     ValueError: If shapes, dtypes or values are not what they must be.
   """
-  leaves = dict(named_leaves(frames))
-  num_frames = len(frames.reward)
+  leaves = dict(named_leaves(steps))
+  num_steps = len(steps.reward)
   for name, leaf in leaves.items():
-    _check_array(source, name, leaf, num_frames)
+    _check_array(source, name, leaf, num_steps)
     if name.startswith('observation'):
       _check_observation(source, name, leaf)
-  if not 0 <= num_transitions < max(num_frames, 1):
+  if not 0 <= num_transitions < max(num_steps, 1):
     raise ValueError(
-        f'{source}: `num_transitions` must be in [0, {num_frames - 1}] for '
-        f'{num_frames} frames, got {num_transitions}.'
+        f'{source}: `num_transitions` must be in [0, {num_steps - 1}] for '
+        f'{num_steps} stored steps, got {num_transitions}.'
     )
-  _check_action(source, frames.action)
-  seen = layout_of_frames(frames)
+  _check_action(source, steps.action)
+  seen = spec_of_steps(steps)
   if wanted is not None:
-    check_layout(source, seen, wanted)
+    check_step_spec(source, seen, wanted)
   return seen
 
 
-def check_episode(source: str, episode: types.Episode) -> Layout:
+def check_episode(source: str, episode: types.Episode) -> StepSpec:
   """Checks that an episode is whole and in range.
 
   Args:
@@ -136,7 +136,7 @@ def check_episode(source: str, episode: types.Episode) -> Layout:
     episode: T steps.
 
   Returns:
-    The layout of one step of it.
+    The spec of one step of it.
 
   Raises:
     ValueError: If shapes, dtypes or values are not what they must be.
@@ -162,7 +162,7 @@ def check_episode(source: str, episode: types.Episode) -> Layout:
   _check_action(source, episode.action)
   _check_ends(source, episode)
   return {
-      name: FieldLayout(leaf.dtype, tuple(leaf.shape[1:]))
+      name: FieldSpec(leaf.dtype, tuple(leaf.shape[1:]))
       for name, leaf in {**observation, **steps}.items()
   }
 
@@ -235,6 +235,6 @@ def _check_action(source: str, action: np.ndarray) -> None:
     )
 
 
-def _describe(layout: FieldLayout) -> str:
-  """Says a layout in words."""
-  return f'{layout.dtype} of shape {list(layout.shape)}'
+def _describe(spec: FieldSpec) -> str:
+  """Says a spec in words."""
+  return f'{spec.dtype} of shape {list(spec.shape)}'

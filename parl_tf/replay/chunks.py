@@ -1,7 +1,7 @@
 """Transitions over several steps, for policies that act in chunks.
 
-A window is H + 1 consecutive frames of one episode; past the last frame of the
-episode it repeats that frame. Chunks of H actions are joined to one action.
+A window is H + 1 consecutive stored steps of one episode; past the last of the
+episode it repeats that step. Chunks of H actions are joined to one action.
 """
 
 import tensorflow as tf
@@ -49,7 +49,7 @@ def join(
   def pair(first):
     return tf.stack([first, tf.zeros_like(first)], axis=1)
 
-  # The last frame of a window is the one after its valid steps.
+  # The last stored step of a window follows its valid environment steps.
   ends = tf.nest.map_structure(
       lambda leaf: tf.stack([leaf[:, 0], leaf[:, -1]], axis=1), windows
   )

@@ -47,7 +47,7 @@ class EpisodeLog:
     self._names: List[str] = []
     self._position_of_id: Dict[int, int] = {}
     self._num_files = 0
-    self._layout: Optional[checks.Layout] = None
+    self._step_spec: Optional[checks.StepSpec] = None
     os.makedirs(directory, exist_ok=True)
     if drop_torn_end:
       self._drop_torn_end()
@@ -81,10 +81,10 @@ class EpisodeLog:
       )
       return position
     name = f'episode_{self._num_files:08d}_{episode_id}.npz'
-    layout = checks.check_episode(self._path(name), episode)
-    checks.check_layout(self._path(name), layout, self._first_layout(layout))
+    spec = checks.check_episode(self._path(name), episode)
+    checks.check_step_spec(self._path(name), spec, self._first_spec(spec))
     _write(self._path(name), _to_arrays(episode))
-    self._layout = layout
+    self._step_spec = spec
     self._num_files += 1
     return self._register(name, episode_id)
 
@@ -158,13 +158,13 @@ class EpisodeLog:
     self._names.append(name)
     return len(self._names) - 1
 
-  def _first_layout(self, layout: checks.Layout) -> checks.Layout:
-    """Returns the layout that the log's first episode set."""
-    if self._layout is None and self._names:
+  def _first_spec(self, spec: checks.StepSpec) -> checks.StepSpec:
+    """Returns the spec that the log's first episode set."""
+    if self._step_spec is None and self._names:
       name = self._names[0]
       path = self._path(name)
-      self._layout = checks.check_episode(path, read_episode(path))
-    return layout if self._layout is None else self._layout
+      self._step_spec = checks.check_episode(path, read_episode(path))
+    return spec if self._step_spec is None else self._step_spec
 
   def _path(self, name: str) -> str:
     """Returns the path of a file of the log."""

@@ -1,8 +1,8 @@
 """Turns episodes into stored steps, and driver steps into episodes.
 
-Axis: T environment steps of one episode. A stored step is one TF-Agents
-`Trajectory` frame. An episode of T steps makes T + 1 frames: the last holds
-the observation after the last step and begins no transition.
+Axis: T environment steps of one episode. A stored step is one element of a
+TF-Agents `Trajectory`. An episode makes T + 1 stored steps: the last one holds
+the observation after the last environment step and begins no transition.
 """
 
 import collections.abc
@@ -73,7 +73,7 @@ def stored_steps(
     reward_bias: float,
     never_succeeds_value: Optional[float] = None,
 ) -> trajectory_lib.Trajectory:
-  """Returns the frames of an episode.
+  """Returns the stored steps of an episode.
 
   Args:
     episode: T steps.
@@ -83,7 +83,7 @@ def stored_steps(
     never_succeeds_value: See `monte_carlo_returns`.
 
   Returns:
-    Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last frame
+    Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last one
     has step type LAST, next step type FIRST, action 0, reward 0, discount 1.
 
   Raises:
@@ -130,10 +130,10 @@ class Sink(Protocol):
   def add(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
-    """Inserts frames, of which the first `num_transitions` begin an item."""
+    """Inserts stored steps; the first `num_transitions` begin an item each."""
 
 
 class EpisodeWriter:
@@ -165,7 +165,7 @@ class EpisodeWriter:
     )
     self._sink = sink
 
-  def frames(self, episode: types.Episode) -> trajectory_lib.Trajectory:
+  def stored_steps(self, episode: types.Episode) -> trajectory_lib.Trajectory:
     """Returns the stored steps `[T + 1, ...]` that an episode makes."""
     return stored_steps(episode, **self._constants)
 
@@ -180,8 +180,8 @@ class EpisodeWriter:
       ValueError: If the episode is not whole or out of range; nothing is then
         inserted.
     """
-    frames = self.frames(episode)
-    self._sink.add(table, frames, episode.num_transitions)
+    steps = self.stored_steps(episode)
+    self._sink.add(table, steps, episode.num_transitions)
 
 
 class EpisodeRecorder:

@@ -15,7 +15,7 @@ from parl_tf import types
 from parl_tf.replay import checks
 from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
-from parl_tf.replay import frame_table
+from parl_tf.replay import step_table
 
 # Philox makes four 64-bit words for each value of its counter.
 _WORDS_PER_COUNT = 4
@@ -72,38 +72,38 @@ class MemoryExperience:
     self._seed = seed
     self._reward_scale = np.float32(reward_scale)
     self._reward_bias = np.float32(reward_bias)
-    self._layout: Optional[checks.Layout] = None
+    self._step_spec: Optional[checks.StepSpec] = None
     if signature is not None:
-      self._layout = checks.layout_of_signature(signature)
+      self._step_spec = checks.spec_of_signature(signature)
     self._chunk_length = chunk_length
     self._gamma = gamma
     self._tables = {
-        name: frame_table.FrameTable(name, capacity, chunk_length)
+        name: step_table.StepTable(name, capacity, chunk_length)
         for name in experience_lib.TABLE_NAMES
     }
 
   def add(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
     """Inserts stored steps, and clears the table's candidate actions.
 
     Args:
       table: `offline` or `online`.
-      frames: Numpy arrays `[num_frames, ...]` of one episode, reward raw.
-      num_transitions: How many of the first frames begin a transition.
+      steps: Numpy arrays `[T + 1, ...]` of one episode, reward raw.
+      num_transitions: How many of the first steps begin a transition.
 
     Raises:
-      ValueError: If the table or the frames are not what they must be; nothing
+      ValueError: If the table or the steps are not what they must be; nothing
         is then inserted.
     """
     target = self._table(table)
-    self._layout = checks.check_frames(
-        f'table `{table}`', frames, num_transitions, self._layout
+    self._step_spec = checks.check_steps(
+        f'table `{table}`', steps, num_transitions, self._step_spec
     )
-    target.add(frames, num_transitions)
+    target.add(steps, num_transitions)
 
   def close(self) -> None:
     """Does nothing: the tables go with this object."""
@@ -112,8 +112,8 @@ class MemoryExperience:
     """Returns the number of transitions in `table`."""
     return self._table(table).num_transitions
 
-  def frames(self, table: str) -> types.Nest:
-    """Returns the observations `[num_frames, ...]` of `table`, oldest first."""
+  def observations(self, table: str) -> types.Nest:
+    """Returns the observations `[num_steps, ...]` of `table`, oldest first."""
     return self._table(table).observations()
 
   def set_candidates(self, table: str, candidates: np.ndarray) -> None:
@@ -121,7 +121,7 @@ class MemoryExperience:
 
     Args:
       table: `offline` or `online`.
-      candidates: `[num_frames, N, H * A]`, in the order of `frames`. They
+      candidates: `[num_steps, N, H * A]`, in the order of `observations`. They
         stay until steps are added to the table.
     """
     self._table(table).set_candidates(candidates)
@@ -183,8 +183,8 @@ class MemoryExperience:
   def _steps_per_block(self, parts: List[experience_lib.PartRequest]) -> int:
     """Returns how many steps are drawn at once."""
     num_rows = sum(part.num_slices * part.batch_size for part in parts)
-    frame_bytes = max(table.frame_bytes for table in self._tables.values())
-    row_bytes = (self._chunk_length + 1) * frame_bytes
+    step_bytes = max(table.step_bytes for table in self._tables.values())
+    row_bytes = (self._chunk_length + 1) * step_bytes
     return max(1, self._max_block_bytes // (num_rows * row_bytes))
 
   def _blocks(
@@ -327,7 +327,7 @@ class MemoryExperience:
     """Returns what differs once a table's contents have changed."""
     return tuple(table.num_changes for table in self._tables.values())
 
-  def _table(self, name: str) -> frame_table.FrameTable:
+  def _table(self, name: str) -> step_table.StepTable:
     """Returns a table by its name."""
     if name not in self._tables:
       raise ValueError(

@@ -86,11 +86,11 @@ class ReverbExperience:
   def add(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
     """Inserts stored steps; see `ReplayWriter.add`."""
-    self._writer.add(table, frames, num_transitions)
+    self._writer.add(table, steps, num_transitions)
 
   def close(self) -> None:
     """Stops the server if it is one of this process."""

@@ -1,7 +1,7 @@
 """The two Reverb tables, `offline` and `online`, and their step signature.
 
 An item is a transition: two stored steps, or H + 1 for chunks of H actions,
-which repeat an episode's last frame past its end. Both tables sample uniformly
+which repeat an episode's last step past its end. Both tables sample uniformly
 and drop the oldest transitions first.
 """
 
@@ -105,23 +105,23 @@ class ReplayWriter:
     self._deadline_seconds = deadline_seconds
     self._chunk_length = chunk_length
     self._client = reverb.Client(address)
-    self._layout = checks.layout_of_signature(signature)
+    self._step_spec = checks.spec_of_signature(signature)
 
   def add(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
-    """Inserts the transitions that begin at the first frames.
+    """Inserts the transitions that begin at the first steps.
 
     Args:
       table: `offline` or `online`.
-      frames: Numpy arrays `[num_frames, ...]` of one episode.
-      num_transitions: How many of the first frames begin a transition.
+      steps: Numpy arrays `[T + 1, ...]` of one episode.
+      num_transitions: How many of the first steps begin a transition.
 
     Raises:
-      ValueError: If the table or the frames are not what they must be; nothing
+      ValueError: If the table or the steps are not what they must be; nothing
         is then inserted.
       ConnectionError: If the server does not answer in time.
     """
@@ -129,8 +129,8 @@ class ReplayWriter:
       raise ValueError(
           f'`table` must be in {list(experience.TABLE_NAMES)}, got {table!r}.'
       )
-    checks.check_frames(
-        f'table `{table}`', frames, num_transitions, self._layout
+    checks.check_steps(
+        f'table `{table}`', steps, num_transitions, self._step_spec
     )
     if not num_transitions:
       return
@@ -138,7 +138,7 @@ class ReplayWriter:
       if self._deadline_seconds is not None:
         # Asked first: a server that is gone answers nothing, in silence.
         self._client.server_info(timeout=self._deadline_seconds)
-      self._insert(table, frames, num_transitions)
+      self._insert(table, steps, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(
           f'The replay server at {self._client.server_address} does not answer '
@@ -148,16 +148,16 @@ class ReplayWriter:
   def _insert(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
-    """Inserts one item at each of the first `num_transitions` frames."""
+    """Inserts one item at each of the first `num_transitions` steps."""
     timeout_ms = None
     if self._deadline_seconds is not None:
       timeout_ms = 1000 * self._deadline_seconds
     # Flat lists, in the order in which the items are read back. The structured
     # writer cuts the items in C++, at a third of the cost of doing it here.
-    leaves = tf.nest.flatten(frames)
+    leaves = tf.nest.flatten(steps)
     pattern = reverb.structured_writer.pattern_from_transform(
         [None] * len(leaves),
         lambda step: [column[-(self._chunk_length + 1):] for column in step],
@@ -166,8 +166,8 @@ class ReplayWriter:
         [reverb.structured_writer.create_config(pattern, table)]
     )
     for index in range(num_transitions + self._chunk_length):
-      frame = min(index, num_transitions)  # Past the end the last one again.
-      writer.append([leaf[frame] for leaf in leaves])
+      step = min(index, num_transitions)  # Past the end the last one again.
+      writer.append([leaf[step] for leaf in leaves])
       if index % _FLUSH_INTERVAL == 0:
         writer.flush(_FLUSH_INTERVAL, timeout_ms=timeout_ms)
     writer.end_episode(timeout_ms=timeout_ms)
@@ -212,11 +212,11 @@ class ReplayServer:
   def add(
       self,
       table: str,
-      frames: trajectory_lib.Trajectory,
+      steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
     """Inserts stored steps; see `ReplayWriter.add`."""
-    self._writer.add(table, frames, num_transitions)
+    self._writer.add(table, steps, num_transitions)
 
   def sizes(self) -> Dict[str, int]:
     """Returns the number of transitions in each table."""

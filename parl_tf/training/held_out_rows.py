@@ -25,13 +25,13 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
   chunk_length = session.agent.chunk_length
   windows = []
   for episode in episodes:
-    frames = session.frames('offline', episode)
+    steps = session.stored_steps('offline', episode)
     index = np.arange(episode.num_transitions)[:, np.newaxis]
-    # A window past the end repeats the last frame.
+    # A window past the end repeats the last step.
     index = np.minimum(
         index + np.arange(chunk_length + 1), episode.num_transitions
     )
-    windows.append(tf.nest.map_structure(lambda x: x[index], frames))  # pylint: disable=cell-var-from-loop
+    windows.append(tf.nest.map_structure(lambda x: x[index], steps))  # pylint: disable=cell-var-from-loop
   rows = tf.nest.map_structure(
       lambda *x: tf.constant(np.concatenate(x)), *windows
   )

@@ -350,7 +350,7 @@ def _draw_candidates(session) -> None:
   """Draws the policy's samples at every stored state, once."""
   agent = session.agent
   search = agent.searches.training
-  observations = session.experience.frames('offline')
+  observations = session.experience.observations('offline')
   size = len(tf.nest.flatten(observations)[0])
   sample = tf.function(
       lambda observation, seed: agent.generative_policy.sample(

@@ -252,9 +252,9 @@ class Session:
     """Puts an episode into a table."""
     self._writers[table].write(table, episode)
 
-  def frames(self, table: str, episode: types.Episode):
+  def stored_steps(self, table: str, episode: types.Episode):
     """Returns the stored steps that an episode makes in a table."""
-    return self._writers[table].frames(episode)
+    return self._writers[table].stored_steps(episode)
 
   def save_if_due(self) -> None:
     """Saves where the last checkpoint is old enough."""

@@ -157,13 +157,13 @@ def make_episode(num_steps=9, seed=0, episode_id=0):
 
 def make_rows(num_rows=BATCH_SIZE, seed=0) -> trajectory.Trajectory:
   """Returns the transitions of one episode, `[num_rows, 2, ...]` tensors."""
-  frames = episode_writer.stored_steps(
+  steps = episode_writer.stored_steps(
       make_episode(num_rows, seed), gamma=0.99, reward_scale=1.0,
       reward_bias=-1.0,
   )
-  frames = frames._replace(reward=frames.reward - 1.0)
+  steps = steps._replace(reward=steps.reward - 1.0)
   index = np.arange(num_rows)[:, np.newaxis] + np.arange(2)
-  return tf.nest.map_structure(lambda x: tf.constant(x[index]), frames)
+  return tf.nest.map_structure(lambda x: tf.constant(x[index]), steps)
 
 
 def make_experience(num_episodes=3, seed=0):

@@ -29,33 +29,33 @@ class NamedLeavesTest(parameterized.TestCase):
     )
 
 
-class CheckLayoutTest(parameterized.TestCase):
+class CheckStepSpecTest(parameterized.TestCase):
 
   _WANTED = {
-      'x': checks.FieldLayout(np.dtype(np.float32), (2,)),
-      'y': checks.FieldLayout(np.dtype(np.bool_), ()),
+      'x': checks.FieldSpec(np.dtype(np.float32), (2,)),
+      'y': checks.FieldSpec(np.dtype(np.bool_), ()),
   }
 
-  def test_equal_layouts_pass(self):
-    checks.check_layout('table', dict(self._WANTED), self._WANTED)
+  def test_equal_specs_pass(self):
+    checks.check_step_spec('table', dict(self._WANTED), self._WANTED)
 
   def test_missing_and_unknown_fields_are_named(self):
     seen = {'x': self._WANTED['x'], 'z': self._WANTED['y']}
     with self.assertRaisesRegex(
         ValueError, r"table: .*missing \['y'\], unknown \['z'\]"
     ):
-      checks.check_layout('table', seen, self._WANTED)
+      checks.check_step_spec('table', seen, self._WANTED)
 
   def test_shape_seen_and_wanted_are_named(self):
     seen = dict(
-        self._WANTED, x=checks.FieldLayout(np.dtype(np.float32), (3,))
+        self._WANTED, x=checks.FieldSpec(np.dtype(np.float32), (3,))
     )
     with self.assertRaisesRegex(
         ValueError,
         r'table: field `x` must be float32 of shape \[2\] at each step, got '
         r'float32 of shape \[3\]',
     ):
-      checks.check_layout('table', seen, self._WANTED)
+      checks.check_step_spec('table', seen, self._WANTED)
 
 
 if __name__ == '__main__':

@@ -151,9 +151,9 @@ class ChunksTest(tensor_case.TensorCase):
 
   def test_candidates_stand_at_both_ends(self):
     memory = self._memory()
-    num_frames = len(memory.frames('offline'))
+    num_steps = len(memory.observations('offline'))
     candidates = np.tile(
-        np.arange(num_frames, dtype=np.float32)[:, np.newaxis, np.newaxis],
+        np.arange(num_steps, dtype=np.float32)[:, np.newaxis, np.newaxis],
         [1, 2, 6],
     )
     memory.set_candidates('offline', candidates)
@@ -162,7 +162,7 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertEqual(seen.shape, [2, 2, 6])
     self.assertAllEqual(seen[:, 0, 0], [3.0, 5.0])
     seen = rows[1, 0].policy_info['candidate_actions']
-    self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # Six frames came before.
+    self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # Six steps came before.
     with self.assertRaisesRegex(ValueError, r'\[\d+, N, 6\]'):
       memory.set_candidates('offline', candidates[..., :2])
 

@@ -112,27 +112,27 @@ class MonteCarloReturnsTest(parameterized.TestCase):
 
 class StoredStepsTest(parameterized.TestCase):
 
-  def test_frames_by_hand(self):
-    frames = episode_writer.stored_steps(
+  def test_steps_by_hand(self):
+    steps = episode_writer.stored_steps(
         _episode([0.0, 1.0], [1.0, 0.0], episode_id=7, policy_version=3),
         gamma=0.5,
         reward_scale=2.0,
         reward_bias=-1.0,
     )
-    np.testing.assert_array_equal(frames.step_type, [0, 1, 2])
-    np.testing.assert_array_equal(frames.next_step_type, [1, 2, 0])
-    np.testing.assert_array_equal(frames.action, [[0.5], [0.5], [0.0]])
+    np.testing.assert_array_equal(steps.step_type, [0, 1, 2])
+    np.testing.assert_array_equal(steps.next_step_type, [1, 2, 0])
+    np.testing.assert_array_equal(steps.action, [[0.5], [0.5], [0.0]])
     # Raw in the table ...
-    np.testing.assert_array_equal(frames.reward, [0.0, 1.0, 0.0])
-    np.testing.assert_array_equal(frames.discount, [1.0, 0.0, 1.0])
-    info = frames.policy_info
+    np.testing.assert_array_equal(steps.reward, [0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(steps.discount, [1.0, 0.0, 1.0])
+    info = steps.policy_info
     # ... scaled in the return: r = (-1, 1), G_1 = 1, G_0 = -1 + 0.5 * 1.
     np.testing.assert_array_equal(info['monte_carlo_return'], [-0.5, 1.0, 0.0])
     np.testing.assert_array_equal(info['episode_id'], [7, 7, 7])
     np.testing.assert_array_equal(info['step_index'], [0, 1, 2])
     np.testing.assert_array_equal(info['policy_version'], [3, 3, 3])
-    self.assertEqual(frames.step_type.dtype, np.int32)
-    self.assertEqual(frames.next_step_type.dtype, np.int32)
+    self.assertEqual(steps.step_type.dtype, np.int32)
+    self.assertEqual(steps.next_step_type.dtype, np.int32)
     self.assertEqual(info['monte_carlo_return'].dtype, np.float32)
     self.assertEqual(info['episode_id'].dtype, np.int64)
     self.assertEqual(info['step_index'].dtype, np.int32)
@@ -142,11 +142,11 @@ class StoredStepsTest(parameterized.TestCase):
   def test_mapping_of_any_type_is_stored_as_a_dict(self):
     episode = _episode([0.0, 1.0], [1.0, 1.0])
     observation = collections.OrderedDict(x=episode.observation)
-    frames = episode_writer.stored_steps(
+    steps = episode_writer.stored_steps(
         episode._replace(observation=observation),
         gamma=0.5, reward_scale=1.0, reward_bias=0.0,
     )
-    self.assertIs(type(frames.observation), dict)
+    self.assertIs(type(steps.observation), dict)
 
   def test_terminal_and_time_out_differ_in_discount_alone(self):
     terminal, time_out = (
@@ -196,8 +196,8 @@ class _RecordingSink:
   def __init__(self):
     self.added = []
 
-  def add(self, table, frames, num_transitions):
-    self.added.append((table, frames, num_transitions))
+  def add(self, table, steps, num_transitions):
+    self.added.append((table, steps, num_transitions))
 
 
 class EpisodeWriterTest(parameterized.TestCase):
@@ -212,23 +212,23 @@ class EpisodeWriterTest(parameterized.TestCase):
     (added,) = sink.added
     return added
 
-  def test_sink_gets_the_frames_with_returns(self):
-    table, frames, num_transitions = self._write(_episode([0, 0], [1, 1]))
+  def test_sink_gets_the_steps_with_returns(self):
+    table, steps, num_transitions = self._write(_episode([0, 0], [1, 1]))
     self.assertEqual(table, 'online')
     self.assertEqual(num_transitions, 2)
     # Both rewards are -1 after the bias, so the value of no success stands.
     np.testing.assert_array_equal(
-        frames.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
+        steps.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
     )
 
   def test_last_step_without_observation_counts_in_the_return_alone(self):
-    _, frames, num_transitions = self._write(
+    _, steps, num_transitions = self._write(
         _episode([0, 1], [1, 1], has_last_transition=False)
     )
     self.assertEqual(num_transitions, 1)
     # r = (-1, 0): G_0 = -1 + 0.5 * 0.
     np.testing.assert_array_equal(
-        frames.policy_info['monte_carlo_return'], [-1.0, 0.0, 0.0]
+        steps.policy_info['monte_carlo_return'], [-1.0, 0.0, 0.0]
     )
 
 
@@ -273,12 +273,12 @@ class EpisodeRecorderTest(parameterized.TestCase):
     )
 
   def _steps(self):
-    frames = episode_writer.stored_steps(
+    steps = episode_writer.stored_steps(
         _episode([0.0, 1.0], [1.0, 1.0]),
         gamma=0.5, reward_scale=1.0, reward_bias=0.0,
     )
     return [
-        tf.nest.map_structure(lambda leaf: leaf[index], frames)
+        tf.nest.map_structure(lambda leaf: leaf[index], steps)
         for index in range(3)
     ]
 

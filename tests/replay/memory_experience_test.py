@@ -292,8 +292,8 @@ class RowsTest(parameterized.TestCase):
 class CandidatesTest(parameterized.TestCase):
 
   def _set(self, source, table):
-    """Sets candidates that hold the step of their frame."""
-    steps = source.frames(table)[:, 1]
+    """Sets candidates that hold the index of their step."""
+    steps = source.observations(table)[:, 1]
     source.set_candidates(
         table, np.tile(steps[:, np.newaxis, np.newaxis], (1, 5, 2))
     )
@@ -346,19 +346,21 @@ class BadInputTest(parameterized.TestCase):
        r'field `discount` must have 3 steps, got shape \[2\]'),
       ('field', dict(policy_info={}), 'missing .*monte_carlo_return'),
   )
-  def test_bad_frames_are_an_error_and_nothing_is_inserted(
+  def test_bad_steps_are_an_error_and_nothing_is_inserted(
       self, changes, message
   ):
     source, _ = _source()
-    frames = episode_writer.stored_steps(
+    steps = episode_writer.stored_steps(
         _episode(0, num_steps=2),
         gamma=0.5, reward_scale=1.0, reward_bias=0.0,
     )
     with self.assertRaisesRegex(ValueError, message):
-      source.add('online', frames._replace(**changes), 2)
+      source.add('online', steps._replace(**changes), 2)
     self.assertEqual(source.num_transitions('online'), 0)
-    with self.assertRaisesRegex(ValueError, r'\[0, 2\] for 3 frames, got 3'):
-      source.add('online', frames, 3)
+    with self.assertRaisesRegex(
+        ValueError, r'\[0, 2\] for 3 stored steps, got 3'
+    ):
+      source.add('online', steps, 3)
 
   def test_unknown_table_is_an_error(self):
     source, _ = _source()

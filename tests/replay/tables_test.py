@@ -21,8 +21,8 @@ _SIGNATURE = stored_step.signature(
 )
 
 
-def _frames(episode_id=0, num_steps=3):
-  """Returns frames whose state is the step."""
+def _steps(episode_id=0, num_steps=3):
+  """Returns stored steps whose state is their index."""
   steps = np.arange(num_steps + 1)
   state = np.stack([steps, -steps], axis=1).astype(np.float32)
   image = np.zeros((num_steps + 1, 2, 2, 3), np.uint8)
@@ -42,10 +42,10 @@ def _frames(episode_id=0, num_steps=3):
 class SignatureTest(parameterized.TestCase):
 
   def test_signature_has_the_fields_of_a_stored_step(self):
-    frames = _frames()
-    tf.nest.assert_same_structure(frames, _SIGNATURE)
+    steps = _steps()
+    tf.nest.assert_same_structure(steps, _SIGNATURE)
     for leaf, spec in zip(
-        tf.nest.flatten(frames), tf.nest.flatten(_SIGNATURE)
+        tf.nest.flatten(steps), tf.nest.flatten(_SIGNATURE)
     ):
       self.assertEqual(leaf.dtype, spec.dtype.as_numpy_dtype)
       self.assertEqual(leaf.shape[1:], tuple(spec.shape))
@@ -74,9 +74,9 @@ class ReplayServerTest(parameterized.TestCase):
 
   def test_items_are_the_transitions(self):
     server = self._server()
-    server.add('offline', _frames(5), 3)
-    server.add('online', _frames(6), 2)
-    server.add('online', _frames(7), 0)
+    server.add('offline', _steps(5), 3)
+    server.add('online', _steps(6), 2)
+    server.add('online', _steps(7), 0)
     self.assertEqual(server.sizes(), {'offline': 3, 'online': 2})
     steps = set()
     for sample in server.client.sample('online', 50, emit_timesteps=False):
@@ -90,13 +90,13 @@ class ReplayServerTest(parameterized.TestCase):
 
   def test_long_episode_is_written_whole(self):
     server = self._server()
-    server.add('offline', _frames(0, num_steps=200), 200)
+    server.add('offline', _steps(0, num_steps=200), 200)
     self.assertEqual(server.sizes()['offline'], 200)
 
   def test_oldest_transitions_go_first(self):
     server = self._server(max_size=4)
-    server.add('online', _frames(0), 3)
-    server.add('online', _frames(1), 3)
+    server.add('online', _steps(0), 3)
+    server.add('online', _steps(1), 3)
     self.assertEqual(server.sizes()['online'], 4)
     seen = set()
     for sample in server.client.sample('online', 100, emit_timesteps=False):
@@ -113,17 +113,17 @@ class ReplayServerTest(parameterized.TestCase):
       ('dtype', dict(step_type=np.zeros(4, np.int64)),
        r'field `step_type` must be int32 of shape \[\] at each step, got'),
   )
-  def test_bad_frames_are_an_error_and_nothing_is_inserted(
+  def test_bad_steps_are_an_error_and_nothing_is_inserted(
       self, changes, message
   ):
     server = self._server()
     with self.assertRaisesRegex(ValueError, message):
-      server.add('offline', _frames()._replace(**changes), 3)
+      server.add('offline', _steps()._replace(**changes), 3)
     self.assertEqual(server.sizes()['offline'], 0)
 
   def test_unknown_table_is_an_error(self):
     with self.assertRaisesRegex(ValueError, "got 'train'"):
-      self._server().add('train', _frames(), 3)
+      self._server().add('train', _steps(), 3)
 
   def test_table_without_room_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'max_size'):
@@ -131,13 +131,13 @@ class ReplayServerTest(parameterized.TestCase):
 
   def test_server_that_is_gone_is_named_in_time(self):
     server = self._server()
-    server.add('online', _frames(), 3)
+    server.add('online', _steps(), 3)
     server.stop()
     start = time.monotonic()
     with self.assertRaisesRegex(
         ConnectionError, f'{server.address} .* table `online`'
     ):
-      server.add('online', _frames(1), 3)
+      server.add('online', _steps(1), 3)
     self.assertLess(time.monotonic() - start, 10.0)
 
   def test_writer_without_a_deadline_waits_for_a_server_that_is_late(self):
@@ -147,7 +147,7 @@ class ReplayServerTest(parameterized.TestCase):
     address = f'localhost:{server.port}'
     patient = tables.ReplayWriter(address, _SIGNATURE, deadline_seconds=None)
     writing = threading.Thread(
-        target=patient.add, args=('online', _frames(), 3)
+        target=patient.add, args=('online', _steps(), 3)
     )
     writing.start()
     writing.join(tables.DEADLINE_SECONDS + 1.0)

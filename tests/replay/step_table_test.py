@@ -7,20 +7,20 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf.replay import frame_table
+from parl_tf.replay import step_table
 
 
-def _frames(first, num_frames):
-  """Returns frames whose observations and rewards count from `first`."""
-  count = np.arange(first, first + num_frames)
+def _steps(first, num_steps):
+  """Returns steps whose observations and rewards count from `first`."""
+  count = np.arange(first, first + num_steps)
   return trajectory.Trajectory(
-      step_type=np.ones(num_frames, np.int32),
+      step_type=np.ones(num_steps, np.int32),
       observation=count[:, np.newaxis].astype(np.float32),
-      action=np.zeros((num_frames, 2), np.float32),
+      action=np.zeros((num_steps, 2), np.float32),
       policy_info={'step_index': count.astype(np.int32)},
-      next_step_type=np.ones(num_frames, np.int32),
+      next_step_type=np.ones(num_steps, np.int32),
       reward=count.astype(np.float32),
-      discount=np.ones(num_frames, np.float32),
+      discount=np.ones(num_steps, np.float32),
   )
 
 
@@ -30,30 +30,30 @@ def _all_rows(table):
   return rows.observation[..., 0]
 
 
-class FrameTableTest(parameterized.TestCase):
+class StepTableTest(parameterized.TestCase):
 
-  def test_transitions_are_neighbouring_frames_of_one_episode(self):
-    table = frame_table.FrameTable('offline', capacity=10)
-    table.add(_frames(0, 3), 2)
-    table.add(_frames(10, 2), 1)
+  def test_transitions_are_neighbouring_steps_of_one_episode(self):
+    table = step_table.StepTable('offline', capacity=10)
+    table.add(_steps(0, 3), 2)
+    table.add(_steps(10, 2), 1)
     np.testing.assert_array_equal(_all_rows(table), [[0, 1], [1, 2], [10, 11]])
     np.testing.assert_array_equal(
         table.observations()[:, 0], [0, 1, 2, 10, 11]
     )
-    self.assertEqual(table.num_frames, 5)
+    self.assertEqual(table.num_steps, 5)
 
-  def test_frames_of_no_transition_are_not_stored(self):
-    table = frame_table.FrameTable('offline', capacity=10)
-    table.add(_frames(0, 4), 2)
-    table.add(_frames(10, 2), 0)
-    self.assertEqual(table.num_frames, 3)
+  def test_steps_of_no_transition_are_not_stored(self):
+    table = step_table.StepTable('offline', capacity=10)
+    table.add(_steps(0, 4), 2)
+    table.add(_steps(10, 2), 0)
+    self.assertEqual(table.num_steps, 3)
     self.assertEqual(table.num_transitions, 2)
 
   def test_oldest_transitions_go_first(self):
-    table = frame_table.FrameTable('online', capacity=3)
-    table.add(_frames(0, 3), 2)
-    table.add(_frames(10, 3), 2)
-    # One of the first episode's two transitions had to go, and its frame 0.
+    table = step_table.StepTable('online', capacity=3)
+    table.add(_steps(0, 3), 2)
+    table.add(_steps(10, 3), 2)
+    # One of the first episode's two transitions had to go, and its step 0.
     np.testing.assert_array_equal(
         _all_rows(table), [[1, 2], [10, 11], [11, 12]]
     )
@@ -62,11 +62,11 @@ class FrameTableTest(parameterized.TestCase):
     )
 
   def test_episode_longer_than_the_table_leaves_its_end(self):
-    table = frame_table.FrameTable('online', capacity=2)
-    table.add(_frames(0, 2), 1)
-    table.add(_frames(10, 5), 4)
+    table = step_table.StepTable('online', capacity=2)
+    table.add(_steps(0, 2), 1)
+    table.add(_steps(10, 5), 4)
     np.testing.assert_array_equal(_all_rows(table), [[12, 13], [13, 14]])
-    self.assertEqual(table.num_frames, 3)
+    self.assertEqual(table.num_steps, 3)
 
   @hypothesis.settings(derandomize=True, deadline=None, max_examples=30)
   @hypothesis.given(
@@ -78,30 +78,30 @@ class FrameTableTest(parameterized.TestCase):
       ),
   )
   def test_contents_are_the_latest_transitions(self, capacity, episodes):
-    table = frame_table.FrameTable('online', capacity)
+    table = step_table.StepTable('online', capacity)
     wanted = []
     for index, (num_steps, has_last) in enumerate(episodes):
       num_transitions = num_steps - (0 if has_last else 1)
       first = 100 * index
-      table.add(_frames(first, num_steps + 1), num_transitions)
+      table.add(_steps(first, num_steps + 1), num_transitions)
       wanted += [(first + t, first + t + 1) for t in range(num_transitions)]
     wanted = wanted[-capacity:]
     self.assertEqual(table.num_transitions, len(wanted))
     if wanted:
       np.testing.assert_array_equal(_all_rows(table), wanted)
-      stored = sorted({frame for row in wanted for frame in row})
+      stored = sorted({step for row in wanted for step in row})
       np.testing.assert_array_equal(table.observations()[:, 0], stored)
 
   def test_storage_does_not_start_at_the_capacity(self):
-    table = frame_table.FrameTable('offline', capacity=10**9)
-    table.add(_frames(0, 3), 2)
+    table = step_table.StepTable('offline', capacity=10**9)
+    table.add(_steps(0, 3), 2)
     self.assertEqual(table.num_transitions, 2)
 
   def test_candidates_stand_beside_their_frames(self):
-    table = frame_table.FrameTable('offline', capacity=3)
+    table = step_table.StepTable('offline', capacity=3)
     for first in (0, 10, 20):
-      table.add(_frames(first, 3), 2)
-    # Frames 11, 12, 20, 21, 22 are left; each gets its own number.
+      table.add(_steps(first, 3), 2)
+    # Steps 11, 12, 20, 21, 22 are left; each gets its own number.
     observations = table.observations()
     candidates = np.tile(observations[:, np.newaxis, :], (1, 4, 2))
     table.set_candidates(candidates)
@@ -111,25 +111,25 @@ class FrameTableTest(parameterized.TestCase):
     np.testing.assert_array_equal(joined[..., 3, 1], rows.observation[..., 0])
 
   def test_adding_clears_candidates(self):
-    table = frame_table.FrameTable('offline', capacity=5)
-    table.add(_frames(0, 3), 2)
+    table = step_table.StepTable('offline', capacity=5)
+    table.add(_steps(0, 3), 2)
     table.set_candidates(np.zeros((3, 4, 2), np.float32))
     self.assertTrue(table.has_candidates)
-    table.add(_frames(10, 3), 2)
+    table.add(_steps(10, 3), 2)
     self.assertFalse(table.has_candidates)
     self.assertNotIn(
         'candidate_actions', table.rows(np.arange(1)).policy_info
     )
 
   @parameterized.named_parameters(
-      ('frames', np.zeros((2, 4, 2), np.float32)),
+      ('steps', np.zeros((2, 4, 2), np.float32)),
       ('action', np.zeros((3, 4, 1), np.float32)),
       ('rank', np.zeros((3, 2), np.float32)),
       ('dtype', np.zeros((3, 4, 2))),
   )
   def test_candidates_of_another_shape_are_an_error(self, candidates):
-    table = frame_table.FrameTable('offline', capacity=5)
-    table.add(_frames(0, 3), 2)
+    table = step_table.StepTable('offline', capacity=5)
+    table.add(_steps(0, 3), 2)
     with self.assertRaisesRegex(
         ValueError, r'table `offline`: .*float32 of shape \[3, N, 2\], got'
     ):
