@@ -12,10 +12,12 @@ from tf_agents.specs import tensor_spec
 
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
 from parl_tf.training import on_policy
 from parl_tf.training import rollouts
 from parl_tf.training import session as session_lib
+from parl_tf.training import sources
 from tests import tensor_case
 from tests.agents import small_dppo
 from tests.training import line_walk
@@ -90,12 +92,15 @@ def _make_agent():
 
 
 def _make_session(root_dir, domain, checkpoint_seconds=0.0):
+  agent = _make_agent()
   return session_lib.Session(
       root_dir,
       seed=0,
       domain=domain,
-      agent=_make_agent(),
-      experience=None,  # Nothing is replayed.
+      agent=agent,
+      source=sources.LocalSource(
+          memory_experience.MemoryExperience, domain, agent, 0
+      ),
       writers={},
       num_evaluation_episodes=2,
       checkpoint_seconds=checkpoint_seconds,
