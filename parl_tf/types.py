@@ -5,7 +5,10 @@ Axes, in the order in which they appear:
   B  batch                  T  environment steps (time)
   N  sampled actions        K  kept candidates
   n, m  other counts of actions
-  A  action dimension
+  H  actions of a chunk     A  action dimension
+
+Sizes of networks and pictures are words, such as `[E, B, width]` and
+`[B, height, width, channels]`.
 
 Actions inside the library are in [-1, 1]^A. Rewards are raw (as the environment
 returns them) in episodes, logs and tables. Reading experience scales them.

@@ -256,7 +256,11 @@ def _is_pictures(dataset: h5py.Dataset) -> bool:
 
 
 def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
-  """Reads the first or all rows; decodes images to `[rows, H, W(, 3)]`."""
+  """Reads the first or all rows; decodes images.
+
+  Returns:
+    `[rows, ...]`, of images `[rows, height, width(, 3)]`.
+  """
   array = dataset[()] if num_rows < 0 else dataset[:num_rows]
   if not _is_pictures(dataset):
     return array

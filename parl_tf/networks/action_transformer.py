@@ -37,9 +37,9 @@ class ActionTransformer(tf.keras.layers.Layer):
       seed: Integer seed of the initial weights.
       num_bins: Number of tokens of one dimension.
       embedding_size: Width of the hidden layer that embeds the state.
-      width: W, width of a token.
+      width: Width of a token.
       num_blocks: Number of blocks.
-      num_heads: H, attention heads of a block.
+      num_heads: Attention heads of a block.
       dropout_rate: Share of what a block adds that is dropped in training.
 
     Raises:
@@ -101,7 +101,7 @@ class ActionTransformer(tf.keras.layers.Layer):
         'bik,ikw->biw', tf.one_hot(tokens, self._num_bins), self._tables
     )
     x = tf.concat([self._embed_states(features)[:, tf.newaxis], embedded], 1)
-    x = tf.reshape(x + self._positions, [-1, self._width])  # [B A, W]
+    x = tf.reshape(x + self._positions, [-1, self._width])  # [B A, width]
     for i, block in enumerate(self._blocks):
       seed = None
       if dropout_seed is not None:
@@ -169,7 +169,7 @@ class ActionTransformer(tf.keras.layers.Layer):
 
   def _read_states(self, features, num_samples):
     """Logits `[B, 1, num_bins]` of the first dimension, and what is kept."""
-    x = self._embed_states(features) + self._positions[0]  # [B, W]
+    x = self._embed_states(features) + self._positions[0]  # [B, width]
     caches = []
     for block in self._blocks:
       x, cache = block.begin(x, num_samples, self._action_size)
@@ -190,7 +190,7 @@ class ActionTransformer(tf.keras.layers.Layer):
 
 
 class _Cache(NamedTuple):
-  """What attention reads of the tokens up to now, `[R, H, A, d]` each."""
+  """What attention reads of the tokens up to now, `[R, heads, A, d]` each."""
 
   keys: tf.Tensor
   values: tf.Tensor
@@ -199,7 +199,8 @@ class _Cache(NamedTuple):
 class _Block(tf.keras.layers.Layer):
   """Pre-norm block: attention to the tokens up to each, then two dense layers.
 
-  R rows of T tokens are `[R T, W]`, and in heads `[R, H, T, d]`, d = W / H.
+  R rows of T tokens are `[R T, width]`, and in heads `[R, heads, T, d]`, with
+  d = width / heads.
   """
 
   def __init__(
@@ -227,7 +228,7 @@ class _Block(tf.keras.layers.Layer):
     return self._advance(x, _attend(query, key, value, is_past), dropout_seed)
 
   def begin(self, x, num_samples, length):
-    """Takes the first tokens `[B, W]` further; keeps them for `num_samples`."""
+    """Takes tokens `[B, width]` further; keeps them for `num_samples`."""
     _, key, value = self._project(x, 1)
 
     def keep(y):
@@ -238,7 +239,7 @@ class _Block(tf.keras.layers.Layer):
     return self._advance(x, value), _Cache(keep(key), keep(value))
 
   def extend(self, x, cache, position):
-    """Takes the tokens `[R, W]` at `position` further, and keeps them."""
+    """Takes the tokens `[R, width]` at `position` further, and keeps them."""
     query, *new = self._project(x, 1)
     positions = tf.range(cache.keys.shape[2])
     is_here = (positions == position)[:, tf.newaxis]
@@ -252,7 +253,7 @@ class _Block(tf.keras.layers.Layer):
     return _Cache(shape, shape)
 
   def _project(self, x, length):
-    """Queries, keys and values `[R, H, T, d]`."""
+    """Queries, keys and values `[R, heads, T, d]`."""
     shape = [-1, length, 3 * self._num_heads, self._head_size]
     heads = tf.reshape(self._input(self._attention_norm(x)), shape)
     return tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, axis=1)
@@ -262,7 +263,7 @@ class _Block(tf.keras.layers.Layer):
     seeds = (None, None)
     if dropout_seed is not None:
       seeds = [randomness.fold_in(dropout_seed, i) for i in range(2)]
-    attended = tf.transpose(attended, [0, 2, 1, 3])  # [R, T, H, d]
+    attended = tf.transpose(attended, [0, 2, 1, 3])  # [R, T, heads, d]
     attended = self._output(tf.reshape(attended, tf.shape(x)))
     x += self._dropout(attended, seed=seeds[0])
     return x + self._dropout(

@@ -135,10 +135,10 @@ class EnsembleContext(NamedTuple):
   """A critic ensemble at given states, its state-only work done.
 
   Attributes:
-    state: `[E, B, H]`, the states' share of the first layer.
-    action_kernel: `[E, A, H]`, the actions' share of its kernel.
-    first_norm: LayerNorm's scale and offset `[E, 1, H]` of the first layer, or
-      none.
+    state: `[E, B, width]`, the states' share of the first layer.
+    action_kernel: `[E, A, width]`, the actions' share of its kernel.
+    first_norm: LayerNorm's scale and offset `[E, 1, width]` of the first layer,
+      or none.
     layers: Kernel, bias, scale and offset of each further one.
     head: Kernel and bias, of every member or one for all.
   """
@@ -158,11 +158,11 @@ class EnsembleContext(NamedTuple):
     Returns:
       `[E, B, N, num_outputs]`.
     """
-    x = self.state[:, :, tf.newaxis]  # [E, B, 1, H]
+    x = self.state[:, :, tf.newaxis]  # [E, B, 1, width]
     if actions is not None:
       x += tf.matmul(actions[tf.newaxis], self.action_kernel[:, tf.newaxis])
     shape = tf.shape(x)
-    x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
+    x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, width]
     x = activate(x, self.first_norm)
     for kernel, bias, *norm in self.layers:
       x = join_actions(x, actions, kernel)
@@ -195,9 +195,10 @@ def join_actions(
   """Returns what a layer reads: with actions, where its kernel has them.
 
   Args:
-    x: `[E, B N, H]`, what the layer before gives.
+    x: `[E, B N, width]`, what the layer before gives.
     actions: `[B, N, A]`.
-    kernel: `[..., I, O]`, I = H + A where the layer reads actions, else H.
+    kernel: `[..., I, O]`, I = width + A where the layer reads actions,
+      else width.
 
   Returns:
     `[E, B N, I]`.
@@ -215,13 +216,13 @@ def join_actions(
 
 
 def activate(x: tf.Tensor, norm: Sequence[tf.Tensor]) -> tf.Tensor:
-  """LayerNorm and swish of rows `[E, R, H]` of mean 0, ReLU without a norm."""
+  """LayerNorm and swish of `[E, R, width]` of mean 0, ReLU without a norm."""
   return _normalize_swish(x, *norm) if norm else tf.nn.relu(x)
 
 
 @tf.custom_gradient
 def _normalize_swish(x, scale, offset):
-  """LayerNorm and swish of rows `[E, R, H]` whose mean is 0 already.
+  """LayerNorm and swish of rows `[E, R, width]` whose mean is 0 already.
 
   The search spends most of its time between its matrix products, in passes
   over `x`; the gradient by hand takes a third of the passes of the automatic.

@@ -18,9 +18,9 @@ class FewActionsContext(NamedTuple):
   """Some members, `e` of them, of a `ensemble.EnsembleContext`.
 
   Attributes:
-    state: `[B, 1, e, H]`, the states' share of the first layer.
-    action_kernel: `[A, e H]`, the actions' share of its kernel.
-    first_norm: LayerNorm's scale and offset `[e, 1, H]`, or none.
+    state: `[B, 1, e, width]`, the states' share of the first layer.
+    action_kernel: `[A, e width]`, the actions' share of its kernel.
+    first_norm: LayerNorm's scale and offset `[e, 1, width]`, or none.
     layers: Of each further layer a kernel a member, bias, scale and offset.
     head: A kernel a member, or one for all, and bias.
   """
@@ -44,7 +44,7 @@ class FewActionsContext(NamedTuple):
       )
       x += tf.reshape(product, [*shape, num_members, width])
     x = tf.reshape(x, [-1, num_members, width])
-    x = tf.transpose(x, [1, 0, 2])  # [e, B N, H]
+    x = tf.transpose(x, [1, 0, 2])  # [e, B N, width]
     x = ensemble.activate(x, self.first_norm)
     for kernels, bias, *norm in self.layers:
       x = ensemble.join_actions(x, actions, kernels[0])
@@ -75,7 +75,7 @@ def _group(context, start, end):
     kernel, *others = map(some, layer)
     return tuple(tf.unstack(kernel)), *others
 
-  kernel = tf.transpose(some(context.action_kernel), [1, 0, 2])  # [A, e, H]
+  kernel = tf.transpose(some(context.action_kernel), [1, 0, 2])  # [A, e, width]
   return FewActionsContext(
       tf.transpose(some(context.state), [1, 0, 2])[:, tf.newaxis],
       tf.reshape(kernel, [kernel.shape[0], -1]),

@@ -18,8 +18,8 @@ class HalfPrecisionContext(NamedTuple):
   """`ensemble.EnsembleContext` with kernels in bfloat16, but for the first.
 
   Attributes:
-    state: `[E, B, H]`.
-    action_kernel: `[E, A, H]`.
+    state: `[E, B, width]`.
+    action_kernel: `[E, A, width]`.
     first_norm: LayerNorm's scale and offset, or none.
     layers: Kernel, bias, scale and offset of each further layer.
     head: Kernel and bias.
@@ -36,11 +36,11 @@ class HalfPrecisionContext(NamedTuple):
 
   def __call__(self, actions: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Evaluates actions `[B, N, A]`; returns `[E, B, N, num_outputs]`."""
-    x = self.state[:, :, tf.newaxis]  # [E, B, 1, H]
+    x = self.state[:, :, tf.newaxis]  # [E, B, 1, width]
     if actions is not None:
       x += tf.matmul(actions[tf.newaxis], self.action_kernel[:, tf.newaxis])
     shape = tf.shape(x)
-    x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, H]
+    x = tf.reshape(x, [shape[0], -1, x.shape[-1]])  # [E, B N, width]
     x = _activate(x, *self.first_norm)
     for kernel, bias, *norm in self.layers:
       x = ensemble.join_actions(x, actions, kernel)

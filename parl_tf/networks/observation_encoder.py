@@ -31,7 +31,7 @@ class ObservationEncoder(tf.keras.layers.Layer):
 
     Args:
       observation_spec: Nest of `tf.TensorSpec`: vectors, and pictures
-        `[H, W, C]` uint8.
+        `[height, width, channels]` uint8.
       normalization: Statistics of the same structure, None in the place of a
         picture; or None for identity.
       seed: Integer seed of the initial weights, which pictures alone have.
@@ -49,7 +49,8 @@ class ObservationEncoder(tf.keras.layers.Layer):
       if spec.shape.rank != 1 and not is_picture(spec):
         raise ValueError(
             f'Observation `{spec.name}` must be a vector, or a picture '
-            f'`[H, W, C]` of uint8, got {spec.dtype.name} of {spec.shape}.'
+            f'`[height, width, channels]` of uint8, got {spec.dtype.name} of '
+            f'{spec.shape}.'
         )
     shapes = [spec.shape for spec in leaves if is_picture(spec)]
     seeds = np.random.SeedSequence(seed).generate_state(len(shapes))
@@ -115,7 +116,7 @@ def has_pictures(observation: types.Nest, num_batch_axes: int = 0) -> bool:
 
 
 def is_picture(x, num_batch_axes: int = 0) -> bool:
-  """Whether a spec or tensor `[..., H, W, C]` is of pictures."""
+  """Whether a spec or tensor is of pictures, of rank 3 beside batch axes."""
   return x.shape.rank == num_batch_axes + 3 and x.dtype == tf.uint8
 
 

@@ -88,14 +88,18 @@ class PictureEncoder(tf.keras.layers.Layer):
     self._norm.build([None, feature_size])
 
   def call(self, picture: tf.Tensor) -> tf.Tensor:
-    """Returns features `[B, F]` in (-1, 1) of pictures `[B, H, W, C]` uint8."""
+    """Returns features `[B, F]` in (-1, 1).
+
+    Args:
+      picture: `[B, height, width, channels]` uint8.
+    """
     if picture.dtype != tf.uint8:
       raise TypeError(f'A picture must be uint8, got {picture.dtype.name}.')
     x = tf.cast(picture, tf.float32) / 127.5 - 1.0
     x = tf.nn.max_pool2d(tf.nn.relu(self._stem(x)), 3, 2, 'SAME')
     for block in self._blocks:
       x = block(x)
-    x = tf.reduce_mean(x, axis=[1, 2])  # [B, H, W, C] -> [B, C]
+    x = tf.reduce_mean(x, axis=[1, 2])  # -> [B, channels]
     return tf.tanh(self._norm(self._dense(x)))
 
 
@@ -165,22 +169,22 @@ def random_shift(
   The augmentation of Kostrikov et al. (2021), arXiv:2004.13649, section 3.1.
 
   Args:
-    images: `[B, H, W, C]`, of any type.
+    images: `[B, height, width, channels]`, of any type.
     offsets: `[B, 2]` int32, the row and the column of the padded picture at
       which the crop begins, 0 .. 2 * `padding`; `padding` leaves a picture as
       it is.
     padding: Pixels on each side.
 
   Returns:
-    `[B, H, W, C]`.
+    `[B, height, width, channels]`.
   """
   tf.debugging.assert_shapes(
-      [(images, ('B', 'H', 'W', 'C')), (offsets, ('B', 2))]
+      [(images, ('B', 'height', 'width', 'channels')), (offsets, ('B', 2))]
   )
   # A pixel of the padding is the nearest one of the picture.
   for axis in (1, 2):
     size = tf.shape(images)[axis]
     index = tf.range(size) + offsets[:, axis - 1, tf.newaxis] - padding
-    index = tf.clip_by_value(index, 0, size - 1)  # [B, H] or [B, W]
+    index = tf.clip_by_value(index, 0, size - 1)  # [B, height] or [B, width]
     images = tf.gather(images, index, axis=axis, batch_dims=1)
   return images
