@@ -1,13 +1,13 @@
-"""Tells which of the paper's claims a study bears out.
+"""Tests which of the paper's claims a study supports.
 
   python -m benchmarks.claims --root_dir benchmarks/results/pointmaze
 
-Each claim of arXiv:2412.06685 is one number a run, and one comparison of
-methods, or of one method with 0. It holds, or does not, where the 95 %
-bootstrap interval over seeds excludes 0; else it is not resolved, and the
-number of seeds is told that the seen variance would need. Intervals of few
-seeds are too narrow: `by chance` tells how often one would exclude 0 were there
-nothing to find.
+Each claim of arXiv:2412.06685 is one number per run, and one comparison of two
+methods, or of one method with 0. The claim holds, or does not hold, if the 95 %
+bootstrap interval over seeds excludes 0. Otherwise it is not resolved, and the
+output gives the number of seeds needed with the observed variance. Intervals of
+few seeds are too narrow: `by chance` is the probability that an interval
+excludes 0 if there is no effect.
 """
 
 import csv
@@ -27,22 +27,22 @@ COLUMNS = (
     *('claim', 'measure', 'figure', 'low', 'high', 'seeds'),
     *('verdict', 'by_chance', 'needed'),
 )
-# By the fewest seeds of a method; simulated with normally distributed numbers,
-# 1,500 studies of one method, and `comparison`'s of two.
+# By the smaller number of seeds. Simulated with normally distributed numbers:
+# 1,500 studies of one method; for two methods, those of `comparison`.
 _BY_CHANCE_OF_ONE = {2: 0.50, 3: 0.25, 4: 0.12, 5: 0.11}
 _BY_CHANCE_OF_TWO = {**comparison.FALSE_ORDERS, 5: 0.07}
 
 
 class Claim(NamedTuple):
-  """What is claimed, as a difference that is then positive.
+  """A claim, stated as a difference that should be positive.
 
   Attributes:
     text: The claim.
-    measure: What the difference is of.
-    number: The measure of a run, NaN where the run lacks it.
-    first: Method whose number is the larger one.
-    second: The other method, or None for 0.
-    is_of_unfinished: Whether runs count that stopped before their end.
+    measure: Description of the measure.
+    number: Computes the measure of a run; NaN if it is not available.
+    first: Method with the larger measure.
+    second: The other method, or None to compare with 0.
+    is_of_unfinished: Whether unfinished runs count.
   """
 
   text: str
@@ -54,12 +54,12 @@ class Claim(NamedTuple):
 
 
 def online_score(run: runs_lib.Run) -> float:
-  """The score, 0 to 100, of the last evaluation online."""
+  """Returns the score, 0 to 100, of the last online evaluation."""
   return _score(run, 'online', 'score')
 
 
 def base_policy_gain(run: runs_lib.Run) -> float:
-  """By how much the score without search rose since behaviour cloning."""
+  """Returns the gain of the score without search since behavior cloning."""
   before, after = (
       _score(run, phase, 'score_without_search')
       for phase in ('behavior_cloning', 'online')
@@ -68,16 +68,16 @@ def base_policy_gain(run: runs_lib.Run) -> float:
 
 
 def instability(run: runs_lib.Run) -> float:
-  """Mean absolute change of the score between online evaluations."""
+  """Returns the mean absolute change of the score between evaluations."""
   scores = runs_lib.scores(run.metrics)[run.metrics.phases == 'online']
   scores = scores[np.isfinite(scores)]
   return float(np.mean(np.abs(np.diff(scores)))) if len(scores) > 1 else np.nan
 
 
 def overestimation(run: runs_lib.Run) -> float:
-  """Predicted minus realised return when fine-tuning begins.
+  """Returns predicted minus realised return at the start of fine-tuning.
 
-  At least so much where no reward is positive: see `training.value_bias`.
+  A lower bound if no reward is positive; see `training.value_bias`.
   """
   metrics = run.metrics
   realised = metrics.column('values/start_realised')
@@ -87,10 +87,10 @@ def overestimation(run: runs_lib.Run) -> float:
 
 
 def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
-  """Returns the mean score of a run over its first minutes online.
+  """Returns a function that computes the mean score of the first minutes.
 
-  Between two evaluations the score is that of the first one. A run that stopped
-  at its budget counts if it came so far.
+  Between two evaluations the score is that of the earlier one. A run that
+  stopped at its budget counts if it got this far.
 
   Args:
     minutes: Minutes of the online phase, the same for all methods compared.
@@ -115,8 +115,8 @@ def make_claims(minutes: Sequence[float], ours: str = OURS) -> List[Claim]:
   """Returns the claims.
 
   Args:
-    minutes: Of score against time.
-    ours: The study's entry of PA-RL.
+    minutes: Durations for the claims about score against time.
+    ours: Name of PA-RL's entry in the study.
   """
   return [
       Claim('N = 1 hurts', 'online score', online_score, ours, 'no_global'),
@@ -182,11 +182,12 @@ def make_claims(minutes: Sequence[float], ours: str = OURS) -> List[Claim]:
 
 
 def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
-  """Returns the row of a claim.
+  """Tests a claim and returns its row.
 
   Args:
-    claim: What is claimed.
-    runs: Of all methods; unfinished ones do not count.
+    claim: The claim.
+    runs: Runs of all methods. Unfinished runs do not count unless the claim
+      includes them.
   """
   first = _numbers(claim, claim.first, runs)
   second = np.zeros_like(first)
@@ -231,7 +232,7 @@ def _score(run, phase, name):
 
 
 def main(_):
-  """Prints the table and writes `claims.csv` beside the runs."""
+  """Prints the table and writes `claims.csv` to the study's directory."""
   root_dir = flags.FLAGS.root_dir
   runs = runs_lib.read_runs([root_dir]).runs
   minutes = [float(x) for x in flags.FLAGS.minutes]
@@ -243,10 +244,10 @@ def main(_):
       continue
     verdict = row['verdict']
     figure = f'{row["figure"]:.1f}'
-    if np.isfinite(row['low']):  # One seed has no interval.
+    if np.isfinite(row['low']):  # There is no interval with one seed.
       figure += f' ({row["low"]:.1f} to {row["high"]:.1f})'
     if row.get('needed') and verdict == 'not resolved':
-      verdict += f'; some {row["needed"]} seeds of each would be needed'
+      verdict += f'; needs about {row["needed"]} seeds each'
     if row.get('by_chance'):
       verdict += f' (by chance: {row["by_chance"]:.0%})'
     print(
@@ -255,7 +256,7 @@ def main(_):
     )
   missing = [row['claim'] for row in rows if 'figure' not in row]
   if missing:
-    print(f'\nWithout runs: {"; ".join(dict.fromkeys(missing))}.')
+    print(f'\nNo runs for: {"; ".join(dict.fromkeys(missing))}.')
   path = os.path.join(root_dir, 'claims.csv')
   with open(path, 'w', encoding='utf-8', newline='') as file:
     writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
@@ -264,7 +265,7 @@ def main(_):
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('root_dir', None, 'The study.', required=True)
-  flags.DEFINE_string('ours', OURS, "The study's entry of PA-RL.")
-  flags.DEFINE_list('minutes', ['2', '5'], 'Of score against time.')
+  flags.DEFINE_string('root_dir', None, 'Study directory.', required=True)
+  flags.DEFINE_string('ours', OURS, "Name of PA-RL's entry in the study.")
+  flags.DEFINE_list('minutes', ['2', '5'], 'Durations for score against time.')
   app.run(main)

@@ -1,13 +1,13 @@
-"""Times collection by several processes, and the tables that they fill.
+"""Measures the throughput of several collectors and of the replay tables.
 
   python -m benchmarks.collection --root_dir /tmp/collection
 
-Prints environment steps a second that 1, 2, 4 and 8 collectors bring, with the
+Prints the environment steps per second of 1, 2, 4 and 8 collectors, with the
 learner training (they then wait for it, `collect.max_episodes_ahead`) and
-without it, the steps a second that it trains on, which in the long run are as
-many, and the cores that each role uses meanwhile; then the transitions
-that a replay server of this process takes, and the batches of 256 that are
-sampled from it, for small states and for pictures.
+without it. Also prints the steps per second that the learner trains on, which
+converge to the same rate, and the cores that each role uses. Then prints the
+transitions per second that a replay server in this process accepts, and the
+batches of 256 per second sampled from it, for small states and for images.
 """
 
 import os
@@ -42,14 +42,15 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
         'Online.num_episodes = 1_000_000',
         'Online.evaluation_interval = 1_000_000',
     ],
-    'What of them is changed: the phases before the online one are short.',
+    'Changes to the experiment; by default, short phases before the online one.'
 )
 _NUM_COLLECTORS = flags.DEFINE_multi_integer(
-    'num_collectors', [1, 2, 4, 8], 'Numbers of collectors that are timed.'
+    'num_collectors', [1, 2, 4, 8], 'Numbers of collectors to measure.'
 )
-_SECONDS = flags.DEFINE_float('seconds', 30.0, 'Of each measurement.')
+_SECONDS = flags.DEFINE_float('seconds', 30.0, 'Duration of each measurement.')
 _WAYS = flags.DEFINE_multi_enum(
-    'learner', ['running', 'stopped'], ['running', 'stopped'], 'What is timed.'
+    'learner', ['running', 'stopped'], ['running', 'stopped'],
+    'Learner states to measure.',
 )
 
 _BATCH_SIZE = 256
@@ -57,12 +58,12 @@ _EPISODE_STEPS = 64
 _ACTION = tf.TensorSpec([2], tf.float32)
 _OBSERVATIONS = {
     'state of 4 numbers': tf.TensorSpec([4], tf.float32),
-    'picture of 64 x 64 x 3': tf.TensorSpec([64, 64, 3], tf.uint8),
+    'image of 64 x 64 x 3': tf.TensorSpec([64, 64, 3], tf.uint8),
 }
 
 
 def time_collection(way: str) -> None:
-  """Prints a row for each number of collectors."""
+  """Prints one row for each number of collectors."""
   bindings = list(_GIN_BINDINGS.value)
   if way == 'stopped':
     bindings.append('collect.max_episodes_ahead = None')
@@ -90,7 +91,7 @@ def _time_collectors(run, way, names) -> None:
   for name in names:
     run.start(name)
   run.wait(
-      'each collector has brought an episode',
+      'each collector has delivered an episode',
       lambda: all(
           run.books().acknowledged[i] > before[i] for i in range(len(names))
       ),
@@ -131,12 +132,12 @@ def _describe(cores: Dict[str, float], collectors: Sequence[str]) -> str:
   ]
   used = [cores[name] for name in collectors]
   parts.append(f'collectors {sum(used):.2f}')
-  parts.append(f'all {sum(cores.values()):.2f} of {os.cpu_count()}')
+  parts.append(f'total {sum(cores.values()):.2f} of {os.cpu_count()}')
   return ', '.join(parts)
 
 
 def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
-  """Prints what the tables take and give, in this process."""
+  """Prints the throughput of the tables in this process."""
   signature = stored_step.signature(observation_spec, _ACTION)
   server = tables.ReplayServer(signature, max_size=20_000)
   constants = dict(reward_scale=1.0, reward_bias=0.0)
@@ -145,7 +146,7 @@ def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
   )
   draw = np.random.default_rng(0)
   steps = [_EPISODE_STEPS + 1, *observation_spec.shape]
-  # Noise, which no compression makes smaller.
+  # Noise, which cannot be compressed.
   if observation_spec.dtype == tf.uint8:
     observation = draw.integers(0, 256, steps, np.uint8)
   else:
@@ -176,7 +177,7 @@ def time_replay(name: str, observation_spec: tf.TensorSpec) -> None:
 
 
 def _repeat(function):
-  """Returns how often it was called, and in how many seconds."""
+  """Returns the number of calls and the seconds they took."""
   start, number = time.monotonic(), 0
   while time.monotonic() - start < _SECONDS.value:
     function()
@@ -185,9 +186,9 @@ def _repeat(function):
 
 
 def main(argv):
-  """Times everything."""
+  """Runs all measurements."""
   del argv
-  # An interrupt, which ends the roles as well.
+  # Treated as an interrupt, which also stops the roles.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   for name, observation_spec in _OBSERVATIONS.items():
     time_replay(name, observation_spec)

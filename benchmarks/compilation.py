@@ -1,12 +1,12 @@
-"""Measures what a run spends beside its steps, compilation above all.
+"""Measures the fixed overhead of a run, mainly compilation.
 
   python -m benchmarks.compilation --root_dir runs/compilation
 
 Trains twice on a small point maze with the networks, batch and search of the
-AntMaze setting of `hot_path.py`, the second time with twice the steps of every
-phase. What a run takes beside its steps is then twice the first time less the
-second: imports, tracing and compilation, the tables, evaluation, export. A
-third run is stopped at its first critic update, to tell when that is done.
+AntMaze setting of `hot_path.py`, the second time with twice the steps in every
+phase. The fixed overhead (imports, tracing and compilation, tables, evaluation,
+export) is then twice the first duration minus the second. A third run is
+stopped at its first critic update, to measure the time until then.
 """
 
 import os
@@ -22,11 +22,11 @@ from benchmarks import hot_path_settings
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'New directory of the runs.', required=True
 )
-_STEPS = flags.DEFINE_integer('steps', 4, 'Training steps of a phase.')
+_STEPS = flags.DEFINE_integer('steps', 4, 'Training steps per phase.')
 
 _BINDINGS = (
     "PointMaze.size = 'UMaze'",
-    # Too far for any of the episodes: all are of the same length.
+    # Too far to reach, so that all episodes have the same length.
     'PointMaze.min_start_distance = 4',
     'run_experiment.num_recorded_steps = 600',
     'run_experiment.num_evaluation_episodes = 1',
@@ -49,14 +49,14 @@ _BINDINGS = (
 
 
 def start_run(root_dir: str, num_steps: int) -> subprocess.Popen:
-  """Starts a training of `num_steps` steps a phase."""
+  """Starts a training run with `num_steps` steps per phase."""
   bindings = (
       *_BINDINGS,
       *hot_path_settings.SETTINGS['antmaze'].gin_bindings,
       f'BehaviorCloning.num_steps = {num_steps}',
       f'BehaviorCloning.min_steps = {num_steps}',
       f'Offline.num_steps = {num_steps}',
-      # An online turn has as many training steps as its episode.
+      # An online turn has as many training steps as its episode has steps.
       f'PointMaze.max_episode_steps = {num_steps}',
   )
   return subprocess.Popen(
@@ -73,18 +73,18 @@ def start_run(root_dir: str, num_steps: int) -> subprocess.Popen:
 
 
 def seconds_of_run(root_dir: str, num_steps: int) -> float:
-  """Trains; returns the process's seconds."""
+  """Runs a training and returns its duration in seconds."""
   start = time.perf_counter()
   status = start_run(root_dir, num_steps).wait()
   if status:
-    raise RuntimeError(f'The run {root_dir} ended with status {status}.')
+    raise RuntimeError(f'The run {root_dir} failed with status {status}.')
   return time.perf_counter() - start
 
 
 def seconds_to_first_update(root_dir: str, num_steps: int) -> float:
-  """Returns the seconds from the process's start to a row of its first update.
+  """Returns the seconds from the process's start to its first critic update.
 
-  Data, cloning and an evaluation come before.
+  This includes data, cloning and an evaluation.
   """
   start = time.perf_counter()
   process = start_run(root_dir, num_steps)
@@ -103,7 +103,7 @@ def seconds_to_first_update(root_dir: str, num_steps: int) -> float:
 
 
 def main(_):
-  """Trains and prints."""
+  """Runs the trainings and prints the results."""
   start = time.perf_counter()
   subprocess.run(
       [sys.executable, '-c', 'import parl_tf.binaries.train'],
@@ -115,16 +115,16 @@ def main(_):
   for factor in (1, 2):
     root_dir = os.path.join(_ROOT_DIR.value, str(factor))
     seconds.append(seconds_of_run(root_dir, factor * _STEPS.value))
-    print(f'{factor * _STEPS.value} steps a phase: {seconds[-1]:.1f} s')
+    print(f'{factor * _STEPS.value} steps per phase: {seconds[-1]:.1f} s')
   beside = 2 * seconds[0] - seconds[1]
   print(
-      f'Beside its steps a run takes {beside:.1f} s, {imports:.1f} s of it '
-      'imports.'
+      f'Fixed overhead of a run: {beside:.1f} s, of which {imports:.1f} s are'
+      ' imports.'
   )
   first = seconds_to_first_update(
       os.path.join(_ROOT_DIR.value, 'first'), _STEPS.value
   )
-  print(f'The first critic update is done {first:.1f} s after the start.')
+  print(f'The first critic update finishes {first:.1f} s after the start.')
 
 
 if __name__ == '__main__':

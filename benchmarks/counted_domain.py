@@ -1,7 +1,7 @@
-"""A domain whose collected episodes are counted where they end.
+"""A domain that counts finished episodes in the environment.
 
-Bound in gin in the domain's place, it keeps the drill's own count of finished
-episodes: one synced line each, written before anything else hears of the end.
+Gin binds it in place of the domain. It keeps the drill's own count of finished
+episodes: one synced line each, written before anything else sees the end.
 """
 
 import os
@@ -11,12 +11,12 @@ import gin
 from parl_tf.domains import domain as domain_lib
 
 FILE_VARIABLE = 'FINISHED_EPISODES_FILE'
-"""Environment variable with the path of the count; unset, nothing counts."""
+"""Environment variable with the path of the count; if unset, nothing counts."""
 
 
 @gin.configurable
 def counted_domain(domain: domain_lib.Domain = gin.REQUIRED):
-  """Returns `domain`, which counts from then on."""
+  """Returns `domain` after making its collection environments count."""
   path = os.environ.get(FILE_VARIABLE)
   if path is None:
     return domain
@@ -31,7 +31,7 @@ def counted_domain(domain: domain_lib.Domain = gin.REQUIRED):
 
 
 class _Counted(domain_lib.Environment):
-  """An environment that notes the length of each finished episode."""
+  """An environment that records the length of each finished episode."""
 
   def __init__(self, environment, path):
     self._environment = environment

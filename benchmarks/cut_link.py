@@ -1,4 +1,4 @@
-"""A TCP relay on loopback that can be cut, as a network link can."""
+"""A TCP relay on loopback that can be interrupted like a network link."""
 
 import socket
 import threading
@@ -7,20 +7,20 @@ _BLOCK = 65_536  # bytes
 
 
 class CutLink:
-  """Relays connections to a port, until it is cut, and after it is mended.
+  """Relays connections to a port, and can be interrupted.
 
-  While it is cut nothing is forwarded and nobody is told: connections stay, and
-  new ones are accepted, in silence.
+  While it is cut, it forwards nothing and reports no error: connections stay
+  open, and new ones are accepted silently.
 
   Attributes:
-    port: Port that it listens on.
+    port: Port to connect to.
   """
 
   def __init__(self, target_port: int):
     """Starts relaying.
 
     Args:
-      target_port: Port of this machine; nothing need listen there yet.
+      target_port: Port on this machine; nothing needs to listen there yet.
     """
     self._target_port = target_port
     self._is_whole = threading.Event()
@@ -30,15 +30,15 @@ class CutLink:
     _start(self._accept)
 
   def cut(self) -> None:
-    """Forwards nothing from now on."""
+    """Stops forwarding."""
     self._is_whole.clear()
 
   def mend(self) -> None:
-    """Forwards again, first what was held back."""
+    """Resumes forwarding, starting with the data held back."""
     self._is_whole.set()
 
   def close(self) -> None:
-    """Takes no further connections."""
+    """Stops accepting connections."""
     self._listener.close()
 
   def _accept(self):
@@ -57,18 +57,18 @@ class CutLink:
       _start(self._pump, far, near)
 
   def _pump(self, source, sink):
-    """Forwards one direction, until one of the ends is closed."""
+    """Forwards one direction until one end is closed."""
     try:
       while block := source.recv(_BLOCK):
         self._is_whole.wait()
         sink.sendall(block)
-    except OSError:  # An end was killed: the other learns of it below.
+    except OSError:  # One end was killed; the other is notified below.
       pass
     finally:
       for end in (source, sink):
         try:
           end.shutdown(socket.SHUT_RDWR)
-        except OSError:  # Closed already, by the other direction.
+        except OSError:  # The other direction has already closed it.
           pass
         end.close()
 

@@ -1,10 +1,9 @@
-"""Makes a bad data set of each kind and tells what `parl-data info` says of it.
+"""Shows what `parl-data info` reports for each kind of invalid dataset.
 
   python -m benchmarks.data_faults
 
-Prints a row for each fault: the format, the message, the exit status of the
-command. Exits with 1 if the command takes one of them for good. The table is
-that of docs/data.md.
+Prints one row per fault: format, message and exit status of the command. Exits
+with 1 if the command accepts one of them. docs/data.md contains the table.
 """
 
 import functools
@@ -24,18 +23,18 @@ from parl_tf.datasets import robomimic
 from tests.datasets import d4rl_columns
 from tests.datasets import lerobot_files
 
-_NUM_ROWS = 7  # Of `d4rl_columns`: three episodes of 3, 2 and 2 steps.
+_NUM_ROWS = 7  # In `d4rl_columns`: three episodes of 3, 2 and 2 steps.
 _MESSAGE = '  FAULT       '
 
 
 class Fault(NamedTuple):
-  """A kind of bad data set.
+  """A kind of invalid dataset.
 
   Attributes:
-    name: What is wrong.
-    format: Of the data set.
-    write: Writes it to a path.
-    arguments: Of the command, besides the path.
+    name: Description of the fault.
+    format: Format of the dataset.
+    write: Writes the dataset to a path.
+    arguments: Arguments of the command, except the path.
   """
 
   name: str
@@ -45,12 +44,12 @@ class Fault(NamedTuple):
 
 
 def _change(**changes) -> Callable[[str], None]:
-  """Returns a writer of D4RL's layout with other columns; None leaves out."""
+  """Returns a writer of D4RL files with changed columns; None removes one."""
   return lambda path: d4rl_columns.write(path, d4rl_columns.make(**changes))
 
 
 def _put(column: str, row: int, value: float) -> Callable[[str], None]:
-  """Returns a writer of D4RL's layout with another value in a row."""
+  """Returns a writer of D4RL files with one changed value."""
 
   def write(path):
     columns = d4rl_columns.make()
@@ -92,7 +91,7 @@ def _write_demonstrations(path: str, *, lengths: Sequence[int]) -> None:
 
 
 def _write_frames(path: str, *, order: Sequence[int]) -> None:
-  """Writes LeRobot's layout, with its episodes listed in an order."""
+  """Writes LeRobot's layout, with the episodes listed in the given order."""
   episodes = lerobot_files.three_episodes()
   lerobot_files.write(path, 'v2.1', episodes, has_video=False)
   entries = lerobot_files.read_entries(path, 'v2.1')
@@ -102,26 +101,26 @@ def _write_frames(path: str, *, order: Sequence[int]) -> None:
 _FAULTS = (
     Fault('no such file', '', lambda path: None),
     Fault('another format', '', _write_other_format),
-    Fault('file cut short', d4rl.NAME, _write_cut_short),
+    Fault('truncated file', d4rl.NAME, _write_cut_short),
     Fault('missing column', d4rl.NAME, _change(rewards=None)),
     Fault('wrong dtype', d4rl.NAME,
           _change(actions=np.zeros([_NUM_ROWS, 1], np.int64))),
     Fault('unequal lengths', d4rl.NAME,
           _change(rewards=np.zeros([_NUM_ROWS + 1], np.float32))),
     Fault('no rows', d4rl.NAME, _write_no_rows),
-    Fault('another width than the task has', d4rl.NAME, _change(),
+    Fault('observation size differs from the task', d4rl.NAME, _change(),
           ('--domain=pointmaze',)),
     Fault('NaN', d4rl.NAME, _put('observations', 3, np.nan)),
     Fault('actions out of bounds', d4rl.NAME, _put('actions', 2, 1.5)),
     Fault('flags other than 0 and 1', d4rl.NAME,
           _change(terminals=np.array([0, 0, 2, 0, 0, 0, 0]))),
-    Fault('terminal and time-out in one row', d4rl.NAME,
+    Fault('terminal and timeout in one row', d4rl.NAME,
           _put('timeouts', 2, True)),
-    Fault('no end of an episode', d4rl.NAME,
+    Fault('no episode end', d4rl.NAME,
           lambda path: d4rl_columns.write(path, d4rl_columns.make('-------'))),
-    Fault('successor that is not the next row', d4rl.NAME,
+    Fault('next observation differs from the next row', d4rl.NAME,
           _write_wrong_successors),
-    Fault('rewards that fit no declared scale', d4rl.NAME,
+    Fault('rewards outside the declared values', d4rl.NAME,
           _put('rewards', 4, 0.5),
           ('--gin_bindings=dataset.reward_values = (0.0, 1.0)',)),
     Fault('zero-length episode', robomimic.NAME,
@@ -132,10 +131,10 @@ _FAULTS = (
 
 
 def inform(fault: Fault, folder: str) -> bool:
-  """Runs the command on a bad data set and prints a row of the table.
+  """Runs the command on an invalid dataset and prints a row of the table.
 
   Returns:
-    Whether it named a fault, and failed.
+    Whether the command reported a fault and failed.
   """
   path = os.path.join(folder, 'data.hdf5')
   fault.write(path)
@@ -162,7 +161,7 @@ def inform(fault: Fault, folder: str) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-  """Returns 0 if every fault was named."""
+  """Returns 0 if every fault was reported."""
   del argv
   print('| fault | format | message | exit status |\n|---|---|---|---|')
   is_good = True

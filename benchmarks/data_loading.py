@@ -1,11 +1,11 @@
-"""Times reading a data set, and how much memory it takes.
+"""Measures the time and memory needed to read a dataset.
 
   python -m benchmarks.data_loading --num_steps 1000000
   python -m benchmarks.data_loading --path antmaze.hdf5
 
-Without `--path` a file is made of random numbers with the ant's widths, in
-D4RL's layout. Each part runs in a process of its own, whose peak is that of its
-resident memory, less what the imports alone take.
+Without `--path`, writes a file of random numbers with the ant's sizes in D4RL's
+layout. Each part runs in a separate process. Its peak is the peak resident
+memory of that process, minus the memory used by the imports.
 """
 
 import multiprocessing
@@ -19,14 +19,14 @@ from absl import flags
 import h5py
 import numpy as np
 
-_PATH = flags.DEFINE_string('path', None, 'Data set; None to make one.')
-_NUM_STEPS = flags.DEFINE_integer('num_steps', 1_000_000, 'Of one made here.')
+_PATH = flags.DEFINE_string('path', None, 'Dataset; None to generate one.')
+_NUM_STEPS = flags.DEFINE_integer('num_steps', 1_000_000, 'Generated steps.')
 _EPISODE_STEPS = 1_000
 _BLOCK = 100_000  # Rows written at once.
 
 
 def write_random(path: str, num_steps: int) -> None:
-  """Writes rows with 29 observations and 8 actions; ends every 1,000."""
+  """Writes rows with 29 observations and 8 actions, and an end every 1,000."""
   random = np.random.default_rng(0)
   with h5py.File(path, 'w') as file:
     for name, shape, dtype in (
@@ -90,10 +90,10 @@ def _table(path):
 
 
 _PARTS = {
-    'inspect (every fault)': _inspect,
-    'check, and read episode by episode': _stream,
-    'the same, all episodes kept': _keep,
-    'check, read, and fill the table in memory': _table,
+    'inspect (all faults)': _inspect,
+    'validate and read episode by episode': _stream,
+    'the same, keeping all episodes': _keep,
+    'validate, read and fill the table in memory': _table,
 }
 
 
@@ -108,7 +108,7 @@ def _measure(make, path, results):
 
 
 def main(_):
-  """Prints a row a part."""
+  """Prints one row per part."""
   with tempfile.TemporaryDirectory() as folder:
     path = _PATH.value
     if path is None:

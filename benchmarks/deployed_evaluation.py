@@ -1,10 +1,11 @@
-"""Scores an exported policy where TF-Agents and Reverb are not installed.
+"""Scores an exported policy without TF-Agents and Reverb installed.
 
   python benchmarks/deployed_evaluation.py --root_dir runs/quickstart
 
-Makes a virtual environment with what `parl-evaluate` needs and no more, scores
-the run's SavedModel there, plays the same episodes with the live policy of the
-run's checkpoint here, and compares start states, first actions and successes.
+Creates a virtual environment with only what `parl-evaluate` needs and scores
+the run's SavedModel there. Then plays the same episodes here with the live
+policy from the run's checkpoint, and compares initial states, first actions and
+successes.
 """
 
 import importlib.util
@@ -26,7 +27,9 @@ from parl_tf.training import evaluation
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of a finished run.', required=True
 )
-_VENV = flags.DEFINE_string('venv', None, 'Made if missing.', required=True)
+_VENV = flags.DEFINE_string(
+    'venv', None, 'Directory, created if missing.', required=True
+)
 _NUM_EPISODES = flags.DEFINE_integer('num_episodes', 256, 'Episodes.')
 _SEED = flags.DEFINE_integer('evaluation_seed', 12_345, 'Seed of the episodes.')
 _POLICY = 'greedy_policy'
@@ -40,7 +43,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def make_environment(venv: str) -> str:
-  """Makes the bare environment if it is missing; returns its Python."""
+  """Creates the minimal environment if missing; returns its Python."""
   python = os.path.join(venv, 'bin', 'python')
   if not os.path.exists(python):
     subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
@@ -57,7 +60,7 @@ def make_environment(venv: str) -> str:
 
 
 def score_deployed(python: str) -> Dict[str, Any]:
-  """What `parl-evaluate --json` prints in the bare environment."""
+  """Returns the output of `parl-evaluate --json` in that environment."""
   result = subprocess.run(
       [
           os.path.join(os.path.dirname(python), 'parl-evaluate'),
@@ -75,7 +78,7 @@ def score_deployed(python: str) -> Dict[str, Any]:
 
 
 def main(argv: Sequence[str]) -> int:
-  """Compares both."""
+  """Compares both policies."""
   del argv
   assert importlib.util.find_spec('tf_agents')
   deployed = score_deployed(make_environment(_VENV.value))
@@ -95,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
   same_length = lengths == deployed['episode_lengths']
   print(f'success rate: live {live.success_rate:.4f}, deployed '
         f'{np.mean(deployed["successes"]):.4f}')
-  print(f'largest difference of start states {start:.3g}, actions {action:.3g}')
+  print(f'largest difference: initial states {start:.3g}, actions {action:.3g}')
   print(f'same success in each of {len(lengths)} episodes: {same_success}, '
         f'same length: {same_length}')
   is_good = start == 0.0 and action <= _TOLERANCE and same_success

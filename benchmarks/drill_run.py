@@ -1,4 +1,4 @@
-"""A distributed run under observation: its processes and its books."""
+"""A distributed run under observation: its processes and episode accounts."""
 
 import collections
 import csv
@@ -29,7 +29,7 @@ SHORT_PHASES = (
     'BehaviorCloning.min_steps = 0',
     'Offline.num_steps = 100',
 )
-"""Bindings of the point maze, for who looks at the online phase alone."""
+"""Point maze bindings for benchmarks that need only the online phase."""
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MODULES = {
     'service': 'reverb_server.server',
@@ -37,24 +37,24 @@ _MODULES = {
     'collector': 'parl_tf.binaries.collect',
 }
 _POLL_SECONDS = 0.1
-_MAX_SECONDS = 1800.0  # Of waiting for one thing.
+_MAX_SECONDS = 1800.0  # Maximum time to wait for one condition.
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 20.0
 _FILE_NAME = re.compile(r'episode_(\d+)(?:_(\d+))?\.npz')
 
 
 class Books(NamedTuple):
-  """What is known of a run's episodes at one moment.
+  """Episode accounts of a run at one moment.
 
   Attributes:
-    finished: Episodes that ended, by collector, counted by the environment.
-    acknowledged: Those that a spool or the log has, synced, by collector.
-    num_logged: Episodes of the log.
-    num_doubled: Files of the log whose id stands in it already.
-    num_missing: Acknowledged ones that are not in the log (yet).
-    num_table_steps: Transitions in table `online`.
-    num_journal_steps: Environment steps that the journal tells of.
-    ratio_error: Training steps less those that the learner's episodes call for.
+    finished: Episodes counted by the environment, by collector.
+    acknowledged: Episodes synced to a spool or the log, by collector.
+    num_logged: Number of episodes in the log.
+    num_doubled: Number of files in the log with a duplicate id.
+    num_missing: Number of acknowledged episodes that are not in the log (yet).
+    num_table_steps: Number of transitions in table `online`.
+    num_journal_steps: Number of environment steps in the journal.
+    ratio_error: Training steps minus those required by the learner's episodes.
     longest: Steps of the longest episode.
   """
 
@@ -70,18 +70,18 @@ class Books(NamedTuple):
 
   @property
   def num_lost(self) -> int:
-    """Finished episodes that nothing has."""
+    """Number of finished episodes that are stored nowhere."""
     return sum(self.finished.values()) - sum(self.acknowledged.values())
 
 
 class Run:
-  """All roles of one run on this machine; one that dies is started anew.
+  """All roles of one run on this machine; restarts roles that die.
 
   Attributes:
     root_dir: The run's directory.
-    link: To the service.
-    cut_link: Between the service and `collector_0`.
-    num_deaths: Of roles that ended by themselves, by name.
+    link: Link to the service.
+    cut_link: Relay between the service and `collector_0`.
+    num_deaths: Number of unexpected exits, by role.
   """
 
   def __init__(
@@ -93,15 +93,15 @@ class Run:
       seed: int,
       num_collectors: int,
   ):
-    """Starts nothing yet.
+    """Initializes the run without starting any role.
 
     Args:
-      root_dir: The run's directory; what a role prints is appended to
+      root_dir: The run's directory. The output of each role is appended to
         `<name>.log` in it.
-      gin_files: Of all roles, `distributed.gin` left out.
-      gin_bindings: Of all roles.
-      seed: Of the run.
-      num_collectors: Collectors.
+      gin_files: Gin files of all roles, without `distributed.gin`.
+      gin_bindings: Gin bindings of all roles.
+      seed: Seed of the run.
+      num_collectors: Number of collectors.
     """
     self.root_dir = root_dir
     self.collectors = [f'collector_{i}' for i in range(num_collectors)]
@@ -119,7 +119,7 @@ class Run:
     os.makedirs(root_dir, exist_ok=True)
 
   def start(self, name: str) -> None:
-    """Starts a role, anew where it was killed."""
+    """Starts or restarts a role."""
     kind, _, number = name.partition('_')
     command = [sys.executable, '-m', _MODULES[kind], *self._arguments]
     environment = dict(os.environ)
@@ -141,13 +141,13 @@ class Run:
       )
 
   def signal(self, name: str, number: int) -> None:
-    """Sends a signal to a role; waits for its end where that kills it."""
+    """Sends a signal to a role; if it kills the role, waits for its end."""
     self._processes[name].send_signal(number)
     if number == signal.SIGKILL:
       self._processes[name].wait()
 
   def limit_files(self, name: str, num_bytes: Optional[int]) -> None:
-    """Lets no file of a role grow beyond a size; None lifts the limit."""
+    """Limits the size of files a role writes; None removes the limit."""
     limit = resource.RLIM_INFINITY if num_bytes is None else num_bytes
     resource.prlimit(
         self._processes[name].pid,
@@ -156,19 +156,19 @@ class Run:
     )
 
   def cpu_seconds(self, name: str) -> float:
-    """Returns the processor time that a role has used, of all its threads."""
+    """Returns the processor time used by all threads of a role."""
     path = f'/proc/{self._processes[name].pid}/stat'
     with open(path, encoding='utf-8') as file:
-      # proc(5): fields 14 and 15, of which the second may hold blanks.
+      # proc(5): fields 14 and 15. Field 2 may contain blanks.
       fields = file.read().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
   def is_over(self, name: str) -> bool:
-    """Whether a role has come to its end."""
+    """Returns whether a role has finished."""
     return self._processes[name].poll() == 0
 
   def wait(self, what: str, is_time: Callable[[], bool]) -> float:
-    """Waits, and starts anew who dies meanwhile; returns the seconds.
+    """Waits for a condition, restarting roles that die; returns the seconds.
 
     Raises:
       TimeoutError: If it takes too long.
@@ -176,10 +176,10 @@ class Run:
     start = time.monotonic()
     while not is_time():
       if time.monotonic() - start > _MAX_SECONDS:
-        raise TimeoutError(f'It was never true that {what}.')
+        raise TimeoutError(f'Timed out waiting until {what}.')
       for name, process in self._processes.items():
         if process.poll():
-          logging.error('%s died by itself; see its log.', name)
+          logging.error('%s died unexpectedly; see its log.', name)
           self.num_deaths[name] += 1
           time.sleep(_RESTART_SECONDS)
           self.start(name)
@@ -187,7 +187,7 @@ class Run:
     return time.monotonic() - start
 
   def stop(self, *names: str) -> None:
-    """Ends roles, all where none is named."""
+    """Stops the named roles, or all roles."""
     processes = [self._processes.pop(x) for x in names or [*self._processes]]
     for process in processes:
       process.send_signal(signal.SIGCONT)
@@ -200,7 +200,7 @@ class Run:
         process.wait()
 
   def text(self, name: str) -> str:
-    """Returns what a role has printed, in all of its lives."""
+    """Returns all output of a role, across restarts."""
     with open(
         self._path(f'{name}.log'), encoding='utf-8', errors='replace'
     ) as log:
@@ -214,7 +214,7 @@ class Run:
       return json.load(file)['train_step']
 
   def online_rows(self) -> List[Dict[str, str]]:
-    """Returns the learner's rows of the online phase, one an episode."""
+    """Returns the learner's rows of the online phase, one per episode."""
     path = self._path('learner', 'metrics.csv')
     if not os.path.exists(path):
       return []
@@ -223,7 +223,7 @@ class Run:
     return [x for x in csv.DictReader(lines) if x['phase'] == 'online']
 
   def num_finished(self, collector: int) -> int:
-    """Returns the episodes that a collector's environment has counted."""
+    """Returns the number of episodes counted by a collector's environment."""
     path = self._finished_path(collector)
     if not os.path.exists(path):
       return 0
@@ -231,13 +231,13 @@ class Run:
       return file.read().count('\n')
 
   def log_names(self) -> List[str]:
-    """Returns the files of the log, in order."""
+    """Returns the file names of the log, in order."""
     return [x[0] for x in self._files('episodes')]
 
   def books(self) -> Books:
-    """Returns the books, once the service is ready."""
-    # In the order in which an episode travels, so that none looks lost, but
-    # for one that ended this moment.
+    """Returns the accounts once the service is ready."""
+    # Read in the order in which an episode travels, so that none looks lost,
+    # except one that ends at this moment.
     numbers = range(len(self.collectors))
     finished = {i: self.num_finished(i) for i in numbers}
     spooled = {
@@ -260,7 +260,7 @@ class Run:
     )
 
   def _ratio_error(self, journal):
-    """Training steps less environment steps after the warm-up."""
+    """Returns training steps minus environment steps after the warm-up."""
     rows = self.online_rows()
     if not rows:
       return 0

@@ -1,23 +1,23 @@
-"""Breaks every part of a distributed run, and checks that it goes on.
+"""Injects faults into every part of a distributed run and checks recovery.
 
   python -m benchmarks.fault_drill --root_dir runs/drill
 
 Kills a collector, the learner and the replay service with SIGKILL, freezes a
-collector and the service, leaves no room for checkpoints, tears a checkpoint
-and the last record of the log, and cuts the link between a collector and the
-service. A faulty run stands in `faulty` of the root directory, undisturbed ones
-beside it. Prints a row a fault, then the books at the end and the final scores.
-Run again with the same arguments, it goes on: faults that are done stand in
-`faults.jsonl`. Exits with 1 where an episode was lost that nobody was killed
-over, or doubled, or the ratio of training is more than an episode off.
+collector and the service, denies disk space for checkpoints, truncates a
+checkpoint and the last record of the log, and cuts the link between a collector
+and the service. The run with faults is in `faulty` of the root directory, next
+to undisturbed runs. Prints one row per fault, then the final accounts and
+scores. Rerun the same command to resume: `faults.jsonl` lists the faults that
+are done. Exits with 1 if an episode is duplicated or was lost without a
+collector being killed, or if the training ratio is off by more than an episode.
 
-Columns, of which steps are environment steps:
-  recovery  seconds from the fault's end (the start of what was killed, the
-            mending of what was cut) to the first new online training step
-  acts      likewise to the collector's next finished episode
-  lost      episodes that the environment finished and nothing has, in all
-  doubled   episodes of the log, or steps of the table, too many, in all
-  ratio     training steps less those that the episodes trained on call for
+Columns, in which steps are environment steps:
+  recovery  seconds from the end of the fault (restart of the killed role, or
+            repair of the link) to the first new online training step
+  acts      seconds from the end of the fault to the collector's next episode
+  lost      total episodes that the environment finished but nothing stores
+  doubled   total duplicate episodes of the log or extra steps of the table
+  ratio     training steps minus those required by the episodes trained on
 """
 
 import json
@@ -42,30 +42,30 @@ _GIN_FILE = flags.DEFINE_multi_string(
     'gin_file', ['quickstart.gin'], 'gin files of the experiment.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    'gin_bindings', ['Online.num_episodes = 400'], 'What of them is changed.'
+    'gin_bindings', ['Online.num_episodes = 400'], 'Changes to the experiment.'
 )
 _DOMAIN = flags.DEFINE_string(
-    'domain', 'PointMaze', 'The domain that they bind, which is counted.'
+    'domain', 'PointMaze', 'Domain bound by the gin files; its episodes count.'
 )
-_TINY = flags.DEFINE_bool('tiny', False, 'Uses the sizes of the tests.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of runs and of the order.')
+_TINY = flags.DEFINE_bool('tiny', False, 'Whether to use test sizes.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the runs and the fault order.')
 _NUM_COLLECTORS = flags.DEFINE_integer('num_collectors', 2, 'Collectors.')
-_NUM_KILLS = flags.DEFINE_integer('num_kills', 5, 'Of each role.')
+_NUM_KILLS = flags.DEFINE_integer('num_kills', 5, 'Kills of each role.')
 _NUM_UNDISTURBED = flags.DEFINE_integer(
-    'num_undisturbed', 1, 'Undisturbed runs, of seeds from `seed` on.'
+    'num_undisturbed', 1, 'Undisturbed runs, with seeds starting at `seed`.'
 )
 _FREEZE_SECONDS = flags.DEFINE_float(
-    'freeze_seconds', 20.0, 'How long something is frozen or cut.'
+    'freeze_seconds', 20.0, 'Duration of freezes and cuts.'
 )
-_FAULTS = flags.DEFINE_multi_string('fault', None, 'Only these faults.')
+_FAULTS = flags.DEFINE_multi_string('fault', None, 'Inject only these faults.')
 
-_TURNS_BETWEEN = 2  # online episodes trained on, before the next fault
+_TURNS_BETWEEN = 2  # Online episodes trained on between faults.
 _SETTLE_READINGS = 30
 _TINY_BINDINGS = (
     'Online.num_episodes = 600',
     'Online.evaluation_interval = 1_000',
     'run_experiment.checkpoint_seconds = 1.0',
-    # A checkpoint larger than the other files, for `no_room`.
+    # Makes checkpoints larger than the other files, for `no_room`.
     'CriticEnsemble.hidden_sizes = (128, 128)',
 )
 _DATA = '.data-00000-of-00001'
@@ -73,7 +73,7 @@ _REPEATED = re.compile(r'([\d.]+) s of work, are repeated')
 
 
 class Fault(NamedTuple):
-  """One fault: its name, the collector it hits, and what it does."""
+  """A fault: its name, the collector it affects, and a function to cause it."""
 
   name: str
   collector: Optional[int]
@@ -81,7 +81,7 @@ class Fault(NamedTuple):
 
 
 def killed(role: str, damage: Optional[Callable] = None):
-  """Returns what kills a role, does damage, and starts the role anew."""
+  """Returns a function that kills a role, does damage and restarts the role."""
 
   def cause(run):
     run.signal(role, signal.SIGKILL)
@@ -93,7 +93,7 @@ def killed(role: str, damage: Optional[Callable] = None):
 
 
 def frozen(role: str):
-  """Returns what stops a role for a while."""
+  """Returns a function that freezes a role for a while."""
 
   def cause(run):
     run.signal(role, signal.SIGSTOP)
@@ -105,19 +105,19 @@ def frozen(role: str):
 
 
 def frozen_service(run: drill_run.Run) -> str:
-  """Stops the service until all others have said that they wait for it."""
+  """Freezes the service until all other roles report that they wait for it."""
   others = ['learner', *run.collectors]
   before = {name: run.text(name).count('Waiting for') for name in others}
   run.signal('service', signal.SIGSTOP)
   seconds = run.wait(
-      'all say that they wait for the frozen service',
+      'all roles report that they wait for the frozen service',
       lambda: all(
           run.text(name).count('Waiting for') > before[name] for name in others
       ),
   )
   time.sleep(max(0.0, _FREEZE_SECONDS.value - seconds))
   run.signal('service', signal.SIGCONT)
-  return f'all said "Waiting" after {seconds:.1f} s'
+  return f'all reported "Waiting" after {seconds:.1f} s'
 
 
 def cut(run: drill_run.Run) -> str:
@@ -129,7 +129,7 @@ def cut(run: drill_run.Run) -> str:
 
 
 def no_room(run: drill_run.Run) -> str:
-  """Leaves the learner no room for a checkpoint, until it has said so."""
+  """Limits the learner's file size until it reports a failed checkpoint."""
   limit = os.path.getsize(_newest_checkpoint(run) + _DATA) // 2
   folder = os.path.join(run.root_dir, 'learner')
   others = [os.path.join(folder, 'metrics.csv')]
@@ -138,8 +138,8 @@ def no_room(run: drill_run.Run) -> str:
   largest = max(map(os.path.getsize, others))
   if 2 * largest > limit:
     raise ValueError(
-        f'Half a checkpoint, {limit} bytes, must be twice as large as the '
-        f'other files of the learner, got {largest} bytes of {others}.'
+        f'Half a checkpoint, {limit} bytes, must be at least twice as large as'
+        f' the other files of the learner, got {largest} bytes of {others}.'
     )
 
   def num_told():
@@ -147,27 +147,27 @@ def no_room(run: drill_run.Run) -> str:
 
   told_before = num_told()
   run.limit_files('learner', limit)
-  run.wait('a checkpoint had no room', lambda: num_told() > told_before)
+  run.wait('a checkpoint fails to be written', lambda: num_told() > told_before)
   newest = _newest_checkpoint(run)
   run.limit_files('learner', None)
   run.wait(
       'there is another checkpoint', lambda: _newest_checkpoint(run) != newest
   )
-  return f'{num_told() - told_before} refused'
+  return f'{num_told() - told_before} failed'
 
 
 def torn_checkpoint(run: drill_run.Run) -> str:
-  """Cuts the learner's newest checkpoint short."""
+  """Truncates the learner's newest checkpoint."""
   path = _newest_checkpoint(run) + _DATA
   os.truncate(path, os.path.getsize(path) // 2)
-  return f'{os.path.basename(path)} cut short'
+  return f'{os.path.basename(path)} truncated'
 
 
 def torn_record(run: drill_run.Run) -> str:
-  """Cuts the last file of the log short."""
+  """Truncates the last file of the log."""
   path = os.path.join(run.root_dir, 'episodes', run.log_names()[-1])
   os.truncate(path, os.path.getsize(path) // 2)
-  return f'{os.path.basename(path)} cut short'
+  return f'{os.path.basename(path)} truncated'
 
 
 def _newest_checkpoint(run) -> str:
@@ -205,15 +205,15 @@ def make_faults(num_collectors: int) -> List[Fault]:
 
 
 def suffer(run: drill_run.Run, fault: Fault) -> dict:
-  """Lets a run suffer a fault and recover; returns a row of the table."""
+  """Injects a fault and waits for recovery; returns a row of the table."""
   num_rows = len(run.online_rows())
   run.wait(
-      'there are turns between two faults',
+      'enough turns have passed since the last fault',
       lambda: len(run.online_rows()) >= num_rows + _TURNS_BETWEEN,
   )
   if run.is_over('learner'):
     raise ValueError(
-        f'The run must last until {fault.name}, but is over: raise '
+        f'The run ended before fault {fault.name}; increase'
         '`Online.num_episodes`.'
     )
   logging.info('%s.', fault.name)
@@ -241,7 +241,7 @@ def suffer(run: drill_run.Run, fault: Fault) -> dict:
 
 
 def settled(run: drill_run.Run) -> dict:
-  """Returns lost, doubled and ratio, as they are once nothing is on its way."""
+  """Returns lost, doubled and ratio, not counting episodes in transit."""
   readings = []
   for _ in range(_SETTLE_READINGS):
     books = run.books()
@@ -252,8 +252,8 @@ def settled(run: drill_run.Run) -> dict:
         abs(books.ratio_error),
     ))
     time.sleep(0.1)
-  # An episode that ends, or is inserted, at the moment is in one book and not
-  # yet in another.
+  # An episode that ends or is inserted at this moment appears in one account
+  # but not yet in another.
   lost, doubled, ratio = map(min, zip(*readings))
   return dict(lost=lost, doubled=doubled, ratio=ratio, longest=books.longest)
 
@@ -283,7 +283,7 @@ def begin(name: str, seed: int) -> drill_run.Run:
 
 
 def finish(run: drill_run.Run) -> dict:
-  """Waits for a run's end; returns its summary of the online phase."""
+  """Waits for a run to end; returns its summary of the online phase."""
   for role in ('learner', *run.collectors):
     run.wait(f'{role} is over', lambda name=role: run.is_over(name))
   path = os.path.join(run.root_dir, 'learner', 'summary.json')
@@ -292,7 +292,7 @@ def finish(run: drill_run.Run) -> dict:
 
 
 def drill() -> bool:
-  """Runs the faulty run to its end; returns whether its books are right."""
+  """Runs with faults to the end; returns whether the accounts are correct."""
   run = begin('faulty', _SEED.value)
   path = os.path.join(run.root_dir, 'faults.jsonl')
   rows = []
@@ -308,7 +308,7 @@ def drill() -> bool:
         file.write(json.dumps(rows[-1]) + '\n')
       print(_line(rows[-1]), flush=True)
     score = finish(run)
-    # What is in the tables is to be what a restart makes of the log.
+    # The tables must match what a restart rebuilds from the log.
     run.signal('service', signal.SIGKILL)
     run.start('service')
     books = run.books()
@@ -318,7 +318,7 @@ def drill() -> bool:
   for row in rows:
     print(_line(row))
   print(f'\n{books}')
-  print(f'lost: {books.num_lost}; died by themselves: {dict(run.num_deaths)}')
+  print(f'lost: {books.num_lost}; unexpected exits: {dict(run.num_deaths)}')
   repeated = [float(x) for x in _REPEATED.findall(run.text('learner'))]
   print(f'work repeated by the learner: at most {max(repeated, default=0)} s')
   print(f'score after faults: {_describe(score)}')
@@ -335,7 +335,7 @@ def drill() -> bool:
 
 
 def undisturbed(seed: int) -> dict:
-  """Runs once without faults; returns the summary of the online phase."""
+  """Runs without faults; returns the summary of the online phase."""
   name = f'undisturbed_{seed}'
   run = begin(name, seed)
   try:
@@ -347,13 +347,13 @@ def undisturbed(seed: int) -> dict:
 def main(argv) -> int:
   """Runs the drill."""
   del argv
-  # An interrupt, which ends the roles as well.
+  # Treated as an interrupt, which also stops the roles.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   is_right = drill()
-  print(f'The books are {"right" if is_right else "WRONG"}.', flush=True)
+  print(f'The accounts are {"correct" if is_right else "WRONG"}.', flush=True)
   for i in range(_NUM_UNDISTURBED.value):
     score = undisturbed(_SEED.value + i)
-    print(f'score undisturbed: {_describe(score)}', flush=True)
+    print(f'score without faults: {_describe(score)}', flush=True)
   return 0 if is_right else 1
 
 

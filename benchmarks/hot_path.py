@@ -1,14 +1,14 @@
-"""Times what a training step and an acting robot spend their time on.
+"""Times the parts of a training step and of acting on a robot.
 
   python -m benchmarks.hot_path --setting antmaze --json hot_path.json
 
-Every row is timed in turn with a batched matrix product and with the plain
-reference (`plain_reference.py`), round after round, on two threads. The best
-rate of the product is the ceiling; "at ceiling" is a row's median time times
-that rate, a measure of work which carries over to another machine. "GFLOP" is
-what the row's matrix products need: every search once, equal columns once.
-"Peak" is by how much the row's first and second call make a fresh process
-grow, compilation included.
+Each round times every row, a batched matrix product and the plain reference
+(`plain_reference.py`), on two threads. The best rate of the product is the
+ceiling. "At ceiling" is a row's median time multiplied by that rate, a measure
+of work that carries over to other machines. "GFLOP" counts the row's matrix
+products, with every search and every distinct column counted once. "Peak" is
+the memory growth of a fresh process over the row's first two calls, including
+compilation.
 """
 
 import json
@@ -29,21 +29,23 @@ _SETTING = flags.DEFINE_enum(
     'setting',
     'antmaze',
     list(hot_path_settings.SETTINGS),
-    'Sizes of everything.',
+    'Sizes of the environment, batch and networks.',
 )
-_ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timings of every row.')
+_ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timings per row.')
 _ROWS = flags.DEFINE_list('rows', [], 'Rows to time; all if empty.')
-_JSON = flags.DEFINE_string('json', None, 'File that the result goes to.')
+_JSON = flags.DEFINE_string('json', None, 'File to write the result to.')
 _COMPARE = flags.DEFINE_string(
-    'compare', None, 'File of an earlier result, to print ratios to.'
+    'compare', None, 'File of an earlier result to compare with.'
 )
 _PEAKS = flags.DEFINE_bool('peaks', True, 'Whether to measure memory.')
-_REFERENCE = flags.DEFINE_bool('reference', True, 'Whether to time it.')
+_REFERENCE = flags.DEFINE_bool(
+    'reference', True, 'Whether to time the plain reference.'
+)
 _TURN_STEPS = flags.DEFINE_integer(
-    'turn_steps', 0, 'Steps of an online turn whose waits are timed.'
+    'turn_steps', 0, 'Steps of an online turn to measure waiting in; 0: none.'
 )
 _ONLY_PEAK = flags.DEFINE_string(
-    'only_peak', None, 'Prints the peak of one row; for this program itself.'
+    'only_peak', None, 'Prints the peak of one row; used internally.'
 )
 
 _BFLOAT16 = '_bfloat16'
@@ -51,7 +53,7 @@ _CEILING_SIZES = (10, 2560, 256)  # [E, rows, width]
 
 
 def make_ceilings(dtype):
-  """The matrix product in plain TensorFlow and under XLA, and its GFLOP."""
+  """Returns runs of the product, plain and under XLA, and its GFLOP."""
   e, rows, width = _CEILING_SIZES
   x = tf.cast(tf.random.stateless_normal([e, rows, width], [0, 1]), dtype)
   y = tf.cast(tf.random.stateless_normal([e, width, width], [0, 2]), dtype)
@@ -62,7 +64,7 @@ def make_ceilings(dtype):
 
 
 def seconds(run, calls=1):
-  """Seconds of one of several calls of `run`, results waited for."""
+  """Returns the seconds per call of `run`, including waiting for results."""
   start = time.perf_counter()
   for _ in range(calls):
     result = run()
@@ -73,19 +75,19 @@ def seconds(run, calls=1):
 
 
 class Rows:
-  """The rows of both precisions, made when asked for."""
+  """The rows of both precisions, created on demand."""
 
   def __init__(self):
     self._setting = hot_path_settings.SETTINGS[_SETTING.value]
     self._paths = {}
 
   def make(self, name: str) -> hot_path_rows.Row:
-    """Makes a row, and the agent it needs if there is none."""
+    """Makes a row, and the agent it needs if there is none yet."""
     precision = 'bfloat16' if name.endswith(_BFLOAT16) else 'float32'
     return self.path(precision).rows()[name.removesuffix(_BFLOAT16)]()
 
   def path(self, precision: str) -> hot_path_rows.HotPath:
-    """Makes all that the rows of one precision need, once."""
+    """Makes everything the rows of one precision need, once."""
     if precision not in self._paths:
       self._paths[precision] = hot_path_rows.HotPath(self._setting, precision)
     return self._paths[precision]
@@ -156,11 +158,11 @@ def measure(names):
 
 
 def measure_peak(name: str) -> int:
-  """Bytes by which two calls of a row make this process grow."""
+  """Returns the bytes by which two calls of a row grow this process."""
   rows = Rows()
   row = rows.make(name)
   with open('/proc/self/clear_refs', 'w', encoding='utf-8') as file:
-    file.write('5')  # Forgets the highest resident size so far.
+    file.write('5')  # Resets the peak resident size.
   before = _status('VmRSS')
   for _ in range(2):
     seconds(row.run)
@@ -170,7 +172,7 @@ def measure_peak(name: str) -> int:
 
 
 def _status(key):
-  """A number of this process's status, in bytes."""
+  """Returns a value of this process's status in bytes."""
   with open('/proc/self/status', encoding='utf-8') as file:
     for line in file:
       if line.startswith(key + ':'):
@@ -179,7 +181,7 @@ def _status(key):
 
 
 def peaks(names):
-  """Measures the peak of each row in a process of its own."""
+  """Measures the peak of each row in a separate process."""
   found = {}
   for name in names:
     output = subprocess.run(
@@ -199,7 +201,7 @@ def peaks(names):
 
 
 def print_table(result):
-  """Prints one line a row."""
+  """Prints one line per row."""
   ceiling = result['ceiling']
   print(
       f'Setting {_SETTING.value}. Ceiling: '
@@ -227,21 +229,21 @@ def print_table(result):
 
   for source, share in ceiling.get('waiting_share', {}).items():
     print(
-        f'\nAn online turn of {_TURN_STEPS.value} steps waits {share:.2%} of '
-        f'its time for rows of {source}.'
+        f'\nAn online turn of {_TURN_STEPS.value} steps spends {share:.2%} of'
+        f' its time waiting for rows from {source}.'
     )
   choices = ceiling.get('bfloat16_choices')
   if choices:
     print(
         f'\nWith bfloat16 {choices["changed_share"]:.1%} of the states get '
-        f'another action; Q is lower by {choices["mean_loss"]:.2g} on average, '
-        f'by {choices["max_loss"]:.2g} at most, where the samples of a state '
-        f'differ by {choices["deviation_of_samples"]:.2g} (standard deviation).'
+        f'another action. Q is lower by {choices["mean_loss"]:.2g} on average '
+        f'and {choices["max_loss"]:.2g} at most; the standard deviation over '
+        f'the samples of a state is {choices["deviation_of_samples"]:.2g}.'
     )
 
 
 def print_comparison(result, earlier):
-  """Prints by how much each row is faster than in an earlier result."""
+  """Prints the speedup of each row relative to an earlier result."""
   print('\n| work | at ceiling, before | now | before / now |')
   print('|---|---|---|---|')
   for name, row in result.items():
@@ -252,7 +254,7 @@ def print_comparison(result, earlier):
 
 
 def main(_):
-  """Measures, prints and writes."""
+  """Runs all measurements and writes the result."""
   if _ONLY_PEAK.value:
     print(measure_peak(_ONLY_PEAK.value))
     return
@@ -276,7 +278,7 @@ def main(_):
 
 
 if __name__ == '__main__':
-  # Two threads, however many cores there are: the figures are comparable.
+  # Always two threads, so that results are comparable between machines.
   tf.config.threading.set_intra_op_parallelism_threads(2)
   tf.config.threading.set_inter_op_parallelism_threads(2)
   app.run(main)

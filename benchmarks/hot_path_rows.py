@@ -1,4 +1,4 @@
-"""The rows of hot_path.py: what is timed, and how much work each is."""
+"""Rows of hot_path.py: the calls to time and the work each one does."""
 
 import functools
 import time
@@ -35,14 +35,14 @@ NAMES = (
     'experience_memory',
     'experience_reverb',
 )
-"""Of the rows."""
+"""Names of the rows."""
 
 _NUM_EPISODES = 40
 _EPISODE_STEPS = 100
 
 
 class Row(NamedTuple):
-  """What is timed: one call of `run`, `calls` times."""
+  """A measurement: one call of `run` does its work `calls` times."""
 
   run: Callable[[], Any]
   gflop: float = 0.0
@@ -59,8 +59,8 @@ class HotPath:
     """Builds the agent and fills the tables.
 
     Args:
-      setting: Sizes.
-      precision: Of the search's matrix products.
+      setting: Sizes of the environment, batch and networks.
+      precision: Precision of the search's matrix products.
     """
     gin.clear_config()
     configs.parse(
@@ -77,7 +77,7 @@ class HotPath:
     )
     self._generator = np.random.default_rng(0)
     for weight in self.agent.critic.trainable_variables:
-      # Values must differ from action to action, or nothing is climbed.
+      # Values must differ between actions, or the gradient ascent does nothing.
       scale = 1.0 / np.sqrt(max(weight.shape[1], 16))
       weight.assign_add(scale * self._normal(*weight.shape))
     self._seed = tf.constant([3, 5])
@@ -93,7 +93,7 @@ class HotPath:
     self._fill(self._memory)
 
   def rows(self) -> Dict[str, Callable[[], Row]]:
-    """Makers of every row, by its name."""
+    """Returns a function to make each row, by name."""
     return {
         'action_optimization': self._action_optimization,
         'diffusion_sampling': self._diffusion_sampling,
@@ -107,12 +107,12 @@ class HotPath:
     }
 
   def half_precision_choices(self) -> Tuple[float, float, float, float]:
-    """How the search with bfloat16 products chooses otherwise.
+    """Returns how the search's choices change with bfloat16 products.
 
     Returns:
-      Share of states whose action is another (by more than 0.01 in some
-      number); mean and largest loss of Q by it; standard deviation of Q over
-      a state's samples, to compare with.
+      Share of states with a different action (by more than 0.01 in some
+      entry); mean and maximum loss of Q due to it; for comparison, the standard
+      deviation of Q over the samples of a state.
     """
     optimizer = self.agent.searches.training.optimizer
 
@@ -266,7 +266,7 @@ class HotPath:
     return Row(functools.partial(next, iterator), calls=50)
 
   def waiting_share(self, source: str, num_steps: int) -> float:
-    """The share of an online turn that is spent waiting for rows.
+    """Returns the share of an online turn spent waiting for rows.
 
     Args:
       source: 'memory' or 'reverb'.
@@ -274,7 +274,7 @@ class HotPath:
     """
     experience = self._memory if source == 'memory' else self._reverb()
 
-    # As the learner does: rows are taken inside the loop, not from Python.
+    # As in the learner, the loop takes rows inside the graph, not from Python.
     @tf.function(autograph=False)
     def turn(iterator):
       def step(i, waited, last):
@@ -297,7 +297,7 @@ class HotPath:
       )[1]
 
     shares = []
-    for _ in range(2):  # The first compiles.
+    for _ in range(2):  # The first run compiles.
       start = time.perf_counter()
       iterator = experience.iterate(0, num_steps, self._request())
       waited = time.perf_counter() - start
@@ -338,7 +338,7 @@ class HotPath:
     )
 
   def _update(self, name, rows):
-    """A call of one compiled update."""
+    """Returns a call of one compiled update."""
     [part] = [x for x in self.agent.trained_parts if x.name == name]
     return functools.partial(part.update, rows, self._seed, None)
 

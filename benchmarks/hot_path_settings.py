@@ -1,4 +1,4 @@
-"""Sizes of what hot_path.py times, and how much arithmetic that needs."""
+"""Settings of hot_path.py, and the arithmetic they require."""
 
 from typing import List, NamedTuple
 
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 class SpecsOnly:
-  """As much of a `Domain` as building an agent takes."""
+  """The part of a `Domain` that building an agent needs."""
 
   def __init__(self, setting: Setting):
     self._observation = specs.Array(
@@ -51,7 +51,7 @@ class SpecsOnly:
 
 
 class Counts:
-  """GFLOP of the matrix products, two a multiplication."""
+  """GFLOP of the matrix products, counting a multiply-add as two."""
 
   def __init__(self, setting: Setting):
     """Reads the networks' sizes from gin."""
@@ -78,7 +78,7 @@ class Counts:
     self._denoising = query('DiffusionPolicy.num_denoising_steps')
 
   def search(self, batch_size=None):
-    """Ranking, and T + 1 evaluations of which T have a gradient."""
+    """Counts ranking and T + 1 evaluations, T of them with a gradient."""
     b = batch_size or self._b
     rows = self._n + self._k * (2 * self._t + 1)
     return 1e-9 * b * self._e * (rows * self._action_row + self._state_row)
@@ -88,7 +88,7 @@ class Counts:
     return 1e-9 * b * self._n * self._denoising * self._policy_row
 
   def critic_given(self):
-    """Two searches; forward and twice as much back for the loss."""
+    """Counts two searches and the loss, whose backward pass costs double."""
     per_row = self._action_row + self._state_row
     loss = 3 * (self._e + 2 * (self._random + 2)) + 2
     return 2 * self.search() + 1e-9 * self._b * loss * per_row

@@ -1,10 +1,10 @@
-"""Plays an episode of LIBERO twice and tells what was seen and how fast.
+"""Plays an episode of LIBERO twice and prints observations and speed.
 
   python -m benchmarks.libero --address 127.0.0.1:50051 \
       --suite libero_goal --task 0
 
-Against the server of `examples/libero`. Actions are random, so that the task is
-hardly ever solved; both episodes have one seed and must be the same to the bit.
+Needs the server of `examples/libero`. Actions are random, so the task is rarely
+solved. Both episodes have the same seed and must be identical bit for bit.
 """
 
 import time
@@ -19,24 +19,24 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import libero
 
 _ADDRESS = flags.DEFINE_string(
-    'address', '127.0.0.1:50051', 'Of the server, `host:port`.'
+    'address', '127.0.0.1:50051', 'host:port of the server.'
 )
-_SUITE = flags.DEFINE_string('suite', 'libero_goal', 'Of tasks.')
-_TASK = flags.DEFINE_integer('task', 0, 'Number of the task, from 0.')
-_PICTURES = flags.DEFINE_bool('pictures', True, 'Whether cameras are drawn.')
+_SUITE = flags.DEFINE_string('suite', 'libero_goal', 'Suite of tasks.')
+_TASK = flags.DEFINE_integer('task', 0, 'Index of the task.')
+_PICTURES = flags.DEFINE_bool('pictures', True, 'Whether to render cameras.')
 _MAX_STEPS = flags.DEFINE_integer(
-    'max_steps', None, 'Of an episode; those of the suite if not given.'
+    'max_steps', None, 'Steps per episode; by default those of the suite.'
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the start and the actions.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the start and the actions.')
 _DEADLINE_SECONDS = flags.DEFINE_float(
-    'deadline_seconds', 120.0, 'Longest time that the server may take.'
+    'deadline_seconds', 120.0, 'Maximum time for an answer of the server.'
 )
 
 
 def play(
     environment: domain_lib.Environment, seed: int
 ) -> Tuple[List[types.Nest], float]:
-  """Plays an episode; returns its observations and its steps a second."""
+  """Plays an episode; returns its observations and steps per second."""
   environment.seed(seed)
   time_step = environment.reset()
   observations = [time_step.observation]
@@ -52,7 +52,7 @@ def play(
 
 
 def main(argv: Sequence[str]) -> int:
-  """Returns 0 if both episodes were the same."""
+  """Returns 0 if both episodes are identical."""
   del argv
   start = time.monotonic()
   task = libero.Libero(
@@ -66,14 +66,14 @@ def main(argv: Sequence[str]) -> int:
       reconnect_seconds=_DEADLINE_SECONDS.value,
   )
   environment = task.make_environment(_SEED.value, evaluation=True)
-  print(f'two worlds made in {time.monotonic() - start:.1f} s')
+  print(f'created two worlds in {time.monotonic() - start:.1f} s')
   observations, rate = play(environment, _SEED.value)
   for name, part in observations[0].items():
     print(f'{name} {part.shape} {part.dtype}, {part.min()} to {part.max()}')
   text = bytes(observations[0]['instruction']).rstrip(b'\0').decode()
   print(f'instruction: {text}')
   print(
-      f'{len(observations) - 1} steps, {rate:.1f} a second, success:'
+      f'{len(observations) - 1} steps, {rate:.1f} steps/s, success:'
       f' {environment.is_success()}'
   )
   again, _ = play(environment, _SEED.value)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
       for x, y in zip(observations, again)
       for name in x
   )
-  print(f'the same again with the same seed: {is_same}')
+  print(f'identical with the same seed: {is_same}')
   environment.close()
   return 0 if is_same else 1
 

@@ -1,9 +1,10 @@
-"""Runs methods x domains x seeds, a core each, and tabulates what they gave.
+"""Runs methods x domains x seeds, one core each, and tabulates the results.
 
   python -m benchmarks.methods --study FILE.gin --root_dir runs/methods
 
-A study file is gin. Each entry is one method in one domain; a name with a slash
-sorts methods by domain, and the last part of it names the method in a report:
+A study file is a gin file. Each entry is one method in one domain. Its name may
+contain slashes to sort methods by domain; the last part names the method in
+reports:
 
   study.entries = [
       {'name': 'pointmaze/parl_cal_ql', 'gin_files': ['quickstart.gin']},
@@ -11,16 +12,16 @@ sorts methods by domain, and the last part of it names the method in a report:
        'bindings': ['build_agent.critic_ctor = @IQLCritic'],
        'seeds': [0, 1, 2], 'budget': 30},
   ]
-  study.seeds = [0, 1]  # Of entries that name none.
+  study.seeds = [0, 1]  # For entries without seeds.
   study.common_bindings = ['run_experiment.num_evaluation_episodes = 64']
 
-`--gin_bindings` are read last, for every entry.
+`--gin_bindings` are applied last, to every entry.
 
-A run stands in R/NAME/seed_S, with what it printed in `log.txt`. Killed or
-interrupted at any time, the same command goes on: runs that are finished, or
-have used up their budget, are passed over. With other bindings a run goes on
-where they are numbers of steps, episodes or evaluations; else it is refused.
-`R/results.csv` gets a row a run.
+A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
+or interrupted at any time; rerun the same command to resume. It skips runs that
+are finished or have used up their budget. A run can be resumed with changed
+numbers of steps, episodes or evaluations; other changes are refused.
+`R/results.csv` has one row per run.
 """
 
 import csv
@@ -54,7 +55,7 @@ COLUMNS = (
     *(f'{phase}_{name}' for phase in _PHASES for name in _RESULTS),
     *('commit', 'error'),
 )
-"""Of `results.csv`; `num_episodes` are those of an evaluation."""
+"""Columns of `results.csv`; `num_episodes` is per evaluation."""
 
 _POLL_SECONDS = 0.2
 
@@ -66,12 +67,12 @@ def make_jobs(
     root_dir: str,
     budget: Optional[float] = None,
 ) -> List[study_process.Job]:
-  """Returns every run, the first seeds of all entries first.
+  """Returns every run, with the first seeds of all entries first.
 
   Args:
-    entries: Of the study file.
+    entries: Entries of the study file.
     root_dir: Directory of the study.
-    budget: Core-minutes of a run whose entry has none.
+    budget: Core-minutes per run for entries without a budget.
   """
   jobs = []
   for place in range(max((len(entry.seeds) for entry in entries), default=0)):
@@ -107,13 +108,13 @@ def run_jobs(
     on_end: Callable[[study_process.Job, study_process.Outcome], None],
     on_poll: Callable[[Sequence[study_process.Job]], None] = lambda jobs: None,
 ) -> None:
-  """Runs what is neither finished nor out of budget, `num_processes` at once.
+  """Runs unfinished jobs that have budget left, `num_processes` at a time.
 
   Args:
-    jobs: All runs, in the order in which they are started.
-    num_processes: Processes at a time.
-    on_end: Called once a job.
-    on_poll: Called now and then with those that run.
+    jobs: All runs, in the order to start them.
+    num_processes: Number of parallel processes.
+    on_end: Called once per job.
+    on_poll: Called periodically with the running jobs.
   """
   waiting, running = list(reversed(jobs)), []
   try:
@@ -134,12 +135,12 @@ def run_jobs(
       if running:
         time.sleep(_POLL_SECONDS)
   finally:
-    # Interrupted: each goes on from its last checkpoint another time.
+    # After an interrupt, each run can resume from its last checkpoint.
     study_process.stop_all(running)
 
 
 def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:
-  """Returns a job's row of `results.csv`: its last metrics, if it has any."""
+  """Returns a job's row of `results.csv`, with its last metrics if any."""
   state = study_process.read_state(job)
   method = job.name.split('/')[-2]
   row: Dict[str, Any] = {
@@ -156,7 +157,7 @@ def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:
   try:
     run = runs_lib.read_run(job.folder, method)
   except ValueError as error:
-    # The other runs' rows are not to be lost over it.
+    # One unreadable run must not lose the rows of the others.
     return {**row, 'error': outcome.error or str(error)}
   row['domain'] = run.domain
   if run.metrics.phases.size:
@@ -165,19 +166,19 @@ def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:
     result = runs_lib.phase_result(run, phase)
     for name in _RESULTS if result else ():
       number = getattr(result, name)
-      if number == number:  # Else NaN: not logged.
+      if number == number:  # Skips NaN, which means not logged.
         row[f'{phase}_{name}'] = number
   return row
 
 
 class Results:
-  """`results.csv`, written anew with every row that comes.
+  """`results.csv`, rewritten after every new row.
 
-  Rows of runs that are not among those of this session stay.
+  Keeps the rows of runs that are not part of this session.
   """
 
   def __init__(self, path: str):
-    """Reads what stands at `path`, if anything does."""
+    """Reads the file at `path` if it exists."""
     self._path = path
     self._rows: Dict[str, Row] = {}
     if os.path.exists(path):
@@ -185,7 +186,7 @@ class Results:
         self._rows = {row['run']: row for row in csv.DictReader(file)}
 
   def add(self, row: Row) -> None:
-    """Adds a row, or replaces that of the same run."""
+    """Adds a row, or replaces the row of the same run."""
     self._rows[row['run']] = row
     temporary_path = self._path + '.tmp'
     with open(temporary_path, 'w', encoding='utf-8', newline='') as file:
@@ -198,10 +199,10 @@ class Results:
 
 
 class Display:
-  """A line a run that ends; on a terminal also a bar and what is running."""
+  """Prints a line per finished run; on a terminal also shows progress."""
 
   def __init__(self, num_jobs: int):
-    """Initializes the display; it is a context manager."""
+    """Initializes the display, a context manager."""
     self._num_jobs = num_jobs
     self._num_ended = 0
     console = rich.console.Console(stderr=True)
@@ -224,11 +225,11 @@ class Display:
     self._bar.stop()
 
   def show_running(self, jobs: Sequence[study_process.Job]) -> None:
-    """Shows what runs now."""
+    """Shows the running jobs."""
     self._bar.update(self._task, status=', '.join(job.name for job in jobs))
 
   def show_end(self, row: Row) -> None:
-    """Tells how a run ended."""
+    """Prints how a run ended."""
     self._num_ended += 1
     scores = [
         f'{phase.replace("_", " ")} {row[f"{phase}_score"]:.1f}'
@@ -254,9 +255,9 @@ def run_study(
   """Runs all jobs and writes `results.csv`.
 
   Args:
-    jobs: Of `make_jobs`.
+    jobs: Result of `make_jobs`.
     root_dir: Directory of the study.
-    num_processes: Processes at a time.
+    num_processes: Number of parallel processes.
 
   Returns:
     The number of runs that failed.
@@ -294,7 +295,7 @@ def main(argv: Sequence[str]) -> int:
       for entry in entries
   ]
   root_dir = options.root_dir
-  # Terminated, it stops its runs as if it were interrupted.
+  # Treats SIGTERM as an interrupt, which also stops the runs.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with run_directory.hold(root_dir, 'study.lock'):
     try:
@@ -304,7 +305,7 @@ def main(argv: Sequence[str]) -> int:
           options.num_processes or len(os.sched_getaffinity(0)),
       )
     except KeyboardInterrupt:
-      print('Interrupted; the same command goes on.', file=sys.stderr)
+      print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
       return 130
   print(f'Results: {os.path.join(root_dir, "results.csv")}')
   output = os.path.join(root_dir, 'report')
@@ -314,17 +315,17 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
   """Defines the flags and runs the command."""
-  flags.DEFINE_string('study', None, 'gin file of the study.', required=True)
+  flags.DEFINE_string('study', None, 'Gin file of the study.', required=True)
   flags.DEFINE_string('root_dir', None, 'Directory of all runs.', required=True)
   flags.DEFINE_float(
-      'budget', None, 'Core-minutes of a run, restarts included.', 0.0
+      'budget', None, 'Core-minutes per run, including restarts.', 0.0
   )
-  flags.DEFINE_list('only', [], 'Names of the entries to run; all by default.')
+  flags.DEFINE_list('only', [], 'Names of the entries to run; default: all.')
   flags.DEFINE_multi_string(
-      'gin_bindings', [], 'gin bindings of every entry, read last.'
+      'gin_bindings', [], 'Gin bindings for every entry, applied last.'
   )
   flags.DEFINE_integer(
-      'num_processes', None, 'Runs at a time; as many as cores by default.', 1
+      'num_processes', None, 'Parallel runs; by default one per core.', 1
   )
   app.run(main)
 

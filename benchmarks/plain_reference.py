@@ -1,10 +1,10 @@
-"""The hot path of PA-RL as one would first write it, to compare with.
+"""A straightforward implementation of PA-RL's hot path, for comparison.
 
-The same mathematics as the library's: Cal-QL with HL-Gauss values, every
-action of the policy searched for. Nothing is shared: three searches an update,
-the policy's one best action evaluated as often as there are random ones, one
-network after another. `hot_path.py` times it, compiled whole; a test holds the
-library's losses, targets and gradients to it.
+Computes the same as the library: Cal-QL with HL-Gauss values, with a search for
+every action of the policy. Nothing is shared: each update runs three searches,
+evaluates the policy's best action once per random action, and evaluates one
+network after another. `hot_path.py` times it, compiled as a whole. A test
+compares the library's losses, targets and gradients with it.
 """
 
 from typing import List, NamedTuple, Sequence, Tuple
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Transitions `[B, ...]` with features for observations."""
+  """Transitions `[B, ...]` with features as observations."""
 
   observation: tf.Tensor
   action: tf.Tensor
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 class Draws(NamedTuple):
-  """What is random in an update: actions `[B, n, A]`, members `[M]`."""
+  """Random draws of an update: actions `[B, n, A]`, members `[M]`."""
 
   samples: tf.Tensor
   next_samples: tf.Tensor
@@ -63,11 +63,11 @@ class Draws(NamedTuple):
 
 
 def unstack(weights: Sequence[tf.Tensor]) -> List[Member]:
-  """Parts weights, stacked over members, into networks.
+  """Splits weights that are stacked over members into networks.
 
   Args:
-    weights: Kernel, bias, scale and offset of each hidden layer, kernel and
-      bias of the head, each `[E, ...]`.
+    weights: Kernel, bias, scale and offset of each hidden layer, then kernel
+      and bias of the head, each `[E, ...]`.
 
   Returns:
     E networks.
@@ -107,7 +107,7 @@ def member_logits(
 
 
 def expected_value(logits: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
-  """Returns the mean `[...]` of the histogram of logits `[..., bins]`."""
+  """Returns the mean `[...]` of the histograms of logits `[..., bins]`."""
   centers = (edges[:-1] + edges[1:]) / 2.0
   return tf.reduce_sum(tf.nn.softmax(logits) * centers, axis=-1)
 
@@ -118,7 +118,7 @@ def mean_value_and_gradient(
     actions: tf.Tensor,
     edges: tf.Tensor,
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """Adds up the members' values `[B, N]` and gradients `[B, N, A]`."""
+  """Returns the mean over members of values `[B, N]` and their gradients."""
   num_members = weights[0].shape[0]
 
   def step(e, total, total_gradient):
@@ -145,7 +145,7 @@ def search(
     samples: tf.Tensor,
     settings: Settings,
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """Algorithm 1: keeps the best K of `samples` `[B, N, A]` and climbs.
+  """Algorithm 1: keeps the best K of `samples` `[B, N, A]` and ascends.
 
   Returns:
     Actions `[B, K, A]` and their values `[B, K]`, the best of all iterates.
@@ -188,7 +188,7 @@ def best_action(
     samples: tf.Tensor,
     settings: Settings,
 ) -> tf.Tensor:
-  """Returns the best action `[B, A]` that the search finds."""
+  """Returns the best action `[B, A]` found by the search."""
   actions, values = search(weights, observation, samples, settings)
   best = tf.argmax(values, axis=-1, output_type=tf.int32)
   return tf.gather(actions, best, batch_dims=1)
@@ -209,13 +209,13 @@ def critic_losses(
     draws: Draws,
     settings: Settings,
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """Cal-QL's loss: temporal differences and the calibrated penalty.
+  """Computes Cal-QL's loss: temporal differences and calibrated penalty.
 
   Args:
-    weights: Of the critic, as `unstack` takes them.
-    target_weights: Of its slow copy.
+    weights: Weights of the critic, as for `unstack`.
+    target_weights: Weights of the target critic.
     batch: Transitions.
-    draws: What is random.
+    draws: Random draws.
     settings: Hyperparameters.
 
   Returns:
@@ -224,7 +224,7 @@ def critic_losses(
   target_members = unstack(target_weights)
   searched = [tf.stop_gradient(w) for w in weights]
 
-  # First search: the action of the target at s'.
+  # First search: the target action at s'.
   next_action = best_action(
       searched, batch.next_observation, draws.next_samples, settings
   )
@@ -237,7 +237,7 @@ def critic_losses(
   target = tf.stop_gradient(
       batch.reward + settings.gamma * batch.discount * next_value
   )
-  # Second and third search: the policy's columns of the penalty, for s' and s.
+  # Second and third search: the policy actions of the penalty, at s' and s.
   num_columns = draws.random_actions.shape[1]
   columns = [draws.random_actions]
   for observation, samples in (

@@ -1,11 +1,11 @@
-"""Runs quickstart.gin over seeds and variants, and scores what it exported.
+"""Runs quickstart.gin over seeds and variants and scores exported policies.
 
   python benchmarks/quickstart_study.py --root_dir runs/study --seeds 0,1,2
 
-Each run is a process of its own that uses one core; a run that is killed goes
-on when the command is given again. Afterwards the SavedModels of every phase
-are scored by `parl-evaluate`, and a table is printed and written to
-`<root_dir>/study.csv`, one row a run.
+Each run is a separate process that uses one core. Rerun the same command to
+resume after a kill. At the end, `parl-evaluate` scores the SavedModels of every
+phase. The results, one row per run, are printed and written to
+`<root_dir>/study.csv`.
 """
 
 import concurrent.futures
@@ -23,17 +23,17 @@ import numpy as np
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of all runs.', required=True
 )
-_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of every variant.')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of each variant.')
 _VARIANTS = flags.DEFINE_list(
     'variants', ['cal_ql_diffusion', 'no_search'], 'Variants, or `all`.'
 )
 _NUM_EPISODES = flags.DEFINE_integer(
-    'num_episodes', 256, 'Evaluation episodes of each policy.'
+    'num_episodes', 256, 'Evaluation episodes per policy.'
 )
 _EVALUATION_SEED = flags.DEFINE_integer(
-    'evaluation_seed', 12_345, 'Seed of start states and draws.'
+    'evaluation_seed', 12_345, 'Seed of initial states and random draws.'
 )
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', 2, 'Runs at a time.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', 2, 'Parallel runs.')
 
 _GAUSSIAN = 'build_agent.policy_ctor = @GaussianPolicy'
 _IQL = 'build_agent.critic_ctor = @IQLCritic'
@@ -48,9 +48,9 @@ VARIANTS = {
         'ActionOptimizer.num_gradient_steps = 0',
     ),
 }
-"""gin bindings of each variant, on top of quickstart.gin."""
+"""Gin bindings of each variant, in addition to quickstart.gin."""
 
-# Column, SavedModel under the run's directory.
+# Column, and SavedModel in the run's directory.
 _POLICIES = (
     ('cloning', 'policies/behavior_cloning/base_policy'),
     ('offline', 'policies/offline/greedy_policy'),
@@ -89,7 +89,7 @@ def run_one(variant: str, seed: str) -> Dict[str, float]:
 
 
 def _score(policy: str) -> float:
-  """Success rate of a SavedModel; kept beside it for the next time."""
+  """Returns the success rate of a SavedModel; caches it next to the model."""
   path = f'{policy}.json'
   if not os.path.exists(path):
     _run_module(
@@ -108,7 +108,7 @@ def _score(policy: str) -> float:
 
 
 def _run_module(command: Sequence[str], output: str) -> None:
-  """Runs a module of the package on one core, its output to a file."""
+  """Runs a module of the package on one core; writes its output to a file."""
   environment = dict(
       os.environ,
       CUDA_VISIBLE_DEVICES='',
@@ -128,7 +128,7 @@ def _run_module(command: Sequence[str], output: str) -> None:
 
 
 def describe(rows: List[Dict[str, float]]) -> str:
-  """Returns a Markdown table: every run, then the mean of each variant."""
+  """Returns a Markdown table of all runs and the mean of each variant."""
   columns = ['controller'] + [column for column, _ in _POLICIES] + ['minutes']
   lines = [
       '| variant | seed | ' + ' | '.join(columns) + ' |',
@@ -146,7 +146,7 @@ def describe(rows: List[Dict[str, float]]) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs everything that is still missing, then prints the table."""
+  """Runs everything that is missing, then prints the table."""
   del argv
   names = _VARIANTS.value
   if names == ['all']:

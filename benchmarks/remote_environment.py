@@ -1,14 +1,14 @@
-"""Compares an environment of another virtual environment with one in-process.
+"""Compares a remote environment with the same one in a single process.
 
   python -m venv theirs && theirs/bin/pip install dm-env-rpc gymnasium
   python -m benchmarks.remote_environment --python theirs/bin/python
 
-Serves a gymnasium task by `examples/remote_environment/server.py` under that
-Python, acts episodes through the server and in one process of that Python with
-the same seeds and actions, and fails unless every reward and observation is the
-same. Tells by how much this process's packages would change them. Then it kills
-the server with SIGKILL in the middle of an episode, starts it again, and
-compares that episode, which is acted anew.
+Serves a gymnasium task with `examples/remote_environment/server.py` in the
+other virtual environment. Plays episodes through the server, and in one process
+of that environment with the same seeds and actions, and fails unless all
+rewards and observations are equal. Also reports how much the packages of this
+process would change them. Then kills the server with SIGKILL during an episode,
+restarts it, and compares that episode after it was repeated.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import remote
 
 _PYTHON = flags.DEFINE_string(
-    'python', None, 'Of the other virtual environment.', required=True
+    'python', None, 'Python of the other virtual environment.', required=True
 )
 _ENVIRONMENT = flags.DEFINE_string(
-    'environment', 'Pendulum-v1', 'Task of gymnasium, known to both.'
+    'environment', 'Pendulum-v1', 'Gymnasium task, installed in both.'
 )
-_NUM_EPISODES = flags.DEFINE_integer('num_episodes', 5, 'Episodes compared.')
-_NUM_STEPS = flags.DEFINE_integer('num_steps', 200, 'Steps of an episode.')
+_NUM_EPISODES = flags.DEFINE_integer('num_episodes', 5, 'Episodes to compare.')
+_NUM_STEPS = flags.DEFINE_integer('num_steps', 200, 'Steps per episode.')
 
 _SERVER = (
     pathlib.Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ _SERVER = (
 # Rewards `[T]` and observations `[T + 1, S]`.
 Episode = Tuple[np.ndarray, np.ndarray]
 
-# Actions become the task's own units as `GymnasiumEnvironment` makes them.
+# Maps actions to the task's units as `GymnasiumEnvironment` does.
 _IN_PROCESS = """
 import json, sys
 import gymnasium
@@ -77,7 +77,7 @@ _VERSIONS = (
 
 
 def _serve(python: str, port: int) -> subprocess.Popen:
-  """Returns the server once it serves."""
+  """Starts the server and returns it once it is ready."""
   server = subprocess.Popen(
       [python, str(_SERVER), f'--environment={_ENVIRONMENT.value}',
        f'--port={port}'],
@@ -86,7 +86,9 @@ def _serve(python: str, port: int) -> subprocess.Popen:
   )
   line = server.stdout.readline()
   if 'is served at' not in line:
-    raise RuntimeError(f'{python}: the server must say where, got {line!r}.')
+    raise RuntimeError(
+        f'{python}: the server must print its address, got {line!r}.'
+    )
   return server
 
 
@@ -97,7 +99,7 @@ def draw_actions(environment, seed: int) -> np.ndarray:
 
 
 def act(environment, seed: int, before_step=lambda step: None) -> Episode:
-  """Returns rewards and observations of an episode of random actions."""
+  """Returns rewards and observations of an episode with random actions."""
   environment.seed(seed)
   rewards, observations = [], [_flat(environment.reset().observation)]
   for step, action in enumerate(draw_actions(environment, seed)):
@@ -111,7 +113,7 @@ def act(environment, seed: int, before_step=lambda step: None) -> Episode:
 
 
 def act_there(environment, seed: int) -> Episode:
-  """Returns the same episode, acted in one process of the other Python."""
+  """Returns the same episode, played in one process of the other Python."""
   answer = subprocess.run(
       [_PYTHON.value, '-c', _IN_PROCESS],
       input=json.dumps([
@@ -122,7 +124,7 @@ def act_there(environment, seed: int) -> Episode:
       check=True,
   )
   rewards, observations = json.loads(answer.stdout)
-  # As the adapter casts them.
+  # The adapter casts to these types.
   return (
       np.array(rewards, np.float32).astype(np.float64),
       np.array(observations, np.float32),
@@ -139,14 +141,14 @@ def _check_equal(seed: int, served: Episode, expected: Episode) -> None:
   for kind, found, wanted in zip(('rewards', 'observations'), served, expected):
     if not np.array_equal(found, wanted):
       raise AssertionError(
-          f'Episode of seed {seed}: the {kind} must be those in one process, of'
-          f' shape {wanted.shape}, got {found.shape}; returns'
+          f'Episode with seed {seed}: the {kind} must match those in one'
+          f' process, with shape {wanted.shape}, got {found.shape}; returns'
           f' {expected[0].sum()} and {served[0].sum()}.'
       )
   print(
       f'seed {seed}: {len(served[0])} steps, return {served[0].sum():.9g}'
-      f' through the server, {expected[0].sum():.9g} in one process, every'
-      ' reward and observation equal'
+      f' through the server, {expected[0].sum():.9g} in one process; all'
+      ' rewards and observations are equal'
   )
 
 
@@ -157,9 +159,9 @@ def _steps_a_second(environment) -> float:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Compares, kills and compares again."""
+  """Compares, kills the server and compares again."""
   del argv
-  # An interrupt, which ends the server as well.
+  # Treated as an interrupt, which also stops the server.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with contextlib.closing(socket.socket()) as found:
     found.bind(('127.0.0.1', 0))
@@ -183,16 +185,16 @@ def main(argv: Sequence[str]) -> None:
       served = act(there, seed)
       _check_equal(seed, served, act_there(there, seed))
       change = abs(act(here, seed)[0].sum() - served[0].sum())
-      print(f'  with the packages of this process: {change:.2g} off')
+      print(f'  maximum change with the packages of this process: {change:.2g}')
     print(
-        f'steps a second: {_steps_a_second(here):.0f} here,'
-        f' {_steps_a_second(there):.0f} there'
+        f'steps/s: {_steps_a_second(here):.0f} here,'
+        f' {_steps_a_second(there):.0f} on the server'
     )
     _kill_and_compare(there, servers, port)
 
 
 def _kill_and_compare(there, servers, port) -> None:
-  """Kills the server half-way; it is back two seconds later."""
+  """Kills the server half-way; it restarts two seconds later."""
   seed, killed = _NUM_EPISODES.value, []
 
   def start_again():
@@ -214,9 +216,9 @@ def _kill_and_compare(there, servers, port) -> None:
 
   acted = domain.act_until_kept(attempt)
   print(
-      f'killed at step {_NUM_STEPS.value // 2} of the next episode, back after'
-      f' 2 s; whole {time.monotonic() - killed[0]:.1f} s after the kill, in'
-      f' {len(attempts)} attempts'
+      f'killed at step {_NUM_STEPS.value // 2} of the next episode, restarted'
+      f' after 2 s; complete {time.monotonic() - killed[0]:.1f} s after the'
+      f' kill, in {len(attempts)} attempts'
   )
   _check_equal(seed, acted, act_there(there, seed))
 

@@ -1,14 +1,14 @@
-"""Trains PA-RL on one of the paper's tasks and sets our figure beside its own.
+"""Trains PA-RL on a task of the paper and compares the scores.
 
   python -m benchmarks.reproduce kitchen-complete --seeds 0,1,2
   python -m benchmarks.reproduce antmaze-umaze --small --dataset_path ant.hdf5
 
-The paper is Mark et al. (2024), arXiv:2412.06685. Settings are those of
-gin/experiments: the paper's, or with `--small` what two cores train in tens of
-minutes, which tells whether everything works and not what the method reaches.
-Data come from `--dataset_path` or from D4RL's host. Runs stand in
-ROOT_DIR/TASK/seed_S, a core each; killed or interrupted at any time, the same
-command goes on.
+The paper is Mark et al. (2024), arXiv:2412.06685. Settings are in
+gin/experiments: the paper's, or with `--small` settings that two cores train in
+tens of minutes, which show that everything works but not what the method can
+reach. Data come from `--dataset_path` or from D4RL's host. Runs are in
+ROOT_DIR/TASK/seed_S and use one core each. They may be killed or interrupted at
+any time; rerun the same command to resume.
 """
 
 import os
@@ -36,12 +36,12 @@ _HEADER = (
 
 
 class Setting(NamedTuple):
-  """What is run.
+  """Settings of a reproduction.
 
   Attributes:
     task: Name of a task.
-    is_small: Whether at the CPU's sizes.
-    gin_bindings: Read last.
+    is_small: Whether to use the small sizes.
+    gin_bindings: Gin bindings, applied last.
   """
 
   task: str
@@ -50,12 +50,12 @@ class Setting(NamedTuple):
 
   @property
   def name(self) -> str:
-    """Folder of the runs."""
+    """Returns the directory name of the runs."""
     return self.task + ('-small' if self.is_small else '')
 
   @property
   def label(self) -> str:
-    """For the table."""
+    """Returns a label for the table."""
     changed = ', bindings changed' if self.gin_bindings else ''
     return ('small' if self.is_small else "paper's") + changed
 
@@ -66,9 +66,9 @@ def make_entry(
   """Returns the task as an entry of a study.
 
   Args:
-    setting: What is run.
-    dataset_path: Data file, None where the task records its own.
-    seeds: One run each.
+    setting: Settings of the reproduction.
+    dataset_path: Data file; None if the task records its own.
+    seeds: Seeds, with one run each.
   """
   task = reproduce_tasks.TASKS[setting.task]
   data = (f'run_experiment.dataset_path = {dataset_path!r}',)
@@ -85,11 +85,11 @@ def make_entry(
 
 
 def read_scores(jobs: Sequence[study_process.Job]) -> np.ndarray:
-  """Returns scores `[R, 2]`, offline and online, of the runs that finished.
+  """Returns scores `[R, 2]`, offline and online, of the finished runs.
 
   Args:
-    jobs: Of `methods.make_jobs`. What stands in the folder of one that did not
-      finish with its own bindings is of others, and does not count.
+    jobs: Result of `methods.make_jobs`. The directory of a job that has not
+      finished with its own bindings may hold other results, which do not count.
   """
   scores = []
   for job in jobs:
@@ -104,12 +104,12 @@ def read_scores(jobs: Sequence[study_process.Job]) -> np.ndarray:
 
 
 def describe(setting: Setting, scores: np.ndarray, num_seeds: int) -> str:
-  """Returns the table, and what a reader must know to compare.
+  """Returns the table with the remarks needed to compare the scores.
 
   Args:
-    setting: What was run.
-    scores: `[R, 2]`, of `read_scores`.
-    num_seeds: Seeds that were wanted.
+    setting: Settings of the runs.
+    scores: `[R, 2]`, from `read_scores`.
+    num_seeds: Number of seeds requested.
   """
   task = reproduce_tasks.TASKS[setting.task]
   ours, paper = 'no finished run', 'none'
@@ -122,18 +122,18 @@ def describe(setting: Setting, scores: np.ndarray, num_seeds: int) -> str:
       f'| {setting.task} | {ours} | {len(scores)} of {num_seeds} | {paper} |'
       f' {setting.label} |',
       '',
-      'Scores 0 to 100. Ours: interquartile means over seeds of the last'
+      'Scores are 0 to 100. Ours: interquartile mean over seeds at the last'
       ' evaluation, with search; bootstrap intervals over seeds, which are too'
-      " narrow below five seeds. The paper's: five seeds, read off its plots,"
-      ' good to 1.5.',
+      " narrow below five seeds. The paper's: five seeds, read from its plots,"
+      ' accurate to 1.5.',
   ]
   if setting.is_small:
     lines.append(
-        "NOT COMPARABLE with the paper's figure: the small setting has smaller"
+        "NOT COMPARABLE with the paper's score: the small setting has smaller"
         ' networks, a smaller search and far fewer steps and episodes.'
     )
   elif setting.gin_bindings:
-    lines.append(f'Changed: {"; ".join(setting.gin_bindings)}.')
+    lines.append(f'Changed bindings: {"; ".join(setting.gin_bindings)}.')
   if task.remark:
     lines.append(task.remark)
   return '\n'.join(lines)
@@ -151,13 +151,13 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   names = list(reproduce_tasks.TASKS)
   if len(argv) != 2 or argv[1] not in names:
-    raise app.UsageError(f'Name one task of {names}, got {argv[1:]}.')
+    raise app.UsageError(f'Give one task of {names}, got {argv[1:]}.')
   if not all(seed.isdecimal() for seed in options.seeds) or not options.seeds:
     raise app.UsageError(f'--seeds: integers, got {options.seeds}.')
   seeds = list(dict.fromkeys(int(seed) for seed in options.seeds))
   setting = Setting(argv[1], options.small, tuple(options.gin_bindings))
   root_dir = options.root_dir
-  # Terminated, it stops its runs as if it were interrupted.
+  # Treats SIGTERM as an interrupt, which also stops the runs.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
     with run_directory.hold(root_dir, 'study.lock'):
@@ -173,7 +173,7 @@ def main(argv: Sequence[str]) -> int:
           options.num_processes or len(os.sched_getaffinity(0)),
       )
   except KeyboardInterrupt:
-    print('Interrupted; the same command goes on.', file=sys.stderr)
+    print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
     return 130
   print(describe(setting, read_scores(jobs), len(seeds)))
   return 1 if num_failed else 0
@@ -181,13 +181,13 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
   """Defines the flags and runs the command."""
-  flags.DEFINE_string('dataset_path', None, 'Data file; else it is fetched.')
-  flags.DEFINE_list('seeds', ['0', '1', '2'], 'A run each.')
-  flags.DEFINE_bool('small', False, 'Whether at sizes for two cores.')
+  flags.DEFINE_string('dataset_path', None, 'Data file; downloaded by default.')
+  flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, with one run each.')
+  flags.DEFINE_bool('small', False, 'Whether to use sizes for two cores.')
   flags.DEFINE_string('root_dir', 'runs/reproduce', 'Directory of all runs.')
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_multi_string('gin_bindings', [], 'Gin bindings, applied last.')
   flags.DEFINE_integer(
-      'num_processes', None, 'Runs at a time; as many as cores by default.', 1
+      'num_processes', None, 'Parallel runs; by default one per core.', 1
   )
   app.run(main)
 

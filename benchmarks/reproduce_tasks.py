@@ -1,4 +1,4 @@
-"""The tasks of `reproduce`: gin files, data, the paper's figures."""
+"""Tasks of `reproduce`: gin files, data and the paper's scores."""
 
 import os
 import shutil
@@ -6,20 +6,21 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import urllib.request
 
 _D4RL = 'http://rail.eecs.berkeley.edu/datasets/offline_rl/'
-_TIMEOUT_SECONDS = 60.0  # Without a byte.
+_TIMEOUT_SECONDS = 60.0  # Without receiving data.
 
 
 class Task(NamedTuple):
-  """A task, and what is known of it.
+  """A task of the paper.
 
   Attributes:
-    experiment: Its file in gin/experiments, which has a sibling `_small`.
-    bindings: What tells it from other tasks of that file.
-    url: Where its data are, None where nobody serves any that fit.
-    needs_file: Whether it needs a data file; else it records its own.
-    paper: PA-RL's score, offline and after 1,000 online episodes, in Mark et
-      al. (2024), arXiv:2412.06685; None where the paper has none.
-    remark: What differs from the paper's task whatever the sizes.
+    experiment: File in gin/experiments, which has a variant `_small`.
+    bindings: Bindings that select the task among those of the file.
+    url: URL of the data; None if no suitable data are available.
+    needs_file: Whether the task needs a data file; otherwise it records its
+      own.
+    paper: PA-RL's scores, offline and after 1,000 online episodes, in Mark et
+      al. (2024), arXiv:2412.06685; None if the paper has none.
+    remark: Difference from the paper's task, regardless of sizes.
   """
 
   experiment: str
@@ -31,16 +32,16 @@ class Task(NamedTuple):
 
 
 def _ant_maze(size: str, paper: Optional[Tuple[int, int]] = None) -> Task:
-  # D4RL's limits.
+  # Episode lengths of D4RL.
   max_steps = 700 if size == 'UMaze' else 1_000
   return Task(
       'antmaze',
       (f"AntMaze.size = '{size}'", f'AntMaze.max_episode_steps = {max_steps}'),
       paper=paper,
       remark=(
-          "Maze and ant are gymnasium-robotics': D4RL's mazes are their mirror"
-          " image, and its ant has other motors and steps of 0.1 s, so that its"
-          ' data do not fit. Scores from other data are not comparable.'
+          "Maze and ant are those of gymnasium-robotics. D4RL's mazes are their"
+          ' mirror image, and its ant has other motors and steps of 0.1 s, so'
+          ' its data do not fit. Scores from other data are not comparable.'
       ),
   )
 
@@ -73,43 +74,43 @@ TASKS: Dict[str, Task] = {
         'calvin',
         paper=(27, 61),
         remark=(
-            'The server of examples/calvin must run; the paper has data of'
-            " human play, of CALVIN's task D."
+            'Needs a running server of examples/calvin. The paper uses human'
+            " play data of CALVIN's task D."
         ),
     ),
     'cube': Task('cube', needs_file=False),
 }
-"""By name. The paper's figures are read off its plots, good to 1.5."""
+"""Tasks by name; the paper's scores are read from plots, accurate to 1.5."""
 
 
 def find_dataset(
     name: str, dataset_path: Optional[str], folder: str
 ) -> Optional[str]:
-  """Returns the task's data file, fetched where it is not there yet.
+  """Returns the task's data file, downloading it if it is missing.
 
   Args:
-    name: Of `TASKS`.
-    dataset_path: The file, where one is given.
-    folder: Where files are fetched to, and looked for.
+    name: Name of a task in `TASKS`.
+    dataset_path: Path of the file, if given.
+    folder: Directory to search and to download to.
 
   Returns:
-    An absolute path, None where the task records its own data.
+    An absolute path; None if the task records its own data.
 
   Raises:
-    FileNotFoundError: If the file is missing and cannot be fetched; names it,
-      and where to put it.
+    FileNotFoundError: If the file is missing and cannot be downloaded. The
+      message names the path to put it at.
   """
   task = TASKS[name]
   if dataset_path is not None:
     if not os.path.exists(dataset_path):
-      raise FileNotFoundError(f'`dataset_path`: there is no {dataset_path}.')
+      raise FileNotFoundError(f'`dataset_path`: {dataset_path} does not exist.')
     return os.path.abspath(dataset_path)
   if not task.needs_file:
     return None
   if task.url is None:
     raise FileNotFoundError(
-        f'{name} needs --dataset_path, a file recorded in its own domain: none'
-        f' can be fetched. {task.remark}'
+        f'{name} needs --dataset_path, a file recorded in its own domain,'
+        f' because none is available for download. {task.remark}'
     )
   path = os.path.abspath(os.path.join(folder, os.path.basename(task.url)))
   if not os.path.exists(path):
@@ -118,7 +119,7 @@ def find_dataset(
 
 
 def _fetch(url: str, path: str) -> None:
-  """Fetches a file, which appears at `path` when it is whole."""
+  """Downloads a file, which appears at `path` only when it is complete."""
   os.makedirs(os.path.dirname(path), exist_ok=True)
   partial = path + '.partial'
   try:
@@ -128,10 +129,11 @@ def _fetch(url: str, path: str) -> None:
       wanted = response.headers['Content-Length']
     num_bytes = os.path.getsize(partial)
     if wanted is not None and int(wanted) != num_bytes:
-      raise OSError(f'{num_bytes} of {wanted} bytes came')
+      raise OSError(f'received {num_bytes} of {wanted} bytes')
   except OSError as error:
     raise FileNotFoundError(
-        f'{path} is missing, and {url} could not be fetched ({error}). Fetch it'
-        ' another way and put it there, or name a file with --dataset_path.'
+        f'{path} is missing, and {url} could not be downloaded ({error}).'
+        ' Download it another way to this path, or pass a file with'
+        ' --dataset_path.'
     ) from error
   os.replace(partial, path)

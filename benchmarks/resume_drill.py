@@ -1,11 +1,11 @@
-"""Kills a run in the middle of each phase; compares it with undisturbed ones.
+"""Kills a run in each phase and compares it with undisturbed runs.
 
   python benchmarks/resume_drill.py --root_dir runs/drill
 
-Two undisturbed runs and one that is killed with SIGKILL at a random moment of
-behaviour cloning, of offline RL and of the online phase, and started again each
+Starts two undisturbed runs, and one that is killed with SIGKILL at a random
+moment of behavior cloning, offline RL and the online phase, and resumed each
 time. Prints how much work each restart repeats, and whether `metrics.csv` is
-the same in every column but `wall_seconds`; exits with 1 where it is not.
+equal in every column except `wall_seconds`. Exits with 1 if it is not.
 """
 
 import csv
@@ -25,7 +25,7 @@ _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of the three runs; must be new.', required=True
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Seed of the runs.')
-_MOMENT_SEED = flags.DEFINE_integer('moment_seed', 0, 'Seed of the moments.')
+_MOMENT_SEED = flags.DEFINE_integer('moment_seed', 0, 'Seed of the kill times.')
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings',
     [
@@ -33,7 +33,7 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
         'Offline.num_steps = 1_000',
         'Online.num_episodes = 16',
     ],
-    'What of quickstart.gin is changed.',
+    'Changes to quickstart.gin.',
 )
 _PHASES = ('behavior_cloning', 'offline', 'online')
 _POLL_SECONDS = 0.2
@@ -57,13 +57,13 @@ def start(root_dir: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, root_dir: str) -> None:
-  """Waits for the end of a run, which must be a good one."""
+  """Waits for a run to end successfully."""
   if process.wait():
     raise RuntimeError(f'The run failed; see {root_dir}.log.')
 
 
 def read_rows(root_dir: str) -> List[Dict[str, str]]:
-  """The complete rows of `metrics.csv` so far."""
+  """Returns the complete rows of `metrics.csv` so far."""
   path = os.path.join(root_dir, 'metrics.csv')
   if not os.path.exists(path):
     return []
@@ -78,7 +78,7 @@ def kill_in(phase: str, root_dir: str, num_rows: int) -> None:
   while process.poll() is None:
     rows = [row for row in read_rows(root_dir) if row['phase'] == phase]
     if len(rows) >= num_rows:
-      # Somewhere between two rows, too.
+      # Also kill between two rows.
       time.sleep(random.uniform(0.0, 2.0))
       process.send_signal(signal.SIGKILL)
       process.wait()
@@ -88,7 +88,7 @@ def kill_in(phase: str, root_dir: str, num_rows: int) -> None:
 
 
 def comparable(rows: Sequence[Dict[str, str]]) -> List[Dict[str, str]]:
-  """Rows without the wall clock."""
+  """Returns the rows without the wall clock."""
   return [
       {k: v for k, v in row.items() if k != 'wall_seconds'} for row in rows
   ]

@@ -1,13 +1,13 @@
-"""Runs `parl-launch` for half an hour, and watches the memory of every role.
+"""Runs `parl-launch` for half an hour and monitors the memory of every role.
 
   python -m benchmarks.soak --root_dir runs/soak
 
-Reads each role's resident memory every few seconds into `memory.csv`, ends the
-run, and prints for each role the median of the first and of the
-last quarter after a warm-up, in which programs are traced and tables fill, the
-lines of its log that tell of a warning or an error, and how often it was
-started anew. Draws `memory.png`. Exits with 1 where a role grew by more than
-`--max_growth`, was started anew, or told of an error.
+Samples each role's resident memory every few seconds into `memory.csv`. The
+measurement starts after a warm-up, in which programs are traced and tables
+fill. At the end prints for each role the median memory of the first and the
+last quarter, the warnings and errors in its log, and the number of its
+restarts. Also draws `memory.png`. Exits with 1 if a role grew by more than
+`--max_growth`, was restarted, or logged an error.
 """
 
 import csv
@@ -36,16 +36,16 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings',
     [
         'Online.num_episodes = 1_000_000',
-        # Full within the warm-up: what fills a table is no leak.
+        # Full within the warm-up, because filling a table is not a leak.
         'ReplayService.max_size = 5_000',
     ],
-    'What of them is changed.',
+    'Changes to the experiment.',
 )
-_MINUTES = flags.DEFINE_float('minutes', 30.0, 'Of the soak.')
+_MINUTES = flags.DEFINE_float('minutes', 30.0, 'Duration of the measurement.')
 _WARM_UP_MINUTES = flags.DEFINE_float(
-    'warm_up_minutes', 10.0, 'Before it, from the first online episode on.'
+    'warm_up_minutes', 10.0, 'Warm-up, from the first online episode on.'
 )
-_SECONDS = flags.DEFINE_float('seconds', 5.0, 'Between two readings.')
+_SECONDS = flags.DEFINE_float('seconds', 5.0, 'Time between two readings.')
 _NUM_COLLECTORS = flags.DEFINE_integer('num_collectors', 2, 'Collectors.')
 _MAX_GROWTH = flags.DEFINE_float('max_growth', 0.05, 'Share of the memory.')
 
@@ -55,26 +55,26 @@ _MODULES = {
     'parl_tf.binaries.collect': 'collector',
     'parl_tf.binaries.evaluate': 'evaluator',
 }
-# absl's lines begin with a letter, month and day, TensorFlow's with a time.
+# absl's lines start with a letter, month and day, TensorFlow's with a time.
 _WARNING = re.compile(r'[WEF]\d{4} |\S+ \S+: [EF] |Traceback')
 _ERROR = re.compile(r'[EF]\d{4} |\S+ \S+: [EF] |Traceback')
-# What TensorFlow and TF-Agents say at every start.
+# Messages that TensorFlow and TF-Agents log at every start.
 _ALWAYS = re.compile(
     'Unable to register cu|SetPriority unimplemented'
     '|checkpointing the training process|run_optimizer_variable_init'
 )
 _STOP_SECONDS = 120.0
-_STOPPED = 130  # Exit status of who was told to.
+_STOPPED = 130  # Exit status after an interrupt.
 
 
 class Reading(NamedTuple):
   """Resident memory of a role at one moment.
 
   Attributes:
-    minutes: Since the launch.
-    role: As its log is named.
-    process: Its process.
-    mebibytes: Resident.
+    minutes: Minutes since the launch.
+    role: Name of the role, as in the name of its log.
+    process: Process id.
+    mebibytes: Resident memory in MiB.
   """
 
   minutes: float
@@ -84,11 +84,11 @@ class Reading(NamedTuple):
 
 
 def role_of(arguments: Sequence[str], root_dir: str) -> str:
-  """Returns the role that a command line plays in a run, '' for none.
+  """Returns the role of a process in a run, or '' if it has none.
 
   Args:
-    arguments: Of the process.
-    root_dir: Of the run, absolute.
+    arguments: Command line of the process.
+    root_dir: Absolute directory of the run.
   """
   flag = '--root_dir='
   folders = [x[len(flag) :] for x in arguments if x.startswith(flag)]
@@ -102,11 +102,11 @@ def role_of(arguments: Sequence[str], root_dir: str) -> str:
 
 
 def read_memory(root_dir: str, minutes: float) -> List[Reading]:
-  """Reads the memory of the roles that run now.
+  """Reads the memory of the roles that are currently running.
 
   Args:
-    root_dir: Of the run, absolute.
-    minutes: Since the launch.
+    root_dir: Absolute directory of the run.
+    minutes: Minutes since the launch.
   """
   readings = []
   for process in filter(str.isdecimal, os.listdir('/proc')):
@@ -119,20 +119,20 @@ def read_memory(root_dir: str, minutes: float) -> List[Reading]:
       with open(f'/proc/{process}/statm', encoding='ascii') as file:
         pages = int(file.read().split()[1])
     except (FileNotFoundError, ProcessLookupError):
-      continue  # It has just ended.
+      continue  # The process has just ended.
     mebibytes = pages * os.sysconf('SC_PAGE_SIZE') / 2**20
     readings.append(Reading(minutes, role, int(process), mebibytes))
   return readings
 
 
 def growth(readings: Sequence[Reading]) -> Dict[str, Tuple[float, float]]:
-  """Returns by role the medians of the first and of the last quarter, MiB.
+  """Returns each role's median memory in the first and last quarter, in MiB.
 
   Args:
-    readings: Of all roles, rising in time.
+    readings: Readings of all roles, in order of time.
 
   Raises:
-    ValueError: If there are none.
+    ValueError: If `readings` is empty.
   """
   if not readings:
     raise ValueError('`readings` must not be empty.')
@@ -149,7 +149,7 @@ def growth(readings: Sequence[Reading]) -> Dict[str, Tuple[float, float]]:
 
 
 def find_lines(path: str, pattern: re.Pattern) -> List[str]:
-  """Returns the lines of a log that begin so, but for what is always said."""
+  """Returns the lines of a log that match, except those logged every time."""
   with open(path, encoding='utf-8', errors='replace') as log:
     return [
         line.rstrip()
@@ -159,7 +159,7 @@ def find_lines(path: str, pattern: re.Pattern) -> List[str]:
 
 
 def draw(path: str, readings: Sequence[Reading]) -> None:
-  """Draws memory over time, a line a role."""
+  """Draws memory over time, one line per role."""
   picture = drawing.make_picture(8.0, 5.0, 'Memory of the roles')
   panel = picture.add_subplot()
   roles = sorted({reading.role for reading in readings})
@@ -179,14 +179,14 @@ def draw(path: str, readings: Sequence[Reading]) -> None:
 
 
 def watch(launched: subprocess.Popen, root_dir: str) -> List[Reading]:
-  """Reads memory until the time is over; returns what came after the warm-up.
+  """Reads memory until the time is over; returns the readings after warm-up.
 
   Args:
-    launched: `parl-launch`.
-    root_dir: Of the run, absolute.
+    launched: Process of `parl-launch`.
+    root_dir: Absolute directory of the run.
 
   Raises:
-    RuntimeError: If `parl-launch` ends before.
+    RuntimeError: If `parl-launch` ends early.
   """
   start = time.monotonic()
   counted_from = None
@@ -219,7 +219,7 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  # An interrupt, which ends what is launched as well.
+  # Treated as an interrupt, which also stops the roles.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   root_dir = os.path.abspath(_ROOT_DIR.value)
   os.makedirs(root_dir, exist_ok=True)
@@ -235,11 +235,11 @@ def main(argv: Sequence[str]) -> int:
   try:
     readings = watch(launched, root_dir)
   finally:
-    # SIGTERM, which a shell's background does not make deaf.
+    # SIGTERM, because shells make background processes ignore SIGINT.
     launched.send_signal(signal.SIGTERM)
     status = launched.wait(_STOP_SECONDS)
   is_well = _report(root_dir, readings)
-  print(f'parl-launch, told to stop, ended with {status}.')
+  print(f'parl-launch stopped on request with status {status}.')
   return 0 if is_well and status == _STOPPED else 1
 
 
@@ -254,7 +254,7 @@ def _report(root_dir, readings):
   picture = os.path.join(root_dir, 'memory.png')
   draw(picture, everything)
   is_well = True
-  print('| role | first quarter, MiB | last quarter, MiB | grown by |'
+  print('| role | first quarter, MiB | last quarter, MiB | growth |'
         ' warnings | errors | processes |')
   print('|---|---|---|---|---|---|---|')
   for role, (first, last) in growth(readings).items():
@@ -272,7 +272,7 @@ def _report(root_dir, readings):
     )
     for line in warnings[:5]:
       print(f'  {line}')
-  print(f'Picture: {picture}')
+  print(f'Figure: {picture}')
   return is_well
 
 

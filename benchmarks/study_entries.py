@@ -1,4 +1,4 @@
-"""What a study file may say: its entries, read by gin and checked."""
+"""Reads and validates the entries of a study file."""
 
 import re
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
@@ -12,11 +12,11 @@ class Entry(NamedTuple):
   """One method in one domain.
 
   Attributes:
-    name: Folder of its runs, with slashes.
-    gin_files: Merged in order.
-    bindings: Read last.
-    seeds: One run each.
-    budget: Core-minutes of a run, None for no limit of its own.
+    name: Directory of the runs, with slashes.
+    gin_files: Gin files, merged in order.
+    bindings: Gin bindings, applied last.
+    seeds: Seeds, with one run each.
+    budget: Core-minutes per run; None for no limit of its own.
   """
 
   name: str
@@ -37,21 +37,21 @@ def study(
   """Returns the entries of a study.
 
   Args:
-    entries: Dicts with 'name' and, each optional, 'gin_files', 'bindings',
-      'seeds' and 'budget' (core-minutes of a run).
-    seeds: Of entries that name none.
-    common_gin_files: Read before those of each entry.
-    common_bindings: Read before those of each entry.
+    entries: Dicts with 'name' and optionally 'gin_files', 'bindings', 'seeds'
+      and 'budget' (core-minutes per run).
+    seeds: Seeds for entries without seeds.
+    common_gin_files: Gin files read before those of each entry.
+    common_bindings: Bindings applied before those of each entry.
 
   Raises:
     ValueError: If a field is unknown, missing or out of range, or two entries
-      have one name; names entry and field.
+      have the same name. The message names entry and field.
   """
   found = {}
   for number, fields in enumerate(entries):
     entry = _make_entry(f'`entries[{number}]`', {'seeds': seeds, **fields})
     if entry.name in found:
-      raise ValueError(f'`entries`: two are named {entry.name!r}.')
+      raise ValueError(f'`entries`: two entries are named {entry.name!r}.')
     entry = entry._replace(
         gin_files=(*common_gin_files, *entry.gin_files),
         bindings=(*common_bindings, *entry.bindings),
@@ -66,7 +66,7 @@ def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
   unknown = sorted(set(fields) - set(Entry._fields))
   if unknown:
     raise ValueError(
-        f'{where} must have no fields but {list(Entry._fields)}, got {unknown}.'
+        f'{where} must only have fields {list(Entry._fields)}, got {unknown}.'
     )
   name = fields.get('name')
   if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -80,7 +80,7 @@ def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
   are_seeds = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
   if not seeds or not are_seeds or len(set(seeds)) < len(seeds):
     raise ValueError(
-        f'{where}: `seeds` must be different integers, none negative, got'
+        f'{where}: `seeds` must be distinct non-negative integers, got'
         f' {seeds!r}.'
     )
   budget = fields.get('budget')

@@ -1,4 +1,4 @@
-"""One run of a study: its process, its budget, what is known of it."""
+"""One run of a study: its process, budget and state."""
 
 import ctypes
 import functools
@@ -14,10 +14,10 @@ from typing import List, NamedTuple, Optional, Sequence
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STATE = 'study_run.json'
 _LOG = 'log.txt'
-# What a study that is killed may fail to count.
+# Time that a killed study may fail to charge.
 _SAVE_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
-# The last lines of a traceback: a message goes on in lines that are indented.
+# Last lines of a traceback; continuation lines of a message are indented.
 _ERROR = re.compile(
     r'^[ \t]*[\w.]*(Error|Exception|Exit)\b.*(\n[ \t]+\S.*)*', re.MULTILINE
 )
@@ -33,11 +33,11 @@ class Job(NamedTuple):
   """One run.
 
   Attributes:
-    name: Its folder within the study.
-    seed: Its seed.
-    folder: Its directory.
-    command: What runs or resumes it.
-    budget: Core-minutes, over all restarts; None for no limit.
+    name: Directory relative to the study.
+    seed: Seed of the run.
+    folder: Directory of the run.
+    command: Command that starts or resumes the run.
+    budget: Core-minutes over all restarts; None for no limit.
   """
 
   name: str
@@ -48,20 +48,21 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """How a run ended: `FINISHED`, `STOPPED` or `FAILED` with its last error."""
+  """How a run ended: `FINISHED`, `STOPPED`, or `FAILED` with its last error."""
 
   status: str
   error: str = ''
 
 
 class State(NamedTuple):
-  """What a study notes in a run's directory.
+  """State that a study stores in a run's directory.
 
   Attributes:
-    core_minutes: Used so far. A run has one core, so these are minutes.
-    settings: Arguments that it was last run with, its directory left out.
-    commits: Of the checkout, those that it was run at.
-    is_finished: Whether that command came to its end.
+    core_minutes: Core-minutes used so far. A run has one core, so these are
+      minutes.
+    settings: Arguments of the last command, without the directory.
+    commits: Commits of the checkout that the run used.
+    is_finished: Whether that command has finished.
   """
 
   core_minutes: float = 0.0
@@ -71,7 +72,7 @@ class State(NamedTuple):
 
 
 def read_state(job: Job) -> Optional[State]:
-  """Returns what is noted of a run, None where nothing is."""
+  """Returns the stored state of a run, or None if there is none."""
   path = os.path.join(job.folder, _STATE)
   if not os.path.exists(path):
     return None
@@ -80,10 +81,10 @@ def read_state(job: Job) -> Optional[State]:
 
 
 def known_outcome(job: Job) -> Optional[Outcome]:
-  """Returns how a run ended in an earlier session, None if it is to go on.
+  """Returns how a run ended in an earlier session, or None to continue it.
 
-  One that was finished by hand counts; one that was finished with other
-  arguments does not. Without any budget left, other arguments are a failure.
+  Runs finished by hand count as finished; runs finished with other arguments do
+  not. If no budget is left, other arguments are a failure.
   """
   state = read_state(job)
   is_same = state is None or list(state.settings) == _settings(job)
@@ -99,14 +100,14 @@ def known_outcome(job: Job) -> Optional[Outcome]:
 
 
 class Process:
-  """A run that is going on.
+  """A run in progress.
 
   Attributes:
-    job: What runs.
+    job: The job.
   """
 
   def __init__(self, job: Job):
-    """Starts or resumes the run, on one core, its output to `log.txt`."""
+    """Starts or resumes the run on one core; its output goes to `log.txt`."""
     self.job = job
     os.makedirs(job.folder, exist_ok=True)
     state = read_state(job) or State()
@@ -131,13 +132,13 @@ class Process:
 
   @property
   def pid(self) -> int:
-    """The system's number of the process."""
+    """Returns the process id."""
     return self._process.pid
 
   def poll(self) -> Optional[Outcome]:
-    """Returns how the run ended, None while it goes on.
+    """Returns how the run ended, or None while it is running.
 
-    One that has used up its budget is ended.
+    Stops a run that has used up its budget.
     """
     status = self._process.poll()
     if status is not None:
@@ -158,11 +159,11 @@ class Process:
     return None
 
   def terminate(self) -> None:
-    """Asks the process to end."""
+    """Sends SIGTERM to the process."""
     self._process.terminate()
 
   def wait(self, seconds: float) -> None:
-    """Waits for the end, and kills the process after `seconds`."""
+    """Waits for the process to end, and kills it after `seconds`."""
     try:
       self._process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -196,7 +197,7 @@ class Process:
 
 
 def stop_all(processes: Sequence[Process]) -> None:
-  """Ends processes: asks them, and kills those that do not within seconds."""
+  """Terminates processes, and kills those that do not end within seconds."""
   for process in processes:
     process.terminate()
   deadline = time.monotonic() + _GRACE_SECONDS
@@ -205,7 +206,7 @@ def stop_all(processes: Sequence[Process]) -> None:
 
 
 def _settings(job: Job) -> List[str]:
-  # A study that was moved, or has another interpreter, is the same one.
+  # Ignores the interpreter and the directory, so that a study can be moved.
   return [x for x in job.command[1:] if not x.startswith('--root_dir=')]
 
 
@@ -221,7 +222,7 @@ def _has_summary(folder: str) -> bool:
 
 
 def _environment():
-  """One core a run: threads of several would only wait for each other."""
+  """Limits a run to one core; more threads only wait for other runs."""
   return {
       'CUDA_VISIBLE_DEVICES': '',
       'TF_CPP_MIN_LOG_LEVEL': '3',
@@ -233,22 +234,22 @@ def _environment():
 
 
 def _die_with_parent() -> None:
-  # A run left behind by a killed study would be started a second time.
+  # Otherwise the runs of a killed study would be started a second time.
   _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 @functools.lru_cache(maxsize=None)
 def _commit() -> str:
-  """The checkout's commit, with `-dirty` where files differ from it."""
+  """Returns the commit of the checkout, with `-dirty` if it has changes."""
   try:
     done = subprocess.run(
-        # Of no tag: the hash alone.
+        # Without tags, only the hash remains.
         'git describe --always --dirty --abbrev=12 --exclude=*'.split(),
         cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-  except OSError:  # No git.
+  except OSError:  # git is not installed.
     return 'unknown'
   return done.stdout.strip() or 'unknown'

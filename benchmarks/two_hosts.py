@@ -1,14 +1,15 @@
-"""Launches a run on a Ray cluster of two hosts, cuts the cable, kills roles.
+"""Tests a run on a Ray cluster of two hosts with network and process failures.
 
   python -m benchmarks.two_hosts --root_dir /tmp/two_hosts
 
-The hosts are two network namespaces of this machine, joined by a virtual cable;
-what stands in `root_dir` each has for itself. Root makes them (`ip`, of
-iproute2). Service, learner and evaluator have the first host, and Ray spreads
-three collectors over both. Once episodes come the cable is cut for a while, and
-then every collector is killed with SIGKILL. Prints where the roles are and the
-launcher's progress; fails unless each collector comes back on its own host,
-whose disk has its spool, and the run ends with status 0.
+The hosts are two network namespaces of this machine, connected by a virtual
+cable, and each has its own contents of `root_dir`. Creating them requires root
+and `ip` of iproute2. Service, learner and evaluator run on the first host, and
+Ray distributes three collectors over both. Once episodes arrive, the cable is
+cut for a while, and then every collector is killed with SIGKILL. Prints the
+placement of the roles and the launcher's progress. Fails unless each collector
+returns on its own host, whose disk has its spool, and the run ends with status
+0.
 """
 
 import contextlib
@@ -39,10 +40,12 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
         'Online.num_episodes = 40',
         'Online.evaluation_interval = 15',
     ],
-    'What of them is changed.',
+    'Changes to the experiment.',
 )
-_CUT_SECONDS = flags.DEFINE_float('cut_seconds', 10.0, 'Without the cable.')
-_TIMEOUT_SECONDS = flags.DEFINE_float('timeout_seconds', 1200.0, 'Of the run.')
+_CUT_SECONDS = flags.DEFINE_float('cut_seconds', 10.0, 'Duration of the cut.')
+_TIMEOUT_SECONDS = flags.DEFINE_float(
+    'timeout_seconds', 1200.0, 'Time limit of the run.'
+)
 
 _HOSTS = {'parl_first': '10.213.7.1', 'parl_second': '10.213.7.2'}
 _FIRST, _SECOND = _HOSTS
@@ -61,7 +64,7 @@ def _cable(state: str) -> None:
 
 @contextlib.contextmanager
 def hosts():
-  """Two hosts with a cable between them, as long as the context lasts."""
+  """Creates two hosts connected by a cable, for the duration of the context."""
   with contextlib.ExitStack() as stack:
     for host in _HOSTS:
       _ip('netns', 'add', host)
@@ -100,7 +103,7 @@ def _processes(host: str) -> List[int]:
 
 
 def _collectors() -> Dict[str, Tuple[str, int]]:
-  """Returns host and process of each collector, by its number."""
+  """Returns host and process of each collector, by number."""
   found = {}
   for host in _HOSTS:
     for process in _processes(host):
@@ -114,8 +117,8 @@ def _collectors() -> Dict[str, Tuple[str, int]]:
 
 
 def run(root_dir: str) -> None:
-  """Starts the cluster, launches, cuts and waits."""
-  # A disk of the second host's own covers the directory there.
+  """Starts the cluster, launches the run and injects the failures."""
+  # A separate disk of the second host is mounted over the directory.
   os.makedirs(root_dir)
   environment = {'RAY_AUTH_MODE': 'disabled', 'RAY_worker_niceness': '0'}
   ray = os.path.join(_BIN, 'ray')
@@ -155,13 +158,13 @@ def run(root_dir: str) -> None:
 
 
 def _watch(launcher: subprocess.Popen, log_dir: str) -> None:
-  """Cuts the cable and kills once episodes come, and waits for the end."""
+  """Cuts the cable and kills the collectors, then waits for the run to end."""
   deadline = time.monotonic() + _TIMEOUT_SECONDS.value
 
   def wait(what, is_so):
     while not is_so():
       if time.monotonic() > deadline:
-        raise TimeoutError(f'Waiting in vain until {what}.')
+        raise TimeoutError(f'Timed out waiting until {what}.')
       time.sleep(0.5)
 
   def is_there():
@@ -169,7 +172,7 @@ def _watch(launcher: subprocess.Popen, log_dir: str) -> None:
       raise AssertionError(f'`parl-launch` ended with {launcher.returncode}.')
     return len(_collectors()) == _NUM_COLLECTORS
 
-  wait('episodes come', lambda: is_there() and _num_episodes(log_dir) >= 12)
+  wait('episodes arrive', lambda: is_there() and _num_episodes(log_dir) >= 12)
   before = _collectors()
   print(f'collectors (host, process): {before}', flush=True)
   if {host for host, _ in before.values()} != set(_HOSTS):
@@ -180,11 +183,11 @@ def _watch(launcher: subprocess.Popen, log_dir: str) -> None:
   print(f'the cable was cut for {_CUT_SECONDS.value:.0f} s', flush=True)
   for _, process in before.values():
     os.kill(process, signal.SIGKILL)
-  wait('the collectors are back', lambda: is_there() and not _common(before))
+  wait('the collectors return', lambda: is_there() and not _common(before))
   after = _collectors()
-  print(f'all killed; they are back at {after}', flush=True)
+  print(f'killed all collectors; they returned at {after}', flush=True)
   if [x for x, _ in after.values()] != [x for x, _ in before.values()]:
-    raise AssertionError('Each collector must come back on its host.')
+    raise AssertionError('Each collector must return on its own host.')
   wait('the run ends', lambda: launcher.poll() is not None)
   if launcher.returncode:
     raise AssertionError(
@@ -194,7 +197,7 @@ def _watch(launcher: subprocess.Popen, log_dir: str) -> None:
 
 
 def _common(before) -> set:
-  """Returns the processes that are still those of before."""
+  """Returns the processes that are still the same as before."""
   return {process for _, process in before.values()} & {
       process for _, process in _collectors().values()
   }
@@ -207,12 +210,12 @@ def _num_episodes(log_dir: str) -> int:
 
 
 def main(argv):
-  """Makes the hosts and runs."""
+  """Creates the hosts and runs the test."""
   del argv
   if os.geteuid() or not shutil.which('ip'):
-    raise app.UsageError('This needs root, and `ip` of iproute2.')
+    raise app.UsageError('This needs root and `ip` of iproute2.')
   logging.set_verbosity(logging.WARNING)
-  # An interrupt, which ends all that runs on the hosts as well.
+  # Treated as an interrupt, which also stops everything on the hosts.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with hosts():
     run(os.path.abspath(_ROOT_DIR.value))

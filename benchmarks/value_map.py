@@ -1,12 +1,12 @@
-"""Draws what a run's critic thinks of every place of an ant maze.
+"""Maps a critic's values over an ant maze.
 
   python -m benchmarks.value_map --root_dir runs/antmaze
 
-Restores the run's agent and values states of its data set: near each point of a
-grid some are taken, so that joints and speeds are plausible ones. V(s) is the
-value of the best action that the search of evaluation finds. Prints its rank
-correlation (Spearman's) with the way left to the goal, which is -1 for a critic
-that knows the maze, and writes `report/value_map.png` and `.csv`.
+Restores the run's agent and evaluates states of its dataset. For each point of
+a grid it uses states nearby, so that joint angles and velocities are plausible.
+V(s) is the value of the best action found by the evaluation search. Prints its
+rank correlation (Spearman) with the remaining distance to the goal, which is -1
+for a critic that knows the maze, and writes `report/value_map.png` and `.csv`.
 """
 
 import csv
@@ -29,18 +29,18 @@ from parl_tf.domains import maze as maze_lib
 from parl_tf.reports import drawing
 from parl_tf.search import action_source
 
-_BATCH_SIZE = 128  # States valued at once.
+_BATCH_SIZE = 128  # States evaluated at once.
 
 
 class Point(NamedTuple):
-  """A place, and what the critic thinks of it.
+  """A position and the critic's values there.
 
   Attributes:
     position: `[x, y]` in metres.
-    distance: Metres of the way to the goal.
-    best_value: Value of the best action found, mean over the states near it.
-    mean_value: Mean value of the policy's own actions, likewise.
-    num_states: States of the data near it.
+    distance: Distance to the goal along the maze, in metres.
+    best_value: Mean value of the best action found, over nearby states.
+    mean_value: Mean value of the policy's own actions, over nearby states.
+    num_states: Number of nearby states in the data.
   """
 
   position: np.ndarray
@@ -51,7 +51,7 @@ class Point(NamedTuple):
 
 
 def make_grid(maze: maze_lib.Maze, spacing: float) -> np.ndarray:
-  """Returns points `[P, 2]` of the free cells, `spacing` metres apart."""
+  """Returns points `[P, 2]` in the free cells, `spacing` metres apart."""
   offsets = np.arange(spacing / 2, maze.cell_size, spacing) - maze.cell_size / 2
   square = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape([-1, 2])
   return np.concatenate([maze.position(cell) + square for cell in maze.cells])
@@ -60,10 +60,10 @@ def make_grid(maze: maze_lib.Maze, spacing: float) -> np.ndarray:
 def distances_to(
     maze: maze_lib.Maze, goal: maze_lib.Cell, positions: np.ndarray
 ) -> np.ndarray:
-  """Computes the way from positions to a goal cell's centre.
+  """Computes the path length from positions to the centre of a goal cell.
 
-  It is straight to the centre of the cell that follows the own one on the
-  shortest route, and from centre to centre from there on.
+  The path goes straight to the centre of the next cell on the shortest route,
+  and from centre to centre after that.
 
   Args:
     maze: The maze.
@@ -88,12 +88,13 @@ def find_states(
   """Finds, for each grid point, the nearest states of the data.
 
   Args:
-    positions: `[S, 2]` of the states.
-    grid: `[P, 2]`.
-    radius: Metres within which a state is near.
-    num_states: States a point, at most.
+    positions: `[S, 2]` positions of the states.
+    grid: `[P, 2]` points.
+    radius: Maximum distance of a state in metres.
+    num_states: Maximum number of states per point.
 
   Returns:
+    P arrays of state indices, empty if no state is near.
     P arrays of indices of states, empty where none is near.
   """
   distances, indices = spatial.cKDTree(positions).query(
@@ -109,7 +110,7 @@ def find_states(
 
 
 def value_states(agent, observations: np.ndarray) -> Dict[str, np.ndarray]:
-  """Values states by the search of evaluation.
+  """Evaluates states with the evaluation search.
 
   Args:
     agent: `PARLAgent` whose search has an optimizer.
@@ -131,7 +132,7 @@ def value_states(agent, observations: np.ndarray) -> Dict[str, np.ndarray]:
     own = agent.critic.bind(observation)(actions.base())
     return actions.candidates().values[:, 0], tf.reduce_mean(own, axis=1)
 
-  # Whole batches: one trace serves.
+  # Only whole batches, so that one trace suffices.
   num_states = len(observations)
   padded = np.resize(
       np.arange(num_states), -(-num_states // _BATCH_SIZE) * _BATCH_SIZE
@@ -149,25 +150,26 @@ def value_states(agent, observations: np.ndarray) -> Dict[str, np.ndarray]:
 def make_map(
     agent, domain, observations: np.ndarray, *, spacing: float, num_states: int
 ) -> List[Point]:
-  """Values a maze, at the points of a grid that data are near.
+  """Evaluates a maze at the grid points that have data nearby.
 
   Args:
     agent: `PARLAgent`.
     domain: `AntMaze`.
-    observations: `[S, 29]` states of the data; x and y stand first.
-    spacing: Metres between grid points, and the radius of what is near.
-    num_states: States a point, at most.
+    observations: `[S, 29]` states of the data, starting with x and y.
+    spacing: Distance between grid points, and radius of nearby states, in
+      metres.
+    num_states: Maximum number of states per point.
 
   Raises:
-    ValueError: If the data are near no point.
+    ValueError: If no grid point has data nearby.
   """
   maze = domain.maze
   grid = make_grid(maze, spacing)
   found = find_states(observations[:, :2], grid, spacing, num_states)
   if not sum(map(len, found)):
     raise ValueError(
-        f'The data must hold states within {spacing} m of a place in the maze,'
-        f' but lie between {observations[:, :2].min(axis=0)} and'
+        f'The data must contain states within {spacing} m of a grid point, but'
+        f' range from {observations[:, :2].min(axis=0)} to'
         f' {observations[:, :2].max(axis=0)}.'
     )
   values = value_states(agent, observations[np.concatenate(found)])
@@ -199,7 +201,7 @@ def rank_correlation(points: Sequence[Point], name: str) -> float:
 
 
 def draw(path: str, domain, points: Sequence[Point], title: str) -> None:
-  """Draws best values over the maze: walls grey, start blue, goal red."""
+  """Draws the best values over the maze: walls grey, start blue, goal red."""
   maze = domain.maze
   rows, columns = maze.shape
   half = maze.cell_size / 2 * np.array([columns, rows])
@@ -222,7 +224,7 @@ def draw(path: str, domain, points: Sequence[Point], title: str) -> None:
 
 
 def write_table(path: str, points: Sequence[Point]) -> None:
-  """Writes a row a point."""
+  """Writes one row per point."""
   with open(path, 'w', encoding='utf-8', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(('x', 'y', *Point._fields[1:]))
@@ -253,20 +255,20 @@ def main(_):
   picture = os.path.join(report, 'value_map.png')
   draw(picture, domain, points, f'Values of {options.root_dir}')
   write_table(os.path.join(report, 'value_map.csv'), points)
-  print(f'{len(points)} places, rank correlation with the way to the goal:')
+  print(f'{len(points)} positions, rank correlation with distance to goal:')
   for name in ('best_value', 'mean_value'):
     print(f'  {name}: {rank_correlation(points, name):.3f}')
-  print(f'Picture: {picture}')
+  print(f'Figure: {picture}')
 
 
 def run() -> None:
   """Defines the flags and runs the command."""
   flags.DEFINE_string('root_dir', None, 'Directory of the run.', required=True)
   flags.DEFINE_string(
-      'dataset_path', None, "Data file; the run's own where none is named."
+      'dataset_path', None, "Data file; by default the run's own."
   )
-  flags.DEFINE_float('spacing', 0.5, 'Metres between places.', 0.05)
-  flags.DEFINE_integer('num_states', 8, 'States of a place, at most.', 2)
+  flags.DEFINE_float('spacing', 0.5, 'Metres between positions.', 0.05)
+  flags.DEFINE_integer('num_states', 8, 'Maximum states per position.', 2)
   app.run(main)
 
 

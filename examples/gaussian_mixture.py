@@ -1,4 +1,4 @@
-"""A mixture of Gaussians as a policy: several ways to act in one state."""
+"""A Gaussian mixture policy, which can represent several modes per state."""
 
 import math
 
@@ -13,7 +13,7 @@ from parl_tf.policies import generative_policy
 
 @gin.configurable(denylist=['spec'])
 class GaussianMixturePolicy(generative_policy.GenerativePolicy):
-  """Draws a component, then an action about its mean."""
+  """Draws a component, then an action around its mean."""
 
   def __init__(
       self,
@@ -47,7 +47,7 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
   def sample(
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
-    # N rows a state, [B N, ...].
+    # N rows per state, [B N, ...].
     logits, mean, log_std = (
         tf.repeat(x, num_samples, axis=0)
         for x in self._components(observation)
@@ -70,7 +70,7 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
     logits, mean, log_std = self._components(observation)
     z = (action[:, tf.newaxis] - mean) * tf.exp(-log_std)
     log_normal = -0.5 * (tf.square(z) + math.log(2.0 * math.pi)) - log_std
-    if mask is not None:  # What a chunk lacks at the end of an episode.
+    if mask is not None:  # Masks steps after the end of an episode.
       log_normal *= mask[:, tf.newaxis]
     log_weight = tf.nn.log_softmax(logits)
     return -tf.reduce_logsumexp(
@@ -78,7 +78,7 @@ class GaussianMixturePolicy(generative_policy.GenerativePolicy):
     )
 
   def _components(self, observation):
-    """Logits `[B, M]`, means and log deviations `[B, M, A]`."""
+    """Returns logits `[B, M]`, and means and log deviations `[B, M, A]`."""
     x = self._encoder(observation)
     for layer in self._layers:
       x = layer(x)

@@ -1,10 +1,10 @@
-"""Serves replay: the tables of one experiment, and its log of episodes.
+"""Serves replay: the tables and the episode log of one experiment.
 
   parl-reverb-server --root_dir runs/maze --gin_file quickstart.gin --port 9000
 
-Everything it holds stands in the data set and in the log, `episodes` of the
-root directory: killed at any time and started again, it has it again.
-`--check localhost:9000` asks a running one for the sizes of its tables.
+Everything it holds comes from the dataset and from the log, `episodes` in the
+root directory. It can be killed at any time; a restart restores its contents.
+`--check localhost:9000` asks a running service for the sizes of its tables.
 """
 
 import signal
@@ -26,24 +26,25 @@ def serve(
     port: int,
     is_public: bool = False,
 ) -> None:
-  """Serves until it is told to stop, by SIGTERM or Ctrl-C.
+  """Serves until SIGTERM or Ctrl-C.
 
   Args:
-    root_dir: Where the log of episodes stands.
-    gin_files: Merged in order, those of the learner and the collectors.
-    gin_bindings: Read last.
+    root_dir: Directory that contains the episode log.
+    gin_files: Gin files merged in order, the same as for learner and
+      collectors.
+    gin_bindings: Gin bindings applied last.
     port: TCP port to listen on.
     is_public: Whether other machines may connect.
 
   Raises:
-    OSError: If the port is taken.
-    ValueError: If another process serves what stands there, or the data set or
-      the log is damaged.
+    OSError: If the port is in use.
+    ValueError: If another process serves this directory, or the dataset or the
+      log is corrupt.
   """
-  # Imported here, so that an installation without Reverb gets one line.
+  # Imported here, so that a missing Reverb gives a one-line error.
   from parl_tf.distributed import experiment_service
 
-  # Two that append to one log would number its files twice.
+  # Two processes that append to one log would use the same file numbers.
   with run_directory.hold(root_dir, 'service.lock'):
     configs.parse(gin_files, gin_bindings)
     service = experiment_service.ExperimentService(
@@ -58,7 +59,7 @@ def check(address: str) -> str:
   """Returns the sizes of the tables of a running service, as text.
 
   Raises:
-    ConnectionError: If it does not answer in time.
+    ConnectionError: If the service does not answer in time.
   """
   from parl_tf.distributed import server_link
 
@@ -93,16 +94,16 @@ def run() -> None:
 
 def _define_flags():
   flags.DEFINE_string('root_dir', None, 'Directory of the run.')
-  flags.DEFINE_multi_string('gin_file', [], 'gin files, merged in order.')
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_multi_string('gin_file', [], 'Gin files, merged in order.')
+  flags.DEFINE_multi_string('gin_bindings', [], 'Gin bindings, applied last.')
   flags.DEFINE_integer('port', 9000, 'TCP port.', lower_bound=1)
   flags.DEFINE_bool(
       'public',
       False,
-      'Lets other machines connect. There is no encryption and no password:'
-      ' only on a network that you trust.',
+      'Allows connections from other machines, without encryption or password.'
+      ' Use it only on a trusted network.',
   )
-  flags.DEFINE_string('check', None, 'host:port of a running service to ask.')
+  flags.DEFINE_string('check', None, 'host:port of a running service to query.')
 
 
 if __name__ == '__main__':

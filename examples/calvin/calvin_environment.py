@@ -1,10 +1,10 @@
-"""CALVIN's table, four things to be done on it, as a gymnasium environment.
+"""CALVIN's table with four sub-tasks, as a gymnasium environment.
 
-The environment is that of CALVIN (Mees et al., 2022, arXiv:2112.03227), its
-scene D, from https://github.com/mees/calvin_env: a Panda arm at a table with a
-drawer, a sliding door, a switch that lights a bulb, a button that lights a LED,
-and three blocks. Importing this registers it as `Calvin-v0`; README.md beside
-it tells how it is served.
+The environment is scene D of CALVIN (Mees et al., 2022, arXiv:2112.03227), from
+https://github.com/mees/calvin_env: a Panda arm at a table with a drawer, a
+sliding door, a switch that controls a bulb, a button that controls an LED, and
+three blocks. Importing this module registers it as `Calvin-v0`. README.md in
+this directory explains how to serve it.
 """
 
 import pathlib
@@ -19,8 +19,8 @@ import hydra
 import numpy as np
 from omegaconf import OmegaConf
 
-# As CALVIN names them. Its tasks are changes since the start of the episode: a
-# drawer drawn by 0.12 m, a door moved by 0.15 m, a light that was off.
+# CALVIN's names. Its tasks are changes since the start of the episode: opening
+# the drawer by 0.12 m, moving the door by 0.15 m, turning on a light.
 SUB_TASKS = (
     'open_drawer',
     'turn_on_lightbulb',
@@ -29,44 +29,45 @@ SUB_TASKS = (
 )
 _STATES = {'robot': 15, 'scene': 24}
 _CAMERAS = ('static', 'gripper')
-_PICTURE_SIZE = 100  # Pixels; drawn with 200 (static) and 84 (gripper).
+_PICTURE_SIZE = 100  # Pixels; rendered at 200 (static) and 84 (gripper).
 _FILES = pathlib.Path(play_table_env.__file__).parents[2] / 'conf'
 
 
 class Table(play_table_env.PlayTableSimEnv):
-  """CALVIN's environment, of which several may be in one process."""
+  """CALVIN's environment, made safe for several instances in one process."""
 
   _loading = threading.Lock()
 
   def load(self):
     with Table._loading:
-      # Some of its calls name no simulation; to the module `pybullet`, that is
-      # the first one of the process, which may be another table's or gone.
+      # Some of CALVIN's calls name no simulation. The module `pybullet` then
+      # uses the first one of the process, which may be another one or closed.
       robot.p = self.p
       super().load()
 
   def close(self):
     super().close()
-    # Else it would close once more when it is collected, and by then another
-    # table may have its number.
+    # Otherwise garbage collection would close it again, and by then another
+    # table may have the same id.
     self.ownsPhysicsClient = False
 
 
 class Calvin(gymnasium.Env):
-  """Four sub-tasks in any order, 1/30 s a step.
+  """Four sub-tasks in any order, with 1/30 s per step.
 
-  Observations, as chosen:
-    robot: `[15]` float32; place (3, metres) and Euler angles (3, radians) of
-      the gripper, its width (metres), angles of the arm (7), and whether the
-      gripper was last told to open (1) or to close (-1).
+  Observations, as selected:
+    robot: `[15]` float32; position (3, metres) and Euler angles (3, radians) of
+      the gripper, its width (metres), joint angles of the arm (7), and the last
+      gripper command, 1 to open or -1 to close.
     scene: `[24]` float32; door, drawer, button and switch (metres), bulb and
-      LED (1: on), place and Euler angles of each block.
-    static, gripper: `[100, 100, 3]` uint8, the pictures of both cameras.
+      LED (1 if on), position and Euler angles of each block.
+    static, gripper: `[100, 100, 3]` uint8, the images of both cameras.
 
-  Actions `[7]` in [-1, 1]: change of the gripper's place (3, times 0.02 m) and
-  Euler angles (3, times 0.05 rad); above 0 the gripper opens, else it closes.
-  The reward of a step is the number of sub-tasks that are solved after it; the
-  episode ends when all are. Blocks lie where the seed says.
+  Actions `[7]` in [-1, 1]: change of the gripper's position (3, times 0.02 m)
+  and Euler angles (3, times 0.05 rad); the gripper opens above 0 and closes
+  otherwise. The reward of a step is the number of sub-tasks solved after it.
+  The episode ends when all are solved. The seed determines the positions of the
+  blocks.
 
   Attributes:
     table: CALVIN's own environment.
@@ -77,19 +78,20 @@ class Calvin(gymnasium.Env):
       observations: str = 'robot,static,gripper',
       seed: Optional[int] = None,
   ):
-    """Makes a table.
+    """Initializes the table.
 
     Args:
-      observations: Names joined by commas. Pictures take most of the time.
-      seed: Of the first reset, if that has none of its own.
+      observations: Comma-separated names. Rendering images takes most of the
+        time of a step.
+      seed: Seed of the first reset, if that reset has none.
 
     Raises:
-      ValueError: If `observations` are none of those above.
+      ValueError: If `observations` contains an unknown name or is empty.
     """
     names, known = observations.split(','), (*_STATES, *_CAMERAS)
     if not set(names) <= set(known):
       raise ValueError(
-          f'`observations` must be some of {known}, joined by commas, got'
+          f'`observations` must be a comma-separated subset of {known}, got'
           f' {observations!r}.'
       )
     self.observation_space = gymnasium.spaces.Dict(
@@ -103,8 +105,8 @@ class Calvin(gymnasium.Env):
 
   def reset(self, *, seed=None, options=None):
     super().reset(seed=seed, options=options)
-    # Made anew, for CALVIN's own reset leaves contacts behind, and a LED that
-    # was on goes out at the next press of the button instead of on.
+    # Creates a new table: CALVIN's own reset leaves contacts behind, and an LED
+    # that was on turns off at the next press of the button.
     self.table.robot.gripper_action = 1
     self.table.scene.np_random = self.np_random
     self.table.load()
@@ -139,12 +141,12 @@ class Calvin(gymnasium.Env):
 
 
 def _make_table(cameras):
-  """Returns CALVIN's environment, of the parts that its data were made with.
+  """Returns CALVIN's environment as configured for collecting its data.
 
-  They are those of conf/config_data_collection.yaml, with scene D.
+  Uses conf/config_data_collection.yaml with scene D.
 
   Args:
-    cameras: Names of those that are drawn.
+    cameras: Names of the cameras to render.
   """
   root = OmegaConf.create({
       'data_path': 'data',
@@ -156,7 +158,7 @@ def _make_table(cameras):
       'cameras': {name: _load(f'cameras/cameras/{name}') for name in cameras},
       'env': _load('env/play_table_env'),
   })
-  # Drawn in software, for EGL needs a graphics driver.
+  # Rendered in software, because EGL needs a graphics driver.
   return hydra.utils.instantiate(
       root.env, _target_=f'{__name__}.Table', use_egl=False, use_scene_info=True
   )
@@ -167,7 +169,7 @@ def _load(name):
 
 
 def _resize(picture):
-  # Bilinear, which from twice the size is the mean of 2 x 2 pixels.
+  # Bilinear, which at half the size is the mean of 2 x 2 pixels.
   return cv2.resize(np.uint8(picture), (_PICTURE_SIZE, _PICTURE_SIZE))
 
 

@@ -1,9 +1,9 @@
-"""Shows what CALVIN's environment detects, and how fast it is.
+"""Checks which events CALVIN's environment detects, and measures its speed.
 
   PYTHONPATH=calvin_env theirs/bin/python examples/calvin/check.py
 
-Moves each joint short of what its sub-task demands and beyond it, lets the
-robot stand idle for an episode, and counts steps a second.
+Moves each joint just short of and just beyond the threshold of its sub-task,
+lets the robot idle for an episode, and measures steps per second.
 """
 
 import sys
@@ -20,20 +20,20 @@ _PICTURES = 'robot,static,gripper'
 
 
 def make(observations):
-  """Returns the environment with the observations of these names."""
+  """Returns the environment with the given observations."""
   return gymnasium.make('Calvin-v0', observations=observations)
 
 
 def tell(line):
-  """Writes a line."""
+  """Prints a line."""
   sys.stdout.write(line + '\n')
 
 
 def find_joints(table):
-  """Returns of each sub-task its joint, and where it is unsolved and solved.
+  """Returns each sub-task's joint, and its unsolved and solved positions.
 
-  In metres: CALVIN's thresholds are 0.12 for the drawer and 0.15 for the door;
-  a light goes on as its switch or button passes the middle of its way.
+  Positions are in metres. CALVIN's thresholds are 0.12 for the drawer and 0.15
+  for the door. A light toggles when its switch or button passes the middle.
   """
   doors = {door.name: door for door in table.scene.doors}
   (switch,), (button,) = table.scene.switches, table.scene.buttons
@@ -46,7 +46,7 @@ def find_joints(table):
 
 
 def move(environment, joint, position):
-  """Moves a joint as an arm would; returns the step after it."""
+  """Moves a joint as an arm would; returns the step after the motion."""
   joint.reset(position)
   # Buttons spring back in the next step.
   environment.unwrapped.table.scene.step()
@@ -54,7 +54,7 @@ def move(environment, joint, position):
 
 
 def check_sub_tasks(environment):
-  """Solves each sub-task alone, then one after another."""
+  """Solves each sub-task separately, then one after another."""
   for name in calvin_environment.SUB_TASKS:
     environment.reset(seed=0)
     joint, short, beyond = find_joints(environment.unwrapped.table)[name]
@@ -68,21 +68,21 @@ def check_sub_tasks(environment):
   joints = find_joints(environment.unwrapped.table)
   steps = [move(environment, j, beyond) for j, _, beyond in joints.values()]
   rewards, ends = [step[1] for step in steps], [step[2] for step in steps]
-  tell(f'one after another: rewards {rewards}, end of the episode {ends}')
+  tell(f'one after another: rewards {rewards}, episode ends: {ends}')
   assert rewards == [1, 2, 3, 4] and ends == [False, False, False, True]
 
 
 def check_idle(environment):
-  """Lets the robot stand still."""
+  """Lets the robot idle for an episode."""
   environment.reset(seed=0)
   steps = [environment.step(_IDLE) for _ in range(_EPISODE_STEPS)]
   rewards = [step[1] for step in steps]
-  tell(f'idle for {len(steps)} steps: largest reward {max(rewards)}')
+  tell(f'idle for {len(steps)} steps: maximum reward {max(rewards)}')
   assert not any(rewards)
 
 
 def measure(observations, num_steps):
-  """Tells the steps a second of an idle robot."""
+  """Prints the steps per second of an idle robot."""
   environment = make(observations)
   observation, _ = environment.reset(seed=0)
   start = time.perf_counter()
@@ -93,12 +93,12 @@ def measure(observations, num_steps):
   environment.reset(seed=1)
   seconds = time.perf_counter() - start
   shapes = {name: array.shape for name, array in observation.items()}
-  tell(f'{shapes}: {rate:.1f} steps/s, {seconds:.2f} s a reset')
+  tell(f'{shapes}: {rate:.1f} steps/s, {seconds:.2f} s per reset')
   environment.close()
 
 
 def main():
-  """Checks, then measures."""
+  """Runs the checks, then the measurements."""
   environment = make(_STATES)
   check_sub_tasks(environment)
   check_idle(environment)

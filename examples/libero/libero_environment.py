@@ -1,10 +1,10 @@
-"""LIBERO's tasks as a gymnasium environment, for the example's server.
+"""LIBERO's tasks as a gymnasium environment, for the example server.
 
   PYTHONPATH=examples/libero python examples/remote_environment/server.py \
       --module libero_environment --environment Libero-v0
 
-LIBERO: Liu et al. (2023), arXiv:2306.03310, of the package `hf-libero`. Nothing
-of parl_tf is needed here.
+LIBERO: Liu et al. (2023), arXiv:2306.03310, from the package `hf-libero`. This
+file does not depend on parl_tf.
 """
 
 import functools
@@ -16,28 +16,29 @@ import gymnasium
 from gymnasium import spaces
 import numpy as np
 
-# Names of LIBERO's data files, and of its cameras.
+# Names in LIBERO's data files, and of its cameras.
 _CAMERAS = {
     'agentview_rgb': 'agentview',
     'eye_in_hand_rgb': 'robot0_eye_in_hand',
 }
 _ACTION_SIZE = 7
-_NUM_SETTLING_STEPS = 5  # As LIBERO's own evaluation.
-_INSTRUCTION_SIZE = 128  # Bytes; the longest of the 130 has 88.
-# LIBERO draws from the generator that all threads share.
+_NUM_SETTLING_STEPS = 5  # As in LIBERO's own evaluation.
+_INSTRUCTION_SIZE = 128  # Bytes; the longest of the 130 instructions has 88.
+# LIBERO draws from NumPy's global generator, which all threads share.
 _DRAWING = threading.Lock()
 
 
 class LiberoEnvironment(gymnasium.Env):
-  """A task of LIBERO, a step of which takes 0.05 s.
+  """A LIBERO task, with 0.05 s per step.
 
-  Observations are a dict of float32, with the names of LIBERO's data files:
-  `joint_states` `[7]` in radians, `ee_states` `[6]` (place in metres, axis
-  times angle in radians), `gripper_states` `[2]` in metres; with pictures
-  `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, lowest row
-  first, as in those files; without them `physics`, positions and velocities of
-  everything. Actions `[7]`: changes of place (3) and orientation (3), gripper
-  (-1 opens it). The reward is 1 where the task is solved, which ends it.
+  Observations are dicts of float32 arrays, named as in LIBERO's data files:
+  `joint_states` `[7]` in radians, `ee_states` `[6]` (position in metres,
+  axis-angle in radians), `gripper_states` `[2]` in metres. With pictures there
+  are also `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, with
+  the bottom row first as in those files. Without pictures there is `physics`,
+  the positions and velocities of all objects. Actions `[7]`: changes of
+  position (3) and orientation (3), gripper (-1 opens it). The reward is 1 at
+  success, which ends the episode.
   """
 
   def __init__(
@@ -50,21 +51,22 @@ class LiberoEnvironment(gymnasium.Env):
       picture_size: int = 128,
       instruction: bool = False,
   ):
-    """Makes the task's world.
+    """Initializes the task.
 
     Args:
       suite: `libero_spatial`, `libero_object`, `libero_goal`, `libero_90` or
         `libero_10`.
-      task: Number of the task in the suite, from 0.
-      initial_state: Number of the task's initial state, from 0; -1 to draw one
-        at each reset.
-      pictures: Whether the cameras are drawn.
-      picture_size: Height and width of pictures.
-      instruction: Whether the observation has the part `instruction` `[128]`
-        uint8, the task in words as UTF-8, filled up with zeros.
+      task: Index of the task in the suite.
+      initial_state: Index of the task's initial state; -1 draws one at each
+        reset.
+      pictures: Whether to render the cameras.
+      picture_size: Height and width of the images.
+      instruction: Whether observations include `instruction` `[128]` uint8, the
+        task's instruction in UTF-8, padded with zeros.
 
     Raises:
-      FileNotFoundError: If LIBERO's assets are neither there nor to be had.
+      FileNotFoundError: If LIBERO's assets are missing and cannot be
+        downloaded.
       ValueError: If an argument is out of range.
     """
     benchmark, env_wrapper = _import_libero()
@@ -84,9 +86,9 @@ class LiberoEnvironment(gymnasium.Env):
           camera_names=list(_CAMERAS.values()),
           camera_heights=picture_size,
           camera_widths=picture_size,
-          ignore_done=True,  # The client knows how long an episode is.
-          # Reading the scene anew at each reset takes seconds, and leaves
-          # samplers behind that make the next draws depend on the past.
+          ignore_done=True,  # The client defines the episode length.
+          # Reloading the scene at each reset takes seconds, and leaves samplers
+          # behind that make the next draws depend on earlier episodes.
           hard_reset=False,
       )
     self._instruction = {}
@@ -108,7 +110,7 @@ class LiberoEnvironment(gymnasium.Env):
     if index < 0:
       index = int(self.np_random.integers(len(self._initial_states)))
     self._place_fixtures()
-    # What the gripper was told last, which robosuite keeps over a reset.
+    # robosuite keeps the last gripper command across resets.
     gripper = self._world.robots[0].gripper
     gripper.current_action = np.zeros_like(gripper.current_action)
     parts = self._world.set_init_state(self._initial_states[index])
@@ -126,7 +128,7 @@ class LiberoEnvironment(gymnasium.Env):
     self._world.close()
 
   def _place_fixtures(self) -> None:
-    """Draws where the fixtures stand, which no initial state tells."""
+    """Draws the positions of the fixtures, which initial states do not set."""
     from robosuite.utils import errors
 
     with _DRAWING:
@@ -136,13 +138,13 @@ class LiberoEnvironment(gymnasium.Env):
           self._world.env.reset()
           return
         except errors.RandomizationError:
-          pass  # The objects did not fit beside each other.
+          pass  # The objects did not fit next to each other.
 
   def _is_success(self) -> bool:
     return bool(self._world.check_success())
 
   def _observe(self, parts):
-    """Returns the observation of robosuite's dict of sensors."""
+    """Converts robosuite's dict of sensors to the observation."""
     from robosuite.utils import transform_utils
 
     turn = transform_utils.quat2axisangle(parts['robot0_eef_quat'])
@@ -156,7 +158,7 @@ class LiberoEnvironment(gymnasium.Env):
       for name, camera in _CAMERAS.items():
         pictures[name] = parts[f'{camera}_image']
     else:
-      # The first number of the flat state is the time.
+      # The first entry of the flat state is the time.
       vectors['physics'] = self._world.get_sim_state()[1:]
     return {
         **{name: x.astype(np.float32) for name, x in vectors.items()},
@@ -167,15 +169,15 @@ class LiberoEnvironment(gymnasium.Env):
 
 @functools.lru_cache(maxsize=None)
 def _import_libero():
-  """Imports LIBERO, once it knows where its files are.
+  """Imports LIBERO after writing its configuration file.
 
   Returns:
-    Its modules `benchmark` and `env_wrapper`.
+    LIBERO's modules `benchmark` and `env_wrapper`.
 
   Raises:
-    FileNotFoundError: If its assets are neither there nor to be had.
+    FileNotFoundError: If its assets are missing and cannot be downloaded.
   """
-  # Without this file it asks at the terminal, when it is imported.
+  # Without this file LIBERO prompts at the terminal during import.
   folder = os.environ.setdefault(
       'LIBERO_CONFIG_PATH', os.path.join(sys.prefix, 'libero')
   )
@@ -195,11 +197,12 @@ def _import_libero():
   from libero.libero import get_assets_path
   from libero.libero.envs import env_wrapper
 
-  assets = get_assets_path()  # Downloads them if they are not there.
+  assets = get_assets_path()  # Downloads them if they are missing.
   if not os.path.isdir(assets):
     raise FileNotFoundError(
-        f"LIBERO's assets (meshes, textures, scenes) must be in {assets}, or be"
-        ' downloaded, which failed as told above; see README.md.'
+        f"LIBERO's assets (meshes, textures, scenes) must be in {assets}, but"
+        ' are missing and could not be downloaded; see the error above and'
+        ' README.md.'
     )
   return benchmark, env_wrapper
 

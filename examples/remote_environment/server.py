@@ -1,15 +1,15 @@
-"""Serves any gymnasium environment over dm_env_rpc, from its own environment.
+"""Serves any gymnasium environment over dm_env_rpc, in its own Python.
 
   pip install dm-env-rpc gymnasium            # and what the task needs
   python server.py --environment CartPole-v1 --port 50051
 
-Nothing of parl_tf is needed here. Each connection that creates a world gets an
-environment of its own. Settings of a world are keyword arguments of
-`gymnasium.make`; the setting `seed` of a reset is that of the environment's.
+This file does not depend on parl_tf. Each connection that creates a world gets
+its own environment. The settings of a world are keyword arguments of
+`gymnasium.make`. The setting `seed` of a reset seeds the environment.
 
-Steps have the action `action` and answer with `observation` (or
-`observation/<key>` of each part), `reward` and `success`, which is the entry of
-that name of `info`. TERMINATED is the end of the task, INTERRUPTED a time-out.
+A step takes the action `action` and returns `observation` (or
+`observation/<key>` for each part), `reward` and `success`, the entry of that
+name in `info`. TERMINATED marks a terminal step, INTERRUPTED a timeout.
 """
 
 import argparse
@@ -32,10 +32,10 @@ import numpy as np
 
 
 class World:
-  """One environment and what is known of its present step."""
+  """An environment and its current step."""
 
   def __init__(self, make, settings):
-    """Makes the environment."""
+    """Creates the environment."""
     self._environment = make(**settings)
     action = self._environment.action_space
     self._actions = spec_manager.SpecManager({
@@ -59,7 +59,7 @@ class World:
 
   @property
   def specs(self):
-    """The message that tells of actions and observations."""
+    """Returns the message with the specs of actions and observations."""
     return rpc.ActionObservationSpecs(
         actions=self._actions.specs_by_uid,
         observations=self._observations.specs_by_uid,
@@ -71,7 +71,7 @@ class World:
     self._seed = settings.get('seed')
 
   def step(self, request):
-    """Takes a step, or begins an episode."""
+    """Takes a step, or starts an episode."""
     reward, state, info = 0.0, rpc.EnvironmentStateType.RUNNING, {}
     if not self._is_running:
       seed = None if self._seed is None else int(self._seed)
@@ -106,16 +106,16 @@ class World:
 
 
 class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
-  """Worlds by name; a connection has joined one at a time."""
+  """Worlds by name; each connection joins one at a time."""
 
   def __init__(self, make):
-    """Keeps the function that makes environments."""
+    """Initializes the servicer with the function that makes environments."""
     self._make = make
     self._worlds = {}
     self._numbers = itertools.count()
 
   def Process(self, request_iterator, context):  # pylint: disable=invalid-name
-    """Answers the requests of one connection, one after another."""
+    """Answers the requests of one connection in order."""
     own, joined = [], None
     try:
       for request in request_iterator:
@@ -144,7 +144,7 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
           else:
             raise ValueError(f'{kind} is not served here.')
         except Exception as error:  # noqa: BLE001
-          # Told to the client, whose business it is; the server goes on.
+          # Report the error to the client; the server keeps running.
           yield rpc.EnvironmentResponse(
               error=status_pb2.Status(
                   code=code_pb2.INTERNAL,
@@ -159,7 +159,7 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
 
 
 def _parts(space_or_observation, name='observation'):
-  """Yields the parts of a nest of spaces or arrays, each with its name."""
+  """Yields the parts of a nest of spaces or arrays with their names."""
   parts = getattr(space_or_observation, 'spaces', space_or_observation)
   if isinstance(parts, dict):
     for key, part in parts.items():
@@ -181,11 +181,11 @@ def serve(make, address: str) -> grpc.Server:
   """Starts a server.
 
   Args:
-    make: Makes a `gymnasium.Env` of a world's settings.
+    make: Makes a `gymnasium.Env` from the settings of a world.
     address: `host:port`.
 
   Returns:
-    The server, which runs until it is stopped.
+    The running server.
   """
   server = grpc.server(
       concurrent.futures.ThreadPoolExecutor(max_workers=64),
@@ -196,20 +196,20 @@ def serve(make, address: str) -> grpc.Server:
   )
   dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(Servicer(make), server)
   if not server.add_insecure_port(address):
-    raise OSError(f'{address} cannot be bound.')
+    raise OSError(f'Cannot bind to {address}.')
   server.start()
   return server
 
 
 def main():
-  """Serves until it is interrupted."""
+  """Serves until interrupted."""
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  parser.add_argument('--environment', required=True, help="gymnasium's name")
+  parser.add_argument('--environment', required=True, help='gymnasium id')
   parser.add_argument(
       '--module', action='append', default=[],
-      help='to import first, for it registers environments',
+      help='module to import first, which registers environments',
   )
-  # Only this machine, unless told otherwise: there is no encryption.
+  # Local connections only by default, because there is no encryption.
   parser.add_argument('--host', default='127.0.0.1')
   parser.add_argument('--port', type=int, default=50051)
   options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""A driver to copy: an arm that moves in this program alone.
+"""A robot driver to copy, for a simulated arm.
 
-It is as a real one is. Time goes by whether or not it is asked; commands and
-measurements are under way for a while, and some never arrive.
+It behaves like a real robot: time passes whether or not anyone asks, commands
+and measurements have latency, and some of them are lost.
 """
 
 import collections
@@ -17,9 +17,9 @@ from parl_tf.domains import robot_rate
 
 GOAL = np.array([0.25, 0.125], np.float32)  # Metres.
 _GOAL_RADIUS = 0.05  # Metres.
-_TABLE = 0.5  # Metres from its middle to its edges.
-_MAX_SPEED = 0.25  # Metres a second along each axis.
-_START_SPREAD = 0.1  # Metres around the middle, along each axis.
+_TABLE = 0.5  # Metres from the centre to the edges.
+_MAX_SPEED = 0.25  # Metres per second along each axis.
+_START_SPREAD = 0.1  # Metres around the centre, along each axis.
 _PERIOD = 1.0 / 64.0  # Seconds between measurements.
 
 
@@ -27,27 +27,27 @@ _PERIOD = 1.0 / 64.0  # Seconds between measurements.
 class SimulatedArm(arm.Arm):
   """A gripper over a table; actions are its velocity.
 
-  Observations `[4]`: position in metres, velocity in metres a second.
+  Observations `[4]`: position in metres, velocity in metres per second.
 
   Attributes:
-    drop_rate: Share of commands and measurements that never arrive.
-    num_commands: How many were sent.
-    is_moving: Whether a command is in force or under way.
+    drop_rate: Share of commands and measurements that are lost.
+    num_commands: Number of commands sent.
+    is_moving: Whether the arm moves or a command is in transit.
   """
 
   def __init__(self, *, latency=0.05, drop_rate=0.1, clock=None):
-    """Places the gripper in the middle.
+    """Places the gripper at the centre.
 
     Args:
-      latency: Seconds for which each message is under way.
-      drop_rate: Share of messages that never arrive.
-      clock: What tells the time; None for that of the machine.
+      latency: Latency of each message in seconds.
+      drop_rate: Share of messages that are lost.
+      clock: Clock to use; None for the machine's clock.
     """
     self.drop_rate = drop_rate
     self.num_commands = 0
     self._latency = latency
     self._clock = clock or robot_rate.Clock()
-    # The watchdog stops the arm from a thread of its own.
+    # The watchdog calls `stop` from another thread.
     self._lock = threading.Lock()
     self._begin(np.zeros(2), seed=0)
 
@@ -100,7 +100,7 @@ class SimulatedArm(arm.Arm):
     self._latest = self._measure()
 
   def _advance(self):
-    """Lets everything happen that has happened by now."""
+    """Simulates everything up to the current time."""
     now = self._clock.now()
     while self._time + _PERIOD <= now:
       self._time += _PERIOD
@@ -119,31 +119,31 @@ class SimulatedArm(arm.Arm):
 
 @gin.configurable
 def is_at_goal(observation):
-  """Returns whether the gripper is at the goal: a success detector."""
+  """Returns whether the gripper is at the goal; a success detector."""
   return bool(np.linalg.norm(observation[:2] - GOAL) <= _GOAL_RADIUS)
 
 
 @gin.configurable
 def stays_on_table(observation, action, seconds=0.5):
-  """Returns whether the gripper, going on so, stays on the table for a while.
+  """Returns whether the gripper stays on the table at constant velocity.
 
   Args:
-    observation: `[4]`, the present one.
-    action: `[2]`, metres a second.
-    seconds: How long.
+    observation: `[4]`, the current observation.
+    action: `[2]`, velocity in metres per second.
+    seconds: Time to look ahead.
   """
   return bool(np.all(np.abs(observation[:2] + seconds * action) <= _TABLE))
 
 
 @gin.configurable
 class Demonstrator(domain.Controller):
-  """Records data: goes to the goal. Yours might ask a joystick instead."""
+  """Moves to the goal to record data. Yours might read a joystick instead."""
 
   def reset(self, seed):
-    del seed  # It draws nothing.
+    del seed  # The controller is deterministic.
 
   def action(self, time_step, environment):
     del environment
-    # Half a second ahead, in units of [-1, 1].
+    # Reaches the goal in half a second, in units of [-1, 1].
     velocity = (GOAL - time_step.observation[:2]) / 0.5
     return np.clip(velocity / _MAX_SPEED, -1.0, 1.0).astype(np.float32)

@@ -17,14 +17,14 @@ _evaluated, _logged = run_folders.evaluated, run_folders.logged
 
 
 def _promised(phase, step, score, value, realised):
-  """An evaluation with the critic's value and the return that followed."""
+  """Returns an evaluation with the critic's value and the actual return."""
   return _evaluated(
       phase, step, score, values__start=value, values__start_realised=realised
   )
 
 
 class NumbersTest(absltest.TestCase):
-  """One run, its numbers by hand. Ten steps are a second."""
+  """Tests one run computed by hand. Ten steps take a second."""
 
   def setUp(self):
     super().setUp()
@@ -47,12 +47,12 @@ class NumbersTest(absltest.TestCase):
     self.assertEqual(claims.base_policy_gain(self._run), 40.0)
     self.assertEqual(claims.instability(self._run), 25.0)
 
-  def test_overestimation_is_that_of_the_last_offline_evaluation(self):
+  def test_overestimation_uses_the_last_offline_evaluation(self):
     self.assertEqual(claims.overestimation(self._run), 25.0)
 
   def test_score_of_time(self):
-    # Online begins at 50 s with the last score before it: 40 for 30 s, 60 for
-    # 30 s, 50 for the next two minutes.
+    # The online phase starts at 50 s with the last score before it: 40 for
+    # 30 s, 60 for 30 s, 50 for the next two minutes.
     self.assertAlmostEqual(claims.score_of_time(1.0)(self._run), 50.0)
     self.assertAlmostEqual(claims.score_of_time(2.0)(self._run), 50.0)
     self.assertAlmostEqual(
@@ -74,7 +74,7 @@ class VerdictTest(parameterized.TestCase):
       ([10.0, 90.0, 50.0], [20.0, 80.0, 55.0], 'not resolved'),
       ([50.0], [10.0], 'not resolved'),
   )
-  def test_only_parted_intervals_resolve(self, ours, other, verdict):
+  def test_only_separate_intervals_resolve(self, ours, other, verdict):
     _, runs = self._runs(parl_cal_ql_diffusion=ours, self_imitation=other)
     (claim,) = [
         x for x in claims.make_claims([1.0]) if x.text == 'self-imitation fails'
@@ -84,9 +84,9 @@ class VerdictTest(parameterized.TestCase):
     self.assertAlmostEqual(row['figure'], np.mean(ours) - np.mean(other))
     self.assertEqual(row['seeds'], f'{len(ours)}, {len(other)}')
     if 'not resolved' not in verdict:
-      self.assertEqual(row['by_chance'], 0.2)  # Of three seeds.
+      self.assertEqual(row['by_chance'], 0.2)  # With three seeds.
 
-  def test_the_table_names_what_has_no_runs(self):
+  def test_the_table_names_claims_without_runs(self):
     root, _ = self._runs(parl_cal_ql_diffusion=[50.0, 60.0, 55.0])
     done = subprocess.run(
         [sys.executable, '-m', 'benchmarks.claims', f'--root_dir={root}'],
@@ -99,7 +99,7 @@ class VerdictTest(parameterized.TestCase):
     self.assertLen(table, 3)
     self.assertIn('distillation moves the base policy', table[2])
     self.assertIn('| 3 | holds (by chance: 25%) |', table[2])
-    self.assertStartsWith(missing, 'Without runs: N = 1 hurts; T > 0 helps;')
+    self.assertStartsWith(missing, 'No runs for: N = 1 hurts; T > 0 helps;')
     self.assertTrue(os.path.exists(os.path.join(root, 'claims.csv')))
 
 

@@ -1,4 +1,4 @@
-"""Tests of what the fault drill relies on: its link, and its own count."""
+"""Tests of the link and the episode count that the fault drill relies on."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ class CutLinkTest(absltest.TestCase):
     self.addCleanup(far.close)
     return near, far
 
-  def test_what_was_held_back_arrives_once_it_is_mended(self):
+  def test_data_held_back_arrive_after_mending(self):
     near, far = self._connect()
     near.sendall(b'before')
     self.assertEqual(far.recv(100), b'before')
@@ -43,12 +43,12 @@ class CutLinkTest(absltest.TestCase):
     far.settimeout(5.0)
     self.assertEqual(far.recv(100), b'during')
 
-  def test_end_of_one_side_is_told_to_the_other(self):
+  def test_closing_one_side_closes_the_other(self):
     near, far = self._connect()
     far.close()
     self.assertEqual(near.recv(100), b'')
 
-  def test_new_connections_wait_for_the_mending(self):
+  def test_new_connections_wait_until_mending(self):
     self._link.cut()
     near = socket.create_connection(('localhost', self._link.port), timeout=5.0)
     self.addCleanup(near.close)
@@ -67,7 +67,7 @@ class CutLinkTest(absltest.TestCase):
 
 class CountedDomainTest(absltest.TestCase):
 
-  def test_collected_episodes_are_counted_where_they_end(self):
+  def test_collected_episodes_are_counted_in_the_environment(self):
     path = os.path.join(self.create_tempdir().full_path, 'finished.txt')
     with mock.patch.dict(os.environ, {counted_domain.FILE_VARIABLE: path}):
       domain = counted_domain.counted_domain(

@@ -1,4 +1,4 @@
-"""Tests of studies, with runs that are faked but for one."""
+"""Tests of studies. All runs but one are small stand-in programs."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from benchmarks import study_process
 from tests.binaries import tiny
 from tests.reports import run_folders
 
-# A run that does as its last argument says.
+# A run whose last argument determines what it does.
 _PROGRAM = """
 import os, signal, sys, time
 from tests.reports import run_folders
@@ -39,7 +39,7 @@ if mode == 'hang':
   time.sleep(300.0)
 """
 
-# A run that is given other bindings than the one in its directory.
+# A run with other bindings than its directory's.
 _REFUSED = """
 import sys
 import gin
@@ -87,7 +87,7 @@ class StudyCase(parameterized.TestCase):
 
 class RunStudyTest(StudyCase):
 
-  def test_each_run_has_a_row(self):
+  def test_each_run_has_one_row(self):
     jobs = [self._job(), self._job(seed=1), self._job(name='walk/b')]
 
     self.assertEqual(self._run(*jobs), 0)
@@ -121,7 +121,7 @@ class RunStudyTest(StudyCase):
     self.assertBetween(float(row['core_minutes']), 0.0, 1.0)
     self.assertNotEmpty(row['commit'])
 
-  def test_finished_run_is_passed_over(self):
+  def test_a_finished_run_is_skipped(self):
     job, later = self._job(), self._job(seed=1)
     self._run(job)
 
@@ -131,14 +131,14 @@ class RunStudyTest(StudyCase):
     self.assertEqual(self._rows()[job.name]['status'], 'finished')
     self.assertEqual(self._num_starts(later), 1)
 
-  def test_run_that_was_finished_by_hand_is_passed_over(self):
+  def test_a_run_finished_by_hand_is_skipped(self):
     job = self._job('fail')
     run_folders.write(job.folder, [run_folders.evaluated('online', 5, 1.0)])
 
     self.assertEqual(self._run(job), 0)
     self.assertEqual(self._rows()[job.name]['core_minutes'], '')
 
-  def test_finished_run_with_other_arguments_goes_on(self):
+  def test_a_finished_run_with_other_arguments_continues(self):
     job = self._job()
     self._run(job)
 
@@ -146,7 +146,7 @@ class RunStudyTest(StudyCase):
 
     self.assertEqual(self._num_starts(job), 2)
 
-  def test_failed_run_is_told_and_the_others_go_on(self):
+  def test_a_failed_run_is_reported_and_the_others_continue(self):
     bad, good = self._job('fail'), self._job(seed=1)
 
     self.assertEqual(self._run(bad, good), 1)
@@ -158,11 +158,11 @@ class RunStudyTest(StudyCase):
     )
     self.assertEqual(rows[bad.name]['online_score'], '70.0')
     self.assertEqual(rows[good.name]['status'], 'finished')
-    # Another time it is tried again.
+    # The next session tries it again.
     self._run(bad)
     self.assertEqual(self._num_starts(bad), 2)
 
-  def test_run_whose_bindings_changed_is_refused_by_name(self):
+  def test_the_error_of_a_run_with_changed_bindings_names_them(self):
     job = self._job()
     self._run(job)
     os.mkdir(os.path.join(job.folder, 'checkpoints'))
@@ -180,14 +180,14 @@ class RunStudyTest(StudyCase):
         r' configuration, .* -LineWalk.length = 5 .*\+walk.length = 6',
     )
 
-  def test_signal_that_killed_a_run_is_told(self):
+  def test_the_signal_that_killed_a_run_is_reported(self):
     job = self._job('die')
 
     self._run(job)
 
     self.assertEqual(self._rows()[job.name]['error'], 'killed by SIGKILL')
 
-  def test_run_that_never_began_has_a_row(self):
+  def test_a_run_that_never_started_has_a_row(self):
     job = self._job()
     command = [sys.executable, '-c', 'raise SystemError("no disk")']
 
@@ -197,7 +197,7 @@ class RunStudyTest(StudyCase):
     self.assertEqual(row['error'], 'SystemError: no disk')
     self.assertEqual(row['domain'], '')
 
-  def test_rows_of_runs_that_are_left_out_stay(self):
+  def test_rows_of_runs_outside_the_session_are_kept(self):
     first, second = self._job(), self._job(seed=1)
     self._run(first)
 
@@ -209,7 +209,7 @@ class RunStudyTest(StudyCase):
 class BudgetTest(StudyCase):
 
   def _end_of(self, job):
-    """Runs a job, which is given the time to write its metrics."""
+    """Runs a job, giving it time to write its metrics."""
     outcomes = []
     methods.run_jobs(
         [job],
@@ -220,7 +220,7 @@ class BudgetTest(StudyCase):
     [outcome] = outcomes
     return outcome
 
-  def test_run_is_stopped_at_its_budget(self):
+  def test_a_run_is_stopped_at_its_budget(self):
     job = self._job('hang', budget=0.5 / 60.0)
 
     outcome = self._end_of(job)
@@ -231,7 +231,7 @@ class BudgetTest(StudyCase):
     self.assertGreaterEqual(study_process.read_state(job).core_minutes,
                             job.budget)
 
-  def test_minutes_of_all_sessions_count(self):
+  def test_minutes_of_all_sessions_add_up(self):
     job = self._job('hang', budget=0.5 / 60.0)
     self._end_of(job)
 
@@ -246,7 +246,7 @@ class BudgetTest(StudyCase):
         study_process.read_state(job).core_minutes, raised.budget
     )
 
-  def test_run_that_was_stopped_is_none_of_other_arguments(self):
+  def test_a_stopped_run_with_other_arguments_is_a_failure(self):
     job = self._job('hang', budget=0.5 / 60.0)
     self._end_of(job)
 
@@ -256,7 +256,7 @@ class BudgetTest(StudyCase):
     self.assertIn('budget with other arguments', outcome.error)
     self.assertEqual(self._num_starts(job), 1)
 
-  def test_interrupted_run_is_ended_and_its_minutes_count(self):
+  def test_an_interrupted_run_is_stopped_and_its_minutes_count(self):
     job = self._job('hang')
     started = []
 
@@ -274,7 +274,7 @@ class BudgetTest(StudyCase):
     self.assertEqual(started, [job])
     self.assertIsNone(study_process.known_outcome(job))
 
-  def test_run_ends_with_a_study_that_is_killed(self):
+  def test_a_run_dies_with_its_killed_study(self):
     job = self._job('hang')
     program = (
         'import os, signal, sys, time\n'
@@ -324,9 +324,9 @@ class JobsTest(absltest.TestCase):
 
 
 class CommandTest(absltest.TestCase):
-  """The real entry point and a real `parl-train`, which refuses its file."""
+  """Tests the real entry point with a real `parl-train` that fails."""
 
-  def test_failure_is_told_and_gives_the_status(self):
+  def test_a_failure_is_reported_and_sets_the_status(self):
     folder = self.create_tempdir().full_path
     study = os.path.join(folder, 'study.gin')
     run_folders.write_text(
@@ -367,7 +367,7 @@ class CommandTest(absltest.TestCase):
 def _is_running(pid: int) -> bool:
   try:
     with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
-      # Where nobody waits for it, a dead process stays as a zombie.
+      # If nobody waits for it, a dead process remains as a zombie.
       return file.read().rpartition(')')[2].split()[0] != 'Z'
   except FileNotFoundError:
     return False

@@ -1,4 +1,4 @@
-"""The library's critic update against the plain one, number by number."""
+"""Compares the library's critic update with the plain one, value by value."""
 
 import functools
 
@@ -25,7 +25,7 @@ _WEIGHT = 0.7
 
 
 def _make_critic():
-  """A critic of random weights, its target of others."""
+  """Returns a critic with random weights and a different random target."""
   critic = critic_conformance.make(
       cal_ql.CalQLCritic,
       distribution_ctor=critic_conformance.histogram_ctor(-4.0, 2.0, 12),
@@ -53,7 +53,7 @@ def _target_weights(critic):
 
 
 def _make_batch(critic, transition):
-  """The transition with encoded observations."""
+  """Returns the transition with encoded observations."""
   return plain_reference.Batch(
       observation=critic._encoder(transition.time_step.observation),
       action=transition.action_step.action,
@@ -65,7 +65,7 @@ def _make_batch(critic, transition):
 
 
 def _make_draws(seed, samples, next_samples):
-  """What the library draws for one seed."""
+  """Returns the library's random draws for one seed."""
   members = [
       tf.argmax(
           randomness.subset(
@@ -135,7 +135,7 @@ class PlainReferenceTest(tensor_case.TensorCase):
         rtol=1e-3,
         atol=1e-4,
     )
-    # The ascent moved them, else the comparison says little.
+    # The ascent must have moved the actions, or the comparison is weak.
     ranked = self.critic.bind(self.transition.time_step.observation)(
         self.samples
     )
@@ -143,7 +143,7 @@ class PlainReferenceTest(tensor_case.TensorCase):
         candidates.values[:, 0] - tf.reduce_max(ranked, axis=1), 1e-3, 10.0
     )
 
-  def test_loss_target_and_every_gradient_are_the_same(self):
+  def test_loss_target_and_all_gradients_are_equal(self):
     weights = _weights(self.critic)
     source = action_source.make_source(
         action_source.Search(_NUM_SAMPLES, self.optimizer),

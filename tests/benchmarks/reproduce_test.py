@@ -18,7 +18,7 @@ from tests.binaries import tiny
 from tests.datasets import d4rl_columns
 from tests.reports import run_folders
 
-# As little of everything as there may be.
+# The smallest possible sizes.
 _TINY = (
     'AntMaze.max_episode_steps = 4',
     'build_agent.chunk_length = 2',
@@ -42,7 +42,7 @@ _TINY = (
 )
 
 
-_SECONDS = 900.0  # Of waiting, for a machine that is busy with other things.
+_SECONDS = 900.0  # Time limit, generous because the machine may be busy.
 
 
 def _start(*arguments):
@@ -56,7 +56,7 @@ def _start(*arguments):
 
 
 def _reproduce(*arguments):
-  """Returns the exit status, and what was printed as results and as news."""
+  """Returns the exit status, standard output and standard error."""
   process = _start(*arguments)
   results, news = process.communicate()
   return process.returncode, results, news
@@ -73,7 +73,7 @@ class EntryTest(parameterized.TestCase):
       (file,) = entry.gin_files
       self.assertTrue((tiny.ROOT / 'gin' / file).exists(), file)
 
-  def test_the_file_and_the_bindings_of_the_caller_come_last(self):
+  def test_the_callers_file_and_bindings_come_last(self):
     setting = reproduce.Setting('kitchen-mixed', True, ('Critic.tau = 0.1',))
     entry = reproduce.make_entry(setting, '/data/mixed.hdf5', [3, 4])
     self.assertEqual(entry.name, 'kitchen-mixed-small')
@@ -99,12 +99,12 @@ class DatasetTest(absltest.TestCase):
     return reproduce_tasks.find_dataset(name, path, str(self._folder / 'data'))
 
   def _serve(self, url):
-    """Gives the door another address."""
+    """Replaces the URL of the door's data."""
     task = reproduce_tasks.TASKS['adroit-door']._replace(url=url)
     tasks = {'adroit-door': task}
     self.enter_context(mock.patch.dict(reproduce_tasks.TASKS, tasks))
 
-  def test_a_file_is_fetched_once(self):
+  def test_a_file_is_downloaded_once(self):
     served = self._folder / 'door.hdf5'
     served.write_bytes(b'rows')
     self._serve(served.as_uri())
@@ -116,24 +116,24 @@ class DatasetTest(absltest.TestCase):
     self.assertEqual(pathlib.Path(path).read_bytes(), b'rows')
     self.assertEqual(self._find('adroit-door'), path)
 
-  def test_what_cannot_be_fetched_is_named_with_its_place(self):
+  def test_a_failed_download_names_the_url_and_the_path(self):
     url = (self._folder / 'absent.hdf5').as_uri()
     self._serve(url)
     place = str(self._folder / 'data' / 'absent.hdf5')
     with self.assertRaisesRegex(
-        FileNotFoundError, f'{place} is missing.*{url} could not.*put it there'
+        FileNotFoundError, f'{place} is missing.*{url} could not.*another way'
     ):
       self._find('adroit-door')
     self.assertFalse(os.path.exists(place))
 
-  def test_a_file_of_ones_own_must_be_there(self):
+  def test_a_given_file_must_exist(self):
     path = str(self._folder / 'mine.hdf5')
     with self.assertRaisesRegex(FileNotFoundError, f'`dataset_path`.*{path}'):
       self._find('kitchen-mixed', path)
     pathlib.Path(path).touch()
     self.assertEqual(self._find('kitchen-mixed', path), path)
 
-  def test_no_file_fits_the_ant_mazes_and_the_cube_needs_none(self):
+  def test_ant_mazes_need_a_file_and_the_cube_does_not(self):
     with self.assertRaisesRegex(FileNotFoundError, '--dataset_path.*mirror'):
       self._find('antmaze-large-play')
     self.assertIsNone(self._find('cube'))
@@ -141,7 +141,7 @@ class DatasetTest(absltest.TestCase):
 
 class TableTest(absltest.TestCase):
 
-  def test_only_finished_runs_of_the_seeds_and_the_bindings_count(self):
+  def test_only_finished_runs_with_the_same_seeds_and_bindings_count(self):
     root = self.create_tempdir().full_path
     run_folders.write_study(root, {'kitchen-mixed': [40.0, 60.0, 80.0, 90.0]})
     os.remove(os.path.join(root, 'kitchen-mixed', 'seed_1', 'summary.json'))
@@ -155,7 +155,7 @@ class TableTest(absltest.TestCase):
         reproduce.read_scores(methods.make_jobs([entry], root)), [[20.0, 40.0]]
     )
 
-  def test_ours_stands_beside_the_papers(self):
+  def test_our_scores_are_next_to_the_papers(self):
     scores = np.array([[20.0, 40.0], [20.0, 60.0]])
     setting = reproduce.Setting('kitchen-mixed', False)
     lines = reproduce.describe(setting, scores, 3).splitlines()
@@ -166,7 +166,7 @@ class TableTest(absltest.TestCase):
     )
     self.assertNotIn('COMPARABLE', '\n'.join(lines))
 
-  def test_what_cannot_be_compared_says_so(self):
+  def test_results_that_cannot_be_compared_are_marked(self):
     setting = reproduce.Setting('antmaze-large-play', True, ('Critic.tau = 1',))
     text = reproduce.describe(setting, np.zeros([1, 2]), 1)
     self.assertIn(
@@ -177,17 +177,17 @@ class TableTest(absltest.TestCase):
     self.assertIn('NOT COMPARABLE', text)
     self.assertIn('mirror image', text)
 
-  def test_without_a_finished_run_there_is_no_figure(self):
+  def test_without_a_finished_run_there_is_no_score(self):
     setting = reproduce.Setting('cube', False)
     text = reproduce.describe(setting, np.zeros([0, 2]), 2)
     self.assertIn('| cube | no finished run | 0 of 2 | none |', text)
 
 
 class CommandTest(absltest.TestCase):
-  """The real entry point, and a run of the ant on twelve made steps."""
+  """Tests the real entry point, with an ant run on twelve made-up steps."""
 
   def _kill_when(self, text, log, process):
-    """Kills the command alone as soon as its run has logged `text`."""
+    """Kills only the command as soon as its run has logged `text`."""
     deadline = time.monotonic() + _SECONDS
     with process:
       try:
@@ -198,7 +198,7 @@ class CommandTest(absltest.TestCase):
       finally:
         process.kill()
 
-  def test_killed_run_goes_on_to_the_table_and_is_not_repeated(self):
+  def test_a_killed_command_resumes_and_does_not_repeat_finished_runs(self):
     folder = self.create_tempdir().full_path
     path = os.path.join(folder, 'ant.hdf5')
     random = np.random.default_rng(0)
@@ -234,11 +234,11 @@ class CommandTest(absltest.TestCase):
     text = log.read_text(encoding='utf-8')
     self.assertIn(f'Resuming {run} in phase behavior_cloning', text)
     self.assertEqual(text.count('Phase offline: success'), 1)
-    # What is finished is only tabulated.
+    # A finished run is only tabulated.
     self.assertEqual(_reproduce(*command)[:2], (0, results))
     self.assertEqual(log.read_text(encoding='utf-8'), text)
 
-  def test_unknown_task_is_told_those_there_are(self):
+  def test_the_error_for_an_unknown_task_lists_the_known_ones(self):
     status, results, news = _reproduce('kitchen')
     self.assertNotEqual(status, 0)
     self.assertIn("one task of ['antmaze-umaze'", news + results)

@@ -1,4 +1,4 @@
-"""Tests of what the soak reads."""
+"""Tests of how the soak reads processes, memory and logs."""
 
 import os
 
@@ -9,7 +9,7 @@ from benchmarks import soak
 
 class RoleTest(absltest.TestCase):
 
-  def test_a_role_is_told_by_its_module_and_number(self):
+  def test_a_role_is_identified_by_its_module_and_number(self):
     command = ['python', '-m', 'parl_tf.binaries.collect', '--root_dir=/r']
     self.assertEqual(
         soak.role_of([*command, '--collector=3', ''], '/r'), 'collector_3'
@@ -21,7 +21,7 @@ class RoleTest(absltest.TestCase):
         'service',
     )
 
-  def test_a_folder_within_is_of_the_run_and_one_beside_is_not(self):
+  def test_subdirectories_belong_to_the_run_but_siblings_do_not(self):
     command = ['python', '-m', 'parl_tf.binaries.evaluate']
     self.assertEqual(
         soak.role_of([*command, '--root_dir=/r/evaluator'], '/r'), 'evaluator'
@@ -53,7 +53,7 @@ class MemoryTest(absltest.TestCase):
 
 class LogTest(absltest.TestCase):
 
-  def test_what_is_always_said_is_left_out(self):
+  def test_messages_of_every_start_are_ignored(self):
     log = self.create_tempfile(
         content='I1121 10:00 fine\n'
         'W1121 10:01 Waiting\n'
@@ -67,7 +67,7 @@ class LogTest(absltest.TestCase):
     self.assertLen(errors, 3)
     self.assertIn('torn', errors[0])
 
-  def test_the_picture_is_written(self):
+  def test_the_figure_is_written(self):
     path = os.path.join(self.create_tempdir().full_path, 'memory.png')
     soak.draw(path, [soak.Reading(0.0, 'learner', 1, 100.0)])
     self.assertTrue(os.path.exists(path))

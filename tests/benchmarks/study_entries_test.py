@@ -1,4 +1,4 @@
-"""Tests of what a study file may say."""
+"""Tests of reading study files."""
 
 import os
 
@@ -25,7 +25,7 @@ class StudyFileTest(parameterized.TestCase):
     configs.parse([path])
     return study_entries.study()
 
-  def test_entries_are_read_and_what_is_common_stands_first(self):
+  def test_common_files_and_bindings_come_before_those_of_entries(self):
     entries = self._read("""
         study.entries = [
             {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5},
@@ -51,23 +51,23 @@ class StudyFileTest(parameterized.TestCase):
   @parameterized.named_parameters(
       ('name', {'name': '../a'}, r'`entries\[0\]`: `name`.*\.\./a'),
       ('no_name', {'name': None}, '`name`.*None'),
-      ('field', {'seed': 3}, r'no fields but .*\[.seed.\]'),
+      ('field', {'seed': 3}, r'only have fields .*\[.seed.\]'),
       ('seeds', {'seeds': [1, 1]}, r'`seeds`.*\[1, 1\]'),
       ('seed', {'seeds': [-1]}, r'`seeds`.*\[-1\]'),
       ('list', {'bindings': 'A.x = 1'}, "`bindings` must be a list"),
       ('budget', {'budget': 0}, '`budget` must be positive, got 0'),
       ('gin_files', {'gin_files': []}, '`gin_files` must name a file'),
   )
-  def test_faulty_entry_is_named(self, changes, message):
+  def test_an_invalid_entry_is_named(self, changes, message):
     entry = {'name': 'a', 'gin_files': ['a.gin'], **changes}
 
     with self.assertRaisesRegex(ValueError, message):
       study_entries.study([entry])
 
-  def test_two_entries_of_one_name_are_an_error(self):
+  def test_two_entries_with_one_name_are_an_error(self):
     entry = {'name': 'a', 'gin_files': ['a.gin']}
 
-    with self.assertRaisesRegex(ValueError, "two are named 'a'"):
+    with self.assertRaisesRegex(ValueError, "two entries are named 'a'"):
       study_entries.study([entry, entry])
 
 

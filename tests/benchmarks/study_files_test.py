@@ -1,4 +1,4 @@
-"""Tests that the study files name settings that there are."""
+"""Tests that the study files use existing gin parameters."""
 
 from absl.testing import absltest
 from absl.testing import parameterized

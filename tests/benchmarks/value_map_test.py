@@ -1,4 +1,4 @@
-"""Tests of the map of values, with a small agent and made states."""
+"""Tests of the value map, with a small agent and made-up states."""
 
 import os
 
@@ -20,7 +20,7 @@ _GOAL = (3, 1)
 
 class PlacesTest(absltest.TestCase):
 
-  def test_grid_lies_in_free_cells(self):
+  def test_grid_covers_the_free_cells(self):
     grid = value_map.make_grid(_U, 2.0)
     self.assertLen(grid, 4 * 7)
     # The first cell's centre is (-4, 4).
@@ -29,13 +29,13 @@ class PlacesTest(absltest.TestCase):
       centre = _U.position(_U.cell_at(point))
       self.assertLessEqual(np.abs(point - centre).max(), 1.0)
 
-  def test_distance_is_that_of_the_way(self):
+  def test_distance_follows_the_maze(self):
     positions = np.array([
         [-4.0, -4.0],  # The goal.
-        [-4.0, -3.0],  # Beside it.
-        [0.0, -4.0],  # A cell away.
+        [-4.0, -3.0],  # Next to the goal.
+        [0.0, -4.0],  # One cell away.
         [-4.0, 4.0],  # The start, six cells away.
-        [-3.0, 4.0],  # A metre on.
+        [-3.0, 4.0],  # One metre further along.
     ])
     np.testing.assert_allclose(
         value_map.distances_to(_U, _GOAL, positions), [0, 1, 4, 24, 23]
@@ -48,7 +48,7 @@ class PlacesTest(absltest.TestCase):
     self.assertCountEqual(near, [0, 2])
     self.assertEmpty(far)
 
-  def test_correlation_is_of_ranks(self):
+  def test_correlation_uses_ranks(self):
     points = [
         value_map.Point(np.zeros(2), distance, -(distance**3), distance, 1)
         for distance in (1.0, 2.0, 5.0, 7.0)
@@ -84,12 +84,12 @@ class MapTest(tensor_case.TensorCase):
         self._domain, None, 0, tf.Variable(0, dtype=tf.int64)
     )
     random = np.random.default_rng(0)
-    # More than a batch, the last of them in a corner of the start's cell.
+    # More than one batch; the last states lie in a corner of the start's cell.
     self._states = random.normal(size=[300, 29]).astype(np.float32)
     self._states[:, :2] = random.uniform(2.0, 6.0, [300, 2])
     self._states[-1, :2] = [-5.75, 5.75]
 
-  def test_value_is_that_of_the_search_at_the_states_of_a_place(self):
+  def test_value_matches_the_search_at_the_states_near_a_point(self):
     points = value_map.make_map(
         self._agent, self._domain, self._states, spacing=0.5, num_states=3
     )
@@ -112,9 +112,9 @@ class MapTest(tensor_case.TensorCase):
     value_map.draw(path, self._domain, points, 'Values')
     self.assertGreater(os.path.getsize(path), 1_000)
 
-  def test_data_of_another_place_are_an_error(self):
+  def test_data_far_from_the_grid_are_an_error(self):
     states = self._states + 100.0
-    with self.assertRaisesRegex(ValueError, r'within 0.5 m.*lie between'):
+    with self.assertRaisesRegex(ValueError, r'within 0.5 m.*range from'):
       value_map.make_map(
           self._agent, self._domain, states, spacing=0.5, num_states=3
       )

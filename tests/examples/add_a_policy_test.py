@@ -1,4 +1,4 @@
-"""Follows docs/add_a_policy.md to the letter, in a smaller run."""
+"""Follows docs/add_a_policy.md exactly, with a smaller run."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ _PAGE = tiny.ROOT / 'docs' / 'add_a_policy.md'
 
 
 def _blocks(language):
-  """The page's blocks of one language, in order."""
+  """Returns the page's code blocks of one language, in order."""
   page = _PAGE.read_text(encoding='utf-8')
   return re.findall(rf'```{language}\n(.*?)```', page, re.DOTALL)
 
@@ -37,7 +37,7 @@ class GaussianMixtureConformanceTest(policy_conformance.PolicyConformance):
 
 class PageTest(tensor_case.TensorCase):
 
-  def test_its_files_are_those_of_the_examples(self):
+  def test_its_files_match_the_examples(self):
     module, *_ = _blocks('python')
     (configuration,) = _blocks('gin')
     folder = tiny.ROOT / 'examples'
@@ -45,7 +45,7 @@ class PageTest(tensor_case.TensorCase):
       file = folder / f'gaussian_mixture.{name}'
       self.assertEqual(file.read_text(encoding='utf-8'), text)
 
-  def test_its_test_is_this_one(self):
+  def test_its_test_matches_this_one(self):
     *_, test = _blocks('python')
     own = pathlib.Path(__file__).read_text(encoding='utf-8')
     _, _, method = test.partition('  def make_policy')
@@ -61,7 +61,7 @@ class PageTest(tensor_case.TensorCase):
     (command,) = _blocks('sh')
     program, *arguments = shlex.split(command)
     self.assertEqual(program, 'parl-train')
-    # Beside the page's: its run, made small and begun where it distils.
+    # The page's command, with a smaller run that starts in the online phase.
     sizes = [
         f'--gin_bindings={binding}'
         for binding in (
@@ -84,7 +84,7 @@ class PageTest(tensor_case.TensorCase):
 
 
 def _words(text):
-  """Code without what a formatter may change."""
+  """Returns code without what a formatter may change."""
   return re.sub(r'[\s,]', '', text)
 
 

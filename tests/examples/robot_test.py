@@ -1,4 +1,4 @@
-"""Tests that the robot example trains as its page says."""
+"""Tests that the robot example trains with its page's command."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ _BINDINGS = (
     *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
     'Robot.max_episode_steps = 8',
     'RobotEnvironment.control_rate = 50.0',
-    # A busy machine is late at such a rate.
+    # A busy machine misses ticks at this rate.
     'RobotEnvironment.max_missed_ticks = 1_000',
     'RobotEnvironment.max_observation_age = 20.0',
     'run_experiment.num_recorded_steps = 80',
@@ -33,7 +33,7 @@ _BINDINGS = (
 
 class RobotExampleTest(absltest.TestCase):
 
-  def test_the_pages_command_trains(self):
+  def test_the_command_of_the_page_trains(self):
     folder = self.create_tempdir().full_path
     for name in ('simulated_arm.py', 'simulated_arm.gin'):
       shutil.copy(_FOLDER / name, folder)
@@ -53,13 +53,13 @@ class RobotExampleTest(absltest.TestCase):
     self.assertEqual(done.returncode, 0, done.stderr)
     root_dir = pathlib.Path(folder, 'runs', 'arm')
     self.assertLen(episode_log.EpisodeLog(str(root_dir / 'episodes')), 3)
-    # 10 recorded, 3 acted and 4 evaluated, with and without search.
+    # 10 recorded, 3 collected and 4 evaluated, with and without search.
     self.assertLen(re.findall('ticks missed, worst lateness', done.stderr), 17)
     policy = tf.saved_model.load(str(root_dir / 'policies' / 'base_policy'))
     action = policy.signatures['serving_default'](
         observation=tf.zeros([3, 4]), seed=tf.zeros([2], tf.int32)
     )['action']
-    self.assertLessEqual(np.max(np.abs(action)), 0.25)  # Metres a second.
+    self.assertLessEqual(np.max(np.abs(action)), 0.25)  # Metres per second.
 
 
 if __name__ == '__main__':
