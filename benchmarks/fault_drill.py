@@ -143,7 +143,7 @@ def no_room(run: drill_run.Run) -> str:
     )
 
   def num_told():
-    return run.text('learner').count('No checkpoint could be written')
+    return run.text('learner').count('Cannot write a checkpoint')
 
   told_before = num_told()
   run.limit_files('learner', limit)

@@ -28,7 +28,7 @@ def observation_spec(domain) -> types.Nest:
 def action_spec(
     domain, chunk_length: int = 1
 ) -> tensor_spec.BoundedTensorSpec:
-  """Returns the spec of `chunk_length` actions, joined, in [-1, 1]."""
+  """Returns the spec of `chunk_length` concatenated actions in [-1, 1]."""
   (size,) = domain.action_spec().shape
   return tensor_spec.BoundedTensorSpec(
       [chunk_length * size], tf.float32, -1.0, 1.0, 'action'
@@ -56,7 +56,7 @@ def build_agent(
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
-  `Search` is made once in each of the gin scopes `training`, `acting` and
+  Makes a `Search` in each of the gin scopes `training`, `acting` and
   `evaluation`.
 
   Args:
@@ -64,16 +64,16 @@ def build_agent(
     normalization: Observation statistics, or None.
     seed: Integer seed of initial weights and draws.
     train_step_counter: Counts training steps.
-    agent_ctor: Makes the agent: `PARLAgent`, or what takes its arguments.
-    critic_ctor: Makes a `Critic`; None where nothing needs one.
+    agent_ctor: Makes the agent: `PARLAgent`, or a class with its arguments.
+    critic_ctor: Makes a `Critic`; None if the method needs none.
     policy_ctor: Makes a `GenerativePolicy`.
-    improver_ctor: Makes the improver of the online phase; None where the policy
-      is fixed after behaviour cloning.
+    improver_ctor: Makes the improver of the online phase; None if the policy is
+      fixed after behaviour cloning.
     pretrain_improver_ctor: Makes the improver of behaviour cloning.
     critic_optimizer_ctor: Makes the critic's Keras optimizer; required with a
       critic.
-    policy_optimizer_ctor: Makes the policy's, of the online phase.
-    pretrain_optimizer_ctor: Makes the policy's, of behaviour cloning.
+    policy_optimizer_ctor: Makes the policy's optimizer of the online phase.
+    pretrain_optimizer_ctor: Makes the policy's optimizer of behaviour cloning.
     chunk_length: H, the actions that a policy draws and a critic values at
       once.
 

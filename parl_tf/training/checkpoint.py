@@ -1,4 +1,4 @@
-"""One checkpoint: the agent, and where the run stands."""
+"""Checkpoints of the agent and the progress of its run."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ from absl import logging
 import tensorflow as tf
 
 _NUM_KEPT = 2
-# Names that `tf.train.CheckpointManager` gives.
+# File names of `tf.train.CheckpointManager`.
 _PREFIX = 'ckpt-'
 _LIST = 'checkpoint'
 _FILE_NAME = re.compile(_PREFIX + r'(\d+)(?:\.|_temp).*')
@@ -20,21 +20,21 @@ _FILE_NAME = re.compile(_PREFIX + r'(\d+)(?:\.|_temp).*')
 
 @dataclasses.dataclass
 class RunState:
-  """Where a run stands.
+  """Progress of a run.
 
   Attributes:
     phase: Name of the current phase.
     phase_step: Gradient steps of the phase, or episodes of the online phase.
-    last_phase_step: Those that the latest finished phase took.
+    last_phase_step: `phase_step` at the end of the latest finished phase.
     env_steps: Environment steps collected.
     episodes: Episodes of the log that have been read into the tables.
-    num_rows: Rows of `metrics.csv` that count.
-    wall_seconds: Seconds of all sessions.
+    num_rows: Rows of `metrics.csv` that belong to this state.
+    wall_seconds: Seconds summed over all sessions.
     phase_start: `(train_step, env_steps, wall_seconds)` at the phase's start.
     held_out_losses: `(step, loss)` of behaviour cloning.
-    controller_success_rate: Of the domain's controller.
+    controller_success_rate: Success rate of the domain's controller.
     summaries: Results of finished phases, by name.
-    latest: The last evaluation's metrics.
+    latest: Metrics of the latest evaluation of the current weights.
   """
 
   phase: str = 'behavior_cloning'
@@ -74,9 +74,9 @@ class Checkpoint:
     """Initializes the checkpoint.
 
     Args:
-      directory: Where checkpoints stand.
-      agent: `PARLAgent`, its variables made.
-      state: Updated in place by `restore`.
+      directory: Directory of the checkpoints.
+      agent: `PARLAgent` whose variables exist.
+      state: Progress of the run; `restore` updates it in place.
     """
     self._checkpoint = tf.train.Checkpoint(
         state=_SerializedState(state), **agent.checkpoint_items
@@ -88,30 +88,33 @@ class Checkpoint:
     )
 
   def save(self) -> None:
-    """Writes and syncs a checkpoint; the one before stays as it is.
+    """Writes and syncs a checkpoint and keeps the previous one.
 
-    Where the file system takes none, for lack of room, that is told and what
-    there was of it is removed.
+    If the write fails, for instance because the disk is full, logs an error and
+    removes the partial checkpoint.
     """
     try:
       path = self._manager.save()
       self._sync(os.path.basename(path) + '.')
     except (OSError, tf.errors.OpError) as error:
       logging.error(
-          'No checkpoint could be written to %s; those before stay: %s',
+          'Cannot write a checkpoint to %s; the previous one is kept: %s',
           self._directory,
           error,
       )
     self._sweep()
 
   def restore(self) -> bool:
-    """Restores the newest whole checkpoint; False where there is none yet.
+    """Restores the newest undamaged checkpoint.
+
+    Returns:
+      False if there is no checkpoint yet.
 
     Raises:
-      ValueError: If all are damaged, or the newest whole one does not fit the
-        agent.
+      ValueError: If all checkpoints are damaged, or the newest undamaged one
+        does not fit the agent.
     """
-    # What stands there counts: the manager's list may be damaged itself.
+    # Reads the directory, because the manager's list may be damaged.
     files = self._files()
     for number in sorted(files, reverse=True):
       path = os.path.join(self._directory, f'{_PREFIX}{number}')
@@ -121,23 +124,22 @@ class Checkpoint:
         self._checkpoint.restore(path).assert_consumed()
       except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            f'The checkpoint {os.path.abspath(path)} must hold this agent, but '
-            f'does not: {error}'
+            f'The checkpoint {os.path.abspath(path)} does not fit this agent: '
+            f'{error}'
         ) from error
       return True
     if _finished(files) or os.path.exists(self._list_path):
       raise ValueError(
-          f'{os.path.abspath(self._directory)} must hold a checkpoint that can '
-          'be read, but all there are damaged.'
+          f'All checkpoints in {os.path.abspath(self._directory)} are damaged.'
       )
-    return False  # Killed while it wrote the first one, if at all.
+    return False  # At most a partial first checkpoint of a killed run.
 
   @property
   def _list_path(self):
     return os.path.join(self._directory, _LIST)
 
   def _drop_damaged_list(self) -> None:
-    """Removes a list of checkpoints that the manager would stumble over."""
+    """Removes a damaged list of checkpoints, which the manager cannot read."""
     try:
       tf.train.get_checkpoint_state(self._directory)
     except ValueError as error:
@@ -145,7 +147,7 @@ class Checkpoint:
       os.remove(self._list_path)
 
   def _files(self) -> Dict[int, List[str]]:
-    """Returns the names of each checkpoint's files, by its number."""
+    """Returns the file names of each checkpoint, by its number."""
     files = collections.defaultdict(list)
     if os.path.isdir(self._directory):
       for match in map(_FILE_NAME.fullmatch, os.listdir(self._directory)):
@@ -154,10 +156,10 @@ class Checkpoint:
     return files
 
   def _sync(self, prefix: str) -> None:
-    """Syncs a checkpoint's files, then the directory with their names.
+    """Syncs the files of a checkpoint, then their directory.
 
-    TensorFlow syncs nothing: a power cut would tear all of the last half
-    minute, which may be every checkpoint that is kept.
+    TensorFlow does not sync: a power failure could damage all files of the last
+    half minute, and so every checkpoint that is kept.
     """
     names = [x for x in os.listdir(self._directory) if x.startswith(prefix)]
     for path in [os.path.join(self._directory, x) for x in (*names, '')]:
@@ -168,7 +170,7 @@ class Checkpoint:
         os.close(descriptor)
 
   def _sweep(self) -> None:
-    """Removes what the manager knows nothing of: parts, and unlisted ones."""
+    """Removes partial checkpoints and those the manager does not list."""
     files = self._files()
     for number in set(files) - set(_finished(files)[-_NUM_KEPT:]):
       for name in files[number]:
@@ -180,7 +182,7 @@ class Checkpoint:
 
 
 def _finished(files: Mapping[int, List[str]]) -> List[int]:
-  """Returns the numbers of checkpoints with an index, which comes last."""
+  """Returns the numbers of checkpoints with an index, written last."""
   return sorted(
       number
       for number, names in files.items()
@@ -189,13 +191,13 @@ def _finished(files: Mapping[int, List[str]]) -> List[int]:
 
 
 def _is_whole(path: str) -> bool:
-  """Whether a checkpoint can be read to its end; tells where it cannot."""
+  """Returns whether a whole checkpoint can be read; logs if it cannot."""
   try:
     reader = tf.train.load_checkpoint(path)
     for name in reader.get_variable_to_shape_map():
-      reader.get_tensor(name)  # Compares check sums.
-  # A file that is too short is an `IndexError` there.
+      reader.get_tensor(name)  # Verifies checksums.
+  # A truncated file raises an `IndexError`.
   except (IndexError, tf.errors.OpError) as error:
-    logging.warning('Passing over the damaged checkpoint %s: %s', path, error)
+    logging.warning('Skipping the damaged checkpoint %s: %s', path, error)
     return False
   return True

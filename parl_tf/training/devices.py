@@ -1,4 +1,4 @@
-"""The devices that a learner trains on: one, or several that share its rows."""
+"""The devices that a learner trains on: one, or several sharing its rows."""
 
 import os
 
@@ -11,7 +11,7 @@ from parl_tf import types
 
 STRATEGIES = ('default', 'mirrored')
 
-# A file of NVIDIA's driver.
+# A file of the NVIDIA driver.
 _DRIVER = '/proc/driver/nvidia/version'
 
 
@@ -44,7 +44,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
-  """Warns where the machine has a GPU that TensorFlow does not see.
+  """Warns if the machine has a GPU that TensorFlow does not see.
 
   TensorFlow reports it by its C++ code, whose messages programs hide.
 
@@ -66,7 +66,7 @@ def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
 def make_learner(
     root_dir: str, agent, strategy: tf.distribute.Strategy
 ) -> learner.Learner:
-  """Returns a learner of whole batches; its own checkpoints are off.
+  """Returns a learner of whole batches that writes no checkpoints.
 
   Args:
     root_dir: Where it may write.
@@ -99,7 +99,7 @@ class ReplicaLearner(learner.Learner):
     """Trains on the next batch; returns each replica's share of the loss."""
     return self._train_on_shares(next(iterator))
 
-  # The learner traces its step twice, which compiles this once.
+  # A function of its own: the learner traces its step twice.
   @common.function
   def _train_on_shares(self, experience):
     num_slices = types.Experience(

@@ -24,13 +24,13 @@ class EpisodeActor:
       seed: int,
       collector: Optional[int] = None,
   ):
-    """Makes the environment, which is not reset before the first episode.
+    """Makes the environment; the first episode resets it.
 
     Args:
       domain: `Domain` of the environment.
-      agent: Its collect policy acts.
+      agent: Agent whose collect policy acts.
       seed: Integer seed of the run.
-      collector: Number of the collector that acts, where the run has several.
+      collector: Number of the collector; None if this process trains too.
     """
     self._seed = [seed] if collector is None else [seed, collector]
     self._environment = domain.make_environment(seed, evaluation=False)
@@ -43,7 +43,7 @@ class EpisodeActor:
     self._episodes: List[types.Episode] = []
 
   def act(self, number: int) -> types.Episode:
-    """Acts episode `number`, a function of the weights, the seed and it."""
+    """Acts episode `number`, a function of the weights, seed and `number`."""
     return domain_lib.act_until_kept(lambda: self._act(number))
 
   def _act(self, number):
@@ -61,7 +61,7 @@ class EpisodeActor:
 
   def _make_actor(self):
     return actor.Actor(
-        _StandingAtTheEnd(self._environment),
+        _ResetOnRequest(self._environment),
         py_tf_eager_policy.PyTFEagerPolicy(
             self._policy, use_tf_function=True
         ),
@@ -74,15 +74,15 @@ class EpisodeActor:
     self._episodes.append(episode)
 
 
-class _StandingAtTheEnd(dm_control_wrapper.DmControlWrapper):
-  """Begins another episode when it is told to, not by a step after the last.
+class _ResetOnRequest(dm_control_wrapper.DmControlWrapper):
+  """Starts an episode only on `reset`, not on a step after the last one.
 
-  The driver takes that step to hand out the last observation. A robot would be
-  moved home, and the scene arranged, twice an episode.
+  The driver takes such a step to pass on the last observation. Without this
+  class, a robot would move home, and its scene be arranged, twice per episode.
   """
 
   def _step(self, action):
-    present = self.current_time_step()
-    if present.is_last():
-      return ts.restart(present.observation)
+    current = self.current_time_step()
+    if current.is_last():
+      return ts.restart(current.observation)
     return super()._step(action)

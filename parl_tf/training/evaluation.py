@@ -39,7 +39,7 @@ Episodes of several groups have the same environments, at different times.
 
 
 class EvaluationResult(NamedTuple):
-  """What an evaluation gave.
+  """Results of an evaluation.
 
   Attributes:
     episodes: The episodes as played, in the order of their seeds.
@@ -135,7 +135,7 @@ class Evaluator:
         observation = tf.nest.map_structure(
             lambda *rows: np.stack(rows), *[t.observation for t in time_steps]
         )
-        # Each group has draws of its own.
+        # Each group has its own draws.
         step += first * self._domain.max_episode_steps
         return np.asarray(act(observation, decision_seed(self._seed, step)))
 
@@ -166,7 +166,7 @@ class Evaluator:
   def run_controller(
       self, observer: Optional[Observer] = None
   ) -> Optional[EvaluationResult]:
-    """Plays all episodes with the domain's own controller, None without one."""
+    """Plays all episodes with the domain's own controller, if there is one."""
     self._make_environments()
     controllers = [self._domain.make_controller(e) for e in self._environments]
     if any(controller is None for controller in controllers):
@@ -208,7 +208,7 @@ class Evaluator:
     """
     self._make_environments()
     episodes = []
-    # Those of a group before stand still in the rows that the last one lacks.
+    # Rows that the last group lacks keep the steps of the group before.
     time_steps = [None] * len(self._environments)
     for first in range(0, self._num_episodes, len(self._environments)):
       episodes += domain_lib.act_until_kept(
@@ -270,7 +270,7 @@ class Evaluator:
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:
-  """Returns actions of episodes from `first` on as float32, if they are fit."""
+  """Returns valid actions of episodes from `first` on as float32."""
   actions = np.asarray(actions, np.float32)
   if actions.shape != shape:
     raise ValueError(

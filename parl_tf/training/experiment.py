@@ -53,35 +53,34 @@ def run_experiment(
   Args:
     root_dir: The run's directory.
     seed: Non-negative integer seed of the run.
-    source_ctor: Makes the source of training rows and online episodes, from
-      `experience_ctor`, the domain, the agent and the seed; episodes are acted
-      in this process by default.
-    strategy: What shares the rows of a training step among devices; None trains
-      on one.
-    dataset_path: HDF5 file of D4RL's layout; None records `data.hdf5` in
-      `root_dir` with the domain's own controller.
-    num_recorded_steps: Environment steps of such a recording.
-    dataset_seed: Seed of such a recording; the run's where None.
+    source_ctor: Makes the source of training rows and online episodes, given
+      `experience_ctor`, the domain, the agent and the seed. By default this
+      process acts the episodes.
+    strategy: Shares the rows of a training step among devices; None trains on
+      one device.
+    dataset_path: Data set in any supported format; None records `data.hdf5` in
+      `root_dir` with the domain's controller.
+    num_recorded_steps: Environment steps of the recorded data set.
+    dataset_seed: Seed of the recorded data set; None takes the run's seed.
     held_out_fraction: Share of the episodes held out of behaviour cloning.
     num_evaluation_episodes: Episodes of an evaluation.
-    phase_names: The phases that are run, of 'behavior_cloning', 'offline' and
+    phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
       'online'.
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
-    online_ctor: The online phase: `Online`, or `OnPolicy`, which replays
-      nothing.
-    never_succeeds_online: Whether an online episode that never succeeds has
-      the return of one that goes on for ever, as those of the data have.
-    export_phases: Whether the policies are also exported at the end of
-      behaviour cloning and of offline RL, to `policies/<phase>`.
-    checkpoint_seconds: Seconds between checkpoints, at least; one is written
-      between two turns.
+    online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
+    never_succeeds_online: Whether an online episode that never succeeds gets
+      the return of an endless one, as such episodes of the data set do.
+    export_phases: Whether to export the policies also at the end of behaviour
+      cloning and of offline RL, to `policies/<phase>`.
+    checkpoint_seconds: Minimum seconds between checkpoints, which are written
+      between turns.
 
   Returns:
-    The summary, as written to `summary.json`.
+    The summary that is written to `summary.json`.
 
   Raises:
-    ValueError: If the data or an argument is not what it must be, or the
-      directory belongs to another configuration.
+    ValueError: If the data or an argument is invalid, or the directory belongs
+      to another configuration.
   """
   _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds)
   if unknown := set(phase_names) - set(_Phases._fields):
@@ -89,7 +88,7 @@ def run_experiment(
         f'`phase_names` must be among {list(_Phases._fields)}, got '
         f'{sorted(unknown)}.'
     )
-  # Made first: what they refuse must not cost any work.
+  # Made first, so that invalid arguments cost no work.
   all_phases = _Phases(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
@@ -101,7 +100,7 @@ def run_experiment(
     dataset_path = os.path.join(root_dir, 'data.hdf5')
     if not is_resumed or not os.path.exists(dataset_path):
       with strategy.scope():
-        make_agent(domain, domain.normalization, seed)  # May refuse, likewise.
+        make_agent(domain, domain.normalization, seed)  # Raises early.
       _record(domain, dataset_path, num_recorded_steps,
               seed if dataset_seed is None else dataset_seed)
   episodes = load_dataset(dataset_path, domain)
@@ -160,7 +159,7 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
 def _run_phases(
     all_phases, session, episodes, held_out_fraction, export_phases
 ):
-  """Fills the tables as each phase needs them, and runs it."""
+  """Runs the phases, filling the tables as each needs them."""
   controller_success_rate = session.evaluate_controller()
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
@@ -185,10 +184,10 @@ def _run_phases(
 
 
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
-  """Exports the policies as they stand; returns their paths.
+  """Exports the current policies; returns their paths.
 
-  Those of a phase stay as they are once they are there: a later session holds
-  later weights.
+  The policies of a phase are exported once: a resumed session has later
+  weights.
   """
   example = tf.nest.map_structure(
       lambda x: tf.constant(x[:16]), episodes[0].observation

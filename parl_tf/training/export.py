@@ -1,4 +1,4 @@
-"""Exports a policy that speaks the environment's own units."""
+"""Exports a policy that works in the environment's units."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _TOLERANCE = 1e-5
 
 
 class ExportedPolicy(tf_policy.TFPolicy):
-  """Raw observations in, raw actions out, around a `PARLPolicy`."""
+  """Wraps a `PARLPolicy`: raw observations in, raw actions out."""
 
   def __init__(
       self,
@@ -42,12 +42,12 @@ class ExportedPolicy(tf_policy.TFPolicy):
         action_spec,
         policy_state_spec=policy.policy_state_spec,
         clip=False,
-        # The seed that the caller gives stands, at an episode's start too.
+        # The caller's seed is kept at the start of an episode, too.
         automatic_state_reset=False,
         name='exported_policy',
     )
-    # A function and its variables, not the policy: what is tracked is saved,
-    # and Keras would trace each of its layers once more for that.
+    # Tracks a function and its variables instead of the policy, because Keras
+    # would trace each tracked layer again to save it.
     self._act = compiled_act.compile_act(policy)
     self._policy_variables = policy.variables()
     self._state = policy.acting_state
@@ -69,19 +69,18 @@ class ExportedPolicy(tf_policy.TFPolicy):
     )
 
   def _action(self, time_step, policy_state, seed=None):
-    # Seeds and chunks of an episode are those of the `PARLPolicy`.
+    # The `PARLPolicy` keeps the seed and the chunk of an episode.
     action, state = self._state.step(
         self._act, time_step, policy_state, seed
     )
     return policy_step.PolicyStep(self._raw(action), state, ())
 
   def _distribution(self, time_step, policy_state):
-    # What `PolicySaver` makes of a distribution would be of no use: a
-    # SavedModel cannot hold one that TensorFlow alone can load.
+    # TensorFlow alone cannot load a SavedModel that has a distribution.
     raise NotImplementedError('An exported policy acts: call `action`.')
 
   def _raw(self, action):
-    # In this form bounds of -1 and 1 leave the action as it is, to the bit.
+    # This form leaves the action bitwise unchanged for bounds of -1 and 1.
     return self._center + self._half_range * action
 
 
@@ -158,7 +157,7 @@ def _largest_difference(exported, directory, example):
 
 
 def _named(observation):
-  """The leaves by name; one array alone is called `observation`."""
+  """Returns leaves by name; a single array is called `observation`."""
   if isinstance(observation, dict):
     return {name: observation[name] for name in sorted(observation)}
   return {'observation': observation}

@@ -1,4 +1,4 @@
-"""The steps held out of behaviour cloning, and the loss on them."""
+"""The transitions held out of behaviour cloning, and their loss."""
 
 from typing import Sequence
 
@@ -11,7 +11,7 @@ from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
 
 _NUM_DRAWS = 4
-# Read at once where there are pictures: a network keeps much of each.
+# Rows of one pass if there are pictures, whose activations take much memory.
 _PICTURE_ROWS = 64
 
 
@@ -19,8 +19,8 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
   """Returns all transitions of episodes as one batch `[rows, 2, ...]`.
 
   Args:
-    session: The run, whose returns and chunks they have.
-    episodes: Held out.
+    session: Session that defines returns and chunks.
+    episodes: Held-out episodes.
   """
   chunk_length = session.agent.chunk_length
   windows = []
@@ -41,7 +41,7 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
 
 
 def loss(agent, rows: trajectory.Trajectory) -> float:
-  """Mean loss over held-out rows with the same draws at every call."""
+  """Returns the mean loss of held-out rows, with the same draws every time."""
   total = 0.0
   for i in range(_NUM_DRAWS):
     seed = tf.constant([i, 17], tf.int32)

@@ -39,7 +39,7 @@ class MetricsLog:
       *,
       resume_rows: Optional[int] = 0,
   ):
-    """Opens the log, cut to the rows that count.
+    """Opens the log and drops rows after the checkpoint.
 
     Args:
       root_dir: The run's directory, made if it is missing.
@@ -100,7 +100,7 @@ class MetricsLog:
       wall_seconds: float,
       metrics: Optional[Mapping[str, Number]] = None,
   ):
-    """Appends one row; it is on the disk when this returns.
+    """Appends a row and flushes it to the disk.
 
     Args:
       phase: The name of the phase, an identifier.
@@ -131,7 +131,7 @@ class MetricsLog:
     self._num_rows += 1
 
   def close(self):
-    """Closes both files; nothing is lost without it."""
+    """Closes both files; rows are safe without it, too."""
     self._events.close()
     self._file.close()
 
@@ -170,20 +170,20 @@ class MetricsLog:
     return numbers
 
   def _count_rows(self):
-    """Returns the number of complete rows of the file, if it is there."""
+    """Returns the number of complete rows of the file, 0 if it is missing."""
     if not os.path.exists(self._path):
       return 0
     with open(self._path, 'rb') as file:
       return max(file.read().count(b'\n') - 1, 0)
 
   def _read(self, num_rows):
-    """Returns the first `num_rows` rows of the file as it stands."""
+    """Returns the first `num_rows` rows of the file."""
     if not os.path.exists(self._path):
       raise ValueError(
           f'{self._path} must hold at least {num_rows} rows, but is missing.'
       )
     with open(self._path, 'rb') as file:
-      # What follows the last newline was torn by a kill.
+      # A kill may leave a partial last line.
       lines = [line.decode() for line in file.read().split(b'\n')[:-1]]
     if not lines or tuple(lines[0].split(',')) != self._columns:
       raise ValueError(
@@ -198,7 +198,7 @@ class MetricsLog:
     return list(csv.DictReader(lines[: num_rows + 1]))
 
   def _replace(self, rows):
-    """Replaces the file by the header and `rows`, all or nothing."""
+    """Atomically replaces the file by the header and `rows`."""
     with synced_file.write(self._path) as file:
       file.write((','.join(self._columns) + '\n').encode())
       for row in rows:
@@ -209,7 +209,7 @@ class MetricsLog:
         os.path.join(os.path.dirname(self._path), 'tensorboard'),
         self._train_step,
     )
-    # Points at the restored step itself are purged too; some of them count.
+    # Points at the restored step are purged, too; valid ones are rewritten.
     for row in rows:
       if int(row['train_step']) == self._train_step:
         self._add_points({k: float(v) for k, v in _numbers(row).items()})
@@ -264,7 +264,7 @@ class _EventFile:
 
 
 def _numbers(row):
-  """The cells of `row` that hold numbers."""
+  """Returns the cells of `row` that have numbers."""
   return {k: v for k, v in row.items() if k != 'phase' and v}
 
 

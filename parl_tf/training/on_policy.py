@@ -1,4 +1,4 @@
-"""The online phase of methods that learn from what they have just done."""
+"""The online phase of on-policy methods."""
 
 import math
 from typing import Optional
@@ -14,12 +14,12 @@ from parl_tf.training import session as session_lib
 
 @gin.configurable
 class OnPolicy:
-  """Turns of a rollout in parallel environments and the training on it.
+  """Alternates rollouts in parallel environments with training on them.
 
-  A turn is a function of the weights, the seed and its number, so that one
-  that a crash cut short is repeated whole, with the same numbers. Its episodes
-  are not replayed: they go neither to the episode log nor to the tables, and
-  `episodes` counts those that came to their end.
+  A turn is a function of the weights, the seed and its number. A restart
+  repeats an interrupted turn from its start, with the same numbers. Its
+  episodes are not replayed: they go neither to the episode log nor to the
+  tables, and `episodes` counts only episodes that ended.
   """
 
   name = 'online'
@@ -35,11 +35,11 @@ class OnPolicy:
     """Initializes the phase.
 
     Args:
-      num_turns: Turns in all; 0 leaves the phase out.
-      num_environments: P, environments acted in side by side.
-      num_decisions: D, decisions a turn in each; None for the fewest with which
-        every environment ends an episode.
-      num_warm_up_turns: Turns at first that train the baseline alone.
+      num_turns: Total number of turns; 0 skips the phase.
+      num_environments: P, number of parallel environments.
+      num_decisions: D, decisions of a turn in each environment; None takes the
+        smallest number with which every environment ends an episode.
+      num_warm_up_turns: First turns that train only the baseline.
       evaluation_interval: Turns between evaluations.
 
     Raises:
@@ -83,12 +83,12 @@ class OnPolicy:
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
     if not state.latest:
-      # The number of turns was lowered, between sessions, to fewer than taken.
+      # A restart lowered the number of turns below the number already taken.
       session.write_row(_evaluate(session))
     session.end_phase()
 
   def _turn(self, session, actor):
-    """Acts, then trains on what that gave."""
+    """Acts one rollout, then trains on it."""
     state = session.state
     acted = actor.act(state.phase_step)
     state.phase_step += 1
@@ -122,7 +122,7 @@ class OnPolicy:
 
 
 def _evaluate(session):
-  """Evaluates once: without a search, both rates are the same."""
+  """Evaluates once: both rates are equal without a search."""
   metrics = session.evaluate(with_search=False)
   metrics['success_rate'] = metrics['success_rate_without_search']
   metrics['score'] = metrics['score_without_search']

@@ -17,7 +17,7 @@ from parl_tf.training import session as session_lib
 
 @gin.configurable
 class BehaviorCloning:
-  """Clones the data until the held-out loss is flat, or for all steps."""
+  """Clones the data until the held-out loss stops falling."""
 
   name = 'behavior_cloning'
 
@@ -32,12 +32,13 @@ class BehaviorCloning:
     """Initializes the phase.
 
     Args:
-      num_steps: Gradient steps at most.
-      batch_size: Rows of one.
+      num_steps: Maximum number of gradient steps.
+      batch_size: Rows of a gradient step.
       interval: Gradient steps between rows of `metrics.csv`.
-      tolerance: The phase ends once the best held-out loss of the last fifth of
-        the steps is not this share below the best before; None never ends it.
-      min_steps: Gradient steps before it may end so.
+      tolerance: The phase ends early when the best held-out loss of the last
+        fifth of the steps is less than this share below the best loss before
+        it. None runs all steps.
+      min_steps: Gradient steps before the phase may end early.
 
     Raises:
       ValueError: If a number is out of range.
@@ -63,8 +64,8 @@ class BehaviorCloning:
     """Runs or resumes the phase.
 
     Args:
-      session: The run.
-      held_out: Episodes that are not trained on.
+      session: Session of the run.
+      held_out: Episodes that are held out of training.
     """
     if not session.begin_phase(self.name):
       return
@@ -92,12 +93,12 @@ class BehaviorCloning:
 
 
 def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
-  """Returns whether the last fifth of the steps hardly lowered a loss.
+  """Returns whether a loss stopped falling in the last fifth of the steps.
 
   Args:
-    losses: `(step, loss)`, steps rising.
-    tolerance: Share of the best loss of the steps before by which that of the
-      last fifth must be lower; else the loss is flat.
+    losses: `(step, loss)` pairs, in the order of their steps.
+    tolerance: The loss is flat if the best loss of the last fifth is less than
+      this share below the best loss before it.
   """
   if not losses:
     return False
@@ -111,7 +112,7 @@ def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
 
 @gin.configurable
 class Offline:
-  """Trains the critic on the data; the policy is frozen, unless wanted."""
+  """Trains the critic on the data, by default with a frozen policy."""
 
   name = 'offline'
 
@@ -127,16 +128,16 @@ class Offline:
     """Initializes the phase.
 
     Args:
-      num_steps: Training steps; 0 leaves the phase out.
+      num_steps: Training steps; 0 skips the phase.
       batch_size: Rows of one critic update.
       interval: Training steps between rows of `metrics.csv`.
       evaluation_interval: Training steps between evaluations, a multiple of
-        `interval`; None evaluates at the end alone.
-      cache_candidates: Whether the frozen policy's samples are drawn once for
-        every stored state and reused, which takes `4 * steps * N * A` bytes.
-        In memory alone: rows from a replay server have them drawn anew.
-      train_policy: Whether the improver updates the policy as well, as the
-        methods do that PA-RL is compared with; nothing is cached then.
+        `interval`; None evaluates only at the end.
+      cache_candidates: Whether to draw the frozen policy's samples once for
+        every stored state and reuse them, which takes `4 * steps * N * A`
+        bytes. Rows from a replay server are never cached.
+      train_policy: Whether the improver also updates the policy, as in most of
+        the baselines. Disables the cache.
 
     Raises:
       ValueError: If a number is out of range.
@@ -206,7 +207,7 @@ class Offline:
 
 @gin.configurable
 class Online:
-  """Fine-tunes critic and policy, one training step an environment step."""
+  """Fine-tunes critic and policy, one training step per environment step."""
 
   name = 'online'
 
@@ -224,17 +225,18 @@ class Online:
     """Initializes the phase.
 
     Args:
-      num_episodes: Episodes after the warm-up; 0 leaves the phase out.
-      num_warm_up_episodes: Episodes of the offline policy, not trained after.
+      num_episodes: Episodes after the warm-up; 0 skips the phase.
+      num_warm_up_episodes: Episodes of the offline policy that are not followed
+        by training.
       critic_batch_size: Rows of one critic update.
-      offline_fraction: Exact share of them from the offline table.
+      offline_fraction: Exact share of these rows from the offline table.
       policy_batch_size: Rows of one policy update.
-      policy_offline_fraction: Share of them from the offline table; None draws
-        from both in proportion to their sizes.
+      policy_offline_fraction: Share of these rows from the offline table; None
+        draws from both tables in proportion to their sizes.
       evaluation_interval: Episodes between evaluations.
-      order: 'interleaved' critic and policy updates (Algorithm 2), or
-        'per_episode' all policy updates, then all critic updates, as in the
-        authors' released program.
+      order: 'interleaved' alternates critic and policy updates (Algorithm 2).
+        'per_episode' makes all policy updates of an episode first, then all
+        critic updates, as the authors' released program does.
 
     Raises:
       ValueError: If a number is out of range or the option unknown.
@@ -263,7 +265,7 @@ class Online:
         policy_batch_size=policy_batch_size,
         policy_offline_fraction=policy_offline_fraction,
     )
-    # Refuses a fraction that is not a whole number of rows, before any work.
+    # Raises before any work if a fraction is not a whole number of rows.
     experience.requested_parts(
         experience.ExperienceRequest(
             critic_slices=1, policy_slices=1, **self._critic, **self._policy
@@ -274,7 +276,7 @@ class Online:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    # Opened even if no episode is left: collectors then learn of the end.
+    # Opened even if no episode is left, so that collectors are told to stop.
     with session.source.collection(session) as collection:
       if self._num_episodes:
         self._run(session, collection)
@@ -300,7 +302,7 @@ class Online:
     _end(session)
 
   def _turn(self, session, collection, requests):
-    """One episode, then as many training steps as it had steps."""
+    """Adds an episode, then takes one training step per environment step."""
     state = session.state
     collected = collection.next(state.episodes)
     state.phase_step += 1
@@ -333,13 +335,13 @@ class Online:
 
 def _end(session) -> None:
   if not session.state.latest:
-    # The number of steps was lowered, between sessions, to fewer than taken.
+    # A restart lowered the number of steps below the number already taken.
     session.write_row(session.evaluate(with_search=True))
   session.end_phase()
 
 
 def _needs_densities(agent) -> bool:
-  """Whether the penalty weighs the policy's own actions by their densities."""
+  """Returns whether the penalty uses densities of the policy's own actions."""
   return (
       agent.generative_policy.has_density
       and not agent.searches.training.optimize_targets
@@ -347,7 +349,7 @@ def _needs_densities(agent) -> bool:
 
 
 def _draw_candidates(session) -> None:
-  """Draws the policy's samples at every stored state, once."""
+  """Draws and stores the policy's samples at every stored state."""
   agent = session.agent
   search = agent.searches.training
   observations = session.experience.observations('offline')
@@ -359,10 +361,10 @@ def _draw_candidates(session) -> None:
       autograph=False,
   )
   seed = randomness.fold_in([session.seed, 0], 'candidates')
-  block = 1024  # States at a time: bounds the memory, and one trace serves.
+  block = 1024  # States of one call: bounds memory and needs one trace.
   drawn = []
   for start in range(0, size, block):
-    # The last block is shifted back to be whole.
+    # The last block starts earlier, so that every block has the same size.
     begin = max(0, min(start, size - block))
     rows = tf.nest.map_structure(
         lambda x: tf.constant(x[begin : begin + block]), observations  # pylint: disable=cell-var-from-loop

@@ -1,4 +1,4 @@
-"""Progress of one phase: a bar on a terminal, else a line now and then."""
+"""Progress of a phase: a bar on a terminal, occasional lines elsewhere."""
 
 import collections
 import sys
@@ -10,7 +10,7 @@ import rich.progress
 
 _WINDOW_SECONDS = 20.0
 _BAR_SECONDS = 0.1
-# Between lines: seconds at least, share of the time so far, seconds at most.
+# Interval between lines: minimum seconds, share of the elapsed time, maximum.
 _LINE_SECONDS = 10.0
 _LINE_SHARE = 0.05
 _MAX_LINE_SECONDS = 300.0
@@ -18,7 +18,7 @@ _MAX_LINE_SECONDS = 300.0
 _MIN_BAR = 8
 _MAX_BAR = 32
 
-# Of the metrics, the one to show: the first of these that is known.
+# The metric to show: the first of these that is available.
 _SHOWN = (('success_rate', 'success'), ('held_out_loss', 'loss'))
 
 
@@ -63,7 +63,7 @@ class Progress:
     self._unit = unit
     self._is_over = False
     self._values = {}
-    # The rate is that of a window, so that tracing at the start wears off.
+    # A window forgets the slow start, in which functions are traced.
     self._history = collections.deque()
     self._bar = _Bar(phase, total, self._stream)
 
@@ -82,7 +82,7 @@ class Progress:
       self._bar.stop()
 
   def update(self, step: int, **values):
-    """Notes that `step` is done; `values` stay until they are given again."""
+    """Shows that `step` is done; `values` persist until they are replaced."""
     now = self._clock()
     self._step = step
     self._values.update(values)
@@ -90,7 +90,7 @@ class Progress:
       self._show(now)
 
   def _pause(self, now: float) -> float:
-    """Seconds between two lines or two drawings of the bar."""
+    """Returns the seconds between two lines or two redraws of the bar."""
     if self._bar.is_possible:
       return _BAR_SECONDS
     elapsed = now - self._started_at
@@ -107,7 +107,7 @@ class Progress:
     if self._bar.is_possible:
       self._bar.draw(
           self._step,
-          # From the fullest to the shortest.
+          # Longest first.
           [count, rate, time_text, *value],
           [count, time_text, *value],
           [count, time_text],
@@ -121,10 +121,10 @@ class Progress:
     )
 
   def _parts(self) -> List[str]:
-    """Count, rate, time and, where one is known, the latest metric."""
+    """Returns count, rate, time and, if available, the latest metric."""
     (earlier, earlier_step), (now, step) = self._history[0], self._history[-1]
     if self._is_over:
-      # At the end, what the whole phase took is of more use.
+      # At the end, shows the duration of the whole phase.
       earlier, earlier_step = self._started_at, self._start_step
     seconds = now - earlier
     rate = (step - earlier_step) / seconds if seconds > 0 else 0.0
@@ -171,8 +171,8 @@ class _Bar:
     self._display.stop()
 
   def draw(self, step: int, *choices: Sequence[str]):
-    """Draws the first of several texts beside which a bar has room."""
-    # A space follows the name, and one the bar.
+    """Draws the first text that leaves room for a bar."""
+    # One space follows the name, another the bar.
     room = self._console.width - len(self._name) - 2
     for parts in choices:
       text = '  '.join(parts)
@@ -183,7 +183,7 @@ class _Bar:
 
 
 def _rate(rate: float, unit: str) -> str:
-  """Returns steps per second, or where they are slow seconds per step."""
+  """Returns steps per second, or seconds per step if steps are slow."""
   if 0.0 < rate < 1.0:
     return f'{1.0 / rate:.1f} s/{unit}'
   return f'{rate:.0f} {unit}s/s' if rate >= 100 else f'{rate:.3g} {unit}s/s'

@@ -1,4 +1,4 @@
-"""Acting in several environments side by side, for on-policy learning."""
+"""Acts in parallel environments, for on-policy learning."""
 
 from typing import List, NamedTuple
 
@@ -11,13 +11,13 @@ from parl_tf.domains import domain as domain_lib
 
 
 class ActedRollout(NamedTuple):
-  """A rollout, and what it counts.
+  """A rollout and its statistics.
 
   Attributes:
     rollout: `[D, P, ...]` tensors.
-    num_steps: Environment steps of all environments together.
-    lengths: Environment steps of the episodes that came to their end.
-    successes: Whether each of them was solved at any of its steps.
+    num_steps: Environment steps, summed over the environments.
+    lengths: Environment steps of each episode that ended.
+    successes: Whether each episode that ended succeeded at any step.
   """
 
   rollout: dppo_agent.Rollout
@@ -27,12 +27,12 @@ class ActedRollout(NamedTuple):
 
 
 class RolloutActor:
-  """Takes D decisions in each of P environments, one call a decision for all.
+  """Takes D decisions in each of P environments, all with one call.
 
-  A rollout begins with a reset of every environment. An environment whose
-  episode ends begins the next one at once, and waits for the others to finish
-  their chunks. Episodes that have not ended with the rollout are left there:
-  their last decision bootstraps, as it does at a time-out.
+  A rollout starts with a reset of every environment. When an episode ends, its
+  environment resets at once and waits until the others have played their
+  chunks. The last decision of an unfinished episode bootstraps, as it does at a
+  time-out.
   """
 
   def __init__(
@@ -51,7 +51,7 @@ class RolloutActor:
       agent: `DPPOAgent` that explores.
       num_environments: P.
       num_decisions: D.
-      seed: Of every start and draw.
+      seed: Seed of every start and draw.
 
     Raises:
       ValueError: If the domain has fewer environments.
@@ -72,7 +72,7 @@ class RolloutActor:
     ]
 
   def act(self, turn: int) -> ActedRollout:
-    """Acts rollout `turn`, a function of the weights, the seed and it."""
+    """Acts rollout `turn`, a function of the weights, the seed and `turn`."""
     return domain_lib.act_until_kept(lambda: self._act(turn))
 
   def _act(self, turn):
@@ -102,7 +102,7 @@ class RolloutActor:
               tf.constant(is_last),
           )
       )
-    # What would follow the last decision is not there.
+    # Nothing follows the last decision.
     decisions[-1] = decisions[-1]._replace(
         is_last=tf.ones_like(decisions[-1].is_last)
     )
@@ -118,10 +118,10 @@ class _Player:
   """One environment of a rollout.
 
   Attributes:
-    observation: The present one.
+    observation: Current observation.
     num_steps: Environment steps so far.
-    lengths: Environment steps of its episodes that have ended.
-    successes: Whether each of them was solved at any of its steps.
+    lengths: Environment steps of each episode that ended.
+    successes: Whether each episode that ended succeeded at any step.
   """
 
   def __init__(self, environment, domain, gamma, seed):
@@ -135,7 +135,7 @@ class _Player:
     self._reset()
 
   def play(self, chunk: np.ndarray):
-    """Plays a chunk `[H, A]`, to the end of the episode at most.
+    """Plays a chunk `[H, A]`, or less if the episode ends.
 
     Returns:
       The observation after it, its reward and discount as `Rollout` has them,
@@ -168,7 +168,7 @@ class _Player:
 
 
 def _copy(observation: types.Nest) -> types.Nest:
-  # An environment may write into the same arrays again.
+  # An environment may reuse its arrays.
   return tf.nest.map_structure(np.array, observation)
 
 

@@ -1,4 +1,4 @@
-"""What the processes of a run must agree on beside the specs of tables."""
+"""Constants that all processes of a run must share."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,17 @@ import numpy as np
 
 
 class RunConstants(NamedTuple):
-  """Numbers that Monte-Carlo returns and transitions are made with.
+  """Constants of Monte-Carlo returns and transitions.
 
   Attributes:
     gamma: Discount factor of a step.
     reward_scale: Factor on the raw reward.
     reward_bias: Added to the scaled reward.
-    offline_worst_return: That of never succeeding, in table `offline`; NaN
-      where it is not known.
-    online_worst_return: Likewise in table `online`.
+    offline_worst_return: Return of an episode of table `offline` that never
+      succeeds; NaN if unknown.
+    online_worst_return: Return of such an episode of table `online`.
     chunk_length: H, the steps that a transition spans.
-    max_episode_steps: Steps of an episode, at most.
+    max_episode_steps: Maximum number of steps of an episode.
   """
 
   gamma: float
@@ -29,14 +29,14 @@ class RunConstants(NamedTuple):
   max_episode_steps: int
 
   def check(self, address: str, published: np.ndarray) -> None:
-    """Raises where a replay service has others.
+    """Checks that a replay service has the same constants.
 
     Args:
-      address: Of the service.
-      published: `[7]`, the constants of its journal.
+      address: Address of the service.
+      published: `[7]`, the constants in its journal.
 
     Raises:
-      ValueError: If one is another.
+      ValueError: If one differs.
     """
     for name, here, there in zip(self._fields, self, published, strict=True):
       if not np.array_equal(here, there, equal_nan=True):

@@ -1,4 +1,4 @@
-"""The run directory: whose it is, and under which configuration."""
+"""The directory of a run: its lock and its configuration."""
 
 import contextlib
 import difflib
@@ -14,7 +14,7 @@ from parl_tf import synced_file
 _FILE = 'config.gin'
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
-# Numbers of steps, episodes and evaluations may change between sessions.
+# Numbers of steps, episodes and evaluations may differ between sessions.
 _MAY_CHANGE = re.compile(
     r'num_steps|num_episodes|num_turns|num_evaluation_episodes|evaluation_interval'
     r'|interval|min_steps|tolerance|checkpoint_seconds'
@@ -23,16 +23,16 @@ _MAY_CHANGE = re.compile(
 
 @contextlib.contextmanager
 def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
-  """Keeps other processes out of a directory, which is made if it is missing.
+  """Locks a directory against other processes; creates it if it is missing.
 
-  However a process ends, it lets go.
+  The lock is released however the process ends.
 
   Args:
     root_dir: The directory.
-    file_name: The file in it that is locked.
+    file_name: Name of the lock file.
 
   Raises:
-    ValueError: If another process holds it; names that.
+    ValueError: If another process holds the lock; the message names it.
   """
   os.makedirs(root_dir, exist_ok=True)
   with open(os.path.join(root_dir, file_name), 'a+', encoding='utf-8') as file:
@@ -41,9 +41,8 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
     except BlockingIOError as error:
       file.seek(0)
       raise ValueError(
-          '`root_dir` must be that of one process at a time, but process '
-          f'{file.read() or "?"} is at work in {root_dir}. Once that has '
-          'ended, the same command goes on.'
+          f'`root_dir` {root_dir} is in use by process {file.read() or "?"}. '
+          'Rerun the command after that process has ended.'
       ) from error
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -52,21 +51,22 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
 
 
 def claim(root_dir: str, seed: int) -> bool:
-  """Makes the directory this configuration's, or checks that it is.
+  """Binds a directory to this configuration, or checks that it is bound to it.
 
-  One in which no run has begun is free: a start that failed over its data or
-  its configuration is no hindrance to the next.
+  A directory in which no run has started is free: a start that failed because
+  of its data or configuration does not block the next one.
 
   Args:
-    root_dir: The run's directory, made if it is missing.
+    root_dir: Directory of the run; created if it is missing.
     seed: Seed of the run.
 
   Returns:
-    Whether what stands there was made with this configuration.
+    Whether the directory was already bound to this configuration.
 
   Raises:
-    ValueError: If a run of another seed or another configuration, numbers of
-      steps, episodes and evaluations apart, stands there; names what differs.
+    ValueError: If the directory has a run with another seed or configuration,
+      apart from numbers of steps, episodes and evaluations. The message shows
+      the differences.
   """
   path = os.path.join(root_dir, _FILE)
   config = f'# seed = {seed}\n{gin.config_str()}'
@@ -77,10 +77,10 @@ def claim(root_dir: str, seed: int) -> bool:
   changes = _changes(before or '', config)
   if changes and _holds_run(root_dir):
     if before is None:
-      raise ValueError(f'{root_dir} holds a run without its {_FILE}.')
+      raise ValueError(f'{root_dir} has a run, but no {_FILE}.')
     raise ValueError(
-        f'{path}: the directory must belong to this configuration, but was '
-        'made with another (- there, + here):\n  ' + '\n  '.join(changes)
+        f'{path}: the directory belongs to another configuration (- there, + '
+        'here):\n  ' + '\n  '.join(changes)
     )
   os.makedirs(root_dir, exist_ok=True)
   _write(path, config)
@@ -95,7 +95,7 @@ def config_path(root_dir: str) -> str:
   """
   path = os.path.join(root_dir, _FILE)
   if not os.path.exists(path):
-    raise ValueError(f'{root_dir} must hold a run, but has no {_FILE}.')
+    raise ValueError(f'{root_dir} is not a run directory: it has no {_FILE}.')
   return path
 
 
@@ -106,7 +106,7 @@ def read_seed(root_dir: str) -> int:
 
 
 def write_operative_config(root_dir: str) -> None:
-  """Writes the bindings that were used, defaults included."""
+  """Writes the bindings that were used, including defaults."""
   _write(
       os.path.join(root_dir, 'operative_config.gin'),
       gin.operative_config_str(),
@@ -114,7 +114,7 @@ def write_operative_config(root_dir: str) -> None:
 
 
 def _holds_run(root_dir: str) -> bool:
-  """Whether a run has begun there: it saves before its first step."""
+  """Returns whether a run has started: it saves before its first step."""
   episodes = os.path.join(root_dir, 'episodes')
   checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
   return os.path.exists(checkpoint) or (
@@ -124,7 +124,7 @@ def _holds_run(root_dir: str) -> bool:
 
 
 def _changes(before: str, after: str) -> List[str]:
-  """The lines of both that differ and must not, marked `-` and `+`."""
+  """Returns the fixed lines that differ, marked `-` and `+`."""
   lines = difflib.unified_diff(
       _fixed_lines(before), _fixed_lines(after), lineterm='', n=0
   )
@@ -132,7 +132,7 @@ def _changes(before: str, after: str) -> List[str]:
 
 
 def _fixed_lines(config: str) -> List[str]:
-  """The bindings that must not change, one a line, sorted."""
+  """Returns the bindings that must not change, one per line, sorted."""
   joined = config.replace('\\\n', ' ')
   lines = []
   for line in joined.splitlines():
@@ -140,7 +140,7 @@ def _fixed_lines(config: str) -> List[str]:
     if not line or (line.startswith('#') and not _SEED_LINE.match(line)):
       continue
     if line.startswith('import '):
-      continue  # gin gives them other aliases where one is added.
+      continue  # gin renames aliases when an import is added.
     name = line.split('=')[0].strip()
     if not _MAY_CHANGE.fullmatch(name.split('.')[-1]):
       lines.append(line)

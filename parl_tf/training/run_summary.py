@@ -1,4 +1,4 @@
-"""What a run ended with, as `summary.json` holds it."""
+"""The results of a run, which `summary.json` holds."""
 
 import json
 import os
@@ -12,13 +12,13 @@ PHASES = ('behavior_cloning', 'offline', 'online')
 
 
 class PhaseSummary(NamedTuple):
-  """What one phase ended with.
+  """Results at the end of a phase.
 
   Attributes:
-    success_rate: With search, 0 to 1, None where there was no critic to search.
-    success_rate_without_search: Of the policy alone.
+    success_rate: Success rate with search, 0 to 1; None without a critic.
+    success_rate_without_search: Success rate of the policy alone.
     score: The domain's score, 0 to 100.
-    num_evaluation_episodes: Episodes behind each of the rates.
+    num_evaluation_episodes: Episodes of each evaluation.
     train_steps: Gradient steps of this phase.
     env_steps: Environment steps of this phase.
     wall_seconds: Seconds of this phase.
@@ -34,14 +34,14 @@ class PhaseSummary(NamedTuple):
 
 
 class RunSummary(NamedTuple):
-  """What `summary.json` holds.
+  """Contents of `summary.json`.
 
   Attributes:
     seed: The run's seed.
     domain: The domain's name.
     wall_seconds: Seconds of the whole run.
-    controller_success_rate: Of the domain's controller, None without one.
-    phases: By name, those of `PHASES` that were run.
+    controller_success_rate: Success rate of the domain's controller, if any.
+    phases: Results by name, one of `PHASES`.
     policies: Paths of the exported policies, by name.
   """
 
@@ -54,11 +54,11 @@ class RunSummary(NamedTuple):
 
 
 def write(path: str, summary: RunSummary) -> None:
-  """Writes `summary` as JSON, all or nothing.
+  """Writes a summary as JSON atomically.
 
   Args:
-    path: Where to write; its directory is made if it is missing.
-    summary: What to write.
+    path: File to write; its directory is created if it is missing.
+    summary: Results to write.
 
   Raises:
     ValueError: If a phase is unknown or a number is not finite.

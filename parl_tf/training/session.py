@@ -1,4 +1,4 @@
-"""One session of a run: everything a phase works with, and its bookkeeping."""
+"""One session of a run: training, evaluation, metrics and checkpoints."""
 
 import json
 import os
@@ -60,19 +60,19 @@ COLUMNS = (
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 
-# It is written at every turn; that it cannot be is not told as often.
+# Written at every turn; a failure is logged less often.
 _HEARTBEAT_REPORT_SECONDS = 30
 
 
 class Session:
-  """A run in one process, from its checkpoint to its end or its death.
+  """A run in one process, from its checkpoint until it ends or is killed.
 
   Attributes:
     agent: `PARLAgent`.
     domain: `Domain`.
-    state: `RunState`, what the checkpoint holds besides the agent.
+    state: `RunState`, which the checkpoint holds beside the agent.
     source: `Source` of training rows and online episodes.
-    log: The online episodes that are acted here.
+    log: Online episodes acted in this process.
   """
 
   def __init__(
@@ -88,18 +88,18 @@ class Session:
       checkpoint_seconds: float,
       strategy: Optional[tf.distribute.Strategy] = None,
   ):
-    """Opens the run directory and restores what stands there.
+    """Opens the run directory and restores its checkpoint, if any.
 
     Args:
       root_dir: The run's directory.
       seed: Integer seed of the run.
       domain: `Domain`.
       agent: `PARLAgent`.
-      source: Of training rows and online episodes.
-      writers: By table, what fills the tables of this process.
+      source: Source of training rows and online episodes.
+      writers: Writer of each table of this process.
       num_evaluation_episodes: Episodes of an evaluation.
-      checkpoint_seconds: Seconds between checkpoints, at least.
-      strategy: In whose scope the agent was made; one device where None.
+      checkpoint_seconds: Minimum seconds between checkpoints.
+      strategy: Strategy in whose scope the agent was made; None for one device.
     """
     self.root_dir = root_dir
     self.seed = seed
@@ -117,7 +117,7 @@ class Session:
     self.is_restored = self._checkpoint.restore()
     self._wall_before = self.state.wall_seconds
     self._saved_at = self._started
-    self._tell_what_is_repeated()
+    self._log_repeated()
     self.log = episode_log.EpisodeLog(os.path.join(root_dir, 'episodes'))
     self.metrics = metrics_log.MetricsLog(
         root_dir, COLUMNS, resume_rows=self.state.num_rows
@@ -139,24 +139,27 @@ class Session:
 
   @property
   def train_step(self) -> int:
-    """Training steps so far."""
+    """Number of training steps so far."""
     return int(self.agent.train_step_counter.numpy())
 
   @property
   def wall_seconds(self) -> float:
-    """Seconds of this run, all sessions together."""
+    """Seconds of this run, summed over its sessions."""
     return self._wall_before + time.monotonic() - self._started
 
   def begin_phase(self, name: str, num_steps: int = 0) -> bool:
-    """Enters a phase, or goes on in it; False where it is over already.
+    """Starts or resumes a phase.
 
-    The latest phase is taken up again where it is to have more steps now.
+    The latest phase is reopened if it now has more steps than before.
 
     Args:
-      name: The phase.
-      num_steps: Steps, or episodes, that it is to have in all.
+      name: Name of the phase.
+      num_steps: Total number of its steps or episodes.
+
+    Returns:
+      Whether the phase has steps left.
     """
-    if name in self.state.summaries and not self._take_up(name, num_steps):
+    if name in self.state.summaries and not self._reopen(name, num_steps):
       return False
     if self.state.phase != name or self.state.phase_step == 0:
       self.state.phase = name
@@ -170,11 +173,11 @@ class Session:
     return True
 
   def is_past(self, name: str) -> bool:
-    """Whether a later phase than `name`, which is over, has begun."""
+    """Returns whether a phase after `name`, which has ended, has started."""
     return self.state.phase != name
 
   def end_phase(self) -> None:
-    """Files the phase's result under its name."""
+    """Stores the result of the phase."""
     state = self.state
     train_step, env_steps, wall_seconds = state.phase_start
     latest = state.latest
@@ -202,18 +205,18 @@ class Session:
     self.save()
 
   def train(self, num_steps: int, request) -> None:
-    """Takes training steps on rows of the tables as they stand."""
-    self.state.latest = {}  # An evaluation of other weights.
+    """Takes training steps on rows of the tables."""
+    self.state.latest = {}  # The weights change: an evaluation is outdated.
     iterator = self.experience.iterate(self.train_step, num_steps, request)
     self._note_losses(self._learner.run(num_steps, iterator))
 
   def train_on(self, experience: types.Experience) -> None:
-    """Trains on rows that are in no table, as the agent takes them."""
+    """Trains on an experience that comes from no table."""
     self.state.latest = {}
     self._note_losses(self.agent.train(experience))
 
   def evaluate(self, with_search: bool) -> Dict[str, float]:
-    """Plays the evaluation episodes; returns and remembers the metrics."""
+    """Runs the evaluation episodes; returns and stores the metrics."""
     metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
     base = self._evaluator.run_policy(self.agent.base_policy)
     metrics['success_rate_without_search'] = base.success_rate
@@ -228,7 +231,7 @@ class Session:
     return metrics
 
   def evaluate_controller(self) -> Optional[float]:
-    """Success rate of the domain's own controller, measured once a run."""
+    """Returns the success rate of the domain's controller, measured once."""
     if self.state.controller_success_rate is None:
       result = self._evaluator.run_controller()
       if result is not None:
@@ -236,7 +239,7 @@ class Session:
     return self.state.controller_success_rate
 
   def write_row(self, metrics: Mapping[str, float]) -> None:
-    """Appends a row: the latest losses and `metrics`."""
+    """Appends a row of the latest losses and `metrics`."""
     self.metrics.write(
         phase=self.state.phase,
         train_step=self.train_step,
@@ -249,22 +252,22 @@ class Session:
     self.state.num_rows = self.metrics.num_rows
 
   def write_episode(self, table: str, episode: types.Episode) -> None:
-    """Puts an episode into a table."""
+    """Writes an episode to a table."""
     self._writers[table].write(table, episode)
 
   def stored_steps(self, table: str, episode: types.Episode):
-    """Returns the stored steps that an episode makes in a table."""
+    """Returns the steps that a table stores of an episode."""
     return self._writers[table].stored_steps(episode)
 
   def save_if_due(self) -> None:
-    """Saves where the last checkpoint is old enough."""
+    """Writes a checkpoint if the last one is old enough."""
     if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
       self.save()
 
   def save(self) -> None:
-    """Writes a checkpoint, or tells that there is no room for one."""
+    """Writes a checkpoint, or logs that the disk has no room for it."""
     self.state.wall_seconds = self.wall_seconds
-    # First, so that it is not behind the checkpoint.
+    # First, so that the heartbeat is never older than the checkpoint.
     self._write_heartbeat()
     self._checkpoint.save()
     self._saved_at = time.monotonic()
@@ -275,7 +278,7 @@ class Session:
     self._latest_losses.update(losses)
     self._write_heartbeat()
 
-  def _take_up(self, name: str, num_steps: int) -> bool:
+  def _reopen(self, name: str, num_steps: int) -> bool:
     state = self.state
     if state.phase != name or not state.last_phase_step:
       return False
@@ -290,7 +293,7 @@ class Session:
     return os.path.join(self.root_dir, 'heartbeat.json')
 
   def _write_heartbeat(self):
-    """Notes how far the run came, to tell after a crash what is repeated."""
+    """Records the progress, so that a restart can log what it repeats."""
     temporary = self._heartbeat_path + '.tmp'
     try:
       with open(temporary, 'w', encoding='utf-8') as file:
@@ -308,7 +311,7 @@ class Session:
           error,
       )
 
-  def _tell_what_is_repeated(self):
+  def _log_repeated(self):
     if not self.is_restored:
       return
     logging.info(
@@ -320,7 +323,7 @@ class Session:
     )
 
   def _describe_repeated(self):
-    # A full disk, or a power cut, may have left none.
+    # A full disk or a power failure may have left no heartbeat.
     try:
       with open(self._heartbeat_path, encoding='utf-8') as file:
         heartbeat = json.load(file)

@@ -1,4 +1,4 @@
-"""What the critic promises at the start of an episode, and what it gives."""
+"""Predicted and realised returns at the start of episodes."""
 
 from typing import Dict, Sequence
 
@@ -14,16 +14,15 @@ def start_values(
   """Compares predicted with realised returns at the start of episodes.
 
   Args:
-    session: The run, whose critic predicts and whose returns they are.
-    episodes: Played by a policy that searches with the critic.
+    session: Session whose critic predicts the returns.
+    episodes: Episodes of a policy that searches with the critic.
 
   Returns:
     Means over the episodes: `values/start`, the value of the first action, and
-    `values/start_realised`, the discounted sum of the episode's own scaled
-    rewards. Their difference is the critic's bias at what was chosen. After a
-    time-out nothing is counted: where no reward is positive, that is the most
-    that could have followed, and the bias is at least the difference. Empty
-    where there is no critic.
+    `values/start_realised`, the discounted sum of the episode's scaled rewards.
+    Their difference is the critic's bias at the chosen actions. Rewards after a
+    time-out count as 0. If no reward is positive, the bias is at least this
+    difference. Empty without a critic.
   """
   agent = session.agent
   if agent.critic is None:
@@ -53,7 +52,7 @@ def _discounted_sum(rewards, gamma):
 
 
 def _first_chunk(episode, chunk_length):
-  """The first actions of an episode, `[H * A]`, 0 past its end."""
+  """Returns the first actions of an episode, `[H * A]`, 0 past its end."""
   actions = episode.action[:chunk_length]
   missing = chunk_length - len(actions)
   return np.pad(actions, [(0, missing), (0, 0)]).reshape(-1)

@@ -102,7 +102,7 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-data', "no gin file 'domains/no.gin'",
        'generate', 'no', '--output=x'),
       ('parl-evaluate', "got 'no'", '--policy=no', '--gin_file=quickstart.gin'),
-      ('parl-export', 'no must hold a run', '--root_dir=no', '--output=x'),
+      ('parl-export', 'not a run directory', '--root_dir=no', '--output=x'),
       ('parl-learn', 'torn.gin.*line', '--root_dir=r', '--gin_file=torn.gin'),
       ('parl-report', 'no directory no', '--runs=no', '--output=x'),
       ('parl-reverb-server', "no gin file 'no.gin'",
@@ -124,7 +124,7 @@ class ConsoleTest(parameterized.TestCase):
     self.assertNotIn('Traceback', errors)
 
   def test_debug_raises_the_error_of_input(self):
-    with self.assertRaisesRegex(ValueError, 'no must hold a run'):
+    with self.assertRaisesRegex(ValueError, 'no is not a run directory'):
       self._run(export.run, '--root_dir=no', '--output=x', '--debug')
 
   def test_a_fault_is_raised(self):

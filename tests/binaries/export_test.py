@@ -74,7 +74,7 @@ class ExportTest(absltest.TestCase):
       export.export_run(root, self._output, 'policy')
 
   def test_directory_without_run_is_named(self):
-    with self.assertRaisesRegex(ValueError, 'nowhere must hold a run'):
+    with self.assertRaisesRegex(ValueError, 'nowhere is not a run directory'):
       export.export_run('nowhere', self._output, 'policy')
 
 

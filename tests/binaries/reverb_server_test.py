@@ -13,7 +13,7 @@ class ServerTest(absltest.TestCase):
   def test_log_of_another_service_is_an_error(self):
     root_dir = self.create_tempdir().full_path
     with run_directory.hold(root_dir, 'service.lock'):
-      with self.assertRaisesRegex(ValueError, 'one process at a time'):
+      with self.assertRaisesRegex(ValueError, 'is in use by process'):
         server.serve(root_dir, [tiny.GIN_FILE], port=launcher.free_port())
 
 

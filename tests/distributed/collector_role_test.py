@@ -18,7 +18,7 @@ class CollectingTest(absltest.TestCase):
   def test_number_of_another_collector_is_an_error(self):
     root_dir = self.create_tempdir().full_path
     with run_directory.hold(os.path.join(root_dir, 'spool', '3')):
-      with self.assertRaisesRegex(ValueError, 'one process at a time'):
+      with self.assertRaisesRegex(ValueError, 'is in use by process'):
         collector_role.collect(root_dir, 0, 3, 'localhost:1')
 
   def test_nothing_is_sent_to_a_service_of_another_configuration(self):

@@ -111,7 +111,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
 
   def test_another_agent_is_refused(self):
     self._checkpoint(small_agent.make_agent()).save()
-    with self.assertRaisesRegex(ValueError, f'{self._dir}/ckpt-1 must hold'):
+    with self.assertRaisesRegex(ValueError, f'{self._dir}/ckpt-1 does not fit'):
       self._checkpoint(small_run.make_agent()).restore()
 
   def _save_twice(self):
@@ -212,7 +212,8 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     for number in (1, 2):
       os.truncate(os.path.join(self._dir, f'ckpt-{number}.index'), 10)
 
-    with self.assertRaisesRegex(ValueError, f'{self._dir} must hold a check'):
+    message = f'checkpoints in {self._dir} are damaged'
+    with self.assertRaisesRegex(ValueError, message):
       self._restore()
 
   def test_kill_in_the_middle_of_the_first_save_leaves_nothing(self):

@@ -54,7 +54,7 @@ class RunDirectoryTest(parameterized.TestCase):
     self._begin()
     with self.assertRaisesRegex(
         ValueError,
-        r'run/config.gin: the directory must belong to this configuration'
+        r'run/config.gin: the directory belongs to another configuration'
         r'(?s:.*)\n  -make_trainer.width = 8\n  \+make_trainer.width = 16$',
     ):
       self._claim('make_trainer.width = 16', 'make_trainer.num_steps = 1')
@@ -110,13 +110,13 @@ class RunDirectoryTest(parameterized.TestCase):
     self._claim()
     self._begin(path)
     os.remove(run_directory.config_path(self._root))
-    with self.assertRaisesRegex(ValueError, 'holds a run without its config'):
+    with self.assertRaisesRegex(ValueError, 'has a run, but no config'):
       self._claim()
 
   def test_directory_is_held_by_one_process_at_a_time(self):
     with run_directory.hold(self._root):
       with self.assertRaisesRegex(
-          ValueError, f'`root_dir`.*process {os.getpid()} is at .*{self._root}'
+          ValueError, f'`root_dir` {self._root}.*process {os.getpid()}'
       ):
         with run_directory.hold(self._root):
           pass
@@ -126,7 +126,8 @@ class RunDirectoryTest(parameterized.TestCase):
       pass
 
   def test_directory_without_run_is_named(self):
-    with self.assertRaisesRegex(ValueError, f'{self._root} must hold a run'):
+    message = f'{self._root} is not a run directory'
+    with self.assertRaisesRegex(ValueError, message):
       run_directory.read_seed(self._root)
 
   def test_used_values_are_written_defaults_included(self):
