@@ -32,6 +32,7 @@ _LONG_FILES = (
     'training/on_policy_test.py',
     'distributed/server_link_test.py',
     'binaries/export_test.py',
+    'docs_test.py',
     'domains/remote_test.py',
     'domains/libero_test.py',
     'domains/calvin_test.py',

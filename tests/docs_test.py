@@ -1,0 +1,270 @@
+"""Tests that what the pages show runs, and that what they name exists.
+
+Python blocks run in a folder with its own `quickstart.gin`, which includes the
+real one and then makes the run small. docs/from_python.md runs it, and leaves
+`runs/quickstart` for the README.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Iterator, List, NamedTuple
+
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from tests.binaries import tiny
+
+_ROOT = tiny.ROOT
+_PAGES = sorted(
+    str(path.relative_to(_ROOT))
+    for folder, pattern in (
+        ('.', '*.md'),
+        ('docs', '*.md'),
+        ('examples', '*/*.md'),
+        ('benchmarks', 'results/*.md'),
+    )
+    for path in (_ROOT / folder).glob(pattern)
+)
+_MAX_README_LINES = 150
+# Enough for a policy to export.
+_PHASES = "run_experiment.phase_names = ('behavior_cloning',)"
+
+# Runs each file given, in a fresh gin configuration.
+_RUN_BLOCKS = """
+import runpy, sys
+import gin
+for path in sys.argv[1:]:
+  gin.clear_config()
+  runpy.run_path(path, run_name='page')
+"""
+
+# Parses the arguments of each line given, as `parl-train` does.
+_PARSE = """
+import os, sys, traceback
+from parl_tf.binaries import configs, train
+for line in sys.stdin:
+  folder, files, bindings = eval(line)
+  if not os.fork():
+    os.chdir(folder)
+    try:
+      configs.parse(files, bindings)
+    except BaseException:
+      traceback.print_exc()
+      os._exit(1)
+    os._exit(0)
+  if os.wait()[1]:
+    print(line)
+"""
+
+
+class Block(NamedTuple):
+  """A fenced block of a page."""
+
+  page: str
+  line: int
+  language: str
+  text: str
+  file_name: str  # As which the page says to save it; '' if it does not.
+
+
+def _blocks(page: str, language: str = '') -> Iterator[Block]:
+  text = (_ROOT / page).read_text(encoding='utf-8')
+  for match in re.finditer(r'```(\w*)\n(.*?)```', text, re.DOTALL):
+    if language in ('', match[1]):
+      saved = re.search(r'as `([\w.]+)`:\s*\Z', text[:match.start()])
+      line = text[:match.start(2)].count('\n')
+      yield Block(page, line, match[1], match[2], saved[1] if saved else '')
+
+
+def _commands(page: str) -> Iterator[List[str]]:
+  """The words of each command line of a page."""
+  for block in _blocks(page, 'sh'):
+    for line in block.text.replace('\\\n', ' ').splitlines():
+      words = shlex.split(line, comments=True)
+      while words and '=' in words[0]:  # A variable of the environment.
+        words = words[1:]
+      if words:
+        yield words
+
+
+def _values(words: List[str], flag: str) -> List[str]:
+  """What a command line gives as `--flag value` or `--flag=value`."""
+  found = []
+  for i, word in enumerate(words):
+    name, is_assigned, value = word.partition('=')
+    if name == f'--{flag}':
+      found.append(value if is_assigned else words[i + 1])
+  return found
+
+
+def _save_files(page: str, folder: str) -> None:
+  """Saves the page's files in a folder, as it tells the reader to do."""
+  for block in _blocks(page):
+    if block.file_name:
+      pathlib.Path(folder, block.file_name).write_text(
+          block.text, encoding='utf-8'
+      )
+
+
+def _run(program: str, arguments: List[str], folder: str, given: str = ''):
+  return subprocess.run(
+      [sys.executable, '-c', program, *arguments],
+      cwd=folder,
+      env={**os.environ, 'PYTHONPATH': str(_ROOT)},
+      input=given,
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+
+
+class ReadmeTest(absltest.TestCase):
+
+  def test_is_short(self):
+    lines = (_ROOT / 'README.md').read_text(encoding='utf-8').splitlines()
+    self.assertLessEqual(len(lines), _MAX_README_LINES)
+
+  def test_its_task_trains(self):
+    folder = self.create_tempdir().full_path
+    _save_files('README.md', folder)
+    (command,) = (
+        words
+        for words in _commands('README.md')
+        if 'reach.gin' in _values(words, 'gin_file')
+    )
+    small = [
+        f'--gin_bindings={binding}'
+        for binding in (
+            *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
+            'Gymnasium.max_episode_steps = 10',
+            _PHASES,
+        )
+    ]
+    done = _run(
+        'from parl_tf.binaries import train; train.run()',
+        command[1:] + small,
+        folder,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertTrue(
+        pathlib.Path(folder, 'runs/reach/policies/greedy_policy').is_dir()
+    )
+
+
+class PythonBlocksTest(absltest.TestCase):
+
+  def test_all_run(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    real = _ROOT / 'gin' / 'quickstart.gin'
+    lines = [f"include '{real}'", *tiny.BINDINGS, _PHASES, '']
+    (folder / 'quickstart.gin').write_text('\n'.join(lines), encoding='utf-8')
+    paths = []
+    for page in sorted(_PAGES, key=lambda page: page == 'README.md'):
+      for block in _blocks(page, 'python'):
+        # Lines of a traceback are those of the page.
+        path = folder / f'{page.replace("/", "_")}_{block.line}.py'
+        path.write_text('\n' * block.line + block.text, encoding='utf-8')
+        paths.append(str(path))
+    self.assertGreaterEqual(len(paths), 5)
+    done = _run(_RUN_BLOCKS, paths, str(folder))
+    self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class CommandsTest(parameterized.TestCase):
+
+  @parameterized.parameters(*_PAGES)
+  def test_programs_have_the_flags(self, page):
+    for words in _commands(page):
+      if words[0].startswith('parl-'):
+        sources = [self._program(words[0])]
+        sources.append(_ROOT / 'parl_tf' / 'binaries' / 'run_flags.py')
+      elif words[:2] == ['python', '-m'] and words[2] != 'venv':
+        sources = [_ROOT / f'{words[2].replace(".", "/")}.py']
+      elif words[0] == 'python' and words[1].startswith('benchmarks/'):
+        sources = [_ROOT / words[1]]
+      else:
+        continue
+      text = '\n'.join(x.read_text(encoding='utf-8') for x in sources)
+      for word in words:
+        if word.startswith('--'):
+          flag = word[2:].partition('=')[0]
+          self.assertRegex(text, rf"""DEFINE_\w+\(\s*'{flag}'""", words)
+
+  @parameterized.parameters(*_PAGES)
+  def test_make_has_the_targets(self, page):
+    makefile = (_ROOT / 'Makefile').read_text(encoding='utf-8')
+    for words in _commands(page):
+      if words[0] == 'make':
+        self.assertRegex(makefile, rf'(?m)^{words[1]}:')
+
+  def test_gin_files_and_bindings_are_known(self):
+    lines = []
+    for page in _PAGES:
+      folder = self.create_tempdir().full_path
+      for file in (_ROOT / page).parent.iterdir():
+        if file.suffix in ('.gin', '.py'):
+          shutil.copy(file, folder)
+      _save_files(page, folder)
+      for words in _commands(page):
+        if words[0].startswith('parl-'):
+          files = _values(words, 'gin_file')
+          lines.append((folder, files, _values(words, 'gin_bindings')))
+      for block in _blocks(page, 'gin'):
+        file = block.file_name or f'block_{block.line}.gin'
+        pathlib.Path(folder, file).write_text(block.text, encoding='utf-8')
+        lines.append((folder, [file], []))
+    done = _run(_PARSE, [], '.', ''.join(f'{x!r}\n' for x in lines))
+    self.assertEqual((done.returncode, done.stdout), (0, ''), done.stderr)
+
+  def _program(self, name):
+    if name == 'parl-reverb-server':
+      return _ROOT / 'reverb_server' / 'server.py'
+    return _ROOT / 'parl_tf' / 'binaries' / f'{name[5:]}.py'
+
+
+class NamesTest(parameterized.TestCase):
+
+  @parameterized.parameters(*_PAGES)
+  def test_relative_links_lead_somewhere(self, page):
+    text = (_ROOT / page).read_text(encoding='utf-8')
+    links = re.findall(r'\]\(([^)\s]+)\)', text)
+    links += re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    for link in links:
+      if '://' not in link:
+        path = (_ROOT / page).parent / link.partition('#')[0]
+        self.assertTrue(path.exists(), f'{page}: {link}')
+
+  @parameterized.parameters(*_PAGES)
+  def test_named_files_exist(self, page):
+    text = (_ROOT / page).read_text(encoding='utf-8')
+    text = re.sub(r'```.*?```', '', text, flags=re.DOTALL)
+    for name in re.findall(r'`([\w.]+/[\w./]*\.(?:py|gin|md|png))`', text):
+      places = (_ROOT, _ROOT / 'gin', _ROOT / 'parl_tf', (_ROOT / page).parent)
+      if not name.startswith(('runs/', 'report/', 'libero/', 'conf/')):
+        self.assertTrue(any((x / name).exists() for x in places), name)
+
+
+class PictureTest(absltest.TestCase):
+
+  def test_algorithm_is_drawn_for_light_and_dark_pages(self):
+    folder = self.create_tempdir().full_path
+    done = subprocess.run(
+        [sys.executable, 'docs/algorithm_picture.py', f'--output={folder}'],
+        cwd=_ROOT,
+        env={**os.environ, 'PYTHONPATH': str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    for name in ('algorithm.svg', 'algorithm_dark.svg'):
+      self.assertIn('</svg>', pathlib.Path(folder, name).read_text())
+
+
+if __name__ == '__main__':
+  absltest.main()
