@@ -168,7 +168,7 @@ def generalized_advantage(
     gamma: float,
     gae_lambda: float,
 ) -> tf.Tensor:
-  """Computes generalised advantage estimates of T consecutive decisions.
+  """Computes generalized advantage estimates of T consecutive decisions.
 
   A_t = delta_t + gamma * discount_t * lambda * A_{t+1}, with
   delta_t = r_t + gamma * discount_t * V(s'_t) - V(s_t); Schulman et al. (2016),

@@ -11,7 +11,7 @@ class HLGauss:
 
   Farebrother et al. (2024), arXiv:2403.03950, section 3.1: `num_bins` + 1 edges
   at linspace(min, max); p_i is the mass of N(value, sigma^2) in bin i,
-  normalised over [min, max]; a distribution's value is sum p_i * centre_i.
+  normalized over [min, max]; a distribution's value is sum p_i * centre_i.
   """
 
   def __init__(

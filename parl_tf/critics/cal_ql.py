@@ -13,9 +13,11 @@ _FORMS = ('logsumexp', 'expectation')
 
 @gin.configurable(denylist=['spec'])
 class CalQLCritic(td.TDCritic):
-  """L = L_TD + alpha * penalty, Nakamoto et al. (2023), arXiv:2303.05479.
+  """Adds a calibrated conservative penalty to the TD loss.
 
-  Equation (3.3) of PA-RL, arXiv:2412.06685. `calibrate=False` is CQL.
+  Implements L = L_TD + alpha * penalty of Nakamoto et al. (2023),
+  arXiv:2303.05479; PA-RL, arXiv:2412.06685, equation (3.3). `calibrate=False`
+  is CQL.
   """
 
   def __init__(
@@ -33,20 +35,21 @@ class CalQLCritic(td.TDCritic):
     """Initializes the critic.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      conservative_weight: alpha, fixed.
-      conservative_temperature: Temperature of the soft maximum.
-      num_conservative_actions: n uniform actions; the policy's actions count n
-        times at s' and n times at s.
-      conservative_form: 'logsumexp', or 'expectation' for the paper's printed
-        E max(Q, V) - Q(data).
-      calibrate: Whether policy values are bounded below by the data's return.
-      calibrate_random_actions: Whether the uniform actions' values are, too
-        (the released Cal-QL).
+      spec: Observation, action and seed of the networks.
+      conservative_weight: alpha, constant.
+      conservative_temperature: Temperature of the logsumexp.
+      num_conservative_actions: n, the number of uniform actions. The policy's
+        actions for s' and for s each count as n columns.
+      conservative_form: 'logsumexp', or 'expectation' for E max(Q, V) - Q(data)
+        as printed in the paper.
+      calibrate: Whether the dataset's return bounds the values of policy
+        actions from below.
+      calibrate_random_actions: Whether it also bounds the values of uniform
+        actions, as in the released code of Cal-QL.
       **kwargs: Arguments of `TDCritic`.
 
     Raises:
-      ValueError: If a number is out of range or an option unknown.
+      ValueError: If a number is out of range or an option is unknown.
     """
     super().__init__(spec, **kwargs)
     if conservative_form not in _FORMS:
@@ -85,7 +88,7 @@ class CalQLCritic(td.TDCritic):
     )
 
   def _penalty(self, features, transition, source, seed):
-    """Conservative term `[B]`, every column evaluated at s."""
+    """Computes the conservative term `[B]`; evaluates all actions at s."""
     action = transition.action_step.action
     batch_size = tf.shape(action)[0]
     random_actions = randomness.uniform(

@@ -1,4 +1,4 @@
-"""What every critic is: an ensemble of action values and its slow copy."""
+"""The critic protocol: an ensemble of action values and its target copy."""
 
 import abc
 from typing import Callable, Optional, Sequence
@@ -28,9 +28,9 @@ _AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
 
 @gin.configurable(denylist=['spec'])
 class Critic(tf.Module, abc.ABC):
-  """An ensemble of E members, its target copy, and how values are read off it.
+  """Base class of critics: an ensemble of E members and its target copy.
 
-  A critic class implements `loss` and `advantage`.
+  Subclasses implement `loss` and `advantage`.
   """
 
   def __init__(
@@ -49,28 +49,28 @@ class Critic(tf.Module, abc.ABC):
       terminals_from_reward: bool = False,
       initial_value: Optional[float] = None,
   ):
-    """Initializes the ensemble and its target, equal at first.
+    """Initializes the ensemble and a target copy with the same weights.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      network_ctor: Makes a `ensemble.CriticEnsemble`.
+      spec: Observation, action and seed of the networks.
+      network_ctor: Makes an `ensemble.CriticEnsemble`.
       distribution_ctor: Makes the HL-Gauss head, given the lowest and the
         highest return; None for scalar outputs and squared errors.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
-        selection alike.
-      num_target_members: M, members drawn with replacement for the target and
-        for a penalty; None takes all.
+        selection.
+      num_target_members: M, the number of members drawn with replacement for
+        the target and for a penalty; None uses all.
       gamma: Discount factor.
-      tau: Step of the target towards the critic at every update.
+      tau: Step size of the target towards the critic at every update.
       squared_error_factor: 1, or 1/2 as in the paper; scalar critics only.
-      terminals_from_reward: Whether a step ends the task where its scaled
-        reward is not negative (the released program), instead of where the data
-        says so; not with chunks of actions.
-      initial_value: Expected value before training, in units of return; None
-        leaves the head unbiased (0, or the middle of the histogram).
+      terminals_from_reward: Whether a step is terminal if its scaled reward is
+        not negative, as in the released code, instead of by its discount. Not
+        supported with chunks of actions.
+      initial_value: Expected value before training, in units of return. None
+        leaves the head unbiased (0, or the center of the histogram).
 
     Raises:
-      ValueError: If a number is out of range or an option unknown.
+      ValueError: If a number is out of range or an option is unknown.
     """
     super().__init__()
     if value_aggregation not in _AGGREGATIONS:
@@ -104,7 +104,7 @@ class Critic(tf.Module, abc.ABC):
     num_outputs = (
         1 if self._distribution is None else self._distribution.num_bins
     )
-    # Equal arguments, including the seed: both start with the same weights.
+    # Equal arguments, including the seed, give both networks equal weights.
     self._network, self._target_network = (
         network_ctor(
             self._encoder.size,
@@ -124,17 +124,17 @@ class Critic(tf.Module, abc.ABC):
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
-    """What the agent's critic optimizer updates."""
+    """The variables that the critic's optimizer updates."""
     return (
         self._network.trainable_variables + self._encoder.trainable_variables
     )
 
   def encode(self, observation: types.Nest, target: bool = False) -> tf.Tensor:
-    """Returns the features `[B, F]` of a nest of `[B, ...]`, raw.
+    """Encodes observations as features `[B, F]`.
 
     Args:
       observation: Nest of `[B, ...]`, raw.
-      target: Whether the target copy's encoder reads the pictures.
+      target: Whether to encode images with the target copy.
     """
     encoder = self._target_encoder if target else self._encoder
     return encoder(observation)
@@ -149,9 +149,8 @@ class Critic(tf.Module, abc.ABC):
 
     Args:
       observation: Nest of `[B, ...]`, raw.
-      target: Whether the target copy evaluates.
-      selection: `[M, E]` one-hot rows of the members that evaluate; all where
-        None.
+      target: Whether to use the target copy.
+      selection: `[M, E]` one-hot rows of the members to use; None uses all.
 
     Returns:
       `value_fn(actions [B, N, A]) -> [B, N]`.
@@ -166,9 +165,9 @@ class Critic(tf.Module, abc.ABC):
       target: bool = False,
       selection: Optional[tf.Tensor] = None,
   ) -> value_function.ValueFunction:
-    """Does what `bind` does, given the features `[B, F]` of `encode`.
+    """Returns the value function of features `[B, F]` from `encode`.
 
-    A loss that needs the states of a batch more than once encodes them once.
+    A loss that uses the same states several times encodes them only once.
     """
     network = self._target_network if target else self._network
     context = network.context(features, selection)
@@ -181,8 +180,8 @@ class Critic(tf.Module, abc.ABC):
     """Computes the critic's loss; changes no state.
 
     Args:
-      transition: TF-Agents `Transition` of `[B, ...]`, rewards scaled.
-      source: `ActionSource` of the batch, asked for what the loss needs.
+      transition: TF-Agents `Transition` of `[B, ...]`, with scaled rewards.
+      source: `ActionSource` of the batch.
       seed: `[2]` int32.
 
     Returns:
@@ -191,10 +190,10 @@ class Critic(tf.Module, abc.ABC):
 
   @abc.abstractmethod
   def advantage(self, observation, action, source, seed) -> tf.Tensor:
-    """Returns by how much `[B]` the action `[B, A]` beats the policy's."""
+    """Computes the advantage `[B]` of actions `[B, A]` over the policy."""
 
   def update_targets(self) -> None:
-    """Moves the target by `tau` towards the critic."""
+    """Moves the target copy a step `tau` towards the critic."""
     targets = list(self._target_network.variables)
     sources = list(self._network.variables)
     if self._target_encoder is not self._encoder:
@@ -203,13 +202,13 @@ class Critic(tf.Module, abc.ABC):
     replicas.move_towards(targets, sources, self._tau)
 
   def _draw_members(self, seed) -> Optional[tf.Tensor]:
-    """One-hot rows `[M, E]` of the members that evaluate, None for all."""
+    """Draws one-hot rows `[M, E]` of members to use; None for all."""
     if self.num_target_members is None:
       return None
     return randomness.subset(seed, self.num_target_members, self.num_members)
 
   def _regression(self, outputs, target):
-    """Loss `[E, B]` of outputs `[E, B, bins]` against targets `[B]`."""
+    """Computes the loss `[E, B]` of outputs `[E, B, bins]`, targets `[B]`."""
     if self._distribution is None:
       error = tf.squeeze(outputs, axis=-1) - target[tf.newaxis]
       return self._squared_error_factor * tf.square(error)
@@ -226,8 +225,9 @@ def _initial_bias(distribution, initial_value):
     return None
   if distribution is None:
     return np.array([initial_value])
-  # A Gaussian a twentieth of the range wide around the value: confident enough
-  # to hold the mean, wide enough that every bin keeps a gradient.
+  # A Gaussian around the value, with a standard deviation of a twentieth of the
+  # range: narrow enough for the mean to be right, wide enough for every bin to
+  # get a gradient.
   width = (distribution.max_value - distribution.min_value) / 20.0
   centers = distribution.centers.numpy()
   return np.maximum(-0.5 * np.square((centers - initial_value) / width), -10.0)

@@ -1,4 +1,4 @@
-"""IQL: values by expectile regression, no action outside the data."""
+"""IQL: expectile regression of values, without actions outside the dataset."""
 
 import gin
 import numpy as np
@@ -11,10 +11,12 @@ from parl_tf.critics import critic
 
 @gin.configurable(denylist=['spec'])
 class IQLCritic(critic.Critic):
-  """Kostrikov et al. (2021), arXiv:2110.06169; PA-RL (3.4) and (3.5).
+  """Fits V by expectile regression and Q to the targets that V gives.
 
-  V regresses on the least target member's Q(s, a_data) with the expectile loss,
-  Q on r + gamma * discount * V(s'). Both read the features of one encoder.
+  Implements Kostrikov et al. (2021), arXiv:2110.06169; PA-RL, equations (3.4)
+  and (3.5). V regresses on the minimum of Q_target(s, a_data) over members with
+  the expectile loss, and Q regresses on r + gamma * discount * V(s'). Both
+  share an observation encoder.
   """
 
   def __init__(
@@ -28,20 +30,21 @@ class IQLCritic(critic.Critic):
     """Initializes both networks.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      expectile: Level in (0, 1), 0.9 for AntMaze.
-      tau: Step of the target.
+      spec: Observation, action and seed of the networks.
+      expectile: Level in (0, 1); 0.9 for AntMaze.
+      tau: Step size of the target.
       **kwargs: Arguments of `Critic`.
 
     Raises:
-      ValueError: If `expectile` is not in (0, 1), or as `Critic` does.
+      ValueError: If `expectile` is not in (0, 1), or an argument of `Critic` is
+        invalid.
     """
     super().__init__(spec, tau=tau, **kwargs)
     if not 0.0 < expectile < 1.0:
       raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
     self._expectile = expectile
-    # The head works in units of half the histogram's range, so that V moves on
-    # the scale of the returns from the first step.
+    # The head's output is in units of half the histogram's range, so that the
+    # first updates already move V on the scale of the returns.
     self._value_center, self._value_scale = 0.0, 1.0
     if self._distribution is not None:
       low, high = self._distribution.min_value, self._distribution.max_value
@@ -70,7 +73,7 @@ class IQLCritic(critic.Critic):
     )
 
   def value(self, observation: types.Nest) -> tf.Tensor:
-    """Returns V(s) `[B]` of a nest of `[B, ...]`."""
+    """Returns V(s) `[B]` of observations, a nest of `[B, ...]`."""
     return self._value(self.encode(observation))
 
   def _value(self, features):
@@ -78,12 +81,12 @@ class IQLCritic(critic.Critic):
     return self._value_center + self._value_scale * output[0, :, 0, 0]
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
-    del source, seed  # No action is drawn.
+    del source, seed  # IQL draws no actions.
     observation = transition.time_step.observation
     action = transition.action_step.action
     next_time_step = transition.next_time_step
     features = self.encode(observation)
-    # V is fitted to the target critic, which is held fixed.
+    # V regresses on the target critic, which is constant here.
     difference = tf.stop_gradient(
         self._least_target_value(observation, action)
     ) - self._value(features)
@@ -97,7 +100,7 @@ class IQLCritic(critic.Critic):
     value_fn = self.bind_features(features)
     outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]
     td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
-    # In the head's units, so that both networks learn at one rate.
+    # In units of the head's output, so that both networks learn at one rate.
     value_loss /= self._value_scale**2
     metrics = {
         'losses/td': tf.reduce_mean(td_loss),

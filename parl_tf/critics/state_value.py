@@ -1,4 +1,4 @@
-"""V(s) alone: the baseline of on-policy methods."""
+"""A state-value function, the baseline of on-policy methods."""
 
 from typing import Callable
 
@@ -13,9 +13,9 @@ from parl_tf.networks import observation_encoder
 
 @gin.configurable(denylist=['spec'])
 class StateValue(tf.Module):
-  """One network of the state, with the constructor of a critic.
+  """A state-value network that is constructed like a critic.
 
-  It ranks no actions, so that it is no `Critic`.
+  It does not evaluate actions, so it is not a `Critic`.
 
   Attributes:
     gamma: Discount factor.
@@ -35,11 +35,11 @@ class StateValue(tf.Module):
     """Initializes the network.
 
     Args:
-      spec: What the network reads, and its seed; no action is valued.
-      network_ctor: Makes a `ensemble.CriticEnsemble`.
+      spec: Observation and seed of the network; ignores the action.
+      network_ctor: Makes an `ensemble.CriticEnsemble`.
       gamma: Discount factor.
-      scale: Units of return in one unit of the network's output: about as large
-        as returns are.
+      scale: Units of return in one unit of the network's output; should be
+        about as large as the returns.
 
     Raises:
       ValueError: If a number is out of range.
@@ -65,6 +65,6 @@ class StateValue(tf.Module):
     )
 
   def __call__(self, observation: types.Nest) -> tf.Tensor:
-    """Returns V(s) `[B]` of a nest of `[B, ...]`."""
+    """Returns V(s) `[B]` of observations, a nest of `[B, ...]`."""
     output = self._network.context(self._encoder(observation))()
     return self.scale * output[0, :, 0, 0]

@@ -1,4 +1,4 @@
-"""Temporal differences: the critic of RLPD, and the base of Cal-QL."""
+"""TD learning: the critic of RLPD and the base class of Cal-QL."""
 
 from typing import Mapping, Tuple
 
@@ -13,10 +13,10 @@ from parl_tf.critics import critic
 
 @gin.configurable(denylist=['spec'])
 class TDCritic(critic.Critic):
-  """Regression of all members on r + gamma * discount * Q_target(s', a').
+  """Regresses all members on r + gamma * discount * Q_target(s', a').
 
-  Ten members, subsets of two and ten updates a step make it RLPD's: Ball et al.
-  (2023), arXiv:2302.02948. The backup has no entropy term.
+  With ten members, subsets of two and ten updates per step it is the critic of
+  RLPD, Ball et al. (2023), arXiv:2302.02948. The backup has no entropy term.
   """
 
   def __init__(
@@ -29,8 +29,8 @@ class TDCritic(critic.Critic):
     """Initializes the critic.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      num_backup_actions: Next actions among which the target takes the best.
+      spec: Observation, action and seed of the networks.
+      num_backup_actions: Number of next actions; the target backs up the best.
       **kwargs: Arguments of `Critic`.
 
     Raises:
@@ -58,7 +58,7 @@ class TDCritic(critic.Critic):
   def _td_loss(
       self, features, transition, source, seed
   ) -> Tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
-    """Returns the regression's loss `[B]`, a mean over members, and metrics."""
+    """Computes the TD loss `[B]`, a mean over members, and its metrics."""
     target = self._target(transition, source, seed)
     value_fn = self.bind_features(features)
     action = transition.action_step.action
@@ -75,7 +75,7 @@ class TDCritic(critic.Critic):
     }
 
   def _target(self, transition, source, seed):
-    """The online critic searches at s', the target critic evaluates."""
+    """Computes the target: the critic searches at s', its target evaluates."""
     next_time_step = transition.next_time_step
     next_actions = source.next.optimized(
         self._num_backup_actions, 'target'

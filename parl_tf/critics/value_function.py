@@ -1,4 +1,4 @@
-"""A critic's values at given states, as a function of actions."""
+"""The values of a batch of states as functions of the actions."""
 
 from typing import Callable, Optional, Tuple
 
@@ -11,10 +11,10 @@ from parl_tf.networks import half_precision
 
 
 class ValueFunction:
-  """Aggregated values of actions at some states.
+  """Evaluates actions at a batch of states.
 
-  Ranking, ascent, selection and losses all call it; `__call__` applies the
-  critic's one aggregation over members.
+  Ranking, ascent, selection and losses all use this class. `__call__` applies
+  the critic's aggregation over members.
   """
 
   def __init__(
@@ -26,9 +26,9 @@ class ValueFunction:
     """Initializes the function.
 
     Args:
-      context: The ensemble at the states.
-      distribution: How outputs are read, or None for scalar ones.
-      aggregate: `tf.reduce_mean` or another reduction over members.
+      context: The ensemble, bound to the states.
+      distribution: Converts outputs to values; None for scalar outputs.
+      aggregate: Reduction over members, such as `tf.reduce_mean`.
     """
     self.context = context
     self._distribution = distribution
@@ -41,7 +41,7 @@ class ValueFunction:
   def value_and_gradient(
       self, actions: tf.Tensor
   ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns values `[B, N]` and their gradient `[B, N, A]` by the actions."""
+    """Returns values `[B, N]` and their action gradient `[B, N, A]`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(actions)
       values = self(actions)
@@ -52,36 +52,36 @@ class ValueFunction:
     return self.values(self.outputs(actions))
 
   def outputs(self, actions: tf.Tensor) -> tf.Tensor:
-    """Returns raw outputs `[E, B, N, bins]`; one bin for a scalar critic."""
+    """Returns raw outputs `[E, B, N, bins]`; bins = 1 for scalar critics."""
     tf.debugging.assert_shapes([(actions, ('B', 'N', 'A'))])
     return self.context(actions)
 
   def values(self, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns the values `[...]` that outputs `[..., bins]` stand for."""
+    """Converts outputs `[..., bins]` to values `[...]`."""
     if self._distribution is None:
       return tf.squeeze(outputs, axis=-1)
     return self._distribution.mean(outputs)
 
   def for_few_actions(self) -> 'GroupwiseValueFunction':
-    """Returns the same function, faster for few actions."""
+    """Returns an equal function that is faster for few actions."""
     return GroupwiseValueFunction(
         few_actions.convert(self.context), *self.static
     )
 
   def in_half_precision(self) -> 'MemberwiseValueFunction':
-    """Returns about the same function, its matrix products in bfloat16."""
+    """Returns an approximation with matrix products in bfloat16."""
     return MemberwiseValueFunction(
         half_precision.convert(self.context), *self.static
     )
 
   @property
   def static(self):
-    """What it is made of besides the context: distribution, aggregation."""
+    """The parts that are not tensors: distribution and aggregation."""
     return self._distribution, self._aggregate
 
 
 class GroupwiseValueFunction(ValueFunction):
-  """The same values, the members in groups that are evaluated side by side."""
+  """Evaluates the members in groups that run in parallel."""
 
   def members(self, actions):
     return tf.concat([one.members(actions) for one in self._groups()], axis=0)
@@ -94,11 +94,11 @@ class GroupwiseValueFunction(ValueFunction):
 
 
 class MemberwiseValueFunction(ValueFunction):
-  """The same values, one member after another.
+  """Evaluates one member after another.
 
-  What one member computes for some thousand actions fits in a processor's
-  cache; what all members compute at once does not. It has no gradient but that
-  of `value_and_gradient`.
+  The arrays of one member for several thousand actions fit in a CPU cache;
+  those of all members do not. Only `value_and_gradient` gives a gradient; do
+  not differentiate the values with a tape.
   """
 
   def __call__(self, actions: tf.Tensor) -> tf.Tensor:
@@ -116,7 +116,7 @@ class MemberwiseValueFunction(ValueFunction):
     return total, tf.reduce_sum(weights[..., tf.newaxis] * gradients, axis=0)
 
   def _each(self, fn, num_results):
-    """Stacks what `fn` gives for each member."""
+    """Calls `fn` for each member and stacks the results."""
     num_members = self.context.state.shape[0]
 
     def step(e, *arrays):
@@ -134,6 +134,6 @@ class MemberwiseValueFunction(ValueFunction):
             ),
         ),
         maximum_iterations=num_members,
-        parallel_iterations=2,  # Where XLA does not compile the loop.
+        parallel_iterations=2,  # Has an effect only without XLA.
     )
     return [array.stack() for array in arrays]

@@ -1,4 +1,4 @@
-"""PA-RL's policy improvement: imitate the optimised actions."""
+"""PA-RL's policy improvement: imitate the optimized actions."""
 
 from typing import Optional
 

@@ -12,7 +12,7 @@ from parl_tf.networks import picture_networks
 class ObservationEncoder(tf.keras.layers.Layer):
   """Makes one vector of a nest of observations.
 
-  Vectors are normalised, and each picture is read by a network of its own:
+  Vectors are normalized, and each picture is read by a network of its own:
   what there is to see differs from camera to camera. The first layer of each
   critic and policy; its statistics are stored with it, so that a deployed
   network takes raw observations.

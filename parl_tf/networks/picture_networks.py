@@ -9,12 +9,12 @@ import tensorflow as tf
 
 @gin.configurable(denylist=['shape', 'seed'])
 class PictureEncoder(tf.keras.layers.Layer):
-  """A residual network with group normalisation, trained from scratch.
+  """A residual network with group normalization, trained from scratch.
 
   ResNet-18 of He et al. (2016), arXiv:1512.03385, table 1, with Wu and He's
-  group normalisation (2018), arXiv:1803.08494, in the place of that by batches.
+  group normalization (2018), arXiv:1803.08494, in the place of that by batches.
   What is left after its stages is averaged over the picture; a dense layer,
-  LayerNorm and tanh make features of it, bounded like normalised vectors.
+  LayerNorm and tanh make features of it, bounded like normalized vectors.
 
   Attributes:
     size: F, width of the features.
@@ -38,7 +38,7 @@ class PictureEncoder(tf.keras.layers.Layer):
       stage_widths: Channels of each stage; every stage but the first halves
         height and width, which the layers before have quartered.
       blocks_per_stage: Residual blocks of a stage, of two convolutions each.
-      channels_per_group: Channels that are normalised together; all of them in
+      channels_per_group: Channels that are normalized together; all of them in
         a stage that has fewer.
       feature_size: F.
 
@@ -131,7 +131,7 @@ class _ResidualBlock(tf.keras.layers.Layer):
 
 
 class _Convolution(tf.keras.layers.Layer):
-  """A convolution without bias, and group normalisation."""
+  """A convolution without bias, and group normalization."""
 
   def __init__(
       self, num_inputs, width, channels_per_group, seed, kernel=3, stride=1

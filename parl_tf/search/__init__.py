@@ -1,1 +1,1 @@
-"""The search for better actions: draw, rank, climb, select."""
+"""Action search: sample, rank, ascend the critic's gradient, select."""

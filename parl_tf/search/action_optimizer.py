@@ -1,4 +1,4 @@
-"""Action optimisation: keep the best under the critic, climb its gradient."""
+"""Global and local action optimization of PA-RL."""
 
 from typing import Callable, Optional
 
@@ -16,10 +16,11 @@ _DATASET_ACTION = ('replace', 'append', None)
 
 @gin.configurable
 class ActionOptimizer(selection.CandidateSelection):
-  """Global and local action optimisation, Algorithm 1 of arXiv:2412.06685.
+  """Global and local action optimization, Algorithm 1 of arXiv:2412.06685.
 
-  Global (4.1): the K best of N candidates. Local (4.2): T steps
-  a <- clip(a + eta grad_a Q(s, a), -1, 1), each candidate on its own.
+  Global optimization (4.1) keeps the K best of N candidates. Local optimization
+  (4.2) takes T gradient steps a <- clip(a + eta grad_a Q(s, a), -1, 1) from
+  each of them.
   """
 
   def __init__(
@@ -34,18 +35,20 @@ class ActionOptimizer(selection.CandidateSelection):
     """Initializes the optimizer.
 
     Args:
-      num_candidates: K, kept after ranking.
-      num_gradient_steps: T; 0 is ranking alone.
+      num_candidates: K, the number of candidates to keep after ranking.
+      num_gradient_steps: T; with 0 the optimizer only ranks.
       step_size: eta, in action units per unit of the critic's gradient.
-      acceptance: 'best_iterate' returns the best of all T + 1 iterates, later
-        ones winning ties; 'reject' undoes a step that does not raise Q.
-      temperature: Of the softmax over the returned candidates (4.3).
-      dataset_action: What becomes of a given data-set action: 'replace' puts it
-        in place of the worst kept candidate, 'append' adds it as a further one,
+      acceptance: 'best_iterate' returns the best of the T + 1 iterates of each
+        candidate, the latest on ties; 'reject' undoes a step that does not
+        raise Q.
+      temperature: Temperature of the softmax over the returned candidates
+        (4.3).
+      dataset_action: How a dataset action competes: 'replace' substitutes it
+        for the worst kept candidate, 'append' adds it to the kept candidates,
         None ignores it.
 
     Raises:
-      ValueError: If a number is out of range or an option unknown.
+      ValueError: If a number is out of range or an option is unknown.
     """
     super().__init__(num_candidates, temperature)
     if num_gradient_steps < 0:
@@ -76,21 +79,21 @@ class ActionOptimizer(selection.CandidateSelection):
       dataset_action: Optional[tf.Tensor] = None,
       seed: Optional[tf.Tensor] = None,
   ) -> types.Candidates:
-    """Ranks, keeps and improves candidates.
+    """Keeps the best candidates and improves them by gradient ascent.
 
     Args:
-      candidates: `[B, N, A]`; not clipped before the first step.
-      value_fn: Differentiable function `[B, M, A]` -> `[B, M]`; where it has
-        a method `value_and_gradient`, that gives both.
+      candidates: `[B, N, A]`. Only iterates are clipped, not these actions.
+      value_fn: Differentiable function `[B, M, A]` -> `[B, M]`. If it has a
+        method `value_and_gradient`, the ascent calls that method.
       dataset_action: `[B, A]`, or None.
-      seed: Unused; for optimizers that draw.
+      seed: Unused; other optimizers draw random numbers.
 
     Returns:
-      `K` candidates (`K + 1` with 'append'), best first by final value. Their
-      values are those of `value_fn`, and no gradient flows through either.
+      K candidates (K + 1 with 'append') and their values under `value_fn`, best
+      first. No gradient flows through actions or values.
 
     Raises:
-      ValueError: If fewer than K candidates are given, or `value_fn` has no
+      ValueError: If there are fewer than K candidates, or `value_fn` has no
         gradient.
     """
     del seed
@@ -99,11 +102,11 @@ class ActionOptimizer(selection.CandidateSelection):
     if num_samples is not None and num_samples < self.num_candidates:
       raise ValueError(
           f'`num_candidates` (K = {self.num_candidates}) must not exceed the '
-          f'number of candidates given (N = {num_samples}).'
+          f'number of candidates (N = {num_samples}).'
       )
     candidates = tf.stop_gradient(candidates)
     values, order = tf.math.top_k(value_fn(candidates), self.num_candidates)
-    actions = tf.gather(candidates, order, batch_dims=1)  # [B, N, A] -> K
+    actions = tf.gather(candidates, order, batch_dims=1)  # -> [B, K, A]
     actions, values = self._with_dataset_action(
         actions, values, dataset_action, value_fn
     )
@@ -123,12 +126,16 @@ class ActionOptimizer(selection.CandidateSelection):
         return actions, values
       actions, values = actions[:, :-1], values[:, :-1]
     added = tf.stop_gradient(dataset_action)[:, tf.newaxis]
-    if not self._num_steps:  # Else the ascent's first pass evaluates it.
+    if not self._num_steps:  # Otherwise the ascent evaluates the action.
       values = tf.concat([values, value_fn(added)], axis=1)
     return tf.concat([actions, added], axis=1), values
 
   def _climb(self, actions, value_fn):
-    """T steps, T + 1 evaluations: a pass gives the gradient and the check."""
+    """Takes T gradient steps with T + 1 evaluations of the critic.
+
+    The evaluation of an iterate decides whether to keep it and, in the same
+    pass, gives the gradient of the next step.
+    """
     values, gradient = _value_and_gradient(actions, value_fn)
     is_reject = self._acceptance == 'reject'
 
@@ -153,7 +160,8 @@ class ActionOptimizer(selection.CandidateSelection):
           moved, moved_values, best, best_values
       )
       if is_reject:
-        # Where a step was undone the next one would be the same: it stays.
+        # A rejected candidate keeps its action and its gradient, so its next
+        # step is rejected too.
         moved = best
         moved_gradient = tf.where(is_kept, moved_gradient, gradient)
       return i + 1, moved, moved_gradient, best, best_values
@@ -178,5 +186,7 @@ def _value_and_gradient(actions, value_fn):
     values = value_fn(actions)
   gradient = tape.gradient(values, actions)
   if gradient is None:
-    raise ValueError('`value_fn` must be differentiable in the actions.')
+    raise ValueError(
+        '`value_fn` must be differentiable with respect to the actions.'
+    )
   return values, gradient

@@ -1,4 +1,4 @@
-"""How actions are searched for, and the actions at the states of a batch."""
+"""Settings of an action search, and its actions at a batch of states."""
 
 import contextlib
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -14,15 +14,15 @@ from parl_tf.search import compiled_search
 
 _PRECISIONS = ('float32', 'bfloat16')
 _SELECTIONS = ('argmax', 'sample')
-# Of a robot or some. An unknown number is taken for few: they act.
+# Acting has batches of up to this size, or of unknown size.
 _FEW_STATES = 16
 
 
 @gin.configurable
 class Search:
-  """How actions are searched for: how many, by what, and which is taken.
+  """Settings of an action search: samples, optimizer and selection.
 
-  Training, acting and evaluation have one each.
+  Training, acting and evaluation each have their own search.
   """
 
   def __init__(
@@ -38,23 +38,25 @@ class Search:
     """Initializes the settings.
 
     Args:
-      num_samples: N, actions drawn from the policy.
-      optimizer: An action optimizer, or None for the policy's own actions.
-      selection: 'argmax', or 'sample' from pi_opt (4.3): the action taken when
-        acting, and the critic's target and penalty actions in training.
-      optimize_targets: False takes those from the unoptimised policy.
-      jit_compile: Whether XLA may compile, on a CPU: samples of policies that
-        want it, the search for a large batch in training, and all of acting
-        with small networks.
-      precision: 'float32', or 'bfloat16' for the matrix products of ranking
-        and ascent, which pays where a processor has them (AVX-512 BF16, AMX).
-        The values of candidates are then as coarse.
-      temperature: Of the actions drawn from the policy, as its `sample` takes
-        it. Below 1 they are nearer to its likeliest ones: noise of the data
-        that the policy has cloned is left out.
+      num_samples: N, the number of actions to draw from the policy.
+      optimizer: Action optimizer, or None to use the policy's own actions.
+      selection: 'argmax', or 'sample' to draw from pi_opt (4.3). Selects the
+        action to take when acting, and the critic's target and penalty actions
+        in training.
+      optimize_targets: Whether target and penalty actions are optimized; False
+        takes them from the base policy.
+      jit_compile: Whether XLA may compile on a CPU: sampling, if the policy
+        requests it; the search for large batches in training; and acting with
+        small networks.
+      precision: 'float32', or 'bfloat16' for the matrix products of ranking and
+        ascent. 'bfloat16' is faster on processors that support it (AVX-512
+        BF16, AMX), but makes the candidates' values less precise.
+      temperature: Temperature of the policy's samples, as in its `sample`.
+        Below 1, samples are closer to the most likely actions, which removes
+        noise that the policy has cloned from the dataset.
 
     Raises:
-      ValueError: If a number is out of range or an option unknown.
+      ValueError: If a number is out of range or an option is unknown.
     """
     if num_samples < 1:
       raise ValueError(f'`num_samples` must be positive, got {num_samples}.')
@@ -80,7 +82,7 @@ class Search:
     self.temperature = temperature
     self.is_greedy = selection == 'argmax'
     self.optimize_targets = optimize_targets and optimizer is not None
-    # XLA on a GPU needs compilers that are not installed with TensorFlow.
+    # XLA on a GPU needs compilers that TensorFlow does not install.
     self.jit_compile = jit_compile and not tf.config.list_physical_devices(
         'GPU'
     )
@@ -89,7 +91,7 @@ class Search:
     self._compiled = compiled_search.CompiledSearch(optimizer)
 
   def without_search(self) -> 'Search':
-    """Returns one of the policy's own draws, at the same temperature."""
+    """Returns a search that takes one policy sample at the same temperature."""
     return Search(
         num_samples=1,
         optimizer=None,
@@ -98,9 +100,10 @@ class Search:
     )
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
-    """Draws N actions `[B, N, A]`, compiled where the policy wants it.
+    """Draws N actions `[B, N, A]`, under XLA if the policy requests it.
 
-    Not where it reads pictures: XLA's convolutions take several times as long.
+    Does not compile policies of images, because XLA makes convolutions several
+    times slower on a CPU.
     """
     def draw(observation, seed):
       return policy.sample(
@@ -114,7 +117,7 @@ class Search:
         or observation_encoder.has_pictures(observation, num_batch_axes=1)
     ):
       return draw(observation, seed)
-    # One for each policy: its calls share what is compiled.
+    # All calls with the same policy share one compiled function.
     if policy not in self._samplers:
       self._samplers[policy] = tf.function(
           draw, autograph=False, jit_compile=True
@@ -128,7 +131,7 @@ class Search:
       dataset_action: Optional[tf.Tensor],
       seed: tf.Tensor,
   ) -> types.Candidates:
-    """Runs the optimizer, compiled where that pays; see its `optimize`."""
+    """Runs the optimizer's `optimize` in the fastest way for this batch."""
     optimize = self.optimizer.optimize
     if isinstance(value_fn, value_function.ValueFunction):
       if self._is_half:
@@ -141,11 +144,11 @@ class Search:
 
 
 class StateActions:
-  """The policy's actions at one batch of states, searched at most once.
+  """The policy's own and optimized actions at a batch of states.
 
-  Draws and searches when first asked and keeps the result, so that a critic
-  that asks for nothing costs nothing. All actions it returns are
-  gradient-stopped and computed outside the tape.
+  Samples and searches on first use and caches the results: a critic that needs
+  no actions costs nothing. Computes actions outside the tape, so no gradient
+  flows through them.
   """
 
   def __init__(
@@ -160,15 +163,15 @@ class StateActions:
       tape: Optional[tf.GradientTape] = None,
       index: int = 0,
   ):
-    """Initializes the actions; nothing is computed yet.
+    """Initializes the object without computing actions.
 
     Args:
-      search: Settings.
+      search: Settings of the search.
       policy: `GenerativePolicy`.
-      critic: `Critic` that ranks; None if the search has no optimizer.
+      critic: `Critic` that values actions; None if the search has no optimizer.
       observation: Nest of `[B, ...]`, raw and without augmentation.
       seed: `[2]` int32.
-      samples: `[B, N, A]` actions drawn earlier (an action cache), or None.
+      samples: `[B, N, A]` cached samples to use instead of new ones, or None.
       tape: Tape that must not record the search.
       index: Distinguishes the draws of several batches that share a seed.
     """
@@ -184,22 +187,23 @@ class StateActions:
     self._candidates = {}
 
   def base(self) -> tf.Tensor:
-    """Returns the policy's own actions `[B, N, A]`."""
+    """Returns N samples of the policy, `[B, N, A]`."""
     return self._draw().actions
 
   def candidates(
       self, dataset_action: Optional[tf.Tensor] = None
   ) -> types.Candidates:
-    """Returns optimised candidates, best first.
+    """Returns the optimized candidates, best first.
 
     Args:
-      dataset_action: `[B, A]` action that competes with the policy's.
+      dataset_action: `[B, A]` action that competes with the policy's samples,
+        or None.
 
     Raises:
       ValueError: If the search has no optimizer.
     """
     if self._search.optimizer is None:
-      raise ValueError('`Search.optimizer` must be given to have candidates.')
+      raise ValueError('Candidates need a `Search.optimizer`, got None.')
     key = dataset_action is not None
     if key not in self._candidates:
       base = self.base()
@@ -218,31 +222,35 @@ class StateActions:
       greedy: Union[bool, tf.Tensor],
       purpose: str,
   ) -> tf.Tensor:
-    """Picks one candidate a row, `[B, A]`; `greedy` is a bool or bool `[B]`."""
+    """Selects one candidate per row, `[B, A]`; see `CandidateSelection`."""
     seed = randomness.fold_in(self._seed, 'select', purpose)
     with self._outside_tape():
       return self._search.optimizer.select(candidates, seed, greedy)
 
   def optimized(self, n: int, purpose: str = 'target') -> types.ActionSamples:
-    """Returns actions that represent the policy, by the search's selection.
+    """Returns actions of pi_opt by the search's selection.
+
+    Returns the policy's own samples if `optimize_targets` is False or the
+    search has no optimizer.
 
     Args:
-      n: How many are wanted.
-      purpose: What they are for. Each purpose draws its own candidates; all
-        share the policy's own actions.
+      n: Number of actions.
+      purpose: Name that distinguishes draws. Draws from pi_opt differ between
+        purposes; the policy's own samples are the same for all.
 
     Returns:
-      `[B, m, A]`, with m = 1 under argmax, else n. Log densities only if the
-      actions are the policy's own and it has a density.
+      `[B, m, A]` actions: the best one (m = 1) of pi_opt under 'argmax',
+      otherwise m = n. They have log densities only if they are the policy's own
+      samples and the policy has a density.
 
     Raises:
-      ValueError: If n of the policy's own actions are wanted and fewer drawn.
+      ValueError: If n exceeds the number of the policy's own samples.
     """
     if not self._search.optimize_targets:
       if n > self._search.num_samples:
         raise ValueError(
-            f'`Search.num_samples` must be at least the {n} actions the '
-            f'{purpose} needs, got {self._search.num_samples}.'
+            f'`Search.num_samples` must be at least {n}, the number of '
+            f'{purpose} actions, got {self._search.num_samples}.'
         )
       drawn = self._draw()
       log_probs = drawn.log_probs
@@ -279,7 +287,7 @@ class StateActions:
       )
     if self._search.temperature != 1.0:
       raise ValueError(
-          '`Search.temperature` must be 1 where densities are wanted, got'
+          '`Search.temperature` must be 1 for samples with densities, got'
           f' {self._search.temperature}.'
       )
     return types.ActionSamples(
@@ -297,8 +305,8 @@ class StateActions:
 class ActionSource(NamedTuple):
   """The policy's actions at both states of a batch of transitions.
 
-  It lives for one update. One search at s' therefore serves both the TD target
-  and the conservative penalty.
+  Each update makes its own source and uses it for all losses: one search at s'
+  serves both the TD target and the conservative penalty.
 
   Attributes:
     here: Actions at s.
@@ -322,14 +330,14 @@ def make_source(
   """Makes the action source of a batch of transitions.
 
   Args:
-    search: Settings.
+    search: Settings of the search.
     policy: `GenerativePolicy`.
-    critic: `Critic` that ranks; None if the search has no optimizer.
-    transition: TF-Agents `Transition` of `[B, ...]`, observations raw and
-      without augmentation.
+    critic: `Critic` that values actions; None if the search has no optimizer.
+    transition: TF-Agents `Transition` of `[B, ...]`, with observations that are
+      raw and without augmentation.
     seed: `[2]` int32.
-    samples: `[B, 2, N, A]` actions drawn earlier at s and s' (an action cache),
-      or None.
+    samples: `[B, 2, N, A]` cached samples at s and s' to use instead of new
+      ones, or None.
     tape: Tape that must not record the search.
   """
   states = (transition.time_step, transition.next_time_step)

@@ -1,4 +1,4 @@
-"""A search that XLA compiles, in parts that run side by side."""
+"""Action search under XLA, in parts of the batch that run in parallel."""
 
 from typing import Optional
 
@@ -8,28 +8,31 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.critics import value_function
 
-# Candidates of one part. Its arrays stay near a core, its matrix products are
-# still large enough to run at full speed; measured by benchmarks/hot_path.py.
+# Number of candidates in a part. The arrays of a part stay in a core's cache,
+# and its matrix products are large enough to run at full speed. Measured by
+# benchmarks/hot_path.py.
 _ROWS_PER_PART = 4_096
-# Of one layer of all members. Less fits in a cache: nothing is gained.
+# Minimum size of one layer's outputs over all members. Smaller ones fit in a
+# cache, and XLA gains nothing.
 _MIN_BYTES = 2 * 2**20
 
 
 class CompiledSearch:
-  """Runs an optimizer on a critic's values, member by member.
+  """Runs an action optimizer under XLA, one ensemble member at a time.
 
-  Between its matrix products a search makes many passes over its arrays; XLA
-  joins them. Each part's size is compiled for once, and all calls share it.
+  XLA fuses the many passes over arrays between the matrix products of a search.
+  It compiles once per part size, and all calls share the result.
 
-  What an optimizer draws depends on the parts, which are others where several
-  devices share a batch: there it is another draw of the same law.
+  Random draws of an optimizer depend on the division into parts. With several
+  devices the parts differ, so the draws differ as well, but have the same
+  distribution.
   """
 
   def __init__(self, optimizer):
-    """Initializes the search; nothing is compiled yet.
+    """Initializes the search without compiling it.
 
     Args:
-      optimizer: Has `optimize`, as `ActionOptimizer`.
+      optimizer: Action optimizer, such as `ActionOptimizer`.
     """
     self._optimizer = optimizer
     self._functions = {}
@@ -37,7 +40,7 @@ class CompiledSearch:
   def is_for(
       self, candidates: tf.Tensor, value_fn: value_function.ValueFunction
   ) -> bool:
-    """Whether candidates `[B, N, A]` are of a known number, large enough."""
+    """Returns whether candidates `[B, N, A]` have a static and large shape."""
     batch_size, num_samples, _ = candidates.shape
     if batch_size is None or num_samples is None:
       return False
@@ -52,7 +55,7 @@ class CompiledSearch:
       dataset_action: Optional[tf.Tensor],
       seed: tf.Tensor,
   ) -> types.Candidates:
-    """Does what the optimizer's `optimize` does, to rounding."""
+    """Computes the optimizer's `optimize`, up to rounding."""
     batch_size, num_samples, _ = candidates.shape
     num_parts = _num_parts(batch_size, num_samples)
     size = batch_size // num_parts
@@ -71,7 +74,7 @@ class CompiledSearch:
     return tf.nest.map_structure(lambda *leaves: tf.concat(leaves, 0), *parts)
 
   def _function(self, value_fn):
-    """The compiled function; what is no tensor distinguishes them."""
+    """Returns the compiled function for the value function's static parts."""
     key = value_fn.static
     if key not in self._functions:
 
@@ -90,7 +93,7 @@ class CompiledSearch:
 
 
 def _num_parts(batch_size, num_samples):
-  """The least number of equal parts that are small enough, if there is one."""
+  """Returns the least number of equal, small enough parts, or 1."""
   least = -(-batch_size * num_samples // _ROWS_PER_PART)
   for num_parts in range(least, 2 * least):
     if batch_size % num_parts == 0:

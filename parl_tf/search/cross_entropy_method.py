@@ -1,4 +1,4 @@
-"""The cross-entropy method as a search: the ablation of PA-RL's optimizer."""
+"""The cross-entropy method, PA-RL's ablation of its action optimizer."""
 
 from typing import Callable, Optional
 
@@ -12,11 +12,11 @@ from parl_tf.search import selection
 
 @gin.configurable
 class CrossEntropyMethod(selection.CandidateSelection):
-  """Refits a diagonal Gaussian to the best candidates, again and again.
+  """Repeatedly fits a diagonal Gaussian to the best candidates.
 
-  Section 5 of arXiv:2412.06685 compares PA-RL with it, begun from uniform
-  actions or from samples of a fixed cloned policy: what the search begins from
-  is the policy's choice, the method is the same.
+  Section 5 of arXiv:2412.06685 compares PA-RL with this method, which starts
+  from uniform actions or from samples of a fixed cloned policy. The choice of
+  the policy determines the start.
   """
 
   def __init__(
@@ -30,11 +30,12 @@ class CrossEntropyMethod(selection.CandidateSelection):
     """Initializes the optimizer.
 
     Args:
-      num_candidates: K, the elites that are refitted to, and returned.
-      population_size: Actions drawn from each Gaussian.
-      num_iterations: Gaussians fitted; 0 is ranking alone.
-      min_std: Least standard deviation of one, in action units.
-      temperature: Of the softmax over the returned candidates (4.3).
+      num_candidates: K, the number of elites to fit and to return.
+      population_size: Number of actions to draw from each Gaussian.
+      num_iterations: Number of Gaussians to fit; with 0 the method only ranks.
+      min_std: Minimum standard deviation of a Gaussian, in action units.
+      temperature: Temperature of the softmax over the returned candidates
+        (4.3).
 
     Raises:
       ValueError: If a number is out of range.
@@ -62,19 +63,20 @@ class CrossEntropyMethod(selection.CandidateSelection):
       dataset_action: Optional[tf.Tensor] = None,
       seed: Optional[tf.Tensor] = None,
   ) -> types.Candidates:
-    """Improves candidates.
+    """Improves candidates by the cross-entropy method.
 
     Args:
       candidates: `[B, N, A]`, the first population.
       value_fn: Function `[B, M, A]` -> `[B, M]`.
-      dataset_action: Unused; for optimizers that let it compete.
+      dataset_action: Unused; other optimizers let it compete.
       seed: `[2]` int32.
 
     Returns:
-      The `K` best of the last population, best first, without gradient.
+      The K best actions of the last population, best first. No gradient flows
+      through actions or values.
 
     Raises:
-      ValueError: If fewer than K candidates or no seed is given.
+      ValueError: If there are fewer than K candidates, or no seed.
     """
     del dataset_action
     tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])
@@ -82,12 +84,12 @@ class CrossEntropyMethod(selection.CandidateSelection):
       if candidates.shape[1] < self.num_candidates:
         raise ValueError(
             f'`num_candidates` (K = {self.num_candidates}) must not exceed the '
-            f'number of candidates given (N = {candidates.shape[1]}).'
+            f'number of candidates (N = {candidates.shape[1]}).'
         )
     if seed is None:
-      raise ValueError('`seed` must be given: the method draws.')
+      raise ValueError('The cross-entropy method needs a `seed`, got None.')
     candidates = tf.stop_gradient(candidates)
-    # A known batch size stays known: a loop keeps its shapes.
+    # Use a static batch size if possible: the loop needs constant shapes.
     batch_size = candidates.shape[0] or tf.shape(candidates)[0]
     shape = [batch_size, self._population_size, candidates.shape[2]]
 

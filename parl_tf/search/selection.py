@@ -1,4 +1,4 @@
-"""Which of a search's candidates is taken: the best, or a draw of pi_opt."""
+"""Selection of one candidate: the best, or a sample of pi_opt."""
 
 from typing import Union
 
@@ -9,18 +9,18 @@ from parl_tf import types
 
 
 class CandidateSelection:
-  """What action optimizers share: K candidates and pi_opt (4.3) over them.
+  """Base class of action optimizers: selects from K candidates by pi_opt (4.3).
 
   Attributes:
-    num_candidates: K.
+    num_candidates: K, the number of candidates to keep.
   """
 
   def __init__(self, num_candidates: int, temperature: float):
     """Initializes the selection.
 
     Args:
-      num_candidates: K, kept after ranking.
-      temperature: Of the softmax over the kept candidates.
+      num_candidates: K, the number of candidates to keep.
+      temperature: Temperature of the softmax over the kept candidates.
 
     Raises:
       ValueError: If a number is out of range.
@@ -40,12 +40,12 @@ class CandidateSelection:
       seed: tf.Tensor,
       greedy: Union[bool, tf.Tensor],
   ) -> tf.Tensor:
-    """Picks one action a row, the best or one drawn from pi_opt (4.3).
+    """Selects one action per row: the best, or a sample of pi_opt (4.3).
 
     Args:
-      candidates: Best first.
-      seed: `[2]` int32; each row its own draw.
-      greedy: Whether to take the best; a bool, or bool `[B]`.
+      candidates: Candidates, best first.
+      seed: `[2]` int32; rows draw independently.
+      greedy: Whether to select the best; a bool, or a bool `[B]`.
 
     Returns:
       `[B, A]`.

@@ -1,4 +1,4 @@
-"""Tests of Cal-QL: target, penalty and their options."""
+"""Tests of Cal-QL's target and penalty."""
 
 import functools
 
@@ -37,7 +37,7 @@ class CalQLConformanceTest(critic_conformance.CriticConformance):
 
 
 def _plain(num_samples):
-  """A search that takes the policy's own actions."""
+  """Returns a search for the policy's own actions."""
   return action_source.Search(num_samples)
 
 
@@ -48,7 +48,7 @@ def _argmax():
 class CalQLTest(parameterized.TestCase):
 
   def _loss(self, critic, search, transition=None):
-    """Returns the loss of four rows, their transition and their source."""
+    """Returns the loss of four rows, with their transition and source."""
     if transition is None:
       transition = critic_conformance.make_transition(4)
     policy = critic_conformance.make_policy()
@@ -60,7 +60,7 @@ class CalQLTest(parameterized.TestCase):
 
   @parameterized.parameters((1.0,), (0.5,))
   def test_td_loss_is_the_mean_squared_error_of_all_members(self, factor):
-    # All members of the target agree here, so that any two give the minimum.
+    # All target members agree, so any two give the same minimum.
     critic = _make(conservative_weight=0.0, squared_error_factor=factor)
     for variable in critic.variables:
       if variable.name.startswith('head_kernel'):
@@ -96,15 +96,15 @@ class CalQLTest(parameterized.TestCase):
     outputs = critic.bind(transition.time_step.observation).outputs(
         transition.action_step.action[:, tf.newaxis]
     )[:, :, 0]
-    reward = transition.next_time_step.reward  # The target, with gamma 0.
+    reward = transition.next_time_step.reward  # The target, as gamma is 0.
     expected = histogram.cross_entropy(outputs, reward[tf.newaxis])
     np.testing.assert_allclose(
         loss.per_example, np.mean(expected, axis=0), rtol=1e-5
     )
 
-  def test_terminals_may_be_taken_from_the_reward(self):
-    # As released: a step ends the task where its reward is not negative,
-    # whatever the data says. The rewards are -1, -2/3, -1/3, 0.
+  def test_terminals_can_come_from_the_reward(self):
+    # As in the released code, a step is terminal if its reward is not negative,
+    # whatever its discount. The rewards are -1, -2/3, -1/3, 0.
     transition = critic_conformance.make_transition(4)
     never_ends = transition._replace(
         next_time_step=transition.next_time_step._replace(
@@ -122,7 +122,7 @@ class CalQLTest(parameterized.TestCase):
     np.testing.assert_array_equal(seen['reward'], seen['data'])
     self.assertGreater(abs(seen['neither'][3] - seen['data'][3]), 0.1)
 
-  def test_penalty_is_added_with_its_weight(self):
+  def test_penalty_is_weighted(self):
     totals = [
         self._loss(_make(conservative_weight=weight), _argmax())[0]
         for weight in (0.0, 0.5, 1.0)
@@ -135,10 +135,10 @@ class CalQLTest(parameterized.TestCase):
         np.mean(penalty), totals[2].metrics['losses/conservative'], rtol=1e-4
     )
 
-  def test_every_column_is_valued_at_the_state_itself(self):
-    # One member, and Q does not know the action: every column is Q(s), those
-    # of the policy at least the return G. With n = 10 the penalty is
-    # log((11 exp(Q) + 20 exp(max(Q, G))) / 31) - Q.
+  def test_every_column_is_evaluated_at_s(self):
+    # There is one member, and Q does not depend on the action. Every column is
+    # Q(s), and the policy's columns are at least the return G. With n = 10 the
+    # penalty is log((11 exp(Q) + 20 exp(max(Q, G))) / 31) - Q.
     critics = [
         _make(
             conservative_weight=weight,
@@ -153,9 +153,9 @@ class CalQLTest(parameterized.TestCase):
       for variable in critic.trainable_variables:
         weights = tf.random.stateless_normal(variable.shape, [2, 4]).numpy()
         if variable.name.startswith('kernel_0'):
-          weights[:, 3:] = 0.0  # Three features, then the action.
+          weights[:, 3:] = 0.0  # The action follows three features.
         if variable.name.startswith('head_bias'):
-          weights[:] = -1.5  # Among the returns, -3 to 0.
+          weights[:] = -1.5  # The returns range from -3 to 0.
         variable.assign(weights)
       loss, transition, _ = self._loss(critic, _argmax())
       totals.append(loss.per_example)
@@ -172,9 +172,10 @@ class CalQLTest(parameterized.TestCase):
         atol=1e-4,
     )
 
-  def test_calibration_lifts_policy_columns_and_not_uniform_ones(self):
-    # Q = 0 everywhere and returns of log 4: with n = 10 the columns are 10 of
-    # 1, 2 * 10 of 4, and the data's 1: log((10 + 80 + 1) / 31).
+  def test_calibration_changes_policy_columns_but_not_uniform_ones(self):
+    # Q = 0 everywhere, and all returns are log 4. With n = 10 the exponentials
+    # are 10 times 1 (uniform), 20 times 4 (policy) and 1 (dataset):
+    # log((10 + 80 + 1) / 31).
     transition = critic_conformance.make_transition(4)
     step = transition.action_step
     transition = transition._replace(
@@ -196,8 +197,8 @@ class CalQLTest(parameterized.TestCase):
           loss.metrics['losses/conservative'], value, atol=1e-5
       )
 
-  def test_columns_with_densities_are_weighted_by_them(self):
-    # Q = 0: log of the mean over columns of 1 / density, times their number.
+  def test_columns_with_densities_are_importance_weighted(self):
+    # With Q = 0 the penalty is the log of the sum of 1 / density over columns.
     critic = _make(calibrate=False, num_conservative_actions=6)
     for variable in critic.trainable_variables:
       if variable.name.startswith('head'):
@@ -214,7 +215,7 @@ class CalQLTest(parameterized.TestCase):
     )
 
   def test_target_takes_the_best_of_several_actions(self):
-    # Every member is wanted, so that the subset does not matter.
+    # Sixty draws include every member, so the subset does not matter.
     critic = _make(
         conservative_weight=0.0, num_backup_actions=3, num_target_members=60,
         calibrate=False, num_conservative_actions=3,
@@ -234,7 +235,7 @@ class CalQLTest(parameterized.TestCase):
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
     )
 
-  def test_search_climbs_the_critic_and_the_target_evaluates(self):
+  def test_search_uses_the_critic_and_the_target_evaluates(self):
     critic = _make(conservative_weight=0.0, num_target_members=60)
     for variable in critic.trainable_variables:
       variable.assign_add(
@@ -250,7 +251,7 @@ class CalQLTest(parameterized.TestCase):
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
     )
 
-  def test_advantage_is_the_value_above_that_of_one_sample(self):
+  def test_advantage_is_relative_to_one_policy_sample(self):
     critic = _make(num_conservative_actions=5)
     _, transition, source = self._loss(critic, _plain(5))
     observation = transition.time_step.observation

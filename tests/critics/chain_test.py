@@ -1,8 +1,8 @@
-"""Tests that critics find the values of a chain that is solved by hand.
+"""Tests that critics learn the values of a chain with a known solution.
 
-Five states, observed one-hot; an action of -1 goes left (at the left end
-nowhere), +1 right; right from the last state ends the task. Each step costs 1,
-gamma is 0.9.
+The chain has five states, observed one-hot. Action -1 goes left (state 0 stays)
+and +1 goes right. Going right from the last state ends the task. Each step has
+reward -1, and gamma is 0.9.
 """
 
 import functools
@@ -28,10 +28,11 @@ from tests.critics import critic_conformance
 _NUM_STATES = 5
 _GAMMA = 0.9
 _LEFT, _RIGHT = 0, 1
-# Per state, the values of going left and right. The way right takes 5, 4, 3, 2,
-# 1 steps: -(1 + 0.9 + .. ) = -4.0951, -3.439, -2.71, -1.9, -1. Left costs 1 and
-# 0.9 times the value of the state reached: -1 - 0.9 * 4.0951 = -4.68559 from
-# states 0 and 1, -1 - 0.9 * 3.439 = -4.0951 from 2, and so on.
+# The values of going left and right in each state. Going right takes 5, 4, 3,
+# 2, 1 steps to the end: -(1 + 0.9 + .. ) = -4.0951, -3.439, -2.71, -1.9, -1.
+# Going left is worth -1 plus 0.9 times the value of the next state:
+# -1 - 0.9 * 4.0951 = -4.68559 in states 0 and 1, -1 - 0.9 * 3.439 = -4.0951 in
+# state 2, and so on.
 _OPTIMAL = np.array([
     [-4.68559, -4.0951],
     [-4.68559, -3.439],
@@ -39,9 +40,9 @@ _OPTIMAL = np.array([
     [-3.439, -1.9],
     [-2.71, -1.0],
 ])
-# If going right from state 2 ended the task as well: -1 from 2, -1.9 from 1,
-# -2.71 from 0, and left -1 - 0.9 * 2.71 = -3.439 from 0 and 1, -2.71 from 2,
-# -1 - 0.9 * 1 = -1.9 from 3.
+# The same if going right from state 2 also ended the task. Right is worth -1 in
+# state 2, -1.9 in 1 and -2.71 in 0. Left is worth -1 - 0.9 * 2.71 = -3.439 in 0
+# and 1, -2.71 in 2 and -1 - 0.9 * 1 = -1.9 in 3.
 _OPTIMAL_IF_TIME_OUTS_ENDED_IT = np.array([
     [-3.439, -2.71],
     [-3.439, -1.9],
@@ -60,9 +61,9 @@ def _next_state(state, move):
 
 
 def _make_transition(num_rights=1, is_time_out_terminal=False):
-  """Makes every step of the chain once, those to the right `num_rights` times.
+  """Makes each step to the left once and each to the right `num_rights` times.
 
-  Going right from state 2 is recorded as the last step before a time-out.
+  The step to the right from state 2 is recorded as the last before a time-out.
   """
   steps = [
       (state, move)
@@ -75,13 +76,13 @@ def _make_transition(num_rights=1, is_time_out_terminal=False):
     is_time_out = (here, move) == (2, _RIGHT)
     is_end = there == _NUM_STATES or (is_time_out and is_time_out_terminal)
     state.append(here)
-    # What stands in a terminal row must not matter: the best state does.
+    # The next state of a terminal row must not matter; use the best one.
     next_state.append(min(there, _NUM_STATES - 1))
     action.append([2.0 * move - 1.0])
     discount.append(0.0 if is_end else 1.0)
     is_last.append(is_end or is_time_out)
   rows = len(steps)
-  # Far below every value, so that calibration binds nowhere.
+  # Returns far below every value disable calibration.
   info = {'monte_carlo_return': tf.fill([rows], -10.0)}
   return trajectory.Transition(
       ts.TimeStep(
@@ -117,7 +118,7 @@ def _make_critic(critic_ctor, distribution_ctor, **kwargs):
 
 
 def _train(critic, transition, num_steps=500):
-  """Trains on all rows at once; the source's actions are the better of two."""
+  """Trains on all rows at once, with the better of both actions as source."""
   optimizer = tf.keras.optimizers.Adam(0.01)
   variables = critic.trainable_variables
   optimizer.build(variables)
@@ -138,7 +139,7 @@ def _train(critic, transition, num_steps=500):
     critic.update_targets()
 
   for i in range(num_steps):
-    # The rate falls to a tenth, so that the last steps settle.
+    # The learning rate decays to a tenth, so that the values converge.
     learning_rate = 0.01 * 0.1 ** (i / num_steps)
     update(tf.constant(i), tf.constant(learning_rate))
 
@@ -150,7 +151,7 @@ def _values(critic):
 
 
 def _solve_iql(expectile, num_rights):
-  """Iterates to IQL's values of states, and of going left and right."""
+  """Computes IQL's values of states and of actions by iteration."""
   value = np.zeros([_NUM_STATES + 1])
   weights = np.array([1.0, num_rights])
   for _ in range(200):
@@ -158,8 +159,8 @@ def _solve_iql(expectile, num_rights):
         [-1.0 + _GAMMA * value[_next_state(s, move)] for move in (0, 1)]
         for s in range(_NUM_STATES)
     ])
-    # The minimum of sum w |expectile - 1(q <= v)| (q - v)^2 lies between the
-    # two, so that the larger weighs with the expectile.
+    # The minimizer v of sum w |expectile - 1(q <= v)| (q - v)^2 lies between
+    # both values, so the larger value has the weight `expectile`.
     is_larger = values > np.min(values, axis=1, keepdims=True)
     sides = weights * np.where(is_larger, expectile, 1.0 - expectile)
     value[:_NUM_STATES] = np.sum(sides * values, axis=1) / np.sum(sides, axis=1)
@@ -169,14 +170,14 @@ def _solve_iql(expectile, num_rights):
 class ChainTest(parameterized.TestCase):
 
   @_HEADS
-  def test_cal_ql_finds_the_optimal_values(self, distribution_ctor):
+  def test_cal_ql_learns_the_optimal_values(self, distribution_ctor):
     critic = _make_critic(
         cal_ql.CalQLCritic, distribution_ctor, conservative_weight=1e-3
     )
     _train(critic, _make_transition())
     np.testing.assert_allclose(_values(critic), _OPTIMAL, rtol=0.05)
 
-  def test_a_step_that_ends_the_task_is_not_one_that_times_out(self):
+  def test_terminal_steps_differ_from_time_outs(self):
     critic = _make_critic(cal_ql.CalQLCritic, None, conservative_weight=1e-3)
     _train(critic, _make_transition(is_time_out_terminal=True))
     np.testing.assert_allclose(
@@ -184,8 +185,8 @@ class ChainTest(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_iql_finds_the_values_of_its_expectile(self, distribution_ctor):
-    # Behaviour goes right in three of four steps.
+  def test_iql_learns_the_values_of_its_expectile(self, distribution_ctor):
+    # The behavior policy goes right in three of four steps.
     critic = _make_critic(iql.IQLCritic, distribution_ctor, expectile=0.8)
     _train(critic, _make_transition(num_rights=3))
     state_values, values = _solve_iql(expectile=0.8, num_rights=3)
@@ -195,8 +196,8 @@ class ChainTest(parameterized.TestCase):
     )
 
   def test_the_reference_solution_is_the_fixed_point(self):
-    # With weights 0.2 * 1 and 0.8 * 3 the right counts 2.4 / 2.6 = 12 / 13. At
-    # state 4 right is worth -1 and left -1 + 0.9 V(3).
+    # With weights 0.2 * 1 and 0.8 * 3, going right has a share of 2.4 / 2.6 =
+    # 12 / 13. In state 4, right is worth -1 and left -1 + 0.9 V(3).
     value, values = _solve_iql(expectile=0.8, num_rights=3)
     self.assertAlmostEqual(values[4, _RIGHT], -1.0)
     self.assertAlmostEqual(values[4, _LEFT], -1.0 + 0.9 * value[3])

@@ -1,4 +1,4 @@
-"""What every critic must hold; inherit it and say how to make one.
+"""The tests that every critic must pass; subclasses make the critic.
 
   class IQLConformanceTest(critic_conformance.CriticConformance):
 
@@ -78,7 +78,7 @@ def make_actions(*shape, seed=0):
 
 
 def make_transition(batch_size=4):
-  """Makes a batch whose last row ends the task."""
+  """Makes a batch whose last row is terminal."""
   discount = tf.concat([tf.ones([batch_size - 1]), [0.0]], axis=0)
   rows = [batch_size]
   return trajectory.Transition(
@@ -103,7 +103,7 @@ def make_transition(batch_size=4):
 
 
 def _other_variables(critic):
-  """Returns what is not trained: the target, but not observation statistics."""
+  """Returns the target's variables, without observation statistics."""
   own = {id(v) for v in critic.trainable_variables}
   for module in critic.submodules:
     if isinstance(module, observation_encoder.ObservationEncoder):
@@ -112,7 +112,7 @@ def _other_variables(critic):
 
 
 def make_source(critic, policy, transition, seed=SEED, search=None, tape=None):
-  """Makes the source of one update's actions; they are searched for."""
+  """Makes the action source of one update, by default with a search."""
   if search is None:
     search = action_source.Search(
         4, action_optimizer.ActionOptimizer(2, 1, 0.1), 'argmax'
@@ -129,10 +129,10 @@ _HEADS = parameterized.named_parameters(
 
 
 class CriticConformance(parameterized.TestCase):
-  """Values, aggregation, gradients, seeds and the target copy."""
+  """Tests values, aggregation, gradients, seeds and the target copy."""
 
   def make_critic(self, **kwargs):
-    """Returns the critic under test, made by `make` with these arguments."""
+    """Returns the critic under test: `make` with these arguments."""
     raise NotImplementedError
 
   def loss(self, critic, transition, seed=SEED, policy=None):
@@ -154,7 +154,7 @@ class CriticConformance(parameterized.TestCase):
     )
 
   @parameterized.parameters(('mean', np.mean), ('min', np.min))
-  def test_one_aggregation_over_members(self, name, aggregate):
+  def test_values_aggregate_over_members(self, name, aggregate):
     critic = self.make_critic(value_aggregation=name)
     value_fn = critic.bind(make_observation(4))
     actions = make_actions(4, 5)
@@ -165,7 +165,7 @@ class CriticConformance(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_each_action_is_valued_by_itself(self, distribution_ctor):
+  def test_each_action_is_evaluated_independently(self, distribution_ctor):
     critic = self.make_critic(distribution_ctor=distribution_ctor)
     value_fn = critic.bind(make_observation(4))
     actions = make_actions(4, 5)
@@ -173,7 +173,7 @@ class CriticConformance(parameterized.TestCase):
         value_fn(actions)[:, 2:3], value_fn(actions[:, 2:3]), atol=1e-5
     )
 
-  def test_values_follow_observation_and_action(self):
+  def test_values_depend_on_observation_and_action(self):
     critic = self.make_critic()
     actions = make_actions(4, 2)
     values = critic.bind(make_observation(4))(actions).numpy()
@@ -182,7 +182,7 @@ class CriticConformance(parameterized.TestCase):
     self.assertGreater(np.abs(values[:, 0] - values[:, 1]).max(), 0)
 
   @parameterized.parameters(False, True)
-  def test_a_selection_evaluates_the_members_it_names(self, target):
+  def test_a_selection_evaluates_only_its_members(self, target):
     critic = self.make_critic()
     observation, actions = make_observation(4), make_actions(4, 5)
     members = critic.bind(observation, target=target).members(actions)
@@ -193,7 +193,7 @@ class CriticConformance(parameterized.TestCase):
         selected, tf.gather(members, [2, 0]), atol=1e-6
     )
 
-  def test_target_equals_the_critic_at_first(self):
+  def test_target_starts_equal_to_the_critic(self):
     critic = self.make_critic()
     observation, actions = make_observation(4), make_actions(4, 5)
     np.testing.assert_array_equal(
@@ -202,8 +202,8 @@ class CriticConformance(parameterized.TestCase):
     )
 
   def test_target_moves_by_tau(self):
-    # The critic gains 1 everywhere: after two updates the target has gained
-    # 0.25, then 0.25 + 0.25 * 0.75 = 0.4375.
+    # All variables of the critic increase by 1. The target increases by 0.25
+    # after one update and by 0.25 + 0.25 * 0.75 = 0.4375 after two.
     critic = self.make_critic(tau=0.25)
     target = _other_variables(critic)
     self.assertNotEmpty(target)
@@ -232,7 +232,7 @@ class CriticConformance(parameterized.TestCase):
     )
 
   @_HEADS
-  def test_loss_is_one_finite_number_a_row(self, distribution_ctor):
+  def test_loss_is_one_finite_number_per_row(self, distribution_ctor):
     critic = self.make_critic(distribution_ctor=distribution_ctor)
     loss = self.loss(critic, make_transition(4))
     self.assertEqual(loss.per_example.shape, [4])
@@ -244,7 +244,7 @@ class CriticConformance(parameterized.TestCase):
       self.assertTrue(np.isfinite(metric))
 
   @_HEADS
-  def test_gradients_reach_all_its_own_variables_and_no_other(
+  def test_gradients_reach_only_its_own_variables(
       self, distribution_ctor
   ):
     critic = self.make_critic(distribution_ctor=distribution_ctor)
@@ -275,7 +275,7 @@ class CriticConformance(parameterized.TestCase):
     for variable, value in zip(critic.variables, before):
       np.testing.assert_array_equal(variable, value)
 
-  def test_advantage_is_one_number_a_row(self):
+  def test_advantage_is_one_number_per_row(self):
     critic, transition = self.make_critic(), make_transition(4)
     advantage = critic.advantage(
         transition.time_step.observation,
@@ -302,7 +302,7 @@ class CriticConformance(parameterized.TestCase):
     np.testing.assert_array_equal(values[0], values[1])
     self.assertFalse(np.array_equal(values[0], values[2]))
 
-  def test_one_graph_serves_every_batch_size(self):
+  def test_one_graph_accepts_every_batch_size(self):
     critic, policy = self.make_critic(), make_policy()
     spec = tf.nest.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
@@ -322,7 +322,7 @@ class CriticConformance(parameterized.TestCase):
       )
 
   @_HEADS
-  def test_initial_value_is_what_it_says_at_first(self, distribution_ctor):
+  def test_values_start_at_the_initial_value(self, distribution_ctor):
     critic = self.make_critic(
         distribution_ctor=distribution_ctor, initial_value=-2.0
     )

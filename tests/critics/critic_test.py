@@ -1,4 +1,4 @@
-"""Tests of what all critics share: the value function at given states."""
+"""Tests of the base class of critics."""
 
 import functools
 
@@ -14,12 +14,12 @@ from tests.critics import critic_conformance
 
 class CriticTest(parameterized.TestCase):
 
-  def test_observations_of_another_structure_are_an_error(self):
+  def test_an_observation_with_another_structure_is_an_error(self):
     bind = critic_conformance.make(iql.IQLCritic).bind
     with self.assertRaises(ValueError):
       bind({'position': tf.zeros([4, 2])})
 
-  def test_gin_gives_network_and_histogram(self):
+  def test_gin_configures_network_and_histogram(self):
     with gin.unlock_config():
       gin.parse_config("""
         CriticEnsemble.num_members = 4
@@ -44,9 +44,9 @@ class CriticTest(parameterized.TestCase):
     self.assertEqual(outputs.shape, [4, 2, 3, 5])
 
   @parameterized.parameters(-2.0, -50.0, -95.0)
-  def test_a_histogram_may_begin_anywhere_inside(self, value):
-    # Near an end the first distribution, a twentieth of the range wide, is cut
-    # off: up to 0.8 of its width, here 4, may be lacking.
+  def test_a_histogram_can_start_at_any_value_inside(self, value):
+    # Near an edge, the range cuts off the initial Gaussian, whose width is a
+    # twentieth of the range. The error is up to 0.8 of that width, here 4.
     made = critic_conformance.make(
         iql.IQLCritic,
         distribution_ctor=critic_conformance.histogram_ctor(-100.0, 0.0, 128),
@@ -59,7 +59,7 @@ class CriticTest(parameterized.TestCase):
         values, np.full(values.shape, value), atol=4.0
     )
 
-  def test_the_members_of_an_ensemble_are_made_by_the_constructor(self):
+  def test_the_constructor_makes_the_members_of_the_ensemble(self):
     made = critic_conformance.make(
         iql.IQLCritic,
         network_ctor=functools.partial(

@@ -25,16 +25,16 @@ class IQLConformanceTest(critic_conformance.CriticConformance):
 
 class IQLTest(parameterized.TestCase):
 
-  def test_value_is_one_number_a_state(self):
+  def test_value_is_one_number_per_state(self):
     value = _make().value(critic_conformance.make_observation(4))
     self.assertEqual(value.shape, [4])
     self.assertGreater(np.ptp(value), 0)
 
   @parameterized.parameters(0.7, 0.9)
   def test_losses_by_hand(self, expectile):
-    # Heads without weights: the members say -1, -2, -3, their targets -4, -5,
-    # -6, V -5.5. So u = -6 - (-5.5) = -0.5 <= 0 and costs (1 - expectile) *
-    # 0.25; y = r + 0.99 * discount * -5.5.
+    # Heads without weights: the members return -1, -2, -3, the target members
+    # -4, -5, -6 and V -5.5. Then u = -6 - (-5.5) = -0.5 <= 0 with a loss of
+    # (1 - expectile) * 0.25, and the TD target is r + 0.99 * discount * -5.5.
     critic = _make(expectile=expectile)
     members, value = [], []
     for variable in _heads(critic.variables):
@@ -67,7 +67,7 @@ class IQLTest(parameterized.TestCase):
     )
 
   def test_value_loss_is_in_units_of_the_histogram(self):
-    # V is -5 + 5 * head over [-10, 0], its loss divided by 5^2.
+    # On [-10, 0], V is -5 + 5 * head, and its loss is divided by 5^2.
     critic = _make(
         distribution_ctor=critic_conformance.histogram_ctor(-10.0, 0.0, 11),
         expectile=0.5,
@@ -98,7 +98,7 @@ class IQLTest(parameterized.TestCase):
   @parameterized.parameters(
       (None, -2.0), (critic_conformance.histogram_ctor(-10.0, 0.0, 11), -7.0)
   )
-  def test_initial_value_is_what_both_networks_say(
+  def test_both_networks_start_at_the_initial_value(
       self, distribution_ctor, value
   ):
     critic = _make(distribution_ctor=distribution_ctor, initial_value=value)
@@ -108,13 +108,13 @@ class IQLTest(parameterized.TestCase):
         atol=0.15,
     )
 
-  def test_state_values_and_action_values_begin_apart(self):
+  def test_state_values_have_their_own_network(self):
     critic = _make()
     shapes = {tuple(v.shape) for v in critic.trainable_variables}
-    self.assertIn((3, 5, 8), shapes)  # Features and action, three members.
-    self.assertIn((1, 3, 8), shapes)  # Features alone, one member.
+    self.assertIn((3, 5, 8), shapes)  # Three members, features and action.
+    self.assertIn((1, 3, 8), shapes)  # One member, only features.
 
-  def test_gin_gives_both_networks_their_constructor(self):
+  def test_gin_sets_the_constructor_of_both_networks(self):
     with gin.unlock_config():
       gin.parse_config("""
         Critic.network_ctor = @narrow/CriticEnsemble
@@ -132,6 +132,6 @@ class IQLTest(parameterized.TestCase):
     self.assertIn((1, 3, 7), shapes)
 
   @parameterized.parameters(0.0, 1.0)
-  def test_an_expectile_outside_its_interval_is_an_error(self, expectile):
+  def test_expectile_out_of_range_is_an_error(self, expectile):
     with self.assertRaisesRegex(ValueError, f'`expectile`.*{expectile}'):
       _make(expectile=expectile)

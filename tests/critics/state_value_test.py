@@ -1,4 +1,4 @@
-"""Tests of the baseline of the state alone."""
+"""Tests of the state-value function."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -41,7 +41,7 @@ class StateValueTest(tensor_case.TensorCase):
     scaled = _make_value(scale=20.0)(_make_observation())
     self.assertAllClose(scaled, 20.0 * value)
 
-  def test_observations_are_normalised(self):
+  def test_observations_are_normalized(self):
     statistics = types.Normalization(
         {'place': np.ones([2]), 'time': np.zeros([1])},
         {'place': np.full([2], 2.0), 'time': np.ones([1])},
@@ -52,7 +52,7 @@ class StateValueTest(tensor_case.TensorCase):
         _make_value(statistics)(raw), _make_value()(observation), 1e-5, 1e-5
     )
 
-  def test_gradients_reach_all_of_its_variables(self):
+  def test_gradients_reach_all_variables(self):
     value = _make_value()
     with tf.GradientTape() as tape:
       loss = tf.reduce_sum(tf.square(value(_make_observation()) - 1.0))

@@ -1,4 +1,4 @@
-"""Tests of the critic of temporal differences alone."""
+"""Tests of the TD critic."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -36,7 +36,7 @@ class TDTest(parameterized.TestCase):
   @parameterized.parameters(
       None, critic_conformance.histogram_ctor(-5.0, 0.0, 11)
   )
-  def test_is_cal_ql_without_its_penalty(self, distribution_ctor):
+  def test_td_equals_cal_ql_without_its_penalty(self, distribution_ctor):
     optimizer = action_optimizer.ActionOptimizer(2, 1, 0.1)
     critic = _make(distribution_ctor=distribution_ctor)
     loss, _ = self._loss(critic, 4, optimizer)
@@ -49,7 +49,7 @@ class TDTest(parameterized.TestCase):
     np.testing.assert_array_equal(loss.per_example, expected.per_example)
     self.assertNotIn('losses/conservative', loss.metrics)
 
-  def test_all_members_make_the_target_where_none_are_drawn(self):
+  def test_without_a_subset_all_members_make_the_target(self):
     critic = _make(num_target_members=None, num_backup_actions=3)
     for i, variable in enumerate(critic.variables):
       if 'kernel' in variable.name:
@@ -61,7 +61,7 @@ class TDTest(parameterized.TestCase):
     next_ = transition.next_time_step
     actions = source.next.base()[:, :3]
     values = critic.bind(next_.observation, target=True).members(actions)
-    # The least member first, then the best action.
+    # The minimum over members, then the maximum over actions.
     next_value = values.numpy().min(axis=0).max(axis=-1)
     target = next_.reward + 0.99 * next_.discount * next_value
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Tests of the value function at given states."""
+"""Tests of the value function of a batch of states."""
 
 import functools
 
@@ -17,7 +17,7 @@ from tests.critics import critic_conformance
 class ValueFunctionTest(parameterized.TestCase):
 
   def _make(self, distribution=None, aggregate=tf.reduce_mean):
-    """Two members: the sum of an action's coordinates, and twice it."""
+    """Returns two members: the sum of an action's elements, and twice that."""
 
     def context(actions):
       value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
@@ -27,7 +27,7 @@ class ValueFunctionTest(parameterized.TestCase):
 
   @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
   def test_members_are_aggregated(self, aggregate, factor):
-    # The members say 0.5 and 1 for the first action: mean 0.75, minimum 0.5.
+    # The members value the first action at 0.5 and 1: mean 0.75, minimum 0.5.
     actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
     value_fn = self._make(aggregate=aggregate)
     np.testing.assert_array_equal(
@@ -37,8 +37,8 @@ class ValueFunctionTest(parameterized.TestCase):
         value_fn(actions), [[0.5 * factor, 2.0 * factor]]
     )
 
-  def test_a_histogram_is_read_by_its_expectation(self):
-    # Equal logits over [-4, 0] mean -2, whatever their level.
+  def test_the_value_of_a_histogram_is_its_expectation(self):
+    # Equal logits over [-4, 0] have the expectation -2, whatever their level.
     histogram = value_distribution.HLGauss(-4.0, 0.0, 4)
 
     def context(actions):
@@ -87,7 +87,7 @@ _LAYOUTS = {
 
 
 class LayoutTest(tensor_case.TensorCase):
-  """However members are laid out, values and gradients are the same."""
+  """Tests that all layouts give the same values and gradients."""
 
   def _make(self, layout):
     critic = critic_conformance.make(cal_ql.CalQLCritic, **_LAYOUTS[layout])
@@ -97,7 +97,7 @@ class LayoutTest(tensor_case.TensorCase):
     return critic.bind(critic_conformance.make_observation(5))
 
   @parameterized.parameters(*_LAYOUTS)
-  def test_member_by_member(self, layout):
+  def test_memberwise_layout_is_equal(self, layout):
     value_fn = self._make(layout)
     other = value_function.MemberwiseValueFunction(
         value_fn.context, *value_fn.static
@@ -105,12 +105,12 @@ class LayoutTest(tensor_case.TensorCase):
     self._assert_equal(value_fn, other)
 
   @parameterized.parameters(*_LAYOUTS)
-  def test_for_few_actions(self, layout):
+  def test_layout_for_few_actions_is_equal(self, layout):
     value_fn = self._make(layout)
     self._assert_equal(value_fn, value_fn.for_few_actions())
 
   @parameterized.product(layout=list(_LAYOUTS), in_graph=[False, True])
-  def test_half_precision_is_near(self, layout, in_graph):
+  def test_half_precision_is_close(self, layout, in_graph):
     value_fn = self._make(layout)
     half = value_fn.in_half_precision()
     actions = critic_conformance.make_actions(5, 3)
@@ -126,7 +126,7 @@ class LayoutTest(tensor_case.TensorCase):
       self.assertLess(error.mean(), 0.02)
       self.assertLess(error.max(), 0.1)
 
-  def test_some_of_the_states(self):
+  def test_a_subset_of_states_has_the_same_values(self):
     value_fn = self._make('histogram')
     actions = critic_conformance.make_actions(5, 3)
     part = value_function.ValueFunction(

@@ -160,7 +160,7 @@ class DiffusionTest(tensor_case.TensorCase):
       variable.assign_sub(1e-2 * gradient)
     self.assertGreater(value(), before)
 
-  def test_normalised_values_have_no_scale(self):
+  def test_normalized_values_have_no_scale(self):
     policy = small_agent.make_policy(diffusion.DiffusionPolicy)
     improver = self._make(normalize_values=True, imitation_weight=2.0)
     one, _, _ = _loss(improver, policy)

@@ -19,7 +19,7 @@ def _statistics(**changes):
 
 class VectorsTest(parameterized.TestCase):
 
-  def test_normalises_and_joins_in_the_order_of_keys(self):
+  def test_normalizes_and_joins_in_the_order_of_keys(self):
     spec = {
         'b': tf.TensorSpec([2], tf.float32, 'b'),
         'a': tf.TensorSpec([1], tf.float64, 'a'),
@@ -90,7 +90,7 @@ class PicturesTest(tensor_case.TensorCase):
     super().setUp()
     small_pictures.bind_encoder(self)
 
-  def test_vectors_come_first_and_are_normalised(self):
+  def test_vectors_come_first_and_are_normalized(self):
     encoder = observation_encoder.ObservationEncoder(
         _SPEC, types.Normalization(_statistics(), _statistics())
     )

@@ -213,7 +213,7 @@ class PolicyConformance(parameterized.TestCase):
     np.testing.assert_array_equal(actions[0], actions[1])
     self.assertFalse(np.array_equal(actions[0], actions[2]))
 
-  def test_observations_are_normalised(self):
+  def test_observations_are_normalized(self):
     policy, observation = self.make_policy(), make_observation(4)
     plain = self.make_policy()
     for module in plain.submodules:
@@ -221,13 +221,13 @@ class PolicyConformance(parameterized.TestCase):
         mean, deviation = module.variables
         mean.assign(tf.zeros_like(mean))
         deviation.assign(tf.ones_like(deviation))
-    normalised = {
+    normalized = {
         'position': (observation['position'] - 1.0) / 2.0,
         'velocity': observation['velocity'],
     }
     np.testing.assert_allclose(
         policy.sample(observation, 5, SEED),
-        plain.sample(normalised, 5, SEED),
+        plain.sample(normalized, 5, SEED),
         atol=1e-5,
     )
 

@@ -18,7 +18,7 @@ _SEED = (3, 5)
 
 
 def _actions(*numbers):
-  """Returns one row of actions of one dimension, `[1, N, 1]`."""
+  """Returns a row of one-dimensional actions, `[1, N, 1]`."""
   return tf.constant(numbers, tf.float32)[tf.newaxis, :, tf.newaxis]
 
 
@@ -28,7 +28,7 @@ def _parabola(actions):
 
 
 def _counted_parabola():
-  """Returns the parabola and a list of the numbers of actions it was given."""
+  """Returns the parabola and a list of its calls' numbers of actions."""
   widths = []
 
   def value_fn(actions):
@@ -39,7 +39,7 @@ def _counted_parabola():
 
 
 def _two_hills(actions):
-  """A narrow hill that ends in a cliff at 0.6, and a slope behind it."""
+  """A narrow hill that ends in a cliff at 0.6, followed by a slope."""
   x = actions[..., 0]
   return tf.where(x < 0.6, -10.0 * tf.square(x - 0.45), x - 0.8)
 
@@ -67,13 +67,13 @@ class RankingTest(tensor_case.TensorCase):
     self.assertAllEqual(found.actions, _actions(0.1, 0.4))
     self.assertAllClose(found.values, [[-0.01, -0.16]])
 
-  def test_each_row_is_ranked_on_its_own(self):
+  def test_each_row_is_ranked_separately(self):
     actions = tf.constant([[[0.5], [0.1], [0.9]], [[0.0], [1.0], [-0.5]]])
     found = _make().optimize(actions, _parabola)
 
     self.assertAllClose(found.actions[..., 0], [[0.1, 0.5], [0.0, -0.5]])
 
-  def test_ranking_happens_even_where_all_are_kept(self):
+  def test_candidates_are_ranked_even_if_all_are_kept(self):
     found = _make(num_candidates=3).optimize(_actions(0.9, 0.1, 0.4), _parabola)
 
     self.assertAllEqual(found.actions, _actions(0.1, 0.4, 0.9))
@@ -83,7 +83,7 @@ class RankingTest(tensor_case.TensorCase):
 
     self.assertAllEqual(found.actions, _actions(1.5, -2.0))
 
-  def test_more_kept_than_given_is_an_error_that_names_both(self):
+  def test_fewer_than_k_candidates_is_an_error_that_names_both(self):
     with self.assertRaisesRegex(ValueError, r'K = 5.*N = 4'):
       _make(num_candidates=5).optimize(_actions(1, 2, 3, 4), _parabola)
 
@@ -164,7 +164,7 @@ class AscentTest(tensor_case.TensorCase):
       ('reject', 2, 0.4, -0.025),
       ('reject', 5, 0.4, -0.025),
   )
-  def test_only_rejection_ends_at_the_first_step_that_falls(
+  def test_only_rejection_stops_at_the_first_lower_value(
       self, acceptance, num_gradient_steps, action, value
   ):
     optimizer = _make(1, num_gradient_steps, 0.3, acceptance=acceptance)
@@ -173,7 +173,7 @@ class AscentTest(tensor_case.TensorCase):
     self.assertAllClose(found.actions, _actions(action))
     self.assertAllClose(found.values, [[value]])
 
-  def test_rejection_goes_on_for_the_other_candidates(self):
+  def test_rejection_of_a_candidate_does_not_stop_the_others(self):
     # 0.4 stays; 0.65, with gradient 1, climbs to 0.95 and then to 1.
     optimizer = _make(2, 2, 0.3, acceptance='reject')
     found = optimizer.optimize(_actions(0.4, 0.65), _two_hills)
@@ -181,8 +181,9 @@ class AscentTest(tensor_case.TensorCase):
     self.assertAllClose(found.actions, _actions(1.0, 0.4))
 
   def test_the_ascent_can_change_the_order(self):
-    # Left of 0 a slope of 1, where -0.5 has 0.5 and moves to -0.4 with 0.6;
-    # right of it one of 4, where 0.1 has 0.4 and moves to 0.5 with 2.
+    # Left of 0 the slope is 1: Q(-0.5) = 0.5, and the action moves to -0.4 with
+    # Q = 0.6. Right of 0 it is 4: Q(0.1) = 0.4, and the action moves to 0.5
+    # with Q = 2.
     optimizer = _make(num_gradient_steps=1, step_size=0.1)
     found = optimizer.optimize(
         _actions(-0.5, 0.1),
@@ -195,15 +196,15 @@ class AscentTest(tensor_case.TensorCase):
   @parameterized.product(
       acceptance=['best_iterate', 'reject'], num_gradient_steps=[0, 1, 4]
   )
-  def test_each_pass_serves_gradient_and_check(
+  def test_each_pass_gives_both_value_and_gradient(
       self, acceptance, num_gradient_steps
   ):
     value_fn, widths = _counted_parabola()
     optimizer = _make(2, num_gradient_steps, acceptance=acceptance)
     found = optimizer.optimize(_actions(0.9, 0.1, -0.5, 0.4), value_fn)
 
-    # One pass over the N ranks them; T + 1 over the K kept ones climb. Without
-    # steps the values of the ranking stand.
+    # One pass ranks the N candidates. The ascent makes T + 1 passes over the K
+    # kept ones. Without steps, the values of the ranking are final.
     passes = num_gradient_steps + 1 if num_gradient_steps else 0
     self.assertEqual(widths, [4] + passes * [2])
     self.assertAllClose(found.values, _parabola(found.actions))
@@ -234,7 +235,9 @@ class AscentTest(tensor_case.TensorCase):
   @parameterized.product(
       acceptance=['best_iterate', 'reject'], jit_compile=[False, True]
   )
-  def test_a_compiled_search_finds_the_same(self, acceptance, jit_compile):
+  def test_a_compiled_search_equals_the_eager_one(
+      self, acceptance, jit_compile
+  ):
     actions = tf.random.stateless_uniform([3, 5, 2], _SEED, -1.0, 1.0)
     optimizer = _make(3, 3, 0.05, acceptance=acceptance)
 
@@ -247,7 +250,7 @@ class AscentTest(tensor_case.TensorCase):
     self.assertAllClose(found.actions, expected.actions, atol=1e-5)
     self.assertAllClose(found.values, expected.values, atol=1e-5)
 
-  def test_no_gradient_flows_out(self):
+  def test_results_have_no_gradient(self):
     weight = tf.Variable(-1.0)
     samples = tf.Variable(_actions(0.8, -0.4, 0.1))
     dataset_action = tf.Variable([[0.3]])
@@ -273,8 +276,8 @@ class AscentTest(tensor_case.TensorCase):
 class DatasetActionTest(tensor_case.TensorCase):
 
   @parameterized.parameters(
-      # Of 0.1, 0.4 and 0.9 the two best are kept; 0.8 is worse than both, yet
-      # takes the place of the worse one.
+      # The two best of 0.1, 0.4 and 0.9 are kept. 0.8 replaces the worse one,
+      # although it is worse than both.
       ('replace', 2, 0.8, (0.1, 0.8)),
       ('replace', 2, 0.0, (0.0, 0.1)),
       ('replace', 1, 0.0, (0.1,)),
@@ -282,7 +285,9 @@ class DatasetActionTest(tensor_case.TensorCase):
       ('append', 1, 0.8, (0.1, 0.8)),
       (None, 2, 0.0, (0.1, 0.4)),
   )
-  def test_competes_as_bound(self, option, num_candidates, action, expected):
+  def test_the_option_decides_how_the_action_competes(
+      self, option, num_candidates, action, expected
+  ):
     optimizer = _make(num_candidates, dataset_action=option)
     found = optimizer.optimize(
         _actions(0.4, 0.9, 0.1), _parabola, tf.constant([[action]])
@@ -292,7 +297,7 @@ class DatasetActionTest(tensor_case.TensorCase):
     self.assertAllClose(found.values, _parabola(_actions(*expected)))
 
   @parameterized.parameters(
-      # One step halves what is kept.
+      # One step halves each kept action.
       ('replace', (0.05, 0.3)),
       ('append', (0.05, 0.2, 0.3)),
       (None, (0.05, 0.2)),
@@ -316,7 +321,7 @@ class DatasetActionTest(tensor_case.TensorCase):
 
 class SelectionTest(tensor_case.TensorCase):
 
-  # A quarter and three quarters: odds of e^(log 3).
+  # Probabilities 3 / 4 and 1 / 4: the odds are e^(log 3).
   _VALUES = (math.log(3.0), 0.0)
 
   def _candidates(self, num_rows):
@@ -339,7 +344,7 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertAllEqual(action, tf.fill([50, 1], 0.7))
 
   @parameterized.parameters((1.0, 0.75), (0.5, 0.9))
-  def test_samples_follow_the_softmax_row_by_row(self, temperature, expected):
+  def test_samples_of_rows_follow_the_softmax(self, temperature, expected):
     num_rows = 4000
     optimizer = _make(temperature=temperature)
     action = optimizer.select(self._candidates(num_rows), _SEED, greedy=False)
@@ -351,7 +356,7 @@ class SelectionTest(tensor_case.TensorCase):
 
   def test_greedy_may_differ_by_row(self):
     greedy = tf.range(400) % 2 == 0
-    optimizer = _make(temperature=1e6)  # Both are then as likely.
+    optimizer = _make(temperature=1e6)  # Makes both equally likely.
     action = optimizer.select(self._candidates(400), _SEED, greedy)
 
     best = action.numpy()[:, 0] > 0.0
@@ -368,7 +373,7 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertAllEqual(first, again)
     self.assertNotAllEqual(first, other)
 
-  def test_a_compiled_choice_is_the_same(self):
+  def test_a_compiled_selection_equals_the_eager_one(self):
     candidates, seed = self._candidates(50), tf.constant(_SEED)
 
     @common.function(jit_compile=True)
@@ -391,7 +396,7 @@ class OptionsTest(parameterized.TestCase):
       ('acceptance', 'always'),
       ('dataset_action', 'prepend'),
   )
-  def test_an_unknown_or_impossible_value_is_named(self, name, value):
+  def test_an_invalid_value_is_named(self, name, value):
     with self.assertRaisesRegex(ValueError, f'`{name}`.*{value}'):
       action_optimizer.ActionOptimizer(**{name: value})
 

@@ -1,4 +1,4 @@
-"""Tests of what is drawn and searched for, how often, and from which seed."""
+"""Tests of the draws and searches of an action source."""
 
 from absl.testing import absltest
 import tensorflow as tf
@@ -35,7 +35,7 @@ class _CountingPolicy(gaussian.GaussianPolicy):
 
 
 class _GivenActions:
-  """Returns the actions `{purpose: ActionSamples}` that it is given."""
+  """Returns given actions `{purpose: ActionSamples}`."""
 
   def __init__(self, samples):
     self._samples = samples
@@ -55,7 +55,7 @@ def _make_search(num_samples=4, selection='argmax', **kwargs):
 
 
 def _make_source(search, policy=None, critic=None, seed=_SEED, **kwargs):
-  """Returns a source at the states of a small batch."""
+  """Returns the source of a small batch."""
   transition = small_agent.make_transition()
   return action_source.make_source(
       search,
@@ -82,11 +82,11 @@ class CountingTest(tensor_case.TensorCase):
 
     critic.loss(small_agent.make_transition(), source, tf.constant(_SEED))
 
-    # One at s', for target and penalty, and one at s.
+    # One search at s', for target and penalty, and one at s.
     self.assertEqual(search.optimizer.num_searches, 2)
     self.assertEqual(policy.num_draws, 2)
 
-  def test_iql_costs_no_draw(self):
+  def test_iql_draws_no_actions(self):
     search, policy = _make_search(), _make_policy()
     critic = small_agent.make_critic(iql.IQLCritic)
     source = _make_source(search, policy, critic)
@@ -96,7 +96,7 @@ class CountingTest(tensor_case.TensorCase):
     self.assertEqual(search.optimizer.num_searches, 0)
     self.assertEqual(policy.num_draws, 0)
 
-  def test_what_was_found_is_remembered(self):
+  def test_candidates_are_cached(self):
     search, policy = _make_search(), _make_policy()
     source = _make_source(search, policy)
 
@@ -107,7 +107,7 @@ class CountingTest(tensor_case.TensorCase):
     self.assertEqual(search.optimizer.num_searches, 1)
     self.assertEqual(policy.num_draws, 1)
 
-  def test_the_dataset_action_is_searched_for_among_the_same_draws(self):
+  def test_searches_with_and_without_dataset_action_share_samples(self):
     search, policy = _make_search(), _make_policy()
     source = _make_source(search, policy)
 
@@ -121,7 +121,7 @@ class CountingTest(tensor_case.TensorCase):
 
 class SamplesTest(tensor_case.TensorCase):
 
-  def test_cached_samples_take_the_place_of_draws(self):
+  def test_cached_samples_replace_draws(self):
     policy = _make_policy()
     samples = tf.random.stateless_uniform([8, 2, 4, 2], [1, 2], -1.0, 1.0)
     source = _make_source(
@@ -136,7 +136,7 @@ class SamplesTest(tensor_case.TensorCase):
       self.assertAllEqual(_is_among(kept, cached), tf.fill([8, 2], True))
     self.assertEqual(policy.num_draws, 0)
 
-  def test_argmax_gives_the_best_alone(self):
+  def test_argmax_returns_only_the_best_action(self):
     source = _make_source(_make_search(selection='argmax'))
     found = source.next.optimized(3)
 
@@ -145,7 +145,7 @@ class SamplesTest(tensor_case.TensorCase):
     )
     self.assertIsNone(found.log_probs)
 
-  def test_sampling_gives_as_many_as_wanted(self):
+  def test_sampling_returns_the_requested_number(self):
     source = _make_source(_make_search(selection='sample'))
     found = source.here.optimized(3).actions
     candidates = source.here.candidates().actions
@@ -153,7 +153,7 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertAllEqual(found.shape, [8, 3, 2])
     self.assertAllEqual(_is_among(found, candidates), tf.fill([8, 3], True))
 
-  def test_targets_may_come_from_the_unoptimised_policy(self):
+  def test_targets_may_come_from_the_base_policy(self):
     search = _make_search(optimize_targets=False)
     source = _make_source(search)
     found = source.here.optimized(3)
@@ -161,43 +161,44 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertAllEqual(found.actions, source.here.base()[:, :3])
     self.assertEqual(search.optimizer.num_searches, 0)
 
-  def test_a_plain_gaussian_gives_its_densities(self):
+  def test_samples_of_a_gaussian_have_densities(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     found = source.here.optimized(3)
 
-    # The density of tanh(x) is that of x over 1 - tanh(x)^2, per dimension; it
-    # integrates to 1, so that its inverse averages to the volume, 4.
+    # The density of tanh(x) is the density of x divided by 1 - tanh(x)^2 in
+    # each dimension. It integrates to 1, so the mean of its inverse is the
+    # volume, 4.
     self.assertAllEqual(found.log_probs.shape, [8, 3])
     wide = _make_source(action_source.Search(20_000, optimizer=None))
     log_probs = wide.here.optimized(20_000).log_probs
     volume = tf.reduce_mean(tf.exp(-log_probs), axis=-1)
     self.assertAllClose(volume, tf.fill([8], 4.0), rtol=0.1)
 
-  def test_plain_diffusion_has_no_densities(self):
+  def test_samples_of_a_diffusion_policy_have_no_densities(self):
     source = _make_source(
         action_source.Search(4, optimizer=None), small_agent.make_policy()
     )
 
     self.assertIsNone(source.here.optimized(3).log_probs)
 
-  def test_optimised_actions_have_no_densities(self):
+  def test_optimized_actions_have_no_densities(self):
     source = _make_source(_make_search(selection='sample'))
 
     self.assertIsNone(source.here.optimized(3).log_probs)
 
-  def test_fewer_draws_than_wanted_is_an_error(self):
+  def test_fewer_samples_than_requested_is_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
       source.here.optimized(5, 'penalty')
 
-  def test_a_temperature_of_zero_draws_the_mode_alone(self):
+  def test_a_temperature_of_zero_draws_only_the_mode(self):
     search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
     drawn = _make_source(search).here.base()
 
     self.assertAllEqual(drawn, tf.repeat(drawn[:, :1], 4, axis=1))
     self.assertNotAllEqual(drawn, _make_source(_make_search()).here.base())
 
-  def test_without_search_one_is_drawn_at_the_same_temperature(self):
+  def test_without_search_keeps_the_temperature(self):
     search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
     own = search.without_search()
 
@@ -206,14 +207,14 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertEqual(own.temperature, 0.0)
     self.assertFalse(own.is_greedy)
 
-  def test_densities_are_those_of_a_temperature_of_one(self):
+  def test_densities_need_a_temperature_of_one(self):
     source = _make_source(
         action_source.Search(4, optimizer=None, temperature=0.5)
     )
     with self.assertRaisesRegex(ValueError, '`Search.temperature`.*got 0.5'):
       source.here.base()
 
-  def test_candidates_without_a_search_are_an_error(self):
+  def test_candidates_without_an_optimizer_are_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'Search.optimizer'):
       source.here.candidates()
@@ -221,7 +222,7 @@ class SamplesTest(tensor_case.TensorCase):
 
 class TapeTest(tensor_case.TensorCase):
 
-  def test_the_search_is_a_constant_of_the_critic_loss(self):
+  def test_the_critic_loss_treats_the_search_as_constant(self):
     transition = small_agent.make_transition()
     critic = small_agent.make_critic(conservative_weight=1.0)
     policy = small_agent.make_policy()
@@ -267,7 +268,7 @@ class TapeTest(tensor_case.TensorCase):
       found = source.next.candidates()
       picked = source.next.optimized(3).actions
 
-    # Not even an operation that stops its gradient leads to them.
+    # The tape has not even recorded an operation with a stopped gradient.
     self.assertEmpty(tape.watched_variables())
     for result in (samples, *found, picked):
       self.assertEqual(
@@ -277,7 +278,7 @@ class TapeTest(tensor_case.TensorCase):
 
 class SeedTest(tensor_case.TensorCase):
 
-  def test_the_same_seed_finds_the_same(self):
+  def test_the_same_seed_gives_the_same_candidates(self):
     policy, critic = _make_policy(), small_agent.make_critic()
     first, again, other = (
         _make_source(_make_search(), policy, critic, seed)
@@ -289,7 +290,7 @@ class SeedTest(tensor_case.TensorCase):
     self.assertAllEqual(first, again)
     self.assertNotAllEqual(first, other)
 
-  def test_purposes_draw_on_their_own(self):
+  def test_purposes_draw_independently(self):
     search = _make_search(selection='sample')
     source = _make_source(search)
 
@@ -299,13 +300,13 @@ class SeedTest(tensor_case.TensorCase):
     self.assertNotAllEqual(target, penalty)
     self.assertAllEqual(source.here.optimized(8, 'target').actions, target)
 
-  def test_picks_of_one_purpose_differ(self):
+  def test_draws_of_one_purpose_differ(self):
     source = _make_source(_make_search(selection='sample'))
     found = source.here.optimized(8).actions
 
     self.assertNotAllEqual(found[:, :4], found[:, 4:])
 
-  def test_both_states_draw_on_their_own(self):
+  def test_both_states_draw_independently(self):
     transition = small_agent.make_transition()
     source = action_source.make_source(
         _make_search(),
@@ -333,10 +334,10 @@ class SearchTest(tensor_case.TensorCase):
 
 
 class SampleTest(tensor_case.TensorCase):
-  """Samples under XLA, for policies that want it."""
+  """Tests which policies sample under XLA."""
 
   def _run(self, search, policy):
-    """Returns the samples, and how many functions are compiled."""
+    """Returns the samples and the number of compiled functions."""
     observation = small_agent.make_transition().time_step.observation
     run = tf.function(
         lambda: search.sample(policy, observation, tf.constant(_SEED)),
@@ -344,7 +345,7 @@ class SampleTest(tensor_case.TensorCase):
     )
     return run(), len(search._samplers)
 
-  def test_a_policy_that_wants_it_is_compiled_once(self):
+  def test_a_policy_that_requests_it_is_compiled_once(self):
     policy, search = small_agent.make_policy(), action_source.Search(4)
     plain = action_source.Search(4, jit_compile=False)
     seen, num_compiled = self._run(search, policy)
@@ -355,11 +356,11 @@ class SampleTest(tensor_case.TensorCase):
     (sampler,) = search._samplers.values()
     self.assertEqual(sampler.experimental_get_tracing_count(), 1)
 
-  def test_others_are_not(self):
+  def test_other_policies_are_not_compiled(self):
     _, num_compiled = self._run(action_source.Search(4), _make_policy())
     self.assertEqual(num_compiled, 0)
 
-  def test_weights_are_read_anew(self):
+  def test_compiled_samples_use_the_current_weights(self):
     policy, search = small_agent.make_policy(), action_source.Search(4)
     before, _ = self._run(search, policy)
     for variable in policy.variables:

@@ -1,4 +1,4 @@
-"""Tests of the search that XLA compiles."""
+"""Tests of the action search under XLA."""
 
 import functools
 from unittest import mock
@@ -52,7 +52,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
       self.addCleanup(patch.stop)
 
   def _run(self, search, critic, dataset_action=None):
-    """The candidates, and whether XLA compiles a function of the graph."""
+    """Returns the candidates, and whether XLA compiles part of the graph."""
 
     @tf.function(autograph=False)
     def run(observation, actions):
@@ -97,7 +97,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
     self.assertAllClose(seen.values, plain.values, rtol=1e-4, atol=1e-4)
     self.assertAllClose(seen.actions, plain.actions, rtol=1e-3, atol=1e-3)
 
-  def test_half_precision_chooses_about_as_well(self):
+  def test_half_precision_selects_about_as_good_actions(self):
     critic = _make_critic()
     seen, _ = self._run(_make_search(precision='bfloat16'), critic)
     plain, _ = self._run(_make_search(), critic)
@@ -118,7 +118,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
     (function,) = search._compiled._functions.values()
     self.assertEqual(function.experimental_get_tracing_count(), 1)
 
-  def test_weights_are_read_anew(self):
+  def test_the_compiled_search_uses_the_current_weights(self):
     critic, search = _make_critic(), _make_search()
     before, _ = self._run(search, critic)
     for variable in critic.trainable_variables:
@@ -129,8 +129,8 @@ class CompiledSearchTest(tensor_case.TensorCase):
   @parameterized.parameters(
       (12, 6, 24, 3),  # 72 candidates: three parts of 24.
       (12, 2, 24, 1),
-      (14, 6, 24, 7),  # Four would not be equal, seven are.
-      (13, 6, 24, 1),  # Nor does any number from four to seven divide 13.
+      (14, 6, 24, 7),  # Four, five and six parts would not be equal.
+      (13, 6, 24, 1),  # No number from four to seven divides 13.
   )
   def test_number_of_parts(self, batch_size, num_samples, rows, expected):
     with mock.patch.object(compiled_search, '_ROWS_PER_PART', rows):
@@ -138,7 +138,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
           compiled_search._num_parts(batch_size, num_samples), expected
       )
 
-  def test_small_and_unknown_batches_are_not_compiled_for(self):
+  def test_small_batches_and_unknown_shapes_are_not_compiled(self):
     compiled = compiled_search.CompiledSearch(None)
     with tf.Graph().as_default():
       critic = critic_conformance.make(cal_ql.CalQLCritic)

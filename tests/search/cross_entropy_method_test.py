@@ -1,4 +1,4 @@
-"""Tests of the cross-entropy method as a search."""
+"""Tests of the cross-entropy method."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -10,12 +10,12 @@ from parl_tf.search import cross_entropy_method
 from tests import tensor_case
 
 _SEED = tf.constant([3, 5])
-# The last lies outside.
+# The last peak is out of bounds.
 _PEAKS = tf.constant([[0.3, -0.6], [-0.2, 0.9], [1.5, 0.0]])
 
 
 def _value(actions):
-  """A parabola a state, its peak at `_PEAKS`."""
+  """Computes a parabola for each state, with its peak at `_PEAKS`."""
   return -tf.reduce_sum(tf.square(actions - _PEAKS[:, tf.newaxis]), axis=-1)
 
 
@@ -46,7 +46,7 @@ class CrossEntropyMethodTest(tensor_case.TensorCase):
         found.values, tf.sort(found.values, direction='DESCENDING')
     )
 
-  def test_no_iteration_is_ranking(self):
+  def test_no_iterations_only_rank(self):
     optimizer = cross_entropy_method.CrossEntropyMethod(
         num_candidates=3, population_size=8, num_iterations=0
     )
@@ -57,8 +57,8 @@ class CrossEntropyMethodTest(tensor_case.TensorCase):
       best = np.argsort(-values[row])[:3]
       self.assertAllEqual(found.actions[row], candidates[row].numpy()[best])
 
-  def test_one_iteration_draws_about_the_elites(self):
-    # The elites of state 0 are known: two actions, mean 0 and deviation 0.5.
+  def test_one_iteration_draws_around_the_elites(self):
+    # The two elites of state 0 have mean 0 and standard deviation 0.5.
     candidates = tf.constant([[[0.5, 0.5], [-0.5, -0.5], [0.9, 0.9]]])
     values = tf.constant([[1.0, 1.0, 0.0]])
     optimizer = cross_entropy_method.CrossEntropyMethod(
@@ -75,10 +75,11 @@ class CrossEntropyMethodTest(tensor_case.TensorCase):
     optimizer.optimize(candidates, value_fn, seed=_SEED)
     (population,) = seen
     self.assertAllClose(tf.reduce_mean(population), 0.0, atol=0.02)
-    # Clipped at two deviations, a normal variable keeps 0.96 of its own.
+    # Clipping at two standard deviations reduces the deviation by a factor of
+    # 0.96.
     self.assertAllClose(tf.math.reduce_std(population), 0.48, atol=0.01)
 
-  def test_other_seed_other_actions(self):
+  def test_actions_depend_on_the_seed(self):
     optimizer = cross_entropy_method.CrossEntropyMethod()
     first, again, other = (
         optimizer.optimize(_candidates(), _value, seed=seed).actions
@@ -102,7 +103,7 @@ class CrossEntropyMethodTest(tensor_case.TensorCase):
     optimizer = cross_entropy_method.CrossEntropyMethod()
     with self.assertRaisesRegex(ValueError, 'K = 6.*N = 5'):
       optimizer.optimize(_candidates(5), _value, seed=_SEED)
-    with self.assertRaisesRegex(ValueError, '`seed` must be given'):
+    with self.assertRaisesRegex(ValueError, 'needs a `seed`'):
       optimizer.optimize(_candidates(), _value)
 
 
