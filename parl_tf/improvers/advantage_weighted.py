@@ -1,4 +1,4 @@
-"""Imitation of the data's actions, weighted by their advantage."""
+"""Imitation of the dataset actions, weighted by their advantages."""
 
 import gin
 import tensorflow as tf
@@ -9,11 +9,12 @@ from parl_tf.improvers import improver
 
 @gin.configurable
 class AdvantageWeightedImprover(improver.PolicyImprover):
-  """min(exp(beta * advantage), max_weight) times the policy's supervised loss.
+  """Weights the supervised loss by min(exp(beta * advantage), max_weight).
 
-  Advantage-weighted regression, Peng et al. (2019), arXiv:1910.00177, as IQL
-  extracts its policy: Kostrikov et al. (2021), arXiv:2110.06169, equation (7).
-  What the advantage is, the critic says. No gradient flows from the critic.
+  Implements advantage-weighted regression, Peng et al. (2019),
+  arXiv:1910.00177, as IQL extracts its policy, Kostrikov et al. (2021),
+  arXiv:2110.06169, equation (7). The critic defines the advantage; no gradient
+  flows from the critic.
   """
 
   def __init__(self, beta: float = 3.0, max_weight: float = 100.0):
@@ -21,7 +22,7 @@ class AdvantageWeightedImprover(improver.PolicyImprover):
 
     Args:
       beta: Inverse temperature, in units of 1 / return.
-      max_weight: Bound of the weights.
+      max_weight: Upper bound of the weights.
 
     Raises:
       ValueError: If a number is not positive.
@@ -41,7 +42,7 @@ class AdvantageWeightedImprover(improver.PolicyImprover):
     advantage = tf.stop_gradient(
         critic.advantage(observation, action, source, seed)
     )
-    # Bounded before the exponential: it never overflows.
+    # Clip before the exponential, which would overflow.
     weight = tf.exp(
         tf.minimum(self._beta * advantage, tf.math.log(self._max_weight))
     )

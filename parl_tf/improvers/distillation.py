@@ -1,4 +1,4 @@
-"""PA-RL's policy improvement: imitate the optimized actions."""
+"""PA-RL's policy improvement: distillation of the optimized actions."""
 
 from typing import Optional
 
@@ -14,9 +14,9 @@ _SELECTIONS = ('sample', 'argmax', 'auto')
 
 @gin.configurable
 class DistillationImprover(improver.PolicyImprover):
-  """The policy's supervised loss on an action of pi_opt (4.3), (4.4).
+  """Applies the policy's supervised loss to actions of pi_opt (4.3), (4.4).
 
-  Section 4.3 of arXiv:2412.06685. No gradient flows from the critic.
+  Implements section 4.3 of arXiv:2412.06685. No gradient flows from the critic.
   """
 
   def __init__(
@@ -28,14 +28,15 @@ class DistillationImprover(improver.PolicyImprover):
     """Initializes the improver.
 
     Args:
-      selection: 'sample' from pi_opt, 'argmax', or 'auto': the best in a row
-        whose candidates' values spread little, else a sample.
-      spread_threshold: For 'auto', the share of the running mean spread below
-        which a row takes the best; required then.
-      spread_rate: Step of the running mean at every update.
+      selection: 'sample' from pi_opt, 'argmax', or 'auto': argmax in rows whose
+        candidate values have a small spread, and a sample in all others.
+      spread_threshold: For 'auto', the fraction of the running mean spread
+        below which a row's spread is small. Required with 'auto'.
+      spread_rate: Step size of the running mean at every update.
 
     Raises:
-      ValueError: If the option is unknown or the threshold missing.
+      ValueError: If an option is unknown, a number is out of range, or
+        `spread_threshold` is given without 'auto' or missing with it.
     """
     super().__init__()
     if selection not in _SELECTIONS:
@@ -52,7 +53,7 @@ class DistillationImprover(improver.PolicyImprover):
     self._selection = selection
     self._threshold = spread_threshold
     self._rate = spread_rate
-    # Negative until the first update, which sets it.
+    # Negative until the first update initializes it.
     self._mean_spread = tf.Variable(
         -1.0, trainable=False, aggregation=tf.VariableAggregation.MEAN
     )
@@ -74,7 +75,7 @@ class DistillationImprover(improver.PolicyImprover):
       )
       greedy = spread < self._threshold * mean
     action = source.here.select(candidates, greedy, 'distillation')
-    # What is imitated is held fixed.
+    # The imitated action is constant.
     action = tf.stop_gradient(action)
     per_example = policy.distillation_loss(observation, action, seed)
     base = source.here.base()
@@ -91,7 +92,7 @@ class DistillationImprover(improver.PolicyImprover):
     return types.ImproverLoss(per_example, metrics)
 
   def _whole(self, transition, source):
-    """The data's actions `[B, A]`; what a chunk lacks, the policy adds."""
+    """Returns the dataset actions `[B, A]`; a sample fills masked elements."""
     action = transition.action_step.action
     mask = improver.action_mask(transition)
     if mask is None:

@@ -1,4 +1,4 @@
-"""Imitation of the data's actions: behaviour cloning."""
+"""Imitation of the dataset actions: behaviour cloning."""
 
 from typing import Optional
 
@@ -12,16 +12,16 @@ from parl_tf.improvers import improver
 
 @gin.configurable
 class ImitationImprover(improver.PolicyImprover):
-  """The policy's own supervised loss on the data's actions."""
+  """Applies the policy's supervised loss to the dataset actions."""
 
   def __init__(self, min_return: Optional[float] = None):
     """Initializes the improver.
 
     Args:
-      min_return: Least Monte-Carlo return of a step that is imitated (filtered
-        behaviour cloning), in scaled rewards; None imitates every step. Where a
-        domain gives episodes that never succeed the return of one that goes on
-        for ever, a number just above that keeps those that succeed.
+      min_return: Minimum Monte-Carlo return, in scaled rewards, of the steps to
+        imitate (filtered behaviour cloning). None imitates every step. If a
+        domain gives unsuccessful episodes the return of an infinite episode,
+        a value just above that return keeps the successful episodes.
     """
     super().__init__()
     self._min_return = min_return
@@ -35,7 +35,7 @@ class ImitationImprover(improver.PolicyImprover):
       is_kept = tf.cast(returns >= self._min_return, tf.float32)
       share = replicas.mean(tf.reduce_mean(is_kept))
       metrics['policy/kept'] = share
-      # A mean over the steps that are kept, however few they are.
+      # The batch mean becomes the mean over the kept steps.
       per_example *= is_kept / tf.maximum(share, 1e-6)
     metrics['losses/imitation'] = tf.reduce_mean(per_example)
     return types.ImproverLoss(per_example, metrics)

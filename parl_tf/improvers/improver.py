@@ -1,4 +1,4 @@
-"""What every policy improver is: a loss of the policy on a batch."""
+"""The policy improver protocol: a loss of the policy on a batch."""
 
 import abc
 from typing import Mapping, Optional, Sequence
@@ -9,15 +9,15 @@ from parl_tf import types
 
 
 def action_mask(transition) -> Optional[tf.Tensor]:
-  """Returns `[B, A]`, 0 where a chunk has no action; None without chunks."""
+  """Returns the mask `[B, A]`, 0 past the end of an episode, or None."""
   info = transition.action_step.info
   return info.get('action_mask') if isinstance(info, dict) else None
 
 
 def supervised_loss(policy, transition, seed: tf.Tensor) -> tf.Tensor:
-  """Returns the policy's own loss `[B]` on the data's actions."""
+  """Computes the policy's supervised loss `[B]` on the dataset actions."""
   mask = action_mask(transition)
-  # A policy that knows nothing of chunks need not take it.
+  # Policies without chunks need not accept a mask.
   options = {} if mask is None else {'mask': mask}
   return policy.distillation_loss(
       transition.time_step.observation,
@@ -28,7 +28,7 @@ def supervised_loss(policy, transition, seed: tf.Tensor) -> tf.Tensor:
 
 
 class PolicyImprover(tf.Module, abc.ABC):
-  """Turns transitions, a critic and an action source into a policy loss."""
+  """Base class of policy improvers, which compute the policy's loss."""
 
   @abc.abstractmethod
   def loss(
@@ -38,8 +38,8 @@ class PolicyImprover(tf.Module, abc.ABC):
 
     Args:
       transition: TF-Agents `Transition` of `[B, ...]`.
-      policy: `GenerativePolicy` that is improved.
-      critic: `Critic`, or None for imitation.
+      policy: `GenerativePolicy` to improve.
+      critic: `Critic`; None for imitation.
       source: `ActionSource` of the batch.
       seed: `[2]` int32.
 
@@ -48,13 +48,13 @@ class PolicyImprover(tf.Module, abc.ABC):
     """
 
   def augment_reward(self, transition, critic, source):
-    """Returns the critic's transition, its reward that of the improver's goal.
+    """Returns the critic's transition, with the improver's own reward terms.
 
-    It is the task's, unless the policy is to be rewarded for more.
+    By default the reward is that of the task.
 
     Args:
       transition: TF-Agents `Transition` of `[B, ...]`.
-      critic: `Critic` that learns from it.
+      critic: `Critic` that learns from the transition.
       source: `ActionSource` of the batch.
     """
     del critic, source
@@ -62,8 +62,8 @@ class PolicyImprover(tf.Module, abc.ABC):
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
-    """Variables of the improver's own, such as a temperature."""
+    """The improver's own variables, such as a temperature."""
     return ()
 
   def update(self, metrics: Mapping[str, tf.Tensor]) -> None:
-    """Updates running state from the loss's metrics, after the step."""
+    """Updates running statistics from a loss's metrics, after its step."""

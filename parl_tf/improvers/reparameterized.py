@@ -1,4 +1,4 @@
-"""Improvement by the critic's gradient through the policy's own samples."""
+"""Policy improvement by the critic's gradient through policy samples."""
 
 import math
 from typing import Optional
@@ -14,15 +14,16 @@ from parl_tf.improvers import improver
 
 @gin.configurable
 class ReparameterizedImprover(improver.PolicyImprover):
-  """imitation_weight * L(s, a_data) - value_weight * Q(s, a) - entropy.
+  """Maximizes Q(s, a) by its gradient through the policy's sample a.
 
-  a is the policy's sample, through which the gradient flows: what PA-RL does
-  without, kept for the methods that it is compared with. With a learned
-  temperature it is the actor of SAC, Haarnoja et al. (2018), arXiv:1812.05905,
-  equation (7) and (18), for a policy with a density. With an imitation term and
-  values divided by their mean size it is Diffusion Q-learning, Wang et al.
-  (2022), arXiv:2208.06193, equation (3), the gradient passing through the whole
-  denoising chain.
+  The loss is imitation_weight * L(s, a_data) - value_weight * Q(s, a) -
+  entropy. PA-RL does not need this gradient; the baselines of its paper do.
+
+  With a learned temperature this is the actor of SAC, Haarnoja et al. (2018),
+  arXiv:1812.05905, equations (7) and (18), for a policy with a density. With an
+  imitation term and values divided by their mean magnitude it is Diffusion
+  Q-learning, Wang et al. (2022), arXiv:2208.06193, equation (3); the gradient
+  passes through the whole denoising chain.
   """
 
   def __init__(
@@ -39,15 +40,15 @@ class ReparameterizedImprover(improver.PolicyImprover):
 
     Args:
       value_weight: eta, the weight of the values.
-      normalize_values: Whether values are divided by the batch's mean |Q|.
-      imitation_weight: Weight of the policy's supervised loss on the data.
-      learn_temperature: Whether the entropy is rewarded, by a temperature that
-        is learned; needs a policy with a density.
-      entropy_backup: Whether the critic's values have the entropy in them, as
-        those of SAC; needs `learn_temperature` and targets without a search.
-      initial_temperature: What it begins with.
-      target_entropy: Entropy in nats that the temperature holds; minus the
-        action's size where None.
+      normalize_values: Whether to divide values by the batch's mean |Q|.
+      imitation_weight: Weight of the policy's supervised loss on the dataset.
+      learn_temperature: Whether to reward entropy with a learned temperature;
+        needs a policy with a density.
+      entropy_backup: Whether the critic's values include entropy, as in SAC;
+        needs `learn_temperature` and target actions without a search.
+      initial_temperature: Initial value of the temperature.
+      target_entropy: Entropy in nats that the temperature maintains; None for
+        minus the dimension of the action.
 
     Raises:
       ValueError: If a number is out of range.
@@ -82,7 +83,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
     return () if self._log_temperature is None else (self._log_temperature,)
 
   def loss(self, transition, policy, critic, source, seed):
-    del source  # These draws are differentiated.
+    del source  # The loss differentiates its own samples.
     observation = transition.time_step.observation
     action, log_prob = self._sample(
         policy, observation, randomness.fold_in(seed, 'action')
@@ -110,15 +111,16 @@ class ReparameterizedImprover(improver.PolicyImprover):
     return types.ImproverLoss(per_example, metrics)
 
   def augment_reward(self, transition, critic, source):
-    """Adds what the entropy at s' is worth, one step later.
+    """Adds the discounted entropy at s' to the reward.
 
-    The soft value of Haarnoja et al. (2018), arXiv:1812.05905, equations (2)
-    and (3): a critic's target becomes r + gamma * discount * (Q(s', a') -
-    temperature * log pi(a' | s')), a' the action that it backs up.
+    Implements the soft value of Haarnoja et al. (2018), arXiv:1812.05905,
+    equations (2) and (3). The critic's target becomes r + gamma * discount *
+    (Q(s', a') - temperature * log pi(a' | s')), where a' is the action that the
+    critic backs up.
 
     Raises:
-      ValueError: If the source's actions have no density, or the critic reads
-        ends off rewards.
+      ValueError: If the source's actions have no density, or the critic infers
+        terminal steps from rewards.
     """
     if not self._entropy_backup:
       return transition
@@ -129,8 +131,8 @@ class ReparameterizedImprover(improver.PolicyImprover):
     log_probs = source.next.optimized(1).log_probs
     if log_probs is None:
       raise ValueError(
-          '`entropy_backup` needs a policy with a density and, of training, a '
-          '`Search` without optimizer, whose actions have none.'
+          '`entropy_backup` needs a policy with a density and, for training, a '
+          '`Search` without optimizer: optimized actions have no density.'
       )
     following = transition.next_time_step
     entropy = -tf.exp(self._log_temperature) * log_probs[:, 0]
@@ -140,13 +142,13 @@ class ReparameterizedImprover(improver.PolicyImprover):
     )
 
   def _sample(self, policy, observation, seed):
-    """One differentiable action a state `[B, 1, A]`, of the trained weights."""
+    """Draws a differentiable action per state `[B, 1, A]` and its density."""
     if self._log_temperature is None:
       return policy.sample(observation, 1, seed, averaged=False), None
     if not policy.has_density:
       raise ValueError(
-          '`learn_temperature` needs a policy with a density, which '
-          f'{type(policy).__name__} has not.'
+          '`learn_temperature` needs a policy with a density, got '
+          f'{type(policy).__name__}.'
       )
     action, log_prob = policy.sample_with_log_prob(
         observation, 1, seed, averaged=False
@@ -154,13 +156,13 @@ class ReparameterizedImprover(improver.PolicyImprover):
     return action, log_prob[:, 0]
 
   def _entropy_loss(self, log_prob, action_size):
-    """The entropy's share of the loss `[B]`, and the temperature's own loss."""
+    """Computes the entropy and temperature terms of the loss `[B]`."""
     target = self._target_entropy
     if target is None:
       target = -float(action_size)
     temperature = tf.exp(self._log_temperature)
-    # Below its target entropy a policy must pay more for density: the gradient
-    # by the log of the temperature is the gap.
+    # An entropy below the target makes the gap positive, which raises the
+    # temperature: the gradient with respect to its log is minus the gap.
     gap = tf.stop_gradient(log_prob + target)
     loss = tf.stop_gradient(temperature) * log_prob
     loss += -self._log_temperature * gap

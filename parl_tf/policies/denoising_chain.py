@@ -1,4 +1,4 @@
-"""The denoising chain of a diffusion policy, as a chain of decisions."""
+"""The denoising chain of a diffusion policy as a decision process."""
 
 import math
 from typing import NamedTuple, Optional, Tuple
@@ -12,13 +12,13 @@ from parl_tf.policies import diffusion
 
 
 class Chain(NamedTuple):
-  """The steps of denoising chains that are fine-tuned, the first taken first.
+  """The fine-tuned steps of denoising chains, in the order of denoising.
 
   The last column is step t = 0.
 
   Attributes:
     inputs: `[B, K, A]`, the noisy action before each step.
-    draws: `[B, K, A]`, what the step drew, before it was clipped.
+    draws: `[B, K, A]`, the action that each step drew, before clipping.
     log_probs: `[B, K]` log densities of `draws`.
   """
 
@@ -29,20 +29,19 @@ class Chain(NamedTuple):
 
 @gin.configurable(denylist=['policy'])
 class DenoisingChain:
-  """Draws actions step by step from the trained weights, with likelihoods.
+  """Samples from the trained weights and keeps the density of every step.
 
-  The inner decision process of Ren et al. (2024), arXiv:2409.00588: a step's
-  state is (s, x, t), its action the draw u ~ N(mean(s, x, t), std_t^2) and the
-  next state clip(u, -1, 1). The sampler clips after every step; here
-  clipping belongs to the process that is acted in, not to the policy. The
-  likelihood is that of u, so that its gradient is exact where u was clipped.
+  Implements the inner decision process of Ren et al. (2024), arXiv:2409.00588.
+  A step's state is (s, x, t), its action is the draw u ~ N(mean(s, x, t),
+  std_t^2), and the next state is clip(u, -1, 1). Clipping belongs to the
+  process, not to the policy: the likelihood is that of u, so its gradient is
+  exact even if u is clipped.
 
-  std_t is the sampler's own, sqrt(beta_t) and 0 for the last step, but at least
-  `min_sampling_std`.
+  std_t is the standard deviation of the policy's sampler, sqrt(beta_t) or 0 for
+  the last step, but at least `min_sampling_std`.
 
-  Note: The first, not fine-tuned steps of a chain are drawn from the weights as
-  they become, like those of a deployed policy. The paper keeps a second network
-  for them.
+  Note: The steps before the fine-tuned ones use the current weights, as in a
+  deployed policy. The paper keeps a second network for them.
   """
 
   def __init__(
@@ -56,14 +55,14 @@ class DenoisingChain:
     """Initializes the chain.
 
     Args:
-      policy: Whose steps are taken.
-      num_fine_tuned_steps: The last denoising steps that are fine-tuned; all
-        where None.
-      min_sampling_std: Least standard deviation of a draw: exploration.
-      min_log_prob_std: Least standard deviation in a likelihood.
+      policy: Diffusion policy to sample from.
+      num_fine_tuned_steps: Number of denoising steps to fine-tune, counted from
+        the last one; None for all.
+      min_sampling_std: Minimum standard deviation of draws, for exploration.
+      min_log_prob_std: Minimum standard deviation in likelihoods.
 
     Raises:
-      TypeError: If `policy` is no `DiffusionPolicy`.
+      TypeError: If `policy` is not a `DiffusionPolicy`.
       ValueError: If a number is out of range.
     """
     if not isinstance(policy, diffusion.DiffusionPolicy):
@@ -93,14 +92,15 @@ class DenoisingChain:
   def sample(
       self, observation: types.Nest, seed: tf.Tensor
   ) -> Tuple[tf.Tensor, Chain]:
-    """Draws one action a state.
+    """Draws one action per state.
 
     Args:
       observation: Nest of `[B, ...]`, raw.
-      seed: `[2]` int32. Without a floor the draws are those of the policy.
+      seed: `[2]` int32. With `min_sampling_std` 0 the actions equal those that
+        the policy samples with this seed.
 
     Returns:
-      Actions `[B, A]` in [-1, 1], and how they came about.
+      Actions `[B, A]` in [-1, 1], and their fine-tuned denoising steps.
     """
     features = self._policy.encoder(observation)
     shape = [tf.shape(features)[0], self._policy.action_size]
@@ -123,16 +123,16 @@ class DenoisingChain:
       draws: tf.Tensor,
       t: tf.Tensor,
   ) -> tf.Tensor:
-    """Computes log densities of steps under the trained weights.
+    """Computes the log densities of steps under the trained weights.
 
     Args:
       observation: Nest of `[B, ...]`, raw.
       inputs: `[B, A]`, noisy actions before the steps.
-      draws: `[B, A]`, what the steps drew, not clipped.
-      t: `[B]` int32, which step each is; 0 is the last one.
+      draws: `[B, A]`, actions that the steps drew, not clipped.
+      t: `[B]` int32 denoising steps; 0 is the last one.
 
     Returns:
-      `[B]`, summed over an action's numbers.
+      `[B]` log densities, summed over action dimensions.
     """
     tf.debugging.assert_shapes(
         [(inputs, ('B', 'A')), (draws, ('B', 'A')), (t, ('B',))]
@@ -141,7 +141,7 @@ class DenoisingChain:
     return self._log_density(mean, draws, t)
 
   def start_from_average(self) -> None:
-    """Sets the trained weights to their average, which was evaluated."""
+    """Sets the trained weights to their moving average."""
     self._policy.networks.start_from_average()
 
   def _mean(self, features, x, t):

@@ -1,4 +1,4 @@
-"""Diffusion policy: denoising probabilistic model of actions."""
+"""Diffusion policy: a denoising diffusion model of actions."""
 
 from typing import Optional
 
@@ -38,10 +38,10 @@ def cosine_beta_schedule(num_steps: int) -> tf.Tensor:
 
 
 def variance_preserving_beta_schedule(num_steps: int) -> tf.Tensor:
-  """Computes the variances of a diffusion discretized from continuous time.
+  """Computes the noise variances of a diffusion discretized in time.
 
   beta_t = 1 - exp(-b / K - (B - b) (2 t + 1) / (2 K^2)), b = 0.1, B = 10; Xiao
-  et al. (2022), arXiv:2112.07804, as Diffusion Q-learning has it.
+  et al. (2022), arXiv:2112.07804, as in Diffusion Q-learning.
 
   Args:
     num_steps: Number of denoising steps, K.
@@ -63,7 +63,7 @@ SCHEDULES = {
     'cosine': cosine_beta_schedule,
     'variance_preserving': variance_preserving_beta_schedule,
 }
-"""Variances of the noise by name."""
+"""Schedules of the noise variances, by name."""
 
 
 def add_noise(
@@ -76,10 +76,10 @@ def add_noise(
   Args:
     action: `[B, A]`.
     noise: `[B, A]` standard normal.
-    alpha_bar: `[B]` share of the signal's variance that is left.
+    alpha_bar: `[B]` remaining fraction of the signal's variance.
 
   Returns:
-    `[B, A]`.
+    `[B, A]` noisy actions.
   """
   tf.debugging.assert_shapes(
       [(action, ('B', 'A')), (noise, ('B', 'A')), (alpha_bar, ('B',))]
@@ -99,11 +99,11 @@ def denoise_mean(
   Args:
     x: `[B, A]` noisy actions.
     predicted_noise: `[B, A]`.
-    t: `[B]` int32 step, 0 the last one taken.
+    t: `[B]` int32 denoising steps; 0 is the last one.
     betas: `[num_steps]` variances.
 
   Returns:
-    `[B, A]`.
+    `[B, A]` means.
   """
   tf.debugging.assert_shapes([
       (x, ('B', 'A')),
@@ -120,17 +120,18 @@ def denoise_mean(
 
 @gin.configurable(denylist=['spec'])
 class DiffusionPolicy(generative_policy.GenerativePolicy):
-  """DDPM over actions, in the architecture of IDQL.
+  """DDPM over actions, with the architecture of IDQL.
 
-  Hansen-Estruch et al. (2023), arXiv:2304.10573; loss (3.1) of PA-RL,
-  arXiv:2412.06685. A moving average of the weights does the sampling.
+  Implements the policy of Hansen-Estruch et al. (2023), arXiv:2304.10573, with
+  loss (3.1) of PA-RL, arXiv:2412.06685. Samples come from a moving average of
+  the weights.
 
   Attributes:
-    betas: `[K_d]` float32, variances of the noise, step t = 0 first.
+    betas: `[K_d]` float32 noise variances, starting with step t = 0.
     encoder: Maps a nest of observations `[B, ...]` to features `[B, F]`.
-    networks: Predicts noise of features `[B, F]`, noisy actions `[B, A]` and
-      steps `[B]`; the trained copy and the average.
-    action_size: A.
+    networks: The trained network and its average. Each maps features `[B, F]`,
+      noisy actions `[B, A]` and steps `[B]` to predicted noise.
+    action_size: A, the dimension of an action.
   """
 
   jit_compile_sampling = True
@@ -147,18 +148,19 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
   ):
-    """Initializes the network and its average, equal at first.
+    """Initializes the network and an average with the same weights.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      num_denoising_steps: K_d.
-      schedule: Of the noise's variances, one of `SCHEDULES`.
+      spec: Observation, action and seed of the network.
+      num_denoising_steps: K_d, the number of denoising steps.
+      schedule: Schedule of the noise variances, one of `SCHEDULES`.
       time_size: Width of the time features.
-      hidden_size: Width of the residual stream; a block widens it four times.
+      hidden_size: Width of the residual stream. A block's inner layer is four
+        times as wide.
       num_blocks: Number of residual blocks.
-      dropout_rate: Share of the inputs of a block that is dropped in training.
-      averaging_rate: Step of the averaged weights at every update; None draws
-        from the trained weights.
+      dropout_rate: Fraction of a block's inputs to drop in training.
+      averaging_rate: Step size of the averaged weights at every update; None
+        samples from the trained weights.
 
     Raises:
       ValueError: If a number is out of range.
@@ -219,7 +221,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
         lambda i, _: i < self._num_steps,
         step,
         (tf.constant(0), draw(self._num_steps)),
-        # Shapes of a known batch are inferred of the first draw alone.
+        # TensorFlow infers a static batch size for the initial value only.
         shape_invariants=(
             tf.TensorShape([]),
             tf.TensorShape([None, self.action_size]),

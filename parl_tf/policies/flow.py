@@ -1,4 +1,4 @@
-"""Flow policy: a velocity field that carries noise to actions."""
+"""Flow policy: a velocity field that transports noise to actions."""
 
 from typing import Optional
 
@@ -16,16 +16,16 @@ from parl_tf.policies import generative_policy
 def interpolate(action: tf.Tensor, noise: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
   """Computes the points x_t = (1 - t) noise + t action of straight paths.
 
-  Liu et al. (2023), arXiv:2209.03003, equation (1), with noise for X_0 and
-  actions for X_1; the velocity along the path is action - noise.
+  Implements Liu et al. (2023), arXiv:2209.03003, equation (1), with noise as
+  X_0 and actions as X_1. The velocity along a path is action - noise.
 
   Args:
-    action: `[B, A]`, where the paths end.
-    noise: `[B, A]`, where they begin.
+    action: `[B, A]` ends of the paths.
+    noise: `[B, A]` starts of the paths.
     t: `[B]` times in [0, 1].
 
   Returns:
-    `[B, A]`.
+    `[B, A]` points.
   """
   tf.debugging.assert_shapes(
       [(action, ('B', 'A')), (noise, ('B', 'A')), (t, ('B',))]
@@ -36,14 +36,14 @@ def interpolate(action: tf.Tensor, noise: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 @gin.configurable(denylist=['spec'])
 class FlowPolicy(generative_policy.GenerativePolicy):
-  """Velocity matching on straight paths from noise to actions.
+  """Flow matching on straight paths from noise to actions.
 
-  Liu et al. (2023), arXiv:2209.03003, in the network of the diffusion policy.
-  A moving average of the weights does the sampling.
+  Implements Liu et al. (2023), arXiv:2209.03003, with the network of the
+  diffusion policy. Samples come from a moving average of the weights.
 
   Note:
-    Points on the way leave [-1, 1], as the noise they begin at does; only where
-    they end is clipped.
+    Points of a path may leave [-1, 1], because the noise does. The policy clips
+    only the end of a path.
   """
 
   jit_compile_sampling = True
@@ -59,17 +59,18 @@ class FlowPolicy(generative_policy.GenerativePolicy):
       dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
   ):
-    """Initializes the network and its average, equal at first.
+    """Initializes the network and an average with the same weights.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      num_steps: Euler steps from noise to action, of equal length.
+      spec: Observation, action and seed of the network.
+      num_steps: Number of equal Euler steps from noise to action.
       time_size: Width of the time features.
-      hidden_size: Width of the residual stream; a block widens it four times.
+      hidden_size: Width of the residual stream. A block's inner layer is four
+        times as wide.
       num_blocks: Number of residual blocks.
-      dropout_rate: Share of the inputs of a block that is dropped in training.
-      averaging_rate: Step of the averaged weights at every update; None draws
-        from the trained weights.
+      dropout_rate: Fraction of a block's inputs to drop in training.
+      averaging_rate: Step size of the averaged weights at every update; None
+        samples from the trained weights.
 
     Raises:
       ValueError: If a number is out of range.
@@ -103,9 +104,9 @@ class FlowPolicy(generative_policy.GenerativePolicy):
   def sample(
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
-    """Draws actions; `temperature` scales the noise at which paths begin.
+    """Draws actions; `temperature` scales the initial noise.
 
-    Temperature 0 follows the one path that begins at 0, which need not end at a
+    Temperature 0 follows the path that starts at 0, which need not end at a
     mode.
     """
     network = self._networks.select(averaged)
@@ -124,7 +125,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
         lambda i, _: i < self._num_steps,
         step,
         (tf.constant(0), tf.reshape(noise, [-1, self._action_size])),
-        # Shapes of a known batch are inferred of the noise alone.
+        # TensorFlow infers a static batch size for the initial value only.
         shape_invariants=(
             tf.TensorShape([]),
             tf.TensorShape([None, self._action_size]),

@@ -12,13 +12,13 @@ from parl_tf.networks import blocks
 from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
-# The ascent clips to exactly +-1, where atanh is infinite.
+# Gradient ascent clips actions to exactly +-1, where atanh is infinite.
 _LARGEST_ACTION = 1.0 - 1e-5
 
 
 @gin.configurable(denylist=['spec'])
 class GaussianPolicy(generative_policy.GenerativePolicy):
-  """a = tanh(mean(s) + std(s) z), distilled by negative log likelihood."""
+  """Samples tanh(mean(s) + std(s) z); trains by negative log likelihood."""
 
   has_density = True
 
@@ -33,13 +33,13 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     """Initializes the network.
 
     Args:
-      spec: What the network reads and gives, and its seed.
+      spec: Observation, action and seed of the network.
       hidden_sizes: Widths of the ReLU layers.
       min_log_std: Lower bound of the log standard deviation before tanh.
-      max_log_std: Upper bound.
+      max_log_std: Upper bound of the log standard deviation before tanh.
 
     Raises:
-      ValueError: If the bounds are not in order.
+      ValueError: If `min_log_std` is not below `max_log_std`.
     """
     super().__init__()
     if not min_log_std < max_log_std:
@@ -75,13 +75,13 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
   def sample_with_log_prob(
       self, observation, num_samples, seed, averaged=True, temperature=1.0
   ):
-    del averaged  # One set of weights.
+    del averaged  # The policy has no average.
     mean, log_std = self._parameters(observation)
     mean, log_std = mean[:, tf.newaxis], log_std[:, tf.newaxis]
     shape = [tf.shape(mean)[0], num_samples, mean.shape[-1]]
     noise = temperature * randomness.normal(seed, shape)
     before_tanh = mean + tf.exp(log_std) * noise
-    # XLA's tanh exceeds 1 by a rounding.
+    # XLA's tanh can exceed 1 by a rounding error.
     action = tf.clip_by_value(tf.tanh(before_tanh), -1.0, 1.0)
     log_prob = tf.reduce_sum(_log_probs(before_tanh, mean, log_std), axis=-1)
     return action, log_prob
@@ -102,10 +102,10 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
 
 
 def _log_probs(before_tanh, mean, log_std):
-  """Log density of tanh(before_tanh), of each action dimension."""
+  """Computes the log density of tanh(before_tanh) in each dimension."""
   z = (before_tanh - mean) * tf.exp(-log_std)
   log_normal = -0.5 * (tf.square(z) + math.log(2.0 * math.pi)) - log_std
-  # log(1 - tanh(x)^2), in the form that does not cancel for large |x|.
+  # log(1 - tanh(x)^2), in a form without cancellation for large |x|.
   log_slope = 2.0 * (
       math.log(2.0) - before_tanh - tf.nn.softplus(-2.0 * before_tanh)
   )

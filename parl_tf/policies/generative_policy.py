@@ -1,4 +1,4 @@
-"""What every policy is: it samples actions and fits given ones."""
+"""The policy protocol: sampling actions and fitting given actions."""
 
 import abc
 from typing import Optional, Sequence, Tuple
@@ -11,22 +11,22 @@ from parl_tf import types
 def sum_of_costs(
     costs: tf.Tensor, mask: Optional[tf.Tensor]
 ) -> tf.Tensor:
-  """Sums the costs `[B, A]` of an action's numbers; a mask leaves some out."""
+  """Sums costs `[B, A]` over action dimensions, except those masked by 0."""
   return tf.reduce_sum(costs if mask is None else mask * costs, axis=-1)
 
 
 class GenerativePolicy(tf.Module, abc.ABC):
   """A conditional generative model of actions.
 
-  PA-RL asks no more of a policy than this: samples, and the supervised loss it
-  is pre-trained with (section 4.3 of arXiv:2412.06685).
+  PA-RL requires only samples and the supervised loss of pre-training (section
+  4.3 of arXiv:2412.06685).
   """
 
   has_density = False
-  """Whether `sample_with_log_prob` is defined."""
+  """Whether the policy implements `sample_with_log_prob`."""
 
   jit_compile_sampling = False
-  """Whether XLA compiles `sample` where it may; set it where that pays."""
+  """Whether XLA should compile `sample`; set it if that is faster."""
 
   @abc.abstractmethod
   def sample(
@@ -41,10 +41,10 @@ class GenerativePolicy(tf.Module, abc.ABC):
 
     Args:
       observation: Nest of `[B, ...]`, raw.
-      num_samples: N.
+      num_samples: N, the number of actions per state.
       seed: `[2]` int32.
-      averaged: Whether the moving-average weights draw, where there are such.
-      temperature: Scale of the noise; 0 gives the mode, where one exists.
+      averaged: Whether to use the moving average of the weights, if it exists.
+      temperature: Scale of the noise; 0 returns the mode, if it is known.
 
     Returns:
       `[B, N, A]` actions in [-1, 1].
@@ -74,8 +74,8 @@ class GenerativePolicy(tf.Module, abc.ABC):
       observation: Nest of `[B, ...]`, raw.
       action: `[B, A]` in [-1, 1].
       seed: `[2]` int32.
-      mask: `[B, A]`, 0 for numbers that stand for no action and cost nothing (a
-        chunk at the end of an episode); None where all count.
+      mask: `[B, A]`, 0 for elements to ignore because a chunk extends past the
+        end of an episode; None ignores no element.
 
     Returns:
       `[B]` per-example loss.
@@ -84,7 +84,7 @@ class GenerativePolicy(tf.Module, abc.ABC):
   @property
   @abc.abstractmethod
   def trainable_variables(self) -> Sequence[tf.Variable]:
-    """What the agent's policy optimizer updates."""
+    """The variables that the policy's optimizer updates."""
 
   def update_average(self) -> None:
-    """Moves the averaged weights after an update; nothing where none exist."""
+    """Moves the averaged weights after an update; a no-op without any."""

@@ -1,4 +1,4 @@
-"""Transformer policy: actions as tokens, one dimension after another."""
+"""Transformer policy: an autoregressive model of discretized actions."""
 
 from typing import Optional
 
@@ -15,7 +15,7 @@ from parl_tf.policies import generative_policy
 
 
 class ActionTokenizer:
-  """Turns numbers into tokens: the nearest of equally spaced bins."""
+  """Discretizes numbers into tokens, the indices of equally spaced bins."""
 
   def __init__(
       self, num_bins: int = 128, low: float = -1.0, high: float = 1.0
@@ -23,12 +23,13 @@ class ActionTokenizer:
     """Initializes the bins.
 
     Args:
-      num_bins: Number of bins, the two ends among them.
+      num_bins: Number of bins, including both ends.
       low: Value of the first bin.
       high: Value of the last bin.
 
     Raises:
-      ValueError: If there are less than two bins or the ends not in order.
+      ValueError: If there are fewer than two bins, or `low` is not below
+        `high`.
     """
     if num_bins < 2:
       raise ValueError(f'`num_bins` must be at least 2, got {num_bins}.')
@@ -40,9 +41,9 @@ class ActionTokenizer:
     self._values = np.linspace(low, high, num_bins).astype(np.float32)
 
   def encode(self, actions: tf.Tensor) -> tf.Tensor:
-    """Returns the int32 token of each number of `actions` `[...]`.
+    """Returns the int32 tokens of the nearest bins to `actions` `[...]`.
 
-    A number between two bins goes to the lower, one beyond an end to that end.
+    Ties go to the lower bin. Numbers out of range go to the nearest end.
     """
     actions = tf.convert_to_tensor(actions, dtype_hint=tf.float32)
     position = (actions - self._low) * self._bins_per_unit
@@ -52,21 +53,21 @@ class ActionTokenizer:
     )
 
   def decode(self, tokens: tf.Tensor) -> tf.Tensor:
-    """Returns the float32 value of the bin of each of `tokens` `[...]`."""
+    """Returns the float32 values of the bins `tokens` `[...]`."""
     return tf.gather(self._values, tokens)
 
 
 @gin.configurable(denylist=['spec'])
 class TransformerPolicy(generative_policy.GenerativePolicy):
-  """Draws an action's dimensions in order, each given those before it.
+  """Samples the dimensions of an action one by one, given the previous ones.
 
+  Implements the auto-regressive policy of PA-RL, arXiv:2412.06685:
   p(a | s) = prod_i p(a_i | s, a_1 .. a_{i - 1}) over bins, distilled by cross
-  entropy; the auto-regressive policy of PA-RL, arXiv:2412.06685. A moving
-  average of the weights does the sampling.
+  entropy. Samples come from a moving average of the weights.
   """
 
-  # Two thirds of the time for many states, no more for one; measured with two
-  # to 32 dimensions.
+  # XLA samples for many states in two thirds of the time, and for one state in
+  # the same time. Measured with 2 to 32 dimensions.
   jit_compile_sampling = True
 
   def __init__(
@@ -81,18 +82,18 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
       dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
   ):
-    """Initializes the network and its average, equal at first.
+    """Initializes the network and an average with the same weights.
 
     Args:
-      spec: What the network reads and gives, and its seed.
-      num_bins: Bins of each action dimension.
+      spec: Observation, action and seed of the network.
+      num_bins: Number of bins of each action dimension.
       embedding_size: Width of the hidden layer that embeds observations.
       width: Width of a token.
       num_blocks: Number of transformer blocks.
-      num_heads: Attention heads of a block; `width` is a multiple of it.
-      dropout_rate: Share of what a block adds that is dropped in training.
-      averaging_rate: Step of the averaged weights at every update; None draws
-        from the trained weights, as the released program does.
+      num_heads: Number of attention heads of a block; must divide `width`.
+      dropout_rate: Fraction of each residual to drop in training.
+      averaging_rate: Step size of the averaged weights at every update; None
+        samples from the trained weights, as the released code does.
 
     Raises:
       ValueError: If a number is out of range.
@@ -127,8 +128,8 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
   ):
     """Draws actions; `temperature` scales the Gumbel noise of each dimension.
 
-    Temperature 0 takes the likeliest bin of one dimension after another, whose
-    product need not be the likeliest of all.
+    Temperature 0 takes the most likely bin of each dimension in turn, which
+    need not give the most likely action.
     """
     features = self._networks.encode(observation, averaged)
     shape = [tf.shape(features)[0], num_samples, self._tokenizer.num_bins]

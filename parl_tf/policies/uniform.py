@@ -1,4 +1,4 @@
-"""Uniform actions: what a search begins from where no policy is learned."""
+"""Uniform actions, from which a search without a learned policy starts."""
 
 import math
 
@@ -12,7 +12,7 @@ from parl_tf.policies import generative_policy
 
 @gin.configurable(denylist=['spec'])
 class UniformPolicy(generative_policy.GenerativePolicy):
-  """Draws from [-1, 1]^A whatever the state; it learns nothing."""
+  """Samples uniformly from [-1, 1]^A in every state; cannot be trained."""
 
   has_density = True
 
@@ -23,7 +23,7 @@ class UniformPolicy(generative_policy.GenerativePolicy):
     """Initializes the policy.
 
     Args:
-      spec: Structure of observations and size of actions.
+      spec: Structure of observations and dimension of actions.
     """
     super().__init__()
     self._observation_spec = spec.observation

@@ -14,7 +14,7 @@ _SEED = tf.constant([3, 5])
 
 
 class _KnownAdvantage:
-  """An advantage that is given, through a weight that must not be trained."""
+  """Returns a given advantage, times a weight that must get no gradient."""
 
   def __init__(self, advantage):
     self.weight = tf.Variable(1.0)
@@ -37,7 +37,7 @@ class AdvantageWeightedTest(tensor_case.TensorCase):
     expected = policy.distillation_loss(
         transition.time_step.observation, transition.action_step.action, _SEED
     )
-    # exp(2 advantage), but 20 from exp(4) = 54.6 on.
+    # exp(2 * advantage), at most 20.
     weights = [0.135335, 1.0, 2.718282, 7.389056, 20.0, 20.0, 20.0, 0.0]
     self.assertAllClose(
         loss.per_example, np.array(weights) * expected, rtol=1e-4

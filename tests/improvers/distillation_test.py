@@ -1,4 +1,4 @@
-"""Tests of distillation: which action is imitated, and what it costs."""
+"""Tests of distillation: the imitated action and its loss."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -17,7 +17,7 @@ _SEED = (3, 5)
 
 
 class _SlopeCritic:
-  """Q(s, a) = s_0 a_0: the higher the action, the better."""
+  """Q(s, a) = s_0 a_0."""
 
   def bind(self, observation, target=False, selection=None):
     del target, selection
@@ -25,12 +25,12 @@ class _SlopeCritic:
 
 
 class _Imitator(generative_policy.GenerativePolicy):
-  """Remembers what it is to imitate; its loss is the action's first number."""
+  """Records the imitated actions; its loss is an action's first element."""
 
   imitated = None
 
   def sample(self, *args, **kwargs):
-    raise ValueError('The samples are given.')
+    raise ValueError('The test supplies the samples.')
 
   def distillation_loss(self, observation, action, seed):
     del observation, seed
@@ -43,7 +43,7 @@ class _Imitator(generative_policy.GenerativePolicy):
 
 
 def _transition(slopes, dataset_action=0.0):
-  """Returns transitions at states of these slopes."""
+  """Returns transitions whose states are `slopes`."""
   transition = small_agent.make_transition(len(slopes))
   observation = tf.constant(slopes, tf.float32)[:, tf.newaxis]
   action = tf.fill([len(slopes), 1], dataset_action)
@@ -57,7 +57,7 @@ def _transition(slopes, dataset_action=0.0):
 def _loss(
     improver, transition, samples=(0.0, 0.5, 1.0), num_candidates=3, **kwargs
 ):
-  """Returns loss and imitated actions; each row has these samples."""
+  """Returns the loss and the imitated actions, with `samples` in each row."""
   kwargs.setdefault('dataset_action', None)
   optimizer = action_optimizer.ActionOptimizer(
       num_candidates, num_gradient_steps=0, **kwargs
@@ -94,7 +94,7 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertAllClose(loss.metrics['candidates/greedy'], 1.0)
 
   def test_sampling_follows_the_softmax(self):
-    # Two candidates with values 0 and log 3: a quarter and three quarters.
+    # Two candidates with values 0 and log 3: probabilities 1/4 and 3/4.
     improver = distillation.DistillationImprover(selection='sample')
     loss, imitated = _loss(
         improver,
@@ -103,13 +103,13 @@ class SelectionTest(tensor_case.TensorCase):
         num_candidates=2,
     )
 
-    # Three standard deviations of a mean of 4000 draws.
+    # Three standard errors of the mean of 4000 draws.
     deviation = np.sqrt(0.75 * 0.25 / 4000)
     self.assertAlmostEqual(np.mean(imitated), 0.75, delta=3.0 * deviation)
     self.assertAllClose(loss.metrics['candidates/greedy'], 0.0)
 
   def test_metrics_describe_the_candidates(self):
-    # Values 0, s / 2 and s: a spread of s.
+    # The values are 0, s / 2 and s, so the spread is s.
     improver = distillation.DistillationImprover(selection='argmax')
     loss, _ = _loss(improver, _transition([1.0, 3.0]))
 
@@ -117,9 +117,9 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertAllClose(loss.metrics['candidates/best_value'], 2.0)
     self.assertAllClose(loss.metrics['candidates/local_step'], 0.0)
 
-  def test_auto_takes_the_best_where_values_spread_little(self):
-    # Half of the rows spread by 0.1 and half by 1.9: on average by 1. Half of
-    # that parts them.
+  def test_auto_takes_the_best_in_rows_with_a_small_spread(self):
+    # Half of the rows have a spread of 0.1, half of 1.9: 1 on average. The
+    # threshold 0.5 separates them.
     improver = distillation.DistillationImprover(
         selection='auto', spread_threshold=0.5
     )
@@ -128,7 +128,7 @@ class SelectionTest(tensor_case.TensorCase):
     )
 
     self.assertAllEqual(imitated[::2], np.ones([200]))
-    # At this temperature all three are as likely.
+    # At this temperature all three candidates are equally likely.
     self.assertBetween(np.mean(imitated[1::2] == 1.0), 0.2, 0.46)
     self.assertAllClose(loss.metrics['candidates/greedy'], 0.5)
 
@@ -144,12 +144,12 @@ class SelectionTest(tensor_case.TensorCase):
       loss, _ = _loss(fresh, _transition([0.1, 1.9]))
       self.assertAllClose(loss.metrics['candidates/greedy'], expected)
 
-    # The loss itself changes nothing.
+    # The loss itself changes no state.
     before = [v.numpy() for v in improver.variables]
     _loss(improver, _transition([0.1, 1.9]))
     self.assertAllEqual([v.numpy() for v in improver.variables], before)
 
-  def test_the_mean_begins_with_the_first_spread_and_moves_by_its_rate(self):
+  def test_the_mean_starts_at_the_first_spread_and_moves_by_its_rate(self):
     improver = distillation.DistillationImprover(spread_rate=0.25)
     mean, = improver.variables
     found = []
@@ -160,7 +160,7 @@ class SelectionTest(tensor_case.TensorCase):
     # 2, 2 + (4 - 2) / 4 = 2.5, 2.5 + (0 - 2.5) / 4 = 1.875.
     self.assertAllClose(found, [2.0, 2.5, 1.875])
 
-  def test_the_rate_is_a_hundredth_unless_bound(self):
+  def test_the_default_rate_is_a_hundredth(self):
     improver = distillation.DistillationImprover()
     for spread in (2.0, 4.0):
       improver.update({'candidates/spread': tf.constant(spread)})
@@ -171,7 +171,7 @@ class SelectionTest(tensor_case.TensorCase):
 class DatasetActionTest(tensor_case.TensorCase):
 
   def test_the_dataset_action_competes(self):
-    # It replaces the worse of the two kept, 0.5, and is the best.
+    # It replaces the worse of the two kept candidates, 0.5, and is the best.
     improver = distillation.DistillationImprover(selection='argmax')
     loss, imitated = _loss(
         improver,
@@ -207,7 +207,7 @@ class GradientTest(tensor_case.TensorCase):
     improver = distillation.DistillationImprover(selection=selection)
 
     with tf.GradientTape(persistent=True) as tape:
-      # The tape is kept from the source, so that it could see the search.
+      # The source does not know the tape, which therefore records the search.
       source = action_source.make_source(
           small_agent.make_search(), policy, critic, transition, seed
       )

@@ -1,4 +1,4 @@
-"""Tests of imitation of the data."""
+"""Tests of imitation of the dataset actions."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -14,12 +14,12 @@ from tests.agents import small_agent
 class ImitationTest(tensor_case.TensorCase):
 
   @parameterized.parameters(diffusion.DiffusionPolicy, gaussian.GaussianPolicy)
-  def test_is_the_policys_own_loss_on_the_datas_action(self, policy_ctor):
+  def test_loss_is_the_policys_loss_on_the_dataset_action(self, policy_ctor):
     policy = small_agent.make_policy(policy_ctor)
     transition = small_agent.make_transition()
     seed = tf.constant([3, 5])
 
-    # It needs neither a critic nor a search.
+    # Imitation needs neither a critic nor a search.
     loss = imitation.ImitationImprover().loss(
         transition, policy, critic=None, source=None, seed=seed
     )
@@ -32,7 +32,7 @@ class ImitationTest(tensor_case.TensorCase):
         loss.metrics['losses/imitation'], tf.reduce_mean(expected)
     )
 
-  def test_has_nothing_of_its_own_to_train(self):
+  def test_has_no_variables(self):
     self.assertEmpty(imitation.ImitationImprover().trainable_variables)
 
 

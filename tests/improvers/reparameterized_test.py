@@ -1,4 +1,4 @@
-"""Tests of improvement by the gradient through the policy's samples."""
+"""Tests of improvement by the gradient through policy samples."""
 
 import math
 
@@ -22,7 +22,7 @@ _SEED = tf.constant([3, 5])
 
 
 class _SumCritic:
-  """Q(s, a) = scale times the sum of the action's numbers."""
+  """Q(s, a) = scale times the sum of the action's elements."""
 
   def __init__(self, scale=1.0):
     self._scale = scale
@@ -33,7 +33,7 @@ class _SumCritic:
 
 
 class _GivenActions:
-  """Actions of given log densities."""
+  """Returns zero actions with given log densities."""
 
   def __init__(self, log_probs):
     self._log_probs = log_probs
@@ -44,7 +44,7 @@ class _GivenActions:
 
 
 def _loss(improver, policy, critic=None):
-  """The loss at eight states and its gradients by the policy's weights."""
+  """Returns the loss of eight rows, its gradients and the transition."""
   transition = small_agent.make_transition()
   variables = (*policy.trainable_variables, *improver.trainable_variables)
   with tf.GradientTape() as tape:
@@ -57,7 +57,7 @@ def _loss(improver, policy, critic=None):
 
 class EntropyTest(tensor_case.TensorCase):
 
-  def test_is_the_loss_of_sac(self):
+  def test_loss_is_that_of_sac(self):
     policy = small_agent.make_policy(gaussian.GaussianPolicy)
     improver = reparameterized.ReparameterizedImprover(initial_temperature=0.5)
     loss, _, transition = _loss(improver, policy)
@@ -68,17 +68,17 @@ class EntropyTest(tensor_case.TensorCase):
         randomness.fold_in(_SEED, 'action'),
     )
     values = tf.reduce_sum(actions[:, 0], axis=-1)
-    # The temperature's own loss: -log(1/2) (log pi - A), A = 2 numbers.
+    # The temperature's own loss is -log(1/2) (log pi - A), with A = 2.
     own = -math.log(0.5) * (log_prob[:, 0] - 2.0)
     self.assertAllClose(
         loss.per_example, 0.5 * log_prob[:, 0] - values + own, rtol=1e-5
     )
 
   @parameterized.parameters((0.0, True), (-30.0, False))
-  def test_temperature_rises_below_its_entropy(self, target, is_to_rise):
+  def test_temperature_rises_below_the_target_entropy(self, target, is_to_rise):
     policy = small_agent.make_policy(gaussian.GaussianPolicy)
     *_, bias = policy.trainable_variables
-    bias.assign([0.0, 0.0, -2.0, -2.0])  # Entropy of some -1.2 nats.
+    bias.assign([0.0, 0.0, -2.0, -2.0])  # The entropy is about -1.2 nats.
     improver = reparameterized.ReparameterizedImprover(target_entropy=target)
     _, gradients, _ = _loss(improver, policy)
     self.assertEqual(bool(gradients[-1] < 0.0), is_to_rise)
@@ -92,7 +92,7 @@ class EntropyTest(tensor_case.TensorCase):
 class EntropyBackupTest(tensor_case.TensorCase):
 
   def _rewards(self, improver, log_probs=None, terminals_from_reward=False):
-    """Those of rewards [1, 1, 2], discounts [1, 0, 0.5] and a gamma of 0.9."""
+    """Augments rewards [1, 1, 2] with discounts [1, 0, 0.5], gamma 0.9."""
     time_step = ts.TimeStep(
         step_type=tf.constant([1, 2, 1]),
         reward=tf.constant([1.0, 1.0, 2.0]),
@@ -114,15 +114,15 @@ class EntropyBackupTest(tensor_case.TensorCase):
         entropy_backup=True, initial_temperature=0.5
     )
     rewards = self._rewards(improver, tf.constant([[2.0], [3.0], [-4.0]]))
-    # 1 - 0.9 * 1 * 0.5 * 2; 1, for it ends there; 2 + 0.9 * 0.5 * 0.5 * 4.
+    # 1 - 0.9 * 1 * 0.5 * 2; 1 (terminal); 2 + 0.9 * 0.5 * 0.5 * 4.
     self.assertAllClose(rewards, [0.1, 1.0, 2.9])
 
-  def test_without_it_the_reward_is_the_tasks(self):
+  def test_without_entropy_backup_the_reward_does_not_change(self):
     improver = reparameterized.ReparameterizedImprover()
     rewards = self._rewards(improver, tf.constant([[2.0], [3.0], [-4.0]]))
     self.assertAllEqual(rewards, [1.0, 1.0, 2.0])
 
-  def test_what_it_needs_is_named(self):
+  def test_errors_name_what_entropy_backup_needs(self):
     improver = reparameterized.ReparameterizedImprover(entropy_backup=True)
     with self.assertRaisesRegex(ValueError, 'a `Search` without optimizer'):
       self._rewards(improver)
@@ -146,7 +146,7 @@ class DiffusionTest(tensor_case.TensorCase):
     _, gradients, transition = _loss(self._make(), policy)
     for variable, gradient in zip(policy.trainable_variables, gradients):
       self.assertIsNotNone(gradient, variable.name)
-    # A step along it raises the values of the very samples.
+    # A gradient step raises the values of these samples.
     observation = transition.time_step.observation
 
     def value():
@@ -160,14 +160,14 @@ class DiffusionTest(tensor_case.TensorCase):
       variable.assign_sub(1e-2 * gradient)
     self.assertGreater(value(), before)
 
-  def test_normalized_values_have_no_scale(self):
+  def test_normalized_values_do_not_depend_on_scale(self):
     policy = small_agent.make_policy(diffusion.DiffusionPolicy)
     improver = self._make(normalize_values=True, imitation_weight=2.0)
     one, _, _ = _loss(improver, policy)
     ten, _, _ = _loss(improver, policy, _SumCritic(10.0))
     self.assertAllClose(one.per_example, ten.per_example, rtol=1e-4, atol=1e-4)
 
-  def test_imitation_is_the_policys_own_loss_on_the_data(self):
+  def test_imitation_is_the_policys_loss_on_the_dataset_actions(self):
     policy = small_agent.make_policy(diffusion.DiffusionPolicy)
     with_, without = (
         _loss(self._make(imitation_weight=weight), policy)
@@ -198,7 +198,7 @@ class ArgumentsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       reparameterized.ReparameterizedImprover(**arguments)
 
-  def test_temperature_begins_where_it_is_told(self):
+  def test_initial_temperature_is_set(self):
     improver = reparameterized.ReparameterizedImprover(initial_temperature=0.1)
     (variable,) = improver.trainable_variables
     np.testing.assert_allclose(np.exp(variable.numpy()), 0.1, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Tests of the denoising chain as a chain of decisions."""
+"""Tests of the denoising chain as a decision process."""
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ def _make_observation():
 
 class DenoisingChainTest(tensor_case.TensorCase):
 
-  def test_without_a_floor_it_draws_what_the_policy_draws(self):
+  def test_without_a_minimum_std_it_draws_the_policys_actions(self):
     policy = _make_policy()
     chain = denoising_chain.DenoisingChain(policy, min_sampling_std=0.0)
     action, _ = chain.sample(_make_observation(), _SEED)
@@ -39,7 +39,7 @@ class DenoisingChainTest(tensor_case.TensorCase):
     self.assertAllEqual(steps.inputs[:, 1:], clipped[:, :-1])
     self.assertAllEqual(action, clipped[:, -1])
 
-  def test_likelihood_is_that_of_tensorflow_probability(self):
+  def test_likelihood_matches_tensorflow_probability(self):
     chain = denoising_chain.DenoisingChain(
         _make_policy(), min_sampling_std=0.3, min_log_prob_std=0.2
     )
@@ -56,7 +56,7 @@ class DenoisingChainTest(tensor_case.TensorCase):
         log_prob = chain.log_prob(
             _make_observation(), steps.inputs[:, column], draws, tf.fill([5], t)
         )
-      # The slope of a Gaussian's log density tells where its mean is.
+      # The gradient of a Gaussian's log density gives its mean.
       mean = draws + deviations[t] ** 2 * tape.gradient(log_prob, draws)
       normal = tfp.distributions.MultivariateNormalDiag(
           mean, tf.fill([5, 2], deviations[t])
@@ -64,8 +64,8 @@ class DenoisingChainTest(tensor_case.TensorCase):
       self.assertAllClose(log_prob, normal.log_prob(draws), 1e-4, 1e-4)
       self.assertAllClose(log_prob, steps.log_probs[:, column], 1e-4, 1e-4)
 
-  def test_draws_have_the_floor_as_deviation(self):
-    # Without noise in between, the last step alone differs between seeds.
+  def test_draws_have_the_minimum_standard_deviation(self):
+    # A single step has no noise of its own.
     policy = small_agent.make_policy(num_denoising_steps=1)
     observation = tf.repeat(_make_observation()[:1], 20_000, axis=0)
     floors = [
@@ -74,12 +74,12 @@ class DenoisingChainTest(tensor_case.TensorCase):
         )[1].draws
         for x in (0.0, 0.1)
     ]
-    # The same seed: only the noise of the last step is new.
+    # With the same seed, both differ only in the noise of the step.
     self.assertAllClose(
         np.std(floors[1] - floors[0], axis=(0, 1)), [0.1, 0.1], atol=2e-3
     )
 
-  def test_last_steps_alone_may_be_fine_tuned(self):
+  def test_fine_tuning_can_be_limited_to_the_last_steps(self):
     policy = _make_policy()
     _, steps = denoising_chain.DenoisingChain(policy).sample(
         _make_observation(), _SEED
@@ -90,7 +90,7 @@ class DenoisingChainTest(tensor_case.TensorCase):
     for seen, wanted in zip(last, steps):
       self.assertAllEqual(seen, wanted[:, 1:])
 
-  def test_what_has_no_such_chain_is_refused(self):
+  def test_other_policies_and_too_many_steps_are_errors(self):
     with self.assertRaisesRegex(TypeError, 'DiffusionPolicy.*GaussianPolicy'):
       denoising_chain.DenoisingChain(
           small_agent.make_policy(gaussian.GaussianPolicy)

@@ -1,4 +1,4 @@
-"""Tests of the diffusion policy; golden numbers are worked out in comments."""
+"""Tests of the diffusion policy; comments derive the golden numbers."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -27,7 +27,7 @@ class DiffusionConformanceTest(policy_conformance.PolicyConformance):
     return _make(**kwargs)
 
   def make_policy_of_two_modes(self):
-    # Five denoising steps leave a tenth of the draws in the middle.
+    # With five denoising steps, a tenth of the samples lie between the modes.
     policy = _make(hidden_size=64, averaging_rate=0.02, dropout_rate=0.0)
     return policy, 600, 3e-3
 
@@ -37,21 +37,21 @@ class ScheduleTest(parameterized.TestCase):
   @_MODES
   def test_cosine_schedule_of_five_steps(self, mode):
     # cos^2(((k / 5 + 0.008) / 1.008) pi / 2), k = 0 .. 5: 0.9998446, 0.8985663,
-    # 0.6473776, 0.3407567, 0.0940310, 0. One minus the ratios of neighbours,
-    # the last cut to 0.999.
+    # 0.6473776, 0.3407567, 0.0940310, 0. The betas are 1 minus the ratios of
+    # neighbours, at most 0.999.
     betas = mode(diffusion.cosine_beta_schedule)(5)
     self.assertEqual(betas.dtype, tf.float32)
     np.testing.assert_allclose(
         betas, [0.1012941, 0.2795438, 0.4736354, 0.7240524, 0.999], rtol=1e-6
     )
 
-  def test_cosine_schedule_of_one_step_is_cut(self):
+  def test_cosine_schedule_of_one_step_is_clipped(self):
     np.testing.assert_allclose(
         diffusion.cosine_beta_schedule(1), [0.999], rtol=1e-6
     )
 
   def test_variance_preserving_schedule_of_five_steps(self):
-    # exp(-0.02 - 9.9 (2 t + 1) / 50): the sum of the exponents is -5.05.
+    # 1 - beta = exp(-0.02 - 9.9 (2 t + 1) / 50); the exponents add up to -5.05.
     betas = diffusion.variance_preserving_beta_schedule(5)
     exponents = [0.218, 0.614, 1.01, 1.406, 1.802]
     np.testing.assert_allclose(
@@ -68,8 +68,8 @@ class ScheduleTest(parameterized.TestCase):
 
   @_MODES
   def test_noise_is_added_by_variance(self, mode):
-    # 0.8 * 0.5 + 0.6 * -1 = -0.2, 0.8 * -1 + 0.6 * 2 = 0.4 where 0.64 of the
-    # variance is left; only noise where 0 is, none where 1 is.
+    # With alpha_bar = 0.64: 0.8 * 0.5 + 0.6 * -1 = -0.2 and
+    # 0.8 * -1 + 0.6 * 2 = 0.4. With 0 only noise remains, with 1 only action.
     noisy = mode(diffusion.add_noise)(
         tf.constant([[0.5, -1.0], [0.5, -1.0], [0.5, -1.0]]),
         tf.constant([[-1.0, 2.0], [-1.0, 2.0], [-1.0, 2.0]]),
@@ -81,7 +81,7 @@ class ScheduleTest(parameterized.TestCase):
 
   @_MODES
   def test_denoised_mean_by_hand(self, mode):
-    # alpha = 0.5625, 0.64; their products 0.5625, 0.36. At t = 1: (1 - 0.36 /
+    # alpha = 0.5625, 0.64; alpha_bar = 0.5625, 0.36. At t = 1: (1 - 0.36 /
     # 0.8 * 2) / 0.8 = 0.125 and (-0.5 - 0.45 * -1) / 0.8 = -0.0625. At t = 0:
     # (1 - 0.4375 / sqrt(0.4375) * 1) / 0.75 = 0.451416 and 0.5 / 0.75.
     mean = mode(diffusion.denoise_mean)(
@@ -94,7 +94,7 @@ class ScheduleTest(parameterized.TestCase):
         mean, [[0.125, -0.0625], [0.451416, 0.666667]], atol=1e-6
     )
 
-  def test_denoising_the_only_step_gives_the_action_back(self):
+  def test_denoising_the_only_step_recovers_the_action(self):
     action = tf.constant([[0.3, -0.9]])
     noise = tf.constant([[1.5, 0.2]])
     betas = tf.constant([0.75])
@@ -105,7 +105,7 @@ class ScheduleTest(parameterized.TestCase):
         atol=1e-6,
     )
 
-  def test_arguments_of_other_shapes_are_an_error(self):
+  def test_arguments_with_wrong_shapes_are_an_error(self):
     rows = tf.zeros([3, 2])
     with self.assertRaises(ValueError):
       diffusion.add_noise(rows, tf.zeros([2, 2]), tf.zeros([3]))
@@ -117,9 +117,9 @@ class ScheduleTest(parameterized.TestCase):
 
 class DiffusionTest(parameterized.TestCase):
 
-  def test_loss_of_a_silent_network_is_the_squared_noise(self):
-    # The sum over two dimensions of squared normal noise: mean 2, variance 4,
-    # so that the mean of 4,000 rows deviates by 0.03.
+  def test_loss_of_a_zero_network_is_the_squared_noise(self):
+    # The squared noise, summed over two dimensions, has mean 2 and variance 4.
+    # The standard error of the mean of 4,000 rows is 0.03.
     policy = _make()
     for variable in policy.trainable_variables:
       variable.assign(tf.zeros_like(variable))
@@ -137,11 +137,11 @@ class DiffusionTest(parameterized.TestCase):
       policy = _make(dropout_rate=rate)
       losses.append(policy.distillation_loss(observation, actions, _SEED))
       samples.append(policy.sample(observation, 5, _SEED))
-    # The same steps and noise in both.
+    # Both losses use the same steps and noise.
     self.assertGreater(np.abs(losses[0] - losses[1]).min(), 1e-4)
     np.testing.assert_array_equal(samples[0], samples[1])
 
-  def test_loss_follows_the_seed(self):
+  def test_loss_depends_on_the_seed(self):
     policy = _make()
     observation = policy_conformance.make_observation(4)
     actions = policy_conformance.make_actions(4)
@@ -153,7 +153,7 @@ class DiffusionTest(parameterized.TestCase):
     self.assertGreater(np.abs(first - other).min(), 0)
 
   def test_temperature_scales_the_noise_between_steps(self):
-    # Without it only the first draw is left.
+    # At temperature 0, only the initial noise remains.
     policy, observation = _make(), policy_conformance.make_observation(4)
     cold, warm = (
         policy.sample(observation, 5, _SEED, temperature=temperature)
@@ -162,7 +162,7 @@ class DiffusionTest(parameterized.TestCase):
     self.assertGreater(np.abs(cold - warm).max(), 0)
     self.assertGreater(np.ptp(cold, axis=1).max(), 0)
 
-  def test_compiled_samples_are_the_same(self):
+  def test_compiled_samples_equal_eager_ones(self):
     policy, observation = _make(), policy_conformance.make_observation(4)
     compiled = common.function(policy.sample, jit_compile=True)
     np.testing.assert_allclose(

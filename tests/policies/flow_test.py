@@ -1,4 +1,4 @@
-"""Tests of the flow policy; golden numbers are worked out in comments."""
+"""Tests of the flow policy; comments derive the golden numbers."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -20,7 +20,7 @@ def _make(**kwargs):
 
 
 def _make_constant(velocity, **kwargs):
-  """A policy with this velocity `[A]` everywhere and at all times."""
+  """Returns a policy with a constant velocity `[A]`."""
   policy = _make(averaging_rate=None, **kwargs)
   for variable in policy.trainable_variables:
     variable.assign(tf.zeros_like(variable))
@@ -43,8 +43,8 @@ class InterpolateTest(parameterized.TestCase):
 
   @_MODES
   def test_points_of_straight_paths_by_hand(self, mode):
-    # 0.75 * -1 + 0.25 * 0.6 = -0.6, 0.75 * 2 + 0.25 * -0.8 = 1.3 after a
-    # quarter of the way; noise at 0, the action at 1.
+    # At t = 1/4: 0.75 * -1 + 0.25 * 0.6 = -0.6, 0.75 * 2 + 0.25 * -0.8 = 1.3.
+    # At t = 0 the point is the noise, at t = 1 the action.
     action = tf.tile([[0.6, -0.8]], [3, 1])
     noise = tf.tile([[-1.0, 2.0]], [3, 1])
     np.testing.assert_allclose(
@@ -53,16 +53,17 @@ class InterpolateTest(parameterized.TestCase):
         atol=1e-6,
     )
 
-  def test_arguments_of_other_shapes_are_an_error(self):
+  def test_arguments_with_wrong_shapes_are_an_error(self):
     with self.assertRaises(ValueError):
       flow.interpolate(tf.zeros([3, 2]), tf.zeros([3, 2]), tf.zeros([2]))
 
 
 class FlowTest(parameterized.TestCase):
 
-  def test_loss_of_a_silent_network_is_the_squared_distance(self):
-    # |a - noise|^2 of actions (0.5, -1): 0.25 + 1 + 2 on average, with variance
-    # 2 * 2 + 4 * 1.25 = 9, so that the mean of 4,000 rows deviates by 0.05.
+  def test_loss_of_a_zero_network_is_the_squared_distance(self):
+    # For actions (0.5, -1), |a - noise|^2 has mean 0.25 + 1 + 2 = 3.25 and
+    # variance 2 * 2 + 4 * 1.25 = 9. The standard error of the mean of 4,000
+    # rows is 0.05.
     policy = _make_constant([0.0, 0.0])
     loss = policy.distillation_loss(
         policy_conformance.make_observation(4000),
@@ -73,7 +74,7 @@ class FlowTest(parameterized.TestCase):
     self.assertAlmostEqual(np.var(loss), 9.0, delta=1.5)
 
   @parameterized.parameters(1, 3, 10)
-  def test_a_constant_velocity_is_followed_for_one_unit_of_time(self, steps):
+  def test_samples_follow_a_constant_velocity_for_one_unit_of_time(self, steps):
     observation = policy_conformance.make_observation(4)
     policy = _make_constant([0.3, -0.4], num_steps=steps)
     np.testing.assert_allclose(
@@ -81,7 +82,7 @@ class FlowTest(parameterized.TestCase):
         np.tile([0.3, -0.4], [4, 5, 1]),
         atol=1e-6,
     )
-    # Half the noise, half the way from there.
+    # Half the noise moves the samples half as far.
     whole, half = (
         policy.sample(observation, 5, _SEED, temperature=t) - [0.3, -0.4]
         for t in (0.1, 0.05)
@@ -91,7 +92,8 @@ class FlowTest(parameterized.TestCase):
 
   def test_only_the_end_of_a_path_is_clipped(self):
     observation = policy_conformance.make_observation(50)
-    # A still policy shows the noise: a tenth of it is within the bounds.
+    # With velocity 0 the samples are the noise. At temperature 0.1, none of
+    # them is clipped.
     noise = _make_constant([0.0, 0.0]).sample(
         observation, 5, _SEED, temperature=0.1
     ) / 0.1
@@ -110,11 +112,11 @@ class FlowTest(parameterized.TestCase):
       policy = _make(dropout_rate=rate)
       losses.append(policy.distillation_loss(observation, actions, _SEED))
       samples.append(policy.sample(observation, 5, _SEED))
-    # The same times and noise in both.
+    # Both losses use the same times and noise.
     self.assertGreater(np.abs(losses[0] - losses[1]).min(), 1e-4)
     np.testing.assert_array_equal(samples[0], samples[1])
 
-  def test_loss_follows_the_seed(self):
+  def test_loss_depends_on_the_seed(self):
     policy = _make()
     observation = policy_conformance.make_observation(4)
     actions = policy_conformance.make_actions(4)
@@ -125,7 +127,7 @@ class FlowTest(parameterized.TestCase):
     np.testing.assert_array_equal(first, again)
     self.assertGreater(np.abs(first - other).min(), 0)
 
-  def test_compiled_samples_are_the_same(self):
+  def test_compiled_samples_equal_eager_ones(self):
     policy, observation = _make(), policy_conformance.make_observation(4)
     compiled = common.function(policy.sample, jit_compile=True)
     np.testing.assert_allclose(

@@ -26,7 +26,7 @@ class GaussianConformanceTest(policy_conformance.PolicyConformance):
 
 
 def _make_linear(**kwargs):
-  """A policy without hidden layers, its head's kernel and bias, and inputs."""
+  """Returns a policy without hidden layers, its kernel, bias and inputs."""
   policy = _make(hidden_sizes=(), **kwargs)
   kernel, bias = policy.trainable_variables
   observation = policy_conformance.make_observation(4)
@@ -44,7 +44,7 @@ class GaussianTest(parameterized.TestCase):
         tfp.bijectors.Tanh(),
     )
 
-  def test_density_is_that_of_a_squashed_normal_distribution(self):
+  def test_density_matches_a_squashed_normal_distribution(self):
     policy, kernel, bias, observation, features = _make_linear()
     bias.assign([0.3, -0.2, -1.0, 0.2])
     mean, log_std = tf.split(features @ kernel + bias, 2, axis=-1)
@@ -58,14 +58,14 @@ class GaussianTest(parameterized.TestCase):
         log_probs[inside], distribution.log_prob(actions)[inside], atol=5e-3
     )
 
-  def test_density_is_finite_far_from_the_middle(self):
+  def test_density_is_finite_for_large_means(self):
     policy, kernel, bias, observation, _ = _make_linear()
     kernel.assign(tf.zeros_like(kernel))
     bias.assign([30.0, -30.0, 0.0, 0.0])
     actions, log_probs = policy.sample_with_log_prob(observation, 5, _SEED)
     np.testing.assert_array_equal(tf.sign(actions), np.tile([1, -1], [4, 5, 1]))
-    # log(1 - tanh(x)^2) -> log 4 - 2 |x|: with |x| = 30 + z the density is
-    # about exp(2 * 60 - 2 log 4).
+    # log(1 - tanh(x)^2) tends to log 4 - 2 |x|. With |x| = 30 + z, the density
+    # is about exp(2 * 60 - 2 log 4).
     self.assertTrue(np.all(np.isfinite(log_probs)))
     np.testing.assert_allclose(log_probs, np.full([4, 5], 115.0), atol=25.0)
 
@@ -82,8 +82,8 @@ class GaussianTest(parameterized.TestCase):
     )
 
   def test_distillation_by_hand(self):
-    # Mean 0, standard deviation 1, action (0, 0): atanh is 0, its slope 1, and
-    # each dimension costs log(2 pi) / 2 = 0.918939.
+    # Mean 0, standard deviation 1, action (0, 0): atanh is 0 with slope 1. The
+    # loss is log(2 pi) / 2 = 0.918939 per dimension.
     policy, kernel, bias, observation, _ = _make_linear()
     kernel.assign(tf.zeros_like(kernel))
     bias.assign(tf.zeros_like(bias))
@@ -93,7 +93,7 @@ class GaussianTest(parameterized.TestCase):
         rtol=1e-5,
     )
 
-  def test_actions_at_the_bound_are_moved_inside_by_1e_5(self):
+  def test_distillation_clips_actions_to_1e_5_inside_the_bounds(self):
     policy, observation = _make(), policy_conformance.make_observation(4)
     at, inside = (
         policy.distillation_loss(observation, tf.fill([4, 2], x), _SEED)
@@ -103,7 +103,7 @@ class GaussianTest(parameterized.TestCase):
 
   def test_temperature_scales_the_noise_and_0_is_the_mode(self):
     policy, _, bias, observation, _ = _make_linear()
-    bias.assign([0.0, 0.0, -2.0, -2.0])  # Where tanh is easily undone.
+    bias.assign([0.0, 0.0, -2.0, -2.0])  # Keeps atanh accurate.
     before_tanh = [
         tf.atanh(policy.sample(observation, 5, _SEED, temperature=temperature))
         for temperature in (0.0, 0.25, 0.5)
@@ -130,19 +130,19 @@ class GaussianTest(parameterized.TestCase):
     kernel.assign(tf.zeros_like(kernel))
     bias.assign([0.0, 0.0, output, output])
     actions = policy.sample(observation, 2000, _SEED)
-    # Of 16,000 draws the deviation is off by 0.6 %.
+    # The standard deviation of 16,000 draws has a relative error of 0.6 %.
     np.testing.assert_allclose(
         np.std(tf.atanh(actions)), np.exp(bound), rtol=0.03
     )
 
   def test_one_gaussian_fills_the_gap_between_two_modes(self):
-    # atanh(0.7) = 0.867: mean 0 and deviation 0.867 fit best, so that a third
-    # of the draws, P(|z| < atanh(0.35) / 0.867 = 0.42), lie in the middle.
+    # atanh(0.7) = 0.867: mean 0 and standard deviation 0.867 fit best. A third
+    # of the draws, P(|z| < atanh(0.35) / 0.867 = 0.42), lie between the modes.
     policy = _make(hidden_sizes=())
     policy_conformance.distill(policy, [-0.7, 0.7], 300, 0.01)
     actions = policy_conformance.draw(policy, 1000)
     self.assertBetween(np.mean(np.abs(actions) < 0.35), 0.25, 0.4)
 
-  def test_standard_deviations_out_of_order_are_an_error(self):
+  def test_bounds_out_of_order_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`min_log_std`.*1.0 and 0.0'):
       _make(min_log_std=1.0, max_log_std=0.0)

@@ -1,4 +1,4 @@
-"""What every policy must hold; inherit it and say how to make one.
+"""The tests that every policy must pass; subclasses make the policy.
 
   class GaussianConformanceTest(policy_conformance.PolicyConformance):
 
@@ -47,7 +47,7 @@ def make_actions(batch_size):
 
 
 def averaged_variables(policy):
-  """Returns the averages: neither trained nor statistics of observations."""
+  """Returns the averaged variables, without observation statistics."""
   others = {id(v) for v in policy.trainable_variables}
   for module in policy.submodules:
     if isinstance(module, observation_encoder.ObservationEncoder):
@@ -56,7 +56,7 @@ def averaged_variables(policy):
 
 
 def distill(policy, actions, num_steps, learning_rate, batch_size=128):
-  """Fits the policy to actions `[n]` alike in all dimensions, at one state."""
+  """Fits the policy to actions `[n]`, equal in all dimensions, at one state."""
   optimizer = tf.keras.optimizers.Adam(learning_rate)
   variables = policy.trainable_variables
   optimizer.build(variables)
@@ -89,20 +89,20 @@ def draw(policy, num_samples):
 
 
 class PolicyConformance(parameterized.TestCase):
-  """Samples, losses, gradients, seeds, averages, export and two modes."""
+  """Tests samples, losses, gradients, seeds, averages, export and two modes."""
 
   is_multimodal = True
-  """Whether it tells two modes of the actions at one state apart."""
+  """Whether the policy can represent two modes at one state."""
 
   def make_policy(self, **kwargs):
-    """Returns the policy under test, made by `make` with these arguments."""
+    """Returns the policy under test: `make` with these arguments."""
     raise NotImplementedError
 
   def make_policy_of_two_modes(self):
-    """Returns a policy, and the steps and learning rate that teach it two."""
+    """Returns a policy, with the steps and learning rate to fit two modes."""
     raise NotImplementedError
 
-  def test_samples_are_actions(self):
+  def test_samples_are_valid_actions(self):
     actions = self.make_policy().sample(make_observation(4), 5, SEED)
     self.assertEqual(actions.shape, [4, 5, 2])
     self.assertEqual(actions.dtype, tf.float32)
@@ -110,7 +110,7 @@ class PolicyConformance(parameterized.TestCase):
     self.assertLessEqual(np.max(np.abs(actions)), 1.0)
 
   @parameterized.product(scale=[1.0, 1e3], jit_compile=[False, True])
-  def test_samples_stay_in_bounds_far_from_the_data(self, scale, jit_compile):
+  def test_samples_stay_in_bounds_for_large_inputs(self, scale, jit_compile):
     policy = self.make_policy()
     observation = tf.nest.map_structure(
         lambda x: scale * x, make_observation(16)
@@ -124,23 +124,23 @@ class PolicyConformance(parameterized.TestCase):
     self.assertTrue(np.all(np.isfinite(actions)))
     self.assertLessEqual(np.max(np.abs(actions)), 1.0)
 
-  def test_same_seed_same_action_other_seed_another(self):
+  def test_actions_are_a_function_of_the_seed(self):
     policy, observation = self.make_policy(), make_observation(4)
     actions = policy.sample(observation, 5, SEED).numpy()
     np.testing.assert_array_equal(
         policy.sample(observation, 5, SEED), actions
     )
     others = policy.sample(observation, 5, OTHER_SEED).numpy()
-    # In every row; single samples may both stand at a bound.
+    # In every row. Single samples may both lie on a bound.
     self.assertGreater(np.abs(others - actions).max(axis=(1, 2)).min(), 0)
 
-  def test_every_row_and_sample_has_noise_of_its_own(self):
+  def test_every_row_and_sample_has_its_own_noise(self):
     observation = tf.nest.map_structure(
         lambda x: tf.repeat(x[:1], 4, axis=0), make_observation(1)
     )
     actions = self.make_policy().sample(observation, 5, SEED).numpy()
     self.assertLen({row.tobytes() for row in actions}, 4)
-    # Some may stand at the same bounds.
+    # Some samples may lie on the same bounds.
     self.assertGreater(len({x.tobytes() for x in actions.reshape([-1, 2])}), 10)
 
   def test_actions_depend_on_the_observation(self):
@@ -150,14 +150,14 @@ class PolicyConformance(parameterized.TestCase):
     )
     self.assertGreater(np.abs(first - second).max(), 0)
 
-  def test_loss_is_one_finite_number_a_row(self):
+  def test_loss_is_one_finite_number_per_row(self):
     loss = self.make_policy().distillation_loss(
         make_observation(4), make_actions(4), SEED
     )
     self.assertEqual(loss.shape, [4])
     self.assertTrue(np.all(np.isfinite(loss)))
 
-  def test_numbers_that_a_mask_leaves_out_cost_nothing(self):
+  def test_masked_elements_have_no_loss(self):
     policy = self.make_policy()
     masks = tf.constant([[[1.0, 1.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
     whole, all_, first, none = (
@@ -172,7 +172,7 @@ class PolicyConformance(parameterized.TestCase):
     self.assertGreater(np.abs(first).min(), 0)
     self.assertGreater(np.abs(first - whole).min(), 0)
 
-  def test_gradients_reach_all_its_own_variables_and_no_other(self):
+  def test_gradients_reach_only_its_own_variables(self):
     policy = self.make_policy()
     own, others = policy.trainable_variables, averaged_variables(policy)
     self.assertNotEmpty(own)
@@ -231,7 +231,7 @@ class PolicyConformance(parameterized.TestCase):
         atol=1e-5,
     )
 
-  def test_one_graph_serves_every_batch_size(self):
+  def test_one_graph_accepts_every_batch_size(self):
     policy = self.make_policy()
     spec = tf.nest.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape], x.dtype), OBSERVATION_SPEC
@@ -253,7 +253,7 @@ class PolicyConformance(parameterized.TestCase):
         np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
 
   @parameterized.parameters((1, 1), (1, 3), (3, 1))
-  def test_graphs_of_a_known_batch_size_sample(self, batch_size, num_samples):
+  def test_graphs_accept_a_static_batch_size(self, batch_size, num_samples):
     policy = self.make_policy()
     observation = make_observation(batch_size)
 
@@ -265,7 +265,7 @@ class PolicyConformance(parameterized.TestCase):
         sample(), policy.sample(observation, num_samples, SEED), atol=1e-5
     )
 
-  def test_a_saved_model_draws_the_same_to_the_bit(self):
+  def test_a_saved_model_draws_identical_actions(self):
     policy = self.make_policy()
     module = tf.Module()
     module.policy = policy
@@ -283,7 +283,7 @@ class PolicyConformance(parameterized.TestCase):
     loaded = tf.saved_model.load(directory)
     np.testing.assert_array_equal(loaded.sample(observation, SEED), expected)
 
-  def test_averages_equal_the_weights_at_first_and_follow_them(self):
+  def test_averages_start_equal_to_the_weights_and_follow_them(self):
     policy, observation = self.make_policy(), make_observation(4)
     actions = policy.sample(observation, 5, SEED, averaged=True)
     np.testing.assert_array_equal(
@@ -291,7 +291,7 @@ class PolicyConformance(parameterized.TestCase):
     )
     before = [v.numpy() for v in averaged_variables(policy)]
     if not before:
-      return  # One set of weights draws always.
+      return  # The policy has no average.
     for variable in policy.trainable_variables:
       variable.assign_add(tf.ones_like(variable))
     np.testing.assert_array_equal(
@@ -308,11 +308,11 @@ class PolicyConformance(parameterized.TestCase):
     self.assertLen(after, len(policy.trainable_variables))
     gains = [np.unique(v.numpy() - x) for v, x in zip(after, before)]
     gains = np.concatenate(gains)
-    # All move by one rate, and not by the whole way.
+    # All averages move at one rate, below 1.
     np.testing.assert_allclose(gains, np.full(gains.shape, gains[0]), atol=1e-5)
     self.assertBetween(gains[0], 1e-4, 0.999)
 
-  def test_a_density_is_given_where_it_is_promised(self):
+  def test_samples_have_densities_if_has_density_is_set(self):
     policy, observation = self.make_policy(), make_observation(4)
     if not policy.has_density:
       with self.assertRaisesRegex(ValueError, 'has no density'):
@@ -324,19 +324,19 @@ class PolicyConformance(parameterized.TestCase):
         actions, policy.sample(observation, 5, SEED)
     )
 
-  def test_observations_of_another_structure_are_an_error(self):
+  def test_an_observation_with_another_structure_is_an_error(self):
     with self.assertRaises(ValueError):
       self.make_policy().sample({'position': tf.zeros([4, 2])}, 5, SEED)
 
-  def test_both_of_two_modes_are_learnt(self):
+  def test_two_modes_are_learned(self):
     if not self.is_multimodal:
-      return  # A test of its own says what it makes of them.
+      return  # A separate test covers unimodal policies.
     policy, num_steps, learning_rate = self.make_policy_of_two_modes()
     distill(policy, [-0.7, 0.7], num_steps, learning_rate)
     actions = draw(policy, 1000)
     self.assertBetween(np.mean(actions[:, 0] > 0), 0.3, 0.7)
-    # A third of what one Gaussian draws lies in the middle.
+    # A third of the samples of a single Gaussian would lie between the modes.
     self.assertLess(np.mean(np.abs(actions) < 0.35), 0.15)
     np.testing.assert_allclose(np.median(np.abs(actions)), 0.7, atol=0.1)
-    # Both dimensions were alike in the data.
+    # Both dimensions are equal in the data.
     self.assertGreater(np.mean(actions[:, 0] * actions[:, 1] > 0), 0.95)

@@ -1,4 +1,4 @@
-"""Tests of the transformer policy and its tokens; golden numbers by hand."""
+"""Tests of the transformer policy and its tokens."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -29,7 +29,7 @@ def _make(action_size=2, seed=0, **kwargs):
 
 
 def _make_constant(logits, **kwargs):
-  """A policy with these logits in every dimension of every state."""
+  """Returns a policy with constant logits for every dimension and state."""
   policy = _make(num_bins=len(logits), averaging_rate=None, **kwargs)
   for variable in policy.trainable_variables:
     variable.assign(tf.zeros_like(variable))
@@ -52,9 +52,9 @@ class ActionTokenizerTest(parameterized.TestCase):
 
   @_MODES
   def test_the_nearest_of_128_bins_by_hand(self, mode):
-    # Bins are 2 / 127 apart: 0 stands between bins 63 and 64, at +-1 / 127, and
-    # goes to the lower; 0.01 * 63.5 = 0.635 is nearest to 0.5; 0.9 * 63.5 =
-    # 57.15, nearest to 57.5, bin 63.5 + 57.5 = 121.
+    # Bins are 2 / 127 apart. 0 lies halfway between bins 63 and 64, at
+    # +-1 / 127, and goes to the lower one. 0.01 * 63.5 = 0.635 is nearest to
+    # 0.5, bin 64. 0.9 * 63.5 = 57.15 is nearest to 57.5, bin 121.
     tokens = mode(transformer.ActionTokenizer().encode)(
         tf.constant([-1.0, 0.0, 0.01, 0.9, 1.0, 1.5, -7.0, np.inf])
     )
@@ -85,7 +85,7 @@ class ActionTokenizerTest(parameterized.TestCase):
     )
 
   @parameterized.parameters((2, -1.0, 1.0), (128, -1.0, 1.0), (255, 0.1, 0.7))
-  def test_values_of_bins_are_their_own_tokens(self, num_bins, low, high):
+  def test_encode_inverts_decode(self, num_bins, low, high):
     tokenizer = transformer.ActionTokenizer(num_bins, low, high)
     tokens = tf.range(num_bins)
     np.testing.assert_array_equal(
@@ -103,9 +103,9 @@ class ActionTokenizerTest(parameterized.TestCase):
 class TransformerTest(parameterized.TestCase):
 
   def test_distillation_by_hand(self):
-    # Bins at -1 and 1 of probability 1 / 4 and 3 / 4, whatever came before.
-    # Costs -log(1 / 4) = 1.386294 and -log(3 / 4) = 0.287682: 1.673976, twice
-    # the first, twice the second.
+    # The bins -1 and 1 always have probabilities 1 / 4 and 3 / 4. Their losses
+    # are -log(1 / 4) = 1.386294 and -log(3 / 4) = 0.287682. The rows have one
+    # of each, twice the first, and twice the second.
     policy = _make_constant([0.0, np.log(3.0)])
     np.testing.assert_allclose(
         policy.distillation_loss(
@@ -119,8 +119,8 @@ class TransformerTest(parameterized.TestCase):
 
   @parameterized.parameters((1.0, 0.75), (0.5, 0.9), (2.0, 0.6340), (0.0, 1.0))
   def test_samples_have_their_probabilities(self, temperature, share):
-    # 3^(1 / T) / (1 + 3^(1 / T)) = 3 / 4, 9 / 10, 1.732051 / 2.732051; the mode
-    # at 0. The share of 8,000 draws deviates by 0.005.
+    # 3^(1 / T) / (1 + 3^(1 / T)) = 3 / 4, 9 / 10, 1.732051 / 2.732051; T = 0
+    # gives the mode. The standard error with 8,000 draws is 0.005.
     policy = _make_constant([0.0, np.log(3.0)])
     actions = policy.sample(
         policy_conformance.make_observation(2),
@@ -131,8 +131,9 @@ class TransformerTest(parameterized.TestCase):
     np.testing.assert_array_equal(np.abs(actions), np.ones([2, 2000, 2]))
     self.assertAlmostEqual(np.mean(actions > 0), share, delta=0.02)
 
-  def test_dimensions_have_noise_of_their_own(self):
-    # Independent halves: a product's mean deviates by 0.016 of 4,000 draws.
+  def test_dimensions_have_their_own_noise(self):
+    # The dimensions are independent signs. The standard error of the mean of a
+    # product is 0.016 with 4,000 draws.
     policy = _make_constant([0.0, 0.0], action_size=3)
     actions = policy.sample(
         policy_conformance.make_observation(2), 2000, _SEED
@@ -149,7 +150,7 @@ class TransformerTest(parameterized.TestCase):
         np.unique(actions), [-1.0, -0.5, 0.0, 0.5, 1.0]
     )
 
-  def test_temperature_0_takes_the_likeliest_bins(self):
+  def test_temperature_0_takes_the_most_likely_bins(self):
     policy, observation = _make(), policy_conformance.make_observation(4)
     actions = policy.sample(observation, 5, _SEED, temperature=0.0)
     np.testing.assert_array_equal(
@@ -177,7 +178,7 @@ class TransformerTest(parameterized.TestCase):
     np.testing.assert_array_equal(samples[0], samples[1])
 
   @parameterized.parameters(1, 3, 20)
-  def test_compiled_samples_are_the_same(self, action_size):
+  def test_compiled_samples_equal_eager_ones(self, action_size):
     policy = _make(action_size)
     observation = policy_conformance.make_observation(4)
     compiled = common.function(policy.sample, jit_compile=True)
@@ -187,7 +188,7 @@ class TransformerTest(parameterized.TestCase):
         actions, policy.sample(observation, 5, _SEED)
     )
 
-  def test_one_dimension_is_trained(self):
+  def test_actions_of_one_dimension_can_be_trained(self):
     policy = _make(action_size=1)
     optimizer = tf.keras.optimizers.Adam(1e-2)
     variables = policy.trainable_variables
