@@ -181,9 +181,8 @@ class AscentTest(tensor_case.TensorCase):
     self.assertAllClose(found.actions, _actions(1.0, 0.4))
 
   def test_the_ascent_can_change_the_order(self):
-    # Left of 0 the slope is 1: Q(-0.5) = 0.5, and the action moves to -0.4 with
-    # Q = 0.6. Right of 0 it is 4: Q(0.1) = 0.4, and the action moves to 0.5
-    # with Q = 2.
+    # Left of 0 the slope is 1: Q(-0.5) = 0.5 moves to Q(-0.4) = 0.6. Right of 0
+    # it is 4: Q(0.1) = 0.4 moves to Q(0.5) = 2.
     optimizer = _make(num_gradient_steps=1, step_size=0.1)
     found = optimizer.optimize(
         _actions(-0.5, 0.1),
@@ -235,9 +234,7 @@ class AscentTest(tensor_case.TensorCase):
   @parameterized.product(
       acceptance=['best_iterate', 'reject'], jit_compile=[False, True]
   )
-  def test_a_compiled_search_equals_the_eager_one(
-      self, acceptance, jit_compile
-  ):
+  def test_compiled_search_equals_eager_search(self, acceptance, jit_compile):
     actions = tf.random.stateless_uniform([3, 5, 2], _SEED, -1.0, 1.0)
     optimizer = _make(3, 3, 0.05, acceptance=acceptance)
 
@@ -285,9 +282,7 @@ class DatasetActionTest(tensor_case.TensorCase):
       ('append', 1, 0.8, (0.1, 0.8)),
       (None, 2, 0.0, (0.1, 0.4)),
   )
-  def test_the_option_decides_how_the_action_competes(
-      self, option, num_candidates, action, expected
-  ):
+  def test_the_option_applies(self, option, num_candidates, action, expected):
     optimizer = _make(num_candidates, dataset_action=option)
     found = optimizer.optimize(
         _actions(0.4, 0.9, 0.1), _parabola, tf.constant([[action]])
