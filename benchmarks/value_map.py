@@ -95,7 +95,6 @@ def find_states(
 
   Returns:
     P arrays of state indices, empty if no state is near.
-    P arrays of indices of states, empty where none is near.
   """
   distances, indices = spatial.cKDTree(positions).query(
       grid, k=num_states, distance_upper_bound=radius

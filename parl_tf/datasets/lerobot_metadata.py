@@ -88,7 +88,7 @@ def import_pyarrow() -> Any:
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-  """Converts the exceptions pyarrow raises on corrupt files."""
+  """Converts exceptions of pyarrow on corrupt files to `DamagedFileError`."""
   try:
     yield
   except (OSError, import_pyarrow().ArrowException) as error:

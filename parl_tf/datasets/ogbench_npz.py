@@ -165,7 +165,7 @@ class _Member:
 
 @contextlib.contextmanager
 def _damage_named(path: str, field: str) -> Iterator[None]:
-  """Converts the exceptions raised on corrupt files."""
+  """Converts exceptions raised on corrupt files to `DamagedFileError`."""
   try:
     yield
   except _DAMAGE as error:

@@ -250,7 +250,7 @@ class _Source(rows_lib.RowSource):
 
 @contextlib.contextmanager
 def _damage_named(where: str) -> Iterator[None]:
-  """Converts the exceptions TensorFlow raises on corrupt files."""
+  """Converts TensorFlow errors on corrupt files to `DamagedFileError`."""
   try:
     yield
   except tf.errors.OpError as error:

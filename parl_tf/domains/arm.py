@@ -99,8 +99,8 @@ def action_bounds(arm: Arm) -> Tuple[np.ndarray, np.ndarray]:
   """Returns the validated action bounds `(low [A], high [A])` of an arm.
 
   Raises:
-    ValueError: If the spec does not have exactly one axis, or its bounds are
-      not finite with minimum below maximum.
+    ValueError: If the spec does not have exactly one axis, a bound is not
+      finite, or a minimum is not below its maximum.
   """
   spec = arm.action_spec()
   if isinstance(spec, specs.BoundedArray) and len(spec.shape) == 1:
