@@ -1,4 +1,4 @@
-"""Keras networks that critics and policies are made of."""
+"""Keras networks of critics and policies."""
 
 from parl_tf.networks import picture_networks
 

@@ -1,4 +1,4 @@
-"""The network of the transformer policy: tokens of an action, in order."""
+"""The network of the transformer policy, autoregressive over action tokens."""
 
 from typing import Callable, Iterator, NamedTuple, Optional
 
@@ -10,10 +10,10 @@ from parl_tf.networks import blocks
 
 
 class ActionTransformer(tf.keras.layers.Layer):
-  """Logits of each dimension's token, given the state and the tokens before.
+  """Predicts each dimension's token from the state and the previous tokens.
 
-  The token at position 0 is the state, the one at position i > 0 that of
-  dimension i - 1; what comes out at position i are the logits of dimension i.
+  The input at position 0 is the state, and at position i > 0 the token of
+  dimension i - 1. The output at position i is the logits of dimension i.
   """
 
   def __init__(
@@ -33,14 +33,14 @@ class ActionTransformer(tf.keras.layers.Layer):
 
     Args:
       feature_size: Width of the observation features.
-      action_size: A.
+      action_size: A, the dimension of an action.
       seed: Integer seed of the initial weights.
-      num_bins: Number of tokens of one dimension.
+      num_bins: Number of different tokens of each dimension.
       embedding_size: Width of the hidden layer that embeds the state.
       width: Width of a token.
       num_blocks: Number of blocks.
-      num_heads: Attention heads of a block.
-      dropout_rate: Share of what a block adds that is dropped in training.
+      num_heads: Number of attention heads of a block.
+      dropout_rate: Fraction of each residual to drop in training.
 
     Raises:
       ValueError: If there is no block, or `num_heads` does not divide `width`.
@@ -64,7 +64,7 @@ class ActionTransformer(tf.keras.layers.Layer):
         ),
         blocks.make_dense(width, embedding_size, next(seeds)),
     ]
-    # The last dimension's token is never read.
+    # The token of the last dimension is never an input.
     self._tables = self._add_embedding(
         'tables', [action_size - 1, num_bins, width], next(seeds)
     )
@@ -83,7 +83,7 @@ class ActionTransformer(tf.keras.layers.Layer):
       tokens: tf.Tensor,
       dropout_seed: Optional[tf.Tensor] = None,
   ) -> tf.Tensor:
-    """Computes the logits of all dimensions at once, from given tokens.
+    """Computes the logits of all dimensions of given tokens.
 
     Args:
       features: `[B, F]` encoded observations.
@@ -96,7 +96,7 @@ class ActionTransformer(tf.keras.layers.Layer):
     tf.debugging.assert_shapes(
         [(features, ('B', 'F')), (tokens, ('B', self._action_size - 1))]
     )
-    # A product instead of a lookup keeps the gradient dense.
+    # A matrix product, unlike a lookup, has a dense gradient.
     embedded = tf.einsum(
         'bik,ikw->biw', tf.one_hot(tokens, self._num_bins), self._tables
     )
@@ -116,17 +116,17 @@ class ActionTransformer(tf.keras.layers.Layer):
       num_samples: int,
       choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
   ) -> tf.Tensor:
-    """Chooses one dimension's tokens after another; each state is read once.
+    """Generates tokens one dimension at a time, embedding each state once.
 
-    Keys and values of earlier tokens are kept, so that every position is
-    computed once; the logits are those of `call`, to rounding.
+    Caches the keys and values of previous tokens, so that it computes every
+    position once. The logits equal those of `call`, up to rounding.
 
     Args:
       features: `[B, F]` encoded observations.
-      num_samples: N.
-      choose: Function of a dimension, int32 `[]`, and of its logits
-        `[B, N, num_bins]`, or `[B, 1, num_bins]` of the first dimension, that
-        returns tokens `[B, N]` int32.
+      num_samples: N, the number of actions per state.
+      choose: Function of a dimension (int32 `[]`) and its logits, which returns
+        tokens `[B, N]` int32. The logits are `[B, 1, num_bins]` for the first
+        dimension and `[B, N, num_bins]` for all others.
 
     Returns:
       `[B, N, A]` int32 tokens.
@@ -156,7 +156,7 @@ class ActionTransformer(tf.keras.layers.Layer):
         lambda i, *_: i < self._action_size,
         step,
         (tf.constant(1), tokens, caches),
-        # Shapes of a known batch are not inferred of all that enters the loop.
+        # TensorFlow does not infer a static batch size for all loop variables.
         shape_invariants=(
             tf.TensorShape([]),
             tf.TensorShape([self._action_size, None]),
@@ -168,7 +168,7 @@ class ActionTransformer(tf.keras.layers.Layer):
     return tf.reshape(tf.transpose(tokens), shape)
 
   def _read_states(self, features, num_samples):
-    """Logits `[B, 1, num_bins]` of the first dimension, and what is kept."""
+    """Returns logits `[B, 1, num_bins]` of the first dimension, and caches."""
     x = self._embed_states(features) + self._positions[0]  # [B, width]
     caches = []
     for block in self._blocks:
@@ -190,17 +190,17 @@ class ActionTransformer(tf.keras.layers.Layer):
 
 
 class _Cache(NamedTuple):
-  """What attention reads of the tokens up to now, `[R, heads, A, d]` each."""
+  """Keys and values of the previous tokens, `[R, heads, A, d]` each."""
 
   keys: tf.Tensor
   values: tf.Tensor
 
 
 class _Block(tf.keras.layers.Layer):
-  """Pre-norm block: attention to the tokens up to each, then two dense layers.
+  """A pre-norm block of causal self-attention and two dense layers.
 
-  R rows of T tokens are `[R T, width]`, and in heads `[R, heads, T, d]`, with
-  d = width / heads.
+  R rows of T tokens have the shape `[R T, width]`, and `[R, heads, T, d]` when
+  split into heads, with d = width / heads.
   """
 
   def __init__(
@@ -222,24 +222,27 @@ class _Block(tf.keras.layers.Layer):
     self._dropout = blocks.StatelessDropout(dropout_rate)
 
   def call(self, x, length, dropout_seed=None):
-    """Takes all `length` tokens of each row one block further."""
+    """Applies the block to all `length` tokens of each row."""
     query, key, value = self._project(x, length)
     is_past = np.tril(np.ones([length, length], bool))
     return self._advance(x, _attend(query, key, value, is_past), dropout_seed)
 
   def begin(self, x, num_samples, length):
-    """Takes tokens `[B, width]` further; keeps them for `num_samples`."""
+    """Applies the block to the first tokens `[B, width]`, and caches them.
+
+    The cache has `num_samples` rows for each token.
+    """
     _, key, value = self._project(x, 1)
 
     def keep(y):
       y = tf.repeat(y, num_samples, axis=0)  # [B, ...] -> [B N, ...]
       return tf.pad(y, [[0, 0], [0, 0], [0, length - 1], [0, 0]])
 
-    # A first token attends to itself alone.
+    # The first token attends only to itself.
     return self._advance(x, value), _Cache(keep(key), keep(value))
 
   def extend(self, x, cache, position):
-    """Takes the tokens `[R, width]` at `position` further, and keeps them."""
+    """Applies the block to tokens `[R, width]` at `position`; caches them."""
     query, *new = self._project(x, 1)
     positions = tf.range(cache.keys.shape[2])
     is_here = (positions == position)[:, tf.newaxis]
@@ -248,18 +251,18 @@ class _Block(tf.keras.layers.Layer):
     return self._advance(x, attended), cache
 
   def cache_shape(self, length):
-    """Shapes of what is kept of `length` tokens, for any number of rows."""
+    """Returns the cache's shapes for `length` tokens and any number of rows."""
     shape = tf.TensorShape([None, self._num_heads, length, self._head_size])
     return _Cache(shape, shape)
 
   def _project(self, x, length):
-    """Queries, keys and values `[R, heads, T, d]`."""
+    """Computes queries, keys and values `[R, heads, T, d]`."""
     shape = [-1, length, 3 * self._num_heads, self._head_size]
     heads = tf.reshape(self._input(self._attention_norm(x)), shape)
     return tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, axis=1)
 
   def _advance(self, x, attended, dropout_seed=None):
-    """Adds what was attended to and what the dense layers make of it."""
+    """Adds the residuals of the attention and of the dense layers."""
     seeds = (None, None)
     if dropout_seed is not None:
       seeds = [randomness.fold_in(dropout_seed, i) for i in range(2)]
@@ -272,9 +275,9 @@ class _Block(tf.keras.layers.Layer):
 
 
 def _attend(query, key, value, is_past):
-  """Softmax(q k / sqrt(d)) v over the keys that are past.
+  """Computes softmax(q k / sqrt(d)) v over the keys where `is_past`.
 
-  Vaswani et al. (2017), arXiv:1706.03762, equation (1).
+  Implements Vaswani et al. (2017), arXiv:1706.03762, equation (1).
   """
   scale = query.shape[-1] ** -0.5
   scores = tf.matmul(scale * query, key, transpose_b=True)
@@ -283,7 +286,7 @@ def _attend(query, key, value, is_past):
 
 
 def _gelu(x):
-  """GELU in its tanh form, which TensorFlow joins to the product before it."""
+  """GELU in its tanh form, which TensorFlow fuses with a matrix product."""
   return tf.nn.gelu(x, approximate=True)
 
 

@@ -10,9 +10,9 @@ from parl_tf.networks import observation_encoder
 
 
 class AveragedNetwork(tf.Module):
-  """Two copies of a network: one is trained, its average draws actions.
+  """A trained network and a copy with averaged weights that draws actions.
 
-  Each reads the features of an encoder of its own, where encoders are trained.
+  Each has its own observation encoder if the encoder has trained weights.
   """
 
   def __init__(
@@ -24,10 +24,10 @@ class AveragedNetwork(tf.Module):
     """Initializes both with the same weights.
 
     Args:
-      network_ctor: Makes the network, with the same weights at every call.
-      averaging_rate: Step of the average at every update, in (0, 1]; None for
-        no average: the trained weights draw.
-      encoder: What is trained with the network; None where there is none.
+      network_ctor: Makes the network, with equal weights at every call.
+      averaging_rate: Step size of the average at every update, in (0, 1]; None
+        draws actions from the trained weights.
+      encoder: Observation encoder to train with the network, or None.
 
     Raises:
       ValueError: If `averaging_rate` is out of range.
@@ -49,27 +49,27 @@ class AveragedNetwork(tf.Module):
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
-    """The variables of the trained network and its encoder alone."""
+    """The variables of the trained network and its encoder."""
     own = self.trained.trainable_variables
     if self._encoder is None:
       return tuple(own)
     return (*own, *self._encoder.trainable_variables)
 
   def select(self, averaged: bool) -> tf.keras.layers.Layer:
-    """Returns the network that draws actions."""
+    """Returns the averaged or the trained network."""
     return self._average if averaged else self.trained
 
   def encode(self, observation: types.Nest, averaged: bool) -> tf.Tensor:
-    """Returns what that network reads: features `[B, F]`.
+    """Returns the features `[B, F]` for the network of `select`.
 
     Args:
       observation: Nest of `[B, ...]`, raw.
-      averaged: As in `select`.
+      averaged: Whether to encode with the averaged weights.
     """
     return (self._average_encoder if averaged else self._encoder)(observation)
 
   def update(self) -> None:
-    """Moves the average towards the trained weights, where there is one."""
+    """Moves the average, if any, towards the trained weights."""
     if self._averaging_rate is not None:
       averages, trained = zip(*self._pairs())
       replicas.move_towards(averages, trained, self._averaging_rate)
@@ -80,7 +80,7 @@ class AveragedNetwork(tf.Module):
       variable.assign(average)
 
   def _pairs(self):
-    """Each averaged variable, and the trained one that it follows."""
+    """Returns pairs of an averaged variable and its trained variable."""
     pairs = list(
         zip(self._average.variables, self.trained.variables, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Keras layers that several policies are made of."""
+"""Keras layers that several policies share."""
 
 import math
 from typing import Optional
@@ -9,7 +9,7 @@ from parl_tf import randomness
 
 
 class StatelessDropout(tf.keras.layers.Layer):
-  """Dropout whose mask is a function of a seed, off without one."""
+  """Dropout whose mask is a function of a seed; disabled without a seed."""
 
   def __init__(self, rate: float):
     super().__init__()
@@ -25,7 +25,7 @@ class StatelessDropout(tf.keras.layers.Layer):
 
 
 class FourierFeatures(tf.keras.layers.Layer):
-  """Learnable features cos and sin of 2 pi t w, with w ~ N(0, 0.2^2)."""
+  """Features cos(2 pi t w) and sin(2 pi t w), trained from w ~ N(0, 0.2^2)."""
 
   def __init__(self, size: int, seed: int):
     super().__init__()
@@ -46,7 +46,7 @@ class FourierFeatures(tf.keras.layers.Layer):
 def make_dense(
     units: int, input_size: int, seed: int, activation=None
 ) -> tf.keras.layers.Dense:
-  """A built Glorot-uniform dense layer with its own seed."""
+  """Makes and builds a dense layer with Glorot-uniform weights of a seed."""
   layer = tf.keras.layers.Dense(
       units,
       activation=activation,

@@ -1,4 +1,4 @@
-"""The network that diffusion and flow share."""
+"""The network of the diffusion and flow policies."""
 
 from typing import Optional
 
@@ -10,10 +10,10 @@ from parl_tf.networks import blocks
 
 
 class DenoisingNetwork(tf.keras.Model):
-  """Says where a noisy action should go: residual blocks over (t, s, a).
+  """Maps time, state and noisy action to noise or velocity by residual blocks.
 
-  The architecture of IDQL, Hansen-Estruch et al. (2023), arXiv:2304.10573. What
-  it predicts, noise or a velocity, is up to the loss.
+  Implements the architecture of IDQL, Hansen-Estruch et al. (2023),
+  arXiv:2304.10573. The loss determines whether it predicts noise or a velocity.
   """
 
   def __init__(
@@ -31,12 +31,13 @@ class DenoisingNetwork(tf.keras.Model):
 
     Args:
       feature_size: Width of the observation features.
-      action_size: A.
+      action_size: A, the dimension of an action.
       seed: Integer seed of the initial weights.
       time_size: Width of the time features.
-      hidden_size: Width of the residual stream; a block widens it four times.
+      hidden_size: Width of the residual stream. A block's inner layer is four
+        times as wide.
       num_blocks: Number of residual blocks.
-      dropout_rate: Share of the inputs of a block that is dropped in training.
+      dropout_rate: Fraction of a block's inputs to drop in training.
     """
     super().__init__()
     seeds = np.random.SeedSequence(seed).generate_state(5 + 2 * num_blocks)
@@ -70,16 +71,16 @@ class DenoisingNetwork(tf.keras.Model):
       t: tf.Tensor,
       dropout_seed: Optional[tf.Tensor] = None,
   ) -> tf.Tensor:
-    """Predicts what is to be taken from, or added to, noisy actions.
+    """Predicts the noise or velocity of noisy actions.
 
     Args:
       features: `[R, F]` encoded observations.
       action: `[R, A]` noisy actions.
-      t: `[R]` steps or times, or `[1]` where all rows share one.
+      t: `[R]` steps or times, or `[1]` if all rows share one.
       dropout_seed: `[2]` int32, or None for no dropout.
 
     Returns:
-      `[R, A]`.
+      `[R, A]` predictions.
     """
     time = self._time_features(tf.cast(t, tf.float32))
     for layer in self._time_layers:

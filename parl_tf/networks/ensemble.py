@@ -1,4 +1,4 @@
-"""The critic's network: E members on one stacked axis, bound to states once."""
+"""The critic's network: E members, stacked on one axis."""
 
 import math
 from typing import NamedTuple, Optional, Sequence, Tuple
@@ -10,10 +10,10 @@ import tensorflow as tf
 class CriticEnsemble(tf.keras.layers.Layer):
   """E independent networks of (features, action), stacked on a leading axis.
 
-  Each layer is Dense -> LayerNorm -> swish, or Dense -> ReLU without LayerNorm;
-  the state's share of the first layer is computed once a state (`context`) and
-  used for every action. Where the action is an input of every layer, it follows
-  what comes from the layer before.
+  Each layer is Dense -> LayerNorm -> swish, or Dense -> ReLU without LayerNorm.
+  `context` computes the state's part of the first layer once for all actions.
+  If the action is an input of every layer, it follows the outputs of the
+  previous layer.
   """
 
   def __init__(
@@ -30,20 +30,21 @@ class CriticEnsemble(tf.keras.layers.Layer):
       action_in_every_layer: bool = False,
       initial_bias: Optional[np.ndarray] = None,
   ):
-    """Initializes orthogonal weights, gain sqrt 2, last two layers 1e-2.
+    """Initializes orthogonal weights; gain sqrt 2, but 1e-2 in the last two.
 
     Args:
       feature_size: Width of the observation features.
-      action_size: A, or 0 for a network of the state alone.
+      action_size: A, or 0 for a network of only the state.
       num_outputs: Width of the head.
       seed: Integer seed of the initial weights.
-      num_members: E.
+      num_members: E, the number of members.
       hidden_sizes: Widths of the hidden layers, at least one.
-      layer_norm: Whether hidden layers are LayerNorm and swish, else ReLU.
+      layer_norm: Whether hidden layers use LayerNorm and swish; False uses
+        ReLU.
       shared_head: Whether all members share one head.
-      action_in_every_layer: Whether the action is an input of every layer, the
-        head among them, and not of the first alone: beside many features of
-        pictures it would hardly count there.
+      action_in_every_layer: Whether the action is an input of every layer,
+        including the head. In the first layer alone it would have little
+        weight next to many features of images.
       initial_bias: `[num_outputs]` initial bias of the head; zeros if None.
 
     Raises:
@@ -58,7 +59,7 @@ class CriticEnsemble(tf.keras.layers.Layer):
     self._feature_size = feature_size
     self._layer_norm = layer_norm
     sizes = [feature_size + action_size, *hidden_sizes]
-    # What each layer reads.
+    # Input widths of the layers.
     num_again = action_size if action_in_every_layer else 0
     num_inputs = [sizes[0], *(size + num_again for size in hidden_sizes)]
     seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
@@ -79,12 +80,11 @@ class CriticEnsemble(tf.keras.layers.Layer):
   def context(
       self, features: tf.Tensor, selection: Optional[tf.Tensor] = None
   ) -> 'EnsembleContext':
-    """Binds the network to states, and to some members where asked.
+    """Binds the network to states and, optionally, to some members.
 
     Args:
       features: `[B, F]`.
-      selection: `[M, E]` one-hot rows, the members that are evaluated; all E
-        where None. Reading them by a product keeps the gradient dense.
+      selection: `[M, E]` one-hot rows of the members to use; None uses all.
 
     Returns:
       A function of actions for these states.
@@ -92,12 +92,12 @@ class CriticEnsemble(tf.keras.layers.Layer):
     def read(weight):
       if selection is None or weight.shape[0] != self.num_members:
         return tf.convert_to_tensor(weight)
+      # A matrix product, unlike a lookup, has a dense gradient.
       return tf.einsum('me,eij->mij', selection, weight)
 
     layers = [[read(w) for w in layer] for layer in self._layers_weights]
     if self._layer_norm:
-      # The mean that LayerNorm takes away is taken out of the weights instead,
-      # once for all rows.
+      # Center the weights once, instead of each row of outputs in LayerNorm.
       layers = [
           [_centered(w) for w in layer[:2]] + layer[2:] for layer in layers
       ]
@@ -132,15 +132,15 @@ class CriticEnsemble(tf.keras.layers.Layer):
 
 
 class EnsembleContext(NamedTuple):
-  """A critic ensemble at given states, its state-only work done.
+  """A critic ensemble at given states.
 
   Attributes:
-    state: `[E, B, width]`, the states' share of the first layer.
-    action_kernel: `[E, A, width]`, the actions' share of its kernel.
-    first_norm: LayerNorm's scale and offset `[E, 1, width]` of the first layer,
-      or none.
-    layers: Kernel, bias, scale and offset of each further one.
-    head: Kernel and bias, of every member or one for all.
+    state: `[E, B, width]`, the states' part of the first layer's output.
+    action_kernel: `[E, A, width]`, the actions' part of the first kernel.
+    first_norm: LayerNorm scale and offset `[E, 1, width]` of the first layer;
+      empty without LayerNorm.
+    layers: Kernel, bias, scale and offset of each other layer.
+    head: Kernel and bias, for each member or shared.
   """
 
   state: tf.Tensor
@@ -150,10 +150,10 @@ class EnsembleContext(NamedTuple):
   head: Tuple[tf.Tensor, tf.Tensor]
 
   def __call__(self, actions: Optional[tf.Tensor] = None) -> tf.Tensor:
-    """Evaluates actions `[B, N, A]`, or the states alone where None (N = 1).
+    """Evaluates actions at the states.
 
     Args:
-      actions: `[B, N, A]`.
+      actions: `[B, N, A]`, or None for a network of only the state (N = 1).
 
     Returns:
       `[E, B, N, num_outputs]`.
@@ -174,15 +174,15 @@ class EnsembleContext(NamedTuple):
     )
 
   def states(self, start: int, size: int) -> 'EnsembleContext':
-    """Returns the ensemble at `size` of the states, from `start` on."""
+    """Returns the ensemble at the `size` states from index `start`."""
     return self._replace(state=self.state[:, start : start + size])
 
   def member(self, index: tf.Tensor) -> 'EnsembleContext':
-    """Returns one member, as an ensemble of one."""
+    """Returns an ensemble of only one member."""
     num_members = self.state.shape[0]
 
     def read(weight):
-      if weight.shape[0] != num_members:  # One head for all.
+      if weight.shape[0] != num_members:  # A shared head.
         return weight
       return tf.gather(weight, index[tf.newaxis])
 
@@ -192,40 +192,47 @@ class EnsembleContext(NamedTuple):
 def join_actions(
     x: tf.Tensor, actions: Optional[tf.Tensor], kernel: tf.Tensor
 ) -> tf.Tensor:
-  """Returns what a layer reads: with actions, where its kernel has them.
+  """Returns a layer's inputs; adds the actions if its kernel has rows for them.
 
   Args:
-    x: `[E, B N, width]`, what the layer before gives.
+    x: `[E, B N, width]` outputs of the previous layer.
     actions: `[B, N, A]`.
-    kernel: `[..., I, O]`, I = width + A where the layer reads actions,
-      else width.
+    kernel: `[..., I, O]` of the layer, with I = width + A if the actions are an
+      input, otherwise I = width.
 
   Returns:
     `[E, B N, I]`.
 
   Raises:
-    ValueError: If the layer reads actions and there are none.
+    ValueError: If the actions are an input and None is given.
   """
   num_inputs = kernel.shape[-2]
   if num_inputs == x.shape[-1]:
     return x
   if actions is None:
-    raise ValueError('`actions` must be given: every layer reads them.')
+    raise ValueError(
+        '`actions` must be given with `action_in_every_layer`, got None.'
+    )
   rows = tf.reshape(tf.cast(actions, x.dtype), [1, -1, actions.shape[-1]])
   return tf.concat([x, tf.tile(rows, [tf.shape(x)[0], 1, 1])], axis=-1)
 
 
 def activate(x: tf.Tensor, norm: Sequence[tf.Tensor]) -> tf.Tensor:
-  """LayerNorm and swish of `[E, R, width]` of mean 0, ReLU without a norm."""
+  """Applies LayerNorm and swish to rows `[E, R, width]` of mean 0, or ReLU.
+
+  Args:
+    x: `[E, R, width]`; each row must have mean 0 unless `norm` is empty.
+    norm: Scale and offset of LayerNorm; empty for ReLU.
+  """
   return _normalize_swish(x, *norm) if norm else tf.nn.relu(x)
 
 
 @tf.custom_gradient
 def _normalize_swish(x, scale, offset):
-  """LayerNorm and swish of rows `[E, R, width]` whose mean is 0 already.
+  """Applies LayerNorm and swish to rows `[E, R, width]` of mean 0.
 
-  The search spends most of its time between its matrix products, in passes
-  over `x`; the gradient by hand takes a third of the passes of the automatic.
+  Between its matrix products, a search spends most of its time in passes over
+  `x`. This gradient takes a third of the passes of automatic differentiation.
   """
   variance = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
   inverse = tf.math.rsqrt(variance + 1e-6)
@@ -252,7 +259,7 @@ def _centered(weight):
 
 
 def _orthogonal(num_members, num_inputs, num_outputs, gain, seed):
-  """`[E, num_inputs, num_outputs]`, each member orthogonal on its own."""
+  """Draws `[E, num_inputs, num_outputs]`, an orthogonal matrix per member."""
   generator = np.random.default_rng(int(seed))
   long, short = sorted([num_inputs, num_outputs], reverse=True)
   q, r = np.linalg.qr(generator.standard_normal([num_members, long, short]))

@@ -1,8 +1,8 @@
-"""The critic ensemble laid out for a few actions, as an acting robot has them.
+"""The critic ensemble in a layout for few actions, as in acting.
 
-The time goes to reading weights and to launching operations, not to
-arithmetic. One matrix a member is multiplied twice as fast as a stack of
-them, and the two halves of the ensemble run side by side.
+With few actions, reading weights and launching operations take longer than
+arithmetic. Separate matrix products of the members are twice as fast as the
+product of a stack, and the two halves of the ensemble run in parallel.
 """
 
 from typing import NamedTuple, Optional, Tuple
@@ -15,14 +15,16 @@ _NUM_GROUPS = 2
 
 
 class FewActionsContext(NamedTuple):
-  """Some members, `e` of them, of a `ensemble.EnsembleContext`.
+  """A group of `e` members of an `ensemble.EnsembleContext`.
 
   Attributes:
-    state: `[B, 1, e, width]`, the states' share of the first layer.
-    action_kernel: `[A, e width]`, the actions' share of its kernel.
-    first_norm: LayerNorm's scale and offset `[e, 1, width]`, or none.
-    layers: Of each further layer a kernel a member, bias, scale and offset.
-    head: A kernel a member, or one for all, and bias.
+    state: `[B, 1, e, width]`, the states' part of the first layer's output.
+    action_kernel: `[A, e width]`, the actions' part of the first kernel.
+    first_norm: LayerNorm scale and offset `[e, 1, width]`; empty without
+      LayerNorm.
+    layers: Kernels (one per member), bias, scale and offset of each other
+      layer.
+    head: Kernels (one per member, or a shared one) and bias.
   """
 
   state: tf.Tensor
@@ -36,7 +38,7 @@ class FewActionsContext(NamedTuple):
     x = self.state
     num_members, width = x.shape[2:]
     rows = x if actions is None else actions
-    # N is kept where it is known: it decides shapes elsewhere.
+    # Keep a static N, because callers rely on it.
     shape = [tf.shape(rows)[0], rows.shape[1] or tf.shape(rows)[1]]
     if actions is not None:
       product = tf.matmul(
@@ -57,7 +59,7 @@ class FewActionsContext(NamedTuple):
 def convert(
     context: ensemble.EnsembleContext,
 ) -> Tuple[FewActionsContext, ...]:
-  """Lays a context out for few actions, its members in equal groups."""
+  """Converts a context to the layout for few actions, in equal groups."""
   num_members = context.state.shape[0]
   num_groups = min(_NUM_GROUPS, num_members)
   bounds = [num_members * i // num_groups for i in range(num_groups + 1)]
@@ -68,7 +70,7 @@ def _group(context, start, end):
   num_members = context.state.shape[0]
 
   def some(weight):
-    # One head may serve all.
+    # The head may be shared.
     return weight[start:end] if weight.shape[0] == num_members else weight
 
   def apart(layer):
@@ -86,7 +88,7 @@ def _group(context, start, end):
 
 
 def _product(x, kernels):
-  """`[e, R, I]` by e matrices `[I, O]`, or by one."""
+  """Multiplies `[e, R, I]` by e matrices `[I, O]`, or by a shared one."""
   rows = tf.unstack(x)
   if len(kernels) == 1:
     kernels *= len(rows)

@@ -1,8 +1,8 @@
 """The critic ensemble with bfloat16 matrix products, for the action search.
 
-Products take and give bfloat16; norms, activations and their gradients are
-float32, each compiled into one pass over its arrays. Only actions have a
-gradient: nothing is learned through it.
+Matrix products have bfloat16 inputs and outputs. Norms, activations and their
+gradients are float32, each compiled into one pass over its arrays. Only actions
+have a gradient; weights do not.
 """
 
 from typing import NamedTuple, Optional, Tuple
@@ -15,14 +15,15 @@ _HALF = tf.bfloat16
 
 
 class HalfPrecisionContext(NamedTuple):
-  """`ensemble.EnsembleContext` with kernels in bfloat16, but for the first.
+  """An `ensemble.EnsembleContext` with all kernels but the first in bfloat16.
 
   Attributes:
-    state: `[E, B, width]`.
-    action_kernel: `[E, A, width]`.
-    first_norm: LayerNorm's scale and offset, or none.
-    layers: Kernel, bias, scale and offset of each further layer.
-    head: Kernel and bias.
+    state: `[E, B, width]`, the states' part of the first layer's output.
+    action_kernel: `[E, A, width]`, the actions' part of the first kernel.
+    first_norm: LayerNorm scale and offset of the first layer; empty without
+      LayerNorm.
+    layers: Kernel, bias, scale and offset of each other layer.
+    head: Kernel and bias, for each member or shared.
   """
 
   state: tf.Tensor
@@ -51,7 +52,7 @@ class HalfPrecisionContext(NamedTuple):
 
 
 def convert(context: ensemble.EnsembleContext) -> HalfPrecisionContext:
-  """Rounds the kernels of a context."""
+  """Rounds the kernels of a context to bfloat16."""
   def half(layer):
     return (tf.cast(layer[0], _HALF), *layer[1:])
 
@@ -63,7 +64,7 @@ def convert(context: ensemble.EnsembleContext) -> HalfPrecisionContext:
 
 @tf.custom_gradient
 def _activate(x, *norm):
-  """LayerNorm and swish, or ReLU, of float32 rows; gives bfloat16."""
+  """Applies LayerNorm and swish, or ReLU, to float32; returns bfloat16."""
 
   def gradient(dy):
     return _activation_gradient(dy, x, 0.0, *norm), *[None] * len(norm)
@@ -73,7 +74,7 @@ def _activate(x, *norm):
 
 @tf.custom_gradient
 def _layer(x, kernel, bias, *norm):
-  """A dense layer and its activation, bfloat16 to bfloat16."""
+  """Applies a dense layer and its activation, from bfloat16 to bfloat16."""
   product = tf.matmul(x, kernel)
 
   def gradient(dy):
@@ -108,7 +109,7 @@ def _activation_gradient(dy, x, bias, *norm):
 
 
 def _normalized(x):
-  """Rows whose mean is 0 already, and what they were multiplied by."""
+  """Returns rows of mean 0, scaled to variance 1, and their scales."""
   variance = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
   inverse = tf.math.rsqrt(variance + 1e-6)
   return x * inverse, inverse

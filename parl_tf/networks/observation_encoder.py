@@ -1,4 +1,4 @@
-"""What critics and policies see: observations as one vector of features."""
+"""Encodes observations as one vector of features."""
 
 from typing import Optional, Sequence
 
@@ -10,11 +10,11 @@ from parl_tf.networks import picture_networks
 
 
 class ObservationEncoder(tf.keras.layers.Layer):
-  """Makes one vector of a nest of observations.
+  """Maps a nest of observations to one vector.
 
-  Vectors are normalized, and each picture is read by a network of its own:
-  what there is to see differs from camera to camera. The first layer of each
-  critic and policy; its statistics are stored with it, so that a deployed
+  Normalizes vectors and encodes the images of each camera with a separate
+  network, because views differ between cameras. The encoder is the first layer
+  of each critic and policy. It stores the statistics, so that a deployed
   network takes raw observations.
 
   Attributes:
@@ -30,14 +30,15 @@ class ObservationEncoder(tf.keras.layers.Layer):
     """Initializes the encoder.
 
     Args:
-      observation_spec: Nest of `tf.TensorSpec`: vectors, and pictures
-        `[height, width, channels]` uint8.
-      normalization: Statistics of the same structure, None in the place of a
-        picture; or None for identity.
-      seed: Integer seed of the initial weights, which pictures alone have.
+      observation_spec: Nest of `tf.TensorSpec`: vectors, and images `[height,
+        width, channels]` of uint8.
+      normalization: Statistics of the same structure, with None for images. If
+        None, vectors are not normalized.
+      seed: Integer seed of the initial weights of image networks.
 
     Raises:
-      ValueError: If a leaf is neither, or the statistics do not fit it.
+      ValueError: If a leaf is neither a vector nor an image, or does not match
+        its statistics.
     """
     super().__init__()
     self._spec = observation_spec
@@ -48,9 +49,9 @@ class ObservationEncoder(tf.keras.layers.Layer):
     for spec in leaves:
       if spec.shape.rank != 1 and not is_picture(spec):
         raise ValueError(
-            f'Observation `{spec.name}` must be a vector, or a picture '
-            f'`[height, width, channels]` of uint8, got {spec.dtype.name} of '
-            f'{spec.shape}.'
+            f'Observation `{spec.name}` must be a vector, or an image '
+            '`[height, width, channels]` of uint8, got '
+            f'{spec.dtype.name} of {spec.shape}.'
         )
     shapes = [spec.shape for spec in leaves if is_picture(spec)]
     seeds = np.random.SeedSequence(seed).generate_state(len(shapes))
@@ -73,14 +74,14 @@ class ObservationEncoder(tf.keras.layers.Layer):
 
   @property
   def picture_variables(self) -> Sequence[tf.Variable]:
-    """The weights of what reads pictures, trained or not."""
+    """The variables of the image networks, trained or not."""
     return [v for x in self._picture_encoders for v in x.variables]
 
   def make_slow_copy(self) -> 'ObservationEncoder':
-    """Returns what a target or an average encodes with, equal at first.
+    """Returns an equal encoder for a target or averaged network.
 
-    It is not trained. Statistics never move: where nothing else is there, it is
-    this encoder itself.
+    The copy is not trained. Without images it is this encoder itself, because
+    statistics never change.
     """
     if not self._picture_encoders:
       return self
@@ -89,7 +90,7 @@ class ObservationEncoder(tf.keras.layers.Layer):
     return copy
 
   def call(self, observation: types.Nest) -> tf.Tensor:
-    """Returns features `[B, F]` of a nest of `[B, ...]`: vectors first."""
+    """Encodes a nest of `[B, ...]` as features `[B, F]`, vectors first."""
     tf.nest.assert_same_structure(observation, self._spec)
     vectors, pictures = [], []
     for spec, x in zip(
@@ -109,14 +110,19 @@ class ObservationEncoder(tf.keras.layers.Layer):
 
 
 def has_pictures(observation: types.Nest, num_batch_axes: int = 0) -> bool:
-  """Whether a nest of specs or tensors has pictures among its leaves."""
+  """Returns whether a nest of specs or tensors has images."""
   return any(
       is_picture(x, num_batch_axes) for x in tf.nest.flatten(observation)
   )
 
 
 def is_picture(x, num_batch_axes: int = 0) -> bool:
-  """Whether a spec or tensor is of pictures, of rank 3 beside batch axes."""
+  """Returns whether a spec or tensor consists of images.
+
+  Args:
+    x: Spec or tensor; images are `[..., height, width, channels]` uint8.
+    num_batch_axes: Number of axes before those of an image.
+  """
   return x.shape.rank == num_batch_axes + 3 and x.dtype == tf.uint8
 
 
@@ -133,8 +139,8 @@ def _joined(
     if is_picture(spec):
       if leaf is not None:
         raise ValueError(
-            f'Normalization `{name}` of the picture `{spec.name}` must be '
-            f'None, got {leaf}.'
+            f'Normalization `{name}` of the image `{spec.name}` must be None, '
+            f'got {leaf}.'
         )
       continue
     leaf = np.asarray(leaf)

@@ -1,4 +1,4 @@
-"""Networks that read pictures, and how pictures are shifted for training."""
+"""The network that encodes images, and random shifts of images."""
 
 from typing import Sequence
 
@@ -9,12 +9,13 @@ import tensorflow as tf
 
 @gin.configurable(denylist=['shape', 'seed'])
 class PictureEncoder(tf.keras.layers.Layer):
-  """A residual network with group normalization, trained from scratch.
+  """A ResNet with group normalization, trained from scratch.
 
-  ResNet-18 of He et al. (2016), arXiv:1512.03385, table 1, with Wu and He's
-  group normalization (2018), arXiv:1803.08494, in the place of that by batches.
-  What is left after its stages is averaged over the picture; a dense layer,
-  LayerNorm and tanh make features of it, bounded like normalized vectors.
+  Implements ResNet-18 of He et al. (2016), arXiv:1512.03385, table 1, with
+  group normalization, Wu and He (2018), arXiv:1803.08494, instead of batch
+  normalization. The outputs of the last stage are averaged over the image. A
+  dense layer, LayerNorm and tanh convert them to features, which are bounded
+  like normalized vectors.
 
   Attributes:
     size: F, width of the features.
@@ -30,21 +31,22 @@ class PictureEncoder(tf.keras.layers.Layer):
       channels_per_group: int = 16,
       feature_size: int = 256,
   ):
-    """Initializes the layers; every variable exists afterwards.
+    """Initializes the layers and creates all variables.
 
     Args:
-      shape: Height, width and channels of a picture.
+      shape: Height, width and channels of an image.
       seed: Integer seed of the initial weights.
-      stage_widths: Channels of each stage; every stage but the first halves
-        height and width, which the layers before have quartered.
-      blocks_per_stage: Residual blocks of a stage, of two convolutions each.
-      channels_per_group: Channels that are normalized together; all of them in
-        a stage that has fewer.
-      feature_size: F.
+      stage_widths: Channels of each stage. The layers before the first stage
+        divide height and width by 4, and every later stage halves them.
+      blocks_per_stage: Number of residual blocks per stage, each with two
+        convolutions.
+      channels_per_group: Number of channels to normalize together. A stage with
+        fewer channels has one group.
+      feature_size: F, the width of the features.
 
     Raises:
-      ValueError: If a number is not positive, or a width is wider than a group
-        and no multiple of it.
+      ValueError: If a number is not positive, or a width above
+        `channels_per_group` is not a multiple of it.
     """
     super().__init__()
     if not stage_widths or min(stage_widths) < 1 or blocks_per_stage < 1:
@@ -88,13 +90,16 @@ class PictureEncoder(tf.keras.layers.Layer):
     self._norm.build([None, feature_size])
 
   def call(self, picture: tf.Tensor) -> tf.Tensor:
-    """Returns features `[B, F]` in (-1, 1).
+    """Encodes images as features `[B, F]` in (-1, 1).
 
     Args:
       picture: `[B, height, width, channels]` uint8.
+
+    Raises:
+      TypeError: If the images are not uint8.
     """
     if picture.dtype != tf.uint8:
-      raise TypeError(f'A picture must be uint8, got {picture.dtype.name}.')
+      raise TypeError(f'Images must be uint8, got {picture.dtype.name}.')
     x = tf.cast(picture, tf.float32) / 127.5 - 1.0
     x = tf.nn.max_pool2d(tf.nn.relu(self._stem(x)), 3, 2, 'SAME')
     for block in self._blocks:
@@ -104,7 +109,7 @@ class PictureEncoder(tf.keras.layers.Layer):
 
 
 class _ResidualBlock(tf.keras.layers.Layer):
-  """relu(x + two convolutions of x); x is projected where shapes differ."""
+  """Computes relu(x + conv(relu(conv(x)))); projects x if shapes differ."""
 
   def __init__(self, num_inputs, width, channels_per_group, seeds, stride):
     super().__init__()
@@ -131,7 +136,7 @@ class _ResidualBlock(tf.keras.layers.Layer):
 
 
 class _Convolution(tf.keras.layers.Layer):
-  """A convolution without bias, and group normalization."""
+  """A convolution without bias, followed by group normalization."""
 
   def __init__(
       self, num_inputs, width, channels_per_group, seed, kernel=3, stride=1
@@ -164,24 +169,25 @@ class _Convolution(tf.keras.layers.Layer):
 def random_shift(
     images: tf.Tensor, offsets: tf.Tensor, padding: int
 ) -> tf.Tensor:
-  """Pads pictures with their edges, and crops them to their size again.
+  """Pads images with their edge pixels and crops them to their original size.
 
-  The augmentation of Kostrikov et al. (2021), arXiv:2004.13649, section 3.1.
+  Implements the augmentation of Kostrikov et al. (2021), arXiv:2004.13649,
+  section 3.1.
 
   Args:
     images: `[B, height, width, channels]`, of any type.
-    offsets: `[B, 2]` int32, the row and the column of the padded picture at
-      which the crop begins, 0 .. 2 * `padding`; `padding` leaves a picture as
-      it is.
-    padding: Pixels on each side.
+    offsets: `[B, 2]` int32 row and column of the padded image at which the crop
+      starts, in [0, 2 * `padding`]. The offset `padding` does not change an
+      image.
+    padding: Number of pixels to add on each side.
 
   Returns:
-    `[B, height, width, channels]`.
+    `[B, height, width, channels]` shifted images.
   """
   tf.debugging.assert_shapes(
       [(images, ('B', 'height', 'width', 'channels')), (offsets, ('B', 2))]
   )
-  # A pixel of the padding is the nearest one of the picture.
+  # Each pixel of the padding equals the nearest pixel of the image.
   for axis in (1, 2):
     size = tf.shape(images)[axis]
     index = tf.range(size) + offsets[:, axis - 1, tf.newaxis] - padding

@@ -10,7 +10,7 @@ _NUM_BINS = 7
 
 
 def _make(action_size):
-  """A network whose weights are large enough for all tokens to matter."""
+  """Makes a network with weights large enough for all tokens to matter."""
   network = action_transformer.ActionTransformer(
       3,
       action_size,
@@ -40,7 +40,7 @@ def _make_tokens(*shape):
 class ActionTransformerTest(parameterized.TestCase):
 
   @parameterized.parameters(1, 2, 6)
-  def test_kept_keys_and_values_give_the_logits_of_the_sequence(self, size):
+  def test_generate_with_its_cache_gives_the_logits_of_call(self, size):
     network, features = _make(size), _make_features(3)
     given = _make_tokens(3, 4, size)
     seen = []
@@ -62,8 +62,8 @@ class ActionTransformerTest(parameterized.TestCase):
         atol=1e-4,
     )
 
-  def test_tokens_that_are_drawn_have_the_logits_of_their_sequence(self):
-    # The likeliest token is a function of the logits, here in a graph.
+  def test_greedy_tokens_match_the_logits_of_call(self):
+    # Generate the most likely tokens in a graph.
     network, features = _make(5), _make_features(8)
     tokens = tf.function(network.generate, autograph=False)(
         features,
@@ -73,7 +73,7 @@ class ActionTransformerTest(parameterized.TestCase):
     logits = network(features, tokens[:, :-1])
     np.testing.assert_array_equal(tf.argmax(logits, axis=-1), tokens)
 
-  def test_each_state_is_read_once(self):
+  def test_samples_share_the_first_logits_of_a_state(self):
     shapes = []
 
     def choose(dimension, logits):
@@ -86,7 +86,7 @@ class ActionTransformerTest(parameterized.TestCase):
         shapes, [(3, 1, _NUM_BINS), (3, 4, _NUM_BINS), (3, 4, _NUM_BINS)]
     )
 
-  def test_logits_depend_on_the_tokens_before_alone(self):
+  def test_logits_depend_only_on_previous_tokens(self):
     network, features = _make(5), _make_features(1)
     tokens = _make_tokens(1, 4).numpy()
     logits = network(features, tokens)
@@ -97,7 +97,7 @@ class ActionTransformerTest(parameterized.TestCase):
       np.testing.assert_array_equal(change[: i + 1], np.zeros([i + 1]))
       self.assertGreater(change[i + 1 :].min(), 1e-3)
 
-  def test_equal_tokens_of_two_dimensions_are_told_apart(self):
+  def test_logits_depend_on_the_order_of_tokens(self):
     network, features = _make(3), _make_features(1)
     first, second = (
         network(features, tf.constant([tokens])) for tokens in ([2, 5], [5, 2])
@@ -114,6 +114,6 @@ class ActionTransformerTest(parameterized.TestCase):
     self.assertGreater(np.abs(first - plain).max(), 1e-3)
     self.assertGreater(np.abs(first - other).max(), 1e-3)
 
-  def test_tokens_of_another_length_are_an_error(self):
+  def test_tokens_with_the_wrong_length_are_an_error(self):
     with self.assertRaises(ValueError):
       _make(3)(_make_features(2), _make_tokens(2, 3))

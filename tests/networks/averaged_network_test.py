@@ -16,7 +16,7 @@ def _make(averaging_rate):
 
 class AveragedNetworkTest(parameterized.TestCase):
 
-  def test_both_begin_with_the_same_weights(self):
+  def test_both_start_with_the_same_weights(self):
     network = _make(0.1)
     trained, average = network.select(False), network.select(True)
     self.assertIs(trained, network.trained)
@@ -25,7 +25,8 @@ class AveragedNetworkTest(parameterized.TestCase):
       np.testing.assert_array_equal(variable, value)
 
   def test_averages_move_by_their_rate(self):
-    # The weights gain 1: 0.25, then 0.25 + 0.25 * 0.75 = 0.4375.
+    # The weights increase by 1, the averages by 0.25 and then by
+    # 0.25 + 0.25 * 0.75 = 0.4375 in total.
     network = _make(0.25)
     averages = network.select(True).variables
     before = [v.numpy() for v in averages]
@@ -57,7 +58,7 @@ class AveragedNetworkTest(parameterized.TestCase):
           v.ref() for v in network.trainable_variables
       })
 
-  def test_without_a_rate_the_trained_weights_draw(self):
+  def test_without_a_rate_there_is_only_the_trained_network(self):
     network = _make(None)
     self.assertIs(network.select(True), network.trained)
     self.assertLen(network.variables, 2)

@@ -1,5 +1,4 @@
-"""Tests of the layers that several policies are made of."""
-
+"""Tests of the layers that several policies share."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -16,22 +15,22 @@ class StatelessDropoutTest(parameterized.TestCase):
     x = tf.random.stateless_normal([4, 3], [0, 1])
     np.testing.assert_array_equal(blocks.StatelessDropout(0.5)(x), x)
 
-  def test_the_seed_alone_says_what_is_dropped(self):
+  def test_the_mask_is_a_function_of_the_seed(self):
     layer, x = blocks.StatelessDropout(0.5), tf.ones([20, 10])
     first = layer(x, seed=_SEED)
     np.testing.assert_array_equal(layer(x, seed=_SEED), first)
     self.assertFalse(np.array_equal(layer(x, seed=_SEED + 1), first))
 
-  def test_what_is_kept_makes_up_for_what_is_dropped(self):
+  def test_kept_values_are_scaled_up(self):
     y = blocks.StatelessDropout(0.25)(tf.ones([100, 100]), seed=_SEED).numpy()
     self.assertEqual(
         set(np.unique(y)), {np.float32(0), np.float32(1) / np.float32(0.75)}
     )
-    # Standard deviation of the share: sqrt(0.25 * 0.75 / 10,000) = 0.004.
+    # Standard error of the share: sqrt(0.25 * 0.75 / 10,000) = 0.004.
     self.assertAlmostEqual(np.mean(y == 0), 0.25, delta=0.02)
 
   @parameterized.parameters(-0.1, 1.0)
-  def test_a_rate_outside_its_interval_is_an_error(self, rate):
+  def test_a_rate_out_of_range_is_an_error(self, rate):
     with self.assertRaisesRegex(ValueError, f'`rate`.*{rate}'):
       blocks.StatelessDropout(rate)
 
@@ -42,7 +41,7 @@ class FourierFeaturesTest(parameterized.TestCase):
     layer = blocks.FourierFeatures(4, seed=0)
     (frequency,) = layer.trainable_variables
     frequency.assign([0.25, 1.0])
-    # t = 1: a quarter turn and a full one; t = 2: half a turn and two.
+    # t = 1 gives a quarter turn and a full one; t = 2 half a turn and two.
     np.testing.assert_allclose(
         layer(tf.constant([1.0, 2.0])),
         [[0.0, 1.0, 1.0, 0.0], [-1.0, 1.0, 0.0, 0.0]],
@@ -51,7 +50,7 @@ class FourierFeaturesTest(parameterized.TestCase):
 
   def test_frequencies_have_standard_deviation_one_fifth(self):
     layer = blocks.FourierFeatures(4000, seed=0)
-    # Of 2,000 draws it deviates by 0.2 / sqrt(4,000) = 0.003.
+    # With 2,000 draws the standard error is 0.2 / sqrt(4,000) = 0.003.
     self.assertAlmostEqual(
         np.std(layer.trainable_variables[0]), 0.2, delta=0.015
     )
@@ -63,7 +62,7 @@ class FourierFeaturesTest(parameterized.TestCase):
 
 class MakeDenseTest(parameterized.TestCase):
 
-  def test_the_seed_says_the_weights(self):
+  def test_the_weights_are_a_function_of_the_seed(self):
     kernel = blocks.make_dense(3, 4, seed=1).kernel.numpy()
     self.assertEqual(kernel.shape, (4, 3))
     np.testing.assert_array_equal(

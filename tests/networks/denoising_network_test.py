@@ -1,4 +1,4 @@
-"""Tests of the network that diffusion and flow share."""
+"""Tests of the network of the diffusion and flow policies."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -45,7 +45,7 @@ class DenoisingNetworkTest(parameterized.TestCase):
     ):
       self.assertGreater(np.abs(other - prediction).max(), 1e-3)
 
-  def test_weights_follow_the_seed(self):
+  def test_weights_are_a_function_of_the_seed(self):
     arguments = _draw(4, 3), _draw(4, 2), tf.constant([1.0])
     first, again, other = (_make(seed)(*arguments) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

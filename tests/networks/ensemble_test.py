@@ -22,7 +22,7 @@ def _make_ensemble(**kwargs):
 
 
 def _randomize(layer):
-  """Gives every variable values of the order 1, none of them special."""
+  """Assigns standard normal values to all variables."""
   random = np.random.default_rng(0)
   for variable in layer.trainable_variables:
     variable.assign(random.normal(size=variable.shape))
@@ -36,7 +36,7 @@ def _by_name(layer):
 
 
 def _reference(weights, features, actions, num_members, layer_norm):
-  """Evaluates each member by itself, as a textbook does; `[E, B, N, out]`."""
+  """Evaluates each member separately; returns `[E, B, N, num_outputs]`."""
   x = features[:, tf.newaxis]  # [B, 1, F]
   if actions is not None:
     x = tf.repeat(x, actions.shape[1], axis=1)
@@ -72,15 +72,15 @@ def _with_actions(y, actions, kernels):
 
 class CriticEnsembleTest(parameterized.TestCase):
 
-  def test_the_action_is_an_input_of_every_layer_where_asked(self):
+  def test_the_action_can_be_an_input_of_every_layer(self):
     weights = _by_name(_make_ensemble(action_in_every_layer=True))
-    # Three features and an action of two numbers; 8 and 6 wide; 4 outputs.
+    # Three features and two action dimensions; widths 8 and 6; four outputs.
     self.assertEqual(
         [weights[x].shape[1:] for x in ('kernel_0', 'kernel_1', 'head_kernel')],
         [[3 + 2, 8], [8 + 2, 6], [6 + 2, 4]],
     )
 
-  def test_layers_that_read_actions_must_be_given_some(self):
+  def test_missing_actions_are_an_error_with_actions_in_every_layer(self):
     context = _make_ensemble(action_in_every_layer=True).context(
         tf.zeros([2, 3])
     )
@@ -127,7 +127,7 @@ class CriticEnsembleTest(parameterized.TestCase):
       with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = evaluate()
-        # Every output weighs differently.
+        # Every output has a different weight.
         loss = tf.reduce_sum(outputs * tf.random.stateless_normal(
             outputs.shape, [0, 3]
         ))
@@ -143,7 +143,7 @@ class CriticEnsembleTest(parameterized.TestCase):
           gradient, expected_gradient, rtol=1e-4, atol=1e-4 * max(scale, 1.0)
       )
 
-  def test_graphs_and_unknown_sizes_give_the_same(self):
+  def test_graphs_with_unknown_sizes_give_the_same_outputs(self):
     ensemble = _make_ensemble()
     _randomize(ensemble)
     features = tf.random.stateless_normal([4, 3], [0, 1])
@@ -163,7 +163,9 @@ class CriticEnsembleTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(False, True)
-  def test_a_selection_is_those_members_with_their_gradients(self, shared):
+  def test_a_selection_has_the_values_and_gradients_of_its_members(
+      self, shared
+  ):
     ensemble = _make_ensemble(shared_head=shared)
     _randomize(ensemble)
     features = tf.random.stateless_normal([4, 3], [0, 1])
@@ -182,10 +184,10 @@ class CriticEnsembleTest(parameterized.TestCase):
           seen, expected, rtol=1e-3, atol=1e-4 * np.max(np.abs(expected))
       )
       if variable.shape[0] == 3:
-        np.testing.assert_array_equal(seen[1], 0)  # Not picked.
+        np.testing.assert_array_equal(seen[1], 0)  # Not selected.
 
-  def test_a_row_without_spread_has_finite_gradients(self):
-    # All inputs 0: LayerNorm divides by its epsilon alone.
+  def test_a_row_without_variance_has_finite_gradients(self):
+    # All inputs are 0, so LayerNorm divides only by its epsilon.
     ensemble = _make_ensemble()
     features, actions = tf.zeros([2, 3]), tf.zeros([2, 1, 2])
     with tf.GradientTape() as tape:
@@ -216,7 +218,7 @@ class CriticEnsembleTest(parameterized.TestCase):
       elif name.startswith('scale'):
         np.testing.assert_array_equal(variable, np.ones(variable.shape))
 
-  def test_members_and_seeds_begin_differently_and_repeatably(self):
+  def test_members_and_seeds_have_different_repeatable_weights(self):
     kernels = [
         _by_name(_make_ensemble(seed=seed))['kernel_0'].numpy()
         for seed in (0, 0, 1)
@@ -225,7 +227,7 @@ class CriticEnsembleTest(parameterized.TestCase):
     members = [*kernels[0], *kernels[2]]
     self.assertLen({member.tobytes() for member in members}, 6)
 
-  def test_initial_bias_is_what_every_member_says_at_first(self):
+  def test_outputs_of_all_members_start_at_the_initial_bias(self):
     bias = np.array([1.0, -2.0, 3.0, 0.5])
     for shared in (False, True):
       ensemble = _make_ensemble(initial_bias=bias, shared_head=shared)
@@ -235,8 +237,8 @@ class CriticEnsembleTest(parameterized.TestCase):
           outputs, np.broadcast_to(bias, [3, 2, 1, 4]), atol=0.05
       )
 
-  def test_variables_are_one_of_a_kind(self):
-    # Two layers of kernel, bias, scale and offset, and the head's two.
+  def test_each_layer_has_one_variable_of_each_kind(self):
+    # Two layers of kernel, bias, scale and offset; kernel and bias of the head.
     shapes = collections.Counter(
         tuple(v.shape) for v in _make_ensemble().trainable_variables
     )

@@ -1,4 +1,4 @@
-"""Tests of the features of observations, with pictures and without."""
+"""Tests of the encoder of observations, with and without images."""
 
 from absl.testing import parameterized
 import numpy as np
@@ -19,7 +19,7 @@ def _statistics(**changes):
 
 class VectorsTest(parameterized.TestCase):
 
-  def test_normalizes_and_joins_in_the_order_of_keys(self):
+  def test_normalizes_and_concatenates_in_the_order_of_keys(self):
     spec = {
         'b': tf.TensorSpec([2], tf.float32, 'b'),
         'a': tf.TensorSpec([1], tf.float64, 'a'),
@@ -43,14 +43,14 @@ class VectorsTest(parameterized.TestCase):
     self.assertEmpty(encoder.trainable_variables)
     self.assertLen(encoder.variables, 2)
 
-  def test_without_statistics_nothing_changes(self):
+  def test_without_statistics_vectors_do_not_change(self):
     spec = tf.TensorSpec([2], tf.float32)
     encoder = observation_encoder.ObservationEncoder(spec)
     np.testing.assert_array_equal(
         encoder(tf.constant([[3.0, -1.0]])), [[3.0, -1.0]]
     )
 
-  def test_observations_that_are_no_vectors_are_an_error(self):
+  def test_float_images_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`camera`.*64, 64, 3'):
       observation_encoder.ObservationEncoder(
           {'camera': tf.TensorSpec([64, 64, 3], tf.float32, 'camera')}
@@ -64,15 +64,14 @@ class VectorsTest(parameterized.TestCase):
       (np.zeros([2]), np.array([1.0, 0.0]), 'positive'),
       (np.zeros([2]), np.array([1.0, np.nan]), 'positive'),
   )
-  def test_statistics_that_do_not_fit_are_an_error(self, mean, std, message):
+  def test_statistics_with_wrong_shapes_are_an_error(self, mean, std, message):
     with self.assertRaisesRegex(ValueError, message):
       observation_encoder.ObservationEncoder(
           tf.TensorSpec([2], tf.float32), types.Normalization(mean, std)
       )
 
-
-  def test_statistics_of_each_leaf_must_fit_it(self):
-    # Five numbers in all, but not of these.
+  def test_swapped_statistics_are_an_error(self):
+    # The total size of five is right, but the leaves are swapped.
     spec = {
         'a': tf.TensorSpec([2], tf.float32, 'a'),
         'b': tf.TensorSpec([3], tf.float32, 'b'),
@@ -96,26 +95,26 @@ class PicturesTest(tensor_case.TensorCase):
     )
     observation = small_pictures.make_observation(4)
     features = encoder(observation)
-    # Three numbers and two pictures of five features.
+    # Three numbers, and five features for each of two images.
     self.assertEqual((encoder.size, features.shape), (13, [4, 13]))
     self.assertAllClose(features[:, :3], observation['robot'] - 1.0)
     other = dict(observation, robot=tf.zeros([4, 3]))
     self.assertAllEqual(encoder(other)[:, 3:], features[:, 3:])
 
-  def test_each_camera_has_weights_of_its_own(self):
+  def test_each_camera_has_its_own_weights(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC)
     observation = small_pictures.make_observation(4)
     features = encoder(observation).numpy()
     other = small_pictures.make_observation(4, seed=1)
     changed = encoder(dict(observation, static=other['static'])).numpy()
-    # Leaves are in the order of their names.
+    # Leaves are sorted by name.
     self.assertAllEqual(changed[:, :8], features[:, :8])
     self.assertGreater(np.abs(changed - features)[:, 8:].min(axis=0).max(), 0)
     kernels = [x for x in encoder.trainable_variables if x.shape.rank == 4]
     self.assertLen(kernels, 2 * small_pictures.NUM_CONVOLUTIONS)
     self.assertLen({x.numpy().tobytes() for x in kernels}, len(kernels))
 
-  def test_a_picture_may_be_all_there_is(self):
+  def test_an_observation_can_be_a_single_image(self):
     spec = _SPEC['static']
     encoder = observation_encoder.ObservationEncoder(
         spec, types.Normalization(None, None), seed=1
@@ -125,7 +124,7 @@ class PicturesTest(tensor_case.TensorCase):
     other = observation_encoder.ObservationEncoder(spec, seed=2)
     self.assertNotAllEqual(encoder(picture), other(picture))
 
-  def test_a_slow_copy_begins_equal_and_is_not_trained(self):
+  def test_a_slow_copy_starts_equal_and_is_not_trained(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC, seed=3)
     copy = encoder.make_slow_copy()
     observation = small_pictures.make_observation(4)
@@ -135,20 +134,20 @@ class PicturesTest(tensor_case.TensorCase):
     own = {id(v) for v in encoder.variables}
     self.assertNoCommonElements(own, [id(v) for v in copy.variables])
 
-  def test_vectors_alone_need_no_copy(self):
+  def test_without_images_the_slow_copy_is_the_encoder_itself(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC['robot'])
     self.assertIs(encoder.make_slow_copy(), encoder)
     self.assertFalse(observation_encoder.has_pictures(_SPEC['robot']))
     self.assertTrue(observation_encoder.has_pictures(_SPEC))
 
-  def test_statistics_of_a_picture_are_an_error(self):
+  def test_statistics_of_an_image_are_an_error(self):
     wrong = _statistics(static=np.zeros([16, 16, 3]))
-    with self.assertRaisesRegex(ValueError, '`mean` of the picture `static`'):
+    with self.assertRaisesRegex(ValueError, '`mean` of the image `static`'):
       observation_encoder.ObservationEncoder(
           _SPEC, types.Normalization(wrong, _statistics())
       )
 
-  def test_what_is_neither_vector_nor_picture_is_an_error(self):
+  def test_a_leaf_that_is_neither_vector_nor_image_is_an_error(self):
     for shape, dtype in (([4, 4], tf.uint8), ([4, 4, 3], tf.float32)):
       spec = tf.TensorSpec(shape, dtype, 'depth')
       with self.assertRaisesRegex(ValueError, f'`depth`.*{dtype.name}'):

@@ -1,4 +1,4 @@
-"""Tests of what reads and shifts pictures."""
+"""Tests of the image encoder and of random shifts."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def _make_pictures(*shape, seed=0):
 
 class PictureEncoderTest(tensor_case.TensorCase):
 
-  def test_features_are_bounded_and_follow_the_picture(self):
+  def test_features_are_bounded_and_depend_on_the_image(self):
     encoder = _make()
     features = encoder(_make_pictures(5, *_SHAPE)).numpy()
     self.assertEqual(features.shape, (5, encoder.size))
@@ -34,15 +34,15 @@ class PictureEncoderTest(tensor_case.TensorCase):
     self.assertAllInRange(features, -1.0, 1.0)
     self.assertGreater(np.ptp(features, axis=0).min(), 1e-3)
 
-  def test_each_picture_is_read_by_itself(self):
+  def test_each_image_is_encoded_independently(self):
     encoder, pictures = _make(), _make_pictures(5, *_SHAPE)
     self.assertAllClose(
         encoder(pictures)[1:3], encoder(pictures[1:3]), atol=1e-5
     )
 
-  def test_it_has_the_weights_of_resnet_18(self):
-    # Table 1 of the paper: 11,166,912 in convolutions, as many scales and
-    # offsets as channels (4,800), and features of the last 512.
+  def test_the_number_of_weights_is_that_of_resnet_18(self):
+    # Table 1 of the paper: 11,166,912 weights of convolutions, a scale and an
+    # offset for each of 4,800 channels, and the dense layer on the last 512.
     with tf.Graph().as_default():
       encoder = picture_networks.PictureEncoder((100, 100, 3), 0)
       sizes = [v.shape.num_elements() for v in encoder.trainable_variables]
@@ -50,8 +50,8 @@ class PictureEncoderTest(tensor_case.TensorCase):
     self.assertEqual(sum(sizes), 11_166_912 + 2 * 4_800 + features)
     self.assertEqual(encoder.size, 256)
 
-  def test_stages_halve_what_they_see(self):
-    # 100, halved by the first convolution, pooling and three stages.
+  def test_stages_halve_height_and_width(self):
+    # The first convolution, the pooling and three stages each halve 100.
     with tf.Graph().as_default() as graph:
       encoder = picture_networks.PictureEncoder(
           (100, 100, 3), 0, stage_widths=(1, 1, 1, 1), blocks_per_stage=1
@@ -62,10 +62,11 @@ class PictureEncoderTest(tensor_case.TensorCase):
           for op in graph.get_operations()
           if op.type == 'Conv2D'
       ]
-    # The first; a block of two; three of two with a projection.
+    # The first convolution; a block of two; three blocks of two and a
+    # projection.
     self.assertEqual(sizes, [50, 25, 25, *[13] * 3, *[7] * 3, *[4] * 3])
 
-  def test_the_seed_alone_says_the_weights(self):
+  def test_the_weights_are_a_function_of_the_seed(self):
     first, same, other = (_make(seed) for seed in (0, 0, 1))
     for a, b in zip(first.variables, same.variables, strict=True):
       self.assertAllEqual(a, b)
@@ -81,7 +82,7 @@ class PictureEncoderTest(tensor_case.TensorCase):
     for variable, gradient in zip(variables, tape.gradient(loss, variables)):
       self.assertGreater(np.abs(gradient).max(), 0, variable.name)
 
-  def test_pictures_of_other_types_are_an_error(self):
+  def test_images_of_other_types_are_an_error(self):
     with self.assertRaisesRegex(TypeError, 'uint8, got float32'):
       _make()(tf.zeros([2, *_SHAPE]))
 
@@ -103,8 +104,8 @@ class RandomShiftTest(tensor_case.TensorCase):
   @parameterized.product(
       dtype=[np.uint8, np.float32], in_graph=[False, True], padding=[1, 4]
   )
-  def test_equals_a_crop_of_the_padded_picture(self, dtype, in_graph, padding):
-    # All corners, the middles of the sides, and the middle.
+  def test_equals_a_crop_of_the_padded_image(self, dtype, in_graph, padding):
+    # All corners, the centers of the sides, and the center.
     places = (0, padding, 2 * padding)
     offsets = np.array(list(itertools.product(places, places)), np.int32)
     images = _make_pictures(len(offsets), 7, 5, 2).astype(dtype)
@@ -121,13 +122,13 @@ class RandomShiftTest(tensor_case.TensorCase):
       expected = padded[i, row : row + 7, column : column + 5]
       self.assertAllEqual(shifted[i], expected)
 
-  def test_without_padding_nothing_changes(self):
+  def test_without_padding_images_do_not_change(self):
     images = _make_pictures(2, 4, 4, 3)
     offsets = tf.zeros([2, 2], tf.int32)
     shifted = picture_networks.random_shift(images, offsets, 0)
     self.assertAllEqual(shifted, images)
 
-  def test_offsets_of_other_rows_are_an_error(self):
+  def test_offsets_with_another_number_of_rows_are_an_error(self):
     with self.assertRaises(ValueError):
       picture_networks.random_shift(
           tf.zeros([2, 4, 4, 3]), tf.zeros([3, 2], tf.int32), 1
