@@ -1,5 +1,1 @@
 """Keras networks of critics and policies."""
-
-from parl_tf.networks import picture_networks
-
-random_shift = picture_networks.random_shift
