@@ -11,7 +11,7 @@ without terminating yields no transition.
 """
 
 import os
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 import h5py
 import numpy as np
@@ -224,18 +224,3 @@ class EpisodeFile:
         raise ValueError(
             f'{where}: `{name}` must have shape {shape}, got {array.shape}.'
         )
-
-
-def write_episodes(
-    path: str,
-    episodes: Iterable[types.Episode],
-    metadata: Optional[Mapping[str, Any]] = None,
-    *,
-    has_next_observations: bool = True,
-) -> None:
-  """Writes episodes to a file; see `EpisodeFile`."""
-  with EpisodeFile(
-      path, metadata=metadata, has_next_observations=has_next_observations
-  ) as file:
-    for episode in episodes:
-      file.append(episode)

@@ -65,11 +65,6 @@ class MazeEnvironment(domain.Environment):
     self._needs_reset = True
     self.seed(seed)
 
-  @property
-  def goal(self) -> np.ndarray:
-    """The goal `[x, y]` in metres."""
-    return self._goal.copy()
-
   def seed(self, seed: int) -> None:
     self._random = np.random.default_rng(seed)
 

@@ -173,40 +173,32 @@ class ReplayWriter:
     writer.end_episode(timeout_ms=timeout_ms)
 
 
-@gin.configurable(denylist=['signature', 'port', 'chunk_length'])
+@gin.configurable(denylist=['signature', 'chunk_length'])
 class ReplayServer:
   """An in-process Reverb server with both tables; a sink of episodes.
 
   Attributes:
-    signature: Specs of one stored step.
-    port: Port the server listens on.
     address: `localhost:port`.
-    client: A client of the server.
   """
 
   def __init__(
       self,
       signature: trajectory_lib.Trajectory,
       *,
-      port: Optional[int] = None,
       max_size: int = 1_000_000,
       chunk_length: int = 1,
   ):
-    """Starts a server.
+    """Starts a server on a free port.
 
     Args:
-      signature: Specs of one stored step, from `step_signature`.
-      port: Port to listen on, or None for a free one.
+      signature: Specs of one stored step.
       max_size: Transitions a table holds; the oldest go first.
       chunk_length: H, the steps that a transition spans.
     """
-    self.signature = signature
     self._server = reverb.Server(
-        make_tables(signature, max_size, chunk_length), port=port
+        make_tables(signature, max_size, chunk_length), port=None
     )
-    self.port = self._server.port
-    self.address = f'localhost:{self.port}'
-    self.client = reverb.Client(self.address)
+    self.address = f'localhost:{self._server.port}'
     self._writer = ReplayWriter(self.address, signature, chunk_length)
 
   def add(
@@ -217,10 +209,6 @@ class ReplayServer:
   ) -> None:
     """Inserts stored steps; see `ReplayWriter.add`."""
     self._writer.add(table, steps, num_transitions)
-
-  def sizes(self) -> Dict[str, int]:
-    """Returns the number of transitions in each table."""
-    return table_sizes(self.client)
 
   def stop(self) -> None:
     """Stops the server; its contents are gone."""

@@ -3,6 +3,8 @@
 import h5py
 import numpy as np
 
+from parl_tf.datasets import d4rl
+
 
 def make(ends='--T-t--', **changes):
   """Returns columns with one row per character of `ends`.
@@ -27,3 +29,9 @@ def write(path, columns):
   with h5py.File(path, 'w') as file:
     for name, array in columns.items():
       file[name] = array
+
+
+def write_episodes(path, episodes, **kwargs):
+  with d4rl.EpisodeFile(path, **kwargs) as file:
+    for episode in episodes:
+      file.append(episode)

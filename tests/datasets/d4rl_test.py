@@ -12,10 +12,10 @@ import numpy as np
 
 from parl_tf import types
 from parl_tf.datasets import d4rl
-from parl_tf.datasets import episodes
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 from tests.datasets import dataset_case
+from tests.datasets import episode_check
 
 _OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
@@ -54,7 +54,7 @@ class ReadTest(D4rlTest):
     self.assertEqual(found[1].discount.tolist(), [1, 1])
     self.assertEqual(found[0].success.tolist(), [False, False, True])
     for episode in found:
-      episodes.check_episode(episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'file')
+      episode_check.check(episode, _OBSERVATION_SPEC, _ACTION_SPEC)
       self.assertEqual(episode.policy_version, -1)
 
   def test_a_terminal_row_without_next_observation_keeps_its_transition(self):
@@ -254,7 +254,7 @@ class WriteTest(D4rlTest):
         _episode([0, 1, 2], True, 0),
         _episode([5, 6, 7, 8], False, 1),
     ]
-    d4rl.write_episodes(self._path, written)
+    d4rl_columns.write_episodes(self._path, written)
     for seen, expected in zip(self._read(), written, strict=True):
       for field in ('observation', 'reward', 'discount', 'success'):
         np.testing.assert_array_equal(
@@ -265,9 +265,9 @@ class WriteTest(D4rlTest):
       self.assertTrue(seen.has_last_transition)
 
   def test_the_layout_matches_d4rl(self):
-    d4rl.write_episodes(
+    d4rl_columns.write_episodes(
         self._path, [_episode([0, 1], True), _episode([2, 3, 4], False)],
-        {'domain': 'line', 'seed': 3},
+        metadata={'domain': 'line', 'seed': 3},
     )
     with h5py.File(self._path, 'r') as file:
       self.assertEqual(file['observations'][:, 0].tolist(), [0, 2, 3])
@@ -294,7 +294,7 @@ class WriteTest(D4rlTest):
 
   def test_episodes_longer_than_a_chunk_are_written_completely(self):
     written = [_episode(np.arange(102) + i, False, i) for i in range(200)]
-    d4rl.write_episodes(self._path, written)
+    d4rl_columns.write_episodes(self._path, written)
     found = self._read()
     self.assertLen(found, 200)
     self.assertEqual(found[-1].observation[-1, 0], 199 + 101)
@@ -302,7 +302,7 @@ class WriteTest(D4rlTest):
   def test_next_observations_can_be_omitted(self):
     self._write(d4rl_columns.make())
     found = self._read()
-    d4rl.write_episodes(self._path, found, has_next_observations=False)
+    d4rl_columns.write_episodes(self._path, found, has_next_observations=False)
     self.assertEqual(
         [e.has_last_transition for e in self._read()], [True, False, False]
     )
@@ -310,7 +310,7 @@ class WriteTest(D4rlTest):
   def test_an_episode_without_last_observation_is_an_error(self):
     episode = _episode([0, 1], False, 4, has_last_transition=False)
     with self.assertRaisesRegex(ValueError, 'episode 4.*last observation'):
-      d4rl.write_episodes(self._path, [episode])
+      d4rl_columns.write_episodes(self._path, [episode])
 
   def test_no_file_is_left_after_an_error(self):
     def fail():
@@ -318,13 +318,13 @@ class WriteTest(D4rlTest):
       raise RuntimeError('stop')
 
     with self.assertRaisesRegex(RuntimeError, 'stop'):
-      d4rl.write_episodes(self._path, fail())
+      d4rl_columns.write_episodes(self._path, fail())
     self.assertEmpty(os.listdir(os.path.dirname(self._path)))
 
   def test_an_existing_file_survives_an_error(self):
-    d4rl.write_episodes(self._path, [_episode([0, 1], True)])
+    d4rl_columns.write_episodes(self._path, [_episode([0, 1], True)])
     with self.assertRaises(ValueError):
-      d4rl.write_episodes(
+      d4rl_columns.write_episodes(
           self._path, [_episode([0, 1], False, has_last_transition=False)]
       )
     self.assertLen(self._read(), 1)
@@ -346,7 +346,7 @@ class WriteTest(D4rlTest):
         'image': np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3),
     }
     written = _episode([0, 1, 2], False)._replace(observation=parts)
-    d4rl.write_episodes(self._path, [written])
+    d4rl_columns.write_episodes(self._path, [written])
 
     (episode,) = self._read()
     self.assertEqual(set(episode.observation), set(parts))
@@ -362,7 +362,7 @@ class WriteTest(D4rlTest):
     nest = {'a': {'b': np.zeros([2, 1], np.float32)}}
     written = _episode([0, 1], True)._replace(observation=nest)
     with self.assertRaisesRegex(ValueError, '`observations/a` must be an arr'):
-      d4rl.write_episodes(self._path, [written])
+      d4rl_columns.write_episodes(self._path, [written])
 
 
 if __name__ == '__main__':

@@ -1,15 +1,10 @@
-"""Tests of the validation and statistics of episodes."""
+"""Tests of the statistics of episodes."""
 
 from absl.testing import absltest
-from absl.testing import parameterized
-from dm_env import specs
 import numpy as np
 
 from parl_tf import types
 from parl_tf.datasets import episodes
-
-_OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
-_ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
 
 
 def _episode(**changes):
@@ -22,59 +17,6 @@ def _episode(**changes):
       episode_id=7,
   )
   return episode._replace(**changes)
-
-
-def _check(episode, observation_spec=_OBSERVATION_SPEC):
-  episodes.check_episode(episode, observation_spec, _ACTION_SPEC, 'here.hdf5')
-
-
-class CheckEpisodeTest(parameterized.TestCase):
-
-  def test_a_valid_episode_passes(self):
-    _check(_episode())
-    _check(_episode(discount=np.array([1, 1, 0], np.float32)))
-    _check(_episode(has_last_transition=False))
-
-  def test_a_dict_observation_passes(self):
-    _check(
-        _episode(observation={'place': np.zeros([4, 2], np.float32)}),
-        {'place': _OBSERVATION_SPEC},
-    )
-
-  @parameterized.parameters(
-      (dict(observation=np.zeros([4, 3], np.float32)),
-       r'`observation`.*\(4, 2\).*\(4, 3\)'),
-      (dict(observation=np.zeros([3, 2], np.float32)),
-       r'`observation`.*\(4, 2\).*\(3, 2\)'),
-      (dict(observation=np.zeros([4, 2])), '`observation`.*float32.*float64'),
-      (dict(observation=np.full([4, 2], np.nan, np.float32)),
-       '`observation`.*finite.*step 0'),
-      (dict(observation={'a': np.zeros([4, 2], np.float32)}),
-       '`observation`.*structure'),
-      (dict(action=np.zeros([3, 2], np.float32)),
-       r'`action`.*\(3, 1\).*\(3, 2\)'),
-      (dict(action=np.array([[0], [1.5], [0]], np.float32)),
-       r'`action`.*\[-1, 1\].*step 1'),
-      (dict(action=[[0.0]] * 3), '`action`.*numpy array.*list'),
-      (dict(reward=np.zeros([3])), '`reward`.*float32.*float64'),
-      (dict(reward=np.zeros([0], np.float32)), 'at least one step'),
-      (dict(discount=np.array([1, 1, 0.5], np.float32)),
-       '`discount`.*0 or 1.*step 2'),
-      (dict(discount=np.array([1, 0, 1], np.float32)),
-       '`discount`.*1 before the last step.*step 1'),
-      (dict(success=np.zeros([3], np.float32)), '`success`.*bool.*float32'),
-      (dict(discount=np.array([1, 1, 0], np.float32),
-            has_last_transition=False), '`has_last_transition`'),
-  )
-  def test_faults_name_source_episode_and_field(self, changes, message):
-    with self.assertRaisesRegex(
-        ValueError, '(?s)here.hdf5, episode 7.*' + message
-    ):
-      _check(_episode(**changes))
-
-  def test_a_missing_entry_is_an_error(self):
-    with self.assertRaisesRegex(ValueError, '`observation`.*structure'):
-      _check(_episode(observation={}), {'place': _OBSERVATION_SPEC})
 
 
 class NormalizationTest(absltest.TestCase):

@@ -10,10 +10,10 @@ import gin
 import h5py
 import numpy as np
 
-from parl_tf.datasets import episodes
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
+from tests.datasets import episode_check
 
 _OBSERVATION_SPEC = specs.Array((1,), np.float32)
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0)
@@ -75,9 +75,7 @@ class GenerateTest(parameterized.TestCase):
   def test_episodes_are_valid_and_have_the_requested_number_of_steps(self):
     recordings = _generate(55)
     for number, recording in enumerate(recordings):
-      episodes.check_episode(
-          recording.episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'generate'
-      )
+      episode_check.check(recording.episode, _OBSERVATION_SPEC, _ACTION_SPEC)
       self.assertEqual(recording.episode.episode_id, number)
     self.assertEqual(sum(r.episode.num_steps for r in recordings), 55)
 

@@ -10,11 +10,11 @@ from absl.testing import parameterized
 from dm_env import specs
 import numpy as np
 
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
 from parl_tf.datasets import rows
 from tests.datasets import dataset_case
+from tests.datasets import episode_check
 from tests.datasets import lerobot_files as files
 
 _VERSIONS = ('v2.1', 'v3.0')
@@ -94,9 +94,7 @@ class ReadTest(LerobotTest):
           picture.astype(int), files.pictures(index * 10), atol=_ROUNDING
       )
       self.assertEqual(episode.action[-1].tolist(), [0.5, -0.25])
-      episodes_lib.check_episode(
-          episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'file'
-      )
+      episode_check.check(episode, _OBSERVATION_SPEC, _ACTION_SPEC)
 
   @parameterized.parameters(*_VERSIONS)
   def test_reading_only_the_state_needs_no_video(self, version):

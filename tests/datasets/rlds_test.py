@@ -10,11 +10,11 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
 from parl_tf.datasets import rows
 from tests.datasets import dataset_case
+from tests.datasets import episode_check
 
 _KINDS = 'tensorflow_datasets.core.features'
 _PICTURE = {'photo': (4, 6, 3), 'depth': (4, 6, 1)}
@@ -189,9 +189,7 @@ class ReadTest(RldsTest):
     self.assertEqual(second.discount.tolist(), [1, 1])
     for episode in (first, second):
       self.assertTrue(episode.has_last_transition)
-      episodes_lib.check_episode(
-          episode, _OBSERVATION_SPEC, _ACTION_SPEC, 'file'
-      )
+      episode_check.check(episode, _OBSERVATION_SPEC, _ACTION_SPEC)
 
   @parameterized.parameters(tf.io.encode_png, tf.io.encode_jpeg)
   def test_images_are_decoded(self, encode):

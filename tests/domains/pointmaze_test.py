@@ -112,7 +112,8 @@ class PointMazeTest(parameterized.TestCase):
     self.assertTrue(environment.is_success())
     # 50 physics steps at this speed would overshoot the goal.
     observation = time_steps[-1].observation
-    distance = np.linalg.norm(observation[:2] - environment.goal)
+    goal = domain.maze.position(domain.goal_cell)
+    distance = np.linalg.norm(observation[:2] - goal)
     # One physics step crosses the goal's border: 0.01 s at 5 m/s per axis.
     self.assertBetween(distance, 0.45 - 0.01 * np.hypot(5.3, 5.3), 0.45)
 

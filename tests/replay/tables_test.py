@@ -39,6 +39,10 @@ def _steps(episode_id=0, num_steps=3):
   )
 
 
+def _sizes(server):
+  return tables.table_sizes(reverb.Client(server.address))
+
+
 class SignatureTest(parameterized.TestCase):
 
   def test_signature_has_the_fields_of_a_stored_step(self):
@@ -65,6 +69,11 @@ class SignatureTest(parameterized.TestCase):
       stored_step.signature(observation_spec, action_spec)
 
 
+def _samples(server, number):
+  client = reverb.Client(server.address)
+  return client.sample('online', number, emit_timesteps=False)
+
+
 class ReplayServerTest(parameterized.TestCase):
 
   def _server(self, **kwargs):
@@ -77,9 +86,9 @@ class ReplayServerTest(parameterized.TestCase):
     server.add('offline', _steps(5), 3)
     server.add('online', _steps(6), 2)
     server.add('online', _steps(7), 0)
-    self.assertEqual(server.sizes(), {'offline': 3, 'online': 2})
+    self.assertEqual(_sizes(server), {'offline': 3, 'online': 2})
     steps = set()
-    for sample in server.client.sample('online', 50, emit_timesteps=False):
+    for sample in _samples(server, 50):
       item = tf.nest.pack_sequence_as(_SIGNATURE, sample.data)
       steps.add(tuple(item.policy_info['step_index']))
       np.testing.assert_array_equal(item.policy_info['episode_id'], [6, 6])
@@ -91,15 +100,15 @@ class ReplayServerTest(parameterized.TestCase):
   def test_long_episode_is_written_whole(self):
     server = self._server()
     server.add('offline', _steps(0, num_steps=200), 200)
-    self.assertEqual(server.sizes()['offline'], 200)
+    self.assertEqual(_sizes(server)['offline'], 200)
 
   def test_oldest_transitions_go_first(self):
     server = self._server(max_size=4)
     server.add('online', _steps(0), 3)
     server.add('online', _steps(1), 3)
-    self.assertEqual(server.sizes()['online'], 4)
+    self.assertEqual(_sizes(server)['online'], 4)
     seen = set()
-    for sample in server.client.sample('online', 100, emit_timesteps=False):
+    for sample in _samples(server, 100):
       info = tf.nest.pack_sequence_as(_SIGNATURE, sample.data).policy_info
       seen.add((info['episode_id'][0], info['step_index'][0]))
     self.assertEqual(seen, {(0, 2), (1, 0), (1, 1), (1, 2)})
@@ -119,7 +128,7 @@ class ReplayServerTest(parameterized.TestCase):
     server = self._server()
     with self.assertRaisesRegex(ValueError, message):
       server.add('offline', _steps()._replace(**changes), 3)
-    self.assertEqual(server.sizes()['offline'], 0)
+    self.assertEqual(_sizes(server)['offline'], 0)
 
   def test_unknown_table_is_an_error(self):
     with self.assertRaisesRegex(ValueError, "got 'train'"):
