@@ -26,6 +26,24 @@ ValueRange = Tuple[float, float]
 """The lowest and the highest discounted return of a task."""
 
 
+POLICY_INFO_SPEC = {
+    'monte_carlo_return': tf.TensorSpec([], tf.float32),
+    'episode_id': tf.TensorSpec([], tf.int64),
+    'step_index': tf.TensorSpec([], tf.int32),
+    'policy_version': tf.TensorSpec([], tf.int64),
+    'success': tf.TensorSpec([], tf.bool),
+}
+"""Fields that a stored step has in addition to those of a trajectory."""
+
+EPISODE_STEP_DTYPES = {
+    'action': np.float32,
+    'reward': np.float32,
+    'discount': np.float32,
+    'success': np.bool_,
+}
+"""Fields of an `Episode` with one entry for each environment step."""
+
+
 class Candidates(NamedTuple):
   """Actions that a search keeps, best first.
 

@@ -17,15 +17,6 @@ from parl_tf.agents import picture_shift
 from parl_tf.agents import trained_part
 from parl_tf.search import action_source
 
-POLICY_INFO_SPEC = {
-    'monte_carlo_return': tf.TensorSpec([], tf.float32),
-    'episode_id': tf.TensorSpec([], tf.int64),
-    'step_index': tf.TensorSpec([], tf.int32),
-    'policy_version': tf.TensorSpec([], tf.int64),
-    'success': tf.TensorSpec([], tf.bool),
-}
-"""Fields that a stored step has in addition to those of a trajectory."""
-
 # Filtered behaviour cloning needs returns, but has no critic.
 _GAMMA_WITHOUT_CRITIC = 0.99
 
@@ -147,13 +138,13 @@ class PARLAgent(tf_agent.TFAgent):
     self.base_policy = make(searches.evaluation.without_search())
     collect_policy = make(searches.acting)
     trajectory_spec = collect_policy.trajectory_spec._replace(
-        policy_info=POLICY_INFO_SPEC
+        policy_info=types.POLICY_INFO_SPEC
     )
     if chunk_length > 1:
       chunk_spec = tf.TensorSpec([chunk_length * action_spec.shape[0]])
       trajectory_spec = trajectory_spec._replace(
           action=chunk_spec,
-          policy_info=dict(POLICY_INFO_SPEC, action_mask=chunk_spec),
+          policy_info=dict(types.POLICY_INFO_SPEC, action_mask=chunk_spec),
       )
     super().__init__(
         time_step_spec,

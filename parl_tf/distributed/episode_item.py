@@ -11,7 +11,7 @@ from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'episodes'
 
-_PER_STEP = ('action', 'reward', 'discount', 'success')
+_PER_STEP = tuple(types.EPISODE_STEP_DTYPES)
 _SCALARS = ('episode_id', 'policy_version')
 
 
@@ -30,12 +30,12 @@ def signature(
 
   return {
       'observation': tf.nest.map_structure(steps, observation_spec),
+      **{
+          name: tf.TensorSpec([None], dtype)
+          for name, dtype in types.EPISODE_STEP_DTYPES.items()
+      },
       'action': steps(action_spec),
-      'reward': tf.TensorSpec([None], tf.float32),
-      'discount': tf.TensorSpec([None], tf.float32),
-      'success': tf.TensorSpec([None], tf.bool),
-      'episode_id': tf.TensorSpec([], tf.int64),
-      'policy_version': tf.TensorSpec([], tf.int64),
+      **{name: types.POLICY_INFO_SPEC[name] for name in _SCALARS},
   }
 
 

@@ -314,5 +314,5 @@ def _episode_spec(steps: Any) -> checks.StepSpec:
       name: leaf
       for name, leaf in spec.items()
       if name.startswith('observation')
-      or name in ('action', 'reward', 'discount', 'success')
+      or name in types.EPISODE_STEP_DTYPES
   }

@@ -11,12 +11,6 @@ import numpy as np
 
 from parl_tf import types
 
-_STEP_DTYPES = {
-    'action': np.float32,
-    'reward': np.float32,
-    'discount': np.float32,
-    'success': np.bool_,
-}
 OBSERVATION_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
@@ -154,7 +148,7 @@ def check_episode(source: str, episode: types.Episode) -> StepSpec:
   for name, leaf in observation.items():
     _check_array(source, name, leaf, num_steps + 1)
     _check_observation(source, name, leaf)
-  steps = {name: getattr(episode, name) for name in _STEP_DTYPES}
+  steps = {name: getattr(episode, name) for name in types.EPISODE_STEP_DTYPES}
   for name, leaf in steps.items():
     _check_array(source, name, leaf, num_steps)
     if name != 'action':
@@ -169,10 +163,11 @@ def check_episode(source: str, episode: types.Episode) -> StepSpec:
 
 def _check_scalars(source: str, name: str, leaf: np.ndarray) -> None:
   """Checks dtype and rank of a field with one number a step."""
-  if leaf.dtype != _STEP_DTYPES[name] or leaf.ndim != 1:
+  dtype = np.dtype(types.EPISODE_STEP_DTYPES[name])
+  if leaf.dtype != dtype or leaf.ndim != 1:
     raise ValueError(
-        f'{source}: field `{name}` must be {np.dtype(_STEP_DTYPES[name])} of '
-        f'shape [{len(leaf)}], got {leaf.dtype} of shape {list(leaf.shape)}.'
+        f'{source}: field `{name}` must be {dtype} of shape [{len(leaf)}], '
+        f'got {leaf.dtype} of shape {list(leaf.shape)}.'
     )
 
 

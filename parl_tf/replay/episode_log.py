@@ -15,7 +15,7 @@ from parl_tf.replay import checks
 
 _FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _TORN_SUFFIX = '.torn'
-_ARRAYS = ('action', 'reward', 'discount', 'success')
+_ARRAYS = tuple(types.EPISODE_STEP_DTYPES)
 _SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
 # What numpy and zipfile raise on a file that is cut short or overwritten.
 _CORRUPTION_ERRORS = (

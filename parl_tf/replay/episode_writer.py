@@ -105,18 +105,22 @@ def stored_steps(
     # One type of mapping, whatever the environment uses: a function that takes
     # the rows is traced anew for another.
     observation = dict(observation)
+  policy_info = {
+      'monte_carlo_return': _with_last(returns, 0),
+      'episode_id': np.full(num_steps + 1, episode.episode_id, np.int64),
+      'step_index': np.arange(num_steps + 1),
+      'policy_version': np.full(
+          num_steps + 1, episode.policy_version, np.int64
+      ),
+      'success': _with_last(episode.success, False),
+  }
   return trajectory_lib.Trajectory(
       step_type=step_type,
       observation=observation,
       action=_with_last(episode.action, 0),
       policy_info={
-          'monte_carlo_return': _with_last(returns, 0),
-          'episode_id': np.full(num_steps + 1, episode.episode_id, np.int64),
-          'step_index': np.arange(num_steps + 1, dtype=np.int32),
-          'policy_version': np.full(
-              num_steps + 1, episode.policy_version, np.int64
-          ),
-          'success': _with_last(episode.success, False),
+          name: np.asarray(policy_info[name], spec.dtype.as_numpy_dtype)
+          for name, spec in types.POLICY_INFO_SPEC.items()
       },
       next_step_type=np.append(step_type[1:], np.int32(ts.StepType.FIRST)),
       reward=_with_last(episode.reward, 0),
