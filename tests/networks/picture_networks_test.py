@@ -6,6 +6,7 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import networks
 from parl_tf.networks import picture_networks
 from tests import tensor_case
 
@@ -112,7 +113,7 @@ class RandomShiftTest(tensor_case.TensorCase):
     margins = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
     padded = np.pad(images, margins, mode='edge')
 
-    run = picture_networks.random_shift
+    run = networks.random_shift
     if in_graph:
       run = tf.function(run, autograph=False)
     shifted = run(tf.constant(images), tf.constant(offsets), padding)
