@@ -88,15 +88,17 @@ def _unknown_value_range(gamma: float) -> Optional[ValueRange]:
 
 
 class ModelSpec(NamedTuple):
-  """The first constructor argument of every critic and policy.
+  """Inputs, outputs and seed of a critic or policy.
+
+  It is the first constructor argument of every critic and policy.
 
   Attributes:
     observation: Nest of `tf.TensorSpec` of raw observations.
     action: Spec `[A]` of an action in [-1, 1].
     normalization: Observation statistics; None leaves observations unchanged.
     seed: Integer seed of the initial weights.
-    value_range: Given gamma, returns the range of the task's returns, or None
-      where it is unknown: `Domain.value_range`.
+    value_range: Maps gamma to the range of the task's returns, or to None if it
+      is unknown; see `Domain.value_range`.
   """
 
   observation: Nest

@@ -1,8 +1,8 @@
-"""Tests that what the pages show runs, and that what they name exists.
+"""Tests that the code in the documentation runs and that its links exist.
 
 Python blocks run in a folder with its own `quickstart.gin`, which includes the
-real one and then makes the run small. docs/from_python.md runs it, and leaves
-`runs/quickstart` for the README.
+real one and then reduces the size of the run. docs/from_python.md runs it and
+leaves `runs/quickstart` for the README.
 """
 
 import os
@@ -31,10 +31,10 @@ _PAGES = sorted(
     for path in (_ROOT / folder).glob(pattern)
 )
 _MAX_README_LINES = 150
-# Enough for a policy to export.
+# The shortest run that exports a policy.
 _PHASES = "run_experiment.phase_names = ('behavior_cloning',)"
 
-# Runs each file given, in a fresh gin configuration.
+# Runs each given file with an empty gin configuration.
 _RUN_BLOCKS = """
 import runpy, sys
 import gin
@@ -43,7 +43,7 @@ for path in sys.argv[1:]:
   runpy.run_path(path, run_name='page')
 """
 
-# Parses the arguments of each line given, as `parl-train` does.
+# Parses the arguments in each line of standard input, as `parl-train` does.
 _PARSE = """
 import os, sys, traceback
 from parl_tf.binaries import configs, train
@@ -63,13 +63,21 @@ for line in sys.stdin:
 
 
 class Block(NamedTuple):
-  """A fenced block of a page."""
+  """A fenced block of a page.
+
+  Attributes:
+    page: Path of the page.
+    line: Number of lines before the text of the block.
+    language: Language of the block.
+    text: Text of the block.
+    file_name: File that the page tells the reader to save it as, or ''.
+  """
 
   page: str
   line: int
   language: str
   text: str
-  file_name: str  # As which the page says to save it; '' if it does not.
+  file_name: str
 
 
 def _blocks(page: str, language: str = '') -> Iterator[Block]:
@@ -82,18 +90,18 @@ def _blocks(page: str, language: str = '') -> Iterator[Block]:
 
 
 def _commands(page: str) -> Iterator[List[str]]:
-  """The words of each command line of a page."""
+  """Yields the words of each command line of a page."""
   for block in _blocks(page, 'sh'):
     for line in block.text.replace('\\\n', ' ').splitlines():
       words = shlex.split(line, comments=True)
-      while words and '=' in words[0]:  # A variable of the environment.
+      while words and '=' in words[0]:  # An environment variable.
         words = words[1:]
       if words:
         yield words
 
 
 def _values(words: List[str], flag: str) -> List[str]:
-  """What a command line gives as `--flag value` or `--flag=value`."""
+  """Returns the values of `--flag value` or `--flag=value` in a command."""
   found = []
   for i, word in enumerate(words):
     name, is_assigned, value = word.partition('=')
@@ -103,7 +111,7 @@ def _values(words: List[str], flag: str) -> List[str]:
 
 
 def _save_files(page: str, folder: str) -> None:
-  """Saves the page's files in a folder, as it tells the reader to do."""
+  """Saves the files that a page tells the reader to save in a folder."""
   for block in _blocks(page):
     if block.file_name:
       pathlib.Path(folder, block.file_name).write_text(
@@ -129,7 +137,7 @@ class ReadmeTest(absltest.TestCase):
     lines = (_ROOT / 'README.md').read_text(encoding='utf-8').splitlines()
     self.assertLessEqual(len(lines), _MAX_README_LINES)
 
-  def test_its_task_trains(self):
+  def test_the_example_task_trains(self):
     folder = self.create_tempdir().full_path
     _save_files('README.md', folder)
     (command,) = (
@@ -166,7 +174,7 @@ class PythonBlocksTest(absltest.TestCase):
     paths = []
     for page in sorted(_PAGES, key=lambda page: page == 'README.md'):
       for block in _blocks(page, 'python'):
-        # Lines of a traceback are those of the page.
+        # Line numbers in tracebacks match the page.
         path = folder / f'{page.replace("/", "_")}_{block.line}.py'
         path.write_text('\n' * block.line + block.text, encoding='utf-8')
         paths.append(str(path))
@@ -178,7 +186,7 @@ class PythonBlocksTest(absltest.TestCase):
 class CommandsTest(parameterized.TestCase):
 
   @parameterized.parameters(*_PAGES)
-  def test_programs_have_the_flags(self, page):
+  def test_flags_in_commands_exist(self, page):
     for words in _commands(page):
       if words[0].startswith('parl-'):
         sources = [self._program(words[0])]
@@ -196,13 +204,13 @@ class CommandsTest(parameterized.TestCase):
           self.assertRegex(text, rf"""DEFINE_\w+\(\s*'{flag}'""", words)
 
   @parameterized.parameters(*_PAGES)
-  def test_make_has_the_targets(self, page):
+  def test_make_targets_exist(self, page):
     makefile = (_ROOT / 'Makefile').read_text(encoding='utf-8')
     for words in _commands(page):
       if words[0] == 'make':
         self.assertRegex(makefile, rf'(?m)^{words[1]}:')
 
-  def test_gin_files_and_bindings_are_known(self):
+  def test_gin_files_and_bindings_parse(self):
     lines = []
     for page in _PAGES:
       folder = self.create_tempdir().full_path
@@ -230,7 +238,7 @@ class CommandsTest(parameterized.TestCase):
 class NamesTest(parameterized.TestCase):
 
   @parameterized.parameters(*_PAGES)
-  def test_relative_links_lead_somewhere(self, page):
+  def test_relative_links_exist(self, page):
     text = (_ROOT / page).read_text(encoding='utf-8')
     links = re.findall(r'\]\(([^)\s]+)\)', text)
     links += re.findall(r'(?:src|srcset)="([^"]+)"', text)

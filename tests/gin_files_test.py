@@ -139,7 +139,8 @@ class GinFilesTest(tensor_case.TensorCase):
     iql = ('antmaze_small', 'adroit_door_small', 'cube_small')
     critic = 'IQLCritic' if name in iql else 'CalQLCritic'
     self.assertEqual(type(agent.critic).__name__, critic)
-    # The worst reward of a step, -1 or -4, for ever: gamma 0.99 or 0.995.
+    # The discounted sum of the worst reward, -1 or -4, with gamma 0.99 or
+    # 0.995.
     lowest = {
         'antmaze_small': -200.0, 'kitchen': -400.0, 'kitchen_small': -400.0
     }

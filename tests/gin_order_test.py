@@ -1,9 +1,9 @@
-"""Tests that files of gin's folders may be included in any order.
+"""Tests that gin files can be included in any order.
 
-A method, its critic and policy where it leaves them open, and a domain: gin
-lets the last binding of a parameter win, so no two of these files may bind one
-parameter to different values. `sizes`, `experiments`, `ablations` and
-`variants` come last and may override the others.
+A run combines a method, a domain and, if the method does not select them, a
+critic and a policy. In gin the last binding of a parameter wins, so no two of
+these files may bind one parameter to different values. Files in `sizes`,
+`experiments`, `ablations` and `variants` come last and may override them.
 """
 
 import functools
@@ -28,7 +28,7 @@ _POLICY = ('', 'build_agent', 'policy_ctor')
 
 
 class _Names(config_parser.ParserDelegate):
-  """References and macros as text: nothing is imported, nothing is made."""
+  """Represents references and macros as text, without importing anything."""
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
     return f'@{scoped_configurable_name}{"()" if evaluate else ""}'
@@ -39,19 +39,19 @@ class _Names(config_parser.ParserDelegate):
 
 @functools.lru_cache(maxsize=None)
 def _statements(name):
-  """Returns what gin's parser finds in one file, comments left out."""
+  """Returns the statements of a file."""
   with open(_FOLDER / name, encoding='utf-8') as file:
     return tuple(config_parser.ConfigParser(file, _Names()))
 
 
 def _key(statement):
-  # gin takes `tf.keras.optimizers.Adam` for `Adam`.
+  # In gin, `tf.keras.optimizers.Adam` and `Adam` are the same configurable.
   name = statement.selector.rsplit('.', maxsplit=1)[-1]
   return statement.scope, name, statement.arg_name
 
 
 def _own_keys(name):
-  """Returns the parameters that a file binds itself."""
+  """Returns the parameters that a file binds, without its included files."""
   return {
       _key(x)
       for x in _statements(name)
@@ -69,7 +69,7 @@ def _includes(name):
 
 @functools.lru_cache(maxsize=None)
 def _bindings(name):
-  """Returns a file's bindings and those of what it includes, the last wins."""
+  """Returns the bindings of a file and its included files; the last wins."""
   found = {}
   for statement in _statements(name):
     if isinstance(statement, config_parser.IncludeStatement):
@@ -87,7 +87,7 @@ def _combine(names):
 
 
 def _combinations():
-  """Returns every method with a critic, a policy and a domain, once each."""
+  """Returns all combinations of a method, a critic, a policy and a domain."""
   critics = [x for x in _FILES['critics'] if _CRITIC in _bindings(x)]
   policies = [x for x in _FILES['policies'] if _POLICY in _bindings(x)]
   return [
@@ -103,7 +103,7 @@ def _combinations():
 
 def _text(key):
   scope, name, parameter = key
-  name = f'{name}.{parameter}' if parameter else name  # A macro has none.
+  name = f'{name}.{parameter}' if parameter else name  # Macros have none.
   return f'{scope}/{name}' if scope else name
 
 
@@ -123,7 +123,7 @@ class GinOrderTest(parameterized.TestCase):
   def test_gin_itself_agrees_in_any_order(self, method):
     self.addCleanup(gin.clear_config)
     options = [x for x in _combinations() if x[0] == method]
-    # Another critic, policy and domain for each method.
+    # Choose a different critic, policy and domain for each method.
     names = options[53 * _FILES['methods'].index(method) % len(options)]
     found = set()
     for order in itertools.permutations(names):
@@ -147,7 +147,7 @@ class GinOrderTest(parameterized.TestCase):
       folders = {x.split('/')[0] for x in names}
       self.assertLen(folders, 1, f'{_text(key)} is bound in {names}.')
 
-  def test_each_folder_includes_only_what_it_may(self):
+  def test_each_folder_includes_only_allowed_folders(self):
     allowed = {x: (x,) for x in _PARTS}
     allowed['methods'] = ('methods', 'critics', 'policies')
     for folder, names in _FILES.items():
@@ -159,7 +159,7 @@ class GinOrderTest(parameterized.TestCase):
 
   def test_every_critic_policy_and_domain_can_be_combined(self):
     used = set(itertools.chain(*_combinations()))
-    # What other files of the folder include chooses no critic and no policy.
+    # Files that others of their folder include need not select a part.
     fragments = {
         x
         for name in itertools.chain(*_FILES.values())

@@ -299,6 +299,7 @@ class PARLAgent(tf_agent.TFAgent):
     )
 
   def _critic_loss(self, rows, seed, tape=None):
+    """Computes the critic's loss on rows `[B, 2, ...]`."""
     transition, source = self._bind(rows, seed, tape)
     if self._improver is not None:
       transition = self._improver.augment_reward(
@@ -307,6 +308,7 @@ class PARLAgent(tf_agent.TFAgent):
     return self.critic.loss(transition, source, seed)
 
   def _improver_loss(self, improver, rows, seed, tape=None):
+    """Computes an improver's policy loss on rows `[B, 2, ...]`."""
     transition, source = self._bind(rows, seed, tape)
     return improver.loss(
         transition, self.generative_policy, self.critic, source, seed

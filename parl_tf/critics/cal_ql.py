@@ -35,7 +35,7 @@ class CalQLCritic(td.TDCritic):
     """Initializes the critic.
 
     Args:
-      spec: Observation, action and seed of the networks.
+      spec: See `types.ModelSpec`.
       conservative_weight: alpha, constant.
       conservative_temperature: Temperature of the logsumexp.
       num_conservative_actions: n, the number of uniform actions. The policy's

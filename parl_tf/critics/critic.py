@@ -52,7 +52,7 @@ class Critic(tf.Module, abc.ABC):
     """Initializes the ensemble and a target copy with the same weights.
 
     Args:
-      spec: Observation, action and seed of the networks.
+      spec: See `types.ModelSpec`.
       network_ctor: Makes an `ensemble.CriticEnsemble`.
       distribution_ctor: Makes the HL-Gauss head, given the lowest and the
         highest return; None for scalar outputs and squared errors.

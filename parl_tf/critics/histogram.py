@@ -1,4 +1,4 @@
-"""The histogram of a critic: it spans the returns of the task."""
+"""The histogram of a critic's values, over the returns of the task."""
 
 from typing import Optional
 
@@ -18,10 +18,10 @@ def make_histogram(
     sigma_ratio: float = 0.75,
     released_sigma: bool = False,
 ) -> value_distribution.HLGauss:
-  """Makes the histogram of a task's returns, `HLGauss` in gin.
+  """Makes a histogram over the task's returns; `HLGauss` in gin.
 
   Args:
-    value_range: Lowest and highest return of the task, None where unknown.
+    value_range: Lowest and highest return of the task, or None if unknown.
     min_value: Lowest edge, in units of return; None takes the lowest return.
     max_value: Highest edge; None takes the highest return.
     num_bins: Number of bins; 128 in PA-RL (Mark et al., 2024,
@@ -30,14 +30,14 @@ def make_histogram(
     released_sigma: See `value_distribution.HLGauss`.
 
   Raises:
-    ValueError: If an edge is neither given nor known, or a number is out of
-      range.
+    ValueError: If an edge is missing while `value_range` is None, or a number
+      is out of range.
   """
   if value_range is None:
     if min_value is None or max_value is None:
       raise ValueError(
-          '`HLGauss.min_value` and `HLGauss.max_value` must be given where the '
-          f'domain states no value range, got {min_value} and {max_value}; for '
+          '`HLGauss.min_value` and `HLGauss.max_value` must be given if the '
+          f'domain has no value range, got {min_value} and {max_value}; for '
           'squared errors, bind `Critic.distribution_ctor = None`.'
       )
     value_range = (min_value, max_value)

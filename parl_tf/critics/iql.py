@@ -30,7 +30,7 @@ class IQLCritic(critic.Critic):
     """Initializes both networks.
 
     Args:
-      spec: Observation, action and seed of the networks.
+      spec: See `types.ModelSpec`.
       expectile: Level in (0, 1); 0.9 for AntMaze.
       tau: Step size of the target.
       **kwargs: Arguments of `Critic`.

@@ -29,7 +29,7 @@ class TDCritic(critic.Critic):
     """Initializes the critic.
 
     Args:
-      spec: Observation, action and seed of the networks.
+      spec: See `types.ModelSpec`.
       num_backup_actions: Number of next actions; the target backs up the best.
       **kwargs: Arguments of `Critic`.
 

@@ -151,7 +151,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and an average with the same weights.
 
     Args:
-      spec: Observation, action and seed of the network.
+      spec: See `types.ModelSpec`.
       num_denoising_steps: K_d, the number of denoising steps.
       schedule: Schedule of the noise variances, one of `SCHEDULES`.
       time_size: Width of the time features.

@@ -62,7 +62,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and an average with the same weights.
 
     Args:
-      spec: Observation, action and seed of the network.
+      spec: See `types.ModelSpec`.
       num_steps: Number of equal Euler steps from noise to action.
       time_size: Width of the time features.
       hidden_size: Width of the residual stream. A block's inner layer is four

@@ -33,7 +33,7 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     """Initializes the network.
 
     Args:
-      spec: Observation, action and seed of the network.
+      spec: See `types.ModelSpec`.
       hidden_sizes: Widths of the ReLU layers.
       min_log_std: Lower bound of the log standard deviation before tanh.
       max_log_std: Upper bound of the log standard deviation before tanh.

@@ -85,7 +85,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     """Initializes the network and an average with the same weights.
 
     Args:
-      spec: Observation, action and seed of the network.
+      spec: See `types.ModelSpec`.
       num_bins: Number of bins of each action dimension.
       embedding_size: Width of the hidden layer that embeds observations.
       width: Width of a token.

@@ -14,7 +14,7 @@ from parl_tf.search import compiled_search
 
 _PRECISIONS = ('float32', 'bfloat16')
 _SELECTIONS = ('argmax', 'sample')
-# Acting has batches of up to this size, or of unknown size.
+# Batches of up to this size, or of unknown size, come from acting.
 _FEW_STATES = 16
 
 
@@ -197,7 +197,7 @@ class StateActions:
 
     Args:
       dataset_action: `[B, A]` action that competes with the policy's samples,
-        or None.
+        or None. The cache assumes the same action in every call.
 
     Raises:
       ValueError: If the search has no optimizer.
@@ -305,7 +305,7 @@ class StateActions:
 class ActionSource(NamedTuple):
   """The policy's actions at both states of a batch of transitions.
 
-  Each update makes its own source and uses it for all losses: one search at s'
+  An update makes one source and passes it to its loss, so that one search at s'
   serves both the TD target and the conservative penalty.
 
   Attributes:

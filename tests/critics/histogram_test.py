@@ -1,4 +1,4 @@
-"""Tests of the histogram that spans a task's returns."""
+"""Tests of the histogram over a task's returns."""
 
 from absl.testing import parameterized
 import gin
@@ -18,14 +18,12 @@ class HistogramTest(tensor_case.TensorCase):
       ({'max_value': 5.0}, (-100.0, 5.0)),
       ({'min_value': -2.0, 'max_value': 5.0}, (-2.0, 5.0)),
   )
-  def test_edges_that_are_given_replace_those_of_the_task(
-      self, given, expected
-  ):
+  def test_given_edges_replace_the_tasks_returns(self, given, expected):
     made = histogram.make_histogram((-100.0, 0.0), **given)
     self.assertEqual((made.min_value, made.max_value), expected)
     self.assertEqual(made.num_bins, 128)
 
-  def test_edges_replace_a_range_that_is_unknown(self):
+  def test_given_edges_replace_an_unknown_range(self):
     made = histogram.make_histogram(None, min_value=-2.0, max_value=5.0)
     self.assertEqual((made.min_value, made.max_value), (-2.0, 5.0))
 
@@ -42,7 +40,7 @@ class HistogramTest(tensor_case.TensorCase):
     ):
       histogram.make_histogram(None, **given)
 
-  def test_a_critic_spans_the_returns_of_its_own_discount(self):
+  def test_a_critics_histogram_depends_on_its_gamma(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config("""
       Critic.distribution_ctor = @HLGauss
@@ -54,7 +52,7 @@ class HistogramTest(tensor_case.TensorCase):
         ),
         gamma=0.5,
     )
-    # Two equal bins over [-2, 0]: their mean is the middle.
+    # With two equally likely bins over [-2, 0], the mean is -1.
     values = critic.bind(critic_conformance.make_observation(1)).members(
         critic_conformance.make_actions(1, 1)
     )
