@@ -7,7 +7,7 @@ Axes, in the order in which they appear:
   n, m  other counts of actions
   H  actions of a chunk     A  action dimension
 
-Sizes of networks and pictures are words, such as `[E, B, width]` and
+Other sizes are spelled out, as in `[E, B, width]` or
 `[B, height, width, channels]`.
 
 Actions inside the library are in [-1, 1]^A. Rewards are raw (as the environment
@@ -24,7 +24,6 @@ Nest = Any
 
 ValueRange = Tuple[float, float]
 """The lowest and the highest discounted return of a task."""
-
 
 POLICY_INFO_SPEC = {
     'monte_carlo_return': tf.TensorSpec([], tf.float32),

@@ -68,8 +68,8 @@ class DPPOAgent(tf_agent.TFAgent):
   cloning and the deployed policies are those of a `PARLAgent` without a critic.
 
   The trained weights explore. Evaluation and export use their moving average,
-  which follows every update. Fine-tuning also starts from the average. Unlike
-  `PARLAgent`, updates on a rollout do not shift images.
+  which follows every update. Fine-tuning also starts from the average. Updates
+  on a rollout do not shift images, unlike those of a `PARLAgent`.
 
   A training step trains the parts that have rows: `Experience.cloning` trains
   the policy as in `PARLAgent`, a `Rollout` in `Experience.rollout` trains the

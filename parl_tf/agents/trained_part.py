@@ -66,7 +66,7 @@ class TrainedPart:
       A pair of rows and seed for each update; empty if the part has no rows.
 
     Raises:
-      ValueError: If the rows cannot be split evenly.
+      ValueError: If the rows cannot be divided equally between the updates.
     """
     rows = getattr(experience, self.name)
     if not tf.nest.flatten(rows):

@@ -11,7 +11,7 @@ from parl_tf.critics import critic
 
 @gin.configurable(denylist=['spec'])
 class IQLCritic(critic.Critic):
-  """Fits V by expectile regression and Q to the targets that V gives.
+  """Fits V by expectile regression and Q by TD learning with targets from V.
 
   Implements Kostrikov et al. (2021), arXiv:2110.06169; PA-RL, equations (3.4)
   and (3.5). V regresses on the minimum of Q_target(s, a_data) over members with

@@ -38,7 +38,7 @@ def cosine_beta_schedule(num_steps: int) -> tf.Tensor:
 
 
 def variance_preserving_beta_schedule(num_steps: int) -> tf.Tensor:
-  """Computes the noise variances of a diffusion discretized in time.
+  """Computes the noise variances of a discretized continuous-time diffusion.
 
   beta_t = 1 - exp(-b / K - (B - b) (2 t + 1) / (2 K^2)), b = 0.1, B = 10; Xiao
   et al. (2022), arXiv:2112.07804, as in Diffusion Q-learning.
