@@ -1,11 +1,10 @@
-r"""Acts episodes with the learner's weights, for a replay service.
+r"""Collects episodes with the learner's weights and sends them to a service.
 
   parl-collect --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000 --collector 0
 
-An episode counts once it stands in the collector's spool, in `spool` of the
-root directory. Run again with the same arguments, it sends what has not
-arrived, and goes on.
+An episode counts once it is in `spool` of the root directory. The same command
+resumes: it first sends the episodes that have not arrived.
 """
 
 from typing import Sequence
@@ -32,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
   num_episodes = collector_role.collect(
       options.root_dir, options.seed, options.collector, options.replay
   )
-  print(f'Collector {options.collector}: {num_episodes} episodes.')
+  print(f'Collector {options.collector} collected {num_episodes} episodes.')
 
 
 def run() -> None:
@@ -43,7 +42,10 @@ def run() -> None:
 def _define_flags():
   run_flags.define()
   flags.DEFINE_integer(
-      'collector', 0, 'Number of this collector, its own.', lower_bound=0
+      'collector',
+      0,
+      'Number of this collector; no two may share one.',
+      lower_bound=0,
   )
   flags.DEFINE_string(
       'replay', 'localhost:9000', 'host:port of the replay service.'

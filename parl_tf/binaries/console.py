@@ -24,6 +24,8 @@ _HELP = ('--help', '-help', '-h')
 _WIDTH = 80
 _INPUT_ERROR, _USAGE_ERROR, _INTERRUPTED = 1, 2, 130  # Exit statuses.
 _MISSING_FLAG = re.compile(r'Flag (--\w+) must have a value other than None')
+# What absl appends to the help of a flag that may be repeated.
+_REPEAT = re.compile(r'\.?;\s+repeat this option to specify a list of values')
 _GIN = os.path.dirname(gin.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -142,13 +144,12 @@ def _help(description: str, names: Sequence[str]) -> str:
   lines = [description.strip(), '', 'Flags:']
   for name in names:
     flag = flags.FLAGS[name]
-    if flag.default in (None, [], ''):
-      default = ''
-    else:
-      default = f' Default: {flag.default_as_str}.'
+    text = _REPEAT.sub('. May be repeated.', flag.help)
+    if flag.default not in (None, [], False):
+      text += f' Default: {flag.default}.'
     lines.append(f'  --{name}')
     lines += textwrap.wrap(
-        flag.help + default,
+        text,
         _WIDTH,
         initial_indent=' ' * 6,
         subsequent_indent=' ' * 6,

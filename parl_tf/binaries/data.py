@@ -224,7 +224,7 @@ def run() -> None:
 def _define_flags():
   flags.DEFINE_string('output', None, 'generate, convert: file to write.')
   flags.DEFINE_string(
-      'domain', None, 'info: task that the data must fit, of domains/NAME.gin.'
+      'domain', None, 'info: domain that the data must fit, by its gin file.'
   )
   flags.DEFINE_float(
       'gamma', 0.99, 'info: discount factor of returns.', 0.0, 1.0
@@ -233,13 +233,13 @@ def _define_flags():
       'num_steps', 30_000, 'generate: environment steps.', lower_bound=1
   )
   flags.DEFINE_integer(
-      'seed', 0, 'generate: seed of every draw.', lower_bound=0
+      'seed', 0, 'generate: seed.', lower_bound=0
   )
   flags.DEFINE_multi_string(
-      'gin_file', [], "Gin files, read after the domain's own."
+      'gin_file', [], "A gin file, applied after the domain's own."
   )
   flags.DEFINE_multi_string(
-      'gin_bindings', [], 'Gin bindings, read last.'
+      'gin_bindings', [], 'A gin binding, applied after the files.'
   )
 
 

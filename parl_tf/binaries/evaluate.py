@@ -1,11 +1,13 @@
-"""Scores a SavedModel: `parl-evaluate --policy DIR --gin_file FILE`.
+r"""Scores a SavedModel in the environment that gin files describe.
 
-`--follow HOST:PORT --root_dir DIR` instead scores the weights of a learner as
-they come through its replay service, until training is over.
+  parl-evaluate --policy runs/quickstart/policies/greedy_policy \
+    --gin_file quickstart.gin
 
-For a SavedModel only `tf.saved_model.load` and the signature `serving_default`
-are used, so that neither TF-Agents nor Reverb is needed where a policy is
-deployed.
+`--follow HOST:PORT --root_dir DIR` instead scores a learner's weights as its
+replay service publishes them, until training ends.
+
+For a SavedModel this program needs TensorFlow, but neither TF-Agents nor
+Reverb: it calls `tf.saved_model.load` and the signature `serving_default` only.
 """
 
 import contextlib
@@ -266,20 +268,25 @@ def run() -> None:
 def _define_flags():
   flags.DEFINE_string('policy', None, 'Directory of the SavedModel.')
   flags.DEFINE_string(
-      'follow', None, 'host:port of the replay service of a learner to follow.'
+      'follow', None, 'host:port of the replay service whose learner to follow.'
   )
   flags.DEFINE_string(
-      'root_dir', None, 'Where the scores of a learner are written.'
+      'root_dir', None, 'Where to write the scores of a learner.'
   )
   flags.DEFINE_multi_string(
-      'gin_file', None, 'gin files, merged in order.', required=True
+      'gin_file',
+      None,
+      'A gin file; several are merged in order.',
+      required=True,
   )
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, applied last.')
-  flags.DEFINE_integer(
-      'num_episodes', 32, 'Episodes, stepped as one batch.', lower_bound=1
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'A gin binding, applied after the files.'
   )
   flags.DEFINE_integer(
-      'seed', 0, 'Seed of start states and draws.', lower_bound=0
+      'num_episodes', 32, 'Number of episodes, run as one batch.', lower_bound=1
+  )
+  flags.DEFINE_integer(
+      'seed', 0, 'Seed of start states and of the policy.', lower_bound=0
   )
   flags.DEFINE_string('video', None, 'Where to write the first episode (.mp4).')
   flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')

@@ -1,10 +1,10 @@
-"""Launches all roles of a distributed run, here or on a Ray cluster.
+"""Runs all roles of a distributed run, on this machine or a Ray cluster.
 
   parl-launch --root_dir runs/maze --gin_file quickstart.gin --num_collectors 2
 
-A replay service, a learner, collectors and an evaluator, each kept alive: one
-that dies is started anew, and goes on where it was. What they print is gathered
-in `logs` of the root directory. Ctrl-C stops all; the same command goes on.
+The roles are a replay service, a learner, collectors and an evaluator. One that
+dies is restarted and resumes its work. Their output is in `logs` of the root
+directory. Ctrl-C stops all of them; the same command resumes.
 """
 
 from typing import Sequence
@@ -34,11 +34,13 @@ def run() -> None:
 
 def _define_flags():
   run_flags.define()
-  flags.DEFINE_integer('num_collectors', 1, 'Collectors.', lower_bound=1)
+  flags.DEFINE_integer(
+      'num_collectors', 1, 'Number of collectors.', lower_bound=1
+  )
   flags.DEFINE_integer(
       'num_evaluation_episodes',
       32,
-      'Episodes of an evaluation beside the learner; 0 for no evaluator.',
+      'Episodes of each evaluation; 0 starts no evaluator.',
       lower_bound=0,
   )
   flags.DEFINE_float(
@@ -48,7 +50,7 @@ def _define_flags():
       'collector_gpus',
       0.0,
       'GPUs, or the share of one, that Ray reserves for a collector; with 0 it'
-      ' acts on cores.',
+      ' runs on the CPU.',
   )
   flags.DEFINE_float(
       'learner_gpus', 0.0, 'GPUs that Ray reserves for the learner.'
@@ -57,11 +59,15 @@ def _define_flags():
       'strategy',
       'default',
       devices.STRATEGIES,
-      'Devices of the learner: one, or all, which share the rows of a step.',
+      'Devices of the learner: one, or all GPUs, which share each batch.',
   )
-  flags.DEFINE_integer('port', None, 'Of the replay service; None: a free one.')
+  flags.DEFINE_integer(
+      'port', None, 'Port of the replay service; by default a free one.'
+  )
   flags.DEFINE_string(
-      'ray_address', None, 'Of a Ray cluster; None: this machine alone.'
+      'ray_address',
+      None,
+      'Address of a Ray cluster; by default this machine alone.',
   )
 
 

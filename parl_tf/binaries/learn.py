@@ -1,11 +1,11 @@
-r"""Learns from episodes that collectors bring to a replay service.
+r"""Trains on the episodes that collectors send to a replay service.
 
   parl-learn --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000
 
-Cloning and offline RL run here, as in `parl-train`; online, an episode of the
-service's log is a turn. Run again with the same arguments, it goes on from its
-last checkpoint.
+Behaviour cloning and offline RL run in this process, as in `parl-train`;
+online, every episode in the log of the service is followed by training. The
+same command resumes from the last checkpoint.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Compares runs: tables, figures and one HTML page.
+"""Compares runs in tables, figures and one HTML page.
 
   parl-report --runs runs/study --output runs/study/report
 
-Directories are runs, or folders that contain runs at any depth.
+The directories are runs, or contain runs at any depth.
 """
 
 import os
@@ -133,7 +133,7 @@ def run() -> None:
 
 def _define_flags():
   flags.DEFINE_multi_string(
-      'runs', None, 'Run directories, or folders of them.', required=True
+      'runs', None, 'A run directory, or a folder of them.', required=True
   )
   flags.DEFINE_string(
       'output', None, 'Directory of the report.', required=True
@@ -145,13 +145,13 @@ def _define_flags():
       'group_by',
       'parent',
       ['parent', 'name'],
-      "What names a run's method: the folder it stands in, or its own name"
+      "What names a run's method: the folder it is in, or its own name"
       ' without the seed at its end.',
   )
   flags.DEFINE_integer(
       'num_resamples',
       statistics.NUM_RESAMPLES,
-      'Resamples of each bootstrap.',
+      'Number of resamples of each bootstrap.',
       lower_bound=100,
   )
 

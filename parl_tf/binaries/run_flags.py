@@ -1,4 +1,4 @@
-"""The flags that every command on a run has."""
+"""The flags of all programs that work on a run."""
 
 from absl import flags
 
@@ -6,22 +6,30 @@ from parl_tf.training import devices
 
 
 def define() -> None:
-  """Defines them; called by a command's entry point, not by its import."""
+  """Defines the flags that all of them have; to be called by `run`."""
   flags.DEFINE_string(
-      'root_dir', None, 'Directory of the run, made or resumed.', required=True
+      'root_dir',
+      None,
+      'Directory of the run, which is created or resumed.',
+      required=True,
   )
   flags.DEFINE_multi_string(
-      'gin_file', None, 'gin files, merged in order.', required=True
+      'gin_file',
+      None,
+      'A gin file; several are merged in order.',
+      required=True,
   )
-  flags.DEFINE_multi_string('gin_bindings', [], 'gin bindings, read last.')
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'A gin binding, applied after the files.'
+  )
   flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
 
 
 def define_strategy() -> None:
-  """Defines that of a command that trains in its own process."""
+  """Defines the flag of programs that train in their own process."""
   flags.DEFINE_enum(
       'strategy',
       'default',
       devices.STRATEGIES,
-      'Trains on one device, or shares the rows of a step among all GPUs.',
+      'Trains on one device, or on all GPUs, which share each batch.',
   )

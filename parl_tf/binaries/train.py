@@ -1,8 +1,9 @@
-"""Trains: data, behaviour cloning, offline RL, online fine-tuning, export.
+"""Trains a policy: cloning, offline RL, online fine-tuning, export.
 
   parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
-The same command resumes an interrupted run from its last checkpoint.
+Without a data set it first records one. The same command resumes an interrupted
+run from its last checkpoint.
 """
 
 import os

@@ -140,14 +140,14 @@ def launch(options) -> int:
         # A service that was restarted just then no longer tells the others.
         num_last_steps -= 1
         if not num_last_steps:
-          logging.warning('Stopping who has not heard that training is over.')
+          logging.warning('Stopping the roles that are still running.')
           break
       if time.monotonic() - shown_at >= _VIEW_SECONDS:
         shown_at = time.monotonic()
         logging.info('%s', view.line(supervisor.num_restarts()))
       time.sleep(_STEP_SECONDS)
   except KeyboardInterrupt:
-    logging.info('Stopping; the same command goes on.')
+    logging.info('Stopping; the same command resumes.')
     status = 130
   finally:
     for role in reversed(roles):

@@ -68,7 +68,7 @@ class LaunchTest(absltest.TestCase):
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 130, told[-3000:])
-    self.assertIn('the same command goes on', told)
+    self.assertIn('the same command resumes', told)
 
     process = self._launch(root_dir)
     _, told = process.communicate(timeout=_SECONDS)
