@@ -1,10 +1,10 @@
-"""Records, inspects and converts data sets.
+"""Records, inspects and converts datasets.
 
   parl-data generate pointmaze --output maze.hdf5 --num_steps 30000 --seed 0
   parl-data info maze.hdf5 --domain pointmaze
   parl-data convert minari_data_set --output rows.hdf5
 
-A data set is a file or a directory of D4RL, Minari, robomimic, OGBench, RLDS or
+A dataset is a file or a directory of D4RL, Minari, robomimic, OGBench, RLDS or
 LeRobot, or the episode log of a run.
 """
 
@@ -39,7 +39,7 @@ def write_dataset(
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
 ) -> None:
-  """Records a data set of the domain that `domains/<name>.gin` describes.
+  """Records a dataset of the domain that `domains/<name>.gin` describes.
 
   Raises:
     FileNotFoundError: If there is no such domain or folder.
@@ -93,14 +93,14 @@ def describe(path: str, found: inspection.Inspection) -> str:
 
 
 def convert(paths: Sequence[str], output: str) -> None:
-  """Writes the episodes of data sets, one after another, in D4RL's layout.
+  """Writes the episodes of datasets, one after another, in D4RL's layout.
 
   Each may have another format. The gin bindings of `dataset` say how actions
   and rewards are read.
 
   Raises:
     FileNotFoundError: If there is no such folder.
-    ValueError: If the data set has a fault, or nothing can hold an episode.
+    ValueError: If the dataset has a fault, or nothing can hold an episode.
   """
   _check_folder(output)
   episodes = itertools.chain.from_iterable(
@@ -185,10 +185,10 @@ def inform(
     task: Optional[domain_lib.Domain] = None,
     gamma: float = 0.99,
 ) -> int:
-  """Prints what data sets hold.
+  """Prints what datasets hold.
 
   Args:
-    paths: Of the data sets.
+    paths: Of the datasets.
     task: What they must fit; None for none.
     gamma: Discount factor of the returns that are told for a task.
 

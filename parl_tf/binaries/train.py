@@ -2,7 +2,7 @@
 
   parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
-Without a data set it first records one. The same command resumes an interrupted
+Without a dataset it first records one. The same command resumes an interrupted
 run from its last checkpoint.
 """
 

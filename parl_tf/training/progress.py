@@ -3,7 +3,7 @@
 import collections
 import sys
 import time
-from typing import Callable, List, Optional, Sequence, TextIO
+from typing import Callable, Optional, Sequence, TextIO, Tuple
 
 import rich.console
 import rich.progress
@@ -103,44 +103,42 @@ class Progress:
         now - self._history[1][0] >= _WINDOW_SECONDS
     ):
       self._history.popleft()
-    count, rate, time_text, *value = self._parts()
+    count, rate, time_text, value = self._parts()
+    # Longest first.
+    texts = [
+        '  '.join(filter(None, parts))
+        for parts in (
+            (count, rate, time_text, value),
+            (count, time_text, value),
+            (count, time_text),
+            (count,),
+        )
+    ]
     if self._bar.is_possible:
-      self._bar.draw(
-          self._step,
-          # Longest first.
-          [count, rate, time_text, *value],
-          [count, time_text, *value],
-          [count, time_text],
-          [count],
-      )
-      return
-    print(
-        f'{self._phase}: {"  ".join([count, rate, time_text, *value])}',
-        file=self._stream,
-        flush=True,
-    )
+      self._bar.draw(self._step, texts)
+    else:
+      print(f'{self._phase}: {texts[0]}', file=self._stream, flush=True)
 
-  def _parts(self) -> List[str]:
-    """Returns count, rate, time and, if available, the latest metric."""
+  def _parts(self) -> Tuple[str, str, str, str]:
+    """Returns count, rate, time and latest metric; '' where one is unknown."""
     (earlier, earlier_step), (now, step) = self._history[0], self._history[-1]
     if self._is_over:
       # At the end, shows the duration of the whole phase.
       earlier, earlier_step = self._started_at, self._start_step
     seconds = now - earlier
     rate = (step - earlier_step) / seconds if seconds > 0 else 0.0
+    time_text = ''
     if self._is_over:
       time_text = f'in {_duration(seconds)}'
-    else:
-      left = _duration((self._total - step) / rate) if rate else '--:--'
-      time_text = f'{left} left'
-    parts = [
-        f'{self._step}/{self._total}', _rate(rate, self._unit), time_text
-    ]
+    elif rate:
+      time_text = f'{_duration((self._total - step) / rate)} left'
+    value = ''
     for name, label in _SHOWN:
       if name in self._values:
-        parts.append(f'{label} {float(self._values[name]):.3f}')
+        value = f'{label} {float(self._values[name]):.3f}'
         break
-    return parts
+    count = f'{self._step}/{self._total}'
+    return count, _rate(rate, self._unit), time_text, value
 
 
 class _Bar:
@@ -170,12 +168,11 @@ class _Bar:
   def stop(self):
     self._display.stop()
 
-  def draw(self, step: int, *choices: Sequence[str]):
+  def draw(self, step: int, texts: Sequence[str]):
     """Draws the first text that leaves room for a bar."""
     # One space follows the name, another the bar.
     room = self._console.width - len(self._name) - 2
-    for parts in choices:
-      text = '  '.join(parts)
+    for text in texts:
       if len(text) + _MIN_BAR <= room:
         break
     self._column.bar_width = min(max(room - len(text), 1), _MAX_BAR)
@@ -184,7 +181,9 @@ class _Bar:
 
 def _rate(rate: float, unit: str) -> str:
   """Returns steps per second, or seconds per step if steps are slow."""
-  if 0.0 < rate < 1.0:
+  if not rate:
+    return ''
+  if rate < 1.0:
     return f'{1.0 / rate:.1f} s/{unit}'
   return f'{rate:.0f} {unit}s/s' if rate >= 100 else f'{rate:.3g} {unit}s/s'
 
