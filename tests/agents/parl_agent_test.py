@@ -260,7 +260,9 @@ class UpdateTest(tensor_case.TensorCase):
       )
 
   def test_chunks_are_trained(self):
-    agent = small_agent.make_agent(chunk_length=3)
+    agent = small_agent.make_agent(
+        policy_ctor=gaussian.GaussianPolicy, chunk_length=3
+    )
     rows = small_agent.make_rows()
     chunk = tf.tile(rows.action, [1, 1, 3])
     info = dict(rows.policy_info, action_mask=tf.ones_like(chunk))

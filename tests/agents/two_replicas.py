@@ -15,6 +15,7 @@ from parl_tf import types
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
 from parl_tf.improvers import reparameterized
+from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
@@ -71,7 +72,9 @@ def _train(learner):
 def _loss(strategy, improver):
   """Returns the policy's loss on a short episode before any update."""
   with strategy.scope():
-    agent = _make_agent(improver=improver())
+    agent = _make_agent(
+        improver=improver(), policy_ctor=gaussian.GaussianPolicy
+    )
   rows = small_agent.make_rows()
 
   def share(context):

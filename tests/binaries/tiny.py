@@ -52,11 +52,11 @@ BINDINGS = (
 )
 
 # Parts that are traced in half the time, where the algorithm does not matter.
-CHEAP_PARTS = (
-    'build_agent.policy_ctor = @GaussianPolicy',
+CHEAP_CRITIC = (
     'build_agent.critic_ctor = @IQLCritic',
     'Search.jit_compile = False',
 )
+CHEAP_PARTS = (*CHEAP_CRITIC, 'build_agent.policy_ctor = @GaussianPolicy')
 
 _SECONDS = 900.0  # Of waiting, for a machine that is busy with other things.
 

@@ -65,7 +65,9 @@ class PageTest(tensor_case.TensorCase):
     sizes = [
         f'--gin_bindings={binding}'
         for binding in (
-            *tiny.BINDINGS, "run_experiment.phase_names = ('online',)"
+            *tiny.BINDINGS,
+            *tiny.CHEAP_CRITIC,
+            "run_experiment.phase_names = ('online',)",
         )
     ]
     run = 'import parl_tf.binaries.train as train; train.run()'

@@ -18,6 +18,7 @@ from tests.binaries import tiny
 _FOLDER = tiny.ROOT / 'examples' / 'robot'
 _BINDINGS = (
     *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
+    *tiny.CHEAP_CRITIC,
     'Robot.max_episode_steps = 8',
     'RobotEnvironment.control_rate = 50.0',
     # A busy machine misses ticks at this rate.
