@@ -1,1 +1,1 @@
-"""Episodes, logged once, and the two tables that experience is drawn from."""
+"""The episode log and the two replay tables that training samples from."""

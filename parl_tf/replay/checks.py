@@ -1,7 +1,7 @@
-"""Checks of episodes and stored steps, made before anything is kept.
+"""Validation of episodes and stored steps before they are stored.
 
-Every fault is a `ValueError` that names the source (a file or a table), the
-field, and the shape, dtype or value that was seen and the one that was wanted.
+Every check raises a `ValueError` that names the source (a file or a table) and
+the field. The message gives the actual and the expected shape, dtype or value.
 """
 
 import collections.abc
@@ -15,14 +15,14 @@ OBSERVATION_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
 class FieldSpec(NamedTuple):
-  """What one field looks like at one step: `dtype` and `shape`."""
+  """The `dtype` and `shape` of one field at one step."""
 
   dtype: np.dtype
   shape: Tuple[int, ...]
 
 
 StepSpec = Mapping[str, FieldSpec]
-"""Field names, such as `policy_info/success`, to what they look like."""
+"""Maps field names, such as `policy_info/success`, to their specs."""
 
 
 def named_leaves(fields: Any) -> Iterator[Tuple[str, Any]]:
@@ -33,8 +33,8 @@ def named_leaves(fields: Any) -> Iterator[Tuple[str, Any]]:
       `()`, which has no leaves.
 
   Yields:
-    The name, `field` or `field/key` in the order of the sorted keys, and the
-    leaf.
+    Pairs of name and leaf. The name is `field` or `field/key`, with the keys
+    in sorted order.
   """
   for name, value in zip(fields._fields, fields):
     if isinstance(value, collections.abc.Mapping):
@@ -53,7 +53,7 @@ def spec_of_steps(steps: Any) -> StepSpec:
 
 
 def spec_of_signature(signature: Any) -> StepSpec:
-  """Returns the spec of one step, from its `tf.TensorSpec`s."""
+  """Returns the spec of one step from its `tf.TensorSpec`s."""
   return {
       name: FieldSpec(
           np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape)
@@ -63,12 +63,12 @@ def spec_of_signature(signature: Any) -> StepSpec:
 
 
 def check_step_spec(source: str, seen: StepSpec, wanted: StepSpec) -> None:
-  """Raises `ValueError` where two specs differ.
+  """Raises a `ValueError` if two specs differ.
 
   Args:
-    source: The table or file, for the message.
-    seen: StepSpec of what is to be added.
-    wanted: StepSpec of what is there already.
+    source: The table or file to name in the message.
+    seen: StepSpec of the new steps.
+    wanted: StepSpec of the steps that are already stored.
   """
   missing, extra = set(wanted) - set(seen), set(seen) - set(wanted)
   if missing or extra:
@@ -93,16 +93,16 @@ def check_steps(
   """Checks stored steps before they are inserted.
 
   Args:
-    source: The table, for the message.
+    source: The table to name in the message.
     steps: Stored steps, a trajectory of numpy arrays `[num_steps, ...]`.
-    num_transitions: How many of the first steps begin a transition.
-    wanted: StepSpec of what the table holds already, or None.
+    num_transitions: Number of leading steps that begin a transition.
+    wanted: StepSpec of the steps already in the table, or None.
 
   Returns:
     The spec of `steps`.
 
   Raises:
-    ValueError: If shapes, dtypes or values are not what they must be.
+    ValueError: If a shape, a dtype or a value is invalid.
   """
   leaves = dict(named_leaves(steps))
   num_steps = len(steps.reward)
@@ -123,17 +123,17 @@ def check_steps(
 
 
 def check_episode(source: str, episode: types.Episode) -> StepSpec:
-  """Checks that an episode is whole and in range.
+  """Checks that an episode is complete and in range.
 
   Args:
-    source: The file or table it is meant for, for the message.
+    source: The destination file or table to name in the message.
     episode: T steps.
 
   Returns:
-    The spec of one step of it.
+    The spec of one step of the episode.
 
   Raises:
-    ValueError: If shapes, dtypes or values are not what they must be.
+    ValueError: If a shape, a dtype or a value is invalid.
   """
   num_steps = episode.num_steps
   if num_steps < 1:
@@ -162,7 +162,7 @@ def check_episode(source: str, episode: types.Episode) -> StepSpec:
 
 
 def _check_scalars(source: str, name: str, leaf: np.ndarray) -> None:
-  """Checks dtype and rank of a field with one number a step."""
+  """Checks the dtype and rank of a field with one number per step."""
   dtype = np.dtype(types.EPISODE_STEP_DTYPES[name])
   if leaf.dtype != dtype or leaf.ndim != 1:
     raise ValueError(
@@ -172,7 +172,7 @@ def _check_scalars(source: str, name: str, leaf: np.ndarray) -> None:
 
 
 def _check_ends(source: str, episode: types.Episode) -> None:
-  """Checks discounts and what is said of the last step."""
+  """Checks the discounts and the flag of the last transition."""
   low, high = episode.discount.min(), episode.discount.max()
   if low < 0 or high > 1:
     raise ValueError(
@@ -180,9 +180,9 @@ def _check_ends(source: str, episode: types.Episode) -> None:
     )
   if not episode.has_last_transition and episode.discount[-1] == 0:
     raise ValueError(
-        f'{source}: field `has_last_transition` must be true where the last '
-        'step is terminal (discount 0): its transition needs no observation '
-        'after it.'
+        f'{source}: field `has_last_transition` must be true if the last '
+        'step is terminal (discount 0), got false. A terminal transition does '
+        'not need the next observation.'
     )
 
 
@@ -231,5 +231,5 @@ def _check_action(source: str, action: np.ndarray) -> None:
 
 
 def _describe(spec: FieldSpec) -> str:
-  """Says a spec in words."""
+  """Formats a spec for an error message."""
   return f'{spec.dtype} of shape {list(spec.shape)}'

@@ -1,7 +1,8 @@
-"""Transitions over several steps, for policies that act in chunks.
+"""Multi-step transitions for policies that act in chunks.
 
-A window is H + 1 consecutive stored steps of one episode; past the last of the
-episode it repeats that step. Chunks of H actions are joined to one action.
+A window is H + 1 consecutive stored steps of one episode. Past the end of the
+episode, it repeats the last stored step. A chunk of H actions is concatenated
+into one action.
 """
 
 import tensorflow as tf
@@ -11,21 +12,21 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 def join(
     windows: trajectory_lib.Trajectory, gamma: float
 ) -> trajectory_lib.Trajectory:
-  """Makes transitions of windows.
+  """Converts windows into transitions.
 
-  With h valid steps, H unless the episode ends before, the reward is the sum of
-  gamma^k r_k over them and the discount gamma^(h - 1) times the product of
-  theirs, so that `losses.td_target` with the state after them is the target of
-  h steps.
+  A window has h valid steps: H, or fewer if the episode ends earlier. The
+  reward is the sum of gamma^k r_k over the valid steps. The discount is
+  gamma^(h - 1) times the product of their discounts. `losses.td_target` with
+  the state after the valid steps is therefore the h-step target.
 
   Args:
     windows: Trajectory `[rows, H + 1, ...]`, rewards scaled.
     gamma: Discount factor.
 
   Returns:
-    Trajectory `[rows, 2, ...]`, its actions `[rows, 2, H * A]` with 0 for steps
-    past the end, its `policy_info` with `action_mask` `[rows, 2, H * A]`, 1
-    where an action was taken.
+    Trajectory `[rows, 2, ...]`. Its actions `[rows, 2, H * A]` are 0 for steps
+    past the end. Its `policy_info` has `action_mask` `[rows, 2, H * A]`, which
+    is 1 for the actions that were taken.
   """
   length = windows.reward.shape[1] - 1
   action_size = windows.action.shape[-1]
@@ -33,7 +34,7 @@ def join(
   num_steps = step_index[:, -1] - step_index[:, 0]  # h
   is_valid = tf.sequence_mask(num_steps, length, tf.float32)  # [rows, H]
   powers = gamma ** tf.range(length, dtype=tf.float32)
-  # Nothing counts that follows a step which ended the task.
+  # Ignore rewards after a step that ended the task.
   going_on = tf.math.cumprod(windows.discount[:, :-1], axis=1, exclusive=True)
   reward = tf.reduce_sum(
       is_valid * powers * going_on * windows.reward[:, :-1], axis=1
@@ -49,7 +50,7 @@ def join(
   def pair(first):
     return tf.stack([first, tf.zeros_like(first)], axis=1)
 
-  # The last stored step of a window follows its valid environment steps.
+  # The last stored step of a window comes after its valid environment steps.
   ends = tf.nest.map_structure(
       lambda leaf: tf.stack([leaf[:, 0], leaf[:, -1]], axis=1), windows
   )

@@ -1,4 +1,7 @@
-"""Append-only log of episodes, one file each: the truth behind the tables."""
+"""Append-only log of episodes, one file per episode.
+
+The log is the source of truth: the replay tables are built from it.
+"""
 
 import os
 import re
@@ -17,7 +20,7 @@ _FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _TORN_SUFFIX = '.torn'
 _ARRAYS = tuple(types.EPISODE_STEP_DTYPES)
 _SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
-# What numpy and zipfile raise on a file that is cut short or overwritten.
+# Errors that numpy and zipfile raise on a truncated or overwritten file.
 _CORRUPTION_ERRORS = (
     EOFError, KeyError, OSError, ValueError, NotImplementedError,
     zipfile.BadZipFile, zlib.error,
@@ -25,23 +28,24 @@ _CORRUPTION_ERRORS = (
 
 
 class EpisodeLog:
-  """A directory with one `.npz` file for each episode, in order of appending.
+  """A directory with one `.npz` file per episode, in the order of appending.
 
-  An episode counts once its file stands under its final name: it is written
-  under a temporary name, synced, and renamed. What a crash leaves under the
-  temporary name is ignored. Each `episode_id` occurs once.
+  Each episode is written to a temporary file, synced, and renamed. It belongs
+  to the log once its file has the final name. Temporary files left by a crash
+  are ignored. Each `episode_id` occurs once.
   """
 
   def __init__(self, directory: str, drop_torn_end: bool = False):
-    """Opens the log, making the directory where it is missing.
+    """Opens the log and creates the directory if it is missing.
 
     Args:
-      directory: Where the episodes stand.
-      drop_torn_end: Whether a last file that cannot be read is put aside, where
-        its sender will send it anew. An unreadable one before it is an error.
+      directory: Directory of the episode files.
+      drop_torn_end: Whether to rename the last file if it cannot be read. Use
+        it if the sender resends that episode. An earlier unreadable file is an
+        error.
 
     Raises:
-      ValueError: If a file of the sequence is missing or stands twice.
+      ValueError: If a file of the sequence is missing or duplicated.
     """
     self._directory = directory
     self._names: List[str] = []
@@ -64,18 +68,20 @@ class EpisodeLog:
       episode: T steps; its `episode_id` must be new.
 
     Returns:
-      Its position in the log. An episode whose id is in the log already is
-      dropped with a warning, and the position is that of the one which stands.
+      The position of the episode in the log. If the log already has an episode
+      with this id, the new one is dropped with a warning and the position of
+      the existing one is returned.
 
     Raises:
-      ValueError: If the episode is not whole, out of range, or unlike the
-        first of the log; nothing is then written.
+      ValueError: If the episode is incomplete, is out of range, or differs in
+        its spec from the first episode of the log. Nothing is written in that
+        case.
     """
     episode_id = int(episode.episode_id)
     if episode_id in self._position_of_id:
       position = self._position_of_id[episode_id]
       logging.warning(
-          'Dropping an episode whose id %d stands in %s already.',
+          'Dropping an episode: its id %d is already in %s.',
           episode_id,
           self._path(self._names[position]),
       )
@@ -95,7 +101,7 @@ class EpisodeLog:
 
     Args:
       start: First position.
-      stop: Position after the last, or None for all.
+      stop: Position after the last one to read, or None to read to the end.
 
     Yields:
       The episodes at positions `start` to `stop - 1`.
@@ -113,7 +119,7 @@ class EpisodeLog:
       yield read_episode(self._path(name))
 
   def _drop_torn_end(self) -> None:
-    """Puts the last file aside where it cannot be read."""
+    """Renames the last file if it cannot be read."""
     names = sorted(filter(_FILE_NAME.fullmatch, os.listdir(self._directory)))
     if not names:
       return
@@ -122,17 +128,17 @@ class EpisodeLog:
       read_episode(path)
     except ValueError as error:
       os.rename(path, path + _TORN_SUFFIX)
-      logging.warning('Put aside as %s: %s', path + _TORN_SUFFIX, error)
+      logging.warning('Renamed to %s: %s', path + _TORN_SUFFIX, error)
 
   def _scan(self) -> None:
-    """Finds what stands in the directory."""
+    """Finds the episodes in the directory."""
     names = sorted(os.listdir(self._directory))
     leftovers = [
         name for name in names if name.endswith(synced_file.PARTIAL_SUFFIX)
     ]
     if leftovers:
       logging.warning(
-          'Ignoring episodes in %s that were not written to the end: %s.',
+          'Ignoring incompletely written episodes in %s: %s.',
           self._directory,
           ', '.join(leftovers),
       )
@@ -140,26 +146,26 @@ class EpisodeLog:
       if int(match[1]) != self._num_files:
         raise ValueError(
             f'{self._directory}: file number {self._num_files} of the log is '
-            f'missing or doubled, got {match[0]} in its place.'
+            f'missing or duplicated, got {match[0]} in its place.'
         )
       self._num_files += 1
       episode_id = int(match[2])
       if episode_id in self._position_of_id:
         logging.warning(
-            'Dropping %s: its episode id stands in the log already.',
+            'Dropping %s: its episode id is already in the log.',
             self._path(match[0]),
         )
       else:
         self._register(match[0], episode_id)
 
   def _register(self, name: str, episode_id: int) -> int:
-    """Counts a file that stands under its final name."""
+    """Registers a file that has its final name and returns its position."""
     self._position_of_id[episode_id] = len(self._names)
     self._names.append(name)
     return len(self._names) - 1
 
   def _first_spec(self, spec: checks.StepSpec) -> checks.StepSpec:
-    """Returns the spec that the log's first episode set."""
+    """Returns the spec of the log's first episode, or `spec` if it is empty."""
     if self._step_spec is None and self._names:
       name = self._names[0]
       path = self._path(name)
@@ -167,30 +173,32 @@ class EpisodeLog:
     return spec if self._step_spec is None else self._step_spec
 
   def _path(self, name: str) -> str:
-    """Returns the path of a file of the log."""
+    """Returns the path of a file in the log."""
     return os.path.join(self._directory, name)
 
 
 def write_episode(path: str, episode: types.Episode) -> None:
-  """Writes and syncs one episode: it stands whole under `path` or not at all.
+  """Writes and syncs one episode atomically.
+
+  After a crash, `path` has either the complete episode or no part of it.
 
   Args:
-    path: Of the file.
+    path: Path of the file.
     episode: T steps.
 
   Raises:
-    OSError: If it cannot be written.
-    ValueError: If the episode is not whole or out of range.
+    OSError: If the file cannot be written.
+    ValueError: If the episode is incomplete or out of range.
   """
   checks.check_episode(path, episode)
   _write(path, _to_arrays(episode))
 
 
 def read_episode(path: str) -> types.Episode:
-  """Reads one file.
+  """Reads the episode in one file.
 
   Raises:
-    ValueError: If it is corrupt.
+    ValueError: If the file is corrupt.
   """
   try:
     with np.load(path, allow_pickle=False) as file:
@@ -206,7 +214,7 @@ def _write(path: str, arrays: Dict[str, np.ndarray]) -> None:
 
 
 def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:
-  """Returns the named arrays that a file holds."""
+  """Returns the named arrays to write to a file."""
   arrays = {
       name: leaf
       for name, leaf in checks.named_leaves(episode)
@@ -218,7 +226,7 @@ def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:
 
 
 def _from_arrays(arrays: Dict[str, np.ndarray]) -> types.Episode:
-  """Returns the episode of which a file holds the named arrays."""
+  """Returns the episode from the named arrays of a file."""
   if 'observation' in arrays:
     observation = arrays['observation']
   else:

@@ -1,8 +1,8 @@
-"""Turns episodes into stored steps, and driver steps into episodes.
+"""Converts episodes into stored steps and driver steps into episodes.
 
 Axis: T environment steps of one episode. A stored step is one element of a
-TF-Agents `Trajectory`. An episode makes T + 1 stored steps: the last one holds
-the observation after the last environment step and begins no transition.
+TF-Agents `Trajectory`. An episode has T + 1 stored steps. The last one contains
+the observation after the last environment step and does not begin a transition.
 """
 
 import collections.abc
@@ -27,17 +27,19 @@ def monte_carlo_returns(
 ) -> np.ndarray:
   """Computes the discounted return-to-go of each step of one episode.
 
-  Implements G_t = r_t + gamma * discount_t * G_{t+1}, with G 0 past the last
-  step, the calibration bound of Nakamoto et al. (2023), arXiv:2303.05479. A
-  sparse task whose reward is negative until success goes on for ever in an
-  episode that never succeeds: each G_t is then `never_succeeds_value`.
+  Implements G_t = r_t + gamma * discount_t * G_{t+1}, where G is 0 past the
+  last step. This is the calibration bound of Nakamoto et al. (2023),
+  arXiv:2303.05479. In a sparse task with negative rewards until success, an
+  episode that never succeeds is treated as infinite: each G_t is
+  `never_succeeds_value`.
 
   Args:
     rewards: `[T]`, after reward scale and bias.
-    discounts: `[T]`, 0 where the step ended the task; a 0 inside cuts the sum.
+    discounts: `[T]`, 0 if the step ended the task. A 0 before the last step
+      truncates the sum.
     gamma: Discount factor in [0, 1].
-    never_succeeds_value: Value of every step where every reward is negative,
-      for instance -1 / (1 - gamma); None where the task has no such value.
+    never_succeeds_value: Value of every step if every reward is negative, for
+      example -1 / (1 - gamma). None if the task has no such value.
 
   Returns:
     `[T]` float32.
@@ -45,12 +47,12 @@ def monte_carlo_returns(
   Raises:
     ValueError: If shapes differ or `gamma` is not in [0, 1].
   """
-  # Summed in float64: a thousand float32 steps lose three digits.
+  # Use float64: a sum over a thousand float32 steps loses three digits.
   rewards = np.asarray(rewards, np.float64)
   discounts = np.asarray(discounts, np.float64)
   if rewards.ndim != 1 or rewards.shape != discounts.shape:
     raise ValueError(
-        '`rewards` and `discounts` must have one shape [T], got '
+        '`rewards` and `discounts` must have the same shape [T], got '
         f'{list(rewards.shape)} and {list(discounts.shape)}.'
     )
   if not 0.0 <= gamma <= 1.0:
@@ -78,16 +80,16 @@ def stored_steps(
   Args:
     episode: T steps.
     gamma: Discount factor of the returns.
-    reward_scale: Factor on the raw reward, for the returns.
-    reward_bias: Added to the scaled reward, for the returns.
+    reward_scale: Factor on the raw reward; used only for the returns.
+    reward_bias: Constant added to the scaled reward; used only for the returns.
     never_succeeds_value: See `monte_carlo_returns`.
 
   Returns:
-    Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last one
+    Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last step
     has step type LAST, next step type FIRST, action 0, reward 0, discount 1.
 
   Raises:
-    ValueError: If the episode is not whole or out of range.
+    ValueError: If the episode is incomplete or out of range.
   """
   checks.check_episode(f'episode {episode.episode_id}', episode)
   num_steps = episode.num_steps
@@ -102,8 +104,8 @@ def stored_steps(
   step_type[-1] = ts.StepType.LAST
   observation = episode.observation
   if isinstance(observation, collections.abc.Mapping):
-    # One type of mapping, whatever the environment uses: a function that takes
-    # the rows is traced anew for another.
+    # Always use `dict`: a `tf.function` that takes the rows is retraced for
+    # every other mapping type.
     observation = dict(observation)
   policy_info = {
       'monte_carlo_return': _with_last(returns, 0),
@@ -129,7 +131,7 @@ def stored_steps(
 
 
 class Sink(Protocol):
-  """What an `EpisodeWriter` writes to."""
+  """Destination of an `EpisodeWriter`."""
 
   def add(
       self,
@@ -137,11 +139,11 @@ class Sink(Protocol):
       steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
-    """Inserts stored steps; the first `num_transitions` begin an item each."""
+    """Inserts stored steps; the first `num_transitions` each begin an item."""
 
 
 class EpisodeWriter:
-  """Writes whole episodes, as stored steps with returns, to a sink."""
+  """Writes complete episodes to a sink as stored steps with returns."""
 
   def __init__(
       self,
@@ -159,7 +161,7 @@ class EpisodeWriter:
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
       never_succeeds_value: See `monte_carlo_returns`.
-      sink: What every episode is written to.
+      sink: Destination of every episode.
     """
     self._constants = dict(
         gamma=gamma,
@@ -170,7 +172,7 @@ class EpisodeWriter:
     self._sink = sink
 
   def stored_steps(self, episode: types.Episode) -> trajectory_lib.Trajectory:
-    """Returns the stored steps `[T + 1, ...]` that an episode makes."""
+    """Returns the stored steps `[T + 1, ...]` of an episode."""
     return stored_steps(episode, **self._constants)
 
   def write(self, table: str, episode: types.Episode) -> None:
@@ -181,8 +183,8 @@ class EpisodeWriter:
       episode: T steps.
 
     Raises:
-      ValueError: If the episode is not whole or out of range; nothing is then
-        inserted.
+      ValueError: If the episode is incomplete or out of range. Nothing is
+        inserted in that case.
     """
     steps = self.stored_steps(episode)
     self._sink.add(table, steps, episode.num_transitions)
@@ -191,13 +193,13 @@ class EpisodeWriter:
 class EpisodeRecorder:
   """Driver observer that builds an episode from one environment's steps.
 
-  Receives the steps that a TF-Agents driver or actor hands to its observers,
-  unbatched or with a batch axis of 1, and calls `on_episode` at the boundary
-  step, which carries the observation after the last action.
+  Receives the steps that a TF-Agents driver or actor passes to its observers,
+  either unbatched or with a batch axis of 1. Calls `on_episode` at the boundary
+  step, which has the observation after the last action.
 
   Attributes:
-    episode_id: Identity of the next episode to end; goes up by 1 with each.
-    policy_version: Train step of the weights that act.
+    episode_id: Id of the next episode to finish; increases by 1 per episode.
+    policy_version: Train step of the acting policy's weights.
   """
 
   def __init__(
@@ -209,8 +211,8 @@ class EpisodeRecorder:
 
     Args:
       on_episode: Called with each finished episode.
-      is_success: Called right after each environment step: whether the task is
-        solved in the state after it.
+      is_success: Called right after each environment step. Returns whether the
+        task is solved in the resulting state.
     """
     self.episode_id = 0
     self.policy_version = 0
@@ -219,14 +221,14 @@ class EpisodeRecorder:
     self._builder: Optional[episode_builder.EpisodeBuilder] = None
 
   def __call__(self, trajectory: trajectory_lib.Trajectory) -> None:
-    """Takes one step.
+    """Records one step.
 
     Args:
-      trajectory: One step, every leaf `[...]` or `[1, ...]`.
+      trajectory: One step. Every leaf is `[...]` or `[1, ...]`.
 
     Raises:
-      ValueError: If the batch is not 1, or a step in the middle of an episode
-        comes first.
+      ValueError: If the batch size is not 1, or if the first step of an episode
+        is not FIRST.
     """
     step = _unbatched(trajectory)
     if step.step_type == ts.StepType.FIRST:
@@ -251,7 +253,7 @@ class EpisodeRecorder:
       )
 
   def _finish(self) -> None:
-    """Hands the episode over."""
+    """Builds the episode and passes it to `on_episode`."""
     builder, self._builder = self._builder, None
     episode = builder.build(self.episode_id, int(self.policy_version))
     self.episode_id += 1
@@ -259,7 +261,7 @@ class EpisodeRecorder:
 
 
 def _unbatched(trajectory: Any) -> trajectory_lib.Trajectory:
-  """Returns the fields an episode needs, as numpy without a batch axis."""
+  """Returns the fields of an episode as numpy arrays without a batch axis."""
   needed = trajectory._replace(policy_info=())
   needed = tf.nest.map_structure(np.asarray, needed)
   batch = needed.step_type.shape

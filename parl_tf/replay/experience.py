@@ -1,4 +1,4 @@
-"""What one training step asks of the tables."""
+"""Requests for the rows of one training step."""
 
 from typing import List, Mapping, NamedTuple, Optional
 
@@ -8,21 +8,21 @@ TABLE_NAMES = ('offline', 'online')
 
 
 class ExperienceRequest(NamedTuple):
-  """Numbers of rows of the parts of one `types.Experience`.
+  """The number of rows in each part of one `types.Experience`.
 
-  Each part has slices times batch size rows, slice by slice. Within a slice
-  the offline rows come first, then the online rows. A part with no rows is
-  `()`.
+  A part has (slices * batch size) rows, ordered by slice. Within a slice, the
+  offline rows come before the online rows. A part without rows is `()`.
 
   Attributes:
     critic_slices: Critic updates in one training step.
-    critic_batch_size: Rows of each.
-    critic_offline_fraction: Exact share of each slice from table `offline`; 1
-      never touches `online`.
+    critic_batch_size: Rows per critic update.
+    critic_offline_fraction: Exact fraction of each slice from table `offline`.
+      If it is 1, `online` is never read.
     policy_slices: Policy updates in one training step.
-    policy_batch_size: Rows of each.
-    policy_offline_fraction: Likewise; None draws uniformly from the union of
-      both tables, in no order of tables.
+    policy_batch_size: Rows per policy update.
+    policy_offline_fraction: Same as `critic_offline_fraction`. If it is None,
+      rows are sampled uniformly from the union of both tables, and their order
+      does not depend on the table.
     cloning_batch_size: Rows of the pre-training part, from `offline` only.
   """
 
@@ -40,10 +40,10 @@ class PartRequest(NamedTuple):
 
   Attributes:
     name: Field of `types.Experience`.
-    num_slices: Slices, each drawn on its own.
-    offline_rows: Rows of a slice from table `offline`; None where each row is
-      drawn uniformly from the union of both tables.
-    batch_size: Rows of a slice.
+    num_slices: Number of slices; each is sampled independently.
+    offline_rows: Rows per slice from table `offline`. None if each row is
+      sampled uniformly from the union of both tables.
+    batch_size: Rows per slice.
   """
 
   name: str
@@ -56,14 +56,14 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
   """Splits a request into its parts.
 
   Args:
-    request: Rows wanted.
+    request: The requested rows.
 
   Returns:
-    `types.Experience` of `PartRequest`, or `()` for a part without rows.
+    `types.Experience` of `PartRequest`; a part without rows is `()`.
 
   Raises:
-    ValueError: If a number of rows is negative, or a fraction of a batch is not
-      a whole number of rows.
+    ValueError: If a number of rows is negative, if no rows are requested, or if
+      a fraction of a batch is not a whole number of rows.
   """
   parts = types.Experience(
       critic=_part(
@@ -86,26 +86,26 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
       ),
   )
   if not any(parts):
-    raise ValueError(f'A request must ask for some rows, got {request}.')
+    raise ValueError(f'A request must have at least one row, got {request}.')
   return parts
 
 
 class EmptyTableError(ValueError):
-  """A table has no transition that rows could be made of."""
+  """A table has no transition to sample rows from."""
 
 
 def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
-  """Returns the tables that rows of a part come from.
+  """Returns the tables that the rows of a part come from.
 
   Args:
-    part: Rows wanted.
+    part: The requested rows.
     sizes: Transitions in `offline` and `online`.
 
   Returns:
-    Their names, `offline` first.
+    The table names, `offline` first.
 
   Raises:
-    EmptyTableError: If one of them is empty.
+    EmptyTableError: If one of these tables is empty.
   """
   if part.offline_rows is None:
     needed = [name for name in TABLE_NAMES if sizes[name]]
@@ -120,7 +120,7 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   for name in needed:
     if not sizes[name]:
       raise EmptyTableError(
-          f'`{part.name}` needs rows of table `{name}`, which is empty.'
+          f'`{part.name}` needs rows from table `{name}`, which is empty.'
       )
   return needed
 
@@ -128,7 +128,7 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
 def _part(
     name: str, num_slices: int, batch_size: int, fraction: Optional[float]
 ):
-  """Returns the `PartRequest`, or `()` where there are no rows."""
+  """Returns the `PartRequest`, or `()` if it has no rows."""
   if num_slices < 0 or batch_size < 0:
     raise ValueError(
         f'`{name}` slices and batch size must not be negative, got '
@@ -143,7 +143,7 @@ def _part(
         f'`{name}_offline_fraction` must be in [0, 1], got {fraction}.'
     )
   offline_rows = round(fraction * batch_size)
-  # The tolerance admits the rounding of a decimal such as 0.1 * 30.
+  # The tolerance allows for rounding errors, as in 0.1 * 30.
   if abs(fraction * batch_size - offline_rows) > 1e-6 * batch_size:
     raise ValueError(
         f'`{name}_offline_fraction` times `{name}_batch_size` must be a whole '

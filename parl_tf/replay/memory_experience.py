@@ -1,7 +1,8 @@
-"""Experience drawn from memory: repeatable and exactly resumable.
+"""Experience sampled from tables in memory: repeatable and exactly resumable.
 
-The rows of a training step are a function of (seed, train step, part, slice)
-and of what the tables hold, however the steps are split into calls.
+The rows of a training step depend only on (seed, train step, part, slice) and
+on the contents of the tables. Splitting the steps into calls differently does
+not change them.
 """
 
 from typing import Iterator, List, Optional, Tuple
@@ -17,7 +18,7 @@ from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import step_table
 
-# Philox makes four 64-bit words for each value of its counter.
+# Philox generates four 64-bit words per counter value.
 _WORDS_PER_COUNT = 4
 
 
@@ -32,7 +33,7 @@ _WORDS_PER_COUNT = 4
     ]
 )
 class MemoryExperience:
-  """Both tables in memory, and iterators of the rows drawn from them."""
+  """Both tables in memory and iterators over rows sampled from them."""
 
   def __init__(
       self,
@@ -49,15 +50,16 @@ class MemoryExperience:
     """Creates empty tables.
 
     Args:
-      signature: Specs of one stored step, from `stored_step.signature`; those
-        of the first steps that are added where None.
-      capacity: Transitions each table holds; the oldest go first.
-      max_block_bytes: Bytes of rows drawn at once; an iterator of more steps
-        than that draws them block by block.
-      seed: Of the draws; not negative.
+      signature: Specs of one stored step, from `stored_step.signature`. If
+        None, the first steps that are added set the specs.
+      capacity: Maximum number of transitions per table; the oldest are removed
+        first.
+      max_block_bytes: Maximum bytes of rows sampled at once. An iterator over
+        more rows samples them block by block.
+      seed: Seed of the sampling; not negative.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
-      chunk_length: H, the steps that a transition spans.
+      chunk_length: H, the number of steps that a transition spans.
       gamma: Discount factor within a chunk.
     """
     if capacity < 1:
@@ -88,16 +90,16 @@ class MemoryExperience:
       steps: trajectory_lib.Trajectory,
       num_transitions: int,
   ) -> None:
-    """Inserts stored steps, and clears the table's candidate actions.
+    """Inserts stored steps and clears the table's candidate actions.
 
     Args:
       table: `offline` or `online`.
-      steps: Numpy arrays `[T + 1, ...]` of one episode, reward raw.
-      num_transitions: How many of the first steps begin a transition.
+      steps: Numpy arrays `[T + 1, ...]` of one episode, with raw rewards.
+      num_transitions: Number of leading steps that begin a transition.
 
     Raises:
-      ValueError: If the table or the steps are not what they must be; nothing
-        is then inserted.
+      ValueError: If the table is unknown or the steps are invalid. Nothing is
+        inserted in that case.
     """
     target = self._table(table)
     self._step_spec = checks.check_steps(
@@ -106,7 +108,7 @@ class MemoryExperience:
     target.add(steps, num_transitions)
 
   def close(self) -> None:
-    """Does nothing: the tables go with this object."""
+    """Does nothing: the tables are freed with this object."""
 
   def num_transitions(self, table: str) -> int:
     """Returns the number of transitions in `table`."""
@@ -117,17 +119,17 @@ class MemoryExperience:
     return self._table(table).observations()
 
   def set_candidates(self, table: str, candidates: np.ndarray) -> None:
-    """Joins candidate actions to the rows drawn from `table`.
+    """Attaches candidate actions to the rows sampled from `table`.
 
     Args:
       table: `offline` or `online`.
       candidates: `[num_steps, N, H * A]`, in the order of `observations`. They
-        stay until steps are added to the table.
+        are kept until steps are added to the table.
     """
     self._table(table).set_candidates(candidates)
 
   def clear_candidates(self, table: str) -> None:
-    """Takes the candidate actions of `table` away."""
+    """Removes the candidate actions of `table`."""
     self._table(table).clear_candidates()
 
   def iterate(
@@ -136,20 +138,20 @@ class MemoryExperience:
       num_steps: int,
       request: experience_lib.ExperienceRequest,
   ) -> Iterator[types.Experience]:
-    """Returns the experience of the training steps from `train_step` on.
+    """Returns the experience for training steps from `train_step` on.
 
-    The element spec depends on the request alone, and on whether the tables it
-    draws from have candidate actions.
+    The element spec depends only on the request and on whether the tables it
+    samples from have candidate actions.
 
     Args:
       train_step: The first training step.
-      num_steps: How many.
-      request: Rows of each.
+      num_steps: Number of training steps.
+      request: Rows per training step.
 
     Returns:
-      tf.data iterator of `num_steps` `types.Experience`, their leaves
-      `[rows, 2, ...]`, `reward` scaled and biased. The tables must not change
-      until it has ended.
+      tf.data iterator over `num_steps` elements of `types.Experience`. The
+      leaves are `[rows, 2, ...]`, and `reward` is scaled and biased. The tables
+      must not change until the iterator is exhausted.
 
     Raises:
       ValueError: If the request is out of range, or a table it needs is empty.
@@ -181,7 +183,7 @@ class MemoryExperience:
     return iter(dataset.with_options(_dataset_options()))
 
   def _steps_per_block(self, parts: List[experience_lib.PartRequest]) -> int:
-    """Returns how many steps are drawn at once."""
+    """Returns the number of steps to sample at once."""
     num_rows = sum(part.num_slices * part.batch_size for part in parts)
     step_bytes = max(table.step_bytes for table in self._tables.values())
     row_bytes = (self._chunk_length + 1) * step_bytes
@@ -194,7 +196,7 @@ class MemoryExperience:
       steps_per_block: int,
       parts: List[experience_lib.PartRequest],
   ) -> tf.data.Dataset:
-    """Returns the dataset of blocks that are drawn one after another."""
+    """Returns a dataset that samples the steps one block at a time."""
     spec = tf.nest.map_structure(
         lambda leaf: tf.TensorSpec((None,) + leaf.shape[1:], leaf.dtype),
         self._block(train_step, 1, parts),
@@ -206,7 +208,7 @@ class MemoryExperience:
       for start in range(train_step, end, steps_per_block):
         if self._changes() != unchanged:
           raise RuntimeError(
-              'The tables changed before the iterator of their rows had ended.'
+              'The tables changed before the iterator was exhausted.'
           )
         yield self._block(start, min(steps_per_block, end - start), parts)
 
@@ -220,7 +222,7 @@ class MemoryExperience:
       num_steps: int,
       parts: List[experience_lib.PartRequest],
   ) -> types.Experience:
-    """Draws consecutive steps, `[num_steps, rows, H + 1, ...]`."""
+    """Samples consecutive steps, `[num_steps, rows, H + 1, ...]`."""
     drawn = {}
     for part in parts:
       is_online, indices = self._draw(train_step, num_steps, part)
@@ -233,11 +235,11 @@ class MemoryExperience:
   def _draw(
       self, train_step: int, num_steps: int, part: experience_lib.PartRequest
   ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws the table and the transition of each row.
+    """Samples the table and the transition of each row.
 
     Returns:
-      `[num_steps, rows]` bool, whether the row is of table `online`, and
-      `[num_steps, rows]` int64, the transition within its table.
+      `[num_steps, rows]` bool, whether the row comes from table `online`, and
+      `[num_steps, rows]` int64, the index of the transition in its table.
     """
     uniform = np.concatenate(
         [
@@ -248,7 +250,7 @@ class MemoryExperience:
     )
     num_offline, num_online = self._sizes()
     if part.offline_rows is None:
-      # Transitions of `online` are numbered on from those of `offline`.
+      # The indices of `online` transitions follow the `offline` ones.
       indices = (uniform * (num_offline + num_online)).astype(np.int64)
       is_online = indices >= num_offline
       return is_online, indices - num_offline * is_online
@@ -268,9 +270,9 @@ class MemoryExperience:
   ) -> np.ndarray:
     """Returns `[num_steps, batch_size]` float64 in [0, 1) for one slice.
 
-    Philox is a function of key and counter. The key holds seed, part and slice;
-    each step owns a stretch of the counter, so one call gives the steps that
-    two calls would give.
+    Philox is a function of a key and a counter. The key is derived from the
+    seed, part and slice. Each step owns a range of the counter, so one call
+    returns the same steps as two calls.
     """
     entropy = (self._seed, types.Experience._fields.index(part.name), index)
     key = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
@@ -280,7 +282,7 @@ class MemoryExperience:
     )
     words = generator.random_raw(num_steps * counts_per_step * _WORDS_PER_COUNT)
     words = words.reshape(num_steps, -1)[:, :part.batch_size]
-    # The upper 53 bits, which is what a float64 holds.
+    # Use the upper 53 bits: a float64 has 53 bits of precision.
     return (words >> np.uint64(11)) * 2.0**-53
 
   def _rows(
@@ -293,8 +295,8 @@ class MemoryExperience:
     if is_online.all():
       return online.rows(indices)
     flat, is_online = indices.ravel(), is_online.ravel()
-    # Where each row stands once those of `online` follow those of `offline`:
-    # `np.take` with this is several times faster than assigning by a mask.
+    # Position of each row after `online` rows are appended to `offline` rows.
+    # `np.take` with these is several times faster than assignment by a mask.
     order = np.where(
         is_online,
         np.count_nonzero(~is_online) + np.cumsum(is_online) - 1,
@@ -307,7 +309,7 @@ class MemoryExperience:
     )
 
   def _check_tables(self, part: experience_lib.PartRequest) -> None:
-    """Checks that the tables of a part hold what it needs."""
+    """Checks that the tables of a part have the transitions it needs."""
     sizes = dict(zip(self._tables, self._sizes()))
     needed = experience_lib.needed_tables(part, sizes)
     with_candidates = [
@@ -315,7 +317,7 @@ class MemoryExperience:
     ]
     if with_candidates and with_candidates != needed:
       raise ValueError(
-          f'`{part.name}` draws from tables {needed}, of which only '
+          f'`{part.name}` samples from tables {needed}, but only '
           f'{with_candidates} have candidate actions: set or clear them in all.'
       )
 
@@ -324,7 +326,7 @@ class MemoryExperience:
     return tuple(table.num_transitions for table in self._tables.values())
 
   def _changes(self) -> Tuple[int, ...]:
-    """Returns what differs once a table's contents have changed."""
+    """Returns the number of changes of each table."""
     return tuple(table.num_changes for table in self._tables.values())
 
   def _table(self, name: str) -> step_table.StepTable:
@@ -337,9 +339,9 @@ class MemoryExperience:
 
 
 def _dataset_options() -> tf.data.Options:
-  """Returns options for datasets that are made often and hold little."""
+  """Returns options for small datasets that are created often."""
   options = tf.data.Options()
-  # The batches are made already: nothing here is worth tuning or rewriting.
+  # The batches already exist, so tuning and graph rewrites do not pay off.
   options.autotune.enabled = False
   options.experimental_optimization.apply_default_optimizations = False
   return options

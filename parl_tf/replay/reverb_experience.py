@@ -1,7 +1,7 @@
 """Experience sampled from a replay server: not repeatable.
 
-Reverb's selectors take no seed; the fractions are as exact as those of
-`memory_experience`, and the law of the rows is the same.
+Reverb's selectors take no seed. The fractions are as exact as in
+`memory_experience`, and the rows have the same distribution.
 """
 
 from typing import Dict, Iterator, Optional
@@ -29,7 +29,7 @@ from parl_tf.replay.reverb_import import reverb
     ]
 )
 class ReverbExperience:
-  """The tables of a replay server, and iterators of rows sampled from them."""
+  """The tables of a replay server and iterators over rows sampled from them."""
 
   def __init__(
       self,
@@ -44,19 +44,20 @@ class ReverbExperience:
       num_workers: int = 1,
       num_batches_in_flight: int = 2,
   ):
-    """Creates a source; sends no request to the server yet.
+    """Creates a source without sending a request to the server.
 
     Args:
-      signature: Specs of one stored step, as the server's.
-      address: `host:port` of the server; None starts one in this process, which
-        `close` stops.
-      seed: Not used: Reverb's selectors take none.
+      signature: Specs of one stored step; must match the server's.
+      address: `host:port` of the server. If None, starts a server in this
+        process; `close` stops it.
+      seed: Not used: Reverb's selectors take no seed.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
-      chunk_length: H, the steps that a transition spans, as the server's.
+      chunk_length: H, the number of steps that a transition spans; must match
+        the server's.
       gamma: Discount factor within a chunk.
-      num_workers: Threads that sample for one table of one part.
-      num_batches_in_flight: Batches a thread samples ahead.
+      num_workers: Sampling threads per table and part.
+      num_batches_in_flight: Batches that each thread samples ahead.
     """
     for name, value in (
         ('num_workers', num_workers),
@@ -93,7 +94,7 @@ class ReverbExperience:
     self._writer.add(table, steps, num_transitions)
 
   def close(self) -> None:
-    """Stops the server if it is one of this process."""
+    """Stops the server if this process started it."""
     if self._server is not None:
       self._server.stop()
 
@@ -119,20 +120,21 @@ class ReverbExperience:
       num_steps: int,
       request: experience_lib.ExperienceRequest,
   ) -> Iterator[types.Experience]:
-    """Returns the iterator of a request; the same one at each call.
+    """Returns the iterator of a request, which is the same at each call.
 
-    A share of the union of both tables is that of their sizes at the latest
-    call, but for the two elements drawn before it.
+    Rows from the union of both tables are sampled in proportion to the table
+    sizes at the latest call. The two elements prefetched before the call are an
+    exception.
 
     Args:
       train_step: Not used: the rows are not repeatable.
-      num_steps: Not used: the iterator does not end, and the caller takes as
-        many elements as it wants.
-      request: Rows of each.
+      num_steps: Not used: the iterator is infinite, and the caller takes as
+        many elements as it needs.
+      request: Rows per training step.
 
     Returns:
-      tf.data iterator of `types.Experience`, their leaves `[rows, 2, ...]`,
-      `reward` scaled and biased.
+      Infinite tf.data iterator over `types.Experience`. The leaves are
+      `[rows, 2, ...]`, and `reward` is scaled and biased.
 
     Raises:
       ValueError: If the request is out of range, or a table it needs is empty.
@@ -140,8 +142,8 @@ class ReverbExperience:
     """
     del train_step, num_steps
     parts = experience_lib.requested_parts(request)
-    # Asked first: sampling from an empty table or a dead server waits without
-    # limit.
+    # Check the sizes first: sampling from an empty table or a dead server
+    # blocks forever.
     sizes = tables.table_sizes(self._client)
     for part in filter(None, parts):
       experience_lib.needed_tables(part, sizes)
@@ -151,14 +153,14 @@ class ReverbExperience:
       datasets = [self._part(part) if part else () for part in parts]
       self._iterators[request] = iter(
           tf.data.Dataset.zip(types.Experience(*datasets))
-          # Drawn during a training step, for the next one.
+          # Sample the next element during the current training step.
           .prefetch(1)
           .with_options(_dataset_options())
       )
     return self._iterators[request]
 
   def _part(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
-    """Returns the dataset of `[rows, 2, ...]` of one part."""
+    """Returns the dataset of one part, with elements `[rows, 2, ...]`."""
     num_rows = part.num_slices * part.batch_size
     if part.offline_rows is None:
       dataset = self._union(num_rows).batch(num_rows, drop_remainder=True)
@@ -167,7 +169,7 @@ class ReverbExperience:
     return dataset.map(self._transitions)
 
   def _mixture(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
-    """Returns slices of exactly so many rows of each table."""
+    """Returns slices with an exact number of rows from each table."""
     rows = (part.offline_rows, part.batch_size - part.offline_rows)
     batches = tuple(
         self._items(name, part.num_slices * count).batch(
@@ -195,20 +197,20 @@ class ReverbExperience:
     )
 
   def _union(self, num_rows: int) -> tf.data.Dataset:
-    """Returns items drawn uniformly from both tables taken together."""
+    """Returns items sampled uniformly from the union of both tables."""
     tables_of_rows = tf.data.Dataset.counter().map(
         lambda _: tf.cast(
             tf.random.uniform([num_rows]) < self._online_share, tf.int64
         )
     )
-    # Chosen row by row, so that an empty table is never waited for.
+    # Choose the table per row, so that sampling never waits for an empty table.
     return tf.data.Dataset.choose_from_datasets(
         [self._items(name, num_rows) for name in experience_lib.TABLE_NAMES],
         tables_of_rows.unbatch(),
     )
 
   def _items(self, table: str, num_rows: int) -> tf.data.Dataset:
-    """Returns the samples of a table, of which batches take `num_rows`."""
+    """Returns the samples of a table for batches of `num_rows`."""
     return reverb.TrajectoryDataset(
         server_address=self._address,
         table=table,
@@ -223,7 +225,7 @@ class ReverbExperience:
   def _transitions(
       self, sample: reverb.ReplaySample
   ) -> trajectory_lib.Trajectory:
-    """Makes transitions, rewards scaled and biased, of a sample's items."""
+    """Converts a sample's items into transitions and scales the rewards."""
     rows = sample.data
     rows = rows._replace(
         reward=rows.reward * self._reward_scale + self._reward_bias
@@ -234,9 +236,9 @@ class ReverbExperience:
 
 
 def _dataset_options() -> tf.data.Options:
-  """Returns options for datasets that must not run ahead unasked."""
+  """Returns options for datasets that must not prefetch implicitly."""
   options = tf.data.Options()
-  # A prefetch that tf.data puts in by itself would hold rows of an old share.
+  # A prefetch injected by tf.data would keep rows sampled for old table sizes.
   options.autotune.enabled = False
   options.experimental_optimization.inject_prefetch = False
   return options

@@ -1,4 +1,4 @@
-"""One table of stored steps in memory, which forgets the oldest first."""
+"""An in-memory table of stored steps that removes the oldest first."""
 
 from typing import Optional
 
@@ -8,32 +8,33 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
 
-# Steps moved at a time when storage grows, which bounds the copies it makes.
+# Steps to move at a time when storage grows. It limits the temporary copies.
 _STEPS_PER_MOVE = 4096
 
 
 class StepTable:
-  """Ring of stored steps, and the transitions that begin at some of them.
+  """Ring buffer of stored steps and the transitions that begin at some of them.
 
-  Steps are numbered from 0 in the order in which they were ever added; step
-  s is in slot s modulo the number of slots. Transition i begins at step
-  `_starts[i modulo capacity]`, and the steps that were added with it end at
-  step `_ends[i modulo capacity]`. Whole steps are forgotten, so a transition
-  is there with all of its steps or not at all.
+  Steps are numbered from 0 in the order of insertion. Step s is in slot s
+  modulo the number of slots. Transition i begins at step
+  `_starts[i modulo capacity]`. The steps that were added with it end at step
+  `_ends[i modulo capacity]`. A step is removed only with the transitions that
+  need it, so every stored transition has all of its steps.
 
   Attributes:
     name: Name of the table.
-    capacity: Transitions it holds.
-    num_changes: How often its contents changed.
+    capacity: Maximum number of transitions.
+    chunk_length: H, the number of steps that a row spans.
+    num_changes: Number of changes to the contents.
   """
 
   def __init__(self, name: str, capacity: int, chunk_length: int = 1):
-    """Creates an empty table; its storage grows as it fills.
+    """Creates an empty table whose storage grows as it fills.
 
     Args:
       name: Name of the table.
-      capacity: Transitions it holds.
-      chunk_length: H, the steps that a row spans.
+      capacity: Maximum number of transitions.
+      chunk_length: H, the number of steps that a row spans.
     """
     self.name = name
     self.capacity = capacity
@@ -49,12 +50,12 @@ class StepTable:
 
   @property
   def num_transitions(self) -> int:
-    """Transitions that can be drawn."""
+    """Number of transitions that can be sampled."""
     return self._end_transition - self._first_transition
 
   @property
   def num_steps(self) -> int:
-    """Stored steps."""
+    """Number of stored steps."""
     return self._end_step - self._first_step
 
   @property
@@ -64,7 +65,7 @@ class StepTable:
 
   @property
   def step_bytes(self) -> int:
-    """Bytes of one step as it is read, 0 before the first."""
+    """Bytes read per step; 0 before the first step is added."""
     if self._storage is None:
       return 0
     leaves = tf.nest.flatten(self._storage)
@@ -81,8 +82,8 @@ class StepTable:
 
     Args:
       steps: Checked numpy arrays `[num_steps, ...]`.
-      num_transitions: How many of the first steps begin a transition. Steps
-        that belong to none are not stored.
+      num_transitions: Number of leading steps that begin a transition. Steps
+        that belong to no transition are not stored.
     """
     skipped = max(0, num_transitions - self.capacity)
     kept = slice(skipped, num_transitions + 1)
@@ -117,14 +118,14 @@ class StepTable:
     )
 
   def set_candidates(self, candidates: np.ndarray) -> None:
-    """Puts candidate actions beside the steps.
+    """Attaches candidate actions to the steps.
 
     Args:
       candidates: `[num_steps, N, H * A]` float32, in the order of
-        `observations`. Kept as it is, without a copy.
+        `observations`. The array is not copied.
 
     Raises:
-      ValueError: If shape, dtype or values are not what they must be.
+      ValueError: If the shape, the dtype or a value is invalid.
     """
     action_size = ()
     if self._storage is not None:
@@ -146,26 +147,26 @@ class StepTable:
     self._candidates = candidates
 
   def clear_candidates(self) -> None:
-    """Takes the candidate actions away."""
+    """Removes the candidate actions."""
     if self._candidates is not None:
       self.num_changes += 1
       self._candidates = None
 
   def rows(self, indices: np.ndarray) -> trajectory_lib.Trajectory:
-    """Returns transitions.
+    """Returns the transitions at `indices`.
 
     Args:
-      indices: `[...]` int64 in [0, num_transitions), 0 the oldest.
+      indices: `[...]` int64 in [0, num_transitions); 0 is the oldest.
 
     Returns:
-      Trajectory `[..., H + 1, ...]`, which repeats the last step of an episode
-      past its end, its `policy_info` with `candidate_actions` of the first and
-      the last of the steps, `[..., 2, N, H * A]`, where there are some.
+      Trajectory `[..., H + 1, ...]`. Past the end of an episode, it repeats the
+      last step. If the table has candidate actions, `policy_info` has
+      `candidate_actions` `[..., 2, N, H * A]` of the first and the last step.
     """
     places = _wrapped(
         self._first_transition % self.capacity + indices, self.capacity
     )
-    # Counted from the oldest step.
+    # Offsets from the oldest step.
     starts = np.take(self._starts, places) - self._first_step
     steps = starts[..., np.newaxis] + np.arange(self.chunk_length + 1)
     if self.chunk_length > 1:
@@ -185,7 +186,7 @@ class StepTable:
     )
 
   def _evict(self, num_transitions: int) -> None:
-    """Forgets the oldest transitions and the steps before the next one."""
+    """Removes the oldest transitions and the steps before the next one."""
     if num_transitions <= 0:
       return
     self._first_transition += num_transitions
@@ -199,11 +200,11 @@ class StepTable:
   def _reserve(
       self, num_steps: int, example: trajectory_lib.Trajectory
   ) -> None:
-    """Makes room for `num_steps` steps like those of `example`."""
+    """Grows the storage to `num_steps` steps with the specs of `example`."""
     if num_steps <= self._num_slots:
       return
-    # Doubles up to the capacity. Beyond it, steps that end an episode take
-    # their share, so there is some slack instead of a move at every episode.
+    # Double the storage up to the capacity. The last step of each episode takes
+    # a slot beyond it. Some slack avoids a move at every episode.
     num_slots = max(
         min(2 * self._num_slots, self.capacity), num_steps + num_steps // 16
     )
@@ -221,5 +222,5 @@ class StepTable:
 
 
 def _wrapped(places: np.ndarray, size: int) -> np.ndarray:
-  """Returns `places` in [0, 2 size) modulo `size`, without a division."""
+  """Returns `places` in [0, 2 * size) modulo `size` without a division."""
   return np.where(places < size, places, places - size)

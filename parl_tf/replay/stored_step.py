@@ -1,4 +1,4 @@
-"""The specs of one stored step: what every table holds of an episode."""
+"""The specs of one stored step, which are the same in every table."""
 
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
@@ -19,7 +19,7 @@ def signature(
     Trajectory of `tf.TensorSpec`, without leading axes.
 
   Raises:
-    ValueError: If a dtype or the rank of the action is not what it must be.
+    ValueError: If a dtype or the rank of the action is invalid.
   """
   if action_spec.dtype != tf.float32 or action_spec.shape.rank != 1:
     raise ValueError(

@@ -1,8 +1,8 @@
-"""The two Reverb tables, `offline` and `online`, and their step signature.
+"""The two Reverb tables, `offline` and `online`, and their item signature.
 
-An item is a transition: two stored steps, or H + 1 for chunks of H actions,
-which repeat an episode's last step past its end. Both tables sample uniformly
-and drop the oldest transitions first.
+An item is a transition: two stored steps, or H + 1 for chunks of H actions.
+Past the end of an episode, an item repeats the last step. Both tables sample
+uniformly and remove the oldest transitions first.
 """
 
 from typing import Dict, Mapping, Optional
@@ -16,16 +16,16 @@ from parl_tf.replay import experience
 from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
-"""Longest wait for an answer of a server before it counts as unreachable."""
+"""Timeout after which a server counts as unreachable."""
 
-# Steps between two flushes. Reverb warns when some fifty items are pending.
+# Steps between two flushes. Reverb warns if about fifty items are pending.
 _FLUSH_INTERVAL = 16
 
 
 def item_signature(
     signature: trajectory_lib.Trajectory, chunk_length: int = 1
 ) -> trajectory_lib.Trajectory:
-  """Returns the specs of one item, `[H + 1, ...]`, from those of one step."""
+  """Returns the specs of one item `[H + 1, ...]` from the specs of a step."""
   return tf.nest.map_structure(
       lambda spec: tf.TensorSpec([chunk_length + 1] + spec.shape, spec.dtype),
       signature,
@@ -42,10 +42,14 @@ def make_tables(
 
   Args:
     signature: Specs of one stored step.
-    max_size: Transitions a table holds; the oldest go first.
-    chunk_length: H, the steps that a transition spans.
-    min_sizes: Transitions that each table must have got before who samples from
-      it is answered; 1 where None.
+    max_size: Maximum number of transitions per table; the oldest are removed
+      first.
+    chunk_length: H, the number of steps that a transition spans.
+    min_sizes: Number of transitions that each table must have before it can be
+      sampled, at most `max_size`; None means 1.
+
+  Raises:
+    ValueError: If `max_size` is not positive.
   """
   if max_size < 1:
     raise ValueError(f'`max_size` must be positive, got {max_size}.')
@@ -77,14 +81,15 @@ def table_sizes(client: reverb.Client) -> Dict[str, int]:
     info = client.server_info(timeout=DEADLINE_SECONDS)
   except (reverb.errors.ReverbError, RuntimeError) as error:
     raise ConnectionError(
-        f'The replay server at {client.server_address} does not answer, asked '
-        f'for the sizes of tables {list(experience.TABLE_NAMES)}: {error}'
+        f'The replay server at {client.server_address} does not answer a '
+        f'request for the sizes of tables {list(experience.TABLE_NAMES)}: '
+        f'{error}'
     ) from error
   return {name: info[name].current_size for name in experience.TABLE_NAMES}
 
 
 class ReplayWriter:
-  """Inserts stored steps into the tables of a server: a sink of episodes."""
+  """Episode sink that inserts stored steps into the tables of a server."""
 
   def __init__(
       self,
@@ -93,14 +98,15 @@ class ReplayWriter:
       chunk_length: int = 1,
       deadline_seconds: Optional[int] = DEADLINE_SECONDS,
   ):
-    """Creates a writer; connects when something is first added.
+    """Creates a writer that connects to the server at the first `add`.
 
     Args:
       address: `host:port` of the server.
       signature: Specs of one stored step.
-      chunk_length: H, the steps that a transition spans.
-      deadline_seconds: Longest wait for an answer; None for a server of this
-        process, which is late where the process was frozen, but never gone.
+      chunk_length: H, the number of steps that a transition spans.
+      deadline_seconds: Timeout of a request. None disables the timeout; use it
+        for a server in this process, which is late if the process was suspended
+        but is always reachable.
     """
     self._deadline_seconds = deadline_seconds
     self._chunk_length = chunk_length
@@ -118,11 +124,11 @@ class ReplayWriter:
     Args:
       table: `offline` or `online`.
       steps: Numpy arrays `[T + 1, ...]` of one episode.
-      num_transitions: How many of the first steps begin a transition.
+      num_transitions: Number of leading steps that begin a transition.
 
     Raises:
-      ValueError: If the table or the steps are not what they must be; nothing
-        is then inserted.
+      ValueError: If the table is unknown or the steps are invalid. Nothing is
+        inserted in that case.
       ConnectionError: If the server does not answer in time.
     """
     if table not in experience.TABLE_NAMES:
@@ -136,13 +142,14 @@ class ReplayWriter:
       return
     try:
       if self._deadline_seconds is not None:
-        # Asked first: a server that is gone answers nothing, in silence.
+        # Check the server first: an insertion into a dead server reports no
+        # error.
         self._client.server_info(timeout=self._deadline_seconds)
       self._insert(table, steps, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(
           f'The replay server at {self._client.server_address} does not answer '
-          f'to an insertion into table `{table}`: {error}'
+          f'an insertion into table `{table}`: {error}'
       ) from error
 
   def _insert(
@@ -155,8 +162,8 @@ class ReplayWriter:
     timeout_ms = None
     if self._deadline_seconds is not None:
       timeout_ms = 1000 * self._deadline_seconds
-    # Flat lists, in the order in which the items are read back. The structured
-    # writer cuts the items in C++, at a third of the cost of doing it here.
+    # Use flat lists in the order in which the items are read. The structured
+    # writer slices the items in C++, at a third of the cost of Python.
     leaves = tf.nest.flatten(steps)
     pattern = reverb.structured_writer.pattern_from_transform(
         [None] * len(leaves),
@@ -166,7 +173,7 @@ class ReplayWriter:
         [reverb.structured_writer.create_config(pattern, table)]
     )
     for index in range(num_transitions + self._chunk_length):
-      step = min(index, num_transitions)  # Past the end the last one again.
+      step = min(index, num_transitions)  # Repeats the last one.
       writer.append([leaf[step] for leaf in leaves])
       if index % _FLUSH_INTERVAL == 0:
         writer.flush(_FLUSH_INTERVAL, timeout_ms=timeout_ms)
@@ -175,7 +182,7 @@ class ReplayWriter:
 
 @gin.configurable(denylist=['signature', 'chunk_length'])
 class ReplayServer:
-  """An in-process Reverb server with both tables; a sink of episodes.
+  """An in-process Reverb server with both tables and an episode sink.
 
   Attributes:
     address: `localhost:port`.
@@ -192,8 +199,9 @@ class ReplayServer:
 
     Args:
       signature: Specs of one stored step.
-      max_size: Transitions a table holds; the oldest go first.
-      chunk_length: H, the steps that a transition spans.
+      max_size: Maximum number of transitions per table; the oldest are removed
+        first.
+      chunk_length: H, the number of steps that a transition spans.
     """
     self._server = reverb.Server(
         make_tables(signature, max_size, chunk_length), port=None
@@ -211,5 +219,5 @@ class ReplayServer:
     self._writer.add(table, steps, num_transitions)
 
   def stop(self) -> None:
-    """Stops the server; its contents are gone."""
+    """Stops the server and discards its contents."""
     self._server.stop()

@@ -42,7 +42,7 @@ class RequestedPartsTest(parameterized.TestCase):
        r'got 0.5 \* 5 = 2.5'),
       ('fraction_range', dict(critic_offline_fraction=1.5), 'got 1.5'),
       ('negative', dict(critic_batch_size=-1), 'got 1 and -1'),
-      ('nothing', dict(critic_slices=0), 'some rows'),
+      ('nothing', dict(critic_slices=0), 'at least one row'),
   )
   def test_request_out_of_range_is_an_error(self, changes, message):
     request = experience.ExperienceRequest(
