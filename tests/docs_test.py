@@ -30,6 +30,9 @@ _PAGES = sorted(
     )
     for path in (_ROOT / folder).glob(pattern)
 )
+_GIN_FOLDERS = (
+    '(ablations|critics|domains|experiments|methods|policies|sizes|variants)'
+)
 _MAX_README_LINES = 150
 # The shortest run that exports a policy.
 _PHASES = "run_experiment.phase_names = ('behavior_cloning',)"
@@ -251,10 +254,19 @@ class NamesTest(parameterized.TestCase):
   def test_named_files_exist(self, page):
     text = (_ROOT / page).read_text(encoding='utf-8')
     text = re.sub(r'```.*?```', '', text, flags=re.DOTALL)
-    for name in re.findall(r'`([\w.]+/[\w./]*\.(?:py|gin|md|png))`', text):
-      places = (_ROOT, _ROOT / 'gin', _ROOT / 'parl_tf', (_ROOT / page).parent)
-      if not name.startswith(('runs/', 'report/', 'libero/', 'conf/')):
+    folders = '|'.join(
+        path.name for path in _ROOT.iterdir() if path.name[0] not in '._'
+    )
+    places = (_ROOT, _ROOT / 'gin', _ROOT / 'parl_tf', (_ROOT / page).parent)
+    for name in re.findall(r'`([\w./]+)`', text):
+      is_ours = re.match(rf'({folders})/', name) and name[:5] != 'runs/'
+      if is_ours or re.fullmatch(rf'{_GIN_FOLDERS}/\w+\.gin', name):
         self.assertTrue(any((x / name).exists() for x in places), name)
+
+  def test_architecture_names_every_folder(self):
+    text = (_ROOT / 'ARCHITECTURE.md').read_text(encoding='utf-8')
+    for module in (_ROOT / 'parl_tf').glob('*/__init__.py'):
+      self.assertIn(f'`parl_tf/{module.parent.name}/`', text)
 
 
 class PictureTest(absltest.TestCase):
