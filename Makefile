@@ -1,43 +1,44 @@
-# The first of these that starts is used; override with `make PYTHON=...`.
+# Uses the first of these that runs; override with `make PYTHON=...`.
 ifndef PYTHON
 PYTHON := $(firstword $(foreach candidate,python3.11 python3.10 python3,$(shell \
 	$(candidate) --version >/dev/null 2>&1 && echo $(candidate))))
 endif
 VENV := .venv
-# Rewritten after each complete installation; older than what it was made
-# from, it is made again.
+# Touched after each complete installation. If setup.py, pyproject.toml or
+# constraints.txt is newer, make installs again.
 STAMP := $(VENV)/.installed
-# A process a core, each with one thread (tests/conftest.py). A file's tests stay
-# together, because they share what is costly to make; long files come first.
+# One process per core, each with one thread (tests/conftest.py). The tests of a
+# file run in one process because they share expensive fixtures; long files run
+# first.
 PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
 	--maxprocesses=8 --dist=loadfile --no-loadscope-reorder
-# The second variable pins what source packages are built with, in pips that
-# no longer take it from the first.
+# The second variable pins the build requirements of source packages in pip
+# versions that no longer use the first variable for that.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: quickstart test test-full lint build-files d4rl install clean
 
-# Data, cloning, offline RL, online fine-tuning, evaluation and export.
+# Runs data recording, cloning, offline RL, fine-tuning, evaluation and export.
 quickstart: $(STAMP)
 	$(VENV)/bin/parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
 test: $(STAMP)
 	$(PYTEST)
 
-# Adds what needs another environment or hours.
+# Also runs the tests that need another environment or take hours.
 test-full: $(STAMP)
 	$(PYTEST) -m "full or not full"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check
 
-# Writes every BUILD file anew, from the modules and their imports.
+# Regenerates every BUILD file from the modules and their imports.
 build-files: $(STAMP)
 	$(VENV)/bin/python tests/build_files.py --write
 
-# D4RL's scores, URLs and original kitchen. Its declared requirements bring a
-# mujoco-py that crashes at import, hence --no-deps.
+# Installs D4RL for its scores, URLs and original kitchen. D4RL requires
+# mujoco-py, which crashes on import, hence --no-deps.
 d4rl: $(STAMP)
 	$(PIP) install --no-deps d4rl==1.1
 	$(PIP) install click dm_control

@@ -14,13 +14,13 @@ _VERSION = re.search(
 
 _LINUX = 'sys_platform == "linux" and platform_machine == "x86_64"'
 
-# Ranges within which the parts are known to work together. constraints.txt
-# holds one exact set, which `make` installs and the tests run against.
+# Version ranges that are known to work together. constraints.txt pins one exact
+# set, which `make` installs and the tests use.
 _REQUIREMENTS = [
     'absl-py>=1.0',
     'dm-env>=1.6,<2',
-    # dm-reverb has wheels for Linux on x86-64 only. Elsewhere a policy can be
-    # evaluated, not trained.
+    # dm-reverb has wheels for Linux on x86-64 only. Other platforms can
+    # evaluate policies but not train them.
     'dm-reverb>=0.14,<0.15; ' + _LINUX,
     'dm-tree>=0.1.8',
     'gin-config>=0.5,<0.6',
@@ -31,10 +31,11 @@ _REQUIREMENTS = [
     'imageio-ffmpeg>=0.5',
     'keras>=2.15,<2.16',
     'matplotlib>=3.8,<4',
-    # The kitchen fails an assertion on MuJoCo 4, its original model on 3.2.
+    # The kitchen fails an assertion with MuJoCo 4; its original model fails
+    # with 3.2.
     'mujoco==3.1.6',
     'numpy>=1.23.5,<2',
-    # arch, which rliable imports, fails at import on pandas 3.
+    # rliable imports arch, which cannot be imported with pandas 3.
     'pandas>=1.4,<3',
     'rich>=13',
     'rliable>=1.2,<2',
@@ -47,22 +48,22 @@ _REQUIREMENTS = [
     'tf-agents[reverb]>=0.19,<0.20; ' + _LINUX,
 ]
 
-# There is no `d4rl` extra: its declared requirements bring a mujoco-py that
-# crashes at import without the old MuJoCo binary. `make d4rl` installs the
-# package alone, which is all that its scores and original environments need.
+# There is no `d4rl` extra: D4RL requires mujoco-py, which crashes on import
+# without the old MuJoCo binary. `make d4rl` installs D4RL without its
+# requirements, which is enough for its scores and original environments.
 _OGBENCH = [
-    # The versions that go with that MuJoCo.
+    # The versions that are compatible with the pinned MuJoCo.
     'dm-control==1.0.20',
     'ogbench>=1.2,<1.3',
 ]
 _LEROBOT = [
-    # Older ones bring an ffmpeg that cannot pass frames on as they are.
+    # The ffmpeg of older versions cannot pass frames through unchanged.
     'imageio-ffmpeg>=0.6',
-    # 26 needs NumPy 2.
+    # pyarrow 26 needs NumPy 2.
     'pyarrow>=15,<26',
 ]
 _REMOTE = [
-    # From 1.1.7 on it needs a newer protobuf than TensorFlow 2.15 has.
+    # 1.1.7 and later need a newer protobuf than TensorFlow 2.15 allows.
     'dm-env-rpc>=1.1.6,<1.1.7',
     'grpcio>=1.50',
 ]
@@ -85,8 +86,8 @@ _EXTRAS = {
     ],
 }
 
-# gin files stand in `gin/`. That name belongs to gin-config, so they are
-# installed as data of `parl_tf.configs`.
+# The gin files are in `gin/`. gin-config owns that package name, so they are
+# installed as package data of `parl_tf.configs`.
 _CONFIGS = 'parl_tf.configs'
 
 setuptools.setup(

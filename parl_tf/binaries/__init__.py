@@ -1,7 +1,7 @@
-"""Programs; `run` of a module is the entry point of its console script.
+"""Command-line programs; `run` in each module is the console entry point.
 
-Importing this package before TensorFlow is what keeps TensorFlow's import
-quiet.
+Import this package before TensorFlow to silence the messages that TensorFlow
+prints on import.
 """
 
 from parl_tf.binaries import third_party_messages

@@ -1,4 +1,4 @@
-"""Finds and reads gin files, installed or in a checkout."""
+"""Finds and parses gin files, in an installation or a checkout."""
 
 import difflib
 import functools
@@ -18,17 +18,20 @@ _UNKNOWN_NAME = re.compile(
 _UNKNOWN_PARAMETER = re.compile(
     r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'"
 )
-# What a gin file binds, `Name.parameter =`, or refers to, `@Name`.
+# Matches a binding, `Name.parameter =`, or a reference, `@Name`.
 _NAMES = re.compile(r'^(?:\w+/)*(\w+)\.\w+ *=|@(\w+)', re.MULTILINE)
 
 
 @functools.lru_cache(maxsize=None)
 def add_search_path() -> List[str]:
-  """Lets gin find the library's own files; returns where it looks.
+  """Adds the library's own gin files to gin's search path.
 
-  Paths given on a command line are taken relative to the working directory
-  first, then to `parl_tf/configs`, where an installation keeps the files, or
-  to `gin` beside the package in a checkout.
+  Paths on the command line are first resolved against the working directory,
+  then against the returned directories: `parl_tf/configs` in an installation,
+  `gin` next to the package in a checkout.
+
+  Returns:
+    The directories added to the search path.
   """
   package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   places = [
@@ -49,20 +52,21 @@ def parse(
     gin_bindings: Sequence[str] = (),
     skip_unknown: bool = False,
 ) -> None:
-  """Reads gin files in order, then bindings, and locks the configuration.
+  """Parses gin files in order, then bindings, and locks the configuration.
 
-  Modules that they import may be in the working directory.
+  Gin files may import modules from the working directory.
 
   Args:
     gin_files: Paths; later ones override earlier ones.
-    gin_bindings: Such as `PointMaze.size = 'Medium'`; they override files.
-    skip_unknown: Whether to pass over bindings of names that nothing defines.
+    gin_bindings: For example `PointMaze.size = 'Medium'`; they override the
+      files.
+    skip_unknown: Whether to ignore bindings of undefined names.
 
   Raises:
-    FileNotFoundError: If a file is in none of the places searched.
-    ImportError: If a module that a file imports is missing.
-    ValueError: If a file is no gin file, or a binding names what nothing
-      defines; names what is closest to it.
+    FileNotFoundError: If a file is in none of the searched directories.
+    ImportError: If a gin file imports a missing module.
+    ValueError: If a file is not valid gin or a binding uses an undefined name;
+      the message suggests the closest defined name.
   """
   places = [os.getcwd()] + add_search_path()
   if os.getcwd() not in sys.path:
@@ -72,8 +76,7 @@ def parse(
     gin.parse_config_files_and_bindings(
         paths,
         list(gin_bindings),
-        # Finalizing rejects references to what nothing defines, macros
-        # included.
+        # Finalizing rejects references to undefined names, including macros.
         finalize_config=not skip_unknown,
         skip_unknown=skip_unknown,
     )
@@ -115,7 +118,7 @@ def _find(path: str, places: Sequence[str]) -> str:
 
 
 def _closest(message: str) -> str:
-  """Returns which name an error of gin may have meant, as a sentence."""
+  """Returns a "Did you mean" sentence for a gin error, or ''."""
   if unknown := _UNKNOWN_NAME.search(message):
     names = set()
     for place in add_search_path():

@@ -1,7 +1,8 @@
-"""What a program writes to the terminal besides its results, and how it ends.
+"""Shared console behavior of all programs: help, messages, errors and exit.
 
-Every program runs in `run`: other packages' routine messages are hidden, an
-error of input is one line, and `--help` shows the program's own flags.
+Every program runs inside `run`. It hides routine messages of other packages,
+prints an input error as one line, and shows only the program's own flags in
+`--help`.
 """
 
 import logging as stdlib_logging
@@ -39,17 +40,17 @@ def run(
 ) -> NoReturn:
   """Runs a program and exits.
 
-  The exit status is that of `main`, 1 for an error of input, 2 for wrong flags
-  and 130 after Ctrl-C. An error that is a fault of the program keeps its
-  traceback; `--debug` shows the traceback of any error.
+  The exit status is the return value of `main`, 1 for an input error, 2 for
+  wrong flags and 130 after Ctrl-C. A bug keeps its traceback; `--debug` shows
+  the traceback of any error.
 
   Args:
-    name: Of the command.
-    main: Takes the arguments that are no flags, the program's path first;
-      returns the exit status. The docstring of its module is the help.
-    define_flags: Defines the program's flags. Called here, so that several
-      programs with flags of the same names can be imported.
-    is_resumable: Whether the same command resumes what Ctrl-C interrupted.
+    name: Name of the command.
+    main: Takes the program's path and the positional arguments; returns the
+      exit status. `--help` prints the docstring of its module.
+    define_flags: Defines the program's flags. It is called here, not on import,
+      so that programs with equal flag names can be imported together.
+    is_resumable: Whether the same command resumes after Ctrl-C.
   """
   others = set(flags.FLAGS)
   define_flags()
@@ -95,18 +96,19 @@ def run(
 
 
 def show_our_messages() -> None:
-  """Shows our messages from INFO on, others' from WARNING on, gin's never.
+  """Shows our messages from INFO, others' from WARNING, and none of gin's.
 
-  gin reports as an error each place where an included file is not, before it
-  comes to the place where it is; what it cannot do it raises.
+  gin logs an error for each searched directory that lacks an included file,
+  even if a later directory has it. It raises an exception for real failures.
 
-  On a terminal a message is plain text; elsewhere it has time and source.
+  On a terminal a message is plain text; elsewhere it includes the time and the
+  source.
   """
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
   handler.addFilter(_is_shown)
-  # With this flag, absl looks `sys.stderr` up at every message: while a
-  # progress bar is drawn, it writes above the bar.
+  # With this flag, absl looks up `sys.stderr` for every message, so that
+  # messages appear above a progress bar.
   flags.FLAGS.logtostderr = True
   if sys.stderr.isatty():
     handler.setFormatter(_PlainFormatter())

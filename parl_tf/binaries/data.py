@@ -4,8 +4,8 @@
   parl-data info maze.hdf5 --domain pointmaze
   parl-data convert minari_data_set --output rows.hdf5
 
-A dataset is a file or a directory of D4RL, Minari, robomimic, OGBench, RLDS or
-LeRobot, or the episode log of a run.
+A dataset is a file or a directory in the format of D4RL, Minari, robomimic,
+OGBench, RLDS or LeRobot, or the episode log of a run.
 """
 
 import itertools
@@ -62,7 +62,7 @@ def write_dataset(
 
 
 def describe(path: str, found: inspection.Inspection) -> str:
-  """Returns what a file holds, as text for people."""
+  """Returns a human-readable summary of a dataset."""
   lines = [f'{path}']
   if found.num_rows:
     num_episodes = len(found.lengths)
@@ -93,10 +93,10 @@ def describe(path: str, found: inspection.Inspection) -> str:
 
 
 def convert(paths: Sequence[str], output: str) -> None:
-  """Writes the episodes of datasets, one after another, in D4RL's layout.
+  """Concatenates the episodes of datasets in one file in D4RL's layout.
 
-  Each may have another format. The gin bindings of `dataset` say how actions
-  and rewards are read.
+  The datasets may have different formats. The gin bindings of `dataset` define
+  how actions and rewards are read.
 
   Raises:
     FileNotFoundError: If there is no such folder.
@@ -104,7 +104,7 @@ def convert(paths: Sequence[str], output: str) -> None:
   """
   _check_folder(output)
   episodes = itertools.chain.from_iterable(
-      # A list, so that all are checked before anything is written.
+      # A list: all datasets are checked before anything is written.
       [reading.read_episodes(path) for path in paths]
   )
   first = next(episodes)
@@ -122,7 +122,7 @@ def convert(paths: Sequence[str], output: str) -> None:
 
 
 def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
-  """Returns the Monte-Carlo returns that would bound a Cal-QL critic."""
+  """Describes the Monte-Carlo returns that would bound a Cal-QL critic."""
   starts, least, greatest = [], np.inf, -np.inf
   for episode in reading.read_episodes(path):
     returns = episode_writer.monte_carlo_returns(
@@ -160,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
     else:
       configs.parse(options.gin_file, options.gin_bindings)
       convert(arguments, options.output)
-    gin.clear_config()  # What was written has the library's own bounds.
+    gin.clear_config()  # The file written has the library's own bounds.
     return inform([options.output])
   if command != 'info' or not arguments:
     raise app.UsageError(
@@ -185,12 +185,12 @@ def inform(
     task: Optional[domain_lib.Domain] = None,
     gamma: float = 0.99,
 ) -> int:
-  """Prints what datasets hold.
+  """Prints summaries of datasets.
 
   Args:
-    paths: Of the datasets.
-    task: What they must fit; None for none.
-    gamma: Discount factor of the returns that are told for a task.
+    paths: Paths of the datasets.
+    task: Task that the data must fit; None skips this check.
+    gamma: Discount factor of the returns printed for a task.
 
   Returns:
     1 if one has a fault, else 0.

@@ -33,27 +33,27 @@ from parl_tf.training import evaluation
 _SIGNATURE = 'serving_default'
 _SEED_INPUT = 'seed'
 _ACTION_OUTPUT = 'action'
-# Of policies that draw several actions at once, `[B, H, A]`.
+# Output of policies that predict several actions at once, `[B, H, A]`.
 _CHUNK_OUTPUT = 'chunk'
-# The input's name where an observation is one array; a dict has one a key.
+# Input name if the observation is one array; a dict has one input per key.
 _OBSERVATION_INPUT = 'observation'
-# Relative to the range: what mapping to raw units and back may add.
+# Rounding error, relative to the range, of mapping to raw units and back.
 _ROUNDING = 1e-5
 _FRAMES_PER_SECOND = 10
 
 
 class ExportedPolicy:
-  """A SavedModel as `act` of `parl_tf.training.evaluation`."""
+  """Adapts a SavedModel to the `act` of `parl_tf.training.evaluation`."""
 
   def __init__(self, path: str, domain: Any):
-    """Loads the SavedModel and compares it with the domain.
+    """Loads the SavedModel and checks its signature against the domain.
 
     Args:
       path: The directory of the SavedModel.
-      domain: The `parl_tf.domains.domain.Domain` it is to act in.
+      domain: The `parl_tf.domains.domain.Domain` that the policy acts in.
 
     Raises:
-      ValueError: If there is no SavedModel, or its signature does not have the
+      ValueError: If there is no SavedModel, or its signature does not match the
         domain's observation or action.
     """
     if not tf.saved_model.contains_saved_model(path):
@@ -62,11 +62,11 @@ class ExportedPolicy:
           + (
               f' holds {sorted(os.listdir(path))}.'
               if os.path.isdir(path)
-              else ' is no directory.'
+              else ' is not a directory.'
           )
       )
     self._path = path
-    # Kept, since the signature's variables live as long as this object.
+    # Keeps the variables of the signature alive.
     self._model = tf.saved_model.load(path)
     if _SIGNATURE not in self._model.signatures:
       raise ValueError(
@@ -136,16 +136,16 @@ class ExportedPolicy:
 
 
 class VideoRecorder(contextlib.AbstractContextManager):
-  """Writes the first episode as a video; an observer of an evaluation."""
+  """Evaluation observer that writes the first episode as a video."""
 
   def __init__(self, path: str):
     """Opens the file.
 
     Args:
-      path: Where to write; the ending names the format, for example `.mp4`.
+      path: Path of the video; its extension, such as `.mp4`, sets the format.
 
     Raises:
-      ValueError: If the packages that write videos are missing.
+      ValueError: If a package needed to write videos is missing.
     """
     for package in ('imageio', 'imageio_ffmpeg'):
       if importlib.util.find_spec(package) is None:
@@ -162,7 +162,7 @@ class VideoRecorder(contextlib.AbstractContextManager):
     self._is_over = False
 
   def __call__(self, environments, running):
-    # The last state is drawn too: the episode has just ended there.
+    # Records the final state of the episode too.
     if not self._is_over:
       self._writer.append_data(_render(environments[0]))
     self._is_over = not running[0]
@@ -174,12 +174,12 @@ class VideoRecorder(contextlib.AbstractContextManager):
 def summarize(
     policy: str, seed: int, result: evaluation.EvaluationResult
 ) -> Mapping[str, Any]:
-  """Returns what `--json` prints.
+  """Returns the object that `--json` prints.
 
   Args:
     policy: The directory of the SavedModel.
     seed: Seed of the evaluation.
-    result: Its result.
+    result: Result of the evaluation.
   """
   return {
       'policy': policy,
@@ -191,8 +191,8 @@ def summarize(
       'num_environment_steps': result.num_environment_steps,
       'successes': result.successes.tolist(),
       'episode_lengths': [e.num_steps for e in result.episodes],
-      # These two tell whether two machines played the same episodes. Actions
-      # are in [-1, 1].
+      # These two show whether two machines ran the same episodes. Actions are
+      # in [-1, 1].
       'start_observations': [
           tf.nest.map_structure(lambda x: x[0].tolist(), e.observation)
           for e in result.episodes
@@ -202,7 +202,7 @@ def summarize(
 
 
 def main(arguments):
-  """Evaluates the policy that the flags name."""
+  """Evaluates the policy selected by the flags."""
   if len(arguments) > 1:
     raise app.UsageError(f'Unknown arguments: {arguments[1:]}.')
   options = flags.FLAGS
@@ -214,9 +214,8 @@ def main(arguments):
   configs.parse(
       options.gin_file,
       options.gin_bindings,
-      # A run's gin files also configure its training. Where TF-Agents is not
-      # installed, the modules they import for that cannot be, and what they
-      # bind there is of no concern here.
+      # A run's gin files also configure training and import modules that need
+      # TF-Agents. Without TF-Agents, evaluation ignores these bindings.
       skip_unknown=importlib.util.find_spec('tf_agents') is None,
   )
   third_party_messages.silence_first_compilation()
@@ -249,7 +248,7 @@ def main(arguments):
 
 
 def _follow(options):
-  # Imported here: it needs TF-Agents and Reverb.
+  # Imported here: these modules need TF-Agents and Reverb.
   from parl_tf.distributed import evaluator_role
   from parl_tf.training import run_directory
 
@@ -293,7 +292,7 @@ def _define_flags():
 
 
 def _by_input(nest: types.Nest) -> Mapping[str, Any]:
-  """The leaves of an observation by the name of the signature's input."""
+  """Returns the observation leaves, keyed by signature input name."""
   return nest if isinstance(nest, Mapping) else {_OBSERVATION_INPUT: nest}
 
 
@@ -304,17 +303,17 @@ def _render(environment) -> np.ndarray:
     raise ValueError(f'`video` is not possible: {error}') from error
   except _drawing_errors() as error:
     raise ValueError(
-        f'`video` is not possible, for rendering failed: {error!r}. Rendering'
-        ' without a display needs the OSMesa or EGL library of the system'
+        f'`video` is not possible because rendering failed: {error!r}.'
+        ' Rendering without a display needs the system library OSMesa or EGL'
         ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
         f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
     ) from error
 
 
 def _drawing_errors() -> Tuple[Type[Exception], ...]:
-  """What MuJoCo and PyOpenGL raise where no library draws."""
+  """Returns what MuJoCo and PyOpenGL raise if no renderer is available."""
   errors = (ImportError, AttributeError, RuntimeError, OSError)
-  # Not every domain has MuJoCo; one that draws with it has imported it.
+  # Not every domain uses MuJoCo; a domain that does has imported it.
   mujoco = sys.modules.get('mujoco')
   return errors if mujoco is None else (*errors, mujoco.FatalError)
 

@@ -1,4 +1,4 @@
-"""Exports a run's policy, from its last checkpoint, as a SavedModel.
+"""Exports a policy from the last checkpoint of a run as a SavedModel.
 
   parl-export --root_dir runs/quickstart --output exported/greedy_policy
 """
@@ -32,14 +32,14 @@ def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
     root_dir: The run's directory.
 
   Returns:
-    The agent; gin holds the run's configuration afterwards.
+    The agent. Afterwards gin holds the configuration of the run.
 
   Raises:
-    ValueError: If the directory holds no run or no checkpoint.
+    ValueError: If the directory contains no run or no checkpoint.
   """
   configs.add_search_path()
   configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
-  # The checkpoint holds the observation statistics too.
+  # No normalization: the checkpoint contains the observation statistics.
   agent = builder.build_agent(
       domain_lib.select_domain(),
       None,
@@ -55,7 +55,7 @@ def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
 
 
 def export_run(root_dir: str, output: str, name: str) -> float:
-  """Exports one of the policies of a run's last checkpoint.
+  """Exports one policy from the last checkpoint of a run.
 
   Args:
     root_dir: The run's directory.
@@ -63,7 +63,7 @@ def export_run(root_dir: str, output: str, name: str) -> float:
     name: 'policy', 'greedy_policy' or 'base_policy'.
 
   Returns:
-    The largest difference between the exported and the live policy's actions.
+    The largest difference between actions of the exported and live policies.
   """
   agent = restore_agent(root_dir)
   domain = domain_lib.select_domain()
@@ -74,8 +74,8 @@ def export_run(root_dir: str, output: str, name: str) -> float:
 
 
 def _example(domain):
-  """Returns observations `[16, ...]` on which both policies are compared."""
-  if domain.max_environments is not None:  # An export moves no robot.
+  """Returns the observations `[16, ...]` that compare the two policies."""
+  if domain.max_environments is not None:  # Must not move a robot.
     return tf.nest.map_structure(
         lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
         builder.observation_spec(domain),
@@ -92,7 +92,10 @@ def main(argv: Sequence[str]) -> None:
   options = flags.FLAGS
   third_party_messages.silence_first_compilation()
   difference = export_run(options.root_dir, options.output, options.policy)
-  logging.info('The live policy acts alike to within %.1g.', difference)
+  logging.info(
+      'Actions of the exported and the live policy differ by at most %.1g.',
+      difference,
+  )
   print(options.output)
 
 

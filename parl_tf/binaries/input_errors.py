@@ -1,4 +1,4 @@
-"""Errors of input: which they are, and how one line states them."""
+"""Recognizes input errors and formats each as one line."""
 
 import dis
 import os
@@ -10,11 +10,11 @@ import gin
 
 _GIN = os.path.dirname(gin.__file__)
 _PARL_TF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The stand-alone service is installed beside the package.
+# The stand-alone service is installed next to the package.
 _OURS = (_PARL_TF, os.path.join(os.path.dirname(_PARL_TF), 'reverb_server'))
 _RAISE = dis.opmap['RAISE_VARARGS']
 
-# What gin appends to a message.
+# Matches the location that gin appends to a message.
 _LOCATION = re.compile(
     r"\n  In call to configurable '(?P<configurable>[^']*)'"
     r'|\n  In file "(?P<file>[^"]*)", line (?P<line>\d+)\n +(?P<code>.*)'
@@ -23,16 +23,21 @@ _LOCATION = re.compile(
 
 
 def is_of_input(error: Exception) -> bool:
-  """Returns whether an error is about input rather than a fault of a program.
+  """Returns whether an error is an input error rather than a bug.
 
-  Every `OSError` is: a missing file, a full disk, a service that does not
-  answer. `ValueError`, `TypeError`, `ImportError` and `EOFError` are where a
-  `raise` statement of this project raises them, `ValueError`, `SyntaxError` and
-  `RuntimeError` for a missing binding where one of gin does. The same types
-  from TensorFlow, NumPy or an operator of Python are faults.
+  The following are input errors:
+
+  - every `OSError`, such as a missing file, a full disk or a service that does
+    not answer;
+  - a `ValueError`, `TypeError`, `ImportError` or `EOFError` from a `raise`
+    statement in this project;
+  - a `ValueError` or `SyntaxError` from a `raise` statement in gin, and gin's
+    `RuntimeError` for a missing binding.
+
+  The same types raised by TensorFlow, NumPy or a Python operator are bugs.
 
   Args:
-    error: As caught, with its traceback.
+    error: The caught exception, with its traceback.
   """
   if isinstance(error, OSError):
     return True
@@ -50,10 +55,10 @@ def is_of_input(error: Exception) -> bool:
 
 
 def one_line(error: Exception) -> str:
-  """Returns the message, and the place in the configuration that gin names.
+  """Returns the message and the place in the configuration, if gin names it.
 
   Args:
-    error: An error of input.
+    error: An input error.
   """
   if isinstance(error, OSError) and error.strerror:
     names = [x for x in (error.filename, error.filename2) if x is not None]
@@ -78,7 +83,7 @@ def _describe(place: re.Match) -> str:
 
 
 def _origin(error) -> Tuple[Optional[types.CodeType], int]:
-  """The code that raised an error, and the offset of the instruction."""
+  """Returns the code that raised an error and the instruction's offset."""
   trace = error.__traceback__
   if trace is None:
     return None, 0

@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  # Imported here, so that an installation without Reverb gets one line.
+  # Imported here: if Reverb is missing, the user gets a one-line error.
   from parl_tf.distributed import launcher
 
   return launcher.launch(flags.FLAGS)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  # Imported here, so that an installation without Reverb gets one line.
+  # Imported here: if Reverb is missing, the user gets a one-line error.
   from parl_tf.distributed import learner_role
 
   options = flags.FLAGS

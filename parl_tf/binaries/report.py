@@ -19,7 +19,7 @@ from parl_tf.reports import statistics
 from parl_tf.reports import tables
 from parl_tf.training import progress as progress_lib
 
-# More comparisons than these are read from the file.
+# The terminal lists at most this many comparisons; the CSV file has all.
 _MAX_LISTED_PAIRS = 40
 
 
@@ -34,26 +34,27 @@ def write_report(
   """Writes `index.html`, its figures, `table.csv` and `comparisons.csv`.
 
   Args:
-    folders: Run directories, or folders that contain some at any depth.
-    output: Directory to write to, made if it is missing.
-    baseline: Method that every other one is compared with; None compares each
+    folders: Run directories, or folders that contain runs at any depth.
+    output: Directory of the report; created if it is missing.
+    baseline: Method to compare every other method with; None compares every
       pair.
-    group_by: What names a run's method: 'parent' or 'name'.
-    num_resamples: Resamples of each bootstrap.
+    group_by: Source of a run's method name: 'parent' or 'name'.
+    num_resamples: Number of resamples of each bootstrap.
 
   Returns:
-    What the page shows.
+    The content of the page.
 
   Raises:
-    ValueError: If there is no run, a file is faulty or `baseline` is no method.
+    ValueError: If there is no run, a file is faulty or `baseline` is not a
+      method.
   """
   run_set = runs_lib.read_runs(folders, group_by)
   groups = comparison.make_groups(run_set.runs)
   if not groups:
-    raise ValueError('`runs` must hold a run that was evaluated; none was.')
+    raise ValueError('`runs` must contain an evaluated run, but has none.')
   num_pairs = comparison.num_pairs(groups, baseline)
   num_domains = len({group.domain for group in groups})
-  # Four figures a domain.
+  # Four figures per domain.
   total = len(groups) + num_pairs + 4 * num_domains
   with progress_lib.Progress('report', total) as bar:
     rows = []
@@ -77,7 +78,7 @@ def write_report(
 
 
 def describe(content: page.Content, output: str) -> str:
-  """Returns what a report says, as text for people."""
+  """Returns a human-readable summary of a report."""
   lines: List[str] = [f'Note: {note}' for note in content.run_set.notes]
   cells = [tables.row_cells(row) for row in content.rows]
   lines += ['', tables.as_text(tables.HEADER, cells), *tables.LEGEND]
@@ -96,7 +97,7 @@ def describe(content: page.Content, output: str) -> str:
 def _pair_lines(
     pairs: Sequence[comparison.Pair], output: str
 ) -> List[str]:
-  """Returns a line a comparison; of too many the resolved ones come first."""
+  """Returns a line per comparison; a long list keeps resolved ones first."""
   listed = list(pairs)
   if len(listed) > _MAX_LISTED_PAIRS:
     listed.sort(key=lambda pair: not pair.comparison.is_resolved)  # Stable.
@@ -115,7 +116,7 @@ def _pair_lines(
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   options = flags.FLAGS
-  # `--runs A B` leaves B as an argument.
+  # With `--runs A B`, absl passes B as a positional argument.
   content = write_report(
       [*options.runs, *argv[1:]],
       options.output,

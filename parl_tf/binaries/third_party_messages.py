@@ -1,7 +1,7 @@
-"""Messages of other packages that a healthy run prints too.
+"""Silences messages that other packages print even in a healthy run.
 
-Each is named by its source and its beginning: what these packages print
-otherwise, and all that this project prints, is shown.
+Each message is identified by its source and its first words. All other messages
+of these packages, and all messages of this project, are shown.
 """
 
 import functools
@@ -13,20 +13,20 @@ import tempfile
 
 _STANDARD_ERROR = 2
 
-# Module, attribute: a dict of messages that are printed on import. Texts that
-# begin so are of no concern here: TF-Agents imports Gym, and gymnasium-robotics
-# warns of dense rewards, which no domain uses.
+# Module, attribute, first words. The attribute is a dict of messages that the
+# package prints on import. These do not matter here: TF-Agents imports Gym, and
+# gymnasium-robotics warns about dense rewards, which no domain uses.
 _NOTICES = (
     ('gym_notices.notices', 'notices', 'Gym has been unmaintained'),
     ('farama_notifications', 'notifications', 'AdroitHandRelocateDense-v1, '),
 )
 
-# Where a record comes from, and how its format string begins.
+# Source file and first words of the format string of each hidden record.
 _RECORDS = (
-    # Checkpoints are ours, and agents make their variables themselves.
+    # This project writes the checkpoints, and agents create their variables.
     ('tf_agents/train/learner.py', 'Warning: checkpointing the training'),
     ('tf_agents/train/learner.py', 'run_optimizer_variable_init = False'),
-    # An exported policy acts only.
+    # An exported policy is only used to act.
     ('tf_agents/policies/policy_saver.py', 'WARNING: Could not serialize'),
     # Names of TF-Agents' own signatures, such as `0/step_type`.
     (
@@ -35,7 +35,7 @@ _RECORDS = (
     ),
 )
 
-# What XLA prints once in a process, whatever the log level.
+# XLA prints these once per process at any log level.
 _FIRST_COMPILATION = (
     'All log messages before absl::InitializeLog() is called',
     'Compiled cluster using XLA!',
@@ -43,36 +43,36 @@ _FIRST_COMPILATION = (
 
 
 def silence_imports() -> None:
-  """Silences what is printed while TensorFlow and Gym are imported.
+  """Silences the messages printed while TensorFlow and Gym are imported.
 
-  `TF_CPP_MIN_LOG_LEVEL` is kept where it is set: with 0, TensorFlow's C++ code
-  prints everything. At the default of this function it prints fatal errors
-  alone, since on a healthy machine it registers cuDNN twice and reports that as
-  an error. Other errors of that code are raised in Python.
+  If `TF_CPP_MIN_LOG_LEVEL` is already set, its value is kept; with 0,
+  TensorFlow's C++ code prints everything. The default set here is 3, which
+  prints fatal errors only: even on a healthy machine TensorFlow registers cuDNN
+  twice and logs that as an error. Its other C++ errors are raised in Python.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   for module, attribute, beginning in _NOTICES:
     try:
       notices = getattr(importlib.import_module(module), attribute)
     except ImportError:
-      continue  # Nobody prints them where they are not installed.
+      continue  # A package that is not installed prints nothing.
     _remove_texts(notices, beginning)
 
 
 def silence_tensorflow() -> None:
-  """Leaves TensorFlow's Python messages to absl's handler, warnings and up."""
+  """Sends TensorFlow's Python warnings and errors to absl's handler only."""
   logger = logging.getLogger('tensorflow')
-  # TensorFlow adds one when it is imported.
+  # TensorFlow adds its own handler on import.
   logger.handlers.clear()
   logger.setLevel(logging.WARNING)
 
 
 @functools.lru_cache(maxsize=None)
 def silence_first_compilation() -> None:
-  """Compiles something trivial by XLA, without its one message.
+  """Compiles a trivial function with XLA and hides XLA's first message.
 
-  XLA writes it to the standard error stream directly. To be called once the
-  devices are configured, before anything else is compiled.
+  XLA writes that message directly to the standard error stream. Call this after
+  the devices are configured and before anything else is compiled.
   """
   # Imported here: not every program needs TensorFlow.
   import tensorflow as tf
@@ -93,7 +93,7 @@ def silence_first_compilation() -> None:
 
 
 def is_noise(record: logging.LogRecord) -> bool:
-  """Returns whether a record is one of those that a healthy run logs too."""
+  """Returns whether a record is one that even a healthy run logs."""
   return any(
       record.pathname.endswith(source) and str(record.msg).startswith(beginning)
       for source, beginning in _RECORDS
@@ -101,7 +101,7 @@ def is_noise(record: logging.LogRecord) -> bool:
 
 
 def _remove_texts(notices, beginning: str) -> None:
-  """Removes texts from dicts of dicts of them."""
+  """Removes the texts that begin with `beginning` from nested dicts."""
   for key, value in list(notices.items()):
     if isinstance(value, dict):
       _remove_texts(value, beginning)

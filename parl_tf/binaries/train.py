@@ -25,7 +25,7 @@ from parl_tf.training import run_summary
 
 
 def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
-  """Returns the results of a run as text for people."""
+  """Returns a human-readable summary of a run."""
   counts = {phase.num_evaluation_episodes for phase in summary.phases.values()}
   lines = [
       '',
@@ -71,23 +71,23 @@ def train(
     seed: int = 0,
     strategy: str = 'default',
 ) -> run_summary.RunSummary:
-  """Runs or resumes what gin files describe.
+  """Runs or resumes the training that gin files describe.
 
   Args:
     root_dir: The run's directory.
-    gin_files: Merged in order.
-    gin_bindings: Read last.
-    seed: Of the run, not negative.
-    strategy: The devices that it trains on; see `devices.make_strategy`.
+    gin_files: Paths of gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+    seed: Seed of the run, at least 0.
+    strategy: The devices to train on; see `devices.make_strategy`.
 
   Returns:
     The summary of the run.
 
   Raises:
-    FileNotFoundError: If there is no such gin file.
-    ValueError: If a gin name is unknown, a value out of range, the data faulty,
-      the directory another run's or another process at work in it, or there are
-      too few devices.
+    FileNotFoundError: If a gin file does not exist.
+    ValueError: If a gin name is unknown, a value is out of range, the data is
+      faulty, the directory belongs to another run, another process uses the
+      directory, or there are too few devices.
   """
   configs.parse(gin_files, gin_bindings)
   started = time.monotonic()

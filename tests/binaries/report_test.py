@@ -190,7 +190,7 @@ class FunctionTest(parameterized.TestCase):
     rows = [run_folders.logged('behavior_cloning', 5)]
     run_folders.write(os.path.join(folder, 'seed_0'), rows, is_finished=False)
 
-    with self.assertRaisesRegex(ValueError, 'was evaluated; none was'):
+    with self.assertRaisesRegex(ValueError, 'must contain an evaluated run'):
       report.write_report([folder], self._output)
 
 
