@@ -54,7 +54,7 @@ class ConfigsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'no_such_parameter'):
       configs.parse([], ['make_number.no_such_parameter = 1'])
 
-  def test_misspelt_names_are_completed_by_the_closest(self):
+  def test_misspelled_names_get_the_closest_name_suggested(self):
     for files, bindings, closest in (
         (['quickstrat.gin'], [], 'quickstart.gin'),
         (['domains/pointmze.gin'], [], 'domains/pointmaze.gin'),
@@ -68,7 +68,7 @@ class ConfigsTest(absltest.TestCase):
       ):
         configs.parse(files, bindings)
 
-  def test_what_is_no_gin_is_an_error_that_names_it(self):
+  def test_invalid_gin_is_an_error_that_names_it(self):
     path = self._file('torn.gin', 'make_number.value = (1')
     with self.assertRaisesRegex(ValueError, 'torn.gin.*line 2'):
       configs.parse([path])

@@ -1,4 +1,4 @@
-"""Tests of how every program ends: by help, by wrong input, by a fault."""
+"""Tests of how every program ends: after help, wrong input or a bug."""
 
 import contextlib
 import io
@@ -123,7 +123,7 @@ class ConsoleTest(parameterized.TestCase):
     self.assertRegex(errors.splitlines()[-1], f'^{name}: error: .*{message}')
     self.assertNotIn('Traceback', errors)
 
-  def test_debug_raises_the_error_of_input(self):
+  def test_debug_raises_the_input_error(self):
     with self.assertRaisesRegex(ValueError, 'no is not a run directory'):
       self._run(export.run, '--root_dir=no', '--output=x', '--debug')
 
@@ -135,14 +135,14 @@ class ConsoleTest(parameterized.TestCase):
     with self.assertRaises(IndexError):
       self._run(lambda: console.run('program', main, lambda: None))
 
-  def test_status_is_that_of_the_program(self):
+  def test_exit_status_is_the_return_value_of_main(self):
     status, _, _ = self._run(
         lambda: console.run('program', len, lambda: None), 'a', 'b'
     )
 
     self.assertEqual(status, 3)
 
-  def test_interrupted_run_ends_with_the_command_that_resumes_it(self):
+  def test_interrupted_run_prints_the_command_that_resumes_it(self):
     def main(argv):
       raise KeyboardInterrupt
 
@@ -159,7 +159,7 @@ class ConsoleTest(parameterized.TestCase):
 
 class ShownMessagesTest(absltest.TestCase):
 
-  def test_messages_of_gin_and_routine_ones_of_others_are_hidden(self):
+  def test_gin_messages_and_routine_messages_of_others_are_hidden(self):
     stream = io.StringIO()
     with contextlib.redirect_stderr(stream):
       console.show_our_messages()

@@ -103,26 +103,26 @@ class DataTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'action_repeat.*0'):
       self._write(self._path, gin_bindings=['PointMaze.action_repeat = 0'])
 
-  def test_a_folder_that_is_not_there_is_an_error_at_once(self):
+  def test_a_missing_folder_is_an_error_at_once(self):
     with self.assertRaisesRegex(FileNotFoundError, 'no_such_folder'):
       self._write('/no_such_folder/maze.hdf5')
 
-  def test_wrong_usage_is_told(self):
+  def test_wrong_usage_is_an_error(self):
     for arguments in ([], ['generate'], ['info'], ['polish', self._path]):
       with self.assertRaisesRegex(app.UsageError, 'parl-data generate'):
         data.main(['parl-data', *arguments])
 
-  def test_info_tells_all_files_and_fails_for_a_faulty_one(self):
+  def test_info_prints_all_files_and_fails_for_a_faulty_one(self):
     self._write(self._path)
     self.assertEqual(data.inform([self._path]), 0)
     self.assertEqual(data.inform([self._path + '.no', self._path]), 1)
 
-  def test_info_of_a_task_tells_its_bound_and_what_does_not_fit(self):
+  def test_info_of_a_task_prints_its_bound_and_any_mismatch(self):
     self._write(self._path)
     bindings = [f'--gin_bindings={binding}' for binding in _SMALL]
     done = _run('info', self._path, '--domain=pointmaze', *bindings)
     self.assertEqual(done.returncode, 0, done.stderr)
-    # Who never reaches the goal gets -1 for ever.
+    # A policy that never reaches the goal gets -1 forever.
     self.assertRegex(done.stdout, r'bound +\[-100, .*gamma 0.99, rewards 1 r')
 
     done = _run('info', self._path, '--domain=antmaze')

@@ -1,4 +1,4 @@
-"""Tests a run of several processes, each of which is killed once."""
+"""Tests a run of several processes while each one is killed once."""
 
 import os
 
@@ -16,7 +16,7 @@ _NUM_EPISODES = 40
 
 class DistributedTest(absltest.TestCase):
 
-  def test_run_goes_on_whichever_role_is_killed(self):
+  def test_run_survives_the_kill_of_any_role(self):
     root_dir = self.create_tempdir().full_path
     run = roles.Roles(
         root_dir,
@@ -72,7 +72,7 @@ class DistributedTest(absltest.TestCase):
       self.assertEmpty(set(numbers) - set(arrived))
 
   def _check_ratio(self, run, held):
-    """One training step an environment step, the warm-up episode left out."""
+    """Checks one training step per environment step after the warm-up."""
     (last,) = tiny.read_metrics(os.path.join(run.root_dir, 'learner'))[-1:]
     self.assertEqual(last['episodes'], str(_NUM_EPISODES + 1))
     num_steps = held.num_steps[: _NUM_EPISODES + 1]

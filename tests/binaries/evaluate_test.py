@@ -16,7 +16,7 @@ from parl_tf.training import evaluation
 from tests.training import line_walk
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-# What a machine that only runs policies does not have.
+# Packages that a machine that only runs policies lacks.
 _ABSENT = (
     'matplotlib',
     'reverb',
@@ -40,7 +40,7 @@ _PART = tf.TensorSpec([None, 1], tf.float32)
 
 
 def _walk(place, seed):
-  """Actions in [-1, 1]: mostly forwards, with noise that `seed` gives."""
+  """Returns actions in [-1, 1]: mostly forward, with noise from `seed`."""
   noise = tf.random.stateless_uniform(tf.shape(place), seed, -1.0, 1.0)
   return tf.clip_by_value(0.4 + noise, -1.0, 1.0)
 
@@ -75,7 +75,7 @@ class EvaluateTest(parameterized.TestCase):
     self._policy = os.path.join(self._dir, 'greedy_policy')
 
   def _run(self, *arguments):
-    """Runs the program where the packages of training are absent."""
+    """Runs the program without the packages that only training needs."""
     program = (
         f'import sys; sys.modules.update(dict.fromkeys({_ABSENT}));'
         ' from parl_tf.binaries import evaluate; evaluate.run()'
@@ -103,7 +103,7 @@ class EvaluateTest(parameterized.TestCase):
         check=False,
     )
 
-  def test_program_plays_what_the_live_policy_plays(self):
+  def test_program_runs_the_same_episodes_as_the_live_policy(self):
     _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
     video = os.path.join(self._dir, 'walk.mp4')
     done = self._run(
@@ -169,7 +169,7 @@ class EvaluateTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'in \[-1, 1\], got 1.00'):
       evaluation.Evaluator(domain, num_episodes=2, seed=0).run(act)
 
-  def test_rounding_at_the_raw_bounds_is_taken_back(self):
+  def test_rounding_at_the_raw_bounds_is_clipped(self):
     _save(
         self._policy,
         lambda observation, seed: {
@@ -183,7 +183,7 @@ class EvaluateTest(parameterized.TestCase):
     np.testing.assert_array_equal(action, [[1.0]])
 
   def test_missing_policy_is_an_error(self):
-    with self.assertRaisesRegex(ValueError, 'SavedModel.*is no directory'):
+    with self.assertRaisesRegex(ValueError, 'SavedModel.*is not a directory'):
       evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
     with self.assertRaisesRegex(ValueError, r"SavedModel.*holds \['notes'\]"):
       pathlib.Path(self._dir, 'notes').touch()
@@ -233,7 +233,7 @@ class EvaluateTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
 
-  def test_video_without_pictures_is_an_error(self):
+  def test_video_without_rendering_is_an_error(self):
     domain = line_walk.LineWalk(draws=False)
     evaluator = evaluation.Evaluator(domain, num_episodes=1, seed=0)
     path = os.path.join(self._dir, 'walk.mp4')

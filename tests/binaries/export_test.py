@@ -1,4 +1,4 @@
-"""Tests of `parl-export`, and of `parl-evaluate` on what it writes."""
+"""Tests of `parl-export`, and of `parl-evaluate` on its output."""
 
 import os
 
@@ -38,7 +38,7 @@ class ExportTest(absltest.TestCase):
         seed=tf.constant([3, 4]),
     )['action'].numpy()
 
-  def test_checkpoint_exports_as_the_run_did_and_scores_as_the_live_policy(
+  def test_export_matches_the_run_and_scores_like_the_live_policy(
       self,
   ):
     difference = export.export_run(self._root, self._output, 'greedy_policy')
@@ -51,7 +51,7 @@ class ExportTest(absltest.TestCase):
     self._check_evaluation()
 
   def _check_evaluation(self):
-    """Plays with the model and with the policy it was made of."""
+    """Evaluates the model and the policy it was exported from."""
     gin.clear_config()
     agent = export.restore_agent(self._root)
     domain = domain_lib.select_domain()

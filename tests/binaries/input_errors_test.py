@@ -1,4 +1,4 @@
-"""Tests of which errors are of input, and of the line that states them."""
+"""Tests of recognizing input errors and of their one-line messages."""
 
 import os
 
@@ -42,7 +42,7 @@ class InputErrorsTest(parameterized.TestCase):
     self.assertTrue(input_errors.is_of_input(error), repr(error))
     return input_errors.one_line(error)
 
-  def test_value_that_the_project_refuses_is_of_input(self):
+  def test_value_that_the_project_refuses_is_an_input_error(self):
     self.assertEqual(
         self._one_line(proportion.wilson_interval, 0.5, 0),
         '`num_trials` must be positive, got 0.',
@@ -73,7 +73,7 @@ class InputErrorsTest(parameterized.TestCase):
         f' ({path}, line 2: make_interval.trials = 0)',
     )
 
-  def test_binding_that_is_required_is_of_input(self):
+  def test_missing_required_binding_is_an_input_error(self):
     self.assertRegex(
         self._one_line(make_interval, 0.5),
         '^Required bindings for `make_interval` .*num_trials',
@@ -93,12 +93,12 @@ class InputErrorsTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (np.zeros([2]).reshape, [3]),  # Raised by NumPy.
-      (int, 'x'),  # By Python, for a call in no code of ours.
+      (int, 'x'),  # Raised by Python for a call outside this project.
       (_Opposite().__neg__,),
-      (proportion.wilson_interval, 'x', 1),  # By an operator in code of ours.
+      (proportion.wilson_interval, 'x', 1),  # By an operator in our code.
       ([].__getitem__, 0),
   )
-  def test_other_errors_are_faults(self, function, *arguments):
+  def test_other_errors_are_bugs(self, function, *arguments):
     self.assertFalse(input_errors.is_of_input(_caught(function, *arguments)))
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from parl_tf.binaries import train
 from tests.binaries import tiny
 
-# A program, for TensorFlow's devices are set once in a process.
+# A program, since TensorFlow sets its devices once per process.
 _PROGRAM = """
 import sys
 import tensorflow as tf
@@ -39,7 +39,7 @@ class RefusalTest(absltest.TestCase):
 
 @pytest.mark.full
 class RunTest(absltest.TestCase):
-  """A whole run on two devices, beside one on one."""
+  """Compares a whole run on two devices with a run on one."""
 
   @classmethod
   def setUpClass(cls):
@@ -58,13 +58,13 @@ class RunTest(absltest.TestCase):
         cwd=tiny.ROOT,
     )
 
-  def test_losses_are_those_of_one_device(self):
+  def test_losses_equal_those_on_one_device(self):
     rows = tiny.read_metrics(self._root_dir)
     expected = tiny.read_metrics(tiny.finished_run())
 
     self.assertLen(rows, tiny.NUM_ROWS)
     for row, one in zip(rows, expected):
-      # Online, an action that differs by a rounding may lead elsewhere.
+      # Online, an action that differs by rounding may lead to another state.
       if one['phase'] != 'online' and one['loss']:
         self.assertAlmostEqual(
             float(row['loss']), float(one['loss']), delta=1e-3

@@ -1,4 +1,4 @@
-"""Tests of `parl-report`: what it writes, and what stops it."""
+"""Tests of the output and the errors of `parl-report`."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ def _read(path):
 
 
 class CommandTest(absltest.TestCase):
-  """The real entry point, in a process of its own."""
+  """Runs the entry point in its own process."""
 
   @classmethod
   def setUpClass(cls):
@@ -109,7 +109,7 @@ class CommandTest(absltest.TestCase):
         },
     )
 
-  def test_output_says_what_is_resolved(self):
+  def test_output_reports_resolved_comparisons(self):
     output = self._done.stdout
 
     self.assertRegex(output, r'LineWalk \| good +\| online +\| 5 +\| 82\.0 \[')
@@ -150,7 +150,7 @@ class FunctionTest(parameterized.TestCase):
     self.assertIn('b&lt;i&gt;', page)
     self.assertNotIn('<i>', page)
 
-  def test_unfinished_runs_are_told(self):
+  def test_unfinished_runs_are_reported(self):
     os.remove(os.path.join(self._study, 'a', 'seed_0', 'summary.json'))
 
     content = report.write_report([self._study], self._output, baseline='a')
@@ -160,7 +160,7 @@ class FunctionTest(parameterized.TestCase):
     self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
     self.assertNotIn('a - b', text)
 
-  def test_of_many_comparisons_the_resolved_ones_are_listed(self):
+  def test_long_comparison_lists_show_resolved_ones_first(self):
     # Ten methods make 45 pairs in each of three phases. Those with the last one
     # are resolved, but for cloning, where all score the same.
     scores = {f'm{i}': [10.0, 20.0 + i] for i in range(9)}

@@ -1,4 +1,4 @@
-"""Tests that a run is a function of its seed, however often it is killed."""
+"""Tests that kills do not change the results of a run."""
 
 import glob
 import os
@@ -10,7 +10,7 @@ from tests.binaries import tiny
 
 
 def _timeless(root_dir):
-  """The rows without the one column that tells the time."""
+  """Returns the rows without the wall-clock column."""
   rows = tiny.read_metrics(root_dir)
   return [
       {k: v for k, v in row.items() if k != 'wall_seconds'} for row in rows
@@ -24,26 +24,26 @@ class ResumeTest(absltest.TestCase):
     super().setUpClass()
     cls._undisturbed = tiny.finished_run()
 
-  def test_killed_in_each_phase_a_run_ends_as_if_it_had_not_been(self):
+  def test_run_killed_in_each_phase_equals_an_undisturbed_run(self):
     root_dir = os.path.join(tiny.make_folder(), 'killed')
     episodes = os.path.join(root_dir, 'episodes')
-    # One checkpoint at the phase's start: rows are cut and made again.
+    # One checkpoint at the phase's start: rows are truncated and repeated.
     seldom = ['run_experiment.checkpoint_seconds = 1e6']
     run = tiny.Run(root_dir, seldom)
     run.kill_when(lambda: run.num_rows() >= 4)
     self.assertLen(self._phases(root_dir), 1)
 
-    # A checkpoint with every row: it goes on in the middle.
+    # A checkpoint with every row: it resumes in the middle.
     run = tiny.Run(root_dir, ['run_experiment.checkpoint_seconds = 0.0'])
     run.kill_when(lambda: run.num_rows() >= 12)
     self.assertLen(self._phases(root_dir), 2)
 
-    # Two episodes in the log of which the checkpoint does not know.
+    # The log has two episodes that the checkpoint does not have.
     run = tiny.Run(root_dir, seldom)
     run.kill_when(lambda: glob.glob(os.path.join(episodes, '*_1.npz')))
     self.assertLen(self._phases(root_dir), 3)
 
-    # What is left after the last row is the export.
+    # Only the export is left after the last row.
     run = tiny.Run(root_dir)
     run.kill_when(lambda: run.num_rows() == tiny.NUM_ROWS)
     self.assertEqual(
@@ -55,7 +55,7 @@ class ResumeTest(absltest.TestCase):
     return {row['phase'] for row in tiny.read_metrics(root_dir)}
 
   def _check_repeated(self, output):
-    """Each restart says how much it repeats, and it is little."""
+    """Checks that each restart logs what it repeats and repeats little."""
     repeated = re.findall(
         r'Resuming .* in phase (\w+) at training step (\d+); (\d+) training'
         r' steps, ([\d.]+) s of work, are repeated',

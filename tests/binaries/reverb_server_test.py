@@ -1,4 +1,4 @@
-"""Tests of the command of the replay service."""
+"""Tests of `parl-reverb-server`."""
 
 from absl.testing import absltest
 

@@ -1,4 +1,4 @@
-"""The processes of a distributed run, for tests: started, killed, awaited."""
+"""Starts, kills and waits for the processes of a distributed run in tests."""
 
 import os
 import signal
@@ -15,19 +15,19 @@ _MODULES = {
     'learner': 'parl_tf.binaries.learn',
     'collector': 'parl_tf.binaries.collect',
 }
-_SECONDS = 600.0  # Of waiting, for a machine that is busy with other things.
+_SECONDS = 600.0  # Timeout, with room for a busy machine.
 
 
 class Roles:
   """All processes of one run, by name: `service`, `learner`, `collector_0`."""
 
   def __init__(self, root_dir: str, bindings: Sequence[str] = ()):
-    """Starts nothing yet.
+    """Creates the object without starting a process.
 
     Args:
       root_dir: The run's directory; what a role prints is appended to
         `<name>.log` in it.
-      bindings: Beside those of `tiny`, whose cheap parts it has.
+      bindings: Added to the bindings and cheap parts of `tiny`.
     """
     self.root_dir = root_dir
     self.port = launcher.free_port()
@@ -36,7 +36,7 @@ class Roles:
     os.makedirs(root_dir, exist_ok=True)
 
   def start(self, name: str) -> None:
-    """Starts a role, anew where it was killed."""
+    """Starts a role, or restarts it after a kill."""
     kind, _, number = name.partition('_')
     command = [sys.executable, '-m', _MODULES[kind]]
     command += [f'--root_dir={self.root_dir}', f'--gin_file={tiny.GIN_FILE}']
@@ -63,7 +63,7 @@ class Roles:
     self._processes[name].wait()
 
   def stop(self) -> None:
-    """Ends what is running."""
+    """Stops all running roles."""
     for process in self._processes.values():
       process.terminate()
     for process in self._processes.values():
@@ -74,7 +74,7 @@ class Roles:
         process.wait()
 
   def finish(self, name: str) -> None:
-    """Waits until a role ends by itself.
+    """Waits until a role exits.
 
     Raises:
       AssertionError: If it fails.
@@ -97,7 +97,7 @@ class Roles:
       time.sleep(0.02)
 
   def num_rows(self, phase: str) -> int:
-    """Returns the number of rows that the learner has of a phase."""
+    """Returns the number of rows of a phase that the learner has written."""
     path = os.path.join(self.root_dir, 'learner', 'metrics.csv')
     if not os.path.exists(path):
       return 0
@@ -110,7 +110,7 @@ class Roles:
     return sorted(n for n in os.listdir(folder) if n.endswith('.npz'))
 
   def output(self, name: str) -> str:
-    """Returns what a role has printed, in all of its lives."""
+    """Returns the output of all processes of a role."""
     with open(self._log(name), encoding='utf-8') as file:
       return file.read()
 

@@ -1,4 +1,4 @@
-"""Tests of what other packages print, in a process that imports them."""
+"""Tests of messages of other packages in a process that imports them."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ console.run('program', main, lambda: None)
 
 class ThirdPartyMessagesTest(absltest.TestCase):
 
-  def test_warnings_alone_are_printed(self):
+  def test_only_warnings_are_printed(self):
     folder = self.create_tempdir().full_path
     done = subprocess.run(
         [sys.executable, '-c', _PROGRAM, folder],
@@ -39,7 +39,7 @@ class ThirdPartyMessagesTest(absltest.TestCase):
     self.assertEqual(done.stdout, '')
     self.assertRegex(done.stderr, r'\AW.*\] A warning of TensorFlow\.\n\Z')
 
-  def test_log_level_that_is_set_is_kept(self):
+  def test_preset_log_level_is_kept(self):
     done = subprocess.run(
         [
             sys.executable,

@@ -1,7 +1,7 @@
 """The smallest run that goes through every phase, for tests.
 
 `metrics.csv` has ten rows of behaviour cloning, six of the offline phase and
-three of the online phase: a warm-up episode and two that are trained after.
+three of the online phase: a warm-up episode and two episodes with training.
 """
 
 import csv
@@ -51,14 +51,14 @@ BINDINGS = (
     'GaussianPolicy.hidden_sizes = (16,)',
 )
 
-# Parts that are traced in half the time, where the algorithm does not matter.
+# Parts that trace in half the time, for tests of any algorithm.
 CHEAP_CRITIC = (
     'build_agent.critic_ctor = @IQLCritic',
     'Search.jit_compile = False',
 )
 CHEAP_PARTS = (*CHEAP_CRITIC, 'build_agent.policy_ctor = @GaussianPolicy')
 
-_SECONDS = 900.0  # Of waiting, for a machine that is busy with other things.
+_SECONDS = 900.0  # Timeout, with room for a busy machine.
 
 
 class Run:
@@ -74,7 +74,7 @@ class Run:
     Args:
       root_dir: The run's directory; what the process prints is appended to the
         file of the same name that ends in `.log`.
-      bindings: Beside `BINDINGS`.
+      bindings: Gin bindings in addition to `BINDINGS`.
     """
     self.root_dir = root_dir
     with open(root_dir + '.log', 'ab') as log:
@@ -95,7 +95,7 @@ class Run:
       )
 
   def finish(self) -> None:
-    """Waits for the end.
+    """Waits until the process ends.
 
     Raises:
       AssertionError: If the process fails.
@@ -124,7 +124,7 @@ class Run:
       self._process.wait()
 
   def output(self) -> str:
-    """Returns what all processes on this directory have printed."""
+    """Returns the output of all processes on this directory."""
     return read_output(self.root_dir)
 
   def num_rows(self) -> int:
@@ -134,18 +134,18 @@ class Run:
 
 
 def environment() -> Dict[str, str]:
-  """Returns that of a program, which sets its own log level."""
+  """Returns the environment for a program, which sets its own log level."""
   variables = {**os.environ, 'PYTHONPATH': str(ROOT)}
   variables.pop('TF_CPP_MIN_LOG_LEVEL', None)
   return variables
 
 
 def finished_run() -> str:
-  """Runs undisturbed to the end, once for all tests; returns the directory."""
+  """Completes one run shared by all tests; returns its directory."""
   folder = os.environ.get('PARL_TF_SHARED_TMPDIR') or make_folder()
   root_dir = os.path.join(folder, 'undisturbed')
   with open(root_dir + '.lock', 'w') as lock:
-    # Several processes test at the same time.
+    # Several test processes run at the same time.
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not os.path.exists(os.path.join(root_dir, 'summary.json')):
       Run(root_dir).finish()
@@ -154,12 +154,12 @@ def finished_run() -> str:
 
 @functools.lru_cache(maxsize=None)
 def make_folder() -> str:
-  """Returns a folder for what the tests of a process share."""
+  """Returns a folder for files shared by the tests of a process."""
   return tempfile.mkdtemp(dir=os.environ.get('TEST_TMPDIR'), prefix='tiny_')
 
 
 def read_output(root_dir: str) -> str:
-  """Returns what all processes on a directory have printed."""
+  """Returns the output of all processes on a directory."""
   return pathlib.Path(root_dir + '.log').read_text(encoding='utf-8')
 
 

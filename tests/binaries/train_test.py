@@ -1,4 +1,4 @@
-"""Tests of `parl-train`: what it leaves, and what stops it."""
+"""Tests of the output and the errors of `parl-train`."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _POLICIES = ['base_policy', 'greedy_policy', 'policy']
 
 
 class RunTest(absltest.TestCase):
-  """The real entry point, in a process of its own."""
+  """Runs the entry point in its own process."""
 
   @classmethod
   def setUpClass(cls):
@@ -38,7 +38,7 @@ class RunTest(absltest.TestCase):
     with open(self._path('summary.json'), encoding='utf-8') as file:
       return json.load(file)
 
-  def test_directory_holds_what_it_is_to_hold(self):
+  def test_directory_has_all_output_files(self):
     self.assertContainsSubset(
         [
             'checkpoints',
@@ -148,7 +148,7 @@ class RunTest(absltest.TestCase):
     }
     self.assertEqual(seen, wanted)
 
-  def test_configuration_is_kept_defaults_included(self):
+  def test_configuration_is_saved_including_defaults(self):
     with open(self._path('operative_config.gin'), encoding='utf-8') as file:
       text = file.read()
     self.assertIn("PointMaze.size = 'UMaze'", text)
@@ -164,7 +164,7 @@ class RunTest(absltest.TestCase):
     for name in _POLICIES:
       self.assertIn(f'SavedModel: {self._path("policies", name)}', output)
 
-  def test_output_is_short_and_has_our_messages_alone(self):
+  def test_output_is_short_and_has_only_our_messages(self):
     output = tiny.read_output(self._root_dir)
     logged = re.findall(r'^[IWEF]\d{4} .*$', output, re.MULTILINE)
     for line in logged:
@@ -176,7 +176,7 @@ class RunTest(absltest.TestCase):
 
 
 class FailedStartTest(parameterized.TestCase):
-  """The function of the binary, stopped before any work."""
+  """Tests starts of `train.train` that fail before any work."""
 
   def setUp(self):
     super().setUp()
@@ -227,7 +227,7 @@ class FailedStartTest(parameterized.TestCase):
       self._train_on(self._columns(**changes))
     self._assert_no_work()
 
-  def test_file_cut_short_is_named(self):
+  def test_truncated_file_is_named(self):
     d4rl_columns.write(self._file, self._columns())
     with open(self._file, 'r+b') as file:
       file.truncate(os.path.getsize(self._file) // 2)
@@ -290,8 +290,8 @@ class FailedStartTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'at least 2 episodes'):
       self._train_on(self._columns(timeouts=np.arange(40) == 39), seed=1)
 
-  def test_data_of_a_failed_start_is_not_taken_over(self):
-    # Refused after the data was recorded.
+  def test_data_of_a_failed_start_is_not_reused(self):
+    # The run is refused after it has recorded the data.
     bindings = (
         'import parl_tf.replay.reverb_experience',
         'run_experiment.experience_ctor = @ReverbExperience',
@@ -303,11 +303,11 @@ class FailedStartTest(parameterized.TestCase):
         self._train(*bindings, seed=seed)
       path = os.path.join(self._root, 'data.hdf5')
       modified.append(os.stat(path).st_mtime_ns)
-    # The same configuration takes it over, another records anew.
+    # The same configuration reuses the data, another one records its own.
     self.assertEqual(modified[0], modified[1])
     self.assertGreater(modified[2], modified[1])
 
-  def test_directory_of_a_run_that_goes_on_is_refused(self):
+  def test_directory_of_an_active_run_is_refused(self):
     with run_directory.hold(self._root):
       with self.assertRaisesRegex(ValueError, f'`root_dir`.*{os.getpid()}'):
         self._train()

@@ -1,4 +1,4 @@
-"""Tests of the programs where Reverb is not installed."""
+"""Tests of the programs without Reverb."""
 
 import os
 
@@ -43,7 +43,7 @@ class WithoutReverbTest(parameterized.TestCase):
           '--gin_bindings=import parl_tf.replay.reverb_experience',
       ),
   )
-  def test_program_that_needs_it_says_how_to_get_it(self, module, *arguments):
+  def test_program_that_needs_it_prints_how_to_get_it(self, module, *arguments):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
 
     completed = self._run(module, f'--root_dir={root_dir}', *arguments)

@@ -1,4 +1,4 @@
-"""Tests of the role of a collector."""
+"""Tests of the collector role."""
 
 import os
 from unittest import mock
@@ -37,7 +37,7 @@ class CollectingTest(absltest.TestCase):
     own.deliver.assert_called_once_with(seen)
 
   def _collect(self, appended):
-    """Acts until the spool has been given as many episodes as it answers."""
+    """Collects until the spool has received one episode per answer."""
     answers = iter(appended)
     acted = []
     weights = mock.Mock(is_over=False, num_episodes=0)
@@ -75,15 +75,15 @@ class CollectingTest(absltest.TestCase):
     link = server_link.ServerLink('localhost:1')
     return collector_role._collect(own, link, 0, 0, None), acted
 
-  def test_episode_that_is_not_what_it_must_be_is_dropped_and_told(self):
+  def test_invalid_episode_is_dropped_and_logged(self):
     with self.assertLogs(level='ERROR') as logs:
       num_acted, numbers = self._collect(['`reward` has a NaN.', None])
 
-    # Another number, for the seeds of that one would act it again.
+    # A new number: the same seeds would repeat the episode.
     self.assertEqual((num_acted, numbers), (1, [4, 5]))
     self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
 
-  def test_ten_such_episodes_in_a_row_are_an_error(self):
+  def test_ten_invalid_episodes_in_a_row_are_an_error(self):
     nine = ['a NaN'] * 9
     self.assertEqual(self._collect([*nine, '', *nine, None])[0], 2)
 

@@ -12,7 +12,7 @@ from absl.testing import absltest
 from parl_tf.distributed import launcher
 from tests.binaries import tiny
 
-_SECONDS = 600.0  # For a machine that is busy with other things.
+_SECONDS = 600.0  # With room for a busy machine.
 
 
 class RolesTest(absltest.TestCase):
@@ -35,13 +35,13 @@ class RolesTest(absltest.TestCase):
         if role.environment.get('CUDA_VISIBLE_DEVICES') != '-1'
     ]
 
-  def test_gpus_are_the_learners_and_of_collectors_that_are_given_some(self):
+  def test_gpus_are_for_the_learner_and_collectors_that_reserve_some(self):
     self.assertEqual(self._see_gpus(), ['learner'])
     self.assertEqual(
         self._see_gpus(collector_gpus=0.5), ['learner', 'collector_0']
     )
 
-  def test_files_of_the_users_own_are_found_from_any_directory(self):
+  def test_user_files_are_found_from_any_directory(self):
     mine = self.create_tempfile('mine.gin').full_path
     relative = os.path.relpath(mine)
     for role in self._roles(gin_file=['quickstart.gin', relative]).values():
@@ -49,7 +49,7 @@ class RolesTest(absltest.TestCase):
           ['--gin_file=quickstart.gin', f'--gin_file={mine}'], role.command
       )
 
-  def test_service_has_no_port_of_outgoing_connections(self):
+  def test_service_port_is_outside_the_ephemeral_range(self):
     with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
       low, high = map(int, file.read().split())
     self.assertNotIn(launcher.free_port(), range(low, high + 1))
@@ -57,14 +57,14 @@ class RolesTest(absltest.TestCase):
 
 class LaunchTest(absltest.TestCase):
 
-  def test_stopped_run_goes_on_to_scores_and_policies(self):
+  def test_stopped_run_resumes_to_scores_and_policies(self):
     root_dir = self.create_tempdir().full_path
     process = self._launch(root_dir)
-    # The first line of progress: all roles are started, none has finished.
+    # The first line of progress: all roles have started, none has finished.
     for line in process.stderr:
       if 'launcher.py' in line:
         break
-    # Ray's own handler of it would leave the roles to die as they may.
+    # Ray's own handler would not stop the roles in order.
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 130, told[-3000:])
@@ -76,7 +76,7 @@ class LaunchTest(absltest.TestCase):
     self.assertNotIn('started anew', told)
 
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
-    # A warm-up episode and two that are trained after.
+    # A warm-up episode and two episodes with training.
     self.assertEqual(learned[-1]['episodes'], '3')
     path = os.path.join(root_dir, 'evaluator', 'metrics.csv')
     with open(path, encoding='utf-8') as file:

@@ -1,4 +1,4 @@
-"""Tests of the role of the learner."""
+"""Tests of the learner role."""
 
 import os
 
@@ -11,7 +11,7 @@ from parl_tf.distributed import learner_role
 
 class LearnTest(absltest.TestCase):
 
-  def test_a_method_that_acts_for_itself_takes_no_collectors(self):
+  def test_a_method_that_collects_its_own_data_refuses_collectors(self):
     self.addCleanup(gin.clear_config)
     gin.clear_config()
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')

@@ -1,4 +1,4 @@
-"""Tests that a port is kept to this machine."""
+"""Tests that a port is reachable from this machine only."""
 
 import socket
 

@@ -46,7 +46,7 @@ class RemoteCollectionTest(absltest.TestCase):
     self._variables = [tf.Variable([1.0, 2.0])]
 
   def _service(self, port=None):
-    """Returns a service that is not ready, and its thread to be started."""
+    """Returns a service that is not ready and its unstarted thread."""
     replay = small_service.make(
         _OBSERVATION, _ACTION, self._variables, self._root, 3, port
     )
@@ -68,7 +68,7 @@ class RemoteCollectionTest(absltest.TestCase):
     )
     return remote, weights
 
-  def test_episodes_come_in_the_order_of_the_log(self):
+  def test_episodes_arrive_in_log_order(self):
     replay, thread = self._service()
     thread.start()
     self.addCleanup(self._stop, replay, thread)
@@ -88,7 +88,7 @@ class RemoteCollectionTest(absltest.TestCase):
         {'is_over': 1, 'num_episodes': 1, 'train_step': 0},
     )
 
-  def test_another_configuration_than_the_services_is_refused_by_name(self):
+  def test_configuration_that_differs_from_the_service_is_refused(self):
     replay, thread = self._service()
     thread.start()
     self.addCleanup(self._stop, replay, thread)
@@ -133,14 +133,14 @@ class RemoteCollectionTest(absltest.TestCase):
     second, thread = self._service(first.port)
     thread.start()
     self.addCleanup(self._stop, second, thread)
-    # Sent anew, as by a spool, and one more.
+    # Sends them again, as a spool does, and one more.
     for episode_id, num_steps in ((1, 2), (2, 3)):
       episode_item.send(link.client, _episode(num_steps, episode_id))
 
     self.assertEqual(remote.next(2), (3, True))
     self.assertEqual(journal.read(link).episode_id.tolist(), [0, 1, 2])
 
-  def test_rows_are_waited_for_while_a_service_fills_its_tables(self):
+  def test_learner_waits_for_rows_while_a_service_fills_its_tables(self):
     replay, thread = self._service()
     self.addCleanup(self._stop, replay, thread)
     link = server_link.ServerLink(replay.address)

@@ -1,4 +1,4 @@
-"""Tests of a role as a process."""
+"""Tests of the process of a role."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from absl.testing import absltest
 
 from parl_tf.distributed import role_process
 
-_SECONDS = 60.0  # Of waiting, for a machine that is busy with other things.
+_SECONDS = 60.0  # Timeout, with room for a busy machine.
 
 
 def _wait_until(is_time):
@@ -28,7 +28,7 @@ class RoleProcessTest(absltest.TestCase):
     self.addCleanup(process.stop)
     return process
 
-  def test_output_and_status_are_told(self):
+  def test_output_and_status_are_reported(self):
     process = self._start(['sh', '-c', 'echo $WORD; exit 3'], WORD='hello')
     _wait_until(lambda: process.poll() is not None)
 

@@ -1,4 +1,4 @@
-"""Tests of the link to a replay service, and of weights on their way."""
+"""Tests of the link to a replay service and of sending weights."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ class ServerLinkTest(service_case.ServiceCase):
   def _shorten_deadline(self):
     self.enter_context(mock.patch.object(server_link, 'DEADLINE_SECONDS', 1))
 
-  def test_same_weights_are_not_taken_again(self):
+  def test_unchanged_weights_are_not_fetched_again(self):
     link = server_link.ServerLink(self.start().address)
     sender = weights.Weights(
         link, self.variables, tf.Variable(0, dtype=tf.int64)
@@ -35,7 +35,7 @@ class ServerLinkTest(service_case.ServiceCase):
     receiver.receive()
     self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
 
-  def test_weights_travel(self):
+  def test_published_weights_are_received(self):
     link = server_link.ServerLink(self.start().address)
     step = tf.Variable(7, dtype=tf.int64)
     sender = weights.Weights(link, self.variables, step)
@@ -71,7 +71,7 @@ class ServerLinkTest(service_case.ServiceCase):
 
     self.assertLess(time.monotonic() - start, 6.0)
 
-  def test_silent_wait_for_an_empty_table_is_told(self):
+  def test_long_wait_for_an_empty_table_is_logged(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
     self.enter_context(
@@ -86,7 +86,7 @@ class ServerLinkTest(service_case.ServiceCase):
 
     self.assertIn(f'Waiting for {link.address} table online', logs.output[0])
 
-  def test_call_ends_soon_where_the_server_goes_meanwhile(self):
+  def test_call_ends_soon_if_the_server_exits_during_it(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
     self._shorten_deadline()
@@ -110,7 +110,7 @@ class ServerLinkTest(service_case.ServiceCase):
     with self.assertRaisesRegex(ConnectionError, 'within 0.2 s.*variables'):
       link.call(
           weights.TABLE,
-          # Reverb waits for a first item without limit.
+          # Reverb waits for the first item without a timeout.
           lambda: list(link.client.sample(weights.TABLE, 1)),
           seconds=0.2,
       )

@@ -1,4 +1,4 @@
-"""What tests of the replay service share: services, spools and journals."""
+"""Test case for the replay service, with services, spools and journals."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ ACTION = tf.TensorSpec([1], tf.float32)
 
 
 def episode(num_steps=3, success=False, **changes):
-  """Returns an episode of the specs above, its fields changed."""
+  """Returns an episode of the specs above with some fields replaced."""
   return types.Episode(
       observation={
           'image': np.zeros([num_steps + 1, 2, 2, 3], np.uint8),
@@ -35,7 +35,7 @@ def episode(num_steps=3, success=False, **changes):
 
 
 class ServiceCase(absltest.TestCase):
-  """Starts services of one log, which end with the test."""
+  """Starts services of one log and stops them after the test."""
 
   def setUp(self):
     super().setUp()
@@ -79,7 +79,7 @@ class ServiceCase(absltest.TestCase):
     return list(link.client.sample(table, num_samples=1))
 
   def read(self, link, num_episodes=0, num_refused=0):
-    """Returns the journal once it tells of so many episodes."""
+    """Returns the journal once it lists that many episodes."""
     deadline = time.monotonic() + 20.0
     while time.monotonic() < deadline:
       seen = journal.read(link)

@@ -1,4 +1,4 @@
-"""Tests of the replay service: what it takes in, and what it has again."""
+"""Tests of what the replay service accepts, refuses and restores."""
 
 import os
 import threading
@@ -66,7 +66,7 @@ class ServiceTest(case.ServiceCase):
       self.assertEqual(own.deliver(seen), 0)
       self.assertEqual(own.next_number(seen), 1)
 
-  def test_collector_whose_disk_was_lost_acts_no_episode_twice(self):
+  def test_collector_with_a_lost_disk_repeats_no_episode(self):
     link = server_link.ServerLink(self.start().address)
     own = self.spool(link, collector=3)
     own.append(0, case.episode())
@@ -89,7 +89,7 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(seen.episode_id.tolist(), [5, 6])
     self.assertEqual(link.size('online'), 6)
 
-  def test_restart_has_what_was_there(self):
+  def test_restart_restores_everything(self):
     first = self.start()
     link = server_link.ServerLink(first.address)
     own = self.spool(link)
@@ -108,7 +108,7 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(link.size('online'), 5)
     self.assertEqual(link.size('offline'), 3)
 
-  def test_torn_end_of_the_log_is_sent_anew(self):
+  def test_torn_end_of_the_log_is_sent_again(self):
     first = self.start()
     link = server_link.ServerLink(first.address)
     own = self.spool(link)
@@ -123,13 +123,13 @@ class ServiceTest(case.ServiceCase):
 
     self.start(port=first.port)
     self.assertLen(self.read(link, 1).episode_id, 1)
-    own = self.spool(link)  # The collector, too, may have been restarted.
+    own = self.spool(link)  # The collector may have been restarted too.
     self.assertEqual(own.deliver(self.read(link)), 1)
 
     numbers = spool.number_of(self.read(link, 2).episode_id)
     self.assertEqual(numbers.tolist(), [0, 1])
 
-  def test_bad_episodes_are_refused_by_name_and_the_service_goes_on(self):
+  def test_bad_episodes_are_refused_and_the_service_continues(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
     with self.assertLogs(level='ERROR') as logs:
@@ -191,10 +191,10 @@ class ServiceTest(case.ServiceCase):
     self.assertIn('`episode_id` must be int64 of shape []', logs.output[0])
     self.assertIn('`reward` must be float32', logs.output[-1])
 
-  def test_episode_whose_return_overflows_never_comes_into_the_log(self):
+  def test_episode_whose_return_overflows_never_enters_the_log(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
-    reward = np.full(3, 3e38, np.float32)  # Finite, but not its sum.
+    reward = np.full(3, 3e38, np.float32)  # The sum overflows.
 
     with self.assertLogs(level='ERROR') as logs:
       episode_item.send(link.client, case.episode(reward=reward, episode_id=7))
@@ -204,7 +204,7 @@ class ServiceTest(case.ServiceCase):
     self.assertIn('monte_carlo_return` must be finite', logs.output[0])
     self.assertEmpty(self.logged())
 
-  def test_tables_answer_nobody_before_they_are_full_again(self):
+  def test_tables_serve_nobody_until_they_are_refilled(self):
     first = self.start()
     link = server_link.ServerLink(first.address)
     self.read(link)

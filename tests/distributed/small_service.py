@@ -22,15 +22,15 @@ def make(
     num_offline_transitions: int,
     port: Optional[int] = None,
 ) -> service.ReplayService:
-  """Returns a service that is not ready before its `run`.
+  """Returns a service that is not ready until `run` is called.
 
   Args:
     observation_spec: Nest of `tf.TensorSpec`.
     action_spec: Spec of the action of one step.
-    variables: Weights that it passes on.
-    root_dir: Its log is `episodes` in it.
-    num_offline_transitions: Of the episodes that its `run` gets.
-    port: Where it listens; any free port where None.
+    variables: Weights that it publishes.
+    root_dir: Directory of the log, `episodes`.
+    num_offline_transitions: Number of transitions passed to its `run`.
+    port: TCP port; None selects a free one.
   """
   return service.ReplayService(
       observation_spec,

@@ -1,4 +1,4 @@
-"""Tests of a collector's spool before a queue that is full."""
+"""Tests of a collector's spool with a full queue."""
 
 import threading
 from unittest import mock
@@ -39,7 +39,7 @@ class SpoolTest(absltest.TestCase):
     )
     self.addCleanup(server.stop)
     self._link = server_link.ServerLink(f'localhost:{server.port}')
-    # An episode's id is then its number.
+    # Makes the id of an episode equal to its number.
     self.enter_context(
         mock.patch.object(directory_id.secrets, 'randbits', return_value=0)
     )
@@ -48,18 +48,18 @@ class SpoolTest(absltest.TestCase):
   def _receive(self):
     return episode_item.receive(self._link.client, _ITEMS).episode_id
 
-  def test_full_queue_is_an_error_soon_and_takes_the_episode_later(self):
+  def test_full_queue_is_an_error_soon_and_accepts_the_episode_later(self):
     for number in range(2):
       self._spool.append(number, _episode())
 
     with self.assertRaisesRegex(ConnectionError, 'table episodes'):
       self._spool.deliver(journal.make())
-    # None is sent anew.
+    # No episode is sent again.
     self.assertEqual(self._spool.deliver(journal.make()), 2)
 
     self.assertEqual([self._receive(), self._receive()], [0, 1])
 
-  def test_episode_that_is_still_being_sent_is_not_sent_anew(self):
+  def test_episode_in_transit_is_not_sent_again(self):
     self.enter_context(mock.patch.object(spool, '_RESEND_SECONDS', 0.0))
     self._spool.append(0, _episode())
     self._spool.deliver(journal.make())  # It fills the queue.

@@ -1,4 +1,4 @@
-"""Tests that roles are kept alive, by Ray on this machine."""
+"""Tests that Ray keeps roles alive on this machine."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import ray
 from parl_tf.distributed import ray_session
 from parl_tf.distributed import supervisor as supervisor_lib
 
-_SECONDS = 120.0  # Of waiting, for a machine that is busy with other things.
+_SECONDS = 120.0  # Timeout, with room for a busy machine.
 
 
 class SupervisorTest(absltest.TestCase):
@@ -42,7 +42,7 @@ class SupervisorTest(absltest.TestCase):
     with open(os.path.join(self._logs, f'{name}.log'), encoding='utf-8') as f:
       return f.read()
 
-  def test_role_that_fails_is_started_anew_until_it_ends_well(self):
+  def test_role_that_fails_is_restarted_until_it_succeeds(self):
     once = os.path.join(self._logs, 'once')
     command = f'echo $WORD; test -e {once} && exit 0; touch {once}; kill -9 $$'
 
@@ -54,7 +54,7 @@ class SupervisorTest(absltest.TestCase):
     self.assertEqual(supervisor.num_restarts(), {'role': 1})
     self.assertEqual(self._read('role'), 'hello\nhello\n')
 
-  def test_role_without_a_place_does_not_delay_the_others(self):
+  def test_role_that_cannot_be_placed_does_not_delay_the_others(self):
     roles = [
         supervisor_lib.Role('first', ['sleep', '1000'], num_cpus=1),
         supervisor_lib.Role('second', ['sleep', '1000'], num_cpus=1),
@@ -75,7 +75,7 @@ class SupervisorTest(absltest.TestCase):
     self.assertLess(longest, 20.0)
     self.assertEqual(self._read('short'), 'done\n')
 
-  def test_disk_without_room_for_a_log_does_not_end_the_others(self):
+  def test_full_disk_for_a_log_does_not_end_the_others(self):
     os.symlink('/dev/full', os.path.join(self._logs, 'role.log'))
 
     with self.assertLogs(level='ERROR') as logs:
@@ -87,7 +87,7 @@ class SupervisorTest(absltest.TestCase):
     self.assertTrue(supervisor.has_ended('role'))
     self.assertIn('No space left', logs.output[0])
 
-  def test_role_that_is_stopped_is_not_started_anew(self):
+  def test_stopped_role_is_not_restarted(self):
     role = supervisor_lib.Role('role', ['sh', '-c', 'echo up; sleep 1000'])
 
     supervisor = self._run(
@@ -102,7 +102,7 @@ class SupervisorTest(absltest.TestCase):
 
 
   def test_ray_listens_on_loopback_only(self):
-    # A worker too: it is there once a role has run.
+    # Includes a worker, which exists once a role has run.
     self._run(
         [supervisor_lib.Role('role', ['sh', '-c', 'echo up'])],
         lambda supervisor: supervisor.has_ended('role'),
@@ -115,7 +115,7 @@ class SupervisorTest(absltest.TestCase):
     }
     self.assertEqual(hosts, {'127.0.0.1'})
 
-  def test_role_that_must_not_end_is_started_anew(self):
+  def test_role_that_must_not_end_is_restarted(self):
     once = os.path.join(self._logs, 'once')
     command = f'test -e {once} && echo again && sleep 1000; touch {once}'
     roles = [
@@ -128,7 +128,7 @@ class SupervisorTest(absltest.TestCase):
 
     self.assertEqual(supervisor.num_restarts(), {'role': 1})
 
-  def test_role_that_ray_kills_for_want_of_memory_is_started_anew(self):
+  def test_role_that_ray_kills_when_out_of_memory_is_restarted(self):
     get = ray.get
     answers = [ray.exceptions.OutOfMemoryError('no memory')]
 
@@ -145,7 +145,7 @@ class SupervisorTest(absltest.TestCase):
 
     self.assertEqual(supervisor.num_restarts(), {'role': 1})
 
-  def test_machine_of_a_role_is_kept_and_a_lost_one_is_told(self):
+  def test_role_keeps_its_machine_and_a_lost_machine_is_logged(self):
     path = os.path.join(self._logs, 'hosts.json')
     with open(path, 'w', encoding='utf-8') as file:
       file.write('{"role": "10.0.0.7", "other": "10.0.0.8"}')
@@ -168,7 +168,7 @@ class SupervisorTest(absltest.TestCase):
           json.load(file), {'role': '127.0.0.1', 'other': '10.0.0.8'}
       )
 
-  def test_role_stands_where_the_launcher_does(self):
+  def test_role_has_the_working_directory_of_the_launcher(self):
     self._run(
         [supervisor_lib.Role('role', ['pwd'])],
         lambda supervisor: supervisor.has_ended('role'),

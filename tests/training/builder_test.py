@@ -1,4 +1,4 @@
-"""Tests of the agent that gin describes."""
+"""Tests of building the agent that gin configures."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -76,7 +76,7 @@ class BuildAgentTest(tensor_case.TensorCase):
     action = agent.greedy_policy.act(tf.zeros([3, 2]), tf.constant([3, 5]))
     self.assertAllEqual(action.shape, [3, 1])
 
-  def test_dictionaries_of_observations_are_joined(self):
+  def test_dictionary_observations_are_concatenated(self):
     agent = self._build(domain=line_walk.LineWalk(is_dict=True))
     observation = {'place': tf.zeros([3, 1]), 'time': tf.ones([3, 1])}
 
@@ -120,7 +120,7 @@ class BuildAgentTest(tensor_case.TensorCase):
         for name in ('critic', 'policy', 'pretrain')
     ]
 
-    # The second warms up: half of 2e-3 at first.
+    # The second rate warms up and starts at half of 2e-3.
     self.assertAllClose(rates, [1e-3, 1e-3, 3e-4])
 
   def test_statistics_and_seed_reach_the_networks(self):
@@ -183,7 +183,7 @@ class BuildAgentTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, message):
       self._build(binding)
 
-  def test_what_must_be_bound_is_named(self):
+  def test_missing_required_binding_is_named(self):
     gin.parse_config(
         '\n'.join(x for x in _CONFIG.splitlines() if 'critic_ctor' not in x)
     )

@@ -1,4 +1,4 @@
-"""Tests of the one checkpoint of a run."""
+"""Tests of the checkpoints of a run."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from tests.training import small_run
 
 @contextlib.contextmanager
 def _no_room(num_bytes):
-  """Lets no file of this process grow beyond `num_bytes`."""
+  """Limits the size of files that this process writes to `num_bytes`."""
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
   try:
@@ -47,7 +47,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
         self._dir, agent, state or checkpoint.RunState()
     )
 
-  def test_nothing_is_restored_from_nothing(self):
+  def test_empty_directory_restores_nothing(self):
     agent = small_run.make_agent()
     before = _values(agent)
     self.assertFalse(self._checkpoint(agent).restore())
@@ -70,7 +70,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
         ['ckpt-1.data-00000-of-00001', 'ckpt-1.index', 'checkpoints'],
     )
 
-  def test_agent_and_state_come_back_together(self):
+  def test_agent_and_state_are_restored_together(self):
     agent = small_run.make_agent(seed=1)
     agent.train_step_counter.assign(7)
     for items in agent.checkpoint_items.values():
@@ -129,7 +129,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     return restored.phase_step
 
   @parameterized.parameters(0, 10, 20_000)
-  def test_run_goes_on_where_there_is_no_room(self, num_bytes):
+  def test_full_disk_does_not_end_the_run(self, num_bytes):
     saver, state = self._save_twice()
     state.phase_step = 3
     before = sorted(os.listdir(self._dir))
@@ -144,7 +144,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     saver.save()
     self.assertEqual(self._restore(), 3)
 
-  def test_no_room_for_the_list_of_checkpoints_loses_none(self):
+  def test_full_disk_for_the_list_of_checkpoints_loses_none(self):
     saver, state = self._save_twice()
     state.phase_step = 3
     os.remove(os.path.join(self._dir, 'checkpoint'))
@@ -159,7 +159,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
       '.data-00000-of-00001', '.index', '.data-00000-of-00001 gone',
       '.index gone',
   )
-  def test_torn_checkpoint_is_passed_over(self, damage):
+  def test_torn_checkpoint_is_skipped(self, damage):
     saver, _ = self._save_twice()
     suffix, _, is_gone = damage.partition(' ')
     path = os.path.join(self._dir, 'ckpt-2')
@@ -173,7 +173,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
 
     self.assertIn(path, logs.output[0])
 
-  def test_run_that_went_back_saves_over_the_torn_checkpoint(self):
+  def test_rolled_back_run_overwrites_the_torn_checkpoint(self):
     self._save_twice()
     os.truncate(os.path.join(self._dir, 'ckpt-2.data-00000-of-00001'), 100)
     state = checkpoint.RunState()
@@ -188,7 +188,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self.assertLen([n for n in os.listdir(self._dir) if '.index' in n], 2)
 
   @parameterized.parameters('', 'not a list of checkpoints', None)
-  def test_damaged_list_of_checkpoints_is_no_hindrance(self, content):
+  def test_damaged_list_of_checkpoints_is_ignored(self, content):
     self._save_twice()
     path = os.path.join(self._dir, 'checkpoint')
     os.remove(path)
@@ -207,7 +207,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self.assertEqual(self._restore(), 8)
     self.assertLen([n for n in os.listdir(self._dir) if '.index' in n], 2)
 
-  def test_none_that_can_be_read_is_an_error(self):
+  def test_no_readable_checkpoint_is_an_error(self):
     self._save_twice()
     for number in (1, 2):
       os.truncate(os.path.join(self._dir, f'ckpt-{number}.index'), 10)
@@ -216,7 +216,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       self._restore()
 
-  def test_kill_in_the_middle_of_the_first_save_leaves_nothing(self):
+  def test_kill_during_the_first_save_leaves_no_checkpoint(self):
     os.makedirs(os.path.join(self._dir, 'ckpt-1_temp'))
     with open(os.path.join(self._dir, 'ckpt-1.data-00000-of-00001'), 'w'):
       pass

@@ -1,6 +1,6 @@
-"""Tests of devices and of the rows that each has.
+"""Tests of device strategies and of the rows of each replica.
 
-Training on two of them is tested by `mirrored_test`.
+`mirrored_test` tests training on two devices.
 """
 
 import os
@@ -27,7 +27,7 @@ class StrategyTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'two devices.*CPU:0'):
       devices.make_strategy('mirrored')
 
-  def test_unknown_name_is_told(self):
+  def test_unknown_name_is_an_error(self):
     with self.assertRaisesRegex(ValueError, "mirrored.*'many'"):
       devices.make_strategy('many')
 
@@ -70,7 +70,7 @@ class ReplicaShareTest(absltest.TestCase):
     np.testing.assert_array_equal(share, rows)
 
   def test_rows_that_cannot_be_shared_evenly_are_refused(self):
-    # Ten rows are two slices of five, which two devices cannot share.
+    # Ten rows make two slices of five, which two devices cannot split evenly.
     with self.assertRaisesRegex(
         ValueError, '`critic`.*2 updates times 2 devices, got 10'
     ):

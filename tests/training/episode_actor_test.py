@@ -1,4 +1,4 @@
-"""Tests of acting whole online episodes."""
+"""Tests of collecting whole online episodes."""
 
 from absl.testing import absltest
 import numpy as np
@@ -45,7 +45,7 @@ class EpisodeActorTest(absltest.TestCase):
       )
       self.assertTrue(self._steps[-1].last())
 
-  def test_a_lost_episode_is_acted_anew(self):
+  def test_a_lost_episode_is_repeated(self):
     wanted = self._actor.act(4)
     step, attempts = self._environment.step, []
 

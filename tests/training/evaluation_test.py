@@ -1,4 +1,4 @@
-"""Tests of playing whole episodes of a policy."""
+"""Tests of evaluating a policy over whole episodes."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -39,7 +39,7 @@ class EvaluationTest(parameterized.TestCase):
     self.assertEqual(result.score, 100.0)
     for i, episode in enumerate(result.episodes):
       start = episode.observation[0, 0]
-      # Each step goes 0.5 far; the goal is at 2.
+      # Each step moves by 0.5; the goal is at 2.
       num_steps = int(np.ceil((2.0 - start) / 0.5))
       self.assertEqual(episode.num_steps, num_steps)
       self.assertEqual(episode.num_transitions, num_steps)
@@ -106,7 +106,7 @@ class EvaluationTest(parameterized.TestCase):
     evaluator.run(_forward)
     self.assertLen(domain.environments, 3)
 
-  def test_policy_sees_the_full_batch_and_finished_rows_stand_still(self):
+  def test_policy_sees_the_full_batch_and_finished_rows_repeat(self):
     calls = []
 
     def act(observation, seed):
@@ -218,10 +218,10 @@ class EvaluationTest(parameterized.TestCase):
         np.testing.assert_array_equal(one.observation, episode.observation)
         np.testing.assert_array_equal(one.action, episode.action)
     self.assertLen(domain.environments, min(6, max_environments))
-    # A compiled policy has one size of batch.
+    # A compiled policy has a fixed batch size.
     self.assertEqual(set(sizes), {min(6, max_environments)})
 
-  def test_rows_that_the_last_group_lacks_stand_still(self):
+  def test_padding_rows_of_the_last_group_repeat(self):
     rows = []
 
     def act(observation, seed):
@@ -239,7 +239,7 @@ class EvaluationTest(parameterized.TestCase):
             observation[row], result.episodes[row].observation[-1]
         )
 
-  def test_no_two_decisions_of_groups_have_one_seed(self):
+  def test_decisions_of_groups_have_distinct_seeds(self):
     seeds = []
 
     def act(observation, seed):
@@ -268,12 +268,12 @@ class EvaluationTest(parameterized.TestCase):
     for step, running in enumerate(seen[size:]):
       self.assertEqual(running, [False, False, step < third])
 
-  def test_a_lost_episode_repeats_its_group_alone(self):
+  def test_a_lost_episode_repeats_only_its_group(self):
     domain = self._limited(2)
 
     def act(observation, seed):
       del seed
-      # Chunks, of which the lost attempt leaves a rest.
+      # Chunks: the lost attempt leaves unused actions.
       return np.linspace(0.5, 1.0, 3)[np.newaxis, :, np.newaxis].repeat(
           len(observation), axis=0
       )
@@ -296,7 +296,7 @@ class EvaluationTest(parameterized.TestCase):
     for one, other in zip(result.episodes, wanted.episodes, strict=True):
       np.testing.assert_array_equal(one.action, other.action)
 
-  def test_domain_without_controller_gives_none(self):
+  def test_domain_without_controller_returns_none(self):
     self.assertIsNone(
         evaluation.Evaluator(
             line_walk.LineWalk(has_controller=False), num_episodes=2, seed=0
@@ -326,7 +326,7 @@ class EvaluationTest(parameterized.TestCase):
           seed=0,
       )
 
-  def test_episode_that_goes_on_is_an_error(self):
+  def test_episode_that_does_not_end_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'within the 2 steps'):
       _evaluate(
           line_walk.LineWalk(max_episode_steps=2, time_limit=5),

@@ -1,4 +1,4 @@
-"""Tests of a whole run with another policy, critic and experience."""
+"""Tests of a whole run with a non-default policy, critic and experience."""
 
 import json
 import os

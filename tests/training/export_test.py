@@ -1,4 +1,4 @@
-"""Tests of SavedModels that speak the environment's own units."""
+"""Tests of SavedModels with actions in the environment's raw units."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.agents import small_agent
 _LOW, _HIGH = np.array([-3.0, 0.0]), np.array([1.0, 20.0])
 _SEED = [5, 11]
 
-# Acts in a process that has imported TensorFlow and nothing of ours.
+# Runs the policy in a process that imports TensorFlow but not this project.
 _PROGRAM = """
 import json, sys
 import tensorflow as tf
@@ -71,7 +71,7 @@ class ExportTest(tensor_case.TensorCase):
     )
     return agent.named_policies['base_policy']
 
-  def test_model_acts_alike_where_only_tensorflow_is(self):
+  def test_model_with_tensorflow_alone_gives_the_same_actions(self):
     policy = small_agent.make_agent().named_policies['policy']
     self.assertLessEqual(self._export(policy), 1e-5)
     done = subprocess.run(
@@ -90,7 +90,7 @@ class ExportTest(tensor_case.TensorCase):
     live = compiled_act.compile_act(policy)(
         self._observation, tf.constant(_SEED)
     )
-    # Within 1e-5 of the range [-1, 1], whatever the raw units.
+    # Within 1e-5 relative to the range [-1, 1], for any raw units.
     self.assertAllClose(
         (np.array(printed['action']) - _LOW) / (_HIGH - _LOW) * 2.0 - 1.0,
         live,
@@ -120,7 +120,7 @@ class ExportTest(tensor_case.TensorCase):
       time_step = ts.transition(observation, tf.zeros([2]))
       state, live_state = step.state, live.state
 
-  def test_chunks_are_played_step_by_step_or_given_whole(self):
+  def test_chunks_are_returned_step_by_step_or_whole(self):
     policy = self._base_policy(chunk_length=3)
     self._export(policy)
     model = tf.saved_model.load(self._path)
@@ -131,7 +131,7 @@ class ExportTest(tensor_case.TensorCase):
     chunk = outputs['chunk']
     self.assertEqual(chunk.shape, [2, 3, 2])
     self.assertAllEqual(outputs['action'], chunk[:, 0])
-    # TF-Agents' function keeps the rest in its state, whatever it sees.
+    # TF-Agents' function keeps the remaining actions in its state.
     state = model.get_initial_state(batch_size=2)
     time_step = ts.restart(observation, 2)
     for t in range(3):
@@ -142,7 +142,7 @@ class ExportTest(tensor_case.TensorCase):
     step = model.action(time_step, state)
     self.assertNotAllEqual(step.action, chunk[:, 0])
 
-  def test_failed_check_leaves_the_model_that_was_there(self):
+  def test_failed_check_keeps_the_existing_model(self):
     policy = self._base_policy()
     self._export(policy)
     before = os.stat(self._path).st_ino

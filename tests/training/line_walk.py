@@ -1,4 +1,4 @@
-"""A walk along a line: the smallest domain there is, for tests."""
+"""A walk along a line: a minimal domain for tests."""
 
 import dm_env
 from dm_env import specs
@@ -14,8 +14,8 @@ STEP = 0.5
 class LineWalkEnvironment(domain_lib.Environment):
   """A position that moves by half the action; the task is to reach 2.
 
-  Observations are float32 `[2]`: position and steps so far, always in the same
-  array.
+  Observations are float32 `[2]`: position and number of steps. Every step
+  reuses the same array.
   """
 
   def __init__(self, domain, seed):

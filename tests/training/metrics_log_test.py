@@ -70,7 +70,7 @@ class MetricsLogTest(parameterized.TestCase):
       _write(log, 1, score=value)
     self.assertEqual(np.float32(_rows(self._dir)[0]['score']), value)
 
-  def test_numbers_of_all_kinds_are_taken(self):
+  def test_all_number_types_are_accepted(self):
     with metrics_log.MetricsLog(self._dir, ('a', 'b', 'c', 'd')) as log:
       _write(log, 1, a=np.int64(3), b=np.array(0.5), c=True, d=float('nan'))
     row = _rows(self._dir)[0]
@@ -96,7 +96,7 @@ class MetricsLogTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'got 4 after 5'):
         _write(log, 4)
 
-  def test_resume_cuts_rows_and_goes_on(self):
+  def test_resume_truncates_rows_and_continues(self):
     with metrics_log.MetricsLog(self._dir, _NAMES) as log:
       for step in range(5):
         _write(log, step, score=0.1 * step)
@@ -132,7 +132,7 @@ class MetricsLogTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'must have the columns .*extra'):
       metrics_log.MetricsLog(self._dir, ('extra',), resume_rows=1)
 
-  def test_without_rows_to_keep_the_file_begins_anew(self):
+  def test_without_rows_to_keep_the_file_is_rewritten(self):
     with metrics_log.MetricsLog(self._dir, _NAMES) as log:
       _write(log, 7)
     with metrics_log.MetricsLog(self._dir, ('extra',)) as log:
@@ -145,7 +145,7 @@ class MetricsLogTest(parameterized.TestCase):
       _write(log, 10, score=1.5)
       _write(log, 20)
       _write(log, 30, score=2.5)
-      # Before the log is closed, as a running TensorBoard would read it.
+      # Read before the log is closed, as a running TensorBoard does.
       self.assertEqual(_points(self._dir, 'score'), [(10, 1.5), (30, 2.5)])
       self.assertEqual(
           _points(self._dir, 'wall_seconds'),
@@ -157,7 +157,7 @@ class MetricsLogTest(parameterized.TestCase):
       _write(log, 10, score=1.0)
       _write(log, 20, score=2.0)
       _write(log, 20, success_rate=0.5)
-      _write(log, 20, score=3.0)  # Of the same step, but after the checkpoint.
+      _write(log, 20, score=3.0)  # The same step, but after the checkpoint.
       _write(log, 30, score=4.0)
     for _ in range(2):
       with metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=3) as log:

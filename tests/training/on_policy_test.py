@@ -1,4 +1,4 @@
-"""Tests of rollouts, of the phase that learns from them, and of a whole run."""
+"""Tests of rollouts, the phase that trains on them, and a whole run."""
 
 import csv
 import os
@@ -23,10 +23,10 @@ from tests.agents import small_dppo
 from tests.training import line_walk
 
 _NUM_ENVIRONMENTS = 3
-_TIME_LIMIT = 5  # Environment steps: a chunk of two is cut short by it.
+_TIME_LIMIT = 5  # Environment steps; truncates a chunk of two.
 _BINDINGS = (
     'select_domain.domain = @Walk()',
-    'Walk.time_limit = 5',  # environment steps: less than a turn has
+    'Walk.time_limit = 5',  # environment steps; shorter than a rollout
     'Search.jit_compile = False',
     'run_experiment.checkpoint_seconds = 0.0',
     'run_experiment.num_recorded_steps = 50',
@@ -49,11 +49,11 @@ _BINDINGS = (
 
 
 class _Killed(Exception):
-  """What a kill is in these tests."""
+  """Simulates a kill."""
 
 
 class _Environment(line_walk.LineWalkEnvironment):
-  """Kills the run at a reset, where the domain says so."""
+  """Kills the run at a reset if the domain requests it."""
 
   def reset(self):
     self._domain.num_resets_left -= 1
@@ -64,7 +64,7 @@ class _Environment(line_walk.LineWalkEnvironment):
 
 @gin.configurable('Walk')
 class _Walk(line_walk.LineWalk):
-  """A walk in which rollouts are acted."""
+  """A walk for collecting rollouts."""
 
   reward_scale = 2.0
   reward_bias = -1.0
@@ -125,7 +125,7 @@ def _read_rows(root_dir):
 
 class RolloutActorTest(tensor_case.TensorCase):
 
-  def test_decisions_are_those_of_the_task(self):
+  def test_decisions_match_the_task(self):
     agent, gamma = _make_agent(), 0.99
     actor = rollouts.RolloutActor(
         _Walk(time_limit=_TIME_LIMIT),
@@ -235,7 +235,7 @@ class OnPolicyTest(parameterized.TestCase):
     self.assertEqual(_read_rows(roots[1]), rows)
     self.assertEqual([r['phase'] for r in rows], ['online'] * 4)
     self.assertEqual([bool(r['score']) for r in rows], [False, True] * 2)
-    # The episodes are not in the log; the counters know of them.
+    # The log does not have the episodes; the counters include them.
     self.assertEmpty(session.log)
     self.assertGreaterEqual(int(rows[-1]['episodes']), 4 * _NUM_ENVIRONMENTS)
     self.assertEqual(
@@ -261,7 +261,7 @@ class ExperimentTest(parameterized.TestCase):
     self.addCleanup(gin.clear_config)
     gin.clear_config()
 
-  def test_method_is_run_and_resumed_from_its_gin_files(self):
+  def test_method_runs_and_resumes_from_its_gin_files(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(['methods/dppo.gin', 'policies/diffusion.gin'], _BINDINGS)
     # Each of the two environments is reset twice in the first turn.

@@ -37,7 +37,7 @@ class IsFlatTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
       ('nothing', [], False),
-      # All of it is the last fifth: there is nothing to compare with.
+      # Everything is in the last fifth: there is nothing to compare with.
       ('first', [(10, 1.0)], False),
       # The last fifth of 100 steps begins after 80. 0.90 is 10 % below 1.0.
       ('falling', [(80, 1.0), (90, 0.95), (100, 0.90)], False),
@@ -46,7 +46,7 @@ class IsFlatTest(parameterized.TestCase):
       ('constant', [(50, 1.0), (80, 1.0), (100, 1.0)], True),
       # The best of the last fifth counts, not the last.
       ('noisy', [(80, 1.0), (90, 0.95), (100, 2.0)], False),
-      # The best before counts, not the one just before.
+      # The best earlier value counts, not the previous one.
       ('noisy_before', [(40, 0.9), (80, 1.0), (100, 0.95)], True),
       # 1 % of -1.0 is 0.01: -1.02 is lower by more, -1.005 by less.
       ('negative_falling', [(80, -1.0), (100, -1.02)], False),
@@ -106,12 +106,12 @@ class BehaviorCloningTest(PhaseTest):
 
   def test_phase_ends_at_its_steps_or_once_flat(self):
     session = self._session()
-    # A tolerance of 0.9 asks for a tenth of the loss: it is soon flat.
+    # A tolerance of 0.9 requires a tenfold drop of the loss: it is soon flat.
     phase = phases.BehaviorCloning(
         num_steps=40, batch_size=8, interval=2, tolerance=0.9, min_steps=7
     )
     phase.run(session, self._episodes[:2])
-    # At 6 steps it is not to end yet; at 8 it is flat.
+    # At 6 steps it must not end yet; at 8 it is flat.
     self.assertEqual(session.train_step, 8)
     rows = self._rows()
     self.assertEqual([int(r['train_step']) for r in rows], [2, 4, 6, 8, 8])
@@ -122,7 +122,7 @@ class BehaviorCloningTest(PhaseTest):
         {r for _, _, r in session.experience.requests},
         {experience.ExperienceRequest(cloning_batch_size=8)},
     )
-    # It is over, also for a later session.
+    # A later session does not repeat it.
     later = small_run.make_session(self._root)
     phase.run(later, self._episodes[:2])
     self.assertEqual(later.train_step, 8)
@@ -131,7 +131,7 @@ class BehaviorCloningTest(PhaseTest):
 
 class OfflineTest(PhaseTest):
 
-  def test_critic_alone_is_trained_and_goes_on_where_more_is_asked(self):
+  def test_only_the_critic_is_trained_and_more_steps_resume(self):
     session = self._session()
     policy = session.agent.generative_policy
     before = [v.numpy() for v in policy.variables]
@@ -142,7 +142,7 @@ class OfflineTest(PhaseTest):
       self.assertAllEqual(seen, wanted)
     rows = self._rows()
     self.assertEqual([int(r['train_step']) for r in rows], [2, 4, 6])
-    # Evaluated after 4 and at the end.
+    # Evaluated after 4 steps and at the end.
     self.assertEqual([bool(r['score']) for r in rows], [False, True, True])
     request = experience.ExperienceRequest(
         critic_slices=1, critic_batch_size=8
@@ -158,7 +158,7 @@ class OfflineTest(PhaseTest):
     self.assertEqual(self._rows()[3]['train_step'], '8')
     self.assertEqual(session.state.summaries['offline']['train_steps'], 8)
 
-  def test_phase_that_is_to_have_fewer_steps_than_taken_is_evaluated(self):
+  def test_phase_with_fewer_steps_requested_than_taken_is_evaluated(self):
     session = self._session()
     session.begin_phase('offline')
     session.state.phase_step = 4
@@ -176,7 +176,7 @@ class OnlineTest(PhaseTest):
     _online(**kwargs).run(session)
     return [int(r['collect/length']) for r in self._rows()]
 
-  def test_one_training_step_an_environment_step_after_the_warm_up(self):
+  def test_one_training_step_per_environment_step_after_the_warm_up(self):
     session = self._session()
     lengths = self._run(session)
     self.assertLen(lengths, 4)
@@ -196,12 +196,12 @@ class OnlineTest(PhaseTest):
     self.assertEqual([r['episodes'] for r in rows], ['1', '2', '3', '4'])
     self.assertEqual([bool(r['score']) for r in rows], [False] * 3 + [True])
 
-  def test_order_per_episode_asks_for_policy_rows_first(self):
+  def test_order_per_episode_requests_policy_rows_first(self):
     session = self._session()
     optimizer = session.agent.checkpoint_items['critic_optimizer']
     optimizer.iterations.assign(100)
     num_steps = self._run(session, num_episodes=1, order='per_episode')[-1]
-    # The phase began with optimizers that had not taken a step.
+    # The phase starts with new optimizers.
     self.assertEqual(optimizer.iterations.numpy(), num_steps)
     self.assertEqual(
         session.experience.requests,

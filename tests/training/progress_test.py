@@ -20,13 +20,13 @@ class _Clock:
 
 class ProgressTest(absltest.TestCase):
 
-  def test_lines_come_every_ten_seconds_where_there_is_no_terminal(self):
+  def test_lines_are_logged_every_ten_seconds_without_a_terminal(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress(
         'offline', 120, start=20, stream=stream, clock=clock
     ) as display:
       for step in range(21, 121):
-        clock.now += 0.25  # Four steps a second.
+        clock.now += 0.25  # Four steps per second.
         display.update(step, success_rate=step / 200)
     self.assertEqual(
         stream.getvalue().splitlines(),
@@ -41,7 +41,7 @@ class ProgressTest(absltest.TestCase):
   def test_a_long_phase_has_few_lines(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress('offline', 43_200, stream=stream, clock=clock) as p:
-      for step in range(43_200):  # Seconds of twelve hours.
+      for step in range(43_200):  # The seconds in twelve hours.
         clock.now += 1.0
         p.update(step)
     # 20 lines up to 200 s, a twentieth more time each up to 6,000 s: 70 lines,
@@ -80,7 +80,7 @@ class ProgressTest(absltest.TestCase):
     self.assertIn('\r', self._drawn_on_terminal('xterm'))
 
   def test_bar_fits_the_terminal(self):
-    # The name, a space, a bar of 8 columns at least, a space and the text.
+    # The name, a space, a bar of at least 8 columns, a space and the text.
     for columns, left_out in (
         (80, []),
         (60, [' steps/s']),
@@ -94,7 +94,7 @@ class ProgressTest(absltest.TestCase):
       for text in ('behavior_cloning', '4/4', ' steps/s', '00:02', 'success'):
         self.assertEqual(text in drawn, text not in left_out, (columns, text))
 
-  def test_lines_are_written_on_a_terminal_that_cannot_go_back(self):
+  def test_lines_are_written_on_a_terminal_without_cursor_movement(self):
     self.assertEqual(
         self._drawn_on_terminal('dumb').splitlines()[-1],
         'behavior_cloning: 4/4  2 steps/s  in 00:02  success 1.000',
@@ -117,7 +117,7 @@ class ProgressTest(absltest.TestCase):
     while True:
       try:
         part = os.read(reader, 1 << 16)
-      except OSError:  # How Linux tells that the other end is closed.
+      except OSError:  # Linux raises this if the other end is closed.
         part = b''
       if not part:
         break

@@ -1,4 +1,4 @@
-"""Tests of whose a run directory is."""
+"""Tests of the ownership of a run directory."""
 
 import os
 import pathlib
@@ -30,12 +30,12 @@ class RunDirectoryTest(parameterized.TestCase):
     return run_directory.claim(self._root, seed)
 
   def _begin(self, path='checkpoints/checkpoint'):
-    """Leaves what a run leaves before its first step."""
+    """Writes the files that a run writes before its first step."""
     path = pathlib.Path(self._root, path)
     path.parent.mkdir()
     path.touch()
 
-  def test_new_directory_is_made(self):
+  def test_new_directory_is_created(self):
     self.assertFalse(self._claim('make_trainer.width = 8', seed=5))
     self.assertEqual(run_directory.read_seed(self._root), 5)
     gin.clear_config()
@@ -49,7 +49,7 @@ class RunDirectoryTest(parameterized.TestCase):
         self._claim('make_trainer.num_episodes = 1', 'make_trainer.width = 8')
     )
 
-  def test_other_configuration_is_refused_by_binding(self):
+  def test_another_configuration_is_refused_and_the_binding_named(self):
     self._claim('make_trainer.width = 8', 'make_trainer.num_steps = 1')
     self._begin()
     with self.assertRaisesRegex(
@@ -87,7 +87,7 @@ class RunDirectoryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'num_gradient_steps'):
       self._claim('make_trainer.num_gradient_steps = 2')
 
-  def test_values_of_several_lines_are_compared(self):
+  def test_multiline_values_are_compared(self):
     def binding(last):
       values = ', '.join(f"'{'x' * 30}{i}'" for i in range(8))
       return f"make_trainer.critic = [{values}, '{last}']"
@@ -98,7 +98,7 @@ class RunDirectoryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r"-'a'\](?s:.*)\+'b'\]"):
       self._claim(binding('b'))
 
-  def test_start_that_failed_does_not_hold_the_directory(self):
+  def test_failed_start_does_not_hold_the_directory(self):
     self._claim('make_trainer.width = 8')
     pathlib.Path(self._root, 'checkpoints').mkdir()
     pathlib.Path(self._root, 'data.hdf5').touch()
@@ -130,7 +130,7 @@ class RunDirectoryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       run_directory.read_seed(self._root)
 
-  def test_used_values_are_written_defaults_included(self):
+  def test_used_values_are_written_including_defaults(self):
     self._claim('make_trainer.width = 8')
     make_trainer()
     run_directory.write_operative_config(self._root)

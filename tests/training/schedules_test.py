@@ -17,7 +17,7 @@ class WarmUpTest(tensor_case.TensorCase):
   def test_rises_in_equal_steps_and_then_stays(self):
     schedule = schedules.WarmUp(0.8, num_warm_up_steps=4)
 
-    # Update 0 has a quarter of the rate, update 3 all of it.
+    # Update 0 uses a quarter of the rate, update 3 the full rate.
     self.assertAllClose(
         _rates(schedule, [0, 1, 2, 3, 4, 1_000_000]),
         [0.2, 0.4, 0.6, 0.8, 0.8, 0.8],
@@ -28,12 +28,12 @@ class WarmUpTest(tensor_case.TensorCase):
 
     self.assertAllClose(_rates(schedule, [0, 1, 1000]), [0.8, 0.8, 0.8])
 
-  def test_falls_by_half_a_cosine_after_the_warm_up(self):
+  def test_decays_by_half_a_cosine_after_the_warm_up(self):
     schedule = schedules.WarmUp(
         0.8, num_warm_up_steps=4, num_decay_steps=16
     )
 
-    # Twelve updates of decay: at 4 it begins, at 8 a third is over and the
+    # Decay takes twelve updates: it begins at 4; at 8 a third is over and the
     # factor (1 + cos 60 degrees) / 2 = 3 / 4, at 10 one half, at 12 a quarter.
     self.assertAllClose(
         _rates(schedule, [0, 3, 4, 8, 10, 12, 16, 100]),
@@ -41,20 +41,20 @@ class WarmUpTest(tensor_case.TensorCase):
         atol=1e-7,
     )
 
-  def test_falls_from_the_start_without_warm_up(self):
+  def test_decays_from_the_start_without_warm_up(self):
     schedule = schedules.WarmUp(0.8, num_warm_up_steps=0, num_decay_steps=12)
 
     self.assertAllClose(
         _rates(schedule, [0, 4, 6, 12]), [0.8, 0.6, 0.4, 0.0], atol=1e-7
     )
 
-  def test_the_default_warm_up_is_that_of_the_paper(self):
+  def test_the_default_warm_up_matches_the_paper(self):
     self.assertAllClose(
         _rates(schedules.WarmUp(3e-4), [0, 999, 1999, 5000]),
         [1.5e-7, 1.5e-4, 3e-4, 3e-4],
     )
 
-  def test_an_optimizer_uses_the_rate_of_its_own_count(self):
+  def test_an_optimizer_uses_the_rate_for_its_own_step_count(self):
     variable = tf.Variable(0.0)
     optimizer = tf.keras.optimizers.SGD(
         schedules.WarmUp(0.8, num_warm_up_steps=4)
@@ -63,7 +63,7 @@ class WarmUpTest(tensor_case.TensorCase):
       optimizer.apply_gradients([(tf.constant(1.0), variable)])
       self.assertAllClose(variable, expected)
 
-  def test_is_made_again_from_its_configuration(self):
+  def test_is_rebuilt_from_its_configuration(self):
     schedule = schedules.WarmUp(
         0.8, num_warm_up_steps=4, num_decay_steps=16
     )

@@ -1,4 +1,4 @@
-"""Tests of what a phase works with: bookkeeping, collecting, resuming."""
+"""Tests of a session: bookkeeping, collection and resuming."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ class SessionTest(absltest.TestCase):
     with open(os.path.join(self._root, 'metrics.csv')) as file:
       return list(csv.DictReader(file))
 
-  def test_restart_goes_on_at_the_checkpoint_and_says_what_it_repeats(self):
+  def test_restart_resumes_at_the_checkpoint_and_logs_what_it_repeats(self):
     session = self._session()
     session.begin_phase('behavior_cloning')
     session.agent.train_step_counter.assign(2)
@@ -50,7 +50,7 @@ class SessionTest(absltest.TestCase):
     self.assertGreaterEqual(later.wall_seconds, session.state.wall_seconds)
     self.assertLess(later.wall_seconds, session.wall_seconds)
 
-  def test_torn_checkpoint_takes_the_run_back_with_its_rows(self):
+  def test_torn_checkpoint_rolls_back_the_run_and_its_rows(self):
     session = self._session()
     session.begin_phase('behavior_cloning')
     for step in (1, 2):
@@ -73,7 +73,7 @@ class SessionTest(absltest.TestCase):
         [r['held_out_loss'] for r in self._rows()], ['1.0', '3.0']
     )
 
-  def test_heartbeat_that_cannot_be_written_does_not_end_the_run(self):
+  def test_failed_heartbeat_write_does_not_end_the_run(self):
     os.makedirs(os.path.join(self._root, 'heartbeat.json.tmp'))
     session = self._session()
     with self.assertLogs(logging.get_absl_logger(), 'ERROR') as logs:
@@ -95,7 +95,7 @@ class SessionTest(absltest.TestCase):
     self.assertTrue(self._session('often').is_restored)
     self.assertFalse(self._session('seldom').is_restored)
 
-  def test_phase_is_summarised_and_not_begun_again(self):
+  def test_finished_phase_is_summarized_and_not_repeated(self):
     session = self._session()
     self.assertTrue(session.begin_phase('offline', 6))
     session.agent.train_step_counter.assign(6)
@@ -120,11 +120,11 @@ class SessionTest(absltest.TestCase):
     for same in (session, self._session()):
       self.assertFalse(same.begin_phase('offline', 6))
       self.assertFalse(same.is_past('offline'))
-      # It is to have more steps now: it goes on after its sixth.
+      # With more steps requested, it resumes after its sixth.
       self.assertTrue(same.begin_phase('offline', 8))
       self.assertEqual(same.state.phase_step, 6)
 
-  def test_phase_before_the_latest_is_over_for_good(self):
+  def test_phase_before_the_latest_is_never_resumed(self):
     session = self._session()
     for name in ('offline', 'online'):
       session.begin_phase(name, 6)
@@ -134,7 +134,7 @@ class SessionTest(absltest.TestCase):
     self.assertTrue(session.is_past('offline'))
     self.assertFalse(session.begin_phase('offline', 100))
 
-  def test_controller_is_scored_once_a_run(self):
+  def test_controller_is_scored_once_per_run(self):
     session = self._session()
     rate = session.evaluate_controller()
     session.save()

@@ -1,4 +1,4 @@
-"""A small session on the smallest maze, for tests of what runs in it."""
+"""A small session on the smallest maze, for tests."""
 
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
@@ -22,7 +22,7 @@ _ACTION_SPEC = tensor_spec.BoundedTensorSpec(
 
 
 class RecordingExperience(memory_experience.MemoryExperience):
-  """Notes what it is asked for.
+  """Records the requests that it gets.
 
   Attributes:
     requests: `(train_step, num_steps, request)` of each iterator.
@@ -45,7 +45,7 @@ def make_domain():
 
 
 def make_agent(seed=0):
-  """Returns an agent whose graphs are quickly made."""
+  """Returns an agent whose graphs are fast to trace."""
   return small_agent.make_agent(
       iql.IQLCritic,
       gaussian.GaussianPolicy,

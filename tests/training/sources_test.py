@@ -11,7 +11,7 @@ from tests.training import small_run
 
 
 class _OnlyEvaluations(pointmaze.PointMaze):
-  """A task in which nothing can be collected."""
+  """A task that allows evaluation but no collection."""
 
   def make_environment(self, seed, evaluation):
     if not evaluation:
@@ -30,7 +30,7 @@ class LocalSourceTest(absltest.TestCase):
     return small_run.make_session(os.path.join(self._dir, name), **kwargs)
 
   def _collect(self, session, num_episodes):
-    """Returns the episodes that the source collects from the first on."""
+    """Returns the episodes that the source collects, starting at the first."""
     with session.source.collection(session) as collection:
       collected = [collection.next(i) for i in range(num_episodes)]
     episodes = list(session.log.read(0, num_episodes))
@@ -56,7 +56,7 @@ class LocalSourceTest(absltest.TestCase):
     for seen, wanted in zip(again, (first, second), strict=True):
       np.testing.assert_array_equal(seen.action, wanted.action)
 
-  def test_episodes_of_the_log_beyond_the_checkpoint_are_not_acted_again(self):
+  def test_logged_episodes_after_the_checkpoint_are_not_repeated(self):
     data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))[:2]
     log = episode_log.EpisodeLog(os.path.join(self._root, 'episodes'))
     for episode in data:

@@ -1,4 +1,4 @@
-"""Tests of predicted against realised returns."""
+"""Tests of the bias of predicted relative to realized returns."""
 
 import os
 
