@@ -25,13 +25,14 @@ _PACKAGE = _ROOT / 'parl_tf'
 # if two folders may import each other, their modules must not form a cycle.
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
+_EPISODES = ('episode_builder', 'episode_file')
 _MATHEMATICS = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'networks'
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
-    *_PARTS, 'agents', 'proportion', 'synced_file', 'episode_builder',
-    'replay', 'datasets', 'domains', 'training',
+    *_PARTS, *_EPISODES, 'agents', 'proportion', 'synced_file', 'replay',
+    'datasets', 'domains', 'training',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -41,6 +42,7 @@ _MAY_IMPORT = {
     'proportion': (),
     'synced_file': (),
     'episode_builder': _BASE,
+    'episode_file': (),
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),
@@ -48,8 +50,8 @@ _MAY_IMPORT = {
     'search': (*_MATHEMATICS, 'critics', 'search'),
     'improvers': _PARTS,
     'agents': (*_PARTS, 'agents'),
-    'replay': (*_DATA, 'episode_builder', 'synced_file', 'replay'),
-    'datasets': (*_DATA, 'episode_builder', 'datasets'),
+    'replay': (*_DATA, *_EPISODES, 'synced_file', 'replay'),
+    'datasets': (*_DATA, *_EPISODES, 'datasets'),
     'domains': (*_DATA, 'domains'),
     'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),
@@ -60,7 +62,7 @@ _MAY_IMPORT = {
 # The modules and folders that may import each library.
 _GIN_FREE = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'proportion',
-    'synced_file', 'episode_builder',
+    'synced_file', *_EPISODES,
 )
 _USERS = {
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
@@ -86,6 +88,7 @@ _REVERB_IMPORT = 'parl_tf.replay.reverb_import'
 _REVERB_USERS = (
     'parl_tf.distributed.episode_item',
     'parl_tf.distributed.journal',
+    'parl_tf.distributed.newest_item',
     'parl_tf.distributed.server_link',
     'parl_tf.distributed.service',
     'parl_tf.distributed.weights',

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from parl_tf.datasets import json_file
 from parl_tf.datasets import rows as rows_lib
 
 INFO = 'meta/info.json'
@@ -163,14 +164,7 @@ class Metadata:
 
   def _read_info(self) -> Mapping[str, Any]:
     path = os.path.join(self._path, INFO)
-    try:
-      with open(path, encoding='utf-8') as file:
-        info = json.load(file)
-    except ValueError as error:
-      raise rows_lib.DamagedFileError(
-          f'{path}: must be complete JSON, but is truncated or corrupt'
-          f' ({error}).'
-      ) from error
+    info = json_file.read(path)
     missing = [x for x in _FIELDS if x not in info]
     if missing:
       raise rows_lib.DamagedFileError(

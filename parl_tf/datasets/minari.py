@@ -11,7 +11,6 @@ A last step with neither flag counts as truncated, and one with both as
 terminated.
 """
 
-import json
 import os
 import re
 from typing import Any, Dict, Iterator, List, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf.datasets import hdf5
+from parl_tf.datasets import json_file
 from parl_tf.datasets import rows as rows_lib
 
 NAME = 'Minari'
@@ -70,20 +70,9 @@ def _find_data(path: str) -> str:
   return ''
 
 
-def _read_metadata(path: str) -> Dict[str, Any]:
+def _read_metadata(path: str) -> Mapping[str, Any]:
   """Reads `metadata.json` and checks that the back end is supported."""
-  try:
-    with open(path, encoding='utf-8') as file:
-      metadata = json.load(file)
-  except (OSError, ValueError) as error:
-    raise rows_lib.DamagedFileError(
-        f'{path}: must be a complete JSON file written by Minari 0.5; it is'
-        f' missing, truncated or corrupt ({error}).'
-    ) from error
-  if not isinstance(metadata, dict):
-    raise rows_lib.DamagedFileError(
-        f'{path}: must contain a JSON object, got {type(metadata).__name__}.'
-    )
+  metadata = json_file.read(path)
   data_format = metadata.get(_DATA_FORMAT, 'hdf5')
   if data_format != 'hdf5':
     raise rows_lib.DamagedFileError(

@@ -12,7 +12,6 @@ vectors or images of fixed shape. Text, integers and ragged parts are skipped.
 """
 
 import contextlib
-import json
 import os
 from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -20,6 +19,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.datasets import json_file
 from parl_tf.datasets import pictures
 from parl_tf.datasets import rows as rows_lib
 
@@ -120,7 +120,7 @@ class _Source(rows_lib.RowSource):
 
   def _find_shards(self, split: str) -> List[Tuple[str, int]]:
     """Returns the file and the number of records of each shard."""
-    info = self._read_json(_INFO)
+    info = json_file.read(os.path.join(self.path, _INFO))
     splits = {x.get('name'): x for x in info.get('splits', ())}
     if split not in splits:
       self._refuse(_INFO, 'splits', f'must contain {split!r} (`rlds.split`),'
@@ -152,7 +152,7 @@ class _Source(rows_lib.RowSource):
 
   def _find_fields(self) -> Iterator[Tuple[str, Optional[_Field]]]:
     """Yields the features of the steps; None for unsupported ones."""
-    features = self._read_json(_FEATURES)
+    features = json_file.read(os.path.join(self.path, _FEATURES))
     for key in ('featuresDict', 'features', 'steps', 'sequence', 'feature'):
       if key not in features:
         self._refuse(_FEATURES, 'steps', 'must be an RLDS dataset of steps, but'
@@ -226,22 +226,6 @@ class _Source(rows_lib.RowSource):
           ' True to add it to the step before, or to False to ignore it.'
       )
     return rewards[:-1]
-
-  def _read_json(self, name: str) -> Mapping[str, Any]:
-    path = os.path.join(self.path, name)
-    try:
-      with open(path, encoding='utf-8') as file:
-        content = json.load(file)
-    except ValueError as error:
-      raise rows_lib.DamagedFileError(
-          f'{path}: must be complete JSON, but is truncated or corrupt'
-          f' ({error}).'
-      ) from error
-    if not isinstance(content, dict):
-      raise rows_lib.DamagedFileError(
-          f'{path}: must be a JSON object, got {type(content).__name__}.'
-      )
-    return content
 
   def _refuse(self, file: str, field: str, message: str) -> None:
     path = os.path.join(self.path, file)

@@ -15,19 +15,16 @@ Ids follow the order in which episodes started, so they need not increase.
 """
 
 import os
-import re
-import tokenize
 from typing import Dict, Iterator, List, Tuple
 import zipfile
-import zlib
 
 import numpy as np
 
+from parl_tf import episode_file
 from parl_tf.datasets import rows as rows_lib
 
 NAME = "a run's episode log"
 
-_FILE = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _SUFFIX = '.npy'
 _MEMBERS = {
     'actions': 'action',
@@ -37,17 +34,12 @@ _MEMBERS = {
 _OBSERVATION = 'observation'
 _SUCCESS = 'success'
 _EPISODE_ID, _HAS_LAST = 'episode_id', 'has_last_transition'
-# Exceptions that NumPy and zipfile raise on truncated or overwritten files.
-_DAMAGE = (
-    EOFError, KeyError, OSError, RuntimeError, SyntaxError, TypeError,
-    ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)
 
 
 def recognises(path: str) -> bool:
   """Returns whether a path is a directory with at least one episode file."""
   return os.path.isdir(path) and any(
-      _FILE.fullmatch(name) for name in os.listdir(path)
+      episode_file.PATTERN.fullmatch(name) for name in os.listdir(path)
   )
 
 
@@ -100,7 +92,7 @@ class _Source(rows_lib.RowSource):
           members = self._members(file.files)
           arrays = {x: file[member] for x, member in members.items()}
           seen_id, has_last = int(file[_EPISODE_ID]), bool(file[_HAS_LAST])
-      except _DAMAGE as error:
+      except episode_file.READ_ERRORS as error:
         raise _damaged(path, error) from error
       if seen_id != episode_id:
         raise rows_lib.DamagedFileError(
@@ -124,7 +116,7 @@ class _Source(rows_lib.RowSource):
 
 def _find_files(path, columns) -> List[Tuple[str, int]]:
   """Returns file names and episode ids by position; reports gaps."""
-  matches = [_FILE.fullmatch(x) for x in sorted(os.listdir(path))]
+  matches = map(episode_file.PATTERN.fullmatch, sorted(os.listdir(path)))
   files, name_of_id = [], {}
   for position, match in enumerate(filter(None, matches)):
     name, episode_id = match[0], int(match[2])
@@ -152,7 +144,7 @@ def _read_headers(path: str) -> Dict[str, rows_lib.Column]:
           shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         name = member.removesuffix(_SUFFIX)
         headers[name] = rows_lib.Column(shape, dtype, name)
-  except _DAMAGE as error:
+  except episode_file.READ_ERRORS as error:
     raise _damaged(path, error) from error
   return headers
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
+from parl_tf.distributed import newest_item
 from parl_tf.distributed import server_link
 from parl_tf.replay.reverb_import import reverb
 
@@ -90,19 +91,13 @@ def make(
 
 def make_table() -> reverb.Table:
   """Returns the table, which keeps the newest journal."""
-  return reverb.Table(
-      TABLE,
-      sampler=reverb.selectors.Uniform(),
-      remover=reverb.selectors.Fifo(),
-      max_size=1,
-      rate_limiter=reverb.rate_limiters.MinSize(1),
-      signature=Journal(
-          **{
-              name: tf.TensorSpec([None], tf.as_dtype(dtype), name)
-              for name, dtype in _DTYPES.items()
-          }
-      ),
+  signature = Journal(
+      **{
+          name: tf.TensorSpec([None], tf.as_dtype(dtype), name)
+          for name, dtype in _DTYPES.items()
+      }
   )
+  return newest_item.make_table(TABLE, signature)
 
 
 def publish(client: reverb.Client, journal: Journal) -> None:
@@ -123,11 +118,5 @@ def read(link: server_link.ServerLink) -> Optional[Journal]:
   Raises:
     ConnectionError: If the server does not answer in time.
   """
-  if not link.size(TABLE):
-    return None
-
-  def sample():
-    (item,) = link.client.sample(TABLE, num_samples=1, emit_timesteps=False)
-    return Journal(*item.data)
-
-  return link.call(TABLE, sample)
+  data = newest_item.read(link, TABLE)
+  return None if data is None else Journal(*data)

@@ -6,6 +6,7 @@ from typing import Any, Dict, Optional, Sequence
 import tensorflow as tf
 from tf_agents.experimental.distributed import reverb_variable_container
 
+from parl_tf.distributed import newest_item
 from parl_tf.distributed import server_link
 from parl_tf.replay.reverb_import import reverb
 
@@ -33,14 +34,7 @@ def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
 
 def make_table(item_signature: Dict[str, Any]) -> reverb.Table:
   """Returns the table, which keeps the newest weights."""
-  return reverb.Table(
-      TABLE,
-      sampler=reverb.selectors.Uniform(),
-      remover=reverb.selectors.Fifo(),
-      max_size=1,
-      rate_limiter=reverb.rate_limiters.MinSize(1),
-      signature=item_signature,
-  )
+  return newest_item.make_table(TABLE, item_signature)
 
 
 class Weights:
@@ -149,13 +143,9 @@ def read_progress(link: server_link.ServerLink) -> Optional[Dict[str, int]]:
   Raises:
     ConnectionError: If it does not answer in time.
   """
-  if not link.size(TABLE):
+  data = newest_item.read(link, TABLE, _TRANSFER_SECONDS)
+  if data is None:
     return None
-
-  def sample():
-    (item,) = link.client.sample(TABLE, num_samples=1, emit_timesteps=False)
-    # Flat, in the order of the sorted names.
-    names = ('is_over', 'num_episodes', 'train_step')
-    return {name: int(x.item()) for name, x in zip(names, item.data)}
-
-  return link.call(TABLE, sample, _TRANSFER_SECONDS)
+  # Flat, in the order of the sorted names.
+  names = ('is_over', 'num_episodes', 'train_step')
+  return {name: int(x.item()) for name, x in zip(names, data)}

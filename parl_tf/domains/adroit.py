@@ -83,13 +83,12 @@ class Adroit(domain.Domain):
     """
     arguments.check_choice('task', task, _TASKS)
     arguments.check_choice('reward', reward, _REWARDS)
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
     self._name = task
     self._task = _TASKS[task]
     self._is_binary = reward == 'binary'
-    self.max_episode_steps = self._task.max_episode_steps
+    self._set_constants(
+        self._task.max_episode_steps, reward_scale, reward_bias
+    )
 
   def make_environment(
       self, seed: int, evaluation: bool

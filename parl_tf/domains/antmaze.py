@@ -111,11 +111,7 @@ class AntMaze(domain.Domain):
     """
     arguments.check_choice('size', size, maze_lib.LAYOUTS)
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self.maze = maze_lib.Maze(maze_lib.LAYOUTS[size], cell_size=_CELL_SIZE)
     self.start_cell = tuple(start_cell)
     self.goal_cell = tuple(goal_cell or _GOAL_CELLS[size])

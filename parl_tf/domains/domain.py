@@ -16,6 +16,7 @@ import gin
 import numpy as np
 
 from parl_tf import types
+from parl_tf.domains import arguments
 
 _MAX_ATTEMPTS = 5
 
@@ -41,6 +42,30 @@ def act_until_kept(act: Callable[[], _T]) -> _T:
     except EpisodeLostError as error:
       logging.warning('Repeating the lost episodes: %s', error)
   return act()
+
+
+def make_time_step(
+    observation: types.Nest,
+    reward: float,
+    *,
+    is_terminal: bool,
+    is_timeout: bool,
+) -> dm_env.TimeStep:
+  """Returns the time step after an action.
+
+  Args:
+    observation: After the action.
+    reward: Raw.
+    is_terminal: Whether the action ended the task: the discount is then 0.
+    is_timeout: Whether the episode ends for lack of time.
+  """
+  is_last = is_terminal or is_timeout
+  return dm_env.TimeStep(
+      step_type=dm_env.StepType.LAST if is_last else dm_env.StepType.MID,
+      reward=np.float32(reward),
+      discount=np.float32(not is_terminal),
+      observation=observation,
+  )
 
 
 class Environment(dm_env.Environment):
@@ -109,6 +134,20 @@ class Domain(abc.ABC):
   reward_bias: float = 0.0
   max_episode_steps: int
   max_environments: Optional[int] = None
+
+  def _set_constants(
+      self, max_episode_steps: int, reward_scale: float, reward_bias: float
+  ) -> None:
+    """Sets the attributes of these names.
+
+    Raises:
+      ValueError: If one is out of range.
+    """
+    arguments.check_range('max_episode_steps', max_episode_steps, 1)
+    arguments.check_positive('reward_scale', reward_scale)
+    self.max_episode_steps = max_episode_steps
+    self.reward_scale = reward_scale
+    self.reward_bias = reward_bias
 
   @abc.abstractmethod
   def make_environment(self, seed: int, evaluation: bool) -> Environment:

@@ -60,9 +60,6 @@ class Gymnasium(domain.Domain):
         its actions are not a one-axis bounded box.
     """
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_positive('reward_scale', reward_scale)
-    if max_episode_steps is not None:
-      arguments.check_range('max_episode_steps', max_episode_steps, 1)
     if reward_range is not None and not reward_range[0] < reward_range[1]:
       raise ValueError(
           '`reward_range` must be the lowest and the highest reward, got '
@@ -78,10 +75,8 @@ class Gymnasium(domain.Domain):
             ' without a time limit, got None.'
         )
       max_episode_steps = math.ceil(limit / action_repeat)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._reward_range = reward_range
-    self.max_episode_steps = max_episode_steps
     self._id = id
     self._kwargs = kwargs
     self._action_repeat = action_repeat

@@ -112,13 +112,11 @@ class GymnasiumEnvironment(domain.Environment):
     self._num_steps += 1
     timed_out = truncated or self._num_steps == self._max_episode_steps
     self._needs_reset = terminated or timed_out
-    return dm_env.TimeStep(
-        step_type=(
-            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
-        ),
-        reward=np.float32(total_reward),
-        discount=np.float32(not terminated),
-        observation=self._convert(observation),
+    return domain.make_time_step(
+        self._convert(observation),
+        total_reward,
+        is_terminal=terminated,
+        is_timeout=timed_out,
     )
 
   def observation_spec(self) -> Any:

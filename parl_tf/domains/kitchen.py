@@ -54,9 +54,7 @@ class Kitchen(domain.Domain):
       ValueError: If an argument is out of range.
     """
     arguments.check_choice('task', task, _TASKS)
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
+    self._set_constants(_MAX_EPISODE_STEPS, reward_scale, reward_bias)
     self._name = f'kitchen-{task}-v0'
 
   def make_environment(

@@ -94,13 +94,11 @@ class MazeEnvironment(domain.Environment):
     self._num_steps += 1
     timed_out = self._num_steps >= self._max_episode_steps
     self._needs_reset = is_success or timed_out
-    return dm_env.TimeStep(
-        step_type=(
-            dm_env.StepType.LAST if self._needs_reset else dm_env.StepType.MID
-        ),
-        reward=np.float32(is_success),
-        discount=np.float32(not is_success),
-        observation=self._observation(),
+    return domain.make_time_step(
+        self._observation(),
+        is_success,
+        is_terminal=is_success,
+        is_timeout=timed_out,
     )
 
   def observation_spec(self) -> specs.Array:

@@ -123,14 +123,10 @@ class TableTask(domain.Domain):
     """
     arguments.check_choice('task', task, _TASKS)
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    arguments.check_positive('reward_scale', reward_scale)
     arguments.check_positive('oracle_min_norm', oracle_min_norm)
     arguments.check_positive('data_speed', data_speed)
     arguments.check_range('data_speed', data_speed, 0.0, 1.0)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._kind = kind
     self._task = task
     self._observation_size = observation_size

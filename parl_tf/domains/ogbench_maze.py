@@ -135,11 +135,7 @@ class OGBenchMaze(domain.Domain):
     arguments.check_choice('size', size, _MAZES)
     arguments.check_choice('task', task, _TASKS)
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._name = f'{robot}maze-{size}-singletask-task{task}-v0'
     self._robot = robot
     self._action_repeat = action_repeat

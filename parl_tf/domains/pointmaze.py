@@ -116,11 +116,7 @@ class PointMaze(domain.Domain):
     # With more noise the ball would touch walls.
     arguments.check_range('start_noise', start_noise, 0.0, 0.35)
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_range('max_episode_steps', max_episode_steps, 1)
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self.maze = maze_lib.Maze(maze_lib.LAYOUTS[size])
     self.goal_cell = tuple(goal_cell or _GOAL_CELLS[size])
     if not self.maze.is_free(self.goal_cell):

@@ -166,16 +166,12 @@ class Remote(domain.Domain):
       RuntimeError: If the server answers with an error.
       ValueError: If an argument is out of range.
     """
-    arguments.check_range('max_episode_steps', max_episode_steps, 1)
     if max_environments is not None:
       arguments.check_range('max_environments', max_environments, 1)
     arguments.check_range('action_repeat', action_repeat, 1)
-    arguments.check_positive('reward_scale', reward_scale)
     arguments.check_positive('deadline_seconds', deadline_seconds)
     arguments.check_positive('reconnect_seconds', reconnect_seconds)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self.max_environments = max_environments
     self._shared: List[gymnasium_adapter.GymnasiumEnvironment] = []
     self._action_repeat = action_repeat

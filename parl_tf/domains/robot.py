@@ -237,11 +237,11 @@ class RobotEnvironment(domain.Environment):
       )
     else:
       self._watchdog.arm()  # Monitors the policy.
-    return dm_env.TimeStep(
-        step_type=dm_env.StepType.LAST if is_last else dm_env.StepType.MID,
-        reward=np.float32(self._is_success),
-        discount=np.float32(not self._is_success),
-        observation=self._observation,
+    return domain.make_time_step(
+        self._observation,
+        self._is_success,
+        is_terminal=self._is_success,
+        is_timeout=timed_out,
     )
 
   def _raw_action(self, action: np.ndarray) -> np.ndarray:
@@ -330,10 +330,7 @@ class Robot(domain.Domain):
     Raises:
       ValueError: If an argument is out of range or a spec is invalid.
     """
-    arguments.check_positive('reward_scale', reward_scale)
-    self.reward_scale = reward_scale
-    self.reward_bias = reward_bias
-    self.max_episode_steps = max_episode_steps
+    self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._controller_ctor = controller_ctor
     self._environment = RobotEnvironment(
         arm_ctor(), max_episode_steps=max_episode_steps, seed=0

@@ -4,27 +4,19 @@ The log is the source of truth: the replay tables are built from it.
 """
 
 import os
-import re
 from typing import Dict, Iterator, List, Optional
-import zipfile
-import zlib
 
 from absl import logging
 import numpy as np
 
+from parl_tf import episode_file
 from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.replay import checks
 
-_FILE_NAME = re.compile(r'episode_(\d{8})_(-?\d+)\.npz')
 _TORN_SUFFIX = '.torn'
 _ARRAYS = tuple(types.EPISODE_STEP_DTYPES)
 _SCALARS = ('episode_id', 'policy_version', 'has_last_transition')
-# Errors that numpy and zipfile raise on a truncated or overwritten file.
-_CORRUPTION_ERRORS = (
-    EOFError, KeyError, OSError, ValueError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
-)
 
 
 class EpisodeLog:
@@ -86,7 +78,7 @@ class EpisodeLog:
           self._path(self._names[position]),
       )
       return position
-    name = f'episode_{self._num_files:08d}_{episode_id}.npz'
+    name = episode_file.name(self._num_files, episode_id)
     spec = checks.check_episode(self._path(name), episode)
     checks.check_step_spec(self._path(name), spec, self._first_spec(spec))
     _write(self._path(name), _to_arrays(episode))
@@ -120,7 +112,8 @@ class EpisodeLog:
 
   def _drop_torn_end(self) -> None:
     """Renames the last file if it cannot be read."""
-    names = sorted(filter(_FILE_NAME.fullmatch, os.listdir(self._directory)))
+    names = os.listdir(self._directory)
+    names = sorted(filter(episode_file.PATTERN.fullmatch, names))
     if not names:
       return
     path = self._path(names[-1])
@@ -142,7 +135,7 @@ class EpisodeLog:
           self._directory,
           ', '.join(leftovers),
       )
-    for match in filter(None, map(_FILE_NAME.fullmatch, names)):
+    for match in filter(None, map(episode_file.PATTERN.fullmatch, names)):
       if int(match[1]) != self._num_files:
         raise ValueError(
             f'{self._directory}: file number {self._num_files} of the log is '
@@ -204,7 +197,7 @@ def read_episode(path: str) -> types.Episode:
     with np.load(path, allow_pickle=False) as file:
       arrays = {key: file[key] for key in file.files}
     return _from_arrays(arrays)
-  except _CORRUPTION_ERRORS as error:
+  except episode_file.READ_ERRORS as error:
     raise ValueError(f'{path} is not a readable episode: {error!r}.') from error
 
 
