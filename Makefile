@@ -1,12 +1,14 @@
+VENV := .venv
 # Uses the first of these that runs; override with `make PYTHON=...`.
 ifndef PYTHON
-PYTHON := $(firstword $(foreach candidate,python3.11 python3.10 python3,$(shell \
-	$(candidate) --version >/dev/null 2>&1 && echo $(candidate))))
+PYTHON := $(firstword $(foreach candidate,$(VENV)/bin/python python3.11 python3.10 \
+	python3.12 python3,$(shell $(candidate) --version >/dev/null 2>&1 && echo $(candidate))))
 endif
-VENV := .venv
-# Touched after each complete installation. If setup.py, pyproject.toml or
-# constraints.txt is newer, make installs again.
-STAMP := $(VENV)/.installed
+VERSION := $(shell $(or $(PYTHON),false) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CONSTRAINTS := constraints$(if $(filter 3.12,$(VERSION)),-3.12).txt
+# Touched after each complete installation. If setup.py, pyproject.toml or the
+# constraints are newer, make installs again.
+STAMP := $(VENV)/.installed-$(VERSION)
 # One process per core, each with one thread (tests/conftest.py). The tests of a
 # file run in one process because they share expensive fixtures; long files run
 # first.
@@ -14,7 +16,7 @@ PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
 	--maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 # The second variable pins the build requirements of source packages in pip
 # versions that no longer use the first variable for that.
-PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+PIP := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
 	$(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: quickstart test test-full lint build-files d4rl install clean
@@ -45,11 +47,16 @@ d4rl: $(STAMP)
 
 install: $(STAMP)
 
-$(STAMP): setup.py pyproject.toml constraints.txt
-	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' \
-	  || { echo "parl_tf needs Python 3.10 or 3.11, not '$(or $(PYTHON),none)': set PYTHON, as in make test PYTHON=/usr/bin/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+$(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
+	@case '$(VERSION)' in 3.10|3.11|3.12) ;; *) \
+	  echo "parl_tf needs Python 3.10, 3.11 or 3.12, not '$(or $(PYTHON),none)': set PYTHON, as in make test PYTHON=/usr/bin/python3.11" >&2; \
+	  exit 1;; esac
+	$(VENV)/bin/python$(VERSION) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	rm -f $(VENV)/.installed-*
 	$(PIP) install -e '.[test]'
+ifeq ($(VERSION),3.12)
+	$(PIP) install --no-deps tf-agents gym gym-notices
+endif
 	touch $@
 
 clean:

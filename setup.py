@@ -12,16 +12,27 @@ _VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 
+
+def _before_3_12(*requirements: str, on: str = '') -> list[str]:
+  """Returns requirements of Python 3.10 and 3.11, with a further marker."""
+  marker = 'python_version < "3.12"' + (f' and {on}' if on else '')
+  return [f'{requirement}; {marker}' for requirement in requirements]
+
+
+def _from_3_12(*requirements: str) -> list[str]:
+  """Returns requirements of Python 3.12."""
+  return [f'{requirement}; python_version >= "3.12"'
+          for requirement in requirements]
+
+
 _LINUX = 'sys_platform == "linux" and platform_machine == "x86_64"'
 
-# Version ranges that are known to work together. constraints.txt pins one exact
-# set, which `make` installs and the tests use.
+# Version ranges that are known to work together. constraints.txt and
+# constraints-3.12.txt each pin one exact set, which `make` installs and the
+# tests use.
 _REQUIREMENTS = [
     'absl-py>=1.0',
     'dm-env>=1.6,<2',
-    # dm-reverb has wheels for Linux on x86-64 only. Other platforms can
-    # evaluate policies but not train them.
-    'dm-reverb>=0.14,<0.15; ' + _LINUX,
     'dm-tree>=0.1.8',
     'gin-config>=0.5,<0.6',
     'gymnasium>=1.0,<2',
@@ -29,12 +40,10 @@ _REQUIREMENTS = [
     'h5py>=3.10,<4',
     'imageio>=2.31,<3',
     'imageio-ffmpeg>=0.5',
-    'keras>=2.15,<2.16',
     'matplotlib>=3.8,<4',
     # The kitchen fails an assertion with MuJoCo 4; its original model fails
     # with 3.2.
     'mujoco==3.1.6',
-    'numpy>=1.23.5,<2',
     # rliable imports arch, which cannot be imported with pandas 3.
     'pandas>=1.4,<3',
     'rich>=13',
@@ -42,10 +51,31 @@ _REQUIREMENTS = [
     'scipy>=1.11',
     # TensorBoard 2.15 imports pkg_resources, which setuptools 81 drops.
     'setuptools<81',
-    'tensorflow>=2.15,<2.16',
-    'tensorflow-probability>=0.23,<0.24',
-    'tf-agents>=0.19,<0.20',
-    'tf-agents[reverb]>=0.19,<0.20; ' + _LINUX,
+    *_before_3_12(
+        'keras>=2.15,<2.16',
+        'numpy>=1.23.5,<2',
+        'tensorflow>=2.15,<2.16',
+        'tensorflow-probability>=0.23,<0.24',
+        'tf-agents>=0.19,<0.20',
+    ),
+    # dm-reverb has wheels for Linux on x86-64 only, which load with TensorFlow
+    # 2.15 only. Other platforms cannot run replay services.
+    *_before_3_12(
+        'dm-reverb>=0.14,<0.15', 'tf-agents[reverb]>=0.19,<0.20', on=_LINUX
+    ),
+    *_from_3_12(
+        # TF-Agents 0.19 works with these versions, but its metadata pins older
+        # ones and a pygame without a wheel. `make` installs TF-Agents, and gym,
+        # which it imports, with --no-deps; see docs/installation.md.
+        'cloudpickle>=2',
+        'numpy>=2,<3',
+        'pillow>=10',
+        'six>=1.16',
+        'tensorflow>=2.21,<2.22',
+        'tensorflow-probability>=0.25,<0.26',
+        'tf-keras>=2.21,<2.22',
+        'wrapt>=1.14',
+    ),
 ]
 
 # There is no `d4rl` extra: D4RL requires mujoco-py, which crashes on import
@@ -60,11 +90,13 @@ _LEROBOT = [
     # The ffmpeg of older versions cannot pass frames through unchanged.
     'imageio-ffmpeg>=0.6',
     # pyarrow 26 needs NumPy 2.
-    'pyarrow>=15,<26',
+    *_before_3_12('pyarrow>=15,<26'),
+    *_from_3_12('pyarrow>=18,<27'),
 ]
 _REMOTE = [
     # 1.1.7 and later need a newer protobuf than TensorFlow 2.15 allows.
-    'dm-env-rpc>=1.1.6,<1.1.7',
+    *_before_3_12('dm-env-rpc>=1.1.6,<1.1.7'),
+    *_from_3_12('dm-env-rpc>=1.1.7,<1.2'),
     'grpcio>=1.50',
 ]
 _RAY = ['ray>=2.40']
@@ -107,9 +139,10 @@ setuptools.setup(
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
-    python_requires='>=3.10,<3.12',
+    python_requires='>=3.10,<3.13',
     packages=[
         *setuptools.find_packages(include=['parl_tf', 'parl_tf.*']),
         'reverb_server',

@@ -48,10 +48,10 @@ def build_files(root: pathlib.Path = ROOT) -> dict[str, str]:
   Returns:
     A map from paths relative to `root`, with forward slashes, to texts.
   """
-  modules = _modules(root)
+  paths = modules(root)
   packages = {}
-  for module, path in modules.items():
-    target = _target(root, module, path, modules)
+  for module, path in paths.items():
+    target = _target(root, module, path, paths)
     packages.setdefault(path.parent, []).append(target)
   files = {
       f'{package.relative_to(root).as_posix()}/BUILD': _package_text(targets)
@@ -96,18 +96,6 @@ def _without_modules(
   return sorted(path for path in paths if path not in wanted)
 
 
-def _modules(root: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Maps dotted module names to files; a package maps to its `__init__`."""
-  modules = {}
-  for folder in _CODE:
-    for path in sorted((root / folder).rglob('*.py')):
-      parts = path.relative_to(root).with_suffix('').parts
-      if parts[-1] == '__init__':
-        parts = parts[:-1]
-      modules['.'.join(parts)] = path
-  return modules
-
-
 def _target(
     root: pathlib.Path,
     module: str,
@@ -129,6 +117,18 @@ def _target(
       deps=tuple(sorted(deps)),
       data=(f'//{_CONFIGS}:configs',) if module.endswith('.configs') else (),
   )
+
+
+def modules(root: pathlib.Path = ROOT) -> dict[str, pathlib.Path]:
+  """Maps dotted module names to files; a package maps to its `__init__`."""
+  found = {}
+  for folder in _CODE:
+    for path in sorted((root / folder).rglob('*.py')):
+      parts = path.relative_to(root).with_suffix('').parts
+      if parts[-1] == '__init__':
+        parts = parts[:-1]
+      found['.'.join(parts)] = path
+  return found
 
 
 def imported_modules(
@@ -183,6 +183,7 @@ licenses(["notice"])
 
 exports_files([
     "LICENSE",
+    "constraints-3.12.txt",
     "constraints.txt",
     "setup.py",
 ])

@@ -8,6 +8,10 @@ import tempfile
 from absl import flags
 import pytest
 
+# Before TensorFlow too, for it selects the version of Keras.
+import parl_tf  # noqa: F401
+from tests import reverb_tests
+
 # Files that take more than ten seconds of CPU time, longest first. `make test`
 # distributes whole files to its processes, and a long file that starts last
 # leaves the other cores idle.
@@ -62,8 +66,13 @@ os.environ.setdefault('PARL_TF_SHARED_TMPDIR', _TEMPORARY.name)
 flags.FLAGS.mark_as_parsed()
 
 
-def pytest_collection_modifyitems(items):
-  """Moves the tests of long files to the front.
+collect_ignore = (
+    [] if reverb_tests.is_installed() else list(map(str, reverb_tests.files()))
+)
+
+
+def pytest_collection_modifyitems(config, items):
+  """Moves the tests of long files to the front; drops those without Reverb.
 
   Raises:
     UsageError: If a long file does not exist.
@@ -75,9 +84,22 @@ def pytest_collection_modifyitems(items):
       raise pytest.UsageError(f'{__file__}: `_LONG_FILES` has no file {name}.')
     ranks[root / name] = rank
   items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+  if not reverb_tests.is_installed():
+    dropped = [x for x in items if x.get_closest_marker(reverb_tests.MARK)]
+    items[:] = [x for x in items if x not in dropped]
+    config.hook.pytest_deselected(items=dropped)
 
 
 def pytest_collection_finish():
   """Exempts imported modules from garbage collection, which costs 5 %."""
   gc.collect()
   gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter):
+  """Prints the number of tests that were not collected."""
+  if not reverb_tests.is_installed():
+    terminalreporter.write_line(
+        f'{reverb_tests.num_tests()} test methods need Reverb, which is not '
+        'installed: they were not collected.'
+    )

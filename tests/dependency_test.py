@@ -216,7 +216,7 @@ class ImportDirectionTest(parameterized.TestCase):
     self.assertEqual(completed.returncode, 0, completed.stderr)
 
 
-class RequirementsTest(absltest.TestCase):
+class RequirementsTest(parameterized.TestCase):
 
   def test_every_imported_library_is_a_requirement(self):
     ours = {'parl_tf', *_NO_REQUIREMENTS, *sys.stdlib_module_names}
@@ -231,11 +231,15 @@ class RequirementsTest(absltest.TestCase):
 
     self.assertEmpty(faults, f'setup.py requires {sorted(required)}.')
 
-  def test_every_requirement_is_pinned(self):
-    lines = (_ROOT / 'constraints.txt').read_text().splitlines()
+  @parameterized.parameters(
+      ('constraints.txt', '_before_3_12'),
+      ('constraints-3.12.txt', '_from_3_12'),
+  )
+  def test_every_requirement_is_pinned(self, file, own):
+    lines = (_ROOT / file).read_text().splitlines()
     pinned = {_canonical(x.partition('==')[0]) for x in lines if '==' in x}
 
-    self.assertContainsSubset(_required_distributions(), pinned)
+    self.assertContainsSubset(_required_distributions(own), pinned)
 
 
 class TreeTest(absltest.TestCase):
@@ -312,16 +316,24 @@ def _imports(path: pathlib.Path) -> Iterator[str]:
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def _required_distributions() -> set[str]:
-  """Reads the names of all requirements in setup.py, including extras."""
+def _required_distributions(own: str = '') -> set[str]:
+  """Reads the names of all requirements in setup.py, including extras.
+
+  Args:
+    own: `_before_3_12` or `_from_3_12`, for the requirements of one set of
+      Python versions; those of any version where empty.
+  """
   lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_RAY', '_REMOTE')
-  texts = [
-      x.value
-      for node in _tree(_ROOT / 'setup.py').body
-      if isinstance(node, ast.Assign) and node.targets[0].id in lists
-      for x in ast.walk(node.value)
-      if isinstance(x, ast.Constant)
-  ]
+  texts = []
+  for node in _tree(_ROOT / 'setup.py').body:
+    if isinstance(node, ast.Assign) and node.targets[0].id in lists:
+      for element in node.value.elts:
+        if isinstance(element, ast.Starred):
+          call = element.value
+          if not own or call.func.id == own:
+            texts += [x.value for x in call.args]
+        else:
+          texts.append(element.value)
   return {_canonical(re.match(r'[\w-]+', text).group()) for text in texts}
 
 

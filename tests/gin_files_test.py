@@ -25,7 +25,7 @@ _EXPERIMENTS = sorted(
 # none of our names.
 _PROGRAM = """
 import os, sys, traceback
-import gymnasium, reverb, tensorflow, tf_agents.agents
+import gymnasium, tensorflow, tf_agents.agents
 from parl_tf.binaries import configs
 for path in sys.argv[1:]:
   if not os.fork():

@@ -292,15 +292,11 @@ class FailedStartTest(parameterized.TestCase):
 
   def test_data_of_a_failed_start_is_not_reused(self):
     # The run is refused after it has recorded the data.
-    bindings = (
-        'import parl_tf.replay.reverb_experience',
-        'run_experiment.experience_ctor = @ReverbExperience',
-        'ReverbExperience.num_workers = 0',
-    )
+    binding = 'MemoryExperience.capacity = 0'
     modified = []
     for seed in (0, 0, 1):
-      with self.assertRaisesRegex(ValueError, '`num_workers`.*0'):
-        self._train(*bindings, seed=seed)
+      with self.assertRaisesRegex(ValueError, '`capacity`.*0'):
+        self._train(binding, seed=seed)
       path = os.path.join(self._root, 'data.hdf5')
       modified.append(os.stat(path).st_mtime_ns)
     # The same configuration reuses the data, another one records its own.

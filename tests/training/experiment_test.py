@@ -5,6 +5,7 @@ import os
 
 from absl.testing import absltest
 import gin
+import pytest
 
 from parl_tf.binaries import configs
 from parl_tf.training import experiment
@@ -31,6 +32,7 @@ class ExperimentTest(absltest.TestCase):
     self.addCleanup(gin.clear_config)
     gin.clear_config()
 
+  @pytest.mark.reverb
   def test_rows_may_come_from_a_replay_server(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse([tiny.GIN_FILE], [*tiny.BINDINGS, *_BINDINGS])
