@@ -71,6 +71,8 @@ _REQUIREMENTS = [
         'numpy>=2,<3',
         'pillow>=10',
         'six>=1.16',
+        # TensorFlow no longer requires it.
+        'tensorboard>=2.20',
         'tensorflow>=2.21,<2.22',
         'tensorflow-probability>=0.25,<0.26',
         'tf-keras>=2.21,<2.22',

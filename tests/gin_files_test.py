@@ -7,6 +7,7 @@ import sys
 
 from absl.testing import parameterized
 import gin
+import pytest
 import tensorflow as tf
 
 from parl_tf.binaries import configs
@@ -49,10 +50,17 @@ class GinFilesTest(tensor_case.TensorCase):
 
   def test_each_file_parses_alone(self):
     folder = _ROOT / 'gin'
-    paths = sorted(str(p.relative_to(folder)) for p in folder.rglob('*.gin'))
+    paths = {str(p.relative_to(folder)) for p in folder.rglob('*.gin')}
     self.assertContainsSubset(
         ['quickstart.gin', 'methods/parl_iql.gin'], paths
     )
+    self._parse_alone(sorted(paths - {'distributed.gin'}))
+
+  @pytest.mark.reverb
+  def test_file_of_the_roles_parses_alone(self):
+    self._parse_alone(['distributed.gin'])
+
+  def _parse_alone(self, paths):
     done = subprocess.run(
         [sys.executable, '-c', _PROGRAM, *paths],
         capture_output=True,
