@@ -48,8 +48,10 @@ class WithoutReverbTest(parameterized.TestCase):
 
     completed = self._run(module, f'--root_dir={root_dir}', *arguments)
 
-    self.assertNotEqual(completed.returncode, 0)
-    self.assertIn(_MEND, completed.stderr)
+    self.assertEqual(completed.returncode, 1)
+    lines = completed.stderr.splitlines()
+    self.assertLen(lines, 1, completed.stderr)
+    self.assertIn(_MEND, lines[0])
 
 
 if __name__ == '__main__':
