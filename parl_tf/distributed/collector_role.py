@@ -1,4 +1,4 @@
-"""The role of a collector: it acts episodes with the learner's weights."""
+"""The collector role: acts episodes with the learner's weights."""
 
 import os
 import time
@@ -17,12 +17,12 @@ from parl_tf.training import experiment
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
 
-# Of who waits for the learner; a look takes some milliseconds of both sides.
+# Interval of a waiting collector. A poll costs both sides some milliseconds.
 _POLL_SECONDS = 0.2
-# More than that on the way, and the service takes in too slowly.
-_MAX_ON_THE_WAY = 4
+# With more unacknowledged episodes the service is too slow: wait.
+_MAX_UNACKNOWLEDGED = 4
 _REPORT_SECONDS = 30
-# In a row; then it is no accident.
+# Consecutive invalid episodes after which the collector stops.
 _MAX_DROPPED = 10
 
 
@@ -35,34 +35,33 @@ def collect(
     *,
     max_episodes_ahead: Optional[int] = 8,
 ) -> int:
-  """Acts episodes and brings them to a replay service, until training is over.
+  """Acts episodes and sends them to a replay service until training ends.
 
-  An episode counts once it stands in the collector's spool, synced; after a
-  crash the spool is sent anew.
+  An episode counts once it is synced to the collector's spool. After a crash
+  the collector sends the spool again.
 
   Args:
-    root_dir: Where the spool stands, in `spool/<collector>`.
+    root_dir: Directory with the spool, `spool/<collector>`.
     seed: Non-negative integer seed of the run.
-    collector: Number of this collector; no other of the run has it.
+    collector: Number of this collector, unique in the run.
     address: `host:port` of the service.
-    max_episodes_ahead: Episodes that may be in the tables, or on the way there,
-      that the learner has not trained on yet; then the collector waits. None
-      for any number.
+    max_episodes_ahead: The collector waits while this many episodes have been
+      sent that the learner has not trained on. None never waits.
 
   Returns:
     The number of episodes acted.
 
   Raises:
     ValueError: If an argument is out of range, the service has another
-      configuration, another process is this collector, or ten episodes in a row
-      are not what they must be.
+      configuration, another process is this collector, or ten consecutive
+      episodes are invalid.
   """
   if max_episodes_ahead is not None and max_episodes_ahead < 1:
     raise ValueError(
         f'`max_episodes_ahead` must be positive, got {max_episodes_ahead}.'
     )
   directory = os.path.join(root_dir, 'spool', str(collector))
-  # Two of one number would give their episodes the same ids.
+  # Two collectors with one number would give episodes the same ids.
   with run_directory.hold(directory):
     link = server_link.ServerLink(address)
     return _collect(
@@ -76,7 +75,7 @@ def collect(
 
 def _collect(own, link, seed, collector, max_episodes_ahead):
   domain = domain_lib.select_domain()
-  # The statistics of observations come with the weights.
+  # The observation statistics arrive with the weights.
   agent = experiment.make_agent(domain, None, seed)
   weights = weights_lib.Weights(
       link, agent.acting_variables, agent.train_step_counter
@@ -86,26 +85,26 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   num_acted, num_dropped, first_number = 0, 0, 0
   link.wait_for(weights_lib.TABLE, weights.receive)
   while not weights.is_over:
-    journal, num_on_the_way = link.wait_for(
+    journal, num_unacknowledged = link.wait_for(
         journal_lib.TABLE, lambda: _exchange(link, own, weights, constants)
     )
-    num_ahead = len(journal.num_steps) + num_on_the_way
+    num_ahead = len(journal.num_steps) + num_unacknowledged
     num_ahead -= int(weights.num_episodes)
-    if num_on_the_way >= _MAX_ON_THE_WAY or (
+    if num_unacknowledged >= _MAX_UNACKNOWLEDGED or (
         max_episodes_ahead is not None and num_ahead >= max_episodes_ahead
     ):
       logging.log_every_n_seconds(
           logging.INFO,
-          'Collector %d waits: %d episodes are ahead of the learner, %d of its '
-          'own on their way to the service.',
+          'Collector %d waits: the learner is %d episodes behind, and the '
+          'service has not acknowledged %d episodes of this collector.',
           _REPORT_SECONDS,
           collector,
           num_ahead,
-          num_on_the_way,
+          num_unacknowledged,
       )
       time.sleep(_POLL_SECONDS)
       continue
-    # Not that of an episode which was dropped: its seeds would act it again.
+    # Skips numbers of dropped episodes: their seeds would repeat them.
     number = max(own.next_number(journal), first_number)
     episode = actor.act(number)
     first_number = number + 1
@@ -127,25 +126,25 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
         ', success' if domain.is_success(episode) else '',
         episode.policy_version,
     )
-  logging.info('Collector %d: training is over.', collector)
-  link.wait_for(journal_lib.TABLE, lambda: _brought_all(link, own))
+  logging.info('Collector %d: training has ended.', collector)
+  link.wait_for(journal_lib.TABLE, lambda: _delivered_all(link, own))
   return num_acted
 
 
-def _brought_all(link, own):
-  """Brings what has not arrived; None until there is no more of it."""
+def _delivered_all(link, own):
+  """Delivers the remaining episodes; None until all have arrived."""
   journal = journal_lib.read(link)
   return None if journal is None or own.deliver(journal) else True
 
 
 def _exchange(link, own, weights, constants):
-  """Takes the newest weights, and brings what has not arrived.
+  """Receives the newest weights and delivers episodes.
 
   Returns:
-    The journal, and how many episodes are on the way; None where the service is
-    not ready.
+    The journal and the number of unacknowledged episodes; None if the service
+    is not ready.
   """
-  weights.receive()  # None after a restart: the old ones serve until then.
+  weights.receive()  # A restarted service has none: keep the old weights.
   journal = journal_lib.read(link)
   if journal is None:
     return None

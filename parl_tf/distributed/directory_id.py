@@ -1,4 +1,4 @@
-"""Random numbers that tell directories apart: logs of runs, and spools."""
+"""Random numbers that identify the directories of runs and spools."""
 
 import os
 import secrets
@@ -6,20 +6,20 @@ from typing import Optional
 
 from parl_tf import synced_file
 
-# Hidden: what counts a log's episodes counts files.
+# Hidden files, because a log counts its visible files as episodes.
 RUN = '.run_id'
-"""File with the number of the run whose log, spool or learner is there."""
+"""File with the number of the run that a directory belongs to."""
 SPOOL = '.spool_id'
-"""File with the number of the spool itself."""
+"""File with the number of a spool."""
 
 
 def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
-  """Returns the number of a directory; one that has none gets one at random.
+  """Returns the number of a directory; draws one if it has none.
 
   Args:
-    directory: It must exist.
+    directory: An existing directory.
     name: `RUN` or `SPOOL`.
-    num_bits: Of one made here.
+    num_bits: Number of bits of a drawn number.
 
   Raises:
     OSError: If the file cannot be read or written.
@@ -33,24 +33,25 @@ def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
 
 
 def check_run(directory: str, run_id: int) -> None:
-  """Binds a directory to a run, or finds it bound to that one.
+  """Binds a directory to a run, or checks that it is bound to it.
 
   Args:
-    directory: Of a spool, or of a learner; it must exist.
-    run_id: Of the service's log.
+    directory: Existing directory of a spool or a learner.
+    run_id: Number of the run of the service's log.
 
   Raises:
-    OSError: If it cannot be read or written.
-    ValueError: If it is bound to another run, or the file holds no number.
+    OSError: If the file cannot be read or written.
+    ValueError: If the directory is bound to another run, or the file holds no
+      number.
   """
   bound_to = _read(directory, RUN)
   if bound_to is None:
     _write(directory, RUN, run_id)
   elif bound_to != run_id:
     raise ValueError(
-        f'{directory}: it must be of the run whose log the service has'
-        f' ({run_id:x}), but is of another ({bound_to:x}). Give another'
-        ' `--root_dir`, or move that directory away.'
+        f'{directory} must belong to the run of the service ({run_id:x}), but'
+        f' belongs to another run ({bound_to:x}). Choose another `--root_dir`,'
+        ' or move the directory away.'
     )
 
 

@@ -1,4 +1,4 @@
-"""A whole episode as one item of a Reverb queue, on its way to the service."""
+"""Sends whole episodes to the service, as items of a Reverb queue."""
 
 from typing import Any, Dict
 
@@ -40,11 +40,11 @@ def signature(
 
 
 def make_table(item_signature: Dict[str, Any], max_size: int) -> reverb.Table:
-  """Returns the queue; who writes to a full one waits.
+  """Returns the queue; writes to a full queue block.
 
   Args:
     item_signature: From `signature`.
-    max_size: Episodes that may wait to be taken in.
+    max_size: Capacity in episodes.
   """
   return reverb.Table.queue(
       TABLE, max_size=max_size, signature=item_signature
@@ -52,19 +52,19 @@ def make_table(item_signature: Dict[str, Any], max_size: int) -> reverb.Table:
 
 
 def send(client: reverb.Client, episode: types.Episode) -> None:
-  """Puts an episode into the queue of a service, however long that takes.
+  """Puts an episode into the queue of a service, without a deadline.
 
-  There is no deadline: after one, Reverb's writer would still wait, when it is
-  deleted, for what it has sent.
+  After a deadline, the destructor of Reverb's writer would still wait for the
+  episode.
 
   Args:
-    client: Of the service.
-    episode: T steps, its last transition known.
+    client: Client of the service.
+    episode: T steps, including the last transition.
 
   Raises:
     reverb.errors.ReverbError: If the connection breaks.
-    ValueError: If the episode is not what it must be, or not of the service's
-      signature.
+    ValueError: If the episode is invalid or does not fit the signature of the
+      service.
   """
   checks.check_episode(f'episode {episode.episode_id}', episode)
   item = {name: getattr(episode, name) for name in _PER_STEP}
@@ -83,14 +83,14 @@ def send(client: reverb.Client, episode: types.Episode) -> None:
 def receive(
     client: reverb.Client, item_signature: Dict[str, Any]
 ) -> types.Episode:
-  """Takes the next episode off the queue; waits where there is none.
+  """Removes the next episode from the queue; blocks while it is empty.
 
   Args:
-    client: Of the service.
+    client: Client of the service.
     item_signature: From `signature`.
 
   Raises:
-    ValueError: If it is of another signature.
+    ValueError: If the episode has another signature.
   """
   (item,) = client.sample(TABLE, num_samples=1, emit_timesteps=False)
   fields = tf.nest.pack_sequence_as(item_signature, item.data)
@@ -103,11 +103,11 @@ def receive(
 
 
 def _check_signature(fields: Any, item_signature: Dict[str, Any]) -> None:
-  """Checks dtypes and ranks, which a sender may have left unchecked."""
+  """Checks dtypes and ranks, which a sender may not have checked."""
   specs = checks.named_leaves(types.Episode(**item_signature))
   leaves = dict(checks.named_leaves(types.Episode(**fields)))
   for name, spec in specs:
-    if name == 'has_last_transition':  # It is not sent.
+    if name == 'has_last_transition':  # Not sent.
       continue
     leaf = leaves[name]
     if leaf.dtype != spec.dtype.as_numpy_dtype or not (

@@ -1,4 +1,4 @@
-"""The role of an evaluator: it scores the learner's weights as they come."""
+"""The evaluator role: scores the learner's weights as they arrive."""
 
 import time
 
@@ -17,7 +17,7 @@ COLUMNS = (
     'score_without_search',
     'num_evaluation_episodes',
 )
-"""Columns of its `metrics.csv` after the counters, score and success rate."""
+"""Columns of `metrics.csv` after the counters, score and success rate."""
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'address', 'num_episodes'])
@@ -29,21 +29,21 @@ def follow(
     *,
     min_seconds: float = 10.0,
 ) -> int:
-  """Scores the newest weights again and again, until training is over.
+  """Scores the newest weights repeatedly until training ends.
 
   Args:
-    root_dir: Where `metrics.csv` and `tensorboard` stand, and are gone on with.
+    root_dir: Directory of `metrics.csv` and `tensorboard`, which are extended.
     seed: Non-negative integer seed of the episodes.
     address: `host:port` of the replay service.
     num_episodes: Episodes of an evaluation.
-    min_seconds: Between the starts of two evaluations.
+    min_seconds: Minimum seconds between the starts of two evaluations.
 
   Returns:
     The number of evaluations.
   """
   link = server_link.ServerLink(address)
   domain = domain_lib.select_domain()
-  # The statistics of observations come with the weights.
+  # The observation statistics arrive with the weights.
   agent = experiment.make_agent(domain, None, seed)
   train_step = agent.train_step_counter
   weights = weights_lib.Weights(link, agent.acting_variables, train_step)
@@ -57,7 +57,7 @@ def follow(
     def receive():
       is_there = weights.receive() is not None
       is_new = int(train_step) > metrics.train_step or not metrics.num_rows
-      # A learner that went back to its checkpoint comes here again.
+      # Ignores the steps that a restarted learner repeats.
       return True if is_there and (is_new or weights.is_over) else None
 
     while True:

@@ -18,20 +18,20 @@ _POLL_SECONDS = 0.5
 
 
 class ExperimentService:
-  """Tables, log and data set of one experiment.
+  """The replay service of an experiment: tables, log and data set.
 
   Attributes:
-    port: Port that it listens on.
+    port: Port of the server.
   """
 
   def __init__(
       self, root_dir: str, *, port: Optional[int] = None, is_public: bool
   ):
-    """Starts the server; `run` opens it.
+    """Starts the server; `run` fills it.
 
     Args:
-      root_dir: Where the log stands, in `episodes`. Where gin names no data
-        set, the one is waited for that the learner records, in `learner`.
+      root_dir: Directory with the log, `episodes`. If gin names no data set,
+        the service waits for the one that the learner records in `learner`.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect.
 
@@ -40,7 +40,7 @@ class ExperimentService:
       ValueError: If the data set or the log is damaged.
     """
     domain = domain_lib.select_domain()
-    # Read first: what is wrong with it is told before anyone connects.
+    # Read first, so that a faulty data set raises before anyone connects.
     path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
     _wait_for(path)
     self._episodes = experiment.load_dataset(path, domain)
@@ -62,7 +62,7 @@ class ExperimentService:
     self.port = self._service.port
 
   def run(self) -> None:
-    """Fills the tables and takes in episodes until it is stopped."""
+    """Fills the tables and receives episodes until it is stopped."""
     episodes, self._episodes = self._episodes, None
     self._service.run(episodes)
 

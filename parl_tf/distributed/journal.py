@@ -1,8 +1,8 @@
-"""The journal of a replay service: which episodes it holds, in log order.
+"""The journal of a replay service: its episodes, in log order.
 
-One item in a table of its own, renewed with each episode. Collectors read from
-it what has arrived, the learner how many environment steps there are to train
-on. It is made of the log, so a restarted service has it again.
+The journal is the only item of its own table and is replaced with each episode.
+Collectors read from it which episodes have arrived, the learner how many
+environment steps to train on. A restarted service rebuilds it from the log.
 """
 
 import array
@@ -29,15 +29,15 @@ _DTYPES = dict(
 
 
 class Journal(NamedTuple):
-  """What a service holds of the online episodes.
+  """The online episodes of a service.
 
   Attributes:
     episode_id: `[n]` int64, in log order.
-    num_steps: `[n]` int32 environment steps of each.
+    num_steps: `[n]` int32, environment steps of each episode.
     success: `[n]` bool, whether the task was solved.
-    refused: `[m]` int64 ids of episodes that were not what they must be.
-    run_id: `[1]` int64, of the run whose log it is.
-    constants: `[c]` float64, what all processes of the run must agree on.
+    refused: `[m]` int64, ids of invalid episodes.
+    run_id: `[1]` int64, number of the run.
+    constants: `[c]` float64, constants that all processes of the run share.
   """
 
   episode_id: np.ndarray
@@ -49,16 +49,16 @@ class Journal(NamedTuple):
 
 
 class Entries:
-  """What a journal tells of the episodes, in columns that are cheap to extend.
+  """The per-episode columns of a journal, cheap to extend.
 
   Attributes:
-    episode_id: Of each, in log order.
-    num_steps: Environment steps of each.
-    success: Whether each solved the task.
+    episode_id: Id of each episode, in log order.
+    num_steps: Environment steps of each episode.
+    success: Whether each episode solved the task.
   """
 
   def __init__(self):
-    """Makes an empty one."""
+    """Initializes empty columns."""
     self.episode_id = array.array('q')
     self.num_steps = array.array('i')
     self.success = array.array('b')
@@ -78,7 +78,7 @@ def make(
     run_id: int = 0,
     constants: Sequence[float] = (),
 ) -> Journal:
-  """Makes a journal of sequences; see `Journal`."""
+  """Makes a journal from sequences; see `Journal`."""
   return Journal(
       np.array(episode_id, _DTYPES['episode_id']),
       np.array(num_steps, _DTYPES['num_steps']),
@@ -101,7 +101,7 @@ def make_table() -> reverb.Table:
 
 
 def publish(client: reverb.Client, journal: Journal) -> None:
-  """Replaces the journal of a server of this process, which takes it."""
+  """Replaces the journal of a server in this process."""
   with client.trajectory_writer(num_keep_alive_refs=1) as writer:
     writer.append(journal)
     writer.create_item(
@@ -113,7 +113,7 @@ def publish(client: reverb.Client, journal: Journal) -> None:
 
 
 def read(link: server_link.ServerLink) -> Optional[Journal]:
-  """Returns the journal, None where the service is not ready.
+  """Returns the journal, or None if the service is not ready.
 
   Raises:
     ConnectionError: If the server does not answer in time.

@@ -60,7 +60,7 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
       seed,
   )
   roles = [
-      # Told to stop by others than us, it is started anew: all wait for it.
+      # Restarted even if something else stops it, because all wait for it.
       supervisor_lib.Role(
           'service',
           service,

@@ -1,4 +1,4 @@
-"""The role of the learner: it trains on episodes that collectors act."""
+"""The learner role: trains on episodes that collectors act."""
 
 import functools
 from typing import Optional
@@ -21,7 +21,7 @@ def learn(
   """Runs or resumes the experiment that gin describes.
 
   Args:
-    root_dir: The learner's directory.
+    root_dir: Directory of the learner.
     seed: Non-negative integer seed of the run.
     address: `host:port` of a replay service with the same gin files.
     strategy: See `run_experiment`.

@@ -1,4 +1,4 @@
-"""Keeps a listening port of this process to this machine."""
+"""Restricts a listening port of this process to this machine."""
 
 import os
 import socket

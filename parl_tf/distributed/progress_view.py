@@ -1,4 +1,4 @@
-"""One line that tells how a distributed run goes."""
+"""One line on the progress of a distributed run."""
 
 import time
 from typing import Mapping
@@ -9,10 +9,10 @@ from parl_tf.distributed import weights
 
 
 class ProgressView:
-  """Rates since the line before, sizes of tables, and the policy's lag."""
+  """Rates since the last line, table sizes and the lag of the policy."""
 
   def __init__(self, address: str):
-    """Asks nothing yet.
+    """Initializes the view without any request.
 
     Args:
       address: `host:port` of the replay service.
@@ -24,10 +24,10 @@ class ProgressView:
     """Returns the line.
 
     Args:
-      num_restarts: By role, of those that were started anew.
+      num_restarts: Number of restarts of each role that was restarted.
     """
     restarts = ', '.join(f'{k} {v}' for k, v in sorted(num_restarts.items()))
-    restarts = f'; started anew: {restarts}' if restarts else ''
+    restarts = f'; restarted: {restarts}' if restarts else ''
     try:
       journal = journal_lib.read(self._link)
       progress = weights.read_progress(self._link)

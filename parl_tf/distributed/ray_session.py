@@ -1,4 +1,4 @@
-"""Ray on this machine alone, or on a cluster that is already there."""
+"""Ray on this machine only, or on an existing cluster."""
 
 import os
 from typing import Optional
@@ -20,20 +20,20 @@ def start(address: Optional[str], **options) -> None:
     ConnectionError: If there is no cluster.
     RuntimeError: If Ray listens to other machines though none was asked for.
   """
-  # Its workers would step back before all else on the machine.
+  # Ray lowers the priority of its workers by default.
   os.environ.setdefault('RAY_worker_niceness', '0')
   if address:
     ray.init(address=address, log_to_driver=False, **options)
     return
-  # Who can reach Ray's ports can run programs. On loopback it needs no token,
-  # which would be kept in the home directory.
+  # Anyone who reaches Ray's ports can run programs. On loopback no token is
+  # needed, which Ray would store in the home directory.
   os.environ.setdefault('RAY_AUTH_MODE', 'disabled')
-  # Ray turns a loopback address that it is given into one that other machines
-  # reach. This switch, meant for desktops, is the only one that keeps it; it is
-  # read when Ray is imported, and by the processes that it starts.
+  # Ray replaces a loopback address by one that other machines reach. Only this
+  # switch, meant for desktops, prevents it. Ray reads it at import, and so do
+  # the processes it starts.
   os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = '0'
   ray_constants.ENABLE_RAY_CLUSTER = False
-  # 'local', or it would join a cluster that was started on this machine.
+  # Without 'local' it would join a cluster running on this machine.
   ray.init(
       address='local', include_dashboard=False, log_to_driver=False, **options
   )

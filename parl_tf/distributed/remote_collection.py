@@ -1,4 +1,4 @@
-"""The learner's side of collection by other processes."""
+"""The learner's view of episodes that other processes collect."""
 
 import time
 from typing import Optional
@@ -13,12 +13,12 @@ from parl_tf.replay import experience as experience_lib
 from parl_tf.training import run_constants
 from parl_tf.training import sources
 
-# Weights are sent this often at most, while episodes are waiting.
+# Minimum interval between weights while episodes are waiting.
 _PUBLISH_SECONDS = 1.0
 
 
 class RemoteCollection:
-  """Episodes as the replay service has them, and weights for who acts them."""
+  """Receives episodes of a replay service and publishes weights to it."""
 
   def __init__(
       self,
@@ -27,13 +27,13 @@ class RemoteCollection:
       constants: run_constants.RunConstants,
       root_dir: str,
   ):
-    """Asks nothing yet.
+    """Initializes the collection without any request.
 
     Args:
-      link: To the service.
-      weights: Of the learner.
-      constants: Of this process, which the service must have too.
-      root_dir: Of the learner, which is bound to the run of the service's log.
+      link: Link to the service.
+      weights: Weights of the learner.
+      constants: Constants of this process; the service must have the same.
+      root_dir: Directory of the learner; bound to the run of the service's log.
     """
     self._root_dir = root_dir
     self._constants = constants
@@ -45,13 +45,13 @@ class RemoteCollection:
   def next(self, number: int) -> sources.Collected:
     """Waits for episode `number` of the service's log.
 
-    Publishes the weights, which are those after all episodes before it.
+    Publishes the weights, which have trained on all episodes before it.
 
     Raises:
-      ValueError: If the service has another configuration, or another run.
+      ValueError: If the service has another configuration or another run.
     """
     if self._journal is None:
-      # Weights of another run must not come to its collectors.
+      # Checks first: another run's collectors must not get these weights.
       self._journal = self._link.wait_for(
           journal_lib.TABLE, self._read_journal
       )
@@ -59,7 +59,7 @@ class RemoteCollection:
     if time.monotonic() - self._published_at >= _PUBLISH_SECONDS:
       self._publish()
     if number >= len(self._journal.num_steps):
-      # Who waits has nothing newer to send soon.
+      # While the learner waits, its weights do not change.
       self._publish()
       self._journal = self._link.wait_for(
           journal_lib.TABLE, lambda: self._journal_with(number)
@@ -70,7 +70,7 @@ class RemoteCollection:
     )
 
   def finish(self) -> None:
-    """Publishes the final weights, and that they are final."""
+    """Publishes the final weights and the end of training."""
     self._weights.is_over.assign(True)
     self._publish()
 
@@ -94,20 +94,20 @@ class RemoteCollection:
     if journal is None:
       return None
     if not self._weights.are_published():
-      logging.info('The replay service was restarted: sending the weights.')
+      logging.info('The replay service was restarted; resending weights.')
       self._weights.publish()
     return journal if len(journal.num_steps) > number else None
 
 
 class PatientExperience:
-  """Rows of a replay service, waiting for it where it is away."""
+  """Rows of a replay service; waits while the service is unavailable."""
 
   def __init__(self, experience, link: server_link.ServerLink):
     """Wraps a `ReverbExperience`.
 
     Args:
       experience: Source of the rows.
-      link: To the service that it asks.
+      link: Link to the service.
     """
     self._experience = experience
     self._link = link
@@ -123,11 +123,11 @@ class PatientExperience:
       except experience_lib.EmptyTableError:
         if self._is_filled():
           raise
-        return None  # It was restarted in this moment.
+        return None  # The service was just restarted.
 
     return self._link.wait_for('online', iterate)
 
   def _is_filled(self) -> bool:
-    # A service that was restarted fills its tables first, the journal last.
+    # A restarted service fills its journal last.
     sizes = self._link.tables()
     return all(sizes[x].current_size for x in ('online', journal_lib.TABLE))

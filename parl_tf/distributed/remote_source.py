@@ -12,7 +12,7 @@ from parl_tf.training import sources
 
 
 class RemoteSource:
-  """Tables of this process before the online phase, a replay service in it.
+  """Rows of this process before the online phase, of a replay service in it.
 
   Attributes:
     experience: Source of rows: those of the data set, and within `collection`
@@ -45,7 +45,7 @@ class RemoteSource:
 
   @contextlib.contextmanager
   def collection(self, session):
-    """Opens the episodes that collectors bring to the service.
+    """Opens the episodes that collectors send to the service.
 
     The end of the block publishes the final weights.
     """
@@ -65,5 +65,5 @@ class RemoteSource:
     remote.finish()
 
   def close(self) -> None:
-    """Closes the tables of this process; the service goes on."""
+    """Closes the tables of this process; the service keeps running."""
     self._offline_experience.close()

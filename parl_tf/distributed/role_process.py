@@ -1,4 +1,4 @@
-"""A role as a process, on whatever machine this runs."""
+"""A role as a child process."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ _STOP_SECONDS = 20.0
 
 
 class RoleProcess:
-  """One process, its output in a file; it ends when its parent does."""
+  """A process with its output in a file; it ends with its parent."""
 
   def __init__(
       self,
@@ -24,8 +24,8 @@ class RoleProcess:
 
     Args:
       command: Program and arguments.
-      environment: Variables beside those of this process.
-      directory: Where it stands, if this machine has such a one.
+      environment: Additional environment variables.
+      directory: Working directory, if it exists on this machine.
     """
     self._output = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
@@ -39,25 +39,25 @@ class RoleProcess:
     )
 
   def pid(self) -> int:
-    """Returns the number of the process on its machine."""
+    """Returns the process id on its machine."""
     return self._process.pid
 
   def poll(self) -> Optional[int]:
-    """Returns its exit status, None while it runs."""
+    """Returns the exit status, or None while the process runs."""
     return self._process.poll()
 
   def observe(self, start: int) -> Tuple[Optional[int], bytes]:
-    """Returns what `poll` and `read` do, of an ended process all of it."""
+    """Returns `poll` and `read`, with all output of an ended process."""
     status = self.poll()
     return status, self.read(start)
 
   def read(self, start: int) -> bytes:
-    """Returns what it has printed from byte `start` on."""
+    """Returns the output from byte `start` on."""
     size = os.fstat(self._output.fileno()).st_size
     return os.pread(self._output.fileno(), size - start, start)
 
   def stop(self) -> None:
-    """Ends it by SIGTERM, or by force where that does not help."""
+    """Ends the process by SIGTERM, or by SIGKILL if it does not react."""
     if self._process.poll() is None:
       self._process.terminate()
       try:

@@ -1,9 +1,9 @@
-"""A link to a replay server: its calls have deadlines, its waits are seen.
+"""A link to a replay server, with deadlines for calls and logs of waits.
 
-While a server is away, Reverb's calls wait in silence and without limit; only
-`server_info` and `flush` take a deadline. So the server is asked first, a call
-that takes no deadline is left behind when its time is over, and who waits says
-for what, and since when.
+While a server is unavailable, Reverb's calls block silently and without limit;
+only `server_info` and `flush` take a deadline. This link queries the server
+first, abandons a call without deadline after its time, and logs what it waits
+for and since when.
 """
 
 from concurrent import futures
@@ -17,7 +17,7 @@ from absl import logging
 from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
-"""Longest wait for an answer of a server before it counts as unreachable."""
+"""Seconds without an answer after which a server counts as unavailable."""
 
 _POLL_SECONDS = 0.1
 _FIRST_REPORT_SECONDS = 5.0
@@ -27,15 +27,15 @@ _T = TypeVar('_T')
 
 
 class ServerLink:
-  """Asks one replay server, and waits for it where it is away.
+  """Queries one replay server and waits while it is unavailable.
 
   Attributes:
     address: `host:port` of the server.
-    client: Reverb's client of it, for calls that have a deadline themselves.
+    client: Reverb client of the server, for calls that take a deadline.
   """
 
   def __init__(self, address: str):
-    """Makes the link; nothing is asked yet."""
+    """Initializes the link without any request."""
     self.address = address
     self.client = reverb.Client(address)
 
@@ -57,7 +57,7 @@ class ServerLink:
 
     Raises:
       ConnectionError: If the server does not answer in time.
-      ValueError: If it has no such table.
+      ValueError: If the server has no such table.
     """
     tables = self.tables()
     if table not in tables:
@@ -77,15 +77,15 @@ class ServerLink:
       function: Callable[[], _T],
       seconds: float = DEADLINE_SECONDS,
   ) -> _T:
-    """Returns what `function`, which takes no deadline itself, returns.
+    """Calls a function that takes no deadline, and returns its result.
 
-    Where its time is over, or the server has gone meanwhile, it is left behind
-    in a thread of its own.
+    The function runs in its own thread, which is abandoned after `seconds` or
+    when the server becomes unavailable.
 
     Args:
-      table: What it asks, for the message.
-      function: Asks the server.
-      seconds: The time it has.
+      table: Table of the request, for the message.
+      function: Makes the request.
+      seconds: Seconds until the deadline.
 
     Raises:
       ConnectionError: If the server does not answer in time.
@@ -116,14 +116,14 @@ class ServerLink:
       ) from error
 
   def wait_for(self, table: str, get: Callable[[], Optional[_T]]) -> _T:
-    """Returns what `get` returns, once that is not None.
+    """Calls `get` until it returns a value other than None, and returns it.
 
-    Says what it waits for, and since when, until then.
+    Logs what it waits for and since when.
 
     Args:
-      table: What it waits for, for the message.
-      get: Asks; None where it is not there yet. A `ConnectionError` of its
-        means that the server is away.
+      table: Table of the request, for the message.
+      get: Makes the request; returns None while there is no result. A
+        `ConnectionError` means that the server is unavailable.
     """
     waiting = _Waiting(f'{self.address} table {table}')
     while True:
@@ -140,13 +140,13 @@ class ServerLink:
 
   @contextlib.contextmanager
   def watched(self, table: str) -> Iterator[None]:
-    """Says that the server is away, or has nothing, while the block waits.
+    """Logs while the server is unavailable or its table is empty.
 
-    Reverb's iterators wait in silence, and go on by themselves once it is back
-    and has filled its tables.
+    Reverb's iterators block silently, and continue when the server is back and
+    has filled its tables.
 
     Args:
-      table: What the block asks for, for the message.
+      table: Table that the block reads.
     """
     is_over = threading.Event()
 
@@ -174,36 +174,36 @@ class ServerLink:
 
 
 def _answer(answer: futures.Future, function: Callable[[], Any]) -> None:
-  """Gives an answer what the function returns or raises."""
+  """Sets an answer to the result or the exception of a function."""
   try:
     answer.set_result(function())
   except Exception as error:  # noqa: BLE001
-    answer.set_exception(error)  # Raised where the answer is waited for.
+    answer.set_exception(error)  # The waiting thread raises it.
 
 
 class _Waiting:
-  """A wait that is told at its first report, from time to time, at its end."""
+  """Logs the start of a wait, its progress from time to time, and its end."""
 
   def __init__(self, what: str):
     self._what = what
     self._start = time.monotonic()
     self._since = time.strftime('%H:%M:%S')
-    self._told: Optional[float] = None
+    self._reported_at: Optional[float] = None
 
   def report(self, reason: str, at_once: bool) -> None:
     now = time.monotonic()
-    if self._told is None:
+    if self._reported_at is None:
       is_due = at_once or now - self._start >= _FIRST_REPORT_SECONDS
     else:
-      is_due = now - self._told >= _REPORT_SECONDS
+      is_due = now - self._reported_at >= _REPORT_SECONDS
     if is_due:
-      self._told = now
+      self._reported_at = now
       logging.warning(
           'Waiting for %s since %s: %s', self._what, self._since, reason
       )
 
   def end(self) -> None:
-    if self._told is not None:
+    if self._reported_at is not None:
       logging.info(
           'Waited for %s for %.1f s.',
           self._what,

@@ -1,12 +1,12 @@
 """The replay service: tables that are an index of a log of episodes.
 
-Collectors put whole episodes into the queue `episodes`. One thread takes them
-in: it checks each, appends it to the log, inserts its transitions into table
-`online` and renews the journal. The log is synced before anything else knows of
-an episode, and drops a second one of the same id; so a service that was killed
-has, after its restart, what it had, and senders may send anew what they have no
-receipt of. Nothing but the log and the data set is needed to restore it:
-checkpoints of Reverb's own would be a second truth, and restore old limits.
+Collectors put whole episodes into the queue `episodes`. One thread receives
+them: it checks each episode, appends it to the log, inserts its transitions
+into table `online` and updates the journal. The log is synced first and drops
+duplicate ids. A restarted service therefore has every episode it had, and
+collectors may send episodes again that were not acknowledged. The log and the
+data set restore the service completely. Reverb's own checkpoints are not used:
+they would be a second source of truth, and restore outdated limits.
 """
 
 import itertools
@@ -66,10 +66,10 @@ MakeWriters = Callable[
     ]
 )
 class ReplayService:
-  """A server of all tables, whose online episodes stand in a log.
+  """A server of all tables, with a log of the online episodes.
 
   Attributes:
-    port: Port that it listens on.
+    port: Port of the server.
     address: `localhost:port`.
   """
 
@@ -91,25 +91,25 @@ class ReplayService:
       max_size: int = 1_000_000,
       max_queue_size: int = 64,
   ):
-    """Starts the server; `run` fills its tables and takes in episodes.
+    """Starts the server; `run` fills its tables and receives episodes.
 
     Args:
       observation_spec: `tf.TensorSpec` or flat mapping of them.
       action_spec: `tf.TensorSpec` of shape `[A]`.
-      weights_signature: Of `weights.signature`.
+      weights_signature: From `weights.signature`.
       make_writers: Makes the writers of `offline` and `online`.
-      log_directory: Where the log of online episodes stands.
-      num_offline_transitions: Of the data set, which `run` gets.
-      constants: What all processes of the run must agree on, for the journal.
+      log_directory: Directory of the log of online episodes.
+      num_offline_transitions: Transitions of the data set given to `run`.
+      constants: Constants that all processes of the run share, for the journal.
       max_episode_steps: Longer episodes are refused.
       is_success: Whether an episode solved the task, for the journal.
       chunk_length: H, the steps that a transition spans.
       port: Port to listen on, or None for a free one.
-      is_public: Whether other machines may connect. There is no encryption and
-        no password: only on a network that you trust.
-      max_size: Transitions that `offline` and `online` hold each; the oldest go
-        first.
-      max_queue_size: Episodes that may wait to be taken in; then senders wait.
+      is_public: Whether other machines may connect. Connections have neither
+        encryption nor a password: use this only on a network you trust.
+      max_size: Maximum number of transitions in each of `offline` and `online`;
+        the oldest are removed first.
+      max_queue_size: Maximum number of queued episodes; then senders block.
 
     Raises:
       OSError: If the log cannot be opened, or the port is taken.
@@ -124,7 +124,7 @@ class ReplayService:
     self._entries = journal.Entries()
     for episode in self._log.read():
       self._entries.append(episode, is_success(episode))
-    # Nothing is sampled from tables that are half full again.
+    # Tables that are being refilled must not be sampled.
     self._expected_sizes = {
         'offline': min(num_offline_transitions, max_size),
         'online': min(sum(self._entries.num_steps), max_size),
@@ -154,7 +154,7 @@ class ReplayService:
     logging.info(
         'The replay service listens on port %d, %s.',
         self.port,
-        'to every machine' if is_public else 'to this machine alone',
+        'to every machine' if is_public else 'to this machine only',
     )
     self.address = f'localhost:{self.port}'
     self._client = reverb.Client(self.address)
@@ -167,10 +167,10 @@ class ReplayService:
     self._is_stopped = threading.Event()
 
   def run(self, offline_episodes: Iterable[types.Episode]) -> None:
-    """Fills the tables, then takes in episodes until it is stopped.
+    """Fills the tables, then receives episodes until it is stopped.
 
     Args:
-      offline_episodes: What `offline` holds.
+      offline_episodes: Episodes of table `offline`.
     """
     for episode in self._until_stopped(offline_episodes):
       self._writers['offline'].write('offline', episode)
@@ -198,7 +198,7 @@ class ReplayService:
     self._is_stopped.set()
 
   def _first_needed(self) -> int:
-    """Returns the first episode of the log of which the table holds a part."""
+    """Returns the first episode of the log that is still in the table."""
     num_left = self._expected_sizes['online']
     first = len(self._log)
     while num_left > 0:
@@ -207,28 +207,28 @@ class ReplayService:
     return first
 
   def _check_sizes(self) -> None:
-    """Raises where tables were not filled: samples would wait for ever."""
+    """Raises if a table was not filled: sampling it would block forever."""
     sizes = tables.table_sizes(self._client)
     if sizes != self._expected_sizes:
       raise RuntimeError(
-          f'The tables must hold {self._expected_sizes} transitions of data set'
-          f' and log, got {sizes}.'
+          f'The tables must hold {self._expected_sizes} transitions, got'
+          f' {sizes}.'
       )
 
   def _until_stopped(self, episodes: Iterable[Any]) -> Iterable[Any]:
-    """Yields no more of them once the service is told to stop."""
+    """Yields episodes until the service is stopped."""
     return itertools.takewhile(
         lambda _: not self._is_stopped.is_set(), episodes
     )
 
   def _waiting(self) -> Iterable[Optional[types.Episode]]:
-    """Takes off the queue what is there; None where it is no episode."""
-    # Asked, for a sample would wait on when the server is stopped.
+    """Yields the queued items; None for an invalid item."""
+    # Checks the size, because a sample would block after the server stops.
     while self._client.server_info()[episode_item.TABLE].current_size:
       yield self._next()
 
   def _next(self) -> Optional[types.Episode]:
-    """Takes the next episode off the queue; None where it is none."""
+    """Removes the next item from the queue; None if it is invalid."""
     try:
       return episode_item.receive(self._client, self._item_signature)
     except (reverb.errors.ReverbError, RuntimeError, ValueError) as e:
@@ -236,18 +236,18 @@ class ReplayService:
       return None
 
   def _keep(self, episode: types.Episode) -> bool:
-    """Puts an episode into log and table; False where it is refused or old."""
+    """Adds an episode to log and table; False if it is refused or known."""
     num_before = len(self._log)
     try:
       self._check(episode)
       self._append(episode)
     except ValueError as error:
       logging.error('Refused episode %d: %s', episode.episode_id, error)
-      if episode.episode_id not in self._refused:  # It may come twice.
+      if episode.episode_id not in self._refused:  # It may arrive twice.
         self._refused.append(episode.episode_id)
       return False
     if len(self._log) == num_before:
-      return False  # It stands there already.
+      return False  # The log has it already.
     self._writers['online'].write('online', episode)
     return True
 
@@ -260,13 +260,13 @@ class ReplayService:
           f'{source}: must have at most {self._max_episode_steps} steps '
           f'(`max_episode_steps`), got {episode.num_steps}.'
       )
-    # What the table would not take must not stand in the log: the service
-    # would stumble over it at every start.
+    # The log must not hold what the table refuses: the service would fail at
+    # every start.
     steps = self._writers['online'].stored_steps(episode)
     checks.check_steps(source, steps, episode.num_transitions)
 
   def _append(self, episode: types.Episode) -> None:
-    """Appends to the log, waiting for a disk that is full or away."""
+    """Appends to the log; retries while the disk is full or unavailable."""
     while not self._is_stopped.is_set():
       try:
         self._log.append(episode)
@@ -293,10 +293,10 @@ class ReplayService:
 
 
 def _check_is_free(port: int) -> None:
-  """Raises `OSError` where something listens on the port.
+  """Raises `OSError` if the port is in use.
 
-  Reverb would share it with a server of another process, and who connects
-  would come to either.
+  Reverb would share it with the server of another process, and clients would
+  reach either of them.
   """
   try:
     socket.create_server(('', port)).close()

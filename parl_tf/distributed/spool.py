@@ -1,4 +1,4 @@
-"""A collector's own episodes, kept until the replay service surely has them."""
+"""A collector's episodes, kept until the replay service has stored them."""
 
 import os
 import re
@@ -16,15 +16,15 @@ from parl_tf.distributed import server_link
 from parl_tf.replay import episode_log
 
 _FILE_NAME = re.compile(r'episode_(\d+)\.npz')
-# An id's bits: 16 of the collector's number, then these of its spool, random,
-# and of the episode's number. Where two hosts give one number to two collectors
-# no episode of one is taken for the other's.
+# An episode id has 16 bits of the collector's number, these random bits of its
+# spool, and these bits of the episode's number. Ids differ even if two hosts
+# give one number to two collectors.
 _SPOOL_BITS = 23
 _NUMBER_BITS = 24
-# The newest episodes stay although the service has them: a torn record at the
-# end of its log is then sent anew.
+# Keeps the newest episodes after they arrive: the service may lose a torn
+# record at the end of its log.
 _NUM_KEPT = 8
-# After so long without a receipt an episode is sent anew.
+# Time without acknowledgement after which an episode is sent again.
 _RESEND_SECONDS = 15.0
 
 
@@ -37,15 +37,15 @@ def collector_of(episode_id: _Ids) -> _Ids:
 
 
 def number_of(episode_id: _Ids) -> _Ids:
-  """Returns the numbers of episodes among those of their collectors."""
+  """Returns the numbers of episodes within their collectors."""
   return episode_id % 2**_NUMBER_BITS
 
 
 class Spool:
-  """Episodes of one collector, on its own disk and on their way.
+  """Stores the episodes of one collector on its disk and delivers them.
 
-  An episode counts as acknowledged once `append` returns: it is synced, and
-  whatever dies then, the service gets it, once.
+  When `append` returns, the episode is synced to the disk. Whichever process is
+  killed afterwards, the service receives it exactly once.
   """
 
   def __init__(
@@ -54,9 +54,9 @@ class Spool:
     """Opens the spool.
 
     Args:
-      directory: Where the episodes stand; made if it is missing.
-      link: To the service.
-      collector: Number of the collector, not negative; no other should have it.
+      directory: Directory of the episodes; created if it is missing.
+      link: Link to the service.
+      collector: Non-negative number of the collector, unique in the run.
 
     Raises:
       OSError: If the directory cannot be read or written.
@@ -80,48 +80,48 @@ class Spool:
     """Returns the number of the next episode, counted from 0.
 
     Args:
-      journal: Of the service; knows of episodes that a lost disk had.
+      journal: Journal of the service, which knows episodes of a lost disk.
     """
     known = np.concatenate([journal.episode_id, journal.refused])
     known = number_of(known[collector_of(known) == self._collector])
     return max([-1, *self._numbers(), *known.tolist()]) + 1
 
   def append(self, number: int, episode: types.Episode) -> None:
-    """Writes and syncs an episode, under an id of the collector's.
+    """Writes and syncs an episode under an id of this collector.
 
     Args:
       number: From `next_number`.
       episode: T steps; its id is replaced.
 
     Raises:
-      OSError: If it cannot be written.
-      ValueError: If the episode is not what it must be.
+      OSError: If the episode cannot be written.
+      ValueError: If the episode is invalid.
     """
     episode_log.write_episode(
         self._path(number), episode._replace(episode_id=self._first_id + number)
     )
 
   def deliver(self, journal: journal_lib.Journal) -> int:
-    """Sends what has not arrived, and drops what surely has.
+    """Sends episodes that have not arrived and removes those that have.
 
     Args:
-      journal: Of the service.
+      journal: Journal of the service.
 
     Returns:
-      How many episodes have not arrived yet.
+      The number of episodes that have not arrived yet.
 
     Raises:
-      ConnectionError: If the service does not take them in time.
-      ValueError: If an episode is not of the service's signature, or the spool
-        of another run than the service.
+      ConnectionError: If the service does not accept them in time.
+      ValueError: If an episode does not fit the service's signature, or the
+        spool belongs to another run.
     """
     directory_id.check_run(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
     arrived = self._own(journal.episode_id) | refused
     for number in sorted(refused - self._reported):
       logging.error(
-          'The service at %s refused episode %d of collector %d: its log says '
-          'why.', self._link.address, number, self._collector,
+          'The service at %s refused episode %d of collector %d; its log has '
+          'the reason.', self._link.address, number, self._collector,
       )
     self._reported |= refused
     numbers = self._numbers()
@@ -139,16 +139,16 @@ class Spool:
     if now - self._sent_at.get(number, -np.inf) < _RESEND_SECONDS:
       return
     if number in self._being_sent:
-      # A slow link, or a full queue: a second one would make neither faster.
+      # A slow link or a full queue: sending again would not help.
       return
     try:
       episode = episode_log.read_episode(self._path(number))
     except ValueError as error:
-      # Its disk lost it; those after it must still be sent.
+      # The disk damaged it; the following episodes must still be sent.
       os.rename(self._path(number), self._path(number) + '.torn')
-      logging.error('Put aside as .torn: %s', error)
+      logging.error('Renamed a damaged episode to .torn: %s', error)
       return
-    # Noted first: what is not taken in time may still be.
+    # Set first: an episode that times out may still arrive.
     self._sent_at[number] = now
 
     def send():
@@ -161,7 +161,7 @@ class Spool:
     self._link.call(episode_item.TABLE, send)
 
   def _own(self, episode_ids: np.ndarray) -> set:
-    """Returns the numbers of those of `episode_ids` that this spool had."""
+    """Returns the numbers of this spool's episodes among `episode_ids`."""
     mine = episode_ids >> _NUMBER_BITS == self._first_id >> _NUMBER_BITS
     return set(number_of(episode_ids[mine]).tolist())
 

@@ -1,7 +1,7 @@
-"""Keeps the roles of a run alive, each in a Ray actor of its own.
+"""Keeps the roles of a run alive, each in its own Ray actor.
 
-Ray places the actors on the machines of its cluster and tells when one is lost
-with its machine; what runs in them are the commands that one may also start by
+Ray places the actors on the machines of its cluster and reports actors that are
+lost with their machine. Each actor runs a command that can also be started by
 hand.
 """
 
@@ -19,26 +19,26 @@ from parl_tf.distributed import role_process
 
 _FIRST_DELAY_SECONDS = 1.0
 _MAX_DELAY_SECONDS = 60.0
-# Who has run for so long did not fail at its start.
+# A role that ran this long did not fail at its start.
 _HEALTHY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
-# Those that take no core at all Ray puts on machines at random.
+# Ray places actors that reserve no core on random machines.
 _LEAST_CPUS = 0.001
 
 
 class Role(NamedTuple):
-  """What is to be kept running.
+  """A process to keep running.
 
   Attributes:
-    name: Its own, and that of its log.
+    name: Name of the role and of its log.
     command: Program and arguments.
-    num_cpus: Cores that Ray reserves for it; a thousandth at least, where Ray
-      may choose the machine.
-    num_gpus: GPUs that Ray reserves for it, and shows it.
-    is_here: Whether it must run on the machine of the driver. Others run where
-      Ray puts them, and then always there, for their disk has what they need.
-    may_end: Whether status 0 is the end of it; if not, it is started anew.
-    environment: Variables of its own.
+    num_cpus: Cores that Ray reserves for it; at least a thousandth if Ray may
+      choose the machine.
+    num_gpus: GPUs that Ray reserves for it and makes visible to it.
+    is_here: Whether it must run on the machine of the driver. Ray chooses a
+      machine for the other roles, which keep it because of its disk.
+    may_end: Whether exit status 0 ends the role; if not, it is restarted.
+    environment: Environment variables of this role.
   """
 
   name: str
@@ -51,7 +51,7 @@ class Role(NamedTuple):
 
 
 class _Actor(role_process.RoleProcess):
-  """A process, and where it runs."""
+  """A process and the machine it runs on."""
 
   def observe(self, start: int) -> Tuple[Optional[int], bytes, str]:
     node_id = ray.get_runtime_context().get_node_id()
@@ -59,7 +59,7 @@ class _Actor(role_process.RoleProcess):
 
 
 class Supervisor:
-  """Starts roles, and those anew that ended with an error."""
+  """Starts roles and restarts those that fail."""
 
   def __init__(
       self,
@@ -67,12 +67,12 @@ class Supervisor:
       log_dir: str,
       environment: Optional[Mapping[str, str]] = None,
   ):
-    """Starts them all; Ray must be initialised.
+    """Starts all roles; Ray must be initialised.
 
     Args:
       roles: The roles.
-      log_dir: Where their output is gathered, a file each.
-      environment: Variables of all of them.
+      log_dir: Directory for the output of each role.
+      environment: Environment variables of all roles.
     """
     os.makedirs(log_dir, exist_ok=True)
     places = _Places(log_dir)
@@ -82,16 +82,16 @@ class Supervisor:
     }
 
   def step(self) -> None:
-    """Gathers output, and starts anew who is due."""
+    """Collects output and restarts the roles that are due."""
     for watched in self._watched.values():
       watched.step()
 
   def has_ended(self, name: str) -> bool:
-    """Whether a role has ended well, or was stopped."""
+    """Returns whether a role has ended without error or was stopped."""
     return self._watched[name].has_ended
 
   def num_restarts(self) -> Dict[str, int]:
-    """Returns how often each role that failed was started anew."""
+    """Returns the number of restarts of each role that failed."""
     return {
         name: watched.num_restarts
         for name, watched in self._watched.items()
@@ -104,7 +104,7 @@ class Supervisor:
 
 
 class _Places:
-  """Which machine has which role, in a file that outlives the launcher."""
+  """The machine of each role, in a file that outlives the launcher."""
 
   def __init__(self, directory):
     self._path = os.path.join(directory, 'hosts.json')
@@ -117,14 +117,14 @@ class _Places:
           raise ValueError(f'{self._path}: must be JSON: {error}') from error
 
   def find(self, role: str) -> Optional[str]:
-    """Returns Ray's id of the machine of a role, None if it has none."""
+    """Returns Ray's id of the machine of a role, or None."""
     for node in ray.nodes():
       if node['Alive'] and node['NodeManagerAddress'] == self._hosts.get(role):
         return node['NodeID']
     return None
 
   def note(self, role: str, node_id: str) -> None:
-    """Keeps where a role runs; where there is no room, that is told."""
+    """Stores where a role runs; logs an error if the disk is full."""
     (host,) = [
         node['NodeManagerAddress']
         for node in ray.nodes()
@@ -135,7 +135,7 @@ class _Places:
       return
     if before is not None:
       logging.warning(
-          '%s runs on %s now: what it has on the disk of %s stays there.',
+          '%s now runs on %s; its files on the disk of %s stay there.',
           role, host, before,
       )
     self._hosts[role] = host
@@ -143,11 +143,11 @@ class _Places:
       with synced_file.write(self._path) as file:
         file.write(json.dumps(self._hosts, indent=2).encode())
     except OSError as error:
-      logging.error('Who runs where is not kept: %s', error)
+      logging.error('The machines of the roles cannot be stored: %s', error)
 
 
 class _Watched:
-  """One role, its actor, and when it is started anew."""
+  """One role, its actor and the time of its next restart."""
 
   def __init__(self, role, log_dir, environment, places):
     self._role = role
@@ -169,7 +169,7 @@ class _Watched:
         self.num_restarts += 1
         self._start()
       return
-    # Who does not answer must not keep the others from being looked after.
+    # A role that does not answer must not delay the others.
     if self._question is None:
       self._question = self._actor.observe.remote(self._num_read)
       self._asked_at = time.monotonic()
@@ -179,7 +179,7 @@ class _Watched:
     try:
       status, text, node_id = ray.get(self._question)
     except ray.exceptions.RayError as error:
-      # Its machine is gone, or Ray has killed it for want of memory.
+      # Its machine failed, or Ray killed it because memory ran out.
       self._fail(f'Ray has lost it: {error}')
       return
     self._question = None
@@ -201,7 +201,7 @@ class _Watched:
         self._ask(self._actor.stop)
         self._gather(self._ask(self._actor.read, self._num_read))
       except ray.exceptions.RayError as error:
-        logging.warning('%s was gone already: %s', self._role.name, error)
+        logging.warning('%s had already ended: %s', self._role.name, error)
     self._end()
 
   def _start(self):
@@ -247,7 +247,7 @@ class _Watched:
     self._num_failures += 1
     self._start_at = time.monotonic() + delay
     logging.warning(
-        '%s ended, %s; it is started anew in %.0f s. See %s.',
+        '%s ended, %s; restarting it in %.0f s. See %s.',
         self._role.name,
         reason,
         delay,
@@ -255,7 +255,7 @@ class _Watched:
     )
 
   def _miss_answer(self):
-    """Gives up who has answered before, and waits for who has no place yet."""
+    """Fails a role that stops answering; waits for one without a machine."""
     if time.monotonic() - self._asked_at < _ANSWER_SECONDS:
       return
     if self._is_placed:
@@ -270,7 +270,7 @@ class _Watched:
     )
 
   def _gather(self, text):
-    """Appends to the role's log; where there is no room, that is told."""
+    """Appends to the log of the role; logs an error if the disk is full."""
     self._num_read += len(text)
     if not text:
       return
@@ -278,7 +278,7 @@ class _Watched:
       with open(self._log_path, 'ab') as log:
         log.write(text)
     except OSError as error:
-      logging.error('What %s has printed is lost: %s', self._role.name, error)
+      logging.error('The output of %s is lost: %s', self._role.name, error)
 
   def _ask(self, method, *arguments):
     return ray.get(method.remote(*arguments), timeout=_ANSWER_SECONDS)

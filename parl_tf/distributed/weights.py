@@ -1,4 +1,4 @@
-"""The learner's weights on their way to those who act, by a Reverb table."""
+"""The learner's weights, sent to the actors through a Reverb table."""
 
 import time
 from typing import Any, Dict, Optional, Sequence
@@ -12,17 +12,17 @@ from parl_tf.replay.reverb_import import reverb
 
 TABLE = reverb_variable_container.DEFAULT_TABLE
 
-# Those that seem to be the same are taken again after so long.
+# Weights that seem unchanged are received again after this time.
 _SAME_SECONDS = 5.0
-# Serialising and sending them takes longer than a question.
+# Serialising and sending weights takes longer than other requests.
 _TRANSFER_SECONDS = 60.0
 
 
 def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
-  """Returns the specs of what is sent.
+  """Returns the specs of the item that is sent.
 
   Args:
-    variables: Of the policies that act.
+    variables: Variables of the acting policies.
   """
   return {
       'is_over': tf.TensorSpec([], tf.bool),
@@ -38,7 +38,7 @@ def make_table(item_signature: Dict[str, Any]) -> reverb.Table:
 
 
 class Weights:
-  """The weights of this process, and those of the service.
+  """Sends the weights of this process, or receives those of the service.
 
   Attributes:
     num_episodes: int64 variable, online episodes that the learner has trained
@@ -52,12 +52,12 @@ class Weights:
       variables: Sequence[tf.Variable],
       train_step: tf.Variable,
   ):
-    """Asks nothing yet.
+    """Initializes the weights without any request.
 
     Args:
-      link: To the service.
-      variables: Of the policies that act, sent or received.
-      train_step: int64 counter of the training steps that made them.
+      link: Link to the service.
+      variables: Variables of the acting policies.
+      train_step: int64 counter of the training steps of these weights.
     """
     self._link = link
     self.is_over = tf.Variable(False, trainable=False)
@@ -71,36 +71,36 @@ class Weights:
     self._container: Optional[
         reverb_variable_container.ReverbVariableContainer
     ] = None
-    self._num_sent = 0  # To the service, when they were received.
+    self._num_sent = 0  # Pushes to the service at the last update.
     self._received_at = -_SAME_SECONDS
 
   def are_published(self) -> bool:
-    """Whether the service has any; none after a restart.
+    """Returns whether the service has weights; a restarted one has none.
 
     Raises:
-      ConnectionError: If it does not answer in time.
+      ConnectionError: If the service does not answer in time.
     """
     return bool(self._link.size(TABLE))
 
   def publish(self) -> None:
-    """Sends them.
+    """Sends the weights.
 
     Raises:
-      ConnectionError: If the service does not take them in time.
-      tf.errors.InvalidArgumentError: If it has others.
+      ConnectionError: If the service does not accept them in time.
+      tf.errors.InvalidArgumentError: If its signature differs.
     """
     values = tf.nest.map_structure(lambda v: v.value(), self._values)
     self._call(lambda container: container.push(values))
 
   def receive(self) -> Optional[bool]:
-    """Takes over those of the service; None where it has none yet.
+    """Receives the weights of the service; None if it has none yet.
 
-    May be asked often: those that it has already it does not take again, but
-    for once in a while, since a service that was restarted counts anew.
+    Cheap to call often: unchanged weights are received again only once in a
+    while, because a restarted service restarts its counts.
 
     Raises:
-      ConnectionError: If it does not answer in time.
-      ValueError: If it has others.
+      ConnectionError: If the service does not answer in time.
+      ValueError: If its signature differs.
     """
     table = self._link.table(TABLE)
     if not table.current_size:
@@ -124,7 +124,7 @@ class Weights:
       except tf.errors.InvalidArgumentError:
         raise
       except tf.errors.OpError as error:
-        # A connection that a restart of the service broke.
+        # A restart of the service breaks the connection.
         raise ConnectionError(
             f'The replay server at {self._link.address}, asked for table '
             f'{TABLE}: {error}'
@@ -134,18 +134,18 @@ class Weights:
 
 
 def read_progress(link: server_link.ServerLink) -> Optional[Dict[str, int]]:
-  """Returns how far the learner has come: all of what is sent but the weights.
+  """Returns the learner's progress, without its weights.
 
   Returns:
-    `is_over`, `num_episodes` and `train_step`; None where the service has no
+    `is_over`, `num_episodes` and `train_step`; None if the service has no
     weights yet.
 
   Raises:
-    ConnectionError: If it does not answer in time.
+    ConnectionError: If the service does not answer in time.
   """
   data = newest_item.read(link, TABLE, _TRANSFER_SECONDS)
   if data is None:
     return None
-  # Flat, in the order of the sorted names.
+  # Flat, sorted by name.
   names = ('is_over', 'num_episodes', 'train_step')
   return {name: int(x.item()) for name, x in zip(names, data)}

@@ -75,7 +75,7 @@ def decision_seed(seed: int, step: int) -> np.ndarray:
 class Evaluator:
   """Plays the same episodes with any number of policies.
 
-  The environments are made once, at the first run, and seeded anew before
+  The environments are made once, at the first run, and seeded again before
   every episode, so that all runs have the same start states. Where the domain
   has fewer than B, an episode that is lost repeats only its group.
   """

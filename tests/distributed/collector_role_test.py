@@ -63,7 +63,7 @@ class CollectingTest(absltest.TestCase):
         ),
         (collector_role.run_constants, 'read', mock.Mock()),
         (collector_role, '_exchange', lambda *_: (journal.make(), 0)),
-        (collector_role, '_brought_all', lambda *_: True),
+        (collector_role, '_delivered_all', lambda *_: True),
     ):
       self.enter_context(mock.patch.object(module, name, value))
     actor = self.enter_context(

@@ -73,7 +73,7 @@ class LaunchTest(absltest.TestCase):
     process = self._launch(root_dir)
     _, told = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 0, told[-3000:])
-    self.assertNotIn('started anew', told)
+    self.assertNotIn('restarting it', told)
 
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
     # A warm-up episode and two episodes with training.

@@ -114,7 +114,7 @@ class RemoteCollectionTest(absltest.TestCase):
     thread.start()
     self.addCleanup(self._stop, other, thread)
     remote, weights = self._remote(link)
-    with self.assertRaisesRegex(ValueError, f'{self._learner}: it must be of'):
+    with self.assertRaisesRegex(ValueError, f'{self._learner} must belong to'):
       remote.next(1)
     self.assertFalse(weights.are_published())
 

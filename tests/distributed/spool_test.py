@@ -79,7 +79,8 @@ class SpoolTest(absltest.TestCase):
     self._spool.deliver(journal.make([0], [3], [False], run_id=10))
     self._spool.deliver(journal.make([0], [3], [False], run_id=10))
 
-    with self.assertRaisesRegex(ValueError, r'has \(b\).*another \(a\)'):
+    message = r'service \(b\).*another run \(a\)'
+    with self.assertRaisesRegex(ValueError, message):
       self._spool.deliver(journal.make(run_id=11))
 
     self.assertEqual(self._link.size(episode_item.TABLE), 0)
