@@ -15,6 +15,14 @@ from parl_tf.distributed import supervisor as supervisor_lib
 _SECONDS = 120.0  # Timeout, with room for a busy machine.
 
 
+def _connections(process):
+  """Returns the connections of a process; none if it has ended meanwhile."""
+  try:
+    return process.net_connections('inet')
+  except psutil.NoSuchProcess:
+    return []
+
+
 class SupervisorTest(absltest.TestCase):
 
   @classmethod
@@ -110,7 +118,7 @@ class SupervisorTest(absltest.TestCase):
     hosts = {
         connection.laddr.ip.removeprefix('::ffff:')
         for process in psutil.Process().children(recursive=True)
-        for connection in process.net_connections('inet')
+        for connection in _connections(process)
         if connection.status == psutil.CONN_LISTEN
     }
     self.assertEqual(hosts, {'127.0.0.1'})
