@@ -169,8 +169,10 @@ class SupervisorTest(absltest.TestCase):
     with self.assertNoLogs(level='WARNING'):
       run()
 
-    self.assertIn('runs on 127.0.0.1 now: what it has on the disk of 10.0.0.7',
-                  logs.output[0])
+    self.assertIn(
+        'now runs on 127.0.0.1; its files on the disk of 10.0.0.7',
+        logs.output[0],
+    )
     with open(path, encoding='utf-8') as file:
       self.assertEqual(
           json.load(file), {'role': '127.0.0.1', 'other': '10.0.0.8'}
