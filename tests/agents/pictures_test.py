@@ -178,11 +178,7 @@ class PicturesTest(tensor_case.TensorCase):
       small_pictures.make_agent(picture_padding=-1)
 
   def test_training_changes_all_parts_and_the_policy_can_be_exported(self):
-    agent = small_pictures.make_agent(
-        iql.IQLCritic,
-        gaussian.GaussianPolicy,
-        optimizer_ctor=tf.keras.optimizers.SGD,
-    )
+    agent = small_pictures.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
     rows = small_pictures.make_rows()
     parts = (agent.critic, agent.generative_policy)
     before = [[v.numpy() for v in x.trainable_variables] for x in parts]
