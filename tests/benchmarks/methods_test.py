@@ -176,8 +176,8 @@ class RunStudyTest(StudyCase):
 
     self.assertRegex(
         self._rows()[job.name]['error'],
-        r'^ValueError: .*/config.gin: the directory must belong to this'
-        r' configuration, .* -LineWalk.length = 5 .*\+walk.length = 6',
+        r'^ValueError: .*/config.gin: the directory belongs to another'
+        r' configuration .* -LineWalk.length = 5 .*\+walk.length = 6',
     )
 
   def test_the_signal_that_killed_a_run_is_reported(self):

@@ -38,6 +38,17 @@ _PROGRAMS = {
 }
 
 
+def _own_flags():
+  """Returns the flags that modules outside absl define, by name."""
+  return {
+      name: flags.FLAGS[name]
+      for name in flags.FLAGS
+      if not (flags.FLAGS.find_module_defining_flag(name) or '').startswith(
+          'absl.'
+      )
+  }
+
+
 class ConsoleTest(parameterized.TestCase):
 
   def setUp(self):
@@ -52,6 +63,10 @@ class ConsoleTest(parameterized.TestCase):
 
   def _run(self, run, *arguments):
     """Runs an entry point; returns its status, output and error output."""
+    # Other tests may have imported benchmarks, whose flags have equal names.
+    others = _own_flags()
+    for name in others:
+      delattr(flags.FLAGS, name)
     before = set(flags.FLAGS)
     output, errors = io.StringIO(), io.StringIO()
     try:
@@ -65,6 +80,8 @@ class ConsoleTest(parameterized.TestCase):
     finally:
       for name in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, name)
+      for name, flag in others.items():
+        flags.FLAGS[name] = flag
     return ended.exception.code, output.getvalue(), errors.getvalue()
 
   @parameterized.parameters(*_PROGRAMS)

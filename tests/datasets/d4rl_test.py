@@ -200,6 +200,7 @@ class ReadTest(D4rlTest):
 
   def test_gin_binds_the_options(self):
     self.addCleanup(gin.clear_config)
+    gin.clear_config()  # Another test may have locked it.
     gin.parse_config('dataset.clip_actions = True')
     self._write(d4rl_columns.make(actions=np.full([7, 1], 1.5, np.float32)))
     self.assertLen(self._read(), 3)
