@@ -16,6 +16,7 @@ from typing import Iterator, List, NamedTuple
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import pytest
 
 from tests.binaries import tiny
 
@@ -214,6 +215,13 @@ class CommandsTest(parameterized.TestCase):
         self.assertRegex(makefile, rf'(?m)^{words[1]}:')
 
   def test_gin_files_and_bindings_parse(self):
+    self._check_gin(is_distributed=False)
+
+  @pytest.mark.reverb
+  def test_gin_files_and_bindings_of_distributed_runs_parse(self):
+    self._check_gin(is_distributed=True)
+
+  def _check_gin(self, is_distributed):
     lines = []
     for page in _PAGES:
       folder = self.create_tempdir().full_path
@@ -222,14 +230,15 @@ class CommandsTest(parameterized.TestCase):
           shutil.copy(file, folder)
       _save_files(page, folder)
       for words in _commands(page):
-        if words[0].startswith('parl-'):
-          files = _values(words, 'gin_file')
+        files = _values(words, 'gin_file')
+        if ('distributed.gin' in files) == is_distributed:
           lines.append((folder, files, _values(words, 'gin_bindings')))
       for block in _blocks(page, 'gin'):
-        file = block.file_name or f'block_{block.line}.gin'
-        pathlib.Path(folder, file).write_text(block.text, encoding='utf-8')
-        lines.append((folder, [file], []))
-    done = _run(_PARSE, [], '.', ''.join(f'{x!r}\n' for x in lines))
+        if not is_distributed:
+          file = block.file_name or f'block_{block.line}.gin'
+          pathlib.Path(folder, file).write_text(block.text, encoding='utf-8')
+          lines.append((folder, [file], []))
+    done = _run(_PARSE, [], '.', ''.join(f'{x!r}\n' for x in lines if x[1]))
     self.assertEqual((done.returncode, done.stdout), (0, ''), done.stderr)
 
   def _program(self, name):
