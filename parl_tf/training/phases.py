@@ -276,7 +276,7 @@ class Online:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    # Opened even if no episode is left, so that collectors are told to stop.
+    # Opened even if no episode is left: closing it ends the collectors.
     with session.source.collection(session) as collection:
       if self._num_episodes:
         self._run(session, collection)

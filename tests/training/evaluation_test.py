@@ -77,12 +77,12 @@ class EvaluationTest(parameterized.TestCase):
     first = evaluator.run(_random)
     other = evaluator.run(_forward)
     again = evaluator.run(_random)
-    anew = _evaluate(
+    from_new_evaluator = _evaluate(
         line_walk.LineWalk(), _random, num_episodes=4, seed=5
     )
     np.testing.assert_array_equal(_starts(first), _starts(other))
     for i in range(4):
-      for repeated in (again, anew):
+      for repeated in (again, from_new_evaluator):
         np.testing.assert_array_equal(
             first.episodes[i].observation, repeated.episodes[i].observation
         )
