@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 
 from absl import flags
+import gin
 import pytest
 
 # Before TensorFlow too, for it selects the version of Keras.
@@ -88,6 +89,13 @@ def pytest_collection_modifyitems(config, items):
     dropped = [x for x in items if x.get_closest_marker(reverb_tests.MARK)]
     items[:] = [x for x in items if x not in dropped]
     config.hook.pytest_deselected(items=dropped)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _own_gin_configuration():
+  """Clears gin after each file, for the next one may construct parts."""
+  yield
+  gin.clear_config()
 
 
 def pytest_collection_finish():
