@@ -23,8 +23,8 @@ _ADDRESS = flags.DEFINE_string(
     'address', '127.0.0.1:50051', 'host:port of the server.'
 )
 _STATES = ('robot', 'scene')
-_PICTURES = ('robot', 'static', 'gripper')
-_NUM_STEPS = {_STATES: 300, _PICTURES: 30}
+_IMAGES = ('robot', 'static', 'gripper')
+_NUM_STEPS = {_STATES: 300, _IMAGES: 30}
 _IDLE = np.array([[0, 0, 0, 0, 0, 0, 1]], np.float32)
 _BUTTON = np.array([-0.12, -0.12])  # Position in metres, from above.
 _HEIGHTS = (0.55, 0.45)  # Gripper heights in metres, above and pressing.
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
   del argv
   play(_ADDRESS.value)
   measure(_ADDRESS.value, _STATES)
-  measure(_ADDRESS.value, _PICTURES)
+  measure(_ADDRESS.value, _IMAGES)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ _ADDRESS = flags.DEFINE_string(
 )
 _SUITE = flags.DEFINE_string('suite', 'libero_goal', 'Suite of tasks.')
 _TASK = flags.DEFINE_integer('task', 0, 'Index of the task.')
-_PICTURES = flags.DEFINE_bool('pictures', True, 'Whether to render cameras.')
+_IMAGES = flags.DEFINE_bool('images', True, 'Whether to render cameras.')
 _MAX_STEPS = flags.DEFINE_integer(
     'max_steps', None, 'Steps per episode; by default those of the suite.'
 )
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
       _ADDRESS.value,
       suite=_SUITE.value,
       task=_TASK.value,
-      pictures=_PICTURES.value,
+      images=_IMAGES.value,
       instruction=True,
       max_episode_steps=_MAX_STEPS.value,
       deadline_seconds=_DEADLINE_SECONDS.value,

@@ -160,8 +160,8 @@ def find_lines(path: str, pattern: re.Pattern) -> List[str]:
 
 def draw(path: str, readings: Sequence[Reading]) -> None:
   """Draws memory over time, one line per role."""
-  picture = drawing.make_picture(8.0, 5.0, 'Memory of the roles')
-  panel = picture.add_subplot()
+  plot = drawing.make_plot(8.0, 5.0, 'Memory of the roles')
+  panel = plot.add_subplot()
   roles = sorted({reading.role for reading in readings})
   for role, style in drawing.make_styles(roles).items():
     own = [reading for reading in readings if reading.role == role]
@@ -175,7 +175,7 @@ def draw(path: str, readings: Sequence[Reading]) -> None:
   panel.set(xlabel='minutes since the launch', ylabel='resident memory, MiB')
   panel.set_ylim(bottom=0)
   panel.legend()
-  picture.savefig(path, dpi=100)
+  plot.savefig(path, dpi=100)
 
 
 def watch(launched: subprocess.Popen, root_dir: str) -> List[Reading]:
@@ -251,8 +251,8 @@ def _report(root_dir, readings):
         Reading(float(x[0]), x[1], int(x[2]), float(x[3]))
         for x in list(csv.reader(file))[1:]
     ]
-  picture = os.path.join(root_dir, 'memory.png')
-  draw(picture, everything)
+  plot = os.path.join(root_dir, 'memory.png')
+  draw(plot, everything)
   is_well = True
   print('| role | first quarter, MiB | last quarter, MiB | growth |'
         ' warnings | errors | processes |')
@@ -272,7 +272,7 @@ def _report(root_dir, readings):
     )
     for line in warnings[:5]:
       print(f'  {line}')
-  print(f'Figure: {picture}')
+  print(f'Figure: {plot}')
   return is_well
 
 

@@ -204,8 +204,8 @@ def draw(path: str, domain, points: Sequence[Point], title: str) -> None:
   maze = domain.maze
   rows, columns = maze.shape
   half = maze.cell_size / 2 * np.array([columns, rows])
-  picture = drawing.make_picture(1.0 + columns, rows, title)
-  panel = picture.add_subplot()
+  plot = drawing.make_plot(1.0 + columns, rows, title)
+  panel = plot.add_subplot()
   panel.imshow(maze.draw(), extent=(-half[0], half[0], -half[1], half[1]))
   places = np.array([point.position for point in points])
   drawn = panel.scatter(
@@ -217,9 +217,9 @@ def draw(path: str, domain, points: Sequence[Point], title: str) -> None:
         markeredgewidth=3, color=color,
     )
   panel.set(xlabel='x, metres', ylabel='y, metres')
-  picture.colorbar(drawn, label='value of the best action, units of return')
+  plot.colorbar(drawn, label='value of the best action, units of return')
   os.makedirs(os.path.dirname(path), exist_ok=True)
-  picture.savefig(path, dpi=100)
+  plot.savefig(path, dpi=100)
 
 
 def write_table(path: str, points: Sequence[Point]) -> None:
@@ -251,13 +251,13 @@ def main(_):
       num_states=options.num_states,
   )
   report = os.path.join(options.root_dir, 'report')
-  picture = os.path.join(report, 'value_map.png')
-  draw(picture, domain, points, f'Values of {options.root_dir}')
+  plot = os.path.join(report, 'value_map.png')
+  draw(plot, domain, points, f'Values of {options.root_dir}')
   write_table(os.path.join(report, 'value_map.csv'), points)
   print(f'{len(points)} positions, rank correlation with distance to goal:')
   for name in ('best_value', 'mean_value'):
     print(f'  {name}: {rank_correlation(points, name):.3f}')
-  print(f'Figure: {picture}')
+  print(f'Figure: {plot}')
 
 
 def run() -> None:

@@ -25,9 +25,9 @@ from parl_tf.reports import drawing
 from parl_tf.search import action_optimizer
 
 _OUTPUT = flags.DEFINE_string(
-    'output', str(pathlib.Path(__file__).parent), 'Folder of the pictures.'
+    'output', str(pathlib.Path(__file__).parent), 'Folder of the plots.'
 )
-_FORMAT = flags.DEFINE_enum('format', 'svg', ['svg', 'png'], 'Of the pictures.')
+_FORMAT = flags.DEFINE_enum('format', 'svg', ['svg', 'png'], 'Of the plots.')
 
 _NUM_SAMPLES = 32
 _NUM_CANDIDATES = 8
@@ -120,22 +120,22 @@ def climb(actions: np.ndarray) -> np.ndarray:
 
 
 def draw(theme: Theme) -> figure.Figure:
-  """Returns the picture."""
+  """Returns the plot."""
   random = np.random.default_rng(_SEED)
   modes = np.repeat(_MODES, _NUM_SAMPLES // len(_MODES), axis=0)
   samples = random.normal(modes, _MODE_STD).astype(np.float32)
   kept = rank(samples)
   ways = climb(kept)
 
-  picture = figure.Figure(figsize=(10.0, 3.5))
-  backend_agg.FigureCanvasAgg(picture)
-  panels = picture.subplots(1, 4)
-  picture.subplots_adjust(
+  plot = figure.Figure(figsize=(10.0, 3.5))
+  backend_agg.FigureCanvasAgg(plot)
+  panels = plot.subplots(1, 4)
+  plot.subplots_adjust(
       left=0.012, right=0.988, top=0.815, bottom=0.145, wspace=0.12
   )
   for number, (panel, step) in enumerate(zip(panels, _STEPS), 1):
     _draw_panel(panel, theme, number, *step)
-  _draw_loop(picture, panels, theme)
+  _draw_loop(plot, panels, theme)
 
   first, second, third, fourth = panels
   _draw_policy(first, theme, _MODES, _MODE_STD)
@@ -151,7 +151,7 @@ def draw(theme: Theme) -> figure.Figure:
   _draw_policy(fourth, theme, _MODES, _MODE_STD, dashes='--', alpha=0.5)
   _draw_policy(fourth, theme, ways[-1], _IMPROVED_STD)
   _draw_points(fourth, theme, ways[-1], drawing.VERMILION)
-  return picture
+  return plot
 
 
 def _draw_panel(panel, theme, number, title, caption):
@@ -208,7 +208,7 @@ def _label(panel, x, y, text, color):
   )
 
 
-def _draw_loop(picture, panels, theme):
+def _draw_loop(plot, panels, theme):
   """Draws the arrow from the last step back to the first."""
   first, last = (panels[i].get_position() for i in (0, 3))
   x0, x1 = (first.x0 + first.x1) / 2, (last.x0 + last.x1) / 2
@@ -219,22 +219,22 @@ def _draw_loop(picture, panels, theme):
       [(x1, top), (x1, bottom), (middle + gap, bottom)],
       [(middle - gap, bottom), (x0, bottom), (x0, top - 0.02)],
   ):
-    picture.add_artist(lines.Line2D(*zip(*way), **line))
-  picture.add_artist(
+    plot.add_artist(lines.Line2D(*zip(*way), **line))
+  plot.add_artist(
       patches.FancyArrowPatch(
-          (x0, bottom), (x0, top + 0.01), transform=picture.transFigure,
+          (x0, bottom), (x0, top + 0.01), transform=plot.transFigure,
           arrowstyle='-|>', mutation_scale=14, color=theme.faint,
           linewidth=1.4, shrinkA=0, shrinkB=0,
       )
   )
-  picture.text(
+  plot.text(
       middle, bottom, _LOOP, fontsize=11.5, color=theme.faint, ha='center',
       va='center',
   )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Writes a picture for light and one for dark pages."""
+  """Writes a plot for light and one for dark pages."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # The same file whenever it is drawn.

@@ -21,7 +21,7 @@ _LONG_FILES = (
     'binaries/train_test.py',
     'distributed/launcher_test.py',
     'binaries/resume_test.py',
-    'agents/pictures_test.py',
+    'agents/images_test.py',
     'benchmarks/reproduce_test.py',
     'agents/combinations_test.py',
     'agents/parl_agent_test.py',

@@ -278,7 +278,7 @@ class NamesTest(parameterized.TestCase):
       self.assertIn(f'`parl_tf/{module.parent.name}/`', text)
 
 
-class PictureTest(absltest.TestCase):
+class ImageTest(absltest.TestCase):
 
   def test_algorithm_is_drawn_for_light_and_dark_pages(self):
     folder = self.create_tempdir().full_path

@@ -187,9 +187,9 @@ class GinFilesTest(tensor_case.TensorCase):
         'CriticEnsemble.action_in_every_layer': True,
         'DistillationImprover.selection': 'argmax',
         'Online.policy_offline_fraction': 0.5,
-        'PARLAgent.picture_padding': 4,
-        'PictureEncoder.stage_widths': (64, 128, 256, 512),
-        'PictureEncoder.blocks_per_stage': 2,
+        'PARLAgent.image_padding': 4,
+        'ImageEncoder.stage_widths': (64, 128, 256, 512),
+        'ImageEncoder.blocks_per_stage': 2,
     }
     self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
 
@@ -209,7 +209,7 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
         [
             f"Calvin.address = '{self.address}'",
             'CriticEnsemble.hidden_sizes = (8,)',
-            'PictureEncoder.stage_widths = (4,)',
+            'ImageEncoder.stage_widths = (4,)',
         ],
     )
     agent = builder.build_agent(

@@ -29,7 +29,7 @@ SUB_TASKS = (
 )
 _STATES = {'robot': 15, 'scene': 24}
 _CAMERAS = ('static', 'gripper')
-_PICTURE_SIZE = 100  # Pixels; rendered at 200 (static) and 84 (gripper).
+_IMAGE_SIZE = 100  # Pixels; rendered at 200 (static) and 84 (gripper).
 _FILES = pathlib.Path(play_table_env.__file__).parents[2] / 'conf'
 
 
@@ -168,15 +168,15 @@ def _load(name):
   return OmegaConf.load(_FILES / f'{name}.yaml')
 
 
-def _resize(picture):
+def _resize(image):
   # Bilinear, which at half the size is the mean of 2 x 2 pixels.
-  return cv2.resize(np.uint8(picture), (_PICTURE_SIZE, _PICTURE_SIZE))
+  return cv2.resize(np.uint8(image), (_IMAGE_SIZE, _IMAGE_SIZE))
 
 
 def _space(name):
   if name in _STATES:
     return gymnasium.spaces.Box(-np.inf, np.inf, (_STATES[name],))
-  shape = (_PICTURE_SIZE, _PICTURE_SIZE, 3)
+  shape = (_IMAGE_SIZE, _IMAGE_SIZE, 3)
   return gymnasium.spaces.Box(0, 255, shape, np.uint8)
 
 

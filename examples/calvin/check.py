@@ -16,7 +16,7 @@ import numpy as np
 _EPISODE_STEPS = 360
 _IDLE = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 _STATES = 'robot,scene'
-_PICTURES = 'robot,static,gripper'
+_IMAGES = 'robot,static,gripper'
 
 
 def make(observations):
@@ -104,7 +104,7 @@ def main():
   check_idle(environment)
   environment.close()
   measure(_STATES, 300)
-  measure(_PICTURES, 30)
+  measure(_IMAGES, 30)
 
 
 if __name__ == '__main__':

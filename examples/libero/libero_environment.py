@@ -33,9 +33,9 @@ class LiberoEnvironment(gymnasium.Env):
 
   Observations are dicts of float32 arrays, named as in LIBERO's data files:
   `joint_states` `[7]` in radians, `ee_states` `[6]` (position in metres,
-  axis-angle in radians), `gripper_states` `[2]` in metres. With pictures there
+  axis-angle in radians), `gripper_states` `[2]` in metres. With images there
   are also `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, with
-  the bottom row first as in those files. Without pictures there is `physics`,
+  the bottom row first as in those files. Without images there is `physics`,
   the positions and velocities of all objects. Actions `[7]`: changes of
   position (3) and orientation (3), gripper (-1 opens it). The reward is 1 at
   success, which ends the episode.
@@ -47,8 +47,8 @@ class LiberoEnvironment(gymnasium.Env):
       task: int,
       *,
       initial_state: int = -1,
-      pictures: bool = True,
-      picture_size: int = 128,
+      images: bool = True,
+      image_size: int = 128,
       instruction: bool = False,
   ):
     """Initializes the task.
@@ -59,8 +59,8 @@ class LiberoEnvironment(gymnasium.Env):
       task: Index of the task in the suite.
       initial_state: Index of the task's initial state; -1 draws one at each
         reset.
-      pictures: Whether to render the cameras.
-      picture_size: Height and width of the images.
+      images: Whether to render the cameras.
+      image_size: Height and width of the images.
       instruction: Whether observations include `instruction` `[128]` uint8, the
         task's instruction in UTF-8, padded with zeros.
 
@@ -73,19 +73,19 @@ class LiberoEnvironment(gymnasium.Env):
     _check('suite', suite, benchmark.libero_suites)
     found = benchmark.get_benchmark(suite)()
     _check('task', task, range(found.get_num_tasks()))
-    _check('picture_size', picture_size, range(1, 4097))
+    _check('image_size', image_size, range(1, 4097))
     self._initial_states = found.get_task_init_states(task)
     _check('initial_state', initial_state, range(-1, len(self._initial_states)))
     self._initial_state = initial_state
-    self._pictures = pictures
+    self._images = images
     with _DRAWING:
       self._world = env_wrapper.ControlEnv(
           found.get_task_bddl_file_path(task),
-          use_camera_obs=pictures,
-          has_offscreen_renderer=pictures,
+          use_camera_obs=images,
+          has_offscreen_renderer=images,
           camera_names=list(_CAMERAS.values()),
-          camera_heights=picture_size,
-          camera_widths=picture_size,
+          camera_heights=image_size,
+          camera_widths=image_size,
           ignore_done=True,  # The client defines the episode length.
           # Reloading the scene at each reset takes seconds, and leaves samplers
           # behind that make the next draws depend on earlier episodes.
@@ -153,16 +153,16 @@ class LiberoEnvironment(gymnasium.Env):
         'ee_states': np.concatenate([parts['robot0_eef_pos'], turn]),
         'gripper_states': parts['robot0_gripper_qpos'],
     }
-    pictures = {}
-    if self._pictures:
+    images = {}
+    if self._images:
       for name, camera in _CAMERAS.items():
-        pictures[name] = parts[f'{camera}_image']
+        images[name] = parts[f'{camera}_image']
     else:
       # The first entry of the flat state is the time.
       vectors['physics'] = self._world.get_sim_state()[1:]
     return {
         **{name: x.astype(np.float32) for name, x in vectors.items()},
-        **pictures,
+        **images,
         **self._instruction,
     }
 

@@ -12,8 +12,8 @@ from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import image_shift
 from parl_tf.agents import parl_policy
-from parl_tf.agents import picture_shift
 from parl_tf.agents import trained_part
 from parl_tf.search import action_source
 
@@ -70,7 +70,7 @@ class PARLAgent(tf_agent.TFAgent):
       critic_utd: int = 1,
       policy_utd: int = 1,
       chunk_length: int = 1,
-      picture_padding: int = 4,
+      image_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
   ):
     """Initializes the agent and creates all variables.
@@ -90,7 +90,7 @@ class PARLAgent(tf_agent.TFAgent):
       policy_utd: Number of policy updates per training step; ignored without an
         improver.
       chunk_length: H, the number of actions in a chunk.
-      picture_padding: Maximum random shift in pixels of the images in losses,
+      image_padding: Maximum random shift in pixels of the images in losses,
         the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
 
@@ -103,9 +103,9 @@ class PARLAgent(tf_agent.TFAgent):
           '`critic_utd` and `policy_utd` must be positive, got '
           f'{critic_utd} and {policy_utd}.'
       )
-    if picture_padding < 0:
+    if image_padding < 0:
       raise ValueError(
-          f'`picture_padding` must not be negative, got {picture_padding}.'
+          f'`image_padding` must not be negative, got {image_padding}.'
       )
     if chunk_length > 1 and critic is not None and critic.terminals_from_reward:
       raise ValueError(
@@ -118,7 +118,7 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
-    self._picture_padding = picture_padding
+    self._image_padding = image_padding
     self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
@@ -332,7 +332,7 @@ class PARLAgent(tf_agent.TFAgent):
         tape=tape,
     )
     # Losses use shifted images; searches use the original ones.
-    return picture_shift.shift(transition, seed, self._picture_padding), source
+    return image_shift.shift(transition, seed, self._image_padding), source
 
 
 def _replica_share(metrics):

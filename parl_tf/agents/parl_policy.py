@@ -74,7 +74,7 @@ class PARLPolicy(tf_policy.TFPolicy):
         search.jit_compile
         and _num_bytes(self.variables()) <= _SMALL_BYTES
         # XLA makes convolutions several times slower on a CPU.
-        and not observation_encoder.has_pictures(time_step_spec.observation)
+        and not observation_encoder.has_images(time_step_spec.observation)
     ):
       self._act = tf.function(
           self._search_action, autograph=False, jit_compile=True

@@ -68,9 +68,9 @@ def write_report(
         progress=lambda done: bar.update(len(rows) + done),
     )
     os.makedirs(output, exist_ok=True)
-    pictures = figures.draw_all(output, run_set.runs, rows)
+    plots = figures.draw_all(output, run_set.runs, rows)
     bar.update(total)
-  content = page.Content(run_set, rows, pairs, pictures, num_resamples)
+  content = page.Content(run_set, rows, pairs, plots, num_resamples)
   tables.write_rows(os.path.join(output, 'table.csv'), rows)
   tables.write_pairs(os.path.join(output, 'comparisons.csv'), pairs)
   page.write(os.path.join(output, 'index.html'), content)

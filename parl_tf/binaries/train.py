@@ -47,8 +47,8 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         )
     )
   lines.append(_row('total', '', '', '', '', f'{summary.wall_seconds:.0f}'))
-  picture = os.path.join(root_dir, 'report', 'learning_curve.png')
-  lines += ['', f'Learning curve: {picture}']
+  plot = os.path.join(root_dir, 'report', 'learning_curve.png')
+  lines += ['', f'Learning curve: {plot}']
   for path in summary.policies.values():
     lines.append(f'SavedModel: {path}')
   return '\n'.join(lines)

@@ -197,8 +197,8 @@ class Critic(tf.Module, abc.ABC):
     targets = list(self._target_network.variables)
     sources = list(self._network.variables)
     if self._target_encoder is not self._encoder:
-      targets += self._target_encoder.picture_variables
-      sources += self._encoder.picture_variables
+      targets += self._target_encoder.image_variables
+      sources += self._encoder.image_variables
     replicas.move_towards(targets, sources, self._tau)
 
   def _draw_members(self, seed) -> Optional[tf.Tensor]:

@@ -40,7 +40,7 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
     batch = [
         np.asarray(x[:-1], np.float64)
         for x in tree.flatten(episode.observation)
-        if not _are_pictures(x)
+        if not _are_images(x)
     ]
     size = len(episode.reward)
     total = count + size
@@ -70,7 +70,7 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
   def restore(vectors):
     vectors = iter(vectors)
     return tree.map_structure(
-        lambda x: None if _are_pictures(x) else next(vectors),
+        lambda x: None if _are_images(x) else next(vectors),
         episode.observation,
     )
 
@@ -80,5 +80,5 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
   )
 
 
-def _are_pictures(array: np.ndarray) -> bool:
+def _are_images(array: np.ndarray) -> bool:
   return array.ndim == 4 and array.dtype == np.uint8

@@ -28,8 +28,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
+from parl_tf.datasets import images
 from parl_tf.datasets import lerobot_metadata
-from parl_tf.datasets import pictures
 from parl_tf.datasets import rows as rows_lib
 
 NAME = 'LeRobot'
@@ -39,7 +39,7 @@ _REWARD, _SUCCESS, _DONE = 'next.reward', 'next.success', 'next.done'
 _EPISODE, _FRAME = 'episode_index', 'frame_index'
 _TIME = 'timestamp'
 # Images take far more memory per row than numbers.
-_READ_PICTURES, _READ_NUMBERS = 64, 4_096
+_READ_IMAGES, _READ_NUMBERS = 64, 4_096
 
 
 def recognises(path: str) -> bool:
@@ -73,7 +73,7 @@ class _Source(rows_lib.RowSource):
     self._stored_keys += [_EPISODE, _FRAME]
     self._stored_keys += [_DONE] if self._has_done else []
     self._stored_keys += [_TIME] if video_keys else []
-    self._has_pictures = set(kinds.values()) != {'numbers'}
+    self._has_images = set(kinds.values()) != {'numbers'}
     self._episodes = metadata.find_episodes(video_keys)
     self.faults = list(metadata.find_faults(self._episodes))
     self.columns = self._describe()
@@ -82,7 +82,7 @@ class _Source(rows_lib.RowSource):
     """Does nothing; no file stays open between reads."""
 
   def read(self) -> Iterator[rows_lib.Rows]:
-    videos: Dict[str, pictures.Video] = {}
+    videos: Dict[str, images.Video] = {}
     try:
       for file, episodes in itertools.groupby(self._episodes, lambda x: x.file):
         for episode, start, batch in self._batches(file, list(episodes)):
@@ -143,7 +143,7 @@ class _Source(rows_lib.RowSource):
       self, file: str, episodes: List[lerobot_metadata.Episode]
   ) -> Iterator[Tuple[lerobot_metadata.Episode, int, Any]]:
     """Yields batches of one episode's rows, with episode and first frame."""
-    size = _READ_PICTURES if self._has_pictures else _READ_NUMBERS
+    size = _READ_IMAGES if self._has_images else _READ_NUMBERS
     keys = list(dict.fromkeys(self._stored_keys))
     with lerobot_metadata.damage_named(
         file
@@ -210,14 +210,14 @@ class _Source(rows_lib.RowSource):
         'episode_ids': np.full([len(frames)], episode.number, np.int64),
     }
 
-  def _find_video(self, episode, feature, videos) -> pictures.Video:
+  def _find_video(self, episode, feature, videos) -> images.Video:
     """Returns the video of an episode, reusing the open one if possible."""
     file, _ = episode.videos[feature.key]
     video = videos.get(feature.key)
     if video is None or video.file != file:
       if video is not None:
         video.close()
-      video = videos[feature.key] = pictures.Video(
+      video = videos[feature.key] = images.Video(
           file, feature.shape, self._rate
       )
     return video
@@ -285,5 +285,5 @@ def _decode(column, feature, start: int, where: str) -> np.ndarray:
           f'{place}: must be the bytes of an image, got'
           f' {type(encoded).__name__}.'
       )
-    result[i] = pictures.decode(encoded, feature.shape, feature.dtype, place)
+    result[i] = images.decode(encoded, feature.shape, feature.dtype, place)
   return result

@@ -192,7 +192,7 @@ class _Source(hdf5.Source):
       rewards = datasets['rewards'].shape if 'rewards' in datasets else ()
       if shape and rewards and shape[0] == rewards[0] + 1:
         shape = (rewards[0], *shape[1:])  # The first row is the initial state.
-    elif _is_pictures(dataset):
+    elif _is_images(dataset):
       first = _read(dataset, 1)
       shape, dtype = (*shape[:1], *first.shape[1:]), first.dtype
     return rows_lib.Column(shape, dtype, label)
@@ -232,7 +232,7 @@ def _leaves(group: h5py.Group, prefix: str = ''):
       yield prefix + name, item
 
 
-def _is_pictures(dataset: h5py.Dataset) -> bool:
+def _is_images(dataset: h5py.Dataset) -> bool:
   """Returns whether each row is a JPEG file, of fixed or variable length."""
   if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
     return len(dataset) > 0
@@ -251,7 +251,7 @@ def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
     `[rows, ...]`, of images `[rows, height, width(, 3)]`.
   """
   array = dataset[()] if num_rows < 0 else dataset[:num_rows]
-  if not _is_pictures(dataset):
+  if not _is_images(dataset):
     return array
   try:
     frames = [

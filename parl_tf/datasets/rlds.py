@@ -19,8 +19,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.datasets import images
 from parl_tf.datasets import json_file
-from parl_tf.datasets import pictures
 from parl_tf.datasets import rows as rows_lib
 
 NAME = 'RLDS'
@@ -71,13 +71,13 @@ class _Field(NamedTuple):
     key: Name in a record.
     shape: Shape of one step's value.
     dtype: Type in `features.json`; unsigned integers for images.
-    is_picture: Whether the value is stored as an encoded image.
+    is_image: Whether the value is stored as an encoded image.
   """
 
   key: str
   shape: Tuple[int, ...]
   dtype: np.dtype
-  is_picture: bool
+  is_image: bool
 
 
 class _Source(rows_lib.RowSource):
@@ -257,7 +257,7 @@ def _walk(
     for name, part in feature['featuresDict']['features'].items():
       yield from _walk(part, f'{key}/{name}')
     return
-  is_picture = 'image' in feature
+  is_image = 'image' in feature
   described = feature.get('image') or feature.get('tensor') or {}
   shape = [int(x) for x in described.get('shape', {}).get('dimensions', ())]
   try:
@@ -265,12 +265,12 @@ def _walk(
   except TypeError:  # Text.
     dtype = np.dtype(object)
   is_readable = (
-      dtype.kind in ('u' if is_picture else 'biuf')
+      dtype.kind in ('u' if is_image else 'biuf')
       and all(x > 0 for x in shape)
-      and (is_picture or described.get('encoding', 'none') == 'none')
+      and (is_image or described.get('encoding', 'none') == 'none')
   )
   yield key, (
-      _Field(key, tuple(shape), dtype, is_picture) if is_readable else None
+      _Field(key, tuple(shape), dtype, is_image) if is_readable else None
   )
 
 
@@ -285,7 +285,7 @@ def _is_observable(field: Optional[_Field]) -> bool:
 
 def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
   """Returns how to parse a field, with all steps in one list."""
-  if field.is_picture:
+  if field.is_image:
     shape, dtype = (), tf.string
   else:
     shape = field.shape
@@ -331,10 +331,10 @@ def _decode(
     values: np.ndarray, field: _Field, start: int, where: str
 ) -> np.ndarray:
   """Decodes the values of consecutive steps, the first of which is `start`."""
-  if not field.is_picture:
+  if not field.is_image:
     return values.astype(field.dtype)
   result = np.empty([len(values), *field.shape], field.dtype)
   for i, value in enumerate(values):
     place = f'{where}, `{field.key}` of step {start + i}'
-    result[i] = pictures.decode(value, field.shape, field.dtype, place)
+    result[i] = images.decode(value, field.shape, field.dtype, place)
   return result

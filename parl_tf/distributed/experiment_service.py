@@ -18,7 +18,7 @@ _POLL_SECONDS = 0.5
 
 
 class ExperimentService:
-  """The replay service of an experiment: tables, log and data set.
+  """The replay service of an experiment: tables, log and dataset.
 
   Attributes:
     port: Port of the server.
@@ -30,17 +30,17 @@ class ExperimentService:
     """Starts the server; `run` fills it.
 
     Args:
-      root_dir: Directory with the log, `episodes`. If gin names no data set,
+      root_dir: Directory with the log, `episodes`. If gin names no dataset,
         the service waits for the one that the learner records in `learner`.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect.
 
     Raises:
       OSError: If the log cannot be opened, or the port is taken.
-      ValueError: If the data set or the log is damaged.
+      ValueError: If the dataset or the log is damaged.
     """
     domain = domain_lib.select_domain()
-    # Read first, so that a faulty data set raises before anyone connects.
+    # Read first, so that a faulty dataset raises before anyone connects.
     path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
     _wait_for(path)
     self._episodes = experiment.load_dataset(path, domain)
@@ -73,6 +73,6 @@ class ExperimentService:
 
 def _wait_for(path: str) -> None:
   if not os.path.exists(path):
-    logging.warning('Waiting for the data set %s.', path)
+    logging.warning('Waiting for the dataset %s.', path)
   while not os.path.exists(path):
     time.sleep(_POLL_SECONDS)

@@ -15,7 +15,7 @@ class RemoteSource:
   """Rows of this process before the online phase, of a replay service in it.
 
   Attributes:
-    experience: Source of rows: those of the data set, and within `collection`
+    experience: Source of rows: those of the dataset, and within `collection`
       those of the service.
   """
 

@@ -5,7 +5,7 @@ them: it checks each episode, appends it to the log, inserts its transitions
 into table `online` and updates the journal. The log is synced first and drops
 duplicate ids. A restarted service therefore has every episode it had, and
 collectors may send episodes again that were not acknowledged. The log and the
-data set restore the service completely. Reverb's own checkpoints are not used:
+dataset restore the service completely. Reverb's own checkpoints are not used:
 they would be a second source of truth, and restore outdated limits.
 """
 
@@ -99,7 +99,7 @@ class ReplayService:
       weights_signature: From `weights.signature`.
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Directory of the log of online episodes.
-      num_offline_transitions: Transitions of the data set given to `run`.
+      num_offline_transitions: Transitions of the dataset given to `run`.
       constants: Constants that all processes of the run share, for the journal.
       max_episode_steps: Longer episodes are refused.
       is_success: Whether an episode solved the task, for the journal.
@@ -181,7 +181,7 @@ class ReplayService:
       self._check_sizes()
       self._publish()
       logging.info(
-          'The replay service is ready, with %d transitions of the data set '
+          'The replay service is ready, with %d transitions of the dataset '
           'and %d online episodes of its log.',
           self._expected_sizes['offline'],
           len(self._log),

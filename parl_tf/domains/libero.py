@@ -30,9 +30,9 @@ class Libero(remote.Remote):
 
   Observations are dicts of float32 arrays, named as in LIBERO's data files:
   `joint_states` `[7]` in radians, `ee_states` `[6]` (position in metres,
-  axis-angle in radians), `gripper_states` `[2]` in metres. With pictures there
+  axis-angle in radians), `gripper_states` `[2]` in metres. With images there
   are also `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, with
-  the bottom row first. Without pictures there is `physics`, the positions and
+  the bottom row first. Without images there is `physics`, the positions and
   velocities of all objects. Actions `[7]`: changes of position (3) and
   orientation (3), gripper (-1 opens it).
   """
@@ -44,8 +44,8 @@ class Libero(remote.Remote):
       suite: str = gin.REQUIRED,
       task: int = gin.REQUIRED,
       initial_state: int = -1,
-      pictures: bool = True,
-      picture_size: int = 128,
+      images: bool = True,
+      image_size: int = 128,
       instruction: bool = False,
       max_episode_steps: Optional[int] = None,
       reward_scale: float = 1.0,
@@ -61,8 +61,8 @@ class Libero(remote.Remote):
       task: Index of the task in the suite.
       initial_state: Index of the task's initial state; -1 draws one at each
         reset.
-      pictures: Whether to render the cameras.
-      picture_size: Height and width of the images; 128 in LIBERO's data files.
+      images: Whether to render the cameras.
+      image_size: Height and width of the images; 128 in LIBERO's data files.
       instruction: Whether observations include `instruction` `[128]` uint8, the
         task's instruction in UTF-8, padded with zeros.
       max_episode_steps: Environment steps before the timeout; None for the
@@ -80,7 +80,7 @@ class Libero(remote.Remote):
     num_tasks, suite_steps = _SUITES[suite]
     arguments.check_range('task', task, 0, num_tasks - 1)
     arguments.check_range('initial_state', initial_state, -1)
-    arguments.check_range('picture_size', picture_size, 1)
+    arguments.check_range('image_size', image_size, 1)
     super().__init__(
         address,
         max_episode_steps=(
@@ -90,8 +90,8 @@ class Libero(remote.Remote):
             'suite': suite,
             'task': task,
             'initial_state': initial_state,
-            'pictures': pictures,
-            'picture_size': picture_size,
+            'images': images,
+            'image_size': image_size,
             'instruction': instruction,
         },
         reward_scale=reward_scale,

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from parl_tf.networks import picture_networks
+from parl_tf.networks import image_networks
 
 # Keras 2 on Python 3.12, the package `tf_keras`, has no version here.
 _KERAS_VERSION = getattr(tf.keras, '__version__', '2')
@@ -14,4 +14,4 @@ if not _KERAS_VERSION.startswith('2'):
   )
 
 # Part of the public interface.
-random_shift = picture_networks.random_shift
+random_shift = image_networks.random_shift

@@ -86,8 +86,8 @@ class AveragedNetwork(tf.Module):
     )
     if self._average_encoder is not self._encoder:
       pairs += zip(
-          self._average_encoder.picture_variables,
-          self._encoder.picture_variables,
+          self._average_encoder.image_variables,
+          self._encoder.image_variables,
           strict=True,
       )
     return pairs

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
-from parl_tf.networks import picture_networks
+from parl_tf.networks import image_networks
 
 
 class ObservationEncoder(tf.keras.layers.Layer):
@@ -47,20 +47,20 @@ class ObservationEncoder(tf.keras.layers.Layer):
     )
     leaves = tf.nest.flatten(observation_spec)
     for spec in leaves:
-      if spec.shape.rank != 1 and not is_picture(spec):
+      if spec.shape.rank != 1 and not is_image(spec):
         raise ValueError(
             f'Observation `{spec.name}` must be a vector, or an image '
             '`[height, width, channels]` of uint8, got '
             f'{spec.dtype.name} of {spec.shape}.'
         )
-    shapes = [spec.shape for spec in leaves if is_picture(spec)]
+    shapes = [spec.shape for spec in leaves if is_image(spec)]
     seeds = np.random.SeedSequence(seed).generate_state(len(shapes))
-    self._picture_encoders = [
-        picture_networks.PictureEncoder(shape, seed)
+    self._image_encoders = [
+        image_networks.ImageEncoder(shape, seed)
         for shape, seed in zip(shapes, seeds.tolist())
     ]
-    num_numbers = sum(x.shape[0] for x in leaves if not is_picture(x))
-    self.size = num_numbers + sum(x.size for x in self._picture_encoders)
+    num_numbers = sum(x.shape[0] for x in leaves if not is_image(x))
+    self.size = num_numbers + sum(x.size for x in self._image_encoders)
     mean, deviation = np.zeros(num_numbers), np.ones(num_numbers)
     if normalization is not None:
       mean = _joined(normalization.mean, observation_spec, 'mean')
@@ -73,9 +73,9 @@ class ObservationEncoder(tf.keras.layers.Layer):
     self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
 
   @property
-  def picture_variables(self) -> Sequence[tf.Variable]:
+  def image_variables(self) -> Sequence[tf.Variable]:
     """The variables of the image networks, trained or not."""
-    return [v for x in self._picture_encoders for v in x.variables]
+    return [v for x in self._image_encoders for v in x.variables]
 
   def make_slow_copy(self) -> 'ObservationEncoder':
     """Returns an equal encoder for a target or averaged network.
@@ -83,7 +83,7 @@ class ObservationEncoder(tf.keras.layers.Layer):
     The copy is not trained. Without images it is this encoder itself, because
     statistics never change.
     """
-    if not self._picture_encoders:
+    if not self._image_encoders:
       return self
     copy = self._make()
     copy.trainable = False
@@ -92,16 +92,16 @@ class ObservationEncoder(tf.keras.layers.Layer):
   def call(self, observation: types.Nest) -> tf.Tensor:
     """Encodes a nest of `[B, ...]` as features `[B, F]`, vectors first."""
     tf.nest.assert_same_structure(observation, self._spec)
-    vectors, pictures = [], []
+    vectors, images = [], []
     for spec, x in zip(
         tf.nest.flatten(self._spec), tf.nest.flatten(observation)
     ):
-      if is_picture(spec):
-        pictures.append(x)
+      if is_image(spec):
+        images.append(x)
       else:
         vectors.append(tf.cast(x, tf.float32))
     features = [
-        encoder(x) for encoder, x in zip(self._picture_encoders, pictures)
+        encoder(x) for encoder, x in zip(self._image_encoders, images)
     ]
     if vectors:
       x = (tf.concat(vectors, axis=-1) - self._mean) / self._deviation
@@ -109,14 +109,14 @@ class ObservationEncoder(tf.keras.layers.Layer):
     return features[0] if len(features) == 1 else tf.concat(features, axis=-1)
 
 
-def has_pictures(observation: types.Nest, num_batch_axes: int = 0) -> bool:
+def has_images(observation: types.Nest, num_batch_axes: int = 0) -> bool:
   """Returns whether a nest of specs or tensors has images."""
   return any(
-      is_picture(x, num_batch_axes) for x in tf.nest.flatten(observation)
+      is_image(x, num_batch_axes) for x in tf.nest.flatten(observation)
   )
 
 
-def is_picture(x, num_batch_axes: int = 0) -> bool:
+def is_image(x, num_batch_axes: int = 0) -> bool:
   """Returns whether a spec or tensor consists of images.
 
   Args:
@@ -136,7 +136,7 @@ def _joined(
   for leaf, spec in zip(
       tf.nest.flatten(statistics), tf.nest.flatten(observation_spec)
   ):
-    if is_picture(spec):
+    if is_image(spec):
       if leaf is not None:
         raise ValueError(
             f'Normalization `{name}` of the image `{spec.name}` must be None, '

@@ -75,14 +75,14 @@ def seeds_of(curve) -> str:
   return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
 
 
-def make_picture(width, height, title=None):
+def make_plot(width, height, title=None):
   """Returns an empty figure of the given size in inches."""
   # A separate figure and canvas, to avoid the global state of pyplot.
-  picture = figure.Figure(figsize=(width, height), layout='constrained')
-  backend_agg.FigureCanvasAgg(picture)
+  plot = figure.Figure(figsize=(width, height), layout='constrained')
+  backend_agg.FigureCanvasAgg(plot)
   if title:
-    picture.suptitle(title, fontsize=12, fontweight='bold')
-  return picture
+    plot.suptitle(title, fontsize=12, fontweight='bold')
+  return plot
 
 
 def style_panel(panel, grid_axis):
@@ -92,14 +92,14 @@ def style_panel(panel, grid_axis):
   panel.set_axisbelow(True)
 
 
-def draw_legend(picture, panels):
+def draw_legend(plot, panels):
   """Draws one shared legend below all panels."""
   handles = {}
   for panel in panels:
     for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
       handles.setdefault(label, handle)
   longest = max(map(len, handles))
-  picture.legend(
+  plot.legend(
       list(handles.values()),
       list(handles),
       loc='outside lower center',
@@ -117,8 +117,8 @@ def thousands(value, unused_position=None) -> str:
   return f'{value / 1e3:.3g}k' if abs(value) >= 1e3 else f'{value:g}'
 
 
-def save(picture, path):
+def save(plot, path):
   """Writes a PNG file, which appears at its path only when it is complete."""
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   with synced_file.write(path) as file:
-    picture.savefig(file, dpi=150, format='png')
+    plot.savefig(file, dpi=150, format='png')

@@ -32,7 +32,7 @@ _NUM_COLUMNS = 4
 _SEED_OFFSET = 0.27  # Relative to the distance between two methods.
 
 
-class Picture(NamedTuple):
+class Plot(NamedTuple):
   """An image file of the report.
 
   Attributes:
@@ -50,7 +50,7 @@ def draw_all(
     output: str,
     runs: Sequence[runs_lib.Run],
     rows: Sequence[comparison.Row],
-) -> List[Picture]:
+) -> List[Plot]:
   """Draws every figure for which there is data.
 
   Args:
@@ -62,7 +62,7 @@ def draw_all(
     The images, ordered by domain.
   """
   styles = drawing.make_styles(list(dict.fromkeys(run.method for run in runs)))
-  pictures = []
+  plots = []
   for number, domain in enumerate(dict.fromkeys(row.domain for row in rows)):
     own = [row for row in rows if row.domain == domain]
     methods = curves.by_method(runs, domain)
@@ -89,8 +89,8 @@ def draw_all(
       file_name = f'{name}_{number}.png'
       caption = draw(os.path.join(output, file_name))
       if caption:
-        pictures.append(Picture(file_name, caption, domain))
-  return pictures
+        plots.append(Plot(file_name, caption, domain))
+  return plots
 
 
 def draw_scores(
@@ -108,10 +108,10 @@ def draw_scores(
   phases = list(dict.fromkeys(row.phase for row in rows))
   shown = {row.method for row in rows}
   methods = [method for method in styles if method in shown]
-  picture = drawing.make_picture(
+  plot = drawing.make_plot(
       2.2 + 2.9 * len(phases), 1.5 + 0.45 * len(methods), rows[0].domain
   )
-  panels = picture.subplots(1, len(phases), sharey=True, squeeze=False)[0]
+  panels = plot.subplots(1, len(phases), sharey=True, squeeze=False)[0]
   for panel, phase in zip(panels, phases, strict=True):
     for row in rows:
       if row.phase == phase:
@@ -122,7 +122,7 @@ def draw_scores(
     drawing.style_panel(panel, 'x')
   panels[0].set_yticks(range(len(methods)), methods)
   panels[0].set_ylim(len(methods) - 0.4, -0.6)
-  drawing.save(picture, path)
+  drawing.save(plot, path)
   return (
       'Score at the end of each phase: interquartile mean over seeds with 95 %'
       ' bootstrap interval. Small dots show the seeds.'
@@ -155,21 +155,21 @@ def draw_learning_curves(
     found = [curve._replace(x=curve.x / 60.0) for curve in found]
   domain = methods[0][0].domain
   if len(found) > _MAX_CURVES:
-    picture, panels = _draw_side_by_side(found, styles, domain)
+    plot, panels = _draw_side_by_side(found, styles, domain)
   else:
-    picture = drawing.make_picture(8.0, 4.8, domain)
-    panels = [picture.subplots()]
+    plot = drawing.make_plot(8.0, 4.8, domain)
+    panels = [plot.subplots()]
     for curve in found:
       drawing.draw_curve(panels[0], curve, styles[curve.method], is_marked=True)
-    drawing.draw_legend(picture, panels)
+    drawing.draw_legend(plot, panels)
   for panel in panels:
     panel.set_ylim(-3.0, 103.0)
     _lengthen(panel, found)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
     drawing.style_panel(panel, 'y')
-  picture.supylabel('score')
-  picture.supxlabel('minutes' if is_time else 'environment steps')
-  drawing.save(picture, path)
+  plot.supylabel('score')
+  plot.supxlabel('minutes' if is_time else 'environment steps')
+  drawing.save(plot, path)
   text = (
       'Score against wall-clock time, all phases; cloning runs without search'
       if is_time
@@ -205,10 +205,10 @@ def draw_critic_health(
       panels_of.append((column, label, found))
   if not panels_of:
     return None
-  picture = drawing.make_picture(
+  plot = drawing.make_plot(
       8.0, 1.4 + 2.0 * len(panels_of), methods[0][0].domain
   )
-  panels = picture.subplots(len(panels_of), 1, sharex=True, squeeze=False)
+  panels = plot.subplots(len(panels_of), 1, sharex=True, squeeze=False)
   for panel, (column, label, found) in zip(
       panels[:, 0], panels_of, strict=True
   ):
@@ -223,8 +223,8 @@ def draw_critic_health(
   panels[-1, 0].xaxis.set_major_formatter(
       ticker.FuncFormatter(drawing.thousands)
   )
-  drawing.draw_legend(picture, panels[:, 0])
-  drawing.save(picture, path)
+  drawing.draw_legend(plot, panels[:, 0])
+  drawing.save(plot, path)
   return (
       'Health of the critic, averaged within bins of gradient steps:'
       ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
@@ -235,8 +235,8 @@ def draw_critic_health(
 def _draw_side_by_side(found, styles, domain):
   """Draws each curve in its own panel, with all others in gray."""
   num_rows = math.ceil(len(found) / _NUM_COLUMNS)
-  picture = drawing.make_picture(10.0, 0.8 + 1.9 * num_rows, domain)
-  panels = picture.subplots(
+  plot = drawing.make_plot(10.0, 0.8 + 1.9 * num_rows, domain)
+  panels = plot.subplots(
       num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False
   ).ravel()
   for panel, curve in zip(panels, found, strict=False):
@@ -256,7 +256,7 @@ def _draw_side_by_side(found, styles, domain):
   # Panels above an empty place need tick labels, because none are below them.
   for panel in panels[len(found) - _NUM_COLUMNS:len(found)]:
     panel.xaxis.set_tick_params(labelbottom=True)
-  return picture, list(panels[:len(found)])
+  return plot, list(panels[:len(found)])
 
 
 def _lengthen(panel, found):

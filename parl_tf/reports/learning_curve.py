@@ -54,8 +54,8 @@ def draw(
   axis = phase_axis.PhaseAxis(metrics)
   positions = axis.positions(metrics)
   health = [h for h in _HEALTH if np.isfinite(metrics.column(h[0])).any()]
-  picture = drawing.make_picture(9.0, 6.4 if health else 4.6, title)
-  panels = picture.subplots(
+  plot = drawing.make_plot(9.0, 6.4 if health else 4.6, title)
+  panels = plot.subplots(
       2 if health else 1,
       1,
       sharex=True,
@@ -70,7 +70,7 @@ def draw(
     axis.draw_boundaries(panel)
   axis.draw_titles(panels[0])
   axis.draw_ticks(panels[-1])
-  drawing.save(picture, path)
+  drawing.save(plot, path)
 
 
 def _draw_success(panel, metrics, positions, controller_success_rate):

@@ -35,14 +35,14 @@ class Content(NamedTuple):
     run_set: The runs and the notes on them.
     rows: Rows of the table.
     pairs: Comparisons.
-    pictures: Image files in the directory of the page.
+    plots: Image files in the directory of the page.
     num_resamples: Number of bootstrap resamples behind the tables.
   """
 
   run_set: runs_lib.RunSet
   rows: Sequence[comparison.Row]
   pairs: Sequence[comparison.Pair]
-  pictures: Sequence[figures.Picture]
+  plots: Sequence[figures.Plot]
   num_resamples: int
 
 
@@ -103,14 +103,14 @@ def _introduction(content: Content) -> List[str]:
 def _domain_section(domain: str, content: Content) -> List[str]:
   rows = [row for row in content.rows if row.domain == domain]
   pairs = [pair for pair in content.pairs if pair.domain == domain]
-  pictures = [x for x in content.pictures if x.domain == domain]
+  plots = [x for x in content.plots if x.domain == domain]
   parts = [f'<h2>{html.escape(domain)}</h2>']
   # The section heading names the domain, so the table omits it.
   parts.append(
       _table(tables.HEADER[1:], [tables.row_cells(row)[1:] for row in rows])
   )
   parts += [f'<div class="small">{html.escape(x)}</div>' for x in tables.LEGEND]
-  parts += [_figure(picture) for picture in pictures]
+  parts += [_figure(plot) for plot in plots]
   if pairs:
     parts.append('<h3>Comparisons</h3>')
     parts.append(
@@ -170,9 +170,9 @@ def _table(
   )
 
 
-def _figure(picture: figures.Picture) -> str:
-  name = html.escape(picture.file_name, quote=True)
-  caption = html.escape(picture.caption)
+def _figure(plot: figures.Plot) -> str:
+  name = html.escape(plot.file_name, quote=True)
+  caption = html.escape(plot.caption)
   return (
       f'<figure><a href="{name}"><img src="{name}" alt="{caption}"></a>'
       f'<figcaption>{caption}</figcaption></figure>'

@@ -114,7 +114,7 @@ class Search:
         not self.jit_compile
         or not policy.jit_compile_sampling
         or tf.executing_eagerly()
-        or observation_encoder.has_pictures(observation, num_batch_axes=1)
+        or observation_encoder.has_images(observation, num_batch_axes=1)
     ):
       return draw(observation, seed)
     # All calls with the same policy share one compiled function.

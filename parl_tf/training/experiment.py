@@ -58,10 +58,10 @@ def run_experiment(
       process acts the episodes.
     strategy: Shares the rows of a training step among devices; None trains on
       one device.
-    dataset_path: Data set in any supported format; None records `data.hdf5` in
+    dataset_path: Dataset in any supported format; None records `data.hdf5` in
       `root_dir` with the domain's controller.
-    num_recorded_steps: Environment steps of the recorded data set.
-    dataset_seed: Seed of the recorded data set; None takes the run's seed.
+    num_recorded_steps: Environment steps of the recorded dataset.
+    dataset_seed: Seed of the recorded dataset; None takes the run's seed.
     held_out_fraction: Share of the episodes held out of behaviour cloning.
     num_evaluation_episodes: Episodes of an evaluation.
     phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
@@ -69,7 +69,7 @@ def run_experiment(
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
     online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
     never_succeeds_online: Whether an online episode that never succeeds gets
-      the return of an endless one, as such episodes of the data set do.
+      the return of an endless one, as such episodes of the dataset do.
     export_phases: Whether to export the policies also at the end of behaviour
       cloning and of offline RL, to `policies/<phase>`.
     checkpoint_seconds: Minimum seconds between checkpoints, which are written
@@ -210,7 +210,7 @@ def _export(session, episodes, phase: str = '') -> Dict[str, str]:
 
 
 def _finish(session, episodes) -> run_summary.RunSummary:
-  """Exports the policies, draws the picture and writes the summary."""
+  """Exports the policies, draws the learning curve and writes the summary."""
   root_dir = session.root_dir
   domain_name = type(session.domain).__name__
   policies = _export(session, episodes)
@@ -257,13 +257,13 @@ def _record(domain, path, num_steps, seed):
 
 
 def dataset_path(root_dir: str) -> str:
-  """Returns the data set that gin names, else the one recorded in a run."""
+  """Returns the dataset that gin names, else the one recorded in a run."""
   bound = gin.get_bindings(run_experiment)
   return bound.get('dataset_path') or os.path.join(root_dir, 'data.hdf5')
 
 
 def load_dataset(path: str, domain) -> List[types.Episode]:
-  """Reads the episodes of a data set.
+  """Reads the episodes of a dataset.
 
   Raises:
     OSError: If there is no such file.

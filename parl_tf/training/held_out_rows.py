@@ -11,8 +11,8 @@ from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
 
 _NUM_DRAWS = 4
-# Rows of one pass if there are pictures, whose activations take much memory.
-_PICTURE_ROWS = 64
+# Rows of one pass if there are images, whose activations take much memory.
+_IMAGE_ROWS = 64
 
 
 def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
@@ -54,8 +54,8 @@ def loss(agent, rows: trajectory.Trajectory) -> float:
 def _parts(rows):
   num_rows = len(rows.reward)
   size = num_rows
-  if observation_encoder.has_pictures(rows.observation, num_batch_axes=2):
-    size = _PICTURE_ROWS
+  if observation_encoder.has_images(rows.observation, num_batch_axes=2):
+    size = _IMAGE_ROWS
   return [
       tf.nest.map_structure(lambda x: x[start : start + size], rows)  # pylint: disable=cell-var-from-loop
       for start in range(0, num_rows, size)

@@ -63,10 +63,10 @@ class RunTest(absltest.TestCase):
     self.assertEmpty(partial)
     self.assertIsNotNone(tf.train.latest_checkpoint(self._path('checkpoints')))
     self.assertLen(episode_log.EpisodeLog(self._path('episodes')), 3)
-    picture = image.imread(self._path('report', 'learning_curve.png'))
-    self.assertGreater(min(picture.shape[:2]), 400)
+    plot = image.imread(self._path('report', 'learning_curve.png'))
+    self.assertGreater(min(plot.shape[:2]), 400)
     # Neither blank nor noise.
-    self.assertBetween(np.mean(picture[..., :3] < 0.9), 0.01, 0.5)
+    self.assertBetween(np.mean(plot[..., :3] < 0.9), 0.01, 0.5)
 
   def test_summary_has_the_structure_that_scripts_read(self):
     summary = self._summary()

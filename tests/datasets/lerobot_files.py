@@ -30,7 +30,7 @@ _PATHS = {
 }
 
 
-def pictures(values, height=SIZE, width=SIZE):
+def images(values, height=SIZE, width=SIZE):
   """Returns uniform grey images, one per value."""
   grey = np.asarray(values, np.uint8)[:, None, None, None]
   return np.broadcast_to(grey, [len(grey), height, width, 3])
@@ -46,8 +46,8 @@ def video(values, height=SIZE, width=SIZE, rate=RATE):
         pix_fmt_out='yuv444p', output_params=['-crf', '0', '-threads', '1'],
     )
     writer.send(None)
-    for picture in pictures(values, height, width):
-      writer.send(np.ascontiguousarray(picture))
+    for image in images(values, height, width):
+      writer.send(np.ascontiguousarray(image))
     writer.close()
     with open(path, 'rb') as file:
       return file.read()
@@ -102,7 +102,7 @@ def encoded(values):
   """Returns a Parquet column of encoded grey images."""
   return [
       {'bytes': tf.io.encode_png(x).numpy(), 'path': f'{i}.png'}
-      for i, x in enumerate(pictures(values))
+      for i, x in enumerate(images(values))
   ]
 
 

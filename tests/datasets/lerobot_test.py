@@ -88,10 +88,10 @@ class ReadTest(LerobotTest):
           np.arange(episode.num_steps), episode.num_steps - 1
       )
       np.testing.assert_array_equal(episode.observation['state'][:, 0], index)
-      picture = episode.observation['images.top']
-      self.assertEqual(picture.dtype, np.uint8)
+      image = episode.observation['images.top']
+      self.assertEqual(image.dtype, np.uint8)
       np.testing.assert_allclose(
-          picture.astype(int), files.pictures(index * 10), atol=_ROUNDING
+          image.astype(int), files.images(index * 10), atol=_ROUNDING
       )
       self.assertEqual(episode.action[-1].tolist(), [0.5, -0.25])
       episode_check.check(episode, _OBSERVATION_SPEC, _ACTION_SPEC)
@@ -178,7 +178,7 @@ class ReadTest(LerobotTest):
     ]
     self._write(version, episodes, has_video=False)
     second = self._read()[1].observation['image']
-    np.testing.assert_array_equal(second, files.pictures([30, 40, 40]))
+    np.testing.assert_array_equal(second, files.images([30, 40, 40]))
 
   def test_shapes_may_list_channels_first(self):
     feature = dict(dtype='video', shape=[3, 16, 16], names=['channels'])

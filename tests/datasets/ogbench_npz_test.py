@@ -127,11 +127,11 @@ class ReadTest(OgbenchNpzTest):
     self.assertEqual(self._read()[0].observation.dtype, np.float32)
 
   def test_images_stay_bytes(self):
-    pictures = np.arange(60, dtype=np.uint8).reshape([5, 2, 2, 3])
-    self._write(_make(observations=pictures))
+    images = np.arange(60, dtype=np.uint8).reshape([5, 2, 2, 3])
+    self._write(_make(observations=images))
     _, second = self._read()
     self.assertEqual(second.observation.dtype, np.uint8)
-    np.testing.assert_array_equal(second.observation[:-1], pictures[3:])
+    np.testing.assert_array_equal(second.observation[:-1], images[3:])
 
   def test_an_episode_can_span_many_reads(self):
     members = _make('-' * 39_999 + 'e')

@@ -17,7 +17,7 @@ from tests.datasets import dataset_case
 from tests.datasets import episode_check
 
 _KINDS = 'tensorflow_datasets.core.features'
-_PICTURE = {'photo': (4, 6, 3), 'depth': (4, 6, 1)}
+_IMAGE = {'photo': (4, 6, 3), 'depth': (4, 6, 1)}
 _OBSERVATION_SPEC = {
     'photo': specs.Array((4, 6, 3), np.uint8, 'photo'),
     'state': specs.Array((2,), np.float32, 'state'),
@@ -331,12 +331,12 @@ class FaultTest(RldsTest):
     self._assert_fault('`steps/reward`', 'got 1.0', 'rlds.last_reward_counts')
 
   @parameterized.parameters(
-      (b'no picture', 'complete PNG or JPEG'),
+      (b'no image', 'complete PNG or JPEG'),
       (tf.io.encode_png(np.zeros([5, 6, 3], np.uint8)).numpy(), '(5, 6, 3)'),
   )
-  def test_an_invalid_image(self, picture, message):
+  def test_an_invalid_image(self, image, message):
     episode = _episode()
-    episode['steps/observation/photo'][2] = picture
+    episode['steps/observation/photo'][2] = image
     self._write([episode])
     self._assert_fault('`steps/observation/photo` of step 2', message)
 

@@ -144,9 +144,9 @@ class ReadTest(RobomimicTest):
     self._write([_make(
         **{'obs/camera': camera[:-1], 'next_obs/camera': camera[1:]}
     )])
-    picture = self._read()[0].observation['camera']
-    self.assertEqual(picture.dtype, np.uint8)
-    np.testing.assert_array_equal(picture, camera)
+    image = self._read()[0].observation['camera']
+    self.assertEqual(image.dtype, np.uint8)
+    np.testing.assert_array_equal(image, camera)
 
   def test_one_demonstration_is_read_at_a_time(self):
     self._write([_make(), _make()])

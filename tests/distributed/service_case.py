@@ -45,7 +45,7 @@ class ServiceCase(absltest.TestCase):
     self.addCleanup(self.stop)
 
   def start(self, port=None, offline_episodes=None, num_transitions=3):
-    """Returns a service that runs, of a data set of so many transitions."""
+    """Returns a service that runs, of a dataset of so many transitions."""
     replay = small_service.make(
         OBSERVATION, ACTION, self.variables, self.root, num_transitions,
         port,

@@ -11,7 +11,7 @@ from parl_tf.domains import domain
 
 _SPEC = {
     'place': specs.Array((2,), np.float32, 'place'),
-    'picture': specs.Array((1, 1, 3), np.uint8, 'picture'),
+    'image': specs.Array((1, 1, 3), np.uint8, 'image'),
 }
 
 
@@ -22,7 +22,7 @@ def _make_arm(**methods):
 def _observation(**parts):
   return {
       'place': np.ones(2, np.float32),
-      'picture': np.ones((1, 1, 3), np.uint8),
+      'image': np.ones((1, 1, 3), np.uint8),
       **parts,
   }
 
@@ -61,7 +61,7 @@ class ArmTest(parameterized.TestCase):
   @parameterized.parameters(
       ('place', np.zeros(3, np.float32), r'\(2,\) .*got \(3,\)'),
       ('place', np.zeros(2), 'float32, got .*float64'),
-      ('picture', np.zeros((1, 1, 3), np.float32), 'uint8, got .*float32'),
+      ('image', np.zeros((1, 1, 3), np.float32), 'uint8, got .*float32'),
   )
   def test_an_observation_must_match_its_spec(self, name, part, message):
     with self.assertRaisesRegex(ValueError, f'`{name}` .*{message}'):

@@ -21,13 +21,13 @@ class LiberoLike(gymnasium.Env):
       task,
       *,
       initial_state,
-      pictures,
-      picture_size,
+      images,
+      image_size,
       instruction,
   ):
     self._text = f'task {task} of {suite}'.encode()
     self._initial_state = initial_state
-    self._picture_size = picture_size if pictures else None
+    self._image_size = image_size if images else None
     self._has_instruction = instruction
     self._place = np.zeros(3, np.float32)
     self.action_space = spaces.Box(-1.0, 1.0, (7,))
@@ -59,13 +59,13 @@ class LiberoLike(gymnasium.Env):
         'ee_states': np.append(self._place, np.zeros(3, np.float32)),
         'gripper_states': np.zeros(2, np.float32),
     }
-    size = self._picture_size
+    size = self._image_size
     if size is None:
       parts['physics'] = np.zeros(46, np.float32)
     else:
       brightness = int(np.clip(100 * (1 + self._place[0]), 0, 255))
-      picture = np.full([size, size, 3], brightness, np.uint8)
-      parts.update(agentview_rgb=picture, eye_in_hand_rgb=255 - picture)
+      image = np.full([size, size, 3], brightness, np.uint8)
+      parts.update(agentview_rgb=image, eye_in_hand_rgb=255 - image)
     if self._has_instruction:
       padded = self._text.ljust(128, b'\0')
       parts['instruction'] = np.frombuffer(padded, np.uint8)

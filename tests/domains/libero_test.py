@@ -52,7 +52,7 @@ class Served(parameterized.TestCase):
 
   def libero(self, **kwargs):
     options = dict(
-        suite='libero_goal', task=3, picture_size=4, max_episode_steps=6
+        suite='libero_goal', task=3, image_size=4, max_episode_steps=6
     )
     return libero.Libero(self.address, **{**options, **kwargs})
 
@@ -93,7 +93,7 @@ class LiberoTest(Served):
     self.assertFalse(environment.is_success())
 
   def test_images_have_the_requested_size(self):
-    spec = self.libero(picture_size=5).observation_spec()
+    spec = self.libero(image_size=5).observation_spec()
     self.assertEqual(
         {name: (part.shape, part.dtype.name) for name, part in spec.items()},
         {
@@ -105,8 +105,8 @@ class LiberoTest(Served):
         },
     )
 
-  def test_without_pictures_physics_is_observed(self):
-    spec = self.libero(pictures=False).observation_spec()
+  def test_without_images_physics_is_observed(self):
+    spec = self.libero(images=False).observation_spec()
     self.assertSameElements(
         spec, ['joint_states', 'ee_states', 'gripper_states', 'physics']
     )
@@ -184,7 +184,7 @@ class LiberoTest(Served):
       ('suite', 'libero_100', 'one of'),
       ('task', 10, r'in \[0, 9\]'),
       ('initial_state', -2, r'in \[-1, inf\]'),
-      ('picture_size', 0, r'in \[1, inf\]'),
+      ('image_size', 0, r'in \[1, inf\]'),
       ('max_episode_steps', 0, r'in \[1, inf\]'),
       ('reward_scale', 0.0, 'positive'),
   )

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.networks import observation_encoder
-from tests import small_pictures
+from tests import small_images
 from tests import tensor_case
 
-_SPEC = small_pictures.OBSERVATION_SPEC
+_SPEC = small_images.OBSERVATION_SPEC
 
 
 def _statistics(**changes):
@@ -83,17 +83,17 @@ class VectorsTest(parameterized.TestCase):
       )
 
 
-class PicturesTest(tensor_case.TensorCase):
+class ImagesTest(tensor_case.TensorCase):
 
   def setUp(self):
     super().setUp()
-    small_pictures.bind_encoder(self)
+    small_images.bind_encoder(self)
 
   def test_vectors_come_first_and_are_normalized(self):
     encoder = observation_encoder.ObservationEncoder(
         _SPEC, types.Normalization(_statistics(), _statistics())
     )
-    observation = small_pictures.make_observation(4)
+    observation = small_images.make_observation(4)
     features = encoder(observation)
     # Three numbers, and five features for each of two images.
     self.assertEqual((encoder.size, features.shape), (13, [4, 13]))
@@ -103,15 +103,15 @@ class PicturesTest(tensor_case.TensorCase):
 
   def test_each_camera_has_its_own_weights(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC)
-    observation = small_pictures.make_observation(4)
+    observation = small_images.make_observation(4)
     features = encoder(observation).numpy()
-    other = small_pictures.make_observation(4, seed=1)
+    other = small_images.make_observation(4, seed=1)
     changed = encoder(dict(observation, static=other['static'])).numpy()
     # Leaves are sorted by name.
     self.assertAllEqual(changed[:, :8], features[:, :8])
     self.assertGreater(np.abs(changed - features)[:, 8:].min(axis=0).max(), 0)
     kernels = [x for x in encoder.trainable_variables if x.shape.rank == 4]
-    self.assertLen(kernels, 2 * small_pictures.NUM_CONVOLUTIONS)
+    self.assertLen(kernels, 2 * small_images.NUM_CONVOLUTIONS)
     self.assertLen({x.numpy().tobytes() for x in kernels}, len(kernels))
 
   def test_an_observation_can_be_a_single_image(self):
@@ -119,26 +119,26 @@ class PicturesTest(tensor_case.TensorCase):
     encoder = observation_encoder.ObservationEncoder(
         spec, types.Normalization(None, None), seed=1
     )
-    picture = small_pictures.make_observation(4)['static']
-    self.assertEqual(encoder(picture).shape, [4, 5])
+    image = small_images.make_observation(4)['static']
+    self.assertEqual(encoder(image).shape, [4, 5])
     other = observation_encoder.ObservationEncoder(spec, seed=2)
-    self.assertNotAllEqual(encoder(picture), other(picture))
+    self.assertNotAllEqual(encoder(image), other(image))
 
   def test_a_slow_copy_starts_equal_and_is_not_trained(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC, seed=3)
     copy = encoder.make_slow_copy()
-    observation = small_pictures.make_observation(4)
+    observation = small_images.make_observation(4)
     self.assertAllEqual(copy(observation), encoder(observation))
     self.assertEmpty(copy.trainable_variables)
-    self.assertLen(copy.picture_variables, len(encoder.trainable_variables))
+    self.assertLen(copy.image_variables, len(encoder.trainable_variables))
     own = {id(v) for v in encoder.variables}
     self.assertNoCommonElements(own, [id(v) for v in copy.variables])
 
   def test_without_images_the_slow_copy_is_the_encoder_itself(self):
     encoder = observation_encoder.ObservationEncoder(_SPEC['robot'])
     self.assertIs(encoder.make_slow_copy(), encoder)
-    self.assertFalse(observation_encoder.has_pictures(_SPEC['robot']))
-    self.assertTrue(observation_encoder.has_pictures(_SPEC))
+    self.assertFalse(observation_encoder.has_images(_SPEC['robot']))
+    self.assertTrue(observation_encoder.has_images(_SPEC))
 
   def test_statistics_of_an_image_are_an_error(self):
     wrong = _statistics(static=np.zeros([16, 16, 3]))

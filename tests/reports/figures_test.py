@@ -28,13 +28,13 @@ class FiguresTest(absltest.TestCase):
     ]
     return figures.draw_all(self._output, found, rows)
 
-  def _assert_drawn(self, pictures):
+  def _assert_drawn(self, plots):
     self.assertCountEqual(
-        os.listdir(self._output), [x.file_name for x in pictures]
+        os.listdir(self._output), [x.file_name for x in plots]
     )
-    for picture in pictures:
-      pixels = image.imread(os.path.join(self._output, picture.file_name))
-      with self.subTest(picture.file_name):
+    for plot in plots:
+      pixels = image.imread(os.path.join(self._output, plot.file_name))
+      with self.subTest(plot.file_name):
         self.assertGreater(min(pixels.shape[:2]), 200)
         # Neither blank nor noise.
         self.assertBetween(np.mean(pixels[..., :3] < 0.9), 0.005, 0.5)
@@ -45,11 +45,11 @@ class FiguresTest(absltest.TestCase):
     )
     run_folders.write_study(f'{self._root}/large', {'a': [5.0, 25.0]}, 50)
 
-    pictures = self._draw()
+    plots = self._draw()
 
-    self._assert_drawn(pictures)
+    self._assert_drawn(plots)
     self.assertEqual(
-        [x.file_name for x in pictures if x.domain.endswith('(length=5)')],
+        [x.file_name for x in plots if x.domain.endswith('(length=5)')],
         ['scores_0.png', 'env_steps_0.png', 'wall_clock_0.png',
          'critic_health_0.png'],
     )
@@ -57,7 +57,7 @@ class FiguresTest(absltest.TestCase):
     self.assertEqual(
         [
             x.file_name
-            for x in pictures
+            for x in plots
             if x.domain == comparison.ALL_DOMAINS
         ],
         ['scores_2.png'],
@@ -66,8 +66,8 @@ class FiguresTest(absltest.TestCase):
   def test_many_methods_get_one_panel_each(self):
     few = {f'method_{i}': [10.0 * i] for i in range(8)}
     run_folders.write_study(self._root, few)
-    pictures = self._draw()
-    self._assert_drawn(pictures)
+    plots = self._draw()
+    self._assert_drawn(plots)
     together = self._height('env_steps_0.png')
     # One more method, with far more steps.
     rows = [
@@ -75,9 +75,9 @@ class FiguresTest(absltest.TestCase):
         run_folders.evaluated('online', 200, 50.0, env_steps=1_000_000),
     ]
     run_folders.write(f'{self._root}/long/seed_0', rows)
-    pictures = self._draw()
+    plots = self._draw()
 
-    self._assert_drawn(pictures)
+    self._assert_drawn(plots)
     # Three rows of panels are higher than one panel with its legend.
     self.assertGreater(self._height('env_steps_0.png'), together + 50)
 
@@ -107,10 +107,10 @@ class FiguresTest(absltest.TestCase):
     rows = [run_folders.evaluated('behavior_cloning', 5, 30.0)]
     run_folders.write(f'{self._root}/a/seed_0', rows)
 
-    pictures = self._draw()
+    plots = self._draw()
 
-    self._assert_drawn(pictures)
-    self.assertLen(pictures, 3)
+    self._assert_drawn(plots)
+    self.assertLen(plots, 3)
 
   def test_styles_differ(self):
     styles = drawing.make_styles([str(i) for i in range(28)])

@@ -38,7 +38,7 @@ class LearningCurveTest(parameterized.TestCase):
         )
     return run_files.read_metrics(self._dir)
 
-  def _picture(self, metrics, **kwargs):
+  def _plot(self, metrics, **kwargs):
     learning_curve.draw(self._png, metrics, **kwargs)
     self.assertEqual(
         os.listdir(os.path.dirname(self._png)), ['learning_curve.png']
@@ -52,12 +52,12 @@ class LearningCurveTest(parameterized.TestCase):
         ('offline', 30, 0, {'success_rate': 0.5, 'num_evaluation_episodes': 8}),
         ('online', 40, 10, {'success_rate': 1.0, 'num_evaluation_episodes': 8}),
     )
-    picture = self._picture(metrics, controller_success_rate=0.9, title='Walk')
-    self.assertEqual(picture.shape[:2], (960, 1350))
+    plot = self._plot(metrics, controller_success_rate=0.9, title='Walk')
+    self.assertEqual(plot.shape[:2], (960, 1350))
 
   def test_panel_of_the_critic_is_omitted_without_its_columns(self):
     metrics = self._log(('offline', 30, 0, {'success_rate': 0.5}))
-    self.assertEqual(self._picture(metrics).shape[:2], (690, 1350))
+    self.assertEqual(self._plot(metrics).shape[:2], (690, 1350))
 
   @parameterized.named_parameters(
       ('one_row_at_step_0', [('offline', 0, 0, {'success_rate': 0.5})]),
@@ -74,7 +74,7 @@ class LearningCurveTest(parameterized.TestCase):
       ('online_alone', [('online', 700, 700, {'success_rate': 0.0})]),
   )
   def test_sparse_logs_are_drawn(self, rows):
-    self.assertEqual(self._picture(self._log(*rows)).shape[1], 1350)
+    self.assertEqual(self._plot(self._log(*rows)).shape[1], 1350)
 
   def test_log_without_rows_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'at least one row'):

@@ -281,8 +281,8 @@ class ExperimentTest(parameterized.TestCase):
     self.assertEqual(online.success_rate, online.success_rate_without_search)
     for path in summary.policies.values():
       self.assertTrue(os.path.exists(os.path.join(path, 'saved_model.pb')))
-    picture = os.path.join(root_dir, 'report', 'learning_curve.png')
-    self.assertTrue(os.path.exists(picture))
+    plot = os.path.join(root_dir, 'report', 'learning_curve.png')
+    self.assertTrue(os.path.exists(plot))
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
 from parl_tf import randomness
+from parl_tf.networks import image_networks
 from parl_tf.networks import observation_encoder
-from parl_tf.networks import picture_networks
 
 
 def shift(
@@ -26,15 +26,15 @@ def shift(
   time_step, next_time_step = transition.time_step, transition.next_time_step
   leaves = tf.nest.flatten(time_step.observation)
   next_leaves = tf.nest.flatten(next_time_step.observation)
-  for i, pictures in enumerate(leaves):
-    if padding and observation_encoder.is_picture(pictures, num_batch_axes=1):
+  for i, images in enumerate(leaves):
+    if padding and observation_encoder.is_image(images, num_batch_axes=1):
       offsets = randomness.integers(
           randomness.fold_in(seed, 'shift', i),
-          [tf.shape(pictures)[0], 2],
+          [tf.shape(images)[0], 2],
           2 * padding + 1,
       )
       for x in (leaves, next_leaves):
-        x[i] = picture_networks.random_shift(x[i], offsets, padding)
+        x[i] = image_networks.random_shift(x[i], offsets, padding)
 
   def replace(step, leaves):
     observation = tf.nest.pack_sequence_as(step.observation, leaves)

@@ -7,7 +7,7 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.datasets import pictures
+from parl_tf.datasets import images
 from parl_tf.datasets import rows
 from tests.datasets import lerobot_files as files
 
@@ -19,22 +19,22 @@ class DecodeTest(parameterized.TestCase):
 
   @parameterized.parameters((tf.io.encode_png, 0), (tf.io.encode_jpeg, 8))
   def test_decoded_images_match_the_originals(self, encode, tolerance):
-    picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
-    seen = pictures.decode(
-        encode(picture, quality=100).numpy() if tolerance
-        else encode(picture).numpy(),
+    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    seen = images.decode(
+        encode(image, quality=100).numpy() if tolerance
+        else encode(image).numpy(),
         (4, 5, 3), np.uint8, 'file',
     )
     self.assertEqual(seen.dtype, np.uint8)
     np.testing.assert_allclose(
-        seen.astype(int), picture.astype(int), atol=tolerance
+        seen.astype(int), image.astype(int), atol=tolerance
     )
 
   def test_16_bit_depth(self):
-    picture = np.arange(20, dtype=np.uint16).reshape(4, 5, 1) * 3_000
-    encoded = tf.io.encode_png(picture).numpy()
-    seen = pictures.decode(encoded, (4, 5, 1), np.uint16, 'file')
-    np.testing.assert_array_equal(seen, picture)
+    image = np.arange(20, dtype=np.uint16).reshape(4, 5, 1) * 3_000
+    encoded = tf.io.encode_png(image).numpy()
+    seen = images.decode(encoded, (4, 5, 1), np.uint16, 'file')
+    np.testing.assert_array_equal(seen, image)
 
   @parameterized.parameters(
       (b'', 'complete PNG or JPEG'),
@@ -44,7 +44,7 @@ class DecodeTest(parameterized.TestCase):
   )
   def test_invalid_images_are_refused(self, encoded, message):
     with self.assertRaisesRegex(rows.DamagedFileError, f'^file.*{message}'):
-      pictures.decode(encoded, (4, 5, 3), np.uint8, 'file')
+      images.decode(encoded, (4, 5, 3), np.uint8, 'file')
 
 
 class VideoTest(parameterized.TestCase):
@@ -55,7 +55,7 @@ class VideoTest(parameterized.TestCase):
 
   def _open(self, values=(0, 10, 20, 30), shape=(16, 16, 3), **kwargs):
     files.save(self._file, files.video(values, **kwargs))
-    video = pictures.Video(self._file, shape, files.RATE)
+    video = images.Video(self._file, shape, files.RATE)
     self.addCleanup(video.close)
     return video
 

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf.agents import picture_shift
-from tests import small_pictures
+from parl_tf.agents import image_shift
+from tests import small_images
 from tests import tensor_case
 
 _NUM_ROWS = 40
@@ -14,7 +14,7 @@ _SEED = tf.constant([3, 1])
 
 def _make_transition():
   """Returns a transition in which s' equals s, so their shifts compare."""
-  rows = small_pictures.make_rows(_NUM_ROWS)
+  rows = small_images.make_rows(_NUM_ROWS)
   rows = rows._replace(
       observation=tf.nest.map_structure(
           lambda x: tf.repeat(x[:, :1], 2, axis=1), rows.observation
@@ -25,11 +25,11 @@ def _make_transition():
   )
 
 
-def _offsets(picture, shifted, padding):
+def _offsets(image, shifted, padding):
   """Returns the offsets of the crop of the padded image that is `shifted`."""
-  height, width, _ = picture.shape
+  height, width, _ = image.shape
   margins = [(padding, padding), (padding, padding), (0, 0)]
-  padded = np.pad(picture, margins, mode='edge')
+  padded = np.pad(image, margins, mode='edge')
   span = range(2 * padding + 1)
   (found,) = (
       (i, j) for i in span for j in span
@@ -38,11 +38,11 @@ def _offsets(picture, shifted, padding):
   return found
 
 
-class PictureShiftTest(tensor_case.TensorCase):
+class ImageShiftTest(tensor_case.TensorCase):
 
   def _shift(self, padding=2, seed=_SEED):
     self.transition = _make_transition()
-    return picture_shift.shift(self.transition, seed, padding)
+    return image_shift.shift(self.transition, seed, padding)
 
   def _all_offsets(self, shifted, name):
     before = self.transition.time_step.observation[name].numpy()
@@ -51,7 +51,7 @@ class PictureShiftTest(tensor_case.TensorCase):
 
   def test_both_observations_have_the_same_shift(self):
     shifted = self._shift()
-    for name, spec in small_pictures.OBSERVATION_SPEC.items():
+    for name, spec in small_images.OBSERVATION_SPEC.items():
       now = shifted.time_step.observation[name]
       self.assertEqual(now.dtype, spec.dtype)
       self.assertAllEqual(now, shifted.next_time_step.observation[name])
@@ -72,11 +72,11 @@ class PictureShiftTest(tensor_case.TensorCase):
   def test_the_seed_determines_the_shifts(self):
     first, same = self._shift(), self._shift()
     other = self._shift(seed=_SEED + 1)
-    pictures = [
+    images = [
         x.time_step.observation['static'] for x in (first, same, other)
     ]
-    self.assertAllEqual(*pictures[:2])
-    self.assertNotAllEqual(pictures[0], pictures[2])
+    self.assertAllEqual(*images[:2])
+    self.assertNotAllEqual(images[0], images[2])
 
   def test_only_images_change_and_padding_0_changes_nothing(self):
     shifted, padding_0 = self._shift(), self._shift(padding=0)

@@ -25,7 +25,7 @@ def bind_encoder(test_case) -> None:
   for name, value in dict(
       stage_widths=(4,), blocks_per_stage=1, feature_size=5
   ).items():
-    gin.bind_parameter(f'PictureEncoder.{name}', value)
+    gin.bind_parameter(f'ImageEncoder.{name}', value)
 
 
 def make_observation(*batch, seed=0):

@@ -19,19 +19,19 @@ from parl_tf.policies import transformer
 from parl_tf.policies import uniform
 from parl_tf.training import export
 from parl_tf.training import held_out_rows
-from tests import small_pictures
+from tests import small_images
 from tests import tensor_case
 from tests.agents import small_agent
 from tests.critics import critic_conformance
 
 _SEED = tf.constant([2, 7])
-_SPEC = small_pictures.OBSERVATION_SPEC
+_SPEC = small_images.OBSERVATION_SPEC
 
 
 def _make_transition():
   return tf.nest.map_structure(
       lambda x: tf.squeeze(x, axis=1),
-      trajectory.to_transition(small_pictures.make_rows()),
+      trajectory.to_transition(small_images.make_rows()),
   )
 
 
@@ -53,16 +53,16 @@ def _learn(loss_fn, variables, num_steps=5):
   return float(before), float(after), gradients
 
 
-class PicturesTest(tensor_case.TensorCase):
+class ImagesTest(tensor_case.TensorCase):
 
   def setUp(self):
     super().setUp()
-    small_pictures.bind_encoder(self)
+    small_images.bind_encoder(self)
 
   def _assert_learns(self, loss_fn, variables):
     self.assertLen(
         [v for v in variables if v.shape.rank == 4],
-        small_pictures.NUM_CAMERAS * small_pictures.NUM_CONVOLUTIONS,
+        small_images.NUM_CAMERAS * small_images.NUM_CONVOLUTIONS,
     )
     before, after, gradients = _learn(loss_fn, variables)
     self.assertLess(after, before)
@@ -107,7 +107,7 @@ class PicturesTest(tensor_case.TensorCase):
 
   def test_a_baseline_learns(self):
     value = state_value.StateValue(types.ModelSpec(_SPEC, None))
-    observation = small_pictures.make_observation(8)
+    observation = small_images.make_observation(8)
     self._assert_learns(
         lambda: (value(observation) - 1.0) ** 2, value.trainable_variables
     )
@@ -116,7 +116,7 @@ class PicturesTest(tensor_case.TensorCase):
     policy = uniform.UniformPolicy(
         types.ModelSpec(_SPEC, small_agent.ACTION_SPEC)
     )
-    actions = policy.sample(small_pictures.make_observation(4), 3, _SEED)
+    actions = policy.sample(small_images.make_observation(4), 3, _SEED)
     self.assertEqual(actions.shape, [4, 3, 2])
     self.assertEmpty(policy.variables)
 
@@ -147,8 +147,8 @@ class PicturesTest(tensor_case.TensorCase):
   def test_each_network_encodes_a_state_once(self):
     # In the loss, the critic encodes s and the target s'. In the search, the
     # policy and the critic each encode both.
-    agent = small_pictures.make_agent(policy_ctor=gaussian.GaussianPolicy)
-    rows = small_pictures.make_rows()
+    agent = small_images.make_agent(policy_ctor=gaussian.GaussianPolicy)
+    rows = small_images.make_rows()
 
     @tf.function(autograph=False)
     def loss(rows):
@@ -158,14 +158,14 @@ class PicturesTest(tensor_case.TensorCase):
     convolutions = [x for x in graph.get_operations() if x.type == 'Conv2D']
     self.assertLen(
         convolutions,
-        6 * small_pictures.NUM_CAMERAS * small_pictures.NUM_CONVOLUTIONS,
+        6 * small_images.NUM_CAMERAS * small_images.NUM_CONVOLUTIONS,
     )
 
   def test_losses_use_shifted_images_and_searches_the_original_ones(self):
-    rows = small_pictures.make_rows()
+    rows = small_images.make_rows()
     losses = {}
     for padding in (0, 4):
-      agent = small_pictures.make_agent(picture_padding=padding)
+      agent = small_images.make_agent(image_padding=padding)
       info = agent.loss(types.Experience(critic=rows, policy=rows))
       losses[padding] = {name: float(x) for name, x in info.extra.items()}
     for name in ('candidates/best_value', 'candidates/spread'):
@@ -174,12 +174,12 @@ class PicturesTest(tensor_case.TensorCase):
       self.assertNotEqual(losses[0][name], losses[4][name])
 
   def test_negative_padding_is_an_error(self):
-    with self.assertRaisesRegex(ValueError, '`picture_padding`.*-1'):
-      small_pictures.make_agent(picture_padding=-1)
+    with self.assertRaisesRegex(ValueError, '`image_padding`.*-1'):
+      small_images.make_agent(image_padding=-1)
 
   def test_training_changes_all_parts_and_the_policy_can_be_exported(self):
-    agent = small_pictures.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
-    rows = small_pictures.make_rows()
+    agent = small_images.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
+    rows = small_images.make_rows()
     parts = (agent.critic, agent.generative_policy)
     before = [[v.numpy() for v in x.trainable_variables] for x in parts]
     info = agent.train(types.Experience(critic=rows, policy=rows))
@@ -189,24 +189,24 @@ class PicturesTest(tensor_case.TensorCase):
         self.assertNotAllEqual(variable, value)
     path = os.path.join(self.create_tempdir().full_path, 'policy')
     bounds = np.full([2], -1.0), np.full([2], 1.0)
-    example = small_pictures.make_observation(4)
+    example = small_images.make_observation(4)
     # Raises if the SavedModel acts differently.
     difference = export.export_policy(
         agent.greedy_policy, bounds, path, example
     )
     self.assertLessEqual(difference, 1e-5)
     act = tf.saved_model.load(path).signatures['serving_default']
-    other = dict(example, static=small_pictures.make_observation(4, seed=1)[
+    other = dict(example, static=small_images.make_observation(4, seed=1)[
         'static'])
     actions = [act(seed=_SEED, **x)['action'] for x in (example, other)]
     self.assertNotAllEqual(*actions)
 
   def test_the_held_out_loss_of_several_batches_is_that_of_all_rows(self):
     # 70 rows need several batches. This loss draws no random numbers.
-    agent = small_pictures.make_agent(
-        policy_ctor=gaussian.GaussianPolicy, picture_padding=0
+    agent = small_images.make_agent(
+        policy_ctor=gaussian.GaussianPolicy, image_padding=0
     )
-    rows = small_pictures.make_rows(70)
+    rows = small_images.make_rows(70)
     whole = agent.cloning_loss(rows, _SEED)
     self.assertAllClose(held_out_rows.loss(agent, rows), whole, rtol=1e-5)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 @gin.configurable(denylist=['shape', 'seed'])
-class PictureEncoder(tf.keras.layers.Layer):
+class ImageEncoder(tf.keras.layers.Layer):
   """A ResNet with group normalization, trained from scratch.
 
   Implements ResNet-18 of He et al. (2016), arXiv:1512.03385, table 1, with
@@ -89,18 +89,18 @@ class PictureEncoder(tf.keras.layers.Layer):
     self._norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
     self._norm.build([None, feature_size])
 
-  def call(self, picture: tf.Tensor) -> tf.Tensor:
+  def call(self, image: tf.Tensor) -> tf.Tensor:
     """Encodes images as features `[B, F]` in (-1, 1).
 
     Args:
-      picture: `[B, height, width, channels]` uint8.
+      image: `[B, height, width, channels]` uint8.
 
     Raises:
       TypeError: If the images are not uint8.
     """
-    if picture.dtype != tf.uint8:
-      raise TypeError(f'Images must be uint8, got {picture.dtype.name}.')
-    x = tf.cast(picture, tf.float32) / 127.5 - 1.0
+    if image.dtype != tf.uint8:
+      raise TypeError(f'Images must be uint8, got {image.dtype.name}.')
+    x = tf.cast(image, tf.float32) / 127.5 - 1.0
     x = tf.nn.max_pool2d(tf.nn.relu(self._stem(x)), 3, 2, 'SAME')
     for block in self._blocks:
       x = block(x)

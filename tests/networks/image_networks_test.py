@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import networks
-from parl_tf.networks import picture_networks
+from parl_tf.networks import image_networks
 from tests import tensor_case
 
 _SHAPE = (16, 12, 3)
@@ -15,37 +15,37 @@ _SHAPE = (16, 12, 3)
 
 def _make(seed=0, **kwargs):
   sizes = dict(stage_widths=(4, 8), blocks_per_stage=1, channels_per_group=4)
-  return picture_networks.PictureEncoder(
+  return image_networks.ImageEncoder(
       _SHAPE, seed, **{**sizes, 'feature_size': 6, **kwargs}
   )
 
 
-def _make_pictures(*shape, seed=0):
+def _make_images(*shape, seed=0):
   pixels = np.random.default_rng(seed).integers(0, 256, shape)
   return pixels.astype(np.uint8)
 
 
-class PictureEncoderTest(tensor_case.TensorCase):
+class ImageEncoderTest(tensor_case.TensorCase):
 
   def test_features_are_bounded_and_depend_on_the_image(self):
     encoder = _make()
-    features = encoder(_make_pictures(5, *_SHAPE)).numpy()
+    features = encoder(_make_images(5, *_SHAPE)).numpy()
     self.assertEqual(features.shape, (5, encoder.size))
     self.assertEqual(features.dtype, np.float32)
     self.assertAllInRange(features, -1.0, 1.0)
     self.assertGreater(np.ptp(features, axis=0).min(), 1e-3)
 
   def test_each_image_is_encoded_independently(self):
-    encoder, pictures = _make(), _make_pictures(5, *_SHAPE)
+    encoder, images = _make(), _make_images(5, *_SHAPE)
     self.assertAllClose(
-        encoder(pictures)[1:3], encoder(pictures[1:3]), atol=1e-5
+        encoder(images)[1:3], encoder(images[1:3]), atol=1e-5
     )
 
   def test_the_number_of_weights_is_that_of_resnet_18(self):
     # Table 1 of the paper: 11,166,912 weights of convolutions, a scale and an
     # offset for each of 4,800 channels, and the dense layer on the last 512.
     with tf.Graph().as_default():
-      encoder = picture_networks.PictureEncoder((100, 100, 3), 0)
+      encoder = image_networks.ImageEncoder((100, 100, 3), 0)
       sizes = [v.shape.num_elements() for v in encoder.trainable_variables]
     features = 512 * 256 + 3 * 256
     self.assertEqual(sum(sizes), 11_166_912 + 2 * 4_800 + features)
@@ -54,7 +54,7 @@ class PictureEncoderTest(tensor_case.TensorCase):
   def test_stages_halve_height_and_width(self):
     # The first convolution, the pooling and three stages each halve 100.
     with tf.Graph().as_default() as graph:
-      encoder = picture_networks.PictureEncoder(
+      encoder = image_networks.ImageEncoder(
           (100, 100, 3), 0, stage_widths=(1, 1, 1, 1), blocks_per_stage=1
       )
       encoder(tf.zeros([2, 100, 100, 3], tf.uint8))
@@ -78,7 +78,7 @@ class PictureEncoderTest(tensor_case.TensorCase):
   def test_gradients_reach_all_weights(self):
     encoder = _make()
     with tf.GradientTape() as tape:
-      loss = tf.reduce_sum(encoder(_make_pictures(4, *_SHAPE))[:, 0])
+      loss = tf.reduce_sum(encoder(_make_images(4, *_SHAPE))[:, 0])
     variables = encoder.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(loss, variables)):
       self.assertGreater(np.abs(gradient).max(), 0, variable.name)
@@ -109,7 +109,7 @@ class RandomShiftTest(tensor_case.TensorCase):
     # All corners, the centers of the sides, and the center.
     places = (0, padding, 2 * padding)
     offsets = np.array(list(itertools.product(places, places)), np.int32)
-    images = _make_pictures(len(offsets), 7, 5, 2).astype(dtype)
+    images = _make_images(len(offsets), 7, 5, 2).astype(dtype)
     margins = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
     padded = np.pad(images, margins, mode='edge')
 
@@ -124,14 +124,14 @@ class RandomShiftTest(tensor_case.TensorCase):
       self.assertAllEqual(shifted[i], expected)
 
   def test_without_padding_images_do_not_change(self):
-    images = _make_pictures(2, 4, 4, 3)
+    images = _make_images(2, 4, 4, 3)
     offsets = tf.zeros([2, 2], tf.int32)
-    shifted = picture_networks.random_shift(images, offsets, 0)
+    shifted = image_networks.random_shift(images, offsets, 0)
     self.assertAllEqual(shifted, images)
 
   def test_offsets_with_another_number_of_rows_are_an_error(self):
     with self.assertRaises(ValueError):
-      picture_networks.random_shift(
+      image_networks.random_shift(
           tf.zeros([2, 4, 4, 3]), tf.zeros([3, 2], tf.int32), 1
       )
 

@@ -31,7 +31,7 @@ def decode(
     rows.DamagedFileError: If the image cannot be decoded or has another shape.
   """
   try:
-    picture = tf.io.decode_image(
+    image = tf.io.decode_image(
         encoded, shape[-1], dtype, expand_animations=False
     ).numpy()
   except tf.errors.OpError as error:
@@ -39,12 +39,12 @@ def decode(
         f'{where}: must be a complete PNG or JPEG image; it is corrupt or in'
         f' another format ({error.message}).'
     ) from error
-  if picture.shape != shape:
+  if image.shape != shape:
     raise rows_lib.DamagedFileError(
         f'{where}: must have shape {shape}, as the metadata specify, got'
-        f' {picture.shape}.'
+        f' {image.shape}.'
     )
-  return picture
+  return image
 
 
 class Video:
@@ -89,7 +89,7 @@ class Video:
     """
     if self._frames is None or start < self._position:
       self._open()
-    pictures = np.empty([count, *self._shape], np.uint8)
+    images = np.empty([count, *self._shape], np.uint8)
     while self._position < start + count:
       frame = self._decode_next()
       if frame is None:
@@ -98,11 +98,11 @@ class Video:
             f' {where}, got {self._position}; it is too short or corrupt.'
         )
       if self._position >= start:
-        pictures[self._position - start] = np.frombuffer(
+        images[self._position - start] = np.frombuffer(
             frame, np.uint8
         ).reshape(self._shape)
       self._position += 1
-    return pictures
+    return images
 
   def _open(self) -> None:
     # Imported here because few datasets have videos.
