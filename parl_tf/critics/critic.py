@@ -1,7 +1,7 @@
 """The critic protocol: an ensemble of action values and its target copy."""
 
 import abc
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -11,7 +11,6 @@ from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
 from parl_tf import value_distribution
-from parl_tf.critics import value_function
 from parl_tf.networks import ensemble
 from parl_tf.networks import observation_encoder
 
@@ -24,6 +23,64 @@ CriticEnsemble = gin.external_configurable(
 )
 
 _AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
+
+
+class ValueFunction:
+  """Evaluates actions at a batch of states.
+
+  Ranking, ascent, selection and losses all use this class. `__call__` applies
+  the critic's aggregation over members.
+  """
+
+  def __init__(
+      self,
+      context: ensemble.EnsembleContext,
+      distribution: Optional[value_distribution.HLGauss],
+      aggregate: Callable[..., tf.Tensor],
+  ):
+    """Initializes the function.
+
+    Args:
+      context: The ensemble, bound to the states.
+      distribution: Converts outputs to values; None for scalar outputs.
+      aggregate: Reduction over members, such as `tf.reduce_mean`.
+    """
+    self.context = context
+    self._distribution = distribution
+    self._aggregate = aggregate
+
+  def __call__(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns the aggregated values `[B, N]` of actions `[B, N, A]`."""
+    return self._aggregate(self.members(actions), axis=0)
+
+  def value_and_gradient(
+      self, actions: tf.Tensor
+  ) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Returns values `[B, N]` and their action gradient `[B, N, A]`."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(actions)
+      values = self(actions)
+    return values, tape.gradient(values, actions)
+
+  def members(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns each member's values `[E, B, N]` of actions `[B, N, A]`."""
+    return self.values(self.outputs(actions))
+
+  def outputs(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns raw outputs `[E, B, N, bins]`; bins = 1 for scalar critics."""
+    tf.debugging.assert_shapes([(actions, ('B', 'N', 'A'))])
+    return self.context(actions)
+
+  def values(self, outputs: tf.Tensor) -> tf.Tensor:
+    """Converts outputs `[..., bins]` to values `[...]`."""
+    if self._distribution is None:
+      return tf.squeeze(outputs, axis=-1)
+    return self._distribution.mean(outputs)
+
+  @property
+  def static(self):
+    """The parts that are not tensors: distribution and aggregation."""
+    return self._distribution, self._aggregate
 
 
 @gin.configurable(denylist=['spec'])
@@ -144,7 +201,7 @@ class Critic(tf.Module, abc.ABC):
       observation: types.Nest,
       target: bool = False,
       selection: Optional[tf.Tensor] = None,
-  ) -> value_function.ValueFunction:
+  ) -> ValueFunction:
     """Encodes the observation once and returns its value function.
 
     Args:
@@ -164,16 +221,14 @@ class Critic(tf.Module, abc.ABC):
       features: tf.Tensor,
       target: bool = False,
       selection: Optional[tf.Tensor] = None,
-  ) -> value_function.ValueFunction:
+  ) -> ValueFunction:
     """Returns the value function of features `[B, F]` from `encode`.
 
     A loss that uses the same states several times encodes them only once.
     """
     network = self._target_network if target else self._network
     context = network.context(features, selection)
-    return value_function.ValueFunction(
-        context, self._distribution, self._aggregate
-    )
+    return ValueFunction(context, self._distribution, self._aggregate)
 
   @abc.abstractmethod
   def loss(self, transition, source, seed: tf.Tensor) -> types.CriticLoss:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.critics import value_function
+from parl_tf.critics import critic as critic_lib
+from parl_tf.critics import value_layouts
 from parl_tf.networks import observation_encoder
 from parl_tf.search import compiled_search
 
@@ -133,13 +134,13 @@ class Search:
   ) -> types.Candidates:
     """Runs the optimizer's `optimize` in the fastest way for this batch."""
     optimize = self.optimizer.optimize
-    if isinstance(value_fn, value_function.ValueFunction):
+    if isinstance(value_fn, critic_lib.ValueFunction):
       if self._is_half:
-        value_fn = value_fn.in_half_precision()
+        value_fn = value_layouts.in_half_precision(value_fn)
       elif self.jit_compile and self._compiled.is_for(candidates, value_fn):
         optimize = self._compiled.optimize
       elif (candidates.shape[0] or 1) <= _FEW_STATES:
-        value_fn = value_fn.for_few_actions()
+        value_fn = value_layouts.for_few_actions(value_fn)
     return optimize(candidates, value_fn, dataset_action, seed)
 
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.critics import value_function
+from parl_tf.critics import critic
+from parl_tf.critics import value_layouts
 
 # Number of candidates in a part. The arrays of a part stay in a core's cache,
 # and its matrix products are large enough to run at full speed. Measured by
@@ -38,7 +39,7 @@ class CompiledSearch:
     self._functions = {}
 
   def is_for(
-      self, candidates: tf.Tensor, value_fn: value_function.ValueFunction
+      self, candidates: tf.Tensor, value_fn: critic.ValueFunction
   ) -> bool:
     """Returns whether candidates `[B, N, A]` have a static and large shape."""
     batch_size, num_samples, _ = candidates.shape
@@ -51,7 +52,7 @@ class CompiledSearch:
   def optimize(
       self,
       candidates: tf.Tensor,
-      value_fn: value_function.ValueFunction,
+      value_fn: critic.ValueFunction,
       dataset_action: Optional[tf.Tensor],
       seed: tf.Tensor,
   ) -> types.Candidates:
@@ -81,7 +82,7 @@ class CompiledSearch:
       def run(candidates, context, dataset_action, seed):
         return self._optimizer.optimize(
             candidates,
-            value_function.MemberwiseValueFunction(context, *key),
+            value_layouts.MemberwiseValueFunction(context, *key),
             dataset_action,
             seed,
         )

@@ -1,4 +1,4 @@
-"""Tests of the value function of a batch of states."""
+"""Tests of the value function and its layouts."""
 
 import functools
 
@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
-from parl_tf.critics import value_function
+from parl_tf.critics import critic
+from parl_tf.critics import value_layouts
 from parl_tf.networks import ensemble
 from tests import tensor_case
 from tests.critics import critic_conformance
@@ -23,7 +24,7 @@ class ValueFunctionTest(parameterized.TestCase):
       value = tf.reduce_sum(actions, axis=-1, keepdims=True)  # [B, N, 1]
       return tf.stack([value, 2.0 * value])
 
-    return value_function.ValueFunction(context, distribution, aggregate)
+    return critic.ValueFunction(context, distribution, aggregate)
 
   @parameterized.parameters((tf.reduce_mean, 1.5), (tf.reduce_min, 1.0))
   def test_members_are_aggregated(self, aggregate, factor):
@@ -46,7 +47,7 @@ class ValueFunctionTest(parameterized.TestCase):
           tf.zeros([4])
       )
 
-    value_fn = value_function.ValueFunction(context, histogram, tf.reduce_mean)
+    value_fn = critic.ValueFunction(context, histogram, tf.reduce_mean)
     actions = tf.constant([[[0.25, 0.25], [1.0, 1.0]]])
     self.assertEqual(value_fn.outputs(actions).shape, [1, 1, 2, 4])
     np.testing.assert_allclose(value_fn(actions), [[-2.0, -2.0]], rtol=1e-6)
@@ -99,7 +100,7 @@ class LayoutTest(tensor_case.TensorCase):
   @parameterized.parameters(*_LAYOUTS)
   def test_memberwise_layout_is_equal(self, layout):
     value_fn = self._make(layout)
-    other = value_function.MemberwiseValueFunction(
+    other = value_layouts.MemberwiseValueFunction(
         value_fn.context, *value_fn.static
     )
     self._assert_equal(value_fn, other)
@@ -107,12 +108,12 @@ class LayoutTest(tensor_case.TensorCase):
   @parameterized.parameters(*_LAYOUTS)
   def test_layout_for_few_actions_is_equal(self, layout):
     value_fn = self._make(layout)
-    self._assert_equal(value_fn, value_fn.for_few_actions())
+    self._assert_equal(value_fn, value_layouts.for_few_actions(value_fn))
 
   @parameterized.product(layout=list(_LAYOUTS), in_graph=[False, True])
   def test_half_precision_is_close(self, layout, in_graph):
     value_fn = self._make(layout)
-    half = value_fn.in_half_precision()
+    half = value_layouts.in_half_precision(value_fn)
     actions = critic_conformance.make_actions(5, 3)
     run = half.value_and_gradient
     if in_graph:
@@ -129,7 +130,7 @@ class LayoutTest(tensor_case.TensorCase):
   def test_a_subset_of_states_has_the_same_values(self):
     value_fn = self._make('histogram')
     actions = critic_conformance.make_actions(5, 3)
-    part = value_function.ValueFunction(
+    part = critic.ValueFunction(
         value_fn.context.states(1, 3), *value_fn.static
     )
     self.assertAllClose(part(actions[1:4]), value_fn(actions)[1:4], atol=1e-5)
