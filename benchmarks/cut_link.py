@@ -39,6 +39,7 @@ class CutLink:
 
   def close(self) -> None:
     """Stops accepting connections."""
+    self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone wakes no thread.
     self._listener.close()
 
   def _accept(self):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.replay import checks
+from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'episodes'
@@ -70,6 +71,7 @@ def send(client: reverb.Client, episode: types.Episode) -> None:
   item = {name: getattr(episode, name) for name in _PER_STEP}
   item.update({name: np.int64(getattr(episode, name)) for name in _SCALARS})
   item['observation'] = episode.observation
+  tables.require_connection(client)
   with client.trajectory_writer(num_keep_alive_refs=1) as writer:
     writer.append(item)
     writer.create_item(

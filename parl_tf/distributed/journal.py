@@ -14,6 +14,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.distributed import newest_item
 from parl_tf.distributed import server_link
+from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'journal'
@@ -102,6 +103,7 @@ def make_table() -> reverb.Table:
 
 def publish(client: reverb.Client, journal: Journal) -> None:
   """Replaces the journal of a server in this process."""
+  tables.require_connection(client)
   with client.trajectory_writer(num_keep_alive_refs=1) as writer:
     writer.append(journal)
     writer.create_item(

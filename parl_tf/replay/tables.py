@@ -68,6 +68,27 @@ def make_tables(
   ]
 
 
+def require_connection(
+    client: reverb.Client, timeout: Optional[int] = None
+) -> None:
+  """Waits until a client is connected to its server.
+
+  Call this before creating a `TrajectoryWriter` or `StructuredWriter`. Their
+  constructor starts a stream before it has initialized the fields that the end
+  of the stream sets. While the connection is broken the stream ends at once,
+  which corrupts the memory of the process (dm-reverb 0.14: `stream_worker_` and
+  `stream_status_` in reverb/cc/trajectory_writer.h).
+
+  Args:
+    client: Client that will create the writer.
+    timeout: Seconds to wait; None waits without limit.
+
+  Raises:
+    reverb.errors.ReverbError: If the server does not answer in time.
+  """
+  client.server_info(timeout=timeout)
+
+
 def table_sizes(client: reverb.Client) -> Dict[str, int]:
   """Returns the number of transitions in each table of a server.
 
@@ -141,10 +162,8 @@ class ReplayWriter:
     if not num_transitions:
       return
     try:
-      if self._deadline_seconds is not None:
-        # Check the server first: an insertion into a dead server reports no
-        # error.
-        self._client.server_info(timeout=self._deadline_seconds)
+      # Also because an insertion into a dead server reports no error.
+      require_connection(self._client, self._deadline_seconds)
       self._insert(table, steps, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(

@@ -106,14 +106,21 @@ class ServerLinkTest(service_case.ServiceCase):
   def test_call_without_an_answer_is_an_error(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
+    is_over = threading.Event()
+
+    def sample():
+      # Reverb waits for the first item without a timeout.
+      list(link.client.sample(weights.TABLE, 1))
+      is_over.set()
 
     with self.assertRaisesRegex(ConnectionError, 'within 0.2 s.*variables'):
-      link.call(
-          weights.TABLE,
-          # Reverb waits for the first item without a timeout.
-          lambda: list(link.client.sample(weights.TABLE, 1)),
-          seconds=0.2,
-      )
+      link.call(weights.TABLE, sample, seconds=0.2)
+
+    # Ends the abandoned call, which would retry for the rest of the process.
+    weights.Weights(
+        link, self.variables, tf.Variable(0, dtype=tf.int64)
+    ).publish()
+    self.assertTrue(is_over.wait(20.0))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from unittest import mock
 
 from absl.testing import absltest
 import gin
@@ -275,6 +276,33 @@ class ServiceTest(case.ServiceCase):
     (_, thread), = self._services
     thread.join(20.0)
     self.assertFalse(thread.is_alive())
+
+  def test_no_writer_is_created_while_the_connection_is_broken(self):
+    replay = self.start()
+    link = server_link.ServerLink(replay.address)
+    self.read(link)
+    self.stop()
+    # Such a writer would corrupt the memory of this process.
+    make_writer = self.enter_context(
+        mock.patch.object(
+            link.client,
+            'trajectory_writer',
+            wraps=link.client.trajectory_writer,
+        )
+    )
+    sending = threading.Thread(
+        target=episode_item.send, args=(link.client, case.episode())
+    )
+
+    sending.start()
+    sending.join(0.2)
+
+    make_writer.assert_not_called()
+    self.start(replay.port)
+    sending.join(20.0)
+    self.assertFalse(sending.is_alive())
+    make_writer.assert_called_once()
+    self.read(link, 1)
 
   def test_port_of_another_service_is_an_error(self):
     port = self.start().port
