@@ -122,7 +122,7 @@ class Experience(NamedTuple):
   Attributes:
     critic: Rows of the critic updates: `critic_utd` consecutive slices.
     policy: Rows of the policy improver's updates.
-    cloning: Rows of the pre-training improver's updates (behaviour cloning).
+    cloning: Rows of the pre-training improver's updates (behavior cloning).
     rollout: Rollout that trains the policy and its baseline.
     baseline_rollout: Rollout that trains only the baseline.
   """

@@ -2,9 +2,9 @@
 
   parl-reverb-server --root_dir runs/maze --gin_file quickstart.gin --port 9000
 
-Everything it holds comes from the dataset and from the log, `episodes` in the
+All its data comes from the dataset and from the episode log, `episodes` in the
 root directory. It can be killed at any time; a restart restores its contents.
-`--check localhost:9000` asks a running service for the sizes of its tables.
+`--check localhost:9000` prints the table sizes of a running service.
 """
 
 import signal

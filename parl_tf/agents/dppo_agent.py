@@ -64,7 +64,7 @@ class DPPOAgent(tf_agent.TFAgent):
     L = E[-min(ratio_t A_t, clip(ratio_t, 1 - epsilon_t, 1 + epsilon_t) A_t)],
     A_t = denoising_gamma^t A(s, a).
 
-  The baseline of A(s, a) depends only on the environment's state. Behaviour
+  The baseline of A(s, a) depends only on the environment's state. Behavior
   cloning and the deployed policies are those of a `PARLAgent` without a critic.
 
   The trained weights explore. Evaluation and export use their moving average,

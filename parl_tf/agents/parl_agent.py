@@ -17,7 +17,7 @@ from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
 from parl_tf.search import action_source
 
-# Filtered behaviour cloning needs returns, but has no critic.
+# Filtered behavior cloning needs returns, but has no critic.
 _GAMMA_WITHOUT_CRITIC = 0.99
 
 
@@ -45,7 +45,7 @@ class PARLAgent(tf_agent.TFAgent):
   """Combines a critic, a policy, an action search and a policy improver.
 
   Implements Algorithms 1 and 2 of Mark et al. (2024), arXiv:2412.06685. The
-  agent trains three parts: the critic, the policy, and the policy by behaviour
+  agent trains three parts: the critic, the policy, and the policy by behavior
   cloning. A training step updates the parts that have rows in its `Experience`.
 
   Attributes:
@@ -82,7 +82,7 @@ class PARLAgent(tf_agent.TFAgent):
       policy: `GenerativePolicy` of chunks `[H * A]`.
       improver: Policy improver of the online phase, or None to keep the policy
         fixed.
-      pretrain_improver: Policy improver for behaviour cloning.
+      pretrain_improver: Policy improver for behavior cloning.
       optimizers: Optimizers of the critic, the policy and pre-training.
       searches: Action searches for training, acting and evaluation.
       seed: Integer seed of every draw.

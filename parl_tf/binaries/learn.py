@@ -3,7 +3,7 @@ r"""Trains on the episodes that collectors send to a replay service.
   parl-learn --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000
 
-Behaviour cloning and offline RL run in this process, as in `parl-train`;
+Behavior cloning and offline RL run in this process, as in `parl-train`;
 online, every episode in the log of the service is followed by training. The
 same command resumes from the last checkpoint.
 """

@@ -1,1 +1,1 @@
-"""What only a run of several processes needs."""
+"""Runs of several processes: replay service, roles and supervision."""

@@ -1,4 +1,4 @@
-"""The collector role: acts episodes with the learner's weights."""
+"""The collector role: collects episodes with the learner's weights."""
 
 import os
 import time
@@ -17,9 +17,10 @@ from parl_tf.training import experiment
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
 
-# Interval of a waiting collector. A poll costs both sides some milliseconds.
+# Polling interval of a waiting collector. A poll costs both sides some
+# milliseconds.
 _POLL_SECONDS = 0.2
-# With more unacknowledged episodes the service is too slow: wait.
+# At this number of unacknowledged episodes, the collector waits.
 _MAX_UNACKNOWLEDGED = 4
 _REPORT_SECONDS = 30
 # Consecutive invalid episodes after which the collector stops.
@@ -35,9 +36,9 @@ def collect(
     *,
     max_episodes_ahead: Optional[int] = 8,
 ) -> int:
-  """Acts episodes and sends them to a replay service until training ends.
+  """Collects episodes and sends them to a replay service until training ends.
 
-  An episode counts once it is synced to the collector's spool. After a crash
+  An episode is safe once it is synced to the collector's spool. After a crash
   the collector sends the spool again.
 
   Args:
@@ -45,23 +46,23 @@ def collect(
     seed: Non-negative integer seed of the run.
     collector: Number of this collector, unique in the run.
     address: `host:port` of the service.
-    max_episodes_ahead: The collector waits while this many episodes have been
-      sent that the learner has not trained on. None never waits.
+    max_episodes_ahead: The collector waits while the learner has not yet
+      trained on this many of the collected episodes. None never waits.
 
   Returns:
-    The number of episodes acted.
+    The number of collected episodes.
 
   Raises:
     ValueError: If an argument is out of range, the service has another
-      configuration, another process is this collector, or ten consecutive
-      episodes are invalid.
+      configuration, another process has the same collector number, or ten
+      consecutive episodes are invalid.
   """
   if max_episodes_ahead is not None and max_episodes_ahead < 1:
     raise ValueError(
         f'`max_episodes_ahead` must be positive, got {max_episodes_ahead}.'
     )
   directory = os.path.join(root_dir, 'spool', str(collector))
-  # Two collectors with one number would give episodes the same ids.
+  # Two collectors with the same number would assign the same episode ids.
   with run_directory.hold(directory):
     link = server_link.ServerLink(address)
     return _collect(
@@ -104,7 +105,8 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
       )
       time.sleep(_POLL_SECONDS)
       continue
-    # Skips numbers of dropped episodes: their seeds would repeat them.
+    # Skips the numbers of dropped episodes, because their seeds would produce
+    # the same episodes again.
     number = max(own.next_number(journal), first_number)
     episode = actor.act(number)
     first_number = number + 1
@@ -132,7 +134,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
 
 
 def _delivered_all(link, own):
-  """Delivers the remaining episodes; None until all have arrived."""
+  """Delivers the remaining episodes; returns None until all have arrived."""
   journal = journal_lib.read(link)
   return None if journal is None or own.deliver(journal) else True
 
@@ -144,7 +146,7 @@ def _exchange(link, own, weights, constants):
     The journal and the number of unacknowledged episodes; None if the service
     is not ready.
   """
-  weights.receive()  # A restarted service has none: keep the old weights.
+  weights.receive()  # Keeps the old weights if a restarted service has none.
   journal = journal_lib.read(link)
   if journal is None:
     return None

@@ -6,7 +6,7 @@ from typing import Optional
 
 from parl_tf import synced_file
 
-# Hidden files, because a log counts its visible files as episodes.
+# The files are hidden, because a log counts its visible files as episodes.
 RUN = '.run_id'
 """File with the number of the run that a directory belongs to."""
 SPOOL = '.spool_id'
@@ -14,7 +14,7 @@ SPOOL = '.spool_id'
 
 
 def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
-  """Returns the number of a directory; draws one if it has none.
+  """Returns the number of a directory; draws one if the file is missing.
 
   Args:
     directory: An existing directory.
@@ -23,7 +23,7 @@ def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
 
   Raises:
     OSError: If the file cannot be read or written.
-    ValueError: If it holds no number.
+    ValueError: If the file does not contain a number.
   """
   number = _read(directory, name)
   if number is None:
@@ -33,7 +33,7 @@ def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
 
 
 def check_run(directory: str, run_id: int) -> None:
-  """Binds a directory to a run, or checks that it is bound to it.
+  """Binds a directory to a run, or checks that it already is.
 
   Args:
     directory: Existing directory of a spool or a learner.
@@ -41,8 +41,8 @@ def check_run(directory: str, run_id: int) -> None:
 
   Raises:
     OSError: If the file cannot be read or written.
-    ValueError: If the directory is bound to another run, or the file holds no
-      number.
+    ValueError: If the directory is bound to another run, or the file does not
+      contain a number.
   """
   bound_to = _read(directory, RUN)
   if bound_to is None:
@@ -50,8 +50,8 @@ def check_run(directory: str, run_id: int) -> None:
   elif bound_to != run_id:
     raise ValueError(
         f'{directory} must belong to the run of the service ({run_id:x}), but'
-        f' belongs to another run ({bound_to:x}). Choose another `--root_dir`,'
-        ' or move the directory away.'
+        f' it belongs to another run ({bound_to:x}). Choose another'
+        ' `--root_dir`, or move the directory away.'
     )
 
 
@@ -65,7 +65,7 @@ def _read(directory: str, name: str) -> Optional[int]:
   try:
     return int(text, 16)
   except ValueError as error:
-    raise ValueError(f'{path}: must hold a number, got {text!r}.') from error
+    raise ValueError(f'{path}: must contain a number, got {text!r}.') from error
 
 
 def _write(directory: str, name: str, number: int) -> None:

@@ -41,10 +41,10 @@ def signature(
 
 
 def make_table(item_signature: Dict[str, Any], max_size: int) -> reverb.Table:
-  """Returns the queue; writes to a full queue block.
+  """Returns the queue; writing to a full queue blocks.
 
   Args:
-    item_signature: From `signature`.
+    item_signature: Result of `signature`.
     max_size: Capacity in episodes.
   """
   return reverb.Table.queue(
@@ -55,8 +55,8 @@ def make_table(item_signature: Dict[str, Any], max_size: int) -> reverb.Table:
 def send(client: reverb.Client, episode: types.Episode) -> None:
   """Puts an episode into the queue of a service, without a deadline.
 
-  After a deadline, the destructor of Reverb's writer would still wait for the
-  episode.
+  A deadline would not help: after it, the destructor of Reverb's writer still
+  waits until the episode is sent.
 
   Args:
     client: Client of the service.
@@ -89,7 +89,7 @@ def receive(
 
   Args:
     client: Client of the service.
-    item_signature: From `signature`.
+    item_signature: Result of `signature`.
 
   Raises:
     ValueError: If the episode has another signature.
@@ -105,11 +105,11 @@ def receive(
 
 
 def _check_signature(fields: Any, item_signature: Dict[str, Any]) -> None:
-  """Checks dtypes and ranks, which a sender may not have checked."""
+  """Checks the dtypes and ranks that a sender may have left unchecked."""
   specs = checks.named_leaves(types.Episode(**item_signature))
   leaves = dict(checks.named_leaves(types.Episode(**fields)))
   for name, spec in specs:
-    if name == 'has_last_transition':  # Not sent.
+    if name == 'has_last_transition':  # This field is not sent.
       continue
     leaf = leaves[name]
     if leaf.dtype != spec.dtype.as_numpy_dtype or not (

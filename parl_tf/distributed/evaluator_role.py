@@ -1,4 +1,4 @@
-"""The evaluator role: scores the learner's weights as they arrive."""
+"""The evaluator role: evaluates the learner's weights during training."""
 
 import time
 
@@ -29,10 +29,11 @@ def follow(
     *,
     min_seconds: float = 10.0,
 ) -> int:
-  """Scores the newest weights repeatedly until training ends.
+  """Evaluates the newest weights repeatedly until training ends.
 
   Args:
-    root_dir: Directory of `metrics.csv` and `tensorboard`, which are extended.
+    root_dir: Directory of `metrics.csv` and `tensorboard`; existing files are
+      extended.
     seed: Non-negative integer seed of the episodes.
     address: `host:port` of the replay service.
     num_episodes: Episodes of an evaluation.

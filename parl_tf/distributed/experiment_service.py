@@ -30,8 +30,9 @@ class ExperimentService:
     """Starts the server; `run` fills it.
 
     Args:
-      root_dir: Directory with the log, `episodes`. If gin names no dataset,
-        the service waits for the one that the learner records in `learner`.
+      root_dir: Directory that contains the episode log, `episodes`. If gin
+        names no dataset, the service waits for the dataset that the learner
+        records in `learner`.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect.
 
@@ -40,7 +41,7 @@ class ExperimentService:
       ValueError: If the dataset or the log is damaged.
     """
     domain = domain_lib.select_domain()
-    # Read first, so that a faulty dataset raises before anyone connects.
+    # Read first, so that an invalid dataset raises before a client connects.
     path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
     _wait_for(path)
     self._episodes = experiment.load_dataset(path, domain)
@@ -62,7 +63,7 @@ class ExperimentService:
     self.port = self._service.port
 
   def run(self) -> None:
-    """Fills the tables and receives episodes until it is stopped."""
+    """Fills the tables and receives episodes until `stop` is called."""
     episodes, self._episodes = self._episodes, None
     self._service.run(episodes)
 

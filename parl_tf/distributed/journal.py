@@ -1,8 +1,9 @@
 """The journal of a replay service: its episodes, in log order.
 
-The journal is the only item of its own table and is replaced with each episode.
-Collectors read from it which episodes have arrived, the learner how many
-environment steps to train on. A restarted service rebuilds it from the log.
+The journal is the only item of its table. Every episode replaces it. From the
+journal, collectors learn which episodes have arrived, and the learner learns
+how many environment steps to train on. A restarted service rebuilds it from the
+log.
 """
 
 import array
@@ -30,7 +31,7 @@ _DTYPES = dict(
 
 
 class Journal(NamedTuple):
-  """The online episodes of a service.
+  """The list of a service's online episodes.
 
   Attributes:
     episode_id: `[n]` int64, in log order.
@@ -50,7 +51,7 @@ class Journal(NamedTuple):
 
 
 class Entries:
-  """The per-episode columns of a journal, cheap to extend.
+  """The per-episode columns of a journal; appending to them is cheap.
 
   Attributes:
     episode_id: Id of each episode, in log order.
@@ -91,7 +92,7 @@ def make(
 
 
 def make_table() -> reverb.Table:
-  """Returns the table, which keeps the newest journal."""
+  """Returns the table, which keeps only the newest journal."""
   signature = Journal(
       **{
           name: tf.TensorSpec([None], tf.as_dtype(dtype), name)

@@ -1,4 +1,4 @@
-"""All roles of a distributed run, placed and kept alive here or on Ray."""
+"""Launches all roles of a distributed run, on this machine or on Ray."""
 
 import os
 import random
@@ -17,10 +17,10 @@ from parl_tf.distributed import supervisor as supervisor_lib
 
 _STEP_SECONDS = 0.5
 _VIEW_SECONDS = 10.0
-# Time for the others to end, once the learner has.
+# Time for the other roles to end after the learner.
 _LAST_SECONDS = 600.0
 _PORTS = range(20_000, 30_000)
-# TensorFlow takes all memory of every GPU that it sees.
+# TensorFlow reserves all memory of every GPU that it sees.
 _WITHOUT_GPU = {'CUDA_VISIBLE_DEVICES': '-1'}
 
 
@@ -60,7 +60,7 @@ def make_roles(options, address: str) -> List[supervisor_lib.Role]:
       seed,
   )
   roles = [
-      # Restarted even if something else stops it, because all wait for it.
+      # Restarted even after exit status 0, because all roles need the service.
       supervisor_lib.Role(
           'service',
           service,
@@ -109,11 +109,11 @@ def launch(options) -> int:
   """Runs all roles until the learner has finished.
 
   Returns:
-    The exit status: 0, or 130 where it was stopped before.
+    The exit status: 0, or 130 if the run was interrupted.
   """
   ray_session.start(options.ray_address)
-  # Told by whom it may be: a terminal, or a scheduler that ends the job. Ray
-  # has handlers of its own, which abort.
+  # A terminal sends SIGINT, a job scheduler SIGTERM. Replaces the handlers of
+  # Ray, which abort the process.
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
@@ -122,7 +122,8 @@ def launch(options) -> int:
   supervisor = supervisor_lib.Supervisor(
       roles,
       os.path.join(options.root_dir, 'logs'),
-      # Ray's workers have one thread, which its processes would take over.
+      # Ray gives its workers one thread; their child processes would inherit
+      # that limit.
       {
           'OMP_NUM_THREADS': str(os.cpu_count()),
           'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
@@ -137,7 +138,8 @@ def launch(options) -> int:
     while not all(supervisor.has_ended(name) for name in workers):
       supervisor.step()
       if supervisor.has_ended('learner'):
-        # A service that was restarted just then no longer tells the others.
+        # A service that restarted at that moment no longer has the signal that
+        # ends the other roles.
         num_last_steps -= 1
         if not num_last_steps:
           logging.warning('Stopping the roles that are still running.')
@@ -157,18 +159,18 @@ def launch(options) -> int:
 
 
 def free_port() -> int:
-  """Returns a port that a service may leave and take again.
+  """Returns a port that a restarted service can bind again.
 
   Raises:
-    OSError: If a hundred ports are taken.
+    OSError: If a hundred ports are in use.
   """
-  # None of those that the system gives to outgoing connections: while the
-  # service restarts, one of them may be taken, even by a role that looks for
-  # the service and then finds itself.
+  # Avoids the system's ephemeral ports. While the service restarts, an outgoing
+  # connection could take such a port, even that of a role that tries to reach
+  # the service, which would then connect to itself.
   for port in random.SystemRandom().sample(_PORTS, 100):
     try:
       with socket.create_server(('localhost', port)):
         return port
     except OSError:
       continue
-  raise OSError(f'None of 100 ports in {_PORTS} is free: give one by --port.')
+  raise OSError(f'None of 100 ports in {_PORTS} is free: set --port.')

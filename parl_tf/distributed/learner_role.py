@@ -1,4 +1,4 @@
-"""The learner role: trains on episodes that collectors act."""
+"""The learner role: trains on the episodes of the collectors."""
 
 import functools
 from typing import Optional
@@ -30,15 +30,16 @@ def learn(
     The summary of the run.
 
   Raises:
-    ValueError: As `run_experiment`, or if the online phase acts by itself.
+    ValueError: As in `run_experiment`, or if the online phase collects its own
+      episodes.
   """
   online_ctor = gin.get_bindings(experiment.run_experiment).get(
       'online_ctor', phases.Online
   )
   if not issubclass(online_ctor, phases.Online):
     raise ValueError(
-        '`run_experiment.online_ctor` must be `Online` where other processes '
-        f'act the episodes, got {online_ctor.__name__}.'
+        '`run_experiment.online_ctor` must be `Online` if other processes '
+        f'collect the episodes, got {online_ctor.__name__}.'
     )
   return experiment.run_experiment(
       root_dir,

@@ -6,16 +6,17 @@ import stat
 
 
 def restrict(port: int) -> None:
-  """Makes a port that this process listens on unreachable from elsewhere.
+  """Makes a listening port of this process unreachable from other machines.
 
-  Reverb listens on every interface and has no option. So its socket is bound
-  to the loopback device after the fact, which Linux allows without privileges.
+  Reverb listens on every interface and has no option to change that. This
+  function binds the listening socket to the loopback device, which Linux allows
+  without privileges.
 
   Args:
     port: TCP port that this process listens on.
 
   Raises:
-    OSError: If it listens on no such port, or the kernel refuses.
+    OSError: If the process does not listen on the port, or the kernel refuses.
   """
   found = False
   for name in os.listdir('/proc/self/fd'):
@@ -23,7 +24,7 @@ def restrict(port: int) -> None:
     try:
       if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         continue
-    except OSError:  # The descriptor of the listing itself is closed by now.
+    except OSError:  # The descriptor that listed the directory is closed.
       continue
     with socket.socket(fileno=os.dup(descriptor)) as candidate:
       if _listens_on(candidate, port):

@@ -1,4 +1,4 @@
-"""Reverb tables that hold one item, the newest."""
+"""Reverb tables that hold only the newest item."""
 
 from typing import Any, List, Optional
 
@@ -9,7 +9,7 @@ from parl_tf.replay.reverb_import import reverb
 
 
 def make_table(name: str, signature: Any) -> reverb.Table:
-  """Returns a table that replaces its item by each new one.
+  """Returns a table in which each new item replaces the previous one.
 
   Args:
     name: Name of the table.
@@ -30,12 +30,12 @@ def read(
     name: str,
     seconds: float = server_link.DEADLINE_SECONDS,
 ) -> Optional[List[np.ndarray]]:
-  """Returns the arrays of the item, None while there is none.
+  """Returns the arrays of the item; None while the table is empty.
 
   Args:
-    link: To the server.
+    link: Link to the server.
     name: Name of the table.
-    seconds: Longest wait for the item.
+    seconds: Maximum seconds to wait for the item.
 
   Raises:
     ConnectionError: If the server does not answer in time.

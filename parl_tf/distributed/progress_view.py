@@ -1,4 +1,4 @@
-"""One line on the progress of a distributed run."""
+"""A one-line summary of the progress of a distributed run."""
 
 import time
 from typing import Mapping
@@ -9,10 +9,10 @@ from parl_tf.distributed import weights
 
 
 class ProgressView:
-  """Rates since the last line, table sizes and the lag of the policy."""
+  """Shows rates since the last line, table sizes and the policy's lag."""
 
   def __init__(self, address: str):
-    """Initializes the view without any request.
+    """Initializes the view; sends no request.
 
     Args:
       address: `host:port` of the replay service.
@@ -24,7 +24,7 @@ class ProgressView:
     """Returns the line.
 
     Args:
-      num_restarts: Number of restarts of each role that was restarted.
+      num_restarts: Number of restarts of each restarted role.
     """
     restarts = ', '.join(f'{k} {v}' for k, v in sorted(num_restarts.items()))
     restarts = f'; restarted: {restarts}' if restarts else ''

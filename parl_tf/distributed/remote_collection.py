@@ -13,7 +13,7 @@ from parl_tf.replay import experience as experience_lib
 from parl_tf.training import run_constants
 from parl_tf.training import sources
 
-# Minimum interval between weights while episodes are waiting.
+# Minimum interval between two uploads of weights while episodes are waiting.
 _PUBLISH_SECONDS = 1.0
 
 
@@ -27,7 +27,7 @@ class RemoteCollection:
       constants: run_constants.RunConstants,
       root_dir: str,
   ):
-    """Initializes the collection without any request.
+    """Initializes the collection; sends no request.
 
     Args:
       link: Link to the service.
@@ -45,13 +45,13 @@ class RemoteCollection:
   def next(self, number: int) -> sources.Collected:
     """Waits for episode `number` of the service's log.
 
-    Publishes the weights, which have trained on all episodes before it.
+    Publishes the weights, which were trained on all earlier episodes.
 
     Raises:
       ValueError: If the service has another configuration or another run.
     """
     if self._journal is None:
-      # Checks first: another run's collectors must not get these weights.
+      # Checked first: collectors of another run must not get these weights.
       self._journal = self._link.wait_for(
           journal_lib.TABLE, self._read_journal
       )
@@ -100,7 +100,7 @@ class RemoteCollection:
 
 
 class PatientExperience:
-  """Rows of a replay service; waits while the service is unavailable."""
+  """Reads rows of a replay service; waits while it is unavailable."""
 
   def __init__(self, experience, link: server_link.ServerLink):
     """Wraps a `ReverbExperience`.
@@ -123,11 +123,11 @@ class PatientExperience:
       except experience_lib.EmptyTableError:
         if self._is_filled():
           raise
-        return None  # The service was just restarted.
+        return None  # The service has just restarted.
 
     return self._link.wait_for('online', iterate)
 
   def _is_filled(self) -> bool:
-    # A restarted service fills its journal last.
+    # A restarted service publishes its journal last.
     sizes = self._link.tables()
     return all(sizes[x].current_size for x in ('online', journal_lib.TABLE))

@@ -1,4 +1,4 @@
-"""Training rows and online episodes of a replay service, for the learner."""
+"""The learner's source of training rows and online episodes."""
 
 import contextlib
 from typing import Callable
@@ -12,17 +12,17 @@ from parl_tf.training import sources
 
 
 class RemoteSource:
-  """Rows of this process before the online phase, of a replay service in it.
+  """Rows of this process until the online phase, then of a replay service.
 
   Attributes:
-    experience: Source of rows: those of the dataset, and within `collection`
-      those of the service.
+    experience: The current source of rows: the dataset, or the service within
+      `collection`.
   """
 
   def __init__(
       self, address: str, experience_ctor: Callable, domain, agent, seed: int
   ):
-    """Sends no request to the service yet.
+    """Initializes the source; sends no request to the service.
 
     Args:
       address: `host:port` of the service.
@@ -47,7 +47,7 @@ class RemoteSource:
   def collection(self, session):
     """Opens the episodes that collectors send to the service.
 
-    The end of the block publishes the final weights.
+    When the `with` block ends, the final weights are published.
     """
     remote = remote_collection.RemoteCollection(
         self._link,

@@ -12,7 +12,7 @@ _STOP_SECONDS = 20.0
 
 
 class RoleProcess:
-  """A process with its output in a file; it ends with its parent."""
+  """A process that ends with its parent; its output goes to a file."""
 
   def __init__(
       self,
@@ -57,7 +57,7 @@ class RoleProcess:
     return os.pread(self._output.fileno(), size - start, start)
 
   def stop(self) -> None:
-    """Ends the process by SIGTERM, or by SIGKILL if it does not react."""
+    """Ends the process with SIGTERM, or with SIGKILL if it does not exit."""
     if self._process.poll() is None:
       self._process.terminate()
       try:

@@ -1,9 +1,9 @@
-"""A link to a replay server, with deadlines for calls and logs of waits.
+"""A connection to a replay server with deadlines and logged waits.
 
-While a server is unavailable, Reverb's calls block silently and without limit;
-only `server_info` and `flush` take a deadline. This link queries the server
-first, abandons a call without deadline after its time, and logs what it waits
-for and since when.
+While a server is unavailable, most calls of Reverb block silently and without
+limit; only `server_info` and `flush` take a deadline. This link first checks
+that the server answers, abandons any other call after a time limit, and logs
+what it waits for and since when.
 """
 
 from concurrent import futures
@@ -17,11 +17,12 @@ from absl import logging
 from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
-"""Seconds without an answer after which a server counts as unavailable."""
+"""A server counts as unavailable after this many seconds without an answer."""
 
 _POLL_SECONDS = 0.1
 _FIRST_REPORT_SECONDS = 5.0
 _REPORT_SECONDS = 30.0
+_EMPTY = 'no data yet'
 
 _T = TypeVar('_T')
 
@@ -35,7 +36,7 @@ class ServerLink:
   """
 
   def __init__(self, address: str):
-    """Initializes the link without any request."""
+    """Initializes the link; sends no request."""
     self.address = address
     self.client = reverb.Client(address)
 
@@ -79,11 +80,11 @@ class ServerLink:
   ) -> _T:
     """Calls a function that takes no deadline, and returns its result.
 
-    The function runs in its own thread, which is abandoned after `seconds` or
-    when the server becomes unavailable.
+    The function runs in a separate thread, which is abandoned after `seconds`
+    or when the server becomes unavailable.
 
     Args:
-      table: Table of the request, for the message.
+      table: Table of the request, for error messages.
       function: Makes the request.
       seconds: Seconds until the deadline.
 
@@ -102,8 +103,8 @@ class ServerLink:
         left = deadline - time.monotonic()
         if left <= 0:
           raise ConnectionError(
-              f'The replay server at {self.address} does not answer within '
-              f'{seconds} s, asked for table {table}.'
+              f'The replay server at {self.address} did not answer a request '
+              f'for table {table} within {seconds} s.'
           )
         futures.wait([answer], min(left, DEADLINE_SECONDS))
         if not answer.done():
@@ -111,8 +112,8 @@ class ServerLink:
       return answer.result()
     except (reverb.errors.ReverbError, RuntimeError) as error:
       raise ConnectionError(
-          f'The replay server at {self.address}, asked for table {table}: '
-          f'{error}'
+          f'A request for table {table} of the replay server at '
+          f'{self.address} failed: {error}'
       ) from error
 
   def wait_for(self, table: str, get: Callable[[], Optional[_T]]) -> _T:
@@ -121,13 +122,13 @@ class ServerLink:
     Logs what it waits for and since when.
 
     Args:
-      table: Table of the request, for the message.
-      get: Makes the request; returns None while there is no result. A
-        `ConnectionError` means that the server is unavailable.
+      table: Table of the request, for log messages.
+      get: Makes the request; returns None while there is no result and raises
+        `ConnectionError` if the server is unavailable.
     """
     waiting = _Waiting(f'{self.address} table {table}')
     while True:
-      reason = 'not there yet'
+      reason = _EMPTY
       try:
         value = get()
         if value is not None:
@@ -135,18 +136,18 @@ class ServerLink:
           return value
       except ConnectionError as error:
         reason = str(error)
-      waiting.report(reason, at_once=reason != 'not there yet')
+      waiting.report(reason, at_once=reason != _EMPTY)
       time.sleep(_POLL_SECONDS)
 
   @contextlib.contextmanager
   def watched(self, table: str) -> Iterator[None]:
-    """Logs while the server is unavailable or its table is empty.
+    """Logs a warning while the server is unavailable or its table is empty.
 
-    Reverb's iterators block silently, and continue when the server is back and
-    has filled its tables.
+    Reverb's iterators block silently until the server is back and has filled
+    its tables.
 
     Args:
-      table: Table that the block reads.
+      table: Table that is read within the `with` block.
     """
     is_over = threading.Event()
 
@@ -162,7 +163,7 @@ class ServerLink:
           waiting.end()
           waiting = _Waiting(f'{self.address} table {table}')
         else:
-          waiting.report('nothing is there yet', at_once=False)
+          waiting.report(_EMPTY, at_once=False)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -182,7 +183,7 @@ def _answer(answer: futures.Future, function: Callable[[], Any]) -> None:
 
 
 class _Waiting:
-  """Logs the start of a wait, its progress from time to time, and its end."""
+  """Logs a wait: its start, periodic reminders, and its end."""
 
   def __init__(self, what: str):
     self._what = what

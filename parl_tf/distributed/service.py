@@ -1,12 +1,12 @@
-"""The replay service: tables that are an index of a log of episodes.
+"""The replay service: an episode log, indexed by Reverb tables.
 
 Collectors put whole episodes into the queue `episodes`. One thread receives
 them: it checks each episode, appends it to the log, inserts its transitions
 into table `online` and updates the journal. The log is synced first and drops
-duplicate ids. A restarted service therefore has every episode it had, and
-collectors may send episodes again that were not acknowledged. The log and the
-dataset restore the service completely. Reverb's own checkpoints are not used:
-they would be a second source of truth, and restore outdated limits.
+duplicate ids. Therefore a restarted service loses no episode, and collectors
+can resend episodes that were not acknowledged. The service is restored entirely
+from the log and the dataset. It does not use Reverb's checkpoints, which would
+be a second source of truth and would restore outdated limits.
 """
 
 import itertools
@@ -96,24 +96,25 @@ class ReplayService:
     Args:
       observation_spec: `tf.TensorSpec` or flat mapping of them.
       action_spec: `tf.TensorSpec` of shape `[A]`.
-      weights_signature: From `weights.signature`.
+      weights_signature: Result of `weights.signature`.
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Directory of the log of online episodes.
       num_offline_transitions: Transitions of the dataset given to `run`.
       constants: Constants that all processes of the run share, for the journal.
       max_episode_steps: Longer episodes are refused.
-      is_success: Whether an episode solved the task, for the journal.
+      is_success: Returns whether an episode solved the task, for the journal.
       chunk_length: H, the steps that a transition spans.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect. Connections have neither
         encryption nor a password: use this only on a network you trust.
       max_size: Maximum number of transitions in each of `offline` and `online`;
         the oldest are removed first.
-      max_queue_size: Maximum number of queued episodes; then senders block.
+      max_queue_size: Maximum number of queued episodes. Senders block while the
+        queue is full.
 
     Raises:
-      OSError: If the log cannot be opened, or the port is taken.
-      ValueError: If the log is damaged before its end.
+      OSError: If the log cannot be opened, or the port is in use.
+      ValueError: If the log is damaged before its last record.
     """
     if max_queue_size < 1:
       raise ValueError(
@@ -167,7 +168,7 @@ class ReplayService:
     self._is_stopped = threading.Event()
 
   def run(self, offline_episodes: Iterable[types.Episode]) -> None:
-    """Fills the tables, then receives episodes until it is stopped.
+    """Fills the tables, then receives episodes until `stop` is called.
 
     Args:
       offline_episodes: Episodes of table `offline`.
@@ -207,11 +208,11 @@ class ReplayService:
     return first
 
   def _check_sizes(self) -> None:
-    """Raises if a table was not filled: sampling it would block forever."""
+    """Raises if a table is not full, since sampling it would block forever."""
     sizes = tables.table_sizes(self._client)
     if sizes != self._expected_sizes:
       raise RuntimeError(
-          f'The tables must hold {self._expected_sizes} transitions, got'
+          f'The tables must contain {self._expected_sizes} transitions, got'
           f' {sizes}.'
       )
 
@@ -223,7 +224,7 @@ class ReplayService:
 
   def _waiting(self) -> Iterable[Optional[types.Episode]]:
     """Yields the queued items; None for an invalid item."""
-    # Checks the size, because a sample would block after the server stops.
+    # Checks the size, because sampling would block after the server stops.
     while self._client.server_info()[episode_item.TABLE].current_size:
       yield self._next()
 
@@ -236,7 +237,11 @@ class ReplayService:
       return None
 
   def _keep(self, episode: types.Episode) -> bool:
-    """Adds an episode to log and table; False if it is refused or known."""
+    """Adds an episode to the log and the table.
+
+    Returns:
+      False if the episode is invalid or is already in the log.
+    """
     num_before = len(self._log)
     try:
       self._check(episode)
@@ -247,7 +252,7 @@ class ReplayService:
         self._refused.append(episode.episode_id)
       return False
     if len(self._log) == num_before:
-      return False  # The log has it already.
+      return False  # The log already has it.
     self._writers['online'].write('online', episode)
     return True
 
@@ -260,8 +265,8 @@ class ReplayService:
           f'{source}: must have at most {self._max_episode_steps} steps '
           f'(`max_episode_steps`), got {episode.num_steps}.'
       )
-    # The log must not hold what the table refuses: the service would fail at
-    # every start.
+    # The log must not contain steps that the table refuses, or every start of
+    # the service would fail.
     steps = self._writers['online'].stored_steps(episode)
     checks.check_steps(source, steps, episode.num_transitions)
 
@@ -295,8 +300,8 @@ class ReplayService:
 def _check_is_free(port: int) -> None:
   """Raises `OSError` if the port is in use.
 
-  Reverb would share it with the server of another process, and clients would
-  reach either of them.
+  Otherwise Reverb would share it with a server of another process, and clients
+  would reach one or the other.
   """
   try:
     socket.create_server(('', port)).close()

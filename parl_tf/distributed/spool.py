@@ -16,15 +16,15 @@ from parl_tf.distributed import server_link
 from parl_tf.replay import episode_log
 
 _FILE_NAME = re.compile(r'episode_(\d+)\.npz')
-# An episode id has 16 bits of the collector's number, these random bits of its
-# spool, and these bits of the episode's number. Ids differ even if two hosts
-# give one number to two collectors.
+# An episode id consists of 16 bits for the collector's number, these random
+# bits for its spool, and these bits for the episode's number. Ids differ even
+# if collectors on two hosts have the same number.
 _SPOOL_BITS = 23
 _NUMBER_BITS = 24
-# Keeps the newest episodes after they arrive: the service may lose a torn
-# record at the end of its log.
+# The newest episodes are kept after they arrive, because the service may lose a
+# torn record at the end of its log.
 _NUM_KEPT = 8
-# Time without acknowledgement after which an episode is sent again.
+# An episode is sent again after this time without an acknowledgement.
 _RESEND_SECONDS = 15.0
 
 
@@ -32,20 +32,20 @@ _Ids = TypeVar('_Ids', int, np.ndarray)
 
 
 def collector_of(episode_id: _Ids) -> _Ids:
-  """Returns the numbers of the collectors that acted episodes."""
+  """Returns the number of the collector of each episode."""
   return episode_id >> (_SPOOL_BITS + _NUMBER_BITS)
 
 
 def number_of(episode_id: _Ids) -> _Ids:
-  """Returns the numbers of episodes within their collectors."""
+  """Returns the number of each episode within its collector."""
   return episode_id % 2**_NUMBER_BITS
 
 
 class Spool:
   """Stores the episodes of one collector on its disk and delivers them.
 
-  When `append` returns, the episode is synced to the disk. Whichever process is
-  killed afterwards, the service receives it exactly once.
+  When `append` returns, the episode is synced to the disk. After that, the
+  service stores it exactly once, even if any of the processes is killed.
   """
 
   def __init__(
@@ -80,7 +80,8 @@ class Spool:
     """Returns the number of the next episode, counted from 0.
 
     Args:
-      journal: Journal of the service, which knows episodes of a lost disk.
+      journal: Journal of the service; it lists the collector's earlier episodes
+        even if their disk is lost.
     """
     known = np.concatenate([journal.episode_id, journal.refused])
     known = number_of(known[collector_of(known) == self._collector])
@@ -90,7 +91,7 @@ class Spool:
     """Writes and syncs an episode under an id of this collector.
 
     Args:
-      number: From `next_number`.
+      number: Result of `next_number`.
       episode: T steps; its id is replaced.
 
     Raises:
@@ -120,8 +121,8 @@ class Spool:
     arrived = self._own(journal.episode_id) | refused
     for number in sorted(refused - self._reported):
       logging.error(
-          'The service at %s refused episode %d of collector %d; its log has '
-          'the reason.', self._link.address, number, self._collector,
+          'The service at %s refused episode %d of collector %d; see its log '
+          'for the reason.', self._link.address, number, self._collector,
       )
     self._reported |= refused
     numbers = self._numbers()
@@ -139,16 +140,16 @@ class Spool:
     if now - self._sent_at.get(number, -np.inf) < _RESEND_SECONDS:
       return
     if number in self._being_sent:
-      # A slow link or a full queue: sending again would not help.
+      # The link is slow or the queue is full; sending again would not help.
       return
     try:
       episode = episode_log.read_episode(self._path(number))
     except ValueError as error:
-      # The disk damaged it; the following episodes must still be sent.
+      # The file is damaged; the later episodes must still be sent.
       os.rename(self._path(number), self._path(number) + '.torn')
       logging.error('Renamed a damaged episode to .torn: %s', error)
       return
-    # Set first: an episode that times out may still arrive.
+    # Set first, because an episode may arrive even if the call times out.
     self._sent_at[number] = now
 
     def send():

@@ -1,8 +1,7 @@
 """Keeps the roles of a run alive, each in its own Ray actor.
 
 Ray places the actors on the machines of its cluster and reports actors that are
-lost with their machine. Each actor runs a command that can also be started by
-hand.
+lost with their machine. Each actor runs a command that can also be run by hand.
 """
 
 import json
@@ -19,7 +18,7 @@ from parl_tf.distributed import role_process
 
 _FIRST_DELAY_SECONDS = 1.0
 _MAX_DELAY_SECONDS = 60.0
-# A role that ran this long did not fail at its start.
+# A role that has run this long did not fail at startup.
 _HEALTHY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 # Ray places actors that reserve no core on random machines.
@@ -30,13 +29,13 @@ class Role(NamedTuple):
   """A process to keep running.
 
   Attributes:
-    name: Name of the role and of its log.
+    name: Name of the role and of its log file.
     command: Program and arguments.
     num_cpus: Cores that Ray reserves for it; at least a thousandth if Ray may
       choose the machine.
     num_gpus: GPUs that Ray reserves for it and makes visible to it.
-    is_here: Whether it must run on the machine of the driver. Ray chooses a
-      machine for the other roles, which keep it because of its disk.
+    is_here: Whether it must run on the machine of the driver. For the other
+      roles Ray chooses a machine; a role stays there, because its files do.
     may_end: Whether exit status 0 ends the role; if not, it is restarted.
     environment: Environment variables of this role.
   """
@@ -67,7 +66,7 @@ class Supervisor:
       log_dir: str,
       environment: Optional[Mapping[str, str]] = None,
   ):
-    """Starts all roles; Ray must be initialised.
+    """Starts all roles; Ray must be initialized.
 
     Args:
       roles: The roles.
@@ -91,7 +90,7 @@ class Supervisor:
     return self._watched[name].has_ended
 
   def num_restarts(self) -> Dict[str, int]:
-    """Returns the number of restarts of each role that failed."""
+    """Returns the number of restarts of each restarted role."""
     return {
         name: watched.num_restarts
         for name, watched in self._watched.items()
@@ -99,12 +98,12 @@ class Supervisor:
     }
 
   def stop(self, name: str) -> None:
-    """Ends a role for good."""
+    """Stops a role without restarting it."""
     self._watched[name].stop()
 
 
 class _Places:
-  """The machine of each role, in a file that outlives the launcher."""
+  """The machine of each role, stored in a file for later launches."""
 
   def __init__(self, directory):
     self._path = os.path.join(directory, 'hosts.json')
@@ -135,7 +134,7 @@ class _Places:
       return
     if before is not None:
       logging.warning(
-          '%s now runs on %s; its files on the disk of %s stay there.',
+          '%s now runs on %s; its earlier files remain on %s.',
           role, host, before,
       )
     self._hosts[role] = host
@@ -179,8 +178,8 @@ class _Watched:
     try:
       status, text, node_id = ray.get(self._question)
     except ray.exceptions.RayError as error:
-      # Its machine failed, or Ray killed it because memory ran out.
-      self._fail(f'Ray has lost it: {error}')
+      # The machine failed, or Ray killed the role because memory ran out.
+      self._fail(f'Ray lost the process: {error}')
       return
     self._question = None
     if not self._is_placed:
@@ -216,8 +215,9 @@ class _Watched:
     else:
       node_id = self._places.find(self._role.name)
       num_cpus = max(num_cpus, _LEAST_CPUS)
-    # Not `soft`: an actor without cores then goes anywhere. If the machine has
-    # just left the cluster, Ray loses the actor and the next goes elsewhere.
+    # Not `soft`, which could place an actor without cores on any machine. If
+    # the machine has just left the cluster, Ray loses the actor, and the next
+    # attempt uses another machine.
     strategy = 'SPREAD'
     if node_id is not None:
       strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -255,11 +255,11 @@ class _Watched:
     )
 
   def _miss_answer(self):
-    """Fails a role that stops answering; waits for one without a machine."""
+    """Fails a role that stopped answering; waits if it has no machine yet."""
     if time.monotonic() - self._asked_at < _ANSWER_SECONDS:
       return
     if self._is_placed:
-      self._fail(f'its machine does not answer within {_ANSWER_SECONDS:.0f} s')
+      self._fail(f'its machine did not answer within {_ANSWER_SECONDS:.0f} s')
       return
     self._asked_at = time.monotonic()
     logging.warning(

@@ -14,12 +14,12 @@ TABLE = reverb_variable_container.DEFAULT_TABLE
 
 # Weights that seem unchanged are received again after this time.
 _SAME_SECONDS = 5.0
-# Serialising and sending weights takes longer than other requests.
+# Serializing and sending weights takes longer than other requests.
 _TRANSFER_SECONDS = 60.0
 
 
 def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
-  """Returns the specs of the item that is sent.
+  """Returns the specs of the table's item.
 
   Args:
     variables: Variables of the acting policies.
@@ -33,7 +33,7 @@ def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
 
 
 def make_table(item_signature: Dict[str, Any]) -> reverb.Table:
-  """Returns the table, which keeps the newest weights."""
+  """Returns the table, which keeps only the newest weights."""
   return newest_item.make_table(TABLE, item_signature)
 
 
@@ -41,9 +41,9 @@ class Weights:
   """Sends the weights of this process, or receives those of the service.
 
   Attributes:
-    num_episodes: int64 variable, online episodes that the learner has trained
-      on.
-    is_over: bool variable, whether the learner has finished.
+    num_episodes: int64 variable with the number of online episodes that the
+      learner has trained on.
+    is_over: bool variable that is true once the learner has finished.
   """
 
   def __init__(
@@ -52,7 +52,7 @@ class Weights:
       variables: Sequence[tf.Variable],
       train_step: tf.Variable,
   ):
-    """Initializes the weights without any request.
+    """Initializes the weights; sends no request.
 
     Args:
       link: Link to the service.
@@ -71,11 +71,11 @@ class Weights:
     self._container: Optional[
         reverb_variable_container.ReverbVariableContainer
     ] = None
-    self._num_sent = 0  # Pushes to the service at the last update.
+    self._num_sent = 0  # Number of pushes to the service at the last update.
     self._received_at = -_SAME_SECONDS
 
   def are_published(self) -> bool:
-    """Returns whether the service has weights; a restarted one has none.
+    """Returns whether the service has weights; after a restart it has none.
 
     Raises:
       ConnectionError: If the service does not answer in time.
@@ -95,8 +95,9 @@ class Weights:
   def receive(self) -> Optional[bool]:
     """Receives the weights of the service; None if it has none yet.
 
-    Cheap to call often: unchanged weights are received again only once in a
-    while, because a restarted service restarts its counts.
+    Calling this method often is cheap. It transfers weights only if the number
+    of pushes changed, or after some seconds, because a restarted service starts
+    to count again.
 
     Raises:
       ConnectionError: If the service does not answer in time.
@@ -126,8 +127,8 @@ class Weights:
       except tf.errors.OpError as error:
         # A restart of the service breaks the connection.
         raise ConnectionError(
-            f'The replay server at {self._link.address}, asked for table '
-            f'{TABLE}: {error}'
+            f'A request for table {TABLE} of the replay server at '
+            f'{self._link.address} failed: {error}'
         ) from error
 
     self._link.call(TABLE, call, _TRANSFER_SECONDS)

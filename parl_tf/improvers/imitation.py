@@ -1,4 +1,4 @@
-"""Imitation of the dataset actions: behaviour cloning."""
+"""Imitation of the dataset actions: behavior cloning."""
 
 from typing import Optional
 
@@ -19,7 +19,7 @@ class ImitationImprover(improver.PolicyImprover):
 
     Args:
       min_return: Minimum Monte-Carlo return, in scaled rewards, of the steps to
-        imitate (filtered behaviour cloning). None imitates every step. If a
+        imitate (filtered behavior cloning). None imitates every step. If a
         domain gives unsuccessful episodes the return of an infinite episode,
         a value just above that return keeps the successful episodes.
     """

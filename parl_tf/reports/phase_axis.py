@@ -13,7 +13,7 @@ from parl_tf.reports import drawing
 from parl_tf.reports import run_files
 
 _TITLES = {
-    'behavior_cloning': 'Behaviour cloning',
+    'behavior_cloning': 'Behavior cloning',
     'offline': 'Offline RL',
     'online': 'Online fine-tuning',
 }

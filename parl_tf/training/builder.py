@@ -18,7 +18,7 @@ Adam = gin.external_configurable(
 
 
 def observation_spec(domain) -> types.Nest:
-  """Returns the domain's observation as a nest of `tf.TensorSpec`."""
+  """Returns the domain's observation spec as a nest of `tf.TensorSpec`."""
   spec = domain.observation_spec()
   if isinstance(spec, dict):
     return {name: _tensor_spec(leaf, name) for name, leaf in spec.items()}
@@ -64,18 +64,19 @@ def build_agent(
     normalization: Observation statistics, or None.
     seed: Integer seed of initial weights and draws.
     train_step_counter: Counts training steps.
-    agent_ctor: Makes the agent: `PARLAgent`, or a class with its arguments.
+    agent_ctor: Makes the agent: `PARLAgent`, or a class with the same
+      arguments.
     critic_ctor: Makes a `Critic`; None if the method needs none.
     policy_ctor: Makes a `GenerativePolicy`.
     improver_ctor: Makes the improver of the online phase; None if the policy is
-      fixed after behaviour cloning.
-    pretrain_improver_ctor: Makes the improver of behaviour cloning.
+      fixed after behavior cloning.
+    pretrain_improver_ctor: Makes the improver of behavior cloning.
     critic_optimizer_ctor: Makes the critic's Keras optimizer; required with a
       critic.
     policy_optimizer_ctor: Makes the policy's optimizer of the online phase.
-    pretrain_optimizer_ctor: Makes the policy's optimizer of behaviour cloning.
-    chunk_length: H, the actions that a policy draws and a critic values at
-      once.
+    pretrain_optimizer_ctor: Makes the policy's optimizer of behavior cloning.
+    chunk_length: H, the number of actions that the policy draws at once and
+      the critic evaluates together.
 
   Returns:
     The agent.

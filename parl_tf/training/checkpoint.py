@@ -24,14 +24,14 @@ class RunState:
 
   Attributes:
     phase: Name of the current phase.
-    phase_step: Gradient steps of the phase, or episodes of the online phase.
+    phase_step: Gradient steps taken in the phase; episodes in the online phase.
     last_phase_step: `phase_step` at the end of the latest finished phase.
     env_steps: Environment steps collected.
     episodes: Episodes of the log that have been read into the tables.
     num_rows: Rows of `metrics.csv` that belong to this state.
     wall_seconds: Seconds summed over all sessions.
     phase_start: `(train_step, env_steps, wall_seconds)` at the phase's start.
-    held_out_losses: `(step, loss)` of behaviour cloning.
+    held_out_losses: `(step, loss)` pairs of behavior cloning.
     controller_success_rate: Success rate of the domain's controller.
     summaries: Results of finished phases, by name.
     latest: Metrics of the latest evaluation of the current weights.
@@ -132,7 +132,7 @@ class Checkpoint:
       raise ValueError(
           f'All checkpoints in {os.path.abspath(self._directory)} are damaged.'
       )
-    return False  # At most a partial first checkpoint of a killed run.
+    return False  # A killed run left at most a partial first checkpoint.
 
   @property
   def _list_path(self):
@@ -158,8 +158,8 @@ class Checkpoint:
   def _sync(self, prefix: str) -> None:
     """Syncs the files of a checkpoint, then their directory.
 
-    TensorFlow does not sync: a power failure could damage all files of the last
-    half minute, and so every checkpoint that is kept.
+    TensorFlow does not sync its files. A power failure could damage all files
+    written in the last half minute, and thus every kept checkpoint.
     """
     names = [x for x in os.listdir(self._directory) if x.startswith(prefix)]
     for path in [os.path.join(self._directory, x) for x in (*names, '')]:
@@ -182,7 +182,7 @@ class Checkpoint:
 
 
 def _finished(files: Mapping[int, List[str]]) -> List[int]:
-  """Returns the numbers of checkpoints with an index, written last."""
+  """Returns the numbers of checkpoints with an index, which is written last."""
   return sorted(
       number
       for number, names in files.items()
@@ -191,7 +191,7 @@ def _finished(files: Mapping[int, List[str]]) -> List[int]:
 
 
 def _is_whole(path: str) -> bool:
-  """Returns whether a whole checkpoint can be read; logs if it cannot."""
+  """Returns whether a checkpoint can be read in full; warns if it cannot."""
   try:
     reader = tf.train.load_checkpoint(path)
     for name in reader.get_variable_to_shape_map():

@@ -1,4 +1,4 @@
-"""Compiles how a policy acts, for evaluation and export alike."""
+"""Compiles the `act` method of a policy, for evaluation and for export."""
 
 from typing import Callable
 
@@ -10,12 +10,12 @@ from parl_tf import randomness
 def compile_act(policy) -> Callable:
   """Returns `policy.act` compiled for a batch of any size.
 
-  Live and exported policies are both compiled this way. For a batch of a known
-  size TensorFlow rounds differently, and the last bit may decide which iterate
-  of a flat ascent is the best.
+  Live and exported policies are both compiled this way. TensorFlow rounds
+  differently if the batch size is static. Where the critic is flat, the last
+  bit may then decide which iterate of the gradient ascent is the best.
 
   Args:
-    policy: `PARLPolicy`, or one with its `time_step_spec` and `act`.
+    policy: `PARLPolicy`, or a policy with its `time_step_spec` and `act`.
   """
   observation = tf.nest.map_structure(
       lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name),

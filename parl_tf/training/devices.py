@@ -1,4 +1,4 @@
-"""The devices that a learner trains on: one, or several sharing its rows."""
+"""The devices of a learner: one, or several that share each batch."""
 
 import os
 
@@ -19,9 +19,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
   """Returns a distribution strategy.
 
   Args:
-    name: 'default', one device, or 'mirrored', which shares the rows of a step
-      among all GPUs that TensorFlow sees, or where there is none among its
-      logical CPU devices.
+    name: 'default' uses one device. 'mirrored' shares the rows of a step among
+      all GPUs that TensorFlow sees, or among its logical CPU devices if it
+      sees no GPU.
 
   Raises:
     ValueError: If the name is unknown, or there are fewer than two devices to
@@ -37,8 +37,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
   names = [device.name for device in devices]
   if len(names) < 2:
     raise ValueError(
-        "`strategy` 'mirrored' must have at least two devices to share rows "
-        f'among, got {names}.'
+        "`strategy` 'mirrored' must have at least two devices, got "
+        f'{names}.'
     )
   return tf.distribute.MirroredStrategy(names)
 
@@ -46,10 +46,11 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
   """Warns if the machine has a GPU that TensorFlow does not see.
 
-  TensorFlow reports it by its C++ code, whose messages programs hide.
+  TensorFlow reports the reason only in C++ log messages, which the programs
+  hide.
 
   Args:
-    driver: A file that exists where a driver of GPUs is loaded.
+    driver: A file that exists if a GPU driver is loaded.
   """
   is_hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
   if is_hidden or not os.path.exists(driver):
@@ -57,7 +58,7 @@ def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
   if not tf.config.list_physical_devices('GPU'):
     logging.warning(
         'TensorFlow does not see the GPU of this machine and uses the CPU.'
-        ' TF_CPP_MIN_LOG_LEVEL=0 shows the reason, most often that CUDA is'
+        ' Set TF_CPP_MIN_LOG_LEVEL=0 to see the reason. Most often CUDA is'
         ' missing: pip install "tensorflow[and-cuda]==%s".',
         tf.__version__,
     )
@@ -66,12 +67,12 @@ def warn_of_unused_gpu(driver: str = _DRIVER) -> None:
 def make_learner(
     root_dir: str, agent, strategy: tf.distribute.Strategy
 ) -> learner.Learner:
-  """Returns a learner of whole batches that writes no checkpoints.
+  """Returns a learner that trains on whole batches and writes no checkpoints.
 
   Args:
-    root_dir: Where it may write.
-    agent: `PARLAgent`, or what trains on the same experience.
-    strategy: The agent was made in its scope.
+    root_dir: Directory that the learner may write to.
+    agent: `PARLAgent`, or an agent that trains on the same experience.
+    strategy: Strategy in whose scope the agent was made.
   """
   several = strategy.num_replicas_in_sync > 1
   learner_ctor = ReplicaLearner if several else learner.Learner
@@ -90,16 +91,16 @@ def make_learner(
 class ReplicaLearner(learner.Learner):
   """Gives each replica its share of the rows of a step.
 
-  An iterator yields whole batches, and a replica has its rows of every slice:
-  to the n-th of them `randomness` gives the noise that the n-th of the whole
-  slice has on one device.
+  The iterator yields whole batches. Each replica gets its share of every slice,
+  and `randomness` draws for each row the noise that the row gets on a single
+  device.
   """
 
   def single_train_step(self, iterator):
     """Trains on the next batch; returns each replica's share of the loss."""
     return self._train_on_shares(next(iterator))
 
-  # A function of its own: the learner traces its step twice.
+  # Compiled separately, because the learner traces its step twice.
   @common.function
   def _train_on_shares(self, experience):
     num_slices = types.Experience(
@@ -129,17 +130,17 @@ def replica_share(
   """Returns a replica's rows of each slice, slice by slice.
 
   Args:
-    name: Of the part of the experience, for an error.
-    rows: Nest of `[num_slices * B, ...]`, B known.
-    num_slices: How many follow one another.
-    context: Which replica, of how many.
+    name: Name of the part of the experience, for error messages.
+    rows: Nest of `[num_slices * B, ...]` with static B.
+    num_slices: Number of consecutive slices.
+    context: Number of the replica and of all replicas.
 
   Returns:
-    Nest of `[num_slices * B / replicas, ...]`: those of the first replica are
-    the first of each slice.
+    Nest of `[num_slices * B / replicas, ...]`. The first replica gets the first
+    rows of each slice.
 
   Raises:
-    ValueError: If a slice cannot be shared evenly.
+    ValueError: If a slice cannot be divided evenly.
   """
   count = context.num_replicas_in_sync
 

@@ -1,4 +1,4 @@
-"""Acts whole online episodes, one after another."""
+"""Collects whole online episodes, one after another."""
 
 from typing import List, Optional
 
@@ -15,7 +15,7 @@ from parl_tf.replay import episode_writer
 
 
 class EpisodeActor:
-  """Acts whole episodes in one environment through a TF-Agents actor."""
+  """Collects whole episodes in one environment with a TF-Agents actor."""
 
   def __init__(
       self,
@@ -43,7 +43,7 @@ class EpisodeActor:
     self._episodes: List[types.Episode] = []
 
   def act(self, number: int) -> types.Episode:
-    """Acts episode `number`, a function of the weights, seed and `number`."""
+    """Collects episode `number`, given by the weights, seed and `number`."""
     return domain_lib.act_until_kept(lambda: self._act(number))
 
   def _act(self, number):
@@ -53,7 +53,7 @@ class EpisodeActor:
     self._recorder.episode_id = number
     self._recorder.policy_version = int(self._train_step.numpy())
     if self._actor is None:
-      self._actor = self._make_actor()  # It resets.
+      self._actor = self._make_actor()  # Resets the environment.
     else:
       self._actor.reset()
     self._actor.run()
@@ -78,7 +78,8 @@ class _ResetOnRequest(dm_control_wrapper.DmControlWrapper):
   """Starts an episode only on `reset`, not on a step after the last one.
 
   The driver takes such a step to pass on the last observation. Without this
-  class, a robot would move home, and its scene be arranged, twice per episode.
+  class, that step would reset the environment: a robot would move home, and its
+  scene would be rearranged, twice per episode.
   """
 
   def _step(self, action):

@@ -6,8 +6,8 @@ drawn with `decision_seed(seed, t)`. The policy always sees the full batch, in
 which finished episodes keep their last observation, so that a compiled policy
 is traced once and its draws do not depend on which episodes have ended.
 
-A task with fewer environments than episodes, such as a robot, has them played
-in groups, one after another; a group is then the batch.
+If a task has fewer environments than episodes, as a robot does, the episodes
+are played in groups, one after another. Each group is then a batch.
 """
 
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple
@@ -28,13 +28,13 @@ _CONTROLLER_PURPOSE = 2
 Act = Callable[[types.Nest, np.ndarray], np.ndarray]
 """Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`.
 
-Chunks of actions `[B, H, A]` are played to their end before it is asked again.
+A chunk of actions `[B, H, A]` is played to its end before the next call.
 """
 
 Observer = Callable[[Sequence[object], np.ndarray], None]
-"""Sees each episode's environment and which episodes are running (bool).
+"""Receives each episode's environment and a bool mask of running episodes.
 
-Episodes of several groups have the same environments, at different times.
+Episodes of different groups use the same environments at different times.
 """
 
 
@@ -43,7 +43,7 @@ class EvaluationResult(NamedTuple):
 
   Attributes:
     episodes: The episodes as played, in the order of their seeds.
-    score: The domain's score of all of them, 0 to 100.
+    score: The domain's score of all episodes, 0 to 100.
     success_rate: The share of successful episodes, 0 to 1.
     successes: `[num_episodes]` bool.
     num_environment_steps: Environment steps of all episodes together.
@@ -62,12 +62,12 @@ class EvaluationResult(NamedTuple):
 
 
 def episode_seed(seed: int, index: int) -> int:
-  """The seed of the environment of episode `index`, in [0, 2^31)."""
+  """Returns the environment seed of episode `index`, in [0, 2^31)."""
   return _integer_seed(seed, _START_PURPOSE, index)
 
 
 def decision_seed(seed: int, step: int) -> np.ndarray:
-  """The int32 `[2]` seed with which decision `step` is drawn."""
+  """Returns the int32 `[2]` seed of the draws of decision `step`."""
   state = np.random.SeedSequence(seed, spawn_key=(_DECISION_PURPOSE, step))
   return state.generate_state(2, np.uint32).view(np.int32)
 
@@ -75,9 +75,9 @@ def decision_seed(seed: int, step: int) -> np.ndarray:
 class Evaluator:
   """Plays the same episodes with any number of policies.
 
-  The environments are made once, at the first run, and seeded again before
-  every episode, so that all runs have the same start states. Where the domain
-  has fewer than B, an episode that is lost repeats only its group.
+  The first run makes the environments. They are seeded again before every
+  episode, so that all runs have the same start states. If the domain has fewer
+  than B environments, a lost episode repeats only its group.
   """
 
   def __init__(self, domain, *, num_episodes: int, seed: int):
@@ -85,7 +85,7 @@ class Evaluator:
 
     Args:
       domain: A `parl_tf.domains.domain.Domain`.
-      num_episodes: B, the number of episodes of a run.
+      num_episodes: B, the number of episodes per run.
       seed: Non-negative; start states and draws are functions of it.
 
     Raises:
@@ -115,7 +115,7 @@ class Evaluator:
       The episodes and their statistics.
 
     Raises:
-      ValueError: If an action has the wrong shape, is not finite or is out of
+      ValueError: If an action has the wrong shape, is not finite or is outside
         [-1, 1], or an episode does not end.
     """
 
@@ -147,7 +147,7 @@ class Evaluator:
     """Plays all episodes with a live policy, compiled as it is for export.
 
     Args:
-      policy: `PARLPolicy`; compiled at its first run.
+      policy: `PARLPolicy`; compiled on its first run.
 
     Returns:
       The episodes and their statistics.
@@ -166,7 +166,7 @@ class Evaluator:
   def run_controller(
       self, observer: Optional[Observer] = None
   ) -> Optional[EvaluationResult]:
-    """Plays all episodes with the domain's own controller, if there is one."""
+    """Plays all episodes with the domain's controller; None without one."""
     self._make_environments()
     controllers = [self._domain.make_controller(e) for e in self._environments]
     if any(controller is None for controller in controllers):
@@ -202,13 +202,14 @@ class Evaluator:
     """Plays all groups.
 
     Args:
-      begin: Called with the first episode of a group, whenever that begins;
-        returns what decides its actions.
+      begin: Called whenever a group begins, with the number of its first
+        episode; returns the function that chooses the group's actions.
       observer: See `Observer`, or None.
     """
     self._make_environments()
     episodes = []
-    # Rows that the last group lacks keep the steps of the group before.
+    # A smaller last group leaves the time steps of the previous group in the
+    # other rows.
     time_steps = [None] * len(self._environments)
     for first in range(0, self._num_episodes, len(self._environments)):
       episodes += domain_lib.act_until_kept(
@@ -247,7 +248,7 @@ class Evaluator:
     raise ValueError(
         f'Episode {first + np.flatnonzero(running)[0]} must end within the'
         f' {self._domain.max_episode_steps} steps of the domain'
-        ' (`max_episode_steps`), but it goes on.'
+        ' (`max_episode_steps`), but it did not.'
     )
 
   def _observe(self, observer, first, running):
@@ -270,7 +271,7 @@ class Evaluator:
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:
-  """Returns valid actions of episodes from `first` on as float32."""
+  """Checks the actions of the group that starts at episode `first`."""
   actions = np.asarray(actions, np.float32)
   if actions.shape != shape:
     raise ValueError(

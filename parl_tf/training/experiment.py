@@ -1,4 +1,4 @@
-"""A whole run: data, behaviour cloning, offline, online, export."""
+"""A complete run: data, behavior cloning, offline, online, export."""
 
 import os
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -55,22 +55,22 @@ def run_experiment(
     seed: Non-negative integer seed of the run.
     source_ctor: Makes the source of training rows and online episodes, given
       `experience_ctor`, the domain, the agent and the seed. By default this
-      process acts the episodes.
+      process collects the episodes.
     strategy: Shares the rows of a training step among devices; None trains on
       one device.
     dataset_path: Dataset in any supported format; None records `data.hdf5` in
       `root_dir` with the domain's controller.
     num_recorded_steps: Environment steps of the recorded dataset.
     dataset_seed: Seed of the recorded dataset; None takes the run's seed.
-    held_out_fraction: Share of the episodes held out of behaviour cloning.
+    held_out_fraction: Share of the episodes held out of behavior cloning.
     num_evaluation_episodes: Episodes of an evaluation.
     phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
       'online'.
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
     online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
     never_succeeds_online: Whether an online episode that never succeeds gets
-      the return of an endless one, as such episodes of the dataset do.
-    export_phases: Whether to export the policies also at the end of behaviour
+      the return of an endless episode, as such episodes of the dataset do.
+    export_phases: Whether to also export the policies at the end of behavior
       cloning and of offline RL, to `policies/<phase>`.
     checkpoint_seconds: Minimum seconds between checkpoints, which are written
       between turns.
@@ -88,7 +88,7 @@ def run_experiment(
         f'`phase_names` must be among {list(_Phases._fields)}, got '
         f'{sorted(unknown)}.'
     )
-  # Made first, so that invalid arguments cost no work.
+  # Made first, so that invalid arguments fail before any work is done.
   all_phases = _Phases(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
@@ -140,7 +140,7 @@ class _Phases(NamedTuple):
 
 
 def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
-  """Raises `ValueError` where an argument is out of range."""
+  """Raises `ValueError` if an argument is out of range."""
   if not 0.0 < held_out_fraction < 1.0:
     raise ValueError(
         f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
@@ -159,7 +159,7 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
 def _run_phases(
     all_phases, session, episodes, held_out_fraction, export_phases
 ):
-  """Runs the phases, filling the tables as each needs them."""
+  """Runs the phases; fills the tables with the episodes that each needs."""
   controller_success_rate = session.evaluate_controller()
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
@@ -186,8 +186,8 @@ def _run_phases(
 def _export(session, episodes, phase: str = '') -> Dict[str, str]:
   """Exports the current policies; returns their paths.
 
-  The policies of a phase are exported once: a resumed session has later
-  weights.
+  The policies of a phase are exported only once, because a resumed session has
+  later weights.
   """
   example = tf.nest.map_structure(
       lambda x: tf.constant(x[:16]), episodes[0].observation
@@ -257,7 +257,7 @@ def _record(domain, path, num_steps, seed):
 
 
 def dataset_path(root_dir: str) -> str:
-  """Returns the dataset that gin names, else the one recorded in a run."""
+  """Returns the path of the dataset of a run, recorded or named by gin."""
   bound = gin.get_bindings(run_experiment)
   return bound.get('dataset_path') or os.path.join(root_dir, 'data.hdf5')
 
@@ -266,8 +266,8 @@ def load_dataset(path: str, domain) -> List[types.Episode]:
   """Reads the episodes of a dataset.
 
   Raises:
-    OSError: If there is no such file.
-    ValueError: If it is faulty, or not of the domain.
+    OSError: If the file does not exist.
+    ValueError: If the dataset is invalid or does not fit the domain.
   """
   episodes = list(
       reading.read_episodes(
@@ -286,12 +286,12 @@ def load_dataset(path: str, domain) -> List[types.Episode]:
 
 
 def make_agent(domain, normalization: Optional[types.Normalization], seed: int):
-  """Builds the agent that gin describes, with a counter of its own.
+  """Builds the agent that gin describes, with a new training-step counter.
 
   Args:
     domain: `Domain`.
-    normalization: Observation statistics, or None where weights that are
-      received bring them.
+    normalization: Observation statistics, or None if they arrive with weights
+      of another process.
     seed: Integer seed of initial weights and draws.
   """
   train_step = tf.Variable(
@@ -311,8 +311,8 @@ def make_writers(
 
   Args:
     domain: `Domain`.
-    agent: Its discount factor is that of the returns.
-    sink: What every episode is written to.
+    agent: `PARLAgent`; its discount factor defines the returns.
+    sink: Receives every episode.
   """
   constants = run_constants.read(domain, agent)
 

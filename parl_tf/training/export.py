@@ -42,7 +42,7 @@ class ExportedPolicy(tf_policy.TFPolicy):
         action_spec,
         policy_state_spec=policy.policy_state_spec,
         clip=False,
-        # The caller's seed is kept at the start of an episode, too.
+        # A reset would discard the caller's seed at the start of an episode.
         automatic_state_reset=False,
         name='exported_policy',
     )
@@ -56,7 +56,7 @@ class ExportedPolicy(tf_policy.TFPolicy):
     self._half_range = tf.constant((high - low) / 2.0)
 
   def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
-    """Returns raw chunks `[B, H, A]` for raw observations, seed `[2]`."""
+    """Returns raw chunks `[B, H, A]` for raw observations and a seed `[2]`."""
     shape = [-1, self.chunk_length, self.action_spec.shape[-1]]
     return self._raw(tf.reshape(self._act(observation, seed), shape))
 
@@ -69,15 +69,17 @@ class ExportedPolicy(tf_policy.TFPolicy):
     )
 
   def _action(self, time_step, policy_state, seed=None):
-    # The `PARLPolicy` keeps the seed and the chunk of an episode.
+    # The policy state holds the seed and the chunk of an episode.
     action, state = self._state.step(
         self._act, time_step, policy_state, seed
     )
     return policy_step.PolicyStep(self._raw(action), state, ())
 
   def _distribution(self, time_step, policy_state):
-    # TensorFlow alone cannot load a SavedModel that has a distribution.
-    raise NotImplementedError('An exported policy acts: call `action`.')
+    # TensorFlow alone cannot load a SavedModel that contains a distribution.
+    raise NotImplementedError(
+        'An exported policy has no distribution; call `action`.'
+    )
 
   def _raw(self, action):
     # This form leaves the action bitwise unchanged for bounds of -1 and 1.
@@ -92,21 +94,23 @@ def export_policy(
 ) -> float:
   """Writes a SavedModel and checks it against the live policy.
 
-  It has TF-Agents' functions and signatures, and `serving_default(**flattened
-  observation, seed int32 [2]) -> {'action' [B, A]}`, where actions are drawn
-  in chunks also `'chunk'` `[B, H, A]`, of which it is the first.
+  The SavedModel has the functions and signatures of TF-Agents and the signature
+  `serving_default(**flattened observation, seed int32 [2]) -> {'action' [B,
+  A]}`. If the policy draws chunks, the output also has `'chunk'` `[B, H, A]`,
+  whose first action is `'action'`.
 
   Args:
     policy: Acts in [-1, 1].
     raw_action_bounds: `(low [A], high [A])` in the environment's units.
-    directory: Written whole under a temporary name, then renamed.
-    example: Observations `[B, ...]` to check with.
+    directory: Directory to create; written under a temporary name, then
+      renamed.
+    example: Observations `[B, ...]` for the check.
 
   Returns:
     The largest difference from the live policy's actions.
 
   Raises:
-    ValueError: If it exceeds 1e-5.
+    ValueError: If this difference exceeds 1e-5.
   """
   exported = ExportedPolicy(policy, raw_action_bounds)
   saver = policy_saver.PolicySaver(exported, batch_size=None)
@@ -117,8 +121,8 @@ def export_policy(
   difference = _largest_difference(exported, temporary, example)
   if not difference <= _TOLERANCE:
     raise ValueError(
-        f'The SavedModel {temporary} must act as the live policy to '
-        f'{_TOLERANCE}, but differs by {difference}.'
+        f'The actions of the SavedModel {temporary} must match the live policy '
+        f'to within {_TOLERANCE}, but differ by {difference}.'
     )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)
@@ -157,7 +161,7 @@ def _largest_difference(exported, directory, example):
 
 
 def _named(observation):
-  """Returns leaves by name; a single array is called `observation`."""
+  """Returns the leaves by name; a single array is named `observation`."""
   if isinstance(observation, dict):
     return {name: observation[name] for name in sorted(observation)}
   return {'observation': observation}

@@ -1,4 +1,4 @@
-"""The transitions held out of behaviour cloning, and their loss."""
+"""The transitions held out of behavior cloning, and their loss."""
 
 from typing import Sequence
 
@@ -11,7 +11,7 @@ from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
 
 _NUM_DRAWS = 4
-# Rows of one pass if there are images, whose activations take much memory.
+# Rows per forward pass with images, whose activations need much memory.
 _IMAGE_ROWS = 64
 
 

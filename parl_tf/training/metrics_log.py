@@ -1,8 +1,8 @@
 """The metrics of a run: `metrics.csv` and TensorBoard scalars.
 
-`metrics.csv` is the truth. A row counts once it is written and synced, and a
-checkpoint stores how many rows there were; on a restart the rows after those
-are cut off, and TensorBoard is told to forget their points.
+`metrics.csv` is the source of truth. Every row is synced to the disk, and a
+checkpoint stores the number of rows. A restart truncates the file to that
+number and makes TensorBoard discard the points of the later rows.
 """
 
 import csv
@@ -28,8 +28,8 @@ class MetricsLog:
   """Appends rows to `metrics.csv`, and their numbers to TensorBoard.
 
   The columns are fixed when the log is made, so that the header covers all
-  phases; a metric that a row does not have is an empty cell. Numbers are
-  written such that reading them as float32 gives the value that was logged.
+  phases. A metric that a row lacks is an empty cell. A number that is read back
+  as float32 equals the logged value.
   """
 
   def __init__(
@@ -45,13 +45,13 @@ class MetricsLog:
       root_dir: The run's directory, made if it is missing.
       metric_names: Columns after `phase`, `train_step`, `env_steps`,
         `episodes`, `wall_seconds`, `score` and `success_rate`, which are always
-        there (and may be named again here).
-      resume_rows: The number of rows to keep, as a checkpoint stored it; 0
-        starts over, None keeps all complete ones.
+        present (and may be repeated here).
+      resume_rows: The number of rows to keep, as stored in the checkpoint; 0
+        starts over, None keeps all complete rows.
 
     Raises:
-      ValueError: If the file has fewer complete rows than `resume_rows`, or
-        other columns, or `resume_rows` is negative.
+      ValueError: If the file has fewer complete rows than `resume_rows` or
+        other columns, or if `resume_rows` is negative.
     """
     if resume_rows is not None and resume_rows < 0:
       raise ValueError(
@@ -82,7 +82,7 @@ class MetricsLog:
 
   @property
   def train_step(self) -> int:
-    """The training step of the last row, 0 without one."""
+    """The training step of the last row; 0 if there are no rows."""
     return self._train_step
 
   @property
@@ -104,15 +104,15 @@ class MetricsLog:
 
     Args:
       phase: The name of the phase, an identifier.
-      train_step: Gradient steps since the run began; never falls.
+      train_step: Gradient steps since the run began; must not decrease.
       env_steps: Environment steps collected so far.
       episodes: Episodes collected so far.
-      wall_seconds: Seconds since the run began, restarts left out.
-      metrics: Scalars by column name. None values are left out.
+      wall_seconds: Seconds of the run, without the time between sessions.
+      metrics: Scalars by column name. Values of None are omitted.
 
     Raises:
-      ValueError: If a metric has no column or is no scalar, or `train_step`
-        falls, or `phase` is not an identifier.
+      ValueError: If a metric has no column or is not a scalar, `train_step`
+        decreases, or `phase` is not an identifier.
     """
     self._check_order(phase, train_step)
     numbers = {
@@ -131,7 +131,7 @@ class MetricsLog:
     self._num_rows += 1
 
   def close(self):
-    """Closes both files; rows are safe without it, too."""
+    """Closes both files; the rows are safe even without this call."""
     self._events.close()
     self._file.close()
 
@@ -146,7 +146,7 @@ class MetricsLog:
       raise ValueError(f'`phase` must be an identifier, got {phase!r}.')
     if train_step < self._train_step:
       raise ValueError(
-          f'`train_step` must not fall, got {train_step} after'
+          f'`train_step` must not decrease, got {train_step} after'
           f' {self._train_step}.'
       )
 
@@ -180,7 +180,7 @@ class MetricsLog:
     """Returns the first `num_rows` rows of the file."""
     if not os.path.exists(self._path):
       raise ValueError(
-          f'{self._path} must hold at least {num_rows} rows, but is missing.'
+          f'{self._path} must have at least {num_rows} rows, but is missing.'
       )
     with open(self._path, 'rb') as file:
       # A kill may leave a partial last line.
@@ -192,13 +192,13 @@ class MetricsLog:
       )
     if len(lines) - 1 < num_rows:
       raise ValueError(
-          f'{self._path} must hold at least {num_rows} complete rows, got'
+          f'{self._path} must have at least {num_rows} complete rows, got'
           f' {len(lines) - 1}.'
       )
     return list(csv.DictReader(lines[: num_rows + 1]))
 
   def _replace(self, rows):
-    """Atomically replaces the file by the header and `rows`."""
+    """Atomically replaces the file with the header and `rows`."""
     with synced_file.write(self._path) as file:
       file.write((','.join(self._columns) + '\n').encode())
       for row in rows:
@@ -223,8 +223,8 @@ class _EventFile:
   """TensorBoard's event file of one session.
 
   `tf.summary.create_file_writer` has no `purge_step`, so the file is written
-  record by record. Its first event announces the start of a session at a step,
-  upon which TensorBoard drops the earlier files' points at or after that step.
+  record by record. The first event announces that a session starts at a step.
+  TensorBoard then drops the points of earlier files at or after that step.
   """
 
   def __init__(self, directory: str, start_step: int):
@@ -264,14 +264,14 @@ class _EventFile:
 
 
 def _numbers(row):
-  """Returns the cells of `row` that have numbers."""
+  """Returns the cells of `row` that contain numbers."""
   return {k: v for k, v in row.items() if k != 'phase' and v}
 
 
 def _line(row, columns) -> bytes:
   text = io.StringIO()
   writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
-  # `repr` of a float is the shortest text that gives the same float64 again.
+  # `repr` of a float is the shortest text that parses to the same float64.
   writer.writerow(
       {k: repr(v) if isinstance(v, float) else v for k, v in row.items()}
   )

@@ -16,10 +16,10 @@ from parl_tf.training import session as session_lib
 class OnPolicy:
   """Alternates rollouts in parallel environments with training on them.
 
-  A turn is a function of the weights, the seed and its number. A restart
-  repeats an interrupted turn from its start, with the same numbers. Its
-  episodes are not replayed: they go neither to the episode log nor to the
-  tables, and `episodes` counts only episodes that ended.
+  A turn is a function of the weights, the seed and the turn's number. A restart
+  repeats an interrupted turn from its start, with the same results. Episodes
+  are not replayed: they go neither to the episode log nor to the tables. The
+  counter `episodes` includes only episodes that ended.
   """
 
   name = 'online'
@@ -37,9 +37,9 @@ class OnPolicy:
     Args:
       num_turns: Total number of turns; 0 skips the phase.
       num_environments: P, number of parallel environments.
-      num_decisions: D, decisions of a turn in each environment; None takes the
-        smallest number with which every environment ends an episode.
-      num_warm_up_turns: First turns that train only the baseline.
+      num_decisions: D, decisions per turn in each environment; None takes the
+        smallest number that lets every environment finish an episode.
+      num_warm_up_turns: Number of first turns that train only the baseline.
       evaluation_interval: Turns between evaluations.
 
     Raises:
@@ -83,12 +83,12 @@ class OnPolicy:
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
     if not state.latest:
-      # A restart lowered the number of turns below the number already taken.
+      # A restart lowered the number of turns below the number already done.
       session.write_row(_evaluate(session))
     session.end_phase()
 
   def _turn(self, session, actor):
-    """Acts one rollout, then trains on it."""
+    """Collects one rollout, then trains on it."""
     state = session.state
     acted = actor.act(state.phase_step)
     state.phase_step += 1
@@ -122,7 +122,7 @@ class OnPolicy:
 
 
 def _evaluate(session):
-  """Evaluates once: both rates are equal without a search."""
+  """Evaluates once, because both rates are equal without search."""
   metrics = session.evaluate(with_search=False)
   metrics['success_rate'] = metrics['success_rate_without_search']
   metrics['score'] = metrics['score_without_search']

@@ -1,4 +1,4 @@
-"""The phases of a run: behaviour cloning, offline, online."""
+"""The phases of a run: behavior cloning, offline, online."""
 
 from typing import Optional, Sequence, Tuple
 
@@ -35,10 +35,10 @@ class BehaviorCloning:
       num_steps: Maximum number of gradient steps.
       batch_size: Rows of a gradient step.
       interval: Gradient steps between rows of `metrics.csv`.
-      tolerance: The phase ends early when the best held-out loss of the last
-        fifth of the steps is less than this share below the best loss before
-        it. None runs all steps.
-      min_steps: Gradient steps before the phase may end early.
+      tolerance: The phase ends early if the best held-out loss of the last
+        fifth of the steps improves on the best earlier loss by less than this
+        fraction. None runs all steps.
+      min_steps: Minimum gradient steps before the phase may end early.
 
     Raises:
       ValueError: If a number is out of range.
@@ -97,8 +97,8 @@ def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
 
   Args:
     losses: `(step, loss)` pairs, in the order of their steps.
-    tolerance: The loss is flat if the best loss of the last fifth is less than
-      this share below the best loss before it.
+    tolerance: The loss is flat if the best loss of the last fifth improves on
+      the best earlier loss by less than this fraction.
   """
   if not losses:
     return False
@@ -226,8 +226,8 @@ class Online:
 
     Args:
       num_episodes: Episodes after the warm-up; 0 skips the phase.
-      num_warm_up_episodes: Episodes of the offline policy that are not followed
-        by training.
+      num_warm_up_episodes: Episodes that the offline policy collects before
+        training starts.
       critic_batch_size: Rows of one critic update.
       offline_fraction: Exact share of these rows from the offline table.
       policy_batch_size: Rows of one policy update.
@@ -236,7 +236,7 @@ class Online:
       evaluation_interval: Episodes between evaluations.
       order: 'interleaved' alternates critic and policy updates (Algorithm 2).
         'per_episode' makes all policy updates of an episode first, then all
-        critic updates, as the authors' released program does.
+        critic updates, as the authors' released code does.
 
     Raises:
       ValueError: If a number is out of range or the option unknown.
@@ -265,7 +265,7 @@ class Online:
         policy_batch_size=policy_batch_size,
         policy_offline_fraction=policy_offline_fraction,
     )
-    # Raises before any work if a fraction is not a whole number of rows.
+    # Raises before any work if a fraction does not give whole rows.
     experience.requested_parts(
         experience.ExperienceRequest(
             critic_slices=1, policy_slices=1, **self._critic, **self._policy
@@ -276,7 +276,8 @@ class Online:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
-    # Opened even if no episode is left: closing it ends the collectors.
+    # Opened even if no episodes are left, because closing it stops the
+    # collectors.
     with session.source.collection(session) as collection:
       if self._num_episodes:
         self._run(session, collection)
@@ -335,7 +336,7 @@ class Online:
 
 def _end(session) -> None:
   if not session.state.latest:
-    # A restart lowered the number of steps below the number already taken.
+    # A restart lowered the number of steps below the number already done.
     session.write_row(session.evaluate(with_search=True))
   session.end_phase()
 
@@ -361,7 +362,7 @@ def _draw_candidates(session) -> None:
       autograph=False,
   )
   seed = randomness.fold_in([session.seed, 0], 'candidates')
-  block = 1024  # States of one call: bounds memory and needs one trace.
+  block = 1024  # States per call: bounds memory and needs only one trace.
   drawn = []
   for start in range(0, size, block):
     # The last block starts earlier, so that every block has the same size.

@@ -30,8 +30,8 @@ class Progress:
     progress.update(step, success_rate=0.5)
   ```
 
-  A bar fits into one line of the terminal: what does not is left out, the rate
-  first.
+  The bar fits on one line of the terminal. If its text is too long, the rate is
+  dropped first, then the metric, then the time.
   """
 
   def __init__(
@@ -50,9 +50,9 @@ class Progress:
       phase: The name to show.
       total: The step at which the phase ends.
       start: The step at which this session resumes the phase.
-      unit: What is counted, in the singular.
+      unit: The unit of a step, in the singular.
       stream: Where to write; standard error by default.
-      clock: Seconds that never go back.
+      clock: Returns monotonic seconds.
     """
     self._phase = phase
     self._total = total
@@ -63,7 +63,7 @@ class Progress:
     self._unit = unit
     self._is_over = False
     self._values = {}
-    # A window forgets the slow start, in which functions are traced.
+    # The window excludes the slow start, when functions are traced.
     self._history = collections.deque()
     self._bar = _Bar(phase, total, self._stream)
 
@@ -120,7 +120,7 @@ class Progress:
       print(f'{self._phase}: {texts[0]}', file=self._stream, flush=True)
 
   def _parts(self) -> Tuple[str, str, str, str]:
-    """Returns count, rate, time and latest metric; '' where one is unknown."""
+    """Returns count, rate, time and latest metric; '' if one is unknown."""
     (earlier, earlier_step), (now, step) = self._history[0], self._history[-1]
     if self._is_over:
       # At the end, shows the duration of the whole phase.
@@ -142,10 +142,10 @@ class Progress:
 
 
 class _Bar:
-  """A bar with text, as wide as the terminal at most.
+  """A bar with text, at most as wide as the terminal.
 
   Attributes:
-    is_possible: Whether the stream can draw over a line again.
+    is_possible: Whether the stream can redraw a line.
   """
 
   def __init__(self, name: str, total: int, stream: TextIO):

@@ -1,4 +1,4 @@
-"""Acts in parallel environments, for on-policy learning."""
+"""Collects rollouts in parallel environments, for on-policy learning."""
 
 from typing import List, NamedTuple
 
@@ -27,11 +27,11 @@ class ActedRollout(NamedTuple):
 
 
 class RolloutActor:
-  """Takes D decisions in each of P environments, all with one call.
+  """Makes D decisions in each of P environments; one call decides for all.
 
   A rollout starts with a reset of every environment. When an episode ends, its
   environment resets at once and waits until the others have played their
-  chunks. The last decision of an unfinished episode bootstraps, as it does at a
+  chunks. The last decision of an unfinished episode is bootstrapped, as at a
   time-out.
   """
 
@@ -51,15 +51,15 @@ class RolloutActor:
       agent: `DPPOAgent` that explores.
       num_environments: P.
       num_decisions: D.
-      seed: Seed of every start and draw.
+      seed: Seed of all start states and draws.
 
     Raises:
-      ValueError: If the domain has fewer environments.
+      ValueError: If the domain has fewer than P environments.
     """
     limit = domain.max_environments
     if limit is not None and num_environments > limit:
       raise ValueError(
-          f'`num_environments` must be at most the {limit} of'
+          f'`num_environments` must be at most {limit} for the domain'
           f' {type(domain).__name__}, got {num_environments}.'
       )
     self._domain = domain
@@ -72,7 +72,7 @@ class RolloutActor:
     ]
 
   def act(self, turn: int) -> ActedRollout:
-    """Acts rollout `turn`, a function of the weights, the seed and `turn`."""
+    """Collects rollout `turn`, given by the weights, the seed and `turn`."""
     return domain_lib.act_until_kept(lambda: self._act(turn))
 
   def _act(self, turn):
@@ -135,11 +135,11 @@ class _Player:
     self._reset()
 
   def play(self, chunk: np.ndarray):
-    """Plays a chunk `[H, A]`, or less if the episode ends.
+    """Plays a chunk `[H, A]`, or its first actions if the episode ends.
 
     Returns:
-      The observation after it, its reward and discount as `Rollout` has them,
-      and whether the episode ended.
+      The observation after the chunk, the chunk's reward and discount as
+      `Rollout` defines them, and whether the episode ended.
     """
     reward, discount = 0.0, 1.0
     for k, action in enumerate(chunk):

@@ -36,14 +36,14 @@ class RunConstants(NamedTuple):
       published: `[7]`, the constants in its journal.
 
     Raises:
-      ValueError: If one differs.
+      ValueError: If a constant differs.
     """
     for name, here, there in zip(self._fields, self, published, strict=True):
       if not np.array_equal(here, there, equal_nan=True):
         raise ValueError(
             f'The replay service at {address} must have the configuration of '
-            f'this process: `{name}` is {there:g} there, {here:g} here. Give '
-            'both the same gin files and bindings.'
+            f'this process: `{name}` is {there:g} there, {here:g} here. Start '
+            'both with the same gin files and bindings.'
         )
 
 

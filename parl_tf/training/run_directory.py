@@ -25,7 +25,7 @@ _MAY_CHANGE = re.compile(
 def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
   """Locks a directory against other processes; creates it if it is missing.
 
-  The lock is released however the process ends.
+  The lock is released even if the process is killed.
 
   Args:
     root_dir: The directory.
@@ -51,10 +51,10 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
 
 
 def claim(root_dir: str, seed: int) -> bool:
-  """Binds a directory to this configuration, or checks that it is bound to it.
+  """Binds a directory to this configuration, or checks that it already is.
 
-  A directory in which no run has started is free: a start that failed because
-  of its data or configuration does not block the next one.
+  A directory without a started run is free: an attempt that failed because of
+  its data or configuration does not block the next one.
 
   Args:
     root_dir: Directory of the run; created if it is missing.
@@ -91,7 +91,7 @@ def config_path(root_dir: str) -> str:
   """Returns the path of the run's gin configuration.
 
   Raises:
-    ValueError: If there is none.
+    ValueError: If the directory has no configuration.
   """
   path = os.path.join(root_dir, _FILE)
   if not os.path.exists(path):
@@ -114,7 +114,7 @@ def write_operative_config(root_dir: str) -> None:
 
 
 def _holds_run(root_dir: str) -> bool:
-  """Returns whether a run has started: it saves before its first step."""
+  """Returns whether a run has started; a run saves before its first step."""
   episodes = os.path.join(root_dir, 'episodes')
   checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
   return os.path.exists(checkpoint) or (

@@ -1,4 +1,4 @@
-"""The results of a run, which `summary.json` holds."""
+"""The results of a run, stored in `summary.json`."""
 
 import json
 import os

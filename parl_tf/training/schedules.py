@@ -22,8 +22,8 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
     Args:
       learning_rate: The highest rate.
       num_warm_up_steps: Gradient steps of the warm-up; 0 for none.
-      num_decay_steps: Gradient steps after which the cosine, which begins after
-        the warm-up, is 0; None stays constant.
+      num_decay_steps: Gradient steps, warm-up included, after which the cosine
+        reaches 0; None keeps the rate constant.
 
     Raises:
       ValueError: If a number is out of range.

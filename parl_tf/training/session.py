@@ -70,9 +70,9 @@ class Session:
   Attributes:
     agent: `PARLAgent`.
     domain: `Domain`.
-    state: `RunState`, which the checkpoint holds beside the agent.
+    state: `RunState`, which the checkpoint stores together with the agent.
     source: `Source` of training rows and online episodes.
-    log: Online episodes acted in this process.
+    log: Online episodes collected in this process.
   """
 
   def __init__(
@@ -173,7 +173,7 @@ class Session:
     return True
 
   def is_past(self, name: str) -> bool:
-    """Returns whether a phase after `name`, which has ended, has started."""
+    """Returns whether the phase after `name` has started."""
     return self.state.phase != name
 
   def end_phase(self) -> None:
@@ -206,12 +206,12 @@ class Session:
 
   def train(self, num_steps: int, request) -> None:
     """Takes training steps on rows of the tables."""
-    self.state.latest = {}  # The weights change: an evaluation is outdated.
+    self.state.latest = {}  # Training outdates the latest evaluation.
     iterator = self.experience.iterate(self.train_step, num_steps, request)
     self._note_losses(self._learner.run(num_steps, iterator))
 
   def train_on(self, experience: types.Experience) -> None:
-    """Trains on an experience that comes from no table."""
+    """Trains on experience that does not come from a table."""
     self.state.latest = {}
     self._note_losses(self.agent.train(experience))
 
@@ -256,7 +256,7 @@ class Session:
     self._writers[table].write(table, episode)
 
   def stored_steps(self, table: str, episode: types.Episode):
-    """Returns the steps that a table stores of an episode."""
+    """Returns the steps that a table stores for an episode."""
     return self._writers[table].stored_steps(episode)
 
   def save_if_due(self) -> None:
@@ -265,7 +265,7 @@ class Session:
       self.save()
 
   def save(self) -> None:
-    """Writes a checkpoint, or logs that the disk has no room for it."""
+    """Writes a checkpoint; logs an error if the write fails."""
     self.state.wall_seconds = self.wall_seconds
     # First, so that the heartbeat is never older than the checkpoint.
     self._write_heartbeat()
@@ -293,7 +293,7 @@ class Session:
     return os.path.join(self.root_dir, 'heartbeat.json')
 
   def _write_heartbeat(self):
-    """Records the progress, so that a restart can log what it repeats."""
+    """Records the progress, so that a restart can log the repeated work."""
     temporary = self._heartbeat_path + '.tmp'
     try:
       with open(temporary, 'w', encoding='utf-8') as file:
@@ -342,7 +342,7 @@ def split_episodes(
   """Splits episodes into those to train on and those held out, by `seed`.
 
   Raises:
-    ValueError: If there are fewer than two.
+    ValueError: If there are fewer than two episodes.
   """
   if len(episodes) < 2:
     raise ValueError(

@@ -32,7 +32,7 @@ class Source(Protocol):
 
   Attributes:
     experience: The current source of rows: `MemoryExperience`,
-      `ReverbExperience`, or what has their methods.
+      `ReverbExperience`, or an object with their methods.
   """
 
   experience: Any
@@ -41,11 +41,11 @@ class Source(Protocol):
     """Opens the online episodes of a session."""
 
   def close(self) -> None:
-    """Releases what the source started."""
+    """Releases the resources of the source."""
 
 
 class LocalSource:
-  """Rows from tables of this process, episodes acted in it.
+  """Reads rows from tables of this process and collects episodes in it.
 
   Attributes:
     experience: Source of rows; every episode is written to it.
@@ -66,7 +66,7 @@ class LocalSource:
 
   @contextlib.contextmanager
   def collection(self, session):
-    """Refills table `online` from the log and acts what follows."""
+    """Refills table `online` from the log; later episodes are collected."""
     for episode in session.log.read(0, session.state.episodes):
       session.write_episode('online', episode)
     yield LocalCollection(session)
@@ -77,10 +77,10 @@ class LocalSource:
 
 
 class LocalCollection:
-  """Episodes of the session's log, which it extends by acting."""
+  """Episodes of the session's log, extended with newly collected ones."""
 
   def __init__(self, session):
-    """Makes an environment only when the first episode is acted.
+    """Initializes the collection; `next` makes the environment when needed.
 
     Args:
       session: `Session` whose agent acts.
@@ -89,7 +89,7 @@ class LocalCollection:
     self._actor = None
 
   def next(self, number: int) -> Collected:
-    """Reads the episode from the log, or acts it; see `Collection`."""
+    """Reads the episode from the log or collects it; see `Collection`."""
     session = self._session
     if number == len(session.log):
       if self._actor is None:
@@ -103,7 +103,7 @@ class LocalCollection:
 
 
 def experience_arguments(domain, agent) -> Dict[str, Any]:
-  """Returns what `MemoryExperience` and `ReverbExperience` are made with.
+  """Returns the arguments of `MemoryExperience` and `ReverbExperience`.
 
   Args:
     domain: `Domain`.

@@ -1,6 +1,6 @@
 """The smallest run that goes through every phase, for tests.
 
-`metrics.csv` has ten rows of behaviour cloning, six of the offline phase and
+`metrics.csv` has ten rows of behavior cloning, six of the offline phase and
 three of the online phase: a warm-up episode and two episodes with training.
 """
 

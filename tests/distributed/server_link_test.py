@@ -113,7 +113,7 @@ class ServerLinkTest(service_case.ServiceCase):
       list(link.client.sample(weights.TABLE, 1))
       is_over.set()
 
-    with self.assertRaisesRegex(ConnectionError, 'within 0.2 s.*variables'):
+    with self.assertRaisesRegex(ConnectionError, 'variables.*within 0.2 s'):
       link.call(weights.TABLE, sample, seconds=0.2)
 
     # Ends the abandoned call, which would retry for the rest of the process.

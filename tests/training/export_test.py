@@ -146,7 +146,7 @@ class ExportTest(tensor_case.TensorCase):
     policy = self._base_policy()
     self._export(policy)
     before = os.stat(self._path).st_ino
-    with self.assertRaisesRegex(ValueError, 'must act as the live policy'):
+    with self.assertRaisesRegex(ValueError, 'must match the live policy'):
       # What cannot be compared has not been found to be equal.
       self._export(policy, low=np.array([np.nan, 0.0]))
     self.assertEqual(os.stat(self._path).st_ino, before)

@@ -205,7 +205,7 @@ class RolloutActorTest(tensor_case.TensorCase):
     domain = _Walk(time_limit=_TIME_LIMIT)
     domain.max_environments = 1
     with self.assertRaisesRegex(
-        ValueError, '`num_environments` must be at most the 1 of _Walk, got 2'
+        ValueError, 'must be at most 1 for the domain _Walk, got 2'
     ):
       rollouts.RolloutActor(
           domain, _make_agent(), num_environments=2, num_decisions=1, seed=0
