@@ -170,7 +170,7 @@ class SupervisorTest(absltest.TestCase):
       run()
 
     self.assertIn(
-        'now runs on 127.0.0.1; its files on the disk of 10.0.0.7',
+        'now runs on 127.0.0.1; its earlier files remain on 10.0.0.7',
         logs.output[0],
     )
     with open(path, encoding='utf-8') as file:
