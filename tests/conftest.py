@@ -9,7 +9,7 @@ from absl import flags
 import gin
 import pytest
 
-# Before TensorFlow too, for it selects the version of Keras.
+# Also imported before TensorFlow, because it selects the version of Keras.
 import parl_tf  # noqa: F401
 from tests import reverb_tests
 
@@ -53,7 +53,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Test-sized operations gain nothing from threads.
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
-# Tests compile much and run it a few times: optimizing it takes longer.
+# Tests compile many functions and run each only a few times, so optimizing them
+# takes longer than it saves.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
 # absl's `create_tempdir` and TensorFlow's `get_temp_dir` create their folders
@@ -93,7 +94,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True, scope='module')
 def _own_gin_configuration():
-  """Clears gin after each file, for the next one may construct parts."""
+  """Clears gin after each file, because the next file may construct parts."""
   yield
   gin.clear_config()
 

@@ -321,7 +321,7 @@ def _required_distributions(own: str = '') -> set[str]:
 
   Args:
     own: `_before_3_12` or `_from_3_12`, for the requirements of one set of
-      Python versions; those of any version where empty.
+      Python versions; if empty, those of any version.
   """
   lists = ('_REQUIREMENTS', '_LEROBOT', '_OGBENCH', '_RAY', '_REMOTE')
   texts = []

@@ -40,7 +40,7 @@ class KerasVersionTest(parameterized.TestCase):
     self.assertEqual(completed.returncode, 0, completed.stderr)
     self.assertEqual(completed.stdout.strip(), '(1, 2)')
 
-  def test_keras_that_is_used_before_is_accepted_or_named(self):
+  def test_keras_3_used_before_the_import_is_an_error(self):
     completed = self._run('import tensorflow as tf; tf.keras.Model')
 
     if sys.version_info < (3, 12):  # Keras 2 is the default.

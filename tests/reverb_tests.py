@@ -23,7 +23,7 @@ def is_installed() -> bool:
 def files() -> tuple[pathlib.Path, ...]:
   """Returns the test files that import Reverb, directly or through others.
 
-  Imports within functions do not count: they may never be reached.
+  Imports within functions do not count, because they may never be executed.
   """
   modules = build_files.modules()
   imports = {name: _imports(path, modules) for name, path in modules.items()}
@@ -76,7 +76,7 @@ def _imports(
 
 
 def _reached(name: str, imports: Mapping[str, set[str]]) -> set[str]:
-  """Returns all that importing `name` imports."""
+  """Returns all modules that importing `name` imports."""
   reached, waiting = set(), [name]
   while waiting:
     new = imports.get(waiting.pop(), set()) - reached

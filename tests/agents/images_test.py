@@ -201,7 +201,7 @@ class ImagesTest(tensor_case.TensorCase):
     actions = [act(seed=_SEED, **x)['action'] for x in (example, other)]
     self.assertNotAllEqual(*actions)
 
-  def test_the_held_out_loss_of_several_batches_is_that_of_all_rows(self):
+  def test_the_held_out_loss_does_not_depend_on_batching(self):
     # 70 rows need several batches. This loss draws no random numbers.
     agent = small_images.make_agent(
         policy_ctor=gaussian.GaussianPolicy, image_padding=0

@@ -28,7 +28,7 @@ class CutLinkTest(absltest.TestCase):
     self.addCleanup(far.close)
     return near, far
 
-  def test_data_held_back_arrive_after_mending(self):
+  def test_delayed_data_arrives_after_the_link_is_restored(self):
     near, far = self._connect()
     near.sendall(b'before')
     self.assertEqual(far.recv(100), b'before')
@@ -48,7 +48,7 @@ class CutLinkTest(absltest.TestCase):
     far.close()
     self.assertEqual(near.recv(100), b'')
 
-  def test_new_connections_wait_until_mending(self):
+  def test_new_connections_wait_until_the_link_is_restored(self):
     self._link.cut()
     near = socket.create_connection(('localhost', self._link.port), timeout=5.0)
     self.addCleanup(near.close)

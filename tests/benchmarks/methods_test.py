@@ -1,4 +1,4 @@
-"""Tests of studies. All runs but one are small stand-in programs."""
+"""Tests of studies. All runs but one are small substitute programs."""
 
 import csv
 import json
@@ -367,7 +367,7 @@ class CommandTest(absltest.TestCase):
 def _is_running(pid: int) -> bool:
   try:
     with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
-      # If nobody waits for it, a dead process remains as a zombie.
+      # A dead process is a zombie until its parent waits for it.
       return file.read().rpartition(')')[2].split()[0] != 'Z'
   except FileNotFoundError:
     return False

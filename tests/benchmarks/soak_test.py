@@ -1,4 +1,4 @@
-"""Tests of how the soak reads processes, memory and logs."""
+"""Tests of how the soak test reads processes, memory and logs."""
 
 import os
 

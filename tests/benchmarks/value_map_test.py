@@ -112,7 +112,7 @@ class MapTest(tensor_case.TensorCase):
     value_map.draw(path, self._domain, points, 'Values')
     self.assertGreater(os.path.getsize(path), 1_000)
 
-  def test_data_far_from_the_grid_are_an_error(self):
+  def test_data_far_from_the_grid_is_an_error(self):
     states = self._states + 100.0
     with self.assertRaisesRegex(ValueError, r'within 0.5 m.*range from'):
       value_map.make_map(

@@ -38,7 +38,7 @@ class ConfigsTest(absltest.TestCase):
     configs.parse(['domains/pointmaze.gin'], skip_unknown=True)
     self.assertEqual(gin.query_parameter('PointMaze.size'), 'Large')
 
-  def test_a_missing_file_names_every_place(self):
+  def test_a_missing_file_error_lists_the_searched_paths(self):
     with self.assertRaisesRegex(
         FileNotFoundError, f"'no_such.gin'.*{os.getcwd()}.*(gin|configs)"
     ):

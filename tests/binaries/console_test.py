@@ -144,7 +144,7 @@ class ConsoleTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'no is not a run directory'):
       self._run(export.run, '--root_dir=no', '--output=x', '--debug')
 
-  def test_a_fault_is_raised(self):
+  def test_a_bug_is_raised(self):
     def main(argv):
       del argv
       return [][1]

@@ -61,7 +61,7 @@ class DataTest(absltest.TestCase):
         'FAULT .*maze.hdf5: `rewards`.*row 5 has value nan',
     )
 
-  def test_data_fit_the_domain(self):
+  def test_data_fits_the_domain(self):
     self._write(self._path)
     domain = pointmaze.PointMaze(size='UMaze')
     found = list(
@@ -79,7 +79,7 @@ class DataTest(absltest.TestCase):
           file['observations'],
       )
       self.assertEqual(file['infos/goal'].shape, (300, 2))
-      # The goal is touched where, and only where, an episode ends with it.
+      # The goal is reached exactly at the terminal steps.
       np.testing.assert_array_equal(file['rewards'], file['terminals'])
 
   def test_a_seed_gives_the_same_file(self):
@@ -91,7 +91,7 @@ class DataTest(absltest.TestCase):
       for name in ('observations', 'actions', 'terminals', 'infos/goal'):
         np.testing.assert_array_equal(first[name], second[name])
 
-  def test_an_unknown_domain_names_the_places_searched(self):
+  def test_an_unknown_domain_error_lists_the_searched_paths(self):
     with self.assertRaisesRegex(FileNotFoundError, "'domains/no_such.gin'"):
       data.write_dataset('no_such', self._path, num_steps=1, seed=0)
 

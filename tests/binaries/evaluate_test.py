@@ -16,7 +16,7 @@ from parl_tf.training import evaluation
 from tests.training import line_walk
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Packages that a machine that only runs policies lacks.
+# Packages that a machine does not need if it only runs policies.
 _ABSENT = (
     'matplotlib',
     'reverb',

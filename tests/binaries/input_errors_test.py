@@ -48,7 +48,7 @@ class InputErrorsTest(parameterized.TestCase):
         '`num_trials` must be positive, got 0.',
     )
 
-  def test_place_in_the_configuration_is_named(self):
+  def test_location_in_the_configuration_is_named(self):
     configs.parse([], ['make_interval.num_trials = 0'])
 
     self.assertEqual(
@@ -95,7 +95,7 @@ class InputErrorsTest(parameterized.TestCase):
       (np.zeros([2]).reshape, [3]),  # Raised by NumPy.
       (int, 'x'),  # Raised by Python for a call outside this project.
       (_Opposite().__neg__,),
-      (proportion.wilson_interval, 'x', 1),  # By an operator in our code.
+      (proportion.wilson_interval, 'x', 1),  # Raised by our operator.
       ([].__getitem__, 0),
   )
   def test_other_errors_are_bugs(self, function, *arguments):

@@ -17,7 +17,7 @@ _SCORES = {
     'bad': [10.0, 11.0, 12.0, 13.0, 14.0],
     'wide': [5.0, 60.0, 70.0, 80.0, 90.0],
 }
-# Fails where a report would wait for TensorFlow to be imported.
+# Fails if the report imports TensorFlow, which is slow.
 _PROGRAM = """
 import sys
 sys.modules['tensorflow'] = None
@@ -62,7 +62,7 @@ class CommandTest(absltest.TestCase):
     super().setUp()
     self.assertEqual(self._done.returncode, 0, self._done.stderr)
 
-  def test_directory_holds_page_tables_and_figures(self):
+  def test_directory_contains_page_tables_and_figures(self):
     self.assertCountEqual(
         os.listdir(self._output),
         ['index.html', 'table.csv', 'comparisons.csv', 'scores_0.png',
@@ -162,7 +162,7 @@ class FunctionTest(parameterized.TestCase):
 
   def test_long_comparison_lists_show_resolved_ones_first(self):
     # Ten methods make 45 pairs in each of three phases. Those with the last one
-    # are resolved, but for cloning, where all score the same.
+    # are resolved, except for cloning, where all score the same.
     scores = {f'm{i}': [10.0, 20.0 + i] for i in range(9)}
     study = run_folders.write_study(
         os.path.join(self._root, 'many'), {**scores, 'z': [90.0, 91.0]}

@@ -24,7 +24,7 @@ class ResumeTest(absltest.TestCase):
     super().setUpClass()
     cls._undisturbed = tiny.finished_run()
 
-  def test_run_killed_in_each_phase_equals_an_undisturbed_run(self):
+  def test_run_killed_in_each_phase_equals_an_uninterrupted_run(self):
     root_dir = os.path.join(tiny.make_folder(), 'killed')
     episodes = os.path.join(root_dir, 'episodes')
     # One checkpoint at the phase's start: rows are truncated and repeated.
@@ -65,7 +65,7 @@ class ResumeTest(absltest.TestCase):
     self.assertEqual(phases, ('behavior_cloning', 'offline', 'online'))
     self.assertEqual(steps[0], '0')
     self.assertGreaterEqual(int(num_steps[0]), 8)
-    # Offline it went on in the middle: it began after 18 steps of cloning.
+    # The offline phase starts after 18 cloning steps; it resumed in the middle.
     self.assertGreater(int(steps[1]), 18)
     self.assertEqual(steps[2], '30')
     self.assertLess(max(map(float, seconds)), 30.0)

@@ -84,16 +84,18 @@ class Roles:
       raise AssertionError(f'{name} ended with {status}:\n{self.output(name)}')
 
   def wait_until(self, is_time: Callable[[], bool]) -> None:
-    """Waits until `is_time` holds.
+    """Waits until `is_time` returns true.
 
     Raises:
-      AssertionError: If a role ends before, or it takes too long.
+      AssertionError: If a role ends first, or the wait times out.
     """
     deadline = time.monotonic() + _SECONDS
     while not is_time():
       for name, process in self._processes.items():
         if process.poll() is not None or time.monotonic() > deadline:
-          raise AssertionError(f'It never was time:\n{self.output(name)}')
+          raise AssertionError(
+              f'The awaited condition never held:\n{self.output(name)}'
+          )
       time.sleep(0.02)
 
   def num_rows(self, phase: str) -> int:

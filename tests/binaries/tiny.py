@@ -108,16 +108,18 @@ class Run:
       raise AssertionError(f'Status {status}:\n{self.output()}')
 
   def kill_when(self, is_time: Callable[[], bool]) -> None:
-    """Sends SIGKILL as soon as `is_time` holds.
+    """Sends SIGKILL as soon as `is_time` returns true.
 
     Raises:
-      AssertionError: If the process ends before, or it takes too long.
+      AssertionError: If the process ends first, or the wait times out.
     """
     deadline = time.monotonic() + _SECONDS
     try:
       while not is_time():
         if self._process.poll() is not None or time.monotonic() > deadline:
-          raise AssertionError(f'It never was time:\n{self.output()}')
+          raise AssertionError(
+              f'The awaited condition never held:\n{self.output()}'
+          )
         time.sleep(0.01)
     finally:
       self._process.send_signal(signal.SIGKILL)
@@ -128,7 +130,7 @@ class Run:
     return read_output(self.root_dir)
 
   def num_rows(self) -> int:
-    """Returns the number of rows in `metrics.csv` that are whole."""
+    """Returns the number of complete rows in `metrics.csv`."""
     path = pathlib.Path(self.root_dir, 'metrics.csv')
     return max(path.read_text().count('\n') - 1, 0) if path.exists() else 0
 

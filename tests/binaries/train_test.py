@@ -222,7 +222,7 @@ class FailedStartTest(parameterized.TestCase):
       ('width', dict(observations=np.zeros([40, 5], np.float32)),
        r'`observations`.*4.*5'),
   )
-  def test_faulty_data_is_named(self, changes, message):
+  def test_fault_in_the_data_is_named(self, changes, message):
     with self.assertRaisesRegex(ValueError, f'maze.hdf5.*{message}'):
       self._train_on(self._columns(**changes))
     self._assert_no_work()
@@ -282,11 +282,11 @@ class FailedStartTest(parameterized.TestCase):
     with self.assertRaisesRegex(FileNotFoundError, 'no_such.gin'):
       train.train(self._root, ['no_such.gin'])
 
-  def test_failed_start_leaves_the_directory_to_the_corrected_one(self):
+  def test_corrected_start_can_use_the_directory_of_a_failed_one(self):
     with self.assertRaisesRegex(ValueError, '`actions`'):
       self._train_on(self._columns(actions=None))
-    # One episode is no fault of the file, but cannot be split: the error is of
-    # a start that got further.
+    # A file with one episode is valid but cannot be split, so this start fails
+    # later.
     with self.assertRaisesRegex(ValueError, 'at least 2 episodes'):
       self._train_on(self._columns(timeouts=np.arange(40) == 39), seed=1)
 
@@ -299,7 +299,7 @@ class FailedStartTest(parameterized.TestCase):
         self._train(binding, seed=seed)
       path = os.path.join(self._root, 'data.hdf5')
       modified.append(os.stat(path).st_mtime_ns)
-    # The same configuration reuses the data, another one records its own.
+    # The same configuration reuses the data, another one records new data.
     self.assertEqual(modified[0], modified[1])
     self.assertGreater(modified[2], modified[1])
 
@@ -324,7 +324,7 @@ class FailedStartTest(parameterized.TestCase):
 
 class DescribeTest(absltest.TestCase):
 
-  def test_phase_that_has_no_search_has_one_rate(self):
+  def test_phase_without_search_has_one_rate(self):
     phase = run_summary.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
     text = train.describe(
         run_summary.RunSummary(

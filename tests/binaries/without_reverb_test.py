@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from tests import absent_libraries
 from tests.binaries import tiny
 
-_MEND = 'need Reverb: pip install "dm-reverb'
+_INSTRUCTION = 'need Reverb: pip install "dm-reverb'
 
 
 class WithoutReverbTest(parameterized.TestCase):
@@ -18,7 +18,7 @@ class WithoutReverbTest(parameterized.TestCase):
         ['reverb'], '-m', module, f'--gin_file={tiny.GIN_FILE}', *arguments
     )
 
-  def test_run_goes_from_data_to_policies(self):
+  def test_complete_run_needs_no_reverb(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
 
     completed = self._run(
@@ -43,7 +43,9 @@ class WithoutReverbTest(parameterized.TestCase):
           '--gin_bindings=import parl_tf.replay.reverb_experience',
       ),
   )
-  def test_program_that_needs_it_prints_how_to_get_it(self, module, *arguments):
+  def test_missing_reverb_is_an_error_that_says_how_to_install_it(
+      self, module, *arguments
+  ):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
 
     completed = self._run(module, f'--root_dir={root_dir}', *arguments)
@@ -51,7 +53,7 @@ class WithoutReverbTest(parameterized.TestCase):
     self.assertEqual(completed.returncode, 1)
     lines = completed.stderr.splitlines()
     self.assertLen(lines, 1, completed.stderr)
-    self.assertIn(_MEND, lines[0])
+    self.assertIn(_INSTRUCTION, lines[0])
 
 
 if __name__ == '__main__':

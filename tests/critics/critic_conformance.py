@@ -53,7 +53,7 @@ def make(critic_ctor, seed=0, **kwargs):
 
 
 def histogram_ctor(min_value, max_value, num_bins):
-  """Returns what makes a critic's histogram with these edges."""
+  """Returns a constructor of critic histograms with these edges."""
   return functools.partial(
       histogram.make_histogram,
       min_value=min_value,

@@ -79,7 +79,7 @@ class DatasetCase(parameterized.TestCase):
     self.assertRegex(self._faults()[0], message)
 
   def _check_damage_anywhere(self, path, first=0):
-    """Checks that changing bytes from `first` on causes at most faults."""
+    """Checks that changing bytes from `first` on raises no error."""
     with open(path, 'rb') as file:
       whole = file.read()
     random = np.random.default_rng(0)

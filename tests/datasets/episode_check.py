@@ -7,10 +7,10 @@ from parl_tf.replay import checks
 
 
 def check(episode, observation_spec, action_spec):
-  """Raises `ValueError` where an episode is not whole or does not fit.
+  """Raises `ValueError` if an episode is incomplete or does not fit.
 
   Args:
-    episode: As a reader or a recording gives it.
+    episode: Episode from a reader or a recording.
     observation_spec: `dm_env` array spec, or a dict of them.
     action_spec: `dm_env` bounded array spec.
   """

@@ -34,7 +34,7 @@ class JsonFileTest(parameterized.TestCase):
     with self.assertRaisesRegex(rows.DamagedFileError, message):
       json_file.read(self._path)
 
-  def test_missing_file_is_damage(self):
+  def test_missing_file_counts_as_damage(self):
     with self.assertRaisesRegex(rows.DamagedFileError, 'is missing'):
       json_file.read(self._path)
 

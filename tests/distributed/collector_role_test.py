@@ -15,7 +15,7 @@ from parl_tf.training import run_directory
 
 class CollectingTest(absltest.TestCase):
 
-  def test_number_of_another_collector_is_an_error(self):
+  def test_number_of_a_running_collector_is_refused(self):
     root_dir = self.create_tempdir().full_path
     with run_directory.hold(os.path.join(root_dir, 'spool', '3')):
       with self.assertRaisesRegex(ValueError, 'is in use by process'):
@@ -79,7 +79,7 @@ class CollectingTest(absltest.TestCase):
     with self.assertLogs(level='ERROR') as logs:
       num_acted, numbers = self._collect(['`reward` has a NaN.', None])
 
-    # A new number: the same seeds would repeat the episode.
+    # The next episode has a new number; the same seeds would repeat it.
     self.assertEqual((num_acted, numbers), (1, [4, 5]))
     self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
 

@@ -9,7 +9,7 @@ from parl_tf.distributed import directory_id
 
 class DirectoryIdTest(absltest.TestCase):
 
-  def test_a_log_keeps_its_number_and_another_has_another(self):
+  def test_each_log_keeps_its_own_number(self):
     first, second = (self.create_tempdir().full_path for _ in range(2))
     name = directory_id.RUN
     made = directory_id.read_or_make(first, name)

@@ -1,4 +1,4 @@
-"""Tests that one command runs all roles to their end."""
+"""Tests that one command runs all roles until they finish."""
 
 import csv
 import os
@@ -57,10 +57,10 @@ class RolesTest(absltest.TestCase):
 
 class LaunchTest(absltest.TestCase):
 
-  def test_stopped_run_resumes_to_scores_and_policies(self):
+  def test_stopped_run_resumes_and_finishes(self):
     root_dir = self.create_tempdir().full_path
     process = self._launch(root_dir)
-    # The first line of progress: all roles have started, none has finished.
+    # At the first line of progress, all roles have started and none has ended.
     for line in process.stderr:
       if 'launcher.py' in line:
         break

@@ -25,7 +25,7 @@ class LoopbackTest(absltest.TestCase):
     self.assertEqual(device.rstrip(b'\0'), b'lo')
     socket.create_connection(('127.0.0.1', port), timeout=5.0).close()
 
-  def test_other_sockets_are_left_alone(self):
+  def test_other_sockets_are_not_restricted(self):
     other, _ = self._listen()
     _, port = self._listen()
 

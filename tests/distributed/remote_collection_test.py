@@ -118,7 +118,7 @@ class RemoteCollectionTest(absltest.TestCase):
       remote.next(1)
     self.assertFalse(weights.are_published())
 
-  def test_learner_is_ahead_of_a_service_that_lost_the_end_of_its_log(self):
+  def test_learner_continues_after_the_service_lost_the_end_of_its_log(self):
     first, thread = self._service()
     thread.start()
     link = server_link.ServerLink(first.address)
@@ -133,7 +133,7 @@ class RemoteCollectionTest(absltest.TestCase):
     second, thread = self._service(first.port)
     thread.start()
     self.addCleanup(self._stop, second, thread)
-    # Sends them again, as a spool does, and one more.
+    # Resends the lost episode, as a spool does, and sends one more.
     for episode_id, num_steps in ((1, 2), (2, 3)):
       episode_item.send(link.client, _episode(num_steps, episode_id))
 

@@ -17,7 +17,7 @@ def _wait_until(is_time):
   deadline = time.monotonic() + _SECONDS
   while not is_time():
     if time.monotonic() > deadline:
-      raise AssertionError('It never was time.')
+      raise AssertionError('The awaited condition never held.')
     time.sleep(0.01)
 
 
@@ -36,7 +36,7 @@ class RoleProcessTest(absltest.TestCase):
     self.assertEqual(process.read(0), b'hello\n')
     self.assertEqual(process.read(2), b'llo\n')
 
-  def test_stop_ends_it(self):
+  def test_stop_ends_the_process(self):
     process = self._start(['sleep', '1000'])
     self.assertIsNone(process.poll())
 

@@ -50,7 +50,7 @@ class ServerLinkTest(service_case.ServiceCase):
     self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
     self.assertEqual(int(receiver.num_episodes), 4)
 
-  def test_a_dead_server_is_an_error_soon(self):
+  def test_a_dead_server_is_an_error_within_seconds(self):
     replay = self.start()
     link = server_link.ServerLink(replay.address)
     self.read(link)

@@ -45,7 +45,7 @@ class ServiceCase(absltest.TestCase):
     self.addCleanup(self.stop)
 
   def start(self, port=None, offline_episodes=None, num_transitions=3):
-    """Returns a service that runs, of a dataset of so many transitions."""
+    """Returns a running service of a dataset with `num_transitions`."""
     replay = small_service.make(
         OBSERVATION, ACTION, self.variables, self.root, num_transitions,
         port,
@@ -70,7 +70,7 @@ class ServiceCase(absltest.TestCase):
     return [name for name in names if name.endswith('.npz')]
 
   def spool(self, link, collector=0):
-    """Returns the spool of a collector, the same directory at each call."""
+    """Returns the spool of a collector, in the same directory every time."""
     directory = os.path.join(self.root, f'spool_{collector}')
     return spool.Spool(directory, link, collector)
 
@@ -79,7 +79,7 @@ class ServiceCase(absltest.TestCase):
     return list(link.client.sample(table, num_samples=1))
 
   def read(self, link, num_episodes=0, num_refused=0):
-    """Returns the journal once it lists that many episodes."""
+    """Returns the journal once it lists this many episodes."""
     deadline = time.monotonic() + 20.0
     while time.monotonic() < deadline:
       seen = journal.read(link)
@@ -89,4 +89,4 @@ class ServiceCase(absltest.TestCase):
       ):
         return seen
       time.sleep(0.02)
-    raise AssertionError(f'The journal must tell of more, got {seen}.')
+    raise AssertionError(f'The journal must list more episodes, got {seen}.')

@@ -30,7 +30,7 @@ class ServiceTest(case.ServiceCase):
       )
       writer.flush(timeout_ms=4000)
 
-  def test_episode_arrives_in_log_table_and_journal(self):
+  def test_episode_is_added_to_log_table_and_journal(self):
     link = server_link.ServerLink(self.start().address)
     own = self.spool(link, collector=3)
     self.assertEqual(own.next_number(self.read(link)), 0)
@@ -49,7 +49,7 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(own.next_number(seen), 1)
     self.assertLen(self.logged(), 1)
 
-  def test_collectors_of_two_hosts_with_one_number_lose_nothing(self):
+  def test_collectors_on_two_hosts_with_equal_numbers_lose_nothing(self):
     link = server_link.ServerLink(self.start().address)
     empty = self.read(link)
     spools = [
@@ -152,7 +152,7 @@ class ServiceTest(case.ServiceCase):
 
     self.assertEqual(self.read(link, 1).episode_id.tolist(), [8])
 
-  def test_malformed_item_of_a_stranger_is_refused(self):
+  def test_malformed_item_of_another_client_is_refused(self):
     link = server_link.ServerLink(self.start().address)
     self.read(link)
     with self.assertLogs(level='ERROR') as logs:
@@ -175,7 +175,7 @@ class ServiceTest(case.ServiceCase):
     whole.update(episode_id=np.int64(7), policy_version=np.int64(0))
     faults = {
         'episode_id': (np.zeros(2, np.int64), np.float64(np.inf)),
-        # No int64: the journal could not tell of it.
+        # Not an int64, so the journal cannot list it.
         'policy_version': (np.uint64(2**63),),
         'reward': (np.float32(0), np.zeros(3)),
     }
@@ -205,7 +205,7 @@ class ServiceTest(case.ServiceCase):
     self.assertIn('monte_carlo_return` must be finite', logs.output[0])
     self.assertEmpty(self.logged())
 
-  def test_tables_serve_nobody_until_they_are_refilled(self):
+  def test_tables_cannot_be_sampled_until_they_are_refilled(self):
     first = self.start()
     link = server_link.ServerLink(first.address)
     self.read(link)
@@ -251,7 +251,7 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(table.current_size, 7)
     self.assertEqual(table.rate_limiter_info.insert_stats.completed, 9)
 
-  def test_data_set_of_another_size_than_announced_is_an_error(self):
+  def test_dataset_of_another_size_than_announced_is_an_error(self):
     replay = small_service.make(
         case.OBSERVATION, case.ACTION, self.variables, self.root, 5
     )
@@ -260,7 +260,7 @@ class ServiceTest(case.ServiceCase):
     with self.assertRaisesRegex(RuntimeError, "'offline': 5.*'offline': 3"):
       replay.run([case.episode()])
 
-  def test_service_that_fills_its_tables_can_be_stopped(self):
+  def test_service_can_be_stopped_while_it_fills_its_tables(self):
     started = threading.Event()
 
     def endless():
@@ -304,7 +304,7 @@ class ServiceTest(case.ServiceCase):
     make_writer.assert_called_once()
     self.read(link, 1)
 
-  def test_port_of_another_service_is_an_error(self):
+  def test_port_in_use_is_an_error(self):
     port = self.start().port
 
     with self.assertRaisesRegex(OSError, f'Port {port} must be free'):

@@ -48,7 +48,7 @@ class SpoolTest(absltest.TestCase):
   def _receive(self):
     return episode_item.receive(self._link.client, _ITEMS).episode_id
 
-  def test_full_queue_is_an_error_soon_and_accepts_the_episode_later(self):
+  def test_full_queue_is_an_error_and_accepts_the_episode_later(self):
     for number in range(2):
       self._spool.append(number, _episode())
 

@@ -136,7 +136,7 @@ class GymnasiumTest(parameterized.TestCase):
       time_step = environment.step(controller.action(time_step, environment))
     self.assertTrue(environment.is_success())
 
-  def test_without_a_controller_there_is_none(self):
+  def test_a_task_has_no_controller_by_default(self):
     task = gymnasium_domain.Gymnasium('Pendulum-v1')
     environment = task.make_environment(0, evaluation=True)
     self.assertIsNone(task.make_controller(environment))

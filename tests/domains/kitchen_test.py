@@ -91,7 +91,7 @@ class KitchenTest(parameterized.TestCase):
   def test_value_of_never_succeeding_is_unknown(self):
     self.assertIsNone(kitchen.Kitchen().never_succeeds_value(0.99))
 
-  def test_value_range_starts_at_nothing_ever_solved(self):
+  def test_lowest_return_is_that_of_solving_nothing(self):
     # -4 / (1 - 0.99); -4 + 4.
     self.assertSequenceAlmostEqual(
         kitchen.Kitchen().value_range(0.99), (-400.0, 0.0)

@@ -122,7 +122,7 @@ class CubeTest(parameterized.TestCase):
       (ogbench.Puzzle(size='3x3'), -900.0),
       (ogbench.Puzzle(size='4x6'), -2_400.0),
   )
-  def test_value_range_starts_at_everything_always_wrong(self, task, lowest):
+  def test_lowest_return_is_that_of_solving_nothing(self, task, lowest):
     self.assertSequenceAlmostEqual(task.value_range(0.99), (lowest, 0.0))
 
 

@@ -25,7 +25,7 @@ class OperatorConsoleTest(absltest.TestCase):
     self.assertFalse(operator_console.ask_operator(None))
     os.close(self._terminal)
 
-  def test_standard_input_at_its_end_is_an_error(self):
+  def test_closed_standard_input_is_an_error(self):
     os.close(self._terminal)
     with self.assertRaisesRegex(EOFError, '`ask_operator`.*terminal'):
       operator_console.ask_operator(None)

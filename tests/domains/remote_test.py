@@ -126,7 +126,7 @@ class RemoteTest(parameterized.TestCase):
       made = [domain.make_environment(k, True) for k in range(2 * limit)]
       self.assertEqual(made[limit:], made[:limit])
       self.assertLen(set(map(id, made)), limit)
-      # One user closes an environment that another one uses.
+      # One user closes an environment that another user still needs.
       made[0].close()
       rewards, observations = self._play(made[0], 3)
       self.assertEqual(rewards, expected[0])

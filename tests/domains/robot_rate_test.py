@@ -43,7 +43,7 @@ class ScheduleTest(absltest.TestCase):
     self.assertEqual(self._schedule.num_missed_ticks, 2)
     self.assertEqual(self._schedule.worst_lateness, 0.375)
 
-  def test_ticks_missed_in_a_row_count_since_the_last_tick_in_time(self):
+  def test_consecutive_missed_ticks_count_from_the_last_tick_on_time(self):
     self._wait(0.3)
     self.assertEqual(self._schedule.missed_in_a_row(), 0)
     self._clock.sleep(0.6)

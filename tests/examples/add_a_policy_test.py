@@ -86,7 +86,7 @@ class PageTest(tensor_case.TensorCase):
 
 
 def _words(text):
-  """Returns code without what a formatter may change."""
+  """Returns code without the characters that a formatter may change."""
   return re.sub(r'[\s,]', '', text)
 
 

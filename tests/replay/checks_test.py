@@ -1,6 +1,6 @@
 """Tests of the checks of episodes and stored steps.
 
-What they refuse is tested where they are used: `episode_writer_test`,
+The modules that use the checks test what they refuse: `episode_writer_test`,
 `episode_log_test`, `memory_experience_test` and `tables_test`.
 """
 

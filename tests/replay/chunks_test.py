@@ -23,7 +23,7 @@ _SIGNATURE = stored_step.signature(
 
 
 def _episode(num_steps, episode_id, is_terminal, has_last_transition=True):
-  """Step t is at 10 id + t, acts (t, -t) / 10 and earns t + 1."""
+  """Step t has observation 10 id + t, action (t, -t) / 10, reward t + 1."""
   steps = np.arange(num_steps)
   discount = np.ones(num_steps, np.float32)
   discount[-1] = 0.0 if is_terminal else 1.0
@@ -40,8 +40,8 @@ def _episode(num_steps, episode_id, is_terminal, has_last_transition=True):
   )
 
 
-# Of 5 steps that end the task; of 4 that are cut off; of 4 whose last has no
-# next observation; of a single one.
+# Five steps that end the task; four that time out; four without the last
+# observation; a single step.
 _EPISODES = (
     _episode(5, 0, True),
     _episode(4, 1, False),
@@ -82,7 +82,7 @@ class ChunksTest(tensor_case.TensorCase):
     return source
 
   def _rows(self, source):
-    """Rows by (episode, step)."""
+    """Returns the rows by (episode, step)."""
     rows = next(source.iterate(0, 1, _REQUEST)).critic
     info = rows.policy_info
     keys = zip(*(info[k][:, 0].numpy() for k in ('episode_id', 'step_index')))
@@ -99,8 +99,8 @@ class ChunksTest(tensor_case.TensorCase):
         {(0, t) for t in range(5)} | {(1, t) for t in range(4)}
         | {(2, t) for t in range(3)} | {(3, 0)},
     )
-    # Rewards 2 r - 1 are 1, 3, 5, 7, 9. Three steps from step 1 on: 3 + 5 / 2 +
-    # 7 / 4 = 7.25, to state 4, whose value counts 1/8: gamma times 1/4.
+    # Rewards 2 r - 1 are 1, 3, 5, 7, 9. Steps 1 to 3 earn 3 + 5 / 2 + 7 / 4 =
+    # 7.25 and lead to state 4, whose value has the weight gamma / 4 = 1 / 8.
     row = rows[0, 1]
     self.assertAllClose(row.observation[:, 0], [1.0, 4.0])
     self.assertAllClose(row.action[0], [0.1, -0.1, 0.2, -0.2, 0.3, -0.3])
@@ -111,7 +111,7 @@ class ChunksTest(tensor_case.TensorCase):
         row.reward[:1], row.discount[:1], tf.constant([8.0]), _GAMMA
     )
     self.assertAllClose(target, [7.25 + 8.0 / 8.0])
-    # Two steps are left, 7 + 9 / 2, and then the task is over.
+    # Only two steps are left, which earn 7 + 9 / 2, and then the task ends.
     row = rows[0, 3]
     self.assertAllClose(row.observation[:, 0], [3.0, 5.0])
     self.assertAllClose(row.action[0], [0.3, -0.3, 0.4, -0.4, 0.0, 0.0])
@@ -120,12 +120,12 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertAllClose(
         row.policy_info['action_mask'][0], [1.0] * 4 + [0.0] * 2
     )
-    # Two steps are left, 5 + 7 / 2, and the state after them has a value.
+    # Two steps are left, which earn 5 + 7 / 2; the last state has a value.
     row = rows[1, 2]
     self.assertAllClose(row.observation[:, 0], [12.0, 14.0])
     self.assertAllClose(row.reward[0], 8.5)
     self.assertAllClose(row.discount[0], 0.5)
-    # The fourth step has no next state: three steps end at the third's.
+    # The fourth step has no next state, so the chunk ends after the third.
     self.assertAllClose(rows[2, 0].observation[:, 0], [20.0, 23.0])
     self.assertAllClose(rows[2, 2].observation[:, 0], [22.0, 23.0])
     self.assertAllClose(rows[2, 2].reward[0], 5.0)
@@ -133,12 +133,12 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertAllClose(rows[3, 0].reward[0], 1.0)
     self.assertAllClose(rows[3, 0].discount[0], 0.0)
 
-  def test_returns_are_those_of_the_step(self):
-    # Of rewards as stored, 1 + 2/2 + 3/4 + 4/8 + 5/16 = 3.5625.
+  def test_return_is_that_of_the_first_step(self):
+    # From the stored rewards, 1 + 2/2 + 3/4 + 4/8 + 5/16 = 3.5625.
     row = self._rows(self._memory())[0, 0]
     self.assertAllClose(row.policy_info['monte_carlo_return'][0], 3.5625)
 
-  def test_blocks_are_drawn_as_one(self):
+  def test_rows_do_not_depend_on_the_block_size(self):
     memory = self._memory()
     small = memory_experience.MemoryExperience(
         seed=0, max_block_bytes=1, **_CONSTANTS
@@ -149,7 +149,7 @@ class ChunksTest(tensor_case.TensorCase):
     ):
       tf.nest.map_structure(self.assertAllEqual, one.critic, other.critic)
 
-  def test_candidates_stand_at_both_ends(self):
+  def test_both_states_of_a_row_have_candidates(self):
     memory = self._memory()
     num_steps = len(memory.observations('offline'))
     candidates = np.tile(
@@ -162,7 +162,7 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertEqual(seen.shape, [2, 2, 6])
     self.assertAllEqual(seen[:, 0, 0], [3.0, 5.0])
     seen = rows[1, 0].policy_info['candidate_actions']
-    self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # Six steps came before.
+    self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # After six steps.
     with self.assertRaisesRegex(ValueError, r'\[\d+, N, 6\]'):
       memory.set_candidates('offline', candidates[..., :2])
 

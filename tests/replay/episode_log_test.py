@@ -47,7 +47,7 @@ class EpisodeLogTest(parameterized.TestCase):
           'position/x': np.ones((4, 2), np.float32),
       }),
   )
-  def test_episodes_read_back_as_they_were(self, observation):
+  def test_episodes_are_read_back_unchanged(self, observation):
     log = episode_log.EpisodeLog(self._directory)
     episode = _episode(4, observation=observation)
     self.assertEqual(log.append(episode), 0)
@@ -55,7 +55,7 @@ class EpisodeLogTest(parameterized.TestCase):
     reopened = episode_log.EpisodeLog(self._directory)
     self._assert_same(next(reopened.read()), episode)
 
-  def test_positions_count_on_after_reopening(self):
+  def test_positions_continue_after_reopening(self):
     log = episode_log.EpisodeLog(self._directory)
     self.assertEqual([log.append(_episode(i)) for i in (5, 3)], [0, 1])
     log = episode_log.EpisodeLog(self._directory)
@@ -71,7 +71,7 @@ class EpisodeLogTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'\[0, 0\], got start 1'):
       list(log.read(1))
 
-  def test_double_id_is_dropped_with_a_warning(self):
+  def test_duplicate_id_is_dropped_with_a_warning(self):
     log = episode_log.EpisodeLog(self._directory)
     log.append(_episode(5, num_steps=2))
     log.append(_episode(6))
@@ -81,7 +81,7 @@ class EpisodeLogTest(parameterized.TestCase):
     self.assertLen(log, 2)
     self.assertEqual(next(log.read()).num_steps, 2)
 
-  def test_double_id_of_a_copied_file_is_dropped_with_a_warning(self):
+  def test_duplicate_id_of_a_copied_file_is_dropped_with_a_warning(self):
     log = episode_log.EpisodeLog(self._directory)
     log.append(_episode(5))
     path, = [entry.path for entry in os.scandir(self._directory)]
@@ -110,7 +110,7 @@ class EpisodeLogTest(parameterized.TestCase):
       log = episode_log.EpisodeLog(self._directory)
     self.assertIn(os.path.basename(torn), logs.output[0])
     self.assertLen(log, 1)
-    # The same episode, collected again, takes the place of what was left.
+    # The same episode, collected again, replaces the partial file.
     self.assertEqual(log.append(_episode(1)), 1)
     self.assertFalse(os.path.exists(torn))
 

@@ -80,20 +80,20 @@ class MonteCarloReturnsTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(returns, [3.0, 4.0, 4.0])
 
-  def test_discount_of_zero_inside_cuts_the_sum(self):
+  def test_discount_of_zero_inside_an_episode_cuts_the_sum(self):
     # G_2 = 4, G_1 = 2 (cut), G_0 = 1 + 0.5 * 2.
     returns = episode_writer.monte_carlo_returns(
         np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, 1.0]), 0.5
     )
     np.testing.assert_array_equal(returns, [2.0, 2.0, 4.0])
 
-  def test_episode_that_never_succeeds_goes_on_for_ever(self):
+  def test_return_without_success_is_that_of_an_endless_episode(self):
     returns = episode_writer.monte_carlo_returns(
         np.array([-1.0, -1.0]), np.ones(2), 0.99, never_succeeds_value=-100.0
     )
     np.testing.assert_array_equal(returns, [-100.0, -100.0])
 
-  def test_one_step_that_is_not_negative_is_a_success(self):
+  def test_a_reward_that_is_not_negative_is_a_success(self):
     # G_1 = 0, G_0 = -1 + 0.5 * 0.
     returns = episode_writer.monte_carlo_returns(
         np.array([-1.0, 0.0]), np.ones(2), 0.5, never_succeeds_value=-2.0
@@ -148,7 +148,7 @@ class StoredStepsTest(parameterized.TestCase):
     )
     self.assertIs(type(steps.observation), dict)
 
-  def test_terminal_and_time_out_differ_in_discount_alone(self):
+  def test_terminal_and_time_out_differ_only_in_discount(self):
     terminal, time_out = (
         episode_writer.stored_steps(
             _episode([-1.0, -1.0], discounts),
@@ -191,7 +191,7 @@ class StoredStepsTest(parameterized.TestCase):
 
 
 class _RecordingSink:
-  """Keeps what is added."""
+  """Records the steps that are added."""
 
   def __init__(self):
     self.added = []
@@ -216,12 +216,12 @@ class EpisodeWriterTest(parameterized.TestCase):
     table, steps, num_transitions = self._write(_episode([0, 0], [1, 1]))
     self.assertEqual(table, 'online')
     self.assertEqual(num_transitions, 2)
-    # Both rewards are -1 after the bias, so the value of no success stands.
+    # Both rewards are -1 after the bias, so the return is that of no success.
     np.testing.assert_array_equal(
         steps.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
     )
 
-  def test_last_step_without_observation_counts_in_the_return_alone(self):
+  def test_last_step_without_observation_counts_only_in_the_return(self):
     _, steps, num_transitions = self._write(
         _episode([0, 1], [1, 1], has_last_transition=False)
     )
@@ -265,7 +265,7 @@ class EpisodeRecorderTest(parameterized.TestCase):
     self.assertEqual(episode.policy_version, 11)
     self.assertTrue(episode.has_last_transition)
 
-  def test_episodes_that_follow_count_on(self):
+  def test_later_episodes_get_the_next_ids(self):
     episodes = self._record(True, num_episodes=2)
     self.assertEqual([episode.episode_id for episode in episodes], [5, 6])
     np.testing.assert_array_equal(
@@ -282,7 +282,7 @@ class EpisodeRecorderTest(parameterized.TestCase):
         for index in range(3)
     ]
 
-  def test_batch_of_one_is_the_same_as_none(self):
+  def test_batch_of_one_equals_no_batch(self):
     unbatched, batched = [], []
     first = episode_writer.EpisodeRecorder(unbatched.append, lambda: False)
     second = episode_writer.EpisodeRecorder(batched.append, lambda: False)
@@ -312,7 +312,7 @@ class EpisodeRecorderTest(parameterized.TestCase):
     self.assertLen(episodes, 1)
     self.assertEqual(episodes[0].num_steps, 2)
 
-  def test_middle_of_an_episode_first_is_an_error(self):
+  def test_first_step_inside_an_episode_is_an_error(self):
     recorder = episode_writer.EpisodeRecorder(print, lambda: False)
     with self.assertRaisesRegex(ValueError, 'must be FIRST'):
       recorder(self._steps()[1])

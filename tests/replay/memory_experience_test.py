@@ -57,12 +57,12 @@ _REQUEST = experience.ExperienceRequest(
 
 
 def _is_online(part):
-  """Returns `[rows]` bool."""
+  """Returns `[rows]` bool, whether each row is from an online episode."""
   return part.policy_info['episode_id'].numpy()[:, 0] >= _ONLINE_ID
 
 
 def _all_equal(elements, others):
-  """Returns whether two lists of experience are the same."""
+  """Returns whether two lists of experience are equal."""
   pairs = list(zip(tf.nest.flatten(elements), tf.nest.flatten(others)))
   return len(elements) == len(others) and all(
       np.array_equal(leaf, other) for leaf, other in pairs
@@ -128,7 +128,7 @@ class SamplingTest(parameterized.TestCase):
         _all_equal([element], [next(other.iterate(0, 1, request))])
     )
 
-  def test_every_transition_is_as_likely(self):
+  def test_all_transitions_are_equally_likely(self):
     source, _ = _source(num_offline=2)
     request = experience.ExperienceRequest(
         critic_slices=1, critic_batch_size=400
@@ -156,7 +156,7 @@ class SamplingTest(parameterized.TestCase):
       consume(source.iterate(step, 2 + step, _REQUEST), tf.constant(2 + step))
     self.assertLen(traces, 1)
 
-  def test_change_of_the_tables_stops_an_unfinished_iterator(self):
+  def test_changing_the_tables_stops_an_unfinished_iterator(self):
     source, writer = _source(num_online=1, max_block_bytes=10_000)
     iterator = source.iterate(0, 100, _REQUEST)
     writer.write('online', _episode(_ONLINE_ID + 1))
@@ -194,7 +194,7 @@ class FractionTest(parameterized.TestCase):
     part = next(source.iterate(0, 1, request)).policy
     self.assertTrue(_is_online(part).all())
 
-  def test_fraction_of_one_never_touches_online(self):
+  def test_fraction_of_one_draws_no_online_rows(self):
     source, _ = _source(num_online=0)
     request = _REQUEST._replace(critic_offline_fraction=1.0)
     element = next(source.iterate(0, 1, request))
@@ -208,7 +208,7 @@ class FractionTest(parameterized.TestCase):
 
 class RowsTest(parameterized.TestCase):
 
-  def test_rows_are_two_neighbouring_steps(self):
+  def test_rows_are_two_consecutive_steps(self):
     source, _ = _source(num_online=2)
     part = next(source.iterate(0, 1, _REQUEST)).critic
     observation = part.observation.numpy()
@@ -292,7 +292,7 @@ class RowsTest(parameterized.TestCase):
 class CandidatesTest(parameterized.TestCase):
 
   def _set(self, source, table):
-    """Sets candidates that hold the index of their step."""
+    """Sets candidates whose numbers are the index of their step."""
     steps = source.observations(table)[:, 1]
     source.set_candidates(
         table, np.tile(steps[:, np.newaxis, np.newaxis], (1, 5, 2))

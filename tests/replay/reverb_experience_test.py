@@ -40,7 +40,7 @@ def _episode(episode_id, num_steps=20):
 
 
 def _is_online(part):
-  """Returns `[rows]` bool."""
+  """Returns `[rows]` bool, whether each row is from an online episode."""
   return part.policy_info['episode_id'].numpy()[:, 0] >= _ONLINE_ID
 
 
@@ -81,7 +81,7 @@ class ReverbExperienceTest(parameterized.TestCase):
       )
       self.assertFalse(_is_online(element.cloning).any())
 
-  def test_rows_are_neighbouring_steps_with_scaled_rewards(self):
+  def test_rows_are_consecutive_steps_with_scaled_rewards(self):
     self._write(2, 1)
     part = next(self._source.iterate(0, 1, _REQUEST)).critic
     observation = part.observation.numpy()
@@ -101,7 +101,7 @@ class ReverbExperienceTest(parameterized.TestCase):
     self.assertFalse(_is_online(next(iterator).policy).any())
     self._write(0, 2)
     self.assertIs(self._source.iterate(1, 1, request), iterator)
-    for _ in range(2):  # Drawn before the online episodes came.
+    for _ in range(2):  # Drawn before the online episodes arrive.
       next(iterator)
     online = np.concatenate(
         [_is_online(next(iterator).policy) for _ in range(10)]
@@ -109,7 +109,7 @@ class ReverbExperienceTest(parameterized.TestCase):
     # 2000 draws with probability 1/2; standard deviation 0.011.
     self.assertAlmostEqual(online.mean(), 0.5, delta=5 * 0.011)
 
-  def test_element_spec_is_that_of_memory(self):
+  def test_element_spec_equals_that_of_memory_experience(self):
     memory = memory_experience.MemoryExperience(
         _SIGNATURE, seed=0, reward_scale=2.0, reward_bias=-1.0
     )
@@ -129,12 +129,12 @@ class ReverbExperienceTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '`critic` needs .*`online`'):
       self._source.iterate(0, 1, _REQUEST)
 
-  def test_server_that_is_gone_is_named(self):
+  def test_error_names_a_stopped_server(self):
     self._server.stop()
     with self.assertRaisesRegex(ConnectionError, self._server.address):
       self._source.iterate(0, 1, _REQUEST)
 
-  def test_server_of_its_own_ends_with_it(self):
+  def test_own_server_stops_with_the_experience(self):
     source = reverb_experience.ReverbExperience(
         _SIGNATURE, reward_scale=2.0, reward_bias=-1.0
     )

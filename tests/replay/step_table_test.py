@@ -32,7 +32,7 @@ def _all_rows(table):
 
 class StepTableTest(parameterized.TestCase):
 
-  def test_transitions_are_neighbouring_steps_of_one_episode(self):
+  def test_transitions_are_consecutive_steps_of_one_episode(self):
     table = step_table.StepTable('offline', capacity=10)
     table.add(_steps(0, 3), 2)
     table.add(_steps(10, 2), 1)
@@ -42,18 +42,18 @@ class StepTableTest(parameterized.TestCase):
     )
     self.assertEqual(table.num_steps, 5)
 
-  def test_steps_of_no_transition_are_not_stored(self):
+  def test_steps_outside_transitions_are_not_stored(self):
     table = step_table.StepTable('offline', capacity=10)
     table.add(_steps(0, 4), 2)
     table.add(_steps(10, 2), 0)
     self.assertEqual(table.num_steps, 3)
     self.assertEqual(table.num_transitions, 2)
 
-  def test_oldest_transitions_go_first(self):
+  def test_oldest_transitions_are_removed_first(self):
     table = step_table.StepTable('online', capacity=3)
     table.add(_steps(0, 3), 2)
     table.add(_steps(10, 3), 2)
-    # One of the first episode's two transitions had to go, and its step 0.
+    # The first episode lost one of its two transitions, and with it step 0.
     np.testing.assert_array_equal(
         _all_rows(table), [[1, 2], [10, 11], [11, 12]]
     )
@@ -61,7 +61,7 @@ class StepTableTest(parameterized.TestCase):
         table.observations()[:, 0], [1, 2, 10, 11, 12]
     )
 
-  def test_episode_longer_than_the_table_leaves_its_end(self):
+  def test_table_keeps_the_end_of_an_episode_that_exceeds_it(self):
     table = step_table.StepTable('online', capacity=2)
     table.add(_steps(0, 2), 1)
     table.add(_steps(10, 5), 4)
@@ -92,16 +92,16 @@ class StepTableTest(parameterized.TestCase):
       stored = sorted({step for row in wanted for step in row})
       np.testing.assert_array_equal(table.observations()[:, 0], stored)
 
-  def test_storage_does_not_start_at_the_capacity(self):
+  def test_storage_for_the_capacity_is_not_allocated_at_once(self):
     table = step_table.StepTable('offline', capacity=10**9)
     table.add(_steps(0, 3), 2)
     self.assertEqual(table.num_transitions, 2)
 
-  def test_candidates_stand_beside_their_frames(self):
+  def test_rows_have_the_candidates_of_their_steps(self):
     table = step_table.StepTable('offline', capacity=3)
     for first in (0, 10, 20):
       table.add(_steps(first, 3), 2)
-    # Steps 11, 12, 20, 21, 22 are left; each gets its own number.
+    # Steps 11, 12, 20, 21, 22 remain; the candidates of each are its number.
     observations = table.observations()
     candidates = np.tile(observations[:, np.newaxis, :], (1, 4, 2))
     table.set_candidates(candidates)

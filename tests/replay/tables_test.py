@@ -97,12 +97,12 @@ class ReplayServerTest(parameterized.TestCase):
       )
     self.assertEqual(steps, {(0, 1), (1, 2)})
 
-  def test_long_episode_is_written_whole(self):
+  def test_long_episode_is_written_completely(self):
     server = self._server()
     server.add('offline', _steps(0, num_steps=200), 200)
     self.assertEqual(_sizes(server)['offline'], 200)
 
-  def test_oldest_transitions_go_first(self):
+  def test_oldest_transitions_are_removed_first(self):
     server = self._server(max_size=4)
     server.add('online', _steps(0), 3)
     server.add('online', _steps(1), 3)
@@ -134,11 +134,11 @@ class ReplayServerTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "got 'train'"):
       self._server().add('train', _steps(), 3)
 
-  def test_table_without_room_is_an_error(self):
+  def test_table_without_capacity_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'max_size'):
       tables.ReplayServer(_SIGNATURE, max_size=0)
 
-  def test_server_that_is_gone_is_named_in_time(self):
+  def test_error_names_a_stopped_server_within_the_deadline(self):
     server = self._server()
     server.add('online', _steps(), 3)
     server.stop()
@@ -149,8 +149,8 @@ class ReplayServerTest(parameterized.TestCase):
       server.add('online', _steps(1), 3)
     self.assertLess(time.monotonic() - start, 10.0)
 
-  def test_writer_without_a_deadline_waits_for_a_server_that_is_late(self):
-    # It takes one item, and the next one when that is gone.
+  def test_writer_without_a_deadline_waits_for_a_slow_server(self):
+    # The queue accepts the next item only when the previous one is removed.
     server = reverb.Server([reverb.Table.queue('online', 1)])
     self.addCleanup(server.stop)
     address = f'localhost:{server.port}'

@@ -106,7 +106,7 @@ class BuildAgentTest(tensor_case.TensorCase):
         [search.is_greedy for search in searches], [True, True, False]
     )
 
-  def test_the_base_policy_has_no_search_whatever_is_bound(self):
+  def test_no_binding_gives_the_base_policy_a_search(self):
     agent = self._build()
 
     self.assertLess(
@@ -160,7 +160,7 @@ class BuildAgentTest(tensor_case.TensorCase):
       self._build(binding)
 
   def test_an_unknown_argument_of_the_critic_is_named(self):
-    # The critics pass on what they do not know, so gin lets it pass too.
+    # Critics forward `**kwargs`, so gin cannot reject an unknown argument.
     with self.assertRaisesRegex(TypeError, 'conservative_wait'):
       self._build('CalQLCritic.conservative_wait = 0.1')
 

@@ -144,7 +144,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     saver.save()
     self.assertEqual(self._restore(), 3)
 
-  def test_full_disk_for_the_list_of_checkpoints_loses_none(self):
+  def test_full_disk_for_the_list_of_checkpoints_loses_no_checkpoint(self):
     saver, state = self._save_twice()
     state.phase_step = 3
     os.remove(os.path.join(self._dir, 'checkpoint'))

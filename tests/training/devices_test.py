@@ -23,7 +23,7 @@ class StrategyTest(absltest.TestCase):
     self.assertIs(strategy, tf.distribute.get_strategy())
     self.assertEqual(strategy.num_replicas_in_sync, 1)
 
-  def test_one_device_cannot_share(self):
+  def test_mirrored_needs_two_devices(self):
     with self.assertRaisesRegex(ValueError, 'two devices.*CPU:0'):
       devices.make_strategy('mirrored')
 

@@ -147,7 +147,7 @@ class ExportTest(tensor_case.TensorCase):
     self._export(policy)
     before = os.stat(self._path).st_ino
     with self.assertRaisesRegex(ValueError, 'must match the live policy'):
-      # What cannot be compared has not been found to be equal.
+      # A difference of NaN must fail the check.
       self._export(policy, low=np.array([np.nan, 0.0]))
     self.assertEqual(os.stat(self._path).st_ino, before)
     self.assertTrue(pathlib.Path(self._path, 'saved_model.pb').exists())

@@ -89,7 +89,7 @@ class MetricsLogTest(parameterized.TestCase):
       self.assertEqual(log.num_rows, 0)
     self.assertEmpty(_rows(self._dir))
 
-  def test_falling_train_step_is_an_error(self):
+  def test_decreasing_train_step_is_an_error(self):
     with metrics_log.MetricsLog(self._dir) as log:
       _write(log, 5)
       _write(log, 5)

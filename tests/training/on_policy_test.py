@@ -201,7 +201,7 @@ class RolloutActorTest(tensor_case.TensorCase):
     self.assertAllEqual(rollout.observation, wanted.observation)
     self.assertAllEqual(rollout.chain.draws, wanted.chain.draws)
 
-  def test_more_environments_than_there_are_is_an_error(self):
+  def test_more_environments_than_the_domain_has_is_an_error(self):
     domain = _Walk(time_limit=_TIME_LIMIT)
     domain.max_environments = 1
     with self.assertRaisesRegex(
@@ -275,7 +275,7 @@ class ExperimentTest(parameterized.TestCase):
         [row['phase'] for row in rows],
         ['behavior_cloning'] * 2 + ['online'] * 2,
     )
-    # The first turn trains the baseline alone.
+    # The first turn trains only the baseline.
     self.assertEqual([bool(r['policy/kl']) for r in rows[2:]], [False, True])
     online = summary.phases['online']
     self.assertEqual(online.success_rate, online.success_rate_without_search)

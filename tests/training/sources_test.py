@@ -15,7 +15,7 @@ class _OnlyEvaluations(pointmaze.PointMaze):
 
   def make_environment(self, seed, evaluation):
     if not evaluation:
-      raise NotImplementedError('Nothing acts here.')
+      raise NotImplementedError('This task has no collection.')
     return super().make_environment(seed, evaluation)
 
 
@@ -72,7 +72,7 @@ class LocalSourceTest(absltest.TestCase):
         session.experience.num_transitions('online'),
         sum(e.num_transitions for e in data),
     )
-    with self.assertRaisesRegex(NotImplementedError, 'Nothing acts here'):
+    with self.assertRaisesRegex(NotImplementedError, 'has no collection'):
       self._collect(session, 3)
 
   def test_restored_session_has_the_episodes_of_its_checkpoint(self):

@@ -33,7 +33,7 @@ class ValueBiasTest(tensor_case.TensorCase):
     )
     episodes = [_episode(3, True, 0), _episode(1, False, 1)]
     found = value_bias.start_values(session, episodes)
-    # Rewards are -1, -1, 0 and, in the other, a single -1.
+    # The rewards are -1, -1, 0 in the first episode and -1 in the second.
     expected = (-1.0 - session.agent.gamma - 1.0) / 2.0
     self.assertAllClose(found['values/start_realised'], expected, rtol=1e-5)
     values = session.agent.critic.bind(
