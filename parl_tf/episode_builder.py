@@ -1,4 +1,4 @@
-"""Builds an episode step by step while it is acted."""
+"""Builds an episode step by step while it is collected."""
 
 import numpy as np
 import tree
@@ -45,7 +45,7 @@ class EpisodeBuilder:
 
     Args:
       episode_id: Identity of the episode within its source.
-      policy_version: Train step of the weights that acted; -1 for a dataset.
+      policy_version: Training step of the acting weights; -1 for a dataset.
 
     Raises:
       ValueError: If there are no steps, or the number of observations is not

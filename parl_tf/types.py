@@ -146,7 +146,7 @@ class Episode(NamedTuple):
       a time-out).
     success: `[T]` bool, whether the task was solved after the step.
     episode_id: Identity of the episode within its source.
-    policy_version: Train step of the weights that acted; -1 for a dataset.
+    policy_version: Training step of the acting weights; -1 for a dataset.
     has_last_transition: False if the observation after the last step is unknown
       and the step is not terminal. The last step then makes no transition, but
       its reward counts in the return.

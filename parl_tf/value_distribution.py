@@ -11,7 +11,7 @@ class HLGauss:
 
   Farebrother et al. (2024), arXiv:2403.03950, section 3.1: `num_bins` + 1 edges
   at linspace(min, max); p_i is the mass of N(value, sigma^2) in bin i,
-  normalized over [min, max]; a distribution's value is sum p_i * centre_i.
+  normalized over [min, max]; a distribution's value is sum p_i * center_i.
   """
 
   def __init__(
@@ -65,7 +65,7 @@ class HLGauss:
     Works in log space, so that values far outside the edges stay finite. The
     mass of a bin is a difference of tails on the side away from the mean, where
     differences do not cancel. Values so far outside that float32 cannot
-    distinguish the edges are clipped to where the edge bin still has all mass.
+    distinguish the edges are clipped; the edge bin still has all of their mass.
 
     Args:
       values: `[...]`, in units of return; may lie outside the edges.

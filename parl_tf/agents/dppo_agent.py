@@ -67,7 +67,7 @@ class DPPOAgent(tf_agent.TFAgent):
   The baseline of A(s, a) depends only on the environment's state. Behavior
   cloning and the deployed policies are those of a `PARLAgent` without a critic.
 
-  The trained weights explore. Evaluation and export use their moving average,
+  Exploration uses the trained weights. Evaluation and export use their average,
   which follows every update. Fine-tuning also starts from the average. Updates
   on a rollout do not shift images, unlike those of a `PARLAgent`.
 

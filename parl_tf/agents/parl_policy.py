@@ -21,7 +21,7 @@ _SMALL_BYTES = 2 * 2**20
 
 
 class PARLPolicy(tf_policy.TFPolicy):
-  """Acts by pi_opt (4.3) of PA-RL, or by the base policy without an optimizer.
+  """Samples pi_opt (4.3) of PA-RL, or the base policy without an optimizer.
 
   The policy state holds the seed of the next draw and the rest of the current
   chunk. An episode is therefore a function of its initial seed, also after

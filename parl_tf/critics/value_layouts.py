@@ -1,4 +1,4 @@
-"""Layouts of a value function: equal values, faster for few or many actions."""
+"""Layouts of a value function that are faster for few or for many actions."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ from parl_tf.networks import half_precision
 
 
 def for_few_actions(value_fn: critic.ValueFunction) -> 'GroupwiseValueFunction':
-  """Returns an equal function that is faster for few actions."""
+  """Returns a function with equal values that is faster for few actions."""
   return GroupwiseValueFunction(
       few_actions.convert(value_fn.context), *value_fn.static
   )

@@ -12,7 +12,7 @@ class AdvantageWeightedImprover(improver.PolicyImprover):
   """Weights the supervised loss by min(exp(beta * advantage), max_weight).
 
   Implements advantage-weighted regression, Peng et al. (2019),
-  arXiv:1910.00177, as IQL extracts its policy, Kostrikov et al. (2021),
+  arXiv:1910.00177, in the form that IQL uses, Kostrikov et al. (2021),
   arXiv:2110.06169, equation (7). The critic defines the advantage; no gradient
   flows from the critic.
   """

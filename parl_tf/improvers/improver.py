@@ -50,7 +50,7 @@ class PolicyImprover(tf.Module, abc.ABC):
   def augment_reward(self, transition, critic, source):
     """Returns the critic's transition, with the improver's own reward terms.
 
-    By default the reward is that of the task.
+    By default, returns the transition unchanged.
 
     Args:
       transition: TF-Agents `Transition` of `[B, ...]`.
@@ -66,4 +66,4 @@ class PolicyImprover(tf.Module, abc.ABC):
     return ()
 
   def update(self, metrics: Mapping[str, tf.Tensor]) -> None:
-    """Updates running statistics from a loss's metrics, after its step."""
+    """Updates running statistics from the loss's metrics after its update."""

@@ -14,7 +14,7 @@ from parl_tf.improvers import improver
 
 @gin.configurable
 class ReparameterizedImprover(improver.PolicyImprover):
-  """Maximizes Q(s, a) by its gradient through the policy's sample a.
+  """Maximizes Q(s, a) by the gradient through the policy's sample a.
 
   The loss is imitation_weight * L(s, a_data) - value_weight * Q(s, a) -
   entropy. PA-RL does not need this gradient; the baselines of its paper do.

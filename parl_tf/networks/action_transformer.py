@@ -286,7 +286,7 @@ def _attend(query, key, value, is_past):
 
 
 def _gelu(x):
-  """GELU in its tanh form, which TensorFlow fuses with a matrix product."""
+  """Computes GELU in its tanh form, which TensorFlow fuses with a product."""
   return tf.nn.gelu(x, approximate=True)
 
 

@@ -21,10 +21,10 @@ class AveragedNetwork(tf.Module):
       averaging_rate: Optional[float],
       encoder: Optional[observation_encoder.ObservationEncoder] = None,
   ):
-    """Initializes both with the same weights.
+    """Initializes both networks with the same weights.
 
     Args:
-      network_ctor: Makes the network, with equal weights at every call.
+      network_ctor: Makes the network; every call must give equal weights.
       averaging_rate: Step size of the average at every update, in (0, 1]; None
         draws actions from the trained weights.
       encoder: Observation encoder to train with the network, or None.

@@ -46,7 +46,7 @@ class FourierFeatures(tf.keras.layers.Layer):
 def make_dense(
     units: int, input_size: int, seed: int, activation=None
 ) -> tf.keras.layers.Dense:
-  """Makes and builds a dense layer with Glorot-uniform weights of a seed."""
+  """Makes and builds a dense layer; the seed gives its Glorot weights."""
   layer = tf.keras.layers.Dense(
       units,
       activation=activation,

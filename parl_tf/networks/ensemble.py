@@ -30,7 +30,9 @@ class CriticEnsemble(tf.keras.layers.Layer):
       action_in_every_layer: bool = False,
       initial_bias: Optional[np.ndarray] = None,
   ):
-    """Initializes orthogonal weights; gain sqrt 2, but 1e-2 in the last two.
+    """Initializes the network with orthogonal weights.
+
+    Their gain is sqrt 2, and 1e-2 in the last hidden layer and in the head.
 
     Args:
       feature_size: Width of the observation features.
@@ -43,8 +45,8 @@ class CriticEnsemble(tf.keras.layers.Layer):
         ReLU.
       shared_head: Whether all members share one head.
       action_in_every_layer: Whether the action is an input of every layer,
-        including the head. In the first layer alone it would have little
-        weight next to many features of images.
+        including the head. As an input of only the first layer it would
+        have little weight next to many image features.
       initial_bias: `[num_outputs]` initial bias of the head; zeros if None.
 
     Raises:

@@ -87,4 +87,4 @@ class GenerativePolicy(tf.Module, abc.ABC):
     """The variables that the policy's optimizer updates."""
 
   def update_average(self) -> None:
-    """Moves the averaged weights after an update; a no-op without any."""
+    """Moves the averaged weights, if any, after an update."""

@@ -35,9 +35,9 @@ def join(
   is_valid = tf.sequence_mask(num_steps, length, tf.float32)  # [rows, H]
   powers = gamma ** tf.range(length, dtype=tf.float32)
   # Ignore rewards after a step that ended the task.
-  going_on = tf.math.cumprod(windows.discount[:, :-1], axis=1, exclusive=True)
+  is_running = tf.math.cumprod(windows.discount[:, :-1], axis=1, exclusive=True)
   reward = tf.reduce_sum(
-      is_valid * powers * going_on * windows.reward[:, :-1], axis=1
+      is_valid * powers * is_running * windows.reward[:, :-1], axis=1
   )
   discount = tf.reduce_prod(
       tf.where(is_valid > 0.0, windows.discount[:, :-1], 1.0), axis=1

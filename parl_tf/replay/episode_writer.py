@@ -199,7 +199,7 @@ class EpisodeRecorder:
 
   Attributes:
     episode_id: Id of the next episode to finish; increases by 1 per episode.
-    policy_version: Train step of the acting policy's weights.
+    policy_version: Training step of the acting policy's weights.
   """
 
   def __init__(
@@ -261,7 +261,7 @@ class EpisodeRecorder:
 
 
 def _unbatched(trajectory: Any) -> trajectory_lib.Trajectory:
-  """Returns the fields of an episode as numpy arrays without a batch axis."""
+  """Returns the recorded fields as numpy arrays without a batch axis."""
   needed = trajectory._replace(policy_info=())
   needed = tf.nest.map_structure(np.asarray, needed)
   batch = needed.step_type.shape

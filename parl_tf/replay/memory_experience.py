@@ -1,8 +1,8 @@
 """Experience sampled from tables in memory: repeatable and exactly resumable.
 
 The rows of a training step depend only on (seed, train step, part, slice) and
-on the contents of the tables. Splitting the steps into calls differently does
-not change them.
+on the contents of the tables. They do not depend on how the steps are split
+into calls.
 """
 
 from typing import Iterator, List, Optional, Tuple

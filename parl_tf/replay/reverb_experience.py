@@ -44,7 +44,7 @@ class ReverbExperience:
       num_workers: int = 1,
       num_batches_in_flight: int = 2,
   ):
-    """Creates a source without sending a request to the server.
+    """Creates a source; sends no request to the server.
 
     Args:
       signature: Specs of one stored step; must match the server's.
@@ -120,11 +120,10 @@ class ReverbExperience:
       num_steps: int,
       request: experience_lib.ExperienceRequest,
   ) -> Iterator[types.Experience]:
-    """Returns the iterator of a request, which is the same at each call.
+    """Returns the iterator of a request, the same one in every call.
 
     Rows from the union of both tables are sampled in proportion to the table
-    sizes at the latest call. The two elements prefetched before the call are an
-    exception.
+    sizes at the latest call, except for the two elements prefetched before it.
 
     Args:
       train_step: Not used: the rows are not repeatable.

@@ -125,9 +125,9 @@ class ReplayWriter:
       address: `host:port` of the server.
       signature: Specs of one stored step.
       chunk_length: H, the number of steps that a transition spans.
-      deadline_seconds: Timeout of a request. None disables the timeout; use it
-        for a server in this process, which is late if the process was suspended
-        but is always reachable.
+      deadline_seconds: Timeout of a request. None disables the timeout. Use
+        None for a server in this process: it is always reachable, but answers
+        late if the process was suspended.
     """
     self._deadline_seconds = deadline_seconds
     self._chunk_length = chunk_length
@@ -162,7 +162,7 @@ class ReplayWriter:
     if not num_transitions:
       return
     try:
-      # Also because an insertion into a dead server reports no error.
+      # An insertion into a dead server would report no error.
       require_connection(self._client, self._deadline_seconds)
       self._insert(table, steps, num_transitions)
     except (reverb.errors.ReverbError, RuntimeError) as error:

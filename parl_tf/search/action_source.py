@@ -103,8 +103,8 @@ class Search:
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
     """Draws N actions `[B, N, A]`, under XLA if the policy requests it.
 
-    Does not compile policies of images, because XLA makes convolutions several
-    times slower on a CPU.
+    Does not compile policies with image observations, because XLA makes
+    convolutions several times slower on a CPU.
     """
     def draw(observation, seed):
       return policy.sample(
@@ -147,8 +147,8 @@ class Search:
 class StateActions:
   """The policy's own and optimized actions at a batch of states.
 
-  Samples and searches on first use and caches the results: a critic that needs
-  no actions costs nothing. Computes actions outside the tape, so no gradient
+  Samples and searches on first use and caches the results, so actions that no
+  loss requests cost nothing. Computes actions outside the tape, so no gradient
   flows through them.
   """
 
@@ -164,12 +164,12 @@ class StateActions:
       tape: Optional[tf.GradientTape] = None,
       index: int = 0,
   ):
-    """Initializes the object without computing actions.
+    """Initializes the object; computes no actions yet.
 
     Args:
       search: Settings of the search.
       policy: `GenerativePolicy`.
-      critic: `Critic` that values actions; None if the search has no optimizer.
+      critic: `Critic` of the actions; None if the search has no optimizer.
       observation: Nest of `[B, ...]`, raw and without augmentation.
       seed: `[2]` int32.
       samples: `[B, N, A]` cached samples to use instead of new ones, or None.
@@ -333,7 +333,7 @@ def make_source(
   Args:
     search: Settings of the search.
     policy: `GenerativePolicy`.
-    critic: `Critic` that values actions; None if the search has no optimizer.
+    critic: `Critic` of the actions; None if the search has no optimizer.
     transition: TF-Agents `Transition` of `[B, ...]`, with observations that are
       raw and without augmentation.
     seed: `[2]` int32.

@@ -30,7 +30,7 @@ class CompiledSearch:
   """
 
   def __init__(self, optimizer):
-    """Initializes the search without compiling it.
+    """Initializes the search; compiles nothing yet.
 
     Args:
       optimizer: Action optimizer, such as `ActionOptimizer`.
@@ -56,7 +56,7 @@ class CompiledSearch:
       dataset_action: Optional[tf.Tensor],
       seed: tf.Tensor,
   ) -> types.Candidates:
-    """Computes the optimizer's `optimize`, up to rounding."""
+    """Returns the result of the optimizer's `optimize`, up to rounding."""
     batch_size, num_samples, _ = candidates.shape
     num_parts = _num_parts(batch_size, num_samples)
     size = batch_size // num_parts
@@ -94,7 +94,7 @@ class CompiledSearch:
 
 
 def _num_parts(batch_size, num_samples):
-  """Returns the least number of equal, small enough parts, or 1."""
+  """Returns the smallest number of equal parts that are small enough, or 1."""
   least = -(-batch_size * num_samples // _ROWS_PER_PART)
   for num_parts in range(least, 2 * least):
     if batch_size % num_parts == 0:

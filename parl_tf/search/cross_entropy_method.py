@@ -15,8 +15,7 @@ class CrossEntropyMethod(selection.CandidateSelection):
   """Repeatedly fits a diagonal Gaussian to the best candidates.
 
   Section 5 of arXiv:2412.06685 compares PA-RL with this method, which starts
-  from uniform actions or from samples of a fixed cloned policy. The choice of
-  the policy determines the start.
+  from samples of the policy: a uniform policy or a fixed cloned one.
   """
 
   def __init__(
