@@ -238,11 +238,7 @@ def main(_):
   path = options.dataset_path
   if path is None:
     path = gin.query_parameter('run_experiment.dataset_path')
-  episodes = reading.read_episodes(
-      path,
-      observation_spec=domain.observation_spec(),
-      action_spec=domain.action_spec(),
-  )
+  episodes = reading.read_episodes(path, **domain.dataset_options())
   points = make_map(
       agent,
       domain,

@@ -1,6 +1,7 @@
 """Records, inspects and converts datasets.
 
   parl-data generate pointmaze --output maze.hdf5 --num_steps 30000 --seed 0
+  parl-data generate cube --play --output play.hdf5 --num_steps 100000
   parl-data info maze.hdf5 --domain pointmaze
   parl-data convert minari_data_set --output rows.hdf5
 
@@ -36,10 +37,20 @@ def write_dataset(
     *,
     num_steps: int,
     seed: int,
+    play: bool = False,
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
 ) -> None:
   """Records a dataset of the domain that `domains/<name>.gin` describes.
+
+  Args:
+    domain_name: Name of the domain's gin file.
+    output: File to write.
+    num_steps: Environment steps.
+    seed: Seed of the contents.
+    play: Whether to record play instead of attempts at the task.
+    gin_files: Gin files, applied after the domain's own.
+    gin_bindings: Gin bindings, applied after the files.
 
   Raises:
     FileNotFoundError: If there is no such domain or folder.
@@ -48,17 +59,15 @@ def write_dataset(
   """
   _check_folder(output)
   configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
-  environment, controller = domain_lib.select_domain().make_recorder(seed)
-  with environment, progress.Progress('data', num_steps) as bar:
-    generate.record_dataset(
-        output,
-        environment,
-        controller,
-        num_steps=num_steps,
-        seed=seed,
-        progress=bar.update,
-        metadata={'domain': domain_name},
-    )
+  generate.record_task(
+      output,
+      domain_lib.select_domain(),
+      num_steps=num_steps,
+      seed=seed,
+      play=play,
+      make_progress=progress.Progress,
+      metadata={'domain': domain_name},
+  )
 
 
 def describe(path: str, found: inspection.Inspection) -> str:
@@ -124,7 +133,7 @@ def convert(paths: Sequence[str], output: str) -> None:
 def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
   """Describes the Monte-Carlo returns that would bound a Cal-QL critic."""
   starts, least, greatest = [], np.inf, -np.inf
-  for episode in reading.read_episodes(path):
+  for episode in reading.read_episodes(path, **task.dataset_options()):
     returns = episode_writer.monte_carlo_returns(
         task.reward_scale * episode.reward + task.reward_bias,
         episode.discount,
@@ -154,6 +163,7 @@ def main(argv: Sequence[str]) -> int:
           options.output,
           num_steps=options.num_steps,
           seed=options.seed,
+          play=options.play,
           gin_files=options.gin_file,
           gin_bindings=options.gin_bindings,
       )
@@ -195,14 +205,12 @@ def inform(
   Returns:
     1 if one has a fault, else 0.
   """
-  specs = {}
-  if task is not None:
-    specs = dict(
-        observation_spec=task.observation_spec(), action_spec=task.action_spec()
-    )
+  layout = reading.make_layout(
+      **({} if task is None else task.dataset_options())
+  )
   num_faults = 0
   for path in paths:
-    found = inspection.inspect(path, reading.make_layout(**specs))
+    found = inspection.inspect(path, layout)
     print(describe(path, found))
     if task is not None and not found.faults:
       print(describe_bound(path, task, gamma))
@@ -234,6 +242,11 @@ def _define_flags():
   )
   flags.DEFINE_integer(
       'seed', 0, 'generate: seed.', lower_bound=0
+  )
+  flags.DEFINE_bool(
+      'play',
+      False,
+      'generate: play without a goal, and record the rewards of every task.',
   )
   flags.DEFINE_multi_string(
       'gin_file', [], "A gin file, applied after the domain's own."

@@ -3,7 +3,9 @@
 The layout is flat, with one row per step: `observations`, `actions`, `rewards`
 and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
 As an extension of D4RL, `observations` may be a group with one HDF5 dataset
-for each part of a nest.
+for each part of a nest, and a dataset of play has the raw rewards and the
+successes of K tasks, `infos/task_rewards` and `infos/task_successes` `[rows,
+K]`. Reading it for one task replaces rewards, success and terminals.
 
 D4RL's own files have no `next_observations`. In this case a terminal row is
 followed by its own observation, and the last row of an episode that ends
@@ -24,6 +26,8 @@ NAME = "D4RL's HDF5"
 
 _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
+_TASK_REWARDS = 'infos/task_rewards'
+_TASK_SUCCESSES = 'infos/task_successes'
 _READ_ROWS = 16_384
 _CHUNK_ROWS = 8_192
 
@@ -78,15 +82,46 @@ class _Source(hdf5.Source):
         continue
       self._columns[name] = column
       self.columns[name] = rows_lib.Column(column.shape, column.dtype, field)
+    self._has_tasks = layout.task is not None and _TASK_REWARDS in self.file
+    self._layout = layout
+    if self._has_tasks:
+      self._check_tasks()
+
+  def _check_tasks(self) -> None:
+    """Reports missing rewards or successes of the task."""
+    num_rows = len(self.file['actions'])
+    for name in (_TASK_REWARDS, _TASK_SUCCESSES):
+      shape = self.file[name].shape if name in self.file else None
+      if (
+          shape is None
+          or len(shape) != 2
+          or shape[0] != num_rows
+          or shape[1] <= self._layout.task
+      ):
+        self.faults.append(
+            f'{self.path}: `{name}` must have {num_rows} rows with a column for'
+            f' task {self._layout.task} (from 0 on), got shape {shape}.'
+        )
 
   def read(self) -> Iterator[rows_lib.Rows]:
     for start in range(0, len(self._columns['rewards']), _READ_ROWS):
+      span = slice(start, start + _READ_ROWS)
       with hdf5.damage_named(self.path):
-        rows = {
-            name: column[start:start + _READ_ROWS]
-            for name, column in self._columns.items()
-        }
-      yield rows_lib.flatten_scalars(rows)
+        rows = {name: column[span] for name, column in self._columns.items()}
+      rows = rows_lib.flatten_scalars(rows)
+      if self._has_tasks:
+        self._relabel(rows, span)
+      yield rows
+
+  def _relabel(self, rows: Dict[str, np.ndarray], span: slice) -> None:
+    """Replaces rewards, success and episode ends by those of the task."""
+    with hdf5.damage_named(self.path):
+      rows['rewards'] = self.file[_TASK_REWARDS][span, self._layout.task]
+      success = self.file[_TASK_SUCCESSES][span, self._layout.task]
+    rows['success'] = success
+    rows['terminals'] = success & self._layout.ends_at_success
+    if 'timeouts' in rows:
+      rows['timeouts'] = rows['timeouts'] & ~rows['terminals']
 
 
 class EpisodeFile:

@@ -1,7 +1,8 @@
 """Records episodes and datasets with a noisy controller."""
 
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
+from absl import logging
 import gin
 import numpy as np
 import tree
@@ -22,6 +23,7 @@ def generate(
     seed: int,
     min_noise: float = 0.1,
     max_noise: float = 0.5,
+    noise_factors: Optional[Sequence[float]] = None,
     progress: Optional[Callable[[int], None]] = None,
 ) -> Iterator[episodes.Recording]:
   """Yields episodes with `num_steps` environment steps in total.
@@ -29,16 +31,19 @@ def generate(
   Each episode draws the standard deviation of its noise uniformly from
   [`min_noise`, `max_noise`]. Each action adds independent Gaussian noise, is
   clipped to [-1, 1] and stored as executed. An episode depends only on `seed`
-  and its number. The last episode is truncated, like a timeout, when the total
-  number of steps is reached.
+  and its number. Episodes that the environment declares unfit are dropped. The
+  last episode is truncated, like a timeout, when the total number of steps is
+  reached.
 
   Args:
-    environment: `dm_env.Environment` with `seed`, `is_success` and `info`.
+    environment: `domains.domain.Environment`.
     controller: Object with `reset`, `action` and `info`.
     num_steps: Total environment steps.
     seed: Non-negative seed.
     min_noise: Minimum standard deviation, in units of the action range [-1, 1].
     max_noise: Maximum standard deviation, in the same units.
+    noise_factors: `[A]` factors on the noise of each dimension of the action;
+      None for 1.
     progress: Called after each episode with the number of steps so far.
 
   Returns:
@@ -57,6 +62,11 @@ def generate(
         '`min_noise` and `max_noise` must satisfy 0 <= min_noise <= max_noise,'
         f' got {min_noise} and {max_noise}.'
     )
+  factors = 1.0 if noise_factors is None else np.array(noise_factors)
+  if np.any(factors < 0):
+    raise ValueError(
+        f'`noise_factors` must not be negative, got {noise_factors}.'
+    )
 
   def record_all():
     step = number = 0
@@ -64,10 +74,13 @@ def generate(
       random = np.random.default_rng([seed, number])
       recording = _record(
           environment, controller, random, number, num_steps - step,
-          random.uniform(min_noise, max_noise),
+          random.uniform(min_noise, max_noise) * factors,
       )
-      step += recording.episode.num_steps
       number += 1
+      if not environment.may_be_recorded():
+        logging.info('Dropping episode %d: it is unfit.', number - 1)
+        continue
+      step += recording.episode.num_steps
       if progress is not None:
         progress(step)
       yield recording
@@ -118,6 +131,49 @@ def record_dataset(
       file.append(recording.episode, recording.infos)
 
 
+def record_task(
+    path: str,
+    domain: Any,
+    *,
+    num_steps: int,
+    seed: int,
+    play: bool = False,
+    make_progress: Callable[[str, int], Any],
+    metadata: Optional[Mapping[str, Any]] = None,
+) -> None:
+  """Records a dataset of a task.
+
+  Bindings in the gin scope `play` apply to play only, for instance
+  `play/generate.max_noise`.
+
+  Args:
+    path: File to write. It appears only when it is complete.
+    domain: `domains.domain.Domain`.
+    num_steps: Total environment steps.
+    seed: Non-negative seed, which determines the contents of the file.
+    play: Whether to record play instead of attempts at the task.
+    make_progress: Returns a context manager that shows progress, given a label
+      and the number of steps.
+    metadata: See `record_dataset`.
+
+  Raises:
+    ValueError: If an argument is out of range, or the domain has no such
+      controller. No file is written.
+  """
+  with gin.config_scope('play' if play else None):
+    environment, controller = domain.make_recorder(seed, play=play)
+    with environment, make_progress('data', num_steps) as bar:
+      record_dataset(
+          path,
+          environment,
+          controller,
+          num_steps=num_steps,
+          seed=seed,
+          progress=bar.update,
+          metadata={'play': play, **(metadata or {})},
+      )
+
+
 def _record(
     environment, controller, random, number, max_steps, noise
 ) -> episodes.Recording:
@@ -131,8 +187,9 @@ def _record(
     action = controller.action(time_step, environment)
     action = action + noise * random.standard_normal(action.shape)
     action = np.clip(action, -1.0, 1.0).astype(np.float32)
-    infos.append({**environment.info(), **controller.info()})
+    info = {**environment.info(), **controller.info()}
     time_step = environment.step(action)
+    infos.append({**info, **environment.step_info()})
     builder.add_step(
         action, time_step.reward, time_step.discount, environment.is_success()
     )

@@ -13,10 +13,15 @@ from parl_tf.datasets import inspection
 from parl_tf.datasets import rows as rows_lib
 
 
-@gin.configurable('dataset', denylist=['observation_spec', 'action_spec'])
+@gin.configurable(
+    'dataset',
+    denylist=['observation_spec', 'action_spec', 'task', 'ends_at_success'],
+)
 def make_layout(
     observation_spec: Any = None,
     action_spec: Any = None,
+    task: Optional[int] = None,
+    ends_at_success: bool = True,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -32,6 +37,10 @@ def make_layout(
       of array specs. With a dict, only its keys are read. None accepts any
       observation.
     action_spec: Action spec of the task; None accepts any action.
+    task: Which of the recorded tasks the rewards, successes and terminals are
+      of, from 0 on, in a dataset of play; None reads those that are stored.
+    ends_at_success: Whether success in that task ends the episode, so that the
+      later rows form another one.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1.
     clip_actions: Whether to clip actions outside the bounds. If False, such
@@ -58,6 +67,8 @@ def make_layout(
           if isinstance(observation_spec, Mapping)
           else None
       ),
+      task=task,
+      ends_at_success=ends_at_success,
   )
 
 

@@ -64,6 +64,10 @@ class Layout(NamedTuple):
     is_binary: Whether to replace the stored reward by 1 at success, which ends
       the episode, and 0 elsewhere.
     observation_keys: Parts of a nested observation to read; None reads all.
+    task: Which of the recorded tasks to read the rewards of, from 0 on, in a
+      dataset that has the rewards of several; None reads the stored rewards.
+    ends_at_success: Whether success in that task ends the episode, so that the
+      later rows form another one.
   """
 
   observation_shape: Optional[object] = None
@@ -75,6 +79,8 @@ class Layout(NamedTuple):
   success_reward: float = 0.0
   is_binary: bool = False
   observation_keys: Optional[Tuple[str, ...]] = None
+  task: Optional[int] = None
+  ends_at_success: bool = True
 
 
 class RowSource(abc.ABC):

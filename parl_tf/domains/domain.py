@@ -7,7 +7,16 @@ is read.
 """
 
 import abc
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import (
+  Any,
+  Callable,
+  Dict,
+  Mapping,
+  Optional,
+  Sequence,
+  Tuple,
+  TypeVar,
+)
 
 from absl import logging
 import dm_env
@@ -86,6 +95,14 @@ class Environment(dm_env.Environment):
     """Returns values of the current state to record as `infos/<name>`."""
     return {}
 
+  def step_info(self) -> Mapping[str, np.ndarray]:
+    """Returns values of the last step to record as `infos/<name>`."""
+    return {}
+
+  def may_be_recorded(self) -> bool:
+    """Returns whether the current episode is fit for a dataset."""
+    return True
+
   def render(self) -> np.ndarray:
     """Returns an image of the current state, `[height, width, 3]` uint8."""
     raise NotImplementedError(f'{type(self).__name__} does not render images.')
@@ -128,12 +145,18 @@ class Domain(abc.ABC):
       robot; None for no limit. If there is a limit, `make_environment` hands
       out the existing environments in turn, and every user must start with a
       reset.
+    recorded_task: Which of the rewards in a dataset of play are those of this
+      task, from 0 on; None if play is not recorded.
+    ends_at_success: Whether success ends an episode of play when it is read
+      from a dataset.
   """
 
   reward_scale: float = 1.0
   reward_bias: float = 0.0
   max_episode_steps: int
   max_environments: Optional[int] = None
+  recorded_task: Optional[int] = None
+  ends_at_success: bool = True
 
   def _set_constants(
       self, max_episode_steps: int, reward_scale: float, reward_bias: float
@@ -174,23 +197,58 @@ class Domain(abc.ABC):
     """Makes the controller that records a dataset, or returns None."""
     return self.make_controller(environment)
 
-  def make_recorder(self, seed: int) -> Tuple[Environment, Controller]:
+  def make_play_environment(self, seed: int) -> Optional[Environment]:
+    """Makes an environment for play, or returns None.
+
+    Success does not end its episodes, and `step_info` has the rewards of every
+    task; see `parl_tf.domains.play`.
+
+    Args:
+      seed: Seed of all random draws, beginning with the first reset.
+    """
+    del seed
+    return None
+
+  def make_play_controller(
+      self, environment: Environment
+  ) -> Optional[Controller]:
+    """Makes the controller that plays, or returns None."""
+    del environment
+    return None
+
+  def make_recorder(
+      self, seed: int, *, play: bool = False
+  ) -> Tuple[Environment, Controller]:
     """Makes the environment and the controller that record a dataset.
 
     Args:
       seed: Seed of the environment.
+      play: Whether to play without a goal instead of attempting the task.
 
     Raises:
-      ValueError: If the domain has no data controller.
+      ValueError: If the domain has no such controller.
     """
-    environment = self.make_data_environment(seed)
-    controller = self.make_data_controller(environment)
+    if play:
+      environment = self.make_play_environment(seed)
+      controller = environment and self.make_play_controller(environment)
+    else:
+      environment = self.make_data_environment(seed)
+      controller = self.make_data_controller(environment)
     if controller is None:
       raise ValueError(
-          f'{type(self).__name__} must have a controller to record a dataset,'
-          ' got None.'
+          f'{type(self).__name__} must have a controller to record'
+          f' {"play" if play else "a dataset"}, got None.'
       )
     return environment, controller
+
+  def dataset_options(self) -> Dict[str, Any]:
+    """Returns how `parl_tf.datasets.reading` reads datasets of this task."""
+    return dict(
+        observation_spec=self.observation_spec(),
+        action_spec=self.action_spec(),
+        task=self.recorded_task,
+        ends_at_success=self.ends_at_success,
+    )
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:

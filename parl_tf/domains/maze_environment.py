@@ -33,6 +33,7 @@ class MazeEnvironment(domain.Environment):
       action_repeat: int,
       max_episode_steps: int,
       seed: int,
+      ends_at_goal: bool = True,
   ):
     """Initializes an environment with its own simulator state.
 
@@ -45,6 +46,7 @@ class MazeEnvironment(domain.Environment):
       action_repeat: Number of pushes per environment step.
       max_episode_steps: Environment steps before the timeout.
       seed: Seed of the initial states.
+      ends_at_goal: Whether an episode ends at the goal.
     """
     import mujoco  # pylint: disable=g-import-not-at-top
 
@@ -61,9 +63,15 @@ class MazeEnvironment(domain.Environment):
     self._body_radius = body_radius
     self._action_repeat = action_repeat
     self._max_episode_steps = max_episode_steps
+    self._ends_at_goal = ends_at_goal
     self._num_steps = 0
     self._needs_reset = True
     self.seed(seed)
+
+  @property
+  def position(self) -> np.ndarray:
+    """Position `[x, y]` of the body in metres."""
+    return self._position
 
   def seed(self, seed: int) -> None:
     self._random = np.random.default_rng(seed)
@@ -93,11 +101,12 @@ class MazeEnvironment(domain.Environment):
         break
     self._num_steps += 1
     timed_out = self._num_steps >= self._max_episode_steps
-    self._needs_reset = is_success or timed_out
+    is_terminal = is_success and self._ends_at_goal
+    self._needs_reset = is_terminal or timed_out
     return domain.make_time_step(
         self._observation(),
         is_success,
-        is_terminal=is_success,
+        is_terminal=is_terminal,
         is_timeout=timed_out,
     )
 

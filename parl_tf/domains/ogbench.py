@@ -10,7 +10,7 @@ be repeated for several steps, and a reset clears all simulator state.
 
 import copy
 import functools
-from typing import Any, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Mapping, Optional, Tuple, Type
 
 from dm_env import specs
 import gin
@@ -20,6 +20,8 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import ogbench_oracles
+from parl_tf.domains import ogbench_play
+from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
 _TASKS = range(1, 6)
@@ -28,6 +30,7 @@ _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
 # OGBench's observation sizes of the arm, a cube, a button, and a drawer or
 # window.
 _ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
+_PLAY_STEPS = 1_000  # Steps of 0.05 s of an episode of play, as in OGBench.
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
 
@@ -83,6 +86,8 @@ class TableTask(domain.Domain):
 
   _environment_class: Type[TableEnvironment]
   _controller_class: Type[ogbench_oracles.OracleController]
+  _judge: Callable[[Any], play.Outcome]
+  _is_healthy: Callable[[Any], bool] = staticmethod(lambda scene: True)
 
   def __init__(
       self,
@@ -134,6 +139,7 @@ class TableTask(domain.Domain):
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
+    self.recorded_task = task - 1
 
   def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
     del evaluation  # The task determines the initial state of both.
@@ -155,6 +161,34 @@ class TableTask(domain.Domain):
   ) -> ogbench_oracles.OracleController:
     del environment
     return self._controller_class(self._oracle_min_norm, self._data_speed)
+
+  def make_play_environment(self, seed: int) -> play.PlayEnvironment:
+    """Makes an environment that starts with all objects at random places."""
+    scene = _make_scene(self._kind, self._task, is_play=True)
+    environment = self._environment_class(
+        scene,
+        seed=seed,
+        max_episode_steps=self._action_repeat
+        * max(1, _PLAY_STEPS // self._action_repeat),
+    )
+    return play.PlayEnvironment(
+        environment,
+        functools.partial(self._judge, scene),
+        task=self.recorded_task,
+        action_repeat=self._action_repeat,
+        judges_first=True,
+        is_healthy=functools.partial(self._is_healthy, scene),
+    )
+
+  def make_play_controller(
+      self, environment: play.PlayEnvironment
+  ) -> ogbench_play.PlayController:
+    del environment
+    return ogbench_play.PlayController(
+        self._oracle_min_norm,
+        self._data_speed,
+        action_repeat=self._action_repeat,
+    )
 
   def observation_spec(self) -> specs.Array:
     return specs.Array(
@@ -180,6 +214,7 @@ class Cube(TableTask):
 
   _environment_class = TableEnvironment
   _controller_class = ogbench_oracles.CubeController
+  _judge = staticmethod(ogbench_play.judge_cubes)
 
   def __init__(
       self,
@@ -232,6 +267,8 @@ class Scene(TableTask):
 
   _environment_class = ButtonEnvironment
   _controller_class = ogbench_oracles.SceneController
+  _judge = staticmethod(ogbench_play.judge_scene)
+  _is_healthy = staticmethod(ogbench_play.is_cube_in_view)
 
   def __init__(
       self, *, task: int = 2, max_episode_steps: int = 750, **options: Any
@@ -264,6 +301,7 @@ class Puzzle(TableTask):
 
   _environment_class = ButtonEnvironment
   _controller_class = ogbench_oracles.PuzzleController
+  _judge = staticmethod(ogbench_play.judge_puzzle)
 
   def __init__(
       self,
@@ -326,8 +364,10 @@ def forget(model: Any, data: Any) -> None:
   mujoco.mj_forward(model, data)
 
 
-def _make_scene(kind: str, task: int) -> Any:
+def _make_scene(kind: str, task: int, *, is_play: bool = False) -> Any:
   """Returns an OGBench environment with its own simulator state.
+
+  With `is_play`, resets and targets are random, and success ends no episode.
 
   Parsing a scene takes 0.8 s, and its compiled model 60 MiB. All environments
   of a kind share both. They only read them, except for the cube colours, which
@@ -343,6 +383,12 @@ def _make_scene(kind: str, task: int) -> Any:
   scene._ik._data = mujoco.MjData(first._ik._model)  # pylint: disable=protected-access
   scene._np_random = None  # pylint: disable=protected-access
   scene._reset_next_step = True  # pylint: disable=protected-access
+  if is_play:
+    scene._mode = 'data_collection'  # pylint: disable=protected-access
+    scene._terminate_at_goal = False  # pylint: disable=protected-access
+    for name in ('_cur_button_states', '_target_button_states'):
+      if hasattr(scene, name):  # Overwritten in place.
+        setattr(scene, name, getattr(scene, name).copy())
   return scene
 
 

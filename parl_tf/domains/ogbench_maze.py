@@ -23,6 +23,7 @@ from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
 from parl_tf.domains import ogbench
+from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
 # Sizes of observation and action.
@@ -32,6 +33,7 @@ _MAZES = ('medium', 'large', 'giant')
 _TASKS = range(1, 6)
 _CELL_SIZE = 4.0  # Metres.
 _START_NOISE = 1.0  # Metres.
+_PLAY_STEPS = 1_000  # Steps of 0.1 s of an episode of play, as in OGBench.
 _POINT_STEP = 0.2  # Metres along each axis that an action moves the point.
 _BODY_RADIUS = 0.7  # Metres, in rendered images.
 _GOAL_COLOR, _BODY_COLOR = (255, 160, 160), (30, 60, 220)
@@ -139,6 +141,7 @@ class OGBenchMaze(domain.Domain):
     self._name = f'{robot}maze-{size}-singletask-task{task}-v0'
     self._robot = robot
     self._action_repeat = action_repeat
+    self.recorded_task = task - 1
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -167,6 +170,37 @@ class OGBenchMaze(domain.Domain):
     if self._robot != 'point':
       return None
     return maze_controllers.WanderingController(environment.maze, _move_point)
+
+  def make_play_environment(self, seed: int) -> play.PlayEnvironment:
+    """Makes an environment that starts in any cell."""
+    scene = _make_scene(self._name)
+    scene._terminate_at_goal = False  # pylint: disable=protected-access
+    environment = OGBenchMazeEnvironment(
+        scene,
+        seed=seed,
+        max_episode_steps=self._action_repeat
+        * max(1, _PLAY_STEPS // self._action_repeat),
+        start_cells=_make_maze(scene.maze_map).cells,
+    )
+    goals = np.array([task['goal_xy'] for task in scene.task_infos])
+
+    def judge():
+      distances = np.linalg.norm(goals - scene.get_xy(), axis=1)
+      success = distances <= scene._goal_tol  # pylint: disable=protected-access
+      return play.Outcome(success - 1.0, success)
+
+    return play.PlayEnvironment(
+        environment,
+        judge,
+        task=self.recorded_task,
+        action_repeat=self._action_repeat,
+        judges_first=True,
+    )
+
+  def make_play_controller(
+      self, environment: play.PlayEnvironment
+  ) -> Optional[maze_controllers.WanderingController]:
+    return self.make_data_controller(environment.unwrapped)
 
   def observation_spec(self) -> specs.Array:
     size, _ = _SIZES[self._robot]

@@ -2,7 +2,8 @@
 
 OGBench (Park et al., 2025, arXiv:2410.20092) has a Markovian oracle for each
 type of object, which moves one object and lifts the arm again. OGBench's own
-scripts draw the next object at random. Here it is chosen to solve the task.
+scripts draw the next object at random, as `ogbench_play` does. Here it is
+chosen to solve the task.
 """
 
 import abc
@@ -44,6 +45,7 @@ class OracleController(domain.Controller):
       speed: Factor on the changes of position and yaw.
     """
     self._min_norm = min_norm
+    self._is_done = False
     self._factors = np.array([speed, speed, speed, speed, 1.0])
 
   def reset(self, seed: int) -> None:
@@ -70,23 +72,34 @@ class OracleController(domain.Controller):
       **options: Further arguments of the oracle.
     """
     oracle = oracle_ctor(env=scene, min_norm=self._min_norm, **options)
-    # The oracle's `reset` draws the final pose at random; use a fixed one.
-    oracle._final_pos = np.mean(scene._arm_sampling_bounds, axis=0)  # pylint: disable=protected-access
-    oracle._final_yaw = 0.0  # pylint: disable=protected-access
+    # The oracle's `reset` draws the final pose from NumPy's global generator.
+    oracle._final_pos, oracle._final_yaw = self._end(scene)  # pylint: disable=protected-access
     oracle._step = 0  # pylint: disable=protected-access
     told = {f'privileged/{name}': value for name, value in told.items()}
-    return oracle.select_action(None, {**scene.compute_ob_info(), **told})
+    action = oracle.select_action(None, {**scene.compute_ob_info(), **told})
+    self._is_done = oracle.done
+    return action
 
-  def _carry(self, scene: Any, cube: int, place: np.ndarray) -> np.ndarray:
-    """Returns the action that carries a cube to `place` `[3]`."""
+  def _end(self, scene: Any) -> Tuple[np.ndarray, float]:
+    """Returns position `[3]` and yaw of the gripper after a move."""
+    return np.mean(scene._arm_sampling_bounds, axis=0), 0.0  # pylint: disable=protected-access
+
+  def _carry(
+      self,
+      scene: Any,
+      cube: int,
+      place: np.ndarray,
+      # Tasks ignore the yaw of a cube; the goal's own yaw is 0.
+      yaw: Sequence[float] = (0.0,),
+  ) -> np.ndarray:
+    """Returns the action that carries a cube to `place` [3] and `yaw` [1]."""
     # Imported lazily, because the import is slow.
     from ogbench.manipspace.oracles.markov import cube_markov  # pylint: disable=g-import-not-at-top
 
     told = {
         'target_block': cube,
         'target_block_pos': place,
-        # The task ignores the yaw of a cube; the goal's own yaw is 0.
-        'target_block_yaw': np.zeros([1]),
+        'target_block_yaw': yaw,
     }
     return self._ask(cube_markov.CubeMarkovOracle, scene, told)
 
@@ -108,6 +121,19 @@ class OracleController(domain.Controller):
     }
     oracle_ctor = button_markov.ButtonMarkovOracle
     return self._ask(oracle_ctor, scene, told, **options)
+
+  def _pull(self, scene: Any, thing: str, way: float) -> np.ndarray:
+    """Returns the action that moves drawer or window by `way` metres."""
+    from ogbench.manipspace.oracles.markov import drawer_markov  # pylint: disable=g-import-not-at-top
+    from ogbench.manipspace.oracles.markov import window_markov  # pylint: disable=g-import-not-at-top
+
+    oracle_ctor = {
+        'drawer': drawer_markov.DrawerMarkovOracle,
+        'window': window_markov.WindowMarkovOracle,
+    }[thing]
+    handle = scene.data.site(f'{thing}_handle_center').xpos
+    told = {f'target_{thing}_handle_pos': handle + way * _AXES[thing]}
+    return self._ask(oracle_ctor, scene, told)
 
 
 class CubeController(OracleController):
@@ -196,7 +222,7 @@ class SceneController(MoveController):
       lock = _LOCKS.get(move.thing)
       if lock is None:
         return [move]
-      if abs(_slide_position(scene, move.thing) - move.target) > _TOLERANCE:
+      if abs(slide_position(scene, move.thing) - move.target) > _TOLERANCE:
         return [move if states[lock] else _Move('button', lock)]
     return []
 
@@ -204,26 +230,13 @@ class SceneController(MoveController):
     if move.thing == 'button':
       return self._press(scene, move.target, is_wanted)
     if move.thing == 'cube':
-      place = _cube_position(scene)
+      place = cube_position(scene, 0)
       if is_wanted:
         goal = scene.cur_task_info['goal']['block_xyzs'][0]
         place = _DROP_PLACE if _goal_is_in_drawer(scene) else goal
       return self._carry(scene, 0, place)
-    way = move.target - _slide_position(scene, move.thing) if is_wanted else 0.0
+    way = move.target - slide_position(scene, move.thing) if is_wanted else 0.0
     return self._pull(scene, move.thing, way)
-
-  def _pull(self, scene: Any, thing: str, way: float) -> np.ndarray:
-    """Returns the action that moves drawer or window by `way` metres."""
-    from ogbench.manipspace.oracles.markov import drawer_markov  # pylint: disable=g-import-not-at-top
-    from ogbench.manipspace.oracles.markov import window_markov  # pylint: disable=g-import-not-at-top
-
-    oracle_ctor = {
-        'drawer': drawer_markov.DrawerMarkovOracle,
-        'window': window_markov.WindowMarkovOracle,
-    }[thing]
-    handle = scene.data.site(f'{thing}_handle_center').xpos
-    told = {f'target_{thing}_handle_pos': handle + way * _AXES[thing]}
-    return self._ask(oracle_ctor, scene, told)
 
 
 class PuzzleController(MoveController):
@@ -288,12 +301,12 @@ def _gripper(scene: Any) -> np.ndarray:
   return scene.data.site_xpos[scene._pinch_site_id]  # pylint: disable=protected-access
 
 
-def _cube_position(scene: Any) -> np.ndarray:
-  """Returns the position `[3]` of the scene's cube in metres."""
-  return scene.data.joint('object_joint_0').qpos[:3].copy()
+def cube_position(scene: Any, cube: int) -> np.ndarray:
+  """Returns the position `[3]` of a cube in metres."""
+  return scene.data.joint(f'object_joint_{cube}').qpos[:3].copy()
 
 
-def _slide_position(scene: Any, thing: str) -> float:
+def slide_position(scene: Any, thing: str) -> float:
   """Returns the position of the drawer or window in metres."""
   return float(scene.data.joint(f'{thing}_slide').qpos[0])
 
@@ -303,15 +316,16 @@ def _goal_is_in_drawer(scene: Any) -> bool:
 
 
 def _cube_is_in_drawer(scene: Any) -> bool:
-  return bool(scene._is_in_drawer(_cube_position(scene)))  # pylint: disable=protected-access
+  return bool(scene._is_in_drawer(cube_position(scene, 0)))  # pylint: disable=protected-access
 
 
 def _is_cube_in_place(scene: Any) -> bool:
   """Returns whether the cube needs no further carrying."""
-  offset = _cube_position(scene) - scene.cur_task_info['goal']['block_xyzs'][0]
+  (goal,) = scene.cur_task_info['goal']['block_xyzs']
+  offset = cube_position(scene, 0) - goal
   if not _goal_is_in_drawer(scene):
     return np.linalg.norm(offset) <= _TOLERANCE
-  drawer = _slide_position(scene, 'drawer')
+  drawer = slide_position(scene, 'drawer')
   if not _cube_is_in_drawer(scene):
     return False
   if drawer - _OPEN_DRAWER <= _TOLERANCE:

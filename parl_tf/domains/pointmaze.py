@@ -21,11 +21,13 @@ from parl_tf.domains import domain
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
 from parl_tf.domains import maze_environment
+from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
 _MAX_SPEED = 5.0  # Metres per second along each axis, as in gymnasium-robotics.
 _GOAL_RADIUS = 0.45  # Metres, as in gymnasium-robotics.
 _BODY_RADIUS = 0.15  # Metres, in rendered images; the ball itself has 0.1.
+_PLAY_SECONDS = 100.0  # Duration of an episode of play.
 _TYPICAL_SPEED = 2.5  # Metres per second along each axis in recorded data.
 
 _OBSERVATION_SPEC = specs.Array((4,), np.float32, name='observation')
@@ -129,6 +131,8 @@ class PointMaze(domain.Domain):
     self._size = size
     self._start_noise = start_noise
     self._action_repeat = action_repeat
+    # Each cell is the goal of one task.
+    self.recorded_task = self.maze.cells.index(self.goal_cell)
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -151,6 +155,37 @@ class PointMaze(domain.Domain):
       self, environment: PointMazeEnvironment
   ) -> maze_controllers.WanderingController:
     return maze_controllers.WanderingController(environment.maze)
+
+  def make_play_environment(self, seed: int) -> play.PlayEnvironment:
+    """Makes an environment that starts in any cell; every cell is a task."""
+    num_pushes = round(_PLAY_SECONDS / _make_model(self._size).opt.timestep)
+    environment = self._make_environment(
+        seed,
+        self.maze.cells,
+        action_repeat=1,
+        max_episode_steps=self._action_repeat
+        * max(1, num_pushes // self._action_repeat),
+        ends_at_goal=False,
+    )
+    goals = np.array([self.maze.position(cell) for cell in self.maze.cells])
+
+    def judge():
+      offset = goals - environment.position
+      success = np.sum(offset * offset, axis=1) <= _GOAL_RADIUS**2
+      return play.Outcome(success.astype(np.float64), success)
+
+    return play.PlayEnvironment(
+        environment,
+        judge,
+        task=self.recorded_task,
+        action_repeat=self._action_repeat,
+        judges_first=False,
+    )
+
+  def make_play_controller(
+      self, environment: play.PlayEnvironment
+  ) -> maze_controllers.WanderingController:
+    return self.make_data_controller(environment.unwrapped)
 
   def observation_spec(self) -> specs.Array:
     return _OBSERVATION_SPEC
@@ -187,17 +222,21 @@ class PointMaze(domain.Domain):
     return [cell for cell in self.maze.cells if distances[cell] >= minimum]
 
   def _make_environment(
-      self, seed: int, start_cells: Sequence[maze_lib.Cell]
+      self, seed: int, start_cells: Sequence[maze_lib.Cell], **options: Any
   ) -> PointMazeEnvironment:
+    options = {
+        'action_repeat': self._action_repeat,
+        'max_episode_steps': self.max_episode_steps,
+        **options,
+    }
     return PointMazeEnvironment(
         _make_model(self._size),
         self.maze,
         goal_cell=self.goal_cell,
         start_cells=start_cells,
         start_noise=self._start_noise,
-        action_repeat=self._action_repeat,
-        max_episode_steps=self.max_episode_steps,
         seed=seed,
+        **options,
     )
 
 

@@ -39,6 +39,7 @@ def run_experiment(
     dataset_path: Optional[str] = None,
     num_recorded_steps: Optional[int] = None,
     dataset_seed: Optional[int] = None,
+    record_play: bool = False,
     held_out_fraction: float = 0.05,
     num_evaluation_episodes: int = 32,
     phase_names: Sequence[str] = ('behavior_cloning', 'offline', 'online'),
@@ -62,6 +63,7 @@ def run_experiment(
       `root_dir` with the domain's controller.
     num_recorded_steps: Environment steps of the recorded dataset.
     dataset_seed: Seed of the recorded dataset; None takes the run's seed.
+    record_play: Whether to record play instead of attempts at the task.
     held_out_fraction: Share of the episodes held out of behavior cloning.
     num_evaluation_episodes: Episodes of an evaluation.
     phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
@@ -102,7 +104,7 @@ def run_experiment(
       with strategy.scope():
         make_agent(domain, domain.normalization, seed)  # Raises early.
       _record(domain, dataset_path, num_recorded_steps,
-              seed if dataset_seed is None else dataset_seed)
+              seed if dataset_seed is None else dataset_seed, record_play)
   episodes = load_dataset(dataset_path, domain)
   normalization = domain.normalization
   if normalization is None:
@@ -238,22 +240,20 @@ def _finish(session, episodes) -> run_summary.RunSummary:
   return summary
 
 
-def _record(domain, path, num_steps, seed):
+def _record(domain, path, num_steps, seed, play):
   if num_steps is None:
     raise ValueError(
         'Either `run_experiment.dataset_path` or '
         '`run_experiment.num_recorded_steps` must be given.'
     )
-  environment, controller = domain.make_recorder(seed)
-  with environment, progress.Progress('data', num_steps) as bar:
-    generate.record_dataset(
-        path,
-        environment,
-        controller,
-        num_steps=num_steps,
-        seed=seed,
-        progress=bar.update,
-    )
+  generate.record_task(
+      path,
+      domain,
+      num_steps=num_steps,
+      seed=seed,
+      play=play,
+      make_progress=progress.Progress,
+  )
 
 
 def dataset_path(root_dir: str) -> str:
@@ -269,13 +269,7 @@ def load_dataset(path: str, domain) -> List[types.Episode]:
     OSError: If the file does not exist.
     ValueError: If the dataset is invalid or does not fit the domain.
   """
-  episodes = list(
-      reading.read_episodes(
-          path,
-          observation_spec=domain.observation_spec(),
-          action_spec=domain.action_spec(),
-      )
-  )
+  episodes = list(reading.read_episodes(path, **domain.dataset_options()))
   logging.info(
       'Read %d episodes, %d steps, from %s.',
       len(episodes),

@@ -82,6 +82,37 @@ class DataTest(absltest.TestCase):
       # The goal is reached exactly at the terminal steps.
       np.testing.assert_array_equal(file['rewards'], file['terminals'])
 
+  def test_one_file_of_play_has_the_rewards_of_every_goal(self):
+    self._write(self._path, play=True)
+    found = inspection.inspect(self._path)
+    self.assertEqual(found.num_terminals, 0)
+    cells = pointmaze.PointMaze(size='UMaze').maze.cells
+    rewards = []
+    for cell in cells:
+      task = pointmaze.PointMaze(
+          size='UMaze', goal_cell=cell, min_start_distance=1
+      )
+      episodes = list(
+          reading.read_episodes(self._path, **task.dataset_options())
+      )
+      self.assertEqual(sum(episode.num_steps for episode in episodes), 300)
+      for episode in episodes:
+        # The goal ends an episode, as it does in the task.
+        np.testing.assert_array_equal(episode.success, episode.discount == 0)
+        is_near = (
+            np.linalg.norm(
+                episode.observation[1:, :2] - task.maze.position(cell), axis=1
+            )
+            <= 0.45
+        )
+        self.assertTrue(np.all(episode.success[is_near]))
+      rewards.append(np.concatenate([episode.reward for episode in episodes]))
+    with h5py.File(self._path) as file:
+      np.testing.assert_array_equal(
+          np.stack(rewards, axis=1), file['infos/task_rewards']
+      )
+      self.assertTrue(file['metadata'].attrs['play'])
+
   def test_a_seed_gives_the_same_file(self):
     other_path = self._path + '.other'
     self._write(self._path)

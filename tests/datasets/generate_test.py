@@ -22,6 +22,8 @@ _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0)
 class _Line:
   """Adds up actions; the goal is 5, and the timeout is ten steps."""
 
+  lowest = -np.inf  # Episodes that end below it are unfit.
+
   def seed(self, seed):
     self._random = np.random.default_rng(seed)
 
@@ -45,6 +47,12 @@ class _Line:
   def info(self):
     return {'place': np.array([self._place])}
 
+  def step_info(self):
+    return {'moved_to': np.array([self._place])}
+
+  def may_be_recorded(self):
+    return self._place >= self.lowest
+
   def _observation(self):
     return np.array([self._place], np.float32)
 
@@ -62,10 +70,10 @@ class _Pusher:
     return {'push': np.float32(self._push)}
 
 
-def _generate(num_steps=60, seed=0, **kwargs):
+def _generate(num_steps=60, seed=0, line=None, **kwargs):
   return list(
       generate.generate(
-          _Line(), _Pusher(), num_steps=num_steps, seed=seed, **kwargs
+          line or _Line(), _Pusher(), num_steps=num_steps, seed=seed, **kwargs
       )
   )
 
@@ -103,10 +111,13 @@ class GenerateTest(parameterized.TestCase):
           np.diff(episode.observation, axis=0), episode.action, atol=1e-6
       )
 
-  def test_infos_describe_the_state_before_the_action(self):
+  def test_infos_describe_the_state_before_the_action_and_the_step(self):
     for recording in _generate():
       np.testing.assert_array_equal(
           recording.infos['place'], recording.episode.observation[:-1]
+      )
+      np.testing.assert_array_equal(
+          recording.infos['moved_to'], recording.episode.observation[1:]
       )
       self.assertLen(recording.infos['push'], recording.episode.num_steps)
 
@@ -142,6 +153,23 @@ class GenerateTest(parameterized.TestCase):
     ]
     self.assertGreater(max(spreads), 1.5 * min(spreads))
 
+  def test_noise_factors_scale_each_dimension(self):
+    for recording in _generate(max_noise=2.0, noise_factors=[0.0]):
+      np.testing.assert_allclose(
+          recording.episode.action[:, 0], recording.infos['push']
+      )
+
+  def test_unfit_episodes_are_dropped(self):
+    # Without noise, ten pushes of -0.5 end below -5 if the start is below 0.
+    line = _Line()
+    line.lowest = -5.0
+    recordings = _generate(200, line=line, min_noise=0.0, max_noise=0.0)
+    self.assertEqual(sum(r.episode.num_steps for r in recordings), 200)
+    numbers = [r.episode.episode_id for r in recordings]
+    self.assertLess(len(numbers), numbers[-1] + 1)
+    for recording in recordings:
+      self.assertGreaterEqual(recording.episode.observation[-1], -5)
+
   def test_progress_counts_steps(self):
     seen = []
     recordings = _generate(progress=seen.append)
@@ -154,6 +182,7 @@ class GenerateTest(parameterized.TestCase):
       (dict(seed=-1), 'seed.*-1'),
       (dict(min_noise=0.4, max_noise=0.3), 'min_noise.*0.4 and 0.3'),
       (dict(min_noise=-0.1), 'min_noise.*-0.1'),
+      (dict(noise_factors=(1.0, -2.0)), 'noise_factors.*-2.0'),
   )
   def test_values_out_of_range_raise_immediately(self, arguments, message):
     arguments = {'num_steps': 1, 'seed': 0, **arguments}

@@ -72,6 +72,12 @@ class DomainTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, '_Still must have a controller'):
       _Still().make_recorder(0)
 
+  def test_a_domain_without_play_cannot_record_it(self):
+    domain_with_controller = _Still()
+    domain_with_controller.make_controller = lambda environment: [environment]
+    with self.assertRaisesRegex(ValueError, 'to record play'):
+      domain_with_controller.make_recorder(0, play=True)
+
   def test_make_recorder_returns_environment_and_controller(self):
     domain_with_controller = _Still()
     domain_with_controller.make_controller = lambda environment: [environment]
