@@ -3,8 +3,9 @@
   python docs/algorithm_picture.py
 
 The state is fixed and actions have two dimensions. The critic is a sum of two
-hills, the policy a mixture of two Gaussians. Actions are ranked and climbed by
-the library's own `ActionOptimizer`; the new policy is a mixture around them.
+hills, the policy a mixture of two Gaussians. The library's own
+`ActionOptimizer` ranks and ascends actions; the new policy is a mixture around
+them.
 """
 
 import pathlib
