@@ -35,7 +35,8 @@ def press(robot: np.ndarray, step: int) -> np.ndarray:
   """Returns the action `[7]` that moves the closed gripper down and up."""
   height = _HEIGHTS[step % _PERIOD > _PERIOD // 2]
   wanted = np.array([*_BUTTON, height])
-  # In steps of 0.02 m. The arm lags, so each step covers part of the distance.
+  # Actions are in units of 0.02 m. The arm lags, so each step covers only part
+  # of the distance.
   move = np.clip(0.2 * (wanted - robot[:3]) / 0.02, -1.0, 1.0)
   return np.array([*move, 0.0, 0.0, 0.0, -1.0], np.float32)
 

@@ -1,7 +1,7 @@
 """A domain that counts finished episodes in the environment.
 
-Gin binds it in place of the domain. It keeps the drill's own count of finished
-episodes: one synced line each, written before anything else sees the end.
+Gin binds it in place of the domain. It gives the drill an independent count of
+finished episodes: one synced line each, written before other code sees the end.
 """
 
 import os
@@ -11,12 +11,12 @@ import gin
 from parl_tf.domains import domain as domain_lib
 
 FILE_VARIABLE = 'FINISHED_EPISODES_FILE'
-"""Environment variable with the path of the count; if unset, nothing counts."""
+"""Environment variable with the path of the count; if unset, counts nothing."""
 
 
 @gin.configurable
 def counted_domain(domain: domain_lib.Domain = gin.REQUIRED):
-  """Returns `domain` after making its collection environments count."""
+  """Returns `domain`, whose collection environments now count episodes."""
   path = os.environ.get(FILE_VARIABLE)
   if path is None:
     return domain

@@ -20,7 +20,7 @@ class CutLink:
     """Starts relaying.
 
     Args:
-      target_port: Port on this machine; nothing needs to listen there yet.
+      target_port: Port on this machine; a server need not listen on it yet.
     """
     self._target_port = target_port
     self._is_whole = threading.Event()
@@ -34,12 +34,13 @@ class CutLink:
     self._is_whole.clear()
 
   def mend(self) -> None:
-    """Resumes forwarding, starting with the data held back."""
+    """Resumes forwarding, starting with the delayed data."""
     self._is_whole.set()
 
   def close(self) -> None:
     """Stops accepting connections."""
-    self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone wakes no thread.
+    # `close` would not wake the waiting thread.
+    self._listener.shutdown(socket.SHUT_RDWR)
     self._listener.close()
 
   def _accept(self):

@@ -1,4 +1,4 @@
-"""A distributed run under observation: its processes and episode accounts."""
+"""Monitors a distributed run: its processes and episode accounts."""
 
 import collections
 import csv
@@ -50,7 +50,7 @@ class Books(NamedTuple):
     finished: Episodes counted by the environment, by collector.
     acknowledged: Episodes synced to a spool or the log, by collector.
     num_logged: Number of episodes in the log.
-    num_doubled: Number of files in the log with a duplicate id.
+    num_doubled: Number of log files with a duplicate id.
     num_missing: Number of acknowledged episodes that are not in the log (yet).
     num_table_steps: Number of transitions in table `online`.
     num_journal_steps: Number of environment steps in the journal.
@@ -93,7 +93,7 @@ class Run:
       seed: int,
       num_collectors: int,
   ):
-    """Initializes the run without starting any role.
+    """Initializes the run; starts no role.
 
     Args:
       root_dir: The run's directory. The output of each role is appended to
@@ -141,7 +141,7 @@ class Run:
       )
 
   def signal(self, name: str, number: int) -> None:
-    """Sends a signal to a role; if it kills the role, waits for its end."""
+    """Sends a signal to a role; if it kills the role, waits for it to end."""
     self._processes[name].send_signal(number)
     if number == signal.SIGKILL:
       self._processes[name].wait()
@@ -236,8 +236,8 @@ class Run:
 
   def books(self) -> Books:
     """Returns the accounts once the service is ready."""
-    # Read in the order in which an episode travels, so that none looks lost,
-    # except one that ends at this moment.
+    # Read in the order in which an episode is stored. An episode then looks
+    # lost only if it ends at this moment.
     numbers = range(len(self.collectors))
     finished = {i: self.num_finished(i) for i in numbers}
     spooled = {

@@ -5,8 +5,8 @@
 Kills a collector, the learner and the replay service with SIGKILL, freezes a
 collector and the service, denies disk space for checkpoints, truncates a
 checkpoint and the last record of the log, and cuts the link between a collector
-and the service. The run with faults is in `faulty` of the root directory, next
-to undisturbed runs. Prints one row per fault, then the final accounts and
+and the service. The run with faults is in the subdirectory `faulty`, next to
+undisturbed runs. Prints one row per fault, then the final accounts and
 scores. Rerun the same command to resume: `faults.jsonl` lists the faults that
 are done. Exits with 1 if an episode is duplicated or was lost without a
 collector being killed, or if the training ratio is off by more than an episode.

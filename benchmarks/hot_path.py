@@ -42,7 +42,7 @@ _REFERENCE = flags.DEFINE_bool(
     'reference', True, 'Whether to time the plain reference.'
 )
 _TURN_STEPS = flags.DEFINE_integer(
-    'turn_steps', 0, 'Steps of an online turn to measure waiting in; 0: none.'
+    'turn_steps', 0, 'Steps of an online turn to measure waits in; 0: none.'
 )
 _ONLY_PEAK = flags.DEFINE_string(
     'only_peak', None, 'Prints the peak of one row; used internally.'
@@ -82,12 +82,12 @@ class Rows:
     self._paths = {}
 
   def make(self, name: str) -> hot_path_rows.Row:
-    """Makes a row, and the agent it needs if there is none yet."""
+    """Makes a row, and its agent if it does not exist yet."""
     precision = 'bfloat16' if name.endswith(_BFLOAT16) else 'float32'
     return self.path(precision).rows()[name.removesuffix(_BFLOAT16)]()
 
   def path(self, precision: str) -> hot_path_rows.HotPath:
-    """Makes everything the rows of one precision need, once."""
+    """Makes, once, everything that the rows of one precision need."""
     if precision not in self._paths:
       self._paths[precision] = hot_path_rows.HotPath(self._setting, precision)
     return self._paths[precision]
@@ -235,10 +235,11 @@ def print_table(result):
   choices = ceiling.get('bfloat16_choices')
   if choices:
     print(
-        f'\nWith bfloat16 {choices["changed_share"]:.1%} of the states get '
-        f'another action. Q is lower by {choices["mean_loss"]:.2g} on average '
-        f'and {choices["max_loss"]:.2g} at most; the standard deviation over '
-        f'the samples of a state is {choices["deviation_of_samples"]:.2g}.'
+        f'\nWith bfloat16 {choices["changed_share"]:.1%} of the states get a'
+        f' different action. Q is lower by {choices["mean_loss"]:.2g} on'
+        f' average and {choices["max_loss"]:.2g} at most; the'
+        f' standard deviation over the samples of a state is'
+        f' {choices["deviation_of_samples"]:.2g}.'
     )
 
 

@@ -20,7 +20,7 @@ reports:
 A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
 or interrupted at any time; rerun the same command to resume. It skips runs that
 are finished or have used up their budget. A run can be resumed with changed
-numbers of steps, episodes or evaluations; other changes are refused.
+numbers of steps, episodes or evaluations; other changes are an error.
 `R/results.csv` has one row per run.
 """
 
@@ -202,7 +202,7 @@ class Display:
   """Prints a line per finished run; on a terminal also shows progress."""
 
   def __init__(self, num_jobs: int):
-    """Initializes the display, a context manager."""
+    """Initializes the display, which is a context manager."""
     self._num_jobs = num_jobs
     self._num_ended = 0
     console = rich.console.Console(stderr=True)

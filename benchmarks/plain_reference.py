@@ -1,10 +1,10 @@
 """A straightforward implementation of PA-RL's hot path, for comparison.
 
-Computes the same as the library: Cal-QL with HL-Gauss values, with a search for
-every action of the policy. Nothing is shared: each update runs three searches,
-evaluates the policy's best action once per random action, and evaluates one
-network after another. `hot_path.py` times it, compiled as a whole. A test
-compares the library's losses, targets and gradients with it.
+Computes the same values as the library: Cal-QL with HL-Gauss, with a search for
+every action of the policy. It shares no computation: each update runs three
+searches, evaluates the policy's best action once per random action, and
+evaluates one network after another. `hot_path.py` times it, compiled as a
+whole. A test compares the library's losses, targets and gradients with it.
 """
 
 from typing import List, NamedTuple, Sequence, Tuple

@@ -6,9 +6,9 @@
 Serves a gymnasium task with `examples/remote_environment/server.py` in the
 other virtual environment. Plays episodes through the server, and in one process
 of that environment with the same seeds and actions, and fails unless all
-rewards and observations are equal. Also reports how much the packages of this
-process would change them. Then kills the server with SIGKILL during an episode,
-restarts it, and compares that episode after it was repeated.
+rewards and observations are equal. Also reports how much the package
+versions of this process would change them. Then kills the server with SIGKILL
+during an episode, restarts it, and compares that episode after it was repeated.
 """
 
 import contextlib
@@ -194,7 +194,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _kill_and_compare(there, servers, port) -> None:
-  """Kills the server half-way; it restarts two seconds later."""
+  """Kills the server halfway; it restarts two seconds later."""
   seed, killed = _NUM_EPISODES.value, []
 
   def start_again():

@@ -4,9 +4,9 @@
   python -m benchmarks.reproduce antmaze-umaze --small --dataset_path ant.hdf5
 
 The paper is Mark et al. (2024), arXiv:2412.06685. Settings are in
-gin/experiments: the paper's, or with `--small` settings that two cores train in
-tens of minutes, which show that everything works but not what the method can
-reach. Data come from `--dataset_path` or from D4RL's host. Runs are in
+gin/experiments: the paper's or, with `--small`, settings that two cores train
+in tens of minutes. These show that everything works, not how well the method
+performs. Data comes from `--dataset_path` or from D4RL's host. Runs are in
 ROOT_DIR/TASK/seed_S and use one core each. They may be killed or interrupted at
 any time; rerun the same command to resume.
 """

@@ -15,7 +15,7 @@ class Task(NamedTuple):
   Attributes:
     experiment: File in gin/experiments, which has a variant `_small`.
     bindings: Bindings that select the task among those of the file.
-    url: URL of the data; None if no suitable data are available.
+    url: URL of the data; None if no suitable data is available.
     needs_file: Whether the task needs a data file; otherwise it records its
       own.
     paper: PA-RL's scores, offline and after 1,000 online episodes, in Mark et
@@ -41,7 +41,7 @@ def _ant_maze(size: str, paper: Optional[Tuple[int, int]] = None) -> Task:
       remark=(
           "Maze and ant are those of gymnasium-robotics. D4RL's mazes are their"
           ' mirror image, and its ant has other motors and steps of 0.1 s, so'
-          ' its data do not fit. Scores from other data are not comparable.'
+          ' its data does not fit. Scores from other data are not comparable.'
       ),
   )
 

@@ -16,7 +16,7 @@ class Entry(NamedTuple):
     gin_files: Gin files, merged in order.
     bindings: Gin bindings, applied last.
     seeds: Seeds, with one run each.
-    budget: Core-minutes per run; None for no limit of its own.
+    budget: Core-minutes per run; None if the entry sets no limit.
   """
 
   name: str

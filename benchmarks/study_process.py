@@ -14,7 +14,7 @@ from typing import List, NamedTuple, Optional, Sequence
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STATE = 'study_run.json'
 _LOG = 'log.txt'
-# Time that a killed study may fail to charge.
+# Maximum time that a killed study fails to charge to a run.
 _SAVE_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
 # Last lines of a traceback; continuation lines of a message are indented.
@@ -72,7 +72,7 @@ class State(NamedTuple):
 
 
 def read_state(job: Job) -> Optional[State]:
-  """Returns the stored state of a run, or None if there is none."""
+  """Returns the stored state of a run, or None if it has none."""
   path = os.path.join(job.folder, _STATE)
   if not os.path.exists(path):
     return None

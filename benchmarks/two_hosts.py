@@ -3,7 +3,7 @@
   python -m benchmarks.two_hosts --root_dir /tmp/two_hosts
 
 The hosts are two network namespaces of this machine, connected by a virtual
-cable, and each has its own contents of `root_dir`. Creating them requires root
+cable, and each has a separate `root_dir`. Creating them requires root
 and `ip` of iproute2. Service, learner and evaluator run on the first host, and
 Ray distributes three collectors over both. Once episodes arrive, the cable is
 cut for a while, and then every collector is killed with SIGKILL. Prints the

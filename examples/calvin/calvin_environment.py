@@ -40,8 +40,8 @@ class Table(play_table_env.PlayTableSimEnv):
 
   def load(self):
     with Table._loading:
-      # Some of CALVIN's calls name no simulation. The module `pybullet` then
-      # uses the first one of the process, which may be another one or closed.
+      # Some of CALVIN's calls do not specify a simulation. `pybullet` then uses
+      # the first one of the process, which may be another one or closed.
       robot.p = self.p
       super().load()
 

@@ -1,10 +1,10 @@
 """Serves any gymnasium environment over dm_env_rpc, in its own Python.
 
-  pip install dm-env-rpc gymnasium            # and what the task needs
+  pip install dm-env-rpc gymnasium            # and the task's packages
   python server.py --environment CartPole-v1 --port 50051
 
 This file does not depend on parl_tf. Each connection that creates a world gets
-its own environment. The settings of a world are keyword arguments of
+a separate environment. The settings of a world are keyword arguments of
 `gymnasium.make`. The setting `seed` of a reset seeds the environment.
 
 A step takes the action `action` and returns `observation` (or

@@ -1,7 +1,7 @@
 """A robot driver to copy, for a simulated arm.
 
-It behaves like a real robot: time passes whether or not anyone asks, commands
-and measurements have latency, and some of them are lost.
+It behaves like a real robot: time passes between calls, commands and
+measurements have latency, and some of them are lost.
 """
 
 import collections
