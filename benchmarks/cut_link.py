@@ -33,7 +33,7 @@ class CutLink:
     """Stops forwarding."""
     self._is_whole.clear()
 
-  def mend(self) -> None:
+  def restore(self) -> None:
     """Resumes forwarding, starting with the delayed data."""
     self._is_whole.set()
 

@@ -124,7 +124,7 @@ def cut(run: drill_run.Run) -> str:
   """Cuts the link of `collector_0` for a while."""
   run.cut_link.cut()
   time.sleep(_FREEZE_SECONDS.value)
-  run.cut_link.mend()
+  run.cut_link.restore()
   return ''
 
 

@@ -112,7 +112,7 @@ def climb(actions: np.ndarray) -> np.ndarray:
     optimizer = action_optimizer.ActionOptimizer(
         num_candidates=1, num_gradient_steps=num_steps, step_size=_STEP_SIZE
     )
-    # Each action is the one candidate of a state of its own.
+    # Each action is the only candidate of a separate state.
     candidates = optimizer.optimize(
         tf.constant(actions[:, np.newaxis]), value_fn
     )

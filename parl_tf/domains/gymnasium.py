@@ -53,7 +53,7 @@ class Gymnasium(domain.Domain):
       success_key: Entry of `info` that is true on success; None to count a
         positive reward as success.
       controller_ctor: Makes the controller that records offline data; None if
-        there is none.
+        the task has none.
 
     Raises:
       ValueError: If an argument is out of range, the task has no time limit, or

@@ -140,11 +140,11 @@ class CubeController(OracleController):
   """Grasps a misplaced cube, carries it to its goal and drops it.
 
   The controller has no internal state, so after a disturbance it continues with
-  whatever is to be done next.
+  the next necessary move.
   """
 
   def _decide(self, scene: Any) -> np.ndarray:
-    # The first misplaced cube; cube 0 if there is none.
+    # The first misplaced cube; cube 0 if all are in place.
     successes = scene._compute_successes()  # pylint: disable=protected-access
     cube = successes.index(False) if False in successes else 0
     place = scene._cube_target_mocap_ids[cube]  # pylint: disable=protected-access

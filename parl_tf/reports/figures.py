@@ -26,7 +26,7 @@ _LOGARITHMIC_RANGE = 100.0
 # If a curve extends beyond the median end by more than this factor, the axis is
 # logarithmic beyond the median.
 _LONG_RANGE = 20.0
-# With more curves than this, each gets a panel of its own.
+# With more curves than this, each has a separate panel.
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
 _SEED_OFFSET = 0.27  # Relative to the distance between two methods.

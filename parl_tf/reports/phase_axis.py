@@ -54,8 +54,8 @@ class PhaseAxis:
         own = metrics.columns[name][metrics.phases == phase]
         ends[name] = max(ends[name], float(own.max()))
       steps.append((phase, first, ends[_counter(phase)]))
-    # Longer phases are wider, though the steps differ in their units. A phase
-    # without steps of its own, such as a last evaluation, takes no room.
+    # Longer phases are wider, although their steps differ in units. A phase
+    # without steps, such as a last evaluation, has no width.
     total = sum(last - first for _, first, last in steps) or 1.0
     widths = [
         max((last - first) / total, _MIN_PHASE_SHARE) if last > first else 0.0

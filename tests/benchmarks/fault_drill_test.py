@@ -38,7 +38,7 @@ class CutLinkTest(absltest.TestCase):
     with self.assertRaises(TimeoutError):
       far.recv(100)
 
-    self._link.mend()
+    self._link.restore()
 
     far.settimeout(5.0)
     self.assertEqual(far.recv(100), b'during')
@@ -57,7 +57,7 @@ class CutLinkTest(absltest.TestCase):
     with self.assertRaises(TimeoutError):
       self._server.accept()
 
-    self._link.mend()
+    self._link.restore()
 
     self._server.settimeout(5.0)
     far, _ = self._server.accept()

@@ -66,14 +66,14 @@ class LaunchTest(absltest.TestCase):
         break
     # Ray's own handler would not stop the roles in order.
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=_SECONDS)
-    self.assertEqual(process.returncode, 130, told[-3000:])
-    self.assertIn('the same command resumes', told)
+    _, output = process.communicate(timeout=_SECONDS)
+    self.assertEqual(process.returncode, 130, output[-3000:])
+    self.assertIn('the same command resumes', output)
 
     process = self._launch(root_dir)
-    _, told = process.communicate(timeout=_SECONDS)
-    self.assertEqual(process.returncode, 0, told[-3000:])
-    self.assertNotIn('restarting it', told)
+    _, output = process.communicate(timeout=_SECONDS)
+    self.assertEqual(process.returncode, 0, output[-3000:])
+    self.assertNotIn('restarting it', output)
 
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
     # A warm-up episode and two episodes with training.

@@ -44,7 +44,7 @@ class DenoisingChainTest(tensor_case.TensorCase):
         _make_policy(), min_sampling_std=0.3, min_log_prob_std=0.2
     )
     _, steps = chain.sample(_make_observation(), _SEED)
-    # The last step has no noise of its own.
+    # The policy adds no noise in the last step.
     deviations = np.sqrt(diffusion.cosine_beta_schedule(_NUM_STEPS))
     deviations[0] = 0.0
     deviations = np.maximum(deviations, 0.2)
@@ -65,7 +65,7 @@ class DenoisingChainTest(tensor_case.TensorCase):
       self.assertAllClose(log_prob, steps.log_probs[:, column], 1e-4, 1e-4)
 
   def test_draws_have_the_minimum_standard_deviation(self):
-    # A single step has no noise of its own.
+    # The policy adds no noise if there is only one step.
     policy = small_agent.make_policy(num_denoising_steps=1)
     observation = tf.repeat(_make_observation()[:1], 20_000, axis=0)
     floors = [
