@@ -43,6 +43,7 @@ _REQUIREMENTS = [
     'matplotlib>=3.8,<4',
     # The kitchen fails an assertion with MuJoCo 4; its original model fails
     # with 3.2.
+    'msgpack>=1.0.5,<2',
     'mujoco==3.1.6',
     # rliable imports arch, which cannot be imported with pandas 3.
     'pandas>=1.4,<3',
@@ -51,6 +52,7 @@ _REQUIREMENTS = [
     'scipy>=1.11',
     # TensorBoard 2.15 imports pkg_resources, which setuptools 81 drops.
     'setuptools<81',
+    'websockets>=15',
     *_before_3_12(
         'keras>=2.15,<2.16',
         'numpy>=1.23.5,<2',
@@ -142,9 +144,11 @@ setuptools.setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
-    python_requires='>=3.10,<3.13',
+    # On Python 3.13 only `parl_tf.serving` works, installed with --no-deps.
+    python_requires='>=3.10,<3.14',
     packages=[
         *setuptools.find_packages(include=['parl_tf', 'parl_tf.*']),
         'reverb_server',

@@ -46,7 +46,7 @@ _MAY_IMPORT = {
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),
-    'policies': (*_MATHEMATICS, 'policies'),
+    'policies': (*_MATHEMATICS, 'serving', 'policies'),
     'search': (*_MATHEMATICS, 'critics', 'search'),
     'improvers': _PARTS,
     'agents': (*_PARTS, 'agents'),
@@ -56,26 +56,34 @@ _MAY_IMPORT = {
     'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),
-    'binaries': (*_TRAINING, 'distributed', 'reports', 'binaries'),
+    'serving': ('serving',),
+    'binaries': (
+        *_TRAINING, 'distributed', 'reports', 'serving', 'binaries'
+    ),
 }
 
 # The modules and folders that may import each library.
 _GIN_FREE = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'proportion',
-    'synced_file', *_EPISODES,
+    'synced_file', 'serving', *_EPISODES,
 )
 _USERS = {
+    'absl': [part for part in _MAY_IMPORT if part != 'serving'],
     'gin': [part for part in _MAY_IMPORT if part not in _GIN_FREE],
     'absl.app': ['binaries'],
     'absl.flags': ['binaries'],
+    'msgpack': ['serving'],
     'ray': ['distributed'],
     'reverb': ['replay'],
     'rliable': ['reports'],
     # Reports read only files and should not wait for TensorFlow's import.
-    'tensorflow': [part for part in _MAY_IMPORT if part != 'reports'],
+    'tensorflow': [
+        part for part in _MAY_IMPORT if part not in ('reports', 'serving')
+    ],
     'tf_agents': [
         'agents', 'search', 'replay', 'distributed', 'training', 'binaries'
     ],
+    'websockets': ['serving'],
 }
 _NON_USERS = {
     'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],
@@ -187,6 +195,23 @@ class ImportDirectionTest(parameterized.TestCase):
 
     self.assertContainsSubset(
         libraries - set(sys.stdlib_module_names), {'parl_tf', 'tensorflow'}
+    )
+
+  def test_serving_a_policy_needs_three_libraries_only(self):
+    # Servers of policies run in environments without our requirements.
+    program = (
+        'import sys; before = set(sys.modules)\n'
+        'import parl_tf.serving.client, parl_tf.serving.server\n'
+        'print(*{x.partition(".")[0] for x in set(sys.modules) - before})'
+    )
+    completed = absent_libraries.run((), '-c', program)
+
+    self.assertEqual(completed.returncode, 0, completed.stderr)
+    loaded = set(completed.stdout.split()) - set(sys.stdlib_module_names)
+    self.assertEqual(
+        {name for name in loaded if not name.startswith('_')},
+        # `cython_runtime` comes with msgpack.
+        {'cython_runtime', 'msgpack', 'numpy', 'parl_tf', 'websockets'},
     )
 
   def test_scoring_a_policy_needs_no_training_libraries(self):

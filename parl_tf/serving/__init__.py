@@ -1,0 +1,1 @@
+"""Policies in other processes. Needs NumPy, msgpack and websockets only."""

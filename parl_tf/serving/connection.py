@@ -1,0 +1,216 @@
+"""A client's connection to a policy server, with deadlines and named waits."""
+
+import contextlib
+import logging
+import time
+from typing import Any, Mapping, Optional, Union
+
+from websockets import exceptions
+from websockets.sync import client as websocket_client
+
+from parl_tf.serving import messages
+
+_RETRY_SECONDS = 0.2
+_REPORT_SECONDS = 10.0
+_PING_SECONDS = 2.0
+_CLOSE_SECONDS = 1.0
+_TOO_BIG = 1009  # Close code of a message that exceeds the other side's limit.
+
+
+class PolicyServerError(RuntimeError):
+  """An error of the policy, with the server's traceback."""
+
+
+class Connection:
+  """Sends messages to one policy server and receives the answers.
+
+  Reconnects when the connection breaks.
+
+  Attributes:
+    address: The server's `ws://host:port`.
+    metadata: The server's metadata at the latest connection.
+  """
+
+  def __init__(
+      self,
+      address: str,
+      *,
+      api_key: Optional[str],
+      patience_seconds: float,
+      silence_seconds: float,
+      max_bytes: int,
+  ):
+    """Connects.
+
+    Args:
+      address: `host:port`, or a URL that begins with ws:// or wss://.
+      api_key: Key of the server, or None.
+      patience_seconds: Seconds to wait for a server that does not answer.
+      silence_seconds: Seconds without an answer to a ping after which a server
+        with our metadata counts as dead. Others cannot answer while they infer.
+      max_bytes: Largest message to receive.
+
+    Raises:
+      ConnectionError: If no server answers in time.
+      PermissionError: If the server refuses the key.
+    """
+    is_url = address.startswith(('ws://', 'wss://'))
+    self.address = address if is_url else f'ws://{address}'
+    self.metadata: Mapping[str, Any] = {}
+    self._api_key = api_key
+    self._patience_seconds = patience_seconds
+    self._silence_seconds = silence_seconds
+    self._max_bytes = max_bytes
+    self._socket: Optional[websocket_client.ClientConnection] = None
+    self._stack = contextlib.ExitStack()
+    self._connect()
+
+  def ask(self, message: bytes, name: str, seconds: Optional[float]) -> Any:
+    """Sends a message and returns the unpacked answer.
+
+    Sends it once more if the connection breaks: every call of the protocol may
+    be repeated.
+
+    Args:
+      message: Packed message.
+      name: Name of the call, for messages.
+      seconds: Deadline in seconds; None waits as long as the server is alive.
+
+    Raises:
+      ConnectionError: If no server answers.
+      PolicyServerError: If the policy raised an error.
+      TimeoutError: If the deadline passes.
+      ValueError: If the message is too large for the server.
+    """
+    is_repeated = False
+    while True:
+      if self._socket is None:
+        self._connect()
+      try:
+        self._socket.send(message)
+        answer = self._receive(name, seconds)
+        break
+      except (exceptions.ConnectionClosed, ConnectionError) as error:
+        self._drop()
+        if _is_too_big(error):
+          raise ValueError(
+              f'{self.address} refused `{name}`: {len(message)} bytes are too '
+              'many for a message.'
+          ) from error
+        if is_repeated:
+          raise ConnectionError(
+              f'The policy server at {self.address} closed the connection '
+              f'during `{name}` twice: {error}'
+          ) from error
+        is_repeated = True
+        logging.warning(
+            'The connection to %s broke during `%s` (%s): reconnecting.',
+            self.address, name, error,
+        )
+    if isinstance(answer, str):
+      raise PolicyServerError(
+          f'The policy server at {self.address} reports an error in `{name}`:\n'
+          f'{answer}'
+      )
+    return messages.unpack(answer)
+
+  def close(self) -> None:
+    """Closes the connection; the next message opens another one."""
+    self._socket = None
+    self._stack.close()
+
+  def _drop(self) -> None:
+    """Closes the connection without waiting for a server that may be dead."""
+    self._socket.close_socket()
+    self.close()
+
+  def _receive(self, name, seconds) -> Union[str, bytes]:
+    """Waits for an answer, and for pongs meanwhile."""
+    start = heard = time.monotonic()
+    interval = min(_PING_SECONDS, self._silence_seconds / 3.0)
+    pong = None
+    while True:
+      now = time.monotonic()
+      left = float('inf') if seconds is None else start + seconds - now
+      try:
+        return self._socket.recv(timeout=max(0.0, min(left, interval)))
+      except TimeoutError:
+        now = time.monotonic()
+      if seconds is not None and now - start >= seconds:
+        self._drop()  # The answer may still come.
+        raise TimeoutError(
+            f'The policy server at {self.address} did not answer `{name}` '
+            f'within {seconds} s.'
+        )
+      if 'parl' not in self.metadata:
+        continue
+      if pong is None or pong.is_set():
+        heard = now if pong is not None else heard
+        pong = self._socket.ping()
+      elif now - heard >= self._silence_seconds:
+        raise ConnectionError(f'no sign of life for {now - heard:.0f} s')
+
+  def _connect(self) -> None:
+    """Connects, and waits for the server if it does not answer."""
+    start = time.monotonic()
+    reported_at = None
+    while True:
+      try:
+        self._open()
+        break
+      except (OSError, EOFError, exceptions.WebSocketException) as error:
+        if isinstance(error, exceptions.InvalidStatus) and (
+            error.response.status_code in (401, 403)
+        ):
+          raise PermissionError(
+              f'The policy server at {self.address} refused the API key.'
+          ) from error
+        now = time.monotonic()
+        if now - start >= self._patience_seconds:
+          raise ConnectionError(
+              f'No policy server answers at {self.address} within '
+              f'{self._patience_seconds:g} s: {error}'
+          ) from error
+        if reported_at is None or now - reported_at >= _REPORT_SECONDS:
+          logging.warning(
+              'Waiting for the policy server at %s (up to %g s): %s',
+              self.address, self._patience_seconds, error,
+          )
+          reported_at = now
+      time.sleep(_RETRY_SECONDS)
+    if reported_at is not None:
+      logging.info(
+          'Waited for %s for %.1f s.', self.address, time.monotonic() - start
+      )
+
+  def _open(self) -> None:
+    headers = {}
+    if self._api_key is not None:
+      headers['Authorization'] = f'Api-Key {self._api_key}'
+    stack = contextlib.ExitStack()
+    socket = stack.enter_context(websocket_client.connect(
+        self.address,
+        compression=None,
+        additional_headers=headers,
+        max_size=self._max_bytes,
+        open_timeout=self._patience_seconds,
+        close_timeout=_CLOSE_SECONDS,
+        # A server of openpi answers no ping while it infers.
+        ping_interval=None,
+        proxy=None,
+    ))
+    with stack:  # Closes the socket if the metadata are faulty.
+      metadata = messages.unpack(
+          socket.recv(timeout=max(self._patience_seconds, _PING_SECONDS))
+      )
+      if not isinstance(metadata, dict):
+        raise messages.MessageError(
+            f'The metadata of {self.address} must be a map, got {metadata!r}.'
+        )
+      self._socket, self.metadata = socket, metadata
+      self._stack = stack.pop_all()
+
+
+def _is_too_big(error: Exception) -> bool:
+  received = getattr(error, 'rcvd', None)
+  return received is not None and received.code == _TOO_BIG

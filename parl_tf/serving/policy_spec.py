@@ -1,0 +1,202 @@
+"""What a served policy takes and returns.
+
+Axes: B states, N samples of a state, T actions of a chunk, A action dimension.
+Observations are flat dicts of raw arrays, and actions are in the units of the
+environment.
+"""
+
+import dataclasses
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+PROTOCOL = 1
+"""Version of the extension, in the metadata of a server."""
+
+SINGLE = 'observation'
+"""Key of an observation that is one array."""
+
+_TEXT = 'str'
+
+
+class ArraySpec(NamedTuple):
+  """Shape of one observation, without batch axes, and its dtype.
+
+  Attributes:
+    shape: Sizes of the axes.
+    dtype: NumPy's name, or 'str' for text of any length.
+  """
+
+  shape: Tuple[int, ...]
+  dtype: str = 'float32'
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySpec:
+  """Inputs, outputs and limits of a served policy.
+
+  Attributes:
+    observation: Arrays of an observation by name; empty if the policy checks
+      its observations itself.
+    action_size: A.
+    chunk_length: T, the number of actions that the policy predicts at once.
+    action_low: `[A]` lower bounds of an action; None if unknown.
+    action_high: `[A]` upper bounds.
+    max_batch: Largest number of states in one call.
+    stochastic: Whether samples of a state differ.
+    seedable: Whether equal seeds give equal samples.
+    normalization: Statistics that the policy normalizes with, for information:
+      arrays by name.
+  """
+
+  observation: Mapping[str, ArraySpec]
+  action_size: int
+  chunk_length: int = 1
+  action_low: Optional[np.ndarray] = None
+  action_high: Optional[np.ndarray] = None
+  max_batch: int = 256
+  stochastic: bool = True
+  seedable: bool = True
+  normalization: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    for name in ('action_size', 'chunk_length', 'max_batch'):
+      if getattr(self, name) < 1:
+        raise ValueError(
+            f'`{name}` must be positive, got {getattr(self, name)}.'
+        )
+    for name in ('action_low', 'action_high'):
+      bound = getattr(self, name)
+      if bound is not None and np.shape(bound) != (self.action_size,):
+        raise ValueError(
+            f'`{name}` must have shape [{self.action_size}], got '
+            f'{list(np.shape(bound))}.'
+        )
+
+  def to_message(self) -> Dict[str, Any]:
+    """Returns the entries of the metadata's key `parl`."""
+    entries = {
+        field.name: getattr(self, field.name)
+        for field in dataclasses.fields(self)
+    }
+    entries['observation'] = {
+        name: {'shape': list(spec.shape), 'dtype': spec.dtype}
+        for name, spec in self.observation.items()
+    }
+    for name in ('action_low', 'action_high'):
+      if entries[name] is not None:
+        entries[name] = np.asarray(entries[name], np.float32)
+    return entries
+
+  @classmethod
+  def from_message(cls, entries: Mapping[str, Any]) -> 'PolicySpec':
+    """Reads the entries of the metadata's key `parl`.
+
+    Raises:
+      ValueError: If an entry is missing or out of range.
+    """
+    try:
+      fields = {field.name: entries[field.name] for field in
+                dataclasses.fields(cls)}
+      fields['observation'] = {
+          name: ArraySpec(tuple(spec['shape']), spec['dtype'])
+          for name, spec in fields['observation'].items()
+      }
+      return cls(**fields)
+    except (AttributeError, KeyError, TypeError) as error:
+      raise ValueError(
+          f'The metadata of the policy server lacks {error}.'
+      ) from error
+
+  def checked_observation(
+      self, observation: Mapping[str, Any], num_batch_axes: int
+  ) -> Dict[str, Any]:
+    """Returns the arrays that the policy takes, as their dtypes.
+
+    Drops other entries.
+
+    Args:
+      observation: Arrays `[B, ...]` or `[...]` by name.
+      num_batch_axes: 1 or 0.
+
+    Raises:
+      ValueError: If an array is missing, or has another shape, dtype or number
+        of states.
+    """
+    if not self.observation:
+      return dict(observation)
+    missing = sorted(set(self.observation) - set(observation))
+    if missing:
+      raise ValueError(
+          f'The observation must have {sorted(self.observation)}, got '
+          f'{sorted(map(str, observation))}: {missing} missing.'
+      )
+    checked = {
+        name: _checked_array(name, observation[name], spec, num_batch_axes)
+        for name, spec in self.observation.items()
+    }
+    if num_batch_axes:
+      num_states(checked)
+    return checked
+
+  def checked_actions(
+      self, actions: Any, batch: Tuple[int, ...], source: str
+  ) -> np.ndarray:
+    """Returns actions as float32.
+
+    Args:
+      actions: `[*batch, T, A]`.
+      batch: Sizes of the batch axes.
+      source: What returned them, for the message.
+
+    Raises:
+      ValueError: If their shape is another, or one is not finite.
+    """
+    actions = np.asarray(actions, np.float32)
+    shape = (*batch, self.chunk_length, self.action_size)
+    if actions.shape != shape:
+      raise ValueError(
+          f'{source}: actions must have shape {list(shape)}, got '
+          f'{list(actions.shape)}.'
+      )
+    if not np.isfinite(actions).all():
+      raise ValueError(f'{source}: actions must be finite.')
+    return actions
+
+
+def num_states(observation: Mapping[str, Any]) -> int:
+  """Returns B of an observation `[B, ...]`.
+
+  Raises:
+    ValueError: If it has no arrays, or they have different numbers of states.
+  """
+  sizes = {name: len(array) for name, array in observation.items()}
+  if len(set(sizes.values())) != 1:
+    raise ValueError(
+        f'The arrays of an observation must have one batch size, got {sizes}.'
+    )
+  return next(iter(sizes.values()))
+
+
+def _checked_array(
+    name: str, value: Any, spec: ArraySpec, num_batch_axes: int
+) -> np.ndarray:
+  array = np.asarray(value)
+  shape = array.shape[num_batch_axes:]
+  if array.ndim < num_batch_axes or shape != tuple(spec.shape):
+    batch = ['B'] * num_batch_axes
+    raise ValueError(
+        f'observation {name!r} must have shape {[*batch, *spec.shape]}, got '
+        f'{list(array.shape)}.'
+    )
+  if spec.dtype == _TEXT:
+    if array.dtype.kind != 'U':
+      raise ValueError(
+          f'observation {name!r} must be text, got {array.dtype}.'
+      )
+    return array
+  if not np.can_cast(array.dtype, spec.dtype, 'same_kind'):
+    raise ValueError(
+        f'observation {name!r} must be {spec.dtype}, got {array.dtype}.'
+    )
+  return array.astype(spec.dtype, copy=False)

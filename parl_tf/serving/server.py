@@ -1,0 +1,250 @@
+"""Serves a policy to other processes; see `serve`.
+
+The protocol is openpi's. The server sends its metadata when a client connects.
+Each binary message is an observation, and its answer a dict with `actions`
+`[T, A]`, or a text message with the traceback of an error. `GET /healthz`
+answers without a connection. A server with a key requires the header
+`Authorization: Api-Key KEY`.
+
+If the metadata has the key `parl`, a message may have it too: `call` is then
+`sample`, `rows`, `train`, `save`, `load` or `status`; see `calls.py`.
+"""
+
+from concurrent import futures
+import hmac
+import http
+import logging
+import threading
+import time
+import traceback
+from typing import Any, Callable, Mapping, NamedTuple, Optional
+
+import numpy as np
+from websockets import exceptions
+from websockets import protocol
+from websockets.sync import server as websocket_server
+
+from parl_tf.serving import calls
+from parl_tf.serving import messages
+from parl_tf.serving import model_thread
+from parl_tf.serving import policy_spec
+from parl_tf.serving import weights as weights_lib
+
+_LOOPBACK = ('127.0.0.1', '::1', 'localhost')
+_INFER_SECONDS = 600.0
+
+
+class Policy(NamedTuple):
+  """The functions of a policy that its author writes.
+
+  Attributes:
+    sample: Maps an observation `[B, ...]`, N and an integer seed to actions
+      `[B, N, T, A]`.
+    train: Fits actions: takes an observation `[R, ...]`, actions `[R, T, A]`,
+      a mask `[R, T]` that is 0 after the end of an episode, the number of
+      gradient steps and an integer seed; returns losses: an array, or arrays by
+      name. None if the policy cannot be trained.
+    save: Writes the weights to a directory; None if they cannot be saved.
+    load: Reads the weights from such a directory.
+  """
+
+  sample: Callable[..., Any]
+  train: Optional[Callable[..., Any]] = None
+  save: Optional[Callable[[str], None]] = None
+  load: Optional[Callable[[str], None]] = None
+
+
+def serve(
+    sample: Callable[..., Any],
+    train: Optional[Callable[..., Any]] = None,
+    *,
+    spec: policy_spec.PolicySpec,
+    save: Optional[Callable[[str], None]] = None,
+    load: Optional[Callable[[str], None]] = None,
+    **options: Any,
+) -> None:
+  """Serves a policy until Ctrl-C; all functions run in the calling thread.
+
+  Args:
+    sample: See `Policy`.
+    train: See `Policy`.
+    spec: What the policy takes and returns.
+    save: See `Policy`.
+    load: See `Policy`.
+    **options: Keyword arguments of `PolicyServer`.
+  """
+  server = PolicyServer(Policy(sample, train, save, load), spec, **options)
+  try:
+    server.run()
+  except KeyboardInterrupt:
+    logging.info('Stopped.')
+
+
+class PolicyServer:
+  """A policy that other processes sample and train.
+
+  Attributes:
+    address: `host:port` that it listens on.
+    weights: The version of the policy's weights.
+  """
+
+  def __init__(
+      self,
+      policy: Policy,
+      spec: policy_spec.PolicySpec,
+      *,
+      host: str = '127.0.0.1',
+      port: int = 8000,
+      api_key: Optional[str] = None,
+      version: str = 'initial',
+      directory: Optional[str] = None,
+      metadata: Optional[Mapping[str, Any]] = None,
+      seed: Optional[int] = None,
+      max_bytes: int = 256 * 2**20,
+      max_training_bytes: int = 4 * 2**30,
+  ):
+    """Listens; `run` answers.
+
+    Args:
+      policy: The policy's functions.
+      spec: What the policy takes and returns.
+      host: Address to listen on. Others than loopback should have a key.
+      port: Port to listen on; 0 selects a free one.
+      api_key: Key that clients must send; None admits all.
+      version: Name of the weights that the policy has now.
+      directory: Where `save` writes versions of the weights.
+      metadata: Further metadata, for clients of openpi.
+      seed: Seed of the samples of plain `infer`; None draws one.
+      max_bytes: Largest message.
+      max_training_bytes: Largest data of one training.
+    """
+    self._spec = spec
+    self._metadata = dict(metadata or {})
+    self._api_key = api_key
+    self._max_bytes = max_bytes
+    self._seeds = np.random.default_rng(seed)
+    self._model = model_thread.ModelThread()
+    self.weights = weights_lib.Weights(
+        version, directory=directory, save=policy.save, load=policy.load
+    )
+    self._calls = calls.Calls(
+        policy, spec, self.weights, self._model, max_training_bytes
+    )
+    self._sample = policy.sample
+    self._server = websocket_server.serve(
+        self._converse,
+        host,
+        port,
+        compression=None,
+        max_size=max_bytes,
+        process_request=self._admit,
+        # A client may be busy for a while, such as compiling.
+        ping_timeout=120,
+    )
+    port = self._server.socket.getsockname()[1]
+    self.address = f'{host}:{port}'
+    if host not in _LOOPBACK and api_key is None:
+      logging.warning(
+          'Anyone who reaches %s can use and train this policy: give a key.',
+          self.address,
+      )
+
+  def run(self) -> None:
+    """Answers in this thread until `close` is called in another."""
+    listener = threading.Thread(target=self._server.serve_forever, daemon=True)
+    listener.start()
+    logging.info(
+        'Serving version %s at ws://%s.', self.weights.version, self.address
+    )
+    try:
+      self._model.run()
+    finally:
+      self._server.shutdown()
+      listener.join()
+
+  def close(self) -> None:
+    """Ends `run` after the present call."""
+    self._model.close()
+
+  def _admit(self, connection, request):
+    """Answers `/healthz`, and refuses connections without the key."""
+    if request.path == '/healthz':
+      return connection.respond(http.HTTPStatus.OK, 'OK\n')
+    if self._api_key is not None:
+      given = request.headers.get('Authorization', '')
+      wanted = f'Api-Key {self._api_key}'
+      if not hmac.compare_digest(given.encode(), wanted.encode()):
+        return connection.respond(
+            http.HTTPStatus.UNAUTHORIZED, 'The API key is missing or wrong.\n'
+        )
+    return None
+
+  def _converse(self, connection) -> None:
+    """Answers the messages of one connection, in its own thread."""
+    session = calls.Session(
+        lambda: connection.state is protocol.State.OPEN
+    )
+    try:
+      connection.send(messages.pack(self._describe()))
+      total_ms = None
+      for message in connection:
+        start = time.monotonic()
+        connection.send(self._answer(message, session, total_ms))
+        total_ms = 1000.0 * (time.monotonic() - start)
+    except exceptions.ConnectionClosed as error:
+      logging.info('A connection closed: %s', error)
+    except futures.CancelledError:
+      pass  # The client is gone or the server closes.
+
+  def _describe(self) -> Mapping[str, Any]:
+    """Returns the metadata of a new connection."""
+    return {
+        **self._metadata,
+        'parl': {
+            **self._spec.to_message(),
+            'protocol': policy_spec.PROTOCOL,
+            'version': self.weights.version,
+            'can_train': self._calls.can_train,
+            'can_save': self.weights.directory is not None,
+            'max_bytes': self._max_bytes,
+        },
+    }
+
+  def _answer(self, message, session, total_ms):
+    """Returns the answer to a message: bytes, or text for an error."""
+    try:
+      if isinstance(message, str):
+        raise messages.MessageError('A message must be binary, got text.')
+      request = messages.unpack(message)
+      if not isinstance(request, dict):
+        raise messages.MessageError(
+            f'A message must be a map, got {type(request).__name__}.'
+        )
+      if 'parl' in request:
+        return messages.pack(self._calls.answer(request, session))
+      return messages.pack(self._infer(request, session, total_ms))
+    except futures.CancelledError:
+      raise
+    except Exception:  # noqa: BLE001
+      # Errors of the policy, too, are for the client.
+      return traceback.format_exc()
+
+  def _infer(self, observation, session, total_ms):
+    """Answers a plain observation, as openpi's server does."""
+    observation = self._spec.checked_observation(observation, 0)
+    batched = {
+        name: np.asarray(x)[np.newaxis] for name, x in observation.items()
+    }
+    timing = {}
+
+    def draw():
+      start = time.monotonic()
+      seed = int(self._seeds.integers(2**31))
+      actions = self._sample(batched, 1, seed)
+      timing['infer_ms'] = 1000.0 * (time.monotonic() - start)
+      return self._spec.checked_actions(actions, (1, 1), '`sample`')
+
+    actions = self._model.call(draw, _INFER_SECONDS, session.is_wanted)
+    if total_ms is not None:
+      timing['prev_total_ms'] = total_ms
+    return {'actions': actions[0, 0], 'server_timing': timing}

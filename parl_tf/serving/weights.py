@@ -1,0 +1,163 @@
+"""The version of a served policy's weights, and versions saved on disk.
+
+A version is a name such as `initial+2-9f2c01ab44d0`: the weights that the
+server started with, the number of trainings since, and a digest of the version
+before and of the training data. Equal data from equal weights thus give equal
+versions.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from typing import Callable, List, Optional
+
+_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
+_PARTIAL = '.partial'
+
+
+class WeightsError(ValueError):
+  """A version that cannot be saved or loaded, or is not the expected one."""
+
+
+class StaleVersionError(WeightsError):
+  """A call expected another version of the weights.
+
+  Attributes:
+    version: The server's present version.
+  """
+
+  def __init__(self, message: str, version: str):
+    """Initializes the error.
+
+    Args:
+      message: What was expected.
+      version: The server's present version.
+    """
+    super().__init__(message)
+    self.version = version
+
+
+class Weights:
+  """The present version, and the directory of saved ones.
+
+  Attributes:
+    version: Name of the present weights.
+    directory: Where versions are saved; None if the policy cannot be saved.
+  """
+
+  def __init__(
+      self,
+      version: str,
+      *,
+      directory: Optional[str] = None,
+      save: Optional[Callable[[str], None]] = None,
+      load: Optional[Callable[[str], None]] = None,
+  ):
+    """Initializes the version.
+
+    Args:
+      version: Name of the weights that the server starts with.
+      directory: Where to save versions.
+      save: Writes the weights to a directory that exists.
+      load: Reads the weights from such a directory.
+
+    Raises:
+      ValueError: If the name is invalid, or there is a directory, but not both
+        functions.
+    """
+    if directory is not None and (save is None or load is None):
+      raise ValueError('`directory` needs `save` and `load`.')
+    self.version = checked_name(version)
+    self.directory = directory
+    self._save = save
+    self._load = load
+
+  def check(self, expected: Optional[str]) -> None:
+    """Raises `StaleVersionError` unless the present version is expected."""
+    if expected is not None and expected != self.version:
+      raise StaleVersionError(
+          f'The policy server has version {self.version!r} of the weights, but '
+          f'{expected!r} was expected. Saved versions: {self.saved()}.',
+          self.version,
+      )
+
+  def saved(self) -> List[str]:
+    """Returns the saved versions, oldest first."""
+    if self.directory is None or not os.path.isdir(self.directory):
+      return []
+    names = [
+        name for name in os.listdir(self.directory)
+        if _NAME.fullmatch(name) and not name.endswith(_PARTIAL)
+    ]
+    return sorted(
+        names,
+        key=lambda name: os.path.getmtime(os.path.join(self.directory, name)),
+    )
+
+  def save(self) -> None:
+    """Saves the present version, unless it is saved already."""
+    directory = self._checked_directory()
+    path = os.path.join(directory, self.version)
+    if os.path.isdir(path):
+      return
+    shutil.rmtree(path + _PARTIAL, ignore_errors=True)
+    os.makedirs(path + _PARTIAL)
+    self._save(path + _PARTIAL)
+    os.replace(path + _PARTIAL, path)
+
+  def load(self, version: str) -> None:
+    """Loads a saved version.
+
+    Raises:
+      WeightsError: If it is not saved.
+    """
+    directory = self._checked_directory()
+    path = os.path.join(directory, checked_name(version))
+    if version == self.version:
+      return
+    if not os.path.isdir(path):
+      raise WeightsError(
+          f'Version {version!r} is not saved in {directory}, which has '
+          f'{self.saved()}.'
+      )
+    self.version = failed(self.version)
+    self._load(path)
+    self.version = version
+
+  def _checked_directory(self) -> str:
+    if self.directory is None:
+      raise WeightsError('This policy server cannot save or load its weights.')
+    return self.directory
+
+
+def checked_name(version: str) -> str:
+  """Returns a version's name.
+
+  Raises:
+    WeightsError: If it cannot be the name of a directory.
+  """
+  if not isinstance(version, str) or not _NAME.fullmatch(version):
+    raise WeightsError(
+        'A version must consist of letters, digits and ._+-, got '
+        f'{version!r}.'
+    )
+  return version
+
+
+def trained(version: str, digest: str) -> str:
+  """Returns the version after a training.
+
+  Args:
+    version: The version before.
+    digest: Digest of the training data.
+  """
+  first, _, rest = version.partition('+')
+  number = int(rest.partition('-')[0]) + 1 if rest else 1
+  combined = hashlib.sha256(f'{version} {digest}'.encode()).hexdigest()
+  return f'{first}+{number}-{combined[:12]}'
+
+
+def failed(version: str) -> str:
+  """Returns the version of weights that a failed call may have changed."""
+  return f'{version.removesuffix(".failed")}.failed'

@@ -1,0 +1,259 @@
+"""Tests what happens when servers, links and messages fail."""
+
+import contextlib
+import dataclasses
+import threading
+import urllib.request
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+from websockets import exceptions
+from websockets.sync import client as websocket_client
+from websockets.sync import server as websocket_server
+
+from parl_tf.serving import client as client_lib
+from parl_tf.serving import messages
+from tests.serving import toy_policy
+
+
+@contextlib.contextmanager
+def _listening(converse, port=0, **options):
+  """Runs a WebSocket server; yields its port."""
+  with websocket_server.serve(
+      converse, '127.0.0.1', port, compression=None, **options
+  ) as server:
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.socket.getsockname()[1]
+    server.shutdown()
+    thread.join()
+
+
+def _openpi(connection):
+  """Serves the mean state as a chunk, by openpi's message format alone."""
+  connection.send(messages.pack({'model': 'pi0'}))
+  for message in connection:
+    state = messages.unpack(message)['state']
+    if not state.any():
+      connection.send('Traceback: a fault of the policy')
+      connection.close(1011)
+      return
+    actions = np.full([4, 2], np.mean(state))
+    connection.send(messages.pack({'actions': actions, 'server_timing': {}}))
+
+
+class PlainServerTest(absltest.TestCase):
+  """Our client and a server without our extension."""
+
+  def setUp(self):
+    super().setUp()
+    port = self.enterContext(_listening(_openpi))
+    self.client = self.enterContext(
+        client_lib.PolicyClient(f'127.0.0.1:{port}')
+    )
+
+  def test_actions_are_sampled_one_by_one(self):
+    observation = toy_policy.observation(3)
+
+    samples = self.client.sample(observation, 2, seed=0)
+
+    self.assertIsNone(self.client.spec)
+    self.assertRegex(samples.version, '^metadata-')
+    wanted = np.mean(observation['state'], axis=1)[:, None, None, None]
+    np.testing.assert_allclose(
+        samples.actions, np.broadcast_to(wanted, [3, 2, 4, 2]), rtol=1e-6
+    )
+
+  def test_our_calls_are_refused_here(self):
+    self.assertFalse(self.client.can_train)
+    with self.assertRaisesRegex(client_lib.RefusedError, 'plain openpi'):
+      self.client.status()
+
+  def test_text_is_an_error_and_the_next_call_reconnects(self):
+    with self.assertRaisesRegex(RuntimeError, 'a fault of the policy'):
+      self.client.infer({'state': np.zeros(3)})
+    answer = self.client.infer({'state': np.ones(3)})
+    np.testing.assert_array_equal(answer['actions'], np.ones([4, 2]))
+
+
+class FailuresTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.policy = toy_policy.ToyPolicy()
+
+  def test_a_dead_server_is_named(self):
+    with toy_policy.serving(self.policy.functions()) as server:
+      address = server.address
+      client = client_lib.PolicyClient(address, patience_seconds=0.1)
+      self.enterContext(client)
+
+    with self.assertLogs(level='WARNING') as logs:
+      with self.assertRaisesRegex(
+          ConnectionError, f'No policy server answers at ws://{address}'
+      ):
+        client.sample(toy_policy.observation(1), 1, 0)
+    self.assertIn(f'The connection to ws://{address} broke', logs.output[0])
+
+  def test_a_restarted_server_is_waited_for(self):
+    with toy_policy.serving(self.policy.functions()) as server:
+      host, _, port = server.address.partition(':')
+      client = self.enterContext(toy_policy.connect(server))
+      client.status()
+
+    restarted = threading.Event()
+
+    def restart():
+      with _listening(_openpi, int(port)):
+        restarted.wait()
+
+    timer = threading.Timer(0.3, restart)
+    timer.start()
+    with self.assertLogs(level='INFO') as logs:
+      answer = client.infer({'state': np.ones(3)})
+    client.close()
+    restarted.set()
+    timer.join()
+
+    np.testing.assert_array_equal(answer['actions'], np.ones([4, 2]))
+    self.assertIn(f'Waiting for the policy server at ws://{host}:{port}',
+                  ' '.join(logs.output))
+
+  def test_a_silent_server_counts_as_dead(self):
+    extension = dict(
+        toy_policy.SPEC.to_message(), protocol=1, version='x', max_bytes=10_000
+    )
+
+    def converse(connection):
+      connection.send(messages.pack({'parl': extension}))
+      # Neither pings nor messages are answered, as by a frozen process.
+      connection.protocol.send_frame = lambda frame: None
+      for _unused in connection:
+        pass
+
+    port = self.enterContext(_listening(converse, close_timeout=0.1))
+    client = client_lib.PolicyClient(f'127.0.0.1:{port}', silence_seconds=0.3)
+    with self.assertRaisesRegex(ConnectionError, 'twice: no sign of life'):
+      client.sample(toy_policy.observation(1), 1, 0)
+
+  def test_a_late_answer_is_not_taken_for_the_next_one(self):
+    goes_on = threading.Event()
+
+    def sample(observation, num_samples, seed):
+      if seed == 1:
+        goes_on.wait()
+      return np.full([len(observation['state']), num_samples, 4, 2], seed)
+
+    server = self.enterContext(
+        toy_policy.serving(self.policy.functions()._replace(sample=sample))
+    )
+    client = self.enterContext(toy_policy.connect(server, call_seconds=0.2))
+    with self.assertRaisesRegex(TimeoutError, 'did not answer `sample` within'):
+      client.sample(toy_policy.observation(1), 1, seed=1)
+    goes_on.set()
+
+    samples = client.sample(toy_policy.observation(1), 1, seed=2)
+
+    np.testing.assert_array_equal(samples.actions, 2.0)
+
+  def test_calls_of_lost_clients_are_dropped(self):
+    began, goes_on = threading.Event(), threading.Event()
+    seeds = []
+
+    def sample(observation, num_samples, seed):
+      seeds.append(seed)
+      began.set()
+      goes_on.wait()
+      return np.zeros([len(observation['state']), num_samples, 4, 2])
+
+    server = self.enterContext(
+        toy_policy.serving(self.policy.functions()._replace(sample=sample))
+    )
+    first = self.enterContext(toy_policy.connect(server))
+    second = self.enterContext(toy_policy.connect(server, call_seconds=0.1))
+    thread = threading.Thread(
+        target=first.sample, args=(toy_policy.observation(1), 1, 1)
+    )
+    thread.start()
+    began.wait()
+    with self.assertRaises(TimeoutError):
+      second.sample(toy_policy.observation(1), 1, seed=2)
+    goes_on.set()
+    thread.join()
+
+    first.sample(toy_policy.observation(1), 1, seed=3)
+    self.assertEqual(seeds, [1, 3])
+
+  def test_health_needs_no_key_and_policies_do(self):
+    server = self.enterContext(
+        toy_policy.serving(self.policy.functions(), api_key='secret')
+    )
+
+    with urllib.request.urlopen(f'http://{server.address}/healthz') as answer:
+      self.assertEqual((answer.status, answer.read()), (200, b'OK\n'))
+    for key in (None, 'wrong'):
+      with self.assertRaisesRegex(PermissionError, 'refused the API key'):
+        toy_policy.connect(server, api_key=key)
+    with toy_policy.connect(server, api_key='secret') as client:
+      self.assertEqual(client.status()['version'], 'initial')
+
+  @parameterized.parameters(
+      (b'\xc1', 'malformed'),
+      ('text', 'must be binary'),
+      (messages.pack([1]), 'must be a map'),
+      (messages.pack({'parl': 3}), '`parl` must be a map'),
+      (messages.pack({'state': np.zeros(4)}), 'must have shape'),
+  )
+  def test_wrong_messages_get_a_traceback_and_the_link_lives(
+      self, message, fault
+  ):
+    server = self.enterContext(toy_policy.serving(self.policy.functions()))
+    with websocket_client.connect(
+        f'ws://{server.address}', compression=None, proxy=None
+    ) as link:
+      link.recv()
+      link.send(message)
+      error = link.recv()
+      self.assertIsInstance(error, str)
+      self.assertRegex(error, f'(?s)Traceback.*{fault}')
+      link.send(messages.pack({'state': np.zeros(3)}))
+      self.assertIn('actions', messages.unpack(link.recv()))
+
+  def test_unknown_calls_are_refused(self):
+    server = self.enterContext(toy_policy.serving(self.policy.functions()))
+    with websocket_client.connect(
+        f'ws://{server.address}', compression=None, proxy=None
+    ) as link:
+      link.recv()
+      link.send(messages.pack({'parl': {'call': 'jump'}}))
+      refusal = messages.unpack(link.recv())['parl']['error']
+    self.assertEqual(refusal['kind'], 'invalid')
+    self.assertIn("got 'jump'", refusal['message'])
+
+  def test_oversized_messages_are_refused_and_the_server_lives(self):
+    server = self.enterContext(
+        toy_policy.serving(
+            self.policy.functions(),
+            dataclasses.replace(toy_policy.SPEC, max_batch=256),
+            max_bytes=1_000,
+        )
+    )
+    with websocket_client.connect(
+        f'ws://{server.address}', compression=None, proxy=None
+    ) as link:
+      link.recv()
+      with self.assertRaises(exceptions.ConnectionClosedError):
+        link.send(bytes(2_000))
+        link.recv()
+      self.assertEqual(link.protocol.close_code, 1009)
+    client = self.enterContext(toy_policy.connect(server))
+    with self.assertRaisesRegex(client_lib.RefusedError, 'takes at most 1000'):
+      client.sample(toy_policy.observation(100), 1, 0)
+    with self.assertRaisesRegex(ValueError, 'too many for a message'):
+      client.infer({'state': np.zeros(1000)})
+    self.assertEqual(client.status()['version'], 'initial')
+
+
+if __name__ == '__main__':
+  absltest.main()
