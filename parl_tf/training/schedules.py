@@ -1,66 +1,49 @@
 """Learning-rate schedules."""
 
-import math
 from typing import Optional
 
 import gin
 import tensorflow as tf
 
 
-@gin.configurable
-class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
-  """Linear warm-up, then constant or half a cosine down to 0."""
+@gin.configurable('WarmUpCosineDecay')
+def make_warm_up_cosine_decay(
+    learning_rate: float = gin.REQUIRED,
+    num_warm_up_steps: int = 2000,
+    num_decay_steps: Optional[int] = None,
+) -> tf.keras.optimizers.schedules.CosineDecay:
+  """Makes a linear warm-up, then a constant or half a cosine down to 0.
 
-  def __init__(
-      self,
-      learning_rate: float = gin.REQUIRED,
-      num_warm_up_steps: int = 2000,
-      num_decay_steps: Optional[int] = None,
-  ):
-    """Initializes the schedule.
+  Update i of W warm-up updates, counted from 1, uses i / W of the highest rate;
+  the cosine begins with update W. `WarmUpCosineDecay` in gin.
 
-    Args:
-      learning_rate: The highest rate.
-      num_warm_up_steps: Gradient steps of the warm-up; 0 for none.
-      num_decay_steps: Gradient steps, warm-up included, after which the cosine
-        reaches 0; None keeps the rate constant.
+  Args:
+    learning_rate: The highest rate.
+    num_warm_up_steps: W, gradient steps of the warm-up; 0 for none.
+    num_decay_steps: Gradient steps, warm-up included, after which the rate is
+      0; None stays constant.
 
-    Raises:
-      ValueError: If a number is out of range.
-    """
-    if not learning_rate > 0:
-      raise ValueError(
-          f'`learning_rate` must be positive, got {learning_rate}.'
-      )
-    if num_warm_up_steps < 0:
-      raise ValueError(
-          f'`num_warm_up_steps` must not be negative, got {num_warm_up_steps}.'
-      )
-    if num_decay_steps is not None and num_decay_steps <= num_warm_up_steps:
-      raise ValueError(
-          '`num_decay_steps` must exceed `num_warm_up_steps`, got '
-          f'{num_decay_steps} and {num_warm_up_steps}.'
-      )
-    self._learning_rate = learning_rate
-    self._num_warm_up_steps = num_warm_up_steps
-    self._num_decay_steps = num_decay_steps
-
-  def __call__(self, step: tf.Tensor) -> tf.Tensor:
-    """Returns the rate of update `step`, counted from 0."""
-    step = tf.cast(step, tf.float32)
-    rate = tf.constant(self._learning_rate, tf.float32)
-    if self._num_decay_steps is not None:
-      length = self._num_decay_steps - self._num_warm_up_steps
-      share = (step - self._num_warm_up_steps) / length
-      share = tf.clip_by_value(share, 0.0, 1.0)
-      rate *= 0.5 * (1.0 + tf.cos(math.pi * share))
-    if self._num_warm_up_steps:
-      rate *= tf.minimum((step + 1.0) / self._num_warm_up_steps, 1.0)
-    return rate
-
-  def get_config(self):
-    return {
-        'learning_rate': self._learning_rate,
-        'num_warm_up_steps': self._num_warm_up_steps,
-        'num_decay_steps': self._num_decay_steps,
-    }
+  Raises:
+    ValueError: If a number is out of range.
+  """
+  if not learning_rate > 0:
+    raise ValueError(f'`learning_rate` must be positive, got {learning_rate}.')
+  if num_warm_up_steps < 0:
+    raise ValueError(
+        f'`num_warm_up_steps` must not be negative, got {num_warm_up_steps}.'
+    )
+  if num_decay_steps is not None and num_decay_steps <= num_warm_up_steps:
+    raise ValueError(
+        '`num_decay_steps` must exceed `num_warm_up_steps`, got '
+        f'{num_decay_steps} and {num_warm_up_steps}.'
+    )
+  # Keras counts updates from 0, and its warm-up ends before the highest rate.
+  num_rising = max(num_warm_up_steps - 1, 0)
+  is_constant = num_decay_steps is None
+  return tf.keras.optimizers.schedules.CosineDecay(
+      learning_rate / (num_rising + 1),
+      decay_steps=1 if is_constant else num_decay_steps - num_rising,
+      alpha=1.0 if is_constant else 0.0,
+      warmup_target=learning_rate if num_rising else None,
+      warmup_steps=num_rising,
+  )

@@ -208,7 +208,7 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertNotEqual(first, agent.loss(rows).loss)
 
   def test_reset_optimizers_keep_only_their_learning_rates(self):
-    warm_up = schedules.WarmUp(1e-2, num_warm_up_steps=4)
+    warm_up = schedules.make_warm_up_cosine_decay(1e-2, num_warm_up_steps=4)
     rates = iter([1e-2, warm_up, warm_up])
     agent = _make_cheap_agent(
         optimizer_ctor=lambda: tf.keras.optimizers.Adam(next(rates))

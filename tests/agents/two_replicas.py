@@ -19,6 +19,7 @@ from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
+from parl_tf.training import schedules
 from tests.agents import small_agent
 from tests.agents import small_dppo
 
@@ -41,12 +42,20 @@ _IMPROVERS = {
 }
 
 
+def _make_optimizer():
+  """Returns Adam, whose warm-up ends within the trained steps."""
+  return tf.keras.optimizers.Adam(
+      schedules.make_warm_up_cosine_decay(1e-3, num_warm_up_steps=3)
+  )
+
+
 def _make_agent(**kwargs):
   """Returns Cal-QL with a diffusion policy with dropout and sampled actions."""
   return small_agent.make_agent(
       critic_kwargs=dict(num_conservative_actions=2),
       search=small_agent.make_search(selection='sample'),
       critic_utd=2,
+      optimizer_ctor=_make_optimizer,
       train_step_counter=tf.Variable(
           0,
           dtype=tf.int64,

@@ -27,10 +27,10 @@ build_agent.critic_optimizer_ctor = @critic/Adam
 build_agent.policy_optimizer_ctor = @policy/Adam
 build_agent.pretrain_optimizer_ctor = @pretrain/Adam
 critic/Adam.learning_rate = 1e-3
-policy/Adam.learning_rate = @WarmUp()
+policy/Adam.learning_rate = @WarmUpCosineDecay()
 pretrain/Adam.learning_rate = 3e-4
-WarmUp.learning_rate = 2e-3
-WarmUp.num_warm_up_steps = 2
+WarmUpCosineDecay.learning_rate = 2e-3
+WarmUpCosineDecay.num_warm_up_steps = 2
 
 Search.num_samples = 8
 Search.optimizer = @ActionOptimizer()
@@ -177,7 +177,7 @@ class BuildAgentTest(tensor_case.TensorCase):
       ('DiffusionPolicy.num_denoising_steps = 0', '`num_steps`.*got 0'),
       ('PARLAgent.critic_utd = 0', '`critic_utd`.*got 0'),
       ("DistillationImprover.selection = 'auto'", '`spread_threshold`'),
-      ('WarmUp.learning_rate = 0.0', '`learning_rate`.*got 0'),
+      ('WarmUpCosineDecay.learning_rate = 0.0', '`learning_rate`.*got 0'),
   )
   def test_a_value_out_of_range_is_named(self, binding, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -12,10 +12,10 @@ def _rates(schedule, steps):
   return [float(schedule(tf.constant(step, tf.int64))) for step in steps]
 
 
-class WarmUpTest(tensor_case.TensorCase):
+class WarmUpCosineDecayTest(tensor_case.TensorCase):
 
   def test_rises_in_equal_steps_and_then_stays(self):
-    schedule = schedules.WarmUp(0.8, num_warm_up_steps=4)
+    schedule = schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=4)
 
     # Update 0 uses a quarter of the rate, update 3 the full rate.
     self.assertAllClose(
@@ -24,25 +24,27 @@ class WarmUpTest(tensor_case.TensorCase):
     )
 
   def test_is_constant_without_warm_up(self):
-    schedule = schedules.WarmUp(0.8, num_warm_up_steps=0)
+    schedule = schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=0)
 
     self.assertAllClose(_rates(schedule, [0, 1, 1000]), [0.8, 0.8, 0.8])
 
   def test_decays_by_half_a_cosine_after_the_warm_up(self):
-    schedule = schedules.WarmUp(
-        0.8, num_warm_up_steps=4, num_decay_steps=16
+    schedule = schedules.make_warm_up_cosine_decay(
+        0.8, num_warm_up_steps=4, num_decay_steps=15
     )
 
-    # Decay takes twelve updates: it begins at 4; at 8 a third is over and the
-    # factor (1 + cos 60 degrees) / 2 = 3 / 4, at 10 one half, at 12 a quarter.
+    # The warm-up ends with update 3, and the rate is 0 twelve updates later.
+    # After a third of them the factor is (1 + cos 60 degrees) / 2 = 3 / 4.
     self.assertAllClose(
-        _rates(schedule, [0, 3, 4, 8, 10, 12, 16, 100]),
-        [0.2, 0.8, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0],
+        _rates(schedule, [0, 3, 7, 9, 11, 15, 100]),
+        [0.2, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0],
         atol=1e-7,
     )
 
   def test_decays_from_the_start_without_warm_up(self):
-    schedule = schedules.WarmUp(0.8, num_warm_up_steps=0, num_decay_steps=12)
+    schedule = schedules.make_warm_up_cosine_decay(
+        0.8, num_warm_up_steps=0, num_decay_steps=12
+    )
 
     self.assertAllClose(
         _rates(schedule, [0, 4, 6, 12]), [0.8, 0.6, 0.4, 0.0], atol=1e-7
@@ -50,28 +52,28 @@ class WarmUpTest(tensor_case.TensorCase):
 
   def test_the_default_warm_up_matches_the_paper(self):
     self.assertAllClose(
-        _rates(schedules.WarmUp(3e-4), [0, 999, 1999, 5000]),
+        _rates(schedules.make_warm_up_cosine_decay(3e-4), [0, 999, 1999, 5000]),
         [1.5e-7, 1.5e-4, 3e-4, 3e-4],
     )
 
   def test_an_optimizer_uses_the_rate_for_its_own_step_count(self):
     variable = tf.Variable(0.0)
     optimizer = tf.keras.optimizers.SGD(
-        schedules.WarmUp(0.8, num_warm_up_steps=4)
+        schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=4)
     )
     for expected in (-0.2, -0.6, -1.2, -2.0, -2.8):
       optimizer.apply_gradients([(tf.constant(1.0), variable)])
       self.assertAllClose(variable, expected)
 
-  def test_is_rebuilt_from_its_configuration(self):
-    schedule = schedules.WarmUp(
-        0.8, num_warm_up_steps=4, num_decay_steps=16
+  def test_a_warm_up_of_one_step_is_none(self):
+    one, none = (
+        schedules.make_warm_up_cosine_decay(
+            0.8, num_warm_up_steps=num_steps, num_decay_steps=12
+        )
+        for num_steps in (1, 0)
     )
-    copy = schedules.WarmUp.from_config(schedule.get_config())
 
-    self.assertEqual(
-        _rates(copy, range(0, 20, 3)), _rates(schedule, range(0, 20, 3))
-    )
+    self.assertEqual(one.get_config(), none.get_config())
 
   @parameterized.parameters(
       (dict(learning_rate=0.0), '`learning_rate` must be positive, got 0'),
@@ -90,7 +92,7 @@ class WarmUpTest(tensor_case.TensorCase):
   )
   def test_values_out_of_range_are_named(self, kwargs, message):
     with self.assertRaisesRegex(ValueError, message):
-      schedules.WarmUp(**kwargs)
+      schedules.make_warm_up_cosine_decay(**kwargs)
 
 
 if __name__ == '__main__':
