@@ -85,8 +85,13 @@ def require_connection(
 
   Raises:
     reverb.errors.ReverbError: If the server does not answer in time.
+    RuntimeError: If the connection breaks again and again.
   """
-  client.server_info(timeout=timeout)
+  try:
+    client.server_info(timeout=timeout)
+  except RuntimeError:
+    # The connection broke during the request. The next one waits for another.
+    client.server_info(timeout=timeout)
 
 
 def table_sizes(client: reverb.Client) -> Dict[str, int]:
