@@ -23,9 +23,11 @@ except ImportError as error:
 
 TERMINATED = rpc.EnvironmentStateType.TERMINATED
 INTERRUPTED = rpc.EnvironmentStateType.INTERRUPTED
-_UNBOUNDED = [
+_CHANNEL_OPTIONS = [
     ('grpc.max_send_message_length', -1),
     ('grpc.max_receive_message_length', -1),
+    # Otherwise a new channel to an address shares the backoff of an old one.
+    ('grpc.use_local_subchannel_pool', 1),
 ]
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # Seconds between attempts.
@@ -62,12 +64,8 @@ class Connection:
     self._deadline = deadline_seconds
     self._requests = queue.Queue()
     self._answers = queue.Queue()
-    self._channel = grpc.insecure_channel(address, options=_UNBOUNDED)
+    self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
     try:
-      try:
-        grpc.channel_ready_future(self._channel).result(deadline_seconds)
-      except grpc.FutureTimeoutError as error:
-        raise self._no_answer('no connection') from error
       # Reads in a thread, because reading the stream has no timeout.
       threading.Thread(target=self._read, daemon=True).start()
       world = self.send(rpc.CreateWorldRequest(settings=_pack(settings)))
