@@ -3,8 +3,6 @@
 import os
 from typing import Mapping, NamedTuple, Sequence
 
-from matplotlib import figure
-from matplotlib.backends import backend_agg
 import numpy as np
 
 from parl_tf import synced_file
@@ -77,6 +75,10 @@ def seeds_of(curve) -> str:
 
 def make_plot(width, height, title=None):
   """Returns an empty figure of the given size in inches."""
+  # Imported here, because it takes long and a run draws only at its end.
+  from matplotlib import figure
+  from matplotlib.backends import backend_agg
+
   # A separate figure and canvas, to avoid the global state of pyplot.
   plot = figure.Figure(figsize=(width, height), layout='constrained')
   backend_agg.FigureCanvasAgg(plot)
