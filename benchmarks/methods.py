@@ -39,6 +39,7 @@ import rich.progress
 from benchmarks import study_entries
 from benchmarks import study_process
 from parl_tf.binaries import configs
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.training import run_directory
 
@@ -49,6 +50,7 @@ _RESULTS = (
     'success_rate',
     'success_rate_without_search',
     'num_episodes',
+    *run_files.SPEED_METRICS,
 )
 COLUMNS = (
     *('run', 'method', 'domain', 'seed', 'status', 'core_minutes', 'env_steps'),

@@ -188,6 +188,8 @@ def summarize(
       'success_rate': result.success_rate,
       'success_interval': list(result.success_interval),
       'score': result.score,
+      'steps_to_success': result.steps_to_success,
+      'mean_return': result.mean_return,
       'num_environment_steps': result.num_environment_steps,
       'successes': result.successes.tolist(),
       'episode_lengths': [e.num_steps for e in result.episodes],
@@ -238,11 +240,15 @@ def main(arguments):
     print(json.dumps(summarize(options.policy, options.seed, result)))
   else:
     low, high = result.success_interval
+    steps = 'no steps to success'
+    if result.steps_to_success is not None:
+      steps = f'{result.steps_to_success:.1f} steps to success'
     print(
         f'success rate {result.success_rate:.3f}'
         f' (95 % interval {low:.3f} to {high:.3f}),'
         f' score {result.score:.1f},'
         f' {result.successes.sum()} of {len(result.episodes)} episodes,'
+        f' {steps}, return {result.mean_return:.1f},'
         f' {result.num_environment_steps} environment steps'
     )
 

@@ -31,6 +31,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
       '',
       f'{summary.domain}, seed {summary.seed}, evaluated over '
       f'{" or ".join(map(str, sorted(counts)))} episodes',
+      'Success: rate, and mean environment steps to it.',
       _row('', 'success', 'without search', 'training steps', 'env steps', 's'),
   ]
   if summary.controller_success_rate is not None:
@@ -39,8 +40,11 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines.append(
         _row(
             name,
-            _rate(phase.success_rate),
-            _rate(phase.success_rate_without_search),
+            _rate(phase.success_rate, phase.steps_to_success),
+            _rate(
+                phase.success_rate_without_search,
+                phase.steps_to_success_without_search,
+            ),
             phase.train_steps,
             phase.env_steps,
             f'{phase.wall_seconds:.0f}',
@@ -55,13 +59,18 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
 
 
 def _row(name: str, *cells) -> str:
-  widths = (9, 16, 16, 11, 7)
+  widths = (14, 16, 16, 11, 7)
   columns = (f'{cell:>{width}}' for cell, width in zip(cells, widths))
   return f'  {name:16s}{"".join(columns)}'
 
 
-def _rate(success_rate: Optional[float]) -> str:
-  return '' if success_rate is None else f'{success_rate:.3f}'
+def _rate(
+    success_rate: Optional[float], num_steps: Optional[float] = None
+) -> str:
+  if success_rate is None:
+    return ''
+  time = '' if num_steps is None else f' in {num_steps:.0f}'
+  return f'{success_rate:.3f}{time}'
 
 
 def train(

@@ -16,6 +16,7 @@ COLUMNS = (
     'success_rate_without_search',
     'score_without_search',
     'num_evaluation_episodes',
+    *evaluation.SPEED_METRICS,
 )
 """Columns of `metrics.csv` after the counters, score and success rate."""
 
@@ -75,10 +76,8 @@ def follow(
           episodes=int(weights.num_episodes),
           wall_seconds=began - started,
           metrics={
-              'score': searched.score,
-              'success_rate': searched.success_rate,
-              'score_without_search': base.score,
-              'success_rate_without_search': base.success_rate,
+              **searched.metrics(),
+              **base.metrics('_without_search'),
               'num_evaluation_episodes': num_episodes,
           },
       )

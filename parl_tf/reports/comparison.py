@@ -74,6 +74,11 @@ class Row(NamedTuple):
     score_without_search: Same as `score`, without search; None if not logged.
     success_rate: Rate over all episodes of all seeds; None if not logged.
     success_rate_without_search: Same, without search.
+    steps_to_success: Mean environment steps to success, over the successful
+      episodes of all seeds; None if there are none.
+    steps_to_success_without_search: Same, without search.
+    mean_return: Mean undiscounted return over all seeds; None if not logged.
+    mean_return_without_search: Same, without search.
     num_episodes: Number of episodes in each rate, over all seeds.
     env_steps: Mean environment steps of the phase.
     minutes: Mean duration of the phase in minutes.
@@ -89,6 +94,10 @@ class Row(NamedTuple):
   score_without_search: Optional[statistics.Estimate]
   success_rate: Optional[statistics.Estimate]
   success_rate_without_search: Optional[statistics.Estimate]
+  steps_to_success: Optional[float]
+  steps_to_success_without_search: Optional[float]
+  mean_return: Optional[float]
+  mean_return_without_search: Optional[float]
   num_episodes: int
   env_steps: float
   minutes: float
@@ -157,6 +166,11 @@ def make_row(
       success_rate_without_search=_pooled_rate(
           results, 'success_rate_without_search'
       ),
+      **{
+          f'{name}{ending}': _pooled_mean(results, name, ending)
+          for name in ('steps_to_success', 'mean_return')
+          for ending in ('', '_without_search')
+      },
       num_episodes=sum(result.num_episodes for result in results),
       env_steps=float(np.mean([result.env_steps for result in results])),
       minutes=float(np.mean([x.wall_seconds for x in results])) / 60.0,
@@ -301,3 +315,22 @@ def _pooled_rate(
   return statistics.Estimate(
       rate, *proportion.wilson_interval(rate, num_episodes)
   )
+
+
+def _pooled_mean(
+    results: Sequence[runs_lib.PhaseResult], name: str, ending: str
+) -> Optional[float]:
+  """Returns a mean over the episodes of all seeds; None if not logged.
+
+  Steps to success are averaged over successful episodes, returns over all.
+  """
+  total = weights = 0.0
+  for result in results:
+    value = getattr(result, name + ending)
+    weight = result.num_episodes
+    if name == 'steps_to_success':
+      weight *= getattr(result, f'success_rate{ending}')
+    if np.isfinite(value) and weight > 0:
+      total += weight * value
+      weights += weight
+  return total / weights if weights else None

@@ -12,6 +12,13 @@ CONFIG = 'config.gin'
 METRICS = 'metrics.csv'
 SUMMARY = 'summary.json'
 COUNTERS = ('train_step', 'env_steps', 'wall_seconds')
+SPEED_METRICS = (
+    'steps_to_success',
+    'steps_to_success_without_search',
+    'mean_return',
+    'mean_return_without_search',
+)
+"""Columns of `metrics.csv` and entries of `summary.json` about speed."""
 _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 

@@ -15,7 +15,6 @@ _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
 _SEED_SETTINGS = ('run_experiment.dataset_path', 'run_experiment.dataset_seed')
 
-
 class Run(NamedTuple):
   """One run directory.
 
@@ -50,6 +49,11 @@ class PhaseResult(NamedTuple):
     env_steps: Environment steps of this phase.
     wall_seconds: Duration of this phase in seconds.
     is_partial: Whether the run stopped, or is still, within this phase.
+    steps_to_success: Mean environment steps to success, over the successful
+      episodes with search; NaN if there are none.
+    steps_to_success_without_search: Same, without search.
+    mean_return: Mean undiscounted return with search; NaN if not logged.
+    mean_return_without_search: Same, without search.
   """
 
   score: float
@@ -60,6 +64,10 @@ class PhaseResult(NamedTuple):
   env_steps: float
   wall_seconds: float
   is_partial: bool
+  steps_to_success: float = np.nan
+  steps_to_success_without_search: float = np.nan
+  mean_return: float = np.nan
+  mean_return_without_search: float = np.nan
 
 
 class RunSet(NamedTuple):
@@ -208,6 +216,10 @@ def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
       env_steps=taken('env_steps'),
       wall_seconds=taken('wall_seconds'),
       is_partial=not run.is_finished and metrics.phases[-1] == phase,
+      **{
+          name: float(metrics.column(name)[row])
+          for name in run_files.SPEED_METRICS
+      },
   )
 
 

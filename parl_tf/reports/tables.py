@@ -8,6 +8,7 @@ import numpy as np
 
 from parl_tf import synced_file
 from parl_tf.reports import comparison
+from parl_tf.reports import run_files
 from parl_tf.reports import statistics
 
 HEADER = (
@@ -19,6 +20,8 @@ HEADER = (
     'score without search',
     'success',
     'success without search',
+    'steps',
+    'steps without search',
     'episodes',
     'env steps',
     'minutes',
@@ -37,6 +40,8 @@ LEGEND = (
     ' over seeds; none with a single seed].',
     'success: share of successful episodes, over all seeds [95 % Wilson'
     ' interval over EPISODES: it describes these policies, not the method].',
+    'steps: mean environment steps to success, over the successful episodes of'
+    ' all seeds.',
     'seeds: number of seeds in the score; in brackets, how many stopped within'
     ' the phase. Their last evaluation is used.',
     'env steps, minutes: totals of the phase, mean over seeds. Minutes are'
@@ -81,6 +86,8 @@ def row_cells(row: comparison.Row) -> List[str]:
       _text(row.score_without_search, '.1f'),
       _text(row.success_rate, '.3f'),
       _text(row.success_rate_without_search, '.3f'),
+      _mean(row.steps_to_success),
+      _mean(row.steps_to_success_without_search),
       str(row.num_episodes),
       f'{row.env_steps:,.0f}',
       f'{row.minutes:.1f}',
@@ -119,9 +126,9 @@ def write_rows(path: str, rows: Sequence[comparison.Row]) -> None:
     path: File to write.
     rows: Rows of the table.
   """
-  header = [*_FIELDS, *_limit_names(_ESTIMATES)]
+  header = [*_FIELDS, *run_files.SPEED_METRICS, *_limit_names(_ESTIMATES)]
   lines = [
-      [getattr(row, name) for name in _FIELDS]
+      [getattr(row, name) for name in (*_FIELDS, *run_files.SPEED_METRICS)]
       + [x for name in _ESTIMATES for x in _limits(getattr(row, name))]
       for row in rows
   ]
@@ -152,6 +159,10 @@ def write_pairs(path: str, pairs: Sequence[comparison.Pair]) -> None:
       for pair in pairs
   ]
   _write(path, header, lines)
+
+
+def _mean(value: Optional[float]) -> str:
+  return '-' if value is None else f'{value:.1f}'
 
 
 def _text(estimate: Optional[statistics.Estimate], style: str) -> str:

@@ -10,7 +10,7 @@ If a task has fewer environments than episodes, as a robot does, the episodes
 are played in groups, one after another. Each group is then a batch.
 """
 
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ from parl_tf import episode_builder
 from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
+from parl_tf.reports import run_files
 from parl_tf.training import compiled_act
 
 _START_PURPOSE = 0
@@ -37,6 +38,9 @@ Observer = Callable[[Sequence[object], np.ndarray], None]
 Episodes of different groups use the same environments at different times.
 """
 
+SPEED_METRICS = run_files.SPEED_METRICS
+"""Metrics of an evaluation beside success rate and score."""
+
 
 class EvaluationResult(NamedTuple):
   """Results of an evaluation.
@@ -47,6 +51,9 @@ class EvaluationResult(NamedTuple):
     success_rate: The share of successful episodes, 0 to 1.
     successes: `[num_episodes]` bool.
     num_environment_steps: Environment steps of all episodes together.
+    steps_to_success: Mean number of environment steps up to the first success,
+      over the successful episodes; None if there is none.
+    mean_return: Mean undiscounted sum of the scaled and biased rewards.
   """
 
   episodes: Tuple[types.Episode, ...]
@@ -54,11 +61,31 @@ class EvaluationResult(NamedTuple):
   success_rate: float
   successes: np.ndarray
   num_environment_steps: int
+  steps_to_success: Optional[float]
+  mean_return: float
 
   @property
   def success_interval(self) -> Tuple[float, float]:
     """95 % Wilson interval of the success rate."""
     return proportion.wilson_interval(self.success_rate, len(self.episodes))
+
+  def metrics(self, ending: str = '') -> Dict[str, float]:
+    """Returns the metrics by name; those that are undefined are missing.
+
+    Args:
+      ending: Appended to the names.
+    """
+    metrics = {
+        'success_rate': self.success_rate,
+        'score': self.score,
+        'steps_to_success': self.steps_to_success,
+        'mean_return': self.mean_return,
+    }
+    return {
+        name + ending: value
+        for name, value in metrics.items()
+        if value is not None
+    }
 
 
 def episode_seed(seed: int, index: int) -> int:
@@ -261,12 +288,20 @@ class Evaluator:
 
   def _result(self, episodes) -> EvaluationResult:
     successes = np.array([self._domain.is_success(e) for e in episodes], bool)
+    # A domain may define success otherwise than by the flags of the steps.
+    steps = [np.argmax(e.success) + 1 for e in episodes if np.any(e.success)]
+    returns = [
+        np.sum(self._domain.reward_scale * e.reward + self._domain.reward_bias)
+        for e in episodes
+    ]
     return EvaluationResult(
         episodes=episodes,
         score=float(self._domain.score(episodes)),
         success_rate=float(np.mean(successes)),
         successes=successes,
         num_environment_steps=sum(e.num_steps for e in episodes),
+        steps_to_success=float(np.mean(steps)) if steps else None,
+        mean_return=float(np.mean(returns)),
     )
 
 

@@ -124,6 +124,12 @@ class OnPolicy:
 def _evaluate(session):
   """Evaluates once, because both rates are equal without search."""
   metrics = session.evaluate(with_search=False)
-  metrics['success_rate'] = metrics['success_rate_without_search']
-  metrics['score'] = metrics['score_without_search']
+  ending = '_without_search'
+  metrics.update(
+      {
+          name.removesuffix(ending): value
+          for name, value in metrics.items()
+          if name.endswith(ending)
+      }
+  )
   return metrics

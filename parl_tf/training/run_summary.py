@@ -22,6 +22,12 @@ class PhaseSummary(NamedTuple):
     train_steps: Gradient steps of this phase.
     env_steps: Environment steps of this phase.
     wall_seconds: Seconds of this phase.
+    steps_to_success: Mean environment steps to success, over the successful
+      episodes with search; None if there are none.
+    steps_to_success_without_search: Mean environment steps to success of the
+      policy alone.
+    mean_return: Mean undiscounted return with search.
+    mean_return_without_search: Mean undiscounted return of the policy alone.
   """
 
   success_rate: Optional[float]
@@ -31,6 +37,10 @@ class PhaseSummary(NamedTuple):
   train_steps: int
   env_steps: int
   wall_seconds: float
+  steps_to_success: Optional[float] = None
+  steps_to_success_without_search: Optional[float] = None
+  mean_return: Optional[float] = None
+  mean_return_without_search: Optional[float] = None
 
 
 class RunSummary(NamedTuple):

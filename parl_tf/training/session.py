@@ -25,6 +25,7 @@ COLUMNS = (
     'success_rate_without_search',
     'score_without_search',
     'num_evaluation_episodes',
+    *evaluation.SPEED_METRICS,
     'held_out_loss',
     'loss',
     'losses/critic',
@@ -198,6 +199,7 @@ class Session:
         train_steps=self.train_step - train_step,
         env_steps=state.env_steps - env_steps,
         wall_seconds=self.wall_seconds - wall_seconds,
+        **{name: latest.get(name) for name in evaluation.SPEED_METRICS},
     )._asdict()
     state.last_phase_step = state.phase_step
     state.phase_step = 0
@@ -219,12 +221,10 @@ class Session:
     """Runs the evaluation episodes; returns and stores the metrics."""
     metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
     base = self._evaluator.run_policy(self.agent.base_policy)
-    metrics['success_rate_without_search'] = base.success_rate
-    metrics['score_without_search'] = base.score
+    metrics.update(base.metrics('_without_search'))
     if with_search:
       result = self._evaluator.run_policy(self.agent.evaluation_policy)
-      metrics['success_rate'] = result.success_rate
-      metrics['score'] = result.score
+      metrics.update(result.metrics())
       metrics.update(value_bias.start_values(self, result.episodes))
     self.state.latest = metrics
     self._write_heartbeat()

@@ -119,6 +119,8 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(printed['success_rate'], live.success_rate)
     self.assertEqual(printed['success_interval'], list(live.success_interval))
     self.assertEqual(printed['score'], live.score)
+    self.assertEqual(printed['steps_to_success'], live.steps_to_success)
+    self.assertEqual(printed['mean_return'], live.mean_return)
     self.assertEqual(
         printed['episode_lengths'], [e.num_steps for e in live.episodes]
     )
@@ -142,7 +144,8 @@ class EvaluateTest(parameterized.TestCase):
     self.assertRegex(
         done.stdout,
         r'^success rate [01]\.\d{3} \(95 % interval 0\.\d{3} to [01]\.\d{3}\),'
-        r' score \d+\.\d, \d of 4 episodes, \d+ environment steps\n$',
+        r' score \d+\.\d, \d of 4 episodes, \d+\.\d steps to success,'
+        r' return -?\d+\.\d, \d+ environment steps\n$',
     )
 
   def test_dict_observation_has_one_input_per_key(self):

@@ -84,11 +84,18 @@ class RunTest(absltest.TestCase):
           list(phase),
           ['success_rate', 'success_rate_without_search', 'score',
            'num_evaluation_episodes', 'train_steps', 'env_steps',
-           'wall_seconds'],
+           'wall_seconds', 'steps_to_success',
+           'steps_to_success_without_search', 'mean_return',
+           'mean_return_without_search'],
       )
       self.assertEqual(phase['num_evaluation_episodes'], 4)
       self.assertBetween(phase['success_rate_without_search'], 0.0, 1.0)
       self.assertBetween(phase['score'], 0.0, 100.0)
+      self.assertEqual(
+          phase['steps_to_success_without_search'] is None,
+          phase['success_rate_without_search'] == 0.0,
+      )
+      self.assertLess(phase['mean_return_without_search'], 0.0)
     cloning, offline, online = summary['phases'].values()
     self.assertIsNone(cloning['success_rate'])
     self.assertEqual(offline['score'], 100.0 * offline['success_rate'])
@@ -325,7 +332,9 @@ class FailedStartTest(parameterized.TestCase):
 class DescribeTest(absltest.TestCase):
 
   def test_phase_without_search_has_one_rate(self):
-    phase = run_summary.PhaseSummary(None, 0.25, 25.0, 4, 18, 0, 1.6)
+    phase = run_summary.PhaseSummary(
+        None, 0.25, 25.0, 4, 18, 0, 1.6, steps_to_success_without_search=7.5
+    )
     text = train.describe(
         run_summary.RunSummary(
             3, 'PointMaze', 9.4, None, {'offline': phase}, {}
@@ -337,11 +346,12 @@ class DescribeTest(absltest.TestCase):
         [
             '',
             'PointMaze, seed 3, evaluated over 4 episodes',
-            '                    success  without search  training steps'
+            'Success: rate, and mean environment steps to it.',
+            '                         success  without search  training steps'
             '  env steps      s',
-            '  offline                             0.250              18'
+            '  offline                             0.250 in 8              18'
             '          0      2',
-            '  total                                                    '
+            '  total                                                         '
             '                 9',
             '',
             'Learning curve: runs/tiny/report/learning_curve.png',

@@ -45,6 +45,10 @@ class GroupsTest(absltest.TestCase):
     self.assertEqual(
         good.success_rate, (0.85, *proportion.wilson_interval(0.85, 20))
     )
+    # 8 episodes of 20 steps and 9 of 37: (160 + 333) / 17.
+    self.assertAlmostEqual(good.steps_to_success, 29.0)
+    self.assertIsNone(good.steps_to_success_without_search)
+    self.assertEqual(good.mean_return, -15.0)  # -10 and -20.
     self.assertEqual(good.num_episodes, 20)
     self.assertEqual(good.env_steps, 100.5)  # 100 and 101.
     self.assertAlmostEqual(good.minutes, 10.0 / 60.0)

@@ -20,6 +20,8 @@ COLUMNS = (
     'losses/td',
     'values/start',
     'values/start_realised',
+    'steps_to_success',
+    'mean_return',
 )
 _CONFIG = """# seed = {seed}
 import parl_tf.domains.line_walk
@@ -134,6 +136,7 @@ def write_study(
           evaluated(
               'online', 200, final, env_steps=100 + seed,
               values__mean=-6.0, values__disagreement=0.2, losses__td=0.3,
+              steps_to_success=20 + 17 * seed, mean_return=-10 - 10 * seed,
           ),
       ]
       write(

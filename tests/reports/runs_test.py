@@ -51,6 +51,7 @@ class ReadRunTest(RunFolderTest):
     self.assertEqual(online.score_without_search, 40.0)
     self.assertEqual(online.success_rate, 0.8)
     self.assertEqual(online.success_rate_without_search, 0.4)
+    self.assertTrue(np.isnan(online.steps_to_success))
     self.assertEqual(online.num_episodes, 10)
     self.assertEqual(online.env_steps, 15.0)
     self.assertEqual(online.wall_seconds, 2.0)  # 4.0 - 2.0
@@ -135,8 +136,8 @@ class FaultyRunTest(RunFolderTest):
   @parameterized.named_parameters(
       ('column', 'score,', '', r'metrics\.csv must have the column `score`'),
       ('cell', ',80.0,', ',8o,', r'line 4: `score` must be a number.*8o'),
-      ('line', ',80.0,0.8,0.4,40.0,10,,,,,\n', ',80.0\n',
-       r'line 4, must have 15 cells, got 6: .*`success_rate`'),
+      ('line', ',80.0,0.8,0.4,40.0,10,,,,,,,\n', ',80.0\n',
+       r'line 4, must have 17 cells, got 6: .*`success_rate`'),
   )
   def test_invalid_metrics_are_named(self, old, new, message):
     self._write('run')

@@ -58,6 +58,35 @@ class EvaluationTest(parameterized.TestCase):
         result.num_environment_steps, sum(e.num_steps for e in result.episodes)
     )
 
+  def test_speed_is_measured(self):
+    # From the starts, ceil((2 - start) / 0.5) steps reach the goal.
+    domain = line_walk.LineWalk()
+    domain.reward_scale, domain.reward_bias = 2.0, -3.0
+    result = _evaluate(domain, _forward, num_episodes=3, seed=3)
+    steps = np.ceil((2.0 - _starts(result)[:, 0]) / 0.5)
+    self.assertAlmostEqual(result.steps_to_success, np.mean(steps))
+    # -3 per step, and 2 - 3 for the last one.
+    self.assertAlmostEqual(result.mean_return, np.mean(-3 * steps + 2), 5)
+    self.assertEqual(
+        result.metrics('_alone'),
+        {
+            'success_rate_alone': 1.0,
+            'score_alone': 100.0,
+            'steps_to_success_alone': result.steps_to_success,
+            'mean_return_alone': result.mean_return,
+        },
+    )
+
+  def test_without_success_there_are_no_steps_to_it(self):
+    result = _evaluate(
+        line_walk.LineWalk(max_episode_steps=2),
+        lambda observation, seed: -_forward(observation, seed),
+        num_episodes=2,
+        seed=0,
+    )
+    self.assertIsNone(result.steps_to_success)
+    self.assertNotIn('steps_to_success', result.metrics())
+
   def test_time_out_keeps_discount_1(self):
     result = _evaluate(
         line_walk.LineWalk(max_episode_steps=2),

@@ -20,6 +20,8 @@ def _phase(**changes):
       train_steps=np.int64(1_000),
       env_steps=0,
       wall_seconds=2.5,
+      steps_to_success=np.float64(12.5),
+      mean_return=np.float32(-30.0),
   )._replace(**changes)
 
 
@@ -61,6 +63,10 @@ class SummaryTest(parameterized.TestCase):
                       'train_steps': 1000,
                       'env_steps': 0,
                       'wall_seconds': 2.5,
+                      'steps_to_success': 12.5,
+                      'steps_to_success_without_search': None,
+                      'mean_return': -30.0,
+                      'mean_return_without_search': None,
                   }
               },
               'policies': {'policy': '/tmp/policy'},

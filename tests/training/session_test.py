@@ -7,6 +7,7 @@ from absl import logging
 from absl.testing import absltest
 
 from parl_tf.domains import pointmaze
+from parl_tf.training import evaluation
 from parl_tf.training import session as session_lib
 from tests.training import small_run
 
@@ -115,6 +116,9 @@ class SessionTest(absltest.TestCase):
             'num_evaluation_episodes': 2,
             'train_steps': 6,
             'env_steps': 0,
+            **{
+                name: metrics.get(name) for name in evaluation.SPEED_METRICS
+            },
         },
     )
     for same in (session, self._session()):
