@@ -1,6 +1,6 @@
 """Losses and targets as pure functions of tensors."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -50,7 +50,9 @@ def td_target(
   return tf.stop_gradient(reward + gamma * discount * next_value)
 
 
-def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
+def expectile_loss(
+    difference: tf.Tensor, expectile: Union[float, tf.Tensor]
+) -> tf.Tensor:
   """Computes the asymmetric squared loss of IQL.
 
   Implements L(u) = |expectile - 1(u <= 0)| u^2, the inner term of the value
@@ -58,7 +60,8 @@ def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
 
   Args:
     difference: `[...]`, Q(s, a) - V(s) in units of return.
-    expectile: Level in (0, 1); 0.5 is half the squared error.
+    expectile: Level in (0, 1); 0.5 is half the squared error. A tensor is not
+      checked.
 
   Returns:
     `[...]` loss, elementwise. No reduction is applied.
@@ -66,7 +69,7 @@ def expectile_loss(difference: tf.Tensor, expectile: float) -> tf.Tensor:
   Raises:
     ValueError: If `expectile` is not in (0, 1).
   """
-  if not 0.0 < expectile < 1.0:
+  if not tf.is_tensor(expectile) and not 0.0 < expectile < 1.0:
     raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
   weight = tf.where(difference > 0, expectile, 1.0 - expectile)
   return weight * tf.square(difference)

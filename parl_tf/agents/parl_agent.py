@@ -202,6 +202,15 @@ class PARLAgent(tf_agent.TFAgent):
     """The action searches for training, acting and evaluation."""
     return self._searches
 
+  def begin_online(self) -> None:
+    """Selects the learning rates and the critic's settings of this phase."""
+    for optimizer in (self._optimizers.critic, self._optimizers.policy):
+      rate = getattr(optimizer, '_learning_rate', None)
+      if hasattr(rate, 'begin_online'):
+        rate.begin_online()
+    if self.critic is not None:
+      self.critic.begin_online()
+
   def reset_optimizers(self) -> None:
     """Resets moments and iteration counts of the online optimizers to 0."""
     optimizers = [self._optimizers.policy]

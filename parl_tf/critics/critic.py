@@ -174,6 +174,9 @@ class Critic(tf.Module, abc.ABC):
     )
     self._target_network.trainable = False
 
+  def begin_online(self) -> None:
+    """Selects the settings of the online phase, if they differ."""
+
   @property
   def num_members(self) -> int:
     """E, the size of the ensemble."""

@@ -1,5 +1,7 @@
 """IQL: expectile regression of values, without actions outside the dataset."""
 
+from typing import Optional
+
 import gin
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,16 @@ import tensorflow as tf
 from parl_tf import losses
 from parl_tf import types
 from parl_tf.critics import critic
+
+
+class _Level:
+  """A number that can change between two calls of a compiled update.
+
+  No part of the module, and therefore not in checkpoints: the phase sets it.
+  """
+
+  def __init__(self, value: float):
+    self.variable = tf.Variable(value, trainable=False)
 
 
 @gin.configurable(denylist=['spec'])
@@ -24,6 +36,7 @@ class IQLCritic(critic.Critic):
       spec: types.ModelSpec,
       *,
       expectile: float = 0.7,
+      online_expectile: Optional[float] = None,
       tau: float = 0.002,
       **kwargs,
   ):
@@ -32,17 +45,24 @@ class IQLCritic(critic.Critic):
     Args:
       spec: See `types.ModelSpec`.
       expectile: Level in (0, 1); 0.9 for AntMaze.
+      online_expectile: Level in the online phase; None keeps `expectile`.
       tau: Step size of the target.
       **kwargs: Arguments of `Critic`.
 
     Raises:
-      ValueError: If `expectile` is not in (0, 1), or an argument of `Critic` is
+      ValueError: If a level is not in (0, 1), or an argument of `Critic` is
         invalid.
     """
     super().__init__(spec, tau=tau, **kwargs)
-    if not 0.0 < expectile < 1.0:
-      raise ValueError(f'`expectile` must be in (0, 1), got {expectile}.')
-    self._expectile = expectile
+    if online_expectile is None:
+      online_expectile = expectile
+    for name, level in (
+        ('expectile', expectile), ('online_expectile', online_expectile)
+    ):
+      if not 0.0 < level < 1.0:
+        raise ValueError(f'`{name}` must be in (0, 1), got {level}.')
+    self._online_expectile = online_expectile
+    self._expectile = _Level(expectile)
     # The head's output is in units of half the histogram's range, so that the
     # first updates already move V on the scale of the returns.
     self._value_center, self._value_scale = 0.0, 1.0
@@ -72,6 +92,9 @@ class IQLCritic(critic.Critic):
         + self._encoder.trainable_variables
     )
 
+  def begin_online(self) -> None:
+    self._expectile.variable.assign(self._online_expectile)
+
   def value(self, observation: types.Nest) -> tf.Tensor:
     """Returns V(s) `[B]` of observations, a nest of `[B, ...]`."""
     return self._value(self.encode(observation))
@@ -90,7 +113,9 @@ class IQLCritic(critic.Critic):
     difference = tf.stop_gradient(
         self._least_target_value(observation, action)
     ) - self._value(features)
-    value_loss = losses.expectile_loss(difference, self._expectile)
+    value_loss = losses.expectile_loss(
+        difference, self._expectile.variable.read_value()
+    )
     target = losses.td_target(
         next_time_step.reward,
         self._discount(next_time_step),

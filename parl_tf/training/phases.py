@@ -287,6 +287,7 @@ class Online:
     if not session.begin_phase(self.name, total):
       return
     state = session.state
+    session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.reset_optimizers()
     requests = self._requests(session.agent)

@@ -1,9 +1,11 @@
 """Learning-rate schedules."""
 
-from typing import Optional
+from typing import Optional, Union
 
 import gin
 import tensorflow as tf
+
+Rate = Union[float, tf.keras.optimizers.schedules.LearningRateSchedule]
 
 
 @gin.configurable('WarmUpCosineDecay')
@@ -47,3 +49,41 @@ def make_warm_up_cosine_decay(
       warmup_target=learning_rate if num_rising else None,
       warmup_steps=num_rising,
   )
+
+
+@gin.configurable
+class RateByPhase(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """A learning rate with another schedule in the online phase.
+
+  Both start at update 0, because the optimizers are reset for that phase. The
+  phase is not in checkpoints: the phase sets it.
+  """
+
+  def __init__(
+      self,
+      offline: Rate = gin.REQUIRED,
+      online: Rate = gin.REQUIRED,
+  ):
+    """Initializes the schedule.
+
+    Args:
+      offline: Rate or schedule before the online phase.
+      online: Rate or schedule in the online phase.
+    """
+    self._offline, self._online = offline, online
+    self._is_online = tf.Variable(False, trainable=False, name='is_online')
+
+  def begin_online(self) -> None:
+    """Switches to the schedule of the online phase."""
+    self._is_online.assign(True)
+
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    """Returns the rate of update `step`, counted from 0."""
+    offline, online = (
+        rate(step) if callable(rate) else tf.constant(rate, tf.float32)
+        for rate in (self._offline, self._online)
+    )
+    return tf.where(self._is_online.read_value(), online, offline)
+
+  def get_config(self):
+    return {'offline': self._offline, 'online': self._online}

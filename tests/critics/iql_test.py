@@ -30,6 +30,24 @@ class IQLTest(parameterized.TestCase):
     self.assertEqual(value.shape, [4])
     self.assertGreater(np.ptp(value), 0)
 
+  def test_the_online_phase_may_have_its_own_expectile(self):
+    transition = critic_conformance.make_transition(4)
+
+    def value_loss(critic):
+      update = tf.function(
+          lambda: critic.loss(transition, None, critic_conformance.SEED)
+      )
+      before = update().metrics['losses/value'].numpy()
+      critic.begin_online()
+      return before, update().metrics['losses/value'].numpy()
+
+    low, high = (value_loss(_make(expectile=x))[0] for x in (0.6, 0.8))
+    self.assertNotAlmostEqual(low, high)
+    np.testing.assert_allclose(
+        value_loss(_make(expectile=0.8, online_expectile=0.6)), [high, low]
+    )
+    np.testing.assert_allclose(value_loss(_make(expectile=0.8)), [high, high])
+
   @parameterized.parameters(0.7, 0.9)
   def test_losses_by_hand(self, expectile):
     # Heads without weights: the members return -1, -2, -3, the target members

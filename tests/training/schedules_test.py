@@ -95,5 +95,31 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
       schedules.make_warm_up_cosine_decay(**kwargs)
 
 
+class RateByPhaseTest(tensor_case.TensorCase):
+
+  def test_an_optimizer_changes_its_rate_with_the_phase(self):
+    schedule = schedules.RateByPhase(
+        offline=schedules.make_warm_up_cosine_decay(
+            0.8, num_warm_up_steps=0, num_decay_steps=2
+        ),
+        online=0.1,
+    )
+    variable = tf.Variable(0.0)
+    optimizer = tf.keras.optimizers.SGD(schedule)
+    optimizer.build([variable])
+
+    @tf.function
+    def update():
+      optimizer.apply_gradients([(tf.constant(-1.0), variable)])
+
+    update()
+    update()
+    # 0.8, and half of it after one of two steps.
+    self.assertAllClose(variable, 1.2)
+    schedule.begin_online()
+    update()
+    self.assertAllClose(variable, 1.3)
+
+
 if __name__ == '__main__':
   absltest.main()
