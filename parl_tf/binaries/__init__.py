@@ -1,7 +1,7 @@
 """Command-line programs; `run` in each module is the console entry point.
 
-Import this package before TensorFlow to silence the messages that TensorFlow
-prints on import.
+This package imports TensorFlow, and hides the messages that TensorFlow prints
+on import.
 """
 
 from parl_tf.binaries import third_party_messages

@@ -4,12 +4,14 @@ Each message is identified by its source and its first words. All other messages
 of these packages, and all messages of this project, are shown.
 """
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
+import subprocess
 import sys
-import tempfile
+from typing import Iterator
 
 _STANDARD_ERROR = 2
 
@@ -35,15 +37,31 @@ _RECORDS = (
     ),
 )
 
-# XLA prints these once per process at any log level.
-_FIRST_COMPILATION = (
-    'All log messages before absl::InitializeLog() is called',
-    'Compiled cluster using XLA!',
+# Texts of lines that C++ libraries write to the standard error stream on import
+# and on XLA's first compilation, at any log level.
+_ROUTINE = (
+    'WARNING: All log messages before absl::InitializeLog() is called',
+    'I0000 00:00:',  # Information that is logged before that call.
+    # TensorFlow registers the CUDA libraries twice, and logs it as an error.
+    'Unable to register cuBLAS factory',
+    'Unable to register cuDNN factory',
+    'Unable to register cuFFT factory',
 )
+
+# The program of the process that copies the other lines. On Ctrl-C it continues
+# until its input ends.
+_FILTER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin.buffer:
+  if not any(text.encode() in line for text in sys.argv[1:]):
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
+"""
 
 
 def silence_imports() -> None:
-  """Silences the messages printed while TensorFlow and Gym are imported.
+  """Imports TensorFlow and Gym's notices without their messages.
 
   If `TF_CPP_MIN_LOG_LEVEL` is already set, its value is kept; with 0,
   TensorFlow's C++ code prints everything. The default set here is 3, which
@@ -51,6 +69,8 @@ def silence_imports() -> None:
   twice and logs that as an error. Its other C++ errors are raised in Python.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  with _without_routine_lines():
+    importlib.import_module('tensorflow')
   for module, attribute, beginning in _NOTICES:
     try:
       notices = getattr(importlib.import_module(module), attribute)
@@ -71,25 +91,13 @@ def silence_tensorflow() -> None:
 def silence_first_compilation() -> None:
   """Compiles a trivial function with XLA and hides XLA's first message.
 
-  XLA writes that message directly to the standard error stream. Call this after
-  the devices are configured and before anything else is compiled.
+  Call this after the devices are configured and before anything else is
+  compiled.
   """
-  # Imported here: not every program needs TensorFlow.
-  import tensorflow as tf
+  import tensorflow as tf  # Imported here, after `silence_imports`.
 
-  stream = os.dup(_STANDARD_ERROR)
-  with tempfile.TemporaryFile() as captured:
-    os.dup2(captured.fileno(), _STANDARD_ERROR)
-    try:
-      with tf.device('/CPU:0'):
-        tf.function(lambda: tf.zeros([]), jit_compile=True)()
-    finally:
-      os.dup2(stream, _STANDARD_ERROR)
-      os.close(stream)
-    captured.seek(0)
-    for line in captured.read().decode(errors='replace').splitlines(True):
-      if not any(text in line for text in _FIRST_COMPILATION):
-        sys.stderr.write(line)
+  with _without_routine_lines(), tf.device('/CPU:0'):
+    tf.function(lambda: tf.zeros([]), jit_compile=True)()
 
 
 def is_noise(record: logging.LogRecord) -> bool:
@@ -98,6 +106,29 @@ def is_noise(record: logging.LogRecord) -> bool:
       record.pathname.endswith(source) and str(record.msg).startswith(beginning)
       for source, beginning in _RECORDS
   )
+
+
+@contextlib.contextmanager
+def _without_routine_lines() -> Iterator[None]:
+  """Removes the lines that contain a text of `_ROUTINE` from standard error.
+
+  Another process copies the lines, so that the last message of this one is
+  shown even if C++ code aborts it.
+  """
+  if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
+    yield
+    return
+  original = os.dup(_STANDARD_ERROR)
+  with subprocess.Popen(
+      [sys.executable, '-I', '-S', '-c', _FILTER, *_ROUTINE],
+      stdin=subprocess.PIPE,
+  ) as copier:
+    os.dup2(copier.stdin.fileno(), _STANDARD_ERROR)
+    try:
+      yield
+    finally:
+      os.dup2(original, _STANDARD_ERROR)
+      os.close(original)
 
 
 def _remove_texts(notices, beginning: str) -> None:

@@ -12,6 +12,7 @@ from absl import logging
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
+import pytest
 
 from parl_tf.binaries import collect
 from parl_tf.binaries import console
@@ -114,16 +115,11 @@ class ConsoleTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(
-      ('parl-collect', "no gin file 'no.gin'",
-       '--root_dir=r', '--gin_file=no.gin'),
       ('parl-data', "no gin file 'domains/no.gin'",
        'generate', 'no', '--output=x'),
       ('parl-evaluate', "got 'no'", '--policy=no', '--gin_file=quickstart.gin'),
       ('parl-export', 'not a run directory', '--root_dir=no', '--output=x'),
-      ('parl-learn', 'torn.gin.*line', '--root_dir=r', '--gin_file=torn.gin'),
       ('parl-report', 'no directory no', '--runs=no', '--output=x'),
-      ('parl-reverb-server', "no gin file 'no.gin'",
-       '--root_dir=r', '--gin_file=no.gin'),
       ('parl-train', "'Ofline'. Did you mean 'Offline'. \\(--gin_bindings: Of",
        *_RUN, '--gin_bindings=Ofline.num_steps = 3'),
       ('parl-train', 'not be negative, got -3. .gin: Offline',
@@ -134,6 +130,20 @@ class ConsoleTest(parameterized.TestCase):
        '--root_dir=noise.hdf5/run', '--gin_file=quickstart.gin'),
   )
   def test_wrong_input_is_one_line(self, name, message, *arguments):
+    self._check_input_error(name, message, *arguments)
+
+  @parameterized.parameters(
+      ('parl-collect', "no gin file 'no.gin'", 'no.gin'),
+      ('parl-learn', 'torn.gin.*line', 'torn.gin'),
+      ('parl-reverb-server', "no gin file 'no.gin'", 'no.gin'),
+  )
+  @pytest.mark.reverb
+  def test_wrong_input_of_a_role_is_one_line(self, name, message, gin_file):
+    self._check_input_error(
+        name, message, '--root_dir=r', f'--gin_file={gin_file}'
+    )
+
+  def _check_input_error(self, name, message, *arguments):
     status, output, errors = self._run(_PROGRAMS[name].run, *arguments)
 
     self.assertEqual((status, output), (1, ''))

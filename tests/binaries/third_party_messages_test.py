@@ -1,5 +1,7 @@
 """Tests of messages of other packages in a process that imports them."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -23,6 +25,14 @@ def main(argv):
 console.run('program', main, lambda: None)
 """
 
+# Takes the place of TensorFlow.
+_ABORTING = """
+import os
+os.write(2, b'I0000 00:00:1795276844.745040   15342 port.cc:153] oneDNN\\n')
+os.write(2, b'F0000 00:00:1795276844.745041   15342 guard.cc:1] No AVX.\\n')
+os.abort()
+"""
+
 
 class ThirdPartyMessagesTest(absltest.TestCase):
 
@@ -38,6 +48,21 @@ class ThirdPartyMessagesTest(absltest.TestCase):
 
     self.assertEqual(done.stdout, '')
     self.assertRegex(done.stderr, r'\AW.*\] A warning of TensorFlow\.\n\Z')
+
+  def test_message_of_an_aborted_import_is_printed(self):
+    file = self.create_tempfile('tensorflow.py', _ABORTING)
+    folder = os.path.dirname(file.full_path)
+    done = subprocess.run(
+        [sys.executable, '-c', 'import parl_tf.binaries'],
+        env={**os.environ, 'PYTHONPATH': f'{folder}{os.pathsep}{tiny.ROOT}'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    self.assertEqual(done.returncode, -signal.SIGABRT)
+    self.assertRegex(done.stderr, r'\AF0000 .* No AVX\.\n')
+    self.assertNotIn('oneDNN', done.stderr)
 
   def test_preset_log_level_is_kept(self):
     done = subprocess.run(
