@@ -134,7 +134,11 @@ class PARLAgent(tf_agent.TFAgent):
         chunk_length=chunk_length,
     )
     self.greedy_policy = make(searches.evaluation, selection='argmax')
-    self.evaluation_policy = make(searches.evaluation)
+    self.evaluation_policy = (
+        self.greedy_policy  # Compiled once.
+        if searches.evaluation.is_greedy
+        else make(searches.evaluation)
+    )
     self.base_policy = make(searches.evaluation.without_search())
     collect_policy = make(searches.acting)
     trajectory_spec = collect_policy.trajectory_spec._replace(

@@ -68,9 +68,11 @@ def export_run(root_dir: str, output: str, name: str) -> float:
   agent = restore_agent(root_dir)
   domain = domain_lib.select_domain()
   example = _example(domain)
-  return export.export_policy(
-      agent.named_policies[name], domain.raw_action_bounds, output, example
+  policies = {output: agent.named_policies[name]}
+  differences = export.export_policies(
+      policies, domain.raw_action_bounds, example
   )
+  return differences[output]
 
 
 def _example(domain):

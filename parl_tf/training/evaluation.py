@@ -10,6 +10,7 @@ If a task has fewer environments than episodes, as a robot does, the episodes
 are played in groups, one after another. Each group is then a batch.
 """
 
+from concurrent import futures
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -127,6 +128,7 @@ class Evaluator:
     self._seed = seed
     self._environments = []
     self._compiled = {}
+    self._compiling = {}
 
   def run(
       self, act: Act, observer: Optional[Observer] = None
@@ -179,9 +181,9 @@ class Evaluator:
     Returns:
       The episodes and their statistics.
     """
-    if policy not in self._compiled:
-      self._compiled[policy] = compiled_act.compile_act(policy)
-    compiled = self._compiled[policy]
+    compiled = self._compile(policy)
+    if policy in self._compiling:
+      self._compiling.pop(policy).result()
     shape = [-1, policy.chunk_length, policy.action_spec.shape[0]]
 
     def act(observation, seed):
@@ -189,6 +191,40 @@ class Evaluator:
       return compiled(observation, tf.constant(seed)).numpy().reshape(shape)
 
     return self.run(act)
+
+  def compile_ahead(self, policies: Sequence) -> None:
+    """Compiles policies in the background, while the caller trains.
+
+    `run_policy` waits for the result and raises what the compilation raised.
+
+    Args:
+      policies: `PARLPolicy`s that `run_policy` will evaluate.
+    """
+    executor = futures.ThreadPoolExecutor(max_workers=1)
+    for policy in policies:
+      if policy not in self._compiled:
+        self._compiling[policy] = executor.submit(
+            self._compile(policy),
+            tf.nest.map_structure(
+                self._zeros, policy.time_step_spec.observation
+            ),
+            tf.zeros([2], tf.int32),
+        )
+    executor.shutdown(wait=False)
+
+  @property
+  def batch_size(self) -> int:
+    """Number of episodes that are played at the same time."""
+    limit = self._domain.max_environments or self._num_episodes
+    return min(limit, self._num_episodes)
+
+  def _zeros(self, spec):
+    return tf.zeros([self.batch_size, *spec.shape], spec.dtype)
+
+  def _compile(self, policy):
+    if policy not in self._compiled:
+      self._compiled[policy] = compiled_act.compile_act(policy)
+    return self._compiled[policy]
 
   def run_controller(
       self, observer: Optional[Observer] = None
@@ -217,12 +253,11 @@ class Evaluator:
 
   def _make_environments(self):
     if not self._environments:
-      limit = self._domain.max_environments or self._num_episodes
       self._environments = [
           self._domain.make_environment(
               seed=episode_seed(self._seed, i), evaluation=True
           )
-          for i in range(min(limit, self._num_episodes))
+          for i in range(self.batch_size)
       ]
 
   def _play(self, begin, observer) -> EvaluationResult:

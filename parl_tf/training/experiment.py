@@ -166,6 +166,8 @@ def _run_phases(
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
                  controller_success_rate)
+  if any(name not in session.state.summaries for name in all_phases):
+    session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
   train, held_out = session_lib.split_episodes(
       episodes, held_out_fraction, session.seed
   )
@@ -191,24 +193,40 @@ def _export(session, episodes, phase: str = '') -> Dict[str, str]:
   The policies of a phase are exported only once, because a resumed session has
   later weights.
   """
-  example = tf.nest.map_structure(
-      lambda x: tf.constant(x[:16]), episodes[0].observation
-  )
-  paths = {}
+  paths, policies = {}, {}
   for name, policy in session.agent.named_policies.items():
     path = os.path.join(session.root_dir, 'policies', phase, name)
     paths[name] = path
-    if phase and (os.path.exists(path) or session.is_past(phase)):
-      continue
-    difference = export.export_policy(
-        policy, session.domain.raw_action_bounds, path, example
-    )
+    if not phase or not (os.path.exists(path) or session.is_past(phase)):
+      policies[path] = policy
+  differences = export.export_policies(
+      policies,
+      session.domain.raw_action_bounds,
+      # The live policies are already compiled for the evaluation's batch size.
+      _example(episodes, session.evaluation_batch_size),
+  )
+  for path, difference in differences.items():
     logging.info(
         'Exported %s (difference from the live policy: %.1g).',
         os.path.relpath(path, session.root_dir),
         difference,
     )
   return paths
+
+
+def _example(episodes, num_rows):
+  """Returns the first observations `[num_rows, ...]`, repeated if too few."""
+  chosen = []
+  for episode in episodes:
+    chosen.append(episode.observation)
+    if sum(len(tf.nest.flatten(x)[0]) for x in chosen) >= num_rows:
+      break
+  return tf.nest.map_structure(
+      lambda *leaves: tf.constant(
+          np.resize(np.concatenate(leaves), (num_rows, *leaves[0].shape[1:]))
+      ),
+      *chosen,
+  )
 
 
 def _finish(session, episodes) -> run_summary.RunSummary:

@@ -1,8 +1,9 @@
 """Exports a policy that works in the environment's units."""
 
+from concurrent import futures
 import os
 import shutil
-from typing import Tuple
+from typing import Dict, Mapping, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -86,47 +87,59 @@ class ExportedPolicy(tf_policy.TFPolicy):
     return self._center + self._half_range * action
 
 
-def export_policy(
-    policy: parl_policy.PARLPolicy,
+def export_policies(
+    policies: Mapping[str, parl_policy.PARLPolicy],
     raw_action_bounds: Tuple[np.ndarray, np.ndarray],
-    directory: str,
     example: types.Nest,
-) -> float:
-  """Writes a SavedModel and checks it against the live policy.
+) -> Dict[str, float]:
+  """Writes SavedModels and checks them against the live policies.
 
-  The SavedModel has the functions and signatures of TF-Agents and the signature
-  `serving_default(**flattened observation, seed int32 [2]) -> {'action' [B,
-  A]}`. If the policy draws chunks, the output also has `'chunk'` `[B, H, A]`,
-  whose first action is `'action'`.
+  They have TF-Agents' functions and signatures, and `serving_default(
+  **flattened observation, seed int32 [2]) -> {'action' [B, A]}`. Policies that
+  draw chunks also return `'chunk'` `[B, H, A]`, whose first action is
+  `'action'`.
 
   Args:
-    policy: Acts in [-1, 1].
+    policies: Policies that act in [-1, 1], by the directory to write to. Each
+      is written under a temporary name, and renamed after all have been
+      checked.
     raw_action_bounds: `(low [A], high [A])` in the environment's units.
-    directory: Directory to create; written under a temporary name, then
-      renamed.
     example: Observations `[B, ...]` for the check.
 
   Returns:
-    The largest difference from the live policy's actions.
+    The largest difference from the live policy's actions, by directory.
 
   Raises:
-    ValueError: If this difference exceeds 1e-5.
+    ValueError: If a difference exceeds 1e-5.
   """
-  exported = ExportedPolicy(policy, raw_action_bounds)
-  saver = policy_saver.PolicySaver(exported, batch_size=None)
-  saver.signatures['serving_default'] = _serving_signature(exported)
-  temporary = directory.rstrip('/') + '.partial'
-  shutil.rmtree(temporary, ignore_errors=True)
-  saver.save(temporary)
-  difference = _largest_difference(exported, temporary, example)
-  if not difference <= _TOLERANCE:
-    raise ValueError(
-        f'The actions of the SavedModel {temporary} must match the live policy '
-        f'to within {_TOLERANCE}, but differ by {difference}.'
-    )
-  shutil.rmtree(directory, ignore_errors=True)
-  os.replace(temporary, directory)
-  return difference
+  checks = []
+  for directory, policy in policies.items():
+    exported = ExportedPolicy(policy, raw_action_bounds)
+    saver = policy_saver.PolicySaver(exported, batch_size=None)
+    saver.signatures['serving_default'] = _serving_signature(exported)
+    temporary = _temporary(directory)
+    shutil.rmtree(temporary, ignore_errors=True)
+    saver.save(temporary)
+    loaded = tf.saved_model.load(temporary)
+    checks.append((exported, loaded, example))
+  # XLA compiles each model at its first call; threads use all cores for that.
+  with futures.ThreadPoolExecutor(os.cpu_count()) as executor:
+    found = executor.map(lambda check: _largest_difference(*check), checks)
+    differences = dict(zip(policies, found))
+  for directory, difference in differences.items():
+    if not difference <= _TOLERANCE:
+      raise ValueError(
+          f'The actions of the SavedModel {_temporary(directory)} must match '
+          f'the live policy to within {_TOLERANCE}, but differ by {difference}.'
+      )
+  for directory in policies:
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(_temporary(directory), directory)
+  return differences
+
+
+def _temporary(directory):
+  return directory.rstrip('/') + '.partial'
 
 
 def _serving_signature(exported):
@@ -150,10 +163,9 @@ def _serving_signature(exported):
   )
 
 
-def _largest_difference(exported, directory, example):
+def _largest_difference(exported, loaded, example):
   seed = tf.constant([11, 7], tf.int32)
   inputs = {name: tf.constant(x) for name, x in _named(example).items()}
-  loaded = tf.saved_model.load(directory)
   outputs = loaded.signatures['serving_default'](seed=seed, **inputs)
   saved = outputs.get('chunk', outputs['action'][:, tf.newaxis])
   live = exported.act(example, seed)

@@ -217,6 +217,18 @@ class Session:
     self.state.latest = {}
     self._note_losses(self.agent.train(experience))
 
+  @property
+  def evaluation_batch_size(self) -> int:
+    """Number of evaluation episodes that are played at the same time."""
+    return self._evaluator.batch_size
+
+  def compile_ahead(self, with_search: bool) -> None:
+    """Compiles what `evaluate` runs in the background."""
+    policies = [self.agent.base_policy]
+    if with_search:
+      policies.append(self.agent.evaluation_policy)
+    self._evaluator.compile_ahead(tuple(dict.fromkeys(policies)))
+
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Runs the evaluation episodes; returns and stores the metrics."""
     metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}

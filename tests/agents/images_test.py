@@ -191,10 +191,10 @@ class ImagesTest(tensor_case.TensorCase):
     bounds = np.full([2], -1.0), np.full([2], 1.0)
     example = small_images.make_observation(4)
     # Raises if the SavedModel acts differently.
-    difference = export.export_policy(
-        agent.greedy_policy, bounds, path, example
+    differences = export.export_policies(
+        {path: agent.greedy_policy}, bounds, example
     )
-    self.assertLessEqual(difference, 1e-5)
+    self.assertLessEqual(differences[path], 1e-5)
     act = tf.saved_model.load(path).signatures['serving_default']
     other = dict(example, static=small_images.make_observation(4, seed=1)[
         'static'])

@@ -197,9 +197,30 @@ class EvaluationTest(parameterized.TestCase):
     policy = small_run.make_agent().greedy_policy
 
     first, again = (evaluator.run_policy(policy) for _ in range(2))
+    other = evaluation.Evaluator(
+        small_run.make_domain(), num_episodes=2, seed=0
+    )
+    other.compile_ahead([policy])
 
-    for one, same in zip(first.episodes, again.episodes, strict=True):
-      np.testing.assert_array_equal(one.action, same.action)
+    for result in (again, other.run_policy(policy)):
+      for one, same in zip(first.episodes, result.episodes, strict=True):
+        np.testing.assert_array_equal(one.action, same.action)
+
+  def test_failed_compilation_is_an_error_of_the_evaluation(self):
+
+    class Broken:
+      time_step_spec = small_run.make_agent().time_step_spec
+
+      def act(self, observation, seed):
+        raise ValueError('This policy cannot act.')
+
+    evaluator = evaluation.Evaluator(
+        small_run.make_domain(), num_episodes=2, seed=0
+    )
+    policy = Broken()
+    evaluator.compile_ahead([policy])
+    with self.assertRaisesRegex(ValueError, 'cannot act'):
+      evaluator.run_policy(policy)
 
   def test_controller_plays_from_the_same_start_states(self):
     evaluator = evaluation.Evaluator(

@@ -61,9 +61,10 @@ class ExportTest(tensor_case.TensorCase):
     )
 
   def _export(self, policy, low=_LOW):
-    return export.export_policy(
-        policy, (low, _HIGH), self._path, self._observation
+    differences = export.export_policies(
+        {self._path: policy}, (low, _HIGH), self._observation
     )
+    return differences[self._path]
 
   def _base_policy(self, chunk_length=1):
     agent = small_agent.make_agent(
