@@ -138,7 +138,7 @@ def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
         task.reward_scale * episode.reward + task.reward_bias,
         episode.discount,
         gamma,
-        task.never_succeeds_value(gamma),
+        None if episode.success.any() else task.never_succeeds_value(gamma),
     )
     starts.append(returns[0])
     least, greatest = min(least, returns.min()), max(greatest, returns.max())

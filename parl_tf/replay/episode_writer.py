@@ -82,7 +82,9 @@ def stored_steps(
     gamma: Discount factor of the returns.
     reward_scale: Factor on the raw reward; used only for the returns.
     reward_bias: Constant added to the scaled reward; used only for the returns.
-    never_succeeds_value: See `monte_carlo_returns`.
+    never_succeeds_value: See `monte_carlo_returns`; not used for an episode
+      with a success. An action that is repeated may have a negative reward
+      although it solves the task.
 
   Returns:
     Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last step
@@ -97,7 +99,7 @@ def stored_steps(
       episode.reward.astype(np.float64) * reward_scale + reward_bias,
       episode.discount,
       gamma,
-      never_succeeds_value,
+      None if np.any(episode.success) else never_succeeds_value,
   )
   step_type = np.full(num_steps + 1, ts.StepType.MID, np.int32)
   step_type[0] = ts.StepType.FIRST

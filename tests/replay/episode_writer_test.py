@@ -213,12 +213,23 @@ class EpisodeWriterTest(parameterized.TestCase):
     return added
 
   def test_sink_gets_the_steps_with_returns(self):
-    table, steps, num_transitions = self._write(_episode([0, 0], [1, 1]))
+    episode = _episode([0, 0], [1, 1])._replace(success=np.zeros(2, np.bool_))
+    table, steps, num_transitions = self._write(episode)
     self.assertEqual(table, 'online')
     self.assertEqual(num_transitions, 2)
     # Both rewards are -1 after the bias, so the return is that of no success.
     np.testing.assert_array_equal(
         steps.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
+    )
+
+  def test_a_success_with_a_negative_reward_is_no_endless_episode(self):
+    # The task is solved between the repetitions of the last action.
+    episode = _episode([0.0, 0.5], [1.0, 0.0])
+    success = np.array([False, True])
+    _, steps, _ = self._write(episode._replace(success=success))
+    # r = (-1, -0.5): G_0 = -1 + 0.5 * -0.5.
+    np.testing.assert_array_equal(
+        steps.policy_info['monte_carlo_return'], [-1.25, -0.5, 0.0]
     )
 
   def test_last_step_without_observation_counts_only_in_the_return(self):
