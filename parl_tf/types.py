@@ -98,6 +98,8 @@ class ModelSpec(NamedTuple):
     seed: Integer seed of the initial weights.
     value_range: Maps gamma to the range of the task's returns, or to None if it
       is unknown; see `Domain.value_range`.
+    raw_action_bounds: Lowest and highest action of one step, `[A]` each, in the
+      units of the environment; None if they are unknown.
   """
 
   observation: Nest
@@ -105,6 +107,7 @@ class ModelSpec(NamedTuple):
   normalization: Optional['Normalization'] = None
   seed: int = 0
   value_range: Callable[[float], Optional[ValueRange]] = _unknown_value_range
+  raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None
 
   @property
   def action_size(self) -> int:

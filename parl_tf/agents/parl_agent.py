@@ -182,7 +182,9 @@ class PARLAgent(tf_agent.TFAgent):
 
   @property
   def named_policies(self):
-    """The `PARLPolicy`s that a run exports, by name."""
+    """The `PARLPolicy`s that a run exports, by name; none of a served one."""
+    if self.generative_policy.is_served:
+      return {}
     return {
         'policy': self.policy,
         'greedy_policy': self.greedy_policy,

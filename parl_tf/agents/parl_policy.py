@@ -70,14 +70,15 @@ class PARLPolicy(tf_policy.TFPolicy):
     self._greedy = (selection or ('argmax' if search.is_greedy else 'sample')
                    ) == 'argmax'
     self._act = self._search_action
-    if (
+    is_small = (
         search.jit_compile
         and _num_bytes(self.variables()) <= _SMALL_BYTES
         # XLA makes convolutions several times slower on a CPU.
         and not observation_encoder.has_images(time_step_spec.observation)
-    ):
+    )
+    if is_small or self.is_served:  # `act` is otherwise compiled by its caller.
       self._act = tf.function(
-          self._search_action, autograph=False, jit_compile=True
+          self._search_action, autograph=False, jit_compile=is_small
       )
     self._initial_seed = tf.Variable(
         tf.zeros([2], tf.int32), trainable=False, name='initial_seed'
@@ -87,16 +88,36 @@ class PARLPolicy(tf_policy.TFPolicy):
     """Sets the initial seed `[2]` int32 of the next episode."""
     self._initial_seed.assign(seed)
 
+  @property
+  def is_served(self) -> bool:
+    """Whether another process draws the samples; `act` then runs eagerly."""
+    return self._policy.is_served
+
   def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
     """Draws chunks `[B, H * A]` for raw observations and a seed `[2]`."""
-    return self._act(observation, seed)
+    if not self.is_served:
+      return self._act(observation, seed)
+    samples = self._policy.sample(
+        observation,
+        self._search.num_samples,
+        randomness.fold_in(seed, 'base', 0),  # As an action source does.
+        temperature=self._search.temperature,
+    )
+    return self._act(observation, seed, samples)
 
-  def _search_action(self, observation, seed):
+  def _search_action(self, observation, seed, samples=None):
     if self._search.optimizer is not None:
       actions = action_source.StateActions(
-          self._search, self._policy, self._critic, observation, seed
+          self._search,
+          self._policy,
+          self._critic,
+          observation,
+          seed,
+          samples=samples,
       )
       return actions.select(actions.candidates(), self._greedy, 'act')
+    if samples is not None:
+      return samples[:, 0]
     temperature = 0.0 if self._greedy else self._search.temperature
     actions = self._policy.sample(
         observation,

@@ -6,6 +6,12 @@ r"""Scores a SavedModel in the environment that gin files describe.
 `--follow HOST:PORT --root_dir DIR` instead scores a learner's weights as its
 replay service publishes them, until training ends.
 
+A policy that another process serves is scored by its address, alone or, with
+`--root_dir`, searched by the critic of a run, whose gin files then apply:
+
+  parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
+  parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
+
 For a SavedModel this program needs TensorFlow, but neither TF-Agents nor
 Reverb: it calls `tf.saved_model.load` and the signature `serving_default` only.
 """
@@ -15,7 +21,7 @@ import importlib.util
 import json
 import os
 import sys
-from typing import Any, Mapping, Tuple, Type
+from typing import Any, Mapping, Sequence, Tuple, Type
 
 from absl import app
 from absl import flags
@@ -40,6 +46,7 @@ _OBSERVATION_INPUT = 'observation'
 # Rounding error, relative to the range, of mapping to raw units and back.
 _ROUNDING = 1e-5
 _FRAMES_PER_SECOND = 10
+_SERVED = ('ws://', 'wss://')
 
 
 class ExportedPolicy:
@@ -212,6 +219,23 @@ def main(arguments):
     raise app.UsageError('Either --policy or --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
+  is_served = bool(options.policy) and options.policy.startswith(_SERVED)
+  if is_served and options.root_dir:
+    if options.gin_file:
+      raise app.UsageError(
+          '--root_dir names the gin files of the run: leave out --gin_file.'
+      )
+    third_party_messages.silence_first_compilation()
+    act, domain = searched_act(
+        options.policy, options.root_dir, options.gin_bindings
+    )
+    _evaluate(options, act, domain)
+    return
+  if not options.gin_file:
+    raise app.UsageError('--gin_file must be given.')
+  if is_served:
+    # So that gin may bind its arguments.
+    import parl_tf.policies.remote  # noqa: F401
   configs.add_search_path()
   configs.parse(
       options.gin_file,
@@ -225,7 +249,41 @@ def main(arguments):
     _follow(options)
     return
   domain = domain_lib.select_domain()
-  act = ExportedPolicy(options.policy, domain)
+  if is_served:
+    # Imported here: this module needs TF-Agents.
+    from parl_tf.training import served_acting
+
+    act = served_acting.act_alone(options.policy, domain)
+  else:
+    act = ExportedPolicy(options.policy, domain)
+  _evaluate(options, act, domain)
+
+
+def searched_act(
+    address: str, root_dir: str, gin_bindings: Sequence[str] = ()
+) -> Tuple[evaluation.Act, Any]:
+  """Returns the act of a served policy that a run's critic searches.
+
+  Args:
+    address: ws:// URL of the policy's server.
+    root_dir: The run's directory. Afterwards gin holds its configuration.
+    gin_bindings: Override the configuration.
+
+  Returns:
+    The act, and the domain of the run.
+  """
+  # Imported here: these modules need TF-Agents.
+  from parl_tf.binaries import export
+  import parl_tf.policies.remote  # noqa: F401
+  from parl_tf.training import served_acting
+
+  agent = export.restore_agent(root_dir, gin_bindings)
+  domain = domain_lib.select_domain()
+  return served_acting.act_searched(address, domain, agent), domain
+
+
+def _evaluate(options, act, domain):
+  """Plays the episodes and prints their scores."""
   evaluator = evaluation.Evaluator(
       domain, num_episodes=options.num_episodes, seed=options.seed
   )
@@ -271,18 +329,20 @@ def run() -> None:
 
 
 def _define_flags():
-  flags.DEFINE_string('policy', None, 'Directory of the SavedModel.')
+  flags.DEFINE_string(
+      'policy', None, 'Directory of the SavedModel, or ws:// URL of a server.'
+  )
   flags.DEFINE_string(
       'follow', None, 'host:port of the replay service whose learner to follow.'
   )
   flags.DEFINE_string(
-      'root_dir', None, 'Where to write the scores of a learner.'
+      'root_dir',
+      None,
+      'Run whose critic searches the samples of a served policy; with'
+      ' --follow, where to write the scores of the learner.',
   )
   flags.DEFINE_multi_string(
-      'gin_file',
-      None,
-      'A gin file; several are merged in order.',
-      required=True,
+      'gin_file', None, 'A gin file; several are merged in order.'
   )
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'

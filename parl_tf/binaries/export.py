@@ -25,11 +25,14 @@ _POLICIES = ('policy', 'greedy_policy', 'base_policy')
 _NUM_EXAMPLES = 16
 
 
-def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
+def restore_agent(
+    root_dir: str, gin_bindings: Sequence[str] = ()
+) -> parl_agent.PARLAgent:
   """Rebuilds a run's agent from its configuration and last checkpoint.
 
   Args:
     root_dir: The run's directory.
+    gin_bindings: Override the configuration of the run.
 
   Returns:
     The agent. Afterwards gin holds the configuration of the run.
@@ -38,7 +41,9 @@ def restore_agent(root_dir: str) -> parl_agent.PARLAgent:
     ValueError: If the directory contains no run or no checkpoint.
   """
   configs.add_search_path()
-  configs.parse([os.path.abspath(run_directory.config_path(root_dir))])
+  configs.parse(
+      [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
+  )
   # No normalization: the checkpoint contains the observation statistics.
   agent = builder.build_agent(
       domain_lib.select_domain(),
@@ -66,6 +71,11 @@ def export_run(root_dir: str, output: str, name: str) -> float:
     The largest difference between actions of the exported and live policies.
   """
   agent = restore_agent(root_dir)
+  if not agent.named_policies:
+    raise ValueError(
+        f'The policy of {root_dir} is served by another process, and cannot be '
+        'exported.'
+    )
   domain = domain_lib.select_domain()
   example = _example(domain)
   policies = {output: agent.named_policies[name]}

@@ -25,6 +25,9 @@ class GenerativePolicy(tf.Module, abc.ABC):
   has_density = False
   """Whether the policy implements `sample_with_log_prob`."""
 
+  is_served = False
+  """Whether another process draws the samples, which no graph can contain."""
+
   jit_compile_sampling = False
   """Whether XLA should compile `sample`; set it if that is faster."""
 

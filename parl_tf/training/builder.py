@@ -94,6 +94,7 @@ def build_agent(
       normalization,
       seed,
       domain.value_range,
+      domain.raw_action_bounds,
   )
   if critic_ctor is not None:
     if critic_optimizer_ctor is None:

@@ -10,6 +10,8 @@ from parl_tf import randomness
 def compile_act(policy) -> Callable:
   """Returns `policy.act` compiled for a batch of any size.
 
+  A served policy compiles only its search, and is returned as it is.
+
   Live and exported policies are both compiled this way. TensorFlow rounds
   differently if the batch size is static. Where the critic is flat, the last
   bit may then decide which iterate of the gradient ascent is the best.
@@ -17,6 +19,8 @@ def compile_act(policy) -> Callable:
   Args:
     policy: `PARLPolicy`, or a policy with its `time_step_spec` and `act`.
   """
+  if policy.is_served:
+    return policy.act
   observation = tf.nest.map_structure(
       lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name),
       policy.time_step_spec.observation,

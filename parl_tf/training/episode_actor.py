@@ -63,7 +63,7 @@ class EpisodeActor:
     return actor.Actor(
         _ResetOnRequest(self._environment),
         py_tf_eager_policy.PyTFEagerPolicy(
-            self._policy, use_tf_function=True
+            self._policy, use_tf_function=not self._policy.is_served
         ),
         self._train_step,
         episodes_per_run=1,

@@ -67,10 +67,20 @@ def make_policy(
     seed=1,
     **kwargs,
 ):
-  """Returns a policy of width 16, with arguments `kwargs`."""
-  sizes = next(v for k, v in _SIZES.items() if issubclass(policy_ctor, k))
+  """Returns a policy of width 16, with arguments `kwargs`.
+
+  A `policy_ctor` that is no class has its sizes already.
+  """
+  sizes = {}
+  if isinstance(policy_ctor, type):
+    sizes = next(v for k, v in _SIZES.items() if issubclass(policy_ctor, k))
   kwargs = {**sizes, **kwargs}
-  spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
+  spec = types.ModelSpec(
+      observation_spec,
+      action_spec,
+      seed=seed,
+      raw_action_bounds=(-np.ones(2), np.ones(2)),
+  )
   return policy_ctor(spec, **kwargs)
 
 

@@ -11,8 +11,11 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
 from parl_tf.domains import domain as domain_lib
+from parl_tf.serving import policy_spec
+from parl_tf.serving import server
 from parl_tf.training import evaluation
 from tests.binaries import tiny
+from tests.serving import toy_policy
 
 _NUM_EPISODES = 6
 
@@ -63,6 +66,32 @@ class ExportTest(absltest.TestCase):
     np.testing.assert_array_equal(exported.successes, live.successes)
     for one, other in zip(exported.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-5)
+
+  def test_the_critic_of_a_run_searches_a_served_policy(self):
+    draws = []
+
+    def sample(observation, num_samples, seed):
+      size = len(observation['observation'])
+      draws.append((size, num_samples))
+      random = np.random.default_rng(seed)
+      return random.uniform(-1.0, 1.0, (size, num_samples, 1, 2))
+
+    spec = policy_spec.PolicySpec(
+        {'observation': policy_spec.ArraySpec((4,))}, action_size=2
+    )
+    policy = server.Policy(sample)
+    policy_server = self.enterContext(toy_policy.serving(policy, spec))
+    act, domain = evaluate.searched_act(
+        f'ws://{policy_server.address}',
+        self._root,
+        ['Search.jit_compile = False'],
+    )
+
+    result = evaluation.Evaluator(domain, num_episodes=3, seed=0).run(act)
+
+    # One draw of N = 2 a decision.
+    self.assertLen(draws, max(e.num_steps for e in result.episodes))
+    self.assertEqual(set(draws), {(3, 2)})
 
   def test_run_without_checkpoint_is_named(self):
     configs.parse([tiny.GIN_FILE], tiny.BINDINGS)

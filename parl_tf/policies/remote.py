@@ -1,0 +1,201 @@
+"""A policy that another process serves; see `parl_tf.serving`."""
+
+import os
+from typing import Any, Mapping, Optional, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.policies import generative_policy
+from parl_tf.serving import client as client_lib
+from parl_tf.serving import policy_spec
+
+KEY_VARIABLE = 'PARL_POLICY_KEY'
+"""Environment variable with the servers' API key, which no file records."""
+
+
+@gin.configurable(denylist=['spec'])
+class RemotePolicy(generative_policy.GenerativePolicy):
+  """Draws the samples of a served policy.
+
+  It draws them eagerly only: a graph would hide the errors of the link, and
+  would draw again whenever it runs. Training therefore reads its samples from
+  an action cache, and a policy that acts draws them before its compiled search.
+
+  Attributes:
+    version: Version of the weights that all samples must have; None takes any.
+  """
+
+  is_served = True
+
+  def __init__(
+      self,
+      spec: types.ModelSpec,
+      *,
+      address: str = gin.REQUIRED,
+      keys: Optional[Mapping[str, str]] = None,
+      constants: Optional[Mapping[str, Any]] = None,
+      noise_scale: float = 0.0,
+      patience_seconds: float = 60.0,
+      call_seconds: float = 60.0,
+  ):
+    """Initializes the policy without connecting.
+
+    Args:
+      spec: Observation, and action of a chunk `[H * A]`. The server may predict
+        more than H actions, of which the first H are used.
+      address: `host:port` of the server, or its ws:// or wss:// URL.
+      keys: The server's keys of observations, by ours; others keep their names.
+        An observation that is one array is called `observation`.
+      constants: Observations that are the same in all states, such as an
+        instruction.
+      noise_scale: Standard deviation of noise that is added to the samples, in
+        units of the range [-1, 1], for policies that are deterministic.
+      patience_seconds: Seconds to wait for a server that does not answer.
+      call_seconds: Deadline of a draw in seconds.
+    """
+    super().__init__()
+    self.version: Optional[str] = None
+    self._action_size = spec.action_size
+    self._address = address
+    self._keys = dict(keys or {})
+    self._constants = dict(constants or {})
+    self._noise_scale = noise_scale
+    self._options = dict(
+        patience_seconds=patience_seconds, call_seconds=call_seconds
+    )
+    if spec.raw_action_bounds is None:
+      raise ValueError('A served policy needs `raw_action_bounds`, got None.')
+    low, high = (np.asarray(x, np.float32) for x in spec.raw_action_bounds)
+    self._bounds = (low, high)
+    self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
+    self._num_actions = spec.action_size // len(low)  # H
+    self._client: Optional[client_lib.PolicyClient] = None
+
+  @property
+  def trainable_variables(self) -> Sequence[tf.Variable]:
+    return ()
+
+  @property
+  def client(self) -> client_lib.PolicyClient:
+    """The connection to the server, made when it is first needed."""
+    if self._client is None:
+      client = client_lib.PolicyClient(
+          self._address,
+          api_key=os.environ.get(KEY_VARIABLE),
+          **self._options,
+      )
+      try:
+        self._check(client)
+      except ValueError:
+        client.close()
+        raise
+      self._client = client
+    return self._client
+
+  def close(self) -> None:
+    """Closes the connection; the next draw opens another one."""
+    if self._client is not None:
+      self._client.close()
+
+  def __enter__(self) -> 'RemotePolicy':
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    self.close()
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    """Draws actions; see the base class.
+
+    Raises:
+      ConnectionError: If the server does not answer.
+      StaleVersionError: If the server does not have `version`.
+      ValueError: In a graph, or if the temperature is not 1.
+    """
+    del averaged
+    if not tf.executing_eagerly():
+      raise ValueError(
+          'A served policy cannot be sampled in a graph: training needs its '
+          'samples from an action cache.'
+      )
+    if temperature != 1.0:
+      raise ValueError(
+          f'The temperature of a served policy must be 1, got {temperature}.'
+      )
+    seed = integer_seed(seed)
+    samples = self.client.sample(
+        self.to_message(observation), num_samples, seed, self.version
+    )
+    return tf.constant(self.from_raw(samples.actions, seed))
+
+  def distillation_loss(self, observation, action, seed, mask=None):
+    """Raises an error: the server trains its policy."""
+    raise ValueError('The server of a policy trains it.')
+
+  def to_message(self, observation: types.Nest) -> Mapping[str, np.ndarray]:
+    """Returns the observations `[B, ...]` as the server names them."""
+    if not isinstance(observation, Mapping):
+      observation = {policy_spec.SINGLE: observation}
+    named = {
+        self._keys.get(name, name): np.asarray(x)
+        for name, x in observation.items()
+    }
+    size = policy_spec.num_states(named)
+    for name, value in self._constants.items():
+      named[name] = np.repeat(np.asarray(value)[np.newaxis], size, axis=0)
+    return named
+
+  def from_raw(self, actions: np.ndarray, seed: int) -> np.ndarray:
+    """Returns actions `[B, N, T, A]` of the server as `[B, N, H * A]`.
+
+    Args:
+      actions: In the units of the environment.
+      seed: Seed of the noise.
+    """
+    num_states, num_samples, length, size = actions.shape
+    if length < self._num_actions or size != len(self._center):
+      raise ValueError(
+          f'The policy at {self._address} must predict {self._num_actions} '
+          f'actions of size {len(self._center)}, got {length} of size {size}.'
+      )
+    actions = actions[:, :, : self._num_actions]
+    actions = (actions - self._center) / self._half_range
+    if self._noise_scale:
+      noise = np.random.default_rng(seed).normal(size=actions.shape)
+      actions = actions + self._noise_scale * noise
+    return np.clip(actions, -1.0, 1.0).astype(np.float32).reshape(
+        num_states, num_samples, -1
+    )
+
+  def _check(self, client: client_lib.PolicyClient) -> None:
+    """Raises `ValueError` if the server's policy is of another task."""
+    spec = client.spec
+    if spec is None:
+      return
+    if spec.action_size != len(self._center) or (
+        spec.chunk_length < self._num_actions
+    ):
+      raise ValueError(
+          f'The policy at {client.address} must predict {self._num_actions} '
+          f'actions of size {len(self._center)}, got {spec.chunk_length} of '
+          f'size {spec.action_size}.'
+      )
+    for seen, wanted, name in zip(
+        (spec.action_low, spec.action_high), self._bounds, ('low', 'high')
+    ):
+      if seen is not None and not np.allclose(seen, wanted):
+        raise ValueError(
+            f'The policy at {client.address} must have the bounds of the '
+            f"environment's actions, {name} {wanted.tolist()}, got "
+            f'{np.asarray(seen).tolist()}.'
+        )
+
+
+def integer_seed(seed: Any) -> int:
+  """Returns a seed `[2]` int32 as an integer in [0, 2^63)."""
+  first, second = np.asarray(seed, np.int32).view(np.uint32).tolist()
+  return first << 31 | second & 0x7FFFFFFF

@@ -1,0 +1,139 @@
+"""Tests a served policy as a policy of ours."""
+
+import dataclasses
+import os
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.policies import remote
+from parl_tf.serving import weights
+from tests.serving import toy_policy
+
+_BOUNDS = (np.full(2, -2.0, np.float32), np.full(2, 2.0, np.float32))
+
+
+def _spec(chunk_length=4, observation=None, bounds=_BOUNDS):
+  return types.ModelSpec(
+      observation or {'state': tf.TensorSpec([3])},
+      tf.TensorSpec([chunk_length * 2]),
+      raw_action_bounds=bounds,
+  )
+
+
+class RemotePolicyTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.toy = toy_policy.ToyPolicy()
+
+  def _policy(self, spec, served=toy_policy.SPEC, api_key=None, **options):
+    server = self.enterContext(
+        toy_policy.serving(self.toy.functions(), served, api_key=api_key)
+    )
+    return self.enterContext(
+        remote.RemotePolicy(
+            spec, address=server.address, patience_seconds=5.0, **options
+        )
+    )
+
+  def test_samples_are_in_our_units_and_repeatable(self):
+    policy = self._policy(_spec())
+    observation = toy_policy.observation(5)
+    seed = tf.constant([3, -4])
+
+    actions = policy.sample(observation, 6, seed)
+
+    raw = self.toy.sample(observation, 6, remote.integer_seed(seed))
+    wanted = np.clip(raw / 2.0, -1.0, 1.0).reshape(5, 6, 8)
+    np.testing.assert_allclose(actions, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(
+        actions, policy.sample(observation, 6, seed)
+    )
+    other = policy.sample(observation, 6, tf.constant([3, -5]))
+    self.assertTrue(np.any(actions != other))
+
+  def test_shorter_chunks_are_the_first_actions(self):
+    whole, first = self._policy(_spec()), self._policy(_spec(chunk_length=1))
+    observation, seed = toy_policy.observation(2), tf.constant([0, 1])
+
+    np.testing.assert_array_equal(
+        whole.sample(observation, 3, seed)[:, :, :2],
+        first.sample(observation, 3, seed),
+    )
+
+  def test_observations_are_renamed_and_constants_added(self):
+    served = dataclasses.replace(
+        toy_policy.SPEC,
+        observation={
+            **toy_policy.SPEC.observation,
+            'prompt': toy_policy.policy_spec.ArraySpec((), 'str'),
+        },
+    )
+    policy = self._policy(
+        _spec(observation=tf.TensorSpec([3])),
+        served,
+        keys={'observation': 'state'},
+        constants={'prompt': 'push'},
+    )
+    state = toy_policy.observation(2)['state']
+
+    message = policy.to_message(state)
+
+    self.assertEqual(message['prompt'].tolist(), ['push', 'push'])
+    self.assertEqual(policy.sample(state, 3, tf.constant([0, 0])).shape,
+                     [2, 3, 8])
+
+  def test_noise_spreads_the_samples_of_a_deterministic_policy(self):
+    self.toy.sample = lambda observation, num_samples, seed: np.zeros(
+        [len(observation['state']), num_samples, 4, 2]
+    )
+    policy = self._policy(_spec(), noise_scale=0.1)
+
+    actions = policy.sample(toy_policy.observation(50), 8, tf.constant([0, 0]))
+
+    self.assertAlmostEqual(np.std(actions), 0.1, delta=0.01)
+
+  def test_another_version_is_refused(self):
+    policy = self._policy(_spec())
+    policy.version = 'other'
+
+    with self.assertRaises(weights.StaleVersionError):
+      policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
+
+  def test_the_key_is_read_from_the_environment(self):
+    policy = self._policy(_spec(), api_key='secret')
+
+    with mock.patch.dict(os.environ, {remote.KEY_VARIABLE: 'wrong'}):
+      with self.assertRaisesRegex(PermissionError, 'API key'):
+        policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
+    with mock.patch.dict(os.environ, {remote.KEY_VARIABLE: 'secret'}):
+      policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
+
+  @parameterized.parameters(
+      (_spec(chunk_length=5), 'must predict 5 actions of size 2, got 4'),
+      (_spec(bounds=(-np.ones(2), np.ones(2))), r'low \[-1.0, -1.0\], got'),
+  )
+  def test_a_policy_of_another_task_is_refused(self, spec, fault):
+    policy = self._policy(spec)
+
+    with self.assertRaisesRegex(ValueError, fault):
+      policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
+
+  def test_graphs_cannot_contain_it(self):
+    policy = self._policy(_spec())
+
+    @tf.function
+    def sample():
+      return policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
+
+    with self.assertRaisesRegex(ValueError, 'action cache'):
+      sample()
+
+
+if __name__ == '__main__':
+  absltest.main()
