@@ -160,6 +160,7 @@ setuptools.setup(
     extras_require=_EXTRAS,
     entry_points={
         'console_scripts': [
+            'parl-cache = parl_tf.binaries.cache:run',
             'parl-collect = parl_tf.binaries.collect:run',
             'parl-data = parl_tf.binaries.data:run',
             'parl-evaluate = parl_tf.binaries.evaluate:run',

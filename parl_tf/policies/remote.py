@@ -95,6 +95,12 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       self._client = client
     return self._client
 
+  def current_version(self) -> str:
+    """Asks the server for the version of its weights."""
+    if self.client.spec is None:
+      return client_lib.metadata_version(self.client.metadata)
+    return self.client.status()['version']
+
   def close(self) -> None:
     """Closes the connection; the next draw opens another one."""
     if self._client is not None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
+from parl_tf.replay import action_cache
 from parl_tf.replay import checks
 from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
@@ -114,19 +115,25 @@ class MemoryExperience:
     """Returns the number of transitions in `table`."""
     return self._table(table).num_transitions
 
-  def observations(self, table: str) -> types.Nest:
-    """Returns the observations `[num_steps, ...]` of `table`, oldest first."""
-    return self._table(table).observations()
+  def states(self, table: str) -> action_cache.States:
+    """Returns the states of all steps of `table`, oldest first."""
+    return self._table(table).states()
 
-  def set_candidates(self, table: str, candidates: np.ndarray) -> None:
+  def set_candidates(
+      self,
+      table: str,
+      candidates: np.ndarray,
+      rows: Optional[np.ndarray] = None,
+  ) -> None:
     """Attaches candidate actions to the rows sampled from `table`.
 
     Args:
       table: `offline` or `online`.
-      candidates: `[num_steps, N, H * A]`, in the order of `observations`. They
-        are kept until steps are added to the table.
+      candidates: `[num_states, N, H * A]`, finite.
+      rows: Row of `candidates` of each step, in the order of `states`; None if
+        these are the rows. They are kept until steps are added to the table.
     """
-    self._table(table).set_candidates(candidates)
+    self._table(table).set_candidates(candidates, rows)
 
   def clear_candidates(self, table: str) -> None:
     """Removes the candidate actions of `table`."""

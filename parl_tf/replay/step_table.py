@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
-from parl_tf import types
+from parl_tf.replay import action_cache
 
 # Steps to move at a time when storage grows. It limits the temporary copies.
 _STEPS_PER_MOVE = 4096
@@ -47,6 +47,7 @@ class StepTable:
     self._ends = np.empty(capacity, np.int64)
     self._first_transition = self._end_transition = 0
     self._candidates: Optional[np.ndarray] = None
+    self._candidate_rows: Optional[np.ndarray] = None
 
   @property
   def num_transitions(self) -> int:
@@ -108,43 +109,56 @@ class StepTable:
     self._end_transition += num_transitions
     self._end_step += num_steps
 
-  def observations(self) -> types.Nest:
-    """Returns a copy of the observations `[num_steps, ...]`, oldest first."""
+  def states(self) -> action_cache.States:
+    """Returns a copy of the states of all steps, oldest first."""
     if self._storage is None:
       raise ValueError(f'table `{self.name}` is empty.')
     slots = np.arange(self._first_step, self._end_step) % self._num_slots
-    return tf.nest.map_structure(
-        lambda leaf: np.take(leaf, slots, axis=0), self._storage.observation
+    info = self._storage.policy_info
+    return action_cache.States(
+        tf.nest.map_structure(
+            lambda leaf: np.take(leaf, slots, axis=0), self._storage.observation
+        ),
+        np.take(info['episode_id'], slots),
+        np.take(info['step_index'], slots),
     )
 
-  def set_candidates(self, candidates: np.ndarray) -> None:
+  def set_candidates(
+      self, candidates: np.ndarray, rows: Optional[np.ndarray] = None
+  ) -> None:
     """Attaches candidate actions to the steps.
 
     Args:
-      candidates: `[num_steps, N, H * A]` float32, in the order of
-        `observations`. The array is not copied.
+      candidates: `[num_states, N, H * A]` float16 or float32, finite. The array
+        is not copied; it may be memory-mapped.
+      rows: `[num_steps]` integers, the row of `candidates` of each step, in the
+        order of `states`; None if these are the rows.
 
     Raises:
-      ValueError: If the shape, the dtype or a value is invalid.
+      ValueError: If a shape or a dtype is invalid.
     """
     action_size = ()
     if self._storage is not None:
       action_size = self.chunk_length * self._storage.action.shape[1]
     if (
         candidates.ndim != 3
-        or candidates.dtype != np.float32
-        or len(candidates) != self.num_steps
+        or candidates.dtype not in (np.float16, np.float32)
         or candidates.shape[2] != action_size
     ):
       raise ValueError(
-          f'table `{self.name}`: `candidates` must be float32 of shape '
-          f'[{self.num_steps}, N, {action_size}], got {candidates.dtype} of '
+          f'table `{self.name}`: `candidates` must be float16 or float32 of '
+          f'shape [num_states, N, {action_size}], got {candidates.dtype} of '
           f'shape {list(candidates.shape)}.'
       )
-    if not np.isfinite(candidates).all():
-      raise ValueError(f'table `{self.name}`: `candidates` must be finite.')
+    if rows is None:
+      rows = np.arange(len(candidates))
+    if rows.shape != (self.num_steps,):
+      raise ValueError(
+          f'table `{self.name}` has {self.num_steps} steps, but candidates of '
+          f'{list(rows.shape)} steps are given.'
+      )
     self.num_changes += 1
-    self._candidates = candidates
+    self._candidates, self._candidate_rows = candidates, rows
 
   def clear_candidates(self) -> None:
     """Removes the candidate actions."""
@@ -180,7 +194,9 @@ class StepTable:
     )
     if self._candidates is None:
       return rows
-    candidates = np.take(self._candidates, steps[..., [0, -1]], axis=0)
+    places = np.take(self._candidate_rows, steps[..., [0, -1]])
+    candidates = np.take(self._candidates, places, axis=0)
+    candidates = candidates.astype(np.float32, copy=False)
     return rows._replace(
         policy_info=dict(rows.policy_info, candidate_actions=candidates)
     )

@@ -2,14 +2,13 @@
 
 from typing import Optional, Sequence, Tuple
 
+from absl import logging
 import gin
-import numpy as np
-import tensorflow as tf
 
-from parl_tf import randomness
 from parl_tf import types
 from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
+from parl_tf.training import cached_samples
 from parl_tf.training import held_out_rows
 from parl_tf.training import progress
 from parl_tf.training import session as session_lib
@@ -67,6 +66,9 @@ class BehaviorCloning:
       session: Session of the run.
       held_out: Episodes that are held out of training.
     """
+    if session.agent.generative_policy.is_served:
+      logging.info('The policy is served by another process: no cloning.')
+      return
     if not session.begin_phase(self.name):
       return
     state = session.state
@@ -123,6 +125,7 @@ class Offline:
       interval: int = 1_000,
       evaluation_interval: Optional[int] = None,
       cache_candidates: bool = True,
+      action_cache: Optional[str] = None,
       train_policy: bool = False,
   ):
     """Initializes the phase.
@@ -135,7 +138,9 @@ class Offline:
         `interval`; None evaluates only at the end.
       cache_candidates: Whether to draw the frozen policy's samples once for
         every stored state and reuse them, which takes `4 * steps * N * A`
-        bytes. Rows from a replay server are never cached.
+        bytes of disk. Rows from a replay server are never cached.
+      action_cache: Directory of a cache that `parl-cache` has filled with the
+        policy's samples; None draws them to the run's directory.
       train_policy: Whether the improver also updates the policy, as in most of
         the baselines. Disables the cache.
 
@@ -155,6 +160,7 @@ class Offline:
     self._interval = interval
     self._evaluation_interval = evaluation_interval
     self._cache_candidates = cache_candidates and not train_policy
+    self._action_cache = action_cache
     self._train_policy = train_policy
 
   def run(self, session: session_lib.Session) -> None:
@@ -180,7 +186,7 @@ class Offline:
         and isinstance(session.experience, memory_experience.MemoryExperience)
     )
     if is_cached:
-      _draw_candidates(session)
+      cached_samples.attach(session, self._action_cache)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:
@@ -195,7 +201,7 @@ class Offline:
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
     if is_cached:
-      session.experience.clear_candidates('offline')
+      cached_samples.detach(session)
     _end(session)
 
   def _is_evaluation(self, step):
@@ -348,32 +354,6 @@ def _needs_densities(agent) -> bool:
       agent.generative_policy.has_density
       and not agent.searches.training.optimize_targets
   )
-
-
-def _draw_candidates(session) -> None:
-  """Draws and stores the policy's samples at every stored state."""
-  agent = session.agent
-  search = agent.searches.training
-  observations = session.experience.observations('offline')
-  size = len(tf.nest.flatten(observations)[0])
-  sample = tf.function(
-      lambda observation, seed: agent.generative_policy.sample(
-          observation, search.num_samples, seed, temperature=search.temperature
-      ),
-      autograph=False,
-  )
-  seed = randomness.fold_in([session.seed, 0], 'candidates')
-  block = 1024  # States per call: bounds memory and needs only one trace.
-  drawn = []
-  for start in range(0, size, block):
-    # The last block starts earlier, so that every block has the same size.
-    begin = max(0, min(start, size - block))
-    rows = tf.nest.map_structure(
-        lambda x: tf.constant(x[begin : begin + block]), observations  # pylint: disable=cell-var-from-loop
-    )
-    actions = sample(rows, randomness.fold_in(seed, start)).numpy()
-    drawn.append(actions[start - begin :])
-  session.experience.set_candidates('offline', np.concatenate(drawn))
 
 
 def _check_positive(**numbers):

@@ -22,11 +22,11 @@ def act_alone(address: str, domain) -> evaluation.Act:
     ValueError: If its policy is of another task.
   """
   probe = remote.RemotePolicy(
-      _spec(domain, chunk_length=1), address=address
+      model_spec(domain, chunk_length=1), address=address
   ).client
   length = 1 if probe.spec is None else probe.spec.chunk_length
   probe.close()
-  policy = remote.RemotePolicy(_spec(domain, length), address=address)
+  policy = remote.RemotePolicy(model_spec(domain, length), address=address)
   shape = [-1, length, *domain.action_spec().shape]
 
   def act(observation, seed):
@@ -53,10 +53,11 @@ def act_searched(address: str, domain, agent) -> evaluation.Act:
         'A served policy is searched by a critic, but the run has '
         f'{"no critic" if agent.critic is None else "no `Search.optimizer`"}.'
     )
+  spec = model_spec(domain, agent.chunk_length)
   policy = parl_policy.PARLPolicy(
       agent.time_step_spec,
       agent.action_spec,
-      remote.RemotePolicy(_spec(domain, agent.chunk_length), address=address),
+      remote.RemotePolicy(spec, address=address),
       agent.critic,
       search,
       chunk_length=agent.chunk_length,
@@ -70,7 +71,13 @@ def act_searched(address: str, domain, agent) -> evaluation.Act:
   return act
 
 
-def _spec(domain, chunk_length: int) -> types.ModelSpec:
+def model_spec(domain, chunk_length: int) -> types.ModelSpec:
+  """Returns the spec of a served policy of a domain.
+
+  Args:
+    domain: `Domain`.
+    chunk_length: H, the number of actions of a chunk to use.
+  """
   return types.ModelSpec(
       builder.observation_spec(domain),
       builder.action_spec(domain, chunk_length),

@@ -14,6 +14,7 @@ from absl.testing import parameterized
 import gin
 import pytest
 
+from parl_tf.binaries import cache
 from parl_tf.binaries import collect
 from parl_tf.binaries import console
 from parl_tf.binaries import data
@@ -27,6 +28,7 @@ from reverb_server import server
 
 _RUN = ('--root_dir=run', '--gin_file=quickstart.gin')
 _PROGRAMS = {
+    'parl-cache': cache,
     'parl-collect': collect,
     'parl-data': data,
     'parl-evaluate': evaluate,
@@ -96,8 +98,10 @@ class ConsoleTest(parameterized.TestCase):
     self.assertLessEqual(max(map(len, output.splitlines())), 80)
 
   @parameterized.parameters(
+      ('parl-cache', '--output, --policy, --gin_file must be given'),
       ('parl-collect', '--gin_file must be given', '--root_dir=run'),
       ('parl-data', 'parl-data generate .* got parl-data inf', 'inf'),
+      ('parl-evaluate', '--gin_file must be given', '--policy=p'),
       ('parl-evaluate', '--policy or --follow', '--gin_file=quickstart.gin'),
       ('parl-export', '--root_dir, --output must be given'),
       ('parl-launch', '--num_collectors=0: 0 is not', '--num_collectors=0'),

@@ -151,7 +151,7 @@ class ChunksTest(tensor_case.TensorCase):
 
   def test_both_states_of_a_row_have_candidates(self):
     memory = self._memory()
-    num_steps = len(memory.observations('offline'))
+    num_steps = len(memory.states('offline').observation)
     candidates = np.tile(
         np.arange(num_steps, dtype=np.float32)[:, np.newaxis, np.newaxis],
         [1, 2, 6],
@@ -163,7 +163,7 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertAllEqual(seen[:, 0, 0], [3.0, 5.0])
     seen = rows[1, 0].policy_info['candidate_actions']
     self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # After six steps.
-    with self.assertRaisesRegex(ValueError, r'\[\d+, N, 6\]'):
+    with self.assertRaisesRegex(ValueError, r'\[num_states, N, 6\]'):
       memory.set_candidates('offline', candidates[..., :2])
 
 

@@ -293,7 +293,7 @@ class CandidatesTest(parameterized.TestCase):
 
   def _set(self, source, table):
     """Sets candidates whose numbers are the index of their step."""
-    steps = source.observations(table)[:, 1]
+    steps = source.states(table).observation[:, 1]
     source.set_candidates(
         table, np.tile(steps[:, np.newaxis, np.newaxis], (1, 5, 2))
     )

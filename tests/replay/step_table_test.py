@@ -17,7 +17,10 @@ def _steps(first, num_steps):
       step_type=np.ones(num_steps, np.int32),
       observation=count[:, np.newaxis].astype(np.float32),
       action=np.zeros((num_steps, 2), np.float32),
-      policy_info={'step_index': count.astype(np.int32)},
+      policy_info={
+          'episode_id': np.zeros(len(count), np.int64),
+          'step_index': count.astype(np.int32),
+      },
       next_step_type=np.ones(num_steps, np.int32),
       reward=count.astype(np.float32),
       discount=np.ones(num_steps, np.float32),
@@ -38,7 +41,7 @@ class StepTableTest(parameterized.TestCase):
     table.add(_steps(10, 2), 1)
     np.testing.assert_array_equal(_all_rows(table), [[0, 1], [1, 2], [10, 11]])
     np.testing.assert_array_equal(
-        table.observations()[:, 0], [0, 1, 2, 10, 11]
+        table.states().observation[:, 0], [0, 1, 2, 10, 11]
     )
     self.assertEqual(table.num_steps, 5)
 
@@ -58,7 +61,7 @@ class StepTableTest(parameterized.TestCase):
         _all_rows(table), [[1, 2], [10, 11], [11, 12]]
     )
     np.testing.assert_array_equal(
-        table.observations()[:, 0], [1, 2, 10, 11, 12]
+        table.states().observation[:, 0], [1, 2, 10, 11, 12]
     )
 
   def test_table_keeps_the_end_of_an_episode_that_exceeds_it(self):
@@ -90,7 +93,7 @@ class StepTableTest(parameterized.TestCase):
     if wanted:
       np.testing.assert_array_equal(_all_rows(table), wanted)
       stored = sorted({step for row in wanted for step in row})
-      np.testing.assert_array_equal(table.observations()[:, 0], stored)
+      np.testing.assert_array_equal(table.states().observation[:, 0], stored)
 
   def test_storage_for_the_capacity_is_not_allocated_at_once(self):
     table = step_table.StepTable('offline', capacity=10**9)
@@ -102,7 +105,7 @@ class StepTableTest(parameterized.TestCase):
     for first in (0, 10, 20):
       table.add(_steps(first, 3), 2)
     # Steps 11, 12, 20, 21, 22 remain; the candidates of each are its number.
-    observations = table.observations()
+    observations = table.states().observation
     candidates = np.tile(observations[:, np.newaxis, :], (1, 4, 2))
     table.set_candidates(candidates)
     rows = table.rows(np.arange(3))
@@ -121,18 +124,25 @@ class StepTableTest(parameterized.TestCase):
         'candidate_actions', table.rows(np.arange(1)).policy_info
     )
 
-  @parameterized.named_parameters(
-      ('steps', np.zeros((2, 4, 2), np.float32)),
-      ('action', np.zeros((3, 4, 1), np.float32)),
-      ('rank', np.zeros((3, 2), np.float32)),
-      ('dtype', np.zeros((3, 4, 2))),
-  )
-  def test_candidates_of_another_shape_are_an_error(self, candidates):
+  def test_candidates_may_be_half_precision_rows_of_a_larger_array(self):
     table = step_table.StepTable('offline', capacity=5)
     table.add(_steps(0, 3), 2)
-    with self.assertRaisesRegex(
-        ValueError, r'table `offline`: .*float32 of shape \[3, N, 2\], got'
-    ):
+    candidates = np.arange(10, dtype=np.float16)[:, np.newaxis, np.newaxis]
+    table.set_candidates(np.tile(candidates, (1, 4, 2)), np.array([7, 3, 9]))
+    joined = table.rows(np.arange(2)).policy_info['candidate_actions']
+    self.assertEqual(joined.dtype, np.float32)
+    np.testing.assert_array_equal(joined[:, :, 3, 1], [[7, 3], [3, 9]])
+
+  @parameterized.named_parameters(
+      ('steps', np.zeros((2, 4, 2), np.float32), r'has 3 steps, but .*\[2\]'),
+      ('action', np.zeros((3, 4, 1), np.float32), r'float32 of shape \[num_'),
+      ('rank', np.zeros((3, 2), np.float32), r'got float32 of shape \[3, 2\]'),
+      ('dtype', np.zeros((3, 4, 2)), 'got float64'),
+  )
+  def test_candidates_of_another_shape_are_an_error(self, candidates, fault):
+    table = step_table.StepTable('offline', capacity=5)
+    table.add(_steps(0, 3), 2)
+    with self.assertRaisesRegex(ValueError, f'table `offline`.*{fault}'):
       table.set_candidates(candidates)
 
 

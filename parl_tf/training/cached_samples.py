@@ -1,0 +1,170 @@
+"""The frozen policy's samples at the states of the offline table."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from typing import Optional
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.replay import action_cache
+from parl_tf.replay import cache_filling
+from parl_tf.training import progress
+
+_TABLE = 'offline'
+
+
+def attach(session, directory: Optional[str]) -> None:
+  """Attaches samples at both states of every row of the offline table.
+
+  Args:
+    session: Session whose policy does not change meanwhile.
+    directory: A complete action cache of the policy and the dataset. None draws
+      the samples to one in the run's directory, and resumes that.
+
+  Raises:
+    ValueError: If the cache is incomplete, damaged, or of something else.
+  """
+  agent = session.agent
+  search = agent.searches.training
+  states = session.experience.states(_TABLE)
+  header = action_cache.Header(
+      _version(agent.generative_policy, is_known=directory is not None),
+      search.num_samples,
+      agent.chunk_length * agent.action_spec.shape[0],
+      session.seed,
+      search.temperature,
+  )
+  if directory is None:
+    cache = _draw(session, header, states)
+  else:
+    cache = action_cache.ActionCache(directory)
+    _check(cache, header)
+  cache.verify()
+  if agent.generative_policy.is_served:
+    agent.generative_policy.version = cache.header.version
+  session.experience.set_candidates(
+      _TABLE, cache.samples[:, : search.num_samples], cache.find(states)
+  )
+  logging.log(
+      logging.INFO if agent.generative_policy.is_served else logging.DEBUG,
+      'Samples of version %s at %d states: %s.',
+      cache.header.version,
+      len(states.episode_id),
+      cache.directory,
+  )
+
+
+def detach(session) -> None:
+  """Removes the samples, and the cache in the run's directory.
+
+  The cache of a served policy is kept: it may have taken hours.
+  """
+  session.experience.clear_candidates(_TABLE)
+  if not session.agent.generative_policy.is_served:
+    shutil.rmtree(_own_directory(session), ignore_errors=True)
+
+
+def _draw(session, header, states) -> action_cache.ActionCache:
+  """Returns the complete cache in the run's directory."""
+  policy, directory = session.agent.generative_policy, _own_directory(session)
+  try:
+    cache = action_cache.ActionCache.open_or_create(directory, header, states)
+  except ValueError as error:
+    if policy.is_served:
+      raise  # It may have taken hours.
+    logging.info('Drawing the samples again: %s', error)
+    shutil.rmtree(directory)
+    cache = action_cache.ActionCache.open_or_create(directory, header, states)
+  if not policy.is_served:
+    cache_filling.fill(cache, states, [local_sampler(policy, cache.header)])
+    return cache
+  policy.version = cache.header.version
+  with progress.Progress(
+      'samples', cache.num_shards, len(cache.complete_shards), unit='shard'
+  ) as bar:
+    sampler = served_sampler(policy, cache.header)
+    cache_filling.fill(cache, states, [sampler], bar.update)
+  return cache
+
+
+def local_sampler(policy, header: action_cache.Header) -> cache_filling.Sampler:
+  """Returns a sampler of a policy in this process, compiled once.
+
+  Args:
+    policy: `GenerativePolicy`.
+    header: Header of the cache.
+  """
+  block_size = min(header.num_states, action_cache.STATES_PER_SHARD)
+  sample = tf.function(
+      lambda observation, seed: policy.sample(
+          observation, header.num_samples, seed, temperature=header.temperature
+      ),
+      autograph=False,
+  )
+
+  def draw(observation, num_samples, seed):
+    del num_samples
+    size = len(tf.nest.flatten(observation)[0])
+    # The last shard is filled up, in front, so that its shape is not compiled.
+    rows = tf.nest.map_structure(
+        lambda x: tf.constant(
+            np.concatenate([np.repeat(x[:1], block_size - size, axis=0), x])
+        ),
+        observation,
+    )
+    return sample(rows, tf.constant(seed)).numpy()[block_size - size :]
+
+  return draw
+
+
+def served_sampler(
+    policy, header: action_cache.Header
+) -> cache_filling.Sampler:
+  """Returns a sampler of a served policy.
+
+  Args:
+    policy: `RemotePolicy`.
+    header: Header of the cache.
+  """
+
+  def draw(observation, num_samples, seed):
+    actions = policy.sample(
+        observation, num_samples, seed, temperature=header.temperature
+    )
+    return actions.numpy()
+
+  return draw
+
+
+def _check(cache, header) -> None:
+  """Raises `ValueError` if a given cache does not suit the run."""
+  wanted = dict(
+      dataclasses.asdict(header), seed=0, dtype=cache.header.dtype
+  )
+  if cache.header.num_samples > header.num_samples:
+    wanted['num_samples'] = cache.header.num_samples  # The first are taken.
+  cache.check(action_cache.Header(**wanted))
+
+
+def _version(policy, is_known: bool) -> str:
+  """Returns the version of a policy's weights.
+
+  Args:
+    policy: `GenerativePolicy`.
+    is_known: Whether a cache has the version of a served policy, so that its
+      server need not run; '' is then returned.
+  """
+  if policy.is_served:
+    return policy.version or ('' if is_known else policy.current_version())
+  sha = hashlib.sha256()
+  for variable in policy.variables:
+    sha.update(variable.numpy().tobytes())
+  return sha.hexdigest()[:16]
+
+
+def _own_directory(session) -> str:
+  return os.path.join(session.root_dir, 'action_cache')

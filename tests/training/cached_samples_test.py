@@ -1,0 +1,94 @@
+"""Tests the samples of a frozen policy in the offline phase."""
+
+import os
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.replay import action_cache
+from parl_tf.replay import experience
+from parl_tf.training import cached_samples
+from tests.training import small_run
+
+_REQUEST = experience.ExperienceRequest(critic_slices=1, critic_batch_size=16)
+
+
+class CachedSamplesTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    folder = self.create_tempdir().full_path
+    self._root = os.path.join(folder, 'run')
+    self._own = os.path.join(self._root, 'action_cache')
+    self.session = small_run.make_session(self._root)
+    for episode in small_run.make_episodes(os.path.join(folder, 'data.hdf5')):
+      self.session.write_episode('offline', episode)
+    self.policy = self.session.agent.generative_policy
+
+  def _samples(self):
+    """Returns the samples of a batch, and its observations, `[16, 2, ...]`."""
+    rows = next(self.session.experience.iterate(0, 1, _REQUEST)).critic
+    return rows.policy_info['candidate_actions'].numpy(), rows.observation
+
+  def test_samples_are_those_of_the_policy(self):
+    cached_samples.attach(self.session, None)
+
+    samples, observation = self._samples()
+
+    self.assertEqual(samples.shape, (16, 2, 4, 2))
+    # Draws of one state differ from those of another, not within a batch.
+    states = self.session.experience.states('offline').observation
+    cache = action_cache.ActionCache(self._own)
+    for row in range(16):
+      for place in range(2):
+        same = np.all(states == observation[row, place].numpy(), axis=1)
+        np.testing.assert_array_equal(
+            samples[row, place], cache.samples[np.flatnonzero(same)[0]]
+        )
+    sampler = cached_samples.local_sampler(self.policy, cache.header)
+    seed = np.array([0, 1], np.int32)
+    np.testing.assert_allclose(
+        sampler(states, 4, seed),
+        self.policy.sample(tf.constant(states), 4, tf.constant(seed)),
+        atol=1e-5,
+    )
+
+  def test_a_resumed_phase_draws_nothing_and_other_weights_draw_again(self):
+    cached_samples.attach(self.session, None)
+    before = self._samples()[0]
+    created = os.path.getmtime(os.path.join(self._own, 'states.npz'))
+
+    cached_samples.attach(self.session, None)
+    np.testing.assert_array_equal(self._samples()[0], before)
+    self.assertEqual(
+        os.path.getmtime(os.path.join(self._own, 'states.npz')), created
+    )
+    with open(os.path.join(self._own, 'shards.txt')) as file:
+      self.assertLen(file.readlines(), 1)
+
+    variable = self.policy.trainable_variables[-1]
+    variable.assign_add(tf.ones_like(variable))
+    cached_samples.attach(self.session, None)
+    self.assertTrue(np.any(self._samples()[0] != before))
+
+  def test_the_cache_of_a_run_is_removed_after_the_phase(self):
+    cached_samples.attach(self.session, None)
+
+    cached_samples.detach(self.session)
+
+    self.assertFalse(os.path.exists(self._own))
+    rows = next(self.session.experience.iterate(0, 1, _REQUEST)).critic
+    self.assertNotIn('candidate_actions', rows.policy_info)
+
+  def test_a_given_cache_of_other_weights_is_refused_by_name(self):
+    cached_samples.attach(self.session, None)
+    variable = self.policy.trainable_variables[-1]
+    variable.assign_add(tf.ones_like(variable))
+
+    with self.assertRaisesRegex(ValueError, f'{self._own} must have `version`'):
+      cached_samples.attach(self.session, self._own)
+
+
+if __name__ == '__main__':
+  absltest.main()
