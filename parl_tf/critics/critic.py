@@ -88,7 +88,12 @@ class Critic(tf.Module, abc.ABC):
   """Base class of critics: an ensemble of E members and its target copy.
 
   Subclasses implement `loss` and `advantage`.
+
+  Attributes:
+    draws_actions: Whether `loss` uses actions of the policy.
   """
+
+  draws_actions = True
 
   def __init__(
       self,

@@ -31,6 +31,8 @@ class IQLCritic(critic.Critic):
   share an observation encoder.
   """
 
+  draws_actions = False
+
   def __init__(
       self,
       spec: types.ModelSpec,

@@ -137,8 +137,9 @@ class Offline:
       evaluation_interval: Training steps between evaluations, a multiple of
         `interval`; None evaluates only at the end.
       cache_candidates: Whether to draw the frozen policy's samples once for
-        every stored state and reuse them, which takes `4 * steps * N * A`
-        bytes of disk. Rows from a replay server are never cached.
+        every stored state and reuse them, if the critic uses any; takes
+        `4 * steps * N * A` bytes of disk. Rows from a replay server are never
+        cached.
       action_cache: Directory of a cache that `parl-cache` has filled with the
         policy's samples; None draws them to the run's directory.
       train_policy: Whether the improver also updates the policy, as in most of
@@ -182,6 +183,7 @@ class Offline:
       )
     is_cached = (
         self._cache_candidates
+        and session.agent.critic.draws_actions
         and not _needs_densities(session.agent)
         and isinstance(session.experience, memory_experience.MemoryExperience)
     )

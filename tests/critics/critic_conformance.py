@@ -275,6 +275,14 @@ class CriticConformance(parameterized.TestCase):
     for variable, value in zip(critic.variables, before):
       np.testing.assert_array_equal(variable, value)
 
+  def test_only_a_critic_that_draws_actions_has_a_use_for_their_source(self):
+    critic = self.make_critic()
+    if critic.draws_actions:
+      with self.assertRaises(AttributeError):
+        critic.loss(make_transition(4), None, SEED)
+    else:
+      critic.loss(make_transition(4), None, SEED)
+
   def test_advantage_is_one_number_per_row(self):
     critic, transition = self.make_critic(), make_transition(4)
     advantage = critic.advantage(
