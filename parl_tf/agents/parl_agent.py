@@ -261,6 +261,33 @@ class PARLAgent(tf_agent.TFAgent):
     loss = self._improver_loss(self._pretrain_improver, rows, seed)
     return tf.reduce_mean(loss.per_example)
 
+  @common.function
+  def best_actions(self, observation, samples, dataset_action, seed):
+    """Searches the actions that a policy of another process is to imitate.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      samples: `[B, N, H * A]` of the policy.
+      dataset_action: `[B, H * A]`, which competes with them.
+      seed: `[2]` int32.
+
+    Returns:
+      The best actions `[B, H * A]`, and how much their values exceed the mean
+      value of the samples, `[B]`.
+    """
+    source = action_source.StateActions(
+        self._searches.training,
+        self.generative_policy,
+        self.critic,
+        observation,
+        seed,
+        samples=samples,
+    )
+    candidates = source.candidates(dataset_action)
+    values = self.critic.bind(observation)(samples)
+    gain = candidates.values[:, 0] - tf.reduce_mean(values, axis=1)
+    return candidates.actions[:, 0], gain
+
   def _make_trained_parts(self):
     """Makes the trained parts in the order of their updates."""
     parts = []

@@ -101,6 +101,70 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       return client_lib.metadata_version(self.client.metadata)
     return self.client.status()['version']
 
+  def restore(self, version: str) -> None:
+    """Makes the server use a version of its weights, and all samples have it.
+
+    Raises:
+      ConnectionError: If the server does not answer.
+      ValueError: If the server has another version and cannot load this one;
+        the message names both.
+    """
+    current = self.current_version()
+    if current != version:
+      if not self.client.can_save:
+        raise ValueError(
+            f'The policy server at {self._address} must have version '
+            f'{version!r} of the weights, got {current!r}, and cannot load '
+            'others: restart it with that version.'
+        )
+      self.client.load(version)
+    self.version = version
+
+  def fit(
+      self,
+      observation: types.Nest,
+      actions: np.ndarray,
+      mask: Optional[np.ndarray] = None,
+      *,
+      num_steps: int,
+      seed: int,
+  ) -> client_lib.Training:
+    """Trains the policy on actions, from `version`, and saves the new version.
+
+    Afterwards all samples must have the new version.
+
+    Args:
+      observation: Nest of `[R, ...]`, raw.
+      actions: `[R, H * A]` in [-1, 1].
+      mask: `[R, H * A]`, 0 for elements to ignore; None ignores none.
+      num_steps: Gradient steps.
+      seed: Non-negative integer.
+
+    Raises:
+      ConnectionError: If the server does not answer.
+      StaleVersionError: If the server does not have `version`.
+    """
+    shape = (len(actions), self._num_actions, len(self._center))
+    actions = np.reshape(actions, shape) * self._half_range + self._center
+    length = self.client.spec.chunk_length
+    weights = np.ones(shape[:2], np.float32)
+    if mask is not None:
+      weights = np.min(np.reshape(mask, shape), axis=2)
+    # The server fits none of the actions that follow the first H.
+    missing = length - self._num_actions
+    training = self.client.train(
+        self.to_message(observation),
+        np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
+        num_steps=num_steps,
+        seed=seed,
+        version=self.version,
+        mask=np.pad(weights, [(0, 0), (0, missing)]),
+    )
+    self.version = training.version
+    if self.client.can_save:
+      self.client.save(self.version)
+    return training
+
   def close(self) -> None:
     """Closes the connection; the next draw opens another one."""
     if self._client is not None:

@@ -65,12 +65,12 @@ def detach(session) -> None:
   """
   session.experience.clear_candidates(_TABLE)
   if not session.agent.generative_policy.is_served:
-    shutil.rmtree(_own_directory(session), ignore_errors=True)
+    shutil.rmtree(own_directory(session), ignore_errors=True)
 
 
 def _draw(session, header, states) -> action_cache.ActionCache:
   """Returns the complete cache in the run's directory."""
-  policy, directory = session.agent.generative_policy, _own_directory(session)
+  policy, directory = session.agent.generative_policy, own_directory(session)
   try:
     cache = action_cache.ActionCache.open_or_create(directory, header, states)
   except ValueError as error:
@@ -166,5 +166,6 @@ def _version(policy, is_known: bool) -> str:
   return sha.hexdigest()[:16]
 
 
-def _own_directory(session) -> str:
+def own_directory(session) -> str:
+  """Returns the directory to which a run draws samples."""
   return os.path.join(session.root_dir, 'action_cache')

@@ -35,6 +35,7 @@ class RunState:
     controller_success_rate: Success rate of the domain's controller.
     summaries: Results of finished phases, by name.
     latest: Metrics of the latest evaluation of the current weights.
+    policy_versions: Versions of a served policy's weights so far.
   """
 
   phase: str = 'behavior_cloning'
@@ -51,6 +52,7 @@ class RunState:
   controller_success_rate: Optional[float] = None
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, float] = dataclasses.field(default_factory=dict)
+  policy_versions: List[str] = dataclasses.field(default_factory=list)
 
 
 class _SerializedState(tf.train.experimental.PythonState):

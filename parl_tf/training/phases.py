@@ -283,7 +283,16 @@ class Online:
     self._order = order
 
   def run(self, session: session_lib.Session) -> None:
-    """Runs or resumes the phase."""
+    """Runs or resumes the phase.
+
+    Raises:
+      ValueError: If another process serves the policy.
+    """
+    if self._num_episodes and session.agent.generative_policy.is_served:
+      raise ValueError(
+          'A policy that another process serves is fine-tuned by '
+          '`run_experiment.online_ctor = @ServedOnline`, got `Online`.'
+      )
     # Opened even if no episodes are left, because closing it stops the
     # collectors.
     with session.source.collection(session) as collection:

@@ -14,10 +14,12 @@ from parl_tf import synced_file
 _FILE = 'config.gin'
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
-# Numbers of steps, episodes and evaluations may differ between sessions.
+# Numbers of steps, episodes and evaluations may differ between sessions, and so
+# may the address of a policy's server, whose weights have versions.
 _MAY_CHANGE = re.compile(
-    r'num_steps|num_episodes|num_turns|num_evaluation_episodes|evaluation_interval'
-    r'|interval|min_steps|tolerance|checkpoint_seconds'
+    r'num_steps|num_episodes|num_turns|num_epochs|num_evaluation_episodes'
+    r'|evaluation_interval|interval|min_steps|tolerance|checkpoint_seconds'
+    r'|address'
 )
 
 

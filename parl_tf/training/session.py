@@ -58,6 +58,11 @@ COLUMNS = (
     'policy/clipped',
     'collect/success',
     'collect/length',
+    'served/loss',
+    'served/seconds',
+    'cache/staleness',
+    'cache/share_drawn',
+    'cache/seconds',
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 

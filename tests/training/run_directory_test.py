@@ -17,6 +17,11 @@ def make_trainer(
   return width, num_steps, num_episodes, num_gradient_steps, critic
 
 
+@gin.configurable(module='run_directory_test')
+def connect_policy(address=''):
+  return address
+
+
 class RunDirectoryTest(parameterized.TestCase):
 
   def setUp(self):
@@ -79,6 +84,7 @@ class RunDirectoryTest(parameterized.TestCase):
             'make_trainer.num_steps = 9', 'make_trainer.num_episodes = 9'
         )
     )
+    self.assertTrue(self._claim("connect_policy.address = 'other'"))
     self.assertTrue(self._claim('make_trainer.num_episodes = 9'))
 
   def test_steps_of_the_search_may_not_change(self):

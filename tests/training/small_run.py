@@ -55,10 +55,12 @@ def make_agent(seed=0):
   )
 
 
-def make_session(root_dir, *, domain=None, seed=0, checkpoint_seconds=1e6):
+def make_session(
+    root_dir, *, domain=None, agent=None, seed=0, checkpoint_seconds=1e6
+):
   """Returns a session; its experience is a `RecordingExperience`."""
   domain = domain or make_domain()
-  agent = make_agent(seed)
+  agent = agent or make_agent(seed)
   source = sources.LocalSource(RecordingExperience, domain, agent, seed)
   writer = episode_writer.EpisodeWriter(
       gamma=0.99,

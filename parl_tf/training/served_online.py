@@ -1,0 +1,240 @@
+"""The online phase of a policy that another process serves and trains."""
+
+import os
+import time
+from typing import Optional
+
+from absl import logging
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf.replay import action_cache
+from parl_tf.replay import experience
+from parl_tf.training import cached_samples
+from parl_tf.training import progress
+from parl_tf.training import sample_segments
+from parl_tf.training import session as session_lib
+
+_ROWS_PER_SEARCH = 256
+
+
+@gin.configurable
+class ServedOnline:
+  """Fine-tunes the critic here and the policy in its server, by epochs.
+
+  An epoch acts some episodes, draws samples at their states, trains the critic
+  on cached samples, searches better actions at stored states, and makes the
+  server fit them, which gives the next version of the weights. A restart
+  repeats an interrupted epoch with the version that it began with.
+  """
+
+  name = 'online'
+
+  def __init__(
+      self,
+      num_epochs: int = 20,
+      episodes_per_epoch: int = 10,
+      critic_batch_size: int = 256,
+      offline_fraction: float = 0.5,
+      critic_utd: float = 1.0,
+      num_fitted_rows: int = 4096,
+      num_fit_steps: int = 200,
+      refresh_share: float = 0.5,
+      evaluation_interval: int = 5,
+      base_cache: Optional[str] = None,
+  ):
+    """Initializes the phase.
+
+    Args:
+      num_epochs: Number of epochs; 0 skips the phase.
+      episodes_per_epoch: Episodes acted in an epoch.
+      critic_batch_size: Rows of one critic update.
+      offline_fraction: Share of these rows from the offline table.
+      critic_utd: Training steps of the critic per environment step.
+      num_fitted_rows: States at which actions are searched for the server,
+        drawn from both tables in proportion to their sizes.
+      num_fit_steps: Gradient steps of the server in an epoch.
+      refresh_share: Share of all states whose cached samples must have the
+        present version of the weights; the stalest are drawn again.
+      evaluation_interval: Epochs between evaluations.
+      base_cache: Action cache of the offline table; None takes that of the
+        run's offline phase, if it has one.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    if min(episodes_per_epoch, critic_batch_size, num_fitted_rows,
+           num_fit_steps, evaluation_interval) < 1:
+      raise ValueError(
+          '`episodes_per_epoch`, `critic_batch_size`, `num_fitted_rows`, '
+          '`num_fit_steps` and `evaluation_interval` must be positive.'
+      )
+    if num_epochs < 0 or not critic_utd > 0.0 or not 0 <= refresh_share <= 1:
+      raise ValueError(
+          '`num_epochs` must not be negative, `critic_utd` positive and '
+          f'`refresh_share` in [0, 1], got {num_epochs}, {critic_utd} and '
+          f'{refresh_share}.'
+      )
+    self._num_epochs = num_epochs
+    self._episodes_per_epoch = episodes_per_epoch
+    self._batch_size = critic_batch_size
+    self._offline_fraction = offline_fraction
+    self._critic_utd = critic_utd
+    self._num_fitted_rows = num_fitted_rows
+    self._num_fit_steps = num_fit_steps
+    self._refresh_share = refresh_share
+    self._evaluation_interval = evaluation_interval
+    self._base_cache = base_cache
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase.
+
+    Raises:
+      ConnectionError: If the policy's server does not answer.
+      ValueError: If the policy is not served, or its server has neither the
+        version of the run nor can load it.
+    """
+    policy = session.agent.generative_policy
+    if not policy.is_served:
+      raise ValueError(
+          '`ServedOnline` needs a policy of another process, got '
+          f'{type(policy).__name__}.'
+      )
+    with session.source.collection(session) as collection:
+      if not self._num_epochs:
+        return
+      if not session.begin_phase(self.name, self._num_epochs):
+        return
+      self._begin(session, policy)
+      segments = self._segments(session)
+      with progress.Progress(
+          self.name, self._num_epochs, session.state.phase_step, unit='epoch'
+      ) as bar:
+        while session.state.phase_step < self._num_epochs:
+          metrics = self._epoch(session, collection, policy, segments)
+          step = session.state.phase_step
+          if (
+              step % self._evaluation_interval == 0 or step == self._num_epochs
+          ):
+            metrics.update(session.evaluate(with_search=True))
+          session.write_row(metrics)
+          bar.update(step, **metrics)
+          session.save()
+      session.end_phase()
+
+  def _begin(self, session, policy) -> None:
+    """Makes the server use the version of the run's checkpoint."""
+    state = session.state
+    session.agent.begin_online()
+    if not state.policy_versions:
+      state.policy_versions = [policy.version or policy.current_version()]
+      session.agent.reset_optimizers()
+    policy.restore(state.policy_versions[-1])
+    if policy.client.can_save:
+      policy.client.save(policy.version)
+    else:
+      logging.warning(
+          'The policy server at %s saves no versions: if it restarts, the run '
+          'cannot resume.',
+          policy.client.address,
+      )
+    session.save()
+
+  def _segments(self, session) -> sample_segments.SampleSegments:
+    agent, search = session.agent, session.agent.searches.training
+    path = self._base_cache or cached_samples.own_directory(session)
+    base = None
+    if self._base_cache or os.path.isdir(path):
+      base = action_cache.ActionCache(path)
+      base.verify()
+    return sample_segments.SampleSegments(
+        os.path.join(session.root_dir, 'action_segments'),
+        session.experience,
+        action_cache.Header(
+            session.state.policy_versions[-1],
+            search.num_samples,
+            agent.chunk_length * agent.action_spec.shape[0],
+            session.seed,
+            search.temperature,
+        ),
+        base,
+    )
+
+  def _epoch(self, session, collection, policy, segments):
+    """Runs one epoch; returns its metrics."""
+    state, agent = session.state, session.agent
+    collected = []
+    for _ in range(self._episodes_per_epoch):
+      collected.append(collection.next(state.episodes))
+      state.episodes += 1
+    num_steps = sum(x.num_steps for x in collected)
+    state.env_steps += num_steps
+    start = time.monotonic()
+    metrics = segments.update(
+        state.policy_versions,
+        cached_samples.served_sampler(policy, segments.header),
+        self._refresh_share,
+    )
+    metrics['cache/seconds'] = time.monotonic() - start
+    session.train(
+        max(1, round(self._critic_utd * num_steps)),
+        experience.ExperienceRequest(
+            critic_slices=agent.critic_utd,
+            critic_batch_size=self._batch_size,
+            critic_offline_fraction=self._offline_fraction,
+        ),
+    )
+    start = time.monotonic()
+    metrics.update(self._fit(session, policy))
+    metrics['served/seconds'] = time.monotonic() - start
+    state.policy_versions.append(policy.version)
+    state.phase_step += 1
+    metrics['collect/success'] = float(np.mean([x.success for x in collected]))
+    metrics['collect/length'] = num_steps / len(collected)
+    return metrics
+
+  def _fit(self, session, policy):
+    """Searches actions at stored states, and makes the server fit them."""
+    agent = session.agent
+    request = experience.ExperienceRequest(
+        policy_slices=1, policy_batch_size=self._num_fitted_rows
+    )
+    rows = next(
+        session.experience.iterate(session.train_step, 1, request)
+    ).policy
+    first = tf.nest.map_structure(lambda x: x[:, 0].numpy(), rows)
+    mask = first.policy_info.get('action_mask')
+    seed = randomness.fold_in([session.seed, 0], 'fit', session.train_step)
+    samples = policy.sample(
+        first.observation, agent.searches.training.num_samples, seed
+    ).numpy()
+    dataset_action = first.action
+    if mask is not None:
+      dataset_action = np.where(mask > 0.0, dataset_action, samples[:, 0])
+    found, gains = [], []
+    for start in range(0, len(samples), _ROWS_PER_SEARCH):
+      places = slice(start, start + _ROWS_PER_SEARCH)
+      actions, gain = agent.best_actions(
+          tf.nest.map_structure(
+              lambda x: tf.constant(x[places]), first.observation
+          ),
+          tf.constant(samples[places]),
+          tf.constant(dataset_action[places]),
+          randomness.fold_in(seed, start),
+      )
+      found.append(actions.numpy())
+      gains.append(gain.numpy())
+    training = policy.fit(
+        first.observation,
+        np.concatenate(found),
+        mask,
+        num_steps=self._num_fit_steps,
+        seed=session.train_step,
+    )
+    losses = next(iter(training.losses.values()))
+    return {
+        'served/loss': float(np.mean(losses)),
+        'values/advantage': float(np.mean(np.concatenate(gains))),
+    }

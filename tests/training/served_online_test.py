@@ -1,0 +1,143 @@
+"""Tests fine-tuning of a served policy by epochs."""
+
+import csv
+import dataclasses
+import functools
+import os
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.critics import iql
+from parl_tf.policies import remote
+from parl_tf.serving import policy_spec
+from parl_tf.training import served_online
+from tests.agents import small_agent
+from tests.serving import toy_policy
+from tests.training import small_run
+
+_SPEC = dataclasses.replace(
+    toy_policy.SPEC,
+    observation={'state': policy_spec.ArraySpec((4,))},
+    action_low=None,
+    action_high=None,
+    max_batch=64,
+)
+
+
+def _phase(num_epochs):
+  return served_online.ServedOnline(
+      num_epochs=num_epochs,
+      episodes_per_epoch=2,
+      critic_batch_size=8,
+      num_fitted_rows=16,
+      num_fit_steps=3,
+      refresh_share=0.5,
+      evaluation_interval=10,
+  )
+
+
+class ServedOnlineTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.episodes = small_run.make_episodes(
+        os.path.join(self.folder, 'data.hdf5')
+    )
+
+  def _serve(self, name, can_save=True):
+    toy = toy_policy.ToyPolicy()
+    directory = os.path.join(self.folder, name) if can_save else None
+    server = self.enterContext(
+        toy_policy.serving(toy.functions(), _SPEC, directory=directory)
+    )
+    return toy, server
+
+  def _session(self, root, server):
+    search = small_agent.make_search()
+    search.jit_compile = False
+    agent = small_agent.make_agent(
+        iql.IQLCritic,
+        functools.partial(
+            remote.RemotePolicy,
+            address=server.address,
+            keys={'observation': 'state'},
+            patience_seconds=5.0,
+        ),
+        observation_spec=tf.TensorSpec([4], tf.float32, 'observation'),
+        search=search,
+        is_policy_fixed=True,
+    )
+    session = small_run.make_session(
+        os.path.join(self.folder, root), agent=agent
+    )
+    for episode in self.episodes:
+      session.write_episode('offline', episode)
+    self.addCleanup(agent.generative_policy.close)
+    return session
+
+  def test_epochs_train_critic_and_policy_and_resume_exactly(self):
+    toy, server = self._serve('whole')
+    session = self._session('whole_run', server)
+    before = [v.numpy() for v in session.agent.critic.trainable_variables]
+    _phase(2).run(session)
+
+    versions = session.state.policy_versions
+    self.assertLen(versions, 3)
+    self.assertEqual(server.weights.version, versions[-1])
+    self.assertCountEqual(server.weights.saved(), versions)
+    self.assertEqual(toy.num_trainings, 2)
+    # Only the first action of a chunk is used, and fitted.
+    self.assertTrue(np.all(toy.offset[0] != 0.0))
+    np.testing.assert_array_equal(toy.offset[1:], 0.0)
+    after = session.agent.critic.trainable_variables
+    self.assertTrue(
+        any(np.any(x != y.numpy()) for x, y in zip(before, after))
+    )
+    self.assertEqual(session.state.episodes, 4)
+    with open(os.path.join(session.root_dir, 'metrics.csv')) as file:
+      rows = list(csv.DictReader(file))
+    self.assertLen(rows, 2)
+    self.assertEqual(float(rows[0]['cache/share_drawn']), 1.0)
+    self.assertEqual(float(rows[0]['cache/staleness']), 0.0)
+    # Half of the states at least have samples of the second version.
+    self.assertBetween(float(rows[1]['cache/staleness']), 0.0, 0.5)
+    self.assertGreaterEqual(float(rows[1]['cache/share_drawn']), 0.5)
+    self.assertEqual([bool(r['success_rate']) for r in rows], [False, True])
+    self.assertGreaterEqual(float(rows[1]['values/advantage']), 0.0)
+
+    # A run that ends after one epoch, whose server then goes its own way.
+    other, server = self._serve('halves')
+    _phase(1).run(self._session('halves_run', server))
+    with toy_policy.connect(server) as client:
+      client.train(
+          {'state': np.zeros([4, 4])}, np.ones([4, 4, 2]), num_steps=1, seed=0,
+          version=versions[1],
+      )
+    resumed = self._session('halves_run', server)
+    _phase(2).run(resumed)
+
+    self.assertEqual(resumed.state.policy_versions, versions)
+    np.testing.assert_array_equal(other.offset, toy.offset)
+
+  def test_a_server_without_the_version_of_the_run_is_named(self):
+    _, server = self._serve('without', can_save=False)
+    session = self._session('run', server)
+    session.state.policy_versions = ['initial+1-0123']
+
+    with self.assertRaisesRegex(
+        ValueError, "must have version 'initial.1-0123'.*got 'initial'"
+    ):
+      _phase(1).run(session)
+
+  def test_policies_of_this_process_are_refused(self):
+    session = small_run.make_session(os.path.join(self.folder, 'run'))
+
+    with self.assertRaisesRegex(ValueError, 'got GaussianPolicy'):
+      _phase(1).run(session)
+
+
+if __name__ == '__main__':
+  absltest.main()
