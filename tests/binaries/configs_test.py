@@ -70,7 +70,8 @@ class ConfigsTest(absltest.TestCase):
 
   def test_invalid_gin_is_an_error_that_names_it(self):
     path = self._file('torn.gin', 'make_number.value = (1')
-    with self.assertRaisesRegex(ValueError, 'torn.gin.*line 2'):
+    # The tokenizer of Python 3.12 names the last line, older ones the next.
+    with self.assertRaisesRegex(ValueError, 'torn.gin.*line [12]'):
       configs.parse([path])
     with open(path, 'wb') as file:
       file.write(b'\xff\xfe\x00')
