@@ -23,6 +23,7 @@ from parl_tf.binaries import export
 from parl_tf.binaries import launch
 from parl_tf.binaries import learn
 from parl_tf.binaries import report
+from parl_tf.binaries import serve
 from parl_tf.binaries import train
 from reverb_server import server
 
@@ -37,6 +38,7 @@ _PROGRAMS = {
     'parl-learn': learn,
     'parl-report': report,
     'parl-reverb-server': server,
+    'parl-serve': serve,
     'parl-train': train,
 }
 
@@ -108,6 +110,7 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-learn', 'Unknown command line flag .gin_fil', '--gin_fil=x'),
       ('parl-report', '--output must be given', '--runs=run'),
       ('parl-reverb-server', 'Both --root_dir and --gin_file'),
+      ('parl-serve', 'Either --policy or --base', '--port=0'),
       ('parl-train', '--seed=-1: -1 is not', *_RUN, '--seed=-1'),
   )
   def test_wrong_usage_is_one_line(self, name, message, *arguments):

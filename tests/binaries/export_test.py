@@ -10,6 +10,7 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
+from parl_tf.binaries import serve
 from parl_tf.domains import domain as domain_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
@@ -92,6 +93,22 @@ class ExportTest(absltest.TestCase):
     # One draw of N = 2 a decision.
     self.assertLen(draws, max(e.num_steps for e in result.episodes))
     self.assertEqual(set(draws), {(3, 2)})
+
+    gin.clear_config()
+    act, spec = serve.steered_policy(
+        f'ws://{policy_server.address}',
+        self._root,
+        ['Search.jit_compile = False'],
+    )
+    steered = self.enterContext(
+        toy_policy.serving(serve.make_policy(act), spec)
+    )
+    client = self.enterContext(toy_policy.connect(steered))
+    episode = result.episodes[0]
+    answer = client.infer({'observation': episode.observation[0]})
+    self.assertEqual(answer['actions'].shape, (1, 2))
+    self.assertEqual(client.spec.observation['observation'].shape, (4,))
+    self.assertEqual(draws[-1], (1, 2))
 
   def test_run_without_checkpoint_is_named(self):
     configs.parse([tiny.GIN_FILE], tiny.BINDINGS)
