@@ -54,9 +54,7 @@ class ExperimentService:
         os.path.join(root_dir, 'episodes'),
         num_offline_transitions=sum(x.num_transitions for x in self._episodes),
         constants=run_constants.read(domain, agent),
-        max_episode_steps=domain.max_episode_steps,
         is_success=domain.is_success,
-        chunk_length=agent.chunk_length,
         port=port,
         is_public=is_public,
     )

@@ -12,16 +12,7 @@ be a second source of truth and would restore outdated limits.
 import itertools
 import socket
 import threading
-from typing import (
-  Any,
-  Callable,
-  Dict,
-  Iterable,
-  List,
-  Mapping,
-  Optional,
-  Sequence,
-)
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from absl import logging
 import gin
@@ -39,6 +30,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb
+from parl_tf.training import run_constants
 
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 5.0
@@ -58,9 +50,7 @@ MakeWriters = Callable[
         'log_directory',
         'num_offline_transitions',
         'constants',
-        'max_episode_steps',
         'is_success',
-        'chunk_length',
         'port',
         'is_public',
     ]
@@ -82,10 +72,8 @@ class ReplayService:
       log_directory: str,
       *,
       num_offline_transitions: int,
-      constants: Sequence[float],
-      max_episode_steps: int,
+      constants: run_constants.RunConstants,
       is_success: Callable[[types.Episode], bool],
-      chunk_length: int = 1,
       port: Optional[int] = None,
       is_public: bool = False,
       max_size: int = 1_000_000,
@@ -100,10 +88,9 @@ class ReplayService:
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Directory of the log of online episodes.
       num_offline_transitions: Transitions of the dataset given to `run`.
-      constants: Constants that all processes of the run share, for the journal.
-      max_episode_steps: Longer episodes are refused.
+      constants: Constants that all processes of the run share, published in the
+        journal. Episodes of more than `max_episode_steps` are refused.
       is_success: Returns whether an episode solved the task, for the journal.
-      chunk_length: H, the steps that a transition spans.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect. Connections have neither
         encryption nor a password: use this only on a network you trust.
@@ -133,7 +120,6 @@ class ReplayService:
     self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
     self._constants = constants
-    self._max_episode_steps = max_episode_steps
     self._is_success = is_success
     self._step_spec = _episode_spec(steps)
     if port is not None:
@@ -141,7 +127,7 @@ class ReplayService:
     self._server = reverb.Server(
         [
             *tables.make_tables(
-                steps, max_size, chunk_length, self._expected_sizes
+                steps, max_size, constants.chunk_length, self._expected_sizes
             ),
             episode_item.make_table(self._item_signature, max_queue_size),
             journal.make_table(),
@@ -161,7 +147,7 @@ class ReplayService:
     self._client = reverb.Client(self.address)
     self._writers = make_writers(
         tables.ReplayWriter(
-            self.address, steps, chunk_length, deadline_seconds=None
+            self.address, steps, constants.chunk_length, deadline_seconds=None
         )
     )
     self._refused: List[int] = []
@@ -260,9 +246,10 @@ class ReplayService:
     source = f'episode {episode.episode_id}'
     seen = checks.check_episode(source, episode)
     checks.check_step_spec(source, seen, self._step_spec)
-    if episode.num_steps > self._max_episode_steps:
+    max_steps = self._constants.max_episode_steps
+    if episode.num_steps > max_steps:
       raise ValueError(
-          f'{source}: must have at most {self._max_episode_steps} steps '
+          f'{source}: must have at most {max_steps} steps '
           f'(`max_episode_steps`), got {episode.num_steps}.'
       )
     # The log must not contain steps that the table refuses, or every start of

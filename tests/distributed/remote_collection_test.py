@@ -16,7 +16,6 @@ from parl_tf.distributed import weights as weights_lib
 from parl_tf.replay import experience
 from parl_tf.replay import reverb_experience
 from parl_tf.replay import stored_step
-from parl_tf.training import run_constants
 from tests.distributed import small_service
 
 _OBSERVATION = tf.TensorSpec([2], tf.float32)
@@ -61,8 +60,7 @@ class RemoteCollectionTest(absltest.TestCase):
     weights = weights_lib.Weights(
         link, self._variables, tf.Variable(0, dtype=tf.int64)
     )
-    constants = run_constants.RunConstants(*small_service.CONSTANTS)
-    constants = constants._replace(**changes)
+    constants = small_service.CONSTANTS._replace(**changes)
     remote = remote_collection.RemoteCollection(
         link, weights, constants, self._learner
     )

@@ -9,9 +9,17 @@ from parl_tf import types
 from parl_tf.distributed import service
 from parl_tf.distributed import weights
 from parl_tf.replay import episode_writer
+from parl_tf.training import run_constants
 
-MAX_EPISODE_STEPS = 10
-CONSTANTS = (0.9, 1.0, 0.0, float('nan'), float('nan'), 1.0, 10.0)
+CONSTANTS = run_constants.RunConstants(
+    gamma=0.9,
+    reward_scale=1.0,
+    reward_bias=0.0,
+    offline_worst_return=float('nan'),
+    online_worst_return=float('nan'),
+    chunk_length=1,
+    max_episode_steps=10,
+)
 
 
 def make(
@@ -40,7 +48,6 @@ def make(
       os.path.join(root_dir, 'episodes'),
       num_offline_transitions=num_offline_transitions,
       constants=CONSTANTS,
-      max_episode_steps=MAX_EPISODE_STEPS,
       is_success=lambda episode: bool(episode.success.any()),
       port=port,
   )
