@@ -20,6 +20,11 @@ _ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
 _NUM_STEPS = 2**23
 
 
+def from_integer(seed: int) -> tf.Tensor:
+  """Returns the seed `[2]` int32 of an integer in [0, 2^62)."""
+  return tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+
+
 def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
   """Derives a new seed from `seed` and each of `data` in turn.
 

@@ -87,19 +87,20 @@ def _unknown_value_range(gamma: float) -> Optional[ValueRange]:
 
 
 class ModelSpec(NamedTuple):
-  """Inputs, outputs and seed of a critic or policy.
+  """Inputs, outputs and seed of a critic, policy or agent.
 
-  It is the first constructor argument of every critic and policy.
+  It is the first constructor argument of each of them.
 
   Attributes:
     observation: Nest of `tf.TensorSpec` of raw observations.
-    action: Spec `[A]` of an action in [-1, 1].
+    action: Spec `[A]` of the action of one step, in [-1, 1].
     normalization: Observation statistics; None leaves observations unchanged.
     seed: Integer seed of the initial weights.
     value_range: Maps gamma to the range of the task's returns, or to None if it
       is unknown; see `Domain.value_range`.
     raw_action_bounds: Lowest and highest action of one step, `[A]` each, in the
       units of the environment; None if they are unknown.
+    chunk_length: H, the number of actions that a policy draws at once.
   """
 
   observation: Nest
@@ -108,11 +109,12 @@ class ModelSpec(NamedTuple):
   seed: int = 0
   value_range: Callable[[float], Optional[ValueRange]] = _unknown_value_range
   raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None
+  chunk_length: int = 1
 
   @property
   def action_size(self) -> int:
-    """A, the dimension of an action."""
-    return self.action.shape[-1]
+    """H * A, the dimension of what policies draw and critics value."""
+    return self.chunk_length * self.action.shape[-1]
 
 
 class Experience(NamedTuple):

@@ -5,12 +5,12 @@ from typing import Callable, NamedTuple, Optional, Tuple
 import gin
 import tensorflow as tf
 from tf_agents.agents import tf_agent
-from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
 from parl_tf import losses
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import clipped_surrogate
 from parl_tf.agents import parl_agent
 from parl_tf.critics import state_value
 from parl_tf.policies import denoising_chain
@@ -49,23 +49,15 @@ class _Rows(NamedTuple):
   value_target: tf.Tensor
 
 
-@gin.configurable(
-    denylist=['time_step_spec', 'action_spec', 'critic', 'policy', 'optimizers',
-              'seed']
-)
+@gin.configurable(denylist=['spec', 'critic', 'policy', 'optimizers'])
 class DPPOAgent(tf_agent.TFAgent):
   """Applies PPO to the denoising steps of a diffusion policy (DPPO).
 
   Implements Ren et al. (2024), arXiv:2409.00588. Each decision in the
   environment consists of K denoising steps, which are Gaussian decisions
-  themselves. All steps of a decision share its advantage, discounted for
-  earlier steps:
-
-    L = E[-min(ratio_t A_t, clip(ratio_t, 1 - epsilon_t, 1 + epsilon_t) A_t)],
-    A_t = denoising_gamma^t A(s, a).
-
-  The baseline of A(s, a) depends only on the environment's state. Behavior
-  cloning and the deployed policies are those of a `PARLAgent` without a critic.
+  themselves and share its advantage A(s, a); see `ClippedSurrogate`. The
+  baseline of A(s, a) depends only on the environment's state. Behavior cloning
+  and the deployed policies are those of a `PARLAgent` without a critic.
 
   Exploration uses the trained weights. Evaluation and export use their average,
   which follows every update. Fine-tuning also starts from the average. Updates
@@ -79,21 +71,16 @@ class DPPOAgent(tf_agent.TFAgent):
 
   def __init__(
       self,
-      time_step_spec: ts.TimeStep,
-      action_spec: tf.TensorSpec,
+      spec: types.ModelSpec,
       critic: state_value.StateValue,
       policy,
       *,
       optimizers: parl_agent.Optimizers,
-      seed: int,
       policy_optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
-      chain_ctor: Callable[..., denoising_chain.DenoisingChain] = (
-          denoising_chain.DenoisingChain
+      surrogate_ctor: Callable[..., clipped_surrogate.ClippedSurrogate] = (
+          clipped_surrogate.ClippedSurrogate
       ),
-      denoising_gamma: float = 0.99,
       gae_lambda: float = 0.95,
-      clip_ratio: float = 0.1,
-      denoising_clip_decay: float = 1.0,
       num_epochs: int = 10,
       minibatch_size: int = 5_600,
       target_kl: Optional[float] = None,
@@ -102,20 +89,13 @@ class DPPOAgent(tf_agent.TFAgent):
     """Initializes the agent and creates all variables.
 
     Args:
-      time_step_spec: Spec of raw observations and scaled rewards.
-      action_spec: Spec of the action of one step, `[A]` in [-1, 1].
+      spec: See `types.ModelSpec`; its seed is that of every draw.
       critic: The baseline V(s).
       policy: `DiffusionPolicy` of chunks `[H * A]`.
       optimizers: Optimizers of the baseline, the policy and pre-training.
-      seed: Integer seed of every draw.
       policy_optimizer: Replaces `optimizers.policy`, if given.
-      chain_ctor: Makes a `DenoisingChain` from the policy.
-      denoising_gamma: Factor on the advantage for each denoising step before
-        the last one.
+      surrogate_ctor: Makes the `ClippedSurrogate` of the policy.
       gae_lambda: lambda of the advantage estimates.
-      clip_ratio: epsilon of the last denoising step. Ratios are those of whole
-        actions, so it clips more with longer chunks.
-      denoising_clip_decay: Factor on epsilon for each step before the last one.
       num_epochs: Number of epochs per rollout.
       minibatch_size: Number of denoising steps per update, at most the whole
         rollout. Each epoch drops the remainder of its random order.
@@ -135,12 +115,8 @@ class DPPOAgent(tf_agent.TFAgent):
           '`DPPOAgent` draws minibatches from the whole rollout and must be '
           f'trained on one device, got {num_replicas} devices.'
       )
-    _check_fractions(
-        denoising_gamma=denoising_gamma,
-        gae_lambda=gae_lambda,
-        clip_ratio=clip_ratio,
-        denoising_clip_decay=denoising_clip_decay,
-    )
+    if not 0.0 <= gae_lambda <= 1.0:
+      raise ValueError(f'`gae_lambda` must be in [0, 1], got {gae_lambda}.')
     if num_epochs < 1 or minibatch_size < 1:
       raise ValueError(
           '`num_epochs` and `minibatch_size` must be positive, got '
@@ -156,25 +132,16 @@ class DPPOAgent(tf_agent.TFAgent):
     if policy_optimizer is not None:
       optimizers = optimizers._replace(policy=policy_optimizer)
     self.value = critic
-    self._chain = chain_ctor(policy)
+    self._surrogate = surrogate_ctor(policy)
     self._optimizers = optimizers
     optimizers.critic.build(critic.trainable_variables)
-    self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-    self._denoising_gamma = denoising_gamma
+    self._seed = randomness.from_integer(spec.seed)
     self._gae_lambda = gae_lambda
-    self._clip_ratio = clip_ratio
-    self._denoising_clip_decay = denoising_clip_decay
     self._num_epochs = num_epochs
     self._minibatch_size = minibatch_size
     self._target_kl = target_kl
     self._cloner = parl_agent.PARLAgent(
-        time_step_spec,
-        action_spec,
-        None,
-        policy,
-        optimizers=optimizers,
-        seed=seed,
-        **kwargs,
+        spec, None, policy, optimizers=optimizers, **kwargs
     )
     self.generative_policy = policy
     self.chunk_length = self._cloner.chunk_length
@@ -182,8 +149,8 @@ class DPPOAgent(tf_agent.TFAgent):
     # There is no action search.
     self.evaluation_policy = self.base_policy
     super().__init__(
-        time_step_spec,
-        action_spec,
+        self.base_policy.time_step_spec,
+        spec.action,
         self.base_policy,
         self.base_policy,
         train_sequence_length=None,
@@ -216,14 +183,14 @@ class DPPOAgent(tf_agent.TFAgent):
 
   def start_fine_tuning(self) -> None:
     """Sets the exploring weights to the average that was evaluated."""
-    self._chain.start_from_average()
+    self._surrogate.chain.start_from_average()
 
   @common.function
   def draw(
       self, observation: types.Nest, seed: tf.Tensor
   ) -> Tuple[tf.Tensor, denoising_chain.Chain]:
     """Draws chunks `[P, H * A]` and the denoising steps that led to them."""
-    return self._chain.sample(observation, seed)
+    return self._surrogate.chain.sample(observation, seed)
 
   def _initialize(self):
     """Does nothing: target and averaged networks start as exact copies."""
@@ -332,30 +299,16 @@ class DPPOAgent(tf_agent.TFAgent):
 
   def _policy_loss(self, rows, index) -> types.ImproverLoss:
     decision, column, t = self._split(rows, index)
-    picked = tf.nest.map_structure(
+    steps = tf.nest.map_structure(
         lambda x: tf.gather_nd(x, tf.stack([decision, column], axis=1)),
         rows.chain,
     )
-    log_probs = self._chain.log_prob(
-        _gather(rows.observation, decision), picked.inputs, picked.draws, t
+    return self._surrogate(
+        _gather(rows.observation, decision),
+        steps,
+        t,
+        tf.gather(rows.advantage, decision),
     )
-    log_ratio = log_probs - picked.log_probs
-    steps = tf.cast(t, tf.float32)
-    clip_ratio = self._clip_ratio * self._denoising_clip_decay**steps
-    per_example = losses.clipped_surrogate(
-        log_ratio,
-        self._denoising_gamma**steps * tf.gather(rows.advantage, decision),
-        clip_ratio,
-    )
-    ratio = tf.exp(log_ratio)
-    is_clipped = tf.abs(ratio - 1.0) > clip_ratio
-    metrics = {
-        'losses/surrogate': tf.reduce_mean(per_example),
-        # Less noisy than the mean of -log_ratio, and never negative.
-        'policy/kl': tf.reduce_mean(ratio - 1.0 - log_ratio),
-        'policy/clipped': tf.reduce_mean(tf.cast(is_clipped, tf.float32)),
-    }
-    return types.ImproverLoss(per_example, metrics)
 
   def _value_loss(self, rows, index):
     decision, _, _ = self._split(rows, index)
@@ -380,9 +333,3 @@ class DPPOAgent(tf_agent.TFAgent):
 
 def _gather(nest, index):
   return tf.nest.map_structure(lambda x: tf.gather(x, index), nest)
-
-
-def _check_fractions(**numbers):
-  for name, number in numbers.items():
-    if not 0.0 <= number <= 1.0:
-      raise ValueError(f'`{name}` must be in [0, 1], got {number}.')

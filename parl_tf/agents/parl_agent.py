@@ -37,10 +37,7 @@ class Searches(NamedTuple):
   evaluation: action_source.Search
 
 
-@gin.configurable(
-    denylist=['time_step_spec', 'action_spec', 'critic', 'policy', 'seed',
-              'train_step_counter']
-)
+@gin.configurable(denylist=['spec', 'critic', 'policy', 'train_step_counter'])
 class PARLAgent(tf_agent.TFAgent):
   """Combines a critic, a policy, an action search and a policy improver.
 
@@ -57,8 +54,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   def __init__(
       self,
-      time_step_spec: ts.TimeStep,
-      action_spec: tf.TensorSpec,
+      spec: types.ModelSpec,
       critic,
       policy,
       *,
@@ -66,18 +62,15 @@ class PARLAgent(tf_agent.TFAgent):
       pretrain_improver,
       optimizers: Optimizers,
       searches: Searches,
-      seed: int,
       critic_utd: int = 1,
       policy_utd: int = 1,
-      chunk_length: int = 1,
       image_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
   ):
     """Initializes the agent and creates all variables.
 
     Args:
-      time_step_spec: Spec of raw observations and scaled rewards.
-      action_spec: Spec of the action of one step, `[A]` in [-1, 1].
+      spec: See `types.ModelSpec`; its seed is that of every draw.
       critic: `Critic` of chunks `[H * A]`, or None if no component needs it.
       policy: `GenerativePolicy` of chunks `[H * A]`.
       improver: Policy improver of the online phase, or None to keep the policy
@@ -85,11 +78,9 @@ class PARLAgent(tf_agent.TFAgent):
       pretrain_improver: Policy improver for behavior cloning.
       optimizers: Optimizers of the critic, the policy and pre-training.
       searches: Action searches for training, acting and evaluation.
-      seed: Integer seed of every draw.
       critic_utd: Number of critic updates per training step.
       policy_utd: Number of policy updates per training step; ignored without an
         improver.
-      chunk_length: H, the number of actions in a chunk.
       image_padding: Maximum random shift in pixels of the images in losses,
         the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
@@ -107,7 +98,8 @@ class PARLAgent(tf_agent.TFAgent):
       raise ValueError(
           f'`image_padding` must not be negative, got {image_padding}.'
       )
-    if chunk_length > 1 and critic is not None and critic.terminals_from_reward:
+    has_chunks = spec.chunk_length > 1
+    if has_chunks and critic is not None and critic.terminals_from_reward:
       raise ValueError(
           '`Critic.terminals_from_reward` must be False with chunks: the sum '
           "of a chunk's rewards does not show whether the task ended."
@@ -119,19 +111,20 @@ class PARLAgent(tf_agent.TFAgent):
     self._pretrain_improver = pretrain_improver
     self._searches = searches
     self._image_padding = image_padding
-    self._seed = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+    self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
-    self.chunk_length = chunk_length
+    self.chunk_length = spec.chunk_length
     self._optimizers = optimizers
     self.trained_parts = self._make_trained_parts()
+    time_step_spec = ts.time_step_spec(spec.observation)
     make = functools.partial(
         parl_policy.PARLPolicy,
         time_step_spec,
-        action_spec,
+        spec.action,
         policy,
         critic,
-        chunk_length=chunk_length,
+        chunk_length=spec.chunk_length,
     )
     self.greedy_policy = make(searches.evaluation, selection='argmax')
     self.evaluation_policy = (
@@ -144,15 +137,15 @@ class PARLAgent(tf_agent.TFAgent):
     trajectory_spec = collect_policy.trajectory_spec._replace(
         policy_info=types.POLICY_INFO_SPEC
     )
-    if chunk_length > 1:
-      chunk_spec = tf.TensorSpec([chunk_length * action_spec.shape[0]])
+    if has_chunks:
+      chunk_spec = tf.TensorSpec([spec.action_size])
       trajectory_spec = trajectory_spec._replace(
           action=chunk_spec,
           policy_info=dict(types.POLICY_INFO_SPEC, action_mask=chunk_spec),
       )
     super().__init__(
         time_step_spec,
-        action_spec,
+        spec.action,
         make(searches.evaluation, selection='sample'),
         collect_policy,
         train_sequence_length=2,

@@ -44,8 +44,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     """Initializes the policy without connecting.
 
     Args:
-      spec: Observation, and action of a chunk `[H * A]`. The server may predict
-        more than H actions, of which the first H are used.
+      spec: See `types.ModelSpec`. The server may predict more than H actions,
+        of which the first H are used.
       address: `host:port` of the server, or its ws:// or wss:// URL.
       keys: The server's keys of observations, by ours; others keep their names.
         An observation that is one array is called `observation`.
@@ -58,7 +58,6 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     """
     super().__init__()
     self.version: Optional[str] = None
-    self._action_size = spec.action_size
     self._address = address
     self._keys = dict(keys or {})
     self._constants = dict(constants or {})
@@ -71,7 +70,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     low, high = (np.asarray(x, np.float32) for x in spec.raw_action_bounds)
     self._bounds = (low, high)
     self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
-    self._num_actions = spec.action_size // len(low)  # H
+    self._num_actions = spec.chunk_length
     self._client: Optional[client_lib.PolicyClient] = None
 
   @property

@@ -5,7 +5,6 @@ from typing import Callable, Optional
 import gin
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
@@ -25,14 +24,10 @@ def observation_spec(domain) -> types.Nest:
   return _tensor_spec(spec, 'observation')
 
 
-def action_spec(
-    domain, chunk_length: int = 1
-) -> tensor_spec.BoundedTensorSpec:
-  """Returns the spec of `chunk_length` concatenated actions in [-1, 1]."""
+def action_spec(domain) -> tensor_spec.BoundedTensorSpec:
+  """Returns the spec of the action of one step, in [-1, 1]."""
   (size,) = domain.action_spec().shape
-  return tensor_spec.BoundedTensorSpec(
-      [chunk_length * size], tf.float32, -1.0, 1.0, 'action'
-  )
+  return tensor_spec.BoundedTensorSpec([size], tf.float32, -1.0, 1.0, 'action')
 
 
 @gin.configurable(
@@ -88,26 +83,26 @@ def build_agent(
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   critic, critic_optimizer = None, None
-  critic_spec = types.ModelSpec(
+  spec = types.ModelSpec(
       observation_spec(domain),
-      action_spec(domain, chunk_length),
+      action_spec(domain),
       normalization,
       seed,
       domain.value_range,
       domain.raw_action_bounds,
+      chunk_length,
   )
   if critic_ctor is not None:
     if critic_optimizer_ctor is None:
       raise ValueError(
           '`build_agent.critic_optimizer_ctor` must be given with a critic.'
       )
-    critic = critic_ctor(critic_spec)
+    critic = critic_ctor(spec)
     critic_optimizer = critic_optimizer_ctor()
   return agent_ctor(
-      ts.time_step_spec(critic_spec.observation),
-      action_spec(domain),
+      spec,
       critic,
-      policy_ctor(critic_spec._replace(seed=seed + 1_000_003)),
+      policy_ctor(spec._replace(seed=seed + 1_000_003)),
       improver=None if improver_ctor is None else improver_ctor(),
       pretrain_improver=pretrain_improver_ctor(),
       optimizers=parl_agent.Optimizers(
@@ -118,8 +113,6 @@ def build_agent(
       searches=parl_agent.Searches(
           _search('training'), _search('acting'), _search('evaluation')
       ),
-      seed=seed,
-      chunk_length=chunk_length,
       train_step_counter=train_step_counter,
   )
 

@@ -80,6 +80,7 @@ def model_spec(domain, chunk_length: int) -> types.ModelSpec:
   """
   return types.ModelSpec(
       builder.observation_spec(domain),
-      builder.action_spec(domain, chunk_length),
+      builder.action_spec(domain),
       raw_action_bounds=domain.raw_action_bounds,
+      chunk_length=chunk_length,
   )

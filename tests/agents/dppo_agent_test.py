@@ -1,5 +1,7 @@
 """Tests of the DPPO agent and its losses."""
 
+import functools
+
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,7 @@ from tf_agents.utils import common
 
 from parl_tf import losses
 from parl_tf import types
+from parl_tf.agents import clipped_surrogate
 from parl_tf.agents import dppo_agent
 from parl_tf.policies import denoising_chain
 from tests import tensor_case
@@ -133,7 +136,9 @@ class DPPOAgentTest(tensor_case.TensorCase):
     rate, denoising_gamma = 1e-3, 0.5
     agent = small_dppo.make_agent(
         optimizer_ctor=lambda: tf.keras.optimizers.SGD(rate),
-        denoising_gamma=denoising_gamma,
+        surrogate_ctor=functools.partial(
+            clipped_surrogate.ClippedSurrogate, denoising_gamma=denoising_gamma
+        ),
         num_epochs=1,
         minibatch_size=10**6,  # One update.
     )
@@ -228,8 +233,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
     self.assertEqual(agent.train_step_counter.numpy(), 20)
 
   @parameterized.named_parameters(
-      ('gamma', 'denoising_gamma', 1.5),
-      ('clip', 'clip_ratio', -0.1),
+      ('gae_lambda', 'gae_lambda', 1.5),
       ('epochs', 'num_epochs', 0),
       ('target', 'target_kl', 0.0),
   )

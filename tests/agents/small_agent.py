@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
 from parl_tf import types
@@ -52,11 +51,14 @@ def make_critic(
     observation_spec=OBSERVATION_SPEC,
     action_spec=ACTION_SPEC,
     seed=0,
+    chunk_length=1,
     **kwargs,
 ):
   """Returns a critic with two members of width 16, and arguments `kwargs`."""
   kwargs.setdefault('network_ctor', _NETWORK)
-  spec = types.ModelSpec(observation_spec, action_spec, seed=seed)
+  spec = types.ModelSpec(
+      observation_spec, action_spec, seed=seed, chunk_length=chunk_length
+  )
   return critic_ctor(spec, **kwargs)
 
 
@@ -65,6 +67,7 @@ def make_policy(
     observation_spec=OBSERVATION_SPEC,
     action_spec=ACTION_SPEC,
     seed=1,
+    chunk_length=1,
     **kwargs,
 ):
   """Returns a policy of width 16, with arguments `kwargs`.
@@ -80,6 +83,7 @@ def make_policy(
       action_spec,
       seed=seed,
       raw_action_bounds=(-np.ones(2), np.ones(2)),
+      chunk_length=chunk_length,
   )
   return policy_ctor(spec, **kwargs)
 
@@ -128,14 +132,16 @@ def make_agent(
   search = search or make_search()
   if improver is None and not is_policy_fixed:
     improver = distillation.DistillationImprover()
-  chunk_spec = tensor_spec.BoundedTensorSpec(
-      [chunk_length * action_spec.shape[0]], tf.float32, -1.0, 1.0, 'action'
+  specs = dict(
+      observation_spec=observation_spec,
+      action_spec=action_spec,
+      chunk_length=chunk_length,
   )
-  specs = dict(observation_spec=observation_spec, action_spec=chunk_spec)
   kwargs.setdefault('train_step_counter', tf.Variable(0, dtype=tf.int64))
   return parl_agent.PARLAgent(
-      ts.time_step_spec(observation_spec),
-      action_spec,
+      types.ModelSpec(
+          observation_spec, action_spec, seed=seed, chunk_length=chunk_length
+      ),
       make_critic(critic_ctor, **specs, seed=seed, **(critic_kwargs or {})),
       make_policy(policy_ctor, **specs, seed=seed + 1),
       improver=improver,
@@ -144,8 +150,6 @@ def make_agent(
           optimizer_ctor(), optimizer_ctor(), optimizer_ctor()
       ),
       searches=parl_agent.Searches(search, search, search),
-      seed=seed,
-      chunk_length=chunk_length,
       **kwargs,
   )
 

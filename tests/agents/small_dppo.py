@@ -1,8 +1,6 @@
 """A small DPPO agent for tests."""
 
 import tensorflow as tf
-from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
 from parl_tf.agents import dppo_agent
@@ -43,20 +41,19 @@ def make_agent(
     seed: Integer seed of the weights and the draws.
     **kwargs: Arguments of `DPPOAgent`.
   """
-  chunk_spec = tensor_spec.BoundedTensorSpec(
-      [chunk_length * action_spec.shape[0]], tf.float32, -1.0, 1.0, 'action'
-  )
   search = action_source.Search(
       num_samples=1, optimizer=None, jit_compile=False
   )
   return dppo_agent.DPPOAgent(
-      ts.time_step_spec(observation_spec),
-      action_spec,
+      types.ModelSpec(
+          observation_spec, action_spec, seed=seed, chunk_length=chunk_length
+      ),
       make_value(observation_spec, seed),
       small_agent.make_policy(
           observation_spec=observation_spec,
-          action_spec=chunk_spec,
+          action_spec=action_spec,
           seed=seed + 1,
+          chunk_length=chunk_length,
       ),
       improver=None,
       pretrain_improver=imitation.ImitationImprover(),
@@ -64,8 +61,6 @@ def make_agent(
           optimizer_ctor(), optimizer_ctor(), optimizer_ctor()
       ),
       searches=parl_agent.Searches(search, search, search),
-      seed=seed,
-      chunk_length=chunk_length,
       train_step_counter=tf.Variable(0, dtype=tf.int64),
       **kwargs,
   )

@@ -20,8 +20,9 @@ _BOUNDS = (np.full(2, -2.0, np.float32), np.full(2, 2.0, np.float32))
 def _spec(chunk_length=4, observation=None, bounds=_BOUNDS):
   return types.ModelSpec(
       observation or {'state': tf.TensorSpec([3])},
-      tf.TensorSpec([chunk_length * 2]),
+      tf.TensorSpec([2]),
       raw_action_bounds=bounds,
+      chunk_length=chunk_length,
   )
 
 
