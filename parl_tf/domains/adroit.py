@@ -124,13 +124,11 @@ class Adroit(domain.Domain):
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns the success rate in percent, or D4RL's normalized return."""
-    if self._is_binary or not episodes:
+    if self._is_binary:
       return super().score(episodes)
-    mean = np.mean([np.sum(episode.reward) for episode in episodes])
-    task = self._task
-    return 100.0 * float(
-        (mean - task.random_return) / (task.expert_return - task.random_return)
-    )
+    mean = domain.mean_over(episodes, lambda x: np.sum(x.reward))
+    worst, best = self._task.random_return, self._task.expert_return
+    return 100.0 * ((mean - worst) / (best - worst))
 
 
 def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from parl_tf import types
 from parl_tf.domains import arguments
+from parl_tf.domains import domain
 from parl_tf.domains import remote
 from parl_tf.domains import value_ranges
 
@@ -70,12 +71,11 @@ class Calvin(remote.Remote):
     )
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
-    all_solved = self.reward_bias + self.reward_scale * _NUM_SUB_TASKS
-    return value_ranges.of_rewards(self.reward_bias, all_solved, gamma)
+    return value_ranges.of_rewards(
+        0, _NUM_SUB_TASKS, self.reward_scale, self.reward_bias, gamma
+    )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns 25 times the mean of the most sub-tasks solved at once."""
-    if not episodes:
-      raise ValueError('`episodes` must not be empty.')
-    solved = [np.max(episode.reward) for episode in episodes]
-    return 100.0 / _NUM_SUB_TASKS * float(np.mean(solved))
+    solved = domain.mean_over(episodes, lambda x: np.max(x.reward))
+    return 100.0 / _NUM_SUB_TASKS * solved

@@ -77,6 +77,20 @@ def make_time_step(
   )
 
 
+def mean_over(
+    episodes: Sequence[types.Episode],
+    quantity: Callable[[types.Episode], float],
+) -> float:
+  """Returns the mean of a quantity over episodes.
+
+  Raises:
+    ValueError: If there are no episodes.
+  """
+  if not episodes:
+    raise ValueError('`episodes` must not be empty.')
+  return float(np.mean([quantity(episode) for episode in episodes]))
+
+
 class Environment(dm_env.Environment):
   """A `dm_env.Environment` that can be seeded and reports success."""
 
@@ -299,9 +313,7 @@ class Domain(abc.ABC):
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns a score from 0 to 100; by default the success rate in percent."""
-    if not episodes:
-      raise ValueError('`episodes` must not be empty.')
-    return 100.0 * float(np.mean([self.is_success(e) for e in episodes]))
+    return 100.0 * mean_over(episodes, self.is_success)
 
 
 @gin.configurable(module='parl_tf')

@@ -3,10 +3,8 @@
 import math
 from typing import Any, Callable, Mapping, Optional, Tuple
 
-from dm_env import specs
 import gin
 import gymnasium
-import numpy as np
 
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
@@ -15,7 +13,7 @@ from parl_tf.domains import value_ranges
 
 
 @gin.configurable
-class Gymnasium(domain.Domain):
+class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   """A registered environment with an optional data controller.
 
   Actions are a one-axis bounded box, observations an array or a flat dict of
@@ -82,14 +80,7 @@ class Gymnasium(domain.Domain):
     self._action_repeat = action_repeat
     self._success_key = success_key
     self._controller_ctor = controller_ctor
-    environment = gymnasium_adapter.GymnasiumEnvironment(task, seed=0)
-    self._raw_action_bounds = (
-        task.action_space.low.astype(np.float32),
-        task.action_space.high.astype(np.float32),
-    )
-    self._observation_spec = environment.observation_spec()
-    self._action_spec = environment.action_spec()
-    environment.close()
+    self._read_specs(gymnasium_adapter.GymnasiumEnvironment(task, seed=0))
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -118,17 +109,5 @@ class Gymnasium(domain.Domain):
     lowest = min(lowest, self._action_repeat * lowest)
     highest = max(highest, self._action_repeat * highest)
     return value_ranges.of_rewards(
-        self.reward_scale * lowest + self.reward_bias,
-        self.reward_scale * highest + self.reward_bias,
-        gamma,
+        lowest, highest, self.reward_scale, self.reward_bias, gamma
     )
-
-  def observation_spec(self) -> Any:
-    return self._observation_spec
-
-  def action_spec(self) -> specs.BoundedArray:
-    return self._action_spec
-
-  @property
-  def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
-    return self._raw_action_bounds

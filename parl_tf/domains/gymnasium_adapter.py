@@ -1,6 +1,6 @@
 """Adapts Gymnasium environments to `dm_env`."""
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 import dm_env
 from dm_env import specs
@@ -160,6 +160,31 @@ class GymnasiumEnvironment(domain.Environment):
     if isinstance(observation, dict):
       return {name: _cast(array) for name, array in observation.items()}
     return _cast(observation)
+
+
+class GymnasiumDomain(domain.Domain):
+  """A task whose specs are those of its adapted environments."""
+
+  def _read_specs(self, environment: GymnasiumEnvironment) -> None:
+    """Reads the specs of an environment and closes it."""
+    box = environment.gymnasium_environment.action_space
+    self._raw_action_bounds = (
+        box.low.astype(np.float32),
+        box.high.astype(np.float32),
+    )
+    self._observation_spec = environment.observation_spec()
+    self._action_spec = environment.action_spec()
+    environment.close()
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> specs.BoundedArray:
+    return self._action_spec
+
+  @property
+  def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
+    return self._raw_action_bounds
 
 
 def _sample(space: Any) -> Any:

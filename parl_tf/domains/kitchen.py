@@ -74,15 +74,14 @@ class Kitchen(domain.Domain):
     return _ACTION_SPEC
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
-    all_solved = self.reward_bias + self.reward_scale * _NUM_SUB_TASKS
-    return value_ranges.of_rewards(self.reward_bias, all_solved, gamma)
+    return value_ranges.of_rewards(
+        0, _NUM_SUB_TASKS, self.reward_scale, self.reward_bias, gamma
+    )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
     """Returns 25 times the mean number of sub-tasks solved."""
-    if not episodes:
-      raise ValueError('`episodes` must not be empty.')
-    solved = [np.max(episode.reward) for episode in episodes]
-    return 100.0 / _NUM_SUB_TASKS * float(np.mean(solved))
+    solved = domain.mean_over(episodes, lambda x: np.max(x.reward))
+    return 100.0 / _NUM_SUB_TASKS * solved
 
 
 def _make_environment(name: str) -> Any:

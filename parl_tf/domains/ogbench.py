@@ -191,17 +191,16 @@ class TableTask(domain.Domain):
     )
 
   def observation_spec(self) -> specs.Array:
-    return specs.Array(
-        (self._observation_size,), np.float32, name='observation'
-    )
+    return specs.Array((self._observation_size,), np.float32, 'observation')
 
   def action_spec(self) -> specs.BoundedArray:
     return _ACTION_SPEC
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
     wrong = self._num_things * self._action_repeat
-    worst = self.reward_bias - self.reward_scale * wrong
-    return value_ranges.of_rewards(worst, self.reward_bias, gamma)
+    return value_ranges.of_rewards(
+        -wrong, 0, self.reward_scale, self.reward_bias, gamma
+    )
 
 
 @gin.configurable

@@ -215,8 +215,9 @@ class OGBenchMaze(domain.Domain):
     return reward / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
-    worst = self.reward_bias - self.reward_scale * self._action_repeat
-    return value_ranges.of_rewards(worst, self.reward_bias, gamma)
+    return value_ranges.of_rewards(
+        -self._action_repeat, 0, self.reward_scale, self.reward_bias, gamma
+    )
 
   def _make_environment(
       self, seed: int, **options: Any

@@ -5,10 +5,9 @@ is their own program. `examples/remote_environment/server.py` serves any
 gymnasium environment and documents the names and settings of the protocol.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional
 
 from absl import logging
-from dm_env import specs
 import gin
 import gymnasium
 import numpy as np
@@ -129,7 +128,7 @@ class RemoteEnvironment(gymnasium.Env):
 
 
 @gin.configurable
-class Remote(domain.Domain):
+class Remote(gymnasium_adapter.GymnasiumDomain):
   """A task whose environments run on a server."""
 
   def __init__(
@@ -181,14 +180,7 @@ class Remote(domain.Domain):
         deadline_seconds=deadline_seconds,
         reconnect_seconds=reconnect_seconds,
     )
-    environment = self.make_environment(0, evaluation=False)
-    box = environment.gymnasium_environment.action_space
-    self._raw_action_bounds = (
-        box.low.astype(np.float32), box.high.astype(np.float32)
-    )
-    self._observation_spec = environment.observation_spec()
-    self._action_spec = environment.action_spec()
-    environment.close()
+    self._read_specs(self.make_environment(0, evaluation=False))
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -207,16 +199,6 @@ class Remote(domain.Domain):
     if self.max_environments is not None:
       self._shared.append(environment)
     return environment
-
-  def observation_spec(self) -> Any:
-    return self._observation_spec
-
-  def action_spec(self) -> specs.BoundedArray:
-    return self._action_spec
-
-  @property
-  def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
-    return self._raw_action_bounds
 
 
 def _make_box(spec: Any) -> gymnasium.spaces.Box:

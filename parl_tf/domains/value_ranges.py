@@ -25,13 +25,19 @@ def until_success(
 
 
 def of_rewards(
-    lowest: float, highest: float, gamma: float
+    lowest: float,
+    highest: float,
+    reward_scale: float,
+    reward_bias: float,
+    gamma: float,
 ) -> Tuple[float, float]:
   """Returns the range for bounded rewards, if an episode may end at any step.
 
   Args:
-    lowest: Lowest reward of a step, scaled and biased.
-    highest: Highest reward of a step, scaled and biased.
+    lowest: Lowest raw reward of a step.
+    highest: Highest raw reward of a step.
+    reward_scale: Factor on the raw reward.
+    reward_bias: Added to the scaled reward.
     gamma: Discount factor in [0, 1).
 
   Returns:
@@ -39,6 +45,8 @@ def of_rewards(
     its rewards are negative, and otherwise ends immediately. The best episode
     never ends if its rewards are positive, and otherwise ends immediately.
   """
+  lowest = reward_scale * lowest + reward_bias
+  highest = reward_scale * highest + reward_bias
   return (
       min(lowest, lowest / (1.0 - gamma)),
       max(highest, highest / (1.0 - gamma)),

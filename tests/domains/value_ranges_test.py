@@ -23,19 +23,20 @@ class ValueRangesTest(parameterized.TestCase):
     self.assertSequenceAlmostEqual(found, expected)
 
   @parameterized.parameters(
-      # -4 forever, -4 / 0.01; 0 forever.
-      (-4.0, 0.0, 0.99, (-400.0, 0.0)),
+      # Rewards 0 - 4 to 4 - 4: -4 forever, -4 / 0.01; 0 forever.
+      (0.0, 4.0, 1.0, -4.0, 0.99, (-400.0, 0.0)),
       # Both signs continue forever: -1 / 0.1 and 2 / 0.1.
-      (-1.0, 2.0, 0.9, (-10.0, 20.0)),
-      # Positive rewards: the lowest return is a single step's.
-      (1.0, 2.0, 0.9, (1.0, 20.0)),
+      (-1.0, 2.0, 1.0, 0.0, 0.9, (-10.0, 20.0)),
+      # Positive rewards, 2 * 0 + 1 to 2 * 0.5 + 1: the lowest return is a
+      # single step's.
+      (0.0, 0.5, 2.0, 1.0, 0.9, (1.0, 20.0)),
       # Negative rewards: the highest return is a single step's.
-      (-2.0, -1.0, 0.9, (-20.0, -1.0)),
+      (-2.0, -1.0, 1.0, 0.0, 0.9, (-20.0, -1.0)),
   )
   def test_of_rewards_spans_endless_and_immediate_ends(
-      self, lowest, highest, gamma, expected
+      self, lowest, highest, scale, bias, gamma, expected
   ):
-    found = value_ranges.of_rewards(lowest, highest, gamma)
+    found = value_ranges.of_rewards(lowest, highest, scale, bias, gamma)
     self.assertSequenceAlmostEqual(found, expected)
 
 
