@@ -66,10 +66,10 @@ class Counts:
     sizes = [setting.action_size, *hidden, query('HLGauss.num_bins')]
     self._action_row = _products(sizes)
     self._state_row = _products([setting.observation_size, hidden[0]])
-    width = query('DiffusionPolicy.hidden_size')
-    time_size = _parameter('DiffusionPolicy.time_size', 128)
+    width = query('DenoisingNetwork.hidden_size')
+    time_size = _parameter('DenoisingNetwork.time_size', 128)
     inputs = setting.observation_size + setting.action_size + time_size
-    blocks = query('DiffusionPolicy.num_blocks')
+    blocks = query('DenoisingNetwork.num_blocks')
     self._policy_row = (
         _products([inputs, width])
         + blocks * _products([width, 4 * width, width])

@@ -2,6 +2,7 @@
 
 from typing import Callable, Iterator, NamedTuple, Optional
 
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +10,9 @@ from parl_tf import randomness
 from parl_tf.networks import blocks
 
 
+@gin.configurable(
+    denylist=['feature_size', 'action_size', 'seed', 'num_bins']
+)
 class ActionTransformer(tf.keras.layers.Layer):
   """Predicts each dimension's token from the state and the previous tokens.
 
@@ -23,11 +27,11 @@ class ActionTransformer(tf.keras.layers.Layer):
       seed: int,
       *,
       num_bins: int,
-      embedding_size: int,
-      width: int,
-      num_blocks: int,
-      num_heads: int,
-      dropout_rate: float,
+      embedding_size: int = 128,
+      width: int = 256,
+      num_blocks: int = 4,
+      num_heads: int = 8,
+      dropout_rate: float = 0.1,
   ):
     """Initializes the layers.
 
@@ -39,7 +43,7 @@ class ActionTransformer(tf.keras.layers.Layer):
       embedding_size: Width of the hidden layer that embeds the state.
       width: Width of a token.
       num_blocks: Number of blocks.
-      num_heads: Number of attention heads of a block.
+      num_heads: Number of attention heads of a block; must divide `width`.
       dropout_rate: Fraction of each residual to drop in training.
 
     Raises:

@@ -13,21 +13,25 @@ class AveragedNetwork(tf.Module):
   """A trained network and a copy with averaged weights that draws actions.
 
   Each has its own observation encoder if the encoder has trained weights.
+
+  Attributes:
+    trained: The trained network.
   """
 
   def __init__(
       self,
-      network_ctor: Callable[[], tf.keras.layers.Layer],
+      spec: types.ModelSpec,
+      network_ctor: Callable[..., tf.keras.layers.Layer],
       averaging_rate: Optional[float],
-      encoder: Optional[observation_encoder.ObservationEncoder] = None,
   ):
     """Initializes both networks with the same weights.
 
     Args:
-      network_ctor: Makes the network; every call must give equal weights.
+      spec: See `types.ModelSpec`.
+      network_ctor: Makes the network from the widths of features and actions
+        and a seed; every call must give equal weights.
       averaging_rate: Step size of the average at every update, in (0, 1]; None
         draws actions from the trained weights.
-      encoder: Observation encoder to train with the network, or None.
 
     Raises:
       ValueError: If `averaging_rate` is out of range.
@@ -38,22 +42,24 @@ class AveragedNetwork(tf.Module):
           f'`averaging_rate` must be in (0, 1], got {averaging_rate}.'
       )
     self._averaging_rate = averaging_rate
-    self.trained = network_ctor()
-    self._average = self.trained
-    self._encoder = self._average_encoder = encoder
+    self._encoder = observation_encoder.ObservationEncoder(
+        spec.observation, spec.normalization, spec.seed
+    )
+    arguments = (self._encoder.size, spec.action_size, spec.seed)
+    self.trained = network_ctor(*arguments)
+    self._average, self._average_encoder = self.trained, self._encoder
     if averaging_rate is not None:
-      self._average = network_ctor()
+      self._average = network_ctor(*arguments)
       self._average.trainable = False
-      if encoder is not None:
-        self._average_encoder = encoder.make_slow_copy()
+      self._average_encoder = self._encoder.make_slow_copy()
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
     """The variables of the trained network and its encoder."""
-    own = self.trained.trainable_variables
-    if self._encoder is None:
-      return tuple(own)
-    return (*own, *self._encoder.trainable_variables)
+    return (
+        *self.trained.trainable_variables,
+        *self._encoder.trainable_variables,
+    )
 
   def select(self, averaged: bool) -> tf.keras.layers.Layer:
     """Returns the averaged or the trained network."""

@@ -2,6 +2,7 @@
 
 from typing import Optional
 
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +10,7 @@ from parl_tf import randomness
 from parl_tf.networks import blocks
 
 
+@gin.configurable(denylist=['feature_size', 'action_size', 'seed'])
 class DenoisingNetwork(tf.keras.Model):
   """Maps time, state and noisy action to noise or velocity by residual blocks.
 
@@ -22,10 +24,10 @@ class DenoisingNetwork(tf.keras.Model):
       action_size: int,
       seed: int,
       *,
-      time_size: int,
-      hidden_size: int,
-      num_blocks: int,
-      dropout_rate: float,
+      time_size: int = 128,
+      hidden_size: int = 256,
+      num_blocks: int = 3,
+      dropout_rate: float = 0.1,
   ):
     """Initializes the layers.
 

@@ -102,7 +102,7 @@ class DenoisingChain:
     Returns:
       Actions `[B, A]` in [-1, 1], and their fine-tuned denoising steps.
     """
-    features = self._policy.encoder(observation)
+    features = self._encode(observation)
     shape = [tf.shape(features)[0], self._policy.action_size]
     x = randomness.normal(randomness.fold_in(seed, self._num_steps), shape)
     steps = []
@@ -137,12 +137,15 @@ class DenoisingChain:
     tf.debugging.assert_shapes(
         [(inputs, ('B', 'A')), (draws, ('B', 'A')), (t, ('B',))]
     )
-    mean = self._mean(self._policy.encoder(observation), inputs, t)
+    mean = self._mean(self._encode(observation), inputs, t)
     return self._log_density(mean, draws, t)
 
   def start_from_average(self) -> None:
     """Sets the trained weights to their moving average."""
     self._policy.networks.start_from_average()
+
+  def _encode(self, observation):
+    return self._policy.networks.encode(observation, averaged=False)
 
   def _mean(self, features, x, t):
     noise = self._policy.networks.trained(features, x, t)

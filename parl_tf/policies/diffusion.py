@@ -1,6 +1,6 @@
 """Diffusion policy: a denoising diffusion model of actions."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import gin
 import numpy as np
@@ -10,7 +10,6 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import averaged_network
 from parl_tf.networks import denoising_network
-from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -128,7 +127,6 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
 
   Attributes:
     betas: `[K_d]` float32 noise variances, starting with step t = 0.
-    encoder: Maps a nest of observations `[B, ...]` to features `[B, F]`.
     networks: The trained network and its average. Each maps features `[B, F]`,
       noisy actions `[B, A]` and steps `[B]` to predicted noise.
     action_size: A, the dimension of an action.
@@ -142,11 +140,10 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       *,
       num_denoising_steps: int = 5,
       schedule: str = 'cosine',
-      time_size: int = 128,
-      hidden_size: int = 256,
-      num_blocks: int = 3,
-      dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
+      network_ctor: Callable[..., denoising_network.DenoisingNetwork] = (
+          denoising_network.DenoisingNetwork
+      ),
   ):
     """Initializes the network and an average with the same weights.
 
@@ -154,13 +151,9 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
       spec: See `types.ModelSpec`.
       num_denoising_steps: K_d, the number of denoising steps.
       schedule: Schedule of the noise variances, one of `SCHEDULES`.
-      time_size: Width of the time features.
-      hidden_size: Width of the residual stream. A block's inner layer is four
-        times as wide.
-      num_blocks: Number of residual blocks.
-      dropout_rate: Fraction of a block's inputs to drop in training.
       averaging_rate: Step size of the averaged weights at every update; None
         samples from the trained weights.
+      network_ctor: Makes the `DenoisingNetwork`.
 
     Raises:
       ValueError: If a number is out of range.
@@ -174,21 +167,8 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     self._num_steps = num_denoising_steps
     self.betas = SCHEDULES[schedule](num_denoising_steps)
     self._alpha_bars = tf.math.cumprod(1.0 - self.betas)
-    self.encoder = observation_encoder.ObservationEncoder(
-        spec.observation, spec.normalization, spec.seed
-    )
     self.networks = averaged_network.AveragedNetwork(
-        lambda: denoising_network.DenoisingNetwork(
-            self.encoder.size,
-            self.action_size,
-            spec.seed,
-            time_size=time_size,
-            hidden_size=hidden_size,
-            num_blocks=num_blocks,
-            dropout_rate=dropout_rate,
-        ),
-        averaging_rate,
-        self.encoder,
+        spec, network_ctor, averaging_rate
     )
 
   @property

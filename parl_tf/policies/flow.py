@@ -1,6 +1,6 @@
 """Flow policy: a velocity field that transports noise to actions."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import gin
 import tensorflow as tf
@@ -9,7 +9,6 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import averaged_network
 from parl_tf.networks import denoising_network
-from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -53,24 +52,19 @@ class FlowPolicy(generative_policy.GenerativePolicy):
       spec: types.ModelSpec,
       *,
       num_steps: int = 10,
-      time_size: int = 128,
-      hidden_size: int = 256,
-      num_blocks: int = 3,
-      dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
+      network_ctor: Callable[..., denoising_network.DenoisingNetwork] = (
+          denoising_network.DenoisingNetwork
+      ),
   ):
     """Initializes the network and an average with the same weights.
 
     Args:
       spec: See `types.ModelSpec`.
       num_steps: Number of equal Euler steps from noise to action.
-      time_size: Width of the time features.
-      hidden_size: Width of the residual stream. A block's inner layer is four
-        times as wide.
-      num_blocks: Number of residual blocks.
-      dropout_rate: Fraction of a block's inputs to drop in training.
       averaging_rate: Step size of the averaged weights at every update; None
         samples from the trained weights.
+      network_ctor: Makes the `DenoisingNetwork`.
 
     Raises:
       ValueError: If a number is out of range.
@@ -80,21 +74,8 @@ class FlowPolicy(generative_policy.GenerativePolicy):
       raise ValueError(f'`num_steps` must be positive, got {num_steps}.')
     self._action_size = spec.action_size
     self._num_steps = num_steps
-    self._encoder = observation_encoder.ObservationEncoder(
-        spec.observation, spec.normalization, spec.seed
-    )
     self._networks = averaged_network.AveragedNetwork(
-        lambda: denoising_network.DenoisingNetwork(
-            self._encoder.size,
-            self._action_size,
-            spec.seed,
-            time_size=time_size,
-            hidden_size=hidden_size,
-            num_blocks=num_blocks,
-            dropout_rate=dropout_rate,
-        ),
-        averaging_rate,
-        self._encoder,
+        spec, network_ctor, averaging_rate
     )
 
   @property

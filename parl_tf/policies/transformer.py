@@ -1,6 +1,7 @@
 """Transformer policy: an autoregressive model of discretized actions."""
 
-from typing import Optional
+import functools
+from typing import Callable, Optional
 
 import gin
 import numpy as np
@@ -10,7 +11,6 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import action_transformer
 from parl_tf.networks import averaged_network
-from parl_tf.networks import observation_encoder
 from parl_tf.policies import generative_policy
 
 
@@ -75,48 +75,29 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
       spec: types.ModelSpec,
       *,
       num_bins: int = 128,
-      embedding_size: int = 128,
-      width: int = 256,
-      num_blocks: int = 4,
-      num_heads: int = 8,
-      dropout_rate: float = 0.1,
       averaging_rate: Optional[float] = 0.002,
+      network_ctor: Callable[..., action_transformer.ActionTransformer] = (
+          action_transformer.ActionTransformer
+      ),
   ):
     """Initializes the network and an average with the same weights.
 
     Args:
       spec: See `types.ModelSpec`.
       num_bins: Number of bins of each action dimension.
-      embedding_size: Width of the hidden layer that embeds observations.
-      width: Width of a token.
-      num_blocks: Number of transformer blocks.
-      num_heads: Number of attention heads of a block; must divide `width`.
-      dropout_rate: Fraction of each residual to drop in training.
       averaging_rate: Step size of the averaged weights at every update; None
         samples from the trained weights, as the released code does.
+      network_ctor: Makes the `ActionTransformer`.
 
     Raises:
       ValueError: If a number is out of range.
     """
     super().__init__()
     self._tokenizer = ActionTokenizer(num_bins)
-    self._encoder = observation_encoder.ObservationEncoder(
-        spec.observation, spec.normalization, spec.seed
-    )
     self._networks = averaged_network.AveragedNetwork(
-        lambda: action_transformer.ActionTransformer(
-            self._encoder.size,
-            spec.action_size,
-            spec.seed,
-            num_bins=num_bins,
-            embedding_size=embedding_size,
-            width=width,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-            dropout_rate=dropout_rate,
-        ),
+        spec,
+        functools.partial(network_ctor, num_bins=num_bins),
         averaging_rate,
-        self._encoder,
     )
 
   @property

@@ -12,6 +12,8 @@ from parl_tf.agents import parl_agent
 from parl_tf.critics import cal_ql
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
+from parl_tf.networks import action_transformer
+from parl_tf.networks import denoising_network
 from parl_tf.networks import ensemble
 from parl_tf.policies import diffusion
 from parl_tf.policies import flow
@@ -32,17 +34,26 @@ ACTION_SPEC = tensor_spec.BoundedTensorSpec(
 _NETWORK = functools.partial(
     ensemble.CriticEnsemble, num_members=2, hidden_sizes=(16, 16)
 )
+_DENOISING_NETWORK = functools.partial(
+    denoising_network.DenoisingNetwork,
+    time_size=8,
+    hidden_size=16,
+    num_blocks=1,
+)
+_TRANSFORMER = functools.partial(
+    action_transformer.ActionTransformer,
+    embedding_size=16,
+    width=16,
+    num_blocks=1,
+    num_heads=2,
+)
 _SIZES = {
     diffusion.DiffusionPolicy: dict(
-        num_denoising_steps=2, time_size=8, hidden_size=16, num_blocks=1
+        num_denoising_steps=2, network_ctor=_DENOISING_NETWORK
     ),
-    flow.FlowPolicy: dict(
-        num_steps=2, time_size=8, hidden_size=16, num_blocks=1
-    ),
+    flow.FlowPolicy: dict(num_steps=2, network_ctor=_DENOISING_NETWORK),
     gaussian.GaussianPolicy: dict(hidden_sizes=(16,)),
-    transformer.TransformerPolicy: dict(
-        num_bins=8, embedding_size=16, width=16, num_blocks=1, num_heads=2
-    ),
+    transformer.TransformerPolicy: dict(num_bins=8, network_ctor=_TRANSFORMER),
 }
 
 

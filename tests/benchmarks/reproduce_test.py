@@ -37,8 +37,8 @@ _TINY = (
     'ActionOptimizer.num_gradient_steps = 1',
     'CriticEnsemble.hidden_sizes = (8,)',
     'DiffusionPolicy.num_denoising_steps = 2',
-    'DiffusionPolicy.hidden_size = 8',
-    'DiffusionPolicy.num_blocks = 1',
+    'DenoisingNetwork.hidden_size = 8',
+    'DenoisingNetwork.num_blocks = 1',
 )
 
 

@@ -72,7 +72,7 @@ class MapTest(tensor_case.TensorCase):
         [
             'build_agent.chunk_length = 2',
             'CriticEnsemble.hidden_sizes = (16,)',
-            'DiffusionPolicy.hidden_size = 8',
+            'DenoisingNetwork.hidden_size = 8',
             'DiffusionPolicy.num_denoising_steps = 2',
             'Search.num_samples = 4',
             'ActionOptimizer.num_candidates = 2',

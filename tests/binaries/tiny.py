@@ -45,9 +45,9 @@ BINDINGS = (
     'CriticEnsemble.num_members = 2',
     'CriticEnsemble.hidden_sizes = (16,)',
     'DiffusionPolicy.num_denoising_steps = 2',
-    'DiffusionPolicy.hidden_size = 16',
-    'DiffusionPolicy.time_size = 8',
-    'DiffusionPolicy.num_blocks = 1',
+    'DenoisingNetwork.hidden_size = 16',
+    'DenoisingNetwork.time_size = 8',
+    'DenoisingNetwork.num_blocks = 1',
     'GaussianPolicy.hidden_sizes = (16,)',
 )
 

@@ -4,13 +4,22 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import types
 from parl_tf.networks import averaged_network
 from parl_tf.networks import blocks
 
+# The encoder's mean and standard deviation.
+_NUM_STATISTICS = 2
+
 
 def _make(averaging_rate):
+  spec = types.ModelSpec(tf.TensorSpec([3]), tf.TensorSpec([2]))
   return averaged_network.AveragedNetwork(
-      lambda: blocks.make_dense(2, 3, 0), averaging_rate
+      spec,
+      lambda feature_size, action_size, seed: blocks.make_dense(
+          action_size, feature_size, seed
+      ),
+      averaging_rate,
   )
 
 
@@ -52,7 +61,7 @@ class AveragedNetworkTest(parameterized.TestCase):
   def test_averages_are_not_trained(self):
     network = _make(0.1)
     self.assertLen(network.trainable_variables, 2)
-    self.assertLen(network.variables, 4)
+    self.assertLen(network.variables, 4 + _NUM_STATISTICS)
     for variable in network.select(True).variables:
       self.assertNotIn(variable.ref(), {
           v.ref() for v in network.trainable_variables
@@ -61,7 +70,7 @@ class AveragedNetworkTest(parameterized.TestCase):
   def test_without_a_rate_there_is_only_the_trained_network(self):
     network = _make(None)
     self.assertIs(network.select(True), network.trained)
-    self.assertLen(network.variables, 2)
+    self.assertLen(network.variables, 2 + _NUM_STATISTICS)
     network.update()
 
   @parameterized.parameters(0.0, -0.1, 1.5)

@@ -14,10 +14,9 @@ _MODES = parameterized.named_parameters(
 )
 
 
-def _make(**kwargs):
-  arguments = dict(time_size=16, hidden_size=32, num_blocks=1)
-  return policy_conformance.make(
-      diffusion.DiffusionPolicy, **{**arguments, **kwargs}
+def _make(network=None, **kwargs):
+  return policy_conformance.make_denoising(
+      diffusion.DiffusionPolicy, network, **kwargs
   )
 
 
@@ -28,7 +27,9 @@ class DiffusionConformanceTest(policy_conformance.PolicyConformance):
 
   def make_policy_of_two_modes(self):
     # With five denoising steps, a tenth of the samples lie between the modes.
-    policy = _make(hidden_size=64, averaging_rate=0.02, dropout_rate=0.0)
+    policy = _make(
+        dict(hidden_size=64, dropout_rate=0.0), averaging_rate=0.02
+    )
     return policy, 600, 3e-3
 
 
@@ -134,7 +135,7 @@ class DiffusionTest(parameterized.TestCase):
     actions = policy_conformance.make_actions(4)
     losses, samples = [], []
     for rate in (0.0, 0.5):
-      policy = _make(dropout_rate=rate)
+      policy = _make(dict(dropout_rate=rate))
       losses.append(policy.distillation_loss(observation, actions, _SEED))
       samples.append(policy.sample(observation, 5, _SEED))
     # Both losses use the same steps and noise.
@@ -175,9 +176,9 @@ class DiffusionTest(parameterized.TestCase):
       (dict(averaging_rate=0.0), '`averaging_rate`.*0.0'),
       (dict(averaging_rate=1.5), '`averaging_rate`.*1.5'),
       (dict(num_denoising_steps=0), '`num_steps`.*0'),
-      (dict(dropout_rate=1.0), '`rate`.*1.0'),
+      (dict(network=dict(dropout_rate=1.0)), '`rate`.*1.0'),
       (dict(schedule='linear'), "`schedule` must be .*'linear'"),
-      (dict(time_size=7), '`size`.*7'),
+      (dict(network=dict(time_size=7)), '`size`.*7'),
   )
   def test_bad_arguments_are_an_error(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -14,9 +14,10 @@ _MODES = parameterized.named_parameters(
 )
 
 
-def _make(**kwargs):
-  arguments = dict(time_size=16, hidden_size=32, num_blocks=1)
-  return policy_conformance.make(flow.FlowPolicy, **{**arguments, **kwargs})
+def _make(network=None, **kwargs):
+  return policy_conformance.make_denoising(
+      flow.FlowPolicy, network, **kwargs
+  )
 
 
 def _make_constant(velocity, **kwargs):
@@ -35,7 +36,9 @@ class FlowConformanceTest(policy_conformance.PolicyConformance):
     return _make(**kwargs)
 
   def make_policy_of_two_modes(self):
-    policy = _make(hidden_size=64, averaging_rate=0.02, dropout_rate=0.0)
+    policy = _make(
+        dict(hidden_size=64, dropout_rate=0.0), averaging_rate=0.02
+    )
     return policy, 600, 3e-3
 
 
@@ -109,7 +112,7 @@ class FlowTest(parameterized.TestCase):
     actions = policy_conformance.make_actions(4)
     losses, samples = [], []
     for rate in (0.0, 0.5):
-      policy = _make(dropout_rate=rate)
+      policy = _make(dict(dropout_rate=rate))
       losses.append(policy.distillation_loss(observation, actions, _SEED))
       samples.append(policy.sample(observation, 5, _SEED))
     # Both losses use the same times and noise.
@@ -139,7 +142,7 @@ class FlowTest(parameterized.TestCase):
   @parameterized.parameters(
       (dict(averaging_rate=0.0), '`averaging_rate`.*0.0'),
       (dict(num_steps=0), '`num_steps`.*0'),
-      (dict(dropout_rate=1.0), '`rate`.*1.0'),
+      (dict(network=dict(dropout_rate=1.0)), '`rate`.*1.0'),
   )
   def test_bad_arguments_are_an_error(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -6,6 +6,8 @@
       return policy_conformance.make(gaussian.GaussianPolicy, **kwargs)
 """
 
+import functools
+
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.utils import common
 
 from parl_tf import types
+from parl_tf.networks import denoising_network
 from parl_tf.networks import observation_encoder
 
 OBSERVATION_SPEC = {
@@ -33,6 +36,15 @@ OTHER_SEED = tf.constant([6, 5], tf.int32)
 
 def make(policy_ctor, seed=0, **kwargs):
   return policy_ctor(SPEC._replace(seed=seed), **kwargs)
+
+
+def make_denoising(policy_ctor, network=None, **kwargs):
+  """Returns a diffusion or flow policy; `network` replaces its small sizes."""
+  sizes = dict(time_size=16, hidden_size=32, num_blocks=1)
+  network_ctor = functools.partial(
+      denoising_network.DenoisingNetwork, **{**sizes, **(network or {})}
+  )
+  return make(policy_ctor, network_ctor=network_ctor, **kwargs)
 
 
 def make_observation(batch_size, seed=0):

@@ -1,11 +1,14 @@
 """Tests of the transformer policy and its tokens."""
 
+import functools
+
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.utils import common
 
+from parl_tf.networks import action_transformer
 from parl_tf.policies import transformer
 from tests.policies import policy_conformance
 
@@ -15,8 +18,11 @@ _MODES = parameterized.named_parameters(
 )
 
 
-def _make(action_size=2, seed=0, **kwargs):
+def _make(network=None, action_size=2, seed=0, **kwargs):
   sizes = dict(embedding_size=16, width=16, num_blocks=1, num_heads=2)
+  network_ctor = functools.partial(
+      action_transformer.ActionTransformer, **{**sizes, **(network or {})}
+  )
   return transformer.TransformerPolicy(
       policy_conformance.SPEC._replace(
           action=tensor_spec.BoundedTensorSpec(
@@ -24,7 +30,8 @@ def _make(action_size=2, seed=0, **kwargs):
           ),
           seed=seed,
       ),
-      **{**sizes, **kwargs},
+      network_ctor=network_ctor,
+      **kwargs,
   )
 
 
@@ -44,7 +51,7 @@ class TransformerConformanceTest(policy_conformance.PolicyConformance):
     return _make(**kwargs)
 
   def make_policy_of_two_modes(self):
-    policy = _make(width=32, averaging_rate=0.05, dropout_rate=0.0)
+    policy = _make(dict(width=32, dropout_rate=0.0), averaging_rate=0.05)
     return policy, 150, 5e-3
 
 
@@ -168,7 +175,7 @@ class TransformerTest(parameterized.TestCase):
     actions = policy_conformance.make_actions(4)
     losses, samples = [], []
     for rate in (0.0, 0.5):
-      policy = _make(dropout_rate=rate)
+      policy = _make(dict(dropout_rate=rate))
       for seed in (_SEED, policy_conformance.OTHER_SEED):
         losses.append(policy.distillation_loss(observation, actions, seed))
       samples.append(policy.sample(observation, 5, _SEED))
@@ -179,7 +186,7 @@ class TransformerTest(parameterized.TestCase):
 
   @parameterized.parameters(1, 3, 20)
   def test_compiled_samples_equal_eager_ones(self, action_size):
-    policy = _make(action_size)
+    policy = _make(action_size=action_size)
     observation = policy_conformance.make_observation(4)
     compiled = common.function(policy.sample, jit_compile=True)
     actions = compiled(observation, 5, _SEED)
@@ -204,11 +211,11 @@ class TransformerTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (dict(averaging_rate=0.0), '`averaging_rate`.*0.0'),
-      (dict(dropout_rate=1.0), '`rate`.*1.0'),
+      (dict(network=dict(dropout_rate=1.0)), '`rate`.*1.0'),
       (dict(num_bins=1), '`num_bins`.*1'),
-      (dict(num_blocks=0), '`num_blocks`.*0'),
-      (dict(width=20, num_heads=8), '`width`.*20 and 8'),
-      (dict(num_heads=0), '`num_heads`.*0'),
+      (dict(network=dict(num_blocks=0)), '`num_blocks`.*0'),
+      (dict(network=dict(width=20, num_heads=8)), '`width`.*20 and 8'),
+      (dict(network=dict(num_heads=0)), '`num_heads`.*0'),
   )
   def test_bad_arguments_are_an_error(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):

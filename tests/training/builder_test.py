@@ -39,8 +39,8 @@ ActionOptimizer.num_gradient_steps = 1
 
 CriticEnsemble.num_members = 2
 CriticEnsemble.hidden_sizes = (16,)
-DiffusionPolicy.hidden_size = 16
-DiffusionPolicy.num_blocks = 1
+DenoisingNetwork.hidden_size = 16
+DenoisingNetwork.num_blocks = 1
 GaussianPolicy.hidden_sizes = (16,)
 """
 

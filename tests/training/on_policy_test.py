@@ -42,9 +42,9 @@ _BINDINGS = (
     'DPPOAgent.num_epochs = 1',
     'CriticEnsemble.hidden_sizes = (8,)',
     'DiffusionPolicy.num_denoising_steps = 2',
-    'DiffusionPolicy.hidden_size = 8',
-    'DiffusionPolicy.time_size = 8',
-    'DiffusionPolicy.num_blocks = 1',
+    'DenoisingNetwork.hidden_size = 8',
+    'DenoisingNetwork.time_size = 8',
+    'DenoisingNetwork.num_blocks = 1',
 )
 
 
