@@ -164,7 +164,9 @@ class RunTest(absltest.TestCase):
   def test_output_has_rates_scores_and_paths(self):
     output = tiny.read_output(self._root_dir)
     for phase in _PHASES:
-      self.assertRegex(output, rf'{phase}: \d+/\d+  .* (steps/s|s/episode)')
+      self.assertRegex(
+          output, rf'{phase}: \d+/\d+  .* (steps/s|s/step|s/episode)'
+      )
       self.assertRegex(output, rf'Phase {phase}: success .* \(4 episodes\)')
       self.assertRegex(output, rf'\n  {phase} .* [01]\.\d\d\d ')
     self.assertIn(self._path('report', 'learning_curve.png'), output)
