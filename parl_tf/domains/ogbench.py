@@ -27,8 +27,7 @@ from parl_tf.domains import value_ranges
 _TASKS = range(1, 6)
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
-# OGBench's observation sizes of the arm, a cube, a button, and a drawer or
-# window.
+# Sizes in OGBench's observations; a slide is a drawer or a window.
 _ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
 _PLAY_STEPS = 1_000  # Steps of 0.05 s of an episode of play, as in OGBench.
 
