@@ -16,6 +16,8 @@ import tempfile
 import time
 from typing import Callable, Dict, List, Sequence
 
+from tests import absent_libraries
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIN_FILE = 'quickstart.gin'
 NUM_ROWS = 19
@@ -68,13 +70,19 @@ class Run:
     root_dir: The run's directory.
   """
 
-  def __init__(self, root_dir: str, bindings: Sequence[str] = ()):
+  def __init__(
+      self,
+      root_dir: str,
+      bindings: Sequence[str] = (),
+      absent: Sequence[str] = (),
+  ):
     """Starts or resumes the run with seed 3.
 
     Args:
       root_dir: The run's directory; what the process prints is appended to the
         file of the same name that ends in `.log`.
       bindings: Gin bindings in addition to `BINDINGS`.
+      absent: Libraries to hide from the process.
     """
     self.root_dir = root_dir
     with open(root_dir + '.log', 'ab') as log:
@@ -88,7 +96,7 @@ class Run:
               '--seed=3',
               *(f'--gin_bindings={x}' for x in (*BINDINGS, *bindings)),
           ],
-          env=environment(),
+          env=environment(absent),
           cwd=ROOT,
           stdout=log,
           stderr=subprocess.STDOUT,
@@ -135,22 +143,30 @@ class Run:
     return max(path.read_text().count('\n') - 1, 0) if path.exists() else 0
 
 
-def environment() -> Dict[str, str]:
-  """Returns the environment for a program, which sets its own log level."""
-  variables = {**os.environ, 'PYTHONPATH': str(ROOT)}
+def environment(absent: Sequence[str] = ()) -> Dict[str, str]:
+  """Returns the environment for a program, which sets its own log level.
+
+  Args:
+    absent: Libraries to hide from the program.
+  """
+  folder = tempfile.mkdtemp(dir=make_folder())
+  variables = absent_libraries.environment(absent, folder)
   variables.pop('TF_CPP_MIN_LOG_LEVEL', None)
   return variables
 
 
 def finished_run() -> str:
-  """Completes one run shared by all tests; returns its directory."""
+  """Completes one run shared by all tests; returns its directory.
+
+  Its process has no Reverb, which runs in memory do not need.
+  """
   folder = os.environ.get('PARL_TF_SHARED_TMPDIR') or make_folder()
   root_dir = os.path.join(folder, 'undisturbed')
   with open(root_dir + '.lock', 'w') as lock:
     # Several test processes run at the same time.
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not os.path.exists(os.path.join(root_dir, 'summary.json')):
-      Run(root_dir).finish()
+      Run(root_dir, absent=['reverb']).finish()
   return root_dir
 
 

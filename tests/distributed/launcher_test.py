@@ -91,7 +91,9 @@ class LaunchTest(absltest.TestCase):
     )
 
   def _launch(self, root_dir):
-    bindings = (*tiny.BINDINGS, 'follow.min_seconds = 0.0')
+    bindings = (
+        *tiny.BINDINGS, *tiny.CHEAP_PARTS, 'follow.min_seconds = 0.0'
+    )
     process = subprocess.Popen(
         [
             sys.executable,

@@ -14,30 +14,29 @@ from parl_tf.binaries import configs
 from parl_tf.domains import calvin
 from parl_tf.domains import domain as domain_lib
 from tests.domains import domain_conformance
-from tests.domains import served_calvin
+from tests.domains import example_server
 
 _STATES = ('robot', 'scene')
+
+
+def setUpModule():
+  global _server
+  _server = example_server.ExampleServer('Calvin-v0', 'calvin_table')
+
+
+def tearDownModule():
+  _server.kill()
 
 
 class CalvinConformanceTest(
     domain_conformance.DomainConformance, parameterized.TestCase
 ):
 
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    served_calvin.serve(cls)
-
   def make_domain(self):
-    return calvin.Calvin(self.address, max_episode_steps=6)
+    return calvin.Calvin(_server.address, max_episode_steps=6)
 
 
 class CalvinTest(parameterized.TestCase):
-
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    served_calvin.serve(cls)
 
   def _play(self, actions):
     """Returns the domain, the environment and the last step of an episode.
@@ -45,7 +44,7 @@ class CalvinTest(parameterized.TestCase):
     Args:
       actions: Rows of four numbers, each of which toggles a sub-task.
     """
-    domain = calvin.Calvin(self.address, observations=_STATES)
+    domain = calvin.Calvin(_server.address, observations=_STATES)
     environment = domain.make_environment(0, evaluation=True)
     self.addCleanup(environment.close)
     environment.reset()
@@ -67,7 +66,7 @@ class CalvinTest(parameterized.TestCase):
         'gripper': ((100, 100, 3), np.uint8),
     }
 
-    spec = calvin.Calvin(self.address, observations=names).observation_spec()
+    spec = calvin.Calvin(_server.address, observations=names).observation_spec()
 
     self.assertEqual(
         {name: (part.shape, part.dtype) for name, part in spec.items()},
@@ -113,7 +112,7 @@ class CalvinTest(parameterized.TestCase):
   def test_the_gin_file_has_the_constants_of_the_paper(self):
     self.addCleanup(gin.clear_config)
     configs.parse(
-        ['domains/calvin.gin'], [f"Calvin.address = '{self.address}'"]
+        ['domains/calvin.gin'], [f"Calvin.address = '{_server.address}'"]
     )
 
     domain = domain_lib.select_domain()
@@ -123,12 +122,12 @@ class CalvinTest(parameterized.TestCase):
     self.assertSameElements(domain.observation_spec(), _STATES)
 
   def test_score_without_episodes_is_an_error(self):
-    domain = calvin.Calvin(self.address, observations=_STATES)
+    domain = calvin.Calvin(_server.address, observations=_STATES)
     with self.assertRaisesRegex(ValueError, '`episodes`'):
       domain.score([])
 
   def test_value_of_never_succeeding_is_unknown(self):
-    domain = calvin.Calvin(self.address, observations=_STATES)
+    domain = calvin.Calvin(_server.address, observations=_STATES)
     self.assertIsNone(domain.never_succeeds_value(0.99))
     # -4 / (1 - 0.99); -4 + 4.
     self.assertSequenceAlmostEqual(domain.value_range(0.99), (-400.0, 0.0))
@@ -141,7 +140,7 @@ class CalvinTest(parameterized.TestCase):
   )
   def test_an_argument_out_of_range_is_named(self, name, value, wanted):
     with self.assertRaisesRegex(ValueError, f'`{name}` must .*{wanted}'):
-      calvin.Calvin(self.address, **{name: value})
+      calvin.Calvin(_server.address, **{name: value})
 
 
 def _episode(rewards):

@@ -4,11 +4,7 @@ The example's server serves it. `benchmarks/libero.py` runs LIBERO itself, which
 needs its own packages.
 """
 
-import contextlib
 import os
-import socket
-import subprocess
-import sys
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -20,53 +16,40 @@ from parl_tf.binaries import configs
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import libero
-from tests.binaries import tiny
 from tests.domains import domain_conformance
+from tests.domains import example_server
 
-_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
-_FOLDER = tiny.ROOT / 'tests' / 'domains'
 _UP = np.array([0, 0, 1, 0, 0, 0, 0], np.float32)
 
 
-class Served(parameterized.TestCase):
-  """Serves the environment in another process during the tests."""
-
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    with contextlib.closing(socket.socket()) as found:
-      found.bind(('127.0.0.1', 0))
-      cls.address = '127.0.0.1:%d' % found.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, str(_PROGRAM), '--module=libero_like',
-         '--environment=LiberoLike-v0',
-         f'--port={cls.address.rpartition(":")[2]}'],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(_FOLDER)},
-    )
-    cls.addClassCleanup(process.stdout.close)
-    cls.addClassCleanup(process.wait)
-    cls.addClassCleanup(process.kill)
-    assert 'is served at' in process.stdout.readline()
-
-  def libero(self, **kwargs):
-    options = dict(
-        suite='libero_goal', task=3, image_size=4, max_episode_steps=6
-    )
-    return libero.Libero(self.address, **{**options, **kwargs})
+def setUpModule():
+  global _server
+  _server = example_server.ExampleServer('LiberoLike-v0', 'libero_like')
 
 
-class LiberoConformanceTest(domain_conformance.DomainConformance, Served):
+def tearDownModule():
+  _server.kill()
+
+
+def _libero(**kwargs):
+  options = dict(
+      suite='libero_goal', task=3, image_size=4, max_episode_steps=6
+  )
+  return libero.Libero(_server.address, **{**options, **kwargs})
+
+
+class LiberoConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
 
   def make_domain(self):
-    return self.libero()
+    return _libero()
 
 
-class LiberoTest(Served):
+class LiberoTest(parameterized.TestCase):
 
   def _environment(self, **kwargs):
-    environment = self.libero(**kwargs).make_environment(0, True)
+    environment = _libero(**kwargs).make_environment(0, True)
     self.addCleanup(environment.close)
     return environment
 
@@ -93,7 +76,7 @@ class LiberoTest(Served):
     self.assertFalse(environment.is_success())
 
   def test_images_have_the_requested_size(self):
-    spec = self.libero(image_size=5).observation_spec()
+    spec = _libero(image_size=5).observation_spec()
     self.assertEqual(
         {name: (part.shape, part.dtype.name) for name, part in spec.items()},
         {
@@ -106,7 +89,7 @@ class LiberoTest(Served):
     )
 
   def test_without_images_physics_is_observed(self):
-    spec = self.libero(images=False).observation_spec()
+    spec = _libero(images=False).observation_spec()
     self.assertSameElements(
         spec, ['joint_states', 'ee_states', 'gripper_states', 'physics']
     )
@@ -128,11 +111,11 @@ class LiberoTest(Served):
       ('libero_spatial', 220), ('libero_90', 400), ('libero_10', 520)
   )
   def test_episode_length_follows_the_suite(self, suite, steps):
-    domain = self.libero(suite=suite, max_episode_steps=None)
+    domain = _libero(suite=suite, max_episode_steps=None)
     self.assertEqual(domain.max_episode_steps, steps)
 
   def test_value_of_never_succeeding_sums_the_bias(self):
-    domain = self.libero()
+    domain = _libero()
     self.assertEqual((domain.reward_scale, domain.reward_bias), (1.0, -1.0))
     # -1 / (1 - 0.99).
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
@@ -155,7 +138,7 @@ class LiberoTest(Served):
           group[f'obs/{name}'] = random.uniform(-1, 1, (steps, size))
         for name in ('agentview_rgb', 'eye_in_hand_rgb'):
           group[f'obs/{name}'] = np.zeros([steps, 4, 4, 3], np.uint8)
-    domain = self.libero()
+    domain = _libero()
     first, second = reading.read_episodes(
         path,
         observation_spec=domain.observation_spec(),
@@ -170,7 +153,7 @@ class LiberoTest(Served):
   def test_the_gin_file_makes_the_domain(self):
     self.addCleanup(gin.clear_config)
     configs.parse(
-        ['domains/libero.gin'], [f"Libero.address = '{self.address}'"]
+        ['domains/libero.gin'], [f"Libero.address = '{_server.address}'"]
     )
     domain = domain_lib.select_domain()
     self.assertEqual(domain.max_episode_steps, 300)
@@ -190,7 +173,7 @@ class LiberoTest(Served):
   )
   def test_an_argument_out_of_range_is_named(self, name, value, wanted):
     with self.assertRaisesRegex(ValueError, f'`{name}` must be .*{wanted}'):
-      self.libero(**{name: value})
+      _libero(**{name: value})
 
 
 if __name__ == '__main__':

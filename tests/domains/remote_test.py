@@ -1,10 +1,6 @@
 """Tests of environments in another process, on loopback."""
 
-import contextlib
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 from absl.testing import absltest
@@ -15,58 +11,27 @@ import numpy as np
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import remote
-from tests.binaries import tiny
 from tests.domains import domain_conformance
+from tests.domains import example_server
 
-_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
 _TASK = 'Pendulum-v1'
 
 
-def _free_port():
-  with contextlib.closing(socket.socket()) as found:
-    found.bind(('127.0.0.1', 0))
-    return found.getsockname()[1]
+def setUpModule():
+  global _server
+  _server = example_server.ExampleServer(_TASK)
 
 
-class Server:
-  """Runs the example's server in another process."""
-
-  def __init__(self, port=None):
-    self.port = port or _free_port()
-    self.address = f'127.0.0.1:{self.port}'
-    self._process = None
-    self.start()
-
-  def start(self):
-    self._process = subprocess.Popen(
-        [sys.executable, str(_PROGRAM), f'--environment={_TASK}',
-         f'--port={self.port}'],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert 'is served at' in self._process.stdout.readline()
-
-  def signal(self, number):
-    self._process.send_signal(number)
-
-  def kill(self):
-    self._process.kill()
-    self._process.wait()
-    self._process.stdout.close()
+def tearDownModule():
+  _server.kill()
 
 
 class RemoteConformanceTest(
     domain_conformance.DomainConformance, parameterized.TestCase
 ):
 
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    cls._server = Server()
-    cls.addClassCleanup(cls._server.kill)
-
   def make_domain(self):
-    return remote.Remote(self._server.address, max_episode_steps=6)
+    return remote.Remote(_server.address, max_episode_steps=6)
 
 
 class OneWorldConformanceTest(RemoteConformanceTest):
@@ -74,21 +39,15 @@ class OneWorldConformanceTest(RemoteConformanceTest):
 
   def make_domain(self):
     return remote.Remote(
-        self._server.address, max_episode_steps=6, max_environments=1
+        _server.address, max_episode_steps=6, max_environments=1
     )
 
 
 class RemoteTest(parameterized.TestCase):
 
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    cls._server = Server()
-    cls.addClassCleanup(cls._server.kill)
-
   def _domain(self, **kwargs):
     options = dict(max_episode_steps=30, action_repeat=2)
-    return remote.Remote(self._server.address, **{**options, **kwargs})
+    return remote.Remote(_server.address, **{**options, **kwargs})
 
   def _play(self, environment, seed):
     environment.seed(seed)
@@ -145,12 +104,12 @@ class RemoteTest(parameterized.TestCase):
     environment.seed(6)
     environment.reset()
     environment.step(np.zeros(1, np.float32))
-    self._server.kill()
+    _server.kill()
     try:
       with self.assertRaisesRegex(domain.EpisodeLostError, 'during an episode'):
         environment.step(np.zeros(1, np.float32))
     finally:
-      self._server.start()
+      _server.start()
 
     self.assertEqual(self._play(environment, 5)[0], expected)
 
@@ -162,8 +121,8 @@ class RemoteTest(parameterized.TestCase):
     def act():
       attempts.append(len(attempts))
       if len(attempts) == 1:
-        self._server.kill()
-        self._server.start()
+        _server.kill()
+        _server.start()
       return self._play(environment, 7)[0]
 
     self.assertEqual(domain.act_until_kept(act), expected)
@@ -172,21 +131,21 @@ class RemoteTest(parameterized.TestCase):
   def test_a_hanging_server_is_reported_within_the_deadline(self):
     environment = self._domain(deadline_seconds=0.5).make_environment(0, True)
     environment.reset()
-    self._server.signal(signal.SIGSTOP)
+    _server.signal(signal.SIGSTOP)
     try:
       start = time.monotonic()
       with self.assertRaises(domain.EpisodeLostError) as raised:
         environment.step(np.zeros(1, np.float32))
       self.assertLess(time.monotonic() - start, 5.0)
     finally:
-      self._server.signal(signal.SIGCONT)
+      _server.signal(signal.SIGCONT)
     self.assertRegex(
         str(raised.exception.__cause__), 'answer within 0.5 s.*`step`'
     )
     environment.reset()
 
   def test_an_unreachable_server_is_an_error_that_names_the_address(self):
-    address = f'127.0.0.1:{_free_port()}'
+    address = f'127.0.0.1:{example_server.free_port()}'
     with self.assertRaisesRegex(
         ConnectionError, f'{address}: could not .* within 0.5 s'
     ):

@@ -1,0 +1,69 @@
+"""Runs the example's server of environments in another process."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from typing import Optional
+
+from tests.binaries import tiny
+
+_PROGRAM = tiny.ROOT / 'examples' / 'remote_environment' / 'server.py'
+_FOLDER = tiny.ROOT / 'tests' / 'domains'
+
+
+class ExampleServer:
+  """A server on loopback.
+
+  It takes a second to start, so one server should serve all tests of a file.
+
+  Attributes:
+    address: `host:port`.
+  """
+
+  def __init__(self, environment: str, module: Optional[str] = None):
+    """Starts the server.
+
+    Args:
+      environment: Id in gymnasium.
+      module: Module in this directory that registers the environment.
+    """
+    self._port = free_port()
+    self.address = f'127.0.0.1:{self._port}'
+    self._options = [f'--environment={environment}']
+    if module is not None:
+      self._options.append(f'--module={module}')
+    self.start()
+
+  def start(self) -> None:
+    """Restarts the server on its port after `kill`."""
+    self._process = subprocess.Popen(
+        [
+            sys.executable,
+            str(_PROGRAM),
+            f'--port={self._port}',
+            *self._options,
+        ],
+        env={**os.environ, 'PYTHONPATH': str(_FOLDER)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert 'is served at' in self._process.stdout.readline()
+
+  def signal(self, number: int) -> None:
+    """Sends a signal."""
+    self._process.send_signal(number)
+
+  def kill(self) -> None:
+    """Ends the server."""
+    self._process.kill()
+    self._process.wait()
+    self._process.stdout.close()
+
+
+def free_port() -> int:
+  """Returns a port that nothing listens on."""
+  with contextlib.closing(socket.socket()) as found:
+    found.bind(('127.0.0.1', 0))
+    return found.getsockname()[1]
