@@ -1,7 +1,6 @@
 """Command-line programs; `run` in each module is the console entry point.
 
-This package imports TensorFlow, and hides the messages that TensorFlow prints
-on import.
+This package hides the messages that TensorFlow prints on import.
 """
 
 from parl_tf.binaries import third_party_messages

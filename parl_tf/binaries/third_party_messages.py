@@ -7,6 +7,8 @@ of these packages, and all messages of this project, are shown.
 import contextlib
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
 import logging
 import os
 import subprocess
@@ -61,7 +63,7 @@ for line in sys.stdin.buffer:
 
 
 def silence_imports() -> None:
-  """Imports TensorFlow and Gym's notices without their messages.
+  """Hides what TensorFlow and Gym print when they are imported later.
 
   If `TF_CPP_MIN_LOG_LEVEL` is already set, its value is kept; with 0,
   TensorFlow's C++ code prints everything. The default set here is 3, which
@@ -69,14 +71,34 @@ def silence_imports() -> None:
   twice and logs that as an error. Its other C++ errors are raised in Python.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  with _without_routine_lines():
-    importlib.import_module('tensorflow')
+  sys.meta_path.insert(0, _TensorFlowFinder())
   for module, attribute, beginning in _NOTICES:
     try:
       notices = getattr(importlib.import_module(module), attribute)
     except ImportError:
       continue  # A package that is not installed prints nothing.
     _remove_texts(notices, beginning)
+
+
+class _TensorFlowFinder(importlib.abc.MetaPathFinder):
+  """Imports TensorFlow without its routine lines.
+
+  Programs that do not need TensorFlow start without importing it.
+  """
+
+  def find_spec(self, fullname, path, target=None):
+    if fullname != 'tensorflow':
+      return None
+    spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+    if spec is not None:
+      execute = spec.loader.exec_module
+
+      def exec_module(module):
+        with _without_routine_lines():
+          execute(module)
+
+      spec.loader.exec_module = exec_module
+    return spec
 
 
 def silence_tensorflow() -> None:
@@ -94,7 +116,7 @@ def silence_first_compilation() -> None:
   Call this after the devices are configured and before anything else is
   compiled.
   """
-  import tensorflow as tf  # Imported here, after `silence_imports`.
+  import tensorflow as tf  # Imported here: not all programs need it.
 
   with _without_routine_lines(), tf.device('/CPU:0'):
     tf.function(lambda: tf.zeros([]), jit_compile=True)()

@@ -202,7 +202,8 @@ class Evaluator:
     """
     executor = futures.ThreadPoolExecutor(max_workers=1)
     for policy in policies:
-      if policy not in self._compiled:
+      # A server would be asked for actions.
+      if policy not in self._compiled and not policy.is_served:
         self._compiling[policy] = executor.submit(
             self._compile(policy),
             tf.nest.map_structure(

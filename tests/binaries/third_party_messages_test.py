@@ -53,7 +53,7 @@ class ThirdPartyMessagesTest(absltest.TestCase):
     file = self.create_tempfile('tensorflow.py', _ABORTING)
     folder = os.path.dirname(file.full_path)
     done = subprocess.run(
-        [sys.executable, '-c', 'import parl_tf.binaries'],
+        [sys.executable, '-c', 'import parl_tf.binaries, tensorflow'],
         env={**os.environ, 'PYTHONPATH': f'{folder}{os.pathsep}{tiny.ROOT}'},
         capture_output=True,
         text=True,

@@ -209,6 +209,7 @@ class EvaluationTest(parameterized.TestCase):
   def test_failed_compilation_is_an_error_of_the_evaluation(self):
 
     class Broken:
+      is_served = False
       time_step_spec = small_run.make_agent().time_step_spec
 
       def act(self, observation, seed):
