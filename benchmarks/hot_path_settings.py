@@ -33,6 +33,8 @@ class SpecsOnly:
   """The part of a `Domain` that building an agent needs."""
 
   def __init__(self, setting: Setting):
+    one = np.ones([setting.action_size], np.float32)
+    self.raw_action_bounds = -one, one
     self._observation = specs.Array(
         [setting.observation_size], np.float32, 'state'
     )
