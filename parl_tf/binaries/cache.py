@@ -19,6 +19,7 @@ import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.domains import domain as domain_lib
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
@@ -153,15 +154,7 @@ def _define_flags():
       'ws:// URL of a server of the policy.',
       required=True,
   )
-  flags.DEFINE_multi_string(
-      'gin_file',
-      None,
-      'A gin file; several are merged in order.',
-      required=True,
-  )
-  flags.DEFINE_multi_string(
-      'gin_bindings', [], 'A gin binding, applied after the files.'
-  )
+  run_flags.define_gin()
   flags.DEFINE_string(
       'dataset', None, 'Dataset; by default run_experiment.dataset_path.'
   )

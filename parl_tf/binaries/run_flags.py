@@ -13,6 +13,12 @@ def define() -> None:
       'Directory of the run, which is created or resumed.',
       required=True,
   )
+  define_gin()
+  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
+
+
+def define_gin() -> None:
+  """Defines the flags of a configuration."""
   flags.DEFINE_multi_string(
       'gin_file',
       None,
@@ -22,7 +28,6 @@ def define() -> None:
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'
   )
-  flags.DEFINE_integer('seed', 0, 'Seed of the run.', lower_bound=0)
 
 
 def define_strategy() -> None:
