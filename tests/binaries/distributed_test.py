@@ -34,6 +34,8 @@ class DistributedTest(absltest.TestCase):
     run.kill('collector_0')
     run.start('collector_0')
     run.kill('service')
+    # The learner may be compiling, and then learns of it only later.
+    run.wait_until(lambda: 'Waiting for localhost' in run.output('learner'))
     run.start('service')
     seen = run.num_rows('online')
     run.wait_until(lambda: run.num_rows('online') >= seen + 4)
@@ -47,7 +49,6 @@ class DistributedTest(absltest.TestCase):
     held = journal.read(link)
     self._check_nothing_is_lost_or_doubled(run, held, link)
     self._check_ratio(run, held)
-    self.assertIn('Waiting for localhost', run.output('learner'))
 
   def _check_nothing_is_lost_or_doubled(self, run, held, link):
     log = episode_log.EpisodeLog(os.path.join(run.root_dir, 'episodes'))

@@ -1,7 +1,6 @@
 """Starts, kills and waits for the processes of a distributed run in tests."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -59,8 +58,9 @@ class Roles:
 
   def kill(self, name: str) -> None:
     """Sends SIGKILL."""
-    self._processes[name].send_signal(signal.SIGKILL)
-    self._processes[name].wait()
+    process = self._processes.pop(name)
+    process.kill()
+    process.wait()
 
   def stop(self) -> None:
     """Stops all running roles."""
