@@ -48,7 +48,7 @@ class CacheTest(absltest.TestCase):
     spec = policy_spec.PolicySpec(
         {'observation': policy_spec.ArraySpec((4,))}, action_size=2
     )
-    return self.enterContext(
+    return self.enter_context(
         toy_policy.serving(server.Policy(sample), spec, version=version)
     )
 

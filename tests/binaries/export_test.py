@@ -81,7 +81,7 @@ class ExportTest(absltest.TestCase):
         {'observation': policy_spec.ArraySpec((4,))}, action_size=2
     )
     policy = server.Policy(sample)
-    policy_server = self.enterContext(toy_policy.serving(policy, spec))
+    policy_server = self.enter_context(toy_policy.serving(policy, spec))
     act, domain = evaluate.searched_act(
         f'ws://{policy_server.address}',
         self._root,
@@ -100,10 +100,10 @@ class ExportTest(absltest.TestCase):
         self._root,
         ['Search.jit_compile = False'],
     )
-    steered = self.enterContext(
+    steered = self.enter_context(
         toy_policy.serving(serve.make_policy(act), spec)
     )
-    client = self.enterContext(toy_policy.connect(steered))
+    client = self.enter_context(toy_policy.connect(steered))
     episode = result.episodes[0]
     answer = client.infer({'observation': episode.observation[0]})
     self.assertEqual(answer['actions'].shape, (1, 2))

@@ -34,10 +34,10 @@ class ServeTest(absltest.TestCase):
 
   def _client(self):
     act, spec = serve.exported_policy(self._path)
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(serve.make_policy(act), spec)
     )
-    return self.enterContext(toy_policy.connect(server)), act
+    return self.enter_context(toy_policy.connect(server)), act
 
   def test_a_saved_model_is_served_in_chunks(self):
     _save(self._path, has_chunks=True)

@@ -27,7 +27,7 @@ class ServedPolicyTest(absltest.TestCase):
       file['observations'] = states
       file['actions'] = np.sign(states[:, :2])
     policy = module.Neighbors(path)
-    policy_server = self.enterContext(
+    policy_server = self.enter_context(
         toy_policy.serving(
             server.Policy(policy.sample, policy.train),
             policy_spec.PolicySpec(
@@ -35,7 +35,7 @@ class ServedPolicyTest(absltest.TestCase):
             ),
         )
     )
-    client = self.enterContext(toy_policy.connect(policy_server))
+    client = self.enter_context(toy_policy.connect(policy_server))
     far = {'observation': np.full([1, 4], 3.0, np.float32)}
 
     samples = client.sample(far, 32, seed=0)

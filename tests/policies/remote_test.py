@@ -33,10 +33,10 @@ class RemotePolicyTest(parameterized.TestCase):
     self.toy = toy_policy.ToyPolicy()
 
   def _policy(self, spec, served=toy_policy.SPEC, api_key=None, **options):
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(self.toy.functions(), served, api_key=api_key)
     )
-    return self.enterContext(
+    return self.enter_context(
         remote.RemotePolicy(
             spec, address=server.address, patience_seconds=5.0, **options
         )

@@ -20,14 +20,14 @@ class ClientTest(parameterized.TestCase):
     self.policy = toy_policy.ToyPolicy()
 
   def _serve(self, functions=None, spec=toy_policy.SPEC, **options):
-    return self.enterContext(
+    return self.enter_context(
         toy_policy.serving(
             functions or self.policy.functions(), spec, **options
         )
     )
 
   def _connect(self, server, **options):
-    return self.enterContext(toy_policy.connect(server, **options))
+    return self.enter_context(toy_policy.connect(server, **options))
 
   def test_metadata_describes_the_policy(self):
     client = self._connect(self._serve(metadata={'robot': 'arm'}))

@@ -48,8 +48,8 @@ class PlainServerTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
-    port = self.enterContext(_listening(_openpi))
-    self.client = self.enterContext(
+    port = self.enter_context(_listening(_openpi))
+    self.client = self.enter_context(
         client_lib.PolicyClient(f'127.0.0.1:{port}')
     )
 
@@ -87,7 +87,7 @@ class FailuresTest(parameterized.TestCase):
     with toy_policy.serving(self.policy.functions()) as server:
       address = server.address
       client = client_lib.PolicyClient(address, patience_seconds=0.1)
-      self.enterContext(client)
+      self.enter_context(client)
 
     with self.assertLogs(level='WARNING') as logs:
       with self.assertRaisesRegex(
@@ -99,7 +99,7 @@ class FailuresTest(parameterized.TestCase):
   def test_a_restarted_server_is_waited_for(self):
     with toy_policy.serving(self.policy.functions()) as server:
       host, _, port = server.address.partition(':')
-      client = self.enterContext(toy_policy.connect(server))
+      client = self.enter_context(toy_policy.connect(server))
       client.status()
 
     restarted = threading.Event()
@@ -132,7 +132,7 @@ class FailuresTest(parameterized.TestCase):
       for _unused in connection:
         pass
 
-    port = self.enterContext(_listening(converse, close_timeout=0.1))
+    port = self.enter_context(_listening(converse, close_timeout=0.1))
     client = client_lib.PolicyClient(f'127.0.0.1:{port}', silence_seconds=0.3)
     with self.assertRaisesRegex(ConnectionError, 'twice: no sign of life'):
       client.sample(toy_policy.observation(1), 1, 0)
@@ -145,10 +145,10 @@ class FailuresTest(parameterized.TestCase):
         goes_on.wait()
       return np.full([len(observation['state']), num_samples, 4, 2], seed)
 
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(self.policy.functions()._replace(sample=sample))
     )
-    client = self.enterContext(toy_policy.connect(server, call_seconds=0.2))
+    client = self.enter_context(toy_policy.connect(server, call_seconds=0.2))
     with self.assertRaisesRegex(TimeoutError, 'did not answer `sample` within'):
       client.sample(toy_policy.observation(1), 1, seed=1)
     goes_on.set()
@@ -167,11 +167,11 @@ class FailuresTest(parameterized.TestCase):
       goes_on.wait()
       return np.zeros([len(observation['state']), num_samples, 4, 2])
 
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(self.policy.functions()._replace(sample=sample))
     )
-    first = self.enterContext(toy_policy.connect(server))
-    second = self.enterContext(toy_policy.connect(server, call_seconds=0.1))
+    first = self.enter_context(toy_policy.connect(server))
+    second = self.enter_context(toy_policy.connect(server, call_seconds=0.1))
     thread = threading.Thread(
         target=first.sample, args=(toy_policy.observation(1), 1, 1)
     )
@@ -186,7 +186,7 @@ class FailuresTest(parameterized.TestCase):
     self.assertEqual(seeds, [1, 3])
 
   def test_health_needs_no_key_and_policies_do(self):
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(self.policy.functions(), api_key='secret')
     )
 
@@ -208,7 +208,7 @@ class FailuresTest(parameterized.TestCase):
   def test_wrong_messages_get_a_traceback_and_the_link_lives(
       self, message, fault
   ):
-    server = self.enterContext(toy_policy.serving(self.policy.functions()))
+    server = self.enter_context(toy_policy.serving(self.policy.functions()))
     with websocket_client.connect(
         f'ws://{server.address}', compression=None, proxy=None
     ) as link:
@@ -221,7 +221,7 @@ class FailuresTest(parameterized.TestCase):
       self.assertIn('actions', messages.unpack(link.recv()))
 
   def test_unknown_calls_are_refused(self):
-    server = self.enterContext(toy_policy.serving(self.policy.functions()))
+    server = self.enter_context(toy_policy.serving(self.policy.functions()))
     with websocket_client.connect(
         f'ws://{server.address}', compression=None, proxy=None
     ) as link:
@@ -232,7 +232,7 @@ class FailuresTest(parameterized.TestCase):
     self.assertIn("got 'jump'", refusal['message'])
 
   def test_oversized_messages_are_refused_and_the_server_lives(self):
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(
             self.policy.functions(),
             dataclasses.replace(toy_policy.SPEC, max_batch=256),
@@ -247,7 +247,7 @@ class FailuresTest(parameterized.TestCase):
         link.send(bytes(2_000))
         link.recv()
       self.assertEqual(link.protocol.close_code, 1009)
-    client = self.enterContext(toy_policy.connect(server))
+    client = self.enter_context(toy_policy.connect(server))
     with self.assertRaisesRegex(client_lib.RefusedError, 'takes at most 1000'):
       client.sample(toy_policy.observation(100), 1, 0)
     with self.assertRaisesRegex(ValueError, 'too many for a message'):

@@ -44,7 +44,7 @@ class OpenpiClientTest(absltest.TestCase):
         check=True,
     )
     toy = toy_policy.ToyPolicy()
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(toy.functions(), api_key='secret', seed=5)
     )
 

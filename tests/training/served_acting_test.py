@@ -41,7 +41,7 @@ class ServedActingTest(absltest.TestCase):
       return random.uniform(-1.0, 1.0, (size, num_samples, 4, 2))
 
     functions = toy_policy.ToyPolicy().functions()._replace(sample=sample)
-    server = self.enterContext(toy_policy.serving(functions, _SPEC))
+    server = self.enter_context(toy_policy.serving(functions, _SPEC))
     self.address = f'ws://{server.address}'
     self.domain = small_run.make_domain()
 

@@ -50,7 +50,7 @@ class ServedOnlineTest(absltest.TestCase):
   def _serve(self, name, can_save=True):
     toy = toy_policy.ToyPolicy()
     directory = os.path.join(self.folder, name) if can_save else None
-    server = self.enterContext(
+    server = self.enter_context(
         toy_policy.serving(toy.functions(), _SPEC, directory=directory)
     )
     return toy, server
