@@ -1,6 +1,6 @@
 """Command-line programs; `run` in each module is the console entry point.
 
-This package hides the messages that TensorFlow prints on import.
+Importing this package hides the messages that TensorFlow prints on import.
 """
 
 from parl_tf.binaries import third_party_messages

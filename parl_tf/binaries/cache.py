@@ -1,11 +1,11 @@
-r"""Draws a served policy's samples at every state of a dataset.
+r"""Caches a served policy's action samples for every state of a dataset.
 
   parl-cache --output runs/cache --gin_file quickstart.gin \
     --dataset runs/quickstart/data.hdf5 \
     --policy ws://127.0.0.1:8000 --policy ws://127.0.0.1:8001
 
-All servers must have the same version of the weights. Rerun the command to
-resume. Offline RL then reads the cache:
+All servers must have the same version of the weights. Rerun the same command
+to resume. Offline RL reads the finished cache:
 
   parl-train ... --gin_bindings 'Offline.action_cache = "runs/cache"'
 """
@@ -42,23 +42,28 @@ def fill(
     dtype: str = 'float32',
     seed: int = 0,
 ) -> str:
-  """Fills a cache as gin describes; see the program.
+  """Creates or resumes a cache for the domain that gin configures.
+
+  The number of samples per state and their temperature are those of `Search` in
+  the gin scope `training`.
 
   Args:
     output: Directory of the cache.
     dataset: Path of the dataset.
-    addresses: Of the servers.
+    addresses: ws:// URLs of the policy's servers.
     workers_per_server: Connections to each server.
-    dtype: Of the samples.
-    seed: Of the draws.
+    dtype: 'float16' or 'float32', the type of the stored samples.
+    seed: Seed of the samples.
 
   Returns:
-    A summary in one line.
+    A one-line summary.
 
   Raises:
-    ConnectionError: If no server answers any more.
-    ValueError: If the servers have different versions, or the directory has a
-      cache of something else.
+    ConnectionError: If a server does not answer at the start, or all servers
+      stop answering.
+    ValueError: If the servers have different versions, the dataset is invalid,
+      another process uses the directory, or its cache does not match the
+      arguments, the dataset or the version.
   """
   domain = domain_lib.select_domain()
   chunk_length = gin.get_bindings(builder.build_agent).get('chunk_length', 1)
@@ -85,7 +90,7 @@ def fill(
 
 
 def _connect(domain, chunk_length, addresses) -> List[remote.RemotePolicy]:
-  """Returns a policy for each worker, which all have one version."""
+  """Returns a policy for each worker, all with the same weights version."""
   spec = served_acting.model_spec(domain, chunk_length)
   policies = [remote.RemotePolicy(spec, address=x) for x in addresses]
   versions = {x: p.current_version() for x, p in zip(addresses, policies)}
@@ -115,7 +120,7 @@ def _fill(cache, states, policies) -> str:
   num_bytes = cache.samples.nbytes // header.num_states
   return (
       f'{header.num_states} states, {header.num_samples} samples of version '
-      f'{header.version} each, {num_bytes} bytes a state; '
+      f'{header.version} each, {num_bytes} bytes per state; '
       f'{cache.num_shards - num_before} of {cache.num_shards} shards drawn in '
       f'{time.monotonic() - start:.1f} s: {cache.directory}'
   )
@@ -124,7 +129,7 @@ def _fill(cache, states, policies) -> str:
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
   print(
@@ -156,15 +161,15 @@ def _define_flags():
   )
   run_flags.define_gin()
   flags.DEFINE_string(
-      'dataset', None, 'Dataset; by default run_experiment.dataset_path.'
+      'dataset', None, 'Dataset; by default, run_experiment.dataset_path.'
   )
   flags.DEFINE_integer(
       'workers', 1, 'Connections to each server.', lower_bound=1
   )
   flags.DEFINE_enum(
-      'dtype', 'float32', ['float16', 'float32'], 'Type of the samples.'
+      'dtype', 'float32', ['float16', 'float32'], 'Type of the stored samples.'
   )
-  flags.DEFINE_integer('seed', 0, 'Seed of the draws.', lower_bound=0)
+  flags.DEFINE_integer('seed', 0, 'Seed of the samples.', lower_bound=0)
 
 
 if __name__ == '__main__':

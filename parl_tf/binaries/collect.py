@@ -1,10 +1,11 @@
-r"""Collects episodes with the learner's weights and sends them to a service.
+r"""Collects episodes with the learner's weights for a replay service.
 
   parl-collect --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000 --collector 0
 
-An episode counts once it is in `spool` of the root directory. The same command
-resumes: it first sends the episodes that have not arrived.
+Each finished episode is stored in `spool` under the root directory, then sent
+to the service. Rerun the same command to resume: it first sends the episodes
+that have not arrived.
 """
 
 from typing import Sequence
@@ -21,7 +22,7 @@ from parl_tf.binaries import third_party_messages
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # Imported here: if Reverb is missing, the user gets a one-line error.
   from parl_tf.distributed import collector_role
 
@@ -44,7 +45,7 @@ def _define_flags():
   flags.DEFINE_integer(
       'collector',
       0,
-      'Number of this collector; no two may share one.',
+      'Number of this collector, unique in the run.',
       lower_bound=0,
   )
   flags.DEFINE_string(

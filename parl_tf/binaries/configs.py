@@ -52,7 +52,7 @@ def parse(
     gin_bindings: Sequence[str] = (),
     skip_unknown: bool = False,
 ) -> None:
-  """Parses gin files in order, then bindings, and locks the configuration.
+  """Parses gin files in order, then bindings.
 
   Gin files may import modules from the working directory.
 
@@ -60,13 +60,16 @@ def parse(
     gin_files: Paths; later ones override earlier ones.
     gin_bindings: For example `PointMaze.size = 'Medium'`; they override the
       files.
-    skip_unknown: Whether to ignore bindings of undefined names.
+    skip_unknown: Whether to ignore bindings of undefined names. If False, the
+      configuration is locked afterwards.
 
   Raises:
     FileNotFoundError: If a file is in none of the searched directories.
     ImportError: If a gin file imports a missing module.
-    ValueError: If a file is not valid gin or a binding uses an undefined name;
-      the message suggests the closest defined name.
+    OSError: If a file includes a missing file.
+    SyntaxError: If a file or binding is not valid gin.
+    ValueError: If a file cannot be tokenized or decoded, or a binding uses an
+      undefined name; the message then suggests the closest defined name.
   """
   places = [os.getcwd()] + add_search_path()
   if os.getcwd() not in sys.path:

@@ -50,7 +50,7 @@ def run(
       exit status. `--help` prints the docstring of its module.
     define_flags: Defines the program's flags. It is called here, not on import,
       so that programs with equal flag names can be imported together.
-    is_resumable: Whether the same command resumes after Ctrl-C.
+    is_resumable: Whether rerunning the command resumes after Ctrl-C.
   """
   others = set(flags.FLAGS)
   define_flags()
@@ -96,13 +96,14 @@ def run(
 
 
 def show_our_messages() -> None:
-  """Shows our messages from INFO, others' from WARNING, and none of gin's.
+  """Sets the minimum log level: INFO for this project, WARNING for others.
 
-  gin logs an error for each searched directory that lacks an included file,
-  even if a later directory has it. It raises an exception for real failures.
+  All log messages of gin are hidden: it logs an error for each searched
+  directory that lacks an included file, even if a later directory has it, and
+  raises an exception for real failures.
 
-  On a terminal a message is plain text; elsewhere it includes the time and the
-  source.
+  On a terminal, messages are plain text; elsewhere they start with the time and
+  the source location.
   """
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()

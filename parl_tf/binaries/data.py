@@ -47,13 +47,14 @@ def write_dataset(
     domain_name: Name of the domain's gin file.
     output: File to write.
     num_steps: Environment steps.
-    seed: Seed of the contents.
-    play: Whether to record play instead of attempts at the task.
+    seed: Seed that determines the contents.
+    play: Whether to record play without a goal instead of attempts at the task.
     gin_files: Gin files, applied after the domain's own.
     gin_bindings: Gin bindings, applied after the files.
 
   Raises:
-    FileNotFoundError: If there is no such domain or folder.
+    FileNotFoundError: If the domain's gin file or the folder of `output` does
+      not exist.
     ValueError: If a gin name is unknown, a value is out of range, or the domain
       has no controller.
   """
@@ -102,18 +103,23 @@ def describe(path: str, found: inspection.Inspection) -> str:
 
 
 def convert(paths: Sequence[str], output: str) -> None:
-  """Concatenates the episodes of datasets in one file in D4RL's layout.
+  """Writes the episodes of all datasets to one file in D4RL's layout.
 
   The datasets may have different formats. The gin bindings of `dataset` define
   how actions and rewards are read.
 
+  Args:
+    paths: Paths of the datasets.
+    output: File to write.
+
   Raises:
-    FileNotFoundError: If there is no such folder.
-    ValueError: If the dataset has a fault, or nothing can hold an episode.
+    FileNotFoundError: If the folder of `output` does not exist.
+    ValueError: If a dataset has a fault, or an episode does not fit the layout
+      or differs in columns or shapes from the first.
   """
   _check_folder(output)
   episodes = itertools.chain.from_iterable(
-      # A list: all datasets are checked before anything is written.
+      # A list, so that all datasets are validated before anything is written.
       [reading.read_episodes(path) for path in paths]
   )
   first = next(episodes)
@@ -131,7 +137,13 @@ def convert(paths: Sequence[str], output: str) -> None:
 
 
 def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
-  """Describes the Monte-Carlo returns that would bound a Cal-QL critic."""
+  """Describes the Monte Carlo returns that would bound a Cal-QL critic.
+
+  Args:
+    path: Path of the dataset.
+    task: Task whose reward scale and bias apply.
+    gamma: Discount factor of the returns.
+  """
   starts, least, greatest = [], np.inf, -np.inf
   for episode in reading.read_episodes(path, **task.dataset_options()):
     returns = episode_writer.monte_carlo_returns(
@@ -170,7 +182,7 @@ def main(argv: Sequence[str]) -> int:
     else:
       configs.parse(options.gin_file, options.gin_bindings)
       convert(arguments, options.output)
-    gin.clear_config()  # The file written has the library's own bounds.
+    gin.clear_config()  # Written files use the default action bounds.
     return inform([options.output])
   if command != 'info' or not arguments:
     raise app.UsageError(
@@ -200,10 +212,10 @@ def inform(
   Args:
     paths: Paths of the datasets.
     task: Task that the data must fit; None skips this check.
-    gamma: Discount factor of the returns printed for a task.
+    gamma: Discount factor of the returns printed if `task` is given.
 
   Returns:
-    1 if one has a fault, else 0.
+    1 if any dataset has a fault, else 0.
   """
   layout = reading.make_layout(
       **({} if task is None else task.dataset_options())
@@ -232,21 +244,25 @@ def run() -> None:
 def _define_flags():
   flags.DEFINE_string('output', None, 'generate, convert: file to write.')
   flags.DEFINE_string(
-      'domain', None, 'info: domain that the data must fit, by its gin file.'
+      'domain', None, 'info: name of the domain that the data must fit.'
   )
   flags.DEFINE_float(
-      'gamma', 0.99, 'info: discount factor of returns.', 0.0, 1.0
+      'gamma',
+      0.99,
+      'info: discount factor of the returns that --domain prints.',
+      0.0,
+      1.0,
   )
   flags.DEFINE_integer(
       'num_steps', 30_000, 'generate: environment steps.', lower_bound=1
   )
   flags.DEFINE_integer(
-      'seed', 0, 'generate: seed.', lower_bound=0
+      'seed', 0, 'generate: seed of the contents.', lower_bound=0
   )
   flags.DEFINE_bool(
       'play',
       False,
-      'generate: play without a goal, and record the rewards of every task.',
+      'generate: record play without a goal, with the rewards of every task.',
   )
   flags.DEFINE_multi_string(
       'gin_file', [], "A gin file, applied after the domain's own."
@@ -259,7 +275,7 @@ def _define_flags():
 def _spread(values: np.ndarray) -> str:
   return (
       f'{np.min(values):g} / {np.median(values):g} / {np.max(values):g}'
-      f' (least, median, greatest), mean {np.mean(values):.4g}'
+      f' (min, median, max), mean {np.mean(values):.4g}'
   )
 
 

@@ -1,19 +1,19 @@
-r"""Scores a SavedModel in the environment that gin files describe.
+r"""Evaluates a policy in the environment that gin files describe.
 
   parl-evaluate --policy runs/quickstart/policies/greedy_policy \
     --gin_file quickstart.gin
 
-`--follow HOST:PORT --root_dir DIR` instead scores a learner's weights as its
+`--follow HOST:PORT --root_dir DIR` instead evaluates a learner's weights as the
 replay service publishes them, until training ends.
 
-A policy that another process serves is scored by its address, alone or, with
-`--root_dir`, searched by the critic of a run, whose gin files then apply:
+A served policy is given by its URL. With `--root_dir`, the critic of that run
+searches the policy's samples, and the configuration of the run applies:
 
   parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
   parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
 
-For a SavedModel this program needs TensorFlow, but neither TF-Agents nor
-Reverb: it calls `tf.saved_model.load` and the signature `serving_default` only.
+To evaluate a SavedModel, this program needs TensorFlow but neither TF-Agents
+nor Reverb: it only loads the model and calls its signature `serving_default`.
 """
 
 import contextlib
@@ -41,16 +41,16 @@ _SEED_INPUT = 'seed'
 _ACTION_OUTPUT = 'action'
 # Output of policies that predict several actions at once, `[B, H, A]`.
 _CHUNK_OUTPUT = 'chunk'
-# Input name if the observation is one array; a dict has one input per key.
+# Input name of a single-array observation; a dict has one input per key.
 _OBSERVATION_INPUT = 'observation'
-# Rounding error, relative to the range, of mapping to raw units and back.
+# Rounding error of mapping actions in [-1, 1] to raw units and back.
 _ROUNDING = 1e-5
 _FRAMES_PER_SECOND = 10
 _SERVED = ('ws://', 'wss://')
 
 
 class ExportedPolicy:
-  """Adapts a SavedModel to the `act` of `parl_tf.training.evaluation`."""
+  """Adapts a SavedModel to `parl_tf.training.evaluation.Act`."""
 
   def __init__(self, path: str, domain: Any):
     """Loads the SavedModel and checks its signature against the domain.
@@ -88,11 +88,14 @@ class ExportedPolicy:
     self._half_range = (high - low) / 2.0
 
   def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
-    """Returns actions `[B, A]`, or chunks `[B, H, A]`, in [-1, 1].
+    """Returns actions `[B, A]`, or chunks `[B, H, A]`, scaled to [-1, 1].
+
+    Only rounding errors are clipped: if the policy exceeds the raw bounds, so
+    do the returned actions.
 
     Args:
-      observation: Raw, `[B, ...]` or a flat dict of them.
-      seed: int32 `[2]`.
+      observation: Raw observations `[B, ...]`, or a flat dict of them.
+      seed: `[2]` int32.
     """
     inputs = {k: tf.constant(v) for k, v in _by_input(observation).items()}
     raw = self._signature(**inputs, **{_SEED_INPUT: tf.constant(seed)})
@@ -169,7 +172,7 @@ class VideoRecorder(contextlib.AbstractContextManager):
     self._is_over = False
 
   def __call__(self, environments, running):
-    # Records the final state of the episode too.
+    # Also records the final state of the episode.
     if not self._is_over:
       self._writer.append_data(_render(environments[0]))
     self._is_over = not running[0]
@@ -184,7 +187,7 @@ def summarize(
   """Returns the object that `--json` prints.
 
   Args:
-    policy: The directory of the SavedModel.
+    policy: Directory of the SavedModel, or URL of the server.
     seed: Seed of the evaluation.
     result: Result of the evaluation.
   """
@@ -200,8 +203,7 @@ def summarize(
       'num_environment_steps': result.num_environment_steps,
       'successes': result.successes.tolist(),
       'episode_lengths': [e.num_steps for e in result.episodes],
-      # These two show whether two machines ran the same episodes. Actions are
-      # in [-1, 1].
+      # To compare the episodes of two machines. Actions are in [-1, 1].
       'start_observations': [
           tf.nest.map_structure(lambda x: x[0].tolist(), e.observation)
           for e in result.episodes
@@ -216,14 +218,14 @@ def main(arguments):
     raise app.UsageError(f'Unknown arguments: {arguments[1:]}.')
   options = flags.FLAGS
   if bool(options.policy) == bool(options.follow):
-    raise app.UsageError('Either --policy or --follow must be given.')
+    raise app.UsageError('Exactly one of --policy and --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
   is_served = bool(options.policy) and options.policy.startswith(_SERVED)
   if is_served and options.root_dir:
     if options.gin_file:
       raise app.UsageError(
-          '--root_dir names the gin files of the run: leave out --gin_file.'
+          '--root_dir supplies the configuration of the run: omit --gin_file.'
       )
     third_party_messages.silence_first_compilation()
     act, domain = searched_act(
@@ -234,7 +236,7 @@ def main(arguments):
   if not options.gin_file:
     raise app.UsageError('--gin_file must be given.')
   if is_served:
-    # So that gin may bind its arguments.
+    # Imported so that gin can bind the arguments of `RemotePolicy`.
     import parl_tf.policies.remote  # noqa: F401
   configs.add_search_path()
   configs.parse(
@@ -262,15 +264,19 @@ def main(arguments):
 def searched_act(
     address: str, root_dir: str, gin_bindings: Sequence[str] = ()
 ) -> Tuple[evaluation.Act, Any]:
-  """Returns the act of a served policy that a run's critic searches.
+  """Returns an act that searches a served policy's samples by a run's critic.
 
   Args:
     address: ws:// URL of the policy's server.
-    root_dir: The run's directory. Afterwards gin holds its configuration.
-    gin_bindings: Override the configuration.
+    root_dir: The run's directory. Afterwards, gin holds its configuration.
+    gin_bindings: Gin bindings that override the configuration of the run.
 
   Returns:
     The act, and the domain of the run.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, or the run
+      has no critic or no search.
   """
   # Imported here: these modules need TF-Agents.
   from parl_tf.binaries import export
@@ -283,7 +289,7 @@ def searched_act(
 
 
 def _evaluate(options, act, domain):
-  """Plays the episodes and prints their scores."""
+  """Plays the episodes and prints the result."""
   evaluator = evaluation.Evaluator(
       domain, num_episodes=options.num_episodes, seed=options.seed
   )
@@ -333,27 +339,27 @@ def _define_flags():
       'policy', None, 'Directory of the SavedModel, or ws:// URL of a server.'
   )
   flags.DEFINE_string(
-      'follow', None, 'host:port of the replay service whose learner to follow.'
+      'follow', None, 'host:port of the replay service of the learner.'
   )
   flags.DEFINE_string(
       'root_dir',
       None,
-      'Run whose critic searches the samples of a served policy; with'
-      ' --follow, where to write the scores of the learner.',
+      'Directory of the run whose critic searches the samples of a served'
+      ' policy; with --follow, directory to write the results to.',
   )
   flags.DEFINE_multi_string(
-      'gin_file', None, 'A gin file; several are merged in order.'
+      'gin_file', None, 'A gin file; later files override earlier ones.'
   )
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'
   )
   flags.DEFINE_integer(
-      'num_episodes', 32, 'Number of episodes, run as one batch.', lower_bound=1
+      'num_episodes', 32, 'Number of episodes per evaluation.', lower_bound=1
   )
   flags.DEFINE_integer(
-      'seed', 0, 'Seed of start states and of the policy.', lower_bound=0
+      'seed', 0, 'Seed of start states and policy samples.', lower_bound=0
   )
-  flags.DEFINE_string('video', None, 'Where to write the first episode (.mp4).')
+  flags.DEFINE_string('video', None, 'Video file of the first episode (.mp4).')
   flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')
 
 
@@ -377,7 +383,7 @@ def _render(environment) -> np.ndarray:
 
 
 def _drawing_errors() -> Tuple[Type[Exception], ...]:
-  """Returns what MuJoCo and PyOpenGL raise if no renderer is available."""
+  """Returns the errors of MuJoCo and PyOpenGL if no renderer is available."""
   errors = (ImportError, AttributeError, RuntimeError, OSError)
   # Not every domain uses MuJoCo; a domain that does has imported it.
   mujoco = sys.modules.get('mujoco')

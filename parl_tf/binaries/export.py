@@ -32,10 +32,10 @@ def restore_agent(
 
   Args:
     root_dir: The run's directory.
-    gin_bindings: Override the configuration of the run.
+    gin_bindings: Gin bindings that override the configuration of the run.
 
   Returns:
-    The agent. Afterwards gin holds the configuration of the run.
+    The agent. Afterwards, gin holds the configuration of the run.
 
   Raises:
     ValueError: If the directory contains no run or no checkpoint.
@@ -44,7 +44,7 @@ def restore_agent(
   configs.parse(
       [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
   )
-  # No normalization: the checkpoint contains the observation statistics.
+  # No normalization is passed: the checkpoint has the observation statistics.
   agent = builder.build_agent(
       domain_lib.select_domain(),
       None,
@@ -68,13 +68,19 @@ def export_run(root_dir: str, output: str, name: str) -> float:
     name: 'policy', 'greedy_policy' or 'base_policy'.
 
   Returns:
-    The largest difference between actions of the exported and live policies.
+    The largest difference between actions of the exported and live policies, in
+    raw units.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, the policy is
+      served by another process, or the difference exceeds the tolerance of
+      `export_policies`.
   """
   agent = restore_agent(root_dir)
   if not agent.named_policies:
     raise ValueError(
-        f'The policy of {root_dir} is served by another process, and cannot be '
-        'exported.'
+        f'The policy of {root_dir} cannot be exported, because another process '
+        'serves it.'
     )
   domain = domain_lib.select_domain()
   example = _example(domain)
@@ -86,8 +92,8 @@ def export_run(root_dir: str, output: str, name: str) -> float:
 
 
 def _example(domain):
-  """Returns the observations `[16, ...]` that compare the two policies."""
-  if domain.max_environments is not None:  # Must not move a robot.
+  """Returns observations `[16, ...]` on which to compare the two policies."""
+  if domain.max_environments is not None:  # A reset would move a robot.
     return tf.nest.map_structure(
         lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
         builder.observation_spec(domain),
@@ -100,7 +106,7 @@ def _example(domain):
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   options = flags.FLAGS
   third_party_messages.silence_first_compilation()
   difference = export_run(options.root_dir, options.output, options.policy)
@@ -124,7 +130,7 @@ def _define_flags():
       'output', None, 'Directory of the SavedModel.', required=True
   )
   flags.DEFINE_enum(
-      'policy', 'greedy_policy', _POLICIES, 'Which policy to export.'
+      'policy', 'greedy_policy', _POLICIES, 'Policy to export.'
   )
 
 

@@ -10,7 +10,7 @@ import gin
 
 _GIN = os.path.dirname(gin.__file__)
 _PARL_TF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The stand-alone service is installed next to the package.
+# The stand-alone replay service is installed next to the package.
 _OURS = (_PARL_TF, os.path.join(os.path.dirname(_PARL_TF), 'reverb_server'))
 _RAISE = dis.opmap['RAISE_VARARGS']
 
@@ -55,7 +55,7 @@ def is_of_input(error: Exception) -> bool:
 
 
 def one_line(error: Exception) -> str:
-  """Returns the message and the place in the configuration, if gin names it.
+  """Returns an error's message, with its place in the configuration if known.
 
   Args:
     error: An input error.

@@ -2,9 +2,9 @@
 
   parl-launch --root_dir runs/maze --gin_file quickstart.gin --num_collectors 2
 
-The roles are a replay service, a learner, collectors and an evaluator. One that
-dies is restarted and resumes its work. Their output is in `logs` of the root
-directory. Ctrl-C stops all of them; the same command resumes.
+The roles are a replay service, a learner, collectors and an evaluator. A role
+that dies is restarted and resumes its work. Their output is in `logs` under the
+root directory. Ctrl-C stops all roles; rerun the same command to resume.
 """
 
 from typing import Sequence
@@ -20,7 +20,7 @@ from parl_tf.training import devices
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # Imported here: if Reverb is missing, the user gets a one-line error.
   from parl_tf.distributed import launcher
 
@@ -40,17 +40,17 @@ def _define_flags():
   flags.DEFINE_integer(
       'num_evaluation_episodes',
       32,
-      'Episodes of each evaluation; 0 starts no evaluator.',
+      'Episodes per evaluation; 0 disables the evaluator.',
       lower_bound=0,
   )
   flags.DEFINE_float(
-      'collector_cpus', 0.0, 'Cores that Ray reserves for a collector.'
+      'collector_cpus', 0.0, 'CPU cores that Ray reserves for each collector.'
   )
   flags.DEFINE_float(
       'collector_gpus',
       0.0,
-      'GPUs, or the share of one, that Ray reserves for a collector; with 0 it'
-      ' runs on the CPU.',
+      'GPUs, or the fraction of one, that Ray reserves for each collector; with'
+      ' 0, collectors run on the CPU.',
   )
   flags.DEFINE_float(
       'learner_gpus', 0.0, 'GPUs that Ray reserves for the learner.'
@@ -59,15 +59,16 @@ def _define_flags():
       'strategy',
       'default',
       devices.STRATEGIES,
-      'Devices of the learner: one, or all GPUs, which share each batch.',
+      'Devices of the learner: default uses one, mirrored splits each batch'
+      ' among all GPUs.',
   )
   flags.DEFINE_integer(
-      'port', None, 'Port of the replay service; by default a free one.'
+      'port', None, 'Port of the replay service; by default, a free one.'
   )
   flags.DEFINE_string(
       'ray_address',
       None,
-      'Address of a Ray cluster; by default this machine alone.',
+      'Address of a Ray cluster; by default, all roles run on this machine.',
   )
 
 

@@ -3,9 +3,9 @@ r"""Trains on the episodes that collectors send to a replay service.
   parl-learn --root_dir runs/maze --gin_file quickstart.gin \
     --replay localhost:9000
 
-Behavior cloning and offline RL run in this process, as in `parl-train`;
-online, every episode in the log of the service is followed by training. The
-same command resumes from the last checkpoint.
+Behavior cloning and offline RL run in this process, as in `parl-train`. The
+online phase trains after each episode in the service's log. Rerun the same
+command to resume from the last checkpoint.
 """
 
 import os
@@ -26,7 +26,7 @@ from parl_tf.training import run_directory
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # Imported here: if Reverb is missing, the user gets a one-line error.
   from parl_tf.distributed import learner_role
 

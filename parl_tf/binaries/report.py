@@ -2,7 +2,7 @@
 
   parl-report --runs runs/study --output runs/study/report
 
-The directories are runs, or contain runs at any depth.
+Each `--runs` is a run directory, or a folder with runs at any depth.
 """
 
 import os
@@ -38,15 +38,16 @@ def write_report(
     output: Directory of the report; created if it is missing.
     baseline: Method to compare every other method with; None compares every
       pair.
-    group_by: Source of a run's method name: 'parent' or 'name'.
+    group_by: Source of a run's method name: 'parent' for its parent directory,
+      or 'name' for its own directory name without the seed suffix.
     num_resamples: Number of resamples of each bootstrap.
 
   Returns:
     The content of the page.
 
   Raises:
-    ValueError: If there is no run, a file is faulty or `baseline` is not a
-      method.
+    ValueError: If there is no evaluated run, a file is missing or faulty, two
+      runs have the same method and seed, or `baseline` is not a method.
   """
   run_set = runs_lib.read_runs(folders, group_by)
   groups = comparison.make_groups(run_set.runs)
@@ -97,7 +98,7 @@ def describe(content: page.Content, output: str) -> str:
 def _pair_lines(
     pairs: Sequence[comparison.Pair], output: str
 ) -> List[str]:
-  """Returns a line per comparison; a long list keeps resolved ones first."""
+  """Returns one line per comparison; resolved ones come first if truncated."""
   listed = list(pairs)
   if len(listed) > _MAX_LISTED_PAIRS:
     listed.sort(key=lambda pair: not pair.comparison.is_resolved)  # Stable.
@@ -134,20 +135,25 @@ def run() -> None:
 
 def _define_flags():
   flags.DEFINE_multi_string(
-      'runs', None, 'A run directory, or a folder of them.', required=True
+      'runs',
+      None,
+      'A run directory, or a folder that contains runs at any depth.',
+      required=True,
   )
   flags.DEFINE_string(
       'output', None, 'Directory of the report.', required=True
   )
   flags.DEFINE_string(
-      'baseline', None, 'Method that the others are compared with.'
+      'baseline',
+      None,
+      'Method to compare the others with; by default, all pairs are compared.',
   )
   flags.DEFINE_enum(
       'group_by',
       'parent',
       ['parent', 'name'],
-      "What names a run's method: the folder it is in, or its own name"
-      ' without the seed at its end.',
+      "Source of a run's method name: its parent directory, or its own name"
+      ' without the seed suffix.',
   )
   flags.DEFINE_integer(
       'num_resamples',

@@ -1,4 +1,4 @@
-"""The flags of all programs that work on a run."""
+"""Flags that several programs share."""
 
 from absl import flags
 
@@ -6,11 +6,11 @@ from parl_tf.training import devices
 
 
 def define() -> None:
-  """Defines the flags that all of them have; to be called by `run`."""
+  """Defines the flags of programs that create or resume a run."""
   flags.DEFINE_string(
       'root_dir',
       None,
-      'Directory of the run, which is created or resumed.',
+      'Directory of the run to create or resume.',
       required=True,
   )
   define_gin()
@@ -18,11 +18,11 @@ def define() -> None:
 
 
 def define_gin() -> None:
-  """Defines the flags of a configuration."""
+  """Defines the flags of the gin configuration."""
   flags.DEFINE_multi_string(
       'gin_file',
       None,
-      'A gin file; several are merged in order.',
+      'A gin file; later files override earlier ones.',
       required=True,
   )
   flags.DEFINE_multi_string(
@@ -36,5 +36,5 @@ def define_strategy() -> None:
       'strategy',
       'default',
       devices.STRATEGIES,
-      'Trains on one device, or on all GPUs, which share each batch.',
+      'default uses one device, mirrored splits each batch among all GPUs.',
   )

@@ -3,7 +3,7 @@
   parl-serve --policy runs/quickstart/policies/greedy_policy
   parl-serve --base ws://127.0.0.1:8000 --root_dir runs/critic --port 8001
 
-Any client of openpi's protocol drives it, without TensorFlow on its side.
+Clients use openpi's WebSocket protocol and do not need TensorFlow.
 """
 
 import os
@@ -22,23 +22,27 @@ from parl_tf.serving import policy_spec
 from parl_tf.serving import server
 
 KEY_VARIABLE = 'PARL_SERVER_KEY'
-"""Environment variable with the API key that clients must send."""
+"""Environment variable with the API key that clients must send, if set."""
 
 _SIGNATURE = 'serving_default'
 _SEED = 'seed'
 
 Act = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
-"""Maps observations `[B, ...]` and a seed `[2]` to raw actions `[B, H, A]`."""
+"""Maps raw observations and an int32 `[2]` seed to raw actions `[B, H, A]`.
+
+The observations are arrays `[B, ...]`, keyed by name.
+"""
 
 
 def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Returns how a SavedModel acts, and its spec.
+  """Loads a SavedModel; returns its act function and spec.
 
   Args:
-    path: Directory of a SavedModel that `parl-export` wrote.
+    path: Directory of a SavedModel that a run or `parl-export` wrote.
 
   Raises:
-    ValueError: If it has no such signature.
+    OSError: If there is no SavedModel.
+    ValueError: If it lacks the signature `serving_default`.
   """
   model = tf.saved_model.load(path)
   if _SIGNATURE not in model.signatures:
@@ -61,7 +65,7 @@ def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
   )
 
   def act(observation, seed):
-    # `model` keeps the variables of its signature.
+    # The reference to `model` keeps its variables alive.
     tensors = {name: tf.constant(x) for name, x in observation.items()}
     answer = model.signatures[_SIGNATURE](**tensors, seed=tf.constant(seed))
     if 'chunk' in answer:
@@ -74,12 +78,17 @@ def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
 def steered_policy(
     base: str, root_dir: str, gin_bindings: Sequence[str] = ()
 ) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Returns how a served policy acts under the search of a run's critic.
+  """Returns the act function and spec of a policy searched by a run's critic.
 
   Args:
     base: ws:// URL of the policy's server.
     root_dir: Directory of the run.
-    gin_bindings: Override the configuration of the run.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Raises:
+    ConnectionError: If the server does not answer.
+    ValueError: If the directory contains no run or no checkpoint, or the run
+      has no critic or no search.
   """
   scaled_act, domain = evaluate.searched_act(base, root_dir, gin_bindings)
   low, high = (np.asarray(x, np.float32) for x in domain.raw_action_bounds)
@@ -108,10 +117,10 @@ def steered_policy(
 
 
 def make_policy(act: Act) -> server.Policy:
-  """Returns the functions that a server needs.
+  """Returns a policy that draws N samples per state with `act`.
 
   Args:
-    act: Each row of a batch must have its own draw.
+    act: Must draw each row of a batch independently.
   """
 
   def sample(observation, num_samples, seed):
@@ -130,10 +139,10 @@ def make_policy(act: Act) -> server.Policy:
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   options = flags.FLAGS
   if bool(options.policy) == bool(options.base):
-    raise app.UsageError('Either --policy or --base must be given.')
+    raise app.UsageError('Exactly one of --policy and --base must be given.')
   if bool(options.base) != bool(options.root_dir):
     raise app.UsageError('--base and --root_dir must be given together.')
   third_party_messages.silence_first_compilation()
@@ -158,17 +167,19 @@ def run() -> None:
 
 
 def _define_flags():
-  flags.DEFINE_string('policy', None, 'Directory of a SavedModel.')
-  flags.DEFINE_string('base', None, 'ws:// URL of a policy to steer.')
-  flags.DEFINE_string('root_dir', None, 'Run whose critic steers it.')
+  flags.DEFINE_string('policy', None, 'Directory of the SavedModel.')
+  flags.DEFINE_string('base', None, 'ws:// URL of the policy to steer.')
+  flags.DEFINE_string(
+      'root_dir', None, 'Directory of the run whose critic steers --base.'
+  )
   flags.DEFINE_multi_string(
-      'gin_bindings', [], 'A gin binding that overrides those of the run.'
+      'gin_bindings', [], 'A gin binding that overrides that of the run.'
   )
   flags.DEFINE_string(
       'host',
       '127.0.0.1',
-      f'Address to listen on. The variable {KEY_VARIABLE} may hold a key that'
-      ' clients must send.',
+      'Address to listen on. If the environment variable'
+      f' {KEY_VARIABLE} is set, clients must send its value as their API key.',
   )
   flags.DEFINE_integer(
       'port', 8000, 'Port to listen on; 0 selects a free one.', lower_bound=0

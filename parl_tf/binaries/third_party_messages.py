@@ -1,7 +1,8 @@
 """Silences messages that other packages print even in a healthy run.
 
-Each message is identified by its source and its first words. All other messages
-of these packages, and all messages of this project, are shown.
+Each message is identified by part of its text, and by its source if that is
+known. All other messages of these packages, and all messages of this project,
+are shown.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from typing import Iterator
 _STANDARD_ERROR = 2
 
 # Module, attribute, first words. The attribute is a dict of messages that the
-# package prints on import. These do not matter here: TF-Agents imports Gym, and
-# gymnasium-robotics warns about dense rewards, which no domain uses.
+# package prints on import. These are irrelevant here: TF-Agents imports Gym,
+# and gymnasium-robotics warns about dense rewards, which no domain uses.
 _NOTICES = (
     ('gym_notices.notices', 'notices', 'Gym has been unmaintained'),
     ('farama_notifications', 'notifications', 'AdroitHandRelocateDense-v1, '),
@@ -27,12 +28,12 @@ _NOTICES = (
 
 # Source file and first words of the format string of each hidden record.
 _RECORDS = (
-    # This project writes the checkpoints, and agents create their variables.
+    # This project writes its own checkpoints; its agents create all variables.
     ('tf_agents/train/learner.py', 'Warning: checkpointing the training'),
     ('tf_agents/train/learner.py', 'run_optimizer_variable_init = False'),
     # An exported policy is only used to act.
     ('tf_agents/policies/policy_saver.py', 'WARNING: Could not serialize'),
-    # Names of TF-Agents' own signatures, such as `0/step_type`.
+    # TF-Agents' own signatures have names such as `0/step_type`.
     (
         'tensorflow/core/function/polymorphism/function_type.py',
         '`%s` is not a valid tf.function parameter name.',
@@ -43,15 +44,15 @@ _RECORDS = (
 # and on XLA's first compilation, at any log level.
 _ROUTINE = (
     'WARNING: All log messages before absl::InitializeLog() is called',
-    'I0000 00:00:',  # Information that is logged before that call.
+    'I0000 00:00:',  # INFO messages logged before that call.
     # TensorFlow registers the CUDA libraries twice, and logs it as an error.
     'Unable to register cuBLAS factory',
     'Unable to register cuDNN factory',
     'Unable to register cuFFT factory',
 )
 
-# The program of the process that copies the other lines. On Ctrl-C it continues
-# until its input ends.
+# Program of the child process that copies the other lines. It ignores Ctrl-C
+# and runs until its input ends.
 _FILTER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -63,12 +64,12 @@ for line in sys.stdin.buffer:
 
 
 def silence_imports() -> None:
-  """Hides what TensorFlow and Gym print when they are imported later.
+  """Hides what later imports of TensorFlow, Gym and gymnasium-robotics print.
 
-  If `TF_CPP_MIN_LOG_LEVEL` is already set, its value is kept; with 0,
-  TensorFlow's C++ code prints everything. The default set here is 3, which
-  prints fatal errors only: even on a healthy machine TensorFlow registers cuDNN
-  twice and logs that as an error. Its other C++ errors are raised in Python.
+  Sets `TF_CPP_MIN_LOG_LEVEL` to 3 if it is not set, so that TensorFlow's C++
+  code logs fatal errors only: even on a healthy machine, it logs an error
+  because it registers cuDNN twice. Its other C++ errors are raised in Python.
+  With a value of 0, it logs everything.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   sys.meta_path.insert(0, _TensorFlowFinder())
@@ -134,8 +135,8 @@ def is_noise(record: logging.LogRecord) -> bool:
 def _without_routine_lines() -> Iterator[None]:
   """Removes the lines that contain a text of `_ROUTINE` from standard error.
 
-  Another process copies the lines, so that the last message of this one is
-  shown even if C++ code aborts it.
+  A child process copies the other lines, so that the last message of this
+  process is shown even if C++ code aborts it.
   """
   if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
     yield

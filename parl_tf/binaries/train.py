@@ -1,9 +1,9 @@
-"""Trains a policy: cloning, offline RL, online fine-tuning, export.
+"""Trains and exports a policy: cloning, offline RL, online fine-tuning.
 
   parl-train --root_dir runs/quickstart --gin_file quickstart.gin
 
-Without a dataset it first records one. The same command resumes an interrupted
-run from its last checkpoint.
+If no dataset is configured, the program first records one. Rerun the same
+command to resume an interrupted run from its last checkpoint.
 """
 
 import os
@@ -31,7 +31,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
       '',
       f'{summary.domain}, seed {summary.seed}, evaluated over '
       f'{" or ".join(map(str, sorted(counts)))} episodes',
-      'Success: rate, and mean environment steps to it.',
+      'Success: rate, and mean environment steps to success.',
       _row('', 'success', 'without search', 'training steps', 'env steps', 's'),
   ]
   if summary.controller_success_rate is not None:
@@ -87,7 +87,7 @@ def train(
     gin_files: Paths of gin files, merged in order.
     gin_bindings: Gin bindings, applied after the files.
     seed: Seed of the run, at least 0.
-    strategy: The devices to train on; see `devices.make_strategy`.
+    strategy: Name of the devices to train on; see `devices.make_strategy`.
 
   Returns:
     The summary of the run.
@@ -111,7 +111,7 @@ def train(
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   options = flags.FLAGS
   summary = train(
       options.root_dir,

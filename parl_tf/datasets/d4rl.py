@@ -2,14 +2,15 @@
 
 The layout is flat, with one row per step: `observations`, `actions`, `rewards`
 and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
-As an extension of D4RL, `observations` may be a group with one HDF5 dataset
-for each part of a nest, and a dataset of play has the raw rewards and the
-successes of K tasks, `infos/task_rewards` and `infos/task_successes` `[rows,
-K]`. Reading it for one task replaces rewards, success and terminals.
+There are two extensions of D4RL. `observations` may be a group with one HDF5
+dataset for each part of a nest. A play dataset also stores the raw rewards and
+successes of several tasks, in `infos/task_rewards` and `infos/task_successes`
+`[rows, tasks]`; a layout with `task` reads rewards, success and episode ends
+from these columns.
 
-D4RL's own files have no `next_observations`. In this case a terminal row is
-followed by its own observation, and the last row of an episode that ends
-without terminating yields no transition.
+D4RL's own files have no `next_observations`. In this case, the observation
+after a terminal row is a copy of the row's own, and the last row of an episode
+that ends without terminating yields no transition.
 """
 
 import os
@@ -45,7 +46,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(hdf5.Source):
-  """Reads the rows of the file in batches of a few thousand."""
+  """Reads the rows of the file in batches of `_READ_ROWS`."""
 
   def __init__(self, path, layout):
     super().__init__(path)
@@ -100,7 +101,7 @@ class _Source(hdf5.Source):
       ):
         self.faults.append(
             f'{self.path}: `{name}` must have {num_rows} rows with a column for'
-            f' task {self._layout.task} (from 0 on), got shape {shape}.'
+            f' task {self._layout.task} (zero-based), got shape {shape}.'
         )
 
   def read(self) -> Iterator[rows_lib.Rows]:
@@ -114,7 +115,7 @@ class _Source(hdf5.Source):
       yield rows
 
   def _relabel(self, rows: Dict[str, np.ndarray], span: slice) -> None:
-    """Replaces rewards, success and episode ends by those of the task."""
+    """Replaces rewards, success and episode ends with those of the task."""
     with hdf5.damage_named(self.path):
       rows['rewards'] = self.file[_TASK_REWARDS][span, self._layout.task]
       success = self.file[_TASK_SUCCESSES][span, self._layout.task]
@@ -144,13 +145,13 @@ class EpisodeFile:
       path: Path of the file.
       metadata: Numbers and strings, stored as attributes of group `metadata`.
       has_next_observations: Whether to write `next_observations`. Requires
-        episodes with a last transition.
+        that every episode has its last observation.
     """
     self._path = path
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
     self._names = None
-    # Compression works on a few thousand rows at a time.
+    # Buffers rows, because HDF5 compresses whole chunks.
     self._pending = []
     self._num_pending = 0
     self._file = h5py.File(self._partial_path, 'w')
@@ -175,7 +176,11 @@ class EpisodeFile:
       episode: types.Episode,
       infos: Optional[Mapping[str, np.ndarray]] = None,
   ) -> None:
-    """Adds an episode, and stores each array `[T, ...]` as `infos/<name>`.
+    """Adds an episode.
+
+    Args:
+      episode: Episode of T steps.
+      infos: Arrays `[T, ...]`, stored as `infos/<name>`.
 
     Raises:
       ValueError: If the episode does not fit the layout, or differs in columns

@@ -13,7 +13,8 @@ class Recording(NamedTuple):
 
   Attributes:
     episode: Episode of T steps.
-    infos: Arrays `[T, ...]` that describe the state before each action.
+    infos: Arrays `[T, ...]` of additional values: of the state before each
+      action, of the controller, or of the step.
   """
 
   episode: types.Episode
@@ -24,8 +25,8 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
   """Returns the mean and standard deviation of the observations.
 
   The last observation of each episode is excluded, because no action follows
-  it. Constant entries get a standard deviation of 1. Image observations have
-  no statistics; their entries are None.
+  it. Constant entries get a standard deviation of 1. Images have no statistics;
+  their entries are None.
 
   Args:
     episodes: Episodes, iterated once.

@@ -32,6 +32,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
     layout: Expected contents, and how to read them.
 
   Raises:
+    ImportError: If the format requires a package that is not installed.
     rows.DamagedFileError: If the format is unknown or the file is corrupt.
   """
   for module in _FORMATS:

@@ -29,21 +29,21 @@ def generate(
   """Yields episodes with `num_steps` environment steps in total.
 
   Each episode draws the standard deviation of its noise uniformly from
-  [`min_noise`, `max_noise`]. Each action adds independent Gaussian noise, is
-  clipped to [-1, 1] and stored as executed. An episode depends only on `seed`
-  and its number. Episodes that the environment declares unfit are dropped. The
-  last episode is truncated, like a timeout, when the total number of steps is
-  reached.
+  [`min_noise`, `max_noise`]. Each action is the controller's plus independent
+  Gaussian noise, clipped to [-1, 1], and is stored as executed. An episode
+  depends only on `seed` and its number. Episodes that the environment declares
+  unfit (`may_be_recorded`) are dropped and do not count. The last episode is
+  truncated, like a timeout, when the total number of steps is reached.
 
   Args:
     environment: `domains.domain.Environment`.
     controller: Object with `reset`, `action` and `info`.
     num_steps: Total environment steps.
-    seed: Non-negative seed.
+    seed: Non-negative seed of the episodes.
     min_noise: Minimum standard deviation, in units of the action range [-1, 1].
     max_noise: Maximum standard deviation, in the same units.
-    noise_factors: `[A]` factors on the noise of each dimension of the action;
-      None for 1.
+    noise_factors: `[A]` factors on the noise of each action dimension; None
+      means 1.
     progress: Called after each episode with the number of steps so far.
 
   Returns:
@@ -78,7 +78,11 @@ def generate(
       )
       number += 1
       if not environment.may_be_recorded():
-        logging.info('Dropping episode %d: it is unfit.', number - 1)
+        logging.info(
+            'Dropping episode %d: the environment declares it unfit for a'
+            ' dataset.',
+            number - 1,
+        )
         continue
       step += recording.episode.num_steps
       if progress is not None:
@@ -141,19 +145,19 @@ def record_task(
     make_progress: Callable[[str, int], Any],
     metadata: Optional[Mapping[str, Any]] = None,
 ) -> None:
-  """Records a dataset of a task.
+  """Records a dataset of a domain with the domain's own controller.
 
-  Bindings in the gin scope `play` apply to play only, for instance
-  `play/generate.max_noise`.
+  Bindings in the gin scope `play`, such as `play/generate.max_noise`, apply to
+  play only.
 
   Args:
     path: File to write. It appears only when it is complete.
     domain: `domains.domain.Domain`.
     num_steps: Total environment steps.
     seed: Non-negative seed, which determines the contents of the file.
-    play: Whether to record play instead of attempts at the task.
-    make_progress: Returns a context manager that shows progress, given a label
-      and the number of steps.
+    play: Whether to record play without a goal instead of attempts at the task.
+    make_progress: Takes a label and the number of steps; returns a context
+      manager that shows progress.
     metadata: See `record_dataset`.
 
   Raises:

@@ -10,7 +10,7 @@ from parl_tf.datasets import rows as rows_lib
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-  """Converts exceptions of h5py on corrupt files to `DamagedFileError`."""
+  """Converts the exceptions of h5py on corrupt files to `DamagedFileError`."""
   try:
     yield
   except rows_lib.DamagedFileError:

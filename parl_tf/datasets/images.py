@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from parl_tf.datasets import rows as rows_lib
 
-# Decode the stored frames, without duplicating or dropping any to adjust the
-# rate. Fail on corrupt frames instead of concealing them.
+# ffmpeg must fail on corrupt frames instead of concealing them, and must not
+# duplicate or drop frames to adjust the rate.
 _INPUT_OPTIONS = ('-xerror', '-err_detect', 'explode')
 _OUTPUT_OPTIONS = ('-fps_mode', 'passthrough')
 _PIXEL_FORMATS = {1: 'gray', 3: 'rgb24'}
@@ -19,7 +19,7 @@ _RATE_TOLERANCE = 0.01
 def decode(
     encoded: bytes, shape: Tuple[int, ...], dtype: np.dtype, where: str
 ) -> np.ndarray:
-  """Decodes the bytes of a PNG or JPEG file.
+  """Decodes an image `[height, width, channels]` from a PNG or JPEG file.
 
   Args:
     encoded: Contents of the file.
@@ -41,7 +41,7 @@ def decode(
     ) from error
   if image.shape != shape:
     raise rows_lib.DamagedFileError(
-        f'{where}: must have shape {shape}, as the metadata specify, got'
+        f'{where}: must have shape {shape}, as in the metadata, got'
         f' {image.shape}.'
     )
   return image
@@ -75,7 +75,7 @@ class Video:
       self._frames = None
 
   def read(self, start: int, count: int, where: str) -> np.ndarray:
-    """Returns frames `[count, height, width, channels]`.
+    """Returns frames `[count, height, width, channels]` uint8.
 
     Args:
       start: Index of the first frame. Seeking backwards restarts decoding from
@@ -84,6 +84,7 @@ class Video:
       where: Episode that needs the frames, used in error messages.
 
     Raises:
+      ImportError: If imageio-ffmpeg is not installed.
       rows.DamagedFileError: If the file is corrupt, has another frame size or
         rate, or has too few frames.
     """

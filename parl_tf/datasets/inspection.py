@@ -19,7 +19,7 @@ class Inspection(NamedTuple):
     format: Name of the format; empty if it was not recognized.
     shapes: Shape of each column, keyed by its name in the file.
     num_rows: Number of rows read.
-    num_terminals: Number of rows with a terminal step.
+    num_terminals: Number of terminal rows.
     num_timeouts: Number of rows that end an episode without terminating it.
     num_trailing_rows: Number of rows after the last episode end. They count as
       one more episode.
@@ -27,8 +27,8 @@ class Inspection(NamedTuple):
     returns: Undiscounted raw return of each episode.
     successes: Whether each episode contains a success.
     reward_range: Minimum and maximum reward; None if there are no rows.
-    observation_ranges: Minimum and maximum of each entry `[D]`, keyed by
-      column; for images, over all pixels.
+    observation_ranges: Minimum and maximum of each entry `[D]`, keyed by the
+      column's name in the file; for images, scalars over all pixels.
     action_range: Minimum and maximum of each action entry `[A]`, as stored.
     saturation: Fraction of action entries at or beyond the bounds.
   """
@@ -52,7 +52,17 @@ class Inspection(NamedTuple):
 def inspect(
     path: str, layout: Optional[rows_lib.Layout] = None
 ) -> Inspection:
-  """Reads a whole dataset and reports each kind of fault once."""
+  """Reads a whole dataset and reports each kind of fault once.
+
+  Args:
+    path: File or directory.
+    layout: Expected contents, and how to read them; None uses the default
+      layout.
+
+  Raises:
+    ImportError: If the format requires a package that is not installed.
+    ValueError: If the layout's action bounds are invalid.
+  """
   layout = layout or rows_lib.Layout()
   if not os.path.exists(path):
     return Inspection([f'{path}: there is no such file.'])

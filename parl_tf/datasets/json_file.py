@@ -7,10 +7,10 @@ from parl_tf.datasets import rows as rows_lib
 
 
 def read(path: str) -> Mapping[str, Any]:
-  """Returns the object that a JSON file holds.
+  """Returns the object in a JSON file.
 
   Raises:
-    rows.DamagedFileError: If the file cannot be read or holds no object.
+    rows.DamagedFileError: If the file cannot be read or contains no object.
   """
   try:
     with open(path, encoding='utf-8') as file:

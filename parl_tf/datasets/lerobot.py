@@ -1,14 +1,15 @@
 """Reads LeRobot datasets, versions 2.0, 2.1 and 3.0, without torch.
 
-A dataset is a directory. `meta/info.json` describes it. Parquet files hold one
-row per frame, of one episode (version 2) or of several (version 3), and MP4
-files hold the images. A frame is an observation and the action taken after it.
-The observation after an episode's last action is not stored.
+A dataset is a directory, which `meta/info.json` describes. Parquet files have
+one row per frame; in version 2 each contains one episode, in version 3 several.
+Images are in the Parquet files or in MP4 files. A frame is an observation and
+the action taken after it. The observation after an episode's last action is not
+stored.
 
   reward    `next.reward`. Without it, 1 where `next.success` is set, else 0.
             Demonstrations often have neither, which is a fault unless
-            `success_field` names other flags. 'next.done' counts every
-            completed episode as a success.
+            `success_field` names other flags. With 'next.done', every
+            completed episode counts as a success.
   success   `next.success` or `success_field`. Without them, success follows
             from the reward.
   terminal  Set at the last frame if it is a success and `next.done` is set or
@@ -142,7 +143,7 @@ class _Source(rows_lib.RowSource):
   def _batches(
       self, file: str, episodes: List[lerobot_metadata.Episode]
   ) -> Iterator[Tuple[lerobot_metadata.Episode, int, Any]]:
-    """Yields batches of one episode's rows, with episode and first frame."""
+    """Yields an episode, the first frame index of a batch, and the batch."""
     size = _READ_IMAGES if self._has_images else _READ_NUMBERS
     keys = list(dict.fromkeys(self._stored_keys))
     with lerobot_metadata.damage_named(

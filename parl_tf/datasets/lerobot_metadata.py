@@ -89,7 +89,7 @@ def import_pyarrow() -> Any:
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-  """Converts exceptions of pyarrow on corrupt files to `DamagedFileError`."""
+  """Converts the errors of pyarrow on corrupt files to `DamagedFileError`."""
   try:
     yield
   except (OSError, import_pyarrow().ArrowException) as error:
@@ -125,7 +125,7 @@ class Metadata:
     """Returns all episodes, with the files of the given videos.
 
     Raises:
-      rows.DamagedFileError: If the metadata are corrupt or incomplete.
+      rows.DamagedFileError: If the metadata is corrupt or incomplete.
     """
     is_packed = self._info['codebase_version'].startswith('v3.')
     find = self._packed_entries if is_packed else self._single_entries
@@ -159,8 +159,8 @@ class Metadata:
     )
     missing = [x for x in files if not os.path.isfile(x)]
     if missing:
-      yield (f'{missing[0]}: is listed in {EPISODES} but missing, as are'
-             f' {len(missing) - 1} others.')
+      yield (f'{missing[0]}: is listed in {EPISODES} but missing; missing in'
+             f' total: {len(missing)} of {len(files)} files.')
 
   def _read_info(self) -> Mapping[str, Any]:
     path = os.path.join(self._path, INFO)
@@ -184,7 +184,7 @@ class Metadata:
     return info
 
   def _single_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
-    """Yields the episodes of version 2, which have one file each."""
+    """Yields the episodes of version 2, which stores one per file."""
     path = os.path.join(self._path, f'{EPISODES}.jsonl')
     if not os.path.isfile(path):
       raise rows_lib.DamagedFileError(f'{path}: is required but missing.')
@@ -207,7 +207,7 @@ class Metadata:
         )
 
   def _packed_entries(self, video_keys: Sequence[str]) -> Iterator[_Entry]:
-    """Yields the episodes of version 3, which share files."""
+    """Yields the episodes of version 3, which stores several per file."""
     prefixes = {'data': 'data', **{x: f'videos/{x}' for x in video_keys}}
     wanted = {'episode_index', 'length'} | {
         f'{x}/{field}'
@@ -271,7 +271,7 @@ def _make_feature(key: str, described: Mapping[str, Any]) -> Optional[Feature]:
       return None
     is_number = dtype.kind in 'biuf'
     return Feature(key, 'numbers', shape, dtype) if is_number else None
-  # Older datasets list channels first, whatever the order of the stored images.
+  # Older datasets list channels first, even if images are stored channels last.
   if len(shape) == 3 and shape[0] in (1, 3) and shape[-1] not in (1, 3):
     shape = (*shape[1:], shape[0])
   about = described.get('info') or {}

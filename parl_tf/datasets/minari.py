@@ -5,9 +5,9 @@ A dataset is a directory `data` with two files. `main_data.hdf5` has a group
 `actions`, `rewards`, `terminations`, `truncations` and `infos`, whose `success`
 may have T or T + 1 rows. Dict and tuple observations are nested groups; each
 leaf becomes one column. Images are JPEG files, stored as one row of bytes each.
-`metadata.json` counts the episodes and steps.
+`metadata.json` has the numbers of episodes and steps.
 
-A last step with neither flag counts as truncated, and one with both as
+If the last step has neither flag, it counts as truncated; if it has both, as
 terminated.
 """
 
@@ -51,18 +51,18 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
   file_path = os.path.join(directory, _DATA)
   if not os.path.isfile(file_path):
     raise rows_lib.DamagedFileError(
-        f'{file_path}: is required beside `{_METADATA}` but missing.'
+        f'{file_path}: is required next to `{_METADATA}` but missing.'
     )
   return _Source(path, file_path, metadata, layout)
 
 
 def _find_data(path: str) -> str:
-  """Returns the directory that holds the two files; empty if there is none."""
+  """Returns the directory of the two files, or '' if there is none."""
   for directory in (os.path.join(path, 'data'), path):
     if os.path.isfile(os.path.join(directory, _DATA)):
       return directory
     metadata_path = os.path.join(directory, _METADATA)
-    # Other programs also write files of this name.
+    # Other programs also write a `metadata.json`.
     if os.path.isfile(metadata_path):
       with open(metadata_path, encoding='utf-8', errors='replace') as file:
         if f'"{_DATA_FORMAT}"' in file.read():
@@ -245,17 +245,17 @@ def _is_images(dataset: h5py.Dataset) -> bool:
 
 
 def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
-  """Reads the first or all rows; decodes images.
+  """Reads the first `num_rows` rows, or all if negative; decodes images.
 
   Returns:
-    `[rows, ...]`, of images `[rows, height, width(, 3)]`.
+    `[rows, ...]`; for images, `[rows, height, width(, 3)]`.
   """
   array = dataset[()] if num_rows < 0 else dataset[:num_rows]
   if not _is_images(dataset):
     return array
   try:
     frames = [
-        # Other JPEG readers use this transform by default.
+        # The default transform of other JPEG decoders.
         tf.io.decode_jpeg(x.tobytes(), dct_method='INTEGER_ACCURATE').numpy()
         for x in array
     ]

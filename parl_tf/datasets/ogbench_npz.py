@@ -3,8 +3,8 @@
 A file has the members `observations`, `actions` and `terminals`, with one row
 per step, and optionally `next_observations`, `rewards`, `masks` and `valids`.
 Other members, such as simulator states, are ignored. OGBench's own files have
-no rewards; its single-task versions, saved by `np.savez`, have rewards and
-masks.
+no rewards, which is a fault; its single-task versions, saved with `np.savez`,
+have rewards and masks.
 
 `terminals` mark the end of a trajectory, which is a timeout: in OGBench's own
 files the last row has a state but no next state. `masks` are 0 where the task
@@ -51,7 +51,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(rows_lib.RowSource):
-  """Reads the rows of the file in batches of a few thousand."""
+  """Reads the rows of the file in batches."""
 
   def __init__(self, path, layout):
     self.path = path
@@ -110,7 +110,7 @@ class _Source(rows_lib.RowSource):
     ends = rows.pop('terminals')
     if 'valids' in rows:
       ends = 1.0 - rows.pop('valids').reshape([len(ends)])
-    # Pass on values other than 0 and 1, so that the scan reports them.
+    # Values other than 0 and 1 are passed on, so that `RowScan` reports them.
     terminals = np.zeros_like(ends)
     if 'masks' in rows:
       terminals = 1.0 - rows.pop('masks').reshape([len(ends)])
@@ -125,7 +125,7 @@ class _Member:
   Attributes:
     shape: Shape of the array.
     dtype: Type of the entries.
-    is_by_rows: Whether the array is stored in row-major order.
+    is_by_rows: Whether the array is in row-major order.
     row_bytes: Bytes per row.
   """
 

@@ -37,9 +37,9 @@ def make_layout(
       of array specs. With a dict, only its keys are read. None accepts any
       observation.
     action_spec: Action spec of the task; None accepts any action.
-    task: Which of the recorded tasks the rewards, successes and terminals are
-      of, from 0 on, in a dataset of play; None reads those that are stored.
-    ends_at_success: Whether success in that task ends the episode, so that the
+    task: Zero-based index of the task whose rewards and successes to read from
+      a play dataset, see `d4rl`; None reads the standard columns.
+    ends_at_success: Whether success in `task` ends the episode, so that the
       later rows form another one.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1.
@@ -50,8 +50,9 @@ def make_layout(
       None uses the format's own flags if there are any, otherwise the reward.
     success_reward: Without success flags, steps with a reward above this value
       are successes.
-    is_binary: Whether to replace the stored reward by 1 at success and 0
-      elsewhere. Success ends the episode; later rows are dropped.
+    is_binary: Whether to replace the stored reward with 1 at the first success,
+      which ends the episode, and 0 before it. Later rows of the episode are
+      dropped.
   """
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
@@ -79,15 +80,16 @@ def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
   timeout. Memory usage is bounded by a few thousand rows and one episode.
 
   Args:
-    path: File or directory in one of the formats of `formats`.
+    path: File or directory in a format of `formats`.
     **options: Arguments of `make_layout`.
 
   Returns:
     Iterator of episodes, numbered in file order.
 
   Raises:
-    ValueError: If the dataset has faults. The message lists all of them, with
-      path, field, row, expected and actual value.
+    ImportError: If the format requires a package that is not installed.
+    ValueError: If the dataset has faults. The message lists the first fault of
+      each kind, with path, field, row, expected and actual value.
   """
   layout = make_layout(**options)
   found = inspection.inspect(path, layout)

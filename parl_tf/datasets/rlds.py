@@ -5,10 +5,11 @@ A dataset is the directory of one version, with `dataset_info.json`,
 is one episode: a `tf.train.Example` whose features concatenate the values of
 all steps. Images are stored as encoded bytes.
 
-The last step of an episode holds only the observation after the last action.
+The last step of an episode has only the observation after the last action.
 T + 1 steps yield T rows, and the last row is terminal if the last step has
-`is_terminal`. Rows contain the observation parts that are floating-point
-vectors or images of fixed shape. Text, integers and ragged parts are skipped.
+`is_terminal`. Unless the layout names observation parts, rows contain those
+that are floating-point vectors or images of fixed shape; text, integers and
+ragged parts are skipped.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ def open_source(
       flags, each of which refers to the observation of its own step.
     split: Split to read.
     last_reward_counts: Whether to add the reward of an episode's last step to
-      the reward of the step before. RLDS leaves this reward undefined, but many
+      that of the step before. RLDS leaves this reward undefined, but many
       demonstration datasets set it to 1 if the task is solved. False ignores
       it. With None, a value other than 0 is a fault.
   """
@@ -146,7 +147,7 @@ class _Source(rows_lib.RowSource):
     if missing:
       self.faults.append(
           f'{missing[0]}: is one of {len(files)} files in `shardLengths` of'
-          f' {_INFO} but missing, as are {len(missing) - 1} others.'
+          f' {_INFO} but missing; missing in total: {len(missing)}.'
       )
     return list(zip(files, lengths))
 
@@ -234,7 +235,7 @@ class _Source(rows_lib.RowSource):
 
 @contextlib.contextmanager
 def _damage_named(where: str) -> Iterator[None]:
-  """Converts TensorFlow errors on corrupt files to `DamagedFileError`."""
+  """Converts TensorFlow's errors on corrupt files to `DamagedFileError`."""
   try:
     yield
   except tf.errors.OpError as error:
@@ -284,7 +285,7 @@ def _is_observable(field: Optional[_Field]) -> bool:
 
 
 def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
-  """Returns how to parse a field, with all steps in one list."""
+  """Returns the parsing spec of a field, whose steps form one list."""
   if field.is_image:
     shape, dtype = (), tf.string
   else:

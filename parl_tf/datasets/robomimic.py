@@ -2,14 +2,14 @@
 
 The file has a group `data/demo_<n>` for each demonstration, with `obs/<key>`,
 `next_obs/<key>` (optional), `actions`, `rewards`, `dones` and the attribute
-`num_samples`. Simulator states are ignored. All demonstrations are read,
-whatever subsets `mask` defines.
+`num_samples`. Simulator states are ignored. All demonstrations are read; the
+subsets in `mask` are ignored.
 
 Depending on the file, `dones` mark success, the end of the demonstration, or
-both. Here a step is terminal if it is done and a success. Success follows from
-the reward unless `success_field` names flags. Demonstrators often continue for
-some steps after success; these steps are dropped. A demonstration without a
-terminal step ends with a timeout.
+both. This reader treats a step as terminal if it is done and a success. Success
+follows from the reward unless `success_field` names flags. Demonstrators often
+continue for some steps after success; these steps are dropped. A demonstration
+without a terminal step ends with a timeout.
 """
 
 import re
@@ -34,7 +34,7 @@ _LENGTH = 'num_samples'
 
 
 def recognises(path: str) -> bool:
-  """Returns whether a path is an HDF5 file with a group `data`, not D4RL's."""
+  """Returns whether a path is HDF5 with a group `data`, but not D4RL's."""
   try:
     with h5py.File(path, 'r') as file:
       return rows_lib.OBSERVATIONS not in file and isinstance(

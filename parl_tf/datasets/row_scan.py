@@ -1,4 +1,4 @@
-"""Scans the rows of a dataset once for faults and summary statistics."""
+"""Checks the rows of a dataset and collects statistics, in a single pass."""
 
 from typing import Any, Dict, List, Mapping
 
@@ -13,7 +13,7 @@ _SUCCESSOR_TOLERANCE = 1e-4
 
 
 class RowScan:
-  """Scans rows once, and collects faults and summary statistics.
+  """Collects faults and summary statistics of rows in a single pass.
 
   Attributes:
     faults: Messages with path, field, expected and actual value, and row.
@@ -51,7 +51,7 @@ class RowScan:
   def header_faults(
       self, columns: Mapping[str, rows_lib.Column]
   ) -> List[str]:
-    """Checks the presence, dtypes and shapes of the columns."""
+    """Checks the presence, dtypes and shapes of the columns; returns faults."""
     self._labels = {name: column.label for name, column in columns.items()}
     for name in rows_lib.REQUIRED:
       if not rows_lib.part_names(columns, name):
@@ -68,7 +68,7 @@ class RowScan:
     return self.faults
 
   def add(self, rows: rows_lib.Rows) -> None:
-    """Adds the next rows."""
+    """Checks and counts the next rows."""
     self._check_values(rows)
     self._check_ends(rows)
     self._check_episode_ids(rows)
@@ -193,7 +193,7 @@ class RowScan:
       )
 
   def _check_episode_ids(self, rows) -> None:
-    """Checks that ids never decrease, and change only at episode ends."""
+    """Checks that ids never decrease and change only at episode ends."""
     if 'episode_ids' not in rows:
       return
     ids = rows['episode_ids']

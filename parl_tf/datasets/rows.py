@@ -1,11 +1,11 @@
 """Datasets as rows of steps, the common representation of all formats.
 
-The column names do not depend on the format:
+Readers of all formats use these column names:
 
   observations  `[rows, ...]`, or `observations/<key>` for each part of a nest
   actions       `[rows, A]`
   rewards       `[rows]`, raw
-  terminals     `[rows]`, 1 if the step is terminal
+  terminals     `[rows]`, 1 if the step terminates the episode
   timeouts      `[rows]`, 1 if the episode ends without terminating; optional
   next_observations[/<key>]  observation after the step; optional
   success       `[rows]`, 1 if the task is solved after the step; optional
@@ -35,7 +35,7 @@ class Column(NamedTuple):
   """Header of a column, known before its data is read.
 
   Attributes:
-    shape: `[rows, ...]`; rows is None if only reading the data reveals it.
+    shape: `[rows, ...]`; rows is None if it is unknown before the data is read.
     dtype: Type of the entries.
     label: Name in the file, used in error messages.
   """
@@ -61,12 +61,12 @@ class Layout(NamedTuple):
       None uses the format's own flags if there are any, otherwise the reward.
     success_reward: Without success flags, steps with a reward above this value
       are successes.
-    is_binary: Whether to replace the stored reward by 1 at success, which ends
-      the episode, and 0 elsewhere.
+    is_binary: Whether to replace the stored reward with 1 at the first success,
+      which ends the episode, and 0 before it.
     observation_keys: Parts of a nested observation to read; None reads all.
-    task: Which of the recorded tasks to read the rewards of, from 0 on, in a
-      dataset that has the rewards of several; None reads the stored rewards.
-    ends_at_success: Whether success in that task ends the episode, so that the
+    task: Zero-based index of the task whose rewards and successes to read from
+      a play dataset, see `d4rl`; None reads the standard columns.
+    ends_at_success: Whether success in `task` ends the episode, so that the
       later rows form another one.
   """
 
@@ -123,7 +123,7 @@ class EpisodeColumns:
   """Merges the column headers of a dataset stored episode by episode.
 
   Attributes:
-    faults: Messages; each kind of fault is reported for one episode only.
+    faults: Messages; each kind of fault is reported only once.
     num_steps: Number of steps of each episode added.
   """
 
@@ -134,7 +134,7 @@ class EpisodeColumns:
       *,
       has_last_observation: bool,
   ):
-    """Initializes the columns with no episodes.
+    """Initializes without episodes.
 
     Args:
       path: Path of the dataset, used in error messages.
@@ -259,7 +259,7 @@ def scale_actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def find_successes(rows: Rows, layout: Layout) -> np.ndarray:
-  """Returns whether each row `[rows]` is a success."""
+  """Returns `[rows]` bool, whether the task is solved after each step."""
   if 'success' in rows:
     return rows['success'].astype(np.bool_)
   return rows['rewards'] > layout.success_reward
@@ -274,6 +274,6 @@ def find_ends(rows: Rows) -> np.ndarray:
 
 
 def _kind(name: str, column: Column) -> str:
-  """Returns the dtype kind; all numeric kinds of a scalar column are equal."""
+  """Returns the dtype kind; 'f' for any numeric kind of a scalar column."""
   kind = column.dtype.kind
   return 'f' if name in SCALARS and kind in 'biu' else kind

@@ -1,7 +1,7 @@
 """Reads the episode log of a run as a dataset.
 
-The log is the directory `episodes` of a run. Each episode of T steps has one
-file, `episode_<position>_<id>.npz`, with positions counting from 0. It holds
+The log is the directory `episodes` of a run. Each episode of T steps is a file
+`episode_<position>_<id>.npz`, with zero-based positions and these arrays:
 
   observation                    `[T + 1, ...]`, or `observation/<key>` for each
                                  part of a nest
@@ -11,7 +11,7 @@ file, `episode_<position>_<id>.npz`, with positions counting from 0. It holds
   has_last_transition            False if the observation after the last step
                                  is unknown
 
-Ids follow the order in which episodes started, so they need not increase.
+Ids are unique but need not increase: several collectors may fill one log.
 """
 
 import os

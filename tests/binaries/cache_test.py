@@ -68,7 +68,7 @@ class CacheTest(absltest.TestCase):
 
     # Two samples of two numbers of two bytes.
     self.assertRegex(
-        summary, r'samples of version initial each, 8 bytes a state; 1 of 1'
+        summary, r'samples of version initial each, 8 bytes per state; 1 of 1'
     )
     num_draws = self.num_draws
     self.assertIn(

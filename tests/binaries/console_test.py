@@ -104,13 +104,13 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-collect', '--gin_file must be given', '--root_dir=run'),
       ('parl-data', 'parl-data generate .* got parl-data inf', 'inf'),
       ('parl-evaluate', '--gin_file must be given', '--policy=p'),
-      ('parl-evaluate', '--policy or --follow', '--gin_file=quickstart.gin'),
+      ('parl-evaluate', '--policy and --follow', '--gin_file=quickstart.gin'),
       ('parl-export', '--root_dir, --output must be given'),
       ('parl-launch', '--num_collectors=0: 0 is not', '--num_collectors=0'),
       ('parl-learn', 'Unknown command line flag .gin_fil', '--gin_fil=x'),
       ('parl-report', '--output must be given', '--runs=run'),
       ('parl-reverb-server', 'Both --root_dir and --gin_file'),
-      ('parl-serve', 'Either --policy or --base', '--port=0'),
+      ('parl-serve', 'Exactly one of --policy and --base', '--port=0'),
       ('parl-train', '--seed=-1: -1 is not', *_RUN, '--seed=-1'),
   )
   def test_wrong_usage_is_one_line(self, name, message, *arguments):

@@ -348,7 +348,7 @@ class DescribeTest(absltest.TestCase):
         [
             '',
             'PointMaze, seed 3, evaluated over 4 episodes',
-            'Success: rate, and mean environment steps to it.',
+            'Success: rate, and mean environment steps to success.',
             '                         success  without search  training steps'
             '  env steps      s',
             '  offline                             0.250 in 8              18'

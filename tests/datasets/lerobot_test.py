@@ -247,7 +247,7 @@ class FaultTest(LerobotTest):
   def test_a_missing_file(self, version, names):
     self._write(version)
     os.remove(self._file(names[version]))
-    self._assert_fault(names[version], 'missing', '0 others')
+    self._assert_fault(names[version], 'missing', 'total: 1 of')
 
   @parameterized.parameters(
       ('v2.1', 2, 'at least 3 frames', 'got 2'),
