@@ -148,7 +148,8 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
       if is_binary:
         reward, terminated = float(is_success), is_success
       elif task.palm_to_object:
-        # Since version 1.2.1 the distance term has the wrong sign.
+        # gymnasium-robotics has added 0.1 times this distance since version
+        # 1.2.1; D4RL subtracts it.
         parts = [observation[part] for part in task.palm_to_object]
         offset = parts[0] - (parts[1] if len(parts) > 1 else 0.0)
         reward -= 0.2 * np.linalg.norm(offset)

@@ -1,10 +1,10 @@
 """Ant mazes: a four-legged robot walks through a maze to a fixed goal.
 
-Mazes and physics are those of `AntMaze_*-v4` in gymnasium-robotics: eight
-torques, 0.05 s per step. As in D4RL (Fu et al., 2020, arXiv:2004.07219) the
+Mazes and physics are those of `AntMaze_*-v4` in gymnasium-robotics: eight joint
+torques, 0.05 s per step. As in D4RL (Fu et al., 2020, arXiv:2004.07219), the
 observation contains all positions and velocities. An episode starts in a fixed
-cell with random joint angles, and ends within 0.5 m of the goal. Unlike D4RL,
-the goal is the centre of its cell.
+cell, with noise on all positions and velocities, and ends within 0.5 m of the
+goal. Unlike in D4RL, the goal is the centre of its cell.
 """
 
 import functools
@@ -37,8 +37,8 @@ class AntMazeEnvironment(maze_environment.MazeEnvironment):
   """The ant maze environment.
 
   Observations `[29]`: x, y, z in metres, orientation (quaternion, 4), joint
-  angles (8), then the velocities of all of these (14). Actions `[8]`: joint
-  torques.
+  angles (8), then linear (3), angular (3) and joint velocities (8). Actions
+  `[8]`: joint torques.
   """
 
   def __init__(

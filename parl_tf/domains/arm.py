@@ -26,16 +26,16 @@ class Measurement(NamedTuple):
 
 
 class Arm(abc.ABC):
-  """A robot and its sensors; one process has one instance.
+  """A robot and its sensors; a process creates one instance.
 
   The constructor takes no arguments except those bound by gin. Any exception
-  stops the arm. After a `domain.EpisodeLostError` the episode is repeated; any
-  other exception ends the run.
+  raised by a method stops the arm. After a `domain.EpisodeLostError`, the
+  episode is repeated; any other exception ends the run.
   """
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:
-    """Returns the spec of the observation, an array or a flat dict of arrays.
+    """Returns the observation spec: an array or a flat dict of arrays.
 
     Numbers are float32, images uint8.
     """
@@ -55,9 +55,9 @@ class Arm(abc.ABC):
   def command(self, action: np.ndarray) -> None:
     """Sends an action and returns without waiting for the motion.
 
-    The command holds until the next one or `stop`. A killed program sends
-    neither, so a robot that keeps moving on its own needs a driver that stops
-    it when no commands arrive.
+    The command holds until the next one or `stop`. A killed process sends
+    neither, so the driver of a robot that keeps moving on its own must stop it
+    when no commands arrive.
 
     Args:
       action: `[A]` in the driver's units, within the bounds.
@@ -72,7 +72,7 @@ class Arm(abc.ABC):
 
   @abc.abstractmethod
   def home(self, random: np.random.Generator) -> None:
-    """Moves to the initial pose; returns when the arm has reached it.
+    """Moves to the initial pose and returns when the arm has reached it.
 
     Args:
       random: Generator for random initial poses.
@@ -83,13 +83,13 @@ def checked_observation_spec(arm: Arm) -> Any:
   """Returns the validated observation spec of an arm.
 
   Raises:
-    ValueError: If a part is neither float32 nor uint8.
+    ValueError: If an array is neither float32 nor uint8.
   """
   spec = arm.observation_spec()
   for part in tree.flatten(spec):
     if part.dtype not in (np.float32, np.uint8):
       raise ValueError(
-          '`Arm.observation_spec` must have parts of float32 or uint8, got'
+          '`Arm.observation_spec` must have only float32 and uint8 arrays, got'
           f' {part}.'
       )
   return spec
@@ -125,7 +125,7 @@ def checked_observation(observation: types.Nest, spec: Any) -> types.Nest:
 
   Raises:
     EpisodeLostError: If a value is not finite; sensors can fail temporarily.
-    ValueError: If a shape or dtype does not match the spec.
+    ValueError: If the structure, a shape or a dtype does not match the spec.
   """
   return tree.map_structure(_checked_part, spec, observation)
 

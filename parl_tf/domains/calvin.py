@@ -1,9 +1,9 @@
-"""CALVIN: an arm opens a drawer, moves a door and turns on two lights.
+"""CALVIN: an arm opens a drawer, slides a door and turns on two lights.
 
 The environment is scene D of CALVIN (Mees et al., 2022, arXiv:2112.03227). It
-runs in a separate process with its own Python; see `examples/calvin`. The raw
-reward is the number of sub-tasks that are currently solved. With the paper's
-bias of -4 the reward is 0 once all are solved.
+runs in a separate process with its own Python environment; see
+`examples/calvin`. The raw reward is the number of sub-tasks that are currently
+solved. With the paper's bias of -4, the reward is 0 while all are solved.
 """
 
 from typing import Any, Sequence, Tuple
@@ -27,8 +27,8 @@ class Calvin(remote.Remote):
 
   Observations are dicts: `robot` `[15]` and `scene` `[24]` float32, and images
   of the `static` and the `gripper` camera `[100, 100, 3]` uint8. Actions `[7]`:
-  changes of the gripper's position and orientation, and whether it opens. A
-  step takes 1/30 s.
+  changes of the gripper's position (3) and orientation (3), and whether it
+  opens. A step takes 1/30 s.
   """
 
   def __init__(
@@ -45,8 +45,8 @@ class Calvin(remote.Remote):
 
     Args:
       address: `host:port` of the server.
-      observations: Names of the parts of an observation. Images are rendered in
-        software, which takes most of the time of a step.
+      observations: Parts of the observation to include. Images are rendered in
+        software, which takes most of a step's time.
       max_episode_steps: Environment steps before the timeout.
       reward_scale: Factor on the raw reward, 0 to 4.
       reward_bias: Added to the scaled reward.
@@ -76,6 +76,10 @@ class Calvin(remote.Remote):
     )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns 25 times the mean of the most sub-tasks solved at once."""
+    """Returns 25 times the mean of an episode's most sub-tasks solved at once.
+
+    Raises:
+      ValueError: If there are no episodes.
+    """
     solved = domain.mean_over(episodes, lambda x: np.max(x.reward))
     return 100.0 / _NUM_SUB_TASKS * solved

@@ -1,7 +1,7 @@
 """Interface of a task: its environment, constants and score.
 
 An environment is a `dm_env.Environment` with actions in [-1, 1]^A. A terminal
-step is a LAST step with discount 0, a timeout a LAST step with discount 1.
+step is a LAST step with discount 0; a timeout is a LAST step with discount 1.
 Rewards are raw. The domain's reward scale and bias are applied when experience
 is read.
 """
@@ -37,19 +37,19 @@ class EpisodeLostError(ConnectionError):
 
 
 def act_until_kept(act: Callable[[], _T]) -> _T:
-  """Calls `act` until no episode is lost, and returns its result.
+  """Calls `act` until it loses no episode, and returns its result.
 
   Args:
     act: Plays whole episodes, starting with a reset.
 
   Raises:
-    EpisodeLostError: If too many attempts in a row lose an episode.
+    EpisodeLostError: If five attempts in a row lose an episode.
   """
   for _ in range(_MAX_ATTEMPTS - 1):
     try:
       return act()
     except EpisodeLostError as error:
-      logging.warning('Repeating the lost episodes: %s', error)
+      logging.warning('Repeating after a lost episode: %s', error)
   return act()
 
 
@@ -63,10 +63,11 @@ def make_time_step(
   """Returns the time step after an action.
 
   Args:
-    observation: After the action.
-    reward: Raw.
-    is_terminal: Whether the action ended the task: the discount is then 0.
-    is_timeout: Whether the episode ends for lack of time.
+    observation: Observation after the action.
+    reward: Raw reward of the action.
+    is_terminal: Whether the action ended the task, which sets the discount to
+      0.
+    is_timeout: Whether the episode is cut short, such as at its step limit.
   """
   is_last = is_terminal or is_timeout
   return dm_env.TimeStep(
@@ -96,7 +97,7 @@ class Environment(dm_env.Environment):
 
   @abc.abstractmethod
   def seed(self, seed: int) -> None:
-    """Seeds the next reset, independently of anything that happened before.
+    """Seeds the environment: the next reset depends on nothing but `seed`.
 
     Later resets continue the same random sequence.
     """
@@ -114,7 +115,7 @@ class Environment(dm_env.Environment):
     return {}
 
   def may_be_recorded(self) -> bool:
-    """Returns whether the current episode is fit for a dataset."""
+    """Returns whether the current episode may be stored in a dataset."""
     return True
 
   def render(self) -> np.ndarray:
@@ -156,13 +157,12 @@ class Domain(abc.ABC):
     reward_bias: Added to the scaled raw reward.
     max_episode_steps: Environment steps after which an episode times out.
     max_environments: Maximum number of environments, for instance 1 for a
-      robot; None for no limit. If there is a limit, `make_environment` hands
-      out the existing environments in turn, and every user must start with a
-      reset.
-    recorded_task: Which of the rewards in a dataset of play are those of this
-      task, from 0 on; None if play is not recorded.
-    ends_at_success: Whether success ends an episode of play when it is read
-      from a dataset.
+      robot; None for no limit. At the limit, `make_environment` returns the
+      existing environments in turn, so every user must start with a reset.
+    recorded_task: Index of this task among those of a play dataset, starting
+      at 0; None if the domain has no play data.
+    ends_at_success: Whether success ends an episode when play is read from a
+      dataset.
   """
 
   reward_scale: float = 1.0
@@ -192,8 +192,7 @@ class Domain(abc.ABC):
 
     Args:
       seed: Seed of all random draws, beginning with the first reset.
-      evaluation: Whether the environment is for evaluation; if False, it is for
-        collecting experience.
+      evaluation: True for evaluation, False for collecting experience.
     """
 
   def make_controller(self, environment: Environment) -> Optional[Controller]:
@@ -214,8 +213,8 @@ class Domain(abc.ABC):
   def make_play_environment(self, seed: int) -> Optional[Environment]:
     """Makes an environment for play, or returns None.
 
-    Success does not end its episodes, and `step_info` has the rewards of every
-    task; see `parl_tf.domains.play`.
+    Success does not end its episodes, and `step_info` returns the rewards of
+    every task; see `parl_tf.domains.play`.
 
     Args:
       seed: Seed of all random draws, beginning with the first reset.
@@ -226,7 +225,7 @@ class Domain(abc.ABC):
   def make_play_controller(
       self, environment: Environment
   ) -> Optional[Controller]:
-    """Makes the controller that plays, or returns None."""
+    """Makes the controller that records play, or returns None."""
     del environment
     return None
 
@@ -256,7 +255,7 @@ class Domain(abc.ABC):
     return environment, controller
 
   def dataset_options(self) -> Dict[str, Any]:
-    """Returns how `parl_tf.datasets.reading` reads datasets of this task."""
+    """Returns the options of `datasets.reading` for datasets of this task."""
     return dict(
         observation_spec=self.observation_spec(),
         action_spec=self.action_spec(),
@@ -274,7 +273,7 @@ class Domain(abc.ABC):
 
   @property
   def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
-    """Bounds `(low, high)` `[A]` in simulator units; [-1, 1] maps to them."""
+    """Bounds `(low [A], high [A])` in simulator units; [-1, 1] maps to them."""
     spec = self.action_spec()
     return (
         np.broadcast_to(spec.minimum, spec.shape).astype(np.float32),
@@ -287,7 +286,9 @@ class Domain(abc.ABC):
     return None
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
-    """Returns the value of never succeeding, or None if it is unknown.
+    """Returns the return of an endless episode without success.
+
+    None if it is unknown. Rewards are scaled and biased.
 
     Args:
       gamma: Discount factor in [0, 1).
@@ -299,7 +300,7 @@ class Domain(abc.ABC):
     """Returns the lowest and highest return, or None if they are unknown.
 
     A return is the discounted sum of scaled and biased rewards from any step
-    on. Critics with a histogram cover this range.
+    onwards. The histograms of HL-Gauss critics span this range.
 
     Args:
       gamma: Discount factor in [0, 1).

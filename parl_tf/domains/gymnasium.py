@@ -16,9 +16,9 @@ from parl_tf.domains import value_ranges
 class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   """A registered environment with an optional data controller.
 
-  Actions are a one-axis bounded box, observations an array or a flat dict of
-  arrays; see `GymnasiumEnvironment`. Without a controller the offline data
-  must come from a file.
+  Actions must be a one-axis bounded box, and observations an array or a flat
+  dict of arrays; see `GymnasiumEnvironment`. Without a controller, the offline
+  data must come from a file.
   """
 
   def __init__(
@@ -39,15 +39,15 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     Args:
       id: Id for `gymnasium.make`. `module:id` imports the module that registers
         the task.
-      kwargs: Further arguments of the task's constructor.
+      kwargs: Further arguments of `gymnasium.make`.
       max_episode_steps: Environment steps, after `action_repeat`, before the
         timeout; None for the registered limit.
       action_repeat: Number of task steps for which each action is repeated.
         Their rewards are summed.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
-      reward_range: Lowest and highest raw reward of a step of the task, from
-        which the value range follows; None if unknown.
+      reward_range: Lowest and highest raw reward of a task step, which
+        determine the value range; None if unknown.
       success_key: Entry of `info` that is true on success; None to count a
         positive reward as success.
       controller_ctor: Makes the controller that records offline data; None if
@@ -104,7 +104,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
     if self._reward_range is None:
       return None
-    # The task may end at the first of the steps for which an action is held.
+    # The episode may end after the first repetition of an action.
     lowest, highest = self._reward_range
     lowest = min(lowest, self._action_repeat * lowest)
     highest = max(highest, self._action_repeat * highest)

@@ -40,7 +40,8 @@ class GymnasiumEnvironment(domain.Environment):
       max_episode_steps: Steps of this environment before the timeout; None if
         `environment` truncates episodes itself.
       select_observation: Maps the observation of `environment` to the one
-        returned. Must also accept zeros. None returns it unchanged.
+        returned; None returns it unchanged. Must also accept zeros, which
+        determine the spec.
       success_key: Entry of `info` that indicates success; a missing entry means
         no success. None to count a positive reward as success.
 
@@ -132,7 +133,7 @@ class GymnasiumEnvironment(domain.Environment):
     )
 
   def render(self) -> np.ndarray:
-    """Renders an environment made with render mode `rgb_array`."""
+    """Returns an image if `environment` has the render mode `rgb_array`."""
     return self._environment.render()
 
   def close(self) -> None:

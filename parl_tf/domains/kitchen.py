@@ -2,9 +2,9 @@
 
 The environments are D4RL's own (Gupta et al., 2019, arXiv:1910.11956; Fu et
 al., 2020, arXiv:2004.07219), from the package `d4rl`, which `make d4rl`
-installs. The gymnasium-robotics versions have different observations. Here the
-raw reward is the number of sub-tasks solved so far. With the paper's bias of -4
-the reward is 0 once all are solved. D4RL's environment rewards each only once.
+installs. The gymnasium-robotics versions have different observations. The raw
+reward is the number of sub-tasks solved so far, whereas D4RL rewards each only
+once. With the paper's bias of -4, the reward is 0 once all are solved.
 """
 
 import collections
@@ -46,7 +46,7 @@ class Kitchen(domain.Domain):
 
     Args:
       task: `complete`, `partial` or `mixed`, the names of D4RL's datasets.
-        `mixed` has other sub-tasks than the first two.
+        The sub-tasks of `mixed` differ from those of the other two.
       reward_scale: Factor on the raw reward, 0 to 4.
       reward_bias: Added to the scaled reward.
 
@@ -79,7 +79,11 @@ class Kitchen(domain.Domain):
     )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns 25 times the mean number of sub-tasks solved."""
+    """Returns 25 times the mean number of sub-tasks solved.
+
+    Raises:
+      ValueError: If there are no episodes.
+    """
     solved = domain.mean_over(episodes, lambda x: np.max(x.reward))
     return 100.0 / _NUM_SUB_TASKS * solved
 
@@ -92,7 +96,7 @@ def _make_environment(name: str) -> Any:
   kitchen = _make_original(name)
 
   class CurrentInterface(gymnasium.Env):
-    """Adapts the gym 0.23 interface to gymnasium."""
+    """Adapts the interface of gym 0.23 to that of gymnasium."""
 
     action_space = gymnasium.spaces.Box(-1.0, 1.0, _ACTION_SPEC.shape)
     observation_space = gymnasium.spaces.Box(
@@ -116,7 +120,7 @@ def _make_environment(name: str) -> Any:
 
 
 def _make_original(name: str) -> Any:
-  """Returns D4RL's own environment, which needs an older Python and gym."""
+  """Returns D4RL's own environment, written for older Python and gym."""
   for missing in ('Mapping', 'MutableMapping', 'Sequence'):
     if not hasattr(collections, missing):
       setattr(collections, missing, getattr(collections.abc, missing))

@@ -30,11 +30,11 @@ class Libero(remote.Remote):
 
   Observations are dicts of float32 arrays, named as in LIBERO's data files:
   `joint_states` `[7]` in radians, `ee_states` `[6]` (position in metres,
-  axis-angle in radians), `gripper_states` `[2]` in metres. With images there
+  axis-angle in radians), `gripper_states` `[2]` in metres. With images, there
   are also `agentview_rgb` and `eye_in_hand_rgb` `[size, size, 3]` uint8, with
-  the bottom row first. Without images there is `physics`, the positions and
-  velocities of all objects. Actions `[7]`: changes of position (3) and
-  orientation (3), gripper (-1 opens it).
+  the bottom row first. Without images, there is `physics`: all positions and
+  velocities of the simulator, including the robot's. Actions `[7]`: changes of
+  position (3) and orientation (3), and the gripper command (-1 opens it).
   """
 
   def __init__(
@@ -59,8 +59,8 @@ class Libero(remote.Remote):
       suite: `libero_spatial`, `libero_object`, `libero_goal`, `libero_90` or
         `libero_10`.
       task: Index of the task in the suite.
-      initial_state: Index of the task's initial state; -1 draws one at each
-        reset.
+      initial_state: Index of one of the task's initial states; -1 draws one at
+        each reset.
       images: Whether to render the cameras.
       image_size: Height and width of the images; 128 in LIBERO's data files.
       instruction: Whether observations include `instruction` `[128]` uint8, the

@@ -65,8 +65,14 @@ class Maze:
       cell_size: float = 1.0,
       centre: Tuple[float, float] = (0.0, 0.0),
   ):
+    """Initializes the maze; see the attributes.
+
+    Raises:
+      ValueError: If the rows differ in length, there are none, or `cell_size`
+        is not positive.
+    """
     if not layout or len({len(row) for row in layout}) != 1:
-      raise ValueError(f'`layout` must have rows of one length, got {layout}.')
+      raise ValueError(f'`layout` must have equally long rows, got {layout}.')
     if cell_size <= 0:
       raise ValueError(f'`cell_size` must be positive, got {cell_size}.')
     self.layout = tuple(layout)
@@ -125,6 +131,9 @@ class Maze:
     Returns:
       The cost of the route from each cell, and the next cell on that route;
       `target` is its own next cell.
+
+    Raises:
+      ValueError: If `target` is not a free cell.
     """
     if not self.is_free(target):
       raise ValueError(f'`target` must be a free cell, got {target}.')
@@ -144,7 +153,7 @@ class Maze:
     return costs, following
 
   def end_of_run(self, cell: Cell, following: Mapping[Cell, Cell]) -> Cell:
-    """Returns where the route from `cell` first turns, or its target.
+    """Returns the cell where the route from `cell` first turns or ends.
 
     Args:
       cell: A free cell.

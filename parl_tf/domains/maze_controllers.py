@@ -12,7 +12,7 @@ from parl_tf.domains import maze as maze_lib
 Drive = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Maps an observation and a waypoint `[x, y]` to an action towards it.
 
-The observation starts with the position of the body.
+The observation starts with the position `[x, y]` of the body.
 """
 
 _ARRIVAL_RADIUS = 0.35  # Distance in cells at which a target is reached.
@@ -25,7 +25,10 @@ _FORCE_GAIN = 0.35
 
 
 def push_ball(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
-  """Returns the force `[2]` on the ball of `pointmaze`; it brakes in time."""
+  """Returns the force `[2]` on a `pointmaze` ball that drives it to `place`.
+
+  The desired velocity is proportional to the distance, so the ball brakes.
+  """
   position, velocity = observation[:2], observation[2:]
   wanted = _APPROACH_RATE * (place - position)
   wanted = wanted.clip(-_WALKING_SPEED, _WALKING_SPEED)
@@ -33,7 +36,7 @@ def push_ball(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 class WaypointController(domain.Controller):
-  """Follows the shortest route to a cell, straight from turn to turn."""
+  """Follows the shortest route to a cell, straight between turns."""
 
   def __init__(
       self,
@@ -58,13 +61,13 @@ class WaypointController(domain.Controller):
 
 @gin.configurable(denylist=['maze', 'drive'])
 class WanderingController(domain.Controller):
-  """Walks between nearby cells by varying routes, with random pushes.
+  """Walks between nearby cells along varying routes, with random pushes.
 
   Each target is drawn from the cells at most `max_walk` cells away. For each
   target, the cost of every cell is drawn uniformly from [1, `1 + detour`], so
   that all routes not much longer than the shortest one occur. Occasionally the
   controller strays: it pushes in one random direction for some decisions,
-  regardless of walls. Otherwise the data would never show that walls are solid.
+  regardless of walls. Otherwise the data would contain no collisions with them.
   """
 
   def __init__(

@@ -43,7 +43,7 @@ class MazeEnvironment(domain.Environment):
       goal_cell: Cell whose centre is the goal.
       goal_radius: Distance in metres at which the goal is reached.
       body_radius: Radius of the body in rendered images, in metres.
-      action_repeat: Number of pushes per environment step.
+      action_repeat: Number of calls of `_push` per environment step.
       max_episode_steps: Environment steps before the timeout.
       seed: Seed of the initial states.
       ends_at_goal: Whether an episode ends at the goal.
@@ -134,7 +134,7 @@ class MazeEnvironment(domain.Environment):
 
   @abc.abstractmethod
   def _begin(self, random: np.random.Generator) -> None:
-    """Places the body, which is at rest at the origin, at its start."""
+    """Moves the body from the model's default pose to a start state."""
 
   @abc.abstractmethod
   def _push(self) -> None:

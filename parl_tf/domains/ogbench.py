@@ -2,10 +2,10 @@
 
 The environments are `{cube,scene,puzzle}-*-singletask-task*` of OGBench (Park
 et al., 2025, arXiv:2410.20092): an arm with a gripper, five actions, 0.05 s per
-step. The raw reward is minus the number of objects that are not yet in their
-goal state. As in OGBench, it refers to the state before the action, so an
-episode ends with the first action after success. Unlike OGBench, an action may
-be repeated for several steps, and a reset clears all simulator state.
+step. The raw reward is minus the number of objects that are not in their goal
+state. As in OGBench, it is that of the state before the action, so an episode
+ends with the first action after success. Unlike in OGBench, an action may be
+repeated for several steps, and a reset clears all simulator state.
 """
 
 import copy
@@ -29,7 +29,7 @@ _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
 # Sizes in OGBench's observations; a slide is a drawer or a window.
 _ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
-_PLAY_STEPS = 1_000  # Steps of 0.05 s of an episode of play, as in OGBench.
+_PLAY_STEPS = 1_000  # Length of a play episode in steps of 0.05 s; OGBench's.
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
 
@@ -39,10 +39,10 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
 
   Observations start with 19 numbers: joint angles (6) and joint velocities (6)
   of the arm, position of the gripper (3), cosine and sine of its yaw, its
-  opening and its contact. The objects follow. Positions are in decimetres from
-  the centre of the table. Actions `[5]`: changes of the gripper's position (3,
-  at most 0.05 m), yaw (at most 0.3 rad) and opening. Raw rewards are per step
-  of 0.05 s.
+  opening and its contact. The objects follow. Gripper and cube positions are in
+  decimetres from the centre of the table; other positions and the opening have
+  OGBench's scales. Actions `[5]`: changes of the gripper's position (3, at most
+  0.05 m), yaw (at most 0.3 rad) and opening. Each 0.05 s step has a raw reward.
   """
 
   def reset(self):
@@ -63,15 +63,14 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     }
 
   def close(self) -> None:
-    """Does nothing: the renderer is released with the environment."""
+    """Does nothing; garbage collection releases the renderer."""
 
 
 class ButtonEnvironment(TableEnvironment):
   """A task with buttons, whose states are not part of the physics state."""
 
   def step(self, action):
-    # The states determine locks and colours in the model, which all
-    # environments of a kind share.
+    # Sets locks and colours in the model, which other environments also change.
     self.gymnasium_environment._apply_button_states()  # pylint: disable=protected-access
     return super().step(action)
 
@@ -105,10 +104,10 @@ class TableTask(domain.Domain):
     """Initializes the task.
 
     Args:
-      kind: OGBench's name of the scene.
+      kind: OGBench's name of the scene, such as `cube-single`.
       observation_size: Size of the observation vector.
-      num_things: Number of objects that can be in a wrong state. The raw reward
-        is minus the number that currently are.
+      num_things: Number of objects that have a goal state. The raw reward is
+        minus the number that are not in it.
       task: OGBench's task number, 1 to 5, which determines the initial and the
         goal state of the objects.
       max_episode_steps: Environment steps before the timeout.
@@ -116,11 +115,11 @@ class TableTask(domain.Domain):
       reward_scale: Factor on the raw reward, which is summed over the repeated
         steps.
       reward_bias: Added to the scaled reward.
-      oracle_min_norm: Minimum distance in metres of the controllers' arm
-        targets. OGBench's own value of 0.4 yields actions at the bounds almost
-        everywhere.
-      data_speed: Factor in (0, 1] on the moves of the controller that records
-        data. Below 1, all recorded moves are slower.
+      oracle_min_norm: Minimum length in metres of the position errors to which
+        the controllers react; shorter errors are lengthened. OGBench's value of
+        0.4 saturates almost all actions.
+      data_speed: Factor in (0, 1] on the changes of position and yaw in
+        recorded data.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -162,7 +161,7 @@ class TableTask(domain.Domain):
     return self._controller_class(self._oracle_min_norm, self._data_speed)
 
   def make_play_environment(self, seed: int) -> play.PlayEnvironment:
-    """Makes an environment that starts with all objects at random places."""
+    """Makes an environment that starts with all objects in random states."""
     scene = _make_scene(self._kind, self._task, is_play=True)
     environment = self._environment_class(
         scene,
@@ -204,7 +203,7 @@ class TableTask(domain.Domain):
 
 @gin.configurable
 class Cube(TableTask):
-  """Carrying cubes to fixed positions; the raw reward counts misplaced cubes.
+  """Carrying cubes to fixed positions; misplaced cubes cost a reward of 1 each.
 
   Each cube contributes its position (3), quaternion (4), and cosine and sine of
   its yaw to the observation.
@@ -246,7 +245,7 @@ class Cube(TableTask):
     )
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
-    """Returns the value of one misplaced cube, or None for several cubes."""
+    """Returns the return of one cube never placed; None for several cubes."""
     if self._num_cubes > 1:
       return None
     reward = self.reward_bias - self.reward_scale * self._action_repeat
@@ -257,10 +256,10 @@ class Cube(TableTask):
 class Scene(TableTask):
   """Arranging a cube, a drawer, a window and the buttons that lock them.
 
-  The observation contains the entries of `Cube` for the cube; state (one of
-  two), position and velocity for each of the two buttons; and position and
-  velocity for drawer and window. A button in state 0 locks the drawer or the
-  window. The raw reward is minus the number of wrong objects, at most five.
+  The observation contains the entries of `Cube` for the cube; state (one-hot,
+  2), position and velocity for each of the two buttons; and position and
+  velocity for drawer and window. In state 0, the first button locks the drawer,
+  the second the window. Each of the five objects in a wrong state costs 1.
   """
 
   _environment_class = ButtonEnvironment
@@ -278,6 +277,9 @@ class Scene(TableTask):
         into the drawer, rearrange and put into the drawer.
       max_episode_steps: Environment steps before the timeout.
       **options: Arguments of `TableTask`.
+
+    Raises:
+      ValueError: If an argument is out of range.
     """
     super().__init__(
         'scene',
@@ -293,7 +295,7 @@ class Scene(TableTask):
 class Puzzle(TableTask):
   """Lights Out: pressing a button toggles it and its neighbours.
 
-  Each button contributes its state (one of two), position and velocity to the
+  Each button contributes its state (one-hot, 2), position and velocity to the
   observation. The raw reward is minus the number of buttons in a wrong state.
   """
 
@@ -347,10 +349,10 @@ def load(name: str) -> Any:
 
 
 def forget(model: Any, data: Any) -> None:
-  """Clears the state an OGBench reset leaves: warm start, forces, contacts.
+  """Clears what an OGBench reset leaves over: warm start, forces, contacts.
 
-  OGBench's reset plays some actions that are not seeded, then restores only
-  positions and velocities.
+  OGBench's reset takes some unseeded actions and then restores only positions
+  and velocities.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
@@ -367,9 +369,9 @@ def _make_scene(kind: str, task: int, *, is_play: bool = False) -> Any:
 
   With `is_play`, resets and targets are random, and success ends no episode.
 
-  Parsing a scene takes 0.8 s, and its compiled model 60 MiB. All environments
-  of a kind share both. They only read them, except for the cube colours, which
-  depend on success, and the properties changed by buttons.
+  Parsing a scene takes 0.8 s, and its compiled model takes 60 MiB, so all
+  environments of a kind share them. They only read them, except for the cube
+  colours, which depend on success, and the properties that buttons change.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
@@ -385,7 +387,7 @@ def _make_scene(kind: str, task: int, *, is_play: bool = False) -> Any:
     scene._mode = 'data_collection'  # pylint: disable=protected-access
     scene._terminate_at_goal = False  # pylint: disable=protected-access
     for name in ('_cur_button_states', '_target_button_states'):
-      if hasattr(scene, name):  # Overwritten in place.
+      if hasattr(scene, name):  # OGBench overwrites them in place.
         setattr(scene, name, getattr(scene, name).copy())
   return scene
 

@@ -2,10 +2,10 @@
 
 The environments are `{pointmaze,antmaze}-*-singletask-task*` of OGBench (Park
 et al., 2025, arXiv:2410.20092): cells of 4 m, 0.1 s per step. The raw reward is
--1 until the goal is reached. As in OGBench, it refers to the state before the
-action, so an episode ends with the first action after success. Unlike OGBench,
-an action may be repeated for several steps, and the seed determines all random
-draws.
+-1 until the goal is reached. As in OGBench, it is that of the state before the
+action, so an episode ends with the first action after success. Unlike in
+OGBench, an action may be repeated for several steps, and the seed determines
+all random draws.
 """
 
 import functools
@@ -26,15 +26,15 @@ from parl_tf.domains import ogbench
 from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
-# Sizes of observation and action.
+# Sizes of observation and action of each robot.
 _SIZES = {'point': (2, 2), 'ant': (29, 8)}
 # Mazes without teleports, whose random destinations cannot be seeded.
 _MAZES = ('medium', 'large', 'giant')
 _TASKS = range(1, 6)
 _CELL_SIZE = 4.0  # Metres.
-_START_NOISE = 1.0  # Metres.
-_PLAY_STEPS = 1_000  # Steps of 0.1 s of an episode of play, as in OGBench.
-_POINT_STEP = 0.2  # Metres along each axis that an action moves the point.
+_START_NOISE = 1.0  # Half-width of the uniform noise, in metres.
+_PLAY_STEPS = 1_000  # Length of a play episode in steps of 0.1 s; OGBench's.
+_POINT_STEP = 0.2  # Maximum motion of the point along each axis, in metres.
 _BODY_RADIUS = 0.7  # Metres, in rendered images.
 _GOAL_COLOR, _BODY_COLOR = (255, 160, 160), (30, 60, 220)
 
@@ -43,9 +43,9 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
   """A maze task as a `dm_env` environment.
 
   Observations of the point `[2]`: x, y in metres. Observations of the ant
-  `[29]`: x, y, z, orientation (quaternion, 4), joint angles (8), then the
-  velocities of all of these (14). Actions of the point `[2]`: change of
-  position, at most 0.2 m along each axis. Actions of the ant `[8]`: joint
+  `[29]`: x, y, z, orientation (quaternion, 4), joint angles (8), then linear
+  (3), angular (3) and joint velocities (8). Actions of the point `[2]`: change
+  of position, at most 0.2 m along each axis. Actions of the ant `[8]`: joint
   torques.
   """
 
@@ -61,7 +61,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     Args:
       scene: OGBench environment.
       start_cells: Cells of `maze` where episodes start, equally likely; None
-        for the task's own.
+        for the start cell of the task.
       **options: Arguments of `GymnasiumEnvironment`.
     """
     super().__init__(scene, **options)
@@ -105,7 +105,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
 
 @gin.configurable
 class OGBenchMaze(domain.Domain):
-  """Moving to a fixed goal, with a raw reward of -1 per step."""
+  """Moving to a fixed goal, with a raw reward of -1 per step of 0.1 s."""
 
   def __init__(
       self,
@@ -238,7 +238,7 @@ def _move_point(observation: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _make_maze(maze_map: np.ndarray) -> maze_lib.Maze:
-  """Returns OGBench's maze: rows go upwards, and cell (1, 1) is at (0, 0)."""
+  """Converts OGBench's map: rows go upwards, and cell (1, 1) is at (0, 0)."""
   layout = [
       ''.join(maze_lib.WALL if wall else '.' for wall in row)
       for row in maze_map[::-1]
@@ -251,8 +251,7 @@ def _make_maze(maze_map: np.ndarray) -> maze_lib.Maze:
 def _make_scene(name: str) -> Any:
   """Returns an OGBench environment with its own simulator state.
 
-  Copies an existing environment, because each newly constructed one would leave
-  a file open.
+  Copies an existing environment, because constructing one leaves a file open.
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 

@@ -1,9 +1,9 @@
 """Controllers of the OGBench manipulation tasks, based on OGBench's oracles.
 
 OGBench (Park et al., 2025, arXiv:2410.20092) has a Markovian oracle for each
-type of object, which moves one object and lifts the arm again. OGBench's own
-scripts draw the next object at random, as `ogbench_play` does. Here it is
-chosen to solve the task.
+type of object, which moves one object and then lifts the arm. OGBench's own
+scripts draw the next object at random, as `ogbench_play` does. The controllers
+here choose it to solve the task.
 """
 
 import abc
@@ -15,8 +15,7 @@ import numpy as np
 
 from parl_tf.domains import domain
 
-# Position tolerance in metres of the controllers; the task tolerates twice as
-# much.
+# Position tolerances in metres of the controllers and of the tasks.
 _TOLERANCE = 0.02
 _TASK_TOLERANCE = 0.04
 _PRESSED = -0.02  # Position in metres at which a button toggles.
@@ -28,7 +27,7 @@ _CLEAR_HEIGHTS = {'cube': 0.16, 'button': 0.16, 'drawer': 0.18, 'window': 0.28}
 _OPEN_DRAWER = -0.16
 _DROP_PLACE = np.array([0.33, -0.24, 0.066])
 _TABLE_EDGE = -0.2
-# Directions in which the joints move the handles, and the locking buttons.
+# Direction in which each joint moves its handle, and the button that locks it.
 _AXES = {'drawer': np.array([0, -1, 0]), 'window': np.array([1, 0, 0])}
 _LOCKS = {'drawer': 0, 'window': 1}
 
@@ -40,8 +39,8 @@ class OracleController(domain.Controller):
     """Initializes the controller.
 
     Args:
-      min_norm: Minimum distance in metres of the arm targets, however close the
-        object is.
+      min_norm: Minimum length in metres of the position errors to which the
+        oracles react; shorter errors are lengthened.
       speed: Factor on the changes of position and yaw.
     """
     self._min_norm = min_norm
@@ -68,7 +67,8 @@ class OracleController(domain.Controller):
     Args:
       oracle_ctor: Constructor of the oracle.
       scene: OGBench environment.
-      told: Target of the oracle, which OGBench provides only while recording.
+      told: Target of the oracle by name. OGBench provides it only in its
+        data-collection mode.
       **options: Further arguments of the oracle.
     """
     oracle = oracle_ctor(env=scene, min_norm=self._min_norm, **options)
@@ -81,7 +81,7 @@ class OracleController(domain.Controller):
     return action
 
   def _end(self, scene: Any) -> Tuple[np.ndarray, float]:
-    """Returns position `[3]` and yaw of the gripper after a move."""
+    """Returns the gripper's final position `[3]` and yaw of each move."""
     return np.mean(scene._arm_sampling_bounds, axis=0), 0.0  # pylint: disable=protected-access
 
   def _carry(
@@ -89,7 +89,7 @@ class OracleController(domain.Controller):
       scene: Any,
       cube: int,
       place: np.ndarray,
-      # Tasks ignore the yaw of a cube; the goal's own yaw is 0.
+      # Success does not depend on a cube's yaw; the goal's yaw is 0.
       yaw: Sequence[float] = (0.0,),
   ) -> np.ndarray:
     """Returns the action that carries a cube to `place` [3] and `yaw` [1]."""
@@ -106,7 +106,7 @@ class OracleController(domain.Controller):
   def _press(
       self, scene: Any, button: int, is_wanted: bool, **options
   ) -> np.ndarray:
-    """Returns the action that presses a button, or releases it."""
+    """Returns the action that presses a button; retreats if not `is_wanted`."""
     from ogbench.manipspace.oracles.markov import button_markov  # pylint: disable=g-import-not-at-top
 
     state = scene._cur_button_states[button]  # pylint: disable=protected-access
@@ -123,7 +123,7 @@ class OracleController(domain.Controller):
     return self._ask(oracle_ctor, scene, told, **options)
 
   def _pull(self, scene: Any, thing: str, way: float) -> np.ndarray:
-    """Returns the action that moves drawer or window by `way` metres."""
+    """Returns the action that moves the drawer or window by `way` metres."""
     from ogbench.manipspace.oracles.markov import drawer_markov  # pylint: disable=g-import-not-at-top
     from ogbench.manipspace.oracles.markov import window_markov  # pylint: disable=g-import-not-at-top
 
@@ -261,10 +261,10 @@ class PuzzleController(MoveController):
 
 @functools.lru_cache(maxsize=1_024)
 def fewest_presses(wrong: Tuple[Tuple[bool, ...], ...]) -> Tuple[int, ...]:
-  """Solves Lights Out.
+  """Finds the fewest button presses that solve Lights Out.
 
-  The presses in the first row determine those in each following row, which must
-  correct the states of the row above.
+  Tries all presses of the first row. They determine those in each following
+  row, which must correct the states of the row above.
 
   Args:
     wrong: Whether each button is in the wrong state, row by row.

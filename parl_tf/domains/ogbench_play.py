@@ -1,12 +1,12 @@
 """Play in OGBench's manipulation scenes: a controller, and all tasks' rewards.
 
-OGBench (Park et al., 2025, arXiv:2410.20092) records play with the targets
-that the scene draws while it collects data: a cube is carried to a random place
-and yaw, or onto another cube; a random button is pressed; drawer or window is
-opened or closed. When an oracle is done, the scene draws the next target.
+OGBench (Park et al., 2025, arXiv:2410.20092) records play with random targets,
+which the scene draws in its data-collection mode: carry a cube to a random
+place and yaw, or onto another cube; press a random button; open or close the
+drawer or window. When an oracle is done, the scene draws the next target.
 
 Note: This is the protocol of OGBench's `noisy` datasets, whose oracles react to
-the state. Those of its `play` datasets follow plans made in advance.
+the state. The oracles of its `play` datasets follow precomputed plans.
 """
 
 from typing import Any, Tuple
@@ -19,18 +19,18 @@ from parl_tf.domains import play
 
 # Steps of 0.05 s after which an oracle gives up, as in OGBench.
 _MAX_STEPS = {'cube': 200, 'button': 100, 'drawer': 75, 'window': 75}
-# Range of the probability, drawn per episode, that a cube is put onto another
-# one, by number of cubes, as in OGBench.
+# Range from which each episode draws its probability of stacking a cube on
+# another one, by number of cubes, as in OGBench.
 _STACKING = {1: (0.0, 0.0), 2: (0.0, 0.25), 3: (0.05, 0.35), 4: (0.1, 0.5)}
 _TOLERANCE = 0.04  # Metres from its goal at which an object is in place.
-# Metres at which a cube is beside the table; in the drawer, which is on the
-# left, it has another height.
+# y in metres beyond which a cube is off the table. On the left, it may be in
+# the drawer, where it is at one of these heights.
 _RIGHT_EDGE, _LEFT_EDGE = 0.29, -0.3
 _DRAWER_HEIGHTS = (0.06, 0.08)
 
 
 class PlayController(ogbench_oracles.OracleController):
-  """Makes one random change of the scene after another."""
+  """Makes random changes to the scene, one after another."""
 
   def __init__(
       self,
@@ -76,7 +76,7 @@ class PlayController(ogbench_oracles.OracleController):
     return self._pursue(scene)
 
   def _begin(self, scene: Any) -> None:
-    """Starts with a new target."""
+    """Starts to pursue the scene's new target."""
     self._num_actions = 0
     self._final_pose = (
         self._random.uniform(*scene._arm_sampling_bounds),  # pylint: disable=protected-access
@@ -122,13 +122,13 @@ class PlayController(ogbench_oracles.OracleController):
 
 
 def judge_cubes(scene: Any) -> play.Outcome:
-  """Judges a state of the cubes: minus the number of misplaced ones."""
+  """Judges the cubes; the reward is minus the number of misplaced ones."""
   goals = np.stack([task['goal_xyzs'] for task in scene.task_infos])
   return _outcome(_are_placed(scene, goals))
 
 
 def judge_scene(scene: Any) -> play.Outcome:
-  """Judges a state of cube, buttons, drawer and window."""
+  """Judges cube, buttons, drawer and window; minus the number of wrong ones."""
   goals = [task['goal'] for task in scene.task_infos]
   slides = [
       [
@@ -154,7 +154,7 @@ def judge_scene(scene: Any) -> play.Outcome:
 
 
 def judge_puzzle(scene: Any) -> play.Outcome:
-  """Judges the states of the buttons: minus the number of wrong ones."""
+  """Judges the buttons; the reward is minus the number in a wrong state."""
   states = np.stack([x['goal_button_states'] for x in scene.task_infos])
   return _outcome(scene._cur_button_states == states)  # pylint: disable=protected-access
 
@@ -170,7 +170,7 @@ def is_cube_in_view(scene: Any) -> bool:
 
 
 def _are_placed(scene: Any, goals: np.ndarray) -> np.ndarray:
-  """Returns which cubes are at their goals, `[K, cubes]`.
+  """Returns which cubes are at their goals in K tasks, `[K, cubes]`.
 
   Args:
     scene: OGBench environment.
@@ -184,7 +184,7 @@ def _are_placed(scene: Any, goals: np.ndarray) -> np.ndarray:
 
 
 def _outcome(is_right: np.ndarray) -> play.Outcome:
-  """Returns the outcome of objects that are right or wrong, `[K, objects]`."""
+  """Returns the outcome; `is_right` is `[K, objects]` for K tasks."""
   return play.Outcome(
       np.sum(is_right, axis=1) - float(is_right.shape[1]),
       np.all(is_right, axis=1),

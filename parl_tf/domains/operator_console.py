@@ -1,6 +1,6 @@
-"""Operator input at the console: reports success and arranges the scene.
+"""Operator input at the console: success, and the reset of the scene.
 
-Provides hooks of `robot.RobotEnvironment` for runs started in a terminal.
+Provides hooks for `robot.RobotEnvironment` in runs started from a terminal.
 """
 
 import os
@@ -11,7 +11,7 @@ import gin
 
 from parl_tf import types
 
-_BYTES = 4_096  # More than a typed line.
+_BYTES = 4_096  # Longer than a typed line.
 
 
 @gin.configurable
@@ -25,7 +25,7 @@ def ask_operator(observation: types.Nest) -> bool:
     observation: Unused; part of the success detector interface.
 
   Raises:
-    EOFError: If standard input is at its end, so that nobody could answer.
+    EOFError: If standard input has ended, so nobody can answer.
   """
   del observation
   file = sys.stdin.fileno()
@@ -38,7 +38,7 @@ def ask_operator(observation: types.Nest) -> bool:
   if not os.read(file, _BYTES):
     raise EOFError(
         '`ask_operator` needs a terminal as standard input, but standard input'
-        ' is at its end.'
+        ' has ended.'
     )
   return True
 
@@ -48,6 +48,6 @@ def ask_for_reset() -> None:
   """Waits until the operator has arranged the scene and pressed Enter.
 
   Raises:
-    EOFError: If standard input is at its end.
+    EOFError: If standard input has ended.
   """
   input('Arrange the scene for the next episode, then press Enter: ')

@@ -1,9 +1,9 @@
 """Play: episodes without a goal, with the rewards of every task.
 
-Play moves objects, or the body, to random places; no episode ends at a success.
-Each step has the raw reward and the success of every task in the scene, as an
-environment of that task would have given for the same motion. A reader selects
-the task; see `parl_tf.datasets.reading`.
+Play moves objects, or the body, to random places, and success ends no episode.
+Each step records the raw reward and the success of every task in the scene, as
+that task's own environment would return them for the same motion. The reader of
+the dataset selects the task; see `parl_tf.datasets.reading`.
 """
 
 from typing import Any, Callable, Mapping, NamedTuple
@@ -17,10 +17,10 @@ from parl_tf.domains import domain
 
 
 class Outcome(NamedTuple):
-  """How a state of the simulator counts in each of K tasks.
+  """Reward and success in each of K tasks.
 
   Attributes:
-    reward: `[K]`, raw, per repetition of an action.
+    reward: `[K]` raw reward of one or all repetitions of an action.
     success: `[K]` bool.
   """
 
@@ -29,10 +29,10 @@ class Outcome(NamedTuple):
 
 
 class PlayEnvironment(domain.Environment):
-  """Repeats actions, and counts the rewards of every task meanwhile.
+  """Repeats actions and sums the rewards of every task.
 
-  As in an environment of one task, an action has no more reward after the task
-  is solved. Unlike there, the action continues.
+  As in a single-task environment, an action earns no further reward once it has
+  solved the task. Unlike there, its repetitions continue.
   """
 
   def __init__(
@@ -48,15 +48,15 @@ class PlayEnvironment(domain.Environment):
     """Takes ownership of `environment`.
 
     Args:
-      environment: Environment that does not repeat actions, whose episodes end
-        only by timeout.
-      judge: Returns the outcome of its current state.
-      task: Task whose reward the time steps have, from 0 on.
-      action_repeat: Number of steps of `environment` per action; its episodes
-        must have a multiple of them.
+      environment: Environment that does not repeat actions and whose episodes
+        end only by timeout.
+      judge: Returns the outcome of the current state for one repetition.
+      task: Index, starting at 0, of the task whose reward the time steps have.
+      action_repeat: Number of steps of `environment` per action; must divide
+        its episode length.
       judges_first: Whether a repetition is judged by the state before it, as in
         OGBench, rather than by the state after it.
-      is_healthy: Returns whether the simulator's state is fit for a dataset.
+      is_healthy: Returns whether the current state may be in a dataset.
     """
     self._environment = environment
     self._judge = judge
@@ -70,7 +70,7 @@ class PlayEnvironment(domain.Environment):
 
   @property
   def unwrapped(self) -> Any:
-    """The environment that is played in."""
+    """The wrapped environment."""
     return self._environment
 
   def seed(self, seed: int) -> None:
@@ -100,7 +100,7 @@ class PlayEnvironment(domain.Environment):
     )
 
   def is_success(self) -> bool:
-    """Returns whether the last action solved the task of the time steps."""
+    """Returns whether the last action solved the constructor's `task`."""
     return self._outcome is not None and bool(self._outcome.success[self._task])
 
   def info(self) -> Mapping[str, np.ndarray]:
@@ -128,7 +128,7 @@ class PlayEnvironment(domain.Environment):
     self._environment.close()
 
   def _count(self) -> None:
-    """Adds the outcome of the current state, except for solved tasks."""
+    """Adds the outcome of the current state, but no reward to solved tasks."""
     new = self._judge()
     if self._outcome is None:
       self._outcome = new

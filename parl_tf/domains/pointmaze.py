@@ -113,6 +113,9 @@ class PointMaze(domain.Domain):
       max_episode_steps: Environment steps before the timeout.
       reward_scale: Factor on the raw reward, which is 1 at the goal, else 0.
       reward_bias: Added to the scaled reward.
+
+    Raises:
+      ValueError: If an argument is out of range.
     """
     arguments.check_choice('size', size, maze_lib.LAYOUTS)
     # With more noise the ball would touch walls.
@@ -195,7 +198,7 @@ class PointMaze(domain.Domain):
 
   @property
   def normalization(self) -> types.Normalization:
-    """Statistics of uniform positions in the maze, at typical speeds."""
+    """Statistics of uniform positions in the maze and of typical speeds."""
     rows, columns = self.maze.shape
     spread = np.array([columns - 2, rows - 2]) / np.sqrt(12.0)
     return types.Normalization(
@@ -244,8 +247,8 @@ class PointMaze(domain.Domain):
 def _make_model(size: str) -> Any:
   """Returns the `mujoco.MjModel` of a gymnasium-robotics maze.
 
-  All environments of a size share one model, which they only read. Compiling it
-  takes 0.1 s, the state of an environment 0.3 ms.
+  All environments of a size share one model, which they only read: compiling it
+  takes 0.1 s, and making the state of an environment only 0.3 ms.
   """
   # Imported lazily: the imports are slow, and not every caller needs them.
   import gymnasium  # pylint: disable=g-import-not-at-top

@@ -1,7 +1,7 @@
 """Environments in another process, local or remote, over dm_env_rpc.
 
 For simulators and robots that need a different Python environment. The server
-is their own program. `examples/remote_environment/server.py` serves any
+is a separate program. `examples/remote_environment/server.py` serves any
 gymnasium environment and documents the names and settings of the protocol.
 """
 
@@ -150,7 +150,8 @@ class Remote(gymnasium_adapter.GymnasiumDomain):
       address: `host:port` of the server. The connection is not encrypted;
         beyond one machine, use a trusted network or a tunnel.
       max_episode_steps: Environment steps before the timeout.
-      settings: Numbers and strings by name, sent when a world is created.
+      settings: Numbers and strings by name, sent when a world (an environment
+        on the server) is created.
       max_environments: Maximum number of connections and worlds. With 1,
         evaluation and collection share one. None for no limit.
       action_repeat: Number of server steps for which each action is repeated.
@@ -163,7 +164,8 @@ class Remote(gymnasium_adapter.GymnasiumDomain):
     Raises:
       ConnectionError: If no server can be reached in time.
       RuntimeError: If the server answers with an error.
-      ValueError: If an argument is out of range.
+      ValueError: If an argument is out of range, or the server lacks the
+        required actions or observations.
     """
     if max_environments is not None:
       arguments.check_range('max_environments', max_environments, 1)
@@ -202,7 +204,7 @@ class Remote(gymnasium_adapter.GymnasiumDomain):
 
 
 def _make_box(spec: Any) -> gymnasium.spaces.Box:
-  """Returns the box of a `TensorSpec`; without bounds it is unbounded."""
+  """Returns the box of a `TensorSpec`; see `remote_connection.bounds_of`."""
   low, high, dtype = remote_connection.bounds_of(spec)
   return gymnasium.spaces.Box(low, high, tuple(spec.shape), dtype)
 

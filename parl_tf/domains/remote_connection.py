@@ -1,4 +1,4 @@
-"""Connection to a world of a dm_env_rpc server, with a deadline per answer."""
+"""Connection to a dm_env_rpc world, with a deadline for every answer."""
 
 import queue
 import threading
@@ -26,7 +26,7 @@ INTERRUPTED = rpc.EnvironmentStateType.INTERRUPTED
 _CHANNEL_OPTIONS = [
     ('grpc.max_send_message_length', -1),
     ('grpc.max_receive_message_length', -1),
-    # Otherwise a new channel to an address shares the backoff of an old one.
+    # Otherwise, a new channel to an address shares the backoff of an old one.
     ('grpc.use_local_subchannel_pool', 1),
 ]
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -66,7 +66,7 @@ class Connection:
     self._answers = queue.Queue()
     self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
     try:
-      # Reads in a thread, because reading the stream has no timeout.
+      # A separate thread reads, because reading the stream has no timeout.
       threading.Thread(target=self._read, daemon=True).start()
       world = self.send(rpc.CreateWorldRequest(settings=_pack(settings)))
       joined = self.send(rpc.JoinWorldRequest(world_name=world.world_name))
@@ -134,7 +134,7 @@ class Connection:
       self.send(rpc.LeaveWorldRequest())
       self.send(rpc.DestroyWorldRequest(world_name=self._world_name))
     except (NoAnswerError, RuntimeError):
-      pass  # The server is gone, and its worlds with it.
+      pass  # The server is gone, and so are its worlds.
     self.close()
 
   def close(self) -> None:
@@ -195,7 +195,10 @@ def connect(
 
 
 def bounds_of(spec: Any) -> Tuple[np.ndarray, np.ndarray, np.dtype]:
-  """Returns `(low, high, dtype)` of a `TensorSpec`; infinite if unbounded."""
+  """Returns `(low, high, dtype)` of a `TensorSpec`.
+
+  Without bounds, uint8 is in [0, 255] and any other dtype is unbounded.
+  """
   dtype = np.dtype(tensor_utils.data_type_to_np_type(spec.dtype))
   shape = tuple(spec.shape)
   if spec.HasField('min') and spec.HasField('max'):

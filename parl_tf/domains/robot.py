@@ -2,8 +2,8 @@
 
 Users write the driver, an `arm.Arm`; see `examples/robot`. A step sends an
 action, waits for the next tick, reads the observation and checks for success.
-The arm is stopped at the end of every episode, and whenever it might not be
-safe.
+The arm is stopped at the end of every episode, and whenever it might be unsafe
+to continue.
 """
 
 import contextlib
@@ -69,9 +69,9 @@ class RobotEnvironment(domain.Environment):
       seed: Seed of the initial poses.
       control_rate: Steps per second, in Hz.
       success_detector: Called with every observation. Success ends the episode;
-        success directly after a reset is an error.
+        if the task is already solved after a reset, the episode is lost.
       reset_hook: Called when the arm is home, to arrange the scene; None if
-        nothing needs to be done.
+        there is nothing to arrange.
       is_safe: Called with the current observation and each action before it is
         sent; None allows all actions.
       max_action_change: Maximum change of an action dimension between
@@ -125,7 +125,7 @@ class RobotEnvironment(domain.Environment):
     return self._is_success
 
   def info(self) -> Mapping[str, np.ndarray]:
-    """Returns the step's lateness and observation age (s), and missed ticks."""
+    """Returns lateness and observation age in seconds, and missed ticks."""
     return {
         'lateness': np.float32(self._schedule.lateness),
         'missed_ticks': np.int32(self._schedule.missed_ticks),
@@ -133,11 +133,13 @@ class RobotEnvironment(domain.Environment):
     }
 
   def reset(self) -> dm_env.TimeStep:
-    """Moves the arm home, has the scene arranged and starts an episode.
+    """Moves the arm home, calls the reset hook and starts an episode.
 
     Raises:
       EpisodeLostError: If the observation is too old or not finite, or the task
         is already solved.
+      ValueError: If the observation does not match its spec or has a time in
+        the future.
     """
     with self._stopped_by_errors():
       self._watchdog.disarm()  # Resets have no time limit.
@@ -162,14 +164,15 @@ class RobotEnvironment(domain.Environment):
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     """Sends an action and returns at the next tick.
 
-    An unsafe action is not sent. Instead the arm is stopped, and the episode
-    ends like a timeout, with the observation unchanged. In the recorded data
-    such an action has no effect.
+    An unsafe action is not sent. Instead, the arm is stopped, and the episode
+    ends like a timeout, with the observation unchanged. The recorded data shows
+    the action as one without effect.
 
     Raises:
       EpisodeLostError: If too many ticks were missed, or the observation is too
         old or not finite.
-      ValueError: If the action has the wrong shape or is not finite.
+      ValueError: If the action has the wrong shape or is not finite, or the
+        observation does not match its spec or has a time in the future.
     """
     if self._needs_reset:
       return self.reset()
@@ -321,8 +324,8 @@ class Robot(domain.Domain):
 
     Args:
       arm_ctor: Constructor of the driver.
-      controller_ctor: Constructor of the controller that records a dataset, a
-        script or a teleoperation device; None if the dataset exists.
+      controller_ctor: Constructor of the controller that records a dataset,
+        such as a script or a teleoperation device; None if the dataset exists.
       max_episode_steps: Steps before the timeout.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.

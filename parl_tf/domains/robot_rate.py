@@ -19,11 +19,11 @@ class Clock:
 
 
 class Schedule:
-  """Ticks on an absolute grid, so that errors do not accumulate.
+  """Ticks on an absolute grid, so that timing errors do not accumulate.
 
-  A tick is due one period after the last one. A caller that waits too late
-  misses that tick and any others that have passed. It then waits for the next
-  tick of the grid; missed ticks are not made up for.
+  A tick is due one period after the last one. A caller that calls `wait` too
+  late misses that tick and any others that have passed. It then waits for the
+  next tick of the grid; missed ticks are not made up for.
 
   Attributes:
     lateness: Seconds by which the last wait started after the due tick, or 0.
@@ -51,7 +51,7 @@ class Schedule:
     self.resume()
 
   def resume(self) -> None:
-    """Makes the current time the last tick, so earlier ticks are not missed."""
+    """Restarts the grid at the current time, so no earlier tick is missed."""
     self._start = self._clock.now()
     self._tick = 0  # Index of the last tick since `_start`.
 
@@ -81,10 +81,10 @@ class Schedule:
 
 
 class Watchdog:
-  """Calls a function in a separate thread unless it is disarmed in time.
+  """Calls a function in a separate thread unless disarmed in time.
 
-  The interpreter waits for the thread at exit, so that an error elsewhere does
-  not prevent the call.
+  At exit, the interpreter waits for the thread, so an error elsewhere does not
+  prevent the call.
   """
 
   def __init__(self, seconds: float, function: Callable[[], None]):

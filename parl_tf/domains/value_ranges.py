@@ -6,11 +6,11 @@ from typing import Tuple
 def until_success(
     reward_scale: float, reward_bias: float, gamma: float
 ) -> Tuple[float, float]:
-  """Returns the range if only success has a raw reward, which is 1.
+  """Returns the range if the raw reward is 1 at success and 0 elsewhere.
 
-  All other steps have a raw reward of 0, and success ends the episode. Every
-  return then lies between that of immediate success, `reward_scale +
-  reward_bias`, and that of never succeeding, `reward_bias / (1 - gamma)`.
+  Success ends the episode. Every return then lies between that of immediate
+  success, `reward_scale + reward_bias`, and that of never succeeding,
+  `reward_bias / (1 - gamma)`.
 
   Args:
     reward_scale: Factor on the raw reward.

@@ -22,9 +22,9 @@ ALL_DOMAINS = 'all domains'
 FALSE_ORDERS = {2: 0.32, 3: 0.20, 4: 0.08}
 """How often equal methods appear ordered, by the number of seeds of each.
 
-Percentile intervals of this few seeds are too narrow. Simulated with normally
-distributed scores and 3,000 studies. The rate is 7 % with 5 seeds, and 5 % with
-8 or more.
+Percentile intervals are too narrow with so few seeds. The rates are from a
+simulation of 3,000 studies with normally distributed scores, which gives 7 %
+with 5 seeds and 5 % with 8 or more.
 """
 
 _Results = Mapping[int, runs_lib.PhaseResult]
@@ -37,7 +37,7 @@ class Group(NamedTuple):
     domain: A domain, or `ALL_DOMAINS`.
     phase: The phase.
     method: The method.
-    results: Results by seed, one mapping per domain.
+    results: Results by seed, one mapping for each domain of the group.
   """
 
   domain: str
@@ -46,7 +46,11 @@ class Group(NamedTuple):
   results: Tuple[_Results, ...]
 
   def matrix(self, field: str) -> Optional[np.ndarray]:
-    """Returns `[R, D]` values of the seeds that have every domain, or None."""
+    """Returns `[R, D]` values of a result field, or None.
+
+    Only seeds with a finite value in each of the D domains count; None if there
+    are none.
+    """
     seeds = set.intersection(*(set(results) for results in self.results))
     rows = [
         [getattr(results[seed], field) for results in self.results]
@@ -79,7 +83,7 @@ class Row(NamedTuple):
     steps_to_success_without_search: Same, without search.
     mean_return: Mean undiscounted return over all seeds; None if not logged.
     mean_return_without_search: Same, without search.
-    num_episodes: Number of episodes in each rate, over all seeds.
+    num_episodes: Number of episodes behind each rate, over all seeds.
     env_steps: Mean environment steps of the phase.
     minutes: Mean duration of the phase in minutes.
   """
@@ -236,7 +240,7 @@ def statement(pair: Pair) -> str:
 
 
 def verdict(pair: Pair) -> str:
-  """Returns which method is above the other, or that it is not resolved."""
+  """Returns which method scores higher, or that the order is not resolved."""
   found = pair.comparison
   if not found.difference.has_interval:
     return 'not resolved; one seed gives no interval'

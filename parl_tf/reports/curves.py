@@ -1,4 +1,4 @@
-"""Curves of a method: interpolates the runs of its seeds on a common axis."""
+"""Curves of a method: the runs of its seeds, interpolated on a common axis."""
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -41,7 +41,7 @@ def score_curve(
   Args:
     runs: The seeds of one method in one domain.
     counter: 'env_steps' or 'wall_seconds'. Of several evaluations at the same
-      count, such as those before the first environment step, the last counts.
+      count, such as those before the first environment step, the last is used.
 
   Returns:
     The curve; None if the evaluated runs have no common range.
@@ -68,8 +68,8 @@ def metric_curve(
   """Returns a logged metric as a function of the critic's gradient steps.
 
   Rows are averaged within bins, because each row covers only a few steps. Steps
-  count from the row before the first one with the metric: behavior cloning
-  trains no critic, and its length differs between seeds.
+  are counted from the row before the first one with the metric, because
+  behavior cloning trains no critic and its length differs between seeds.
 
   Args:
     runs: The seeds of one method in one domain.
@@ -90,7 +90,10 @@ def metric_curve(
 
 
 def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
-  """Returns where a run went online on the axis of `metric_curve`, or None."""
+  """Returns the start of a run's online phase on the axis of `metric_curve`.
+
+  None if the run has no online phase, or did not log `column` before it.
+  """
   steps = run.metrics.columns['train_step']
   online = np.flatnonzero(run.metrics.phases == 'online')
   present = np.flatnonzero(np.isfinite(run.metrics.column(column)))
@@ -132,7 +135,7 @@ def _binned(x, y, edges, centers) -> np.ndarray:
 
 
 def _curve(method: str, x: np.ndarray, values: np.ndarray) -> Curve:
-  scores = values[:, None]  # [R, F] -> [R, 1, F]: one domain.
+  scores = values[:, None]  # [R, points] -> [R, 1, points]: one domain.
   return Curve(
       method=method,
       num_seeds=len(values),

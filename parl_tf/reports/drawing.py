@@ -16,7 +16,7 @@ MARKS = dict(markersize=5, markeredgecolor='white', markeredgewidth=0.6)
 BAND = dict(alpha=0.17, linewidth=0)
 
 _COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
-# One more than colors, so that methods with the same color get different ones.
+# One more than colors, so that methods with the same color differ in markers.
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
 _DASHES = ('-', '--', '-.', ':')
 _NUM_MARKS = 14
@@ -31,7 +31,7 @@ class Style(NamedTuple):
 
 
 def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
-  """Returns a style for each method; the first 28 differ."""
+  """Returns a style for each method; the first 28 differ without markers."""
   return {
       method: Style(
           _COLORS[i % len(_COLORS)],
@@ -75,7 +75,7 @@ def seeds_of(curve) -> str:
 
 def make_plot(width, height, title=None):
   """Returns an empty figure of the given size in inches."""
-  # Imported here, because it takes long and a run draws only at its end.
+  # Imported lazily: the import is slow, and a run draws only at its end.
   from matplotlib import figure
   from matplotlib.backends import backend_agg
 
@@ -120,7 +120,7 @@ def thousands(value, unused_position=None) -> str:
 
 
 def save(plot, path):
-  """Writes a PNG file, which appears at its path only when it is complete."""
+  """Writes a PNG file atomically; creates its directory if it is missing."""
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   with synced_file.write(path) as file:
     plot.savefig(file, dpi=150, format='png')

@@ -171,7 +171,8 @@ def draw_learning_curves(
   plot.supxlabel('minutes' if is_time else 'environment steps')
   drawing.save(plot, path)
   text = (
-      'Score against wall-clock time, all phases; cloning runs without search'
+      'Score against wall-clock time, all phases; behavior cloning is evaluated'
+      ' without search'
       if is_time
       else 'Score against environment steps; step 0 is the end of offline'
       ' training'
@@ -187,7 +188,7 @@ def draw_critic_health(
     methods: Sequence[Sequence[runs_lib.Run]],
     styles: Mapping[str, drawing.Style],
 ) -> Optional[str]:
-  """Draws values, disagreement and loss of the critic, as far as logged.
+  """Draws the values, disagreement and losses that the critic logged.
 
   Args:
     path: PNG file to write.
@@ -253,17 +254,17 @@ def _draw_side_by_side(found, styles, domain):
     )
   for panel in panels[len(found):]:
     panel.set_visible(False)
-  # Panels above an empty place need tick labels, because none are below them.
+  # Panels above an empty slot need their own tick labels.
   for panel in panels[len(found) - _NUM_COLUMNS:len(found)]:
     panel.xaxis.set_tick_params(labelbottom=True)
   return plot, list(panels[:len(found)])
 
 
 def _lengthen(panel, found):
-  """Makes an axis logarithmic beyond the end of most curves."""
+  """Makes the x axis logarithmic beyond most curves if one is much longer."""
   ends = [float(curve.x[-1]) for curve in found if curve.x[-1] > 0.0]
   if ends and max(ends) > _LONG_RANGE * np.median(ends):
-    # A round number, because readers rely on the ticks.
+    # Rounded, so that the tick labels are exact.
     end = float(f'{np.median(ends):.0e}')
     panel.set_xscale('symlog', linthresh=end, linscale=2.0)
     decades = range(1, 1 + math.ceil(math.log10(max(ends) / end)))
@@ -273,7 +274,7 @@ def _lengthen(panel, found):
 
 
 def _draw_score(panel, row, y, style):
-  # Drawn below the estimate, which would otherwise cover the dots.
+  # Offset from the estimate, which would otherwise cover the dots.
   panel.scatter(
       row.seed_scores,
       np.full_like(row.seed_scores, y + _SEED_OFFSET),
@@ -318,5 +319,3 @@ def _is_wide(found) -> bool:
   values = np.concatenate([curve.y.value for curve in found])
   smallest = np.min(values)
   return smallest > 0 and np.max(values) > _LOGARITHMIC_RANGE * smallest
-
-

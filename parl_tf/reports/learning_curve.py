@@ -1,4 +1,4 @@
-"""The learning curve of one run."""
+"""Draws the learning curve of one run."""
 
 from typing import Optional
 
@@ -42,8 +42,8 @@ def draw(
   Args:
     path: PNG file to write. Its directory is created if it is missing.
     metrics: Metrics of the run.
-    controller_success_rate: Success rate of the controller, 0 to 1, drawn as a
-      line if given.
+    controller_success_rate: Success rate of the scripted controller, 0 to 1,
+      drawn as a line if given.
     title: Title of the figure, if given.
 
   Raises:
@@ -136,7 +136,7 @@ def _draw_health(panel, metrics, positions, health):
 
 
 def _wilson_limits(rates, num_episodes):
-  """Returns the interval limits; the rate itself if there is no count."""
+  """Returns limits `[2, rows]`; the rate itself where there is no count."""
   limits = [
       proportion.wilson_interval(rate, int(count))
       if np.isfinite(count)

@@ -32,7 +32,7 @@ class Content(NamedTuple):
   """Contents of a page.
 
   Attributes:
-    run_set: The runs and the notes on them.
+    run_set: The runs, and notes on them.
     rows: Rows of the table.
     pairs: Comparisons.
     plots: Image files in the directory of the page.
@@ -75,7 +75,7 @@ def write(path: str, content: Content) -> None:
 
 
 def multiplicity_note(pairs: Sequence[comparison.Pair]) -> str:
-  """Returns the number of comparisons and of expected false positives."""
+  """Returns a note on the expected number of false positives."""
   return (
       f'{len(pairs)} comparisons at 95 %: if all methods were equal, about'
       f' {0.05 * len(pairs):.1f} intervals would exclude 0 by chance, and more'

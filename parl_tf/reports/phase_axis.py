@@ -44,7 +44,7 @@ class PhaseAxis:
     """Initializes the axis.
 
     Args:
-      metrics: What a run logged, at least one row.
+      metrics: Metrics of a run, with at least one row.
     """
     ends = {'train_step': 0.0, 'env_steps': 0.0}
     steps = []
@@ -134,7 +134,7 @@ def _unit(phase: str) -> str:
 
 
 def _tick_step(length: float, share: float) -> float:
-  """A round step that gives about one tick per tenth of the axis."""
+  """Returns a round step that gives about one tick per tenth of the axis."""
   step = length / max(share * 10.0, 1.0)
   magnitude = 10.0 ** math.floor(math.log10(step))
   return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= step)

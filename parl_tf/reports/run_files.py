@@ -18,7 +18,7 @@ SPEED_METRICS = (
     'mean_return',
     'mean_return_without_search',
 )
-"""Columns of `metrics.csv` and entries of `summary.json` about speed."""
+"""Columns of `metrics.csv` and entries of `summary.json`, besides success."""
 _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 
@@ -29,8 +29,8 @@ class Metrics(NamedTuple):
   Attributes:
     phases: `[rows]` names.
     columns: `[rows]` float64 by name; NaN for empty cells.
-    is_torn: Whether an incomplete last line was ignored. Its process is still
-      writing it, or was killed while writing.
+    is_torn: Whether an incomplete last line was ignored: the run is still
+      writing it, or was killed while writing it.
   """
 
   phases: np.ndarray

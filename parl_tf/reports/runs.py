@@ -15,6 +15,7 @@ _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
 _SEED_SETTINGS = ('run_experiment.dataset_path', 'run_experiment.dataset_seed')
 
+
 class Run(NamedTuple):
   """One run directory.
 
@@ -48,7 +49,7 @@ class PhaseResult(NamedTuple):
     num_episodes: Number of episodes of the evaluation; 0 if not logged.
     env_steps: Environment steps of this phase.
     wall_seconds: Duration of this phase in seconds.
-    is_partial: Whether the run stopped, or is still, within this phase.
+    is_partial: Whether the run stopped in this phase or is still in it.
     steps_to_success: Mean environment steps to success, over the successful
       episodes with search; NaN if there are none.
     steps_to_success_without_search: Same, without search.
@@ -114,8 +115,7 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
     runs.append(run)
   if not runs:
     raise ValueError(
-        '`runs` must contain a run with logged metrics, but: '
-        + ' '.join(notes)
+        '`runs` must contain a run with logged metrics. ' + ' '.join(notes)
     )
   runs = label_domains(runs)
   _check_distinct(runs)
@@ -226,8 +226,8 @@ def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
 def label_domains(runs: Sequence[Run]) -> List[Run]:
   """Appends to each domain name the settings that differ between its runs.
 
-  Prevents, for instance, comparing or averaging scores of a small and a large
-  maze as if they were from the same domain.
+  This keeps, for instance, scores of a small and a large maze from being
+  compared or averaged as if they were from the same domain.
   """
   labels = []
   for run in runs:

@@ -1,8 +1,8 @@
 """Statistics of few seeds: estimates with intervals, and comparisons.
 
 The unit of analysis is the seed, i.e. a whole run. Episodes of one run share
-its weights, so more of them carry no information about the next run. Scores are
-`[R, D]`: R seeds by D domains. The rows of different domains are independent.
+its weights, so more of them carry no information about other runs. Scores are
+`[R, D]`: R seeds by D domains. Seeds are not paired across domains.
 The statistics follow Agarwal et al. (2021), arXiv:2108.13264; `rliable` is
 their implementation of the bootstrap.
 """
@@ -69,8 +69,8 @@ class Comparison(NamedTuple):
 def interquartile_mean(scores: np.ndarray) -> Number:
   """Computes the mean of the middle half, over seeds and domains together.
 
-  Drops a quarter of the `R D` numbers, rounded down, at either end. With fewer
-  than four numbers it is the mean.
+  Drops a quarter of the `R D` numbers, rounded down, at each end. With fewer
+  than four numbers, it is the mean.
 
   Args:
     scores: `[R, D, ...]`.
@@ -91,7 +91,7 @@ def estimate(
   """Estimates the interquartile mean, with a stratified bootstrap over seeds.
 
   Each resample draws R seeds with replacement in every domain. The limits are
-  percentiles.
+  percentiles of the resampled means.
 
   Args:
     scores: `[R, D, ...]`.
@@ -128,7 +128,8 @@ def compare(
   Args:
     first: `[R1, D]` scores.
     second: `[R2, D]` scores, of other runs.
-    num_resamples: Number of bootstrap resamples; both are drawn independently.
+    num_resamples: Number of bootstrap resamples; the methods are resampled
+      independently.
     seed: Seed of the resampling.
 
   Raises:
@@ -182,8 +183,8 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
 
   Implements the normal approximation n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2: a
   two-sided test at 5 % then detects a difference of means d in 80 % of studies.
-  The observed variances replace the true ones, which few seeds estimate only
-  roughly.
+  The observed variances replace the true ones, of which few seeds give only a
+  rough estimate.
 
   Args:
     first: `[R1, D]` scores; the mean of each row over domains is one sample.

@@ -1,1 +1,1 @@
-"""Policies in other processes. Needs NumPy, msgpack and websockets only."""
+"""Policies in other processes; needs only NumPy, msgpack and websockets."""

@@ -2,18 +2,20 @@
 
 A request is a map with the observations `[B, ...]` and the key `parl`, a map
 with `call` and its arguments. `version` is the version of the weights that the
-client expects (optional except in `train`), `seconds` its deadline. The answer
-is a map whose key `parl` has the present `version`, or, for a refused call,
-`error` with `kind` and `message`.
+client expects (optional except in `train`), and `seconds` the time within which
+the call must begin. The answer is a map whose key `parl` has the current
+`version`, or, if the call is refused, `error` with `kind` and `message`.
 
-- `sample`: `samples` (N) and `seed`; the answer has `actions` `[B, N, T, A]`.
-- `rows`: keeps observations, `actions` `[B, T, A]` and `mask` `[B, T]` for the
-  next `train` of the connection, because data may exceed one message.
-- `train`: like `rows`, with `steps`, `seed` and `num_rows`, the number of all
-  rows; the answer has `losses`.
-- `save`: saves the present version.
-- `load`: `name` is the version to load.
-- `status`: answered at once, also during a training: `saved` and `waiting`.
+- `sample`: takes `samples` (N) and `seed`; the answer has `actions`
+  `[B, N, T, A]`.
+- `rows`: stores observations, `actions` `[B, T, A]` and `mask` `[B, T]` for the
+  next `train` on this connection, because the data may exceed one message.
+- `train`: takes the last rows, `steps`, `seed` and `num_rows`, the total number
+  of rows; the answer has `losses`.
+- `save`: saves the current version.
+- `load`: loads the version `name`.
+- `status`: answers immediately, even during training, with the `saved` versions
+  and the number of `waiting` calls.
 """
 
 import hashlib
@@ -34,25 +36,25 @@ _MAX_SEED = 2**63
 
 
 class Session:
-  """What the server remembers of a connection.
+  """The server's state for one connection.
 
   Attributes:
-    is_wanted: Whether the connection is open.
-    rows: Training rows that wait for `train`.
+    is_wanted: Returns whether the connection is open.
+    rows: Training rows stored for the next `train`.
   """
 
   def __init__(self, is_wanted: Callable[[], bool]):
     """Initializes a session without rows.
 
     Args:
-      is_wanted: Whether the connection is open.
+      is_wanted: Returns whether the connection is open.
     """
     self.is_wanted = is_wanted
     self.rows: List[Dict[str, np.ndarray]] = []
 
   @property
   def num_bytes(self) -> int:
-    """Bytes of the rows."""
+    """Size of the rows in bytes."""
     return sum(array.nbytes for rows in self.rows for array in rows.values())
 
 
@@ -77,8 +79,8 @@ class Calls:
       policy: `server.Policy`.
       spec: What the policy takes and returns.
       weights: The version of its weights.
-      model: Makes the policy's calls.
-      max_training_bytes: Largest data of one training.
+      model: Thread that calls the policy.
+      max_training_bytes: Maximum size of the data of one training, in bytes.
     """
     self.can_train = policy.train is not None
     self._policy = policy
@@ -86,7 +88,8 @@ class Calls:
     self._weights = weights
     self._model = model
     self._max_training_bytes = max_training_bytes
-    # The last training: a client whose connection broke repeats its call.
+    # The last training, for a client that repeats its call because its
+    # connection broke.
     self._repeatable: Optional[Mapping[str, Any]] = None
     self._calls = {
         'sample': self._sample,
@@ -100,7 +103,13 @@ class Calls:
   def answer(
       self, request: Dict[Any, Any], session: Session
   ) -> Mapping[str, Any]:
-    """Answers a request with the key `parl`."""
+    """Answers a request with the key `parl`.
+
+    Raises:
+      MessageError: If `parl` is not a map.
+      concurrent.futures.CancelledError: If the client is gone or the server
+        closes.
+    """
     arguments = request.pop('parl')
     if not isinstance(arguments, dict):
       raise messages.MessageError(
@@ -119,7 +128,7 @@ class Calls:
     except model_thread.DeadlineError:
       return _refusal(
           'deadline',
-          f'{name} did not begin within {arguments["seconds"]} s: '
+          f'`{name}` did not begin within {arguments["seconds"]} s; '
           f'{self._model.num_waiting} calls are waiting.',
       )
     except _IncompleteError as error:
@@ -152,7 +161,7 @@ class Calls:
     if session.num_bytes > self._max_training_bytes:
       session.rows.clear()
       raise _InvalidError(
-          'The rows of a training must have at most '
+          'The rows of one training must not exceed '
           f'{self._max_training_bytes} bytes.'
       )
     return {}
@@ -170,7 +179,7 @@ class Calls:
     }
     if len(rows['mask']) != num_rows:
       raise _IncompleteError(
-          f'The training should have {num_rows} rows, got {len(rows["mask"])}.'
+          f'The training must have {num_rows} rows, got {len(rows["mask"])}.'
       )
     digest = _digest(rows, steps, seed)
 
@@ -241,7 +250,7 @@ class Calls:
     return checked
 
   def _checked_rows(self, rows):
-    """Returns the arrays of training rows."""
+    """Validates training rows and returns their arrays."""
     missing = [key for key in ROWS_KEYS if key not in rows]
     if missing:
       raise _InvalidError(f'Training rows must have {list(ROWS_KEYS)}.')
@@ -266,11 +275,11 @@ class _InvalidError(ValueError):
 
 
 class _IncompleteError(ValueError):
-  """A training that lacks rows: its connection broke after some were sent."""
+  """A training without all of its rows: the connection broke between them."""
 
 
 def _refusing_values(function: Callable[[], Any]) -> Any:
-  """Calls a function whose `ValueError`s refuse the client's call."""
+  """Calls a function and turns its `ValueError` into a refusal of the call."""
   try:
     return function()
   except ValueError as error:
@@ -293,7 +302,7 @@ def _integer(
 
 
 def _digest(rows: Mapping[str, np.ndarray], steps: int, seed: int) -> str:
-  """Returns a digest of training data."""
+  """Returns a digest of the arguments of a training."""
   sha = hashlib.sha256(f'{steps} {seed}'.encode())
   for name in sorted(rows):
     array = np.ascontiguousarray(rows[name])

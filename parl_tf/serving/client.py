@@ -1,4 +1,4 @@
-"""A client of policy servers: ours, and any server of openpi's protocol."""
+"""A client for policy servers: ours and others that speak openpi's protocol."""
 
 import hashlib
 import types
@@ -11,7 +11,7 @@ from parl_tf.serving import messages
 from parl_tf.serving import policy_spec
 from parl_tf.serving import weights
 
-# A message has a few bytes more than its arrays.
+# A message is slightly larger than its arrays.
 _OVERHEAD_BYTES = 65_536
 
 
@@ -24,7 +24,7 @@ class _IncompleteError(RefusedError):
 
 
 class Samples(NamedTuple):
-  """Samples of a policy.
+  """Actions drawn from a policy.
 
   Attributes:
     actions: `[B, N, T, A]` float32, in the environment's units.
@@ -40,7 +40,7 @@ class Training(NamedTuple):
 
   Attributes:
     losses: Arrays by name.
-    version: Version of the weights after it.
+    version: Version of the weights after the training.
   """
 
   losses: Mapping[str, np.ndarray]
@@ -52,8 +52,8 @@ class PolicyClient:
 
   Attributes:
     address: The server's `ws://host:port`.
-    spec: What the policy takes and returns; None if the server does not have
-      our extension.
+    spec: What the policy takes and returns; None if the server lacks our
+      extension.
   """
 
   def __init__(
@@ -72,9 +72,9 @@ class PolicyClient:
       address: `host:port`, or a URL that begins with ws:// or wss://.
       api_key: Key of the server, or None.
       patience_seconds: Seconds to wait for a server that does not answer.
-      call_seconds: Deadline of calls other than trainings.
+      call_seconds: Deadline in seconds of calls other than `train`.
       silence_seconds: See `connection.Connection`.
-      max_bytes: Largest message to receive.
+      max_bytes: Maximum size of a received message, in bytes.
 
     Raises:
       ConnectionError: If no server answers in time.
@@ -107,16 +107,23 @@ class PolicyClient:
 
   @property
   def can_train(self) -> bool:
-    """Whether the server trains."""
+    """Whether the server can train its policy."""
     return self.spec is not None and self.metadata['parl']['can_train']
 
   @property
   def can_save(self) -> bool:
-    """Whether the server saves versions of the weights."""
+    """Whether the server can save versions of the weights."""
     return self.spec is not None and self.metadata['parl']['can_save']
 
   def infer(self, observation: Mapping[str, Any]) -> Dict[str, Any]:
-    """Returns the answer to one observation, with `actions` `[T, A]`."""
+    """Returns the answer to one observation, with `actions` `[T, A]`.
+
+    Raises:
+      ConnectionError: If the server does not answer.
+      MessageError: If the answer is malformed or has no `actions`.
+      PolicyServerError: If the policy raises an error.
+      TimeoutError: If the deadline passes.
+    """
     answer = self._connection.ask(
         messages.pack(dict(observation)), 'infer', self._call_seconds
     )
@@ -135,20 +142,22 @@ class PolicyClient:
   ) -> Samples:
     """Draws actions at a batch of states.
 
-    A batch that exceeds the server's largest one is sent in pieces. A server
-    without our extension is asked for one action at a time; it knows no seeds,
+    A batch that exceeds the server's maximum is sent in pieces. A server
+    without our extension is asked for one action at a time; it takes no seed,
     and its version is a digest of its metadata.
 
     Args:
       observation: Arrays `[B, ...]` by name.
       num_samples: N.
       seed: Non-negative integer.
-      version: Version of the weights that must draw them; None takes any.
+      version: Required version of the weights; None accepts any.
 
     Raises:
       ConnectionError: If the server does not answer.
+      PolicyServerError: If the policy raises an error.
       RefusedError: If the server refuses the call.
       StaleVersionError: If the server has another version.
+      TimeoutError: If the deadline passes.
     """
     size = policy_spec.num_states(observation)
     if self.spec is None:
@@ -167,7 +176,7 @@ class PolicyClient:
           seed=seed if size <= step else _piece_seed(seed, start),
           version=version,
       )
-      version = answer['parl']['version']  # That of the other pieces, too.
+      version = answer['parl']['version']  # Also required of later pieces.
       batch = (min(step, size - start), num_samples)
       actions.append(
           self.spec.checked_actions(answer['actions'], batch, self.address)
@@ -185,10 +194,10 @@ class PolicyClient:
       mask: Optional[np.ndarray] = None,
       seconds: Optional[float] = None,
   ) -> Training:
-    """Fits actions and returns the losses and the new version.
+    """Fits the policy to actions; returns the losses and the new version.
 
-    Repeating the call with the same arguments does not train again, as long as
-    no other training was between.
+    Repeating the call with the same arguments returns the same result without
+    training again, as long as the weights have not changed since.
 
     Args:
       observation: Arrays `[R, ...]` by name.
@@ -197,12 +206,14 @@ class PolicyClient:
       seed: Non-negative integer.
       version: Version of the weights to start from.
       mask: `[R, T]`, 0 for actions after the end of an episode; None fits all.
-      seconds: Deadline; None waits as long as the server is alive.
+      seconds: Deadline in seconds; None waits as long as the server is alive.
 
     Raises:
       ConnectionError: If the server does not answer.
+      PolicyServerError: If the policy raises an error.
       RefusedError: If the server refuses the call.
       StaleVersionError: If the server has another version.
+      TimeoutError: If the deadline passes.
     """
     actions = np.asarray(actions, np.float32)
     if mask is None:
@@ -265,24 +276,24 @@ class PolicyClient:
   def _require_extension(self) -> Mapping[str, Any]:
     if self.spec is None:
       raise RefusedError(
-          f'{self.address} speaks plain openpi: it can be sampled only.'
+          f'{self.address} speaks plain openpi, which supports only sampling.'
       )
     return self.metadata['parl']
 
   def _call(self, call, rows=None, seconds=0.0, **arguments):
-    """Makes a call of the extension; `seconds` 0 means the usual deadline."""
+    """Makes a call of the extension; `seconds` 0 is the default deadline."""
     max_bytes = self._require_extension()['max_bytes']
     if seconds == 0.0:
       seconds = self._call_seconds
     arguments = {k: v for k, v in arguments.items() if v is not None}
-    # A call may wait for others' trainings for as long as its client does.
+    # Without a deadline, a call may queue indefinitely behind other trainings.
     arguments['seconds'] = seconds or 1e9
     message = messages.pack(
         {**(rows or {}), 'parl': {'call': call, **arguments}}
     )
     if len(message) > max_bytes:
       raise RefusedError(
-          f'`{call}` has {len(message)} bytes, but {self.address} takes at '
+          f'`{call}` has {len(message)} bytes, but {self.address} accepts at '
           f'most {max_bytes}.'
       )
     answer = self._connection.ask(message, call, seconds)
@@ -308,7 +319,8 @@ class PolicyClient:
     actual = metadata_version(self.metadata)
     if version not in (None, actual):
       raise weights.StaleVersionError(
-          f'{self.address} has other metadata than expected.', actual
+          f'{self.address} has metadata {actual!r}, but {version!r} was '
+          'expected.', actual
       )
     actions = []
     for row in range(size):
@@ -332,7 +344,8 @@ class PolicyClient:
 def metadata_version(metadata: Mapping[str, Any]) -> str:
   """Returns the version of a server without our extension.
 
-  It is a digest of the metadata: such a server does not tell its weights.
+  It is a digest of the metadata, because such a server does not report the
+  version of its weights.
   """
   digest = hashlib.sha256(messages.pack(dict(metadata))).hexdigest()
   return f'metadata-{digest[:12]}'

@@ -1,4 +1,4 @@
-"""A client's connection to a policy server, with deadlines and named waits."""
+"""A client's connection to a policy server, with deadlines and logged waits."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ _TOO_BIG = 1009  # Close code of a message that exceeds the other side's limit.
 
 
 class PolicyServerError(RuntimeError):
-  """An error of the policy, with the server's traceback."""
+  """An error raised by the policy, with the server's traceback."""
 
 
 class Connection:
@@ -47,8 +47,9 @@ class Connection:
       api_key: Key of the server, or None.
       patience_seconds: Seconds to wait for a server that does not answer.
       silence_seconds: Seconds without an answer to a ping after which a server
-        with our metadata counts as dead. Others cannot answer while they infer.
-      max_bytes: Largest message to receive.
+        with our extension counts as dead. Others cannot answer pings during
+        inference.
+      max_bytes: Maximum size of a received message, in bytes.
 
     Raises:
       ConnectionError: If no server answers in time.
@@ -68,19 +69,21 @@ class Connection:
   def ask(self, message: bytes, name: str, seconds: Optional[float]) -> Any:
     """Sends a message and returns the unpacked answer.
 
-    Sends it once more if the connection breaks: every call of the protocol may
-    be repeated.
+    If the connection breaks, reconnects and sends the message once more: every
+    call of the protocol is safe to repeat.
 
     Args:
       message: Packed message.
-      name: Name of the call, for messages.
+      name: Name of the call, for errors and logs.
       seconds: Deadline in seconds; None waits as long as the server is alive.
 
     Raises:
       ConnectionError: If no server answers.
+      PermissionError: If the server refuses the key when reconnecting.
       PolicyServerError: If the policy raised an error.
       TimeoutError: If the deadline passes.
-      ValueError: If the message is too large for the server.
+      ValueError: If the message is too large for the server, or the answer is
+        malformed.
     """
     is_repeated = False
     while True:
@@ -125,7 +128,7 @@ class Connection:
     self.close()
 
   def _receive(self, name, seconds) -> Union[str, bytes]:
-    """Waits for an answer, and for pongs meanwhile."""
+    """Waits for an answer, and pings a server with our extension meanwhile."""
     start = heard = time.monotonic()
     interval = min(_PING_SECONDS, self._silence_seconds / 3.0)
     pong = None
@@ -137,7 +140,7 @@ class Connection:
       except TimeoutError:
         now = time.monotonic()
       if seconds is not None and now - start >= seconds:
-        self._drop()  # The answer may still come.
+        self._drop()  # A late answer would be taken for that of the next call.
         raise TimeoutError(
             f'The policy server at {self.address} did not answer `{name}` '
             f'within {seconds} s.'
@@ -148,7 +151,7 @@ class Connection:
         heard = now if pong is not None else heard
         pong = self._socket.ping()
       elif now - heard >= self._silence_seconds:
-        raise ConnectionError(f'no sign of life for {now - heard:.0f} s')
+        raise ConnectionError(f'no answer to pings for {now - heard:.0f} s')
 
   def _connect(self) -> None:
     """Connects, and waits for the server if it does not answer."""
@@ -168,7 +171,7 @@ class Connection:
         now = time.monotonic()
         if now - start >= self._patience_seconds:
           raise ConnectionError(
-              f'No policy server answers at {self.address} within '
+              f'No policy server answered at {self.address} within '
               f'{self._patience_seconds:g} s: {error}'
           ) from error
         if reported_at is None or now - reported_at >= _REPORT_SECONDS:
@@ -180,7 +183,9 @@ class Connection:
       time.sleep(_RETRY_SECONDS)
     if reported_at is not None:
       logging.info(
-          'Waited for %s for %.1f s.', self.address, time.monotonic() - start
+          'Connected to %s after %.1f s.',
+          self.address,
+          time.monotonic() - start,
       )
 
   def _open(self) -> None:
@@ -195,11 +200,11 @@ class Connection:
         max_size=self._max_bytes,
         open_timeout=self._patience_seconds,
         close_timeout=_CLOSE_SECONDS,
-        # A server of openpi answers no ping while it infers.
+        # An openpi server does not answer pings during inference.
         ping_interval=None,
         proxy=None,
     ))
-    with stack:  # Closes the socket if the metadata are faulty.
+    with stack:  # Closes the socket if the metadata is invalid.
       metadata = messages.unpack(
           socket.recv(timeout=max(self._patience_seconds, _PING_SECONDS))
       )

@@ -15,7 +15,7 @@ import numpy as np
 # Booleans, integers, floats, bytes and text. Objects would need pickle.
 _KINDS = 'biufSU'
 _MAX_AXES = 32
-# Entries of one list or map. Large data is in arrays.
+# Maximum number of entries of a list or map. Large data belongs in arrays.
 _MAX_ENTRIES = 65_536
 
 
@@ -27,7 +27,7 @@ def pack(message: Any) -> bytes:
   """Packs maps, lists, numbers, text and arrays.
 
   Raises:
-    MessageError: If something has a type that the protocol does not have.
+    MessageError: If a value has a type that the protocol does not support.
   """
   try:
     return msgpack.packb(message, default=_encoded)
@@ -39,8 +39,8 @@ def unpack(data: bytes) -> Any:
   """Unpacks a message; its arrays are writable copies.
 
   Raises:
-    MessageError: If the message is malformed, or has an array of objects or one
-      whose shape does not fit its data.
+    MessageError: If the message is malformed, or contains an array of objects
+      or one whose shape does not match its data.
   """
   try:
     return msgpack.unpackb(
@@ -57,7 +57,7 @@ def unpack(data: bytes) -> Any:
 
 
 def _encoded(value: Any) -> Any:
-  """Returns the map of an array or a NumPy scalar."""
+  """Encodes an array or a NumPy scalar as a map."""
   if not isinstance(value, (np.ndarray, np.generic)):
     raise TypeError(f'values of type {type(value).__name__} are not allowed')
   dtype = _allowed(value.dtype.str)
@@ -74,7 +74,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _decoded(entries: Any) -> Any:
-  """Returns the array or NumPy scalar of a map, or the map itself."""
+  """Returns the array or NumPy scalar that a map encodes, or the map itself."""
   if b'__ndarray__' in entries:
     dtype = _allowed(entries.get(b'dtype'))
     shape = _checked_shape(entries.get(b'shape'))
@@ -93,13 +93,15 @@ def _decoded(entries: Any) -> Any:
   if b'__npgeneric__' in entries:
     value = entries.get(b'data')
     if not isinstance(value, (bool, int, float, str, bytes)):
-      raise ValueError(f'a NumPy scalar must be a number, got {value!r}')
+      raise ValueError(
+          f'a NumPy scalar must be a number, text or bytes, got {value!r}'
+      )
     return _allowed(entries.get(b'dtype')).type(value)
   return entries
 
 
 def _allowed(name: Any) -> np.dtype:
-  """Returns the dtype of a name, unless its values would need pickle."""
+  """Returns the dtype of this name; refuses those that would need pickle."""
   if not isinstance(name, str):
     raise ValueError(f'a dtype must be a string, got {name!r}')
   dtype = np.dtype(name)
@@ -109,7 +111,7 @@ def _allowed(name: Any) -> np.dtype:
 
 
 def _checked_shape(shape: Any) -> Tuple[int, ...]:
-  """Returns a shape from a message."""
+  """Validates a shape from a message and returns it as a tuple."""
   if (
       not isinstance(shape, (list, tuple))
       or len(shape) > _MAX_AXES

@@ -1,8 +1,8 @@
-"""One thread that makes all calls of a model, in the order of their arrival.
+"""Runs all calls of a model in one thread, in the order of their arrival.
 
-Frameworks keep devices, compiled functions and random states by thread, and a
-policy's author need not think about locks. Connections have threads of their
-own, which answer pings while a call takes minutes.
+Frameworks keep devices, compiled functions and random states per thread, and
+the author of a policy needs no locks. Each connection has its own thread, which
+answers pings even while a call takes minutes.
 """
 
 from concurrent import futures
@@ -24,7 +24,7 @@ class _Call(NamedTuple):
 
 
 class ModelThread:
-  """Queue of calls, which the thread that calls `run` makes."""
+  """A queue of calls, executed by the thread that calls `run`."""
 
   def __init__(self):
     """Initializes an empty queue."""
@@ -35,7 +35,7 @@ class ModelThread:
 
   @property
   def num_waiting(self) -> int:
-    """The number of calls that wait or run."""
+    """The number of calls that are queued or running."""
     return self._calls.qsize() + self._is_busy
 
   def call(
@@ -44,17 +44,20 @@ class ModelThread:
       seconds: float,
       is_wanted: Callable[[], bool],
   ) -> Any:
-    """Makes a call in the model's thread and returns its result.
+    """Calls a function in the model's thread and returns its result.
+
+    Exceptions of the function are raised here.
 
     Args:
-      function: The call.
-      seconds: Seconds until the deadline, before which the call must begin.
-      is_wanted: Whether its caller is still connected, asked before it begins.
+      function: Function without arguments.
+      seconds: Time in seconds within which the call must begin.
+      is_wanted: Returns whether the caller is still connected; checked before
+        the call begins.
 
     Raises:
       DeadlineError: If the deadline passed first.
-      concurrent.futures.CancelledError: If the caller is gone or the queue is
-        closed.
+      concurrent.futures.CancelledError: If the caller is gone, the queue is
+        closed or `run` was interrupted.
     """
     call = _Call(
         function, time.monotonic() + seconds, is_wanted, futures.Future()
@@ -66,7 +69,10 @@ class ModelThread:
     return call.result.result()
 
   def run(self) -> None:
-    """Makes calls until the queue is closed; cancels those that wait then."""
+    """Executes calls until the queue is closed.
+
+    If it is interrupted, for example by Ctrl-C, cancels the queued calls.
+    """
     try:
       while (call := self._calls.get()) is not None:
         self._is_busy = True
@@ -77,7 +83,7 @@ class ModelThread:
       self._cancel_rest()
 
   def close(self) -> None:
-    """Ends `run` after the present call; later calls are cancelled."""
+    """Ends `run` after the calls already queued; later calls are cancelled."""
     with self._lock:
       self._is_closed = True
       self._calls.put(None)

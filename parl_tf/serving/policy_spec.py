@@ -11,19 +11,19 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 PROTOCOL = 1
-"""Version of the extension, in the metadata of a server."""
+"""Version of the protocol extension, sent in a server's metadata."""
 
 SINGLE = 'observation'
-"""Key of an observation that is one array."""
+"""Key of an observation that is a single array."""
 
 _TEXT = 'str'
 
 
 class ArraySpec(NamedTuple):
-  """Shape of one observation, without batch axes, and its dtype.
+  """Shape and dtype of an array in an observation.
 
   Attributes:
-    shape: Sizes of the axes.
+    shape: Sizes of the axes, without batch axes.
     dtype: NumPy's name, or 'str' for text of any length.
   """
 
@@ -42,11 +42,14 @@ class PolicySpec:
     chunk_length: T, the number of actions that the policy predicts at once.
     action_low: `[A]` lower bounds of an action; None if unknown.
     action_high: `[A]` upper bounds.
-    max_batch: Largest number of states in one call.
-    stochastic: Whether samples of a state differ.
+    max_batch: Maximum number of states in one call.
+    stochastic: Whether samples at the same state differ.
     seedable: Whether equal seeds give equal samples.
-    normalization: Statistics that the policy normalizes with, for information:
-      arrays by name.
+    normalization: Statistics with which the policy normalizes, as arrays by
+      name; informational only.
+
+  Raises:
+    ValueError: If a number is not positive or a bound has the wrong shape.
   """
 
   observation: Mapping[str, ArraySpec]
@@ -105,23 +108,24 @@ class PolicySpec:
       return cls(**fields)
     except (AttributeError, KeyError, TypeError) as error:
       raise ValueError(
-          f'The metadata of the policy server lacks {error}.'
+          f'The metadata of the policy server has an invalid spec: {error!r}.'
       ) from error
 
   def checked_observation(
       self, observation: Mapping[str, Any], num_batch_axes: int
   ) -> Dict[str, Any]:
-    """Returns the arrays that the policy takes, as their dtypes.
+    """Returns the arrays that the policy takes, cast to their dtypes.
 
-    Drops other entries.
+    Drops other entries. Without a spec of the observation, returns all entries
+    unchecked.
 
     Args:
       observation: Arrays `[B, ...]` or `[...]` by name.
       num_batch_axes: 1 or 0.
 
     Raises:
-      ValueError: If an array is missing, or has another shape, dtype or number
-        of states.
+      ValueError: If an array is missing, or has the wrong shape, dtype or
+        number of states.
     """
     if not self.observation:
       return dict(observation)
@@ -142,15 +146,15 @@ class PolicySpec:
   def checked_actions(
       self, actions: Any, batch: Tuple[int, ...], source: str
   ) -> np.ndarray:
-    """Returns actions as float32.
+    """Validates actions and returns them as float32.
 
     Args:
       actions: `[*batch, T, A]`.
       batch: Sizes of the batch axes.
-      source: What returned them, for the message.
+      source: What returned the actions, for error messages.
 
     Raises:
-      ValueError: If their shape is another, or one is not finite.
+      ValueError: If the shape is wrong or a value is not finite.
     """
     actions = np.asarray(actions, np.float32)
     shape = (*batch, self.chunk_length, self.action_size)
@@ -173,7 +177,8 @@ def num_states(observation: Mapping[str, Any]) -> int:
   sizes = {name: len(array) for name, array in observation.items()}
   if len(set(sizes.values())) != 1:
     raise ValueError(
-        f'The arrays of an observation must have one batch size, got {sizes}.'
+        'The arrays of an observation must have the same batch size, got'
+        f' {sizes}.'
     )
   return next(iter(sizes.values()))
 

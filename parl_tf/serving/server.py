@@ -1,13 +1,13 @@
 """Serves a policy to other processes; see `serve`.
 
 The protocol is openpi's. The server sends its metadata when a client connects.
-Each binary message is an observation, and its answer a dict with `actions`
+Each binary message is an observation; the answer is a map with `actions`
 `[T, A]`, or a text message with the traceback of an error. `GET /healthz`
-answers without a connection. A server with a key requires the header
-`Authorization: Api-Key KEY`.
+answers over plain HTTP, without a key. All other requests to a server with a
+key need the header `Authorization: Api-Key KEY`.
 
-If the metadata has the key `parl`, a message may have it too: `call` is then
-`sample`, `rows`, `train`, `save`, `load` or `status`; see `calls.py`.
+If the metadata has the key `parl`, a message may have it too. Its entry `call`
+is then `sample`, `rows`, `train`, `save`, `load` or `status`; see `calls.py`.
 """
 
 from concurrent import futures
@@ -35,15 +35,15 @@ _INFER_SECONDS = 600.0
 
 
 class Policy(NamedTuple):
-  """The functions of a policy that its author writes.
+  """The functions that the author of a policy writes.
 
   Attributes:
     sample: Maps an observation `[B, ...]`, N and an integer seed to actions
       `[B, N, T, A]`.
-    train: Fits actions: takes an observation `[R, ...]`, actions `[R, T, A]`,
-      a mask `[R, T]` that is 0 after the end of an episode, the number of
-      gradient steps and an integer seed; returns losses: an array, or arrays by
-      name. None if the policy cannot be trained.
+    train: Fits the policy to actions. Takes an observation `[R, ...]`, actions
+      `[R, T, A]`, a mask `[R, T]` that is 0 after the end of an episode, the
+      number of gradient steps and an integer seed. Returns the losses as an
+      array, or arrays by name. None if the policy cannot be trained.
     save: Writes the weights to a directory; None if they cannot be saved.
     load: Reads the weights from such a directory.
   """
@@ -84,7 +84,7 @@ class PolicyServer:
   """A policy that other processes sample and train.
 
   Attributes:
-    address: `host:port` that it listens on.
+    address: `host:port` on which it listens.
     weights: The version of the policy's weights.
   """
 
@@ -103,20 +103,25 @@ class PolicyServer:
       max_bytes: int = 256 * 2**20,
       max_training_bytes: int = 4 * 2**30,
   ):
-    """Listens; `run` answers.
+    """Starts to listen; `run` answers.
 
     Args:
       policy: The policy's functions.
       spec: What the policy takes and returns.
-      host: Address to listen on. Others than loopback should have a key.
+      host: Address to listen on. Set a key unless it is a loopback address.
       port: Port to listen on; 0 selects a free one.
-      api_key: Key that clients must send; None admits all.
-      version: Name of the weights that the policy has now.
-      directory: Where `save` writes versions of the weights.
-      metadata: Further metadata, for clients of openpi.
-      seed: Seed of the samples of plain `infer`; None draws one.
-      max_bytes: Largest message.
-      max_training_bytes: Largest data of one training.
+      api_key: Key that clients must send; None admits all clients.
+      version: Name of the policy's current weights.
+      directory: Where `save` writes versions of the weights; None disables
+        saving and loading.
+      metadata: Further metadata, for openpi clients.
+      seed: Seed of the samples for plain openpi requests; None draws one.
+      max_bytes: Maximum size of a message, in bytes.
+      max_training_bytes: Maximum size of the data of one training, in bytes.
+
+    Raises:
+      ValueError: If `version` is not a valid name, or `directory` is given but
+        the policy lacks `save` or `load`.
     """
     self._spec = spec
     self._metadata = dict(metadata or {})
@@ -138,19 +143,19 @@ class PolicyServer:
         compression=None,
         max_size=max_bytes,
         process_request=self._admit,
-        # A client may be busy for a while, such as compiling.
+        # A client may be busy for a while, for example compiling.
         ping_timeout=120,
     )
     port = self._server.socket.getsockname()[1]
     self.address = f'{host}:{port}'
     if host not in _LOOPBACK and api_key is None:
       logging.warning(
-          'Anyone who reaches %s can use and train this policy: give a key.',
+          'Anyone who can reach %s can use and train this policy. Set a key.',
           self.address,
       )
 
   def run(self) -> None:
-    """Answers in this thread until `close` is called in another."""
+    """Runs the policy in this thread until `close` is called in another."""
     listener = threading.Thread(target=self._server.serve_forever, daemon=True)
     listener.start()
     logging.info(
@@ -163,11 +168,11 @@ class PolicyServer:
       listener.join()
 
   def close(self) -> None:
-    """Ends `run` after the present call."""
+    """Ends `run` after the calls already queued."""
     self._model.close()
 
   def _admit(self, connection, request):
-    """Answers `/healthz`, and refuses connections without the key."""
+    """Answers `/healthz` and refuses connections without the key."""
     if request.path == '/healthz':
       return connection.respond(http.HTTPStatus.OK, 'OK\n')
     if self._api_key is not None:
@@ -226,7 +231,7 @@ class PolicyServer:
     except futures.CancelledError:
       raise
     except Exception:  # noqa: BLE001
-      # Errors of the policy, too, are for the client.
+      # The client also receives errors of the policy.
       return traceback.format_exc()
 
   def _infer(self, observation, session, total_ms):

@@ -1,9 +1,9 @@
 """The version of a served policy's weights, and versions saved on disk.
 
-A version is a name such as `initial+2-9f2c01ab44d0`: the weights that the
-server started with, the number of trainings since, and a digest of the version
-before and of the training data. Equal data from equal weights thus give equal
-versions.
+A version is a name such as `initial+2-9f2c01ab44d0`: the name of the weights
+that the server started with, the number of trainings since, and a digest of the
+previous version and the arguments of the training. Equal trainings of equal
+weights thus give equal versions.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ _PARTIAL = '.partial'
 
 
 class WeightsError(ValueError):
-  """A version that cannot be saved or loaded, or is not the expected one."""
+  """A version is invalid, cannot be saved or loaded, or is not as expected."""
 
 
 class StaleVersionError(WeightsError):
   """A call expected another version of the weights.
 
   Attributes:
-    version: The server's present version.
+    version: The server's current version.
   """
 
   def __init__(self, message: str, version: str):
@@ -32,17 +32,17 @@ class StaleVersionError(WeightsError):
 
     Args:
       message: What was expected.
-      version: The server's present version.
+      version: The server's current version.
     """
     super().__init__(message)
     self.version = version
 
 
 class Weights:
-  """The present version, and the directory of saved ones.
+  """The current version, and the directory of saved ones.
 
   Attributes:
-    version: Name of the present weights.
+    version: Name of the current weights.
     directory: Where versions are saved; None if the policy cannot be saved.
   """
 
@@ -63,7 +63,7 @@ class Weights:
       load: Reads the weights from such a directory.
 
     Raises:
-      ValueError: If the name is invalid, or there is a directory, but not both
+      ValueError: If the name is invalid, or a directory is given without both
         functions.
     """
     if directory is not None and (save is None or load is None):
@@ -74,7 +74,11 @@ class Weights:
     self._load = load
 
   def check(self, expected: Optional[str]) -> None:
-    """Raises `StaleVersionError` unless the present version is expected."""
+    """Raises `StaleVersionError` unless the current version is expected.
+
+    Args:
+      expected: The expected version; None accepts any.
+    """
     if expected is not None and expected != self.version:
       raise StaleVersionError(
           f'The policy server has version {self.version!r} of the weights, but '
@@ -96,7 +100,11 @@ class Weights:
     )
 
   def save(self) -> None:
-    """Saves the present version, unless it is saved already."""
+    """Saves the current version unless it is already saved.
+
+    Raises:
+      WeightsError: If there is no directory.
+    """
     directory = self._checked_directory()
     path = os.path.join(directory, self.version)
     if os.path.isdir(path):
@@ -110,7 +118,8 @@ class Weights:
     """Loads a saved version.
 
     Raises:
-      WeightsError: If it is not saved.
+      WeightsError: If the version is invalid or not saved, or there is no
+        directory.
     """
     directory = self._checked_directory()
     path = os.path.join(directory, checked_name(version))
@@ -139,8 +148,8 @@ def checked_name(version: str) -> str:
   """
   if not isinstance(version, str) or not _NAME.fullmatch(version):
     raise WeightsError(
-        'A version must consist of letters, digits and ._+-, got '
-        f'{version!r}.'
+        'A version must consist of at most 200 letters, digits and ._+-, and '
+        f'begin with a letter or digit, got {version!r}.'
     )
   return version
 
@@ -150,7 +159,7 @@ def trained(version: str, digest: str) -> str:
 
   Args:
     version: The version before.
-    digest: Digest of the training data.
+    digest: Digest of the arguments of the training.
   """
   first, _, rest = version.partition('+')
   number = int(rest.partition('-')[0]) + 1 if rest else 1
@@ -159,5 +168,5 @@ def trained(version: str, digest: str) -> str:
 
 
 def failed(version: str) -> str:
-  """Returns the version of weights that a failed call may have changed."""
+  """Returns the name of weights that a failed call may have changed."""
   return f'{version.removesuffix(".failed")}.failed'

@@ -84,7 +84,7 @@ class MazeTest(parameterized.TestCase):
     self.assertEqual(ring.end_of_run(cell, following), end)
 
   def test_unequal_rows_are_an_error(self):
-    with self.assertRaisesRegex(ValueError, 'rows of one length'):
+    with self.assertRaisesRegex(ValueError, 'equally long rows'):
       maze.Maze(('###', '##'))
 
   def test_a_route_into_a_wall_is_an_error(self):
