@@ -57,6 +57,10 @@ os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 # takes longer than it saves.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
+# Ray starts gRPC in a test process. Its fork handlers print to the standard
+# error of programs that later tests start, and may abort forked processes.
+os.environ.setdefault('GRPC_ENABLE_FORK_SUPPORT', '0')
+
 # absl's `create_tempdir` and TensorFlow's `get_temp_dir` create their folders
 # here. Concurrent test processes must not share it.
 _TEMPORARY = tempfile.TemporaryDirectory(prefix='parl_tf_test_')

@@ -41,7 +41,8 @@ class ServedPolicyTest(absltest.TestCase):
     samples = client.sample(far, 32, seed=0)
 
     self.assertEqual(samples.actions.shape, (1, 32, 1, 2))
-    self.assertGreater(np.mean(samples.actions), 0.5)
+    # The mean over all ten neighbors is 0.5, over all states about 0.
+    self.assertGreater(np.mean(samples.actions), 0.2)
     trained = client.train(
         {'observation': states},
         np.full([100, 1, 2], -1.0),
