@@ -87,10 +87,10 @@ class HotPath:
     )
     self._samples = self._uniform(setting.batch_size, self._num_samples)
     self._server = None
-    self._memory = memory_experience.MemoryExperience(
+    self.memory = memory_experience.MemoryExperience(
         seed=0, reward_scale=1.0, reward_bias=0.0
     )
-    self._fill(self._memory)
+    self._fill(self.memory)
 
   def rows(self) -> Dict[str, Callable[[], Row]]:
     """Returns a function to make each row, by name."""
@@ -138,6 +138,12 @@ class HotPath:
       )
 
     return tuple(float(x) for x in compare(self._observation, self._samples))
+
+  def with_samples(self, rows):
+    """Returns critic rows with random samples of both states."""
+    info = dict(rows.policy_info)
+    info['candidate_actions'] = tf.stack([self._samples] * 2, axis=1)
+    return rows._replace(policy_info=info)
 
   def close(self) -> None:
     """Stops the replay server, if there is one."""
@@ -187,9 +193,7 @@ class HotPath:
   def _critic_update(self, given):
     rows = self._rows('critic')
     if given:
-      info = dict(rows.policy_info)
-      info['candidate_actions'] = tf.stack([self._samples] * 2, axis=1)
-      rows = rows._replace(policy_info=info)
+      rows = self.with_samples(rows)
     counts = self._counts
     return Row(
         self._update('critic', rows),
@@ -258,7 +262,7 @@ class HotPath:
     )
 
   def _experience_memory(self):
-    iterator = self._memory.iterate(0, 10_000, self._request())
+    iterator = self.memory.iterate(0, 10_000, self._request())
     return Row(functools.partial(next, iterator), calls=50)
 
   def _experience_reverb(self):
@@ -272,7 +276,7 @@ class HotPath:
       source: 'memory' or 'reverb'.
       num_steps: Training steps of the turn.
     """
-    experience = self._memory if source == 'memory' else self._reverb()
+    experience = self.memory if source == 'memory' else self._reverb()
 
     # As in the learner, the loop takes rows inside the graph, not from Python.
     @tf.function(autograph=False)
@@ -343,7 +347,7 @@ class HotPath:
     return functools.partial(part.update, rows, self._seed, None)
 
   def _rows(self, part):
-    return getattr(next(self._memory.iterate(0, 1, self._request())), part)
+    return getattr(next(self.memory.iterate(0, 1, self._request())), part)
 
   def _request(self):
     batch_size = self._setting.batch_size

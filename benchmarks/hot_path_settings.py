@@ -26,6 +26,17 @@ SETTINGS = {
         ['CriticEnsemble.hidden_sizes = (256, 256, 256, 256)'],
     ),
     'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
+    'small_robot': Setting(
+        28,
+        5,
+        128,
+        [
+            'methods/parl_cal_ql.gin',
+            'policies/diffusion.gin',
+            'sizes/small_robot.gin',
+        ],
+        [],
+    ),
 }
 
 

@@ -1,15 +1,18 @@
 """Stateless random numbers, keyed by purpose and drawn row by row.
 
-Every draw is a pure function of a seed pair. Under a distribution strategy each
-replica draws the noise of the whole global batch and keeps its own rows, so a
-row gets the same noise for any number of replicas. The first axis of a `shape`
-is always the batch.
+Every draw is a pure function of a seed pair. A replica of a distribution
+strategy, or a part of a batch, draws the noise of the whole batch and keeps its
+own rows, so a row gets the same noise however the batch is divided. The first
+axis of a `shape` is always the batch.
 
 This module converts integer draws to floats itself: for a given seed, XLA and
 plain graphs draw the same integers but convert them to different floats.
 """
 
+import contextlib
+import contextvars
 import math
+from typing import Iterator
 import zlib
 
 import tensorflow as tf
@@ -18,6 +21,9 @@ SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
 
 _ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
 _NUM_STEPS = 2**23
+
+# First row and size of the whole batch while a part of it is traced.
+_PART = contextvars.ContextVar('part', default=None)
 
 
 def from_integer(seed: int) -> tf.Tensor:
@@ -44,6 +50,23 @@ def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
         seed, item, alg=_ALGORITHM
     )
   return seed
+
+
+@contextlib.contextmanager
+def part_of_batch(start: tf.Tensor, batch_size: int) -> Iterator[None]:
+  """Makes draws of R rows equal rows `start` to `start + R` of a whole batch.
+
+  Not supported with several replicas.
+
+  Args:
+    start: Scalar int32, the first row of the part.
+    batch_size: Number of rows of the whole batch.
+  """
+  token = _PART.set((start, batch_size))
+  try:
+    yield
+  finally:
+    _PART.reset(token)
 
 
 def normal(seed: tf.Tensor, shape) -> tf.Tensor:
@@ -102,6 +125,17 @@ def _uniform(seed, shape, low, high):
 
 
 def _rows(draw, shape):
+  part = _PART.get()
+  if part is not None:
+    start, batch_size = part
+    num_rows, *others = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
+    noise = draw(tf.stack([batch_size, *others]))
+    # XLA needs constant sizes, which the arguments of `tf.slice` can be.
+    return tf.slice(
+        noise,
+        tf.stack([start, *(0 for _ in others)]),
+        tf.stack([num_rows, *others]),
+    )
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
     return draw(shape)

@@ -104,6 +104,26 @@ class RandomnessTest(parameterized.TestCase):
     )
     self.assertEqual(result.returncode, 0, result.stderr)
 
+  @parameterized.parameters(False, True)
+  def test_a_part_draws_its_rows_of_the_whole_batch(self, jit_compile):
+    draws = {
+        'normal': lambda rows: randomness.normal(_SEED, [rows, 2]),
+        'integers': lambda rows: randomness.integers(_SEED, [rows], 1000),
+        'categorical': lambda rows: randomness.categorical(
+            _SEED, tf.zeros([rows, 99])
+        ),
+    }
+
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def part(start, num_rows):
+      with randomness.part_of_batch(start, 6):
+        return {name: draw(num_rows) for name, draw in draws.items()}
+
+    first, last = part(tf.constant(0), 4), part(tf.constant(4), 2)
+    for name, draw in draws.items():
+      joined = np.concatenate([first[name], last[name]])
+      np.testing.assert_allclose(joined, draw(6), rtol=1e-4, atol=1e-5)
+
   def test_normal_has_mean_0_and_variance_1(self):
     # With 20,000 draws, the standard errors are 0.007 (mean) and 0.01
     # (variance).

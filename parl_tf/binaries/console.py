@@ -18,6 +18,7 @@ from absl import flags
 from absl import logging
 import gin
 
+from parl_tf.binaries import cpu_threads
 from parl_tf.binaries import input_errors
 from parl_tf.binaries import third_party_messages
 
@@ -69,6 +70,7 @@ def run(
       sys.exit(_USAGE_ERROR)
     show_our_messages()
     third_party_messages.silence_tensorflow()
+    cpu_threads.set_default()
     return arguments
 
   def call(argv: List[str]) -> Optional[int]:

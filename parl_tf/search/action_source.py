@@ -1,12 +1,14 @@
 """Settings of an action search, and its actions at a batch of states."""
 
 import contextlib
+import functools
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 import gin
 import tensorflow as tf
 
 from parl_tf import randomness
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf.critics import critic as critic_lib
 from parl_tf.critics import value_layouts
@@ -17,6 +19,10 @@ _PRECISIONS = ('float32', 'bfloat16')
 _SELECTIONS = ('argmax', 'sample')
 # Batches of up to this size, or of unknown size, come from acting.
 _FEW_STATES = 16
+# Samples for a large batch are drawn in parts that run in parallel. The number
+# of parts is the same on all machines, and with it the rounding.
+_NUM_PARTS = 2
+_MIN_PART_SAMPLES = 256
 
 
 @gin.configurable
@@ -83,10 +89,9 @@ class Search:
     self.temperature = temperature
     self.is_greedy = selection == 'argmax'
     self.optimize_targets = optimize_targets and optimizer is not None
+    self._on_cpu = not tf.config.list_physical_devices('GPU')
     # XLA on a GPU needs compilers that TensorFlow does not install.
-    self.jit_compile = jit_compile and not tf.config.list_physical_devices(
-        'GPU'
-    )
+    self.jit_compile = jit_compile and self._on_cpu
     self._samplers = {}
     self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
@@ -104,26 +109,62 @@ class Search:
     """Draws N actions `[B, N, A]`, under XLA if the policy requests it.
 
     Does not compile policies with image observations, because XLA makes
-    convolutions several times slower on a CPU.
+    convolutions several times slower on a CPU. Large batches are drawn in parts
+    that run in parallel.
     """
-    def draw(observation, seed):
-      return policy.sample(
-          observation, self.num_samples, seed, temperature=self.temperature
-      )
-
-    if (
-        not self.jit_compile
-        or not policy.jit_compile_sampling
-        or tf.executing_eagerly()
-        or observation_encoder.has_images(observation, num_batch_axes=1)
-    ):
-      return draw(observation, seed)
-    # All calls with the same policy share one compiled function.
+    batch_size = tf.nest.flatten(observation)[0].shape[0]
+    if tf.executing_eagerly():
+      return self._draw(policy, observation, seed)
+    num_parts = self._num_parts(batch_size)
+    if num_parts == 1 and not self._compiles(policy, observation):
+      return self._draw(policy, observation, seed)
+    # All calls with the same policy share one traced function.
     if policy not in self._samplers:
       self._samplers[policy] = tf.function(
-          draw, autograph=False, jit_compile=True
+          functools.partial(self._draw_part, policy),
+          autograph=False,
+          jit_compile=self._compiles(policy, observation) or None,
       )
-    return self._samplers[policy](observation, seed)
+    run = self._samplers[policy]
+    if num_parts == 1:
+      return run(observation, seed)
+    size = batch_size // num_parts
+    parts = [
+        run(
+            tf.nest.map_structure(lambda x: x[i : i + size], observation),  # pylint: disable=cell-var-from-loop
+            seed,
+            tf.constant(i),
+            batch_size,
+        )
+        for i in range(0, batch_size, size)
+    ]
+    return tf.concat(parts, axis=0)
+
+  def _draw(self, policy, observation, seed):
+    return policy.sample(
+        observation, self.num_samples, seed, temperature=self.temperature
+    )
+
+  def _draw_part(self, policy, observation, seed, start=None, batch_size=None):
+    if start is None:
+      return self._draw(policy, observation, seed)
+    with randomness.part_of_batch(start, batch_size):
+      return self._draw(policy, observation, seed)
+
+  def _compiles(self, policy, observation):
+    return (
+        self.jit_compile
+        and policy.jit_compile_sampling
+        and not observation_encoder.has_images(observation, num_batch_axes=1)
+    )
+
+  def _num_parts(self, batch_size):
+    """Returns the number of equal parts in which to draw for a batch."""
+    if batch_size is None or batch_size % _NUM_PARTS or not self._on_cpu:
+      return 1
+    if batch_size * self.num_samples < _MIN_PART_SAMPLES * _NUM_PARTS:
+      return 1
+    return 1 if replicas.are_several() else _NUM_PARTS
 
   def optimize(
       self,

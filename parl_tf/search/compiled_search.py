@@ -13,9 +13,9 @@ from parl_tf.critics import value_layouts
 # and its matrix products are large enough to run at full speed. Measured by
 # benchmarks/hot_path.py.
 _ROWS_PER_PART = 4_096
-# Minimum size of one layer's outputs over all members. Smaller ones fit in a
-# cache, and XLA gains nothing.
-_MIN_BYTES = 2 * 2**20
+# Minimum size of one layer's outputs over all members. Below it, XLA gains less
+# than its compilation takes.
+_MIN_BYTES = 2**18
 
 
 class CompiledSearch:

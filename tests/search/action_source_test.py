@@ -1,6 +1,7 @@
 """Tests of the draws and searches of an action source."""
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import tensorflow as tf
 
 from parl_tf import types
@@ -359,6 +360,26 @@ class SampleTest(tensor_case.TensorCase):
   def test_other_policies_are_not_compiled(self):
     _, num_compiled = self._run(action_source.Search(4), _make_policy())
     self.assertEqual(num_compiled, 0)
+
+  @parameterized.parameters(small_agent.make_policy, _make_policy)
+  def test_parts_of_a_large_batch_equal_the_whole(self, make_policy):
+    policy = make_policy()
+    observation = tf.nest.map_structure(
+        lambda x: tf.repeat(x, 512 // x.shape[0], axis=0),
+        small_agent.make_transition().time_step.observation,
+    )
+    search = action_source.Search(4)
+    run = tf.function(
+        lambda: search.sample(policy, observation, tf.constant(_SEED)),
+        autograph=False,
+    )
+    seen = run()
+    self.assertAllClose(
+        seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-5
+    )
+    # Both parts have 256 rows.
+    (sampler,) = search._samplers.values()
+    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
 
   def test_compiled_samples_use_the_current_weights(self):
     policy, search = small_agent.make_policy(), action_source.Search(4)
