@@ -106,7 +106,7 @@ def main(_):
   """Runs the trainings and prints the results."""
   start = time.perf_counter()
   subprocess.run(
-      [sys.executable, '-c', 'import parl_tf.binaries.train'],
+      [sys.executable, '-c', 'import parl_tf.binaries.training_run'],
       check=True,
       stderr=subprocess.DEVNULL,
   )

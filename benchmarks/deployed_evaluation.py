@@ -20,7 +20,7 @@ from absl import flags
 import numpy as np
 
 from parl_tf.binaries import configs
-from parl_tf.binaries import export
+from parl_tf.binaries import restored_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
   assert importlib.util.find_spec('tf_agents')
   deployed = score_deployed(make_environment(_VENV.value))
   configs.add_search_path()
-  agent = export.restore_agent(_ROOT_DIR.value)
+  agent = restored_run.restore_agent(_ROOT_DIR.value)
   live = evaluation.Evaluator(
       domain_lib.select_domain(),
       num_episodes=_NUM_EPISODES.value,

@@ -22,7 +22,7 @@ from scipy import stats
 import tensorflow as tf
 
 from parl_tf import randomness
-from parl_tf.binaries import export
+from parl_tf.binaries import restored_run
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import maze as maze_lib
@@ -233,7 +233,7 @@ def write_table(path: str, points: Sequence[Point]) -> None:
 def main(_):
   """Runs the command."""
   options = flags.FLAGS
-  agent = export.restore_agent(options.root_dir)
+  agent = restored_run.restore_agent(options.root_dir)
   domain = domain_lib.select_domain()
   path = options.dataset_path
   if path is None:

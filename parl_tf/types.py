@@ -14,10 +14,22 @@ Actions inside the library are in [-1, 1]^A. Rewards are raw (as the environment
 returns them) in episodes, logs and tables. Reading experience scales them.
 """
 
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
+from __future__ import annotations
+
+from typing import (
+    Any,
+    Callable,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    TYPE_CHECKING,
+)
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:  # Datasets and domains do not wait for TensorFlow's import.
+  import tensorflow as tf
 
 Nest = Any
 """A tensor or array, or a (nested) mapping or tuple of tensors or arrays."""
@@ -25,14 +37,14 @@ Nest = Any
 ValueRange = Tuple[float, float]
 """The lowest and the highest discounted return of a task."""
 
-POLICY_INFO_SPEC = {
-    'monte_carlo_return': tf.TensorSpec([], tf.float32),
-    'episode_id': tf.TensorSpec([], tf.int64),
-    'step_index': tf.TensorSpec([], tf.int32),
-    'policy_version': tf.TensorSpec([], tf.int64),
-    'success': tf.TensorSpec([], tf.bool),
+POLICY_INFO_DTYPES = {
+    'monte_carlo_return': np.float32,
+    'episode_id': np.int64,
+    'step_index': np.int32,
+    'policy_version': np.int64,
+    'success': np.bool_,
 }
-"""Fields that a stored step has in addition to those of a trajectory."""
+"""Scalar fields that a stored step has in addition to those of a trajectory."""
 
 EPISODE_STEP_DTYPES = {
     'action': np.float32,
@@ -105,7 +117,7 @@ class ModelSpec(NamedTuple):
 
   observation: Nest
   action: tf.TensorSpec
-  normalization: Optional['Normalization'] = None
+  normalization: Optional[Normalization] = None
   seed: int = 0
   value_range: Callable[[float], Optional[ValueRange]] = _unknown_value_range
   raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None

@@ -86,7 +86,11 @@ _USERS = {
     'websockets': ['serving'],
 }
 _NON_USERS = {
-    'tf_agents': ['training/evaluation.py', 'binaries/evaluate.py'],
+    'tf_agents': [
+        'binaries/evaluation_run.py',
+        'binaries/exported_policy.py',
+        'training/evaluation.py',
+    ],
 }
 
 # Modules that import Reverb through `reverb_import`, which explains how to
@@ -104,11 +108,11 @@ _REVERB_USERS = (
     'parl_tf.replay.tables',
 )
 _WITHOUT_REVERB = (
-    'parl_tf.binaries.data',
-    'parl_tf.binaries.evaluate',
-    'parl_tf.binaries.export',
-    'parl_tf.binaries.report',
-    'parl_tf.binaries.train',
+    'parl_tf.binaries.dataset_commands',
+    'parl_tf.binaries.evaluation_run',
+    'parl_tf.binaries.report_files',
+    'parl_tf.binaries.restored_run',
+    'parl_tf.binaries.training_run',
     'parl_tf.training.experiment',
 )
 
@@ -133,7 +137,7 @@ _NOT_DEPLOYED = (
     'tensorflow_probability',
     'tf_agents',
 )
-_DEPLOYED = ('parl_tf.binaries.evaluate', 'parl_tf.domains.pointmaze')
+_DEPLOYED = ('parl_tf.binaries.evaluation_run', 'parl_tf.domains.pointmaze')
 
 _MAX_LINES = 400
 _VAGUE_NAMES = ('common', 'helper', 'helpers', 'misc', 'util', 'utils')

@@ -134,14 +134,18 @@ class PARLAgent(tf_agent.TFAgent):
     )
     self.base_policy = make(searches.evaluation.without_search())
     collect_policy = make(searches.acting)
+    policy_info = {
+        name: tf.TensorSpec([], dtype)
+        for name, dtype in types.POLICY_INFO_DTYPES.items()
+    }
     trajectory_spec = collect_policy.trajectory_spec._replace(
-        policy_info=types.POLICY_INFO_SPEC
+        policy_info=policy_info
     )
     if has_chunks:
       chunk_spec = tf.TensorSpec([spec.action_size])
       trajectory_spec = trajectory_spec._replace(
           action=chunk_spec,
-          policy_info=dict(types.POLICY_INFO_SPEC, action_mask=chunk_spec),
+          policy_info=dict(policy_info, action_mask=chunk_spec),
       )
     super().__init__(
         time_step_spec,

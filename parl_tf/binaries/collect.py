@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
-  # Imported here: if Reverb is missing, the user gets a one-line error.
+  # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
+  # missing Reverb gives a one-line error.
   from parl_tf.distributed import collector_role
 
   options = flags.FLAGS

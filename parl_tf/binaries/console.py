@@ -3,6 +3,10 @@
 Every program runs inside `run`. It hides routine messages of other packages,
 prints an input error as one line, and shows only the program's own flags in
 `--help`.
+
+The module of a program holds its description, flags and checks of usage. `main`
+imports the module that does the work, so that `--help` and usage errors take a
+fraction of a second.
 """
 
 import logging as stdlib_logging

@@ -5,235 +5,65 @@
   parl-data info maze.hdf5 --domain pointmaze
   parl-data convert minari_data_set --output rows.hdf5
 
+Commands:
+  generate DOMAIN   records a dataset with the controller of a domain
+  info DATA...      prints the contents and the faults of datasets
+  convert DATA...   writes datasets of any format to one file
+
 A dataset is a file or a directory in the format of D4RL, Minari, robomimic,
 OGBench, RLDS or LeRobot, or the episode log of a run.
 """
 
-import itertools
-import os
-from typing import Optional, Sequence
+from typing import Sequence
 
 from absl import app
 from absl import flags
 import gin
-import numpy as np
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
-from parl_tf.datasets import d4rl
-from parl_tf.datasets import generate
-from parl_tf.datasets import inspection
-from parl_tf.datasets import reading
-from parl_tf.domains import domain as domain_lib
-from parl_tf.replay import episode_writer
-from parl_tf.training import progress
-
-_NUM_ENTRIES_SHOWN = 8
-
-
-def write_dataset(
-    domain_name: str,
-    output: str,
-    *,
-    num_steps: int,
-    seed: int,
-    play: bool = False,
-    gin_files: Sequence[str] = (),
-    gin_bindings: Sequence[str] = (),
-) -> None:
-  """Records a dataset of the domain that `domains/<name>.gin` describes.
-
-  Args:
-    domain_name: Name of the domain's gin file.
-    output: File to write.
-    num_steps: Environment steps.
-    seed: Seed that determines the contents.
-    play: Whether to record play without a goal instead of attempts at the task.
-    gin_files: Gin files, applied after the domain's own.
-    gin_bindings: Gin bindings, applied after the files.
-
-  Raises:
-    FileNotFoundError: If the domain's gin file or the folder of `output` does
-      not exist.
-    ValueError: If a gin name is unknown, a value is out of range, or the domain
-      has no controller.
-  """
-  _check_folder(output)
-  configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
-  generate.record_task(
-      output,
-      domain_lib.select_domain(),
-      num_steps=num_steps,
-      seed=seed,
-      play=play,
-      make_progress=progress.Progress,
-      metadata={'domain': domain_name},
-  )
-
-
-def describe(path: str, found: inspection.Inspection) -> str:
-  """Returns a human-readable summary of a dataset."""
-  lines = [f'{path}']
-  if found.num_rows:
-    num_episodes = len(found.lengths)
-    lines += [
-        f'  format      {found.format}',
-        '  shapes      '
-        + ', '.join(f'{name} {shape}' for name, shape in found.shapes.items()),
-        f'  episodes    {num_episodes}, steps each'
-        f' {_spread(found.lengths)}',
-        f'  ends        {found.num_terminals} terminal,'
-        f' {found.num_timeouts} time-outs,'
-        f' {found.num_trailing_rows} rows after the last end',
-        f'  returns     {_spread(found.returns)}',
-        f'  success     {np.mean(found.successes):.3f}'
-        f' ({np.sum(found.successes)} of {num_episodes} episodes)',
-        f'  actions     {_ranges(*found.action_range)},'
-        f' {found.saturation:.1%} saturated',
-        f'  rewards     [{found.reward_range[0]:g}, {found.reward_range[1]:g}]',
-        *(
-            f'  observation {_ranges(low, high)}  ({name})'
-            for name, (low, high) in found.observation_ranges.items()
-        ),
-    ]
-  lines += [f'  FAULT       {fault}' for fault in found.faults]
-  if not found.faults:
-    lines.append('  no fault found')
-  return '\n'.join(lines)
-
-
-def convert(paths: Sequence[str], output: str) -> None:
-  """Writes the episodes of all datasets to one file in D4RL's layout.
-
-  The datasets may have different formats. The gin bindings of `dataset` define
-  how actions and rewards are read.
-
-  Args:
-    paths: Paths of the datasets.
-    output: File to write.
-
-  Raises:
-    FileNotFoundError: If the folder of `output` does not exist.
-    ValueError: If a dataset has a fault, or an episode does not fit the layout
-      or differs in columns or shapes from the first.
-  """
-  _check_folder(output)
-  episodes = itertools.chain.from_iterable(
-      # A list, so that all datasets are validated before anything is written.
-      [reading.read_episodes(path) for path in paths]
-  )
-  first = next(episodes)
-  with d4rl.EpisodeFile(
-      output,
-      metadata={
-          'converted_from': [
-              os.path.basename(os.path.abspath(path)) for path in paths
-          ]
-      },
-      has_next_observations=first.has_last_transition,
-  ) as file:
-    for number, episode in enumerate(itertools.chain([first], episodes)):
-      file.append(episode._replace(episode_id=number))
-
-
-def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
-  """Describes the Monte Carlo returns that would bound a Cal-QL critic.
-
-  Args:
-    path: Path of the dataset.
-    task: Task whose reward scale and bias apply.
-    gamma: Discount factor of the returns.
-  """
-  starts, least, greatest = [], np.inf, -np.inf
-  for episode in reading.read_episodes(path, **task.dataset_options()):
-    returns = episode_writer.monte_carlo_returns(
-        task.reward_scale * episode.reward + task.reward_bias,
-        episode.discount,
-        gamma,
-        None if episode.success.any() else task.never_succeeds_value(gamma),
-    )
-    starts.append(returns[0])
-    least, greatest = min(least, returns.min()), max(greatest, returns.max())
-  return (
-      f'  bound       [{least:.4g}, {greatest:.4g}], at the start of an episode'
-      f' {_spread(np.array(starts))}; gamma {gamma:g}, rewards'
-      f' {task.reward_scale:g} r + {task.reward_bias:g}'
-  )
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   command, arguments = (argv[1] if len(argv) > 1 else ''), argv[2:]
-  options = flags.FLAGS
-  num_sources = {'generate': (1,), 'convert': range(1, 1_000)}
-  if len(arguments) in num_sources.get(command, ()):
-    if options.output is None:
-      raise app.UsageError(f'{command} needs --output.')
-    if command == 'generate':
-      write_dataset(
-          arguments[0],
-          options.output,
-          num_steps=options.num_steps,
-          seed=options.seed,
-          play=options.play,
-          gin_files=options.gin_file,
-          gin_bindings=options.gin_bindings,
-      )
-    else:
-      configs.parse(options.gin_file, options.gin_bindings)
-      convert(arguments, options.output)
-    gin.clear_config()  # Written files use the default action bounds.
-    return inform([options.output])
-  if command != 'info' or not arguments:
+  is_complete = len(arguments) == 1 if command == 'generate' else arguments
+  if command not in ('generate', 'convert', 'info') or not is_complete:
     raise app.UsageError(
         'The command must be parl-data generate DOMAIN --output FILE, parl-data'
         ' convert DATA... --output FILE or parl-data info DATA..., got'
         f' {" ".join(["parl-data", *argv[1:]])}.'
     )
-  task = None
-  if options.domain:
-    configs.parse(
-        [f'domains/{options.domain}.gin', *options.gin_file],
-        options.gin_bindings,
+  options = flags.FLAGS
+  if command != 'info' and options.output is None:
+    raise app.UsageError(f'{command} needs --output.')
+  # Imported here: `--help` and usage errors do not wait for these modules.
+  from parl_tf.binaries import dataset_commands
+
+  if command == 'generate':
+    dataset_commands.write_dataset(
+        arguments[0],
+        options.output,
+        num_steps=options.num_steps,
+        seed=options.seed,
+        play=options.play,
+        gin_files=options.gin_file,
+        gin_bindings=options.gin_bindings,
     )
-    task = domain_lib.select_domain()
-  else:
+  elif command == 'convert':
     configs.parse(options.gin_file, options.gin_bindings)
-  return inform(arguments, task, options.gamma)
-
-
-def inform(
-    paths: Sequence[str],
-    task: Optional[domain_lib.Domain] = None,
-    gamma: float = 0.99,
-) -> int:
-  """Prints summaries of datasets.
-
-  Args:
-    paths: Paths of the datasets.
-    task: Task that the data must fit; None skips this check.
-    gamma: Discount factor of the returns printed if `task` is given.
-
-  Returns:
-    1 if any dataset has a fault, else 0.
-  """
-  layout = reading.make_layout(
-      **({} if task is None else task.dataset_options())
-  )
-  num_faults = 0
-  for path in paths:
-    found = inspection.inspect(path, layout)
-    print(describe(path, found))
-    if task is not None and not found.faults:
-      print(describe_bound(path, task, gamma))
-    num_faults += len(found.faults)
-  return 1 if num_faults else 0
-
-
-def _check_folder(output: str) -> None:
-  folder = os.path.dirname(os.path.abspath(output))
-  if not os.path.isdir(folder):
-    raise FileNotFoundError(f'`output`: there is no directory {folder}.')
+    dataset_commands.convert(arguments, options.output)
+  else:
+    task = None
+    if options.domain:
+      task = dataset_commands.parse_task(
+          options.domain, options.gin_file, options.gin_bindings
+      )
+    else:
+      configs.parse(options.gin_file, options.gin_bindings)
+    return dataset_commands.inform(arguments, task, options.gamma)
+  gin.clear_config()  # Written files use the default action bounds.
+  return dataset_commands.inform([options.output])
 
 
 def run() -> None:
@@ -270,23 +100,6 @@ def _define_flags():
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'
   )
-
-
-def _spread(values: np.ndarray) -> str:
-  return (
-      f'{np.min(values):g} / {np.median(values):g} / {np.max(values):g}'
-      f' (min, median, max), mean {np.mean(values):.4g}'
-  )
-
-
-def _ranges(low: np.ndarray, high: np.ndarray) -> str:
-  pairs = [
-      f'[{a:.3g}, {b:.3g}]'
-      for a, b in zip(np.atleast_1d(low), np.atleast_1d(high))
-  ]
-  left_out = len(pairs) - _NUM_ENTRIES_SHOWN
-  more = f' and {left_out} more' if left_out > 0 else ''
-  return ' '.join(pairs[:_NUM_ENTRIES_SHOWN]) + more
 
 
 if __name__ == '__main__':

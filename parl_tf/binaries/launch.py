@@ -14,14 +14,14 @@ from absl import flags
 
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
-from parl_tf.training import devices
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
-  # Imported here: if Reverb is missing, the user gets a one-line error.
+  # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
+  # missing Reverb gives a one-line error.
   from parl_tf.distributed import launcher
 
   return launcher.launch(flags.FLAGS)
@@ -58,7 +58,7 @@ def _define_flags():
   flags.DEFINE_enum(
       'strategy',
       'default',
-      devices.STRATEGIES,
+      run_flags.STRATEGIES,
       'Devices of the learner: default uses one, mirrored splits each batch'
       ' among all GPUs.',
   )

@@ -18,17 +18,18 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 from parl_tf.binaries import third_party_messages
-from parl_tf.binaries import train
-from parl_tf.training import devices
-from parl_tf.training import run_directory
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
-  # Imported here: if Reverb is missing, the user gets a one-line error.
+  # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
+  # missing Reverb gives a one-line error.
+  from parl_tf.binaries import training_run
   from parl_tf.distributed import learner_role
+  from parl_tf.training import devices
+  from parl_tf.training import run_directory
 
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     summary = learner_role.learn(
         root_dir, options.seed, options.replay, strategy
     )
-  print(train.describe(summary, root_dir))
+  print(training_run.describe(summary, root_dir))
 
 
 def run() -> None:

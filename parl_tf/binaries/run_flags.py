@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from parl_tf.training import devices
+# Those of `parl_tf.training.devices`, which needs TensorFlow.
+STRATEGIES = ('default', 'mirrored')
 
 
 def define() -> None:
@@ -35,6 +36,6 @@ def define_strategy() -> None:
   flags.DEFINE_enum(
       'strategy',
       'default',
-      devices.STRATEGIES,
+      STRATEGIES,
       'default uses one device, mirrored splits each batch among all GPUs.',
   )

@@ -7,133 +7,16 @@ Clients use openpi's WebSocket protocol and do not need TensorFlow.
 """
 
 import os
-from typing import Any, Callable, Mapping, Sequence, Tuple
+from typing import Sequence
 
 from absl import app
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
-from parl_tf import types
 from parl_tf.binaries import console
-from parl_tf.binaries import evaluate
 from parl_tf.binaries import third_party_messages
-from parl_tf.serving import policy_spec
-from parl_tf.serving import server
 
 KEY_VARIABLE = 'PARL_SERVER_KEY'
 """Environment variable with the API key that clients must send, if set."""
-
-_SIGNATURE = 'serving_default'
-_SEED = 'seed'
-
-Act = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
-"""Maps raw observations and an int32 `[2]` seed to raw actions `[B, H, A]`.
-
-The observations are arrays `[B, ...]`, keyed by name.
-"""
-
-
-def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Loads a SavedModel; returns its act function and spec.
-
-  Args:
-    path: Directory of a SavedModel that a run or `parl-export` wrote.
-
-  Raises:
-    OSError: If there is no SavedModel.
-    ValueError: If it lacks the signature `serving_default`.
-  """
-  model = tf.saved_model.load(path)
-  if _SIGNATURE not in model.signatures:
-    raise ValueError(
-        f'{path} must have the signature {_SIGNATURE!r}, got '
-        f'{sorted(model.signatures)}.'
-    )
-  signature = model.signatures[_SIGNATURE]
-  _, inputs = signature.structured_input_signature
-  outputs = signature.structured_outputs
-  chunk_length = outputs['chunk'].shape[1] if 'chunk' in outputs else 1
-  spec = policy_spec.PolicySpec(
-      {
-          name: policy_spec.ArraySpec(tuple(x.shape[1:]), x.dtype.name)
-          for name, x in inputs.items()
-          if name != _SEED
-      },
-      action_size=outputs['action'].shape[-1],
-      chunk_length=chunk_length,
-  )
-
-  def act(observation, seed):
-    # The reference to `model` keeps its variables alive.
-    tensors = {name: tf.constant(x) for name, x in observation.items()}
-    answer = model.signatures[_SIGNATURE](**tensors, seed=tf.constant(seed))
-    if 'chunk' in answer:
-      return answer['chunk'].numpy()
-    return answer['action'].numpy()[:, np.newaxis]
-
-  return act, spec
-
-
-def steered_policy(
-    base: str, root_dir: str, gin_bindings: Sequence[str] = ()
-) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Returns the act function and spec of a policy searched by a run's critic.
-
-  Args:
-    base: ws:// URL of the policy's server.
-    root_dir: Directory of the run.
-    gin_bindings: Gin bindings that override the configuration of the run.
-
-  Raises:
-    ConnectionError: If the server does not answer.
-    ValueError: If the directory contains no run or no checkpoint, or the run
-      has no critic or no search.
-  """
-  scaled_act, domain = evaluate.searched_act(base, root_dir, gin_bindings)
-  low, high = (np.asarray(x, np.float32) for x in domain.raw_action_bounds)
-  specs = domain.observation_spec()
-  is_single = not isinstance(specs, Mapping)
-  if is_single:
-    specs = {policy_spec.SINGLE: specs}
-  observation = {
-      name: policy_spec.ArraySpec(tuple(x.shape), np.dtype(x.dtype).name)
-      for name, x in specs.items()
-  }
-
-  def act(observation: Mapping[str, Any], seed: np.ndarray) -> np.ndarray:
-    nest: types.Nest = observation
-    if is_single:
-      nest = observation[policy_spec.SINGLE]
-    return (high + low) / 2.0 + (high - low) / 2.0 * scaled_act(nest, seed)
-
-  zeros = {
-      name: np.zeros((1, *x.shape), x.dtype) for name, x in observation.items()
-  }
-  chunk_length = act(zeros, np.zeros(2, np.int32)).shape[1]
-  return act, policy_spec.PolicySpec(
-      observation, len(low), chunk_length, action_low=low, action_high=high
-  )
-
-
-def make_policy(act: Act) -> server.Policy:
-  """Returns a policy that draws N samples per state with `act`.
-
-  Args:
-    act: Must draw each row of a batch independently.
-  """
-
-  def sample(observation, num_samples, seed):
-    size = policy_spec.num_states(observation)
-    repeated = {
-        name: np.repeat(x, num_samples, axis=0)
-        for name, x in observation.items()
-    }
-    words = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
-    actions = act(repeated, words.view(np.int32))
-    return actions.reshape(size, num_samples, *actions.shape[1:])
-
-  return server.Policy(sample)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -145,15 +28,19 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError('Exactly one of --policy and --base must be given.')
   if bool(options.base) != bool(options.root_dir):
     raise app.UsageError('--base and --root_dir must be given together.')
+  # Imported here: `--help` and usage errors do not wait for TensorFlow.
+  from parl_tf.binaries import served_policy
+  from parl_tf.serving import server
+
   third_party_messages.silence_first_compilation()
   if options.policy:
-    act, spec = exported_policy(options.policy)
+    act, spec = served_policy.exported_policy(options.policy)
   else:
-    act, spec = steered_policy(
+    act, spec = served_policy.steered_policy(
         options.base, options.root_dir, options.gin_bindings
     )
   server.serve(
-      make_policy(act).sample,
+      served_policy.make_policy(act).sample,
       spec=spec,
       host=options.host,
       port=options.port,

@@ -3,7 +3,6 @@
 from typing import Any, Tuple
 
 import numpy as np
-import tensorflow as tf
 
 from parl_tf.datasets import rows as rows_lib
 
@@ -30,6 +29,9 @@ def decode(
   Raises:
     rows.DamagedFileError: If the image cannot be decoded or has another shape.
   """
+  # Imported here: few datasets have encoded images.
+  import tensorflow as tf
+
   try:
     image = tf.io.decode_image(
         encoded, shape[-1], dtype, expand_animations=False

@@ -17,7 +17,6 @@ from typing import Any, Dict, Iterator, List, Mapping
 
 import h5py
 import numpy as np
-import tensorflow as tf
 
 from parl_tf.datasets import hdf5
 from parl_tf.datasets import json_file
@@ -253,6 +252,9 @@ def _read(dataset: h5py.Dataset, num_rows: int = -1) -> np.ndarray:
   array = dataset[()] if num_rows < 0 else dataset[:num_rows]
   if not _is_images(dataset):
     return array
+  # Imported here: few datasets have encoded images.
+  import tensorflow as tf
+
   try:
     frames = [
         # The default transform of other JPEG decoders.

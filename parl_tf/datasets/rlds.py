@@ -12,17 +12,16 @@ that are floating-point vectors or images of fixed shape; text, integers and
 ragged parts are skipped.
 """
 
-import contextlib
 import os
 from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import gin
 import numpy as np
-import tensorflow as tf
 
 from parl_tf.datasets import images
 from parl_tf.datasets import json_file
 from parl_tf.datasets import rows as rows_lib
+from parl_tf.datasets import tfrecord
 
 NAME = 'RLDS'
 
@@ -102,7 +101,10 @@ class _Source(rows_lib.RowSource):
     )
     keys = {x.key: x for x in self._fields.values()}
     keys.update({x: found[x] for x in (_IS_FIRST, _IS_LAST) if found.get(x)})
-    self._features = {key: _feature_of(field) for key, field in keys.items()}
+    self._features = {
+        key: tfrecord.Feature(x.shape, x.dtype, x.is_image)
+        for key, x in keys.items()
+    }
 
   def close(self) -> None:
     """Does nothing; no file stays open between reads."""
@@ -110,8 +112,8 @@ class _Source(rows_lib.RowSource):
   def read(self) -> Iterator[rows_lib.Rows]:
     for file, num_records in self._shards:
       number = 0
-      for record in _records(file):
-        yield from self._rows(record, f'{file}, record {number}')
+      for values in tfrecord.read(file, self._features, _FEATURES):
+        yield from self._rows(values, f'{file}, record {number}')
         number += 1
       if number != num_records:
         raise rows_lib.DamagedFileError(
@@ -192,11 +194,10 @@ class _Source(rows_lib.RowSource):
                      f' {sorted(x for x in found if found[x])}')
     return {name: found[key] for name, key in keys.items()}
 
-  def _rows(self, record: tf.Tensor, where: str) -> Iterator[rows_lib.Rows]:
+  def _rows(
+      self, values: Mapping[str, np.ndarray], where: str
+  ) -> Iterator[rows_lib.Rows]:
     """Yields the rows of one record."""
-    with _damage_named(where):
-      values = tf.io.parse_single_example(record, self._features)
-    values = {key: value.numpy() for key, value in values.items()}
     num_rows = _count_steps(values, where) - 1
     _check_flags(values, where)
     rewards = self._rewards(values[_REWARD], where)
@@ -233,23 +234,6 @@ class _Source(rows_lib.RowSource):
     raise rows_lib.DamagedFileError(f'{path}: `{field}` {message}.')
 
 
-@contextlib.contextmanager
-def _damage_named(where: str) -> Iterator[None]:
-  """Converts TensorFlow's errors on corrupt files to `DamagedFileError`."""
-  try:
-    yield
-  except tf.errors.OpError as error:
-    raise rows_lib.DamagedFileError(
-        f'{where}: must be complete and match {_FEATURES}; it is truncated,'
-        f' corrupt or different ({error.message}).'
-    ) from error
-
-
-def _records(file: str) -> Iterator[tf.Tensor]:
-  with _damage_named(file):
-    yield from tf.data.TFRecordDataset(file)
-
-
 def _walk(
     feature: Mapping[str, Any], key: str
 ) -> Iterator[Tuple[str, Optional[_Field]]]:
@@ -282,16 +266,6 @@ def _is_observable(field: Optional[_Field]) -> bool:
   return field.dtype.kind == 'f' or (
       field.dtype == np.uint8 and len(field.shape) > 1
   )
-
-
-def _feature_of(field: _Field) -> tf.io.FixedLenSequenceFeature:
-  """Returns the parsing spec of a field, whose steps form one list."""
-  if field.is_image:
-    shape, dtype = (), tf.string
-  else:
-    shape = field.shape
-    dtype = tf.float32 if field.dtype.kind == 'f' else tf.int64
-  return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
 
 
 def _count_steps(values: Mapping[str, np.ndarray], where: str) -> int:

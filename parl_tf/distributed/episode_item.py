@@ -36,7 +36,10 @@ def signature(
           for name, dtype in types.EPISODE_STEP_DTYPES.items()
       },
       'action': steps(action_spec),
-      **{name: types.POLICY_INFO_SPEC[name] for name in _SCALARS},
+      **{
+          name: tf.TensorSpec([], types.POLICY_INFO_DTYPES[name])
+          for name in _SCALARS
+      },
   }
 
 

@@ -17,54 +17,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 from parl_tf import episode_builder
 from parl_tf import types
 from parl_tf.replay import checks
-
-
-def monte_carlo_returns(
-    rewards: np.ndarray,
-    discounts: np.ndarray,
-    gamma: float,
-    never_succeeds_value: Optional[float] = None,
-) -> np.ndarray:
-  """Computes the discounted return-to-go of each step of one episode.
-
-  Implements G_t = r_t + gamma * discount_t * G_{t+1}, where G is 0 past the
-  last step. This is the calibration bound of Nakamoto et al. (2023),
-  arXiv:2303.05479. In a sparse task with negative rewards until success, an
-  episode that never succeeds is treated as infinite: each G_t is
-  `never_succeeds_value`.
-
-  Args:
-    rewards: `[T]`, after reward scale and bias.
-    discounts: `[T]`, 0 if the step ended the task. A 0 before the last step
-      truncates the sum.
-    gamma: Discount factor in [0, 1].
-    never_succeeds_value: Value of every step if every reward is negative, for
-      example -1 / (1 - gamma). None if the task has no such value.
-
-  Returns:
-    `[T]` float32.
-
-  Raises:
-    ValueError: If shapes differ or `gamma` is not in [0, 1].
-  """
-  # Use float64: a sum over a thousand float32 steps loses three digits.
-  rewards = np.asarray(rewards, np.float64)
-  discounts = np.asarray(discounts, np.float64)
-  if rewards.ndim != 1 or rewards.shape != discounts.shape:
-    raise ValueError(
-        '`rewards` and `discounts` must have the same shape [T], got '
-        f'{list(rewards.shape)} and {list(discounts.shape)}.'
-    )
-  if not 0.0 <= gamma <= 1.0:
-    raise ValueError(f'`gamma` must be in [0, 1], got {gamma}.')
-  if never_succeeds_value is not None and np.all(rewards < 0):
-    return np.full(rewards.shape, never_succeeds_value, np.float32)
-  returns = np.zeros_like(rewards)
-  following = 0.0
-  for step in reversed(range(len(rewards))):
-    following = rewards[step] + gamma * discounts[step] * following
-    returns[step] = following
-  return returns.astype(np.float32)
+from parl_tf.replay import returns as returns_lib
 
 
 def stored_steps(
@@ -82,9 +35,9 @@ def stored_steps(
     gamma: Discount factor of the returns.
     reward_scale: Factor on the raw reward; used only for the returns.
     reward_bias: Constant added to the scaled reward; used only for the returns.
-    never_succeeds_value: See `monte_carlo_returns`; not used for an episode
-      with a success. An action that is repeated may have a negative reward
-      although it solves the task.
+    never_succeeds_value: See `returns.monte_carlo_returns`; not used for an
+      episode with a success. An action that is repeated may have a negative
+      reward although it solves the task.
 
   Returns:
     Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last step
@@ -95,7 +48,7 @@ def stored_steps(
   """
   checks.check_episode(f'episode {episode.episode_id}', episode)
   num_steps = episode.num_steps
-  returns = monte_carlo_returns(
+  returns = returns_lib.monte_carlo_returns(
       episode.reward.astype(np.float64) * reward_scale + reward_bias,
       episode.discount,
       gamma,
@@ -123,8 +76,8 @@ def stored_steps(
       observation=observation,
       action=_with_last(episode.action, 0),
       policy_info={
-          name: np.asarray(policy_info[name], spec.dtype.as_numpy_dtype)
-          for name, spec in types.POLICY_INFO_SPEC.items()
+          name: np.asarray(policy_info[name], dtype)
+          for name, dtype in types.POLICY_INFO_DTYPES.items()
       },
       next_step_type=np.append(step_type[1:], np.int32(ts.StepType.FIRST)),
       reward=_with_last(episode.reward, 0),
@@ -162,7 +115,7 @@ class EpisodeWriter:
       gamma: Discount factor of the run.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
-      never_succeeds_value: See `monte_carlo_returns`.
+      never_succeeds_value: See `returns.monte_carlo_returns`.
       sink: Destination of every episode.
     """
     self._constants = dict(

@@ -41,7 +41,10 @@ def signature(
       step_type=scalar(tf.int32),
       observation=tf.nest.map_structure(plain, observation_spec),
       action=plain(action_spec),
-      policy_info=dict(types.POLICY_INFO_SPEC),
+      policy_info={
+          name: scalar(dtype)
+          for name, dtype in types.POLICY_INFO_DTYPES.items()
+      },
       next_step_type=scalar(tf.int32),
       reward=scalar(tf.float32),
       discount=scalar(tf.float32),

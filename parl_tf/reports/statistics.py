@@ -12,7 +12,6 @@ import math
 from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
-from rliable import library
 
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
@@ -211,6 +210,9 @@ def _trimmed_mean(scores: np.ndarray) -> Number:
 
 def _bootstrap(scores, function, num_resamples, seed):
   """Returns the interval limits of `function` over resamples of `scores`."""
+  # Imported here: it takes a second, and not all users of this module need it.
+  from rliable import library
+
   with _seeded(seed):
     _, limits = library.get_interval_estimates(
         {'': scores},

@@ -6,7 +6,7 @@ from absl.testing import absltest
 import gin
 import numpy as np
 
-from parl_tf.binaries import cache
+from parl_tf.binaries import cache_run
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import experience
@@ -62,7 +62,7 @@ class CacheTest(absltest.TestCase):
     addresses = [self._serve().address, self._serve().address]
     self._parse('127.0.0.1:1')  # Nobody serves there.
 
-    summary = cache.fill(
+    summary = cache_run.fill(
         self._output, self._dataset, addresses, dtype='float16'
     )
 
@@ -72,7 +72,7 @@ class CacheTest(absltest.TestCase):
     )
     num_draws = self.num_draws
     self.assertIn(
-        '0 of 1 shards', cache.fill(
+        '0 of 1 shards', cache_run.fill(
             self._output, self._dataset, addresses, dtype='float16'
         )
     )
@@ -120,14 +120,16 @@ class CacheTest(absltest.TestCase):
     self._parse(addresses[0])
 
     with self.assertRaisesRegex(ValueError, "same version.*'other'"):
-      cache.fill(self._output, self._dataset, addresses)
+      cache_run.fill(self._output, self._dataset, addresses)
 
   def test_a_cache_of_another_version_is_refused(self):
     self._parse('127.0.0.1:1')
-    cache.fill(self._output, self._dataset, [self._serve().address])
+    cache_run.fill(self._output, self._dataset, [self._serve().address])
 
     with self.assertRaisesRegex(ValueError, "`version` 'other', got 'initial'"):
-      cache.fill(self._output, self._dataset, [self._serve('other').address])
+      cache_run.fill(
+          self._output, self._dataset, [self._serve('other').address]
+      )
 
 
 if __name__ == '__main__':

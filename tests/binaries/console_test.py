@@ -26,6 +26,7 @@ from parl_tf.binaries import report
 from parl_tf.binaries import serve
 from parl_tf.binaries import train
 from reverb_server import server
+from tests import absent_libraries
 
 _RUN = ('--root_dir=run', '--gin_file=quickstart.gin')
 _PROGRAMS = {
@@ -41,6 +42,23 @@ _PROGRAMS = {
     'parl-serve': serve,
     'parl-train': train,
 }
+
+# Libraries that no program may import before it works.
+_SLOW_LIBRARIES = (
+    'gymnasium', 'h5py', 'matplotlib', 'mujoco', 'pandas', 'ray', 'reverb',
+    'rich', 'rliable', 'scipy', 'tensorflow', 'tf_agents',
+)
+# Prints the help of a program and fails if it imports a slow library.
+_PRINT_HELP = """
+import importlib, sys
+module, *slow = sys.argv[1:]
+sys.argv = ['program', '--help']
+try:
+  importlib.import_module(module).run()
+finally:
+  imported = [library for library in slow if library in sys.modules]
+  assert not imported, imported
+"""
 
 
 def _own_flags():
@@ -91,13 +109,25 @@ class ConsoleTest(parameterized.TestCase):
 
   @parameterized.parameters(*_PROGRAMS)
   def test_help_lists_the_flags_of_the_program(self, name):
-    status, output, errors = self._run(_PROGRAMS[name].run, '--help')
+    # In its own process, which shows what it imports.
+    completed = absent_libraries.run(
+        (), '-c', _PRINT_HELP, _PROGRAMS[name].__name__, *_SLOW_LIBRARIES
+    )
 
-    self.assertEqual((status, errors), (0, ''))
+    self.assertEqual((completed.returncode, completed.stderr), (0, ''))
+    output = completed.stdout
     self.assertStartsWith(output, _PROGRAMS[name].__doc__)
+    self.assertIn(f'\n  {name} --', output.replace(' generate pointmaze', ''))
     self.assertIn('\n  --debug\n', output)
     self.assertNotIn('alsologtostderr', output)
     self.assertLessEqual(max(map(len, output.splitlines())), 80)
+
+  def test_helpfull_also_lists_the_flags_of_absl(self):
+    completed = absent_libraries.run((), '-m', train.__name__, '--helpfull')
+
+    self.assertEqual(completed.stderr, '')
+    self.assertIn('--root_dir:', completed.stdout)
+    self.assertIn('alsologtostderr', completed.stdout)
 
   @parameterized.parameters(
       ('parl-cache', '--output, --policy, --gin_file must be given'),

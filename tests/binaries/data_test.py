@@ -13,6 +13,7 @@ import numpy as np
 import tree
 
 from parl_tf.binaries import data
+from parl_tf.binaries import dataset_commands
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
@@ -40,7 +41,7 @@ class DataTest(absltest.TestCase):
 
   def _write(self, path, **kwargs):
     arguments = dict(num_steps=300, seed=3, gin_bindings=_SMALL)
-    data.write_dataset('pointmaze', path, **{**arguments, **kwargs})
+    dataset_commands.write_dataset('pointmaze', path, **{**arguments, **kwargs})
 
   def test_generate_and_info_from_the_command_line(self):
     bindings = [f'--gin_bindings={binding}' for binding in _SMALL]
@@ -57,7 +58,7 @@ class DataTest(absltest.TestCase):
       file['rewards'][5] = np.nan
     found = inspection.inspect(self._path)
     self.assertRegex(
-        data.describe(self._path, found),
+        dataset_commands.describe(self._path, found),
         'FAULT .*maze.hdf5: `rewards`.*row 5 has value nan',
     )
 
@@ -124,7 +125,7 @@ class DataTest(absltest.TestCase):
 
   def test_an_unknown_domain_error_lists_the_searched_paths(self):
     with self.assertRaisesRegex(FileNotFoundError, "'domains/no_such.gin'"):
-      data.write_dataset('no_such', self._path, num_steps=1, seed=0)
+      dataset_commands.write_dataset('no_such', self._path, num_steps=1, seed=0)
 
   def test_an_unknown_gin_name_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'colour'):
@@ -145,8 +146,9 @@ class DataTest(absltest.TestCase):
 
   def test_info_prints_all_files_and_fails_for_a_faulty_one(self):
     self._write(self._path)
-    self.assertEqual(data.inform([self._path]), 0)
-    self.assertEqual(data.inform([self._path + '.no', self._path]), 1)
+    self.assertEqual(dataset_commands.inform([self._path]), 0)
+    missing = self._path + '.no'
+    self.assertEqual(dataset_commands.inform([missing, self._path]), 1)
 
   def test_info_of_a_task_prints_its_bound_and_any_mismatch(self):
     self._write(self._path)

@@ -11,7 +11,8 @@ import imageio
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.binaries import evaluate
+from parl_tf.binaries import exported_policy
+from parl_tf.binaries import video
 from parl_tf.training import evaluation
 from tests.training import line_walk
 
@@ -152,7 +153,7 @@ class EvaluateTest(parameterized.TestCase):
     _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
     domain = line_walk.LineWalk(is_dict=True)
     evaluator = evaluation.Evaluator(domain, num_episodes=3, seed=0)
-    result = evaluator.run(evaluate.ExportedPolicy(self._policy, domain))
+    result = evaluator.run(exported_policy.ExportedPolicy(self._policy, domain))
     live = evaluator.run(
         lambda observation, seed: _walk(observation['place'], seed).numpy()
     )
@@ -167,7 +168,7 @@ class EvaluateTest(parameterized.TestCase):
         seed=_SEED,
     )
     domain = line_walk.LineWalk()
-    act = evaluate.ExportedPolicy(self._policy, domain)
+    act = exported_policy.ExportedPolicy(self._policy, domain)
     # 1.01 of [-3, 1] is 1.005 of [-1, 1].
     with self.assertRaisesRegex(ValueError, r'in \[-1, 1\], got 1.00'):
       evaluation.Evaluator(domain, num_episodes=2, seed=0).run(act)
@@ -181,23 +182,23 @@ class EvaluateTest(parameterized.TestCase):
         observation=_FLAT,
         seed=_SEED,
     )
-    act = evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+    act = exported_policy.ExportedPolicy(self._policy, line_walk.LineWalk())
     action = act(np.zeros([1, 2], np.float32), np.zeros([2], np.int32))
     np.testing.assert_array_equal(action, [[1.0]])
 
   def test_missing_policy_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'SavedModel.*is not a directory'):
-      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+      exported_policy.ExportedPolicy(self._policy, line_walk.LineWalk())
     with self.assertRaisesRegex(ValueError, r"SavedModel.*holds \['notes'\]"):
       pathlib.Path(self._dir, 'notes').touch()
-      evaluate.ExportedPolicy(self._dir, line_walk.LineWalk())
+      exported_policy.ExportedPolicy(self._dir, line_walk.LineWalk())
 
   def test_missing_signature_is_an_error(self):
     tf.saved_model.save(tf.Module(), self._policy)
     with self.assertRaisesRegex(
         ValueError, r"must have the signature 'serving_default', got \[\]"
     ):
-      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+      exported_policy.ExportedPolicy(self._policy, line_walk.LineWalk())
 
   @parameterized.named_parameters(
       (
@@ -234,14 +235,14 @@ class EvaluateTest(parameterized.TestCase):
   def test_policy_of_another_domain_is_an_error(self, function, specs, message):
     _save(self._policy, function, **specs)
     with self.assertRaisesRegex(ValueError, message):
-      evaluate.ExportedPolicy(self._policy, line_walk.LineWalk())
+      exported_policy.ExportedPolicy(self._policy, line_walk.LineWalk())
 
   def test_video_without_rendering_is_an_error(self):
     domain = line_walk.LineWalk(draws=False)
     evaluator = evaluation.Evaluator(domain, num_episodes=1, seed=0)
     path = os.path.join(self._dir, 'walk.mp4')
     with self.assertRaisesRegex(ValueError, 'does not render images'):
-      with evaluate.VideoRecorder(path) as recorder:
+      with video.VideoRecorder(path) as recorder:
         evaluator.run(lambda observation, seed: np.ones([1, 1]), recorder)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf.binaries import configs
-from parl_tf.binaries import evaluate
-from parl_tf.binaries import export
-from parl_tf.binaries import serve
+from parl_tf.binaries import evaluation_run
+from parl_tf.binaries import exported_policy
+from parl_tf.binaries import restored_run
+from parl_tf.binaries import served_policy
 from parl_tf.domains import domain as domain_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
@@ -45,7 +46,9 @@ class ExportTest(absltest.TestCase):
   def test_export_matches_the_run_and_scores_like_the_live_policy(
       self,
   ):
-    difference = export.export_run(self._root, self._output, 'greedy_policy')
+    difference = restored_run.export_run(
+        self._root, self._output, 'greedy_policy'
+    )
     self.assertLessEqual(difference, 1e-5)
     np.testing.assert_allclose(
         self._act(self._output),
@@ -57,13 +60,15 @@ class ExportTest(absltest.TestCase):
   def _check_evaluation(self):
     """Evaluates the model and the policy it was exported from."""
     gin.clear_config()
-    agent = export.restore_agent(self._root)
+    agent = restored_run.restore_agent(self._root)
     domain = domain_lib.select_domain()
     evaluator = evaluation.Evaluator(
         domain, num_episodes=_NUM_EPISODES, seed=7
     )
     live = evaluator.run_policy(agent.greedy_policy)
-    exported = evaluator.run(evaluate.ExportedPolicy(self._output, domain))
+    exported = evaluator.run(
+        exported_policy.ExportedPolicy(self._output, domain)
+    )
     np.testing.assert_array_equal(exported.successes, live.successes)
     for one, other in zip(exported.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-5)
@@ -82,7 +87,7 @@ class ExportTest(absltest.TestCase):
     )
     policy = server.Policy(sample)
     policy_server = self.enter_context(toy_policy.serving(policy, spec))
-    act, domain = evaluate.searched_act(
+    act, domain = evaluation_run.searched_act(
         f'ws://{policy_server.address}',
         self._root,
         ['Search.jit_compile = False'],
@@ -95,13 +100,13 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(set(draws), {(3, 2)})
 
     gin.clear_config()
-    act, spec = serve.steered_policy(
+    act, spec = served_policy.steered_policy(
         f'ws://{policy_server.address}',
         self._root,
         ['Search.jit_compile = False'],
     )
     steered = self.enter_context(
-        toy_policy.serving(serve.make_policy(act), spec)
+        toy_policy.serving(served_policy.make_policy(act), spec)
     )
     client = self.enter_context(toy_policy.connect(steered))
     episode = result.episodes[0]
@@ -117,11 +122,11 @@ class ExportTest(absltest.TestCase):
       file.write(f'# seed = 0\n{gin.config_str()}')
     gin.clear_config()
     with self.assertRaisesRegex(ValueError, f'{root}.*must hold a checkpoint'):
-      export.export_run(root, self._output, 'policy')
+      restored_run.export_run(root, self._output, 'policy')
 
   def test_directory_without_run_is_named(self):
     with self.assertRaisesRegex(ValueError, 'nowhere is not a run directory'):
-      export.export_run('nowhere', self._output, 'policy')
+      restored_run.export_run('nowhere', self._output, 'policy')
 
 
 if __name__ == '__main__':

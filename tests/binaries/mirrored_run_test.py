@@ -9,20 +9,20 @@ from absl.testing import absltest
 import pytest
 import tensorflow as tf
 
-from parl_tf.binaries import train
+from parl_tf.binaries import training_run
 from tests.binaries import tiny
 
 # A program, since TensorFlow sets its devices once per process.
 _PROGRAM = """
 import sys
 import tensorflow as tf
-from parl_tf.binaries import train
+from parl_tf.binaries import training_run
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices('CPU')[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 root_dir, gin_file, *bindings = sys.argv[1:]
-train.train(root_dir, [gin_file], bindings, seed=3, strategy='mirrored')
+training_run.train(root_dir, [gin_file], bindings, seed=3, strategy='mirrored')
 """
 
 
@@ -32,7 +32,7 @@ class RefusalTest(absltest.TestCase):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
 
     with self.assertRaisesRegex(ValueError, 'two devices'):
-      train.train(root_dir, [tiny.GIN_FILE], strategy='mirrored')
+      training_run.train(root_dir, [tiny.GIN_FILE], strategy='mirrored')
 
     self.assertFalse(os.path.exists(root_dir))
 

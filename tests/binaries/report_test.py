@@ -8,7 +8,7 @@ import sys
 from absl.testing import absltest
 from absl.testing import parameterized
 
-from parl_tf.binaries import report
+from parl_tf.binaries import report_files
 from tests.binaries import tiny
 from tests.reports import run_folders
 
@@ -142,7 +142,7 @@ class FunctionTest(parameterized.TestCase):
     )
 
   def test_names_are_escaped_on_the_page(self):
-    report.write_report([self._study], self._output)
+    report_files.write_report([self._study], self._output)
 
     path = os.path.join(self._output, 'index.html')
     with open(path, encoding='utf-8') as file:
@@ -153,9 +153,11 @@ class FunctionTest(parameterized.TestCase):
   def test_unfinished_runs_are_reported(self):
     os.remove(os.path.join(self._study, 'a', 'seed_0', 'summary.json'))
 
-    content = report.write_report([self._study], self._output, baseline='a')
+    content = report_files.write_report(
+        [self._study], self._output, baseline='a'
+    )
 
-    text = report.describe(content, self._output)
+    text = report_files.describe(content, self._output)
     self.assertRegex(text, r'Note: .*a/seed_0 is not finished; .* online\.')
     self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
     self.assertNotIn('a - b', text)
@@ -167,9 +169,11 @@ class FunctionTest(parameterized.TestCase):
     study = run_folders.write_study(
         os.path.join(self._root, 'many'), {**scores, 'z': [90.0, 91.0]}
     )
-    content = report.write_report([study], self._output, num_resamples=100)
+    content = report_files.write_report(
+        [study], self._output, num_resamples=100
+    )
 
-    text = report.describe(content, self._output)
+    text = report_files.describe(content, self._output)
     lines = [x for x in text.splitlines() if ' and 2 seeds: ' in x]
     self.assertLen(lines, 40)
     is_resolved = [': z - m' in line for line in lines]
@@ -182,7 +186,7 @@ class FunctionTest(parameterized.TestCase):
   )
   def test_unknown_options_are_an_error(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
-      report.write_report([self._study], self._output, **options)
+      report_files.write_report([self._study], self._output, **options)
     self.assertFalse(os.path.exists(self._output))
 
   def test_runs_without_an_evaluation_are_an_error(self):
@@ -191,7 +195,7 @@ class FunctionTest(parameterized.TestCase):
     run_folders.write(os.path.join(folder, 'seed_0'), rows, is_finished=False)
 
     with self.assertRaisesRegex(ValueError, 'must contain an evaluated run'):
-      report.write_report([folder], self._output)
+      report_files.write_report([folder], self._output)
 
 
 if __name__ == '__main__':

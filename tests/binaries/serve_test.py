@@ -6,7 +6,7 @@ from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.binaries import serve
+from parl_tf.binaries import served_policy
 from tests.serving import toy_policy
 
 
@@ -33,9 +33,9 @@ class ServeTest(absltest.TestCase):
     self._path = os.path.join(self.create_tempdir().full_path, 'model')
 
   def _client(self):
-    act, spec = serve.exported_policy(self._path)
+    act, spec = served_policy.exported_policy(self._path)
     server = self.enter_context(
-        toy_policy.serving(serve.make_policy(act), spec)
+        toy_policy.serving(served_policy.make_policy(act), spec)
     )
     return self.enter_context(toy_policy.connect(server)), act
 
@@ -70,7 +70,7 @@ class ServeTest(absltest.TestCase):
     tf.saved_model.save(tf.Module(), self._path)
 
     with self.assertRaisesRegex(ValueError, "signature 'serving_default'"):
-      serve.exported_policy(self._path)
+      served_policy.exported_policy(self._path)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from matplotlib import image
 import numpy as np
 import tensorflow as tf
 
-from parl_tf.binaries import train
+from parl_tf.binaries import training_run
 from parl_tf.replay import episode_log
 from parl_tf.training import run_directory
 from parl_tf.training import run_summary
@@ -177,7 +177,9 @@ class RunTest(absltest.TestCase):
     output = tiny.read_output(self._root_dir)
     logged = re.findall(r'^[IWEF]\d{4} .*$', output, re.MULTILINE)
     for line in logged:
-      self.assertRegex(line, r'^I.* (experiment|session|train)\.py:\d+\] ')
+      self.assertRegex(
+          line, r'^I.* (experiment|session|training_run)\.py:\d+\] '
+      )
     self.assertNotRegex(
         output, '(?i)gym|tensorflow|xla|absl|assert|cuda|reverb|warning'
     )
@@ -196,7 +198,7 @@ class FailedStartTest(parameterized.TestCase):
 
   def _train(self, *bindings, seed=0):
     gin.clear_config()
-    train.train(
+    training_run.train(
         self._root, [tiny.GIN_FILE], [*tiny.BINDINGS, *bindings], seed
     )
 
@@ -289,7 +291,7 @@ class FailedStartTest(parameterized.TestCase):
 
   def test_unknown_gin_file_is_an_error(self):
     with self.assertRaisesRegex(FileNotFoundError, 'no_such.gin'):
-      train.train(self._root, ['no_such.gin'])
+      training_run.train(self._root, ['no_such.gin'])
 
   def test_corrected_start_can_use_the_directory_of_a_failed_one(self):
     with self.assertRaisesRegex(ValueError, '`actions`'):
@@ -326,7 +328,7 @@ class FailedStartTest(parameterized.TestCase):
     ):
       gin.clear_config()
       with self.assertRaisesRegex(ValueError, f'(?s){message}'):
-        train.train(
+        training_run.train(
             root_dir, [tiny.GIN_FILE], [*tiny.BINDINGS, binding], seed
         )
 
@@ -337,7 +339,7 @@ class DescribeTest(absltest.TestCase):
     phase = run_summary.PhaseSummary(
         None, 0.25, 25.0, 4, 18, 0, 1.6, steps_to_success_without_search=7.5
     )
-    text = train.describe(
+    text = training_run.describe(
         run_summary.RunSummary(
             3, 'PointMaze', 9.4, None, {'offline': phase}, {}
         ),

@@ -1,4 +1,4 @@
-"""Tests of stored steps, returns and the recorder of driver steps."""
+"""Tests of stored steps and the recorder of driver steps."""
 
 import collections
 
@@ -61,53 +61,6 @@ class _CountingEnvironment(py_environment.PyEnvironment):
     if self._terminal:
       return ts.termination(self._count, reward)
     return ts.truncation(self._count, reward)
-
-
-class MonteCarloReturnsTest(parameterized.TestCase):
-
-  def test_terminal_episode_by_hand(self):
-    # G_2 = 0, G_1 = -1 + 0.5 * 0, G_0 = -1 + 0.5 * -1.
-    returns = episode_writer.monte_carlo_returns(
-        np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, 0.0]), 0.5
-    )
-    np.testing.assert_array_equal(returns, [-1.5, -1.0, 0.0])
-    self.assertEqual(returns.dtype, np.float32)
-
-  def test_time_out_adds_nothing_past_the_last_step(self):
-    # G_2 = 4, G_1 = 2 + 0.5 * 4, G_0 = 1 + 0.5 * 4.
-    returns = episode_writer.monte_carlo_returns(
-        np.array([1.0, 2.0, 4.0]), np.ones(3), 0.5
-    )
-    np.testing.assert_array_equal(returns, [3.0, 4.0, 4.0])
-
-  def test_discount_of_zero_inside_an_episode_cuts_the_sum(self):
-    # G_2 = 4, G_1 = 2 (cut), G_0 = 1 + 0.5 * 2.
-    returns = episode_writer.monte_carlo_returns(
-        np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, 1.0]), 0.5
-    )
-    np.testing.assert_array_equal(returns, [2.0, 2.0, 4.0])
-
-  def test_return_without_success_is_that_of_an_endless_episode(self):
-    returns = episode_writer.monte_carlo_returns(
-        np.array([-1.0, -1.0]), np.ones(2), 0.99, never_succeeds_value=-100.0
-    )
-    np.testing.assert_array_equal(returns, [-100.0, -100.0])
-
-  def test_a_reward_that_is_not_negative_is_a_success(self):
-    # G_1 = 0, G_0 = -1 + 0.5 * 0.
-    returns = episode_writer.monte_carlo_returns(
-        np.array([-1.0, 0.0]), np.ones(2), 0.5, never_succeeds_value=-2.0
-    )
-    np.testing.assert_array_equal(returns, [-1.0, 0.0])
-
-  def test_lengths_that_differ_are_an_error(self):
-    with self.assertRaisesRegex(ValueError, r'\[2\] and \[3\]'):
-      episode_writer.monte_carlo_returns(np.zeros(2), np.zeros(3), 0.5)
-
-  @parameterized.parameters(-0.1, 1.1)
-  def test_gamma_out_of_range_is_an_error(self, gamma):
-    with self.assertRaisesRegex(ValueError, 'gamma'):
-      episode_writer.monte_carlo_returns(np.zeros(2), np.zeros(2), gamma)
 
 
 class StoredStepsTest(parameterized.TestCase):

@@ -1,0 +1,201 @@
+"""Evaluates a policy, and describes the result as text or JSON."""
+
+import importlib.util
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+from absl import logging
+import tensorflow as tf
+
+from parl_tf.binaries import configs
+from parl_tf.binaries import exported_policy
+from parl_tf.binaries import third_party_messages
+from parl_tf.binaries import video
+from parl_tf.domains import domain as domain_lib
+from parl_tf.training import evaluation
+
+
+def exported_act(
+    path: str, gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+) -> Tuple[evaluation.Act, domain_lib.Domain]:
+  """Returns an act that calls a SavedModel, and the domain of the gin files.
+
+  Args:
+    path: Directory of the SavedModel.
+    gin_files: Gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+
+  Raises:
+    ValueError: If there is no SavedModel, or it does not fit the domain.
+  """
+  _configure(gin_files, gin_bindings)
+  domain = domain_lib.select_domain()
+  return exported_policy.ExportedPolicy(path, domain), domain
+
+
+def served_act(
+    address: str, gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+) -> Tuple[evaluation.Act, domain_lib.Domain]:
+  """Returns an act that asks a server, and the domain of the gin files.
+
+  Args:
+    address: ws:// URL of the policy's server.
+    gin_files: Gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+
+  Raises:
+    ConnectionError: If the server does not answer.
+  """
+  # Imported here: these modules need TF-Agents. Once it is parsed, a
+  # configuration accepts no new configurables.
+  import parl_tf.policies.remote  # noqa: F401
+  from parl_tf.training import served_acting
+
+  _configure(gin_files, gin_bindings)
+  domain = domain_lib.select_domain()
+  return served_acting.act_alone(address, domain), domain
+
+
+def searched_act(
+    address: str, root_dir: str, gin_bindings: Sequence[str] = ()
+) -> Tuple[evaluation.Act, domain_lib.Domain]:
+  """Returns an act that searches a served policy's samples by a run's critic.
+
+  Args:
+    address: ws:// URL of the policy's server.
+    root_dir: The run's directory. Afterwards, gin holds its configuration.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Returns:
+    The act, and the domain of the run.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, or the run
+      has no critic or no search.
+  """
+  # Imported here: these modules need TF-Agents.
+  from parl_tf.binaries import restored_run
+  import parl_tf.policies.remote  # noqa: F401
+  from parl_tf.training import served_acting
+
+  third_party_messages.silence_first_compilation()
+  agent = restored_run.restore_agent(root_dir, gin_bindings)
+  domain = domain_lib.select_domain()
+  return served_acting.act_searched(address, domain, agent), domain
+
+
+def follow(
+    address: str,
+    root_dir: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    *,
+    num_episodes: int,
+    seed: int,
+) -> int:
+  """Evaluates a learner's weights until training ends.
+
+  Args:
+    address: host:port of the replay service.
+    root_dir: Directory to write the results to.
+    gin_files: Gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+    num_episodes: Episodes per evaluation.
+    seed: Seed of start states and policy samples.
+
+  Returns:
+    The number of evaluations.
+  """
+  # Imported here: these modules need TF-Agents and Reverb. Once it is parsed, a
+  # configuration accepts no new configurables.
+  from parl_tf.distributed import evaluator_role
+  from parl_tf.training import run_directory
+
+  _configure(gin_files, gin_bindings)
+  with run_directory.hold(root_dir):
+    return evaluator_role.follow(root_dir, seed, address, num_episodes)
+
+
+def play(
+    act: evaluation.Act,
+    domain: domain_lib.Domain,
+    *,
+    num_episodes: int,
+    seed: int,
+    video_file: Optional[str] = None,
+) -> evaluation.EvaluationResult:
+  """Plays the episodes of an evaluation.
+
+  Args:
+    act: The policy.
+    domain: The task.
+    num_episodes: Number of episodes.
+    seed: Seed of start states and policy samples.
+    video_file: File for a video of the first episode; None writes none.
+  """
+  evaluator = evaluation.Evaluator(
+      domain, num_episodes=num_episodes, seed=seed
+  )
+  if not video_file:
+    return evaluator.run(act)
+  with video.VideoRecorder(video_file) as recorder:
+    result = evaluator.run(act, recorder)
+  logging.info('Wrote %s.', video_file)
+  return result
+
+
+def summarize(
+    policy: str, seed: int, result: evaluation.EvaluationResult
+) -> Mapping[str, Any]:
+  """Returns the object that `--json` prints.
+
+  Args:
+    policy: Directory of the SavedModel, or URL of the server.
+    seed: Seed of the evaluation.
+    result: Result of the evaluation.
+  """
+  return {
+      'policy': policy,
+      'seed': seed,
+      'num_episodes': len(result.episodes),
+      'success_rate': result.success_rate,
+      'success_interval': list(result.success_interval),
+      'score': result.score,
+      'steps_to_success': result.steps_to_success,
+      'mean_return': result.mean_return,
+      'num_environment_steps': result.num_environment_steps,
+      'successes': result.successes.tolist(),
+      'episode_lengths': [e.num_steps for e in result.episodes],
+      # To compare the episodes of two machines. Actions are in [-1, 1].
+      'start_observations': [
+          tf.nest.map_structure(lambda x: x[0].tolist(), e.observation)
+          for e in result.episodes
+      ],
+      'first_actions': [e.action[0].tolist() for e in result.episodes],
+  }
+
+
+def describe(result: evaluation.EvaluationResult) -> str:
+  """Returns one line with the results."""
+  low, high = result.success_interval
+  steps = 'no steps to success'
+  if result.steps_to_success is not None:
+    steps = f'{result.steps_to_success:.1f} steps to success'
+  return (
+      f'success rate {result.success_rate:.3f}'
+      f' (95 % interval {low:.3f} to {high:.3f}),'
+      f' score {result.score:.1f},'
+      f' {result.successes.sum()} of {len(result.episodes)} episodes,'
+      f' {steps}, return {result.mean_return:.1f},'
+      f' {result.num_environment_steps} environment steps'
+  )
+
+
+def _configure(gin_files, gin_bindings) -> None:
+  configs.parse(
+      gin_files,
+      gin_bindings,
+      # A run's gin files also configure training and import modules that need
+      # TF-Agents. Without TF-Agents, evaluation ignores these bindings.
+      skip_unknown=importlib.util.find_spec('tf_agents') is None,
+  )
+  third_party_messages.silence_first_compilation()

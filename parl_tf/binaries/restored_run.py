@@ -1,0 +1,94 @@
+"""Restores the agent of a run from its last checkpoint, and exports it."""
+
+import os
+from typing import Sequence
+
+import tensorflow as tf
+
+from parl_tf.agents import parl_agent
+from parl_tf.binaries import configs
+from parl_tf.domains import domain as domain_lib
+from parl_tf.training import builder
+from parl_tf.training import checkpoint
+from parl_tf.training import export
+from parl_tf.training import run_directory
+
+_NUM_EXAMPLES = 16
+
+
+def restore_agent(
+    root_dir: str, gin_bindings: Sequence[str] = ()
+) -> parl_agent.PARLAgent:
+  """Rebuilds a run's agent from its configuration and last checkpoint.
+
+  Args:
+    root_dir: The run's directory.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Returns:
+    The agent. Afterwards, gin holds the configuration of the run.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint.
+  """
+  configs.add_search_path()
+  configs.parse(
+      [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
+  )
+  # No normalization is passed: the checkpoint has the observation statistics.
+  agent = builder.build_agent(
+      domain_lib.select_domain(),
+      None,
+      run_directory.read_seed(root_dir),
+      tf.Variable(0, dtype=tf.int64, trainable=False),
+  )
+  directory = os.path.join(root_dir, 'checkpoints')
+  if not checkpoint.Checkpoint(
+      directory, agent, checkpoint.RunState()
+  ).restore():
+    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+  return agent
+
+
+def export_run(root_dir: str, output: str, name: str) -> float:
+  """Exports one policy from the last checkpoint of a run.
+
+  Args:
+    root_dir: The run's directory.
+    output: Directory of the SavedModel.
+    name: 'policy', 'greedy_policy' or 'base_policy'.
+
+  Returns:
+    The largest difference between actions of the exported and live policies, in
+    raw units.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, the policy is
+      served by another process, or the difference exceeds the tolerance of
+      `export_policies`.
+  """
+  agent = restore_agent(root_dir)
+  if not agent.named_policies:
+    raise ValueError(
+        f'The policy of {root_dir} cannot be exported, because another process '
+        'serves it.'
+    )
+  domain = domain_lib.select_domain()
+  example = _example(domain)
+  policies = {output: agent.named_policies[name]}
+  differences = export.export_policies(
+      policies, domain.raw_action_bounds, example
+  )
+  return differences[output]
+
+
+def _example(domain):
+  """Returns observations `[16, ...]` on which to compare the two policies."""
+  if domain.max_environments is not None:  # A reset would move a robot.
+    return tf.nest.map_structure(
+        lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
+        builder.observation_spec(domain),
+    )
+  environment = domain.make_environment(0, evaluation=True)
+  starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
+  return tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)

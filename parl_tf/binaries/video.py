@@ -1,0 +1,69 @@
+"""Writes the first episode of an evaluation as a video."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from typing import Tuple, Type
+
+import numpy as np
+
+_FRAMES_PER_SECOND = 10
+
+
+class VideoRecorder(contextlib.AbstractContextManager):
+  """Evaluation observer that writes the first episode as a video."""
+
+  def __init__(self, path: str):
+    """Opens the file.
+
+    Args:
+      path: Path of the video; its extension, such as `.mp4`, sets the format.
+
+    Raises:
+      ValueError: If a package needed to write videos is missing.
+    """
+    for package in ('imageio', 'imageio_ffmpeg'):
+      if importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f'`video` needs the package {package}, which is not installed:'
+            ' `pip install imageio imageio-ffmpeg`.'
+        )
+    # Imported here: only videos need it.
+    import imageio
+
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    self._path = path
+    self._writer = imageio.get_writer(path, fps=_FRAMES_PER_SECOND)
+    self._is_over = False
+
+  def __call__(self, environments, running):
+    # Also records the final state of the episode.
+    if not self._is_over:
+      self._writer.append_data(_render(environments[0]))
+    self._is_over = not running[0]
+
+  def __exit__(self, *unused_exception):
+    self._writer.close()
+
+
+def _render(environment) -> np.ndarray:
+  try:
+    return environment.render()
+  except NotImplementedError as error:
+    raise ValueError(f'`video` is not possible: {error}') from error
+  except _drawing_errors() as error:
+    raise ValueError(
+        f'`video` is not possible because rendering failed: {error!r}.'
+        ' Rendering without a display needs the system library OSMesa or EGL'
+        ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
+        f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
+    ) from error
+
+
+def _drawing_errors() -> Tuple[Type[Exception], ...]:
+  """Returns the errors of MuJoCo and PyOpenGL if no renderer is available."""
+  errors = (ImportError, AttributeError, RuntimeError, OSError)
+  # Not every domain uses MuJoCo; a domain that does has imported it.
+  mujoco = sys.modules.get('mujoco')
+  return errors if mujoco is None else (*errors, mujoco.FatalError)
