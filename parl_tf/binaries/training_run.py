@@ -8,6 +8,7 @@ from absl import logging
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import third_party_messages
+from parl_tf.reports import run_files
 from parl_tf.training import devices
 from parl_tf.training import experiment
 from parl_tf.training import run_directory
@@ -72,6 +73,8 @@ def train(
 ) -> run_summary.RunSummary:
   """Runs or resumes the training that gin files describe.
 
+  If it is finished and its policies are still there, returns its results.
+
   Args:
     root_dir: The run's directory.
     gin_files: Paths of gin files, merged in order.
@@ -89,6 +92,10 @@ def train(
       directory, or there are too few devices.
   """
   configs.parse(gin_files, gin_bindings)
+  finished = _finished_summary(root_dir, seed)
+  if finished is not None:
+    logging.info('The run in %s is finished.', root_dir)
+    return finished
   started = time.monotonic()
   shared = devices.make_strategy(strategy)
   third_party_messages.silence_first_compilation()
@@ -96,3 +103,14 @@ def train(
     summary = experiment.run_experiment(root_dir, seed, strategy=shared)
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary
+
+
+def _finished_summary(
+    root_dir: str, seed: int
+) -> Optional[run_summary.RunSummary]:
+  """Returns the summary of a run that leaves nothing to do, else None."""
+  if not run_directory.is_finished(root_dir, seed):
+    return None
+  summary = run_summary.read(os.path.join(root_dir, run_files.SUMMARY))
+  is_complete = all(map(os.path.isdir, summary.policies.values()))
+  return summary if is_complete else None

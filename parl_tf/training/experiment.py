@@ -252,9 +252,10 @@ def _finish(session, episodes) -> run_summary.RunSummary:
       },
       policies=policies,
   )
-  run_summary.write(os.path.join(root_dir, 'summary.json'), summary)
+  run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
   session.metrics.close()
   run_directory.write_operative_config(root_dir)
+  run_directory.mark_finished(root_dir)
   return summary
 
 

@@ -12,6 +12,8 @@ import gin
 from parl_tf import synced_file
 
 _FILE = 'config.gin'
+# Exists from the end of a run until the directory is claimed again.
+_FINISHED = 'finished'
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
@@ -55,6 +57,8 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
 def claim(root_dir: str, seed: int) -> bool:
   """Binds a directory to this configuration, or checks that it already is.
 
+  The run is unfinished from then on, until `mark_finished` is called.
+
   A directory without a started run is free: an attempt that failed because of
   its data or configuration does not block the next one.
 
@@ -71,7 +75,7 @@ def claim(root_dir: str, seed: int) -> bool:
       the differences.
   """
   path = os.path.join(root_dir, _FILE)
-  config = f'# seed = {seed}\n{gin.config_str()}'
+  config = _config(seed)
   before = None
   if os.path.exists(path):
     with open(path, encoding='utf-8') as file:
@@ -85,8 +89,30 @@ def claim(root_dir: str, seed: int) -> bool:
         'here):\n  ' + '\n  '.join(changes)
     )
   os.makedirs(root_dir, exist_ok=True)
+  with contextlib.suppress(FileNotFoundError):
+    os.remove(os.path.join(root_dir, _FINISHED))
   _write(path, config)
   return not changes
+
+
+def mark_finished(root_dir: str) -> None:
+  """Records that the claimed run has written all its results."""
+  _write(os.path.join(root_dir, _FINISHED), '')
+
+
+def is_finished(root_dir: str, seed: int) -> bool:
+  """Returns whether a directory has a finished run of this configuration.
+
+  Numbers of steps, episodes and evaluations must also be equal.
+
+  Args:
+    root_dir: Directory of the run; it may be missing.
+    seed: Seed of the run.
+  """
+  if not os.path.exists(os.path.join(root_dir, _FINISHED)):
+    return False
+  with open(config_path(root_dir), encoding='utf-8') as file:
+    return file.read() == _config(seed)
 
 
 def config_path(root_dir: str) -> str:
@@ -113,6 +139,10 @@ def write_operative_config(root_dir: str) -> None:
       os.path.join(root_dir, 'operative_config.gin'),
       gin.operative_config_str(),
   )
+
+
+def _config(seed: int) -> str:
+  return f'# seed = {seed}\n{gin.config_str()}'
 
 
 def _holds_run(root_dir: str) -> bool:

@@ -89,6 +89,24 @@ def write(path: str, summary: RunSummary) -> None:
     file.write((text + '\n').encode())
 
 
+def read(path: str) -> RunSummary:
+  """Reads a summary that `write` wrote.
+
+  Args:
+    path: The file.
+
+  Raises:
+    OSError: If the file does not exist.
+  """
+  with open(path, encoding='utf-8') as file:
+    content = json.load(file)
+  content['phases'] = {
+      name: PhaseSummary(**numbers)
+      for name, numbers in content['phases'].items()
+  }
+  return RunSummary(**content)
+
+
 def _plain_number(value):
   if isinstance(value, (np.integer, np.floating)):
     return value.item()

@@ -45,6 +45,7 @@ class RunTest(absltest.TestCase):
             'config.gin',
             'data.hdf5',
             'episodes',
+            'finished',
             'metrics.csv',
             'operative_config.gin',
             'policies',
@@ -172,6 +173,21 @@ class RunTest(absltest.TestCase):
     self.assertIn(self._path('report', 'learning_curve.png'), output)
     for name in _POLICIES:
       self.assertIn(f'SavedModel: {self._path("policies", name)}', output)
+
+  def test_finished_run_is_described_without_any_work(self):
+    self.addCleanup(gin.clear_config)
+    summary_file = self._path('summary.json')
+    before = os.stat(summary_file).st_mtime_ns
+
+    summary = training_run.train(
+        self._root_dir, [tiny.GIN_FILE], tiny.BINDINGS, 3
+    )
+
+    self.assertIn(
+        training_run.describe(summary, self._root_dir),
+        tiny.read_output(self._root_dir),
+    )
+    self.assertEqual(os.stat(summary_file).st_mtime_ns, before)
 
   def test_output_is_short_and_has_only_our_messages(self):
     output = tiny.read_output(self._root_dir)

@@ -54,6 +54,25 @@ class RunDirectoryTest(parameterized.TestCase):
         self._claim('make_trainer.num_episodes = 1', 'make_trainer.width = 8')
     )
 
+  def test_run_is_finished_until_it_is_claimed_again(self):
+    bindings = ('make_trainer.width = 8', 'make_trainer.num_episodes = 1')
+    self._claim(*bindings)
+    self.assertFalse(run_directory.is_finished(self._root, 0))
+    run_directory.mark_finished(self._root)
+    self.assertTrue(run_directory.is_finished(self._root, 0))
+    self.assertFalse(run_directory.is_finished(self._root, 1))
+    # More episodes, interrupted before the first one.
+    self._claim(bindings[0], 'make_trainer.num_episodes = 2')
+    self.assertFalse(run_directory.is_finished(self._root, 0))
+
+  def test_finished_run_of_fewer_episodes_is_not_this_one(self):
+    self._claim('make_trainer.num_episodes = 1')
+    run_directory.mark_finished(self._root)
+    gin.clear_config()
+    gin.parse_config('make_trainer.num_episodes = 2')
+
+    self.assertFalse(run_directory.is_finished(self._root, 0))
+
   def test_another_configuration_is_refused_and_the_binding_named(self):
     self._claim('make_trainer.width = 8', 'make_trainer.num_steps = 1')
     self._begin()

@@ -73,6 +73,7 @@ class SummaryTest(parameterized.TestCase):
           },
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])
+    self.assertEqual(run_summary.read(self._path), _summary())
 
   @parameterized.named_parameters(
       ('unknown_phase', {'phases': {'warm_up': _phase()}}, 'warm_up'),
