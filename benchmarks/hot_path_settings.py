@@ -80,7 +80,7 @@ class Counts:
     self._action_row = _products(sizes)
     self._state_row = _products([setting.observation_size, hidden[0]])
     width = query('DenoisingNetwork.hidden_size')
-    time_size = _parameter('DenoisingNetwork.time_size', 128)
+    time_size = parameter('DenoisingNetwork.time_size', 128)
     inputs = setting.observation_size + setting.action_size + time_size
     blocks = query('DenoisingNetwork.num_blocks')
     self._policy_row = (
@@ -118,7 +118,8 @@ def _products(sizes):
   return 2 * sum(a * b for a, b in zip(sizes[:-1], sizes[1:]))
 
 
-def _parameter(name, default):
+def parameter(name: str, default):
+  """Returns what gin binds to a parameter, or `default`."""
   try:
     return gin.query_parameter(name)
   except ValueError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,9 +52,14 @@ class ExampleServer:
     )
     assert 'is served at' in self._process.stdout.readline()
 
-  def signal(self, number: int) -> None:
-    """Sends a signal."""
-    self._process.send_signal(number)
+  def stop(self) -> None:
+    """Stops the server's process, and returns once it no longer runs."""
+    self._process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+
+  def resume(self) -> None:
+    """Lets a stopped server run on."""
+    self._process.send_signal(signal.SIGCONT)
 
   def kill(self) -> None:
     """Ends the server."""

@@ -1,6 +1,5 @@
 """Tests of environments in another process, on loopback."""
 
-import signal
 import time
 
 from absl.testing import absltest
@@ -131,14 +130,14 @@ class RemoteTest(parameterized.TestCase):
   def test_a_hanging_server_is_reported_within_the_deadline(self):
     environment = self._domain(deadline_seconds=0.5).make_environment(0, True)
     environment.reset()
-    _server.signal(signal.SIGSTOP)
+    _server.stop()
     try:
       start = time.monotonic()
       with self.assertRaises(domain.EpisodeLostError) as raised:
         environment.step(np.zeros(1, np.float32))
       self.assertLess(time.monotonic() - start, 5.0)
     finally:
-      _server.signal(signal.SIGCONT)
+      _server.resume()
     self.assertRegex(
         str(raised.exception.__cause__), 'answer within 0.5 s.*`step`'
     )

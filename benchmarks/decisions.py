@@ -1,0 +1,234 @@
+"""Measures how long one robot waits for a decision, and how regularly.
+
+  python -m benchmarks.decisions --json decisions.json
+
+Each setting of `hot_path_settings.py` gives a table row per way to act:
+
+*   "in process": the greedy policy as the library evaluates it;
+*   "SavedModel": `serving_default` of the exported policy, in a process with
+    TensorFlow alone.
+
+"products" is the time of a decision's bare matrix products, measured in turn
+with the decisions. With `--busy`, another process keeps one core busy.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Callable, Dict, List
+
+from absl import app
+from absl import flags
+import gin
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import hot_path_rows
+from benchmarks import hot_path_settings
+from parl_tf.training import compiled_act
+from parl_tf.training import export
+
+_SETTINGS = flags.DEFINE_list(
+    'settings', ['pointmaze', 'small_robot', 'antmaze'], 'Settings to measure.'
+)
+_NUM_DECISIONS = flags.DEFINE_integer(
+    'num_decisions', 10_000, 'Decisions of each row.'
+)
+_BUSY = flags.DEFINE_bool(
+    'busy', False, 'Whether another process keeps one core busy.'
+)
+_JSON = flags.DEFINE_string('json', None, 'File to write the result to.')
+
+_BLOCK = 100  # Decisions between two timings of the products.
+
+# A program, so that nothing but TensorFlow is imported.
+_SAVED_MODEL = """
+import json, sys, time
+import numpy as np
+import tensorflow as tf
+directory, size, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+act = tf.saved_model.load(directory).signatures['serving_default']
+states = np.random.default_rng(0).standard_normal([count, 1, size])
+states = states.astype(np.float32)
+seconds = []
+for i in range(-50, count):
+  start = time.perf_counter()
+  act(
+      observation=tf.constant(states[i]), seed=tf.constant([i, 7])
+  )['action'].numpy()
+  seconds.append(time.perf_counter() - start)
+print(json.dumps(seconds[50:]))
+"""
+
+
+def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
+  """Returns a call of the matrix products of one decision.
+
+  The critic's members run in two halves, as operations that can run in
+  parallel. The products of the gradient multiply by the transposed kernels.
+  """
+  query = gin.query_parameter
+  samples = query('Search.num_samples')
+  candidates = query('ActionOptimizer.num_candidates')
+  num_steps = query('ActionOptimizer.num_gradient_steps')
+  width = query('DenoisingNetwork.hidden_size')
+  time_size = hot_path_settings.parameter('DenoisingNetwork.time_size', 128)
+  num_blocks = query('DenoisingNetwork.num_blocks')
+  inputs = setting.observation_size + setting.action_size + time_size
+  sizes = [inputs, width, *[4 * width, width] * num_blocks]
+  policy = _kernels([], [*sizes, setting.action_size])
+  members = query('CriticEnsemble.num_members')
+  hidden = list(query('CriticEnsemble.hidden_sizes'))
+  critic = _kernels(
+      [members], [setting.action_size, *hidden, query('HLGauss.num_bins')]
+  )
+  num_denoising = query('DiffusionPolicy.num_denoising_steps')
+
+  def evaluate(kernels, num_rows, with_gradient):
+    x = tf.ones([kernels[0].shape[0], num_rows, kernels[0].shape[1]])
+    for kernel in kernels:
+      x = tf.matmul(x, kernel)
+    if with_gradient:
+      for kernel in reversed(kernels):
+        x = tf.matmul(x, kernel, transpose_b=True)
+    return tf.reduce_sum(x)
+
+  @tf.function(autograph=False)
+  def run():
+    x = tf.ones([samples, inputs])
+    total = 0.0
+    for _ in range(num_denoising):
+      y = x
+      for kernel in policy:
+        y = tf.matmul(y, kernel)
+      x += y[:, :1]  # The next step waits for this one.
+    halves = [
+        [kernel[part] for kernel in critic]
+        for part in (slice(0, members // 2), slice(members // 2, members))
+    ]
+    for i in range(num_steps + 2):
+      num_rows = candidates if i else samples
+      with tf.control_dependencies([x if i == 0 else total]):
+        total += tf.add_n([
+            evaluate(kernels, num_rows, 0 < i <= num_steps)
+            for kernels in halves
+        ])
+    return total
+
+  return run
+
+
+def _kernels(leading, sizes):
+  generator = np.random.default_rng(0)
+  return [
+      tf.Variable(
+          generator.standard_normal([*leading, a, b], np.float32) / np.sqrt(a)
+      )
+      for a, b in zip(sizes[:-1], sizes[1:])
+  ]
+
+
+def timed(run, *arguments) -> float:
+  """Returns the seconds of one call."""
+  start = time.perf_counter()
+  run(*arguments).numpy()
+  return time.perf_counter() - start
+
+
+def in_process(act, size: int, products) -> Dict[str, List[float]]:
+  """Times decisions, and the products in between."""
+  states = np.random.default_rng(0).standard_normal(
+      [_NUM_DECISIONS.value, 1, size]
+  )
+  states = states.astype(np.float32)
+  times = {'in process': [], 'products': []}
+  for i in range(-50, _NUM_DECISIONS.value):
+    seconds = timed(act, tf.constant(states[i]), tf.constant([i, 7]))
+    if i >= 0:
+      times['in process'].append(seconds)
+    if i % _BLOCK == 0:
+      times['products'] += [timed(products) for _ in range(5)]
+  return times
+
+
+def saved_model(policy, setting) -> List[float]:
+  """Exports a policy and times its decisions in a process of its own."""
+  one = np.ones([setting.action_size], np.float32)
+  example = np.zeros([4, setting.observation_size], np.float32)
+  with tempfile.TemporaryDirectory() as root:
+    directory = os.path.join(root, 'policy')
+    export.export_policies({directory: policy}, (-one, one), example)
+    output = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            _SAVED_MODEL,
+            directory,
+            str(setting.observation_size),
+            str(_NUM_DECISIONS.value),
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, 'TF_NUM_INTRAOP_THREADS': '1'},
+    ).stdout
+  return json.loads(output)
+
+
+@contextlib.contextmanager
+def busy_core():
+  """Keeps one core busy, if `--busy` asks for it."""
+  if not _BUSY.value:
+    yield
+    return
+  process = subprocess.Popen([sys.executable, '-c', 'while True: pass'])
+  try:
+    yield
+  finally:
+    process.kill()
+    process.wait()
+
+
+def print_row(name, way, seconds, products) -> None:
+  """Prints a row of the table, in ms."""
+  median, tail = 1e3 * np.percentile(seconds, [50, 99.9])
+  bare = 1e3 * np.median(products)
+  print(
+      f'| {name} | {way} | {median:.2f} | {tail:.2f} | {tail / median:.2f} '
+      f'| {bare:.2f} | {median / bare:.2f} |'
+  )
+
+
+def main(_):
+  """Measures all settings and prints the table."""
+  result = {}
+  print(
+      '| setting | way | median, ms | 99.9th percentile, ms | tail / median '
+      '| products, ms | median / products |\n' + '|---' * 7 + '|'
+  )
+  for name in _SETTINGS.value:
+    setting = hot_path_settings.SETTINGS[name]
+    policy = hot_path_rows.HotPath(setting).agent.greedy_policy
+    products = make_products(setting)
+    with busy_core():
+      times = in_process(
+          compiled_act.compile_act(policy), setting.observation_size, products
+      )
+      times['SavedModel'] = saved_model(policy, setting)
+    for way in ('in process', 'SavedModel'):
+      print_row(name, way, times[way], times['products'])
+    result[name] = times
+  if _JSON.value:
+    with open(_JSON.value, 'w', encoding='utf-8') as file:
+      json.dump(result, file)
+
+
+if __name__ == '__main__':
+  # Always two threads, so that results are comparable between machines; one per
+  # operation, as in the programs (`cpu_threads.py`).
+  tf.config.threading.set_intra_op_parallelism_threads(1)
+  tf.config.threading.set_inter_op_parallelism_threads(2)
+  app.run(main)
