@@ -153,6 +153,7 @@ class ReadmeTest(absltest.TestCase):
         f'--gin_bindings={binding}'
         for binding in (
             *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
+            *tiny.CHEAP_CRITIC,
             'Gymnasium.max_episode_steps = 10',
             _PHASES,
         )
@@ -173,7 +174,8 @@ class PythonBlocksTest(absltest.TestCase):
   def test_all_run(self):
     folder = pathlib.Path(self.create_tempdir().full_path)
     real = _ROOT / 'gin' / 'quickstart.gin'
-    lines = [f"include '{real}'", *tiny.BINDINGS, _PHASES, '']
+    cheap = (*tiny.BINDINGS, *tiny.CHEAP_CRITIC)
+    lines = [f"include '{real}'", *cheap, _PHASES, '']
     (folder / 'quickstart.gin').write_text('\n'.join(lines), encoding='utf-8')
     paths = []
     for page in sorted(_PAGES, key=lambda page: page == 'README.md'):
