@@ -12,6 +12,8 @@ from typing import Iterable, List, Sequence
 
 import gin
 
+from parl_tf.binaries import imports
+
 _UNKNOWN_NAME = re.compile(
     r"No configurable matching (?:reference )?'@?([\w.]+)"
 )
@@ -76,13 +78,14 @@ def parse(
     sys.path.append(os.getcwd())
   paths = [_find(path, places) for path in gin_files]
   try:
-    gin.parse_config_files_and_bindings(
-        paths,
-        list(gin_bindings),
-        # Finalizing rejects references to undefined names, including macros.
-        finalize_config=not skip_unknown,
-        skip_unknown=skip_unknown,
-    )
+    with imports.without_garbage_collection():  # The files import modules.
+      gin.parse_config_files_and_bindings(
+          paths,
+          list(gin_bindings),
+          # Finalizing rejects references to undefined names, including macros.
+          finalize_config=not skip_unknown,
+          skip_unknown=skip_unknown,
+      )
   except ModuleNotFoundError as error:
     raise ImportError(str(error)) from error
   except (tokenize.TokenError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ are shown.
 
 import contextlib
 import functools
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -15,6 +16,8 @@ import os
 import subprocess
 import sys
 from typing import Iterator
+
+from parl_tf.binaries import imports
 
 _STANDARD_ERROR = 2
 
@@ -95,8 +98,13 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
       execute = spec.loader.exec_module
 
       def exec_module(module):
-        with _without_routine_lines():
+        with (
+            _without_routine_lines(),
+            imports.without_garbage_collection(),
+        ):
           execute(module)
+        # Later collections skip TensorFlow's own objects.
+        gc.freeze()
 
       spec.loader.exec_module = exec_module
     return spec

@@ -9,7 +9,9 @@ from absl.testing import absltest
 import pytest
 import tensorflow as tf
 
+from parl_tf.binaries import run_flags
 from parl_tf.binaries import training_run
+from parl_tf.training import devices
 from tests.binaries import tiny
 
 # A program, since TensorFlow sets its devices once per process.
@@ -26,7 +28,10 @@ training_run.train(root_dir, [gin_file], bindings, seed=3, strategy='mirrored')
 """
 
 
-class RefusalTest(absltest.TestCase):
+class StrategyTest(absltest.TestCase):
+
+  def test_flag_has_the_names_of_the_strategies(self):
+    self.assertEqual(run_flags.STRATEGIES, devices.STRATEGIES)
 
   def test_one_device_is_refused_before_any_work(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
