@@ -22,6 +22,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
       '',
       f'{summary.domain}, seed {summary.seed}, evaluated over '
       f'{" or ".join(map(str, sorted(counts)))} episodes',
+      *_beginning(summary.initial_run),
       'Success: rate, and mean environment steps to success.',
       _row('', 'success', 'without search', 'training steps', 'env steps', 's'),
   ]
@@ -47,6 +48,10 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   for path in summary.policies.values():
     lines.append(f'SavedModel: {path}')
   return '\n'.join(lines)
+
+
+def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:
+  return [f'Began from {initial_run.describe()}.'] if initial_run else []
 
 
 def _row(name: str, *cells) -> str:

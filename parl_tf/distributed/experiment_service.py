@@ -42,8 +42,7 @@ class ExperimentService:
     """
     domain = domain_lib.select_domain()
     # Read first, so that an invalid dataset raises before a client connects.
-    path = experiment.dataset_path(os.path.join(root_dir, 'learner'))
-    _wait_for(path)
+    path = _wait_for_dataset(os.path.join(root_dir, 'learner'))
     self._episodes = experiment.load_dataset(path, domain)
     agent = experiment.make_agent(domain, None, seed=0)
     self._service = service.ReplayService(
@@ -70,8 +69,13 @@ class ExperimentService:
     self._service.stop()
 
 
-def _wait_for(path: str) -> None:
+def _wait_for_dataset(learner_dir: str) -> str:
+  """Returns the path of the dataset once it exists."""
+  path = experiment.dataset_path(learner_dir)
   if not os.path.exists(path):
     logging.warning('Waiting for the dataset %s.', path)
   while not os.path.exists(path):
     time.sleep(_POLL_SECONDS)
+    # A learner that begins from another run takes over that run's dataset.
+    path = experiment.dataset_path(learner_dir)
+  return path

@@ -4,6 +4,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
@@ -99,7 +100,7 @@ def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
   present = np.flatnonzero(np.isfinite(run.metrics.column(column)))
   if not online.size or not present.size or present[0] >= online[0]:
     return None
-  return float(steps[online[0] - 1] - _origin(steps, present[0]))
+  return float(steps[online[0] - 1] - _origin(run.metrics, present[0]))
 
 
 def _evaluations(
@@ -117,11 +118,15 @@ def _logged(run: runs_lib.Run, column: str) -> Tuple[np.ndarray, np.ndarray]:
   present = np.flatnonzero(np.isfinite(values))
   if not present.size:
     return steps[:0], values[:0]
-  return steps[present] - _origin(steps, present[0]), values[present]
+  origin = _origin(run.metrics, present[0])
+  return steps[present] - origin, values[present]
 
 
-def _origin(steps: np.ndarray, first: int) -> float:
-  return steps[first - 1] if first else 0.0
+def _origin(metrics: run_files.Metrics, first: int) -> float:
+  """Returns the training step before row `first`."""
+  if not first:
+    return metrics.first_train_step
+  return metrics.columns['train_step'][first - 1]
 
 
 def _binned(x, y, edges, centers) -> np.ndarray:

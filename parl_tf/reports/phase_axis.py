@@ -46,7 +46,7 @@ class PhaseAxis:
     Args:
       metrics: Metrics of a run, with at least one row.
     """
-    ends = {'train_step': 0.0, 'env_steps': 0.0}
+    ends = {'train_step': float(metrics.first_train_step), 'env_steps': 0.0}
     steps = []
     for phase in dict.fromkeys(metrics.phases.tolist()):
       first = ends[_counter(phase)]

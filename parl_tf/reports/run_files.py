@@ -4,13 +4,14 @@ import csv
 import json
 import os
 import re
-from typing import Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 CONFIG = 'config.gin'
 METRICS = 'metrics.csv'
 SUMMARY = 'summary.json'
+INITIAL_RUN = 'initial_run.json'
 COUNTERS = ('train_step', 'env_steps', 'wall_seconds')
 SPEED_METRICS = (
     'steps_to_success',
@@ -23,6 +24,29 @@ _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 
 
+class InitialRun(NamedTuple):
+  """Contents of `initial_run.json`: where a run began.
+
+  Attributes:
+    path: Directory of the other run, as gin named it.
+    phase: The other run's phase at whose end this run began.
+    skipped_phases: Phases that this run therefore does not have.
+    train_step: Training steps of the other run up to that point.
+    dataset_path: The other run's dataset; None if it was recorded, and is then
+      in this run's directory too.
+  """
+
+  path: str
+  phase: str
+  skipped_phases: Sequence[str]
+  train_step: int
+  dataset_path: Optional[str]
+
+  def describe(self) -> str:
+    """Returns the run and the phase for a reader."""
+    return f'{self.path} after {self.phase.replace("_", " ")}'
+
+
 class Metrics(NamedTuple):
   """Contents of `metrics.csv`.
 
@@ -31,11 +55,13 @@ class Metrics(NamedTuple):
     columns: `[rows]` float64 by name; NaN for empty cells.
     is_torn: Whether an incomplete last line was ignored: the run is still
       writing it, or was killed while writing it.
+    first_train_step: The training step at which the run began.
   """
 
   phases: np.ndarray
   columns: Mapping[str, np.ndarray]
   is_torn: bool = False
+  first_train_step: int = 0
 
   def column(self, name: str) -> np.ndarray:
     """Returns `[rows]` values; all NaN if there is no such column."""
@@ -60,6 +86,11 @@ def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
   seed = _SEED_LINE.match(text)
   if not seed:
     raise ValueError(f'{path}, line 1, must be `# seed = N`.')
+  return int(seed[1]), parse_settings(text)
+
+
+def parse_settings(text: str) -> Dict[str, str]:
+  """Returns the bindings of a gin configuration as text, by name."""
   settings, name = {}, None
   for line in text.splitlines():
     if line.startswith(' ') and name:  # Continuation of a long value.
@@ -69,7 +100,26 @@ def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
       settings[name] = value.rstrip('\\').strip()
     else:
       name = None
-  return int(seed[1]), settings
+  return settings
+
+
+def read_initial_run(folder: str) -> Optional[InitialRun]:
+  """Reads where a run began; None if it did not begin from another run.
+
+  Raises:
+    ValueError: If the file is truncated or has other fields.
+  """
+  path = os.path.join(folder, INITIAL_RUN)
+  if not os.path.exists(path):
+    return None
+  with open(path, encoding='utf-8') as file:
+    try:
+      return InitialRun(**json.load(file))
+    except (json.JSONDecodeError, TypeError) as error:
+      raise ValueError(
+          f'{path} must be JSON with the fields {list(InitialRun._fields)}: '
+          f'{error}.'
+      ) from error
 
 
 def read_metrics(folder: str) -> Metrics:
@@ -106,7 +156,13 @@ def read_metrics(folder: str) -> Metrics:
       if name != 'phase'
   }
   phases = [cells[header.index('phase')] for cells in lines]
-  return Metrics(np.array(phases, str), columns, is_torn=bool(rest))
+  initial_run = read_initial_run(folder)
+  return Metrics(
+      np.array(phases, str),
+      columns,
+      is_torn=bool(rest),
+      first_train_step=initial_run.train_step if initial_run else 0,
+  )
 
 
 def read_summary_phases(

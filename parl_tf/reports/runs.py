@@ -13,7 +13,11 @@ _GROUPINGS = ('parent', 'name')
 # Seed suffix of a run's directory name, if that name also contains the method.
 _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
-_SEED_SETTINGS = ('run_experiment.dataset_path', 'run_experiment.dataset_seed')
+_SEED_SETTINGS = (
+    'run_experiment.dataset_path',
+    'run_experiment.dataset_seed',
+    'run_experiment.initial_run',
+)
 
 
 class Run(NamedTuple):
@@ -27,6 +31,7 @@ class Run(NamedTuple):
     settings: Gin bindings as text, by name.
     metrics: Logged metrics.
     is_finished: Whether the run is finished.
+    initial_run: Where the run began; None if it started from scratch.
   """
 
   path: str
@@ -36,6 +41,7 @@ class Run(NamedTuple):
   settings: Mapping[str, str]
   metrics: run_files.Metrics
   is_finished: bool
+  initial_run: Optional[run_files.InitialRun] = None
 
 
 class PhaseResult(NamedTuple):
@@ -112,6 +118,8 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
     if not run.is_finished:
       last = run.metrics.phases[-1].replace('_', ' ')
       notes.append(f'{path} is not finished; it is in phase {last}.')
+    if run.initial_run is not None:
+      notes.append(f'{path} began from {run.initial_run.describe()}.')
     runs.append(run)
   if not runs:
     raise ValueError(
@@ -180,6 +188,7 @@ def read_run(path: str, method: str) -> Run:
       settings=settings,
       metrics=run_files.read_metrics(path),
       is_finished=False,
+      initial_run=run_files.read_initial_run(path),
   )
   return run._replace(is_finished=_is_finished(run))
 
@@ -271,8 +280,9 @@ def _is_finished(run: Run) -> bool:
   if not phases:
     return False
   train_steps = run.metrics.columns['train_step']
-  reached = train_steps[-1] if train_steps.size else 0
-  total = sum(phase['train_steps'] for phase in phases.values())
+  first = run.metrics.first_train_step
+  reached = train_steps[-1] if train_steps.size else first
+  total = first + sum(phase['train_steps'] for phase in phases.values())
   if reached > total:
     return False  # The run was resumed for more steps.
   if reached < total or run.metrics.is_torn:

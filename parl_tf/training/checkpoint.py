@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from absl import logging
 import tensorflow as tf
@@ -96,8 +96,9 @@ class Checkpoint:
     removes the partial checkpoint.
     """
     try:
-      path = self._manager.save()
-      self._sync(os.path.basename(path) + '.')
+      prefix = os.path.basename(self._manager.save()) + '.'
+      names = os.listdir(self._directory)
+      sync_files(self._directory, [x for x in names if x.startswith(prefix)])
     except (OSError, tf.errors.OpError) as error:
       logging.error(
           'Cannot write a checkpoint to %s; the previous one is kept: %s',
@@ -157,20 +158,6 @@ class Checkpoint:
           files[int(match[1])].append(match[0])
     return files
 
-  def _sync(self, prefix: str) -> None:
-    """Syncs the files of a checkpoint, then their directory.
-
-    TensorFlow does not sync its files. A power failure could damage all files
-    written in the last half minute, and thus every kept checkpoint.
-    """
-    names = [x for x in os.listdir(self._directory) if x.startswith(prefix)]
-    for path in [os.path.join(self._directory, x) for x in (*names, '')]:
-      descriptor = os.open(path, os.O_RDONLY)
-      try:
-        os.fsync(descriptor)
-      finally:
-        os.close(descriptor)
-
   def _sweep(self) -> None:
     """Removes partial checkpoints and those the manager does not list."""
     files = self._files()
@@ -181,6 +168,24 @@ class Checkpoint:
           shutil.rmtree(path)
         else:
           os.remove(path)
+
+
+def sync_files(directory: str, names: Iterable[str]) -> None:
+  """Syncs the files of a checkpoint, then their directory.
+
+  TensorFlow does not sync its files. A power failure could damage all files
+  written in the last half minute, and thus every kept checkpoint.
+
+  Args:
+    directory: Their directory.
+    names: Names of the files in it.
+  """
+  for path in [os.path.join(directory, x) for x in (*names, '')]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
 
 
 def _finished(files: Mapping[int, List[str]]) -> List[int]:

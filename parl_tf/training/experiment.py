@@ -19,7 +19,9 @@ from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
 from parl_tf.training import builder
 from parl_tf.training import export
+from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
+from parl_tf.training import phase_checkpoint
 from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import run_constants
@@ -47,6 +49,9 @@ def run_experiment(
     online_ctor: Callable = phases.Online,
     never_succeeds_online: bool = True,
     export_phases: bool = False,
+    keep_phases: bool = True,
+    initial_run: Optional[str] = None,
+    initial_phase: Optional[str] = None,
     checkpoint_seconds: float = 10.0,
 ) -> run_summary.RunSummary:
   """Runs or resumes the experiment that gin describes.
@@ -74,6 +79,16 @@ def run_experiment(
       the return of an endless episode, as such episodes of the dataset do.
     export_phases: Whether to also export the policies at the end of behavior
       cloning and of offline RL, to `policies/<phase>`.
+    keep_phases: Whether to keep the networks at the end of behavior cloning and
+      of offline RL in `phases/<phase>`, so that other runs can begin there.
+      Takes less disk than one checkpoint, because it has no optimizers.
+    initial_run: Directory of another run, whose networks, data and phases up to
+      `initial_phase` this run takes over. The task, the policy, the networks
+      and the normalization must be the same; the improver, the search and the
+      phases may differ. A critic of another class starts untrained and gets an
+      offline phase. None starts from scratch.
+    initial_phase: The other run's phase, 'behavior_cloning' or 'offline'; None
+      takes 'offline' if its critic can be used.
     checkpoint_seconds: Minimum seconds between checkpoints, which are written
       between turns.
 
@@ -81,10 +96,15 @@ def run_experiment(
     The summary that is written to `summary.json`.
 
   Raises:
-    ValueError: If the data or an argument is invalid, or the directory belongs
-      to another configuration.
+    ValueError: If the data or an argument is invalid, the directory belongs to
+      another configuration, or the initial run does not fit this one.
   """
   _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds)
+  if initial_phase not in (None, *phase_checkpoint.PHASES):
+    raise ValueError(
+        f'`initial_phase` must be among {list(phase_checkpoint.PHASES)}, got '
+        f'{initial_phase!r}.'
+    )
   if unknown := set(phase_names) - set(_Phases._fields):
     raise ValueError(
         f'`phase_names` must be among {list(_Phases._fields)}, got '
@@ -98,8 +118,17 @@ def run_experiment(
   domain = domain_lib.select_domain()
   is_resumed = run_directory.claim(root_dir, seed)
   logging.info('Run directory: %s, seed %d.', root_dir, seed)
+  own_dataset_path = os.path.join(root_dir, initial_run_lib.DATA)
+  beginning = None
+  if initial_run is None:
+    initial_run_lib.discard(root_dir)
+  else:
+    beginning = initial_run_lib.Beginning(
+        root_dir, initial_run, initial_phase, domain
+    )
+    dataset_path = dataset_path or beginning.take_data()
   if dataset_path is None:
-    dataset_path = os.path.join(root_dir, 'data.hdf5')
+    dataset_path = own_dataset_path
     if not is_resumed or not os.path.exists(dataset_path):
       with strategy.scope():
         make_agent(domain, domain.normalization, seed)  # Raises early.
@@ -111,6 +140,19 @@ def run_experiment(
     normalization = episodes_lib.normalization(episodes)
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
+  skipped_phases = ()
+  if beginning is not None:
+    skipped_phases = beginning.load(agent, normalization).skipped_phases
+  all_phases = {
+      name: getattr(all_phases, name)
+      for name in phase_names
+      if name not in skipped_phases
+  }
+  if not all_phases:
+    raise ValueError(
+        '`phase_names` must have a phase after those of `initial_run`, got '
+        f'{list(phase_names)} after {list(skipped_phases)}.'
+    )
   source = source_ctor(experience_ctor, domain, agent, seed)
   session = session_lib.Session(
       root_dir,
@@ -122,14 +164,17 @@ def run_experiment(
       num_evaluation_episodes=num_evaluation_episodes,
       checkpoint_seconds=checkpoint_seconds,
       strategy=strategy,
+      phase_checkpoints=phase_checkpoint.PhaseCheckpoints(
+          root_dir,
+          domain=domain,
+          agent=agent,
+          normalization=normalization,
+          dataset_path=(
+              None if dataset_path == own_dataset_path else dataset_path
+          ),
+      ) if keep_phases else None,
   )
-  _run_phases(
-      {name: getattr(all_phases, name) for name in phase_names},
-      session,
-      episodes,
-      held_out_fraction,
-      export_phases,
-  )
+  _run_phases(all_phases, session, episodes, held_out_fraction, export_phases)
   summary = _finish(session, episodes)
   source.close()
   return summary
@@ -251,6 +296,7 @@ def _finish(session, episodes) -> run_summary.RunSummary:
           for name, numbers in state.summaries.items()
       },
       policies=policies,
+      initial_run=run_files.read_initial_run(root_dir),
   )
   run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
   session.metrics.close()
@@ -276,9 +322,14 @@ def _record(domain, path, num_steps, seed, play):
 
 
 def dataset_path(root_dir: str) -> str:
-  """Returns the path of the dataset of a run, recorded or named by gin."""
-  bound = gin.get_bindings(run_experiment)
-  return bound.get('dataset_path') or os.path.join(root_dir, 'data.hdf5')
+  """Returns the path of a run's dataset: bound, taken over, or recorded."""
+  bound = gin.get_bindings(run_experiment).get('dataset_path')
+  if bound:
+    return bound
+  taken_over = run_files.read_initial_run(root_dir)
+  if taken_over is not None and taken_over.dataset_path:
+    return taken_over.dataset_path
+  return os.path.join(root_dir, initial_run_lib.DATA)
 
 
 def load_dataset(path: str, domain) -> List[types.Episode]:

@@ -81,7 +81,7 @@ def claim(root_dir: str, seed: int) -> bool:
     with open(path, encoding='utf-8') as file:
       before = file.read()
   changes = _changes(before or '', config)
-  if changes and _holds_run(root_dir):
+  if changes and holds_run(root_dir):
     if before is None:
       raise ValueError(f'{root_dir} has a run, but no {_FILE}.')
     raise ValueError(
@@ -115,6 +115,25 @@ def is_finished(root_dir: str, seed: int) -> bool:
     return file.read() == _config(seed)
 
 
+def holds_run(root_dir: str) -> bool:
+  """Returns whether a run has started; a run saves before its first step."""
+  episodes = os.path.join(root_dir, 'episodes')
+  checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
+  return os.path.exists(checkpoint) or (
+      os.path.isdir(episodes)
+      and any(name.endswith('.npz') for name in os.listdir(episodes))
+  )
+
+
+def may_change(parameter: str) -> bool:
+  """Returns whether sessions of a run may differ in a parameter.
+
+  Args:
+    parameter: Name of the parameter, without that of its configurable.
+  """
+  return bool(_MAY_CHANGE.fullmatch(parameter))
+
+
 def config_path(root_dir: str) -> str:
   """Returns the path of the run's gin configuration.
 
@@ -145,16 +164,6 @@ def _config(seed: int) -> str:
   return f'# seed = {seed}\n{gin.config_str()}'
 
 
-def _holds_run(root_dir: str) -> bool:
-  """Returns whether a run has started; a run saves before its first step."""
-  episodes = os.path.join(root_dir, 'episodes')
-  checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
-  return os.path.exists(checkpoint) or (
-      os.path.isdir(episodes)
-      and any(name.endswith('.npz') for name in os.listdir(episodes))
-  )
-
-
 def _changes(before: str, after: str) -> List[str]:
   """Returns the fixed lines that differ, marked `-` and `+`."""
   lines = difflib.unified_diff(
@@ -174,7 +183,7 @@ def _fixed_lines(config: str) -> List[str]:
     if line.startswith('import '):
       continue  # gin renames aliases when an import is added.
     name = line.split('=')[0].strip()
-    if not _MAY_CHANGE.fullmatch(name.split('.')[-1]):
+    if not may_change(name.split('.')[-1]):
       lines.append(line)
   return sorted(lines)
 

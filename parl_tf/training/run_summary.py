@@ -7,6 +7,7 @@ from typing import Mapping, NamedTuple, Optional
 import numpy as np
 
 from parl_tf import synced_file
+from parl_tf.reports import run_files
 
 PHASES = ('behavior_cloning', 'offline', 'online')
 
@@ -53,6 +54,7 @@ class RunSummary(NamedTuple):
     controller_success_rate: Success rate of the domain's controller, if any.
     phases: Results by name, one of `PHASES`.
     policies: Paths of the exported policies, by name.
+    initial_run: Where the run began; None if it started from scratch.
   """
 
   seed: int
@@ -61,6 +63,7 @@ class RunSummary(NamedTuple):
   controller_success_rate: Optional[float]
   phases: Mapping[str, PhaseSummary]
   policies: Mapping[str, str]
+  initial_run: Optional[run_files.InitialRun] = None
 
 
 def write(path: str, summary: RunSummary) -> None:
@@ -83,6 +86,8 @@ def write(path: str, summary: RunSummary) -> None:
   content['policies'] = {
       name: str(policy) for name, policy in summary.policies.items()
   }
+  if summary.initial_run is not None:
+    content['initial_run'] = summary.initial_run._asdict()
   text = json.dumps(content, indent=2, allow_nan=False, default=_plain_number)
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   with synced_file.write(path) as file:
@@ -104,7 +109,11 @@ def read(path: str) -> RunSummary:
       name: PhaseSummary(**numbers)
       for name, numbers in content['phases'].items()
   }
-  return RunSummary(**content)
+  # Versions before `initial_run` did not write it.
+  initial_run = content.pop('initial_run', None)
+  if initial_run is not None:
+    initial_run = run_files.InitialRun(**initial_run)
+  return RunSummary(**content, initial_run=initial_run)
 
 
 def _plain_number(value):

@@ -17,6 +17,7 @@ from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import metrics_log
+from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
 from parl_tf.training import sources
 from parl_tf.training import value_bias
@@ -93,6 +94,7 @@ class Session:
       num_evaluation_episodes: int,
       checkpoint_seconds: float,
       strategy: Optional[tf.distribute.Strategy] = None,
+      phase_checkpoints: Optional[phase_checkpoint.PhaseCheckpoints] = None,
   ):
     """Opens the run directory and restores its checkpoint, if any.
 
@@ -106,6 +108,7 @@ class Session:
       num_evaluation_episodes: Episodes of an evaluation.
       checkpoint_seconds: Minimum seconds between checkpoints.
       strategy: Strategy in whose scope the agent was made; None for one device.
+      phase_checkpoints: Keeps the networks at the end of each phase, if given.
     """
     self.root_dir = root_dir
     self.seed = seed
@@ -115,6 +118,7 @@ class Session:
     self._writers = writers
     self._num_evaluation_episodes = num_evaluation_episodes
     self._checkpoint_seconds = checkpoint_seconds
+    self._phase_checkpoints = phase_checkpoints
     self._started = time.monotonic()
     self.state = checkpoint.RunState()
     self._checkpoint = checkpoint.Checkpoint(
@@ -209,6 +213,9 @@ class Session:
     state.last_phase_step = state.phase_step
     state.phase_step = 0
     state.latest = {}
+    # First, because a phase that the checkpoint has as finished is not redone.
+    if self._phase_checkpoints is not None:
+      self._phase_checkpoints.save(state.phase)
     self.save()
 
   def train(self, num_steps: int, request) -> None:

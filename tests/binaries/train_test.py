@@ -48,6 +48,7 @@ class RunTest(absltest.TestCase):
             'finished',
             'metrics.csv',
             'operative_config.gin',
+            'phases',
             'policies',
             'report',
             'summary.json',
@@ -74,7 +75,7 @@ class RunTest(absltest.TestCase):
     self.assertEqual(
         list(summary),
         ['seed', 'domain', 'wall_seconds', 'controller_success_rate',
-         'phases', 'policies'],
+         'phases', 'policies', 'initial_run'],
     )
     self.assertEqual(summary['seed'], 3)
     self.assertEqual(summary['domain'], 'PointMaze')

@@ -1,9 +1,11 @@
+import json
 import os
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
+from parl_tf.reports import phase_axis
 from parl_tf.reports import run_files
 from parl_tf.reports import runs
 from tests.reports import run_folders
@@ -68,6 +70,35 @@ class ReadRunTest(RunFolderTest):
 
     self.assertEqual(result.score, 12.0)
     self.assertTrue(np.isnan(result.success_rate))
+
+  def test_run_that_began_from_another_counts_its_own_steps(self):
+    path = self._write('run', _ROWS[1:])
+    with open(os.path.join(path, 'summary.json')) as file:
+      summary = json.load(file)
+    summary['phases']['offline']['train_steps'] = 8  # Steps 12 to 20.
+    run_folders.write_text(
+        os.path.join(path, 'summary.json'), json.dumps(summary)
+    )
+    initial_run = run_files.InitialRun(
+        'runs/other', 'behavior_cloning', ['behavior_cloning'], 12, None
+    )
+    run_folders.write_text(
+        os.path.join(path, 'initial_run.json'),
+        json.dumps(initial_run._asdict()),
+    )
+
+    (run,), notes = runs.read_runs([path])
+
+    self.assertTrue(run.is_finished)
+    self.assertEqual(run.initial_run, initial_run)
+    self.assertEqual(
+        notes, (f'{path} began from runs/other after behavior cloning.',)
+    )
+    axis = phase_axis.PhaseAxis(run.metrics)
+    # Each phase has one row, at its end: at the middle and the end of the axis.
+    positions = axis.positions(run.metrics)
+    self.assertEqual(positions[1], 1.0)
+    self.assertBetween(positions[0], 0.1, 0.9)
 
   def test_unfinished_run_has_a_partial_phase(self):
     run = runs.read_run(self._write('run', is_finished=False), 'method')

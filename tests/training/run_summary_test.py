@@ -70,6 +70,7 @@ class SummaryTest(parameterized.TestCase):
                   }
               },
               'policies': {'policy': '/tmp/policy'},
+              'initial_run': None,
           },
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])

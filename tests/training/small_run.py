@@ -56,9 +56,15 @@ def make_agent(seed=0):
 
 
 def make_session(
-    root_dir, *, domain=None, agent=None, seed=0, checkpoint_seconds=1e6
+    root_dir,
+    *,
+    domain=None,
+    agent=None,
+    seed=0,
+    checkpoint_seconds=1e6,
+    **kwargs,
 ):
-  """Returns a session; its experience is a `RecordingExperience`."""
+  """Returns a session with `kwargs`; it has a `RecordingExperience`."""
   domain = domain or make_domain()
   agent = agent or make_agent(seed)
   source = sources.LocalSource(RecordingExperience, domain, agent, seed)
@@ -78,6 +84,7 @@ def make_session(
       writers={'offline': writer, 'online': writer},
       num_evaluation_episodes=2,
       checkpoint_seconds=checkpoint_seconds,
+      **kwargs,
   )
 
 

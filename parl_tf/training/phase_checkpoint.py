@@ -1,0 +1,314 @@
+"""The networks at the end of a phase, from which other runs may begin.
+
+`phases/<phase>` in a run's directory holds one TensorFlow checkpoint per
+network, without optimizers, and `phase.json`: what another run must share to
+use them.
+"""
+
+import json
+import os
+import re
+import shutil
+from typing import Any, Dict, List, Mapping, Optional
+
+from absl import logging
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import synced_file
+from parl_tf import types
+from parl_tf.reports import run_files
+from parl_tf.training import builder
+from parl_tf.training import checkpoint
+from parl_tf.training import run_directory
+
+PHASES = ('behavior_cloning', 'offline')
+"""The phases that leave a checkpoint, in their order."""
+
+_FOLDER = 'phases'
+_DESCRIPTION = 'phase.json'
+# Cloning trains neither of the others.
+_NETWORKS = {
+    'behavior_cloning': ('generative_policy',),
+    'offline': ('generative_policy', 'critic', 'improver'),
+}
+# Settings of networks that only matter while they are trained.
+_MAY_DIFFER = ('averaging_rate', 'dropout_rate')
+_HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.
+_MACRO = re.compile(r'%([\w./]+)')
+
+
+class PhaseCheckpoints:
+  """Writes the checkpoints of a run's phases."""
+
+  def __init__(
+      self,
+      root_dir: str,
+      *,
+      domain,
+      agent,
+      normalization: types.Normalization,
+      dataset_path: Optional[str],
+  ):
+    """Initializes the writer.
+
+    Args:
+      root_dir: The run's directory.
+      domain: `Domain`.
+      agent: `PARLAgent`, or an agent with the same checkpoint items.
+      normalization: Observation statistics of the agent.
+      dataset_path: The run's dataset; None for `data.hdf5` in its directory.
+    """
+    self._root_dir = root_dir
+    self._domain = domain
+    self._agent = agent
+    self._normalization = normalization
+    self._dataset_path = dataset_path and os.path.abspath(dataset_path)
+
+  def save(self, phase: str) -> None:
+    """Replaces the checkpoint of a phase; logs an error if a write fails.
+
+    Args:
+      phase: The phase that has ended; others than `PHASES` are not kept.
+    """
+    if phase not in PHASES:
+      return
+    directory = path(self._root_dir, phase)
+    partial = directory + synced_file.PARTIAL_SUFFIX
+    try:
+      shutil.rmtree(partial, ignore_errors=True)
+      os.makedirs(partial)
+      items = self._agent.checkpoint_items
+      for name in _NETWORKS[phase]:
+        if name in items:
+          network = tf.train.Checkpoint(**{name: items[name]})
+          network.write(os.path.join(partial, name))
+      with synced_file.write(os.path.join(partial, _DESCRIPTION)) as file:
+        file.write(json.dumps(self._describe(), indent=2).encode())
+      checkpoint.sync_files(partial, os.listdir(partial))
+      shutil.rmtree(directory, ignore_errors=True)
+      os.rename(partial, directory)
+      checkpoint.sync_files(os.path.dirname(directory), [])
+    except (OSError, tf.errors.OpError) as error:
+      logging.error('Cannot write %s: %s', directory, error)
+      shutil.rmtree(partial, ignore_errors=True)
+
+  def _describe(self) -> Dict[str, Any]:
+    agent = self._agent
+    return {
+        'train_step': int(agent.train_step_counter.numpy()),
+        'dataset_path': self._dataset_path,
+        'task': task_settings(self._domain),
+        'policy': policy_settings(agent),
+        'critic': critic_settings(agent),
+        'improver': _class_name(agent.checkpoint_items.get('improver')),
+        'normalization': _numbers(self._normalization),
+    }
+
+
+class PhaseCheckpoint:
+  """The checkpoint of one phase of another run.
+
+  Attributes:
+    directory: Its directory.
+    train_step: Training steps of the other run up to the phase's end.
+    dataset_path: The other run's dataset; None for its own `data.hdf5`.
+  """
+
+  def __init__(self, root_dir: str, phase: str):
+    """Reads the description.
+
+    Args:
+      root_dir: Directory of the other run.
+      phase: One of `PHASES`.
+
+    Raises:
+      ValueError: If the file is damaged.
+    """
+    self.directory = path(root_dir, phase)
+    self._file = os.path.join(self.directory, _DESCRIPTION)
+    with open(self._file, encoding='utf-8') as file:
+      try:
+        self._content = json.load(file)
+      except json.JSONDecodeError as error:
+        raise ValueError(f'{self._file} must be JSON: {error}.') from error
+    self.train_step: int = self._content['train_step']
+    self.dataset_path: Optional[str] = self._content['dataset_path']
+
+  def check_task(self, domain) -> None:
+    """Checks that the other run had this task.
+
+    Raises:
+      ValueError: If a setting of the domain differs.
+    """
+    self._check('task', task_settings(domain))
+
+  def fits_critic(self, agent) -> bool:
+    """Returns whether the checkpoint has a critic of the agent's class."""
+    own, other = critic_settings(agent), self._content['critic']
+    is_saved = os.path.exists(os.path.join(self.directory, 'critic.index'))
+    return is_saved and _first(own) == _first(other)
+
+  def load(
+      self, agent, normalization: types.Normalization, with_critic: bool
+  ) -> None:
+    """Sets the agent's networks and its number of training steps.
+
+    The improver's numbers are taken over if it has the same class.
+
+    Args:
+      agent: The agent, on this run's data.
+      normalization: Its observation statistics.
+      with_critic: Whether to take over the critic and the improver.
+
+    Raises:
+      ValueError: If a setting of the networks or the normalization differs, or
+        a file is damaged. The agent is not changed in the first case.
+    """
+    self._check('policy', policy_settings(agent))
+    if with_critic:
+      self._check('critic', critic_settings(agent))
+    self._check_normalization(normalization)
+    items = agent.checkpoint_items
+    names = ['generative_policy']
+    if with_critic:
+      names.append('critic')
+      improver = items.get('improver')
+      if improver is not None and (
+          _class_name(improver) == self._content['improver']
+      ):
+        names.append('improver')
+    for name in names:
+      prefix = os.path.join(self.directory, name)
+      try:
+        network = tf.train.Checkpoint(**{name: items[name]})
+        network.read(prefix).assert_consumed()
+      # A truncated file raises an `IndexError`.
+      except (
+          AssertionError, IndexError, ValueError, tf.errors.OpError
+      ) as error:
+        raise ValueError(
+            f'{prefix} is damaged or does not fit this run: {error}'
+        ) from error
+    agent.train_step_counter.assign(self.train_step)
+
+  def _check(self, section: str, seen: Mapping[str, str]) -> None:
+    wanted = self._content[section]
+    for name in {**wanted, **seen}:
+      if wanted.get(name) != seen.get(name):
+        raise ValueError(
+            f'`{name}` must be {wanted.get(name)}, as in {self._file}, where '
+            f'this run begins, got {seen.get(name)}.'
+        )
+
+  def _check_normalization(self, normalization) -> None:
+    seen, wanted = _numbers(normalization), self._content['normalization']
+    for name, numbers in wanted.items():
+      for i, (number, own) in enumerate(zip(numbers, seen[name], strict=True)):
+        if number != own:
+          raise ValueError(
+              f'The {name} of the observations in the data must be {number} in '
+              f'dimension {i}, as in {self._file}, where this run begins, got '
+              f'{own}: the policy is normalized by the data that it cloned '
+              '(`run_experiment.dataset_path`).'
+          )
+
+
+def path(root_dir: str, phase: str) -> str:
+  """Returns the directory of a phase's checkpoint."""
+  return os.path.join(root_dir, _FOLDER, phase)
+
+
+def saved_phases(root_dir: str) -> List[str]:
+  """Returns the phases of which a run has a checkpoint, in their order."""
+  return [x for x in PHASES if os.path.isdir(path(root_dir, x))]
+
+
+def task_settings(domain) -> Dict[str, str]:
+  """Returns the domain, its settings in gin, and its specs, as text."""
+  spec = builder.observation_spec(domain)
+  leaves = spec if isinstance(spec, dict) else {'observation': spec}
+  low, high = domain.raw_action_bounds
+  names = [c.__name__ for c in type(domain).__mro__]
+  return {
+      'select_domain.domain': _class_name(domain),
+      **_gin_settings(names),
+      **{
+          f'observation_spec: {name}': f'{leaf.dtype.name} {leaf.shape}'
+          for name, leaf in sorted(leaves.items())
+      },
+      'action_spec': str(list(domain.action_spec().shape)),
+      'raw_action_bounds': str([np.asarray(x).tolist() for x in (low, high)]),
+  }
+
+
+def policy_settings(agent) -> Dict[str, str]:
+  """Returns the class of the policy and its settings in gin, as text."""
+  policy = agent.generative_policy
+  return {
+      'build_agent.policy_ctor': _class_name(policy),
+      'build_agent.chunk_length': str(agent.chunk_length),
+      **_gin_settings(map(_class_name, (policy, *policy.submodules))),
+  }
+
+
+def critic_settings(agent) -> Optional[Dict[str, str]]:
+  """Returns what the critic's networks and values depend on, as text.
+
+  The critic's own settings, such as an expectile, may differ between runs.
+  """
+  critic = agent.checkpoint_items.get('critic')
+  if critic is None:
+    return None
+  name = _class_name(critic)
+  return {
+      'build_agent.critic_ctor': name,
+      f'{name}.gamma': str(agent.gamma),
+      **_gin_settings([*map(_class_name, critic.submodules), _HISTOGRAM]),
+  }
+
+
+def _gin_settings(class_names) -> Dict[str, str]:
+  """Returns the settings of classes in use, by name, including defaults."""
+  class_names = set(class_names)
+  settings = run_files.parse_settings(gin.operative_config_str())
+  macros = {k: v for k, v in settings.items() if '.' not in k}
+  found = {}
+  for name, value in sorted(settings.items()):
+    configurable, _, parameter = name.rpartition('.')
+    if re.split(r'[./]', configurable)[-1] not in class_names:
+      continue
+    if parameter in _MAY_DIFFER or run_directory.may_change(parameter):
+      continue
+    found[name] = _resolve(value, macros)
+  return found
+
+
+def _resolve(value: str, macros: Mapping[str, str]) -> str:
+  """Replaces the macros in a value."""
+  return _MACRO.sub(
+      lambda match: _resolve(macros.get(match[1], ''), macros) or match[0],
+      value,
+  )
+
+
+def _numbers(normalization: types.Normalization) -> Dict[str, List[float]]:
+  """Returns the statistics of all observations, `[numbers]` each."""
+  return {
+      name.replace('_', ' '): [
+          float(x)
+          for leaf in tf.nest.flatten(getattr(normalization, name))
+          if leaf is not None
+          for x in np.ravel(leaf)
+      ]
+      for name in normalization._fields
+  }
+
+
+def _class_name(value) -> Optional[str]:
+  return None if value is None else type(value).__name__
+
+
+def _first(settings: Optional[Mapping[str, str]]) -> Optional[str]:
+  return None if settings is None else next(iter(settings.values()))
