@@ -4,6 +4,7 @@ import os
 from typing import List, Optional, Sequence
 
 from parl_tf.reports import comparison
+from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import page
 from parl_tf.reports import runs as runs_lib
@@ -75,6 +76,8 @@ def describe(content: page.Content, output: str) -> str:
   lines: List[str] = [f'Note: {note}' for note in content.run_set.notes]
   cells = [tables.row_cells(row) for row in content.rows]
   lines += ['', tables.as_text(tables.HEADER, cells), *tables.LEGEND]
+  if found := controls.table(content.run_set.runs):
+    lines += ['', tables.as_text(controls.HEADER, found), *controls.LEGEND]
   if content.pairs:
     lines += [
         '',

@@ -5,6 +5,7 @@ from typing import List, NamedTuple, Sequence
 
 from parl_tf import synced_file
 from parl_tf.reports import comparison
+from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import tables
@@ -110,6 +111,13 @@ def _domain_section(domain: str, content: Content) -> List[str]:
       _table(tables.HEADER[1:], [tables.row_cells(row)[1:] for row in rows])
   )
   parts += [f'<div class="small">{html.escape(x)}</div>' for x in tables.LEGEND]
+  own_runs = [run for run in content.run_set.runs if run.domain == domain]
+  if lines := controls.table(own_runs):
+    parts.append('<h3>Controls</h3>')
+    parts.append(_table(controls.HEADER[1:], [line[1:] for line in lines]))
+    parts += [
+        f'<div class="small">{html.escape(x)}</div>' for x in controls.LEGEND
+    ]
   parts += [_figure(plot) for plot in plots]
   if pairs:
     parts.append('<h3>Comparisons</h3>')

@@ -278,7 +278,7 @@ class Evaluator:
       episodes += domain_lib.act_until_kept(
           lambda: self._play_group(first, begin(first), time_steps, observer)
       )
-    return self._result(tuple(episodes))
+    return evaluate_episodes(self._domain, episodes)
 
   def _play_group(self, first, decide, time_steps, observer):
     """Plays an episode in each environment; returns the episodes."""
@@ -322,23 +322,32 @@ class Evaluator:
       is_running[first : first + size] = running[: self._num_episodes - first]
       observer([self._environments[i % size] for i in numbers], is_running)
 
-  def _result(self, episodes) -> EvaluationResult:
-    successes = np.array([self._domain.is_success(e) for e in episodes], bool)
-    # A domain may define success otherwise than by the flags of the steps.
-    steps = [np.argmax(e.success) + 1 for e in episodes if np.any(e.success)]
-    returns = [
-        np.sum(self._domain.reward_scale * e.reward + self._domain.reward_bias)
-        for e in episodes
-    ]
-    return EvaluationResult(
-        episodes=episodes,
-        score=float(self._domain.score(episodes)),
-        success_rate=float(np.mean(successes)),
-        successes=successes,
-        num_environment_steps=sum(e.num_steps for e in episodes),
-        steps_to_success=float(np.mean(steps)) if steps else None,
-        mean_return=float(np.mean(returns)),
-    )
+
+def evaluate_episodes(
+    domain, episodes: Sequence[types.Episode]
+) -> EvaluationResult:
+  """Returns the statistics of episodes of any origin.
+
+  Args:
+    domain: Their `Domain`.
+    episodes: The episodes.
+  """
+  successes = np.array([domain.is_success(e) for e in episodes], bool)
+  # A domain may define success otherwise than by the flags of the steps.
+  steps = [np.argmax(e.success) + 1 for e in episodes if np.any(e.success)]
+  returns = [
+      np.sum(domain.reward_scale * e.reward + domain.reward_bias)
+      for e in episodes
+  ]
+  return EvaluationResult(
+      episodes=tuple(episodes),
+      score=float(domain.score(episodes)),
+      success_rate=float(np.mean(successes)),
+      successes=successes,
+      num_environment_steps=sum(e.num_steps for e in episodes),
+      steps_to_success=float(np.mean(steps)) if steps else None,
+      mean_return=float(np.mean(returns)),
+  )
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:

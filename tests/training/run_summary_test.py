@@ -8,6 +8,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
+from parl_tf.reports import run_files
 from parl_tf.training import run_summary
 
 
@@ -75,6 +76,14 @@ class SummaryTest(parameterized.TestCase):
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])
     self.assertEqual(run_summary.read(self._path), _summary())
+
+  def test_beginning_is_read_back(self):
+    beginning = run_files.InitialRun(
+        'runs/other', 'offline', ['behavior_cloning', 'offline'], 30, None
+    )
+    summary = _summary(initial_run=beginning)
+    run_summary.write(self._path, summary)
+    self.assertEqual(run_summary.read(self._path), summary)
 
   @parameterized.named_parameters(
       ('unknown_phase', {'phases': {'warm_up': _phase()}}, 'warm_up'),

@@ -1,0 +1,281 @@
+"""Measures the controls of finished runs: what needs no reinforcement learning.
+
+  python -m benchmarks.controls --runs runs/quickstart
+
+For each run directory, or each run below a folder:
+
+* the success and return of its data;
+* its clone, drawn at temperatures 1, 0.5 and 0 on the run's own evaluation
+  episodes;
+* self-distillation without a critic (N = 1, T = 0, draws at the run's training
+  temperature) from the end of cloning, for the run's online budget.
+
+The run needs its checkpoint of behavior cloning (`phases/behavior_cloning`), or
+that of the run where it began. The results are in `controls.json` of the run's
+directory, which `parl-report` prints; `parl_tf/reports/controls.py` describes
+it. Self-distillation runs in `controls/self_distillation`. Rerun the same
+command to resume.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+from typing import Any, Dict, Mapping, Sequence
+
+from absl import app
+from absl import flags
+from absl import logging
+import gin
+import numpy as np
+
+from benchmarks import methods
+from benchmarks import study_entries
+from benchmarks import study_process
+from parl_tf import synced_file
+from parl_tf.agents import parl_policy
+from parl_tf.binaries import configs
+from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.domains import domain as domain_lib
+from parl_tf.reports import controls
+from parl_tf.reports import run_files
+from parl_tf.reports import runs as runs_lib
+from parl_tf.search import action_source
+from parl_tf.training import evaluation
+from parl_tf.training import experiment
+from parl_tf.training import phase_checkpoint
+from parl_tf.training import run_directory
+
+_CLONING = 'behavior_cloning'
+_METHOD = 'self_distillation'
+_SCORES = ('success_rate', 'score', 'steps_to_success', 'mean_return')
+_SCOPES = ('', 'training/', 'acting/', 'evaluation/')
+# What `methods/self_distillation.gin` binds in no scope.
+_SEARCH = {'num_samples': '1', 'optimizer': 'None', 'selection': "'sample'"}
+
+
+def find_clone(run_dir: str) -> str:
+  """Returns the directory with the checkpoint of a run's clone.
+
+  Raises:
+    ValueError: If neither the run nor one where it began has the checkpoint.
+  """
+  folder = run_dir
+  while _CLONING not in phase_checkpoint.saved_phases(folder):
+    initial_run = run_files.read_initial_run(folder)
+    if initial_run is None:
+      raise ValueError(
+          f'{run_dir} needs the clone in '
+          f'{phase_checkpoint.path(folder, _CLONING)}, which does not exist.'
+      )
+    folder = initial_run.path
+  return folder
+
+
+def measure(run_dir: str) -> None:
+  """Measures the data and the clone; writes each result to `controls.json`.
+
+  Args:
+    run_dir: The run's directory. Afterwards, gin holds its configuration.
+
+  Raises:
+    ValueError: If the run has no clone or has not been evaluated, or a file is
+      faulty.
+  """
+  path = os.path.join(run_dir, controls.FILE)
+  num_episodes = _num_evaluation_episodes(run_dir)
+  found = controls.read(run_dir)
+  if found is None or found.num_episodes != num_episodes:
+    found = controls.Controls(num_episodes)
+  missing = [x for x in controls.TEMPERATURES if x not in found.clone]
+  if found.data is not None and not missing:
+    return
+  gin.clear_config()
+  configs.add_search_path()
+  configs.parse([os.path.abspath(run_directory.config_path(run_dir))])
+  domain = domain_lib.select_domain()
+  episodes = experiment.load_dataset(experiment.dataset_path(run_dir), domain)
+  data = evaluation.evaluate_episodes(domain, episodes)
+  found = found._replace(
+      data={'num_episodes': len(episodes), **_scores(data)}
+  )
+  _write(path, found)
+  normalization = domain.normalization
+  if normalization is None:
+    normalization = episodes_lib.normalization(episodes)
+  seed = run_directory.read_seed(run_dir)
+  agent = experiment.make_agent(domain, normalization, seed)
+  clone = phase_checkpoint.PhaseCheckpoint(find_clone(run_dir), _CLONING)
+  clone.check_task(domain)
+  clone.load(agent, normalization, with_critic=False)
+  evaluator = evaluation.Evaluator(
+      domain, num_episodes=num_episodes, seed=seed
+  )
+  for temperature in missing:
+    policy = parl_policy.PARLPolicy(
+        agent.time_step_spec,
+        agent.action_spec,
+        agent.generative_policy,
+        None,
+        # All arguments, because gin binds those of the run's search.
+        action_source.Search(
+            num_samples=1,
+            optimizer=None,
+            selection='sample',
+            temperature=float(temperature),
+        ),
+        chunk_length=agent.chunk_length,
+    )
+    scores = _scores(evaluator.run_policy(policy))
+    logging.info(
+        '%s: the clone at temperature %s has success %.3f.',
+        run_dir,
+        temperature,
+        scores['success_rate'],
+    )
+    found = found._replace(clone={**found.clone, temperature: scores})
+    _write(path, found)
+
+
+def make_job(run_dir: str) -> study_process.Job:
+  """Returns the run of self-distillation that belongs to a run.
+
+  Args:
+    run_dir: The run's directory.
+
+  Raises:
+    ValueError: If the run has no clone, or no online phase with replay.
+  """
+  seed, settings = run_files.read_config(run_dir)
+  online = settings.get('run_experiment.online_ctor', '@Online')
+  if re.split(r'[@./]', online)[-1] != 'Online':
+    raise ValueError(
+        f'{run_directory.config_path(run_dir)}: self-distillation needs '
+        f'`run_experiment.online_ctor = @Online`, got {online}.'
+    )
+  entry = study_entries.Entry(
+      name=_METHOD,
+      gin_files=(
+          os.path.abspath(run_directory.config_path(run_dir)),
+          'methods/self_distillation.gin',
+      ),
+      bindings=(
+          *(
+              f'{scope}Search.{name} = {value}'
+              for scope in _SCOPES
+              for name, value in _SEARCH.items()
+          ),
+          f'run_experiment.initial_run = {find_clone(run_dir)!r}',
+          f'run_experiment.initial_phase = {_CLONING!r}',
+      ),
+      seeds=(seed,),
+      budget=None,
+  )
+  (job,) = methods.make_jobs([entry], os.path.join(run_dir, 'controls'))
+  return job
+
+
+def write_self_distillation(run_dir: str, job: study_process.Job) -> None:
+  """Adds the finished run of self-distillation to `controls.json`.
+
+  Args:
+    run_dir: The run's directory.
+    job: Result of `make_job`.
+  """
+  run = runs_lib.read_run(job.folder, _METHOD)
+  result = runs_lib.phase_result(run, 'online')
+  metrics = run.metrics
+  rates = metrics.column('success_rate_without_search')
+  rates = rates[(metrics.phases == 'online') & np.isfinite(rates)]
+  temperature = run.settings.get(
+      'training/Search.temperature', run.settings.get('Search.temperature', 1.0)
+  )
+  scores = {
+      'success_rate': result.success_rate_without_search,
+      'score': result.score_without_search,
+      'steps_to_success': result.steps_to_success_without_search,
+      'mean_return': result.mean_return_without_search,
+  }
+  found = controls.read(run_dir)
+  _write(
+      os.path.join(run_dir, controls.FILE),
+      found._replace(
+          self_distillation={
+              'temperature': float(temperature),
+              'num_online_episodes': int(metrics.column('episodes')[-1]),
+              'best_success_rate': float(np.max(rates)),
+              # NaN, which is not JSON, means that it is undefined.
+              **{k: None if x != x else x for k, x in scores.items()},
+          }
+      ),
+  )
+
+
+def _num_evaluation_episodes(run_dir: str) -> int:
+  """Returns the number of episodes of the run's own evaluations."""
+  numbers = run_files.read_metrics(run_dir).column('num_evaluation_episodes')
+  numbers = numbers[np.isfinite(numbers)]
+  if not numbers.size:
+    raise ValueError(f'{run_dir} must have been evaluated, but has not.')
+  return int(numbers[-1])
+
+
+def _scores(result: evaluation.EvaluationResult) -> Dict[str, Any]:
+  return {name: getattr(result, name) for name in _SCORES}
+
+
+def _write(path: str, found: controls.Controls) -> None:
+  content: Mapping[str, Any] = found._asdict()
+  with synced_file.write(path) as file:
+    file.write((json.dumps(content, indent=2, allow_nan=False) + '\n').encode())
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit status."""
+  options = flags.FLAGS
+  # With `--runs A B`, absl passes B as a positional argument.
+  run_dirs, notes = runs_lib.find_runs([*options.runs, *argv[1:]])
+  for note in notes:
+    logging.warning('%s', note)
+  # First, so that runs without a clone fail before any work.
+  jobs = {make_job(run_dir).folder: run_dir for run_dir in run_dirs}
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  failed = []
+
+  def on_end(job, outcome):
+    logging.info('%s: %s %s', job.folder, outcome.status, outcome.error)
+    if outcome.status == study_process.FINISHED:
+      write_self_distillation(jobs[job.folder], job)
+    else:
+      failed.append(job.folder)
+
+  try:
+    for run_dir in run_dirs:
+      measure(run_dir)
+    methods.run_jobs(
+        [make_job(run_dir) for run_dir in run_dirs],
+        options.num_processes or len(os.sched_getaffinity(0)),
+        on_end,
+    )
+  except KeyboardInterrupt:
+    print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
+    return 130
+  for run_dir in run_dirs:
+    print(os.path.join(run_dir, controls.FILE))
+  return 1 if failed else 0
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_multi_string(
+      'runs', None, 'Run directories, or folders with runs.', required=True
+  )
+  flags.DEFINE_integer(
+      'num_processes', None, 'Parallel runs; by default one per core.', 1
+  )
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

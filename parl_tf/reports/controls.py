@@ -1,0 +1,132 @@
+"""The controls of a run: what its policy reaches without a critic.
+
+`controls.json` in a run's directory, written by `benchmarks/controls.py`:
+
+  {
+    "num_episodes": 64,          episodes of each evaluation
+    "data": {"num_episodes": 1500, SCORES},
+    "clone": {"1": {SCORES}, "0.5": {SCORES}, "0": {SCORES}},
+    "self_distillation": {"temperature": 0.5, "num_online_episodes": 50,
+                          "best_success_rate": 0.94, SCORES}
+  }
+
+SCORES are `success_rate` (0 to 1), `score` (0 to 100), `mean_return` and
+`steps_to_success` (null without success). The clone is evaluated at several
+temperatures, on the evaluation episodes of the run. Self-distillation has the
+run's online budget; its scores are those of its last evaluation. A control
+that has not been measured yet is missing.
+"""
+
+import json
+import os
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
+
+from parl_tf.reports import runs as runs_lib
+
+FILE = 'controls.json'
+TEMPERATURES = ('1', '0.5', '0')
+HEADER = (
+    'domain',
+    'method',
+    'seed',
+    'phase',
+    'success',
+    'success without search',
+    'data',
+    *(f'clone, T = {temperature}' for temperature in TEMPERATURES),
+    'self-distillation',
+)
+LEGEND = (
+    'Controls: success rates on the same evaluation episodes. data: the'
+    ' episodes of the dataset. clone: the policy after cloning, at three'
+    ' temperatures. self-distillation: the policy trained on its own samples,'
+    ' without a critic, for the same number of online episodes.',
+)
+_PHASES = ('behavior_cloning', 'offline', 'online')
+
+
+class Controls(NamedTuple):
+  """Contents of `controls.json`, see the module.
+
+  Attributes:
+    num_episodes: Episodes of each evaluation.
+    data: Scores of the dataset's episodes.
+    clone: Scores of the clone, by temperature.
+    self_distillation: Scores of self-distillation, and its settings.
+  """
+
+  num_episodes: int
+  data: Optional[Mapping[str, Any]] = None
+  clone: Mapping[str, Mapping[str, Any]] = {}
+  self_distillation: Optional[Mapping[str, Any]] = None
+
+
+def read(folder: str) -> Optional[Controls]:
+  """Reads the controls of a run; None if the run has none.
+
+  Args:
+    folder: The run's directory.
+
+  Raises:
+    ValueError: If the file is no JSON, has other fields, or lacks a success
+      rate.
+  """
+  path = os.path.join(folder, FILE)
+  if not os.path.exists(path):
+    return None
+  try:
+    with open(path, encoding='utf-8') as file:
+      controls = Controls(**json.load(file))
+  except (json.JSONDecodeError, TypeError) as error:
+    raise ValueError(
+        f'{path} must be JSON with the fields {list(Controls._fields)}: '
+        f'{error}.'
+    ) from error
+  for name, scores in (
+      ('data', controls.data),
+      ('self_distillation', controls.self_distillation),
+      *((f'clone.{key}', scores) for key, scores in controls.clone.items()),
+  ):
+    rate = None if scores is None else scores.get('success_rate')
+    if scores is not None and not isinstance(rate, (int, float)):
+      raise ValueError(
+          f'{path}: `{name}.success_rate` must be a number, got {rate!r}.'
+      )
+  return controls
+
+
+def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
+  """Returns one line per run with controls, in the order of `HEADER`.
+
+  Args:
+    runs: The runs; each is shown with the result of its last phase.
+  """
+  lines = []
+  for run in runs:
+    controls = read(run.path)
+    if controls is None:
+      continue
+    results = {phase: runs_lib.phase_result(run, phase) for phase in _PHASES}
+    results = {phase: x for phase, x in results.items() if x is not None}
+    phase, result = list(results.items())[-1] if results else ('-', None)
+    lines.append([
+        run.domain,
+        run.method,
+        str(run.seed),
+        phase.replace('_', ' '),
+        _rate(result and result.success_rate),
+        _rate(result and result.success_rate_without_search),
+        _success(controls.data),
+        *(_success(controls.clone.get(x)) for x in TEMPERATURES),
+        _success(controls.self_distillation),
+    ])
+  return lines
+
+
+def _success(scores: Optional[Mapping[str, Any]]) -> str:
+  return _rate(scores and scores['success_rate'])
+
+
+def _rate(rate: Optional[float]) -> str:
+  # NaN differs from itself.
+  return '-' if rate is None or rate != rate else f'{rate:.3f}'

@@ -1,0 +1,103 @@
+"""Tests of the controls of a finished run."""
+
+import json
+import os
+import shutil
+
+from absl.testing import absltest
+import gin
+import pytest
+
+from benchmarks import controls as benchmark
+from benchmarks import methods
+from benchmarks import study_process
+from parl_tf.binaries import report_files
+from parl_tf.reports import controls
+from tests.binaries import tiny
+
+
+class ControlsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._run = os.path.join(self.create_tempdir().full_path, 'run')
+    ignored = shutil.ignore_patterns('checkpoints', 'policies', 'tensorboard')
+    shutil.copytree(tiny.finished_run(), self._run, ignore=ignored)
+
+  def _summary(self):
+    with open(os.path.join(self._run, 'summary.json')) as file:
+      return json.load(file)['phases']
+
+  def test_what_is_missing_is_measured_once(self):
+    path = os.path.join(self._run, controls.FILE)
+    known = {x: {'success_rate': 0.25} for x in ('0.5', '0')}
+    with open(path, 'w') as file:
+      json.dump({'num_episodes': 4, 'clone': known}, file)
+    benchmark.measure(self._run)
+
+    found = controls.read(self._run)
+    self.assertEqual({x: found.clone[x] for x in known}, known)
+    cloning = self._summary()['behavior_cloning']
+    # The same weights, episodes and draws as in the run.
+    self.assertEqual(
+        found.clone['1']['success_rate'],
+        cloning['success_rate_without_search'],
+    )
+    self.assertEqual(
+        found.clone['1']['mean_return'], cloning['mean_return_without_search']
+    )
+    # 600 steps in episodes of at most 15, with a reward of -1 or 0 each.
+    self.assertGreaterEqual(found.data['num_episodes'], 40)
+    self.assertBetween(found.data['mean_return'], -15.0, 0.0)
+    modified = os.stat(path).st_mtime_ns
+    benchmark.measure(self._run)
+    self.assertEqual(os.stat(path).st_mtime_ns, modified)
+
+  def test_self_distillation_has_no_search_in_any_scope(self):
+    job = benchmark.make_job(self._run)
+    self.assertEqual(job.seed, 3)
+    self.assertStartsWith(job.folder, os.path.join(self._run, 'controls'))
+    for binding in (
+        'evaluation/Search.optimizer = None',
+        'acting/Search.num_samples = 1',
+        f'run_experiment.initial_run = {self._run!r}',
+    ):
+      self.assertIn(f'--gin_bindings={binding}', job.command)
+
+  def test_run_without_its_clone_is_refused(self):
+    shutil.rmtree(os.path.join(self._run, 'phases'))
+    with self.assertRaisesRegex(ValueError, 'run/phases/behavior_cloning'):
+      benchmark.make_job(self._run)
+
+  @pytest.mark.full
+  def test_self_distillation_runs_and_is_reported(self):
+    benchmark.measure(self._run)
+    job = benchmark.make_job(self._run)
+    outcomes = []
+    methods.run_jobs([job], 1, lambda job, outcome: outcomes.append(outcome))
+    self.assertEqual(outcomes, [study_process.Outcome('finished')])
+    benchmark.write_self_distillation(self._run, job)
+
+    self.assertEqual(
+        list(controls.read(self._run).clone), ['1', '0.5', '0']
+    )
+    found = controls.read(self._run).self_distillation
+    self.assertEqual(found['num_online_episodes'], 3)
+    self.assertEqual(found['temperature'], 1.0)
+    rows = tiny.read_metrics(job.folder)
+    self.assertEqual([row['phase'] for row in rows], ['online'] * 3)
+    self.assertNotEmpty(rows[-1]['losses/distillation'])
+    self.assertEmpty(rows[-1]['losses/td'])
+    output = os.path.join(self._run, 'report_of_test')
+    content = report_files.write_report(
+        [self._run], output, num_resamples=100
+    )
+    text = report_files.describe(content, output)
+    self.assertRegex(text, r'self-distillation *\|')
+    with open(os.path.join(output, 'index.html')) as file:
+      self.assertIn('<h3>Controls</h3>', file.read())
+
+
+if __name__ == '__main__':
+  absltest.main()
