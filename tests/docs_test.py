@@ -50,7 +50,7 @@ for path in sys.argv[1:]:
 # Parses the arguments in each line of standard input, as `parl-train` does.
 _PARSE = """
 import os, sys, traceback
-from parl_tf.binaries import configs, train
+from parl_tf.binaries import configs, training_run
 for line in sys.stdin:
   folder, files, bindings = eval(line)
   if not os.fork():
