@@ -19,6 +19,7 @@ from parl_tf.training import experiment
 from parl_tf.training import initial_run
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import phases
+from tests import tensor_case
 from tests.agents import small_agent
 from tests.binaries import tiny
 from tests.training import small_run
@@ -46,7 +47,7 @@ def _weights(agent, *names):
   return [v.numpy() for name in names for v in items[name].variables]
 
 
-class SessionTest(tf.test.TestCase):
+class SessionTest(tensor_case.TensorCase):
   """Runs the phases with small parts, without gin."""
 
   @classmethod
