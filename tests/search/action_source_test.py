@@ -375,8 +375,8 @@ class SampleTest(tensor_case.TensorCase):
     )
     seen = run()
     self.assertAllClose(
-        seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-5
-    )
+        seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-4
+    )  # XLA has its own inverse error function.
     # Both parts have 256 rows.
     (sampler,) = search._samplers.values()
     self.assertEqual(sampler.experimental_get_tracing_count(), 1)
