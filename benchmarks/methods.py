@@ -11,11 +11,16 @@ reports:
       {'name': 'pointmaze/parl_iql', 'gin_files': ['quickstart.gin'],
        'bindings': ['build_agent.critic_ctor = @IQLCritic'],
        'seeds': [0, 1, 2], 'budget': 30},
+      {'name': 'pointmaze/no_local', 'gin_files': [
+           'quickstart.gin', 'ablations/no_local.gin'],
+       'initial_entry': 'pointmaze/parl_cal_ql'},
   ]
   study.seeds = [0, 1]  # For entries without seeds.
   study.common_bindings = ['run_experiment.num_evaluation_episodes = 64']
 
-`--gin_bindings` are applied last, to every entry.
+With `initial_entry`, a run takes over data, networks and finished phases of the
+run of that entry with the same seed (`run_experiment.initial_run`), and waits
+until it has ended. `--gin_bindings` are applied last, to every entry.
 
 A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
 or interrupted at any time; rerun the same command to resume. It skips runs that
@@ -84,11 +89,16 @@ def make_jobs(
       seed = entry.seeds[place]
       name = f'{entry.name}/seed_{seed}'
       folder = os.path.join(root_dir, name)
+      bindings, initial_job = list(entry.bindings), None
+      if entry.initial_entry is not None:
+        initial_job = f'{entry.initial_entry}/seed_{seed}'
+        initial_run = os.path.join(root_dir, initial_job)
+        bindings.append(f'{study_process.INITIAL_RUN} = {initial_run!r}')
       arguments = [
           f'--root_dir={folder}',
           f'--seed={seed}',
           *(f'--gin_file={x}' for x in entry.gin_files),
-          *(f'--gin_bindings={x}' for x in entry.bindings),
+          *(f'--gin_bindings={x}' for x in bindings),
       ]
       jobs.append(
           study_process.Job(
@@ -99,6 +109,7 @@ def make_jobs(
                   sys.executable, '-m', 'parl_tf.binaries.train', *arguments
               ],
               budget=budget if entry.budget is None else entry.budget,
+              initial_job=initial_job,
           )
       )
   return jobs
@@ -118,11 +129,14 @@ def run_jobs(
     on_end: Called once per job.
     on_poll: Called periodically with the running jobs.
   """
-  waiting, running = list(reversed(jobs)), []
+  waiting, running = list(jobs), []
   try:
     while waiting or running:
-      while waiting and len(running) < num_processes:
-        job = waiting.pop()
+      while len(running) < num_processes:
+        job = _next(waiting, running)
+        if job is None:
+          break
+        waiting.remove(job)
         outcome = study_process.known_outcome(job)
         if outcome is None:
           running.append(study_process.Process(job))
@@ -139,6 +153,15 @@ def run_jobs(
   finally:
     # After an interrupt, each run can resume from its last checkpoint.
     study_process.stop_all(running)
+
+
+def _next(waiting, running) -> Optional[study_process.Job]:
+  """Returns the first job whose initial job has ended, if there is one."""
+  unfinished = {job.name for job in waiting}
+  unfinished.update(process.job.name for process in running)
+  return next(
+      (job for job in waiting if job.initial_job not in unfinished), None
+  )
 
 
 def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:

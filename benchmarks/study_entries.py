@@ -17,6 +17,8 @@ class Entry(NamedTuple):
     bindings: Gin bindings, applied last.
     seeds: Seeds, with one run each.
     budget: Core-minutes per run; None if the entry sets no limit.
+    initial_entry: Entry whose runs of the same seeds are the `initial_run` of
+      this entry's runs; None if they start from scratch.
   """
 
   name: str
@@ -24,6 +26,7 @@ class Entry(NamedTuple):
   bindings: Sequence[str]
   seeds: Sequence[int]
   budget: Optional[float]
+  initial_entry: Optional[str] = None
 
 
 @gin.configurable(module='benchmarks')
@@ -37,15 +40,17 @@ def study(
   """Returns the entries of a study.
 
   Args:
-    entries: Dicts with 'name' and optionally 'gin_files', 'bindings', 'seeds'
-      and 'budget' (core-minutes per run).
+    entries: Dicts with 'name' and optionally 'gin_files', 'bindings', 'seeds',
+      'budget' (core-minutes per run) and 'initial_entry', the name of an
+      earlier entry.
     seeds: Seeds for entries without seeds.
     common_gin_files: Gin files read before those of each entry.
     common_bindings: Bindings applied before those of each entry.
 
   Raises:
-    ValueError: If a field is unknown, missing or out of range, or two entries
-      have the same name. The message names entry and field.
+    ValueError: If a field is unknown, missing or out of range, two entries
+      have the same name, or an entry's `initial_entry` is no earlier entry with
+      its seeds. The message names entry and field.
   """
   found = {}
   for number, fields in enumerate(entries):
@@ -56,6 +61,7 @@ def study(
         gin_files=(*common_gin_files, *entry.gin_files),
         bindings=(*common_bindings, *entry.bindings),
     )
+    _check_initial_entry(f'`entries[{number}]`', entry, found)
     if not entry.gin_files:
       raise ValueError(f'`entries[{number}]`: `gin_files` must name a file.')
     found[entry.name] = entry
@@ -92,4 +98,24 @@ def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
       tuple(fields.get('bindings', ())),
       tuple(seeds),
       budget,
+      fields.get('initial_entry'),
   )
+
+
+def _check_initial_entry(
+    where: str, entry: Entry, earlier: Mapping[str, Entry]
+) -> None:
+  initial_entry = entry.initial_entry
+  if initial_entry is None:
+    return
+  if initial_entry not in earlier:
+    raise ValueError(
+        f'{where}: `initial_entry` must be one of the entries before it, '
+        f'{list(earlier)}, got {initial_entry!r}.'
+    )
+  missing = set(entry.seeds) - set(earlier[initial_entry].seeds)
+  if missing:
+    raise ValueError(
+        f'{where}: `seeds` must be among those of {initial_entry!r}, '
+        f'{list(earlier[initial_entry].seeds)}, got also {sorted(missing)}.'
+    )

@@ -24,6 +24,9 @@ _ERROR = re.compile(
 _LIBC = ctypes.CDLL(None)
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2).
 
+INITIAL_RUN = 'run_experiment.initial_run'
+"""Gin parameter with the directory of the run where a run begins."""
+
 FINISHED = 'finished'
 STOPPED = 'stopped at its budget'
 FAILED = 'failed'
@@ -38,6 +41,7 @@ class Job(NamedTuple):
     folder: Directory of the run.
     command: Command that starts or resumes the run.
     budget: Core-minutes over all restarts; None for no limit.
+    initial_job: Name of the job where the run begins, and for which it waits.
   """
 
   name: str
@@ -45,6 +49,7 @@ class Job(NamedTuple):
   folder: str
   command: Sequence[str]
   budget: Optional[float] = None
+  initial_job: Optional[str] = None
 
 
 class Outcome(NamedTuple):
@@ -207,7 +212,12 @@ def stop_all(processes: Sequence[Process]) -> None:
 
 def _settings(job: Job) -> List[str]:
   # Ignores the interpreter and the directory, so that a study can be moved.
-  return [x for x in job.command[1:] if not x.startswith('--root_dir=')]
+  settings = [x for x in job.command[1:] if not x.startswith('--root_dir=')]
+  if job.initial_job is None:
+    return settings
+  binding = f'--gin_bindings={INITIAL_RUN} ='
+  settings = [x for x in settings if not x.startswith(binding)]
+  return [*settings, f'initial_job={job.initial_job}']
 
 
 def _has_summary(folder: str) -> bool:

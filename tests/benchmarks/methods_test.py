@@ -121,6 +121,15 @@ class RunStudyTest(StudyCase):
     self.assertBetween(float(row['core_minutes']), 0.0, 1.0)
     self.assertNotEmpty(row['commit'])
 
+  def test_a_run_waits_for_the_run_where_it_begins(self):
+    first = self._job(name='walk/b')
+    later = self._job(name='walk/a')._replace(initial_job=first.name)
+
+    self.assertEqual(self._run(later, first), 0)
+
+    logs = [os.path.join(job.folder, 'log.txt') for job in (first, later)]
+    self.assertLess(*(os.stat(log).st_mtime_ns for log in logs))
+
   def test_a_finished_run_is_skipped(self):
     job, later = self._job(), self._job(seed=1)
     self._run(job)
@@ -320,6 +329,19 @@ class JobsTest(absltest.TestCase):
         jobs[2].command[1:],
         ['-m', 'parl_tf.binaries.train', '--root_dir=runs/x/maze/a/seed_1',
          '--seed=1', '--gin_file=a.gin', '--gin_bindings=A.y = 1'],
+    )
+
+
+  def test_a_run_begins_at_the_run_of_its_seed(self):
+    first = study_entries.Entry('a', ('a.gin',), (), (0, 1), None)
+    entries = [first, first._replace(name='b', initial_entry='a')]
+
+    job = methods.make_jobs(entries, 'runs/x')[3]
+
+    self.assertEqual(job.initial_job, 'a/seed_1')
+    self.assertEqual(
+        job.command[-1],
+        "--gin_bindings=run_experiment.initial_run = 'runs/x/a/seed_1'",
     )
 
 

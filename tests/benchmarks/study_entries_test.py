@@ -70,6 +70,18 @@ class StudyFileTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "two entries are named 'a'"):
       study_entries.study([entry, entry])
 
+  def test_an_initial_entry_must_come_before_with_the_same_seeds(self):
+    first = {'name': 'a', 'gin_files': ['a.gin'], 'seeds': [0]}
+    second = {**first, 'name': 'b', 'initial_entry': 'a'}
+
+    self.assertEqual(
+        study_entries.study([first, second])[1].initial_entry, 'a'
+    )
+    with self.assertRaisesRegex(ValueError, "before it, .*, got 'a'"):
+      study_entries.study([second, first])
+    with self.assertRaisesRegex(ValueError, r"those of 'a', \[0\], .*\[1\]"):
+      study_entries.study([first, {**second, 'seeds': [0, 1]}])
+
 
 if __name__ == '__main__':
   absltest.main()
