@@ -212,6 +212,38 @@ def generalized_advantage(
   return tf.stop_gradient(advantage)
 
 
+def soft_policy_loss(
+    value: tf.Tensor,
+    log_prob: tf.Tensor,
+    log_temperature: tf.Tensor,
+    target_entropy: float,
+) -> tf.Tensor:
+  """Computes SAC's loss of the policy, plus that of its temperature.
+
+  alpha log pi(a | s) - Q(s, a) - log alpha (log pi(a | s) + target entropy),
+  where the first term is constant in alpha and the last one in the policy;
+  Haarnoja et al. (2018), arXiv:1812.05905, equations (7) and (18), the latter
+  in the log of the temperature.
+
+  Args:
+    value: `[B]`, Q of the policy's differentiable action.
+    log_prob: `[B]` log density of the action.
+    log_temperature: Scalar, log alpha.
+    target_entropy: Entropy in nats that the temperature maintains.
+
+  Returns:
+    `[B]` per-example loss.
+  """
+  tf.debugging.assert_shapes(
+      [(value, ('B',)), (log_prob, ('B',)), (log_temperature, ())]
+  )
+  temperature = tf.stop_gradient(tf.exp(log_temperature))
+  # An entropy below the target makes the gap positive, which raises the
+  # temperature: the gradient with respect to its log is minus the gap.
+  gap = tf.stop_gradient(log_prob + target_entropy)
+  return temperature * log_prob - value - log_temperature * gap
+
+
 def clipped_surrogate(
     log_ratio: tf.Tensor, advantage: tf.Tensor, clip_ratio: tf.Tensor
 ) -> tf.Tensor:

@@ -111,6 +111,7 @@ class GinFilesTest(tensor_case.TensorCase):
       ('diffusion_q_learning', None, 'TDCritic', 'ReparameterizedImprover'),
       ('cal_ql', None, 'CalQLCritic', 'ReparameterizedImprover'),
       ('cql', None, 'CalQLCritic', 'ReparameterizedImprover'),
+      ('expo', None, 'TDCritic', 'EditImprover'),
       ('sac', None, 'TDCritic', 'ReparameterizedImprover'),
       ('rlpd', None, 'TDCritic', 'ReparameterizedImprover'),
       ('iql', None, 'IQLCritic', 'AdvantageWeightedImprover'),

@@ -118,6 +118,32 @@ class ExpectileLossTest(parameterized.TestCase):
       losses.expectile_loss(tf.zeros([1]), expectile)
 
 
+class SoftPolicyLossTest(parameterized.TestCase):
+
+  @_MODES
+  def test_loss_and_gradients_by_hand(self, mode):
+    # alpha = exp(log 2) = 2, target entropy -1. The first row has
+    # 2 * 0.5 - 3 - log 2 * (0.5 - 1) = -2 + 0.5 log 2, the second
+    # 2 * -1.5 - (-1) - log 2 * (-1.5 - 1) = -2 + 2.5 log 2.
+    value = tf.constant([3.0, -1.0])
+    log_prob = tf.constant([0.5, -1.5])
+    log_temperature = tf.constant(math.log(2.0))
+    with tf.GradientTape() as tape:
+      inputs = (value, log_prob, log_temperature)
+      tape.watch(inputs)
+      loss = mode(losses.soft_policy_loss)(*inputs, -1.0)
+    log_2 = math.log(2.0)
+    np.testing.assert_allclose(
+        loss, [-2.0 + 0.5 * log_2, -2.0 + 2.5 * log_2], rtol=1e-6
+    )
+    by_value, by_log_prob, by_temperature = tape.gradient(loss, inputs)
+    np.testing.assert_allclose(by_value, [-1.0, -1.0])
+    np.testing.assert_allclose(by_log_prob, [2.0, 2.0], rtol=1e-6)
+    # -(0.5 - 1) - (-1.5 - 1) = 3: the mean entropy 0.5 exceeds the target -1,
+    # so a step down lowers the temperature.
+    np.testing.assert_allclose(by_temperature, 3.0, rtol=1e-6)
+
+
 class CalibratedValuesTest(parameterized.TestCase):
 
   @_MODES

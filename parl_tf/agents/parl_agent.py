@@ -331,7 +331,7 @@ class PARLAgent(tf_agent.TFAgent):
     return trained_part.TrainedPart(
         name,
         functools.partial(self._improver_loss, improver),
-        (*policy.trainable_variables, *improver.trainable_variables),
+        improver.trained_variables(policy),
         optimizer,
         purposes=purposes,
         finish=finish,

@@ -238,6 +238,22 @@ class Critic(tf.Module, abc.ABC):
     context = network.context(features, selection)
     return ValueFunction(context, self._distribution, self._aggregate)
 
+  def bind_target(
+      self, observation: types.Nest, seed: tf.Tensor
+  ) -> ValueFunction:
+    """Returns the target copy's least value over the members that it draws.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      seed: `[2]` int32 seed of the members, `num_target_members` of them.
+    """
+    value_fn = self.bind(
+        observation, target=True, selection=self._draw_members(seed)
+    )
+    return ValueFunction(
+        value_fn.context, self._distribution, _AGGREGATIONS['min']
+    )
+
   @abc.abstractmethod
   def loss(self, transition, source, seed: tf.Tensor) -> types.CriticLoss:
     """Computes the critic's loss; changes no state.

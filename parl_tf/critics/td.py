@@ -1,6 +1,6 @@
 """TD learning: the critic of RLPD and the base class of Cal-QL."""
 
-from typing import Mapping, Tuple
+from typing import Mapping, Optional, Tuple
 
 import gin
 import tensorflow as tf
@@ -23,7 +23,7 @@ class TDCritic(critic.Critic):
       self,
       spec: types.ModelSpec,
       *,
-      num_backup_actions: int = 1,
+      num_backup_actions: Optional[int] = 1,
       **kwargs,
   ):
     """Initializes the critic.
@@ -31,13 +31,14 @@ class TDCritic(critic.Critic):
     Args:
       spec: See `types.ModelSpec`.
       num_backup_actions: Number of next actions; the target backs up the best.
+        None takes all that the search draws.
       **kwargs: Arguments of `Critic`.
 
     Raises:
       ValueError: If a number is out of range.
     """
     super().__init__(spec, **kwargs)
-    if num_backup_actions < 1:
+    if num_backup_actions is not None and num_backup_actions < 1:
       raise ValueError(
           f'`num_backup_actions` must be positive, got {num_backup_actions}.'
       )

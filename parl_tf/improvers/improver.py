@@ -65,5 +65,15 @@ class PolicyImprover(tf.Module, abc.ABC):
     """The improver's own variables, such as a temperature."""
     return ()
 
+  def trained_variables(self, policy) -> Sequence[tf.Variable]:
+    """Returns all variables that the loss trains.
+
+    By default, those of the policy's supervised loss and the improver's own.
+
+    Args:
+      policy: `GenerativePolicy` to improve.
+    """
+    return (*policy.trainable_variables, *self.trainable_variables)
+
   def update(self, metrics: Mapping[str, tf.Tensor]) -> None:
     """Updates running statistics from the loss's metrics after its update."""

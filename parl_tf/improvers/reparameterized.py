@@ -6,6 +6,7 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
+from parl_tf import losses
 from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
@@ -94,19 +95,15 @@ class ReparameterizedImprover(improver.PolicyImprover):
     if self._normalize_values:
       mean = tf.stop_gradient(tf.reduce_mean(tf.abs(values)))
       scale = replicas.mean(mean) + 1e-6
-    per_example = -self._value_weight * values / scale
+    weighted = self._value_weight * values / scale
+    per_example, entropy_metrics = self._value_loss(weighted, log_prob, action)
+    metrics.update(entropy_metrics)
     if self._imitation_weight:
       imitation = improver.supervised_loss(
           policy, transition, randomness.fold_in(seed, 'imitation')
       )
       metrics['losses/imitation'] = tf.reduce_mean(imitation)
       per_example += self._imitation_weight * imitation
-    if log_prob is not None:
-      entropy_loss, entropy_metrics = self._entropy_loss(
-          log_prob, action.shape[-1]
-      )
-      per_example += entropy_loss
-      metrics.update(entropy_metrics)
     metrics['losses/reparameterized'] = tf.reduce_mean(per_example)
     return types.ImproverLoss(per_example, metrics)
 
@@ -155,19 +152,17 @@ class ReparameterizedImprover(improver.PolicyImprover):
     )
     return action, log_prob[:, 0]
 
-  def _entropy_loss(self, log_prob, action_size):
-    """Computes the entropy and temperature terms of the loss `[B]`."""
+  def _value_loss(self, value, log_prob, action):
+    """Computes the loss `[B]` of values, and of entropy with a temperature."""
+    if log_prob is None:
+      return -value, {}
     target = self._target_entropy
     if target is None:
-      target = -float(action_size)
-    temperature = tf.exp(self._log_temperature)
-    # An entropy below the target makes the gap positive, which raises the
-    # temperature: the gradient with respect to its log is minus the gap.
-    gap = tf.stop_gradient(log_prob + target)
-    loss = tf.stop_gradient(temperature) * log_prob
-    loss += -self._log_temperature * gap
-    metrics = {
-        'policy/temperature': temperature,
+      target = -float(action.shape[-1])
+    loss = losses.soft_policy_loss(
+        value, log_prob, self._log_temperature, target
+    )
+    return loss, {
+        'policy/temperature': tf.exp(self._log_temperature),
         'policy/entropy': -tf.reduce_mean(log_prob),
     }
-    return loss, metrics

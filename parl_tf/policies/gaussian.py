@@ -1,7 +1,7 @@
 """Tanh-squashed diagonal Gaussian policy."""
 
 import math
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import gin
 import tensorflow as tf
@@ -79,12 +79,7 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     mean, log_std = self._parameters(observation)
     mean, log_std = mean[:, tf.newaxis], log_std[:, tf.newaxis]
     shape = [tf.shape(mean)[0], num_samples, mean.shape[-1]]
-    noise = temperature * randomness.normal(seed, shape)
-    before_tanh = mean + tf.exp(log_std) * noise
-    # XLA's tanh can exceed 1 by a rounding error.
-    action = tf.clip_by_value(tf.tanh(before_tanh), -1.0, 1.0)
-    log_prob = tf.reduce_sum(_log_probs(before_tanh, mean, log_std), axis=-1)
-    return action, log_prob
+    return squash(mean, log_std, temperature * randomness.normal(seed, shape))
 
   def distillation_loss(self, observation, action, seed, mask=None):
     del seed  # The likelihood is exact.
@@ -99,6 +94,26 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
       x = layer(x)
     mean, log_std = tf.split(self._head(x), 2, axis=-1)
     return mean, tf.clip_by_value(log_std, *self._bounds)
+
+
+def squash(
+    mean: tf.Tensor, log_std: tf.Tensor, noise: tf.Tensor
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Computes tanh(mean + std noise) and its log density.
+
+  Args:
+    mean: Mean before tanh; broadcasts with `noise`.
+    log_std: Log standard deviation before tanh; broadcasts with `noise`.
+    noise: `[..., A]` standard normal.
+
+  Returns:
+    Actions `[..., A]` in [-1, 1] and log densities `[...]`.
+  """
+  before_tanh = mean + tf.exp(log_std) * noise
+  # XLA's tanh can exceed 1 by a rounding error.
+  action = tf.clip_by_value(tf.tanh(before_tanh), -1.0, 1.0)
+  log_probs = _log_probs(before_tanh, mean, log_std)
+  return action, tf.reduce_sum(log_probs, axis=-1)
 
 
 def _log_probs(before_tanh, mean, log_std):

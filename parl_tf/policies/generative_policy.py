@@ -87,7 +87,12 @@ class GenerativePolicy(tf.Module, abc.ABC):
   @property
   @abc.abstractmethod
   def trainable_variables(self) -> Sequence[tf.Variable]:
-    """The variables that the policy's optimizer updates."""
+    """The variables that `distillation_loss` trains."""
+
+  @property
+  def improver_variables(self) -> Sequence[tf.Variable]:
+    """Variables that an improver trains, but not `distillation_loss`."""
+    return ()
 
   def update_average(self) -> None:
     """Moves the averaged weights, if any, after an update."""

@@ -1,28 +1,23 @@
 """Settings of an action search, and its actions at a batch of states."""
 
 import contextlib
-import functools
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 import gin
 import tensorflow as tf
 
 from parl_tf import randomness
-from parl_tf import replicas
 from parl_tf import types
 from parl_tf.critics import critic as critic_lib
 from parl_tf.critics import value_layouts
-from parl_tf.networks import observation_encoder
+from parl_tf.search import compiled_sampling
 from parl_tf.search import compiled_search
 
 _PRECISIONS = ('float32', 'bfloat16')
+_RANKINGS = ('critic', 'target')
 _SELECTIONS = ('argmax', 'sample')
 # Batches of up to this size, or of unknown size, come from acting.
 _FEW_STATES = 16
-# Samples for a large batch are drawn in parts that run in parallel. The number
-# of parts is the same on all machines, and with it the rounding.
-_NUM_PARTS = 2
-_MIN_PART_SAMPLES = 256
 
 
 @gin.configurable
@@ -41,6 +36,7 @@ class Search:
       jit_compile: bool = True,
       precision: str = 'float32',
       temperature: float = 1.0,
+      ranking: str = 'critic',
   ):
     """Initializes the settings.
 
@@ -61,6 +57,9 @@ class Search:
       temperature: Temperature of the policy's samples, as in its `sample`.
         Below 1, samples are closer to the most likely actions, which removes
         noise that the policy has cloned from the dataset.
+      ranking: 'critic' values candidates by the critic, with its aggregation
+        over all members; 'target' by the minimum over the members of its target
+        copy that it draws for targets, as EXPO and IBRL do.
 
     Raises:
       ValueError: If a number is out of range or an option is unknown.
@@ -70,6 +69,10 @@ class Search:
     if selection not in _SELECTIONS:
       raise ValueError(
           f'`selection` must be one of {_SELECTIONS}, got {selection!r}.'
+      )
+    if ranking not in _RANKINGS:
+      raise ValueError(
+          f'`ranking` must be one of {_RANKINGS}, got {ranking!r}.'
       )
     if precision not in _PRECISIONS:
       raise ValueError(
@@ -88,11 +91,14 @@ class Search:
     self.optimizer = optimizer
     self.temperature = temperature
     self.is_greedy = selection == 'argmax'
+    self.ranks_by_target = ranking == 'target'
     self.optimize_targets = optimize_targets and optimizer is not None
-    self._on_cpu = not tf.config.list_physical_devices('GPU')
+    on_cpu = not tf.config.list_physical_devices('GPU')
     # XLA on a GPU needs compilers that TensorFlow does not install.
-    self.jit_compile = jit_compile and self._on_cpu
-    self._samplers = {}
+    self.jit_compile = jit_compile and on_cpu
+    self._sampling = compiled_sampling.CompiledSampling(
+        num_samples, temperature, in_parts=on_cpu, jit_compile=self.jit_compile
+    )
     self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
 
@@ -106,65 +112,8 @@ class Search:
     )
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
-    """Draws N actions `[B, N, A]`, under XLA if the policy requests it.
-
-    Does not compile policies with image observations, because XLA makes
-    convolutions several times slower on a CPU. Large batches are drawn in parts
-    that run in parallel.
-    """
-    batch_size = tf.nest.flatten(observation)[0].shape[0]
-    if tf.executing_eagerly():
-      return self._draw(policy, observation, seed)
-    num_parts = self._num_parts(batch_size)
-    if num_parts == 1 and not self._compiles(policy, observation):
-      return self._draw(policy, observation, seed)
-    # All calls with the same policy share one traced function.
-    if policy not in self._samplers:
-      self._samplers[policy] = tf.function(
-          functools.partial(self._draw_part, policy),
-          autograph=False,
-          jit_compile=self._compiles(policy, observation) or None,
-      )
-    run = self._samplers[policy]
-    if num_parts == 1:
-      return run(observation, seed)
-    size = batch_size // num_parts
-    parts = [
-        run(
-            tf.nest.map_structure(lambda x: x[i : i + size], observation),  # pylint: disable=cell-var-from-loop
-            seed,
-            tf.constant(i),
-            batch_size,
-        )
-        for i in range(0, batch_size, size)
-    ]
-    return tf.concat(parts, axis=0)
-
-  def _draw(self, policy, observation, seed):
-    return policy.sample(
-        observation, self.num_samples, seed, temperature=self.temperature
-    )
-
-  def _draw_part(self, policy, observation, seed, start=None, batch_size=None):
-    if start is None:
-      return self._draw(policy, observation, seed)
-    with randomness.part_of_batch(start, batch_size):
-      return self._draw(policy, observation, seed)
-
-  def _compiles(self, policy, observation):
-    return (
-        self.jit_compile
-        and policy.jit_compile_sampling
-        and not observation_encoder.has_images(observation, num_batch_axes=1)
-    )
-
-  def _num_parts(self, batch_size):
-    """Returns the number of equal parts in which to draw for a batch."""
-    if batch_size is None or batch_size % _NUM_PARTS or not self._on_cpu:
-      return 1
-    if batch_size * self.num_samples < _MIN_PART_SAMPLES * _NUM_PARTS:
-      return 1
-    return 1 if replicas.are_several() else _NUM_PARTS
+    """Draws N actions `[B, N, A]`, under XLA if the policy requests it."""
+    return self._sampling.draw(policy, observation, seed)
 
   def optimize(
       self,
@@ -252,7 +201,7 @@ class StateActions:
       with self._outside_tape():
         self._candidates[key] = self._search.optimize(
             base,
-            self._critic.bind(self._observation),
+            self._value_fn(),
             dataset_action,
             randomness.fold_in(self._seed, 'optimizer', self._index),
         )
@@ -269,14 +218,16 @@ class StateActions:
     with self._outside_tape():
       return self._search.optimizer.select(candidates, seed, greedy)
 
-  def optimized(self, n: int, purpose: str = 'target') -> types.ActionSamples:
+  def optimized(
+      self, n: Optional[int], purpose: str = 'target'
+  ) -> types.ActionSamples:
     """Returns actions of pi_opt by the search's selection.
 
     Returns the policy's own samples if `optimize_targets` is False or the
     search has no optimizer.
 
     Args:
-      n: Number of actions.
+      n: Number of actions; None for as many as the search draws.
       purpose: Name that distinguishes draws. Draws from pi_opt differ between
         purposes; the policy's own samples are the same for all.
 
@@ -288,6 +239,8 @@ class StateActions:
     Raises:
       ValueError: If n exceeds the number of the policy's own samples.
     """
+    if n is None:
+      n = self._search.num_samples
     if not self._search.optimize_targets:
       if n > self._search.num_samples:
         raise ValueError(
@@ -308,6 +261,12 @@ class StateActions:
         for i in range(n)
     ]
     return types.ActionSamples(tf.stack(picks, axis=1))
+
+  def _value_fn(self):
+    if not self._search.ranks_by_target:
+      return self._critic.bind(self._observation)
+    seed = randomness.fold_in(self._seed, 'ranking', self._index)
+    return self._critic.bind_target(self._observation, seed)
 
   def _draw(self) -> types.ActionSamples:
     if self._drawn is None:

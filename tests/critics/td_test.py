@@ -49,8 +49,8 @@ class TDTest(parameterized.TestCase):
     np.testing.assert_array_equal(loss.per_example, expected.per_example)
     self.assertNotIn('losses/conservative', loss.metrics)
 
-  def test_without_a_subset_all_members_make_the_target(self):
-    critic = _make(num_target_members=None, num_backup_actions=3)
+  def test_without_a_number_all_members_and_actions_make_the_target(self):
+    critic = _make(num_target_members=None, num_backup_actions=None)
     for i, variable in enumerate(critic.variables):
       if 'kernel' in variable.name:
         variable.assign_add(
@@ -59,7 +59,7 @@ class TDTest(parameterized.TestCase):
     loss, source = self._loss(critic)
     transition = critic_conformance.make_transition(4)
     next_ = transition.next_time_step
-    actions = source.next.base()[:, :3]
+    actions = source.next.base()
     values = critic.bind(next_.observation, target=True).members(actions)
     # The minimum over members, then the maximum over actions.
     next_value = values.numpy().min(axis=0).max(axis=-1)

@@ -60,7 +60,8 @@ def make_actions(batch_size):
 
 def averaged_variables(policy):
   """Returns the averaged variables, without observation statistics."""
-  others = {id(v) for v in policy.trainable_variables}
+  trained = (*policy.trainable_variables, *policy.improver_variables)
+  others = {id(v) for v in trained}
   for module in policy.submodules:
     if isinstance(module, observation_encoder.ObservationEncoder):
       others.update(id(v) for v in module.variables)
@@ -186,7 +187,8 @@ class PolicyConformance(parameterized.TestCase):
 
   def test_gradients_reach_only_its_own_variables(self):
     policy = self.make_policy()
-    own, others = policy.trainable_variables, averaged_variables(policy)
+    own = policy.trainable_variables
+    others = [*averaged_variables(policy), *policy.improver_variables]
     self.assertNotEmpty(own)
     with tf.GradientTape() as tape:
       tape.watch([*own, *others])

@@ -1,7 +1,6 @@
 """Tests of the draws and searches of an action source."""
 
 from absl.testing import absltest
-from absl.testing import parameterized
 import tensorflow as tf
 
 from parl_tf import types
@@ -208,6 +207,20 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertEqual(own.temperature, 0.0)
     self.assertFalse(own.is_greedy)
 
+  def test_the_target_may_rank_by_its_least_member(self):
+    critic = small_agent.make_critic(num_target_members=None)
+    for i, variable in enumerate(critic.variables):
+      variable.assign_add(
+          0.3 * tf.random.stateless_normal(variable.shape, [1, i])
+      )
+    source = _make_source(_make_search(ranking='target'), critic=critic)
+    candidates = source.here.candidates()
+    observation = small_agent.make_transition().time_step.observation
+    members = critic.bind(observation, target=True).members(candidates.actions)
+    self.assertAllClose(
+        candidates.values, tf.reduce_min(members, axis=0), rtol=1e-5, atol=1e-5
+    )
+
   def test_densities_need_a_temperature_of_one(self):
     source = _make_source(
         action_source.Search(4, optimizer=None, temperature=0.5)
@@ -328,66 +341,12 @@ class SearchTest(tensor_case.TensorCase):
       action_source.Search(num_samples=0)
     with self.assertRaisesRegex(ValueError, "`selection`.*got 'best'"):
       action_source.Search(selection='best')
+    with self.assertRaisesRegex(ValueError, "`ranking`.*got 'best'"):
+      action_source.Search(ranking='best')
     with self.assertRaisesRegex(ValueError, '`temperature`.*got -1'):
       action_source.Search(temperature=-1.0)
     with self.assertRaisesRegex(ValueError, 'K = 5.*N = 4'):
       action_source.Search(4, optimizer)
-
-
-class SampleTest(tensor_case.TensorCase):
-  """Tests which policies sample under XLA."""
-
-  def _run(self, search, policy):
-    """Returns the samples and the number of compiled functions."""
-    observation = small_agent.make_transition().time_step.observation
-    run = tf.function(
-        lambda: search.sample(policy, observation, tf.constant(_SEED)),
-        autograph=False,
-    )
-    return run(), len(search._samplers)
-
-  def test_a_policy_that_requests_it_is_compiled_once(self):
-    policy, search = small_agent.make_policy(), action_source.Search(4)
-    plain = action_source.Search(4, jit_compile=False)
-    seen, num_compiled = self._run(search, policy)
-    expected, num_plain = self._run(plain, policy)
-    self.assertAllClose(seen, expected, atol=1e-5)
-    self._run(search, policy)
-    self.assertEqual((num_compiled, num_plain), (1, 0))
-    (sampler,) = search._samplers.values()
-    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
-
-  def test_other_policies_are_not_compiled(self):
-    _, num_compiled = self._run(action_source.Search(4), _make_policy())
-    self.assertEqual(num_compiled, 0)
-
-  @parameterized.parameters(small_agent.make_policy, _make_policy)
-  def test_parts_of_a_large_batch_equal_the_whole(self, make_policy):
-    policy = make_policy()
-    observation = tf.nest.map_structure(
-        lambda x: tf.repeat(x, 512 // x.shape[0], axis=0),
-        small_agent.make_transition().time_step.observation,
-    )
-    search = action_source.Search(4)
-    run = tf.function(
-        lambda: search.sample(policy, observation, tf.constant(_SEED)),
-        autograph=False,
-    )
-    seen = run()
-    self.assertAllClose(
-        seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-4
-    )  # XLA has its own inverse error function.
-    # Both parts have 256 rows.
-    (sampler,) = search._samplers.values()
-    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
-
-  def test_compiled_samples_use_the_current_weights(self):
-    policy, search = small_agent.make_policy(), action_source.Search(4)
-    before, _ = self._run(search, policy)
-    for variable in policy.variables:
-      variable.assign(0.5 * variable)
-    after, _ = self._run(search, policy)
-    self.assertNotAllEqual(before, after)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,76 @@
+"""Tests of sampling under XLA and in parts."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import tensorflow as tf
+
+from parl_tf.policies import gaussian
+from parl_tf.search import action_source
+from tests import tensor_case
+from tests.agents import small_agent
+
+_SEED = (3, 5)
+
+
+def _make_gaussian():
+  return small_agent.make_policy(gaussian.GaussianPolicy)
+
+
+class CompiledSamplingTest(tensor_case.TensorCase):
+  """Tests which policies a search samples under XLA."""
+
+  def _run(self, search, policy):
+    """Returns the samples and the number of compiled functions."""
+    observation = small_agent.make_transition().time_step.observation
+    run = tf.function(
+        lambda: search.sample(policy, observation, tf.constant(_SEED)),
+        autograph=False,
+    )
+    return run(), len(search._sampling._functions)
+
+  def test_a_policy_that_requests_it_is_compiled_once(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    plain = action_source.Search(4, jit_compile=False)
+    seen, num_compiled = self._run(search, policy)
+    expected, num_plain = self._run(plain, policy)
+    self.assertAllClose(seen, expected, atol=1e-5)
+    self._run(search, policy)
+    self.assertEqual((num_compiled, num_plain), (1, 0))
+    (sampler,) = search._sampling._functions.values()
+    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
+
+  def test_other_policies_are_not_compiled(self):
+    _, num_compiled = self._run(action_source.Search(4), _make_gaussian())
+    self.assertEqual(num_compiled, 0)
+
+  @parameterized.parameters(small_agent.make_policy, _make_gaussian)
+  def test_parts_of_a_large_batch_equal_the_whole(self, make_policy):
+    policy = make_policy()
+    observation = tf.nest.map_structure(
+        lambda x: tf.repeat(x, 512 // x.shape[0], axis=0),
+        small_agent.make_transition().time_step.observation,
+    )
+    search = action_source.Search(4)
+    run = tf.function(
+        lambda: search.sample(policy, observation, tf.constant(_SEED)),
+        autograph=False,
+    )
+    seen = run()
+    self.assertAllClose(
+        seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-4
+    )  # XLA has its own inverse error function.
+    # Both parts have 256 rows.
+    (sampler,) = search._sampling._functions.values()
+    self.assertEqual(sampler.experimental_get_tracing_count(), 1)
+
+  def test_compiled_samples_use_the_current_weights(self):
+    policy, search = small_agent.make_policy(), action_source.Search(4)
+    before, _ = self._run(search, policy)
+    for variable in policy.variables:
+      variable.assign(0.5 * variable)
+    after, _ = self._run(search, policy)
+    self.assertNotAllEqual(before, after)
+
+
+if __name__ == '__main__':
+  absltest.main()
