@@ -1,24 +1,28 @@
 """Losses and targets as pure functions of tensors."""
 
-from typing import Optional, Sequence, Union
+from typing import Callable, Optional, Sequence, Union
 
 import tensorflow as tf
 
 
-def backup_value(values: tf.Tensor) -> tf.Tensor:
+def backup_value(
+    values: tf.Tensor, aggregate: Callable[..., tf.Tensor] = tf.reduce_min
+) -> tf.Tensor:
   """Reduces the target critic's values to one next value per state.
 
-  Takes the minimum over ensemble members, then the maximum over the actions of
-  each state (`max_backup` of Cal-QL; a no-op with one action).
+  Takes the minimum (or another aggregate) over ensemble members, then the
+  maximum over the actions of each state (`max_backup` of Cal-QL; a no-op with
+  one action).
 
   Args:
     values: `[M, B, n]` values of `n` next actions under `M` members.
+    aggregate: Reduction over members, such as `tf.reduce_mean`.
 
   Returns:
     `[B]` next value, in units of return.
   """
   tf.debugging.assert_shapes([(values, ('M', 'B', 'n'))])
-  values = tf.reduce_min(values, axis=0)  # [M, B, n] -> [B, n]
+  values = aggregate(values, axis=0)  # [M, B, n] -> [B, n]
   return tf.reduce_max(values, axis=-1)  # [B, n] -> [B]
 
 
@@ -160,6 +164,33 @@ def conservative_penalty(
   z = tf.concat(columns, axis=-1)
   maximum = temperature * tf.reduce_logsumexp(z / temperature, axis=-1)
   return maximum - shift - data_values
+
+
+def one_step_distillation(
+    action: tf.Tensor, flow_action: tf.Tensor
+) -> tf.Tensor:
+  """Computes the mean squared distance of two actions of the same noise.
+
+  Implements the distillation term of FQL, Park et al. (2025),
+  arXiv:2502.02538: |mu(s, z) - flow(s, z)|^2, where the flow is held fixed.
+
+  Note:
+    The paper writes the squared norm. The mean over dimensions belongs to its
+    published weights alpha, which come from a program that takes the mean.
+
+  Args:
+    action: `[B, A]`, mu(s, z), the one-step policy's actions before clipping.
+    flow_action: `[B, A]`, actions of the flow policy from the same noise.
+
+  Returns:
+    `[B]` per-example loss.
+  """
+  tf.debugging.assert_shapes(
+      [(action, ('B', 'A')), (flow_action, ('B', 'A'))]
+  )
+  # The one-step policy follows the flow, never the reverse.
+  error = action - tf.stop_gradient(flow_action)
+  return tf.reduce_mean(tf.square(error), axis=-1)
 
 
 def generalized_advantage(

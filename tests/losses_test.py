@@ -36,12 +36,15 @@ class TargetTest(parameterized.TestCase):
   def test_backup_takes_the_minimum_over_members_first(self, mode):
     # State 0: min((1, 5), (3, 2)) = (1, 2), with maximum 2. State 1:
     # min((0, -2), (-1, 4)) = (-1, -2), with maximum -1. The other order would
-    # give min(5, 3) = 3 and min(0, 4) = 0.
+    # give min(5, 3) = 3 and min(0, 4) = 0. Means: (2, 3.5) and (-0.5, 1).
     values = tf.constant(
         [[[1.0, 5.0], [0.0, -2.0]], [[3.0, 2.0], [-1.0, 4.0]]]
     )
     np.testing.assert_array_equal(
         mode(losses.backup_value)(values), [2.0, -1.0]
+    )
+    np.testing.assert_array_equal(
+        mode(losses.backup_value)(values, tf.reduce_mean), [3.5, 1.0]
     )
 
   @_MODES
@@ -80,6 +83,16 @@ class TargetTest(parameterized.TestCase):
       losses.td_target(row, tf.zeros([3]), row, 0.9)
     with self.assertRaises(ValueError):
       losses.backup_value(column)
+
+
+class OneStepDistillationTest(parameterized.TestCase):
+
+  @_MODES
+  def test_distance_by_hand(self, mode):
+    loss = mode(losses.one_step_distillation)(
+        tf.constant([[0.5, -1.0]]), tf.constant([[0.0, 1.0]])
+    )
+    np.testing.assert_allclose(loss, [2.125])  # (0.5^2 + (-2)^2) / 2
 
 
 class ExpectileLossTest(parameterized.TestCase):

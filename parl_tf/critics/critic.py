@@ -22,7 +22,8 @@ CriticEnsemble = gin.external_configurable(
     ],
 )
 
-_AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
+AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
+"""Reductions over ensemble members, by name."""
 
 
 class ValueFunction:
@@ -135,9 +136,9 @@ class Critic(tf.Module, abc.ABC):
       ValueError: If a number is out of range or an option is unknown.
     """
     super().__init__()
-    if value_aggregation not in _AGGREGATIONS:
+    if value_aggregation not in AGGREGATIONS:
       raise ValueError(
-          f'`value_aggregation` must be one of {sorted(_AGGREGATIONS)}, got '
+          f'`value_aggregation` must be one of {sorted(AGGREGATIONS)}, got '
           f'{value_aggregation!r}.'
       )
     if not 0.0 <= gamma <= 1.0:
@@ -154,7 +155,7 @@ class Critic(tf.Module, abc.ABC):
     self._distribution = None
     if distribution_ctor is not None:
       self._distribution = distribution_ctor(spec.value_range(gamma))
-    self._aggregate = _AGGREGATIONS[value_aggregation]
+    self._aggregate = AGGREGATIONS[value_aggregation]
     self._squared_error_factor = squared_error_factor
     self.terminals_from_reward = terminals_from_reward
     self._initial_value = initial_value
@@ -251,7 +252,7 @@ class Critic(tf.Module, abc.ABC):
         observation, target=True, selection=self._draw_members(seed)
     )
     return ValueFunction(
-        value_fn.context, self._distribution, _AGGREGATIONS['min']
+        value_fn.context, self._distribution, AGGREGATIONS['min']
     )
 
   @abc.abstractmethod

@@ -24,6 +24,7 @@ class TDCritic(critic.Critic):
       spec: types.ModelSpec,
       *,
       num_backup_actions: Optional[int] = 1,
+      target_aggregation: str = 'min',
       **kwargs,
   ):
     """Initializes the critic.
@@ -32,17 +33,24 @@ class TDCritic(critic.Critic):
       spec: See `types.ModelSpec`.
       num_backup_actions: Number of next actions; the target backs up the best.
         None takes all that the search draws.
+      target_aggregation: 'mean' or 'min' over the target's members.
       **kwargs: Arguments of `Critic`.
 
     Raises:
-      ValueError: If a number is out of range.
+      ValueError: If a number is out of range or an option is unknown.
     """
     super().__init__(spec, **kwargs)
     if num_backup_actions is not None and num_backup_actions < 1:
       raise ValueError(
           f'`num_backup_actions` must be positive, got {num_backup_actions}.'
       )
+    if target_aggregation not in critic.AGGREGATIONS:
+      raise ValueError(
+          '`target_aggregation` must be one of '
+          f'{sorted(critic.AGGREGATIONS)}, got {target_aggregation!r}.'
+      )
     self._num_backup_actions = num_backup_actions
+    self._target_aggregate = critic.AGGREGATIONS[target_aggregation]
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
     features = self.encode(transition.time_step.observation)
@@ -88,7 +96,9 @@ class TDCritic(critic.Critic):
             randomness.fold_in(seed, 'target members')
         ),
     )
-    next_value = losses.backup_value(value_fn.members(next_actions))
+    next_value = losses.backup_value(
+        value_fn.members(next_actions), self._target_aggregate
+    )
     discount = self._discount(next_time_step)
     return losses.td_target(
         next_time_step.reward, discount, next_value, self.gamma

@@ -24,7 +24,8 @@ class ReparameterizedImprover(improver.PolicyImprover):
   arXiv:1812.05905, equations (7) and (18), for a policy with a density. With an
   imitation term and values divided by their mean magnitude it is Diffusion
   Q-learning, Wang et al. (2022), arXiv:2208.06193, equation (3); the gradient
-  passes through the whole denoising chain.
+  passes through the whole denoising chain. With the imitation term of
+  `OneStepFlowPolicy` it is FQL, Park et al. (2025), arXiv:2502.02538.
   """
 
   def __init__(

@@ -90,12 +90,19 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     Temperature 0 follows the path that starts at 0, which need not end at a
     mode.
     """
+    batch_size = tf.shape(tf.nest.flatten(observation)[0])[0]
+    shape = [batch_size, num_samples, self._action_size]
+    noise = temperature * randomness.normal(seed, shape)
+    return self.transport(observation, noise, averaged)
+
+  def transport(
+      self, observation: types.Nest, noise: tf.Tensor, averaged: bool = True
+  ) -> tf.Tensor:
+    """Follows the velocity from noise `[B, N, A]` to actions `[B, N, A]`."""
     network = self._networks.select(averaged)
     features = self._networks.encode(observation, averaged)
-    batch_size = tf.shape(features)[0]
-    shape = [batch_size, num_samples, self._action_size]
-    features = tf.repeat(features, num_samples, axis=0)  # [B, F] -> [B N, F]
-    noise = temperature * randomness.normal(seed, shape)
+    # [B, F] -> [B N, F]
+    features = tf.repeat(features, tf.shape(noise)[1], axis=0)
 
     def step(i, x):
       t = tf.cast(i, tf.float32) / self._num_steps
@@ -113,7 +120,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
         ),
         maximum_iterations=self._num_steps,
     )
-    return tf.reshape(tf.clip_by_value(x, -1.0, 1.0), shape)
+    return tf.reshape(tf.clip_by_value(x, -1.0, 1.0), tf.shape(noise))
 
   def distillation_loss(self, observation, action, seed, mask=None):
     t = randomness.uniform(

@@ -224,7 +224,7 @@ class Online:
       num_episodes: int = 1_000,
       num_warm_up_episodes: int = 1,
       critic_batch_size: int = 256,
-      offline_fraction: float = 0.5,
+      offline_fraction: Optional[float] = 0.5,
       policy_batch_size: int = 256,
       policy_offline_fraction: Optional[float] = None,
       evaluation_interval: int = 50,
@@ -237,7 +237,8 @@ class Online:
       num_warm_up_episodes: Episodes that the offline policy collects before
         training starts.
       critic_batch_size: Rows of one critic update.
-      offline_fraction: Exact share of these rows from the offline table.
+      offline_fraction: Exact share of these rows from the offline table; None
+        draws from both tables in proportion to their sizes.
       policy_batch_size: Rows of one policy update.
       policy_offline_fraction: Share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.

@@ -16,6 +16,7 @@ from parl_tf.improvers import reparameterized
 from parl_tf.policies import diffusion
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
+from parl_tf.policies import one_step_flow
 from parl_tf.policies import transformer
 from parl_tf.search import action_source
 from parl_tf.search import cross_entropy_method
@@ -56,6 +57,11 @@ class CombinationsTest(tensor_case.TensorCase):
       (iql.IQLCritic, flow.FlowPolicy, _DISTILLATION()),
       (td.TDCritic, transformer.TransformerPolicy, _DISTILLATION()),
       (td.TDCritic, flow.FlowPolicy, _GRADIENT(learn_temperature=False)),
+      (
+          td.TDCritic,
+          one_step_flow.OneStepFlowPolicy,
+          _GRADIENT(learn_temperature=False, imitation_weight=1.0),
+      ),
       (td.TDCritic, diffusion.DiffusionPolicy, imitation.ImitationImprover()),
       (cal_ql.CalQLCritic, gaussian.GaussianPolicy, _GRADIENT()),
       (td.TDCritic, gaussian.GaussianPolicy, _GRADIENT(entropy_backup=True)),

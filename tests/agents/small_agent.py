@@ -15,9 +15,11 @@ from parl_tf.improvers import imitation
 from parl_tf.networks import action_transformer
 from parl_tf.networks import denoising_network
 from parl_tf.networks import ensemble
+from parl_tf.networks import flow_network
 from parl_tf.policies import diffusion
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
+from parl_tf.policies import one_step_flow
 from parl_tf.policies import transformer
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
@@ -53,6 +55,12 @@ _SIZES = {
     ),
     flow.FlowPolicy: dict(num_steps=2, network_ctor=_DENOISING_NETWORK),
     gaussian.GaussianPolicy: dict(hidden_sizes=(16,)),
+    one_step_flow.OneStepFlowPolicy: dict(
+        num_steps=2,
+        network_ctor=functools.partial(
+            flow_network.FlowNetwork, hidden_sizes=(16,)
+        ),
+    ),
     transformer.TransformerPolicy: dict(num_bins=8, network_ctor=_TRANSFORMER),
 }
 

@@ -49,8 +49,15 @@ class TDTest(parameterized.TestCase):
     np.testing.assert_array_equal(loss.per_example, expected.per_example)
     self.assertNotIn('losses/conservative', loss.metrics)
 
-  def test_without_a_number_all_members_and_actions_make_the_target(self):
-    critic = _make(num_target_members=None, num_backup_actions=None)
+  @parameterized.parameters(('min', np.min), ('mean', np.mean))
+  def test_without_a_number_all_members_and_actions_make_the_target(
+      self, aggregation, aggregate
+  ):
+    critic = _make(
+        num_target_members=None,
+        num_backup_actions=None,
+        target_aggregation=aggregation,
+    )
     for i, variable in enumerate(critic.variables):
       if 'kernel' in variable.name:
         variable.assign_add(
@@ -61,8 +68,8 @@ class TDTest(parameterized.TestCase):
     next_ = transition.next_time_step
     actions = source.next.base()
     values = critic.bind(next_.observation, target=True).members(actions)
-    # The minimum over members, then the maximum over actions.
-    next_value = values.numpy().min(axis=0).max(axis=-1)
+    # First over members, then the maximum over actions.
+    next_value = aggregate(values.numpy(), axis=0).max(axis=-1)
     target = next_.reward + 0.99 * next_.discount * next_value
     np.testing.assert_allclose(
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
@@ -71,3 +78,5 @@ class TDTest(parameterized.TestCase):
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`num_backup_actions`.*0'):
       _make(num_backup_actions=0)
+    with self.assertRaisesRegex(ValueError, "`target_aggregation`.*'max'"):
+      _make(target_aggregation='max')

@@ -1,5 +1,6 @@
 """Tests of improvement by the gradient through policy samples."""
 
+import functools
 import math
 
 from absl.testing import absltest
@@ -12,8 +13,10 @@ from tf_agents.trajectories import trajectory
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.improvers import reparameterized
+from parl_tf.networks import flow_network
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
+from parl_tf.policies import one_step_flow
 from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
@@ -185,6 +188,50 @@ class DiffusionTest(tensor_case.TensorCase):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+class FlowQLearningTest(tensor_case.TensorCase):
+  """The loss of FQL: alpha |mu - flow|^2 - Q(s, mu), plus the flow's own."""
+
+  def _gradients(self, values_scale=1.0, **kwargs):
+    """Returns the gradients of the one-step policy's bias and of the flow."""
+    policy = small_agent.make_policy(
+        one_step_flow.OneStepFlowPolicy,
+        num_steps=1,
+        distillation_weight=300.0,
+        network_ctor=functools.partial(
+            flow_network.FlowNetwork, hidden_sizes=()
+        ),
+    )
+    kernel, bias, flow_kernel, flow_bias = policy.trainable_variables
+    # mu = (0.5, -0.25) for all noise; the flow ends in (0.25, 0) in one step.
+    kernel.assign(tf.zeros_like(kernel))
+    bias.assign([0.5, -0.25])
+    # Inputs: three of the state, two of the noise, the time.
+    flow_kernel.assign(
+        [[0, 0], [0, 0], [0, 0], [-1, 0], [0, -1], [0, 0]]
+    )
+    flow_bias.assign([0.25, 0.0])
+    improver = reparameterized.ReparameterizedImprover(
+        learn_temperature=False, imitation_weight=1.0, **kwargs
+    )
+    _, gradients, _ = _loss(improver, policy, _SumCritic(values_scale))
+    return gradients[1], gradients[2:]
+
+  def test_gradient_of_the_one_step_policy_by_hand(self):
+    gradient, _ = self._gradients()
+    # 300 * 2 / A * (0.5 - 0.25, -0.25 - 0) = (75, -75), minus dQ / da = 1.
+    self.assertAllClose(gradient, [74.0, -76.0], rtol=1e-4)
+
+  def test_gradient_with_normalized_values_by_hand(self):
+    # |Q| = |0.5 - 0.25| = 0.25, so dQ / da is 4.
+    gradient, _ = self._gradients(normalize_values=True)
+    self.assertAllClose(gradient, [71.0, -79.0], rtol=1e-4)
+
+  def test_values_do_not_move_the_flow(self):
+    (_, one), (_, ten) = self._gradients(1.0), self._gradients(10.0)
+    for first, second in zip(one, ten):
+      self.assertAllEqual(first, second)
 
 
 class ArgumentsTest(parameterized.TestCase):
