@@ -1,0 +1,139 @@
+"""Prints whether online success holds after its peak.
+
+  python -m benchmarks.drift --root_dir runs/drift --episodes 10,30,60
+
+Each run with an online phase has a row, with search and for the policy alone:
+the success rate after the given numbers of online episodes, the best
+evaluation, the mean of the evaluations in the last third of the phase, and the
+fall from one to the other. The best of several evaluations exceeds their mean
+by chance alone: a run that stays at 80 % shows a fall of six points on average
+after six evaluations of 64 episodes. `by_chance` is the probability in percent
+that a run that stays at its mean success shows such a fall.
+
+`start` and `realised` are the predicted and the realised return of the first
+action, of the first and of the last online evaluation. Realised returns end at
+the time limit, so a policy that never succeeds has the lowest one possible.
+"""
+
+import csv
+import os
+from typing import Any, Dict, List, Sequence
+
+from absl import app
+from absl import flags
+import numpy as np
+
+from parl_tf.reports import runs as runs_lib
+
+_SOURCES = {'search': 'success_rate', 'alone': 'success_rate_without_search'}
+_NUM_SIMULATIONS = 10_000
+_VALUES = {'start': 'values/start', 'realised': 'values/start_realised'}
+
+
+def measure(
+    run: runs_lib.Run, episodes: Sequence[int]
+) -> List[Dict[str, Any]]:
+  """Returns the rows of a run; none if it has no online evaluation.
+
+  Args:
+    run: The run. Its warm-up episode counts as none of the episodes.
+    episodes: Numbers of online episodes; a number without an evaluation gives
+      an empty cell.
+  """
+  metrics = run.metrics
+  success = metrics.column('success_rate')
+  known = (metrics.phases == 'online') & np.isfinite(success)
+  if not known.any():
+    return []
+  numbers = metrics.column('episodes')[known]
+  numbers = (numbers - _num_warm_up_episodes(run)).astype(int)
+  is_late = numbers > numbers[-1] * 2.0 / 3.0
+  rows = []
+  for source, column in _SOURCES.items():
+    rates = 100.0 * metrics.column(column)[known]
+    found = dict(zip(numbers, rates))
+    best, late = np.max(rates), np.mean(rates[is_late])
+    row = {
+        'run': f'{run.method}/seed_{run.seed}',
+        'policy': source,
+        'episodes': numbers[-1],
+        **{f'after_{n}': _text(found.get(n, np.nan)) for n in episodes},
+        'best': _text(best),
+        'last_third': _text(late),
+        'fall': _text(best - late),
+        'by_chance': _text(
+            100.0
+            * _chance_of_fall(
+                rates / 100.0,
+                is_late,
+                int(metrics.column('num_evaluation_episodes')[known][-1]),
+            )
+        ),
+    }
+    for name, column in _VALUES.items():
+      first, *_, last = [*metrics.column(column)[known]] * 2
+      row[f'first_{name}'] = _text(first if source == 'search' else np.nan)
+      row[f'last_{name}'] = _text(last if source == 'search' else np.nan)
+    rows.append(row)
+  return rows
+
+
+def _chance_of_fall(rates, is_late, num_episodes: int) -> float:
+  """Simulates level runs; returns how often they fall as much."""
+  random = np.random.default_rng(0)
+  draws = random.binomial(
+      num_episodes, np.mean(rates), [_NUM_SIMULATIONS, len(rates)]
+  )
+  counts = np.rint(rates * num_episodes)
+  falls = np.max(draws, axis=1) - np.mean(draws[:, is_late], axis=1)
+  fall = np.max(counts) - np.mean(counts[is_late])
+  return float(np.mean(falls >= fall - 1e-9))
+
+
+def _num_warm_up_episodes(run: runs_lib.Run) -> int:
+  return int(run.settings.get('Online.num_warm_up_episodes', 1))
+
+
+def _text(number: float) -> str:
+  return '' if np.isnan(number) else f'{number:.1f}'
+
+
+def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:
+  """Writes the table, and prints it."""
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+  print('| ' + ' | '.join(x.replace('_', ' ') for x in rows[0]) + ' |')
+  print('|' + '---|' * len(rows[0]))
+  for row in rows:
+    print('| ' + ' | '.join(map(str, row.values())) + ' |')
+  print(path)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  runs = runs_lib.read_runs([options.root_dir]).runs
+  episodes = [int(x) for x in options.episodes]
+  rows = [row for run in runs for row in measure(run, episodes)]
+  if not rows:
+    raise ValueError(
+        f'{options.root_dir} must have a run with an online evaluation.'
+    )
+  write(os.path.join(options.root_dir, 'drift.csv'), rows)
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_string('root_dir', None, 'Folder with runs.', required=True)
+  flags.DEFINE_list(
+      'episodes', ['10', '20', '30', '50', '100'], 'Online episodes to show.'
+  )
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

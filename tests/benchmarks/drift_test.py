@@ -1,0 +1,56 @@
+"""Tests of the drift of online success."""
+
+import os
+
+from absl.testing import absltest
+
+from benchmarks import drift
+from parl_tf.reports import runs as runs_lib
+from tests.reports import run_folders
+
+
+class DriftTest(absltest.TestCase):
+
+  def _rows(self, scores):
+    rows = [run_folders.evaluated('offline', 1, 30.0)]
+    rows += [
+        run_folders.evaluated(
+            'online', i + 2, score, episodes=10 * i + 11,
+            values__start=-10.0 - i, values__start_realised=-20.0,
+        )
+        for i, score in enumerate(scores)
+    ]
+    folder = self.create_tempdir().full_path
+    path = run_folders.write(os.path.join(folder, 'a', 'seed_0'), rows)
+    return drift.measure(runs_lib.read_run(path, 'a'), [20, 30, 45])
+
+  def test_fall_from_the_best_to_the_last_third(self):
+    search, alone = self._rows([20.0, 80.0, 60.0, 40.0, 20.0, 0.0])
+
+    self.assertEqual(
+        {k: search[k] for k in ('run', 'policy', 'episodes', 'after_20',
+                                'after_30', 'after_45')},
+        {'run': 'a/seed_0', 'policy': 'search', 'episodes': 60,
+         'after_20': '80.0', 'after_30': '60.0', 'after_45': ''},
+    )
+    # The last third has the evaluations after 50 and 60 episodes.
+    self.assertEqual(search['last_third'], '10.0')
+    self.assertEqual(search['fall'], '70.0')
+    self.assertEqual(
+        (search['first_start'], search['last_start']), ('-10.0', '-15.0')
+    )
+    self.assertLess(float(search['by_chance']), 5.0)
+    # The policy alone has half the score.
+    self.assertEqual((alone['policy'], alone['fall']), ('alone', '35.0'))
+
+  def test_a_level_run_falls_by_chance(self):
+    search, _ = self._rows([80.0] * 6)
+
+    self.assertEqual((search['fall'], search['by_chance']), ('0.0', '100.0'))
+
+  def test_a_run_without_online_evaluation_has_no_row(self):
+    self.assertEqual(self._rows([]), [])
+
+
+if __name__ == '__main__':
+  absltest.main()
