@@ -49,7 +49,8 @@ class ExportedPolicy(tf_policy.TFPolicy):
     )
     # Tracks a function and its variables instead of the policy, because Keras
     # would trace each tracked layer again to save it.
-    self._act = compiled_act.compile_act(policy)
+    # Saving would trace any other function once more.
+    self._act = compiled_act.compile_act(policy).get_concrete_function()
     self._policy_variables = policy.variables()
     self._state = policy.acting_state
     self.chunk_length = policy.chunk_length
@@ -119,7 +120,11 @@ def export_policies(
     saver.signatures['serving_default'] = _serving_signature(exported)
     temporary = _temporary(directory)
     shutil.rmtree(temporary, ignore_errors=True)
-    saver.save(temporary)
+    # Nothing differentiates an exported policy.
+    saver.save(
+        temporary,
+        tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+    )
     loaded = tf.saved_model.load(temporary)
     checks.append((exported, loaded, example))
   # XLA compiles each model at its first call; threads use all cores for that.
