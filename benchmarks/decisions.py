@@ -227,8 +227,5 @@ def main(_):
 
 
 if __name__ == '__main__':
-  # Always two threads, so that results are comparable between machines; one per
-  # operation, as in the programs (`cpu_threads.py`).
-  tf.config.threading.set_intra_op_parallelism_threads(1)
-  tf.config.threading.set_inter_op_parallelism_threads(2)
+  hot_path_settings.use_two_threads()
   app.run(main)

@@ -5,6 +5,7 @@ from typing import List, NamedTuple
 from dm_env import specs
 import gin
 import numpy as np
+import tensorflow as tf
 
 
 class Setting(NamedTuple):
@@ -38,6 +39,15 @@ SETTINGS = {
         [],
     ),
 }
+
+
+def use_two_threads() -> None:
+  """Makes results comparable between machines with more cores.
+
+  An operation has one thread, as in the programs (`cpu_threads.py`).
+  """
+  tf.config.threading.set_intra_op_parallelism_threads(1)
+  tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 class SpecsOnly:

@@ -151,22 +151,20 @@ def unrolled(cond, body, loop_vars, maximum_iterations, **unused):
 
 
 def tiny(setting: hot_path_settings.Setting):
-  """Returns a setting with the same graph and next to no arithmetic."""
+  """Returns a setting with the same graph and next to no arithmetic.
+
+  Args:
+    setting: A setting that gin is configured for.
+  """
+  num_layers = len(gin.query_parameter('CriticEnsemble.hidden_sizes'))
   return setting._replace(
       batch_size=2,
       gin_bindings=[
           *setting.gin_bindings,
           *_TINY,
-          f'CriticEnsemble.hidden_sizes = {(4,) * _num_layers(setting)}',
+          f'CriticEnsemble.hidden_sizes = {(4,) * num_layers}',
       ],
   )
-
-
-def _num_layers(setting):
-  steps = Steps(setting, jit_compile=False)
-  weights = steps.path.agent.critic.trainable_variables
-  # Kernel, bias, scale and offset of each layer; kernel and bias of the head.
-  return (len(weights) - 2) // 4
 
 
 def physics(num_environments: int) -> Optional[Callable[[], None]]:
@@ -204,7 +202,6 @@ def make_runs(setting, directory: str) -> Dict[str, Callable]:
   """Returns calls by name, `kind`, `kind/tiny` or `kind/floor`."""
   runs = {}
   steps = Steps(setting, jit_compile=True)
-  is_compiled = _is_compiled(steps.path.agent)
   for kind in _UPDATES:
     runs[kind] = steps.update(kind)
   runs['turn'] = steps.turn(os.path.join(directory, 'turn'))
@@ -222,11 +219,10 @@ def make_runs(setting, directory: str) -> Dict[str, Callable]:
   runs['turn/tiny'] = small.turn(os.path.join(directory, 'tiny'))
   runs['acting/tiny'] = small.act(1)
   runs['evaluation/tiny'] = small.act(_NUM_EPISODES)
-  # A search that XLA compiles at full size is to be compiled when tiny, too.
-  min_bytes = 0 if is_compiled else compiled_search._MIN_BYTES
+  # XLA compiles the searches of all settings at full size.
   for name, run in runs.items():
     loop = unrolled if name.endswith('/floor') else tf.while_loop
-    size = min_bytes if name.endswith('/tiny') else compiled_search._MIN_BYTES
+    size = 0 if name.endswith('/tiny') else compiled_search._MIN_BYTES
     with mock.patch.object(tf, 'while_loop', loop):
       with mock.patch.object(compiled_search, '_MIN_BYTES', size):
         start = time.perf_counter()
@@ -240,20 +236,6 @@ def _has_domain() -> bool:
     return gin.query_parameter('select_domain.domain') is not None
   except ValueError:
     return False
-
-
-def _is_compiled(agent) -> bool:
-  """Returns whether XLA compiles the training search of one update."""
-  search = agent.searches.training
-  width = agent.critic.trainable_variables[0].shape[-1]
-  num_bytes = (
-      4
-      * gin.query_parameter('CriticEnsemble.num_members')
-      * hot_path_settings.SETTINGS[_SETTING.value].batch_size
-      * search.num_samples
-      * width
-  )
-  return num_bytes >= compiled_search._MIN_BYTES
 
 
 def measure(runs: Dict[str, Callable]) -> Dict[str, Dict[str, float]]:
@@ -325,8 +307,5 @@ def main(_):
 
 
 if __name__ == '__main__':
-  # Always two threads, so that results are comparable between machines; one per
-  # operation, as in the programs (`cpu_threads.py`).
-  tf.config.threading.set_intra_op_parallelism_threads(1)
-  tf.config.threading.set_inter_op_parallelism_threads(2)
+  hot_path_settings.use_two_threads()
   app.run(main)
