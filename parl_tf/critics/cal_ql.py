@@ -1,11 +1,14 @@
 """Cal-QL: temporal differences with a calibrated conservative penalty."""
 
+from typing import Optional
+
 import gin
 import tensorflow as tf
 
 from parl_tf import losses
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.critics import critic
 from parl_tf.critics import td
 
 _FORMS = ('logsumexp', 'expectation')
@@ -25,6 +28,7 @@ class CalQLCritic(td.TDCritic):
       spec: types.ModelSpec,
       *,
       conservative_weight: float = 0.005,
+      online_conservative_weight: Optional[float] = None,
       conservative_temperature: float = 1.0,
       num_conservative_actions: int = 10,
       conservative_form: str = 'logsumexp',
@@ -36,7 +40,10 @@ class CalQLCritic(td.TDCritic):
 
     Args:
       spec: See `types.ModelSpec`.
-      conservative_weight: alpha, constant.
+      conservative_weight: alpha, constant in a phase.
+      online_conservative_weight: alpha of the online phase; None keeps
+        `conservative_weight`. With 0 that phase has no penalty, and does not
+        compute it.
       conservative_temperature: Temperature of the logsumexp.
       num_conservative_actions: n, the number of uniform actions. The policy's
         actions for s' and for s each count as n columns.
@@ -57,11 +64,14 @@ class CalQLCritic(td.TDCritic):
           f'`conservative_form` must be one of {_FORMS}, got '
           f'{conservative_form!r}.'
       )
-    if conservative_weight < 0:
-      raise ValueError(
-          '`conservative_weight` must not be negative, got '
-          f'{conservative_weight}.'
-      )
+    if online_conservative_weight is None:
+      online_conservative_weight = conservative_weight
+    for name, weight in (
+        ('conservative_weight', conservative_weight),
+        ('online_conservative_weight', online_conservative_weight),
+    ):
+      if weight < 0:
+        raise ValueError(f'`{name}` must not be negative, got {weight}.')
     if conservative_temperature <= 0:
       raise ValueError(
           '`conservative_temperature` must be positive, got '
@@ -72,20 +82,39 @@ class CalQLCritic(td.TDCritic):
           '`num_conservative_actions` must be positive, got '
           f'{num_conservative_actions}.'
       )
-    self._weight = conservative_weight
+    self._weight = critic.NumberByPhase(
+        conservative_weight, online_conservative_weight
+    )
+    self._may_end = conservative_weight > 0.0 == online_conservative_weight
     self._temperature = conservative_temperature
     self._num_actions = num_conservative_actions
     self._form = conservative_form
     self._calibrate = calibrate
     self._calibrate_random = calibrate and calibrate_random_actions
 
+  def begin_online(self) -> None:
+    self._weight.begin_online()
+
   def loss(self, transition, source, seed) -> types.CriticLoss:
     features = self.encode(transition.time_step.observation)
     td_loss, td_metrics = self._td_loss(features, transition, source, seed)
-    penalty, metrics = self._penalty(features, transition, source, seed)
-    return types.CriticLoss(
-        td_loss + self._weight * penalty, {**metrics, **td_metrics}
-    )
+    weight = self._weight.read()
+
+    def compute():
+      penalty, metrics = self._penalty(features, transition, source, seed)
+      return weight * penalty, metrics
+
+    if self._may_end:
+      # Both branches have the same metrics.
+      name = 'losses/conservative'
+      penalty, metrics = tf.cond(
+          weight > 0.0,
+          lambda: _with_only(name, *compute()),
+          lambda: (tf.zeros_like(td_loss), {name: 0.0}),
+      )
+    else:
+      penalty, metrics = compute()
+    return types.CriticLoss(td_loss + penalty, {**metrics, **td_metrics})
 
   def _penalty(self, features, transition, source, seed):
     """Computes the conservative term `[B]`; evaluates all actions at s."""
@@ -149,3 +178,7 @@ class CalQLCritic(td.TDCritic):
     penalty = tf.reduce_mean(penalty, axis=0)  # [M, B] -> [B]
     metrics['losses/conservative'] = tf.reduce_mean(penalty)
     return penalty, metrics
+
+
+def _with_only(name, loss, metrics):
+  return loss, {name: metrics[name]}

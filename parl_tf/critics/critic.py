@@ -26,6 +26,32 @@ AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
 """Reductions over ensemble members, by name."""
 
 
+class NumberByPhase:
+  """A number that may change when the online phase begins.
+
+  Compiled updates read the current value. No part of the module, and therefore
+  not in checkpoints: the phase sets it.
+  """
+
+  def __init__(self, number: float, online: float):
+    """Initializes the number.
+
+    Args:
+      number: Value before the online phase.
+      online: Value in the online phase.
+    """
+    self._online = online
+    self._variable = tf.Variable(number, trainable=False, dtype=tf.float32)
+
+  def begin_online(self) -> None:
+    """Switches to the value of the online phase."""
+    self._variable.assign(self._online)
+
+  def read(self) -> tf.Tensor:
+    """Returns the current value."""
+    return self._variable.read_value()
+
+
 class ValueFunction:
   """Evaluates actions at a batch of states.
 

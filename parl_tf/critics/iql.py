@@ -11,16 +11,6 @@ from parl_tf import types
 from parl_tf.critics import critic
 
 
-class _Level:
-  """A number that can change between two calls of a compiled update.
-
-  No part of the module, and therefore not in checkpoints: the phase sets it.
-  """
-
-  def __init__(self, value: float):
-    self.variable = tf.Variable(value, trainable=False)
-
-
 @gin.configurable(denylist=['spec'])
 class IQLCritic(critic.Critic):
   """Fits V by expectile regression and Q by TD learning with targets from V.
@@ -63,8 +53,7 @@ class IQLCritic(critic.Critic):
     ):
       if not 0.0 < level < 1.0:
         raise ValueError(f'`{name}` must be in (0, 1), got {level}.')
-    self._online_expectile = online_expectile
-    self._expectile = _Level(expectile)
+    self._expectile = critic.NumberByPhase(expectile, online_expectile)
     # The head's output is in units of half the histogram's range, so that the
     # first updates already move V on the scale of the returns.
     self._value_center, self._value_scale = 0.0, 1.0
@@ -95,7 +84,7 @@ class IQLCritic(critic.Critic):
     )
 
   def begin_online(self) -> None:
-    self._expectile.variable.assign(self._online_expectile)
+    self._expectile.begin_online()
 
   def value(self, observation: types.Nest) -> tf.Tensor:
     """Returns V(s) `[B]` of observations, a nest of `[B, ...]`."""
@@ -115,9 +104,7 @@ class IQLCritic(critic.Critic):
     difference = tf.stop_gradient(
         self._least_target_value(observation, action)
     ) - self._value(features)
-    value_loss = losses.expectile_loss(
-        difference, self._expectile.variable.read_value()
-    )
+    value_loss = losses.expectile_loss(difference, self._expectile.read())
     target = losses.td_target(
         next_time_step.reward,
         self._discount(next_time_step),

@@ -45,6 +45,43 @@ def _argmax():
   return action_source.Search(4, action_optimizer.ActionOptimizer(2, 1, 0.1))
 
 
+class OnlinePhaseTest(parameterized.TestCase):
+
+  @parameterized.parameters((0.5, 0.5), (0.0, 0.0))
+  def test_the_online_phase_may_have_its_own_weight(self, online, expected):
+    critic = _make(
+        conservative_weight=5.0, online_conservative_weight=online
+    )
+    transition = critic_conformance.make_transition(4)
+    policy = critic_conformance.make_policy()
+
+    @tf.function
+    def update():
+      with tf.GradientTape() as tape:
+        source = critic_conformance.make_source(
+            critic, policy, transition, search=_plain(10)
+        )
+        loss = critic.loss(transition, source, critic_conformance.SEED)
+        total = tf.reduce_sum(loss.per_example)
+      return loss, tape.gradient(total, critic.trainable_variables)
+
+    def penalty():
+      """Returns the weighted penalty: the loss without its TD part."""
+      loss, gradients = update()
+      for gradient in gradients:
+        self.assertTrue(np.all(np.isfinite(gradient)))
+      metrics = loss.metrics
+      total = np.mean(loss.per_example) - metrics['losses/td']
+      return total, float(metrics['losses/conservative'])
+
+    total, offline = penalty()
+    np.testing.assert_allclose(total, 5.0 * offline, rtol=1e-4)
+    critic.begin_online()
+    total, metric = penalty()
+    np.testing.assert_allclose(total, expected * offline, rtol=1e-4, atol=1e-6)
+    self.assertAlmostEqual(metric, offline if expected else 0.0, places=5)
+
+
 class CalQLTest(parameterized.TestCase):
 
   def _loss(self, critic, search, transition=None):
