@@ -325,7 +325,7 @@ class PARLAgent(tf_agent.TFAgent):
     policy = self.generative_policy
 
     def finish(metrics):
-      policy.update_average()
+      improver.update_average(policy)
       improver.update(metrics)
 
     return trained_part.TrainedPart(

@@ -75,5 +75,15 @@ class PolicyImprover(tf.Module, abc.ABC):
     """
     return (*policy.trainable_variables, *self.trainable_variables)
 
+  def update_average(self, policy) -> None:
+    """Moves the averaged weights that follow the loss's updates, if any.
+
+    By default, all of the policy's.
+
+    Args:
+      policy: `GenerativePolicy` to improve.
+    """
+    policy.update_average()
+
   def update(self, metrics: Mapping[str, tf.Tensor]) -> None:
     """Updates running statistics from the loss's metrics after its update."""
