@@ -3,11 +3,17 @@
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
+from tf_agents.trajectories import trajectory
 
 from parl_tf.critics import cal_ql
 from parl_tf.critics import td
+from parl_tf.policies import flow
+from parl_tf.replay import chunks
+from parl_tf.replay import episode_writer
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import ranking
+from tests.agents import small_agent
 from tests.critics import critic_conformance
 
 
@@ -80,3 +86,47 @@ class TDTest(parameterized.TestCase):
       _make(num_backup_actions=0)
     with self.assertRaisesRegex(ValueError, "`target_aggregation`.*'max'"):
       _make(target_aggregation='max')
+
+
+class QChunkingTest(parameterized.TestCase):
+
+  def test_loss_of_a_chunk_by_hand(self):
+    critic = small_agent.make_critic(
+        td.TDCritic,
+        chunk_length=5,
+        gamma=0.5,
+        num_target_members=None,
+        target_aggregation='mean',
+    )
+    for variable in critic.variables:
+      if variable.name.startswith('head'):
+        variable.assign(tf.zeros_like(variable))
+        if 'bias' in variable.name:  # The values of both members.
+          variable.assign([[[-4.0]], [[-2.0]]])
+    steps = episode_writer.stored_steps(
+        small_agent.make_episode(9), gamma=0.5, reward_scale=1.0,
+        reward_bias=-1.0,
+    )
+    windows = tf.nest.map_structure(
+        lambda x: tf.constant(x[np.newaxis, :6]),
+        steps._replace(reward=steps.reward - 1.0),
+    )
+    transition = tf.nest.map_structure(
+        lambda x: tf.squeeze(x, axis=1),
+        trajectory.to_transition(chunks.join(windows, 0.5)),
+    )
+    source = action_source.make_source(
+        action_source.Search(4, ranking.Ranking()),
+        small_agent.make_policy(flow.FlowPolicy, chunk_length=5),
+        critic,
+        transition,
+        critic_conformance.SEED,
+    )
+    loss = critic.loss(transition, source, critic_conformance.SEED)
+    # Five rewards of -1 and the mean of -4 and -2:
+    # -(1 + 1/2 + 1/4 + 1/8 + 1/16) - 3/32 = -65/32.
+    np.testing.assert_allclose(loss.metrics['values/target'], -65.0 / 32.0)
+    # The members' errors are 63/32 and 1/32.
+    np.testing.assert_allclose(
+        loss.per_example, [(63.0**2 + 1.0) / 2.0 / 32.0**2], rtol=1e-6
+    )
