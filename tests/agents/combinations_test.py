@@ -56,7 +56,6 @@ class CombinationsTest(tensor_case.TensorCase):
       (cal_ql.CalQLCritic, transformer.TransformerPolicy, _DISTILLATION()),
       (iql.IQLCritic, flow.FlowPolicy, _DISTILLATION()),
       (td.TDCritic, transformer.TransformerPolicy, _DISTILLATION()),
-      (td.TDCritic, flow.FlowPolicy, _GRADIENT(learn_temperature=False)),
       (
           td.TDCritic,
           one_step_flow.OneStepFlowPolicy,

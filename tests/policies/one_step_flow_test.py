@@ -54,7 +54,7 @@ class OneStepFlowConformanceTest(policy_conformance.PolicyConformance):
     return _make(**kwargs)
 
   def make_policy_of_two_modes(self):
-    return _make((64, 64)), 800, 6e-3
+    return _make((128, 128, 128), num_steps=5), 300, 5e-3
 
 
 class OneStepFlowTest(parameterized.TestCase):
