@@ -6,7 +6,9 @@ Each setting of `hot_path_settings.py` gives a table row per way to act:
 
 *   "in process": the greedy policy as the library evaluates it;
 *   "SavedModel": `serving_default` of the exported policy, in a process with
-    TensorFlow alone.
+    TensorFlow alone;
+*   "C": the same in a program without Python (`examples/c_program`), by `--c`,
+    which needs gcc.
 
 "products" is the time of a decision's bare matrix products, measured in turn
 with the decisions. With `--busy`, another process keeps one core busy.
@@ -27,6 +29,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import c_program
 from benchmarks import hot_path_rows
 from benchmarks import hot_path_settings
 from parl_tf.training import compiled_act
@@ -41,6 +44,7 @@ _NUM_DECISIONS = flags.DEFINE_integer(
 _BUSY = flags.DEFINE_bool(
     'busy', False, 'Whether another process keeps one core busy.'
 )
+_C = flags.DEFINE_bool('c', False, 'Whether to measure a C program, too.')
 _JSON = flags.DEFINE_string('json', None, 'File to write the result to.')
 
 _BLOCK = 100  # Decisions between two timings of the products.
@@ -155,8 +159,8 @@ def in_process(act, size: int, products) -> Dict[str, List[float]]:
   return times
 
 
-def saved_model(policy, setting) -> List[float]:
-  """Exports a policy and times its decisions in a process of its own."""
+def exported(policy, setting) -> Dict[str, List[float]]:
+  """Exports a policy and times its decisions in other processes."""
   one = np.ones([setting.action_size], np.float32)
   example = np.zeros([4, setting.observation_size], np.float32)
   with tempfile.TemporaryDirectory() as root:
@@ -175,7 +179,12 @@ def saved_model(policy, setting) -> List[float]:
         stdout=subprocess.PIPE,
         env={**os.environ, 'TF_NUM_INTRAOP_THREADS': '1'},
     ).stdout
-  return json.loads(output)
+    times = {'SavedModel': json.loads(output)}
+    if _C.value:
+      _, times['C'] = c_program.act(
+          c_program.build(root), directory, _NUM_DECISIONS.value, example[0]
+      )
+  return times
 
 
 @contextlib.contextmanager
@@ -217,9 +226,10 @@ def main(_):
       times = in_process(
           compiled_act.compile_act(policy), setting.observation_size, products
       )
-      times['SavedModel'] = saved_model(policy, setting)
-    for way in ('in process', 'SavedModel'):
-      print_row(name, way, times[way], times['products'])
+      times.update(exported(policy, setting))
+    for way, seconds in times.items():
+      if way != 'products':
+        print_row(name, way, seconds, times['products'])
     result[name] = times
   if _JSON.value:
     with open(_JSON.value, 'w', encoding='utf-8') as file:
