@@ -115,6 +115,7 @@ class GinFilesTest(tensor_case.TensorCase):
       ('cal_ql', None, 'CalQLCritic', 'ReparameterizedImprover'),
       ('cql', None, 'CalQLCritic', 'ReparameterizedImprover'),
       ('expo', None, 'TDCritic', 'EditImprover'),
+      ('dsrl', None, 'NoiseAliasedCritic', 'SteeringImprover'),
       ('ibrl', None, 'TDCritic', 'BootstrappedImprover'),
       ('wsrl', None, 'CalQLCritic', 'ReparameterizedImprover'),
       ('sac', None, 'TDCritic', 'ReparameterizedImprover'),

@@ -140,6 +140,9 @@ class StateActions:
   Samples and searches on first use and caches the results, so actions that no
   loss requests cost nothing. Computes actions outside the tape, so no gradient
   flows through them.
+
+  Attributes:
+    policy: `GenerativePolicy` that draws the samples.
   """
 
   def __init__(
@@ -167,7 +170,7 @@ class StateActions:
       index: Distinguishes the draws of several batches that share a seed.
     """
     self._search = search
-    self._policy = policy
+    self.policy = policy
     self._critic = critic
     self._observation = observation
     self._seed = seed
@@ -282,9 +285,9 @@ class StateActions:
     if self._samples is not None:
       return types.ActionSamples(self._samples)
     seed = randomness.fold_in(self._seed, 'base', self._index)
-    if not self._policy.has_density or self._search.optimize_targets:
+    if not self.policy.has_density or self._search.optimize_targets:
       return types.ActionSamples(
-          self._search.sample(self._policy, self._observation, seed)
+          self._search.sample(self.policy, self._observation, seed)
       )
     if self._search.temperature != 1.0:
       raise ValueError(
@@ -292,7 +295,7 @@ class StateActions:
           f' {self._search.temperature}.'
       )
     return types.ActionSamples(
-        *self._policy.sample_with_log_prob(
+        *self.policy.sample_with_log_prob(
             self._observation, self._search.num_samples, seed
         )
     )

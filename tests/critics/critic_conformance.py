@@ -135,8 +135,12 @@ class CriticConformance(parameterized.TestCase):
     """Returns the critic under test: `make` with these arguments."""
     raise NotImplementedError
 
+  def make_policy(self):
+    """Returns a policy that the critic works with."""
+    return make_policy()
+
   def loss(self, critic, transition, seed=SEED, policy=None):
-    policy = make_policy() if policy is None else policy
+    policy = self.make_policy() if policy is None else policy
     source = make_source(critic, policy, transition, seed)
     return critic.loss(transition, source, seed)
 
@@ -248,7 +252,7 @@ class CriticConformance(parameterized.TestCase):
       self, distribution_ctor
   ):
     critic = self.make_critic(distribution_ctor=distribution_ctor)
-    policy = make_policy()
+    policy = self.make_policy()
     transition = make_transition(4)
     own = critic.trainable_variables
     others = [*_other_variables(critic), *policy.variables]
@@ -269,7 +273,7 @@ class CriticConformance(parameterized.TestCase):
     critic.advantage(
         transition.time_step.observation,
         transition.action_step.action,
-        make_source(critic, make_policy(), transition),
+        make_source(critic, self.make_policy(), transition),
         SEED,
     )
     for variable, value in zip(critic.variables, before):
@@ -288,14 +292,14 @@ class CriticConformance(parameterized.TestCase):
     advantage = critic.advantage(
         transition.time_step.observation,
         transition.action_step.action,
-        make_source(critic, make_policy(), transition),
+        make_source(critic, self.make_policy(), transition),
         SEED,
     )
     self.assertEqual(advantage.shape, [4])
     self.assertGreater(np.ptp(advantage), 0)
 
   def test_same_seed_same_loss(self):
-    critic, policy = self.make_critic(), make_policy()
+    critic, policy = self.make_critic(), self.make_policy()
     first, second = (
         self.loss(critic, make_transition(4), policy=policy) for _ in range(2)
     )
@@ -311,7 +315,7 @@ class CriticConformance(parameterized.TestCase):
     self.assertFalse(np.array_equal(values[0], values[2]))
 
   def test_one_graph_accepts_every_batch_size(self):
-    critic, policy = self.make_critic(), make_policy()
+    critic, policy = self.make_critic(), self.make_policy()
     spec = tf.nest.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
         make_transition(4),

@@ -65,7 +65,8 @@ def averaged_variables(policy):
   for module in policy.submodules:
     if isinstance(module, observation_encoder.ObservationEncoder):
       others.update(id(v) for v in module.variables)
-  return [v for v in policy.variables if id(v) not in others]
+  # A scalar is a setting, not a weight.
+  return [v for v in policy.variables if id(v) not in others and v.shape.rank]
 
 
 def distill(policy, actions, num_steps, learning_rate, batch_size=128):

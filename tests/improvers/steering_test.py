@@ -1,0 +1,99 @@
+"""Tests of DSRL's policy improvement."""
+
+import functools
+import math
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.critics import noise_aliased
+from parl_tf.improvers import steering
+from parl_tf.networks import denoising_network
+from parl_tf.policies import flow
+from parl_tf.policies import steered
+from parl_tf.search import action_source
+from tests import tensor_case
+from tests.agents import small_agent
+
+_SEED = tf.constant([3, 5])
+_make_policy = functools.partial(
+    steered.SteeredPolicy,
+    base_ctor=functools.partial(
+        flow.FlowPolicy,
+        num_steps=2,
+        network_ctor=functools.partial(
+            denoising_network.DenoisingNetwork,
+            time_size=8,
+            hidden_size=16,
+            num_blocks=1,
+        ),
+    ),
+    hidden_sizes=(16,),
+)
+
+
+class _SumOfNoise:
+  """Q_w(s, w) = sum of w."""
+
+  def noise_value(self, observation, noise):
+    del observation
+    return tf.reduce_sum(noise, axis=-1)
+
+
+class SteeringImproverTest(tensor_case.TensorCase):
+
+  def test_loss_is_that_of_sac_on_the_noise(self):
+    policy = small_agent.make_policy(_make_policy)
+    improver = steering.SteeringImprover(initial_temperature=0.5)
+    transition = small_agent.make_transition()
+    loss = improver.loss(transition, policy, _SumOfNoise(), None, _SEED)
+    noise, log_prob = policy.choose_noise(
+        transition.time_step.observation, 1, _SEED
+    )
+    log_prob = log_prob.numpy()[:, 0]
+    # The temperature's own loss is -log(1/2) (log pi - A), with A = 2.
+    expected = 0.5 * log_prob - noise.numpy()[:, 0].sum(axis=-1)
+    expected += math.log(2.0) * (log_prob - 2.0)
+    self.assertAllClose(loss.per_example, expected, rtol=1e-5)
+
+  def test_a_step_trains_actor_and_critic_and_begins_to_steer(self):
+    improver = steering.SteeringImprover()
+    agent = small_agent.make_agent(
+        noise_aliased.NoiseAliasedCritic,
+        _make_policy,
+        improver=improver,
+        search=action_source.Search(1),
+    )
+    policy = agent.generative_policy
+    changing = [
+        *improver.trained_variables(policy),
+        *agent.critic.trainable_variables,
+    ]
+    constant = policy.base.variables
+    before = [v.numpy() for v in (*changing, *constant)]
+    observation = tf.zeros([2, 3])
+    own = policy.sample(observation, 1, _SEED)
+    rows = small_agent.make_rows()
+    agent.train(types.Experience(critic=rows, policy=rows))
+    for variable, value in zip(changing, before):
+      self.assertFalse(np.array_equal(variable, value), variable.name)
+    for variable, value in zip(constant, before[len(changing):]):
+      self.assertAllEqual(variable, value)
+    self.assertNotAllEqual(policy.sample(observation, 1, _SEED), own)
+
+  def test_needs_a_steered_policy(self):
+    with self.assertRaisesRegex(TypeError, '`SteeredPolicy`, got Diffusion'):
+      steering.SteeringImprover().loss(
+          small_agent.make_transition(), small_agent.make_policy(), None, None,
+          _SEED,
+      )
+
+  def test_bad_arguments_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`initial_temperature`.*0.0'):
+      steering.SteeringImprover(initial_temperature=0.0)
+
+
+if __name__ == '__main__':
+  absltest.main()
