@@ -147,6 +147,25 @@ class GinOrderTest(parameterized.TestCase):
       folders = {x.split('/')[0] for x in names}
       self.assertLen(folders, 1, f'{_text(key)} is bound in {names}.')
 
+  @parameterized.parameters('paper', 'small', 'small_robot')
+  def test_sizes_do_not_change_what_defines_a_method(self, size):
+    defining = ('Online', 'PARLAgent', 'Ranking', 'build_agent')
+    sizes = _bindings(f'sizes/{size}.gin')
+    for method in _FILES['methods']:
+      bound = _bindings(method)
+      changed = {x for x in sizes.keys() & bound if sizes[x] != bound[x]}
+      self.assertContainsSubset(
+          {_text(x) for x in changed if x[1] in defining},
+          {'Online.num_episodes'},
+          method,
+      )
+
+  def test_methods_that_only_rank_use_ranking(self):
+    # Sizes would override a number of gradient steps of 0.
+    steps = ('', 'ActionOptimizer', 'num_gradient_steps')
+    for method in _FILES['methods']:
+      self.assertNotEqual(_bindings(method).get(steps), '0', method)
+
   def test_each_folder_includes_only_allowed_folders(self):
     allowed = {x: (x,) for x in _PARTS}
     allowed['methods'] = ('methods', 'critics', 'policies')
