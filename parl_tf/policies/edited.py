@@ -82,6 +82,10 @@ class EditedPolicy(generative_policy.GenerativePolicy):
     return self.base.jit_compile_sampling
 
   @property
+  def cloned(self):
+    return self.base
+
+  @property
   def trainable_variables(self):
     return self.base.trainable_variables
 

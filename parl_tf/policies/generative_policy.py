@@ -90,6 +90,11 @@ class GenerativePolicy(tf.Module, abc.ABC):
     """The variables that `distillation_loss` trains."""
 
   @property
+  def cloned(self) -> 'GenerativePolicy':
+    """The part that behavior cloning trains, which other runs may share."""
+    return self
+
+  @property
   def improver_variables(self) -> Sequence[tf.Variable]:
     """Variables that an improver trains, but not `distillation_loss`."""
     return ()

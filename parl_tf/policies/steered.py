@@ -66,6 +66,10 @@ class SteeredPolicy(generative_policy.GenerativePolicy):
     return self.base.jit_compile_sampling
 
   @property
+  def cloned(self):
+    return self.base
+
+  @property
   def trainable_variables(self):
     return self.base.trainable_variables
 

@@ -79,13 +79,13 @@ class PhaseCheckpoints:
     try:
       shutil.rmtree(partial, ignore_errors=True)
       os.makedirs(partial)
-      items = self._agent.checkpoint_items
+      items = _items(self._agent, phase)
       for name in _NETWORKS[phase]:
         if name in items:
           network = tf.train.Checkpoint(**{name: items[name]})
           network.write(os.path.join(partial, name))
       with synced_file.write(os.path.join(partial, _DESCRIPTION)) as file:
-        file.write(json.dumps(self._describe(), indent=2).encode())
+        file.write(json.dumps(self._describe(phase), indent=2).encode())
       checkpoint.sync_files(partial, os.listdir(partial))
       shutil.rmtree(directory, ignore_errors=True)
       os.rename(partial, directory)
@@ -94,13 +94,13 @@ class PhaseCheckpoints:
       logging.error('Cannot write %s: %s', directory, error)
       shutil.rmtree(partial, ignore_errors=True)
 
-  def _describe(self) -> Dict[str, Any]:
+  def _describe(self, phase) -> Dict[str, Any]:
     agent = self._agent
     return {
         'train_step': int(agent.train_step_counter.numpy()),
         'dataset_path': self._dataset_path,
         'task': task_settings(self._domain),
-        'policy': policy_settings(agent),
+        'policy': policy_settings(agent, phase),
         'critic': critic_settings(agent),
         'improver': _class_name(agent.checkpoint_items.get('improver')),
         'normalization': _numbers(self._normalization),
@@ -127,6 +127,7 @@ class PhaseCheckpoint:
       ValueError: If the file is damaged.
     """
     self.directory = path(root_dir, phase)
+    self._phase = phase
     self._file = os.path.join(self.directory, _DESCRIPTION)
     with open(self._file, encoding='utf-8') as file:
       try:
@@ -166,11 +167,11 @@ class PhaseCheckpoint:
       ValueError: If a setting of the networks or the normalization differs, or
         a file is damaged. The agent is not changed in the first case.
     """
-    self._check('policy', policy_settings(agent))
+    self._check('policy', policy_settings(agent, self._phase))
     if with_critic:
       self._check('critic', critic_settings(agent))
     self._check_normalization(normalization)
-    items = agent.checkpoint_items
+    items = _items(agent, self._phase)
     names = ['generative_policy']
     if with_critic:
       names.append('critic')
@@ -243,9 +244,14 @@ def task_settings(domain) -> Dict[str, str]:
   }
 
 
-def policy_settings(agent) -> Dict[str, str]:
-  """Returns the class of the policy and its settings in gin, as text."""
-  policy = agent.generative_policy
+def policy_settings(agent, phase: str) -> Dict[str, str]:
+  """Returns the class of the policy and its settings in gin, as text.
+
+  Args:
+    agent: `PARLAgent`.
+    phase: Of a policy with several parts, cloning trains only one.
+  """
+  policy = _items(agent, phase)['generative_policy']
   return {
       'build_agent.policy_ctor': _class_name(policy),
       'build_agent.chunk_length': str(agent.chunk_length),
@@ -267,6 +273,14 @@ def critic_settings(agent) -> Optional[Dict[str, str]]:
       f'{name}.gamma': str(agent.gamma),
       **_gin_settings([*map(_class_name, critic.submodules), _HISTOGRAM]),
   }
+
+
+def _items(agent, phase: str) -> Dict[str, Any]:
+  """Returns the agent's checkpoint items, with the part that cloning trains."""
+  items = dict(agent.checkpoint_items)
+  if phase == 'behavior_cloning':
+    items['generative_policy'] = agent.generative_policy.cloned
+  return items
 
 
 def _gin_settings(class_names) -> Dict[str, str]:

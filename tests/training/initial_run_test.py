@@ -1,5 +1,6 @@
 """Tests of runs that begin at the end of a phase of another run."""
 
+import functools
 import os
 import shutil
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.critics import cal_ql
 from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.policies import edited
 from parl_tf.policies import gaussian
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
@@ -140,6 +142,24 @@ class SessionTest(tensor_case.TensorCase):
       for seen, other in zip(_weights(agent, *names), wanted, strict=True):
         self.assertAllEqual(seen, other)
       self.assertEqual(agent.train_step_counter, 4 * len(skipped))
+
+  def test_a_policy_that_edits_the_cloned_one_begins_with_it(self):
+    agent = small_agent.make_agent(
+        cal_ql.CalQLCritic,
+        functools.partial(
+            edited.EditedPolicy,
+            base_ctor=functools.partial(
+                gaussian.GaussianPolicy, hidden_sizes=(16,)
+            ),
+            hidden_sizes=(8,),
+        ),
+        observation_spec=tf.TensorSpec([4], tf.float32, 'observation'),
+    )
+    record, _ = self._begin(os.path.join(self._folder, 'edited'), agent)
+    self.assertEqual(record.phase, 'behavior_cloning')
+    base = agent.generative_policy.base
+    for seen, wanted in zip(base.variables, self._cloned, strict=True):
+      self.assertAllEqual(seen, wanted)
 
   def test_critic_of_another_class_starts_untrained(self):
     def make_agent():
