@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
-from parl_tf.networks import denoising_network
+from parl_tf.networks import flow_network
 from parl_tf.policies import flow
 from parl_tf.policies import steered
 from tests import tensor_case
@@ -17,11 +17,9 @@ _SEED = policy_conformance.SEED
 _BASE = functools.partial(
     flow.FlowPolicy,
     num_steps=2,
+    averaging_rate=None,
     network_ctor=functools.partial(
-        denoising_network.DenoisingNetwork,
-        time_size=8,
-        hidden_size=16,
-        num_blocks=1,
+        flow_network.FlowNetwork, hidden_sizes=(8,)
     ),
 )
 
