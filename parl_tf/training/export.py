@@ -120,11 +120,7 @@ def export_policies(
     saver.signatures['serving_default'] = _serving_signature(exported)
     temporary = _temporary(directory)
     shutil.rmtree(temporary, ignore_errors=True)
-    # Nothing differentiates an exported policy.
-    saver.save(
-        temporary,
-        tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
+    saver.save(temporary)
     loaded = tf.saved_model.load(temporary)
     checks.append((exported, loaded, example))
   # XLA compiles each model at its first call; threads use all cores for that.
