@@ -9,9 +9,9 @@ CONSTRAINTS := constraints$(if $(filter 3.12,$(VERSION)),-3.12).txt
 # Touched after each complete installation. If setup.py, pyproject.toml or the
 # constraints are newer, make installs again.
 STAMP := $(VENV)/.installed-$(VERSION)
-# One process more than cores, each with one thread (tests/conftest.py). The tests
-# of a file run in one process because they share expensive fixtures; long files
-# run first.
+# One process per core, each with one thread (tests/conftest.py). The tests of a
+# file run in one process because they share expensive fixtures; long files run
+# first.
 PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
 	--maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 # The second variable pins the build requirements of source packages in pip

@@ -96,15 +96,6 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=dropped)
 
 
-def pytest_xdist_auto_num_workers(config):
-  """Returns one test process more than cores.
-
-  Tests that start other processes wait for them.
-  """
-  del config
-  return len(os.sched_getaffinity(0)) + 1
-
-
 @pytest.fixture(autouse=True, scope='module')
 def _own_gin_configuration():
   """Clears gin after each file, because the next file may construct parts."""

@@ -154,6 +154,7 @@ class ReadmeTest(absltest.TestCase):
         for binding in (
             *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
             *tiny.CHEAP_CRITIC,
+            *tiny.ONE_EXPORT,
             'Gymnasium.max_episode_steps = 10',
             _PHASES,
         )

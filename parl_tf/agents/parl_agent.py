@@ -17,6 +17,9 @@ from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
 from parl_tf.search import action_source
 
+POLICIES = ('policy', 'greedy_policy', 'base_policy')
+"""The policies that an agent has by name."""
+
 # Filtered behavior cloning needs returns, but has no critic.
 _GAMMA_WITHOUT_CRITIC = 0.99
 
@@ -182,11 +185,7 @@ class PARLAgent(tf_agent.TFAgent):
     """The `PARLPolicy`s that a run exports, by name; none of a served one."""
     if self.generative_policy.is_served:
       return {}
-    return {
-        'policy': self.policy,
-        'greedy_policy': self.greedy_policy,
-        'base_policy': self.base_policy,
-    }
+    return {name: getattr(self, name) for name in POLICIES}
 
   @property
   def acting_variables(self):

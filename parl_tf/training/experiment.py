@@ -1,5 +1,6 @@
 """A complete run: data, behavior cloning, offline, online, export."""
 
+import functools
 import os
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
+from parl_tf.agents import parl_agent
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import generate
 from parl_tf.datasets import reading
@@ -48,6 +50,7 @@ def run_experiment(
     experience_ctor: Callable = memory_experience.MemoryExperience,
     online_ctor: Callable = phases.Online,
     never_succeeds_online: bool = True,
+    exported_policies: Sequence[str] = parl_agent.POLICIES,
     export_phases: bool = False,
     keep_phases: bool = True,
     initial_run: Optional[str] = None,
@@ -77,8 +80,10 @@ def run_experiment(
     online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
     never_succeeds_online: Whether an online episode that never succeeds gets
       the return of an endless episode, as such episodes of the dataset do.
-    export_phases: Whether to also export the policies at the end of behavior
-      cloning and of offline RL, to `policies/<phase>`.
+    exported_policies: The policies to export at the end, any of 'policy',
+      'greedy_policy' and 'base_policy'. Each takes a few seconds.
+    export_phases: Whether to also export them at the end of behavior cloning
+      and of offline RL, to `policies/<phase>`.
     keep_phases: Whether to keep the networks at the end of behavior cloning and
       of offline RL in `phases/<phase>`, so that other runs can begin there.
       Takes less disk than one checkpoint, because it has no optimizers.
@@ -109,6 +114,11 @@ def run_experiment(
     raise ValueError(
         f'`phase_names` must be among {list(_Phases._fields)}, got '
         f'{sorted(unknown)}.'
+    )
+  if not set(exported_policies) <= set(parl_agent.POLICIES):
+    raise ValueError(
+        f'`exported_policies` must be among {list(parl_agent.POLICIES)}, got '
+        f'{exported_policies!r}.'
     )
   # Made first, so that invalid arguments fail before any work is done.
   all_phases = _Phases(
@@ -174,8 +184,15 @@ def run_experiment(
           ),
       ) if keep_phases else None,
   )
-  _run_phases(all_phases, session, episodes, held_out_fraction, export_phases)
-  summary = _finish(session, episodes)
+  export_to = functools.partial(_export, session, episodes, exported_policies)
+  _run_phases(
+      all_phases,
+      session,
+      episodes,
+      held_out_fraction,
+      export_to if export_phases else lambda phase: None,
+  )
+  summary = _finish(session, export_to())
   source.close()
   return summary
 
@@ -203,10 +220,11 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
     )
 
 
-def _run_phases(
-    all_phases, session, episodes, held_out_fraction, export_phases
-):
-  """Runs the phases; fills the tables with the episodes that each needs."""
+def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
+  """Runs the phases; fills the tables with the episodes that each needs.
+
+  Calls `export_to(phase)` after cloning and offline RL.
+  """
   controller_success_rate = session.evaluate_controller()
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
@@ -220,26 +238,26 @@ def _run_phases(
     session.write_episode('offline', episode)
   if 'behavior_cloning' in all_phases:
     all_phases['behavior_cloning'].run(session, held_out)
-    if export_phases:
-      _export(session, episodes, 'behavior_cloning')
+    export_to('behavior_cloning')
   for episode in held_out:
     session.write_episode('offline', episode)
   if 'offline' in all_phases:
     all_phases['offline'].run(session)
-    if export_phases:
-      _export(session, episodes, 'offline')
+    export_to('offline')
   if 'online' in all_phases:
     all_phases['online'].run(session)
 
 
-def _export(session, episodes, phase: str = '') -> Dict[str, str]:
-  """Exports the current policies; returns their paths.
+def _export(session, episodes, names, phase: str = '') -> Dict[str, str]:
+  """Exports the current policies of these names; returns their paths.
 
   The policies of a phase are exported only once, because a resumed session has
   later weights.
   """
   paths, policies = {}, {}
   for name, policy in session.agent.named_policies.items():
+    if name not in names:
+      continue
     path = os.path.join(session.root_dir, 'policies', phase, name)
     paths[name] = path
     if not phase or not (os.path.exists(path) or session.is_past(phase)):
@@ -274,11 +292,15 @@ def _example(episodes, num_rows):
   )
 
 
-def _finish(session, episodes) -> run_summary.RunSummary:
-  """Exports the policies, draws the learning curve and writes the summary."""
+def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
+  """Draws the learning curve and writes the summary.
+
+  Args:
+    session: The session.
+    policies: Paths of the exported policies, by name.
+  """
   root_dir = session.root_dir
   domain_name = type(session.domain).__name__
-  policies = _export(session, episodes)
   state = session.state
   learning_curve.draw(
       os.path.join(root_dir, 'report', 'learning_curve.png'),

@@ -32,6 +32,7 @@ _TINY = (
     'Online.critic_batch_size = 4',
     'Online.policy_batch_size = 4',
     'Search.jit_compile = False',
+    *tiny.ONE_EXPORT,
     'Search.num_samples = 2',
     'ActionOptimizer.num_candidates = 2',
     'ActionOptimizer.num_gradient_steps = 1',

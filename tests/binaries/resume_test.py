@@ -28,13 +28,14 @@ class ResumeTest(absltest.TestCase):
     root_dir = os.path.join(tiny.make_folder(), 'killed')
     episodes = os.path.join(root_dir, 'episodes')
     # One checkpoint at the phase's start: rows are truncated and repeated.
-    seldom = ['run_experiment.checkpoint_seconds = 1e6']
+    seldom = ['run_experiment.checkpoint_seconds = 1e6', *tiny.ONE_EXPORT]
     run = tiny.Run(root_dir, seldom)
     run.kill_when(lambda: run.num_rows() >= 4)
     self.assertLen(self._phases(root_dir), 1)
 
     # A checkpoint with every row: it resumes in the middle.
-    run = tiny.Run(root_dir, ['run_experiment.checkpoint_seconds = 0.0'])
+    often = ['run_experiment.checkpoint_seconds = 0.0', *tiny.ONE_EXPORT]
+    run = tiny.Run(root_dir, often)
     run.kill_when(lambda: run.num_rows() >= 12)
     self.assertLen(self._phases(root_dir), 2)
 
@@ -44,7 +45,7 @@ class ResumeTest(absltest.TestCase):
     self.assertLen(self._phases(root_dir), 3)
 
     # Only the export is left after the last row.
-    run = tiny.Run(root_dir)
+    run = tiny.Run(root_dir, tiny.ONE_EXPORT)
     run.kill_when(lambda: run.num_rows() == tiny.NUM_ROWS)
     self.assertEqual(
         _timeless(root_dir), _timeless(self._undisturbed)

@@ -277,6 +277,7 @@ class FailedStartTest(parameterized.TestCase):
       ('run_experiment.num_evaluation_episodes', 0),
       ('run_experiment.held_out_fraction', 1.0),
       ('run_experiment.checkpoint_seconds', -1.0),
+      ('run_experiment.exported_policies', "'mine'"),
       ('PointMaze.action_repeat', 0),
       ('BehaviorCloning.batch_size', 0),
       ('Offline.interval', -3),

@@ -84,10 +84,9 @@ class LaunchTest(absltest.TestCase):
     self.assertEqual(scored[-1]['train_step'], learned[-1]['train_step'])
     for name in ('service', 'learner', 'collector_0', 'evaluator'):
       self.assertNotEmpty(self._read(root_dir, name))
-    self.assertTrue(
-        os.path.isdir(
-            os.path.join(root_dir, 'learner', 'policies', 'greedy_policy')
-        )
+    self.assertEqual(
+        os.listdir(os.path.join(root_dir, 'learner', 'policies')),
+        ['greedy_policy'],
     )
 
   def _launch(self, root_dir):

@@ -67,6 +67,7 @@ class PageTest(tensor_case.TensorCase):
         for binding in (
             *tiny.BINDINGS,
             *tiny.CHEAP_CRITIC,
+            *tiny.ONE_EXPORT,
             "run_experiment.phase_names = ('online',)",
         )
     ]
@@ -81,7 +82,7 @@ class PageTest(tensor_case.TensorCase):
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     self.assertTrue(
-        pathlib.Path(folder, 'runs/mixture/policies/policy').is_dir()
+        pathlib.Path(folder, 'runs/mixture/policies/greedy_policy').is_dir()
     )
 
 

@@ -19,6 +19,7 @@ _FOLDER = tiny.ROOT / 'examples' / 'robot'
 _BINDINGS = (
     *(x for x in tiny.BINDINGS if not x.startswith('PointMaze')),
     *tiny.CHEAP_CRITIC,
+    "run_experiment.exported_policies = ('base_policy',)",
     'Robot.max_episode_steps = 8',
     'RobotEnvironment.control_rate = 50.0',
     # A busy machine misses ticks at this rate.
