@@ -16,8 +16,9 @@ _FILE = 'config.gin'
 _FINISHED = 'finished'
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
-# Numbers of steps, episodes and evaluations may differ between sessions, what is
-# exported, and the address of a policy's server, whose weights have versions.
+# Numbers of steps, episodes and evaluations may differ between sessions, and so
+# may the exported policies, and the address of a policy's server, whose weights
+# have versions.
 _MAY_CHANGE = re.compile(
     r'num_steps|num_episodes|num_turns|num_epochs|num_evaluation_episodes'
     r'|evaluation_interval|interval|min_steps|tolerance|checkpoint_seconds'
