@@ -20,7 +20,6 @@ from parl_tf.replay import memory_experience
 from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
 from parl_tf.training import builder
-from parl_tf.training import export
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
@@ -28,6 +27,7 @@ from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import run_constants
 from parl_tf.training import run_directory
+from parl_tf.training import run_policies
 from parl_tf.training import run_summary
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
@@ -184,7 +184,9 @@ def run_experiment(
           ),
       ) if keep_phases else None,
   )
-  export_to = functools.partial(_export, session, episodes, exported_policies)
+  export_to = functools.partial(
+      run_policies.export_run, session, episodes, exported_policies
+  )
   _run_phases(
       all_phases,
       session,
@@ -246,50 +248,6 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
     export_to('offline')
   if 'online' in all_phases:
     all_phases['online'].run(session)
-
-
-def _export(session, episodes, names, phase: str = '') -> Dict[str, str]:
-  """Exports the current policies of these names; returns their paths.
-
-  The policies of a phase are exported only once, because a resumed session has
-  later weights.
-  """
-  paths, policies = {}, {}
-  for name, policy in session.agent.named_policies.items():
-    if name not in names:
-      continue
-    path = os.path.join(session.root_dir, 'policies', phase, name)
-    paths[name] = path
-    if not phase or not (os.path.exists(path) or session.is_past(phase)):
-      policies[path] = policy
-  differences = export.export_policies(
-      policies,
-      session.domain.raw_action_bounds,
-      # The live policies are already compiled for the evaluation's batch size.
-      _example(episodes, session.evaluation_batch_size),
-  )
-  for path, difference in differences.items():
-    logging.info(
-        'Exported %s (difference from the live policy: %.1g).',
-        os.path.relpath(path, session.root_dir),
-        difference,
-    )
-  return paths
-
-
-def _example(episodes, num_rows):
-  """Returns the first observations `[num_rows, ...]`, repeated if too few."""
-  chosen = []
-  for episode in episodes:
-    chosen.append(episode.observation)
-    if sum(len(tf.nest.flatten(x)[0]) for x in chosen) >= num_rows:
-      break
-  return tf.nest.map_structure(
-      lambda *leaves: tf.constant(
-          np.resize(np.concatenate(leaves), (num_rows, *leaves[0].shape[1:]))
-      ),
-      *chosen,
-  )
 
 
 def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:

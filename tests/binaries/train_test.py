@@ -195,7 +195,8 @@ class RunTest(absltest.TestCase):
     logged = re.findall(r'^[IWEF]\d{4} .*$', output, re.MULTILINE)
     for line in logged:
       self.assertRegex(
-          line, r'^I.* (experiment|session|training_run)\.py:\d+\] '
+          line,
+          r'^I.* (experiment|run_policies|session|training_run)\.py:\d+\] ',
       )
     self.assertNotRegex(
         output, '(?i)gym|tensorflow|xla|absl|assert|cuda|reverb|warning'
