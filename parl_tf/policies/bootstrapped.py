@@ -10,6 +10,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import averaged_network
 from parl_tf.networks import blocks
+from parl_tf.policies import composite_policy
 from parl_tf.policies import generative_policy
 
 
@@ -60,7 +61,7 @@ class Actor(tf.keras.layers.Layer):
 
 
 @gin.configurable(denylist=['spec'])
-class BootstrappedPolicy(generative_policy.GenerativePolicy):
+class BootstrappedPolicy(composite_policy.CompositePolicy):
   """Proposes actions of an imitation policy and of an actor.
 
   The policies of IBRL, Hu et al. (2023), arXiv:2311.02198: half of the samples
@@ -100,13 +101,12 @@ class BootstrappedPolicy(generative_policy.GenerativePolicy):
     Raises:
       ValueError: If a number is out of range.
     """
-    super().__init__()
+    super().__init__(spec, base_ctor)
     if not noise_std >= 0.0 or not max_noise >= 0.0:
       raise ValueError(
           '`noise_std` and `max_noise` must not be negative, got '
           f'{noise_std} and {max_noise}.'
       )
-    self.base = base_ctor(spec)
     self._noise_std = noise_std
     self._max_noise = max_noise
 
@@ -122,18 +122,6 @@ class BootstrappedPolicy(generative_policy.GenerativePolicy):
     self._actor = averaged_network.AveragedNetwork(
         spec._replace(seed=spec.seed + 1), make_actor, averaging_rate
     )
-
-  @property
-  def jit_compile_sampling(self):
-    return self.base.jit_compile_sampling
-
-  @property
-  def cloned(self):
-    return self.base
-
-  @property
-  def trainable_variables(self):
-    return self.base.trainable_variables
 
   @property
   def improver_variables(self):
@@ -188,13 +176,6 @@ class BootstrappedPolicy(generative_policy.GenerativePolicy):
     noise = temperature * self._noise_std * randomness.normal(seed, shape)
     noise = tf.clip_by_value(noise, -self._max_noise, self._max_noise)
     return tf.clip_by_value(mean[:, tf.newaxis] + noise, -1.0, 1.0)
-
-  def distillation_loss(self, observation, action, seed, mask=None):
-    options = {} if mask is None else {'mask': mask}
-    return self.base.distillation_loss(observation, action, seed, **options)
-
-  def update_average(self):
-    self.base.update_average()
 
   def update_actor_average(self) -> None:
     """Moves the actor's averaged weights, if any, after an update."""

@@ -10,12 +10,13 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import blocks
 from parl_tf.networks import observation_encoder
+from parl_tf.policies import composite_policy
 from parl_tf.policies import gaussian
 from parl_tf.policies import generative_policy
 
 
 @gin.configurable(denylist=['spec'])
-class EditedPolicy(generative_policy.GenerativePolicy):
+class EditedPolicy(composite_policy.CompositePolicy):
   """Samples a base policy, and edits a' = a + beta tanh(mean + std z) of it.
 
   The policy of EXPO, Dong et al. (2025), arXiv:2507.07986: half of the samples
@@ -54,7 +55,7 @@ class EditedPolicy(generative_policy.GenerativePolicy):
       ValueError: If `scale` is not positive, or `min_log_std` is not below
         `max_log_std`.
     """
-    super().__init__()
+    super().__init__(spec, base_ctor)
     if not scale > 0.0:
       raise ValueError(f'`scale` must be positive, got {scale}.')
     if not min_log_std < max_log_std:
@@ -62,7 +63,6 @@ class EditedPolicy(generative_policy.GenerativePolicy):
           '`min_log_std` must be below `max_log_std`, got '
           f'{min_log_std} and {max_log_std}.'
       )
-    self.base = base_ctor(spec)
     self.scale = scale
     self._bounds = (min_log_std, max_log_std)
     self._encoder = observation_encoder.ObservationEncoder(
@@ -76,18 +76,6 @@ class EditedPolicy(generative_policy.GenerativePolicy):
     self._head = blocks.make_dense(
         2 * spec.action_size, sizes[-1], spec.seed + 1 + len(sizes)
     )
-
-  @property
-  def jit_compile_sampling(self):
-    return self.base.jit_compile_sampling
-
-  @property
-  def cloned(self):
-    return self.base
-
-  @property
-  def trainable_variables(self):
-    return self.base.trainable_variables
 
   @property
   def improver_variables(self):
@@ -152,10 +140,3 @@ class EditedPolicy(generative_policy.GenerativePolicy):
     edited = tf.clip_by_value(action + self.scale * change, -1.0, 1.0)
     # The density of beta x is that of x divided by beta in each dimension.
     return edited, log_prob - action.shape[-1] * math.log(self.scale)
-
-  def distillation_loss(self, observation, action, seed, mask=None):
-    options = {} if mask is None else {'mask': mask}
-    return self.base.distillation_loss(observation, action, seed, **options)
-
-  def update_average(self):
-    self.base.update_average()

@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.policies import composite_policy
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
-from parl_tf.policies import generative_policy
 
 
 @gin.configurable(denylist=['spec'])
-class SteeredPolicy(generative_policy.GenerativePolicy):
+class SteeredPolicy(composite_policy.CompositePolicy):
   """Draws noise from an actor, and transports it to actions by a fixed flow.
 
   The policy of DSRL, Wagenmaker et al. (2025), arXiv:2506.15799: an action is a
@@ -44,10 +44,9 @@ class SteeredPolicy(generative_policy.GenerativePolicy):
     Raises:
       ValueError: If `max_noise` is not positive.
     """
-    super().__init__()
+    super().__init__(spec, base_ctor)
     if not max_noise > 0.0:
       raise ValueError(f'`max_noise` must be positive, got {max_noise}.')
-    self.base = base_ctor(spec)
     self._max_noise = max_noise
     self._action_size = spec.action_size
     self._actor = gaussian.GaussianPolicy(
@@ -60,18 +59,6 @@ class SteeredPolicy(generative_policy.GenerativePolicy):
         aggregation=tf.VariableAggregation.MEAN,
         name='is_steered',
     )
-
-  @property
-  def jit_compile_sampling(self):
-    return self.base.jit_compile_sampling
-
-  @property
-  def cloned(self):
-    return self.base
-
-  @property
-  def trainable_variables(self):
-    return self.base.trainable_variables
 
   @property
   def improver_variables(self):
@@ -115,12 +102,6 @@ class SteeredPolicy(generative_policy.GenerativePolicy):
   ) -> tf.Tensor:
     """Returns the flow's actions `[B, N, A]` of noise `[B, N, A]`."""
     return self.base.transport(observation, noise, averaged)
-
-  def distillation_loss(self, observation, action, seed, mask=None):
-    return self.base.distillation_loss(observation, action, seed, mask)
-
-  def update_average(self):
-    self.base.update_average()
 
   def begin_steering(self) -> None:
     """Draws all further noise from the actor."""
