@@ -65,6 +65,20 @@ for line in sys.stdin:
     print(line)
 """
 
+# Runs the command in each line of standard input.
+_RUN_COMMANDS = """
+import os, sys
+import gymnasium_robotics, tensorflow
+from parl_tf.binaries import data, dataset_commands
+for line in sys.stdin:
+  if not os.fork():
+    sys.argv = eval(line)
+    data.run()
+  status = os.wait()[1]
+  if status:
+    sys.exit(line)
+"""
+
 
 class Block(NamedTuple):
   """A fenced block of a page.
@@ -168,6 +182,26 @@ class ReadmeTest(absltest.TestCase):
     self.assertTrue(
         pathlib.Path(folder, 'runs/reach/policies/greedy_policy').is_dir()
     )
+
+
+class YourTaskTest(absltest.TestCase):
+
+  def test_its_commands_record_data_that_fits_the_three_lines(self):
+    folder = self.create_tempdir().full_path
+    _save_files('README.md', folder)
+    _save_files('docs/your_task.md', folder)
+    info, generate = (
+        words
+        for words in _commands('docs/your_task.md')
+        if words[0] == 'parl-data'
+    )
+    # The page's reader has a file already.
+    fetch = [*generate, '--output', info[2], '--num_steps=150']
+    done = _run(
+        _RUN_COMMANDS, [], folder, '\n'.join(map(repr, (fetch, info)))
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertIn('no fault found\n  bound', done.stdout)
 
 
 class PythonBlocksTest(absltest.TestCase):

@@ -8,8 +8,9 @@ a separate environment. The settings of a world are keyword arguments of
 `gymnasium.make`. The setting `seed` of a reset seeds the environment.
 
 A step takes the action `action` and returns `observation` (or
-`observation/<key>` for each part), `reward` and `success`, the entry of that
-name in `info`. TERMINATED marks a terminal step, INTERRUPTED a timeout.
+`observation/<key>` for each part), `reward` and `success`, the entry `success`
+or `is_success` of `info`, or the one that --success_key names. TERMINATED marks
+a terminal step, INTERRUPTED a timeout.
 """
 
 import argparse
@@ -30,12 +31,15 @@ import grpc
 import gymnasium
 import numpy as np
 
+SUCCESS_KEYS = ('success', 'is_success')
+
 
 class World:
   """An environment and its current step."""
 
-  def __init__(self, make, settings):
+  def __init__(self, make, settings, success_keys):
     """Creates the environment."""
+    self._success_keys = success_keys
     self._environment = make(**settings)
     action = self._environment.action_space
     self._actions = spec_manager.SpecManager({
@@ -56,6 +60,7 @@ class World:
     })
     self._is_running = False
     self._seed = None
+    self._reports_success = False
 
   @property
   def specs(self):
@@ -87,9 +92,12 @@ class World:
       elif truncated:
         state = rpc.EnvironmentStateType.INTERRUPTED
       self._is_running = not (terminated or truncated)
+    self._check_success(info)
     values = {
         'reward': np.float64(reward),
-        'success': np.bool_(info.get('success', False)),
+        'success': np.bool_(
+            any(info.get(key, False) for key in self._success_keys)
+        ),
         **dict(_parts(observation)),
     }
     packed = self._observations.pack(values)
@@ -100,6 +108,18 @@ class World:
         },
     )
 
+  def _check_success(self, info):
+    """Warns after the first episode if `info` never had the entry."""
+    if self._reports_success:
+      return
+    self._reports_success = any(key in info for key in self._success_keys)
+    if not (self._is_running or self._reports_success):
+      self._reports_success = True  # One warning is enough.
+      sys.stderr.write(
+          f'No episode can succeed: `info` had no entry {self._success_keys},'
+          f' only {sorted(info)} at its end. Give --success_key.\n'
+      )
+
   def close(self):
     """Closes the environment."""
     self._environment.close()
@@ -108,9 +128,10 @@ class World:
 class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
   """Worlds by name; each connection joins one at a time."""
 
-  def __init__(self, make):
-    """Initializes the servicer with the function that makes environments."""
+  def __init__(self, make, success_keys):
+    """Initializes the servicer; see `serve`."""
     self._make = make
+    self._success_keys = success_keys
     self._worlds = {}
     self._numbers = itertools.count()
 
@@ -124,7 +145,9 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
         try:
           if kind == 'create_world':
             name = f'world_{next(self._numbers)}'
-            self._worlds[name] = World(self._make, _unpack(message.settings))
+            self._worlds[name] = World(
+                self._make, _unpack(message.settings), self._success_keys
+            )
             own.append(name)
             response = rpc.CreateWorldResponse(world_name=name)
           elif kind == 'join_world':
@@ -177,12 +200,13 @@ def _unpack(settings):
   }
 
 
-def serve(make, address: str) -> grpc.Server:
+def serve(make, address: str, success_keys=SUCCESS_KEYS) -> grpc.Server:
   """Starts a server.
 
   Args:
     make: Makes a `gymnasium.Env` from the settings of a world.
     address: `host:port`.
+    success_keys: Entries of `info`; success if any of them is true.
 
   Returns:
     The running server.
@@ -194,7 +218,9 @@ def serve(make, address: str) -> grpc.Server:
           ('grpc.max_receive_message_length', -1),
       ],
   )
-  dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(Servicer(make), server)
+  dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(
+      Servicer(make, success_keys), server
+  )
   if not server.add_insecure_port(address):
     raise OSError(f'Cannot bind to {address}.')
   server.start()
@@ -209,6 +235,11 @@ def main():
       '--module', action='append', default=[],
       help='module to import first, which registers environments',
   )
+  parser.add_argument(
+      '--success_key', action='append',
+      help='entry of info that is true on success (default: success or'
+      ' is_success)',
+  )
   # Local connections only by default, because there is no encryption.
   parser.add_argument('--host', default='127.0.0.1')
   parser.add_argument('--port', type=int, default=50051)
@@ -219,6 +250,7 @@ def main():
   server = serve(
       lambda **settings: gymnasium.make(options.environment, **settings),
       address,
+      options.success_key or SUCCESS_KEYS,
   )
   sys.stdout.write(f'{options.environment} is served at {address}.\n')
   sys.stdout.flush()

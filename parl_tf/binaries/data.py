@@ -6,7 +6,9 @@
   parl-data convert minari_data_set --output rows.hdf5
 
 Commands:
-  generate DOMAIN   records a dataset with the controller of a domain
+  generate DOMAIN   records a dataset with the controller of a domain, which is
+                    a file of gin/domains, such as pointmaze, or a gin file of
+                    your own, such as reach.gin
   info DATA...      prints the contents and the faults of datasets
   convert DATA...   writes datasets of any format to one file
 
@@ -74,7 +76,9 @@ def run() -> None:
 def _define_flags():
   flags.DEFINE_string('output', None, 'generate, convert: file to write.')
   flags.DEFINE_string(
-      'domain', None, 'info: name of the domain that the data must fit.'
+      'domain',
+      None,
+      'info: domain that the data must fit, a name or a gin file.',
   )
   flags.DEFINE_float(
       'gamma',

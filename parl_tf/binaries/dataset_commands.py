@@ -11,6 +11,7 @@ from parl_tf.datasets import d4rl
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
+from parl_tf.datasets import rows as rows_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import returns as returns_lib
 from parl_tf.training import progress
@@ -28,10 +29,10 @@ def write_dataset(
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
 ) -> None:
-  """Records a dataset of the domain that `domains/<name>.gin` describes.
+  """Records a dataset of a domain.
 
   Args:
-    domain_name: Name of the domain's gin file.
+    domain_name: Name of one of the library's domains, or path of a gin file.
     output: File to write.
     num_steps: Environment steps.
     seed: Seed that determines the contents.
@@ -62,10 +63,11 @@ def parse_task(
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
 ) -> domain_lib.Domain:
-  """Returns the domain that `domains/<name>.gin` describes.
+  """Returns a domain.
 
   Args:
-    domain_name: Name of the domain's gin file.
+    domain_name: Name of one of the library's domains, which
+      `domains/<name>.gin` describes, or path of a gin file that selects one.
     gin_files: Gin files, applied after the domain's own.
     gin_bindings: Gin bindings, applied after the files.
 
@@ -73,7 +75,9 @@ def parse_task(
     FileNotFoundError: If the domain's gin file does not exist.
     ValueError: If a gin name is unknown or a value is out of range.
   """
-  configs.parse([f'domains/{domain_name}.gin', *gin_files], gin_bindings)
+  if not domain_name.endswith('.gin'):
+    domain_name = f'domains/{domain_name}.gin'
+  configs.parse([domain_name, *gin_files], gin_bindings)
   return domain_lib.select_domain()
 
 
@@ -94,6 +98,7 @@ def describe(path: str, found: inspection.Inspection) -> str:
         f'  returns     {_spread(found.returns)}',
         f'  success     {np.mean(found.successes):.3f}'
         f' ({np.sum(found.successes)} of {num_episodes} episodes)',
+        *([f'  WARNING     {found.success_hint}'] * bool(found.success_hint)),
         f'  actions     {_ranges(*found.action_range)},'
         f' {found.saturation:.1%} saturated',
         f'  rewards     [{found.reward_range[0]:g}, {found.reward_range[1]:g}]',
@@ -142,16 +147,22 @@ def convert(paths: Sequence[str], output: str) -> None:
       file.append(episode._replace(episode_id=number))
 
 
-def describe_bound(path: str, task: domain_lib.Domain, gamma: float) -> str:
+def describe_bound(
+    path: str,
+    layout: rows_lib.Layout,
+    task: domain_lib.Domain,
+    gamma: float,
+) -> str:
   """Describes the Monte Carlo returns that would bound a Cal-QL critic.
 
   Args:
-    path: Path of the dataset.
+    path: Path of the dataset, which has no faults.
+    layout: How the dataset is read.
     task: Task whose reward scale and bias apply.
     gamma: Discount factor of the returns.
   """
   starts, least, greatest = [], np.inf, -np.inf
-  for episode in reading.read_episodes(path, **task.dataset_options()):
+  for episode in reading.read_inspected(path, layout):
     returns = returns_lib.monte_carlo_returns(
         task.reward_scale * episode.reward + task.reward_bias,
         episode.discount,
@@ -190,7 +201,7 @@ def inform(
     found = inspection.inspect(path, layout)
     print(describe(path, found))
     if task is not None and not found.faults:
-      print(describe_bound(path, task, gamma))
+      print(describe_bound(path, layout, task, gamma))
     num_faults += len(found.faults)
   return 1 if num_faults else 0
 

@@ -26,6 +26,8 @@ class Inspection(NamedTuple):
     lengths: Steps of each episode, including the trailing rows.
     returns: Undiscounted raw return of each episode.
     successes: Whether each episode contains a success.
+    success_hint: If no episode does, why, and the binding that would count some
+      as successes; else empty.
     reward_range: Minimum and maximum reward; None if there are no rows.
     observation_ranges: Minimum and maximum of each entry `[D]`, keyed by the
       column's name in the file; for images, scalars over all pixels.
@@ -43,6 +45,7 @@ class Inspection(NamedTuple):
   lengths: np.ndarray = np.zeros([0], np.int64)
   returns: np.ndarray = np.zeros([0])
   successes: np.ndarray = np.zeros([0], np.bool_)
+  success_hint: str = ''
   reward_range: Optional[Tuple[float, float]] = None
   observation_ranges: Mapping[str, Tuple[np.ndarray, np.ndarray]] = {}
   action_range: Optional[Tuple[np.ndarray, np.ndarray]] = None

@@ -101,20 +101,15 @@ def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
         ' that timed out.',
         path, found.num_trailing_rows,
     )
-  return _episodes(path, layout)
+  if found.success_hint:
+    logging.warning('%s: %s', path, found.success_hint)
+  return read_inspected(path, layout)
 
 
-def _shape_of(spec: Any) -> Any:
-  """Returns the shape of a spec, or a dict of shapes for a dict of specs."""
-  if isinstance(spec, Mapping):
-    return {name: tuple(part.shape) for name, part in spec.items()}
-  return None if spec is None else tuple(spec.shape)
-
-
-def _episodes(
+def read_inspected(
     path: str, layout: rows_lib.Layout
 ) -> Iterator[types.Episode]:
-  """Yields the episodes of a validated dataset."""
+  """Yields the episodes of a dataset in which `inspection` found no fault."""
   pieces: List[rows_lib.Rows] = []
   number = 0
   with formats.open_source(path, layout) as source:
@@ -128,6 +123,13 @@ def _episodes(
         pieces.append(_slice(rows, start, None))
   if pieces:
     yield _make_episode(pieces, layout, number)
+
+
+def _shape_of(spec: Any) -> Any:
+  """Returns the shape of a spec, or a dict of shapes for a dict of specs."""
+  if isinstance(spec, Mapping):
+    return {name: tuple(part.shape) for name, part in spec.items()}
+  return None if spec is None else tuple(spec.shape)
 
 
 def _slice(rows, start, end) -> Dict[str, np.ndarray]:

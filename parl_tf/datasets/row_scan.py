@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
+from parl_tf.datasets import missing_success
 from parl_tf.datasets import rows as rows_lib
 
 # Rounding to float32 moves rescaled actions up to this far outside [-1, 1].
@@ -44,6 +45,7 @@ class RowScan:
     self._num_saturated = self._num_action_entries = 0
     self._ranges = {}
     self._lengths, self._returns, self._successes = [], [], []
+    self._rewards = missing_success.Rewards()
     # State of the current, unfinished episode.
     self._length, self._return, self._success = 0, 0.0, False
     self._last = {}
@@ -97,6 +99,13 @@ class RowScan:
         lengths=np.array(self._lengths, np.int64),
         returns=np.array(self._returns),
         successes=np.array(self._successes, np.bool_),
+        success_hint=(
+            ''
+            if any(self._successes) or not self._lengths or self.faults
+            else self._rewards.hint(
+                self._labels.get('success'), self._layout.success_reward
+            )
+        ),
         reward_range=reward_range and tuple(float(x) for x in reward_range),
         observation_ranges={self._labels[x]: y for x, y in ranges.items()},
         action_range=action_range,
@@ -257,10 +266,12 @@ class RowScan:
   def _take(self, rewards: np.ndarray, successes: np.ndarray) -> None:
     self._length += len(rewards)
     self._return += float(np.sum(rewards))
+    self._rewards.add(rewards)
     self._success |= bool(np.any(successes))
 
   def _close_episode(self) -> None:
     if self._length:
+      self._rewards.end_episode()
       self._lengths.append(self._length)
       self._returns.append(self._return)
       self._successes.append(self._success)

@@ -1,14 +1,19 @@
 """Any task registered with gymnasium, selected by its id."""
 
+import difflib
+import functools
 import math
-from typing import Any, Callable, Mapping, Optional, Tuple
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
 import gin
 import gymnasium
+import numpy as np
 
+from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import success
 from parl_tf.domains import value_ranges
 
 
@@ -17,7 +22,8 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   """A registered environment with an optional data controller.
 
   Actions must be a one-axis bounded box, and observations an array or a flat
-  dict of arrays; see `GymnasiumEnvironment`. Without a controller, the offline
+  dict of arrays, see `GymnasiumEnvironment`, or arrays that are flattened to
+  one, which may be nested. Without a controller, the offline
   data must come from a file.
   """
 
@@ -26,12 +32,15 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       id: str = gin.REQUIRED,
       *,
       kwargs: Optional[Mapping[str, Any]] = None,
+      observation_keys: Optional[Sequence[str]] = None,
+      flatten_observation: bool = False,
       max_episode_steps: Optional[int] = None,
       action_repeat: int = 1,
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
       reward_range: Optional[Tuple[float, float]] = None,
-      success_key: Optional[str] = 'success',
+      success_key: Union[str, Sequence[str], None] = success.KEYS,
+      success_reward: float = 0.0,
       controller_ctor: Optional[Callable[[], domain.Controller]] = None,
   ):
     """Creates the task once to read its specs.
@@ -40,6 +49,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       id: Id for `gymnasium.make`. `module:id` imports the module that registers
         the task.
       kwargs: Further arguments of `gymnasium.make`.
+      observation_keys: Parts of a dict observation to keep; None keeps all.
+      flatten_observation: Whether to concatenate the parts, in the order of
+        `observation_keys` or else of the task, to one array.
       max_episode_steps: Environment steps, after `action_repeat`, before the
         timeout; None for the registered limit.
       action_repeat: Number of task steps for which each action is repeated.
@@ -48,14 +60,18 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       reward_bias: Added to the scaled reward.
       reward_range: Lowest and highest raw reward of a task step, which
         determine the value range; None if unknown.
-      success_key: Entry of `info` that is true on success; None to count a
-        positive reward as success.
+      success_key: Entry of `info` that is true on success, or several, of which
+        the first present one counts; None to use the reward.
+      success_reward: If `success_key` is None, rewards of a task step above
+        this value are successes.
       controller_ctor: Makes the controller that records offline data; None if
         the task has none.
 
     Raises:
-      ValueError: If an argument is out of range, the task has no time limit, or
-        its actions are not a one-axis bounded box.
+      ImportError: If the module named in `id` does not exist.
+      ValueError: If an argument is out of range, gymnasium has no such task,
+        the task has no time limit, its actions are not a one-axis bounded box,
+        or its observations lack a key.
     """
     arguments.check_range('action_repeat', action_repeat, 1)
     if reward_range is not None and not reward_range[0] < reward_range[1]:
@@ -64,7 +80,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           f'{reward_range}.'
       )
     kwargs = dict(kwargs or {})
-    task = gymnasium.make(id, **kwargs)
+    task = _make(id, **kwargs)
     if max_episode_steps is None:
       limit = task.spec.max_episode_steps
       if limit is None:
@@ -78,9 +94,24 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     self._id = id
     self._kwargs = kwargs
     self._action_repeat = action_repeat
-    self._success_key = success_key
+    if success_key is None:
+      success.warn_if_impossible(
+          success_reward, reward_range and reward_range[1]
+      )
+    # Shared by all environments, so that it warns only once.
+    self._success_signal = success.SuccessSignal(success_key, success_reward)
+    self._select_observation = None
+    if observation_keys is not None or flatten_observation:
+      _check_keys(id, observation_keys, task.observation_space)
+      self._select_observation = functools.partial(
+          _select, keys=observation_keys, flatten=flatten_observation
+      )
     self._controller_ctor = controller_ctor
-    self._read_specs(gymnasium_adapter.GymnasiumEnvironment(task, seed=0))
+    self._read_specs(
+        gymnasium_adapter.GymnasiumEnvironment(
+            task, seed=0, select_observation=self._select_observation
+        )
+    )
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -92,7 +123,8 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         seed=seed,
         action_repeat=self._action_repeat,
         max_episode_steps=self.max_episode_steps,
-        success_key=self._success_key,
+        select_observation=self._select_observation,
+        success_signal=self._success_signal,
     )
 
   def make_controller(
@@ -111,3 +143,54 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     return value_ranges.of_rewards(
         lowest, highest, self.reward_scale, self.reward_bias, gamma
     )
+
+
+def _make(id: str, **kwargs) -> gymnasium.Env:  # pylint: disable=redefined-builtin
+  """Makes a registered task; errors of the id suggest the closest one."""
+  try:
+    return gymnasium.make(id, **kwargs)
+  except ModuleNotFoundError as error:
+    raise ImportError(
+        f'`Gymnasium.id`: the module that registers {id!r} must be installed or'
+        f' in the working directory: {error}.'
+    ) from error
+  except gymnasium.error.UnregisteredEnv as error:
+    # Once the module in front of the colon is imported, its tasks are known.
+    name = id.rpartition(':')[2]
+    close = difflib.get_close_matches(name, gymnasium.registry, n=1)
+    hint = f' Did you mean {close[0]!r}?' if close else ''
+    raise ValueError(
+        '`Gymnasium.id` must be the id of a registered task, or `module:id`,'
+        f' got {id!r}.{hint}'
+    ) from error
+
+
+def _check_keys(id, keys, space) -> None:
+  parts = getattr(space, 'spaces', None)
+  if keys is None:
+    return
+  if not isinstance(parts, Mapping):
+    raise ValueError(
+        f'`observation_keys` must be None for {id}, whose observation is one'
+        f' array, got {list(keys)}.'
+    )
+  if unknown := [key for key in keys if key not in parts]:
+    raise ValueError(
+        f'`observation_keys` must be among {list(parts)} of {id}, got'
+        f' {unknown}.'
+    )
+
+
+def _select(
+    observation: types.Nest, *, keys: Optional[Sequence[str]], flatten: bool
+) -> types.Nest:
+  """Returns the parts with these keys, or one float32 array of all entries."""
+  if keys is not None:
+    observation = {key: observation[key] for key in keys}
+  return _flatten(observation) if flatten else observation
+
+
+def _flatten(observation: types.Nest) -> np.ndarray:
+  if not isinstance(observation, Mapping):
+    return np.asarray(observation, np.float32).reshape([-1])
+  return np.concatenate([_flatten(part) for part in observation.values()])

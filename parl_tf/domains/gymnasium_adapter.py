@@ -8,6 +8,7 @@ import numpy as np
 
 from parl_tf import types
 from parl_tf.domains import domain
+from parl_tf.domains import success
 
 
 class GymnasiumEnvironment(domain.Environment):
@@ -26,7 +27,7 @@ class GymnasiumEnvironment(domain.Environment):
       action_repeat: int = 1,
       max_episode_steps: Optional[int] = None,
       select_observation: Optional[Callable[[types.Nest], types.Nest]] = None,
-      success_key: Optional[str] = 'success',
+      success_signal: Optional[success.SuccessSignal] = None,
   ):
     """Adapts and takes ownership of `environment`.
 
@@ -42,8 +43,8 @@ class GymnasiumEnvironment(domain.Environment):
       select_observation: Maps the observation of `environment` to the one
         returned; None returns it unchanged. Must also accept zeros, which
         determine the spec.
-      success_key: Entry of `info` that indicates success; a missing entry means
-        no success. None to count a positive reward as success.
+      success_signal: Decides which steps are successes; None takes the entry
+        `success` or `is_success` of `info`.
 
     Raises:
       ValueError: If the action space is not a one-axis bounded box, or a number
@@ -68,7 +69,7 @@ class GymnasiumEnvironment(domain.Environment):
     self._action_repeat = action_repeat
     self._max_episode_steps = max_episode_steps
     self._select = select_observation or (lambda observation: observation)
-    self._success_key = success_key
+    self._success_signal = success_signal or success.SuccessSignal()
     self._low, self._high = low.astype(np.float64), high.astype(np.float64)
     self._is_success = False
     self._needs_reset = True
@@ -94,7 +95,7 @@ class GymnasiumEnvironment(domain.Environment):
     self._pending_seed = None
     self._num_steps = 0
     self._needs_reset = False
-    self._is_success = self._succeeds(0.0, info)
+    self._is_success = self._success_signal.is_success(np.nan, info)
     return dm_env.restart(self._convert(observation))
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
@@ -107,12 +108,14 @@ class GymnasiumEnvironment(domain.Environment):
           raw_action
       )
       total_reward += float(reward)
-      self._is_success = self._succeeds(float(reward), info)
+      self._is_success = self._success_signal.is_success(float(reward), info)
       if terminated or truncated or self._is_success:
         break
     self._num_steps += 1
     timed_out = truncated or self._num_steps == self._max_episode_steps
     self._needs_reset = terminated or timed_out
+    if self._needs_reset:
+      self._success_signal.end_episode()
     return domain.make_time_step(
         self._convert(observation),
         total_reward,
@@ -150,11 +153,6 @@ class GymnasiumEnvironment(domain.Environment):
     share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
     raw_action = self._low + share * (self._high - self._low)
     return raw_action.astype(self._environment.action_space.dtype)
-
-  def _succeeds(self, reward: float, info: Any) -> bool:
-    if self._success_key is None:
-      return reward > 0
-    return bool(info.get(self._success_key, False))
 
   def _convert(self, observation: Any) -> types.Nest:
     observation = self._select(observation)

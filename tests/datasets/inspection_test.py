@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
+from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 from tests.datasets import dataset_case
 
@@ -49,6 +50,36 @@ class InspectionTest(dataset_case.DatasetCase):
     found = inspection.inspect(self._path)
     self.assertEqual(found.num_trailing_rows, 0)
     self.assertEqual(found.lengths.tolist(), [3])
+
+  @parameterized.parameters(
+      # Two of the three episodes reach 0.
+      ([-1, 0, -1, 0, -1, -1], 'rewards are -1, 0. With `dataset.success_reward'
+       ' = -0.5`, 2 of 3 episodes succeed'),
+      ([-1, -1, -1, -1, -1, -1], 'every reward is -1. Bind `dataset.success_f'),
+      # Nine different rewards count as dense.
+      (-np.arange(12.0), 'rewards are -11 to 0. Bind `dataset.success_reward`'),
+      ([0, 1, 0, 0, 0, 0], ''),
+  )
+  def test_data_without_success_names_the_binding(self, rewards, wanted):
+    num_rows = len(rewards)
+    self._write(
+        num_rows, [], [1, 4, num_rows - 1], rewards, np.zeros([num_rows, 1])
+    )
+    hint = inspection.inspect(self._path).success_hint
+    if wanted:
+      self.assertIn('exceeds `dataset.success_reward` = 0; ' + wanted, hint)
+      with self.assertLogs(level='WARNING') as logged:
+        self.assertLen(list(reading.read_episodes(self._path)), 3)
+      self.assertIn(hint, logged.output[0])
+    else:
+      self.assertEmpty(hint)
+
+  def test_data_with_flags_that_are_never_set_names_them(self):
+    columns = d4rl_columns.make(rewards=np.ones([7]))
+    columns['infos/success'] = np.zeros([7], bool)
+    d4rl_columns.write(self._path, columns)
+    hint = inspection.inspect(self._path).success_hint
+    self.assertRegex(hint, '`infos/success` is 0 in every row.*success_field')
 
   @parameterized.parameters(16_383, 16_384, 16_385)
   def test_episodes_across_chunks_are_counted_once(self, end):

@@ -8,6 +8,7 @@ import numpy as np
 
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import success
 from tests.domains import domain_conformance
 
 
@@ -117,7 +118,7 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     self.assertFalse(environment.is_success())
 
   def test_positive_reward_can_define_success(self):
-    environment, _ = _adapt(success_key=None)
+    environment, _ = _adapt(success_signal=success.SuccessSignal(None))
     environment.step(np.array([-1.0], np.float32))
     self.assertFalse(environment.is_success())
     environment.step(np.array([0.0], np.float32))

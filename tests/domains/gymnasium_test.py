@@ -4,6 +4,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gymnasium
 import numpy as np
+import tree
 
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium as gymnasium_domain
@@ -52,7 +53,6 @@ class ReachConformanceTest(
     return gymnasium_domain.Gymnasium(
         _REACH,
         max_episode_steps=6,
-        success_key='is_success',
         controller_ctor=_TowardsGoal,
     )
 
@@ -126,7 +126,7 @@ class GymnasiumTest(parameterized.TestCase):
 
   def test_controller_solves_its_task(self):
     task = gymnasium_domain.Gymnasium(
-        _REACH, success_key='is_success', controller_ctor=_TowardsGoal
+        _REACH, controller_ctor=_TowardsGoal
     )
     environment = task.make_environment(0, evaluation=True)
     controller = task.make_controller(environment)
@@ -135,6 +135,62 @@ class GymnasiumTest(parameterized.TestCase):
     while not time_step.last() and not environment.is_success():
       time_step = environment.step(controller.action(time_step, environment))
     self.assertTrue(environment.is_success())
+
+  def test_chosen_parts_of_the_observation_are_kept_or_flattened(self):
+    keys = ('desired_goal', 'observation')
+    for flatten, wanted in (
+        (False, {'desired_goal': (3,), 'observation': (10,)}),
+        (True, (13,)),
+    ):
+      task = gymnasium_domain.Gymnasium(
+          _REACH, observation_keys=keys, flatten_observation=flatten
+      )
+      environment = task.make_environment(0, evaluation=True)
+      observation = environment.reset().observation
+      shapes = tree.map_structure(np.shape, observation)
+      self.assertEqual(shapes, wanted)
+      if flatten:
+        goal = environment.gymnasium_environment.unwrapped.goal
+        np.testing.assert_allclose(observation[:3], goal, rtol=1e-6)
+
+  def test_a_missing_key_of_the_observation_is_refused(self):
+    with self.assertRaisesRegex(ValueError, r"'achieved_goal'.*\['goal'\]"):
+      gymnasium_domain.Gymnasium(_REACH, observation_keys=['goal'])
+    with self.assertRaisesRegex(ValueError, 'one array'):
+      gymnasium_domain.Gymnasium('Pendulum-v1', observation_keys=['goal'])
+
+  def test_unknown_ids_and_modules_are_refused(self):
+    with self.assertRaisesRegex(ValueError, "Did you mean 'Pendulum-v1'"):
+      gymnasium_domain.Gymnasium('Pendulm-v1')
+    with self.assertRaisesRegex(ImportError, 'no_such_module'):
+      gymnasium_domain.Gymnasium('no_such_module:Pendulum-v1')
+
+  @parameterized.parameters(
+      # The rewards of `_Endless` are its actions.
+      (dict(), 0, r"'success' or 'is_success' in 3 steps.*rewards were 1 to 1"),
+      (dict(success_key='solved'), 0, "no entry 'solved'"),
+      (dict(success_key=None), 1, None),
+      (dict(success_key=None, success_reward=2.0), 0, None),
+      (dict(success_key=None, reward_range=(-1.0, 0.0)), 0, 'highest reward'),
+  )
+  def test_success_that_no_episode_can_reach_is_warned_of(
+      self, arguments, wanted, warning
+  ):
+    context = self.assertNoLogs() if warning is None else self.assertLogs()
+    with context as logged:
+      task = gymnasium_domain.Gymnasium(
+          'Endless-v0', max_episode_steps=2, **arguments
+      )
+      for seed in range(2):  # The second episode repeats no warning.
+        environment = task.make_environment(seed, evaluation=True)
+        environment.reset()
+        for _ in range(2):
+          environment.step(np.ones([1], np.float32))
+        if arguments.get('reward_range') is None:
+          self.assertEqual(environment.is_success(), wanted)
+    if warning is not None:
+      self.assertLen(logged.output, 1)
+      self.assertRegex(logged.output[0], f'No episode can succeed.*{warning}')
 
   def test_a_task_has_no_controller_by_default(self):
     task = gymnasium_domain.Gymnasium('Pendulum-v1')
