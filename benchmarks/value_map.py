@@ -238,7 +238,9 @@ def main(_):
   path = options.dataset_path
   if path is None:
     path = gin.query_parameter('run_experiment.dataset_path')
-  episodes = reading.read_episodes(path, **domain.dataset_options())
+  episodes = domain.convert_episodes(
+      reading.read_episodes(path, **domain.dataset_options())
+  )
   points = make_map(
       agent,
       domain,
