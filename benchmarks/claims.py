@@ -3,11 +3,12 @@
   python -m benchmarks.claims --root_dir benchmarks/results/pointmaze
 
 Each claim of arXiv:2412.06685 is one number per run, and one comparison of two
-methods, or of one method with 0. The claim holds, or does not hold, if the 95 %
-bootstrap interval over seeds excludes 0. Otherwise it is not resolved, and the
-output gives the number of seeds needed with the observed variance. Intervals of
-few seeds are too narrow: `by chance` is the probability that an interval
-excludes 0 if there is no effect.
+methods, or of one method with 0. A claim states the sign of the difference. It
+holds if an exact one-sided permutation test over seeds gives at most 5 %, and
+does not hold if the test of the opposite claim does. Otherwise it is not
+resolved, and the output gives the number of seeds needed with the observed
+variance. `by chance` is the probability of such a difference, or a larger one,
+without an effect. Intervals are 95 % bootstrap intervals over seeds.
 """
 
 import csv
@@ -18,7 +19,8 @@ from absl import app
 from absl import flags
 import numpy as np
 
-from parl_tf.reports import comparison
+from benchmarks import tables
+from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
@@ -27,11 +29,6 @@ COLUMNS = (
     *('claim', 'measure', 'figure', 'low', 'high', 'seeds'),
     *('verdict', 'by_chance', 'needed'),
 )
-# By the smaller number of seeds. Simulated with normally distributed numbers:
-# 1,500 studies of one method; for two methods, those of `comparison`.
-_BY_CHANCE_OF_ONE = {2: 0.50, 3: 0.25, 4: 0.12, 5: 0.11}
-_BY_CHANCE_OF_TWO = {**comparison.FALSE_ORDERS, 5: 0.07}
-
 
 class Claim(NamedTuple):
   """A claim, stated as a difference that should be positive.
@@ -201,11 +198,15 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
     return {**row, 'verdict': 'no runs'}
   found = statistics.compare(first, second)
   difference = found.difference
-  verdict, by_chance = 'not resolved', None
-  if found.is_resolved:
-    verdict = 'holds' if difference.value > 0.0 else 'does not hold'
-    rates = _BY_CHANCE_OF_TWO if claim.second else _BY_CHANCE_OF_ONE
-    by_chance = rates.get(min(len(first), len(second)), 0.08)
+  by_chance, of_opposite = (
+      _by_chance(sign * first, sign * second, claim.second is None)
+      for sign in (1.0, -1.0)
+  )
+  verdict = 'not resolved'
+  if by_chance <= permutation.LEVEL:
+    verdict = 'holds'
+  elif of_opposite <= permutation.LEVEL:
+    verdict = 'does not hold'
   return {
       **row,
       'figure': difference.value,
@@ -215,6 +216,13 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
       'by_chance': by_chance,
       'needed': found.num_needed_seeds,
   }
+
+
+def _by_chance(first, second, is_of_one):
+  """Returns the one-sided probability that `first` is so much larger."""
+  if is_of_one:
+    return permutation.by_chance_of_one(first, is_two_sided=False)
+  return permutation.by_chance_of_two(first, second, is_two_sided=False)
 
 
 def _numbers(claim, method, runs):
@@ -237,31 +245,16 @@ def main(_):
   runs = runs_lib.read_runs([root_dir]).runs
   minutes = [float(x) for x in flags.FLAGS.minutes]
   rows = [judge(x, runs) for x in make_claims(minutes, flags.FLAGS.ours)]
-  print('| claim | difference of | figure (95 % interval) | seeds | verdict |')
-  print('|---|---|---|---|---|')
-  for row in rows:
-    if 'figure' not in row:
-      continue
-    verdict = row['verdict']
-    figure = f'{row["figure"]:.1f}'
-    if np.isfinite(row['low']):  # There is no interval with one seed.
-      figure += f' ({row["low"]:.1f} to {row["high"]:.1f})'
-    if row.get('needed') and verdict == 'not resolved':
-      verdict += f'; needs about {row["needed"]} seeds each'
-    if row.get('by_chance'):
-      verdict += f' (by chance: {row["by_chance"]:.0%})'
-    print(
-        f'| {row["claim"]} | {row["measure"]} | {figure} | {row["seeds"]} '
-        f'| {verdict} |'
-    )
   missing = [row['claim'] for row in rows if 'figure' not in row]
-  if missing:
-    print(f'\nNo runs for: {"; ".join(dict.fromkeys(missing))}.')
   path = os.path.join(root_dir, 'claims.csv')
   with open(path, 'w', encoding='utf-8', newline='') as file:
     writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
+  with open(path, encoding='utf-8') as file:
+    print('\n'.join(tables.claim_lines(list(csv.DictReader(file)))))
+  if missing:
+    print(f'\nNo runs for: {"; ".join(dict.fromkeys(missing))}.')
 
 
 if __name__ == '__main__':

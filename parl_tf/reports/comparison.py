@@ -19,13 +19,6 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
 ALL_DOMAINS = 'all domains'
-FALSE_ORDERS = {2: 0.32, 3: 0.20, 4: 0.08}
-"""How often equal methods appear ordered, by the number of seeds of each.
-
-Percentile intervals are too narrow with so few seeds. The rates are from a
-simulation of 3,000 studies with normally distributed scores, which gives 7 %
-with 5 seeds and 5 % with 8 or more.
-"""
 
 _Results = Mapping[int, runs_lib.PhaseResult]
 
@@ -242,24 +235,16 @@ def statement(pair: Pair) -> str:
 def verdict(pair: Pair) -> str:
   """Returns which method scores higher, or that the order is not resolved."""
   found = pair.comparison
-  if not found.difference.has_interval:
-    return 'not resolved; one seed gives no interval'
   if found.is_resolved:
     words = 'above' if found.difference.value > 0 else 'below'
-    text = f'{pair.first} is {words} {pair.second}'
-    rate = FALSE_ORDERS.get(min(found.num_seeds))
-    if rate is not None:
-      text += (
-          '; treat this as a hint, because with so few seeds equal methods'
-          f' appear ordered in up to {rate:.0%} of studies'
-      )
-    return text
-  if found.num_needed_seeds is None:
-    return 'not resolved; no number of seeds resolves a difference of 0'
-  return (
-      'not resolved; with the observed variance this would need'
-      f' {found.num_needed_seeds} seeds each'
-  )
+    return f'{pair.first} is {words} {pair.second}'
+  text = f'not resolved; by chance in {found.by_chance:.0%} of studies'
+  if found.num_needed_seeds is not None:
+    text += (
+        '; with the observed variance a resolution would need'
+        f' {found.num_needed_seeds} seeds each'
+    )
+  return text
 
 
 def as_text(estimate: statistics.Estimate, style: str) -> str:

@@ -7,6 +7,7 @@ from parl_tf import synced_file
 from parl_tf.reports import comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
+from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import tables
 
@@ -78,9 +79,9 @@ def write(path: str, content: Content) -> None:
 def multiplicity_note(pairs: Sequence[comparison.Pair]) -> str:
   """Returns a note on the expected number of false positives."""
   return (
-      f'{len(pairs)} comparisons at 95 %: if all methods were equal, about'
-      f' {0.05 * len(pairs):.1f} intervals would exclude 0 by chance, and more'
-      f' with fewer than {max(comparison.FALSE_ORDERS) + 1} seeds.'
+      f'{len(pairs)} comparisons at 5 %: if all methods were equal, up to'
+      f' {permutation.LEVEL * len(pairs):.1f} of them would be resolved by'
+      ' chance.'
   )
 
 

@@ -13,6 +13,8 @@ from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from parl_tf.reports import permutation
+
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
 # Standard normal quantiles of a two-sided 5 % test and of a power of 80 %.
@@ -48,6 +50,8 @@ class Comparison(NamedTuple):
     difference: Difference of the interquartile means, first minus second.
     probability: Probability that a seed of the first scores above one of the
       second.
+    by_chance: Probability of a difference of means of at least this size, in
+      either direction, if the methods are equal; an exact permutation test.
     num_seeds: Numbers of seeds of the first and of the second method.
     num_needed_seeds: Seeds per method needed to resolve the observed
       difference, given the observed variances; None if it cannot be computed.
@@ -55,14 +59,14 @@ class Comparison(NamedTuple):
 
   difference: Estimate
   probability: Estimate
+  by_chance: float
   num_seeds: Tuple[int, int]
   num_needed_seeds: Optional[int]
 
   @property
   def is_resolved(self) -> bool:
-    """Whether the interval of the difference excludes 0."""
-    low, high = self.difference.low, self.difference.high
-    return bool(low > 0.0 or high < 0.0)  # False if they are NaN.
+    """Whether the permutation test excludes chance at the 5 % level."""
+    return self.by_chance <= permutation.LEVEL
 
 
 def interquartile_mean(scores: np.ndarray) -> Number:
@@ -153,6 +157,7 @@ def compare(
   return Comparison(
       difference=Estimate(*(float(x[0]) for x in (values, *limits))),
       probability=Estimate(*(float(x[1]) for x in (values, *limits))),
+      by_chance=permutation.by_chance_of_two(first, second),
       num_seeds=(len(first), len(second)),
       num_needed_seeds=needed_seeds(first, second),
   )
@@ -190,7 +195,8 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
     second: `[R2, D]` scores.
 
   Returns:
-    Seeds per method, at least 2; None if either has one seed or d is 0.
+    Seeds per method, at least 4, since the exact test resolves nothing with
+    fewer; None if either has one seed or d is 0.
   """
   first_means, second_means = first.mean(axis=1), second.mean(axis=1)
   difference = np.mean(first_means) - np.mean(second_means)
@@ -198,7 +204,7 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
     return None
   variance = np.var(first_means, ddof=1) + np.var(second_means, ddof=1)
   needed = (_Z_LEVEL + _Z_POWER) ** 2 * variance / difference**2
-  return max(2, math.ceil(needed))
+  return max(4, math.ceil(needed))
 
 
 def _trimmed_mean(scores: np.ndarray) -> Number:

@@ -17,6 +17,8 @@ HEADER = (
     'phase',
     'seeds',
     'score',
+    'mean',
+    'of each seed',
     'score without search',
     'success',
     'success without search',
@@ -32,12 +34,13 @@ PAIR_HEADER = (
     'second',
     'difference of scores',
     'P(first > second)',
+    'by chance',
     'seeds',
     'order',
 )
 LEGEND = (
     'score: interquartile mean over seeds [95 % stratified bootstrap interval'
-    ' over seeds; none with a single seed].',
+    ' over seeds; none with a single seed]. mean, of each seed: all seeds.',
     'success: share of successful episodes, over all seeds [95 % Wilson'
     ' interval over EPISODES: it describes these policies, not the method].',
     'steps: mean environment steps to success, over the successful episodes of'
@@ -50,8 +53,10 @@ LEGEND = (
 PAIR_LEGEND = (
     'P(first > second): probability of improvement, i.e. that a seed of the'
     ' first scores above one of the second [95 % bootstrap interval].',
-    'An order is claimed only if the 95 % bootstrap interval over seeds of the'
-    ' difference of the interquartile means excludes 0.',
+    'by chance: exact permutation test, the share of all assignments of the'
+    ' runs to the two methods that give a difference of means of at least this'
+    ' size. An order is claimed only if it is at most 5 %, which takes at least'
+    ' four seeds each, or three and five.',
     'Needed seeds: for 80 % power, by the normal approximation'
     ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the observed variances and'
     ' difference of means.',
@@ -83,6 +88,8 @@ def row_cells(row: comparison.Row) -> List[str]:
       row.phase.replace('_', ' '),
       f'{row.num_seeds}{partial}',
       _text(row.score, '.1f'),
+      f'{np.mean(row.seed_scores):.1f}',
+      ' '.join(f'{score:.0f}' for score in row.seed_scores),
       _text(row.score_without_search, '.1f'),
       _text(row.success_rate, '.3f'),
       _text(row.success_rate_without_search, '.3f'),
@@ -102,6 +109,7 @@ def pair_cells(pair: comparison.Pair) -> List[str]:
       pair.second,
       comparison.as_text(pair.comparison.difference, '+.1f'),
       comparison.as_text(pair.comparison.probability, '.2f'),
+      f'{pair.comparison.by_chance:.3f}',
       '{} and {}'.format(*pair.comparison.num_seeds),
       comparison.verdict(pair),
   ]
@@ -145,7 +153,7 @@ def write_pairs(path: str, pairs: Sequence[comparison.Pair]) -> None:
   header = [
       *('domain', 'phase', 'first', 'second', 'first_seeds', 'second_seeds'),
       *_limit_names(('difference', 'probability_of_improvement')),
-      *('is_resolved', 'needed_seeds'),
+      *('by_chance', 'is_resolved', 'needed_seeds'),
   ]
   lines = [
       [
@@ -153,6 +161,7 @@ def write_pairs(path: str, pairs: Sequence[comparison.Pair]) -> None:
           *pair.comparison.num_seeds,
           *_limits(pair.comparison.difference),
           *_limits(pair.comparison.probability),
+          pair.comparison.by_chance,
           pair.comparison.is_resolved,
           pair.comparison.num_needed_seeds,
       ]

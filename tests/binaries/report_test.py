@@ -165,16 +165,17 @@ class FunctionTest(parameterized.TestCase):
   def test_long_comparison_lists_show_resolved_ones_first(self):
     # Ten methods make 45 pairs in each of three phases. Those with the last one
     # are resolved, except for cloning, where all score the same.
-    scores = {f'm{i}': [10.0, 20.0 + i] for i in range(9)}
+    scores = {f'm{i}': [10.0, 20.0 + i, 30.0, 15.0] for i in range(9)}
     study = run_folders.write_study(
-        os.path.join(self._root, 'many'), {**scores, 'z': [90.0, 91.0]}
+        os.path.join(self._root, 'many'),
+        {**scores, 'z': [90.0, 91.0, 92.0, 93.0]},
     )
     content = report_files.write_report(
         [study], self._output, num_resamples=100
     )
 
     text = report_files.describe(content, self._output)
-    lines = [x for x in text.splitlines() if ' and 2 seeds: ' in x]
+    lines = [x for x in text.splitlines() if ' and 4 seeds: ' in x]
     self.assertLen(lines, 40)
     is_resolved = [': z - m' in line for line in lines]
     self.assertEqual(is_resolved, [True] * 18 + [False] * 22)

@@ -104,26 +104,28 @@ class EstimateTest(absltest.TestCase):
 
 class ComparisonTest(parameterized.TestCase):
 
-  def test_separate_seeds_are_resolved(self):
+  def test_difference_and_its_interval(self):
     found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))
 
     # Minimum: twice 10 against twice 4, in one resample of sixteen.
     self.assertEqual(found.difference, (13.0, 6.0, 20.0))
     self.assertEqual(found.probability, (1.0, 1.0, 1.0))
     self.assertEqual(found.num_seeds, (2, 2))
-    self.assertTrue(found.is_resolved)
 
-  def test_a_lower_method_is_resolved_too(self):
-    found = statistics.compare(_column(0.0, 4.0), _column(10.0, 20.0))
+  def test_two_seeds_resolve_nothing(self):
+    found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))
 
-    self.assertEqual(found.difference, (-13.0, -20.0, -6.0))
-    self.assertTrue(found.is_resolved)
-
-  def test_overlapping_seeds_are_not_resolved(self):
-    found = statistics.compare(_column(10.0, 20.0), _column(0.0, 15.0))
-
-    self.assertEqual(found.difference, (7.5, -5.0, 20.0))
+    self.assertAlmostEqual(found.by_chance, 1 / 3)
     self.assertFalse(found.is_resolved)
+
+  @parameterized.parameters(1.0, -1.0)
+  def test_four_separate_seeds_are_resolved(self, sign):
+    found = statistics.compare(
+        sign * _column(5.0, 6.0, 7.0, 8.0), sign * _column(1.0, 2.0, 3.0, 4.0)
+    )
+
+    self.assertAlmostEqual(found.by_chance, 2 / 70)
+    self.assertTrue(found.is_resolved)
 
   def test_one_seed_resolves_nothing(self):
     found = statistics.compare(_column(90.0), _column(0.0, 1.0))
@@ -173,7 +175,7 @@ class NeededSeedsTest(parameterized.TestCase):
       ('eight', [10, 20], [0, 10], 8),
       # Variances 1 and 1, difference 0.5: 7.84 * 2 / 0.25 = 62.72.
       ('many', [0, 1, 2], [0.5, 1.5, 2.5], 63),
-      ('at_least_two', [100, 100], [0, 0], 2),
+      ('at_least_four', [100, 100], [0, 0], 4),
       ('no_difference', [0, 2], [1, 1], None),
       ('one_seed', [0], [1, 2], None),
   )

@@ -1,0 +1,165 @@
+"""Writes the tables of `benchmarks/results/README.md` from committed results.
+
+  python -m benchmarks.tables
+
+A table stands between the comments `<!-- table NAME -->` and `<!-- end -->`,
+where NAME is `scores STUDY` or `claims STUDY`. It is made from `results.csv` or
+`claims.csv` in the study's folder, which `benchmarks.methods` and
+`benchmarks.claims` write. With `--check`, nothing is written, and the exit
+status is 1 if a table differs.
+"""
+
+import csv
+import pathlib
+import re
+import sys
+from typing import Callable, Dict, List, Mapping, Sequence
+
+from absl import app
+from absl import flags
+import numpy as np
+
+from parl_tf.reports import statistics
+
+RESULTS = pathlib.Path(__file__).parent / 'results'
+
+_TABLE = re.compile(
+    r'<!-- table (\w+) (\w+) -->\n(?:(?!<!-- ).)*<!-- end -->', re.DOTALL
+)
+_SCORES = {
+    'cloning': 'behavior_cloning_score_without_search',
+    'offline': 'offline_score',
+    'online': 'online_score',
+    'policy alone': 'online_score_without_search',
+}
+
+Row = Mapping[str, str]
+
+
+def render(text: str, results: pathlib.Path) -> str:
+  """Returns a page with its tables made anew.
+
+  Args:
+    text: The page.
+    results: Folder of the studies.
+
+  Raises:
+    KeyError: If a table has an unknown kind.
+    FileNotFoundError: If a study has no such CSV file.
+  """
+
+  def replace(match: re.Match) -> str:
+    kind, study = match.groups()
+    file_name, make = _KINDS[kind]
+    with open(results / study / file_name, encoding='utf-8') as file:
+      rows = list(csv.DictReader(file))
+    lines = '\n'.join(make(rows))
+    return f'<!-- table {kind} {study} -->\n\n{lines}\n\n<!-- end -->'
+
+  return _TABLE.sub(replace, text)
+
+
+def score_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of a table of scores, one method a line.
+
+  A score is the mean over seeds, the interquartile mean in brackets, and the
+  numbers of all seeds. Methods are in the order of their online means. Runs
+  that are not finished are counted, but have no scores.
+  """
+  methods: Dict[str, List[Row]] = {}
+  for row in rows:
+    methods.setdefault(row['method'], []).append(row)
+  lines = _head('method', 'seeds', *_SCORES, 'online steps', 'core-minutes')
+  lines_by_score = []
+  for method, own in methods.items():
+    done = [row for row in own if row['status'] == 'finished']
+    num_unfinished = len(own) - len(done)
+    seeds = f'{len(done)}'
+    if num_unfinished:
+      seeds += f' and {num_unfinished} unfinished'
+    scores = {name: _numbers(done, column) for name, column in _SCORES.items()}
+    line = _line(
+        f'`{method}`',
+        seeds,
+        *map(_score_text, scores.values()),
+        _mean(done, 'env_steps', ',.0f'),
+        _mean(done, 'core_minutes', '.1f'),
+    )
+    lines_by_score.append((np.mean(scores['online'] or [-np.inf]), line))
+  lines_by_score.sort(key=lambda x: -x[0])
+  return [*lines, *(line for _, line in lines_by_score)]
+
+
+def claim_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of a table of claims that have runs."""
+  lines = _head(
+      'claim', 'difference of', 'figure (95 % interval)', 'seeds', 'by chance',
+      'verdict',
+  )
+  for row in rows:
+    if not row['figure']:
+      continue
+    figure = f'{float(row["figure"]):.1f}'
+    if row['low'] not in ('', 'nan'):  # There is no interval with one seed.
+      figure += f' ({float(row["low"]):.1f} to {float(row["high"]):.1f})'
+    verdict = row['verdict']
+    if verdict == 'not resolved' and row['needed']:
+      verdict += f'; needs about {row["needed"]} seeds each'
+    by_chance = f'{float(row["by_chance"]):.1%}'
+    lines.append(
+        _line(
+            row['claim'], row['measure'], figure, row['seeds'], by_chance,
+            verdict,
+        )
+    )
+  return lines
+
+
+def _score_text(scores: Sequence[float]) -> str:
+  if not scores:
+    return ''
+  mean = f'{np.mean(scores):.0f}'
+  if len(scores) == 1:
+    return mean
+  middle = statistics.interquartile_mean(np.array(scores)[:, None])
+  each = ' '.join(f'{score:.0f}' for score in scores)
+  return f'{mean} ({middle:.0f}): {each}'
+
+
+def _mean(rows: Sequence[Row], column: str, style: str) -> str:
+  numbers = _numbers(rows, column)
+  return format(np.mean(numbers), style) if numbers else ''
+
+
+def _numbers(rows: Sequence[Row], column: str) -> List[float]:
+  return [float(row[column]) for row in rows if row[column]]
+
+
+def _head(*cells: str) -> List[str]:
+  return [_line(*cells), _line(*['---'] * len(cells)).replace(' ', '')]
+
+
+def _line(*cells: str) -> str:
+  return f'| {" | ".join(cells)} |'
+
+
+_KINDS: Dict[str, tuple[str, Callable[[Sequence[Row]], List[str]]]] = {
+    'scores': ('results.csv', score_lines),
+    'claims': ('claims.csv', claim_lines),
+}
+
+
+def main(_):
+  """Writes the tables, or compares them."""
+  page = RESULTS / 'README.md'
+  text = page.read_text(encoding='utf-8')
+  new = render(text, RESULTS)
+  if flags.FLAGS.check:
+    sys.exit(int(new != text))
+  page.write_text(new, encoding='utf-8')
+  print(f'{page}: {len(_TABLE.findall(text))} tables.')
+
+
+if __name__ == '__main__':
+  flags.DEFINE_bool('check', False, 'Only compare the tables with the results.')
+  app.run(main)

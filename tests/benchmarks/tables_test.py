@@ -1,0 +1,106 @@
+"""Tests that the tables of the results are those of the committed files."""
+
+import csv
+import io
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+
+from benchmarks import claims
+from benchmarks import methods
+from benchmarks import tables
+from parl_tf.reports import runs as runs_lib
+
+_STUDIES = ('pointmaze', 'cube_cal_ql')
+
+
+def _row(method, seed, status='finished', **scores):
+  row = dict.fromkeys(methods.COLUMNS, '')
+  row.update(method=method, seed=str(seed), status=status, **scores)
+  return row
+
+
+class CommittedTest(parameterized.TestCase):
+
+  def test_page_has_the_tables_of_the_committed_files(self):
+    page = (tables.RESULTS / 'README.md').read_text(encoding='utf-8')
+
+    self.assertEqual(tables.render(page, tables.RESULTS), page)
+    for study in _STUDIES:
+      self.assertIn(f'<!-- table claims {study} -->', page)
+
+  @parameterized.parameters(*_STUDIES)
+  def test_rows_have_the_numbers_of_the_runs(self, study):
+    folder = os.path.join(tables.RESULTS, study)
+    with open(os.path.join(folder, 'results.csv'), encoding='utf-8') as file:
+      rows = {row['run']: row for row in csv.DictReader(file)}
+
+    runs = runs_lib.read_runs([folder]).runs
+
+    self.assertLen(runs, len(rows))
+    for run in runs:
+      row = rows[f'{run.method}/seed_{run.seed}']
+      for phase in ('behavior_cloning', 'offline', 'online'):
+        result = runs_lib.phase_result(run, phase)
+        if result is None or not row[f'{phase}_score']:
+          continue
+        self.assertAlmostEqual(float(row[f'{phase}_score']), result.score)
+
+  def test_claims_have_the_figures_of_the_runs(self):
+    folder = os.path.join(tables.RESULTS, 'cube_cal_ql')
+    with open(os.path.join(folder, 'claims.csv'), encoding='utf-8') as file:
+      committed = list(csv.DictReader(file))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, claims.COLUMNS)
+    writer.writeheader()
+    runs = runs_lib.read_runs([folder]).runs
+    writer.writerows(claims.judge(x, runs) for x in claims.make_claims([2, 5]))
+
+    text.seek(0)
+    self.assertEqual(list(csv.DictReader(text)), committed)
+
+
+class LinesTest(absltest.TestCase):
+
+  def test_scores_show_mean_middle_and_each_seed(self):
+    rows = [
+        _row('a', seed, online_score=str(score), env_steps='1500')
+        for seed, score in enumerate((0.0, 90.0, 98.0, 100.0, 92.0))
+    ]
+    rows.append(_row('a', 5, status='stopped'))
+    rows.append(_row('b', 0, offline_score='3.1', core_minutes='2.25'))
+
+    *_, first, second = tables.score_lines(rows)
+
+    # The middle: 90, 92 and 98.
+    self.assertEqual(
+        first,
+        '| `a` | 5 and 1 unfinished |  |  | 76 (93): 0 90 98 100 92 |  | 1,500'
+        ' |  |',
+    )
+    self.assertEqual(second, '| `b` | 1 |  | 3 |  |  |  | 2.2 |')
+
+  def test_claims_without_runs_are_left_out(self):
+    row = dict.fromkeys(claims.COLUMNS, '')
+    rows = [
+        {**row, 'claim': 'one', 'verdict': 'no runs'},
+        {
+            **row,
+            **{'claim': 'two', 'measure': 'score', 'figure': '8.33'},
+            **{'low': '-1.0', 'high': '9.0', 'seeds': '5, 3'},
+            **{'verdict': 'not resolved', 'by_chance': '0.161', 'needed': '63'},
+        },
+    ]
+
+    (line,) = tables.claim_lines(rows)[2:]
+
+    self.assertEqual(
+        line,
+        '| two | score | 8.3 (-1.0 to 9.0) | 5, 3 | 16.1% | not resolved; needs'
+        ' about 63 seeds each |',
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,83 @@
+"""Tests with assignments counted by hand."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from parl_tf.reports import permutation
+
+
+def _column(*scores):
+  return np.array(scores, np.float64)[:, None]
+
+
+class TwoTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      # Only the observed assignment of 20, and the opposite one.
+      ([7, 8, 9], [1, 2, 3], 1 / 20, 2 / 20),
+      # As large: {5, 3} and {5, 4} of six; as small: {1, 3} and {1, 4}.
+      ([5, 3], [1, 4], 2 / 6, 4 / 6),
+      ([1, 4], [5, 3], 5 / 6, 4 / 6),
+      ([2, 2], [2, 2, 2], 1.0, 1.0),
+      ([3], [1, 2], 1 / 3, 2 / 3),
+  )
+  def test_share_of_assignments(self, first, second, greater, either):
+    first, second = _column(*first), _column(*second)
+
+    one_sided = permutation.by_chance_of_two(first, second, is_two_sided=False)
+    self.assertAlmostEqual(one_sided, greater)
+    two_sided = permutation.by_chance_of_two(first, second)
+    self.assertAlmostEqual(two_sided, either)
+
+  def test_five_seeds_each_can_be_resolved_three_cannot(self):
+    for num_seeds, wanted in ((3, 0.1), (4, 2 / 70), (5, 2 / 252)):
+      by_chance = permutation.by_chance_of_two(
+          _column(*range(10, 10 + num_seeds)), _column(*range(num_seeds))
+      )
+      self.assertAlmostEqual(by_chance, wanted)
+
+  def test_a_run_counts_by_its_mean_over_domains(self):
+    first = np.array([[6.0, 8.0], [9.0, 7.0], [9.0, 9.0]])
+
+    self.assertAlmostEqual(
+        permutation.by_chance_of_two(first, _column(1.0, 2.0, 3.0)), 0.1
+    )
+
+  def test_equal_methods_are_resolved_in_five_percent_of_studies(self):
+    random = np.random.default_rng(0)
+    scores = random.exponential(size=[1_000, 2, 5, 1])
+
+    resolved = [
+        permutation.by_chance_of_two(*x) <= permutation.LEVEL for x in scores
+    ]
+
+    self.assertBetween(np.mean(resolved), 0.03, 0.07)
+
+  def test_too_many_seeds_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'got 705,432: use fewer'):
+      permutation.by_chance_of_two(np.zeros([11, 1]), np.zeros([11, 1]))
+
+
+class OneTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ([1, 2, 3, 4, 5], 1 / 32, 2 / 32),
+      # Sums of at least 3: 1 + 2 + 2 and -1 + 2 + 2.
+      ([-1, 2, 2], 2 / 8, 4 / 8),
+      ([0, 0], 1.0, 1.0),
+  )
+  def test_share_of_signs(self, differences, greater, either):
+    differences = _column(*differences)
+
+    one_sided = permutation.by_chance_of_one(differences, is_two_sided=False)
+    self.assertAlmostEqual(one_sided, greater)
+    self.assertAlmostEqual(permutation.by_chance_of_one(differences), either)
+
+  def test_too_many_seeds_are_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'got 262,144: use fewer'):
+      permutation.by_chance_of_one(np.zeros([18, 1]))
+
+
+if __name__ == '__main__':
+  absltest.main()
