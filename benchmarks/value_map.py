@@ -238,9 +238,7 @@ def main(_):
   path = options.dataset_path
   if path is None:
     path = gin.query_parameter('run_experiment.dataset_path')
-  episodes = domain.convert_episodes(
-      reading.read_episodes(path, **domain.dataset_options())
-  )
+  episodes = reading.read_episodes(path, **domain.dataset_options())
   points = make_map(
       agent,
       domain,

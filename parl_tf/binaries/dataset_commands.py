@@ -162,7 +162,7 @@ def describe_bound(
     gamma: Discount factor of the returns.
   """
   starts, least, greatest = [], np.inf, -np.inf
-  for episode in task.convert_episodes(reading.read_inspected(path, layout)):
+  for episode in reading.read_inspected(path, layout):
     returns = returns_lib.monte_carlo_returns(
         task.reward_scale * episode.reward + task.reward_bias,
         episode.discount,

@@ -11,8 +11,6 @@ from typing import (
   Any,
   Callable,
   Dict,
-  Iterable,
-  Iterator,
   Mapping,
   Optional,
   Sequence,
@@ -264,12 +262,6 @@ class Domain(abc.ABC):
         task=self.recorded_task,
         ends_at_success=self.ends_at_success,
     )
-
-  def convert_episodes(
-      self, episodes: Iterable[types.Episode]
-  ) -> Iterator[types.Episode]:
-    """Converts episodes read from a dataset to episodes of this task."""
-    return iter(episodes)
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:

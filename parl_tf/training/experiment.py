@@ -319,11 +319,7 @@ def load_dataset(path: str, domain) -> List[types.Episode]:
     OSError: If the file does not exist.
     ValueError: If the dataset is invalid or does not fit the domain.
   """
-  episodes = list(
-      domain.convert_episodes(
-          reading.read_episodes(path, **domain.dataset_options())
-      )
-  )
+  episodes = list(reading.read_episodes(path, **domain.dataset_options()))
   logging.info(
       'Read %d episodes, %d steps, from %s.',
       len(episodes),
