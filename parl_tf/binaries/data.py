@@ -4,13 +4,14 @@
   parl-data generate cube --play --output play.hdf5 --num_steps 100000
   parl-data info maze.hdf5 --domain pointmaze
   parl-data convert minari_data_set --output rows.hdf5
+  parl-data convert maze.hdf5 --format lerobot --output maze_lerobot
 
 Commands:
   generate DOMAIN   records a dataset with the controller of a domain, which is
                     a file of gin/domains, such as pointmaze, or a gin file of
                     your own, such as reach.gin
   info DATA...      prints the contents and the faults of datasets
-  convert DATA...   writes datasets of any format to one file
+  convert DATA...   writes datasets of any format to one
 
 A dataset is a file or a directory in the format of D4RL, Minari, robomimic,
 OGBench, RLDS or LeRobot, or the episode log of a run.
@@ -54,7 +55,15 @@ def main(argv: Sequence[str]) -> int:
     )
   elif command == 'convert':
     configs.parse(options.gin_file, options.gin_bindings)
-    dataset_commands.convert(arguments, options.output)
+    if options.format == 'lerobot':
+      dataset_commands.convert_to_lerobot(
+          arguments,
+          options.output,
+          rate=options.fps,
+          instruction=options.instruction,
+      )
+    else:
+      dataset_commands.convert(arguments, options.output)
   else:
     task = None
     if options.domain:
@@ -64,8 +73,11 @@ def main(argv: Sequence[str]) -> int:
     else:
       configs.parse(options.gin_file, options.gin_bindings)
     return dataset_commands.inform(arguments, task, options.gamma)
-  gin.clear_config()  # Written files use the default action bounds.
-  return dataset_commands.inform([options.output])
+  bounds = {}
+  if command == 'convert' and options.format == 'lerobot':
+    bounds = dataset_commands.action_bounds()
+  gin.clear_config()  # Other written files use the default action bounds.
+  return dataset_commands.inform([options.output], **bounds)
 
 
 def run() -> None:
@@ -74,7 +86,22 @@ def run() -> None:
 
 
 def _define_flags():
-  flags.DEFINE_string('output', None, 'generate, convert: file to write.')
+  flags.DEFINE_string(
+      'output', None, 'generate, convert: file or directory to write.'
+  )
+  flags.DEFINE_enum(
+      'format', 'd4rl', ['d4rl', 'lerobot'],
+      'convert: layout to write, a file of D4RL or a directory of LeRobot.',
+  )
+  flags.DEFINE_integer(
+      'fps',
+      10,
+      'convert: frames per second of a LeRobot dataset.',
+      lower_bound=1,
+  )
+  flags.DEFINE_string(
+      'instruction', '', 'convert: text of the task of a LeRobot dataset.'
+  )
   flags.DEFINE_string(
       'domain',
       None,

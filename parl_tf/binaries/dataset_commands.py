@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from typing import Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from parl_tf.binaries import configs
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
+from parl_tf.datasets import lerobot_writer
 from parl_tf.datasets import reading
 from parl_tf.datasets import rows as rows_lib
 from parl_tf.domains import domain as domain_lib
@@ -147,6 +148,42 @@ def convert(paths: Sequence[str], output: str) -> None:
       file.append(episode._replace(episode_id=number))
 
 
+def convert_to_lerobot(
+    paths: Sequence[str], output: str, *, rate: int, instruction: str
+) -> None:
+  """Writes the episodes of all datasets to a LeRobot dataset.
+
+  Actions keep the units of the environment: the gin binding
+  `dataset.action_bounds` defines those of the datasets that are read.
+
+  Args:
+    paths: Paths of the datasets.
+    output: Directory to write.
+    rate: Frames per second.
+    instruction: Text of the task.
+
+  Raises:
+    FileNotFoundError: If the folder of `output` does not exist.
+    ValueError: If a dataset has a fault, `output` exists, or an observation has
+      images or differs in keys from the first.
+  """
+  _check_folder(output)
+  lerobot_writer.write(
+      output,
+      itertools.chain.from_iterable(
+          [reading.read_episodes(path) for path in paths]
+      ),
+      rate=rate,
+      instruction=instruction,
+      **action_bounds(),
+  )
+
+
+def action_bounds() -> Dict[str, Any]:
+  """Returns the gin-bound action bounds of datasets, as an argument."""
+  return {'action_bounds': reading.make_layout().action_bounds}
+
+
 def describe_bound(
     path: str,
     layout: rows_lib.Layout,
@@ -182,6 +219,7 @@ def inform(
     paths: Sequence[str],
     task: Optional[domain_lib.Domain] = None,
     gamma: float = 0.99,
+    **options: Any,
 ) -> int:
   """Prints summaries of datasets.
 
@@ -189,12 +227,13 @@ def inform(
     paths: Paths of the datasets.
     task: Task that the data must fit; None skips this check.
     gamma: Discount factor of the returns printed if `task` is given.
+    **options: Arguments of `reading.make_layout`.
 
   Returns:
     1 if any dataset has a fault, else 0.
   """
   layout = reading.make_layout(
-      **({} if task is None else task.dataset_options())
+      **({} if task is None else task.dataset_options()), **options
   )
   num_faults = 0
   for path in paths:

@@ -7,6 +7,7 @@ import sys
 
 from absl import app
 from absl.testing import absltest
+from dm_env import specs
 import gin
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_ONE_ARRAY = dict(observation_spec=specs.Array((4,), np.float32))
 _SMALL = ("PointMaze.size = 'UMaze'", 'PointMaze.max_episode_steps = 20')
 
 
@@ -181,6 +183,29 @@ class DataTest(absltest.TestCase):
     for first, second in zip(before, after):
       for array, other in zip(tree.flatten(first), tree.flatten(second)):
         np.testing.assert_array_equal(array, other)
+
+  def test_convert_to_lerobot_keeps_the_bounds_of_the_actions(self):
+    self._write(self._path)
+    with h5py.File(self._path, 'r+') as file:
+      file['actions'][:] = 3.0 * file['actions'][:]
+    output = self._path + '.lerobot'
+    done = _run(
+        'convert', self._path, '--format=lerobot', '--output', output,
+        '--gin_bindings=dataset.action_bounds = (-3.0, 3.0)',
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertIn('no fault found', done.stdout)
+    bounds = dict(action_bounds=(-3.0, 3.0))
+    before, after = (
+        list(reading.read_episodes(path, **bounds, **options))
+        for path, options in ((self._path, {}), (output, _ONE_ARRAY))
+    )
+    self.assertEqual(len(before), len(after))
+    for first, second in zip(before, after):
+      np.testing.assert_allclose(first.action, second.action, atol=1e-6)
+      np.testing.assert_array_equal(
+          first.observation[:-1], second.observation[:-1]
+      )
 
 
 if __name__ == '__main__':

@@ -1,0 +1,290 @@
+"""A policy of LeRobot that `parl_tf.serving` samples and trains.
+
+Works on LeRobot's interface of all its policies: its own pre- and
+post-processing, `select_action`, `forward` (the loss), and the optimizer of the
+policy's configuration.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+import torch
+import torchvision_operators
+
+torchvision_operators.import_torchvision()
+
+from lerobot.configs import policies as policy_configs  # noqa: E402
+from lerobot.configs import types  # noqa: E402
+from lerobot.policies import factory  # noqa: E402
+from lerobot.utils import constants  # noqa: E402
+
+from parl_tf.serving import policy_spec  # noqa: E402
+
+_TASK = 'task'
+_ROWS_PER_DRAW = 8_192
+
+
+class LeRobotPolicy:
+  """Draws chunks of actions of a checkpoint, and fits it to better ones.
+
+  Attributes:
+    policy: LeRobot's policy, with the current weights.
+    config: Its configuration.
+  """
+
+  def __init__(
+      self,
+      path: str,
+      *,
+      batch_size: int = 256,
+      learning_rate: Optional[float] = None,
+      lora_rank: int = 0,
+  ):
+    """Loads a checkpoint.
+
+    Args:
+      path: Directory with `config.json` and `model.safetensors`.
+      batch_size: Rows of a gradient step.
+      learning_rate: Of the fit; None takes that of the configuration.
+      lora_rank: Rank of the change that a fit makes to each matrix; 0 trains
+        all weights. The change is merged into the weights when the fit ends.
+
+    Raises:
+      ValueError: If the checkpoint is an adapter, or the policy has a history
+        of observations, which a served observation lacks.
+    """
+    self._batch_size = batch_size
+    self._learning_rate = learning_rate
+    self._lora_rank = lora_rank
+    self.load(path)
+
+  def load(self, path: str) -> None:
+    """Loads a checkpoint; see `__init__`."""
+    config = policy_configs.PreTrainedConfig.from_pretrained(path)
+    if config.use_peft:
+      raise ValueError(
+          f'{path}: must be a whole policy, got an adapter. Merge it first.'
+      )
+    if config.n_obs_steps != 1:
+      raise ValueError(
+          f'{path}: `n_obs_steps` must be 1, because a served observation has '
+          f'no history, got {config.n_obs_steps}.'
+      )
+    config.pretrained_path = path
+    self.config = config
+    self.policy = factory.get_policy_class(config.type).from_pretrained(
+        path, config=config
+    )
+    self._preprocess, self._postprocess = factory.make_pre_post_processors(
+        config,
+        pretrained_path=path,
+        preprocessor_overrides={'device_processor': {'device': config.device}},
+    )
+
+  def save(self, path: str) -> None:
+    """Writes a checkpoint that LeRobot loads without this program."""
+    self.policy.save_pretrained(path)
+    self._preprocess.save_pretrained(path)
+    self._postprocess.save_pretrained(path)
+
+  def spec(self) -> policy_spec.PolicySpec:
+    """Describes the policy.
+
+    Observations have LeRobot's names, images `[height, width, channels]` uint8.
+    Where all inputs are vectors of one length, there is a single one, called
+    `observation`, from which all of them are taken.
+    """
+    action = self.config.output_features[constants.ACTION]
+    observation = {
+        name: _array_spec(feature)
+        for name, feature in self.config.input_features.items()
+    }
+    if self._is_single():
+      observation = {policy_spec.SINGLE: next(iter(observation.values()))}
+    if self._reads_task():
+      observation[_TASK] = policy_spec.ArraySpec((), 'str')
+    return policy_spec.PolicySpec(
+        observation,
+        action_size=action.shape[0],
+        chunk_length=self.config.n_action_steps,
+        max_batch=1_024,
+        stochastic=self.config.type != 'act',
+    )
+
+  def version(self) -> str:
+    """Returns a name of the current weights."""
+    sha = hashlib.sha256()
+    for name, weights in sorted(self.policy.state_dict().items()):
+      sha.update(name.encode())
+      sha.update(np.ascontiguousarray(weights.cpu().numpy()).data)
+    return f'{self.config.type}-{sha.hexdigest()[:12]}'
+
+  @torch.no_grad()
+  def sample(
+      self, observation: Mapping[str, Any], num_samples: int, seed: int
+  ) -> np.ndarray:
+    """Draws chunks `[B, N, T, A]`, T being LeRobot's `n_action_steps`."""
+    torch.manual_seed(seed)
+    rows = {
+        name: np.repeat(array, num_samples, axis=0)
+        for name, array in observation.items()
+    }
+    size = policy_spec.num_states(rows)
+    chunks = [
+        self._draw(_slice(rows, slice(start, start + _ROWS_PER_DRAW)))
+        for start in range(0, size, _ROWS_PER_DRAW)
+    ]
+    drawn = np.concatenate(chunks)
+    return drawn.reshape(-1, num_samples, *drawn.shape[1:])
+
+  def train(
+      self,
+      observation: Mapping[str, Any],
+      actions: np.ndarray,
+      mask: np.ndarray,
+      num_steps: int,
+      seed: int,
+  ) -> List[float]:
+    """Takes gradient steps of LeRobot's loss; returns its values.
+
+    The optimizer starts without moments, so that the result depends only on the
+    weights and the arguments.
+
+    Args:
+      observation: Arrays `[R, ...]`.
+      actions: `[R, T, A]`.
+      mask: `[R, T]`, 0 after the end of an episode. As in LeRobot's datasets,
+        the last valid action is repeated there, and `action_is_pad` is set.
+      num_steps: Gradient steps.
+      seed: Seed of batches, noise and dropout.
+    """
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    rows = dict(observation)
+    rows[constants.ACTION], rows[f'{constants.ACTION}_is_pad'] = _padded(
+        actions, mask, len(self.config.action_delta_indices)
+    )
+    preset = self.config.get_optimizer_preset()
+    if self._learning_rate is not None:
+      preset = dataclasses.replace(preset, lr=self._learning_rate)
+    policy, parameters = self.policy, self.policy.get_optim_params()
+    if self._lora_rank:
+      policy, parameters = _with_adapter(policy, self._lora_rank)
+    optimizer = preset.build(parameters)
+    policy.train()
+    losses = []
+    for _ in range(num_steps):
+      chosen = random.integers(len(actions), size=self._batch_size)
+      loss, _ = policy.forward(self._batch(_slice(rows, chosen), is_fit=True))
+      optimizer.zero_grad()
+      loss.backward()
+      if preset.grad_clip_norm > 0:
+        torch.nn.utils.clip_grad_norm_(
+            policy.parameters(), preset.grad_clip_norm
+        )
+      optimizer.step()
+      losses.append(loss.item())
+    if self._lora_rank:
+      self.policy = policy.merge_and_unload()
+      self.policy.requires_grad_(True)
+    self.policy.eval()
+    logging.info('Loss %.4f after %d steps.', losses[-1], num_steps)
+    return losses
+
+  def _draw(self, rows: Mapping[str, Any]) -> np.ndarray:
+    """Returns one chunk `[rows, T, A]` for each row."""
+    self.policy.reset()
+    batch = self._batch(rows)
+    # The first call predicts the chunk, and each call takes an action of it.
+    actions = [
+        self._postprocess(self.policy.select_action(batch))
+        for _ in range(self.config.n_action_steps)
+    ]
+    return torch.stack(actions, dim=1).float().cpu().numpy()
+
+  def _batch(
+      self, rows: Mapping[str, Any], is_fit: bool = False
+  ) -> Dict[str, Any]:
+    """Returns rows as LeRobot's policies take them, normalized.
+
+    Args:
+      rows: Arrays `[rows, ...]`.
+      is_fit: Whether they go to the loss. Policies with a history then need an
+        axis of time.
+    """
+    rows = dict(rows)
+    if self._is_single():
+      state = rows.pop(policy_spec.SINGLE)
+      rows.update(dict.fromkeys(self.config.input_features, state))
+    batch = {}
+    for name, array in rows.items():
+      if name == _TASK:
+        batch[name] = list(map(str, array))
+        continue
+      tensor = torch.from_numpy(np.ascontiguousarray(array))
+      feature = self.config.input_features.get(name)
+      if feature is not None and feature.type is types.FeatureType.VISUAL:
+        tensor = tensor.movedim(-1, -3).float() / 255.0
+      batch[name] = tensor
+    batch = self._preprocess(batch)
+    if is_fit and self.config.observation_delta_indices is not None:
+      for name in self.config.input_features:
+        batch[name] = batch[name].unsqueeze(1)
+    return batch
+
+  def _is_single(self) -> bool:
+    """Returns whether all inputs are vectors of one length."""
+    return len({
+        (feature.type is types.FeatureType.VISUAL, tuple(feature.shape))
+        for feature in self.config.input_features.values()
+    }) == 1 and not self.config.image_features
+
+  def _reads_task(self) -> bool:
+    return any(hasattr(step, 'task_key') for step in self._preprocess.steps)
+
+
+def _array_spec(feature: Any) -> policy_spec.ArraySpec:
+  shape = tuple(feature.shape)
+  if feature.type is types.FeatureType.VISUAL:
+    channels, height, width = shape
+    return policy_spec.ArraySpec((height, width, channels), 'uint8')
+  return policy_spec.ArraySpec(shape)
+
+
+def _slice(rows: Mapping[str, Any], places: Any) -> Dict[str, Any]:
+  return {name: array[places] for name, array in rows.items()}
+
+
+def _padded(actions: np.ndarray, mask: np.ndarray, length: int):
+  """Returns actions `[R, length, A]` and which `[R, length]` are padding."""
+  num_valid = np.maximum(np.sum(mask > 0.0, axis=1), 1)
+  steps = np.arange(length)
+  places = np.minimum(steps, num_valid[:, np.newaxis] - 1)
+  padded = np.take_along_axis(actions, places[:, :, np.newaxis], axis=1)
+  return padded, steps >= np.sum(mask > 0.0, axis=1)[:, np.newaxis]
+
+
+def _with_adapter(policy, rank: int):
+  """Returns the policy with a LoRA adapter, and the adapter's parameters."""
+  import peft
+
+  layers = (torch.nn.Linear, torch.nn.Conv1d)
+  targets = [
+      name
+      for name, module in policy.named_modules()
+      # The modules of attention read their own matrices.
+      if isinstance(module, layers) and not _is_in_attention(policy, name)
+  ]
+  adapted = peft.get_peft_model(
+      policy, peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
+  )
+  return adapted, [x for x in adapted.parameters() if x.requires_grad]
+
+
+def _is_in_attention(policy, name: str) -> bool:
+  parent = policy.get_submodule(os.path.splitext(name)[0])
+  return isinstance(parent, torch.nn.MultiheadAttention)

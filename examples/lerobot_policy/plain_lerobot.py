@@ -1,0 +1,39 @@
+"""Draws actions of a checkpoint with LeRobot alone, without parl_tf.
+
+  python plain_lerobot.py CHECKPOINT STATES.npy ACTIONS.npy SEED
+
+Reads states `[B, ...]`, and writes the first chunk of actions `[B, T, A]` that
+LeRobot's `select_action` takes in each of them.
+"""
+
+import sys
+
+import numpy as np
+import torch
+import torchvision_operators
+
+torchvision_operators.import_torchvision()
+
+from lerobot.configs import policies as policy_configs  # noqa: E402
+from lerobot.policies import factory  # noqa: E402
+
+
+def main(checkpoint: str, states: str, output: str, seed: int) -> None:
+  """Loads the checkpoint and draws the actions."""
+  config = policy_configs.PreTrainedConfig.from_pretrained(checkpoint)
+  policy = factory.get_policy_class(config.type).from_pretrained(checkpoint)
+  preprocess, postprocess = factory.make_pre_post_processors(
+      config, pretrained_path=checkpoint
+  )
+  state = torch.from_numpy(np.load(states))
+  batch = preprocess(dict.fromkeys(config.input_features, state))
+  torch.manual_seed(seed)
+  actions = [
+      postprocess(policy.select_action(batch))
+      for _ in range(config.n_action_steps)
+  ]
+  np.save(output, torch.stack(actions, dim=1).numpy())
+
+
+if __name__ == '__main__':
+  main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

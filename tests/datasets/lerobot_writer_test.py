@@ -1,0 +1,133 @@
+"""Tests that written LeRobot datasets hold the episodes.
+
+`tests/examples/lerobot_policy_test.py` reads one with LeRobot itself.
+"""
+
+import json
+import os
+
+from absl.testing import absltest
+from dm_env import specs
+import numpy as np
+import pyarrow.parquet as pq
+import tree
+
+from parl_tf import types
+from parl_tf.datasets import lerobot_writer
+from tests.datasets import dataset_case
+
+_STATE = specs.Array((2,), np.float32)
+
+
+def _episode(length, is_solved, observation=None):
+  steps = np.arange(length + 1, dtype=np.float32)
+  is_last = np.arange(length) == length - 1
+  return types.Episode(
+      observation=np.stack([steps, -steps], 1)
+      if observation is None
+      else observation,
+      action=np.tile(np.float32([[0.5]]), [length, 1]),
+      reward=(is_last & is_solved).astype(np.float32),
+      discount=1.0 - (is_last & is_solved).astype(np.float32),
+      success=is_last & is_solved,
+  )
+
+
+class LerobotWriterTest(dataset_case.DatasetCase):
+
+  file_name = 'cubes'
+
+  def _write(self, episodes, **kwargs):
+    lerobot_writer.write(
+        self._path, episodes, rate=10, instruction='push', **kwargs
+    )
+
+  def test_our_reader_returns_the_episodes(self):
+    self._write([_episode(3, True), _episode(2, False)])
+    solved, cut = self._read(
+        observation_spec=_STATE, action_spec=specs.Array((1,), np.float32)
+    )
+    # The observation after the last action is not stored.
+    self.assertFalse(cut.has_last_transition)
+    self._check_solved_and_cut(solved, cut._replace(has_last_transition=True))
+    self.assertEqual(
+        solved.observation.tolist(), [[0, 0], [1, -1], [2, -2], [2, -2]]
+    )
+
+  def test_a_nest_keeps_its_keys_and_a_single_array_has_two_names(self):
+    nest = {'state': np.zeros([3, 2]), 'goal': np.ones([3, 4])}
+    nest = tree.map_structure(lambda x: x.astype(np.float32), nest)
+    self._write([_episode(2, True, nest)])
+    features = self._json('meta/info.json')['features']
+    self.assertEqual(features['observation.goal']['shape'], [4])
+    self.assertNotIn('observation.environment_state', features)
+
+    self._path += '_single'
+    self._write([_episode(2, True)])
+    features = self._json('meta/info.json')['features']
+    for name in ('observation.state', 'observation.environment_state'):
+      self.assertEqual(features[name]['shape'], [2])
+
+  def test_actions_are_in_the_units_of_the_environment(self):
+    self._write([_episode(2, True)], action_bounds=(0.0, 10.0))
+    # 0.5 lies at three quarters of the range.
+    self.assertEqual(self._statistics('action')['max'], [7.5])
+    (episode,) = self._read(action_bounds=(0.0, 10.0))
+    self.assertEqual(episode.action.tolist(), [[0.5]] * 2)
+
+  def test_statistics_are_those_of_all_frames(self):
+    self._write([_episode(3, True), _episode(2, False)])
+    found = self._statistics('observation.state')
+    # The frames are 0, 1, 2, 0, 1.
+    self.assertEqual(found['count'], [5])
+    self.assertEqual((found['min'], found['max']), ([0, -2], [2, 0]))
+    np.testing.assert_allclose(found['mean'], [0.8, -0.8])
+    np.testing.assert_allclose(found['std'], [np.sqrt(0.56)] * 2)
+    np.testing.assert_allclose(found['q50'], [1, -1])
+
+  def test_frames_and_episodes_are_numbered(self):
+    self._write([_episode(3, True), _episode(2, False)])
+    frames = pq.read_table(self._file('data/chunk-000/file-000.parquet'))
+    self.assertEqual(frames['frame_index'].to_pylist(), [0, 1, 2, 0, 1])
+    self.assertEqual(frames['episode_index'].to_pylist(), [0, 0, 0, 1, 1])
+    self.assertEqual(frames['index'].to_pylist(), [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(
+        frames['timestamp'].to_pylist(), [0, 0.1, 0.2, 0, 0.1], rtol=1e-6
+    )
+    episodes = pq.read_table(
+        self._file('meta/episodes/chunk-000/file-000.parquet')
+    )
+    self.assertEqual(episodes['dataset_from_index'].to_pylist(), [0, 3])
+    self.assertEqual(episodes['dataset_to_index'].to_pylist(), [3, 5])
+    self.assertEqual(episodes['tasks'].to_pylist(), [['push']] * 2)
+
+  def test_what_cannot_be_written_is_an_error_and_leaves_nothing(self):
+    images = np.zeros([3, 4, 4, 3], np.uint8)
+    for episodes, message in (
+        ([], 'at least one episode'),
+        ([_episode(2, True, {'top': images})], '`observation.top`.*vector'),
+        (
+            [_episode(2, True), _episode(2, True, {'x': np.zeros([3, 2])})],
+            'Episode 1 must have the columns',
+        ),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        self._write(episodes)
+      self.assertFalse(os.path.exists(self._path))
+    os.makedirs(self._path)
+    with self.assertRaisesRegex(ValueError, 'must not exist'):
+      self._write([_episode(2, True)])
+
+  def _file(self, name):
+    return os.path.join(self._path, name)
+
+  def _json(self, name):
+    with open(self._file(name), encoding='utf-8') as file:
+      return json.load(file)
+
+  def _statistics(self, name):
+    return self._json('meta/stats.json')[name]
+
+
+if __name__ == '__main__':
+  absltest.main()

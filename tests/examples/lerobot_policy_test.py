@@ -1,0 +1,183 @@
+"""Tests the example that serves LeRobot's policies.
+
+The tests marked `full` install LeRobot into an environment of its own, as the
+example's README describes. They need 3 GB of disk.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import pytest
+
+from parl_tf import types
+from parl_tf.datasets import lerobot_writer
+from parl_tf.serving import client as client_lib
+from tests import build_files
+from tests.domains import example_server
+
+_EXAMPLE = build_files.ROOT / 'examples' / 'lerobot_policy'
+_PYTHON_VARIABLE = 'PARL_LEROBOT_PYTHON'
+"""Environment variable with a Python that has LeRobot, to install none."""
+
+_TRAIN = """--policy.n_action_steps=2 --policy.push_to_hub=false
+--policy.device=cpu --batch_size=8 --steps=3 --num_workers=0 --seed=0
+--policy.normalization_mapping={"STATE":"MIN_MAX","ENV":"MIN_MAX","ACTION":"MIN_MAX"}
+""".split()
+_POLICIES = {
+    'diffusion': """--policy.type=diffusion --policy.n_obs_steps=1
+      --policy.horizon=4 --policy.down_dims=[16] --policy.num_train_timesteps=4
+      --policy.diffusion_step_embed_dim=8 --policy.drop_n_last_frames=0""",
+    'act': """--policy.type=act --policy.chunk_size=4 --policy.dim_model=16
+      --policy.n_heads=2 --policy.dim_feedforward=16 --policy.latent_dim=4
+      --policy.n_encoder_layers=1 --policy.n_vae_encoder_layers=1""",
+}
+
+
+def _imports(path):
+  """Returns the packages that a file imports."""
+  lines = path.read_text(encoding='utf-8')
+  return set(re.findall(r'^\s*(?:import|from) (\w+)', lines, re.MULTILINE))
+
+
+class LerobotImportsTest(absltest.TestCase):
+
+  def test_no_file_of_the_example_imports_tensorflow(self):
+    ours = set()
+    for path in _EXAMPLE.glob('*.py'):
+      found = _imports(path)
+      self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
+      ours |= set(re.findall(
+          r'^from (parl_tf[.\w]*) import', path.read_text(), re.MULTILINE
+      ))
+    # `dependency_test` checks that this package imports no TensorFlow.
+    self.assertEqual(ours, {'parl_tf.serving'})
+
+
+@pytest.mark.full
+class LerobotPolicyTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._python = os.environ.get(_PYTHON_VARIABLE)
+    if not cls._python:
+      cls._python = _install(cls.create_tempdir(cls).full_path)
+
+  def setUp(self):
+    super().setUp()
+    self._directory = self.create_tempdir().full_path
+    random = np.random.default_rng(0)
+    states = random.uniform(-1.0, 1.0, [6, 11, 3]).astype(np.float32)
+    lerobot_writer.write(
+        self._path('dataset'),
+        [
+            types.Episode(
+                observation=state,
+                action=state[:-1, :2],
+                reward=np.zeros([10], np.float32),
+                discount=np.ones([10], np.float32),
+                success=np.zeros([10], np.bool_),
+            )
+            for state in states
+        ],
+        rate=10,
+        instruction='copy',
+    )
+    self._states = states[:, 0]
+
+  @parameterized.parameters(
+      ('diffusion', 0), ('diffusion', 2), ('act', 0), ('act', 2)
+  )
+  def test_a_checkpoint_is_trained_sampled_fitted_and_loaded(self, kind, rank):
+    self._run(
+        'train.py', '--dataset.repo_id=local/toy',
+        f'--dataset.root={self._path("dataset")}',
+        f'--output_dir={self._path("base")}',
+        *_TRAIN, *_POLICIES[kind].split(),
+    )
+    checkpoint = self._path('base/checkpoints/last/pretrained_model')
+    port = example_server.free_port()
+    server = subprocess.Popen(
+        [
+            self._python, str(_EXAMPLE / 'server.py'), checkpoint,
+            f'--port={port}', f'--directory={self._path("versions")}',
+            '--learning_rate=0.01', '--batch_size=32', f'--lora_rank={rank}',
+        ],
+        env=_environment(),
+    )
+    self.addCleanup(server.wait)
+    self.addCleanup(server.terminate)
+    client = self.enter_context(
+        client_lib.PolicyClient(f'127.0.0.1:{port}', patience_seconds=120)
+    )
+    states = {'observation': self._states}
+
+    before = client.sample(states, 3, seed=5)
+    again = client.sample(states, 3, seed=5)
+    other = client.sample(states, 3, seed=6)
+    trained = client.train(
+        states, np.full([6, 2, 2], 0.25), num_steps=60, seed=0,
+        version=before.version, mask=np.tile([[1.0, 0.0]], [6, 1]),
+    )
+    client.save(trained.version)
+    after = client.sample(states, 3, seed=5)
+
+    self.assertEqual(client.spec.stochastic, kind == 'diffusion')
+    self.assertEqual(before.actions.shape, (6, 3, 2, 2))
+    np.testing.assert_array_equal(before.actions, again.actions)
+    self.assertEqual(
+        np.array_equal(before.actions, other.actions), kind == 'act'
+    )
+    losses = next(iter(trained.losses.values()))
+    self.assertLess(np.mean(losses[-10:]), np.mean(losses[:10]))
+    self.assertLess(
+        np.mean(np.abs(after.actions - 0.25)),
+        0.7 * np.mean(np.abs(before.actions - 0.25)),
+    )
+    np.save(self._path('states.npy'), self._states)
+    single = client.sample(states, 1, seed=5)
+    self._run(
+        'plain_lerobot.py',
+        os.path.join(self._path('versions'), trained.version),
+        self._path('states.npy'), self._path('actions.npy'), '5',
+    )
+    np.testing.assert_array_equal(
+        np.load(self._path('actions.npy')), single.actions[:, 0]
+    )
+
+  def _path(self, name):
+    return os.path.join(self._directory, name)
+
+  def _run(self, program, *arguments):
+    done = subprocess.run(
+        [self._python, str(_EXAMPLE / program), *arguments],
+        env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False,
+    )
+    self.assertEqual(done.returncode, 0, done.stdout[-3000:])
+
+
+def _environment():
+  return dict(os.environ, HF_HUB_OFFLINE='1', OMP_NUM_THREADS='1')
+
+
+def _install(directory):
+  """Returns the Python of a new environment with LeRobot."""
+  subprocess.run([sys.executable, '-m', 'venv', directory], check=True)
+  python = os.path.join(directory, 'bin', 'python')
+  pip = [python, '-m', 'pip', 'install', '--quiet']
+  for arguments in (
+      ['-r', str(_EXAMPLE / 'requirements.txt')],
+      ['--no-deps', 'lerobot==0.4.4', str(build_files.ROOT)],
+  ):
+    subprocess.run([*pip, *arguments], check=True)
+  return python
+
+
+if __name__ == '__main__':
+  absltest.main()
