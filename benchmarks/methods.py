@@ -7,7 +7,8 @@ contain slashes to sort methods by domain; the last part names the method in
 reports:
 
   study.entries = [
-      {'name': 'pointmaze/parl_cal_ql', 'gin_files': ['quickstart.gin']},
+      {'name': 'pointmaze/parl_cal_ql', 'gin_files': ['quickstart.gin'],
+       'controls': True},
       {'name': 'pointmaze/parl_iql', 'gin_files': ['quickstart.gin'],
        'bindings': ['build_agent.critic_ctor = @IQLCritic'],
        'seeds': [0, 1, 2], 'budget': 30},
@@ -20,7 +21,9 @@ reports:
 
 With `initial_entry`, a run takes over data, networks and finished phases of the
 run of that entry with the same seed (`run_experiment.initial_run`), and waits
-until it has ended. `--gin_bindings` are applied last, to every entry.
+until it has ended. At the end, `benchmarks.controls` measures the controls of
+the finished runs of entries with `controls`. `--gin_bindings` are applied last,
+to every entry.
 
 A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
 or interrupted at any time; rerun the same command to resume. It skips runs that
@@ -32,6 +35,7 @@ numbers of steps, episodes or evaluations; other changes are an error.
 import csv
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -302,6 +306,40 @@ def run_study(
   return len(failed)
 
 
+def measure_controls(
+    entries: Sequence[study_entries.Entry],
+    jobs: Sequence[study_process.Job],
+    num_processes: int,
+) -> int:
+  """Measures the controls of finished runs; returns the exit status.
+
+  Args:
+    entries: Entries of the study.
+    jobs: Result of `make_jobs`.
+    num_processes: Number of parallel processes.
+  """
+  names = {entry.name for entry in entries if entry.controls}
+  folders = [
+      job.folder
+      for job in jobs
+      if os.path.dirname(job.name) in names
+      and os.path.exists(os.path.join(job.folder, 'summary.json'))
+  ]
+  if not folders:
+    return 0
+  # A process, because `benchmarks.controls` starts runs with this module.
+  return subprocess.run(
+      [
+          sys.executable,
+          '-m',
+          'benchmarks.controls',
+          f'--num_processes={num_processes}',
+          *(f'--runs={folder}' for folder in folders),
+      ],
+      check=False,
+  ).returncode
+
+
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
   if len(argv) > 1:
@@ -324,18 +362,17 @@ def main(argv: Sequence[str]) -> int:
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with run_directory.hold(root_dir, 'study.lock'):
     try:
-      num_failed = run_study(
-          make_jobs(entries, root_dir, options.budget),
-          root_dir,
-          options.num_processes or len(os.sched_getaffinity(0)),
-      )
+      num_processes = options.num_processes or len(os.sched_getaffinity(0))
+      jobs = make_jobs(entries, root_dir, options.budget)
+      num_failed = run_study(jobs, root_dir, num_processes)
+      controls_status = measure_controls(entries, jobs, num_processes)
     except KeyboardInterrupt:
       print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
       return 130
   print(f'Results: {os.path.join(root_dir, "results.csv")}')
   output = os.path.join(root_dir, 'report')
   print(f'Compare: parl-report --runs {root_dir} --output {output}')
-  return 1 if num_failed else 0
+  return 1 if num_failed or controls_status else 0
 
 
 def run() -> None:

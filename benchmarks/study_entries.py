@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     budget: Core-minutes per run; None if the entry sets no limit.
     initial_entry: Entry whose runs of the same seeds are the `initial_run` of
       this entry's runs; None if they start from scratch.
+    controls: Whether the study measures the controls of this entry's runs.
   """
 
   name: str
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
   seeds: Sequence[int]
   budget: Optional[float]
   initial_entry: Optional[str] = None
+  controls: bool = False
 
 
 @gin.configurable(module='benchmarks')
@@ -36,21 +38,25 @@ def study(
     seeds: Sequence[int] = (0,),
     common_gin_files: Sequence[str] = (),
     common_bindings: Sequence[str] = (),
+    needs_controls: bool = True,
 ) -> List[Entry]:
   """Returns the entries of a study.
 
   Args:
     entries: Dicts with 'name' and optionally 'gin_files', 'bindings', 'seeds',
-      'budget' (core-minutes per run) and 'initial_entry', the name of an
-      earlier entry.
+      'budget' (core-minutes per run), 'initial_entry', the name of an earlier
+      entry, and 'controls', whether to measure the controls of its runs.
     seeds: Seeds for entries without seeds.
     common_gin_files: Gin files read before those of each entry.
     common_bindings: Bindings applied before those of each entry.
+    needs_controls: Whether a study without controls is an error. False is for
+      studies whose entries clone nothing.
 
   Raises:
     ValueError: If a field is unknown, missing or out of range, two entries
       have the same name, or an entry's `initial_entry` is no earlier entry with
       its seeds. The message names entry and field.
+    ValueError: If no entry has controls, but the study needs some.
   """
   found = {}
   for number, fields in enumerate(entries):
@@ -65,6 +71,12 @@ def study(
     if not entry.gin_files:
       raise ValueError(f'`entries[{number}]`: `gin_files` must name a file.')
     found[entry.name] = entry
+  if needs_controls and not any(x.controls for x in found.values()):
+    raise ValueError(
+        "One of `study.entries` must have `'controls': True`, because a gain"
+        ' counts only beside its controls; or bind `study.needs_controls ='
+        ' False`.'
+    )
   return list(found.values())
 
 
@@ -99,6 +111,7 @@ def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
       tuple(seeds),
       budget,
       fields.get('initial_entry'),
+      bool(fields.get('controls', False)),
   )
 
 

@@ -3,10 +3,11 @@
   python -m benchmarks.tables
 
 A table stands between the comments `<!-- table NAME -->` and `<!-- end -->`,
-where NAME is `scores STUDY` or `claims STUDY`. It is made from `results.csv` or
-`claims.csv` in the study's folder, which `benchmarks.methods` and
-`benchmarks.claims` write. With `--check`, nothing is written, and the exit
-status is 1 if a table differs.
+where NAME is a kind and the study's folder. `scores` are made from
+`results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
+`benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, and
+`controls` from `controls.json` of each run. With `--check`, nothing is written,
+and the exit status is 1 if a table differs.
 """
 
 import csv
@@ -19,6 +20,8 @@ from absl import app
 from absl import flags
 import numpy as np
 
+from parl_tf.reports import controls
+from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
@@ -45,15 +48,12 @@ def render(text: str, results: pathlib.Path) -> str:
 
   Raises:
     KeyError: If a table has an unknown kind.
-    FileNotFoundError: If a study has no such CSV file.
+    FileNotFoundError: If a study lacks the file.
   """
 
   def replace(match: re.Match) -> str:
     kind, study = match.groups()
-    file_name, make = _KINDS[kind]
-    with open(results / study / file_name, encoding='utf-8') as file:
-      rows = list(csv.DictReader(file))
-    lines = '\n'.join(make(rows))
+    lines = '\n'.join(_KINDS[kind](results / study))
     return f'<!-- table {kind} {study} -->\n\n{lines}\n\n<!-- end -->'
 
   return _TABLE.sub(replace, text)
@@ -115,6 +115,57 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
   return lines
 
 
+def drift_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of a table of success over online episodes.
+
+  A cell has success with search and of the policy alone, in percent.
+  """
+  prefix = 'after_'
+  columns = [name for name in rows[0] if name.startswith(prefix)]
+  runs: Dict[str, Dict[str, Row]] = {}
+  for row in rows:
+    runs.setdefault(row['run'], {})[row['policy']] = row
+  numbers = [name[len(prefix) :] for name in columns]
+  lines = _head('run', 'episodes', *numbers, 'best, last third')
+  for name, own in runs.items():
+    search, alone = own['search'], own['alone']
+
+    def both(column, search=search, alone=alone):
+      rates = [row[column] for row in (search, alone)]
+      return ' / '.join(f'{float(x):.0f}' for x in rates if x)
+
+    lines.append(
+        _line(
+            f'`{name}`',
+            search['episodes'],
+            *map(both, columns),
+            f'{both("best")}, {both("last_third")}',
+        )
+    )
+  return lines
+
+
+def control_lines(folder: pathlib.Path) -> List[str]:
+  """Returns the Markdown lines of the controls of a study's runs."""
+  runs = runs_lib.read_runs([str(folder)]).runs
+  return [
+      *_head(*controls.HEADER[1:]),
+      *(_line(*line[1:]) for line in controls.table(runs)),
+  ]
+
+
+def _of_file(
+    name: str, make: Callable[[Sequence[Row]], List[str]]
+) -> Callable[[pathlib.Path], List[str]]:
+  """Returns a function that reads a CSV file of a study and calls `make`."""
+
+  def read(folder: pathlib.Path) -> List[str]:
+    with open(folder / name, encoding='utf-8') as file:
+      return make(list(csv.DictReader(file)))
+
+  return read
+
+
 def _score_text(scores: Sequence[float]) -> str:
   if not scores:
     return ''
@@ -143,9 +194,11 @@ def _line(*cells: str) -> str:
   return f'| {" | ".join(cells)} |'
 
 
-_KINDS: Dict[str, tuple[str, Callable[[Sequence[Row]], List[str]]]] = {
-    'scores': ('results.csv', score_lines),
-    'claims': ('claims.csv', claim_lines),
+_KINDS: Dict[str, Callable[[pathlib.Path], List[str]]] = {
+    'scores': _of_file('results.csv', score_lines),
+    'claims': _of_file('claims.csv', claim_lines),
+    'drift': _of_file('drift.csv', drift_lines),
+    'controls': control_lines,
 }
 
 

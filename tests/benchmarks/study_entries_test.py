@@ -28,7 +28,8 @@ class StudyFileTest(parameterized.TestCase):
   def test_common_files_and_bindings_come_before_those_of_entries(self):
     entries = self._read("""
         study.entries = [
-            {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5},
+            {'name': 'maze/a', 'gin_files': ['a.gin'], 'budget': 2.5,
+             'controls': True},
             {'name': 'maze/b', 'bindings': ['B.x = @C'], 'seeds': [7]},
         ]
         study.seeds = [0, 1]
@@ -40,7 +41,12 @@ class StudyFileTest(parameterized.TestCase):
         entries,
         [
             study_entries.Entry(
-                'maze/a', ('maze.gin', 'a.gin'), ('A.y = 1',), (0, 1), 2.5
+                'maze/a',
+                ('maze.gin', 'a.gin'),
+                ('A.y = 1',),
+                (0, 1),
+                2.5,
+                controls=True,
             ),
             study_entries.Entry(
                 'maze/b', ('maze.gin',), ('A.y = 1', 'B.x = @C'), (7,), None
@@ -72,6 +78,7 @@ class StudyFileTest(parameterized.TestCase):
 
   def test_an_initial_entry_must_come_before_with_the_same_seeds(self):
     first = {'name': 'a', 'gin_files': ['a.gin'], 'seeds': [0]}
+    first['controls'] = True
     second = {**first, 'name': 'b', 'initial_entry': 'a'}
 
     self.assertEqual(
@@ -81,6 +88,13 @@ class StudyFileTest(parameterized.TestCase):
       study_entries.study([second, first])
     with self.assertRaisesRegex(ValueError, r"those of 'a', \[0\], .*\[1\]"):
       study_entries.study([first, {**second, 'seeds': [0, 1]}])
+
+  def test_a_study_needs_controls(self):
+    entry = {'name': 'a', 'gin_files': ['a.gin']}
+
+    with self.assertRaisesRegex(ValueError, "must have `'controls': True`"):
+      study_entries.study([entry])
+    self.assertLen(study_entries.study([entry], needs_controls=False), 1)
 
 
 if __name__ == '__main__':
