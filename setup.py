@@ -4,11 +4,12 @@ import pathlib
 import re
 
 import setuptools
+from setuptools.command import build_py
 
 _ROOT = pathlib.Path(__file__).resolve().parent
 _VERSION = re.search(
     r"^__version__ = '(.+)'$",
-    (_ROOT / 'parl_tf' / '__init__.py').read_text(encoding='utf-8'),
+    (_ROOT / 'parl_tf' / 'version.py').read_text(encoding='utf-8'),
     re.MULTILINE,
 ).group(1)
 
@@ -126,7 +127,20 @@ _EXTRAS = {
 # installed as package data of `parl_tf.configs`.
 _CONFIGS = 'parl_tf.configs'
 
+
+class _BuildWithConstraints(build_py.build_py):
+  """Also installs the constraints, which `parl-doctor` compares with."""
+
+  def run(self):
+    super().run()
+    folder = pathlib.Path(self.build_lib, *_CONFIGS.split('.'))
+    if not self.editable_mode:
+      for path in _ROOT.glob('constraints*.txt'):
+        self.copy_file(str(path), str(folder / path.name))
+
+
 setuptools.setup(
+    cmdclass={'build_py': _BuildWithConstraints},
     name='parl_tf',
     version=_VERSION,
     description=(
@@ -155,7 +169,7 @@ setuptools.setup(
         _CONFIGS,
     ],
     package_dir={_CONFIGS: 'gin'},
-    package_data={_CONFIGS: ['*.gin', '**/*.gin']},
+    package_data={'parl_tf': ['py.typed'], _CONFIGS: ['*.gin', '**/*.gin']},
     install_requires=_REQUIREMENTS,
     extras_require=_EXTRAS,
     entry_points={
@@ -163,6 +177,7 @@ setuptools.setup(
             'parl-cache = parl_tf.binaries.cache:run',
             'parl-collect = parl_tf.binaries.collect:run',
             'parl-data = parl_tf.binaries.data:run',
+            'parl-doctor = parl_tf.binaries.doctor:run',
             'parl-evaluate = parl_tf.binaries.evaluate:run',
             'parl-export = parl_tf.binaries.export:run',
             'parl-launch = parl_tf.binaries.launch:run',

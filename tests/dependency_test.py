@@ -32,7 +32,7 @@ _MATHEMATICS = (
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
     *_PARTS, *_EPISODES, 'agents', 'proportion', 'synced_file', 'replay',
-    'datasets', 'domains', 'training',
+    'datasets', 'domains', 'training', 'version',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -41,6 +41,7 @@ _MAY_IMPORT = {
     'replicas': (),
     'proportion': (),
     'synced_file': (),
+    'version': (),
     'episode_builder': _BASE,
     'episode_file': (),
     'value_distribution': (*_BASE, 'losses'),
@@ -60,6 +61,7 @@ _MAY_IMPORT = {
     'binaries': (
         *_TRAINING, 'distributed', 'reports', 'serving', 'binaries'
     ),
+    'agent_maker': (*_TRAINING, 'binaries'),
 }
 
 # The modules and folders that may import each library.

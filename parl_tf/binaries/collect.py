@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  console.run('parl-collect', main, _define_flags, is_resumable=True)
+  console.run(
+      'parl-collect', main, _define_flags, is_resumable=True, cleans_up=True
+  )
 
 
 def _define_flags():

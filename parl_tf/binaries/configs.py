@@ -12,6 +12,8 @@ from typing import Iterable, List, Sequence
 
 import gin
 
+from parl_tf.binaries import binding_types
+from parl_tf.binaries import gin_syntax
 from parl_tf.binaries import imports
 
 _UNKNOWN_NAME = re.compile(
@@ -49,6 +51,34 @@ def add_search_path() -> List[str]:
   return places
 
 
+def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
+  """Checks that gin files exist, and their syntax; imports nothing.
+
+  Args:
+    gin_files: Paths.
+    gin_bindings: For example `PointMaze.size = 'Medium'`.
+
+  Raises:
+    FileNotFoundError: If a file is in none of the searched directories.
+    ValueError: If a file or a binding is not valid gin.
+  """
+  for path in gin_files:
+    gin_syntax.check_file(_find(path), path)
+  for binding in gin_bindings:
+    gin_syntax.check_binding(binding)
+
+
+def digest(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> str:
+  """Returns a digest of a configuration's text; imports nothing.
+
+  Args:
+    gin_files: Paths, in order.
+    gin_bindings: Bindings, in order.
+  """
+  contents = gin_syntax.digest([_find(path) for path in gin_files], _find)
+  return '\n'.join([contents, *gin_bindings])
+
+
 def parse(
     gin_files: Sequence[str],
     gin_bindings: Sequence[str] = (),
@@ -69,14 +99,16 @@ def parse(
     FileNotFoundError: If a file is in none of the searched directories.
     ImportError: If a gin file imports a missing module.
     OSError: If a file includes a missing file.
-    SyntaxError: If a file or binding is not valid gin.
-    ValueError: If a file cannot be tokenized or decoded, or a binding uses an
-      undefined name; the message then suggests the closest defined name.
+    SyntaxError: If an included file is not valid gin.
+    ValueError: If a file or binding is not valid gin, uses an undefined name,
+      in which case the message suggests the closest defined one, or binds text
+      to a number.
   """
-  places = [os.getcwd()] + add_search_path()
+  check(gin_files, gin_bindings)
+  _register_type_check()
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
-  paths = [_find(path, places) for path in gin_files]
+  paths = [_find(path) for path in gin_files]
   try:
     with imports.without_garbage_collection():  # The files import modules.
       gin.parse_config_files_and_bindings(
@@ -106,7 +138,13 @@ def parse(
     raise ValueError(f'{message}{hint}{newline}{place}') from error
 
 
-def _find(path: str, places: Sequence[str]) -> str:
+@functools.lru_cache(maxsize=None)
+def _register_type_check() -> None:
+  gin.config.register_finalize_hook(binding_types.check)
+
+
+def _find(path: str) -> str:
+  places = [os.getcwd()] + add_search_path()
   for place in places:
     candidate = os.path.join(place, path)
     if os.path.isfile(candidate):

@@ -9,6 +9,7 @@ imports the module that does the work, so that `--help` and usage errors take a
 fraction of a second.
 """
 
+import contextlib
 import logging as stdlib_logging
 import os
 import re
@@ -22,13 +23,15 @@ from absl import flags
 from absl import logging
 import gin
 
+from parl_tf.binaries import configs
 from parl_tf.binaries import cpu_threads
 from parl_tf.binaries import input_errors
+from parl_tf.binaries import interruption
 from parl_tf.binaries import third_party_messages
 
 _HELP = ('--help', '-help', '-h')
 _WIDTH = 80
-_INPUT_ERROR, _USAGE_ERROR, _INTERRUPTED = 1, 2, 130  # Exit statuses.
+_INPUT_ERROR, _USAGE_ERROR = 1, 2  # Exit statuses.
 _MISSING_FLAG = re.compile(r'Flag (--\w+) must have a value other than None')
 # What absl appends to the help of a flag that may be repeated.
 _REPEAT = re.compile(r'\.?;\s+repeat this option to specify a list of values')
@@ -42,6 +45,7 @@ def run(
     define_flags: Callable[[], None],
     *,
     is_resumable: bool = False,
+    cleans_up: bool = False,
 ) -> NoReturn:
   """Runs a program and exits.
 
@@ -56,12 +60,15 @@ def run(
     define_flags: Defines the program's flags. It is called here, not on import,
       so that programs with equal flag names can be imported together.
     is_resumable: Whether rerunning the command resumes after Ctrl-C.
+    cleans_up: Whether the program tells other processes when it ends, for which
+      it may take its time after Ctrl-C. Otherwise it ends within two seconds.
   """
   others = set(flags.FLAGS)
   define_flags()
   flags.DEFINE_bool('debug', False, 'Shows the traceback of an error.')
   own = [flag for flag in flags.FLAGS if flag not in others]
-  command = [name, *sys.argv[1:]]
+  resume = shlex.join([name, *sys.argv[1:]]) if is_resumable else ''
+  farewells = [f'\nInterrupted.{resume and " To resume: "}{resume}\n']
 
   def parse(argv: List[str]) -> List[str]:
     if any(argument in _HELP for argument in argv[1:]):
@@ -78,17 +85,26 @@ def run(
     return arguments
 
   def call(argv: List[str]) -> Optional[int]:
+    watch = contextlib.nullcontext()
+    if not cleans_up:
+      watch = interruption.ends_soon(lambda: ''.join(farewells))
     try:
-      return main(argv)
+      with watch:
+        values = flags.FLAGS.flag_values_dict()
+        # Before `main`, which imports TensorFlow.
+        configs.check(
+            values.get('gin_file') or (), values.get('gin_bindings') or ()
+        )
+        return main(argv)
     except app.UsageError as error:
       _report(name, f'{error} See {name} --help.')
       return _USAGE_ERROR
     except KeyboardInterrupt:
       if flags.FLAGS.debug:
         raise
-      resume = f' To resume: {shlex.join(command)}' if is_resumable else ''
-      print(f'\nInterrupted.{resume}', file=sys.stderr)
-      return _INTERRUPTED
+      print(*farewells, end='', file=sys.stderr)
+      farewells.clear()
+      return interruption.STATUS
     except (
         EOFError, ImportError, OSError, RuntimeError, SyntaxError, TypeError,
         ValueError,

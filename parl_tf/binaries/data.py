@@ -25,6 +25,7 @@ import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
+from parl_tf.binaries import outputs
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,6 +41,14 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   if command != 'info' and options.output is None:
     raise app.UsageError(f'{command} needs --output.')
+  if command == 'convert' and options.format == 'lerobot':
+    outputs.check_folder(options.output)  # The writer replaces nothing.
+  elif command != 'info':
+    outputs.check_file(
+        options.output,
+        overwrite=options.overwrite,
+        inputs=arguments if command == 'convert' else (),
+    )
   # Imported here: `--help` and usage errors do not wait for these modules.
   from parl_tf.binaries import dataset_commands
 
@@ -101,6 +110,9 @@ def _define_flags():
   )
   flags.DEFINE_string(
       'instruction', '', 'convert: text of the task of a LeRobot dataset.'
+  )
+  flags.DEFINE_bool(
+      'overwrite', False, 'generate, convert: replaces an existing file.'
   )
   flags.DEFINE_string(
       'domain',

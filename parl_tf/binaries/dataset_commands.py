@@ -42,12 +42,10 @@ def write_dataset(
     gin_bindings: Gin bindings, applied after the files.
 
   Raises:
-    FileNotFoundError: If the domain's gin file or the folder of `output` does
-      not exist.
+    FileNotFoundError: If the domain's gin file does not exist.
     ValueError: If a gin name is unknown, a value is out of range, or the domain
       has no controller.
   """
-  _check_folder(output)
   generate.record_task(
       output,
       parse_task(domain_name, gin_files, gin_bindings),
@@ -125,11 +123,9 @@ def convert(paths: Sequence[str], output: str) -> None:
     output: File to write.
 
   Raises:
-    FileNotFoundError: If the folder of `output` does not exist.
     ValueError: If a dataset has a fault, or an episode does not fit the layout
       or differs in columns or shapes from the first.
   """
-  _check_folder(output)
   episodes = itertools.chain.from_iterable(
       # A list, so that all datasets are validated before anything is written.
       [reading.read_episodes(path) for path in paths]
@@ -163,11 +159,9 @@ def convert_to_lerobot(
     instruction: Text of the task.
 
   Raises:
-    FileNotFoundError: If the folder of `output` does not exist.
     ValueError: If a dataset has a fault, `output` exists, or an observation has
       images or differs in keys from the first.
   """
-  _check_folder(output)
   lerobot_writer.write(
       output,
       itertools.chain.from_iterable(
@@ -243,12 +237,6 @@ def inform(
       print(describe_bound(path, layout, task, gamma))
     num_faults += len(found.faults)
   return 1 if num_faults else 0
-
-
-def _check_folder(output: str) -> None:
-  folder = os.path.dirname(os.path.abspath(output))
-  if not os.path.isdir(folder):
-    raise FileNotFoundError(f'`output`: there is no directory {folder}.')
 
 
 def _spread(values: np.ndarray) -> str:

@@ -68,6 +68,11 @@ def _check_usage(options, arguments) -> None:
     raise app.UsageError('Exactly one of --policy and --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
+  if options.policy and options.root_dir and not _is_served(options):
+    raise app.UsageError(
+        '--root_dir is for served policies (ws://...) and --follow: a'
+        ' SavedModel contains its critic and search.'
+    )
   has_configuration = _is_served(options) and bool(options.root_dir)
   if has_configuration and options.gin_file:
     raise app.UsageError(

@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
   """Console entry point."""
-  console.run('parl-launch', main, _define_flags)
+  console.run(
+      'parl-launch', main, _define_flags, cleans_up=True
+  )
 
 
 def _define_flags():

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
   # missing Reverb gives a one-line error.
-  from parl_tf.binaries import training_run
+  from parl_tf.binaries import finished_run
   from parl_tf.distributed import learner_role
   from parl_tf.training import devices
   from parl_tf.training import run_directory
@@ -40,12 +40,14 @@ def main(argv: Sequence[str]) -> None:
     summary = learner_role.learn(
         root_dir, options.seed, options.replay, strategy
     )
-  print(training_run.describe(summary, root_dir))
+  print(finished_run.describe(summary, root_dir))
 
 
 def run() -> None:
   """Console entry point."""
-  console.run('parl-learn', main, _define_flags, is_resumable=True)
+  console.run(
+      'parl-learn', main, _define_flags, is_resumable=True, cleans_up=True
+  )
 
 
 def _define_flags():

@@ -10,7 +10,9 @@ from typing import Sequence
 from absl import flags
 
 from parl_tf.binaries import console
-from parl_tf.reports import statistics
+
+# That of `parl_tf.reports.statistics`, which needs NumPy and SciPy.
+_NUM_RESAMPLES = 5_000
 
 
 def main(argv: Sequence[str]) -> None:
@@ -59,7 +61,7 @@ def _define_flags():
   )
   flags.DEFINE_integer(
       'num_resamples',
-      statistics.NUM_RESAMPLES,
+      _NUM_RESAMPLES,
       'Number of resamples of each bootstrap.',
       lower_bound=100,
   )

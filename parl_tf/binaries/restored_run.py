@@ -3,6 +3,7 @@
 import os
 from typing import Sequence
 
+from absl import logging
 import tensorflow as tf
 
 from parl_tf.agents import parl_agent
@@ -67,6 +68,7 @@ def export_run(root_dir: str, output: str, name: str) -> float:
       served by another process, or the difference exceeds the tolerance of
       `export_policies`.
   """
+  logging.info('Restoring the last checkpoint of %s.', root_dir)
   agent = restore_agent(root_dir)
   if not agent.named_policies:
     raise ValueError(
@@ -76,8 +78,9 @@ def export_run(root_dir: str, output: str, name: str) -> float:
   domain = domain_lib.select_domain()
   example = _example(domain)
   policies = {output: agent.named_policies[name]}
+  logging.info('Exporting %s, then checking it in a new process.', name)
   differences = export.export_policies(
-      policies, domain.raw_action_bounds, example
+      policies, domain.raw_action_bounds, example, measure_latency=True
   )
   return differences[output]
 

@@ -28,6 +28,11 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError('Exactly one of --policy and --base must be given.')
   if bool(options.base) != bool(options.root_dir):
     raise app.UsageError('--base and --root_dir must be given together.')
+  if options.policy and options.gin_bindings:
+    raise app.UsageError(
+        '--gin_bindings change the search of --base; an exported --policy keeps'
+        ' the configuration it was exported with.'
+    )
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
   from parl_tf.binaries import served_policy
   from parl_tf.serving import server
@@ -50,7 +55,9 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
   """Console entry point."""
-  console.run('parl-serve', main, _define_flags)
+  console.run(
+      'parl-serve', main, _define_flags, cleans_up=True
+  )
 
 
 def _define_flags():
@@ -60,7 +67,9 @@ def _define_flags():
       'root_dir', None, 'Directory of the run whose critic steers --base.'
   )
   flags.DEFINE_multi_string(
-      'gin_bindings', [], 'A gin binding that overrides that of the run.'
+      'gin_bindings',
+      [],
+      'With --base: a gin binding that overrides that of the run.',
   )
   flags.DEFINE_string(
       'host',

@@ -12,25 +12,30 @@ from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
+from parl_tf.binaries import finished_run
 from parl_tf.binaries import run_flags
+from parl_tf.training import run_directory
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
-  # Imported here: `--help` and usage errors do not wait for TensorFlow.
-  from parl_tf.binaries import training_run
-
   options = flags.FLAGS
-  summary = training_run.train(
-      options.root_dir,
-      options.gin_file,
-      options.gin_bindings,
-      options.seed,
-      options.strategy,
+  run_directory.check_place(options.root_dir)
+  configuration = options.gin_file, options.gin_bindings, options.seed
+  summary = finished_run.summary(
+      options.root_dir, finished_run.digest(*configuration)
   )
-  print(training_run.describe(summary, options.root_dir))
+  if summary is None:
+    # Imported here: `--help`, usage errors and a finished run do not wait for
+    # TensorFlow.
+    from parl_tf.binaries import training_run
+
+    summary = training_run.train(
+        options.root_dir, *configuration, options.strategy
+    )
+  print(finished_run.describe(summary, options.root_dir))
 
 
 def run() -> None:

@@ -250,7 +250,8 @@ class Domain(abc.ABC):
     if controller is None:
       raise ValueError(
           f'{type(self).__name__} must have a controller to record'
-          f' {"play" if play else "a dataset"}, got None.'
+          f' {"play" if play else "a dataset"}, got None. To train on a dataset'
+          ' that exists, bind `run_experiment.dataset_path`.'
       )
     return environment, controller
 

@@ -152,7 +152,7 @@ def _make(id: str, **kwargs) -> gymnasium.Env:  # pylint: disable=redefined-buil
   except ModuleNotFoundError as error:
     raise ImportError(
         f'`Gymnasium.id`: the module that registers {id!r} must be installed or'
-        f' in the working directory: {error}.'
+        f' in the working directory: {str(error).partition(". ")[0]}.'
     ) from error
   except gymnasium.error.UnregisteredEnv as error:
     # Once the module in front of the colon is imported, its tasks are known.

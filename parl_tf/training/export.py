@@ -1,10 +1,12 @@
 """Exports a policy that works in the environment's units."""
 
-from concurrent import futures
+import functools
+import itertools
 import os
 import shutil
 from typing import Dict, Mapping, Tuple
 
+import gin
 import numpy as np
 import tensorflow as tf
 from tf_agents.policies import policy_saver
@@ -16,8 +18,11 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import parl_policy
 from parl_tf.training import compiled_act
+from parl_tf.training import parity_report
+from parl_tf.training import saved_model_check
 
 _TOLERANCE = 1e-5
+_PYTHON_OPS = ('EagerPyFunc', 'PyFunc', 'PyFuncStateless')
 
 
 class ExportedPolicy(tf_policy.TFPolicy):
@@ -88,17 +93,23 @@ class ExportedPolicy(tf_policy.TFPolicy):
     return self._center + self._half_range * action
 
 
+@gin.configurable(
+    'exports', denylist=['policies', 'raw_action_bounds', 'example']
+)
 def export_policies(
     policies: Mapping[str, parl_policy.PARLPolicy],
     raw_action_bounds: Tuple[np.ndarray, np.ndarray],
     example: types.Nest,
+    *,
+    in_new_process: bool = True,
+    measure_latency: bool = False,
 ) -> Dict[str, float]:
   """Writes SavedModels and checks them against the live policies.
 
   They have TF-Agents' functions and signatures, and `serving_default(
   **flattened observation, seed int32 [2]) -> {'action' [B, A]}`. Policies that
   draw chunks also return `'chunk'` `[B, H, A]`, whose first action is
-  `'action'`.
+  `'action'`. Each has the report `parity.json`.
 
   Args:
     policies: Policies that act in [-1, 1], by the directory to write to. Each
@@ -106,37 +117,88 @@ def export_policies(
       checked.
     raw_action_bounds: `(low [A], high [A])` in the environment's units.
     example: Observations `[B, ...]` for the check.
+    in_new_process: Whether a new process loads the SavedModels, without a GPU.
+      If this process has a GPU, whose rounding differs, their actions are also
+      compared in this process.
+    measure_latency: Whether the report has the latency for 1 and 16 robots,
+      which takes a few seconds more.
 
   Returns:
     The largest difference from the live policy's actions, by directory.
 
   Raises:
-    ValueError: If a difference exceeds 1e-5.
+    ValueError: If a difference exceeds 1e-5, a SavedModel does not work in the
+      new process, or a policy calls Python.
   """
-  checks = []
+  if not policies:
+    return {}
+  exported, signatures = [], []
   for directory, policy in policies.items():
-    exported = ExportedPolicy(policy, raw_action_bounds)
-    saver = policy_saver.PolicySaver(exported, batch_size=None)
-    saver.signatures['serving_default'] = _serving_signature(exported)
-    temporary = _temporary(directory)
-    shutil.rmtree(temporary, ignore_errors=True)
-    saver.save(temporary)
-    loaded = tf.saved_model.load(temporary)
-    checks.append((exported, loaded, example))
-  # XLA compiles each model at its first call; threads use all cores for that.
-  with futures.ThreadPoolExecutor(os.cpu_count()) as executor:
-    found = executor.map(lambda check: _largest_difference(*check), checks)
-    differences = dict(zip(policies, found))
+    exported.append(ExportedPolicy(policy, raw_action_bounds))
+    signatures.append(_serving_signature(exported[-1]))
+    _check_graph(directory, signatures[-1].graph)
+    _save(exported[-1], signatures[-1], _temporary(directory))
+  named = {name: np.asarray(x) for name, x in _named(example).items()}
+  check = functools.partial(
+      saved_model_check.call, list(map(_temporary, policies)), named
+  )
+  answers = check(
+      in_new_process=in_new_process, measure_latency=measure_latency
+  )
+  compared = answers
+  if in_new_process and tf.config.list_physical_devices('GPU'):
+    compared = check(in_new_process=False, measure_latency=False)
+  seed = tf.constant(saved_model_check.SEED, tf.int32)
+  differences = {
+      directory: _largest_difference(policy.act(example, seed), answer.actions)
+      for directory, policy, answer in zip(policies, exported, compared)
+  }
   for directory, difference in differences.items():
     if not difference <= _TOLERANCE:
       raise ValueError(
           f'The actions of the SavedModel {_temporary(directory)} must match '
           f'the live policy to within {_TOLERANCE}, but differ by {difference}.'
       )
-  for directory in policies:
+  for directory, signature, answer in zip(policies, signatures, answers):
+    parity_report.write(
+        _temporary(directory),
+        signature,
+        num_observations=len(answer.actions),
+        largest_difference=differences[directory],
+        latency_milliseconds=answer.latency_milliseconds,
+        in_new_process=in_new_process,
+    )
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(_temporary(directory), directory)
   return differences
+
+
+def _check_graph(directory: str, graph: tf.Graph) -> None:
+  """Raises `ValueError` if the graph calls Python."""
+  graph = graph.as_graph_def()
+  nodes = itertools.chain(
+      graph.node, *(function.node_def for function in graph.library.function)
+  )
+  for node in nodes:
+    if node.op in _PYTHON_OPS:
+      raise ValueError(
+          f'{directory} cannot be exported: the policy calls Python'
+          f' (`tf.numpy_function` or `tf.py_function`, node {node.name!r}),'
+          ' which no other process can load. Use TensorFlow operations, or'
+          ' serve the policy (docs/your_policy.md) and bind'
+          ' `run_experiment.exported_policies = ()`.'
+      )
+
+
+def _save(exported: ExportedPolicy, signature, directory: str) -> None:
+  saver = policy_saver.PolicySaver(exported, batch_size=None)
+  saver.signatures[saved_model_check.SIGNATURE] = signature
+  shutil.rmtree(directory, ignore_errors=True)
+  saver.save(directory)
+
+
+def _largest_difference(live: tf.Tensor, saved: np.ndarray) -> float:
+  return float(np.max(np.abs(saved - live.numpy())))
 
 
 def _temporary(directory):
@@ -162,15 +224,6 @@ def _serving_signature(exported):
   return tf.function(serve, autograph=False).get_concrete_function(
       *leaves, randomness.SEED_SPEC
   )
-
-
-def _largest_difference(exported, loaded, example):
-  seed = tf.constant([11, 7], tf.int32)
-  inputs = {name: tf.constant(x) for name, x in _named(example).items()}
-  outputs = loaded.signatures['serving_default'](seed=seed, **inputs)
-  saved = outputs.get('chunk', outputs['action'][:, tf.newaxis])
-  live = exported.act(example, seed)
-  return float(tf.reduce_max(tf.abs(saved - live)))
 
 
 def _named(observation):

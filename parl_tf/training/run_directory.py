@@ -5,7 +5,7 @@ import difflib
 import fcntl
 import os
 import re
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import gin
 
@@ -14,6 +14,7 @@ from parl_tf import synced_file
 _FILE = 'config.gin'
 # Exists from the end of a run until the directory is claimed again.
 _FINISHED = 'finished'
+_NUM_CHANGES_SHOWN = 8
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
@@ -37,8 +38,10 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
     file_name: Name of the lock file.
 
   Raises:
-    ValueError: If another process holds the lock; the message names it.
+    ValueError: If another process holds the lock, which the message names, or
+      the directory cannot be created.
   """
+  check_place(root_dir)
   os.makedirs(root_dir, exist_ok=True)
   with open(os.path.join(root_dir, file_name), 'a+', encoding='utf-8') as file:
     try:
@@ -53,6 +56,21 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
     file.write(str(os.getpid()))
     file.flush()
     yield
+
+
+def check_place(root_dir: str) -> None:
+  """Checks that a directory exists or can be created.
+
+  Raises:
+    ValueError: If there is a file in its place, or it is not writable.
+  """
+  place = os.path.abspath(root_dir)
+  while not os.path.lexists(place):
+    place = os.path.dirname(place)
+  if not os.path.isdir(place):
+    raise ValueError(f'`root_dir` must be a directory, but {place} is a file.')
+  if not os.access(place, os.W_OK):
+    raise ValueError(f'`root_dir`: {place} must be writable, but is not.')
 
 
 def claim(root_dir: str, seed: int) -> bool:
@@ -85,9 +103,12 @@ def claim(root_dir: str, seed: int) -> bool:
   if changes and holds_run(root_dir):
     if before is None:
       raise ValueError(f'{root_dir} has a run, but no {_FILE}.')
+    more = len(changes) - _NUM_CHANGES_SHOWN
     raise ValueError(
         f'{path}: the directory belongs to another configuration (- there, + '
-        'here):\n  ' + '\n  '.join(changes)
+        'here); give another --root_dir, or the same configuration:\n  '
+        + '\n  '.join(changes[:_NUM_CHANGES_SHOWN])
+        + (f'\n  and {more} more lines' if more > 0 else '')
     )
   os.makedirs(root_dir, exist_ok=True)
   with contextlib.suppress(FileNotFoundError):
@@ -96,9 +117,23 @@ def claim(root_dir: str, seed: int) -> bool:
   return not changes
 
 
-def mark_finished(root_dir: str) -> None:
-  """Records that the claimed run has written all its results."""
-  _write(os.path.join(root_dir, _FINISHED), '')
+def mark_finished(root_dir: str, mark: str = '') -> None:
+  """Records that the claimed run has written all its results.
+
+  Args:
+    root_dir: Directory of the run.
+    mark: Text for `finished_mark`.
+  """
+  _write(os.path.join(root_dir, _FINISHED), mark)
+
+
+def finished_mark(root_dir: str) -> Optional[str]:
+  """Returns the text that a finished run was marked with, else None."""
+  path = os.path.join(root_dir, _FINISHED)
+  if not os.path.exists(path):
+    return None
+  with open(path, encoding='utf-8') as file:
+    return file.read()
 
 
 def is_finished(root_dir: str, seed: int) -> bool:

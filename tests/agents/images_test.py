@@ -192,7 +192,7 @@ class ImagesTest(tensor_case.TensorCase):
     example = small_images.make_observation(4)
     # Raises if the SavedModel acts differently.
     differences = export.export_policies(
-        {path: agent.greedy_policy}, bounds, example
+        {path: agent.greedy_policy}, bounds, example, in_new_process=False
     )
     self.assertLessEqual(differences[path], 1e-5)
     act = tf.saved_model.load(path).signatures['serving_default']

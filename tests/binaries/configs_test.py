@@ -1,6 +1,7 @@
 """Tests of finding and reading gin files."""
 
 import os
+from typing import Optional
 
 from absl.testing import absltest
 import gin
@@ -11,6 +12,13 @@ from parl_tf.binaries import configs
 @gin.configurable(module='configs_test')
 def make_number(value=0):
   return value
+
+
+@gin.configurable(module='configs_test')
+def make_sized(
+    size: int = 1, share: Optional[float] = None, name: str = '', any=None
+):
+  return size, share, name, any
 
 
 class ConfigsTest(absltest.TestCase):
@@ -67,6 +75,40 @@ class ConfigsTest(absltest.TestCase):
           (FileNotFoundError, ValueError), f"Did you mean '{closest}'"
       ):
         configs.parse(files, bindings)
+
+  def test_errors_of_syntax_name_place_and_mend_without_imports(self):
+    path = self._file('b.gin', "import no_such_module\n\nA.b = data/x.hdf5\n")
+    for files, bindings, message in (
+        ([path], [], r'b.gin, line 3: text needs quotes: A.b = "data/x.hdf5"'),
+        ([], ['A.b = ../x y'], r'--gin_bindings .*quotes: A.b = "../x y"'),
+        ([], ['A.b'], "must be `name.parameter = value`, got 'A.b'"),
+        ([], ['A.b = (1'], "--gin_bindings 'A.b = .1': must be gin"),
+        ([], ['A.b = 1 2'], "[Ee]xpected newline.*'A.b = 1 2'"),
+    ):
+      with self.subTest(message), self.assertRaisesRegex(ValueError, message):
+        configs.check(files, bindings)
+    configs.check([], ['A.b = @C', 'a/A.b = %c', "A.b = {'c': None}"])
+
+  def test_digest_follows_included_files(self):
+    inner = self._file('inner.gin', 'a.b = 1')
+    outer = self._file('outer.gin', f"include '{inner}'")
+    before = configs.digest([outer], ['c.d = 1'])
+    self.assertEqual(configs.digest([outer], ['c.d = 1']), before)
+    self.assertNotEqual(configs.digest([outer], ['c.d = 2']), before)
+    self._file('inner.gin', 'a.b = 2')
+    self.assertNotEqual(configs.digest([outer], ['c.d = 1']), before)
+
+  def test_text_for_a_number_is_an_error(self):
+    for binding, message in (
+        ("make_sized.size = 'few'", "size` must be of type int, got 'few'"),
+        ("make_sized.share = 'few'", 'share` must be of type float or None'),
+        ('make_sized.name = 3', 'name` must be of type str, got 3'),
+    ):
+      gin.clear_config()
+      with self.subTest(message), self.assertRaisesRegex(ValueError, message):
+        configs.parse([], [binding])
+    gin.clear_config()
+    configs.parse([], ['make_sized.share = 1', 'make_sized.any = "a"'])
 
   def test_invalid_gin_is_an_error_that_names_it(self):
     path = self._file('torn.gin', 'make_number.value = (1')

@@ -18,6 +18,7 @@ from parl_tf.binaries import cache
 from parl_tf.binaries import collect
 from parl_tf.binaries import console
 from parl_tf.binaries import data
+from parl_tf.binaries import doctor
 from parl_tf.binaries import evaluate
 from parl_tf.binaries import export
 from parl_tf.binaries import launch
@@ -33,6 +34,7 @@ _PROGRAMS = {
     'parl-cache': cache,
     'parl-collect': collect,
     'parl-data': data,
+    'parl-doctor': doctor,
     'parl-evaluate': evaluate,
     'parl-export': export,
     'parl-launch': launch,
@@ -139,6 +141,10 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-launch', '--num_collectors=0: 0 is not', '--num_collectors=0'),
       ('parl-learn', 'Unknown command line flag .gin_fil', '--gin_fil=x'),
       ('parl-report', '--output must be given', '--runs=run'),
+      ('parl-evaluate', '--root_dir is for served policies', '--policy=p',
+       '--root_dir=run', '--gin_file=quickstart.gin'),
+      ('parl-serve', 'the configuration it was exported with', '--policy=p',
+       '--gin_bindings=a.b = 1'),
       ('parl-reverb-server', 'Both --root_dir and --gin_file'),
       ('parl-serve', 'Exactly one of --policy and --base', '--port=0'),
       ('parl-train', '--seed=-1: -1 is not', *_RUN, '--seed=-1'),
@@ -163,7 +169,9 @@ class ConsoleTest(parameterized.TestCase):
        *_RUN, '--gin_bindings=Offline.num_steps = -3'),
       ('parl-train', 'noise.hdf5: must be .* HDF5 file', *_RUN,
        '--gin_bindings=run_experiment.dataset_path = "noise.hdf5"'),
-      ('parl-train', 'noise.hdf5/run: Not a directory',
+      ('parl-data', 'noise.hdf5 exists: give --overwrite',
+       'convert', 'x', '--output=noise.hdf5'),
+      ('parl-train', 'must be a directory, but .*noise.hdf5 is a file',
        '--root_dir=noise.hdf5/run', '--gin_file=quickstart.gin'),
   )
   def test_wrong_input_is_one_line(self, name, message, *arguments):

@@ -137,10 +137,6 @@ class DataTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'action_repeat.*0'):
       self._write(self._path, gin_bindings=['PointMaze.action_repeat = 0'])
 
-  def test_a_missing_folder_is_an_error_at_once(self):
-    with self.assertRaisesRegex(FileNotFoundError, 'no_such_folder'):
-      self._write('/no_such_folder/maze.hdf5')
-
   def test_wrong_usage_is_an_error(self):
     for arguments in ([], ['generate'], ['info'], ['polish', self._path]):
       with self.assertRaisesRegex(app.UsageError, 'parl-data generate'):

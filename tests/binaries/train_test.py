@@ -11,10 +11,12 @@ from matplotlib import image
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.binaries import finished_run
 from parl_tf.binaries import training_run
 from parl_tf.replay import episode_log
 from parl_tf.training import run_directory
 from parl_tf.training import run_summary
+from tests import absent_libraries
 from tests.binaries import tiny
 from tests.datasets import d4rl_columns
 
@@ -185,10 +187,22 @@ class RunTest(absltest.TestCase):
     )
 
     self.assertIn(
-        training_run.describe(summary, self._root_dir),
+        finished_run.describe(summary, self._root_dir),
         tiny.read_output(self._root_dir),
     )
     self.assertEqual(os.stat(summary_file).st_mtime_ns, before)
+
+  def test_same_command_on_a_finished_run_imports_no_tensorflow(self):
+    done = absent_libraries.run(
+        ['tensorflow', 'tf_agents', 'gymnasium'],
+        '-m',
+        'parl_tf.binaries.train',
+        f'--root_dir={self._root_dir}',
+        *tiny.FLAGS,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertRegex(done.stderr, 'The run in .* is finished')
+    self.assertIn('SavedModel: ', done.stdout)
 
   def test_output_is_short_and_has_only_our_messages(self):
     output = tiny.read_output(self._root_dir)
@@ -358,7 +372,7 @@ class DescribeTest(absltest.TestCase):
     phase = run_summary.PhaseSummary(
         None, 0.25, 25.0, 4, 18, 0, 1.6, steps_to_success_without_search=7.5
     )
-    text = training_run.describe(
+    text = finished_run.describe(
         run_summary.RunSummary(
             3, 'PointMaze', 9.4, None, {'offline': phase}, {}
         ),

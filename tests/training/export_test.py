@@ -14,6 +14,7 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf.policies import gaussian
 from parl_tf.training import compiled_act
 from parl_tf.training import export
+from parl_tf.training import saved_model_check
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -60,9 +61,12 @@ class ExportTest(tensor_case.TensorCase):
         np.float32
     )
 
-  def _export(self, policy, low=_LOW):
+  def _export(self, policy, low=_LOW, **kwargs):
     differences = export.export_policies(
-        {self._path: policy}, (low, _HIGH), self._observation
+        {self._path: policy},
+        (low, _HIGH),
+        self._observation,
+        **{'in_new_process': False, **kwargs},
     )
     return differences[self._path]
 
@@ -142,6 +146,48 @@ class ExportTest(tensor_case.TensorCase):
       state = step.state
     step = model.action(time_step, state)
     self.assertNotAllEqual(step.action, chunk[:, 0])
+
+  def test_a_new_process_checks_and_times_the_model(self):
+    self._export(
+        self._base_policy(), in_new_process=True, measure_latency=True
+    )
+    with open(os.path.join(self._path, 'parity.json'), encoding='utf-8') as f:
+      report = json.load(f)
+    self.assertTrue(report['in_new_process'])
+    self.assertEqual(report['num_observations'], 16)
+    self.assertLessEqual(report['largest_difference'], 1e-5)
+    self.assertEqual(
+        report['inputs'],
+        {'observation': 'float32 [None, 3]', 'seed': 'int32 [2]'},
+    )
+    self.assertEqual(report['outputs'], {'action': 'float32 [None, 2]'})
+    self.assertEqual(sorted(report['latency_milliseconds']), ['1', '16'])
+    self.assertGreater(report['latency_milliseconds']['1'], 0.0)
+    self.assertEqual(report['versions']['tensorflow'], tf.__version__)
+
+  def test_a_model_that_a_new_process_cannot_load_is_named(self):
+    with self.assertRaisesRegex(ValueError, 'no_model.*new process.*status 1'):
+      saved_model_check.call(
+          ['no_model'],
+          {'observation': self._observation},
+          in_new_process=True,
+          measure_latency=False,
+      )
+
+  def test_a_policy_that_calls_python_is_refused(self):
+    policy = self._base_policy()
+    act = policy.act
+
+    def act_in_python(observation, seed):
+      action = act(observation, seed)
+      return tf.ensure_shape(
+          tf.numpy_function(lambda x: x, [action], tf.float32), [None, 2]
+      )
+
+    policy.act = act_in_python
+    with self.assertRaisesRegex(ValueError, 'calls Python.*serve the policy'):
+      self._export(policy)
+    self.assertFalse(os.path.exists(self._path))
 
   def test_failed_check_keeps_the_existing_model(self):
     policy = self._base_policy()

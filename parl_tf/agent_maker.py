@@ -1,0 +1,77 @@
+"""Makes an agent without gin files; see docs/from_python.md."""
+
+from typing import Any, Mapping, Optional, Sequence
+
+import gin
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.agents import parl_agent
+from parl_tf.binaries import configs
+from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.domains import domain as domain_lib
+from parl_tf.training import builder
+
+# Methods of PA-RL by their critic.
+_METHODS = {'cal_ql': 'parl_cal_ql', 'iql': 'parl_iql', 'td': 'parl_rlpd'}
+_POLICIES = ('diffusion', 'flow', 'gaussian', 'transformer')
+_SIZES = ('paper', 'small', 'small_robot')
+
+
+def make_agent(
+    domain: domain_lib.Domain,
+    *,
+    critic: str = 'cal_ql',
+    policy: str = 'diffusion',
+    size: str = 'small',
+    episodes: Sequence[types.Episode] = (),
+    seed: int = 0,
+    settings: Optional[Mapping[str, Any]] = None,
+) -> parl_agent.PARLAgent:
+  """Makes an agent of PA-RL.
+
+  gin's configuration, if there is one, is the same afterwards.
+
+  Args:
+    domain: The task.
+    critic: 'cal_ql', 'iql' or 'td'.
+    policy: 'diffusion', 'flow', 'gaussian' or 'transformer'.
+    size: Sizes of networks and search: 'small', 'small_robot' or 'paper'.
+    episodes: Offline episodes, whose statistics normalize the observations if
+      the domain has none; without either, observations are not normalized.
+    seed: Integer seed of initial weights and draws.
+    settings: Values of further parameters, for example
+      `{'Search.num_samples': 16, 'build_agent.chunk_length': 4}`.
+
+  Raises:
+    ValueError: If a name is unknown or a value is out of range.
+  """
+  for name, value, choices in (
+      ('critic', critic, _METHODS),
+      ('policy', policy, _POLICIES),
+      ('size', size, _SIZES),
+  ):
+    if value not in choices:
+      raise ValueError(
+          f'`{name}` must be one of {list(choices)}, got {value!r}.'
+      )
+  normalization = domain.normalization
+  if normalization is None and episodes:
+    normalization = episodes_lib.normalization(episodes)
+  before = gin.config_str()
+  gin.clear_config()
+  try:
+    configs.parse([
+        f'methods/{_METHODS[critic]}.gin',
+        f'policies/{policy}.gin',
+        f'sizes/{size}.gin',
+    ])
+    with gin.unlock_config():
+      for name, value in (settings or {}).items():
+        gin.bind_parameter(name, value)
+    return builder.build_agent(
+        domain, normalization, seed, tf.Variable(0, dtype=tf.int64)
+    )
+  finally:
+    gin.clear_config()
+    gin.parse_config(before)

@@ -1,0 +1,88 @@
+"""A finished run: recognized without TensorFlow, and described as text."""
+
+import os
+from typing import Optional, Sequence
+
+from absl import logging
+
+from parl_tf.binaries import configs
+from parl_tf.reports import run_files
+from parl_tf.training import run_directory
+from parl_tf.training import run_summary
+
+
+def digest(
+    gin_files: Sequence[str], gin_bindings: Sequence[str], seed: int
+) -> str:
+  """Returns a text that is equal only for commands that give the same run."""
+  return f'{seed}\n{configs.digest(gin_files, gin_bindings)}'
+
+
+def summary(root_dir: str, digest: str) -> Optional[run_summary.RunSummary]:
+  """Returns the summary of a run that leaves nothing to do, else None.
+
+  Args:
+    root_dir: The run's directory; it may be missing.
+    digest: Digest of the command.
+  """
+  if run_directory.finished_mark(root_dir) != digest:
+    return None
+  found = run_summary.read(os.path.join(root_dir, run_files.SUMMARY))
+  if not all(map(os.path.isdir, found.policies.values())):
+    return None
+  logging.info('The run in %s is finished.', root_dir)
+  return found
+
+
+def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
+  """Returns a human-readable summary of a run."""
+  counts = {phase.num_evaluation_episodes for phase in summary.phases.values()}
+  lines = [
+      '',
+      f'{summary.domain}, seed {summary.seed}, evaluated over '
+      f'{" or ".join(map(str, sorted(counts)))} episodes',
+      *_beginning(summary.initial_run),
+      'Success: rate, and mean environment steps to success.',
+      _row('', 'success', 'without search', 'training steps', 'env steps', 's'),
+  ]
+  if summary.controller_success_rate is not None:
+    lines.append(_row('controller', _rate(summary.controller_success_rate)))
+  for name, phase in summary.phases.items():
+    lines.append(
+        _row(
+            name,
+            _rate(phase.success_rate, phase.steps_to_success),
+            _rate(
+                phase.success_rate_without_search,
+                phase.steps_to_success_without_search,
+            ),
+            phase.train_steps,
+            phase.env_steps,
+            f'{phase.wall_seconds:.0f}',
+        )
+    )
+  lines.append(_row('total', '', '', '', '', f'{summary.wall_seconds:.0f}'))
+  plot = os.path.join(root_dir, 'report', 'learning_curve.png')
+  lines += ['', f'Learning curve: {plot}']
+  for path in summary.policies.values():
+    lines.append(f'SavedModel: {path}')
+  return '\n'.join(lines)
+
+
+def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:
+  return [f'Began from {initial_run.describe()}.'] if initial_run else []
+
+
+def _row(name: str, *cells) -> str:
+  widths = (14, 16, 16, 11, 7)
+  columns = (f'{cell:>{width}}' for cell, width in zip(cells, widths))
+  return f'  {name:16s}{"".join(columns)}'
+
+
+def _rate(
+    success_rate: Optional[float], num_steps: Optional[float] = None
+) -> str:
+  if success_rate is None:
+    return ''
+  time = '' if num_steps is None else f' in {num_steps:.0f}'
+  return f'{success_rate:.3f}{time}'

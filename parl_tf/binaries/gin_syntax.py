@@ -1,0 +1,102 @@
+"""Checks the syntax of gin files and bindings without importing anything.
+
+The modules that gin files import take seconds to import; errors in a file or a
+binding should not wait for them.
+"""
+
+import hashlib
+import re
+import tokenize
+from typing import Callable, Iterator, Sequence
+
+from gin import config_parser
+
+# `name = text` whose text lacks its quotes.
+_UNQUOTED = re.compile(
+    r'''\s*([\w./]+)\s*=\s*(?!(?:True|False|None)\b)'''
+    r'''([A-Za-z_.~/][^'"()\[\]{},#@%=]*?)\s*(?:\#.*)?$'''
+)
+
+
+class _Names(config_parser.ParserDelegate):
+  """Represents references and macros as text."""
+
+  def configurable_reference(self, scoped_configurable_name, evaluate):
+    return f'@{scoped_configurable_name}{"()" if evaluate else ""}'
+
+  def macro(self, macro_name):
+    return f'%{macro_name}'
+
+
+def check_file(path: str, name: str) -> None:
+  """Checks a gin file, without the files that it includes.
+
+  Args:
+    path: Path of the file.
+    name: Name of the file in messages.
+
+  Raises:
+    ValueError: If it is not gin; the message names file and line.
+  """
+  try:
+    with open(path, encoding='utf-8') as file:
+      text = file.read()
+  except UnicodeDecodeError as error:
+    raise ValueError(
+        f'{name}: must be gin, but cannot be decoded: {error}.'
+    ) from error
+  _check(text, lambda line: f'{name}, line {line}')
+
+
+def check_binding(binding: str) -> None:
+  """Checks a binding.
+
+  Raises:
+    ValueError: If it is not gin.
+  """
+  _check(binding, lambda line: f'--gin_bindings {binding!r}')
+
+
+def digest(paths: Sequence[str], find: Callable[[str], str]) -> str:
+  """Returns a digest of the contents of gin files and all that they include.
+
+  Args:
+    paths: Paths of the files.
+    find: Returns the path of an included file.
+  """
+  return hashlib.sha256('\0'.join(_texts(paths, find)).encode()).hexdigest()
+
+
+def _texts(paths, find) -> Iterator[str]:
+  for path in paths:
+    with open(path, encoding='utf-8') as file:
+      text = file.read()
+    yield text
+    for statement in config_parser.ConfigParser(text, _Names()):
+      if isinstance(statement, config_parser.IncludeStatement):
+        yield from _texts([find(statement.filename)], find)
+
+
+def _check(text: str, place: Callable[[int], str]) -> None:
+  try:
+    for _ in config_parser.ConfigParser(text, _Names()):
+      pass
+  except tokenize.TokenError as error:
+    reason, (line, _) = error.args
+    raise ValueError(f'{place(line)}: must be gin, but {reason}.') from error
+  except SyntaxError as error:
+    lines = ['', *text.splitlines()]
+    line = min(error.lineno or 0, len(lines) - 1)
+    raise ValueError(
+        f'{place(line)}: {_mend(lines[line], error.msg)}'
+    ) from error
+
+
+def _mend(line: str, message: str) -> str:
+  unquoted = _UNQUOTED.match(line)
+  if unquoted:
+    name, value = unquoted.groups()
+    return f'text needs quotes: {name} = "{value}".'
+  if '=' not in line:
+    return f'must be `name.parameter = value`, got {line.strip()!r}.'
+  return f'{message.splitlines()[0].rstrip(".")}: {line.strip()!r}.'

@@ -1,0 +1,58 @@
+"""The report of an export's check, `parity.json` in its directory."""
+
+import json
+import os
+import platform
+from typing import Any, Dict, Mapping
+
+import tensorflow as tf
+
+from parl_tf import version
+
+FILE = 'parity.json'
+
+
+def write(
+    directory: str,
+    signature: Any,
+    *,
+    num_observations: int,
+    largest_difference: float,
+    latency_milliseconds: Mapping[str, float],
+    in_new_process: bool,
+) -> None:
+  """Writes the report.
+
+  Args:
+    directory: Directory of the SavedModel.
+    signature: Its concrete function `serving_default`.
+    num_observations: Observations that were tried.
+    largest_difference: Largest difference from the live policy's actions, in
+      raw units.
+    latency_milliseconds: Median milliseconds of a call, by number of robots.
+    in_new_process: Whether the model was loaded in a new process.
+  """
+  inputs = tf.nest.flatten(signature.structured_input_signature)
+  report = {
+      'num_observations': num_observations,
+      'largest_difference': largest_difference,
+      'in_new_process': in_new_process,
+      'latency_milliseconds': dict(latency_milliseconds) or None,
+      'inputs': _describe({spec.name: spec for spec in inputs}),
+      'outputs': _describe(signature.structured_outputs),
+      'versions': {
+          'parl_tf': version.__version__,
+          'tensorflow': tf.__version__,
+          'python': platform.python_version(),
+      },
+  }
+  with open(os.path.join(directory, FILE), 'w', encoding='utf-8') as file:
+    json.dump(report, file, indent=2)
+    file.write('\n')
+
+
+def _describe(specs: Mapping[str, Any]) -> Dict[str, str]:
+  return {
+      name: f'{spec.dtype.name} {spec.shape.as_list()}'
+      for name, spec in sorted(specs.items())
+  }

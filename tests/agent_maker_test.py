@@ -1,0 +1,90 @@
+"""Tests of agents made without gin files."""
+
+import json
+
+from absl.testing import absltest
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+import parl_tf
+from parl_tf.domains import pointmaze
+from tests import absent_libraries
+
+_FOLDER = absent_libraries.ROOT / 'examples' / 'from_python'
+
+
+def _code(name):
+  """Returns the code of a notebook."""
+  with open(_FOLDER / name, encoding='utf-8') as file:
+    cells = json.load(file)['cells']
+  return [
+      ''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code'
+  ]
+
+
+class AgentMakerTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._domain = pointmaze.PointMaze(size='UMaze')
+
+  def test_parts_and_settings_are_chosen_by_name(self):
+    gin.bind_parameter('PointMaze.size', 'Medium')
+    agent = parl_tf.make_agent(
+        self._domain,
+        critic='iql',
+        policy='gaussian',
+        settings={'build_agent.chunk_length': 3},
+    )
+    self.assertEqual(type(agent.critic).__name__, 'IQLCritic')
+    self.assertEqual(agent.chunk_length, 3)
+    policy = agent.base_policy
+    step = policy.action(
+        ts.restart(tf.zeros([2, 4]), 2), policy.get_initial_state(2)
+    )
+    self.assertEqual(step.action.shape, [2, 2])
+    self.assertTrue(np.all(np.isfinite(step.action)))
+    # The user's own configuration is kept.
+    self.assertEqual(gin.query_parameter('PointMaze.size'), 'Medium')
+    with self.assertRaises(ValueError):
+      gin.query_parameter('Search.num_samples')
+
+  def test_unknown_names_are_refused(self):
+    with self.assertRaisesRegex(ValueError, "`critic` must be one of.*'sarsa'"):
+      parl_tf.make_agent(self._domain, critic='sarsa')
+    with self.assertRaisesRegex(ValueError, 'Search'):
+      parl_tf.make_agent(self._domain, settings={'Search.samples': 3})
+
+  def test_notebook_has_the_code_of_the_program(self):
+    program = (_FOLDER / 'train.py').read_text(encoding='utf-8')
+    for cell in _code('train.ipynb'):
+      self.assertIn(cell.strip(), program)
+
+  def test_training_loop_is_short(self):
+    program = (_FOLDER / 'train.py').read_text(encoding='utf-8')
+    loop = program[program.index('# The training'):program.index('evaluator')]
+    lines = [line for line in loop.splitlines() if line.strip()]
+    self.assertLessEqual(len(lines), 30)
+
+  @pytest.mark.full
+  def test_notebook_trains(self):
+    folder = self.create_tempdir().full_path
+    program = '\n'.join(
+        ['import os', f'os.chdir({folder!r})', *_code('train.ipynb')]
+    )
+    recorded = absent_libraries.run(
+        (), '-m', 'parl_tf.binaries.data', 'generate', 'pointmaze',
+        f'--output={folder}/maze.hdf5', '--num_steps=30000',
+    )
+    self.assertEqual(recorded.returncode, 0, recorded.stderr)
+    done = absent_libraries.run((), '-c', program)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertRegex(done.stdout, r'greedy_policy: success [01]\.\d\d')
+
+
+if __name__ == '__main__':
+  absltest.main()

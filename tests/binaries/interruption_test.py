@@ -1,0 +1,55 @@
+"""Tests of how Ctrl-C ends a program that does not react."""
+
+import subprocess
+import sys
+import time
+
+from absl.testing import absltest
+
+from tests.binaries import tiny
+
+# A thread keeps Python alive, as one that compiles does.
+_PROGRAM = """
+import os, signal, sys, threading, time
+from parl_tf.binaries import console
+
+def main(argv):
+  threading.Thread(target=time.sleep, args=[60]).start()
+  os.kill(os.getpid(), signal.SIGINT)
+  {stuck}
+
+sys.argv = ['program', 'a b']
+console.run('program', main, lambda: None, is_resumable=True)
+"""
+_STUCK = """
+  while True:
+    try:
+      time.sleep(60)
+    except KeyboardInterrupt:
+      pass
+"""
+
+
+class InterruptionTest(absltest.TestCase):
+
+  def test_a_stuck_program_ends_and_prints_the_command_once(self):
+    for stuck in ('time.sleep(60)', _STUCK):
+      started = time.monotonic()
+      done = subprocess.run(
+          [sys.executable, '-c', _PROGRAM.format(stuck=stuck)],
+          cwd=tiny.ROOT,
+          capture_output=True,
+          text=True,
+          timeout=30,
+          check=False,
+      )
+      self.assertEqual(done.returncode, 130, done.stderr)
+      self.assertEqual(
+          done.stderr, "\nInterrupted. To resume: program 'a b'\n"
+      )
+      # One second, and the start of Python.
+      self.assertLess(time.monotonic() - started, 20.0)
+
+
+if __name__ == '__main__':
+  absltest.main()
