@@ -113,6 +113,7 @@ class ModelSpec(NamedTuple):
     raw_action_bounds: Lowest and highest action of one step, `[A]` each, in the
       units of the environment; None if they are unknown.
     chunk_length: H, the number of actions that a policy draws at once.
+    num_frames: Number of frames in each image of `observation`.
   """
 
   observation: Nest
@@ -122,6 +123,7 @@ class ModelSpec(NamedTuple):
   value_range: Callable[[float], Optional[ValueRange]] = _unknown_value_range
   raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None
   chunk_length: int = 1
+  num_frames: int = 1
 
   @property
   def action_size(self) -> int:

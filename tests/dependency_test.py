@@ -25,7 +25,7 @@ _PACKAGE = _ROOT / 'parl_tf'
 # if two folders may import each other, their modules must not form a cycle.
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
-_EPISODES = ('episode_builder', 'episode_file')
+_EPISODES = ('episode_builder', 'episode_file', 'frame_stack')
 _MATHEMATICS = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'networks'
 )
@@ -44,6 +44,7 @@ _MAY_IMPORT = {
     'version': (),
     'episode_builder': _BASE,
     'episode_file': (),
+    'frame_stack': _BASE,
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),

@@ -145,6 +145,7 @@ class DPPOAgent(tf_agent.TFAgent):
     )
     self.generative_policy = policy
     self.chunk_length = self._cloner.chunk_length
+    self.num_frames = self._cloner.num_frames
     self.base_policy = self._cloner.base_policy
     # There is no action search.
     self.evaluation_policy = self.base_policy

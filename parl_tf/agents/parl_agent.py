@@ -53,6 +53,7 @@ class PARLAgent(tf_agent.TFAgent):
     critic_utd: Number of critic updates per training step.
     policy_utd: Number of policy updates per training step.
     chunk_length: H, the number of actions in a chunk.
+    num_frames: Number of frames in each image that the networks see.
   """
 
   def __init__(
@@ -118,6 +119,7 @@ class PARLAgent(tf_agent.TFAgent):
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
     self.chunk_length = spec.chunk_length
+    self.num_frames = spec.num_frames
     self._optimizers = optimizers
     self.trained_parts = self._make_trained_parts()
     time_step_spec = ts.time_step_spec(spec.observation)

@@ -135,10 +135,13 @@ def play(
   evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=seed
   )
+  num_frames = 1
+  if isinstance(act, exported_policy.ExportedPolicy):
+    num_frames = act.num_frames
   if not video_file:
-    return evaluator.run(act)
+    return evaluator.run(act, num_frames=num_frames)
   with video.VideoRecorder(video_file) as recorder:
-    result = evaluator.run(act, recorder)
+    result = evaluator.run(act, recorder, num_frames)
   logging.info('Wrote %s.', video_file)
   return result
 

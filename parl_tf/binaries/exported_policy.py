@@ -10,6 +10,7 @@ from typing import Any, Mapping
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 
 _SIGNATURE = 'serving_default'
@@ -24,7 +25,11 @@ _ROUNDING = 1e-5
 
 
 class ExportedPolicy:
-  """Adapts a SavedModel to `parl_tf.training.evaluation.Act`."""
+  """Adapts a SavedModel to `parl_tf.training.evaluation.Act`.
+
+  Attributes:
+    num_frames: Number of frames in each image of an observation.
+  """
 
   def __init__(self, path: str, domain: Any):
     """Loads the SavedModel and checks its signature against the domain.
@@ -81,12 +86,20 @@ class ExportedPolicy:
     )
 
   def _check_inputs(self, observation_spec):
+    _, seen = self._signature.structured_input_signature
+    inputs = _by_input(observation_spec)
+    self.num_frames = 1
+    for name, spec in inputs.items():
+      if name in seen and len(spec.shape) == 3 and seen[name].shape.rank == 4:
+        self.num_frames = frame_stack.count(seen[name], spec)
     wanted = {
-        name: tf.TensorSpec([None, *spec.shape], spec.dtype)
-        for name, spec in _by_input(observation_spec).items()
+        name: tf.TensorSpec(
+            [None, *frame_stack.stacked_shape(spec, self.num_frames)],
+            spec.dtype,
+        )
+        for name, spec in inputs.items()
     }
     wanted[_SEED_INPUT] = tf.TensorSpec([2], tf.int32)
-    _, seen = self._signature.structured_input_signature
     if sorted(seen) != sorted(wanted):
       raise ValueError(
           f'{self._path}: signature {_SIGNATURE!r} must have the inputs'

@@ -6,6 +6,7 @@ from typing import Sequence
 from absl import logging
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
@@ -76,7 +77,7 @@ def export_run(root_dir: str, output: str, name: str) -> float:
         'serves it.'
     )
   domain = domain_lib.select_domain()
-  example = _example(domain)
+  example = _example(domain, agent.num_frames)
   policies = {output: agent.named_policies[name]}
   logging.info('Exporting %s, then checking it in a new process.', name)
   differences = export.export_policies(
@@ -85,13 +86,15 @@ def export_run(root_dir: str, output: str, name: str) -> float:
   return differences[output]
 
 
-def _example(domain):
+def _example(domain, num_frames):
   """Returns observations `[16, ...]` on which to compare the two policies."""
   if domain.max_environments is not None:  # A reset would move a robot.
     return tf.nest.map_structure(
         lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
-        builder.observation_spec(domain),
+        builder.stacked_spec(builder.observation_spec(domain), num_frames),
     )
-  environment = domain.make_environment(0, evaluation=True)
+  environment = frame_stack.StackedFrames(
+      domain.make_environment(0, evaluation=True), num_frames
+  )
   starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
   return tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)

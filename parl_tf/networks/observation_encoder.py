@@ -1,7 +1,8 @@
 """Encodes observations as one vector of features."""
 
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +10,7 @@ from parl_tf import types
 from parl_tf.networks import image_networks
 
 
+@gin.configurable(denylist=['observation_spec', 'normalization', 'seed'])
 class ObservationEncoder(tf.keras.layers.Layer):
   """Maps a nest of observations to one vector.
 
@@ -26,6 +28,10 @@ class ObservationEncoder(tf.keras.layers.Layer):
       observation_spec: types.Nest,
       normalization: Optional[types.Normalization] = None,
       seed: int = 0,
+      *,
+      image_encoder_ctor: Callable[..., tf.keras.layers.Layer] = (
+          image_networks.ImageEncoder
+      ),
   ):
     """Initializes the encoder.
 
@@ -35,6 +41,8 @@ class ObservationEncoder(tf.keras.layers.Layer):
       normalization: Statistics of the same structure, with None for images. If
         None, vectors are not normalized.
       seed: Integer seed of the initial weights of image networks.
+      image_encoder_ctor: Makes the network of a camera from the shape of its
+        images and a seed, `ImageEncoder` or `SmallImageEncoder`.
 
     Raises:
       ValueError: If a leaf is neither a vector nor an image, or does not match
@@ -43,7 +51,10 @@ class ObservationEncoder(tf.keras.layers.Layer):
     super().__init__()
     self._spec = observation_spec
     self._make = lambda: ObservationEncoder(
-        observation_spec, normalization, seed
+        observation_spec,
+        normalization,
+        seed,
+        image_encoder_ctor=image_encoder_ctor,
     )
     leaves = tf.nest.flatten(observation_spec)
     for spec in leaves:
@@ -56,7 +67,7 @@ class ObservationEncoder(tf.keras.layers.Layer):
     shapes = [spec.shape for spec in leaves if is_image(spec)]
     seeds = np.random.SeedSequence(seed).generate_state(len(shapes))
     self._image_encoders = [
-        image_networks.ImageEncoder(shape, seed)
+        image_encoder_ctor(shape, seed)
         for shape, seed in zip(shapes, seeds.tolist())
     ]
     num_numbers = sum(x.shape[0] for x in leaves if not is_image(x))

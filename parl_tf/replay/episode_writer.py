@@ -15,6 +15,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import episode_builder
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.replay import checks
 from parl_tf.replay import returns as returns_lib
@@ -161,6 +162,7 @@ class EpisodeRecorder:
       self,
       on_episode: Callable[[types.Episode], None],
       is_success: Callable[[], bool],
+      num_frames: int = 1,
   ):
     """Creates a recorder.
 
@@ -168,11 +170,14 @@ class EpisodeRecorder:
       on_episode: Called with each finished episode.
       is_success: Called right after each environment step. Returns whether the
         task is solved in the resulting state.
+      num_frames: Number of frames in each image of the steps. Only the newest
+        is kept.
     """
     self.episode_id = 0
     self.policy_version = 0
     self._on_episode = on_episode
     self._is_success = is_success
+    self._num_frames = num_frames
     self._builder: Optional[episode_builder.EpisodeBuilder] = None
 
   def __call__(self, trajectory: trajectory_lib.Trajectory) -> None:
@@ -199,7 +204,9 @@ class EpisodeRecorder:
           'The first step of an episode must be FIRST, got'
           f' {"LAST" if is_last else "MID"}.'
       )
-    self._builder.add_observation(step.observation)
+    self._builder.add_observation(
+        frame_stack.newest(step.observation, self._num_frames)
+    )
     if step.step_type == ts.StepType.LAST:
       self._finish()
     else:

@@ -31,6 +31,7 @@ _WORDS_PER_COUNT = 4
         'reward_bias',
         'chunk_length',
         'gamma',
+        'num_frames',
     ]
 )
 class MemoryExperience:
@@ -47,6 +48,7 @@ class MemoryExperience:
       reward_bias: float,
       chunk_length: int = 1,
       gamma: float = 1.0,
+      num_frames: int = 1,
   ):
     """Creates empty tables.
 
@@ -62,6 +64,7 @@ class MemoryExperience:
       reward_bias: The domain's constant added to the scaled reward.
       chunk_length: H, the number of steps that a transition spans.
       gamma: Discount factor within a chunk.
+      num_frames: Number of frames in an image of a row; see `frame_stack`.
     """
     if capacity < 1:
       raise ValueError(f'`capacity` must be positive, got {capacity}.')
@@ -81,7 +84,7 @@ class MemoryExperience:
     self._chunk_length = chunk_length
     self._gamma = gamma
     self._tables = {
-        name: step_table.StepTable(name, capacity, chunk_length)
+        name: step_table.StepTable(name, capacity, chunk_length, num_frames)
         for name in experience_lib.TABLE_NAMES
     }
 

@@ -26,6 +26,7 @@ from parl_tf.replay.reverb_import import reverb
         'reward_bias',
         'chunk_length',
         'gamma',
+        'num_frames',
     ]
 )
 class ReverbExperience:
@@ -41,6 +42,7 @@ class ReverbExperience:
       reward_bias: float,
       chunk_length: int = 1,
       gamma: float = 1.0,
+      num_frames: int = 1,
       num_workers: int = 1,
       num_batches_in_flight: int = 2,
   ):
@@ -56,9 +58,15 @@ class ReverbExperience:
       chunk_length: H, the number of steps that a transition spans; must match
         the server's.
       gamma: Discount factor within a chunk.
+      num_frames: Must be 1: items have no earlier frames.
       num_workers: Sampling threads per table and part.
       num_batches_in_flight: Batches that each thread samples ahead.
     """
+    if num_frames != 1:
+      raise ValueError(
+          '`build_agent.num_frames` must be 1 with the tables of a replay '
+          f'server, which have no earlier frames, got {num_frames}.'
+      )
     for name, value in (
         ('num_workers', num_workers),
         ('num_batches_in_flight', num_batches_in_flight),

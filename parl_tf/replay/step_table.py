@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
+from parl_tf import frame_stack
+from parl_tf import types
 from parl_tf.replay import action_cache
 
 # Steps to move at a time when storage grows. It limits the temporary copies.
@@ -19,26 +21,36 @@ class StepTable:
   modulo the number of slots. Transition i begins at step
   `_starts[i modulo capacity]`. The steps that were added with it end at step
   `_ends[i modulo capacity]`. A step is removed only with the transitions that
-  need it, so every stored transition has all of its steps.
+  need it, so every stored transition has all of its steps and earlier frames.
 
   Attributes:
     name: Name of the table.
     capacity: Maximum number of transitions.
     chunk_length: H, the number of steps that a row spans.
+    num_frames: Number of frames in an image of a row. A step has only one.
     num_changes: Number of changes to the contents.
   """
 
-  def __init__(self, name: str, capacity: int, chunk_length: int = 1):
+  def __init__(
+      self,
+      name: str,
+      capacity: int,
+      chunk_length: int = 1,
+      num_frames: int = 1,
+  ):
     """Creates an empty table whose storage grows as it fills.
 
     Args:
       name: Name of the table.
       capacity: Maximum number of transitions.
       chunk_length: H, the number of steps that a row spans.
+      num_frames: Number of frames in an image of a row; see `frame_stack`.
     """
+    frame_stack.check(num_frames)
     self.name = name
     self.capacity = capacity
     self.chunk_length = chunk_length
+    self.num_frames = num_frames
     self.num_changes = 0
     self._storage: Optional[trajectory_lib.Trajectory] = None  # [slots, ...]
     self._num_slots = 0
@@ -70,6 +82,7 @@ class StepTable:
     if self._storage is None:
       return 0
     leaves = tf.nest.flatten(self._storage)
+    leaves += (self.num_frames - 1) * [x for x in leaves if x.ndim == 4]
     if self._candidates is not None:
       leaves.append(self._candidates)
     return sum(leaf.itemsize * int(np.prod(leaf.shape[1:])) for leaf in leaves)
@@ -87,14 +100,16 @@ class StepTable:
         that belong to no transition are not stored.
     """
     skipped = max(0, num_transitions - self.capacity)
-    kept = slice(skipped, num_transitions + 1)
+    # Earlier frames of the first transition.
+    num_earlier = min(skipped, self.num_frames - 1)
+    kept = slice(skipped - num_earlier, num_transitions + 1)
     num_transitions -= skipped
     if not num_transitions:
       return
     self.num_changes += 1
     self._candidates = None
     self._evict(self.num_transitions + num_transitions - self.capacity)
-    num_steps = num_transitions + 1
+    num_steps = num_earlier + num_transitions + 1
     self._reserve(self.num_steps + num_steps, steps)
     slots = np.arange(self._end_step, self._end_step + num_steps)
     for stored, new in zip(
@@ -104,7 +119,7 @@ class StepTable:
     places = np.arange(
         self._end_transition, self._end_transition + num_transitions
     )
-    self._starts[places % self.capacity] = slots[:-1]
+    self._starts[places % self.capacity] = slots[num_earlier:-1]
     self._ends[places % self.capacity] = slots[-1]
     self._end_transition += num_transitions
     self._end_step += num_steps
@@ -113,12 +128,11 @@ class StepTable:
     """Returns a copy of the states of all steps, oldest first."""
     if self._storage is None:
       raise ValueError(f'table `{self.name}` is empty.')
-    slots = np.arange(self._first_step, self._end_step) % self._num_slots
+    steps = np.arange(self.num_steps)
+    slots = self._slots(steps)
     info = self._storage.policy_info
     return action_cache.States(
-        tf.nest.map_structure(
-            lambda leaf: np.take(leaf, slots, axis=0), self._storage.observation
-        ),
+        self._observations(steps, slots),
         np.take(info['episode_id'], slots),
         np.take(info['step_index'], slots),
     )
@@ -186,12 +200,12 @@ class StepTable:
     if self.chunk_length > 1:
       ends = np.take(self._ends, places) - self._first_step
       steps = np.minimum(steps, ends[..., np.newaxis])
-    slots = _wrapped(
-        self._first_step % self._num_slots + steps, self._num_slots
-    )
+    slots = self._slots(steps)
     rows = tf.nest.map_structure(
-        lambda leaf: np.take(leaf, slots, axis=0), self._storage
+        lambda leaf: np.take(leaf, slots, axis=0),
+        self._storage._replace(observation=()),
     )
+    rows = rows._replace(observation=self._observations(steps, slots))
     if self._candidates is None:
       return rows
     places = np.take(self._candidate_rows, steps[..., [0, -1]])
@@ -201,15 +215,33 @@ class StepTable:
         policy_info=dict(rows.policy_info, candidate_actions=candidates)
     )
 
+  def _slots(self, steps: np.ndarray) -> np.ndarray:
+    """Returns the slots of steps, given as offsets from the oldest step."""
+    return _wrapped(self._first_step % self._num_slots + steps, self._num_slots)
+
+  def _observations(self, steps: np.ndarray, slots: np.ndarray) -> types.Nest:
+    """Returns the observations of steps with stacked frames."""
+    step_index = self._storage.policy_info['step_index']
+
+    def places(age):
+      if not age:
+        return slots
+      earlier = steps - np.minimum(age, np.take(step_index, slots))
+      # The first steps of a table may lack frames that no row needs.
+      return self._slots(np.maximum(earlier, 0))
+
+    return frame_stack.read(self._storage.observation, places, self.num_frames)
+
   def _evict(self, num_transitions: int) -> None:
-    """Removes the oldest transitions and the steps before the next one."""
+    """Removes the oldest transitions, and steps that no other needs."""
     if num_transitions <= 0:
       return
     self._first_transition += num_transitions
     if self.num_transitions:
-      self._first_step = int(
-          self._starts[self._first_transition % self.capacity]
-      )
+      start = int(self._starts[self._first_transition % self.capacity])
+      step_index = self._storage.policy_info['step_index']
+      age = min(self.num_frames - 1, int(step_index[start % self._num_slots]))
+      self._first_step = max(self._first_step, start - age)
     else:
       self._first_step = self._end_step
 

@@ -6,6 +6,7 @@ import gin
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.improvers import imitation
@@ -22,6 +23,16 @@ def observation_spec(domain) -> types.Nest:
   if isinstance(spec, dict):
     return {name: _tensor_spec(leaf, name) for name, leaf in spec.items()}
   return _tensor_spec(spec, 'observation')
+
+
+def stacked_spec(spec: types.Nest, num_frames: int) -> types.Nest:
+  """Returns the spec of observations with stacked frames."""
+  return tf.nest.map_structure(
+      lambda x: tf.TensorSpec(
+          frame_stack.stacked_shape(x, num_frames), x.dtype, x.name
+      ),
+      spec,
+  )
 
 
 def action_spec(domain) -> tensor_spec.BoundedTensorSpec:
@@ -48,6 +59,7 @@ def build_agent(
     policy_optimizer_ctor: Callable = gin.REQUIRED,
     pretrain_optimizer_ctor: Callable = gin.REQUIRED,
     chunk_length: int = 1,
+    num_frames: int = 1,
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -72,25 +84,29 @@ def build_agent(
     pretrain_optimizer_ctor: Makes the policy's optimizer of behavior cloning.
     chunk_length: H, the number of actions that the policy draws at once and
       the critic evaluates together.
+    num_frames: Number of consecutive frames that the networks see of each
+      image; see `parl_tf.frame_stack`.
 
   Returns:
     The agent.
 
   Raises:
-    ValueError: If there is a critic without an optimizer, or `chunk_length` is
-      not positive.
+    ValueError: If there is a critic without an optimizer, or `chunk_length` or
+      `num_frames` is not positive.
   """
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
+  frame_stack.check(num_frames)
   critic, critic_optimizer = None, None
   spec = types.ModelSpec(
-      observation_spec(domain),
+      stacked_spec(observation_spec(domain), num_frames),
       action_spec(domain),
       normalization,
       seed,
       domain.value_range,
       domain.raw_action_bounds,
       chunk_length,
+      num_frames,
   )
   if critic_ctor is not None:
     if critic_optimizer_ctor is None:

@@ -8,6 +8,7 @@ from tf_agents.policies import py_tf_eager_policy
 from tf_agents.train import actor
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.domains import domain as domain_lib
@@ -34,10 +35,11 @@ class EpisodeActor:
     """
     self._seed = [seed] if collector is None else [seed, collector]
     self._environment = domain.make_environment(seed, evaluation=False)
+    self._num_frames = agent.num_frames
     self._policy = agent.collect_policy
     self._train_step = agent.train_step_counter
     self._recorder = episode_writer.EpisodeRecorder(
-        self._receive, self._environment.is_success
+        self._receive, self._environment.is_success, agent.num_frames
     )
     self._actor: Optional[actor.Actor] = None
     self._episodes: List[types.Episode] = []
@@ -61,7 +63,9 @@ class EpisodeActor:
 
   def _make_actor(self):
     return actor.Actor(
-        _ResetOnRequest(self._environment),
+        _ResetOnRequest(
+            frame_stack.StackedFrames(self._environment, self._num_frames)
+        ),
         py_tf_eager_policy.PyTFEagerPolicy(
             self._policy, use_tf_function=not self._policy.is_served
         ),

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import episode_builder
+from parl_tf import frame_stack
 from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
@@ -131,7 +132,10 @@ class Evaluator:
     self._compiling = {}
 
   def run(
-      self, act: Act, observer: Optional[Observer] = None
+      self,
+      act: Act,
+      observer: Optional[Observer] = None,
+      num_frames: int = 1,
   ) -> EvaluationResult:
     """Plays all episodes with `act`.
 
@@ -139,9 +143,10 @@ class Evaluator:
       act: Called once per decision with the observations of all episodes of a
         group, or once per chunk of decisions.
       observer: Called after the resets and after every step.
+      num_frames: Number of frames in each image that `act` gets.
 
     Returns:
-      The episodes and their statistics.
+      The episodes and their statistics, with single frames.
 
     Raises:
       ValueError: If an action has the wrong shape, is not finite or is outside
@@ -170,7 +175,7 @@ class Evaluator:
 
       return decide
 
-    return self._play(begin, observer)
+    return self._play(begin, observer, num_frames)
 
   def run_policy(self, policy) -> EvaluationResult:
     """Plays all episodes with a live policy, compiled as it is for export.
@@ -190,7 +195,10 @@ class Evaluator:
       observation = tf.nest.map_structure(tf.constant, observation)
       return compiled(observation, tf.constant(seed)).numpy().reshape(shape)
 
-    return self.run(act)
+    num_frames = frame_stack.count(
+        policy.time_step_spec.observation, self._domain.observation_spec()
+    )
+    return self.run(act, num_frames=num_frames)
 
   def compile_ahead(self, policies: Sequence) -> None:
     """Compiles policies in the background, while the caller trains.
@@ -261,34 +269,39 @@ class Evaluator:
           for i in range(self.batch_size)
       ]
 
-  def _play(self, begin, observer) -> EvaluationResult:
+  def _play(self, begin, observer, num_frames=1) -> EvaluationResult:
     """Plays all groups.
 
     Args:
       begin: Called whenever a group begins, with the number of its first
         episode; returns the function that chooses the group's actions.
       observer: See `Observer`, or None.
+      num_frames: Number of frames in each image that the function gets.
     """
     self._make_environments()
     episodes = []
     # A smaller last group leaves the time steps of the previous group in the
     # other rows.
     time_steps = [None] * len(self._environments)
+    histories = [frame_stack.FrameHistory(num_frames) for _ in time_steps]
     for first in range(0, self._num_episodes, len(self._environments)):
       episodes += domain_lib.act_until_kept(
-          lambda: self._play_group(first, begin(first), time_steps, observer)
+          lambda: self._play_group(
+              first, begin(first), time_steps, histories, observer
+          )
       )
     return evaluate_episodes(self._domain, episodes)
 
-  def _play_group(self, first, decide, time_steps, observer):
+  def _play_group(self, first, decide, time_steps, histories, observer):
     """Plays an episode in each environment; returns the episodes."""
     environments = self._environments[: self._num_episodes - first]
     for i, environment in enumerate(environments, start=first):
       environment.seed(episode_seed(self._seed, i))
-    time_steps[: len(environments)] = [e.reset() for e in environments]
     builders = [episode_builder.EpisodeBuilder() for _ in environments]
-    for builder, time_step in zip(builders, time_steps):
-      builder.add_observation(time_step.observation)
+    for i, environment in enumerate(environments):
+      time_step = environment.reset()
+      builders[i].add_observation(time_step.observation)
+      time_steps[i] = histories[i].see(time_step)
     running = np.arange(len(time_steps)) < len(environments)
     shape = (len(time_steps),) + self._domain.action_spec().shape
     self._observe(observer, first, running)
@@ -296,7 +309,8 @@ class Evaluator:
       actions = decide(step, time_steps, running)
       actions = _checked(actions, shape, first, step)
       for i in np.flatnonzero(running):
-        time_step = time_steps[i] = environments[i].step(actions[i])
+        time_step = environments[i].step(actions[i])
+        time_steps[i] = histories[i].see(time_step)
         builders[i].add_step(
             actions[i],
             time_step.reward,

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
@@ -31,7 +32,13 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
     index = np.minimum(
         index + np.arange(chunk_length + 1), episode.num_transitions
     )
-    windows.append(tf.nest.map_structure(lambda x: x[index], steps))  # pylint: disable=cell-var-from-loop
+    observation = frame_stack.read_episode(
+        steps.observation, index, session.agent.num_frames
+    )
+    rows = tf.nest.map_structure(
+        lambda x: x[index], steps._replace(observation=())  # pylint: disable=cell-var-from-loop
+    )
+    windows.append(rows._replace(observation=observation))
   rows = tf.nest.map_structure(
       lambda *x: tf.constant(np.concatenate(x)), *windows
   )

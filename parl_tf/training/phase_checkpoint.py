@@ -255,6 +255,7 @@ def policy_settings(agent, phase: str) -> Dict[str, str]:
   return {
       'build_agent.policy_ctor': _class_name(policy),
       'build_agent.chunk_length': str(agent.chunk_length),
+      'build_agent.num_frames': str(agent.num_frames),
       **_gin_settings(map(_class_name, (policy, *policy.submodules))),
   }
 

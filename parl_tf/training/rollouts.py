@@ -5,6 +5,7 @@ from typing import List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import dppo_agent
 from parl_tf.domains import domain as domain_lib
@@ -80,7 +81,7 @@ class RolloutActor:
     starts = starts.generate_state(len(self._environments))
     draws = draws.generate_state(2 * self._num_decisions).view(np.int32)
     players = [
-        _Player(environment, self._domain, self._agent.gamma, int(start))
+        _Player(environment, self._domain, self._agent, int(start))
         for environment, start in zip(self._environments, starts)
     ]
     decisions = []
@@ -124,10 +125,13 @@ class _Player:
     successes: Whether each episode that ended succeeded at any step.
   """
 
-  def __init__(self, environment, domain, gamma, seed):
-    self._environment = environment
+  def __init__(self, environment, domain, agent, seed):
+    self._environment = frame_stack.StackedFrames(
+        environment, agent.num_frames
+    )
+    self._is_success = environment.is_success
     self._domain = domain
-    self._gamma = gamma
+    self._gamma = agent.gamma
     self.num_steps = 0
     self.lengths = []
     self.successes = []
@@ -149,7 +153,7 @@ class _Player:
       discount *= float(time_step.discount)
       self.num_steps += 1
       self._length += 1
-      self._succeeded |= self._environment.is_success()
+      self._succeeded |= self._is_success()
       if time_step.last():
         break
     after = _copy(time_step.observation)

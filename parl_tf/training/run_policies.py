@@ -7,6 +7,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.training import export
 
@@ -32,7 +33,9 @@ def export_run(
       policies,
       session.domain.raw_action_bounds,
       # The live policies are already compiled for the evaluation's batch size.
-      _example(episodes, session.evaluation_batch_size),
+      _example(
+          episodes, session.evaluation_batch_size, session.agent.num_frames
+      ),
   )
   for path, difference in differences.items():
     logging.info(
@@ -43,11 +46,14 @@ def export_run(
   return paths
 
 
-def _example(episodes, num_rows):
+def _example(episodes, num_rows, num_frames):
   """Returns the first observations `[num_rows, ...]`, repeated if too few."""
   chosen = []
   for episode in episodes:
-    chosen.append(episode.observation)
+    index = np.arange(episode.num_steps + 1)
+    chosen.append(
+        frame_stack.read_episode(episode.observation, index, num_frames)
+    )
     if sum(len(tf.nest.flatten(x)[0]) for x in chosen) >= num_rows:
       break
   return tf.nest.map_structure(

@@ -117,4 +117,5 @@ def experience_arguments(domain, agent) -> Dict[str, Any]:
       reward_bias=domain.reward_bias,
       chunk_length=agent.chunk_length,
       gamma=agent.gamma,
+      num_frames=agent.num_frames,
   )

@@ -5,6 +5,7 @@ from typing import Dict, Sequence
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 
 
@@ -28,8 +29,13 @@ def start_values(
   if agent.critic is None:
     return {}
   observation = tf.nest.map_structure(
-      lambda *rows: tf.constant(np.stack([row[0] for row in rows])),
-      *[episode.observation for episode in episodes],
+      lambda *rows: tf.constant(np.concatenate(rows)),
+      *[
+          frame_stack.read_episode(
+              episode.observation, np.arange(1), agent.num_frames
+          )
+          for episode in episodes
+      ],
   )
   actions = np.stack([_first_chunk(e, agent.chunk_length) for e in episodes])
   values = agent.critic.bind(observation)(tf.constant(actions[:, np.newaxis]))

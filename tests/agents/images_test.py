@@ -3,6 +3,7 @@
 import os
 
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
@@ -12,11 +13,14 @@ from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
 from parl_tf.critics import state_value
 from parl_tf.critics import td
+from parl_tf.networks import image_networks
+from parl_tf.networks import small_image_encoder
 from parl_tf.policies import diffusion
 from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
 from parl_tf.policies import uniform
+from parl_tf.training import compiled_act
 from parl_tf.training import export
 from parl_tf.training import held_out_rows
 from tests import small_images
@@ -159,6 +163,26 @@ class ImagesTest(tensor_case.TensorCase):
     self.assertLen(
         convolutions,
         6 * small_images.NUM_CAMERAS * small_images.NUM_CONVOLUTIONS,
+    )
+
+  @parameterized.parameters(
+      image_networks.ImageEncoder, small_image_encoder.SmallImageEncoder
+  )
+  def test_acting_encodes_a_state_once_for_all_candidates(self, encoder_ctor):
+    gin.bind_parameter('ObservationEncoder.image_encoder_ctor', encoder_ctor)
+    gin.bind_parameter('SmallImageEncoder.widths', (4, 4, 4))
+    agent = small_images.make_agent()
+    act = compiled_act.compile_act(agent.greedy_policy)
+    graph = act.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node]
+    for function in graph.library.function:  # Loops and compiled parts.
+      nodes += function.node_def
+    convolutions = [x for x in nodes if x.op == 'Conv2D']
+    # The policy and the critic each see both cameras. The graph is the one that
+    # is exported.
+    self.assertLen(
+        convolutions,
+        2 * small_images.NUM_CAMERAS * small_images.NUM_CONVOLUTIONS,
     )
 
   def test_losses_use_shifted_images_and_searches_the_original_ones(self):
