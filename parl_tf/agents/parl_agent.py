@@ -332,7 +332,9 @@ class PARLAgent(tf_agent.TFAgent):
     return trained_part.TrainedPart(
         name,
         functools.partial(self._improver_loss, improver),
-        improver.trained_variables(policy),
+        improver.trained_variables(
+            policy.cloned if name == 'cloning' else policy
+        ),
         optimizer,
         purposes=purposes,
         finish=finish,

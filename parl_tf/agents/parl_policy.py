@@ -88,6 +88,21 @@ class PARLPolicy(tf_policy.TFPolicy):
     """Sets the initial seed `[2]` int32 of the next episode."""
     self._initial_seed.assign(seed)
 
+  def deployed(self) -> 'PARLPolicy':
+    """Returns the policy to export; see `GenerativePolicy.deployed`."""
+    policy = self._policy.deployed()
+    if policy is self._policy:
+      return self
+    return PARLPolicy(
+        self.time_step_spec,
+        self.action_spec,
+        policy,
+        self._critic,
+        self._search,
+        'argmax' if self._greedy else 'sample',
+        self.chunk_length,
+    )
+
   @property
   def is_served(self) -> bool:
     """Whether another process draws the samples; `act` then runs eagerly."""

@@ -1,6 +1,6 @@
 """The network of the transformer policy, autoregressive over action tokens."""
 
-from typing import Callable, Iterator, NamedTuple, Optional
+from typing import Callable, Optional
 
 import gin
 import numpy as np
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from parl_tf import randomness
 from parl_tf.networks import blocks
+from parl_tf.networks import causal_block
 
 
 @gin.configurable(
@@ -64,7 +65,7 @@ class ActionTransformer(tf.keras.layers.Layer):
     self._width = width
     self._state_layers = [
         blocks.make_dense(
-            embedding_size, feature_size, next(seeds), _gelu
+            embedding_size, feature_size, next(seeds), causal_block.gelu
         ),
         blocks.make_dense(width, embedding_size, next(seeds)),
     ]
@@ -76,9 +77,10 @@ class ActionTransformer(tf.keras.layers.Layer):
         'positions', [action_size, width], next(seeds)
     )
     self._blocks = [
-        _Block(width, num_heads, dropout_rate, seeds) for _ in range(num_blocks)
+        causal_block.CausalBlock(width, num_heads, dropout_rate, seeds)
+        for _ in range(num_blocks)
     ]
-    self._norm = _make_norm(width)
+    self._norm = causal_block.make_norm(width)
     self._head = blocks.make_dense(num_bins, width, next(seeds))
 
   def call(
@@ -191,110 +193,3 @@ class ActionTransformer(tf.keras.layers.Layer):
   def _add_embedding(self, name, shape, seed):
     initializer = tf.keras.initializers.RandomNormal(stddev=0.02, seed=seed)
     return self.add_weight(name=name, shape=shape, initializer=initializer)
-
-
-class _Cache(NamedTuple):
-  """Keys and values of the previous tokens, `[R, heads, A, d]` each."""
-
-  keys: tf.Tensor
-  values: tf.Tensor
-
-
-class _Block(tf.keras.layers.Layer):
-  """A pre-norm block of causal self-attention and two dense layers.
-
-  R rows of T tokens have the shape `[R T, width]`, and `[R, heads, T, d]` when
-  split into heads, with d = width / heads.
-  """
-
-  def __init__(
-      self,
-      width: int,
-      num_heads: int,
-      dropout_rate: float,
-      seeds: Iterator[int],
-  ):
-    super().__init__()
-    self._num_heads = num_heads
-    self._head_size = width // num_heads
-    self._attention_norm = _make_norm(width)
-    self._input = blocks.make_dense(3 * width, width, next(seeds))
-    self._output = blocks.make_dense(width, width, next(seeds))
-    self._norm = _make_norm(width)
-    self._widen = blocks.make_dense(4 * width, width, next(seeds), _gelu)
-    self._narrow = blocks.make_dense(width, 4 * width, next(seeds))
-    self._dropout = blocks.StatelessDropout(dropout_rate)
-
-  def call(self, x, length, dropout_seed=None):
-    """Applies the block to all `length` tokens of each row."""
-    query, key, value = self._project(x, length)
-    is_past = np.tril(np.ones([length, length], bool))
-    return self._advance(x, _attend(query, key, value, is_past), dropout_seed)
-
-  def begin(self, x, num_samples, length):
-    """Applies the block to the first tokens `[B, width]`, and caches them.
-
-    The cache has `num_samples` rows for each token.
-    """
-    _, key, value = self._project(x, 1)
-
-    def keep(y):
-      y = tf.repeat(y, num_samples, axis=0)  # [B, ...] -> [B N, ...]
-      return tf.pad(y, [[0, 0], [0, 0], [0, length - 1], [0, 0]])
-
-    # The first token attends only to itself.
-    return self._advance(x, value), _Cache(keep(key), keep(value))
-
-  def extend(self, x, cache, position):
-    """Applies the block to tokens `[R, width]` at `position`; caches them."""
-    query, *new = self._project(x, 1)
-    positions = tf.range(cache.keys.shape[2])
-    is_here = (positions == position)[:, tf.newaxis]
-    cache = _Cache(*(tf.where(is_here, y, old) for y, old in zip(new, cache)))
-    attended = _attend(query, *cache, positions <= position)
-    return self._advance(x, attended), cache
-
-  def cache_shape(self, length):
-    """Returns the cache's shapes for `length` tokens and any number of rows."""
-    shape = tf.TensorShape([None, self._num_heads, length, self._head_size])
-    return _Cache(shape, shape)
-
-  def _project(self, x, length):
-    """Computes queries, keys and values `[R, heads, T, d]`."""
-    shape = [-1, length, 3 * self._num_heads, self._head_size]
-    heads = tf.reshape(self._input(self._attention_norm(x)), shape)
-    return tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, axis=1)
-
-  def _advance(self, x, attended, dropout_seed=None):
-    """Adds the residuals of the attention and of the dense layers."""
-    seeds = (None, None)
-    if dropout_seed is not None:
-      seeds = [randomness.fold_in(dropout_seed, i) for i in range(2)]
-    attended = tf.transpose(attended, [0, 2, 1, 3])  # [R, T, heads, d]
-    attended = self._output(tf.reshape(attended, tf.shape(x)))
-    x += self._dropout(attended, seed=seeds[0])
-    return x + self._dropout(
-        self._narrow(self._widen(self._norm(x))), seed=seeds[1]
-    )
-
-
-def _attend(query, key, value, is_past):
-  """Computes softmax(q k / sqrt(d)) v over the keys where `is_past`.
-
-  Implements Vaswani et al. (2017), arXiv:1706.03762, equation (1).
-  """
-  scale = query.shape[-1] ** -0.5
-  scores = tf.matmul(scale * query, key, transpose_b=True)
-  weights = tf.nn.softmax(tf.where(is_past, scores, -np.inf))
-  return tf.matmul(weights, value)
-
-
-def _gelu(x):
-  """Computes GELU in its tanh form, which TensorFlow fuses with a product."""
-  return tf.nn.gelu(x, approximate=True)
-
-
-def _make_norm(width):
-  norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
-  norm.build([None, width])
-  return norm

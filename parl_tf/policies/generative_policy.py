@@ -99,5 +99,9 @@ class GenerativePolicy(tf.Module, abc.ABC):
     """Variables that an improver trains, but not `distillation_loss`."""
     return ()
 
+  def deployed(self) -> 'GenerativePolicy':
+    """Returns an equal policy to export, which need not be trainable."""
+    return self
+
   def update_average(self) -> None:
     """Moves the averaged weights, if any, after an update."""

@@ -1,7 +1,7 @@
 """Transformer policy: an autoregressive model of discretized actions."""
 
 import functools
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
 
 import gin
 import numpy as np
@@ -55,6 +55,30 @@ class ActionTokenizer:
   def decode(self, tokens: tf.Tensor) -> tf.Tensor:
     """Returns the float32 values of the bins `tokens` `[...]`."""
     return tf.gather(self._values, tokens)
+
+
+def choose(
+    seed: tf.Tensor,
+    shape: Sequence[tf.Tensor],
+    temperature: float,
+    dimension: tf.Tensor,
+    logits: tf.Tensor,
+) -> tf.Tensor:
+  """Draws the tokens of a dimension by the Gumbel-max method.
+
+  Args:
+    seed: `[2]` int32.
+    shape: `[B, N, num_bins]`.
+    temperature: Scale of the Gumbel noise; 0 takes the most likely token.
+    dimension: Index of the dimension.
+    logits: `[B, N or 1, num_bins]`.
+
+  Returns:
+    `[B, N]` int32.
+  """
+  noise = randomness.uniform(randomness.fold_in(seed, dimension), shape)
+  gumbel = -tf.math.log(-tf.math.log(noise))
+  return tf.argmax(logits + temperature * gumbel, axis=-1, output_type=tf.int32)
 
 
 @gin.configurable(denylist=['spec'])
@@ -114,16 +138,12 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
     """
     features = self._networks.encode(observation, averaged)
     shape = [tf.shape(features)[0], num_samples, self._tokenizer.num_bins]
-
-    def choose(dimension, logits):
-      noise = randomness.uniform(randomness.fold_in(seed, dimension), shape)
-      gumbel = -tf.math.log(-tf.math.log(noise))
-      return tf.argmax(
-          logits + temperature * gumbel, axis=-1, output_type=tf.int32
-      )
-
     network = self._networks.select(averaged)
-    tokens = network.generate(features, num_samples, choose)
+    tokens = network.generate(
+        features,
+        num_samples,
+        functools.partial(choose, seed, shape, temperature),
+    )
     return self._tokenizer.decode(tokens)
 
   def distillation_loss(self, observation, action, seed, mask=None):

@@ -55,6 +55,7 @@ class ExportedPolicy(tf_policy.TFPolicy):
     # Tracks a function and its variables instead of the policy, because Keras
     # would trace each tracked layer again to save it.
     # Saving would trace any other function once more.
+    policy = policy.deployed()
     self._act = compiled_act.compile_act(policy).get_concrete_function()
     self._policy_variables = policy.variables()
     self._state = policy.acting_state

@@ -1,0 +1,163 @@
+"""Low-rank adapters of dense layers (LoRA).
+
+Implements Hu et al. (2022), arXiv:2106.09685: the output of a layer with the
+frozen kernel W becomes x W + (alpha / rank) x A B, where A is random and B
+starts at zero, so that an adapter at first changes nothing.
+"""
+
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+class AdaptableDense(tf.keras.layers.Dense):
+  """A dense layer to which an adapter can be attached.
+
+  The layer does not own its adapter: its variables, and what is saved of it,
+  remain those of a plain dense layer.
+  """
+
+  _TF_MODULE_IGNORED_PROPERTIES = frozenset(
+      (*tf.keras.layers.Dense._TF_MODULE_IGNORED_PROPERTIES, '_adapter')
+  )
+
+  def attach(self, adapter: Optional['Adapter']) -> None:
+    """Adds the adapter's output from now on; None removes it."""
+    # Not tracked by Keras, unlike an attribute that is set as usual.
+    object.__setattr__(self, '_adapter', adapter)
+
+  def call(self, inputs):
+    adapter = getattr(self, '_adapter', None)
+    if adapter is None:
+      return super().call(inputs)
+    outputs = tf.matmul(inputs, self.kernel) + adapter(inputs)
+    return self.activation(tf.nn.bias_add(outputs, self.bias))
+
+
+class Adapter(tf.Module):
+  """The product of two thin matrices, scaled.
+
+  Attributes:
+    down: A, `[inputs, rank]`.
+    up: B, `[rank, outputs]`.
+  """
+
+  def __init__(
+      self,
+      num_inputs: int,
+      num_outputs: int,
+      seed: int,
+      rank: int,
+      alpha: float,
+  ):
+    super().__init__()
+    initializer = tf.keras.initializers.HeUniform(seed)
+    self.down = tf.Variable(initializer([num_inputs, rank]), name='down')
+    self.up = tf.Variable(tf.zeros([rank, num_outputs]), name='up')
+    self._scale = alpha / rank
+
+  def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    """Returns what to add to the layer's output `[..., outputs]`."""
+    return self._scale * tf.matmul(tf.matmul(x, self.down), self.up)
+
+  def product(self) -> tf.Tensor:
+    """Returns what to add to the layer's kernel `[inputs, outputs]`."""
+    return self._scale * tf.matmul(self.down, self.up)
+
+
+class Adapters(tf.Module):
+  """An adapter for each adaptable layer of a module."""
+
+  def __init__(
+      self, module: tf.Module, seed: int, *, rank: int = 32, alpha: float = 16.0
+  ):
+    """Makes the adapters and attaches them.
+
+    Args:
+      module: Module that contains `AdaptableDense` layers, which are built.
+      seed: Integer seed of the initial weights.
+      rank: Width between the two matrices of an adapter.
+      alpha: Scale; the product is multiplied by `alpha / rank`.
+
+    Raises:
+      ValueError: If a number is not positive, or there is no such layer.
+    """
+    super().__init__()
+    if rank < 1 or not alpha > 0:
+      raise ValueError(
+          f'`rank` and `alpha` must be positive, got {rank} and {alpha}.'
+      )
+    # Not kept: the variables of this module are those of the adapters alone.
+    layers = adaptable_layers(module)
+    if not layers:
+      raise ValueError(
+          f'{type(module).__name__} must have layers that can be adapted, got '
+          'none.'
+      )
+    seeds = np.random.SeedSequence(seed).generate_state(len(layers))
+    self.adapters = [
+        Adapter(*layer.kernel.shape, layer_seed, rank, alpha)
+        for layer, layer_seed in zip(layers, seeds.tolist())
+    ]
+    for layer, adapter in zip(layers, self.adapters):
+      layer.attach(adapter)
+
+  @property
+  def num_bytes(self) -> int:
+    """Size of the adapters' weights."""
+    return sum(v.dtype.size * v.shape.num_elements() for v in self.variables)
+
+  def merge_into(self, module: tf.Module) -> None:
+    """Adds the adapters to the kernels of an equal module without adapters."""
+    layers = adaptable_layers(module)
+    for layer, adapter in zip(layers, self.adapters, strict=True):
+      layer.kernel.assign_add(adapter.product())
+
+  def save(self, path: str) -> None:
+    """Writes the adapters alone to a `.npz` file."""
+    with open(path, 'wb') as file:
+      np.savez(file, **self._named())
+
+  def load(self, path: str) -> None:
+    """Reads adapters that `save` wrote.
+
+    Raises:
+      ValueError: If they do not fit the layers.
+    """
+    with np.load(path) as file:
+      saved = dict(file)
+    wanted = {k: x.shape for k, x in self._named().items()}
+    seen = {k: x.shape for k, x in saved.items()}
+    if seen != wanted:
+      raise ValueError(
+          f'{path}: the adapters must have the shapes {wanted}, got {seen}.'
+      )
+    for i, adapter in enumerate(self.adapters):
+      adapter.down.assign(saved[f'{i}/down'])
+      adapter.up.assign(saved[f'{i}/up'])
+
+  def _named(self) -> Dict[str, np.ndarray]:
+    arrays = {}
+    for i, adapter in enumerate(self.adapters):
+      arrays[f'{i}/down'] = adapter.down.numpy()
+      arrays[f'{i}/up'] = adapter.up.numpy()
+    return arrays
+
+
+def adaptable_layers(module: tf.Module) -> Sequence[AdaptableDense]:
+  """Returns the adaptable layers of a module, in a fixed order."""
+  return [x for x in module.submodules if isinstance(x, AdaptableDense)]
+
+
+def make_dense(
+    units: int, input_size: int, seed: int, activation=None
+) -> AdaptableDense:
+  """Makes and builds an adaptable layer, with the weights of `blocks`."""
+  layer = AdaptableDense(
+      units,
+      activation=activation,
+      kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed),
+  )
+  layer.build([None, input_size])
+  return layer

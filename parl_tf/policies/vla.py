@@ -1,0 +1,146 @@
+"""A vision-language-action policy, and its fine-tuning by low-rank adapters."""
+
+import functools
+from typing import Callable
+
+import gin
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf import types
+from parl_tf.networks import low_rank
+from parl_tf.networks import vision_language_transformer
+from parl_tf.policies import generative_policy
+from parl_tf.policies import transformer
+
+
+@gin.configurable(denylist=['spec'])
+class VLAPolicy(generative_policy.GenerativePolicy):
+  """Samples action tokens given pictures, an instruction and numbers.
+
+  Follows OpenVLA (Kim et al., 2024, arXiv:2406.09246), which PA-RL fine-tunes,
+  at sizes that learn on CPUs: an action is a sequence of tokens, one per
+  dimension, and the loss is their cross entropy. The N samples of a state read
+  its pictures and words once. Samples come from the trained weights.
+  """
+
+  def __init__(
+      self,
+      spec: types.ModelSpec,
+      *,
+      num_bins: int = 256,
+      low: float = -1.0,
+      high: float = 1.0,
+      network_ctor: Callable[
+          ..., vision_language_transformer.VisionLanguageTransformer
+      ] = vision_language_transformer.VisionLanguageTransformer,
+  ):
+    """Initializes the network.
+
+    Args:
+      spec: See `types.ModelSpec`.
+      num_bins: Number of bins of each action dimension.
+      low: Action of the first bin. OpenVLA takes the 1st percentile of the
+        data, and the 99th for the last bin.
+      high: Action of the last bin.
+      network_ctor: Makes the `VisionLanguageTransformer`.
+
+    Raises:
+      ValueError: If a number is out of range.
+    """
+    super().__init__()
+    self._tokenizer = transformer.ActionTokenizer(num_bins, low, high)
+    self.network = network_ctor(spec, num_bins=num_bins)
+
+  @property
+  def trainable_variables(self):
+    return self.network.trainable_variables
+
+  def sample(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    """Draws actions; see `TransformerPolicy.sample`."""
+    del averaged  # There is no average.
+    batch_size = tf.shape(tf.nest.flatten(observation)[0])[0]
+    shape = [batch_size, num_samples, self._tokenizer.num_bins]
+    tokens = self.network.generate(
+        observation,
+        num_samples,
+        functools.partial(transformer.choose, seed, shape, temperature),
+    )
+    return self._tokenizer.decode(tokens)
+
+  def distillation_loss(self, observation, action, seed, mask=None):
+    tokens = self._tokenizer.encode(action)
+    logits = self.network(
+        observation,
+        tokens[:, :-1],
+        dropout_seed=randomness.fold_in(seed, 'dropout'),
+    )
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tokens, logits
+    )  # [B, A]
+    return generative_policy.sum_of_costs(cross_entropy, mask)
+
+
+@gin.configurable(denylist=['spec'])
+class LowRankPolicy(generative_policy.GenerativePolicy):
+  """A policy that is fine-tuned by adapters of its linear layers alone.
+
+  Behavior cloning trains the base policy. From then on its weights are frozen,
+  and improvers train the adapters (Hu et al., 2022, arXiv:2106.09685), which
+  change nothing at first.
+
+  Attributes:
+    base: The base policy.
+    adapters: `low_rank.Adapters`, which can be saved alone.
+  """
+
+  def __init__(
+      self,
+      spec: types.ModelSpec,
+      *,
+      base_ctor: Callable[..., generative_policy.GenerativePolicy] = VLAPolicy,
+      rank: int = 32,
+      alpha: float = 16.0,
+  ):
+    """Initializes the base policy and attaches adapters to it.
+
+    Args:
+      spec: See `types.ModelSpec`.
+      base_ctor: Makes the base policy.
+      rank: Rank of the adapters.
+      alpha: Scale of the adapters, which is divided by `rank`.
+
+    Raises:
+      ValueError: If a number is not positive, or the base policy has no layers
+        that can be adapted.
+    """
+    super().__init__()
+    self._make_base = lambda: base_ctor(spec)
+    self.base = base_ctor(spec)
+    self.adapters = low_rank.Adapters(
+        self.base, spec.seed + 1, rank=rank, alpha=alpha
+    )
+
+  @property
+  def trainable_variables(self):
+    return self.adapters.trainable_variables
+
+  @property
+  def cloned(self):
+    return self.base
+
+  def sample(self, *args, **kwargs):
+    return self.base.sample(*args, **kwargs)
+
+  def distillation_loss(self, *args, **kwargs):
+    return self.base.distillation_loss(*args, **kwargs)
+
+  def deployed(self):
+    """Returns a copy of the base policy with the adapters in its kernels."""
+    merged = self._make_base()
+    for new, old in zip(merged.variables, self.base.variables, strict=True):
+      new.assign(old)
+    self.adapters.merge_into(merged)
+    return merged

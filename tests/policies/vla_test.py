@@ -1,0 +1,307 @@
+"""Tests of the vision-language-action policy and of its adapters."""
+
+import functools
+import os
+
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.networks import low_rank
+from parl_tf.networks import vision_language_transformer
+from parl_tf.policies import vla
+from parl_tf.training import export
+from tests import tensor_case
+from tests.agents import small_agent
+from tests.policies import policy_conformance
+
+_SEED = policy_conformance.SEED
+_NUM_BINS = 7
+_OBSERVATION_SPEC = {
+    'instruction': tf.TensorSpec([3], tf.float32, 'instruction'),
+    'picture': tf.TensorSpec([8, 8, 6], tf.uint8, 'picture'),
+    'robot': tf.TensorSpec([2], tf.float32, 'robot'),
+    'wrist': tf.TensorSpec([4, 8, 3], tf.uint8, 'wrist'),
+}
+_PREFIX_LENGTH = 3 + 4 + 1 + 2
+_NETWORK = functools.partial(
+    vision_language_transformer.VisionLanguageTransformer,
+    patch_size=4,
+    width=16,
+    num_blocks=2,
+    num_heads=4,
+    vocabulary_size=10,
+)
+
+
+def _make_spec(action_size=3, **kwargs):
+  return types.ModelSpec(
+      _OBSERVATION_SPEC,
+      tf.TensorSpec([action_size], tf.float32, 'action'),
+      **kwargs,
+  )
+
+
+def _make_network(action_size=3):
+  """Makes a network with weights large enough for all tokens to matter."""
+  network = _NETWORK(_make_spec(action_size), num_bins=_NUM_BINS)
+  for i, variable in enumerate(network.trainable_variables):
+    variable.assign_add(
+        tf.random.stateless_normal(variable.shape, [i, 1], stddev=0.2)
+    )
+  return network
+
+
+def _make_observation(batch_size, seed=0):
+  random = np.random.default_rng(seed)
+  return {
+      'instruction': tf.constant(
+          random.integers(0, 10, [batch_size, 3]), tf.float32
+      ),
+      'picture': tf.constant(
+          random.integers(0, 256, [batch_size, 8, 8, 6]), tf.uint8
+      ),
+      'robot': tf.constant(random.normal(size=[batch_size, 2]), tf.float32),
+      'wrist': tf.constant(
+          random.integers(0, 256, [batch_size, 4, 8, 3]), tf.uint8
+      ),
+  }
+
+
+def _make_tuned(spec=None, rank=2, alpha=4.0):
+  """Makes a policy whose adapters are not zero."""
+  policy = vla.LowRankPolicy(
+      spec or _make_spec(),
+      base_ctor=functools.partial(vla.VLAPolicy, network_ctor=_NETWORK),
+      rank=rank,
+      alpha=alpha,
+  )
+  for i, adapter in enumerate(policy.adapters.adapters):
+    adapter.up.assign(
+        tf.random.stateless_normal(adapter.up.shape, [i, 5], stddev=0.3)
+    )
+  return policy
+
+
+class VLAConformanceTest(policy_conformance.PolicyConformance):
+
+  def make_policy(self, seed=0):
+    return policy_conformance.make(
+        vla.VLAPolicy,
+        seed,
+        num_bins=32,
+        network_ctor=functools.partial(_NETWORK, num_blocks=1),
+    )
+
+  def make_policy_of_two_modes(self):
+    return self.make_policy(), 150, 5e-3
+
+
+class NetworkTest(parameterized.TestCase):
+
+  @parameterized.parameters(1, 2, 4)
+  def test_samples_that_share_a_prefix_get_the_logits_of_call(self, size):
+    network, observation = _make_network(size), _make_observation(3)
+    self.assertEqual(network.prefix_length, _PREFIX_LENGTH)
+    given = tf.random.stateless_uniform(
+        [3, 5, size], [0, 3], 0, _NUM_BINS, tf.int32
+    )
+    seen = []
+
+    def choose(dimension, logits):
+      seen.append(tf.broadcast_to(logits, [3, 5, _NUM_BINS]))
+      return given[..., dimension]
+
+    np.testing.assert_array_equal(
+        network.generate(observation, 5, choose), given
+    )
+    # Without sharing: each sample reads its own copy of the observation.
+    repeated = tf.nest.map_structure(
+        lambda x: tf.repeat(x, 5, axis=0), observation
+    )
+    logits = network(repeated, tf.reshape(given, [15, size])[:, :-1])
+    np.testing.assert_allclose(
+        tf.stack(seen, axis=2),
+        tf.reshape(logits, [3, 5, size, _NUM_BINS]),
+        atol=1e-4,
+    )
+
+  def test_the_number_of_samples_does_not_change_what_is_read(self):
+    network, observation = _make_network(), _make_observation(3)
+
+    def count(num_samples):
+      generate = tf.function(
+          lambda: network.generate(
+              observation,
+              num_samples,
+              lambda i, x: tf.zeros([3, num_samples], tf.int32),
+          ),
+          autograph=False,
+      )
+      graph = generate.get_concrete_function().graph
+      operations = [x.type for x in graph.get_operations()]
+      # Attention of the prefix to itself, [3, heads, P, P].
+      wanted = [3, 4, _PREFIX_LENGTH, _PREFIX_LENGTH]
+      attended = [
+          x for x in graph.get_operations()
+          if x.type == 'Softmax' and x.outputs[0].shape.as_list() == wanted
+      ]
+      return operations.count('Conv2D'), len(attended)
+
+    # One convolution per camera, and one attention per block.
+    self.assertEqual(count(1), (2, 2))
+    self.assertEqual(count(8), (2, 2))
+
+  @parameterized.parameters(*_OBSERVATION_SPEC)
+  def test_each_part_of_the_observation_matters(self, name):
+    network = _make_network()
+    tokens = tf.zeros([2, 2], tf.int32)
+    first, second = _make_observation(2), _make_observation(2, seed=1)
+    changed = {**first, name: second[name]}
+    self.assertGreater(
+        np.abs(network(first, tokens) - network(changed, tokens)).max(), 1e-3
+    )
+
+  def test_patches_must_fill_the_images(self):
+    with self.assertRaisesRegex(ValueError, '`patch_size`.*picture.*3 and 8'):
+      _NETWORK(_make_spec(), num_bins=4, patch_size=3)
+
+
+class AdapterTest(tensor_case.TensorCase):
+
+  def test_the_product_is_scaled(self):
+    # x A B alpha / rank = [1, 2] [[1], [3]] [[2, -1]] 8 / 1 = 7 [2, -1] 8.
+    adapter = low_rank.Adapter(2, 2, 0, rank=1, alpha=8.0)
+    adapter.down.assign([[1.0], [3.0]])
+    self.assertAllEqual(adapter(tf.constant([[1.0, 2.0]])), [[0.0, 0.0]])
+    adapter.up.assign([[2.0, -1.0]])
+    self.assertAllEqual(adapter(tf.constant([[1.0, 2.0]])), [[112.0, -56.0]])
+    self.assertAllEqual(adapter.product(), [[16.0, -8.0], [48.0, -24.0]])
+
+  def test_the_activation_follows_the_adapter(self):
+    layer = low_rank.make_dense(1, 2, 0, tf.nn.relu)
+    layer.kernel.assign([[1.0], [1.0]])
+    adapter = low_rank.Adapter(2, 1, 0, rank=1, alpha=1.0)
+    adapter.down.assign([[1.0], [0.0]])
+    adapter.up.assign([[-5.0]])
+    layer.attach(adapter)
+    x = tf.constant([[1.0, 2.0], [0.0, 2.0]])
+    self.assertAllEqual(layer(x), [[0.0], [2.0]])
+    self.assertLen(layer.variables, 2)
+    layer.attach(None)
+    self.assertAllEqual(layer(x), [[3.0], [2.0]])
+
+  def test_a_new_adapter_changes_nothing(self):
+    spec = _make_spec(seed=3)
+    make = functools.partial(vla.VLAPolicy, network_ctor=_NETWORK)
+    observation = _make_observation(2)
+    self.assertAllEqual(
+        vla.LowRankPolicy(spec, base_ctor=make).sample(observation, 4, _SEED),
+        make(spec).sample(observation, 4, _SEED),
+    )
+
+  def test_every_linear_layer_has_an_adapter(self):
+    policy = _make_tuned(rank=2)
+    # Two blocks of four layers, proprioception and the head.
+    shapes = [(16, 48), (16, 16), (16, 64), (64, 16)] * 2
+    shapes += [(2, 16), (16, 256)]
+    self.assertCountEqual(
+        [(x.down.shape[0], x.up.shape[1]) for x in policy.adapters.adapters],
+        shapes,
+    )
+    self.assertEqual(
+        policy.adapters.num_bytes, 4 * 2 * sum(sum(x) for x in shapes)
+    )
+
+  def test_fine_tuning_leaves_every_byte_of_the_base(self):
+    policy = _make_tuned()
+    before = [v.numpy().tobytes() for v in policy.base.variables]
+    adapters = [v.numpy() for v in policy.trainable_variables]
+    observation = _make_observation(4)
+    action = tf.random.stateless_uniform([4, 3], [0, 1], -1.0, 1.0)
+    losses = []
+    for _ in range(3):
+      with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(
+            policy.distillation_loss(observation, action, _SEED)
+        )
+      gradients = tape.gradient(loss, policy.trainable_variables)
+      for variable, gradient in zip(policy.trainable_variables, gradients):
+        variable.assign_sub(0.02 * gradient)
+      losses.append(float(loss))
+    self.assertLess(losses[-1], losses[0])
+    for variable, value in zip(policy.base.variables, before, strict=True):
+      self.assertTrue(variable.numpy().tobytes() == value, variable.name)
+    for variable, value in zip(policy.trainable_variables, adapters):
+      self.assertNotAllEqual(variable, value)
+
+  def test_cloning_trains_the_base_and_distillation_the_adapters(self):
+    agent = small_agent.make_agent(
+        policy_ctor=functools.partial(
+            vla.LowRankPolicy,
+            base_ctor=functools.partial(vla.VLAPolicy, network_ctor=_NETWORK),
+            rank=2,
+        ),
+    )
+    policy = agent.generative_policy
+    groups = policy.base.trainable_variables, policy.trainable_variables
+    rows = small_agent.make_rows()
+    for experience, changed in (
+        (types.Experience(cloning=rows), (True, False)),
+        (types.Experience(policy=rows), (False, True)),
+    ):
+      before = [[v.numpy() for v in group] for group in groups]
+      agent.train(experience)
+      for group, values, wanted in zip(groups, before, changed):
+        seen = any(
+            not np.array_equal(v, x) for v, x in zip(group, values)
+        )
+        self.assertEqual(seen, wanted)
+
+  def test_adapters_are_saved_alone(self):
+    policy, other = _make_tuned(), _make_tuned()
+    path = os.path.join(self.create_tempdir().full_path, 'adapters.npz')
+    policy.adapters.save(path)
+    for variable in other.trainable_variables:
+      variable.assign(tf.zeros_like(variable))
+    other.adapters.load(path)
+    observation = _make_observation(2)
+    self.assertAllEqual(
+        other.sample(observation, 3, _SEED),
+        policy.sample(observation, 3, _SEED),
+    )
+    with self.assertRaisesRegex(ValueError, 'adapters.npz.*shapes'):
+      _make_tuned(rank=3).adapters.load(path)
+
+  def test_the_exported_policy_has_merged_adapters(self):
+    agent = small_agent.make_agent(
+        policy_ctor=lambda spec: _make_tuned(spec),  # pylint: disable=unnecessary-lambda
+        observation_spec=_OBSERVATION_SPEC,
+    )
+    policy = agent.base_policy
+    observation = _make_observation(256)
+    bounds = np.full([2], -1.0), np.full([2], 1.0)
+    path = os.path.join(self.create_tempdir().full_path, 'policy')
+    export.export_policies({path: policy}, bounds, observation)
+    loaded = tf.saved_model.load(path)
+    act = loaded.signatures['serving_default']
+    self.assertAllClose(
+        act(seed=_SEED, **observation)['action'],
+        policy.act(observation, _SEED),
+        atol=1e-5,
+    )
+    # The kernels of the base, and nothing of the adapters.
+    self.assertLen(
+        agent.generative_policy.deployed().variables,
+        len(agent.generative_policy.base.variables),
+    )
+    self.assertAllClose(
+        policy.deployed().act(observation, _SEED),
+        policy.act(observation, _SEED),
+        atol=1e-5,
+    )
+
+
+if __name__ == '__main__':
+  tf.test.main()
