@@ -70,6 +70,7 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
           '`width` must be a multiple of `num_heads`, got '
           f'{width} and {num_heads}.'
       )
+    self._spec = spec.observation
     self._width = width
     self._num_bins = num_bins
     self._action_size = spec.action_size
@@ -197,6 +198,7 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
 
   def _read(self, observation):
     """Returns the prefix tokens `[B, P, width]`."""
+    tf.nest.assert_same_structure(observation, self._spec)
     observation = _by_name(observation)
     tokens: List[tf.Tensor] = []
     for name, layer in zip(self._image_names, self._patches):
