@@ -20,6 +20,7 @@ from parl_tf.policies import one_step_flow
 from parl_tf.policies import transformer
 from parl_tf.search import action_source
 from parl_tf.search import cross_entropy_method
+from tests import eager
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -41,6 +42,10 @@ def _changed(before, variables):
 
 class CombinationsTest(tensor_case.TensorCase):
   """Takes one training step of agents with different parts."""
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
 
   def _train(self, agent, policy_rows=True):
     rows = small_agent.make_rows()

@@ -23,6 +23,7 @@ from parl_tf.policies import uniform
 from parl_tf.training import compiled_act
 from parl_tf.training import export
 from parl_tf.training import held_out_rows
+from tests import eager
 from tests import small_images
 from tests import tensor_case
 from tests.agents import small_agent
@@ -61,6 +62,7 @@ class ImagesTest(tensor_case.TensorCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     small_images.bind_encoder(self)
 
   def _assert_learns(self, loss_fn, variables):

@@ -20,6 +20,7 @@ from parl_tf.critics import iql
 from parl_tf.improvers import imitation
 from parl_tf.policies import gaussian
 from parl_tf.training import schedules
+from tests import eager
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -80,6 +81,10 @@ def _make_cheap_agent(**kwargs):
 
 
 class LossTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
 
   @parameterized.parameters(cal_ql.CalQLCritic, iql.IQLCritic)
   def test_loss_and_train_agree(self, critic_ctor):
@@ -142,6 +147,10 @@ class LossTest(tensor_case.TensorCase):
 
 
 class UpdateTest(tensor_case.TensorCase):
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
 
   def test_a_step_changes_only_the_parts_that_have_rows(self):
     agent = small_agent.make_agent(iql.IQLCritic)

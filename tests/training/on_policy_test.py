@@ -18,6 +18,7 @@ from parl_tf.training import on_policy
 from parl_tf.training import rollouts
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
+from tests import eager
 from tests import tensor_case
 from tests.agents import small_dppo
 from tests.training import line_walk
@@ -216,6 +217,7 @@ class OnPolicyTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self.addCleanup(gin.clear_config)
     gin.clear_config()
     gin.parse_config('Search.jit_compile = False')

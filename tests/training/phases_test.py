@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from parl_tf.replay import experience
 from parl_tf.training import phases
+from tests import eager
 from tests import tensor_case
 from tests.training import small_run
 
@@ -85,6 +86,7 @@ class PhaseTest(tensor_case.TensorCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self._dir = self.create_tempdir().full_path
     self._root = os.path.join(self._dir, 'run')
     self._episodes = small_run.make_episodes(
