@@ -1,10 +1,14 @@
 """Exports a policy from the last checkpoint of a run as a SavedModel.
 
   parl-export --root_dir runs/quickstart --output exported/greedy_policy
+  parl-export --root_dir runs/quickstart --base frozen --output steered
 
 The SavedModel is loaded in a new process and compared with the live policy. Its
 file `parity.json` has the observations tried, the largest difference, the
 latency for 1 and 16 robots, the signature and the versions.
+
+With --base, the SavedModel samples a frozen policy of any origin and searches
+its actions with the critic of the run.
 """
 
 from typing import Sequence
@@ -32,9 +36,18 @@ def main(argv: Sequence[str]) -> None:
   from parl_tf.binaries import restored_run
 
   third_party_messages.silence_first_compilation()
-  difference = restored_run.export_run(
-      options.root_dir, options.output, options.policy
-  )
+  if options.base:
+    difference = restored_run.export_steered(
+        options.root_dir,
+        options.base,
+        options.output,
+        threshold=options.threshold,
+        gin_bindings=options.gin_bindings,
+    )
+  else:
+    difference = restored_run.export_run(
+        options.root_dir, options.output, options.policy
+    )
   logging.info(
       'Actions of the exported and the live policy differ by at most %.1g.',
       difference,
@@ -57,6 +70,21 @@ def _define_flags():
   flags.DEFINE_bool('overwrite', False, 'Replaces a SavedModel in --output.')
   flags.DEFINE_enum(
       'policy', 'greedy_policy', _POLICIES, 'Policy to export.'
+  )
+  flags.DEFINE_string(
+      'base', None, 'Directory of the SavedModel of a policy to steer.'
+  )
+  flags.DEFINE_float(
+      'threshold',
+      float('inf'),
+      'With --base: keep its action unless the standard deviation of the'
+      " critic's members is below this, in units of return.",
+      lower_bound=0.0,
+  )
+  flags.DEFINE_multi_string(
+      'gin_bindings',
+      [],
+      'With --base: a gin binding that overrides the configuration of the run.',
   )
 
 

@@ -14,6 +14,7 @@ from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import export
 from parl_tf.training import run_directory
+from parl_tf.training import steering
 
 _NUM_EXAMPLES = 16
 
@@ -84,6 +85,48 @@ def export_run(root_dir: str, output: str, name: str) -> float:
       policies, domain.raw_action_bounds, example, measure_latency=True
   )
   return differences[output]
+
+
+def export_steered(
+    root_dir: str,
+    base: str,
+    output: str,
+    *,
+    threshold: float,
+    gin_bindings: Sequence[str] = (),
+) -> float:
+  """Exports a frozen policy, steered by the critic of a run.
+
+  The search is that of the run's evaluations.
+
+  Args:
+    root_dir: The run's directory.
+    base: Directory of the policy's SavedModel.
+    output: Directory of the new SavedModel.
+    threshold: See `SteeredBase`.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Returns:
+    The largest difference between actions of the exported and live policies, in
+    raw units.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, the run has
+      no critic or search, or the base does not fit the task.
+  """
+  agent = restore_agent(root_dir, gin_bindings)
+  domain = domain_lib.select_domain()
+  policy = steering.SteeredBase(
+      steering.BasePolicy(base, agent.time_step_spec.observation),
+      agent.critic,
+      agent.searches.evaluation,
+      chunk_length=agent.chunk_length,
+      raw_action_bounds=domain.raw_action_bounds,
+      threshold=threshold,
+  )
+  return steering.export(
+      policy, output, _example(domain, agent.num_frames)
+  )
 
 
 def _example(domain, num_frames):

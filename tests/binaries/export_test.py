@@ -73,6 +73,20 @@ class ExportTest(absltest.TestCase):
     for one, other in zip(exported.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-5)
 
+  def test_a_base_is_steered_and_kept_with_the_threshold_at_0(self):
+    base = os.path.join(self._root, 'policies', 'base_policy')
+    difference = restored_run.export_steered(
+        self._root, base, self._output, threshold=0.0
+    )
+    self.assertLessEqual(difference, 1e-5)
+    np.testing.assert_array_equal(self._act(self._output), self._act(base))
+    domain = domain_lib.select_domain()
+    act = exported_policy.ExportedPolicy(self._output, domain)
+    seed = np.array([3, 4], np.int32)
+    self.assertEqual(act(np.zeros([2, 4], np.float32), seed).shape, (2, 2))
+    _, spec = served_policy.exported_policy(self._output)
+    self.assertEqual(spec.action_size, 2)
+
   def test_the_critic_of_a_run_searches_a_served_policy(self):
     draws = []
 

@@ -6,8 +6,10 @@ example's README describes. They need 3 GB of disk.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -66,7 +68,9 @@ class LerobotPolicyTest(parameterized.TestCase):
     super().setUpClass()
     cls._python = os.environ.get(_PYTHON_VARIABLE)
     if not cls._python:
-      cls._python = _install(cls.create_tempdir(cls).full_path)
+      directory = tempfile.mkdtemp()
+      cls.addClassCleanup(shutil.rmtree, directory)
+      cls._python = _install(directory)
 
   def setUp(self):
     super().setUp()
