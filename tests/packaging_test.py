@@ -10,7 +10,10 @@ import zipfile
 from absl.testing import absltest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_SOURCES = ('LICENSE', 'README.md', 'pyproject.toml', 'setup.py')
+_SOURCES = (
+    'LICENSE', 'MANIFEST.in', 'README.md', 'constraints.txt', 'pyproject.toml',
+    'setup.py',
+)
 
 _PACKAGES = ('parl_tf', 'reverb_server')
 
@@ -50,6 +53,11 @@ class WheelTest(absltest.TestCase):
     self.assertNotEmpty(wanted)
     self.assertEqual(
         {name for name in self._names if name.endswith('.gin')}, wanted
+    )
+
+  def test_types_and_constraints_are_package_data(self):
+    self.assertContainsSubset(
+        {'parl_tf/py.typed', 'parl_tf/configs/constraints.txt'}, self._names
     )
 
   def test_every_module_is_installed(self):

@@ -72,7 +72,10 @@ def run(
 
   def parse(argv: List[str]) -> List[str]:
     if any(argument in _HELP for argument in argv[1:]):
-      print(_help(sys.modules[main.__module__].__doc__, own))
+      try:
+        print(_help(sys.modules[main.__module__].__doc__, own), flush=True)
+      except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       sys.exit(0)
     try:
       arguments = flags.FLAGS(argv)

@@ -207,13 +207,13 @@ def _mujoco() -> List[Finding]:
   for backend in ('egl', 'osmesa'):
     if backend != chosen and not _python(render, MUJOCO_GL=backend)[0]:
       return [physics, Finding(
-          'gl', PROBLEM, f'MUJOCO_GL={chosen} does not render: {reason}.',
+          'gl', NOTE, f'MUJOCO_GL={chosen} renders no images and videos.',
           f'export MUJOCO_GL={backend}',
       )]
   return [physics, Finding(
       'gl', PROBLEM, f'no images and videos: {reason}',
-      'install libegl1 (with a GPU) or libosmesa6 and export MUJOCO_GL=egl or'
-      ' osmesa.',
+      'install PyOpenGL, libegl1 (or libosmesa6), and export MUJOCO_GL=egl (or'
+      ' osmesa).',
   )]
 
 
@@ -313,7 +313,7 @@ def _python(program: str, **variables: str) -> Tuple[int, str, str]:
   except subprocess.TimeoutExpired:
     return 1, '', f'no answer within {_IMPORT_SECONDS:.0f} s'
   lines = [line for line in done.stderr.splitlines() if line.strip()]
-  reason = (lines or ['no message'])[-1]
+  reason = (lines or ['no message'])[-1].partition(',')[0]
   if done.returncode < 0:
     reason = f'ended by {signal.Signals(-done.returncode).name}: {reason}'
   return done.returncode, done.stdout, reason

@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Dict, Mapping, Optional, Tuple
 
-REINSTALL = 'pip install --force-reinstall -c constraints.txt parl_tf'
+REINSTALL = 'install the versions above, or parl_tf again with constraints.'
 
 # Those whose version matters; the others of the constraints are theirs.
 _PACKAGES = (

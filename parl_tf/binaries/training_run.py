@@ -8,6 +8,7 @@ from absl import logging
 from parl_tf.binaries import configs
 from parl_tf.binaries import finished_run
 from parl_tf.binaries import third_party_messages
+from parl_tf.training import compilation
 from parl_tf.training import devices
 from parl_tf.training import experiment
 from parl_tf.training import run_directory
@@ -52,7 +53,7 @@ def train(
   started = time.monotonic()
   shared = devices.make_strategy(strategy)
   third_party_messages.silence_first_compilation()
-  with run_directory.hold(root_dir):
+  with run_directory.hold(root_dir), compilation.errors_explained():
     summary = experiment.run_experiment(root_dir, seed, strategy=shared)
     run_directory.mark_finished(root_dir, digest)
   logging.info('This session took %.0f s.', time.monotonic() - started)
