@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from absl import logging
 import gin
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from parl_tf import synced_file
 from parl_tf import types
+from parl_tf.networks import observation_encoder
 from parl_tf.reports import run_files
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
@@ -252,12 +253,14 @@ def policy_settings(agent, phase: str) -> Dict[str, str]:
     phase: Of a policy with several parts, cloning trains only one.
   """
   policy = _items(agent, phase)['generative_policy']
-  return {
+  settings = {
       'build_agent.policy_ctor': _class_name(policy),
       'build_agent.chunk_length': str(agent.chunk_length),
-      'build_agent.num_frames': str(agent.num_frames),
-      **_gin_settings(map(_class_name, (policy, *policy.submodules))),
+      **_gin_settings(_class_names((policy, *policy.submodules))),
   }
+  if agent.num_frames > 1:
+    settings['build_agent.num_frames'] = str(agent.num_frames)
+  return settings
 
 
 def critic_settings(agent) -> Optional[Dict[str, str]]:
@@ -272,7 +275,7 @@ def critic_settings(agent) -> Optional[Dict[str, str]]:
   return {
       'build_agent.critic_ctor': name,
       f'{name}.gamma': str(agent.gamma),
-      **_gin_settings([*map(_class_name, critic.submodules), _HISTOGRAM]),
+      **_gin_settings([*_class_names(critic.submodules), _HISTOGRAM]),
   }
 
 
@@ -282,6 +285,19 @@ def _items(agent, phase: str) -> Dict[str, Any]:
   if phase == 'behavior_cloning':
     items['generative_policy'] = agent.generative_policy.cloned
   return items
+
+
+def _class_names(modules: Sequence[tf.Module]) -> List[str]:
+  """Returns the classes of modules whose settings count.
+
+  Without images, an observation encoder has nothing to set.
+  """
+  return [
+      _class_name(module)
+      for module in modules
+      if not isinstance(module, observation_encoder.ObservationEncoder)
+      or module.image_variables
+  ]
 
 
 def _gin_settings(class_names) -> Dict[str, str]:
