@@ -209,7 +209,11 @@ class PythonBlocksTest(absltest.TestCase):
   def test_all_run(self):
     folder = pathlib.Path(self.create_tempdir().full_path)
     real = _ROOT / 'gin' / 'quickstart.gin'
-    cheap = (*tiny.BINDINGS, *tiny.CHEAP_CRITIC)
+    cheap = (
+        *tiny.BINDINGS,
+        *tiny.CHEAP_CRITIC,
+        "run_experiment.exported_policies = ('greedy_policy', 'base_policy')",
+    )
     lines = [f"include '{real}'", *cheap, _PHASES, '']
     (folder / 'quickstart.gin').write_text('\n'.join(lines), encoding='utf-8')
     paths = []

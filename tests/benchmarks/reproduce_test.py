@@ -10,6 +10,7 @@ from unittest import mock
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+import pytest
 
 from benchmarks import methods
 from benchmarks import reproduce
@@ -199,6 +200,8 @@ class CommandTest(absltest.TestCase):
       finally:
         process.kill()
 
+  # Resuming itself is tested by tests/binaries/resume_test.py.
+  @pytest.mark.full
   def test_a_killed_command_resumes_and_does_not_repeat_finished_runs(self):
     folder = self.create_tempdir().full_path
     path = os.path.join(folder, 'ant.hdf5')
