@@ -185,13 +185,24 @@ def _reverb() -> List[Finding]:
   status, _, reason = _python('import tensorflow, reverb')
   if not status:
     return [Finding('reverb', OK, 'fits TensorFlow')]
-  mend = (
-      'pip install -c constraints.txt dm-reverb tensorflow, or run without'
-      ' replay tables: parl-train does not need them.'
-  )
+  without = 'run without replay tables: parl-train does not need them.'
   if sys.version_info >= (3, 12):
-    return [Finding('reverb', NOTE, 'has no version for Python 3.12', mend)]
-  return [Finding('reverb', PROBLEM, reason, mend)]
+    return [
+        Finding(
+            'reverb',
+            NOTE,
+            'has no version for Python 3.12',
+            f'use Python 3.10 or 3.11, or {without}',
+        )
+    ]
+  return [
+      Finding(
+          'reverb',
+          PROBLEM,
+          reason,
+          'pip install -c constraints.txt dm-reverb tensorflow, or ' + without,
+      )
+  ]
 
 
 def _mujoco() -> List[Finding]:

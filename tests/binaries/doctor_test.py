@@ -3,6 +3,7 @@
 from importlib import metadata
 import json
 import os
+import sys
 from unittest import mock
 
 from absl.testing import absltest
@@ -23,12 +24,15 @@ class DoctorTest(parameterized.TestCase):
       )
     self.assertEqual(done.returncode, 1, done.stderr)
     found = {x['name']: x for x in json.loads(done.stdout)}
+    reverb = ('PROBLEM', "No module named 'reverb'")
+    if sys.version_info >= (3, 12):
+      reverb = ('NOTE', 'has no version for Python 3.12')
     for name, status, text in (
         ('versions', 'OK', ''),
         ('write speed', 'OK', 'MiB/s'),
         ('tensorflow', 'OK', ''),
         ('mujoco', 'OK', ''),
-        ('reverb', 'PROBLEM', "No module named 'reverb'"),
+        ('reverb', *reverb),
         ('gl', 'PROBLEM', 'no images and videos'),
     ):
       self.assertEqual(found[name]['status'], status, str(found[name]))
