@@ -19,7 +19,7 @@ PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
 	$(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart test test-full lint build-files d4rl install clean
+.PHONY: quickstart test test-full lint docs build-files d4rl install clean
 
 # Runs data recording, cloning, offline RL, fine-tuning, evaluation and export.
 quickstart: $(STAMP)
@@ -34,6 +34,11 @@ test-full: $(STAMP)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check
+
+# Builds the documentation as a site in build/docs; a broken link is an error.
+docs: $(STAMP)
+	$(VENV)/bin/python -c 'import material' 2>/dev/null || $(PIP) install -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(VENV)/bin/python -m mkdocs build --strict --quiet
 
 # Regenerates every BUILD file from the modules and their imports.
 build-files: $(STAMP)

@@ -105,7 +105,10 @@ _REMOTE = [
     'grpcio>=1.50',
 ]
 _RAY = ['ray>=2.40']
+# For `make docs` only.
+_DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.7,<10']
 _EXTRAS = {
+    'docs': _DOCS,
     'ray': _RAY,
     'remote': _REMOTE,
     'lerobot': _LEROBOT,

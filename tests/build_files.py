@@ -13,7 +13,9 @@ from typing import Iterator, Mapping, NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Folders of Python code.
-_CODE = ('benchmarks', 'examples', 'parl_tf', 'reverb_server', 'tests')
+_CODE = (
+    'benchmarks', 'docs', 'examples', 'parl_tf', 'reverb_server', 'tests'
+)
 _HEADER = (
     '# Written by `make build-files` from the modules and their imports.\n'
 )

@@ -271,6 +271,10 @@ class CommandsTest(parameterized.TestCase):
           shutil.copy(file, folder)
       _save_files(page, folder)
       for words in _commands(page):
+        if words[0] == 'cd':
+          for file in (_ROOT / words[1]).iterdir():
+            if file.suffix in ('.gin', '.py'):
+              shutil.copy(file, folder)
         files = _values(words, 'gin_file')
         if ('distributed.gin' in files) == is_distributed:
           lines.append((folder, files, _values(words, 'gin_bindings')))

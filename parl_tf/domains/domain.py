@@ -320,5 +320,9 @@ class Domain(abc.ABC):
 
 @gin.configurable(module='parl_tf')
 def select_domain(domain: Domain = gin.REQUIRED) -> Domain:
-  """Returns the domain bound by the experiment's gin files."""
+  """Returns the domain bound by the experiment's gin files.
+
+  Args:
+    domain: The task, such as `@PointMaze()`.
+  """
   return domain

@@ -1,0 +1,191 @@
+"""Tests of the site's pages: what they name exists, and the site builds.
+
+`tests/docs_test.py` checks the code and the links of every page.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import pytest
+
+from docs import commands
+from docs import parameters
+from parl_tf.training import session
+from tests.binaries import tiny
+
+_ROOT = tiny.ROOT
+_PAGES = sorted(
+    path.relative_to(_ROOT).as_posix()
+    for path in (
+        _ROOT / 'README.md',
+        _ROOT / 'ARCHITECTURE.md',
+        *(_ROOT / 'docs').glob('*.md'),
+        *(_ROOT / 'examples').glob('*/*.md'),
+        _ROOT / 'benchmarks/results/README.md',
+    )
+)
+# First words of commands that are not ours.
+_OTHER_PROGRAMS = frozenset(
+    {'./act', 'cd', 'export', 'gcc', 'git', 'kill', 'make', 'pip', 'python',
+     'python3.11', 'ray', 'saved_model_cli', 'source', 'tensorboard'}
+)
+# Pages whose messages `docs/messages.md` lists; programs have printed them.
+_MEASURED = ('benchmarks/results/wrong_inputs.md', 'docs/data.md')
+# A gin file with this name in the working directory replaces the library's.
+_SIZES = 'sizes/small.gin'
+
+
+def _text(page: str) -> str:
+  return (_ROOT / page).read_text(encoding='utf-8')
+
+
+def _lines(page: str) -> list[str]:
+  """Returns the command lines of a page."""
+  blocks = re.findall(r'```sh\n(.*?)```', _text(page), re.DOTALL)
+  joined = ''.join(blocks).replace('\\\n', ' ')
+  return [line for line in joined.splitlines() if shlex.split(line, True)]
+
+
+class ParametersTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._found = {x.name: x for x in parameters.configurables()}
+
+  def test_every_parameter_is_explained(self):
+    missing = [
+        f'{configurable.name}.{parameter.name}'
+        for configurable in self._found.values()
+        for parameter in configurable.parameters
+        if not parameter.text
+    ]
+
+    self.assertEmpty(missing)
+
+  def test_each_configurable_is_on_the_page(self):
+    page = parameters.page()
+
+    self.assertGreater(len(self._found), 50)
+    for name in self._found:
+      self.assertIn(f'### {name}\n', page)
+
+  def test_names_and_defaults_are_those_of_gin(self):
+    by_name = {x.name: x.default for x in self._found['Search'].parameters}
+
+    self.assertEqual(by_name['num_samples'], '32')
+    self.assertNotIn('spec', self._names_of('CalQLCritic'))
+    # One of its own, and one that it passes on to the base of its base.
+    self.assertContainsSubset(
+        {'conservative_weight', 'gamma'}, self._names_of('CalQLCritic')
+    )
+
+  @parameterized.parameters(*_PAGES)
+  def test_bindings_that_a_page_names_exist(self, page):
+    names = r'`(?:[a-z]+/)*([A-Za-z]\w*)\.([a-z_]+)\b(?!\()'
+    for name, parameter in re.findall(names, _text(page)):
+      if name in self._found:
+        self.assertIn(parameter, self._names_of(name), f'{page}: {name}')
+
+  def _names_of(self, name: str) -> set[str]:
+    found = self._found[name]
+    names = {parameter.name for parameter in found.parameters}
+    return names | (self._names_of(found.others) if found.others else set())
+
+
+class NamesTest(parameterized.TestCase):
+
+  @parameterized.parameters(*_PAGES)
+  def test_programs_of_commands_are_known(self, page):
+    known = {*commands.programs(), *_OTHER_PROGRAMS}
+    for line in _lines(page):
+      line = re.sub(r'^(\w+=(\$\(.*\)|\S*)\s*)+', '', line)  # Assignments.
+      words = shlex.split(line, comments=True)
+      if words and '/bin/' not in words[0]:  # Of an environment of the reader.
+        self.assertIn(words[0], known, line)
+      if words[:1] == ['python'] and words[1].endswith('.py'):
+        self.assertTrue((_ROOT / words[1]).exists(), line)
+
+  @parameterized.parameters(*_PAGES)
+  def test_columns_that_a_page_names_exist(self, page):
+    names = r'`((?:losses|values|candidates|collect)/\w+)`'
+    for name in re.findall(names, _text(page)):
+      self.assertIn(name, session.COLUMNS)
+
+  def test_messages_are_those_that_programs_printed(self):
+    printed = '\n'.join(map(_text, _MEASURED))
+    rows = re.findall(r'^\| (`.*?) \| ', _text('docs/messages.md'), re.M)
+
+    self.assertGreater(len(rows), 20)
+    for row in rows:
+      # Code is in single backticks, or in double ones if it has backticks.
+      message = row[2:-2] if row.startswith('``') else row[1:-1]
+      parts = [re.escape(x.strip()) for x in message.split('…')]
+      self.assertRegex(printed, '.*'.join(parts))
+
+
+@pytest.mark.full
+class SiteTest(absltest.TestCase):
+
+  def test_builds_without_a_broken_link(self):
+    subprocess.run(['make', 'docs'], cwd=_ROOT, check=True)
+
+    self.assertTrue((_ROOT / 'build/docs/first_run/index.html').exists())
+
+
+@pytest.mark.full
+class TutorialsTest(parameterized.TestCase):
+
+  @parameterized.parameters('docs/first_run.md', 'docs/your_data.md')
+  def test_commands_run(self, page):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    self._make_small(folder)
+    for line in _lines(page):
+      words = shlex.split(line, comments=True)
+      # A video needs a display, or a library that draws without one.
+      if not words[0].startswith(('parl-', 'python')) or '--video' in words:
+        continue
+      if 'more.hdf5' in words:
+        shutil.copy(folder / 'maze.hdf5', folder / 'more.hdf5')
+      words = [
+          re.sub(r'num_episodes = \d+', 'num_episodes = 3', x) for x in words
+      ]
+      words = ['600' if x == '30000' else x for x in words]
+      words = ['2' if x == '64' else x for x in words]
+      self._run(words, folder)
+
+  def _make_small(self, folder):
+    """Hides the gin files of a run behind small ones of the same names."""
+    (folder / 'sizes').mkdir()
+    small = '\n'.join(tiny.BINDINGS)
+    imports = 'import parl_tf.domains.pointmaze\nimport parl_tf.training.export'
+    for name in (_SIZES, tiny.GIN_FILE):
+      real = _ROOT / 'gin' / name
+      (folder / name).write_text(f"{imports}\ninclude '{real}'\n{small}\n")
+
+  def _run(self, words, folder):
+    binaries = pathlib.Path(sys.executable).parent
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env={
+            **os.environ,
+            'PATH': f'{binaries}:{os.environ["PATH"]}',
+            'PYTHONPATH': str(_ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    self.assertEqual(done.returncode, 0, f'{words}\n{done.stderr}')
+
+
+if __name__ == '__main__':
+  absltest.main()
