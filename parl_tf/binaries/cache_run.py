@@ -77,7 +77,10 @@ def fill(
 def _connect(domain, chunk_length, addresses) -> List[remote.RemotePolicy]:
   """Returns a policy for each worker, all with the same weights version."""
   spec = served_acting.model_spec(domain, chunk_length)
-  policies = [remote.RemotePolicy(spec, address=x) for x in addresses]
+  policies = [
+      # Each server is a worker of the cache.
+      remote.RemotePolicy(spec, address=x, workers=()) for x in addresses
+  ]
   versions = {x: p.current_version() for x, p in zip(addresses, policies)}
   if len(set(versions.values())) > 1:
     raise ValueError(

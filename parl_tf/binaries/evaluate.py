@@ -12,11 +12,15 @@ searches the policy's samples, and the configuration of the run applies:
   parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
   parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
 
+With `--episodes`, the episodes are also written to a directory, which is then a
+dataset.
+
 To evaluate a SavedModel, this program needs TensorFlow but neither TF-Agents
 nor Reverb: it only loads the model and calls its signature `serving_default`.
 """
 
 import json
+import os
 from typing import Sequence
 
 from absl import app
@@ -53,6 +57,8 @@ def main(arguments: Sequence[str]) -> None:
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
+  if options.episodes:
+    evaluation_run.log_episodes(options.episodes, result)
   if options.json:
     summary = evaluation_run.summarize(options.policy, options.seed, result)
     print(json.dumps(summary))
@@ -68,6 +74,10 @@ def _check_usage(options, arguments) -> None:
     raise app.UsageError('Exactly one of --policy and --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
+  if options.follow and options.episodes:
+    raise app.UsageError('--episodes cannot be combined with --follow.')
+  if options.episodes and os.path.exists(options.episodes):
+    raise app.UsageError(f'--episodes: {options.episodes} exists.')
   if options.policy and options.root_dir and not _is_served(options):
     raise app.UsageError(
         '--root_dir is for served policies (ws://...) and --follow: a'
@@ -117,6 +127,9 @@ def _define_flags():
       'seed', 0, 'Seed of start states and policy samples.', lower_bound=0
   )
   flags.DEFINE_string('video', None, 'Video file of the first episode (.mp4).')
+  flags.DEFINE_string(
+      'episodes', None, 'New directory to log the episodes to, as a dataset.'
+  )
   flags.DEFINE_bool('json', False, 'Prints one JSON object instead of a line.')
 
 

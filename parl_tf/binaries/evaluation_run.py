@@ -11,6 +11,7 @@ from parl_tf.binaries import exported_policy
 from parl_tf.binaries import third_party_messages
 from parl_tf.binaries import video
 from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import episode_log
 from parl_tf.training import evaluation
 
 
@@ -144,6 +145,21 @@ def play(
     result = evaluator.run(act, recorder, num_frames)
   logging.info('Wrote %s.', video_file)
   return result
+
+
+def log_episodes(
+    directory: str, result: evaluation.EvaluationResult
+) -> None:
+  """Writes the episodes of an evaluation as an episode log.
+
+  Args:
+    directory: New directory, which is then a dataset.
+    result: Result of the evaluation.
+  """
+  log = episode_log.EpisodeLog(directory)
+  for episode in result.episodes:
+    log.append(episode)
+  logging.info('Wrote %d episodes to %s.', len(log), directory)
 
 
 def summarize(

@@ -1,7 +1,7 @@
 """A policy that another process serves; see `parl_tf.serving`."""
 
 import os
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 import gin
 import numpy as np
@@ -11,6 +11,7 @@ from parl_tf import types
 from parl_tf.policies import generative_policy
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import policy_spec
+from parl_tf.serving import pool
 
 KEY_VARIABLE = 'PARL_POLICY_KEY'
 """Environment variable with the servers' API key, which no file records."""
@@ -38,6 +39,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       keys: Optional[Mapping[str, str]] = None,
       constants: Optional[Mapping[str, Any]] = None,
       noise_scale: float = 0.0,
+      workers: Sequence[str] = (),
       patience_seconds: float = 60.0,
       call_seconds: float = 60.0,
   ):
@@ -53,6 +55,9 @@ class RemotePolicy(generative_policy.GenerativePolicy):
         instruction.
       noise_scale: Standard deviation of noise that is added to the samples, in
         units of the range [-1, 1], for policies that are deterministic.
+      workers: Addresses of further servers of the same weights, which draw a
+        part of large batches. They must share the directory of saved versions
+        with the server at `address`, which alone is trained.
       patience_seconds: Seconds to wait for a server that does not answer.
       call_seconds: Deadline of a draw in seconds.
     """
@@ -72,6 +77,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
     self._num_actions = spec.chunk_length
     self._client: Optional[client_lib.PolicyClient] = None
+    self._workers = list(workers)
+    self._worker_clients: List[client_lib.PolicyClient] = []
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
@@ -81,17 +88,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
   def client(self) -> client_lib.PolicyClient:
     """The connection to the server, made when it is first needed."""
     if self._client is None:
-      client = client_lib.PolicyClient(
-          self._address,
-          api_key=os.environ.get(KEY_VARIABLE),
-          **self._options,
-      )
-      try:
-        self._check(client)
-      except ValueError:
-        client.close()
-        raise
-      self._client = client
+      self._client = self._connect(self._address)
     return self._client
 
   def current_version(self) -> str:
@@ -118,6 +115,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
         )
       self.client.load(version)
     self.version = version
+    self._load_in_workers()
 
   def fit(
       self,
@@ -162,12 +160,14 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self.version = training.version
     if self.client.can_save:
       self.client.save(self.version)
+    self._load_in_workers()
     return training
 
   def close(self) -> None:
     """Closes the connection; the next draw opens another one."""
-    if self._client is not None:
-      self._client.close()
+    for client in (self._client, *self._worker_clients):
+      if client is not None:
+        client.close()
 
   def __enter__(self) -> 'RemotePolicy':
     return self
@@ -196,10 +196,14 @@ class RemotePolicy(generative_policy.GenerativePolicy):
           f'The temperature of a served policy must be 1, got {temperature}.'
       )
     seed = integer_seed(seed)
-    samples = self.client.sample(
-        self.to_message(observation), num_samples, seed, self.version
+    actions = pool.sample(
+        self._sampling_clients(),
+        self.to_message(observation),
+        num_samples,
+        seed,
+        self.version,
     )
-    return tf.constant(self.from_raw(samples.actions, seed))
+    return tf.constant(self.from_raw(actions, seed))
 
   def distillation_loss(self, observation, action, seed, mask=None):
     """Raises an error: the server trains its policy."""
@@ -239,6 +243,29 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     return np.clip(actions, -1.0, 1.0).astype(np.float32).reshape(
         num_states, num_samples, -1
     )
+
+  def _connect(self, address: str) -> client_lib.PolicyClient:
+    client = client_lib.PolicyClient(
+        address, api_key=os.environ.get(KEY_VARIABLE), **self._options
+    )
+    try:
+      self._check(client)
+    except ValueError:
+      client.close()
+      raise
+    return client
+
+  def _sampling_clients(self) -> List[client_lib.PolicyClient]:
+    """Returns the client of the server, and those of the workers."""
+    if not self._worker_clients:
+      self._worker_clients = [self._connect(x) for x in self._workers]
+    return [self.client, *self._worker_clients]
+
+  def _load_in_workers(self) -> None:
+    """Makes the workers load `version`, which the server has saved."""
+    for client in self._sampling_clients()[1:]:
+      if client.status()['version'] != self.version:
+        client.load(self.version)
 
   def _check(self, client: client_lib.PolicyClient) -> None:
     """Raises `ValueError` if the server's policy is of another task."""

@@ -173,7 +173,7 @@ class PolicyClient:
           'sample',
           piece,
           samples=num_samples,
-          seed=seed if size <= step else _piece_seed(seed, start),
+          seed=seed if size <= step else piece_seed(seed, start),
           version=version,
       )
       version = answer['parl']['version']  # Also required of later pieces.
@@ -351,6 +351,7 @@ def metadata_version(metadata: Mapping[str, Any]) -> str:
   return f'metadata-{digest[:12]}'
 
 
-def _piece_seed(seed: int, start: int) -> int:
+def piece_seed(seed: int, start: int) -> int:
+  """Returns the seed of a piece of a batch, which begins at a state."""
   digest = hashlib.sha256(f'{seed} {start}'.encode()).digest()
   return int.from_bytes(digest[:8], 'little') >> 1

@@ -40,9 +40,11 @@ class ServedOnline:
       offline_fraction: float = 0.5,
       critic_utd: float = 1.0,
       num_fitted_rows: int = 4096,
+      fitted_offline_fraction: Optional[float] = None,
       num_fit_steps: int = 200,
       refresh_share: float = 0.5,
       evaluation_interval: int = 5,
+      num_samples: Optional[int] = None,
       base_cache: Optional[str] = None,
   ):
     """Initializes the phase.
@@ -53,12 +55,15 @@ class ServedOnline:
       critic_batch_size: Rows of one critic update.
       offline_fraction: Share of these rows from the offline table.
       critic_utd: Training steps of the critic per environment step.
-      num_fitted_rows: States at which actions are searched for the server,
-        drawn from both tables in proportion to their sizes.
+      num_fitted_rows: States at which actions are searched for the server.
+      fitted_offline_fraction: Share of these states from the offline table;
+        None draws from both tables in proportion to their sizes.
       num_fit_steps: Gradient steps of the server in an epoch.
       refresh_share: Share of all states whose cached samples must have the
         present version of the weights; the stalest are drawn again.
       evaluation_interval: Epochs between evaluations.
+      num_samples: Samples of a state in the caches and for the server's fit;
+        None takes N of the search for training.
       base_cache: Action cache of the offline table; None takes that of the
         run's offline phase, if it has one.
 
@@ -66,10 +71,11 @@ class ServedOnline:
       ValueError: If a number is out of range.
     """
     if min(episodes_per_epoch, critic_batch_size, num_fitted_rows,
-           num_fit_steps, evaluation_interval) < 1:
+           num_fit_steps, evaluation_interval, num_samples or 1) < 1:
       raise ValueError(
           '`episodes_per_epoch`, `critic_batch_size`, `num_fitted_rows`, '
-          '`num_fit_steps` and `evaluation_interval` must be positive.'
+          '`num_fit_steps`, `evaluation_interval` and `num_samples` must be '
+          'positive.'
       )
     if num_epochs < 0 or not critic_utd > 0.0 or not 0 <= refresh_share <= 1:
       raise ValueError(
@@ -83,9 +89,11 @@ class ServedOnline:
     self._offline_fraction = offline_fraction
     self._critic_utd = critic_utd
     self._num_fitted_rows = num_fitted_rows
+    self._fitted_offline_fraction = fitted_offline_fraction
     self._num_fit_steps = num_fit_steps
     self._refresh_share = refresh_share
     self._evaluation_interval = evaluation_interval
+    self._num_samples = num_samples
     self._base_cache = base_cache
 
   def run(self, session: session_lib.Session) -> None:
@@ -154,7 +162,7 @@ class ServedOnline:
         session.experience,
         action_cache.Header(
             session.state.policy_versions[-1],
-            search.num_samples,
+            self._num_samples or search.num_samples,
             agent.chunk_length * agent.action_spec.shape[0],
             session.seed,
             search.temperature,
@@ -199,7 +207,9 @@ class ServedOnline:
     """Searches actions at stored states, and makes the server fit them."""
     agent = session.agent
     request = experience.ExperienceRequest(
-        policy_slices=1, policy_batch_size=self._num_fitted_rows
+        policy_slices=1,
+        policy_batch_size=self._num_fitted_rows,
+        policy_offline_fraction=self._fitted_offline_fraction,
     )
     rows = next(
         session.experience.iterate(session.train_step, 1, request)
@@ -207,8 +217,9 @@ class ServedOnline:
     first = tf.nest.map_structure(lambda x: x[:, 0].numpy(), rows)
     mask = first.policy_info.get('action_mask')
     seed = randomness.fold_in([session.seed, 0], 'fit', session.train_step)
+    num_samples = self._num_samples or agent.searches.training.num_samples
     samples = policy.sample(
-        first.observation, agent.searches.training.num_samples, seed
+        first.observation, num_samples, seed
     ).numpy()
     dataset_action = first.action
     if mask is not None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from parl_tf.binaries import exported_policy
 from parl_tf.binaries import video
+from parl_tf.datasets import reading
 from parl_tf.training import evaluation
 from tests.training import line_walk
 
@@ -107,8 +108,10 @@ class EvaluateTest(parameterized.TestCase):
   def test_program_runs_the_same_episodes_as_the_live_policy(self):
     _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
     video = os.path.join(self._dir, 'walk.mp4')
+    log = os.path.join(self._dir, 'trials')
     done = self._run(
-        '--num_episodes=6', '--seed=4', '--json', f'--video={video}'
+        '--num_episodes=6', '--seed=4', '--json', f'--video={video}',
+        f'--episodes={log}',
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     printed = json.loads(done.stdout)
@@ -134,6 +137,15 @@ class EvaluateTest(parameterized.TestCase):
         [e.action[0] for e in live.episodes],
         atol=1e-5,
     )
+    for one, other in zip(
+        reading.read_episodes(log), live.episodes, strict=True
+    ):
+      self.assertEqual(one.episode_id, other.episode_id)
+      np.testing.assert_allclose(
+          one.observation, other.observation, atol=1e-5
+      )
+      np.testing.assert_allclose(one.action, other.action, atol=1e-5)
+      np.testing.assert_array_equal(one.success, other.success)
     self.assertEqual(
         imageio.get_reader(video).count_frames(), live.episodes[0].num_steps + 1
     )

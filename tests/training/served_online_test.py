@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import functools
+import glob
 import os
 
 from absl.testing import absltest
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from parl_tf.critics import iql
 from parl_tf.policies import remote
+from parl_tf.replay import action_cache
 from parl_tf.serving import policy_spec
 from parl_tf.training import served_online
 from tests.agents import small_agent
@@ -35,6 +37,7 @@ def _phase(num_epochs):
       num_fit_steps=3,
       refresh_share=0.5,
       evaluation_interval=10,
+      num_samples=3,
   )
 
 
@@ -107,6 +110,16 @@ class ServedOnlineTest(absltest.TestCase):
     self.assertGreaterEqual(float(rows[1]['cache/share_drawn']), 0.5)
     self.assertEqual([bool(r['success_rate']) for r in rows], [False, True])
     self.assertGreaterEqual(float(rows[1]['values/advantage']), 0.0)
+
+    # The cached samples are as many as this phase asks for.
+    segments = glob.glob(
+        os.path.join(session.root_dir, 'action_segments', '*', '*')
+    )
+    self.assertNotEmpty(segments)
+    for directory in segments:
+      self.assertEqual(
+          action_cache.ActionCache(directory).header.num_samples, 3
+      )
 
     # A run that ends after one epoch, whose server then goes its own way.
     other, server = self._serve('halves')

@@ -1,0 +1,102 @@
+"""Tests drawing from several servers."""
+
+import threading
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.policies import remote
+from parl_tf.serving import pool
+from parl_tf.serving import weights
+from tests.serving import toy_policy
+
+
+class _MeetingPolicy(toy_policy.ToyPolicy):
+  """Waits in its first draw until all policies draw.
+
+  Attributes:
+    meeting: Where they meet; None if they do not.
+  """
+
+  meeting = None
+
+  def sample(self, observation, num_samples, seed):
+    meeting, self.meeting = self.meeting, None
+    if meeting:
+      meeting.wait(timeout=30.0)
+    return super().sample(observation, num_samples, seed)
+
+
+class PoolTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.directory = self.create_tempdir().full_path
+    self.policies = [_MeetingPolicy() for _ in range(3)]
+    self.servers = [
+        self.enter_context(
+            toy_policy.serving(policy.functions(), directory=self.directory)
+        )
+        for policy in self.policies
+    ]
+    self.clients = [
+        self.enter_context(toy_policy.connect(x)) for x in self.servers
+    ]
+
+  def test_servers_draw_at_once_what_one_of_them_draws(self):
+    observation = toy_policy.observation(50)  # At most 8 in a call.
+    alone = self.clients[0].sample(observation, 4, seed=3)
+    meeting = threading.Barrier(3)
+    for policy in self.policies:
+      policy.meeting = meeting
+
+    shared = pool.sample(self.clients, observation, 4, 3, 'initial')
+
+    np.testing.assert_array_equal(shared, alone.actions)
+    self.assertEqual([p.meeting for p in self.policies], [None] * 3)
+
+  def test_a_server_with_another_version_is_an_error(self):
+    observation = toy_policy.observation(50)
+    self.servers[1].weights.version = 'other'
+
+    with self.assertRaisesRegex(
+        weights.StaleVersionError, "has version 'other'"
+    ):
+      pool.sample(self.clients, observation, 4, 3, 'initial')
+
+  def test_workers_follow_the_versions_of_the_trained_server(self):
+    addresses = [server.address for server in self.servers]
+    policy = self.enter_context(
+        remote.RemotePolicy(
+            types.ModelSpec(
+                {'state': tf.TensorSpec([3], tf.float32)},
+                tf.TensorSpec([2], tf.float32),
+                raw_action_bounds=(
+                    np.full(2, -2.0, np.float32), np.full(2, 2.0, np.float32)
+                ),
+                chunk_length=4,
+            ),
+            address=addresses[0],
+            workers=addresses[1:],
+            patience_seconds=5.0,
+        )
+    )
+    observation = toy_policy.observation(50)
+    policy.restore('initial')
+    before = policy.sample(observation, 4, [0, 1])
+
+    policy.fit(observation, np.ones([50, 8]), num_steps=3, seed=0)
+    after = policy.sample(observation, 4, [0, 1])
+
+    versions = {server.weights.version for server in self.servers}
+    self.assertEqual(versions, {policy.version})
+    for worker in self.policies[1:]:
+      np.testing.assert_array_equal(worker.offset, self.policies[0].offset)
+      self.assertEqual(worker.num_trainings, 0)
+    self.assertGreater(np.mean(after - before), 0.1)
+
+
+if __name__ == '__main__':
+  absltest.main()
