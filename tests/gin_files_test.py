@@ -22,8 +22,11 @@ _GIN_FILES = sorted(
     str(path.relative_to(_ROOT / 'gin'))
     for path in (_ROOT / 'gin').rglob('*.gin')
 )
+# An arm must be bound to OpenVLA's, and its sizes are those of real robots.
 _EXPERIMENTS = sorted(
-    path.stem for path in (_ROOT / 'gin' / 'experiments').glob('*.gin')
+    path.stem
+    for path in (_ROOT / 'gin' / 'experiments').glob('*.gin')
+    if path.stem != 'openvla'
 )
 
 # Prints the files that cannot be parsed. Forks before it imports our modules,
@@ -210,6 +213,30 @@ class GinFilesTest(tensor_case.TensorCase):
         'ImageEncoder.blocks_per_stage': 2,
     }
     self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
+
+
+  def test_openvla_composes_with_a_domain_of_pictures(self):
+    configs.parse(
+        ['experiments/openvla.gin', 'domains/drawn_maze.gin'],
+        [
+            'CriticEnsemble.hidden_sizes = (8,)',
+            'ImageEncoder.stage_widths = (4,)',
+            'DrawnMaze.goal_cells = ((7, 9), (1, 1))',
+        ],
+    )
+    agent = builder.build_agent(
+        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
+    )
+    constants = {
+        'Search.num_samples': 16,
+        'ServedOnline.num_samples': 8,
+        'ServedOnline.fitted_offline_fraction': 0.0,
+        'ActionOptimizer.num_candidates': 4,
+    }
+    self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
+    self.assertTrue(agent.generative_policy.is_served)
+    self.assertEqual(type(agent.critic).__name__, 'CalQLCritic')
+    self.assertIsNone(agent.critic._distribution)  # squared errors
 
 
 class CalvinExperimentsTest(tensor_case.TensorCase):
