@@ -7,6 +7,10 @@ axis of a `shape` is always the batch.
 
 This module converts integer draws to floats itself: for a given seed, XLA and
 plain graphs draw the same integers but convert them to different floats.
+
+Draws equal those of `tf.random` with `alg='philox'`, which creates three times
+as many operations. They were a fifth of all operations of a run, and each takes
+time to trace and to launch.
 """
 
 import contextlib
@@ -15,12 +19,16 @@ import math
 from typing import Iterator
 import zlib
 
+import numpy as np
 import tensorflow as tf
 
 SEED_SPEC = tf.TensorSpec([2], tf.int32, 'seed')
 
-_ALGORITHM = 'philox'  # The default differs between XLA and plain graphs.
+_PHILOX = 1  # The default algorithm differs between XLA and plain graphs.
+# From core/kernels/stateless_random_ops.cc of TensorFlow.
+_SCRAMBLING_KEY = np.array([0x02461E293EC8F720], np.uint64)
 _NUM_STEPS = 2**23
+_SCALAR = np.zeros([0], np.int32)
 
 # First row and size of the whole batch while a part of it is traced.
 _PART = contextvars.ContextVar('part', default=None)
@@ -45,10 +53,15 @@ def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
   for item in data:
     if isinstance(item, str):
       item = zlib.crc32(item.encode()) & 0x7FFFFFFF
-    item = tf.cast(item, tf.int32)
-    seed = tf.random.experimental.stateless_fold_in(
-        seed, item, alg=_ALGORITHM
+    key, counter = _key_and_counter(seed)
+    word = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=_SCALAR,
+        key=key,
+        counter=counter,
+        alg=_PHILOX,
+        dtype=tf.int32,
     )
+    seed = tf.stack([word, tf.cast(item, tf.int32)])
   return seed
 
 
@@ -109,14 +122,28 @@ def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
 
 
 def _integers(seed, shape, num_values):
-  return tf.random.stateless_uniform(
-      shape,
-      seed,
+  key, counter = _key_and_counter(seed)
+  return tf.raw_ops.StatelessRandomUniformIntV2(
+      shape=tf.convert_to_tensor(shape, tf.int32),
+      key=key,
+      counter=counter,
+      alg=_PHILOX,
       minval=0,
       maxval=num_values,
-      dtype=tf.int32,
-      alg=_ALGORITHM,
   )
+
+
+def _key_and_counter(seed):
+  """Scrambles a seed into the key `[1]` and counter `[2]` of Philox."""
+  words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+      shape=[2, 2],
+      key=_SCRAMBLING_KEY,
+      counter=tf.cast(seed, tf.uint64),
+      alg=_PHILOX,
+      dtype=tf.uint32,
+  )
+  words = tf.bitcast(words, tf.uint64)
+  return tf.split(words, 2)[0], words * np.array([0, 1], np.uint64)
 
 
 def _uniform(seed, shape, low, high):

@@ -70,6 +70,28 @@ class RandomnessTest(parameterized.TestCase):
     else:  # XLA has its own inverse error function.
       np.testing.assert_allclose(compiled, expected, rtol=1e-4, atol=1e-5)
 
+  @parameterized.parameters(False, True)
+  def test_draws_equal_those_of_tensorflow(self, jit_compile):
+    shape, seeds = [50, 2], tf.random.stateless_uniform(
+        [50, 2], [1, 2], None, None, tf.int32
+    )
+
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def draw(seed):
+      return [
+          randomness.integers(seed, shape, 1000),
+          randomness.fold_in(seed, 3),
+      ]
+
+    for seed in seeds:
+      integers = tf.random.stateless_uniform(
+          shape, seed, 0, 1000, tf.int32, alg='philox'
+      )
+      folded = tf.random.experimental.stateless_fold_in(seed, 3, alg='philox')
+      ours = draw(seed)
+      np.testing.assert_array_equal(ours[0], integers)
+      np.testing.assert_array_equal(ours[1], folded)
+
   @parameterized.parameters(*_DRAWS)
   def test_seeds_give_different_draws(self, name):
     draw = _DRAWS[name]
