@@ -7,13 +7,24 @@ from parl_tf.reports import comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import page
+from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 from parl_tf.reports import tables
 from parl_tf.training import progress as progress_lib
 
-# The terminal lists at most this many comparisons; the CSV file has all.
-_MAX_LISTED_PAIRS = 40
+MAX_LINES = 30
+"""Lines of a summary, at most."""
+
+_MAX_NOTES, _MAX_CONTROLS, _MAX_PAIRS = 3, 3, 4
+_HEADER = (
+    'domain', 'method', 'phase', 'seeds', 'score', 'of each seed',
+    'score without search', 'env steps', 'minutes',
+)
+_LEGEND = (
+    'score: interquartile mean of the last phase over seeds, 0 to 100 [95 %'
+    ' bootstrap interval].',
+)
 
 
 def write_report(
@@ -72,38 +83,69 @@ def write_report(
 
 
 def describe(content: page.Content, output: str) -> str:
-  """Returns a human-readable summary of a report."""
-  lines: List[str] = [f'Note: {note}' for note in content.run_set.notes]
-  cells = [tables.row_cells(row) for row in content.rows]
-  lines += ['', tables.as_text(tables.HEADER, cells), *tables.LEGEND]
-  if found := controls.table(content.run_set.runs):
-    lines += ['', tables.as_text(controls.HEADER, found), *controls.LEGEND]
-  if content.pairs:
-    lines += [
-        '',
-        *tables.PAIR_LEGEND,
-        page.multiplicity_note(content.pairs),
-        '',
-        *_pair_lines(content.pairs, output),
-    ]
-  lines += ['', f'Page: {os.path.join(output, "index.html")}']
-  return '\n'.join(lines)
+  """Returns a summary of a report of at most `MAX_LINES` lines.
 
+  It has the last phase of each method, the best first; the rest is in the files
+  of the report.
 
-def _pair_lines(
-    pairs: Sequence[comparison.Pair], output: str
-) -> List[str]:
-  """Returns one line per comparison; resolved ones come first if truncated."""
-  listed = list(pairs)
-  if len(listed) > _MAX_LISTED_PAIRS:
-    listed.sort(key=lambda pair: not pair.comparison.is_resolved)  # Stable.
-    listed = listed[:_MAX_LISTED_PAIRS]
-  lines = [
-      f'{pair.domain}, {pair.phase.replace("_", " ")}:'
-      f' {comparison.statement(pair)}'
-      for pair in listed
+  Args:
+    content: Contents of the report.
+    output: Its directory.
+  """
+  # What is merely good to know comes last.
+  notes = [
+      f'Note: {note}'
+      for note in sorted(content.run_set.notes, key=lambda x: ' began ' in x)
   ]
-  if len(listed) < len(pairs):
-    path = os.path.join(output, 'comparisons.csv')
-    lines.append(f'{len(pairs) - len(listed)} more are in {path}.')
-  return lines
+  before = [*_shortened(notes, _MAX_NOTES, 'notes'), '']
+  after = [*_LEGEND, '']
+  if found := controls.table(content.run_set.runs):
+    lines = tables.as_text(controls.HEADER, found).splitlines()
+    after += [*_shortened(lines, 2 + _MAX_CONTROLS, 'controls'), '']
+  if content.pairs:
+    resolved = [x for x in content.pairs if x.comparison.is_resolved]
+    statements = [_statement(pair) for pair in resolved]
+    after += [
+        f'{len(resolved)} of {len(content.pairs)} comparisons are resolved at'
+        f' {permutation.LEVEL:.0%} (exact permutation test over seeds).',
+        *_shortened(statements, _MAX_PAIRS, 'in comparisons.csv'),
+        '',
+    ]
+  after.append(f'Page: {os.path.join(output, "index.html")}')
+  rows = _last_rows(content.rows)
+  table = tables.as_text(
+      _HEADER, [_cells(row) for row in rows]
+  ).splitlines()
+  num_free = MAX_LINES - len(before) - len(after) - 1
+  table = _shortened(table, num_free, 'in table.csv')
+  return '\n'.join([*before, *table, *after])
+
+
+def _last_rows(rows: Sequence[comparison.Row]) -> List[comparison.Row]:
+  """Returns the last phase of each method, by domain, the best first."""
+  last = {(row.domain, row.method): row for row in rows}
+  order = {domain: i for i, (domain, _) in enumerate(last)}
+  return sorted(
+      last.values(), key=lambda row: (order[row.domain], -row.score.value)
+  )
+
+
+def _cells(row: comparison.Row) -> List[str]:
+  cells = dict(zip(tables.HEADER, tables.row_cells(row), strict=True))
+  return [cells[name] for name in _HEADER]
+
+
+def _statement(pair: comparison.Pair) -> str:
+  difference = comparison.as_text(pair.comparison.difference, '+.1f')
+  return (
+      f'  {pair.domain}, {pair.phase.replace("_", " ")}:'
+      f' {comparison.verdict(pair)}, {difference},'
+      ' {} and {} seeds'.format(*pair.comparison.num_seeds)
+  )
+
+
+def _shortened(lines: Sequence[str], limit: int, rest: str) -> List[str]:
+  """Returns at most `limit` lines, and one that counts the others."""
+  if len(lines) <= limit:
+    return list(lines)
+  return [*lines[:limit], f'  and {len(lines) - limit} more {rest}']

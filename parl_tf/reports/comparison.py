@@ -19,6 +19,8 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
 ALL_DOMAINS = 'all domains'
+PHASES = ('behavior_cloning', 'offline', 'online')
+"""The phases of a run in their order."""
 
 _Results = Mapping[int, runs_lib.PhaseResult]
 
@@ -111,7 +113,9 @@ class Pair(NamedTuple):
 
 
 def make_groups(runs: Sequence[runs_lib.Run]) -> List[Group]:
-  """Groups results by domain, phase and method, in the order of the runs.
+  """Groups results by domain, phase and method.
+
+  Domains and methods are in the order of the runs, phases in that of a run.
 
   If there are several domains, methods with runs in all of them also get
   groups of `ALL_DOMAINS`, at the end.
@@ -125,7 +129,11 @@ def make_groups(runs: Sequence[runs_lib.Run]) -> List[Group]:
         own[run.seed] = result
   domains = list(dict.fromkeys(run.domain for run in runs))
   methods = list(dict.fromkeys(run.method for run in runs))
-  phases = list(dict.fromkeys(phase for _, phase, _ in results))
+  # Stable: a phase that is not listed comes last.
+  phases = sorted(
+      dict.fromkeys(phase for _, phase, _ in results),
+      key=lambda x: PHASES.index(x) if x in PHASES else len(PHASES),
+  )
   groups = [
       Group(*key, (results[key],))
       for key in itertools.product(domains, phases, methods)
@@ -218,18 +226,6 @@ def num_pairs(
 ) -> int:
   """Returns the number of pairs of `make_pairs`; raises the same errors."""
   return len(_couples(groups, baseline))
-
-
-def statement(pair: Pair) -> str:
-  """Returns a sentence with the difference of two methods and the verdict."""
-  found = pair.comparison
-  first, second = found.num_seeds
-  return (
-      f'{pair.first} - {pair.second} = {as_text(found.difference, "+.1f")},'
-      f' P({pair.first} > {pair.second}) ='
-      f' {as_text(found.probability, ".2f")}, {first} and {second} seeds:'
-      f' {verdict(pair)}'
-  )
 
 
 def verdict(pair: Pair) -> str:

@@ -20,6 +20,9 @@ _COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'p')
 _DASHES = ('-', '--', '-.', ':')
 _NUM_MARKS = 14
+# Curves are drawn from wide to narrow, so that coinciding ones stay visible.
+# In points.
+_NARROWEST, _WIDTH_STEP, _MAX_RANGE = 1.6, 1.2, 2.9
 
 
 class Style(NamedTuple):
@@ -42,18 +45,60 @@ def make_styles(methods: Sequence[str]) -> Mapping[str, Style]:
   }
 
 
-def draw_curve(panel, curve, style, is_marked):
-  """Draws a curve with its confidence band, or a point with an error bar."""
+def draw_curves(panel, curves, styles, is_marked, scale=1.0):
+  """Draws curves so that each is visible where several coincide.
+
+  Later curves are narrower, above earlier ones, and marked at other points.
+
+  Args:
+    panel: Axes to draw on.
+    curves: The curves.
+    styles: Styles by method.
+    is_marked: Whether they have markers.
+    scale: Factor on the line widths.
+  """
+  for i, curve in enumerate(curves):
+    draw_curve(
+        panel,
+        curve,
+        styles[curve.method],
+        is_marked,
+        width=scale * width(i, len(curves)),
+        offset=i / len(curves),
+    )
+
+
+def width(i, num_curves) -> float:
+  """Returns the line width in points of curve `i`; later ones are narrower."""
+  if num_curves == 1:
+    return 2.0
+  num_later = num_curves - 1 - i
+  step = min(_WIDTH_STEP, _MAX_RANGE / (num_curves - 1))
+  return _NARROWEST + step * num_later
+
+
+def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
+  """Draws a curve with its confidence band, or a point with an error bar.
+
+  Args:
+    panel: Axes to draw on.
+    curve: The curve.
+    style: Its style.
+    is_marked: Whether it has markers.
+    width: Line width in points.
+    offset: First marker, as a share of the distance between two of them.
+  """
   x, y = curve.x, curve.y
   is_point = len(x) == 1
+  distance = max(1, round(len(x) / _NUM_MARKS))
   panel.plot(
       x,
       y.value,
       color=style.color,
       linestyle=style.dashes,
-      linewidth=2.0,
+      linewidth=width,
       marker=style.marker if is_marked or is_point else None,
-      markevery=max(1, round(len(x) / _NUM_MARKS)),
+      markevery=(0 if is_point else int(offset * distance), distance),
       **MARKS,
       label=f'{curve.method} ({seeds_of(curve)})',
       zorder=3,
@@ -94,12 +139,14 @@ def style_panel(panel, grid_axis):
   panel.set_axisbelow(True)
 
 
-def draw_legend(plot, panels):
-  """Draws one shared legend below all panels."""
+def draw_legend(plot, panels, title=None):
+  """Draws one shared legend below all panels, none without labels."""
   handles = {}
   for panel in panels:
     for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
       handles.setdefault(label, handle)
+  if not handles:
+    return
   longest = max(map(len, handles))
   plot.legend(
       list(handles.values()),
@@ -109,6 +156,8 @@ def draw_legend(plot, panels):
       ncols=min(len(handles), max(1, 100 // (longest + 8))),
       frameon=False,
       fontsize=9,
+      title=title,
+      title_fontsize=9,
   )
 
 

@@ -26,6 +26,8 @@ _LOGARITHMIC_RANGE = 100.0
 # If a curve extends beyond the median end by more than this factor, the axis is
 # logarithmic beyond the median.
 _LONG_RANGE = 20.0
+# Line widths of noisy curves, relative to those of scores.
+_HEALTH_SCALE = 0.6
 # With more curves than this, each has a separate panel.
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
@@ -159,23 +161,31 @@ def draw_learning_curves(
   else:
     plot = drawing.make_plot(8.0, 4.8, domain)
     panels = [plot.subplots()]
-    for curve in found:
-      drawing.draw_curve(panels[0], curve, styles[curve.method], is_marked=True)
+    drawing.draw_curves(panels[0], found, styles, is_marked=True)
     drawing.draw_legend(plot, panels)
+  if is_time:
+    _draw_beginnings(panels, found, styles)
   for panel in panels:
     panel.set_ylim(-3.0, 103.0)
     _lengthen(panel, found)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
     drawing.style_panel(panel, 'y')
-  plot.supylabel('score')
-  plot.supxlabel('minutes' if is_time else 'environment steps')
+  label = 'minutes' if is_time else 'environment steps'
+  if len(panels) == 1:  # A label of the figure would be under the legend.
+    panels[0].set_xlabel(label)
+    panels[0].set_ylabel('score')
+  else:
+    plot.supxlabel(label)
+    plot.supylabel('score')
   drawing.save(plot, path)
   text = (
-      'Score against wall-clock time, all phases; behavior cloning is evaluated'
-      ' without search'
+      'Score against wall-clock time, all phases. Dotted: time before the first'
+      ' evaluation, which is that of behavior cloning at its end, without'
+      ' search'
       if is_time
       else 'Score against environment steps; step 0 is the end of offline'
-      ' training'
+      ' training. The first episodes are the warm-up, which collects data'
+      ' without training'
   )
   return (
       f'{text}. Interquartile mean over seeds with pointwise 95 % bootstrap'
@@ -206,6 +216,14 @@ def draw_critic_health(
       panels_of.append((column, label, found))
   if not panels_of:
     return None
+  caption = (
+      'Health of the critic, averaged within bins of gradient steps:'
+      ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
+      ' A line marks the start of the online phase if all runs share it.'
+  )
+  if max(len(found) for _, _, found in panels_of) > _MAX_CURVES:
+    _draw_health_by_method(path, panels_of, methods, styles)
+    return caption
   plot = drawing.make_plot(
       8.0, 1.4 + 2.0 * len(panels_of), methods[0][0].domain
   )
@@ -213,8 +231,9 @@ def draw_critic_health(
   for panel, (column, label, found) in zip(
       panels[:, 0], panels_of, strict=True
   ):
-    for curve in found:
-      drawing.draw_curve(panel, curve, styles[curve.method], is_marked=False)
+    drawing.draw_curves(
+        panel, found, styles, is_marked=False, scale=_HEALTH_SCALE
+    )
     panel.set_ylabel(label)
     if _is_wide(found):
       panel.set_yscale('log')
@@ -226,11 +245,50 @@ def draw_critic_health(
   )
   drawing.draw_legend(plot, panels[:, 0])
   drawing.save(plot, path)
-  return (
-      'Health of the critic, averaged within bins of gradient steps:'
-      ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
-      ' A line marks the start of the online phase if all runs share it.'
+  return caption
+
+
+def _draw_health_by_method(path, panels_of, methods, styles):
+  """Draws a row of panels per method, with all others in gray."""
+  shown = {curve.method for _, _, found in panels_of for curve in found}
+  rows = [runs[0].method for runs in methods if runs[0].method in shown]
+  plot = drawing.make_plot(10.0, 0.8 + 1.3 * len(rows), methods[0][0].domain)
+  panels = plot.subplots(
+      len(rows), len(panels_of), sharex=True, sharey='col', squeeze=False
   )
+  for panel, method in zip(panels[:, 0], rows, strict=True):
+    panel.set_title(method, loc='left', fontsize=9, color=drawing.GRAY)
+  for column, (name, label, found) in enumerate(panels_of):
+    panels[0, column].set_title(label, loc='right', fontsize=10)
+    if _is_wide(found):
+      panels[0, column].set_yscale('log')
+    for panel, method in zip(panels[:, column], rows, strict=True):
+      for curve in found:
+        if curve.method != method:
+          panel.plot(
+              curve.x, curve.y.value, color=drawing.LIGHT_GRAY, linewidth=0.6
+          )
+      for curve in found:
+        if curve.method == method:
+          style = styles[method]._replace(dashes='-')
+          drawing.draw_curve(panel, curve, style, is_marked=False, width=1.6)
+      drawing.style_panel(panel, 'y')
+      panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
+      _draw_online_start(panel, methods, name)
+  plot.supxlabel('gradient steps of the critic', fontsize=10)
+  drawing.save(plot, path)
+
+
+def _draw_beginnings(panels, found, styles):
+  """Draws a dotted line from minute 0 to the first evaluation of each curve."""
+  for i, curve in enumerate(found):
+    panels[i if len(panels) > 1 else 0].plot(
+        [0.0, curve.x[0]],
+        [curve.y.value[0]] * 2,
+        color=styles[curve.method].color,
+        linestyle=':',
+        linewidth=1.4,
+    )
 
 
 def _draw_side_by_side(found, styles, domain):

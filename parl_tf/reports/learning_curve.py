@@ -11,6 +11,7 @@ from parl_tf.reports import run_files
 
 # Column, legend label, color, marker and dash pattern.
 _RATES = (
+    # First, because it is wider: the other one stays visible on it.
     ('success_rate', 'with search', drawing.BLUE, 'o', '-'),
     (
         'success_rate_without_search',
@@ -24,6 +25,8 @@ _HEALTH = (
     ('values/mean', 'mean value', drawing.GREEN, '-'),
     ('losses/critic', 'critic loss', drawing.PURPLE, '--'),
 )
+# What there is to see of behavior cloning, which is evaluated at its end only.
+_CLONING = ('held_out_loss', 'held-out loss', drawing.VERMILION, '-')
 
 
 def draw(
@@ -36,8 +39,9 @@ def draw(
   """Draws the success rate over all phases of one run.
 
   Bands are 95 % Wilson intervals, drawn if the column
-  `num_evaluation_episodes` has values. A second panel shows the critic's mean
-  value and loss, if they were logged.
+  `num_evaluation_episodes` has values. A second panel shows the held-out loss
+  of cloning, and the critic's mean value and loss, if they were logged. The
+  warm-up, online episodes without training, is shaded.
 
   Args:
     path: PNG file to write. Its directory is created if it is missing.
@@ -53,7 +57,9 @@ def draw(
     raise ValueError(f'`metrics` must have at least one row to draw {path}.')
   axis = phase_axis.PhaseAxis(metrics)
   positions = axis.positions(metrics)
-  health = [h for h in _HEALTH if np.isfinite(metrics.column(h[0])).any()]
+  health = [
+      h for h in (*_HEALTH, _CLONING) if np.isfinite(metrics.column(h[0])).any()
+  ]
   plot = drawing.make_plot(9.0, 6.4 if health else 4.6, title)
   panels = plot.subplots(
       2 if health else 1,
@@ -63,6 +69,11 @@ def draw(
       height_ratios=[2.6, 1.0] if health else [2.6],
   )[:, 0]
   _draw_success(panels[0], metrics, positions, controller_success_rate)
+  axis.draw_warm_up(panels[0], metrics)
+  num_episodes = metrics.column('num_evaluation_episodes')
+  counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
+  title = f'{"/".join(map(str, counts))} episodes, 95 % interval'
+  drawing.draw_legend(plot, panels[:1], title if counts.size else None)
   if health:
     _draw_health(panels[1], metrics, positions, health)
   for panel in panels:
@@ -83,7 +94,7 @@ def _draw_success(panel, metrics, positions, controller_success_rate):
         label=f'controller ({controller_success_rate:.2f})',
     )
   num_episodes = metrics.column('num_evaluation_episodes')
-  for column, label, color, marker, dashes in _RATES:
+  for i, (column, label, color, marker, dashes) in enumerate(_RATES):
     is_there = np.isfinite(metrics.column(column))
     if not is_there.any():
       continue
@@ -95,7 +106,7 @@ def _draw_success(panel, metrics, positions, controller_success_rate):
         marker=marker,
         **drawing.MARKS,
         linestyle=dashes,
-        linewidth=2.0,
+        linewidth=drawing.width(i, len(_RATES)),
         label=f'{label} (last {rate[-1]:.2f})',
         zorder=3,
     )
@@ -103,20 +114,10 @@ def _draw_success(panel, metrics, positions, controller_success_rate):
     panel.fill_between(x, low, high, color=color, **drawing.BAND)
   panel.set_ylim(-0.03, 1.03)
   panel.set_ylabel('success rate')
-  counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
-  legend = f'{"/".join(map(str, counts))} episodes, 95 % interval'
-  if panel.get_legend_handles_labels()[1]:
-    panel.legend(
-        title=legend if counts.size else None,
-        loc='best',
-        framealpha=0.9,
-        fontsize=9,
-        title_fontsize=9,
-    )
 
 
 def _draw_health(panel, metrics, positions, health):
-  panels = [panel] if len(health) == 1 else [panel, panel.twinx()]
+  panels = [panel, *(panel.twinx() for _ in health[1:])]
   for this, (column, label, color, dashes) in zip(panels, health, strict=True):
     value = metrics.column(column)
     is_there = np.isfinite(value)
@@ -129,10 +130,31 @@ def _draw_health(panel, metrics, positions, health):
         markersize=4,
         linewidth=1.6,
     )
+    if this is not panel and column == _CLONING[0]:
+      _draw_limits(this, positions[is_there], value[is_there], label, color)
+      continue
     this.set_ylabel(label, color=color)
     this.tick_params(axis='y', colors=color)
     if this is not panel:
       this.spines[['top', 'left']].set_visible(False)
+
+
+def _draw_limits(panel, x, value, label, color):
+  """Replaces an axis by the first and the last number, above the curve."""
+  panel.spines[:].set_visible(False)
+  panel.set_yticks([])
+  low, high = panel.get_ylim()
+  panel.set_ylim(low, high + 0.5 * (high - low))
+  panel.text(
+      float(x[-1]) - 0.01,
+      0.98,
+      f'{label}\n{value[0]:.2f} to {value[-1]:.2f}',
+      transform=panel.get_xaxis_transform(),
+      color=color,
+      ha='right',
+      va='top',
+      fontsize=9,
+  )
 
 
 def _wilson_limits(rates, num_episodes):

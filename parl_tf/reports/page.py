@@ -1,13 +1,16 @@
 """The HTML page of a report."""
 
 import html
+import os
 from typing import List, NamedTuple, Sequence
+import urllib.parse
 
 from parl_tf import synced_file
 from parl_tf.reports import comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import permutation
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import tables
 
@@ -28,6 +31,15 @@ figure img { max-width: 100%; }
 figcaption, .small { color: #555; font-size: 13px; }
 .resolved { font-weight: bold; }
 """
+
+
+# What the page links to in each run's directory, if it is there.
+_RUN_FILES = (
+    ('picture', os.path.join('report', 'learning_curve.png')),
+    ('configuration', run_files.CONFIG),
+    ('metrics', run_files.METRICS),
+    ('export', 'policies'),
+)
 
 
 class Content(NamedTuple):
@@ -58,7 +70,7 @@ def write(path: str, content: Content) -> None:
   parts = ['<h1>Comparison of runs</h1>', *_introduction(content)]
   for domain in dict.fromkeys(row.domain for row in content.rows):
     parts += _domain_section(domain, content)
-  parts += _runs_section(content.run_set.runs)
+  parts += _runs_section(content.run_set.runs, os.path.dirname(path))
   text = '\n'.join(
       [
           '<!DOCTYPE html>',
@@ -134,7 +146,13 @@ def _domain_section(domain: str, content: Content) -> List[str]:
   return parts
 
 
-def _runs_section(runs: Sequence[runs_lib.Run]) -> List[str]:
+def _runs_section(runs: Sequence[runs_lib.Run], output: str) -> List[str]:
+  """Lists the runs.
+
+  Args:
+    runs: The runs.
+    output: Directory of the page, to which the links are relative.
+  """
   lines = [
       [
           run.domain,
@@ -155,23 +173,46 @@ def _runs_section(runs: Sequence[runs_lib.Run]) -> List[str]:
       'env steps',
       'minutes',
       'directory',
+      'files',
   )
-  return ['<h2>Runs</h2>', _table(header, lines)]
+  links = [_links(run.path, output) for run in runs]
+  return ['<h2>Runs</h2>', _table(header, lines, last_cells=links)]
+
+
+def _links(folder: str, output: str) -> str:
+  """Returns links to the files of a run that exist, as HTML."""
+  links = []
+  for name, file in _RUN_FILES:
+    path = os.path.join(folder, file)
+    if os.path.exists(path):
+      address = urllib.parse.quote(os.path.relpath(path, output or '.'))
+      links.append(f'<a href="{address}">{name}</a>')
+  return ' '.join(links)
 
 
 def _table(
     header: Sequence[str],
     lines: Sequence[Sequence[str]],
     marked: Sequence[bool] = (),
+    last_cells: Sequence[str] = (),
 ) -> str:
+  """Returns a table as HTML.
+
+  Args:
+    header: Names of the columns.
+    lines: Cells of each row, as text.
+    marked: Whether each row is emphasized; none is by default.
+    last_cells: A further cell of each row, as HTML.
+  """
   def row(cells, tag, is_marked=False):
     mark = ' class="resolved"' if is_marked else ''
     return ''.join(f'<{tag}{mark}>{html.escape(x)}</{tag}>' for x in cells)
 
   marks = marked or [False] * len(lines)
+  ends = [f'<td>{x}</td>' for x in last_cells] or [''] * len(lines)
   body = '\n'.join(
-      f'<tr>{row(cells, "td", is_marked)}</tr>'
-      for cells, is_marked in zip(lines, marks, strict=True)
+      f'<tr>{row(cells, "td", is_marked)}{end}</tr>'
+      for cells, is_marked, end in zip(lines, marks, ends, strict=True)
   )
   return (
       f'<div class="wide"><table>\n<tr>{row(header, "th")}</tr>\n{body}\n'

@@ -79,6 +79,30 @@ class PhaseAxis:
         positions[is_own] += share * (span.right - span.left)
     return positions
 
+  def draw_warm_up(self, panel, metrics: run_files.Metrics) -> None:
+    """Shades the online episodes that were collected without training."""
+    is_online = np.isin(metrics.phases, _ONLINE_PHASES)
+    steps = metrics.columns['train_step']
+    before = np.max(
+        steps[~is_online], initial=float(metrics.first_train_step)
+    )
+    is_warm_up = is_online & (steps <= before)
+    count = int(np.sum(is_warm_up))
+    if not count:
+      return
+    [span] = (x for x in self._spans if x.phase in _ONLINE_PHASES)
+    panel.axvspan(
+        span.left,
+        float(np.max(self.positions(metrics)[is_warm_up])),
+        color=drawing.LIGHT_GRAY,
+        linewidth=0,
+        zorder=0,
+        label=(
+            f'warm-up: {count} episode' + 's' * (count > 1)
+            + ' without training'
+        ),
+    )
+
   def draw_boundaries(self, panel) -> None:
     """Draws a line between phases and sets the panel's limits."""
     for span in self._drawn()[1:]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ from absl.testing import absltest
 from absl.testing import parameterized
 
 from parl_tf.binaries import report_files
+from parl_tf.reports import comparison
+from parl_tf.reports import page as page_lib
+from parl_tf.reports import runs as runs_lib
 from tests.binaries import tiny
 from tests.reports import run_folders
 
@@ -109,12 +113,15 @@ class CommandTest(absltest.TestCase):
         },
     )
 
-  def test_output_reports_resolved_comparisons(self):
+  def test_output_has_the_last_phases_and_resolved_comparisons(self):
     output = self._done.stdout
 
     self.assertRegex(output, r'LineWalk \| good +\| online +\| 5 +\| 82\.0 \[')
-    self.assertRegex(output, r'LineWalk, online: .*: good is above bad\n')
-    self.assertRegex(output, r'good - wide = .*: not resolved; .* \d+ seeds')
+    self.assertNotIn('| offline', output)
+    self.assertRegex(
+        output, r'online: good is above bad, \+70\.0 \[.*5 and 5 seeds'
+    )
+    self.assertNotIn('not resolved', output)
     self.assertIn(os.path.join(self._output, 'index.html'), output)
 
   def test_page_shows_every_figure_and_method(self):
@@ -129,6 +136,17 @@ class CommandTest(absltest.TestCase):
       self.assertIn(f'<td>{method}</td>', page)
     self.assertIn('<td class="resolved">good is above bad</td>', page)
     self.assertEqual(page.count('<figure>'), 4)
+
+  def test_page_links_to_the_files_of_each_run(self):
+    path = os.path.join(self._output, 'index.html')
+    with open(path, encoding='utf-8') as file:
+      page = file.read()
+
+    links = [x for x in re.findall('href="([^"]+)"', page) if '/' in x]
+    # Configuration and metrics of 15 runs; a picture and exports of none.
+    self.assertLen(links, 30)
+    for link in links:
+      self.assertTrue(os.path.exists(os.path.join(self._output, link)), link)
 
 
 class FunctionTest(parameterized.TestCase):
@@ -162,24 +180,34 @@ class FunctionTest(parameterized.TestCase):
     self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
     self.assertNotIn('a - b', text)
 
-  def test_long_comparison_lists_show_resolved_ones_first(self):
-    # Ten methods make 45 pairs in each of three phases. Those with the last one
-    # are resolved, except for cloning, where all score the same.
-    scores = {f'm{i}': [10.0, 20.0 + i, 30.0, 15.0] for i in range(9)}
-    study = run_folders.write_study(
-        os.path.join(self._root, 'many'),
-        {**scores, 'z': [90.0, 91.0, 92.0, 93.0]},
-    )
-    content = report_files.write_report(
-        [study], self._output, num_resamples=100
+  def test_output_has_at_most_thirty_lines(self):
+    # With the last method, five orders are resolved in each of two phases. The
+    # others have too few seeds.
+    scores = {f'm{i}': [10.0] for i in range(14)}
+    scores |= {f'z{i}': [10.0, 20.0, 30.0, 40.0 + i] for i in range(5)}
+    scores |= {'best': [90.0, 91.0, 92.0, 93.0]}
+    study = run_folders.write_study(os.path.join(self._root, 'many'), scores)
+    for method in scores:
+      os.remove(os.path.join(study, method, 'seed_0', 'summary.json'))
+    run_set = runs_lib.read_runs([study])
+    groups = comparison.make_groups(run_set.runs)
+    # Without the figures, which take long.
+    content = page_lib.Content(
+        run_set,
+        [comparison.make_row(group, num_resamples=10) for group in groups],
+        comparison.make_pairs(groups, 'best', num_resamples=10),
+        plots=[],
+        num_resamples=10,
     )
 
     text = report_files.describe(content, self._output)
-    lines = [x for x in text.splitlines() if ' and 4 seeds: ' in x]
-    self.assertLen(lines, 40)
-    is_resolved = [': z - m' in line for line in lines]
-    self.assertEqual(is_resolved, [True] * 18 + [False] * 22)
-    self.assertRegex(text, r'95 more are in .*comparisons\.csv')
+    lines = text.splitlines()
+    self.assertLen(lines, report_files.MAX_LINES)
+    self.assertIn('  and 17 more notes', lines)
+    self.assertRegex(text, r'\n\|[-|]+\|\n\| LineWalk \| best ')
+    self.assertRegex(text, r'and \d+ more in table\.csv')
+    self.assertIn('10 of 57 comparisons are resolved at 5%', text)
+    self.assertIn('  and 6 more in comparisons.csv', lines)
 
   @parameterized.named_parameters(
       ('baseline', {'baseline': 'c'}, r"`baseline` must be .*'a'.*got 'c'"),

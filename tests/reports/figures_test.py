@@ -69,10 +69,13 @@ class FiguresTest(absltest.TestCase):
     plots = self._draw()
     self._assert_drawn(plots)
     together = self._height('env_steps_0.png')
+    health = self._height('critic_health_0.png')
     # One more method, with far more steps.
     rows = [
         run_folders.evaluated('offline', 100, 5.0),
-        run_folders.evaluated('online', 200, 50.0, env_steps=1_000_000),
+        run_folders.evaluated(
+            'online', 200, 50.0, env_steps=1_000_000, values__mean=-9.0
+        ),
     ]
     run_folders.write(f'{self._root}/long/seed_0', rows)
     plots = self._draw()
@@ -80,6 +83,7 @@ class FiguresTest(absltest.TestCase):
     self._assert_drawn(plots)
     # Three rows of panels are higher than one panel with its legend.
     self.assertGreater(self._height('env_steps_0.png'), together + 50)
+    self.assertGreater(self._height('critic_health_0.png'), health + 50)
 
   def test_only_a_much_longer_curve_makes_an_axis_logarithmic(self):
     # Minutes in a study: one method took a third, most four, one thirteen.

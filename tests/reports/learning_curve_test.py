@@ -6,7 +6,9 @@ from absl.testing import absltest
 from absl.testing import parameterized
 from matplotlib import image
 
+from parl_tf.reports import drawing
 from parl_tf.reports import learning_curve
+from parl_tf.reports import phase_axis
 from parl_tf.reports import run_files
 from parl_tf.training import metrics_log
 
@@ -15,6 +17,7 @@ _NAMES = (
     'num_evaluation_episodes',
     'values/mean',
     'losses/critic',
+    'held_out_loss',
 )
 
 
@@ -75,6 +78,26 @@ class LearningCurveTest(parameterized.TestCase):
   )
   def test_sparse_logs_are_drawn(self, rows):
     self.assertEqual(self._plot(self._log(*rows)).shape[1], 1350)
+
+  def test_cloning_shows_its_held_out_loss(self):
+    rows = [
+        ('behavior_cloning', 10, 0, {'held_out_loss': 0.9}),
+        ('behavior_cloning', 20, 0, {'held_out_loss': 0.5}),
+    ]
+    alone = self._plot(self._log(*rows))
+    self.assertEqual(alone.shape[:2], (960, 1350))
+
+  @parameterized.parameters((1, 1), (3, 3), (0, 0))
+  def test_warm_up_ends_where_training_begins(self, num_warm_up, num_shaded):
+    rows = [('offline', 20, 0, {'success_rate': 0.5})]
+    for i in range(5):
+      train_step = 20 + 10 * max(0, i + 1 - num_warm_up)
+      rows.append(('online', train_step, 10 * (i + 1), {}))
+    metrics = self._log(*rows)
+    panel = drawing.make_plot(4.0, 3.0).subplots()
+    phase_axis.PhaseAxis(metrics).draw_warm_up(panel, metrics)
+    [label] = panel.get_legend_handles_labels()[1] or ['none']
+    self.assertIn(f' {num_shaded} ' if num_shaded else 'none', label)
 
   def test_log_without_rows_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'at least one row'):

@@ -1,0 +1,30 @@
+"""Draws `learning_curve.png` from a committed run of the quickstart's settings.
+
+  python docs/learning_curve_picture.py
+"""
+
+import json
+import pathlib
+
+from parl_tf.reports import learning_curve
+from parl_tf.reports import run_files
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_RUN = (
+    _HERE.parent / 'benchmarks/results/pointmaze/parl_cal_ql_diffusion/seed_0'
+)
+
+
+def main() -> None:
+  """Draws the picture."""
+  summary = json.loads((_RUN / run_files.SUMMARY).read_text(encoding='utf-8'))
+  learning_curve.draw(
+      str(_HERE / 'learning_curve.png'),
+      run_files.read_metrics(str(_RUN)),
+      controller_success_rate=summary['controller_success_rate'],
+      title=f'{summary["domain"]}, seed {summary["seed"]}',
+  )
+
+
+if __name__ == '__main__':
+  main()
