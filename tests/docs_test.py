@@ -226,6 +226,10 @@ class PythonBlocksTest(absltest.TestCase):
     self.assertGreaterEqual(len(paths), 5)
     done = _run(_RUN_BLOCKS, paths, str(folder))
     self.assertEqual(done.returncode, 0, done.stderr)
+    # What the run left is described.
+    text = (_ROOT / 'docs/run_directory.md').read_text(encoding='utf-8')
+    for file in (folder / 'runs/quickstart').iterdir():
+      self.assertIn(f'| `{file.name}', text)
 
 
 class CommandsTest(parameterized.TestCase):
