@@ -24,8 +24,8 @@ from parl_tf.serving import policy_spec
 
 _BASE = 'base.json'
 _ADAPTER_SEED = 0
-_MAX_ERROR = {torch.float32: 1e-3}
-_MAX_ERROR_OF_HALVES = 0.1
+_MAX_ERROR = {torch.float32: 1e-4}
+_MAX_ERROR_OF_HALVES = 0.03
 
 
 @dataclasses.dataclass(frozen=True)
