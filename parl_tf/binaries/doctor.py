@@ -3,7 +3,7 @@
   parl-doctor
   parl-doctor --root_dir /data/runs --json
 
-Each line is OK, a NOTE about something optional, or a PROBLEM with its mend.
+Each line is OK, a NOTE about something optional, or a PROBLEM with its fix.
 The exit status is 1 if there is a problem.
 """
 

@@ -56,13 +56,13 @@ class Finding(NamedTuple):
     name: What was checked.
     status: OK, NOTE or PROBLEM.
     found: What was found.
-    mend: What to do about it; empty if OK.
+    fix: What to do about it; empty if OK.
   """
 
   name: str
   status: str
   found: str
-  mend: str = ''
+  fix: str = ''
 
 
 def examine(root_dir: str) -> List[Finding]:
@@ -83,8 +83,8 @@ def examine(root_dir: str) -> List[Finding]:
 
 def describe(finding: Finding) -> str:
   """Returns one line."""
-  mend = f' Mend: {finding.mend}' if finding.mend else ''
-  return f'{finding.status:8}{finding.name:18}{finding.found}{mend}'
+  fix = f' Fix: {finding.fix}' if finding.fix else ''
+  return f'{finding.status:8}{finding.name:18}{finding.found}{fix}'
 
 
 def _versions() -> Iterator[Finding]:

@@ -37,7 +37,7 @@ class DoctorTest(parameterized.TestCase):
     ):
       self.assertEqual(found[name]['status'], status, str(found[name]))
       self.assertIn(text, found[name]['found'])
-      self.assertEqual(bool(found[name]['mend']), status != 'OK')
+      self.assertEqual(bool(found[name]['fix']), status != 'OK')
 
   @parameterized.parameters(
       ('fpu avx2', '2 cores, AVX2; float32 is fastest'),
@@ -58,12 +58,12 @@ class DoctorTest(parameterized.TestCase):
     _, pins = doctor_versions.read_pins()
     self.assertIn('gymnasium-robotics', pins)
 
-  def test_line_has_the_mend(self):
+  def test_line_has_the_fix(self):
     self.assertEqual(
         doctor_checks.describe(
             doctor_checks.Finding('gl', 'PROBLEM', 'none.', 'a command')
         ),
-        'PROBLEM gl                none. Mend: a command',
+        'PROBLEM gl                none. Fix: a command',
     )
 
 
