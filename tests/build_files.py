@@ -239,7 +239,7 @@ def main() -> None:
   if parser.parse_args().write:
     write()
   else:
-    sys.exit('\n'.join(differences()))
+    sys.exit('\n'.join(differences()) or 0)
 
 
 if __name__ == '__main__':

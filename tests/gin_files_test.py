@@ -29,31 +29,12 @@ _EXPERIMENTS = sorted(
     if path.stem != 'openvla'
 )
 
-# Prints the files that cannot be parsed. Forks before it imports our modules,
-# so that one file cannot rely on another file's imports. The packages imported
-# first are slow to import and register none of our names.
-_PROGRAM = """
-import os, sys, traceback
-import grpc, gymnasium, rich.progress, tensorflow, tf_agents.agents
-from parl_tf.binaries import configs
-for path in sys.argv[1:]:
-  if not os.fork():
-    try:
-      configs.parse([path])
-    except BaseException:
-      traceback.print_exc()
-      os._exit(1)
-    os._exit(0)
-  if os.wait()[1]:
-    print(path)
-"""
-
 
 @functools.lru_cache(maxsize=None)
 def _parse_each_alone():
   """Returns the files that cannot be parsed alone, and the errors."""
   done = subprocess.run(
-      [sys.executable, '-c', _PROGRAM, *_GIN_FILES],
+      [sys.executable, '-m', 'tests.parse_alone', *_GIN_FILES],
       capture_output=True,
       text=True,
       check=True,
