@@ -15,7 +15,7 @@ import pathlib
 import re
 import sys
 import traceback
-from typing import List, Mapping, Sequence
+from typing import Iterable, List, Mapping, Sequence
 
 # Slow to import, and define none of our names.
 import gin
@@ -43,10 +43,15 @@ def _parse(path: str) -> None:
   try:
     configs.parse([path])
   except (ImportError, OSError, SyntaxError, ValueError):
-    traceback.print_exc()
-    sys.stdout.write(f'{path}\n')
-    sys.stdout.flush()  # Forked processes must not repeat it.
+    _report([path])
   gin.clear_config()
+
+
+def _report(paths: Iterable[str]) -> None:
+  """Prints the files that the current exception concerns."""
+  traceback.print_exc()
+  sys.stdout.writelines(f'{path}\n' for path in paths)
+  sys.stdout.flush()  # Forked processes must not repeat it.
 
 
 def _visit(wanted: Mapping[str, Sequence[str]]) -> None:
@@ -59,19 +64,27 @@ def _visit(wanted: Mapping[str, Sequence[str]]) -> None:
       _parse(path)
   for module, group in groups.items():
     if len(group) == len(wanted):  # No file is left for this process.
-      importlib.import_module(module)
-      _visit(group)
+      _import(module, group)
     elif os.fork():
       if os.wait()[1]:
         sys.exit(f'The process that imported {module} failed.')
     else:
       status = 1
       try:
-        importlib.import_module(module)
-        _visit(group)
+        _import(module, group)
         status = 0
       finally:
         os._exit(status)
+
+
+def _import(module: str, wanted: Mapping[str, Sequence[str]]) -> None:
+  """Imports a module, then parses files."""
+  try:
+    importlib.import_module(module)
+  except ImportError:
+    _report(wanted)
+  else:
+    _visit(wanted)
 
 
 def main(paths: Sequence[str]) -> None:
