@@ -8,6 +8,7 @@ import sys
 import types
 
 from absl.testing import absltest
+import pytest
 
 from parl_tf.distributed import launcher
 from tests.binaries import tiny
@@ -57,7 +58,19 @@ class RolesTest(absltest.TestCase):
 
 class LaunchTest(absltest.TestCase):
 
-  def test_stopped_run_resumes_and_finishes(self):
+  def test_all_roles_run_until_the_learner_finishes(self):
+    root_dir = self.create_tempdir().full_path
+    self._finish(root_dir)
+    for name in ('service', 'learner', 'collector_0', 'evaluator'):
+      self.assertNotEmpty(self._read(root_dir, name))
+    self.assertEqual(
+        os.listdir(os.path.join(root_dir, 'learner', 'policies')),
+        ['greedy_policy'],
+    )
+
+  # Restarts of each role are tested by tests/binaries/distributed_test.py.
+  @pytest.mark.full
+  def test_a_stopped_run_resumes_and_finishes(self):
     root_dir = self.create_tempdir().full_path
     process = self._launch(root_dir)
     # At the first line of progress, all roles have started and none has ended.
@@ -69,12 +82,14 @@ class LaunchTest(absltest.TestCase):
     _, output = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 130, output[-3000:])
     self.assertIn('the same command resumes', output)
+    self._finish(root_dir)
 
+  def _finish(self, root_dir):
+    """Runs the command to its end, and checks what it trained and scored."""
     process = self._launch(root_dir)
     _, output = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 0, output[-3000:])
     self.assertNotIn('restarting it', output)
-
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
     # A warm-up episode and two episodes with training.
     self.assertEqual(learned[-1]['episodes'], '3')
@@ -82,12 +97,6 @@ class LaunchTest(absltest.TestCase):
     with open(path, encoding='utf-8') as file:
       scored = list(csv.DictReader(file))
     self.assertEqual(scored[-1]['train_step'], learned[-1]['train_step'])
-    for name in ('service', 'learner', 'collector_0', 'evaluator'):
-      self.assertNotEmpty(self._read(root_dir, name))
-    self.assertEqual(
-        os.listdir(os.path.join(root_dir, 'learner', 'policies')),
-        ['greedy_policy'],
-    )
 
   def _launch(self, root_dir):
     bindings = (

@@ -12,6 +12,7 @@ from parl_tf.critics import iql
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
 from parl_tf.training import builder
+from tests import eager
 from tests import tensor_case
 from tests.training import line_walk
 
@@ -65,6 +66,7 @@ class BuildAgentTest(tensor_case.TensorCase):
   def test_one_line_changes_the_critic_or_the_policy(
       self, critic_ctor, policy_ctor
   ):
+    eager.run_eagerly(self)
     agent = self._build(
         f'build_agent.critic_ctor = @{critic_ctor.__name__}',
         f'build_agent.policy_ctor = @{policy_ctor.__name__}',
@@ -77,6 +79,7 @@ class BuildAgentTest(tensor_case.TensorCase):
     self.assertAllEqual(action.shape, [3, 1])
 
   def test_dictionary_observations_are_concatenated(self):
+    eager.run_eagerly(self)
     agent = self._build(domain=line_walk.LineWalk(is_dict=True))
     observation = {'place': tf.zeros([3, 1]), 'time': tf.ones([3, 1])}
 

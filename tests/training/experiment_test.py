@@ -22,6 +22,7 @@ _BINDINGS = (
     'BehaviorCloning.min_steps = 0',
     'Offline.num_steps = 2',
     'Online.num_episodes = 1',
+    *tiny.ONE_EXPORT,
 )
 
 
@@ -51,7 +52,7 @@ class ExperimentTest(absltest.TestCase):
           json.load(file)['phases']['online'],
           summary.phases['online']._asdict(),
       )
-    self.assertLen(summary.policies, 3)
+    self.assertLen(summary.policies, 1)
 
 
 if __name__ == '__main__':

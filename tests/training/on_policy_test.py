@@ -46,6 +46,8 @@ _BINDINGS = (
     'DenoisingNetwork.hidden_size = 8',
     'DenoisingNetwork.time_size = 8',
     'DenoisingNetwork.num_blocks = 1',
+    # A new process imports TensorFlow, which takes seconds.
+    'exports.in_new_process = False',
 )
 
 
