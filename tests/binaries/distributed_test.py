@@ -11,7 +11,7 @@ from parl_tf.replay import episode_log
 from tests.binaries import roles
 from tests.binaries import tiny
 
-_NUM_EPISODES = 40
+_NUM_EPISODES = 24
 
 
 class DistributedTest(absltest.TestCase):
