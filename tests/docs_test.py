@@ -18,6 +18,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import pytest
 
+from tests import programs
 from tests.binaries import tiny
 
 _ROOT = tiny.ROOT
@@ -173,12 +174,15 @@ class ReadmeTest(absltest.TestCase):
             _PHASES,
         )
     ]
-    done = _run(
-        'from parl_tf.binaries import train; train.run()',
-        command[1:] + small,
-        folder,
-    )
-    self.assertEqual(done.returncode, 0, done.stderr)
+    log = pathlib.Path(folder, 'log.txt')
+    status = programs.Program(
+        'parl_tf.binaries.train',
+        *command[1:],
+        *small,
+        output=str(log),
+        folder=folder,
+    ).wait()
+    self.assertEqual(status, 0, log.read_text(encoding='utf-8'))
     self.assertTrue(
         pathlib.Path(folder, 'runs/reach/policies/greedy_policy').is_dir()
     )

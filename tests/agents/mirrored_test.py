@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 from absl.testing import absltest
+
+from tests import programs
 
 
 class MirroredTest(absltest.TestCase):
@@ -14,14 +14,13 @@ class MirroredTest(absltest.TestCase):
   def setUpClass(cls):
     super().setUpClass()
     directory = absltest.get_default_test_tmpdir()
-    program = subprocess.run(
-        [sys.executable, '-m', 'tests.agents.two_replicas', directory],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
+    log = os.path.join(directory, 'log.txt')
+    program = programs.Program(
+        'tests.agents.two_replicas', directory, output=log
     )
-    if program.returncode:
-      raise AssertionError(program.stderr)
+    if program.wait():
+      with open(log, encoding='utf-8') as file:
+        raise AssertionError(file.read())
     path = os.path.join(directory, 'report.json')
     with open(path, encoding='utf-8') as file:
       cls._report = json.load(file)

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 from typing import Callable, Dict, List, Sequence
 
 from parl_tf.distributed import launcher
+from tests import programs
 from tests.binaries import tiny
 
 _MODULES = {
@@ -31,47 +31,41 @@ class Roles:
     self.root_dir = root_dir
     self.port = launcher.free_port()
     self._bindings = (*tiny.BINDINGS, *tiny.CHEAP_PARTS, *bindings)
-    self._processes: Dict[str, subprocess.Popen] = {}
+    self._programs: Dict[str, programs.Program] = {}
     os.makedirs(root_dir, exist_ok=True)
 
   def start(self, name: str) -> None:
     """Starts a role, or restarts it after a kill."""
     kind, _, number = name.partition('_')
-    command = [sys.executable, '-m', _MODULES[kind]]
-    command += [f'--root_dir={self.root_dir}', f'--gin_file={tiny.GIN_FILE}']
-    command += ['--gin_file=distributed.gin']
-    command += [f'--gin_bindings={x}' for x in self._bindings]
+    arguments = [f'--root_dir={self.root_dir}', f'--gin_file={tiny.GIN_FILE}']
+    arguments += ['--gin_file=distributed.gin']
+    arguments += [f'--gin_bindings={x}' for x in self._bindings]
     if kind == 'service':
-      command += [f'--port={self.port}']
+      arguments += [f'--port={self.port}']
     else:
-      command += [f'--replay=localhost:{self.port}', '--seed=3']
+      arguments += [f'--replay=localhost:{self.port}', '--seed=3']
     if number:
-      command += [f'--collector={number}']
-    with open(self._log(name), 'ab') as log:
-      self._processes[name] = subprocess.Popen(
-          command,
-          env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
-          cwd=tiny.ROOT,
-          stdout=log,
-          stderr=subprocess.STDOUT,
-      )
+      arguments += [f'--collector={number}']
+    self._programs[name] = programs.Program(
+        _MODULES[kind], *arguments, output=self._log(name)
+    )
 
   def kill(self, name: str) -> None:
     """Sends SIGKILL."""
-    process = self._processes.pop(name)
-    process.kill()
-    process.wait()
+    program = self._programs.pop(name)
+    program.kill()
+    program.wait()
 
   def stop(self) -> None:
     """Stops all running roles."""
-    for process in self._processes.values():
-      process.terminate()
-    for process in self._processes.values():
+    for program in self._programs.values():
+      program.terminate()
+    for program in self._programs.values():
       try:
-        process.wait(20.0)
+        program.wait(20.0)
       except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        program.kill()
+        program.wait()
 
   def finish(self, name: str) -> None:
     """Waits until a role exits.
@@ -79,7 +73,7 @@ class Roles:
     Raises:
       AssertionError: If it fails.
     """
-    status = self._processes[name].wait(_SECONDS)
+    status = self._programs[name].wait(_SECONDS)
     if status:
       raise AssertionError(f'{name} ended with {status}:\n{self.output(name)}')
 
@@ -91,8 +85,8 @@ class Roles:
     """
     deadline = time.monotonic() + _SECONDS
     while not is_time():
-      for name, process in self._processes.items():
-        if process.poll() is not None or time.monotonic() > deadline:
+      for name, program in self._programs.items():
+        if program.poll() is not None or time.monotonic() > deadline:
           raise AssertionError(
               f'The awaited condition never held:\n{self.output(name)}'
           )

@@ -17,6 +17,7 @@ import time
 from typing import Callable, Dict, List, Sequence
 
 from tests import absent_libraries
+from tests import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GIN_FILE = 'quickstart.gin'
@@ -96,19 +97,21 @@ class Run:
       root_dir: The run's directory; what the process prints is appended to the
         file of the same name that ends in `.log`.
       bindings: Gin bindings in addition to `BINDINGS`.
-      absent: Libraries to hide from the process.
+      absent: Libraries to hide; if there are any, the run is a new Python.
     """
     self.root_dir = root_dir
-    with open(root_dir + '.log', 'ab') as log:
+    module, output = 'parl_tf.binaries.train', root_dir + '.log'
+    arguments = (
+        f'--root_dir={root_dir}',
+        *FLAGS,
+        *(f'--gin_bindings={x}' for x in bindings),
+    )
+    if not absent:
+      self._process = programs.Program(module, *arguments, output=output)
+      return
+    with open(output, 'ab') as log:
       self._process = subprocess.Popen(
-          [
-              sys.executable,
-              '-m',
-              'parl_tf.binaries.train',
-              f'--root_dir={root_dir}',
-              *FLAGS,
-              *(f'--gin_bindings={x}' for x in bindings),
-          ],
+          [sys.executable, '-m', module, *arguments],
           env=environment(absent),
           cwd=ROOT,
           stdout=log,

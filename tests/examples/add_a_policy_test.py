@@ -1,15 +1,13 @@
 """Follows docs/add_a_policy.md exactly, with a smaller run."""
 
-import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 from absl.testing import absltest
 
 from examples import gaussian_mixture
+from tests import programs
 from tests import tensor_case
 from tests.binaries import tiny
 from tests.policies import policy_conformance
@@ -71,16 +69,15 @@ class PageTest(tensor_case.TensorCase):
             "run_experiment.phase_names = ('online',)",
         )
     ]
-    run = 'import parl_tf.binaries.train as train; train.run()'
-    done = subprocess.run(
-        [sys.executable, '-c', run, *arguments, *sizes],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    self.assertEqual(done.returncode, 0, done.stderr)
+    log = pathlib.Path(folder, 'log.txt')
+    status = programs.Program(
+        'parl_tf.binaries.train',
+        *arguments,
+        *sizes,
+        output=str(log),
+        folder=folder,
+    ).wait()
+    self.assertEqual(status, 0, log.read_text(encoding='utf-8'))
     self.assertTrue(
         pathlib.Path(folder, 'runs/mixture/policies/greedy_policy').is_dir()
     )

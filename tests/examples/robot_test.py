@@ -1,18 +1,16 @@
 """Tests that the robot example trains with its page's command."""
 
-import os
 import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
 from parl_tf.replay import episode_log
+from tests import programs
 from tests.binaries import tiny
 
 _FOLDER = tiny.ROOT / 'examples' / 'robot'
@@ -43,20 +41,20 @@ class RobotExampleTest(absltest.TestCase):
     (command,) = re.findall(r'```sh\n(.*?)```', page, re.DOTALL)
     program, *arguments = shlex.split(command.replace('\\\n', ''))
     self.assertEqual(program, 'parl-train')
-    done = subprocess.run(
-        [sys.executable, '-m', 'parl_tf.binaries.train', *arguments,
-         *(f'--gin_bindings={binding}' for binding in _BINDINGS)],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    self.assertEqual(done.returncode, 0, done.stderr)
+    log = pathlib.Path(folder, 'log.txt')
+    status = programs.Program(
+        'parl_tf.binaries.train',
+        *arguments,
+        *(f'--gin_bindings={binding}' for binding in _BINDINGS),
+        output=str(log),
+        folder=folder,
+    ).wait()
+    output = log.read_text(encoding='utf-8')
+    self.assertEqual(status, 0, output)
     root_dir = pathlib.Path(folder, 'runs', 'arm')
     self.assertLen(episode_log.EpisodeLog(str(root_dir / 'episodes')), 3)
     # 10 recorded, 3 collected and 4 evaluated, with and without search.
-    self.assertLen(re.findall('ticks missed, worst lateness', done.stderr), 17)
+    self.assertLen(re.findall('ticks missed, worst lateness', output), 17)
     policy = tf.saved_model.load(str(root_dir / 'policies' / 'base_policy'))
     action = policy.signatures['serving_default'](
         observation=tf.zeros([3, 4]), seed=tf.zeros([2], tf.int32)
