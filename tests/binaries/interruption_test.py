@@ -13,6 +13,9 @@ _PROGRAM = """
 import os, signal, sys, threading, time
 from parl_tf.binaries import console
 
+# A shell's background job, in which tests may run, ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def main(argv):
   threading.Thread(target=time.sleep, args=[60]).start()
   os.kill(os.getpid(), signal.SIGINT)
