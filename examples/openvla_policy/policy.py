@@ -138,7 +138,8 @@ class VLAPolicy:
     adapter = peft.get_peft_model_state_dict(
         self.model, save_embedding_layers=False
     )
-    digest = f'{self.base_checksum()} {_checksum(adapter)}'
+    # `save` verifies the base. Hashing billions of weights takes seconds.
+    digest = f'{self._base_checksum} {_checksum(adapter)}'
     return f'vla-{hashlib.sha256(digest.encode()).hexdigest()[:12]}'
 
   def base_checksum(self) -> str:
