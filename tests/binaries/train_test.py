@@ -21,7 +21,7 @@ from tests.binaries import tiny
 from tests.datasets import d4rl_columns
 
 _PHASES = ['behavior_cloning', 'offline', 'online']
-_POLICIES = ['base_policy', 'greedy_policy', 'policy']
+_POLICIES = ['base_policy', 'greedy_policy']
 
 
 class RunTest(absltest.TestCase):

@@ -37,7 +37,7 @@ class FramesRunTest(absltest.TestCase):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(
         ['experiments/drawn_maze_small.gin', 'methods/self_distillation.gin'],
-        [*tiny.BINDINGS, *tiny.ONE_EXPORT, *_BINDINGS],
+        [*tiny.BINDINGS, *_BINDINGS],
     )
     summary = experiment.run_experiment(root_dir, 0)
     (first, *_) = episode_log.EpisodeLog(
