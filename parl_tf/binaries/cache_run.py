@@ -1,7 +1,7 @@
 """Fills a cache with a served policy's action samples."""
 
 import time
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 import gin
 
@@ -54,7 +54,7 @@ def fill(
   chunk_length = gin.get_bindings(builder.build_agent).get('chunk_length', 1)
   with gin.config_scope('training'):
     search = action_source.Search()
-  policies = _connect(
+  policies, version = _connect(
       domain, chunk_length, list(addresses) * workers_per_server
   )
   states = action_cache.episode_states(experiment.load_dataset(dataset, domain))
@@ -62,7 +62,7 @@ def fill(
     cache = action_cache.ActionCache.open_or_create(
         output,
         action_cache.Header(
-            policies[0].version,
+            version,
             search.num_samples,
             chunk_length * domain.action_spec().shape[0],
             seed,
@@ -74,8 +74,10 @@ def fill(
     return _fill(cache, states, policies)
 
 
-def _connect(domain, chunk_length, addresses) -> List[remote.RemotePolicy]:
-  """Returns a policy for each worker, all with the same weights version."""
+def _connect(
+    domain, chunk_length, addresses
+) -> Tuple[List[remote.RemotePolicy], str]:
+  """Returns a policy for each worker, and the version of all their weights."""
   spec = served_acting.model_spec(domain, chunk_length)
   policies = [
       # Each server is a worker of the cache.
@@ -89,7 +91,7 @@ def _connect(domain, chunk_length, addresses) -> List[remote.RemotePolicy]:
     )
   for policy in policies:
     policy.version = versions[addresses[0]]
-  return policies
+  return policies, versions[addresses[0]]
 
 
 def _fill(cache, states, policies) -> str:

@@ -1,7 +1,7 @@
 """A policy that another process serves; see `parl_tf.serving`."""
 
 import os
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import gin
 import numpy as np
@@ -67,7 +67,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self._keys = dict(keys or {})
     self._constants = dict(constants or {})
     self._noise_scale = noise_scale
-    self._options = dict(
+    self._options: Dict[str, Any] = dict(
         patience_seconds=patience_seconds, call_seconds=call_seconds
     )
     if spec.raw_action_bounds is None:
@@ -115,7 +115,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
         )
       self.client.load(version)
     self.version = version
-    self._load_in_workers()
+    self._load_in_workers(version)
 
   def fit(
       self,
@@ -143,12 +143,16 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     """
     shape = (len(actions), self._num_actions, len(self._center))
     actions = np.reshape(actions, shape) * self._half_range + self._center
-    length = self.client.spec.chunk_length
+    spec = self.client.spec
+    if spec is None:
+      raise ValueError(
+          f'The server at {self._address} must be able to train its policy.'
+      )
     weights = np.ones(shape[:2], np.float32)
     if mask is not None:
       weights = np.min(np.reshape(mask, shape), axis=2)
     # The server fits none of the actions that follow the first H.
-    missing = length - self._num_actions
+    missing = spec.chunk_length - self._num_actions
     training = self.client.train(
         self.to_message(observation),
         np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
@@ -160,7 +164,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self.version = training.version
     if self.client.can_save:
       self.client.save(self.version)
-    self._load_in_workers()
+    self._load_in_workers(self.version)
     return training
 
   def close(self) -> None:
@@ -261,11 +265,11 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       self._worker_clients = [self._connect(x) for x in self._workers]
     return [self.client, *self._worker_clients]
 
-  def _load_in_workers(self) -> None:
-    """Makes the workers load `version`, which the server has saved."""
+  def _load_in_workers(self, version: str) -> None:
+    """Makes the workers load a version that the server has saved."""
     for client in self._sampling_clients()[1:]:
-      if client.status()['version'] != self.version:
-        client.load(self.version)
+      if client.status()['version'] != version:
+        client.load(version)
 
   def _check(self, client: client_lib.PolicyClient) -> None:
     """Raises `ValueError` if the server's policy is of another task."""

@@ -181,7 +181,7 @@ class PolicyClient:
       actions.append(
           self.spec.checked_actions(answer['actions'], batch, self.address)
       )
-    return Samples(np.concatenate(actions), version)
+    return Samples(np.concatenate(actions), answer['parl']['version'])
 
   def train(
       self,
@@ -190,7 +190,7 @@ class PolicyClient:
       *,
       num_steps: int,
       seed: int,
-      version: str,
+      version: Optional[str],
       mask: Optional[np.ndarray] = None,
       seconds: Optional[float] = None,
   ) -> Training:

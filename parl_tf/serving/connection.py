@@ -7,6 +7,7 @@ from typing import Any, Mapping, Optional, Union
 
 from websockets import exceptions
 from websockets.sync import client as websocket_client
+from websockets.sync import connection as websocket_connection
 
 from parl_tf.serving import messages
 
@@ -62,7 +63,7 @@ class Connection:
     self._patience_seconds = patience_seconds
     self._silence_seconds = silence_seconds
     self._max_bytes = max_bytes
-    self._socket: Optional[websocket_client.ClientConnection] = None
+    self._socket: Optional[websocket_connection.Connection] = None
     self._stack = contextlib.ExitStack()
     self._connect()
 
@@ -87,14 +88,13 @@ class Connection:
     """
     is_repeated = False
     while True:
-      if self._socket is None:
-        self._connect()
+      socket = self._connect() if self._socket is None else self._socket
       try:
-        self._socket.send(message)
-        answer = self._receive(name, seconds)
+        socket.send(message)
+        answer = self._receive(socket, name, seconds)
         break
       except (exceptions.ConnectionClosed, ConnectionError) as error:
-        self._drop()
+        self._drop(socket)
         if _is_too_big(error):
           raise ValueError(
               f'{self.address} refused `{name}`: {len(message)} bytes are too '
@@ -122,12 +122,17 @@ class Connection:
     self._socket = None
     self._stack.close()
 
-  def _drop(self) -> None:
+  def _drop(self, socket: websocket_connection.Connection) -> None:
     """Closes the connection without waiting for a server that may be dead."""
-    self._socket.close_socket()
+    socket.close_socket()
     self.close()
 
-  def _receive(self, name, seconds) -> Union[str, bytes]:
+  def _receive(
+      self,
+      socket: websocket_connection.Connection,
+      name: str,
+      seconds: Optional[float],
+  ) -> Union[str, bytes]:
     """Waits for an answer, and pings a server with our extension meanwhile."""
     start = heard = time.monotonic()
     interval = min(_PING_SECONDS, self._silence_seconds / 3.0)
@@ -136,11 +141,12 @@ class Connection:
       now = time.monotonic()
       left = float('inf') if seconds is None else start + seconds - now
       try:
-        return self._socket.recv(timeout=max(0.0, min(left, interval)))
+        return socket.recv(timeout=max(0.0, min(left, interval)))
       except TimeoutError:
         now = time.monotonic()
       if seconds is not None and now - start >= seconds:
-        self._drop()  # A late answer would be taken for that of the next call.
+        # A late answer would be taken for that of the next call.
+        self._drop(socket)
         raise TimeoutError(
             f'The policy server at {self.address} did not answer `{name}` '
             f'within {seconds} s.'
@@ -149,17 +155,17 @@ class Connection:
         continue
       if pong is None or pong.is_set():
         heard = now if pong is not None else heard
-        pong = self._socket.ping()
+        pong = socket.ping()
       elif now - heard >= self._silence_seconds:
         raise ConnectionError(f'no answer to pings for {now - heard:.0f} s')
 
-  def _connect(self) -> None:
+  def _connect(self) -> websocket_connection.Connection:
     """Connects, and waits for the server if it does not answer."""
     start = time.monotonic()
     reported_at = None
     while True:
       try:
-        self._open()
+        socket = self._open()
         break
       except (OSError, EOFError, exceptions.WebSocketException) as error:
         if isinstance(error, exceptions.InvalidStatus) and (
@@ -187,8 +193,9 @@ class Connection:
           self.address,
           time.monotonic() - start,
       )
+    return socket
 
-  def _open(self) -> None:
+  def _open(self) -> websocket_connection.Connection:
     headers = {}
     if self._api_key is not None:
       headers['Authorization'] = f'Api-Key {self._api_key}'
@@ -214,6 +221,7 @@ class Connection:
         )
       self._socket, self.metadata = socket, metadata
       self._stack = stack.pop_all()
+    return socket
 
 
 def _is_too_big(error: Exception) -> bool:

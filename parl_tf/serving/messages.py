@@ -7,7 +7,7 @@ NumPy scalar is a map with the bytes keys `__npgeneric__` (True), `data` and
 `dtype`.
 """
 
-from typing import Any, Tuple
+from typing import Any, Tuple, Union
 
 import msgpack
 import numpy as np
@@ -35,7 +35,7 @@ def pack(message: Any) -> bytes:
     raise MessageError(f'The message cannot be packed: {error}') from error
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: Union[str, bytes]) -> Any:
   """Unpacks a message; its arrays are writable copies.
 
   Raises:

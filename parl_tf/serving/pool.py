@@ -39,9 +39,10 @@ def sample(
     Exception: What `PolicyClient.sample` raised for any piece.
   """
   first, size = clients[0], policy_spec.num_states(observation)
-  if len(clients) == 1 or size <= first.spec.max_batch:
+  # A server without our extension takes one state at a time.
+  step = size if first.spec is None else first.spec.max_batch
+  if len(clients) == 1 or size <= step:
     return first.sample(observation, num_samples, seed, version).actions
-  step = first.spec.max_batch
   pending = collections.deque(range(0, size, step))
   actions: Dict[int, np.ndarray] = {}
 

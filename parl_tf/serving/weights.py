@@ -10,10 +10,12 @@ import hashlib
 import os
 import re
 import shutil
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _PARTIAL = '.partial'
+
+_Transfer = Callable[[str], None]
 
 
 class WeightsError(ValueError):
@@ -51,8 +53,8 @@ class Weights:
       version: str,
       *,
       directory: Optional[str] = None,
-      save: Optional[Callable[[str], None]] = None,
-      load: Optional[Callable[[str], None]] = None,
+      save: Optional[_Transfer] = None,
+      load: Optional[_Transfer] = None,
   ):
     """Initializes the version.
 
@@ -88,15 +90,16 @@ class Weights:
 
   def saved(self) -> List[str]:
     """Returns the saved versions, oldest first."""
-    if self.directory is None or not os.path.isdir(self.directory):
+    directory = self.directory
+    if directory is None or not os.path.isdir(directory):
       return []
     names = [
-        name for name in os.listdir(self.directory)
+        name for name in os.listdir(directory)
         if _NAME.fullmatch(name) and not name.endswith(_PARTIAL)
     ]
     return sorted(
         names,
-        key=lambda name: os.path.getmtime(os.path.join(self.directory, name)),
+        key=lambda name: os.path.getmtime(os.path.join(directory, name)),
     )
 
   def save(self) -> None:
@@ -105,13 +108,13 @@ class Weights:
     Raises:
       WeightsError: If there is no directory.
     """
-    directory = self._checked_directory()
+    directory, save, _ = self._storage()
     path = os.path.join(directory, self.version)
     if os.path.isdir(path):
       return
     shutil.rmtree(path + _PARTIAL, ignore_errors=True)
     os.makedirs(path + _PARTIAL)
-    self._save(path + _PARTIAL)
+    save(path + _PARTIAL)
     os.replace(path + _PARTIAL, path)
 
   def load(self, version: str) -> None:
@@ -121,7 +124,7 @@ class Weights:
       WeightsError: If the version is invalid or not saved, or there is no
         directory.
     """
-    directory = self._checked_directory()
+    directory, _, load = self._storage()
     path = os.path.join(directory, checked_name(version))
     if version == self.version:
       return
@@ -131,13 +134,14 @@ class Weights:
           f'{self.saved()}.'
       )
     self.version = failed(self.version)
-    self._load(path)
+    load(path)
     self.version = version
 
-  def _checked_directory(self) -> str:
-    if self.directory is None:
+  def _storage(self) -> Tuple[str, _Transfer, _Transfer]:
+    """Returns the directory and the functions that save and load weights."""
+    if self.directory is None or self._save is None or self._load is None:
       raise WeightsError('This policy server cannot save or load its weights.')
-    return self.directory
+    return self.directory, self._save, self._load
 
 
 def checked_name(version: str) -> str:

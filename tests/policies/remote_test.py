@@ -125,6 +125,15 @@ class RemotePolicyTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, fault):
       policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
 
+  def test_a_server_without_our_extension_cannot_train(self):
+    policy = self._policy(_spec())
+    policy.client.spec = None
+
+    with self.assertRaisesRegex(ValueError, 'able to train'):
+      policy.fit(
+          toy_policy.observation(1), np.zeros([1, 8]), num_steps=1, seed=0
+      )
+
   def test_graphs_cannot_contain_it(self):
     policy = self._policy(_spec())
 

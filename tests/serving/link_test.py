@@ -14,6 +14,7 @@ from websockets.sync import server as websocket_server
 
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import messages
+from parl_tf.serving import pool
 from tests.serving import toy_policy
 
 
@@ -64,6 +65,15 @@ class PlainServerTest(absltest.TestCase):
     np.testing.assert_allclose(
         samples.actions, np.broadcast_to(wanted, [3, 2, 4, 2]), rtol=1e-6
     )
+
+  def test_several_clients_sample_as_one(self):
+    observation = toy_policy.observation(3)
+    clients = [self.client, self.client]
+
+    actions = pool.sample(clients, observation, 2, 0, None)
+
+    wanted = self.client.sample(observation, 2, seed=0).actions
+    np.testing.assert_array_equal(actions, wanted)
 
   def test_our_calls_are_refused_here(self):
     self.assertFalse(self.client.can_train)
