@@ -9,7 +9,7 @@ here choose it to solve the task.
 import abc
 import functools
 import itertools
-from typing import Any, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -173,7 +173,7 @@ class MoveController(OracleController):
 
   def __init__(self, min_norm: float, speed: float = 1.0):
     super().__init__(min_norm, speed)
-    self._present = None
+    self._present: Optional[_Move] = None
 
   def reset(self, seed: int) -> None:
     super().reset(seed)
@@ -183,6 +183,8 @@ class MoveController(OracleController):
     moves = self._moves(scene)
     if moves and self._present not in moves and self._is_clear(scene):
       self._present = moves[0]
+    if self._present is None:  # There is nothing to do yet.
+      return np.zeros([5])
     return self._make(scene, self._present, self._present in moves)
 
   def _is_clear(self, scene: Any) -> bool:
@@ -228,7 +230,7 @@ class SceneController(MoveController):
 
   def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
     if move.thing == 'button':
-      return self._press(scene, move.target, is_wanted)
+      return self._press(scene, int(move.target), is_wanted)
     if move.thing == 'cube':
       place = cube_position(scene, 0)
       if is_wanted:
@@ -255,7 +257,7 @@ class PuzzleController(MoveController):
 
   def _make(self, scene: Any, move: _Move, is_wanted: bool) -> np.ndarray:
     return self._press(
-        scene, move.target, is_wanted, gripper_always_closed=True
+        scene, int(move.target), is_wanted, gripper_always_closed=True
     )
 
 
@@ -324,12 +326,12 @@ def _is_cube_in_place(scene: Any) -> bool:
   (goal,) = scene.cur_task_info['goal']['block_xyzs']
   offset = cube_position(scene, 0) - goal
   if not _goal_is_in_drawer(scene):
-    return np.linalg.norm(offset) <= _TOLERANCE
+    return bool(np.linalg.norm(offset) <= _TOLERANCE)
   drawer = slide_position(scene, 'drawer')
   if not _cube_is_in_drawer(scene):
     return False
   if drawer - _OPEN_DRAWER <= _TOLERANCE:
     # Closing the drawer pushes the cube the rest of the way.
-    return np.linalg.norm(offset[[0, 2]]) <= _TOLERANCE
+    return bool(np.linalg.norm(offset[[0, 2]]) <= _TOLERANCE)
   is_closed = abs(drawer) <= _TOLERANCE
-  return not is_closed or np.linalg.norm(offset) <= _TASK_TOLERANCE
+  return not is_closed or bool(np.linalg.norm(offset) <= _TASK_TOLERANCE)

@@ -1,5 +1,7 @@
 """Tests of the OGBench manipulation tasks."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
@@ -32,6 +34,26 @@ class PuzzleConformanceTest(
 
   def make_domain(self):
     return ogbench.Puzzle(max_episode_steps=6)
+
+
+class _IdleController(ogbench_oracles.MoveController):
+  """Has no useful move."""
+
+  def _moves(self, scene):
+    return []
+
+  def _make(self, scene, move, is_wanted):
+    raise AssertionError('There is no move to make.')
+
+
+class MoveControllerTest(absltest.TestCase):
+
+  def test_it_rests_if_nothing_is_to_be_done_from_the_start(self):
+    controller = _IdleController(min_norm=0.1)
+    controller.reset(0)
+    scene = mock.Mock()
+
+    np.testing.assert_array_equal(controller.action(None, scene), np.zeros(5))
 
 
 class CubeTest(parameterized.TestCase):
