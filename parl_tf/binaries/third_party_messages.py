@@ -94,7 +94,8 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
     if fullname != 'tensorflow':
       return None
     spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-    if spec is not None:
+    # The folder that an uninstalled TensorFlow leaves has no loader.
+    if spec is not None and spec.loader is not None:
       execute = spec.loader.exec_module
 
       def exec_module(module):
@@ -106,7 +107,7 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
         # Later collections skip TensorFlow's own objects.
         gc.freeze()
 
-      spec.loader.exec_module = exec_module
+      spec.loader.exec_module = exec_module  # type: ignore[method-assign]
     return spec
 
 
@@ -154,7 +155,8 @@ def _without_routine_lines() -> Iterator[None]:
       [sys.executable, '-I', '-S', '-c', _FILTER, *_ROUTINE],
       stdin=subprocess.PIPE,
   ) as copier:
-    os.dup2(copier.stdin.fileno(), _STANDARD_ERROR)
+    # A pipe, as requested above.
+    os.dup2(copier.stdin.fileno(), _STANDARD_ERROR)  # type: ignore[union-attr]
     try:
       yield
     finally:

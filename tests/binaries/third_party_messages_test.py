@@ -7,6 +7,7 @@ import sys
 
 from absl.testing import absltest
 
+from parl_tf.binaries import third_party_messages
 from tests.binaries import tiny
 
 _PROGRAM = """
@@ -35,6 +36,15 @@ os.abort()
 
 
 class ThirdPartyMessagesTest(absltest.TestCase):
+
+  def test_the_folder_of_an_uninstalled_tensorflow_is_found_as_one(self):
+    folder = self.create_tempdir()
+    folder.mkdir('tensorflow')
+    finder = third_party_messages._TensorFlowFinder()  # pylint: disable=protected-access
+
+    spec = finder.find_spec('tensorflow', [folder.full_path])
+
+    self.assertIsNone(spec.loader)
 
   def test_only_warnings_are_printed(self):
     folder = self.create_tempdir().full_path
