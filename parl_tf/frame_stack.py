@@ -108,7 +108,7 @@ class FrameHistory:
   def __init__(self, num_frames: int):
     check(num_frames)
     self._num_frames = num_frames
-    self._observations = []
+    self._observations: List[types.Nest] = []
 
   def see(self, time_step: dm_env.TimeStep) -> dm_env.TimeStep:
     """Returns the next time step of the episode with stacked frames."""

@@ -148,7 +148,7 @@ def conservative_penalty(
       continue
     _check_divides(block.shape[-1], random_values.shape[-1])
     if log_densities is not None:
-      block = block - log_densities[i][tf.newaxis]
+      block = block - tf.convert_to_tensor(log_densities[i])[tf.newaxis]
     # In a graph the number of columns may be known only at run time, and may be
     # 0. An empty block adds nothing to the maximum or to the count.
     num_columns = tf.shape(block)[-1]

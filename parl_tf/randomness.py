@@ -16,7 +16,7 @@ time to trace and to launch.
 import contextlib
 import contextvars
 import math
-from typing import Iterator
+from typing import Iterator, Optional, Tuple
 import zlib
 
 import numpy as np
@@ -31,7 +31,9 @@ _NUM_STEPS = 2**23
 _SCALAR = np.zeros([0], np.int32)
 
 # First row and size of the whole batch while a part of it is traced.
-_PART = contextvars.ContextVar('part', default=None)
+_PART: contextvars.ContextVar[Optional[Tuple[tf.Tensor, int]]] = (
+    contextvars.ContextVar('part', default=None)
+)
 
 
 def from_integer(seed: int) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Policy-Agnostic RL as a TF-Agents agent."""
 
 import functools
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import gin
 import tensorflow as tf
@@ -209,7 +209,7 @@ class PARLAgent(tf_agent.TFAgent):
   def begin_online(self) -> None:
     """Selects the learning rates and the critic's settings of this phase."""
     for optimizer in (self._optimizers.critic, self._optimizers.policy):
-      rate = getattr(optimizer, '_learning_rate', None)
+      rate: Any = getattr(optimizer, '_learning_rate', None)
       if hasattr(rate, 'begin_online'):
         rate.begin_online()
     if self.critic is not None:

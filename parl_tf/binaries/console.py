@@ -16,7 +16,7 @@ import re
 import shlex
 import sys
 import textwrap
-from typing import Callable, List, NoReturn, Optional, Sequence
+from typing import Callable, ContextManager, List, NoReturn, Optional, Sequence
 
 from absl import app
 from absl import flags
@@ -73,7 +73,8 @@ def run(
   def parse(argv: List[str]) -> List[str]:
     if any(argument in _HELP for argument in argv[1:]):
       try:
-        print(_help(sys.modules[main.__module__].__doc__, own), flush=True)
+        description = sys.modules[main.__module__].__doc__ or ''
+        print(_help(description, own), flush=True)
       except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       sys.exit(0)
@@ -88,7 +89,7 @@ def run(
     return arguments
 
   def call(argv: List[str]) -> Optional[int]:
-    watch = contextlib.nullcontext()
+    watch: ContextManager[None] = contextlib.nullcontext()
     if not cleans_up:
       watch = interruption.ends_soon(lambda: ''.join(farewells))
     try:
@@ -135,7 +136,7 @@ def show_our_messages() -> None:
   handler.addFilter(_is_shown)
   # With this flag, absl looks up `sys.stderr` for every message, so that
   # messages appear above a progress bar.
-  flags.FLAGS.logtostderr = True
+  flags.FLAGS['logtostderr'].value = True
   if sys.stderr.isatty():
     handler.setFormatter(_PlainFormatter())
 

@@ -83,7 +83,7 @@ def parse_task(
 def describe(path: str, found: inspection.Inspection) -> str:
   """Returns a human-readable summary of a dataset."""
   lines = [f'{path}']
-  if found.num_rows:
+  if found.action_range is not None and found.reward_range is not None:
     num_episodes = len(found.lengths)
     lines += [
         f'  format      {found.format}',

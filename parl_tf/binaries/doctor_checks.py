@@ -154,7 +154,7 @@ def _processor() -> Finding:
   return processor_finding(cpu_flags, len(os.sched_getaffinity(0)))
 
 
-def _tensorflow() -> Iterator[Finding]:
+def _tensorflow() -> List[Finding]:
   status, output, reason = _python(_GPUS)
   if status:
     return [Finding('tensorflow', PROBLEM, reason, doctor_versions.REINSTALL)]

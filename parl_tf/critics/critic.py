@@ -61,14 +61,14 @@ class ValueFunction:
 
   def __init__(
       self,
-      context: ensemble.EnsembleContext,
+      context: types.Nest,
       distribution: Optional[value_distribution.HLGauss],
       aggregate: Callable[..., tf.Tensor],
   ):
     """Initializes the function.
 
     Args:
-      context: The ensemble, bound to the states.
+      context: `ensemble.EnsembleContext`, or another layout of it.
       distribution: Converts outputs to values; None for scalar outputs.
       aggregate: Reduction over members, such as `tf.reduce_mean`.
     """

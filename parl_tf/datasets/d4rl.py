@@ -14,7 +14,7 @@ that ends without terminating yields no transition.
 """
 
 import os
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
 import h5py
 import numpy as np
@@ -150,9 +150,9 @@ class EpisodeFile:
     self._path = path
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
-    self._names = None
+    self._names: Set[str] = set()  # Empty before the first episode.
     # Buffers rows, because HDF5 compresses whole chunks.
-    self._pending = []
+    self._pending: List[Dict[str, np.ndarray]] = []
     self._num_pending = 0
     self._file = h5py.File(self._partial_path, 'w')
     attributes = self._file.create_group('metadata').attrs
@@ -188,7 +188,7 @@ class EpisodeFile:
     """
     rows = self._rows(episode)
     rows.update({f'infos/{name}': x for name, x in (infos or {}).items()})
-    if self._names is None:
+    if not self._names:
       self._names = set(rows)
       for name, array in rows.items():
         self._file.create_dataset(

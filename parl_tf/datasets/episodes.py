@@ -1,6 +1,6 @@
 """Recordings of episodes, and statistics of their observations."""
 
-from typing import Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
 import numpy as np
 import tree
@@ -35,7 +35,8 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
     ValueError: If `episodes` is empty.
   """
   count = 0
-  mean = squares = None
+  mean: Any = None
+  squares: Any = None
   for episode in episodes:
     # Parallel update of Chan et al. (1979), in float64.
     batch = [

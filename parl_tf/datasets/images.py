@@ -121,7 +121,7 @@ class Video:
     )
     self._position = 0
     description = self._decode_next() or {}
-    size, rate = description.get('size'), description.get('fps')
+    size, rate = description.get('size'), description.get('fps', 0.0)
     if size != (width, height):
       self._refuse(f'frames must have (width, height) {(width, height)}, got'
                    f' {size}')

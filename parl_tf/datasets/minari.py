@@ -154,7 +154,7 @@ class _Source(hdf5.Source):
                       kind='no episode')
     if not episodes:
       columns.fault('episode_0', 'is required but missing')
-    episodes.sort(key=lambda x: int(_EPISODE.fullmatch(x)[1]))
+    episodes.sort(key=lambda x: int(x.removeprefix('episode_')))
     for number, name in enumerate(episodes):
       if name != f'episode_{number}':
         columns.fault(f'episode_{number}', f'is missing before {name}',

@@ -100,7 +100,10 @@ class _Source(rows_lib.RowSource):
         (None,), np.dtype(np.bool_), _IS_LAST
     )
     keys = {x.key: x for x in self._fields.values()}
-    keys.update({x: found[x] for x in (_IS_FIRST, _IS_LAST) if found.get(x)})
+    for key in (_IS_FIRST, _IS_LAST):
+      flag = found.get(key)
+      if flag is not None:
+        keys[key] = flag
     self._features = {
         key: tfrecord.Feature(x.shape, x.dtype, x.is_image)
         for key, x in keys.items()

@@ -120,7 +120,7 @@ class _Source(hdf5.Source):
     if not names:
       columns.fault(f'{_DATA}/demo_0', 'is required but missing')
     # Numbers may have gaps: filtered files keep the original numbers.
-    names.sort(key=lambda x: int(_EPISODE.fullmatch(x)[1]))
+    names.sort(key=lambda x: int(x.removeprefix('demo_')))
     return [f'{_DATA}/{name}' for name in names]
 
   def _datasets(self, episode, columns=None) -> Dict[str, h5py.Dataset]:

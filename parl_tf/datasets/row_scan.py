@@ -1,6 +1,6 @@
 """Checks the rows of a dataset and collects statistics, in a single pass."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Set, Tuple
 
 import numpy as np
 
@@ -39,16 +39,18 @@ class RowScan:
     self.faults: List[str] = []
     self._path = path
     self._layout = layout
-    self._kinds = set()
-    self._labels = {}
+    self._kinds: Set[Tuple[str, str]] = set()
+    self._labels: Dict[str, str] = {}
     self._num_rows = self._num_terminals = self._num_timeouts = 0
     self._num_saturated = self._num_action_entries = 0
-    self._ranges = {}
-    self._lengths, self._returns, self._successes = [], [], []
+    self._ranges: Dict[str, Tuple[np.ndarray, np.ndarray]] = {}
+    self._lengths: List[int] = []
+    self._returns: List[float] = []
+    self._successes: List[bool] = []
     self._rewards = missing_success.Rewards()
     # State of the current, unfinished episode.
     self._length, self._return, self._success = 0, 0.0, False
-    self._last = {}
+    self._last: Dict[str, Any] = {}
 
   def header_faults(
       self, columns: Mapping[str, rows_lib.Column]

@@ -13,7 +13,16 @@ Readers of all formats use these column names:
 """
 
 import abc
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import (
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 import numpy as np
 
@@ -148,7 +157,7 @@ class EpisodeColumns:
     self._path = path
     self._required = required
     self._has_last_observation = has_last_observation
-    self._kinds = set()
+    self._kinds: Set[str] = set()
     self._first_episode = ''
     self._first: Mapping[str, Column] = {}
 

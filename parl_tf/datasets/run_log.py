@@ -117,7 +117,8 @@ class _Source(rows_lib.RowSource):
 def _find_files(path, columns) -> List[Tuple[str, int]]:
   """Returns file names and episode ids by position; reports gaps."""
   matches = map(episode_file.PATTERN.fullmatch, sorted(os.listdir(path)))
-  files, name_of_id = [], {}
+  files = []
+  name_of_id: Dict[int, str] = {}
   for position, match in enumerate(filter(None, matches)):
     name, episode_id = match[0], int(match[2])
     if int(match[1]) != position:

@@ -103,7 +103,8 @@ def receive(
   return types.Episode(
       observation=fields['observation'],
       **{name: fields[name] for name in _PER_STEP},
-      **{name: int(fields[name]) for name in _SCALARS},
+      episode_id=int(fields['episode_id']),
+      policy_version=int(fields['policy_version']),
   )
 
 

@@ -61,7 +61,7 @@ class ExperimentService:
 
   def run(self) -> None:
     """Fills the tables and receives episodes until `stop` is called."""
-    episodes, self._episodes = self._episodes, None
+    episodes, self._episodes = self._episodes, []
     self._service.run(episodes)
 
   def stop(self) -> None:

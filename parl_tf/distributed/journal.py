@@ -75,7 +75,7 @@ class Entries:
 def make(
     episode_id: Sequence[int] = (),
     num_steps: Sequence[int] = (),
-    success: Sequence[bool] = (),
+    success: Sequence[int] = (),
     refused: Sequence[int] = (),
     run_id: int = 0,
     constants: Sequence[float] = (),

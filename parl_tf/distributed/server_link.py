@@ -92,7 +92,7 @@ class ServerLink:
       ConnectionError: If the server does not answer in time.
     """
     self.tables()
-    answer = futures.Future()
+    answer: futures.Future[_T] = futures.Future()
     thread = threading.Thread(
         target=_answer, args=(answer, function), daemon=True
     )

@@ -300,7 +300,7 @@ def _check_is_free(port: int) -> None:
 
 def _episode_spec(steps: Any) -> checks.StepSpec:
   """Returns the spec of one step of an episode."""
-  spec = checks.spec_of_signature(steps)
+  spec = dict(checks.spec_of_signature(steps))
   spec['success'] = spec['policy_info/success']
   return {
       name: leaf

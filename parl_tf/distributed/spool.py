@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from typing import Dict, List, TypeVar
+from typing import Dict, List, Set, TypeVar
 
 from absl import logging
 import numpy as np
@@ -68,8 +68,8 @@ class Spool:
     self._link = link
     self._collector = collector
     self._sent_at: Dict[int, float] = {}
-    self._being_sent = set()
-    self._reported = set()
+    self._being_sent: Set[int] = set()
+    self._reported: Set[int] = set()
     os.makedirs(directory, exist_ok=True)
     spool_id = directory_id.read_or_make(
         directory, directory_id.SPOOL, _SPOOL_BITS

@@ -7,7 +7,7 @@ lost with their machine. Each actor runs a command that can also be run by hand.
 import json
 import os
 import time
-from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from absl import logging
 import ray
@@ -52,9 +52,10 @@ class Role(NamedTuple):
 class _Actor(role_process.RoleProcess):
   """A process and the machine it runs on."""
 
-  def observe(self, start: int) -> Tuple[Optional[int], bytes, str]:
+  def observe_and_locate(self, start: int) -> Tuple[Optional[int], bytes, str]:
+    """Returns `observe` and Ray's id of the machine."""
     node_id = ray.get_runtime_context().get_node_id()
-    return *super().observe(start), node_id
+    return *self.observe(start), node_id
 
 
 class Supervisor:
@@ -156,6 +157,8 @@ class _Watched:
     self.has_ended = False
     self.num_restarts = 0
     self._num_failures = 0
+    self._is_placed = False
+    self._num_read = 0
     self._start_at: Optional[float] = None
     self._question: Optional[ray.ObjectRef] = None
     self._start()
@@ -170,7 +173,7 @@ class _Watched:
       return
     # A role that does not answer must not delay the others.
     if self._question is None:
-      self._question = self._actor.observe.remote(self._num_read)
+      self._question = self._actor.observe_and_locate.remote(self._num_read)
       self._asked_at = time.monotonic()
     if not ray.wait([self._question], timeout=0)[0]:
       self._miss_answer()
@@ -203,7 +206,7 @@ class _Watched:
         logging.warning('%s had already ended: %s', self._role.name, error)
     self._end()
 
-  def _start(self):
+  def _start(self) -> None:
     self._start_at = None
     self._started_at = time.monotonic()
     self._question = None
@@ -218,12 +221,12 @@ class _Watched:
     # Not `soft`, which could place an actor without cores on any machine. If
     # the machine has just left the cluster, Ray loses the actor, and the next
     # attempt uses another machine.
-    strategy = 'SPREAD'
+    strategy: Any = 'SPREAD'
     if node_id is not None:
       strategy = scheduling_strategies.NodeAffinitySchedulingStrategy(
           node_id, soft=False
       )
-    self._actor = (
+    self._actor: Any = (
         ray.remote(_Actor)
         .options(
             num_cpus=num_cpus,

@@ -152,7 +152,7 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
         # 1.2.1; D4RL subtracts it.
         parts = [observation[part] for part in task.palm_to_object]
         offset = parts[0] - (parts[1] if len(parts) > 1 else 0.0)
-        reward -= 0.2 * np.linalg.norm(offset)
+        reward = float(reward) - 0.2 * np.linalg.norm(offset)
       return observation, float(reward), terminated, truncated, info
 
   return Rewards(gymnasium.make(f'AdroitHand{name.title()}-v1').unwrapped)

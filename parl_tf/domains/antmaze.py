@@ -113,8 +113,8 @@ class AntMaze(domain.Domain):
     arguments.check_range('action_repeat', action_repeat, 1)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self.maze = maze_lib.Maze(maze_lib.LAYOUTS[size], cell_size=_CELL_SIZE)
-    self.start_cell = tuple(start_cell)
-    self.goal_cell = tuple(goal_cell or _GOAL_CELLS[size])
+    self.start_cell = maze_lib.as_cell(start_cell)
+    self.goal_cell = maze_lib.as_cell(goal_cell or _GOAL_CELLS[size])
     for name in ('start_cell', 'goal_cell'):
       if not self.maze.is_free(getattr(self, name)):
         raise ValueError(
@@ -162,7 +162,7 @@ def _make_model(size: str) -> Any:
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
-  environment = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
+  environment: Any = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
   # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(environment.tmp_xml_file_path)
   model = environment.ant_env.model

@@ -241,13 +241,16 @@ class Domain(abc.ABC):
     Raises:
       ValueError: If the domain has no such controller.
     """
+    environment: Optional[Environment]
+    controller = None
     if play:
       environment = self.make_play_environment(seed)
-      controller = environment and self.make_play_controller(environment)
+      if environment is not None:
+        controller = self.make_play_controller(environment)
     else:
       environment = self.make_data_environment(seed)
       controller = self.make_data_controller(environment)
-    if controller is None:
+    if environment is None or controller is None:
       raise ValueError(
           f'{type(self).__name__} must have a controller to record'
           f' {"play" if play else "a dataset"}, got None. To train on a dataset'

@@ -9,7 +9,7 @@ NumPy draws the pictures: walls and goals once, and the ball at every step.
 """
 
 import functools
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import dm_env
 from dm_env import specs
@@ -212,7 +212,7 @@ class _StateController(domain.Controller):
     )
 
   def info(self) -> Mapping[str, np.ndarray]:
-    return self._controller.info()
+    return {} if self._controller is None else self._controller.info()
 
 
 @gin.configurable
@@ -292,7 +292,8 @@ class DrawnMaze(domain.Domain):
   @property
   def normalization(self) -> types.Normalization:
     """Statistics of uniform tokens; pictures have none."""
-    mean, deviation = {'picture': None}, {'picture': None}
+    mean: Dict[str, Optional[np.ndarray]] = {'picture': None}
+    deviation: Dict[str, Optional[np.ndarray]] = {'picture': None}
     if len(self._tasks) > 1:
       size = len(VOCABULARY)
       shape = encode_instruction('red').shape

@@ -82,7 +82,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     kwargs = dict(kwargs or {})
     task = _make(id, **kwargs)
     if max_episode_steps is None:
-      limit = task.spec.max_episode_steps
+      limit = None if task.spec is None else task.spec.max_episode_steps
       if limit is None:
         raise ValueError(
             f'`max_episode_steps` must be given for {id}, which is registered'

@@ -59,7 +59,8 @@ class GymnasiumEnvironment(domain.Environment):
           f'`max_episode_steps` must be at least 1, got {max_episode_steps}.'
       )
     box = environment.action_space
-    low, high = getattr(box, 'low', None), getattr(box, 'high', None)
+    low: Any = getattr(box, 'low', None)
+    high: Any = getattr(box, 'high', None)
     if low is None or low.ndim != 1 or not np.all(np.isfinite([low, high])):
       raise ValueError(
           '`environment` must have a one-axis bounded box of actions `[A]`, got'
@@ -85,7 +86,7 @@ class GymnasiumEnvironment(domain.Environment):
     return self._environment
 
   def seed(self, seed: int) -> None:
-    self._pending_seed = seed
+    self._pending_seed: Optional[int] = seed
 
   def is_success(self) -> bool:
     return self._is_success

@@ -48,6 +48,12 @@ _FREE_SHADE, _WALL_SHADE = 255, 110
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
+def as_cell(pair: Sequence[int]) -> Cell:
+  """Returns a pair of numbers as a cell; gin may pass a list."""
+  row, column = pair
+  return row, column
+
+
 class Maze:
   """A maze with x to the right and y upwards.
 

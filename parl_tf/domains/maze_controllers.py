@@ -109,15 +109,16 @@ class WanderingController(domain.Controller):
     self._detour = detour
     self._stray_rate = stray_rate
     self._max_stray_steps = max_stray_steps
-    self._random = None
-    self._target = None
-    self._following = None
+    self._random: np.random.Generator  # Set by `reset`.
+    self._has_target = False
+    self._target: maze_lib.Cell  # Set by the first action.
+    self._following: Mapping[maze_lib.Cell, maze_lib.Cell] = {}
     self._stray_steps = 0
-    self._stray_action = None
+    self._stray_action = np.zeros([2], np.float32)
 
   def reset(self, seed: int) -> None:
     self._random = np.random.default_rng(seed)
-    self._target = None
+    self._has_target = False
     self._stray_steps = 0
 
   def action(
@@ -125,7 +126,7 @@ class WanderingController(domain.Controller):
   ) -> np.ndarray:
     del environment
     position = time_step.observation[:2]
-    if self._target is None or self._is_at_target(position):
+    if not self._has_target or self._is_at_target(position):
       self._draw_target(self._maze.cell_at(position))
     if not self._stray_steps and self._random.random() < self._stray_rate:
       self._stray_steps = self._random.integers(1, self._max_stray_steps + 1)
@@ -154,6 +155,7 @@ class WanderingController(domain.Controller):
         for cell in self._maze.cells
         if 0 < distances[cell] <= self._max_walk
     ]
+    self._has_target = True
     self._target = cells[self._random.integers(len(cells))]
     costs = self._random.uniform(1.0, 1.0 + self._detour, len(self._maze.cells))
     _, self._following = self._maze.routes_to(

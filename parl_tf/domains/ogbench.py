@@ -137,7 +137,7 @@ class TableTask(domain.Domain):
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
-    self.recorded_task = task - 1
+    self.recorded_task: int = task - 1
 
   def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
     del evaluation  # The task determines the initial state of both.

@@ -141,7 +141,7 @@ class OGBenchMaze(domain.Domain):
     self._name = f'{robot}maze-{size}-singletask-task{task}-v0'
     self._robot = robot
     self._action_repeat = action_repeat
-    self.recorded_task = task - 1
+    self.recorded_task: int = task - 1
 
   def make_environment(
       self, seed: int, evaluation: bool

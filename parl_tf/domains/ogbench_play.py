@@ -48,14 +48,15 @@ class PlayController(ogbench_oracles.OracleController):
     """
     super().__init__(min_norm, speed)
     self._action_repeat = action_repeat
-    self._random = None
+    self._random: np.random.Generator  # Set by `reset`.
     self._stacking = 0.0
     self._num_actions = 0
-    self._final_pose = None
+    self._has_begun = False
+    self._final_pose: Tuple[np.ndarray, float]  # Set by the first action.
 
   def reset(self, seed: int) -> None:
     self._random = np.random.default_rng(seed)
-    self._final_pose = None
+    self._has_begun = False
 
   def action(
       self, time_step: dm_env.TimeStep, environment: play.PlayEnvironment
@@ -63,7 +64,7 @@ class PlayController(ogbench_oracles.OracleController):
     return super().action(time_step, environment.unwrapped)
 
   def _decide(self, scene: Any) -> np.ndarray:
-    if self._final_pose is None:
+    if not self._has_begun:
       num_cubes = getattr(scene, '_num_cubes', 0)  # The puzzle has none.
       # The scene's reset has drawn the first target.
       low, high = _STACKING.get(num_cubes, (0.0, 0.0))
@@ -78,6 +79,7 @@ class PlayController(ogbench_oracles.OracleController):
   def _begin(self, scene: Any) -> None:
     """Starts to pursue the scene's new target."""
     self._num_actions = 0
+    self._has_begun = True
     self._final_pose = (
         self._random.uniform(*scene._arm_sampling_bounds),  # pylint: disable=protected-access
         self._random.uniform(-np.pi, np.pi),

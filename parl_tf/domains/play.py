@@ -28,6 +28,9 @@ class Outcome(NamedTuple):
   success: np.ndarray
 
 
+_NOTHING = Outcome(np.array(0.0), np.array(False))
+
+
 class PlayEnvironment(domain.Environment):
   """Repeats actions and sums the rewards of every task.
 
@@ -66,7 +69,8 @@ class PlayEnvironment(domain.Environment):
     self._is_healthy = is_healthy
     self._was_healthy = True
     self._needs_reset = True
-    self._outcome = None
+    self._is_success = False
+    self._outcome = _NOTHING
 
   @property
   def unwrapped(self) -> Any:
@@ -79,14 +83,14 @@ class PlayEnvironment(domain.Environment):
   def reset(self) -> dm_env.TimeStep:
     time_step = self._environment.reset()
     self._needs_reset = False
-    self._outcome = None
+    self._is_success = False
     self._was_healthy = self._is_healthy()
     return time_step
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     if self._needs_reset:
       return self.reset()
-    self._outcome = None
+    self._outcome = _NOTHING
     for _ in range(self._action_repeat):
       if self._judges_first:
         self._count()
@@ -95,13 +99,14 @@ class PlayEnvironment(domain.Environment):
         self._count()
       self._was_healthy = self._was_healthy and self._is_healthy()
     self._needs_reset = time_step.last()
+    self._is_success = bool(self._outcome.success[self._task])
     return time_step._replace(
         reward=np.float32(self._outcome.reward[self._task])
     )
 
   def is_success(self) -> bool:
     """Returns whether the last action solved the constructor's `task`."""
-    return self._outcome is not None and bool(self._outcome.success[self._task])
+    return self._is_success
 
   def info(self) -> Mapping[str, np.ndarray]:
     return self._environment.info()
@@ -130,9 +135,6 @@ class PlayEnvironment(domain.Environment):
   def _count(self) -> None:
     """Adds the outcome of the current state, but no reward to solved tasks."""
     new = self._judge()
-    if self._outcome is None:
-      self._outcome = new
-      return
     reward, success = self._outcome
     self._outcome = Outcome(
         reward + np.where(success, 0.0, new.reward), success | new.success

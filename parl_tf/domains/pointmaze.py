@@ -123,7 +123,7 @@ class PointMaze(domain.Domain):
     arguments.check_range('action_repeat', action_repeat, 1)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self.maze = maze_lib.Maze(maze_lib.LAYOUTS[size])
-    self.goal_cell = tuple(goal_cell or _GOAL_CELLS[size])
+    self.goal_cell = maze_lib.as_cell(goal_cell or _GOAL_CELLS[size])
     if not self.maze.is_free(self.goal_cell):
       raise ValueError(
           f'`goal_cell` must be a free cell of {size}, got {self.goal_cell}.'
@@ -135,7 +135,7 @@ class PointMaze(domain.Domain):
     self._start_noise = start_noise
     self._action_repeat = action_repeat
     # Each cell is the goal of one task.
-    self.recorded_task = self.maze.cells.index(self.goal_cell)
+    self.recorded_task: int = self.maze.cells.index(self.goal_cell)
 
   def make_environment(
       self, seed: int, evaluation: bool
@@ -255,7 +255,7 @@ def _make_model(size: str) -> Any:
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
-  environment = gymnasium.make(f'PointMaze_{size}-v3').unwrapped
+  environment: Any = gymnasium.make(f'PointMaze_{size}-v3').unwrapped
   # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(environment.tmp_xml_file_path)
   model = environment.model

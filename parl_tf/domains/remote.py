@@ -206,7 +206,7 @@ class Remote(gymnasium_adapter.GymnasiumDomain):
 def _make_box(spec: Any) -> gymnasium.spaces.Box:
   """Returns the box of a `TensorSpec`; see `remote_connection.bounds_of`."""
   low, high, dtype = remote_connection.bounds_of(spec)
-  return gymnasium.spaces.Box(low, high, tuple(spec.shape), dtype)
+  return gymnasium.spaces.Box(low, high, tuple(spec.shape), dtype.type)
 
 
 def _success(values: Mapping[str, np.ndarray]) -> bool:

@@ -62,8 +62,8 @@ class Connection:
     """
     self._address = address
     self._deadline = deadline_seconds
-    self._requests = queue.Queue()
-    self._answers = queue.Queue()
+    self._requests: queue.Queue = queue.Queue()
+    self._answers: queue.Queue = queue.Queue()
     self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
     try:
       # A separate thread reads, because reading the stream has no timeout.

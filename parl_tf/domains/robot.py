@@ -127,9 +127,9 @@ class RobotEnvironment(domain.Environment):
   def info(self) -> Mapping[str, np.ndarray]:
     """Returns lateness and observation age in seconds, and missed ticks."""
     return {
-        'lateness': np.float32(self._schedule.lateness),
-        'missed_ticks': np.int32(self._schedule.missed_ticks),
-        'observation_age': np.float32(self._observation_age),
+        'lateness': np.array(self._schedule.lateness, np.float32),
+        'missed_ticks': np.array(self._schedule.missed_ticks, np.int32),
+        'observation_age': np.array(self._observation_age, np.float32),
     }
 
   def reset(self) -> dm_env.TimeStep:

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from typing import Callable
+from typing import Callable, Optional
 
 
 class Clock:
@@ -97,7 +97,7 @@ class Watchdog:
     self._seconds = seconds
     self._function = function
     self._lock = threading.Lock()
-    self._timer = None
+    self._timer: Optional[threading.Timer] = None
 
   def arm(self) -> None:
     """Restarts the time until the call."""

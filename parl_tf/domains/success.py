@@ -1,6 +1,6 @@
 """Success of a gymnasium task: an entry of `info`, or the reward."""
 
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence, Set, Union
 
 from absl import logging
 import numpy as np
@@ -32,7 +32,7 @@ class SuccessSignal:
     self._reward = reward
     self._is_confirmed = self._keys is None
     self._num_steps = 0
-    self._info_keys = set()
+    self._info_keys: Set[str] = set()
     self._lowest, self._highest = np.inf, -np.inf
 
   def is_success(self, reward: float, info: Mapping[str, Any]) -> bool:
@@ -57,7 +57,7 @@ class SuccessSignal:
 
   def end_episode(self) -> None:
     """Warns after the first episode if `info` never had the entry."""
-    if self._is_confirmed:
+    if self._is_confirmed or self._keys is None:
       return
     self._is_confirmed = True
     logging.warning(

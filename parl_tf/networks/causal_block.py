@@ -75,7 +75,7 @@ class CausalBlock(tf.keras.layers.Layer):
     positions = tf.range(cache.keys.shape[2])
     is_here = (positions == position)[:, tf.newaxis]
     cache = Cache(*(tf.where(is_here, y, old) for y, old in zip(new, cache)))
-    attended = _attend(query, *cache, positions <= position)
+    attended = _attend(query, cache.keys, cache.values, positions <= position)
     return self._advance(x, attended), cache
 
   def read(self, x, length, dropout_seed=None):
@@ -148,7 +148,7 @@ class CausalBlock(tf.keras.layers.Layer):
 
   def _advance(self, x, attended, dropout_seed=None):
     """Adds the residuals of the attention and of the dense layers."""
-    seeds = (None, None)
+    seeds = [None, None]
     if dropout_seed is not None:
       seeds = [randomness.fold_in(dropout_seed, i) for i in range(2)]
     attended = tf.transpose(attended, [0, 2, 1, 3])  # [R, T, heads, d]

@@ -67,7 +67,7 @@ class FlowNetwork(tf.keras.Model):
     inputs = [features, action]
     if self._has_time:
       rows = tf.shape(action)[0]
-      inputs.append(tf.broadcast_to(t[:, tf.newaxis], [rows, 1]))
+      inputs.append(tf.broadcast_to(tf.expand_dims(t, axis=1), [rows, 1]))
     x = tf.concat(inputs, axis=-1)
     for layer in self._hidden:
       x = layer(x)

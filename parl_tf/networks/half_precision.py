@@ -5,7 +5,7 @@ gradients are float32, each compiled into one pass over its arrays. Only actions
 have a gradient; weights do not.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from parl_tf.networks import ensemble
 _HALF = tf.bfloat16
 
 
-class HalfPrecisionContext(NamedTuple):
+class HalfPrecisionContext(ensemble.EnsembleContext):
   """An `ensemble.EnsembleContext` with all kernels but the first in bfloat16.
 
   Attributes:
@@ -25,15 +25,6 @@ class HalfPrecisionContext(NamedTuple):
     layers: Kernel, bias, scale and offset of each other layer.
     head: Kernel and bias, for each member or shared.
   """
-
-  state: tf.Tensor
-  action_kernel: tf.Tensor
-  first_norm: Tuple[tf.Tensor, ...]
-  layers: Tuple[Tuple[tf.Tensor, ...], ...]
-  head: Tuple[tf.Tensor, tf.Tensor]
-
-  states = ensemble.EnsembleContext.states
-  member = ensemble.EnsembleContext.member
 
   def __call__(self, actions: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Evaluates actions `[B, N, A]`; returns `[E, B, N, num_outputs]`."""

@@ -48,6 +48,7 @@ class Adapter(tf.Module):
       num_inputs: int,
       num_outputs: int,
       seed: int,
+      *,
       rank: int,
       alpha: float,
   ):
@@ -97,7 +98,13 @@ class Adapters(tf.Module):
       )
     seeds = np.random.SeedSequence(seed).generate_state(len(layers))
     self.adapters = [
-        Adapter(*layer.kernel.shape, layer_seed, rank, alpha)
+        Adapter(
+            layer.kernel.shape[0],
+            layer.kernel.shape[1],
+            layer_seed,
+            rank=rank,
+            alpha=alpha,
+        )
         for layer, layer_seed in zip(layers, seeds.tolist())
     ]
     for layer, adapter in zip(layers, self.adapters):

@@ -1,6 +1,6 @@
 """The network of the vision-language-action policy."""
 
-from typing import Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import gin
 import numpy as np
@@ -109,7 +109,9 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
         'tables', [spec.action_size - 1, num_bins, width], next(seeds)
     )
     self._begin = self._add_embedding('begin', [width], next(seeds))
-    self._number_names, self._numbers, self._encoder = number_names, None, None
+    self._number_names = number_names
+    self._numbers: Any = None
+    self._encoder: Any = None
     if number_names:
       self._encoder = observation_encoder.ObservationEncoder(
           {name: observation[name] for name in number_names},
@@ -181,7 +183,8 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       `[B, N, A]` int32 tokens.
     """
     x = tf.reshape(self._read(observation), [-1, self._width])
-    prefixes, caches = [], []
+    prefixes = []
+    caches: List[Optional[causal_block.Cache]] = []
     for block in self._blocks:
       x, prefix = block.read(x, self.prefix_length)
       prefixes.append(prefix)

@@ -28,10 +28,7 @@ class CompositePolicy(generative_policy.GenerativePolicy):
     """
     super().__init__()
     self.base = base_ctor(spec)
-
-  @property
-  def jit_compile_sampling(self):
-    return self.base.jit_compile_sampling
+    self.jit_compile_sampling = self.base.jit_compile_sampling
 
   @property
   def cloned(self):

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import threading
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 import zlib
 
 import numpy as np
@@ -345,7 +345,7 @@ def _read_header(directory: str) -> Header:
   path = os.path.join(directory, _HEADER)
   with open(path, encoding='utf-8') as file:
     try:
-      fields: Mapping[str, Any] = json.load(file)
+      fields: Dict[str, Any] = json.load(file)
       if fields.pop('format') != _FORMAT:
         raise ValueError('another format')
       return Header(**fields)

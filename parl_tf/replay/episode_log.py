@@ -221,7 +221,7 @@ def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:
 def _from_arrays(arrays: Dict[str, np.ndarray]) -> types.Episode:
   """Returns the episode from the named arrays of a file."""
   if 'observation' in arrays:
-    observation = arrays['observation']
+    observation: types.Nest = arrays['observation']
   else:
     prefix = 'observation/'
     observation = {

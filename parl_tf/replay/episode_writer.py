@@ -6,7 +6,7 @@ the observation after the last environment step and does not begin a transition.
 """
 
 import collections.abc
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Dict, Optional, Protocol
 
 from absl import logging
 import numpy as np
@@ -119,7 +119,7 @@ class EpisodeWriter:
       never_succeeds_value: See `returns.monte_carlo_returns`.
       sink: Destination of every episode.
     """
-    self._constants = dict(
+    self._constants: Dict[str, Any] = dict(
         gamma=gamma,
         reward_scale=reward_scale,
         reward_bias=reward_bias,
@@ -208,15 +208,15 @@ class EpisodeRecorder:
         frame_stack.newest(step.observation, self._num_frames)
     )
     if step.step_type == ts.StepType.LAST:
-      self._finish()
+      self._finish(self._builder)
     else:
       self._builder.add_step(
           step.action, step.reward, step.discount, bool(self._is_success())
       )
 
-  def _finish(self) -> None:
+  def _finish(self, builder: episode_builder.EpisodeBuilder) -> None:
     """Builds the episode and passes it to `on_episode`."""
-    builder, self._builder = self._builder, None
+    self._builder = None
     episode = builder.build(self.episode_id, int(self.policy_version))
     self.episode_id += 1
     self._on_episode(episode)

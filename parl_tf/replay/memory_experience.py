@@ -331,7 +331,7 @@ class MemoryExperience:
           f'{with_candidates} have candidate actions: set or clear them in all.'
       )
 
-  def _sizes(self) -> Tuple[int, int]:
+  def _sizes(self) -> Tuple[int, ...]:
     """Returns the numbers of transitions of `offline` and `online`."""
     return tuple(table.num_transitions for table in self._tables.values())
 

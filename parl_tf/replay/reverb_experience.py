@@ -172,12 +172,14 @@ class ReverbExperience:
     if part.offline_rows is None:
       dataset = self._union(num_rows).batch(num_rows, drop_remainder=True)
     else:
-      dataset = self._mixture(part)
+      dataset = self._mixture(part, part.offline_rows)
     return dataset.map(self._transitions)
 
-  def _mixture(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
+  def _mixture(
+      self, part: experience_lib.PartRequest, offline_rows: int
+  ) -> tf.data.Dataset:
     """Returns slices with an exact number of rows from each table."""
-    rows = (part.offline_rows, part.batch_size - part.offline_rows)
+    rows = (offline_rows, part.batch_size - offline_rows)
     batches = tuple(
         self._items(name, part.num_slices * count).batch(
             part.num_slices * count, drop_remainder=True

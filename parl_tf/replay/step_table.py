@@ -1,6 +1,6 @@
 """An in-memory table of stored steps that removes the oldest first."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +52,8 @@ class StepTable:
     self.chunk_length = chunk_length
     self.num_frames = num_frames
     self.num_changes = 0
-    self._storage: Optional[trajectory_lib.Trajectory] = None  # [slots, ...]
+    # `Trajectory` [slots, ...]; None before the first step.
+    self._storage: Any = None
     self._num_slots = 0
     self._first_step = self._end_step = 0
     self._starts = np.empty(capacity, np.int64)
@@ -151,7 +152,7 @@ class StepTable:
     Raises:
       ValueError: If a shape or a dtype is invalid.
     """
-    action_size = ()
+    action_size = None
     if self._storage is not None:
       action_size = self.chunk_length * self._storage.action.shape[1]
     if (
@@ -206,7 +207,7 @@ class StepTable:
         self._storage._replace(observation=()),
     )
     rows = rows._replace(observation=self._observations(steps, slots))
-    if self._candidates is None:
+    if self._candidates is None or self._candidate_rows is None:
       return rows
     places = np.take(self._candidate_rows, steps[..., [0, -1]])
     candidates = np.take(self._candidates, places, axis=0)

@@ -54,6 +54,17 @@ class Group(NamedTuple):
     rows = [row for row in rows if np.all(np.isfinite(row))]
     return np.array(rows) if rows else None
 
+  def scores(self) -> np.ndarray:
+    """Returns `[R, D]` scores.
+
+    Raises:
+      ValueError: If no seed has a score in each of the D domains.
+    """
+    matrix = self.matrix('score')
+    if matrix is None:
+      raise ValueError(f'{self.method} must have scores in {self.domain}.')
+    return matrix
+
   def flat(self) -> List[runs_lib.PhaseResult]:
     """Returns the results of all seeds and domains."""
     return [x for results in self.results for x in results.values()]
@@ -142,8 +153,9 @@ def make_groups(runs: Sequence[runs_lib.Run]) -> List[Group]:
   for phase, method in itertools.product(phases, methods):
     keys = [(domain, phase, method) for domain in domains]
     if len(domains) > 1 and all(key in results for key in keys):
-      own = tuple(results[key] for key in keys)
-      group = Group(ALL_DOMAINS, phase, method, own)
+      group = Group(
+          ALL_DOMAINS, phase, method, tuple(results[key] for key in keys)
+      )
       if group.matrix('score') is not None:
         groups.append(group)
   return groups
@@ -153,7 +165,7 @@ def make_row(
     group: Group, *, num_resamples: int = statistics.NUM_RESAMPLES
 ) -> Row:
   """Returns the table row of one group."""
-  matrix = group.matrix('score')
+  matrix = group.scores()
   without_search = group.matrix('score_without_search')
   results = group.flat()
   return Row(
@@ -211,8 +223,8 @@ def make_pairs(
             first.method,
             second.method,
             statistics.compare(
-                first.matrix('score'),
-                second.matrix('score'),
+                first.scores(),
+                second.scores(),
                 num_resamples=num_resamples,
             ),
         )
@@ -262,9 +274,9 @@ def _couples(
     raise ValueError(
         f'`baseline` must be one of {methods}, got {baseline!r}.'
     )
-  couples = []
-  for _, own in itertools.groupby(groups, key=lambda x: (x.domain, x.phase)):
-    own = list(own)
+  couples: List[Tuple[Group, Group]] = []
+  for _, kin in itertools.groupby(groups, key=lambda x: (x.domain, x.phase)):
+    own = list(kin)
     if baseline is None:
       own.sort(key=_mean_score, reverse=True)
       couples += itertools.combinations(own, 2)
@@ -280,7 +292,7 @@ def _couples(
 
 
 def _mean_score(group: Group) -> float:
-  return float(statistics.interquartile_mean(group.matrix('score')))
+  return float(statistics.interquartile_mean(group.scores()))
 
 
 def _pooled_rate(

@@ -124,7 +124,7 @@ def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
 
 
 def _success(scores: Optional[Mapping[str, Any]]) -> str:
-  return _rate(scores and scores['success_rate'])
+  return _rate(None if scores is None else scores['success_rate'])
 
 
 def _rate(rate: Optional[float]) -> str:

@@ -1,6 +1,6 @@
 """Curves of a method: the runs of its seeds, interpolated on a common axis."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def by_method(
     runs: Sequence[runs_lib.Run], domain: str
 ) -> List[List[runs_lib.Run]]:
   """Groups the runs in `domain` by method."""
-  methods = {}
+  methods: Dict[str, List[runs_lib.Run]] = {}
   for run in runs:
     if run.domain == domain:
       methods.setdefault(run.method, []).append(run)

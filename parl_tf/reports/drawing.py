@@ -1,7 +1,7 @@
 """Common style of all figures: colors, curves, legends and files."""
 
 import os
-from typing import Mapping, NamedTuple, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def style_panel(panel, grid_axis):
 
 def draw_legend(plot, panels, title=None):
   """Draws one shared legend below all panels, none without labels."""
-  handles = {}
+  handles: Dict[str, Any] = {}
   for panel in panels:
     for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
       handles.setdefault(label, handle)

@@ -148,8 +148,8 @@ def draw_learning_curves(
   Returns:
     The caption; None if there is nothing to draw.
   """
-  found = [curves.score_curve(runs, counter) for runs in methods]
-  found = [curve for curve in found if curve is not None]
+  every = [curves.score_curve(runs, counter) for runs in methods]
+  found = [curve for curve in every if curve is not None]
   if not found:
     return None
   is_time = counter == 'wall_seconds'

@@ -9,7 +9,6 @@ three seeds each there are 20, so no two-sided test is below 10 %.
 
 import itertools
 import math
-from typing import Iterable
 
 import numpy as np
 
@@ -74,7 +73,7 @@ def _check(num_assignments: int) -> None:
 
 
 def _share(
-    numbers: Iterable[float], observed: float, is_two_sided: bool
+    numbers: np.ndarray, observed: float, is_two_sided: bool
 ) -> float:
   """Returns the share of numbers that are at least the observed one."""
   if is_two_sided:

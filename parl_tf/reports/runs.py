@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -144,7 +144,8 @@ def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
     ValueError: If a folder is missing, is a run without `metrics.csv`, or no
       folder contains a run.
   """
-  paths, notes = {}, []
+  paths: Dict[str, str] = {}
+  notes = []
   for top in folders:
     if not os.path.isdir(top):
       raise ValueError(f'`runs`: there is no directory {top}.')
@@ -304,7 +305,7 @@ def _is_finished(run: Run) -> bool:
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:
-  seen = {}
+  seen: Dict[Tuple[str, str, int], str] = {}
   for run in runs:
     key = (run.domain, run.method, run.seed)
     if key in seen:
@@ -318,7 +319,7 @@ def _check_distinct(runs: Sequence[Run]) -> None:
 
 def _differences(runs: Sequence[Run]) -> List[str]:
   """Returns notes on methods whose seeds have different settings."""
-  groups = {}
+  groups: Dict[Tuple[str, str], List[Run]] = {}
   for run in runs:
     groups.setdefault((run.method, run.domain), []).append(run)
   notes = []

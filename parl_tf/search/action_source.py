@@ -1,7 +1,7 @@
 """Settings of an action search, and its actions at a batch of states."""
 
 import contextlib
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
 import gin
 import tensorflow as tf
@@ -178,7 +178,7 @@ class StateActions:
     self._tape = tape
     self._index = index
     self._drawn: Optional[types.ActionSamples] = None
-    self._candidates = {}
+    self._candidates: Dict[bool, types.Candidates] = {}
 
   def base(self) -> tf.Tensor:
     """Returns N samples of the policy, `[B, N, A]`."""

@@ -1,6 +1,7 @@
 """Policy samples under XLA, in parts of the batch that run in parallel."""
 
 import functools
+from typing import Any, Callable, Dict
 
 import tensorflow as tf
 
@@ -38,7 +39,7 @@ class CompiledSampling:
     self._temperature = temperature
     self._in_parts = in_parts
     self._jit_compile = jit_compile
-    self._functions = {}
+    self._functions: Dict[Any, Callable[..., tf.Tensor]] = {}
 
   def draw(
       self, policy, observation: types.Nest, seed: tf.Tensor

@@ -11,7 +11,16 @@ are played in groups, one after another. Each group is then a batch.
 """
 
 from concurrent import futures
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import tensorflow as tf
@@ -127,9 +136,9 @@ class Evaluator:
     self._domain = domain
     self._num_episodes = num_episodes
     self._seed = seed
-    self._environments = []
-    self._compiled = {}
-    self._compiling = {}
+    self._environments: List[domain_lib.Environment] = []
+    self._compiled: Dict[Any, Act] = {}
+    self._compiling: Dict[Any, futures.Future] = {}
 
   def run(
       self,

@@ -150,15 +150,15 @@ def run_experiment(
     normalization = episodes_lib.normalization(episodes)
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
-  skipped_phases = ()
+  skipped_phases: Sequence[str] = ()
   if beginning is not None:
     skipped_phases = beginning.load(agent, normalization).skipped_phases
-  all_phases = {
+  chosen_phases = {
       name: getattr(all_phases, name)
       for name in phase_names
       if name not in skipped_phases
   }
-  if not all_phases:
+  if not chosen_phases:
     raise ValueError(
         '`phase_names` must have a phase after those of `initial_run`, got '
         f'{list(phase_names)} after {list(skipped_phases)}.'
@@ -188,7 +188,7 @@ def run_experiment(
       run_policies.export_run, session, episodes, exported_policies
   )
   _run_phases(
-      all_phases,
+      chosen_phases,
       session,
       episodes,
       held_out_fraction,

@@ -4,7 +4,7 @@ import functools
 import itertools
 import os
 import shutil
-from typing import Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import gin
 import numpy as np
@@ -56,7 +56,8 @@ class ExportedPolicy(tf_policy.TFPolicy):
     # would trace each tracked layer again to save it.
     # Saving would trace any other function once more.
     policy = policy.deployed()
-    self._act = compiled_act.compile_act(policy).get_concrete_function()
+    act: Any = compiled_act.compile_act(policy)
+    self._act = act.get_concrete_function()
     self._policy_variables = policy.variables()
     self._state = policy.acting_state
     self.chunk_length = policy.chunk_length

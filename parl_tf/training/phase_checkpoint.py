@@ -97,13 +97,14 @@ class PhaseCheckpoints:
 
   def _describe(self, phase) -> Dict[str, Any]:
     agent = self._agent
+    improver = agent.checkpoint_items.get('improver')
     return {
         'train_step': int(agent.train_step_counter.numpy()),
         'dataset_path': self._dataset_path,
         'task': task_settings(self._domain),
         'policy': policy_settings(agent, phase),
         'critic': critic_settings(agent),
-        'improver': _class_name(agent.checkpoint_items.get('improver')),
+        'improver': None if improver is None else _class_name(improver),
         'normalization': _numbers(self._normalization),
     }
 
@@ -170,7 +171,7 @@ class PhaseCheckpoint:
     """
     self._check('policy', policy_settings(agent, self._phase))
     if with_critic:
-      self._check('critic', critic_settings(agent))
+      self._check('critic', critic_settings(agent) or {})
     self._check_normalization(normalization)
     items = _items(agent, self._phase)
     names = ['generative_policy']
@@ -337,8 +338,8 @@ def _numbers(normalization: types.Normalization) -> Dict[str, List[float]]:
   }
 
 
-def _class_name(value) -> Optional[str]:
-  return None if value is None else type(value).__name__
+def _class_name(value: object) -> str:
+  return type(value).__name__
 
 
 def _first(settings: Optional[Mapping[str, str]]) -> Optional[str]:

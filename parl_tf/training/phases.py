@@ -1,6 +1,6 @@
 """The phases of a run: behavior cloning, offline, online."""
 
-from typing import Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from absl import logging
 import gin
@@ -266,11 +266,11 @@ class Online:
       )
     self._num_episodes = num_episodes
     self._num_warm_up_episodes = num_warm_up_episodes
-    self._critic = dict(
+    self._critic: Dict[str, Any] = dict(
         critic_batch_size=critic_batch_size,
         critic_offline_fraction=offline_fraction,
     )
-    self._policy = dict(
+    self._policy: Dict[str, Any] = dict(
         policy_batch_size=policy_batch_size,
         policy_offline_fraction=policy_offline_fraction,
     )

@@ -3,7 +3,7 @@
 import collections
 import sys
 import time
-from typing import Callable, Optional, Sequence, TextIO, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Sequence, TextIO, Tuple
 
 import rich.console
 import rich.progress
@@ -62,9 +62,9 @@ class Progress:
     self._start_step = start
     self._unit = unit
     self._is_over = False
-    self._values = {}
+    self._values: Dict[str, Any] = {}
     # The window excludes the slow start, when functions are traced.
-    self._history = collections.deque()
+    self._history: Deque[Tuple[float, int]] = collections.deque()
     self._bar = _Bar(phase, total, self._stream)
 
   def __enter__(self):

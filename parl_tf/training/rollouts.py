@@ -77,9 +77,9 @@ class RolloutActor:
     return domain_lib.act_until_kept(lambda: self._act(turn))
 
   def _act(self, turn):
-    starts, draws = np.random.SeedSequence([self._seed, turn]).spawn(2)
-    starts = starts.generate_state(len(self._environments))
-    draws = draws.generate_state(2 * self._num_decisions).view(np.int32)
+    for_starts, for_draws = np.random.SeedSequence([self._seed, turn]).spawn(2)
+    starts = for_starts.generate_state(len(self._environments))
+    draws = for_draws.generate_state(2 * self._num_decisions).view(np.int32)
     players = [
         _Player(environment, self._domain, self._agent, int(start))
         for environment, start in zip(self._environments, starts)
@@ -135,6 +135,7 @@ class _Player:
     self.num_steps = 0
     self.lengths = []
     self.successes = []
+    self._length, self._succeeded = 0, False
     environment.seed(seed)
     self._reset()
 
@@ -165,7 +166,7 @@ class _Player:
       self.observation = after
     return after, reward, self._gamma**k * discount, time_step.last()
 
-  def _reset(self):
+  def _reset(self) -> None:
     self.observation = _copy(self._environment.reset().observation)
     self._length = 0
     self._succeeded = False

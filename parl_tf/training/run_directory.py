@@ -185,7 +185,10 @@ def config_path(root_dir: str) -> str:
 def read_seed(root_dir: str) -> int:
   """Returns the seed of the run."""
   with open(config_path(root_dir), encoding='utf-8') as file:
-    return int(_SEED_LINE.match(file.readline())[1])
+    found = _SEED_LINE.match(file.readline())
+  if found is None:
+    raise ValueError(f'{config_path(root_dir)} is damaged: it has no seed.')
+  return int(found[1])
 
 
 def write_operative_config(root_dir: str) -> None:

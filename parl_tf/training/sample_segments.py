@@ -148,19 +148,20 @@ class SampleSegments:
   def _draw(self, segment, versions, sampler, is_new) -> int:
     """Draws a segment; returns its age."""
     number = len(versions) - 1
+    base = None  # Where samples are taken from instead.
     if is_new and segment.table == 'offline' and self._base is not None:
       if self._base.header.version in versions:
-        number = list(versions).index(self._base.header.version)
-        sampler = None
+        base = self._base
+        number = list(versions).index(base.header.version)
     path = os.path.join(segment.directory, str(number))
     header = dataclasses.replace(self.header, version=versions[number])
     cache = action_cache.ActionCache.open_or_create(
         path, header, segment.states
     )
-    if sampler is None:
-      rows = self._base.find(segment.states)
+    if base is not None:
+      rows = base.find(segment.states)
       for shard in cache.missing_shards:
-        samples = self._base.samples[rows[cache.places(shard)]]
+        samples = base.samples[rows[cache.places(shard)]]
         cache.write(shard, samples[:, : cache.header.num_samples])
     else:
       cache_filling.fill(cache, segment.states, [sampler])

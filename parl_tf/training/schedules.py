@@ -41,11 +41,12 @@ def make_warm_up_cosine_decay(
     )
   # Keras counts updates from 0, and its warm-up ends before the highest rate.
   num_rising = max(num_warm_up_steps - 1, 0)
-  is_constant = num_decay_steps is None
+  num_falling = 1 if num_decay_steps is None else num_decay_steps - num_rising
+
   return tf.keras.optimizers.schedules.CosineDecay(
       learning_rate / (num_rising + 1),
-      decay_steps=1 if is_constant else num_decay_steps - num_rising,
-      alpha=1.0 if is_constant else 0.0,
+      decay_steps=num_falling,
+      alpha=1.0 if num_decay_steps is None else 0.0,
       warmup_target=learning_rate if num_rising else None,
       warmup_steps=num_rising,
   )

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from typing import Dict, Iterator, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from absl import logging
 import numpy as np
@@ -243,7 +243,9 @@ class Session:
 
   def evaluate(self, with_search: bool) -> Dict[str, float]:
     """Runs the evaluation episodes; returns and stores the metrics."""
-    metrics = {'num_evaluation_episodes': self._num_evaluation_episodes}
+    metrics: Dict[str, float] = {
+        'num_evaluation_episodes': self._num_evaluation_episodes
+    }
     base = self._evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
     if with_search:
@@ -362,7 +364,7 @@ class Session:
 
 def split_episodes(
     episodes: List[types.Episode], held_out_fraction: float, seed: int
-) -> Iterator[List[types.Episode]]:
+) -> Tuple[List[types.Episode], List[types.Episode]]:
   """Splits episodes into those to train on and those held out, by `seed`.
 
   Raises:
