@@ -19,6 +19,12 @@ PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \
 	$(VENV)/bin/python -m pip --disable-pip-version-check
 
+# mypy needs a newer typing_extensions than TF-Agents allows, and therefore an
+# environment of its own.
+MYPY := $(VENV)/mypy-2.4.1
+MYPY_PACKAGES := mypy==2.4.1 ast_serialize==0.13.1 librt==0.16.0 \
+	mypy_extensions==1.2.0 pathspec==1.1.1 tomli==2.2.1 typing_extensions==4.16.0
+
 .PHONY: quickstart test test-full lint docs build-files d4rl install clean
 
 # Runs data recording, cloning, offline RL, fine-tuning, evaluation and export.
@@ -32,8 +38,10 @@ test: $(STAMP)
 test-full: $(STAMP)
 	$(PYTEST) -m "full or not full"
 
-lint: $(STAMP)
+# Checks the style and the types; see pyproject.toml.
+lint: $(STAMP) $(MYPY)/bin/mypy
 	$(VENV)/bin/ruff check
+	$(MYPY)/bin/mypy --python-executable $(VENV)/bin/python
 
 # Builds the documentation as a site in build/docs; a broken link is an error.
 docs: $(STAMP)
@@ -63,6 +71,10 @@ ifeq ($(VERSION),3.12)
 	$(PIP) install --no-deps tf-agents gym gym-notices
 endif
 	touch $@
+
+$(MYPY)/bin/mypy: | $(STAMP)
+	$(VENV)/bin/python -m venv --clear $(MYPY)
+	$(MYPY)/bin/python -m pip --disable-pip-version-check install $(MYPY_PACKAGES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
