@@ -2,8 +2,12 @@
 
 import os
 import sys
+from typing import Any, TYPE_CHECKING
 
 from parl_tf import version
+
+if TYPE_CHECKING:  # See `__getattr__`.
+  from parl_tf.agent_maker import make_agent as make_agent
 
 __version__ = version.__version__
 
@@ -14,7 +18,7 @@ if sys.version_info >= (3, 12):
   os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
   # Imported on first use, because it needs TensorFlow and TF-Agents.
   if name == 'make_agent':
     from parl_tf import agent_maker

@@ -16,7 +16,7 @@ time to trace and to launch.
 import contextlib
 import contextvars
 import math
-from typing import Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 import zlib
 
 import numpy as np
@@ -41,7 +41,7 @@ def from_integer(seed: int) -> tf.Tensor:
   return tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
 
 
-def fold_in(seed: tf.Tensor, *data) -> tf.Tensor:
+def fold_in(seed: tf.Tensor, *data: Any) -> tf.Tensor:
   """Derives a new seed from `seed` and each of `data` in turn.
 
   Args:
@@ -84,7 +84,7 @@ def part_of_batch(start: tf.Tensor, batch_size: int) -> Iterator[None]:
     _PART.reset(token)
 
 
-def normal(seed: tf.Tensor, shape) -> tf.Tensor:
+def normal(seed: tf.Tensor, shape: Any) -> tf.Tensor:
   """Returns standard normal draws of `shape`."""
   # `_rows` must slice after `erfinv`, whose last bit depends on a number's
   # position in the array.
@@ -94,7 +94,9 @@ def normal(seed: tf.Tensor, shape) -> tf.Tensor:
   )
 
 
-def uniform(seed: tf.Tensor, shape, low=0.0, high=1.0) -> tf.Tensor:
+def uniform(
+    seed: tf.Tensor, shape: Any, low: float = 0.0, high: float = 1.0
+) -> tf.Tensor:
   """Returns uniform draws of `shape` between `low` and `high`.
 
   The draws are midpoints of 2^23 equal intervals. They are exact in float32 and
@@ -103,7 +105,7 @@ def uniform(seed: tf.Tensor, shape, low=0.0, high=1.0) -> tf.Tensor:
   return _rows(lambda s: _uniform(seed, s, low, high), shape)
 
 
-def integers(seed: tf.Tensor, shape, num_values: int) -> tf.Tensor:
+def integers(seed: tf.Tensor, shape: Any, num_values: int) -> tf.Tensor:
   """Returns int32 draws of `shape` in [0, `num_values`)."""
   return _rows(lambda s: _integers(seed, s, num_values), shape)
 

@@ -1,6 +1,8 @@
 """Tests of agents made without gin files."""
 
+import inspect
 import json
+import typing
 
 from absl.testing import absltest
 import gin
@@ -10,6 +12,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 import parl_tf
+from parl_tf import agent_maker
 from parl_tf.domains import pointmaze
 from tests import absent_libraries
 
@@ -23,6 +26,22 @@ def _code(name):
   return [
       ''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code'
   ]
+
+
+class AnnotationsTest(absltest.TestCase):
+
+  def test_public_functions_are_annotated_completely(self):
+    functions = [
+        function
+        for name, function in inspect.getmembers(agent_maker)
+        if inspect.isfunction(function) and not name.startswith('_')
+    ]
+
+    self.assertIn(parl_tf.make_agent, functions)
+    for function in functions:
+      names = {*inspect.signature(function).parameters, 'return'}
+      hints = typing.get_type_hints(function)
+      self.assertEqual(hints.keys(), names, function.__name__)
 
 
 class AgentMakerTest(absltest.TestCase):

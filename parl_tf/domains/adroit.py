@@ -110,7 +110,7 @@ class Adroit(domain.Domain):
         (self._task.action_size,), np.float32, -1.0, 1.0, name='action'
     )
 
-  def never_succeeds_value(self, gamma: float):
+  def never_succeeds_value(self, gamma: float) -> Optional[float]:
     """Returns the discounted sum of the bias, or None for dense rewards."""
     return self.reward_bias / (1.0 - gamma) if self._is_binary else None
 

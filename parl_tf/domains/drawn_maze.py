@@ -275,11 +275,15 @@ class DrawnMaze(domain.Domain):
         seed, pointmaze.PointMaze.make_data_environment
     )
 
-  def make_controller(self, environment) -> domain.Controller:
+  def make_controller(
+      self, environment: domain.Environment
+  ) -> domain.Controller:
     del environment
     return _StateController(self._tasks[0].make_controller)
 
-  def make_data_controller(self, environment) -> domain.Controller:
+  def make_data_controller(
+      self, environment: domain.Environment
+  ) -> domain.Controller:
     del environment
     return _StateController(self._tasks[0].make_data_controller)
 
