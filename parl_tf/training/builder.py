@@ -11,10 +11,10 @@ from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.improvers import imitation
 from parl_tf.search import action_source
-from parl_tf.training import adam
 
-# The module's name is Keras', because gin files may name it.
-Adam = gin.external_configurable(adam.Adam, module='tf.keras.optimizers')
+Adam = gin.external_configurable(
+    tf.keras.optimizers.Adam, module='tf.keras.optimizers'
+)
 
 
 def observation_spec(domain) -> types.Nest:

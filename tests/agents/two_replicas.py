@@ -17,7 +17,6 @@ from parl_tf.improvers import imitation
 from parl_tf.improvers import reparameterized
 from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
-from parl_tf.training import adam
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import schedules
@@ -45,7 +44,7 @@ _IMPROVERS = {
 
 def _make_optimizer():
   """Returns Adam, whose warm-up ends within the trained steps."""
-  return adam.Adam(
+  return tf.keras.optimizers.Adam(
       schedules.make_warm_up_cosine_decay(1e-3, num_warm_up_steps=3)
   )
 
