@@ -125,7 +125,10 @@ def export_steered(
       threshold=threshold,
   )
   return steering.export(
-      policy, output, _example(domain, agent.num_frames)
+      policy,
+      output,
+      _example(domain, agent.num_frames),
+      agent.time_step_spec,
   )
 
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 import os
 import shutil
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -13,9 +13,11 @@ from tf_agents.policies import policy_saver
 from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
 
 from parl_tf import randomness
 from parl_tf import types
+from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
 from parl_tf.training import compiled_act
 from parl_tf.training import parity_report
@@ -26,48 +28,47 @@ _PYTHON_OPS = ('EagerPyFunc', 'PyFunc', 'PyFuncStateless')
 
 
 class ExportedPolicy(tf_policy.TFPolicy):
-  """Wraps a `PARLPolicy`: raw observations in, raw actions out."""
+  """Acts in the environment's units, by the functions of TF-Agents."""
 
   def __init__(
       self,
-      policy: parl_policy.PARLPolicy,
+      act: Callable[[types.Nest, tf.Tensor], tf.Tensor],
+      time_step_spec: ts.TimeStep,
       raw_action_bounds: Tuple[np.ndarray, np.ndarray],
+      *,
+      chunk_length: int,
+      variables: Sequence[tf.Variable],
+      parts: Optional[tf.Module] = None,
   ):
     """Initializes the policy.
 
     Args:
-      policy: Acts in [-1, 1].
+      act: Draws raw chunks `[B, H, A]` for raw observations and a seed `[2]`.
+        It should call a concrete function, since TensorFlow traces `act` for
+        each function of the SavedModel.
+      time_step_spec: Spec of raw observations.
       raw_action_bounds: `(low [A], high [A])` in the environment's units.
+      chunk_length: H, the number of actions in a chunk.
+      variables: All that `act` reads.
+      parts: What else `act` needs, such as tables.
     """
     low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
-    action_spec = tensor_spec.BoundedTensorSpec(
-        policy.action_spec.shape, tf.float32, low, high, 'action'
-    )
+    self._state = acting_state.ActingState(len(low), chunk_length)
     super().__init__(
-        policy.time_step_spec,
-        action_spec,
-        policy_state_spec=policy.policy_state_spec,
+        time_step_spec,
+        tensor_spec.BoundedTensorSpec(
+            low.shape, tf.float32, low, high, 'action'
+        ),
+        policy_state_spec=self._state.spec,
         clip=False,
         # A reset would discard the caller's seed at the start of an episode.
         automatic_state_reset=False,
         name='exported_policy',
     )
-    # Tracks a function and its variables instead of the policy, because Keras
-    # would trace each tracked layer again to save it.
-    # Saving would trace any other function once more.
-    policy = policy.deployed()
-    act: Any = compiled_act.compile_act(policy)
-    self._act = act.get_concrete_function()
-    self._policy_variables = policy.variables()
-    self._state = policy.acting_state
-    self.chunk_length = policy.chunk_length
-    self._center = tf.constant((high + low) / 2.0)
-    self._half_range = tf.constant((high - low) / 2.0)
-
-  def act(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
-    """Returns raw chunks `[B, H, A]` for raw observations and a seed `[2]`."""
-    shape = [-1, self.chunk_length, self.action_spec.shape[-1]]
-    return self._raw(tf.reshape(self._act(observation, seed), shape))
+    self.act = act
+    self.chunk_length = chunk_length
+    self._policy_variables = variables
+    self._parts = parts
 
   def _variables(self):
     return self._policy_variables
@@ -79,10 +80,14 @@ class ExportedPolicy(tf_policy.TFPolicy):
 
   def _action(self, time_step, policy_state, seed=None):
     # The policy state holds the seed and the chunk of an episode.
+    size = self.chunk_length * self.action_spec.shape[-1]
     action, state = self._state.step(
-        self._act, time_step, policy_state, seed
+        lambda *inputs: tf.reshape(self.act(*inputs), [-1, size]),
+        time_step,
+        policy_state,
+        seed,
     )
-    return policy_step.PolicyStep(self._raw(action), state, ())
+    return policy_step.PolicyStep(action, state, ())
 
   def _distribution(self, time_step, policy_state):
     # TensorFlow alone cannot load a SavedModel that contains a distribution.
@@ -90,9 +95,37 @@ class ExportedPolicy(tf_policy.TFPolicy):
         'An exported policy has no distribution; call `action`.'
     )
 
-  def _raw(self, action):
+
+def in_raw_units(
+    policy: parl_policy.PARLPolicy,
+    raw_action_bounds: Tuple[np.ndarray, np.ndarray],
+) -> ExportedPolicy:
+  """Returns a policy that acts as `policy` does, in the environment's units.
+
+  Args:
+    policy: Acts in [-1, 1].
+    raw_action_bounds: `(low [A], high [A])` in the environment's units.
+  """
+  # Needs a function and its variables instead of the policy, because Keras
+  # would trace each tracked layer again to save it.
+  policy = policy.deployed()
+  compiled: Any = compiled_act.compile_act(policy)
+  act = compiled.get_concrete_function()
+  low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
+  center, half_range = (high + low) / 2.0, (high - low) / 2.0
+  shape = [-1, policy.chunk_length, policy.action_spec.shape[-1]]
+
+  def raw_act(observation, seed):
     # This form leaves the action bitwise unchanged for bounds of -1 and 1.
-    return self._center + self._half_range * action
+    return center + half_range * tf.reshape(act(observation, seed), shape)
+
+  return ExportedPolicy(
+      raw_act,
+      policy.time_step_spec,
+      raw_action_bounds,
+      chunk_length=policy.chunk_length,
+      variables=policy.variables(),
+  )
 
 
 @gin.configurable(
@@ -136,11 +169,16 @@ def export_policies(
     return {}
   exported, signatures = [], []
   for directory, policy in policies.items():
-    exported.append(ExportedPolicy(policy, raw_action_bounds))
-    signatures.append(_serving_signature(exported[-1]))
+    exported.append(in_raw_units(policy, raw_action_bounds))
+    signatures.append(
+        serving_signature(
+            policy.time_step_spec.observation,
+            functools.partial(_outputs, exported[-1]),
+        )
+    )
     _check_graph(directory, signatures[-1].graph)
-    _save(exported[-1], signatures[-1], _temporary(directory))
-  named = {name: np.asarray(x) for name, x in _named(example).items()}
+    save(exported[-1], signatures[-1], _temporary(directory))
+  named = {name: np.asarray(x) for name, x in by_name(example).items()}
   check = functools.partial(
       saved_model_check.call, list(map(_temporary, policies)), named
   )
@@ -175,6 +213,45 @@ def export_policies(
   return differences
 
 
+def save(exported: ExportedPolicy, signature, directory: str) -> None:
+  """Writes a SavedModel with TF-Agents' functions and `serving_default`."""
+  saver = policy_saver.PolicySaver(exported, batch_size=None)
+  saver.signatures[saved_model_check.SIGNATURE] = signature
+  shutil.rmtree(directory, ignore_errors=True)
+  saver.save(directory)
+
+
+def serving_signature(
+    observation_spec: types.Nest,
+    serve: Callable[[types.Nest, tf.Tensor], Mapping[str, tf.Tensor]],
+):
+  """Returns the concrete function `serving_default`.
+
+  Args:
+    observation_spec: Nest of `tf.TensorSpec` of one observation.
+    serve: Returns the outputs for observations `[B, ...]` and a seed `[2]`.
+  """
+  leaves = [
+      tf.TensorSpec([None, *leaf.shape], leaf.dtype, name)
+      for name, leaf in by_name(observation_spec).items()
+  ]
+
+  def serve_flat(*arguments):
+    *flat, seed = arguments
+    return serve(tf.nest.pack_sequence_as(observation_spec, flat), seed)
+
+  return tf.function(serve_flat, autograph=False).get_concrete_function(
+      *leaves, randomness.SEED_SPEC
+  )
+
+
+def by_name(observation: types.Nest) -> Mapping[str, Any]:
+  """Returns the leaves by name; a single array is named `observation`."""
+  if isinstance(observation, Mapping):
+    return {name: observation[name] for name in sorted(observation)}
+  return {'observation': observation}
+
+
 def _check_graph(directory: str, graph: tf.Graph) -> None:
   """Raises `ValueError` if the graph calls Python."""
   graph = graph.as_graph_def()
@@ -192,13 +269,6 @@ def _check_graph(directory: str, graph: tf.Graph) -> None:
       )
 
 
-def _save(exported: ExportedPolicy, signature, directory: str) -> None:
-  saver = policy_saver.PolicySaver(exported, batch_size=None)
-  saver.signatures[saved_model_check.SIGNATURE] = signature
-  shutil.rmtree(directory, ignore_errors=True)
-  saver.save(directory)
-
-
 def _largest_difference(live: tf.Tensor, saved: np.ndarray) -> float:
   return float(np.max(np.abs(saved - live.numpy())))
 
@@ -207,29 +277,9 @@ def _temporary(directory):
   return directory.rstrip('/') + '.partial'
 
 
-def _serving_signature(exported):
-  spec = exported.time_step_spec.observation
-  leaves = [
-      tf.TensorSpec([None] + leaf.shape.as_list(), leaf.dtype, name)
-      for name, leaf in _named(spec).items()
-  ]
-
-  def serve(*arguments):
-    *flat, seed = arguments
-    observation = tf.nest.pack_sequence_as(spec, flat)
-    chunk = exported.act(observation, seed)
-    outputs = {'action': chunk[:, 0]}
-    if exported.chunk_length > 1:
-      outputs['chunk'] = chunk
-    return outputs
-
-  return tf.function(serve, autograph=False).get_concrete_function(
-      *leaves, randomness.SEED_SPEC
-  )
-
-
-def _named(observation):
-  """Returns the leaves by name; a single array is named `observation`."""
-  if isinstance(observation, dict):
-    return {name: observation[name] for name in sorted(observation)}
-  return {'observation': observation}
+def _outputs(exported, observation, seed):
+  chunk = exported.act(observation, seed)
+  outputs = {'action': chunk[:, 0]}
+  if exported.chunk_length > 1:
+    outputs['chunk'] = chunk
+  return outputs

@@ -7,14 +7,16 @@ of the critic disagree about the best action, it keeps the base's.
 
 import os
 import shutil
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
 
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.search import action_source
+from parl_tf.training import export as export_lib
 
 SIGNATURE = 'serving_default'
 
@@ -74,7 +76,7 @@ class BasePolicy(tf.Module):
     self._act = self._model.signatures[SIGNATURE]
     _, inputs = self._act.structured_input_signature
     self._random = _NOISE if _NOISE in inputs else _SEED
-    wanted = sorted([*_by_name(observation_spec), self._random])
+    wanted = sorted([*export_lib.by_name(observation_spec), self._random])
     if sorted(inputs) != wanted:
       raise ValueError(
           f'{path}: the inputs must be {wanted}, got {sorted(inputs)}.'
@@ -90,7 +92,7 @@ class BasePolicy(tf.Module):
 
   def __call__(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
     """Draws raw chunks `[B, H, A]` for observations `[B, ...]`."""
-    inputs = _by_name(observation)
+    inputs = export_lib.by_name(observation)
     random = seed
     if self._random == _NOISE:
       size = tf.shape(tf.nest.flatten(observation)[0])[:1]
@@ -103,7 +105,12 @@ class BasePolicy(tf.Module):
 
 
 class SteeredBase(tf.Module):
-  """A base policy whose actions a critic ranks and climbs."""
+  """A base policy whose actions a critic ranks and climbs.
+
+  Attributes:
+    chunk_length: H, the number of actions in a chunk.
+    raw_action_bounds: `(low [A], high [A])` in the environment's units.
+  """
 
   def __init__(
       self,
@@ -155,14 +162,15 @@ class SteeredBase(tf.Module):
     )
     self._num_samples = search.num_samples
     self._is_greedy = search.is_greedy
-    self._chunk_length = chunk_length
+    self.chunk_length = chunk_length
+    self.raw_action_bounds = low, high
     self._center = tf.constant((high + low) / 2.0)
     self._half_range = tf.constant((high - low) / 2.0)
     self._threshold = threshold
 
   def __call__(self, observation: types.Nest, seed: tf.Tensor) -> Steered:
     """Returns steered chunks for raw observations and a seed `[2]`."""
-    kept = self._base(observation, seed)[:, : self._chunk_length]
+    kept = self._base(observation, seed)[:, : self.chunk_length]
     samples = self._scaled(kept)
     if self._num_samples > 1:
       others = self._draw_others(observation, seed)
@@ -189,29 +197,34 @@ class SteeredBase(tf.Module):
         lambda x: tf.repeat(x, count, axis=0), observation
     )
     drawn = self._base(repeated, randomness.fold_in(seed, 'base'))
-    scaled = self._scaled(drawn[:, : self._chunk_length])
+    scaled = self._scaled(drawn[:, : self.chunk_length])
     return tf.reshape(scaled, [-1, count, scaled.shape[-1]])
 
   def _scaled(self, chunk):
     """Returns raw chunks `[B, H, A]` as `[B, 1, H * A]` in [-1, 1]."""
     scaled = (chunk - self._center) / self._half_range
-    size = self._chunk_length * len(self._center)
+    size = self.chunk_length * len(self._center)
     return tf.reshape(scaled, [-1, 1, size])
 
 
 def export(
-    policy: SteeredBase, output: str, example: types.Nest
+    policy: SteeredBase,
+    output: str,
+    example: types.Nest,
+    time_step_spec: ts.TimeStep,
 ) -> float:
   """Writes the SavedModel of a steered policy, which contains the base.
 
-  Its signature is `serving_default(**observation, seed int32 [2]) -> {'action'
-  [B, A], 'value' [B], 'base_value' [B], 'disagreement' [B]}`, and `'chunk'`
-  `[B, H, A]` if the critic values chunks.
+  It has TF-Agents' functions and signatures, and `serving_default(
+  **observation, seed int32 [2]) -> {'action' [B, A], 'value' [B], 'base_value'
+  [B], 'disagreement' [B]}`, and `'chunk'` `[B, H, A]` if the critic values
+  chunks.
 
   Args:
     policy: The policy.
     output: Directory to write.
     example: Observations `[B, ...]` on which to compare the two.
+    time_step_spec: Spec of raw observations.
 
   Returns:
     The largest difference from the actions before saving.
@@ -219,33 +232,44 @@ def export(
   Raises:
     ValueError: If that exceeds 1e-5.
   """
-  names = list(_by_name(example))
-  leaves = [
-      tf.TensorSpec([None, *x.shape[1:]], x.dtype, name)
-      for name, x in _by_name(example).items()
-  ]
+  steer = tf.function(
+      policy.__call__,
+      input_signature=(
+          tf.nest.map_structure(
+              lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype),
+              time_step_spec.observation,
+          ),
+          randomness.SEED_SPEC,
+      ),
+      autograph=False,
+  ).get_concrete_function()
 
-  def serve(*arguments):
-    *flat, seed = arguments
-    observation = tf.nest.pack_sequence_as(example, flat)
-    steered = policy(observation, seed)
-    outputs = {_ACTION: steered.chunk[:, 0], **steered._asdict()}
-    if steered.chunk.shape[1] == 1:
-      del outputs[_CHUNK]
-    return outputs
+  def outputs(observation, seed):
+    steered = steer(observation, seed)
+    found = {_ACTION: steered.chunk[:, 0], **steered._asdict()}
+    if policy.chunk_length == 1:
+      del found[_CHUNK]
+    return found
 
-  function = tf.function(serve, autograph=False).get_concrete_function(
-      *leaves, randomness.SEED_SPEC
+  exported = export_lib.ExportedPolicy(
+      lambda observation, seed: steer(observation, seed).chunk,
+      time_step_spec,
+      policy.raw_action_bounds,
+      chunk_length=policy.chunk_length,
+      variables=steer.variables,
+      parts=policy,
   )
   partial = output.rstrip('/') + '.partial'
-  shutil.rmtree(partial, ignore_errors=True)
-  tf.saved_model.save(policy, partial, signatures={SIGNATURE: function})
-  inputs: Dict[str, Any] = dict(zip(names, tf.nest.flatten(example)))
+  export_lib.save(
+      exported,
+      export_lib.serving_signature(time_step_spec.observation, outputs),
+      partial,
+  )
   seed = tf.constant([11, 7], tf.int32)
   saved = tf.saved_model.load(partial).signatures[SIGNATURE](
-      **inputs, seed=seed
+      seed=seed, **export_lib.by_name(example)
   )
-  live = function(*tf.nest.flatten(example), seed)
+  live = outputs(example, seed)
   difference = float(
       tf.reduce_max(tf.abs(saved[_ACTION] - live[_ACTION]))
   )
@@ -257,10 +281,3 @@ def export(
   shutil.rmtree(output, ignore_errors=True)
   os.replace(partial, output)
   return difference
-
-
-def _by_name(observation: types.Nest) -> Mapping[str, Any]:
-  """Returns the leaves by name; a single array is named `observation`."""
-  if isinstance(observation, Mapping):
-    return {name: observation[name] for name in sorted(observation)}
-  return {'observation': observation}

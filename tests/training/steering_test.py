@@ -8,6 +8,8 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
+from tf_agents.policies import py_tf_eager_policy
+from tf_agents.trajectories import time_step as ts
 
 from parl_tf.search import action_source
 from parl_tf.training import steering
@@ -27,10 +29,12 @@ def _serve_noise(observation, noise):
   return {'action': action}
 
 
-def _save(path, function, random):
+def _save(path, function, random, module=None):
   spec = tf.TensorSpec([None, 3], tf.float32, 'observation')
   concrete = tf.function(function).get_concrete_function(spec, random)
-  tf.saved_model.save(tf.Module(), path, {'serving_default': concrete})
+  tf.saved_model.save(
+      module or tf.Module(), path, {'serving_default': concrete}
+  )
 
 
 class SteeringTest(parameterized.TestCase):
@@ -44,7 +48,16 @@ class SteeringTest(parameterized.TestCase):
     _save(cls._base_path, _serve_seed, tf.TensorSpec([2], tf.int32, 'seed'))
     cls._noise_path = os.path.join(folder, 'noise')
     noise = tf.TensorSpec([None, 2], tf.float32, 'noise')
-    _save(cls._noise_path, _serve_noise, noise)
+    module = tf.Module()
+    module.table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer([0], [0.5]), 0.0
+    )
+
+    def serve(observation, noise):
+      offset = module.table.lookup(tf.constant(0))
+      return _serve_noise(observation, noise + offset)
+
+    _save(cls._noise_path, serve, noise, module)
     cls._critic = small_agent.make_critic()
     cls._observation = tf.constant(
         np.random.default_rng(0).normal(size=[7, 3]), tf.float32
@@ -108,8 +121,13 @@ class SteeringTest(parameterized.TestCase):
 
   def test_the_saved_model_contains_the_base(self):
     path = os.path.join(self.create_tempdir().full_path, 'steered')
-    policy = self._steer()
-    difference = steering.export(policy, path, self._observation)
+    time_step_spec = ts.time_step_spec(small_agent.OBSERVATION_SPEC)
+    difference = steering.export(
+        self._steer(path=self._noise_path),
+        path,
+        self._observation,
+        time_step_spec,
+    )
     self.assertLessEqual(difference, 1e-5)
     loaded = tf.saved_model.load(path)
     answer = loaded.signatures['serving_default'](
@@ -119,6 +137,25 @@ class SteeringTest(parameterized.TestCase):
         sorted(answer), ['action', 'base_value', 'disagreement', 'value']
     )
     self.assertEqual(answer['action'].shape, (3, 2))
+    self._check_agents_functions(path, loaded)
+
+  def _check_agents_functions(self, path, loaded):
+    """Acts as TF-Agents does, with the seeds of the policy state."""
+    time_step = ts.restart(self._observation[:3], 3)
+    state = loaded.get_initial_state(batch_size=3)
+    policy = py_tf_eager_policy.SavedModelPyTFEagerPolicy(
+        path, load_specs_from_pbtxt=True, batch_time_steps=False
+    )
+    for _ in range(2):
+      wanted = loaded.signatures['serving_default'](
+          observation=self._observation[:3], seed=state[0]
+      )
+      for actor in (loaded, policy):
+        step = actor.action(time_step, state)
+        np.testing.assert_allclose(step.action, wanted['action'], atol=1e-5)
+      self.assertTrue(np.any(step.state != state))
+      state = step.state
+    self.assertEqual(policy.action_spec.shape, (2,))
 
   def test_what_does_not_fit_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'must be the directory'):
