@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         options.root_dir, options.output, options.policy
     )
   logging.info(
-      'Actions of the exported and the live policy differ by at most %.1g.',
+      'The exported and the live policy differ by at most %.1g.',
       difference,
   )
   print(options.output)

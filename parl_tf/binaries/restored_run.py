@@ -10,6 +10,7 @@ from parl_tf import frame_stack
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
+from parl_tf.training import base_policy
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import export
@@ -117,7 +118,7 @@ def export_steered(
   agent = restore_agent(root_dir, gin_bindings)
   domain = domain_lib.select_domain()
   policy = steering.SteeredBase(
-      steering.BasePolicy(base, agent.time_step_spec.observation),
+      base_policy.load(base, agent.time_step_spec.observation),
       agent.critic,
       agent.searches.evaluation,
       chunk_length=agent.chunk_length,

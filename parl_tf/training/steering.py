@@ -7,8 +7,9 @@ of the critic disagree about the best action, it keeps the base's.
 
 import os
 import shutil
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Tuple, Union
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
@@ -16,13 +17,16 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.search import action_source
+from parl_tf.training import base_policy
 from parl_tf.training import export as export_lib
+from parl_tf.training import saved_model_check
 
-SIGNATURE = 'serving_default'
+Base = Union[base_policy.SignatureBase, base_policy.AgentsBase]
 
 _ACTION, _CHUNK = 'action', 'chunk'
-_SEED, _NOISE = 'seed', 'noise'
 _TOLERANCE = 1e-5
+# Relative to the values. The action has been rounded to raw units and back.
+_VALUE_TOLERANCE = 1e-3
 
 
 class Steered(NamedTuple):
@@ -42,79 +46,18 @@ class Steered(NamedTuple):
   disagreement: tf.Tensor
 
 
-class BasePolicy(tf.Module):
-  """A frozen policy in a SavedModel.
-
-  Its signature `serving_default` takes the observation by name, and either a
-  `seed` int32 `[2]` or standard normal `noise` `[B, ...]`. It returns the raw
-  `action` `[B, A]`, or a `chunk` `[B, H, A]` too. It must draw each row of a
-  batch independently.
-
-  Attributes:
-    chunk_length: H, the number of actions that it draws at once.
-  """
-
-  def __init__(self, path: str, observation_spec: types.Nest):
-    """Loads the SavedModel.
-
-    Args:
-      path: Directory of the SavedModel.
-      observation_spec: Nest of `tf.TensorSpec` of one observation.
-
-    Raises:
-      ValueError: If there is no SavedModel, or its signature differs.
-    """
-    super().__init__()
-    if not tf.saved_model.contains_saved_model(path):
-      raise ValueError(f'{path} must be the directory of a SavedModel.')
-    self._model = tf.saved_model.load(path)
-    if SIGNATURE not in self._model.signatures:
-      raise ValueError(
-          f'{path} must have the signature {SIGNATURE!r}, got '
-          f'{sorted(self._model.signatures)}.'
-      )
-    self._act = self._model.signatures[SIGNATURE]
-    _, inputs = self._act.structured_input_signature
-    self._random = _NOISE if _NOISE in inputs else _SEED
-    wanted = sorted([*export_lib.by_name(observation_spec), self._random])
-    if sorted(inputs) != wanted:
-      raise ValueError(
-          f'{path}: the inputs must be {wanted}, got {sorted(inputs)}.'
-      )
-    outputs = self._act.structured_outputs
-    if _ACTION not in outputs:
-      raise ValueError(
-          f'{path}: the outputs must have {_ACTION!r}, got {sorted(outputs)}.'
-      )
-    self._noise_shape = inputs[self._random].shape[1:]
-    self.chunk_length = outputs[_CHUNK].shape[1] if _CHUNK in outputs else 1
-    self.action_size = outputs[_ACTION].shape[-1]
-
-  def __call__(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
-    """Draws raw chunks `[B, H, A]` for observations `[B, ...]`."""
-    inputs = export_lib.by_name(observation)
-    random = seed
-    if self._random == _NOISE:
-      size = tf.shape(tf.nest.flatten(observation)[0])[:1]
-      shape = tf.concat([size, self._noise_shape.as_list()], axis=0)
-      random = tf.random.stateless_normal(shape, seed)
-    outputs = self._act(**inputs, **{self._random: random})
-    if _CHUNK in outputs:
-      return outputs[_CHUNK]
-    return outputs[_ACTION][:, tf.newaxis]
-
-
 class SteeredBase(tf.Module):
   """A base policy whose actions a critic ranks and climbs.
 
   Attributes:
+    base: The frozen policy.
     chunk_length: H, the number of actions in a chunk.
     raw_action_bounds: `(low [A], high [A])` in the environment's units.
   """
 
   def __init__(
       self,
-      base: BasePolicy,
+      base: Base,
       critic,
       search: action_source.Search,
       *,
@@ -151,7 +94,7 @@ class SteeredBase(tf.Module):
           f'The base must draw at least {chunk_length} actions of size '
           f'{len(low)}, got {base.chunk_length} of size {base.action_size}.'
       )
-    self._base = base
+    self.base = base
     # Only the variables: Keras would trace each tracked layer to save it.
     self._critic_variables = list(critic.variables)
     self._bind = critic.bind
@@ -170,7 +113,7 @@ class SteeredBase(tf.Module):
 
   def __call__(self, observation: types.Nest, seed: tf.Tensor) -> Steered:
     """Returns steered chunks for raw observations and a seed `[2]`."""
-    kept = self._base(observation, seed)[:, : self.chunk_length]
+    kept = self.base(observation, seed)[:, : self.chunk_length]
     samples = self._scaled(kept)
     if self._num_samples > 1:
       others = self._draw_others(observation, seed)
@@ -190,13 +133,17 @@ class SteeredBase(tf.Module):
         disagreement,
     )
 
+  def values(self, observation: types.Nest, chunk: tf.Tensor) -> tf.Tensor:
+    """Returns the critic's values `[B]` of raw chunks `[B, H, A]`."""
+    return self._bind(observation)(self._scaled(chunk))[:, 0]
+
   def _draw_others(self, observation, seed):
     """Draws N - 1 further actions of the base, `[B, N - 1, H * A]`."""
     count = self._num_samples - 1
     repeated = tf.nest.map_structure(
         lambda x: tf.repeat(x, count, axis=0), observation
     )
-    drawn = self._base(repeated, randomness.fold_in(seed, 'base'))
+    drawn = self.base(repeated, randomness.fold_in(seed, 'base'))
     scaled = self._scaled(drawn[:, : self.chunk_length])
     return tf.reshape(scaled, [-1, count, scaled.shape[-1]])
 
@@ -227,10 +174,12 @@ def export(
     time_step_spec: Spec of raw observations.
 
   Returns:
-    The largest difference from the actions before saving.
+    The largest difference from the actions before saving. If the base draws
+    other actions at each call, it is the largest difference between the values
+    that the SavedModel states for its actions and those of the critic here.
 
   Raises:
-    ValueError: If that exceeds 1e-5.
+    ValueError: If that exceeds 1e-5 for actions, or 1e-3 of the largest value.
   """
   steer = tf.function(
       policy.__call__,
@@ -266,18 +215,42 @@ def export(
       partial,
   )
   seed = tf.constant([11, 7], tf.int32)
-  saved = tf.saved_model.load(partial).signatures[SIGNATURE](
+  saved = tf.saved_model.load(partial).signatures[
+      saved_model_check.SIGNATURE
+  ](
       seed=seed, **export_lib.by_name(example)
   )
-  live = outputs(example, seed)
-  difference = float(
-      tf.reduce_max(tf.abs(saved[_ACTION] - live[_ACTION]))
-  )
-  if not difference <= _TOLERANCE:
-    raise ValueError(
-        f'The actions of the SavedModel {partial} must match the live policy '
-        f'to within {_TOLERANCE}, but differ by {difference}.'
+  if policy.base.is_repeatable(example):
+    difference = _check(
+        f'actions of the SavedModel {partial}',
+        saved[_ACTION],
+        outputs(example, seed)[_ACTION],
+        _TOLERANCE,
+    )
+  else:
+    logging.info(
+        'The base draws other actions at each call, so that the values of the '
+        'actions are checked in place of the actions.'
+    )
+    chunk = saved.get(_CHUNK, saved[_ACTION][:, tf.newaxis])
+    values = policy.values(example, chunk)
+    difference = _check(
+        f'values that the SavedModel {partial} states',
+        saved['value'],
+        values,
+        _VALUE_TOLERANCE * float(tf.reduce_max(tf.abs(values))),
     )
   shutil.rmtree(output, ignore_errors=True)
   os.replace(partial, output)
+  return difference
+
+
+def _check(name, saved, live, tolerance):
+  """Returns the largest difference; raises `ValueError` if it is too large."""
+  difference = float(tf.reduce_max(tf.abs(saved - live)))
+  if not difference <= tolerance:
+    raise ValueError(
+        f'The {name} must match the live policy to within {tolerance}, but '
+        f'differ by {difference}.'
+    )
   return difference

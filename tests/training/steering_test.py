@@ -12,6 +12,7 @@ from tf_agents.policies import py_tf_eager_policy
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf.search import action_source
+from parl_tf.training import base_policy
 from parl_tf.training import steering
 from tests.agents import small_agent
 
@@ -64,7 +65,7 @@ class SteeringTest(parameterized.TestCase):
     )
 
   def _base(self, path=None):
-    return steering.BasePolicy(
+    return base_policy.load(
         path or self._base_path, small_agent.OBSERVATION_SPEC
     )
 
@@ -161,7 +162,12 @@ class SteeringTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'must be the directory'):
       self._base(self.create_tempdir().full_path)
     with self.assertRaisesRegex(ValueError, r"inputs must be \['seed', 'x'\]"):
-      steering.BasePolicy(self._base_path, {'x': tf.TensorSpec([3])})
+      base_policy.load(self._base_path, {'x': tf.TensorSpec([3])})
+    with self.assertRaisesRegex(
+        ValueError,
+        r"'observation' must be float32 \(None, 4\), got float32 \(None, 3\)",
+    ):
+      base_policy.load(self._base_path, tf.TensorSpec([4]))
     with self.assertRaisesRegex(ValueError, '`threshold`.*-1'):
       self._steer(-1.0)
     with self.assertRaisesRegex(ValueError, 'no optimizer'):
