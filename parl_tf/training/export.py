@@ -247,7 +247,8 @@ def serving_signature(
 
 def by_name(observation: types.Nest) -> Mapping[str, Any]:
   """Returns the leaves by name; a single array is named `observation`."""
-  if isinstance(observation, Mapping):
+  # Not `Mapping`, which TensorFlow's wrapped dictionaries are no instances of.
+  if isinstance(observation, dict):
     return {name: observation[name] for name in sorted(observation)}
   return {'observation': observation}
 
