@@ -174,15 +174,9 @@ class ReadmeTest(absltest.TestCase):
             _PHASES,
         )
     ]
-    log = pathlib.Path(folder, 'log.txt')
-    status = programs.Program(
-        'parl_tf.binaries.train',
-        *command[1:],
-        *small,
-        output=str(log),
-        folder=folder,
-    ).wait()
-    self.assertEqual(status, 0, log.read_text(encoding='utf-8'))
+    programs.run(
+        'parl_tf.binaries.train', *command[1:], *small, folder=folder
+    )
     self.assertTrue(
         pathlib.Path(folder, 'runs/reach/policies/greedy_policy').is_dir()
     )

@@ -96,6 +96,29 @@ class Program:
     self.send_signal(signal.SIGKILL)
 
 
+def run(module: str, *arguments: str, folder: str = str(ROOT)) -> str:
+  """Runs `python -m module arguments` to its end.
+
+  Args:
+    module: Name of the module.
+    *arguments: Arguments of the program.
+    folder: Working directory.
+
+  Returns:
+    Its standard output and error.
+
+  Raises:
+    AssertionError: If it fails.
+  """
+  with tempfile.NamedTemporaryFile('r', encoding='utf-8') as log:
+    program = Program(module, *arguments, output=log.name, folder=folder)
+    status = program.wait()
+    output = log.read()
+  if status:
+    raise AssertionError(f'{module} ended with {status}:\n{output}')
+  return output
+
+
 @functools.lru_cache(maxsize=None)
 def _server():
   """Returns the server's process, a folder for statuses, and numbers."""

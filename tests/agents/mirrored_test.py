@@ -14,13 +14,7 @@ class MirroredTest(absltest.TestCase):
   def setUpClass(cls):
     super().setUpClass()
     directory = absltest.get_default_test_tmpdir()
-    log = os.path.join(directory, 'log.txt')
-    program = programs.Program(
-        'tests.agents.two_replicas', directory, output=log
-    )
-    if program.wait():
-      with open(log, encoding='utf-8') as file:
-        raise AssertionError(file.read())
+    programs.run('tests.agents.two_replicas', directory)
     path = os.path.join(directory, 'report.json')
     with open(path, encoding='utf-8') as file:
       cls._report = json.load(file)

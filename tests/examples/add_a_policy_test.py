@@ -69,15 +69,7 @@ class PageTest(tensor_case.TensorCase):
             "run_experiment.phase_names = ('online',)",
         )
     ]
-    log = pathlib.Path(folder, 'log.txt')
-    status = programs.Program(
-        'parl_tf.binaries.train',
-        *arguments,
-        *sizes,
-        output=str(log),
-        folder=folder,
-    ).wait()
-    self.assertEqual(status, 0, log.read_text(encoding='utf-8'))
+    programs.run('parl_tf.binaries.train', *arguments, *sizes, folder=folder)
     self.assertTrue(
         pathlib.Path(folder, 'runs/mixture/policies/greedy_policy').is_dir()
     )
