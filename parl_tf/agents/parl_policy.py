@@ -12,6 +12,7 @@ from parl_tf import randomness
 from parl_tf.agents import acting_state
 from parl_tf.networks import observation_encoder
 from parl_tf.search import action_source
+from parl_tf.search import xla
 
 # Weights up to this size fit in a core's cache. Launching the operations of
 # such small networks costs more than their arithmetic, and XLA launches only
@@ -76,10 +77,10 @@ class PARLPolicy(tf_policy.TFPolicy):
         # XLA makes convolutions several times slower on a CPU.
         and not observation_encoder.has_images(time_step_spec.observation)
     )
-    if is_small or self.is_served:  # `act` is otherwise compiled by its caller.
-      self._act = tf.function(
-          self._search_action, autograph=False, jit_compile=is_small
-      )
+    if is_small:
+      self._act = xla.function(self._search_action)
+    elif self.is_served:  # `act` is otherwise compiled by its caller.
+      self._act = tf.function(self._search_action, autograph=False)
     self._initial_seed = tf.Variable(
         tf.zeros([2], tf.int32), trainable=False, name='initial_seed'
     )

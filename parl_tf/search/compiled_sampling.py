@@ -9,6 +9,7 @@ from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
 from parl_tf.networks import observation_encoder
+from parl_tf.search import xla
 
 # Samples for a large batch are drawn in parts that run in parallel. The number
 # of parts is the same on all machines, and with it the rounding.
@@ -57,10 +58,11 @@ class CompiledSampling:
     if num_parts == 1 and not is_compiled:
       return self._draw(policy, observation, seed)
     if policy not in self._functions:
-      self._functions[policy] = tf.function(
-          functools.partial(self._draw_part, policy),
-          autograph=False,
-          jit_compile=is_compiled or None,
+      draw = functools.partial(self._draw_part, policy)
+      self._functions[policy] = (
+          xla.function(draw)
+          if is_compiled
+          else tf.function(draw, autograph=False)
       )
     run = self._functions[policy]
     if num_parts == 1:

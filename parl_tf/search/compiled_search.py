@@ -8,6 +8,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.critics import critic
 from parl_tf.critics import value_layouts
+from parl_tf.search import xla
 
 # Number of candidates in a part. The arrays of a part stay in a core's cache,
 # and its matrix products are large enough to run at full speed. Measured by
@@ -87,9 +88,7 @@ class CompiledSearch:
             seed,
         )
 
-      self._functions[key] = tf.function(
-          run, autograph=False, jit_compile=True
-      )
+      self._functions[key] = xla.function(run)
     return self._functions[key]
 
 

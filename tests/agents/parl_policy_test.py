@@ -76,6 +76,15 @@ def _seeds(*seed, num_rows=3):
   return tf.tile([seed], [num_rows, 1])
 
 
+class _PythonPolicy(gaussian.GaussianPolicy):
+  """A policy with an operation that XLA lacks."""
+
+  def sample(self, observation, n, seed, *, temperature=1.0):
+    samples = super().sample(observation, n, seed, temperature=temperature)
+    copied = tf.numpy_function(np.copy, [samples], tf.float32)
+    return tf.ensure_shape(copied, samples.shape)
+
+
 class PARLPolicyTest(tensor_case.TensorCase):
 
   @classmethod
@@ -151,6 +160,15 @@ class PARLPolicyTest(tensor_case.TensorCase):
     log_prob += tf.reduce_sum(tf.math.log(1.0 - tf.square(first)), axis=-1)
     self.assertAllInRange(
         log_prob - tf.reduce_max(log_probs, axis=-1), 0.0, np.inf
+    )
+
+  def test_a_policy_that_xla_cannot_compile_acts(self):
+    agent = small_agent.make_agent(iql.IQLCritic, _PythonPolicy)
+    observation, seed = _time_step().observation, tf.constant([3, 5])
+    self.assertAllClose(
+        agent.greedy_policy.act(observation, seed),
+        self._agent.greedy_policy.act(observation, seed),
+        atol=1e-5,
     )
 
   def test_the_same_initial_seed_gives_the_same_sequence(self):
