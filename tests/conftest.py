@@ -53,6 +53,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Test-sized operations gain nothing from threads.
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 # Tests compile many functions and run each only a few times, so optimizing them
 # takes longer than it saves.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')

@@ -24,7 +24,6 @@ from absl import logging
 import gin
 
 from parl_tf.binaries import configs
-from parl_tf.binaries import cpu_threads
 from parl_tf.binaries import input_errors
 from parl_tf.binaries import interruption
 from parl_tf.binaries import third_party_messages
@@ -85,7 +84,6 @@ def run(
       sys.exit(_USAGE_ERROR)
     show_our_messages()
     third_party_messages.silence_tensorflow()
-    cpu_threads.set_default()
     return arguments
 
   def call(argv: List[str]) -> Optional[int]:

@@ -1,4 +1,4 @@
-"""Selects how TensorFlow divides its work among the processor's cores."""
+"""Selects how NumPy and TensorFlow divide their work among the cores."""
 
 import os
 
@@ -14,8 +14,13 @@ def set_default() -> None:
   the usual sizes, the division costs as much as it saves. `Search` therefore
   divides a batch into parts that run in parallel, each on one core.
 
-  Call this before TensorFlow is imported. An environment variable
-  `TF_NUM_INTRAOP_THREADS` of the user takes precedence.
+  NumPy's linear algebra, which draws the orthogonal initial weights, takes one
+  thread. Its threads wait for each other in loops, so on busy cores several
+  take up to 70 times as long as one.
+
+  Call this before NumPy and TensorFlow are imported. The user's environment
+  variables `TF_NUM_INTRAOP_THREADS` and `OPENBLAS_NUM_THREADS` take precedence.
   """
   num_threads = max(1, (os.cpu_count() or 1) // _NUM_PARALLEL)
   os.environ.setdefault('TF_NUM_INTRAOP_THREADS', str(num_threads))
+  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

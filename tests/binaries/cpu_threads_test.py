@@ -1,6 +1,8 @@
 """Tests of the threads of an operation."""
 
 import os
+import subprocess
+import sys
 from unittest import mock
 
 from absl.testing import absltest
@@ -23,10 +25,24 @@ class CpuThreadsTest(parameterized.TestCase):
         cpu_threads.set_default()
       self.assertEqual(os.environ[_NAME], expected)
 
-  def test_the_users_choice_is_kept(self):
-    with mock.patch.dict(os.environ, {_NAME: '3'}):
+  @parameterized.parameters(_NAME, 'OPENBLAS_NUM_THREADS')
+  def test_the_users_choice_is_kept(self, name):
+    with mock.patch.dict(os.environ, {name: '3'}):
       cpu_threads.set_default()
-      self.assertEqual(os.environ[_NAME], '3')
+      self.assertEqual(os.environ[name], '3')
+
+  def test_a_program_sets_its_threads_before_numpy_starts(self):
+    program = (
+        'import sys, parl_tf.binaries, os\n'
+        'assert not {"numpy", "tensorflow"} & set(sys.modules)\n'
+        'print(os.environ["OPENBLAS_NUM_THREADS"])'
+    )
+    environment = dict(os.environ)
+    environment.pop('OPENBLAS_NUM_THREADS', None)
+    output = subprocess.check_output(
+        [sys.executable, '-c', program], env=environment, text=True
+    )
+    self.assertEqual(output, '1\n')
 
 
 if __name__ == '__main__':
