@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from typing import Iterator
+import warnings
 
 from parl_tf.binaries import imports
 
@@ -54,6 +55,13 @@ _ROUTINE = (
     'Unable to register cuFFT factory',
 )
 
+# Module and pattern of Python warnings about OGBench's choices, and about a
+# machine without a display.
+_WARNINGS = (
+    ('glfw', '.*X11: The DISPLAY environment variable is missing'),
+    (r'gymnasium\.spaces\.box', '.*precision lowered by casting to float32'),
+)
+
 # Program of the child process that copies the other lines. It ignores Ctrl-C
 # and runs until its input ends.
 _FILTER = """
@@ -75,6 +83,8 @@ def silence_imports() -> None:
   With a value of 0, it logs everything.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  for module, pattern in _WARNINGS:
+    warnings.filterwarnings('ignore', message=pattern, module=module)
   sys.meta_path.insert(0, _TensorFlowFinder())
   for module, attribute, beginning in _NOTICES:
     try:

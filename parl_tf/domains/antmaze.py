@@ -10,6 +10,7 @@ goal. Unlike in D4RL, the goal is the centre of its cell.
 import functools
 import os
 from typing import Any, Optional, Tuple
+import warnings
 
 from dm_env import specs
 import gin
@@ -162,7 +163,10 @@ def _make_model(size: str) -> Any:
   import gymnasium_robotics  # pylint: disable=g-import-not-at-top
 
   gymnasium.register_envs(gymnasium_robotics)
-  environment: Any = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
+  with warnings.catch_warnings():
+    # Our data and results are of version 4.
+    warnings.filterwarnings('ignore', '.*is out of date', DeprecationWarning)
+    environment: Any = gymnasium.make(f'AntMaze_{size}-v4').unwrapped
   # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(environment.tmp_xml_file_path)
   model = environment.ant_env.model

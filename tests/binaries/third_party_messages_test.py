@@ -26,6 +26,16 @@ def main(argv):
 console.run('program', main, lambda: None)
 """
 
+# The tasks of OGBench and the ant's mazes use old parts of gymnasium.
+_TASKS = """
+import parl_tf.binaries
+from parl_tf.domains import antmaze
+from parl_tf.domains import ogbench
+
+for domain in (ogbench.Cube(), antmaze.AntMaze()):
+  domain.make_environment(0, False).reset()
+"""
+
 # Takes the place of TensorFlow.
 _ABORTING = """
 import os
@@ -58,6 +68,17 @@ class ThirdPartyMessagesTest(absltest.TestCase):
 
     self.assertEqual(done.stdout, '')
     self.assertRegex(done.stderr, r'\AW.*\] A warning of TensorFlow\.\n\Z')
+
+  def test_tasks_print_nothing(self):
+    done = subprocess.run(
+        [sys.executable, '-c', _TASKS],
+        env=tiny.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    self.assertEqual(done.stdout + done.stderr, '')
 
   def test_message_of_an_aborted_import_is_printed(self):
     file = self.create_tempfile('tensorflow.py', _ABORTING)
