@@ -6,6 +6,10 @@ from absl.testing import absltest
 import gin
 import numpy as np
 import tensorflow as tf
+from tf_agents.policies import policy_saver
+from tf_agents.policies import random_tf_policy
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import evaluation_run
@@ -86,6 +90,23 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(act(np.zeros([2, 4], np.float32), seed).shape, (2, 2))
     _, spec = served_policy.exported_policy(self._output)
     self.assertEqual(spec.action_size, 2)
+
+  def test_a_base_of_plain_tf_agents_is_steered(self):
+    base = os.path.join(self.create_tempdir().full_path, 'random')
+    policy = random_tf_policy.RandomTFPolicy(
+        ts.time_step_spec(tf.TensorSpec([4], tf.float32, 'observation')),
+        tensor_spec.BoundedTensorSpec([2], tf.float32, -0.1, 0.1, 'action'),
+    )
+    policy_saver.PolicySaver(policy, batch_size=None).save(base)
+    restored_run.export_steered(
+        self._root,
+        base,
+        self._output,
+        threshold=float('inf'),
+        gin_bindings=['ActionOptimizer.num_gradient_steps = 0'],
+    )
+    # Without ascent, each action is one that the base drew.
+    self.assertLessEqual(np.abs(self._act(self._output)).max(), 0.1)
 
   def test_the_critic_of_a_run_searches_a_served_policy(self):
     draws = []

@@ -130,6 +130,20 @@ class BasePolicyTest(parameterized.TestCase):
     values = policy.values(self._observation, found['action'][:, tf.newaxis])
     np.testing.assert_allclose(found['value'], values, rtol=1e-3)
 
+  def test_wrong_values_of_a_steered_model_are_an_error(self):
+    path = os.path.join(self.create_tempdir().full_path, 'steered')
+    policy = self._steer(1.0, threshold=np.inf)
+    values = policy.values
+    policy.values = lambda *arguments: values(*arguments) + 1.0
+    with self.assertRaisesRegex(ValueError, 'values that the SavedModel.*by 1'):
+      steering.export(
+          policy,
+          path,
+          self._observation,
+          ts.time_step_spec(small_agent.OBSERVATION_SPEC),
+      )
+    self.assertFalse(os.path.exists(path))
+
   def test_a_dict_is_passed_by_name(self):
     path = self.create_tempdir().full_path
     observation = {'b': tf.TensorSpec([3]), 'a': tf.TensorSpec([2])}
