@@ -94,6 +94,20 @@ class ParametersTest(parameterized.TestCase):
       if name in self._found:
         self.assertIn(parameter, self._names_of(name), f'{page}: {name}')
 
+  def test_lengths_of_runs_are_those_of_the_gin_files(self):
+    rows = re.findall(
+        r'^\| `([\w.]+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|',
+        _text('docs/your_task.md'),
+        re.M,
+    )
+    self.assertLen(rows, 5)
+    for name, *lengths in rows:
+      for size, length in zip(('small', 'small_robot', 'paper'), lengths):
+        self.assertRegex(
+            _text(f'gin/sizes/{size}.gin'),
+            rf'(?m)^{re.escape(name)} = {length.replace(",", "_")}\b',
+        )
+
   def _names_of(self, name: str) -> set[str]:
     found = self._found[name]
     names = {parameter.name for parameter in found.parameters}

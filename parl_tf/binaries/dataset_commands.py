@@ -100,7 +100,9 @@ def describe(path: str, found: inspection.Inspection) -> str:
         *([f'  WARNING     {found.success_hint}'] * bool(found.success_hint)),
         f'  actions     {_ranges(*found.action_range)},'
         f' {found.saturation:.1%} saturated',
-        f'  rewards     [{found.reward_range[0]:g}, {found.reward_range[1]:g}]',
+        # Adding 0 turns -0, which gymnasium-robotics pays, into 0.
+        f'  rewards     [{found.reward_range[0] + 0.0:g},'
+        f' {found.reward_range[1] + 0.0:g}]',
         *(
             f'  observation {_ranges(low, high)}  ({name})'
             for name, (low, high) in found.observation_ranges.items()
