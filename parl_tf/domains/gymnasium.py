@@ -39,6 +39,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       reward_scale: float = 1.0,
       reward_bias: float = 0.0,
       reward_range: Optional[Tuple[float, float]] = None,
+      is_sparse: bool = False,
       success_key: Union[str, Sequence[str], None] = success.KEYS,
       success_reward: float = 0.0,
       controller_ctor: Optional[Callable[[], domain.Controller]] = None,
@@ -60,6 +61,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       reward_bias: Added to the scaled reward.
       reward_range: Lowest and highest raw reward of a task step, which
         determine the value range; None if unknown.
+      is_sparse: Whether each step without success has the lowest reward. Cal-QL
+        then values an episode without success as if it continued for ever, and
+        not up to its time limit.
       success_key: Entry of `info` that is true on success, or several, of which
         the first present one counts; None to use the reward.
       success_reward: If `success_key` is None, rewards of a task step above
@@ -79,6 +83,10 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           '`reward_range` must be the lowest and the highest reward, got '
           f'{reward_range}.'
       )
+    if is_sparse and reward_range is None:
+      raise ValueError(
+          '`reward_range` must be given if `is_sparse` is True, got None.'
+      )
     kwargs = dict(kwargs or {})
     task = _make(id, **kwargs)
     if max_episode_steps is None:
@@ -91,6 +99,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       max_episode_steps = math.ceil(limit / action_repeat)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._reward_range = reward_range
+    self._is_sparse = is_sparse
     self._id = id
     self._kwargs = kwargs
     self._action_repeat = action_repeat
@@ -132,6 +141,12 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   ) -> Optional[domain.Controller]:
     del environment
     return None if self._controller_ctor is None else self._controller_ctor()
+
+  def never_succeeds_value(self, gamma: float) -> Optional[float]:
+    if not self._is_sparse or self._reward_range is None:
+      return None
+    reward = self._action_repeat * self._reward_range[0]
+    return (self.reward_scale * reward + self.reward_bias) / (1.0 - gamma)
 
   def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
     if self._reward_range is None:

@@ -120,6 +120,19 @@ class GymnasiumTest(parameterized.TestCase):
     else:
       self.assertSequenceAlmostEqual(found, wanted)
 
+  def test_an_endless_episode_without_success_has_a_value_if_sparse(self):
+    for is_sparse, value in ((True, -4.0), (False, None)):
+      domain = gymnasium_domain.Gymnasium(
+          'Pendulum-v1',
+          reward_range=(-1.0, 0.0),
+          is_sparse=is_sparse,
+          action_repeat=2,
+      )
+      self.assertEqual(domain.never_succeeds_value(0.5), value)
+      self.assertEqual(domain.value_range(0.5)[0], -4.0)
+    with self.assertRaisesRegex(ValueError, '`reward_range`.*`is_sparse`'):
+      gymnasium_domain.Gymnasium('Pendulum-v1', is_sparse=True)
+
   def test_rewards_out_of_order_are_refused(self):
     with self.assertRaisesRegex(ValueError, r'`reward_range`.*\(0.0, -1.0\)'):
       gymnasium_domain.Gymnasium('Pendulum-v1', reward_range=(0.0, -1.0))
