@@ -47,6 +47,8 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   ]
   if summary.controller_success_rate is not None:
     lines.append(_row('controller', _rate(summary.controller_success_rate)))
+  if summary.data_success_rate is not None:
+    lines.append(_row('data', _rate(summary.data_success_rate)))
   for name, phase in summary.phases.items():
     lines.append(
         _row(

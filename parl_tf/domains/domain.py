@@ -186,6 +186,11 @@ class Domain(abc.ABC):
     self.reward_scale = reward_scale
     self.reward_bias = reward_bias
 
+  @property
+  def name(self) -> str:
+    """The name of the task in reports."""
+    return type(self).__name__
+
   @abc.abstractmethod
   def make_environment(self, seed: int, evaluation: bool) -> Environment:
     """Makes an environment.

@@ -122,6 +122,10 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         )
     )
 
+  @property
+  def name(self) -> str:
+    return self._id.rpartition(':')[2]
+
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> gymnasium_adapter.GymnasiumEnvironment:

@@ -231,6 +231,10 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
                  controller_success_rate)
+  if episodes:
+    session.state.data_success_rate = domain_lib.mean_over(
+        episodes, session.domain.is_success
+    )
   if any(name not in session.state.summaries for name in all_phases):
     session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
   train, held_out = session_lib.split_episodes(
@@ -258,19 +262,19 @@ def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
     policies: Paths of the exported policies, by name.
   """
   root_dir = session.root_dir
-  domain_name = type(session.domain).__name__
   state = session.state
   learning_curve.draw(
       os.path.join(root_dir, 'report', 'learning_curve.png'),
       run_files.read_metrics(root_dir),
       controller_success_rate=state.controller_success_rate,
-      title=f'{domain_name}, seed {session.seed}',
+      title=f'{session.domain.name}, seed {session.seed}',
   )
   summary = run_summary.RunSummary(
       seed=session.seed,
-      domain=domain_name,
+      domain=session.domain.name,
       wall_seconds=session.wall_seconds,
       controller_success_rate=state.controller_success_rate,
+      data_success_rate=state.data_success_rate,
       phases={
           name: run_summary.PhaseSummary(**numbers)
           for name, numbers in state.summaries.items()

@@ -55,6 +55,8 @@ class RunSummary(NamedTuple):
     phases: Results by name, one of `PHASES`.
     policies: Paths of the exported policies, by name.
     initial_run: Where the run began; None if it started from scratch.
+    data_success_rate: Share of successful episodes in the offline data; None if
+      there are none.
   """
 
   seed: int
@@ -64,6 +66,7 @@ class RunSummary(NamedTuple):
   phases: Mapping[str, PhaseSummary]
   policies: Mapping[str, str]
   initial_run: Optional[run_files.InitialRun] = None
+  data_success_rate: Optional[float] = None
 
 
 def write(path: str, summary: RunSummary) -> None:

@@ -77,11 +77,12 @@ class RunTest(absltest.TestCase):
     self.assertEqual(
         list(summary),
         ['seed', 'domain', 'wall_seconds', 'controller_success_rate',
-         'phases', 'policies', 'initial_run'],
+         'phases', 'policies', 'initial_run', 'data_success_rate'],
     )
     self.assertEqual(summary['seed'], 3)
     self.assertEqual(summary['domain'], 'PointMaze')
     self.assertBetween(summary['controller_success_rate'], 0.0, 1.0)
+    self.assertBetween(summary['data_success_rate'], 0.0, 1.0)
     self.assertEqual(list(summary['phases']), _PHASES)
     for phase in summary['phases'].values():
       self.assertEqual(
@@ -374,7 +375,7 @@ class DescribeTest(absltest.TestCase):
     )
     text = finished_run.describe(
         run_summary.RunSummary(
-            3, 'PointMaze', 9.4, None, {'offline': phase}, {}
+            3, 'PointMaze', 9.4, None, {'offline': phase}, {}, None, 0.125
         ),
         'runs/tiny',
     )
@@ -386,6 +387,7 @@ class DescribeTest(absltest.TestCase):
             'Success: rate, and mean environment steps to success.',
             '                         success  without search  training steps'
             '  env steps      s',
+            '  data                     0.125',
             '  offline                             0.250 in 8              18'
             '          0      2',
             '  total                                                         '

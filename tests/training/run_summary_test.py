@@ -34,6 +34,7 @@ def _summary(**changes):
       controller_success_rate=None,
       phases={'offline': _phase()},
       policies={'policy': '/tmp/policy'},
+      data_success_rate=0.25,
   )._replace(**changes)
 
 
@@ -72,6 +73,7 @@ class SummaryTest(parameterized.TestCase):
               },
               'policies': {'policy': '/tmp/policy'},
               'initial_run': None,
+              'data_success_rate': 0.25,
           },
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])
