@@ -179,6 +179,7 @@ setuptools.setup(
         'console_scripts': [
             'parl-cache = parl_tf.binaries.cache:run',
             'parl-collect = parl_tf.binaries.collect:run',
+            'parl-controls = parl_tf.binaries.controls:run',
             'parl-data = parl_tf.binaries.data:run',
             'parl-doctor = parl_tf.binaries.doctor:run',
             'parl-evaluate = parl_tf.binaries.evaluate:run',

@@ -21,8 +21,8 @@ reports:
 
 With `initial_entry`, a run takes over data, networks and finished phases of the
 run of that entry with the same seed (`run_experiment.initial_run`), and waits
-until it has ended. At the end, `benchmarks.controls` measures the controls of
-the finished runs of entries with `controls`. `--gin_bindings` are applied last,
+until it has ended. At the end, `parl-controls` measures the controls of the
+finished runs of entries with `controls`. `--gin_bindings` are applied last,
 to every entry.
 
 A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
@@ -35,7 +35,6 @@ numbers of steps, episodes or evaluations; other changes are an error.
 import csv
 import os
 import signal
-import subprocess
 import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -319,25 +318,27 @@ def measure_controls(
     num_processes: Number of parallel processes.
   """
   names = {entry.name for entry in entries if entry.controls}
-  folders = [
-      job.folder
+  failed = []
+
+  def on_end(job, outcome):
+    if outcome.status == study_process.FAILED:
+      failed.append(job.name)
+      print(f'{job.name}: {outcome.error}', file=sys.stderr)
+
+  program = [sys.executable, '-m', 'parl_tf.binaries.controls']
+  controls = [
+      study_process.Job(
+          f'{job.name}/controls',
+          job.seed,
+          os.path.join(job.folder, 'controls'),
+          [*program, f'--runs={job.folder}'],
+      )
       for job in jobs
       if os.path.dirname(job.name) in names
       and os.path.exists(os.path.join(job.folder, 'summary.json'))
   ]
-  if not folders:
-    return 0
-  # A process, because `benchmarks.controls` starts runs with this module.
-  return subprocess.run(
-      [
-          sys.executable,
-          '-m',
-          'benchmarks.controls',
-          f'--num_processes={num_processes}',
-          *(f'--runs={folder}' for folder in folders),
-      ],
-      check=False,
-  ).returncode
+  run_jobs(controls, num_processes, on_end)
+  return 1 if failed else 0
 
 
 def main(argv: Sequence[str]) -> int:

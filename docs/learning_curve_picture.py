@@ -21,7 +21,7 @@ def main() -> None:
   learning_curve.draw(
       str(_HERE / 'learning_curve.png'),
       run_files.read_metrics(str(_RUN)),
-      controller_success_rate=summary['controller_success_rate'],
+      references={'controller': summary['controller_success_rate']},
       title=f'{summary["domain"]}, seed {summary["seed"]}',
   )
 

@@ -214,11 +214,11 @@ def _mujoco() -> List[Finding]:
   chosen = os.environ.get('MUJOCO_GL', '')
   status, _, reason = _python(render)
   if not status:
-    return [physics, Finding('gl', OK, f'renders, MUJOCO_GL={chosen}')]
+    return [physics, Finding('gl', OK, f'{_gl(chosen)} renders')]
   for backend in ('egl', 'osmesa'):
     if backend != chosen and not _python(render, MUJOCO_GL=backend)[0]:
       return [physics, Finding(
-          'gl', NOTE, f'MUJOCO_GL={chosen} renders no images and videos.',
+          'gl', NOTE, f'{_gl(chosen)} renders no images and videos.',
           f'export MUJOCO_GL={backend}',
       )]
   return [physics, Finding(
@@ -226,6 +226,10 @@ def _mujoco() -> List[Finding]:
       'install PyOpenGL, libegl1 (or libosmesa6), and export MUJOCO_GL=egl (or'
       ' osmesa).',
   )]
+
+
+def _gl(chosen: str) -> str:
+  return f'MUJOCO_GL={chosen}' if chosen else 'MUJOCO_GL, which is not set,'
 
 
 def _ray() -> List[Finding]:

@@ -63,7 +63,10 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
             f'{phase.wall_seconds:.0f}',
         )
     )
-  lines.append(_row('total', '', '', '', '', f'{summary.wall_seconds:.0f}'))
+  total = summary.wall_seconds
+  rest = total - sum(phase.wall_seconds for phase in summary.phases.values())
+  for name, seconds in (('start and export', rest), ('total', total)):
+    lines.append(_row(name, '', '', '', '', f'{seconds:.0f}'))
   plot = os.path.join(root_dir, 'report', 'learning_curve.png')
   lines += ['', f'Learning curve: {plot}']
   for path in summary.policies.values():

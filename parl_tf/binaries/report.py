@@ -54,10 +54,11 @@ def _define_flags():
   )
   flags.DEFINE_enum(
       'group_by',
-      'parent',
-      ['parent', 'name'],
+      'auto',
+      ['auto', 'parent', 'name'],
       "Source of a run's method name: its parent directory, or its own name"
-      ' without the seed suffix.',
+      ' without the seed suffix. By default, the parent if the name is seed_N,'
+      ' otherwise the name.',
   )
   flags.DEFINE_integer(
       'num_resamples',

@@ -32,7 +32,7 @@ def write_report(
     output: str,
     *,
     baseline: Optional[str] = None,
-    group_by: str = 'parent',
+    group_by: str = 'auto',
     num_resamples: int = statistics.NUM_RESAMPLES,
 ) -> page.Content:
   """Writes `index.html`, its figures, `table.csv` and `comparisons.csv`.
@@ -42,8 +42,7 @@ def write_report(
     output: Directory of the report; created if it is missing.
     baseline: Method to compare every other method with; None compares every
       pair.
-    group_by: Source of a run's method name: 'parent' for its parent directory,
-      or 'name' for its own directory name without the seed suffix.
+    group_by: Source of a run's method name; see `runs.read_runs`.
     num_resamples: Number of resamples of each bootstrap.
 
   Returns:

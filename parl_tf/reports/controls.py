@@ -1,6 +1,6 @@
 """The controls of a run: what its policy reaches without a critic.
 
-`controls.json` in a run's directory, written by `benchmarks/controls.py`:
+`controls.json` in a run's directory, written by `parl-controls`:
 
   {
     "num_episodes": 64,          episodes of each evaluation

@@ -1,6 +1,6 @@
 """Draws the learning curve of one run."""
 
-from typing import Optional
+from typing import Mapping, Optional
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _RATES = (
         '--',
     ),
 )
+_DASHES = (':', '-.')  # Of the reference lines.
 _HEALTH = (
     ('values/mean', 'mean value', drawing.GREEN, '-'),
     ('losses/critic', 'critic loss', drawing.PURPLE, '--'),
@@ -33,7 +34,7 @@ def draw(
     path: str,
     metrics: run_files.Metrics,
     *,
-    controller_success_rate: Optional[float] = None,
+    references: Optional[Mapping[str, Optional[float]]] = None,
     title: Optional[str] = None,
 ) -> None:
   """Draws the success rate over all phases of one run.
@@ -46,8 +47,8 @@ def draw(
   Args:
     path: PNG file to write. Its directory is created if it is missing.
     metrics: Metrics of the run.
-    controller_success_rate: Success rate of the scripted controller, 0 to 1,
-      drawn as a line if given.
+    references: Up to two success rates, 0 to 1, to draw as lines, by name:
+      those of the controller and of the data. None is not drawn.
     title: Title of the figure, if given.
 
   Raises:
@@ -68,7 +69,7 @@ def draw(
       squeeze=False,
       height_ratios=[2.6, 1.0] if health else [2.6],
   )[:, 0]
-  _draw_success(panels[0], metrics, positions, controller_success_rate)
+  _draw_success(panels[0], metrics, positions, references or {})
   axis.draw_warm_up(panels[0], metrics)
   num_episodes = metrics.column('num_evaluation_episodes')
   counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
@@ -84,15 +85,16 @@ def draw(
   drawing.save(plot, path)
 
 
-def _draw_success(panel, metrics, positions, controller_success_rate):
-  if controller_success_rate is not None:
-    panel.axhline(
-        controller_success_rate,
-        color=drawing.GRAY,
-        linestyle=':',
-        linewidth=1.8,
-        label=f'controller ({controller_success_rate:.2f})',
-    )
+def _draw_success(panel, metrics, positions, references):
+  for (name, success_rate), dashes in zip(references.items(), _DASHES):
+    if success_rate is not None:
+      panel.axhline(
+          success_rate,
+          color=drawing.GRAY,
+          linestyle=dashes,
+          linewidth=1.8,
+          label=f'{name} ({success_rate:.2f})',
+      )
   num_episodes = metrics.column('num_evaluation_episodes')
   for i, (column, label, color, marker, dashes) in enumerate(_RATES):
     is_there = np.isfinite(metrics.column(column))

@@ -9,7 +9,7 @@ import numpy as np
 from parl_tf.reports import run_files
 
 _DOMAIN_BINDING = 'select_domain.domain'
-_GROUPINGS = ('parent', 'name')
+_GROUPINGS = ('auto', 'parent', 'name')
 # Seed suffix of a run's directory name, if that name also contains the method.
 _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 # Settings that may differ between the seeds of a method.
@@ -89,13 +89,14 @@ class RunSet(NamedTuple):
   notes: Tuple[str, ...]
 
 
-def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
+def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
   """Reads every run in or below `folders`.
 
   Args:
     folders: Run directories, or folders that contain some at any depth.
     group_by: Source of a run's method name: 'parent' for its parent directory,
-      or 'name' for its own directory name without the seed suffix.
+      'name' for its own directory name without the seed suffix, or 'auto' for
+      the parent of directories that are named `seed_N`, otherwise 'name'.
 
   Raises:
     ValueError: If there is no run, a file is missing, truncated or contradicts
@@ -110,7 +111,7 @@ def read_runs(folders: Sequence[str], group_by: str = 'parent') -> RunSet:
   for path in paths:
     parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
     run = read_run(path, parent)
-    if group_by == 'name':
+    if group_by == 'name' or (group_by == 'auto' and not _is_seed(path)):
       run = run._replace(method=_name_without_seed(run))
     if not run.metrics.phases.size:
       notes.append(f'{path} is omitted: it has not logged anything yet.')
@@ -251,6 +252,11 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
     suffix = f' ({", ".join(differing)})' if differing else ''
     labels.append(run.domain + suffix)
   return [run._replace(domain=x) for run, x in zip(runs, labels, strict=True)]
+
+
+def _is_seed(path: str) -> bool:
+  name = os.path.basename(os.path.abspath(path))
+  return re.fullmatch(r'seed_\d+', name) is not None
 
 
 def _name_without_seed(run: Run) -> str:

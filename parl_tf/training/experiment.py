@@ -266,7 +266,10 @@ def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
   learning_curve.draw(
       os.path.join(root_dir, 'report', 'learning_curve.png'),
       run_files.read_metrics(root_dir),
-      controller_success_rate=state.controller_success_rate,
+      references={
+          'controller': state.controller_success_rate,
+          'data': state.data_success_rate,
+      },
       title=f'{session.domain.name}, seed {session.seed}',
   )
   summary = run_summary.RunSummary(

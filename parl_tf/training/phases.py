@@ -85,6 +85,13 @@ class BehaviorCloning:
         session.write_row({'held_out_loss': loss})
         bar.update(state.phase_step, held_out_loss=loss)
         session.save_if_due()
+    if state.phase_step < self._num_steps:
+      logging.info(
+          'Cloning ends after %d of at most %d steps: the held-out loss has'
+          ' stopped falling.',
+          state.phase_step,
+          self._num_steps,
+      )
     session.write_row(session.evaluate(with_search=False))
     session.end_phase()
 

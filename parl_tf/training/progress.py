@@ -20,6 +20,8 @@ _MAX_BAR = 32
 
 # The metric to show: the first of these that is available.
 _SHOWN = (('success_rate', 'success'), ('held_out_loss', 'loss'))
+# Success of the policy without search, shown beside that with search.
+_ALONE = 'success_rate_without_search'
 
 
 class Progress:
@@ -86,6 +88,8 @@ class Progress:
     now = self._clock()
     self._step = step
     self._values.update(values)
+    if step == self._total and not self._bar.is_possible:
+      return  # The last line follows at the end of the phase.
     if now - self._shown_at >= self._pause(now):
       self._show(now)
 
@@ -136,6 +140,8 @@ class Progress:
     for name, label in _SHOWN:
       if name in self._values:
         value = f'{label} {float(self._values[name]):.3f}'
+        if name == 'success_rate' and _ALONE in self._values:
+          value += f' ({float(self._values[_ALONE]):.3f} alone)'
         break
     count = f'{self._step}/{self._total}'
     return count, _rate(rate, self._unit), time_text, value

@@ -1,12 +1,12 @@
 """Tests that a study measures the controls of its runs."""
 
-import subprocess
 from unittest import mock
 
 from absl.testing import absltest
 
 from benchmarks import methods
 from benchmarks import study_entries
+from benchmarks import study_process
 from tests.benchmarks import methods_test
 
 
@@ -20,25 +20,25 @@ class ControlsTest(methods_test.StudyCase):
         study_entries.Entry('walk/b', (), (), (0,), None),
     ]
 
-    with mock.patch.object(subprocess, 'run') as run:
+    with mock.patch.object(methods, 'run_jobs') as run:
       methods.measure_controls(entries, jobs, num_processes=2)
 
-    (command,), _ = run.call_args
-    self.assertEqual(command[1:3], ['-m', 'benchmarks.controls'])
+    (((job,), num_processes, _), _) = run.call_args
     self.assertEqual(
-        [x for x in command if x.startswith('--runs')],
-        [f'--runs={jobs[0].folder}'],
+        job.command[1:],
+        ['-m', 'parl_tf.binaries.controls', f'--runs={jobs[0].folder}'],
     )
+    self.assertEqual(num_processes, 2)
 
   def test_nothing_is_started_without_such_runs(self):
     jobs = [self._job()]
     self._run(*jobs)
     entry = study_entries.Entry('walk/a', (), (), (0,), None)
 
-    with mock.patch.object(subprocess, 'run') as run:
+    with mock.patch.object(study_process, 'Process') as process:
       self.assertEqual(methods.measure_controls([entry], jobs, 2), 0)
 
-    run.assert_not_called()
+    process.assert_not_called()
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ import pytest
 from parl_tf.binaries import cache
 from parl_tf.binaries import collect
 from parl_tf.binaries import console
+from parl_tf.binaries import controls
 from parl_tf.binaries import data
 from parl_tf.binaries import doctor
 from parl_tf.binaries import evaluate
@@ -33,6 +34,7 @@ _RUN = ('--root_dir=run', '--gin_file=quickstart.gin')
 _PROGRAMS = {
     'parl-cache': cache,
     'parl-collect': collect,
+    'parl-controls': controls,
     'parl-data': data,
     'parl-doctor': doctor,
     'parl-evaluate': evaluate,
@@ -134,6 +136,7 @@ class ConsoleTest(parameterized.TestCase):
   @parameterized.parameters(
       ('parl-cache', '--output, --policy, --gin_file must be given'),
       ('parl-collect', '--gin_file must be given', '--root_dir=run'),
+      ('parl-controls', '--runs must be given'),
       ('parl-data', 'parl-data generate .* got parl-data inf', 'inf'),
       ('parl-evaluate', '--gin_file must be given', '--policy=p'),
       ('parl-evaluate', '--policy and --follow', '--gin_file=quickstart.gin'),

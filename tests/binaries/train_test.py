@@ -15,7 +15,6 @@ from parl_tf.binaries import finished_run
 from parl_tf.binaries import training_run
 from parl_tf.replay import episode_log
 from parl_tf.training import run_directory
-from parl_tf.training import run_summary
 from tests import absent_libraries
 from tests.binaries import tiny
 from tests.datasets import d4rl_columns
@@ -81,8 +80,8 @@ class RunTest(absltest.TestCase):
     )
     self.assertEqual(summary['seed'], 3)
     self.assertEqual(summary['domain'], 'PointMaze')
-    self.assertBetween(summary['controller_success_rate'], 0.0, 1.0)
-    self.assertBetween(summary['data_success_rate'], 0.0, 1.0)
+    for name in ('controller', 'data'):
+      self.assertBetween(summary[f'{name}_success_rate'], 0.0, 1.0)
     self.assertEqual(list(summary['phases']), _PHASES)
     for phase in summary['phases'].values():
       self.assertEqual(
@@ -365,37 +364,6 @@ class FailedStartTest(parameterized.TestCase):
         training_run.train(
             root_dir, [tiny.GIN_FILE], [*tiny.BINDINGS, binding], seed
         )
-
-
-class DescribeTest(absltest.TestCase):
-
-  def test_phase_without_search_has_one_rate(self):
-    phase = run_summary.PhaseSummary(
-        None, 0.25, 25.0, 4, 18, 0, 1.6, steps_to_success_without_search=7.5
-    )
-    text = finished_run.describe(
-        run_summary.RunSummary(
-            3, 'PointMaze', 9.4, None, {'offline': phase}, {}, None, 0.125
-        ),
-        'runs/tiny',
-    )
-    self.assertEqual(
-        text.splitlines(),
-        [
-            '',
-            'PointMaze, seed 3, evaluated over 4 episodes',
-            'Success: rate, and mean environment steps to success.',
-            '                         success  without search  training steps'
-            '  env steps      s',
-            '  data                     0.125',
-            '  offline                             0.250 in 8              18'
-            '          0      2',
-            '  total                                                         '
-            '                 9',
-            '',
-            'Learning curve: runs/tiny/report/learning_curve.png',
-        ],
-    )
 
 
 if __name__ == '__main__':

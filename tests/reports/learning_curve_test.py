@@ -5,6 +5,7 @@ import os
 from absl.testing import absltest
 from absl.testing import parameterized
 from matplotlib import image
+import numpy as np
 
 from parl_tf.reports import drawing
 from parl_tf.reports import learning_curve
@@ -55,8 +56,11 @@ class LearningCurveTest(parameterized.TestCase):
         ('offline', 30, 0, {'success_rate': 0.5, 'num_evaluation_episodes': 8}),
         ('online', 40, 10, {'success_rate': 1.0, 'num_evaluation_episodes': 8}),
     )
-    plot = self._plot(metrics, controller_success_rate=0.9, title='Walk')
+    plot = self._plot(metrics, title='Walk')
     self.assertEqual(plot.shape[:2], (960, 1350))
+    lines = {'controller': 0.9, 'data': 0.3}
+    with_lines = self._plot(metrics, title='Walk', references=lines)
+    self.assertFalse(np.array_equal(plot, with_lines))
 
   def test_panel_of_the_critic_is_omitted_without_its_columns(self):
     metrics = self._log(('offline', 30, 0, {'success_rate': 0.5}))

@@ -248,7 +248,7 @@ class ReadRunsTest(RunFolderTest):
     self._write('study/b')
 
     with self.assertRaisesRegex(ValueError, r'seed 0 of method .study.'):
-      runs.read_runs([self._root])
+      runs.read_runs([self._root], 'parent')
 
   def test_domains_with_different_settings_are_distinguished(self):
     self._write('small/a/seed_0', length=5)
@@ -293,6 +293,18 @@ class ReadRunsTest(RunFolderTest):
 
     with self.assertRaisesRegex(ValueError, message):
       runs.read_runs([self._path(name)])
+
+  def test_a_method_is_named_by_its_run_unless_that_is_a_seed(self):
+    self._write('a/seed_1', seed=1)
+    self._write('fetch', seed=2)
+    self._write('fetch_3', seed=3)
+
+    found = runs.read_runs([self._root])
+
+    self.assertEqual(
+        [(run.method, run.seed) for run in found.runs],
+        [('a', 1), ('fetch', 2), ('fetch', 3)],
+    )
 
   def test_unknown_grouping_is_an_error(self):
     with self.assertRaisesRegex(ValueError, "`group_by`.*'seed'"):

@@ -38,6 +38,16 @@ class ProgressTest(absltest.TestCase):
         ],
     )
 
+  def test_success_of_the_policy_alone_is_shown_and_the_end_only_once(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress('online', 1, stream=stream, clock=clock) as display:
+      clock.now += 60.0
+      display.update(1, success_rate=1.0, success_rate_without_search=0.25)
+    self.assertEqual(
+        stream.getvalue().splitlines()[1:],
+        ['online: 1/1  60.0 s/step  in 01:00  success 1.000 (0.250 alone)'],
+    )
+
   def test_a_long_phase_has_few_lines(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress('offline', 43_200, stream=stream, clock=clock) as p:

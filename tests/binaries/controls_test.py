@@ -8,9 +8,7 @@ from absl.testing import absltest
 import gin
 import pytest
 
-from benchmarks import controls as benchmark
-from benchmarks import methods
-from benchmarks import study_process
+from parl_tf.binaries import controls_run
 from parl_tf.binaries import report_files
 from parl_tf.reports import controls
 from tests.binaries import tiny
@@ -34,7 +32,7 @@ class ControlsTest(absltest.TestCase):
     known = {x: {'success_rate': 0.25} for x in ('0.5', '0')}
     with open(path, 'w') as file:
       json.dump({'num_episodes': 4, 'clone': known}, file)
-    benchmark.measure(self._run)
+    controls_run.measure(self._run)
 
     found = controls.read(self._run)
     self.assertEqual({x: found.clone[x] for x in known}, known)
@@ -51,33 +49,32 @@ class ControlsTest(absltest.TestCase):
     self.assertGreaterEqual(found.data['num_episodes'], 40)
     self.assertBetween(found.data['mean_return'], -15.0, 0.0)
     modified = os.stat(path).st_mtime_ns
-    benchmark.measure(self._run)
+    controls_run.measure(self._run)
     self.assertEqual(os.stat(path).st_mtime_ns, modified)
 
   def test_self_distillation_has_no_search_in_any_scope(self):
-    job = benchmark.make_job(self._run)
-    self.assertEqual(job.seed, 3)
-    self.assertStartsWith(job.folder, os.path.join(self._run, 'controls'))
+    arguments = controls_run.self_distillation(self._run)
+    self.assertEqual(arguments.seed, 3)
+    self.assertStartsWith(
+        arguments.root_dir, os.path.join(self._run, 'controls')
+    )
     for binding in (
         'evaluation/Search.optimizer = None',
         'acting/Search.num_samples = 1',
         f'run_experiment.initial_run = {self._run!r}',
     ):
-      self.assertIn(f'--gin_bindings={binding}', job.command)
+      self.assertIn(binding, arguments.gin_bindings)
 
   def test_run_without_its_clone_is_refused(self):
     shutil.rmtree(os.path.join(self._run, 'phases'))
     with self.assertRaisesRegex(ValueError, 'run/phases/behavior_cloning'):
-      benchmark.make_job(self._run)
+      controls_run.measure_all([self._run])
+    self.assertFalse(os.path.exists(os.path.join(self._run, controls.FILE)))
 
   @pytest.mark.full
   def test_self_distillation_runs_and_is_reported(self):
-    benchmark.measure(self._run)
-    job = benchmark.make_job(self._run)
-    outcomes = []
-    methods.run_jobs([job], 1, lambda job, outcome: outcomes.append(outcome))
-    self.assertEqual(outcomes, [study_process.Outcome('finished')])
-    benchmark.write_self_distillation(self._run, job)
+    (path,) = controls_run.measure_all([self._run])
+    self.assertEqual(path, os.path.join(self._run, controls.FILE))
 
     self.assertEqual(
         list(controls.read(self._run).clone), ['1', '0.5', '0']
@@ -85,7 +82,9 @@ class ControlsTest(absltest.TestCase):
     found = controls.read(self._run).self_distillation
     self.assertEqual(found['num_online_episodes'], 3)
     self.assertEqual(found['temperature'], 1.0)
-    rows = tiny.read_metrics(job.folder)
+    rows = tiny.read_metrics(
+        os.path.join(self._run, 'controls', 'self_distillation', 'seed_3')
+    )
     self.assertEqual([row['phase'] for row in rows], ['online'] * 3)
     self.assertNotEmpty(rows[-1]['losses/distillation'])
     self.assertEmpty(rows[-1]['losses/td'])

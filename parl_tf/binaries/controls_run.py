@@ -1,41 +1,18 @@
-"""Measures the controls of finished runs: what needs no reinforcement learning.
-
-  python -m benchmarks.controls --runs runs/quickstart
-
-For each run directory, or each run below a folder:
-
-* the success and return of its data;
-* its clone, drawn at temperatures 1, 0.5 and 0 on the run's own evaluation
-  episodes;
-* self-distillation without a critic (N = 1, T = 0, draws at the run's training
-  temperature) from the end of cloning, for the run's online budget.
-
-The run needs its checkpoint of behavior cloning (`phases/behavior_cloning`), or
-that of the run where it began. The results are in `controls.json` of the run's
-directory, which `parl-report` prints; `parl_tf/reports/controls.py` describes
-it. Self-distillation runs in `controls/self_distillation`. Rerun the same
-command to resume.
-"""
+"""Measures the controls of runs, and writes them to `controls.json`."""
 
 import json
 import os
 import re
-import signal
-import sys
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
-from absl import app
-from absl import flags
 from absl import logging
 import gin
 import numpy as np
 
-from benchmarks import methods
-from benchmarks import study_entries
-from benchmarks import study_process
 from parl_tf import synced_file
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
+from parl_tf.binaries import training_run
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
@@ -53,6 +30,40 @@ _SCORES = ('success_rate', 'score', 'steps_to_success', 'mean_return')
 _SCOPES = ('', 'training/', 'acting/', 'evaluation/')
 # What `methods/self_distillation.gin` binds in no scope.
 _SEARCH = {'num_samples': '1', 'optimizer': 'None', 'selection': "'sample'"}
+
+
+class SelfDistillation(NamedTuple):
+  """Arguments of `training_run.train`."""
+
+  root_dir: str
+  gin_files: Sequence[str]
+  gin_bindings: Sequence[str]
+  seed: int
+
+
+def measure_all(folders: Sequence[str]) -> List[str]:
+  """Measures all controls of runs; returns the files written.
+
+  Args:
+    folders: Run directories, or folders that contain some at any depth.
+
+  Raises:
+    ValueError: If a run has no clone or has not been evaluated, or a file is
+      faulty. No run is measured if one lacks its clone.
+  """
+  run_dirs, notes = runs_lib.find_runs(folders)
+  for note in notes:
+    logging.warning('%s', note)
+  controlled = {run_dir: self_distillation(run_dir) for run_dir in run_dirs}
+  for run_dir, arguments in controlled.items():
+    measure(run_dir)
+    logging.info(
+        '%s: self-distillation runs in %s.', run_dir, arguments.root_dir
+    )
+    gin.clear_config()
+    training_run.train(*arguments)
+    write_self_distillation(run_dir, arguments.root_dir)
+  return [os.path.join(run_dir, controls.FILE) for run_dir in run_dirs]
 
 
 def find_clone(run_dir: str) -> str:
@@ -138,8 +149,8 @@ def measure(run_dir: str) -> None:
     _write(path, found)
 
 
-def make_job(run_dir: str) -> study_process.Job:
-  """Returns the run of self-distillation that belongs to a run.
+def self_distillation(run_dir: str) -> SelfDistillation:
+  """Returns the arguments for self-distillation from the clone of a run.
 
   Args:
     run_dir: The run's directory.
@@ -147,20 +158,18 @@ def make_job(run_dir: str) -> study_process.Job:
   Raises:
     ValueError: If the run has no clone, or no online phase with replay.
   """
+  config_path = os.path.abspath(run_directory.config_path(run_dir))
   seed, settings = run_files.read_config(run_dir)
   online = settings.get('run_experiment.online_ctor', '@Online')
   if re.split(r'[@./]', online)[-1] != 'Online':
     raise ValueError(
-        f'{run_directory.config_path(run_dir)}: self-distillation needs '
-        f'`run_experiment.online_ctor = @Online`, got {online}.'
+        f'{config_path}: self-distillation needs `run_experiment.online_ctor ='
+        f' @Online`, got {online}.'
     )
-  entry = study_entries.Entry(
-      name=_METHOD,
-      gin_files=(
-          os.path.abspath(run_directory.config_path(run_dir)),
-          'methods/self_distillation.gin',
-      ),
-      bindings=(
+  return SelfDistillation(
+      root_dir=os.path.join(run_dir, 'controls', _METHOD, f'seed_{seed}'),
+      gin_files=(config_path, 'methods/self_distillation.gin'),
+      gin_bindings=(
           *(
               f'{scope}Search.{name} = {value}'
               for scope in _SCOPES
@@ -169,21 +178,18 @@ def make_job(run_dir: str) -> study_process.Job:
           f'run_experiment.initial_run = {find_clone(run_dir)!r}',
           f'run_experiment.initial_phase = {_CLONING!r}',
       ),
-      seeds=(seed,),
-      budget=None,
+      seed=seed,
   )
-  (job,) = methods.make_jobs([entry], os.path.join(run_dir, 'controls'))
-  return job
 
 
-def write_self_distillation(run_dir: str, job: study_process.Job) -> None:
+def write_self_distillation(run_dir: str, folder: str) -> None:
   """Adds the finished run of self-distillation to `controls.json`.
 
   Args:
     run_dir: The run's directory.
-    job: Result of `make_job`.
+    folder: Directory of the run of self-distillation.
   """
-  run = runs_lib.read_run(job.folder, _METHOD)
+  run = runs_lib.read_run(folder, _METHOD)
   result = runs_lib.phase_result(run, 'online')
   metrics = run.metrics
   rates = metrics.column('success_rate_without_search')
@@ -229,53 +235,3 @@ def _write(path: str, found: controls.Controls) -> None:
   content: Mapping[str, Any] = found._asdict()
   with synced_file.write(path) as file:
     file.write((json.dumps(content, indent=2, allow_nan=False) + '\n').encode())
-
-
-def main(argv: Sequence[str]) -> int:
-  """Runs the command; returns the exit status."""
-  options = flags.FLAGS
-  # With `--runs A B`, absl passes B as a positional argument.
-  run_dirs, notes = runs_lib.find_runs([*options.runs, *argv[1:]])
-  for note in notes:
-    logging.warning('%s', note)
-  # First, so that runs without a clone fail before any work.
-  jobs = {make_job(run_dir).folder: run_dir for run_dir in run_dirs}
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  failed = []
-
-  def on_end(job, outcome):
-    logging.info('%s: %s %s', job.folder, outcome.status, outcome.error)
-    if outcome.status == study_process.FINISHED:
-      write_self_distillation(jobs[job.folder], job)
-    else:
-      failed.append(job.folder)
-
-  try:
-    for run_dir in run_dirs:
-      measure(run_dir)
-    methods.run_jobs(
-        [make_job(run_dir) for run_dir in run_dirs],
-        options.num_processes or len(os.sched_getaffinity(0)),
-        on_end,
-    )
-  except KeyboardInterrupt:
-    print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
-    return 130
-  for run_dir in run_dirs:
-    print(os.path.join(run_dir, controls.FILE))
-  return 1 if failed else 0
-
-
-def run() -> None:
-  """Defines the flags and runs the command."""
-  flags.DEFINE_multi_string(
-      'runs', None, 'Run directories, or folders with runs.', required=True
-  )
-  flags.DEFINE_integer(
-      'num_processes', None, 'Parallel runs; by default one per core.', 1
-  )
-  app.run(main)
-
-
-if __name__ == '__main__':
-  run()

@@ -1,0 +1,43 @@
+"""Tests of the text that describes a finished run."""
+
+from absl.testing import absltest
+
+from parl_tf.binaries import finished_run
+from parl_tf.training import run_summary
+
+
+class DescribeTest(absltest.TestCase):
+
+  def test_phase_without_search_has_one_rate(self):
+    phase = run_summary.PhaseSummary(
+        None, 0.25, 25.0, 4, 18, 0, 1.6, steps_to_success_without_search=7.5
+    )
+    text = finished_run.describe(
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, {'offline': phase}, {}, None, 0.125
+        ),
+        'runs/tiny',
+    )
+    self.assertEqual(
+        text.splitlines(),
+        [
+            '',
+            'PointMaze, seed 3, evaluated over 4 episodes',
+            'Success: rate, and mean environment steps to success.',
+            '                         success  without search  training steps'
+            '  env steps      s',
+            '  data                     0.125',
+            '  offline                             0.250 in 8              18'
+            '          0      2',
+            '  start and export                                              '
+            '                 8',
+            '  total                                                         '
+            '                 9',
+            '',
+            'Learning curve: runs/tiny/report/learning_curve.png',
+        ],
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
