@@ -32,8 +32,8 @@ _REPOSITORY = flags.DEFINE_string(
 _HELPS = flags.DEFINE_bool('helps', True, 'Whether to time --help.')
 
 _PROGRAMS = (
-    'cache', 'collect', 'data', 'doctor', 'evaluate', 'export', 'launch',
-    'learn', 'report', 'serve', 'train',
+    'cache', 'collect', 'controls', 'data', 'doctor', 'evaluate', 'export',
+    'launch', 'learn', 'report', 'serve', 'train',
 )
 _TIMEOUT_SECONDS = 120.0
 _EVALUATE = 'parl-evaluate --num_episodes 2 --policy'
