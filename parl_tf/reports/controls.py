@@ -37,7 +37,8 @@ HEADER = (
     'self-distillation',
 )
 LEGEND = (
-    'Controls: success rates on the same evaluation episodes. data: the'
+    'Controls: success rates on the same evaluation episodes, and mean'
+    ' environment steps to success. data: the'
     ' episodes of the dataset. clone: the policy after cloning, at three'
     ' temperatures. self-distillation: the policy trained on its own samples,'
     ' without a critic, for the same number of online episodes.',
@@ -114,8 +115,13 @@ def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
         run.method,
         str(run.seed),
         phase.replace('_', ' '),
-        _rate(result and result.success_rate),
-        _rate(result and result.success_rate_without_search),
+        _rate(
+            result and result.success_rate, result and result.steps_to_success
+        ),
+        _rate(
+            result and result.success_rate_without_search,
+            result and result.steps_to_success_without_search,
+        ),
         _success(controls.data),
         *(_success(controls.clone.get(x)) for x in TEMPERATURES),
         _success(controls.self_distillation),
@@ -124,9 +130,17 @@ def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
 
 
 def _success(scores: Optional[Mapping[str, Any]]) -> str:
-  return _rate(None if scores is None else scores['success_rate'])
+  if scores is None:
+    return '-'
+  return _rate(scores['success_rate'], scores.get('steps_to_success'))
 
 
-def _rate(rate: Optional[float]) -> str:
-  # NaN differs from itself.
-  return '-' if rate is None or rate != rate else f'{rate:.3f}'
+def _rate(rate: Optional[float], num_steps: Optional[float]) -> str:
+  if _is_unknown(rate):
+    return '-'
+  time = '' if _is_unknown(num_steps) else f' in {num_steps:.0f}'
+  return f'{rate:.3f}{time}'
+
+
+def _is_unknown(number: Optional[float]) -> bool:
+  return number is None or number != number  # NaN differs from itself.

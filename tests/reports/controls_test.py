@@ -27,7 +27,10 @@ class ControlsTest(absltest.TestCase):
     self._write(
         num_episodes=10,
         data={'num_episodes': 40, 'success_rate': 0.5},
-        clone={'1': {'success_rate': 0.1}, '0': {'success_rate': 0.25}},
+        clone={
+            '1': {'success_rate': 0.1, 'steps_to_success': 12.4},
+            '0': {'success_rate': 0.25},
+        },
     )
     runs = runs_lib.read_runs([self._root]).runs
 
@@ -40,10 +43,10 @@ class ControlsTest(absltest.TestCase):
             'method': 'good',
             'seed': '1',
             'phase': 'online',
-            'success': '0.900',
+            'success': '0.900 in 37',
             'success without search': '0.450',
             'data': '0.500',
-            'clone, T = 1': '0.100',
+            'clone, T = 1': '0.100 in 12',
             'clone, T = 0.5': '-',
             'clone, T = 0': '0.250',
             'self-distillation': '-',
