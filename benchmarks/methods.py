@@ -47,6 +47,7 @@ import rich.progress
 from benchmarks import study_entries
 from benchmarks import study_process
 from parl_tf.binaries import configs
+from parl_tf.reports import controls
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.training import run_directory
@@ -326,7 +327,7 @@ def measure_controls(
       print(f'{job.name}: {outcome.error}', file=sys.stderr)
 
   program = [sys.executable, '-m', 'parl_tf.binaries.controls']
-  controls = [
+  missing = [
       study_process.Job(
           f'{job.name}/controls',
           job.seed,
@@ -336,8 +337,9 @@ def measure_controls(
       for job in jobs
       if os.path.dirname(job.name) in names
       and os.path.exists(os.path.join(job.folder, 'summary.json'))
+      and not controls.are_complete(job.folder)
   ]
-  run_jobs(controls, num_processes, on_end)
+  run_jobs(missing, num_processes, on_end)
   return 1 if failed else 0
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from absl import logging
 import gin
@@ -49,7 +49,8 @@ def measure_all(folders: Sequence[str]) -> List[str]:
 
   Raises:
     ValueError: If a run has no clone or has not been evaluated, or a file is
-      faulty. No run is measured if one lacks its clone.
+      faulty. No run is measured if one lacks its clone. Other errors end the
+      measurement of all runs; what has been measured is kept.
   """
   run_dirs, notes = runs_lib.find_runs(folders)
   for note in notes:
@@ -57,6 +58,14 @@ def measure_all(folders: Sequence[str]) -> List[str]:
   controlled = {run_dir: self_distillation(run_dir) for run_dir in run_dirs}
   for run_dir, arguments in controlled.items():
     measure(run_dir)
+    if arguments is None:
+      logging.info(
+          '%s: no self-distillation, because the run has no online phase.',
+          run_dir,
+      )
+      continue
+    if controls.are_complete(run_dir):
+      continue
     logging.info(
         '%s: self-distillation runs in %s.', run_dir, arguments.root_dir
     )
@@ -67,7 +76,7 @@ def measure_all(folders: Sequence[str]) -> List[str]:
 
 
 def find_clone(run_dir: str) -> str:
-  """Returns the directory with the checkpoint of a run's clone.
+  """Returns the absolute directory with the checkpoint of a run's clone.
 
   Raises:
     ValueError: If neither the run nor one where it began has the checkpoint.
@@ -81,7 +90,7 @@ def find_clone(run_dir: str) -> str:
           f'{phase_checkpoint.path(folder, _CLONING)}, which does not exist.'
       )
     folder = initial_run.path
-  return folder
+  return os.path.abspath(folder)
 
 
 def measure(run_dir: str) -> None:
@@ -149,17 +158,24 @@ def measure(run_dir: str) -> None:
     _write(path, found)
 
 
-def self_distillation(run_dir: str) -> SelfDistillation:
+def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
   """Returns the arguments for self-distillation from the clone of a run.
 
   Args:
     run_dir: The run's directory.
 
+  Returns:
+    The arguments; None if the run has no online phase.
+
   Raises:
-    ValueError: If the run has no clone, or no online phase with replay.
+    ValueError: If the run has no clone, or an online phase without replay.
   """
   config_path = os.path.abspath(run_directory.config_path(run_dir))
+  clone = find_clone(run_dir)
   seed, settings = run_files.read_config(run_dir)
+  phases = settings.get('run_experiment.phase_names', "('online',)")
+  if "'online'" not in phases or settings.get('Online.num_episodes') == '0':
+    return None
   online = settings.get('run_experiment.online_ctor', '@Online')
   if re.split(r'[@./]', online)[-1] != 'Online':
     raise ValueError(
@@ -175,7 +191,7 @@ def self_distillation(run_dir: str) -> SelfDistillation:
               for scope in _SCOPES
               for name, value in _SEARCH.items()
           ),
-          f'run_experiment.initial_run = {find_clone(run_dir)!r}',
+          f'run_experiment.initial_run = {clone!r}',
           f'run_experiment.initial_phase = {_CLONING!r}',
       ),
       seed=seed,

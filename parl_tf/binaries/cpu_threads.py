@@ -15,8 +15,8 @@ def set_default() -> None:
   divides a batch into parts that run in parallel, each on one core.
 
   NumPy's linear algebra, which draws the orthogonal initial weights, takes one
-  thread. Its threads wait for each other in loops, so on busy cores several
-  take up to 70 times as long as one.
+  thread. Its threads busy-wait for each other, so on busy cores several take up
+  to 70 times as long as one.
 
   Call this before NumPy and TensorFlow are imported. The user's environment
   variables `TF_NUM_INTRAOP_THREADS` and `OPENBLAS_NUM_THREADS` take precedence.

@@ -218,7 +218,7 @@ def _mujoco() -> List[Finding]:
   for backend in ('egl', 'osmesa'):
     if backend != chosen and not _python(render, MUJOCO_GL=backend)[0]:
       return [physics, Finding(
-          'gl', NOTE, f'{_gl(chosen)} renders no images and videos.',
+          'gl', NOTE, f'{_gl(chosen)} cannot render images or videos.',
           f'export MUJOCO_GL={backend}',
       )]
   return [physics, Finding(
@@ -229,7 +229,8 @@ def _mujoco() -> List[Finding]:
 
 
 def _gl(chosen: str) -> str:
-  return f'MUJOCO_GL={chosen}' if chosen else 'MUJOCO_GL, which is not set,'
+  default = 'the default backend (MUJOCO_GL is not set)'
+  return f'MUJOCO_GL={chosen}' if chosen else default
 
 
 def _ray() -> List[Finding]:

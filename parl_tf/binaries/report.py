@@ -57,8 +57,8 @@ def _define_flags():
       'auto',
       ['auto', 'parent', 'name'],
       "Source of a run's method name: its parent directory, or its own name"
-      ' without the seed suffix. By default, the parent if the name is seed_N,'
-      ' otherwise the name.',
+      ' without the seed suffix. By default, the parent if the name is only a'
+      ' seed, such as seed_3, otherwise the name.',
   )
   flags.DEFINE_integer(
       'num_resamples',

@@ -77,6 +77,9 @@ for line in sys.stdin.buffer:
 def silence_imports() -> None:
   """Hides what later imports of TensorFlow, Gym and gymnasium-robotics print.
 
+  Also hides two warnings of tasks: that glfw finds no display, which nothing
+  here needs, and that gymnasium's boxes round their bounds to float32.
+
   Sets `TF_CPP_MIN_LOG_LEVEL` to 3 if it is not set, so that TensorFlow's C++
   code logs fatal errors only: even on a healthy machine, it logs an error
   because it registers cuDNN twice. Its other C++ errors are raised in Python.

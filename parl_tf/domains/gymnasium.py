@@ -62,8 +62,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       reward_range: Lowest and highest raw reward of a task step, which
         determine the value range; None if unknown.
       is_sparse: Whether each step without success has the lowest reward. Cal-QL
-        then values an episode without success as if it continued for ever, and
-        not up to its time limit.
+        then values an episode without success as an infinite one. Requires
+        that this reward is negative after scale and bias, and that episodes end
+        only with success or at the time limit.
       success_key: Entry of `info` that is true on success, or several, of which
         the first present one counts; None to use the reward.
       success_reward: If `success_key` is None, rewards of a task step above
@@ -83,10 +84,17 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           '`reward_range` must be the lowest and the highest reward, got '
           f'{reward_range}.'
       )
-    if is_sparse and reward_range is None:
-      raise ValueError(
-          '`reward_range` must be given if `is_sparse` is True, got None.'
-      )
+    if is_sparse:
+      if reward_range is None:
+        raise ValueError(
+            '`reward_range` must be given if `is_sparse` is True, got None.'
+        )
+      if reward_scale * reward_range[0] + reward_bias >= 0:
+        raise ValueError(
+            'If `is_sparse` is True, the lowest reward must be negative after'
+            f' `reward_scale` and `reward_bias`, got {reward_range},'
+            f' {reward_scale} and {reward_bias}.'
+        )
     kwargs = dict(kwargs or {})
     task = _make(id, **kwargs)
     if max_episode_steps is None:

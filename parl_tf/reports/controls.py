@@ -21,6 +21,7 @@ import json
 import os
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 
 FILE = 'controls.json'
@@ -38,7 +39,7 @@ HEADER = (
 )
 LEGEND = (
     'Controls: success rates on the same evaluation episodes, and mean'
-    ' environment steps to success. data: the'
+    ' environment steps to success ("in"). data: the'
     ' episodes of the dataset. clone: the policy after cloning, at three'
     ' temperatures. self-distillation: the policy trained on its own samples,'
     ' without a critic, for the same number of online episodes.',
@@ -60,6 +61,28 @@ class Controls(NamedTuple):
   data: Optional[Mapping[str, Any]] = None
   clone: Mapping[str, Mapping[str, Any]] = {}
   self_distillation: Optional[Mapping[str, Any]] = None
+
+
+def are_complete(folder: str) -> bool:
+  """Returns whether all controls of a run have been measured.
+
+  Args:
+    folder: The run's directory.
+
+  Raises:
+    ValueError: If a file is faulty.
+  """
+  found = read(folder)
+  if found is None or found.data is None:
+    return False
+  if not set(TEMPERATURES) <= set(found.clone):
+    return False
+  metrics = run_files.read_metrics(folder)
+  if 'online' not in metrics.phases:
+    return True
+  measured = found.self_distillation or {}
+  episodes = metrics.column('episodes')[-1]
+  return measured.get('num_online_episodes') == episodes
 
 
 def read(folder: str) -> Optional[Controls]:

@@ -1,5 +1,6 @@
 """Draws the learning curve of one run."""
 
+import itertools
 from typing import Mapping, Optional
 
 import numpy as np
@@ -47,7 +48,7 @@ def draw(
   Args:
     path: PNG file to write. Its directory is created if it is missing.
     metrics: Metrics of the run.
-    references: Up to two success rates, 0 to 1, to draw as lines, by name:
+    references: Success rates, 0 to 1, to draw as lines, by name, for instance
       those of the controller and of the data. None is not drawn.
     title: Title of the figure, if given.
 
@@ -86,7 +87,8 @@ def draw(
 
 
 def _draw_success(panel, metrics, positions, references):
-  for (name, success_rate), dashes in zip(references.items(), _DASHES):
+  dash_patterns = itertools.cycle(_DASHES)
+  for (name, success_rate), dashes in zip(references.items(), dash_patterns):
     if success_rate is not None:
       panel.axhline(
           success_rate,

@@ -96,7 +96,8 @@ def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
     folders: Run directories, or folders that contain some at any depth.
     group_by: Source of a run's method name: 'parent' for its parent directory,
       'name' for its own directory name without the seed suffix, or 'auto' for
-      the parent of directories that are named `seed_N`, otherwise 'name'.
+      the parent of directories whose name is a seed only, such as `seed_3`,
+      otherwise 'name'.
 
   Raises:
     ValueError: If there is no run, a file is missing, truncated or contradicts
@@ -256,7 +257,7 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
 
 def _is_seed(path: str) -> bool:
   name = os.path.basename(os.path.abspath(path))
-  return re.fullmatch(r'seed_\d+', name) is not None
+  return _NUMBER_ENDING.fullmatch(name) is not None
 
 
 def _name_without_seed(run: Run) -> str:
@@ -318,7 +319,7 @@ def _check_distinct(runs: Sequence[Run]) -> None:
       raise ValueError(
           f'{seen[key]} and {run.path} must not both be seed {run.seed} of'
           f' method {run.method!r} in {run.domain}. Name run directories'
-          ' METHOD/seed_S, or group the runs by their own names.'
+          ' METHOD/seed_S, or choose another --group_by, parent or name.'
       )
     seen[key] = run.path
 

@@ -1,4 +1,4 @@
-"""Functions that XLA compiles, unless it lacks one of their operations."""
+"""Functions that XLA compiles, unless it does not support an operation."""
 
 import functools
 from typing import Any, Callable, Iterator, Optional
@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterator, Optional
 from absl import logging
 import tensorflow as tf
 
-# The public API does not tell which operations XLA has.
+# The public API does not list the operations that XLA supports.
 from tensorflow.python.framework import kernels
 
 # Nodes of a function's graph that are not operations of its program.
@@ -14,11 +14,12 @@ _NOT_OPERATIONS = ('Placeholder', 'VarHandleOp')
 
 
 def function(fn: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns `fn` as an XLA program, or as a graph if XLA lacks an operation.
+  """Returns `fn` as an XLA program, or as a graph if XLA cannot compile it.
 
-  A policy or critic may use any operation of TensorFlow, of which XLA has most.
-  The first trace finds those that it lacks; a warning names one of them and the
-  binding that avoids the attempt.
+  A policy or critic may use any operation of TensorFlow; XLA supports most. The
+  first trace finds one that it does not support, and a warning names it. An
+  operation that XLA supports for other types or static shapes only is still an
+  error; `Search.jit_compile = False` avoids it.
 
   Args:
     fn: Function of tensors and nests of tensors.
@@ -50,7 +51,7 @@ def function(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _MissingOperation(Exception):  # pylint: disable=g-bad-exception-name
-  """XLA lacks an operation of a graph."""
+  """XLA does not support an operation of a graph."""
 
   def __init__(self, operation: str):
     super().__init__(operation)
@@ -60,15 +61,15 @@ class _MissingOperation(Exception):  # pylint: disable=g-bad-exception-name
 @functools.lru_cache(maxsize=None)
 def _warn(operation: str) -> None:
   logging.warning(
-      'XLA lacks the operation %s of the policy or critic, so that the search'
-      ' runs without XLA and takes longer. Bind `Search.jit_compile = False` to'
-      ' silence this message.',
+      'XLA does not support the operation %s of the policy or critic. The'
+      ' search runs without XLA and is slower. To silence this warning, bind'
+      ' `Search.jit_compile = False`.',
       operation,
   )
 
 
 def _missing(graph: tf.Graph) -> Optional[str]:
-  """Returns an operation of the graph that XLA lacks, or None."""
+  """Returns an operation of the graph that XLA does not support, or None."""
   for name in sorted(set(_operations(graph))):
     if name not in _NOT_OPERATIONS and not _is_in_xla(name):
       return name

@@ -33,7 +33,6 @@ class RunState:
     phase_start: `(train_step, env_steps, wall_seconds)` at the phase's start.
     held_out_losses: `(step, loss)` pairs of behavior cloning.
     controller_success_rate: Success rate of the domain's controller.
-    data_success_rate: Share of successful episodes in the offline data.
     summaries: Results of finished phases, by name.
     latest: Metrics of the latest evaluation of the current weights.
     policy_versions: Versions of a served policy's weights so far.
@@ -51,7 +50,6 @@ class RunState:
       default_factory=list
   )
   controller_success_rate: Optional[float] = None
-  data_success_rate: Optional[float] = None
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, float] = dataclasses.field(default_factory=dict)
   policy_versions: List[str] = dataclasses.field(default_factory=list)

@@ -194,7 +194,8 @@ def run_experiment(
       held_out_fraction,
       export_to if export_phases else lambda phase: None,
   )
-  summary = _finish(session, export_to())
+  data_success_rate = domain_lib.mean_over(episodes, domain.is_success)
+  summary = _finish(session, export_to(), data_success_rate)
   source.close()
   return summary
 
@@ -231,10 +232,6 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
   if controller_success_rate is not None:
     logging.info("The domain's controller: success %.3f.",
                  controller_success_rate)
-  if episodes:
-    session.state.data_success_rate = domain_lib.mean_over(
-        episodes, session.domain.is_success
-    )
   if any(name not in session.state.summaries for name in all_phases):
     session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
   train, held_out = session_lib.split_episodes(
@@ -254,12 +251,15 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
     all_phases['online'].run(session)
 
 
-def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
+def _finish(
+    session, policies: Dict[str, str], data_success_rate: float
+) -> run_summary.RunSummary:
   """Draws the learning curve and writes the summary.
 
   Args:
     session: The session.
     policies: Paths of the exported policies, by name.
+    data_success_rate: Share of successful episodes in the offline data.
   """
   root_dir = session.root_dir
   state = session.state
@@ -268,7 +268,7 @@ def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
       run_files.read_metrics(root_dir),
       references={
           'controller': state.controller_success_rate,
-          'data': state.data_success_rate,
+          'data': data_success_rate,
       },
       title=f'{session.domain.name}, seed {session.seed}',
   )
@@ -277,7 +277,7 @@ def _finish(session, policies: Dict[str, str]) -> run_summary.RunSummary:
       domain=session.domain.name,
       wall_seconds=session.wall_seconds,
       controller_success_rate=state.controller_success_rate,
-      data_success_rate=state.data_success_rate,
+      data_success_rate=data_success_rate,
       phases={
           name: run_summary.PhaseSummary(**numbers)
           for name, numbers in state.summaries.items()

@@ -56,7 +56,7 @@ class RunSummary(NamedTuple):
     policies: Paths of the exported policies, by name.
     initial_run: Where the run began; None if it started from scratch.
     data_success_rate: Share of successful episodes in the offline data; None if
-      there are none.
+      the run did not record it.
   """
 
   seed: int

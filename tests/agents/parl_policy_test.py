@@ -77,7 +77,7 @@ def _seeds(*seed, num_rows=3):
 
 
 class _PythonPolicy(gaussian.GaussianPolicy):
-  """A policy with an operation that XLA lacks."""
+  """A policy with an operation that XLA does not support."""
 
   def sample(self, observation, n, seed, *, temperature=1.0):
     samples = super().sample(observation, n, seed, temperature=temperature)

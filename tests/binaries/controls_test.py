@@ -65,6 +65,34 @@ class ControlsTest(absltest.TestCase):
     ):
       self.assertIn(binding, arguments.gin_bindings)
 
+  def test_the_clone_is_named_by_its_absolute_path(self):
+    relative = os.path.relpath(self._run) + os.sep
+    self.assertEqual(
+        controls_run.self_distillation(relative).gin_bindings,
+        controls_run.self_distillation(self._run).gin_bindings,
+    )
+
+  def test_a_run_without_online_phase_has_no_self_distillation(self):
+    path = os.path.join(self._run, 'config.gin')
+    with open(path, 'a') as file:
+      file.write("\nrun_experiment.phase_names = ('behavior_cloning',)\n")
+    self.assertIsNone(controls_run.self_distillation(self._run))
+
+  def test_controls_are_complete_once_all_are_measured(self):
+    path = os.path.join(self._run, controls.FILE)
+    rates = {'success_rate': 0.25}
+    found = {
+        'num_episodes': 4,
+        'data': rates,
+        'clone': dict.fromkeys(controls.TEMPERATURES, rates),
+    }
+    for episodes, is_complete in ((None, False), (2, False), (3, True)):
+      if episodes is not None:
+        found['self_distillation'] = {'num_online_episodes': episodes, **rates}
+      with open(path, 'w') as file:
+        json.dump(found, file)
+      self.assertEqual(controls.are_complete(self._run), is_complete)
+
   def test_run_without_its_clone_is_refused(self):
     shutil.rmtree(os.path.join(self._run, 'phases'))
     with self.assertRaisesRegex(ValueError, 'run/phases/behavior_cloning'):

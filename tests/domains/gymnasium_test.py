@@ -132,6 +132,13 @@ class GymnasiumTest(parameterized.TestCase):
       self.assertEqual(domain.value_range(0.5)[0], -4.0)
     with self.assertRaisesRegex(ValueError, '`reward_range`.*`is_sparse`'):
       gymnasium_domain.Gymnasium('Pendulum-v1', is_sparse=True)
+    with self.assertRaisesRegex(ValueError, 'must be negative.* 2.0'):
+      gymnasium_domain.Gymnasium(
+          'Pendulum-v1',
+          reward_range=(-1.0, 0.0),
+          reward_bias=2.0,
+          is_sparse=True,
+      )
 
   def test_rewards_out_of_order_are_refused(self):
     with self.assertRaisesRegex(ValueError, r'`reward_range`.*\(0.0, -1.0\)'):

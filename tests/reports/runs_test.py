@@ -261,6 +261,17 @@ class ReadRunsTest(RunFolderTest):
         ['LineWalk (length=5)', 'LineWalk (length=50)'],
     )
 
+  def test_directories_named_by_a_seed_alone_take_the_name_of_their_parent(
+      self,
+  ):
+    for name, seed in (('mine/1', 1), ('mine/seed2', 2), ('other_0', 0)):
+      self._write(name, seed=seed)
+    found = runs.read_runs([self._root])
+    self.assertEqual(
+        [(run.method, run.seed) for run in found.runs],
+        [('mine', 1), ('mine', 2), ('other', 0)],
+    )
+
   def test_problems_with_runs_are_noted(self):
     self._write('a/seed_0')
     path = self._write('a/seed_1', seed=1, is_finished=False)
