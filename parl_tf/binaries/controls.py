@@ -8,7 +8,8 @@ For each run directory, or each run below a folder:
 * its clone, drawn at temperatures 1, 0.5 and 0 on the run's own evaluation
   episodes;
 * self-distillation without a critic (N = 1, T = 0, draws at the run's training
-  temperature) from the end of cloning, for the run's online budget.
+  temperature) from the end of cloning, for the run's online budget; none if
+  the run has no online phase.
 
 The run needs its checkpoint of behavior cloning (phases/behavior_cloning), or
 that of the run where it began. The results are in controls.json of the run's
