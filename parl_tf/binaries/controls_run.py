@@ -204,9 +204,20 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
   Args:
     run_dir: The run's directory.
     folder: Directory of the run of self-distillation.
+
+  Raises:
+    ValueError: If the run of self-distillation has not been evaluated, or the
+      other controls have not been measured.
   """
   run = runs_lib.read_run(folder, _METHOD)
   result = runs_lib.phase_result(run, 'online')
+  if result is None:
+    raise ValueError(f'{folder} must have been evaluated online, but has not.')
+  found = controls.read(run_dir)
+  if found is None:
+    raise ValueError(
+        f'{run_dir} needs {controls.FILE}, which `measure` writes.'
+    )
   metrics = run.metrics
   rates = metrics.column('success_rate_without_search')
   rates = rates[(metrics.phases == 'online') & np.isfinite(rates)]
@@ -219,7 +230,6 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
       'steps_to_success': result.steps_to_success_without_search,
       'mean_return': result.mean_return_without_search,
   }
-  found = controls.read(run_dir)
   _write(
       os.path.join(run_dir, controls.FILE),
       found._replace(
