@@ -56,6 +56,6 @@ for number in range(20):
   )
 
 evaluator = evaluation.Evaluator(domain, num_episodes=32, seed=0)
-for policy in (agent.greedy_policy, agent.base_policy):
-  result = evaluator.run_policy(policy)
-  sys.stdout.write(f'{policy.name}: success {result.success_rate:.2f}\n')
+for name in ('greedy_policy', 'base_policy'):
+  result = evaluator.run_policy(getattr(agent, name))
+  sys.stdout.write(f'{name}: success {result.success_rate:.2f}\n')
