@@ -1,14 +1,16 @@
 """Finds and parses gin files, in an installation or a checkout."""
 
+import contextlib
 import difflib
 import functools
 import glob
 import inspect
+import logging
 import os
 import re
 import sys
 import tokenize
-from typing import Iterable, List, Sequence
+from typing import Iterable, Iterator, List, Sequence
 
 import gin
 
@@ -110,7 +112,8 @@ def parse(
     sys.path.append(os.getcwd())
   paths = [_find(path) for path in gin_files]
   try:
-    with imports.without_garbage_collection():  # The files import modules.
+    # The files import modules.
+    with _without_gin_messages(), imports.without_garbage_collection():
       gin.parse_config_files_and_bindings(
           paths,
           list(gin_bindings),
@@ -136,6 +139,26 @@ def parse(
       raise
     message, newline, place = str(error).partition('\n')
     raise ValueError(f'{message}{hint}{newline}{place}') from error
+
+
+@contextlib.contextmanager
+def _without_gin_messages() -> Iterator[None]:
+  """Hides gin's log messages.
+
+  It logs an error for each searched directory that lacks an included file, even
+  if a later directory has it, and raises an exception for real failures.
+  """
+  folder = os.path.dirname(gin.__file__) + os.sep
+
+  def is_shown(record: logging.LogRecord) -> bool:
+    return not record.pathname.startswith(folder)
+
+  root = logging.getLogger()
+  root.addFilter(is_shown)
+  try:
+    yield
+  finally:
+    root.removeFilter(is_shown)
 
 
 @functools.lru_cache(maxsize=None)

@@ -21,7 +21,6 @@ from typing import Callable, ContextManager, List, NoReturn, Optional, Sequence
 from absl import app
 from absl import flags
 from absl import logging
-import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import input_errors
@@ -34,7 +33,6 @@ _INPUT_ERROR, _USAGE_ERROR = 1, 2  # Exit statuses.
 _MISSING_FLAG = re.compile(r'Flag (--\w+) must have a value other than None')
 # What absl appends to the help of a flag that may be repeated.
 _REPEAT = re.compile(r'\.?;\s+repeat this option to specify a list of values')
-_GIN = os.path.dirname(gin.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -122,10 +120,6 @@ def run(
 def show_our_messages() -> None:
   """Sets the minimum log level: INFO for this project, WARNING for others.
 
-  All log messages of gin are hidden: it logs an error for each searched
-  directory that lacks an included file, even if a later directory has it, and
-  raises an exception for real failures.
-
   On a terminal, messages are plain text; elsewhere they start with the time and
   the source location.
   """
@@ -149,7 +143,7 @@ class _PlainFormatter(stdlib_logging.Formatter):
 
 
 def _is_shown(record: stdlib_logging.LogRecord) -> bool:
-  if record.pathname.startswith(_GIN) or third_party_messages.is_noise(record):
+  if third_party_messages.is_noise(record):
     return False
   is_ours = record.pathname.startswith(_OURS)
   return is_ours or record.levelno >= stdlib_logging.WARNING

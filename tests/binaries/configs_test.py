@@ -1,5 +1,6 @@
 """Tests of finding and reading gin files."""
 
+import logging
 import os
 from typing import Optional
 
@@ -45,6 +46,14 @@ class ConfigsTest(absltest.TestCase):
     os.chdir(self._folder.full_path)
     configs.parse(['domains/pointmaze.gin'], skip_unknown=True)
     self.assertEqual(gin.query_parameter('PointMaze.size'), 'Large')
+
+  def test_gin_logs_nothing_about_directories_without_an_included_file(self):
+    with self.assertNoLogs():
+      configs.parse(['sizes/small.gin'], skip_unknown=True)
+      configs.parse(['methods/parl_iql.gin'], skip_unknown=True)
+    with self.assertLogs() as logs:
+      logging.error('Shown again.')
+    self.assertLen(logs.output, 1)
 
   def test_a_missing_file_error_lists_the_searched_paths(self):
     with self.assertRaisesRegex(

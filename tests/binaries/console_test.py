@@ -234,7 +234,7 @@ class ConsoleTest(parameterized.TestCase):
 
 class ShownMessagesTest(absltest.TestCase):
 
-  def test_gin_messages_and_routine_messages_of_others_are_hidden(self):
+  def test_routine_messages_of_others_are_hidden(self):
     stream = io.StringIO()
     with contextlib.redirect_stderr(stream):
       console.show_our_messages()
@@ -243,7 +243,6 @@ class ShownMessagesTest(absltest.TestCase):
           (console.__file__, 'INFO', 'ours'),
           ('/site-packages/tf_agents/x.py', 'INFO', 'hidden'),
           ('/site-packages/tf_agents/x.py', 'WARNING', 'theirs'),
-          (gin.__file__, 'ERROR', 'hidden'),
           (
               '/site-packages/tf_agents/train/learner.py',
               'WARNING',
