@@ -3,6 +3,7 @@
 import os
 from typing import Tuple
 
+from parl_tf.datasets import concatenated
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import lerobot
 from parl_tf.datasets import minari
@@ -33,11 +34,16 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
   Raises:
     ImportError: If the format requires a package that is not installed.
-    rows.DamagedFileError: If the format is unknown or the file is corrupt.
+    rows.DamagedFileError: If the format is unknown, the file is corrupt, or
+      it lacks parts of a nested observation.
   """
   for module in _FORMATS:
     if module.recognises(path):
-      return module.open_source(path, layout)
+      source = module.open_source(path, layout)
+      keys = layout.concatenated_keys
+      if keys is None or rows_lib.OBSERVATIONS in source.columns:
+        return source
+      return concatenated.Source(source, keys)
   kind = 'directory' if os.path.isdir(path) else 'file'
   names = [module.NAME for module in _FORMATS]
   raise rows_lib.DamagedFileError(
@@ -48,6 +54,8 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 def name_of(source: rows_lib.RowSource) -> str:
   """Returns the name of a source's format."""
+  if isinstance(source, concatenated.Source):
+    source = source.wrapped
   (name,) = (
       module.NAME
       for module in _FORMATS

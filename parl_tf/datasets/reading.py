@@ -15,13 +15,20 @@ from parl_tf.datasets import rows as rows_lib
 
 @gin.configurable(
     'dataset',
-    denylist=['observation_spec', 'action_spec', 'task', 'ends_at_success'],
+    denylist=[
+        'observation_spec',
+        'action_spec',
+        'task',
+        'ends_at_success',
+        'concatenated_keys',
+    ],
 )
 def make_layout(
     observation_spec: Any = None,
     action_spec: Any = None,
     task: Optional[int] = None,
     ends_at_success: bool = True,
+    concatenated_keys: Optional[Tuple[str, ...]] = None,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -41,6 +48,8 @@ def make_layout(
       a play dataset, see `d4rl`; None reads the standard columns.
     ends_at_success: Whether success in `task` ends the episode, so that the
       later rows form another one.
+    concatenated_keys: Parts of a nested observation to concatenate to one
+      array, in this order, as the task does; None keeps them.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1.
     clip_actions: Whether to clip actions outside the bounds. If False, such
@@ -70,6 +79,7 @@ def make_layout(
       ),
       task=task,
       ends_at_success=ends_at_success,
+      concatenated_keys=concatenated_keys,
   )
 
 

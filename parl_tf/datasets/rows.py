@@ -73,6 +73,9 @@ class Layout(NamedTuple):
     is_binary: Whether to replace the stored reward with 1 at the first success,
       which ends the episode, and 0 before it.
     observation_keys: Parts of a nested observation to read; None reads all.
+    concatenated_keys: Parts of a nested observation to concatenate to one
+      array, in this order; None keeps them. Observations that are one array in
+      the file are read as they are.
     task: Zero-based index of the task whose rewards and successes to read from
       a play dataset, see `d4rl`; None reads the standard columns.
     ends_at_success: Whether success in `task` ends the episode, so that the
@@ -88,6 +91,7 @@ class Layout(NamedTuple):
   success_reward: float = 0.0
   is_binary: bool = False
   observation_keys: Optional[Tuple[str, ...]] = None
+  concatenated_keys: Optional[Tuple[str, ...]] = None
   task: Optional[int] = None
   ends_at_success: bool = True
 

@@ -3,7 +3,16 @@
 import difflib
 import functools
 import math
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import gin
 import gymnasium
@@ -52,7 +61,8 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       kwargs: Further arguments of `gymnasium.make`.
       observation_keys: Parts of a dict observation to keep; None keeps all.
       flatten_observation: Whether to concatenate the parts, in the order of
-        `observation_keys` or else of the task, to one array.
+        `observation_keys` or else of the task's observation space, to one
+        array. A dataset may have the array or the parts.
       max_episode_steps: Environment steps, after `action_repeat`, before the
         timeout; None for the registered limit.
       action_repeat: Number of task steps for which each action is repeated.
@@ -118,8 +128,15 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     # Shared by all environments, so that it warns only once.
     self._success_signal = success.SuccessSignal(success_key, success_reward)
     self._select_observation = None
+    self._concatenated_keys: Optional[Tuple[str, ...]] = None
     if observation_keys is not None or flatten_observation:
       _check_keys(id, observation_keys, task.observation_space)
+      parts = getattr(task.observation_space, 'spaces', None)
+      if flatten_observation and isinstance(parts, Mapping):
+        observation_keys = tuple(
+            parts if observation_keys is None else observation_keys
+        )
+        self._concatenated_keys = observation_keys
       self._select_observation = functools.partial(
           _select, keys=observation_keys, flatten=flatten_observation
       )
@@ -153,6 +170,11 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   ) -> Optional[domain.Controller]:
     del environment
     return None if self._controller_ctor is None else self._controller_ctor()
+
+  def dataset_options(self) -> Dict[str, Any]:
+    return dict(
+        super().dataset_options(), concatenated_keys=self._concatenated_keys
+    )
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
     if not self._is_sparse or self._reward_range is None:
