@@ -78,8 +78,12 @@ class Source(rows_lib.RowSource):
           f'{self.path}: the parts of `{field}` must each have one row per'
           f' step, got shapes {shapes}.'
       )
+    # Only the number of rows may be unknown.
+    sizes = [
+        math.prod(n for n in part.shape[1:] if n is not None) for part in parts
+    ]
     return rows_lib.Column(
-        (*lengths.pop(), sum(math.prod(part.shape[1:]) for part in parts)),
+        (*lengths.pop(), sum(sizes)),
         np.result_type(*(part.dtype for part in parts)),
         ', '.join(part.label for part in parts),
     )
