@@ -16,9 +16,10 @@ stored.
             does not exist. Otherwise the episode ends with a timeout.
 
 `observation.<key>` becomes `observations/<key>`, for all `observation_keys` or,
-without them, for all vectors and images. A single part becomes `observations`,
-as does `observation.state` if the layout expects a single array. Only the
-requested videos are decoded. Frames are matched by index; video frames after
+without them, for all vectors and images. A single part becomes `observations`.
+If the layout expects a single array, only its `concatenated_keys` are read or,
+where some of them are missing, `observation.state`. Only the requested videos
+are decoded. Frames are matched by index; video frames after
 the last row are ignored.
 """
 
@@ -107,7 +108,10 @@ class _Source(rows_lib.RowSource):
                if x.startswith(_PREFIX) and (y.dtype.kind == 'f'
                                              or y.kind != 'numbers')]
       wants_one = layout.observation_shape is not None and not is_nest
-      if wants_one and 'state' in parts:
+      concatenated = layout.concatenated_keys or ()
+      if concatenated and set(concatenated) <= set(parts):
+        parts = concatenated
+      elif wants_one and 'state' in parts:
         parts = ['state']
     if not parts:
       self._refuse(f'must have a vector or image `{_PREFIX}<key>`, got'

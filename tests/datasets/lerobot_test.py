@@ -105,6 +105,20 @@ class ReadTest(LerobotTest):
     first = self._read({'state': _STATE_SPEC})[0]
     self.assertEqual(first.observation['state'].shape, (4, 2))
 
+  def test_a_flattened_task_reads_its_parts_without_the_videos(self):
+    goals = {'observation__goal': np.ones([1, 3], np.float32)}
+    self._write(episodes=[files.episode(0, 1, **goals)])
+    shutil.rmtree(self._file('videos'))
+    spec = specs.Array((5,), np.float32, 'observation')
+    (episode,) = self._read(spec, concatenated_keys=('goal', 'state'))
+    self.assertEqual(episode.observation[0].tolist(), [1, 1, 1, 0, 0])
+
+  def test_a_flattened_task_without_its_parts_reads_the_state(self):
+    self._write()
+    shutil.rmtree(self._file('videos'))
+    found = self._read(_STATE_SPEC, concatenated_keys=('goal', 'state'))
+    self.assertEqual(found[0].observation[:, 0].tolist(), [0, 1, 2, 2])
+
   @parameterized.parameters(*_VERSIONS)
   def test_a_single_part_becomes_one_array(self, version):
     self._write(version, has_video=False)
