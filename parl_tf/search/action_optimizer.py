@@ -166,13 +166,15 @@ class ActionOptimizer(selection.CandidateSelection):
         moved_gradient = tf.where(is_kept, moved_gradient, gradient)
       return i + 1, moved, moved_gradient, best, best_values
 
+    best, best_values = actions, values
     num_loops = self._num_steps - 1
-    _, actions, gradient, best, best_values = tf.while_loop(
-        lambda i, *_: i < num_loops,
-        step,
-        (tf.constant(0), actions, gradient, actions, values),
-        maximum_iterations=num_loops,
-    )
+    if num_loops:  # A loop is traced even if it is never entered.
+      _, actions, gradient, best, best_values = tf.while_loop(
+          lambda i, *_: i < num_loops,
+          step,
+          (tf.constant(0), actions, gradient, best, best_values),
+          maximum_iterations=num_loops,
+      )
     moved = move(actions, gradient)  # The last iterate needs no gradient.
     _, best, best_values = keep(moved, value_fn(moved), best, best_values)
     return best, best_values

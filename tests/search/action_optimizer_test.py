@@ -140,20 +140,18 @@ class AscentTest(tensor_case.TensorCase):
     self.assertAllClose(found.actions, [[[0.4, -0.15]]])
     self.assertAllClose(found.values, [[-0.2725]])
 
-  @parameterized.parameters((1, -0.5), (2, 0.5), (3, -0.5))
-  def test_later_iterates_win_ties(self, num_gradient_steps, expected):
+  @parameterized.parameters(
+      ('best_iterate', (-0.5, 0.5, -0.5)), ('reject', (0.5, 0.5, 0.5))
+  )
+  def test_later_iterates_win_ties_and_rejection_undoes_them(
+      self, acceptance, actions
+  ):
     # With step size 1 an action jumps from a to -a, which is as good.
-    optimizer = _make(1, num_gradient_steps, step_size=1.0)
-    found = optimizer.optimize(_actions(0.5), _parabola)
+    for num_gradient_steps, action in enumerate(actions, start=1):
+      optimizer = _make(1, num_gradient_steps, 1.0, acceptance=acceptance)
+      found = optimizer.optimize(_actions(0.5), _parabola)
 
-    self.assertAllEqual(found.actions, _actions(expected))
-
-  @parameterized.parameters(1, 2, 3)
-  def test_rejection_undoes_a_step_to_an_equal_value(self, num_gradient_steps):
-    optimizer = _make(1, num_gradient_steps, 1.0, acceptance='reject')
-    found = optimizer.optimize(_actions(0.5), _parabola)
-
-    self.assertAllEqual(found.actions, _actions(0.5))
+      self.assertAllEqual(found.actions, _actions(action))
 
   @parameterized.parameters(
       # From 0.4, where Q = -0.025 and the gradient 1, a step of 0.3 falls to
@@ -207,6 +205,12 @@ class AscentTest(tensor_case.TensorCase):
     passes = num_gradient_steps + 1 if num_gradient_steps else 0
     self.assertEqual(widths, [4] + passes * [2])
     self.assertAllClose(found.values, _parabola(found.actions))
+
+  def test_the_graph_of_one_step_has_no_loop(self):
+    value_fn, widths = _counted_parabola()
+    optimizer = _make(2, num_gradient_steps=1)
+    common.function(optimizer.optimize)(_actions(0.9, 0.1, -0.5), value_fn)
+    self.assertEqual(widths, [3, 2, 2])
 
   @hypothesis.settings(derandomize=True, deadline=None, max_examples=10)
   @hypothesis.given(
@@ -359,25 +363,16 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertBetween(np.mean(best[1::2]), 0.4, 0.6)
 
   def test_draws_are_a_function_of_the_seed(self):
-    candidates = self._candidates(50)
-    first, again, other = (
-        _make().select(candidates, seed, greedy=False)
-        for seed in (_SEED, _SEED, (3, 6))
-    )
-
-    self.assertAllEqual(first, again)
-    self.assertNotAllEqual(first, other)
-
-  def test_a_compiled_selection_equals_the_eager_one(self):
-    candidates, seed = self._candidates(50), tf.constant(_SEED)
-
-    @common.function(jit_compile=True)
-    def compiled(candidates, seed):
+    def select(candidates, seed):
       return _make().select(candidates, seed, greedy=False)
 
-    self.assertAllEqual(
-        compiled(candidates, seed), _make().select(candidates, seed, False)
-    )
+    compiled = common.function(select, jit_compile=True)
+    candidates, seed = self._candidates(50), tf.constant(_SEED)
+    actions = select(candidates, seed)
+
+    self.assertAllEqual(select(candidates, seed), actions)
+    self.assertAllEqual(compiled(candidates, seed), actions)
+    self.assertNotAllEqual(select(candidates, (3, 6)), actions)
 
 
 class OptionsTest(parameterized.TestCase):
