@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from typing import Dict, List, Sequence
+from typing import Dict, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -19,24 +19,6 @@ class Absent:
       raise ModuleNotFoundError('No module named ' + repr(name), name=name)
 
 sys.meta_path.insert(0, Absent())
-"""
-
-# Runs modules one after the other, each in a fork, and prints their statuses.
-# Before it forks, it imports packages that are slow to import and import none
-# of our modules.
-_FORKS = """
-import os, runpy, sys
-import tensorflow, tf_agents.agents
-commands = eval(sys.argv[1])
-for number, command in enumerate(commands):
-  child = os.fork()
-  if not child:
-    os.dup2(os.open(str(number), os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
-    os.chdir({root!r})
-    sys.argv = command
-    runpy.run_module(command[0], run_name='__main__', alter_sys=True)
-    sys.exit()
-  print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
@@ -70,41 +52,3 @@ def run(
         text=True,
         check=False,
     )
-
-
-def run_modules(
-    absent: Sequence[str], commands: Sequence[Sequence[str]]
-) -> List[subprocess.CompletedProcess]:
-  """Runs several modules as `python -m` does, in forks of one process.
-
-  Args:
-    absent: Libraries to hide.
-    commands: The name of each module and its arguments.
-
-  Returns:
-    The status and the standard error of each.
-  """
-  with tempfile.TemporaryDirectory() as folder:
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            _FORKS.format(root=str(ROOT)),
-            repr([list(command) for command in commands]),
-        ],
-        cwd=folder,
-        env=environment(absent, folder),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [
-        subprocess.CompletedProcess(
-            command,
-            int(status),
-            stderr=pathlib.Path(folder, str(number)).read_text('utf-8'),
-        )
-        for number, (command, status) in enumerate(
-            zip(commands, done.stdout.split())
-        )
-    ]

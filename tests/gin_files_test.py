@@ -1,10 +1,7 @@
 """Tests that the gin files parse alone and work together."""
 
 import functools
-import os
 import pathlib
-import subprocess
-import sys
 
 from absl.testing import parameterized
 import gin
@@ -14,6 +11,7 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
+from tests import programs
 from tests import tensor_case
 from tests.domains import example_server
 
@@ -30,17 +28,31 @@ _EXPERIMENTS = sorted(
 )
 
 
+# Small networks, for tests of which parts the files select.
+_SMALL = (
+    'import parl_tf.networks.action_transformer',
+    'import parl_tf.networks.denoising_network',
+    'import parl_tf.networks.ensemble',
+    'import parl_tf.networks.flow_network',
+    'import parl_tf.networks.image_networks',
+    'ActionTransformer.num_blocks = 1',
+    'CriticEnsemble.hidden_sizes = (8,)',
+    'DenoisingNetwork.num_blocks = 1',
+    'FlowNetwork.hidden_sizes = (8,)',
+    'ImageEncoder.blocks_per_stage = 1',
+    'ImageEncoder.stage_widths = (4,)',
+)
+
+
+def _build_agent(domain):
+  return builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
+
+
 @functools.lru_cache(maxsize=None)
 def _parse_each_alone():
   """Returns the files that cannot be parsed alone, and the errors."""
-  done = subprocess.run(
-      [sys.executable, '-m', 'tests.parse_alone', *_GIN_FILES],
-      capture_output=True,
-      text=True,
-      check=True,
-      env={**os.environ, 'PYTHONPATH': str(_ROOT)},
-  )
-  return set(done.stdout.splitlines()), done.stderr
+  output = programs.run('tests.parse_alone', *_GIN_FILES)
+  return set(output.splitlines()) & set(_GIN_FILES), output
 
 
 class GinFilesTest(tensor_case.TensorCase):
@@ -77,13 +89,12 @@ class GinFilesTest(tensor_case.TensorCase):
     configs.parse(
         ['quickstart.gin'],
         [
+            *_SMALL,
             f'build_agent.policy_ctor = @{policy}',
             f'build_agent.critic_ctor = @{critic}',
         ],
     )
-    agent = builder.build_agent(
-        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
-    )
+    agent = _build_agent(domain_lib.select_domain())
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)
 
@@ -115,10 +126,8 @@ class GinFilesTest(tensor_case.TensorCase):
     files = ['domains/pointmaze.gin', f'methods/{method}.gin']
     if policy is not None:
       files.append(f'policies/{policy}.gin')
-    configs.parse(files, ['CriticEnsemble.hidden_sizes = (8, 8)'])
-    agent = builder.build_agent(
-        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
-    )
+    configs.parse(files, _SMALL)
+    agent = _build_agent(domain_lib.select_domain())
     for part, name in ((agent.critic, critic), (agent._improver, improver)):
       if name is None:
         self.assertIsNone(part)
@@ -133,18 +142,16 @@ class GinFilesTest(tensor_case.TensorCase):
       ('ablations/base_policy_targets.gin', 'Search.optimize_targets', False),
   )
   def test_files_included_last_change_the_quickstart(self, file, name, value):
-    configs.parse(['quickstart.gin', file])
+    configs.parse(['quickstart.gin', file], _SMALL)
     self.assertEqual(gin.query_parameter(name), value)
-    builder.build_agent(
-        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
-    )
+    _build_agent(domain_lib.select_domain())
 
   # CALVIN needs a server, and its critic has no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_histograms_cover_the_returns_of_the_task(self, name):
-    configs.parse([f'experiments/{name}.gin'])
+    configs.parse([f'experiments/{name}.gin'], _SMALL)
     domain = domain_lib.select_domain()
-    agent = builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
+    agent = _build_agent(domain)
     iql = ('antmaze_small', 'adroit_door_small', 'cube_small')
     is_play = 'play' in name
     critic = 'IQLCritic' if name in iql or is_play else 'CalQLCritic'
@@ -195,19 +202,15 @@ class GinFilesTest(tensor_case.TensorCase):
     }
     self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
 
-
   def test_openvla_composes_with_a_domain_of_pictures(self):
     configs.parse(
         ['experiments/openvla.gin', 'domains/drawn_maze.gin'],
         [
-            'CriticEnsemble.hidden_sizes = (8,)',
-            'ImageEncoder.stage_widths = (4,)',
+            *_SMALL,
             'DrawnMaze.goal_cells = ((7, 9), (1, 1))',
         ],
     )
-    agent = builder.build_agent(
-        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
-    )
+    agent = _build_agent(domain_lib.select_domain())
     constants = {
         'Search.num_samples': 16,
         'ServedOnline.num_samples': 8,
@@ -233,15 +236,9 @@ class CalvinExperimentsTest(tensor_case.TensorCase):
     self.addCleanup(gin.clear_config)
     configs.parse(
         [f'experiments/{name}.gin'],
-        [
-            f"Calvin.address = '{self._server.address}'",
-            'CriticEnsemble.hidden_sizes = (8,)',
-            'ImageEncoder.stage_widths = (4,)',
-        ],
+        [*_SMALL, f"Calvin.address = '{self._server.address}'"],
     )
-    agent = builder.build_agent(
-        domain_lib.select_domain(), None, 0, tf.Variable(0, dtype=tf.int64)
-    )
+    agent = _build_agent(domain_lib.select_domain())
     self.assertIsNone(agent.critic._distribution)  # squared errors
     spec = agent.time_step_spec.observation
     self.assertEqual(

@@ -1,9 +1,5 @@
 """Tests of stateless random numbers."""
 
-import os
-import subprocess
-import sys
-
 from absl.testing import parameterized
 import numpy as np
 from scipy import stats
@@ -11,6 +7,7 @@ import tensorflow as tf
 from tf_agents.utils import common
 
 from parl_tf import randomness
+from tests import programs
 
 _SEED = tf.constant([3, 4], tf.int32)
 
@@ -51,6 +48,7 @@ members = tf.function(
 for share in strategy.experimental_local_results(members()):
   tf.debugging.assert_equal(share, randomness.subset(seed, 3, 50))
 assert strategy.num_replicas_in_sync == 2
+print('All draws are equal.')
 """
 
 
@@ -116,15 +114,10 @@ class RandomnessTest(parameterized.TestCase):
     )
 
   def test_replicas_draw_the_rows_of_the_global_batch(self):
-    path = os.pathsep.join(p for p in sys.path if p)
-    result = subprocess.run(
-        [sys.executable, '-c', _TWO_REPLICAS],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    self.assertEqual(result.returncode, 0, result.stderr)
+    folder = self.create_tempdir()
+    folder.create_file('two_replicas_program.py', _TWO_REPLICAS)
+    printed = programs.run('two_replicas_program', folder=folder.full_path)
+    self.assertIn('All draws are equal.', printed)
 
   @parameterized.parameters(False, True)
   def test_a_part_draws_its_rows_of_the_whole_batch(self, jit_compile):

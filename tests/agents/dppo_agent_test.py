@@ -12,6 +12,7 @@ from parl_tf import types
 from parl_tf.agents import clipped_surrogate
 from parl_tf.agents import dppo_agent
 from parl_tf.policies import denoising_chain
+from tests import eager
 from tests import tensor_case
 from tests.agents import small_agent
 from tests.agents import small_dppo
@@ -62,7 +63,7 @@ def _log_probs(agent, rollout):
   return total
 
 
-def _play_bandit(num_turns):
+def _play_bandit(num_turns, num_cloning_steps=200):
   """Returns the mean of each turn's reward, the action's first element.
 
   The bandit has one state. The policy is cloned first from actions within the
@@ -80,7 +81,7 @@ def _play_bandit(num_turns):
   rows = rows._replace(
       observation=tf.zeros_like(rows.observation), action=0.5 * rows.action
   )
-  for _ in range(200):
+  for _ in range(num_cloning_steps):
     agent.train(types.Experience(cloning=rows))
   agent.start_fine_tuning()
   rewards = []
@@ -173,6 +174,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
       self.assertAllClose(variable, value, rtol=1e-5, atol=1e-5)
 
   def test_chains_of_positive_advantage_become_more_likely(self):
+    eager.run_eagerly(self)
     agent = small_dppo.make_agent(num_epochs=2, minibatch_size=8)
     rollout = _make_rollout(agent, _first_number)
     policy, seed = agent.generative_policy, tf.constant([1, 2], tf.int32)
@@ -191,13 +193,19 @@ class DPPOAgentTest(tensor_case.TensorCase):
     agent.start_fine_tuning()
     self.assertAllEqual(sample(True), sample(False))
 
-  def test_reward_of_a_bandit_rises_and_repeats_with_the_same_seed(self):
+  def test_reward_of_a_bandit_rises(self):
     rewards = _play_bandit(16)
     # Seeds 0 to 7 gain at least 0.39, on TensorFlow 2.15 and 2.21.
     self.assertGreater(rewards[-1], rewards[0] + 0.2)
-    self.assertEqual(_play_bandit(3), rewards[:3])
+
+  def test_turns_repeat_with_the_same_seed(self):
+    eager.run_eagerly(self)
+    rewards = _play_bandit(4, num_cloning_steps=3)
+    self.assertLen(set(rewards), 4)
+    self.assertEqual(_play_bandit(3, num_cloning_steps=3), rewards[:3])
 
   def test_a_baseline_rollout_trains_only_the_baseline(self):
+    eager.run_eagerly(self)
     agent = small_dppo.make_agent(num_epochs=2)
     rollout = _make_rollout(agent, _first_number)
     policy_before = [v.numpy() for v in agent.generative_policy.variables]
@@ -211,6 +219,7 @@ class DPPOAgentTest(tensor_case.TensorCase):
     self.assertNotAllEqual(agent.value(rollout.observation[0]), value_before)
 
   def test_epochs_stop_above_the_target_kl(self):
+    eager.run_eagerly(self)
     agent = small_dppo.make_agent(
         num_epochs=5,
         minibatch_size=8,

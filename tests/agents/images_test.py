@@ -40,7 +40,7 @@ def _make_transition():
   )
 
 
-def _learn(loss_fn, variables, num_steps=5):
+def _learn(loss_fn, variables, num_steps=2):
   """Returns the loss before and after, and each variable's first gradient."""
 
   @tf.function(autograph=False)
@@ -56,6 +56,26 @@ def _learn(loss_fn, variables, num_steps=5):
   for _ in range(num_steps):
     after, _ = step()
   return float(before), float(after), gradients
+
+
+def _make_fast_agent(**kwargs):
+  """Returns an agent of the fastest parts, for tests of all agents."""
+  return small_images.make_agent(
+      td.TDCritic,
+      gaussian.GaussianPolicy,
+      search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
+      **kwargs,
+  )
+
+
+class _CountingEncoder(image_networks.ImageEncoder):
+  """Counts how often an encoder is called."""
+
+  num_calls = 0
+
+  def call(self, image):
+    _CountingEncoder.num_calls += 1
+    return super().call(image)
 
 
 class ImagesTest(tensor_case.TensorCase):
@@ -153,19 +173,13 @@ class ImagesTest(tensor_case.TensorCase):
   def test_each_network_encodes_a_state_once(self):
     # In the loss, the critic encodes s and the target s'. In the search, the
     # policy and the critic each encode both.
-    agent = small_images.make_agent(policy_ctor=gaussian.GaussianPolicy)
-    rows = small_images.make_rows()
-
-    @tf.function(autograph=False)
-    def loss(rows):
-      return agent.loss(types.Experience(critic=rows)).loss
-
-    graph = loss.get_concrete_function(rows).graph
-    convolutions = [x for x in graph.get_operations() if x.type == 'Conv2D']
-    self.assertLen(
-        convolutions,
-        6 * small_images.NUM_CAMERAS * small_images.NUM_CONVOLUTIONS,
+    gin.bind_parameter(
+        'ObservationEncoder.image_encoder_ctor', _CountingEncoder
     )
+    agent = small_images.make_agent(policy_ctor=gaussian.GaussianPolicy)
+    _CountingEncoder.num_calls = 0
+    agent.loss(types.Experience(critic=small_images.make_rows()))
+    self.assertEqual(_CountingEncoder.num_calls, 6 * small_images.NUM_CAMERAS)
 
   @parameterized.parameters(
       image_networks.ImageEncoder, small_image_encoder.SmallImageEncoder
@@ -191,7 +205,7 @@ class ImagesTest(tensor_case.TensorCase):
     rows = small_images.make_rows()
     losses = {}
     for padding in (0, 4):
-      agent = small_images.make_agent(image_padding=padding)
+      agent = _make_fast_agent(image_padding=padding)
       info = agent.loss(types.Experience(critic=rows, policy=rows))
       losses[padding] = {name: float(x) for name, x in info.extra.items()}
     for name in ('candidates/best_value', 'candidates/spread'):
@@ -204,7 +218,7 @@ class ImagesTest(tensor_case.TensorCase):
       small_images.make_agent(image_padding=-1)
 
   def test_training_changes_all_parts_and_the_policy_can_be_exported(self):
-    agent = small_images.make_agent(optimizer_ctor=tf.keras.optimizers.SGD)
+    agent = _make_fast_agent(optimizer_ctor=tf.keras.optimizers.SGD)
     rows = small_images.make_rows()
     parts = (agent.critic, agent.generative_policy)
     before = [[v.numpy() for v in x.trainable_variables] for x in parts]
@@ -229,9 +243,7 @@ class ImagesTest(tensor_case.TensorCase):
 
   def test_the_held_out_loss_does_not_depend_on_batching(self):
     # 70 rows need several batches. This loss draws no random numbers.
-    agent = small_images.make_agent(
-        policy_ctor=gaussian.GaussianPolicy, image_padding=0
-    )
+    agent = _make_fast_agent(image_padding=0)
     rows = small_images.make_rows(70)
     whole = agent.cloning_loss(rows, _SEED)
     self.assertAllClose(held_out_rows.loss(agent, rows), whole, rtol=1e-5)

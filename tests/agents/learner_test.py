@@ -1,5 +1,6 @@
 """Tests of the agent's compiled training step in TF-Agents' learner."""
 
+import functools
 import re
 
 from absl.testing import absltest
@@ -7,11 +8,16 @@ import tensorflow as tf
 from tf_agents.train import learner
 
 from parl_tf.critics import cal_ql
+from parl_tf.networks import ensemble
 from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
 from tests import tensor_case
 from tests.agents import small_agent
 
+# Each member and layer adds operations to every graph.
+_NETWORK = functools.partial(
+    ensemble.CriticEnsemble, num_members=1, hidden_sizes=(16,)
+)
 _REQUESTS = {
     'cloning': experience_lib.ExperienceRequest(cloning_batch_size=8),
     'critic': experience_lib.ExperienceRequest(
@@ -67,7 +73,12 @@ class LearnerTest(tensor_case.TensorCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._agent = small_agent.make_agent(_CountingCritic, _CountingPolicy)
+    cls._agent = small_agent.make_agent(
+        _CountingCritic,
+        _CountingPolicy,
+        critic_kwargs=dict(network_ctor=_NETWORK),
+        search=small_agent.make_search(num_gradient_steps=1),
+    )
     cls._experience = small_agent.make_experience()
     cls._learner = learner.Learner(
         absltest.get_default_test_tmpdir(),

@@ -74,7 +74,10 @@ def _experience(kind, num_rows=small_agent.BATCH_SIZE, seed=0):
 
 
 def _make_cheap_agent(**kwargs):
-  """Returns an agent that takes a second or two to trace."""
+  """Returns an agent with small graphs, whose search only ranks."""
+  kwargs.setdefault(
+      'search', small_agent.make_search(num_samples=2, num_gradient_steps=0)
+  )
   return small_agent.make_agent(
       iql.IQLCritic, gaussian.GaussianPolicy, **kwargs
   )
@@ -88,7 +91,10 @@ class LossTest(tensor_case.TensorCase):
 
   @parameterized.parameters(cal_ql.CalQLCritic, iql.IQLCritic)
   def test_loss_and_train_agree(self, critic_ctor):
-    agent = small_agent.make_agent(critic_ctor)
+    agent = small_agent.make_agent(
+        critic_ctor,
+        search=small_agent.make_search(num_samples=2, num_gradient_steps=1),
+    )
     before = _all_values(agent)
     agent.loss(_experience('critic'))
     for value, expected in zip(_all_values(agent), before):
@@ -301,7 +307,10 @@ class OrderTest(tensor_case.TensorCase):
     # follow its update. Each IdentityN must therefore have at most one used
     # output.
     rows = small_agent.make_rows()
-    train = tf.function(_make_cheap_agent().train, autograph=False)
+    agent = _make_cheap_agent(
+        search=small_agent.make_search(num_gradient_steps=2)
+    )
+    train = tf.function(agent.train, autograph=False)
     traced = train.get_concrete_function(types.Experience(rows, rows, rows))
     for function in traced.graph.as_graph_def().library.function:
       joins = {x.name for x in function.node_def if x.op == 'IdentityN'}

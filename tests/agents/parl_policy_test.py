@@ -76,6 +76,20 @@ def _seeds(*seed, num_rows=3):
   return tf.tile([seed], [num_rows, 1])
 
 
+def _make_agent(
+    policy_ctor=gaussian.GaussianPolicy, jit_compile=False, num_steps=1
+):
+  """Returns an agent that traces fast, by default without XLA."""
+  optimizer = small_agent.make_search(num_gradient_steps=num_steps).optimizer
+  return small_agent.make_agent(
+      iql.IQLCritic,
+      policy_ctor,
+      search=action_source.Search(
+          4, optimizer, 'argmax', jit_compile=jit_compile
+      ),
+  )
+
+
 class _PythonPolicy(gaussian.GaussianPolicy):
   """A policy with an operation that XLA does not support."""
 
@@ -90,9 +104,7 @@ class PARLPolicyTest(tensor_case.TensorCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._agent = small_agent.make_agent(
-        iql.IQLCritic, gaussian.GaussianPolicy
-    )
+    cls._agent = _make_agent()
 
   def test_actions_are_in_bounds_for_every_row(self):
     step = self._agent.policy.action(_time_step(), _seeds(3, 5))
@@ -162,14 +174,14 @@ class PARLPolicyTest(tensor_case.TensorCase):
         log_prob - tf.reduce_max(log_probs, axis=-1), 0.0, np.inf
     )
 
-  def test_a_policy_that_xla_cannot_compile_acts(self):
-    agent = small_agent.make_agent(iql.IQLCritic, _PythonPolicy)
+  def test_policies_act_the_same_if_xla_can_or_cannot_compile_them(self):
     observation, seed = _time_step().observation, tf.constant([3, 5])
-    self.assertAllClose(
-        agent.greedy_policy.act(observation, seed),
-        self._agent.greedy_policy.act(observation, seed),
-        atol=1e-5,
-    )
+    plain = self._agent.greedy_policy.act(observation, seed)
+    for policy_ctor in (gaussian.GaussianPolicy, _PythonPolicy):
+      agent = _make_agent(policy_ctor, jit_compile=True)
+      self.assertAllClose(
+          agent.greedy_policy.act(observation, seed), plain, atol=1e-5
+      )
 
   def test_the_same_initial_seed_gives_the_same_sequence(self):
     policy = self._agent.base_policy
@@ -225,10 +237,11 @@ class SavedModelTest(tensor_case.TensorCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    plain = small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy)
+    # TensorFlow traces the search once for XLA, and otherwise for each function
+    # of a SavedModel. tests/training/export_test.py also saves an ascent.
+    agent = _make_agent(jit_compile=True, num_steps=0)
     cls._policies = {
-        'policy': small_agent.make_agent().policy,
-        'base_policy': plain.base_policy,
+        'policy': agent.policy, 'base_policy': agent.base_policy
     }
     cls._folder = os.path.join(
         absltest.get_default_test_tmpdir(), 'parl_policy'

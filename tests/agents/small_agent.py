@@ -108,9 +108,9 @@ def make_policy(
 
 
 def make_search(num_samples=4, selection='argmax', **kwargs):
-  """Returns a search with N = 4, K = 2, T = 2; `kwargs` go to the optimizer."""
+  """Returns a search with N = 4, K = 2, T = 1; `kwargs` go to the optimizer."""
   kwargs = {
-      **dict(num_candidates=2, num_gradient_steps=2, step_size=0.1), **kwargs
+      **dict(num_candidates=2, num_gradient_steps=1, step_size=0.1), **kwargs
   }
   return action_source.Search(
       num_samples, action_optimizer.ActionOptimizer(**kwargs), selection

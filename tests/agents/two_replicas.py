@@ -4,6 +4,7 @@ A program, because TensorFlow's devices can be configured only once per process.
 It writes `report.json` to the directory given as its argument.
 """
 
+import functools
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from parl_tf import types
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
 from parl_tf.improvers import reparameterized
+from parl_tf.networks import ensemble
 from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
 from parl_tf.training import checkpoint
@@ -30,6 +32,10 @@ _REQUEST = experience_lib.ExperienceRequest(
     critic_offline_fraction=0.25,
     policy_slices=1,
     policy_batch_size=256,
+)
+# Each replica traces the operations of each member and layer.
+_SMALL_NETWORK = functools.partial(
+    ensemble.CriticEnsemble, num_members=2, hidden_sizes=(16,)
 )
 # Improvers whose losses divide by, or compare with, a mean over the batch.
 _IMPROVERS = {
@@ -52,7 +58,9 @@ def _make_optimizer():
 def _make_agent(**kwargs):
   """Returns Cal-QL with a diffusion policy with dropout and sampled actions."""
   return small_agent.make_agent(
-      critic_kwargs=dict(num_conservative_actions=2),
+      critic_kwargs=dict(
+          num_conservative_actions=2, network_ctor=_SMALL_NETWORK
+      ),
       search=small_agent.make_search(selection='sample'),
       critic_utd=2,
       optimizer_ctor=_make_optimizer,

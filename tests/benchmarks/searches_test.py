@@ -9,6 +9,7 @@ from absl.testing import absltest
 import gin
 
 from benchmarks import searches
+from parl_tf.training import run_directory
 from tests.binaries import tiny
 
 Setting = searches.Setting
@@ -34,6 +35,9 @@ class SearchesTest(absltest.TestCase):
     run_dir = os.path.join(self.create_tempdir().full_path, 'run')
     ignored = shutil.ignore_patterns('checkpoints', 'policies', 'tensorboard')
     shutil.copytree(tiny.finished_run(), run_dir, ignore=ignored)
+    # XLA takes longer to compile the search than the episodes take.
+    with open(run_directory.config_path(run_dir), 'a') as file:
+      file.write('\nSearch.jit_compile = False\n')
     with open(os.path.join(run_dir, 'summary.json')) as file:
       offline = json.load(file)['phases']['offline']
     settings = [Setting(2, 1.0, 2, 1, 0.1)]

@@ -74,6 +74,7 @@ class MapTest(tensor_case.TensorCase):
             'CriticEnsemble.hidden_sizes = (16,)',
             'DenoisingNetwork.hidden_size = 8',
             'DiffusionPolicy.num_denoising_steps = 2',
+            'Search.jit_compile = False',
             'Search.num_samples = 4',
             'ActionOptimizer.num_candidates = 2',
             'ActionOptimizer.num_gradient_steps = 1',

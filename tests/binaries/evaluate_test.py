@@ -36,6 +36,21 @@ import tf_agents.agents
 CRITIC = @NoSuchCritic
 no_such_trainer.critic_ctor = %CRITIC
 """
+_END = '--- end of a run ---'
+# Runs the program with each list of arguments in a fork.
+_PROGRAM = f"""
+import os, sys
+sys.modules.update(dict.fromkeys({_ABSENT}))
+from parl_tf.binaries import evaluate, evaluation_run
+for arguments in sys.argv[1:]:
+  if not os.fork():
+    sys.argv = eval(arguments)
+    evaluate.run()
+    sys.exit()
+  if os.wait()[1]:
+    sys.exit(arguments)
+  print({_END!r}, end='', flush=True)
+"""
 _SEED = tf.TensorSpec([2], tf.int32, name='seed')
 _FLAT = tf.TensorSpec([None, 2], tf.float32, name='observation')
 _PART = tf.TensorSpec([None, 1], tf.float32)
@@ -76,12 +91,15 @@ class EvaluateTest(parameterized.TestCase):
     self._dir = directory.name
     self._policy = os.path.join(self._dir, 'greedy_policy')
 
-  def _run(self, *arguments):
-    """Runs the program without the packages that only training needs."""
-    program = (
-        f'import sys; sys.modules.update(dict.fromkeys({_ABSENT}));'
-        ' from parl_tf.binaries import evaluate; evaluate.run()'
-    )
+  def _run(self, *commands):
+    """Runs the program without the packages that only training needs.
+
+    Args:
+      *commands: Arguments of each run; runs are forks of one process.
+
+    Returns:
+      What each run printed.
+    """
     gin_file = os.path.join(self._dir, 'experiment.gin')
     pathlib.Path(gin_file).write_text(_GIN + _TRAINING_GIN, encoding='utf-8')
     environment = {
@@ -89,32 +107,37 @@ class EvaluateTest(parameterized.TestCase):
         'PYTHONPATH': str(_ROOT),
         'CUDA_VISIBLE_DEVICES': '',
     }
-    return subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            program,
-            f'--policy={self._policy}',
-            f'--gin_file={gin_file}',
-            *arguments,
-        ],
+    flags = (f'--policy={self._policy}', f'--gin_file={gin_file}')
+    done = subprocess.run(
+        [sys.executable, '-c', _PROGRAM]
+        + [repr(['evaluate', *flags, *command]) for command in commands],
         env=environment,
         cwd=self._dir,
         capture_output=True,
         text=True,
         check=False,
     )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    return done.stdout.split(_END)[:-1]
 
-  def test_program_runs_the_same_episodes_as_the_live_policy(self):
+  def test_program_prints_the_same_episodes_as_the_live_policy(self):
     _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
     video = os.path.join(self._dir, 'walk.mp4')
     log = os.path.join(self._dir, 'trials')
-    done = self._run(
-        '--num_episodes=6', '--seed=4', '--json', f'--video={video}',
-        f'--episodes={log}',
+    in_json, in_words = self._run(
+        [
+            '--num_episodes=6', '--seed=4', '--json', f'--video={video}',
+            f'--episodes={log}',
+        ],
+        ['--num_episodes=4', '--gin_bindings=LineWalk.draws=False'],
     )
-    self.assertEqual(done.returncode, 0, done.stderr)
-    printed = json.loads(done.stdout)
+    self.assertRegex(
+        in_words,
+        r'^success rate [01]\.\d{3} \(95 % interval 0\.\d{3} to [01]\.\d{3}\),'
+        r' score \d+\.\d, \d of 4 episodes, \d+\.\d steps to success,'
+        r' return -?\d+\.\d, \d+ environment steps\n$',
+    )
+    printed = json.loads(in_json)
     live = evaluation.Evaluator(
         line_walk.LineWalk(max_episode_steps=6), num_episodes=6, seed=4
     ).run(lambda observation, seed: _walk(observation[:, :1], seed).numpy())
@@ -148,17 +171,6 @@ class EvaluateTest(parameterized.TestCase):
       np.testing.assert_array_equal(one.success, other.success)
     self.assertEqual(
         imageio.get_reader(video).count_frames(), live.episodes[0].num_steps + 1
-    )
-
-  def test_program_prints_one_line(self):
-    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
-    done = self._run('--num_episodes=4', '--gin_bindings=LineWalk.draws=False')
-    self.assertEqual(done.returncode, 0, done.stderr)
-    self.assertRegex(
-        done.stdout,
-        r'^success rate [01]\.\d{3} \(95 % interval 0\.\d{3} to [01]\.\d{3}\),'
-        r' score \d+\.\d, \d of 4 episodes, \d+\.\d steps to success,'
-        r' return -?\d+\.\d, \d+ environment steps\n$',
     )
 
   def test_dict_observation_has_one_input_per_key(self):

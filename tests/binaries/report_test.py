@@ -2,9 +2,8 @@
 
 import csv
 import os
+import pathlib
 import re
-import subprocess
-import sys
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -13,6 +12,7 @@ from parl_tf.binaries import report_files
 from parl_tf.reports import comparison
 from parl_tf.reports import page as page_lib
 from parl_tf.reports import runs as runs_lib
+from tests import programs
 from tests.binaries import tiny
 from tests.reports import run_folders
 
@@ -24,6 +24,7 @@ _SCORES = {
 # Fails if the report imports TensorFlow, which is slow.
 _PROGRAM = """
 import sys
+assert not any(name.startswith('parl_tf.reports') for name in sys.modules)
 sys.modules['tensorflow'] = None
 from parl_tf.binaries import report
 report.run()
@@ -45,26 +46,16 @@ class CommandTest(absltest.TestCase):
     study = run_folders.write_study(os.path.join(folder, 'study'), _SCORES)
     cls._study = study
     cls._output = os.path.join(folder, 'output')
-    cls._done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            _PROGRAM,
-            '--runs',
-            *(os.path.join(study, method) for method in _SCORES),
-            '--output',
-            cls._output,
-            '--num_resamples=500',
-        ],
-        env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    pathlib.Path(folder, 'report_program.py').write_text(_PROGRAM)
+    cls._printed = programs.run(
+        'report_program',
+        '--runs',
+        *(os.path.join(study, method) for method in _SCORES),
+        '--output',
+        cls._output,
+        '--num_resamples=500',
+        folder=folder,
     )
-
-  def setUp(self):
-    super().setUp()
-    self.assertEqual(self._done.returncode, 0, self._done.stderr)
 
   def test_directory_contains_page_tables_and_figures(self):
     self.assertCountEqual(
@@ -114,7 +105,7 @@ class CommandTest(absltest.TestCase):
     )
 
   def test_output_has_the_last_phases_and_resolved_comparisons(self):
-    output = self._done.stdout
+    output = self._printed
 
     self.assertRegex(output, r'LineWalk \| good +\| online +\| 5 +\| 82\.0 \[')
     self.assertNotIn('| offline', output)
@@ -159,16 +150,7 @@ class FunctionTest(parameterized.TestCase):
         os.path.join(self._root, 'study'), {'a': [10.0], 'b<i>': [20.0]}
     )
 
-  def test_names_are_escaped_on_the_page(self):
-    report_files.write_report([self._study], self._output)
-
-    path = os.path.join(self._output, 'index.html')
-    with open(path, encoding='utf-8') as file:
-      page = file.read()
-    self.assertIn('b&lt;i&gt;', page)
-    self.assertNotIn('<i>', page)
-
-  def test_unfinished_runs_are_reported(self):
+  def test_unfinished_runs_are_reported_and_names_escaped(self):
     os.remove(os.path.join(self._study, 'a', 'seed_0', 'summary.json'))
 
     content = report_files.write_report(
@@ -179,6 +161,11 @@ class FunctionTest(parameterized.TestCase):
     self.assertRegex(text, r'Note: .*a/seed_0 is not finished; .* online\.')
     self.assertRegex(text, r'\| 1 \(1 unfinished\) +\| 10\.0 ')
     self.assertNotIn('a - b', text)
+    path = os.path.join(self._output, 'index.html')
+    with open(path, encoding='utf-8') as file:
+      page = file.read()
+    self.assertIn('b&lt;i&gt;', page)
+    self.assertNotIn('<i>', page)
 
   def test_output_has_at_most_thirty_lines(self):
     # With the last method, five orders are resolved in each of two phases. The

@@ -35,14 +35,14 @@ BINDINGS = (
     'Offline.num_steps = 12',
     'Offline.interval = 2',
     'Offline.evaluation_interval = 4',
-    'Offline.batch_size = 16',
+    'Offline.batch_size = 8',  # As online: the critic's loss is traced once.
     'Online.num_episodes = 2',
     'Online.evaluation_interval = 1',
     'Online.critic_batch_size = 8',
     'Online.policy_batch_size = 8',
     'Search.num_samples = 2',
     'ActionOptimizer.num_candidates = 2',
-    'ActionOptimizer.num_gradient_steps = 1',
+    'ActionOptimizer.num_gradient_steps = 2',
     'CalQLCritic.num_conservative_actions = 1',
     'HLGauss.num_bins = 8',
     'CriticEnsemble.num_members = 2',
@@ -63,6 +63,7 @@ ONE_EXPORT = ("run_experiment.exported_policies = ('greedy_policy',)",)
 CHEAP_CRITIC = (
     'build_agent.critic_ctor = @IQLCritic',
     'Search.jit_compile = False',
+    'ActionOptimizer.num_gradient_steps = 0',
 )
 CHEAP_PARTS = (
     *CHEAP_CRITIC,

@@ -28,9 +28,9 @@ class DiffusionConformanceTest(policy_conformance.PolicyConformance):
   def make_policy_of_two_modes(self):
     # With five denoising steps, a tenth of the samples lie between the modes.
     policy = _make(
-        dict(hidden_size=64, dropout_rate=0.0), averaging_rate=0.02
+        dict(hidden_size=64, dropout_rate=0.0), averaging_rate=0.03
     )
-    return policy, 600, 3e-3
+    return policy, 300, 5e-3
 
 
 class ScheduleTest(parameterized.TestCase):

@@ -15,6 +15,7 @@ _MODES = parameterized.named_parameters(
 
 
 def _make(network=None, **kwargs):
+  kwargs.setdefault('num_steps', 2)  # Each step is a pass of the network.
   return policy_conformance.make_denoising(
       flow.FlowPolicy, network, **kwargs
   )
@@ -37,9 +38,11 @@ class FlowConformanceTest(policy_conformance.PolicyConformance):
 
   def make_policy_of_two_modes(self):
     policy = _make(
-        dict(hidden_size=64, dropout_rate=0.0), averaging_rate=0.02
+        dict(hidden_size=64, dropout_rate=0.0),
+        averaging_rate=0.05,
+        num_steps=10,
     )
-    return policy, 600, 3e-3
+    return policy, 200, 1e-2
 
 
 class InterpolateTest(parameterized.TestCase):

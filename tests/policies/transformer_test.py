@@ -52,7 +52,7 @@ class TransformerConformanceTest(policy_conformance.PolicyConformance):
 
   def make_policy_of_two_modes(self):
     policy = _make(dict(width=32, dropout_rate=0.0), averaging_rate=0.05)
-    return policy, 150, 5e-3
+    return policy, 60, 1e-2
 
 
 class ActionTokenizerTest(parameterized.TestCase):

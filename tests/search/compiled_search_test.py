@@ -19,16 +19,16 @@ from tests.critics import critic_conformance
 _SEED = tf.constant([3, 5])
 _BATCH_SIZE = 12
 _NUM_SAMPLES = 6
-_EVERY_LAYER = functools.partial(
-    ensemble.CriticEnsemble,
-    num_members=3,
-    hidden_sizes=(8, 8),
-    action_in_every_layer=True,
+# The compiled search has the operations of each member.
+_NETWORK = functools.partial(
+    ensemble.CriticEnsemble, num_members=2, hidden_sizes=(8, 8)
 )
 
 
-def _make_critic(**kwargs):
-  critic = critic_conformance.make(cal_ql.CalQLCritic, **kwargs)
+def _make_critic(network_ctor=_NETWORK, **kwargs):
+  critic = critic_conformance.make(
+      cal_ql.CalQLCritic, network_ctor=network_ctor, **kwargs
+  )
   generator = np.random.default_rng(0)
   for variable in critic.trainable_variables:
     variable.assign_add(0.5 * generator.standard_normal(variable.shape))
@@ -42,16 +42,23 @@ def _make_search(**kwargs):
 
 class CompiledSearchTest(tensor_case.TensorCase):
 
-  def setUp(self):
-    super().setUp()
-    self.observation = critic_conformance.make_observation(_BATCH_SIZE)
-    self.actions = critic_conformance.make_actions(_BATCH_SIZE, _NUM_SAMPLES)
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.observation = critic_conformance.make_observation(_BATCH_SIZE)
+    cls.actions = critic_conformance.make_actions(_BATCH_SIZE, _NUM_SAMPLES)
     for name, value in dict(_MIN_BYTES=1, _ROWS_PER_PART=24).items():
-      patch = mock.patch.object(compiled_search, name, value)
-      patch.start()
-      self.addCleanup(patch.stop)
+      cls.enter_context(mock.patch.object(compiled_search, name, value))
+    # Compiled once for all tests.
+    cls._critic, cls._search = _make_critic(), _make_search()
+    optimizer = cls._search.optimizer
+    cls._optimize = cls.enter_context(
+        mock.patch.object(optimizer, 'optimize', wraps=optimizer.optimize)
+    )
+    cls._result, cls._is_compiled = cls._run(cls._search, cls._critic)
 
-  def _run(self, search, critic, dataset_action=None):
+  @classmethod
+  def _run(cls, search, critic, dataset_action=None):
     """Returns the candidates, and whether XLA compiles part of the graph."""
 
     @tf.function(autograph=False)
@@ -60,7 +67,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
           actions, critic.bind(observation), dataset_action, _SEED
       )
 
-    graph = run.get_concrete_function(self.observation, self.actions).graph
+    graph = run.get_concrete_function(cls.observation, cls.actions).graph
     is_compiled = [
         'XlaMustCompile' in op.node_def.attr
         and op.get_attr('_XlaMustCompile')
@@ -70,15 +77,11 @@ class CompiledSearchTest(tensor_case.TensorCase):
         )
         for op in graph.get_operations()
     ]
-    return run(self.observation, self.actions), any(is_compiled)
+    return run(cls.observation, cls.actions), any(is_compiled)
 
-  @parameterized.parameters(('mean', True), ('min', False))
-  def test_equals_the_plain_search(self, aggregation, with_dataset_action):
-    critic = _make_critic(value_aggregation=aggregation)
-    dataset_action = None
-    if with_dataset_action:
-      dataset_action = critic_conformance.make_actions(_BATCH_SIZE, seed=4)
-    seen, is_compiled = self._run(_make_search(), critic, dataset_action)
+  def _check_equals_the_plain_search(
+      self, seen, is_compiled, critic, dataset_action=None
+  ):
     plain, is_plain_compiled = self._run(
         _make_search(jit_compile=False), critic, dataset_action
     )
@@ -87,19 +90,39 @@ class CompiledSearchTest(tensor_case.TensorCase):
     self.assertAllClose(seen.values, plain.values, rtol=1e-4, atol=1e-4)
     self.assertAllClose(seen.actions, plain.actions, rtol=1e-3, atol=1e-3)
 
-  def test_equals_the_plain_search_with_actions_in_every_layer(self):
-    critic = _make_critic(network_ctor=_EVERY_LAYER)
-    seen, is_compiled = self._run(_make_search(), critic)
-    plain, _ = self._run(_make_search(jit_compile=False), critic)
-    self.assertTrue(is_compiled)
-    self.assertAllClose(seen.values, plain.values, rtol=1e-4, atol=1e-4)
-    self.assertAllClose(seen.actions, plain.actions, rtol=1e-3, atol=1e-3)
+  def test_equals_the_plain_search(self):
+    self._check_equals_the_plain_search(
+        self._result, self._is_compiled, self._critic
+    )
+
+  @parameterized.parameters(
+      (dict(value_aggregation='min'), True),
+      (
+          dict(
+              network_ctor=functools.partial(
+                  _NETWORK, action_in_every_layer=True
+              )
+          ),
+          False,
+      ),
+  )
+  def test_equals_the_plain_search_of_other_critics(
+      self, kwargs, with_dataset_action
+  ):
+    critic = _make_critic(**kwargs)
+    dataset_action = None
+    if with_dataset_action:
+      dataset_action = critic_conformance.make_actions(_BATCH_SIZE, seed=4)
+    self._check_equals_the_plain_search(
+        *self._run(_make_search(), critic, dataset_action),
+        critic,
+        dataset_action,
+    )
 
   def test_half_precision_selects_about_as_good_actions(self):
-    critic = _make_critic()
-    seen, _ = self._run(_make_search(precision='bfloat16'), critic)
-    plain, _ = self._run(_make_search(), critic)
-    value_fn = critic.bind(self.observation)
+    seen, _ = self._run(_make_search(precision='bfloat16'), self._critic)
+    plain = self._result
+    value_fn = self._critic.bind(self.observation)
     spread = tf.reduce_max(plain.values) - tf.reduce_min(plain.values)
     lost = plain.values[:, 0] - value_fn(seen.actions[:, :1])[:, 0]
     self.assertAllInRange(lost / spread, -0.02, 0.02)
@@ -110,22 +133,15 @@ class CompiledSearchTest(tensor_case.TensorCase):
       _make_search(precision='float16')
 
   def test_parts_and_calls_share_one_compilation(self):
-    critic, search = _make_critic(), _make_search()
-    optimizer = search.optimizer
-    with mock.patch.object(
-        optimizer, 'optimize', wraps=optimizer.optimize
-    ) as optimize:
-      for _ in range(2):
-        self._run(search, critic)
-    optimize.assert_called_once()
+    self._run(self._search, self._critic)
+    self._optimize.assert_called_once()
 
   def test_the_compiled_search_uses_the_current_weights(self):
-    critic, search = _make_critic(), _make_search()
-    before, _ = self._run(search, critic)
-    for variable in critic.trainable_variables:
+    for variable in self._critic.trainable_variables:
+      self.addCleanup(variable.assign, variable.numpy())
       variable.assign(0.5 * variable)
-    after, _ = self._run(search, critic)
-    self.assertGreater(np.abs(after.values - before.values).max(), 0.01)
+    after, _ = self._run(self._search, self._critic)
+    self.assertGreater(np.abs(after.values - self._result.values).max(), 0.01)
 
   @parameterized.parameters(
       (12, 6, 24, 3),  # 72 candidates: three parts of 24.
@@ -141,15 +157,18 @@ class CompiledSearchTest(tensor_case.TensorCase):
 
   def test_small_batches_and_unknown_shapes_are_not_compiled(self):
     compiled = compiled_search.CompiledSearch(None)
-    with tf.Graph().as_default():
-      critic = critic_conformance.make(cal_ql.CalQLCritic)
+    critic = critic_conformance.make(cal_ql.CalQLCritic)
+
+    @tf.function(autograph=False)
+    def check(unknown):
       value_fn = critic.bind(critic_conformance.make_observation(4))
-      unknown = tf.compat.v1.placeholder(tf.float32, [None, 6, 2])
       self.assertFalse(compiled.is_for(unknown, value_fn))
       known = tf.zeros([4, 6, 2])
       self.assertTrue(compiled.is_for(known, value_fn))
       with mock.patch.object(compiled_search, '_MIN_BYTES', 4 * 4 * 6 * 24 + 1):
         self.assertFalse(compiled.is_for(known, value_fn))
+
+    check.get_concrete_function(tf.TensorSpec([None, 6, 2]))
 
 
 if __name__ == '__main__':

@@ -36,7 +36,7 @@ class CachedSamplesTest(absltest.TestCase):
 
     samples, observation = self._samples()
 
-    self.assertEqual(samples.shape, (16, 2, 4, 2))
+    self.assertEqual(samples.shape, (16, 2, 2, 2))
     # Draws of one state differ from those of another, not within a batch.
     states = self.session.experience.states('offline').observation
     cache = action_cache.ActionCache(self._own)
@@ -49,8 +49,8 @@ class CachedSamplesTest(absltest.TestCase):
     sampler = cached_samples.local_sampler(self.policy, cache.header)
     seed = np.array([0, 1], np.int32)
     np.testing.assert_allclose(
-        sampler(states, 4, seed),
-        self.policy.sample(tf.constant(states), 4, tf.constant(seed)),
+        sampler(states, 2, seed),
+        self.policy.sample(tf.constant(states), 2, tf.constant(seed)),
         atol=1e-5,
     )
 

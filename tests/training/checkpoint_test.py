@@ -1,6 +1,7 @@
 """Tests of the checkpoints of a run."""
 
 import contextlib
+import functools
 import os
 import resource
 from unittest import mock
@@ -25,6 +26,12 @@ def _no_room(num_bytes):
     yield
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@functools.lru_cache(maxsize=None)
+def _shared_agent():
+  """Returns the agent of the tests that read only the run's state."""
+  return small_run.make_agent()
 
 
 def _values(agent):
@@ -61,7 +68,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
       fsync(descriptor)
 
     fsync = os.fsync
-    saved = self._checkpoint(small_run.make_agent())
+    saved = self._checkpoint(_shared_agent())
     with mock.patch.object(os, 'fsync', sync):
       saved.save()
 
@@ -99,25 +106,25 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self.assertSequenceEqual(restored.phase_start, state.phase_start)
 
   def test_the_latest_of_several_is_restored(self):
-    agent, state = small_run.make_agent(), checkpoint.RunState()
+    agent, state = _shared_agent(), checkpoint.RunState()
     saver = self._checkpoint(agent, state)
     for step in range(4):
       state.phase_step = step
       saver.save()
     restored = checkpoint.RunState()
-    self._checkpoint(small_run.make_agent(), restored).restore()
+    self._checkpoint(_shared_agent(), restored).restore()
     self.assertEqual(restored.phase_step, 3)
     self.assertLen([n for n in os.listdir(self._dir) if '.index' in n], 2)
 
   def test_another_agent_is_refused(self):
     self._checkpoint(small_agent.make_agent()).save()
     with self.assertRaisesRegex(ValueError, f'{self._dir}/ckpt-1 does not fit'):
-      self._checkpoint(small_run.make_agent()).restore()
+      self._checkpoint(_shared_agent()).restore()
 
   def _save_twice(self):
     """Saves phase steps 1 and 2; returns the saver and its state."""
     state = checkpoint.RunState()
-    saver = self._checkpoint(small_run.make_agent(), state)
+    saver = self._checkpoint(_shared_agent(), state)
     for step in (1, 2):
       state.phase_step = step
       saver.save()
@@ -125,7 +132,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
 
   def _restore(self):
     restored = checkpoint.RunState()
-    self._checkpoint(small_run.make_agent(), restored).restore()
+    self._checkpoint(_shared_agent(), restored).restore()
     return restored.phase_step
 
   @parameterized.parameters(0, 10, 20_000)
@@ -177,7 +184,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self._save_twice()
     os.truncate(os.path.join(self._dir, 'ckpt-2.data-00000-of-00001'), 100)
     state = checkpoint.RunState()
-    saver = self._checkpoint(small_run.make_agent(), state)
+    saver = self._checkpoint(_shared_agent(), state)
     saver.restore()
 
     for step in (7, 8):
@@ -199,7 +206,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self.assertEqual(self._restore(), 2)
 
     state = checkpoint.RunState()
-    saver = self._checkpoint(small_run.make_agent(), state)
+    saver = self._checkpoint(_shared_agent(), state)
     saver.restore()
     for step in (7, 8):
       state.phase_step = step
@@ -220,7 +227,7 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     os.makedirs(os.path.join(self._dir, 'ckpt-1_temp'))
     with open(os.path.join(self._dir, 'ckpt-1.data-00000-of-00001'), 'w'):
       pass
-    saver = self._checkpoint(small_run.make_agent())
+    saver = self._checkpoint(_shared_agent())
 
     self.assertFalse(saver.restore())
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import episode_actor
+from tests import eager
 from tests.training import small_run
 
 
@@ -12,6 +13,7 @@ class EpisodeActorTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self._domain = small_run.make_domain()
     environment = self._domain.make_environment(0, evaluation=False)
     self._domain.make_environment = lambda seed, evaluation: environment

@@ -16,13 +16,17 @@ _BINDINGS = (
     'run_experiment.experience_ctor = @ReverbExperience',
     'run_experiment.num_recorded_steps = 200',
     'run_experiment.num_evaluation_episodes = 2',
-    'build_agent.policy_ctor = @GaussianPolicy',
-    'build_agent.critic_ctor = @IQLCritic',
     'BehaviorCloning.num_steps = 2',
     'BehaviorCloning.min_steps = 0',
     'Offline.num_steps = 2',
     'Online.num_episodes = 1',
-    *tiny.ONE_EXPORT,
+    *tiny.CHEAP_PARTS,
+    # The critic's loss has one trace for both phases.
+    'Offline.batch_size = 8',
+    'Online.critic_batch_size = 8',
+    # Searches without an ascent, and an export without a search.
+    'ActionOptimizer.num_gradient_steps = 0',
+    "run_experiment.exported_policies = ('base_policy',)",
 )
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf.critics import iql
 from parl_tf.policies import gaussian
+from parl_tf.search import action_source
 from parl_tf.training import compiled_act
 from parl_tf.training import export
 from parl_tf.training import saved_model_check
@@ -72,12 +74,18 @@ class ExportTest(tensor_case.TensorCase):
 
   def _base_policy(self, chunk_length=1):
     agent = small_agent.make_agent(
-        policy_ctor=gaussian.GaussianPolicy, chunk_length=chunk_length
+        iql.IQLCritic, gaussian.GaussianPolicy, chunk_length=chunk_length
     )
     return agent.named_policies['base_policy']
 
   def test_model_with_tensorflow_alone_gives_the_same_actions(self):
-    policy = small_agent.make_agent().named_policies['policy']
+    # Fast to trace. tests/agents/parl_policy_test.py saves XLA programs.
+    optimizer = small_agent.make_search(num_gradient_steps=1).optimizer
+    policy = small_agent.make_agent(
+        iql.IQLCritic,
+        gaussian.GaussianPolicy,
+        search=action_source.Search(4, optimizer, jit_compile=False),
+    ).named_policies['policy']
     self.assertLessEqual(self._export(policy), 1e-5)
     done = subprocess.run(
         [sys.executable, '-c', _PROGRAM, self._path],

@@ -55,6 +55,9 @@ class SessionTest(tensor_case.TensorCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
+    # The few steps of all tests take less time than tracing their graphs.
+    tf.config.run_functions_eagerly(True)
+    cls.addClassCleanup(tf.config.run_functions_eagerly, False)
     gin.clear_config()
     cls._folder = tiny.make_folder()
     cls._initial = os.path.join(cls._folder, 'initial')

@@ -46,6 +46,7 @@ _BINDINGS = (
     'DenoisingNetwork.hidden_size = 8',
     'DenoisingNetwork.time_size = 8',
     'DenoisingNetwork.num_blocks = 1',
+    "run_experiment.exported_policies = ('greedy_policy',)",
     # A new process imports TensorFlow, which takes seconds.
     'exports.in_new_process = False',
 )
@@ -90,7 +91,7 @@ def _make_agent():
       ),
       chunk_length=2,
       num_epochs=2,
-      minibatch_size=8,
+      minibatch_size=16,
   )
 
 
@@ -268,10 +269,13 @@ class ExperimentTest(parameterized.TestCase):
   def test_method_runs_and_resumes_from_its_gin_files(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(['methods/dppo.gin', 'policies/diffusion.gin'], _BINDINGS)
-    # Each of the two environments is reset twice in the first turn.
+    # Each of the two environments is reset twice in the first turn. Only the
+    # resumed run traces graphs.
+    eager.run_eagerly(self)
     with mock.patch.object(_Walk, 'num_resets_left', 5):
       with self.assertRaises(_Killed):
         experiment.run_experiment(root_dir, 0)
+    tf.config.run_functions_eagerly(False)
     self.assertLen(_read_rows(root_dir), 3)
     summary = experiment.run_experiment(root_dir, 0)
     rows = _read_rows(root_dir)

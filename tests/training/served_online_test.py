@@ -15,6 +15,7 @@ from parl_tf.policies import remote
 from parl_tf.replay import action_cache
 from parl_tf.serving import policy_spec
 from parl_tf.training import served_online
+from tests import eager
 from tests.agents import small_agent
 from tests.serving import toy_policy
 from tests.training import small_run
@@ -45,6 +46,7 @@ class ServedOnlineTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self.folder = self.create_tempdir().full_path
     self.episodes = small_run.make_episodes(
         os.path.join(self.folder, 'data.hdf5')
@@ -59,7 +61,7 @@ class ServedOnlineTest(absltest.TestCase):
     return toy, server
 
   def _session(self, root, server):
-    search = small_agent.make_search()
+    search = small_agent.make_search(num_gradient_steps=0)
     search.jit_compile = False
     agent = small_agent.make_agent(
         iql.IQLCritic,

@@ -9,6 +9,7 @@ from absl.testing import absltest
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
 from parl_tf.training import session as session_lib
+from tests import eager
 from tests.training import small_run
 
 
@@ -16,6 +17,7 @@ class SessionTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self._dir = self.create_tempdir().full_path
     self._root = os.path.join(self._dir, 'run')
 

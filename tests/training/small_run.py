@@ -45,12 +45,13 @@ def make_domain():
 
 
 def make_agent(seed=0):
-  """Returns an agent whose graphs are fast to trace."""
+  """Returns an agent of fast parts, whose search only ranks."""
   return small_agent.make_agent(
       iql.IQLCritic,
       gaussian.GaussianPolicy,
       observation_spec=_OBSERVATION_SPEC,
       action_spec=_ACTION_SPEC,
+      search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
       seed=seed,
   )
 

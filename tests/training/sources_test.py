@@ -7,6 +7,7 @@ import numpy as np
 
 from parl_tf.domains import pointmaze
 from parl_tf.replay import episode_log
+from tests import eager
 from tests.training import small_run
 
 
@@ -23,6 +24,7 @@ class LocalSourceTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
+    eager.run_eagerly(self)
     self._dir = self.create_tempdir().full_path
     self._root = os.path.join(self._dir, 'run')
 

@@ -124,7 +124,7 @@ class SteeringTest(parameterized.TestCase):
     path = os.path.join(self.create_tempdir().full_path, 'steered')
     time_step_spec = ts.time_step_spec(small_agent.OBSERVATION_SPEC)
     difference = steering.export(
-        self._steer(path=self._noise_path),
+        self._steer(num_steps=1, path=self._noise_path),
         path,
         self._observation,
         time_step_spec,
