@@ -79,35 +79,36 @@ def _draw(session, header, states) -> action_cache.ActionCache:
     logging.info('Drawing the samples again: %s', error)
     shutil.rmtree(directory)
     cache = action_cache.ActionCache.open_or_create(directory, header, states)
-  if not policy.is_served:
-    cache_filling.fill(cache, states, [local_sampler(policy, cache.header)])
-    return cache
-  policy.version = cache.header.version
+  if policy.is_served:
+    policy.version = cache.header.version
+    sampler = served_sampler(policy, cache.header)
+  else:
+    sampler = local_sampler(
+        session.agent.searches.training, policy, cache.header.num_states
+    )
   with progress.Progress(
       'samples', cache.num_shards, len(cache.complete_shards), unit='shard'
   ) as bar:
-    sampler = served_sampler(policy, cache.header)
     cache_filling.fill(cache, states, [sampler], bar.update)
   return cache
 
 
-def local_sampler(policy, header: action_cache.Header) -> cache_filling.Sampler:
+def local_sampler(search, policy, num_states: int) -> cache_filling.Sampler:
   """Returns a sampler of a policy in this process, compiled once.
 
   Args:
+    search: `Search` that draws the samples.
     policy: `GenerativePolicy`.
-    header: Header of the cache.
+    num_states: Number of states of the cache.
   """
-  block_size = min(header.num_states, action_cache.STATES_PER_SHARD)
+  block_size = min(num_states, action_cache.STATES_PER_SHARD)
   sample = tf.function(
-      lambda observation, seed: policy.sample(
-          observation, header.num_samples, seed, temperature=header.temperature
-      ),
+      lambda observation, seed: search.sample(policy, observation, seed),
       autograph=False,
   )
 
   def draw(observation, num_samples, seed):
-    del num_samples
+    del num_samples  # That of the search.
     size = len(tf.nest.flatten(observation)[0])
     # The last shard is filled up, in front, so that its shape is not compiled.
     rows = tf.nest.map_structure(

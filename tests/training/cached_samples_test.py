@@ -46,7 +46,9 @@ class CachedSamplesTest(absltest.TestCase):
         np.testing.assert_array_equal(
             samples[row, place], cache.samples[np.flatnonzero(same)[0]]
         )
-    sampler = cached_samples.local_sampler(self.policy, cache.header)
+    sampler = cached_samples.local_sampler(
+        self.session.agent.searches.training, self.policy, len(states)
+    )
     seed = np.array([0, 1], np.int32)
     np.testing.assert_allclose(
         sampler(states, 2, seed),
