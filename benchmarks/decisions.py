@@ -32,7 +32,6 @@ import tensorflow as tf
 from benchmarks import c_program
 from benchmarks import hot_path_rows
 from benchmarks import hot_path_settings
-from parl_tf.training import compiled_act
 from parl_tf.training import export
 
 _SETTINGS = flags.DEFINE_list(
@@ -223,9 +222,7 @@ def main(_):
     policy = hot_path_rows.HotPath(setting).agent.greedy_policy
     products = make_products(setting)
     with busy_core():
-      times = in_process(
-          compiled_act.compile_act(policy), setting.observation_size, products
-      )
+      times = in_process(policy.act, setting.observation_size, products)
       times.update(exported(policy, setting))
     for way, seconds in times.items():
       if way != 'products':

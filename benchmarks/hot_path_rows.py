@@ -21,7 +21,6 @@ from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 from parl_tf.search import action_source
 from parl_tf.training import builder
-from parl_tf.training import compiled_act
 
 NAMES = (
     'action_optimization',
@@ -252,7 +251,7 @@ class HotPath:
     )
 
   def _act(self, batch_size):
-    act = compiled_act.compile_act(self.agent.greedy_policy)
+    act = self.agent.greedy_policy.act
     observation = self._observation[:batch_size]
     counts = self._counts
     return Row(

@@ -32,7 +32,6 @@ from benchmarks import hot_path_settings
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import experience as experience_lib
 from parl_tf.search import compiled_search
-from parl_tf.training import compiled_act
 from parl_tf.training import devices
 
 _SETTING = flags.DEFINE_enum(
@@ -106,7 +105,7 @@ class Steps:
 
   def act(self, num_states: int):
     """Returns a call that chooses actions for several states."""
-    act = compiled_act.compile_act(self.path.agent.greedy_policy)
+    act = self.path.agent.greedy_policy.act
     observation = tf.random.stateless_normal(
         [num_states, self.path.agent.time_step_spec.observation.shape[0]],
         [0, num_states],

@@ -32,6 +32,7 @@ from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
+from parl_tf.search import acting_search
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
 from parl_tf.training import evaluation
@@ -97,13 +98,16 @@ def make_policy(agent, setting: Setting) -> parl_policy.PARLPolicy:
   return parl_policy.PARLPolicy(
       agent.time_step_spec,
       agent.action_spec,
-      agent.generative_policy,
-      agent.critic,
-      action_source.Search(
-          num_samples=setting.num_samples,
-          optimizer=optimizer,
-          selection='argmax',
-          temperature=setting.temperature,
+      acting_search.ActingSearch(
+          action_source.Search(
+              num_samples=setting.num_samples,
+              optimizer=optimizer,
+              selection='argmax',
+              temperature=setting.temperature,
+          ),
+          agent.generative_policy,
+          agent.critic,
+          agent.time_step_spec.observation,
       ),
       chunk_length=agent.chunk_length,
   )

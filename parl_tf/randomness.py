@@ -161,12 +161,8 @@ def _rows(draw, shape):
     start, batch_size = part
     num_rows, *others = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
     noise = draw(tf.stack([batch_size, *others]))
-    # XLA needs constant sizes, which the arguments of `tf.slice` can be.
-    return tf.slice(
-        noise,
-        tf.stack([start, *(0 for _ in others)]),
-        tf.stack([num_rows, *others]),
-    )
+    # XLA would compile a slice again for each `start`.
+    return tf.gather(noise, start + tf.range(num_rows))
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
     return draw(shape)

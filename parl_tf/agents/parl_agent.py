@@ -15,6 +15,7 @@ from parl_tf import types
 from parl_tf.agents import image_shift
 from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
+from parl_tf.search import acting_search
 from parl_tf.search import action_source
 
 POLICIES = ('policy', 'greedy_policy', 'base_policy')
@@ -127,18 +128,26 @@ class PARLAgent(tf_agent.TFAgent):
         parl_policy.PARLPolicy,
         time_step_spec,
         spec.action,
-        policy,
-        critic,
         chunk_length=spec.chunk_length,
     )
-    self.greedy_policy = make(searches.evaluation, selection='argmax')
+    evaluation, acting, without_search = (
+        acting_search.ActingSearch(search, policy, critic, spec.observation)
+        for search in (
+            searches.evaluation,
+            searches.acting,
+            searches.evaluation.without_search(),
+        )
+    )
+    if searches.acting is searches.evaluation:
+      acting = evaluation  # Compiled once.
+    self.greedy_policy = make(evaluation, selection='argmax')
     self.evaluation_policy = (
         self.greedy_policy  # Compiled once.
         if searches.evaluation.is_greedy
-        else make(searches.evaluation)
+        else make(evaluation)
     )
-    self.base_policy = make(searches.evaluation.without_search())
-    collect_policy = make(searches.acting)
+    self.base_policy = make(without_search)
+    collect_policy = make(acting)
     policy_info = {
         name: tf.TensorSpec([], dtype)
         for name, dtype in types.POLICY_INFO_DTYPES.items()
@@ -155,7 +164,7 @@ class PARLAgent(tf_agent.TFAgent):
     super().__init__(
         time_step_spec,
         spec.action,
-        make(searches.evaluation, selection='sample'),
+        make(evaluation, selection='sample'),
         collect_policy,
         train_sequence_length=2,
         training_data_spec=types.Experience(

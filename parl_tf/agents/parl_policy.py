@@ -10,15 +10,7 @@ from tf_agents.trajectories import time_step as ts
 
 from parl_tf import randomness
 from parl_tf.agents import acting_state
-from parl_tf.networks import observation_encoder
-from parl_tf.search import action_source
-from parl_tf.search import xla
-
-# Weights up to this size fit in a core's cache. Launching the operations of
-# such small networks costs more than their arithmetic, and XLA launches only
-# once. Larger networks multiply matrices faster without XLA. Measured by
-# benchmarks/hot_path.py.
-_SMALL_BYTES = 2 * 2**20
+from parl_tf.search import acting_search
 
 
 class PARLPolicy(tf_policy.TFPolicy):
@@ -27,27 +19,32 @@ class PARLPolicy(tf_policy.TFPolicy):
   The policy state holds the seed of the next draw and the rest of the current
   chunk. An episode is therefore a function of its initial seed, also after
   export.
+
+  Attributes:
+    acting_state: The policy state.
+    chunk_length: H, the number of actions in a chunk.
+    compiled_act: `act` as a graph for batches of any size, which a live policy
+      and its SavedModel share. TensorFlow rounds differently if the batch size
+      is static. Where the critic is flat, the last bit may then decide which
+      iterate of the gradient ascent is the best. If another process draws the
+      samples, they are its third argument, `[B, N, H * A]`.
   """
 
   def __init__(
       self,
       time_step_spec: ts.TimeStep,
       action_spec: tf.TensorSpec,
-      policy,
-      critic,
-      search: action_source.Search,
+      search: acting_search.ActingSearch,
       selection: Optional[str] = None,
       chunk_length: int = 1,
       name: str = 'parl_policy',
   ):
-    """Initializes the policy.
+    """Initializes the policy; traces nothing yet.
 
     Args:
       time_step_spec: Spec of raw observations.
       action_spec: Spec of the action of one step, `[A]` in [-1, 1].
-      policy: `GenerativePolicy` of chunks `[H * A]`.
-      critic: `Critic`, or None if the search has no optimizer.
-      search: The action search.
+      search: The action search, which several policies may share.
       selection: 'argmax' or 'sample' to override the search's selection.
       chunk_length: H, the number of actions in a chunk.
       name: Name of the policy.
@@ -65,22 +62,29 @@ class PARLPolicy(tf_policy.TFPolicy):
         automatic_state_reset=False,
         name=name,
     )
-    self._policy = policy
-    self._critic = critic if search.optimizer is not None else None
     self._search = search
-    self._greedy = (selection or ('argmax' if search.is_greedy else 'sample')
-                   ) == 'argmax'
-    self._act = self._search_action
-    is_small = (
-        search.jit_compile
-        and _num_bytes(self.variables()) <= _SMALL_BYTES
-        # XLA makes convolutions several times slower on a CPU.
-        and not observation_encoder.has_images(time_step_spec.observation)
+    self._greedy = (
+        search.search.is_greedy if selection is None else selection == 'argmax'
     )
-    if is_small:
-      self._act = xla.function(self._search_action)
-    elif self.is_served:  # `act` is otherwise compiled by its caller.
-      self._act = tf.function(self._search_action, autograph=False)
+    signature = [
+        tf.nest.map_structure(
+            lambda spec: tf.TensorSpec(
+                [None, *spec.shape], spec.dtype, spec.name
+            ),
+            time_step_spec.observation,
+        ),
+        randomness.SEED_SPEC,
+    ]
+    run = self._act
+    if self.is_served:
+      size = chunk_length * action_spec.shape[-1]
+      signature.append(
+          tf.TensorSpec([None, search.search.num_samples, size])
+      )
+      run = self._act_on_samples
+    self.compiled_act = tf.function(
+        run, input_signature=signature, autograph=False
+    )
     self._initial_seed = tf.Variable(
         tf.zeros([2], tf.int32), trainable=False, name='initial_seed'
     )
@@ -91,15 +95,19 @@ class PARLPolicy(tf_policy.TFPolicy):
 
   def deployed(self) -> 'PARLPolicy':
     """Returns the policy to export; see `GenerativePolicy.deployed`."""
-    policy = self._policy.deployed()
-    if policy is self._policy:
+    shared = self._search
+    policy = shared.policy.deployed()
+    if policy is shared.policy:
       return self
     return PARLPolicy(
         self.time_step_spec,
         self.action_spec,
-        policy,
-        self._critic,
-        self._search,
+        acting_search.ActingSearch(
+            shared.search,
+            policy,
+            shared.critic,
+            self.time_step_spec.observation,
+        ),
         'argmax' if self._greedy else 'sample',
         self.chunk_length,
     )
@@ -107,47 +115,31 @@ class PARLPolicy(tf_policy.TFPolicy):
   @property
   def is_served(self) -> bool:
     """Whether another process draws the samples; `act` then runs eagerly."""
-    return self._policy.is_served
+    return self._search.policy.is_served
 
   def act(self, observation, seed: tf.Tensor) -> tf.Tensor:
     """Draws chunks `[B, H * A]` for raw observations and a seed `[2]`."""
     if not self.is_served:
-      return self._act(observation, seed)
-    samples = self._policy.sample(
+      return self.compiled_act(observation, seed)
+    search = self._search.search
+    samples = self._search.policy.sample(
         observation,
-        self._search.num_samples,
+        search.num_samples,
         randomness.fold_in(seed, 'base', 0),  # As an action source does.
-        temperature=self._search.temperature,
+        temperature=search.temperature,
     )
-    return self._act(observation, seed, samples)
+    return self.compiled_act(observation, seed, samples)
 
-  def _search_action(self, observation, seed, samples=None):
-    if self._search.optimizer is not None:
-      actions = action_source.StateActions(
-          self._search,
-          self._policy,
-          self._critic,
-          observation,
-          seed,
-          samples=samples,
-      )
-      return actions.select(actions.candidates(), self._greedy, 'act')
-    if samples is not None:
-      return samples[:, 0]
-    temperature = 0.0 if self._greedy else self._search.temperature
-    actions = self._policy.sample(
-        observation,
-        1,
-        randomness.fold_in(seed, 'act'),
-        temperature=temperature,
+  def _act(self, observation, seed):
+    return self._search.act(observation, seed, greedy=self._greedy)
+
+  def _act_on_samples(self, observation, seed, samples):
+    return self._search.act(
+        observation, seed, greedy=self._greedy, samples=samples
     )
-    return actions[:, 0]
 
   def _variables(self):
-    variables = list(self._policy.variables)
-    if self._critic is not None:
-      variables += list(self._critic.variables)
-    return variables
+    return self._search.variables
 
   def _get_initial_state(self, batch_size):
     return self.acting_state.initial(batch_size, self._initial_seed)
@@ -161,10 +153,6 @@ class PARLPolicy(tf_policy.TFPolicy):
   def _distribution(self, time_step, policy_state):
     step = self._action(time_step, policy_state)
     return step._replace(action=Point(step.action))
-
-
-def _num_bytes(variables):
-  return sum(v.shape.num_elements() * v.dtype.size for v in variables)
 
 
 class Point(tfp.distributions.Distribution):

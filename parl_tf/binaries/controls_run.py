@@ -18,6 +18,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
+from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
@@ -136,14 +137,17 @@ def measure(run_dir: str) -> None:
     policy = parl_policy.PARLPolicy(
         agent.time_step_spec,
         agent.action_spec,
-        agent.generative_policy,
-        None,
-        # All arguments, because gin binds those of the run's search.
-        action_source.Search(
-            num_samples=1,
-            optimizer=None,
-            selection='sample',
-            temperature=float(temperature),
+        acting_search.ActingSearch(
+            # All arguments, because gin binds those of the run's search.
+            action_source.Search(
+                num_samples=1,
+                optimizer=None,
+                selection='sample',
+                temperature=float(temperature),
+            ),
+            agent.generative_policy,
+            None,
+            agent.time_step_spec.observation,
         ),
         chunk_length=agent.chunk_length,
     )

@@ -101,6 +101,21 @@ class Search:
     )
     self._is_half = precision == 'bfloat16'
     self._compiled = compiled_search.CompiledSearch(optimizer)
+    self._settings = dict(
+        num_samples=num_samples,
+        selection=selection,
+        optimize_targets=optimize_targets,
+        jit_compile=jit_compile,
+        precision=precision,
+        temperature=temperature,
+        ranking=ranking,
+        optimizer=type(optimizer),
+        optimizer_settings=getattr(optimizer, '__dict__', {}),
+    )
+
+  def equals(self, other: 'Search') -> bool:
+    """Returns whether both have the same settings, so that one is enough."""
+    return _are_equal(self._settings, other._settings)
 
   def without_search(self) -> 'Search':
     """Returns a search that takes one policy sample at the same temperature."""
@@ -132,6 +147,13 @@ class Search:
       elif (candidates.shape[0] or 1) <= _FEW_STATES:
         value_fn = value_layouts.for_few_actions(value_fn)
     return optimize(candidates, value_fn, dataset_action, seed)
+
+
+def _are_equal(a, b):
+  """Returns whether settings are surely equal; no array equals another."""
+  if isinstance(a, dict) and isinstance(b, dict):
+    return a.keys() == b.keys() and all(_are_equal(a[k], b[k]) for k in a)
+  return a is b or (isinstance(a, (bool, int, float, str)) and a == b)
 
 
 class StateActions:

@@ -126,16 +126,19 @@ def build_agent(
           policy_optimizer_ctor(),
           pretrain_optimizer_ctor(),
       ),
-      searches=parl_agent.Searches(
-          _search('training'), _search('acting'), _search('evaluation')
-      ),
+      searches=_searches(),
       train_step_counter=train_step_counter,
   )
 
 
-def _search(scope):
-  with gin.config_scope(scope):
-    return action_source.Search()
+def _searches() -> parl_agent.Searches:
+  """Makes the searches; equal ones are one, which is compiled only once."""
+  made = []
+  for scope in parl_agent.Searches._fields:
+    with gin.config_scope(scope):
+      search = action_source.Search()
+    made.append(next((s for s in made if s.equals(search)), search))
+  return parl_agent.Searches(*made)
 
 
 def _tensor_spec(spec, name):

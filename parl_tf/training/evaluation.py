@@ -31,7 +31,6 @@ from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
-from parl_tf.training import compiled_act
 
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
@@ -137,7 +136,6 @@ class Evaluator:
     self._num_episodes = num_episodes
     self._seed = seed
     self._environments: List[domain_lib.Environment] = []
-    self._compiled: Dict[Any, Act] = {}
     self._compiling: Dict[Any, futures.Future] = {}
 
   def run(
@@ -187,7 +185,7 @@ class Evaluator:
     return self._play(begin, observer, num_frames)
 
   def run_policy(self, policy) -> EvaluationResult:
-    """Plays all episodes with a live policy, compiled as it is for export.
+    """Plays all episodes with a live policy.
 
     Args:
       policy: `PARLPolicy`; compiled on its first run.
@@ -195,14 +193,13 @@ class Evaluator:
     Returns:
       The episodes and their statistics.
     """
-    compiled = self._compile(policy)
     if policy in self._compiling:
       self._compiling.pop(policy).result()
     shape = [-1, policy.chunk_length, policy.action_spec.shape[0]]
 
     def act(observation, seed):
       observation = tf.nest.map_structure(tf.constant, observation)
-      return compiled(observation, tf.constant(seed)).numpy().reshape(shape)
+      return policy.act(observation, tf.constant(seed)).numpy().reshape(shape)
 
     num_frames = frame_stack.count(
         policy.time_step_spec.observation, self._domain.observation_spec()
@@ -219,10 +216,9 @@ class Evaluator:
     """
     executor = futures.ThreadPoolExecutor(max_workers=1)
     for policy in policies:
-      # A server would be asked for actions.
-      if policy not in self._compiled and not policy.is_served:
+      if not policy.is_served:  # A server would be asked for actions.
         self._compiling[policy] = executor.submit(
-            self._compile(policy),
+            policy.act,
             tf.nest.map_structure(
                 self._zeros, policy.time_step_spec.observation
             ),
@@ -238,11 +234,6 @@ class Evaluator:
 
   def _zeros(self, spec):
     return tf.zeros([self.batch_size, *spec.shape], spec.dtype)
-
-  def _compile(self, policy):
-    if policy not in self._compiled:
-      self._compiled[policy] = compiled_act.compile_act(policy)
-    return self._compiled[policy]
 
   def run_controller(
       self, observer: Optional[Observer] = None

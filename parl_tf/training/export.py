@@ -19,7 +19,6 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
-from parl_tf.training import compiled_act
 from parl_tf.training import parity_report
 from parl_tf.training import saved_model_check
 
@@ -109,8 +108,7 @@ def in_raw_units(
   # Needs a function and its variables instead of the policy, because Keras
   # would trace each tracked layer again to save it.
   policy = policy.deployed()
-  compiled: Any = compiled_act.compile_act(policy)
-  act = compiled.get_concrete_function()
+  act = policy.compiled_act.get_concrete_function()
   low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
   center, half_range = (high + low) / 2.0, (high - low) / 2.0
   shape = [-1, policy.chunk_length, policy.action_spec.shape[-1]]

@@ -5,6 +5,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.agents import parl_policy
 from parl_tf.policies import remote
+from parl_tf.search import acting_search
 from parl_tf.training import builder
 from parl_tf.training import evaluation
 
@@ -57,9 +58,12 @@ def act_searched(address: str, domain, agent) -> evaluation.Act:
   policy = parl_policy.PARLPolicy(
       agent.time_step_spec,
       agent.action_spec,
-      remote.RemotePolicy(spec, address=address),
-      agent.critic,
-      search,
+      acting_search.ActingSearch(
+          search,
+          remote.RemotePolicy(spec, address=address),
+          agent.critic,
+          agent.time_step_spec.observation,
+      ),
       chunk_length=agent.chunk_length,
   )
   shape = [-1, agent.chunk_length, *domain.action_spec().shape]

@@ -20,7 +20,6 @@ from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
 from parl_tf.policies import uniform
-from parl_tf.training import compiled_act
 from parl_tf.training import export
 from parl_tf.training import held_out_rows
 from tests import eager
@@ -188,7 +187,7 @@ class ImagesTest(tensor_case.TensorCase):
     gin.bind_parameter('ObservationEncoder.image_encoder_ctor', encoder_ctor)
     gin.bind_parameter('SmallImageEncoder.widths', (4, 4, 4))
     agent = small_images.make_agent()
-    act = compiled_act.compile_act(agent.greedy_policy)
+    act = agent.greedy_policy.compiled_act
     graph = act.get_concrete_function().graph.as_graph_def()
     nodes = [*graph.node]
     for function in graph.library.function:  # Loops and compiled parts.

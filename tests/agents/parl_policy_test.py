@@ -13,6 +13,7 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf.agents import parl_policy
 from parl_tf.critics import iql
 from parl_tf.policies import gaussian
+from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from tests import tensor_case
 from tests.agents import small_agent
@@ -150,9 +151,12 @@ class PARLPolicyTest(tensor_case.TensorCase):
     policy = parl_policy.PARLPolicy(
         agent.time_step_spec,
         agent.action_spec,
-        agent.generative_policy,
-        None,
-        action_source.Search(4, optimizer=None),
+        acting_search.ActingSearch(
+            action_source.Search(4, optimizer=None),
+            agent.generative_policy,
+            None,
+            agent.time_step_spec.observation,
+        ),
         selection='argmax',
     )
     observation = _time_step().observation

@@ -14,6 +14,7 @@ from parl_tf.critics import iql
 from parl_tf.networks import low_rank
 from parl_tf.networks import vision_language_transformer
 from parl_tf.policies import vla
+from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from parl_tf.training import export
 from tests import eager
@@ -286,9 +287,9 @@ class AdapterTest(tensor_case.TensorCase):
     policy = parl_policy.PARLPolicy(
         ts.time_step_spec(_OBSERVATION_SPEC),
         _make_spec().action,
-        tuned,
-        None,
-        action_source.Search(),
+        acting_search.ActingSearch(
+            action_source.Search(), tuned, None, _OBSERVATION_SPEC
+        ),
     )
     observation = _make_observation(256)
     bounds = np.full([3], -1.0), np.full([3], 1.0)

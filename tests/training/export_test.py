@@ -14,7 +14,6 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf.critics import iql
 from parl_tf.policies import gaussian
 from parl_tf.search import action_source
-from parl_tf.training import compiled_act
 from parl_tf.training import export
 from parl_tf.training import saved_model_check
 from tests import tensor_case
@@ -100,9 +99,7 @@ class ExportTest(tensor_case.TensorCase):
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     printed = json.loads(done.stdout.splitlines()[-1])
-    live = compiled_act.compile_act(policy)(
-        self._observation, tf.constant(_SEED)
-    )
+    live = policy.act(self._observation, tf.constant(_SEED))
     # Within 1e-5 relative to the range [-1, 1], for any raw units.
     self.assertAllClose(
         (np.array(printed['action']) - _LOW) / (_HIGH - _LOW) * 2.0 - 1.0,
@@ -189,15 +186,16 @@ class ExportTest(tensor_case.TensorCase):
 
   def test_a_policy_that_calls_python_is_refused(self):
     policy = self._base_policy()
-    act = policy.act
+    searched = policy.compiled_act
 
     def act_in_python(observation, seed):
-      action = act(observation, seed)
+      action = searched(observation, seed)
       return tf.ensure_shape(
           tf.numpy_function(lambda x: x, [action], tf.float32), [None, 2]
       )
 
-    policy.act = act_in_python
+    signature = policy.compiled_act.input_signature
+    policy.compiled_act = tf.function(act_in_python, signature, False)
     with self.assertRaisesRegex(ValueError, 'calls Python.*serve the policy'):
       self._export(policy)
     self.assertFalse(os.path.exists(self._path))
