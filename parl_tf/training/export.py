@@ -165,27 +165,31 @@ def export_policies(
   """
   if not policies:
     return {}
-  exported, signatures = [], []
-  for directory, policy in policies.items():
-    exported.append(in_raw_units(policy, raw_action_bounds))
-    signatures.append(
-        serving_signature(
-            policy.time_step_spec.observation,
-            functools.partial(_outputs, exported[-1]),
-        )
-    )
-    _check_graph(directory, signatures[-1].graph)
-    save(exported[-1], signatures[-1], _temporary(directory))
   named = {name: np.asarray(x) for name, x in by_name(example).items()}
-  check = functools.partial(
-      saved_model_check.call, list(map(_temporary, policies)), named
-  )
-  answers = check(
-      in_new_process=in_new_process, measure_latency=measure_latency
-  )
+  exported, signatures = [], []
+  with saved_model_check.Check(
+      named, in_new_process=in_new_process, measure_latency=measure_latency
+  ) as check:
+    for directory, policy in policies.items():
+      exported.append(in_raw_units(policy, raw_action_bounds))
+      signatures.append(
+          serving_signature(
+              policy.time_step_spec.observation,
+              functools.partial(_outputs, exported[-1]),
+          )
+      )
+      _check_graph(directory, signatures[-1].graph)
+      save(exported[-1], signatures[-1], _temporary(directory))
+      check.add(_temporary(directory))
+    answers = check.answers()
   compared = answers
   if in_new_process and tf.config.list_physical_devices('GPU'):
-    compared = check(in_new_process=False, measure_latency=False)
+    with saved_model_check.Check(
+        named, in_new_process=False, measure_latency=False
+    ) as check:
+      for directory in policies:
+        check.add(_temporary(directory))
+      compared = check.answers()
   seed = tf.constant(saved_model_check.SEED, tf.int32)
   differences = {
       directory: _largest_difference(policy.act(example, seed), answer.actions)
@@ -212,11 +216,17 @@ def export_policies(
 
 
 def save(exported: ExportedPolicy, signature, directory: str) -> None:
-  """Writes a SavedModel with TF-Agents' functions and `serving_default`."""
+  """Writes a SavedModel with TF-Agents' functions and `serving_default`.
+
+  Its gradients are not saved: nothing is differentiated through a policy.
+  """
   saver = policy_saver.PolicySaver(exported, batch_size=None)
   saver.signatures[saved_model_check.SIGNATURE] = signature
   shutil.rmtree(directory, ignore_errors=True)
-  saver.save(directory)
+  saver.save(
+      directory,
+      tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+  )
 
 
 def serving_signature(

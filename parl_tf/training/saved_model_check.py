@@ -5,8 +5,9 @@ instance if its graph calls a Python function of that process.
 
   python -m parl_tf.training.saved_model_check FOLDER
 
-reads FOLDER/request.json and FOLDER/example.npz and writes the answers; `call`
-runs this command. The program imports TensorFlow and nothing of this project.
+reads FOLDER/request.json, FOLDER/example.npz and, from standard input, the
+directory of a SavedModel a line. It writes the answers to FOLDER. `Check` runs
+this command. The program imports TensorFlow and nothing of this project.
 """
 
 from concurrent import futures
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Dict, List, Mapping, NamedTuple, Sequence
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
@@ -43,61 +44,107 @@ class Answer(NamedTuple):
   latency_milliseconds: Mapping[str, float]
 
 
-def call(
-    paths: Sequence[str],
-    example: Mapping[str, np.ndarray],
-    *,
-    in_new_process: bool,
-    measure_latency: bool,
-) -> List[Answer]:
-  """Calls SavedModels with the same observations.
+class Check:
+  """Calls SavedModels with the same observations, each as soon as it is there.
 
-  Args:
-    paths: Directories of the SavedModels.
-    example: Observations `[B, ...]` by input of the signature, without `seed`.
-    in_new_process: Whether to load them in a new process, which takes the time
-      of an import of TensorFlow. It uses no GPU, whose memory this process has.
-    measure_latency: Whether to also measure the latency, for which every model
-      is compiled for each batch size.
+  ```
+  with Check(example, in_new_process=True, measure_latency=False) as check:
+    check.add(path)  # For each SavedModel.
+    answers = check.answers()
+  ```
 
-  Raises:
-    ValueError: If the new process fails; the message has the last line of its
-      error.
+  The new process imports TensorFlow and loads a model while the caller writes
+  the next.
   """
-  if not in_new_process:
-    return _call_all(paths, example, measure_latency)
-  with tempfile.TemporaryDirectory() as folder:
-    _write(folder, paths, example, measure_latency)
-    done = subprocess.run(
-        [sys.executable, '-m', 'parl_tf.training.saved_model_check', folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            'CUDA_VISIBLE_DEVICES': '',
-            'TF_CPP_MIN_LOG_LEVEL': '3',
-        },
-    )
-    if done.returncode:
-      reason = (done.stderr.strip().splitlines() or ['no message'])[-1]
-      raise ValueError(
-          f'{", ".join(paths)}: the SavedModels must work in a new process, but'
-          f' it ended with status {done.returncode}: {reason}'
+
+  def __init__(
+      self,
+      example: Mapping[str, np.ndarray],
+      *,
+      in_new_process: bool,
+      measure_latency: bool,
+  ):
+    """Starts the new process.
+
+    Args:
+      example: Observations `[B, ...]` by input of the signature, without
+        `seed`.
+      in_new_process: Whether to load the models in a new process. It uses no
+        GPU, whose memory this process has.
+      measure_latency: Whether to also measure the latency, for which every
+        model is compiled for each batch size.
+    """
+    self._example = example
+    self._measure_latency = measure_latency
+    self._paths: List[str] = []
+    self._process: Optional[subprocess.Popen] = None
+    if not in_new_process:
+      return
+    self._folder = tempfile.TemporaryDirectory()
+    np.savez(self._in_folder('example.npz'), **example)
+    with open(self._in_folder('request.json'), 'w', encoding='utf-8') as file:
+      json.dump({'measure_latency': measure_latency}, file)
+    with open(self._in_folder('stderr'), 'w', encoding='utf-8') as stderr:
+      self._process = subprocess.Popen(
+          [
+              sys.executable,
+              '-m',
+              'parl_tf.training.saved_model_check',
+              self._folder.name,
+          ],
+          stdin=subprocess.PIPE,
+          stdout=subprocess.DEVNULL,
+          stderr=stderr,
+          text=True,
+          env={
+              **os.environ,
+              'CUDA_VISIBLE_DEVICES': '',
+              'TF_CPP_MIN_LOG_LEVEL': '3',
+          },
       )
-    return _read(folder, len(paths))
 
+  def __enter__(self) -> 'Check':
+    return self
 
-def _write(folder, paths, example, measure_latency):
-  np.savez(os.path.join(folder, 'example.npz'), **example)
-  request = dict(
-      paths=[os.path.abspath(path) for path in paths],
-      measure_latency=measure_latency,
-  )
-  with open(
-      os.path.join(folder, 'request.json'), 'w', encoding='utf-8'
-  ) as file:
-    json.dump(request, file)
+  def __exit__(self, *error) -> None:
+    if self._process is not None:
+      self._process.kill()
+      self._process.communicate()
+      self._folder.cleanup()
+
+  def add(self, path: str) -> None:
+    """Adds a complete SavedModel."""
+    self._paths.append(path)
+    if self._process is None:
+      return
+    try:
+      self._process.stdin.write(os.path.abspath(path) + '\n')
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # It has ended; `answers` tells why.
+
+  def answers(self) -> List[Answer]:
+    """Returns the answers of all models, in the order of `add`.
+
+    Raises:
+      ValueError: If the new process failed; the message has the last line of
+        its error.
+    """
+    if self._process is None:
+      return _call_all(self._paths, self._example, self._measure_latency)
+    self._process.communicate()
+    if self._process.returncode:
+      with open(self._in_folder('stderr'), encoding='utf-8') as file:
+        lines = file.read().strip().splitlines()
+      raise ValueError(
+          f'{", ".join(self._paths)}: the SavedModels must work in a new'
+          f' process, but it ended with status {self._process.returncode}:'
+          f' {lines[-1] if lines else "no message"}'
+      )
+    return _read(self._folder.name, len(self._paths))
+
+  def _in_folder(self, name):
+    return os.path.join(self._folder.name, name)
 
 
 def _read(folder, num_paths) -> List[Answer]:
@@ -111,15 +158,20 @@ def _read(folder, num_paths) -> List[Answer]:
     ]
 
 
-def _call_all(paths, example, measure_latency) -> List[Answer]:
+def _call_all(paths: Iterable[str], example, measure_latency) -> List[Answer]:
   import tensorflow as tf  # Not needed by the process that only waits.
 
-  models = [tf.saved_model.load(path) for path in paths]
+  models, actions = [], []
   # XLA compiles each model at its first call; threads use all cores for that.
   with futures.ThreadPoolExecutor(os.cpu_count()) as executor:
-    actions = list(executor.map(lambda model: _act(model, example), models))
+    for path in paths:
+      models.append(tf.saved_model.load(path))
+      actions.append(executor.submit(_act, models[-1], example))
   return [
-      Answer(action, _latencies(model, example) if measure_latency else {})
+      Answer(
+          action.result(),
+          _latencies(model, example) if measure_latency else {},
+      )
       for model, action in zip(models, actions)
   ]
 
@@ -154,13 +206,17 @@ def _latencies(model, example) -> Dict[str, float]:
 
 def main(folder: str) -> None:
   """Answers the request in a folder."""
+  import tensorflow  # noqa: F401  # While the first model is written.
+
   with open(
       os.path.join(folder, 'request.json'), encoding='utf-8'
   ) as file:
     request = json.load(file)
   with np.load(os.path.join(folder, 'example.npz')) as example:
     answers = _call_all(
-        request['paths'], dict(example), request['measure_latency']
+        (line.rstrip('\n') for line in sys.stdin),
+        dict(example),
+        request['measure_latency'],
     )
   np.savez(
       os.path.join(folder, 'actions.npz'),

@@ -176,13 +176,14 @@ class ExportTest(tensor_case.TensorCase):
     self.assertEqual(report['versions']['tensorflow'], tf.__version__)
 
   def test_a_model_that_a_new_process_cannot_load_is_named(self):
-    with self.assertRaisesRegex(ValueError, 'no_model.*new process.*status 1'):
-      saved_model_check.call(
-          ['no_model'],
-          {'observation': self._observation},
-          in_new_process=True,
-          measure_latency=False,
-      )
+    with saved_model_check.Check(
+        {'observation': self._observation},
+        in_new_process=True,
+        measure_latency=False,
+    ) as check:
+      check.add('no_model')
+      with self.assertRaisesRegex(ValueError, 'no_model.*process.*status 1'):
+        check.answers()
 
   def test_a_policy_that_calls_python_is_refused(self):
     policy = self._base_policy()
