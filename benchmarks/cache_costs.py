@@ -4,10 +4,11 @@
 
 First times critic updates that draw the policy's samples and updates that read
 them, at the sizes of a setting of `benchmarks.hot_path`, and compares the TD
-targets for equal samples. Then fills caches by one, two and four servers, for a
-policy that waits, as one on another machine does, and for one that computes on
-this machine. All sides take turns; times are medians of elapsed seconds, and
-ratios those of one turn.
+targets for equal samples. Next draws the samples of a shard by a policy in this
+process: by TensorFlow's operations one by one, and as a run does. Then fills
+caches by one, two and four servers, for a policy that waits, as one on another
+machine does, and for one that computes on this machine. All sides take turns;
+times are medians of elapsed seconds, and ratios those of one turn.
 """
 
 import functools
@@ -33,11 +34,13 @@ from parl_tf.binaries import cache_run
 from parl_tf.binaries import configs
 from parl_tf.datasets import generate
 from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import action_cache
 from parl_tf.replay import experience
 from parl_tf.search import action_source
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
+from parl_tf.training import cached_samples
 from parl_tf.training import progress
 
 _SETTING = flags.DEFINE_enum(
@@ -86,9 +89,8 @@ def in_turns(sides: Dict[str, Callable[[], None]], num_rounds: int):
   return seconds
 
 
-def time_updates() -> None:
+def time_updates(path: hot_path_rows.HotPath) -> None:
   """Prints the seconds of critic updates, and compares their targets."""
-  path = hot_path_rows.HotPath(hot_path_settings.SETTINGS[_SETTING.value])
   rows = path.rows()
   sides = {
       'samples drawn': rows['critic_update_fresh']().run,
@@ -143,6 +145,39 @@ def compare_targets(path: hot_path_rows.HotPath):
     return float(tf.reduce_max(tf.abs(fresh - given)))
 
   return difference(samples), difference(samples[::-1])
+
+
+def time_drawing(path: hot_path_rows.HotPath) -> None:
+  """Prints the seconds in which a policy of this process fills a shard."""
+  policy, search = path.agent.generative_policy, path.agent.searches.training
+  num_states = action_cache.STATES_PER_SHARD
+  size = hot_path_settings.SETTINGS[_SETTING.value].observation_size
+  observation = np.random.default_rng(0).normal(size=[num_states, size])
+  states, seed = observation.astype(np.float32), np.array([7, 9], np.int32)
+  graph = tf.function(
+      lambda states, seed: policy.sample(
+          states, search.num_samples, seed, temperature=search.temperature
+      ),
+      autograph=False,
+  )
+  draw = cached_samples.local_sampler(search, policy, num_states)
+  sides = {
+      'one by one': lambda: graph(tf.constant(states), tf.constant(seed)),
+      'as a run does': lambda: draw(states, search.num_samples, seed),
+  }
+  one_by_one, as_a_run = (np.asarray(side()) for side in sides.values())
+  print(
+      f'Samples of {num_states} states, {search.num_samples} each, setting'
+      f' {_SETTING.value}:'
+  )
+  median_and_ratios(
+      in_turns(
+          {name: lambda x=x: np.asarray(x()) for name, x in sides.items()},
+          _ROUNDS.value,
+      )
+  )
+  difference = np.max(np.abs(one_by_one - as_a_run))
+  print(f'  largest difference of a sample: {difference:.2g}')
 
 
 def _wait(function) -> None:
@@ -235,13 +270,16 @@ def serve() -> None:
 
 
 def main(argv) -> None:
-  """Prints both parts."""
+  """Prints all parts."""
   del argv
   logging.set_verbosity(logging.ERROR)
   if _SERVE.value:
     serve()
     return
-  time_updates()
+  hot_path_settings.use_two_threads()
+  path = hot_path_rows.HotPath(hot_path_settings.SETTINGS[_SETTING.value])
+  time_updates(path)
+  time_drawing(path)
   time_filling()
 
 

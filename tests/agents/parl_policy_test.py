@@ -91,6 +91,16 @@ def _make_agent(
   )
 
 
+class _CountingPolicy(gaussian.GaussianPolicy):
+  """Counts how often it is traced with N samples."""
+
+  num_traces = 0
+
+  def sample(self, observation, n, seed, *, temperature=1.0):
+    self.num_traces += n == 4
+    return super().sample(observation, n, seed, temperature=temperature)
+
+
 class _PythonPolicy(gaussian.GaussianPolicy):
   """A policy with an operation that XLA does not support."""
 
@@ -186,6 +196,14 @@ class PARLPolicyTest(tensor_case.TensorCase):
       self.assertAllClose(
           agent.greedy_policy.act(observation, seed), plain, atol=1e-5
       )
+
+  def test_policies_with_one_search_trace_it_once_for_all_batch_sizes(self):
+    agent = _make_agent(_CountingPolicy)
+    policies = (agent.policy, agent.greedy_policy, agent.collect_policy)
+    for num_rows, policy in enumerate(policies, start=1):
+      policy.action(_time_step(num_rows), _seeds(3, 5, num_rows=num_rows))
+
+    self.assertEqual(agent.generative_policy.num_traces, 1)
 
   def test_the_same_initial_seed_gives_the_same_sequence(self):
     policy = self._agent.base_policy

@@ -109,6 +109,14 @@ class BuildAgentTest(tensor_case.TensorCase):
         [search.is_greedy for search in searches], [True, True, False]
     )
 
+  def test_equal_searches_are_one(self):
+    training, acting, evaluation = self._build(
+        'acting/ActionOptimizer.num_candidates = 3',
+    ).searches
+
+    self.assertIs(training, evaluation)
+    self.assertIsNot(training, acting)
+
   def test_no_binding_gives_the_base_policy_a_search(self):
     agent = self._build()
 
