@@ -216,17 +216,11 @@ def export_policies(
 
 
 def save(exported: ExportedPolicy, signature, directory: str) -> None:
-  """Writes a SavedModel with TF-Agents' functions and `serving_default`.
-
-  Its gradients are not saved: nothing is differentiated through a policy.
-  """
+  """Writes a SavedModel with TF-Agents' functions and `serving_default`."""
   saver = policy_saver.PolicySaver(exported, batch_size=None)
   saver.signatures[saved_model_check.SIGNATURE] = signature
   shutil.rmtree(directory, ignore_errors=True)
-  saver.save(
-      directory,
-      tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-  )
+  saver.save(directory)
 
 
 def serving_signature(
