@@ -1,6 +1,6 @@
 """The policy that acts: sample, search, select."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -75,7 +75,7 @@ class PARLPolicy(tf_policy.TFPolicy):
         ),
         randomness.SEED_SPEC,
     ]
-    run = self._act
+    run: Callable[..., tf.Tensor] = self._act
     if self.is_served:
       size = chunk_length * action_spec.shape[-1]
       signature.append(

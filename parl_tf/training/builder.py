@@ -1,6 +1,6 @@
 """Builds an agent from the parts that gin names."""
 
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 import gin
 import tensorflow as tf
@@ -133,7 +133,7 @@ def build_agent(
 
 def _searches() -> parl_agent.Searches:
   """Makes the searches; equal ones are one, which is compiled only once."""
-  made = []
+  made: List[action_source.Search] = []
   for scope in parl_agent.Searches._fields:
     with gin.config_scope(scope):
       search = action_source.Search()

@@ -115,7 +115,7 @@ class Check:
   def add(self, path: str) -> None:
     """Adds a complete SavedModel."""
     self._paths.append(path)
-    if self._process is None:
+    if self._process is None or self._process.stdin is None:
       return
     try:
       self._process.stdin.write(os.path.abspath(path) + '\n')
