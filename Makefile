@@ -67,10 +67,13 @@ $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
 	  exit 1;; esac
 	$(VENV)/bin/python$(VERSION) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	rm -f $(VENV)/.installed-*
-	$(PIP) install -e '.[test]'
+	$(PIP) install --no-compile -e '.[test]'
 ifeq ($(VERSION),3.12)
-	$(PIP) install --no-deps tf-agents gym gym-notices
+	$(PIP) install --no-compile --no-deps tf-agents gym gym-notices
 endif
+	@# On all cores; pip would use one. Files for other versions of Python, which
+	@# some packages have, do not compile.
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	touch $@
 
 $(MYPY)/bin/mypy: | $(STAMP)

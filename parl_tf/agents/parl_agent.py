@@ -307,6 +307,7 @@ class PARLAgent(tf_agent.TFAgent):
               self._optimizers.critic,
               purposes=[('critic', i) for i in range(self.critic_utd)],
               finish=lambda metrics: self.critic.update_targets(),
+              jit_compile=self._searches.training.compiles_updates,
           )
       )
     if self._improver is not None:
@@ -347,6 +348,7 @@ class PARLAgent(tf_agent.TFAgent):
         optimizer,
         purposes=purposes,
         finish=finish,
+        jit_compile=self._searches.training.compiles_updates,
     )
 
   def _critic_loss(self, rows, seed, tape=None):

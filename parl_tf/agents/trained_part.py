@@ -8,6 +8,7 @@ from tf_agents.utils import common
 from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
+from parl_tf.search import xla
 
 Loss = Union[types.CriticLoss, types.ImproverLoss]
 
@@ -29,6 +30,7 @@ class TrainedPart:
       *,
       purposes: Sequence[Tuple[Union[str, int], ...]],
       finish: Callable[..., None],
+      jit_compile: bool = False,
   ):
     """Initializes the part and builds the optimizer.
 
@@ -41,6 +43,7 @@ class TrainedPart:
       purposes: For each update of a training step, the data to fold into its
         seed.
       finish: Called with the metrics of the loss after each gradient step.
+      jit_compile: Whether to run a gradient step as one XLA program.
     """
     self.name = name
     self.loss = loss_fn
@@ -50,7 +53,10 @@ class TrainedPart:
     self._finish = finish
     # A separate function is traced once, although the learner traces its
     # training step twice.
-    self._compiled = common.function(self._step)
+    self._compiled = (
+        xla.function(self._step) if jit_compile else common.function(self._step)
+    )
+    self._jit_compile = jit_compile
     optimizer.build(self._variables)
 
   def slices(
@@ -109,7 +115,13 @@ class TrainedPart:
       # Replicas cannot exchange gradients inside a nested function, so the
       # caller's function includes the step.
       return self._step(rows, seed, weights)
-    return self._compiled(rows, seed, weights)
+    total, metrics = self._compiled(rows, seed, weights)
+    if self._jit_compile:
+      self._check(total)  # XLA ignores checks inside its programs.
+    return total, metrics
+
+  def _check(self, total):
+    tf.debugging.check_numerics(total, f'The {self.name} loss is not finite.')
 
   def _step(self, rows, seed, weights):
     # Record gradients of the updated variables only.
@@ -117,7 +129,7 @@ class TrainedPart:
       tape.watch(self._variables)
       loss = self.loss(rows, seed, tape)
       total = mean_loss(loss.per_example, weights)
-    tf.debugging.check_numerics(total, f'The {self.name} loss is not finite.')
+    self._check(total)
     gradients = replicas.sum_each(tape.gradient(total, self._variables))
     self._optimizer.apply_gradients(
         zip(gradients, self._variables), skip_gradients_aggregation=True

@@ -12,6 +12,7 @@ from parl_tf.critics import critic as critic_lib
 from parl_tf.critics import value_layouts
 from parl_tf.search import compiled_sampling
 from parl_tf.search import compiled_search
+from parl_tf.search import xla
 
 _PRECISIONS = ('float32', 'bfloat16')
 _RANKINGS = ('critic', 'target')
@@ -48,9 +49,9 @@ class Search:
         in training.
       optimize_targets: Whether target and penalty actions are optimized; False
         takes them from the base policy.
-      jit_compile: Whether XLA may compile on a CPU: sampling, if the policy
-        requests it; the search for large batches in training; and acting with
-        small networks.
+      jit_compile: Whether XLA may compile sampling, if the policy requests it;
+        the search for large batches in training; acting with small networks;
+        and, on a GPU, whole updates of the critic and of the policy.
       precision: 'float32', or 'bfloat16' for the matrix products of ranking and
         ascent. 'bfloat16' is faster on processors that support it (AVX-512
         BF16, AMX), but makes the candidates' values less precise.
@@ -93,14 +94,21 @@ class Search:
     self.is_greedy = selection == 'argmax'
     self.ranks_by_target = ranking == 'target'
     self.optimize_targets = optimize_targets and optimizer is not None
-    on_cpu = not tf.config.list_physical_devices('GPU')
-    # XLA on a GPU needs compilers that TensorFlow does not install.
-    self.jit_compile = jit_compile and on_cpu
+    on_gpu = xla.is_on_gpu()
+    self.jit_compile = jit_compile and xla.is_available()
+    # Launching the operations of an update takes a GPU several times as long as
+    # their arithmetic.
+    self.compiles_updates = self.jit_compile and on_gpu
     self._sampling = compiled_sampling.CompiledSampling(
-        num_samples, temperature, in_parts=on_cpu, jit_compile=self.jit_compile
+        num_samples,
+        temperature,
+        in_parts=not on_gpu,
+        jit_compile=self.jit_compile,
     )
     self._is_half = precision == 'bfloat16'
-    self._compiled = compiled_search.CompiledSearch(optimizer)
+    self._compiled = compiled_search.CompiledSearch(
+        optimizer, in_parts=not on_gpu
+    )
     self._settings = dict(
         num_samples=num_samples,
         selection=selection,

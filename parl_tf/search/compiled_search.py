@@ -1,6 +1,6 @@
-"""Action search under XLA, in parts of the batch that run in parallel."""
+"""Action search under XLA; on a CPU, in parts that run in parallel."""
 
-from typing import Optional
+from typing import Any, Callable, Dict, Optional
 
 import tensorflow as tf
 
@@ -20,35 +20,48 @@ _MIN_BYTES = 2**18
 
 
 class CompiledSearch:
-  """Runs an action optimizer under XLA, one ensemble member at a time.
+  """Runs an action optimizer under XLA.
 
   XLA fuses the many passes over arrays between the matrix products of a search.
-  It compiles once per part size, and all calls share the result.
+  It compiles once per part size, and all calls share the result. On a CPU, a
+  program evaluates one ensemble member after another.
 
   Random draws of an optimizer depend on the division into parts. With several
   devices the parts differ, so the draws differ as well, but have the same
   distribution.
   """
 
-  def __init__(self, optimizer):
+  def __init__(self, optimizer, *, in_parts: bool):
     """Initializes the search; compiles nothing yet.
 
     Args:
       optimizer: Action optimizer, such as `ActionOptimizer`.
+      in_parts: Whether to divide batches and evaluate one member at a time, so
+        that arrays fit in a CPU's caches.
     """
     self._optimizer = optimizer
-    self._functions = {}
+    self._in_parts = in_parts
+    self._value_fn = (
+        value_layouts.MemberwiseValueFunction
+        if in_parts
+        else critic.ValueFunction
+    )
+    self._functions: Dict[Any, Callable[..., types.Candidates]] = {}
 
   def is_for(
       self, candidates: tf.Tensor, value_fn: critic.ValueFunction
   ) -> bool:
-    """Returns whether candidates `[B, N, A]` have a static and large shape."""
+    """Returns whether candidates `[B, N, A]` have a static and large shape.
+
+    On a GPU, any size is large enough, because XLA saves many launches.
+    """
     batch_size, num_samples, _ = candidates.shape
     if batch_size is None or num_samples is None:
       return False
     num_members, _, width = value_fn.context.state.shape
     num_bytes = 4 * batch_size * num_samples * num_members * width
-    return num_bytes >= _MIN_BYTES and not tf.executing_eagerly()
+    is_large = num_bytes >= _MIN_BYTES or not self._in_parts
+    return is_large and not tf.executing_eagerly()
 
   def optimize(
       self,
@@ -59,7 +72,7 @@ class CompiledSearch:
   ) -> types.Candidates:
     """Returns the result of the optimizer's `optimize`, up to rounding."""
     batch_size, num_samples, _ = candidates.shape
-    num_parts = _num_parts(batch_size, num_samples)
+    num_parts = _num_parts(batch_size, num_samples) if self._in_parts else 1
     size = batch_size // num_parts
     run = self._function(value_fn)
     parts = []
@@ -83,7 +96,7 @@ class CompiledSearch:
       def run(candidates, context, dataset_action, seed):
         return self._optimizer.optimize(
             candidates,
-            value_layouts.MemberwiseValueFunction(context, *key),
+            self._value_fn(context, *key),
             dataset_action,
             seed,
         )

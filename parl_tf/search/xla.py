@@ -13,6 +13,36 @@ from tensorflow.python.framework import kernels
 _NOT_OPERATIONS = ('Placeholder', 'VarHandleOp')
 
 
+def is_on_gpu() -> bool:
+  """Returns whether TensorFlow runs operations on a GPU."""
+  return bool(tf.config.get_visible_devices('GPU'))
+
+
+@functools.lru_cache(maxsize=None)
+def is_available() -> bool:
+  """Returns whether XLA can compile for the device of the operations.
+
+  TensorFlow contains XLA's compiler for CPUs. For GPUs it needs `ptxas` and
+  `libdevice` of CUDA, which `tensorflow[and-cuda]` installs.
+  """
+  if not is_on_gpu():
+    return True
+  try:
+    with tf.init_scope():
+      # The exponential is a function of `libdevice`.
+      tf.function(tf.exp, autograph=False, jit_compile=True)(tf.zeros([1]))
+  except tf.errors.OpError as error:
+    logging.warning(
+        'XLA cannot compile for the GPU, so that training and acting take'
+        ' several times as long. Most often its compiler is missing: pip'
+        ' install "tensorflow[and-cuda]==%s". %s',
+        tf.__version__,
+        error,
+    )
+    return False
+  return True
+
+
 def function(fn: Callable[..., Any]) -> Callable[..., Any]:
   """Returns `fn` as an XLA program, or as a graph if XLA cannot compile it.
 
@@ -90,7 +120,8 @@ def _operations(graph: tf.Graph) -> Iterator[str]:
 def _is_in_xla(operation: str) -> bool:
   _register_kernels()
   registered = kernels.get_registered_kernels_for_op(operation).kernel
-  return any(kernel.device_type == 'XLA_CPU_JIT' for kernel in registered)
+  device = 'XLA_GPU_JIT' if is_on_gpu() else 'XLA_CPU_JIT'
+  return any(kernel.device_type == device for kernel in registered)
 
 
 @functools.lru_cache(maxsize=None)

@@ -156,7 +156,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
       )
 
   def test_small_batches_and_unknown_shapes_are_not_compiled(self):
-    compiled = compiled_search.CompiledSearch(None)
+    compiled = compiled_search.CompiledSearch(None, in_parts=True)
     critic = critic_conformance.make(cal_ql.CalQLCritic)
 
     @tf.function(autograph=False)

@@ -1,5 +1,7 @@
 """Tests of functions that XLA compiles if it can."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
@@ -56,6 +58,19 @@ class XlaTest(tensor_case.TensorCase):
     self.assertTrue(
         any('_XlaMustCompile' in one.attr for one in graph.library.function)
     )
+
+  def test_a_gpu_without_a_compiler_is_reported(self):
+    xla.is_available.cache_clear()
+    self.addCleanup(xla.is_available.cache_clear)
+    self.assertTrue(xla.is_available())
+    xla.is_available.cache_clear()
+    error = tf.errors.InternalError(None, None, 'libdevice not found')
+    with mock.patch.object(xla, 'is_on_gpu', return_value=True):
+      with mock.patch.object(tf, 'function', side_effect=error):
+        with self.assertLogs('absl', 'WARNING') as logs:
+          self.assertFalse(xla.is_available())
+    self.assertIn('tensorflow[and-cuda]', logs.output[0])
+    self.assertIn('libdevice not found', logs.output[0])
 
   def test_errors_of_the_function_are_its_own(self):
     run = xla.function(lambda x: tf.reshape(x, [3]))

@@ -1,0 +1,76 @@
+"""Tests of how an agent trains on a GPU, run on a CPU."""
+
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.policies import gaussian
+from parl_tf.search import acting_search
+from parl_tf.search import xla
+from tests import tensor_case
+from tests.agents import small_agent
+
+
+def _is_compiled(policy):
+  graph = policy.compiled_act.get_concrete_function().graph.as_graph_def()
+  return any('_XlaMustCompile' in one.attr for one in graph.library.function)
+
+
+def _make_update(on_gpu):
+  """Returns a critic's update as a graph, and the critic."""
+  with mock.patch.object(xla, 'is_on_gpu', return_value=on_gpu):
+    agent = small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy)
+  update = tf.function(agent.trained_parts[0].update, autograph=False)
+  return update, agent.critic
+
+
+class GpuTest(tensor_case.TensorCase):
+
+  def test_an_update_is_one_xla_program_that_equals_the_graph(self):
+    rows = small_agent.make_rows()
+    seed = tf.constant([0, 1])
+    results = {}
+    for on_gpu in (False, True):
+      update, critic = _make_update(on_gpu)
+      graph = update.get_concrete_function(rows, seed, None).graph
+      [call] = [
+          op.node_def
+          for op in graph.get_operations()
+          if op.type == 'StatefulPartitionedCall'
+      ]
+      self.assertEqual(call.attr['_XlaMustCompile'].b, on_gpu)
+      results[on_gpu] = update(rows, seed, None), critic.trainable_variables
+    (seen, variables), (expected, others) = results[True], results[False]
+    for a, b in zip(tf.nest.flatten(seen), tf.nest.flatten(expected)):
+      self.assertAllClose(a, b, rtol=1e-3, atol=1e-4)
+    for variable, other in zip(variables, others):
+      self.assertAllClose(variable, other, atol=1e-4)
+
+    bad = rows._replace(reward=np.full_like(rows.reward, np.nan))
+    with self.assertRaisesRegex(
+        tf.errors.InvalidArgumentError, 'critic loss is not finite'
+    ):
+      update(bad, seed, None)
+
+
+  @mock.patch.object(xla, 'is_on_gpu', return_value=True)
+  @mock.patch.object(acting_search, '_SMALL_BYTES', 0)
+  def test_large_networks_act_under_xla_but_are_exported_without(self, _):
+    policy = small_agent.make_agent(
+        policy_ctor=gaussian.GaussianPolicy
+    ).greedy_policy
+    self.assertTrue(_is_compiled(policy))
+    deployed = policy.deployed()
+    self.assertFalse(_is_compiled(deployed))
+    observation, seed = tf.ones([2, 3]), tf.constant([3, 5])
+    self.assertAllClose(
+        deployed.act(observation, seed),
+        policy.act(observation, seed),
+        atol=1e-4,
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
