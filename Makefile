@@ -67,13 +67,15 @@ $(STAMP): setup.py pyproject.toml $(CONSTRAINTS)
 	  exit 1;; esac
 	$(VENV)/bin/python$(VERSION) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	rm -f $(VENV)/.installed-*
+	@# Older versions of pip take twice the processor time.
+	$(PIP) install --upgrade pip==26.3
 	$(PIP) install --no-compile -e '.[test]'
 ifeq ($(VERSION),3.12)
 	$(PIP) install --no-compile --no-deps tf-agents gym gym-notices
 endif
 	@# On all cores; pip would use one. Files for other versions of Python, which
 	@# some packages have, do not compile.
-	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@
 
 $(MYPY)/bin/mypy: | $(STAMP)

@@ -129,7 +129,7 @@ def compare_targets(path: hot_path_rows.HotPath):
 
   @tf.function(autograph=False)
   def targets(rows, samples):
-    transition, source = agent._bind(rows, seed, None)
+    transition, source = agent._rows.bind(rows, seed, None)
     if samples is not None:
       source = action_source.make_source(
           agent.searches.training, agent.generative_policy, agent.critic,

@@ -7,12 +7,11 @@ import gin
 import tensorflow as tf
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step as ts
-from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import image_shift
+from parl_tf.agents import bound_rows
 from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
 from parl_tf.search import acting_search
@@ -99,10 +98,6 @@ class PARLAgent(tf_agent.TFAgent):
           '`critic_utd` and `policy_utd` must be positive, got '
           f'{critic_utd} and {policy_utd}.'
       )
-    if image_padding < 0:
-      raise ValueError(
-          f'`image_padding` must not be negative, got {image_padding}.'
-      )
     has_chunks = spec.chunk_length > 1
     if has_chunks and critic is not None and critic.terminals_from_reward:
       raise ValueError(
@@ -115,7 +110,9 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
-    self._image_padding = image_padding
+    self._rows = bound_rows.BoundRows(
+        searches.training, policy, critic, image_padding
+    )
     self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
@@ -307,6 +304,11 @@ class PARLAgent(tf_agent.TFAgent):
               self._optimizers.critic,
               purposes=[('critic', i) for i in range(self.critic_utd)],
               finish=lambda metrics: self.critic.update_targets(),
+              prepare=(
+                  self._rows.with_samples
+                  if self._rows.draws_for_critic
+                  else None
+              ),
               jit_compile=self._searches.training.compiles_updates,
           )
       )
@@ -353,7 +355,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _critic_loss(self, rows, seed, tape=None):
     """Computes the critic's loss on rows `[B, 2, ...]`."""
-    transition, source = self._bind(rows, seed, tape)
+    transition, source = self._rows.bind(rows, seed, tape)
     if self._improver is not None:
       transition = self._improver.augment_reward(
           transition, self.critic, source
@@ -362,30 +364,10 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _improver_loss(self, improver, rows, seed, tape=None):
     """Computes an improver's policy loss on rows `[B, 2, ...]`."""
-    transition, source = self._bind(rows, seed, tape)
+    transition, source = self._rows.bind(rows, seed, tape)
     return improver.loss(
         transition, self.generative_policy, self.critic, source, seed
     )
-
-  def _bind(self, rows, seed, tape):
-    """Converts rows `[B, 2, ...]` to a transition and its action source."""
-    info = dict(rows.policy_info)
-    samples = info.pop('candidate_actions', None)
-    rows = rows._replace(policy_info=info)
-    transition = tf.nest.map_structure(
-        lambda x: tf.squeeze(x, axis=1), trajectory.to_transition(rows)
-    )
-    source = action_source.make_source(
-        self._searches.training,
-        self.generative_policy,
-        self.critic,
-        transition,
-        seed,
-        samples=samples,
-        tape=tape,
-    )
-    # Losses use shifted images; searches use the original ones.
-    return image_shift.shift(transition, seed, self._image_padding), source
 
 
 def _replica_share(metrics):

@@ -30,6 +30,7 @@ class TrainedPart:
       *,
       purposes: Sequence[Tuple[Union[str, int], ...]],
       finish: Callable[..., None],
+      prepare: Optional[Callable[..., types.Nest]] = None,
       jit_compile: bool = False,
   ):
     """Initializes the part and builds the optimizer.
@@ -43,6 +44,8 @@ class TrainedPart:
       purposes: For each update of a training step, the data to fold into its
         seed.
       finish: Called with the metrics of the loss after each gradient step.
+      prepare: Maps the rows and the seed of an update to the rows of its
+        gradient step; None if these are the same.
       jit_compile: Whether to run a gradient step as one XLA program.
     """
     self.name = name
@@ -51,8 +54,9 @@ class TrainedPart:
     self._optimizer = optimizer
     self._purposes = tuple(purposes)
     self._finish = finish
-    # A separate function is traced once, although the learner traces its
+    # Separate functions are traced once, although the learner traces its
     # training step twice.
+    self._prepare = None if prepare is None else common.function(prepare)
     self._compiled = (
         xla.function(self._step) if jit_compile else common.function(self._step)
     )
@@ -111,6 +115,8 @@ class TrainedPart:
     Raises:
       tf.errors.InvalidArgumentError: If the loss is not finite.
     """
+    if self._prepare is not None:
+      rows = self._prepare(rows, seed)
     if replicas.are_several():
       # Replicas cannot exchange gradients inside a nested function, so the
       # caller's function includes the step.

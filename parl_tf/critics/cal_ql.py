@@ -95,6 +95,10 @@ class CalQLCritic(td.TDCritic):
   def begin_online(self) -> None:
     self._weight.begin_online()
 
+  @property
+  def samples_both_states(self) -> bool:
+    return not self._may_end
+
   def loss(self, transition, source, seed) -> types.CriticLoss:
     features = self.encode(transition.time_step.observation)
     td_loss, td_metrics = self._td_loss(features, transition, source, seed)

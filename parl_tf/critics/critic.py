@@ -210,6 +210,14 @@ class Critic(tf.Module, abc.ABC):
     """Selects the settings of the online phase, if they differ."""
 
   @property
+  def samples_both_states(self) -> bool:
+    """Whether every loss needs the policy's samples at s and at s'.
+
+    The agent then draws them before the loss.
+    """
+    return False
+
+  @property
   def num_members(self) -> int:
     """E, the size of the ensemble."""
     return self._network.num_members

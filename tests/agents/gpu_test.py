@@ -35,7 +35,7 @@ class GpuTest(tensor_case.TensorCase):
     for on_gpu in (False, True):
       update, critic = _make_update(on_gpu)
       graph = update.get_concrete_function(rows, seed, None).graph
-      [call] = [
+      [*_, call] = [
           op.node_def
           for op in graph.get_operations()
           if op.type == 'StatefulPartitionedCall'

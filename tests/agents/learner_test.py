@@ -106,6 +106,18 @@ class LearnerTest(tensor_case.TensorCase):
         self._learner._train.experimental_get_tracing_count(),  # pylint: disable=protected-access
     )
 
+  def test_drawn_and_cached_samples_share_a_trace(self):
+    [part] = [x for x in self._agent.trained_parts if x.name == 'critic']
+    rows, seed = small_agent.make_rows(), tf.constant([3, 5])
+    before = _CountingCritic.num_traces
+    part.update(rows, seed, None)
+    self.assertLessEqual(_CountingCritic.num_traces, before + 1)
+    samples = tf.zeros([small_agent.BATCH_SIZE, 2, 4, 2])
+    info = dict(rows.policy_info, candidate_actions=samples)
+    before = _CountingCritic.num_traces
+    part.update(rows._replace(policy_info=info), seed, None)
+    self.assertEqual(_CountingCritic.num_traces, before)
+
   def test_each_kind_reports_its_losses(self):
     expected = {
         'cloning': {'losses/imitation'},
