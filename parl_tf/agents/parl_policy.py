@@ -11,7 +11,6 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import randomness
 from parl_tf.agents import acting_state
 from parl_tf.search import acting_search
-from parl_tf.search import xla
 
 
 class PARLPolicy(tf_policy.TFPolicy):
@@ -95,14 +94,10 @@ class PARLPolicy(tf_policy.TFPolicy):
     self._initial_seed.assign(seed)
 
   def deployed(self) -> 'PARLPolicy':
-    """Returns the policy to export.
-
-    It acts by `GenerativePolicy.deployed`, and its graph is the same whether or
-    not this machine has a GPU.
-    """
+    """Returns the policy to export; see `GenerativePolicy.deployed`."""
     shared = self._search
     policy = shared.policy.deployed()
-    if policy is shared.policy and not xla.is_on_gpu():
+    if policy is shared.policy:
       return self
     return PARLPolicy(
         self.time_step_spec,
@@ -112,7 +107,6 @@ class PARLPolicy(tf_policy.TFPolicy):
             policy,
             shared.critic,
             self.time_step_spec.observation,
-            deployed=True,
         ),
         'argmax' if self._greedy else 'sample',
         self.chunk_length,

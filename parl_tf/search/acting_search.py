@@ -12,8 +12,8 @@ from parl_tf.search import xla
 
 # Weights up to this size fit in a core's cache. Launching the operations of
 # such small networks costs more than their arithmetic, and XLA launches only
-# once. On a CPU, larger networks multiply matrices faster without XLA. Measured
-# by benchmarks/hot_path.py.
+# once. Larger networks multiply matrices faster without XLA. Measured by
+# benchmarks/hot_path.py.
 _SMALL_BYTES = 2 * 2**20
 
 
@@ -32,8 +32,6 @@ class ActingSearch(tf.Module):
       policy,
       critic,
       observation_spec: types.Nest,
-      *,
-      deployed: bool = False,
   ):
     """Initializes the search; traces nothing yet.
 
@@ -42,26 +40,20 @@ class ActingSearch(tf.Module):
       policy: `GenerativePolicy` of chunks `[H * A]`.
       critic: `Critic`, or None if the search has no optimizer.
       observation_spec: Nest of `tf.TensorSpec` of raw observations.
-      deployed: Whether the search is to be exported, most often to a robot
-        without a GPU. Then this machine's GPU has no influence on its graph.
     """
     super().__init__()
     self.search = search
     self.policy = policy
     self.critic = critic if search.optimizer is not None else None
-    launching_dominates = (
-        _num_bytes(self.variables) <= _SMALL_BYTES
-        or (xla.is_on_gpu() and not deployed)
-    )
-    is_compiled = (
+    is_small = (
         search.jit_compile
-        and launching_dominates
+        and _num_bytes(self.variables) <= _SMALL_BYTES
         # XLA makes convolutions several times slower on a CPU.
         and not observation_encoder.has_images(observation_spec)
     )
     run = self._sample if self.critic is None else self._candidates
     self._run = (
-        xla.function(run) if is_compiled else tf.function(run, autograph=False)
+        xla.function(run) if is_small else tf.function(run, autograph=False)
     )
 
   def act(

@@ -33,9 +33,9 @@ def is_available() -> bool:
       tf.function(tf.exp, autograph=False, jit_compile=True)(tf.zeros([1]))
   except tf.errors.OpError as error:
     logging.warning(
-        'XLA cannot compile for the GPU, so that training and acting take'
-        ' several times as long. Most often its compiler is missing: pip'
-        ' install "tensorflow[and-cuda]==%s". %s',
+        'XLA cannot compile for the GPU, so that training takes several times'
+        ' as long. Most often its compiler is missing: pip install'
+        ' "tensorflow[and-cuda]==%s". %s',
         tf.__version__,
         error,
     )

@@ -7,15 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf.policies import gaussian
-from parl_tf.search import acting_search
 from parl_tf.search import xla
 from tests import tensor_case
 from tests.agents import small_agent
-
-
-def _is_compiled(policy):
-  graph = policy.compiled_act.get_concrete_function().graph.as_graph_def()
-  return any('_XlaMustCompile' in one.attr for one in graph.library.function)
 
 
 def _make_update(on_gpu):
@@ -53,23 +47,6 @@ class GpuTest(tensor_case.TensorCase):
         tf.errors.InvalidArgumentError, 'critic loss is not finite'
     ):
       update(bad, seed, None)
-
-
-  @mock.patch.object(xla, 'is_on_gpu', return_value=True)
-  @mock.patch.object(acting_search, '_SMALL_BYTES', 0)
-  def test_large_networks_act_under_xla_but_are_exported_without(self, _):
-    policy = small_agent.make_agent(
-        policy_ctor=gaussian.GaussianPolicy
-    ).greedy_policy
-    self.assertTrue(_is_compiled(policy))
-    deployed = policy.deployed()
-    self.assertFalse(_is_compiled(deployed))
-    observation, seed = tf.ones([2, 3]), tf.constant([3, 5])
-    self.assertAllClose(
-        deployed.act(observation, seed),
-        policy.act(observation, seed),
-        atol=1e-4,
-    )
 
 
 if __name__ == '__main__':
