@@ -350,12 +350,11 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   configs.parse([options.study])
   entries = study_entries.study()
-  names = [entry.name for entry in entries]
-  for name in options.only:
-    if name not in names:
-      raise app.UsageError(f'--only: {name!r} is none of {names}.')
   if options.only:
-    entries = [entry for entry in entries if entry.name in options.only]
+    try:
+      entries = study_entries.choose(entries, options.only)
+    except ValueError as error:
+      raise app.UsageError(f'--only: {error}') from error
   entries = [
       entry._replace(bindings=(*entry.bindings, *options.gin_bindings))
       for entry in entries
@@ -385,7 +384,9 @@ def run() -> None:
   flags.DEFINE_float(
       'budget', None, 'Core-minutes per run, including restarts.', 0.0
   )
-  flags.DEFINE_list('only', [], 'Names of the entries to run; default: all.')
+  flags.DEFINE_list(
+      'only', [], 'Entries to run, or their folders; default: all.'
+  )
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'Gin bindings for every entry, applied last.'
   )

@@ -20,6 +20,7 @@ class Entry(NamedTuple):
     initial_entry: Entry whose runs of the same seeds are the `initial_run` of
       this entry's runs; None if they start from scratch.
     controls: Whether the study measures the controls of this entry's runs.
+    like: Entry whose gin files, bindings and initial entry precede this one's.
   """
 
   name: str
@@ -29,12 +30,14 @@ class Entry(NamedTuple):
   budget: Optional[float]
   initial_entry: Optional[str] = None
   controls: bool = False
+  like: Optional[str] = None
 
 
 @gin.configurable(module='benchmarks')
 def study(
     entries: Sequence[Mapping[str, Any]] = gin.REQUIRED,
     *,
+    variants: Sequence[Mapping[str, Any]] = (),
     seeds: Sequence[int] = (0,),
     common_gin_files: Sequence[str] = (),
     common_bindings: Sequence[str] = (),
@@ -45,7 +48,10 @@ def study(
   Args:
     entries: Dicts with 'name' and optionally 'gin_files', 'bindings', 'seeds',
       'budget' (core-minutes per run), 'initial_entry', the name of an earlier
-      entry, and 'controls', whether to measure the controls of its runs.
+      entry, and 'controls', whether to measure the controls of its runs. With
+      'like', the name of an earlier entry, an entry begins with that entry's
+      gin files, bindings and initial entry.
+    variants: More entries, for a file that includes the study of others.
     seeds: Seeds for entries without seeds.
     common_gin_files: Gin files read before those of each entry.
     common_bindings: Bindings applied before those of each entry.
@@ -54,22 +60,28 @@ def study(
 
   Raises:
     ValueError: If a field is unknown, missing or out of range, two entries
-      have the same name, or an entry's `initial_entry` is no earlier entry with
-      its seeds. The message names entry and field.
+      have the same name, `like` or `initial_entry` is no earlier entry, or the
+      latter lacks a seed. The message names entry and field.
     ValueError: If no entry has controls, but the study needs some.
   """
   found = {}
-  for number, fields in enumerate(entries):
-    entry = _make_entry(f'`entries[{number}]`', {'seeds': seeds, **fields})
+  for where, fields in (
+      *((f'`entries[{i}]`', fields) for i, fields in enumerate(entries)),
+      *((f'`variants[{i}]`', fields) for i, fields in enumerate(variants)),
+  ):
+    entry = _make_entry(where, {'seeds': seeds, **fields})
     if entry.name in found:
-      raise ValueError(f'`entries`: two entries are named {entry.name!r}.')
-    entry = entry._replace(
-        gin_files=(*common_gin_files, *entry.gin_files),
-        bindings=(*common_bindings, *entry.bindings),
-    )
-    _check_initial_entry(f'`entries[{number}]`', entry, found)
+      raise ValueError(f'{where}: an earlier entry is named {entry.name!r}.')
+    if entry.like is None:
+      entry = entry._replace(
+          gin_files=(*common_gin_files, *entry.gin_files),
+          bindings=(*common_bindings, *entry.bindings),
+      )
+    else:
+      entry = _add_to(where, _earlier(where, 'like', entry.like, found), entry)
+    _check_initial_entry(where, entry, found)
     if not entry.gin_files:
-      raise ValueError(f'`entries[{number}]`: `gin_files` must name a file.')
+      raise ValueError(f'{where}: `gin_files` must name a file.')
     found[entry.name] = entry
   if needs_controls and not any(x.controls for x in found.values()):
     raise ValueError(
@@ -78,6 +90,22 @@ def study(
         ' False`.'
     )
   return list(found.values())
+
+
+def choose(entries: Sequence[Entry], names: Sequence[str]) -> List[Entry]:
+  """Returns the entries with these names, or in folders with these names.
+
+  Raises:
+    ValueError: If a name matches no entry.
+  """
+  chosen = set()
+  for name in names:
+    matches = {x.name for x in entries if f'{x.name}/'.startswith(f'{name}/')}
+    if not matches:
+      known = [x.name for x in entries]
+      raise ValueError(f'{name!r} is none of {known}.')
+    chosen |= matches
+  return [x for x in entries if x.name in chosen]
 
 
 def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
@@ -112,7 +140,32 @@ def _make_entry(where: str, fields: Mapping[str, Any]) -> Entry:
       budget,
       fields.get('initial_entry'),
       bool(fields.get('controls', False)),
+      fields.get('like'),
   )
+
+
+def _add_to(where: str, earlier: Entry, entry: Entry) -> Entry:
+  if entry.initial_entry not in (None, earlier.initial_entry):
+    raise ValueError(
+        f'{where}: `initial_entry` must be that of {earlier.name!r}, '
+        f'{earlier.initial_entry!r}, got {entry.initial_entry!r}.'
+    )
+  return entry._replace(
+      gin_files=(*earlier.gin_files, *entry.gin_files),
+      bindings=(*earlier.bindings, *entry.bindings),
+      initial_entry=earlier.initial_entry,
+  )
+
+
+def _earlier(
+    where: str, field: str, name: str, earlier: Mapping[str, Entry]
+) -> Entry:
+  if name not in earlier:
+    raise ValueError(
+        f'{where}: `{field}` must be one of the entries before it, '
+        f'{list(earlier)}, got {name!r}.'
+    )
+  return earlier[name]
 
 
 def _check_initial_entry(
@@ -121,14 +174,10 @@ def _check_initial_entry(
   initial_entry = entry.initial_entry
   if initial_entry is None:
     return
-  if initial_entry not in earlier:
-    raise ValueError(
-        f'{where}: `initial_entry` must be one of the entries before it, '
-        f'{list(earlier)}, got {initial_entry!r}.'
-    )
-  missing = set(entry.seeds) - set(earlier[initial_entry].seeds)
+  initial = _earlier(where, 'initial_entry', initial_entry, earlier)
+  missing = set(entry.seeds) - set(initial.seeds)
   if missing:
     raise ValueError(
         f'{where}: `seeds` must be among those of {initial_entry!r}, '
-        f'{list(earlier[initial_entry].seeds)}, got also {sorted(missing)}.'
+        f'{list(initial.seeds)}, got also {sorted(missing)}.'
     )

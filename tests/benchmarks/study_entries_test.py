@@ -73,7 +73,7 @@ class StudyFileTest(parameterized.TestCase):
   def test_two_entries_with_one_name_are_an_error(self):
     entry = {'name': 'a', 'gin_files': ['a.gin']}
 
-    with self.assertRaisesRegex(ValueError, "two entries are named 'a'"):
+    with self.assertRaisesRegex(ValueError, "an earlier entry is named 'a'"):
       study_entries.study([entry, entry])
 
   def test_an_initial_entry_must_come_before_with_the_same_seeds(self):
@@ -88,6 +88,57 @@ class StudyFileTest(parameterized.TestCase):
       study_entries.study([second, first])
     with self.assertRaisesRegex(ValueError, r"those of 'a', \[0\], .*\[1\]"):
       study_entries.study([first, {**second, 'seeds': [0, 1]}])
+
+  def test_a_variant_begins_with_the_settings_of_another_entry(self):
+    first = {'name': 'a', 'gin_files': ['a.gin']}
+    second = {
+        'name': 'b',
+        'initial_entry': 'a',
+        'bindings': ['B.x = 1'],
+        'controls': True,
+    }
+    variant = {'name': 'tuning/b_2', 'like': 'b', 'bindings': ['B.x = 2']}
+
+    entry = study_entries.study(
+        [first, second],
+        variants=[variant],
+        common_gin_files=['c.gin'],
+        common_bindings=['C.y = 0'],
+    )[2]
+
+    self.assertEqual(entry.gin_files, ('c.gin',))
+    self.assertEqual(entry.bindings, ('C.y = 0', 'B.x = 1', 'B.x = 2'))
+    self.assertEqual(entry.initial_entry, 'a')
+    self.assertFalse(entry.controls)
+    with self.assertRaisesRegex(
+        ValueError, r"`variants\[0\]`: `like` must be one of .*, got 'x'"
+    ):
+      study_entries.study(
+          [first, second],
+          common_gin_files=['c.gin'],
+          variants=[{**variant, 'like': 'x'}],
+      )
+    with self.assertRaisesRegex(
+        ValueError, "`initial_entry` must be that of 'b', 'a', got 'b'"
+    ):
+      study_entries.study(
+          [first, second],
+          common_gin_files=['c.gin'],
+          variants=[{**variant, 'initial_entry': 'b'}],
+      )
+
+  def test_entries_are_chosen_by_name_or_folder(self):
+    names = ('a', 'tuning/b', 'tuning/c', 'tuning_more')
+    entries = study_entries.study(
+        [{'name': name, 'gin_files': ['a.gin']} for name in names],
+        needs_controls=False,
+    )
+
+    chosen = study_entries.choose(entries, ['tuning', 'a'])
+
+    self.assertEqual([x.name for x in chosen], ['a', 'tuning/b', 'tuning/c'])
+    with self.assertRaisesRegex(ValueError, "'tun' is none of .*'a'"):
+      study_entries.choose(entries, ['a', 'tun'])
 
   def test_a_study_needs_controls(self):
     entry = {'name': 'a', 'gin_files': ['a.gin']}
