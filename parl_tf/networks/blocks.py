@@ -54,3 +54,11 @@ def make_dense(
   )
   layer.build([None, input_size])
   return layer
+
+
+def repeat_row(row: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+  """Returns a row `[1, F]` as often as `like` `[R, ...]` has rows.
+
+  A matrix product, because XLA has no gradient of `tf.broadcast_to` in a loop.
+  """
+  return tf.matmul(tf.ones_like(like[:, :1]), row)

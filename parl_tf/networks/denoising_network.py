@@ -87,8 +87,8 @@ class DenoisingNetwork(tf.keras.Model):
     time = self._time_features(tf.cast(t, tf.float32))
     for layer in self._time_layers:
       time = layer(time)
-    rows = tf.shape(action)[0]
-    time = tf.broadcast_to(time, [rows, time.shape[-1]])
+    if t.shape[0] == 1:
+      time = blocks.repeat_row(time, action)
     x = self._input(tf.concat([time, features, action], axis=-1))
     for i, (dropout, norm, widen, narrow) in enumerate(self._blocks):
       seed = None

@@ -66,8 +66,10 @@ class FlowNetwork(tf.keras.Model):
     del dropout_seed
     inputs = [features, action]
     if self._has_time:
-      rows = tf.shape(action)[0]
-      inputs.append(tf.broadcast_to(tf.expand_dims(t, axis=1), [rows, 1]))
+      time = tf.expand_dims(t, axis=1)
+      if time.shape[0] == 1:
+        time = blocks.repeat_row(time, action)
+      inputs.append(time)
     x = tf.concat(inputs, axis=-1)
     for layer in self._hidden:
       x = layer(x)

@@ -1,5 +1,6 @@
 """Functions that XLA compiles, unless it does not support an operation."""
 
+import contextlib
 import functools
 from typing import Any, Callable, Iterator, Optional
 
@@ -78,6 +79,28 @@ def function(fn: Callable[..., Any]) -> Callable[..., Any]:
     return graph_function(*args, **kwargs)
 
   return run
+
+
+@contextlib.contextmanager
+def explained_errors() -> Iterator[None]:
+  """Adds the mend to errors of XLA's compiler.
+
+  XLA supports some operations in a part of the cases only, for instance the
+  gradient of `tf.broadcast_to` outside of loops.
+
+  Raises:
+    RuntimeError: If XLA cannot compile a function.
+  """
+  try:
+    yield
+  except tf.errors.OpError as error:
+    if 'tf2xla' not in str(error):
+      raise
+    raise RuntimeError(
+        'XLA cannot compile a training step with this policy or critic; the'
+        ' error above names the operation. To train without XLA, more slowly,'
+        ' bind `Search.jit_compile = False`.'
+    ) from error
 
 
 class _MissingOperation(Exception):  # pylint: disable=g-bad-exception-name

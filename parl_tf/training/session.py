@@ -13,6 +13,7 @@ from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
+from parl_tf.search import xla
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
@@ -222,12 +223,16 @@ class Session:
     """Takes training steps on rows of the tables."""
     self.state.latest = {}  # Training outdates the latest evaluation.
     iterator = self.experience.iterate(self.train_step, num_steps, request)
-    self._note_losses(self._learner.run(num_steps, iterator))
+    with xla.explained_errors():
+      losses = self._learner.run(num_steps, iterator)
+    self._note_losses(losses)
 
   def train_on(self, experience: types.Experience) -> None:
     """Trains on experience that does not come from a table."""
     self.state.latest = {}
-    self._note_losses(self.agent.train(experience))
+    with xla.explained_errors():
+      losses = self.agent.train(experience)
+    self._note_losses(losses)
 
   @property
   def evaluation_batch_size(self) -> int:

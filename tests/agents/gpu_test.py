@@ -3,10 +3,16 @@
 from unittest import mock
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.critics import td
+from parl_tf.improvers import reparameterized
+from parl_tf.policies import diffusion
+from parl_tf.policies import flow
 from parl_tf.policies import gaussian
+from parl_tf.policies import one_step_flow
 from parl_tf.search import xla
 from tests import tensor_case
 from tests.agents import small_agent
@@ -47,6 +53,28 @@ class GpuTest(tensor_case.TensorCase):
         tf.errors.InvalidArgumentError, 'critic loss is not finite'
     ):
       update(bad, seed, None)
+
+  @parameterized.parameters(
+      diffusion.DiffusionPolicy,
+      flow.FlowPolicy,
+      one_step_flow.OneStepFlowPolicy,
+  )
+  def test_xla_compiles_the_gradient_through_a_sample(self, policy_ctor):
+    with mock.patch.object(xla, 'is_on_gpu', return_value=True):
+      agent = small_agent.make_agent(
+          policy_ctor=policy_ctor,
+          critic_ctor=td.TDCritic,
+          improver=reparameterized.ReparameterizedImprover(
+              learn_temperature=False, imitation_weight=1.0
+          ),
+      )
+    seed = tf.constant([0, 1])
+    [part] = [x for x in agent.trained_parts if x.name == 'policy']
+    update = tf.function(part.update, autograph=False)
+
+    total, _ = update(small_agent.make_rows(), seed, None)
+
+    self.assertTrue(np.isfinite(total))
 
 
 if __name__ == '__main__':

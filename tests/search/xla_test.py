@@ -42,6 +42,16 @@ class XlaTest(tensor_case.TensorCase):
       self.assertAllEqual(outer(tf.zeros([2])), [2.0, 2.0])
     self.assertLen(logs.output, 1)
 
+  def test_errors_of_the_compiler_name_the_setting_that_avoids_it(self):
+    # The shape of the result depends on a value.
+    run = xla.function(lambda x: tf.reshape(x, tf.cast(x, tf.int32)))
+    with self.assertRaisesRegex(RuntimeError, 'Search.jit_compile = False'):
+      with xla.explained_errors():
+        run(tf.ones([2]))
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, 'not finite'):
+      with xla.explained_errors():
+        tf.debugging.check_numerics(np.nan, 'The loss is not finite.')
+
   def test_other_functions_are_compiled(self):
     def fn(x):
       draws = tf.random.stateless_normal(x.shape, [1, 2], alg='philox')
