@@ -17,7 +17,7 @@ the time limit, so a policy that never succeeds has the lowest one possible.
 
 import csv
 import os
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import app
 from absl import flags
@@ -25,7 +25,9 @@ import numpy as np
 
 from parl_tf.reports import runs as runs_lib
 
-_SOURCES = {'search': 'success_rate', 'alone': 'success_rate_without_search'}
+SOURCES = {'search': 'success_rate', 'alone': 'success_rate_without_search'}
+"""Columns of success rates: with search, and of the policy alone."""
+
 _NUM_SIMULATIONS = 10_000
 _VALUES = {'start': 'values/start', 'realised': 'values/start_realised'}
 
@@ -41,15 +43,12 @@ def measure(
       an empty cell.
   """
   metrics = run.metrics
-  success = metrics.column('success_rate')
-  known = (metrics.phases == 'online') & np.isfinite(success)
-  if not known.any():
+  known, numbers = online_evaluations(run)
+  if not numbers.size:
     return []
-  numbers = metrics.column('episodes')[known]
-  numbers = (numbers - _num_warm_up_episodes(run)).astype(int)
   is_late = numbers > numbers[-1] * 2.0 / 3.0
   rows = []
-  for source, column in _SOURCES.items():
+  for source, column in SOURCES.items():
     rates = 100.0 * metrics.column(column)[known]
     found = dict(zip(numbers, rates))
     best, late = np.max(rates), np.mean(rates[is_late])
@@ -76,6 +75,19 @@ def measure(
       row[f'last_{name}'] = _text(last if source == 'search' else np.nan)
     rows.append(row)
   return rows
+
+
+def online_evaluations(run: runs_lib.Run) -> Tuple[np.ndarray, np.ndarray]:
+  """Returns the rows of the online evaluations, and their online episodes.
+
+  Args:
+    run: The run. Its warm-up episode counts as none of the episodes.
+  """
+  metrics = run.metrics
+  success = metrics.column('success_rate')
+  known = (metrics.phases == 'online') & np.isfinite(success)
+  numbers = metrics.column('episodes')[known] - _num_warm_up_episodes(run)
+  return known, numbers.astype(int)
 
 
 def _chance_of_fall(rates, is_late, num_episodes: int) -> float:

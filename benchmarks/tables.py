@@ -5,8 +5,9 @@
 A table stands between the comments `<!-- table NAME -->` and `<!-- end -->`,
 where NAME is a kind and the study's folder. `scores` are made from
 `results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
-`benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, and
-`controls` from `controls.json` of each run. With `--check`, nothing is written,
+`benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, `rivals`
+from `rivals.csv` of `benchmarks.rivals`, and `controls` from `controls.json` of
+each run. With `--check`, nothing is written,
 and the exit status is 1 if a table differs.
 """
 
@@ -145,6 +146,38 @@ def drift_lines(rows: Sequence[Row]) -> List[str]:
   return lines
 
 
+def rival_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of a table of `benchmarks.rivals`.
+
+  A cell has success with search and of the policy alone, in percent.
+  """
+  prefix = 'search_after_'
+  numbers = [x[len(prefix) :] for x in rows[0] if x.startswith(prefix)]
+  lines = _head(
+      'method', 'seeds', *numbers, 'each seed, with search', 'alone',
+      'lead by chance',
+  )
+  for row in rows:
+    by_chance = [row['search_by_chance'], row['alone_by_chance']]
+    lines.append(
+        _line(
+            f'`{row["method"]}`',
+            row['seeds'],
+            *(
+                ' / '.join(
+                    f'{float(row[f"{source}_after_{number}"]):.0f}'
+                    for source in ('search', 'alone')
+                )
+                for number in numbers
+            ),
+            row['search_of_seeds'],
+            row['alone_of_seeds'],
+            ' / '.join(f'{x} %' for x in by_chance if x),
+        )
+    )
+  return lines
+
+
 def control_lines(folder: pathlib.Path) -> List[str]:
   """Returns the Markdown lines of the controls of a study's runs."""
   runs = runs_lib.read_runs([str(folder)]).runs
@@ -198,6 +231,7 @@ _KINDS: Dict[str, Callable[[pathlib.Path], List[str]]] = {
     'scores': _of_file('results.csv', score_lines),
     'claims': _of_file('claims.csv', claim_lines),
     'drift': _of_file('drift.csv', drift_lines),
+    'rivals': _of_file('rivals.csv', rival_lines),
     'controls': control_lines,
 }
 

@@ -1,0 +1,115 @@
+"""Compares one method of a study with each of the others, over online episodes.
+
+  python -m benchmarks.rivals --root_dir benchmarks/results/cube_play_seeds
+
+Prints and writes `rivals.csv`, with a row for each method: the mean success
+rate in percent after the given numbers of online episodes, with search and of
+the policy alone, and the rates of all seeds after the last of them. `by_chance`
+is the probability that chance gives `--ours` such a lead, or a larger one, by
+an exact one-sided permutation test over seeds. A run counts if it was evaluated
+after the last of these episodes, finished or not.
+"""
+
+import csv
+import os
+from typing import Any, Dict, List, Sequence
+
+from absl import app
+from absl import flags
+import numpy as np
+
+from benchmarks import drift
+from benchmarks import tables
+from parl_tf.reports import permutation
+from parl_tf.reports import runs as runs_lib
+
+
+def compare(
+    runs: Sequence[runs_lib.Run], ours: str, episodes: Sequence[int]
+) -> List[Dict[str, Any]]:
+  """Returns the rows, in the order of the last means with search.
+
+  Args:
+    runs: Runs of all methods.
+    ours: Method to compare with the others.
+    episodes: Numbers of online episodes.
+
+  Raises:
+    ValueError: If `ours` has no run that was evaluated after these episodes.
+  """
+  methods: Dict[str, List[Dict[str, np.ndarray]]] = {}
+  for run in sorted(runs, key=lambda run: run.seed):
+    rates = _rates(run, episodes)
+    if rates:
+      methods.setdefault(run.method, []).append(rates)
+  if ours not in methods:
+    raise ValueError(
+        f'`ours` must be a method evaluated after {list(episodes)} online'
+        f' episodes, one of {sorted(methods)}, got {ours!r}.'
+    )
+  rows = []
+  for method, own in methods.items():
+    row: Dict[str, Any] = {'method': method, 'seeds': len(own)}
+    for source in drift.SOURCES:
+      rates = np.stack([x[source] for x in own])  # [seeds, episodes]
+      means = np.mean(rates, axis=0)
+      for number, mean in zip(episodes, means):
+        row[f'{source}_after_{number}'] = f'{mean:.1f}'
+      row[f'{source}_of_seeds'] = ' '.join(f'{x:.0f}' for x in rates[:, -1])
+      if method != ours:
+        best = np.stack([x[source] for x in methods[ours]])
+        by_chance = permutation.by_chance_of_two(
+            best[:, -1:], rates[:, -1:], is_two_sided=False
+        )
+        row[f'{source}_by_chance'] = f'{100.0 * by_chance:.1f}'
+    rows.append(row)
+  last = f'search_after_{episodes[-1]}'
+  return sorted(rows, key=lambda row: -float(row[last]))
+
+
+def _rates(
+    run: runs_lib.Run, episodes: Sequence[int]
+) -> Dict[str, np.ndarray]:
+  """Returns success rates after `episodes`; empty if one is missing."""
+  known, numbers = drift.online_evaluations(run)
+  places = [np.flatnonzero(numbers == number) for number in episodes]
+  if not all(place.size for place in places):
+    return {}
+  return {
+      source: 100.0
+      * run.metrics.column(column)[known][[place[0] for place in places]]
+      for source, column in drift.SOURCES.items()
+  }
+
+
+def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:
+  """Writes the rows, and prints them as a table."""
+  columns = max((list(row) for row in rows), key=len)
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    writer = csv.DictWriter(file, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+  with open(path, encoding='utf-8') as file:
+    print('\n'.join(tables.rival_lines(list(csv.DictReader(file)))))
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  options = flags.FLAGS
+  runs = runs_lib.read_runs([options.root_dir]).runs
+  rows = compare(runs, options.ours, [int(x) for x in options.episodes])
+  write(os.path.join(options.root_dir, 'rivals.csv'), rows)
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_string('root_dir', None, 'Folder with runs.', required=True)
+  flags.DEFINE_string('ours', 'parl_iql', 'Method to compare with the others.')
+  flags.DEFINE_list('episodes', ['10', '30', '60'], 'Online episodes to show.')
+  app.run(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,89 @@
+"""Tests of the comparison of one method with the others of a study."""
+
+import csv
+import os
+
+from absl.testing import absltest
+
+from benchmarks import rivals
+from benchmarks import tables
+from parl_tf.reports import runs as runs_lib
+from tests.reports import run_folders
+
+
+class RivalsTest(absltest.TestCase):
+
+  def _runs(self, scores, episodes=(10, 20)):
+    """Returns one run for each pair of scores of (method, seed)."""
+    runs = []
+    for (method, seed), of_run in scores.items():
+      rows = [
+          run_folders.evaluated('online', i, score, episodes=number + 1)
+          for i, (number, score) in enumerate(zip(episodes, of_run))
+      ]
+      folder = os.path.join(self.create_tempdir().full_path, f'seed_{seed}')
+      path = run_folders.write(folder, rows, seed=seed)
+      runs.append(runs_lib.read_run(path, method))
+    return runs
+
+  def test_means_seeds_and_probabilities(self):
+    runs = self._runs({
+        ('ours', 1): (50.0, 80.0),
+        ('ours', 0): (40.0, 90.0),
+        ('theirs', 0): (60.0, 20.0),
+        ('theirs', 1): (60.0, 40.0),
+        # Not evaluated after 20 episodes.
+        ('theirs', 2): (0.0,),
+    })
+
+    first, second = rivals.compare(runs, 'ours', [10, 20])
+
+    self.assertEqual(
+        first,
+        {
+            'method': 'ours',
+            'seeds': 2,
+            'search_after_10': '45.0',
+            'search_after_20': '85.0',
+            'search_of_seeds': '90 80',
+            'alone_after_10': '22.5',
+            'alone_after_20': '42.5',
+            'alone_of_seeds': '45 40',
+        },
+    )
+    self.assertEqual(second['method'], 'theirs')
+    self.assertEqual(second['search_of_seeds'], '20 40')
+    # One of six assignments of four runs gives such a lead.
+    self.assertEqual(second['search_by_chance'], '16.7')
+
+  def test_the_table_has_a_line_for_each_method(self):
+    rows = rivals.compare(
+        self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (0.0, 10.0)}),
+        'ours',
+        [10, 20],
+    )
+
+    path = os.path.join(self.create_tempdir().full_path, 'rivals.csv')
+    rivals.write(path, rows)
+    with open(path, encoding='utf-8') as file:
+      lines = tables.rival_lines(list(csv.DictReader(file)))
+
+    self.assertEqual(
+        lines[2:],
+        [
+            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  |',
+            '| `theirs` | 1 | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % |',
+        ],
+    )
+
+  def test_an_unknown_method_is_an_error(self):
+    runs = self._runs({('a', 0): (50.0, 80.0)})
+
+    with self.assertRaisesRegex(ValueError, r"`ours`.*\['a'\], got 'b'"):
+      rivals.compare(runs, 'b', [10, 20])
+    with self.assertRaisesRegex(ValueError, r'after \[30\] online episodes'):
+      rivals.compare(runs, 'a', [30])
+
+
+if __name__ == '__main__':
+  absltest.main()
