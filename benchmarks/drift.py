@@ -78,10 +78,10 @@ def measure(
 
 
 def online_evaluations(run: runs_lib.Run) -> Tuple[np.ndarray, np.ndarray]:
-  """Returns the rows of the online evaluations, and their online episodes.
+  """Returns a mask of the online evaluations, and the online episodes before.
 
   Args:
-    run: The run. Its warm-up episode counts as none of the episodes.
+    run: The run. Its warm-up episode does not count.
   """
   metrics = run.metrics
   success = metrics.column('success_rate')

@@ -23,7 +23,7 @@ With `initial_entry`, a run takes over data, networks and finished phases of the
 run of that entry with the same seed (`run_experiment.initial_run`), and waits
 until it has ended. At the end, `parl-controls` measures the controls of the
 finished runs of entries with `controls`. `--gin_bindings` are applied last,
-to every entry.
+to every entry. Runs see a GPU only if the variable CUDA_VISIBLE_DEVICES is set.
 
 A run is in R/NAME/seed_S, with its output in `log.txt`. The study may be killed
 or interrupted at any time; rerun the same command to resume. It skips runs that

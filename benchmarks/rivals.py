@@ -5,9 +5,10 @@
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
 the policy alone, and the rates of all seeds after the last of them. `by_chance`
-is the probability that chance gives `--ours` such a lead, or a larger one, by
-an exact one-sided permutation test over seeds. A run counts if it was evaluated
-after the last of these episodes, finished or not.
+is the p-value of the lead of `--ours` after the last of them, by an exact
+one-sided permutation test over seeds, not corrected for the number of methods.
+A run counts if it was evaluated after all of these episodes, finished or not;
+a log names the others.
 """
 
 import csv
@@ -16,6 +17,7 @@ from typing import Any, Dict, List, Sequence
 
 from absl import app
 from absl import flags
+from absl import logging
 import numpy as np
 
 from benchmarks import drift
@@ -42,6 +44,13 @@ def compare(
     rates = _rates(run, episodes)
     if rates:
       methods.setdefault(run.method, []).append(rates)
+    elif 'online' in run.metrics.phases:
+      logging.info(
+          '%s/seed_%d has no evaluations after all of %s online episodes.',
+          run.method,
+          run.seed,
+          list(episodes),
+      )
   if ours not in methods:
     raise ValueError(
         f'`ours` must be a method evaluated after {list(episodes)} online'
@@ -75,11 +84,12 @@ def _rates(
   places = [np.flatnonzero(numbers == number) for number in episodes]
   if not all(place.size for place in places):
     return {}
-  return {
+  rates = {
       source: 100.0
       * run.metrics.column(column)[known][[place[0] for place in places]]
       for source, column in drift.SOURCES.items()
   }
+  return rates if np.isfinite(list(rates.values())).all() else {}
 
 
 def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:

@@ -50,8 +50,9 @@ def study(
       'budget' (core-minutes per run), 'initial_entry', the name of an earlier
       entry, and 'controls', whether to measure the controls of its runs. With
       'like', the name of an earlier entry, an entry begins with that entry's
-      gin files, bindings and initial entry.
-    variants: More entries, for a file that includes the study of others.
+      gin files, bindings and initial entry, but not its seeds, budget and
+      controls.
+    variants: Further entries, for a gin file that includes another study.
     seeds: Seeds for entries without seeds.
     common_gin_files: Gin files read before those of each entry.
     common_bindings: Bindings applied before those of each entry.

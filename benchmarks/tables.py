@@ -1,4 +1,4 @@
-"""Writes the tables of `benchmarks/results/README.md` from committed results.
+"""Writes tables of both READMEs from the committed results of studies.
 
   python -m benchmarks.tables
 
@@ -7,7 +7,7 @@ where NAME is a kind and the study's folder. `scores` are made from
 `results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
 `benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, `rivals`
 from `rivals.csv` of `benchmarks.rivals`, and `controls` from `controls.json` of
-each run. With `--check`, nothing is written,
+each run, and `summary` from `rivals.csv`. With `--check`, nothing is written,
 and the exit status is 1 if a table differs.
 """
 
@@ -26,10 +26,18 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
+PAGES = (RESULTS / 'README.md', RESULTS.parents[1] / 'README.md')
 
 _TABLE = re.compile(
     r'<!-- table (\w+) (\w+) -->\n(?:(?!<!-- ).)*<!-- end -->', re.DOTALL
 )
+_TITLES = {
+    'parl_iql': 'PA-RL',
+    'no_local': 'without ascent',
+    'no_global': 'one sample',
+    'self_distillation': 'self-distillation',
+    **{x: x.upper() for x in ('expo', 'dsrl', 'idql', 'iql', 'rlpd')},
+}
 _SCORES = {
     'cloning': 'behavior_cloning_score_without_search',
     'offline': 'offline_score',
@@ -55,7 +63,8 @@ def render(text: str, results: pathlib.Path) -> str:
   def replace(match: re.Match) -> str:
     kind, study = match.groups()
     lines = '\n'.join(_KINDS[kind](results / study))
-    return f'<!-- table {kind} {study} -->\n\n{lines}\n\n<!-- end -->'
+    gap = '' if kind == 'summary' else '\n'
+    return f'<!-- table {kind} {study} -->\n{gap}{lines}\n{gap}<!-- end -->'
 
   return _TABLE.sub(replace, text)
 
@@ -158,7 +167,7 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
       'lead by chance',
   )
   for row in rows:
-    by_chance = [row['search_by_chance'], row['alone_by_chance']]
+    by_chance = [row.get(f'{x}_by_chance', '') for x in ('search', 'alone')]
     lines.append(
         _line(
             f'`{row["method"]}`',
@@ -175,6 +184,23 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
             ' / '.join(f'{x} %' for x in by_chance if x),
         )
     )
+  return lines
+
+
+def summary_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of a table with a column for each method.
+
+  They have the success in percent after the last number of online episodes.
+  """
+  last = [x for x in rows[0] if x.startswith('search_after_')][-1]
+  number = last.removeprefix('search_after_')
+  lines = _head(
+      f'after {number} episodes',
+      *(_TITLES.get(row['method'], row['method']) for row in rows),
+  )
+  for source, title in (('search', 'with search'), ('alone', 'policy alone')):
+    rates = [float(row[f'{source}_after_{number}']) for row in rows]
+    lines.append(_line(title, *(f'{rate:.0f}' for rate in rates)))
   return lines
 
 
@@ -232,19 +258,20 @@ _KINDS: Dict[str, Callable[[pathlib.Path], List[str]]] = {
     'claims': _of_file('claims.csv', claim_lines),
     'drift': _of_file('drift.csv', drift_lines),
     'rivals': _of_file('rivals.csv', rival_lines),
+    'summary': _of_file('rivals.csv', summary_lines),
     'controls': control_lines,
 }
 
 
 def main(_):
   """Writes the tables, or compares them."""
-  page = RESULTS / 'README.md'
-  text = page.read_text(encoding='utf-8')
-  new = render(text, RESULTS)
+  pages = {page: page.read_text(encoding='utf-8') for page in PAGES}
+  new = {page: render(text, RESULTS) for page, text in pages.items()}
   if flags.FLAGS.check:
-    sys.exit(int(new != text))
-  page.write_text(new, encoding='utf-8')
-  print(f'{page}: {len(_TABLE.findall(text))} tables.')
+    sys.exit(int(new != pages))
+  for page, text in new.items():
+    page.write_text(text, encoding='utf-8')
+    print(f'{page}: {len(_TABLE.findall(text))} tables.')
 
 
 if __name__ == '__main__':

@@ -60,5 +60,6 @@ def repeat_row(row: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
   """Returns a row `[1, F]` as often as `like` `[R, ...]` has rows.
 
   A matrix product, because XLA has no gradient of `tf.broadcast_to` in a loop.
+  So a GPU rounds it to TF32, as it does the inputs of the next layer.
   """
   return tf.matmul(tf.ones_like(like[:, :1]), row)

@@ -78,7 +78,7 @@ class DenoisingNetwork(tf.keras.Model):
     Args:
       features: `[R, F]` encoded observations.
       action: `[R, A]` noisy actions.
-      t: `[R]` steps or times, or `[1]` if all rows share one.
+      t: `[R]` steps or times, or statically `[1]` if all rows share one.
       dropout_seed: `[2]` int32, or None for no dropout.
 
     Returns:

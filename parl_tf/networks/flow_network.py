@@ -57,7 +57,8 @@ class FlowNetwork(tf.keras.Model):
     Args:
       features: `[R, F]` encoded observations.
       action: `[R, A]` noisy actions.
-      t: `[R]` times, or `[1]` if all rows share one; only with `has_time`.
+      t: `[R]` times, or statically `[1]` if all rows share one; only with
+        `has_time`.
       dropout_seed: Unused; other networks drop inputs.
 
     Returns:

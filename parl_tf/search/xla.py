@@ -83,10 +83,10 @@ def function(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def explained_errors() -> Iterator[None]:
-  """Adds the mend to errors of XLA's compiler.
+  """Adds a hint to errors of XLA's compiler.
 
-  XLA supports some operations in a part of the cases only, for instance the
-  gradient of `tf.broadcast_to` outside of loops.
+  XLA supports some operations only in certain cases, for instance the gradient
+  of `tf.broadcast_to` only outside of loops.
 
   Raises:
     RuntimeError: If XLA cannot compile a function.

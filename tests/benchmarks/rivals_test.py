@@ -56,6 +56,20 @@ class RivalsTest(absltest.TestCase):
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
 
+  def test_the_best_method_comes_first_and_runs_without_numbers_do_not_count(
+      self,
+  ):
+    runs = self._runs({
+        ('ours', 0): (50.0, 10.0),
+        ('theirs', 0): (60.0, 20.0),
+        ('theirs', 1): (60.0, float('nan')),
+    })
+
+    first, second = rivals.compare(runs, 'ours', [20])
+
+    self.assertEqual((first['method'], first['seeds']), ('theirs', 1))
+    self.assertEqual(second['method'], 'ours')
+
   def test_the_table_has_a_line_for_each_method(self):
     rows = rivals.compare(
         self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (0.0, 10.0)}),

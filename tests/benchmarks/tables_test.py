@@ -23,12 +23,14 @@ def _row(method, seed, status='finished', **scores):
 
 class CommittedTest(parameterized.TestCase):
 
-  def test_page_has_the_tables_of_the_committed_files(self):
-    page = (tables.RESULTS / 'README.md').read_text(encoding='utf-8')
+  def test_pages_have_the_tables_of_the_committed_files(self):
+    results, landing = (x.read_text(encoding='utf-8') for x in tables.PAGES)
 
-    self.assertEqual(tables.render(page, tables.RESULTS), page)
+    for page in (results, landing):
+      self.assertEqual(tables.render(page, tables.RESULTS), page)
     for study in _STUDIES:
-      self.assertIn(f'<!-- table claims {study} -->', page)
+      self.assertIn(f'<!-- table claims {study} -->', results)
+    self.assertIn('<!-- table summary cube_play_seeds -->', landing)
 
   @parameterized.parameters(*_STUDIES)
   def test_rows_have_the_numbers_of_the_runs(self, study):
