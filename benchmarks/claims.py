@@ -11,7 +11,6 @@ variance. `by chance` is the probability of such a difference, or a larger one,
 without an effect. Intervals are 95 % bootstrap intervals over seeds.
 """
 
-import csv
 import os
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
@@ -247,12 +246,7 @@ def main(_):
   rows = [judge(x, runs) for x in make_claims(minutes, flags.FLAGS.ours)]
   missing = [row['claim'] for row in rows if 'figure' not in row]
   path = os.path.join(root_dir, 'claims.csv')
-  with open(path, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-  with open(path, encoding='utf-8') as file:
-    print('\n'.join(tables.claim_lines(list(csv.DictReader(file)))))
+  tables.write_and_print(path, COLUMNS, rows, tables.claim_lines)
   if missing:
     print(f'\nNo runs for: {"; ".join(dict.fromkeys(missing))}.')
 

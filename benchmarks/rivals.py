@@ -11,7 +11,6 @@ A run counts if it was evaluated after all of these episodes, finished or not;
 a log names the others.
 """
 
-import csv
 import os
 from typing import Any, Dict, List, Sequence
 
@@ -95,12 +94,7 @@ def _rates(
 def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:
   """Writes the rows, and prints them as a table."""
   columns = max((list(row) for row in rows), key=len)
-  with open(path, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-  with open(path, encoding='utf-8') as file:
-    print('\n'.join(tables.rival_lines(list(csv.DictReader(file)))))
+  tables.write_and_print(path, columns, rows, tables.rival_lines)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import csv
 import pathlib
 import re
 import sys
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from absl import app
 from absl import flags
@@ -211,6 +211,21 @@ def control_lines(folder: pathlib.Path) -> List[str]:
       *_head(*controls.HEADER[1:]),
       *(_line(*line[1:]) for line in controls.table(runs)),
   ]
+
+
+def write_and_print(
+    path: str,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    make: Callable[[Sequence[Row]], List[str]],
+) -> None:
+  """Writes rows to a CSV file, and prints the lines that `make` makes of it."""
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    writer = csv.DictWriter(file, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+  with open(path, encoding='utf-8') as file:
+    print('\n'.join(make(list(csv.DictReader(file)))))
 
 
 def _of_file(

@@ -2,9 +2,11 @@
 
 import csv
 import os
+from unittest import mock
 
 from absl import logging
 from absl.testing import absltest
+import tensorflow as tf
 
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
@@ -139,6 +141,21 @@ class SessionTest(absltest.TestCase):
       session.end_phase()
     self.assertTrue(session.is_past('offline'))
     self.assertFalse(session.begin_phase('offline', 100))
+
+  def test_errors_of_xla_name_the_setting_that_avoids_it(self):
+    session = self._session()
+    error = tf.errors.InvalidArgumentError(
+        None, None, 'tf2xla conversion failed while converting while_body.'
+    )
+    with (
+        mock.patch.object(session.experience, 'iterate'),
+        mock.patch.object(session._learner, 'run', side_effect=error),
+    ):
+      with self.assertRaisesRegex(RuntimeError, 'Search.jit_compile = False'):
+        session.train(1, None)
+    with mock.patch.object(session.agent, 'train', side_effect=error):
+      with self.assertRaisesRegex(RuntimeError, 'Search.jit_compile = False'):
+        session.train_on(None)
 
   def test_controller_is_scored_once_per_run(self):
     session = self._session()
