@@ -78,20 +78,28 @@ class CausalBlock(tf.keras.layers.Layer):
     attended = _attend(query, cache.keys, cache.values, positions <= position)
     return self._advance(x, attended), cache
 
-  def read(self, x, length, dropout_seed=None):
+  def read(self, x, length, dropout_seed=None, num_outputs=None):
     """Applies the block like `call`; also returns the keys and values.
 
     Args:
       x: `[R T, width]`, all T = `length` tokens of each row.
       length: T.
       dropout_seed: `[2]` int32, or None for no dropout.
+      num_outputs: Number of tokens at the end of each row to compute, as the
+        last block of a network need not compute the others; None for all.
 
     Returns:
-      The tokens `[R T, width]` after the block, and a `Cache` `[R, heads, T,
-      d]`.
+      The tokens `[R num_outputs, width]` after the block, and a `Cache` `[R,
+      heads, T, d]` of all tokens.
     """
     query, key, value = self._project(x, length)
     is_past = np.tril(np.ones([length, length], bool))
+    if num_outputs is not None:
+      query = query[:, :, -num_outputs:]
+      is_past = is_past[-num_outputs:]
+      width = x.shape[-1]
+      x = tf.reshape(x, [-1, length, width])[:, -num_outputs:]
+      x = tf.reshape(x, [-1, width])
     attended = _attend(query, key, value, is_past)
     return self._advance(x, attended, dropout_seed), Cache(key, value)
 

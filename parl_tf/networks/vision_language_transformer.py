@@ -157,9 +157,10 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       seed = None
       if dropout_seed is not None:
         seed = randomness.fold_in(dropout_seed, i)
-      x = block(x, length, seed)
-    x = tf.reshape(x, [-1, length, self._width])
-    return self._logits(x[:, self.prefix_length - 1 :], self._action_size)
+      is_last = i == len(self._blocks) - 1
+      num_outputs = self._action_size if is_last else None
+      x, _ = block.read(x, length, seed, num_outputs)
+    return self._logits(x, self._action_size)
 
   def generate(
       self,
@@ -185,12 +186,12 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
     x = tf.reshape(self._read(observation), [-1, self._width])
     prefixes = []
     caches: List[Optional[causal_block.Cache]] = []
-    for block in self._blocks:
-      x, prefix = block.read(x, self.prefix_length)
+    for i, block in enumerate(self._blocks):
+      num_outputs = 1 if i == len(self._blocks) - 1 else None
+      x, prefix = block.read(x, self.prefix_length, num_outputs=num_outputs)
       prefixes.append(prefix)
       caches.append(None)
-    x = tf.reshape(x, [-1, self.prefix_length, self._width])
-    tokens = [choose(0, self._logits(x[:, -1], 1))]
+    tokens = [choose(0, self._logits(x, 1))]
     for i in range(1, self._action_size):
       x = tf.gather(self._tables[i - 1], tf.reshape(tokens[-1], [-1]))
       x += self._positions[self.prefix_length + i - 1]

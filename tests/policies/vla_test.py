@@ -147,17 +147,21 @@ class NetworkTest(parameterized.TestCase):
       )
       graph = generate.get_concrete_function().graph
       operations = [x.type for x in graph.get_operations()]
-      # Attention of the prefix to itself, [3, heads, P, P].
-      wanted = [3, 4, _PREFIX_LENGTH, _PREFIX_LENGTH]
       attended = [
-          x for x in graph.get_operations()
-          if x.type == 'Softmax' and x.outputs[0].shape.as_list() == wanted
+          x.outputs[0].shape.as_list()
+          for x in graph.get_operations()
+          if x.type == 'Softmax'
       ]
-      return operations.count('Conv2D'), len(attended)
+      # Attention of the prefix to itself, `[3, heads, T, P]`.
+      return operations.count('Conv2D'), [
+          attended.count([3, 4, num_outputs, _PREFIX_LENGTH])
+          for num_outputs in (_PREFIX_LENGTH, 1)
+      ]
 
-    # One convolution per camera, and one attention per block.
-    self.assertEqual(count(1), (2, 2))
-    self.assertEqual(count(8), (2, 2))
+    # One convolution per camera, and one attention per block, of which the last
+    # computes only the last token.
+    self.assertEqual(count(1), (2, [1, 1]))
+    self.assertEqual(count(8), (2, [1, 1]))
 
   @parameterized.parameters(*_OBSERVATION_SPEC)
   def test_each_part_of_the_observation_matters(self, name):
