@@ -166,7 +166,7 @@ class TableTest(tensor_case.TensorCase):
       first = 12 * index
       table.add(_steps(first, length + 1), length)
       for start in range(length):
-        steps = [min(start + i, length) for i in range(chunk_length + 1)]
+        steps = [start, min(start + chunk_length, length)]
         wanted.append([
             [first + max(t - age, 0) for age in range(num_frames - 1, -1, -1)]
             for t in steps

@@ -20,7 +20,8 @@ def join(
   the state after the valid steps is therefore the h-step target.
 
   Args:
-    windows: Trajectory `[rows, H + 1, ...]`, rewards scaled.
+    windows: Trajectory `[rows, H + 1, ...]`, rewards scaled. The observations
+      may be those of the first and the last step alone, `[rows, 2, ...]`.
     gamma: Discount factor.
 
   Returns:
@@ -50,10 +51,13 @@ def join(
   def pair(first):
     return tf.stack([first, tf.zeros_like(first)], axis=1)
 
+  def first_and_last(leaf):
+    if leaf.shape[1] == 2:  # Images need not be copied.
+      return leaf
+    return tf.stack([leaf[:, 0], leaf[:, -1]], axis=1)
+
   # The last stored step of a window comes after its valid environment steps.
-  ends = tf.nest.map_structure(
-      lambda leaf: tf.stack([leaf[:, 0], leaf[:, -1]], axis=1), windows
-  )
+  ends = tf.nest.map_structure(first_and_last, windows)
   return ends._replace(
       action=pair(actions),
       reward=pair(reward),

@@ -189,8 +189,9 @@ class StepTable:
 
     Returns:
       Trajectory `[..., H + 1, ...]`. Past the end of an episode, it repeats the
-      last step. If the table has candidate actions, `policy_info` has
-      `candidate_actions` `[..., 2, N, H * A]` of the first and the last step.
+      last step. The observations are `[..., 2, ...]`, those of the first and
+      the last step. If the table has candidate actions, `policy_info` has
+      `candidate_actions` `[..., 2, N, H * A]` of the same steps.
     """
     places = _wrapped(
         self._first_transition % self.capacity + indices, self.capacity
@@ -206,10 +207,13 @@ class StepTable:
         lambda leaf: np.take(leaf, slots, axis=0),
         self._storage._replace(observation=()),
     )
-    rows = rows._replace(observation=self._observations(steps, slots))
+    ends = [0, -1]
+    rows = rows._replace(
+        observation=self._observations(steps[..., ends], slots[..., ends])
+    )
     if self._candidates is None or self._candidate_rows is None:
       return rows
-    places = np.take(self._candidate_rows, steps[..., [0, -1]])
+    places = np.take(self._candidate_rows, steps[..., ends])
     candidates = np.take(self._candidates, places, axis=0)
     candidates = candidates.astype(np.float32, copy=False)
     return rows._replace(
