@@ -85,7 +85,8 @@ def score(run_dir: str) -> List[Dict[str, Any]]:
   rows: List[Dict[str, Any]] = []
 
   def play(phase, search, policy):
-    for words, successes in by_instruction(evaluator.run_policy(policy)).items():
+    found = by_instruction(evaluator.run_policy(policy))
+    for words, successes in found.items():
       rows.append(
           dict(
               run=run_dir,
