@@ -29,6 +29,7 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import phase_checkpoint
+from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 
 COLUMNS = (
@@ -106,7 +107,7 @@ def score(run_dir: str) -> List[Dict[str, Any]]:
   normalization = domain.normalization
   if normalization is None:
     normalization = episodes_lib.normalization(
-        experiment.load_dataset(experiment.dataset_path(run_dir), domain)
+        run_dataset.load(experiment.dataset_path(run_dir), domain)
     )
   folder = controls_run.find_clone(run_dir)
   for phase in ('offline', 'behavior_cloning'):

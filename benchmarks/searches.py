@@ -38,6 +38,7 @@ from parl_tf.search import action_source
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import phase_checkpoint
+from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 
 
@@ -212,7 +213,7 @@ def _load_agent(run_dir, phase, domain, seed):
   if normalization is None:
     path = checkpoint.dataset_path or experiment.dataset_path(run_dir)
     normalization = episodes_lib.normalization(
-        experiment.load_dataset(path, domain)
+        run_dataset.load(path, domain)
     )
   agent = experiment.make_agent(domain, normalization, seed)
   checkpoint.load(agent, normalization, with_critic=True)

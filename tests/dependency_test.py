@@ -26,7 +26,9 @@ _PACKAGE = _ROOT / 'parl_tf'
 # if two folders may import each other, their modules must not form a cycle.
 _BASE = ('types',)
 _DATA = (*_BASE, 'randomness')
-_EPISODES = ('episode_builder', 'episode_file', 'frame_stack')
+_EPISODES = (
+    'episode_builder', 'episode_file', 'frame_stack', 'picture_store'
+)
 _MATHEMATICS = (
     *_DATA, 'replicas', 'losses', 'value_distribution', 'networks'
 )
@@ -46,6 +48,7 @@ _MAY_IMPORT = {
     'episode_builder': _BASE,
     'episode_file': (),
     'frame_stack': _BASE,
+    'picture_store': _BASE,
     'value_distribution': (*_BASE, 'losses'),
     'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
     'critics': (*_MATHEMATICS, 'critics'),

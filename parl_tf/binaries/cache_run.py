@@ -12,8 +12,8 @@ from parl_tf.replay import cache_filling
 from parl_tf.search import action_source
 from parl_tf.training import builder
 from parl_tf.training import cached_samples
-from parl_tf.training import experiment
 from parl_tf.training import progress
+from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 from parl_tf.training import served_acting
 
@@ -57,7 +57,7 @@ def fill(
   policies, version = _connect(
       domain, chunk_length, list(addresses) * workers_per_server
   )
-  states = action_cache.episode_states(experiment.load_dataset(dataset, domain))
+  states = action_cache.episode_states(run_dataset.load(dataset, domain))
   with run_directory.hold(output, 'cache.lock'):
     cache = action_cache.ActionCache.open_or_create(
         output,

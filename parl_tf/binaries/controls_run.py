@@ -23,6 +23,7 @@ from parl_tf.search import action_source
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
 from parl_tf.training import phase_checkpoint
+from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 
 _CLONING = 'behavior_cloning'
@@ -116,7 +117,9 @@ def measure(run_dir: str) -> None:
   configs.add_search_path()
   configs.parse([os.path.abspath(run_directory.config_path(run_dir))])
   domain = domain_lib.select_domain()
-  episodes = experiment.load_dataset(experiment.dataset_path(run_dir), domain)
+  episodes = run_dataset.load(
+      experiment.dataset_path(run_dir), domain, run_dir
+  )
   data = evaluation.evaluate_episodes(domain, episodes)
   found = found._replace(
       data={'num_episodes': len(episodes), **_scores(data)}

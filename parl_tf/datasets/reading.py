@@ -1,12 +1,13 @@
 """Reads the episodes of a dataset of any format."""
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from absl import logging
 import gin
 import numpy as np
 import tree
 
+from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.datasets import formats
 from parl_tf.datasets import inspection
@@ -83,7 +84,12 @@ def make_layout(
   )
 
 
-def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
+def read_episodes(
+    path: str,
+    *,
+    make_store: Optional[Callable[[int], picture_store.PictureStore]] = None,
+    **options: Any,
+) -> Iterator[types.Episode]:
   """Validates a dataset and yields its episodes.
 
   Rows after the last episode end form a final episode, which ends with a
@@ -91,6 +97,8 @@ def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
 
   Args:
     path: File or directory in a format of `formats`.
+    make_store: Makes the store of the episodes' pictures, given their largest
+      number; None leaves them in the episodes.
     **options: Arguments of `make_layout`.
 
   Returns:
@@ -113,7 +121,10 @@ def read_episodes(path: str, **options: Any) -> Iterator[types.Episode]:
     )
   if found.success_hint:
     logging.warning('%s: %s', path, found.success_hint)
-  return read_inspected(path, layout)
+  episodes = read_inspected(path, layout)
+  if make_store is None:
+    return episodes
+  return map(make_store(found.num_rows + len(found.lengths)).keep, episodes)
 
 
 def read_inspected(

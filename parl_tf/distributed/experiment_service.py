@@ -13,6 +13,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
 from parl_tf.training import experiment
 from parl_tf.training import run_constants
+from parl_tf.training import run_dataset
 
 _POLL_SECONDS = 0.5
 
@@ -43,7 +44,7 @@ class ExperimentService:
     domain = domain_lib.select_domain()
     # Read first, so that an invalid dataset raises before a client connects.
     path = _wait_for_dataset(os.path.join(root_dir, 'learner'))
-    self._episodes = experiment.load_dataset(path, domain)
+    self._episodes = run_dataset.load(path, domain, root_dir)
     agent = experiment.make_agent(domain, None, seed=0)
     self._service = service.ReplayService(
         builder.observation_spec(domain),

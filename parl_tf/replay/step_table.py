@@ -1,12 +1,13 @@
 """An in-memory table of stored steps that removes the oldest first."""
 
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import frame_stack
+from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.replay import action_cache
 
@@ -22,6 +23,8 @@ class StepTable:
   `_starts[i modulo capacity]`. The steps that were added with it end at step
   `_ends[i modulo capacity]`. A step is removed only with the transitions that
   need it, so every stored transition has all of its steps and earlier frames.
+
+  Of images that are in a `PictureStore`, the table stores only their places.
 
   Attributes:
     name: Name of the table.
@@ -54,6 +57,9 @@ class StepTable:
     self.num_changes = 0
     # `Trajectory` [slots, ...]; None before the first step.
     self._storage: Any = None
+    # Of each leaf of the observation, the array with its images, or None if the
+    # storage has them.
+    self._images: List[Optional[np.ndarray]] = []
     self._num_slots = 0
     self._first_step = self._end_step = 0
     self._starts = np.empty(capacity, np.int64)
@@ -83,6 +89,7 @@ class StepTable:
     if self._storage is None:
       return 0
     leaves = tf.nest.flatten(self._storage)
+    leaves += [x for x in self._images if x is not None]
     leaves += (self.num_frames - 1) * [x for x in leaves if x.ndim == 4]
     if self._candidates is not None:
       leaves.append(self._candidates)
@@ -111,6 +118,7 @@ class StepTable:
     self._candidates = None
     self._evict(self.num_transitions + num_transitions - self.capacity)
     num_steps = num_earlier + num_transitions + 1
+    steps = self._with_places(steps)
     self._reserve(self.num_steps + num_steps, steps)
     slots = np.arange(self._end_step, self._end_step + num_steps)
     for stored, new in zip(
@@ -235,7 +243,52 @@ class StepTable:
       # The first steps of a table may lack frames that no row needs.
       return self._slots(np.maximum(earlier, 0))
 
-    return frame_stack.read(self._storage.observation, places, self.num_frames)
+    def read(leaf, images):
+      if images is None:
+        return frame_stack.read(leaf, places, self.num_frames)
+      return frame_stack.read(
+          images, lambda age: np.take(leaf, places(age)), self.num_frames
+      )
+
+    observation = self._storage.observation
+    leaves = map(read, tf.nest.flatten(observation), self._images)
+    return tf.nest.pack_sequence_as(observation, list(leaves))
+
+  def _with_places(
+      self, steps: trajectory_lib.Trajectory
+  ) -> trajectory_lib.Trajectory:
+    """Returns steps with the places of their images in `_images`.
+
+    Copies the table's images into its storage if these are elsewhere.
+    """
+    leaves = tf.nest.flatten(steps.observation)
+    found = [picture_store.locate(x) for x in leaves]
+    if self._storage is None:
+      self._images = [None if x is None else x[0] for x in found]
+    for i, images in enumerate(self._images):
+      if images is None:
+        continue
+      if found[i] is None or found[i][0] is not images:
+        self._copy_images(i)
+      else:
+        first = found[i][1]
+        leaves[i] = np.arange(first, first + len(leaves[i]))
+    return steps._replace(
+        observation=tf.nest.pack_sequence_as(steps.observation, leaves)
+    )
+
+  def _copy_images(self, index: int) -> None:
+    """Replaces the places of a leaf of the observation with its images."""
+    observation = self._storage.observation
+    leaves = tf.nest.flatten(observation)
+    images, self._images[index] = self._images[index], None
+    used = np.arange(self._first_step, self._end_step) % self._num_slots
+    copy = np.empty((self._num_slots, *images.shape[1:]), images.dtype)
+    copy[used] = np.take(images, leaves[index][used], axis=0)
+    leaves[index] = copy
+    self._storage = self._storage._replace(
+        observation=tf.nest.pack_sequence_as(observation, leaves)
+    )
 
   def _evict(self, num_transitions: int) -> None:
     """Removes the oldest transitions, and steps that no other needs."""

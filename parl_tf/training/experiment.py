@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Union
 
 from absl import logging
 import gin
@@ -13,7 +13,6 @@ from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import generate
-from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
@@ -26,6 +25,7 @@ from parl_tf.training import phase_checkpoint
 from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import run_constants
+from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
@@ -144,7 +144,7 @@ def run_experiment(
         make_agent(domain, domain.normalization, seed)  # Raises early.
       _record(domain, dataset_path, num_recorded_steps,
               seed if dataset_seed is None else dataset_seed, record_play)
-  episodes = load_dataset(dataset_path, domain)
+  episodes = run_dataset.load(dataset_path, domain, root_dir)
   normalization = domain.normalization
   if normalization is None:
     normalization = episodes_lib.normalization(episodes)
@@ -317,23 +317,6 @@ def dataset_path(root_dir: str) -> str:
   if taken_over is not None and taken_over.dataset_path:
     return taken_over.dataset_path
   return os.path.join(root_dir, initial_run_lib.DATA)
-
-
-def load_dataset(path: str, domain) -> List[types.Episode]:
-  """Reads the episodes of a dataset.
-
-  Raises:
-    OSError: If the file does not exist.
-    ValueError: If the dataset is invalid or does not fit the domain.
-  """
-  episodes = list(reading.read_episodes(path, **domain.dataset_options()))
-  logging.info(
-      'Read %d episodes, %d steps, from %s.',
-      len(episodes),
-      sum(e.num_steps for e in episodes),
-      path,
-  )
-  return episodes
 
 
 def make_agent(domain, normalization: Optional[types.Normalization], seed: int):

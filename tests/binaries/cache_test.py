@@ -15,6 +15,7 @@ from parl_tf.serving import policy_spec
 from parl_tf.serving import server
 from parl_tf.training import cached_samples
 from parl_tf.training import experiment
+from parl_tf.training import run_dataset
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 from tests.binaries import tiny
@@ -93,7 +94,7 @@ class CacheTest(absltest.TestCase):
         num_evaluation_episodes=1,
         checkpoint_seconds=1e6,
     )
-    for episode in experiment.load_dataset(self._dataset, domain):
+    for episode in run_dataset.load(self._dataset, domain):
       session.write_episode('offline', episode)
     cached_samples.attach(session, self._output)
     rows = next(

@@ -23,6 +23,7 @@ _BINDINGS = (
     'Online.num_episodes = 1',
     'SmallImageEncoder.widths = (4, 4)',
     'SmallImageEncoder.feature_size = 8',
+    'load_dataset.picture_memory_bytes = 0',
 )
 
 

@@ -1,0 +1,55 @@
+"""Loads the episodes of a run's dataset."""
+
+import tempfile
+from typing import List, Optional
+
+from absl import logging
+import gin
+
+from parl_tf import picture_store
+from parl_tf import types
+from parl_tf.datasets import reading
+
+
+@gin.configurable('load_dataset', denylist=['path', 'domain', 'directory'])
+def load(
+    path: str,
+    domain,
+    directory: Optional[str] = None,
+    *,
+    picture_memory_bytes: int = 4 * 2**30,
+) -> List[types.Episode]:
+  """Reads the episodes of a dataset.
+
+  Args:
+    path: File or directory in a format of `datasets.formats`.
+    domain: `Domain` of the task.
+    directory: Directory of the file for pictures that are not held in memory;
+      None takes the system's directory of temporary files.
+    picture_memory_bytes: Bytes of pictures to hold in memory. If the dataset
+      has more, all of them are in a file, from which rows are read.
+
+  Raises:
+    OSError: If the dataset does not exist, or there is no space for the file.
+    ValueError: If the dataset is invalid or does not fit the domain.
+  """
+
+  def make_store(num_pictures):
+    return picture_store.PictureStore(
+        num_pictures,
+        directory or tempfile.gettempdir(),
+        picture_memory_bytes,
+    )
+
+  episodes = list(
+      reading.read_episodes(
+          path, make_store=make_store, **domain.dataset_options()
+      )
+  )
+  logging.info(
+      'Read %d episodes, %d steps, from %s.',
+      len(episodes),
+      sum(e.num_steps for e in episodes),
+      path,
+  )
+  return episodes
