@@ -13,6 +13,7 @@ after a terminal row is a copy of the row's own, and the last row of an episode
 that ends without terminating yields no transition.
 """
 
+import math
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
@@ -30,6 +31,8 @@ _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
 _TASK_SUCCESSES = 'infos/task_successes'
 _READ_ROWS = 16_384
+# Maximum bytes to read at once from each column.
+_READ_BYTES = 2**24
 _CHUNK_ROWS = 8_192
 
 
@@ -46,7 +49,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 
 class _Source(hdf5.Source):
-  """Reads the rows of the file in batches of `_READ_ROWS`."""
+  """Reads the rows of the file in batches."""
 
   def __init__(self, path, layout):
     super().__init__(path)
@@ -105,8 +108,13 @@ class _Source(hdf5.Source):
         )
 
   def read(self) -> Iterator[rows_lib.Rows]:
-    for start in range(0, len(self._columns['rewards']), _READ_ROWS):
-      span = slice(start, start + _READ_ROWS)
+    row_bytes = max(
+        column.dtype.itemsize * math.prod(column.shape[1:])
+        for column in self._columns.values()
+    )
+    step = max(1, min(_READ_ROWS, _READ_BYTES // max(row_bytes, 1)))
+    for start in range(0, len(self._columns['rewards']), step):
+      span = slice(start, start + step)
       with hdf5.damage_named(self.path):
         rows = {name: column[span] for name, column in self._columns.items()}
       rows = rows_lib.flatten_scalars(rows)

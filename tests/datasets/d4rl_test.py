@@ -10,6 +10,7 @@ import gin
 import h5py
 import numpy as np
 
+from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import reading
@@ -180,6 +181,32 @@ class ReadTest(D4rlTest):
     _, peak = tracemalloc.get_traced_memory()
     self.assertEqual(count, rows // 100)
     self.assertLess(peak, rows * width * 4 / 2)
+
+  def test_episodes_with_pictures_in_a_file_take_little_memory(self):
+    rows, shape = 2_000, (100, 100, 3)
+    columns = d4rl_columns.make(('-' * 99 + 't') * (rows // 100))
+    del columns['observations']
+    with h5py.File(self._path, 'w') as file:
+      for name, array in columns.items():
+        file[name] = array
+      pictures = file.create_dataset(
+          'observations/picture', (rows, *shape), np.uint8, chunks=(10, *shape)
+      )
+      pictures[150] = 7
+    directory = self.create_tempdir().full_path
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+    episodes = list(
+        reading.read_episodes(
+            self._path,
+            make_store=lambda n: picture_store.PictureStore(n, directory, 0),
+        )
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    self.assertLen(episodes, rows // 100)
+    self.assertEqual(episodes[1].observation['picture'][50].min(), 7)
+    self.assertEqual(episodes[1].observation['picture'].sum(), 7 * 30_000)
+    self.assertLess(peak, rows * np.prod(shape) / 2)
 
   def test_binary_rewards_end_an_episode_at_its_first_success(self):
     self._write(
