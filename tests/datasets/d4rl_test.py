@@ -183,7 +183,7 @@ class ReadTest(D4rlTest):
     self.assertLess(peak, rows * width * 4 / 2)
 
   def test_episodes_with_pictures_in_a_file_take_little_memory(self):
-    rows, shape = 2_000, (100, 100, 3)
+    rows, shape = 4_000, (100, 100, 3)
     columns = d4rl_columns.make(('-' * 99 + 't') * (rows // 100))
     del columns['observations']
     with h5py.File(self._path, 'w') as file:
