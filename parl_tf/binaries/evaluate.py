@@ -12,6 +12,12 @@ searches the policy's samples, and the configuration of the run applies:
   parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
   parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
 
+With `--root_dir` alone, the last checkpoint of a run acts with its search. A
+video then also shows what the policy saw and how the critic values the policy's
+samples, the actions that the search found, and the action taken:
+
+  parl-evaluate --root_dir runs/quickstart --video search.mp4
+
 With `--episodes`, the episodes are also written to a directory, which is then a
 dataset.
 
@@ -46,7 +52,11 @@ def main(arguments: Sequence[str]) -> None:
     )
     print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
     return
-  if not _is_served(options):
+  if not options.policy:
+    act, domain = evaluation_run.live_act(
+        options.root_dir, options.gin_bindings
+    )
+  elif not _is_served(options):
     act, domain = evaluation_run.exported_act(options.policy, *configuration)
   elif options.root_dir:
     act, domain = evaluation_run.searched_act(
@@ -60,7 +70,8 @@ def main(arguments: Sequence[str]) -> None:
   if options.episodes:
     evaluation_run.log_episodes(options.episodes, result)
   if options.json:
-    summary = evaluation_run.summarize(options.policy, options.seed, result)
+    policy = options.policy or options.root_dir
+    summary = evaluation_run.summarize(policy, options.seed, result)
     print(json.dumps(summary))
   else:
     print(evaluation_run.describe(result))
@@ -70,8 +81,10 @@ def _check_usage(options, arguments) -> None:
   """Raises `UsageError` if the flags do not select one kind of evaluation."""
   if len(arguments) > 1:
     raise app.UsageError(f'Unknown arguments: {arguments[1:]}.')
-  if bool(options.policy) == bool(options.follow):
-    raise app.UsageError('Exactly one of --policy and --follow must be given.')
+  if options.policy and options.follow:
+    raise app.UsageError('--policy cannot be combined with --follow.')
+  if not (options.policy or options.follow or options.root_dir):
+    raise app.UsageError('--policy, --root_dir or --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
   if options.follow and options.episodes:
@@ -80,10 +93,10 @@ def _check_usage(options, arguments) -> None:
     raise app.UsageError(f'--episodes: {options.episodes} exists.')
   if options.policy and options.root_dir and not _is_served(options):
     raise app.UsageError(
-        '--root_dir is for served policies (ws://...) and --follow: a'
-        ' SavedModel contains its critic and search.'
+        '--root_dir cannot be combined with a SavedModel, which contains its'
+        ' critic and search.'
     )
-  has_configuration = _is_served(options) and bool(options.root_dir)
+  has_configuration = bool(options.root_dir) and not options.follow
   if has_configuration and options.gin_file:
     raise app.UsageError(
         '--root_dir supplies the configuration of the run: omit --gin_file.'
@@ -111,8 +124,9 @@ def _define_flags():
   flags.DEFINE_string(
       'root_dir',
       None,
-      'Directory of the run whose critic searches the samples of a served'
-      ' policy; with --follow, directory to write the results to.',
+      'Directory of a run, whose last checkpoint acts, or whose critic searches'
+      ' the samples of a served policy; with --follow, directory to write the'
+      ' results to.',
   )
   flags.DEFINE_multi_string(
       'gin_file', None, 'A gin file; later files override earlier ones.'

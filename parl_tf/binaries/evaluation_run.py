@@ -84,6 +84,28 @@ def searched_act(
   return served_acting.act_searched(address, domain, agent), domain
 
 
+def live_act(
+    root_dir: str, gin_bindings: Sequence[str] = ()
+) -> Tuple[evaluation.Act, domain_lib.Domain]:
+  """Returns an act of a run's last checkpoint, with search, and its domain.
+
+  Args:
+    root_dir: The run's directory. Afterwards, gin holds its configuration.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Raises:
+    ValueError: If the directory contains no run or no checkpoint, or the run
+      has no critic or no search.
+  """
+  # Imported here: these modules need TF-Agents and Matplotlib.
+  from parl_tf.binaries import restored_run
+  from parl_tf.binaries import watched_search
+
+  third_party_messages.silence_first_compilation()
+  agent = restored_run.restore_agent(root_dir, gin_bindings)
+  return watched_search.WatchedSearch(agent), domain_lib.select_domain()
+
+
 def follow(
     address: str,
     root_dir: str,
@@ -136,12 +158,11 @@ def play(
   evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=seed
   )
-  num_frames = 1
-  if isinstance(act, exported_policy.ExportedPolicy):
-    num_frames = act.num_frames
+  num_frames = getattr(act, 'num_frames', 1)
   if not video_file:
     return evaluator.run(act, num_frames=num_frames)
-  with video.VideoRecorder(video_file) as recorder:
+  make_panel = getattr(act, 'make_panel', None)
+  with video.VideoRecorder(video_file, make_panel) as recorder:
     result = evaluator.run(act, recorder, num_frames)
   logging.info('Wrote %s.', video_file)
   return result

@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import os
 import sys
-from typing import Tuple, Type
+from typing import Any, Callable, Optional, Tuple, Type
 
 import numpy as np
 
@@ -14,11 +14,17 @@ _FRAMES_PER_SECOND = 10
 class VideoRecorder(contextlib.AbstractContextManager):
   """Evaluation observer that writes the first episode as a video."""
 
-  def __init__(self, path: str):
+  def __init__(
+      self,
+      path: str,
+      make_panel: Optional[Callable[[int], Any]] = None,
+  ):
     """Opens the file.
 
     Args:
       path: Path of the video; its extension, such as `.mp4`, sets the format.
+      make_panel: Makes a `Panel` of the given size in pixels, which is drawn
+        beside the environment; None draws the environment alone.
 
     Raises:
       ValueError: If a package needed to write videos is missing.
@@ -35,13 +41,23 @@ class VideoRecorder(contextlib.AbstractContextManager):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     self._path = path
     self._writer = imageio.get_writer(path, fps=_FRAMES_PER_SECOND)
+    self._make_panel = make_panel
+    self._panel: Any = None
     self._is_over = False
 
   def __call__(self, environments, running):
     # Also records the final state of the episode.
     if not self._is_over:
-      self._writer.append_data(_render(environments[0]))
+      self._writer.append_data(self._frame(environments[0]))
     self._is_over = not running[0]
+
+  def _frame(self, environment):
+    picture = _render(environment)
+    if self._make_panel is None:
+      return picture
+    if self._panel is None:
+      self._panel = self._make_panel(len(picture))
+    return np.concatenate([picture, self._panel.draw()], axis=1)
 
   def __exit__(self, *unused_exception):
     self._writer.close()

@@ -1,0 +1,170 @@
+"""What a run's policy sees and how its search values actions, as pictures."""
+
+from typing import List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.reports import drawing
+from parl_tf.search import action_source
+
+_FRAME_CHANNELS = 3
+_PIXELS = 100  # Per inch.
+_FONT = dict(fontsize=9)
+
+
+class Decision(NamedTuple):
+  """One decision of the first episode.
+
+  Attributes:
+    images: The images that the policy saw, `[height, width, 3]` uint8 each; the
+      newest frame of a stack comes last.
+    value: The critic's value of the chosen action.
+    sample_values: `[N]` values of the policy's samples.
+    candidate_values: `[K]` values of the candidates after the search.
+  """
+
+  images: Sequence[np.ndarray]
+  value: float
+  sample_values: np.ndarray
+  candidate_values: np.ndarray
+
+
+class WatchedSearch:
+  """Acts like an agent in evaluation, and records the first row's decisions.
+
+  Attributes:
+    num_frames: Number of frames in each image that it gets.
+    decisions: The `Decision`s so far.
+    chunk_length: H, the number of environment steps per decision.
+  """
+
+  def __init__(self, agent):
+    """Initializes the act.
+
+    Args:
+      agent: `PARLAgent` whose evaluation searches.
+
+    Raises:
+      ValueError: If the agent has no critic, or its evaluation no search.
+    """
+    search = agent.searches.evaluation
+    if agent.critic is None or search.optimizer is None:
+      raise ValueError(
+          'The values of a search can be shown only for a run with a critic '
+          'and `Search.optimizer`, got none.'
+      )
+    self._agent = agent
+    self._search = search
+    self._compiled = tf.function(self._values, autograph=False)
+    self.num_frames = agent.num_frames
+    self.chunk_length = agent.chunk_length
+    self.decisions: List[Decision] = []
+
+  def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
+    """Returns chunks `[B, H, A]` for a nest of `[B, ...]` and a seed `[2]`."""
+    observation = tf.nest.map_structure(tf.constant, observation)
+    seed = tf.constant(seed)
+    action = self._agent.evaluation_policy.act(observation, seed)
+    values = self._compiled(observation, seed, action)
+    value, samples, candidates = (x[0].numpy() for x in values)
+    self.decisions.append(
+        Decision(
+            _images(tf.nest.map_structure(lambda x: x[0].numpy(), observation)),
+            float(value),
+            samples,
+            candidates,
+        )
+    )
+    shape = [-1, self.chunk_length, *self._agent.action_spec.shape]
+    return action.numpy().reshape(shape)
+
+  def make_panel(self, size: int) -> 'Panel':
+    """Returns a panel of `size` x `size` pixels that draws the decisions."""
+    return Panel(self, size)
+
+  def _values(self, observation, seed, action):
+    """Values the same samples and candidates as the policy, by its seed."""
+    critic = self._agent.critic
+    actions = action_source.StateActions(
+        self._search, self._agent.generative_policy, critic, observation, seed
+    )
+    value_fn = critic.bind(observation)
+    return (
+        value_fn(action[:, tf.newaxis])[:, 0],
+        value_fn(actions.base()),
+        actions.candidates().values,
+    )
+
+
+class Panel:
+  """Draws the decisions so far beside a frame of a video."""
+
+  def __init__(self, act: WatchedSearch, size: int):
+    """Makes the figure.
+
+    Args:
+      act: The act whose decisions are drawn.
+      size: Height and width in pixels.
+    """
+    self._act = act
+    self._plot = drawing.make_plot(size / _PIXELS, size / _PIXELS)
+    self._plot.set_dpi(_PIXELS)
+    self._drawn: Optional[np.ndarray] = None
+    self._num_drawn = 0
+
+  def draw(self) -> np.ndarray:
+    """Returns a picture `[size, size, 3]` uint8."""
+    if self._drawn is None or self._num_drawn < len(self._act.decisions):
+      self._num_drawn = len(self._act.decisions)
+      self._draw()
+    return self._drawn
+
+  def _draw(self):
+    decisions = self._act.decisions
+    images = decisions[-1].images if decisions else ()
+    self._plot.clear()
+    grid = self._plot.add_gridspec(2 if images else 1, max(len(images), 1))
+    for i, image in enumerate(images):
+      panel = self._plot.add_subplot(grid[0, i])
+      panel.imshow(image)
+      panel.set_axis_off()
+      if not i:
+        panel.set_title('The policy sees', loc='left', **_FONT)
+    panel = self._plot.add_subplot(grid[-1, :])
+    drawing.style_panel(panel, 'y')
+    steps = self._act.chunk_length * np.arange(len(decisions))
+    for color, label, values in (
+        (drawing.GRAY, 'samples', [x.sample_values for x in decisions]),
+        (drawing.BLUE, 'found', [x.candidate_values for x in decisions]),
+    ):
+      low, high = ([f(x) for x in values] for f in (np.min, np.max))
+      panel.fill_between(steps, low, high, color=color, alpha=0.3, label=label)
+    panel.plot(
+        steps,
+        [x.value for x in decisions],
+        color=drawing.VERMILION,
+        label='taken',
+        marker='o',
+        **drawing.MARKS,
+    )
+    panel.set_title('Value of the actions', loc='left', **_FONT)
+    panel.set_xlabel('environment step', **_FONT)
+    drawing.draw_legend(self._plot, [panel])
+    self._plot.canvas.draw()
+    pixels = np.asarray(self._plot.canvas.buffer_rgba())
+    self._drawn = pixels[..., :_FRAME_CHANNELS].copy()
+
+
+def _images(observation: types.Nest) -> List[np.ndarray]:
+  """Returns all frames of the images of one observation, in order."""
+  found = []
+  for leaf in tf.nest.flatten(observation):
+    if leaf.ndim != 3 or leaf.dtype != np.uint8:
+      continue
+    channels = _FRAME_CHANNELS if leaf.shape[-1] % _FRAME_CHANNELS == 0 else 1
+    for start in range(0, leaf.shape[-1], channels):
+      frame = leaf[..., start : start + channels]
+      found.append(frame.repeat(_FRAME_CHANNELS // channels, axis=-1))
+  return found
