@@ -8,9 +8,9 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
+from parl_tf.training import run_dataset
 
 # Methods of PA-RL by their critic.
 _METHODS = {'cal_ql': 'parl_cal_ql', 'iql': 'parl_iql', 'td': 'parl_rlpd'}
@@ -56,8 +56,8 @@ def make_agent(
           f'`{name}` must be one of {list(choices)}, got {value!r}.'
       )
   normalization = domain.normalization
-  if normalization is None and episodes:
-    normalization = episodes_lib.normalization(episodes)
+  if episodes:
+    normalization = run_dataset.statistics(domain, episodes)
   before = gin.config_str()
   gin.clear_config()
   try:

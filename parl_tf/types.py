@@ -192,14 +192,17 @@ class Episode(NamedTuple):
 
 
 class Normalization(NamedTuple):
-  """Observation statistics.
+  """Statistics of the data.
 
   Both nests have the structure of the observation, with None for each image.
 
   Attributes:
     mean: Nest of float32 arrays, in the observation's units.
     standard_deviation: Nest of positive float32 arrays, in the same units.
+    action_range: Lowest and highest usual action of one step, `[A]` float32 in
+      [-1, 1] each; None if unknown. See `datasets.episodes.action_range`.
   """
 
   mean: Nest
   standard_deviation: Nest
+  action_range: Optional[Tuple[np.ndarray, np.ndarray]] = None

@@ -13,7 +13,6 @@ from parl_tf import synced_file
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
 from parl_tf.binaries import training_run
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
 from parl_tf.reports import run_files
@@ -125,9 +124,7 @@ def measure(run_dir: str) -> None:
       data={'num_episodes': len(episodes), **_scores(data)}
   )
   _write(path, found)
-  normalization = domain.normalization
-  if normalization is None:
-    normalization = episodes_lib.normalization(episodes)
+  normalization = run_dataset.statistics(domain, episodes)
   seed = run_directory.read_seed(run_dir)
   agent = experiment.make_agent(domain, normalization, seed)
   clone = phase_checkpoint.PhaseCheckpoint(find_clone(run_dir), _CLONING)

@@ -1,6 +1,6 @@
 """Recordings of episodes, and statistics of their observations."""
 
-from typing import Any, Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import tree
@@ -80,6 +80,31 @@ def normalization(episodes: Iterable[types.Episode]) -> types.Normalization:
       mean=restore(m.astype(np.float32) for m in mean),
       standard_deviation=restore(map(deviation, squares)),
   )
+
+
+def action_range(
+    episodes: Iterable[types.Episode],
+) -> Tuple[np.ndarray, np.ndarray]:
+  """Returns the 1st and 99th percentile of each action dimension, `[A]` each.
+
+  These are the ends of OpenVLA's bins (Kim et al., 2024, arXiv:2406.09246).
+  Dimensions with at most two values, such as a gripper, keep [-1, 1].
+
+  Args:
+    episodes: Episodes, iterated once.
+
+  Raises:
+    ValueError: If `episodes` is empty.
+  """
+  actions = [episode.action for episode in episodes]
+  if not actions:
+    raise ValueError('`episodes` must not be empty.')
+  actions = np.concatenate(actions)
+  low, high = np.quantile(actions, [0.01, 0.99], axis=0).astype(np.float32)
+  for i, column in enumerate(actions.T):
+    if len(np.unique(column)) <= 2 or not low[i] < high[i]:
+      low[i], high[i] = -1.0, 1.0
+  return low, high
 
 
 def _are_images(array: np.ndarray) -> bool:

@@ -247,7 +247,10 @@ def _part(
   if normalization is None:
     return None
   return types.Normalization(
-      *({k: _by_name(x)[k] for k in names} for x in normalization)
+      *(
+          {k: _by_name(x)[k] for k in names}
+          for x in (normalization.mean, normalization.standard_deviation)
+      )
   )
 
 

@@ -1,9 +1,10 @@
 """A vision-language-action policy, and its fine-tuning by low-rank adapters."""
 
 import functools
-from typing import Callable
+from typing import Callable, Optional
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
@@ -12,6 +13,51 @@ from parl_tf.networks import low_rank
 from parl_tf.networks import vision_language_transformer
 from parl_tf.policies import generative_policy
 from parl_tf.policies import transformer
+
+
+class RangeTokenizer(tf.Module):
+  """Discretizes actions into equally spaced bins, different by dimension.
+
+  Checkpoints contain the bins.
+  """
+
+  def __init__(self, num_bins: int, low: np.ndarray, high: np.ndarray):
+    """Initializes the bins.
+
+    Args:
+      num_bins: Number of bins, including both ends.
+      low: `[A]` values of the first bin.
+      high: `[A]` values of the last bin.
+
+    Raises:
+      ValueError: If there are fewer than two bins, or a `low` is not below its
+        `high`.
+    """
+    super().__init__()
+    if num_bins < 2:
+      raise ValueError(f'`num_bins` must be at least 2, got {num_bins}.')
+    if not np.all(low < high):
+      raise ValueError(f'`low` must be below `high`, got {low} and {high}.')
+    self.num_bins = num_bins
+    self._low = tf.Variable(low, trainable=False, dtype=tf.float32)
+    self._high = tf.Variable(high, trainable=False, dtype=tf.float32)
+
+  def encode(self, actions: tf.Tensor) -> tf.Tensor:
+    """Returns the int32 tokens of the nearest bins to `actions` `[..., A]`.
+
+    Ties go to the lower bin. Numbers out of range go to the nearest end.
+    """
+    share = (actions - self._low) / (self._high - self._low)
+    nearest = tf.math.ceil(share * (self.num_bins - 1) - 0.5)
+    return tf.cast(
+        tf.clip_by_value(nearest, 0.0, self.num_bins - 1.0), tf.int32
+    )
+
+  def decode(self, tokens: tf.Tensor) -> tf.Tensor:
+    """Returns the float32 values of the bins `tokens` `[..., A]`."""
+    share = tf.cast(tokens, tf.float32) / (self.num_bins - 1)
+    actions = self._low + share * (self._high - self._low)
+    return tf.minimum(actions, self._high)  # Rounding may exceed it.
 
 
 @gin.configurable(denylist=['spec'])
@@ -29,8 +75,8 @@ class VLAPolicy(generative_policy.GenerativePolicy):
       spec: types.ModelSpec,
       *,
       num_bins: int = 256,
-      low: float = -1.0,
-      high: float = 1.0,
+      low: Optional[float] = None,
+      high: Optional[float] = None,
       network_ctor: Callable[
           ..., vision_language_transformer.VisionLanguageTransformer
       ] = vision_language_transformer.VisionLanguageTransformer,
@@ -40,16 +86,23 @@ class VLAPolicy(generative_policy.GenerativePolicy):
     Args:
       spec: See `types.ModelSpec`.
       num_bins: Number of bins of each action dimension.
-      low: Action of the first bin. OpenVLA takes the 1st percentile of the
-        data, and the 99th for the last bin.
-      high: Action of the last bin.
+      low: Action of the first bin in all dimensions. None takes the data's 1st
+        percentile in each, as OpenVLA does, or -1 if there are no data.
+      high: Action of the last bin; None takes the 99th percentile, or 1.
       network_ctor: Makes the `VisionLanguageTransformer`.
 
     Raises:
       ValueError: If a number is out of range.
     """
     super().__init__()
-    self._tokenizer = transformer.ActionTokenizer(num_bins, low, high)
+    statistics = spec.normalization
+    found = None if statistics is None else statistics.action_range
+    lows, highs = (-1.0, 1.0) if found is None else found
+    self._tokenizer = RangeTokenizer(
+        num_bins,
+        _of_chunk(spec, lows if low is None else low),
+        _of_chunk(spec, highs if high is None else high),
+    )
     self.network = network_ctor(spec, num_bins=num_bins)
 
   @property
@@ -81,6 +134,12 @@ class VLAPolicy(generative_policy.GenerativePolicy):
         tokens, logits
     )  # [B, A]
     return generative_policy.sum_of_costs(cross_entropy, mask)
+
+
+def _of_chunk(spec, values) -> np.ndarray:
+  """Returns `[H * A]` values from one number, or from those of one step."""
+  step = np.broadcast_to(np.float32(values), spec.action.shape)
+  return np.tile(step, spec.chunk_length)
 
 
 @gin.configurable(denylist=['spec'])

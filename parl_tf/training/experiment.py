@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import generate
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
@@ -145,9 +144,7 @@ def run_experiment(
       _record(domain, dataset_path, num_recorded_steps,
               seed if dataset_seed is None else dataset_seed, record_play)
   episodes = run_dataset.load(dataset_path, domain, root_dir)
-  normalization = domain.normalization
-  if normalization is None:
-    normalization = episodes_lib.normalization(episodes)
+  normalization = run_dataset.statistics(domain, episodes)
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
   skipped_phases: Sequence[str] = ()

@@ -326,7 +326,10 @@ def _resolve(value: str, macros: Mapping[str, str]) -> str:
 
 
 def _numbers(normalization: types.Normalization) -> Dict[str, List[float]]:
-  """Returns the statistics of all observations, `[numbers]` each."""
+  """Returns the statistics of all observations, `[numbers]` each.
+
+  The range of the actions is part of the policies that use it.
+  """
   return {
       name.replace('_', ' '): [
           float(x)
@@ -334,7 +337,7 @@ def _numbers(normalization: types.Normalization) -> Dict[str, List[float]]:
           if leaf is not None
           for x in np.ravel(leaf)
       ]
-      for name in normalization._fields
+      for name in ('mean', 'standard_deviation')
   }
 
 

@@ -1,13 +1,14 @@
-"""Loads the episodes of a run's dataset."""
+"""The episodes of a run's dataset, and their statistics."""
 
 import tempfile
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from absl import logging
 import gin
 
 from parl_tf import picture_store
 from parl_tf import types
+from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import reading
 
 
@@ -53,3 +54,19 @@ def load(
       path,
   )
   return episodes
+
+
+def statistics(
+    domain, episodes: Sequence[types.Episode]
+) -> types.Normalization:
+  """Returns the statistics with which networks are built.
+
+  Args:
+    domain: `Domain` of the task, whose own statistics of observations come
+      first.
+    episodes: The episodes of the dataset.
+  """
+  found = domain.normalization
+  if found is None:
+    found = episodes_lib.normalization(episodes)
+  return found._replace(action_range=episodes_lib.action_range(episodes))

@@ -62,7 +62,7 @@ class NormalizationTest(absltest.TestCase):
             reward=np.zeros([2], np.float32),
         )
     ])
-    for statistic in found:
+    for statistic in (found.mean, found.standard_deviation):
       self.assertIsNone(statistic['camera'])
       np.testing.assert_allclose(statistic['state'], [1])
 
@@ -76,6 +76,27 @@ class NormalizationTest(absltest.TestCase):
   def test_no_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'episodes'):
       episodes.normalization([])
+
+
+class ActionRangeTest(absltest.TestCase):
+
+  def test_percentiles_ignore_outliers_and_leave_grippers(self):
+    # 0, 0.001 .. 1: the 1st percentile is 0.01. The second dimension opens and
+    # closes, the third never moves.
+    count = np.linspace(0.0, 1.0, 1001, dtype=np.float32)
+    gripper = np.where(np.arange(1001) % 3 == 0, 0.0, 0.5).astype(np.float32)
+    action = np.stack([count, gripper, np.full([1001], 0.2)], axis=1)
+    action = action.astype(np.float32)
+    low, high = episodes.action_range(
+        [_episode(action=action[:500]), _episode(action=action[500:])]
+    )
+    np.testing.assert_allclose(low, [0.01, -1, -1], atol=1e-6)
+    np.testing.assert_allclose(high, [0.99, 1, 1], atol=1e-6)
+    self.assertEqual((low.dtype, high.dtype), (np.float32, np.float32))
+
+  def test_no_episodes_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`episodes` must not be empty'):
+      episodes.action_range([])
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from tf_agents.utils import common
 from parl_tf import types
 from parl_tf.networks import denoising_network
 from parl_tf.networks import observation_encoder
+from parl_tf.policies import vla
 
 OBSERVATION_SPEC = {
     'position': tf.TensorSpec([2], tf.float32, 'position'),
@@ -59,11 +60,12 @@ def make_actions(batch_size):
 
 
 def averaged_variables(policy):
-  """Returns the averaged variables, without observation statistics."""
+  """Returns the averaged variables, without statistics of the data."""
   trained = (*policy.trainable_variables, *policy.improver_variables)
   others = {id(v) for v in trained}
+  statistics = (observation_encoder.ObservationEncoder, vla.RangeTokenizer)
   for module in policy.submodules:
-    if isinstance(module, observation_encoder.ObservationEncoder):
+    if isinstance(module, statistics):
       others.update(id(v) for v in module.variables)
   # A scalar is a setting, not a weight.
   return [v for v in policy.variables if id(v) not in others and v.shape.rank]

@@ -90,6 +90,84 @@ def _make_tuned(spec=None, rank=2, alpha=4.0):
   return policy
 
 
+class RangeTokenizerTest(parameterized.TestCase):
+
+  def test_bins_differ_by_dimension(self):
+    tokenizer = vla.RangeTokenizer(
+        3, np.float32([-1.0, 0.0]), np.float32([1.0, 0.5])
+    )
+    # The bins are -1, 0, 1 and 0, 0.25, 0.5; the last row is out of range.
+    actions = [[-0.6, 0.1], [0.4, 0.2], [0.6, 0.4], [-9.0, 9.0]]
+    tokens = tokenizer.encode(tf.constant(actions))
+    np.testing.assert_array_equal(tokens, [[0, 0], [1, 1], [2, 2], [0, 2]])
+    np.testing.assert_allclose(
+        tokenizer.decode(tokens), [[-1, 0], [0, 0.25], [1, 0.5], [-1, 0.5]]
+    )
+
+  @parameterized.parameters((2, -1.0, 1.0), (128, -1.0, 1.0), (255, -0.3, 0.7))
+  def test_encode_inverts_decode(self, num_bins, low, high):
+    tokenizer = vla.RangeTokenizer(
+        num_bins, np.float32([low]), np.float32([high])
+    )
+    tokens = np.arange(num_bins)[:, np.newaxis]
+    actions = tokenizer.decode(tf.constant(tokens)).numpy()
+    np.testing.assert_array_equal(tokenizer.encode(actions), tokens)
+    self.assertEqual((actions[0], actions[-1]), (np.float32(low),
+                                                 np.float32(high)))
+
+  @parameterized.parameters(
+      (1, -1.0, 1.0, '`num_bins`.*1'), (8, 1.0, 1.0, r'`low`.*1.* and .*1')
+  )
+  def test_bad_arguments_are_an_error(self, num_bins, low, high, message):
+    with self.assertRaisesRegex(ValueError, message):
+      vla.RangeTokenizer(num_bins, np.float32([low]), np.float32([high]))
+
+
+class RangeTest(tensor_case.TensorCase):
+
+  def _samples(self, normalization, **kwargs):
+    policy = self._make(normalization, **kwargs)
+    observation = _make_observation(2)
+    return policy.sample(observation, 64, _SEED).numpy().reshape([-1, 2, 3])
+
+  def _make(self, normalization, **kwargs):
+    spec = _make_spec(normalization=normalization, chunk_length=2)
+    return vla.VLAPolicy(
+        spec, num_bins=_NUM_BINS, network_ctor=_NETWORK, **kwargs
+    )
+
+  def _normalization(self):
+    low, high = np.float32([-1, -0.5, 0]), np.float32([1, 0.25, 0.75])
+    statistics = {'robot': np.zeros([2]), 'instruction': np.zeros([3])}
+    deviations = {'robot': np.ones([2]), 'instruction': np.ones([3])}
+    cameras = dict.fromkeys(('picture', 'wrist'))
+    return types.Normalization(
+        {**statistics, **cameras}, {**deviations, **cameras}, (low, high)
+    )
+
+  def test_bins_span_the_data_at_each_step_of_a_chunk(self):
+    samples = self._samples(self._normalization())
+    for step in range(2):
+      self.assertAllClose(samples[:, step].min(axis=0), [-1, -0.5, 0])
+      self.assertAllClose(samples[:, step].max(axis=0), [1, 0.25, 0.75])
+
+  def test_bound_ends_and_unknown_data(self):
+    bound = self._samples(self._normalization(), low=-0.25, high=0.5)
+    self.assertAllClose([bound.min(), bound.max()], [-0.25, 0.5])
+    unknown = self._samples(None)
+    self.assertAllClose([unknown.min(), unknown.max()], [-1, 1])
+
+  def test_a_checkpoint_has_the_bins(self):
+    path = os.path.join(self.create_tempdir().full_path, 'policy')
+    path = tf.train.Checkpoint(
+        policy=self._make(self._normalization())
+    ).write(path)
+    restored = self._make(None)
+    tf.train.Checkpoint(policy=restored).read(path).assert_consumed()
+    samples = restored.sample(_make_observation(2), 64, _SEED).numpy()
+    self.assertAllClose(samples.reshape([-1, 3]).max(axis=0), [1, 0.25, 0.75])
+
+
 class VLAConformanceTest(policy_conformance.PolicyConformance):
 
   def make_policy(self, seed=0):
