@@ -1,6 +1,6 @@
 """What a run's policy sees and how its search values actions, as pictures."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -111,12 +111,12 @@ class Panel:
     self._act = act
     self._plot = drawing.make_plot(size / _PIXELS, size / _PIXELS)
     self._plot.set_dpi(_PIXELS)
-    self._drawn: Optional[np.ndarray] = None
-    self._num_drawn = 0
+    self._drawn = np.zeros([0, 0, _FRAME_CHANNELS], np.uint8)
+    self._num_drawn = -1
 
   def draw(self) -> np.ndarray:
     """Returns a picture `[size, size, 3]` uint8."""
-    if self._drawn is None or self._num_drawn < len(self._act.decisions):
+    if self._num_drawn < len(self._act.decisions):
       self._num_drawn = len(self._act.decisions)
       self._draw()
     return self._drawn

@@ -246,11 +246,11 @@ def _part(
   """Returns the statistics of some parts of an observation."""
   if normalization is None:
     return None
+  mean = _by_name(normalization.mean)
+  deviation = _by_name(normalization.standard_deviation)
   return types.Normalization(
-      *(
-          {k: _by_name(x)[k] for k in names}
-          for x in (normalization.mean, normalization.standard_deviation)
-      )
+      {name: mean[name] for name in names},
+      {name: deviation[name] for name in names},
   )
 
 

@@ -215,7 +215,7 @@ class StepTable:
         lambda leaf: np.take(leaf, slots, axis=0),
         self._storage._replace(observation=()),
     )
-    ends = [0, -1]
+    ends = np.array([0, -1])
     rows = rows._replace(
         observation=self._observations(steps[..., ends], slots[..., ends])
     )
@@ -265,23 +265,23 @@ class StepTable:
     found = [picture_store.locate(x) for x in leaves]
     if self._storage is None:
       self._images = [None if x is None else x[0] for x in found]
-    for i, images in enumerate(self._images):
+    for i, (images, located) in enumerate(zip(self._images, found)):
       if images is None:
         continue
-      if found[i] is None or found[i][0] is not images:
-        self._copy_images(i)
+      if located is None or located[0] is not images:
+        self._copy_images(i, images)
       else:
-        first = found[i][1]
+        first = located[1]
         leaves[i] = np.arange(first, first + len(leaves[i]))
     return steps._replace(
         observation=tf.nest.pack_sequence_as(steps.observation, leaves)
     )
 
-  def _copy_images(self, index: int) -> None:
+  def _copy_images(self, index: int, images: np.ndarray) -> None:
     """Replaces the places of a leaf of the observation with its images."""
     observation = self._storage.observation
     leaves = tf.nest.flatten(observation)
-    images, self._images[index] = self._images[index], None
+    self._images[index] = None
     used = np.arange(self._first_step, self._end_step) % self._num_slots
     copy = np.empty((self._num_slots, *images.shape[1:]), images.dtype)
     copy[used] = np.take(images, leaves[index][used], axis=0)
