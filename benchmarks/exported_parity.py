@@ -30,7 +30,7 @@ _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of a finished run.', required=True
 )
 _NUM_STATES = flags.DEFINE_integer(
-    'num_states', 256, 'Recorded observations.', lower_bound=1
+    'num_states', 256, 'Recorded observations.', lower_bound=100
 )
 _SEED = (5, 6)
 _ARRAY = 'observation'  # Input name of an observation that is one array.

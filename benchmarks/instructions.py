@@ -111,6 +111,9 @@ def score(run_dir: str) -> List[Dict[str, Any]]:
     )
   folder = controls_run.find_clone(run_dir)
   for phase in ('offline', 'behavior_cloning'):
+    if phase not in phase_checkpoint.saved_phases(folder):
+      continue
+    agent = experiment.make_agent(domain, normalization, seed)
     checkpoint = phase_checkpoint.PhaseCheckpoint(folder, phase)
     is_offline = phase == 'offline'
     checkpoint.load(agent, normalization, with_critic=is_offline)

@@ -122,6 +122,9 @@ def main(argv):
       )
       process.start()
       process.join()
+      if results.empty():
+        print(f'pictures in {name}: ended with {process.exitcode}')
+        continue
       peak, ending = results.get()
       print(f'pictures in {name}: peak {peak:.0f} MiB; {ending}')
 

@@ -110,22 +110,24 @@ class PictureStore:
       if num_bytes <= self._memory_bytes:
         array = np.empty(shape, np.uint8)
       else:
-        array = self._map(shape)
+        array = self._map(shape, num_bytes)
       view = array.view(Pictures)
       view.whole = array
       self._cameras[path] = view
 
-  def _map(self, shape: Tuple[int, ...]) -> np.ndarray:
+  def _map(self, shape: Tuple[int, ...], num_bytes: int) -> np.ndarray:
+    """Maps a file of this shape; all cameras need `num_bytes`."""
     with tempfile.TemporaryFile(dir=self._directory) as file:
-      num_bytes = int(np.prod(shape))
       try:
         # A write to a mapped file on a full disk would end the process.
-        os.posix_fallocate(file.fileno(), 0, num_bytes)
+        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
       except OSError as error:
         raise OSError(
             error.errno,
             f'{self._directory} must have {num_bytes / 2**30:.1f} GiB of free '
-            f'space for the pictures of the dataset: {error.strerror}',
+            'space for the pictures of the dataset, or bind '
+            f'`load_dataset.picture_memory_bytes = {num_bytes}` to hold them '
+            f'in memory: {error.strerror}',
         ) from error
       # Not a `np.memmap`, whose views are slower.
       return np.asarray(np.memmap(file, np.uint8, 'r+', shape=shape))

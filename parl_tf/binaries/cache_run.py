@@ -57,8 +57,10 @@ def fill(
   policies, version = _connect(
       domain, chunk_length, list(addresses) * workers_per_server
   )
-  states = action_cache.episode_states(run_dataset.load(dataset, domain))
   with run_directory.hold(output, 'cache.lock'):
+    states = action_cache.episode_states(
+        run_dataset.load(dataset, domain, output)
+    )
     cache = action_cache.ActionCache.open_or_create(
         output,
         action_cache.Header(

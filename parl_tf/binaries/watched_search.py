@@ -1,4 +1,4 @@
-"""What a run's policy sees and how its search values actions, as pictures."""
+"""What a run's policy sees and how its search values actions, for a video."""
 
 from typing import List, NamedTuple, Sequence
 
@@ -36,7 +36,7 @@ class WatchedSearch:
 
   Attributes:
     num_frames: Number of frames in each image that it gets.
-    decisions: The `Decision`s so far.
+    decisions: The `Decision`s since the panel was made.
     chunk_length: H, the number of environment steps per decision.
   """
 
@@ -47,13 +47,20 @@ class WatchedSearch:
       agent: `PARLAgent` whose evaluation searches.
 
     Raises:
-      ValueError: If the agent has no critic, or its evaluation no search.
+      ValueError: If the agent has no critic, its evaluation no search, or
+        another process serves its policy.
     """
-    search = agent.searches.evaluation
-    if agent.critic is None or search.optimizer is None:
+    searches = getattr(agent, 'searches', None)
+    search = None if searches is None else searches.evaluation
+    if search is None or agent.critic is None or search.optimizer is None:
       raise ValueError(
-          'The values of a search can be shown only for a run with a critic '
-          'and `Search.optimizer`, got none.'
+          'Only a run with a critic and `Search.optimizer` is evaluated by '
+          '--root_dir; evaluate its exported policy by --policy.'
+      )
+    if agent.generative_policy.is_served:
+      raise ValueError(
+          'The policy of the run is served by another process: give its '
+          'address, --policy ws://...'
       )
     self._agent = agent
     self._search = search
@@ -61,28 +68,32 @@ class WatchedSearch:
     self.num_frames = agent.num_frames
     self.chunk_length = agent.chunk_length
     self.decisions: List[Decision] = []
+    self._is_watched = False
 
   def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
     """Returns chunks `[B, H, A]` for a nest of `[B, ...]` and a seed `[2]`."""
     observation = tf.nest.map_structure(tf.constant, observation)
     seed = tf.constant(seed)
     action = self._agent.evaluation_policy.act(observation, seed)
-    values = self._compiled(observation, seed, action)
-    value, samples, candidates = (x[0].numpy() for x in values)
-    self.decisions.append(
-        Decision(
-            _images(tf.nest.map_structure(lambda x: x[0].numpy(), observation)),
-            float(value),
-            samples,
-            candidates,
-        )
-    )
+    if self._is_watched:
+      self._record(observation, seed, action)
     shape = [-1, self.chunk_length, *self._agent.action_spec.shape]
     return action.numpy().reshape(shape)
 
   def make_panel(self, size: int) -> 'Panel':
     """Returns a panel of `size` x `size` pixels that draws the decisions."""
+    self._is_watched = True
     return Panel(self, size)
+
+  def _record(self, observation, seed, action):
+    values = self._compiled(observation, seed, action)
+    value, samples, candidates = (x[0].numpy() for x in values)
+    first = tf.nest.map_structure(lambda x: x[0].numpy(), observation)
+    self.decisions.append(
+        Decision(
+            _images(first, self.num_frames), float(value), samples, candidates
+        )
+    )
 
   def _values(self, observation, seed, action):
     """Values the same samples and candidates as the policy, by its seed."""
@@ -94,7 +105,7 @@ class WatchedSearch:
     return (
         value_fn(action[:, tf.newaxis])[:, 0],
         value_fn(actions.base()),
-        actions.candidates().values,
+        value_fn(actions.candidates().actions),
     )
 
 
@@ -157,14 +168,13 @@ class Panel:
     self._drawn = pixels[..., :_FRAME_CHANNELS].copy()
 
 
-def _images(observation: types.Nest) -> List[np.ndarray]:
+def _images(observation: types.Nest, num_frames: int) -> List[np.ndarray]:
   """Returns all frames of the images of one observation, in order."""
   found = []
   for leaf in tf.nest.flatten(observation):
-    if leaf.ndim != 3 or leaf.dtype != np.uint8:
-      continue
-    channels = _FRAME_CHANNELS if leaf.shape[-1] % _FRAME_CHANNELS == 0 else 1
-    for start in range(0, leaf.shape[-1], channels):
-      frame = leaf[..., start : start + channels]
-      found.append(frame.repeat(_FRAME_CHANNELS // channels, axis=-1))
+    if leaf.ndim == 3 and leaf.dtype == np.uint8:
+      for frame in np.split(leaf, num_frames, axis=-1):
+        if frame.shape[-1] < _FRAME_CHANNELS:  # Gray.
+          frame = frame[..., :1].repeat(_FRAME_CHANNELS, axis=-1)
+        found.append(frame[..., :_FRAME_CHANNELS])
   return found

@@ -88,7 +88,9 @@ def action_range(
   """Returns the 1st and 99th percentile of each action dimension, `[A]` each.
 
   These are the ends of OpenVLA's bins (Kim et al., 2024, arXiv:2406.09246).
-  Dimensions with at most two values, such as a gripper, keep [-1, 1].
+  Dimensions with at most two values, such as a gripper, keep [-1, 1], and so do
+  those whose percentiles span less than a tenth of their values, such as a
+  gripper that is rarely used.
 
   Args:
     episodes: Episodes, iterated once.
@@ -102,7 +104,8 @@ def action_range(
   actions = np.concatenate(actions)
   low, high = np.quantile(actions, [0.01, 0.99], axis=0).astype(np.float32)
   for i, column in enumerate(actions.T):
-    if len(np.unique(column)) <= 2 or not low[i] < high[i]:
+    is_narrow = high[i] - low[i] < 0.1 * (column.max() - column.min())
+    if len(np.unique(column)) <= 2 or is_narrow:
       low[i], high[i] = -1.0, 1.0
   return low, high
 

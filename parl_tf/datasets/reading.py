@@ -97,8 +97,8 @@ def read_episodes(
 
   Args:
     path: File or directory in a format of `formats`.
-    make_store: Makes the store of the episodes' pictures, given their largest
-      number; None leaves them in the episodes.
+    make_store: Makes the store of the episodes' pictures, given a bound on
+      their number per camera; None leaves them in the episodes.
     **options: Arguments of `make_layout`.
 
   Returns:

@@ -37,7 +37,9 @@ class RangeTokenizer(tf.Module):
     if num_bins < 2:
       raise ValueError(f'`num_bins` must be at least 2, got {num_bins}.')
     if not np.all(low < high):
-      raise ValueError(f'`low` must be below `high`, got {low} and {high}.')
+      raise ValueError(
+          f'`low` must be below `high` in each dimension, got {low} and {high}.'
+      )
     self.num_bins = num_bins
     self._low = tf.Variable(low, trainable=False, dtype=tf.float32)
     self._high = tf.Variable(high, trainable=False, dtype=tf.float32)

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import threading
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
 import zlib
 
 import numpy as np
@@ -34,6 +34,7 @@ _FORMAT = 1
 _HEADER, _STATES = 'header.json', 'states.npz'
 _SAMPLES, _SHARDS = 'samples.npy', 'shards.txt'
 _DTYPES = ('float16', 'float32')
+_STATES_PER_READ = 1024
 
 
 class States(NamedTuple):
@@ -53,19 +54,42 @@ class States(NamedTuple):
   @property
   def digests(self) -> np.ndarray:
     """Digests of the observations, `[S]` uint64."""
-    leaves = tf.nest.map_structure(np.ascontiguousarray, self.observation)
-    leaves = tf.nest.flatten(leaves)
-    digests = np.empty(len(self.episode_id), np.uint64)
-    for row in range(len(digests)):
-      sha = hashlib.blake2b(digest_size=8)
-      for leaf in leaves:
-        sha.update(leaf[row].tobytes())
-      digests[row] = int.from_bytes(sha.digest(), 'little')
-    return digests
+    return _digests(self)
 
   def rows(self, places: slice) -> types.Nest:
     """Returns the observations of some states."""
     return tf.nest.map_structure(lambda x: x[places], self.observation)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredStates:
+  """States of a table, read when they are needed.
+
+  Stacks of frames take several times the memory of the table.
+
+  Attributes:
+    rows: Returns the observations of a slice of the states, while the table
+      does not change.
+    episode_id: See `States`.
+    step_index: See `States`.
+  """
+
+  rows: Callable[[slice], types.Nest]
+  episode_id: np.ndarray
+  step_index: np.ndarray
+
+  @property
+  def observation(self) -> types.Nest:
+    """The observations of all states."""
+    return self.rows(slice(None))
+
+  @property
+  def digests(self) -> np.ndarray:
+    """Digests of the observations, `[S]` uint64."""
+    return _digests(self)
+
+
+AnyStates = Union[States, StoredStates]
 
 
 def episode_states(episodes: Sequence[types.Episode]) -> States:
@@ -167,7 +191,7 @@ class ActionCache:
 
   @classmethod
   def open_or_create(
-      cls, directory: str, header: Header, states: States
+      cls, directory: str, header: Header, states: AnyStates
   ) -> 'ActionCache':
     """Opens a cache to add shards, or creates an empty one.
 
@@ -290,7 +314,7 @@ class ActionCache:
             f'line from {_SHARDS} to draw it again.'
         )
 
-  def find(self, states: States) -> np.ndarray:
+  def find(self, states: AnyStates) -> np.ndarray:
     """Returns the rows of states in `samples`, `[S]`.
 
     Raises:
@@ -353,7 +377,21 @@ def _read_header(directory: str) -> Header:
       raise ValueError(f'{path} is damaged: {error!r}.') from error
 
 
-def _dataset_digest(states: States, digests: np.ndarray) -> str:
+def _digests(states: AnyStates) -> np.ndarray:
+  """Returns the digest of each observation, reading a few at a time."""
+  digests = np.empty(len(states.episode_id), np.uint64)
+  for start in range(0, len(digests), _STATES_PER_READ):
+    rows = states.rows(slice(start, start + _STATES_PER_READ))
+    leaves = tf.nest.flatten(tf.nest.map_structure(np.ascontiguousarray, rows))
+    for row in range(len(leaves[0])):
+      sha = hashlib.blake2b(digest_size=8)
+      for leaf in leaves:
+        sha.update(leaf[row].tobytes())
+      digests[start + row] = int.from_bytes(sha.digest(), 'little')
+  return digests
+
+
+def _dataset_digest(states: AnyStates, digests: np.ndarray) -> str:
   sha = hashlib.sha256()
   for array, dtype in (
       (states.episode_id, '<i8'), (states.step_index, '<i4'), (digests, '<u8')

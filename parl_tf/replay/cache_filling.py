@@ -31,7 +31,7 @@ def shard_seed(seed: int, shard: int) -> np.ndarray:
 
 def fill(
     cache: action_cache.ActionCache,
-    states: action_cache.States,
+    states: action_cache.AnyStates,
     samplers: Sequence[Sampler],
     progress: Callable[[int], None] = lambda num_shards: None,
 ) -> None:

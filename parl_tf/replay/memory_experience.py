@@ -118,8 +118,8 @@ class MemoryExperience:
     """Returns the number of transitions in `table`."""
     return self._table(table).num_transitions
 
-  def states(self, table: str) -> action_cache.States:
-    """Returns the states of all steps of `table`, oldest first."""
+  def states(self, table: str) -> action_cache.StoredStates:
+    """Returns the states of all steps of `table`; see `StepTable.states`."""
     return self._table(table).states()
 
   def set_candidates(
@@ -195,8 +195,7 @@ class MemoryExperience:
   def _steps_per_block(self, parts: List[experience_lib.PartRequest]) -> int:
     """Returns the number of steps to sample at once."""
     num_rows = sum(part.num_slices * part.batch_size for part in parts)
-    step_bytes = max(table.step_bytes for table in self._tables.values())
-    row_bytes = (self._chunk_length + 1) * step_bytes
+    row_bytes = max(table.row_bytes for table in self._tables.values())
     return max(1, self._max_block_bytes // (num_rows * row_bytes))
 
   def _blocks(
@@ -232,7 +231,7 @@ class MemoryExperience:
       num_steps: int,
       parts: List[experience_lib.PartRequest],
   ) -> types.Experience:
-    """Samples consecutive steps, `[num_steps, rows, H + 1, ...]`."""
+    """Samples consecutive steps; see `StepTable.rows` for the axes."""
     drawn = {}
     for part in parts:
       is_online, indices = self._draw(train_step, num_steps, part)
@@ -298,7 +297,7 @@ class MemoryExperience:
   def _rows(
       self, is_online: np.ndarray, indices: np.ndarray
   ) -> trajectory_lib.Trajectory:
-    """Gathers rows `[num_steps, rows, H + 1, ...]` from both tables."""
+    """Gathers rows `[num_steps, rows, ...]` from both tables."""
     offline, online = self._tables.values()
     if not is_online.any():
       return offline.rows(indices)

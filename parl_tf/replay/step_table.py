@@ -1,6 +1,6 @@
 """An in-memory table of stored steps that removes the oldest first."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -84,16 +84,21 @@ class StepTable:
     return self._candidates is not None
 
   @property
-  def step_bytes(self) -> int:
-    """Bytes read per step; 0 before the first step is added."""
+  def row_bytes(self) -> int:
+    """Bytes of a row; 0 before the first step is added."""
     if self._storage is None:
       return 0
-    leaves = tf.nest.flatten(self._storage)
-    leaves += [x for x in self._images if x is not None]
+    leaves = [
+        stored if images is None else images
+        for stored, images in zip(
+            tf.nest.flatten(self._storage.observation), self._images
+        )
+    ]
     leaves += (self.num_frames - 1) * [x for x in leaves if x.ndim == 4]
     if self._candidates is not None:
       leaves.append(self._candidates)
-    return sum(leaf.itemsize * int(np.prod(leaf.shape[1:])) for leaf in leaves)
+    others = tf.nest.flatten(self._storage._replace(observation=()))
+    return 2 * _bytes_of(leaves) + (self.chunk_length + 1) * _bytes_of(others)
 
   def add(
       self, steps: trajectory_lib.Trajectory, num_transitions: int
@@ -133,15 +138,15 @@ class StepTable:
     self._end_transition += num_transitions
     self._end_step += num_steps
 
-  def states(self) -> action_cache.States:
-    """Returns a copy of the states of all steps, oldest first."""
+  def states(self) -> action_cache.StoredStates:
+    """Returns the states of all steps, oldest first, until the next change."""
     if self._storage is None:
       raise ValueError(f'table `{self.name}` is empty.')
     steps = np.arange(self.num_steps)
     slots = self._slots(steps)
     info = self._storage.policy_info
-    return action_cache.States(
-        self._observations(steps, slots),
+    return action_cache.StoredStates(
+        lambda places: self._observations(steps[places], slots[places]),
         np.take(info['episode_id'], slots),
         np.take(info['step_index'], slots),
     )
@@ -325,6 +330,11 @@ class StepTable:
         target[moved % num_slots] = source[moved % self._num_slots]
     self._storage = tf.nest.pack_sequence_as(example, new)
     self._num_slots = num_slots
+
+
+def _bytes_of(leaves: Sequence[np.ndarray]) -> int:
+  """Returns the bytes of one element of each leaf `[slots, ...]`."""
+  return sum(x.itemsize * int(np.prod(x.shape[1:])) for x in leaves)
 
 
 def _wrapped(places: np.ndarray, size: int) -> np.ndarray:

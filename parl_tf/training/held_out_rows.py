@@ -33,7 +33,7 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
         index + np.arange(chunk_length + 1), episode.num_transitions
     )
     observation = frame_stack.read_episode(
-        steps.observation, index, session.agent.num_frames
+        steps.observation, index[:, [0, -1]], session.agent.num_frames
     )
     rows = tf.nest.map_structure(
         lambda x: x[index], steps._replace(observation=())  # pylint: disable=cell-var-from-loop

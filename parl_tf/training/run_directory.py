@@ -18,12 +18,12 @@ _NUM_CHANGES_SHOWN = 8
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
-# may the exported policies, and the address of a policy's server, whose weights
-# have versions.
+# may the exported policies, what is held in memory, and the address of a
+# policy's server, whose weights have versions.
 _MAY_CHANGE = re.compile(
     r'num_steps|num_episodes|num_turns|num_epochs|num_evaluation_episodes'
     r'|evaluation_interval|interval|min_steps|tolerance|checkpoint_seconds'
-    r'|address|exported_policies'
+    r'|address|exported_policies|picture_memory_bytes|max_block_bytes'
 )
 
 

@@ -26,6 +26,7 @@ class WatchedSearchTest(tensor_case.TensorCase):
   def test_it_acts_like_the_agent_and_knows_the_values(self):
     agent = small_images.make_agent()
     act = watched_search.WatchedSearch(agent)
+    act.make_panel(100)
     observation = self._observation()
     actions = act(observation, _SEED)
     self.assertEqual(actions.shape, (5, 1, 2))
@@ -53,6 +54,9 @@ class WatchedSearchTest(tensor_case.TensorCase):
     act = watched_search.WatchedSearch(small_images.make_agent())
     observation = self._observation()
     act(observation, _SEED)
+    self.assertEmpty(act.decisions)  # Nobody watches.
+    act.make_panel(100)
+    act(observation, _SEED)
     gripper, static = act.decisions[0].images
     self.assertAllEqual(
         gripper, observation['gripper'][0].repeat(3, axis=-1)
@@ -78,7 +82,9 @@ class WatchedSearchTest(tensor_case.TensorCase):
       )
     else:
       agent.critic = None
-    with self.assertRaisesRegex(ValueError, 'a critic and `Search.optimizer`'):
+    with self.assertRaisesRegex(
+        ValueError, 'a critic and `Search.optimizer`.*--policy'
+    ):
       watched_search.WatchedSearch(agent)
 
 
