@@ -192,7 +192,7 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     normalization = self.domain.normalization
     if normalization is None:
       return
-    for statistic in normalization:
+    for statistic in (normalization.mean, normalization.standard_deviation):
       specs = self.domain.observation_spec()
       tree.assert_same_structure(statistic, specs)
       for x, spec in zip(tree.flatten(statistic), tree.flatten(specs)):
