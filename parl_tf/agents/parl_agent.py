@@ -11,7 +11,6 @@ from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
-from parl_tf.agents import bound_rows
 from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
 from parl_tf.search import acting_search
@@ -110,7 +109,7 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
-    self._rows = bound_rows.BoundRows(
+    self._rows = trained_part.BoundRows(
         searches.training, policy, critic, image_padding
     )
     self._seed = randomness.from_integer(spec.seed)
