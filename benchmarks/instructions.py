@@ -21,7 +21,6 @@ import numpy as np
 from parl_tf.binaries import configs
 from parl_tf.binaries import controls_run
 from parl_tf.binaries import restored_run
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import drawn_maze
 from parl_tf.reports import run_files
@@ -104,11 +103,10 @@ def score(run_dir: str) -> List[Dict[str, Any]]:
   play('online', False, agent.base_policy)
   adapters = getattr(agent.generative_policy, 'adapters', None)
   fine_tuned = _base_bytes(agent) if adapters is not None else {}
-  normalization = domain.normalization
-  if normalization is None:
-    normalization = episodes_lib.normalization(
-        run_dataset.load(experiment.dataset_path(run_dir), domain)
-    )
+  episodes = run_dataset.load(
+      experiment.dataset_path(run_dir), domain, run_dir
+  )
+  normalization = run_dataset.statistics(domain, episodes)
   folder = controls_run.find_clone(run_dir)
   for phase in ('offline', 'behavior_cloning'):
     if phase not in phase_checkpoint.saved_phases(folder):

@@ -107,7 +107,7 @@ def main(argv):
   context = multiprocessing.get_context('spawn')
   num_steps = 2 * _MEBIBYTES.value * 2**20 // int(np.prod(_SHAPE))
   num_steps -= num_steps % _EPISODE_STEPS
-  with tempfile.TemporaryDirectory(dir='.') as folder:
+  with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(os.path.abspath(folder), 'pictures.hdf5')
     write_pictures(path, num_steps)
     mebibytes = num_steps * np.prod(_SHAPE) / 2**20

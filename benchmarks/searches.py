@@ -30,7 +30,6 @@ import tensorflow as tf
 from parl_tf import synced_file
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
-from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.domains import domain as domain_lib
 from parl_tf.search import acting_search
 from parl_tf.search import action_optimizer
@@ -209,12 +208,9 @@ def compare(
 def _load_agent(run_dir, phase, domain, seed):
   """Returns an agent with the networks at the end of the phase."""
   checkpoint = phase_checkpoint.PhaseCheckpoint(run_dir, phase)
-  normalization = domain.normalization
-  if normalization is None:
-    path = checkpoint.dataset_path or experiment.dataset_path(run_dir)
-    normalization = episodes_lib.normalization(
-        run_dataset.load(path, domain)
-    )
+  path = checkpoint.dataset_path or experiment.dataset_path(run_dir)
+  episodes = run_dataset.load(path, domain, run_dir)
+  normalization = run_dataset.statistics(domain, episodes)
   agent = experiment.make_agent(domain, normalization, seed)
   checkpoint.load(agent, normalization, with_critic=True)
   return agent

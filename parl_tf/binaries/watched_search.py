@@ -162,7 +162,7 @@ class Panel:
     )
     panel.set_title('Value of the actions', loc='left', **_FONT)
     panel.set_xlabel('environment step', **_FONT)
-    drawing.draw_legend(self._plot, [panel])
+    panel.legend(loc='best', fontsize=8, frameon=False)
     self._plot.canvas.draw()
     pixels = np.asarray(self._plot.canvas.buffer_rgba())
     self._drawn = pixels[..., :_FRAME_CHANNELS].copy()

@@ -77,6 +77,23 @@ class ExportTest(absltest.TestCase):
     for one, other in zip(exported.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-5)
 
+  def test_the_last_checkpoint_is_evaluated_with_its_search(self):
+    act, domain = evaluation_run.live_act(self._root)
+    path = os.path.join(self._root, 'policies', 'greedy_policy')
+    exported = exported_policy.ExportedPolicy(path, domain)
+    constants = dict(num_episodes=len(_OBSERVATION), seed=7)
+    # The video makes the act record its decisions.
+    live = evaluation_run.play(
+        act, domain, **constants, video_file=self._output + '.mp4'
+    )
+    other = evaluation_run.play(exported, domain, **constants)
+    for episode, wanted in zip(live.episodes, other.episodes):
+      np.testing.assert_allclose(
+          episode.action[0], wanted.action[0], atol=1e-5
+      )
+    self.assertLen(act.decisions, max(x.num_steps for x in live.episodes))
+    self.assertGreater(os.path.getsize(self._output + '.mp4'), 0)
+
   def test_a_base_is_steered_and_kept_with_the_threshold_at_0(self):
     base = os.path.join(self._root, 'policies', 'base_policy')
     difference = restored_run.export_steered(
