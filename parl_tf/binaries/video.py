@@ -3,12 +3,11 @@
 import contextlib
 import importlib.util
 import os
-import sys
-from typing import Any, Callable, Optional, Tuple, Type
+from typing import Any, Callable, Optional
 
 import numpy as np
 
-_FRAMES_PER_SECOND = 10
+from parl_tf.training import evaluation_video
 
 
 class VideoRecorder(contextlib.AbstractContextManager):
@@ -40,7 +39,9 @@ class VideoRecorder(contextlib.AbstractContextManager):
 
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     self._path = path
-    self._writer = imageio.get_writer(path, fps=_FRAMES_PER_SECOND)
+    self._writer = imageio.get_writer(
+        path, fps=evaluation_video.FRAMES_PER_SECOND
+    )
     self._make_panel = make_panel
     self._panel: Any = None
     self._is_over = False
@@ -52,7 +53,7 @@ class VideoRecorder(contextlib.AbstractContextManager):
     self._is_over = not running[0]
 
   def _frame(self, environment):
-    picture = _render(environment)
+    picture = evaluation_video.render(environment)
     if self._make_panel is None:
       return picture
     if self._panel is None:
@@ -61,25 +62,3 @@ class VideoRecorder(contextlib.AbstractContextManager):
 
   def __exit__(self, *unused_exception):
     self._writer.close()
-
-
-def _render(environment) -> np.ndarray:
-  try:
-    return environment.render()
-  except NotImplementedError as error:
-    raise ValueError(f'`video` is not possible: {error}') from error
-  except _drawing_errors() as error:
-    raise ValueError(
-        f'`video` is not possible because rendering failed: {error!r}.'
-        ' Rendering without a display needs the system library OSMesa or EGL'
-        ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
-        f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
-    ) from error
-
-
-def _drawing_errors() -> Tuple[Type[Exception], ...]:
-  """Returns the errors of MuJoCo and PyOpenGL if no renderer is available."""
-  errors = (ImportError, AttributeError, RuntimeError, OSError)
-  # Not every domain uses MuJoCo; a domain that does has imported it.
-  mujoco = sys.modules.get('mujoco')
-  return errors if mujoco is None else (*errors, mujoco.FatalError)

@@ -59,6 +59,7 @@ class MazeEnvironment(domain.Environment):
     self.maze = maze
     self.goal_cell = goal_cell
     self._goal = maze.position(goal_cell)
+    self._goal_x, self._goal_y = self._goal.tolist()
     self._goal_radius = goal_radius
     self._body_radius = body_radius
     self._action_repeat = action_repeat
@@ -77,8 +78,10 @@ class MazeEnvironment(domain.Environment):
     self._random = np.random.default_rng(seed)
 
   def is_success(self) -> bool:
-    x, y = self._position - self._goal
-    return bool(x * x + y * y <= self._goal_radius**2)
+    # Python's numbers: NumPy takes five times as long for two of them.
+    x, y = self._position.tolist()
+    x, y = x - self._goal_x, y - self._goal_y
+    return x * x + y * y <= self._goal_radius**2
 
   def reset(self) -> dm_env.TimeStep:
     # Also clears the solver's warm start, so that no state survives a reset.

@@ -81,7 +81,9 @@ class PointMazeEnvironment(maze_environment.MazeEnvironment):
     self._position[:] = self._start_positions[start] + noise
 
   def _push(self) -> None:
-    self._velocity.clip(-_MAX_SPEED, _MAX_SPEED, out=self._velocity)
+    x, y = self._velocity.tolist()
+    if not (abs(x) <= _MAX_SPEED and abs(y) <= _MAX_SPEED):
+      self._velocity.clip(-_MAX_SPEED, _MAX_SPEED, out=self._velocity)
     self._step_physics(self._model, self._data)
 
 

@@ -184,11 +184,14 @@ class Evaluator:
 
     return self._play(begin, observer, num_frames)
 
-  def run_policy(self, policy) -> EvaluationResult:
+  def run_policy(
+      self, policy, observer: Optional[Observer] = None
+  ) -> EvaluationResult:
     """Plays all episodes with a live policy.
 
     Args:
       policy: `PARLPolicy`; compiled on its first run.
+      observer: As in `run`.
 
     Returns:
       The episodes and their statistics.
@@ -204,7 +207,7 @@ class Evaluator:
     num_frames = frame_stack.count(
         policy.time_step_spec.observation, self._domain.observation_spec()
     )
-    return self.run(act, num_frames=num_frames)
+    return self.run(act, observer, num_frames)
 
   def compile_ahead(self, policies: Sequence) -> None:
     """Compiles policies in the background, while the caller trains.

@@ -18,6 +18,7 @@ from parl_tf.replay import memory_experience
 from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
 from parl_tf.training import builder
+from parl_tf.training import evaluation_video
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
@@ -125,6 +126,8 @@ def run_experiment(
   )
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
+  if getattr(all_phases.online, 'video_interval', None):
+    evaluation_video.check(domain)
   is_resumed = run_directory.claim(root_dir, seed)
   logging.info('Run directory: %s, seed %d.', root_dir, seed)
   own_dataset_path = os.path.join(root_dir, initial_run_lib.DATA)

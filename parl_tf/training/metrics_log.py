@@ -20,6 +20,7 @@ from parl_tf import synced_file
 _COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
 _METRICS = ('score', 'success_rate')
 _EVENT_FILE_PREFIX = 'events.out.tfevents.'
+_RGB = 3  # TensorBoard's color spaces are their numbers of channels.
 
 Number = Union[int, float, np.number]
 
@@ -129,6 +130,13 @@ class MetricsLog:
     os.fsync(self._file.fileno())
     self._train_step = numbers['train_step']
     self._num_rows += 1
+
+  def write_video(self, name: str, train_step: int, gif: bytes) -> None:
+    """Shows an animated GIF in TensorBoard, among its images."""
+    image = tf.compat.v1.Summary.Image(
+        encoded_image_string=gif, colorspace=_RGB
+    )
+    self._events.add_image(train_step, name, image)
 
   def close(self):
     """Closes both files; the rows are safe even without this call."""
@@ -252,6 +260,12 @@ class _EventFile:
     summary = tf.compat.v1.Summary()
     for name, value in points.items():
       summary.value.add(tag=name, simple_value=value)
+    self._write(step=step, summary=summary)
+    self._writer.flush()
+
+  def add_image(self, step: int, name: str, image):
+    summary = tf.compat.v1.Summary()
+    summary.value.add(tag=name, image=image)
     self._write(step=step, summary=summary)
     self._writer.flush()
 

@@ -158,11 +158,7 @@ class Offline:
     _check_positive(batch_size=batch_size, interval=interval)
     if num_steps < 0:
       raise ValueError(f'`num_steps` must not be negative, got {num_steps}.')
-    if evaluation_interval and evaluation_interval % interval:
-      raise ValueError(
-          '`evaluation_interval` must be a multiple of `interval`, got '
-          f'{evaluation_interval} and {interval}.'
-      )
+    _check_multiple(evaluation_interval=evaluation_interval, interval=interval)
     self._num_steps = num_steps
     self._batch_size = batch_size
     self._interval = interval
@@ -235,6 +231,7 @@ class Online:
       policy_batch_size: int = 256,
       policy_offline_fraction: Optional[float] = None,
       evaluation_interval: int = 50,
+      video_interval: Optional[int] = None,
       order: str = 'interleaved',
   ):
     """Initializes the phase.
@@ -250,6 +247,8 @@ class Online:
       policy_offline_fraction: Share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.
       evaluation_interval: Episodes between evaluations.
+      video_interval: Episodes between videos of an evaluation episode, which
+        TensorBoard shows; a multiple of `evaluation_interval`. None makes none.
       order: 'interleaved' alternates critic and policy updates (Algorithm 2).
         'per_episode' makes all policy updates of an episode first, then all
         critic updates, as the authors' released code does.
@@ -267,6 +266,9 @@ class Online:
       raise ValueError(
           f'`num_episodes` must not be negative, got {num_episodes}.'
       )
+    _check_multiple(
+        video_interval=video_interval, evaluation_interval=evaluation_interval
+    )
     if order not in ('interleaved', 'per_episode'):
       raise ValueError(
           f"`order` must be 'interleaved' or 'per_episode', got {order!r}."
@@ -288,6 +290,7 @@ class Online:
         )
     )
     self._evaluation_interval = evaluation_interval
+    self.video_interval = video_interval
     self._order = order
 
   def run(self, session: session_lib.Session) -> None:
@@ -322,7 +325,8 @@ class Online:
       while state.phase_step < total:
         metrics = self._turn(session, collection, requests)
         if self._is_evaluation(state.phase_step, total):
-          metrics.update(session.evaluate(with_search=True))
+          makes_video = self._is_due(state.phase_step, self.video_interval)
+          metrics.update(session.evaluate(True, makes_video))
         session.write_row(metrics)
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
@@ -354,10 +358,11 @@ class Online:
     ]
 
   def _is_evaluation(self, step, total):
+    return step == total or self._is_due(step, self._evaluation_interval)
+
+  def _is_due(self, step, interval):
     step -= self._num_warm_up_episodes
-    return step == self._num_episodes or (
-        step > 0 and step % self._evaluation_interval == 0
-    )
+    return bool(interval) and step > 0 and step % interval == 0
 
 
 def _end(session) -> None:
@@ -373,6 +378,15 @@ def _needs_densities(agent) -> bool:
       agent.generative_policy.has_density
       and not agent.searches.training.optimize_targets
   )
+
+
+def _check_multiple(**intervals):
+  (name, interval), (unit_name, unit) = intervals.items()
+  if interval and interval % unit:
+    raise ValueError(
+        f'`{name}` must be a multiple of `{unit_name}`, got {interval} and '
+        f'{unit}.'
+    )
 
 
 def _check_positive(**numbers):

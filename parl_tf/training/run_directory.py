@@ -22,7 +22,7 @@ _SEED_LINE = re.compile(r'# seed = (\d+)')
 # policy's server, whose weights have versions.
 _MAY_CHANGE = re.compile(
     r'num_steps|num_episodes|num_turns|num_epochs|num_evaluation_episodes'
-    r'|evaluation_interval|interval|min_steps|tolerance|checkpoint_seconds'
+    r'|(evaluation_|video_)?interval|min_steps|tolerance|checkpoint_seconds'
     r'|address|exported_policies|picture_memory_bytes|max_block_bytes'
 )
 

@@ -17,6 +17,7 @@ from parl_tf.search import xla
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_video
 from parl_tf.training import metrics_log
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
@@ -246,15 +247,25 @@ class Session:
       policies.append(self.agent.evaluation_policy)
     self._evaluator.compile_ahead(tuple(dict.fromkeys(policies)))
 
-  def evaluate(self, with_search: bool) -> Dict[str, float]:
-    """Runs the evaluation episodes; returns and stores the metrics."""
+  def evaluate(
+      self, with_search: bool, makes_video: bool = False
+  ) -> Dict[str, float]:
+    """Runs the evaluation episodes; returns and stores the metrics.
+
+    Args:
+      with_search: Whether to evaluate the search, too.
+      makes_video: Whether to write a video of the first episode with search.
+    """
     metrics: Dict[str, float] = {
         'num_evaluation_episodes': self._num_evaluation_episodes
     }
     base = self._evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
     if with_search:
-      result = self._evaluator.run_policy(self.agent.evaluation_policy)
+      video = evaluation_video.FirstEpisode() if makes_video else None
+      result = self._evaluator.run_policy(self.agent.evaluation_policy, video)
+      if video is not None:
+        self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
       metrics.update(value_bias.start_values(self, result.episodes))
     self.state.latest = metrics

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from parl_tf.binaries import finished_run
 from parl_tf.binaries import training_run
+from parl_tf.domains import maze_environment
 from parl_tf.replay import episode_log
 from parl_tf.training import run_directory
 from tests import absent_libraries
@@ -311,6 +313,16 @@ class FailedStartTest(parameterized.TestCase):
         ValueError, rf'{name.split(".")[1]}`.*{value}'
     ):
       self._train(f'{name} = {value}')
+    self._assert_no_work()
+
+  def test_task_that_draws_no_video_is_named_before_anything_is_recorded(self):
+    with mock.patch.object(
+        maze_environment.MazeEnvironment, 'render', side_effect=OSError('EGL')
+    ):
+      with self.assertRaisesRegex(ValueError, 'video is not possible.*EGL'):
+        self._train(
+            'Online.evaluation_interval = 1', 'Online.video_interval = 1'
+        )
     self._assert_no_work()
 
   @parameterized.parameters(

@@ -4,7 +4,9 @@ import csv
 import os
 
 from absl.testing import parameterized
+import imageio
 import numpy as np
+from tensorboard.backend.event_processing import event_accumulator
 import tensorflow as tf
 
 from parl_tf.replay import experience
@@ -75,6 +77,7 @@ class ArgumentsTest(parameterized.TestCase):
       ('no_warm_up', phases.Online, 'num_warm_up_episodes', 0),
       ('fraction', phases.Online, 'offline_fraction', 1.5),
       ('part_of_a_row', phases.Online, 'offline_fraction', 0.3),
+      ('videos', phases.Online, 'video_interval', 75),
       ('order', phases.Online, 'order', 'at_random'),
   )
   def test_value_out_of_range_is_named(self, phase_ctor, name, value):
@@ -197,6 +200,28 @@ class OnlineTest(PhaseTest):
     )
     self.assertEqual([r['episodes'] for r in rows], ['1', '2', '3', '4'])
     self.assertEqual([bool(r['score']) for r in rows], [False] * 3 + [True])
+
+  def test_videos_of_an_evaluation_episode_are_in_tensorboard(self):
+    session = self._session()
+    steps = self._run(
+        session, num_episodes=4, evaluation_interval=1, video_interval=2
+    )
+    accumulator = event_accumulator.EventAccumulator(
+        os.path.join(self._root, 'tensorboard'), {'images': 0}
+    )
+    accumulator.Reload()
+    videos = accumulator.Images('evaluation')
+    # After the second and the fourth episode behind the two of the warm-up.
+    self.assertEqual(
+        [video.step for video in videos], [sum(steps[2:4]), sum(steps[2:])]
+    )
+    frames = imageio.mimread(videos[-1].encoded_image_string)
+    self.assertLen(frames, small_run.EPISODE_STEPS + 1)
+    environment = small_run.make_domain().make_environment(0, evaluation=True)
+    environment.reset()
+    self.assertEqual(frames[0].shape, environment.render().shape)
+    # The body, which is blue, moves.
+    self.assertNotAllEqual(frames[0], frames[-1])
 
   def test_order_per_episode_requests_policy_rows_first(self):
     session = self._session()

@@ -1,0 +1,80 @@
+"""Pictures of the first episode of an evaluation, as a video."""
+
+import io
+import os
+import sys
+from typing import Any, List, Tuple, Type
+
+import numpy as np
+
+FRAMES_PER_SECOND = 10
+_MAX_FRAMES = 300
+
+
+class FirstEpisode:
+  """Evaluation observer that keeps the pictures of the first episode.
+
+  Attributes:
+    frames: Pictures `[height, width, 3]` uint8. Of an episode of more than 300
+      steps, later pictures are left out.
+  """
+
+  def __init__(self):
+    self.frames: List[np.ndarray] = []
+    self._is_over = False
+
+  def __call__(self, environments, running):
+    # Also keeps the final state of the episode.
+    if not self._is_over and len(self.frames) < _MAX_FRAMES:
+      self.frames.append(render(environments[0]))
+    self._is_over = not running[0]
+
+  def as_gif(self) -> bytes:
+    """Returns the pictures as an animated GIF."""
+    # Imported here: only videos need it.
+    import imageio
+
+    file = io.BytesIO()
+    duration = 1e3 / FRAMES_PER_SECOND  # Milliseconds.
+    writer: Any = imageio.get_writer(file, format='GIF', duration=duration)
+    with writer:
+      for frame in self.frames:
+        writer.append_data(frame)
+    return file.getvalue()
+
+
+def check(domain) -> None:
+  """Raises a ValueError if the domain's environments cannot be drawn."""
+  environment = domain.make_environment(seed=0, evaluation=True)
+  environment.reset()
+  try:
+    render(environment)
+  finally:
+    environment.close()
+
+
+def render(environment) -> np.ndarray:
+  """Returns a picture `[height, width, 3]` uint8 of an environment.
+
+  Raises:
+    ValueError: If the environment draws nothing, or has no renderer here.
+  """
+  try:
+    return environment.render()
+  except NotImplementedError as error:
+    raise ValueError(f'A video is not possible: {error}') from error
+  except _drawing_errors() as error:
+    raise ValueError(
+        f'A video is not possible because rendering failed: {error!r}.'
+        ' Rendering without a display needs the system library OSMesa or EGL'
+        ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
+        f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
+    ) from error
+
+
+def _drawing_errors() -> Tuple[Type[Exception], ...]:
+  """Returns the errors of MuJoCo and PyOpenGL if no renderer is available."""
+  errors = (ImportError, AttributeError, RuntimeError, OSError)
+  # Not every domain uses MuJoCo; a domain that does has imported it.
+  mujoco = sys.modules.get('mujoco')
+  return errors if mujoco is None else (*errors, mujoco.FatalError)
