@@ -2,8 +2,9 @@
 
 The states of a table are divided into segments of whole episodes, each with an
 action cache of one version of the weights. A new version makes all of them
-stale. `update` draws the samples of new episodes, and draws the stalest
-segments again, until a share of all states has samples of the present version.
+stale. `draw_new` draws the samples of new episodes, and `refresh` draws the
+stalest segments again, until a share of all states has samples of the present
+version. `attach` attaches samples of all states to the rows of the critic.
 """
 
 import dataclasses
@@ -33,6 +34,11 @@ class _Segment(NamedTuple):
   states: action_cache.States
   directory: str
 
+  @property
+  def size(self) -> int:
+    """The number of states."""
+    return len(self.states.episode_id)
+
 
 class SampleSegments:
   """The samples of both tables, attached to the rows of the critic.
@@ -60,48 +66,104 @@ class SampleSegments:
     self._experience = table_experience
     self.header = header
     self._base = base
+    self._parts: List[_Segment] = []  # As of the last `draw_new`.
 
-  def update(
-      self,
-      versions: Sequence[str],
-      sampler: cache_filling.Sampler,
-      refresh_share: float,
-  ) -> Dict[str, float]:
-    """Draws samples and attaches those of all states.
+  def draw_new(
+      self, versions: Sequence[str], sampler: cache_filling.Sampler
+  ) -> float:
+    """Draws the samples of episodes that the tables have got since.
 
     Args:
       versions: Versions of the weights so far; the last is the present one.
       sampler: Draws samples of the present version.
-      refresh_share: Share of all states that must have samples of the present
-        version, those of new episodes included.
 
     Returns:
-      Metrics: `cache/staleness`, the mean number of versions since a sample's;
-      `cache/share_drawn`, the share of states drawn now.
+      The share of all states drawn now.
 
     Raises:
       OSError: If the server does not answer.
       ValueError: If a cache is damaged or of something else.
     """
-    segments = self._segments()
-    ages = np.array([self._age(segment, versions) for segment in segments])
-    sizes = np.array([len(x.states.episode_id) for x in segments])
-    is_drawn = ages < 0
-    is_fresh = is_drawn | (ages == 0)
+    self._parts = self._segments()
+    num_drawn = 0
+    for segment in self._parts:
+      if not _complete_numbers(segment):
+        self._draw_first(segment, versions, sampler)
+        num_drawn += segment.size
+    return num_drawn / sum(segment.size for segment in self._parts)
+
+  def attach(
+      self, versions: Sequence[str], *, includes_present: bool
+  ) -> float:
+    """Attaches the newest samples of all states to the rows of the tables.
+
+    Args:
+      versions: As in `draw_new`.
+      includes_present: Whether old episodes get samples of the present version
+        where `refresh` has drawn them. If False, the result does not depend on
+        a `refresh` that was interrupted.
+
+    Returns:
+      The mean number of versions since a sample's.
+
+    Raises:
+      ValueError: If a cache is damaged or of something else.
+    """
+    present = len(versions) - 1
+    newest = present if includes_present else present - 1
+    ages = []
+    samples: Dict[str, List[np.ndarray]] = {}
+    for segment in self._parts:
+      numbers = _complete_numbers(segment)
+      number = max([x for x in numbers if x <= newest], default=min(numbers))
+      _discard_before(segment, number)
+      cache = action_cache.ActionCache(_path(segment, number))
+      cache.verify()
+      samples.setdefault(segment.table, []).append(
+          cache.samples[cache.find(segment.states)]
+      )
+      ages.append(present - number)
+    for table, parts in samples.items():
+      self._experience.set_candidates(table, np.concatenate(parts))
+    return float(np.average(ages, weights=[x.size for x in self._parts]))
+
+  def refresh(
+      self,
+      versions: Sequence[str],
+      sampler: cache_filling.Sampler,
+      refresh_share: float,
+  ) -> float:
+    """Draws the stalest samples again, to be attached later.
+
+    May run in another thread while the critic trains on what `attach` has
+    attached; the tables must not grow meanwhile.
+
+    Args:
+      versions: As in `draw_new`.
+      sampler: As in `draw_new`.
+      refresh_share: Share of all states that must have samples of the present
+        version, those of new episodes included.
+
+    Returns:
+      The share of states drawn now.
+
+    Raises:
+      OSError: If the server does not answer.
+      ValueError: If a cache is damaged or of something else.
+    """
+    present = len(versions) - 1
+    ages = np.array([present - max(_complete_numbers(x)) for x in self._parts])
+    sizes = np.array([segment.size for segment in self._parts])
+    wanted = refresh_share * np.sum(sizes)
+    num_fresh, num_drawn = np.sum(sizes[ages == 0]), 0
     for index in np.argsort(-ages, kind='stable'):
-      if ages[index] <= 0:
-        continue
-      if np.sum(sizes[is_fresh]) >= refresh_share * np.sum(sizes):
+      if ages[index] == 0 or num_fresh >= wanted:
         break
-      is_drawn[index] = is_fresh[index] = True
-    for index in np.flatnonzero(is_drawn):
-      is_new = ages[index] < 0
-      ages[index] = self._draw(segments[index], versions, sampler, is_new)
-    self._attach(segments)
-    return {
-        'cache/staleness': float(np.sum(ages * sizes) / np.sum(sizes)),
-        'cache/share_drawn': float(np.sum(sizes[is_drawn]) / np.sum(sizes)),
-    }
+      cache = self._open(self._parts[index], versions, present)
+      cache_filling.fill(cache, self._parts[index].states, [sampler])
+      num_fresh += sizes[index]
+      num_drawn += sizes[index]
+    return float(num_drawn / np.sum(sizes))
 
   def _segments(self) -> List[_Segment]:
     segments = []
@@ -128,57 +190,45 @@ class SampleSegments:
         )
     return segments
 
-  def _age(self, segment: _Segment, versions: Sequence[str]) -> int:
-    """Returns the versions since a segment's complete cache; -1 without one."""
-    number = self._newest(segment)
-    return -1 if number is None else len(versions) - 1 - number
-
-  def _newest(self, segment: _Segment) -> Optional[int]:
-    """Returns the number of the newest version with a complete cache."""
-    if not os.path.isdir(segment.directory):
-      return None
-    numbers = sorted(int(x) for x in os.listdir(segment.directory))
-    for number in reversed(numbers):
-      path = os.path.join(segment.directory, str(number))
-      if os.path.exists(os.path.join(path, 'header.json')):
-        if not action_cache.ActionCache(path).missing_shards:
-          return number
-    return None
-
-  def _draw(self, segment, versions, sampler, is_new) -> int:
-    """Draws a segment; returns its age."""
-    number = len(versions) - 1
-    base = None  # Where samples are taken from instead.
-    if is_new and segment.table == 'offline' and self._base is not None:
-      if self._base.header.version in versions:
-        base = self._base
-        number = list(versions).index(base.header.version)
-    path = os.path.join(segment.directory, str(number))
-    header = dataclasses.replace(self.header, version=versions[number])
-    cache = action_cache.ActionCache.open_or_create(
-        path, header, segment.states
-    )
-    if base is not None:
-      rows = base.find(segment.states)
-      for shard in cache.missing_shards:
-        samples = base.samples[rows[cache.places(shard)]]
-        cache.write(shard, samples[:, : cache.header.num_samples])
-    else:
+  def _draw_first(self, segment, versions, sampler) -> None:
+    """Draws a new segment, or takes its samples from the base cache."""
+    base = self._base if segment.table == 'offline' else None
+    if base is None or base.header.version not in versions:
+      cache = self._open(segment, versions, len(versions) - 1)
       cache_filling.fill(cache, segment.states, [sampler])
-    for name in os.listdir(segment.directory):
-      if int(name) != number:
-        shutil.rmtree(os.path.join(segment.directory, name))
-    return len(versions) - 1 - number
+      return
+    number = list(versions).index(base.header.version)
+    cache = self._open(segment, versions, number)
+    rows = base.find(segment.states)
+    for shard in cache.missing_shards:
+      samples = base.samples[rows[cache.places(shard)]]
+      cache.write(shard, samples[:, : cache.header.num_samples])
 
-  def _attach(self, segments: Sequence[_Segment]) -> None:
-    for table in experience.TABLE_NAMES:
-      samples = []
-      for segment in segments:
-        if segment.table == table:
-          path = os.path.join(segment.directory, str(self._newest(segment)))
-          cache = action_cache.ActionCache(path)
-          cache.verify()
-          samples.append(cache.samples[cache.find(segment.states)])
-      if samples:
-        self._experience.set_candidates(table, np.concatenate(samples))
+  def _open(self, segment, versions, number) -> action_cache.ActionCache:
+    header = dataclasses.replace(self.header, version=versions[number])
+    return action_cache.ActionCache.open_or_create(
+        _path(segment, number), header, segment.states
+    )
 
+
+def _complete_numbers(segment: _Segment) -> List[int]:
+  """Returns the numbers of the versions with a complete cache."""
+  if not os.path.isdir(segment.directory):
+    return []
+  numbers = []
+  for name in os.listdir(segment.directory):
+    path = os.path.join(segment.directory, name)
+    if os.path.exists(os.path.join(path, 'header.json')):
+      if not action_cache.ActionCache(path).missing_shards:
+        numbers.append(int(name))
+  return numbers
+
+
+def _discard_before(segment: _Segment, number: int) -> None:
+  for name in os.listdir(segment.directory):
+    if int(name) < number:
+      shutil.rmtree(os.path.join(segment.directory, name))
+
+
+def _path(segment: _Segment, number: int) -> str:
+  return os.path.join(segment.directory, str(number))

@@ -1,5 +1,6 @@
 """The online phase of a policy that another process serves and trains."""
 
+from concurrent import futures
 import os
 import time
 from typing import Optional
@@ -25,9 +26,10 @@ class ServedOnline:
   """Fine-tunes the critic here and the policy in its server, by epochs.
 
   An epoch acts some episodes, draws samples at their states, trains the critic
-  on cached samples, searches better actions at stored states, and makes the
-  server fit them, which gives the next version of the weights. A restart
-  repeats an interrupted epoch with the version that it began with.
+  on cached samples while stale ones are drawn again, searches better actions at
+  stored states, and makes the server fit them, which gives the next version of
+  the weights. A restart repeats an interrupted epoch with the version that it
+  began with.
   """
 
   name = 'online'
@@ -43,6 +45,7 @@ class ServedOnline:
       fitted_offline_fraction: Optional[float] = None,
       num_fit_steps: int = 200,
       refresh_share: float = 0.5,
+      refresh_beside_training: bool = True,
       evaluation_interval: int = 5,
       num_samples: Optional[int] = None,
       base_cache: Optional[str] = None,
@@ -61,6 +64,9 @@ class ServedOnline:
       num_fit_steps: Gradient steps of the server in an epoch.
       refresh_share: Share of all states whose cached samples must have the
         present version of the weights; the stalest are drawn again.
+      refresh_beside_training: Whether the critic trains meanwhile, on the
+        samples so far, and gets the new ones in the next epoch. False draws
+        them first.
       evaluation_interval: Epochs between evaluations.
       num_samples: Samples of a state in the caches and for the server's fit;
         None takes N of the search for training.
@@ -92,6 +98,7 @@ class ServedOnline:
     self._fitted_offline_fraction = fitted_offline_fraction
     self._num_fit_steps = num_fit_steps
     self._refresh_share = refresh_share
+    self._is_beside = refresh_beside_training
     self._evaluation_interval = evaluation_interval
     self._num_samples = num_samples
     self._base_cache = base_cache
@@ -172,28 +179,14 @@ class ServedOnline:
 
   def _epoch(self, session, collection, policy, segments):
     """Runs one epoch; returns its metrics."""
-    state, agent = session.state, session.agent
+    state = session.state
     collected = []
     for _ in range(self._episodes_per_epoch):
       collected.append(collection.next(state.episodes))
       state.episodes += 1
     num_steps = sum(x.num_steps for x in collected)
     state.env_steps += num_steps
-    start = time.monotonic()
-    metrics = segments.update(
-        state.policy_versions,
-        cached_samples.served_sampler(policy, segments.header),
-        self._refresh_share,
-    )
-    metrics['cache/seconds'] = time.monotonic() - start
-    session.train(
-        max(1, round(self._critic_utd * num_steps)),
-        experience.ExperienceRequest(
-            critic_slices=agent.critic_utd,
-            critic_batch_size=self._batch_size,
-            critic_offline_fraction=self._offline_fraction,
-        ),
-    )
+    metrics = self._train_critic(session, policy, segments, num_steps)
     start = time.monotonic()
     metrics.update(self._fit(session, policy))
     metrics['served/seconds'] = time.monotonic() - start
@@ -202,6 +195,41 @@ class ServedOnline:
     metrics['collect/success'] = float(np.mean([x.success for x in collected]))
     metrics['collect/length'] = num_steps / len(collected)
     return metrics
+
+  def _train_critic(self, session, policy, segments, num_steps):
+    """Draws samples and trains the critic on them; returns metrics."""
+    versions = session.state.policy_versions
+    sampler = cached_samples.served_sampler(policy, segments.header)
+
+    def refresh():
+      return segments.refresh(versions, sampler, self._refresh_share)
+
+    start = time.monotonic()
+    share_drawn = segments.draw_new(versions, sampler)
+    if not self._is_beside:
+      share_drawn += refresh()
+    staleness = segments.attach(
+        versions, includes_present=not self._is_beside
+    )
+    seconds = time.monotonic() - start
+    with futures.ThreadPoolExecutor(max_workers=1) as executor:
+      drawing = executor.submit(refresh)  # Draws nothing a second time.
+      session.train(
+          max(1, round(self._critic_utd * num_steps)),
+          experience.ExperienceRequest(
+              critic_slices=session.agent.critic_utd,
+              critic_batch_size=self._batch_size,
+              critic_offline_fraction=self._offline_fraction,
+          ),
+      )
+      start = time.monotonic()
+      share_drawn += drawing.result()
+      seconds += time.monotonic() - start
+    return {
+        'cache/staleness': staleness,
+        'cache/share_drawn': share_drawn,
+        'cache/seconds': seconds,
+    }
 
   def _fit(self, session, policy):
     """Searches actions at stored states, and makes the server fit them."""

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import glob
 import os
+import threading
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -29,17 +31,41 @@ _SPEC = dataclasses.replace(
 )
 
 
-def _phase(num_epochs):
+def _phase(num_epochs, **kwargs):
   return served_online.ServedOnline(
       num_epochs=num_epochs,
       episodes_per_epoch=2,
       critic_batch_size=8,
       num_fitted_rows=16,
       num_fit_steps=3,
-      refresh_share=0.5,
       evaluation_interval=10,
       num_samples=3,
+      **{'refresh_share': 0.5, **kwargs},
   )
+
+
+def _critic(session):
+  return [v.numpy() for v in session.agent.critic.variables]
+
+
+class _LatePolicy(toy_policy.ToyPolicy):
+  """In the second epoch, draws samples once the critic is being trained.
+
+  Attributes:
+    critic_is_trained: To be set when that training begins.
+    waited: For each draw that waited, whether it was set in time.
+  """
+
+  def __init__(self):
+    super().__init__()
+    self.critic_is_trained = threading.Event()
+    self.waited = []
+
+  def sample(self, observation, num_samples, seed):
+    # Acting, new episodes and the fit ask for at most 16 states at once.
+    if self.num_trainings == 1 and len(observation['state']) > 16:
+      self.waited.append(self.critic_is_trained.wait(20.0))
+    return super().sample(observation, num_samples, seed)
 
 
 class ServedOnlineTest(absltest.TestCase):
@@ -52,8 +78,8 @@ class ServedOnlineTest(absltest.TestCase):
         os.path.join(self.folder, 'data.hdf5')
     )
 
-  def _serve(self, name, can_save=True):
-    toy = toy_policy.ToyPolicy()
+  def _serve(self, name, can_save=True, toy=None):
+    toy = toy or toy_policy.ToyPolicy()
     directory = os.path.join(self.folder, name) if can_save else None
     server = self.enter_context(
         toy_policy.serving(toy.functions(), _SPEC, directory=directory)
@@ -107,8 +133,9 @@ class ServedOnlineTest(absltest.TestCase):
     self.assertLen(rows, 2)
     self.assertEqual(float(rows[0]['cache/share_drawn']), 1.0)
     self.assertEqual(float(rows[0]['cache/staleness']), 0.0)
-    # Half of the states at least have samples of the second version.
-    self.assertBetween(float(rows[1]['cache/staleness']), 0.0, 0.5)
+    # Only the new episodes have samples of the second version. While the critic
+    # is trained, half of the states at least get them, too.
+    self.assertBetween(float(rows[1]['cache/staleness']), 0.5, 0.99)
     self.assertGreaterEqual(float(rows[1]['cache/share_drawn']), 0.5)
     self.assertEqual([bool(r['success_rate']) for r in rows], [False, True])
     self.assertGreaterEqual(float(rows[1]['values/advantage']), 0.0)
@@ -136,6 +163,53 @@ class ServedOnlineTest(absltest.TestCase):
 
     self.assertEqual(resumed.state.policy_versions, versions)
     np.testing.assert_array_equal(other.offset, toy.offset)
+
+  def test_critic_trains_while_samples_are_drawn(self):
+    toy = _LatePolicy()
+    _, server = self._serve('beside', toy=toy)
+    session = self._session('run', server)
+    train = session.train
+
+    def train_loudly(num_steps, request):
+      if toy.num_trainings == 1:
+        toy.critic_is_trained.set()
+      return train(num_steps, request)
+
+    with mock.patch.object(session, 'train', train_loudly):
+      _phase(2).run(session)
+
+    self.assertEqual(set(toy.waited), {True})
+
+  def test_interrupted_epoch_is_repeated_with_the_same_samples(self):
+    critics = []
+    for name in ('whole', 'killed'):
+      _, server = self._serve(name)
+      session = self._session(f'{name}_run', server)
+      if name == 'killed':
+        _phase(1).run(session)
+        session = self._session(f'{name}_run', server)
+        with mock.patch.object(
+            served_online.ServedOnline, '_fit', side_effect=OSError('killed')
+        ):
+          with self.assertRaisesRegex(OSError, 'killed'):
+            _phase(2).run(session)
+        session = self._session(f'{name}_run', server)
+      _phase(2).run(session)
+      critics.append(_critic(session))
+
+    for whole, killed in zip(*critics, strict=True):
+      np.testing.assert_array_equal(whole, killed)
+
+  def test_critic_may_wait_for_samples_of_the_present_version(self):
+    _, server = self._serve('waiting')
+    session = self._session('run', server)
+
+    _phase(2, refresh_beside_training=False, refresh_share=1.0).run(session)
+
+    with open(os.path.join(session.root_dir, 'metrics.csv')) as file:
+      rows = list(csv.DictReader(file))
+    self.assertEqual([float(r['cache/staleness']) for r in rows], [0.0, 0.0])
+    self.assertEqual([float(r['cache/share_drawn']) for r in rows], [1.0, 1.0])
 
   def test_a_server_without_the_version_of_the_run_is_named(self):
     _, server = self._serve('without', can_save=False)
