@@ -138,7 +138,14 @@ class GymnasiumEnvironment(domain.Environment):
 
   def render(self) -> np.ndarray:
     """Returns an image if `environment` has the render mode `rgb_array`."""
-    return self._environment.render()
+    picture = self._environment.render()
+    if picture is None:
+      raise NotImplementedError(
+          'the task must have the render mode rgb_array '
+          "(`Gymnasium.kwargs = {'render_mode': 'rgb_array'}`), got "
+          f'{self._environment.render_mode!r}.'
+      )
+    return picture
 
   def close(self) -> None:
     self._environment.close()

@@ -83,6 +83,17 @@ class StoredStates:
     """The observations of all states."""
     return self.rows(slice(None))
 
+  def part(self, first: int, end: int) -> 'StoredStates':
+    """Returns the states from `first` up to `end`."""
+
+    def rows(places):
+      start, stop, _ = places.indices(end - first)
+      return self.rows(slice(first + start, first + stop))
+
+    return StoredStates(
+        rows, self.episode_id[first:end], self.step_index[first:end]
+    )
+
   @property
   def digests(self) -> np.ndarray:
     """Digests of the observations, `[S]` uint64."""
@@ -220,12 +231,19 @@ class ActionCache:
         step_index=states.step_index,
         digests=digests,
     )
+    path = os.path.join(directory, _SAMPLES)
     np.lib.format.open_memmap(
-        os.path.join(directory, _SAMPLES),
+        path,
         'w+',
         np.dtype(header.dtype),
         (header.num_states, header.num_samples, header.action_size),
     ).flush()
+    with open(path, 'rb+') as file:
+      # A write to a mapped file on a full disk would end the process.
+      try:
+        os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+      except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     if os.path.exists(os.path.join(directory, _SHARDS)):
       os.remove(os.path.join(directory, _SHARDS))
     with synced_file.write(os.path.join(directory, _HEADER)) as file:

@@ -7,6 +7,7 @@ number and makes TensorBoard discard the points of the later rows.
 
 import csv
 import errno
+import glob
 import io
 import os
 import time
@@ -61,6 +62,7 @@ class MetricsLog:
     self._metric_names = tuple(dict.fromkeys(_METRICS + tuple(metric_names)))
     self._columns = _COUNTERS + self._metric_names
     self._path = os.path.join(root_dir, 'metrics.csv')
+    self._videos = os.path.join(root_dir, 'videos')
     os.makedirs(root_dir, exist_ok=True)
     if resume_rows is None:
       resume_rows = self._count_rows()
@@ -132,11 +134,12 @@ class MetricsLog:
     self._num_rows += 1
 
   def write_video(self, name: str, train_step: int, gif: bytes) -> None:
-    """Shows an animated GIF in TensorBoard, among its images."""
-    image = tf.compat.v1.Summary.Image(
-        encoded_image_string=gif, colorspace=_RGB
-    )
-    self._events.add_image(train_step, name, image)
+    """Writes an animated GIF to `videos`, and shows it in TensorBoard."""
+    path = os.path.join(self._videos, f'{name}_{train_step}.gif')
+    os.makedirs(self._videos, exist_ok=True)
+    with synced_file.write(path) as file:
+      file.write(gif)
+    self._events.add_image(train_step, name, gif)
 
   def close(self):
     """Closes both files; the rows are safe even without this call."""
@@ -221,6 +224,11 @@ class MetricsLog:
     for row in rows:
       if int(row['train_step']) == self._train_step:
         self._add_points({k: float(v) for k, v in _numbers(row).items()})
+    ending = f'_{self._train_step}.gif'
+    for path in glob.glob(os.path.join(self._videos, '*' + ending)):
+      with open(path, 'rb') as file:
+        name = os.path.basename(path)[: -len(ending)]
+        self._events.add_image(self._train_step, name, file.read())
 
   def _add_points(self, numbers):
     points = {k: v for k, v in numbers.items() if k != 'train_step'}
@@ -263,8 +271,11 @@ class _EventFile:
     self._write(step=step, summary=summary)
     self._writer.flush()
 
-  def add_image(self, step: int, name: str, image):
+  def add_image(self, step: int, name: str, encoded: bytes):
     summary = tf.compat.v1.Summary()
+    image = tf.compat.v1.Summary.Image(
+        encoded_image_string=encoded, colorspace=_RGB
+    )
     summary.value.add(tag=name, image=image)
     self._write(step=step, summary=summary)
     self._writer.flush()

@@ -10,10 +10,13 @@ version. `attach` attaches samples of all states to the rows of the critic.
 import dataclasses
 import os
 import shutil
+import threading
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
+from absl import logging
 import numpy as np
 
+from parl_tf import randomness
 from parl_tf.replay import action_cache
 from parl_tf.replay import cache_filling
 from parl_tf.replay import experience
@@ -31,7 +34,7 @@ class _Segment(NamedTuple):
   """
 
   table: str
-  states: action_cache.States
+  states: action_cache.StoredStates
   directory: str
 
   @property
@@ -87,7 +90,7 @@ class SampleSegments:
     self._parts = self._segments()
     num_drawn = 0
     for segment in self._parts:
-      if not _complete_numbers(segment):
+      if not _complete_numbers(segment, versions):
         self._draw_first(segment, versions, sampler)
         num_drawn += segment.size
     return num_drawn / sum(segment.size for segment in self._parts)
@@ -114,9 +117,12 @@ class SampleSegments:
     ages = []
     samples: Dict[str, List[np.ndarray]] = {}
     for segment in self._parts:
-      numbers = _complete_numbers(segment)
-      number = max([x for x in numbers if x <= newest], default=min(numbers))
-      _discard_before(segment, number)
+      numbers = _complete_numbers(segment, versions)
+      usable = [x for x in numbers if x <= newest] or numbers[:1]
+      number = usable[-1]
+      # The last checkpoint but one, which a restart may fall back to, is from
+      # before the last version.
+      _discard_before(segment, usable[-2:][0])
       cache = action_cache.ActionCache(_path(segment, number))
       cache.verify()
       samples.setdefault(segment.table, []).append(
@@ -132,6 +138,7 @@ class SampleSegments:
       versions: Sequence[str],
       sampler: cache_filling.Sampler,
       refresh_share: float,
+      is_stopped: threading.Event,
   ) -> float:
     """Draws the stalest samples again, to be attached later.
 
@@ -143,6 +150,7 @@ class SampleSegments:
       sampler: As in `draw_new`.
       refresh_share: Share of all states that must have samples of the present
         version, those of new episodes included.
+      is_stopped: Ends the drawing when it is set.
 
     Returns:
       The share of states drawn now.
@@ -152,12 +160,14 @@ class SampleSegments:
       ValueError: If a cache is damaged or of something else.
     """
     present = len(versions) - 1
-    ages = np.array([present - max(_complete_numbers(x)) for x in self._parts])
+    ages = np.array([
+        present - _complete_numbers(x, versions)[-1] for x in self._parts
+    ])
     sizes = np.array([segment.size for segment in self._parts])
     wanted = refresh_share * np.sum(sizes)
     num_fresh, num_drawn = np.sum(sizes[ages == 0]), 0
     for index in np.argsort(-ages, kind='stable'):
-      if ages[index] == 0 or num_fresh >= wanted:
+      if ages[index] == 0 or num_fresh >= wanted or is_stopped.is_set():
         break
       cache = self._open(self._parts[index], versions, present)
       cache_filling.fill(cache, self._parts[index].states, [sampler])
@@ -179,11 +189,7 @@ class SampleSegments:
         if start - bounds[-1] >= least or start == len(states.episode_id):
           bounds.append(int(start))
       for first, end in zip(bounds, bounds[1:]):
-        part = action_cache.States(
-            states.rows(slice(first, end)),
-            states.episode_id[first:end],
-            states.step_index[first:end],
-        )
+        part = states.part(first, end)
         name = f'{table}_{part.episode_id[0]}_{end - first}'
         segments.append(
             _Segment(table, part, os.path.join(self._directory, name))
@@ -193,7 +199,11 @@ class SampleSegments:
   def _draw_first(self, segment, versions, sampler) -> None:
     """Draws a new segment, or takes its samples from the base cache."""
     base = self._base if segment.table == 'offline' else None
-    if base is None or base.header.version not in versions:
+    if (
+        base is None
+        or base.header.version not in versions
+        or base.header.num_samples < self.header.num_samples
+    ):
       cache = self._open(segment, versions, len(versions) - 1)
       cache_filling.fill(cache, segment.states, [sampler])
       return
@@ -205,29 +215,56 @@ class SampleSegments:
       cache.write(shard, samples[:, : cache.header.num_samples])
 
   def _open(self, segment, versions, number) -> action_cache.ActionCache:
-    header = dataclasses.replace(self.header, version=versions[number])
+    """Opens the cache of a version to add shards."""
+    path = _path(segment, number)
+    # Segments and versions differ in their noise.
+    seed = randomness.fold_in(
+        [self.header.seed, 0],
+        segment.table,
+        int(segment.states.episode_id[0]),
+        number,
+        'samples',
+    )
+    header = dataclasses.replace(
+        self.header, version=versions[number], seed=int(seed.numpy()[0])
+    )
+    try:
+      return action_cache.ActionCache.open_or_create(
+          path, header, segment.states
+      )
+    except ValueError as error:
+      # Left by a part of the run that a restored checkpoint has undone.
+      logging.info('Drawing samples again: %s', error)
+      _discard(path)
     return action_cache.ActionCache.open_or_create(
-        _path(segment, number), header, segment.states
+        path, header, segment.states
     )
 
 
-def _complete_numbers(segment: _Segment) -> List[int]:
-  """Returns the numbers of the versions with a complete cache."""
-  if not os.path.isdir(segment.directory):
-    return []
+def _complete_numbers(segment: _Segment, versions: Sequence[str]) -> List[int]:
+  """Returns the numbers of the versions with a complete cache, ascending."""
   numbers = []
-  for name in os.listdir(segment.directory):
-    path = os.path.join(segment.directory, name)
+  for number, version in enumerate(versions):
+    path = _path(segment, number)
     if os.path.exists(os.path.join(path, 'header.json')):
-      if not action_cache.ActionCache(path).missing_shards:
-        numbers.append(int(name))
+      cache = action_cache.ActionCache(path)
+      if not cache.missing_shards and cache.header.version == version:
+        numbers.append(number)
   return numbers
 
 
 def _discard_before(segment: _Segment, number: int) -> None:
   for name in os.listdir(segment.directory):
     if int(name) < number:
-      shutil.rmtree(os.path.join(segment.directory, name))
+      _discard(os.path.join(segment.directory, name))
+
+
+def _discard(path: str) -> None:
+  """Removes a cache; a kill meanwhile leaves nothing that looks like one."""
+  header = os.path.join(path, 'header.json')
+  if os.path.exists(header):
+    os.remove(header)
+  shutil.rmtree(path)
 
 
 def _path(segment: _Segment, number: int) -> str:

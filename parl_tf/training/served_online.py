@@ -2,8 +2,9 @@
 
 from concurrent import futures
 import os
+import threading
 import time
-from typing import Optional
+from typing import Any, Dict, Optional
 
 from absl import logging
 import gin
@@ -14,6 +15,7 @@ from parl_tf import randomness
 from parl_tf.replay import action_cache
 from parl_tf.replay import experience
 from parl_tf.training import cached_samples
+from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import sample_segments
 from parl_tf.training import session as session_lib
@@ -71,7 +73,8 @@ class ServedOnline:
       num_samples: Samples of a state in the caches and for the server's fit;
         None takes N of the search for training.
       base_cache: Action cache of the offline table; None takes that of the
-        run's offline phase, if it has one.
+        run's offline phase, if it has one. A cache of fewer samples, or of a
+        version that the run never had, is not used.
 
     Raises:
       ValueError: If a number is out of range.
@@ -89,13 +92,24 @@ class ServedOnline:
           f'`refresh_share` in [0, 1], got {num_epochs}, {critic_utd} and '
           f'{refresh_share}.'
       )
+    self._critic: Dict[str, Any] = dict(
+        critic_batch_size=critic_batch_size,
+        critic_offline_fraction=offline_fraction,
+    )
+    self._fit_request = experience.ExperienceRequest(
+        policy_slices=1,
+        policy_batch_size=num_fitted_rows,
+        policy_offline_fraction=fitted_offline_fraction,
+    )
+    # Raises before any work if a fraction does not give whole rows.
+    for request in (
+        self._fit_request,
+        experience.ExperienceRequest(critic_slices=1, **self._critic),
+    ):
+      experience.requested_parts(request)
     self._num_epochs = num_epochs
     self._episodes_per_epoch = episodes_per_epoch
-    self._batch_size = critic_batch_size
-    self._offline_fraction = offline_fraction
     self._critic_utd = critic_utd
-    self._num_fitted_rows = num_fitted_rows
-    self._fitted_offline_fraction = fitted_offline_fraction
     self._num_fit_steps = num_fit_steps
     self._refresh_share = refresh_share
     self._is_beside = refresh_beside_training
@@ -137,6 +151,8 @@ class ServedOnline:
           session.write_row(metrics)
           bar.update(step, **metrics)
           session.save()
+      if not session.state.latest:  # The number of epochs was lowered.
+        session.write_row(session.evaluate(with_search=True))
       session.end_phase()
 
   def _begin(self, session, policy) -> None:
@@ -159,9 +175,12 @@ class ServedOnline:
 
   def _segments(self, session) -> sample_segments.SampleSegments:
     agent, search = session.agent, session.agent.searches.training
-    path = self._base_cache or cached_samples.own_directory(session)
+    given = self._base_cache or gin.get_bindings(phases.Offline).get(
+        'action_cache'
+    )
+    path = given or cached_samples.own_directory(session)
     base = None
-    if self._base_cache or os.path.isdir(path):
+    if given or os.path.isdir(path):
       base = action_cache.ActionCache(path)
       base.verify()
     return sample_segments.SampleSegments(
@@ -201,8 +220,12 @@ class ServedOnline:
     versions = session.state.policy_versions
     sampler = cached_samples.served_sampler(policy, segments.header)
 
+    is_stopped = threading.Event()
+
     def refresh():
-      return segments.refresh(versions, sampler, self._refresh_share)
+      return segments.refresh(
+          versions, sampler, self._refresh_share, is_stopped
+      )
 
     start = time.monotonic()
     share_drawn = segments.draw_new(versions, sampler)
@@ -214,14 +237,16 @@ class ServedOnline:
     seconds = time.monotonic() - start
     with futures.ThreadPoolExecutor(max_workers=1) as executor:
       drawing = executor.submit(refresh)  # Draws nothing a second time.
-      session.train(
-          max(1, round(self._critic_utd * num_steps)),
-          experience.ExperienceRequest(
-              critic_slices=session.agent.critic_utd,
-              critic_batch_size=self._batch_size,
-              critic_offline_fraction=self._offline_fraction,
-          ),
-      )
+      try:
+        session.train(
+            max(1, round(self._critic_utd * num_steps)),
+            experience.ExperienceRequest(
+                critic_slices=session.agent.critic_utd, **self._critic
+            ),
+        )
+      except BaseException:
+        is_stopped.set()  # The error should not wait for the samples.
+        raise
       start = time.monotonic()
       share_drawn += drawing.result()
       seconds += time.monotonic() - start
@@ -234,13 +259,8 @@ class ServedOnline:
   def _fit(self, session, policy):
     """Searches actions at stored states, and makes the server fit them."""
     agent = session.agent
-    request = experience.ExperienceRequest(
-        policy_slices=1,
-        policy_batch_size=self._num_fitted_rows,
-        policy_offline_fraction=self._fitted_offline_fraction,
-    )
     rows = next(
-        session.experience.iterate(session.train_step, 1, request)
+        session.experience.iterate(session.train_step, 1, self._fit_request)
     ).policy
     first = tf.nest.map_structure(lambda x: x[:, 0].numpy(), rows)
     mask = first.policy_info.get('action_mask')

@@ -40,6 +40,9 @@ class _Counter(gymnasium.Env):
     info = {'success': terminated}
     return self._observation(), float(action[0]), terminated, truncated, info
 
+  def render(self):
+    return None
+
   def _observation(self):
     # Returns the same array every time, as some environments do.
     return {'value': self._value, 'image': np.zeros((2, 2), np.uint8)}
@@ -137,6 +140,11 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
   def test_values_out_of_range_are_errors(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
       _adapt(**arguments)
+
+  def test_task_that_draws_nothing_names_the_render_mode(self):
+    environment, _ = _adapt()
+    with self.assertRaisesRegex(NotImplementedError, 'rgb_array.*got None'):
+      environment.render()
 
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()

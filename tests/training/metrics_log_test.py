@@ -167,6 +167,27 @@ class MetricsLogTest(parameterized.TestCase):
     )
     self.assertEqual(_points(self._dir, 'success_rate'), [(20, 0.5)])
 
+  def test_resume_keeps_the_videos_up_to_the_last_row(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      for step in (10, 20, 30):
+        log.write_video('evaluation', step, b'GIF89a %d' % step)
+        _write(log, step)
+    for _ in range(2):
+      metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=2).close()
+    accumulator = event_accumulator.EventAccumulator(
+        os.path.join(self._dir, 'tensorboard'), {'images': 0}
+    )
+    accumulator.Reload()
+    self.assertEqual(
+        [
+            (video.step, video.encoded_image_string)
+            for video in accumulator.Images('evaluation')
+        ],
+        [(10, b'GIF89a 10'), (20, b'GIF89a 20')],
+    )
+    with open(os.path.join(self._dir, 'videos', 'evaluation_20.gif')) as file:
+      self.assertEqual(file.read(), 'GIF89a 20')
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -9,6 +9,7 @@ import threading
 from unittest import mock
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from parl_tf.critics import iql
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
 from parl_tf.serving import policy_spec
+from parl_tf.training import sample_segments
 from parl_tf.training import served_online
 from tests import eager
 from tests.agents import small_agent
@@ -44,10 +46,6 @@ def _phase(num_epochs, **kwargs):
   )
 
 
-def _critic(session):
-  return [v.numpy() for v in session.agent.critic.variables]
-
-
 class _LatePolicy(toy_policy.ToyPolicy):
   """In the second epoch, draws samples once the critic is being trained.
 
@@ -68,7 +66,7 @@ class _LatePolicy(toy_policy.ToyPolicy):
     return super().sample(observation, num_samples, seed)
 
 
-class ServedOnlineTest(absltest.TestCase):
+class ServedOnlineTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -180,25 +178,111 @@ class ServedOnlineTest(absltest.TestCase):
 
     self.assertEqual(set(toy.waited), {True})
 
-  def test_interrupted_epoch_is_repeated_with_the_same_samples(self):
+  def test_repeated_epoch_has_the_same_samples(self):
     critics = []
-    for name in ('whole', 'killed'):
+    for name in ('whole', 'killed', 'undone'):
       _, server = self._serve(name)
+      _phase(1).run(self._session(f'{name}_run', server))
       session = self._session(f'{name}_run', server)
       if name == 'killed':
-        _phase(1).run(session)
-        session = self._session(f'{name}_run', server)
         with mock.patch.object(
             served_online.ServedOnline, '_fit', side_effect=OSError('killed')
         ):
           with self.assertRaisesRegex(OSError, 'killed'):
             _phase(2).run(session)
         session = self._session(f'{name}_run', server)
+      if name == 'undone':
+        # As if an older checkpoint was restored, and the fit then gave another
+        # second version.
+        [folder] = glob.glob(
+            os.path.join(session.root_dir, 'action_segments', 'offline_*')
+        )
+        header = action_cache.Header('initial+1-other', 3, 2)
+        self._fill(session, os.path.join(folder, '1'), header)
       _phase(2).run(session)
-      critics.append(_critic(session))
+      critics.append([v.numpy() for v in session.agent.critic.variables])
 
-    for whole, killed in zip(*critics, strict=True):
+    for whole, killed, undone in zip(*critics, strict=True):
       np.testing.assert_array_equal(whole, killed)
+      np.testing.assert_array_equal(whole, undone)
+
+  def _fill(self, session, path, header):
+    """Writes a complete cache of zeros for the offline table."""
+    cache = action_cache.ActionCache.open_or_create(
+        path, header, session.experience.states('offline')
+    )
+    for shard in cache.missing_shards:
+      places = cache.places(shard)
+      cache.write(
+          shard, np.zeros([places.stop - places.start, header.num_samples, 2])
+      )
+
+  def test_a_cache_of_too_few_samples_is_not_used(self):
+    _, server = self._serve('few')
+    session = self._session('run', server)
+    path = os.path.join(self.folder, 'cache')
+    self._fill(session, path, action_cache.Header('initial', 2, 2))
+
+    _phase(1, base_cache=path).run(session)
+
+    [folder] = glob.glob(
+        os.path.join(session.root_dir, 'action_segments', 'offline_*')
+    )
+    drawn = action_cache.ActionCache(os.path.join(folder, '0')).samples
+    self.assertEqual(drawn.shape[1:], (3, 2))
+    self.assertGreater(np.mean(np.std(drawn, axis=1)), 0.0)
+
+  def test_segments_and_versions_differ_in_their_noise(self):
+    _, server = self._serve('noise')
+    session = self._session('run', server)
+    _phase(2, refresh_share=1.0).run(session)
+    seeds = [
+        action_cache.ActionCache(directory).header.seed
+        for directory in glob.glob(
+            os.path.join(session.root_dir, 'action_segments', '*', '*')
+        )
+    ]
+    self.assertLen(set(seeds), len(seeds))
+    self.assertGreater(len(seeds), 5)
+
+  def test_an_error_of_training_does_not_wait_for_samples(self):
+    _, server = self._serve('error')
+    session = self._session('run', server)
+    _phase(1).run(session)
+    stopped = []
+
+    def refresh(self, versions, sampler, share, is_stopped):
+      stopped.append(is_stopped.wait(20.0))
+
+    with (
+        mock.patch.object(
+            sample_segments.SampleSegments, 'refresh', refresh
+        ),
+        mock.patch.object(session, 'train', side_effect=ValueError('NaN')),
+    ):
+      with self.assertRaisesRegex(ValueError, 'NaN'):
+        _phase(2).run(session)
+
+    self.assertEqual(stopped, [True])
+
+  def test_phase_with_fewer_epochs_than_before_is_evaluated(self):
+    _, server = self._serve('fewer')
+    session = self._session('run', server)
+    with mock.patch.object(session, 'evaluate', side_effect=OSError('killed')):
+      with self.assertRaisesRegex(OSError, 'killed'):
+        _phase(2).run(session)
+    session = self._session('run', server)
+
+    _phase(1).run(session)
+
+    self.assertIn('online', session.state.summaries)
+
+  @parameterized.parameters(
+      dict(offline_fraction=0.3), dict(fitted_offline_fraction=1.5)
+  )
+  def test_fractions_are_checked_before_any_work(self, **fraction):
+    with self.assertRaisesRegex(ValueError, 'offline_fraction'):
+      _phase(1, **fraction)
 
   def test_critic_may_wait_for_samples_of_the_present_version(self):
     _, server = self._serve('waiting')
