@@ -107,6 +107,7 @@ _REVERB_IMPORT = 'parl_tf.replay.reverb_import'
 _REVERB_USERS = (
     'parl_tf.distributed.episode_item',
     'parl_tf.distributed.journal',
+    'parl_tf.distributed.learner_claim',
     'parl_tf.distributed.newest_item',
     'parl_tf.distributed.server_link',
     'parl_tf.distributed.service',

@@ -9,6 +9,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
 from parl_tf.replay import cache_filling
+from parl_tf.replay import stored_states
 from parl_tf.search import action_source
 from parl_tf.training import builder
 from parl_tf.training import cached_samples
@@ -58,7 +59,7 @@ def fill(
       domain, chunk_length, list(addresses) * workers_per_server
   )
   with run_directory.hold(output, 'cache.lock'):
-    states = action_cache.episode_states(
+    states = stored_states.episode_states(
         run_dataset.load(dataset, domain, output)
     )
     cache = action_cache.ActionCache.open_or_create(

@@ -85,6 +85,12 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   actor = episode_actor.EpisodeActor(domain, agent, seed, collector)
   num_acted, num_dropped, first_number = 0, 0, 0
   link.wait_for(weights_lib.TABLE, weights.receive)
+  if weights.is_over:
+    logging.warning(
+        'Collector %d: training had ended before this collector started. To '
+        'extend the run, start the learner first.',
+        collector,
+    )
   while not weights.is_over:
     journal, num_unacknowledged = link.wait_for(
         journal_lib.TABLE, lambda: _exchange(link, own, weights, constants)

@@ -11,6 +11,8 @@ RUN = '.run_id'
 """File with the number of the run that a directory belongs to."""
 SPOOL = '.spool_id'
 """File with the number of a spool."""
+LEARNER = '.learner_id'
+"""File with the number of a learner."""
 
 
 def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
@@ -18,7 +20,7 @@ def read_or_make(directory: str, name: str, num_bits: int = 62) -> int:
 
   Args:
     directory: An existing directory.
-    name: `RUN` or `SPOOL`.
+    name: `RUN`, `SPOOL` or `LEARNER`.
     num_bits: Number of bits of a drawn number.
 
   Raises:

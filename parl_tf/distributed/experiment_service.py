@@ -1,12 +1,14 @@
 """The replay service of an experiment that gin describes."""
 
+import collections
 import functools
 import os
 import time
-from typing import Optional
+from typing import Deque, Iterator, Optional
 
 from absl import logging
 
+from parl_tf import types
 from parl_tf.distributed import service
 from parl_tf.distributed import weights
 from parl_tf.domains import domain as domain_lib
@@ -43,8 +45,8 @@ class ExperimentService:
     """
     domain = domain_lib.select_domain()
     # Read first, so that an invalid dataset raises before a client connects.
-    path = _wait_for_dataset(os.path.join(root_dir, 'learner'))
-    self._episodes = run_dataset.load(path, domain, root_dir)
+    self._dataset = RecordedDataset(os.path.join(root_dir, 'learner'))
+    self._episodes = run_dataset.load(self._dataset.path, domain, root_dir)
     agent = experiment.make_agent(domain, None, seed=0)
     self._service = service.ReplayService(
         builder.observation_spec(domain),
@@ -54,6 +56,7 @@ class ExperimentService:
         os.path.join(root_dir, 'episodes'),
         num_offline_transitions=sum(x.num_transitions for x in self._episodes),
         constants=run_constants.read(domain, agent),
+        dataset_id=run_dataset.digest(self._episodes),
         is_success=domain.is_success,
         port=port,
         is_public=is_public,
@@ -62,12 +65,56 @@ class ExperimentService:
 
   def run(self) -> None:
     """Fills the tables and receives episodes until `stop` is called."""
-    episodes, self._episodes = self._episodes, []
-    self._service.run(episodes)
+    episodes, self._episodes = collections.deque(self._episodes), []
+    self._service.run(_drained(episodes), self._dataset.check)
 
   def stop(self) -> None:
     """Makes `run` return; may be called in a signal handler."""
     self._service.stop()
+
+
+class RecordedDataset:
+  """A run's dataset, and whether the learner has replaced it since.
+
+  Attributes:
+    path: Path of the dataset.
+  """
+
+  def __init__(self, learner_dir: str):
+    """Waits until the dataset exists.
+
+    Args:
+      learner_dir: Directory of the learner, which records the dataset if gin
+        names none.
+    """
+    self._learner_dir = learner_dir
+    self.path = _wait_for_dataset(learner_dir)
+    self._seen = self._look()  # Before the file is read.
+
+  def check(self) -> None:
+    """Raises a `ValueError` if the learner has recorded another dataset."""
+    try:
+      seen = self._look()
+    except FileNotFoundError:
+      return  # It is being recorded.
+    if seen != self._seen:
+      raise ValueError(
+          f'{seen[0]}: the learner has recorded another dataset since this '
+          'service read it. Run the same command again.'
+      )
+
+  def _look(self):
+    path = experiment.dataset_path(self._learner_dir)
+    if os.path.dirname(path) != self._learner_dir:
+      return path, None  # The user's own; its digest is compared.
+    found = os.stat(path)
+    return path, (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _drained(episodes: Deque[types.Episode]) -> Iterator[types.Episode]:
+  """Yields episodes and releases each, so that only the tables keep them."""
+  while episodes:
+    yield episodes.popleft()
 
 
 def _wait_for_dataset(learner_dir: str) -> str:

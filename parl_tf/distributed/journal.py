@@ -27,6 +27,7 @@ _DTYPES = dict(
     refused=np.int64,
     run_id=np.int64,
     constants=np.float64,
+    dataset_id=np.int64,
 )
 
 
@@ -40,6 +41,7 @@ class Journal(NamedTuple):
     refused: `[m]` int64, ids of invalid episodes.
     run_id: `[1]` int64, number of the run.
     constants: `[c]` float64, constants that all processes of the run share.
+    dataset_id: `[1]` int64, digest of the dataset.
   """
 
   episode_id: np.ndarray
@@ -48,6 +50,7 @@ class Journal(NamedTuple):
   refused: np.ndarray
   run_id: np.ndarray
   constants: np.ndarray
+  dataset_id: np.ndarray
 
 
 class Entries:
@@ -79,6 +82,7 @@ def make(
     refused: Sequence[int] = (),
     run_id: int = 0,
     constants: Sequence[float] = (),
+    dataset_id: int = 0,
 ) -> Journal:
   """Makes a journal from sequences; see `Journal`."""
   return Journal(
@@ -88,6 +92,7 @@ def make(
       np.array(refused, _DTYPES['refused']),
       np.array([run_id], _DTYPES['run_id']),
       np.array(constants, _DTYPES['constants']),
+      np.array([dataset_id], _DTYPES['dataset_id']),
   )
 
 
@@ -105,14 +110,7 @@ def make_table() -> reverb.Table:
 def publish(client: reverb.Client, journal: Journal) -> None:
   """Replaces the journal of a server in this process."""
   tables.require_connection(client)
-  with client.trajectory_writer(num_keep_alive_refs=1) as writer:
-    writer.append(journal)
-    writer.create_item(
-        TABLE,
-        priority=1.0,
-        trajectory=Journal(*(column[-1] for column in writer.history)),
-    )
-    writer.flush()
+  newest_item.publish(client, TABLE, journal)
 
 
 def read(link: server_link.ServerLink) -> Optional[Journal]:

@@ -25,6 +25,24 @@ def make_table(name: str, signature: Any) -> reverb.Table:
   )
 
 
+def publish(client: reverb.Client, name: str, item: Any) -> None:
+  """Replaces the item of a table.
+
+  Args:
+    client: Client of the server.
+    name: Name of the table.
+    item: Named tuple of arrays.
+  """
+  with client.trajectory_writer(num_keep_alive_refs=1) as writer:
+    writer.append(item)
+    writer.create_item(
+        name,
+        priority=1.0,
+        trajectory=type(item)(*(column[-1] for column in writer.history)),
+    )
+    writer.flush()
+
+
 def read(
     link: server_link.ServerLink,
     name: str,

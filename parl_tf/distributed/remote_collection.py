@@ -7,6 +7,7 @@ from absl import logging
 
 from parl_tf.distributed import directory_id
 from parl_tf.distributed import journal as journal_lib
+from parl_tf.distributed import learner_claim
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.replay import experience as experience_lib
@@ -25,6 +26,7 @@ class RemoteCollection:
       link: server_link.ServerLink,
       weights: weights_lib.Weights,
       constants: run_constants.RunConstants,
+      dataset_id: int,
       root_dir: str,
   ):
     """Initializes the collection; sends no request.
@@ -33,8 +35,14 @@ class RemoteCollection:
       link: Link to the service.
       weights: Weights of the learner.
       constants: Constants of this process; the service must have the same.
+      dataset_id: Digest of the dataset; the service must have the same.
       root_dir: Directory of the learner; bound to the run of the service's log.
+
+    Raises:
+      OSError: If the directory cannot be read or written.
     """
+    self._dataset_id = dataset_id
+    self._learner_id = directory_id.read_or_make(root_dir, directory_id.LEARNER)
     self._root_dir = root_dir
     self._constants = constants
     self._link = link
@@ -42,16 +50,30 @@ class RemoteCollection:
     self._published_at = -_PUBLISH_SECONDS
     self._journal: Optional[journal_lib.Journal] = None
 
+  def begin(self) -> None:
+    """Claims the service if it is up, and withdraws an end of training.
+
+    Raises:
+      ValueError: If the service has another configuration, run or dataset, or
+        serves another learner.
+    """
+    try:
+      if self._read_journal() is None:
+        return  # It is starting, so it has no weights.
+      learner_claim.claim(self._link, self._learner_id)
+      weights_lib.withdraw_end(self._link)
+    except ConnectionError as error:
+      logging.info('Training begins without the replay service: %s', error)
+
   def next(self, number: int) -> sources.Collected:
     """Waits for episode `number` of the service's log.
 
     Publishes the weights, which were trained on all earlier episodes.
 
     Raises:
-      ValueError: If the service has another configuration or another run.
+      ValueError: As in `begin`.
     """
     if self._journal is None:
-      # Checked first: collectors of another run must not get these weights.
       self._journal = self._link.wait_for(
           journal_lib.TABLE, self._read_journal
       )
@@ -69,24 +91,42 @@ class RemoteCollection:
         bool(self._journal.success[number]),
     )
 
-  def finish(self) -> None:
-    """Publishes the final weights and the end of training."""
+  def finish(self, num_episodes: int) -> None:
+    """Publishes the final weights and the end of training.
+
+    Args:
+      num_episodes: Number of online episodes that they were trained on.
+
+    Raises:
+      ValueError: As in `begin`.
+    """
+    self._weights.num_episodes.assign(num_episodes)
     self._weights.is_over.assign(True)
     self._publish()
 
   def _publish(self):
-    def publish():
-      self._weights.publish()
-      return True
-
-    self._link.wait_for(weights_lib.TABLE, publish)
+    self._link.wait_for(weights_lib.TABLE, self._send)
     self._published_at = time.monotonic()
+
+  def _send(self):
+    # A service without weights has just been started, perhaps with another log.
+    # Collectors of another run must not get these weights.
+    if not self._weights.are_published() and self._read_journal() is None:
+      return None
+    learner_claim.claim(self._link, self._learner_id)
+    self._weights.publish()
+    return True
 
   def _read_journal(self):
     journal = journal_lib.read(self._link)
     if journal is not None:
       self._constants.check(self._link.address, journal.constants)
       directory_id.check_run(self._root_dir, int(journal.run_id[0]))
+      if int(journal.dataset_id[0]) != self._dataset_id:
+        raise ValueError(
+            f'The replay service at {self._link.address} must have the dataset '
+            'of this learner, but has read another one. Restart the service.'
+        )
     return journal
 
   def _journal_with(self, number):
@@ -95,7 +135,7 @@ class RemoteCollection:
       return None
     if not self._weights.are_published():
       logging.info('The replay service was restarted; resending weights.')
-      self._weights.publish()
+      self._send()
     return journal if len(journal.num_steps) > number else None
 
 

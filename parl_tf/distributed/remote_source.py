@@ -1,13 +1,15 @@
 """The learner's source of training rows and online episodes."""
 
 import contextlib
-from typing import Callable
+from typing import Callable, Sequence
 
+from parl_tf import types
 from parl_tf.distributed import remote_collection
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights
 from parl_tf.replay import reverb_experience
 from parl_tf.training import run_constants
+from parl_tf.training import run_dataset
 from parl_tf.training import sources
 
 
@@ -43,13 +45,9 @@ class RemoteSource:
         self._link,
     )
 
-  @contextlib.contextmanager
-  def collection(self, session):
-    """Opens the episodes that collectors send to the service.
-
-    When the `with` block ends, the final weights are published.
-    """
-    remote = remote_collection.RemoteCollection(
+  def begin(self, session, episodes: Sequence[types.Episode]) -> None:
+    """Claims the service, if it is up; see `RemoteCollection.begin`."""
+    self._remote = remote_collection.RemoteCollection(
         self._link,
         weights.Weights(
             self._link,
@@ -57,12 +55,21 @@ class RemoteSource:
             self._agent.train_step_counter,
         ),
         self._run_constants,
+        run_dataset.digest(episodes),
         session.root_dir,
     )
+    self._remote.begin()
+
+  @contextlib.contextmanager
+  def collection(self, session):
+    """Opens the episodes that collectors send to the service.
+
+    When the `with` block ends, the final weights are published.
+    """
     self.experience = self._online_experience
     with self._link.watched('online'):
-      yield remote
-    remote.finish()
+      yield self._remote
+    self._remote.finish(session.state.episodes)
 
   def close(self) -> None:
     """Closes the tables of this process; the service keeps running."""

@@ -22,6 +22,7 @@ from parl_tf import types
 from parl_tf.distributed import directory_id
 from parl_tf.distributed import episode_item
 from parl_tf.distributed import journal
+from parl_tf.distributed import learner_claim
 from parl_tf.distributed import loopback
 from parl_tf.distributed import weights
 from parl_tf.replay import checks
@@ -50,6 +51,7 @@ MakeWriters = Callable[
         'log_directory',
         'num_offline_transitions',
         'constants',
+        'dataset_id',
         'is_success',
         'port',
         'is_public',
@@ -73,6 +75,7 @@ class ReplayService:
       *,
       num_offline_transitions: int,
       constants: run_constants.RunConstants,
+      dataset_id: int,
       is_success: Callable[[types.Episode], bool],
       port: Optional[int] = None,
       is_public: bool = False,
@@ -90,6 +93,7 @@ class ReplayService:
       num_offline_transitions: Transitions of the dataset given to `run`.
       constants: Constants that all processes of the run share, published in the
         journal. Episodes of more than `max_episode_steps` are refused.
+      dataset_id: Digest of that dataset, published in the journal.
       is_success: Returns whether an episode solved the task, for the journal.
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect. Connections have neither
@@ -120,6 +124,7 @@ class ReplayService:
     self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
     self._constants = constants
+    self._dataset_id = dataset_id
     self._is_success = is_success
     self._step_spec = _episode_spec(steps)
     if port is not None:
@@ -131,6 +136,7 @@ class ReplayService:
             ),
             episode_item.make_table(self._item_signature, max_queue_size),
             journal.make_table(),
+            learner_claim.make_table(),
             weights.make_table(weights_signature),
         ],
         port=port,
@@ -153,19 +159,32 @@ class ReplayService:
     self._refused: List[int] = []
     self._is_stopped = threading.Event()
 
-  def run(self, offline_episodes: Iterable[types.Episode]) -> None:
+  def run(
+      self,
+      offline_episodes: Iterable[types.Episode],
+      check_dataset: Callable[[], None] = lambda: None,
+  ) -> None:
     """Fills the tables, then receives episodes until `stop` is called.
 
     Args:
       offline_episodes: Episodes of table `offline`.
+      check_dataset: Called all the time; what it raises ends the service.
     """
-    for episode in self._until_stopped(offline_episodes):
-      self._writers['offline'].write('offline', episode)
-    newest = self._log.read(self._first_needed())
-    for episode in self._until_stopped(newest):
-      self._writers['online'].write('online', episode)
+    try:
+      self._run(offline_episodes, check_dataset)
+    finally:
+      self._server.stop()
+
+  def stop(self) -> None:
+    """Makes `run` stop the server and return."""
+    self._is_stopped.set()
+
+  def _run(self, offline_episodes, check_dataset):
+    self._fill('offline', offline_episodes)
+    self._fill('online', self._log.read(self._first_needed()))
     if not self._is_stopped.is_set():
       self._check_sizes()
+      check_dataset()  # The journal says that the service is ready.
       self._publish()
       logging.info(
           'The replay service is ready, with %d transitions of the dataset '
@@ -174,15 +193,15 @@ class ReplayService:
           len(self._log),
       )
     while not self._is_stopped.wait(_POLL_SECONDS):
+      check_dataset()
       for episode in self._until_stopped(self._waiting()):
         if episode is not None and self._keep(episode):
           self._entries.append(episode, self._is_success(episode))
         self._publish()
-    self._server.stop()
 
-  def stop(self) -> None:
-    """Makes `run` stop the server and return."""
-    self._is_stopped.set()
+  def _fill(self, table: str, episodes: Iterable[types.Episode]) -> None:
+    for episode in self._until_stopped(episodes):
+      self._writers[table].write(table, episode)
 
   def _first_needed(self) -> int:
     """Returns the first episode of the log that is still in the table."""
@@ -280,6 +299,7 @@ class ReplayService:
             self._refused,
             self._run_id,
             self._constants,
+            self._dataset_id,
         ),
     )
 

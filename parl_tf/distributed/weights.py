@@ -134,6 +134,19 @@ class Weights:
     self._link.call(TABLE, call, _TRANSFER_SECONDS)
 
 
+def withdraw_end(link: server_link.ServerLink) -> None:
+  """Removes the weights of a learner that has finished.
+
+  Actors then wait for those of the next learner.
+
+  Raises:
+    ConnectionError: If the service does not answer in time.
+  """
+  progress = read_progress(link)
+  if progress is not None and progress['is_over']:
+    link.call(TABLE, lambda: link.client.reset(TABLE))
+
+
 def read_progress(link: server_link.ServerLink) -> Optional[Dict[str, int]]:
   """Returns the learner's progress, without its weights.
 

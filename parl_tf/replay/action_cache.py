@@ -18,14 +18,13 @@ import hashlib
 import json
 import os
 import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
+from typing import Any, Dict, List
 import zlib
 
 import numpy as np
-import tensorflow as tf
 
 from parl_tf import synced_file
-from parl_tf import types
+from parl_tf.replay import stored_states
 
 STATES_PER_SHARD = 1024
 """States of one draw."""
@@ -34,89 +33,6 @@ _FORMAT = 1
 _HEADER, _STATES = 'header.json', 'states.npz'
 _SAMPLES, _SHARDS = 'samples.npy', 'shards.txt'
 _DTYPES = ('float16', 'float32')
-_STATES_PER_READ = 1024
-
-
-class States(NamedTuple):
-  """States of stored steps.
-
-  Attributes:
-    observation: Nest of `[S, ...]`.
-    episode_id: `[S]` int64.
-    step_index: `[S]` int32; the observation after the last step of an episode
-      has an index, too.
-  """
-
-  observation: types.Nest
-  episode_id: np.ndarray
-  step_index: np.ndarray
-
-  @property
-  def digests(self) -> np.ndarray:
-    """Digests of the observations, `[S]` uint64."""
-    return _digests(self)
-
-  def rows(self, places: slice) -> types.Nest:
-    """Returns the observations of some states."""
-    return tf.nest.map_structure(lambda x: x[places], self.observation)
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredStates:
-  """States of a table, read when they are needed.
-
-  Stacks of frames take several times the memory of the table.
-
-  Attributes:
-    rows: Returns the observations of a slice of the states, while the table
-      does not change.
-    episode_id: See `States`.
-    step_index: See `States`.
-  """
-
-  rows: Callable[[slice], types.Nest]
-  episode_id: np.ndarray
-  step_index: np.ndarray
-
-  @property
-  def observation(self) -> types.Nest:
-    """The observations of all states."""
-    return self.rows(slice(None))
-
-  def part(self, first: int, end: int) -> 'StoredStates':
-    """Returns the states from `first` up to `end`."""
-
-    def rows(places):
-      start, stop, _ = places.indices(end - first)
-      return self.rows(slice(first + start, first + stop))
-
-    return StoredStates(
-        rows, self.episode_id[first:end], self.step_index[first:end]
-    )
-
-  @property
-  def digests(self) -> np.ndarray:
-    """Digests of the observations, `[S]` uint64."""
-    return _digests(self)
-
-
-AnyStates = Union[States, StoredStates]
-
-
-def episode_states(episodes: Sequence[types.Episode]) -> States:
-  """Returns the states of episodes, those after their last steps included."""
-  return States(
-      tf.nest.map_structure(
-          lambda *leaves: np.concatenate(leaves),
-          *[episode.observation for episode in episodes],
-      ),
-      np.concatenate([
-          np.full(e.num_steps + 1, e.episode_id, np.int64) for e in episodes
-      ]),
-      np.concatenate([
-          np.arange(e.num_steps + 1, dtype=np.int32) for e in episodes
-      ]),
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +118,7 @@ class ActionCache:
 
   @classmethod
   def open_or_create(
-      cls, directory: str, header: Header, states: AnyStates
+      cls, directory: str, header: Header, states: stored_states.AnyStates
   ) -> 'ActionCache':
     """Opens a cache to add shards, or creates an empty one.
 
@@ -332,7 +248,7 @@ class ActionCache:
             f'line from {_SHARDS} to draw it again.'
         )
 
-  def find(self, states: AnyStates) -> np.ndarray:
+  def find(self, states: stored_states.AnyStates) -> np.ndarray:
     """Returns the rows of states in `samples`, `[S]`.
 
     Raises:
@@ -395,21 +311,9 @@ def _read_header(directory: str) -> Header:
       raise ValueError(f'{path} is damaged: {error!r}.') from error
 
 
-def _digests(states: AnyStates) -> np.ndarray:
-  """Returns the digest of each observation, reading a few at a time."""
-  digests = np.empty(len(states.episode_id), np.uint64)
-  for start in range(0, len(digests), _STATES_PER_READ):
-    rows = states.rows(slice(start, start + _STATES_PER_READ))
-    leaves = tf.nest.flatten(tf.nest.map_structure(np.ascontiguousarray, rows))
-    for row in range(len(leaves[0])):
-      sha = hashlib.blake2b(digest_size=8)
-      for leaf in leaves:
-        sha.update(leaf[row].tobytes())
-      digests[start + row] = int.from_bytes(sha.digest(), 'little')
-  return digests
-
-
-def _dataset_digest(states: AnyStates, digests: np.ndarray) -> str:
+def _dataset_digest(
+    states: stored_states.AnyStates, digests: np.ndarray
+) -> str:
   sha = hashlib.sha256()
   for array, dtype in (
       (states.episode_id, '<i8'), (states.step_index, '<i4'), (digests, '<u8')

@@ -10,6 +10,7 @@ import numpy as np
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.replay import action_cache
+from parl_tf.replay import stored_states
 
 Sampler = Callable[[types.Nest, int, np.ndarray], np.ndarray]
 """Maps observations `[B, ...]`, N and a seed `[2]` to actions `[B, N, H * A]`.
@@ -31,7 +32,7 @@ def shard_seed(seed: int, shard: int) -> np.ndarray:
 
 def fill(
     cache: action_cache.ActionCache,
-    states: action_cache.AnyStates,
+    states: stored_states.AnyStates,
     samplers: Sequence[Sampler],
     progress: Callable[[int], None] = lambda num_shards: None,
 ) -> None:

@@ -13,11 +13,11 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
-from parl_tf.replay import action_cache
 from parl_tf.replay import checks
 from parl_tf.replay import chunks
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import step_table
+from parl_tf.replay import stored_states
 
 # Philox generates four 64-bit words per counter value.
 _WORDS_PER_COUNT = 4
@@ -118,7 +118,7 @@ class MemoryExperience:
     """Returns the number of transitions in `table`."""
     return self._table(table).num_transitions
 
-  def states(self, table: str) -> action_cache.StoredStates:
+  def states(self, table: str) -> stored_states.StoredStates:
     """Returns the states of all steps of `table`; see `StepTable.states`."""
     return self._table(table).states()
 

@@ -9,7 +9,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 from parl_tf import frame_stack
 from parl_tf import picture_store
 from parl_tf import types
-from parl_tf.replay import action_cache
+from parl_tf.replay import stored_states
 
 # Steps to move at a time when storage grows. It limits the temporary copies.
 _STEPS_PER_MOVE = 4096
@@ -138,14 +138,14 @@ class StepTable:
     self._end_transition += num_transitions
     self._end_step += num_steps
 
-  def states(self) -> action_cache.StoredStates:
+  def states(self) -> stored_states.StoredStates:
     """Returns the states of all steps, oldest first, until the next change."""
     if self._storage is None:
       raise ValueError(f'table `{self.name}` is empty.')
     steps = np.arange(self.num_steps)
     slots = self._slots(steps)
     info = self._storage.policy_info
-    return action_cache.StoredStates(
+    return stored_states.StoredStates(
         lambda places: self._observations(steps[places], slots[places]),
         np.take(info['episode_id'], slots),
         np.take(info['step_index'], slots),

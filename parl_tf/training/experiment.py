@@ -141,7 +141,11 @@ def run_experiment(
     dataset_path = dataset_path or beginning.take_data()
   if dataset_path is None:
     dataset_path = own_dataset_path
-    if not is_resumed or not os.path.exists(dataset_path):
+    if not is_resumed and os.path.exists(dataset_path):
+      # Of another configuration. If this start is killed while it records, the
+      # next one must not take the old data for its own.
+      os.remove(dataset_path)
+    if not os.path.exists(dataset_path):
       with strategy.scope():
         make_agent(domain, domain.normalization, seed)  # Raises early.
       _record(domain, dataset_path, num_recorded_steps,
@@ -184,6 +188,7 @@ def run_experiment(
           ),
       ) if keep_phases else None,
   )
+  source.begin(session, episodes)
   export_to = functools.partial(
       run_policies.export_run, session, episodes, exported_policies
   )

@@ -1,10 +1,12 @@
 """The episodes of a run's dataset, and their statistics."""
 
+import hashlib
 import tempfile
 from typing import List, Optional, Sequence
 
 from absl import logging
 import gin
+import numpy as np
 
 from parl_tf import picture_store
 from parl_tf import types
@@ -54,6 +56,20 @@ def load(
       path,
   )
   return episodes
+
+
+def digest(episodes: Sequence[types.Episode]) -> int:
+  """Returns a number that identifies a recording; ignores observations.
+
+  Args:
+    episodes: Episodes of a dataset, in its order.
+  """
+  found = hashlib.blake2b(digest_size=8)
+  for episode in episodes:
+    found.update(str(episode.num_steps).encode())
+    for name in types.EPISODE_STEP_DTYPES:
+      found.update(np.asarray(getattr(episode, name)).tobytes())
+  return int.from_bytes(found.digest(), 'big') >> 1  # Fits an int64.
 
 
 def statistics(

@@ -20,6 +20,7 @@ from parl_tf import randomness
 from parl_tf.replay import action_cache
 from parl_tf.replay import cache_filling
 from parl_tf.replay import experience
+from parl_tf.replay import stored_states
 
 _STATES_PER_SEGMENT = 4096
 
@@ -34,7 +35,7 @@ class _Segment(NamedTuple):
   """
 
   table: str
-  states: action_cache.StoredStates
+  states: stored_states.StoredStates
   directory: str
 
   @property

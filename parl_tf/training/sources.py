@@ -1,8 +1,17 @@
 """Where a run's training rows and online episodes come from."""
 
 import contextlib
-from typing import Any, Callable, ContextManager, Dict, NamedTuple, Protocol
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    NamedTuple,
+    Protocol,
+    Sequence,
+)
 
+from parl_tf import types
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
@@ -37,6 +46,9 @@ class Source(Protocol):
 
   experience: Any
 
+  def begin(self, session, episodes: Sequence[types.Episode]) -> None:
+    """Called once, before the phases, with the episodes of the dataset."""
+
   def collection(self, session) -> ContextManager[Collection]:
     """Opens the online episodes of a session."""
 
@@ -63,6 +75,9 @@ class LocalSource:
     self.experience = experience_ctor(
         seed=seed, **experience_arguments(domain, agent)
     )
+
+  def begin(self, session, episodes: Sequence[types.Episode]) -> None:
+    """Does nothing."""
 
   @contextlib.contextmanager
   def collection(self, session):

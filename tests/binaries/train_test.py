@@ -16,6 +16,7 @@ from parl_tf.binaries import finished_run
 from parl_tf.binaries import training_run
 from parl_tf.domains import maze_environment
 from parl_tf.replay import episode_log
+from parl_tf.training import experiment
 from parl_tf.training import run_directory
 from tests import absent_libraries
 from tests.binaries import tiny
@@ -359,6 +360,11 @@ class FailedStartTest(parameterized.TestCase):
     # The same configuration reuses the data, another one records new data.
     self.assertEqual(modified[0], modified[1])
     self.assertGreater(modified[2], modified[1])
+    # So does one whose recording was killed: the old data are gone.
+    with mock.patch.object(experiment, '_record', side_effect=EOFError):
+      with self.assertRaises(EOFError):
+        self._train(binding, seed=2)
+    self.assertFalse(os.path.exists(path))
 
   def test_directory_of_an_active_run_is_refused(self):
     with run_directory.hold(self._root):

@@ -1,8 +1,11 @@
 """Tests of the learner's side of collection by other processes."""
 
+import functools
 import os
 import threading
+from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
@@ -56,13 +59,17 @@ class RemoteCollectionTest(absltest.TestCase):
     replay.stop()
     thread.join()
 
-  def _remote(self, link, **changes):
+  def _remote(self, link, root_dir=None, dataset_id=None, **changes):
     weights = weights_lib.Weights(
         link, self._variables, tf.Variable(0, dtype=tf.int64)
     )
     constants = small_service.CONSTANTS._replace(**changes)
     remote = remote_collection.RemoteCollection(
-        link, weights, constants, self._learner
+        link,
+        weights,
+        constants,
+        dataset_id or small_service.DATASET_ID,
+        root_dir or self._learner,
     )
     return remote, weights
 
@@ -80,11 +87,19 @@ class RemoteCollectionTest(absltest.TestCase):
 
     self.assertTrue(weights.are_published())
     self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)
-    remote.finish()
+    remote.finish(2)
     self.assertEqual(
         weights_lib.read_progress(link),
-        {'is_over': 1, 'num_episodes': 1, 'train_step': 0},
+        {'is_over': 1, 'num_episodes': 2, 'train_step': 0},
     )
+    # A learner that extends the run withdraws the end; one that merely resumes
+    # leaves the weights to the actors.
+    later, weights = self._remote(link)
+    later.begin()
+    self.assertFalse(weights.are_published())
+    later.next(1)
+    self._remote(link)[0].begin()
+    self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)
 
   def test_configuration_that_differs_from_the_service_is_refused(self):
     replay, thread = self._service()
@@ -112,9 +127,59 @@ class RemoteCollectionTest(absltest.TestCase):
     thread.start()
     self.addCleanup(self._stop, other, thread)
     remote, weights = self._remote(link)
-    with self.assertRaisesRegex(ValueError, f'{self._learner} must belong to'):
-      remote.next(1)
+    for call in (
+        functools.partial(remote.next, 1),
+        functools.partial(remote.finish, 1),
+        remote.begin,  # It does not wait for the service to be ready.
+    ):
+      with self.assertRaisesRegex(
+          ValueError, f'{self._learner} must belong to'
+      ):
+        call()
     self.assertFalse(weights.are_published())
+
+  def test_service_serves_one_learner_until_it_restarts(self):
+    first, thread = self._service()
+    thread.start()
+    link = server_link.ServerLink(first.address)
+    for episode_id in range(2):
+      episode_item.send(link.client, _episode(2, episode_id))
+    one, _ = self._remote(link)
+    one.next(0)
+    progress = weights_lib.read_progress(link)
+    other, _ = self._remote(link, root_dir=self.create_tempdir().full_path)
+    for call in (other.begin, functools.partial(other.next, 1)):
+      with self.assertRaisesRegex(ValueError, 'serves another learner'):
+        call()
+    self.assertEqual(weights_lib.read_progress(link), progress)
+    self._stop(first, thread)
+
+    second, thread = self._service(first.port)
+    thread.start()
+    self.addCleanup(self._stop, second, thread)
+    other.next(1)
+    with self.assertRaisesRegex(ValueError, 'serves another learner'):
+      one.finish(1)
+
+  def test_learner_of_another_dataset_is_refused(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    remote, weights = self._remote(
+        server_link.ServerLink(replay.address), dataset_id=8
+    )
+    with self.assertRaisesRegex(ValueError, 'must have the dataset'):
+      remote.next(0)
+    self.assertFalse(weights.are_published())
+
+  def test_learner_begins_while_there_is_no_service(self):
+    replay, thread = self._service()
+    thread.start()
+    self._stop(replay, thread)
+    with mock.patch.object(server_link, 'DEADLINE_SECONDS', 1):
+      with self.assertLogs(logging.get_absl_logger(), 'INFO') as logs:
+        self._remote(server_link.ServerLink(replay.address))[0].begin()
+    self.assertIn('without the replay service', logs.output[-1])
 
   def test_learner_continues_after_the_service_lost_the_end_of_its_log(self):
     first, thread = self._service()

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from unittest import mock
+import weakref
 
 from absl.testing import absltest
 import gin
@@ -48,6 +49,29 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(own.deliver(seen), 0)
     self.assertEqual(own.next_number(seen), 1)
     self.assertLen(self.logged(), 1)
+
+  def test_service_ends_if_its_dataset_is_replaced(self):
+    def check():
+      raise ValueError('another dataset')
+
+    replay = small_service.make(
+        case.OBSERVATION, case.ACTION, self.variables, self.root, 3
+    )
+    link = server_link.ServerLink(replay.address)
+    with self.assertRaisesRegex(ValueError, 'another dataset'):
+      replay.run([case.episode()], check)
+    with self.assertRaises(ConnectionError):
+      link.size('online')
+
+  def test_service_does_not_keep_the_episodes_of_its_dataset(self):
+    array = case.episode().action
+    found = weakref.ref(array)
+    episodes = iter([case.episode(action=array)])
+    del array
+    self.read(server_link.ServerLink(
+        self.start(offline_episodes=episodes).address
+    ))
+    self.assertIsNone(found())
 
   def test_collectors_on_two_hosts_with_equal_numbers_lose_nothing(self):
     link = server_link.ServerLink(self.start().address)

@@ -22,6 +22,9 @@ CONSTANTS = run_constants.RunConstants(
 )
 
 
+DATASET_ID = 7
+
+
 def make(
     observation_spec: types.Nest,
     action_spec: tf.TensorSpec,
@@ -48,6 +51,7 @@ def make(
       os.path.join(root_dir, 'episodes'),
       num_offline_transitions=num_offline_transitions,
       constants=CONSTANTS,
+      dataset_id=DATASET_ID,
       is_success=lambda episode: bool(episode.success.any()),
       port=port,
   )

@@ -10,6 +10,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.replay import action_cache
 from parl_tf.replay import cache_filling
+from parl_tf.replay import stored_states
 
 _HEADER = action_cache.Header('v1', num_samples=2, action_size=3)
 
@@ -44,7 +45,7 @@ class ActionCacheTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.directory = os.path.join(self.create_tempdir().full_path, 'cache')
-    self.states = action_cache.episode_states(_episodes())
+    self.states = stored_states.episode_states(_episodes())
 
   def _open(self, header=_HEADER, states=None):
     return action_cache.ActionCache.open_or_create(
@@ -62,7 +63,7 @@ class ActionCacheTest(parameterized.TestCase):
     cache = action_cache.ActionCache(self.directory)
     cache.verify()
     order = np.random.default_rng(0).permutation(2500)[:50]
-    states = action_cache.States(*(x[order] for x in self.states))
+    states = stored_states.States(*(x[order] for x in self.states))
 
     rows = cache.find(states)
 
