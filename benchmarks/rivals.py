@@ -7,6 +7,8 @@ rate in percent after the given numbers of online episodes, with search and of
 the policy alone, and the rates of all seeds after the last of them. `by_chance`
 is the p-value of the lead of `--ours` after the last of them, by an exact
 one-sided permutation test over seeds, not corrected for the number of methods.
+`--beside` adds runs of other studies.
+
 A run counts if it was evaluated after all of these episodes, finished or not;
 a log names the others.
 """
@@ -102,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
-  runs = runs_lib.read_runs([options.root_dir]).runs
+  runs = runs_lib.read_runs([options.root_dir, *options.beside]).runs
   rows = compare(runs, options.ours, [int(x) for x in options.episodes])
   write(os.path.join(options.root_dir, 'rivals.csv'), rows)
 
@@ -110,6 +112,7 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
   """Defines the flags and runs the command."""
   flags.DEFINE_string('root_dir', None, 'Folder with runs.', required=True)
+  flags.DEFINE_list('beside', [], 'Further folders with runs to compare.')
   flags.DEFINE_string('ours', 'parl_iql', 'Method to compare with the others.')
   flags.DEFINE_list('episodes', ['10', '30', '60'], 'Online episodes to show.')
   app.run(main)
