@@ -1,7 +1,8 @@
 """A one-line summary of the progress of a distributed run."""
 
+import math
 import time
-from typing import Mapping
+from typing import Mapping, Optional, Tuple
 
 from parl_tf.distributed import journal as journal_lib
 from parl_tf.distributed import server_link
@@ -18,7 +19,7 @@ class ProgressView:
       address: `host:port` of the replay service.
     """
     self._link = server_link.ServerLink(address)
-    self._before = (time.monotonic(), 0, 0)
+    self._before: Optional[Tuple[float, int, int]] = None
 
   def line(self, num_restarts: Mapping[str, int]) -> str:
     """Returns the line.
@@ -34,11 +35,19 @@ class ProgressView:
       tables = self._link.tables()
     except ConnectionError:
       return f'The replay service does not answer{restarts}'
-    if journal is None or progress is None:
-      return f'No online episode yet{restarts}'
+    if journal is None:
+      return f'The replay service is being filled{restarts}'
+    if progress is None:
+      return (
+          f'{len(journal.num_steps)} episodes; the learner is not yet in the '
+          f'online phase{restarts}'
+      )
     now = time.monotonic()
     num_collected = int(journal.num_steps.sum())
-    before, collected_before, learned_before = self._before
+    # The first line has no rates: the log may be that of an earlier session.
+    before, collected_before, learned_before = self._before or (
+        -math.inf, num_collected, progress['train_step']
+    )
     seconds = now - before
     self._before = (now, num_collected, progress['train_step'])
     lag = len(journal.num_steps) - progress['num_episodes']

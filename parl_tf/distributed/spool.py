@@ -26,6 +26,8 @@ _NUMBER_BITS = 24
 _NUM_KEPT = 8
 # An episode is sent again after this time without an acknowledgement.
 _RESEND_SECONDS = 15.0
+# Consecutive refused episodes after which the collector stops.
+_MAX_REFUSED = 10
 
 
 _Ids = TypeVar('_Ids', int, np.ndarray)
@@ -113,8 +115,8 @@ class Spool:
 
     Raises:
       ConnectionError: If the service does not accept them in time.
-      ValueError: If an episode does not fit the service's signature, or the
-        spool belongs to another run.
+      ValueError: If an episode does not fit the service's signature, the spool
+        belongs to another run, or the service refused its last ten episodes.
     """
     directory_id.check_run(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
@@ -125,6 +127,13 @@ class Spool:
           'for the reason.', self._link.address, number, self._collector,
       )
     self._reported |= refused
+    newest = sorted(arrived)[-_MAX_REFUSED:]
+    if len(newest) == _MAX_REFUSED and refused.issuperset(newest):
+      raise ValueError(
+          f'The service at {self._link.address} refused the last '
+          f'{_MAX_REFUSED} episodes of collector {self._collector}; see its '
+          'log for the reason.'
+      )
     numbers = self._numbers()
     missing = [number for number in numbers if number not in arrived]
     for number in missing:

@@ -85,6 +85,17 @@ class SpoolTest(absltest.TestCase):
 
     self.assertEqual(self._link.size(episode_item.TABLE), 0)
 
+  def test_collector_whose_episodes_are_always_refused_is_stopped(self):
+    numbers = list(range(11))
+    for held in (
+        # The tenth was accepted, or only nine have arrived.
+        journal.make([9], [3], [False], refused=numbers[:9] + [10]),
+        journal.make(refused=numbers[:9]),
+    ):
+      self._spool.deliver(held)
+    with self.assertRaisesRegex(ValueError, 'last 10 episodes of collector 0'):
+      self._spool.deliver(journal.make([0], [3], [False], refused=numbers[1:]))
+
 
 if __name__ == '__main__':
   absltest.main()
