@@ -46,11 +46,14 @@ class FirstEpisode:
 def check(domain) -> None:
   """Raises a ValueError if the domain's environments cannot be drawn.
 
-  A domain with a limited number of environments is not checked, because a reset
-  would move a robot.
+  Those of a robot are refused unseen: the check would have to move it.
   """
   if domain.max_environments is not None:
-    return
+    raise ValueError(
+        'A video is not possible of a task that limits the number of its '
+        f'environments (`max_environments` is {domain.max_environments}), as '
+        'robots do.'
+    )
   environment = domain.make_environment(seed=0, evaluation=True)
   environment.reset()
   try:

@@ -1,7 +1,9 @@
 """Tests the cache of a policy's samples, and how it is filled."""
 
+import errno
 import os
 import threading
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -189,6 +191,28 @@ class ActionCacheTest(parameterized.TestCase):
       file.write('{}')
     with self.assertRaisesRegex(ValueError, 'header.json is damaged'):
       action_cache.ActionCache(self.directory)
+
+  def test_full_disk_is_named_before_samples_are_drawn(self):
+    path = os.path.join(self.create_tempdir().full_path, 'cache')
+    error = OSError(errno.ENOSPC, 'No space left on device')
+    with mock.patch.object(os, 'posix_fallocate', side_effect=error):
+      with self.assertRaisesRegex(OSError, 'No space.*samples.npy'):
+        action_cache.ActionCache.open_or_create(path, _HEADER, self.states)
+    with self.assertRaises(FileNotFoundError):
+      action_cache.ActionCache(path)
+
+  def test_part_of_stored_states_reads_no_other(self):
+    read = []
+
+    def rows(places):
+      read.append((places.start, places.stop))
+      return np.arange(10)[places]
+
+    states = stored_states.StoredStates(rows, np.arange(10), np.zeros(10))
+    part = states.part(2, 6)
+    np.testing.assert_array_equal(part.rows(slice(1, 100)), [3, 4, 5])
+    np.testing.assert_array_equal(part.episode_id, [2, 3, 4, 5])
+    self.assertEqual(read, [(3, 6)])
 
   def test_an_incomplete_cache_is_refused(self):
     with self.assertRaisesRegex(ValueError, '3 of 3 shards are missing'):

@@ -36,6 +36,13 @@ class EvaluationVideoTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'does not render images'):
       evaluation_video.check(line_walk.LineWalk(draws=False))
 
+  def test_robots_are_refused_without_moving_them(self):
+    domain = line_walk.LineWalk()
+    domain.max_environments = 1
+    with self.assertRaisesRegex(ValueError, 'limits the number.* is 1'):
+      evaluation_video.check(domain)
+    self.assertEmpty(domain.environments)
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -10,6 +10,7 @@ from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -231,6 +232,23 @@ class ServedOnlineTest(parameterized.TestCase):
     drawn = action_cache.ActionCache(os.path.join(folder, '0')).samples
     self.assertEqual(drawn.shape[1:], (3, 2))
     self.assertGreater(np.mean(np.std(drawn, axis=1)), 0.0)
+
+  def test_the_cache_of_the_offline_phase_is_taken_over(self):
+    self.addCleanup(gin.clear_config)
+    _, server = self._serve('given')
+    session = self._session('run', server)
+    path = os.path.join(self.folder, 'cache')
+    self._fill(session, path, action_cache.Header('initial', 3, 2))
+    with gin.unlock_config():
+      gin.bind_parameter('Offline.action_cache', path)
+
+    _phase(1).run(session)
+
+    [folder] = glob.glob(
+        os.path.join(session.root_dir, 'action_segments', 'offline_*')
+    )
+    drawn = action_cache.ActionCache(os.path.join(folder, '0')).samples
+    np.testing.assert_array_equal(drawn, 0.0)
 
   def test_segments_and_versions_differ_in_their_noise(self):
     _, server = self._serve('noise')
