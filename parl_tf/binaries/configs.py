@@ -1,7 +1,6 @@
 """Finds and parses gin files, in an installation or a checkout."""
 
 import contextlib
-import difflib
 import functools
 import glob
 import inspect
@@ -10,11 +9,12 @@ import os
 import re
 import sys
 import tokenize
-from typing import Iterable, Iterator, List, Sequence
+from typing import Iterator, List, Sequence
 
 import gin
 
 from parl_tf.binaries import binding_types
+from parl_tf.binaries import gin_names
 from parl_tf.binaries import gin_syntax
 from parl_tf.binaries import imports
 
@@ -24,8 +24,6 @@ _UNKNOWN_NAME = re.compile(
 _UNKNOWN_PARAMETER = re.compile(
     r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'"
 )
-# Matches a binding, `Name.parameter =`, or a reference, `@Name`.
-_NAMES = re.compile(r'^(?:\w+/)*(\w+)\.\w+ *=|@(\w+)', re.MULTILINE)
 
 
 @functools.lru_cache(maxsize=None)
@@ -54,7 +52,7 @@ def add_search_path() -> List[str]:
 
 
 def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
-  """Checks that gin files exist, and their syntax; imports nothing.
+  """Checks gin files and bindings, without importing what they configure.
 
   Args:
     gin_files: Paths.
@@ -62,12 +60,17 @@ def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 
   Raises:
     FileNotFoundError: If a file is in none of the searched directories.
-    ValueError: If a file or a binding is not valid gin.
+    ValueError: If a file or a binding is not valid gin, or if one of its names
+      is misspelt.
   """
-  for path in gin_files:
-    gin_syntax.check_file(_find(path), path)
-  for binding in gin_bindings:
-    gin_syntax.check_binding(binding)
+  _check_syntax(gin_files, gin_bindings)
+  gin_names.check(
+      [
+          *((path, gin_syntax.read(_find(path))) for path in gin_files),
+          *((f'--gin_bindings {text!r}', text) for text in gin_bindings),
+      ],
+      _find,
+  )
 
 
 def digest(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> str:
@@ -106,7 +109,7 @@ def parse(
       in which case the message suggests the closest defined one, or binds text
       to a number.
   """
-  check(gin_files, gin_bindings)
+  _check_syntax(gin_files, gin_bindings)
   _register_type_check()
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
@@ -134,7 +137,7 @@ def parse(
         f' gin, but cannot be parsed: {reason}.'
     ) from error
   except ValueError as error:
-    hint = _closest(str(error))
+    hint = _hint(str(error))
     if not hint:
       raise
     message, newline, place = str(error).partition('\n')
@@ -166,6 +169,15 @@ def _register_type_check() -> None:
   gin.config.register_finalize_hook(binding_types.check)
 
 
+def _check_syntax(
+    gin_files: Sequence[str], gin_bindings: Sequence[str]
+) -> None:
+  for path in gin_files:
+    gin_syntax.check_file(_find(path), path)
+  for binding in gin_bindings:
+    gin_syntax.check_binding(binding)
+
+
 def _find(path: str) -> str:
   places = [os.getcwd()] + add_search_path()
   for place in places:
@@ -180,26 +192,18 @@ def _find(path: str) -> str:
   )
   raise FileNotFoundError(
       f'There is no gin file {path!r} in any of: {", ".join(places)}.'
-      + _did_you_mean(path, found)
+      + gin_names.did_you_mean(path, found)
   )
 
 
-def _closest(message: str) -> str:
-  """Returns a "Did you mean" sentence for a gin error, or ''."""
+def _hint(message: str) -> str:
+  """Returns a sentence on how to mend a gin error, or ''."""
   if unknown := _UNKNOWN_NAME.search(message):
-    names = set()
-    for place in add_search_path():
-      for path in glob.glob(os.path.join(place, '**', '*.gin'), recursive=True):
-        with open(path, encoding='utf-8') as file:
-          for pair in _NAMES.findall(file.read()):
-            names.update(pair)
-    return _did_you_mean(unknown[1], names)
+    known = gin_names.modules()
+    if module := known.get(unknown[1]):
+      return f' It needs `import {module}` in a gin file.'
+    return gin_names.did_you_mean(unknown[1], known)
   if unknown := _UNKNOWN_PARAMETER.search(message):
     parameters = inspect.signature(gin.get_configurable(unknown[1])).parameters
-    return _did_you_mean(unknown[2], parameters)
+    return gin_names.did_you_mean(unknown[2], parameters)
   return ''
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-  closest = difflib.get_close_matches(name, sorted(names), n=1)
-  return f' Did you mean {closest[0]!r}?' if closest else ''

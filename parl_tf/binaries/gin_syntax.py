@@ -1,4 +1,4 @@
-"""Checks the syntax of gin files and bindings without importing anything.
+"""Reads gin files and bindings without importing what they configure.
 
 The modules that gin files import take seconds to import; errors in a file or a
 binding should not wait for them.
@@ -7,7 +7,7 @@ binding should not wait for them.
 import hashlib
 import re
 import tokenize
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, List, Sequence, Tuple
 
 from gin import config_parser
 
@@ -19,9 +19,13 @@ _UNQUOTED = re.compile(
 
 
 class _Names(config_parser.ParserDelegate):
-  """Represents references and macros as text."""
+  """Represents references and macros as text; lists the references."""
+
+  def __init__(self):
+    self.references: List[str] = []
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
+    self.references.append(scoped_configurable_name.split('/')[-1])
     return f'@{scoped_configurable_name}{"()" if evaluate else ""}'
 
   def macro(self, macro_name):
@@ -39,8 +43,7 @@ def check_file(path: str, name: str) -> None:
     ValueError: If it is not gin; the message names file and line.
   """
   try:
-    with open(path, encoding='utf-8') as file:
-      text = file.read()
+    text = read(path)
   except UnicodeDecodeError as error:
     raise ValueError(
         f'{name}: must be gin, but cannot be decoded: {error}.'
@@ -67,10 +70,34 @@ def digest(paths: Sequence[str], find: Callable[[str], str]) -> str:
   return hashlib.sha256('\0'.join(_texts(paths, find)).encode()).hexdigest()
 
 
+def statements(
+    text: str, find: Callable[[str], str]
+) -> Iterator[Tuple[Any, List[str]]]:
+  """Yields gin's statements and the names to which each of them refers.
+
+  An included file's statements follow the one that includes it.
+
+  Args:
+    text: Valid gin.
+    find: Returns the path of an included file.
+  """
+  names = _Names()
+  for statement in config_parser.ConfigParser(text, names):
+    yield statement, names.references
+    names.references = []
+    if isinstance(statement, config_parser.IncludeStatement):
+      yield from statements(read(find(statement.filename)), find)
+
+
+def read(path: str) -> str:
+  """Returns the text of a file."""
+  with open(path, encoding='utf-8') as file:
+    return file.read()
+
+
 def _texts(paths, find) -> Iterator[str]:
   for path in paths:
-    with open(path, encoding='utf-8') as file:
-      text = file.read()
+    text = read(path)
     yield text
     for statement in config_parser.ConfigParser(text, _Names()):
       if isinstance(statement, config_parser.IncludeStatement):

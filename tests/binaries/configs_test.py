@@ -3,11 +3,13 @@
 import logging
 import os
 from typing import Optional
+from unittest import mock
 
 from absl.testing import absltest
 import gin
 
 from parl_tf.binaries import configs
+from parl_tf.binaries import gin_names
 
 
 @gin.configurable(module='configs_test')
@@ -84,6 +86,21 @@ class ConfigsTest(absltest.TestCase):
           (FileNotFoundError, ValueError), f"Did you mean '{closest}'"
       ):
         configs.parse(files, bindings)
+
+  def test_a_name_that_is_not_imported_gets_its_import_suggested(self):
+    with self.assertRaisesRegex(ValueError, 'needs `import parl_tf.x.y` in'):
+      with mock.patch.object(
+          gin_names, 'modules', return_value={'make_shape': 'parl_tf.x.y'}
+      ):
+        configs.parse([], ['make_shape.size = 1'])
+
+  def test_misspelled_names_are_found_before_imports(self):
+    path = self._file('b.gin', "import no_such_module\n\nA.b = 3\n")
+    configs.check([path], ['PointMase.size = 1'])  # Perhaps of that module.
+    with self.assertRaisesRegex(
+        ValueError, "--gin_bindings .*'PointMase' to .*mean 'PointMaze'"
+    ):
+      configs.check(['quickstart.gin'], ['PointMase.size = 1'])
 
   def test_errors_of_syntax_name_place_and_mend_without_imports(self):
     path = self._file('b.gin', "import no_such_module\n\nA.b = data/x.hdf5\n")
