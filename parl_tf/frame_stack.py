@@ -1,12 +1,14 @@
 """Stacks of consecutive frames, of which each is stored only once.
 
-Episodes, logs and tables contain single images. A network that needs motion
-sees F frames, oldest first along the channels: `[height, width, F * channels]`.
-Stacks are made where observations are read, and never reach across the start of
-an episode; there, the first frame is repeated. Vectors are not stacked.
+Episodes, logs and tables contain single observations. A network that needs
+motion sees F of them, oldest first along the last axis: images
+`[height, width, F * channels]` and vectors `[F * size]`. Vectors of integers,
+such as the tokens of an instruction, are not stacked. Stacks are made where
+observations are read, and never reach across the start of an episode; there,
+the first frame is repeated.
 """
 
-from typing import Callable, List
+from typing import Any, Callable, List, Optional
 
 import dm_env
 from dm_env import specs
@@ -30,21 +32,52 @@ def stacked_shape(spec, num_frames: int) -> List[int]:
     num_frames: F.
   """
   shape = list(spec.shape)
-  if _is_image(spec, rank=3):
+  if is_stacked(spec):
     shape[-1] *= num_frames
   return shape
 
 
+def stacked_normalization(
+    normalization: Optional[types.Normalization],
+    spec: types.Nest,
+    num_frames: int,
+) -> Optional[types.Normalization]:
+  """Returns the statistics of stacked frames.
+
+  Args:
+    normalization: Statistics of single frames, or None.
+    spec: Nest of specs of single frames.
+    num_frames: F.
+  """
+  if normalization is None:
+    return None
+
+  def stack(statistics):
+    leaves = [
+        np.tile(leaf, num_frames if is_stacked(single) else 1)
+        if leaf is not None
+        else None
+        for leaf, single in zip(tree.flatten(statistics), tree.flatten(spec))
+    ]
+    return tree.unflatten_as(statistics, leaves)
+
+  return normalization._replace(
+      mean=stack(normalization.mean),
+      standard_deviation=stack(normalization.standard_deviation),
+  )
+
+
 def count(stacked_spec: types.Nest, spec: types.Nest) -> int:
-  """Returns the number of frames in the images of a spec, 1 without images.
+  """Returns the number of frames in observations, 1 if nothing is stacked.
 
   Args:
     stacked_spec: Nest of specs of observations with stacked frames.
     spec: The same without stacks; the leaves may be of another type.
   """
   for stacked, single in zip(tree.flatten(stacked_spec), tree.flatten(spec)):
-    if _is_image(single, rank=3):
-      return stacked.shape[-1] // single.shape[-1]
+    if is_stacked(single):
+      num_frames, rest = divmod(stacked.shape[-1], single.shape[-1])
+      return 1 if rest else max(1, num_frames)
   return 1
 
 
@@ -52,7 +85,7 @@ def newest(observation: types.Nest, num_frames: int) -> types.Nest:
   """Returns an observation with the newest frame of each of its stacks."""
   return tree.map_structure(
       lambda x: (
-          x[..., -(x.shape[-1] // num_frames):] if _is_image(x, rank=3) else x
+          x[..., -(x.shape[-1] // num_frames):] if is_stacked(x) else x
       ),
       observation,
   )
@@ -63,7 +96,7 @@ def read(
     places: Callable[[int], np.ndarray],
     num_frames: int,
 ) -> types.Nest:
-  """Reads rows, images with the frames before them.
+  """Reads rows with the frames before them.
 
   Args:
     observation: Nest of arrays `[places, ...]` with single frames.
@@ -78,17 +111,17 @@ def read(
   earlier = [places(age) for age in range(num_frames - 1, 0, -1)]
 
   def read_leaf(leaf):
-    if not earlier or not _is_image(leaf, rank=4):
+    if not earlier or not is_stacked(leaf, num_batch_axes=1):
       return np.take(leaf, present, axis=0)
     # Pixels are copied as units, in half the time of their channels.
     leaf = np.ascontiguousarray(leaf)
-    pixels = leaf.view(f'V{leaf.shape[-1]}')[..., 0]
+    pixels = leaf.view(f'V{leaf.shape[-1] * leaf.itemsize}')[..., 0]
     rows = np.empty(
         present.shape + pixels.shape[1:] + (num_frames,), pixels.dtype
     )
     for i, frames in enumerate([*earlier, present]):
       rows[..., i] = np.take(pixels, frames, axis=0)
-    return rows.view(np.uint8)
+    return rows.view(leaf.dtype)
 
   return tree.map_structure(read_leaf, observation)
 
@@ -125,7 +158,7 @@ class FrameHistory:
     frames = self._observations[:1] * missing + self._observations
 
     def stack(*leaves):
-      if _is_image(leaves[-1], rank=3):
+      if is_stacked(leaves[-1]):
         return np.concatenate(leaves, axis=-1)
       return leaves[-1]
 
@@ -164,5 +197,15 @@ class StackedFrames(dm_env.Environment):
     return self._environment.discount_spec()
 
 
-def _is_image(x, rank: int) -> bool:
-  return len(x.shape) == rank and x.dtype == np.uint8
+def is_stacked(x: Any, num_batch_axes: int = 0) -> bool:
+  """Returns whether frames of an array or a spec are stacked.
+
+  Args:
+    x: Image `[..., height, width, channels]` uint8, or vector `[..., size]`.
+    num_batch_axes: Number of axes before those of a single frame.
+  """
+  rank = len(x.shape) - num_batch_axes
+  dtype = np.dtype(getattr(x.dtype, 'as_numpy_dtype', x.dtype))
+  if rank == 3:
+    return dtype == np.uint8
+  return rank == 1 and np.issubdtype(dtype, np.floating)

@@ -113,7 +113,7 @@ class ModelSpec(NamedTuple):
     raw_action_bounds: Lowest and highest action of one step, `[A]` each, in the
       units of the environment; None if they are unknown.
     chunk_length: H, the number of actions that a policy draws at once.
-    num_frames: Number of frames in each image of `observation`.
+    num_frames: Number of frames in each `observation`; see `frame_stack`.
   """
 
   observation: Nest

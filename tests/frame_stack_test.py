@@ -10,7 +10,9 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
 from parl_tf import frame_stack
+from parl_tf import types
 from parl_tf.replay import step_table
+from parl_tf.replay import stored_states
 from tests import tensor_case
 
 
@@ -39,7 +41,9 @@ def _steps(first, num_steps):
   return trajectory.Trajectory(
       step_type=np.ones(num_steps, np.int32),
       observation={
-          'picture': _images(count), 'vector': count[:, np.newaxis] * 1.0
+          'picture': _images(count),
+          'vector': np.stack([count, -count], axis=1).astype(np.float32),
+          'words': count[:, np.newaxis],
       },
       action=np.zeros((num_steps, 2), np.float32),
       policy_info={
@@ -70,7 +74,8 @@ class _Counter(dm_env.Environment):
   def observation_spec(self):
     return {
         'picture': specs.Array((2, 2, 3), np.uint8),
-        'vector': specs.Array((1,), np.float32),
+        'vector': specs.Array((2,), np.float32),
+        'words': specs.Array((1,), np.int64),
     }
 
   def action_spec(self):
@@ -78,7 +83,11 @@ class _Counter(dm_env.Environment):
 
   def _look(self):
     self._image[:] = _images(self._count)
-    return {'picture': self._image, 'vector': np.float32([self._count])}
+    return {
+        'picture': self._image,
+        'vector': np.float32([self._count, -self._count]),
+        'words': np.array([self._count]),
+    }
 
 
 class FrameStackTest(tensor_case.TensorCase):
@@ -93,7 +102,15 @@ class FrameStackTest(tensor_case.TensorCase):
         # The first frame is repeated before the start.
         [[[10, 10, 10], [10, 10, 11]], [[10, 11, 12], [11, 12, 13]]],
     )
-    self.assertEqual(rows['vector'][..., 0].tolist(), [[10, 11], [12, 13]])
+    self.assertEqual(
+        rows['vector'].tolist(),
+        [
+            [[10, -10, 10, -10, 10, -10], [10, -10, 10, -10, 11, -11]],
+            [[10, -10, 11, -11, 12, -12], [11, -11, 12, -12, 13, -13]],
+        ],
+    )
+    # Integers are no measurements.
+    self.assertEqual(rows['words'][..., 0].tolist(), [[10, 11], [12, 13]])
 
   def test_play_and_reading_give_the_same_stacks(self):
     environment = frame_stack.StackedFrames(_Counter(5), 3)
@@ -103,11 +120,10 @@ class FrameStackTest(tensor_case.TensorCase):
       read = frame_stack.read_episode(
           _steps(5, 5).observation, np.arange(5), 3
       )
-      self.assertAllEqual([x['picture'] for x in played], read['picture'])
-      for observation in played:
-        environment.observation_spec()['picture'].validate(
-            observation['picture']
-        )
+      for name, spec in environment.observation_spec().items():
+        self.assertAllEqual([x[name] for x in played], read[name])
+        for observation in played:
+          spec.validate(observation[name])
 
   def test_the_newest_frame_is_kept(self):
     stack = frame_stack.read_episode(
@@ -115,20 +131,61 @@ class FrameStackTest(tensor_case.TensorCase):
     )
     newest = frame_stack.newest(stack, 2)
     self.assertAllEqual(newest['picture'], _images(2))
-    self.assertAllEqual(newest['vector'], [2])
+    self.assertAllEqual(newest['vector'], [2, -2])
+    self.assertAllEqual(newest['words'], [2])
 
   def test_frames_are_counted(self):
     single = _Counter(0).observation_spec()
     stacked = frame_stack.StackedFrames(_Counter(0), 4).observation_spec()
     self.assertEqual(frame_stack.count(stacked, single), 4)
-    self.assertEqual(
-        frame_stack.count(specs.Array((3,), float), specs.Array((3,), float)),
-        1,
+    for size, num_frames in ((3, 1), (6, 2), (7, 1), (2, 1)):
+      self.assertEqual(
+          frame_stack.count(
+              specs.Array((size,), float), specs.Array((3,), float)
+          ),
+          num_frames,
+      )
+    self.assertEqual(frame_stack.count(single['words'], single['words']), 1)
+
+  def test_statistics_are_those_of_each_frame(self):
+    statistics = types.Normalization(
+        {'picture': None, 'vector': np.array([1, 2]), 'words': np.array([3])},
+        {'picture': None, 'vector': np.array([4, 5]), 'words': np.array([6])},
     )
+    stacked = frame_stack.stacked_normalization(
+        statistics, _Counter(0).observation_spec(), 2
+    )
+    self.assertIsNone(stacked.mean['picture'])
+    self.assertAllEqual(stacked.mean['vector'], [1, 2, 1, 2])
+    self.assertAllEqual(stacked.mean['words'], [3])
+    self.assertAllEqual(stacked.standard_deviation['vector'], [4, 5, 4, 5])
+    self.assertIsNone(frame_stack.stacked_normalization(None, {}, 2))
 
   def test_no_frames_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`num_frames`.*0'):
       frame_stack.FrameHistory(0)
+
+
+  def test_states_of_episodes_are_those_of_a_table(self):
+    episodes, table = [], step_table.StepTable('offline', 10, num_frames=3)
+    for episode_id, (first, num_steps) in enumerate(((0, 4), (50, 1))):
+      steps = _steps(first, num_steps + 1)
+      steps.policy_info['episode_id'][:] = episode_id
+      table.add(steps, num_steps)
+      episodes.append(
+          types.Episode(
+              steps.observation,
+              *(x[:-1] for x in (steps.action, steps.reward, steps.discount)),
+              success=np.zeros(num_steps, np.bool_),
+              episode_id=episode_id,
+          )
+      )
+    wanted, states = table.states(), stored_states.episode_states(episodes, 3)
+    for name, array in wanted.observation.items():
+      self.assertAllEqual(states.observation[name], array)
+      self.assertAllEqual(states.rows(slice(3, 6))[name], array[3:6])
+    self.assertAllEqual(states.episode_id, wanted.episode_id)
+    self.assertAllEqual(states.digests, wanted.digests)
 
 
 class TableTest(tensor_case.TensorCase):

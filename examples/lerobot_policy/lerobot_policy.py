@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import logging
 import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ torchvision_operators.import_torchvision()
 from lerobot.configs import policies as policy_configs  # noqa: E402
 from lerobot.configs import types  # noqa: E402
 from lerobot.policies import factory  # noqa: E402
+from lerobot.policies import utils  # noqa: E402
 from lerobot.utils import constants  # noqa: E402
 
 from parl_tf.serving import policy_spec  # noqa: E402
@@ -54,8 +55,7 @@ class LeRobotPolicy:
         all weights. The change is merged into the weights when the fit ends.
 
     Raises:
-      ValueError: If the checkpoint is an adapter, or the policy has a history
-        of observations, which a served observation lacks.
+      ValueError: If the checkpoint is an adapter.
     """
     self._batch_size = batch_size
     self._learning_rate = learning_rate
@@ -68,11 +68,6 @@ class LeRobotPolicy:
     if config.use_peft:
       raise ValueError(
           f'{path}: must be a whole policy, got an adapter. Merge it first.'
-      )
-    if config.n_obs_steps != 1:
-      raise ValueError(
-          f'{path}: `n_obs_steps` must be 1, because a served observation has '
-          f'no history, got {config.n_obs_steps}.'
       )
     config.pretrained_path = path
     self.config = config
@@ -96,11 +91,12 @@ class LeRobotPolicy:
 
     Observations have LeRobot's names, images `[height, width, channels]` uint8.
     Where all inputs are vectors of one length, there is a single one, called
-    `observation`, from which all of them are taken.
+    `observation`, from which all of them are taken. The last `n_obs_steps`
+    observations are stacked along the last axis, oldest first.
     """
     action = self.config.output_features[constants.ACTION]
     observation = {
-        name: _array_spec(feature)
+        name: _array_spec(feature, self.config.n_obs_steps)
         for name, feature in self.config.input_features.items()
     }
     if self._is_single():
@@ -158,7 +154,8 @@ class LeRobotPolicy:
       observation: Arrays `[R, ...]`.
       actions: `[R, T, A]`.
       mask: `[R, T]`, 0 after the end of an episode. As in LeRobot's datasets,
-        the last valid action is repeated there, and `action_is_pad` is set.
+        the last valid action is repeated there, and `action_is_pad` is set. So
+        is the first one, in place of the actions of earlier observations.
       num_steps: Gradient steps.
       seed: Seed of batches, noise and dropout.
     """
@@ -166,7 +163,7 @@ class LeRobotPolicy:
     random = np.random.default_rng(seed)
     rows = dict(observation)
     rows[constants.ACTION], rows[f'{constants.ACTION}_is_pad'] = _padded(
-        actions, mask, len(self.config.action_delta_indices)
+        actions, mask, self.config.action_delta_indices
     )
     preset = self.config.get_optimizer_preset()
     if self._learning_rate is not None:
@@ -179,7 +176,7 @@ class LeRobotPolicy:
     losses = []
     for _ in range(num_steps):
       chosen = random.integers(len(actions), size=self._batch_size)
-      loss, _ = policy.forward(self._batch(_slice(rows, chosen), is_fit=True))
+      loss, _ = policy.forward(self._fit_batch(_slice(rows, chosen)))
       optimizer.zero_grad()
       loss.backward()
       if preset.grad_clip_norm > 0:
@@ -198,7 +195,10 @@ class LeRobotPolicy:
   def _draw(self, rows: Mapping[str, Any]) -> np.ndarray:
     """Returns one chunk `[rows, T, A]` for each row."""
     self.policy.reset()
-    batch = self._batch(rows)
+    *earlier, present = self._frames(rows)
+    for frame in earlier:
+      self._remember(self._batch(frame))
+    batch = self._batch(present)
     # The first call predicts the chunk, and each call takes an action of it.
     actions = [
         self._postprocess(self.policy.select_action(batch))
@@ -206,20 +206,44 @@ class LeRobotPolicy:
     ]
     return torch.stack(actions, dim=1).float().cpu().numpy()
 
-  def _batch(
-      self, rows: Mapping[str, Any], is_fit: bool = False
-  ) -> Dict[str, Any]:
-    """Returns rows as LeRobot's policies take them, normalized.
+  def _remember(self, batch: Mapping[str, Any]) -> None:
+    """Adds an observation to the history of LeRobot's policy."""
+    if self.config.image_features:
+      images = [batch[name] for name in self.config.image_features]
+      batch = {**batch, constants.OBS_IMAGES: torch.stack(images, dim=-4)}
+    utils.populate_queues(self.policy._queues, batch, [constants.ACTION])
 
-    Args:
-      rows: Arrays `[rows, ...]`.
-      is_fit: Whether they go to the loss. Policies with a history then need an
-        axis of time.
-    """
+  def _fit_batch(self, rows: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns rows for the loss, observations with an axis of time."""
+    frames = [self._batch(frame) for frame in self._frames(rows)]
+    batch = frames[-1]
+    if self.config.observation_delta_indices is not None:
+      for name in self.config.input_features:
+        batch[name] = torch.stack([frame[name] for frame in frames], dim=1)
+    return batch
+
+  def _frames(self, rows: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Returns rows with each of their stacked observations, oldest first."""
     rows = dict(rows)
     if self._is_single():
       state = rows.pop(policy_spec.SINGLE)
       rows.update(dict.fromkeys(self.config.input_features, state))
+    num_frames = self.config.n_obs_steps
+    stacks = {
+        name: np.split(rows.pop(name), num_frames, axis=-1)
+        for name in self.config.input_features
+    }
+    return [
+        {**rows, **{name: stack[i] for name, stack in stacks.items()}}
+        for i in range(num_frames)
+    ]
+
+  def _batch(self, rows: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns single observations as LeRobot takes them, normalized.
+
+    Args:
+      rows: Arrays `[rows, ...]`.
+    """
     batch = {}
     for name, array in rows.items():
       if name == _TASK:
@@ -230,11 +254,7 @@ class LeRobotPolicy:
       if feature is not None and feature.type is types.FeatureType.VISUAL:
         tensor = tensor.movedim(-1, -3).float() / 255.0
       batch[name] = tensor
-    batch = self._preprocess(batch)
-    if is_fit and self.config.observation_delta_indices is not None:
-      for name in self.config.input_features:
-        batch[name] = batch[name].unsqueeze(1)
-    return batch
+    return self._preprocess(batch)
 
   def _is_single(self) -> bool:
     """Returns whether all inputs are vectors of one length."""
@@ -247,25 +267,36 @@ class LeRobotPolicy:
     return any(hasattr(step, 'task_key') for step in self._preprocess.steps)
 
 
-def _array_spec(feature: Any) -> policy_spec.ArraySpec:
+def _array_spec(feature: Any, num_frames: int) -> policy_spec.ArraySpec:
   shape = tuple(feature.shape)
   if feature.type is types.FeatureType.VISUAL:
     channels, height, width = shape
-    return policy_spec.ArraySpec((height, width, channels), 'uint8')
-  return policy_spec.ArraySpec(shape)
+    return policy_spec.ArraySpec(
+        (height, width, num_frames * channels), 'uint8'
+    )
+  return policy_spec.ArraySpec((*shape[:-1], num_frames * shape[-1]))
 
 
 def _slice(rows: Mapping[str, Any], places: Any) -> Dict[str, Any]:
   return {name: array[places] for name, array in rows.items()}
 
 
-def _padded(actions: np.ndarray, mask: np.ndarray, length: int):
-  """Returns actions `[R, length, A]` and which `[R, length]` are padding."""
-  num_valid = np.maximum(np.sum(mask > 0.0, axis=1), 1)
-  steps = np.arange(length)
-  places = np.minimum(steps, num_valid[:, np.newaxis] - 1)
+def _padded(actions: np.ndarray, mask: np.ndarray, steps: Sequence[int]):
+  """Returns the actions of some steps, and which of them are padding.
+
+  Args:
+    actions: `[R, T, A]`, of the steps from 0.
+    mask: `[R, T]`, 0 where there is no action.
+    steps: L steps; negative ones lie before the first action.
+
+  Returns:
+    Actions `[R, L, A]`, and padding `[R, L]`.
+  """
+  wanted = np.asarray(steps)
+  num_valid = np.sum(mask > 0.0, axis=1)[:, np.newaxis]
+  places = np.clip(wanted, 0, np.maximum(num_valid, 1) - 1)
   padded = np.take_along_axis(actions, places[:, :, np.newaxis], axis=1)
-  return padded, steps >= np.sum(mask > 0.0, axis=1)[:, np.newaxis]
+  return padded, (wanted < 0) | (wanted >= num_valid)
 
 
 def _with_adapter(policy, rank: int):

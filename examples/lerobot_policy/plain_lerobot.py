@@ -2,8 +2,9 @@
 
   python plain_lerobot.py CHECKPOINT STATES.npy ACTIONS.npy SEED
 
-Reads states `[B, ...]`, and writes the first chunk of actions `[B, T, A]` that
-LeRobot's `select_action` takes in each of them.
+Reads the states `[F, B, ...]` of B episodes, and writes the chunk of actions
+`[B, T, A]` that LeRobot's `select_action` takes in the last of them. Before it
+are whole chunks: F - 1 is a multiple of T.
 """
 
 import sys
@@ -25,11 +26,15 @@ def main(checkpoint: str, states: str, output: str, seed: int) -> None:
   preprocess, postprocess = factory.make_pre_post_processors(
       config, pretrained_path=checkpoint
   )
-  state = torch.from_numpy(np.load(states))
-  batch = preprocess(dict.fromkeys(config.input_features, state))
+  batches = [
+      preprocess(dict.fromkeys(config.input_features, state))
+      for state in torch.from_numpy(np.load(states))
+  ]
+  for batch in batches[:-1]:
+    policy.select_action(batch)
   torch.manual_seed(seed)
   actions = [
-      postprocess(policy.select_action(batch))
+      postprocess(policy.select_action(batches[-1]))
       for _ in range(config.n_action_steps)
   ]
   np.save(output, torch.stack(actions, dim=1).numpy())

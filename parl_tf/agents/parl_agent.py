@@ -52,7 +52,7 @@ class PARLAgent(tf_agent.TFAgent):
     critic_utd: Number of critic updates per training step.
     policy_utd: Number of policy updates per training step.
     chunk_length: H, the number of actions in a chunk.
-    num_frames: Number of frames in each image that the networks see.
+    num_frames: Number of frames in each observation that the networks see.
   """
 
   def __init__(

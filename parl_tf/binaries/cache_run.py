@@ -52,15 +52,18 @@ def fill(
       arguments, the dataset or the version.
   """
   domain = domain_lib.select_domain()
-  chunk_length = gin.get_bindings(builder.build_agent).get('chunk_length', 1)
+  bindings = gin.get_bindings(builder.build_agent)
+  chunk_length = bindings.get('chunk_length', 1)
+  num_frames = bindings.get('num_frames', 1)
   with gin.config_scope('training'):
     search = action_source.Search()
   policies, version = _connect(
-      domain, chunk_length, list(addresses) * workers_per_server
+      served_acting.model_spec(domain, chunk_length, num_frames),
+      list(addresses) * workers_per_server,
   )
   with run_directory.hold(output, 'cache.lock'):
     states = stored_states.episode_states(
-        run_dataset.load(dataset, domain, output)
+        run_dataset.load(dataset, domain, output), num_frames
     )
     cache = action_cache.ActionCache.open_or_create(
         output,
@@ -77,11 +80,8 @@ def fill(
     return _fill(cache, states, policies)
 
 
-def _connect(
-    domain, chunk_length, addresses
-) -> Tuple[List[remote.RemotePolicy], str]:
+def _connect(spec, addresses) -> Tuple[List[remote.RemotePolicy], str]:
   """Returns a policy for each worker, and the version of all their weights."""
-  spec = served_acting.model_spec(domain, chunk_length)
   policies = [
       # Each server is a worker of the cache.
       remote.RemotePolicy(spec, address=x, workers=()) for x in addresses

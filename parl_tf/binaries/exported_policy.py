@@ -7,6 +7,7 @@ and calls its signature `serving_default`.
 import os
 from typing import Any, Mapping
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
 
@@ -28,7 +29,7 @@ class ExportedPolicy:
   """Adapts a SavedModel to `parl_tf.training.evaluation.Act`.
 
   Attributes:
-    num_frames: Number of frames in each image of an observation.
+    num_frames: Number of frames in each observation; see `frame_stack`.
   """
 
   def __init__(self, path: str, domain: Any):
@@ -90,8 +91,14 @@ class ExportedPolicy:
     inputs = _by_input(observation_spec)
     self.num_frames = 1
     for name, spec in inputs.items():
-      if name in seen and len(spec.shape) == 3 and seen[name].shape.rank == 4:
-        self.num_frames = frame_stack.count(seen[name], spec)
+      if name in seen and seen[name].shape.rank == len(spec.shape) + 1:
+        self.num_frames = max(
+            self.num_frames, frame_stack.count(seen[name], spec)
+        )
+    if self.num_frames > 1:
+      logging.info(
+          '%s sees the last %d observations.', self._path, self.num_frames
+      )
     wanted = {
         name: tf.TensorSpec(
             [None, *frame_stack.stacked_shape(spec, self.num_frames)],

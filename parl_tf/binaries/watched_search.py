@@ -35,7 +35,7 @@ class WatchedSearch:
   """Acts like an agent in evaluation, and records the first row's decisions.
 
   Attributes:
-    num_frames: Number of frames in each image that it gets.
+    num_frames: Number of frames in each observation that it gets.
     decisions: The `Decision`s since the panel was made.
     chunk_length: H, the number of environment steps per decision.
   """

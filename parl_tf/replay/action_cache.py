@@ -118,7 +118,7 @@ class ActionCache:
 
   @classmethod
   def open_or_create(
-      cls, directory: str, header: Header, states: stored_states.AnyStates
+      cls, directory: str, header: Header, states: stored_states.StoredStates
   ) -> 'ActionCache':
     """Opens a cache to add shards, or creates an empty one.
 
@@ -248,7 +248,7 @@ class ActionCache:
             f'line from {_SHARDS} to draw it again.'
         )
 
-  def find(self, states: stored_states.AnyStates) -> np.ndarray:
+  def find(self, states: stored_states.StoredStates) -> np.ndarray:
     """Returns the rows of states in `samples`, `[S]`.
 
     Raises:
@@ -312,7 +312,7 @@ def _read_header(directory: str) -> Header:
 
 
 def _dataset_digest(
-    states: stored_states.AnyStates, digests: np.ndarray
+    states: stored_states.StoredStates, digests: np.ndarray
 ) -> str:
   sha = hashlib.sha256()
   for array, dtype in (

@@ -32,7 +32,7 @@ def shard_seed(seed: int, shard: int) -> np.ndarray:
 
 def fill(
     cache: action_cache.ActionCache,
-    states: stored_states.AnyStates,
+    states: stored_states.StoredStates,
     samplers: Sequence[Sampler],
     progress: Callable[[int], None] = lambda num_shards: None,
 ) -> None:

@@ -64,7 +64,8 @@ class MemoryExperience:
       reward_bias: The domain's constant added to the scaled reward.
       chunk_length: H, the number of steps that a transition spans.
       gamma: Discount factor within a chunk.
-      num_frames: Number of frames in an image of a row; see `frame_stack`.
+      num_frames: Number of frames in an observation of a row; see
+        `frame_stack`.
     """
     if capacity < 1:
       raise ValueError(f'`capacity` must be positive, got {capacity}.')

@@ -30,7 +30,8 @@ class StepTable:
     name: Name of the table.
     capacity: Maximum number of transitions.
     chunk_length: H, the number of steps that a row spans.
-    num_frames: Number of frames in an image of a row. A step has only one.
+    num_frames: Number of frames in an observation of a row. A step has only
+      one.
     num_changes: Number of changes to the contents.
   """
 
@@ -47,7 +48,8 @@ class StepTable:
       name: Name of the table.
       capacity: Maximum number of transitions.
       chunk_length: H, the number of steps that a row spans.
-      num_frames: Number of frames in an image of a row; see `frame_stack`.
+      num_frames: Number of frames in an observation of a row; see
+        `frame_stack`.
     """
     frame_stack.check(num_frames)
     self.name = name
@@ -94,7 +96,9 @@ class StepTable:
             tf.nest.flatten(self._storage.observation), self._images
         )
     ]
-    leaves += (self.num_frames - 1) * [x for x in leaves if x.ndim == 4]
+    leaves += (self.num_frames - 1) * [
+        x for x in leaves if frame_stack.is_stacked(x, num_batch_axes=1)
+    ]
     if self._candidates is not None:
       leaves.append(self._candidates)
     others = tf.nest.flatten(self._storage._replace(observation=()))

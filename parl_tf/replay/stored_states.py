@@ -2,51 +2,29 @@
 
 import dataclasses
 import hashlib
-from typing import Callable, NamedTuple, Sequence, Union
+from typing import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 
 _STATES_PER_READ = 1024
 
 
-class States(NamedTuple):
-  """States of stored steps.
+@dataclasses.dataclass(frozen=True)
+class StoredStates:
+  """States of stored steps, read when they are needed.
+
+  Stacks of frames take several times the memory of the steps.
 
   Attributes:
-    observation: Nest of `[S, ...]`.
+    rows: Returns the observations, a nest of `[rows, ...]`, of a slice of the S
+      states. Those of a table are valid until it changes.
     episode_id: `[S]` int64.
     step_index: `[S]` int32; the observation after the last step of an episode
       has an index, too.
-  """
-
-  observation: types.Nest
-  episode_id: np.ndarray
-  step_index: np.ndarray
-
-  @property
-  def digests(self) -> np.ndarray:
-    """Digests of the observations, `[S]` uint64."""
-    return _digests(self)
-
-  def rows(self, places: slice) -> types.Nest:
-    """Returns the observations of some states."""
-    return tf.nest.map_structure(lambda x: x[places], self.observation)
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredStates:
-  """States of a table, read when they are needed.
-
-  Stacks of frames take several times the memory of the table.
-
-  Attributes:
-    rows: Returns the observations of a slice of the states, while the table
-      does not change.
-    episode_id: See `States`.
-    step_index: See `States`.
   """
 
   rows: Callable[[slice], types.Nest]
@@ -75,26 +53,41 @@ class StoredStates:
     return _digests(self)
 
 
-AnyStates = Union[States, StoredStates]
+def episode_states(
+    episodes: Sequence[types.Episode], num_frames: int = 1
+) -> StoredStates:
+  """Returns the states of episodes, those after their last steps included.
 
+  Args:
+    episodes: The episodes.
+    num_frames: Number of frames in an observation; see `frame_stack`.
+  """
+  single = tf.nest.map_structure(
+      lambda *leaves: np.concatenate(leaves),
+      *[episode.observation for episode in episodes],
+  )
+  step_index = np.concatenate(
+      [np.arange(e.num_steps + 1, dtype=np.int32) for e in episodes]
+  )
 
-def episode_states(episodes: Sequence[types.Episode]) -> States:
-  """Returns the states of episodes, those after their last steps included."""
-  return States(
-      tf.nest.map_structure(
-          lambda *leaves: np.concatenate(leaves),
-          *[episode.observation for episode in episodes],
-      ),
+  def rows(places):
+    present = np.arange(len(step_index))[places]
+    return frame_stack.read(
+        single,
+        lambda age: present - np.minimum(age, step_index[present]),
+        num_frames,
+    )
+
+  return StoredStates(
+      rows,
       np.concatenate([
           np.full(e.num_steps + 1, e.episode_id, np.int64) for e in episodes
       ]),
-      np.concatenate([
-          np.arange(e.num_steps + 1, dtype=np.int32) for e in episodes
-      ]),
+      step_index,
   )
 
 
-def _digests(states: AnyStates) -> np.ndarray:
+def _digests(states: StoredStates) -> np.ndarray:
   """Returns the digest of each observation, reading a few at a time."""
   digests = np.empty(len(states.episode_id), np.uint64)
   for start in range(0, len(digests), _STATES_PER_READ):

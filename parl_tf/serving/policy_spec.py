@@ -192,7 +192,7 @@ def _checked_array(
     batch = ['B'] * num_batch_axes
     raise ValueError(
         f'observation {name!r} must have shape {[*batch, *spec.shape]}, got '
-        f'{list(array.shape)}.'
+        f'{list(array.shape)}.{_hint(shape, tuple(spec.shape))}'
     )
   if spec.dtype == _TEXT:
     if array.dtype.kind != 'U':
@@ -205,3 +205,15 @@ def _checked_array(
         f'observation {name!r} must be {spec.dtype}, got {array.dtype}.'
     )
   return array.astype(spec.dtype, copy=False)
+
+
+def _hint(seen: Tuple[int, ...], wanted: Tuple[int, ...]) -> str:
+  """Returns a sentence if a policy wants a history and got one frame, or ''."""
+  if seen and wanted and seen[:-1] == wanted[:-1] and seen[-1]:
+    num_frames, rest = divmod(wanted[-1], seen[-1])
+    if not rest:
+      return (
+          f' If the policy sees {num_frames} frames, bind '
+          f'`build_agent.num_frames = {num_frames}`.'
+      )
+  return ''

@@ -84,8 +84,8 @@ def build_agent(
     pretrain_optimizer_ctor: Makes the policy's optimizer of behavior cloning.
     chunk_length: H, the number of actions that the policy draws at once and
       the critic evaluates together.
-    num_frames: Number of consecutive frames that the networks see of each
-      image; see `parl_tf.frame_stack`.
+    num_frames: Number of consecutive observations that the networks see; see
+      `parl_tf.frame_stack`.
 
   Returns:
     The agent.
@@ -98,10 +98,11 @@ def build_agent(
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   frame_stack.check(num_frames)
   critic, critic_optimizer = None, None
+  single = observation_spec(domain)
   spec = types.ModelSpec(
-      stacked_spec(observation_spec(domain), num_frames),
+      stacked_spec(single, num_frames),
       action_spec(domain),
-      normalization,
+      frame_stack.stacked_normalization(normalization, single, num_frames),
       seed,
       domain.value_range,
       domain.raw_action_bounds,

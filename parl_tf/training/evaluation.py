@@ -150,7 +150,7 @@ class Evaluator:
       act: Called once per decision with the observations of all episodes of a
         group, or once per chunk of decisions.
       observer: Called after the resets and after every step.
-      num_frames: Number of frames in each image that `act` gets.
+      num_frames: Number of frames in each observation that `act` gets.
 
     Returns:
       The episodes and their statistics, with single frames.
@@ -279,7 +279,8 @@ class Evaluator:
       begin: Called whenever a group begins, with the number of its first
         episode; returns the function that chooses the group's actions.
       observer: See `Observer`, or None.
-      num_frames: Number of frames in each image that the function gets.
+      num_frames: Number of frames in each observation that the function
+        gets.
     """
     self._make_environments()
     episodes = []

@@ -1,7 +1,9 @@
 """How evaluation acts by a served policy: alone, or searched by a critic."""
 
+import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import parl_policy
 from parl_tf.policies import remote
@@ -10,33 +12,51 @@ from parl_tf.training import builder
 from parl_tf.training import evaluation
 
 
-def act_alone(address: str, domain) -> evaluation.Act:
+class ServedAct:
+  """Acts by a served policy.
+
+  Attributes:
+    num_frames: Number of frames in each observation that it gets.
+  """
+
+  def __init__(self, act: evaluation.Act, num_frames: int):
+    self._act = act
+    self.num_frames = num_frames
+
+  def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
+    return self._act(observation, seed)
+
+
+def act_alone(address: str, domain) -> ServedAct:
   """Returns an act that takes one sample a decision, and plays whole chunks.
 
   Args:
     address: Of the policy's server. One without our extension does not tell the
-      length of its chunks: only the first action of each is played.
+      length of its chunks, nor a history of observations that it needs: only
+      the first action of each is played, and it gets one observation.
     domain: `Domain` of the task.
 
   Raises:
     ConnectionError: If the server does not answer.
     ValueError: If its policy is of another task.
   """
-  probe = remote.RemotePolicy(
-      model_spec(domain, chunk_length=1), address=address
-  ).client
-  length = 1 if probe.spec is None else probe.spec.chunk_length
-  probe.close()
-  policy = remote.RemotePolicy(model_spec(domain, length), address=address)
+  single = model_spec(domain, chunk_length=1)
+  with remote.RemotePolicy(single, address=address) as probe:
+    spec = probe.client.spec
+    num_frames = _num_frames(probe, domain)
+  length = 1 if spec is None else spec.chunk_length
+  policy = remote.RemotePolicy(
+      model_spec(domain, length, num_frames), address=address
+  )
   shape = [-1, length, *domain.action_spec().shape]
 
   def act(observation, seed):
     return policy.sample(observation, 1, seed).numpy().reshape(shape)
 
-  return act
+  return ServedAct(act, num_frames)
 
 
-def act_searched(address: str, domain, agent) -> evaluation.Act:
+def act_searched(address: str, domain, agent) -> ServedAct:
   """Returns an act that searches N samples a decision with an agent's critic.
 
   Args:
@@ -54,7 +74,7 @@ def act_searched(address: str, domain, agent) -> evaluation.Act:
         'A served policy is searched by a critic, but the run has '
         f'{"no critic" if agent.critic is None else "no `Search.optimizer`"}.'
     )
-  spec = model_spec(domain, agent.chunk_length)
+  spec = model_spec(domain, agent.chunk_length, agent.num_frames)
   policy = parl_policy.PARLPolicy(
       agent.time_step_spec,
       agent.action_spec,
@@ -72,19 +92,43 @@ def act_searched(address: str, domain, agent) -> evaluation.Act:
     observation = tf.nest.map_structure(tf.constant, observation)
     return policy.act(observation, tf.constant(seed)).numpy().reshape(shape)
 
-  return act
+  return ServedAct(act, agent.num_frames)
 
 
-def model_spec(domain, chunk_length: int) -> types.ModelSpec:
+def model_spec(
+    domain, chunk_length: int, num_frames: int = 1
+) -> types.ModelSpec:
   """Returns the spec of a served policy of a domain.
 
   Args:
     domain: `Domain`.
     chunk_length: H, the number of actions of a chunk to use.
+    num_frames: Number of frames in each observation; see `frame_stack`.
   """
   return types.ModelSpec(
-      builder.observation_spec(domain),
+      builder.stacked_spec(builder.observation_spec(domain), num_frames),
       builder.action_spec(domain),
       raw_action_bounds=domain.raw_action_bounds,
       chunk_length=chunk_length,
+      num_frames=num_frames,
   )
+
+
+def _num_frames(policy: remote.RemotePolicy, domain) -> int:
+  """Returns how many observations of a domain the server's policy sees."""
+  spec = policy.client.spec
+  if spec is None:
+    return 1
+  example = policy.to_message(
+      tf.nest.map_structure(
+          lambda x: np.zeros([1, *x.shape], x.dtype), domain.observation_spec()
+      )
+  )
+  counts = [
+      frame_stack.count(
+          np.broadcast_to(0, spec.observation[name].shape), array[0]
+      )
+      for name, array in example.items()
+      if name in spec.observation
+  ]
+  return max([1, *counts])

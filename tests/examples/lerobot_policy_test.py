@@ -30,10 +30,12 @@ _TRAIN = """--policy.n_action_steps=2 --policy.push_to_hub=false
 --policy.device=cpu --batch_size=8 --steps=3 --num_workers=0 --seed=0
 --policy.normalization_mapping={"STATE":"MIN_MAX","ENV":"MIN_MAX","ACTION":"MIN_MAX"}
 """.split()
+_DIFFUSION = """--policy.type=diffusion --policy.horizon=4
+    --policy.down_dims=[16] --policy.num_train_timesteps=4
+    --policy.diffusion_step_embed_dim=8 --policy.drop_n_last_frames=0"""
 _POLICIES = {
-    'diffusion': """--policy.type=diffusion --policy.n_obs_steps=1
-      --policy.horizon=4 --policy.down_dims=[16] --policy.num_train_timesteps=4
-      --policy.diffusion_step_embed_dim=8 --policy.drop_n_last_frames=0""",
+    'diffusion': f'{_DIFFUSION} --policy.n_obs_steps=1',
+    'diffusion_history': f'{_DIFFUSION} --policy.n_obs_steps=2',
     'act': """--policy.type=act --policy.chunk_size=4 --policy.dim_model=16
       --policy.n_heads=2 --policy.dim_feedforward=16 --policy.latent_dim=4
       --policy.n_encoder_layers=1 --policy.n_vae_encoder_layers=1""",
@@ -92,10 +94,11 @@ class LerobotPolicyTest(parameterized.TestCase):
         rate=10,
         instruction='copy',
     )
-    self._states = states[:, 0]
+    self._states = states
 
   @parameterized.parameters(
-      ('diffusion', 0), ('diffusion', 2), ('act', 0), ('act', 2)
+      ('diffusion', 0), ('diffusion', 2), ('act', 0), ('act', 2),
+      ('diffusion_history', 0), ('diffusion_history', 2),
   )
   def test_a_checkpoint_is_trained_sampled_fitted_and_loaded(self, kind, rank):
     self._run(
@@ -119,7 +122,9 @@ class LerobotPolicyTest(parameterized.TestCase):
     client = self.enter_context(
         client_lib.PolicyClient(f'127.0.0.1:{port}', patience_seconds=120)
     )
-    states = {'observation': self._states}
+    num_frames = 2 if kind == 'diffusion_history' else 1
+    last = self._states[:, 3 - num_frames : 3]
+    states = {'observation': last.reshape(6, -1)}
 
     before = client.sample(states, 3, seed=5)
     again = client.sample(states, 3, seed=5)
@@ -131,7 +136,12 @@ class LerobotPolicyTest(parameterized.TestCase):
     client.save(trained.version)
     after = client.sample(states, 3, seed=5)
 
-    self.assertEqual(client.spec.stochastic, kind == 'diffusion')
+    self.assertEqual(client.spec.stochastic, kind != 'act')
+    if num_frames > 1:  # Earlier frames matter, in their order.
+      swapped = {'observation': last[:, ::-1].reshape(6, -1)}
+      self.assertFalse(
+          np.allclose(client.sample(swapped, 3, seed=5).actions, after.actions)
+      )
     self.assertEqual(before.actions.shape, (6, 3, 2, 2))
     np.testing.assert_array_equal(before.actions, again.actions)
     self.assertEqual(
@@ -143,7 +153,8 @@ class LerobotPolicyTest(parameterized.TestCase):
         np.mean(np.abs(after.actions - 0.25)),
         0.7 * np.mean(np.abs(before.actions - 0.25)),
     )
-    np.save(self._path('states.npy'), self._states)
+    # LeRobot sees a chunk of two steps before these.
+    np.save(self._path('states.npy'), self._states[:, :3].swapaxes(0, 1))
     single = client.sample(states, 1, seed=5)
     self._run(
         'plain_lerobot.py',

@@ -1,5 +1,6 @@
 """Tests the cache of a policy's samples, and how it is filled."""
 
+import dataclasses
 import errno
 import os
 import threading
@@ -8,6 +9,7 @@ from unittest import mock
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+import tree
 
 from parl_tf import types
 from parl_tf.replay import action_cache
@@ -49,6 +51,15 @@ class ActionCacheTest(parameterized.TestCase):
     self.directory = os.path.join(self.create_tempdir().full_path, 'cache')
     self.states = stored_states.episode_states(_episodes())
 
+  def _states(self, observation):
+    """Returns the states with another observation."""
+    return dataclasses.replace(
+        self.states,
+        rows=lambda places: tree.map_structure(
+            lambda x: x[places], observation
+        ),
+    )
+
   def _open(self, header=_HEADER, states=None):
     return action_cache.ActionCache.open_or_create(
         self.directory, header, states or self.states
@@ -65,7 +76,11 @@ class ActionCacheTest(parameterized.TestCase):
     cache = action_cache.ActionCache(self.directory)
     cache.verify()
     order = np.random.default_rng(0).permutation(2500)[:50]
-    states = stored_states.States(*(x[order] for x in self.states))
+    states = stored_states.StoredStates(
+        self.states.observation[order].__getitem__,
+        self.states.episode_id[order],
+        self.states.step_index[order],
+    )
 
     rows = cache.find(states)
 
@@ -154,7 +169,7 @@ class ActionCacheTest(parameterized.TestCase):
 
   def test_a_cache_of_something_else_is_refused_by_name(self):
     self._open()
-    other = self.states._replace(observation=self.states.observation + 1.0)
+    other = self._states(self.states.observation + 1.0)
 
     with self.assertRaisesRegex(ValueError, "`version` 'v2', got 'v1'"):
       self._open(action_cache.Header('v2', 2, 3))
@@ -171,11 +186,14 @@ class ActionCacheTest(parameterized.TestCase):
     with self.assertRaisesRegex(
         ValueError, r'step 100 of episode -3 has another observation \(1 of'
     ):
-      cache.find(self.states._replace(observation=changed))
+      cache.find(self._states(changed))
     with self.assertRaisesRegex(ValueError, 'step 0 of episode 8 is missing'):
-      cache.find(self.states._replace(
-          episode_id=np.where(self.states.episode_id == 7, 8, -3)
-      ))
+      cache.find(
+          dataclasses.replace(
+              self.states,
+              episode_id=np.where(self.states.episode_id == 7, 8, -3),
+          )
+      )
 
   def test_damage_is_named(self):
     cache = self._filled()
@@ -219,12 +237,10 @@ class ActionCacheTest(parameterized.TestCase):
       self._open().verify()
 
   def test_observations_may_be_dicts(self):
-    states = self.states._replace(
-        observation={
-            'state': self.states.observation,
-            'image': np.zeros([2500, 2, 2, 3], np.uint8),
-        }
-    )
+    states = self._states({
+        'state': self.states.observation,
+        'image': np.zeros([2500, 2, 2, 3], np.uint8),
+    })
     cache = self._open(states=states)
 
     np.testing.assert_array_equal(cache.find(states), np.arange(2500))

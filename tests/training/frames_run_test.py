@@ -3,7 +3,9 @@
 import os
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import gin
+import tensorflow as tf
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import exported_policy
@@ -15,29 +17,35 @@ from tests.binaries import tiny
 
 _BINDINGS = (
     *tiny.ONE_EXPORT,
+    'build_agent.num_frames = 3',
     'build_agent.policy_ctor = @GaussianPolicy',
     'run_experiment.num_recorded_steps = 60',
     'run_experiment.num_evaluation_episodes = 2',
     'BehaviorCloning.num_steps = 2',
     'BehaviorCloning.min_steps = 0',
     'Online.num_episodes = 1',
+    'import parl_tf.networks.image_networks',
     'SmallImageEncoder.widths = (4, 4)',
     'SmallImageEncoder.feature_size = 8',
     'load_dataset.picture_memory_bytes = 0',
 )
 
 
-class FramesRunTest(absltest.TestCase):
+class FramesRunTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
     self.addCleanup(gin.clear_config)
     gin.clear_config()
 
-  def test_phases_log_and_export_agree_on_the_frames(self):
+  @parameterized.parameters(
+      ('experiments/drawn_maze_small.gin', (48, 48, 3)),
+      (tiny.GIN_FILE, (4,)),
+  )
+  def test_phases_log_and_export_agree_on_the_frames(self, gin_file, shape):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(
-        ['experiments/drawn_maze_small.gin', 'methods/self_distillation.gin'],
+        [gin_file, 'methods/self_distillation.gin'],
         [*tiny.BINDINGS, *_BINDINGS],
     )
     summary = experiment.run_experiment(root_dir, 0)
@@ -45,7 +53,8 @@ class FramesRunTest(absltest.TestCase):
         os.path.join(root_dir, 'episodes')
     ).read(0, 1)
     # The log has single frames.
-    self.assertEqual(first.observation['picture'].shape[1:], (48, 48, 3))
+    observation = next(iter(tf.nest.flatten(first.observation)))
+    self.assertEqual(observation.shape[1:], shape)
     domain = domain_lib.select_domain()
     act = exported_policy.ExportedPolicy(
         summary.policies['greedy_policy'], domain

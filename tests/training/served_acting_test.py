@@ -70,6 +70,36 @@ class ServedActingTest(absltest.TestCase):
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
 
+  def test_a_policy_with_a_history_gets_the_last_observations(self):
+    seen = []
+
+    def sample(observation, num_samples, seed):
+      del seed
+      seen.append(observation['observation'])
+      return np.zeros((len(seen[-1]), num_samples, 1, 2))
+
+    spec = dataclasses.replace(
+        _SPEC,
+        observation={'observation': policy_spec.ArraySpec((8,))},
+        chunk_length=1,
+    )
+    functions = toy_policy.ToyPolicy().functions()._replace(sample=sample)
+    server = self.enter_context(toy_policy.serving(functions, spec))
+
+    act = served_acting.act_alone(f'ws://{server.address}', self.domain)
+    evaluator = evaluation.Evaluator(self.domain, num_episodes=1, seed=0)
+    (episode,) = evaluator.run(act, num_frames=act.num_frames).episodes
+
+    frames = episode.observation
+    wanted = np.concatenate(
+        [np.concatenate([frames[:1], frames[:-2]]), frames[:-1]], axis=1
+    )
+    np.testing.assert_array_equal(np.concatenate(seen), wanted)
+    with self.assertRaisesRegex(
+        ValueError, r"'B', 8\], got \[1, 4\].*bind `build_agent.num_frames = 2`"
+    ):
+      evaluator.run(act)
+
   def test_a_searched_policy_takes_the_best_of_one_draw(self):
     agent = self._agent()
     act = served_acting.act_searched(self.address, self.domain, agent)
