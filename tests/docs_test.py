@@ -321,7 +321,7 @@ class NamesTest(parameterized.TestCase):
     )
     places = (_ROOT, _ROOT / 'gin', _ROOT / 'parl_tf', (_ROOT / page).parent)
     for name in re.findall(r'`([\w./]+)`', text):
-      is_ours = re.match(rf'({folders})/', name) and name[:5] != 'runs/'
+      is_ours = re.match(rf'(?!runs/|build/)({folders})/', name)
       if is_ours or re.fullmatch(rf'{_GIN_FOLDERS}/\w+\.gin', name):
         self.assertTrue(any((x / name).exists() for x in places), name)
 

@@ -5,11 +5,7 @@ example's README describes. They need 3 GB of disk.
 """
 
 import os
-import re
-import shutil
 import subprocess
-import sys
-import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -21,10 +17,9 @@ from parl_tf.datasets import lerobot_writer
 from parl_tf.serving import client as client_lib
 from tests import build_files
 from tests.domains import example_server
+from tests.examples import own_environment
 
 _EXAMPLE = build_files.ROOT / 'examples' / 'lerobot_policy'
-_PYTHON_VARIABLE = 'PARL_LEROBOT_PYTHON'
-"""Environment variable with a Python that has LeRobot, to install none."""
 
 _TRAIN = """--policy.n_action_steps=2 --policy.push_to_hub=false
 --policy.device=cpu --batch_size=8 --steps=3 --num_workers=0 --seed=0
@@ -42,24 +37,14 @@ _POLICIES = {
 }
 
 
-def _imports(path):
-  """Returns the packages that a file imports."""
-  lines = path.read_text(encoding='utf-8')
-  return set(re.findall(r'^\s*(?:import|from) (\w+)', lines, re.MULTILINE))
-
-
 class LerobotImportsTest(absltest.TestCase):
 
   def test_no_file_of_the_example_imports_tensorflow(self):
-    ours = set()
-    for path in _EXAMPLE.glob('*.py'):
-      found = _imports(path)
-      self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
-      ours |= set(re.findall(
-          r'^from (parl_tf[.\w]*) import', path.read_text(), re.MULTILINE
-      ))
+    found = own_environment.imports(_EXAMPLE)
+    self.assertContainsSubset(['lerobot', 'parl_tf.serving'], found)
     # `dependency_test` checks that this package imports no TensorFlow.
-    self.assertEqual(ours, {'parl_tf.serving'})
+    self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
+    self.assertLen([x for x in found if x.startswith('parl_tf')], 1)
 
 
 @pytest.mark.full
@@ -68,11 +53,14 @@ class LerobotPolicyTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._python = os.environ.get(_PYTHON_VARIABLE)
-    if not cls._python:
-      directory = tempfile.mkdtemp()
-      cls.addClassCleanup(shutil.rmtree, directory)
-      cls._python = _install(directory)
+    cls._python = own_environment.make(
+        cls,
+        'PARL_LEROBOT_PYTHON',
+        [
+            ['-r', str(_EXAMPLE / 'requirements.txt')],
+            ['--no-deps', 'lerobot==0.4.4'],
+        ],
+    )
 
   def setUp(self):
     super().setUp()
@@ -179,19 +167,6 @@ class LerobotPolicyTest(parameterized.TestCase):
 
 def _environment():
   return dict(os.environ, HF_HUB_OFFLINE='1', OMP_NUM_THREADS='1')
-
-
-def _install(directory):
-  """Returns the Python of a new environment with LeRobot."""
-  subprocess.run([sys.executable, '-m', 'venv', directory], check=True)
-  python = os.path.join(directory, 'bin', 'python')
-  pip = [python, '-m', 'pip', 'install', '--quiet']
-  for arguments in (
-      ['-r', str(_EXAMPLE / 'requirements.txt')],
-      ['--no-deps', 'lerobot==0.4.4', str(build_files.ROOT)],
-  ):
-    subprocess.run([*pip, *arguments], check=True)
-  return python
 
 
 if __name__ == '__main__':

@@ -12,11 +12,8 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -27,11 +24,9 @@ from parl_tf.replay import action_cache
 from parl_tf.serving import client as client_lib
 from tests import build_files
 from tests.domains import example_server
+from tests.examples import own_environment
 
 _EXAMPLE = build_files.ROOT / 'examples' / 'openvla_policy'
-_PYTHON_VARIABLE = 'PARL_OPENVLA_PYTHON'
-"""Environment variable with a Python that has the requirements."""
-
 _WORDS = ('go', 'to', 'the', 'red', 'blue', 'square')
 _GIN_FILES = (
     '--gin_file=experiments/openvla.gin', '--gin_file=domains/drawn_maze.gin'
@@ -131,16 +126,11 @@ class ActionsTest(parameterized.TestCase):
       _module('actions').Percentiles.from_statistics(statistics, 'maze')
 
   def test_no_file_of_the_example_imports_tensorflow(self):
-    ours = set()
-    for path in _EXAMPLE.glob('*.py'):
-      text = path.read_text(encoding='utf-8')
-      found = re.findall(r'^\s*(?:import|from) (\w+)', text, re.MULTILINE)
-      self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
-      ours |= set(re.findall(
-          r'^from (parl_tf[.\w]*) import', text, re.MULTILINE
-      ))
+    found = own_environment.imports(_EXAMPLE)
+    self.assertContainsSubset(['transformers', 'parl_tf.serving'], found)
     # `dependency_test` checks that this package imports no TensorFlow.
-    self.assertEqual(ours, {'parl_tf.serving'})
+    self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
+    self.assertLen([x for x in found if x.startswith('parl_tf')], 1)
 
 
 @pytest.mark.full
@@ -149,11 +139,11 @@ class OpenvlaPolicyTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls._python = os.environ.get(_PYTHON_VARIABLE)
-    if not cls._python:
-      directory = tempfile.mkdtemp()
-      cls.addClassCleanup(shutil.rmtree, directory)
-      cls._python = _install(directory)
+    cls._python = own_environment.make(
+        cls,
+        'PARL_OPENVLA_PYTHON',
+        [['-r', str(_EXAMPLE / 'requirements.txt')]],
+    )
 
   def setUp(self):
     super().setUp()
@@ -338,19 +328,6 @@ def _environment():
       os.environ, HF_HUB_OFFLINE='1', OMP_NUM_THREADS='1',
       TF_CPP_MIN_LOG_LEVEL='3',
   )
-
-
-def _install(directory):
-  """Returns the Python of a new environment with the requirements."""
-  subprocess.run([sys.executable, '-m', 'venv', directory], check=True)
-  python = os.path.join(directory, 'bin', 'python')
-  pip = [python, '-m', 'pip', 'install', '--quiet']
-  for arguments in (
-      ['-r', str(_EXAMPLE / 'requirements.txt')],
-      ['--no-deps', str(build_files.ROOT)],
-  ):
-    subprocess.run([*pip, *arguments], check=True)
-  return python
 
 
 if __name__ == '__main__':

@@ -1,0 +1,332 @@
+"""Improves a served policy on the point maze, where it lives; the shared part.
+
+For each seed:
+
+  base               a clone of a recorded dataset
+  base, searched     the same, searched by a critic trained offline
+  tuned              fine-tuned by served epochs, alone and searched
+  further_data       control: the gradient steps of tuning on the dataset
+  self_distillation  control: tuning without a critic (N = 1, T = 0)
+
+Rerun a command to resume. `steps.json` of a seed lists all attempts, also
+failed ones, with their seconds. `results.json` has the success rates.
+`jax_point_maze` and `lerobot_point_maze` are the programs.
+"""
+
+import abc
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, List, Sequence
+
+from absl import flags
+import numpy as np
+
+from parl_tf import synced_file
+from parl_tf.datasets import reading
+from parl_tf.serving import client as client_lib
+
+_ROOT_DIR = flags.DEFINE_string(
+    'root_dir', None, 'Directory of all runs.', required=True
+)
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
+_PORT = flags.DEFINE_integer('port', 8130, 'Port of the policy servers.')
+_NUM_EPISODES = flags.DEFINE_integer(
+    'num_episodes', 100, 'Episodes per evaluation.'
+)
+_NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 8, 'Epochs of fine-tuning.')
+_BINDINGS = flags.DEFINE_multi_string(
+    'gin_bindings', [], 'Further bindings of all runs of parl-train.'
+)
+
+_NUM_STEPS = 30_000  # environment steps of the dataset
+_NUM_FITTED_ROWS = 4_096
+_NUM_FIT_STEPS = 200  # gradient steps of an epoch
+LEARNING_RATE = 3e-4
+"""Of the server's fits."""
+_EVALUATION_SEED = 12_345
+_START_SECONDS = 120.0
+_NO_CRITIC = (
+    'Search.num_samples = 1',
+    'ActionOptimizer.num_candidates = 1',
+    'ActionOptimizer.num_gradient_steps = 0',
+)
+
+
+class Seed(abc.ABC):
+  """The steps of one seed, each done once.
+
+  Attributes:
+    seed: Seed of everything but the evaluations.
+    directory: Directory of the seed.
+  """
+
+  def __init__(self, seed: int):
+    self.seed = seed
+    self.directory = os.path.join(
+        os.path.abspath(_ROOT_DIR.value), f'seed_{seed}'
+    )
+    os.makedirs(self.directory, exist_ok=True)
+
+  @abc.abstractmethod
+  def train_base(self) -> None:
+    """Clones the dataset `data.hdf5`."""
+
+  @abc.abstractmethod
+  def serve(self) -> List[str]:
+    """Returns the command that serves the base, without port and directory."""
+
+  def check_reloaded(self, version: str, versions: str) -> Any:
+    """Checks a saved version in its own framework; returns what it found.
+
+    Args:
+      version: Version of the server's weights.
+      versions: Directory of the saved versions.
+    """
+    del version, versions
+
+  def run(self) -> Dict[str, Any]:
+    """Does what is missing; returns the results by name."""
+    self._once('data', self._record)
+    self._once('base', self.train_base)
+    with self._server('tuned'):
+      self._once('critic', lambda: self._train('tuned', num_epochs=0))
+      self._once('base_alone', lambda: self._evaluate())
+      self._once('base_searched', lambda: self._evaluate('tuned'))
+    with self._server('tuned'):
+      self._once('tuned', lambda: self._train('tuned', _NUM_EPOCHS.value))
+    with self._server('tuned', is_last=True):
+      self._once('tuned_alone', lambda: self._evaluate())
+      self._once('tuned_searched', lambda: self._evaluate('tuned'))
+      self._once('reloaded', self._check_reloaded)
+    with self._server('further_data'):
+      self._once('further_data', self._train_on_data)
+    with self._server('further_data', is_last=True):
+      self._once('further_data_alone', lambda: self._evaluate())
+    with self._server('self_distillation'):
+      self._once('self_distillation', self._distill)
+    with self._server('self_distillation', is_last=True):
+      self._once('self_distillation_alone', lambda: self._evaluate())
+    return {x['step']: x for x in self._attempts() if x['is_done']}
+
+  def _once(self, step: str, function: Callable[[], Any]) -> None:
+    """Calls a function unless it has succeeded before; records the attempt."""
+    attempts = self._attempts()
+    if any(x['step'] == step and x['is_done'] for x in attempts):
+      return
+    attempt = {'step': step, 'is_done': False, 'seconds': None}
+    attempts.append(attempt)
+    self._write(attempts)  # A killed attempt is recorded too.
+    start = time.monotonic()
+    try:
+      attempt['result'] = function()
+      attempt['is_done'] = True
+    finally:
+      attempt['seconds'] = time.monotonic() - start
+      self._write(attempts)
+    print(f'seed {self.seed}: {json.dumps(attempt)}', flush=True)
+
+  def _attempts(self) -> List[Dict[str, Any]]:
+    path = self.path('steps.json')
+    if not os.path.exists(path):
+      return []
+    with open(path, encoding='utf-8') as file:
+      return json.load(file)
+
+  def _write(self, attempts: Sequence[Dict[str, Any]]) -> None:
+    with synced_file.write(self.path('steps.json')) as file:
+      file.write(json.dumps(attempts, indent=1).encode())
+
+  def path(self, name: str) -> str:
+    """Returns the path of a file of the seed."""
+    return os.path.join(self.directory, name)
+
+  def _record(self) -> None:
+    data = self.path('data.hdf5')
+    self.call(
+        'data', 'generate', 'pointmaze', f'--output={data}',
+        f'--num_steps={_NUM_STEPS}', f'--seed={self.seed}',
+        '--gin_bindings=PointMaze.min_start_distance = 7',
+    )
+
+  def _train(
+      self, name: str, num_epochs: int, bindings: Sequence[str] = ()
+  ) -> Dict[str, float]:
+    """Runs parl-train; returns the phases of its summary."""
+    values = [
+        f'RemotePolicy.address = {self.address!r}',
+        f'run_experiment.dataset_path = {self.path("data.hdf5")!r}',
+        "run_experiment.phase_names = ('offline', 'online')",
+        'run_experiment.num_evaluation_episodes = 32',
+        f'ServedOnline.num_epochs = {num_epochs}',
+        f'ServedOnline.num_fitted_rows = {_NUM_FITTED_ROWS}',
+        f'ServedOnline.num_fit_steps = {_NUM_FIT_STEPS}',
+        'ServedOnline.refresh_share = 0.2',
+        *_BINDINGS.value,
+        *bindings,
+    ]
+    self.call(
+        'train',
+        f'--root_dir={self.path(name)}',
+        '--gin_file=quickstart.gin',
+        '--gin_file=policies/served.gin',
+        '--gin_file=variants/served_online.gin',
+        f'--seed={self.seed}',
+        *(f'--gin_bindings={value}' for value in values),
+    )
+    with open(
+        os.path.join(self.path(name), 'summary.json'), encoding='utf-8'
+    ) as file:
+      return json.load(file)['phases']
+
+  def _distill(self) -> Dict[str, float]:
+    return self._train(
+        'self_distillation',
+        _NUM_EPOCHS.value,
+        [*_NO_CRITIC, "run_experiment.phase_names = ('online',)"],
+    )
+
+  def _train_on_data(self) -> float:
+    """Takes the gradient steps of fine-tuning on the dataset."""
+    episodes = list(reading.read_episodes(self.path('data.hdf5')))
+    states = np.concatenate([x.observation[:-1] for x in episodes])
+    actions = np.concatenate([x.action for x in episodes])[:, np.newaxis]
+    random = np.random.default_rng(self.seed)
+    with client_lib.PolicyClient(self.address) as client:
+      version = client.status()['version']
+      for epoch in range(_NUM_EPOCHS.value):
+        rows = random.integers(len(states), size=_NUM_FITTED_ROWS)
+        training = client.train(
+            {'observation': states[rows]},
+            actions[rows],
+            num_steps=_NUM_FIT_STEPS,
+            seed=epoch,
+            version=version,
+        )
+        version = training.version
+      client.save(version)
+    return float(np.mean(next(iter(training.losses.values()))))
+
+  def _evaluate(self, run: str = '') -> Dict[str, Any]:
+    """Scores the served policy, searched by the critic of a run if given."""
+    arguments = ['--gin_file=quickstart.gin']
+    if run:
+      arguments = [f'--root_dir={self.path(run)}']
+    output = self.call(
+        'evaluate',
+        f'--policy=ws://{self.address}',
+        *arguments,
+        f'--num_episodes={_NUM_EPISODES.value}',
+        f'--seed={_EVALUATION_SEED}',
+        '--json',
+    )
+    found = json.loads(output.splitlines()[-1])
+    kept = ('success_rate', 'success_interval', 'steps_to_success')
+    return {name: found[name] for name in kept}
+
+  def _check_reloaded(self) -> Any:
+    with client_lib.PolicyClient(self.address) as client:
+      version = client.status()['version']
+    return self.check_reloaded(version, self._versions('tuned'))
+
+  @contextlib.contextmanager
+  def _server(self, name: str, is_last: bool = False) -> Iterator[None]:
+    """Serves the base, or the last version that a step has saved."""
+    process = None
+    pending = [x for x in _STEPS[name, is_last] if not self._is_done(x)]
+    if not pending:
+      yield
+      return
+    with open(self.path('server.log'), 'a', encoding='utf-8') as log:
+      process = subprocess.Popen(
+          [
+              *self.serve(),
+              f'--directory={self._versions(name)}',
+              f'--port={_PORT.value}',
+              f'--learning_rate={LEARNING_RATE}',
+          ],
+          stdout=log, stderr=log, env=_environment(),
+      )
+    try:
+      with client_lib.PolicyClient(
+          self.address, patience_seconds=_START_SECONDS
+      ) as client:
+        if is_last:
+          client.load(client.status()['saved'][-1])
+      yield
+    finally:
+      process.terminate()
+      process.wait()
+
+  def _is_done(self, step: str) -> bool:
+    return any(x['step'] == step and x['is_done'] for x in self._attempts())
+
+  def _versions(self, name: str) -> str:
+    return self.path(f'{name}_versions')
+
+  @property
+  def address(self) -> str:
+    """`host:port` of the policy's server."""
+    return f'127.0.0.1:{_PORT.value}'
+
+  def call(self, program: str, *arguments: str) -> str:
+    """Runs a program of ours; returns its standard output."""
+    return self.run_command(
+        program, [sys.executable, '-m', f'parl_tf.binaries.{program}',
+                  *arguments]
+    )
+
+  def run_command(self, name: str, command: Sequence[str]) -> str:
+    """Runs a command; returns its standard output.
+
+    Args:
+      name: Name of its log.
+      command: The command.
+    """
+    with open(self.path(f'{name}.log'), 'a', encoding='utf-8') as log:
+      done = subprocess.run(
+          command, stdout=subprocess.PIPE, stderr=log, env=_environment(),
+          text=True, check=True,
+      )
+      log.write(done.stdout)
+    return done.stdout
+
+
+# The steps that need each server.
+_STEPS = {
+    ('tuned', False): ('critic', 'base_alone', 'base_searched', 'tuned'),
+    ('tuned', True): ('tuned_alone', 'tuned_searched', 'reloaded'),
+    ('further_data', False): ('further_data',),
+    ('further_data', True): ('further_data_alone',),
+    ('self_distillation', False): ('self_distillation',),
+    ('self_distillation', True): ('self_distillation_alone',),
+}
+
+
+def _environment() -> Dict[str, str]:
+  """Returns an environment in which each process uses one core."""
+  return dict(
+      os.environ,
+      CUDA_VISIBLE_DEVICES='',
+      HF_HUB_OFFLINE='1',
+      OMP_NUM_THREADS='1',
+      TF_CPP_MIN_LOG_LEVEL='3',
+      TF_NUM_INTRAOP_THREADS='1',
+  )
+
+
+def run(make_seed: Callable[[int], Seed]) -> None:
+  """Runs everything that is missing, then writes `results.json`."""
+  results = {int(seed): make_seed(int(seed)).run() for seed in _SEEDS.value}
+  path = os.path.join(_ROOT_DIR.value, 'results.json')
+  with synced_file.write(path) as file:
+    file.write(json.dumps(results, indent=1).encode())
+  for seed, steps in results.items():
+    for name, step in steps.items():
+      if isinstance(step.get('result'), dict) and 'success_rate' in step[
+          'result'
+      ]:
+        print(seed, name, step['result']['success_rate'])

@@ -1,0 +1,95 @@
+"""Tests the example of a policy in JAX.
+
+The test marked `full` installs JAX into an environment of its own, which needs
+0.7 GB of disk.
+"""
+
+import os
+import subprocess
+
+from absl.testing import absltest
+import h5py
+import numpy as np
+import pytest
+
+from parl_tf.serving import client as client_lib
+from tests import build_files
+from tests.domains import example_server
+from tests.examples import own_environment
+
+_EXAMPLE = build_files.ROOT / 'examples' / 'jax_policy'
+_PACKAGES = ('jax', 'optax', 'h5py', 'msgpack', 'websockets>=15')
+
+
+class JaxImportsTest(absltest.TestCase):
+
+  def test_no_file_of_the_example_imports_tensorflow(self):
+    found = own_environment.imports(_EXAMPLE)
+    self.assertContainsSubset(['jax', 'parl_tf.serving'], found)
+    # `dependency_test` checks that this package imports no TensorFlow.
+    self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
+    self.assertLen([x for x in found if x.startswith('parl_tf')], 1)
+
+
+@pytest.mark.full
+class JaxPolicyTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._python = own_environment.make(cls, 'PARL_JAX_PYTHON', [_PACKAGES])
+
+  def test_a_clone_is_sampled_fitted_saved_and_loaded(self):
+    directory = self.create_tempdir().full_path
+    path = os.path.join(directory, 'data.hdf5')
+    states = np.random.default_rng(0).normal(size=(512, 3)).astype(np.float32)
+    with h5py.File(path, 'w') as file:
+      file['observations'] = states
+      file['actions'] = np.tanh(states[:, :2])
+    base = os.path.join(directory, 'base')
+    subprocess.run(
+        [self._python, str(_EXAMPLE / 'train.py'), path, base, '--steps=600'],
+        check=True,
+    )
+    states = {'observation': states[:64]}
+    client = self._serve(directory)
+
+    before = client.sample(states, 8, seed=5)
+    again = client.sample(states, 8, seed=5)
+    other = client.sample(states, 8, seed=6)
+    trained = client.train(
+        states, np.full([64, 1, 2], 0.5), num_steps=200, seed=0,
+        version=before.version,
+    )
+    client.save(trained.version)
+    after = client.sample(states, 8, seed=5)
+    another = self._serve(directory)
+    another.load(trained.version)
+    loaded = another.sample(states, 8, seed=5)
+
+    self.assertEqual(before.actions.shape, (64, 8, 1, 2))
+    wanted = np.tanh(states['observation'][:, np.newaxis, np.newaxis, :2])
+    self.assertLess(np.mean(np.abs(before.actions - wanted)), 0.25)
+    np.testing.assert_array_equal(before.actions, again.actions)
+    self.assertFalse(np.array_equal(before.actions, other.actions))
+    self.assertLess(np.mean(np.abs(after.actions - 0.5)), 0.2)
+    np.testing.assert_array_equal(after.actions, loaded.actions)
+
+  def _serve(self, directory):
+    """Returns a client of a new server of the base."""
+    port = example_server.free_port()
+    server = subprocess.Popen([
+        self._python, str(_EXAMPLE / 'server.py'),
+        os.path.join(directory, 'base'), f'--port={port}',
+        f'--directory={os.path.join(directory, "versions")}',
+        '--learning_rate=0.003',
+    ])
+    self.addCleanup(server.wait)
+    self.addCleanup(server.terminate)
+    return self.enter_context(
+        client_lib.PolicyClient(f'127.0.0.1:{port}', patience_seconds=60)
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
