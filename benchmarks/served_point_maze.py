@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from absl import flags
 import numpy as np
@@ -62,7 +62,12 @@ class Seed(abc.ABC):
   Attributes:
     seed: Seed of everything but the evaluations.
     directory: Directory of the seed.
+    check_reloaded: Takes the version of the tuned weights and the directory of
+      saved versions, checks it in the policy's own framework and returns what
+      it found; None checks nothing.
   """
+
+  check_reloaded: Optional[Callable[[str, str], Any]] = None
 
   def __init__(self, seed: int):
     self.seed = seed
@@ -79,15 +84,6 @@ class Seed(abc.ABC):
   def serve(self) -> List[str]:
     """Returns the command that serves the base, without port and directory."""
 
-  def check_reloaded(self, version: str, versions: str) -> Any:
-    """Checks a saved version in its own framework; returns what it found.
-
-    Args:
-      version: Version of the server's weights.
-      versions: Directory of the saved versions.
-    """
-    del version, versions
-
   def run(self) -> Dict[str, Any]:
     """Does what is missing; returns the results by name."""
     self._once('data', self._record)
@@ -101,7 +97,8 @@ class Seed(abc.ABC):
     with self._server('tuned', is_last=True):
       self._once('tuned_alone', lambda: self._evaluate())
       self._once('tuned_searched', lambda: self._evaluate('tuned'))
-      self._once('reloaded', self._check_reloaded)
+      if self.check_reloaded is not None:
+        self._once('reloaded', self._check_reloaded)
     with self._server('further_data'):
       self._once('further_data', self._train_on_data)
     with self._server('further_data', is_last=True):

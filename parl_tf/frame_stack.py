@@ -2,13 +2,13 @@
 
 Episodes, logs and tables contain single observations. A network that needs
 motion sees F of them, oldest first along the last axis: images
-`[height, width, F * channels]` and vectors `[F * size]`. Vectors of integers,
-such as the tokens of an instruction, are not stacked. Stacks are made where
-observations are read, and never reach across the start of an episode; there,
-the first frame is repeated.
+`[height, width, F * channels]` and vectors `[F * size]`. What does not move is
+not stacked: a vector called `instruction`, and vectors of integers. Stacks are
+made where observations are read, and never reach across the start of an
+episode; there, the first frame is repeated.
 """
 
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 import dm_env
 from dm_env import specs
@@ -17,6 +17,9 @@ import tree
 
 from parl_tf import types
 
+INSTRUCTION = 'instruction'
+"""Name of a vector that is not stacked."""
+
 
 def check(num_frames: int) -> None:
   """Raises a ValueError if `num_frames` is not positive."""
@@ -24,17 +27,33 @@ def check(num_frames: int) -> None:
     raise ValueError(f'`num_frames` must be positive, got {num_frames}.')
 
 
-def stacked_shape(spec, num_frames: int) -> List[int]:
-  """Returns the shape of a spec's leaf with stacked frames.
+def are_stacked(observation: types.Nest, num_batch_axes: int = 0) -> List[bool]:
+  """Returns whether frames of each leaf are stacked, in the order of leaves.
 
   Args:
-    spec: Spec of an image `[height, width, channels]` uint8, or of a vector.
+    observation: Nest of arrays or specs: images `[..., height, width,
+      channels]` uint8, and vectors `[..., size]`.
+    num_batch_axes: Number of axes before those of a single frame.
+  """
+  return [
+      _is_stacked(leaf, path, num_batch_axes)
+      for path, leaf in tree.flatten_with_path(observation)
+  ]
+
+
+def stacked_shapes(spec: types.Nest, num_frames: int) -> List[List[int]]:
+  """Returns the shape of each leaf with stacked frames.
+
+  Args:
+    spec: Nest of specs of single frames.
     num_frames: F.
   """
-  shape = list(spec.shape)
-  if is_stacked(spec):
-    shape[-1] *= num_frames
-  return shape
+  return [
+      [*leaf.shape[:-1], num_frames * leaf.shape[-1]]
+      if is_stacked
+      else list(leaf.shape)
+      for leaf, is_stacked in zip(tree.flatten(spec), are_stacked(spec))
+  ]
 
 
 def stacked_normalization(
@@ -53,13 +72,16 @@ def stacked_normalization(
     return None
 
   def stack(statistics):
-    leaves = [
-        np.tile(leaf, num_frames if is_stacked(single) else 1)
-        if leaf is not None
-        else None
-        for leaf, single in zip(tree.flatten(statistics), tree.flatten(spec))
-    ]
-    return tree.unflatten_as(statistics, leaves)
+    leaves = zip(tree.flatten(statistics), are_stacked(spec))
+    return tree.unflatten_as(
+        statistics,
+        [
+            np.tile(leaf, num_frames)
+            if is_stacked and leaf is not None
+            else leaf
+            for leaf, is_stacked in leaves
+        ],
+    )
 
   return normalization._replace(
       mean=stack(normalization.mean),
@@ -74,21 +96,25 @@ def count(stacked_spec: types.Nest, spec: types.Nest) -> int:
     stacked_spec: Nest of specs of observations with stacked frames.
     spec: The same without stacks; the leaves may be of another type.
   """
-  for stacked, single in zip(tree.flatten(stacked_spec), tree.flatten(spec)):
-    if is_stacked(single):
-      num_frames, rest = divmod(stacked.shape[-1], single.shape[-1])
+  for stacked, single, is_stacked in zip(
+      tree.flatten(stacked_spec), tree.flatten(spec), are_stacked(spec)
+  ):
+    if is_stacked and len(stacked.shape) == len(single.shape):
+      size = stacked.shape[-1]  # None if any size is accepted.
+      num_frames, rest = divmod(size or 0, single.shape[-1])
       return 1 if rest else max(1, num_frames)
   return 1
 
 
 def newest(observation: types.Nest, num_frames: int) -> types.Nest:
   """Returns an observation with the newest frame of each of its stacks."""
-  return tree.map_structure(
-      lambda x: (
-          x[..., -(x.shape[-1] // num_frames):] if is_stacked(x) else x
-      ),
-      observation,
-  )
+  leaves = [
+      leaf[..., -(leaf.shape[-1] // num_frames):] if is_stacked else leaf
+      for leaf, is_stacked in zip(
+          tree.flatten(observation), are_stacked(observation)
+      )
+  ]
+  return tree.unflatten_as(observation, leaves)
 
 
 def read(
@@ -107,23 +133,30 @@ def read(
   Returns:
     Nest of `[...]` rows.
   """
+  leaves = [
+      read_leaf(leaf, places, num_frames if is_stacked else 1)
+      for leaf, is_stacked in zip(
+          tree.flatten(observation), are_stacked(observation, 1)
+      )
+  ]
+  return tree.unflatten_as(observation, leaves)
+
+
+def read_leaf(
+    leaf: np.ndarray, places: Callable[[int], np.ndarray], num_frames: int
+) -> np.ndarray:
+  """Reads rows of one leaf `[places, ...]`; see `read`."""
   present = places(0)
+  if num_frames == 1:
+    return np.take(leaf, present, axis=0)
   earlier = [places(age) for age in range(num_frames - 1, 0, -1)]
-
-  def read_leaf(leaf):
-    if not earlier or not is_stacked(leaf, num_batch_axes=1):
-      return np.take(leaf, present, axis=0)
-    # Pixels are copied as units, in half the time of their channels.
-    leaf = np.ascontiguousarray(leaf)
-    pixels = leaf.view(f'V{leaf.shape[-1] * leaf.itemsize}')[..., 0]
-    rows = np.empty(
-        present.shape + pixels.shape[1:] + (num_frames,), pixels.dtype
-    )
-    for i, frames in enumerate([*earlier, present]):
-      rows[..., i] = np.take(pixels, frames, axis=0)
-    return rows.view(leaf.dtype)
-
-  return tree.map_structure(read_leaf, observation)
+  # Pixels and vectors are copied as units, in half the time of their numbers.
+  leaf = np.ascontiguousarray(leaf)
+  units = leaf.view(f'V{leaf.shape[-1] * leaf.itemsize}')[..., 0]
+  rows = np.empty(present.shape + units.shape[1:] + (num_frames,), units.dtype)
+  for i, frames in enumerate([*earlier, present]):
+    rows[..., i] = np.take(units, frames, axis=0)
+  return rows.view(leaf.dtype)
 
 
 def read_episode(
@@ -157,12 +190,16 @@ class FrameHistory:
     missing = self._num_frames - len(self._observations)
     frames = self._observations[:1] * missing + self._observations
 
-    def stack(*leaves):
-      if is_stacked(leaves[-1]):
-        return np.concatenate(leaves, axis=-1)
-      return leaves[-1]
-
-    return time_step._replace(observation=tree.map_structure(stack, *frames))
+    present = time_step.observation
+    leaves = [
+        np.concatenate(stack, axis=-1) if is_stacked else stack[-1]
+        for is_stacked, *stack in zip(
+            are_stacked(present), *map(tree.flatten, frames)
+        )
+    ]
+    return time_step._replace(
+        observation=tree.unflatten_as(present, leaves)
+    )
 
 
 class StackedFrames(dm_env.Environment):
@@ -180,12 +217,14 @@ class StackedFrames(dm_env.Environment):
     return self._history.see(self._environment.step(action))
 
   def observation_spec(self):
-    return tree.map_structure(
-        lambda spec: specs.Array(
-            stacked_shape(spec, self._num_frames), spec.dtype, spec.name
-        ),
-        self._environment.observation_spec(),
-    )
+    single = self._environment.observation_spec()
+    leaves = [
+        specs.Array(shape, spec.dtype, spec.name)
+        for spec, shape in zip(
+            tree.flatten(single), stacked_shapes(single, self._num_frames)
+        )
+    ]
+    return tree.unflatten_as(single, leaves)
 
   def action_spec(self):
     return self._environment.action_spec()
@@ -197,15 +236,15 @@ class StackedFrames(dm_env.Environment):
     return self._environment.discount_spec()
 
 
-def is_stacked(x: Any, num_batch_axes: int = 0) -> bool:
-  """Returns whether frames of an array or a spec are stacked.
-
-  Args:
-    x: Image `[..., height, width, channels]` uint8, or vector `[..., size]`.
-    num_batch_axes: Number of axes before those of a single frame.
-  """
+def _is_stacked(x: Any, path: Sequence[Any], num_batch_axes: int) -> bool:
+  """Returns whether frames of an array or a spec at a path are stacked."""
   rank = len(x.shape) - num_batch_axes
   dtype = np.dtype(getattr(x.dtype, 'as_numpy_dtype', x.dtype))
   if rank == 3:
     return dtype == np.uint8
-  return rank == 1 and np.issubdtype(dtype, np.floating)
+  return (
+      rank == 1
+      and np.issubdtype(dtype, np.floating)
+      and x.shape[-1] > 0
+      and INSTRUCTION not in path
+  )

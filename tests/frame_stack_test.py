@@ -43,7 +43,8 @@ def _steps(first, num_steps):
       observation={
           'picture': _images(count),
           'vector': np.stack([count, -count], axis=1).astype(np.float32),
-          'words': count[:, np.newaxis],
+          'instruction': count[:, np.newaxis].astype(np.float32),
+          'labels': count[:, np.newaxis],
       },
       action=np.zeros((num_steps, 2), np.float32),
       policy_info={
@@ -75,7 +76,8 @@ class _Counter(dm_env.Environment):
     return {
         'picture': specs.Array((2, 2, 3), np.uint8),
         'vector': specs.Array((2,), np.float32),
-        'words': specs.Array((1,), np.int64),
+        'instruction': specs.Array((1,), np.float32),
+        'labels': specs.Array((1,), np.int64),
     }
 
   def action_spec(self):
@@ -86,7 +88,8 @@ class _Counter(dm_env.Environment):
     return {
         'picture': self._image,
         'vector': np.float32([self._count, -self._count]),
-        'words': np.array([self._count]),
+        'instruction': np.float32([self._count]),
+        'labels': np.array([self._count]),
     }
 
 
@@ -109,8 +112,8 @@ class FrameStackTest(tensor_case.TensorCase):
             [[10, -10, 11, -11, 12, -12], [11, -11, 12, -12, 13, -13]],
         ],
     )
-    # Integers are no measurements.
-    self.assertEqual(rows['words'][..., 0].tolist(), [[10, 11], [12, 13]])
+    for name in ('instruction', 'labels'):
+      self.assertEqual(rows[name][..., 0].tolist(), [[10, 11], [12, 13]])
 
   def test_play_and_reading_give_the_same_stacks(self):
     environment = frame_stack.StackedFrames(_Counter(5), 3)
@@ -132,39 +135,44 @@ class FrameStackTest(tensor_case.TensorCase):
     newest = frame_stack.newest(stack, 2)
     self.assertAllEqual(newest['picture'], _images(2))
     self.assertAllEqual(newest['vector'], [2, -2])
-    self.assertAllEqual(newest['words'], [2])
+    self.assertAllEqual(newest['instruction'], [2])
 
   def test_frames_are_counted(self):
     single = _Counter(0).observation_spec()
     stacked = frame_stack.StackedFrames(_Counter(0), 4).observation_spec()
     self.assertEqual(frame_stack.count(stacked, single), 4)
-    for size, num_frames in ((3, 1), (6, 2), (7, 1), (2, 1)):
+    for shape, num_frames in (
+        ((3,), 1), ((6,), 2), ((7,), 1), ((2,), 1), ((), 1), ((2, 6), 1),
+    ):
       self.assertEqual(
           frame_stack.count(
-              specs.Array((size,), float), specs.Array((3,), float)
+              specs.Array(shape, float), specs.Array((3,), float)
           ),
           num_frames,
       )
-    self.assertEqual(frame_stack.count(single['words'], single['words']), 1)
+    self.assertEqual(
+        frame_stack.count(tf.TensorSpec([None]), specs.Array((3,), float)), 1
+    )
+    empty = specs.Array((0,), float)
+    self.assertEqual(frame_stack.count(empty, empty), 1)
 
   def test_statistics_are_those_of_each_frame(self):
     statistics = types.Normalization(
-        {'picture': None, 'vector': np.array([1, 2]), 'words': np.array([3])},
-        {'picture': None, 'vector': np.array([4, 5]), 'words': np.array([6])},
+        {'picture': None, 'vector': np.array([1, 2]), 'labels': np.array([3])},
+        {'picture': None, 'vector': np.array([4, 5]), 'labels': np.array([6])},
     )
-    stacked = frame_stack.stacked_normalization(
-        statistics, _Counter(0).observation_spec(), 2
-    )
+    spec = _Counter(0).observation_spec()
+    del spec['instruction']
+    stacked = frame_stack.stacked_normalization(statistics, spec, 2)
     self.assertIsNone(stacked.mean['picture'])
     self.assertAllEqual(stacked.mean['vector'], [1, 2, 1, 2])
-    self.assertAllEqual(stacked.mean['words'], [3])
+    self.assertAllEqual(stacked.mean['labels'], [3])
     self.assertAllEqual(stacked.standard_deviation['vector'], [4, 5, 4, 5])
     self.assertIsNone(frame_stack.stacked_normalization(None, {}, 2))
 
   def test_no_frames_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`num_frames`.*0'):
       frame_stack.FrameHistory(0)
-
 
   def test_states_of_episodes_are_those_of_a_table(self):
     episodes, table = [], step_table.StepTable('offline', 10, num_frames=3)

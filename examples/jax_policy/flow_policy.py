@@ -24,7 +24,11 @@ _Parameters = List[Dict[str, jnp.ndarray]]
 
 
 class FlowPolicy:
-  """Draws single actions; see the module."""
+  """Draws single actions; see the module.
+
+  Attributes:
+    optimizer: Of a fit.
+  """
 
   def __init__(self, states: np.ndarray, actions: np.ndarray, seed: int = 0):
     """Initializes the weights, and the statistics of a dataset.
@@ -37,9 +41,11 @@ class FlowPolicy:
     sizes = (
         states.shape[1] + actions.shape[1] + 1, *_WIDTHS, actions.shape[1]
     )
-    self._statistics = {'mean': states.mean(0), 'deviation': states.std(0)}
+    self._statistics = {
+        'mean': states.mean(0), 'deviation': np.maximum(states.std(0), 1e-6)
+    }
     self._parameters = _initial_parameters(jax.random.key(seed), sizes)
-    self.learning_rate = 1e-3
+    self.optimizer = optax.adam(1e-3)
 
   def spec(self) -> policy_spec.PolicySpec:
     """Describes inputs and outputs."""
@@ -88,13 +94,17 @@ class FlowPolicy:
     """
     del mask
     state, actions = self._normalized(observation), actions[:, 0]
-    optimizer = optax.adam(self.learning_rate)
-    moments = optimizer.init(self._parameters)
+    moments = self.optimizer.init(self._parameters)
     random, losses = np.random.default_rng(seed), []
     for key in jax.random.split(_key(seed), num_steps):
       rows = random.integers(len(actions), size=_BATCH_SIZE)
       self._parameters, moments, loss = _step(
-          optimizer, self._parameters, moments, state[rows], actions[rows], key
+          self.optimizer,
+          self._parameters,
+          moments,
+          state[rows],
+          actions[rows],
+          key,
       )
       losses.append(float(loss))
     return losses

@@ -8,6 +8,7 @@ import logging
 
 import flow_policy
 import numpy as np
+import optax
 
 from parl_tf.serving import server
 
@@ -23,7 +24,7 @@ def main() -> None:
   logging.basicConfig(level=logging.INFO)
   policy = flow_policy.FlowPolicy(np.ones([1, 1]), np.ones([1, 1]))
   policy.load(options.policy)
-  policy.learning_rate = options.learning_rate
+  policy.optimizer = optax.adam(options.learning_rate)
   server.serve(
       policy.sample,
       policy.train,

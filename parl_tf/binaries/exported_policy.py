@@ -89,22 +89,28 @@ class ExportedPolicy:
   def _check_inputs(self, observation_spec):
     _, seen = self._signature.structured_input_signature
     inputs = _by_input(observation_spec)
-    self.num_frames = 1
-    for name, spec in inputs.items():
-      if name in seen and seen[name].shape.rank == len(spec.shape) + 1:
-        self.num_frames = max(
-            self.num_frames, frame_stack.count(seen[name], spec)
-        )
+    shared = [
+        name
+        for name in inputs
+        if name in seen and seen[name].shape.rank is not None
+    ]
+    self.num_frames = frame_stack.count(
+        # Without the axis of the batch.
+        {
+            name: tf.TensorSpec(seen[name].shape[1:], seen[name].dtype)
+            for name in shared
+        },
+        {name: inputs[name] for name in shared},
+    )
     if self.num_frames > 1:
       logging.info(
           '%s sees the last %d observations.', self._path, self.num_frames
       )
+    names = sorted(inputs)
+    shapes = frame_stack.stacked_shapes(inputs, self.num_frames)
     wanted = {
-        name: tf.TensorSpec(
-            [None, *frame_stack.stacked_shape(spec, self.num_frames)],
-            spec.dtype,
-        )
-        for name, spec in inputs.items()
+        name: tf.TensorSpec([None, *shape], inputs[name].dtype)
+        for name, shape in zip(names, shapes)
     }
     wanted[_SEED_INPUT] = tf.TensorSpec([2], tf.int32)
     if sorted(seen) != sorted(wanted):

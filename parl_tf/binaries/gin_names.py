@@ -50,21 +50,27 @@ def check(
     find: Returns the path of an included file.
 
   Raises:
-    ValueError: If a name or a parameter is misspelt; the message has place and
-      closest name. A configuration that imports modules of other packages is
-      not checked.
+    ValueError: If a name or a parameter is misspelt, in which case the message
+      has place and closest name, or an included file is not gin. A
+      configuration is not checked if it imports modules of other packages, or
+      includes a file that `find` does not find, as gin finds more.
   """
   uses = []
-  for place, text in texts:
-    for statement, references in gin_syntax.statements(text, find):
-      if isinstance(statement, config_parser.ImportStatement):
-        if statement.module.split('.')[0] != 'parl_tf':
-          return
-      uses += [(place, name, '') for name in references]
-      if getattr(statement, 'arg_name', None):  # Otherwise a macro.
-        uses.append((place, statement.selector, statement.arg_name))
+  try:
+    for place, text in texts:
+      for statement, references in gin_syntax.statements(text, find):
+        if isinstance(statement, config_parser.ImportStatement):
+          if statement.module.split('.')[0] != _PACKAGE.name:
+            return
+        uses += [(place, name, '') for name in references]
+        if getattr(statement, 'arg_name', None):  # Otherwise a macro.
+          uses.append((place, statement.selector, statement.arg_name))
+  except FileNotFoundError:
+    return
   for place, selector, parameter in uses:
-    name = selector.split('.')[-1]
+    package, _, name = selector.rpartition('.')
+    if package and package.split('.')[0] != _PACKAGE.name:
+      continue
     if closest := misspelt(name):
       raise ValueError(
           f'{place}: there is no {name!r} to configure. Did you mean'

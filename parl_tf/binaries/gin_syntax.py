@@ -80,13 +80,19 @@ def statements(
   Args:
     text: Valid gin.
     find: Returns the path of an included file.
+
+  Raises:
+    FileNotFoundError: If `find` finds no included file.
+    ValueError: If an included file is not gin; the message names file and line.
   """
   names = _Names()
   for statement in config_parser.ConfigParser(text, names):
     yield statement, names.references
     names.references = []
     if isinstance(statement, config_parser.IncludeStatement):
-      yield from statements(read(find(statement.filename)), find)
+      path = find(statement.filename)
+      check_file(path, statement.filename)
+      yield from statements(read(path), find)
 
 
 def read(path: str) -> str:

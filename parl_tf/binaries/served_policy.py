@@ -5,6 +5,7 @@ from typing import Any, Callable, Mapping, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.binaries import evaluation_run
 from parl_tf.serving import policy_spec
@@ -82,9 +83,13 @@ def steered_policy(
   is_single = not isinstance(specs, Mapping)
   if is_single:
     specs = {policy_spec.SINGLE: specs}
+  names = sorted(specs)
+  num_frames = getattr(scaled_act, 'num_frames', 1)
+  shapes = frame_stack.stacked_shapes(specs, num_frames)
+  dtypes = [np.dtype(specs[name].dtype).name for name in names]
   observation = {
-      name: policy_spec.ArraySpec(tuple(x.shape), np.dtype(x.dtype).name)
-      for name, x in specs.items()
+      name: policy_spec.ArraySpec(tuple(shape), dtype)
+      for name, shape, dtype in zip(names, shapes, dtypes)
   }
 
   def act(observation: Mapping[str, Any], seed: np.ndarray) -> np.ndarray:

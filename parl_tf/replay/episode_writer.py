@@ -170,8 +170,8 @@ class EpisodeRecorder:
       on_episode: Called with each finished episode.
       is_success: Called right after each environment step. Returns whether the
         task is solved in the resulting state.
-      num_frames: Number of frames in each image of the steps. Only the newest
-        is kept.
+      num_frames: Number of frames in each observation of the steps. Only the
+        newest is kept.
     """
     self.episode_id = 0
     self.policy_version = 0

@@ -62,6 +62,7 @@ class StepTable:
     # Of each leaf of the observation, the array with its images, or None if the
     # storage has them.
     self._images: List[Optional[np.ndarray]] = []
+    self._are_stacked: List[bool] = []  # Of each leaf of the observation.
     self._num_slots = 0
     self._first_step = self._end_step = 0
     self._starts = np.empty(capacity, np.int64)
@@ -96,9 +97,8 @@ class StepTable:
             tf.nest.flatten(self._storage.observation), self._images
         )
     ]
-    leaves += (self.num_frames - 1) * [
-        x for x in leaves if frame_stack.is_stacked(x, num_batch_axes=1)
-    ]
+    stacked = [x for x, is_it in zip(leaves, self._are_stacked) if is_it]
+    leaves += (self.num_frames - 1) * stacked
     if self._candidates is not None:
       leaves.append(self._candidates)
     others = tf.nest.flatten(self._storage._replace(observation=()))
@@ -252,15 +252,18 @@ class StepTable:
       # The first steps of a table may lack frames that no row needs.
       return self._slots(np.maximum(earlier, 0))
 
-    def read(leaf, images):
+    def read(leaf, images, is_stacked):
+      num_frames = self.num_frames if is_stacked else 1
       if images is None:
-        return frame_stack.read(leaf, places, self.num_frames)
-      return frame_stack.read(
-          images, lambda age: np.take(leaf, places(age)), self.num_frames
+        return frame_stack.read_leaf(leaf, places, num_frames)
+      return frame_stack.read_leaf(
+          images, lambda age: np.take(leaf, places(age)), num_frames
       )
 
     observation = self._storage.observation
-    leaves = map(read, tf.nest.flatten(observation), self._images)
+    leaves = map(
+        read, tf.nest.flatten(observation), self._images, self._are_stacked
+    )
     return tf.nest.pack_sequence_as(observation, list(leaves))
 
   def _with_places(
@@ -274,6 +277,7 @@ class StepTable:
     found = [picture_store.locate(x) for x in leaves]
     if self._storage is None:
       self._images = [None if x is None else x[0] for x in found]
+      self._are_stacked = frame_stack.are_stacked(steps.observation, 1)
     for i, (images, located) in enumerate(zip(self._images, found)):
       if images is None:
         continue

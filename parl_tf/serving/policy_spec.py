@@ -208,12 +208,12 @@ def _checked_array(
 
 
 def _hint(seen: Tuple[int, ...], wanted: Tuple[int, ...]) -> str:
-  """Returns a sentence if a policy wants a history and got one frame, or ''."""
+  """Returns a sentence if a policy may want more observations, or ''."""
   if seen and wanted and seen[:-1] == wanted[:-1] and seen[-1]:
-    num_frames, rest = divmod(wanted[-1], seen[-1])
-    if not rest:
+    factor, rest = divmod(wanted[-1], seen[-1])
+    if factor > 1 and not rest:
       return (
-          f' If the policy sees {num_frames} frames, bind '
-          f'`build_agent.num_frames = {num_frames}`.'
+          ' If the policy sees a history of observations, '
+          f'`build_agent.num_frames` must be {factor} times its present value.'
       )
   return ''

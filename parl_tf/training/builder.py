@@ -27,12 +27,13 @@ def observation_spec(domain) -> types.Nest:
 
 def stacked_spec(spec: types.Nest, num_frames: int) -> types.Nest:
   """Returns the spec of observations with stacked frames."""
-  return tf.nest.map_structure(
-      lambda x: tf.TensorSpec(
-          frame_stack.stacked_shape(x, num_frames), x.dtype, x.name
-      ),
-      spec,
-  )
+  leaves = [
+      tf.TensorSpec(shape, leaf.dtype, leaf.name)
+      for leaf, shape in zip(
+          tf.nest.flatten(spec), frame_stack.stacked_shapes(spec, num_frames)
+      )
+  ]
+  return tf.nest.pack_sequence_as(spec, leaves)
 
 
 def action_spec(domain) -> tensor_spec.BoundedTensorSpec:

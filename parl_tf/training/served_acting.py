@@ -1,5 +1,6 @@
 """How evaluation acts by a served policy: alone, or searched by a critic."""
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
 
@@ -44,6 +45,8 @@ def act_alone(address: str, domain) -> ServedAct:
   with remote.RemotePolicy(single, address=address) as probe:
     spec = probe.client.spec
     num_frames = _num_frames(probe, domain)
+  if num_frames > 1:
+    logging.info('%s sees the last %d observations.', address, num_frames)
   length = 1 if spec is None else spec.chunk_length
   policy = remote.RemotePolicy(
       model_spec(domain, length, num_frames), address=address
@@ -126,7 +129,8 @@ def _num_frames(policy: remote.RemotePolicy, domain) -> int:
   )
   counts = [
       frame_stack.count(
-          np.broadcast_to(0, spec.observation[name].shape), array[0]
+          {name: np.broadcast_to(0, spec.observation[name].shape)},
+          {name: array[0]},
       )
       for name, array in example.items()
       if name in spec.observation

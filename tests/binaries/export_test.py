@@ -1,6 +1,7 @@
 """Tests of `parl-export`, and of `parl-evaluate` on its output."""
 
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import gin
@@ -20,8 +21,10 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
 from parl_tf.training import evaluation
+from parl_tf.training import served_acting
 from tests.binaries import tiny
 from tests.serving import toy_policy
+from tests.training import small_run
 
 # As many as the episodes of an evaluation: XLA compiles for each batch size.
 _OBSERVATION = np.random.default_rng(0).normal(size=[16, 4]).astype(np.float32)
@@ -175,6 +178,24 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(answer['actions'].shape, (1, 2))
     self.assertEqual(client.spec.observation['observation'].shape, (4,))
     self.assertEqual(draws[-1], (1, 2))
+
+  def test_a_steered_policy_with_a_history_declares_its_stack(self):
+    seen = []
+
+    def act(observation, seed):
+      del seed
+      seen.append(observation)
+      return np.full([len(observation), 1, 2], 0.5)
+
+    domain = small_run.make_domain()
+    with mock.patch.object(
+        evaluation_run,
+        'searched_act',
+        return_value=(served_acting.ServedAct(act, num_frames=2), domain),
+    ):
+      act, spec = served_policy.steered_policy('ws://nowhere', self._root)
+    self.assertEqual(spec.observation['observation'].shape, (8,))
+    self.assertEqual(seen[0].shape, (1, 8))
 
   def test_run_without_checkpoint_is_named(self):
     configs.parse([tiny.GIN_FILE], tiny.BINDINGS)

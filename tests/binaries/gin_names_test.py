@@ -34,6 +34,8 @@ class GinNamesTest(absltest.TestCase):
         'Scene.reward_scale = 3',  # An argument of the parent class.
         'x/parl_tf.training.phases.Offline.num_steps = 3',
         'offline = 3\nOffline.num_steps = %offline',
+        'tf_agents.PPOAgent.gradient_clipping = 1.0',
+        'x = @tf_agents.PPOAgent',
     ):
       with self.subTest(text):
         _check(text)
@@ -45,6 +47,23 @@ class GinNamesTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "mean 'Offline'"):
       _check(f"include '{wrong}'", lambda path: path)
     _check(f"include '{wrong}'\ninclude '{own}'", lambda path: path)
+
+    def find_nothing(path):
+      raise FileNotFoundError(path)
+
+    # Perhaps of an installed package.
+    _check("include 'other/a.gin'\nOfline.num_steps = 3", find_nothing)
+
+  def test_faults_of_included_files_name_file_and_line(self):
+    create = self.create_tempdir().create_file
+    for name, content, message in (
+        ('a.gin', b'\nA.b = (1', 'a.gin, line [23]: must be gin'),
+        ('b.gin', b'\nA.b = c/d.hdf5', 'b.gin, line 2: text needs quotes'),
+        ('c.gin', b'\xff\xfe', 'c.gin: .*cannot be decoded'),
+    ):
+      path = create(name, content, mode='wb').full_path
+      with self.subTest(name), self.assertRaisesRegex(ValueError, message):
+        _check(f"include '{path}'", lambda path: path)
 
 
 @pytest.mark.reverb

@@ -16,8 +16,10 @@ def imports(directory: pathlib.Path) -> Set[str]:
   """Returns what the files of an example import, packages of ours in full."""
   text = '\n'.join(path.read_text() for path in directory.glob('*.py'))
   packages = re.findall(r'^\s*(?:import|from) (\w+)', text, re.MULTILINE)
-  ours = re.findall(r'^from (parl_tf[.\w]*) import', text, re.MULTILINE)
-  return {*packages, *ours} - {'parl_tf'}
+  ours = re.findall(
+      r'^\s*(?:import|from) (parl_tf[.\w]*)', text, re.MULTILINE
+  )
+  return set(packages) - {'parl_tf'} | set(ours)
 
 
 def make(test_class, variable: str, installs: Sequence[Sequence[str]]) -> str:
