@@ -167,7 +167,7 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-evaluate', "got 'no'", '--policy=no', '--gin_file=quickstart.gin'),
       ('parl-export', 'not a run directory', '--root_dir=no', '--output=x'),
       ('parl-report', 'no directory no', '--runs=no', '--output=x'),
-      ('parl-train', "'Ofline'. Did you mean 'Offline'. \\(--gin_bindings: Of",
+      ('parl-train', "--gin_bindings 'Of.*'Ofline' to .* mean 'Offline'",
        *_RUN, '--gin_bindings=Ofline.num_steps = 3'),
       ('parl-train', 'not be negative, got -3. .gin: Offline',
        *_RUN, '--gin_bindings=Offline.num_steps = -3'),
