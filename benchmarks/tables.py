@@ -36,7 +36,7 @@ _TITLES = {
     'no_local': 'without ascent',
     'no_global': 'one sample',
     'self_distillation': 'self-distillation',
-    **{x: x.upper() for x in ('expo', 'dsrl', 'idql', 'iql', 'rlpd')},
+    **{x: x.upper() for x in ('expo', 'dsrl', 'idql', 'fql', 'iql', 'rlpd')},
 }
 _SCORES = {
     'cloning': 'behavior_cloning_score_without_search',
