@@ -10,9 +10,11 @@ fraction of a second.
 """
 
 import contextlib
+import io
 import logging as stdlib_logging
 import os
 import re
+import select
 import shlex
 import sys
 import textwrap
@@ -29,7 +31,7 @@ from parl_tf.binaries import third_party_messages
 
 _HELP = ('--help', '-help', '-h')
 _WIDTH = 80
-_INPUT_ERROR, _USAGE_ERROR = 1, 2  # Exit statuses.
+_INPUT_ERROR, _USAGE_ERROR, _READER_GONE = 1, 2, 141  # Exit statuses.
 _MISSING_FLAG = re.compile(r'Flag (--\w+) must have a value other than None')
 # What absl appends to the help of a flag that may be repeated.
 _REPEAT = re.compile(r'\.?;\s+repeat this option to specify a list of values')
@@ -47,7 +49,8 @@ def run(
   """Runs a program and exits.
 
   The exit status is the return value of `main`, 1 for an input error, 2 for
-  wrong flags and 130 after Ctrl-C. A bug keeps its traceback; `--debug` shows
+  wrong flags, 130 after Ctrl-C, and 141, as for other commands, if the output
+  is no longer read. A bug keeps its traceback; `--debug` shows
   the traceback of any error.
 
   Args:
@@ -69,11 +72,10 @@ def run(
 
   def parse(argv: List[str]) -> List[str]:
     if any(argument in _HELP for argument in argv[1:]):
-      try:
-        description = sys.modules[main.__module__].__doc__ or ''
-        print(_help(description, own), flush=True)
-      except BrokenPipeError:  # The reader, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      description = sys.modules[main.__module__].__doc__ or ''
+      with contextlib.suppress(BrokenPipeError):
+        print(_help(description, own))
+      _reader_is_gone()
       sys.exit(0)
     try:
       arguments = flags.FLAGS(argv)
@@ -95,7 +97,9 @@ def run(
         configs.check(
             values.get('gin_file') or (), values.get('gin_bindings') or ()
         )
-        return main(argv)
+        status = main(argv)
+        _reader_is_gone()
+        return status
     except app.UsageError as error:
       _report(name, f'{error} See {name} --help.')
       return _USAGE_ERROR
@@ -109,12 +113,34 @@ def run(
         EOFError, ImportError, OSError, RuntimeError, SyntaxError, TypeError,
         ValueError,
     ) as error:
+      if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return _READER_GONE
       if flags.FLAGS.debug or not input_errors.is_of_input(error):
         raise
       _report(name, input_errors.one_line(error))
       return _INPUT_ERROR
 
   app.run(call, flags_parser=parse)
+
+
+def _reader_is_gone() -> bool:
+  """Returns whether standard output is a pipe that nothing reads any more.
+
+  If so, as after `| head`, it silences further output, whose failure Python
+  would report at exit.
+  """
+  try:
+    sys.stdout.flush()
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # Errors are always reported.
+    is_gone = any(event & select.POLLERR for _, event in poll.poll(0))
+  except BrokenPipeError:
+    is_gone = True
+  except io.UnsupportedOperation:  # It is no file.
+    return False
+  if is_gone:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return is_gone
 
 
 def show_our_messages() -> None:

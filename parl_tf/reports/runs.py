@@ -120,8 +120,6 @@ def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
     if not run.is_finished:
       last = run.metrics.phases[-1].replace('_', ' ')
       notes.append(f'{path} is not finished; it is in phase {last}.')
-    if run.initial_run is not None:
-      notes.append(f'{path} began from {run.initial_run.describe()}.')
     runs.append(run)
   if not runs:
     raise ValueError(
@@ -130,7 +128,7 @@ def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
   runs = label_domains(runs)
   _check_distinct(runs)
   runs.sort(key=lambda run: (run.domain, run.method, run.seed))
-  return RunSet(tuple(runs), (*notes, *_differences(runs)))
+  return RunSet(tuple(runs), (*notes, *_beginnings(runs), *_differences(runs)))
 
 
 def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
@@ -280,6 +278,23 @@ def _domain(path: str, settings: Mapping[str, str]) -> str:
         f' `{_DOMAIN_BINDING}` to a domain, got {value!r}.'
     )
   return re.split(r'[./]', name[1])[-1]
+
+
+def _beginnings(runs: Sequence[Run]) -> List[str]:
+  """Returns notes on runs that began from others, one for seeds of a method."""
+  described: Dict[Tuple[str, str], List[Run]] = {}
+  for run in runs:
+    if run.initial_run is not None:
+      initial = run.initial_run
+      of_seeds = initial._replace(path=os.path.dirname(initial.path))
+      key = os.path.dirname(run.path), of_seeds.describe()
+      described.setdefault(key, []).append(run)
+  return [
+      f'{folder}: {len(group)} runs began from {initial}.'
+      if len(group) > 1
+      else f'{group[0].path} began from {group[0].initial_run.describe()}.'
+      for (folder, initial), group in described.items()
+  ]
 
 
 def _is_finished(run: Run) -> bool:

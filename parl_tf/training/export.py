@@ -127,7 +127,8 @@ def in_raw_units(
 
 
 @gin.configurable(
-    'exports', denylist=['policies', 'raw_action_bounds', 'example']
+    'exports',
+    denylist=['policies', 'raw_action_bounds', 'example', 'measure_latency'],
 )
 def export_policies(
     policies: Mapping[str, parl_policy.PARLPolicy],
@@ -153,8 +154,8 @@ def export_policies(
     in_new_process: Whether a new process loads the SavedModels, without a GPU.
       If this process has a GPU, whose rounding differs, their actions are also
       compared in this process.
-    measure_latency: Whether the report has the latency for 1 and 16 robots,
-      which takes a few seconds more.
+    measure_latency: Whether the report has the latency for 1 and 16 robots, as
+      the new process measures it, in up to a few seconds per policy.
 
   Returns:
     The largest difference from the live policy's actions, by directory.

@@ -19,7 +19,7 @@ def export_run(
   """Exports the current policies of these names; returns their paths.
 
   The policies of a phase are exported only once, because a resumed session has
-  later weights.
+  later weights. Those at the end of the run have their latency measured.
   """
   paths, policies = {}, {}
   for name, policy in session.agent.named_policies.items():
@@ -36,6 +36,7 @@ def export_run(
       _example(
           episodes, session.evaluation_batch_size, session.agent.num_frames
       ),
+      measure_latency=not phase,
   )
   for path, difference in differences.items():
     logging.info(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging as stdlib_logging
 import os
+import subprocess
 import sys
 from unittest import mock
 
@@ -63,6 +64,14 @@ finally:
   imported = [library for library in slow if library in sys.modules]
   assert not imported, imported
 """
+# Prints less than the output's buffer holds, or more.
+_PRINT_A_LOT = '''"A program."
+import sys
+from parl_tf.binaries import console
+def main(argv):
+  print('line\\n' * (10**5 if argv[1] == 'fail' else 1))
+console.run('program', main, lambda: None)
+'''
 
 
 def _own_flags():
@@ -198,6 +207,20 @@ class ConsoleTest(parameterized.TestCase):
     self.assertEqual((status, output), (1, ''))
     self.assertRegex(errors.splitlines()[-1], f'^{name}: error: .*{message}')
     self.assertNotIn('Traceback', errors)
+
+  @parameterized.parameters(('--help', 0), ('describe', 0), ('fail', 141))
+  def test_output_may_be_read_in_part(self, argument, status):
+    program = [sys.executable, '-c', _PRINT_A_LOT, argument]
+    with subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONUNBUFFERED': ''},
+    ) as process:
+      process.stdout.close()
+      errors = process.stderr.read()
+
+    self.assertEqual((process.returncode, errors), (status, b''))
 
   def test_debug_raises_the_input_error(self):
     with self.assertRaisesRegex(ValueError, 'no is not a run directory'):

@@ -94,6 +94,16 @@ class ReadRunTest(RunFolderTest):
     self.assertEqual(
         notes, (f'{path} began from runs/other after behavior cloning.',)
     )
+    other = self._write('run_2', seed=2)
+    run_folders.write_text(
+        os.path.join(other, 'initial_run.json'),
+        json.dumps(initial_run._replace(path='runs/next')._asdict()),
+    )
+    os.remove(os.path.join(other, 'summary.json'))
+    self.assertIn(
+        f'{self._root}: 2 runs began from runs after behavior cloning.',
+        runs.read_runs([self._root]).notes,
+    )
     axis = phase_axis.PhaseAxis(run.metrics)
     # Each phase has one row, at its end: at the middle and the end of the axis.
     positions = axis.positions(run.metrics)
