@@ -1,7 +1,7 @@
 """The critic protocol: an ensemble of action values and its target copy."""
 
 import abc
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple, Union
 
 import gin
 import numpy as np
@@ -22,6 +22,7 @@ CriticEnsemble = gin.external_configurable(
     ],
 )
 
+_DATA = 'data'
 AGGREGATIONS = {'mean': tf.reduce_mean, 'min': tf.reduce_min}
 """Reductions over ensemble members, by name."""
 
@@ -118,6 +119,7 @@ class Critic(tf.Module, abc.ABC):
 
   Attributes:
     draws_actions: Whether `loss` uses actions of the policy.
+    starts_from_data: Whether `start_at` should get the mean value of the data.
   """
 
   draws_actions = True
@@ -136,7 +138,7 @@ class Critic(tf.Module, abc.ABC):
       tau: float = 0.005,
       squared_error_factor: float = 1.0,
       terminals_from_reward: bool = False,
-      initial_value: Optional[float] = None,
+      initial_value: Union[float, str, None] = None,
   ):
     """Initializes the ensemble and a target copy with the same weights.
 
@@ -155,8 +157,10 @@ class Critic(tf.Module, abc.ABC):
       terminals_from_reward: Whether a step is terminal if its scaled reward is
         not negative, as in the released code, instead of by its discount. Not
         supported with chunks of actions.
-      initial_value: Expected value before training, in units of return. None
-        leaves the head unbiased (0, or the center of the histogram).
+      initial_value: Expected value before training, in units of return, or
+        'data' for the mean value of the offline data, which a run passes to
+        `start_at`. None leaves the head unbiased (0, or the center of the
+        histogram).
 
     Raises:
       ValueError: If a number is out of range or an option is unknown.
@@ -175,6 +179,12 @@ class Critic(tf.Module, abc.ABC):
       raise ValueError(
           f'`num_target_members` must be positive, got {num_target_members}.'
       )
+    if isinstance(initial_value, str) and initial_value != _DATA:
+      raise ValueError(
+          f"`initial_value` must be a number, '{_DATA}' or None, got "
+          f'{initial_value!r}.'
+      )
+    self.starts_from_data = initial_value == _DATA
     self.gamma = gamma
     self.num_target_members = num_target_members
     self._tau = tau
@@ -184,7 +194,7 @@ class Critic(tf.Module, abc.ABC):
     self._aggregate = AGGREGATIONS[value_aggregation]
     self._squared_error_factor = squared_error_factor
     self.terminals_from_reward = terminals_from_reward
-    self._initial_value = initial_value
+    self._initial_value = None if self.starts_from_data else initial_value
     self._network_ctor = network_ctor
     self._encoder = observation_encoder.ObservationEncoder(
         spec.observation, spec.normalization, spec.seed
@@ -200,11 +210,17 @@ class Critic(tf.Module, abc.ABC):
             spec.action_size,
             num_outputs,
             spec.seed,
-            initial_bias=_initial_bias(self._distribution, initial_value),
+            initial_bias=_initial_bias(self._distribution, self._initial_value),
         )
         for _ in range(2)
     )
     self._target_network.trainable = False
+
+  def start_at(self, value: float) -> None:
+    """Makes `value` the expected value of a critic that is not yet trained."""
+    bias = _initial_bias(self._distribution, value)
+    self._network.set_head_bias(bias)
+    self._target_network.set_head_bias(bias)
 
   def begin_online(self) -> None:
     """Selects the settings of the online phase, if they differ."""

@@ -61,18 +61,20 @@ class IQLCritic(critic.Critic):
       low, high = self._distribution.min_value, self._distribution.max_value
       self._value_center = (low + high) / 2.0
       self._value_scale = (high - low) / 2.0
-    bias = None
-    if self._initial_value is not None:
-      bias = np.array(
-          [(self._initial_value - self._value_center) / self._value_scale]
-      )
     self._value_network = self._network_ctor(
         self._encoder.size,
         0,
         1,
         spec.seed + 1,
         num_members=1,
-        initial_bias=bias,
+    )
+    if self._initial_value is not None:
+      self.start_at(self._initial_value)
+
+  def start_at(self, value):
+    super().start_at(value)
+    self._value_network.set_head_bias(
+        np.array([(value - self._value_center) / self._value_scale])
     )
 
   @property

@@ -1,6 +1,7 @@
 """TD learning of Q(s, a), and its value of the noise of a flow policy: DSRL."""
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
@@ -28,6 +29,12 @@ class NoiseAliasedCritic(td.TDCritic):
     self._noise_network = self._network_ctor(
         self._encoder.size, spec.action_size, 1, spec.seed + 1
     )
+    if self._initial_value is not None:
+      self.start_at(self._initial_value)
+
+  def start_at(self, value):
+    super().start_at(value)
+    self._noise_network.set_head_bias(np.array([value]))
 
   @property
   def trainable_variables(self):

@@ -113,6 +113,11 @@ class CriticEnsemble(tf.keras.layers.Layer):
         tuple(read(w) for w in self._head),
     )
 
+  def set_head_bias(self, bias: np.ndarray) -> None:
+    """Sets the bias `[num_outputs]` of the head, the same for all members."""
+    variable = self._head[1]
+    variable.assign(np.tile(bias, [variable.shape[0], 1, 1]))
+
   def _add(self, name, value):
     return self.add_weight(
         name=name,

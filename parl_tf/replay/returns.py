@@ -1,6 +1,6 @@
 """Discounted returns of the steps of an episode."""
 
-from typing import Optional
+from typing import Iterable, Optional, Tuple
 
 import numpy as np
 
@@ -51,3 +51,38 @@ def monte_carlo_returns(
     following = rewards[step] + gamma * discounts[step] * following
     returns[step] = following
   return returns.astype(np.float32)
+
+
+def mean_value(
+    episodes: Iterable[Tuple[np.ndarray, np.ndarray]], gamma: float
+) -> float:
+  """Computes the mean over all steps of their discounted return-to-go.
+
+  Past the last step of an episode that a time limit ended, the return is the
+  mean itself: v = mean(A_t + B_t v), where A_t is the return within the episode
+  and B_t the discount from step t past its last step.
+
+  Args:
+    episodes: Rewards `[T]`, after scale and bias, and discounts `[T]`, 0 if the
+      step ended the task.
+    gamma: Discount factor in [0, 1].
+
+  Raises:
+    ValueError: If there is no step, or nothing ends or discounts the returns.
+  """
+  within, past = [], []
+  for rewards, discounts in episodes:
+    rewards = np.asarray(rewards, np.float64)
+    following, factor = 0.0, 1.0
+    for step in reversed(range(len(rewards))):
+      discount = gamma * float(discounts[step])
+      following = rewards[step] + discount * following
+      factor *= discount
+      within.append(following)
+      past.append(factor)
+  if not within or np.mean(past) == 1.0:
+    raise ValueError(
+        'The mean value is unknown without steps, and if `gamma` is 1 and no '
+        f'step ended the task; got {len(within)} steps and gamma {gamma}.'
+    )
+  return float(np.mean(within) / (1.0 - np.mean(past)))

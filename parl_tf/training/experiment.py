@@ -154,6 +154,7 @@ def run_experiment(
   normalization = run_dataset.statistics(domain, episodes)
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
+    run_dataset.start_critic(agent, domain, episodes)
   skipped_phases: Sequence[str] = ()
   if beginning is not None:
     skipped_phases = beginning.load(agent, normalization).skipped_phases

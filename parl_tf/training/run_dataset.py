@@ -12,6 +12,7 @@ from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.datasets import reading
+from parl_tf.replay import returns
 
 
 @gin.configurable('load_dataset', denylist=['path', 'domain', 'directory'])
@@ -70,6 +71,29 @@ def digest(episodes: Sequence[types.Episode]) -> int:
     for name in types.EPISODE_STEP_DTYPES:
       found.update(np.asarray(getattr(episode, name)).tobytes())
   return int.from_bytes(found.digest(), 'big') >> 1  # Fits an int64.
+
+
+def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
+  """Starts a critic that asks for it at the mean value of the data.
+
+  Args:
+    agent: Agent without trained weights.
+    domain: `Domain` of the task.
+    episodes: The episodes of the dataset.
+  """
+  critic = getattr(agent, 'critic', None)
+  if critic is None or not critic.starts_from_data:
+    return
+  scaled = []
+  for episode in episodes:
+    rewards = domain.reward_scale * episode.reward + domain.reward_bias
+    if critic.terminals_from_reward:
+      scaled.append((rewards, rewards < 0.0))
+    else:
+      scaled.append((rewards, episode.discount))
+  value = returns.mean_value(scaled, critic.gamma)
+  logging.info('Critic: starts at %.3g, the mean value of the data.', value)
+  critic.start_at(value)
 
 
 def statistics(

@@ -341,6 +341,16 @@ class CriticConformance(parameterized.TestCase):
     values = critic.bind(make_observation(4)).members(make_actions(4, 5))
     np.testing.assert_allclose(values, np.full(values.shape, -2.0), atol=0.1)
 
+    later = self.make_critic(
+        distribution_ctor=distribution_ctor, initial_value='data'
+    )
+    self.assertEqual((critic.starts_from_data, later.starts_from_data), (0, 1))
+    later.start_at(-2.0)
+    for variable, expected in zip(
+        later.variables, critic.variables, strict=True
+    ):
+      np.testing.assert_array_equal(variable, expected, variable.name)
+
   @parameterized.parameters(
       (dict(value_aggregation='max'), "`value_aggregation`.*'max'"),
       (dict(gamma=1.1), '`gamma`.*1.1'),
@@ -348,6 +358,7 @@ class CriticConformance(parameterized.TestCase):
       (dict(tau=0.0), '`tau`.*0.0'),
       (dict(tau=1.5), '`tau`.*1.5'),
       (dict(num_target_members=0), '`num_target_members`.*0'),
+      (dict(initial_value='mean'), "`initial_value`.*'data'.*'mean'"),
   )
   def test_bad_arguments_are_an_error(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -54,5 +54,33 @@ class MonteCarloReturnsTest(parameterized.TestCase):
       returns_lib.monte_carlo_returns(np.zeros(2), np.zeros(2), gamma)
 
 
+class MeanValueTest(absltest.TestCase):
+
+  def test_terminal_episodes_have_the_mean_of_their_returns(self):
+    # G = 1 + 0.5 * 2, 2; and 3.
+    mean = returns_lib.mean_value(
+        [(np.array([1.0, 2.0]), np.array([1.0, 0.0])),
+         (np.array([3.0]), np.array([0.0]))],
+        0.5,
+    )
+    self.assertAlmostEqual(mean, (2.0 + 2.0 + 3.0) / 3.0)
+
+  def test_a_time_limit_goes_on_at_the_mean(self):
+    mean = returns_lib.mean_value([(-np.ones(5), np.ones(5))] * 2, 0.9)
+    self.assertAlmostEqual(mean, -10.0)
+
+  def test_mixed_ends(self):
+    # v = ((-1 + 0.5 v) + (-1)) / 2.
+    mean = returns_lib.mean_value(
+        [(-np.ones(1), np.ones(1)), (-np.ones(1), np.zeros(1))], 0.5
+    )
+    self.assertAlmostEqual(mean, -1.0 / 0.75)
+
+  def test_an_unknown_mean_is_an_error(self):
+    for episodes in ([], [(-np.ones(3), np.ones(3))]):
+      with self.assertRaisesRegex(ValueError, 'gamma'):
+        returns_lib.mean_value(episodes, 1.0)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -1,4 +1,6 @@
-"""Tests the digest of a run's dataset."""
+"""Tests what a run reads off its dataset."""
+
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -33,6 +35,27 @@ class DigestTest(absltest.TestCase):
     self.assertEqual(digests[0], run_dataset.digest(recordings[0]))
     self.assertLess(max(digests), 2**63)
     self.assertGreaterEqual(min(digests), 0)
+
+
+class StartCriticTest(absltest.TestCase):
+
+  def test_scales_rewards_and_reads_who_ends_the_task(self):
+    episode = _episode(2)._replace(reward=np.array([-3.0, 1.0], np.float32))
+    domain = mock.Mock(reward_scale=2.0, reward_bias=1.0)
+    # Scaled rewards: -5 and 3. The time limit ends the episode, or its reward.
+    for from_reward, expected in ((False, -0.4), (True, -0.25)):
+      critic = mock.Mock(
+          gamma=0.5, starts_from_data=True, terminals_from_reward=from_reward
+      )
+      run_dataset.start_critic(mock.Mock(critic=critic), domain, [episode])
+      (value,) = critic.start_at.call_args.args
+      self.assertAlmostEqual(value, expected)
+
+  def test_leaves_other_critics_alone(self):
+    critic = mock.Mock(starts_from_data=False)
+    run_dataset.start_critic(mock.Mock(critic=critic), None, [])
+    run_dataset.start_critic(mock.Mock(critic=None), None, [])
+    critic.start_at.assert_not_called()
 
 
 if __name__ == '__main__':
