@@ -282,18 +282,19 @@ def _domain(path: str, settings: Mapping[str, str]) -> str:
 
 def _beginnings(runs: Sequence[Run]) -> List[str]:
   """Returns notes on runs that began from others, one for seeds of a method."""
-  described: Dict[Tuple[str, str], List[Run]] = {}
+  notes: Dict[Tuple[str, str], List[str]] = {}
   for run in runs:
     if run.initial_run is not None:
       initial = run.initial_run
       of_seeds = initial._replace(path=os.path.dirname(initial.path))
       key = os.path.dirname(run.path), of_seeds.describe()
-      described.setdefault(key, []).append(run)
+      note = f'{run.path} began from {initial.describe()}.'
+      notes.setdefault(key, []).append(note)
   return [
-      f'{folder}: {len(group)} runs began from {initial}.'
-      if len(group) > 1
-      else f'{group[0].path} began from {group[0].initial_run.describe()}.'
-      for (folder, initial), group in described.items()
+      group[0]
+      if len(group) == 1
+      else f'{folder}: {len(group)} runs began from {initials}.'
+      for (folder, initials), group in notes.items()
   ]
 
 

@@ -195,7 +195,7 @@ def _latencies(model, example) -> Dict[str, float]:
         name: np.resize(x, (size, *x.shape[1:])) for name, x in example.items()
     }
     _act(model, batch)  # Compiles.
-    seconds = []
+    seconds: List[float] = []
     while len(seconds) < 3 or (
         len(seconds) < _NUM_TIMED_CALLS and sum(seconds) < _MAX_TIMED_SECONDS
     ):
