@@ -163,6 +163,9 @@ class Domain(abc.ABC):
       at 0; None if the domain has no play data.
     ends_at_success: Whether success ends an episode when play is read from a
       dataset.
+    extrapolates_returns: Whether the Monte-Carlo return of an episode that the
+      time limit ended includes what would have followed, as estimated by the
+      episode's mean reward.
   """
 
   reward_scale: float = 1.0
@@ -171,6 +174,7 @@ class Domain(abc.ABC):
   max_environments: Optional[int] = None
   recorded_task: Optional[int] = None
   ends_at_success: bool = True
+  extrapolates_returns: bool = False
 
   def _set_constants(
       self, max_episode_steps: int, reward_scale: float, reward_bias: float

@@ -28,6 +28,7 @@ def stored_steps(
     reward_scale: float,
     reward_bias: float,
     never_succeeds_value: Optional[float] = None,
+    extrapolate: bool = False,
 ) -> trajectory_lib.Trajectory:
   """Returns the stored steps of an episode.
 
@@ -39,6 +40,7 @@ def stored_steps(
     never_succeeds_value: See `returns.monte_carlo_returns`; not used for an
       episode with a success. An action that is repeated may have a negative
       reward although it solves the task.
+    extrapolate: See `returns.monte_carlo_returns`.
 
   Returns:
     Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last step
@@ -54,6 +56,7 @@ def stored_steps(
       episode.discount,
       gamma,
       None if np.any(episode.success) else never_succeeds_value,
+      extrapolate,
   )
   step_type = np.full(num_steps + 1, ts.StepType.MID, np.int32)
   step_type[0] = ts.StepType.FIRST
@@ -108,6 +111,7 @@ class EpisodeWriter:
       reward_scale: float,
       reward_bias: float,
       never_succeeds_value: Optional[float],
+      extrapolate: bool = False,
       sink: Sink,
   ):
     """Creates a writer.
@@ -117,6 +121,7 @@ class EpisodeWriter:
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
       never_succeeds_value: See `returns.monte_carlo_returns`.
+      extrapolate: See `returns.monte_carlo_returns`.
       sink: Destination of every episode.
     """
     self._constants: Dict[str, Any] = dict(
@@ -124,6 +129,7 @@ class EpisodeWriter:
         reward_scale=reward_scale,
         reward_bias=reward_bias,
         never_succeeds_value=never_succeeds_value,
+        extrapolate=extrapolate,
     )
     self._sink = sink
 

@@ -10,6 +10,7 @@ def monte_carlo_returns(
     discounts: np.ndarray,
     gamma: float,
     never_succeeds_value: Optional[float] = None,
+    extrapolate: bool = False,
 ) -> np.ndarray:
   """Computes the discounted return-to-go of each step of one episode.
 
@@ -26,12 +27,17 @@ def monte_carlo_returns(
     gamma: Discount factor in [0, 1].
     never_succeeds_value: Value of every step if every reward is negative, for
       example -1 / (1 - gamma). None if the task has no such value.
+    extrapolate: Whether an episode that a time limit ended goes on as it went:
+      G past the last step is that of endless steps with the episode's mean
+      reward. Without it, the last steps of such an episode have returns close
+      to 0, which bound no value from below if rewards are negative.
 
   Returns:
     `[T]` float32.
 
   Raises:
-    ValueError: If shapes differ or `gamma` is not in [0, 1].
+    ValueError: If shapes differ, `gamma` is not in [0, 1], or it is 1 and
+      `extrapolate` is True.
   """
   # Use float64: a sum over a thousand float32 steps loses three digits.
   rewards = np.asarray(rewards, np.float64)
@@ -47,6 +53,10 @@ def monte_carlo_returns(
     return np.full(rewards.shape, never_succeeds_value, np.float32)
   returns = np.zeros_like(rewards)
   following = 0.0
+  if extrapolate:
+    if gamma == 1.0:
+      raise ValueError('`gamma` must be below 1 with `extrapolate`, got 1.')
+    following = np.mean(rewards) / (1.0 - gamma)
   for step in reversed(range(len(rewards))):
     following = rewards[step] + gamma * discounts[step] * following
     returns[step] = following

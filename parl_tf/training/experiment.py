@@ -362,6 +362,7 @@ def make_writers(
         reward_scale=constants.reward_scale,
         reward_bias=constants.reward_bias,
         never_succeeds_value=None if np.isnan(worst_return) else worst_return,
+        extrapolate=bool(constants.extrapolates_returns),
         sink=sink,
     )
 

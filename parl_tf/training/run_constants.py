@@ -16,6 +16,8 @@ class RunConstants(NamedTuple):
     offline_worst_return: Return of an episode of table `offline` that never
       succeeds; NaN if unknown.
     online_worst_return: Return of such an episode of table `online`.
+    extrapolates_returns: Whether the return of an episode that a time limit
+      ended includes an estimate of what would have followed.
     chunk_length: H, the steps that a transition spans.
     max_episode_steps: Maximum number of steps of an episode.
   """
@@ -25,6 +27,7 @@ class RunConstants(NamedTuple):
   reward_bias: float
   offline_worst_return: float
   online_worst_return: float
+  extrapolates_returns: float
   chunk_length: int
   max_episode_steps: int
 
@@ -33,7 +36,7 @@ class RunConstants(NamedTuple):
 
     Args:
       address: Address of the service.
-      published: `[7]`, the constants in its journal.
+      published: `[8]`, the constants in its journal.
 
     Raises:
       ValueError: If a constant differs.
@@ -65,6 +68,7 @@ def read(domain, agent) -> RunConstants:
       online_worst_return=(
           worst if bound.get('never_succeeds_online', True) else np.nan
       ),
+      extrapolates_returns=float(domain.extrapolates_returns),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,
   )

@@ -17,6 +17,7 @@ CONSTANTS = run_constants.RunConstants(
     reward_bias=0.0,
     offline_worst_return=float('nan'),
     online_worst_return=float('nan'),
+    extrapolates_returns=0.0,
     chunk_length=1,
     max_episode_steps=10,
 )

@@ -92,6 +92,23 @@ class StoredStepsTest(parameterized.TestCase):
     self.assertEqual(info['policy_version'].dtype, np.int64)
     self.assertEqual(info['success'].dtype, np.bool_)
 
+  def test_extrapolated_returns_by_hand(self):
+    # r = (-1, 1), past the time limit 0 / (1 - 0.5); then r = (-1, -1), -2.
+    for rewards, returns in (
+        ([0.0, 1.0], [-0.5, 1.0, 0.0]),
+        ([0.0, 0.0], [-2.0, -2.0, 0.0]),
+    ):
+      steps = episode_writer.stored_steps(
+          _episode(rewards, [1.0, 1.0]),
+          gamma=0.5,
+          reward_scale=2.0,
+          reward_bias=-1.0,
+          extrapolate=True,
+      )
+      np.testing.assert_array_equal(
+          steps.policy_info['monte_carlo_return'], returns
+      )
+
   def test_mapping_of_any_type_is_stored_as_a_dict(self):
     episode = _episode([0.0, 1.0], [1.0, 1.0])
     observation = collections.OrderedDict(x=episode.observation)

@@ -44,6 +44,33 @@ class MonteCarloReturnsTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(returns, [-1.0, 0.0])
 
+  def test_extrapolation_goes_on_with_the_mean_reward_past_a_time_out(self):
+    # Past the last step: -1.5 / (1 - 0.5) = -3.
+    # G_1 = -1 + 0.5 * -3, G_0 = -2 + 0.5 * -2.5.
+    returns = returns_lib.monte_carlo_returns(
+        np.array([-2.0, -1.0]), np.ones(2), 0.5, extrapolate=True
+    )
+    np.testing.assert_array_equal(returns, [-3.25, -2.5])
+
+  def test_extrapolation_of_constant_rewards_is_an_endless_episode(self):
+    returns = returns_lib.monte_carlo_returns(
+        np.full(3, -1.0), np.ones(3), 0.98, extrapolate=True
+    )
+    np.testing.assert_allclose(returns, np.full(3, -50.0), rtol=1e-6)
+
+  def test_extrapolation_leaves_an_episode_that_the_task_ended(self):
+    # G_1 = -1, G_0 = -2 + 0.5 * -1.
+    returns = returns_lib.monte_carlo_returns(
+        np.array([-2.0, -1.0]), np.array([1.0, 0.0]), 0.5, extrapolate=True
+    )
+    np.testing.assert_array_equal(returns, [-2.5, -1.0])
+
+  def test_extrapolation_without_a_discount_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, 'below 1'):
+      returns_lib.monte_carlo_returns(
+          np.zeros(2), np.ones(2), 1.0, extrapolate=True
+      )
+
   def test_lengths_that_differ_are_an_error(self):
     with self.assertRaisesRegex(ValueError, r'\[2\] and \[3\]'):
       returns_lib.monte_carlo_returns(np.zeros(2), np.zeros(3), 0.5)

@@ -5,10 +5,15 @@ import os
 
 from absl.testing import absltest
 import gin
+import numpy as np
 import pytest
 
+from parl_tf import types
 from parl_tf.binaries import configs
+from parl_tf.domains import gymnasium as gymnasium_domain
+from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
+from tests.agents import small_agent
 from tests.binaries import tiny
 
 _BINDINGS = (
@@ -57,6 +62,31 @@ class ExperimentTest(absltest.TestCase):
           summary.phases['online']._asdict(),
       )
     self.assertLen(summary.policies, 1)
+
+
+class MakeWritersTest(absltest.TestCase):
+
+  def test_returns_of_a_gymnasium_task_go_on_past_the_time_limit(self):
+    agent = small_agent.make_agent()
+    tables = memory_experience.MemoryExperience(
+        capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
+    )
+    writers = experiment.make_writers(
+        gymnasium_domain.Gymnasium('Pendulum-v1'), agent, tables
+    )
+    episode = types.Episode(
+        observation=np.zeros([3, 3], np.float32),
+        action=np.zeros([2, 1], np.float32),
+        reward=np.full([2], -1.0, np.float32),
+        discount=np.ones([2], np.float32),
+        success=np.zeros([2], bool),
+    )
+    endless = -1.0 / (1.0 - agent.gamma)
+    for writer in writers.values():
+      steps = writer.stored_steps(episode)
+      np.testing.assert_allclose(
+          steps.policy_info['monte_carlo_return'][:2], endless, rtol=1e-5
+      )
 
 
 if __name__ == '__main__':
