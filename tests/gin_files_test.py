@@ -146,6 +146,24 @@ class GinFilesTest(tensor_case.TensorCase):
     self.assertEqual(gin.query_parameter(name), value)
     _build_agent(domain_lib.select_domain())
 
+  @parameterized.parameters(
+      ('parl_cal_ql', True, False),
+      ('parl_rlpd', True, False),
+      # The choice by value in the target belongs to the method.
+      ('ibrl', True, True),
+  )
+  def test_small_sizes_take_the_targets_of_pa_rl_from_its_policy(
+      self, method, paper, small
+  ):
+    files = ['domains/pointmaze.gin', f'methods/{method}.gin']
+    if method != 'ibrl':
+      files.append('policies/diffusion.gin')
+    for sizes, wanted in (('paper', paper), ('small', small)):
+      gin.clear_config()
+      configs.parse([*files, f'sizes/{sizes}.gin'], _SMALL)
+      agent = _build_agent(domain_lib.select_domain())
+      self.assertEqual(agent.searches.training.optimize_targets, wanted)
+
   # CALVIN needs a server, and its critic has no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_histograms_cover_the_returns_of_the_task(self, name):

@@ -130,8 +130,10 @@ class CalQLCritic(td.TDCritic):
         low=-1.0,
         high=1.0,
     )
-    next_ = source.next.optimized(self._num_actions, 'penalty')
-    current = source.here.optimized(self._num_actions, 'penalty')
+    next_, current = (
+        actions.optimized(self._num_actions, 'penalty', at_most=True)
+        for actions in (source.next, source.here)
+    )
     members = self._draw_members(randomness.fold_in(seed, 'penalty members'))
     value_fn = self.bind_features(features, selection=members)
     columns = tf.concat(

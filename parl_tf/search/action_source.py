@@ -1,6 +1,7 @@
 """Settings of an action search, and its actions at a batch of states."""
 
 import contextlib
+import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
 import gin
@@ -252,7 +253,10 @@ class StateActions:
       return self._search.optimizer.select(candidates, seed, greedy)
 
   def optimized(
-      self, n: Optional[int], purpose: str = 'target'
+      self,
+      n: Optional[int],
+      purpose: str = 'target',
+      at_most: bool = False,
   ) -> types.ActionSamples:
     """Returns actions of pi_opt by the search's selection.
 
@@ -263,22 +267,28 @@ class StateActions:
       n: Number of actions; None for as many as the search draws.
       purpose: Name that distinguishes draws. Draws from pi_opt differ between
         purposes; the policy's own samples are the same for all.
+      at_most: Whether fewer actions will do if the search draws fewer. Their
+        number then divides n.
 
     Returns:
       `[B, m, A]` actions: the best one (m = 1) of pi_opt under 'argmax',
-      otherwise m = n. They have log densities only if they are the policy's own
-      samples and the policy has a density.
+      otherwise m = n, unless fewer will do. They have log densities only if
+      they are the policy's own samples and the policy has a density.
 
     Raises:
-      ValueError: If n exceeds the number of the policy's own samples.
+      ValueError: If n exceeds the number of the policy's own samples, and fewer
+        will not do.
     """
+    num_samples = self._search.num_samples
     if n is None:
-      n = self._search.num_samples
+      n = num_samples
     if not self._search.optimize_targets:
-      if n > self._search.num_samples:
+      if n > num_samples and at_most:
+        n = math.gcd(n, num_samples)
+      if n > num_samples:
         raise ValueError(
             f'`Search.num_samples` must be at least {n}, the number of '
-            f'{purpose} actions, got {self._search.num_samples}.'
+            f'{purpose} actions, got {num_samples}.'
         )
       drawn = self._draw()
       log_probs = drawn.log_probs

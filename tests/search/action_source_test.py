@@ -40,8 +40,8 @@ class _GivenActions:
   def __init__(self, samples):
     self._samples = samples
 
-  def optimized(self, n, purpose='target'):
-    del n
+  def optimized(self, n, purpose='target', at_most=False):
+    del n, at_most
     return self._samples[purpose]
 
 
@@ -190,6 +190,14 @@ class SamplesTest(tensor_case.TensorCase):
     source = _make_source(action_source.Search(4, optimizer=None))
     with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
       source.here.optimized(5, 'penalty')
+
+  def test_fewer_samples_will_do_if_their_number_divides_the_requested(self):
+    for num_samples, n, wanted in ((4, 3, 3), (4, 8, 4), (4, 6, 2), (1, 4, 1)):
+      source = _make_source(action_source.Search(num_samples, optimizer=None))
+      found = source.here.optimized(n, 'penalty', at_most=True)
+
+      self.assertAllEqual(found.actions, source.here.base()[:, :wanted])
+      self.assertAllEqual(found.log_probs.shape, [8, wanted])
 
   def test_a_temperature_of_zero_draws_only_the_mode(self):
     search = action_source.Search(4, _CountingOptimizer(2, 0), temperature=0.0)
