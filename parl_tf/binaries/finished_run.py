@@ -63,6 +63,16 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
             f'{phase.wall_seconds:.0f}',
         )
     )
+  best = summary.best
+  if best is not None:
+    lines.append(
+        _row(
+            'best online',
+            _rate(best.success_rate),
+            _rate(best.success_rate_without_search),
+            best.train_step,
+        )
+    )
   total = summary.wall_seconds
   rest = total - sum(phase.wall_seconds for phase in summary.phases.values())
   for name, seconds in (('start and export', rest), ('total', total)):
@@ -71,6 +81,12 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   lines += ['', f'Learning curve: {plot}']
   for path in summary.policies.values():
     lines.append(f'SavedModel: {path}')
+  if best is not None:
+    lines.append(
+        f'Success fell after {best.episodes} online episodes. The policies of'
+        ' that evaluation:'
+    )
+    lines += [f'SavedModel: {path}' for path in best.policies.values()]
   return '\n'.join(lines)
 
 

@@ -19,6 +19,7 @@ from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
 from parl_tf.training import builder
 from parl_tf.training import evaluation_video
+from parl_tf.training import held_out_rows
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
@@ -53,6 +54,7 @@ def run_experiment(
     exported_policies: Sequence[str] = parl_agent.POLICIES,
     export_phases: bool = False,
     keep_phases: bool = True,
+    keep_best: bool = True,
     initial_run: Optional[str] = None,
     initial_phase: Optional[str] = None,
     checkpoint_seconds: float = 10.0,
@@ -87,6 +89,9 @@ def run_experiment(
     keep_phases: Whether to keep the networks at the end of behavior cloning and
       of offline RL in `phases/<phase>`, so that other runs can begin there.
       Takes less disk than one checkpoint, because it has no optimizers.
+    keep_best: Whether to keep the networks of the best online evaluation in
+      `best`. If the last evaluation has fewer successes than chance explains,
+      the policies of the best one are exported to `policies/best`.
     initial_run: Directory of another run, whose networks, data and phases up to
       `initial_phase` this run takes over. The task, the policy, the networks
       and the normalization must be the same; the improver, the search and the
@@ -188,6 +193,7 @@ def run_experiment(
               None if dataset_path == own_dataset_path else dataset_path
           ),
       ) if keep_phases else None,
+      keep_best=keep_best,
   )
   source.begin(session, episodes)
   export_to = functools.partial(
@@ -201,7 +207,12 @@ def run_experiment(
       export_to if export_phases else lambda phase: None,
   )
   data_success_rate = domain_lib.mean_over(episodes, domain.is_success)
-  summary = _finish(session, export_to(), data_success_rate)
+  summary = _finish(
+      session,
+      export_to(),
+      run_policies.export_best(session, episodes, exported_policies),
+      data_success_rate,
+  )
   source.close()
   return summary
 
@@ -240,7 +251,7 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
                  controller_success_rate)
   if any(name not in session.state.summaries for name in all_phases):
     session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
-  train, held_out = session_lib.split_episodes(
+  train, held_out = held_out_rows.split(
       episodes, held_out_fraction, session.seed
   )
   for episode in train:
@@ -258,13 +269,17 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
 
 
 def _finish(
-    session, policies: Dict[str, str], data_success_rate: float
+    session,
+    policies: Dict[str, str],
+    best: Optional[run_summary.BestEvaluation],
+    data_success_rate: float,
 ) -> run_summary.RunSummary:
   """Draws the learning curve and writes the summary.
 
   Args:
     session: The session.
     policies: Paths of the exported policies, by name.
+    best: The best online evaluation, if the last one is worse.
     data_success_rate: Share of successful episodes in the offline data.
   """
   root_dir = session.root_dir
@@ -290,6 +305,7 @@ def _finish(
       },
       policies=policies,
       initial_run=run_files.read_initial_run(root_dir),
+      best=best,
   )
   run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
   session.metrics.close()

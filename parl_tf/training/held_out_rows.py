@@ -1,6 +1,6 @@
-"""The transitions held out of behavior cloning, and their loss."""
+"""The episodes held out of behavior cloning, their transitions and loss."""
 
-from typing import Sequence
+from typing import List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,27 @@ from parl_tf.replay import chunks
 _NUM_DRAWS = 4
 # Rows per forward pass with images, whose activations need much memory.
 _IMAGE_ROWS = 64
+
+
+def split(
+    episodes: List[types.Episode], held_out_fraction: float, seed: int
+) -> Tuple[List[types.Episode], List[types.Episode]]:
+  """Splits episodes into those to train on and those held out, by `seed`.
+
+  Raises:
+    ValueError: If there are fewer than two episodes.
+  """
+  if len(episodes) < 2:
+    raise ValueError(
+        'The data must have at least 2 episodes, one of them to hold out, got '
+        f'{len(episodes)}.'
+    )
+  order = np.random.default_rng(seed).permutation(len(episodes))
+  num_held_out = int(round(held_out_fraction * len(episodes)))
+  num_held_out = min(max(num_held_out, 1), len(episodes) - 1)
+  held_out = set(order[:num_held_out].tolist())
+  train = [e for i, e in enumerate(episodes) if i not in held_out]
+  return train, [episodes[i] for i in sorted(held_out)]
 
 
 def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:

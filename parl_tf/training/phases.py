@@ -12,6 +12,7 @@ from parl_tf.training import cached_samples
 from parl_tf.training import held_out_rows
 from parl_tf.training import progress
 from parl_tf.training import session as session_lib
+from parl_tf.training import setbacks
 
 
 @gin.configurable
@@ -207,7 +208,9 @@ class Offline:
         session.save_if_due()
     if is_cached:
       cached_samples.detach(session)
-    _end(session)
+    _evaluate_if_changed(session)
+    setbacks.warn_of_search(state.latest)
+    session.end_phase()
 
   def _is_evaluation(self, step):
     if step == self._num_steps:
@@ -330,7 +333,8 @@ class Online:
         session.write_row(metrics)
         bar.update(state.phase_step, **metrics)
         session.save_if_due()
-    _end(session)
+    _evaluate_if_changed(session)
+    session.end_phase()
 
   def _turn(self, session, collection, requests):
     """Adds an episode, then takes one training step per environment step."""
@@ -365,11 +369,10 @@ class Online:
     return bool(interval) and step > 0 and step % interval == 0
 
 
-def _end(session) -> None:
+def _evaluate_if_changed(session) -> None:
   if not session.state.latest:
     # A restart lowered the number of steps below the number already done.
     session.write_row(session.evaluate(with_search=True))
-  session.end_phase()
 
 
 def _needs_densities(agent) -> bool:

@@ -1,7 +1,8 @@
 """Exports the policies of a run."""
 
 import os
-from typing import Dict, Sequence
+import shutil
+from typing import Dict, Optional, Sequence
 
 from absl import logging
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.training import export
+from parl_tf.training import run_summary
 
 
 def export_run(
@@ -21,14 +23,60 @@ def export_run(
   The policies of a phase are exported only once, because a resumed session has
   later weights. Those at the end of the run have their latency measured.
   """
-  paths, policies = {}, {}
-  for name, policy in session.agent.named_policies.items():
-    if name not in names:
-      continue
-    path = os.path.join(session.root_dir, 'policies', phase, name)
-    paths[name] = path
-    if not phase or not (os.path.exists(path) or session.is_past(phase)):
-      policies[path] = policy
+  paths = _paths(session, names, phase)
+  _export(
+      session,
+      episodes,
+      {
+          name: path
+          for name, path in paths.items()
+          if not phase or not (os.path.exists(path) or session.is_past(phase))
+      },
+      measure_latency=not phase,
+  )
+  return paths
+
+
+def export_best(
+    session, episodes: Sequence[types.Episode], names: Sequence[str]
+) -> Optional[run_summary.BestEvaluation]:
+  """Exports the policies of the best online evaluation.
+
+  Only if the last evaluation is worse by more than chance explains.
+
+  Args:
+    session: Session of a run whose phases have ended.
+    episodes: Episodes with example observations.
+    names: Names of the policies to export.
+
+  Returns:
+    That evaluation, with the paths of its policies; None if the last one is as
+    good.
+  """
+  shutil.rmtree(
+      os.path.join(session.root_dir, 'policies', 'best'), ignore_errors=True
+  )
+  last = session.state.summaries.get('online')
+  kept = session.best_policies
+  if last is None or kept is None or not kept.exceeds(last):
+    return None
+  paths = _paths(session, names, 'best')
+  with kept.restored():
+    _export(session, episodes, paths, measure_latency=False)
+  return kept.best._replace(policies=paths)
+
+
+def _paths(session, names, phase):
+  return {
+      name: os.path.join(session.root_dir, 'policies', phase, name)
+      for name in session.agent.named_policies
+      if name in names
+  }
+
+
+def _export(session, episodes, paths, measure_latency):
+  named = session.agent.named_policies
+  policies = {path: named[name] for name, path in paths.items()}
   differences = export.export_policies(
       policies,
       session.domain.raw_action_bounds,
@@ -36,7 +84,7 @@ def export_run(
       _example(
           episodes, session.evaluation_batch_size, session.agent.num_frames
       ),
-      measure_latency=not phase,
+      measure_latency=measure_latency,
   )
   for path, difference in differences.items():
     logging.info(
@@ -44,7 +92,6 @@ def export_run(
         os.path.relpath(path, session.root_dir),
         difference,
     )
-  return paths
 
 
 def _example(episodes, num_rows, num_frames):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Mapping, NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -44,6 +44,31 @@ class PhaseSummary(NamedTuple):
   mean_return_without_search: Optional[float] = None
 
 
+class BestEvaluation(NamedTuple):
+  """The best online evaluation of a run.
+
+  Attributes:
+    episodes: Online episodes before it, the warm-up included.
+    train_step: Training steps of all phases before it.
+    success_rate: Success rate with search; without a critic, of the policy.
+    success_rate_without_search: Success rate of the policy alone.
+    num_evaluation_episodes: Number of its episodes.
+    policies: Paths of its exported policies, by name.
+  """
+
+  episodes: int
+  train_step: int
+  success_rate: float
+  success_rate_without_search: float
+  num_evaluation_episodes: int
+  policies: Mapping[str, str] = {}
+
+  @property
+  def order(self) -> Tuple[float, float]:
+    """Larger for a better evaluation."""
+    return self.success_rate, self.success_rate_without_search
+
+
 class RunSummary(NamedTuple):
   """Contents of `summary.json`.
 
@@ -57,6 +82,8 @@ class RunSummary(NamedTuple):
     initial_run: Where the run began; None if it started from scratch.
     data_success_rate: Share of successful episodes in the offline data; None if
       the run did not record it.
+    best: The best online evaluation, if the last one is worse by more than
+      chance explains.
   """
 
   seed: int
@@ -67,6 +94,7 @@ class RunSummary(NamedTuple):
   policies: Mapping[str, str]
   initial_run: Optional[run_files.InitialRun] = None
   data_success_rate: Optional[float] = None
+  best: Optional[BestEvaluation] = None
 
 
 def write(path: str, summary: RunSummary) -> None:
@@ -91,6 +119,8 @@ def write(path: str, summary: RunSummary) -> None:
   }
   if summary.initial_run is not None:
     content['initial_run'] = summary.initial_run._asdict()
+  if summary.best is not None:
+    content['best'] = summary.best._asdict()
   text = json.dumps(content, indent=2, allow_nan=False, default=_plain_number)
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   with synced_file.write(path) as file:
@@ -116,6 +146,8 @@ def read(path: str) -> RunSummary:
   initial_run = content.pop('initial_run', None)
   if initial_run is not None:
     initial_run = run_files.InitialRun(**initial_run)
+  if content.get('best') is not None:
+    content['best'] = BestEvaluation(**content['best'])
   return RunSummary(**content, initial_run=initial_run)
 
 

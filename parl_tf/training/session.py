@@ -3,10 +3,9 @@
 import json
 import os
 import time
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional
 
 from absl import logging
-import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
@@ -14,6 +13,7 @@ from parl_tf.agents import parl_agent
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
 from parl_tf.search import xla
+from parl_tf.training import best_policies
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
@@ -82,6 +82,7 @@ class Session:
     state: `RunState`, which the checkpoint stores together with the agent.
     source: `Source` of training rows and online episodes.
     log: Online episodes collected in this process.
+    best_policies: Keeps the networks of the best online evaluation, or None.
   """
 
   def __init__(
@@ -97,6 +98,7 @@ class Session:
       checkpoint_seconds: float,
       strategy: Optional[tf.distribute.Strategy] = None,
       phase_checkpoints: Optional[phase_checkpoint.PhaseCheckpoints] = None,
+      keep_best: bool = False,
   ):
     """Opens the run directory and restores its checkpoint, if any.
 
@@ -111,6 +113,7 @@ class Session:
       checkpoint_seconds: Minimum seconds between checkpoints.
       strategy: Strategy in whose scope the agent was made; None for one device.
       phase_checkpoints: Keeps the networks at the end of each phase, if given.
+      keep_best: Whether to keep the networks of the best online evaluation.
     """
     self.root_dir = root_dir
     self.seed = seed
@@ -121,6 +124,9 @@ class Session:
     self._num_evaluation_episodes = num_evaluation_episodes
     self._checkpoint_seconds = checkpoint_seconds
     self._phase_checkpoints = phase_checkpoints
+    self.best_policies: Optional[best_policies.BestPolicies] = None
+    if keep_best and agent.named_policies:
+      self.best_policies = best_policies.BestPolicies(root_dir, agent)
     self._started = time.monotonic()
     self.state = checkpoint.RunState()
     self._checkpoint = checkpoint.Checkpoint(
@@ -268,6 +274,9 @@ class Session:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
       metrics.update(value_bias.start_values(self, result.episodes))
+    keeps_best = with_search and self.best_policies is not None
+    if keeps_best and self.state.phase == 'online':
+      self.best_policies.offer(metrics, self.state.episodes)
     self.state.latest = metrics
     self._write_heartbeat()
     return metrics
@@ -376,24 +385,3 @@ class Session:
         f'{heartbeat["train_step"] - self.train_step} training steps, '
         f'{heartbeat["wall_seconds"] - self.state.wall_seconds:.1f} s of work,'
     )
-
-
-def split_episodes(
-    episodes: List[types.Episode], held_out_fraction: float, seed: int
-) -> Tuple[List[types.Episode], List[types.Episode]]:
-  """Splits episodes into those to train on and those held out, by `seed`.
-
-  Raises:
-    ValueError: If there are fewer than two episodes.
-  """
-  if len(episodes) < 2:
-    raise ValueError(
-        'The data must have at least 2 episodes, one of them to hold out, got '
-        f'{len(episodes)}.'
-    )
-  order = np.random.default_rng(seed).permutation(len(episodes))
-  num_held_out = int(round(held_out_fraction * len(episodes)))
-  num_held_out = min(max(num_held_out, 1), len(episodes) - 1)
-  held_out = set(order[:num_held_out].tolist())
-  train = [e for i, e in enumerate(episodes) if i not in held_out]
-  return train, [episodes[i] for i in sorted(held_out)]

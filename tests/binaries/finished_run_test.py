@@ -38,6 +38,30 @@ class DescribeTest(absltest.TestCase):
         ],
     )
 
+  def test_a_better_evaluation_than_the_last_is_described(self):
+    phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
+    best = run_summary.BestEvaluation(
+        21, 12, 0.9, 0.5, 64, {'policy': 'runs/tiny/policies/best/policy'}
+    )
+    lines = finished_run.describe(
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, {'online': phase}, {}, best=best
+        ),
+        'runs/tiny',
+    ).splitlines()
+    self.assertIn(
+        '  best online              0.900           0.500              12',
+        lines,
+    )
+    self.assertEqual(
+        lines[-2:],
+        [
+            'Success fell after 21 online episodes. The policies of that'
+            ' evaluation:',
+            'SavedModel: runs/tiny/policies/best/policy',
+        ],
+    )
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -4,6 +4,7 @@ import os
 from unittest import mock
 
 from absl.testing import absltest
+import tensorflow as tf
 
 from parl_tf.training import export
 from parl_tf.training import run_policies
@@ -32,6 +33,41 @@ class RunPoliciesTest(absltest.TestCase):
     )
     measured = [call.kwargs['measure_latency'] for call in exporter.mock_calls]
     self.assertEqual(measured, [False, True])
+
+  def test_the_best_policies_are_exported_if_success_fell(self):
+    eager.run_eagerly(self)
+    folder = self.create_tempdir().full_path
+    episodes = small_run.make_episodes(os.path.join(folder, 'data.hdf5'))
+    session = small_run.make_session(
+        os.path.join(folder, 'run'), keep_best=True
+    )
+    (weight, *_) = session.agent.generative_policy.variables
+    metrics = {
+        'success_rate': 0.9,
+        'success_rate_without_search': 0.5,
+        'num_evaluation_episodes': 64,
+    }
+    weight.assign(tf.ones_like(weight))
+    session.best_policies.offer(metrics, episodes=11)
+    weight.assign(tf.zeros_like(weight))
+    exported = []
+
+    def export_policies(policies, *args, **kwargs):
+      exported.append((list(policies), weight.numpy().max()))
+      return {}
+
+    with mock.patch.object(export, 'export_policies', export_policies):
+      for rate in (0.85, 0.2):
+        session.state.summaries['online'] = dict(metrics, success_rate=rate)
+        best = run_policies.export_best(session, episodes, ['base_policy'])
+        if rate > 0.8:
+          self.assertIsNone(best)
+
+    path = os.path.join(session.root_dir, 'policies', 'best', 'base_policy')
+    self.assertEqual(exported, [([path], 1.0)])
+    self.assertEqual(best.policies, {'base_policy': path})
+    self.assertEqual(best.success_rate, 0.9)
+    self.assertEqual(weight.numpy().max(), 0.0)
 
 
 if __name__ == '__main__':

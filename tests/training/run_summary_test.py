@@ -74,6 +74,7 @@ class SummaryTest(parameterized.TestCase):
               'policies': {'policy': '/tmp/policy'},
               'initial_run': None,
               'data_success_rate': 0.25,
+              'best': None,
           },
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])
@@ -86,6 +87,13 @@ class SummaryTest(parameterized.TestCase):
     summary = _summary(initial_run=beginning)
     run_summary.write(self._path, summary)
     self.assertEqual(run_summary.read(self._path), summary)
+
+  def test_the_best_evaluation_is_read_back(self):
+    best = run_summary.BestEvaluation(
+        21, 1_050, 0.9, 0.5, 64, {'policy': '/tmp/best/policy'}
+    )
+    run_summary.write(self._path, _summary(best=best))
+    self.assertEqual(run_summary.read(self._path).best, best)
 
   @parameterized.named_parameters(
       ('unknown_phase', {'phases': {'warm_up': _phase()}}, 'warm_up'),

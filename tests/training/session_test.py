@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
-from parl_tf.training import session as session_lib
 from tests import eager
 from tests.training import small_run
 
@@ -166,35 +165,17 @@ class SessionTest(absltest.TestCase):
     )
     self.assertEqual(later.evaluate_controller(), rate)
 
-
-class SplitTest(absltest.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    self._episodes = small_run.make_episodes(
-        os.path.join(self.create_tempdir().full_path, 'data.hdf5')
-    )
-
-  def test_each_episode_is_on_one_side(self):
-    train, held_out = session_lib.split_episodes(self._episodes, 0.25, seed=1)
-    self.assertLen(held_out, round(0.25 * len(self._episodes)))
-    numbers = [e.episode_id for e in train + held_out]
-    self.assertCountEqual(numbers, range(len(self._episodes)))
-    again, _ = session_lib.split_episodes(self._episodes, 0.25, seed=1)
-    self.assertEqual(
-        [e.episode_id for e in again], [e.episode_id for e in train]
-    )
-
-  def test_no_side_is_empty(self):
-    two = self._episodes[:2]
-    for fraction in (0.01, 0.99):
-      train, held_out = session_lib.split_episodes(two, fraction, seed=0)
-      self.assertLen(train, 1)
-      self.assertLen(held_out, 1)
-
-  def test_one_episode_cannot_be_split(self):
-    with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
-      session_lib.split_episodes(self._episodes[:1], 0.5, seed=0)
+  def test_only_online_evaluations_with_search_compete_for_the_best(self):
+    session = self._session(keep_best=True)
+    best = os.path.join(self._root, 'best', 'best.json')
+    for phase, with_search, wanted in (
+        ('offline', True, False), ('online', False, False),
+        ('online', True, True),
+    ):
+      session.begin_phase(phase, 1)
+      session.evaluate(with_search=with_search)
+      self.assertEqual(os.path.exists(best), wanted)
+    self.assertIsNone(self._session('other').best_policies)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,129 @@
+"""Keeps the networks of a run's best online evaluation.
+
+Success may fall after its peak. `best` in a run's directory then still has the
+networks of the peak: a TensorFlow checkpoint, and `best.json` with the metrics
+of that evaluation.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from typing import Any, Dict, Iterator, Mapping, Optional
+
+from absl import logging
+import tensorflow as tf
+
+from parl_tf import synced_file
+from parl_tf.training import checkpoint
+from parl_tf.training import run_summary
+from parl_tf.training import setbacks
+
+_FOLDER = 'best'
+_DESCRIPTION = 'best.json'
+_NETWORKS = 'networks'
+
+
+class BestPolicies:
+  """The networks of the evaluation with the highest success rate.
+
+  Of equal rates with search, that of the policy alone decides, then the later
+  one is kept.
+  """
+
+  def __init__(self, root_dir: str, agent):
+    """Initializes the object; a resumed run continues with its best.
+
+    Args:
+      root_dir: The run's directory.
+      agent: `PARLAgent`.
+    """
+    self._directory = os.path.join(root_dir, _FOLDER)
+    items = agent.checkpoint_items
+    self._items: Dict[str, Any] = {
+        name: items[name]
+        for name in ('generative_policy', 'critic')
+        if name in items
+    }
+    self._train_step = agent.train_step_counter
+    self.best = self._read()
+
+  def offer(self, metrics: Mapping[str, float], episodes: int) -> None:
+    """Keeps the current networks if their evaluation is the best so far.
+
+    A failed write is logged; the previous best then stays.
+
+    Args:
+      metrics: Result of `Session.evaluate`.
+      episodes: Online episodes so far.
+    """
+    alone = metrics['success_rate_without_search']
+    found = run_summary.BestEvaluation(
+        episodes=episodes,
+        train_step=int(self._train_step.numpy()),
+        success_rate=float(metrics.get('success_rate', alone)),
+        success_rate_without_search=float(alone),
+        num_evaluation_episodes=int(metrics['num_evaluation_episodes']),
+    )
+    if self.best is not None and found.order < self.best.order:
+      return
+    partial = self._directory + synced_file.PARTIAL_SUFFIX
+    try:
+      shutil.rmtree(partial, ignore_errors=True)
+      os.makedirs(partial)
+      tf.train.Checkpoint(**self._items).write(os.path.join(partial, _NETWORKS))
+      with synced_file.write(os.path.join(partial, _DESCRIPTION)) as file:
+        file.write(json.dumps(found._asdict(), indent=2).encode())
+      checkpoint.sync_files(partial, os.listdir(partial))
+      shutil.rmtree(self._directory, ignore_errors=True)
+      os.rename(partial, self._directory)
+    except (OSError, tf.errors.OpError) as error:
+      logging.error('Cannot write %s: %s', self._directory, error)
+      shutil.rmtree(partial, ignore_errors=True)
+      return
+    self.best = found
+
+  def exceeds(self, latest: Mapping[str, Any]) -> bool:
+    """Returns whether the best is better than `latest` by more than chance.
+
+    Args:
+      latest: The last evaluation: its success rates, with None for that with
+        search if there is no critic.
+    """
+    if self.best is None:
+      return False
+    rate = latest['success_rate']
+    if rate is None:
+      rate = latest['success_rate_without_search']
+    return setbacks.is_worse(
+        rate, self.best.success_rate, self.best.num_evaluation_episodes
+    )
+
+  @contextlib.contextmanager
+  def restored(self) -> Iterator[None]:
+    """Lets the agent have the best networks for the duration of the context."""
+    variables = [
+        variable
+        for item in self._items.values()
+        for variable in item.variables
+    ]
+    current = [variable.numpy() for variable in variables]
+    tf.train.Checkpoint(**self._items).read(
+        os.path.join(self._directory, _NETWORKS)
+    ).assert_consumed()
+    try:
+      yield
+    finally:
+      for variable, value in zip(variables, current, strict=True):
+        variable.assign(value)
+
+  def _read(self) -> Optional[run_summary.BestEvaluation]:
+    path = os.path.join(self._directory, _DESCRIPTION)
+    try:
+      with open(path, encoding='utf-8') as file:
+        return run_summary.BestEvaluation(**json.load(file))
+    except FileNotFoundError:
+      return None
+    except (TypeError, ValueError) as error:
+      logging.error('%s is damaged, and is ignored: %s', path, error)
+      return None

@@ -1,0 +1,45 @@
+"""Recognizes evaluations that are worse than others by more than chance."""
+
+import math
+from typing import Mapping
+
+from absl import logging
+
+_NUM_STANDARD_ERRORS = 2.0
+
+
+def is_worse(rate: float, than: float, num_episodes: int) -> bool:
+  """Returns whether a success rate is lower by more than chance explains.
+
+  That is by more than two standard errors of the difference.
+
+  Args:
+    rate: Success rate, 0 to 1.
+    than: The success rate to compare it with.
+    num_episodes: Number of episodes of each.
+  """
+  variance = (rate * (1.0 - rate) + than * (1.0 - than)) / num_episodes
+  return than - rate > _NUM_STANDARD_ERRORS * math.sqrt(variance)
+
+
+def warn_of_search(metrics: Mapping[str, float]) -> None:
+  """Warns if the policy succeeds less often with search than alone.
+
+  Args:
+    metrics: Result of `Session.evaluate`.
+  """
+  rate = metrics.get('success_rate')
+  alone = metrics['success_rate_without_search']
+  num_episodes = int(metrics['num_evaluation_episodes'])
+  if rate is None or not is_worse(rate, alone, num_episodes):
+    return
+  logging.warning(
+      'The policy succeeds in %.0f %% of %d episodes with search, but in'
+      ' %.0f %% alone: the critic misleads the search, and online fine-tuning'
+      ' would distill its errors into the policy. Train the critic longer'
+      ' (`Offline.num_steps`) or on a shorter horizon (`Critic.gamma`); see'
+      ' docs/your_task.md, "The critic".',
+      100.0 * rate,
+      num_episodes,
+      100.0 * alone,
+  )

@@ -1,0 +1,123 @@
+"""Tests that the networks of the best online evaluation are kept."""
+
+import os
+
+from absl import logging
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.training import best_policies
+from tests import eager
+from tests.training import small_run
+
+
+def _metrics(rate, alone=0.5):
+  return {
+      'success_rate': rate,
+      'success_rate_without_search': alone,
+      'num_evaluation_episodes': 64,
+  }
+
+
+def _rates(rate, alone=0.5):
+  return {'success_rate': rate, 'success_rate_without_search': alone}
+
+
+class BestPoliciesTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
+    self._root = self.create_tempdir().full_path
+    self._agent = small_run.make_agent()
+    self._kept = best_policies.BestPolicies(self._root, self._agent)
+
+  def _change(self, step):
+    """Adds 1 to all weights."""
+    self._agent.train_step_counter.assign(step)
+    for variable in self._variables():
+      variable.assign_add(tf.ones_like(variable))
+
+  def _weights(self):
+    return [variable.numpy() for variable in self._variables()]
+
+  def _variables(self):
+    agent = self._agent
+    variables = agent.generative_policy.variables + agent.critic.variables
+    return [x for x in variables if x.dtype.is_floating]  # No seeds.
+
+  def test_the_best_networks_are_restored_and_the_present_ones_come_back(self):
+    self._change(1)
+    self._kept.offer(_metrics(0.9), episodes=11)
+    best = self._weights()
+    self._change(2)
+    self._kept.offer(_metrics(0.2), episodes=21)
+    present = self._weights()
+
+    self.assertEqual(self._kept.best.episodes, 11)
+    self.assertEqual(self._kept.best.train_step, 1)
+    self.assertTrue(self._kept.exceeds(_rates(0.2)))
+    with self._kept.restored():
+      for found, wanted in zip(self._weights(), best, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for found, wanted in zip(self._weights(), present, strict=True):
+      np.testing.assert_array_equal(found, wanted)
+
+  def test_of_equal_rates_that_of_the_policy_alone_decides(self):
+    for episodes, alone in ((1, 0.5), (2, 0.6), (3, 0.6), (4, 0.55)):
+      self._kept.offer(_metrics(0.9, alone), episodes)
+    self.assertEqual(self._kept.best.episodes, 3)
+
+  def test_a_restarted_run_has_the_best_of_before(self):
+    self._kept.offer(_metrics(0.9), episodes=11)
+    best = self._weights()
+    self._change(2)
+    again = best_policies.BestPolicies(self._root, self._agent)
+    again.offer(_metrics(0.8), episodes=21)
+
+    self.assertEqual(again.best, self._kept.best)
+    with again.restored():
+      for found, wanted in zip(self._weights(), best, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+  def test_a_fall_by_chance_or_a_rise_is_not_exceeded(self):
+    self.assertFalse(self._kept.exceeds(_rates(0.2)))
+    self._kept.offer(_metrics(0.9), episodes=11)
+    for rate in (0.85, 0.9, 0.95):
+      self.assertFalse(self._kept.exceeds(_rates(rate)))
+    self.assertTrue(self._kept.exceeds(_rates(0.5)))
+
+  def test_without_a_search_the_policy_counts(self):
+    metrics = _metrics(None, alone=0.9)
+    del metrics['success_rate']
+    self._kept.offer(metrics, episodes=11)
+    self.assertEqual(self._kept.best.success_rate, 0.9)
+    self.assertTrue(self._kept.exceeds(_rates(None, alone=0.2)))
+
+  def test_a_damaged_description_is_ignored_and_replaced(self):
+    self._kept.offer(_metrics(0.9), episodes=11)
+    with open(os.path.join(self._root, 'best', 'best.json'), 'w') as file:
+      file.write('{"episodes":')
+    with self.assertLogs(logging.get_absl_logger(), 'ERROR') as logs:
+      again = best_policies.BestPolicies(self._root, self._agent)
+    self.assertIn('best.json is damaged', logs.output[0])
+    self.assertIsNone(again.best)
+    again.offer(_metrics(0.1), episodes=21)
+    self.assertEqual(
+        best_policies.BestPolicies(self._root, self._agent).best.episodes, 21
+    )
+
+  def test_a_failed_write_keeps_the_previous_best(self):
+    self._kept.offer(_metrics(0.5), episodes=11)
+    # A file where the new networks would be written.
+    with open(os.path.join(self._root, 'best.partial'), 'w') as file:
+      file.write('')
+    with self.assertLogs(logging.get_absl_logger(), 'ERROR') as logs:
+      self._kept.offer(_metrics(0.9), episodes=21)
+    self.assertIn('Cannot write', logs.output[0])
+    self.assertEqual(self._kept.best.episodes, 11)
+
+
+if __name__ == '__main__':
+  absltest.main()
