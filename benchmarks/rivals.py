@@ -7,7 +7,8 @@ rate in percent after the given numbers of online episodes, with search and of
 the policy alone, and the rates of all seeds after the last of them. `by_chance`
 is the p-value of the lead of `--ours` after the last of them, by an exact
 one-sided permutation test over seeds, not corrected for the number of methods.
-`--beside` adds runs of other studies.
+With `--average`, the rates of all seeds and the p-value are those of the mean
+over all these numbers of episodes. `--beside` adds runs of other studies.
 
 A run counts if it was evaluated after all of these episodes, finished or not;
 a log names the others.
@@ -28,7 +29,10 @@ from parl_tf.reports import runs as runs_lib
 
 
 def compare(
-    runs: Sequence[runs_lib.Run], ours: str, episodes: Sequence[int]
+    runs: Sequence[runs_lib.Run],
+    ours: str,
+    episodes: Sequence[int],
+    average: bool = False,
 ) -> List[Dict[str, Any]]:
   """Returns the rows, in the order of the last means with search.
 
@@ -36,6 +40,7 @@ def compare(
     runs: Runs of all methods.
     ours: Method to compare with the others.
     episodes: Numbers of online episodes.
+    average: Whether to compare the means over `episodes`, not the last rates.
 
   Raises:
     ValueError: If `ours` has no run that was evaluated after these episodes.
@@ -65,16 +70,22 @@ def compare(
       means = np.mean(rates, axis=0)
       for number, mean in zip(episodes, means):
         row[f'{source}_after_{number}'] = f'{mean:.1f}'
-      row[f'{source}_of_seeds'] = ' '.join(f'{x:.0f}' for x in rates[:, -1])
+      of_seeds = _compared(rates, average)
+      row[f'{source}_of_seeds'] = ' '.join(f'{x:.0f}' for x in of_seeds[:, 0])
       if method != ours:
         best = np.stack([x[source] for x in methods[ours]])
         by_chance = permutation.by_chance_of_two(
-            best[:, -1:], rates[:, -1:], is_two_sided=False
+            _compared(best, average), of_seeds, is_two_sided=False
         )
         row[f'{source}_by_chance'] = f'{100.0 * by_chance:.1f}'
     rows.append(row)
   last = f'search_after_{episodes[-1]}'
   return sorted(rows, key=lambda row: -float(row[last]))
+
+
+def _compared(rates: np.ndarray, average: bool) -> np.ndarray:
+  """Returns the rates `[seeds, 1]` to compare, of `[seeds, episodes]`."""
+  return np.mean(rates, axis=1, keepdims=True) if average else rates[:, -1:]
 
 
 def _rates(
@@ -105,7 +116,8 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
   runs = runs_lib.read_runs([options.root_dir, *options.beside]).runs
-  rows = compare(runs, options.ours, [int(x) for x in options.episodes])
+  episodes = [int(x) for x in options.episodes]
+  rows = compare(runs, options.ours, episodes, options.average)
   write(os.path.join(options.root_dir, 'rivals.csv'), rows)
 
 
@@ -115,6 +127,7 @@ def run() -> None:
   flags.DEFINE_list('beside', [], 'Further folders with runs to compare.')
   flags.DEFINE_string('ours', 'parl_iql', 'Method to compare with the others.')
   flags.DEFINE_list('episodes', ['10', '30', '60'], 'Online episodes to show.')
+  flags.DEFINE_bool('average', False, 'Whether to compare means over them.')
   app.run(main)
 
 

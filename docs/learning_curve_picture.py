@@ -11,7 +11,7 @@ from parl_tf.reports import run_files
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _RUN = (
-    _HERE.parent / 'benchmarks/results/pointmaze/parl_cal_ql_diffusion/seed_0'
+    _HERE.parent / 'benchmarks/results/policy_targets/policy_targets/seed_0'
 )
 
 

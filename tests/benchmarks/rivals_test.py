@@ -56,6 +56,21 @@ class RivalsTest(absltest.TestCase):
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
 
+  def test_means_over_the_episodes_are_compared(self):
+    runs = self._runs({
+        ('ours', 0): (90.0, 40.0),
+        ('ours', 1): (70.0, 40.0),
+        # Last rates of 50 and 60 are larger, the means of 30 and 40 are not.
+        ('theirs', 0): (10.0, 50.0),
+        ('theirs', 1): (20.0, 60.0),
+    })
+
+    theirs, ours = rivals.compare(runs, 'ours', [10, 20], average=True)
+
+    self.assertEqual(ours['search_of_seeds'], '65 55')
+    self.assertEqual(theirs['search_of_seeds'], '30 40')
+    self.assertEqual(theirs['search_by_chance'], '16.7')
+
   def test_the_best_method_comes_first_and_runs_without_numbers_do_not_count(
       self,
   ):
