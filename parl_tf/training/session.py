@@ -274,9 +274,9 @@ class Session:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
       metrics.update(value_bias.start_values(self, result.episodes))
-    keeps_best = with_search and self.best_policies is not None
-    if keeps_best and self.state.phase == 'online':
-      self.best_policies.offer(metrics, self.state.episodes)
+    if with_search and self.state.phase == 'online':
+      if self.best_policies is not None:
+        self.best_policies.offer(metrics, self.state.episodes)
     self.state.latest = metrics
     self._write_heartbeat()
     return metrics
