@@ -49,6 +49,7 @@ class RunTest(absltest.TestCase):
             'config.gin',
             'data.hdf5',
             'episodes',
+            'best',
             'finished',
             'metrics.csv',
             'operative_config.gin',

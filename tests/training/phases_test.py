@@ -3,6 +3,7 @@
 import csv
 import os
 
+from absl import logging
 from absl.testing import parameterized
 import imageio
 import numpy as np
@@ -173,6 +174,26 @@ class OfflineTest(PhaseTest):
     self.assertLen(self._rows(), 1)
     self.assertNotEmpty(self._rows()[0]['success_rate'])
     self.assertIn('offline', session.state.summaries)
+
+  def test_a_search_that_is_worse_than_the_policy_is_named(self):
+    session = self._session()
+
+    def evaluate(with_search):
+      del with_search
+      session.state.latest = {
+          'success_rate': 0.1,
+          'success_rate_without_search': 0.5,
+          'score': 10.0,
+          'score_without_search': 50.0,
+          'num_evaluation_episodes': 64,
+      }
+      return {}
+
+    session.evaluate = evaluate
+    phase = phases.Offline(num_steps=2, batch_size=8, interval=2)
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      phase.run(session)
+    self.assertIn('10 % of 64 episodes with search', ' '.join(logs.output))
 
 
 class OnlineTest(PhaseTest):
