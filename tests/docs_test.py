@@ -7,14 +7,14 @@ leaves `runs/quickstart` for the README.
 
 import pathlib
 import re
-import shlex
 import shutil
-from typing import Iterable, Iterator, List, NamedTuple
+from typing import Iterable, List
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import pytest
 
+from tests import pages
 from tests import programs
 from tests.binaries import tiny
 
@@ -88,44 +88,6 @@ for line in sys.argv[1:]:
 """
 
 
-class Block(NamedTuple):
-  """A fenced block of a page.
-
-  Attributes:
-    page: Path of the page.
-    line: Number of lines before the text of the block.
-    language: Language of the block.
-    text: Text of the block.
-    file_name: File that the page tells the reader to save it as, or ''.
-  """
-
-  page: str
-  line: int
-  language: str
-  text: str
-  file_name: str
-
-
-def _blocks(page: str, language: str = '') -> Iterator[Block]:
-  text = (_ROOT / page).read_text(encoding='utf-8')
-  for match in re.finditer(r'```(\w*)\n(.*?)```', text, re.DOTALL):
-    if language in ('', match[1]):
-      saved = re.search(r'as `([\w.]+)`:\s*\Z', text[:match.start()])
-      line = text[:match.start(2)].count('\n')
-      yield Block(page, line, match[1], match[2], saved[1] if saved else '')
-
-
-def _commands(page: str) -> Iterator[List[str]]:
-  """Yields the words of each command line of a page."""
-  for block in _blocks(page, 'sh'):
-    for line in block.text.replace('\\\n', ' ').splitlines():
-      words = shlex.split(line, comments=True)
-      while words and '=' in words[0]:  # An environment variable.
-        words = words[1:]
-      if words:
-        yield words
-
-
 def _values(words: List[str], flag: str) -> List[str]:
   """Returns the values of `--flag value` or `--flag=value` in a command."""
   found = []
@@ -134,15 +96,6 @@ def _values(words: List[str], flag: str) -> List[str]:
     if name == f'--{flag}':
       found.append(value if is_assigned else words[i + 1])
   return found
-
-
-def _save_files(page: str, folder: str) -> None:
-  """Saves the files that a page tells the reader to save in a folder."""
-  for block in _blocks(page):
-    if block.file_name:
-      pathlib.Path(folder, block.file_name).write_text(
-          block.text, encoding='utf-8'
-      )
 
 
 def _run(text: str, arguments: Iterable[str], folder: str) -> str:
@@ -163,10 +116,10 @@ class ReadmeTest(absltest.TestCase):
 
   def test_the_example_task_trains(self):
     folder = self.create_tempdir().full_path
-    _save_files('README.md', folder)
+    pages.save_files('README.md', folder)
     (command,) = (
         words
-        for words in _commands('README.md')
+        for words in pages.commands('README.md')
         if 'reach.gin' in _values(words, 'gin_file')
     )
     small = [
@@ -189,11 +142,11 @@ class YourTaskTest(absltest.TestCase):
 
   def test_its_commands_record_data_that_fits_the_three_lines(self):
     folder = self.create_tempdir().full_path
-    _save_files('README.md', folder)
-    _save_files('docs/your_task.md', folder)
+    pages.save_files('README.md', folder)
+    pages.save_files('docs/your_task.md', folder)
     info, generate = (
         words
-        for words in _commands('docs/your_task.md')
+        for words in pages.commands('docs/your_task.md')
         if words[0] == 'parl-data'
     )
     # The page's reader has a file already.
@@ -216,7 +169,7 @@ class PythonBlocksTest(absltest.TestCase):
     (folder / 'quickstart.gin').write_text('\n'.join(lines), encoding='utf-8')
     paths = []
     for page in sorted(_PAGES, key=lambda page: page == 'README.md'):
-      for block in _blocks(page, 'python'):
+      for block in pages.blocks(page, 'python'):
         # Line numbers in tracebacks match the page.
         path = folder / f'{page.replace("/", "_")}_{block.line}.py'
         path.write_text('\n' * block.line + block.text, encoding='utf-8')
@@ -233,7 +186,7 @@ class CommandsTest(parameterized.TestCase):
 
   @parameterized.parameters(*_PAGES)
   def test_flags_in_commands_exist(self, page):
-    for words in _commands(page):
+    for words in pages.commands(page):
       if words[0].startswith('parl-'):
         sources = [self._program(words[0])]
         sources.append(_ROOT / 'parl_tf' / 'binaries' / 'run_flags.py')
@@ -252,7 +205,7 @@ class CommandsTest(parameterized.TestCase):
   @parameterized.parameters(*_PAGES)
   def test_make_targets_exist(self, page):
     makefile = (_ROOT / 'Makefile').read_text(encoding='utf-8')
-    for words in _commands(page):
+    for words in pages.commands(page):
       if words[0] == 'make':
         self.assertRegex(makefile, rf'(?m)^{words[1]}:')
 
@@ -270,8 +223,8 @@ class CommandsTest(parameterized.TestCase):
       for file in (_ROOT / page).parent.iterdir():
         if file.suffix in ('.gin', '.py'):
           shutil.copy(file, folder)
-      _save_files(page, folder)
-      for words in _commands(page):
+      pages.save_files(page, folder)
+      for words in pages.commands(page):
         if words[0] == 'cd':
           for file in (_ROOT / words[1]).iterdir():
             if file.suffix in ('.gin', '.py'):
@@ -279,7 +232,7 @@ class CommandsTest(parameterized.TestCase):
         files = _values(words, 'gin_file')
         if ('distributed.gin' in files) == is_distributed:
           self._add(lines, folder, files, _values(words, 'gin_bindings'))
-      for block in _blocks(page, 'gin'):
+      for block in pages.blocks(page, 'gin'):
         if not is_distributed:
           file = block.file_name or f'block_{block.line}.gin'
           pathlib.Path(folder, file).write_text(block.text, encoding='utf-8')

@@ -3,13 +3,9 @@
 `tests/docs_test.py` checks the code and the links of every page.
 """
 
-import os
-import pathlib
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -18,6 +14,7 @@ import pytest
 from docs import commands
 from docs import parameters
 from parl_tf.training import session
+from tests import pages
 from tests.binaries import tiny
 
 _ROOT = tiny.ROOT
@@ -38,19 +35,10 @@ _OTHER_PROGRAMS = frozenset(
 )
 # Pages whose messages `docs/messages.md` lists; programs have printed them.
 _MEASURED = ('benchmarks/results/wrong_inputs.md', 'docs/data.md')
-# A gin file with this name in the working directory replaces the library's.
-_SIZES = 'sizes/small.gin'
 
 
 def _text(page: str) -> str:
   return (_ROOT / page).read_text(encoding='utf-8')
-
-
-def _lines(page: str) -> list[str]:
-  """Returns the command lines of a page."""
-  blocks = re.findall(r'```sh\n(.*?)```', _text(page), re.DOTALL)
-  joined = ''.join(blocks).replace('\\\n', ' ')
-  return [line for line in joined.splitlines() if shlex.split(line, True)]
 
 
 class ParametersTest(parameterized.TestCase):
@@ -119,7 +107,7 @@ class NamesTest(parameterized.TestCase):
   @parameterized.parameters(*_PAGES)
   def test_programs_of_commands_are_known(self, page):
     known = {*commands.programs(), *_OTHER_PROGRAMS}
-    for line in _lines(page):
+    for line in pages.lines(page):
       line = re.sub(r'^(\w+=(\$\(.*\)|\S*)\s*)+', '', line)  # Assignments.
       words = shlex.split(line, comments=True)
       if words and '/bin/' not in words[0]:  # Of an environment of the reader.
@@ -152,53 +140,6 @@ class SiteTest(absltest.TestCase):
     subprocess.run(['make', 'docs'], cwd=_ROOT, check=True)
 
     self.assertTrue((_ROOT / 'build/docs/first_run/index.html').exists())
-
-
-@pytest.mark.full
-class TutorialsTest(parameterized.TestCase):
-
-  @parameterized.parameters('docs/first_run.md', 'docs/your_data.md')
-  def test_commands_run(self, page):
-    folder = pathlib.Path(self.create_tempdir().full_path)
-    self._make_small(folder)
-    for line in _lines(page):
-      words = shlex.split(line, comments=True)
-      # A video needs a display, or a library that draws without one.
-      if not words[0].startswith(('parl-', 'python')) or '--video' in words:
-        continue
-      if 'more.hdf5' in words:
-        shutil.copy(folder / 'maze.hdf5', folder / 'more.hdf5')
-      words = [
-          re.sub(r'num_episodes = \d+', 'num_episodes = 3', x) for x in words
-      ]
-      words = ['600' if x == '30000' else x for x in words]
-      words = ['2' if x == '64' else x for x in words]
-      self._run(words, folder)
-
-  def _make_small(self, folder):
-    """Hides the gin files of a run behind small ones of the same names."""
-    (folder / 'sizes').mkdir()
-    small = '\n'.join(tiny.BINDINGS)
-    imports = 'import parl_tf.domains.pointmaze\nimport parl_tf.training.export'
-    for name in (_SIZES, tiny.GIN_FILE):
-      real = _ROOT / 'gin' / name
-      (folder / name).write_text(f"{imports}\ninclude '{real}'\n{small}\n")
-
-  def _run(self, words, folder):
-    binaries = pathlib.Path(sys.executable).parent
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env={
-            **os.environ,
-            'PATH': f'{binaries}:{os.environ["PATH"]}',
-            'PYTHONPATH': str(_ROOT),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    self.assertEqual(done.returncode, 0, f'{words}\n{done.stderr}')
 
 
 if __name__ == '__main__':

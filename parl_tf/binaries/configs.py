@@ -17,6 +17,7 @@ from parl_tf.binaries import binding_types
 from parl_tf.binaries import gin_names
 from parl_tf.binaries import gin_syntax
 from parl_tf.binaries import imports
+from parl_tf.binaries import overridden_bindings
 
 _UNKNOWN_NAME = re.compile(
     r"No configurable matching (?:reference )?'@?([\w.]+)"
@@ -54,6 +55,8 @@ def add_search_path() -> List[str]:
 def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
   """Checks gin files and bindings, without importing what they configure.
 
+  It warns of each binding of a user's file that has no effect.
+
   Args:
     gin_files: Paths.
     gin_bindings: For example `PointMaze.size = 'Medium'`.
@@ -64,6 +67,14 @@ def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
       is misspelt.
   """
   _check_syntax(gin_files, gin_bindings)
+  try:
+    lost = overridden_bindings.warnings(
+        gin_files, gin_bindings, _find, _is_own
+    )
+  except FileNotFoundError:  # Gin may find it in an installed package.
+    lost = []
+  for warning in lost:
+    logging.warning('%s', warning)
   gin_names.check(
       [
           *((path, gin_syntax.read(_find(path))) for path in gin_files),
@@ -176,6 +187,14 @@ def _check_syntax(
     gin_syntax.check_file(_find(path), path)
   for binding in gin_bindings:
     gin_syntax.check_binding(binding)
+
+
+def _is_own(path: str) -> bool:
+  real = os.path.realpath(path)
+  return not any(
+      real.startswith(os.path.realpath(place) + os.sep)
+      for place in add_search_path()
+  )
 
 
 def _find(path: str) -> str:

@@ -18,6 +18,12 @@ _UNQUOTED = re.compile(
 )
 
 
+class Reference(str):
+  """The text of a reference or a macro, such as `@Adam`, as a value."""
+
+  __repr__ = str.__str__
+
+
 class _Names(config_parser.ParserDelegate):
   """Represents references and macros as text; lists the references."""
 
@@ -26,10 +32,10 @@ class _Names(config_parser.ParserDelegate):
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
     self.references.append(scoped_configurable_name.split('/')[-1])
-    return f'@{scoped_configurable_name}{"()" if evaluate else ""}'
+    return Reference(f'@{scoped_configurable_name}{"()" if evaluate else ""}')
 
   def macro(self, macro_name):
-    return f'%{macro_name}'
+    return Reference(f'%{macro_name}')
 
 
 def check_file(path: str, name: str) -> None:
@@ -93,6 +99,31 @@ def statements(
       path = find(statement.filename)
       check_file(path, statement.filename)
       yield from statements(read(path), find)
+
+
+def bindings(
+    text: str, name: str, find: Callable[[str], str]
+) -> Iterator[Tuple[str, Any]]:
+  """Yields the bindings of gin, each with the name of its file.
+
+  Those of an included file come where the file is included.
+
+  Args:
+    text: Valid gin.
+    name: Name of its file.
+    find: Returns the path of an included file.
+
+  Raises:
+    FileNotFoundError: If `find` finds no included file.
+    ValueError: If an included file is not gin; the message names file and line.
+  """
+  for statement in config_parser.ConfigParser(text, _Names()):
+    if isinstance(statement, config_parser.IncludeStatement):
+      path = find(statement.filename)
+      check_file(path, statement.filename)
+      yield from bindings(read(path), statement.filename, find)
+    elif isinstance(statement, config_parser.BindingStatement):
+      yield name, statement
 
 
 def read(path: str) -> str:
