@@ -86,6 +86,7 @@ _BY_HAND = {
     r'\b(A|workstation):': 'localhost:',
     r' --public': '',
     r'^(parl-reverb-server --root_dir .*)': r'\1 &',
+    r'^(parl-reverb-server --check .*)': r'until \1; do sleep 1; done',
     r'^(parl-learn .*)': r'\1 & learner=$!',
     r'^(parl-collect .*)': r'\1 & collector=$!',
 }
