@@ -83,8 +83,8 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines.append(f'SavedModel: {path}')
   if best is not None:
     lines.append(
-        f'Success fell after {best.episodes} online episodes. The policies of'
-        ' that evaluation:'
+        f'Success fell after {best.episodes} online episodes; for causes, see'
+        ' docs/your_task.md. The policies of that evaluation:'
     )
     lines += [f'SavedModel: {path}' for path in best.policies.values()]
   return '\n'.join(lines)

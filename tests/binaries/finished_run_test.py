@@ -56,8 +56,8 @@ class DescribeTest(absltest.TestCase):
     self.assertEqual(
         lines[-2:],
         [
-            'Success fell after 21 online episodes. The policies of that'
-            ' evaluation:',
+            'Success fell after 21 online episodes; for causes, see'
+            ' docs/your_task.md. The policies of that evaluation:',
             'SavedModel: runs/tiny/policies/best/policy',
         ],
     )
