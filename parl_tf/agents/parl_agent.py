@@ -39,7 +39,11 @@ class Searches(NamedTuple):
   evaluation: action_source.Search
 
 
-@gin.configurable(denylist=['spec', 'critic', 'policy', 'train_step_counter'])
+@gin.configurable(
+    denylist=[
+        'spec', 'critic', 'policy', 'train_step_counter', 'target_policy'
+    ]
+)
 class PARLAgent(tf_agent.TFAgent):
   """Combines a critic, a policy, an action search and a policy improver.
 
@@ -69,6 +73,7 @@ class PARLAgent(tf_agent.TFAgent):
       policy_utd: int = 1,
       image_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
+      target_policy=None,
   ):
     """Initializes the agent and creates all variables.
 
@@ -87,6 +92,9 @@ class PARLAgent(tf_agent.TFAgent):
       image_padding: Maximum random shift in pixels of the images in losses,
         the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
+      target_policy: Another policy with the same variables, whose actions make
+        the critic's targets and penalties; see `freeze_target_policy`. None
+        takes `policy`.
 
     Raises:
       ValueError: If a number is out of range, or the critic infers terminal
@@ -109,8 +117,10 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
-    self._rows = trained_part.BoundRows(
-        searches.training, policy, critic, image_padding
+    self._target_policy = target_policy
+    self._rows, self._critic_rows = (
+        trained_part.BoundRows(searches.training, x, critic, image_padding)
+        for x in (policy, policy if target_policy is None else target_policy)
     )
     self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
@@ -185,6 +195,8 @@ class PARLAgent(tf_agent.TFAgent):
       )
     if self._improver is not None:
       items.update(improver=self._improver)
+    if self._target_policy is not None:
+      items.update(target_policy=self._target_policy)
     return items
 
   @property
@@ -219,6 +231,17 @@ class PARLAgent(tf_agent.TFAgent):
         rate.begin_online()
     if self.critic is not None:
       self.critic.begin_online()
+
+  def freeze_target_policy(self) -> None:
+    """Makes the present policy that of the critic's targets, if they differ."""
+    if self._target_policy is None:
+      return
+    for frozen, variable in zip(
+        self._target_policy.variables,
+        self.generative_policy.variables,
+        strict=True,
+    ):
+      frozen.assign(variable)
 
   def reset_optimizers(self) -> None:
     """Resets moments and iteration counts of the online optimizers to 0."""
@@ -304,8 +327,8 @@ class PARLAgent(tf_agent.TFAgent):
               purposes=[('critic', i) for i in range(self.critic_utd)],
               finish=lambda metrics: self.critic.update_targets(),
               prepare=(
-                  self._rows.with_samples
-                  if self._rows.draws_for_critic
+                  self._critic_rows.with_samples
+                  if self._critic_rows.draws_for_critic
                   else None
               ),
               jit_compile=self._searches.training.compiles_updates,
@@ -354,7 +377,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _critic_loss(self, rows, seed, tape=None):
     """Computes the critic's loss on rows `[B, 2, ...]`."""
-    transition, source = self._rows.bind(rows, seed, tape)
+    transition, source = self._critic_rows.bind(rows, seed, tape)
     if self._improver is not None:
       transition = self._improver.augment_reward(
           transition, self.critic, source

@@ -12,6 +12,8 @@ from parl_tf.agents import parl_agent
 from parl_tf.improvers import imitation
 from parl_tf.search import action_source
 
+_TARGET_POLICIES = ('current', 'initial')
+
 Adam = gin.external_configurable(
     tf.keras.optimizers.Adam, module='tf.keras.optimizers'
 )
@@ -61,6 +63,7 @@ def build_agent(
     pretrain_optimizer_ctor: Callable = gin.REQUIRED,
     chunk_length: int = 1,
     num_frames: int = 1,
+    target_policy: str = 'current',
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -87,14 +90,25 @@ def build_agent(
       the critic evaluates together.
     num_frames: Number of consecutive observations that the networks see; see
       `parl_tf.frame_stack`.
+    target_policy: The policy whose actions make the critic's targets and
+      penalties: 'current', or 'initial', the policy as it was at the beginning
+      of the phase. With 'initial', the critic evaluates a policy that does not
+      change: one step of policy improvement, as in Brandfonbrener et al.
+      (2021), arXiv:2106.08909, which the policy then approaches online.
 
   Returns:
     The agent.
 
   Raises:
-    ValueError: If there is a critic without an optimizer, or `chunk_length` or
-      `num_frames` is not positive.
+    ValueError: If there is a critic without an optimizer, `chunk_length` or
+      `num_frames` is not positive, or `target_policy` is unknown, or 'initial'
+      for a policy that another process serves.
   """
+  if target_policy not in _TARGET_POLICIES:
+    raise ValueError(
+        f'`target_policy` must be one of {_TARGET_POLICIES}, got '
+        f'{target_policy!r}.'
+    )
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   frame_stack.check(num_frames)
@@ -117,10 +131,20 @@ def build_agent(
       )
     critic = critic_ctor(spec)
     critic_optimizer = critic_optimizer_ctor()
+  policy_spec = spec._replace(seed=seed + 1_000_003)
+  policy = policy_ctor(policy_spec)
+  options = {}
+  if target_policy == 'initial' and critic is not None and critic.draws_actions:
+    if policy.is_served:
+      raise ValueError(
+          "`target_policy` must be 'current' for a policy that another process"
+          " serves, got 'initial'."
+      )
+    options.update(target_policy=policy_ctor(policy_spec))
   return agent_ctor(
       spec,
       critic,
-      policy_ctor(spec._replace(seed=seed + 1_000_003)),
+      policy,
       improver=None if improver_ctor is None else improver_ctor(),
       pretrain_improver=pretrain_improver_ctor(),
       optimizers=parl_agent.Optimizers(
@@ -130,6 +154,7 @@ def build_agent(
       ),
       searches=_searches(),
       train_step_counter=train_step_counter,
+      **options,
   )
 
 

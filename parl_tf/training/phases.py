@@ -175,6 +175,8 @@ class Offline:
     if not session.begin_phase(self.name, self._num_steps):
       return
     state = session.state
+    if state.phase_step == 0:
+      session.agent.freeze_target_policy()
     request = experience.ExperienceRequest(
         critic_slices=session.agent.critic_utd,
         critic_batch_size=self._batch_size,
@@ -321,6 +323,7 @@ class Online:
     session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.reset_optimizers()
+      session.agent.freeze_target_policy()
     requests = self._requests(session.agent)
     with progress.Progress(
         self.name, total, state.phase_step, unit='episode'

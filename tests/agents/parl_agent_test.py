@@ -222,6 +222,35 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertEqual(first, again)
     self.assertNotEqual(first, agent.loss(rows).loss)
 
+  def test_the_target_policy_follows_only_if_asked(self):
+    target = small_agent.make_policy(gaussian.GaussianPolicy, seed=9)
+    agent = small_agent.make_agent(
+        cal_ql.CalQLCritic,
+        gaussian.GaussianPolicy,
+        search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
+        target_policy=target,
+    )
+    rows = types.Experience(critic=small_agent.make_rows())
+    policy = agent.generative_policy
+
+    def loss():
+      return float(agent.loss(rows).loss)
+
+    first = loss()
+    agent.freeze_target_policy()
+    frozen = [v.numpy() for v in target.variables]
+    for value, variable in zip(frozen, policy.variables, strict=True):
+      self.assertAllEqual(value, variable)
+    second = loss()
+    self.assertNotEqual(first, second)
+
+    for variable in policy.variables:
+      variable.assign_add(tf.ones_like(variable))
+    self.assertEqual(loss(), second)
+    agent.train(_experience('both'))
+    for value, variable in zip(frozen, target.variables, strict=True):
+      self.assertAllEqual(value, variable)
+
   def test_reset_optimizers_keep_only_their_learning_rates(self):
     warm_up = schedules.make_warm_up_cosine_decay(1e-2, num_warm_up_steps=4)
     rates = iter([1e-2, warm_up, warm_up])

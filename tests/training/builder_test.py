@@ -124,6 +124,30 @@ class BuildAgentTest(tensor_case.TensorCase):
         len(agent.base_policy.variables()), len(agent.policy.variables())
     )
 
+  def test_the_initial_policy_makes_targets_if_bound(self):
+    current = self._build().checkpoint_items
+    agent = self._build("build_agent.target_policy = 'initial'")
+    target = agent.checkpoint_items['target_policy']
+
+    self.assertNotIn('target_policy', current)
+    self.assertIsNot(target, agent.generative_policy)
+    for frozen, variable in zip(
+        target.variables, agent.generative_policy.variables, strict=True
+    ):
+      self.assertAllEqual(frozen, variable)
+
+  def test_a_critic_that_draws_no_actions_has_no_target_policy(self):
+    items = self._build(
+        "build_agent.target_policy = 'initial'",
+        'build_agent.critic_ctor = @IQLCritic',
+    ).checkpoint_items
+
+    self.assertNotIn('target_policy', items)
+
+  def test_unknown_target_policies_are_errors(self):
+    with self.assertRaisesRegex(ValueError, "'current', 'initial'.*'first'"):
+      self._build("build_agent.target_policy = 'first'")
+
   def test_each_optimizer_has_its_own_rate(self):
     items = self._build().checkpoint_items
     rates = [

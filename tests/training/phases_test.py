@@ -244,6 +244,16 @@ class OnlineTest(PhaseTest):
     # The body, which is blue, moves.
     self.assertNotAllEqual(frames[0], frames[-1])
 
+  def test_the_target_policy_is_the_one_that_the_phase_starts_with(self):
+    for phase_step, wanted in ((0, ['frozen']), (2, [])):
+      session = self._session()
+      calls = []
+      session.agent.freeze_target_policy = lambda: calls.append('frozen')  # pylint: disable=cell-var-from-loop
+      session.begin_phase('online', 3)
+      session.state.phase_step = phase_step
+      self._run(session, num_episodes=2)
+      self.assertEqual(calls, wanted)
+
   def test_order_per_episode_requests_policy_rows_first(self):
     session = self._session()
     optimizer = session.agent.checkpoint_items['critic_optimizer']
