@@ -81,7 +81,10 @@ def main(argv: Sequence[str]) -> int:
       )
     else:
       configs.parse(options.gin_file, options.gin_bindings)
-    return dataset_commands.inform(arguments, task, options.gamma)
+    gamma = options.gamma
+    if gamma is None:
+      gamma = dataset_commands.bound_gamma()
+    return dataset_commands.inform(arguments, task, gamma)
   bounds = {}
   if command == 'convert' and options.format == 'lerobot':
     bounds = dataset_commands.action_bounds()
@@ -121,8 +124,9 @@ def _define_flags():
   )
   flags.DEFINE_float(
       'gamma',
-      0.99,
-      'info: discount factor of the returns that --domain prints.',
+      None,
+      'info: discount factor of the returns that --domain prints; by default'
+      ' Critic.gamma of the gin files, or 0.99.',
       0.0,
       1.0,
   )

@@ -4,6 +4,7 @@ import itertools
 import os
 from typing import Any, Dict, Optional, Sequence
 
+import gin
 import numpy as np
 
 from parl_tf.binaries import configs
@@ -17,6 +18,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import returns as returns_lib
 from parl_tf.training import progress
 
+_GAMMA = 0.99  # The default of `Critic.gamma`.
 _NUM_ENTRIES_SHOWN = 8
 
 
@@ -212,10 +214,18 @@ def describe_bound(
   )
 
 
+def bound_gamma() -> float:
+  """Returns the discount factor of the critic in gin, or 0.99."""
+  try:
+    return gin.query_parameter('Critic.gamma')
+  except ValueError:  # Not bound, or no file imports critics.
+    return _GAMMA
+
+
 def inform(
     paths: Sequence[str],
     task: Optional[domain_lib.Domain] = None,
-    gamma: float = 0.99,
+    gamma: float = _GAMMA,
     **options: Any,
 ) -> int:
   """Prints summaries of datasets.

@@ -79,14 +79,14 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines.append(_row(name, '', '', '', '', f'{seconds:.0f}'))
   plot = os.path.join(root_dir, 'report', 'learning_curve.png')
   lines += ['', f'Learning curve: {plot}']
-  for path in summary.policies.values():
-    lines.append(f'SavedModel: {path}')
   if best is not None:
     lines.append(
         f'Success fell after {best.episodes} online episodes; for causes, see'
         ' docs/your_task.md. The policies of that evaluation:'
     )
     lines += [f'SavedModel: {path}' for path in best.policies.values()]
+    lines.append('Those of the last step:')
+  lines += [f'SavedModel: {path}' for path in summary.policies.values()]
   return '\n'.join(lines)
 
 

@@ -78,7 +78,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       is_sparse: Whether each step without success has the lowest reward. Cal-QL
         then values an episode without success as an infinite one. Requires
         that this reward is negative after scale and bias, and that episodes end
-        only with success or at the time limit.
+        only at the time limit or with success, which need not end them.
       success_key: Entry of `info` that is true on success, or several, of which
         the first present one counts; None to use the reward.
       success_reward: If `success_key` is None, rewards of a task step above
@@ -215,6 +215,11 @@ def _make(id: str, **kwargs) -> gymnasium.Env:  # pylint: disable=redefined-buil
     raise ValueError(
         '`Gymnasium.id` must be the id of a registered task, or `module:id`,'
         f' got {id!r}.{hint}'
+    ) from error
+  except TypeError as error:
+    raise ValueError(
+        f'`Gymnasium.kwargs` must be arguments that {id!r} leaves free, got'
+        f' {kwargs}: {error}.'
     ) from error
 
 

@@ -156,6 +156,14 @@ class DataTest(absltest.TestCase):
     # A policy that never reaches the goal gets -1 forever.
     self.assertRegex(done.stdout, r'bound +\[-100, .*gamma 0.99, rewards 1 r')
 
+    import_critic = '--gin_file=critics/ensemble.gin'
+    bound = '--gin_bindings=Critic.gamma = 0.9'
+    done = _run(
+        'info', self._path, '--domain=pointmaze', *bindings, import_critic,
+        bound,
+    )
+    self.assertRegex(done.stdout, r'bound +\[-10, .*gamma 0.9, rewards 1 r')
+
     done = _run('info', self._path, '--domain=antmaze')
     self.assertEqual(done.returncode, 1)
     self.assertRegex(

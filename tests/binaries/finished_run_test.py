@@ -45,7 +45,8 @@ class DescribeTest(absltest.TestCase):
     )
     lines = finished_run.describe(
         run_summary.RunSummary(
-            3, 'PointMaze', 9.4, None, {'online': phase}, {}, best=best
+            3, 'PointMaze', 9.4, None, {'online': phase},
+            {'policy': 'runs/tiny/policies/policy'}, best=best,
         ),
         'runs/tiny',
     ).splitlines()
@@ -54,11 +55,13 @@ class DescribeTest(absltest.TestCase):
         lines,
     )
     self.assertEqual(
-        lines[-2:],
+        lines[-4:],
         [
             'Success fell after 21 online episodes; for causes, see'
             ' docs/your_task.md. The policies of that evaluation:',
             'SavedModel: runs/tiny/policies/best/policy',
+            'Those of the last step:',
+            'SavedModel: runs/tiny/policies/policy',
         ],
     )
 

@@ -185,6 +185,12 @@ class GymnasiumTest(parameterized.TestCase):
     with self.assertRaisesRegex(ImportError, 'no_such_module'):
       gymnasium_domain.Gymnasium('no_such_module:Pendulum-v1')
 
+  def test_arguments_that_a_task_does_not_take_are_refused(self):
+    with self.assertRaisesRegex(
+        ValueError, r"Gymnasium.kwargs.*'Pendulum-v1'.*{'mass': 2}.*'mass'"
+    ):
+      gymnasium_domain.Gymnasium('Pendulum-v1', kwargs={'mass': 2})
+
   @parameterized.parameters(
       # The rewards of `_Endless` are its actions.
       (dict(), 0, r"'success' or 'is_success' in 3 steps.*rewards were 1 to 1"),
