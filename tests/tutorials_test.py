@@ -93,7 +93,10 @@ _BY_HAND = {
 _PAGES = {
     'README.md': Page({'^make quickstart': _QUICKSTART}),
     'docs/add_a_policy.md': Page(),
-    'docs/data.md': Page(),
+    'docs/data.md': Page(
+        {'minari_data': 'maze.hdf5', '100000': '600'},
+        before=f'{_RECORD}; cp maze.hdf5 demo.hdf5',
+    ),
     'docs/distributed.md': Page(
         {**_BY_HAND, '^(parl-evaluate .*)': r'\1; wait $learner $collector'},
         before=_RECORD,
