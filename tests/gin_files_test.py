@@ -164,6 +164,18 @@ class GinFilesTest(tensor_case.TensorCase):
       agent = _build_agent(domain_lib.select_domain())
       self.assertEqual(agent.searches.training.optimize_targets, wanted)
 
+  @parameterized.parameters('cal_ql', 'cql', 'wsrl')
+  def test_small_sizes_draw_the_actions_that_a_baseline_backs_up(self, method):
+    for sizes, wanted in (('paper', 10), ('small', 4)):
+      gin.clear_config()
+      configs.parse([
+          'domains/pointmaze.gin', f'methods/{method}.gin', f'sizes/{sizes}.gin'
+      ])
+      with gin.config_scope(None):
+        number = gin.get_bindings('TDCritic')['num_backup_actions']
+      self.assertEqual(number, wanted)
+      self.assertLessEqual(number, gin.query_parameter('Search.num_samples'))
+
   # CALVIN needs a server, and its critic has no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_histograms_cover_the_returns_of_the_task(self, name):

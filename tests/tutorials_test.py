@@ -114,6 +114,7 @@ _PAGES = {
         before=_RECORD,
     ),
     'docs/methods.md': Page(
+        bindings=('num_backup_actions = 2',),
         before=_QUICKSTART
     ),
     'docs/your_data.md': Page(

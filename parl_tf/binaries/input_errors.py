@@ -21,6 +21,9 @@ _LOCATION = re.compile(
     r'|\n  In bindings string line \d+\n +(?P<binding>.*)'
 )
 
+# Of an error in a traced function, TensorFlow puts the stack in front.
+_STACK = re.compile(r'\Ain user code:\n.*\n +\w+Error: ', re.DOTALL)
+
 
 def is_of_input(error: Exception) -> bool:
   """Returns whether an error is an input error rather than a bug.
@@ -63,7 +66,7 @@ def one_line(error: Exception) -> str:
   if isinstance(error, OSError) and error.strerror:
     names = [x for x in (error.filename, error.filename2) if x is not None]
     return ': '.join([*map(str, names), error.strerror])
-  text = str(error)
+  text = _STACK.sub('', str(error))
   message = _LOCATION.split(text, maxsplit=1)[0]
   code, _ = _origin(error)
   if code is not None and _is_in(_GIN, code):

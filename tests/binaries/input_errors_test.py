@@ -6,6 +6,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
+import tensorflow as tf
 
 from parl_tf import proportion
 from parl_tf.binaries import configs
@@ -46,6 +47,17 @@ class InputErrorsTest(parameterized.TestCase):
     self.assertEqual(
         self._one_line(proportion.wilson_interval, 0.5, 0),
         '`num_trials` must be positive, got 0.',
+    )
+
+  def test_the_stack_of_a_traced_function_is_left_out(self):
+    @tf.function
+    def traced():
+      proportion.wilson_interval(0.5, 0)
+
+    error = _caught(traced)
+    self.assertStartsWith(str(error), 'in user code:')
+    self.assertEqual(
+        input_errors.one_line(error), '`num_trials` must be positive, got 0.'
     )
 
   def test_location_in_the_configuration_is_named(self):
