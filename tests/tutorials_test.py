@@ -124,6 +124,9 @@ _PAGES = {
         {
             **_SHORT,
             r'^(python .*\.hdf5) &': r'\1 8000 &',
+            '^(parl-train .*/served.gin)': (
+                "\\1 --gin_bindings 'RemotePolicy.address = \"127.0.0.1:8000\"'"
+            ),
             '^(parl-serve .*)': r'\1 &',
         },
         before=_QUICKSTART,
