@@ -1,6 +1,6 @@
 """Builds an agent from the parts that gin names."""
 
-from typing import Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import gin
 import tensorflow as tf
@@ -133,7 +133,7 @@ def build_agent(
     critic_optimizer = critic_optimizer_ctor()
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
-  options = {}
+  options: Dict[str, Any] = {}
   if target_policy == 'initial' and critic is not None and critic.draws_actions:
     if policy.is_served:
       raise ValueError(
