@@ -35,7 +35,7 @@ _SIZES = (
 # hours; tests/benchmarks has tests of the studies.
 _LEFT_OUT = (
     r'(make |source |pip |tensorboard |ray |python -m benchmarks|parl-doctor'
-    r'|.*--video|.*--ray_address|.*door\.hdf5)'
+    r'|.*--video|.*--ray_address)'
 )
 
 
@@ -80,6 +80,25 @@ with h5py.File("examples/robot/demonstrations.hdf5", "w") as file:
   file["terminals"] = np.arange(300) % 10 == 9
   file["timeouts"] = np.zeros(300, bool)
 '"""
+_PLAY_DOOR = """python -c '
+import gymnasium, gymnasium_robotics, h5py, numpy as np
+task = gymnasium.make("AdroitHandDoorSparse-v1")
+rows = {x: [] for x in ("observations", "actions", "rewards", "timeouts")}
+task.action_space.seed(0)
+for episode in range(3):
+  observation, _ = task.reset(seed=episode)
+  for step in range(100):
+    action = task.action_space.sample()
+    after, reward, *_ = task.step(action)
+    values = observation, action, reward, step == 99
+    for column, value in zip(rows.values(), values):
+      column.append(value)
+    observation = after
+with h5py.File("door.hdf5", "w") as file:
+  for name, column in rows.items():
+    file[name] = np.array(column)
+  file["terminals"] = np.zeros(300, bool)
+'"""
 # The service, the learner and a collector run beside each other.
 _BY_HAND = {
     r'/data/maze\.hdf5': 'maze.hdf5',
@@ -117,6 +136,7 @@ _PAGES = {
         bindings=('num_backup_actions = 2',),
         before=_QUICKSTART
     ),
+    'docs/tasks.md': Page(before=_PLAY_DOOR),
     'docs/your_data.md': Page(
         {**_SHORT, '^(parl-data convert)': r'cp maze.hdf5 more.hdf5; \1'}
     ),
@@ -149,9 +169,9 @@ _ELSEWHERE = {
     'docs/parameters.md': 'tests/site_test.py',
     'benchmarks/results/README.md': 'tests/benchmarks/tables_test.py',
 }
-# What needs a GPU, a data set, or a package that only its repository has.
+# What needs a GPU, or packages and pictures that only their repositories have.
 _BY_A_PERSON = frozenset({
-    'docs/installation.md', 'docs/tasks.md', 'examples/calvin/README.md',
+    'docs/installation.md', 'examples/calvin/README.md',
     'examples/libero/README.md',
 })
 

@@ -215,10 +215,8 @@ class Offline:
     session.end_phase()
 
   def _is_evaluation(self, step):
-    if step == self._num_steps:
-      return True
-    interval = self._evaluation_interval
-    return bool(interval) and step % interval == 0
+    interval = self._evaluation_interval or self._num_steps
+    return step == self._num_steps or step % interval == 0
 
 
 @gin.configurable
