@@ -137,6 +137,14 @@ class BehaviorCloningTest(PhaseTest):
 
 class OfflineTest(PhaseTest):
 
+  def test_the_target_policy_is_the_one_that_the_phase_starts_with(self):
+    session = self._session()
+    calls = []
+    session.agent.freeze_target_policy = lambda: calls.append('frozen')
+    for num_steps in (2, 4):  # The second resumes the first.
+      phases.Offline(num_steps, batch_size=8, interval=2).run(session)
+    self.assertEqual(calls, ['frozen'])
+
   def test_only_the_critic_is_trained_and_more_steps_resume(self):
     session = self._session()
     policy = session.agent.generative_policy
