@@ -12,6 +12,7 @@ from tf_agents.utils import common
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import parl_policy
+from parl_tf.agents import target_policy as target_policy_lib
 from parl_tf.agents import trained_part
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
@@ -73,7 +74,7 @@ class PARLAgent(tf_agent.TFAgent):
       policy_utd: int = 1,
       image_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
-      target_policy=None,
+      target_policy: Optional[target_policy_lib.TargetPolicy] = None,
   ):
     """Initializes the agent and creates all variables.
 
@@ -92,9 +93,8 @@ class PARLAgent(tf_agent.TFAgent):
       image_padding: Maximum random shift in pixels of the images in losses,
         the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
-      target_policy: Another policy with the same variables, whose actions make
-        the critic's targets and penalties; see `freeze_target_policy`. None
-        takes `policy`.
+      target_policy: Makes the critic's targets and penalties, and follows the
+        policy after each training step. None takes `policy`.
 
     Raises:
       ValueError: If a number is out of range, or the critic infers terminal
@@ -120,7 +120,7 @@ class PARLAgent(tf_agent.TFAgent):
     self._target_policy = target_policy
     self._rows, self._critic_rows = (
         trained_part.BoundRows(searches.training, x, critic, image_padding)
-        for x in (policy, policy if target_policy is None else target_policy)
+        for x in (policy, target_policy.policy if target_policy else policy)
     )
     self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
@@ -232,16 +232,10 @@ class PARLAgent(tf_agent.TFAgent):
     if self.critic is not None:
       self.critic.begin_online()
 
-  def freeze_target_policy(self) -> None:
+  def reset_target_policy(self) -> None:
     """Makes the present policy that of the critic's targets, if they differ."""
-    if self._target_policy is None:
-      return
-    for frozen, variable in zip(
-        self._target_policy.variables,
-        self.generative_policy.variables,
-        strict=True,
-    ):
-      frozen.assign(variable)
+    if self._target_policy is not None:
+      self._target_policy.reset()
 
   def reset_optimizers(self) -> None:
     """Resets moments and iteration counts of the online optimizers to 0."""
@@ -266,6 +260,8 @@ class PARLAgent(tf_agent.TFAgent):
         loss, part_metrics = part.update(rows, update_seed, weights)
         total += loss
         metrics.update(part_metrics)
+    if self._target_policy is not None:
+      self._target_policy.update()
     self.train_step_counter.assign_add(1)
     return tf_agent.LossInfo(total, _replica_share(metrics))
 

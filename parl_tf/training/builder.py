@@ -9,10 +9,9 @@ from tf_agents.specs import tensor_spec
 from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import parl_agent
+from parl_tf.agents import target_policy
 from parl_tf.improvers import imitation
 from parl_tf.search import action_source
-
-_TARGET_POLICIES = ('current', 'initial')
 
 Adam = gin.external_configurable(
     tf.keras.optimizers.Adam, module='tf.keras.optimizers'
@@ -63,7 +62,7 @@ def build_agent(
     pretrain_optimizer_ctor: Callable = gin.REQUIRED,
     chunk_length: int = 1,
     num_frames: int = 1,
-    target_policy: str = 'current',
+    target_policy_rate: float = 1.0,
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -90,24 +89,25 @@ def build_agent(
       the critic evaluates together.
     num_frames: Number of consecutive observations that the networks see; see
       `parl_tf.frame_stack`.
-    target_policy: The policy whose actions make the critic's targets and
-      penalties: 'current', or 'initial', the policy as it was at the beginning
-      of the phase. With 'initial', the critic evaluates a policy that does not
-      change: one step of policy improvement, as in Brandfonbrener et al.
-      (2021), arXiv:2106.08909, which the policy then approaches online.
+    target_policy_rate: How far the policy whose actions make the critic's
+      targets and penalties moves towards the present policy in each training
+      step, as a fraction in [0, 1]. At 1 it is the present policy. At 0 it
+      stays the policy as it was at the beginning of the phase, so that the
+      critic evaluates a policy that does not change: one step of policy
+      improvement, as in Brandfonbrener et al. (2021), arXiv:2106.08909, which
+      the policy then approaches online.
 
   Returns:
     The agent.
 
   Raises:
     ValueError: If there is a critic without an optimizer, `chunk_length` or
-      `num_frames` is not positive, or `target_policy` is unknown, or 'initial'
-      for a policy that another process serves.
+      `num_frames` is not positive, or `target_policy_rate` is not in [0, 1], or
+      below 1 for a policy that another process serves.
   """
-  if target_policy not in _TARGET_POLICIES:
+  if not 0 <= target_policy_rate <= 1:
     raise ValueError(
-        f'`target_policy` must be one of {_TARGET_POLICIES}, got '
-        f'{target_policy!r}.'
+        f'`target_policy_rate` must be in [0, 1], got {target_policy_rate!r}.'
     )
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
@@ -134,13 +134,17 @@ def build_agent(
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
   options: Dict[str, Any] = {}
-  if target_policy == 'initial' and critic is not None and critic.draws_actions:
+  if target_policy_rate < 1 and critic is not None and critic.draws_actions:
     if policy.is_served:
       raise ValueError(
-          "`target_policy` must be 'current' for a policy that another process"
-          " serves, got 'initial'."
+          '`target_policy_rate` must be 1 for a policy that another process '
+          f'serves, got {target_policy_rate}.'
       )
-    options.update(target_policy=policy_ctor(policy_spec))
+    options.update(
+        target_policy=target_policy.TargetPolicy(
+            policy_ctor(policy_spec), policy, target_policy_rate
+        )
+    )
   return agent_ctor(
       spec,
       critic,

@@ -15,6 +15,7 @@ from tf_agents.train import actor
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
+from parl_tf.agents import target_policy
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
 from parl_tf.improvers import imitation
@@ -222,34 +223,39 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertEqual(first, again)
     self.assertNotEqual(first, agent.loss(rows).loss)
 
-  def test_the_target_policy_follows_only_if_asked(self):
-    target = small_agent.make_policy(gaussian.GaussianPolicy, seed=9)
+  @parameterized.parameters(0.0, 0.25)
+  def test_the_target_policy_makes_targets_and_moves_at_its_rate(self, rate):
+    policy = small_agent.make_policy(gaussian.GaussianPolicy)
+    copy = small_agent.make_policy(gaussian.GaussianPolicy, seed=9)
     agent = small_agent.make_agent(
         cal_ql.CalQLCritic,
-        gaussian.GaussianPolicy,
+        lambda _: policy,
         search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
-        target_policy=target,
+        target_policy=target_policy.TargetPolicy(copy, policy, rate),
     )
     rows = types.Experience(critic=small_agent.make_rows())
-    policy = agent.generative_policy
 
     def loss():
       return float(agent.loss(rows).loss)
 
     first = loss()
-    agent.freeze_target_policy()
-    frozen = [v.numpy() for v in target.variables]
-    for value, variable in zip(frozen, policy.variables, strict=True):
-      self.assertAllEqual(value, variable)
+    agent.reset_target_policy()
+    for target, variable in zip(copy.variables, policy.variables, strict=True):
+      self.assertAllEqual(target, variable)
     second = loss()
     self.assertNotEqual(first, second)
 
     for variable in policy.variables:
       variable.assign_add(tf.ones_like(variable))
     self.assertEqual(loss(), second)
+    before = [v.numpy() for v in copy.variables]
     agent.train(_experience('both'))
-    for value, variable in zip(frozen, target.variables, strict=True):
-      self.assertAllEqual(value, variable)
+    for start, target, variable in zip(
+        before, copy.variables, policy.variables, strict=True
+    ):
+      moved = start + rate * (variable - start)
+      self.assertFalse(np.allclose(start, variable))
+      self.assertAllClose(target, moved, atol=1e-6)
 
   def test_reset_optimizers_keep_only_their_learning_rates(self):
     warm_up = schedules.make_warm_up_cosine_decay(1e-2, num_warm_up_steps=4)

@@ -126,27 +126,29 @@ class BuildAgentTest(tensor_case.TensorCase):
 
   def test_the_initial_policy_makes_targets_if_bound(self):
     current = self._build().checkpoint_items
-    agent = self._build("build_agent.target_policy = 'initial'")
+    agent = self._build("build_agent.target_policy_rate = 0.0")
     target = agent.checkpoint_items['target_policy']
 
     self.assertNotIn('target_policy', current)
-    self.assertIsNot(target, agent.generative_policy)
+    self.assertIsNot(target.policy, agent.generative_policy)
     for frozen, variable in zip(
-        target.variables, agent.generative_policy.variables, strict=True
+        target.policy.variables,
+        agent.generative_policy.variables,
+        strict=True,
     ):
       self.assertAllEqual(frozen, variable)
 
   def test_a_critic_that_draws_no_actions_has_no_target_policy(self):
     items = self._build(
-        "build_agent.target_policy = 'initial'",
+        "build_agent.target_policy_rate = 0.0",
         'build_agent.critic_ctor = @IQLCritic',
     ).checkpoint_items
 
     self.assertNotIn('target_policy', items)
 
-  def test_unknown_target_policies_are_errors(self):
-    with self.assertRaisesRegex(ValueError, "'current', 'initial'.*'first'"):
-      self._build("build_agent.target_policy = 'first'")
+  def test_rates_of_the_target_policy_above_1_are_errors(self):
+    with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\], got 1.5'):
+      self._build('build_agent.target_policy_rate = 1.5')
 
   def test_each_optimizer_has_its_own_rate(self):
     items = self._build().checkpoint_items
