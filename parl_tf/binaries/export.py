@@ -1,6 +1,8 @@
-"""Exports a policy from the last checkpoint of a run as a SavedModel.
+"""Exports a policy from a checkpoint of a run as a SavedModel.
 
   parl-export --root_dir runs/quickstart --output exported/greedy_policy
+  parl-export --root_dir runs/quickstart --checkpoint behavior_cloning \
+    --policy base_policy --output exported/clone
   parl-export --root_dir runs/quickstart --base frozen --output steered
 
 The SavedModel is loaded in a new process and compared with the live policy. Its
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     )
   else:
     difference = restored_run.export_run(
-        options.root_dir, options.output, options.policy
+        options.root_dir, options.output, options.policy, options.checkpoint
     )
   logging.info(
       'The exported and the live policy differ by at most %.1g.',
@@ -70,6 +72,13 @@ def _define_flags():
   flags.DEFINE_bool('overwrite', False, 'Replaces a SavedModel in --output.')
   flags.DEFINE_enum(
       'policy', 'greedy_policy', _POLICIES, 'Policy to export.'
+  )
+  flags.DEFINE_enum(
+      'checkpoint',
+      'last',
+      ('last', 'behavior_cloning', 'offline', 'best'),
+      'The last checkpoint, that at the end of a phase, or that of the best'
+      ' online evaluation.',
   )
   flags.DEFINE_string(
       'base', None, 'Directory of the SavedModel of a policy to steer.'

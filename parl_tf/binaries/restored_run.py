@@ -1,5 +1,6 @@
 """Restores the agent of a run from its last checkpoint, and exports it."""
 
+import contextlib
 import os
 from typing import Sequence
 
@@ -11,11 +12,16 @@ from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import base_policy
+from parl_tf.training import best_policies
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import export
+from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
 from parl_tf.training import steering
+
+CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
+"""The checkpoints that can be exported."""
 
 _NUM_EXAMPLES = 16
 
@@ -54,30 +60,65 @@ def restore_agent(
   return agent
 
 
-def export_run(root_dir: str, output: str, name: str) -> float:
-  """Exports one policy from the last checkpoint of a run.
+def export_run(
+    root_dir: str, output: str, name: str, checkpoint_name: str = 'last'
+) -> float:
+  """Exports one policy from a checkpoint of a run.
 
   Args:
     root_dir: The run's directory.
     output: Directory of the SavedModel.
     name: 'policy', 'greedy_policy' or 'base_policy'.
+    checkpoint_name: One of `CHECKPOINTS`: the last checkpoint, that at the end
+      of a phase, or that of the best online evaluation.
 
   Returns:
     The largest difference between actions of the exported and live policies, in
     raw units.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint, the policy is
-      served by another process, or the difference exceeds the tolerance of
+    ValueError: If the directory contains no run or no such checkpoint, the
+      policy is served by another process, a policy with search is wanted where
+      no critic has been trained, or the difference exceeds the tolerance of
       `export_policies`.
   """
-  logging.info('Restoring the last checkpoint of %s.', root_dir)
+  _check_checkpoint(root_dir, name, checkpoint_name)
+  logging.info('Restoring a checkpoint of %s.', root_dir)
   agent = restore_agent(root_dir)
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
         'serves it.'
     )
+  with contextlib.ExitStack() as stack:
+    if checkpoint_name == 'best':
+      stack.enter_context(
+          best_policies.BestPolicies(root_dir, agent).restored()
+      )
+    elif checkpoint_name != 'last':
+      saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
+      saved.read_networks(agent, with_critic=name != 'base_policy')
+    return _export(agent, output, name)
+
+
+def _check_checkpoint(root_dir, name, checkpoint_name):
+  """Checks what can be checked before the agent is built."""
+  if checkpoint_name == 'last':
+    return
+  if checkpoint_name == 'best':
+    directory = best_policies.directory(root_dir)
+  else:
+    directory = phase_checkpoint.path(root_dir, checkpoint_name)
+  if not os.path.isdir(directory):
+    raise ValueError(f'{directory} must hold a checkpoint, but does not exist.')
+  if checkpoint_name == 'behavior_cloning' and name != 'base_policy':
+    raise ValueError(
+        'After behavior cloning there is no trained critic, so that only the '
+        f"policy 'base_policy' can be exported, got {name!r}."
+    )
+
+
+def _export(agent, output, name):
   domain = domain_lib.select_domain()
   example = _example(domain, agent.num_frames)
   policies = {output: agent.named_policies[name]}

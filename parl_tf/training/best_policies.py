@@ -24,11 +24,16 @@ _DESCRIPTION = 'best.json'
 _NETWORKS = 'networks'
 
 
+def directory(root_dir: str) -> str:
+  """Returns the directory of a run's best networks."""
+  return os.path.join(root_dir, _FOLDER)
+
+
 class BestPolicies:
   """The networks of the evaluation with the highest success rate.
 
-  Of equal rates with search, that of the policy alone decides, then the later
-  one is kept.
+  Of equal rates with search, that of the policy alone decides, then the mean
+  return with search. Of equal evaluations, the later one is kept.
   """
 
   def __init__(self, root_dir: str, agent):
@@ -38,7 +43,7 @@ class BestPolicies:
       root_dir: The run's directory.
       agent: `PARLAgent`.
     """
-    self._directory = os.path.join(root_dir, _FOLDER)
+    self._directory = directory(root_dir)
     items = agent.checkpoint_items
     self._items: Dict[str, Any] = {
         name: items[name]
@@ -58,12 +63,16 @@ class BestPolicies:
       episodes: Online episodes so far.
     """
     alone = metrics['success_rate_without_search']
+    mean_return = metrics.get(
+        'mean_return', metrics['mean_return_without_search']
+    )
     found = run_summary.BestEvaluation(
         episodes=episodes,
         train_step=int(self._train_step.numpy()),
         success_rate=float(metrics.get('success_rate', alone)),
         success_rate_without_search=float(alone),
         num_evaluation_episodes=int(metrics['num_evaluation_episodes']),
+        mean_return=float(mean_return),
     )
     if self.best is not None and found.order < self.best.order:
       return

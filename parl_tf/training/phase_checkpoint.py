@@ -34,6 +34,8 @@ _NETWORKS = {
     'behavior_cloning': ('generative_policy',),
     'offline': ('generative_policy', 'critic', 'improver'),
 }
+# Settings of tasks that only critics depend on.
+_MAY_DIFFER_AFTER_CLONING = ('is_sparse',)
 # Settings of networks that only matter while they are trained.
 _MAY_DIFFER = ('averaging_rate', 'dropout_rate')
 _HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.
@@ -173,6 +175,19 @@ class PhaseCheckpoint:
     if with_critic:
       self._check('critic', critic_settings(agent) or {})
     self._check_normalization(normalization)
+    self.read_networks(agent, with_critic)
+    agent.train_step_counter.assign(self.train_step)
+
+  def read_networks(self, agent, with_critic: bool) -> None:
+    """Sets the agent's networks without a check of the settings.
+
+    Args:
+      agent: Agent with the same networks.
+      with_critic: As in `load`.
+
+    Raises:
+      ValueError: If a file is damaged or does not fit.
+    """
     items = _items(agent, self._phase)
     names = ['generative_policy']
     if with_critic:
@@ -194,16 +209,24 @@ class PhaseCheckpoint:
         raise ValueError(
             f'{prefix} is damaged or does not fit this run: {error}'
         ) from error
-    agent.train_step_counter.assign(self.train_step)
 
   def _check(self, section: str, seen: Mapping[str, str]) -> None:
     wanted = self._content[section]
     for name in {**wanted, **seen}:
-      if wanted.get(name) != seen.get(name):
-        raise ValueError(
-            f'`{name}` must be {wanted.get(name)}, as in {self._file}, where '
-            f'this run begins, got {seen.get(name)}.'
+      if wanted.get(name) == seen.get(name):
+        continue
+      mend = ''
+      if name.rpartition('.')[2] in _MAY_DIFFER_AFTER_CLONING:
+        if self._phase == 'behavior_cloning':
+          continue
+        mend = (
+            ' To change it, begin after cloning: '
+            "`run_experiment.initial_phase = 'behavior_cloning'`."
         )
+      raise ValueError(
+          f'`{name}` must be {wanted.get(name)}, as in {self._file}, where '
+          f'this run begins, got {seen.get(name)}.{mend}'
+      )
 
   def _check_normalization(self, normalization) -> None:
     seen, wanted = _numbers(normalization), self._content['normalization']

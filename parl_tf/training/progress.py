@@ -8,7 +8,11 @@ from typing import Any, Callable, Deque, Dict, Optional, Sequence, TextIO, Tuple
 import rich.console
 import rich.progress
 
+# The estimate of the time left looks back this far, and no less than this share
+# of the phase, so that it contains several evaluations.
 _WINDOW_SECONDS = 20.0
+_WINDOW_SHARE = 0.5
+_WINDOW_PARTS = 100
 _BAR_SECONDS = 0.1
 # Interval between lines: minimum seconds, share of the elapsed time, maximum.
 _LINE_SECONDS = 10.0
@@ -65,7 +69,6 @@ class Progress:
     self._unit = unit
     self._is_over = False
     self._values: Dict[str, Any] = {}
-    # The window excludes the slow start, when functions are traced.
     self._history: Deque[Tuple[float, int]] = collections.deque()
     self._bar = _Bar(phase, total, self._stream)
 
@@ -86,6 +89,10 @@ class Progress:
   def update(self, step: int, **values):
     """Shows that `step` is done; `values` persist until they are replaced."""
     now = self._clock()
+    if self._step == self._start_step:
+      # Functions are traced in the first step, which is slow.
+      self._history.clear()
+      self._history.append((now, step))
     self._step = step
     self._values.update(values)
     if step == self._total and not self._bar.is_possible:
@@ -102,11 +109,13 @@ class Progress:
 
   def _show(self, now: float):
     self._shown_at = now
-    self._history.append((now, self._step))
-    while len(self._history) > 2 and (
-        now - self._history[1][0] >= _WINDOW_SECONDS
-    ):
-      self._history.popleft()
+    window = max(_WINDOW_SECONDS, _WINDOW_SHARE * (now - self._started_at))
+    history = self._history
+    if len(history) > 1 and now - history[-2][0] < window / _WINDOW_PARTS:
+      history.pop()
+    history.append((now, self._step))
+    while len(history) > 2 and now - history[1][0] >= window:
+      history.popleft()
     count, rate, time_text, value = self._parts()
     # Longest first.
     texts = [

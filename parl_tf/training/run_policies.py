@@ -21,7 +21,7 @@ def export_run(
   """Exports the current policies of these names; returns their paths.
 
   The policies of a phase are exported only once, because a resumed session has
-  later weights. Those at the end of the run have their latency measured.
+  later weights.
   """
   paths = _paths(session, names, phase)
   _export(
@@ -32,7 +32,6 @@ def export_run(
           for name, path in paths.items()
           if not phase or not (os.path.exists(path) or session.is_past(phase))
       },
-      measure_latency=not phase,
   )
   return paths
 
@@ -62,7 +61,7 @@ def export_best(
     return None
   paths = _paths(session, names, 'best')
   with kept.restored():
-    _export(session, episodes, paths, measure_latency=False)
+    _export(session, episodes, paths)
   return kept.best._replace(policies=paths)
 
 
@@ -74,7 +73,7 @@ def _paths(session, names, phase):
   }
 
 
-def _export(session, episodes, paths, measure_latency):
+def _export(session, episodes, paths):
   named = session.agent.named_policies
   policies = {path: named[name] for name, path in paths.items()}
   differences = export.export_policies(
@@ -84,7 +83,7 @@ def _export(session, episodes, paths, measure_latency):
       _example(
           episodes, session.evaluation_batch_size, session.agent.num_frames
       ),
-      measure_latency=measure_latency,
+      measure_latency=True,
   )
   for path, difference in differences.items():
     logging.info(

@@ -1,6 +1,7 @@
 """The results of a run, stored in `summary.json`."""
 
 import json
+import math
 import os
 from typing import Mapping, NamedTuple, Optional, Tuple
 
@@ -53,6 +54,7 @@ class BestEvaluation(NamedTuple):
     success_rate: Success rate with search; without a critic, of the policy.
     success_rate_without_search: Success rate of the policy alone.
     num_evaluation_episodes: Number of its episodes.
+    mean_return: Mean return with search; without a critic, of the policy.
     policies: Paths of its exported policies, by name.
   """
 
@@ -61,12 +63,17 @@ class BestEvaluation(NamedTuple):
   success_rate: float
   success_rate_without_search: float
   num_evaluation_episodes: int
+  mean_return: float = -math.inf
   policies: Mapping[str, str] = {}
 
   @property
-  def order(self) -> Tuple[float, float]:
+  def order(self) -> Tuple[float, float, float]:
     """Larger for a better evaluation."""
-    return self.success_rate, self.success_rate_without_search
+    return (
+        self.success_rate,
+        self.success_rate_without_search,
+        self.mean_return,
+    )
 
 
 class RunSummary(NamedTuple):

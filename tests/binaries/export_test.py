@@ -21,6 +21,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
 from parl_tf.training import evaluation
+from parl_tf.training import export
 from parl_tf.training import served_acting
 from tests.binaries import tiny
 from tests.serving import toy_policy
@@ -79,6 +80,38 @@ class ExportTest(absltest.TestCase):
     np.testing.assert_array_equal(exported.successes, live.successes)
     for one, other in zip(exported.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-5)
+
+  def test_the_networks_of_a_phase_are_exported(self):
+    weights = {}
+
+    def export_policies(policies, *args, **kwargs):
+      (policy,) = policies.values()
+      weights[name] = [v.numpy() for v in policy.variables()]
+      return {self._output: 0.0}
+
+    with mock.patch.object(export, 'export_policies', export_policies):
+      for name in ('behavior_cloning', 'offline', 'best', 'last'):
+        restored_run.export_run(self._root, self._output, 'base_policy', name)
+        gin.clear_config()
+
+    for clone, offline in zip(
+        weights['behavior_cloning'], weights['offline'], strict=True
+    ):
+      np.testing.assert_array_equal(clone, offline)  # Only the critic learns.
+    self.assertTrue(
+        any(
+            np.any(clone != last)
+            for clone, last in zip(weights['offline'], weights['last'])
+        )
+    )
+
+  def test_networks_that_a_phase_does_not_have_are_errors(self):
+    for root, name, checkpoint, message in (
+        (self._root, 'policy', 'behavior_cloning', "only.*'base_policy'.*got"),
+        ('/none', 'policy', 'best', '/none/best must hold a checkpoint'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        restored_run.export_run(root, self._output, name, checkpoint)
 
   def test_the_last_checkpoint_is_evaluated_with_its_search(self):
     act, domain = evaluation_run.live_act(self._root)

@@ -12,11 +12,13 @@ from tests import eager
 from tests.training import small_run
 
 
-def _metrics(rate, alone=0.5):
+def _metrics(rate, alone=0.5, mean_return=-20.0):
   return {
       'success_rate': rate,
       'success_rate_without_search': alone,
       'num_evaluation_episodes': 64,
+      'mean_return': mean_return,
+      'mean_return_without_search': -30.0,
   }
 
 
@@ -68,6 +70,12 @@ class BestPoliciesTest(absltest.TestCase):
     for episodes, alone in ((1, 0.5), (2, 0.6), (3, 0.6), (4, 0.55)):
       self._kept.offer(_metrics(0.9, alone), episodes)
     self.assertEqual(self._kept.best.episodes, 3)
+
+  def test_of_equal_rates_the_mean_return_decides(self):
+    for episodes, mean_return in ((1, -9.0), (2, -5.0), (3, -5.0), (4, -8.0)):
+      self._kept.offer(_metrics(0.9, 0.9, mean_return), episodes)
+    self.assertEqual(self._kept.best.episodes, 3)
+    self.assertEqual(self._kept.best.mean_return, -5.0)
 
   def test_a_restarted_run_has_the_best_of_before(self):
     self._kept.offer(_metrics(0.9), episodes=11)

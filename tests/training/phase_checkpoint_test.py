@@ -1,5 +1,9 @@
 """Tests of the settings that two runs must share."""
 
+import json
+import os
+from unittest import mock
+
 from absl.testing import absltest
 import gin
 
@@ -27,6 +31,31 @@ class SettingsTest(absltest.TestCase):
       self.assertNotIn('build_agent.num_frames', policy)
       critic = phase_checkpoint.critic_settings(agent)
       self.assertEqual([name in policy, name in critic], [is_shared] * 2)
+
+  def test_another_sparsity_needs_another_critic_but_the_same_clone(self):
+    root = self.create_tempdir().full_path
+    task = {'Gymnasium.id': "'Reach'", 'Gymnasium.is_sparse': 'False'}
+    for phase in phase_checkpoint.PHASES:
+      directory = phase_checkpoint.path(root, phase)
+      os.makedirs(directory)
+      content = {'train_step': 1, 'dataset_path': None, 'task': task}
+      with open(os.path.join(directory, 'phase.json'), 'w') as file:
+        json.dump(content, file)
+
+    def check(phase, **changes):
+      found = {**task, **{f'Gymnasium.{k}': v for k, v in changes.items()}}
+      with mock.patch.object(
+          phase_checkpoint, 'task_settings', return_value=found
+      ):
+        phase_checkpoint.PhaseCheckpoint(root, phase).check_task(None)
+
+    check('behavior_cloning', is_sparse='True')
+    with self.assertRaisesRegex(
+        ValueError, "is_sparse.*got True.*initial_phase = 'behavior_cloning'"
+    ):
+      check('offline', is_sparse='True')
+    with self.assertRaisesRegex(ValueError, 'Gymnasium.id'):
+      check('behavior_cloning', id="'Push'", is_sparse='True')
 
 
 if __name__ == '__main__':

@@ -48,6 +48,18 @@ class ProgressTest(absltest.TestCase):
         ['online: 1/1  60.0 s/step  in 01:00  success 1.000 (0.250 alone)'],
     )
 
+  def test_the_time_left_hardly_depends_on_when_evaluations_happen(self):
+    clock, stream = _Clock(), io.StringIO()
+    with progress.Progress('online', 100, stream=stream, clock=clock) as p:
+      for step in range(1, 101):
+        clock.now += 26.0 if step % 10 == 0 else 1.0  # 3.5 s on average
+        p.update(step)
+    for line in stream.getvalue().splitlines()[5:-1]:
+      step = int(re.match(r'online: (\d+)/', line)[1])
+      minutes, seconds = re.search(r'(\d+):(\d+) left', line).groups()
+      left = 60 * int(minutes) + int(seconds)
+      self.assertBetween(left / (3.5 * (100 - step)), 0.7, 1.3, line)
+
   def test_a_long_phase_has_few_lines(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress('offline', 43_200, stream=stream, clock=clock) as p:

@@ -14,7 +14,7 @@ from tests.training import small_run
 
 class RunPoliciesTest(absltest.TestCase):
 
-  def test_latency_is_measured_at_the_end_of_the_run(self):
+  def test_latency_is_measured_after_a_phase_and_at_the_end(self):
     eager.run_eagerly(self)
     folder = self.create_tempdir().full_path
     episodes = small_run.make_episodes(os.path.join(folder, 'data.hdf5'))
@@ -32,7 +32,7 @@ class RunPoliciesTest(absltest.TestCase):
         )},
     )
     measured = [call.kwargs['measure_latency'] for call in exporter.mock_calls]
-    self.assertEqual(measured, [False, True])
+    self.assertEqual(measured, [True, True])
 
   def test_the_best_policies_are_exported_if_success_fell(self):
     eager.run_eagerly(self)
@@ -46,6 +46,8 @@ class RunPoliciesTest(absltest.TestCase):
         'success_rate': 0.9,
         'success_rate_without_search': 0.5,
         'num_evaluation_episodes': 64,
+        'mean_return': -20.0,
+        'mean_return_without_search': -30.0,
     }
     weight.assign(tf.ones_like(weight))
     session.best_policies.offer(metrics, episodes=11)
