@@ -8,14 +8,12 @@ of that evaluation.
 import contextlib
 import json
 import os
-import shutil
 from typing import Any, Dict, Iterator, Mapping, Optional
 
 from absl import logging
 import tensorflow as tf
 
-from parl_tf import synced_file
-from parl_tf.training import checkpoint
+from parl_tf.training import network_files
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
 
@@ -76,21 +74,13 @@ class BestPolicies:
     )
     if self.best is not None and found.order < self.best.order:
       return
-    partial = self._directory + synced_file.PARTIAL_SUFFIX
-    try:
-      shutil.rmtree(partial, ignore_errors=True)
-      os.makedirs(partial)
-      tf.train.Checkpoint(**self._items).write(os.path.join(partial, _NETWORKS))
-      with synced_file.write(os.path.join(partial, _DESCRIPTION)) as file:
-        file.write(json.dumps(found._asdict(), indent=2).encode())
-      checkpoint.sync_files(partial, os.listdir(partial))
-      shutil.rmtree(self._directory, ignore_errors=True)
-      os.rename(partial, self._directory)
-    except (OSError, tf.errors.OpError) as error:
-      logging.error('Cannot write %s: %s', self._directory, error)
-      shutil.rmtree(partial, ignore_errors=True)
-      return
-    self.best = found
+    if network_files.replace(
+        self._directory,
+        {_NETWORKS: self._items},
+        _DESCRIPTION,
+        found._asdict(),
+    ):
+      self.best = found
 
   def exceeds(self, latest: Mapping[str, Any]) -> bool:
     """Returns whether the best is better than `latest` by more than chance.

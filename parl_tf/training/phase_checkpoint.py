@@ -8,20 +8,17 @@ use them.
 import json
 import os
 import re
-import shutil
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from absl import logging
 import gin
 import numpy as np
 import tensorflow as tf
 
-from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.reports import run_files
 from parl_tf.training import builder
-from parl_tf.training import checkpoint
+from parl_tf.training import network_files
 from parl_tf.training import run_directory
 
 PHASES = ('behavior_cloning', 'offline')
@@ -77,25 +74,13 @@ class PhaseCheckpoints:
     """
     if phase not in PHASES:
       return
-    directory = path(self._root_dir, phase)
-    partial = directory + synced_file.PARTIAL_SUFFIX
-    try:
-      shutil.rmtree(partial, ignore_errors=True)
-      os.makedirs(partial)
-      items = _items(self._agent, phase)
-      for name in _NETWORKS[phase]:
-        if name in items:
-          network = tf.train.Checkpoint(**{name: items[name]})
-          network.write(os.path.join(partial, name))
-      with synced_file.write(os.path.join(partial, _DESCRIPTION)) as file:
-        file.write(json.dumps(self._describe(phase), indent=2).encode())
-      checkpoint.sync_files(partial, os.listdir(partial))
-      shutil.rmtree(directory, ignore_errors=True)
-      os.rename(partial, directory)
-      checkpoint.sync_files(os.path.dirname(directory), [])
-    except (OSError, tf.errors.OpError) as error:
-      logging.error('Cannot write %s: %s', directory, error)
-      shutil.rmtree(partial, ignore_errors=True)
+    items = _items(self._agent, phase)
+    network_files.replace(
+        path(self._root_dir, phase),
+        {x: {x: items[x]} for x in _NETWORKS[phase] if x in items},
+        _DESCRIPTION,
+        self._describe(phase),
+    )
 
   def _describe(self, phase) -> Dict[str, Any]:
     agent = self._agent

@@ -41,7 +41,7 @@ class DescribeTest(absltest.TestCase):
   def test_a_better_evaluation_than_the_last_is_described(self):
     phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
     best = run_summary.BestEvaluation(
-        21, 12, 0.9, 0.5, 64, {'policy': 'runs/tiny/policies/best/policy'}
+        21, 12, 0.9, 0.5, 64, -9.0, {'policy': 'runs/tiny/policies/best/policy'}
     )
     lines = finished_run.describe(
         run_summary.RunSummary(

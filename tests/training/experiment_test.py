@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import gin
@@ -13,6 +14,8 @@ from parl_tf.binaries import configs
 from parl_tf.domains import gymnasium as gymnasium_domain
 from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
+from parl_tf.training import run_policies
+from parl_tf.training import run_summary
 from tests.agents import small_agent
 from tests.binaries import tiny
 
@@ -46,7 +49,10 @@ class ExperimentTest(absltest.TestCase):
   def test_rows_may_come_from_a_replay_server(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse([tiny.GIN_FILE], [*tiny.BINDINGS, *_BINDINGS])
-    summary = experiment.run_experiment(root_dir, 0)
+    best = run_summary.BestEvaluation(2, 4, 1.0, 1.0, 2, -1.0)
+    with mock.patch.object(run_policies, 'export_best', return_value=best):
+      summary = experiment.run_experiment(root_dir, 0)
+    self.assertEqual(summary.best, best)
     rows = tiny.read_metrics(root_dir)
     self.assertEqual(
         [row['phase'] for row in rows],
