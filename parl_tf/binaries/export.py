@@ -1,7 +1,7 @@
 """Exports a policy from a checkpoint of a run as a SavedModel.
 
   parl-export --root_dir runs/quickstart --output exported/greedy_policy
-  parl-export --root_dir runs/quickstart --checkpoint best --output exported/best
+  parl-export --root_dir runs/quickstart --checkpoint best --output best
   parl-export --root_dir runs/quickstart --base frozen --output steered
 
 The SavedModel is loaded in a new process and compared with the live policy. Its
