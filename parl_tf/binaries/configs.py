@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import glob
+import importlib
 import inspect
 import logging
 import os
@@ -99,6 +100,7 @@ def parse(
     gin_files: Sequence[str],
     gin_bindings: Sequence[str] = (),
     skip_unknown: bool = False,
+    import_names: bool = False,
 ) -> None:
   """Parses gin files in order, then bindings.
 
@@ -110,6 +112,9 @@ def parse(
       files.
     skip_unknown: Whether to ignore bindings of undefined names. If False, the
       configuration is locked afterwards.
+    import_names: Whether to import the modules of this package whose names are
+      bound. A program that only needs the task then takes the gin file of a
+      training run as it is.
 
   Raises:
     FileNotFoundError: If a file is in none of the searched directories.
@@ -128,6 +133,10 @@ def parse(
   try:
     # The files import modules.
     with _without_gin_messages(), imports.without_garbage_collection():
+      if import_names:
+        texts = [*(gin_syntax.read(path) for path in paths), *gin_bindings]
+        for module in sorted(set(gin_names.used_modules(texts, _find))):
+          importlib.import_module(module)
       gin.parse_config_files_and_bindings(
           paths,
           list(gin_bindings),

@@ -80,7 +80,9 @@ def main(argv: Sequence[str]) -> int:
           options.domain, options.gin_file, options.gin_bindings
       )
     else:
-      configs.parse(options.gin_file, options.gin_bindings)
+      configs.parse(
+          options.gin_file, options.gin_bindings, import_names=True
+      )
     gamma = options.gamma
     if gamma is None:
       gamma = dataset_commands.bound_gamma()

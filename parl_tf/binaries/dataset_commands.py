@@ -78,7 +78,7 @@ def parse_task(
   """
   if not domain_name.endswith('.gin'):
     domain_name = f'domains/{domain_name}.gin'
-  configs.parse([domain_name, *gin_files], gin_bindings)
+  configs.parse([domain_name, *gin_files], gin_bindings, import_names=True)
   return domain_lib.select_domain()
 
 

@@ -231,11 +231,13 @@ def describe(result: evaluation.EvaluationResult) -> str:
 
 
 def _configure(gin_files, gin_bindings) -> None:
+  # A run's gin files also configure training and import modules that need
+  # TF-Agents. Without TF-Agents, evaluation ignores these bindings.
+  can_import = importlib.util.find_spec('tf_agents') is not None
   configs.parse(
       gin_files,
       gin_bindings,
-      # A run's gin files also configure training and import modules that need
-      # TF-Agents. Without TF-Agents, evaluation ignores these bindings.
-      skip_unknown=importlib.util.find_spec('tf_agents') is None,
+      skip_unknown=not can_import,
+      import_names=can_import,
   )
   third_party_messages.silence_first_compilation()

@@ -84,6 +84,26 @@ def check(
       )
 
 
+def used_modules(
+    texts: Iterable[str], find: Callable[[str], str]
+) -> Iterator[str]:
+  """Yields the module of each name of this package that is bound.
+
+  Args:
+    texts: Gin of each file and binding.
+    find: Returns the path of an included file.
+
+  Raises:
+    FileNotFoundError: If `find` does not find an included file.
+  """
+  for text in texts:
+    for statement, _ in gin_syntax.statements(text, find):
+      if getattr(statement, 'arg_name', None):  # Otherwise a macro or an import.
+        module = modules().get(statement.selector.rpartition('.')[2])
+        if module:
+          yield module
+
+
 def misspelt(name: str) -> Optional[str]:
   """Returns the name of this package that was probably meant, or None."""
   if name in modules():
