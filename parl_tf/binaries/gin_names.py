@@ -98,7 +98,7 @@ def used_modules(
   """
   for text in texts:
     for statement, _ in gin_syntax.statements(text, find):
-      if getattr(statement, 'arg_name', None):  # Otherwise a macro or an import.
+      if getattr(statement, 'arg_name', None):  # No macro.
         module = modules().get(statement.selector.rpartition('.')[2])
         if module:
           yield module
