@@ -68,6 +68,14 @@ def generate(
         f'`noise_factors` must not be negative, got {noise_factors}.'
     )
 
+  if max_noise:
+    logging.info(
+        "Adding noise to the controller's actions: standard deviation %g to %g"
+        ' (`generate.min_noise`, `generate.max_noise`).',
+        min_noise,
+        max_noise,
+    )
+
   def record_all():
     step = number = 0
     while step < num_steps:

@@ -145,6 +145,13 @@ class GenerateTest(parameterized.TestCase):
           recording.episode.action[:, 0], recording.infos['push']
       )
 
+  def test_noise_is_announced(self):
+    with self.assertLogs(level='INFO') as logs:
+      _generate(min_noise=0.2, max_noise=0.3)
+    self.assertIn('standard deviation 0.2 to 0.3', logs.output[0])
+    with self.assertNoLogs(level='INFO'):
+      _generate(min_noise=0.0, max_noise=0.0)
+
   def test_noise_differs_between_episodes(self):
     spreads = [
         np.std(recording.episode.action)
