@@ -214,8 +214,8 @@ class RunTest(absltest.TestCase):
     for line in logged:
       self.assertRegex(
           line,
-          r'^I.* (experiment|run_dataset|run_policies|session|training_run)'
-          r'\.py:\d+\] ',
+          r'^I.* (experiment|generate|run_dataset|run_policies|session'
+          r'|training_run)\.py:\d+\] ',
       )
     self.assertNotRegex(
         output, '(?i)gym|tensorflow|xla|absl|assert|cuda|reverb|warning'
