@@ -156,7 +156,7 @@ class DataTest(absltest.TestCase):
     # A policy that never reaches the goal gets -1 forever.
     self.assertRegex(done.stdout, r'bound +\[-100, .*gamma 0.99, rewards 1 r')
 
-    # Bindings of training may stand in the task's gin file.
+    # The task's gin file may also bind what only training needs.
     own = self._path + '.gin'
     with open(own, 'w', encoding='utf-8') as file:
       file.write(
