@@ -71,6 +71,16 @@ _AT_50_HZ = (
 )
 _RECORD = 'parl-data generate pointmaze --output maze.hdf5 --num_steps 600'
 _QUICKSTART = 'parl-train --root_dir runs/quickstart --gin_file quickstart.gin'
+_REACH = (
+    'parl-train --root_dir runs/reach --gin_file methods/parl_cal_ql.gin'
+    ' --gin_file policies/diffusion.gin --gin_file sizes/small.gin'
+    ' --gin_file reach.gin'
+)
+_SAVE = """python -c '
+from tests import pages
+for page in ("README.md", "docs/your_data.md"):
+  pages.save_files(page, ".")
+'"""
 _DEMONSTRATE = """python -c '
 import h5py, numpy as np
 with h5py.File("examples/robot/demonstrations.hdf5", "w") as file:
@@ -116,6 +126,7 @@ _PAGES = {
         {'minari_data': 'maze.hdf5', '100000': '600'},
         before=f'{_RECORD}; cp maze.hdf5 demo.hdf5',
     ),
+    'docs/deploy.md': Page(before=f'{_SAVE}; {_REACH}'),
     'docs/distributed.md': Page(
         {**_BY_HAND, '^(parl-evaluate .*)': r'\1; wait $learner $collector'},
         before=_RECORD,
@@ -152,10 +163,13 @@ _PAGES = {
         before=_QUICKSTART,
     ),
     'docs/your_robot.md': Page(bindings=_AT_50_HZ, before=_DEMONSTRATE),
+    'docs/your_task.md': Page(
+        {**_SHORT, 'num_steps 10000': 'num_steps 300'},
+        before=f'{_SAVE}; python record.py',
+    ),
 }
 # Pages whose commands other tests run, or nothing but a person.
 _ELSEWHERE = {
-    'docs/your_task.md': 'tests/docs_test.py',
     'examples/c_program/README.md': 'tests/benchmarks/c_program_test.py',
     'examples/jax_policy/README.md': 'tests/examples/jax_policy_test.py',
     'examples/lerobot_policy/README.md':

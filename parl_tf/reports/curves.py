@@ -66,7 +66,7 @@ def score_curve(
 def metric_curve(
     runs: Sequence[runs_lib.Run], column: str
 ) -> Optional[Curve]:
-  """Returns a logged metric as a function of the critic's gradient steps.
+  """Returns a logged metric as a function of the critic's training steps.
 
   Rows are averaged within bins, because each row covers only a few steps. Steps
   are counted from the row before the first one with the metric, because

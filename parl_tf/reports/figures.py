@@ -217,7 +217,7 @@ def draw_critic_health(
   if not panels_of:
     return None
   caption = (
-      'Health of the critic, averaged within bins of gradient steps:'
+      'Health of the critic, averaged within bins of training steps:'
       ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
       ' A line marks the start of the online phase if all runs share it.'
   )
@@ -239,7 +239,7 @@ def draw_critic_health(
       panel.set_yscale('log')
     drawing.style_panel(panel, 'y')
     _draw_online_start(panel, methods, column)
-  panels[-1, 0].set_xlabel('gradient steps of the critic')
+  panels[-1, 0].set_xlabel('training steps of the critic')
   panels[-1, 0].xaxis.set_major_formatter(
       ticker.FuncFormatter(drawing.thousands)
   )
@@ -275,7 +275,7 @@ def _draw_health_by_method(path, panels_of, methods, styles):
       drawing.style_panel(panel, 'y')
       panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
       _draw_online_start(panel, methods, name)
-  plot.supxlabel('gradient steps of the critic', fontsize=10)
+  plot.supxlabel('training steps of the critic', fontsize=10)
   drawing.save(plot, path)
 
 

@@ -1,7 +1,7 @@
 """A single x axis for the consecutive phases of a run.
 
 Each phase has its own section of the axis, counted from the start of the phase:
-gradient steps in behavior cloning and offline RL, environment steps online.
+training steps in behavior cloning and offline RL, environment steps online.
 """
 
 import math
@@ -154,7 +154,7 @@ def _counter(phase: str) -> str:
 
 
 def _unit(phase: str) -> str:
-  return 'environment steps' if phase in _ONLINE_PHASES else 'gradient steps'
+  return 'environment steps' if phase in _ONLINE_PHASES else 'training steps'
 
 
 def _tick_step(length: float, share: float) -> float:

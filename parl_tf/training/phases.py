@@ -32,13 +32,13 @@ class BehaviorCloning:
     """Initializes the phase.
 
     Args:
-      num_steps: Maximum number of gradient steps.
-      batch_size: Rows of a gradient step.
+      num_steps: Maximum number of training steps.
+      batch_size: Rows of a training step.
       interval: Gradient steps between rows of `metrics.csv`.
       tolerance: The phase ends early if the best held-out loss of the last
         fifth of the steps improves on the best earlier loss by less than this
         fraction. None runs all steps.
-      min_steps: Minimum gradient steps before the phase may end early.
+      min_steps: Minimum training steps before the phase may end early.
 
     Raises:
       ValueError: If a number is out of range.

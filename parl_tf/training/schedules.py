@@ -21,8 +21,8 @@ def make_warm_up_cosine_decay(
 
   Args:
     learning_rate: The highest rate.
-    num_warm_up_steps: W, gradient steps of the warm-up; 0 for none.
-    num_decay_steps: Gradient steps, warm-up included, after which the rate is
+    num_warm_up_steps: W, updates of the warm-up; 0 for none.
+    num_decay_steps: Updates, warm-up included, after which the rate is
       0; None stays constant.
 
   Raises:
