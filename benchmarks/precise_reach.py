@@ -16,9 +16,31 @@ from parl_tf.domains import domain
 class PreciseReach(reach.MujocoFetchReachEnv):
   """FetchReach with a success radius of 2 cm."""
 
-  def __init__(self, **kwargs):
+  def __init__(self, difference: bool = False, **kwargs):
+    """Initializes the environment.
+
+    Args:
+      difference: Whether observations also have the vector from the gripper to
+        the goal, in metres.
+      **kwargs: Arguments of the base class.
+    """
+    self._difference = False  # until there is a goal
     super().__init__(**kwargs)
+    self._difference = difference
     self.distance_threshold = 0.02  # metres
+    if difference:
+      self.observation_space = gymnasium.spaces.Dict({
+          **self.observation_space.spaces,
+          'difference': gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64),
+      })
+
+  def _get_obs(self):
+    observation = super()._get_obs()
+    if self._difference:
+      observation['difference'] = (
+          observation['desired_goal'] - observation['achieved_goal']
+      )
+    return observation
 
 
 gymnasium.register(

@@ -1,6 +1,6 @@
 """Encodes observations as one vector of features."""
 
-from typing import Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence
 
 import gin
 import numpy as np
@@ -32,7 +32,6 @@ class ObservationEncoder(tf.keras.layers.Layer):
       image_encoder_ctor: Callable[..., tf.keras.layers.Layer] = (
           image_networks.ImageEncoder
       ),
-      differences: Sequence[Tuple[str, str]] = (),
   ):
     """Initializes the encoder.
 
@@ -44,16 +43,10 @@ class ObservationEncoder(tf.keras.layers.Layer):
       seed: Integer seed of the initial weights of image networks.
       image_encoder_ctor: Makes the network of a camera from the shape of its
         images and a seed, `ImageEncoder` or `SmallImageEncoder`.
-      differences: Pairs of parts of a dict observation, for instance
-        `(('desired_goal', 'achieved_goal'),)`. The first minus the second is a
-        further feature, in units of the standard deviation that it would have
-        if the two were independent. A network then need not learn for each goal
-        anew that only the distance to it counts.
 
     Raises:
       ValueError: If a leaf is neither a vector nor an image, or does not match
-        its statistics, or if `differences` names something other than two
-        vectors of equal length.
+        its statistics.
     """
     super().__init__()
     self._spec = observation_spec
@@ -62,7 +55,6 @@ class ObservationEncoder(tf.keras.layers.Layer):
         normalization,
         seed,
         image_encoder_ctor=image_encoder_ctor,
-        differences=differences,
     )
     leaves = tf.nest.flatten(observation_spec)
     for spec in leaves:
@@ -88,13 +80,6 @@ class ObservationEncoder(tf.keras.layers.Layer):
           observation_spec,
           'standard_deviation',
       )
-    matrix = _difference_matrix(differences, observation_spec, num_numbers)
-    self._differences = tf.constant(matrix, tf.float32) if differences else None
-    mean = np.concatenate([mean, mean @ matrix])
-    deviation = np.concatenate(
-        [deviation, np.sqrt(np.square(deviation) @ np.abs(matrix))]
-    )
-    self.size += matrix.shape[1]
     self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
     self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
 
@@ -130,10 +115,8 @@ class ObservationEncoder(tf.keras.layers.Layer):
         encoder(x) for encoder, x in zip(self._image_encoders, images)
     ]
     if vectors:
-      x = tf.concat(vectors, axis=-1)
-      if self._differences is not None:
-        x = tf.concat([x, tf.matmul(x, self._differences)], axis=-1)
-      features.insert(0, (x - self._mean) / self._deviation)
+      x = (tf.concat(vectors, axis=-1) - self._mean) / self._deviation
+      features.insert(0, x)
     return features[0] if len(features) == 1 else tf.concat(features, axis=-1)
 
 
@@ -152,35 +135,6 @@ def is_image(x, num_batch_axes: int = 0) -> bool:
     num_batch_axes: Number of axes before those of an image.
   """
   return x.shape.rank == num_batch_axes + 3 and x.dtype == tf.uint8
-
-
-def _difference_matrix(
-    differences: Sequence[Tuple[str, str]],
-    observation_spec: types.Nest,
-    num_numbers: int,
-) -> np.ndarray:
-  """Returns `[num_numbers, D]`, which maps joined vectors to differences."""
-  parts = {}  # Columns of the identity that read each vector.
-  start = 0
-  if isinstance(observation_spec, Mapping):
-    for name, part in sorted(observation_spec.items()):
-      leaves = tf.nest.flatten(part)
-      size = sum(x.shape[0] for x in leaves if not is_image(x))
-      if size:
-        parts[name] = np.eye(num_numbers)[:, start : start + size]
-      start += size
-  columns: List[np.ndarray] = [np.zeros([num_numbers, 0])]
-  for pair in differences:
-    shapes = [parts[name].shape for name in pair if name in parts]
-    if len(pair) != 2 or len(shapes) != 2 or shapes[0] != shapes[1]:
-      lengths = {name: part.shape[1] for name, part in parts.items()}
-      raise ValueError(
-          '`differences` must have pairs of vectors of equal length in a dict'
-          f' observation, got {pair}; the lengths are {lengths}.'
-      )
-    first, second = pair
-    columns.append(parts[first] - parts[second])
-  return np.concatenate(columns, axis=1)
 
 
 def _joined(

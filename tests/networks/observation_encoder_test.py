@@ -50,65 +50,6 @@ class VectorsTest(parameterized.TestCase):
         encoder(tf.constant([[3.0, -1.0]])), [[3.0, -1.0]]
     )
 
-  def test_a_difference_follows_the_vectors(self):
-    spec = {
-        name: tf.TensorSpec([size], tf.float32, name)
-        for name, size in (('at', 2), ('goal', 2), ('speed', 1))
-    }
-    encoder = observation_encoder.ObservationEncoder(
-        spec,
-        types.Normalization(
-            mean={
-                'at': np.array([1.0, 1.0]), 'goal': np.array([3.0, 1.0]),
-                'speed': np.zeros([1]),
-            },
-            standard_deviation={
-                'at': np.array([3.0, 1.0]), 'goal': np.array([4.0, 1.0]),
-                'speed': np.ones([1]),
-            },
-        ),
-        differences=(('goal', 'at'),),
-    )
-    features = encoder({
-        'at': tf.constant([[1.0, 1.0]]),
-        'goal': tf.constant([[13.0, 1.0]]),
-        'speed': tf.constant([[7.0]]),
-    })
-    # (13 - 1 - (3 - 1)) / sqrt(3^2 + 4^2) and 0.
-    np.testing.assert_allclose(
-        features, [[0.0, 0.0, 2.5, 0.0, 7.0, 2.0, 0.0]], atol=1e-6
-    )
-    self.assertEqual(encoder.size, 7)
-
-  def test_a_difference_of_large_numbers_is_exact(self):
-    spec = {
-        name: tf.TensorSpec([1], tf.float32, name) for name in ('at', 'goal')
-    }
-    encoder = observation_encoder.ObservationEncoder(
-        spec, differences=(('goal', 'at'),)
-    )
-    features = encoder(
-        {'at': tf.constant([[1000.0]]), 'goal': tf.constant([[1000.0625]])}
-    )
-    np.testing.assert_allclose(features[0, 2], 0.0625 / np.sqrt(2), rtol=1e-5)
-
-  @parameterized.parameters(
-      (('goal', 'there'),), (('goal', 'speed'),), (('goal',),),
-  )
-  def test_a_wrong_difference_is_an_error(self, pair):
-    spec = {
-        name: tf.TensorSpec([size], tf.float32, name)
-        for name, size in (('goal', 2), ('speed', 1))
-    }
-    with self.assertRaisesRegex(ValueError, r"lengths are \{'goal': 2, 's"):
-      observation_encoder.ObservationEncoder(spec, differences=(pair,))
-
-  def test_an_array_has_no_parts_to_subtract(self):
-    with self.assertRaisesRegex(ValueError, 'dict observation'):
-      observation_encoder.ObservationEncoder(
-          tf.TensorSpec([2], tf.float32), differences=(('goal', 'at'),)
-      )
-
   def test_float_images_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`camera`.*64, 64, 3'):
       observation_encoder.ObservationEncoder(
