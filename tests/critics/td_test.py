@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
+from parl_tf import randomness
 from parl_tf.critics import cal_ql
 from parl_tf.critics import td
 from parl_tf.policies import flow
@@ -81,11 +82,36 @@ class TDTest(parameterized.TestCase):
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
     )
 
+  def test_noise_on_the_next_actions_by_hand(self):
+    critic = _make(num_target_members=None, target_noise=0.5)
+    for i, variable in enumerate(critic.variables):
+      if 'kernel' in variable.name:
+        variable.assign_add(
+            0.3 * tf.random.stateless_normal(variable.shape, [1, i])
+        )
+    loss, source = self._loss(critic)
+    transition = critic_conformance.make_transition(4)
+    next_ = transition.next_time_step
+    actions = source.next.base()[:, :1].numpy()
+    noise = randomness.normal(
+        randomness.fold_in(critic_conformance.SEED, 'target noise'),
+        actions.shape,
+    )
+    noisy = np.clip(actions + 0.5 * noise.numpy(), -1.0, 1.0)
+    self.assertGreater(np.std(noisy - actions), 0.1)
+    values = critic.bind(next_.observation, target=True).members(noisy)
+    target = next_.reward + 0.99 * next_.discount * values.numpy().min(0)[:, 0]
+    np.testing.assert_allclose(
+        loss.metrics['values/target'], np.mean(target), rtol=1e-5
+    )
+
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`num_backup_actions`.*0'):
       _make(num_backup_actions=0)
     with self.assertRaisesRegex(ValueError, "`target_aggregation`.*'max'"):
       _make(target_aggregation='max')
+    with self.assertRaisesRegex(ValueError, '`target_noise`.*-0.5'):
+      _make(target_noise=-0.5)
 
 
 class QChunkingTest(parameterized.TestCase):
