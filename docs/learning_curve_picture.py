@@ -11,7 +11,8 @@ from parl_tf.reports import run_files
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _RUN = (
-    _HERE.parent / 'benchmarks/results/policy_targets/policy_targets/seed_0'
+    _HERE.parent
+    / 'benchmarks/results/target_noise_quickstart/target_noise/seed_0'
 )
 
 
