@@ -19,9 +19,6 @@ from typing import List, Sequence
 from absl import app
 from absl import flags
 
-_ROOT_DIR = flags.DEFINE_string(
-    'root_dir', None, 'New directory of the run.', required=True
-)
 _SHORT = (
     'run_experiment.num_recorded_steps = 10_000',
     'BehaviorCloning.min_steps = 500',
@@ -93,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   command = [
       *(sys.executable, '-m', 'parl_tf.binaries.train'),
-      *('--root_dir', _ROOT_DIR.value, '--gin_file', 'quickstart.gin'),
+      *('--root_dir', flags.FLAGS.root_dir, '--gin_file', 'quickstart.gin'),
       *(f'--gin_bindings={x}' for x in _SHORT),
   ]
   print('| moment | seconds |\n|---|---|')
@@ -103,5 +100,13 @@ def main(argv: Sequence[str]) -> None:
   subprocess.run(command, check=True)
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """Defines the flag and runs the command."""
+  flags.DEFINE_string(
+      'root_dir', None, 'New directory of the run.', required=True
+  )
   app.run(main)
+
+
+if __name__ == '__main__':
+  run()

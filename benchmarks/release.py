@@ -23,12 +23,6 @@ from absl import flags
 
 from parl_tf.reports import run_files
 
-_OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Directory to build, install and run in.', required=True
-)
-_BINDINGS = flags.DEFINE_multi_string(
-    'gin_bindings', [], 'Gin bindings of the quickstart, to shorten it.'
-)
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LEFT_OUT = shutil.ignore_patterns('.*', 'build', 'runs', '*.egg-info')
 _FILES = {'wheel': '*.whl', 'sdist': '*.tar.gz'}
@@ -130,8 +124,21 @@ def main(argv: Sequence[str]) -> None:
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  measure(pathlib.Path(_OUTPUT_DIR.value).absolute(), _BINDINGS.value)
+  options = flags.FLAGS
+  measure(pathlib.Path(options.output_dir).absolute(), options.gin_bindings)
+
+
+def run() -> None:
+  """Defines the flags and runs the command."""
+  flags.DEFINE_string(
+      'output_dir', None, 'Directory to build, install and run in.',
+      required=True,
+  )
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'Gin bindings of the quickstart, to shorten it.'
+  )
+  app.run(main)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  run()
