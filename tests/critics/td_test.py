@@ -22,6 +22,17 @@ def _make(**kwargs):
   return critic_conformance.make(td.TDCritic, **kwargs)
 
 
+def _make_varied(**kwargs):
+  """Returns a critic whose values differ between actions."""
+  critic = _make(**kwargs)
+  for i, variable in enumerate(critic.variables):
+    if 'kernel' in variable.name:
+      variable.assign_add(
+          0.3 * tf.random.stateless_normal(variable.shape, [1, i])
+      )
+  return critic
+
+
 class TDConformanceTest(critic_conformance.CriticConformance):
 
   def make_critic(self, **kwargs):
@@ -60,16 +71,11 @@ class TDTest(parameterized.TestCase):
   def test_without_a_number_all_members_and_actions_make_the_target(
       self, aggregation, aggregate
   ):
-    critic = _make(
+    critic = _make_varied(
         num_target_members=None,
         num_backup_actions=None,
         target_aggregation=aggregation,
     )
-    for i, variable in enumerate(critic.variables):
-      if 'kernel' in variable.name:
-        variable.assign_add(
-            0.3 * tf.random.stateless_normal(variable.shape, [1, i])
-        )
     loss, source = self._loss(critic)
     transition = critic_conformance.make_transition(4)
     next_ = transition.next_time_step
@@ -83,12 +89,7 @@ class TDTest(parameterized.TestCase):
     )
 
   def test_noise_on_the_next_actions_by_hand(self):
-    critic = _make(num_target_members=None, target_noise=0.5)
-    for i, variable in enumerate(critic.variables):
-      if 'kernel' in variable.name:
-        variable.assign_add(
-            0.3 * tf.random.stateless_normal(variable.shape, [1, i])
-        )
+    critic = _make_varied(num_target_members=None, target_noise=0.5)
     loss, source = self._loss(critic)
     transition = critic_conformance.make_transition(4)
     next_ = transition.next_time_step
