@@ -1,6 +1,7 @@
 """Tests drawing from several servers."""
 
 import threading
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -14,10 +15,10 @@ from tests.serving import toy_policy
 
 
 class _MeetingPolicy(toy_policy.ToyPolicy):
-  """Waits in its first draw until all policies draw.
+  """Waits in its first draw for a barrier or an event.
 
   Attributes:
-    meeting: Where they meet; None if they do not.
+    meeting: What it waits for; None does not wait.
   """
 
   meeting = None
@@ -60,6 +61,20 @@ class PoolTest(absltest.TestCase):
   def test_a_server_with_another_version_is_an_error(self):
     observation = toy_policy.observation(50)
     self.servers[1].weights.version = 'other'
+    # Without waiting, the other two may draw everything before it is asked.
+    asked = threading.Event()
+    self.policies[0].meeting = self.policies[2].meeting = asked
+    ask = self.clients[1].sample
+
+    def sample(*args):
+      try:
+        return ask(*args)
+      finally:
+        asked.set()
+
+    self.enter_context(
+        mock.patch.object(self.clients[1], 'sample', side_effect=sample)
+    )
 
     with self.assertRaisesRegex(
         weights.StaleVersionError, "has version 'other'"
