@@ -3,6 +3,7 @@
 For each seed:
 
   base               a clone of a recorded dataset
+  base at 0.5, at 0  the same, drawn at lower temperatures
   base, searched     the same, searched by a critic trained offline
   tuned              fine-tuned by served epochs, alone and searched
   further_data       control: the gradient steps of tuning on the dataset
@@ -15,6 +16,7 @@ failed ones, with their seconds. `results.json` has the success rates.
 
 import abc
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -91,6 +93,11 @@ class Seed(abc.ABC):
     with self._server('tuned'):
       self._once('critic', lambda: self._train('tuned', num_epochs=0))
       self._once('base_alone', lambda: self._evaluate())
+      for temperature in (0.5, 0.0):
+        self._once(
+            f'base_at_{temperature:g}',
+            functools.partial(self._evaluate, temperature=temperature),
+        )
       self._once('base_searched', lambda: self._evaluate('tuned'))
     with self._server('tuned'):
       self._once('tuned', lambda: self._train('tuned', _NUM_EPOCHS.value))
@@ -207,7 +214,9 @@ class Seed(abc.ABC):
       client.save(version)
     return float(np.mean(next(iter(training.losses.values()))))
 
-  def _evaluate(self, run: str = '') -> Dict[str, Any]:
+  def _evaluate(
+      self, run: str = '', temperature: float = 1.0
+  ) -> Dict[str, Any]:
     """Scores the served policy, searched by the critic of a run if given."""
     arguments = ['--gin_file=quickstart.gin']
     if run:
@@ -218,6 +227,7 @@ class Seed(abc.ABC):
         *arguments,
         f'--num_episodes={_NUM_EPISODES.value}',
         f'--seed={_EVALUATION_SEED}',
+        f'--temperature={temperature}',
         '--json',
     )
     found = json.loads(output.splitlines()[-1])
@@ -294,7 +304,10 @@ class Seed(abc.ABC):
 
 # The steps that need each server.
 _STEPS = {
-    ('tuned', False): ('critic', 'base_alone', 'base_searched', 'tuned'),
+    ('tuned', False): (
+        'critic', 'base_alone', 'base_at_0.5', 'base_at_0', 'base_searched',
+        'tuned',
+    ),
     ('tuned', True): ('tuned_alone', 'tuned_searched', 'reloaded'),
     ('further_data', False): ('further_data',),
     ('further_data', True): ('further_data_alone',),

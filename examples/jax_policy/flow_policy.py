@@ -53,6 +53,7 @@ class FlowPolicy:
         {'observation': policy_spec.ArraySpec(self._statistics['mean'].shape)},
         action_size=self._parameters[-1]['bias'].shape[0],
         max_batch=1_024,
+        has_temperature=True,
     )
 
   def version(self) -> str:
@@ -63,11 +64,15 @@ class FlowPolicy:
     return f'flow-{sha.hexdigest()[:12]}'
 
   def sample(
-      self, observation: Mapping[str, Any], num_samples: int, seed: int
+      self,
+      observation: Mapping[str, Any],
+      num_samples: int,
+      seed: int,
+      temperature: float = 1.0,
   ) -> np.ndarray:
-    """Draws actions `[B, N, 1, A]`."""
+    """Draws actions `[B, N, 1, A]`; `temperature` scales the noise."""
     state = np.repeat(self._normalized(observation), num_samples, axis=0)
-    actions = _sample(self._parameters, state, _key(seed))
+    actions = _sample(self._parameters, state, _key(seed), temperature)
     return np.asarray(actions).reshape(
         -1, num_samples, 1, actions.shape[-1]
     )
@@ -154,9 +159,10 @@ def _velocity(parameters: _Parameters, state, x, time):
 
 
 @jax.jit
-def _sample(parameters: _Parameters, state, key):
+def _sample(parameters: _Parameters, state, key, temperature):
   """Integrates the velocity from noise, by Euler's method."""
-  x = jax.random.normal(key, (len(state), len(parameters[-1]['bias'])))
+  shape = (len(state), len(parameters[-1]['bias']))
+  x = temperature * jax.random.normal(key, shape)
   for step in range(_NUM_FLOW_STEPS):
     time = jnp.full((len(state), 1), step / _NUM_FLOW_STEPS)
     x += _velocity(parameters, state, x, time) / _NUM_FLOW_STEPS

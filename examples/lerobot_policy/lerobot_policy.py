@@ -109,6 +109,7 @@ class LeRobotPolicy:
         chunk_length=self.config.n_action_steps,
         max_batch=1_024,
         stochastic=self.config.type != 'act',
+        has_temperature=self._has_temperature(),
     )
 
   def version(self) -> str:
@@ -121,9 +122,21 @@ class LeRobotPolicy:
 
   @torch.no_grad()
   def sample(
-      self, observation: Mapping[str, Any], num_samples: int, seed: int
+      self,
+      observation: Mapping[str, Any],
+      num_samples: int,
+      seed: int,
+      temperature: float = 1.0,
   ) -> np.ndarray:
-    """Draws chunks `[B, N, T, A]`, T being LeRobot's `n_action_steps`."""
+    """Draws chunks `[B, N, T, A]`, T being LeRobot's `n_action_steps`.
+
+    Args:
+      observation: Arrays `[B, ...]` by name.
+      num_samples: N.
+      seed: Seed of the noise.
+      temperature: Scale of the noise; other than 1 only for a diffusion policy
+        with DDIM, whose only noise is the initial one.
+    """
     torch.manual_seed(seed)
     rows = {
         name: np.repeat(array, num_samples, axis=0)
@@ -131,7 +144,9 @@ class LeRobotPolicy:
     }
     size = policy_spec.num_states(rows)
     chunks = [
-        self._draw(_slice(rows, slice(start, start + _ROWS_PER_DRAW)))
+        self._draw(
+            _slice(rows, slice(start, start + _ROWS_PER_DRAW)), temperature
+        )
         for start in range(0, size, _ROWS_PER_DRAW)
     ]
     drawn = np.concatenate(chunks)
@@ -192,16 +207,22 @@ class LeRobotPolicy:
     logging.info('Loss %.4f after %d steps.', losses[-1], num_steps)
     return losses
 
-  def _draw(self, rows: Mapping[str, Any]) -> np.ndarray:
+  def _draw(self, rows: Mapping[str, Any], temperature: float) -> np.ndarray:
     """Returns one chunk `[rows, T, A]` for each row."""
     self.policy.reset()
+    options = {}
+    if temperature != 1.0:
+      action = self.config.output_features[constants.ACTION]
+      shape = [policy_spec.num_states(rows), self.config.horizon, *action.shape]
+      noise = torch.randn(shape, device=self.config.device)
+      options['noise'] = temperature * noise
     *earlier, present = self._frames(rows)
     for frame in earlier:
       self._remember(self._batch(frame))
     batch = self._batch(present)
     # The first call predicts the chunk, and each call takes an action of it.
     actions = [
-        self._postprocess(self.policy.select_action(batch))
+        self._postprocess(self.policy.select_action(batch, **options))
         for _ in range(self.config.n_action_steps)
     ]
     return torch.stack(actions, dim=1).float().cpu().numpy()
@@ -262,6 +283,12 @@ class LeRobotPolicy:
         (feature.type is types.FeatureType.VISUAL, tuple(feature.shape))
         for feature in self.config.input_features.values()
     }) == 1 and not self.config.image_features
+
+  def _has_temperature(self) -> bool:
+    return (
+        self.config.type == 'diffusion'
+        and self.config.noise_scheduler_type == 'DDIM'
+    )
 
   def _reads_task(self) -> bool:
     return any(hasattr(step, 'task_key') for step in self._preprocess.steps)

@@ -82,15 +82,18 @@ def decode(
   return torch.stack(chosen, dim=2)
 
 
-def by_uniform(uniform: torch.Tensor) -> Choose:
+def by_uniform(uniform: torch.Tensor, temperature: float = 1.0) -> Choose:
   """Returns a choice from the logits' distribution.
 
   Args:
     uniform: `[B, N, A]` float64 in [0, 1), which determines the tokens.
+    temperature: Divides the logits; 0 takes the most likely token.
   """
 
   def choose(step, logits):
-    probabilities = torch.softmax(logits.double(), dim=-1)
+    if temperature == 0.0:
+      return logits.argmax(dim=-1).expand(uniform.shape[:2])
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
     cumulative = torch.cumsum(probabilities, dim=-1)
     wanted = uniform[:, :, step, None].contiguous()
     cumulative = cumulative.expand(-1, wanted.shape[1], -1).contiguous()

@@ -128,6 +128,7 @@ class VLAPolicy:
         {},
         action_size=self.percentiles.action_size,
         max_batch=self.settings.max_batch,
+        has_temperature=True,
         normalization={
             'q01': self.percentiles.low, 'q99': self.percentiles.high
         },
@@ -151,9 +152,20 @@ class VLAPolicy:
     })
 
   def sample(
-      self, observation: Mapping[str, Any], num_samples: int, seed: int
+      self,
+      observation: Mapping[str, Any],
+      num_samples: int,
+      seed: int,
+      temperature: float = 1.0,
   ) -> np.ndarray:
-    """Draws actions `[B, N, 1, A]` in the units of the robot."""
+    """Draws actions `[B, N, 1, A]` in the units of the robot.
+
+    Args:
+      observation: Arrays `[B, ...]` by name.
+      num_samples: N.
+      seed: Seed of the tokens.
+      temperature: Divides the logits; 0 takes the most likely tokens.
+    """
     num_states = policy_spec.num_states(observation)
     shape = [num_states, num_samples, self.percentiles.action_size]
     uniform = np.random.default_rng(seed).random(shape)
@@ -162,7 +174,9 @@ class VLAPolicy:
       places = decoding.decode(
           self.model,
           inputs,
-          decoding.by_uniform(torch.from_numpy(uniform[rows]).to(self._device)),
+          decoding.by_uniform(
+              torch.from_numpy(uniform[rows]).to(self._device), temperature
+          ),
           **self.token_arguments(),
       )
       ids[rows] = self.tokens.first + places.cpu().numpy()

@@ -12,6 +12,8 @@ searches the policy's samples, and the configuration of the run applies:
   parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
   parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
 
+`--temperature` scales the noise of a served policy alone.
+
 With `--root_dir` alone, the last checkpoint of a run acts with its search. A
 video then also shows what the policy saw and how the critic values the policy's
 samples, the actions that the search found, and the action taken:
@@ -63,7 +65,9 @@ def main(arguments: Sequence[str]) -> None:
         options.policy, options.root_dir, options.gin_bindings
     )
   else:
-    act, domain = evaluation_run.served_act(options.policy, *configuration)
+    act, domain = evaluation_run.served_act(
+        options.policy, *configuration, options.temperature
+    )
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
@@ -96,6 +100,10 @@ def _check_usage(options, arguments) -> None:
         '--root_dir cannot be combined with a SavedModel, which contains its'
         ' critic and search.'
     )
+  if options.temperature != 1.0 and (
+      options.root_dir or not _is_served(options)
+  ):
+    raise app.UsageError('--temperature is for a served policy alone.')
   has_configuration = bool(options.root_dir) and not options.follow
   if has_configuration and options.gin_file:
     raise app.UsageError(
@@ -139,6 +147,9 @@ def _define_flags():
   )
   flags.DEFINE_integer(
       'seed', 0, 'Seed of start states and policy samples.', lower_bound=0
+  )
+  flags.DEFINE_float(
+      'temperature', 1.0, "Scale of a served policy's noise.", lower_bound=0.0
   )
   flags.DEFINE_string('video', None, 'Video file of the first episode (.mp4).')
   flags.DEFINE_string(

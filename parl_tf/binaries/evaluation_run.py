@@ -34,7 +34,10 @@ def exported_act(
 
 
 def served_act(
-    address: str, gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+    address: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    temperature: float = 1.0,
 ) -> Tuple[evaluation.Act, domain_lib.Domain]:
   """Returns an act that asks a server, and the domain of the gin files.
 
@@ -42,6 +45,7 @@ def served_act(
     address: ws:// URL of the policy's server.
     gin_files: Gin files, merged in order.
     gin_bindings: Gin bindings, applied after the files.
+    temperature: Scale of the policy's noise.
 
   Raises:
     ConnectionError: If the server does not answer.
@@ -53,7 +57,7 @@ def served_act(
 
   _configure(gin_files, gin_bindings)
   domain = domain_lib.select_domain()
-  return served_acting.act_alone(address, domain), domain
+  return served_acting.act_alone(address, domain, temperature), domain
 
 
 def searched_act(

@@ -187,7 +187,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     Raises:
       ConnectionError: If the server does not answer.
       StaleVersionError: If the server does not have `version`.
-      ValueError: In a graph, or if the temperature is not 1.
+      ValueError: In a graph, or if the server's policy has no such temperature.
     """
     del averaged
     if not tf.executing_eagerly():
@@ -195,19 +195,17 @@ class RemotePolicy(generative_policy.GenerativePolicy):
           'A served policy cannot be sampled in a graph: training needs its '
           'samples from an action cache.'
       )
-    if temperature != 1.0:
-      raise ValueError(
-          f'The temperature of a served policy must be 1, got {temperature}.'
-      )
-    seed = integer_seed(seed)
+    seed, spec = integer_seed(seed), self.client.spec
+    is_stochastic = spec is None or spec.stochastic
     actions = pool.sample(
         self._sampling_clients(),
         self.to_message(observation),
         num_samples,
         seed,
         self.version,
+        temperature if is_stochastic else 1.0,
     )
-    return tf.constant(self.from_raw(actions, seed))
+    return tf.constant(self.from_raw(actions, seed, temperature))
 
   def distillation_loss(self, observation, action, seed, mask=None):
     """Raises an error: the server trains its policy."""
@@ -226,12 +224,15 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       named[name] = np.repeat(np.asarray(value)[np.newaxis], size, axis=0)
     return named
 
-  def from_raw(self, actions: np.ndarray, seed: int) -> np.ndarray:
+  def from_raw(
+      self, actions: np.ndarray, seed: int, temperature: float = 1.0
+  ) -> np.ndarray:
     """Returns actions `[B, N, T, A]` of the server as `[B, N, H * A]`.
 
     Args:
       actions: In the units of the environment.
       seed: Seed of the noise.
+      temperature: Scale of the noise, times `noise_scale`.
     """
     num_states, num_samples, length, size = actions.shape
     if length < self._num_actions or size != len(self._center):
@@ -243,7 +244,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     actions = (actions - self._center) / self._half_range
     if self._noise_scale:
       noise = np.random.default_rng(seed).normal(size=actions.shape)
-      actions = actions + self._noise_scale * noise
+      actions = actions + temperature * self._noise_scale * noise
     return np.clip(actions, -1.0, 1.0).astype(np.float32).reshape(
         num_states, num_samples, -1
     )

@@ -6,8 +6,8 @@ client expects (optional except in `train`), and `seconds` the time within which
 the call must begin. The answer is a map whose key `parl` has the current
 `version`, or, if the call is refused, `error` with `kind` and `message`.
 
-- `sample`: takes `samples` (N) and `seed`; the answer has `actions`
-  `[B, N, T, A]`.
+- `sample`: takes `samples` (N), `seed` and, if the spec has `has_temperature`,
+  `temperature` (default 1); the answer has `actions` `[B, N, T, A]`.
 - `rows`: stores observations, `actions` `[B, T, A]` and `mask` `[B, T]` for the
   next `train` on this connection, because the data may exceed one message.
 - `train`: takes the last rows, `steps`, `seed` and `num_rows`, the total number
@@ -141,18 +141,36 @@ class Calls:
   def _sample(self, arguments, observation, session):
     count = _integer(arguments, 'samples', 1, _MAX_SAMPLES)
     seed = _integer(arguments, 'seed', 0, _MAX_SEED - 1)
+    options = self._temperature(arguments)
     observation = self._observation(observation, self._spec.max_batch)
     batch = (policy_spec.num_states(observation), count)
 
     def draw():
       self._weights.check(arguments.get('version'))
-      actions = self._policy.sample(observation, count, seed)
+      actions = self._policy.sample(observation, count, seed, **options)
       return {
           'actions': self._spec.checked_actions(actions, batch, '`sample`'),
           'parl': {'version': self._weights.version},
       }
 
     return self._call(draw, arguments, session)
+
+  def _temperature(self, arguments: Mapping[str, Any]) -> Dict[str, float]:
+    """Returns the temperature as a keyword argument, if it is not 1."""
+    temperature = arguments.get('temperature', 1.0)
+    if not isinstance(temperature, (int, float)) or not (
+        0.0 <= temperature < float('inf')
+    ):
+      raise _InvalidError(
+          f'`temperature` must be at least 0, got {temperature!r}.'
+      )
+    if temperature == 1.0:
+      return {}
+    if not self._spec.has_temperature:
+      raise _InvalidError(
+          f'This policy has no temperature but 1, got {temperature}.'
+      )
+    return {'temperature': float(temperature)}
 
   def _add_rows(self, arguments, rows, session):
     del arguments

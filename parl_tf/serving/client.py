@@ -139,6 +139,7 @@ class PolicyClient:
       num_samples: int,
       seed: int,
       version: Optional[str] = None,
+      temperature: float = 1.0,
   ) -> Samples:
     """Draws actions at a batch of states.
 
@@ -151,6 +152,7 @@ class PolicyClient:
       num_samples: N.
       seed: Non-negative integer.
       version: Required version of the weights; None accepts any.
+      temperature: Scale of the policy's noise.
 
     Raises:
       ConnectionError: If the server does not answer.
@@ -158,8 +160,19 @@ class PolicyClient:
       RefusedError: If the server refuses the call.
       StaleVersionError: If the server has another version.
       TimeoutError: If the deadline passes.
+      ValueError: If the policy has no such temperature.
     """
     size = policy_spec.num_states(observation)
+    options = {}
+    if temperature != 1.0:
+      # A server of an earlier version would ignore it.
+      if self.spec is None or not self.spec.has_temperature:
+        raise ValueError(
+            f'The policy at {self.address} has no temperature but 1, got '
+            f'{temperature}. Its author can add one: see `Policy.sample` in '
+            'parl_tf/serving/server.py.'
+        )
+      options['temperature'] = float(temperature)
     if self.spec is None:
       return self._sample_singly(observation, size, num_samples, version)
     actions = []
@@ -175,6 +188,7 @@ class PolicyClient:
           samples=num_samples,
           seed=seed if size <= step else piece_seed(seed, start),
           version=version,
+          **options,
       )
       version = answer['parl']['version']  # Also required of later pieces.
       batch = (min(step, size - start), num_samples)

@@ -45,6 +45,7 @@ class PolicySpec:
     max_batch: Maximum number of states in one call.
     stochastic: Whether samples at the same state differ.
     seedable: Whether equal seeds give equal samples.
+    has_temperature: Whether `sample` takes a `temperature`.
     normalization: Statistics with which the policy normalizes, as arrays by
       name; informational only.
 
@@ -60,6 +61,7 @@ class PolicySpec:
   max_batch: int = 256
   stochastic: bool = True
   seedable: bool = True
+  has_temperature: bool = False
   normalization: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -99,6 +101,8 @@ class PolicySpec:
       ValueError: If an entry is missing or out of range.
     """
     try:
+      # Servers of earlier versions do not mention temperatures.
+      entries = {'has_temperature': False, **entries}
       fields = {field.name: entries[field.name] for field in
                 dataclasses.fields(cls)}
       fields['observation'] = {

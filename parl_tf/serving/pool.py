@@ -16,6 +16,7 @@ def sample(
     num_samples: int,
     seed: int,
     version: Optional[str],
+    temperature: float = 1.0,
 ) -> np.ndarray:
   """Draws actions at a batch of states; each client draws the next piece.
 
@@ -31,6 +32,7 @@ def sample(
     seed: Non-negative integer.
     version: Required version of the weights; None accepts any, for a single
       client.
+    temperature: Scale of the policy's noise.
 
   Returns:
     `[B, N, T, A]` float32, in the environment's units.
@@ -42,7 +44,9 @@ def sample(
   # A server without our extension takes one state at a time.
   step = size if first.spec is None else first.spec.max_batch
   if len(clients) == 1 or size <= step:
-    return first.sample(observation, num_samples, seed, version).actions
+    return first.sample(
+        observation, num_samples, seed, version, temperature
+    ).actions
   pending = collections.deque(range(0, size, step))
   actions: Dict[int, np.ndarray] = {}
 
@@ -58,7 +62,11 @@ def sample(
       }
       try:
         drawn = client.sample(
-            piece, num_samples, client_lib.piece_seed(seed, start), version
+            piece,
+            num_samples,
+            client_lib.piece_seed(seed, start),
+            version,
+            temperature,
         )
       except Exception:
         pending.clear()  # The other clients need not draw the rest.

@@ -39,7 +39,9 @@ class Policy(NamedTuple):
 
   Attributes:
     sample: Maps an observation `[B, ...]`, N and an integer seed to actions
-      `[B, N, T, A]`.
+      `[B, N, T, A]`. If the spec has `has_temperature`, also takes a keyword
+      `temperature`, the scale of its noise: 1 if it is left out, and 0 for the
+      policy's most likely action.
     train: Fits the policy to actions. Takes an observation `[R, ...]`, actions
       `[R, T, A]`, a mask `[R, T]` that is 0 after the end of an episode, the
       number of gradient steps and an integer seed. Returns the losses as an

@@ -28,7 +28,9 @@ class ServedAct:
     return self._act(observation, seed)
 
 
-def act_alone(address: str, domain) -> ServedAct:
+def act_alone(
+    address: str, domain, temperature: float = 1.0
+) -> ServedAct:
   """Returns an act that takes one sample a decision, and plays whole chunks.
 
   Args:
@@ -36,10 +38,11 @@ def act_alone(address: str, domain) -> ServedAct:
       length of its chunks, nor a history of observations that it needs: only
       the first action of each is played, and it gets one observation.
     domain: `Domain` of the task.
+    temperature: Scale of the policy's noise.
 
   Raises:
     ConnectionError: If the server does not answer.
-    ValueError: If its policy is of another task.
+    ValueError: If its policy is of another task or has no such temperature.
   """
   single = model_spec(domain, chunk_length=1)
   with remote.RemotePolicy(single, address=address) as probe:
@@ -54,7 +57,8 @@ def act_alone(address: str, domain) -> ServedAct:
   shape = [-1, length, *domain.action_spec().shape]
 
   def act(observation, seed):
-    return policy.sample(observation, 1, seed).numpy().reshape(shape)
+    samples = policy.sample(observation, 1, seed, temperature=temperature)
+    return samples.numpy().reshape(shape)
 
   return ServedAct(act, num_frames)
 

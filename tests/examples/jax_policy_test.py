@@ -57,6 +57,7 @@ class JaxPolicyTest(absltest.TestCase):
     before = client.sample(states, 8, seed=5)
     again = client.sample(states, 8, seed=5)
     other = client.sample(states, 8, seed=6)
+    modes = client.sample(states, 8, seed=6, temperature=0.0)
     trained = client.train(
         states, np.full([64, 1, 2], 0.5), num_steps=200, seed=0,
         version=before.version,
@@ -72,6 +73,11 @@ class JaxPolicyTest(absltest.TestCase):
     self.assertLess(np.mean(np.abs(before.actions - wanted)), 0.25)
     np.testing.assert_array_equal(before.actions, again.actions)
     self.assertFalse(np.array_equal(before.actions, other.actions))
+    self.assertLess(np.max(np.std(modes.actions, axis=1)), 1e-6)
+    self.assertLess(
+        np.mean(np.abs(modes.actions - wanted)),
+        np.mean(np.abs(other.actions - wanted)),
+    )
     self.assertLess(np.mean(np.abs(after.actions - 0.5)), 0.2)
     np.testing.assert_array_equal(after.actions, loaded.actions)
 

@@ -29,7 +29,8 @@ _DIFFUSION = """--policy.type=diffusion --policy.horizon=4
     --policy.down_dims=[16] --policy.num_train_timesteps=4
     --policy.diffusion_step_embed_dim=8 --policy.drop_n_last_frames=0"""
 _POLICIES = {
-    'diffusion': f'{_DIFFUSION} --policy.n_obs_steps=1',
+    'diffusion': f'''{_DIFFUSION} --policy.n_obs_steps=1
+      --policy.noise_scheduler_type=DDIM''',
     'diffusion_history': f'{_DIFFUSION} --policy.n_obs_steps=2',
     'act': """--policy.type=act --policy.chunk_size=4 --policy.dim_model=16
       --policy.n_heads=2 --policy.dim_feedforward=16 --policy.latent_dim=4
@@ -117,6 +118,14 @@ class LerobotPolicyTest(parameterized.TestCase):
     before = client.sample(states, 3, seed=5)
     again = client.sample(states, 3, seed=5)
     other = client.sample(states, 3, seed=6)
+    self.assertEqual(client.spec.has_temperature, kind == 'diffusion')
+    if client.spec.has_temperature:
+      modes = client.sample(states, 3, seed=6, temperature=0.0).actions
+      np.testing.assert_allclose(
+          modes, np.repeat(modes[:, :1], 3, axis=1), atol=1e-5
+      )
+      cool = client.sample(states, 3, seed=6, temperature=0.1).actions
+      self.assertLess(np.std(cool - modes), 0.5 * np.std(other.actions - modes))
     trained = client.train(
         states, np.full([6, 2, 2], 0.25), num_steps=60, seed=0,
         version=before.version, mask=np.tile([[1.0, 0.0]], [6, 1]),

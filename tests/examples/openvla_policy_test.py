@@ -254,7 +254,9 @@ class OpenvlaPolicyTest(absltest.TestCase):
         seed=0, version=before.version,
     )
     after = client.sample(states, 16, seed=0)
+    modes = client.sample(states, 16, seed=0, temperature=0.0).actions
 
+    np.testing.assert_array_equal(modes, np.repeat(modes[:, :1], 16, axis=1))
     losses = next(iter(trained.losses.values()))
     self.assertLess(np.mean(losses[-10:]), 0.2 * np.mean(losses[:10]))
     self.assertGreater(np.mean(np.abs(before.actions - actions[0])), 0.4)

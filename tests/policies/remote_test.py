@@ -99,6 +99,43 @@ class RemotePolicyTest(parameterized.TestCase):
 
     self.assertAlmostEqual(np.std(actions), 0.1, delta=0.01)
 
+  def test_temperature_scales_the_noise_of_server_and_client(self):
+    policy = self._policy(_spec(), noise_scale=0.1)
+    observation, seed = toy_policy.observation(50), tf.constant([3, -4])
+
+    mean = policy.sample(observation, 8, seed, temperature=0.0)
+    drawn = policy.sample(observation, 8, seed, temperature=0.5)
+
+    wanted = observation['state'][:, np.newaxis, :2] / 2.0  # In our units.
+    inner = np.abs(wanted).max(axis=(1, 2)) < 0.5  # Far from the bounds.
+    np.testing.assert_allclose(
+        mean.numpy()[inner],
+        np.tile(wanted[inner], [1, 8, 4]),
+        rtol=1e-5, atol=1e-6,
+    )
+    # 0.1 in raw units is 0.05 in ours; both scaled by the temperature.
+    self.assertAlmostEqual(
+        np.std((drawn - mean).numpy()[inner]),
+        0.5 * np.hypot(0.05, 0.1),
+        delta=0.005,
+    )
+
+  def test_a_deterministic_policy_needs_no_temperature_of_its_server(self):
+    self.toy.sample = lambda observation, num_samples, seed: np.zeros(
+        [len(observation['state']), num_samples, 4, 2]
+    )
+    served = dataclasses.replace(
+        toy_policy.SPEC, stochastic=False, has_temperature=False
+    )
+    policy = self._policy(_spec(), served, noise_scale=0.1)
+    observation = toy_policy.observation(50)
+
+    actions = policy.sample(
+        observation, 8, tf.constant([0, 0]), temperature=0.5
+    )
+
+    self.assertAlmostEqual(np.std(actions), 0.05, delta=0.005)
+
   def test_another_version_is_refused(self):
     policy = self._policy(_spec())
     policy.version = 'other'

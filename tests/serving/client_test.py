@@ -9,6 +9,7 @@ import numpy as np
 
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import connection
+from parl_tf.serving import server as server_lib
 from parl_tf.serving import weights
 from tests.serving import toy_policy
 
@@ -54,6 +55,45 @@ class ClientTest(parameterized.TestCase):
     np.testing.assert_allclose(
         samples.actions, self.policy.sample(observation, 3, 7), rtol=1e-6
     )
+
+  def test_temperature_scales_the_noise(self):
+    client = self._connect(self._serve())
+    observation = toy_policy.observation(20)  # In pieces.
+
+    mean = client.sample(observation, 3, seed=7, temperature=0.0).actions
+    half = client.sample(observation, 3, seed=7, temperature=0.5).actions
+    whole = client.sample(observation, 3, seed=7, temperature=1.0).actions
+
+    np.testing.assert_array_equal(mean[:, :1], mean[:, 1:2])
+    np.testing.assert_allclose(half - mean, 0.5 * (whole - mean), atol=1e-6)
+
+  def test_a_policy_without_temperature_has_1_only(self):
+    def sample(observation, num_samples, seed):  # Takes no temperature.
+      return self.policy.sample(observation, num_samples, seed)
+
+    spec = dataclasses.replace(toy_policy.SPEC, has_temperature=False)
+    client = self._connect(
+        self._serve(server_lib.Policy(sample), spec)
+    )
+    observation = toy_policy.observation(2)
+
+    client.sample(observation, 3, seed=7, temperature=1.0)
+    with self.assertRaisesRegex(ValueError, 'no temperature but 1, got 0.5'):
+      client.sample(observation, 3, seed=7, temperature=0.5)
+    client.spec = toy_policy.SPEC
+    with self.assertRaisesRegex(
+        client_lib.RefusedError, 'no temperature but 1, got 0.5'
+    ):
+      client.sample(observation, 3, seed=7, temperature=0.5)
+
+  def test_an_invalid_temperature_is_refused(self):
+    client = self._connect(self._serve())
+
+    for value in (-1.0, float('nan'), float('inf')):
+      with self.assertRaisesRegex(
+          client_lib.RefusedError, '`temperature` must be at least 0'
+      ):
+        client.sample(toy_policy.observation(2), 3, 7, temperature=value)
 
   def test_large_batches_are_sent_in_pieces(self):
     client = self._connect(self._serve())

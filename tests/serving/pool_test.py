@@ -23,11 +23,11 @@ class _MeetingPolicy(toy_policy.ToyPolicy):
 
   meeting = None
 
-  def sample(self, observation, num_samples, seed):
+  def sample(self, observation, num_samples, seed, temperature=1.0):
     meeting, self.meeting = self.meeting, None
     if meeting:
       meeting.wait(timeout=30.0)
-    return super().sample(observation, num_samples, seed)
+    return super().sample(observation, num_samples, seed, temperature)
 
 
 class PoolTest(absltest.TestCase):
@@ -48,12 +48,14 @@ class PoolTest(absltest.TestCase):
 
   def test_servers_draw_at_once_what_one_of_them_draws(self):
     observation = toy_policy.observation(50)  # At most 8 in a call.
-    alone = self.clients[0].sample(observation, 4, seed=3)
+    alone = self.clients[0].sample(observation, 4, seed=3, temperature=0.5)
     meeting = threading.Barrier(3)
     for policy in self.policies:
       policy.meeting = meeting
 
-    shared = pool.sample(self.clients, observation, 4, 3, 'initial')
+    shared = pool.sample(
+        self.clients, observation, 4, 3, 'initial', temperature=0.5
+    )
 
     np.testing.assert_array_equal(shared, alone.actions)
     self.assertEqual([p.meeting for p in self.policies], [None] * 3)

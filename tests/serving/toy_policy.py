@@ -17,6 +17,7 @@ SPEC = policy_spec.PolicySpec(
     action_low=np.full(2, -2.0, np.float32),
     action_high=np.full(2, 2.0, np.float32),
     max_batch=8,
+    has_temperature=True,
     normalization={'mean': np.zeros(3, np.float32)},
 )
 
@@ -33,13 +34,13 @@ class ToyPolicy:
     self.offset = np.zeros([4, 2], np.float32)
     self.num_trainings = 0
 
-  def sample(self, observation, num_samples, seed):
+  def sample(self, observation, num_samples, seed, temperature=1.0):
     state = observation['state']
     noise = np.random.default_rng(seed).normal(
         size=(len(state), num_samples, 4, 2)
     )
     mean = state[:, np.newaxis, np.newaxis, :2] + self.offset
-    return mean + 0.1 * noise
+    return mean + 0.1 * temperature * noise
 
   def train(self, observation, actions, mask, num_steps, seed):
     del seed

@@ -70,6 +70,21 @@ class ServedActingTest(absltest.TestCase):
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
 
+  def test_temperature_scales_the_noise_of_a_policy_alone(self):
+    def sample(observation, num_samples, seed, temperature):
+      del seed
+      shape = (len(observation['observation']), num_samples, 4, 2)
+      return np.full(shape, temperature)
+
+    functions = toy_policy.ToyPolicy().functions()._replace(sample=sample)
+    server = self.enter_context(toy_policy.serving(functions, _SPEC))
+
+    act = served_acting.act_alone(server.address, self.domain, temperature=0.25)
+
+    np.testing.assert_array_equal(
+        act(np.zeros([3, 4], np.float32), _SEED), np.full([3, 4, 2], 0.25)
+    )
+
   def test_a_policy_with_a_history_gets_the_last_observations(self):
     seen = []
 
