@@ -109,7 +109,7 @@ class LeRobotPolicy:
         chunk_length=self.config.n_action_steps,
         max_batch=1_024,
         stochastic=self.config.type != 'act',
-        has_temperature=self._has_temperature(),
+        has_temperature=self._noise_shape() is not None,
     )
 
   def version(self) -> str:
@@ -134,8 +134,8 @@ class LeRobotPolicy:
       observation: Arrays `[B, ...]` by name.
       num_samples: N.
       seed: Seed of the noise.
-      temperature: Scale of the noise; other than 1 only for a diffusion policy
-        with DDIM, whose only noise is the initial one.
+      temperature: Scale of the noise; other than 1 only for policies whose
+        only noise is the initial one: diffusion with DDIM, and SmolVLA.
     """
     torch.manual_seed(seed)
     rows = {
@@ -212,8 +212,7 @@ class LeRobotPolicy:
     self.policy.reset()
     options = {}
     if temperature != 1.0:
-      action = self.config.output_features[constants.ACTION]
-      shape = [policy_spec.num_states(rows), self.config.horizon, *action.shape]
+      shape = [policy_spec.num_states(rows), *self._noise_shape()]
       noise = torch.randn(shape, device=self.config.device)
       options['noise'] = temperature * noise
     *earlier, present = self._frames(rows)
@@ -284,11 +283,15 @@ class LeRobotPolicy:
         for feature in self.config.input_features.values()
     }) == 1 and not self.config.image_features
 
-  def _has_temperature(self) -> bool:
-    return (
-        self.config.type == 'diffusion'
-        and self.config.noise_scheduler_type == 'DDIM'
-    )
+  def _noise_shape(self) -> Optional[List[int]]:
+    """Returns the shape of a sample's noise, if it has initial noise alone."""
+    config = self.config
+    if config.type == 'diffusion' and config.noise_scheduler_type == 'DDIM':
+      action = config.output_features[constants.ACTION]
+      return [config.horizon, *action.shape]
+    if config.type == 'smolvla':
+      return [config.chunk_size, config.max_action_dim]
+    return None
 
   def _reads_task(self) -> bool:
     return any(hasattr(step, 'task_key') for step in self._preprocess.steps)

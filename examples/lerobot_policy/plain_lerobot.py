@@ -4,7 +4,8 @@
 
 Reads the states `[F, B, ...]` of B episodes, and writes the chunk of actions
 `[B, T, A]` that LeRobot's `select_action` takes in the last of them. Before it
-are whole chunks: F - 1 is a multiple of T.
+are whole chunks: F - 1 is a multiple of T. An .npz file has the states by the
+names of LeRobot, with images `[height, width, 3]` uint8 and texts.
 """
 
 import sys
@@ -19,6 +20,31 @@ from lerobot.configs import policies as policy_configs  # noqa: E402
 from lerobot.policies import factory  # noqa: E402
 
 
+def _read(config, path: str):
+  """Returns an observation of all episodes for each frame."""
+  states = np.load(path)
+  if isinstance(states, np.ndarray):
+    return [
+        dict.fromkeys(config.input_features, state)
+        for state in torch.from_numpy(states)
+    ]
+  names = list(states)
+  return [
+      {name: _converted(x) for name, x in zip(names, frame)}
+      for frame in zip(*(states[name] for name in names))
+  ]
+
+
+def _converted(array: np.ndarray):
+  """Returns an array `[B, ...]` as LeRobot's datasets give it."""
+  if array.dtype.kind == 'U':
+    return list(map(str, array))
+  tensor = torch.from_numpy(array)
+  if array.dtype == np.uint8:
+    tensor = tensor.movedim(-1, -3).float() / 255.0
+  return tensor
+
+
 def main(checkpoint: str, states: str, output: str, seed: int) -> None:
   """Loads the checkpoint and draws the actions."""
   config = policy_configs.PreTrainedConfig.from_pretrained(checkpoint)
@@ -26,10 +52,7 @@ def main(checkpoint: str, states: str, output: str, seed: int) -> None:
   preprocess, postprocess = factory.make_pre_post_processors(
       config, pretrained_path=checkpoint
   )
-  batches = [
-      preprocess(dict.fromkeys(config.input_features, state))
-      for state in torch.from_numpy(np.load(states))
-  ]
+  batches = [preprocess(x) for x in _read(config, states)]
   for batch in batches[:-1]:
     policy.select_action(batch)
   torch.manual_seed(seed)

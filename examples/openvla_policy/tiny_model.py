@@ -22,12 +22,13 @@ _PATCH_SIZE = 8
 _MERGED_PATCHES = 2  # In each direction.
 _NUM_ACTION_TOKENS = 256
 _HEAD_SCALE = 8.0
-_SPECIAL_TOKENS = (
-    '<image>',
-    '<fake_token_around_image>',
-    '<global-img>',
-    '<end_of_utterance>',
-)
+# Names under which SmolVLM's processor and LeRobot find these tokens.
+_SPECIAL_TOKENS = {
+    'image_token': '<image>',
+    'fake_image_token': '<fake_token_around_image>',
+    'global_image_token': '<global-img>',
+    'end_of_utterance_token': '<end_of_utterance>',
+}
 
 
 def write(
@@ -43,8 +44,9 @@ def write(
     width: Width of the language model, a multiple of 16.
     seed: Seed of the weights.
   """
-  tokenizer = transformers.ByT5Tokenizer(extra_ids=0)
-  tokenizer.add_tokens(list(_SPECIAL_TOKENS), special_tokens=True)
+  tokenizer = transformers.ByT5Tokenizer(
+      extra_ids=0, extra_special_tokens=_SPECIAL_TOKENS
+  )
   torch.manual_seed(seed)
   model = transformers.SmolVLMForConditionalGeneration(
       _config(tokenizer, width)

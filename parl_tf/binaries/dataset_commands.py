@@ -163,8 +163,8 @@ def convert_to_lerobot(
     instruction: Text of the task.
 
   Raises:
-    ValueError: If a dataset has a fault, `output` exists, or an observation has
-      images or differs in keys from the first.
+    ValueError: If a dataset has a fault, `output` exists, or an observation is
+      no vector or image, or differs from those of the first episode.
   """
   lerobot_writer.write(
       output,

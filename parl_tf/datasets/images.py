@@ -1,4 +1,4 @@
-"""Decodes the images and videos of datasets."""
+"""Encodes the images of datasets, and decodes images and videos."""
 
 from typing import Any, Tuple
 
@@ -13,6 +13,14 @@ _OUTPUT_OPTIONS = ('-fps_mode', 'passthrough')
 _PIXEL_FORMATS = {1: 'gray', 3: 'rgb24'}
 # Relative tolerance of the frame rate, which containers round.
 _RATE_TOLERANCE = 0.01
+
+
+def encode(image: np.ndarray) -> bytes:
+  """Returns an image `[height, width, channels]` of uint8 as a PNG file."""
+  # Imported here: few datasets have encoded images.
+  import tensorflow as tf
+
+  return tf.io.encode_png(image).numpy()
 
 
 def decode(

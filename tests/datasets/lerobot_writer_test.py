@@ -5,6 +5,7 @@
 
 import json
 import os
+from unittest import mock
 
 from absl.testing import absltest
 from dm_env import specs
@@ -85,6 +86,52 @@ class LerobotWriterTest(dataset_case.DatasetCase):
     np.testing.assert_allclose(found['std'], [np.sqrt(0.56)] * 2)
     np.testing.assert_allclose(found['q50'], [1, -1])
 
+  def test_images_are_written_in_groups_and_read_again(self):
+    random = np.random.default_rng(0)
+    nests = [
+        {
+            'image': random.integers(256, size=(n, 4, 5, 3), dtype=np.uint8),
+            'state': random.normal(size=(n, 2)).astype(np.float32),
+        }
+        for n in (4, 3, 5)
+    ]
+    with mock.patch.object(lerobot_writer, 'GROUP_BYTES', 700):
+      self._write([_episode(len(x['state']) - 1, True, x) for x in nests])
+
+    data = pq.ParquetFile(self._file('data/chunk-000/file-000.parquet'))
+    self.assertEqual(data.num_row_groups, 2)
+    for nest, episode in zip(nests, self._read(), strict=True):
+      for name, array in nest.items():
+        read = episode.observation[name]
+        np.testing.assert_array_equal(read[:-1], array[:-1])
+    self.assertEqual(
+        self._json('meta/info.json')['features']['observation.image'],
+        {
+            'dtype': 'image',
+            'shape': [4, 5, 3],
+            'names': ['height', 'width', 'channels'],
+        },
+    )
+    pixels = np.concatenate([x['image'][:-1] for x in nests]) / 255.0
+    found = self._statistics('observation.image')
+    self.assertEqual(found['count'], [9])
+    for name, wanted in (
+        ('min', pixels.min((0, 1, 2))), ('max', pixels.max((0, 1, 2))),
+        ('mean', pixels.mean((0, 1, 2))), ('std', pixels.std((0, 1, 2))),
+        ('q50', np.quantile(pixels, 0.5, (0, 1, 2), method='inverted_cdf')),
+    ):
+      np.testing.assert_allclose(
+          found[name], wanted[:, np.newaxis, np.newaxis], err_msg=name
+      )
+
+  def test_a_single_image_has_one_name(self):
+    self._write([_episode(2, True, np.zeros([3, 4, 4, 3], np.uint8))])
+    features = self._json('meta/info.json')['features']
+    self.assertEqual(
+        [x for x in features if x.startswith('observation')],
+        ['observation.image'],
+    )
+
   def test_frames_and_episodes_are_numbered(self):
     self._write([_episode(3, True), _episode(2, False)])
     frames = pq.read_table(self._file('data/chunk-000/file-000.parquet'))
@@ -102,10 +149,18 @@ class LerobotWriterTest(dataset_case.DatasetCase):
     self.assertEqual(episodes['tasks'].to_pylist(), [['push']] * 2)
 
   def test_what_cannot_be_written_is_an_error_and_leaves_nothing(self):
-    images = np.zeros([3, 4, 4, 3], np.uint8)
+    gray, floats = np.zeros([3, 4, 4, 1], np.uint8), np.zeros([3, 4, 4, 3])
     for episodes, message in (
         ([], 'at least one episode'),
-        ([_episode(2, True, {'top': images})], '`observation.top`.*vector'),
+        ([_episode(2, True, {'top': gray})], '`observation.top`.*vector'),
+        ([_episode(2, True, {'top': floats})], '`observation.top`.*uint8'),
+        (
+            [
+                _episode(2, True, {'x': np.zeros([3, 2])}),
+                _episode(2, True, {'x': np.zeros([3, 4])}),
+            ],
+            r"Episode 1 .* 'observation.x': \[2\]}, got .*x': \[4\]",
+        ),
         (
             [_episode(2, True), _episode(2, True, {'x': np.zeros([3, 2])})],
             'Episode 1 must have the columns',
