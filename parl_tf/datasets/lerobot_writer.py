@@ -99,7 +99,7 @@ class _Frames:
     self.lengths: List[int] = []
     self._file = file
     self._rate = rate
-    self._writer = None
+    self._writer: Any = None
     self._pending: List[Dict[str, Any]] = []
     self._num_pending = 0  # bytes
     self._shapes: Dict[str, Tuple[int, ...]] = {}
