@@ -50,7 +50,8 @@ _POLICY = (
     '--policy.push_to_hub=false',
     '--policy.device=cpu',
     '--batch_size=64',
-    '--num_workers=0',
+    # Reads rows while the policy trains.
+    '--num_workers=1',
 )
 
 

@@ -39,7 +39,9 @@ _PORT = flags.DEFINE_integer('port', 8130, 'Port of the policy servers.')
 _NUM_EPISODES = flags.DEFINE_integer(
     'num_episodes', 100, 'Episodes per evaluation.'
 )
-_NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 8, 'Epochs of fine-tuning.')
+# 130 episodes, as the quickstart has, to whose number of updates the critic's
+# learning rate falls.
+_NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 13, 'Epochs of fine-tuning.')
 _BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings', [], 'Further bindings of all runs of parl-train.'
 )
