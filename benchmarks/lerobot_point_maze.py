@@ -50,8 +50,8 @@ _POLICY = (
     '--policy.push_to_hub=false',
     '--policy.device=cpu',
     '--batch_size=64',
-    # Reads rows while the policy trains.
-    '--num_workers=1',
+    # A process reads a row in 3 ms.
+    '--num_workers=2',
 )
 
 
