@@ -16,6 +16,7 @@ failed ones, with their seconds. `results.json` has the success rates.
 
 import abc
 import contextlib
+import csv
 import functools
 import json
 import os
@@ -116,7 +117,9 @@ class Seed(abc.ABC):
       self._once('self_distillation', self._distill)
     with self._server('self_distillation', is_last=True):
       self._once('self_distillation_alone', lambda: self._evaluate())
-    return {x['step']: x for x in self._attempts() if x['is_done']}
+    results = {x['step']: x for x in self._attempts() if x['is_done']}
+    results['epochs'] = epoch_costs(self.path('tuned/metrics.csv'))
+    return results
 
   def _once(self, step: str, function: Callable[[], Any]) -> None:
     """Calls a function unless it has succeeded before; records the attempt."""
@@ -304,6 +307,39 @@ class Seed(abc.ABC):
     return done.stdout
 
 
+def epoch_costs(path: str) -> Dict[str, float]:
+  """Returns what the epochs of a run cost, the first one left out.
+
+  Args:
+    path: `metrics.csv` of the run.
+
+  Returns:
+    `seconds` of an epoch, with acting and evaluations; the shares of this time
+    that the learner waited for samples (`samples_share`) and for the server's
+    fit with its search (`fit_share`); the mean `staleness` of the critic's
+    samples in versions; and the `drawn_share` of all states whose samples were
+    drawn in an epoch.
+  """
+  with open(path, encoding='utf-8', newline='') as file:
+    rows = [x for x in csv.DictReader(file) if x['cache/staleness']]
+  values = {
+      name: np.array([float(row[name]) for row in rows])
+      for name in (
+          'wall_seconds', 'cache/seconds', 'served/seconds', 'cache/staleness',
+          'cache/share_drawn',
+      )
+  }
+  seconds = np.diff(values.pop('wall_seconds'))
+  later = {name: x[1:] for name, x in values.items()}
+  return {
+      'seconds': float(np.mean(seconds)),
+      'samples_share': float(np.sum(later['cache/seconds']) / np.sum(seconds)),
+      'fit_share': float(np.sum(later['served/seconds']) / np.sum(seconds)),
+      'staleness': float(np.mean(later['cache/staleness'])),
+      'drawn_share': float(np.mean(later['cache/share_drawn'])),
+  }
+
+
 # The steps that need each server.
 _STEPS = {
     ('tuned', False): (
@@ -337,6 +373,7 @@ def run(make_seed: Callable[[int], Seed]) -> None:
   with synced_file.write(path) as file:
     file.write(json.dumps(results, indent=1).encode())
   for seed, steps in results.items():
+    print(seed, 'epochs', steps['epochs'])
     for name, step in steps.items():
       if isinstance(step.get('result'), dict) and 'success_rate' in step[
           'result'

@@ -28,6 +28,9 @@ class GenerativePolicy(tf.Module, abc.ABC):
   is_served = False
   """Whether another process draws the samples, which no graph can contain."""
 
+  adapters = None
+  """`low_rank.Adapters` that are trained in place of the weights, if any."""
+
   jit_compile_sampling = False
   """Whether XLA should compile `sample`; set it if that is faster."""
 

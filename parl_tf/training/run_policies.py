@@ -13,6 +13,9 @@ from parl_tf import types
 from parl_tf.training import export
 from parl_tf.training import run_summary
 
+ADAPTERS = 'adapters.npz'
+"""File of a policy's adapters alone, beside its exports."""
+
 
 def export_run(
     session, episodes: Sequence[types.Episode], names: Sequence[str],
@@ -91,6 +94,11 @@ def _export(session, episodes, paths):
         os.path.relpath(path, session.root_dir),
         difference,
     )
+  adapters = session.agent.generative_policy.adapters
+  if adapters is not None and policies:
+    path = os.path.join(os.path.dirname(next(iter(policies))), ADAPTERS)
+    adapters.save(path)
+    logging.info('Wrote %d bytes of adapters.', adapters.num_bytes)
 
 
 def _example(episodes, num_rows, num_frames):

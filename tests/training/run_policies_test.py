@@ -4,8 +4,10 @@ import os
 from unittest import mock
 
 from absl.testing import absltest
+import numpy as np
 import tensorflow as tf
 
+from parl_tf.networks import low_rank
 from parl_tf.training import export
 from parl_tf.training import run_policies
 from tests import eager
@@ -33,6 +35,24 @@ class RunPoliciesTest(absltest.TestCase):
     )
     measured = [call.kwargs['measure_latency'] for call in exporter.mock_calls]
     self.assertEqual(measured, [True, True])
+
+  def test_adapters_are_written_beside_the_policies(self):
+    eager.run_eagerly(self)
+    folder = self.create_tempdir().full_path
+    episodes = small_run.make_episodes(os.path.join(folder, 'data.hdf5'))
+    session = small_run.make_session(os.path.join(folder, 'run'))
+    adapters, other = (_make_adapters(seed) for seed in (0, 1))
+    session.agent.generative_policy.adapters = adapters
+    os.makedirs(os.path.join(session.root_dir, 'policies'))
+
+    with mock.patch.object(export, 'export_policies', return_value={}):
+      run_policies.export_run(session, episodes, ['base_policy'])
+
+    file = os.path.join(session.root_dir, 'policies', run_policies.ADAPTERS)
+    other.load(file)
+    np.testing.assert_array_equal(
+        other.adapters[0].down, adapters.adapters[0].down
+    )
 
   def test_the_best_policies_are_exported_if_success_fell(self):
     eager.run_eagerly(self)
@@ -70,6 +90,12 @@ class RunPoliciesTest(absltest.TestCase):
     self.assertEqual(best.policies, {'base_policy': path})
     self.assertEqual(best.success_rate, 0.9)
     self.assertEqual(weight.numpy().max(), 0.0)
+
+
+def _make_adapters(seed):
+  module = tf.Module()
+  module.layer = low_rank.make_dense(2, 3, seed=0)
+  return low_rank.Adapters(module, seed, rank=1)
 
 
 if __name__ == '__main__':
