@@ -1,7 +1,7 @@
 """The policy protocol: sampling actions and fitting given actions."""
 
 import abc
-from typing import Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -28,7 +28,7 @@ class GenerativePolicy(tf.Module, abc.ABC):
   is_served = False
   """Whether another process draws the samples, which no graph can contain."""
 
-  adapters = None
+  adapters: Any = None
   """`low_rank.Adapters` that are trained in place of the weights, if any."""
 
   jit_compile_sampling = False
