@@ -1,7 +1,9 @@
 """Scores and times a frozen policy, alone and steered by a run's critic.
 
+  parl-export --root_dir runs/quickstart --checkpoint behavior_cloning \
+      --policy base_policy --output clone
   python -m benchmarks.steering --root_dir runs/quickstart --output steered \
-      --base runs/quickstart/policies/behavior_cloning/base_policy
+      --base clone
 
 Exports the base with `parl-export --base`: re-ranked, and re-ranked and climbed
 as the run's evaluations do. `parl-evaluate` scores each SavedModel, and the
