@@ -29,6 +29,7 @@ def stored_steps(
     reward_bias: float,
     never_succeeds_value: Optional[float] = None,
     extrapolate: bool = False,
+    timeout_fails: bool = False,
 ) -> trajectory_lib.Trajectory:
   """Returns the stored steps of an episode.
 
@@ -41,6 +42,9 @@ def stored_steps(
       episode with a success. An action that is repeated may have a negative
       reward although it solves the task.
     extrapolate: See `returns.monte_carlo_returns`.
+    timeout_fails: Whether an episode that the time limit ended without success
+      is stored as one that failed for good: its last transition has discount 0
+      and, after scale and bias, the reward `never_succeeds_value`.
 
   Returns:
     Trajectory of numpy arrays `[T + 1, ...]`. `reward` is raw. The last step
@@ -50,6 +54,11 @@ def stored_steps(
     ValueError: If the episode is incomplete or out of range.
   """
   checks.check_episode(f'episode {episode.episode_id}', episode)
+  if timeout_fails and not np.any(episode.success):
+    assert never_succeeds_value is not None
+    episode = _failed_at_timeout(
+        episode, (never_succeeds_value - reward_bias) / reward_scale
+    )
   num_steps = episode.num_steps
   returns = returns_lib.monte_carlo_returns(
       episode.reward.astype(np.float64) * reward_scale + reward_bias,
@@ -89,6 +98,18 @@ def stored_steps(
   )
 
 
+def _failed_at_timeout(
+    episode: types.Episode, raw_reward: float
+) -> types.Episode:
+  """Returns the episode, ended by `raw_reward` if it was not yet ended."""
+  if episode.discount[-1] == 0:
+    return episode
+  return episode._replace(
+      reward=np.append(episode.reward[:-1], np.float32(raw_reward)),
+      discount=np.append(episode.discount[:-1], np.float32(0.0)),
+  )
+
+
 class Sink(Protocol):
   """Destination of an `EpisodeWriter`."""
 
@@ -112,6 +133,7 @@ class EpisodeWriter:
       reward_bias: float,
       never_succeeds_value: Optional[float],
       extrapolate: bool = False,
+      timeout_fails: bool = False,
       sink: Sink,
   ):
     """Creates a writer.
@@ -122,6 +144,7 @@ class EpisodeWriter:
       reward_bias: The domain's constant added to the scaled reward.
       never_succeeds_value: See `returns.monte_carlo_returns`.
       extrapolate: See `returns.monte_carlo_returns`.
+      timeout_fails: See `stored_steps`.
       sink: Destination of every episode.
     """
     self._constants: Dict[str, Any] = dict(
@@ -130,6 +153,7 @@ class EpisodeWriter:
         reward_bias=reward_bias,
         never_succeeds_value=never_succeeds_value,
         extrapolate=extrapolate,
+        timeout_fails=timeout_fails,
     )
     self._sink = sink
 

@@ -51,6 +51,7 @@ def run_experiment(
     experience_ctor: Callable = memory_experience.MemoryExperience,
     online_ctor: Callable = phases.Online,
     never_succeeds_online: bool = True,
+    timeouts_fail_online: bool = False,
     exported_policies: Sequence[str] = parl_agent.POLICIES,
     export_phases: bool = False,
     keep_phases: bool = True,
@@ -82,6 +83,9 @@ def run_experiment(
     online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
     never_succeeds_online: Whether an online episode that never succeeds gets
       the return of an endless episode, as such episodes of the dataset do.
+    timeouts_fail_online: Whether the time limit fails an online episode without
+      success for good: it ends with the return of an endless episode, where by
+      default the critic bootstraps.
     exported_policies: The policies to export at the end, any of 'policy',
       'greedy_policy' and 'base_policy'. Each takes a few seconds.
     export_phases: Whether to also export them at the end of behavior cloning
@@ -372,17 +376,20 @@ def make_writers(
   """
   constants = run_constants.read(domain, agent)
 
-  def make(worst_return):
+  def make(worst_return, timeout_fails=False):
     return episode_writer.EpisodeWriter(
         gamma=constants.gamma,
         reward_scale=constants.reward_scale,
         reward_bias=constants.reward_bias,
         never_succeeds_value=None if np.isnan(worst_return) else worst_return,
         extrapolate=bool(constants.extrapolates_returns),
+        timeout_fails=timeout_fails,
         sink=sink,
     )
 
   return {
       'offline': make(constants.offline_worst_return),
-      'online': make(constants.online_worst_return),
+      'online': make(
+          constants.online_worst_return, bool(constants.timeouts_fail_online)
+      ),
   }

@@ -18,6 +18,8 @@ class RunConstants(NamedTuple):
     online_worst_return: Return of such an episode of table `online`.
     extrapolates_returns: Whether the return of an episode that a time limit
       ended includes an estimate of what would have followed.
+    timeouts_fail_online: Whether the time limit fails an episode of table
+      `online`.
     chunk_length: H, the steps that a transition spans.
     max_episode_steps: Maximum number of steps of an episode.
   """
@@ -28,6 +30,7 @@ class RunConstants(NamedTuple):
   offline_worst_return: float
   online_worst_return: float
   extrapolates_returns: float
+  timeouts_fail_online: float
   chunk_length: int
   max_episode_steps: int
 
@@ -36,7 +39,7 @@ class RunConstants(NamedTuple):
 
     Args:
       address: Address of the service.
-      published: `[8]`, the constants in its journal.
+      published: `[9]`, the constants in its journal.
 
     Raises:
       ValueError: If a constant differs.
@@ -56,10 +59,21 @@ def read(domain, agent) -> RunConstants:
   Args:
     domain: `Domain`.
     agent: `PARLAgent`.
+
+  Raises:
+    ValueError: If time-outs fail and the return of an endless episode without
+      success is unknown.
   """
   value = domain.never_succeeds_value(agent.gamma)
   worst = np.nan if value is None else value
   bound = gin.get_bindings('run_experiment')
+  timeouts_fail = bool(bound.get('timeouts_fail_online', False))
+  if timeouts_fail and value is None:
+    raise ValueError(
+        '`run_experiment.timeouts_fail_online` must be False for'
+        f' {domain.name}, whose return of an endless episode without success'
+        ' (`never_succeeds_value`) is unknown.'
+    )
   return RunConstants(
       gamma=agent.gamma,
       reward_scale=domain.reward_scale,
@@ -69,6 +83,7 @@ def read(domain, agent) -> RunConstants:
           worst if bound.get('never_succeeds_online', True) else np.nan
       ),
       extrapolates_returns=float(domain.extrapolates_returns),
+      timeouts_fail_online=float(timeouts_fail),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,
   )

@@ -22,8 +22,9 @@ def start_values(
     Means over the episodes: `values/start`, the value of the first action, and
     `values/start_realised`, the discounted sum of the episode's scaled rewards.
     Their difference is the critic's bias at the chosen actions. Rewards after a
-    time-out count as 0. If no reward is positive, the bias is at least this
-    difference. Empty without a critic.
+    time-out count as 0, unless time-outs fail: see
+    `run_experiment.timeouts_fail_online`. If no reward is positive, the bias is
+    at least this difference. Empty without a critic.
   """
   agent = session.agent
   if agent.critic is None:
@@ -40,12 +41,13 @@ def start_values(
   actions = np.stack([_first_chunk(e, agent.chunk_length) for e in episodes])
   values = agent.critic.bind(observation)(tf.constant(actions[:, np.newaxis]))
   domain = session.domain
+  stored = [session.stored_steps('online', episode) for episode in episodes]
   returns = [
       _discounted_sum(
-          domain.reward_scale * episode.reward + domain.reward_bias,
+          domain.reward_scale * steps.reward[:-1] + domain.reward_bias,
           agent.gamma,
       )
-      for episode in episodes
+      for steps in stored
   ]
   return {
       'values/start': float(tf.reduce_mean(values)),

@@ -18,6 +18,7 @@ CONSTANTS = run_constants.RunConstants(
     offline_worst_return=float('nan'),
     online_worst_return=float('nan'),
     extrapolates_returns=0.0,
+    timeouts_fail_online=0.0,
     chunk_length=1,
     max_episode_steps=10,
 )

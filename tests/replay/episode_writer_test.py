@@ -134,6 +134,33 @@ class StoredStepsTest(parameterized.TestCase):
     ):
       np.testing.assert_array_equal(leaf, other)
 
+  def test_time_out_that_fails_ends_with_the_worst_return(self):
+    options = dict(
+        gamma=0.5, reward_scale=2.0, reward_bias=-1.0,
+        never_succeeds_value=-2.0, timeout_fails=True,
+    )
+    failed = _episode([0.0, 0.0], [1.0, 1.0])._replace(
+        success=np.zeros(2, bool)
+    )
+    steps = episode_writer.stored_steps(failed, **options)
+    # The last reward is -2 after scale and bias.
+    np.testing.assert_array_equal(steps.reward, [0.0, -0.5, 0.0])
+    np.testing.assert_array_equal(steps.discount, [1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(
+        steps.policy_info['monte_carlo_return'], [-2.0, -2.0, 0.0]
+    )
+    np.testing.assert_array_equal(failed.reward, [0.0, 0.0])
+    # Neither success nor an end other than the time limit is changed.
+    for discounts, success in (
+        ([1.0, 1.0], [True, False]), ([1.0, 0.0], [False, False]),
+    ):
+      other = _episode([0.0, 0.0], discounts)._replace(
+          success=np.array(success)
+      )
+      steps = episode_writer.stored_steps(other, **options)
+      np.testing.assert_array_equal(steps.reward, [0.0, 0.0, 0.0])
+      np.testing.assert_array_equal(steps.discount, [*discounts, 1.0])
+
   @parameterized.named_parameters(
       ('nan_reward', dict(reward=np.array([0, np.nan], np.float32)),
        r'episode 4: field `reward` must be finite, got nan at \[1\]'),

@@ -12,6 +12,7 @@ import pytest
 from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.domains import gymnasium as gymnasium_domain
+from parl_tf.domains import pointmaze
 from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
 from parl_tf.training import run_policies
@@ -92,6 +93,33 @@ class MakeWritersTest(absltest.TestCase):
       steps = writer.stored_steps(episode)
       np.testing.assert_allclose(
           steps.policy_info['monte_carlo_return'][:2], endless, rtol=1e-5
+      )
+
+  def test_time_outs_fail_online_alone(self):
+    with gin.unlock_config():
+      gin.bind_parameter('run_experiment.timeouts_fail_online', True)
+    self.addCleanup(gin.clear_config)
+    agent = small_agent.make_agent()
+    tables = memory_experience.MemoryExperience(
+        capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
+    )
+    writers = experiment.make_writers(pointmaze.PointMaze(), agent, tables)
+    episode = types.Episode(
+        observation=np.zeros([3, 4], np.float32),
+        action=np.zeros([2, 2], np.float32),
+        reward=np.zeros([2], np.float32),
+        discount=np.ones([2], np.float32),
+        success=np.zeros([2], bool),
+    )
+    np.testing.assert_array_equal(
+        writers['online'].stored_steps(episode).discount, [1.0, 0.0, 1.0]
+    )
+    np.testing.assert_array_equal(
+        writers['offline'].stored_steps(episode).discount, [1.0, 1.0, 1.0]
+    )
+    with self.assertRaisesRegex(ValueError, 'timeouts_fail_online.*Pendulum'):
+      experiment.make_writers(
+          gymnasium_domain.Gymnasium('Pendulum-v1'), agent, tables
       )
 
 
