@@ -8,10 +8,12 @@ holds if an exact one-sided permutation test over seeds gives at most 5 %, and
 does not hold if the test of the opposite claim does. Otherwise it is not
 resolved, and the output gives the number of seeds needed with the observed
 variance. `by chance` is the probability of such a difference, or a larger one,
-without an effect. Intervals are 95 % bootstrap intervals over seeds.
+without an effect. Intervals are 95 % bootstrap intervals over seeds. The
+controls of the study's runs follow.
 """
 
 import os
+import pathlib
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
 from absl import app
@@ -19,6 +21,7 @@ from absl import flags
 import numpy as np
 
 from benchmarks import tables
+from parl_tf.reports import controls
 from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
@@ -249,6 +252,11 @@ def main(_):
   tables.write_and_print(path, COLUMNS, rows, tables.claim_lines)
   if missing:
     print(f'\nNo runs for: {"; ".join(dict.fromkeys(missing))}.')
+  if controls.table(runs):
+    print('\nControls, without a critic:\n')
+    print('\n'.join(tables.control_lines(pathlib.Path(root_dir))))
+  else:
+    print('\nNo controls: a gain may need no critic; see `parl-controls`.')
 
 
 if __name__ == '__main__':

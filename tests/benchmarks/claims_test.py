@@ -97,11 +97,12 @@ class VerdictTest(parameterized.TestCase):
         text=True,
         check=True,
     )
-    *table, _, missing = done.stdout.splitlines()
+    *table, _, missing, _, controls = done.stdout.splitlines()
     self.assertLen(table, 3)
     self.assertIn('distillation moves the base policy', table[2])
     self.assertIn('| 3 | 12.5% | not resolved', table[2])
     self.assertStartsWith(missing, 'No runs for: N = 1 hurts; T > 0 helps;')
+    self.assertStartsWith(controls, 'No controls: ')
     self.assertTrue(os.path.exists(os.path.join(root, 'claims.csv')))
 
 
