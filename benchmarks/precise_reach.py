@@ -54,15 +54,19 @@ gymnasium.register(
 class SlowController(domain.Controller):
   """Moves slowly towards the goal, with Gaussian noise."""
 
-  def __init__(self, gain: float = 2.0, noise: float = 0.7):
+  def __init__(
+      self, gain: float = 2.0, noise: float = 0.7, num_noisy: int = 4
+  ):
     """Initializes the controller.
 
     Args:
       gain: Action per metre of distance to the goal.
       noise: Standard deviation of the noise of each action element.
+      num_noisy: Number of leading elements with noise. The fourth, which
+        changes nothing, opens the gripper.
     """
     self._gain = gain
-    self._noise = noise
+    self._noise = np.where(np.arange(4) < num_noisy, noise, 0.0)
     self._random = np.random.default_rng(0)
 
   def reset(self, seed):

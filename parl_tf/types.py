@@ -201,8 +201,11 @@ class Normalization(NamedTuple):
     standard_deviation: Nest of positive float32 arrays, in the same units.
     action_range: Lowest and highest usual action of one step, `[A]` float32 in
       [-1, 1] each; None if unknown. See `datasets.episodes.action_range`.
+    action_deviation: Standard deviation of the actions of one step, `[A]`
+      float32; None if unknown.
   """
 
   mean: Nest
   standard_deviation: Nest
   action_range: Optional[Tuple[np.ndarray, np.ndarray]] = None
+  action_deviation: Optional[np.ndarray] = None

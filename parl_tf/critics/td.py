@@ -3,6 +3,7 @@
 from typing import Mapping, Optional, Tuple
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import losses
@@ -36,11 +37,12 @@ class TDCritic(critic.Critic):
         None takes all that the search draws.
       target_aggregation: 'mean' or 'min' over the target's members.
       target_noise: Standard deviation of Gaussian noise on the next actions, in
-        units of [-1, 1]. Fujimoto et al. (2018, arXiv:1802.09477) smooth
-        targets with 0.2. A larger one makes the critic evaluate a policy that
-        acts less precisely. Such a policy cannot repair a bad action at once,
-        so that the values of a state's actions differ by more than the critic
-        errs, however good the policy has become.
+        units of [-1, 1]; in each dimension at most that of the data's actions,
+        so that a constant one stays constant. Fujimoto et al. (2018,
+        arXiv:1802.09477) smooth targets with 0.2. A larger one makes the critic
+        evaluate a policy that acts less precisely. Such a policy cannot repair
+        a bad action at once, so that the values of a state's actions differ by
+        more than the critic errs, however good the policy has become.
       **kwargs: Arguments of `Critic`.
 
     Raises:
@@ -60,7 +62,7 @@ class TDCritic(critic.Critic):
       raise ValueError(
           f'`target_noise` must not be negative, got {target_noise}.'
       )
-    self._target_noise = target_noise
+    self._target_noise = _limited_noise(target_noise, spec)
     self._num_backup_actions = num_backup_actions
     self._target_aggregate = critic.AGGREGATIONS[target_aggregation]
 
@@ -101,7 +103,7 @@ class TDCritic(critic.Critic):
     next_actions = source.next.optimized(
         self._num_backup_actions, 'target'
     ).actions
-    if self._target_noise:
+    if np.any(self._target_noise):
       noise = randomness.normal(
           randomness.fold_in(seed, 'target noise'), tf.shape(next_actions)
       )
@@ -122,3 +124,13 @@ class TDCritic(critic.Critic):
     return losses.td_target(
         next_time_step.reward, discount, next_value, self.gamma
     )
+
+
+def _limited_noise(target_noise: float, spec: types.ModelSpec) -> np.ndarray:
+  """Returns the deviations `[H * A]` of the noise on the next actions."""
+  noise = np.full(spec.action.shape, target_noise, np.float32)
+  statistics = spec.normalization
+  if statistics is not None and statistics.action_deviation is not None:
+    # Nothing teaches the critic the values of actions that no data contain.
+    noise = np.minimum(noise, statistics.action_deviation)
+  return np.tile(noise, spec.chunk_length)

@@ -110,5 +110,21 @@ def action_range(
   return low, high
 
 
+def action_deviation(episodes: Iterable[types.Episode]) -> np.ndarray:
+  """Returns the standard deviation `[A]` of each action dimension.
+
+  Args:
+    episodes: Episodes, iterated once.
+
+  Raises:
+    ValueError: If `episodes` is empty.
+  """
+  actions = [episode.action for episode in episodes]
+  if not actions:
+    raise ValueError('`episodes` must not be empty.')
+  actions = np.concatenate(actions).astype(np.float64)
+  return actions.std(axis=0).astype(np.float32)
+
+
 def _are_images(array: np.ndarray) -> bool:
   return array.ndim == 4 and array.dtype == np.uint8

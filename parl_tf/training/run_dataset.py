@@ -109,4 +109,7 @@ def statistics(
   found = domain.normalization
   if found is None:
     found = episodes_lib.normalization(episodes)
-  return found._replace(action_range=episodes_lib.action_range(episodes))
+  return found._replace(
+      action_range=episodes_lib.action_range(episodes),
+      action_deviation=episodes_lib.action_deviation(episodes),
+  )

@@ -41,13 +41,13 @@ NUM_MEMBERS = 3
 SEED = tf.constant([5, 6], tf.int32)
 
 
-def make(critic_ctor, seed=0, **kwargs):
+def make(critic_ctor, seed=0, normalization=NORMALIZATION, **kwargs):
   """Makes a small critic of E = 3 members."""
   network_ctor = functools.partial(
       ensemble.CriticEnsemble, num_members=NUM_MEMBERS, hidden_sizes=(8, 8)
   )
   return critic_ctor(
-      SPEC._replace(seed=seed),
+      SPEC._replace(seed=seed, normalization=normalization),
       **{'network_ctor': network_ctor, **kwargs},
   )
 

@@ -88,8 +88,17 @@ class TDTest(parameterized.TestCase):
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
     )
 
-  def test_noise_on_the_next_actions_by_hand(self):
-    critic = _make_varied(num_target_members=None, target_noise=0.5)
+  @parameterized.parameters(
+      (None, [0.5, 0.5]), ([0.9, 0.0], [0.5, 0.0]), ([0.2, 0.7], [0.2, 0.5])
+  )
+  def test_noise_on_the_next_actions_by_hand(self, of_data, limited):
+    # The data's actions limit it, here to `limited`.
+    statistics = critic_conformance.NORMALIZATION._replace(
+        action_deviation=of_data and np.float32(of_data)
+    )
+    critic = _make_varied(
+        num_target_members=None, target_noise=0.5, normalization=statistics
+    )
     loss, source = self._loss(critic)
     transition = critic_conformance.make_transition(4)
     next_ = transition.next_time_step
@@ -98,7 +107,9 @@ class TDTest(parameterized.TestCase):
         randomness.fold_in(critic_conformance.SEED, 'target noise'),
         actions.shape,
     )
-    noisy = np.clip(actions + 0.5 * noise.numpy(), -1.0, 1.0)
+    noisy = np.clip(
+        actions + np.float32(limited) * noise.numpy(), -1.0, 1.0
+    )
     self.assertGreater(np.std(noisy - actions), 0.1)
     values = critic.bind(next_.observation, target=True).members(noisy)
     target = next_.reward + 0.99 * next_.discount * values.numpy().min(0)[:, 0]

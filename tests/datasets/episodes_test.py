@@ -99,5 +99,22 @@ class ActionRangeTest(absltest.TestCase):
       episodes.action_range([])
 
 
+class ActionDeviationTest(absltest.TestCase):
+
+  def test_deviation_of_each_dimension_by_hand(self):
+    first = np.array([[-1.0, 0.3], [1.0, 0.3]], np.float32)
+    second = np.array([[0.0, 0.3], [0.0, 0.3]], np.float32)
+    found = episodes.action_deviation(
+        [_episode(action=first), _episode(action=second)]
+    )
+    # Mean 0, squares 1 + 1 + 0 + 0 of four steps.
+    np.testing.assert_allclose(found, [np.sqrt(0.5), 0.0], atol=1e-7)
+    self.assertEqual(found.dtype, np.float32)
+
+  def test_no_episodes_is_an_error(self):
+    with self.assertRaisesRegex(ValueError, '`episodes` must not be empty'):
+      episodes.action_deviation([])
+
+
 if __name__ == '__main__':
   absltest.main()
