@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import gin
 import numpy as np
@@ -102,6 +102,7 @@ def describe(path: str, found: inspection.Inspection) -> str:
         *([f'  WARNING     {found.success_hint}'] * bool(found.success_hint)),
         f'  actions     {_ranges(*found.action_range)},'
         f' {found.saturation:.1%} saturated',
+        *_note_constants(*found.action_range),
         # Adding 0 turns -0, which gymnasium-robotics pays, into 0.
         f'  rewards     [{found.reward_range[0] + 0.0:g},'
         f' {found.reward_range[1] + 0.0:g}]',
@@ -114,6 +115,18 @@ def describe(path: str, found: inspection.Inspection) -> str:
   if not found.faults:
     lines.append('  no fault found')
   return '\n'.join(lines)
+
+
+def _note_constants(low: np.ndarray, high: np.ndarray) -> List[str]:
+  """Returns a line that names the constant elements of the actions, if any."""
+  constant = np.flatnonzero(low == high)
+  if not constant.size:
+    return []
+  names = ', '.join(str(i + 1) for i in constant)
+  return [
+      f'  NOTE        the data never vary element {names} of the actions: no'
+      ' critic learns whether other values are better'
+  ]
 
 
 def convert(paths: Sequence[str], output: str) -> None:

@@ -50,11 +50,13 @@ class BestPolicies:
     }
     self._train_step = agent.train_step_counter
     self.best = self._read()
+    self._has_warned = False
 
   def offer(self, metrics: Mapping[str, float], episodes: int) -> None:
     """Keeps the current networks if their evaluation is the best so far.
 
-    A failed write is logged; the previous best then stays.
+    Warns of the first one that is worse by more than chance explains. A failed
+    write is logged; the previous best then stays.
 
     Args:
       metrics: Result of `Session.evaluate`.
@@ -73,6 +75,7 @@ class BestPolicies:
         mean_return=float(mean_return),
     )
     if self.best is not None and found.order < self.best.order:
+      self._warn_of_fall(self.best, found)
       return
     if network_files.replace(
         self._directory,
@@ -81,6 +84,7 @@ class BestPolicies:
         found._asdict(),
     ):
       self.best = found
+      self._has_warned = False
 
   def exceeds(self, latest: Mapping[str, Any]) -> bool:
     """Returns whether the best is better than `latest` by more than chance.
@@ -115,6 +119,25 @@ class BestPolicies:
     finally:
       for variable, value in zip(variables, current, strict=True):
         variable.assign(value)
+
+  def _warn_of_fall(
+      self,
+      best: run_summary.BestEvaluation,
+      latest: run_summary.BestEvaluation,
+  ) -> None:
+    """Warns once of a fall since the best evaluation."""
+    if self._has_warned or not self.exceeds(latest._asdict()):
+      return
+    self._has_warned = True
+    logging.warning(
+        'Success has fallen from %.0f %% after %d episodes to %.0f %%. The best'
+        ' networks are kept in %s. For causes, see docs/your_task.md, "If'
+        ' success falls online".',
+        100.0 * best.success_rate,
+        best.episodes,
+        100.0 * latest.success_rate,
+        self._directory,
+    )
 
   def _read(self) -> Optional[run_summary.BestEvaluation]:
     path = os.path.join(self._directory, _DESCRIPTION)

@@ -77,8 +77,14 @@ def _paths(session, names, phase):
 
 
 def _export(session, episodes, paths):
+  if not paths:
+    return
   named = session.agent.named_policies
   policies = {path: named[name] for name, path in paths.items()}
+  logging.info(
+      'Exporting %s.',
+      ', '.join(os.path.relpath(path, session.root_dir) for path in policies),
+  )
   differences = export.export_policies(
       policies,
       session.domain.raw_action_bounds,
@@ -95,7 +101,7 @@ def _export(session, episodes, paths):
         difference,
     )
   adapters = session.agent.generative_policy.adapters
-  if adapters is not None and policies:
+  if adapters is not None:
     path = os.path.join(os.path.dirname(next(iter(policies))), ADAPTERS)
     adapters.save(path)
     logging.info('Wrote %d bytes of adapters.', adapters.num_bytes)

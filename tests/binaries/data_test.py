@@ -64,6 +64,17 @@ class DataTest(absltest.TestCase):
         'FAULT .*maze.hdf5: `rewards`.*row 5 has value nan',
     )
 
+  def test_constant_elements_of_the_actions_are_named(self):
+    self._write(self._path)
+    self.assertNotIn('NOTE', self._describe())
+    with h5py.File(self._path, 'r+') as file:
+      file['actions'][:, 1] = 0.25
+    self.assertRegex(self._describe(), r'\n  NOTE .*never vary element 2 of')
+
+  def _describe(self):
+    found = inspection.inspect(self._path)
+    return dataset_commands.describe(self._path, found)
+
   def test_data_fits_the_domain(self):
     self._write(self._path)
     domain = pointmaze.PointMaze(size='UMaze')

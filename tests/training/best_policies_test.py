@@ -96,6 +96,23 @@ class BestPoliciesTest(absltest.TestCase):
       self.assertFalse(self._kept.exceeds(_rates(rate)))
     self.assertTrue(self._kept.exceeds(_rates(0.5)))
 
+  def test_the_first_fall_since_the_best_is_named_once(self):
+    logger = logging.get_absl_logger()
+    with self.assertNoLogs(logger, 'WARNING'):
+      self._kept.offer(_metrics(0.9), episodes=11)
+      self._kept.offer(_metrics(0.85), episodes=21)
+    with self.assertLogs(logger, 'WARNING') as logs:
+      self._kept.offer(_metrics(0.5), episodes=31)
+      self._kept.offer(_metrics(0.4), episodes=41)
+    self.assertLen(logs.output, 1)
+    self.assertRegex(
+        logs.output[0], 'from 90 % after 11 episodes to 50 %.*kept in .*best'
+    )
+    self._kept.offer(_metrics(1.0), episodes=51)
+    with self.assertLogs(logger, 'WARNING') as logs:
+      self._kept.offer(_metrics(0.5), episodes=61)
+    self.assertIn('from 100 % after 51 episodes', logs.output[0])
+
   def test_without_a_search_the_policy_counts(self):
     metrics = _metrics(None, alone=0.9)
     del metrics['success_rate']
