@@ -13,6 +13,9 @@ import rich.progress
 _WINDOW_SECONDS = 20.0
 _WINDOW_SHARE = 0.5
 _WINDOW_PARTS = 100
+# No time left is shown before either: the first steps compile functions.
+_EARLY_SECONDS = 60.0
+_EARLY_SHARE = 0.1
 _BAR_SECONDS = 0.1
 # Interval between lines: minimum seconds, share of the elapsed time, maximum.
 _LINE_SECONDS = 10.0
@@ -143,7 +146,7 @@ class Progress:
     time_text = ''
     if self._is_over:
       time_text = f'in {_duration(seconds)}'
-    elif rate:
+    elif rate and not self._is_early(now):
       time_text = f'{_duration((self._total - step) / rate)} left'
     value = ''
     for name, label in _SHOWN:
@@ -154,6 +157,10 @@ class Progress:
         break
     count = f'{self._step}/{self._total}'
     return count, _rate(rate, self._unit), time_text, value
+
+  def _is_early(self, now: float) -> bool:
+    share = (self._step - self._start_step) / (self._total - self._start_step)
+    return now - self._started_at < _EARLY_SECONDS and share < _EARLY_SHARE
 
 
 class _Bar:

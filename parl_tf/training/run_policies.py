@@ -82,7 +82,7 @@ def _export(session, episodes, paths):
   named = session.agent.named_policies
   policies = {path: named[name] for name, path in paths.items()}
   logging.info(
-      'Exporting %s.',
+      'Exporting %s, which takes some seconds each.',
       ', '.join(os.path.relpath(path, session.root_dir) for path in policies),
   )
   differences = export.export_policies(

@@ -38,6 +38,16 @@ class ProgressTest(absltest.TestCase):
         ],
     )
 
+  def test_the_time_left_of_the_first_steps_is_not_shown(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress('online', 100, stream=stream, clock=clock) as p:
+      for step, seconds in ((1, 5.0), (2, 20.0), (3, 20.0), (4, 20.0)):
+        clock.now += seconds
+        p.update(step)
+    lines = stream.getvalue().splitlines()[1:-1]
+    self.assertEqual(['left' in line for line in lines], [False, False, True])
+    self.assertStartsWith(lines[-1], 'online: 4/100')
+
   def test_success_of_the_policy_alone_is_shown_and_the_end_only_once(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress('online', 1, stream=stream, clock=clock) as display:
