@@ -124,8 +124,8 @@ def _note_constants(low: np.ndarray, high: np.ndarray) -> List[str]:
     return []
   names = ', '.join(str(i + 1) for i in constant)
   return [
-      f'  NOTE        the data never vary element {names} of the actions: fine if'
-      ' it should stay so, else add noise'
+      f'  NOTE        the data never vary element {names} of the actions: fine'
+      ' if it should stay so, else add noise'
   ]
 
 
