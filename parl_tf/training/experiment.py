@@ -133,6 +133,10 @@ def run_experiment(
   all_phases = _Phases(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
+  if timeouts_fail_online and isinstance(all_phases.online, on_policy.OnPolicy):
+    raise ValueError(
+        '`timeouts_fail_online` must be False with `OnPolicy`, got True.'
+    )
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
   if getattr(all_phases.online, 'video_interval', None):

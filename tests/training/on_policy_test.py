@@ -266,6 +266,16 @@ class ExperimentTest(parameterized.TestCase):
     self.addCleanup(gin.clear_config)
     gin.clear_config()
 
+  def test_time_outs_that_fail_need_replay(self):
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    configs.parse(
+        ['methods/dppo.gin', 'policies/diffusion.gin'],
+        [*_BINDINGS, 'run_experiment.timeouts_fail_online = True'],
+    )
+    with self.assertRaisesRegex(ValueError, 'timeouts_fail.*with `OnPolicy`'):
+      experiment.run_experiment(root_dir, 0)
+    self.assertFalse(os.path.exists(root_dir))
+
   def test_method_runs_and_resumes_from_its_gin_files(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(['methods/dppo.gin', 'policies/diffusion.gin'], _BINDINGS)
