@@ -87,7 +87,19 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines += [f'SavedModel: {path}' for path in best.policies.values()]
     lines.append('Those of the last step:')
   lines += [f'SavedModel: {path}' for path in summary.policies.values()]
+  if 'base_policy' in summary.policies and _needs_no_search(summary):
+    lines.append(
+        'base_policy succeeds as often without search, and acts faster.'
+    )
   return '\n'.join(lines)
+
+
+def _needs_no_search(summary: run_summary.RunSummary) -> bool:
+  online = summary.phases.get('online')
+  if online is None:
+    return False
+  rate, alone = online.success_rate, online.success_rate_without_search
+  return rate is not None and alone is not None and alone >= rate > 0.0
 
 
 def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:

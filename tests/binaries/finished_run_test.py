@@ -1,12 +1,13 @@
 """Tests of the text that describes a finished run."""
 
 from absl.testing import absltest
+from absl.testing import parameterized
 
 from parl_tf.binaries import finished_run
 from parl_tf.training import run_summary
 
 
-class DescribeTest(absltest.TestCase):
+class DescribeTest(parameterized.TestCase):
 
   def test_phase_without_search_has_one_rate(self):
     phase = run_summary.PhaseSummary(
@@ -64,6 +65,19 @@ class DescribeTest(absltest.TestCase):
             'SavedModel: runs/tiny/policies/policy',
         ],
     )
+
+  @parameterized.parameters((0.5, 0.5, True), (0.5, 0.4, False), (0, 0, False))
+  def test_a_policy_that_needs_no_search_is_named(self, rate, alone, is_named):
+    phase = run_summary.PhaseSummary(rate, alone, 25.0, 64, 18, 300, 1.6)
+    path = 'runs/tiny/policies/base_policy'
+    text = finished_run.describe(
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, {'online': phase}, {'base_policy': path}
+        ),
+        'runs/tiny',
+    )
+    last = text.splitlines()[-1]
+    self.assertEqual('as often without search' in last, is_named)
 
 
 if __name__ == '__main__':
