@@ -6,9 +6,9 @@ Each run with an online phase has a row, with search and for the policy alone:
 the success rate after the given numbers of online episodes, the best
 evaluation, the mean of the evaluations in the last third of the phase, and the
 fall from one to the other. The best of several evaluations exceeds their mean
-by chance alone: a run that stays at 80 % shows a fall of six points on average
-after six evaluations of 64 episodes. `by_chance` is the probability in percent
-that a run that stays at its mean success shows such a fall.
+by chance alone: a run that stays at 80 percent shows a fall of six points on
+average after six evaluations of 64 episodes. `by_chance` is the probability in
+percent that a run that stays at its mean success shows such a fall.
 
 `start` and `realised` are the predicted and the realised return of the first
 action, of the first and of the last online evaluation. Realised returns end at

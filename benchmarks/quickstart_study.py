@@ -3,9 +3,9 @@
   python benchmarks/quickstart_study.py --root_dir runs/study --seeds 0,1,2
 
 Each run is a separate process that uses one core. Rerun the same command to
-resume after a kill. At the end, `parl-evaluate` scores the SavedModels of every
-phase. The results, one row per run, are printed and written to
-`<root_dir>/study.csv`.
+resume after a kill. After a run, `parl-evaluate` scores the SavedModels of
+every phase, and `parl-controls` measures the run's controls. The results, one
+row per run, are printed and written to `<root_dir>/study.csv`.
 """
 
 import concurrent.futures
@@ -20,12 +20,14 @@ from absl import app
 from absl import flags
 import numpy as np
 
+from parl_tf.reports import controls
+
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of all runs.', required=True
 )
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of each variant.')
 _VARIANTS = flags.DEFINE_list(
-    'variants', ['cal_ql_diffusion', 'no_search'], 'Variants, or `all`.'
+    'variants', ['cal_ql_diffusion'], 'Variants, or `all`.'
 )
 _NUM_EPISODES = flags.DEFINE_integer(
     'num_episodes', 256, 'Evaluation episodes per policy.'
@@ -42,11 +44,6 @@ VARIANTS = {
     'cal_ql_gaussian': (_GAUSSIAN,),
     'iql_diffusion': (_IQL,),
     'iql_gaussian': (_IQL, _GAUSSIAN),
-    'no_search': (
-        'Search.num_samples = 1',
-        'ActionOptimizer.num_candidates = 1',
-        'ActionOptimizer.num_gradient_steps = 0',
-    ),
 }
 """Gin bindings of each variant, in addition to quickstart.gin."""
 
@@ -85,7 +82,7 @@ def run_one(variant: str, seed: str) -> Dict[str, float]:
   }
   for column, path in _POLICIES:
     row[column] = _score(os.path.join(root_dir, path))
-  return row
+  return row | _control_scores(root_dir)
 
 
 def _score(policy: str) -> float:
@@ -105,6 +102,22 @@ def _score(policy: str) -> float:
     )
   with open(path, encoding='utf-8') as file:
     return float(np.mean(json.loads(file.read().splitlines()[-1])['successes']))
+
+
+def _control_scores(root_dir: str) -> Dict[str, float]:
+  """Measures the controls of a run; returns their success rates."""
+  _run_module(
+      ['parl_tf.binaries.controls', f'--runs={root_dir}'],
+      os.path.join(root_dir, 'controls.txt'),
+  )
+  measured = controls.read(root_dir)
+  return {
+      **{
+          f'clone_{temperature}': measured.clone[temperature]['success_rate']
+          for temperature in controls.TEMPERATURES
+      },
+      'self_distillation': measured.self_distillation['success_rate'],
+  }
 
 
 def _run_module(command: Sequence[str], output: str) -> None:
@@ -129,7 +142,8 @@ def _run_module(command: Sequence[str], output: str) -> None:
 
 def describe(rows: List[Dict[str, float]]) -> str:
   """Returns a Markdown table of all runs and the mean of each variant."""
-  columns = ['controller'] + [column for column, _ in _POLICIES] + ['minutes']
+  columns = [x for x in rows[0] if x not in ('variant', 'seed', 'minutes')]
+  columns.append('minutes')
   lines = [
       '| variant | seed | ' + ' | '.join(columns) + ' |',
       '|---' * (len(columns) + 2) + '|',

@@ -7,8 +7,9 @@ where NAME is a kind and the study's folder. `scores` are made from
 `results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
 `benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, `rivals`
 from `rivals.csv` of `benchmarks.rivals`, and `controls` from `controls.json` of
-each run, and `summary` from `rivals.csv`. With `--check`, nothing is written,
-and the exit status is 1 if a table differs.
+each run, `summary` from `rivals.csv`, and `quickstart` from `study.csv` of
+`benchmarks/quickstart_study.py`. With `--check`, nothing is written, and the
+exit status is 1 if a table differs.
 """
 
 import csv
@@ -63,7 +64,7 @@ def render(text: str, results: pathlib.Path) -> str:
   def replace(match: re.Match) -> str:
     kind, study = match.groups()
     lines = '\n'.join(_KINDS[kind](results / study))
-    gap = '' if kind == 'summary' else '\n'
+    gap = '' if kind in ('summary', 'quickstart') else '\n'
     return f'<!-- table {kind} {study} -->\n{gap}{lines}\n{gap}<!-- end -->'
 
   return _TABLE.sub(replace, text)
@@ -204,6 +205,35 @@ def summary_lines(rows: Sequence[Row]) -> List[str]:
   return lines
 
 
+def quickstart_lines(rows: Sequence[Row]) -> List[str]:
+  """Returns the Markdown lines of the quickstart's phases and controls.
+
+  A cell has the mean success of all seeds, in percent.
+  """
+
+  def percent(column: str) -> str:
+    return f'{100 * np.mean(_numbers(rows, column)):.0f} %'
+
+  clone = (percent(f'clone_{x}') for x in controls.TEMPERATURES)
+  return [
+      *_head(f'success, mean of {len(rows)} seeds', 'with search', 'alone'),
+      _line('offline RL', percent('offline'), ''),
+      _line(
+          'online fine-tuning', percent('online'), percent('online_base')
+      ),
+      _line(
+          f'control: the clone at temperatures {_listed(controls.TEMPERATURES)}',
+          '',
+          _listed(list(clone)),
+      ),
+      _line(
+          'control: self-distillation, the same budget without a critic',
+          '',
+          percent('self_distillation'),
+      ),
+  ]
+
+
 def control_lines(folder: pathlib.Path) -> List[str]:
   """Returns the Markdown lines of the controls of a study's runs."""
   runs = runs_lib.read_runs([str(folder)]).runs
@@ -260,6 +290,10 @@ def _numbers(rows: Sequence[Row], column: str) -> List[float]:
   return [float(row[column]) for row in rows if row[column]]
 
 
+def _listed(words: Sequence[str]) -> str:
+  return f'{", ".join(words[:-1])} and {words[-1]}'
+
+
 def _head(*cells: str) -> List[str]:
   return [_line(*cells), _line(*['---'] * len(cells)).replace(' ', '')]
 
@@ -274,6 +308,7 @@ _KINDS: Dict[str, Callable[[pathlib.Path], List[str]]] = {
     'drift': _of_file('drift.csv', drift_lines),
     'rivals': _of_file('rivals.csv', rival_lines),
     'summary': _of_file('rivals.csv', summary_lines),
+    'quickstart': _of_file('study.csv', quickstart_lines),
     'controls': control_lines,
 }
 

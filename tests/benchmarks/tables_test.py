@@ -83,6 +83,34 @@ class LinesTest(absltest.TestCase):
     )
     self.assertEqual(second, '| `b` | 1 |  | 3 |  |  |  | 2.2 |')
 
+  def test_quickstart_shows_phases_and_controls(self):
+    controls = {'clone_1': '0.02', 'clone_0.5': '0', 'clone_0': '0'}
+    rows = [
+        {
+            **{'offline': offline, 'online': '1', 'online_base': '0.9'},
+            **controls,
+            'self_distillation': '0.01',
+        }
+        for offline in ('0.4', '0.5')
+    ]
+
+    head, _, *lines = tables.quickstart_lines(rows)
+
+    self.assertEqual(
+        head, '| success, mean of 2 seeds | with search | alone |'
+    )
+    self.assertEqual(
+        lines,
+        [
+            '| offline RL | 45 % |  |',
+            '| online fine-tuning | 100 % | 90 % |',
+            '| control: the clone at temperatures 1, 0.5 and 0 |  | 2 %, 0 %'
+            ' and 0 % |',
+            '| control: self-distillation, the same budget without a critic | '
+            ' | 1 % |',
+        ],
+    )
+
   def test_claims_without_runs_are_left_out(self):
     row = dict.fromkeys(claims.COLUMNS, '')
     rows = [
