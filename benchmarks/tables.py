@@ -214,6 +214,7 @@ def quickstart_lines(rows: Sequence[Row]) -> List[str]:
   def percent(column: str) -> str:
     return f'{100 * np.mean(_numbers(rows, column)):.0f} %'
 
+  temperatures = _listed(controls.TEMPERATURES)
   clone = (percent(f'clone_{x}') for x in controls.TEMPERATURES)
   return [
       *_head(f'success, mean of {len(rows)} seeds', 'with search', 'alone'),
@@ -222,7 +223,7 @@ def quickstart_lines(rows: Sequence[Row]) -> List[str]:
           'online fine-tuning', percent('online'), percent('online_base')
       ),
       _line(
-          f'control: the clone at temperatures {_listed(controls.TEMPERATURES)}',
+          f'control: the clone at temperatures {temperatures}',
           '',
           _listed(list(clone)),
       ),

@@ -107,6 +107,28 @@ class HLGauss:
         target * tf.nn.log_softmax(logits, axis=-1), axis=-1
     )
 
+  def wide_logits(self, value: float) -> np.ndarray:
+    """Returns logits `[bins]` of mean `value`, from which every bin can learn.
+
+    They are those of a Gaussian with a standard deviation of a twentieth of the
+    range, at most 10 below the highest. Near an end of the range, which cuts
+    the Gaussian off, its center is beyond `value`.
+
+    Args:
+      value: In units of return. A mean beyond the outermost bins does not
+        exist; the nearest is made.
+    """
+    span = self.max_value - self.min_value
+    places = self.centers.numpy().astype(np.float64)
+    low, high = value - span, value + span
+    for _ in range(50):  # Bisection, as the mean rises with the center.
+      center = 0.5 * (low + high)
+      squares = np.square((places - center) / (span / 20.0))
+      logits = np.maximum(-0.5 * (squares - np.min(squares)), -10.0)
+      is_low = np.average(places, weights=np.exp(logits)) < value
+      low, high = (center, high) if is_low else (low, center)
+    return logits
+
 
 def _log_ndtr(x):
   """Computes the log of the standard normal CDF, finite far below 0."""

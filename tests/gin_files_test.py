@@ -11,6 +11,8 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
+from parl_tf.training import phases
+from parl_tf.training import schedules
 from tests import programs
 from tests import tensor_case
 from tests.domains import example_server
@@ -46,6 +48,12 @@ _SMALL = (
 
 def _build_agent(domain):
   return builder.build_agent(domain, None, 0, tf.Variable(0, dtype=tf.int64))
+
+
+def _value(parameter):
+  """Returns what a parameter is bound to, or None; replaces macros."""
+  name, argument = parameter.split('.')
+  return gin.get_bindings(name).get(argument)
 
 
 @functools.lru_cache(maxsize=None)
@@ -176,6 +184,68 @@ class GinFilesTest(tensor_case.TensorCase):
       self.assertEqual(number, wanted)
       self.assertLessEqual(number, gin.query_parameter('Search.num_samples'))
 
+  @parameterized.parameters(
+      ('cal_ql', 5.0, None), ('cql', 5.0, None), ('wsrl', 5.0, 0.0)
+  )
+  def test_images_do_not_change_what_defines_a_baseline(
+      self, method, weight, offline_fraction
+  ):
+    configs.parse([
+        'domains/calvin.gin', f'methods/{method}.gin', 'sizes/paper.gin',
+        'sizes/images.gin',
+    ])
+    self.assertEqual(_value('CalQLCritic.conservative_weight'), weight)
+    self.assertEqual(_value('CalQLCritic.num_conservative_actions'), 10)
+    self.assertEqual(_value('Online.policy_offline_fraction'), offline_fraction)
+
+  @parameterized.parameters(
+      ('rlpd', 200), ('parl_rlpd', 200), ('parl_cal_ql', 1_000)
+  )
+  def test_papers_sizes_keep_a_methods_number_of_episodes(self, method, wanted):
+    configs.parse([
+        'domains/pointmaze.gin', f'methods/{method}.gin', 'sizes/paper.gin'
+    ])
+    self.assertEqual(phases.Online()._num_episodes, wanted)
+
+  @parameterized.parameters(
+      ('rlpd', 10), ('parl_rlpd', 10), ('wsrl', 4), ('ibrl', 5), ('expo', 20),
+      ('dsrl', 20), ('parl_cal_ql', 1),
+  )
+  def test_the_critics_rate_lasts_for_as_many_steps_with_more_updates(
+      self, method, num_updates
+  ):
+    configs.parse([
+        'domains/pointmaze.gin', f'methods/{method}.gin', 'sizes/small.gin'
+    ])
+    with gin.config_scope('critic'):
+      rate = schedules.make_warm_up_cosine_decay()
+    utd = gin.get_bindings('PARLAgent').get('critic_utd', 1)
+    self.assertEqual(utd, num_updates)
+    self.assertGreater(rate(5_999 * num_updates), 0.0)
+    self.assertEqual(rate(6_000 * num_updates), 0.0)
+
+  def test_fast_cube_has_the_offline_updates_of_the_slow_one(self):
+    updates = {}
+    for name in ('cube_play_small', 'cube_play_fast_small'):
+      gin.clear_config()
+      configs.parse([f'experiments/{name}.gin'])
+      with gin.config_scope('critic'):
+        rate = schedules.make_warm_up_cosine_decay()
+      utd = gin.get_bindings('PARLAgent').get('critic_utd', 1)
+      updates[name] = gin.query_parameter('Offline.num_steps') * utd
+      self.assertEqual(rate(updates[name]), 0.0)
+      self.assertGreater(rate(updates[name] - 10), 0.0)
+    self.assertLen(set(updates.values()), 1)
+
+  @parameterized.parameters('cube', 'antmaze', 'adroit_door')
+  def test_without_global_optimization_no_search_ranks(self, task):
+    configs.parse([
+        f'experiments/{task}_small.gin', 'ablations/no_global.gin'
+    ])
+    for scope in ('training', 'acting', 'evaluation'):
+      with gin.config_scope(scope):
+        self.assertEqual(gin.get_bindings('Search')['num_samples'], 1)
+
   # CALVIN needs a server, and its critic has no histogram.
   @parameterized.parameters(*(x for x in _EXPERIMENTS if 'calvin' not in x))
   def test_histograms_cover_the_returns_of_the_task(self, name):
@@ -214,7 +284,6 @@ class GinFilesTest(tensor_case.TensorCase):
         'Critic.tau': 0.005,
         'BehaviorCloning.num_steps': 3_000_000,
         'Offline.num_steps': 1_000_000 if 'ant' in name else 500_000,
-        'Online.num_episodes': 1_000,
     }
     self.assertEqual({x: gin.query_parameter(x) for x in sizes}, sizes)
 
@@ -230,7 +299,7 @@ class GinFilesTest(tensor_case.TensorCase):
         'ImageEncoder.stage_widths': (64, 128, 256, 512),
         'ImageEncoder.blocks_per_stage': 2,
     }
-    self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
+    self.assertEqual({x: _value(x) for x in constants}, constants)
 
   def test_openvla_composes_with_a_domain_of_pictures(self):
     configs.parse(

@@ -119,10 +119,13 @@ class Critic(tf.Module, abc.ABC):
 
   Attributes:
     draws_actions: Whether `loss` uses actions of the policy.
+    num_backup_actions: Number of next actions of which the target backs up the
+      best; None for all that the search draws.
     starts_from_data: Whether `start_at` should get the mean value of the data.
   """
 
   draws_actions = True
+  num_backup_actions: Optional[int] = 1
 
   def __init__(
       self,
@@ -355,9 +358,4 @@ def _initial_bias(distribution, initial_value):
     return None
   if distribution is None:
     return np.array([initial_value])
-  # A Gaussian around the value, with a standard deviation of a twentieth of the
-  # range: narrow enough for the mean to be right, wide enough for every bin to
-  # get a gradient.
-  width = (distribution.max_value - distribution.min_value) / 20.0
-  centers = distribution.centers.numpy()
-  return np.maximum(-0.5 * np.square((centers - initial_value) / width), -10.0)
+  return distribution.wide_logits(initial_value)

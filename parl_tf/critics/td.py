@@ -63,7 +63,7 @@ class TDCritic(critic.Critic):
           f'`target_noise` must not be negative, got {target_noise}.'
       )
     self._target_noise = _limited_noise(target_noise, spec)
-    self._num_backup_actions = num_backup_actions
+    self.num_backup_actions = num_backup_actions
     self._target_aggregate = critic.AGGREGATIONS[target_aggregation]
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
@@ -101,7 +101,7 @@ class TDCritic(critic.Critic):
     """Computes the target: the critic searches at s', its target evaluates."""
     next_time_step = transition.next_time_step
     next_actions = source.next.optimized(
-        self._num_backup_actions, 'target'
+        self.num_backup_actions, 'target'
     ).actions
     if np.any(self._target_noise):
       noise = randomness.normal(

@@ -118,13 +118,18 @@ class ReparameterizedImprover(improver.PolicyImprover):
 
     Raises:
       ValueError: If the source's actions have no density, or the critic infers
-        terminal steps from rewards.
+        terminal steps from rewards or backs up the best of several actions.
     """
     if not self._entropy_backup:
       return transition
     if critic.terminals_from_reward:
       raise ValueError(
           '`Critic.terminals_from_reward` must be False with `entropy_backup`.'
+      )
+    if critic.num_backup_actions != 1:
+      raise ValueError(
+          '`TDCritic.num_backup_actions` must be 1 with `entropy_backup`, got '
+          f'{critic.num_backup_actions}: the entropy is that of one action.'
       )
     log_probs = source.next.optimized(1).log_probs
     if log_probs is None:

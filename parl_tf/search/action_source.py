@@ -277,7 +277,7 @@ class StateActions:
 
     Raises:
       ValueError: If n exceeds the number of the policy's own samples, and fewer
-        will not do.
+        will not do; if they need densities at a temperature other than 1.
     """
     num_samples = self._search.num_samples
     if n is None:
@@ -290,11 +290,14 @@ class StateActions:
             f'`Search.num_samples` must be at least {n}, the number of '
             f'{purpose} actions, got {num_samples}.'
         )
+      if self.policy.has_density and self._search.temperature != 1.0:
+        raise ValueError(
+            '`training/Search.temperature` must be 1 for actions with '
+            f'densities, got {self._search.temperature}.'
+        )
       drawn = self._draw()
-      log_probs = drawn.log_probs
       return types.ActionSamples(
-          drawn.actions[:, :n],
-          None if log_probs is None else log_probs[:, :n],
+          *(x if x is None else x[:, :n] for x in drawn)
       )
     candidates = self.candidates()
     if self._search.is_greedy:
@@ -325,14 +328,10 @@ class StateActions:
     if self._samples is not None:
       return types.ActionSamples(self._samples)
     seed = randomness.fold_in(self._seed, 'base', self._index)
-    if not self.policy.has_density or self._search.optimize_targets:
+    has_density = self.policy.has_density and self._search.temperature == 1.0
+    if not has_density or self._search.optimize_targets:
       return types.ActionSamples(
           self._search.sample(self.policy, self._observation, seed)
-      )
-    if self._search.temperature != 1.0:
-      raise ValueError(
-          '`Search.temperature` must be 1 for samples with densities, got'
-          f' {self._search.temperature}.'
       )
     return types.ActionSamples(
         *self.policy.sample_with_log_prob(

@@ -13,6 +13,7 @@ def make_warm_up_cosine_decay(
     learning_rate: float = gin.REQUIRED,
     num_warm_up_steps: int = 2000,
     num_decay_steps: Optional[int] = None,
+    updates_per_step: int = 1,
 ) -> tf.keras.optimizers.schedules.CosineDecay:
   """Makes a linear warm-up, then a constant or half a cosine down to 0.
 
@@ -21,9 +22,11 @@ def make_warm_up_cosine_decay(
 
   Args:
     learning_rate: The highest rate.
-    num_warm_up_steps: W, updates of the warm-up; 0 for none.
-    num_decay_steps: Updates, warm-up included, after which the rate is
+    num_warm_up_steps: Training steps of the warm-up; 0 for none.
+    num_decay_steps: Training steps, warm-up included, after which the rate is
       0; None stays constant.
+    updates_per_step: Updates of the optimizer per training step, such as
+      `PARLAgent.critic_utd`.
 
   Raises:
     ValueError: If a number is out of range.
@@ -39,6 +42,13 @@ def make_warm_up_cosine_decay(
         '`num_decay_steps` must exceed `num_warm_up_steps`, got '
         f'{num_decay_steps} and {num_warm_up_steps}.'
     )
+  if updates_per_step < 1:
+    raise ValueError(
+        f'`updates_per_step` must be positive, got {updates_per_step}.'
+    )
+  num_warm_up_steps *= updates_per_step
+  if num_decay_steps is not None:
+    num_decay_steps *= updates_per_step
   # Keras counts updates from 0, and its warm-up ends before the highest rate.
   num_rising = max(num_warm_up_steps - 1, 0)
   num_falling = 1 if num_decay_steps is None else num_decay_steps - num_rising

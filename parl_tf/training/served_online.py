@@ -265,9 +265,12 @@ class ServedOnline:
     first = tf.nest.map_structure(lambda x: x[:, 0].numpy(), rows)
     mask = first.policy_info.get('action_mask')
     seed = randomness.fold_in([session.seed, 0], 'fit', session.train_step)
-    num_samples = self._num_samples or agent.searches.training.num_samples
+    search = agent.searches.training
     samples = policy.sample(
-        first.observation, num_samples, seed
+        first.observation,
+        self._num_samples or search.num_samples,
+        seed,
+        temperature=search.temperature,
     ).numpy()
     dataset_action = first.action
     if mask is not None:

@@ -94,7 +94,7 @@ class EntropyTest(tensor_case.TensorCase):
 
 class EntropyBackupTest(tensor_case.TensorCase):
 
-  def _rewards(self, improver, log_probs=None, terminals_from_reward=False):
+  def _rewards(self, improver, log_probs=None, **kwargs):
     """Augments rewards [1, 1, 2] with discounts [1, 0, 0.5], gamma 0.9."""
     time_step = ts.TimeStep(
         step_type=tf.constant([1, 2, 1]),
@@ -102,9 +102,7 @@ class EntropyBackupTest(tensor_case.TensorCase):
         discount=tf.constant([1.0, 0.0, 0.5]),
         observation=tf.zeros([3, 1]),
     )
-    critic = small_agent.make_critic(
-        gamma=0.9, terminals_from_reward=terminals_from_reward
-    )
+    critic = small_agent.make_critic(gamma=0.9, **kwargs)
     augmented = improver.augment_reward(
         trajectory.Transition(time_step, (), time_step),
         critic,
@@ -131,6 +129,8 @@ class EntropyBackupTest(tensor_case.TensorCase):
       self._rewards(improver)
     with self.assertRaisesRegex(ValueError, '`Critic.terminals_from_reward`'):
       self._rewards(improver, tf.zeros([3, 1]), terminals_from_reward=True)
+    with self.assertRaisesRegex(ValueError, '`TDCritic.num_backup_actions`'):
+      self._rewards(improver, tf.zeros([3, 1]), num_backup_actions=10)
     with self.assertRaisesRegex(ValueError, '`entropy_backup` needs'):
       reparameterized.ReparameterizedImprover(
           entropy_backup=True, learn_temperature=False

@@ -233,8 +233,9 @@ class SamplesTest(tensor_case.TensorCase):
     source = _make_source(
         action_source.Search(4, optimizer=None, temperature=0.5)
     )
-    with self.assertRaisesRegex(ValueError, '`Search.temperature`.*got 0.5'):
-      source.here.base()
+    self.assertEqual(source.here.base().shape[1], 4)  # Needs no density.
+    with self.assertRaisesRegex(ValueError, 'Search.temperature`.*got 0.5'):
+      source.here.optimized(1)
 
   def test_candidates_without_an_optimizer_are_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))

@@ -50,6 +50,16 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
         _rates(schedule, [0, 4, 6, 12]), [0.8, 0.6, 0.4, 0.0], atol=1e-7
     )
 
+  def test_several_updates_of_a_step_last_as_long_as_one(self):
+    schedule = schedules.make_warm_up_cosine_decay(
+        0.8, num_warm_up_steps=1, num_decay_steps=4, updates_per_step=3
+    )
+
+    # The warm-up ends with update 2; the rate is 0 after 4 x 3 updates.
+    self.assertAllClose(
+        _rates(schedule, [0, 2, 7, 12]), [0.8 / 3, 0.8, 0.4, 0.0], atol=1e-7
+    )
+
   def test_the_default_warm_up_matches_the_paper(self):
     self.assertAllClose(
         _rates(schedules.make_warm_up_cosine_decay(3e-4), [0, 999, 1999, 5000]),
