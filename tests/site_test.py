@@ -13,6 +13,7 @@ import pytest
 
 from docs import commands
 from docs import parameters
+from parl_tf.training import phases
 from parl_tf.training import session
 from tests import pages
 from tests.binaries import tiny
@@ -91,6 +92,10 @@ class ParametersTest(parameterized.TestCase):
     self.assertLen(rows, 5)
     for name, *lengths in rows:
       for size, length in zip(('small', 'small_robot', 'paper'), lengths):
+        if (name, size) == ('Online.num_episodes', 'paper'):
+          # A method may bind fewer, so the file of sizes binds none.
+          self.assertEqual(length, f'{phases.Online()._num_episodes:,}')
+          continue
         self.assertRegex(
             _text(f'gin/sizes/{size}.gin'),
             rf'(?m)^{re.escape(name)} = {length.replace(",", "_")}\b',
