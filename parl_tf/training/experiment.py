@@ -94,7 +94,8 @@ def run_experiment(
       of offline RL in `phases/<phase>`, so that other runs can begin there.
       Takes less disk than one checkpoint, because it has no optimizers.
     keep_best: Whether to keep the networks of the best online evaluation in
-      `best`. If the last evaluation has fewer successes than chance explains,
+      `best`. If the last evaluation is worse than the best by more than chance
+        explains,
       the policies of the best one are exported to `policies/best`.
     initial_run: Directory of another run, whose networks, data and phases up to
       `initial_phase` this run takes over. The task, the policy, the networks

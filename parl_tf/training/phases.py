@@ -34,7 +34,7 @@ class BehaviorCloning:
     Args:
       num_steps: Maximum number of training steps.
       batch_size: Rows of a training step.
-      interval: Gradient steps between rows of `metrics.csv`.
+      interval: Training steps between rows of `metrics.csv`.
       tolerance: The phase ends early if the best held-out loss of the last
         fifth of the steps improves on the best earlier loss by less than this
         fraction. None runs all steps.

@@ -63,7 +63,7 @@ class ServedOnline:
       num_fitted_rows: States at which actions are searched for the server.
       fitted_offline_fraction: Share of these states from the offline table;
         None draws from both tables in proportion to their sizes.
-      num_fit_steps: Gradient steps of the server in an epoch.
+      num_fit_steps: Updates by the server in an epoch.
       refresh_share: Share of all states whose cached samples must have the
         present version of the weights; the stalest are drawn again.
       refresh_beside_training: Whether the critic trains meanwhile, on the
