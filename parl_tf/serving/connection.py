@@ -110,6 +110,11 @@ class Connection:
             'The connection to %s broke during `%s` (%s): reconnecting.',
             self.address, name, error,
         )
+      except BaseException:
+        # A late answer would be taken for that of the next call, be it after the
+        # deadline or after Ctrl-C.
+        self._drop(socket)
+        raise
     if isinstance(answer, str):
       raise PolicyServerError(
           f'The policy server at {self.address} reports an error in `{name}`:\n'
@@ -145,8 +150,6 @@ class Connection:
       except TimeoutError:
         now = time.monotonic()
       if seconds is not None and now - start >= seconds:
-        # A late answer would be taken for that of the next call.
-        self._drop(socket)
         raise TimeoutError(
             f'The policy server at {self.address} did not answer `{name}` '
             f'within {seconds} s.'

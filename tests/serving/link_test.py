@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import threading
+from unittest import mock
 import urllib.request
 
 from absl.testing import absltest
@@ -166,6 +167,24 @@ class FailuresTest(parameterized.TestCase):
     samples = client.sample(toy_policy.observation(1), 1, seed=2)
 
     np.testing.assert_array_equal(samples.actions, 2.0)
+
+  def test_the_answer_to_an_interrupted_call_is_dropped(self):
+    server = self.enter_context(toy_policy.serving(self.policy.functions()))
+    client = self.enter_context(toy_policy.connect(server))
+    connection = client._connection
+    with mock.patch.object(
+        connection, '_receive', side_effect=KeyboardInterrupt
+    ):
+      with self.assertRaises(KeyboardInterrupt):
+        client.sample(toy_policy.observation(1), 1, seed=1)
+
+    samples = client.sample(toy_policy.observation(1), 1, seed=2)
+
+    np.testing.assert_allclose(
+        samples.actions,
+        self.policy.sample(toy_policy.observation(1), 1, 2),
+        rtol=1e-6,
+    )
 
   def test_calls_of_lost_clients_are_dropped(self):
     began, goes_on = threading.Event(), threading.Event()
