@@ -111,8 +111,8 @@ class Connection:
             self.address, name, error,
         )
       except BaseException:
-        # A late answer would be taken for that of the next call, be it after the
-        # deadline or after Ctrl-C.
+        # After a deadline or Ctrl-C, a late answer would be taken for that of
+        # the next call.
         self._drop(socket)
         raise
     if isinstance(answer, str):
