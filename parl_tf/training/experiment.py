@@ -95,8 +95,7 @@ def run_experiment(
       Takes less disk than one checkpoint, because it has no optimizers.
     keep_best: Whether to keep the networks of the best online evaluation in
       `best`. If the last evaluation is worse than the best by more than chance
-        explains,
-      the policies of the best one are exported to `policies/best`.
+      explains, the policies of the best one are exported to `policies/best`.
     initial_run: Directory of another run, whose networks, data and phases up to
       `initial_phase` this run takes over. The task, the policy, the networks
       and the normalization must be the same; the improver, the search and the

@@ -18,7 +18,8 @@ def make_warm_up_cosine_decay(
   """Makes a linear warm-up, then a constant or half a cosine down to 0.
 
   Update i of W warm-up updates, counted from 1, uses i / W of the highest rate;
-  the cosine begins with update W. `WarmUpCosineDecay` in gin.
+  the cosine begins with update W, which is `num_warm_up_steps` times
+  `updates_per_step`. `WarmUpCosineDecay` in gin.
 
   Args:
     learning_rate: The highest rate.
