@@ -200,6 +200,7 @@ def time_filling() -> None:
         num_steps=_NUM_STEPS.value,
         seed=0,
         make_progress=progress.Progress,
+        repeat=domain_lib.act_until_kept,
     )
     for index, kind in enumerate(_KINDS):
       ports = [_PORT.value + 4 * index + i for i in range(max(_WORKERS))]

@@ -35,7 +35,7 @@ _MATHEMATICS = (
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
     *_PARTS, *_EPISODES, 'agents', 'proportion', 'synced_file', 'replay',
-    'datasets', 'domains', 'training', 'version',
+    'datasets', 'interruption', 'domains', 'training', 'version',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -43,6 +43,7 @@ _MAY_IMPORT = {
     'randomness': _BASE,
     'replicas': (),
     'proportion': (),
+    'interruption': (),
     'synced_file': (),
     'version': (),
     'episode_builder': _BASE,
@@ -58,7 +59,7 @@ _MAY_IMPORT = {
     'agents': (*_PARTS, 'agents'),
     'replay': (*_DATA, *_EPISODES, 'synced_file', 'replay'),
     'datasets': (*_DATA, *_EPISODES, 'datasets'),
-    'domains': (*_DATA, 'domains'),
+    'domains': (*_DATA, 'interruption', 'domains'),
     'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),

@@ -24,9 +24,9 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from parl_tf import interruption
 from parl_tf.binaries import configs
 from parl_tf.binaries import input_errors
-from parl_tf.binaries import interruption
 from parl_tf.binaries import third_party_messages
 
 _HELP = ('--help', '-help', '-h')
@@ -61,7 +61,8 @@ def run(
       so that programs with equal flag names can be imported together.
     is_resumable: Whether rerunning the command resumes after Ctrl-C.
     cleans_up: Whether the program tells other processes when it ends, for which
-      it may take its time after Ctrl-C. Otherwise it ends within two seconds.
+      it may take its time after Ctrl-C. Otherwise it ends within two seconds,
+      unless its domain moves a machine.
   """
   others = set(flags.FLAGS)
   define_flags()

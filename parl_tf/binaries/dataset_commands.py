@@ -55,6 +55,7 @@ def write_dataset(
       seed=seed,
       play=play,
       make_progress=progress.Progress,
+      repeat=domain_lib.act_until_kept,
       metadata={'domain': domain_name},
   )
 
@@ -102,6 +103,7 @@ def describe(path: str, found: inspection.Inspection) -> str:
         *([f'  WARNING     {found.success_hint}'] * bool(found.success_hint)),
         f'  actions     {_ranges(*found.action_range)},'
         f' {found.saturation:.1%} saturated',
+        *([f'  WARNING     {found.action_hint}'] * bool(found.action_hint)),
         *_note_constants(*found.action_range),
         # Adding 0 turns -0, which gymnasium-robotics pays, into 0.
         f'  rewards     [{found.reward_range[0] + 0.0:g},'

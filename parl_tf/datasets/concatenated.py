@@ -30,6 +30,7 @@ class Source(rows_lib.RowSource):
     self.wrapped = source
     self.path = source.path
     self.faults = source.faults
+    self.has_unit_actions = source.has_unit_actions
     self._keys = keys
     self.columns: Dict[str, rows_lib.Column] = {
         name: column

@@ -13,10 +13,12 @@ after a terminal row is a copy of the row's own, and the last row of an episode
 that ends without terminating yields no transition.
 """
 
+import itertools
 import math
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
+from absl import logging
 import h5py
 import numpy as np
 
@@ -30,10 +32,17 @@ _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
 _TASK_SUCCESSES = 'infos/task_successes'
+# Attribute of files that the library wrote, with actions in [-1, 1].
+_UNIT_ACTIONS = 'has_unit_actions'
+# Attributes of group `metadata` that such files had before.
+_WRITTEN_HERE = ('gin_config', 'converted_from')
 _READ_ROWS = 16_384
 # Maximum bytes to read at once from each column.
 _READ_BYTES = 2**24
+# Maxima of a compressed chunk, which is read and written as a whole. The bytes
+# are those of HDF5's cache.
 _CHUNK_ROWS = 8_192
+_CHUNK_BYTES = 2**20
 
 
 def recognises(path: str) -> bool:
@@ -73,6 +82,10 @@ class _Source(hdf5.Source):
             if layout.observation_keys is None or x in layout.observation_keys
         ]
         fields.update({f'{name}/{x}': f'{name}/{x}' for x in keys})
+    metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
+    self.has_unit_actions = _UNIT_ACTIONS in self.file.attrs or any(
+        name in metadata for name in _WRITTEN_HERE
+    )
     self._columns = {}
     self.columns = {}
     for name, field in fields.items():
@@ -137,7 +150,7 @@ class EpisodeFile:
   """Writes episodes one at a time; a context manager.
 
   The file appears at its path only when it is complete. After an error, no file
-  is left behind.
+  is left behind, unless `keeps_unfinished`.
   """
 
   def __init__(
@@ -146,6 +159,7 @@ class EpisodeFile:
       *,
       metadata: Optional[Mapping[str, Any]] = None,
       has_next_observations: bool = True,
+      keeps_unfinished: bool = False,
   ):
     """Creates the file.
 
@@ -154,15 +168,21 @@ class EpisodeFile:
       metadata: Numbers and strings, stored as attributes of group `metadata`.
       has_next_observations: Whether to write `next_observations`. Requires
         that every episode has its last observation.
+      keeps_unfinished: Whether the episodes added before an error are kept, in
+        a file whose name has `.unfinished-1` (or the next free number) before
+        its extension.
     """
     self._path = path
+    self._keeps_unfinished = keeps_unfinished
+    self._num_episodes = 0
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
     self._names: Set[str] = set()  # Empty before the first episode.
     # Buffers rows, because HDF5 compresses whole chunks.
     self._pending: List[Dict[str, np.ndarray]] = []
-    self._num_pending = 0
+    self._num_pending = self._pending_bytes = 0
     self._file = h5py.File(self._partial_path, 'w')
+    self._file.attrs[_UNIT_ACTIONS] = True
     attributes = self._file.create_group('metadata').attrs
     for name, value in (metadata or {}).items():
       attributes[name] = value
@@ -171,11 +191,20 @@ class EpisodeFile:
     return self
 
   def __exit__(self, error_type, error, traceback) -> None:
-    if error_type is None:
+    is_kept = self._keeps_unfinished and self._num_episodes > 0
+    if error_type is None or is_kept:
       self._flush()
     self._file.close()
     if error_type is None:
       os.replace(self._partial_path, self._path)
+    elif is_kept:
+      path = _unfinished_path(self._path)
+      os.rename(self._partial_path, path)
+      logging.warning(
+          'Kept the %d complete episodes of the unfinished dataset: %s.',
+          self._num_episodes,
+          path,
+      )
     else:
       os.remove(self._partial_path)
 
@@ -203,15 +232,20 @@ class EpisodeFile:
             name,
             shape=(0,) + array.shape[1:],
             maxshape=(None,) + array.shape[1:],
-            chunks=(_CHUNK_ROWS,) + array.shape[1:],
+            chunks=(_chunk_rows(array),) + array.shape[1:],
             dtype=array.dtype,
             compression='gzip',
             shuffle=True,
         )
     self._check(rows, episode)
     self._pending.append(rows)
+    self._num_episodes += 1
     self._num_pending += episode.num_steps
-    if self._num_pending >= _CHUNK_ROWS:
+    self._pending_bytes += sum(array.nbytes for array in rows.values())
+    if (
+        self._num_pending >= _CHUNK_ROWS
+        or self._pending_bytes >= _READ_BYTES
+    ):
       self._flush()
 
   def _flush(self) -> None:
@@ -220,7 +254,7 @@ class EpisodeFile:
       column = self._file[name]
       column.resize(len(column) + len(array), axis=0)
       column[-len(array):] = array
-    self._pending, self._num_pending = [], 0
+    self._pending, self._num_pending, self._pending_bytes = [], 0, 0
 
   def _rows(self, episode: types.Episode) -> Dict[str, np.ndarray]:
     observation = episode.observation
@@ -272,3 +306,18 @@ class EpisodeFile:
         raise ValueError(
             f'{where}: `{name}` must have shape {shape}, got {array.shape}.'
         )
+
+
+def _chunk_rows(array: np.ndarray) -> int:
+  """Returns the number of rows of a column's chunks."""
+  row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
+  return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))
+
+
+def _unfinished_path(path: str) -> str:
+  """Returns the first free path for the episodes of an unfinished dataset."""
+  root, extension = os.path.splitext(path)
+  candidates = (
+      f'{root}.unfinished-{i}{extension}' for i in itertools.count(1)
+  )
+  return next(x for x in candidates if not os.path.exists(x))

@@ -1,5 +1,6 @@
 """Records episodes and datasets with a noisy controller."""
 
+import functools
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from absl import logging
@@ -13,7 +14,9 @@ from parl_tf.datasets import episodes
 
 
 @gin.configurable(
-    denylist=['environment', 'controller', 'num_steps', 'seed', 'progress']
+    denylist=[
+        'environment', 'controller', 'num_steps', 'seed', 'progress', 'repeat'
+    ]
 )
 def generate(
     environment: Any,
@@ -25,6 +28,7 @@ def generate(
     max_noise: float = 0.5,
     noise_factors: Optional[Sequence[float]] = None,
     progress: Optional[Callable[[int], None]] = None,
+    repeat: Callable[[Callable[[], Any]], Any] = lambda record: record(),
 ) -> Iterator[episodes.Recording]:
   """Yields episodes with `num_steps` environment steps in total.
 
@@ -45,6 +49,8 @@ def generate(
     noise_factors: `[A]` factors on the noise of each action dimension; None
       means 1.
     progress: Called after each episode with the number of steps so far.
+    repeat: Calls a function that records an episode until none is lost, and
+      returns the result, such as `domains.domain.act_until_kept`.
 
   Returns:
     Iterator of recordings.
@@ -76,13 +82,16 @@ def generate(
         max_noise,
     )
 
+  def record(number, max_steps):
+    random = np.random.default_rng([seed, number])
+    noise = random.uniform(min_noise, max_noise) * factors
+    return _record(environment, controller, random, number, max_steps, noise)
+
   def record_all():
     step = number = 0
     while step < num_steps:
-      random = np.random.default_rng([seed, number])
-      recording = _record(
-          environment, controller, random, number, num_steps - step,
-          random.uniform(min_noise, max_noise) * factors,
+      recording = repeat(
+          functools.partial(record, number, max_steps=num_steps - step)
       )
       number += 1
       if not environment.may_be_recorded():
@@ -107,8 +116,9 @@ def record_dataset(
     *,
     num_steps: int,
     seed: int,
-    progress: Optional[Callable[[int], None]] = None,
     metadata: Optional[Mapping[str, Any]] = None,
+    keeps_unfinished: bool = False,
+    **options: Any,
 ) -> None:
   """Writes the episodes of `generate` to a file in D4RL's layout.
 
@@ -118,9 +128,11 @@ def record_dataset(
     controller: See `generate`.
     num_steps: Total environment steps.
     seed: Non-negative seed, which determines the contents of the file.
-    progress: Called after each episode with the number of steps so far.
     metadata: Attributes stored in addition to `num_steps`, `seed` and the gin
       configuration.
+    keeps_unfinished: Whether the complete episodes are kept if an error or
+      Ctrl-C ends the recording; see `d4rl.EpisodeFile`.
+    **options: `progress` and `repeat` of `generate`.
 
   Raises:
     ValueError: If an argument is out of range. No file is written.
@@ -130,7 +142,7 @@ def record_dataset(
       controller,
       num_steps=num_steps,
       seed=seed,
-      progress=progress,
+      **options,
   )
   metadata = {
       'num_steps': num_steps,
@@ -138,7 +150,9 @@ def record_dataset(
       'gin_config': gin.config_str(),
       **(metadata or {}),
   }
-  with d4rl.EpisodeFile(path, metadata=metadata) as file:
+  with d4rl.EpisodeFile(
+      path, metadata=metadata, keeps_unfinished=keeps_unfinished
+  ) as file:
     for recording in recordings:
       file.append(recording.episode, recording.infos)
 
@@ -151,12 +165,14 @@ def record_task(
     seed: int,
     play: bool = False,
     make_progress: Callable[[str, int], Any],
+    repeat: Callable[[Callable[[], Any]], Any],
     metadata: Optional[Mapping[str, Any]] = None,
 ) -> None:
   """Records a dataset of a domain with the domain's own controller.
 
   Bindings in the gin scope `play`, such as `play/generate.max_noise`, apply to
-  play only.
+  play only. If an error or Ctrl-C ends the recording of a domain with
+  `max_environments`, such as a robot, its complete episodes are kept.
 
   Args:
     path: File to write. It appears only when it is complete.
@@ -166,6 +182,7 @@ def record_task(
     play: Whether to record play without a goal instead of attempts at the task.
     make_progress: Takes a label and the number of steps; returns a context
       manager that shows progress.
+    repeat: See `generate`.
     metadata: See `record_dataset`.
 
   Raises:
@@ -181,8 +198,10 @@ def record_task(
           controller,
           num_steps=num_steps,
           seed=seed,
-          progress=bar.update,
           metadata={'play': play, **(metadata or {})},
+          keeps_unfinished=domain.max_environments is not None,
+          progress=bar.update,
+          repeat=repeat,
       )
 
 

@@ -28,6 +28,8 @@ class Inspection(NamedTuple):
     successes: Whether each episode contains a success.
     success_hint: If no episode does, why, and the binding that would count some
       as successes; else empty.
+    action_hint: If the actions seem to have the task's own units although the
+      layout says otherwise, the binding to consider; else empty.
     reward_range: Minimum and maximum reward; None if there are no rows.
     observation_ranges: Minimum and maximum of each entry `[D]`, keyed by the
       column's name in the file; for images, scalars over all pixels.
@@ -46,6 +48,7 @@ class Inspection(NamedTuple):
   returns: np.ndarray = np.zeros([0])
   successes: np.ndarray = np.zeros([0], np.bool_)
   success_hint: str = ''
+  action_hint: str = ''
   reward_range: Optional[Tuple[float, float]] = None
   observation_ranges: Mapping[str, Tuple[np.ndarray, np.ndarray]] = {}
   action_range: Optional[Tuple[np.ndarray, np.ndarray]] = None
@@ -73,8 +76,8 @@ def inspect(
     source = formats.open_source(path, layout)
   except rows_lib.DamagedFileError as error:
     return Inspection([str(error)])
-  scan = row_scan.RowScan(path, layout)
   with source:
+    scan = row_scan.RowScan(path, source.fit(layout))
     faults = list(source.faults) + scan.header_faults(source.columns)
     if not faults:
       try:

@@ -22,6 +22,7 @@ from parl_tf.datasets import rows as rows_lib
         'task',
         'ends_at_success',
         'concatenated_keys',
+        'raw_action_bounds',
     ],
 )
 def make_layout(
@@ -30,6 +31,7 @@ def make_layout(
     task: Optional[int] = None,
     ends_at_success: bool = True,
     concatenated_keys: Optional[Tuple[str, ...]] = None,
+    raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -51,8 +53,11 @@ def make_layout(
       later rows form another one.
     concatenated_keys: Parts of a nested observation to concatenate to one
       array, in this order, as the task does; None keeps them.
+    raw_action_bounds: `(low, high)` of the task's actions in its own units,
+      each `[A]`; None if they are unknown.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
-      mapped to -1 and 1.
+      mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
+      library wrote.
     clip_actions: Whether to clip actions outside the bounds. If False, such
       actions are a fault.
     reward_values: Allowed values of the raw reward; None allows any.
@@ -81,6 +86,7 @@ def make_layout(
       task=task,
       ends_at_success=ends_at_success,
       concatenated_keys=concatenated_keys,
+      raw_action_bounds=raw_action_bounds,
   )
 
 
@@ -121,6 +127,8 @@ def read_episodes(
     )
   if found.success_hint:
     logging.warning('%s: %s', path, found.success_hint)
+  if found.action_hint:
+    logging.warning('%s: %s', path, found.action_hint)
   episodes = read_inspected(path, layout)
   if make_store is None:
     return episodes
@@ -134,6 +142,7 @@ def read_inspected(
   pieces: List[rows_lib.Rows] = []
   number = 0
   with formats.open_source(path, layout) as source:
+    layout = source.fit(layout)
     for rows in source.read():
       start = 0
       for end in rows_lib.find_ends(rows) + 1:

@@ -108,10 +108,28 @@ class RowScan:
                 self._labels.get('success'), self._layout.success_reward
             )
         ),
+        action_hint='' if self.faults else self._action_hint(action_range),
         reward_range=reward_range and tuple(float(x) for x in reward_range),
         observation_ranges={self._labels[x]: y for x, y in ranges.items()},
         action_range=action_range,
         saturation=self._num_saturated / max(self._num_action_entries, 1),
+    )
+
+  def _action_hint(self, action_range) -> str:
+    """Returns a hint if all actions are within the task's narrower bounds."""
+    bounds = self._layout.raw_action_bounds
+    if action_range is None or bounds is None:
+      return ''
+    (low, high), (least, greatest) = bounds, action_range
+    stored_low, stored_high = self._layout.action_bounds
+    is_narrower = np.any((low > stored_low) | (high < stored_high))
+    if not is_narrower or np.any((least < low) | (greatest > high)):
+      return ''
+    lows, highs = (np.array2string(x, precision=4) for x in bounds)
+    return (
+        f"all actions are within the task's own bounds {lows} and {highs}, which"
+        f' are narrower than {list(self._layout.action_bounds)}. If the file'
+        ' has these units, bind them as `dataset.action_bounds`.'
     )
 
   def _check_shapes(self, shapes) -> None:

@@ -62,7 +62,10 @@ class Layout(NamedTuple):
       parts; None accepts any.
     action_shape: Shape of one action; None accepts any.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
-      mapped to -1 and 1.
+      mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
+      library wrote.
+    raw_action_bounds: `(low, high)` of the task's actions in its own units,
+      each `[A]`; None if they are unknown.
     clip_actions: Whether to clip actions outside the bounds. If False, such
       actions are a fault.
     reward_values: Allowed values of the raw reward; None allows any.
@@ -85,6 +88,7 @@ class Layout(NamedTuple):
   observation_shape: Optional[object] = None
   action_shape: Optional[Tuple[int, ...]] = None
   action_bounds: Tuple = (-1.0, 1.0)
+  raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None
   clip_actions: bool = False
   reward_values: Optional[Tuple[float, ...]] = None
   success_field: Optional[str] = None
@@ -104,17 +108,26 @@ class RowSource(abc.ABC):
     columns: Headers of the columns found, keyed by the names above. The source
       does not check them for completeness or equal lengths; `RowScan` does.
     faults: Faults specific to the format, each with path and field.
+    has_unit_actions: Whether the dataset is one that the library wrote with
+      actions in [-1, 1].
   """
 
   path: str
   columns: Mapping[str, Column]
   faults: List[str]
+  has_unit_actions: bool = False
 
   def __enter__(self) -> 'RowSource':
     return self
 
   def __exit__(self, error_type, error, traceback) -> None:
     self.close()
+
+  def fit(self, layout: Layout) -> Layout:
+    """Returns the layout with the action bounds of this dataset."""
+    if not self.has_unit_actions:
+      return layout
+    return layout._replace(action_bounds=(-1.0, 1.0), raw_action_bounds=None)
 
   @abc.abstractmethod
   def close(self) -> None:

@@ -51,6 +51,8 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 class _Source(rows_lib.RowSource):
   """Reads one episode file at a time."""
 
+  has_unit_actions = True
+
   def __init__(self, path, layout):
     self.path = path
     self.faults = []

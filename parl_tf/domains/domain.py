@@ -24,6 +24,7 @@ from dm_env import specs
 import gin
 import numpy as np
 
+from parl_tf import interruption
 from parl_tf import types
 from parl_tf.domains import arguments
 
@@ -274,6 +275,7 @@ class Domain(abc.ABC):
         action_spec=self.action_spec(),
         task=self.recorded_task,
         ends_at_success=self.ends_at_success,
+        raw_action_bounds=self.raw_action_bounds,
     )
 
   @abc.abstractmethod
@@ -337,4 +339,6 @@ def select_domain(domain: Domain = gin.REQUIRED) -> Domain:
   Args:
     domain: The task, such as `@PointMaze()`.
   """
+  if domain.max_environments is not None:
+    interruption.take_time()  # It may be a robot, which has to stop first.
   return domain

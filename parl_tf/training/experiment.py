@@ -325,8 +325,8 @@ def _finish(
 def _record(domain, path, num_steps, seed, play):
   if num_steps is None:
     raise ValueError(
-        'Either `run_experiment.dataset_path` or '
-        '`run_experiment.num_recorded_steps` must be given.'
+        'Either `run_experiment.dataset_path` or'
+        ' `run_experiment.num_recorded_steps` must be given.'
     )
   generate.record_task(
       path,
@@ -335,6 +335,7 @@ def _record(domain, path, num_steps, seed, play):
       seed=seed,
       play=play,
       make_progress=progress.Progress,
+      repeat=domain_lib.act_until_kept,
   )
 
 

@@ -1,6 +1,5 @@
 """Tests of reading and writing D4RL's HDF5 layout."""
 
-import os
 import tracemalloc
 
 from absl.testing import absltest
@@ -339,23 +338,6 @@ class WriteTest(D4rlTest):
     episode = _episode([0, 1], False, 4, has_last_transition=False)
     with self.assertRaisesRegex(ValueError, 'episode 4.*last observation'):
       d4rl_columns.write_episodes(self._path, [episode])
-
-  def test_no_file_is_left_after_an_error(self):
-    def fail():
-      yield _episode([0, 1], True)
-      raise RuntimeError('stop')
-
-    with self.assertRaisesRegex(RuntimeError, 'stop'):
-      d4rl_columns.write_episodes(self._path, fail())
-    self.assertEmpty(os.listdir(os.path.dirname(self._path)))
-
-  def test_an_existing_file_survives_an_error(self):
-    d4rl_columns.write_episodes(self._path, [_episode([0, 1], True)])
-    with self.assertRaises(ValueError):
-      d4rl_columns.write_episodes(
-          self._path, [_episode([0, 1], False, has_last_transition=False)]
-      )
-    self.assertLen(self._read(), 1)
 
   def test_infos_must_be_the_same_in_every_episode(self):
     with self.assertRaisesRegex(ValueError, "infos/goal.*episode|episode.*got"):

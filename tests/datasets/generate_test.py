@@ -1,5 +1,6 @@
 """Tests of recording episodes and datasets with a noisy controller."""
 
+import contextlib
 import os
 from unittest import mock
 
@@ -251,6 +252,64 @@ class RecordDatasetTest(absltest.TestCase):
     self.assertEqual(attributes['seed'], 3)
     self.assertEqual(attributes['domain'], 'line')
     self.assertIn('generate.max_noise = 0.2', attributes['gin_config'])
+
+  def test_a_lost_episode_is_recorded_again(self):
+    class Unreliable(_Line):
+      """Loses the second episode in its second step, once."""
+
+      num_resets = 0
+
+      def reset(self):
+        self.num_resets += 1
+        return super().reset()
+
+      def step(self, action):
+        if self.num_resets == 2 and self._num_steps == 1:
+          raise ConnectionError('lost')
+        return super().step(action)
+
+    def repeat(record):
+      try:
+        return record()
+      except ConnectionError:
+        return record()
+
+    expected = self._record(self._path, 3)
+    environment = Unreliable()
+    generate.record_dataset(
+        self._path, environment, _Pusher(), num_steps=42, seed=3, repeat=repeat
+    )
+    found = list(reading.read_episodes(self._path))
+
+    self.assertEqual(environment.num_resets, len(expected) + 1)
+    for one, same in zip(expected, found, strict=True):
+      np.testing.assert_array_equal(one.observation, same.observation)
+
+  def test_ctrl_c_keeps_the_episodes_of_a_robot_only(self):
+    class Interrupted(_Line, contextlib.ExitStack):
+      """Ctrl-C arrives in the third episode."""
+
+      num_resets = 0
+
+      def reset(self):
+        self.num_resets += 1
+        if self.num_resets == 3:
+          raise KeyboardInterrupt
+        return super().reset()
+
+    for max_environments, left in (None, []), (1, ['data.unfinished-1.hdf5']):
+      domain = mock.Mock(max_environments=max_environments)
+      domain.make_recorder.return_value = (Interrupted(), _Pusher())
+      with self.assertRaises(KeyboardInterrupt):
+        generate.record_task(
+            self._path,
+            domain,
+            num_steps=42,
+            seed=3,
+            make_progress=lambda *_: contextlib.nullcontext(mock.Mock()),
+            repeat=lambda record: record(),
+        )
+      self.assertEqual(os.listdir(self._directory), left)
 
   def test_a_value_out_of_range_leaves_no_file(self):
     with self.assertRaisesRegex(ValueError, 'seed.*-1'):

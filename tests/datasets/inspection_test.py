@@ -81,6 +81,27 @@ class InspectionTest(dataset_case.DatasetCase):
     hint = inspection.inspect(self._path).success_hint
     self.assertRegex(hint, '`infos/success` is 0 in every row.*success_field')
 
+  @parameterized.parameters(
+      (0.25, 0.25, (-1.0, 1.0), True),
+      (0.25, 0.3, (-1.0, 1.0), False),  # An action is beyond the task's bounds.
+      (0.25, 0.25, (-0.25, 0.25), False),
+      (2.0, 0.25, (-1.0, 1.0), False),
+  )
+  def test_actions_in_the_units_of_the_task_are_suspected(
+      self, bound, greatest, stored, is_suspect
+  ):
+    actions = np.linspace(-0.25, greatest, 7, dtype=np.float32)[:, None]
+    d4rl_columns.write(self._path, d4rl_columns.make(actions=actions))
+    layout = reading.make_layout(
+        raw_action_bounds=(np.array([-bound]), np.array([bound])),
+        action_bounds=stored,
+    )
+    hint = inspection.inspect(self._path, layout).action_hint
+    if is_suspect:
+      self.assertRegex(hint, r'\[-0.25\] and \[0.25\].*`dataset.action_bounds`')
+    else:
+      self.assertEmpty(hint)
+
   @parameterized.parameters(16_383, 16_384, 16_385)
   def test_episodes_across_chunks_are_counted_once(self, end):
     num_rows = 20_000

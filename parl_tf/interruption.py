@@ -15,12 +15,22 @@ from typing import Callable, Iterator
 STATUS = 130  # What shells report for a program that Ctrl-C ended.
 _PATIENCE_SECONDS = 1.0
 
+_takes_time = threading.Event()
+
+
+def take_time() -> None:
+  """Lets this process end in its own time after Ctrl-C, from now on.
+
+  For a process that moves a machine, which it has to stop first.
+  """
+  _takes_time.set()
+
 
 @contextlib.contextmanager
 def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   """Ends the process one second after Ctrl-C in its context, if it still runs.
 
-  Must be called in the main thread.
+  After a call of `take_time`, it does not. Must be called in the main thread.
 
   Args:
     describe: Returns the text to print to standard error; '' if the program has
@@ -35,6 +45,8 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
         os.close(receiver)
         return
     time.sleep(_PATIENCE_SECONDS)
+    if _takes_time.is_set():
+      return
     os.write(2, describe().encode())
     os._exit(STATUS)  # Skips the wait for other threads.
 

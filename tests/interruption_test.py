@@ -31,6 +31,27 @@ _STUCK = """
     except KeyboardInterrupt:
       pass
 """
+_STOPPING = """
+import os, signal, time
+from parl_tf.binaries import console
+from parl_tf.domains import domain as domain_lib
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Robot:
+  max_environments = 1
+
+def main(argv):
+  domain_lib.select_domain(Robot())
+  try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+  finally:
+    time.sleep(2.5)  # The arm comes to rest.
+    print('stopped')
+
+console.run('program', main, lambda: None)
+"""
 
 
 class InterruptionTest(absltest.TestCase):
@@ -52,6 +73,18 @@ class InterruptionTest(absltest.TestCase):
       )
       # One second, and the start of Python.
       self.assertLess(time.monotonic() - started, 20.0)
+
+  def test_a_program_that_stops_a_machine_is_not_ended(self):
+    done = subprocess.run(
+        [sys.executable, '-c', _STOPPING],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertEqual(done.stdout, 'stopped\n')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,103 @@
+"""Tests of how a file of episodes is written."""
+
+import os
+
+from absl.testing import absltest
+import h5py
+import numpy as np
+
+from parl_tf import types
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import reading
+from tests.datasets import d4rl_columns
+
+
+def _episode(observation, success_at_end, episode_id=0, **changes):
+  observation = np.array(observation, np.float32)[:, None].repeat(2, axis=1)
+  steps = len(observation) - 1
+  success = np.zeros([steps], np.bool_)
+  success[-1] = success_at_end
+  episode = types.Episode(
+      observation=observation,
+      action=np.linspace(-0.5, 0.5, steps, dtype=np.float32)[:, None],
+      reward=success.astype(np.float32),
+      discount=1 - success.astype(np.float32),
+      success=success,
+      episode_id=episode_id,
+  )
+  return episode._replace(**changes)
+
+
+class EpisodeFileTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+
+  def test_no_file_is_left_after_an_error(self):
+    def fail():
+      yield _episode([0, 1], True)
+      raise RuntimeError('stop')
+
+    with self.assertRaisesRegex(RuntimeError, 'stop'):
+      d4rl_columns.write_episodes(self._path, fail())
+    self.assertEmpty(os.listdir(os.path.dirname(self._path)))
+
+  def test_complete_episodes_can_be_kept_after_an_error(self):
+    folder = os.path.dirname(self._path)
+    for length in (3, 5):
+      with self.assertRaisesRegex(RuntimeError, 'stop'):
+        with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+          file.append(_episode(range(length), True))
+          raise RuntimeError('stop')
+    self.assertCountEqual(
+        os.listdir(folder),
+        ['data.unfinished-1.hdf5', 'data.unfinished-2.hdf5'],
+    )
+    for i, length in (1, 3), (2, 5):
+      path = os.path.join(folder, f'data.unfinished-{i}.hdf5')
+      (episode,) = reading.read_episodes(path)
+      self.assertEqual(episode.num_steps, length - 1)
+
+  def test_a_file_without_an_episode_is_not_kept(self):
+    with self.assertRaisesRegex(RuntimeError, 'stop'):
+      with d4rl.EpisodeFile(self._path, keeps_unfinished=True):
+        raise RuntimeError('stop')
+    self.assertEmpty(os.listdir(os.path.dirname(self._path)))
+
+  def test_action_bounds_do_not_scale_what_the_library_wrote(self):
+    episode = _episode(range(4), True)
+    d4rl_columns.write_episodes(self._path, [episode])
+    (found,) = reading.read_episodes(self._path, action_bounds=(-0.5, 0.5))
+    np.testing.assert_array_equal(found.action, episode.action)
+
+  def test_files_of_earlier_versions_are_recognized_by_their_metadata(self):
+    episode = _episode(range(4), True)
+    d4rl_columns.write_episodes(
+        self._path, [episode], metadata={'gin_config': ''}
+    )
+    with h5py.File(self._path, 'a') as file:
+      for name in file.attrs:
+        del file.attrs[name]
+    (found,) = reading.read_episodes(self._path, action_bounds=(-0.5, 0.5))
+    np.testing.assert_array_equal(found.action, episode.action)
+
+  def test_chunks_of_images_have_at_most_a_mebibyte(self):
+    images = np.zeros([3, 64, 64, 3], np.uint8)
+    episode = _episode([0, 1, 2], True)._replace(observation=images)
+    d4rl_columns.write_episodes(self._path, [episode])
+    with h5py.File(self._path, 'r') as file:
+      self.assertEqual(file['observations'].chunks, (85, 64, 64, 3))
+      self.assertEqual(file['actions'].chunks[0], 8_192)
+
+  def test_an_existing_file_survives_an_error(self):
+    d4rl_columns.write_episodes(self._path, [_episode([0, 1], True)])
+    with self.assertRaises(ValueError):
+      d4rl_columns.write_episodes(
+          self._path, [_episode([0, 1], False, has_last_transition=False)]
+      )
+    self.assertLen(list(reading.read_episodes(self._path)), 1)
+
+
+if __name__ == '__main__':
+  absltest.main()
