@@ -127,9 +127,9 @@ class RowScan:
       return ''
     lows, highs = (np.array2string(x, precision=4) for x in bounds)
     return (
-        f"all actions are within the task's own bounds {lows} and {highs}, which"
-        f' are narrower than {list(self._layout.action_bounds)}. If the file'
-        ' has these units, bind them as `dataset.action_bounds`.'
+        f"all actions are within the task's own bounds {lows} and {highs},"
+        f' which are narrower than {list(self._layout.action_bounds)}. If the'
+        ' file has these units, bind them as `dataset.action_bounds`.'
     )
 
   def _check_shapes(self, shapes) -> None:

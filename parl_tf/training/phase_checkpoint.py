@@ -19,7 +19,6 @@ from parl_tf.networks import observation_encoder
 from parl_tf.reports import run_files
 from parl_tf.training import builder
 from parl_tf.training import network_files
-from parl_tf.training import run_directory
 
 PHASES = ('behavior_cloning', 'offline')
 """The phases that leave a checkpoint, in their order."""
@@ -33,8 +32,8 @@ _NETWORKS = {
 }
 # Settings of tasks that only critics depend on.
 _MAY_DIFFER_AFTER_CLONING = ('is_sparse',)
-# Settings of networks that only matter while they are trained.
-_MAY_DIFFER = ('averaging_rate', 'dropout_rate')
+# Settings that change neither the shapes of networks nor what they learned.
+_MAY_DIFFER = ('averaging_rate', 'dropout_rate', 'num_steps', 'address')
 _HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.
 _MACRO = re.compile(r'%([\w./]+)')
 
@@ -319,7 +318,7 @@ def _gin_settings(class_names) -> Dict[str, str]:
     configurable, _, parameter = name.rpartition('.')
     if re.split(r'[./]', configurable)[-1] not in class_names:
       continue
-    if parameter in _MAY_DIFFER or run_directory.may_change(parameter):
+    if parameter in _MAY_DIFFER:
       continue
     found[name] = _resolve(value, macros)
   return found

@@ -21,9 +21,14 @@ _SEED_LINE = re.compile(r'# seed = (\d+)')
 # may the exported policies, what is held in memory, and the address of a
 # policy's server, whose weights have versions.
 _MAY_CHANGE = re.compile(
-    r'num_steps|num_episodes|num_turns|num_epochs|num_evaluation_episodes'
-    r'|(evaluation_|video_)?interval|min_steps|tolerance|checkpoint_seconds'
-    r'|address|exported_policies|picture_memory_bytes|max_block_bytes'
+    r'(.*[./])?('
+    r'(BehaviorCloning|Offline)\.(num_steps|interval)'
+    r'|BehaviorCloning\.(min_steps|tolerance)'
+    r'|Online\.num_episodes|OnPolicy\.num_turns|ServedOnline\.num_epochs'
+    r'|\w+\.(evaluation_interval|video_interval|num_evaluation_episodes'
+    r'|checkpoint_seconds|address|exported_policies|picture_memory_bytes'
+    r'|max_block_bytes)'
+    r')'
 )
 
 
@@ -161,15 +166,6 @@ def holds_run(root_dir: str) -> bool:
   )
 
 
-def may_change(parameter: str) -> bool:
-  """Returns whether sessions of a run may differ in a parameter.
-
-  Args:
-    parameter: Name of the parameter, without that of its configurable.
-  """
-  return bool(_MAY_CHANGE.fullmatch(parameter))
-
-
 def config_path(root_dir: str) -> str:
   """Returns the path of the run's gin configuration.
 
@@ -222,7 +218,7 @@ def _fixed_lines(config: str) -> List[str]:
     if line.startswith('import '):
       continue  # gin renames aliases when an import is added.
     name = line.split('=')[0].strip()
-    if not may_change(name.split('.')[-1]):
+    if not _MAY_CHANGE.fullmatch(name):
       lines.append(line)
   return sorted(lines)
 

@@ -7,14 +7,16 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 
+from parl_tf.policies import flow  # noqa: F401 (registers gin names)
+from parl_tf.training import phases  # noqa: F401
 from parl_tf.training import run_directory
 
 
 @gin.configurable(module='run_directory_test')
 def make_trainer(
-    width=1, num_steps=2, num_episodes=3, num_gradient_steps=4, critic=None
+    width=1, num_gradient_steps=4, critic=None
 ):
-  return width, num_steps, num_episodes, num_gradient_steps, critic
+  return width, num_gradient_steps, critic
 
 
 @gin.configurable(module='run_directory_test')
@@ -48,40 +50,40 @@ class RunDirectoryTest(parameterized.TestCase):
     self.assertEqual(make_trainer()[0], 8)
 
   def test_same_configuration_is_resumed(self):
-    self._claim('make_trainer.width = 8', 'make_trainer.num_episodes = 1')
+    self._claim('make_trainer.width = 8', 'Online.num_episodes = 1')
     self._begin()
     self.assertTrue(
-        self._claim('make_trainer.num_episodes = 1', 'make_trainer.width = 8')
+        self._claim('Online.num_episodes = 1', 'make_trainer.width = 8')
     )
 
   def test_run_is_finished_until_it_is_claimed_again(self):
-    bindings = ('make_trainer.width = 8', 'make_trainer.num_episodes = 1')
+    bindings = ('make_trainer.width = 8', 'Online.num_episodes = 1')
     self._claim(*bindings)
     self.assertFalse(run_directory.is_finished(self._root, 0))
     run_directory.mark_finished(self._root)
     self.assertTrue(run_directory.is_finished(self._root, 0))
     self.assertFalse(run_directory.is_finished(self._root, 1))
     # More episodes, interrupted before the first one.
-    self._claim(bindings[0], 'make_trainer.num_episodes = 2')
+    self._claim(bindings[0], 'Online.num_episodes = 2')
     self.assertFalse(run_directory.is_finished(self._root, 0))
 
   def test_finished_run_of_fewer_episodes_is_not_this_one(self):
-    self._claim('make_trainer.num_episodes = 1')
+    self._claim('Online.num_episodes = 1')
     run_directory.mark_finished(self._root)
     gin.clear_config()
-    gin.parse_config('make_trainer.num_episodes = 2')
+    gin.parse_config('Online.num_episodes = 2')
 
     self.assertFalse(run_directory.is_finished(self._root, 0))
 
   def test_another_configuration_is_refused_and_the_binding_named(self):
-    self._claim('make_trainer.width = 8', 'make_trainer.num_steps = 1')
+    self._claim('make_trainer.width = 8', 'Offline.num_steps = 1')
     self._begin()
     with self.assertRaisesRegex(
         ValueError,
         r'run/config.gin: the directory belongs to another configuration'
         r'(?s:.*)\n  -make_trainer.width = 8\n  \+make_trainer.width = 16$',
     ):
-      self._claim('make_trainer.width = 16', 'make_trainer.num_steps = 1')
+      self._claim('make_trainer.width = 16', 'Offline.num_steps = 1')
 
   def test_binding_that_only_one_of_them_has_is_refused(self):
     self._claim()
@@ -96,15 +98,19 @@ class RunDirectoryTest(parameterized.TestCase):
       self._claim(seed=1)
 
   def test_numbers_of_steps_and_episodes_may_change(self):
-    self._claim('make_trainer.num_steps = 1', 'make_trainer.num_episodes = 1')
+    self._claim('Offline.num_steps = 1', 'fast/Online.num_episodes = 1')
     self._begin()
     self.assertTrue(
-        self._claim(
-            'make_trainer.num_steps = 9', 'make_trainer.num_episodes = 9'
-        )
+        self._claim('Offline.num_steps = 9', 'fast/Online.num_episodes = 9')
     )
     self.assertTrue(self._claim("connect_policy.address = 'other'"))
-    self.assertTrue(self._claim('make_trainer.num_episodes = 9'))
+    self.assertTrue(self._claim('Online.num_episodes = 9'))
+
+  def test_steps_of_a_policy_may_not_change(self):
+    self._claim('FlowPolicy.num_steps = 10')
+    self._begin()
+    with self.assertRaisesRegex(ValueError, 'FlowPolicy.num_steps'):
+      self._claim('FlowPolicy.num_steps = 2')
 
   def test_steps_of_the_search_may_not_change(self):
     self._claim('make_trainer.num_gradient_steps = 1')
@@ -161,7 +167,7 @@ class RunDirectoryTest(parameterized.TestCase):
     run_directory.write_operative_config(self._root)
     text = pathlib.Path(self._root, 'operative_config.gin').read_text()
     self.assertIn('make_trainer.width = 8\n', text)
-    self.assertIn('make_trainer.num_episodes = 3\n', text)
+    self.assertIn('make_trainer.num_gradient_steps = 4\n', text)
 
 
 if __name__ == '__main__':
