@@ -98,18 +98,26 @@ class ReplayService:
       port: Port to listen on, or None for a free one.
       is_public: Whether other machines may connect. Connections have neither
         encryption nor a password: use this only on a network you trust.
-      max_size: Maximum number of transitions in each of `offline` and `online`;
-        the oldest are removed first.
+      max_size: Maximum number of transitions in each of `offline` and `online`.
+        The dataset must not have more; of `online`, the oldest are removed
+        first.
       max_queue_size: Maximum number of queued episodes. Senders block while the
         queue is full.
 
     Raises:
       OSError: If the log cannot be opened, or the port is in use.
-      ValueError: If the log is damaged before its last record.
+      ValueError: If the log is damaged before its last record, or the dataset
+        has more than `max_size` transitions.
     """
     if max_queue_size < 1:
       raise ValueError(
           f'`max_queue_size` must be positive, got {max_queue_size}.'
+      )
+    if num_offline_transitions > max_size:
+      raise ValueError(
+          f'`ReplayService.max_size` must be at least'
+          f' {num_offline_transitions:,}, the transitions of the dataset, got'
+          f' {max_size:,}.'
       )
     steps = stored_step.signature(observation_spec, action_spec)
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
@@ -118,7 +126,7 @@ class ReplayService:
       self._entries.append(episode, is_success(episode))
     # Tables that are being refilled must not be sampled.
     self._expected_sizes = {
-        'offline': min(num_offline_transitions, max_size),
+        'offline': num_offline_transitions,
         'online': min(sum(self._entries.num_steps), max_size),
     }
     self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)

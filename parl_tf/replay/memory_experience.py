@@ -112,6 +112,16 @@ class MemoryExperience:
     )
     target.add(steps, num_transitions)
 
+  def check_fits(self, num_transitions: int) -> None:
+    """Raises `ValueError` if a dataset exceeds the capacity of a table."""
+    capacity = self._table('offline').capacity
+    if num_transitions > capacity:
+      raise ValueError(
+          '`MemoryExperience.capacity` must be at least the'
+          f' {num_transitions} transitions of the dataset, got {capacity}.'
+          ' Memory is taken only as it fills.'
+      )
+
   def close(self) -> None:
     """Does nothing: the tables are freed with this object."""
 

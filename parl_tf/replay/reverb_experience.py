@@ -101,6 +101,15 @@ class ReverbExperience:
     """Inserts stored steps; see `ReplayWriter.add`."""
     self._writer.add(table, steps, num_transitions)
 
+  def check_fits(self, num_transitions: int) -> None:
+    """Raises `ValueError` if a dataset exceeds the tables of an own server."""
+    if self._server is not None and num_transitions > self._server.max_size:
+      raise ValueError(
+          '`ReplayServer.max_size` must be at least the'
+          f' {num_transitions} transitions of the dataset, got'
+          f' {self._server.max_size}.'
+      )
+
   def close(self) -> None:
     """Stops the server if this process started it."""
     if self._server is not None:

@@ -210,6 +210,7 @@ class ReplayServer:
 
   Attributes:
     address: `localhost:port`.
+    max_size: Maximum number of transitions per table.
   """
 
   def __init__(
@@ -227,6 +228,7 @@ class ReplayServer:
         first.
       chunk_length: H, the number of steps that a transition spans.
     """
+    self.max_size = max_size
     self._server = reverb.Server(
         make_tables(signature, max_size, chunk_length), port=None
     )

@@ -44,12 +44,18 @@ class EpisodeActor:
     self._actor: Optional[actor.Actor] = None
     self._episodes: List[types.Episode] = []
 
-  def act(self, number: int) -> types.Episode:
-    """Collects episode `number`, given by the weights, seed and `number`."""
-    return domain_lib.act_until_kept(lambda: self._act(number))
+  def act(self, number: int, attempt: int = 0) -> types.Episode:
+    """Collects an episode, given by the weights, the seed and the arguments.
 
-  def _act(self, number):
-    state = np.random.SeedSequence([*self._seed, number]).generate_state(3)
+    Args:
+      number: Number of the episode.
+      attempt: Number of its earlier attempts that were of no use.
+    """
+    entropy = [*self._seed, number, *([attempt] if attempt else [])]
+    return domain_lib.act_until_kept(lambda: self._act(number, entropy))
+
+  def _act(self, number, entropy):
+    state = np.random.SeedSequence(entropy).generate_state(3)
     self._environment.seed(int(state[0]))
     self._policy.set_seed(state[1:].astype(np.uint32).view(np.int32))
     self._recorder.episode_id = number

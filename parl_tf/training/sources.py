@@ -11,10 +11,14 @@ from typing import (
     Sequence,
 )
 
+from absl import logging
+
 from parl_tf import types
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
+
+_MAX_ATTEMPTS = 5
 
 
 class Collected(NamedTuple):
@@ -77,7 +81,8 @@ class LocalSource:
     )
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
-    """Does nothing."""
+    """Raises `ValueError` if the tables are too small for the episodes."""
+    self.experience.check_fits(sum(e.num_transitions for e in episodes))
 
   @contextlib.contextmanager
   def collection(self, session):
@@ -111,10 +116,23 @@ class LocalCollection:
         self._actor = episode_actor.EpisodeActor(
             session.domain, session.agent, session.seed
         )
-      session.log.append(self._actor.act(number))
+      self._collect(number)
     episode = next(iter(session.log.read(number, number + 1)))
     session.write_episode('online', episode)
     return Collected(episode.num_steps, session.domain.is_success(episode))
+
+  def _collect(self, number: int) -> None:
+    """Logs an episode; one that the log refuses is collected anew."""
+    assert self._actor is not None
+    for attempt in range(_MAX_ATTEMPTS):
+      episode = self._actor.act(number, attempt)
+      try:
+        self._session.log.append(episode)
+        return
+      except ValueError as error:
+        if attempt == _MAX_ATTEMPTS - 1:
+          raise
+        logging.error('Dropping an online episode: %s', error)
 
 
 def experience_arguments(domain, agent) -> Dict[str, Any]:

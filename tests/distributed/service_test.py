@@ -257,6 +257,14 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(link.size('online'), 9)
     self.assertLen(self.sample(link, 'online'), 1)
 
+  def test_a_dataset_beyond_the_tables_is_refused(self):
+    gin.bind_parameter('ReplayService.max_size', 2)
+    self.addCleanup(gin.clear_config)
+    with self.assertRaisesRegex(
+        ValueError, '`ReplayService.max_size` must be at least 3.*got 2'
+    ):
+      self.start(num_transitions=3)
+
   def test_old_episodes_that_the_table_would_drop_are_not_inserted(self):
     gin.bind_parameter('ReplayService.max_size', 7)
     self.addCleanup(gin.clear_config)

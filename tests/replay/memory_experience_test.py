@@ -270,6 +270,14 @@ class RowsTest(parameterized.TestCase):
     self.assertEqual(first[:, 0].min(), 1)
     self.assertEqual(first[first[:, 0] == 1, 1].min(), 10)
 
+  def test_a_dataset_beyond_the_capacity_is_refused(self):
+    source, _ = _source(num_offline=0, capacity=30)
+    source.check_fits(30)
+    with self.assertRaisesRegex(
+        ValueError, '`MemoryExperience.capacity` must.* 31 transitions.*got 30'
+    ):
+      source.check_fits(31)
+
   def test_images_and_mappings_keep_their_dtypes(self):
     source, writer = _source(num_offline=0)
     episode = _episode(0, num_steps=3)

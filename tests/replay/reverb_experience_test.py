@@ -134,6 +134,15 @@ class ReverbExperienceTest(parameterized.TestCase):
     with self.assertRaisesRegex(ConnectionError, self._server.address):
       self._source.iterate(0, 1, _REQUEST)
 
+  def test_a_dataset_beyond_an_own_servers_tables_is_refused(self):
+    self._source.check_fits(10**9)  # The tables are another process's.
+    source = reverb_experience.ReverbExperience(
+        _SIGNATURE, reward_scale=2.0, reward_bias=-1.0
+    )
+    self.addCleanup(source.close)
+    with self.assertRaisesRegex(ValueError, 'ReplayServer.max_size.*1000001'):
+      source.check_fits(1_000_001)
+
   def test_own_server_stops_with_the_experience(self):
     source = reverb_experience.ReverbExperience(
         _SIGNATURE, reward_scale=2.0, reward_bias=-1.0

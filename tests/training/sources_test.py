@@ -20,6 +20,34 @@ class _OnlyEvaluations(pointmaze.PointMaze):
     return super().make_environment(seed, evaluation)
 
 
+class _Unstable(pointmaze.PointMaze):
+  """A task whose physics fail in the first `num_bad` episodes."""
+
+  def __init__(self, num_bad):
+    super().__init__(
+        size='UMaze', min_start_distance=2, max_episode_steps=5
+    )
+    self._num_bad = num_bad
+
+  def make_environment(self, seed, evaluation):
+    environment = super().make_environment(seed, evaluation)
+    reset, step = environment.reset, environment.step
+    resets = []
+
+    def counted_reset():
+      resets.append(True)
+      return reset()
+
+    def unstable_step(action):
+      time_step = step(action)
+      if len(resets) <= self._num_bad:
+        return time_step._replace(reward=np.float32(np.nan))
+      return time_step
+
+    environment.reset, environment.step = counted_reset, unstable_step
+    return environment
+
+
 class LocalSourceTest(absltest.TestCase):
 
   def setUp(self):
@@ -57,6 +85,27 @@ class LocalSourceTest(absltest.TestCase):
     again = self._collect(self._session('other'), 2)
     for seen, wanted in zip(again, (first, second), strict=True):
       np.testing.assert_array_equal(seen.action, wanted.action)
+
+  def test_an_episode_that_is_not_finite_is_collected_anew(self):
+    session = self._session(domain=_Unstable(num_bad=2))
+    with self.assertLogs(level='ERROR') as logged:
+      (episode,) = self._collect(session, 1)
+    self.assertLen(logged.output, 2)
+    self.assertRegex(logged.output[0], 'Dropping.*`reward` must be finite')
+    self.assertEqual(episode.episode_id, 0)
+    self.assertTrue(np.all(np.isfinite(episode.reward)))
+    # Repeating the same start would repeat a fault of a deterministic task.
+    (first,) = self._collect(
+        self._session('other', domain=_Unstable(num_bad=0)), 1
+    )
+    self.assertFalse(
+        np.array_equal(first.observation[0], episode.observation[0])
+    )
+
+  def test_a_task_that_is_never_finite_ends_the_run(self):
+    session = self._session(domain=_Unstable(num_bad=9))
+    with self.assertRaisesRegex(ValueError, '`reward` must be finite'):
+      self._collect(session, 1)
 
   def test_logged_episodes_after_the_checkpoint_are_not_repeated(self):
     data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))[:2]
