@@ -42,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
   if command != 'info' and options.output is None:
     raise app.UsageError(f'{command} needs --output.')
   if command == 'convert' and options.format == 'lerobot':
+    if options.overwrite:
+      raise app.UsageError(
+          '--overwrite replaces files only: remove the LeRobot directory.'
+      )
     outputs.check_folder(options.output)  # The writer replaces nothing.
   elif command != 'info':
     outputs.check_file(

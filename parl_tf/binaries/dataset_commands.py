@@ -145,11 +145,24 @@ def convert(paths: Sequence[str], output: str) -> None:
     ValueError: If a dataset has a fault, or an episode does not fit the layout
       or differs in columns or shapes from the first.
   """
+  try:
+    _write_converted(paths, output, has_next_observations=True)
+  except _LastObservationUnknownError:
+    # D4RL's files know it only where an episode is terminal.
+    _write_converted(paths, output, has_next_observations=False)
+
+
+class _LastObservationUnknownError(Exception):
+  """An episode lacks the observation after its last step."""
+
+
+def _write_converted(
+    paths: Sequence[str], output: str, *, has_next_observations: bool
+) -> None:
   episodes = itertools.chain.from_iterable(
       # A list, so that all datasets are validated before anything is written.
       [reading.read_episodes(path) for path in paths]
   )
-  first = next(episodes)
   with d4rl.EpisodeFile(
       output,
       metadata={
@@ -157,9 +170,11 @@ def convert(paths: Sequence[str], output: str) -> None:
               os.path.basename(os.path.abspath(path)) for path in paths
           ]
       },
-      has_next_observations=first.has_last_transition,
+      has_next_observations=has_next_observations,
   ) as file:
-    for number, episode in enumerate(itertools.chain([first], episodes)):
+    for number, episode in enumerate(episodes):
+      if has_next_observations and not episode.has_last_transition:
+        raise _LastObservationUnknownError
       file.append(episode._replace(episode_id=number))
 
 

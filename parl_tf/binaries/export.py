@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   options = flags.FLAGS
+  _check_combination(options)
   run_directory.config_path(options.root_dir)  # Raises without a run.
   outputs.check_saved_model(options.output, overwrite=options.overwrite)
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
         options.base,
         options.output,
         threshold=options.threshold,
+        checkpoint_name=options.checkpoint,
         gin_bindings=options.gin_bindings,
     )
   else:
@@ -54,6 +56,22 @@ def main(argv: Sequence[str]) -> None:
       difference,
   )
   print(options.output)
+
+
+def _check_combination(options) -> None:
+  """Raises `UsageError` if a flag would have no effect."""
+  if not options.base:
+    for name in ('threshold', 'gin_bindings'):
+      if options[name].present:
+        raise app.UsageError(f'--{name} is for --base only.')
+  elif options['policy'].present:
+    raise app.UsageError(
+        '--policy cannot be combined with --base, which is the policy.'
+    )
+  elif options.checkpoint == 'behavior_cloning':
+    raise app.UsageError(
+        '--checkpoint behavior_cloning has no trained critic for --base.'
+    )
 
 
 def run() -> None:
@@ -77,7 +95,7 @@ def _define_flags():
       'last',
       ('last', 'behavior_cloning', 'offline', 'best'),
       'The last checkpoint, that at the end of a phase, or that of the best'
-      ' online evaluation.',
+      ' online evaluation. With --base, its critic is taken.',
   )
   flags.DEFINE_string(
       'base', None, 'Directory of the SavedModel of a policy to steer.'

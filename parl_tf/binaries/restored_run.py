@@ -90,14 +90,9 @@ def export_run(
         f'The policy of {root_dir} cannot be exported, because another process '
         'serves it.'
     )
-  with contextlib.ExitStack() as stack:
-    if checkpoint_name == 'best':
-      stack.enter_context(
-          best_policies.BestPolicies(root_dir, agent).restored()
-      )
-    elif checkpoint_name != 'last':
-      saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
-      saved.read_networks(agent, with_critic=name != 'base_policy')
+  with _at(
+      root_dir, agent, checkpoint_name, with_critic=name != 'base_policy'
+  ):
     return _export(agent, output, name)
 
 
@@ -118,6 +113,20 @@ def _check_checkpoint(root_dir, name, checkpoint_name):
     )
 
 
+@contextlib.contextmanager
+def _at(root_dir, agent, checkpoint_name, *, with_critic):
+  """Gives the agent the weights of a checkpoint in its context."""
+  with contextlib.ExitStack() as stack:
+    if checkpoint_name == 'best':
+      stack.enter_context(
+          best_policies.BestPolicies(root_dir, agent).restored()
+      )
+    elif checkpoint_name != 'last':
+      saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
+      saved.read_networks(agent, with_critic=with_critic)
+    yield
+
+
 def _export(agent, output, name):
   domain = domain_lib.select_domain()
   example = _example(domain, agent.num_frames)
@@ -135,6 +144,7 @@ def export_steered(
     output: str,
     *,
     threshold: float,
+    checkpoint_name: str = 'last',
     gin_bindings: Sequence[str] = (),
 ) -> float:
   """Exports a frozen policy, steered by the critic of a run.
@@ -146,6 +156,7 @@ def export_steered(
     base: Directory of the policy's SavedModel.
     output: Directory of the new SavedModel.
     threshold: See `SteeredBase`.
+    checkpoint_name: See `export_run`; it supplies the critic.
     gin_bindings: Gin bindings that override the configuration of the run.
 
   Returns:
@@ -153,9 +164,10 @@ def export_steered(
     raw units.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint, the run has
-      no critic or search, or the base does not fit the task.
+    ValueError: If the directory contains no run or no such checkpoint, the run
+      has no critic or search, or the base does not fit the task.
   """
+  _check_checkpoint(root_dir, 'policy', checkpoint_name)
   agent = restore_agent(root_dir, gin_bindings)
   domain = domain_lib.select_domain()
   policy = steering.SteeredBase(
@@ -166,12 +178,13 @@ def export_steered(
       raw_action_bounds=domain.raw_action_bounds,
       threshold=threshold,
   )
-  return steering.export(
-      policy,
-      output,
-      _example(domain, agent.num_frames),
-      agent.time_step_spec,
-  )
+  with _at(root_dir, agent, checkpoint_name, with_critic=True):
+    return steering.export(
+        policy,
+        output,
+        _example(domain, agent.num_frames),
+        agent.time_step_spec,
+    )
 
 
 def _example(domain, num_frames):

@@ -23,6 +23,7 @@ from parl_tf.serving import server
 from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import served_acting
+from parl_tf.training import steering
 from tests.binaries import tiny
 from tests.serving import toy_policy
 from tests.training import small_run
@@ -152,6 +153,39 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(steered.shape, (16, 2))
     _, spec = served_policy.exported_policy(self._output)
     self.assertEqual(spec.action_size, 2)
+
+  def test_a_base_is_steered_by_the_critic_of_a_checkpoint(self):
+    base = os.path.join(self._root, 'policies', 'base_policy')
+    make, critics, weights = steering.SteeredBase, [], {}
+
+    def make_steered(base, critic, *args, **kwargs):
+      critics.append(critic)
+      return make(base, critic, *args, **kwargs)
+
+    def export_steered(*args):
+      del args
+      weights[name] = [v.numpy() for v in critics[-1].variables]
+      return 0.0
+
+    with mock.patch.multiple(
+        steering, SteeredBase=make_steered, export=export_steered
+    ):
+      for name in ('offline', 'last'):
+        restored_run.export_steered(
+            self._root,
+            base,
+            self._output,
+            threshold=float('inf'),
+            checkpoint_name=name,
+        )
+        gin.clear_config()
+
+    self.assertTrue(
+        any(
+            np.any(offline != last)
+            for offline, last in zip(weights['offline'], weights['last'])
+        )
+    )
 
   def test_a_base_of_plain_tf_agents_is_steered(self):
     base = os.path.join(self.create_tempdir().full_path, 'random')
