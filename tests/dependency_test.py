@@ -35,7 +35,8 @@ _MATHEMATICS = (
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
     *_PARTS, *_EPISODES, 'agents', 'proportion', 'synced_file', 'replay',
-    'datasets', 'interruption', 'domains', 'training', 'version',
+    'datasets', 'interruption', 'input_names', 'domains', 'training',
+    'version',
 )
 _MAY_IMPORT = {
     'types': (),
@@ -43,6 +44,7 @@ _MAY_IMPORT = {
     'randomness': _BASE,
     'replicas': (),
     'proportion': (),
+    'input_names': (),
     'interruption': (),
     'synced_file': (),
     'version': (),

@@ -12,15 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import frame_stack
+from parl_tf import input_names
 from parl_tf import types
 
 _SIGNATURE = 'serving_default'
-_SEED_INPUT = 'seed'
 _ACTION_OUTPUT = 'action'
 # Output of policies that predict several actions at once, `[B, H, A]`.
 _CHUNK_OUTPUT = 'chunk'
-# Input name of a single-array observation; a dict has one input per key.
-_OBSERVATION_INPUT = 'observation'
 # Rounding error of mapping actions in [-1, 1] to raw units and back.
 _ROUNDING = 1e-5
 
@@ -78,7 +76,7 @@ class ExportedPolicy:
       seed: `[2]` int32.
     """
     inputs = {k: tf.constant(v) for k, v in _by_input(observation).items()}
-    raw = self._signature(**inputs, **{_SEED_INPUT: tf.constant(seed)})
+    raw = self._signature(**inputs, **{input_names.SEED: tf.constant(seed)})
     raw = raw.get(_CHUNK_OUTPUT, raw[_ACTION_OUTPUT]).numpy().astype(np.float64)
     action = (raw - self._center) / self._half_range
     inside = np.abs(action) <= 1.0 + _ROUNDING
@@ -112,7 +110,7 @@ class ExportedPolicy:
         name: tf.TensorSpec([None, *shape], inputs[name].dtype)
         for name, shape in zip(names, shapes)
     }
-    wanted[_SEED_INPUT] = tf.TensorSpec([2], tf.int32)
+    wanted[input_names.SEED] = tf.TensorSpec([2], tf.int32)
     if sorted(seen) != sorted(wanted):
       raise ValueError(
           f'{self._path}: signature {_SIGNATURE!r} must have the inputs'
@@ -147,4 +145,6 @@ class ExportedPolicy:
 
 def _by_input(nest: types.Nest) -> Mapping[str, Any]:
   """Returns the observation leaves, keyed by signature input name."""
-  return nest if isinstance(nest, Mapping) else {_OBSERVATION_INPUT: nest}
+  if not isinstance(nest, Mapping):
+    return {input_names.SINGLE: nest}
+  return {name: nest[key] for key, name in input_names.of(nest).items()}

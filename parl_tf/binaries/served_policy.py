@@ -6,13 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import frame_stack
+from parl_tf import input_names
 from parl_tf import types
 from parl_tf.binaries import evaluation_run
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
+from parl_tf.training import parity_report
 
 _SIGNATURE = 'serving_default'
-_SEED = 'seed'
 
 Act = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
 """Maps raw observations and an int32 `[2]` seed to raw actions `[B, H, A]`.
@@ -39,21 +40,26 @@ def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
     )
   signature = model.signatures[_SIGNATURE]
   _, inputs = signature.structured_input_signature
+  keys = parity_report.observation_keys(path)
   outputs = signature.structured_outputs
   chunk_length = outputs['chunk'].shape[1] if 'chunk' in outputs else 1
   spec = policy_spec.PolicySpec(
       {
-          name: policy_spec.ArraySpec(tuple(x.shape[1:]), x.dtype.name)
+          keys.get(name, name): policy_spec.ArraySpec(
+              tuple(x.shape[1:]), x.dtype.name
+          )
           for name, x in inputs.items()
-          if name != _SEED
+          if name != input_names.SEED
       },
       action_size=outputs['action'].shape[-1],
       chunk_length=chunk_length,
   )
 
+  names = {key: name for name, key in keys.items()}
+
   def act(observation, seed):
     # The reference to `model` keeps its variables alive.
-    tensors = {name: tf.constant(x) for name, x in observation.items()}
+    tensors = {names.get(x, x): tf.constant(y) for x, y in observation.items()}
     answer = model.signatures[_SIGNATURE](**tensors, seed=tf.constant(seed))
     if 'chunk' in answer:
       return answer['chunk'].numpy()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from parl_tf import frame_stack
+from parl_tf import input_names
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.agents import target_policy
@@ -19,11 +20,16 @@ Adam = gin.external_configurable(
 
 
 def observation_spec(domain) -> types.Nest:
-  """Returns the domain's observation spec as a nest of `tf.TensorSpec`."""
+  """Returns the domain's observation spec as a nest of `tf.TensorSpec`.
+
+  Raises:
+    ValueError: If two keys of a dict have the same name; see `input_names`.
+  """
   spec = domain.observation_spec()
   if isinstance(spec, dict):
-    return {name: _tensor_spec(leaf, name) for name, leaf in spec.items()}
-  return _tensor_spec(spec, 'observation')
+    names = input_names.of(spec)
+    return {key: _tensor_spec(leaf, names[key]) for key, leaf in spec.items()}
+  return _tensor_spec(spec, input_names.SINGLE)
 
 
 def stacked_spec(spec: types.Nest, num_frames: int) -> types.Nest:

@@ -15,6 +15,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import input_names
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import acting_state
@@ -206,6 +207,7 @@ def export_policies(
     parity_report.write(
         _temporary(directory),
         signature,
+        next(iter(policies.values())).time_step_spec.observation,
         num_observations=len(answer.actions),
         largest_difference=differences[directory],
         latency_milliseconds=answer.latency_milliseconds,
@@ -249,11 +251,12 @@ def serving_signature(
 
 
 def by_name(observation: types.Nest) -> Mapping[str, Any]:
-  """Returns the leaves by name; a single array is named `observation`."""
+  """Returns the leaves by name of the input; see `input_names`."""
   # Not `Mapping`, which TensorFlow's wrapped dictionaries are no instances of.
   if isinstance(observation, dict):
-    return {name: observation[name] for name in sorted(observation)}
-  return {'observation': observation}
+    names = input_names.of(observation)
+    return {names[key]: observation[key] for key in sorted(observation)}
+  return {input_names.SINGLE: observation}
 
 
 def _check_graph(directory: str, graph: tf.Graph) -> None:

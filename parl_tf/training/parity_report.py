@@ -7,6 +7,8 @@ from typing import Any, Dict, Mapping
 
 import tensorflow as tf
 
+from parl_tf import input_names
+from parl_tf import types
 from parl_tf import version
 
 FILE = 'parity.json'
@@ -15,6 +17,7 @@ FILE = 'parity.json'
 def write(
     directory: str,
     signature: Any,
+    observation_spec: types.Nest,
     *,
     num_observations: int,
     largest_difference: float,
@@ -26,6 +29,7 @@ def write(
   Args:
     directory: Directory of the SavedModel.
     signature: Its concrete function `serving_default`.
+    observation_spec: Nest of `tf.TensorSpec` of one observation.
     num_observations: Observations that were tried.
     largest_difference: Largest difference from the live policy's actions, in
       raw units.
@@ -40,6 +44,7 @@ def write(
       'latency_milliseconds': dict(latency_milliseconds) or None,
       'inputs': _describe({spec.name: spec for spec in inputs}),
       'outputs': _describe(signature.structured_outputs),
+      'observation_keys': _keys(observation_spec),
       'versions': {
           'parl_tf': version.__version__,
           'tensorflow': tf.__version__,
@@ -49,6 +54,24 @@ def write(
   with open(os.path.join(directory, FILE), 'w', encoding='utf-8') as file:
     json.dump(report, file, indent=2)
     file.write('\n')
+
+
+def observation_keys(directory: str) -> Dict[str, str]:
+  """Returns the keys of a dict observation by name of the input.
+
+  Empty if the observation is one array or the directory has no report.
+  """
+  path = os.path.join(directory, FILE)
+  if not os.path.exists(path):
+    return {}
+  with open(path, encoding='utf-8') as file:
+    return json.load(file).get('observation_keys', {})
+
+
+def _keys(observation_spec: types.Nest) -> Dict[str, str]:
+  if not isinstance(observation_spec, dict):
+    return {}
+  return {x: key for key, x in input_names.of(observation_spec).items()}
 
 
 def _describe(specs: Mapping[str, Any]) -> Dict[str, str]:
