@@ -1,6 +1,7 @@
-"""Serves replay: the tables and the episode log of one experiment.
+r"""Serves replay: the tables and the episode log of one experiment.
 
-  parl-reverb-server --root_dir runs/maze --gin_file quickstart.gin --port 9000
+  parl-reverb-server --root_dir runs/maze --gin_file quickstart.gin \
+    --gin_file distributed.gin --port 9000
 
 All its data comes from the dataset and from the episode log, `episodes` in the
 root directory. It can be killed at any time; a restart restores its contents.

@@ -1,7 +1,7 @@
 r"""Collects episodes with the learner's weights for a replay service.
 
   parl-collect --root_dir runs/maze --gin_file quickstart.gin \
-    --replay localhost:9000 --collector 0
+    --gin_file distributed.gin --replay localhost:9000 --collector 0
 
 Each finished episode is stored in `spool` under the root directory, then sent
 to the service. Rerun the same command to resume: it first sends the episodes

@@ -1,7 +1,7 @@
 r"""Trains on the episodes that collectors send to a replay service.
 
   parl-learn --root_dir runs/maze --gin_file quickstart.gin \
-    --replay localhost:9000
+    --gin_file distributed.gin --replay localhost:9000
 
 Behavior cloning and offline RL run in this process, as in `parl-train`. The
 online phase trains after each episode in the service's log. Rerun the same

@@ -274,9 +274,8 @@ class Session:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
       metrics.update(value_bias.start_values(self, result.episodes))
-    if with_search and self.state.phase == 'online':
-      if self.best_policies is not None:
-        self.best_policies.offer(metrics, self.state.episodes)
+    if self.state.phase == 'online' and self.best_policies is not None:
+      self.best_policies.offer(metrics, self.state.episodes)
     self.state.latest = metrics
     self._write_heartbeat()
     return metrics

@@ -1,6 +1,7 @@
 """Tests of rollouts, the phase that trains on them, and a whole run."""
 
 import csv
+import json
 import os
 from unittest import mock
 
@@ -297,6 +298,9 @@ class ExperimentTest(parameterized.TestCase):
     self.assertEqual([bool(r['policy/kl']) for r in rows[2:]], [False, True])
     online = summary.phases['online']
     self.assertEqual(online.success_rate, online.success_rate_without_search)
+    with open(os.path.join(root_dir, 'best', 'best.json'), 'rb') as file:
+      best = json.load(file)
+    self.assertEqual(best['success_rate'], online.success_rate)
     for path in summary.policies.values():
       self.assertTrue(os.path.exists(os.path.join(path, 'saved_model.pb')))
     plot = os.path.join(root_dir, 'report', 'learning_curve.png')
