@@ -165,12 +165,11 @@ class SessionTest(absltest.TestCase):
     )
     self.assertEqual(later.evaluate_controller(), rate)
 
-  def test_only_online_evaluations_with_search_compete_for_the_best(self):
+  def test_only_online_evaluations_compete_for_the_best(self):
     session = self._session(keep_best=True)
     best = os.path.join(self._root, 'best', 'best.json')
     for phase, with_search, wanted in (
-        ('offline', True, False), ('online', False, False),
-        ('online', True, True),
+        ('offline', True, False), ('online', False, True),
     ):
       session.begin_phase(phase, 1)
       session.evaluate(with_search=with_search)
