@@ -50,27 +50,22 @@ class WatchedSearchTest(tensor_case.TensorCase):
         decision.candidate_values[0], decision.sample_values.max() - 1e-5
     )
 
-  def test_it_records_the_images_of_the_first_episode(self):
+  def test_it_records_images_and_draws_a_panel_for_each_decision(self):
     act = watched_search.WatchedSearch(small_images.make_agent())
     observation = self._observation()
     act(observation, _SEED)
     self.assertEmpty(act.decisions)  # Nobody watches.
-    act.make_panel(100)
+    panel = act.make_panel(200)
+    self.assertEqual(panel.draw().shape, (200, 200, 3))
     act(observation, _SEED)
     gripper, static = act.decisions[0].images
     self.assertAllEqual(
         gripper, observation['gripper'][0].repeat(3, axis=-1)
     )
     self.assertAllEqual(static, observation['static'][0])
-
-  def test_a_panel_is_drawn_again_for_each_decision_only(self):
-    act = watched_search.WatchedSearch(small_images.make_agent())
-    panel = act.make_panel(200)
-    self.assertEqual(panel.draw().shape, (200, 200, 3))
-    act(self._observation(), _SEED)
     first = panel.draw()
     self.assertIs(panel.draw(), first)
-    act(self._observation(), _SEED)
+    act(observation, _SEED)
     self.assertNotAllEqual(panel.draw(), first)
 
   @parameterized.parameters(True, False)
