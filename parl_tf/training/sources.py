@@ -122,7 +122,7 @@ class LocalCollection:
     return Collected(episode.num_steps, session.domain.is_success(episode))
 
   def _collect(self, number: int) -> None:
-    """Logs an episode; one that the log refuses is collected anew."""
+    """Logs an episode; replaces one that the log refuses by another."""
     assert self._actor is not None
     for attempt in range(_MAX_ATTEMPTS):
       episode = self._actor.act(number, attempt)

@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 
+from parl_tf import types
 from parl_tf.datasets import d4rl
 
 
@@ -35,3 +36,20 @@ def write_episodes(path, episodes, **kwargs):
   with d4rl.EpisodeFile(path, **kwargs) as file:
     for episode in episodes:
       file.append(episode)
+
+
+def make_episode(observation, success_at_end, episode_id=0, **changes):
+  """Returns an episode of observations `[T + 1]`, each repeated twice."""
+  observation = np.array(observation, np.float32)[:, None].repeat(2, axis=1)
+  steps = len(observation) - 1
+  success = np.zeros([steps], np.bool_)
+  success[-1] = success_at_end
+  episode = types.Episode(
+      observation=observation,
+      action=np.linspace(-0.5, 0.5, steps, dtype=np.float32)[:, None],
+      reward=success.astype(np.float32),
+      discount=1 - success.astype(np.float32),
+      success=success,
+      episode_id=episode_id,
+  )
+  return episode._replace(**changes)

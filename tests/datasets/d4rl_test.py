@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 
 from parl_tf import picture_store
-from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
@@ -20,21 +19,7 @@ from tests.datasets import episode_check
 _OBSERVATION_SPEC = specs.Array((2,), np.float32, 'observation')
 _ACTION_SPEC = specs.BoundedArray((1,), np.float32, -1.0, 1.0, 'action')
 
-
-def _episode(observation, success_at_end, episode_id=0, **changes):
-  observation = np.array(observation, np.float32)[:, None].repeat(2, axis=1)
-  steps = len(observation) - 1
-  success = np.zeros([steps], np.bool_)
-  success[-1] = success_at_end
-  episode = types.Episode(
-      observation=observation,
-      action=np.linspace(-0.5, 0.5, steps, dtype=np.float32)[:, None],
-      reward=success.astype(np.float32),
-      discount=1 - success.astype(np.float32),
-      success=success,
-      episode_id=episode_id,
-  )
-  return episode._replace(**changes)
+_episode = d4rl_columns.make_episode
 
 
 class D4rlTest(dataset_case.DatasetCase):

@@ -6,26 +6,11 @@ from absl.testing import absltest
 import h5py
 import numpy as np
 
-from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 
-
-def _episode(observation, success_at_end, episode_id=0, **changes):
-  observation = np.array(observation, np.float32)[:, None].repeat(2, axis=1)
-  steps = len(observation) - 1
-  success = np.zeros([steps], np.bool_)
-  success[-1] = success_at_end
-  episode = types.Episode(
-      observation=observation,
-      action=np.linspace(-0.5, 0.5, steps, dtype=np.float32)[:, None],
-      reward=success.astype(np.float32),
-      discount=1 - success.astype(np.float32),
-      success=success,
-      episode_id=episode_id,
-  )
-  return episode._replace(**changes)
+_episode = d4rl_columns.make_episode
 
 
 class EpisodeFileTest(absltest.TestCase):
