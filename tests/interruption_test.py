@@ -54,19 +54,23 @@ console.run('program', main, lambda: None)
 """
 
 
+def _run(program):
+  return subprocess.run(
+      [sys.executable, '-c', program],
+      cwd=tiny.ROOT,
+      capture_output=True,
+      text=True,
+      timeout=30,
+      check=False,
+  )
+
+
 class InterruptionTest(absltest.TestCase):
 
   def test_a_stuck_program_ends_and_prints_the_command_once(self):
     for stuck in ('time.sleep(60)', _STUCK):
       started = time.monotonic()
-      done = subprocess.run(
-          [sys.executable, '-c', _PROGRAM.format(stuck=stuck)],
-          cwd=tiny.ROOT,
-          capture_output=True,
-          text=True,
-          timeout=30,
-          check=False,
-      )
+      done = _run(_PROGRAM.format(stuck=stuck))
       self.assertEqual(done.returncode, 130, done.stderr)
       self.assertEqual(
           done.stderr, "\nInterrupted. To resume: program 'a b'\n"
@@ -75,14 +79,7 @@ class InterruptionTest(absltest.TestCase):
       self.assertLess(time.monotonic() - started, 20.0)
 
   def test_a_program_that_stops_a_machine_is_not_ended(self):
-    done = subprocess.run(
-        [sys.executable, '-c', _STOPPING],
-        cwd=tiny.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = _run(_STOPPING)
     self.assertEqual(done.returncode, 130, done.stderr)
     self.assertEqual(done.stdout, 'stopped\n')
 

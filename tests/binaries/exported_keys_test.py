@@ -59,6 +59,17 @@ class ExportedKeysTest(absltest.TestCase):
     self.assertEqual(set(spec.observation), set(_SIZES))
     np.testing.assert_allclose(act(observation, _SEED), wanted, atol=1e-5)
 
+  def test_a_key_that_cannot_be_exported_is_refused_at_the_start(self):
+    domain = mock.Mock(
+        **{
+            'observation_spec.return_value': {
+                'my key': specs.Array([2], np.float32)
+            }
+        }
+    )
+    with self.assertRaisesRegex(ValueError, "got 'my key'"):
+      builder.observation_spec(domain)
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -1,5 +1,6 @@
 """Tests of where training rows and online episodes come from."""
 
+import functools
 import os
 
 from absl.testing import absltest
@@ -7,6 +8,8 @@ import numpy as np
 
 from parl_tf.domains import pointmaze
 from parl_tf.replay import episode_log
+from parl_tf.replay import memory_experience
+from parl_tf.training import sources
 from tests import eager
 from tests.training import small_run
 
@@ -85,6 +88,17 @@ class LocalSourceTest(absltest.TestCase):
     again = self._collect(self._session('other'), 2)
     for seen, wanted in zip(again, (first, second), strict=True):
       np.testing.assert_array_equal(seen.action, wanted.action)
+
+  def test_a_dataset_beyond_the_tables_is_refused_at_the_start(self):
+    data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))
+    source = sources.LocalSource(
+        functools.partial(memory_experience.MemoryExperience, capacity=3),
+        small_run.make_domain(),
+        small_run.make_agent(),
+        0,
+    )
+    with self.assertRaisesRegex(ValueError, 'MemoryExperience.capacity.*got 3'):
+      source.begin(None, data)
 
   def test_an_episode_that_is_not_finite_is_collected_anew(self):
     session = self._session(domain=_Unstable(num_bad=2))
