@@ -9,7 +9,7 @@ file `parity.json` has the observations tried, the largest difference, the
 latency for 1 and 16 robots, the signature and the versions.
 
 With --base, the SavedModel samples a frozen policy of any origin and searches
-its actions with the critic of the run.
+its actions with the critic of the run. It is compared in the same process.
 """
 
 from typing import Sequence

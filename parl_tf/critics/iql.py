@@ -118,11 +118,15 @@ class IQLCritic(critic.Critic):
     td_loss = tf.reduce_mean(self._regression(outputs, target), axis=0)
     # In units of the head's output, so that both networks learn at one rate.
     value_loss /= self._value_scale**2
+    values = value_fn.values(outputs)  # [E, B]
     metrics = {
         'losses/td': tf.reduce_mean(td_loss),
         'losses/value': tf.reduce_mean(value_loss),
-        'values/mean': tf.reduce_mean(value_fn.values(outputs)),
+        'values/mean': tf.reduce_mean(values),
         'values/target': tf.reduce_mean(target),
+        'values/disagreement': tf.reduce_mean(
+            tf.math.reduce_std(values, axis=0)
+        ),
         'values/advantage': tf.reduce_mean(difference),
     }
     return types.CriticLoss(td_loss + value_loss, metrics)

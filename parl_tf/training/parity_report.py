@@ -21,6 +21,7 @@ def write(
     *,
     num_observations: int,
     largest_difference: float,
+    compared: str = 'action',
     latency_milliseconds: Mapping[str, float],
     in_new_process: bool,
 ) -> None:
@@ -31,8 +32,8 @@ def write(
     signature: Its concrete function `serving_default`.
     observation_spec: Nest of `tf.TensorSpec` of one observation.
     num_observations: Observations that were tried.
-    largest_difference: Largest difference from the live policy's actions, in
-      raw units.
+    largest_difference: Largest difference from the live policy, in raw units.
+    compared: Output whose difference this is.
     latency_milliseconds: Median milliseconds of a call, by number of robots.
     in_new_process: Whether the model was loaded in a new process.
   """
@@ -40,6 +41,7 @@ def write(
   report = {
       'num_observations': num_observations,
       'largest_difference': largest_difference,
+      'compared': compared,
       'in_new_process': in_new_process,
       'latency_milliseconds': dict(latency_milliseconds) or None,
       'inputs': _describe({spec.name: spec for spec in inputs}),

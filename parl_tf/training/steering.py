@@ -19,6 +19,7 @@ from parl_tf import types
 from parl_tf.search import action_source
 from parl_tf.training import base_policy
 from parl_tf.training import export as export_lib
+from parl_tf.training import parity_report
 from parl_tf.training import saved_model_check
 
 Base = Union[base_policy.SignatureBase, base_policy.AgentsBase]
@@ -165,7 +166,7 @@ def export(
   It has TF-Agents' functions and signatures, and `serving_default(
   **observation, seed int32 [2]) -> {'action' [B, A], 'value' [B], 'base_value'
   [B], 'disagreement' [B]}`, and `'chunk'` `[B, H, A]` if the critic values
-  chunks.
+  chunks. The report `parity.json` is beside it.
 
   Args:
     policy: The policy.
@@ -215,12 +216,11 @@ def export(
       partial,
   )
   seed = tf.constant([11, 7], tf.int32)
-  saved = tf.saved_model.load(partial).signatures[
-      saved_model_check.SIGNATURE
-  ](
-      seed=seed, **export_lib.by_name(example)
-  )
-  if policy.base.is_repeatable(example):
+  loaded = tf.saved_model.load(partial)
+  signature = loaded.signatures[saved_model_check.SIGNATURE]
+  saved = signature(seed=seed, **export_lib.by_name(example))
+  is_repeatable = policy.base.is_repeatable(example)
+  if is_repeatable:
     difference = _check(
         f'actions of the SavedModel {partial}',
         saved[_ACTION],
@@ -240,6 +240,16 @@ def export(
         values,
         _VALUE_TOLERANCE * float(tf.reduce_max(tf.abs(values))),
     )
+  parity_report.write(
+      partial,
+      signature,
+      time_step_spec.observation,
+      num_observations=len(saved[_ACTION]),
+      largest_difference=difference,
+      compared=_ACTION if is_repeatable else 'value',
+      latency_milliseconds={},
+      in_new_process=False,
+  )
   shutil.rmtree(output, ignore_errors=True)
   os.replace(partial, output)
   return difference

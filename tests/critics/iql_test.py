@@ -73,6 +73,10 @@ class IQLTest(parameterized.TestCase):
     errors = np.array([[-1.0], [-2.0], [-3.0]]) - target
     expected = np.mean(errors**2, axis=0) + (1 - expectile) * 0.25
     np.testing.assert_allclose(loss.per_example, expected, rtol=1e-4)
+    # The members are -1, -2 and -3.
+    np.testing.assert_allclose(
+        loss.metrics['values/disagreement'], np.sqrt(2 / 3), rtol=1e-5
+    )
     np.testing.assert_allclose(
         critic.advantage(
             transition.time_step.observation,

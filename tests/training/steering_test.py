@@ -1,5 +1,6 @@
 """Tests of base policies that a critic steers."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -130,6 +131,15 @@ class SteeringTest(parameterized.TestCase):
         time_step_spec,
     )
     self.assertLessEqual(difference, 1e-5)
+    with open(os.path.join(path, 'parity.json'), encoding='utf-8') as file:
+      report = json.load(file)
+    self.assertEqual(report['largest_difference'], difference)
+    self.assertEqual(report['compared'], 'action')
+    self.assertEqual(report['num_observations'], 7)
+    self.assertEqual(
+        report['inputs'],
+        {'observation': 'float32 [None, 3]', 'seed': 'int32 [2]'},
+    )
     loaded = tf.saved_model.load(path)
     answer = loaded.signatures['serving_default'](
         observation=self._observation[:3], seed=_SEED
