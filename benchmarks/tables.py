@@ -34,6 +34,8 @@ _TABLE = re.compile(
 )
 _TITLES = {
     'parl_iql': 'PA-RL',
+    'both': 'PA-RL',
+    'cal_ql': 'Cal-QL',
     'no_local': 'without ascent',
     'no_global': 'one sample',
     'self_distillation': 'self-distillation',
