@@ -4,7 +4,11 @@
 
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
-the policy alone, and the rates of all seeds after the last of them. `by_chance`
+the policy alone, and the rates of all seeds after the last of them. With
+search, `steps_to_success` is the mean number of environment steps of a success
+after the last of them, and `env_steps_to_80` the median over seeds of the
+environment steps until an evaluation reached 80 percent, empty if fewer than
+half of the seeds did; `seeds_at_80` counts these. `by_chance`
 is the p-value of the lead of `--ours` after the last of them, by an exact
 one-sided permutation test over seeds, not corrected for the number of methods.
 With `--average`, the rates of all seeds and the p-value are those of the mean
@@ -15,7 +19,7 @@ a log names the others.
 """
 
 import os
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import app
 from absl import flags
@@ -26,6 +30,8 @@ from benchmarks import drift
 from benchmarks import tables
 from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
+
+_HIGH_SUCCESS = 0.8
 
 
 def compare(
@@ -46,10 +52,12 @@ def compare(
     ValueError: If `ours` has no run that was evaluated after these episodes.
   """
   methods: Dict[str, List[Dict[str, np.ndarray]]] = {}
+  speeds: Dict[str, List[Tuple[float, float]]] = {}
   for run in sorted(runs, key=lambda run: run.seed):
     rates = _rates(run, episodes)
     if rates:
       methods.setdefault(run.method, []).append(rates)
+      speeds.setdefault(run.method, []).append(_speed(run, episodes[-1]))
     elif 'online' in run.metrics.phases:
       logging.info(
           '%s/seed_%d has no evaluations after all of %s online episodes.',
@@ -78,6 +86,10 @@ def compare(
             _compared(best, average), of_seeds, is_two_sided=False
         )
         row[f'{source}_by_chance'] = f'{100.0 * by_chance:.1f}'
+    of_success, of_80 = np.transpose(speeds[method])
+    row['steps_to_success'] = _text(np.mean(of_success), '.1f')
+    row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
+    row['seeds_at_80'] = int(np.sum(np.isfinite(of_80)))
     rows.append(row)
   last = f'search_after_{episodes[-1]}'
   return sorted(rows, key=lambda row: -float(row[last]))
@@ -102,6 +114,27 @@ def _rates(
       for source, column in drift.SOURCES.items()
   }
   return rates if np.isfinite(list(rates.values())).all() else {}
+
+
+def _speed(run: runs_lib.Run, last: int) -> Tuple[float, float]:
+  """Returns environment steps of a success, and until success of 80 percent.
+
+  The first is NaN if there is no success after the last number of episodes, the
+  second is infinite if no evaluation until then reached 80 percent.
+  """
+  known, numbers = drift.online_evaluations(run)
+  until = numbers <= last
+
+  def column(name):
+    return run.metrics.column(name)[known][until]
+
+  reached = np.flatnonzero(column('success_rate') >= _HIGH_SUCCESS)
+  steps = column('env_steps')[reached[0]] if reached.size else np.inf
+  return column('steps_to_success')[-1], steps
+
+
+def _text(number: float, format_spec: str) -> str:
+  return format(number, format_spec) if np.isfinite(number) else ''
 
 
 def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:

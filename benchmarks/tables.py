@@ -131,7 +131,8 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
 def drift_lines(rows: Sequence[Row]) -> List[str]:
   """Returns the Markdown lines of a table of success over online episodes.
 
-  A cell has success with search and of the policy alone, in percent.
+  A cell has success with search and of the policy alone, in percent. The last
+  two columns, if there are any, have environment steps with search.
   """
   prefix = 'after_'
   columns = [name for name in rows[0] if name.startswith(prefix)]
@@ -165,11 +166,13 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
   """
   prefix = 'search_after_'
   numbers = [x[len(prefix) :] for x in rows[0] if x.startswith(prefix)]
+  has_speed = 'env_steps_to_80' in rows[0]
   lines = _head(
       'method', 'seeds', *numbers, 'each seed, with search', 'alone',
-      'lead by chance',
+      'lead by chance', *(['to success', 'to 80 %'] if has_speed else []),
   )
   for row in rows:
+    speed = [row['steps_to_success'], _steps_to_80(row)] if has_speed else []
     by_chance = [row.get(f'{x}_by_chance', '') for x in ('search', 'alone')]
     lines.append(
         _line(
@@ -185,9 +188,17 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
             row['search_of_seeds'],
             row['alone_of_seeds'],
             ' / '.join(f'{x} %' for x in by_chance if x),
+            *speed,
         )
     )
   return lines
+
+
+def _steps_to_80(row: Row) -> str:
+  reached, seeds = row['seeds_at_80'], row['seeds']
+  if reached == seeds:
+    return row['env_steps_to_80']
+  return f'{row["env_steps_to_80"] or "-"} ({reached} of {seeds})'
 
 
 def summary_lines(rows: Sequence[Row]) -> List[str]:

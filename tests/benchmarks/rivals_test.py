@@ -18,7 +18,10 @@ class RivalsTest(absltest.TestCase):
     runs = []
     for (method, seed), of_run in scores.items():
       rows = [
-          run_folders.evaluated('online', i, score, episodes=number + 1)
+          run_folders.evaluated(
+              'online', i, score, episodes=number + 1, env_steps=9 * number,
+              steps_to_success=score / 4 or float('nan'),
+          )
           for i, (number, score) in enumerate(zip(episodes, of_run))
       ]
       folder = os.path.join(self.create_tempdir().full_path, f'seed_{seed}')
@@ -49,8 +52,12 @@ class RivalsTest(absltest.TestCase):
             'alone_after_10': '22.5',
             'alone_after_20': '42.5',
             'alone_of_seeds': '45 40',
+            'steps_to_success': '21.2',
+            'env_steps_to_80': '180',
+            'seeds_at_80': 2,
         },
     )
+    self.assertEqual((second['env_steps_to_80'], second['seeds_at_80']), ('', 0))
     self.assertEqual(second['method'], 'theirs')
     self.assertEqual(second['search_of_seeds'], '20 40')
     # One of six assignments of four runs gives such a lead.
@@ -100,8 +107,9 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(
         lines[2:],
         [
-            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  |',
-            '| `theirs` | 1 | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % |',
+            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  | 20.0 | 180 |',
+            '| `theirs` | 1 | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % | 2.5 '
+            '| - (0 of 1) |',
         ],
     )
 
