@@ -57,8 +57,9 @@ class RivalsTest(absltest.TestCase):
             'seeds_at_80': 2,
         },
     )
-    self.assertEqual((second['env_steps_to_80'], second['seeds_at_80']), ('', 0))
     self.assertEqual(second['method'], 'theirs')
+    self.assertEqual(second['env_steps_to_80'], '')
+    self.assertEqual(second['seeds_at_80'], 0)
     self.assertEqual(second['search_of_seeds'], '20 40')
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
