@@ -1,6 +1,7 @@
 """Times the parts of a training step and of acting on a robot.
 
   python -m benchmarks.hot_path --setting antmaze --json hot_path.json
+  python -m benchmarks.hot_path --gin_bindings 'Search.jit_compile = False'
 
 Each round times every row, a batched matrix product and the plain reference
 (`plain_reference.py`), on two threads. The best rate of the product is the
@@ -30,6 +31,9 @@ _SETTING = flags.DEFINE_enum(
     'antmaze',
     list(hot_path_settings.SETTINGS),
     'Sizes of the environment, batch and networks.',
+)
+_BINDINGS = flags.DEFINE_multi_string(
+    'gin_bindings', [], 'Gin bindings added to those of the setting.'
 )
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Timings per row.')
 _ROWS = flags.DEFINE_list('rows', [], 'Rows to time; all if empty.')
@@ -87,7 +91,10 @@ class Rows:
   """The rows of both precisions, created on demand."""
 
   def __init__(self):
-    self._setting = hot_path_settings.SETTINGS[_SETTING.value]
+    setting = hot_path_settings.SETTINGS[_SETTING.value]
+    self._setting = setting._replace(
+        gin_bindings=[*setting.gin_bindings, *_BINDINGS.value]
+    )
     self._paths = {}
 
   def make(self, name: str) -> hot_path_rows.Row:
@@ -199,6 +206,7 @@ def peaks(names):
             '-m',
             'benchmarks.hot_path',
             f'--setting={_SETTING.value}',
+            *(f'--gin_bindings={x}' for x in _BINDINGS.value),
             f'--only_peak={name}',
         ],
         check=True,
