@@ -66,6 +66,16 @@ class TrainedPart:
     self._jit_compile = jit_compile
     optimizer.build(self._variables)
 
+  @property
+  def num_updates(self) -> int:
+    """Returns the number of updates since the optimizer was last reset."""
+    return int(self._optimizer.iterations.numpy())
+
+  @property
+  def learning_rate(self) -> float:
+    """Returns the learning rate of the latest update."""
+    return float(self._optimizer.learning_rate.numpy())
+
   def slices(
       self, experience: types.Experience, seed: tf.Tensor
   ) -> Sequence[Tuple[types.Nest, tf.Tensor]]:

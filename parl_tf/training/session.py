@@ -18,6 +18,7 @@ from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_video
+from parl_tf.training import learning_rates
 from parl_tf.training import metrics_log
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
@@ -149,6 +150,7 @@ class Session:
         domain, num_episodes=num_evaluation_episodes, seed=seed
     )
     self._latest_losses: Dict[str, float] = {}
+    self._zero_rates = learning_rates.ZeroRates()
 
   @property
   def experience(self):
@@ -326,6 +328,11 @@ class Session:
     losses = {name: float(x) for name, x in loss_info.extra.items()}
     losses['loss'] = float(loss_info.loss)
     self._latest_losses.update(losses)
+    self._zero_rates.look(
+        getattr(self.agent, 'trained_parts', ()),
+        self.state.phase,
+        self.train_step,
+    )
     self._write_heartbeat()
 
   def _reopen(self, name: str, num_steps: int) -> bool:

@@ -81,7 +81,9 @@ class RunTest(absltest.TestCase):
     ) as file:
       summary = json.load(file)
 
-    self.assertLen(summary['policies'], 3)
+    self.assertEqual(
+        sorted(summary['policies']), ['base_policy', 'greedy_policy']
+    )
     for path in summary['policies'].values():
       self.assertTrue(hasattr(tf.saved_model.load(path), 'action'))
 
