@@ -4,22 +4,24 @@
 
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
-the policy alone, and the rates of all seeds after the last of them. With
-search, `steps_to_success` is the mean number of environment steps of a success
-after the last of them, and `env_steps_to_80` the median over seeds of the
+the policy alone, and the rates of all runs after the last of them. With search,
+`steps_to_success` is the mean number of environment steps of a success after
+the last of them, and `env_steps_to_80` the median over runs of the
 environment steps until an evaluation reached 80 percent, empty if fewer than
-half of the seeds did; `seeds_at_80` counts these. `by_chance`
-is the p-value of the lead of `--ours` after the last of them, by an exact
-one-sided permutation test over seeds, not corrected for the number of methods.
-With `--average`, the rates of all seeds and the p-value are those of the mean
-over all these numbers of episodes. `--beside` adds runs of other studies.
+half of the runs did; `runs_at_80` counts these, and `mean_return` is the mean
+return with search after the last of them. `by_chance` is the p-value of the
+lead of `--ours` there, by an exact one-sided permutation test over runs, not
+corrected for the number of methods. With `--average`, rates and returns of all
+runs and the p-values are those of the mean over all these numbers of episodes.
+`--beside` adds runs of other studies; further runs of the same method and seed
+count as well.
 
 A run counts if it was evaluated after all of these episodes, finished or not;
 a log names the others.
 """
 
 import os
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from absl import app
 from absl import flags
@@ -31,7 +33,11 @@ from benchmarks import tables
 from parl_tf.reports import permutation
 from parl_tf.reports import runs as runs_lib
 
+# Success rates or returns `[numbers of episodes]` of a run, by column.
+Measured = Dict[str, np.ndarray]
+
 _HIGH_SUCCESS = 0.8
+_RETURN = 'mean_return'
 
 
 def compare(
@@ -51,13 +57,15 @@ def compare(
   Raises:
     ValueError: If `ours` has no run that was evaluated after these episodes.
   """
-  methods: Dict[str, List[Dict[str, np.ndarray]]] = {}
+  methods: Dict[str, List[Measured]] = {}
   speeds: Dict[str, List[Tuple[float, float]]] = {}
+  seeds: Dict[str, Set[int]] = {}
   for run in sorted(runs, key=lambda run: run.seed):
-    rates = _rates(run, episodes)
-    if rates:
-      methods.setdefault(run.method, []).append(rates)
+    measured = _measured(run, episodes)
+    if measured:
+      methods.setdefault(run.method, []).append(measured)
       speeds.setdefault(run.method, []).append(_speed(run, episodes[-1]))
+      seeds.setdefault(run.method, set()).add(run.seed)
     elif 'online' in run.metrics.phases:
       logging.info(
           '%s/seed_%d has no evaluations after all of %s online episodes.',
@@ -72,48 +80,74 @@ def compare(
     )
   rows = []
   for method, own in methods.items():
-    row: Dict[str, Any] = {'method': method, 'seeds': len(own)}
+    row: Dict[str, Any] = {
+        'method': method, 'seeds': len(seeds[method]), 'runs': len(own)
+    }
     for source in drift.SOURCES:
-      rates = np.stack([x[source] for x in own])  # [seeds, episodes]
+      rates = np.stack([x[source] for x in own])  # [runs, episodes]
       means = np.mean(rates, axis=0)
       for number, mean in zip(episodes, means):
         row[f'{source}_after_{number}'] = f'{mean:.1f}'
-      of_seeds = _compared(rates, average)
-      row[f'{source}_of_seeds'] = ' '.join(f'{x:.0f}' for x in of_seeds[:, 0])
+      of_runs = _compared(rates, average)
+      row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in of_runs[:, 0])
       if method != ours:
-        best = np.stack([x[source] for x in methods[ours]])
-        by_chance = permutation.by_chance_of_two(
-            _compared(best, average), of_seeds, is_two_sided=False
+        row[f'{source}_by_chance'] = _lead(
+            methods[ours], own, source, average
         )
-        row[f'{source}_by_chance'] = f'{100.0 * by_chance:.1f}'
     of_success, of_80 = np.transpose(speeds[method])
     row['steps_to_success'] = _text(np.mean(of_success), '.1f')
     row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
-    row['seeds_at_80'] = int(np.sum(np.isfinite(of_80)))
+    row['runs_at_80'] = int(np.sum(np.isfinite(of_80)))
+    returns = _compared(np.stack([x[_RETURN] for x in own]), average)
+    row[_RETURN] = f'{np.mean(returns):.2f}'
+    if method != ours:
+      row[f'{_RETURN}_by_chance'] = _lead(
+          methods[ours], own, _RETURN, average
+      )
     rows.append(row)
   last = f'search_after_{episodes[-1]}'
   return sorted(rows, key=lambda row: -float(row[last]))
 
 
 def _compared(rates: np.ndarray, average: bool) -> np.ndarray:
-  """Returns the rates `[seeds, 1]` to compare, of `[seeds, episodes]`."""
+  """Returns what is compared `[runs, 1]`, of `[runs, numbers of episodes]`."""
   return np.mean(rates, axis=1, keepdims=True) if average else rates[:, -1:]
 
 
-def _rates(
+def _lead(
+    ours: Sequence[Measured],
+    theirs: Sequence[Measured],
+    column: str,
+    average: bool,
+) -> str:
+  """Returns how often chance gives such a lead, in percent."""
+  first, second = (
+      _compared(np.stack([run[column] for run in runs]), average)
+      for runs in (ours, theirs)
+  )
+  percent = 100.0 * permutation.by_chance_of_two(
+      first, second, is_two_sided=False
+  )
+  return format(percent, '.1f' if percent >= 0.1 else '.2f')
+
+
+def _measured(
     run: runs_lib.Run, episodes: Sequence[int]
-) -> Dict[str, np.ndarray]:
-  """Returns success rates after `episodes`; empty if one is missing."""
+) -> Measured:
+  """Returns rates and returns after `episodes`; empty if one is missing."""
   known, numbers = drift.online_evaluations(run)
   places = [np.flatnonzero(numbers == number) for number in episodes]
   if not all(place.size for place in places):
     return {}
-  rates = {
-      source: 100.0
-      * run.metrics.column(column)[known][[place[0] for place in places]]
-      for source, column in drift.SOURCES.items()
+
+  def after(column):
+    return run.metrics.column(column)[known][[place[0] for place in places]]
+
+  found = {
+      source: 100.0 * after(column) for source, column in drift.SOURCES.items()
   }
-  return rates if np.isfinite(list(rates.values())).all() else {}
+  found[_RETURN] = after(_RETURN)
+  return found if np.isfinite(list(found.values())).all() else {}
 
 
 def _speed(run: runs_lib.Run, last: int) -> Tuple[float, float]:
@@ -148,7 +182,8 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
-  runs = runs_lib.read_runs([options.root_dir, *options.beside]).runs
+  folders = [options.root_dir, *options.beside]
+  runs = runs_lib.read_runs(folders, may_repeat=True).runs
   episodes = [int(x) for x in options.episodes]
   rows = compare(runs, options.ours, episodes, options.average)
   write(os.path.join(options.root_dir, 'rivals.csv'), rows)

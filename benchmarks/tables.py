@@ -166,18 +166,16 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
   """
   prefix = 'search_after_'
   numbers = [x[len(prefix) :] for x in rows[0] if x.startswith(prefix)]
-  has_speed = 'env_steps_to_80' in rows[0]
   lines = _head(
-      'method', 'seeds', *numbers, 'each seed, with search', 'alone',
-      'lead by chance', *(['to success', 'to 80 %'] if has_speed else []),
+      'method', 'seeds', *numbers, 'each run, with search', 'alone',
+      'lead by chance', 'to success', 'to 80 %', 'return, lead by chance',
   )
   for row in rows:
-    speed = [row['steps_to_success'], _steps_to_80(row)] if has_speed else []
     by_chance = [row.get(f'{x}_by_chance', '') for x in ('search', 'alone')]
     lines.append(
         _line(
             f'`{row["method"]}`',
-            row['seeds'],
+            _seeds(row),
             *(
                 ' / '.join(
                     f'{float(row[f"{source}_after_{number}"]):.0f}'
@@ -185,20 +183,33 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
                 )
                 for number in numbers
             ),
-            row['search_of_seeds'],
-            row['alone_of_seeds'],
+            row['search_of_runs'],
+            row['alone_of_runs'],
             ' / '.join(f'{x} %' for x in by_chance if x),
-            *speed,
+            row['steps_to_success'],
+            _steps_to_80(row),
+            _mean_return(row),
         )
     )
   return lines
 
 
+def _seeds(row: Row) -> str:
+  seeds, runs = row['seeds'], row['runs']
+  return seeds if seeds == runs else f'{seeds} ({runs} runs)'
+
+
 def _steps_to_80(row: Row) -> str:
-  reached, seeds = row['seeds_at_80'], row['seeds']
-  if reached == seeds:
+  reached, runs = row['runs_at_80'], row['runs']
+  if reached == runs:
     return row['env_steps_to_80']
-  return f'{row["env_steps_to_80"] or "-"} ({reached} of {seeds})'
+  return f'{row["env_steps_to_80"] or "-"} ({reached} of {runs})'
+
+
+def _mean_return(row: Row) -> str:
+  by_chance = row.get('mean_return_by_chance')
+  mean = f'{float(row["mean_return"]):.1f}'
+  return f'{mean}, {by_chance} %' if by_chance else mean
 
 
 def summary_lines(rows: Sequence[Row]) -> List[str]:

@@ -89,7 +89,9 @@ class RunSet(NamedTuple):
   notes: Tuple[str, ...]
 
 
-def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
+def read_runs(
+    folders: Sequence[str], group_by: str = 'auto', may_repeat: bool = False
+) -> RunSet:
   """Reads every run in or below `folders`.
 
   Args:
@@ -98,10 +100,11 @@ def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
       'name' for its own directory name without the seed suffix, or 'auto' for
       the parent of directories whose name is a seed only, such as `seed_3`,
       otherwise 'name'.
+    may_repeat: Whether two runs may have the same method and seed.
 
   Raises:
     ValueError: If there is no run, a file is missing, truncated or contradicts
-      another one, or two runs have the same method and seed.
+      another one, or two runs have the same method and seed, but may not.
   """
   if group_by not in _GROUPINGS:
     raise ValueError(
@@ -126,7 +129,8 @@ def read_runs(folders: Sequence[str], group_by: str = 'auto') -> RunSet:
         '`runs` must contain a run with logged metrics. ' + ' '.join(notes)
     )
   runs = label_domains(runs)
-  _check_distinct(runs)
+  if not may_repeat:
+    _check_distinct(runs)
   runs.sort(key=lambda run: (run.domain, run.method, run.seed))
   return RunSet(tuple(runs), (*notes, *_beginnings(runs), *_differences(runs)))
 

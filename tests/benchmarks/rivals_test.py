@@ -21,6 +21,7 @@ class RivalsTest(absltest.TestCase):
           run_folders.evaluated(
               'online', i, score, episodes=number + 1, env_steps=9 * number,
               steps_to_success=score / 4 or float('nan'),
+              mean_return=score / 2 - 50,
           )
           for i, (number, score) in enumerate(zip(episodes, of_run))
       ]
@@ -28,6 +29,13 @@ class RivalsTest(absltest.TestCase):
       path = run_folders.write(folder, rows, seed=seed)
       runs.append(runs_lib.read_run(path, method))
     return runs
+
+  def _table(self, rows):
+    """Returns the lines of the table after writing and reading the rows."""
+    path = os.path.join(self.create_tempdir().full_path, 'rivals.csv')
+    rivals.write(path, rows)
+    with open(path, encoding='utf-8') as file:
+      return tables.rival_lines(list(csv.DictReader(file)))
 
   def test_means_seeds_and_probabilities(self):
     runs = self._runs({
@@ -46,23 +54,40 @@ class RivalsTest(absltest.TestCase):
         {
             'method': 'ours',
             'seeds': 2,
+            'runs': 2,
             'search_after_10': '45.0',
             'search_after_20': '85.0',
-            'search_of_seeds': '90 80',
+            'search_of_runs': '90 80',
             'alone_after_10': '22.5',
             'alone_after_20': '42.5',
-            'alone_of_seeds': '45 40',
+            'alone_of_runs': '45 40',
             'steps_to_success': '21.2',
             'env_steps_to_80': '180',
-            'seeds_at_80': 2,
+            'runs_at_80': 2,
+            'mean_return': '-7.50',
         },
     )
     self.assertEqual(second['method'], 'theirs')
     self.assertEqual(second['env_steps_to_80'], '')
-    self.assertEqual(second['seeds_at_80'], 0)
-    self.assertEqual(second['search_of_seeds'], '20 40')
+    self.assertEqual(second['runs_at_80'], 0)
+    self.assertEqual(second['search_of_runs'], '20 40')
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
+    self.assertEqual(second['mean_return'], '-35.00')
+    self.assertEqual(second['mean_return_by_chance'], '16.7')
+
+  def test_further_runs_of_a_seed_count(self):
+    runs = self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (0.0, 10.0)})
+    runs += self._runs({('ours', 0): (50.0, 90.0)})
+
+    rows = rivals.compare(runs, 'ours', [10, 20])
+
+    self.assertEqual([row['seeds'] for row in rows], [1, 1])
+    self.assertEqual([row['runs'] for row in rows], [2, 1])
+    self.assertEqual(rows[0]['search_of_runs'], '80 90')
+    # One of three assignments.
+    self.assertEqual(rows[1]['search_by_chance'], '33.3')
+    self.assertIn('| 1 (2 runs) |', self._table(rows)[2])
 
   def test_means_over_the_episodes_are_compared(self):
     runs = self._runs({
@@ -75,8 +100,8 @@ class RivalsTest(absltest.TestCase):
 
     theirs, ours = rivals.compare(runs, 'ours', [10, 20], average=True)
 
-    self.assertEqual(ours['search_of_seeds'], '65 55')
-    self.assertEqual(theirs['search_of_seeds'], '30 40')
+    self.assertEqual(ours['search_of_runs'], '65 55')
+    self.assertEqual(theirs['search_of_runs'], '30 40')
     self.assertEqual(theirs['search_by_chance'], '16.7')
 
   def test_the_best_method_comes_first_and_runs_without_numbers_do_not_count(
@@ -100,17 +125,13 @@ class RivalsTest(absltest.TestCase):
         [10, 20],
     )
 
-    path = os.path.join(self.create_tempdir().full_path, 'rivals.csv')
-    rivals.write(path, rows)
-    with open(path, encoding='utf-8') as file:
-      lines = tables.rival_lines(list(csv.DictReader(file)))
-
     self.assertEqual(
-        lines[2:],
+        self._table(rows)[2:],
         [
-            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  | 20.0 | 180 |',
+            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  | 20.0 | 180 '
+            '| -10.0 |',
             '| `theirs` | 1 | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % | 2.5 '
-            '| - (0 of 1) |',
+            '| - (0 of 1) | -45.0, 50.0 % |',
         ],
     )
 

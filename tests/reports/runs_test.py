@@ -253,12 +253,15 @@ class ReadRunsTest(RunFolderTest):
         [('cal_ql', 0), ('cal_ql', 1), ('iql', 3), ('samples_32', 1)],
     )
 
-  def test_the_same_seed_twice_is_an_error(self):
+  def test_the_same_seed_twice_is_an_error_unless_it_may_repeat(self):
     self._write('study/a')
     self._write('study/b')
 
     with self.assertRaisesRegex(ValueError, r'seed 0 of method .study.'):
       runs.read_runs([self._root], 'parent')
+
+    found = runs.read_runs([self._root], 'parent', may_repeat=True)
+    self.assertEqual([run.seed for run in found.runs], [0, 0])
 
   def test_domains_with_different_settings_are_distinguished(self):
     self._write('small/a/seed_0', length=5)
