@@ -5,10 +5,10 @@ et al., 2025, arXiv:2410.20092): an arm with a gripper, five actions, 0.05 s per
 step. The raw reward is minus the number of objects that are not in their goal
 state. As in OGBench, it is that of the state before the action, so an episode
 ends with the first action after success. Unlike in OGBench, an action may be
-repeated for several steps, and a reset clears all simulator state.
+repeated for several steps, and a reset clears all simulator state. With images
+they are OGBench's `visual-*` environments.
 """
 
-import copy
 import functools
 from typing import Any, Callable, Mapping, Optional, Tuple, Type
 
@@ -21,6 +21,7 @@ from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import ogbench_oracles
 from parl_tf.domains import ogbench_play
+from parl_tf.domains import ogbench_scene
 from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
@@ -43,17 +44,57 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
   decimetres from the centre of the table; other positions and the opening have
   OGBench's scales. Actions `[5]`: changes of the gripper's position (3, at most
   0.05 m), yaw (at most 0.3 rad) and opening. Each 0.05 s step has a raw reward.
+
+  With images, the observation is a picture `[size, size, 3]` uint8 of the table
+  instead, in which the arm is nearly transparent.
   """
+
+  def __init__(
+      self,
+      scene: Any,
+      *,
+      image_size: Optional[int] = None,
+      image_interval: int = 1,
+      **options: Any,
+  ):
+    """Takes ownership of `scene`.
+
+    Args:
+      scene: OGBench environment.
+      image_size: Height and width of the picture; None observes the state.
+      image_interval: Steps from one picture to the next; in between, the last
+        one is observed.
+      **options: Arguments of `GymnasiumEnvironment`.
+    """
+    self._image_size = image_size
+    self._image_interval = image_interval
+    super().__init__(scene, **options)
 
   def reset(self):
     time_step = super().reset()
     scene = self.gymnasium_environment
-    forget(scene.model, scene.data)
+    ogbench_scene.forget(scene.model, scene.data)
     scene.pre_step()
     scene.post_step()
+    if self._image_size:
+      self._image = ogbench_scene.draw(scene)
+      return time_step._replace(observation=self._image.copy())
     return time_step._replace(
         observation=scene.compute_observation().astype(np.float32)
     )
+
+  def step(self, action):
+    time_step = super().step(action)
+    if not self._image_size or time_step.first():
+      return time_step
+    if self._num_steps % self._image_interval == 0 or time_step.last():
+      self._image = ogbench_scene.draw(self.gymnasium_environment)
+    return time_step._replace(observation=self._image.copy())
+
+  def observation_spec(self):
+    if self._image_size:
+      return ogbench_scene.image_spec(self._image_size)
+    return super().observation_spec()
 
   def info(self) -> Mapping[str, np.ndarray]:
     data = self.gymnasium_environment.data
@@ -100,6 +141,7 @@ class TableTask(domain.Domain):
       reward_bias: float = 0.0,
       oracle_min_norm: float = 0.4,
       data_speed: float = 1.0,
+      image_size: Optional[int] = None,
   ):
     """Initializes the task.
 
@@ -120,6 +162,8 @@ class TableTask(domain.Domain):
         0.4 saturates almost all actions.
       data_speed: Factor in (0, 1] on the changes of position and yaw in
         recorded data.
+      image_size: Height and width in pixels of the picture that is observed,
+        64 in OGBench; None observes the state.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -129,6 +173,8 @@ class TableTask(domain.Domain):
     arguments.check_positive('oracle_min_norm', oracle_min_norm)
     arguments.check_positive('data_speed', data_speed)
     arguments.check_range('data_speed', data_speed, 0.0, 1.0)
+    if image_size is not None:
+      arguments.check_range('image_size', image_size, 1)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._kind = kind
     self._task = task
@@ -137,12 +183,14 @@ class TableTask(domain.Domain):
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
+    self._image_size = image_size
     self.recorded_task: int = task - 1
 
   def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
     del evaluation  # The task determines the initial state of both.
     return self._environment_class(
-        _make_scene(self._kind, self._task),
+        ogbench_scene.make(self._kind, self._task, self._image_size),
+        image_size=self._image_size,
         seed=seed,
         action_repeat=self._action_repeat,
         max_episode_steps=self.max_episode_steps,
@@ -162,9 +210,13 @@ class TableTask(domain.Domain):
 
   def make_play_environment(self, seed: int) -> play.PlayEnvironment:
     """Makes an environment that starts with all objects in random states."""
-    scene = _make_scene(self._kind, self._task, is_play=True)
+    scene = ogbench_scene.make(
+        self._kind, self._task, self._image_size, is_play=True
+    )
     environment = self._environment_class(
         scene,
+        image_size=self._image_size,
+        image_interval=self._action_repeat,
         seed=seed,
         max_episode_steps=self._action_repeat
         * max(1, _PLAY_STEPS // self._action_repeat),
@@ -189,6 +241,8 @@ class TableTask(domain.Domain):
     )
 
   def observation_spec(self) -> specs.Array:
+    if self._image_size:
+      return ogbench_scene.image_spec(self._image_size)
     return specs.Array((self._observation_size,), np.float32, 'observation')
 
   def action_spec(self) -> specs.BoundedArray:
@@ -332,69 +386,3 @@ class Puzzle(TableTask):
         max_episode_steps=max_episode_steps,
         **options,
     )
-
-
-def load(name: str) -> Any:
-  """Makes an OGBench environment by name, without a time limit."""
-  # Imported lazily: the imports are slow, and not every caller needs them.
-  import gymnasium  # pylint: disable=g-import-not-at-top
-  try:
-    import ogbench  # pylint: disable=g-import-not-at-top
-  except ImportError as error:
-    raise ImportError(
-        'OGBench tasks need ogbench: pip install "parl_tf[ogbench]".'
-    ) from error
-  gymnasium.register_envs(ogbench)
-  return gymnasium.make(name).unwrapped
-
-
-def forget(model: Any, data: Any) -> None:
-  """Clears what an OGBench reset leaves over: warm start, forces, contacts.
-
-  OGBench's reset takes some unseeded actions and then restores only positions
-  and velocities.
-  """
-  import mujoco  # pylint: disable=g-import-not-at-top
-
-  names = ('qpos', 'qvel', 'mocap_pos', 'mocap_quat')
-  kept = {name: getattr(data, name).copy() for name in names}
-  mujoco.mj_resetData(model, data)
-  for name, array in kept.items():
-    getattr(data, name)[:] = array
-  mujoco.mj_forward(model, data)
-
-
-def _make_scene(kind: str, task: int, *, is_play: bool = False) -> Any:
-  """Returns an OGBench environment with its own simulator state.
-
-  With `is_play`, resets and targets are random, and success ends no episode.
-
-  Parsing a scene takes 0.8 s, and its compiled model takes 60 MiB, so all
-  environments of a kind share them. They only read them, except for the cube
-  colours, which depend on success, and the properties that buttons change.
-  """
-  import mujoco  # pylint: disable=g-import-not-at-top
-
-  first = _first_scene(kind)
-  scene = copy.copy(first)
-  scene._reward_task_id = task  # pylint: disable=protected-access
-  scene._data = mujoco.MjData(first.model)  # pylint: disable=protected-access
-  scene._ik = copy.copy(first._ik)  # pylint: disable=protected-access
-  scene._ik._data = mujoco.MjData(first._ik._model)  # pylint: disable=protected-access
-  scene._np_random = None  # pylint: disable=protected-access
-  scene._reset_next_step = True  # pylint: disable=protected-access
-  if is_play:
-    scene._mode = 'data_collection'  # pylint: disable=protected-access
-    scene._terminate_at_goal = False  # pylint: disable=protected-access
-    for name in ('_cur_button_states', '_target_button_states'):
-      if hasattr(scene, name):  # OGBench overwrites them in place.
-        setattr(scene, name, getattr(scene, name).copy())
-  return scene
-
-
-@functools.lru_cache(maxsize=None)
-def _first_scene(kind: str) -> Any:
-  """Returns the environment whose model all environments of a kind share."""
-  scene = load(f'{kind}-singletask-v0')
-  scene.reset(seed=0)
-  return scene

@@ -22,7 +22,7 @@ from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import maze as maze_lib
 from parl_tf.domains import maze_controllers
-from parl_tf.domains import ogbench
+from parl_tf.domains import ogbench_scene
 from parl_tf.domains import play
 from parl_tf.domains import value_ranges
 
@@ -80,7 +80,7 @@ class OGBenchMazeEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     scene.data.qpos[:2] = start + random.uniform(
         -_START_NOISE, _START_NOISE, size=2
     )
-    ogbench.forget(scene.model, scene.data)
+    ogbench_scene.forget(scene.model, scene.data)
     return time_step._replace(observation=scene.get_ob().astype(np.float32))
 
   def info(self) -> Mapping[str, np.ndarray]:
@@ -267,7 +267,7 @@ def _make_scene(name: str) -> Any:
 @functools.lru_cache(maxsize=None)
 def _first_scene(name: str) -> Any:
   """Returns the environment whose model all environments of a task share."""
-  scene = ogbench.load(name)
+  scene = ogbench_scene.load(name)
   # The constructor does not delete the XML file it generates for MuJoCo.
   os.remove(scene.fullpath)
   return scene

@@ -1,11 +1,11 @@
 """Pictures of the first episode of an evaluation, as a video."""
 
 import io
-import os
-import sys
-from typing import Any, List, Tuple, Type
+from typing import Any, List
 
 import numpy as np
+
+from parl_tf.domains import rendering
 
 FRAMES_PER_SECOND = 10
 _MAX_FRAMES = 300
@@ -68,22 +68,8 @@ def render(environment) -> np.ndarray:
   Raises:
     ValueError: If the environment draws nothing, or has no renderer here.
   """
-  try:
-    return environment.render()
-  except NotImplementedError as error:
-    raise ValueError(f'A video is not possible: {error}') from error
-  except _drawing_errors() as error:
-    raise ValueError(
-        f'A video is not possible because rendering failed: {error!r}.'
-        ' Rendering without a display needs the system library OSMesa or EGL'
-        ' (Debian: libosmesa6 or libegl1) and MUJOCO_GL=osmesa or'
-        f' MUJOCO_GL=egl; MUJOCO_GL is {os.environ.get("MUJOCO_GL")!r}.'
-    ) from error
-
-
-def _drawing_errors() -> Tuple[Type[Exception], ...]:
-  """Returns the errors of MuJoCo and PyOpenGL if no renderer is available."""
-  errors = (ImportError, AttributeError, RuntimeError, OSError)
-  # Not every domain uses MuJoCo; a domain that does has imported it.
-  mujoco = sys.modules.get('mujoco')
-  return errors if mujoco is None else (*errors, mujoco.FatalError)
+  with rendering.explained('A video is not possible'):
+    try:
+      return environment.render()
+    except NotImplementedError as error:
+      raise ValueError(f'A video is not possible: {error}') from error
