@@ -1,5 +1,6 @@
 """Makes and draws OGBench's environments, which share their compiled models."""
 
+import atexit
 import copy
 import functools
 from typing import Any, Optional
@@ -114,5 +115,7 @@ def _first_scene(kind: str, image_size: Optional[int]) -> Any:
   scene.reset(seed=0)
   with rendering.explained(f'{kind} cannot be drawn'):
     scene._initialize_renderer()
+  # MuJoCo prints errors if Python's exit destroys a renderer.
+  atexit.register(scene._renderer.close)
   # pylint: enable=protected-access
   return scene
