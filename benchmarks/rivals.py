@@ -10,18 +10,18 @@ the last of them, and `env_steps_to_80` the median over runs of the
 environment steps until an evaluation reached 80 percent, empty if fewer than
 half of the runs did; `runs_at_80` counts these, and `mean_return` is the mean
 return with search after the last of them. `by_chance` is the p-value of the
-lead of `--ours` there, by an exact one-sided permutation test over runs, not
+lead of `--ours` there, by an exact one-sided permutation test over seeds, not
 corrected for the number of methods. With `--average`, rates and returns of all
 runs and the p-values are those of the mean over all these numbers of episodes.
-`--beside` adds runs of other studies; further runs of the same method and seed
-count as well.
+`--beside` adds runs of other studies. Further runs of the same method and seed
+count in the means; the test takes their mean, because they are not independent.
 
 A run counts if it was evaluated after all of these episodes, finished or not;
 a log names the others.
 """
 
 import os
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import app
 from absl import flags
@@ -59,13 +59,13 @@ def compare(
   """
   methods: Dict[str, List[Measured]] = {}
   speeds: Dict[str, List[Tuple[float, float]]] = {}
-  seeds: Dict[str, Set[int]] = {}
+  seeds: Dict[str, List[int]] = {}
   for run in sorted(runs, key=lambda run: run.seed):
     measured = _measured(run, episodes)
     if measured:
       methods.setdefault(run.method, []).append(measured)
       speeds.setdefault(run.method, []).append(_speed(run, episodes[-1]))
-      seeds.setdefault(run.method, set()).add(run.seed)
+      seeds.setdefault(run.method, []).append(run.seed)
     elif 'online' in run.metrics.phases:
       logging.info(
           '%s/seed_%d has no evaluations after all of %s online episodes.',
@@ -81,54 +81,55 @@ def compare(
   rows = []
   for method, own in methods.items():
     row: Dict[str, Any] = {
-        'method': method, 'seeds': len(seeds[method]), 'runs': len(own)
+        'method': method, 'seeds': len(set(seeds[method])), 'runs': len(own)
+    }
+    compared = {
+        column: _compared(own, column, average) for column in own[0]
     }
     for source in drift.SOURCES:
-      rates = np.stack([x[source] for x in own])  # [runs, episodes]
-      means = np.mean(rates, axis=0)
+      means = np.mean([x[source] for x in own], axis=0)
       for number, mean in zip(episodes, means):
         row[f'{source}_after_{number}'] = f'{mean:.1f}'
-      of_runs = _compared(rates, average)
-      row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in of_runs[:, 0])
-      if method != ours:
-        row[f'{source}_by_chance'] = _lead(
-            methods[ours], own, source, average
-        )
+      row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in compared[source])
     of_success, of_80 = np.transpose(speeds[method])
     row['steps_to_success'] = _text(np.mean(of_success), '.1f')
     row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
     row['runs_at_80'] = int(np.sum(np.isfinite(of_80)))
-    returns = _compared(np.stack([x[_RETURN] for x in own]), average)
-    row[_RETURN] = f'{np.mean(returns):.2f}'
+    row[_RETURN] = f'{np.mean(compared[_RETURN]):.2f}'
     if method != ours:
-      row[f'{_RETURN}_by_chance'] = _lead(
-          methods[ours], own, _RETURN, average
-      )
+      for column, theirs in compared.items():
+        row[f'{column}_by_chance'] = _lead(
+            _seed_means(
+                _compared(methods[ours], column, average), seeds[ours]
+            ),
+            _seed_means(theirs, seeds[method]),
+        )
     rows.append(row)
   last = f'search_after_{episodes[-1]}'
   return sorted(rows, key=lambda row: -float(row[last]))
 
 
-def _compared(rates: np.ndarray, average: bool) -> np.ndarray:
-  """Returns what is compared `[runs, 1]`, of `[runs, numbers of episodes]`."""
-  return np.mean(rates, axis=1, keepdims=True) if average else rates[:, -1:]
+def _compared(
+    runs: Sequence[Measured], column: str, average: bool
+) -> np.ndarray:
+  """Returns what is compared, `[runs]`."""
+  values = np.stack([run[column] for run in runs])  # [runs, episodes]
+  return np.mean(values, axis=1) if average else values[:, -1]
 
 
-def _lead(
-    ours: Sequence[Measured],
-    theirs: Sequence[Measured],
-    column: str,
-    average: bool,
-) -> str:
-  """Returns how often chance gives such a lead, in percent."""
-  first, second = (
-      _compared(np.stack([run[column] for run in runs]), average)
-      for runs in (ours, theirs)
+def _seed_means(values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+  """Returns the means `[number of seeds]` of the runs of each seed."""
+  return np.array([
+      np.mean(values[np.equal(seeds, seed)]) for seed in sorted(set(seeds))
+  ])
+
+
+def _lead(ours: np.ndarray, theirs: np.ndarray) -> str:
+  """Returns how often chance gives such a lead of seeds, in percent."""
+  by_chance = permutation.by_chance_of_two(
+      ours[:, np.newaxis], theirs[:, np.newaxis], is_two_sided=False
   )
-  percent = 100.0 * permutation.by_chance_of_two(
-      first, second, is_two_sided=False
-  )
-  return format(percent, '.1f' if percent >= 0.1 else '.2f')
+  return f'{100.0 * by_chance:.1f}'
 
 
 def _measured(

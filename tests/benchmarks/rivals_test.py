@@ -76,7 +76,7 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(second['mean_return'], '-35.00')
     self.assertEqual(second['mean_return_by_chance'], '16.7')
 
-  def test_further_runs_of_a_seed_count(self):
+  def test_further_runs_of_a_seed_count_in_the_mean_but_not_in_the_test(self):
     runs = self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (0.0, 10.0)})
     runs += self._runs({('ours', 0): (50.0, 90.0)})
 
@@ -85,8 +85,9 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual([row['seeds'] for row in rows], [1, 1])
     self.assertEqual([row['runs'] for row in rows], [2, 1])
     self.assertEqual(rows[0]['search_of_runs'], '80 90')
-    # One of three assignments.
-    self.assertEqual(rows[1]['search_by_chance'], '33.3')
+    self.assertEqual(rows[0]['search_after_20'], '85.0')
+    # One of two assignments of two seeds.
+    self.assertEqual(rows[1]['search_by_chance'], '50.0')
     self.assertIn('| 1 (2 runs) |', self._table(rows)[2])
 
   def test_means_over_the_episodes_are_compared(self):
