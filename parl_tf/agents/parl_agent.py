@@ -378,7 +378,11 @@ class PARLAgent(tf_agent.TFAgent):
       transition = self._improver.augment_reward(
           transition, self.critic, source
       )
-    return self.critic.loss(transition, source, seed)
+    loss = self.critic.loss(transition, source, seed)
+    total = tf.reduce_mean(loss.per_example)
+    return types.CriticLoss(
+        loss.per_example, {'losses/critic': total, **loss.metrics}
+    )
 
   def _improver_loss(self, improver, rows, seed, tape=None):
     """Computes an improver's policy loss on rows `[B, 2, ...]`."""

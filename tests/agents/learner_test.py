@@ -119,10 +119,11 @@ class LearnerTest(tensor_case.TensorCase):
     self.assertEqual(_CountingCritic.num_traces, before)
 
   def test_each_kind_reports_its_losses(self):
+    of_critic = {'losses/critic', 'losses/td', 'losses/conservative'}
     expected = {
         'cloning': {'losses/imitation'},
-        'critic': {'losses/td', 'losses/conservative'},
-        'both': {'losses/td', 'losses/conservative', 'losses/distillation'},
+        'critic': of_critic,
+        'both': {*of_critic, 'losses/distillation'},
     }
     for kind, names in expected.items():
       info = self._losses[kind]
@@ -130,6 +131,8 @@ class LearnerTest(tensor_case.TensorCase):
       self.assertEqual(
           {name for name in info.extra if name.startswith('losses/')}, names
       )
+    info = self._losses['critic']
+    self.assertAllClose(info.extra['losses/critic'], info.loss)
 
   def test_later_calls_do_not_retrace(self):
     before = self._count_traces()
