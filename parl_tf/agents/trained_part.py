@@ -1,6 +1,6 @@
 """A part of an agent that a training step updates, and its rows."""
 
-from typing import Callable, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
@@ -43,7 +43,8 @@ class TrainedPart:
       loss_fn: Maps rows, a seed `[2]` and a tape to a loss with `per_example`
         `[B]`. It stops the tape during computations without a gradient.
       variables: The variables to update.
-      optimizer: Their optimizer.
+      optimizer: Their optimizer. A schedule that counts training steps learns
+        how many updates each of them has.
       purposes: For each update of a training step, the data to fold into its
         seed.
       finish: Called with the metrics of the loss after each gradient step.
@@ -64,6 +65,9 @@ class TrainedPart:
         xla.function(self._step) if jit_compile else common.function(self._step)
     )
     self._jit_compile = jit_compile
+    rate: Any = getattr(optimizer, '_learning_rate', None)
+    if hasattr(rate, 'set_updates_per_step'):
+      rate.set_updates_per_step(len(self._purposes))
     optimizer.build(self._variables)
 
   @property

@@ -51,7 +51,7 @@ _IMPROVERS = {
 def _make_optimizer():
   """Returns Adam, whose warm-up ends within the trained steps."""
   return tf.keras.optimizers.Adam(
-      schedules.make_warm_up_cosine_decay(1e-3, num_warm_up_steps=3)
+      schedules.WarmUpCosineDecay(1e-3, num_warm_up_steps=3)
   )
 
 

@@ -20,7 +20,7 @@ class ZeroRatesTest(absltest.TestCase):
       del rows, seed, tape
       return types.ImproverLoss(variable[tf.newaxis] ** 2, {})
 
-    rate = schedules.make_warm_up_cosine_decay(
+    rate = schedules.WarmUpCosineDecay(
         0.1, num_warm_up_steps=0, num_decay_steps=num_decay_steps
     )
     return trained_part.TrainedPart(

@@ -15,7 +15,7 @@ def _rates(schedule, steps):
 class WarmUpCosineDecayTest(tensor_case.TensorCase):
 
   def test_rises_in_equal_steps_and_then_stays(self):
-    schedule = schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=4)
+    schedule = schedules.WarmUpCosineDecay(0.8, num_warm_up_steps=4)
 
     # Update 0 uses a quarter of the rate, update 3 the full rate.
     self.assertAllClose(
@@ -24,12 +24,12 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
     )
 
   def test_is_constant_without_warm_up(self):
-    schedule = schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=0)
+    schedule = schedules.WarmUpCosineDecay(0.8, num_warm_up_steps=0)
 
     self.assertAllClose(_rates(schedule, [0, 1, 1000]), [0.8, 0.8, 0.8])
 
   def test_decays_by_half_a_cosine_after_the_warm_up(self):
-    schedule = schedules.make_warm_up_cosine_decay(
+    schedule = schedules.WarmUpCosineDecay(
         0.8, num_warm_up_steps=4, num_decay_steps=15
     )
 
@@ -42,7 +42,7 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
     )
 
   def test_decays_from_the_start_without_warm_up(self):
-    schedule = schedules.make_warm_up_cosine_decay(
+    schedule = schedules.WarmUpCosineDecay(
         0.8, num_warm_up_steps=0, num_decay_steps=12
     )
 
@@ -51,25 +51,35 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
     )
 
   def test_several_updates_of_a_step_last_as_long_as_one(self):
-    schedule = schedules.make_warm_up_cosine_decay(
-        0.8, num_warm_up_steps=1, num_decay_steps=4, updates_per_step=3
+    schedule = schedules.WarmUpCosineDecay(
+        0.8, num_warm_up_steps=1, num_decay_steps=4
     )
+    schedule.set_updates_per_step(3)
 
     # The warm-up ends with update 2; the rate is 0 after 4 x 3 updates.
     self.assertAllClose(
         _rates(schedule, [0, 2, 7, 12]), [0.8 / 3, 0.8, 0.4, 0.0], atol=1e-7
     )
 
+  def test_two_numbers_of_updates_are_refused(self):
+    schedule = schedules.WarmUpCosineDecay(0.8)
+    schedule.set_updates_per_step(4)
+    schedule.set_updates_per_step(4)
+    with self.assertRaisesRegex(
+        ValueError, 'must not share a schedule, got 4 and 1'
+    ):
+      schedule.set_updates_per_step(1)
+
   def test_the_default_warm_up_matches_the_paper(self):
     self.assertAllClose(
-        _rates(schedules.make_warm_up_cosine_decay(3e-4), [0, 999, 1999, 5000]),
+        _rates(schedules.WarmUpCosineDecay(3e-4), [0, 999, 1999, 5000]),
         [1.5e-7, 1.5e-4, 3e-4, 3e-4],
     )
 
   def test_an_optimizer_uses_the_rate_for_its_own_step_count(self):
     variable = tf.Variable(0.0)
     optimizer = tf.keras.optimizers.SGD(
-        schedules.make_warm_up_cosine_decay(0.8, num_warm_up_steps=4)
+        schedules.WarmUpCosineDecay(0.8, num_warm_up_steps=4)
     )
     for expected in (-0.2, -0.6, -1.2, -2.0, -2.8):
       optimizer.apply_gradients([(tf.constant(1.0), variable)])
@@ -77,13 +87,13 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
 
   def test_a_warm_up_of_one_step_is_none(self):
     one, none = (
-        schedules.make_warm_up_cosine_decay(
+        schedules.WarmUpCosineDecay(
             0.8, num_warm_up_steps=num_steps, num_decay_steps=12
         )
         for num_steps in (1, 0)
     )
 
-    self.assertEqual(one.get_config(), none.get_config())
+    self.assertEqual(_rates(one, range(12)), _rates(none, range(12)))
 
   @parameterized.parameters(
       (dict(learning_rate=0.0), '`learning_rate` must be positive, got 0'),
@@ -102,14 +112,24 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
   )
   def test_values_out_of_range_are_named(self, kwargs, message):
     with self.assertRaisesRegex(ValueError, message):
-      schedules.make_warm_up_cosine_decay(**kwargs)
+      schedules.WarmUpCosineDecay(**kwargs)
 
 
 class RateByPhaseTest(tensor_case.TensorCase):
 
+  def test_both_rates_learn_the_number_of_updates_per_step(self):
+    schedule = schedules.RateByPhase(
+        offline=schedules.WarmUpCosineDecay(
+            0.8, num_warm_up_steps=0, num_decay_steps=2
+        ),
+        online=0.1,
+    )
+    schedule.set_updates_per_step(5)
+    self.assertAllClose(_rates(schedule, [5, 10]), [0.4, 0.0], atol=1e-7)
+
   def test_an_optimizer_changes_its_rate_with_the_phase(self):
     schedule = schedules.RateByPhase(
-        offline=schedules.make_warm_up_cosine_decay(
+        offline=schedules.WarmUpCosineDecay(
             0.8, num_warm_up_steps=0, num_decay_steps=2
         ),
         online=0.1,
