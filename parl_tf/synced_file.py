@@ -1,6 +1,7 @@
-"""Atomic file writes, synced to disk."""
+"""Atomic file writes, synced to disk, and free names."""
 
 import contextlib
+import itertools
 import os
 from typing import BinaryIO, Iterator
 
@@ -31,3 +32,10 @@ def write(path: str) -> Iterator[BinaryIO]:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def free_path(path: str, label: str) -> str:
+  """Returns the first free of `<name>.<label>-1<extension>`, `-2` and so on."""
+  root, extension = os.path.splitext(path)
+  candidates = (f'{root}.{label}-{i}{extension}' for i in itertools.count(1))
+  return next(x for x in candidates if not os.path.exists(x))

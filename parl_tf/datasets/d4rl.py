@@ -13,7 +13,6 @@ after a terminal row is a copy of the row's own, and the last row of an episode
 that ends without terminating yields no transition.
 """
 
-import itertools
 import math
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
@@ -22,6 +21,7 @@ from absl import logging
 import h5py
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.datasets import hdf5
 from parl_tf.datasets import rows as rows_lib
@@ -174,7 +174,7 @@ class EpisodeFile:
     """
     self._path = path
     self._keeps_unfinished = keeps_unfinished
-    self._num_episodes = 0
+    self._num_rows = self._num_episodes = 0  # Written to the file.
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
     self._names: Set[str] = set()  # Empty before the first episode.
@@ -191,22 +191,36 @@ class EpisodeFile:
     return self
 
   def __exit__(self, error_type, error, traceback) -> None:
-    is_kept = self._keeps_unfinished and self._num_episodes > 0
-    if error_type is None or is_kept:
-      self._flush()
-    self._file.close()
-    if error_type is None:
-      os.replace(self._partial_path, self._path)
-    elif is_kept:
-      path = _unfinished_path(self._path)
-      os.rename(self._partial_path, path)
-      logging.warning(
-          'Kept the %d complete episodes of the unfinished dataset: %s.',
-          self._num_episodes,
-          path,
-      )
-    else:
-      os.remove(self._partial_path)
+    is_complete = False
+    try:
+      if error_type is None or self._keeps_unfinished:
+        self._flush()
+      is_complete = error_type is None
+    except OSError:  # For instance, a full disk, which the error may name.
+      if error_type is None:
+        raise
+    finally:
+      self._close(is_complete)
+
+  def _close(self, is_complete: bool) -> None:
+    """Closes the file and gives it its name, or removes it."""
+    try:
+      for name in self._names:  # A flush may have failed half-way.
+        self._file[name].resize(self._num_rows, axis=0)
+    finally:
+      self._file.close()
+      if is_complete:
+        os.replace(self._partial_path, self._path)
+      elif self._keeps_unfinished and self._num_episodes:
+        path = synced_file.free_path(self._path, 'unfinished')
+        os.rename(self._partial_path, path)
+        logging.warning(
+            'Kept the %d complete episodes of the unfinished dataset: %s.',
+            self._num_episodes,
+            path,
+        )
+      else:
+        os.remove(self._partial_path)
 
   def append(
       self,
@@ -239,7 +253,6 @@ class EpisodeFile:
         )
     self._check(rows, episode)
     self._pending.append(rows)
-    self._num_episodes += 1
     self._num_pending += episode.num_steps
     self._pending_bytes += sum(array.nbytes for array in rows.values())
     if (
@@ -249,11 +262,14 @@ class EpisodeFile:
       self._flush()
 
   def _flush(self) -> None:
+    """Writes the pending rows. After an interruption it can be repeated."""
     for name in self._names if self._pending else ():
       array = np.concatenate([rows[name] for rows in self._pending])
       column = self._file[name]
-      column.resize(len(column) + len(array), axis=0)
-      column[-len(array):] = array
+      column.resize(self._num_rows + len(array), axis=0)
+      column[self._num_rows:] = array
+    self._num_rows += self._num_pending
+    self._num_episodes += len(self._pending)
     self._pending, self._num_pending, self._pending_bytes = [], 0, 0
 
   def _rows(self, episode: types.Episode) -> Dict[str, np.ndarray]:
@@ -312,12 +328,3 @@ def _chunk_rows(array: np.ndarray) -> int:
   """Returns the number of rows of a column's chunks."""
   row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
   return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))
-
-
-def _unfinished_path(path: str) -> str:
-  """Returns the first free path for the episodes of an unfinished dataset."""
-  root, extension = os.path.splitext(path)
-  candidates = (
-      f'{root}.unfinished-{i}{extension}' for i in itertools.count(1)
-  )
-  return next(x for x in candidates if not os.path.exists(x))

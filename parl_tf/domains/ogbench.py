@@ -142,6 +142,7 @@ class TableTask(domain.Domain):
       oracle_min_norm: float = 0.4,
       data_speed: float = 1.0,
       image_size: Optional[int] = None,
+      fast_images: bool = False,
   ):
     """Initializes the task.
 
@@ -164,6 +165,8 @@ class TableTask(domain.Domain):
         recorded data.
       image_size: Height and width in pixels of the picture that is observed,
         64 in OGBench; None observes the state.
+      fast_images: Whether to draw without anti-aliasing and with coarser
+        shadows than OGBench, about twice as fast on a CPU.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -176,20 +179,21 @@ class TableTask(domain.Domain):
     if image_size is not None:
       arguments.check_range('image_size', image_size, 1)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
-    self._kind = kind
-    self._task = task
     self._observation_size = observation_size
     self._num_things = num_things
     self._action_repeat = action_repeat
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
     self._image_size = image_size
+    self._make_scene = functools.partial(
+        ogbench_scene.make, kind, task, image_size, fast_images
+    )
     self.recorded_task: int = task - 1
 
   def make_environment(self, seed: int, evaluation: bool) -> TableEnvironment:
     del evaluation  # The task determines the initial state of both.
     return self._environment_class(
-        ogbench_scene.make(self._kind, self._task, self._image_size),
+        self._make_scene(),
         image_size=self._image_size,
         seed=seed,
         action_repeat=self._action_repeat,
@@ -210,9 +214,7 @@ class TableTask(domain.Domain):
 
   def make_play_environment(self, seed: int) -> play.PlayEnvironment:
     """Makes an environment that starts with all objects in random states."""
-    scene = ogbench_scene.make(
-        self._kind, self._task, self._image_size, is_play=True
-    )
+    scene = self._make_scene(is_play=True)
     environment = self._environment_class(
         scene,
         image_size=self._image_size,

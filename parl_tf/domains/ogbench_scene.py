@@ -11,6 +11,7 @@ import numpy as np
 from parl_tf.domains import rendering
 
 _CAMERA = 'front_pixels'  # OGBench's for images; videos have a wider view.
+_FAST_SHADOW_SIZE = 1024  # Pixels of the shadow map; OGBench has 4096.
 
 
 def load(name: str, **options: Any) -> Any:
@@ -61,13 +62,15 @@ def make(
     kind: str,
     task: int,
     image_size: Optional[int] = None,
+    fast_images: bool = False,
     *,
     is_play: bool = False,
 ) -> Any:
   """Returns an OGBench environment with its own simulator state.
 
   With `is_play`, resets and targets are random, and success ends no episode.
-  With an `image_size`, `draw` shows it as OGBench's visual tasks do; its own
+  With an `image_size`, `draw` shows it as OGBench's visual tasks do (with
+  `fast_images`, without anti-aliasing and with coarser shadows); its own
   observations are states nevertheless, so that not each step draws one.
 
   Parsing a scene takes 0.8 s, and its compiled model takes 60 MiB, so all
@@ -79,7 +82,7 @@ def make(
   """
   import mujoco  # pylint: disable=g-import-not-at-top
 
-  first = _first_scene(kind, image_size)
+  first = _first_scene(kind, image_size, fast_images)
   scene = copy.copy(first)
   scene._reward_task_id = task  # pylint: disable=protected-access
   scene._data = mujoco.MjData(first.model)  # pylint: disable=protected-access
@@ -97,7 +100,9 @@ def make(
 
 
 @functools.lru_cache(maxsize=None)
-def _first_scene(kind: str, image_size: Optional[int]) -> Any:
+def _first_scene(
+    kind: str, image_size: Optional[int], fast_images: bool
+) -> Any:
   """Returns the environment whose model all environments of a kind share."""
   if image_size is None:
     scene = load(f'{kind}-singletask-v0')
@@ -113,6 +118,9 @@ def _first_scene(kind: str, image_size: Optional[int]) -> Any:
   scene._mjcf_model = scene.build_mjcf_model()  # With the colours of images.
   scene._ob_type = 'states'
   scene.reset(seed=0)
+  if fast_images:
+    scene.model.vis.quality.offsamples = 0
+    scene.model.vis.quality.shadowsize = _FAST_SHADOW_SIZE
   with rendering.explained(f'{kind} cannot be drawn'):
     scene._initialize_renderer()
   # MuJoCo prints errors if Python's exit destroys a renderer.

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
-from parl_tf.datasets import generate
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
@@ -24,7 +23,6 @@ from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import phases
-from parl_tf.training import progress
 from parl_tf.training import run_constants
 from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
@@ -154,15 +152,16 @@ def run_experiment(
     dataset_path = dataset_path or beginning.take_data()
   if dataset_path is None:
     dataset_path = own_dataset_path
-    if not is_resumed and os.path.exists(dataset_path):
-      # Of another configuration. If this start is killed while it records, the
-      # next one must not take the old data for its own.
-      os.remove(dataset_path)
-    if not os.path.exists(dataset_path):
+    if not is_resumed or not os.path.exists(dataset_path):
       with strategy.scope():
         make_agent(domain, domain.normalization, seed)  # Raises early.
-      _record(domain, dataset_path, num_recorded_steps,
-              seed if dataset_seed is None else dataset_seed, record_play)
+      run_dataset.record(
+          dataset_path,
+          domain,
+          num_steps=num_recorded_steps,
+          seed=seed if dataset_seed is None else dataset_seed,
+          play=record_play,
+      )
   episodes = run_dataset.load(dataset_path, domain, root_dir)
   normalization = run_dataset.statistics(domain, episodes)
   with strategy.scope():
@@ -320,23 +319,6 @@ def _finish(
   run_directory.write_operative_config(root_dir)
   run_directory.mark_finished(root_dir)
   return summary
-
-
-def _record(domain, path, num_steps, seed, play):
-  if num_steps is None:
-    raise ValueError(
-        'Either `run_experiment.dataset_path` or'
-        ' `run_experiment.num_recorded_steps` must be given.'
-    )
-  generate.record_task(
-      path,
-      domain,
-      num_steps=num_steps,
-      seed=seed,
-      play=play,
-      make_progress=progress.Progress,
-      repeat=domain_lib.act_until_kept,
-  )
 
 
 def dataset_path(root_dir: str) -> str:

@@ -1,6 +1,7 @@
 """The episodes of a run's dataset, and their statistics."""
 
 import hashlib
+import os
 import tempfile
 from typing import List, Optional, Sequence
 
@@ -9,10 +10,14 @@ import gin
 import numpy as np
 
 from parl_tf import picture_store
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.datasets import generate
 from parl_tf.datasets import reading
+from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import returns
+from parl_tf.training import progress
 
 
 @gin.configurable('load_dataset', denylist=['path', 'domain', 'directory'])
@@ -57,6 +62,50 @@ def load(
       path,
   )
   return episodes
+
+
+def record(
+    path: str, domain, *, num_steps: Optional[int], seed: int, play: bool
+) -> None:
+  """Records a dataset with the domain's controller.
+
+  A file at `path`, which another configuration recorded or somebody put there,
+  is renamed: if this process is killed while it records, the next one must not
+  take that file for its own.
+
+  Args:
+    path: The file.
+    domain: `Domain` of the task.
+    num_steps: Environment steps of the dataset.
+    seed: Its seed.
+    play: Whether to record play instead of attempts at the task.
+
+  Raises:
+    ValueError: If there is no number of steps, or the domain cannot record.
+  """
+  if num_steps is None:
+    raise ValueError(
+        'Either `run_experiment.dataset_path` or'
+        ' `run_experiment.num_recorded_steps` must be given.'
+    )
+  if os.path.exists(path):
+    kept = synced_file.free_path(path, 'replaced')
+    os.rename(path, kept)
+    logging.warning(
+        '%s is not of this configuration: it is now %s, and another dataset is'
+        ' recorded. To train on it, bind `run_experiment.dataset_path`.',
+        path,
+        kept,
+    )
+  generate.record_task(
+      path,
+      domain,
+      num_steps=num_steps,
+      seed=seed,
+      play=play,
+      make_progress=progress.Progress,
+      repeat=domain_lib.act_until_kept,
+  )
 
 
 def digest(episodes: Sequence[types.Episode]) -> int:

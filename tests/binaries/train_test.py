@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from parl_tf.binaries import finished_run
 from parl_tf.binaries import training_run
+from parl_tf.datasets import generate
 from parl_tf.domains import maze_environment
 from parl_tf.replay import episode_log
-from parl_tf.training import experiment
 from parl_tf.training import run_directory
 from tests import absent_libraries
 from tests.binaries import tiny
@@ -361,11 +361,15 @@ class FailedStartTest(parameterized.TestCase):
     # The same configuration reuses the data, another one records new data.
     self.assertEqual(modified[0], modified[1])
     self.assertGreater(modified[2], modified[1])
-    # So does one whose recording was killed: the old data are gone.
-    with mock.patch.object(experiment, '_record', side_effect=EOFError):
+    # So does one whose recording was killed.
+    with mock.patch.object(generate, 'record_task', side_effect=EOFError):
       with self.assertRaises(EOFError):
         self._train(binding, seed=2)
     self.assertFalse(os.path.exists(path))
+    # The old data are kept under other names.
+    for kept, time in zip(('1', '2'), modified[1:], strict=True):
+      kept = os.path.join(self._root, f'data.replaced-{kept}.hdf5')
+      self.assertEqual(os.stat(kept).st_mtime_ns, time)
 
   def test_directory_of_an_active_run_is_refused(self):
     with run_directory.hold(self._root):

@@ -1,6 +1,8 @@
 """Tests of how a file of episodes is written."""
 
+import itertools
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import h5py
@@ -11,6 +13,7 @@ from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 
 _episode = d4rl_columns.make_episode
+_NUM_COLUMNS = 7  # Of such an episode.
 
 
 class EpisodeFileTest(absltest.TestCase):
@@ -43,6 +46,41 @@ class EpisodeFileTest(absltest.TestCase):
       path = os.path.join(folder, f'data.unfinished-{i}.hdf5')
       (episode,) = reading.read_episodes(path)
       self.assertEqual(episode.num_steps, length - 1)
+
+  def test_an_interrupted_write_is_repeated(self):
+    self._write_while(failing_writes={3}, error=KeyboardInterrupt())
+    self.assertEqual(self._kept_lengths(), [4])
+
+  def test_a_full_disk_keeps_what_was_written(self):
+    # The second episode fails, and so does the attempt to write it at the end.
+    failing = set(range(_NUM_COLUMNS + 3, 3 * _NUM_COLUMNS))
+    self._write_while(failing_writes=failing, error=OSError(28, 'full'))
+    self.assertEqual(self._kept_lengths(), [4])
+
+  def _write_while(self, failing_writes, error):
+    """Writes episodes of 4 and 6 steps; writes of columns fail by number."""
+    write, numbers = h5py.Dataset.__setitem__, itertools.count(1)
+
+    def write_or_fail(*args):
+      if next(numbers) in failing_writes:
+        raise error
+      write(*args)
+
+    # Writes each episode at once.
+    self.enter_context(mock.patch.object(d4rl, '_CHUNK_ROWS', 1))
+    self.enter_context(
+        mock.patch.object(h5py.Dataset, '__setitem__', write_or_fail)
+    )
+    with self.assertRaises(type(error)):
+      with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        file.append(_episode(range(5), True))
+        file.append(_episode(range(7), True))
+
+  def _kept_lengths(self):
+    folder = os.path.dirname(self._path)
+    self.assertEqual(os.listdir(folder), ['data.unfinished-1.hdf5'])
+    path = os.path.join(folder, 'data.unfinished-1.hdf5')
+    return [x.num_steps for x in reading.read_episodes(path)]
 
   def test_a_file_without_an_episode_is_not_kept(self):
     with self.assertRaisesRegex(RuntimeError, 'stop'):

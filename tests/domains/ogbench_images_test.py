@@ -59,6 +59,8 @@ class FakeRenderer:
 
   def __init__(self, model, height, width):
     self.shape = (height, width, 3)
+    quality = model.vis.quality
+    self.quality = quality.offsamples, quality.shadowsize
     self.cameras = []
     FakeRenderer.made.append(self)
 
@@ -110,6 +112,15 @@ class ImageTest(parameterized.TestCase):
       task.make_environment(seed, evaluation=True).reset()
 
     self.assertLen(FakeRenderer.made, 1)
+
+  def test_fast_images_have_coarser_shadows_and_no_anti_aliasing(self):
+    for fast in (False, True):
+      task = ogbench.Cube(image_size=_SIZE, fast_images=fast)
+      task.make_environment(0, evaluation=True)
+
+    self.assertEqual(
+        [x.quality for x in FakeRenderer.made], [(4, 4096), (0, 1024)]
+    )
 
   def test_play_draws_one_image_per_decision(self):
     task = ogbench.Puzzle(image_size=_SIZE, action_repeat=2)
