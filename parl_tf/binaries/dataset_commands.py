@@ -8,7 +8,7 @@ import gin
 import numpy as np
 
 from parl_tf.binaries import configs
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import conversion
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import lerobot_writer
@@ -145,37 +145,7 @@ def convert(paths: Sequence[str], output: str) -> None:
     ValueError: If a dataset has a fault, or an episode does not fit the layout
       or differs in columns or shapes from the first.
   """
-  try:
-    _write_converted(paths, output, has_next_observations=True)
-  except _LastObservationUnknownError:
-    # D4RL's files know it only where an episode is terminal.
-    _write_converted(paths, output, has_next_observations=False)
-
-
-class _LastObservationUnknownError(Exception):
-  """An episode lacks the observation after its last step."""
-
-
-def _write_converted(
-    paths: Sequence[str], output: str, *, has_next_observations: bool
-) -> None:
-  episodes = itertools.chain.from_iterable(
-      # A list, so that all datasets are validated before anything is written.
-      [reading.read_episodes(path) for path in paths]
-  )
-  with d4rl.EpisodeFile(
-      output,
-      metadata={
-          'converted_from': [
-              os.path.basename(os.path.abspath(path)) for path in paths
-          ]
-      },
-      has_next_observations=has_next_observations,
-  ) as file:
-    for number, episode in enumerate(episodes):
-      if has_next_observations and not episode.has_last_transition:
-        raise _LastObservationUnknownError
-      file.append(episode._replace(episode_id=number))
+  conversion.convert(paths, output)
 
 
 def convert_to_lerobot(

@@ -48,6 +48,9 @@ class Source(rows_lib.RowSource):
   def close(self) -> None:
     self.wrapped.close()
 
+  def task_infos(self) -> Dict[str, np.ndarray]:
+    return self.wrapped.task_infos()
+
   def read(self) -> Iterator[rows_lib.Rows]:
     for rows in self.wrapped.read():
       joined = {

@@ -3,7 +3,7 @@
 The layout is flat, with one row per step: `observations`, `actions`, `rewards`
 and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
 There are two extensions of D4RL. `observations` may be a group with one HDF5
-dataset for each part of a nest. A play dataset also stores the raw rewards and
+dataset for each part of a nest, in nested groups. A play dataset also stores the raw rewards and
 successes of several tasks, in `infos/task_rewards` and `infos/task_successes`
 `[rows, tasks]`; a layout with `task` reads rewards, success and episode ends
 from these columns.
@@ -78,13 +78,15 @@ class _Source(hdf5.Source):
       if isinstance(group, h5py.Group):
         del fields[name]
         keys = [
-            x for x in group
+            x for x, _ in hdf5.leaves(group)
             if layout.observation_keys is None or x in layout.observation_keys
         ]
         fields.update({f'{name}/{x}': f'{name}/{x}' for x in keys})
     metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
-    self.has_unit_actions = _UNIT_ACTIONS in self.file.attrs or any(
-        name in metadata for name in _WRITTEN_HERE
+    self.has_unit_actions = bool(
+        self.file.attrs.get(
+            _UNIT_ACTIONS, any(name in metadata for name in _WRITTEN_HERE)
+        )
     )
     self._columns = {}
     self.columns = {}
@@ -99,7 +101,8 @@ class _Source(hdf5.Source):
         continue
       self._columns[name] = column
       self.columns[name] = rows_lib.Column(column.shape, column.dtype, field)
-    self._has_tasks = layout.task is not None and _TASK_REWARDS in self.file
+    self._is_play = _TASK_REWARDS in self.file
+    self._has_tasks = layout.task is not None and self._is_play
     self._layout = layout
     if self._has_tasks:
       self._check_tasks()
@@ -119,6 +122,15 @@ class _Source(hdf5.Source):
             f'{self.path}: `{name}` must have {num_rows} rows with a column for'
             f' task {self._layout.task} (zero-based), got shape {shape}.'
         )
+
+  def task_infos(self) -> Dict[str, np.ndarray]:
+    if not self._is_play:
+      return {}
+    with hdf5.damage_named(self.path):
+      return {
+          name.removeprefix('infos/'): self.file[name][:]
+          for name in (_TASK_REWARDS, _TASK_SUCCESSES)
+      }
 
   def read(self) -> Iterator[rows_lib.Rows]:
     row_bytes = max(
@@ -159,6 +171,8 @@ class EpisodeFile:
       *,
       metadata: Optional[Mapping[str, Any]] = None,
       has_next_observations: bool = True,
+      has_successes: bool = True,
+      has_unit_actions: bool = True,
       keeps_unfinished: bool = False,
   ):
     """Creates the file.
@@ -168,6 +182,10 @@ class EpisodeFile:
       metadata: Numbers and strings, stored as attributes of group `metadata`.
       has_next_observations: Whether to write `next_observations`. Requires
         that every episode has its last observation.
+      has_successes: Whether to write `infos/success`. Without it, readers infer
+        success from the reward.
+      has_unit_actions: Whether the actions are known to have been mapped to
+        [-1, 1]. Readers then ignore `dataset.action_bounds`.
       keeps_unfinished: Whether the episodes added before an error are kept, in
         a file whose name has `.unfinished-1` (or the next free number) before
         its extension.
@@ -177,12 +195,13 @@ class EpisodeFile:
     self._num_rows = self._num_episodes = 0  # Written to the file.
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
+    self._has_successes = has_successes
     self._names: Set[str] = set()  # Empty before the first episode.
     # Buffers rows, because HDF5 compresses whole chunks.
     self._pending: List[Dict[str, np.ndarray]] = []
     self._num_pending = self._pending_bytes = 0
     self._file = h5py.File(self._partial_path, 'w')
-    self._file.attrs[_UNIT_ACTIONS] = True
+    self._file.attrs[_UNIT_ACTIONS] = has_unit_actions
     attributes = self._file.create_group('metadata').attrs
     for name, value in (metadata or {}).items():
       attributes[name] = value
@@ -283,7 +302,7 @@ class EpisodeFile:
       if not isinstance(array, np.ndarray):
         raise ValueError(
             f'{self._path}: `{name}` must be an array, got'
-            f' {type(array).__name__}; only one level of nesting is supported.'
+            f' {type(array).__name__}; a nest must be flat.'
         )
     terminal = episode.discount == 0
     timeout = np.zeros_like(terminal)
@@ -294,8 +313,9 @@ class EpisodeFile:
         'rewards': episode.reward,
         'terminals': terminal,
         'timeouts': timeout,
-        'infos/success': episode.success,
     }
+    if self._has_successes:
+      rows['infos/success'] = episode.success
     if self._has_next_observations:
       if not episode.has_last_transition:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Shared base of the HDF5 formats: an open file and its error handling."""
 
 import contextlib
-from typing import Iterator
+from typing import Iterator, Tuple
 
 import h5py
 
@@ -21,6 +21,18 @@ def damage_named(path: str) -> Iterator[None]:
         f'{path}: must be a complete HDF5 file; it is truncated, corrupt or in'
         f' another format ({error}).'
     ) from error
+
+
+def leaves(
+    group: h5py.Group, prefix: str = ''
+) -> Iterator[Tuple[str, h5py.Dataset]]:
+  """Yields all datasets of a group, recursively, with relative paths."""
+  for name in map(str, group):
+    item = group[name]
+    if isinstance(item, h5py.Group):
+      yield from leaves(item, f'{prefix}{name}/')
+    else:
+      yield prefix + name, item
 
 
 class Source(rows_lib.RowSource):

@@ -178,7 +178,7 @@ class _Source(hdf5.Source):
     if isinstance(observations, h5py.Dataset):
       found[rows_lib.OBSERVATIONS] = observations
     elif observations is not None:
-      for key, dataset in _leaves(observations):
+      for key, dataset in hdf5.leaves(observations):
         if self._keys is None or key in self._keys:
           found[f'{rows_lib.OBSERVATIONS}/{key}'] = dataset
     return found
@@ -219,16 +219,6 @@ class _Source(hdf5.Source):
     elif not timeouts[-1]:
       timeouts[-1] = 1
     return {**rows, 'timeouts': timeouts}
-
-
-def _leaves(group: h5py.Group, prefix: str = ''):
-  """Yields all HDF5 datasets of a group, recursively, with relative paths."""
-  for name in map(str, group):
-    item = group[name]
-    if isinstance(item, h5py.Group):
-      yield from _leaves(item, f'{prefix}{name}/')
-    else:
-      yield prefix + name, item
 
 
 def _is_images(dataset: h5py.Dataset) -> bool:

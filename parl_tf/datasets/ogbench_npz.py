@@ -90,6 +90,12 @@ class _Source(rows_lib.RowSource):
         rows_lib.NEXT_OBSERVATIONS: rows_lib.NEXT_OBSERVATIONS,
         'success': layout.success_field,
     }
+    if 'timeouts' in members:
+      self.faults.append(
+          f"{self.path}: `timeouts` must be absent: OGBench's `terminals` mark"
+          " the last row of each episode. Write D4RL's columns to an HDF5 file"
+          ' instead.'
+      )
     self._members = {x: y for x, y in wanted.items() if y in members}
     if {'terminals', 'valids'} <= members:
       self._members['valids'] = 'valids'

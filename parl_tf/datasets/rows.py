@@ -129,6 +129,14 @@ class RowSource(abc.ABC):
       return layout
     return layout._replace(action_bounds=(-1.0, 1.0), raw_action_bounds=None)
 
+  def task_infos(self) -> Dict[str, np.ndarray]:
+    """Returns rewards and successes of all tasks of a play dataset, or {}.
+
+    Returns:
+      `task_rewards` and `task_successes`, `[rows, tasks]`.
+    """
+    return {}
+
   @abc.abstractmethod
   def close(self) -> None:
     """Closes all open files."""

@@ -18,7 +18,6 @@ from parl_tf.binaries import dataset_commands
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
-from tests.datasets import d4rl_columns
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _ONE_ARRAY = dict(observation_spec=specs.Array((4,), np.float32))
@@ -201,17 +200,6 @@ class DataTest(absltest.TestCase):
     for first, second in zip(before, after):
       for array, other in zip(tree.flatten(first), tree.flatten(second)):
         np.testing.assert_array_equal(array, other)
-
-  def test_convert_of_episodes_whose_last_observation_may_be_unknown(self):
-    # As in D4RL's own files: the first is terminal, the others time out.
-    d4rl_columns.write(self._path, d4rl_columns.make('--T-t--'))
-    output = self._path + '.converted.hdf5'
-    dataset_commands.convert([self._path], output)
-    after = list(reading.read_episodes(output))
-    self.assertEqual([e.num_steps for e in after], [3, 2, 2])
-    self.assertEqual(
-        [e.has_last_transition for e in after], [True, False, False]
-    )
 
   def test_convert_to_lerobot_keeps_the_bounds_of_the_actions(self):
     self._write(self._path)

@@ -227,6 +227,10 @@ class FaultTest(OgbenchNpzTest):
     with self.assertRaisesRegex(ValueError, r"have the parts \['place'\]"):
       self._read(observation_spec={'place': specs.Array((2,), np.float32)})
 
+  def test_columns_of_d4rl_are_refused(self):
+    self._write({**_make(), 'timeouts': np.zeros([5])})
+    self.assertRegex(self._faults()[0], '`timeouts` must be absent')
+
   def test_no_rows(self):
     self._write(_make(''))
     self.assertRegex(self._faults()[0], '`observations`.*at least one row')

@@ -1,0 +1,116 @@
+"""Writes datasets of any format to one file in D4RL's layout."""
+
+import os
+from typing import Iterator, Mapping, NamedTuple, Sequence, Tuple
+
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.datasets import d4rl
+from parl_tf.datasets import formats
+from parl_tf.datasets import reading
+
+# Bindings of `dataset` that define success.
+_SUCCESS = ('success_field', 'success_reward', 'is_binary')
+
+
+class _Known(NamedTuple):
+  """What a dataset tells without bindings of `dataset`."""
+
+  has_successes: bool
+  has_unit_actions: bool
+  task_infos: Mapping[str, np.ndarray]
+
+
+def convert(paths: Sequence[str], output: str) -> None:
+  """Writes the episodes of all datasets to one file in D4RL's layout.
+
+  The gin bindings of `dataset` define how actions and success are read. Where
+  neither these nor the datasets define them, the file does not either, so that
+  bindings apply when it is read. Rewards and successes of the tasks of play
+  datasets are kept.
+
+  Args:
+    paths: Paths of the datasets, which may have different formats.
+    output: File to write.
+
+  Raises:
+    ValueError: If a dataset has a fault, an episode does not fit the layout or
+      differs in columns or shapes from the first, or actions are in units that
+      are known for some of the datasets only.
+  """
+  known = [_look_at(path) for path in paths]
+  bound = gin.get_bindings(reading.make_layout)
+  if 'is_binary' in bound and any(x.task_infos for x in known):
+    raise ValueError(
+        '`dataset.is_binary` must not be bound for datasets of play, whose'
+        ' tasks have rewards and successes of their own.'
+    )
+  are_unit = {'action_bounds' in bound or x.has_unit_actions for x in known}
+  if len(are_unit) > 1:
+    raise ValueError(
+        '`dataset.action_bounds` must be bound, because only '
+        + ', '.join(
+            path
+            for path, x in zip(paths, known, strict=True)
+            if x.has_unit_actions
+        )
+        + ' has actions that are known to be in [-1, 1].'
+    )
+  options = dict(
+      metadata={
+          'converted_from': [
+              os.path.basename(os.path.abspath(path)) for path in paths
+          ]
+      },
+      has_successes=(
+          any(x in bound for x in _SUCCESS)
+          or any(x.has_successes for x in known)
+      ),
+      has_unit_actions=are_unit == {True},
+  )
+  try:
+    _write(paths, known, output, has_next_observations=True, **options)
+  except _LastObservationUnknownError:
+    # D4RL's files know it only where an episode is terminal.
+    _write(paths, known, output, has_next_observations=False, **options)
+
+
+class _LastObservationUnknownError(Exception):
+  """An episode lacks the observation after its last step."""
+
+
+def _look_at(path: str) -> _Known:
+  with formats.open_source(path, reading.make_layout()) as source:
+    return _Known(
+        'success' in source.columns,
+        source.has_unit_actions,
+        source.task_infos(),
+    )
+
+
+def _write(paths, known, output, *, has_next_observations, **options) -> None:
+  # A list, so that all datasets are validated before anything is written.
+  datasets = [reading.read_episodes(path) for path in paths]
+  with d4rl.EpisodeFile(
+      output, has_next_observations=has_next_observations, **options
+  ) as file:
+    number = 0
+    for episodes, found in zip(datasets, known, strict=True):
+      for episode, infos in _with_infos(episodes, found.task_infos):
+        if has_next_observations and not episode.has_last_transition:
+          raise _LastObservationUnknownError
+        file.append(episode._replace(episode_id=number), infos)
+        number += 1
+
+
+def _with_infos(
+    episodes: Iterator[types.Episode], infos: Mapping[str, np.ndarray]
+) -> Iterator[Tuple[types.Episode, Mapping[str, np.ndarray]]]:
+  """Yields the episodes with their rows of `infos`, in the file's order."""
+  start = 0
+  for episode in episodes:
+    end = start + episode.num_steps
+    yield episode, {name: array[start:end] for name, array in infos.items()}
+    start = end

@@ -1,0 +1,129 @@
+"""Tests of the conversion of datasets to one file."""
+
+import os
+
+from absl.testing import absltest
+import gin
+import h5py
+import numpy as np
+
+from parl_tf.datasets import conversion
+from parl_tf.datasets import reading
+from tests.datasets import d4rl_columns
+
+_PLAY = {
+    'infos/task_rewards': np.array(
+        [[-1, -3], [0, -3], [-1, -3], [-1, -4]], np.float32
+    ),
+    'infos/task_successes': np.array([[0, 0], [1, 0], [0, 0], [0, 1]], np.bool_),
+}
+
+
+class ConversionTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._folder = self.create_tempdir().full_path
+    self._output = os.path.join(self._folder, 'output.hdf5')
+
+  def _write(self, name, *args, **changes):
+    path = os.path.join(self._folder, name)
+    d4rl_columns.write(path, d4rl_columns.make(*args, **changes))
+    return path
+
+  def _read(self, **options):
+    return list(reading.read_episodes(self._output, **options))
+
+  def test_play_keeps_the_rewards_and_successes_of_all_tasks(self):
+    paths = [self._write(name, '-t-t', **_PLAY) for name in ('a', 'b')]
+    # Names without an extension are recognised by their contents.
+    conversion.convert(paths, self._output)
+
+    solved, unsolved = [0.0], [1.0]
+    self.assertEqual(
+        [x.reward.tolist() for x in self._read(task=0)],
+        2 * [[-1, 0], [-1, -1]],
+    )
+    self.assertEqual(
+        [x.discount[-1:].tolist() for x in self._read(task=1)],
+        2 * [unsolved, solved],
+    )
+
+  def test_play_does_not_become_binary(self):
+    path = self._write('a', '-t-t', **_PLAY)
+    gin.parse_config('dataset.is_binary = True')
+    with self.assertRaisesRegex(ValueError, '`dataset.is_binary` must not be'):
+      conversion.convert([path], self._output)
+
+  def test_play_and_other_data_do_not_mix(self):
+    paths = [self._write('a', '-t-t', **_PLAY), self._write('b', '-t-t')]
+    with self.assertRaisesRegex(ValueError, 'task_rewards'):
+      conversion.convert(paths, self._output)
+
+  def test_without_bindings_units_and_success_stay_open(self):
+    rewards = np.array([0.2, 0.95, 0.2, 0.2], np.float32)
+    path = self._write('a', '-t-t', rewards=rewards)
+    conversion.convert([path], self._output)
+
+    options = dict(action_bounds=(-2.0, 2.0), success_reward=0.9)
+    found = self._read(**options)
+    for one, other in zip(found, reading.read_episodes(path, **options)):
+      np.testing.assert_allclose(one.action, other.action, atol=1e-6)
+      np.testing.assert_array_equal(one.success, other.success)
+    self.assertEqual([x.success.tolist() for x in found], [[0, 1], [0, 0]])
+    self.assertEqual(found[0].action[0], -0.5)
+
+  def test_bound_units_and_success_are_stored(self):
+    rewards = np.array([0.2, 0.95, 0.2, 0.2], np.float32)
+    path = self._write('a', '-t-t', rewards=rewards)
+    gin.parse_config(
+        'dataset.action_bounds = (-2.0, 2.0)\ndataset.success_reward = 0.9'
+    )
+    conversion.convert([path], self._output)
+
+    found = self._read(action_bounds=(-4.0, 4.0))
+    self.assertEqual([x.success.tolist() for x in found], [[0, 1], [0, 0]])
+    self.assertEqual(found[0].action[0], -0.5)
+
+  def test_units_that_are_known_for_one_file_only_are_refused(self):
+    own = os.path.join(self._folder, 'own.hdf5')
+    d4rl_columns.write_episodes(
+        own, [d4rl_columns.make_episode([0, 1, 2], True)]
+    )
+    paths = [own, self._write('other.hdf5', '-t')]
+    with self.assertRaisesRegex(
+        ValueError, r'`dataset.action_bounds` must be bound.*only \S*own.hdf5'
+    ):
+      conversion.convert(paths, self._output)
+    self.assertFalse(os.path.exists(self._output))
+
+    gin.parse_config('dataset.action_bounds = (-1.0, 1.0)')
+    conversion.convert(paths, self._output)
+    self.assertLen(self._read(), 2)
+
+  def test_parts_of_parts_of_an_observation_are_kept(self):
+    parts = {
+        f'{name}/goal/kettle': np.arange(i, i + 4.0)[:, np.newaxis]
+        for i, name in enumerate(['observations', 'next_observations'])
+    }
+    path = self._write('a', '-t-t', observations=None, **parts)
+    conversion.convert([path], self._output)
+
+    (first, _) = self._read()
+    self.assertEqual(list(first.observation), ['goal/kettle'])
+    with h5py.File(self._output) as file:
+      self.assertEqual(file['observations/goal/kettle'].shape, (4, 1))
+
+  def test_the_last_observation_of_an_episode_may_be_unknown(self):
+    # As in D4RL's own files: the first is terminal, the others time out.
+    conversion.convert([self._write('a', '--T-t--')], self._output)
+    after = self._read()
+    self.assertEqual([e.num_steps for e in after], [3, 2, 2])
+    self.assertEqual(
+        [e.has_last_transition for e in after], [True, False, False]
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
