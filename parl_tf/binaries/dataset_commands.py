@@ -1,7 +1,6 @@
 """The commands of `parl-data`: record, inspect and convert datasets."""
 
 import itertools
-import os
 from typing import Any, Dict, List, Optional, Sequence
 
 import gin

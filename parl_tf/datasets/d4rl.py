@@ -3,10 +3,10 @@
 The layout is flat, with one row per step: `observations`, `actions`, `rewards`
 and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
 There are two extensions of D4RL. `observations` may be a group with one HDF5
-dataset for each part of a nest, in nested groups. A play dataset also stores the raw rewards and
-successes of several tasks, in `infos/task_rewards` and `infos/task_successes`
-`[rows, tasks]`; a layout with `task` reads rewards, success and episode ends
-from these columns.
+dataset for each part of a nest, in nested groups. A play dataset also stores
+the raw rewards and successes of several tasks, in `infos/task_rewards` and
+`infos/task_successes` `[rows, tasks]`; a layout with `task` reads rewards,
+success and episode ends from these columns.
 
 D4RL's own files have no `next_observations`. In this case, the observation
 after a terminal row is a copy of the row's own, and the last row of an episode

@@ -77,13 +77,15 @@ def metric_curve(
     column: Column of `metrics.csv`.
 
   Returns:
-    The curve; None if no run has the column.
+    The curve; None if no run has the column, or the runs have no common range.
   """
   lines = [_logged(run, column) for run in runs]
   lines = [(x, y) for x, y in lines if x.size]
   if not lines:
     return None
   end = min(x[-1] for x, _ in lines)
+  if max(x[0] for x, _ in lines) > end:
+    return None
   edges = np.linspace(0.0, end, _NUM_BINS + 1)
   centers = (edges[1:] + edges[:-1]) / 2.0
   values = np.stack([_binned(x, y, edges, centers) for x, y in lines])

@@ -15,7 +15,9 @@ _PLAY = {
     'infos/task_rewards': np.array(
         [[-1, -3], [0, -3], [-1, -3], [-1, -4]], np.float32
     ),
-    'infos/task_successes': np.array([[0, 0], [1, 0], [0, 0], [0, 1]], np.bool_),
+    'infos/task_successes': np.array(
+        [[0, 0], [1, 0], [0, 0], [0, 1]], np.bool_
+    ),
 }
 
 

@@ -100,6 +100,17 @@ class CurvesTest(parameterized.TestCase):
 
     np.testing.assert_allclose(found.y.value, np.arange(1, 49))
 
+  def test_a_run_that_has_barely_begun_gives_no_curve(self):
+    rows = (
+        [run_folders.logged('online', 20, losses__td=1.0)],
+        [
+            run_folders.logged('online', 70, losses__td=1.0),
+            run_folders.logged('online', 140, losses__td=1.0),
+        ],
+    )
+    runs = [run for x in rows for run in self._runs(x)]
+    self.assertIsNone(curves.metric_curve(runs, 'losses/td'))
+
   def test_a_column_in_no_run_gives_no_curve(self):
     self.assertIsNone(
         curves.metric_curve(

@@ -1,8 +1,11 @@
 """Tests with assignments counted by hand."""
 
+import math
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+import scipy.stats
 
 from parl_tf.reports import permutation
 
@@ -54,9 +57,25 @@ class TwoTest(parameterized.TestCase):
 
     self.assertBetween(np.mean(resolved), 0.03, 0.07)
 
-  def test_too_many_seeds_are_an_error(self):
-    with self.assertRaisesRegex(ValueError, 'got 705,432: use fewer'):
-      permutation.by_chance_of_two(np.zeros([11, 1]), np.zeros([11, 1]))
+  def test_many_seeds_are_tested_by_random_assignments(self):
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=[2, 11, 1])
+    first += 0.6
+    exact = scipy.stats.permutation_test(
+        [first[:, 0], second[:, 0]],
+        lambda x, y, axis: np.mean(x, axis) - np.mean(y, axis),
+        vectorized=True,
+        n_resamples=np.inf,
+        alternative='greater',
+    ).pvalue
+
+    found = permutation.by_chance_of_two(first, second, is_two_sided=False)
+    self.assertBetween(exact, 0.01, 0.3)
+    self.assertAlmostEqual(found, exact, delta=0.005)
+    # At least the observed assignment counts.
+    self.assertGreater(
+        permutation.by_chance_of_two(first + 1_000, second), 0.0
+    )
 
 
 class OneTest(parameterized.TestCase):
@@ -74,9 +93,13 @@ class OneTest(parameterized.TestCase):
     self.assertAlmostEqual(one_sided, greater)
     self.assertAlmostEqual(permutation.by_chance_of_one(differences), either)
 
-  def test_too_many_seeds_are_an_error(self):
-    with self.assertRaisesRegex(ValueError, 'got 262,144: use fewer'):
-      permutation.by_chance_of_one(np.zeros([18, 1]))
+  def test_many_seeds_are_tested_by_random_signs(self):
+    # Of 18 equal differences, at least 13 have the same sign.
+    exact = sum(math.comb(18, k) for k in range(13, 19)) / 2**18
+    differences = np.array([1.0] * 13 + [-1.0] * 5)[:, np.newaxis]
+
+    found = permutation.by_chance_of_one(differences, is_two_sided=False)
+    self.assertAlmostEqual(found, exact, delta=0.005)
 
 
 if __name__ == '__main__':
