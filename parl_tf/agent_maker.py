@@ -40,11 +40,12 @@ def make_agent(
     episodes: Offline episodes, whose statistics normalize the observations if
       the domain has none; without either, observations are not normalized.
     seed: Integer seed of initial weights and draws.
-    settings: Values of further parameters, for example
-      `{'Search.num_samples': 16, 'build_agent.chunk_length': 4}`.
+    settings: Values of further parameters and macros, for example
+      `{'Search.num_samples': 16, 'target_noise': 0.0}`.
 
   Raises:
-    ValueError: If a name is unknown or a value is out of range.
+    ValueError: If a name is unknown, a value is out of range, or the critic is
+      to start at the value of the data and there are no episodes.
   """
   for name, value, choices in (
       ('critic', critic, _METHODS),
@@ -68,10 +69,17 @@ def make_agent(
     ])
     with gin.unlock_config():
       for name, value in (settings or {}).items():
-        gin.bind_parameter(name, value)
-    return builder.build_agent(
+        is_macro = '.' not in name
+        gin.bind_parameter(f'{name}/macro.value' if is_macro else name, value)
+    agent = builder.build_agent(
         domain, normalization, seed, tf.Variable(0, dtype=tf.int64)
     )
   finally:
     gin.clear_config()
     gin.parse_config(before)
+  if agent.critic.starts_from_data and not episodes:
+    raise ValueError(
+        "`episodes` must be given, because `Critic.initial_value` is 'data'."
+    )
+  run_dataset.start_critic(agent, domain, episodes)
+  return agent

@@ -15,6 +15,7 @@ import parl_tf
 from parl_tf import agent_maker
 from parl_tf.domains import pointmaze
 from tests import absent_libraries
+from tests.training import small_run
 
 _FOLDER = absent_libraries.ROOT / 'examples' / 'from_python'
 
@@ -71,6 +72,34 @@ class AgentMakerTest(absltest.TestCase):
     self.assertEqual(gin.query_parameter('PointMaze.size'), 'Medium')
     with self.assertRaises(ValueError):
       gin.query_parameter('Search.num_samples')
+
+  def test_macros_are_settings(self):
+    agent = parl_tf.make_agent(
+        self._domain, policy='gaussian', settings={'target_policy_rate': 0.0}
+    )
+    self.assertIn('target_policy', agent.checkpoint_items)
+
+  def test_a_critic_starts_at_the_value_of_the_episodes(self):
+    options = dict(
+        critic='td',
+        policy='gaussian',
+        settings={'Critic.initial_value': 'data'},
+    )
+    with self.assertRaisesRegex(ValueError, '`episodes` must be given'):
+      parl_tf.make_agent(self._domain, **options)
+
+    # A scaled reward of 1/4 - 1 in each step for ever.
+    path = self.create_tempfile().full_path
+    episodes = [
+        x._replace(
+            reward=np.full_like(x.reward, 0.25),
+            discount=np.ones_like(x.discount),
+        )
+        for x in small_run.make_episodes(path)
+    ]
+    agent = parl_tf.make_agent(self._domain, episodes=episodes, **options)
+    values = agent.critic.bind(tf.zeros([1, 4]))(tf.zeros([1, 1, 2]))
+    self.assertAlmostEqual(float(values[0, 0]), -75.0, delta=1.0)
 
   def test_unknown_names_are_refused(self):
     with self.assertRaisesRegex(ValueError, "`critic` must be one of.*'sarsa'"):

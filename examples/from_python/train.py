@@ -43,9 +43,11 @@ def train(num_steps, **parts):
 
 
 train(2000, cloning_batch_size=256)
+agent.reset_target_policy()  # If it is not the trained one.
 train(2000, critic_slices=1, critic_batch_size=128)
 agent.begin_online()
 agent.reset_optimizers()
+agent.reset_target_policy()
 actor = episode_actor.EpisodeActor(domain, agent, seed=0)
 for number in range(20):
   episode = actor.act(number)

@@ -12,6 +12,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.agents import clipped_surrogate
 from parl_tf.agents import parl_agent
+from parl_tf.agents import trained_part
 from parl_tf.critics import state_value
 from parl_tf.policies import denoising_chain
 
@@ -181,6 +182,11 @@ class DPPOAgent(tf_agent.TFAgent):
   def cloning_loss(self, rows, seed):
     """Computes the mean pre-training loss of rows `[B, 2, ...]`."""
     return self._cloner.cloning_loss(rows, seed)
+
+  def begin_online(self) -> None:
+    """Selects the learning rates of this phase."""
+    for optimizer in (self._optimizers.critic, self._optimizers.policy):
+      trained_part.begin_online(optimizer)
 
   def start_fine_tuning(self) -> None:
     """Sets the exploring weights to the average that was evaluated."""

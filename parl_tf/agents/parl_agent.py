@@ -1,7 +1,7 @@
 """Policy-Agnostic RL as a TF-Agents agent."""
 
 import functools
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import gin
 import tensorflow as tf
@@ -226,9 +226,7 @@ class PARLAgent(tf_agent.TFAgent):
   def begin_online(self) -> None:
     """Selects the learning rates and the critic's settings of this phase."""
     for optimizer in (self._optimizers.critic, self._optimizers.policy):
-      rate: Any = getattr(optimizer, '_learning_rate', None)
-      if hasattr(rate, 'begin_online'):
-        rate.begin_online()
+      trained_part.begin_online(optimizer)
     if self.critic is not None:
       self.critic.begin_online()
 

@@ -161,6 +161,13 @@ class TrainedPart:
     return total, loss.metrics
 
 
+def begin_online(optimizer: Optional[tf.keras.optimizers.Optimizer]) -> None:
+  """Selects the learning rate of the online phase, if it differs."""
+  rate: Any = getattr(optimizer, '_learning_rate', None)
+  if hasattr(rate, 'begin_online'):
+    rate.begin_online()
+
+
 class BoundRows:
   """Binds rows to the policy and critic that choose actions at their states.
 

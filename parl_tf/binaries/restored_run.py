@@ -18,6 +18,7 @@ from parl_tf.training import checkpoint
 from parl_tf.training import export
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
+from parl_tf.training import run_policies
 from parl_tf.training import steering
 
 CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
@@ -41,6 +42,11 @@ def restore_agent(
   Raises:
     ValueError: If the directory contains no run or no checkpoint.
   """
+  return _restore(root_dir, gin_bindings)[0]
+
+
+def _restore(root_dir, gin_bindings=()):
+  """Returns the agent of `restore_agent`, and the state of its run."""
   configs.add_search_path()
   configs.parse(
       [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
@@ -53,11 +59,10 @@ def restore_agent(
       tf.Variable(0, dtype=tf.int64, trainable=False),
   )
   directory = os.path.join(root_dir, 'checkpoints')
-  if not checkpoint.Checkpoint(
-      directory, agent, checkpoint.RunState()
-  ).restore():
+  state = checkpoint.RunState()
+  if not checkpoint.Checkpoint(directory, agent, state).restore():
     raise ValueError(f'{directory} must hold a checkpoint, but has none.')
-  return agent
+  return agent, state
 
 
 def export_run(
@@ -84,7 +89,9 @@ def export_run(
   """
   _check_checkpoint(root_dir, name, checkpoint_name)
   logging.info('Restoring a checkpoint of %s.', root_dir)
-  agent = restore_agent(root_dir)
+  agent, state = _restore(root_dir)
+  if checkpoint_name == 'last' and run_policies.needs_critic(agent):
+    _check_phase(state.phase, name)
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
@@ -106,7 +113,11 @@ def _check_checkpoint(root_dir, name, checkpoint_name):
     directory = phase_checkpoint.path(root_dir, checkpoint_name)
   if not os.path.isdir(directory):
     raise ValueError(f'{directory} must hold a checkpoint, but does not exist.')
-  if checkpoint_name == 'behavior_cloning' and name != 'base_policy':
+  _check_phase(checkpoint_name, name)
+
+
+def _check_phase(phase, name):
+  if phase == 'behavior_cloning' and name != 'base_policy':
     raise ValueError(
         'After behavior cloning there is no trained critic, so that only the '
         f"policy 'base_policy' can be exported, got {name!r}."

@@ -102,7 +102,8 @@ def steered_policy(
     nest: types.Nest = observation
     if is_single:
       nest = observation[policy_spec.SINGLE]
-    return (high + low) / 2.0 + (high - low) / 2.0 * scaled_act(nest, seed)
+    raw = (high + low) / 2.0 + (high - low) / 2.0 * scaled_act(nest, seed)
+    return np.clip(raw, low, high)  # Rounding may exceed the bounds.
 
   zeros = {
       name: np.zeros((1, *x.shape), x.dtype) for name, x in observation.items()

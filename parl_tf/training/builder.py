@@ -140,7 +140,7 @@ def build_agent(
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
   options: Dict[str, Any] = {}
-  if target_policy_rate < 1 and critic is not None and critic.draws_actions:
+  if target_policy_rate < 1 and getattr(critic, 'draws_actions', False):
     if policy.is_served:
       raise ValueError(
           '`target_policy_rate` must be 1 for a policy that another process '

@@ -167,6 +167,11 @@ def run_experiment(
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
+  if 'offline' in phase_names and getattr(agent, 'critic', None) is None:
+    raise ValueError(
+        "`phase_names` must not have 'offline' for a method without a critic"
+        f' of actions, got {list(phase_names)}.'
+    )
   skipped_phases: Sequence[str] = ()
   if beginning is not None:
     skipped_phases = beginning.load(agent, normalization).skipped_phases

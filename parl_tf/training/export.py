@@ -115,8 +115,10 @@ def in_raw_units(
   shape = [-1, policy.chunk_length, policy.action_spec.shape[-1]]
 
   def raw_act(observation, seed):
-    # This form leaves the action bitwise unchanged for bounds of -1 and 1.
-    return center + half_range * tf.reshape(act(observation, seed), shape)
+    # This form leaves the action bitwise unchanged for bounds of -1 and 1. With
+    # others, rounding may exceed them.
+    raw = center + half_range * tf.reshape(act(observation, seed), shape)
+    return tf.clip_by_value(raw, low, high)
 
   return ExportedPolicy(
       raw_act,

@@ -79,6 +79,24 @@ def loss(agent, rows: trajectory.Trajectory) -> float:
   return total / _NUM_DRAWS
 
 
+def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
+  """Returns whether a loss stopped falling in the last fifth of the steps.
+
+  Args:
+    losses: `(step, loss)` pairs, in the order of their steps.
+    tolerance: The loss is flat if the best loss of the last fifth improves on
+      the best earlier loss by less than this fraction.
+  """
+  if not losses:
+    return False
+  boundary = 0.8 * losses[-1][0]
+  before = [loss for step, loss in losses if step <= boundary]
+  if not before:
+    return False
+  best = min(loss for step, loss in losses if step > boundary)
+  return best > min(before) - tolerance * abs(min(before))
+
+
 def _parts(rows):
   num_rows = len(rows.reward)
   size = num_rows

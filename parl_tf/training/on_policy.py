@@ -69,6 +69,7 @@ class OnPolicy:
     if not session.begin_phase(self.name, self._num_turns):
       return
     state = session.state
+    session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.start_fine_tuning()
     actor = self._make_actor(session)

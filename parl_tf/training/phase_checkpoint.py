@@ -187,9 +187,13 @@ class PhaseCheckpoint:
         network = tf.train.Checkpoint(**{name: items[name]})
         network.read(prefix).assert_consumed()
       # A truncated file raises an `IndexError`.
-      except (
-          AssertionError, IndexError, ValueError, tf.errors.OpError
-      ) as error:
+      except AssertionError as error:
+        raise ValueError(
+            f'{prefix} does not have the variables of this run; if'
+            ' `averaging_rate` is None here, it must be so there, and the other'
+            f' way round: {error}'
+        ) from error
+      except (IndexError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f'{prefix} is damaged or does not fit this run: {error}'
         ) from error

@@ -1,6 +1,6 @@
 """The phases of a run: behavior cloning, offline, online."""
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 from absl import logging
 import gin
@@ -70,15 +70,18 @@ class BehaviorCloning:
     if session.agent.generative_policy.is_served:
       logging.info('The policy is served by another process: no cloning.')
       return
-    if not session.begin_phase(self.name):
-      return
     state = session.state
+    num_steps = 0 if self._is_over(state.held_out_losses) else self._num_steps
+    if not session.begin_phase(self.name, num_steps):
+      return
     rows = held_out_rows.join(session, held_out)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:
-      while state.phase_step < self._num_steps and not self._is_over(state):
-        num_steps = min(self._interval, self._num_steps - state.phase_step)
+      while state.phase_step < self._num_steps and not self._is_over(
+          state.held_out_losses
+      ):
+        num_steps = _next(state.phase_step, self._interval, self._num_steps)
         session.train(num_steps, self._request)
         state.phase_step += num_steps
         loss = held_out_rows.loss(session.agent, rows)
@@ -96,28 +99,10 @@ class BehaviorCloning:
     session.write_row(session.evaluate(with_search=False))
     session.end_phase()
 
-  def _is_over(self, state):
-    if self._tolerance is None or state.phase_step < self._min_steps:
+  def _is_over(self, losses):
+    if self._tolerance is None or not losses or losses[-1][0] < self._min_steps:
       return False
-    return is_flat(state.held_out_losses, self._tolerance)
-
-
-def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
-  """Returns whether a loss stopped falling in the last fifth of the steps.
-
-  Args:
-    losses: `(step, loss)` pairs, in the order of their steps.
-    tolerance: The loss is flat if the best loss of the last fifth improves on
-      the best earlier loss by less than this fraction.
-  """
-  if not losses:
-    return False
-  boundary = 0.8 * losses[-1][0]
-  before = [loss for step, loss in losses if step <= boundary]
-  if not before:
-    return False
-  best = min(loss for step, loss in losses if step > boundary)
-  return best > min(before) - tolerance * abs(min(before))
+    return held_out_rows.is_flat(losses, self._tolerance)
 
 
 @gin.configurable
@@ -199,7 +184,7 @@ class Offline:
         self.name, self._num_steps, state.phase_step
     ) as bar:
       while state.phase_step < self._num_steps:
-        num_steps = min(self._interval, self._num_steps - state.phase_step)
+        num_steps = _next(state.phase_step, self._interval, self._num_steps)
         session.train(num_steps, request)
         state.phase_step += num_steps
         metrics = {}
@@ -358,8 +343,8 @@ class Online:
     if self._order == 'interleaved':
       return [experience.ExperienceRequest(**critic, **policy)]
     return [
-        experience.ExperienceRequest(**policy),
-        experience.ExperienceRequest(**critic),
+        *([experience.ExperienceRequest(**policy)] if agent.policy_utd else ()),
+        *([experience.ExperienceRequest(**critic)] if agent.critic_utd else ()),
     ]
 
   def _is_evaluation(self, step, total):
@@ -368,6 +353,11 @@ class Online:
   def _is_due(self, step, interval):
     step -= self._num_warm_up_episodes
     return bool(interval) and step > 0 and step % interval == 0
+
+
+def _next(step: int, interval: int, num_steps: int) -> int:
+  """Returns the number of steps to the next multiple of `interval`."""
+  return min(interval - step % interval, num_steps - step)
 
 
 def _evaluate_if_changed(session) -> None:

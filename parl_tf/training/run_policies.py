@@ -24,8 +24,11 @@ def export_run(
   """Exports the current policies of these names; returns their paths.
 
   The policies of a phase are exported only once, because a resumed session has
-  later weights.
+  later weights. After behavior cloning no critic has been trained, so that a
+  policy that needs one is not exported.
   """
+  if session.state.phase == 'behavior_cloning' and needs_critic(session.agent):
+    names = [name for name in names if name == 'base_policy']
   paths = _paths(session, names, phase)
   _export(
       session,
@@ -37,6 +40,11 @@ def export_run(
       },
   )
   return paths
+
+
+def needs_critic(agent) -> bool:
+  """Returns whether other policies than `base_policy` search with a critic."""
+  return getattr(agent, 'critic', None) is not None
 
 
 def export_best(

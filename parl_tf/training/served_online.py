@@ -217,6 +217,13 @@ class ServedOnline:
 
   def _train_critic(self, session, policy, segments, num_steps):
     """Draws samples and trains the critic on them; returns metrics."""
+    num_steps = max(1, round(self._critic_utd * num_steps))
+    request = experience.ExperienceRequest(
+        critic_slices=session.agent.critic_utd, **self._critic
+    )
+    if not session.agent.critic.draws_actions:
+      session.train(num_steps, request)
+      return {}
     versions = session.state.policy_versions
     sampler = cached_samples.served_sampler(policy, segments.header)
 
@@ -238,12 +245,7 @@ class ServedOnline:
     with futures.ThreadPoolExecutor(max_workers=1) as executor:
       drawing = executor.submit(refresh)  # Draws nothing a second time.
       try:
-        session.train(
-            max(1, round(self._critic_utd * num_steps)),
-            experience.ExperienceRequest(
-                critic_slices=session.agent.critic_utd, **self._critic
-            ),
-        )
+        session.train(num_steps, request)
       except BaseException:
         is_stopped.set()  # The error should not wait for the samples.
         raise

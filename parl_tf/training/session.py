@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from typing import Dict, Mapping, Optional
 
@@ -343,6 +344,10 @@ class Session:
       return False
     state.phase_step = state.last_phase_step
     del state.summaries[name]
+    # Those of the shorter phase; see `run_policies.export_run`.
+    shutil.rmtree(
+        os.path.join(self.root_dir, 'policies', name), ignore_errors=True
+    )
     return True
 
   @property

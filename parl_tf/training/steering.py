@@ -126,7 +126,10 @@ class SteeredBase(tf.Module):
     values, members = value_fn(both), value_fn.members(both)
     disagreement = tf.math.reduce_std(members[:, :, 1], axis=0)  # [E, B] -> [B]
     is_steered = disagreement < self._threshold
-    raw = self._center + self._half_range * tf.reshape(found, tf.shape(kept))
+    raw = tf.clip_by_value(  # Rounding may exceed the bounds.
+        self._center + self._half_range * tf.reshape(found, tf.shape(kept)),
+        *self.raw_action_bounds,
+    )
     return Steered(
         tf.where(is_steered[:, tf.newaxis, tf.newaxis], raw, kept),
         tf.where(is_steered, values[:, 1], values[:, 0]),

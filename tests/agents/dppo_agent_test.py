@@ -12,6 +12,7 @@ from parl_tf import types
 from parl_tf.agents import clipped_surrogate
 from parl_tf.agents import dppo_agent
 from parl_tf.policies import denoising_chain
+from parl_tf.training import schedules
 from tests import eager
 from tests import tensor_case
 from tests.agents import small_agent
@@ -229,6 +230,27 @@ class DPPOAgentTest(tensor_case.TensorCase):
     agent.train(types.Experience(rollout=_make_rollout(agent, _first_number)))
     # One epoch: 8 decisions of 2 denoising steps make 2 minibatches.
     self.assertEqual(agent.train_step_counter.numpy(), 2)
+
+  def test_learning_rates_of_the_online_phase_are_selected(self):
+    agent = small_dppo.make_agent(
+        optimizer_ctor=lambda: tf.keras.optimizers.Adam(
+            schedules.RateByPhase(offline=0.0, online=0.1)
+        ),
+        num_epochs=1,
+        minibatch_size=10**6,
+    )
+    variables = [
+        *agent.value.trainable_variables,
+        *agent.generative_policy.trainable_variables,
+    ]
+    moved = []
+    for _ in range(2):
+      before = [v.numpy() for v in variables]
+      agent.train(types.Experience(rollout=_make_rollout(agent, _first_number)))
+      moved.append([np.any(x != v) for x, v in zip(before, variables)])
+      agent.begin_online()
+    self.assertFalse(any(moved[0]))
+    self.assertTrue(all(moved[1]))
 
   def test_cloning_lowers_the_imitation_loss(self):
     agent = small_dppo.make_agent()

@@ -1,6 +1,7 @@
 """Tests of `parl-export`, and of `parl-evaluate` on its output."""
 
 import os
+import shutil
 from unittest import mock
 
 from absl.testing import absltest
@@ -20,6 +21,7 @@ from parl_tf.binaries import served_policy
 from parl_tf.domains import domain as domain_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
+from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import served_acting
@@ -107,12 +109,25 @@ class ExportTest(absltest.TestCase):
     )
 
   def test_networks_that_a_phase_does_not_have_are_errors(self):
-    for root, name, checkpoint, message in (
+    for root, name, checkpoint_name, message in (
         (self._root, 'policy', 'behavior_cloning', "only.*'base_policy'.*got"),
         ('/none', 'policy', 'best', '/none/best must hold a checkpoint'),
+        (self._cloning_run(), 'policy', 'last', "only.*'base_policy'.*got"),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        restored_run.export_run(root, self._output, name, checkpoint)
+        restored_run.export_run(root, self._output, name, checkpoint_name)
+
+  def _cloning_run(self):
+    """Returns a run whose last checkpoint is of behavior cloning."""
+    root = os.path.join(self.create_tempdir().full_path, 'run')
+    shutil.copytree(self._root, root)
+    agent = restored_run.restore_agent(root)
+    state = checkpoint.RunState(phase='behavior_cloning')
+    directory = os.path.join(root, 'checkpoints')
+    shutil.rmtree(directory)
+    checkpoint.Checkpoint(directory, agent, state).save()
+    gin.clear_config()
+    return root
 
   def test_the_last_checkpoint_is_evaluated_with_its_search(self):
     act, domain = evaluation_run.live_act(self._root)

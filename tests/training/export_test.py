@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import parameterized
 import numpy as np
@@ -114,6 +115,23 @@ class ExportTest(tensor_case.TensorCase):
         ['parl_tf', 'tf_agents', 'reverb', 'tensorflow_probability', 'gin'],
     )
     self.assertLen(printed['first'], 3)
+
+  def test_rounding_does_not_exceed_the_bounds(self):
+    low, high = np.float32([-1.38, -1.0]), np.float32([0.82, 1.0])
+    self.assertGreater((high + low)[0] / 2 + (high - low)[0] / 2, high[0])
+    policy = self._base_policy()
+    deployed = policy.deployed()
+    deployed.compiled_act = tf.function(
+        lambda observation, seed: tf.ones_like(observation[:, :2]),
+        input_signature=policy.compiled_act.input_signature,
+    )
+    with mock.patch.object(type(policy), 'deployed', return_value=deployed):
+      exported = export.in_raw_units(policy, (low, high))
+    step = exported.action(
+        ts.restart(tf.constant(self._observation), 16),
+        exported.get_initial_state(16),
+    )
+    self.assertAllEqual(step.action, np.tile(high, [16, 1]))
 
   @parameterized.parameters(1, 2)
   def test_episode_draws_what_the_live_policy_draws(self, chunk_length):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from unittest import mock
 
 from absl import logging
 from absl.testing import parameterized
@@ -11,6 +12,7 @@ from tensorboard.backend.event_processing import event_accumulator
 import tensorflow as tf
 
 from parl_tf.replay import experience
+from parl_tf.training import held_out_rows
 from parl_tf.training import phases
 from tests import eager
 from tests import tensor_case
@@ -57,11 +59,11 @@ class IsFlatTest(parameterized.TestCase):
       ('negative_flat', [(80, -1.0), (100, -1.005)], True),
   )
   def test_by_one_percent(self, losses, expected):
-    self.assertEqual(phases.is_flat(losses, 0.01), expected)
+    self.assertEqual(held_out_rows.is_flat(losses, 0.01), expected)
 
   def test_without_tolerance_any_fall_counts(self):
-    self.assertFalse(phases.is_flat([(80, 1.0), (100, 0.999)], 0.0))
-    self.assertTrue(phases.is_flat([(80, 1.0), (100, 1.001)], 0.0))
+    self.assertFalse(held_out_rows.is_flat([(80, 1.0), (100, 0.999)], 0.0))
+    self.assertTrue(held_out_rows.is_flat([(80, 1.0), (100, 1.001)], 0.0))
 
 
 class ArgumentsTest(parameterized.TestCase):
@@ -135,7 +137,37 @@ class BehaviorCloningTest(PhaseTest):
     self.assertLen(self._rows(), 5)
 
 
+  def test_a_finished_phase_goes_on_with_more_steps(self):
+    for num_steps, wanted in (4, [2, 4, 4]), (7, [2, 4, 4, 6, 7, 7]):
+      session = self._session()
+      phase = phases.BehaviorCloning(
+          num_steps=num_steps, batch_size=8, interval=2
+      )
+      phase.run(session, self._episodes[:2])
+      self.assertEqual([int(r['train_step']) for r in self._rows()], wanted)
+    summary = session.state.summaries['behavior_cloning']
+    self.assertEqual(summary['train_steps'], 7)
+
+
 class OfflineTest(PhaseTest):
+
+  def test_evaluations_stay_at_their_steps_if_the_interval_changes(self):
+    session = self._session()
+    phases.Offline(num_steps=3, batch_size=8, interval=3).run(session)
+    path = os.path.join(self._root, 'policies', 'offline')
+    os.makedirs(path)
+    phases.Offline(
+        num_steps=9, batch_size=8, interval=2, evaluation_interval=4
+    ).run(session)
+    rows = self._rows()
+    self.assertEqual(
+        [int(r['train_step']) for r in rows], [3, 4, 6, 8, 9]
+    )
+    self.assertEqual(
+        [bool(r['score']) for r in rows], [True, True, False, True, True]
+    )
+    # The policies of the shorter phase are gone, and can be exported again.
+    self.assertFalse(os.path.exists(path))
 
   def test_the_target_policy_is_the_one_that_the_phase_starts_with(self):
     session = self._session()
@@ -276,6 +308,15 @@ class OnlineTest(PhaseTest):
             (num_steps, num_steps, experience.ExperienceRequest(**_CRITIC)),
         ],
     )
+
+  def test_order_per_episode_needs_neither_critic_nor_improver(self):
+    phase = phases.Online(order='per_episode')
+    for critic_utd, policy_utd in (0, 2), (3, 0), (3, 2):
+      agent = mock.Mock(critic_utd=critic_utd, policy_utd=policy_utd)
+      requests = phase._requests(agent)
+      self.assertLen(requests, bool(critic_utd) + bool(policy_utd))
+      for request in requests:
+        experience.requested_parts(request)
 
 
 if __name__ == '__main__':

@@ -36,6 +36,17 @@ class RunPoliciesTest(absltest.TestCase):
     measured = [call.kwargs['measure_latency'] for call in exporter.mock_calls]
     self.assertEqual(measured, [True, True])
 
+  def test_no_policy_searches_with_an_untrained_critic(self):
+    folder = self.create_tempdir().full_path
+    session = small_run.make_session(os.path.join(folder, 'run'))
+    names = ['base_policy', 'greedy_policy']
+    for phase, wanted in ('behavior_cloning', names[:1]), ('offline', names):
+      session.state.phase = phase
+      with mock.patch.object(export, 'export_policies', return_value={}):
+        with mock.patch.object(run_policies, '_example'):
+          paths = run_policies.export_run(session, [], names)
+      self.assertCountEqual(paths, wanted)
+
   def test_adapters_are_written_beside_the_policies(self):
     eager.run_eagerly(self)
     folder = self.create_tempdir().full_path

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf.critics import iql
+from parl_tf.critics import td
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
 from parl_tf.serving import policy_spec
@@ -85,11 +86,11 @@ class ServedOnlineTest(parameterized.TestCase):
     )
     return toy, server
 
-  def _session(self, root, server):
+  def _session(self, root, server, critic_ctor=td.TDCritic):
     search = small_agent.make_search(num_gradient_steps=0)
     search.jit_compile = False
     agent = small_agent.make_agent(
-        iql.IQLCritic,
+        critic_ctor,
         functools.partial(
             remote.RemotePolicy,
             address=server.address,
@@ -162,6 +163,15 @@ class ServedOnlineTest(parameterized.TestCase):
 
     self.assertEqual(resumed.state.policy_versions, versions)
     np.testing.assert_array_equal(other.offset, toy.offset)
+
+  def test_a_critic_of_stored_actions_needs_no_samples(self):
+    _, server = self._serve('in_sample')
+    session = self._session('in_sample_run', server, iql.IQLCritic)
+    _phase(1).run(session)
+    self.assertFalse(
+        os.path.exists(os.path.join(session.root_dir, 'action_segments'))
+    )
+    self.assertLen(session.state.policy_versions, 2)
 
   def test_critic_trains_while_samples_are_drawn(self):
     toy = _LatePolicy()
