@@ -37,7 +37,7 @@ _MAX_README_LINES = 150
 # tests train and export every part.
 _CHEAP = (
     *tiny.CHEAP_PARTS,
-    "run_experiment.phase_names = ('behavior_cloning',)",
+    "run_experiment.phase_names = ('behavior_cloning', 'offline')",
     'run_experiment.num_recorded_steps = 200',
     'run_experiment.num_evaluation_episodes = 2',
     'ActionOptimizer.num_gradient_steps = 0',
