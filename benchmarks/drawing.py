@@ -3,15 +3,15 @@
   MUJOCO_GL=egl python -m benchmarks.drawing --processes 1,2
 
 Prints a table of each task's environment steps (of 0.05 s) per second, with
-states and with images, for each number of processes. All processes of a row
-play at the same time, with random actions. The rows of a task take turns, and
-the table has medians.
+states, with images and with fast images, for each number of processes. All
+processes of a row play at the same time, with random actions. The kinds of
+observation take turns, and the table has medians.
 """
 
 import concurrent.futures
 import multiprocessing
 import time
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from absl import app
 from absl import flags
@@ -26,16 +26,20 @@ _TURNS = flags.DEFINE_integer('turns', 3, 'Turns.', 1)
 _TASKS = {
     'cube': ogbench.Cube, 'scene': ogbench.Scene, 'puzzle': ogbench.Puzzle
 }
-_IMAGE_SIZE = 64
+_KINDS: Dict[str, Dict[str, Any]] = {
+    'states': {},
+    'images': {'image_size': 64},
+    'fast images': {'image_size': 64, 'fast_images': True},
+}
 
 _environments: Dict[object, object] = {}
 
 
-def play(name: str, image_size: Optional[int], seconds: float) -> float:
+def play(name: str, kind: str, seconds: float) -> float:
   """Returns the steps per second of a task in this process."""
-  key = (name, image_size)
+  key = (name, kind)
   if key not in _environments:
-    task = _TASKS[name](image_size=image_size)
+    task = _TASKS[name](**_KINDS[kind])
     _environments[key] = task.make_environment(seed=0, evaluation=False)
     _environments[key].reset()
   environment = _environments[key]
@@ -52,32 +56,28 @@ def main(argv: Sequence[str]) -> None:
   del argv
   counts = [int(x) for x in _PROCESSES.value]
   context = multiprocessing.get_context('spawn')
-  print('| task | processes | states, steps/s | images, steps/s | ratio |')
-  print('|---|---|---|---|---|')
+  print(f'| task | processes | {", steps/s | ".join(_KINDS)}, steps/s |')
+  print('|---|---|' + '---|' * len(_KINDS))
   with concurrent.futures.ProcessPoolExecutor(max(counts), context) as pool:
     for name in _TASKS:
-      for size in (None, _IMAGE_SIZE):  # Makes the environments.
-        _steps_per_second(pool, max(counts), name, size, 0.1)
+      for kind in _KINDS:  # Makes the environments.
+        _steps_per_second(pool, max(counts), name, kind, 0.1)
       rates: Dict[object, List[float]] = {}
       for _ in range(_TURNS.value):
         for count in counts:
-          for size in (None, _IMAGE_SIZE):
-            rates.setdefault((count, size), []).append(
-                _steps_per_second(pool, count, name, size, _SECONDS.value)
+          for kind in _KINDS:
+            rates.setdefault((count, kind), []).append(
+                _steps_per_second(pool, count, name, kind, _SECONDS.value)
             )
       for count in counts:
-        states, images = (
-            np.median(rates[count, size]) for size in (None, _IMAGE_SIZE)
-        )
-        print(
-            f'| {name} | {count} | {states:.0f} | {images:.1f} |'
-            f' {states / images:.0f} |'
-        )
+        medians = [np.median(rates[count, kind]) for kind in _KINDS]
+        numbers = ' | '.join(f'{x:.1f}' for x in medians)
+        print(f'| {name} | {count} | {numbers} |')
 
 
-def _steps_per_second(pool, count, name, size, seconds) -> float:
+def _steps_per_second(pool, count, name, kind, seconds) -> float:
   """Returns the sum over processes that play at the same time."""
-  futures = [pool.submit(play, name, size, seconds) for _ in range(count)]
+  futures = [pool.submit(play, name, kind, seconds) for _ in range(count)]
   return sum(future.result() for future in futures)
 
 
