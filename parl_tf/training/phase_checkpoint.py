@@ -31,7 +31,9 @@ _NETWORKS = {
     'offline': ('generative_policy', 'critic', 'improver'),
 }
 # Settings of tasks that only critics depend on.
-_MAY_DIFFER_AFTER_CLONING = ('is_sparse',)
+_MAY_DIFFER_AFTER_CLONING = (
+    'is_sparse', 'max_episode_steps', 'reward_bias', 'reward_scale'
+)
 # Settings that change neither the shapes of networks nor what they learned.
 _MAY_DIFFER = ('averaging_rate', 'dropout_rate', 'num_steps', 'address')
 _HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.

@@ -50,6 +50,9 @@ class SettingsTest(absltest.TestCase):
         phase_checkpoint.PhaseCheckpoint(root, phase).check_task(None)
 
     check('behavior_cloning', is_sparse='True')
+    check('behavior_cloning', max_episode_steps='25')
+    with self.assertRaisesRegex(ValueError, 'max_episode_steps.*after cloning'):
+      check('offline', max_episode_steps='25')
     with self.assertRaisesRegex(
         ValueError, "is_sparse.*got True.*initial_phase = 'behavior_cloning'"
     ):
