@@ -34,6 +34,7 @@ _BALL_RADIUS = 0.4  # Cells; larger than the ball, whose radius is 0.1.
 # A ball's border is blended over one pixel, so that its position can be
 # determined more precisely than to one pixel.
 _BLUR = 0.5  # Pixels on either side of the border.
+_GOAL_STREAM = 1  # Of random numbers.
 _RENDERED_SIZE = 384  # Pixels, at least.
 
 
@@ -140,7 +141,9 @@ class DrawnMazeEnvironment(domain.Environment):
     return self._environments[self.goal]
 
   def seed(self, seed: int) -> None:
-    self._random = np.random.default_rng(seed)
+    # Of its own: the environments draw the start from `seed`, and it must not
+    # tell which goal counts.
+    self._random = np.random.default_rng([seed, _GOAL_STREAM])
     for environment in self._environments:
       environment.seed(seed)
     self._needs_reset = True

@@ -1,5 +1,6 @@
 """Tests of the drawn point mazes."""
 
+import functools
 import os
 
 from absl.testing import absltest
@@ -94,6 +95,24 @@ class DrawnMazeTest(parameterized.TestCase):
       )
       seen.add(color)
     self.assertEqual(seen, {'red', 'blue'})
+
+  def test_the_start_does_not_tell_which_goal_counts(self):
+    # Nearly all cells are starts for both goals.
+    maze_ctor = functools.partial(pointmaze.PointMaze, min_start_distance=1)
+    domain = drawn_maze.DrawnMaze(maze_ctor=maze_ctor, goal_cells=_TWO_GOALS)
+    environment = domain.make_environment(0, evaluation=True)
+    starts = ([], [])  # By goal.
+    for seed in range(400):
+      environment.seed(seed)
+      environment.reset()
+      starts[environment.goal].append(environment.state[:2])
+    red, blue = (np.array(x) for x in starts)
+    self.assertBetween(len(red), 150, 250)
+    # Means of 200 starts; a quarter of a deviation is 2.5 of their own.
+    deviation = np.std(np.concatenate([red, blue]), axis=0)
+    np.testing.assert_array_less(
+        np.abs(red.mean(axis=0) - blue.mean(axis=0)), 0.25 * deviation
+    )
 
   def test_controller_reaches_the_goal_that_counts(self):
     domain = drawn_maze.DrawnMaze(goal_cells=_TWO_GOALS)
