@@ -83,7 +83,7 @@ def searched_act(
   from parl_tf.training import served_acting
 
   third_party_messages.silence_first_compilation()
-  agent = restored_run.restore_agent(root_dir, gin_bindings)
+  agent = restored_run.restore_agent(root_dir, gin_bindings, searches=True)
   domain = domain_lib.select_domain()
   return served_acting.act_searched(address, domain, agent), domain
 
@@ -106,7 +106,7 @@ def live_act(
   from parl_tf.binaries import watched_search
 
   third_party_messages.silence_first_compilation()
-  agent = restored_run.restore_agent(root_dir, gin_bindings)
+  agent = restored_run.restore_agent(root_dir, gin_bindings, searches=True)
   return watched_search.WatchedSearch(agent), domain_lib.select_domain()
 
 

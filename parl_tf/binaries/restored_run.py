@@ -28,41 +28,55 @@ _NUM_EXAMPLES = 16
 
 
 def restore_agent(
-    root_dir: str, gin_bindings: Sequence[str] = ()
+    root_dir: str,
+    gin_bindings: Sequence[str] = (),
+    *,
+    searches: bool = False,
 ) -> parl_agent.PARLAgent:
   """Rebuilds a run's agent from its configuration and last checkpoint.
 
   Args:
     root_dir: The run's directory.
     gin_bindings: Gin bindings that override the configuration of the run.
+    searches: Whether the critic is needed, so that it must have been trained.
 
   Returns:
     The agent. Afterwards, gin holds the configuration of the run.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint.
+    ValueError: If the directory contains no run or no checkpoint, or the needed
+      critic has not been trained.
   """
-  return _restore(root_dir, gin_bindings)[0]
+  agent = _make_agent(root_dir, gin_bindings)
+  directory = os.path.join(root_dir, 'checkpoints')
+  state = checkpoint.RunState()
+  if not checkpoint.Checkpoint(directory, agent, state).restore():
+    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+  if (
+      searches
+      and run_policies.needs_critic(agent)
+      and state.phase == 'behavior_cloning'
+  ):
+    raise ValueError(
+        f'The critic of {root_dir} has not been trained: the run has not gone'
+        " beyond behavior cloning. The policy 'base_policy' needs none."
+    )
+  return agent
 
 
-def _restore(root_dir, gin_bindings=()):
-  """Returns the agent of `restore_agent`, and the state of its run."""
+def _make_agent(root_dir, gin_bindings=()):
+  """Returns the agent that a run's configuration describes, untrained."""
   configs.add_search_path()
   configs.parse(
       [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
   )
   # No normalization is passed: the checkpoint has the observation statistics.
-  agent = builder.build_agent(
+  return builder.build_agent(
       domain_lib.select_domain(),
       None,
       run_directory.read_seed(root_dir),
       tf.Variable(0, dtype=tf.int64, trainable=False),
   )
-  directory = os.path.join(root_dir, 'checkpoints')
-  state = checkpoint.RunState()
-  if not checkpoint.Checkpoint(directory, agent, state).restore():
-    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
-  return agent, state
 
 
 def export_run(
@@ -89,9 +103,10 @@ def export_run(
   """
   _check_checkpoint(root_dir, name, checkpoint_name)
   logging.info('Restoring a checkpoint of %s.', root_dir)
-  agent, state = _restore(root_dir)
-  if checkpoint_name == 'last' and run_policies.needs_critic(agent):
-    _check_phase(state.phase, name)
+  if checkpoint_name == 'behavior_cloning':
+    agent = _make_agent(root_dir)  # Without adapters or an actor of later.
+  else:
+    agent = restore_agent(root_dir, searches=name != 'base_policy')
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
@@ -113,11 +128,7 @@ def _check_checkpoint(root_dir, name, checkpoint_name):
     directory = phase_checkpoint.path(root_dir, checkpoint_name)
   if not os.path.isdir(directory):
     raise ValueError(f'{directory} must hold a checkpoint, but does not exist.')
-  _check_phase(checkpoint_name, name)
-
-
-def _check_phase(phase, name):
-  if phase == 'behavior_cloning' and name != 'base_policy':
+  if checkpoint_name == 'behavior_cloning' and name != 'base_policy':
     raise ValueError(
         'After behavior cloning there is no trained critic, so that only the '
         f"policy 'base_policy' can be exported, got {name!r}."
@@ -179,7 +190,7 @@ def export_steered(
       has no critic or search, or the base does not fit the task.
   """
   _check_checkpoint(root_dir, 'policy', checkpoint_name)
-  agent = restore_agent(root_dir, gin_bindings)
+  agent = restore_agent(root_dir, gin_bindings, searches=True)
   domain = domain_lib.select_domain()
   policy = steering.SteeredBase(
       base_policy.load(base, agent.time_step_spec.observation),

@@ -108,11 +108,24 @@ class ExportTest(absltest.TestCase):
         )
     )
 
+  def test_the_clone_has_nothing_of_later_phases(self):
+    # Such as adapters, or an actor that steers.
+    with mock.patch.object(
+        restored_run, 'restore_agent', side_effect=AssertionError
+    ):
+      with mock.patch.object(
+          export, 'export_policies', return_value={self._output: 0.0}
+      ) as exporter:
+        restored_run.export_run(
+            self._root, self._output, 'base_policy', 'behavior_cloning'
+        )
+    exporter.assert_called_once()
+
   def test_networks_that_a_phase_does_not_have_are_errors(self):
     for root, name, checkpoint_name, message in (
         (self._root, 'policy', 'behavior_cloning', "only.*'base_policy'.*got"),
         ('/none', 'policy', 'best', '/none/best must hold a checkpoint'),
-        (self._cloning_run(), 'policy', 'last', "only.*'base_policy'.*got"),
+        (self._cloning_run(), 'policy', 'last', 'critic.*not been trained'),
     ):
       with self.assertRaisesRegex(ValueError, message):
         restored_run.export_run(root, self._output, name, checkpoint_name)
