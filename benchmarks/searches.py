@@ -159,7 +159,7 @@ def compare(
 
   Args:
     run_dir: Directory of the run. Afterwards, gin holds its configuration.
-    phase: 'behavior_cloning' or 'offline'.
+    phase: 'offline'.
     settings: The searches.
     num_episodes: Episodes per search.
     bindings: Gin bindings, applied after the run's own.
@@ -259,7 +259,10 @@ def run() -> None:
   """Defines the flags and runs the command."""
   flags.DEFINE_string('run', None, 'Directory of the run.', required=True)
   flags.DEFINE_enum(
-      'phase', 'offline', phase_checkpoint.PHASES, 'Phase of the networks.'
+      'phase',
+      'offline',
+      phase_checkpoint.PHASES[1:],  # Cloning leaves no critic.
+      'Phase of the networks.',
   )
   flags.DEFINE_list('num_samples', ['8'], 'N.')
   flags.DEFINE_list('temperatures', ['0.5'], 'Temperatures of the samples.')

@@ -60,7 +60,7 @@ _MAY_IMPORT = {
     'improvers': _PARTS,
     'agents': (*_PARTS, 'agents'),
     'replay': (*_DATA, *_EPISODES, 'synced_file', 'replay'),
-    'datasets': (*_DATA, *_EPISODES, 'datasets'),
+    'datasets': (*_DATA, *_EPISODES, 'synced_file', 'datasets'),
     'domains': (*_DATA, 'interruption', 'domains'),
     'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),

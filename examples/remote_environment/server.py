@@ -212,7 +212,9 @@ def serve(make, address: str, success_keys=SUCCESS_KEYS) -> grpc.Server:
     The running server.
   """
   server = grpc.server(
-      concurrent.futures.ThreadPoolExecutor(max_workers=64),
+      # Each environment holds a thread as long as it is connected. Threads
+      # start when they are needed.
+      concurrent.futures.ThreadPoolExecutor(max_workers=4_096),
       options=[
           ('grpc.max_send_message_length', -1),
           ('grpc.max_receive_message_length', -1),

@@ -91,8 +91,9 @@ def _check_usage(options, arguments) -> None:
     raise app.UsageError('--policy, --root_dir or --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
-  if options.follow and options.episodes:
-    raise app.UsageError('--episodes cannot be combined with --follow.')
+  for name in ('episodes', 'json', 'video'):
+    if options.follow and getattr(options, name):
+      raise app.UsageError(f'--{name} cannot be combined with --follow.')
   if options.episodes and os.path.exists(options.episodes):
     raise app.UsageError(f'--episodes: {options.episodes} exists.')
   if options.policy and options.root_dir and not _is_served(options):

@@ -53,8 +53,8 @@ def follow(
       domain, num_episodes=num_episodes, seed=seed
   )
   num_evaluations = 0
-  started = time.monotonic()
   with metrics_log.MetricsLog(root_dir, COLUMNS, resume_rows=None) as metrics:
+    started = time.monotonic() - metrics.wall_seconds
 
     def receive():
       is_there = weights.receive() is not None

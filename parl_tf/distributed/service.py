@@ -23,11 +23,11 @@ from parl_tf.distributed import directory_id
 from parl_tf.distributed import episode_item
 from parl_tf.distributed import journal
 from parl_tf.distributed import learner_claim
-from parl_tf.distributed import loopback
 from parl_tf.distributed import weights
 from parl_tf.replay import checks
 from parl_tf.replay import episode_log
 from parl_tf.replay import episode_writer
+from parl_tf.replay import loopback
 from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb

@@ -160,7 +160,10 @@ class GymnasiumEnvironment(domain.Environment):
       raise ValueError(f'`action` must be finite, got {action}.')
     share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
     raw_action = self._low + share * (self._high - self._low)
-    return raw_action.astype(self._environment.action_space.dtype)
+    dtype = self._environment.action_space.dtype
+    if np.issubdtype(dtype, np.integer):
+      raw_action = np.rint(raw_action)
+    return raw_action.astype(dtype)
 
   def _convert(self, observation: Any) -> types.Nest:
     observation = self._select(observation)

@@ -6,17 +6,19 @@ Provides hooks for `robot.RobotEnvironment` in runs started from a terminal.
 import os
 import select
 import sys
+from typing import List
 
 import gin
 
 from parl_tf import types
 
 _BYTES = 4_096  # Longer than a typed line.
+_READY = 'go'
 
 
 @gin.configurable
 def ask_operator(observation: types.Nest) -> bool:
-  """Returns whether Enter was pressed since the last call.
+  """Returns whether Enter alone was pressed since the last call.
 
   Does not wait. The operator presses Enter as soon as the task is solved, and
   the episode ends with success.
@@ -28,26 +30,41 @@ def ask_operator(observation: types.Nest) -> bool:
     EOFError: If standard input has ended, so nobody can answer.
   """
   del observation
-  file = sys.stdin.fileno()
-  # `select` does not support file descriptors above 1,023.
-  poll = select.poll()
-  poll.register(file, select.POLLIN)
-  if not poll.poll(0):
-    return False
-  # Bypasses Python's input buffer, which `poll` does not see.
-  if not os.read(file, _BYTES):
-    raise EOFError(
-        '`ask_operator` needs a terminal as standard input, but standard input'
-        ' has ended.'
-    )
-  return True
+  return any(not line.strip() for line in _typed_lines())
 
 
 @gin.configurable
 def ask_for_reset() -> None:
-  """Waits until the operator has arranged the scene and pressed Enter.
+  """Waits until the operator has arranged the scene and typed "go".
+
+  An answer of its own, after what was typed earlier has been dropped: a second
+  or late Enter that meant success must not move the arm.
 
   Raises:
     EOFError: If standard input has ended.
   """
-  input('Arrange the scene for the next episode, then press Enter: ')
+  _typed_lines()
+  prompt = (
+      'Arrange the scene for the next episode, then type "go" and press Enter: '
+  )
+  while input(prompt).strip() != _READY:
+    pass
+
+
+def _typed_lines() -> List[bytes]:
+  """Returns the lines that were typed and not yet read, without waiting."""
+  file = sys.stdin.fileno()
+  # `select` does not support file descriptors above 1,023.
+  poll = select.poll()
+  poll.register(file, select.POLLIN)
+  typed = b''
+  while poll.poll(0):
+    # Bypasses Python's input buffer, which `poll` does not see.
+    more = os.read(file, _BYTES)
+    if not more:
+      raise EOFError(
+          'The operator needs a terminal as standard input, but standard input'
+          ' has ended.'
+      )
+    typed += more
+  return typed.splitlines()

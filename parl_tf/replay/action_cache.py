@@ -23,6 +23,7 @@ import zlib
 
 import numpy as np
 
+from parl_tf import episode_file
 from parl_tf import synced_file
 from parl_tf.replay import stored_states
 
@@ -91,10 +92,15 @@ class ActionCache:
     """
     self.directory = directory
     self.header = _read_header(directory)
-    with np.load(self._path(_STATES)) as states:
-      self._episodes = np.unique(states['episode_id'])
-      self._keys = self._make_keys(states['episode_id'], states['step_index'])
-      self._digests = states['digests']
+    try:
+      with np.load(self._path(_STATES)) as states:
+        self._episodes = np.unique(states['episode_id'])
+        self._keys = self._make_keys(states['episode_id'], states['step_index'])
+        self._digests = states['digests']
+    except episode_file.READ_ERRORS as error:
+      raise ValueError(
+          f'{self._path(_STATES)} is damaged: {error!r}'
+      ) from error
     self._order = np.argsort(self._keys)
     try:
       self.samples = np.load(
@@ -141,12 +147,13 @@ class ActionCache:
       cache.check(header)
       return cache
     os.makedirs(directory, exist_ok=True)
-    np.savez(
-        os.path.join(directory, _STATES),
-        episode_id=states.episode_id,
-        step_index=states.step_index,
-        digests=digests,
-    )
+    with synced_file.write(os.path.join(directory, _STATES)) as file:
+      np.savez(
+          file,
+          episode_id=states.episode_id,
+          step_index=states.step_index,
+          digests=digests,
+      )
     path = os.path.join(directory, _SAMPLES)
     np.lib.format.open_memmap(
         path,
@@ -186,11 +193,13 @@ class ActionCache:
     """Raises `ValueError` if the cache is of something else.
 
     Args:
-      header: What it should be; fields that are '' or 0 are not compared.
+      header: What it should be. Its `version`, `seed`, `dataset` and
+        `num_states` are not compared if they are '' or 0.
     """
     for name, wanted in dataclasses.asdict(header).items():
       seen = getattr(self.header, name)
-      if seen != wanted and wanted not in ('', 0):
+      is_unset = name != 'temperature' and wanted in ('', 0)
+      if seen != wanted and not is_unset:
         raise ValueError(
             f'The action cache {self.directory} must have `{name}` {wanted!r}, '
             f'got {seen!r}.'

@@ -13,6 +13,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf.replay import checks
 from parl_tf.replay import experience
+from parl_tf.replay import loopback
 from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
@@ -220,7 +221,7 @@ class ReplayServer:
       max_size: int = 1_000_000,
       chunk_length: int = 1,
   ):
-    """Starts a server on a free port.
+    """Starts a server on a free port, which only this machine can reach.
 
     Args:
       signature: Specs of one stored step.
@@ -232,6 +233,7 @@ class ReplayServer:
     self._server = reverb.Server(
         make_tables(signature, max_size, chunk_length), port=None
     )
+    loopback.restrict(self._server.port)
     self.address = f'localhost:{self._server.port}'
     self._writer = ReplayWriter(self.address, signature, chunk_length)
 

@@ -105,7 +105,8 @@ def _allowed(name: Any) -> np.dtype:
   if not isinstance(name, str):
     raise ValueError(f'a dtype must be a string, got {name!r}')
   dtype = np.dtype(name)
-  if dtype.kind not in _KINDS:
+  # Without bytes, any shape would fit the data.
+  if dtype.kind not in _KINDS or not dtype.itemsize:
     raise ValueError(f'arrays of dtype {dtype} are not allowed')
   return dtype
 

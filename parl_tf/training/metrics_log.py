@@ -70,6 +70,7 @@ class MetricsLog:
     self._replace(rows)
     self._num_rows = len(rows)
     self._train_step = int(rows[-1]['train_step']) if rows else 0
+    self._wall_seconds = float(rows[-1]['wall_seconds']) if rows else 0.0
     self._file = open(self._path, 'ab', buffering=0)
     self._open_events(rows)
 
@@ -87,6 +88,11 @@ class MetricsLog:
   def train_step(self) -> int:
     """The training step of the last row; 0 if there are no rows."""
     return self._train_step
+
+  @property
+  def wall_seconds(self) -> float:
+    """The seconds of the run in the last row; 0 if there are no rows."""
+    return self._wall_seconds
 
   @property
   def path(self) -> str:
@@ -131,6 +137,7 @@ class MetricsLog:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
     os.fsync(self._file.fileno())
     self._train_step = numbers['train_step']
+    self._wall_seconds = numbers['wall_seconds']
     self._num_rows += 1
 
   def write_video(self, name: str, train_step: int, gif: bytes) -> None:

@@ -204,6 +204,7 @@ class SampleSegments:
         base is None
         or base.header.version not in versions
         or base.header.num_samples < self.header.num_samples
+        or base.header.temperature != self.header.temperature
     ):
       cache = self._open(segment, versions, len(versions) - 1)
       cache_filling.fill(cache, segment.states, [sampler])
@@ -248,7 +249,10 @@ def _complete_numbers(segment: _Segment, versions: Sequence[str]) -> List[int]:
   for number, version in enumerate(versions):
     path = _path(segment, number)
     if os.path.exists(os.path.join(path, 'header.json')):
-      cache = action_cache.ActionCache(path)
+      try:
+        cache = action_cache.ActionCache(path)
+      except ValueError:  # Damaged, for instance by a power failure.
+        continue
       if not cache.missing_shards and cache.header.version == version:
         numbers.append(number)
   return numbers

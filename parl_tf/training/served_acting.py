@@ -45,14 +45,15 @@ def act_alone(
     ValueError: If its policy is of another task or has no such temperature.
   """
   single = model_spec(domain, chunk_length=1)
-  with remote.RemotePolicy(single, address=address) as probe:
+  # Workers, if bound, may serve another version.
+  with remote.RemotePolicy(single, address=address, workers=()) as probe:
     spec = probe.client.spec
     num_frames = _num_frames(probe, domain)
   if num_frames > 1:
     logging.info('%s sees the last %d observations.', address, num_frames)
   length = 1 if spec is None else spec.chunk_length
   policy = remote.RemotePolicy(
-      model_spec(domain, length, num_frames), address=address
+      model_spec(domain, length, num_frames), address=address, workers=()
   )
   shape = [-1, length, *domain.action_spec().shape]
 
@@ -87,7 +88,7 @@ def act_searched(address: str, domain, agent) -> ServedAct:
       agent.action_spec,
       acting_search.ActingSearch(
           search,
-          remote.RemotePolicy(spec, address=address),
+          remote.RemotePolicy(spec, address=address, workers=()),
           agent.critic,
           agent.time_step_spec.observation,
       ),

@@ -167,8 +167,8 @@ class ServedOnline:
       policy.client.save(policy.version)
     else:
       logging.warning(
-          'The policy server at %s saves no versions: if it restarts, the run '
-          'cannot resume.',
+          'The policy server at %s saves no versions: if it restarts, or this'
+          ' run ends while the server fits, the run cannot resume.',
           policy.client.address,
       )
     session.save()
@@ -211,6 +211,8 @@ class ServedOnline:
     metrics['served/seconds'] = time.monotonic() - start
     state.policy_versions.append(policy.version)
     state.phase_step += 1
+    if not policy.client.can_save:
+      session.save()  # The server has no older version any more.
     metrics['collect/success'] = float(np.mean([x.success for x in collected]))
     metrics['collect/length'] = num_steps / len(collected)
     return metrics

@@ -200,24 +200,6 @@ class UpdateTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, '2 updates.*multiple of 2.*15'):
       agents[0].train(_experience('both', num_rows=15))
 
-  def test_learning_rates_count_training_steps(self):
-    agent = _make_cheap_agent(
-        critic_utd=3,
-        optimizer_ctor=lambda: tf.keras.optimizers.Adam(
-            schedules.WarmUpCosineDecay(
-                0.8, num_warm_up_steps=0, num_decay_steps=2
-            )
-        ),
-    )
-    experience = _experience('both', num_rows=12)
-    rates = []
-    for _ in range(3):
-      agent.train(experience)
-      rates.append([part.learning_rate for part in agent.trained_parts[:2]])
-
-    # Updates 2, 5 and 8 of the critic, 0, 1 and 2 of the policy.
-    self.assertAllClose(rates, [[0.6, 0.8], [0.0536, 0.4], [0, 0]], atol=1e-4)
-
   def test_the_same_seed_gives_the_same_numbers(self):
     agents = [
         small_agent.make_agent(policy_ctor=gaussian.GaussianPolicy, seed=seed)

@@ -96,6 +96,17 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     np.testing.assert_allclose(step.observation - first.observation, [raw])
     self.assertAlmostEqual(float(step.reward), raw)
 
+  def test_actions_of_integers_are_rounded(self):
+    counter = _Counter()
+    counter.action_space = gymnasium.spaces.Box(0, 2, (1,), np.int64)
+    environment = gymnasium_adapter.GymnasiumEnvironment(counter, seed=0)
+    environment.reset()
+    rewards = [
+        float(environment.step(np.array([x], np.float32)).reward)
+        for x in (-1.0, -0.6, -0.4, 0.4, 0.6, 1.0)
+    ]
+    self.assertEqual(rewards, [0.0, 0.0, 1.0, 1.0, 2.0, 2.0])
+
   def test_action_repeat_sums_rewards(self):
     environment, _ = _adapt(action_repeat=3)
     step = environment.step(np.array([0.0], np.float32))

@@ -1,6 +1,5 @@
 """Tests of the operator's input at the console."""
 
-import io
 import os
 from unittest import mock
 
@@ -23,24 +22,29 @@ class OperatorConsoleTest(absltest.TestCase):
     os.write(self._terminal, b'\n\n')
     self.assertTrue(operator_console.ask_operator(None))
     self.assertFalse(operator_console.ask_operator(None))
-    os.close(self._terminal)
+    os.write(self._terminal, b'go\n')
+    self.assertFalse(operator_console.ask_operator(None))
 
   def test_closed_standard_input_is_an_error(self):
     os.close(self._terminal)
-    with self.assertRaisesRegex(EOFError, '`ask_operator`.*terminal'):
+    with self.assertRaisesRegex(EOFError, 'operator needs a terminal'):
       operator_console.ask_operator(None)
     with self.assertRaises(EOFError):
       operator_console.ask_for_reset()
 
-  def test_a_reset_waits_for_enter(self):
-    output = self.enter_context(
-        mock.patch('sys.stdout', new_callable=io.StringIO)
-    )
-    os.write(self._terminal, b'\n')
-    operator_console.ask_for_reset()
-    self.assertRegex(output.getvalue(), 'Arrange the scene.*Enter')
+  def test_a_reset_waits_for_its_own_answer(self):
+    prompts = []
+
+    def type_after_prompt(prompt):
+      prompts.append(prompt)
+      return ['', 'no', ' go '][len(prompts) - 1]
+
+    os.write(self._terminal, b'\ngo\n')  # Typed too early.
+    with mock.patch('builtins.input', type_after_prompt):
+      operator_console.ask_for_reset()
+    self.assertLen(prompts, 3)
+    self.assertRegex(prompts[0], 'Arrange the scene.*"go".*Enter')
     self.assertFalse(operator_console.ask_operator(None))
-    os.close(self._terminal)
 
 
 if __name__ == '__main__':

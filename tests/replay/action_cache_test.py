@@ -177,6 +177,9 @@ class ActionCacheTest(parameterized.TestCase):
       self._open(action_cache.Header('v1', 4, 3))
     with self.assertRaisesRegex(ValueError, f'{self.directory}.*`dataset`'):
       self._open(states=other)
+    for temperature in (0, 0.0, 0.5):
+      with self.assertRaisesRegex(ValueError, '`temperature` 0.*got 1.0'):
+        self._open(action_cache.Header('v1', 2, 3, temperature=temperature))
 
   def test_states_of_another_dataset_are_named(self):
     cache = self._filled()
@@ -205,6 +208,11 @@ class ActionCacheTest(parameterized.TestCase):
       file.truncate(1000)
     with self.assertRaisesRegex(ValueError, 'samples.npy is damaged'):
       action_cache.ActionCache(self.directory)
+    path = os.path.join(self.directory, 'states.npz')
+    for size in (100, 0):  # As a power failure may leave it.
+      os.truncate(path, size)
+      with self.assertRaisesRegex(ValueError, 'states.npz is damaged'):
+        action_cache.ActionCache(self.directory)
     with open(os.path.join(self.directory, 'header.json'), 'w') as file:
       file.write('{}')
     with self.assertRaisesRegex(ValueError, 'header.json is damaged'):

@@ -56,6 +56,7 @@ class MessagesTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ({b'dtype': '|O'}, 'not allowed'),
+      ({b'dtype': '<U0', b'data': b''}, 'not allowed'),  # Any shape would fit.
       ({b'dtype': 'f4,O'}, 'not allowed'),
       ({b'dtype': 3}, 'dtype must be a string'),
       ({b'dtype': 'nothing'}, 'malformed'),

@@ -2,12 +2,16 @@
 
 from absl import logging
 from absl.testing import absltest
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import trained_part
+from parl_tf.critics import iql
+from parl_tf.policies import gaussian
 from parl_tf.training import learning_rates
 from parl_tf.training import schedules
+from tests.agents import small_agent
 
 
 class ZeroRatesTest(absltest.TestCase):
@@ -68,6 +72,29 @@ class ZeroRatesTest(absltest.TestCase):
       for step in range(3):
         self._update(critic)
         zero_rates.look([cloning, critic], 'offline', step)
+
+  def test_rates_count_training_steps(self):
+    agent = small_agent.make_agent(
+        iql.IQLCritic,
+        gaussian.GaussianPolicy,
+        search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
+        critic_utd=3,
+        optimizer_ctor=lambda: tf.keras.optimizers.Adam(
+            schedules.WarmUpCosineDecay(
+                0.8, num_warm_up_steps=0, num_decay_steps=2
+            )
+        ),
+    )
+    rows = small_agent.make_rows(12)
+    rates = []
+    for _ in range(3):
+      agent.train(types.Experience(critic=rows, policy=rows))
+      rates.append([part.learning_rate for part in agent.trained_parts[:2]])
+
+    # Updates 2, 5 and 8 of the critic, 0, 1 and 2 of the policy.
+    np.testing.assert_allclose(
+        rates, [[0.6, 0.8], [0.0536, 0.4], [0, 0]], atol=1e-4
+    )
 
   def test_a_constant_rate_is_known(self):
     part = trained_part.TrainedPart(

@@ -105,7 +105,7 @@ class MetricsLogTest(parameterized.TestCase):
     with open(self._csv, 'a') as file:
       file.write('offline,5,0,')  # Torn by a kill.
     with metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=3) as log:
-      self.assertEqual(log.num_rows, 3)
+      self.assertEqual((log.num_rows, log.wall_seconds), (3, 1.0))
       for step in (3, 4):
         _write(log, step, score=0.1 * step)
     with open(self._csv) as file:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from absl.testing import absltest
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -69,6 +70,13 @@ class ServedActingTest(absltest.TestCase):
     self.assertEqual(self.batches, [(3, 1)] * 4)
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
+
+  def test_workers_draw_nothing_for_one_policy(self):
+    gin.parse_config("RemotePolicy.workers = ('ws://nobody:1',)")
+    self.addCleanup(gin.clear_config)
+    act = served_acting.act_alone(self.address, self.domain)
+    act(np.zeros([200, 4], np.float32), _SEED)
+    self.assertEqual(sum(size for size, _ in self.batches), 200)
 
   def test_temperature_scales_the_noise_of_a_policy_alone(self):
     def sample(observation, num_samples, seed, temperature):

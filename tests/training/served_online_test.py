@@ -333,6 +333,15 @@ class ServedOnlineTest(parameterized.TestCase):
     ):
       _phase(1).run(session)
 
+  def test_a_run_may_end_after_a_fit_although_the_server_keeps_no_version(self):
+    _, server = self._serve('keeps_none', can_save=False)
+    session = self._session('keeps_none_run', server)
+    with mock.patch.object(session, 'write_row', side_effect=KeyboardInterrupt):
+      with self.assertRaises(KeyboardInterrupt):
+        _phase(2).run(session)
+
+    _phase(2).run(self._session('keeps_none_run', server))
+
   def test_policies_of_this_process_are_refused(self):
     session = small_run.make_session(os.path.join(self.folder, 'run'))
 

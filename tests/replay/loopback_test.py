@@ -4,7 +4,7 @@ import socket
 
 from absl.testing import absltest
 
-from parl_tf.distributed import loopback
+from parl_tf.replay import loopback
 
 
 class LoopbackTest(absltest.TestCase):
