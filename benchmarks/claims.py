@@ -187,7 +187,11 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
     claim: The claim.
     runs: Runs of all methods. Unfinished runs do not count unless the claim
       includes them.
+
+  Raises:
+    ValueError: If the runs are of several domains.
   """
+  runs_lib.check_one_domain(runs)
   first = _numbers(claim, claim.first, runs)
   second = np.zeros_like(first)
   if claim.second is not None:

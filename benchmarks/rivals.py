@@ -55,8 +55,10 @@ def compare(
     average: Whether to compare the means over `episodes`, not the last rates.
 
   Raises:
-    ValueError: If `ours` has no run that was evaluated after these episodes.
+    ValueError: If `ours` has no run that was evaluated after these episodes, or
+      the runs are of several domains.
   """
+  runs_lib.check_one_domain(runs)
   methods: Dict[str, List[Measured]] = {}
   speeds: Dict[str, List[Tuple[float, float]]] = {}
   seeds: Dict[str, List[int]] = {}

@@ -79,6 +79,8 @@ def score_lines(rows: Sequence[Row]) -> List[str]:
   numbers of all seeds. Methods are in the order of their online means. Runs
   that are not finished are counted, but have no scores.
   """
+  if len({row['domain'] for row in rows}) > 1:
+    raise ValueError('All runs of a table must be of one domain.')
   methods: Dict[str, List[Row]] = {}
   for row in rows:
     methods.setdefault(row['method'], []).append(row)

@@ -196,6 +196,11 @@ class Domain(abc.ABC):
     """The name of the task in reports."""
     return type(self).__name__
 
+  @property
+  def parts(self) -> Sequence['Domain']:
+    """This domain and those it consists of, whose settings are its own."""
+    return (self,)
+
   @abc.abstractmethod
   def make_environment(self, seed: int, evaluation: bool) -> Environment:
     """Makes an environment.

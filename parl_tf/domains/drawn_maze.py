@@ -262,6 +262,10 @@ class DrawnMaze(domain.Domain):
     self._picture = Picture(task.maze, cells, picture_size)
     self._picture_shape = (picture_size, picture_size, 3)
 
+  @property
+  def parts(self):
+    return (self, self._tasks[0])
+
   def make_environment(
       self, seed: int, evaluation: bool
   ) -> DrawnMazeEnvironment:

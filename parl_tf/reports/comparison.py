@@ -244,7 +244,7 @@ def verdict(pair: Pair) -> str:
   """Returns which method scores higher, or that the order is not resolved."""
   found = pair.comparison
   if found.is_resolved:
-    words = 'above' if found.difference.value > 0 else 'below'
+    words = 'above' if found.mean_difference > 0 else 'below'
     return f'{pair.first} is {words} {pair.second}'
   text = f'not resolved; by chance in {found.by_chance:.0%} of studies'
   if found.num_needed_seeds is not None:

@@ -119,7 +119,7 @@ def draw_scores(
       if row.phase == phase:
         _draw_score(panel, row, methods.index(row.method), styles[row.method])
     panel.set_title(phase.replace('_', ' '), fontsize=11)
-    panel.set_xlim(-4.0, 104.0)
+    panel.set_xlim(_limits(panel.dataLim.intervalx, 4.0))
     panel.set_xlabel('score')
     drawing.style_panel(panel, 'x')
   panels[0].set_yticks(range(len(methods)), methods)
@@ -166,7 +166,7 @@ def draw_learning_curves(
   if is_time:
     _draw_beginnings(panels, found, styles)
   for panel in panels:
-    panel.set_ylim(-3.0, 103.0)
+    panel.set_ylim(_limits(panel.dataLim.intervaly, 3.0))
     _lengthen(panel, found)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(drawing.thousands))
     drawing.style_panel(panel, 'y')
@@ -329,6 +329,12 @@ def _lengthen(panel, found):
     panel.set_xticks([0.0, end / 2.0, end, *(end * 10.0**x for x in decades)])
     panel.xaxis.set_minor_locator(ticker.NullLocator())
     panel.set_xlim(-0.03 * end, 1.1 * max(ends))
+
+
+def _limits(interval, margin: float):
+  """Returns the limits of an axis of scores, 0 to 100 and what lies beyond."""
+  low, high = interval
+  return min(0.0, low) - margin, max(100.0, high) + margin
 
 
 def _draw_score(panel, row, y, style):

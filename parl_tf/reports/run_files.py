@@ -20,6 +20,10 @@ SPEED_METRICS = (
     'mean_return_without_search',
 )
 """Columns of `metrics.csv` and entries of `summary.json`, besides success."""
+# Classes whose settings are settings of a domain that contains them.
+_PARTS = {'DrawnMaze': ('PointMaze',)}
+# Settings of domains that do not change the task.
+_NO_TASK = ('address',)
 _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 
@@ -213,3 +217,32 @@ def _numbers(path: str, name: str, cells: Sequence[str]) -> np.ndarray:
           f'{path}, line {i + 2}: `{name}` must be a number, got {cell!r}.'
       ) from error
   return numbers
+
+
+def task_settings(
+    settings: Mapping[str, str], domain: str
+) -> Dict[str, str]:
+  """Returns the settings of a domain, in any scope, with macros resolved.
+
+  Args:
+    settings: Gin bindings as text, by name.
+    domain: Name of the domain's class.
+  """
+  parts = _PARTS.get(domain, ())
+  found = {}
+  for name, value in settings.items():
+    configurable, _, parameter = name.rpartition('.')
+    *scopes, class_name = re.split(r'[./]', configurable)
+    if class_name in (domain, *parts) and parameter not in _NO_TASK:
+      names = [*scopes, parameter]
+      if class_name in parts:
+        names.insert(-1, class_name)
+      found['/'.join(names)] = resolve(value, settings)
+  return found
+
+
+def resolve(value: str, settings: Mapping[str, str]) -> str:
+  """Returns the value of a macro, or a value that is none."""
+  while value.startswith('%'):
+    value = settings.get(value[1:], '')
+  return value

@@ -155,11 +155,18 @@ def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
       raise ValueError(f'`runs`: there is no directory {top}.')
     for folder, children, files in os.walk(top):
       children.sort()
-      if run_files.METRICS in files:
+      is_run = run_files.CONFIG in files or run_files.SUMMARY in files
+      if run_files.METRICS in files and not is_run and folder != top:
+        notes.append(
+            f'{folder} is omitted: it has no {run_files.CONFIG}, as the folder'
+            ' of an evaluator.'
+        )
+        children.clear()
+      elif run_files.METRICS in files:
         # Compare real paths, because the same run may be given twice.
         paths.setdefault(os.path.realpath(folder), folder)
         children.clear()
-      elif run_files.CONFIG in files or run_files.SUMMARY in files:
+      elif is_run:
         if folder == top:
           raise ValueError(
               f'{folder} must contain {run_files.METRICS}, but does not.'
@@ -237,20 +244,32 @@ def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
   )
 
 
+def check_one_domain(runs: Sequence[Run]) -> None:
+  """Raises `ValueError` if runs are of several domains."""
+  domains = sorted({run.domain for run in runs})
+  if len(domains) > 1:
+    raise ValueError(f'All runs must be of one domain, got {domains}.')
+
+
 def label_domains(runs: Sequence[Run]) -> List[Run]:
   """Appends to each domain name the settings that differ between its runs.
 
   This keeps, for instance, scores of a small and a large maze from being
-  compared or averaged as if they were from the same domain.
+  compared or averaged as if they were from the same domain. The address of a
+  task's server does not count.
   """
   labels = []
   for run in runs:
-    kin = [other for other in runs if other.domain == run.domain]
+    kin = [
+        run_files.task_settings(other.settings, run.domain)
+        for other in runs
+        if other.domain == run.domain
+    ]
+    own = run_files.task_settings(run.settings, run.domain)
     differing = [
-        f'{name.partition(".")[2]}={value}'.replace("'", '')
-        for name, value in sorted(run.settings.items())
-        if name.startswith(f'{run.domain}.')
-        and any(other.settings.get(name) != value for other in kin)
+        f'{name}={value}'.replace("'", '')
+        for name, value in sorted(own.items())
+        if any(other.get(name) != value for other in kin)
     ]
     suffix = f' ({", ".join(differing)})' if differing else ''
     labels.append(run.domain + suffix)
@@ -272,9 +291,7 @@ def _name_without_seed(run: Run) -> str:
 
 
 def _domain(path: str, settings: Mapping[str, str]) -> str:
-  value = settings.get(_DOMAIN_BINDING, '')
-  while value.startswith('%'):  # A macro.
-    value = settings.get(value[1:], '')
+  value = run_files.resolve(settings.get(_DOMAIN_BINDING, ''), settings)
   name = re.fullmatch(r'@([\w./]+)\(\)', value)
   if not name:
     raise ValueError(

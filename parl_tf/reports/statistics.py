@@ -48,6 +48,7 @@ class Comparison(NamedTuple):
 
   Attributes:
     difference: Difference of the interquartile means, first minus second.
+    mean_difference: Difference of the means, to which `by_chance` applies.
     probability: Probability that a seed of the first scores above one of the
       second.
     by_chance: Probability of a difference of means of at least this size, in
@@ -58,6 +59,7 @@ class Comparison(NamedTuple):
   """
 
   difference: Estimate
+  mean_difference: float
   probability: Estimate
   by_chance: float
   num_seeds: Tuple[int, int]
@@ -156,6 +158,7 @@ def compare(
     limits = _bootstrap([first, second], both, num_resamples, seed)
   return Comparison(
       difference=Estimate(*(float(x[0]) for x in (values, *limits))),
+      mean_difference=float(first.mean() - second.mean()),
       probability=Estimate(*(float(x[1]) for x in (values, *limits))),
       by_chance=permutation.by_chance_of_two(first, second),
       num_seeds=(len(first), len(second)),

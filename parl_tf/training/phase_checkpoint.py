@@ -246,7 +246,7 @@ def task_settings(domain) -> Dict[str, str]:
   spec = builder.observation_spec(domain)
   leaves = spec if isinstance(spec, dict) else {'observation': spec}
   low, high = domain.raw_action_bounds
-  names = [c.__name__ for c in type(domain).__mro__]
+  names = [c.__name__ for part in domain.parts for c in type(part).__mro__]
   return {
       'select_domain.domain': _class_name(domain),
       **_gin_settings(names),

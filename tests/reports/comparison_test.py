@@ -128,6 +128,8 @@ class VerdictTest(parameterized.TestCase):
   @parameterized.named_parameters(
       ('above', [80, 81, 82, 83, 84], [1, 2, 3, 4, 5], 'a is above b'),
       ('below', [1, 2, 3, 4, 5], [80, 81, 82, 83, 84], 'a is below b'),
+      # The test is of means; the middle halves are equal.
+      ('means', [100] * 3 + [50] * 9, [0] * 3 + [50] * 9, 'a is above b'),
       ('three_seeds', [80, 81, 82], [1, 2, 3],
        'not resolved; by chance in 10% of studies; .* need 4 seeds each'),
       # Variances 50 and 50, difference 10; see `needed_seeds`.

@@ -274,6 +274,44 @@ class ReadRunsTest(RunFolderTest):
         ['LineWalk (length=5)', 'LineWalk (length=50)'],
     )
 
+  def _add(self, name, *bindings):
+    with open(self._path(name, 'config.gin'), 'a', encoding='utf-8') as file:
+      file.write('\n'.join(['', *bindings, '']))
+
+  def test_settings_of_tasks_may_have_scopes_macros_and_addresses(self):
+    for name, task in (('a/seed_0', 1), ('b/seed_0', 2)):
+      self._write(name)
+      self._add(
+          name,
+          f'task = {task}',
+          'LineWalk.task = %task',
+          f'acting/LineWalk.size = {task}',
+          f"LineWalk.address = 'host:{task}'",
+      )
+
+    found = runs.read_runs([self._root])
+
+    self.assertEqual(
+        [run.domain for run in found.runs],
+        [
+            'LineWalk (acting/size=1, task=1)',
+            'LineWalk (acting/size=2, task=2)',
+        ],
+    )
+    with self.assertRaisesRegex(ValueError, 'must be of one domain, got'):
+      runs.check_one_domain(found.runs)
+
+  def test_the_folder_of_an_evaluator_is_no_run(self):
+    self._write('a/seed_0')
+    self._write('a/evaluator')
+    for name in ('config.gin', 'summary.json'):
+      os.remove(self._path('a/evaluator', name))
+
+    found = runs.read_runs([self._root])
+
+    self.assertLen(found.runs, 1)
+    self.assertRegex('\n'.join(found.notes), 'a/evaluator is omitted.*config')
+
   def test_directories_named_by_a_seed_alone_take_the_name_of_their_parent(
       self,
   ):
