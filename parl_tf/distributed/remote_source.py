@@ -3,6 +3,8 @@
 import contextlib
 from typing import Callable, Sequence
 
+from absl import logging
+
 from parl_tf import types
 from parl_tf.distributed import remote_collection
 from parl_tf.distributed import server_link
@@ -34,6 +36,12 @@ class RemoteSource:
       agent: `PARLAgent`.
       seed: Non-negative integer seed of the draws from memory.
     """
+    if domain.max_environments is not None:
+      logging.warning(
+          'The learner evaluates policies itself: it moves the robot, or uses'
+          ' the world, of its own `%s`, which must not be that of a collector.',
+          domain.name,
+      )
     self._link = server_link.ServerLink(address)
     self._agent = agent
     self._run_constants = run_constants.read(domain, agent)
