@@ -4,7 +4,7 @@
 
 Each claim of arXiv:2412.06685 is one number per run, and one comparison of two
 methods, or of one method with 0. A claim states the sign of the difference. It
-holds if an exact one-sided permutation test over seeds gives at most 5 %, and
+holds if a one-sided permutation test over seeds gives at most 5 %, and
 does not hold if the test of the opposite claim does. Otherwise it is not
 resolved, and the output gives the number of seeds needed with the observed
 variance. `by chance` is the probability of such a difference, or a larger one,

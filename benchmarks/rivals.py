@@ -10,7 +10,7 @@ the last of them, and `env_steps_to_80` the median over runs of the
 environment steps until an evaluation reached 80 percent, empty if fewer than
 half of the runs did; `runs_at_80` counts these, and `mean_return` is the mean
 return with search after the last of them. `by_chance` is the p-value of the
-lead of `--ours` there, by an exact one-sided permutation test over seeds, not
+lead of `--ours` there, by a one-sided permutation test over seeds, not
 corrected for the number of methods. With `--average`, rates and returns of all
 runs and the p-values are those of the mean over all these numbers of episodes.
 `--beside` adds runs of other studies. Further runs of the same method and seed

@@ -69,8 +69,7 @@ def make_agent(
     ])
     with gin.unlock_config():
       for name, value in (settings or {}).items():
-        is_macro = '.' not in name
-        gin.bind_parameter(f'{name}/macro.value' if is_macro else name, value)
+        gin.bind_parameter(name if '.' in name else _macro(name), value)
     agent = builder.build_agent(
         domain, normalization, seed, tf.Variable(0, dtype=tf.int64)
     )
@@ -83,3 +82,13 @@ def make_agent(
     )
   run_dataset.start_critic(agent, domain, episodes)
   return agent
+
+
+def _macro(name: str) -> str:
+  """Returns the parameter of a macro of the gin files."""
+  parameter = f'{name}/macro.value'
+  try:
+    gin.query_parameter(parameter)
+  except ValueError as error:
+    raise ValueError(f'`settings`: there is no macro {name!r}.') from error
+  return parameter

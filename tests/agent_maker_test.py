@@ -106,6 +106,8 @@ class AgentMakerTest(absltest.TestCase):
       parl_tf.make_agent(self._domain, critic='sarsa')
     with self.assertRaisesRegex(ValueError, 'Search'):
       parl_tf.make_agent(self._domain, settings={'Search.samples': 3})
+    with self.assertRaisesRegex(ValueError, 'target_polcy_rate'):
+      parl_tf.make_agent(self._domain, settings={'target_polcy_rate': 0.0})
 
   def test_notebook_has_the_code_of_the_program(self):
     program = (_FOLDER / 'train.py').read_text(encoding='utf-8')

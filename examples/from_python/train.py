@@ -43,7 +43,7 @@ def train(num_steps, **parts):
 
 
 train(2000, cloning_batch_size=256)
-agent.reset_target_policy()  # If it is not the trained one.
+agent.reset_target_policy()  # For a rate below 1.
 train(2000, critic_slices=1, critic_batch_size=128)
 agent.begin_online()
 agent.reset_optimizers()

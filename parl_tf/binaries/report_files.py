@@ -106,7 +106,7 @@ def describe(content: page.Content, output: str) -> str:
     statements = [_statement(pair) for pair in resolved]
     after += [
         f'{len(resolved)} of {len(content.pairs)} comparisons are resolved at'
-        f' {permutation.LEVEL:.0%} (exact permutation test over seeds).',
+        f' {permutation.LEVEL:.0%} (permutation test over seeds).',
         *_shortened(statements, _MAX_PAIRS, 'in comparisons.csv'),
         '',
     ]

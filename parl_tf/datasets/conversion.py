@@ -42,9 +42,9 @@ def convert(paths: Sequence[str], output: str) -> None:
   """
   known = [_look_at(path) for path in paths]
   bound = gin.get_bindings(reading.make_layout)
-  if 'is_binary' in bound and any(x.task_infos for x in known):
+  if bound.get('is_binary') and any(x.task_infos for x in known):
     raise ValueError(
-        '`dataset.is_binary` must not be bound for datasets of play, whose'
+        '`dataset.is_binary` must be False for datasets of play, whose'
         ' tasks have rewards and successes of their own.'
     )
   are_unit = {'action_bounds' in bound or x.has_unit_actions for x in known}

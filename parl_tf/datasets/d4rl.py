@@ -224,8 +224,9 @@ class EpisodeFile:
   def _close(self, is_complete: bool) -> None:
     """Closes the file and gives it its name, or removes it."""
     try:
-      for name in self._names:  # A flush may have failed half-way.
-        self._file[name].resize(self._num_rows, axis=0)
+      for name in self._names:  # A write may have failed half-way.
+        if name in self._file:
+          self._file[name].resize(self._num_rows, axis=0)
     finally:
       self._file.close()
       if is_complete:

@@ -38,8 +38,8 @@ class RemoteSource:
     """
     if domain.max_environments is not None:
       logging.warning(
-          'The learner evaluates policies itself: it moves the robot, or uses'
-          ' the world, of its own `%s`, which must not be that of a collector.',
+          'The learner runs evaluations on its own `%s`. Give it a robot or'
+          ' world that no collector uses.',
           domain.name,
       )
     self._link = server_link.ServerLink(address)

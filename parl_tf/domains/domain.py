@@ -198,7 +198,7 @@ class Domain(abc.ABC):
 
   @property
   def parts(self) -> Sequence['Domain']:
-    """This domain and those it consists of, whose settings are its own."""
+    """This domain and those it contains; their settings define the task."""
     return (self,)
 
   @abc.abstractmethod

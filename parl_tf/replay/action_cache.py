@@ -97,6 +97,8 @@ class ActionCache:
         self._episodes = np.unique(states['episode_id'])
         self._keys = self._make_keys(states['episode_id'], states['step_index'])
         self._digests = states['digests']
+    except OSError:
+      raise
     except episode_file.READ_ERRORS as error:
       raise ValueError(
           f'{self._path(_STATES)} is damaged: {error!r}'
@@ -106,7 +108,7 @@ class ActionCache:
       self.samples = np.load(
           self._path(_SAMPLES), mmap_mode='r+' if is_writable else 'r'
       )
-    except ValueError as error:
+    except (EOFError, ValueError) as error:
       raise ValueError(f'{self._path(_SAMPLES)} is damaged: {error}') from error
     shape = (
         self.header.num_states, self.header.num_samples, self.header.action_size

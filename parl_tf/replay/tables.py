@@ -233,7 +233,11 @@ class ReplayServer:
     self._server = reverb.Server(
         make_tables(signature, max_size, chunk_length), port=None
     )
-    loopback.restrict(self._server.port)
+    try:
+      loopback.restrict(self._server.port)
+    except OSError:
+      self._server.stop()
+      raise
     self.address = f'localhost:{self._server.port}'
     self._writer = ReplayWriter(self.address, signature, chunk_length)
 

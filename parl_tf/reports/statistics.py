@@ -52,7 +52,7 @@ class Comparison(NamedTuple):
     probability: Probability that a seed of the first scores above one of the
       second.
     by_chance: Probability of a difference of means of at least this size, in
-      either direction, if the methods are equal; an exact permutation test.
+      either direction, if the methods are equal; see `permutation`.
     num_seeds: Numbers of seeds of the first and of the second method.
     num_needed_seeds: Seeds per method needed to resolve the observed
       difference, given the observed variances; None if it cannot be computed.
@@ -198,8 +198,8 @@ def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
     second: `[R2, D]` scores.
 
   Returns:
-    Seeds per method, at least 4, since the exact test resolves nothing with
-    fewer; None if either has one seed or d is 0.
+    Seeds per method, at least 4, since the permutation test resolves nothing
+    with fewer; None if either has one seed or d is 0.
   """
   first_means, second_means = first.mean(axis=1), second.mean(axis=1)
   difference = np.mean(first_means) - np.mean(second_means)

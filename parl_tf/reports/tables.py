@@ -53,10 +53,10 @@ LEGEND = (
 PAIR_LEGEND = (
     'P(first > second): probability of improvement, i.e. that a seed of the'
     ' first scores above one of the second [95 % bootstrap interval].',
-    'by chance: exact permutation test, the share of all assignments of the'
-    ' runs to the two methods that give a difference of means of at least this'
-    ' size. An order is claimed only if it is at most 5 %, which takes at least'
-    ' four seeds each, or three and five.',
+    'by chance: permutation test, the share of all assignments of the runs to'
+    ' the two methods (beyond 200,000, of random ones) that give a difference'
+    ' of means of at least this size. An order is claimed only if it is at most'
+    ' 5 %, which takes at least four seeds each, or three and five.',
     'Needed seeds: for 80 % power, by the normal approximation'
     ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the observed variances and'
     ' difference of means.',

@@ -87,7 +87,8 @@ def run_experiment(
     exported_policies: The policies to export at the end, any of 'policy',
       'greedy_policy' and 'base_policy'. Each takes a few seconds.
     export_phases: Whether to also export them at the end of behavior cloning
-      and of offline RL, to `policies/<phase>`.
+      and of offline RL, to `policies/<phase>`. After cloning, a method with a
+      critic exports 'base_policy' only.
     keep_phases: Whether to keep the networks at the end of behavior cloning and
       of offline RL in `phases/<phase>`, so that other runs can begin there.
       Takes less disk than one checkpoint, because it has no optimizers.
@@ -142,6 +143,8 @@ def run_experiment(
   is_resumed = run_directory.claim(root_dir, seed)
   logging.info('Run directory: %s, seed %d.', root_dir, seed)
   own_dataset_path = os.path.join(root_dir, initial_run_lib.DATA)
+  if not is_resumed:
+    run_dataset.set_aside(own_dataset_path)
   beginning = None
   if initial_run is None:
     initial_run_lib.discard(root_dir)
@@ -152,9 +155,11 @@ def run_experiment(
     dataset_path = dataset_path or beginning.take_data()
   if dataset_path is None:
     dataset_path = own_dataset_path
-    if not is_resumed or not os.path.exists(dataset_path):
-      with strategy.scope():
-        make_agent(domain, domain.normalization, seed)  # Raises early.
+    if not os.path.exists(dataset_path):
+      with strategy.scope():  # Raises early.
+        _check_critic(
+            make_agent(domain, domain.normalization, seed), phase_names
+        )
       run_dataset.record(
           dataset_path,
           domain,
@@ -167,11 +172,7 @@ def run_experiment(
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
-  if 'offline' in phase_names and getattr(agent, 'critic', None) is None:
-    raise ValueError(
-        "`phase_names` must not have 'offline' for a method without a critic"
-        f' of actions, got {list(phase_names)}.'
-    )
+  _check_critic(agent, phase_names)
   skipped_phases: Sequence[str] = ()
   if beginning is not None:
     skipped_phases = beginning.load(agent, normalization).skipped_phases
@@ -249,6 +250,17 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
   if checkpoint_seconds < 0:
     raise ValueError(
         f'`checkpoint_seconds` must not be negative, got {checkpoint_seconds}.'
+    )
+
+
+def _check_critic(agent, phase_names):
+  """Raises `ValueError` if there is offline RL, but nothing to train."""
+  num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
+  has_critic = getattr(agent, 'critic', None) is not None
+  if 'offline' in phase_names and num_steps and not has_critic:
+    raise ValueError(
+        "`phase_names` must not have 'offline' for a method without a critic"
+        f' of actions, got {list(phase_names)}.'
     )
 
 

@@ -133,7 +133,18 @@ class PhaseCheckpoint:
     Raises:
       ValueError: If a setting of the domain differs.
     """
-    self._check('task', task_settings(domain))
+    stored = self._content['task']
+    # Version 0.2 did not store the settings of a domain's parts.
+    classes = {name.split('.')[0] for name in stored}
+    unknown = {type(part).__name__ for part in domain.parts[1:]} - classes
+    self._check(
+        'task',
+        {
+            name: value
+            for name, value in task_settings(domain).items()
+            if name.split('.')[0] not in unknown
+        },
+    )
 
   def fits_critic(self, agent) -> bool:
     """Returns whether the checkpoint has a critic of the agent's class."""
@@ -191,9 +202,9 @@ class PhaseCheckpoint:
       # A truncated file raises an `IndexError`.
       except AssertionError as error:
         raise ValueError(
-            f'{prefix} does not have the variables of this run; if'
-            ' `averaging_rate` is None here, it must be so there, and the other'
-            f' way round: {error}'
+            f'{prefix} does not have the variables of this run;'
+            ' `averaging_rate` must be None in both runs or in neither:'
+            f' {error}'
         ) from error
       except (IndexError, ValueError, tf.errors.OpError) as error:
         raise ValueError(

@@ -64,14 +64,28 @@ def load(
   return episodes
 
 
+def set_aside(path: str) -> None:
+  """Renames a dataset, if there is one, that this configuration did not record.
+
+  Another configuration recorded it, or somebody put it there. A later start of
+  this configuration must not take it for its own.
+  """
+  if not os.path.exists(path):
+    return
+  kept = synced_file.free_path(path, 'replaced')
+  os.rename(path, kept)
+  logging.warning(
+      '%s is not of this configuration and is now %s. To train on it, bind'
+      ' `run_experiment.dataset_path`.',
+      path,
+      kept,
+  )
+
+
 def record(
     path: str, domain, *, num_steps: Optional[int], seed: int, play: bool
 ) -> None:
   """Records a dataset with the domain's controller.
-
-  A file at `path`, which another configuration recorded or somebody put there,
-  is renamed: if this process is killed while it records, the next one must not
-  take that file for its own.
 
   Args:
     path: The file.
@@ -87,15 +101,6 @@ def record(
     raise ValueError(
         'Either `run_experiment.dataset_path` or'
         ' `run_experiment.num_recorded_steps` must be given.'
-    )
-  if os.path.exists(path):
-    kept = synced_file.free_path(path, 'replaced')
-    os.rename(path, kept)
-    logging.warning(
-        '%s is not of this configuration: it is now %s, and another dataset is'
-        ' recorded. To train on it, bind `run_experiment.dataset_path`.',
-        path,
-        kept,
     )
   generate.record_task(
       path,

@@ -55,7 +55,7 @@ class ConversionTest(absltest.TestCase):
   def test_play_does_not_become_binary(self):
     path = self._write('a', '-t-t', **_PLAY)
     gin.parse_config('dataset.is_binary = True')
-    with self.assertRaisesRegex(ValueError, '`dataset.is_binary` must not be'):
+    with self.assertRaisesRegex(ValueError, '`dataset.is_binary` must be'):
       conversion.convert([path], self._output)
 
   def test_play_and_other_data_do_not_mix(self):

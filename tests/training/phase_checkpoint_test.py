@@ -7,10 +7,12 @@ from unittest import mock
 from absl.testing import absltest
 import gin
 
+from parl_tf.domains import drawn_maze
 from parl_tf.networks import small_image_encoder  # noqa: F401
 from parl_tf.training import phase_checkpoint
 from tests import small_images
 from tests.agents import small_agent
+from tests.training import small_run
 
 
 class SettingsTest(absltest.TestCase):
@@ -42,12 +44,14 @@ class SettingsTest(absltest.TestCase):
       with open(os.path.join(directory, 'phase.json'), 'w') as file:
         json.dump(content, file)
 
+    domain = small_run.make_domain()
+
     def check(phase, **changes):
       found = {**task, **{f'Gymnasium.{k}': v for k, v in changes.items()}}
       with mock.patch.object(
           phase_checkpoint, 'task_settings', return_value=found
       ):
-        phase_checkpoint.PhaseCheckpoint(root, phase).check_task(None)
+        phase_checkpoint.PhaseCheckpoint(root, phase).check_task(domain)
 
     check('behavior_cloning', is_sparse='True')
     check('behavior_cloning', max_episode_steps='25')
@@ -59,6 +63,35 @@ class SettingsTest(absltest.TestCase):
       check('offline', is_sparse='True')
     with self.assertRaisesRegex(ValueError, 'Gymnasium.id'):
       check('behavior_cloning', id="'Push'", is_sparse='True')
+
+  def test_a_maze_in_pictures_has_the_settings_of_its_maze(self):
+    root = self.create_tempdir().full_path
+    directory = phase_checkpoint.path(root, 'offline')
+    os.makedirs(directory)
+
+    def domain(size):
+      gin.clear_config()
+      gin.bind_parameter('PointMaze.size', size)
+      return drawn_maze.DrawnMaze()
+
+    def save(task):
+      content = {'train_step': 1, 'dataset_path': None, 'task': task}
+      with open(os.path.join(directory, 'phase.json'), 'w') as file:
+        json.dump(content, file)
+
+    def check(size):
+      task = domain(size)
+      phase_checkpoint.PhaseCheckpoint(root, 'offline').check_task(task)
+
+    self.addCleanup(gin.clear_config)
+    settings = phase_checkpoint.task_settings(domain('UMaze'))
+    save(settings)
+    check('UMaze')
+    with self.assertRaisesRegex(ValueError, "PointMaze.size.*'UMaze'.*'Large'"):
+      check('Large')
+    # As version 0.2 wrote it.
+    save({k: v for k, v in settings.items() if 'PointMaze' not in k})
+    check('UMaze')
 
 
 if __name__ == '__main__':
