@@ -136,6 +136,12 @@ class RivalsTest(absltest.TestCase):
         ],
     )
 
+  def test_runs_of_two_domains_are_an_error(self):
+    runs = self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (1.0, 2.0)})
+    runs[1] = runs[1]._replace(domain='Walk')
+    with self.assertRaisesRegex(ValueError, "one domain.*'LineWalk', 'Walk'"):
+      rivals.compare(runs, 'ours', [10, 20])
+
   def test_an_unknown_method_is_an_error(self):
     runs = self._runs({('a', 0): (50.0, 80.0)})
 
