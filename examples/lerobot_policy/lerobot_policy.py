@@ -27,6 +27,7 @@ from parl_tf.serving import policy_spec  # noqa: E402
 
 _TASK = 'task'
 _ROWS_PER_DRAW = 8_192
+_BYTES_PER_DRAW = 2**25  # Of observations; networks take many times as much.
 
 
 class LeRobotPolicy:
@@ -70,6 +71,9 @@ class LeRobotPolicy:
           f'{path}: must be a whole policy, got an adapter. Merge it first.'
       )
     config.pretrained_path = path
+    if hasattr(config, 'do_mask_loss_for_padding'):
+      # A fit does not know the actions that follow the first ones.
+      config.do_mask_loss_for_padding = True
     self.config = config
     self.policy = factory.get_policy_class(config.type).from_pretrained(
         path, config=config
@@ -117,7 +121,9 @@ class LeRobotPolicy:
     sha = hashlib.sha256()
     for name, weights in sorted(self.policy.state_dict().items()):
       sha.update(name.encode())
-      sha.update(np.ascontiguousarray(weights.cpu().numpy()).data)
+      # NumPy has no bfloat16, in which LeRobot loads large models.
+      flat = weights.detach().cpu().contiguous().flatten()
+      sha.update(flat.view(torch.uint8).numpy().data)
     return f'{self.config.type}-{sha.hexdigest()[:12]}'
 
   @torch.no_grad()
@@ -138,17 +144,15 @@ class LeRobotPolicy:
         only noise is the initial one: diffusion with DDIM, and SmolVLA.
     """
     torch.manual_seed(seed)
-    rows = {
-        name: np.repeat(array, num_samples, axis=0)
-        for name, array in observation.items()
-    }
-    size = policy_spec.num_states(rows)
-    chunks = [
-        self._draw(
-            _slice(rows, slice(start, start + _ROWS_PER_DRAW)), temperature
-        )
-        for start in range(0, size, _ROWS_PER_DRAW)
-    ]
+    num_states = policy_spec.num_states(observation)
+    num_bytes = sum(np.asarray(x).nbytes for x in observation.values())
+    step = max(1, _BYTES_PER_DRAW * num_states // num_bytes)
+    step = min(step, _ROWS_PER_DRAW)
+    size = num_states * num_samples
+    chunks = []
+    for start in range(0, size, step):
+      states = np.arange(start, min(start + step, size)) // num_samples
+      chunks.append(self._draw(_slice(observation, states), temperature))
     drawn = np.concatenate(chunks)
     return drawn.reshape(-1, num_samples, *drawn.shape[1:])
 
@@ -237,6 +241,8 @@ class LeRobotPolicy:
     """Returns rows for the loss, observations with an axis of time."""
     frames = [self._batch(frame) for frame in self._frames(rows)]
     batch = frames[-1]
+    padding = f'{constants.ACTION}_is_pad'
+    batch['actions_id_pad'] = batch[padding]  # SmolVLA's name of it.
     if self.config.observation_delta_indices is not None:
       for name in self.config.input_features:
         batch[name] = torch.stack([frame[name] for frame in frames], dim=1)

@@ -3,11 +3,13 @@
 import itertools
 from typing import Any, Dict, List, Optional, Sequence
 
+from absl import logging
 import gin
 import numpy as np
 
 from parl_tf.binaries import configs
 from parl_tf.datasets import conversion
+from parl_tf.datasets import formats
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import lerobot_writer
@@ -152,8 +154,9 @@ def convert_to_lerobot(
 ) -> None:
   """Writes the episodes of all datasets to a LeRobot dataset.
 
-  Actions keep the units of the environment: the gin binding
-  `dataset.action_bounds` defines those of the datasets that are read.
+  Actions have the units of the environment if the gin binding
+  `dataset.action_bounds` defines them. Without it, actions that the library
+  wrote stay in [-1, 1], with a warning.
 
   Args:
     paths: Paths of the datasets.
@@ -165,6 +168,17 @@ def convert_to_lerobot(
     ValueError: If a dataset has a fault, `output` exists, or an observation is
       no vector or image, or differs from those of the first episode.
   """
+  if 'action_bounds' not in gin.get_bindings(reading.make_layout):
+    for path in paths:
+      with formats.open_source(path, reading.make_layout()) as source:
+        if source.has_unit_actions:
+          logging.warning(
+              '%s has actions in [-1, 1], and so will %s. To write the units of'
+              ' the task, bind its bounds, for example'
+              ' `dataset.action_bounds = (-0.25, 0.25)`.',
+              path,
+              output,
+          )
   lerobot_writer.write(
       output,
       itertools.chain.from_iterable(

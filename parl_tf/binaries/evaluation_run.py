@@ -83,8 +83,7 @@ def searched_act(
   from parl_tf.training import served_acting
 
   third_party_messages.silence_first_compilation()
-  agent = restored_run.restore_agent(root_dir, gin_bindings, searches=True)
-  domain = domain_lib.select_domain()
+  agent, domain = restored_run.restore(root_dir, gin_bindings, searches=True)
   return served_acting.act_searched(address, domain, agent), domain
 
 
@@ -106,8 +105,8 @@ def live_act(
   from parl_tf.binaries import watched_search
 
   third_party_messages.silence_first_compilation()
-  agent = restored_run.restore_agent(root_dir, gin_bindings, searches=True)
-  return watched_search.WatchedSearch(agent), domain_lib.select_domain()
+  agent, domain = restored_run.restore(root_dir, gin_bindings, searches=True)
+  return watched_search.WatchedSearch(agent), domain
 
 
 def follow(

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Sequence
+from typing import Sequence, Tuple
 
 from absl import logging
 import tensorflow as tf
@@ -33,6 +33,16 @@ def restore_agent(
     *,
     searches: bool = False,
 ) -> parl_agent.PARLAgent:
+  """Rebuilds a run's agent; see `restore`."""
+  return restore(root_dir, gin_bindings, searches=searches)[0]
+
+
+def restore(
+    root_dir: str,
+    gin_bindings: Sequence[str] = (),
+    *,
+    searches: bool = False,
+) -> Tuple[parl_agent.PARLAgent, domain_lib.Domain]:
   """Rebuilds a run's agent from its configuration and last checkpoint.
 
   Args:
@@ -41,13 +51,14 @@ def restore_agent(
     searches: Whether the critic is needed, so that it must have been trained.
 
   Returns:
-    The agent. Afterwards, gin holds the configuration of the run.
+    The agent and its domain, of which a process can have only one if it is a
+    robot. Afterwards, gin holds the configuration of the run.
 
   Raises:
     ValueError: If the directory contains no run or no checkpoint, or the needed
       critic has not been trained.
   """
-  agent = _make_agent(root_dir, gin_bindings)
+  agent, domain = _make_agent(root_dir, gin_bindings)
   directory = os.path.join(root_dir, 'checkpoints')
   state = checkpoint.RunState()
   if not checkpoint.Checkpoint(directory, agent, state).restore():
@@ -61,22 +72,24 @@ def restore_agent(
         f'The critic of {root_dir} has not been trained: the run has not gone'
         " beyond behavior cloning. The policy 'base_policy' needs none."
     )
-  return agent
+  return agent, domain
 
 
 def _make_agent(root_dir, gin_bindings=()):
-  """Returns the agent that a run's configuration describes, untrained."""
+  """Returns the untrained agent of a run's configuration, and its domain."""
   configs.add_search_path()
   configs.parse(
       [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
   )
   # No normalization is passed: the checkpoint has the observation statistics.
-  return builder.build_agent(
-      domain_lib.select_domain(),
+  domain = domain_lib.select_domain()
+  agent = builder.build_agent(
+      domain,
       None,
       run_directory.read_seed(root_dir),
       tf.Variable(0, dtype=tf.int64, trainable=False),
   )
+  return agent, domain
 
 
 def export_run(
@@ -104,9 +117,10 @@ def export_run(
   _check_checkpoint(root_dir, name, checkpoint_name)
   logging.info('Restoring a checkpoint of %s.', root_dir)
   if checkpoint_name == 'behavior_cloning':
-    agent = _make_agent(root_dir)  # Without adapters or an actor of later.
+    # Without adapters or an actor of later.
+    agent, domain = _make_agent(root_dir)
   else:
-    agent = restore_agent(root_dir, searches=name != 'base_policy')
+    agent, domain = restore(root_dir, searches=name != 'base_policy')
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
@@ -115,7 +129,7 @@ def export_run(
   with _at(
       root_dir, agent, checkpoint_name, with_critic=name != 'base_policy'
   ):
-    return _export(agent, output, name)
+    return _export(agent, domain, output, name)
 
 
 def _check_checkpoint(root_dir, name, checkpoint_name):
@@ -149,8 +163,7 @@ def _at(root_dir, agent, checkpoint_name, *, with_critic):
     yield
 
 
-def _export(agent, output, name):
-  domain = domain_lib.select_domain()
+def _export(agent, domain, output, name):
   example = _example(domain, agent.num_frames)
   policies = {output: agent.named_policies[name]}
   logging.info('Exporting %s, then checking it in a new process.', name)
@@ -190,8 +203,7 @@ def export_steered(
       has no critic or search, or the base does not fit the task.
   """
   _check_checkpoint(root_dir, 'policy', checkpoint_name)
-  agent = restore_agent(root_dir, gin_bindings, searches=True)
-  domain = domain_lib.select_domain()
+  agent, domain = restore(root_dir, gin_bindings, searches=True)
   policy = steering.SteeredBase(
       base_policy.load(base, agent.time_step_spec.observation),
       agent.critic,

@@ -216,6 +216,13 @@ def _observation_spec(observation: Any) -> Any:
     array = _cast(array)
     return specs.Array(shape=array.shape, dtype=array.dtype, name=name)
 
-  if isinstance(observation, dict):
-    return {name: make_spec(x, name) for name, x in observation.items()}
-  return make_spec(observation, 'observation')
+  if not isinstance(observation, dict):
+    return make_spec(observation, 'observation')
+  for name, part in observation.items():
+    if isinstance(part, dict):
+      raise ValueError(
+          f'Observations must be an array or a flat dict, but {name!r} is a'
+          f' dict of {sorted(part)}. `Gymnasium.flatten_observation = True`'
+          ' joins all parts.'
+      )
+  return {name: make_spec(x, name) for name, x in observation.items()}

@@ -3,6 +3,7 @@
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from absl import logging
 import gin
 import numpy as np
 import tensorflow as tf
@@ -153,6 +154,18 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       weights = np.min(np.reshape(mask, shape), axis=2)
     # The server fits none of the actions that follow the first H.
     missing = spec.chunk_length - self._num_actions
+    if missing:
+      logging.log_first_n(
+          logging.WARNING,
+          'The policy at %s plays %d actions a decision, of which only the'
+          ' first %d are trained. To train all, bind'
+          ' `build_agent.chunk_length = %d`.',
+          1,
+          self._address,
+          spec.chunk_length,
+          self._num_actions,
+          spec.chunk_length,
+      )
     training = self.client.train(
         self.to_message(observation),
         np.pad(actions, [(0, 0), (0, missing), (0, 0)]),

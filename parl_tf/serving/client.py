@@ -176,7 +176,7 @@ class PolicyClient:
     if self.spec is None:
       return self._sample_singly(observation, size, num_samples, version)
     actions = []
-    step = self.spec.max_batch
+    step = self.piece_size(observation)
     for start in range(0, size, step):
       piece = {
           name: np.asarray(x)[start : start + step]
@@ -196,6 +196,18 @@ class PolicyClient:
           self.spec.checked_actions(answer['actions'], batch, self.address)
       )
     return Samples(np.concatenate(actions), answer['parl']['version'])
+
+  def piece_size(self, observation: Mapping[str, Any]) -> int:
+    """Returns how many states a message may have; needs our extension.
+
+    Args:
+      observation: Arrays `[B, ...]` by name.
+    """
+    limit = self._require_extension()['max_bytes'] - _OVERHEAD_BYTES
+    num_bytes = sum(np.asarray(x).nbytes for x in observation.values())
+    size = policy_spec.num_states(observation)
+    max_batch = size if self.spec is None else self.spec.max_batch
+    return min(max_batch, max(1, limit * size // max(num_bytes, 1)))
 
   def train(
       self,

@@ -217,7 +217,8 @@ def _hint(seen: Tuple[int, ...], wanted: Tuple[int, ...]) -> str:
     factor, rest = divmod(wanted[-1], seen[-1])
     if factor > 1 and not rest:
       return (
-          ' If the policy sees a history of observations, '
-          f'`build_agent.num_frames` must be {factor} times its present value.'
+          f' If the policy sees a history, send the last {factor} observations,'
+          ' oldest first, joined along the last axis; in parl_tf,'
+          f' `build_agent.num_frames` must be {factor} times its present value.'
       )
   return ''

@@ -42,7 +42,7 @@ def sample(
   """
   first, size = clients[0], policy_spec.num_states(observation)
   # A server without our extension takes one state at a time.
-  step = size if first.spec is None else first.spec.max_batch
+  step = size if first.spec is None else first.piece_size(observation)
   if len(clients) == 1 or size <= step:
     return first.sample(
         observation, num_samples, seed, version, temperature

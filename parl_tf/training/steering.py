@@ -153,7 +153,10 @@ class SteeredBase(tf.Module):
 
   def _scaled(self, chunk):
     """Returns raw chunks `[B, H, A]` as `[B, 1, H * A]` in [-1, 1]."""
-    scaled = (chunk - self._center) / self._half_range
+    # The critic knows actions within the bounds only.
+    scaled = tf.clip_by_value(
+        (chunk - self._center) / self._half_range, -1.0, 1.0
+    )
     size = self.chunk_length * len(self._center)
     return tf.reshape(scaled, [-1, 1, size])
 

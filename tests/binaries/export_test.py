@@ -111,7 +111,7 @@ class ExportTest(absltest.TestCase):
   def test_the_clone_has_nothing_of_later_phases(self):
     # Such as adapters, or an actor that steers.
     with mock.patch.object(
-        restored_run, 'restore_agent', side_effect=AssertionError
+        restored_run, 'restore', side_effect=AssertionError
     ):
       with mock.patch.object(
           export, 'export_policies', return_value={self._output: 0.0}

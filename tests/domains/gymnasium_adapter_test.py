@@ -157,6 +157,11 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     with self.assertRaisesRegex(NotImplementedError, 'rgb_array.*got None'):
       environment.render()
 
+  def test_a_dict_within_a_dict_is_named(self):
+    parts = {'goal': {'kettle': np.zeros(2)}}
+    with self.assertRaisesRegex(ValueError, "'goal' is a dict of.*flatten"):
+      gymnasium_adapter._observation_spec(parts)
+
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()
     environment.action_space = gymnasium.spaces.Box(-np.inf, 1, (1,))

@@ -163,6 +163,16 @@ class ClientTest(parameterized.TestCase):
         self.policy.offset[0], wanted * (1 - 0.5**9), rtol=1e-4
     )
 
+  def test_samples_of_states_that_exceed_a_message_are_drawn_in_parts(self):
+    client = self._connect(self._serve(max_bytes=66_000))
+    states = toy_policy.observation(100)
+    size = client.piece_size(states)
+    self.assertLess(size, 50)  # 464 bytes for 100 states of 12 bytes.
+
+    samples = client.sample(states, 2, seed=5)
+
+    self.assertEqual(samples.actions.shape[:2], (100, 2))
+
   def test_training_data_are_bounded(self):
     client = self._connect(self._serve(max_training_bytes=1_000))
 

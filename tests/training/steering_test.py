@@ -101,6 +101,18 @@ class SteeringTest(parameterized.TestCase):
     self.assertTrue(np.all(steered.value >= steered.base_value))
     self.assertGreater(np.mean(steered.value - steered.base_value), 0.0)
 
+  def test_a_base_that_exceeds_the_bounds_is_valued_within_them(self):
+    def serve(observation, seed):
+      return {'action': 30.0 * _serve_seed(observation, seed)['action']}
+
+    path = os.path.join(self.create_tempdir().full_path, 'wide')
+    _save(path, serve, tf.TensorSpec([2], tf.int32, 'seed'))
+    steered = self._steer(num_steps=0, path=path)(self._observation, _SEED)
+    scaled = 2.0 * (steered.chunk - _LOW) / (_HIGH - _LOW) - 1.0
+    self.assertLessEqual(np.max(np.abs(scaled)), 1.0 + 1e-6)
+    values = self._critic.bind(self._observation)(scaled)
+    np.testing.assert_allclose(steered.value, values[:, 0], atol=1e-4)
+
   def test_without_climbing_it_returns_actions_that_the_base_drew(self):
     climbed = self._steer()(self._observation, _SEED)
     ranked = self._steer(num_steps=0)(self._observation, _SEED)
