@@ -30,8 +30,9 @@ _SCRAMBLING_KEY = np.array([0x02461E293EC8F720], np.uint64)
 _NUM_STEPS = 2**23
 _SCALAR = np.zeros([0], np.int32)
 
-# First row and size of the whole batch while a part of it is traced.
-_PART: contextvars.ContextVar[Optional[Tuple[tf.Tensor, int]]] = (
+# First row and size of a part of a batch, and the size of the whole batch,
+# while the part is traced.
+_PART: contextvars.ContextVar[Optional[Tuple[tf.Tensor, int, int]]] = (
     contextvars.ContextVar('part', default=None)
 )
 
@@ -68,16 +69,20 @@ def fold_in(seed: tf.Tensor, *data: Any) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def part_of_batch(start: tf.Tensor, batch_size: int) -> Iterator[None]:
-  """Makes draws of R rows equal rows `start` to `start + R` of a whole batch.
+def part_of_batch(
+    start: tf.Tensor, size: int, batch_size: int
+) -> Iterator[None]:
+  """Makes draws of a part of a batch equal those rows of the whole batch.
 
-  Not supported with several replicas.
+  A draw may have several rows for each row of the batch, those of one row in
+  succession. Not supported with several replicas.
 
   Args:
     start: Scalar int32, the first row of the part.
+    size: Number of rows of the part.
     batch_size: Number of rows of the whole batch.
   """
-  token = _PART.set((start, batch_size))
+  token = _PART.set((start, size, batch_size))
   try:
     yield
   finally:
@@ -158,11 +163,12 @@ def _uniform(seed, shape, low, high):
 def _rows(draw, shape):
   part = _PART.get()
   if part is not None:
-    start, batch_size = part
+    start, size, batch_size = part
     num_rows, *others = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
-    noise = draw(tf.stack([batch_size, *others]))
+    factor = num_rows // size
+    noise = draw(tf.stack([batch_size * factor, *others]))
     # XLA would compile a slice again for each `start`.
-    return tf.gather(noise, start + tf.range(num_rows))
+    return tf.gather(noise, start * factor + tf.range(num_rows))
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
     return draw(shape)

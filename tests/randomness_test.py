@@ -124,6 +124,9 @@ class RandomnessTest(parameterized.TestCase):
     draws = {
         'normal': lambda rows: randomness.normal(_SEED, [rows, 2]),
         'integers': lambda rows: randomness.integers(_SEED, [rows], 1000),
+        'three for each row': lambda rows: randomness.normal(
+            _SEED, [3 * rows, 2]
+        ),
         'categorical': lambda rows: randomness.categorical(
             _SEED, tf.zeros([rows, 99])
         ),
@@ -131,7 +134,7 @@ class RandomnessTest(parameterized.TestCase):
 
     @tf.function(autograph=False, jit_compile=jit_compile)
     def part(start, num_rows):
-      with randomness.part_of_batch(start, 6):
+      with randomness.part_of_batch(start, num_rows, 6):
         return {name: draw(num_rows) for name, draw in draws.items()}
 
     first, last = part(tf.constant(0), 4), part(tf.constant(4), 2)

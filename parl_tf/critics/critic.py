@@ -193,6 +193,8 @@ class Critic(tf.Module, abc.ABC):
     self._tau = tau
     self._distribution = None
     if distribution_ctor is not None:
+      if gamma == 1.0:
+        raise ValueError('`gamma` must be below 1 with a histogram, got 1.')
       self._distribution = distribution_ctor(spec.value_range(gamma))
     self._aggregate = AGGREGATIONS[value_aggregation]
     self._squared_error_factor = squared_error_factor

@@ -11,6 +11,7 @@ from parl_tf.distributed import journal as journal_lib
 from parl_tf.distributed import server_link
 from parl_tf.distributed import spool
 from parl_tf.distributed import weights as weights_lib
+from parl_tf.domains import arguments
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import episode_actor
 from parl_tf.training import experiment
@@ -114,15 +115,16 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
     # Skips the numbers of dropped episodes, because their seeds would produce
     # the same episodes again.
     number = max(own.next_number(journal), first_number)
-    episode = actor.act(number)
     first_number = number + 1
+    try:
+      episode = actor.act(number)
+    except arguments.NotFiniteError as error:
+      num_dropped = _drop(num_dropped, collector, error)
+      continue
     try:
       own.append(number, episode)
     except ValueError as error:
-      num_dropped += 1
-      if num_dropped == _MAX_DROPPED:
-        raise
-      logging.error('Collector %d drops an episode: %s', collector, error)
+      num_dropped = _drop(num_dropped, collector, error)
       continue
     num_dropped = 0
     num_acted += 1
@@ -143,6 +145,15 @@ def _delivered_all(link, own):
   """Delivers the remaining episodes; returns None until all have arrived."""
   journal = journal_lib.read(link)
   return None if journal is None or own.deliver(journal) else True
+
+
+def _drop(num_dropped: int, collector: int, error: ValueError) -> int:
+  """Counts an episode dropped in succession; raises if there are too many."""
+  num_dropped += 1
+  if num_dropped == _MAX_DROPPED:
+    raise error
+  logging.error('Collector %d drops an episode: %s', collector, error)
+  return num_dropped
 
 
 def _exchange(link, own, weights, constants):

@@ -26,15 +26,20 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     raise ValueError(f'`{name}` must be one of {choices}, got {value!r}.')
 
 
+class NotFiniteError(ValueError):
+  """An action is NaN or infinite, for instance after such an observation."""
+
+
 def check_action(action: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
   """Converts an action to an array and validates it.
 
   Raises:
-    ValueError: If the action has another shape or is not finite.
+    NotFiniteError: If the action is not finite.
+    ValueError: If the action has another shape.
   """
   action = np.asarray(action)
   if action.shape != shape:
     raise ValueError(f'`action` must have shape {shape}, got {action.shape}.')
   if not np.all(np.isfinite(action)):
-    raise ValueError(f'`action` must be finite, got {action}.')
+    raise NotFiniteError(f'`action` must be finite, got {action}.')
   return action

@@ -61,6 +61,11 @@ class Calvin(remote.Remote):
       raise ValueError('`observations` must not be empty.')
     for name in observations:
       arguments.check_choice('observations', name, _OBSERVATIONS)
+    if options.get('action_repeat', 1) != 1:
+      raise ValueError(
+          '`action_repeat` must be 1, because the reward is the number of'
+          f' sub-tasks solved so far, got {options["action_repeat"]}.'
+      )
     super().__init__(
         address,
         max_episode_steps=max_episode_steps,

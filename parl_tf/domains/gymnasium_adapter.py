@@ -7,6 +7,7 @@ from dm_env import specs
 import numpy as np
 
 from parl_tf import types
+from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import success
 
@@ -157,7 +158,7 @@ class GymnasiumEnvironment(domain.Environment):
           f'`action` must have shape {self._low.shape}, got {action.shape}.'
       )
     if not np.all(np.isfinite(action)):
-      raise ValueError(f'`action` must be finite, got {action}.')
+      raise arguments.NotFiniteError(f'`action` must be finite, got {action}.')
     share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
     raw_action = self._low + share * (self._high - self._low)
     dtype = self._environment.action_space.dtype

@@ -133,6 +133,7 @@ class Search:
         optimizer=None,
         selection='sample',
         temperature=self.temperature,
+        jit_compile=self._settings['jit_compile'],
     )
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):

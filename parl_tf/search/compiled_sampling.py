@@ -87,7 +87,8 @@ class CompiledSampling:
   def _draw_part(self, policy, observation, seed, start=None, batch_size=None):
     if start is None:
       return self._draw(policy, observation, seed)
-    with randomness.part_of_batch(start, batch_size):
+    size = tf.nest.flatten(observation)[0].shape[0]
+    with randomness.part_of_batch(start, size, batch_size):
       return self._draw(policy, observation, seed)
 
   def _compiles(self, policy, observation):

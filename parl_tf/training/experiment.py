@@ -22,6 +22,7 @@ from parl_tf.training import held_out_rows
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
+from parl_tf.training import phase_checks
 from parl_tf.training import phases
 from parl_tf.training import run_constants
 from parl_tf.training import run_dataset
@@ -157,8 +158,11 @@ def run_experiment(
     dataset_path = own_dataset_path
     if not os.path.exists(dataset_path):
       with strategy.scope():  # Raises early.
-        _check_critic(
-            make_agent(domain, domain.normalization, seed), phase_names
+        phase_checks.check(
+            all_phases,
+            phase_names,
+            domain,
+            make_agent(domain, domain.normalization, seed),
         )
       run_dataset.record(
           dataset_path,
@@ -172,7 +176,7 @@ def run_experiment(
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
-  _check_critic(agent, phase_names)
+  phase_checks.check(all_phases, phase_names, domain, agent)
   skipped_phases: Sequence[str] = ()
   if beginning is not None:
     skipped_phases = beginning.load(agent, normalization).skipped_phases
@@ -250,17 +254,6 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
   if checkpoint_seconds < 0:
     raise ValueError(
         f'`checkpoint_seconds` must not be negative, got {checkpoint_seconds}.'
-    )
-
-
-def _check_critic(agent, phase_names):
-  """Raises `ValueError` if there is offline RL, but nothing to train."""
-  num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
-  has_critic = getattr(agent, 'critic', None) is not None
-  if 'offline' in phase_names and num_steps and not has_critic:
-    raise ValueError(
-        "`phase_names` must not have 'offline' for a method without a critic"
-        f' of actions, got {list(phase_names)}.'
     )
 
 

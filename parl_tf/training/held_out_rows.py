@@ -22,7 +22,7 @@ def split(
   """Splits episodes into those to train on and those held out, by `seed`.
 
   Raises:
-    ValueError: If there are fewer than two episodes.
+    ValueError: If there are fewer than two episodes, or none has a transition.
   """
   if len(episodes) < 2:
     raise ValueError(
@@ -32,7 +32,11 @@ def split(
   order = np.random.default_rng(seed).permutation(len(episodes))
   num_held_out = int(round(held_out_fraction * len(episodes)))
   num_held_out = min(max(num_held_out, 1), len(episodes) - 1)
-  held_out = set(order[:num_held_out].tolist())
+  # Without its last observation, an episode of one step has no transition.
+  usable = [i for i in order.tolist() if episodes[i].num_transitions]
+  if not usable:
+    raise ValueError('The data must have transitions, but no episode has one.')
+  held_out = set(usable[:num_held_out])
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
 

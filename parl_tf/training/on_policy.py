@@ -62,6 +62,11 @@ class OnPolicy:
     self._num_warm_up_turns = num_warm_up_turns
     self._evaluation_interval = evaluation_interval
 
+  def check(self, domain, agent) -> None:
+    """Raises `ValueError` if the domain has too few environments."""
+    del agent
+    rollouts.check(domain, self._num_environments)
+
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase."""
     if not self._num_turns:

@@ -35,7 +35,10 @@ _MAY_DIFFER_AFTER_CLONING = (
     'is_sparse', 'max_episode_steps', 'reward_bias', 'reward_scale'
 )
 # Settings that change neither the shapes of networks nor what they learned.
-_MAY_DIFFER = ('averaging_rate', 'dropout_rate', 'num_steps', 'address')
+_MAY_DIFFER = (
+    *('averaging_rate', 'dropout_rate', 'num_steps', 'address'),
+    *('deadline_seconds', 'reconnect_seconds', 'max_environments'),
+)
 _HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.
 _MACRO = re.compile(r'%([\w./]+)')
 

@@ -281,17 +281,17 @@ class Online:
     self.video_interval = video_interval
     self._order = order
 
-  def run(self, session: session_lib.Session) -> None:
-    """Runs or resumes the phase.
-
-    Raises:
-      ValueError: If another process serves the policy.
-    """
-    if self._num_episodes and session.agent.generative_policy.is_served:
+  def check(self, domain, agent) -> None:
+    """Raises `ValueError` if another process serves the policy."""
+    del domain
+    if self._num_episodes and agent.generative_policy.is_served:
       raise ValueError(
           'A policy that another process serves is fine-tuned by '
           '`run_experiment.online_ctor = @ServedOnline`, got `Online`.'
       )
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase; `check` has been called."""
     # Opened even if no episodes are left, because closing it stops the
     # collectors.
     with session.source.collection(session) as collection:

@@ -27,6 +27,16 @@ class ActedRollout(NamedTuple):
   successes: List[bool]
 
 
+def check(domain, num_environments: int) -> None:
+  """Raises `ValueError` if a domain has fewer environments than this."""
+  limit = domain.max_environments
+  if limit is not None and num_environments > limit:
+    raise ValueError(
+        f'`num_environments` must be at most {limit} for the domain'
+        f' {type(domain).__name__}, got {num_environments}.'
+    )
+
+
 class RolloutActor:
   """Makes D decisions in each of P environments; one call decides for all.
 
@@ -57,12 +67,7 @@ class RolloutActor:
     Raises:
       ValueError: If the domain has fewer than P environments.
     """
-    limit = domain.max_environments
-    if limit is not None and num_environments > limit:
-      raise ValueError(
-          f'`num_environments` must be at most {limit} for the domain'
-          f' {type(domain).__name__}, got {num_environments}.'
-      )
+    check(domain, num_environments)
     self._domain = domain
     self._agent = agent
     self._num_decisions = num_decisions

@@ -64,7 +64,13 @@ def read(domain, agent) -> RunConstants:
     ValueError: If time-outs fail and the return of an endless episode without
       success is unknown.
   """
-  value = domain.never_succeeds_value(agent.gamma)
+  try:
+    value = domain.never_succeeds_value(agent.gamma)
+  except ZeroDivisionError as error:
+    raise ValueError(
+        '`Critic.gamma` must be below 1, because an endless episode of'
+        f' {domain.name} has no finite return.'
+    ) from error
   worst = np.nan if value is None else value
   bound = gin.get_bindings('run_experiment')
   timeouts_fail = bool(bound.get('timeouts_fail_online', False))

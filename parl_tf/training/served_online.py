@@ -117,20 +117,25 @@ class ServedOnline:
     self._num_samples = num_samples
     self._base_cache = base_cache
 
-  def run(self, session: session_lib.Session) -> None:
-    """Runs or resumes the phase.
-
-    Raises:
-      ConnectionError: If the policy's server does not answer.
-      ValueError: If the policy is not served, or its server has neither the
-        version of the run nor can load it.
-    """
-    policy = session.agent.generative_policy
+  def check(self, domain, agent) -> None:
+    """Raises `ValueError` if the policy is one of this process."""
+    del domain
+    policy = agent.generative_policy
     if not policy.is_served:
       raise ValueError(
           '`ServedOnline` needs a policy of another process, got '
           f'{type(policy).__name__}.'
       )
+
+  def run(self, session: session_lib.Session) -> None:
+    """Runs or resumes the phase; `check` has been called.
+
+    Raises:
+      ConnectionError: If the policy's server does not answer.
+      ValueError: If the policy's server has neither the version of the run nor
+        can load it.
+    """
+    policy = session.agent.generative_policy
     with session.source.collection(session) as collection:
       if not self._num_epochs:
         return

@@ -14,6 +14,7 @@ from typing import (
 from absl import logging
 
 from parl_tf import types
+from parl_tf.domains import arguments
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
@@ -125,14 +126,21 @@ class LocalCollection:
     """Logs an episode; replaces one that the log refuses by another."""
     assert self._actor is not None
     for attempt in range(_MAX_ATTEMPTS):
-      episode = self._actor.act(number, attempt)
+      try:
+        episode = self._actor.act(number, attempt)
+      except arguments.NotFiniteError as error:
+        self._drop(attempt, error)
+        continue
       try:
         self._session.log.append(episode)
         return
       except ValueError as error:
-        if attempt == _MAX_ATTEMPTS - 1:
-          raise
-        logging.error('Dropping an online episode: %s', error)
+        self._drop(attempt, error)
+
+  def _drop(self, attempt, error):
+    if attempt == _MAX_ATTEMPTS - 1:
+      raise error
+    logging.error('Dropping an online episode: %s', error)
 
 
 def experience_arguments(domain, agent) -> Dict[str, Any]:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.utils import common
 
+from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import denoising_network
 from parl_tf.networks import observation_encoder
@@ -278,6 +279,17 @@ class PolicyConformance(parameterized.TestCase):
         np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
       for seen, expected in zip(loaded.run(*arguments), in_graph, strict=True):
         np.testing.assert_array_equal(seen, expected)
+
+  def test_parts_of_a_batch_draw_what_the_whole_batch_draws(self):
+    policy, observation = self.make_policy(), make_observation(4)
+    parts = []
+    for i in (0, 2):
+      part = {name: x[i : i + 2] for name, x in observation.items()}
+      with randomness.part_of_batch(tf.constant(i), 2, 4):
+        parts.append(policy.sample(part, 3, SEED))
+    np.testing.assert_allclose(
+        np.concatenate(parts), policy.sample(observation, 3, SEED), atol=1e-5
+    )
 
   def test_graphs_accept_a_static_batch_size(self):
     policy = self.make_policy()

@@ -346,7 +346,7 @@ class ServedOnlineTest(parameterized.TestCase):
     session = small_run.make_session(os.path.join(self.folder, 'run'))
 
     with self.assertRaisesRegex(ValueError, 'got GaussianPolicy'):
-      _phase(1).run(session)
+      _phase(1).check(session.domain, session.agent)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,8 @@ class SetbacksTest(parameterized.TestCase):
       (0.40, 0.60, 4, False),
       (0.60, 0.40, 64, False),
       (0.0, 0.0, 64, False),
-      (0.0, 1.0, 1, True),
+      (0.0, 1.0, 1, False),
+      (0.0, 1.0, 2, True),
   )
   def test_a_fall_by_more_than_two_standard_errors_is_worse(
       self, rate, than, num_episodes, wanted

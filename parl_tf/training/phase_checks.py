@@ -1,0 +1,33 @@
+"""Checks, before any work, that the phases of a run fit its agent."""
+
+from typing import Any, Sequence
+
+import gin
+
+from parl_tf.training import phases
+
+
+def check(
+    all_phases: Any, phase_names: Sequence[str], domain: Any, agent: Any
+) -> None:
+  """Checks that the chosen phases can run.
+
+  Args:
+    all_phases: The phases; `online` is that of the run.
+    phase_names: Names of those that the run has.
+    domain: `Domain`.
+    agent: The agent, trained or not.
+
+  Raises:
+    ValueError: If the online phase does not fit the domain or the policy, or
+      there is offline RL without a critic.
+  """
+  if 'online' in phase_names:
+    all_phases.online.check(domain, agent)
+  num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
+  has_critic = getattr(agent, 'critic', None) is not None
+  if 'offline' in phase_names and num_steps and not has_critic:
+    raise ValueError(
+        "`phase_names` must not have 'offline' for a method without a critic"
+        f' of actions, got {list(phase_names)}.'
+    )
