@@ -110,6 +110,7 @@ class Search:
     self._compiled = compiled_search.CompiledSearch(
         optimizer, in_parts=not on_gpu
     )
+    self._jit_compile = jit_compile
     self._settings = dict(
         num_samples=num_samples,
         selection=selection,
@@ -133,7 +134,7 @@ class Search:
         optimizer=None,
         selection='sample',
         temperature=self.temperature,
-        jit_compile=self._settings['jit_compile'],
+        jit_compile=self._jit_compile,
     )
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
