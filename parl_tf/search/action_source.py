@@ -110,7 +110,6 @@ class Search:
     self._compiled = compiled_search.CompiledSearch(
         optimizer, in_parts=not on_gpu
     )
-    self._jit_compile = jit_compile
     self._settings = dict(
         num_samples=num_samples,
         selection=selection,
@@ -134,7 +133,7 @@ class Search:
         optimizer=None,
         selection='sample',
         temperature=self.temperature,
-        jit_compile=self._jit_compile,
+        jit_compile=self.jit_compile,
     )
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
