@@ -14,6 +14,7 @@ from websockets.sync import client as websocket_client
 from websockets.sync import server as websocket_server
 
 from parl_tf.serving import client as client_lib
+from parl_tf.serving import policy_spec
 from parl_tf.serving import messages
 from parl_tf.serving import pool
 from tests.serving import toy_policy
@@ -277,11 +278,25 @@ class FailuresTest(parameterized.TestCase):
         link.recv()
       self.assertEqual(link.protocol.close_code, 1009)
     client = self.enter_context(toy_policy.connect(server))
-    with self.assertRaisesRegex(client_lib.RefusedError, 'accepts at most'):
-      client.sample(toy_policy.observation(100), 1, 0)
+    # 100 states exceed a message together, but not singly.
+    samples = client.sample(toy_policy.observation(100), 1, 0)
+    self.assertLen(samples.actions, 100)
     with self.assertRaisesRegex(ValueError, 'too many for a message'):
       client.infer({'state': np.zeros(1000)})
     self.assertEqual(client.status()['version'], 'initial')
+
+  def test_a_state_that_exceeds_a_message_is_refused(self):
+    observation = {'state': policy_spec.ArraySpec((1_000,))}
+    server = self.enter_context(
+        toy_policy.serving(
+            self.policy.functions(),
+            dataclasses.replace(toy_policy.SPEC, observation=observation),
+            max_bytes=1_000,
+        )
+    )
+    client = self.enter_context(toy_policy.connect(server))
+    with self.assertRaisesRegex(client_lib.RefusedError, 'accepts at most'):
+      client.sample({'state': np.zeros([2, 1_000], np.float32)}, 1, 0)
 
 
 if __name__ == '__main__':
