@@ -14,8 +14,8 @@ from websockets.sync import client as websocket_client
 from websockets.sync import server as websocket_server
 
 from parl_tf.serving import client as client_lib
-from parl_tf.serving import policy_spec
 from parl_tf.serving import messages
+from parl_tf.serving import policy_spec
 from parl_tf.serving import pool
 from tests.serving import toy_policy
 
