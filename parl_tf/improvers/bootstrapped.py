@@ -18,6 +18,11 @@ class BootstrappedImprover(improver.PolicyImprover):
   """
 
   def trained_variables(self, policy):
+    if not isinstance(policy, bootstrapped.BootstrappedPolicy):
+      raise TypeError(
+          '`BootstrappedImprover` needs a `BootstrappedPolicy`, got '
+          f'{type(policy).__name__}.'
+      )
     return policy.improver_variables
 
   def update_average(self, policy):
@@ -25,11 +30,6 @@ class BootstrappedImprover(improver.PolicyImprover):
 
   def loss(self, transition, policy, critic, source, seed):
     del source  # The loss differentiates the actor's own sample.
-    if not isinstance(policy, bootstrapped.BootstrappedPolicy):
-      raise TypeError(
-          '`BootstrappedImprover` needs a `BootstrappedPolicy`, got '
-          f'{type(policy).__name__}.'
-      )
     observation = transition.time_step.observation
     action = policy.act(
         observation,

@@ -54,15 +54,15 @@ class EditImprover(improver.PolicyImprover):
     return (self._log_temperature,)
 
   def trained_variables(self, policy):
-    return (*super().trained_variables(policy), *policy.improver_variables)
-
-  def loss(self, transition, policy, critic, source, seed):
-    del source  # The edits change the replayed actions.
     if not isinstance(policy, edited.EditedPolicy):
       raise TypeError(
           '`EditImprover` needs an `EditedPolicy`, got '
           f'{type(policy).__name__}.'
       )
+    return (*super().trained_variables(policy), *policy.improver_variables)
+
+  def loss(self, transition, policy, critic, source, seed):
+    del source  # The edits change the replayed actions.
     observation = transition.time_step.observation
     action = transition.action_step.action
     imitation = improver.supervised_loss(

@@ -51,6 +51,11 @@ class SteeringImprover(improver.PolicyImprover):
     return (self._log_temperature,)
 
   def trained_variables(self, policy):
+    if not isinstance(policy, steered.SteeredPolicy):
+      raise TypeError(
+          '`SteeringImprover` needs a `SteeredPolicy`, got '
+          f'{type(policy).__name__}.'
+      )
     return (*policy.improver_variables, self._log_temperature)
 
   def update_average(self, policy):
@@ -58,11 +63,6 @@ class SteeringImprover(improver.PolicyImprover):
 
   def loss(self, transition, policy, critic, source, seed):
     del source  # The loss differentiates the actor's own noise.
-    if not isinstance(policy, steered.SteeredPolicy):
-      raise TypeError(
-          '`SteeringImprover` needs a `SteeredPolicy`, got '
-          f'{type(policy).__name__}.'
-      )
     observation = transition.time_step.observation
     noise, log_prob = policy.choose_noise(observation, 1, seed)
     value = critic.noise_value(observation, noise)[:, 0]

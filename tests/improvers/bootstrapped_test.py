@@ -69,9 +69,8 @@ class BootstrappedImproverTest(tensor_case.TensorCase):
 
   def test_needs_a_bootstrapped_policy(self):
     with self.assertRaisesRegex(TypeError, '`BootstrappedPolicy`, got Diff'):
-      bootstrapped_improver.BootstrappedImprover().loss(
-          small_agent.make_transition(), small_agent.make_policy(), None, None,
-          _SEED,
+      small_agent.make_agent(
+          improver=bootstrapped_improver.BootstrappedImprover()
       )
 
 

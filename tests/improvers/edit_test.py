@@ -84,10 +84,7 @@ class EditImproverTest(tensor_case.TensorCase):
 
   def test_needs_an_edited_policy(self):
     with self.assertRaisesRegex(TypeError, '`EditedPolicy`, got Diffusion'):
-      edit.EditImprover().loss(
-          small_agent.make_transition(), small_agent.make_policy(), None, None,
-          _SEED,
-      )
+      small_agent.make_agent(improver=edit.EditImprover())
 
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`initial_temperature`.*0.0'):

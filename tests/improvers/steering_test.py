@@ -80,10 +80,7 @@ class SteeringImproverTest(tensor_case.TensorCase):
 
   def test_needs_a_steered_policy(self):
     with self.assertRaisesRegex(TypeError, '`SteeredPolicy`, got Diffusion'):
-      steering.SteeringImprover().loss(
-          small_agent.make_transition(), small_agent.make_policy(), None, None,
-          _SEED,
-      )
+      small_agent.make_agent(improver=steering.SteeringImprover())
 
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`initial_temperature`.*0.0'):
