@@ -13,8 +13,10 @@ after a terminal row is a copy of the row's own, and the last row of an episode
 that ends without terminating yields no transition.
 """
 
+import errno
 import math
 import os
+import shutil
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
 from absl import logging
@@ -283,7 +285,10 @@ class EpisodeFile:
 
   def _flush(self) -> None:
     """Writes the pending rows. After an interruption it can be repeated."""
-    for name in self._names if self._pending else ():
+    if not self._pending:
+      return
+    self._check_space()
+    for name in self._names:
       array = np.concatenate([rows[name] for rows in self._pending])
       column = self._file[name]
       column.resize(self._num_rows + len(array), axis=0)
@@ -291,6 +296,15 @@ class EpisodeFile:
     self._num_rows += self._num_pending
     self._num_episodes += len(self._pending)
     self._pending, self._num_pending, self._pending_bytes = [], 0, 0
+
+  def _check_space(self) -> None:
+    """Raises `OSError` on a full disk, on which HDF5 would end the process."""
+    columns = [self._file[name] for name in self._names]
+    # HDF5 still holds the last chunk of each column.
+    held = sum(x.dtype.itemsize * math.prod(x.chunks) for x in columns)
+    folder = os.path.dirname(os.path.abspath(self._path))
+    if shutil.disk_usage(folder).free < held + self._pending_bytes:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
 
   def _rows(self, episode: types.Episode) -> Dict[str, np.ndarray]:
     observation = episode.observation

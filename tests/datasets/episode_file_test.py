@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from unittest import mock
 
 from absl.testing import absltest
@@ -56,6 +57,17 @@ class EpisodeFileTest(absltest.TestCase):
     failing = set(range(_NUM_COLUMNS + 3, 3 * _NUM_COLUMNS))
     self._write_while(failing_writes=failing, error=OSError(28, 'full'))
     self.assertEqual(self._kept_lengths(), [4])
+
+  def test_a_write_that_does_not_fit_is_not_begun(self):
+    usage = shutil.disk_usage(os.path.dirname(self._path))
+    with self.assertRaisesRegex(OSError, 'No space left.*data.hdf5'):
+      with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        for num_rows in 8_193, 5:  # The first is written at once.
+          file.append(_episode(range(num_rows), True))
+        self.enter_context(mock.patch.object(
+            shutil, 'disk_usage', return_value=usage._replace(free=1000)
+        ))
+    self.assertEqual(self._kept_lengths(), [8_192])
 
   def _write_while(self, failing_writes, error):
     """Writes episodes of 4 and 6 steps; writes of columns fail by number."""
