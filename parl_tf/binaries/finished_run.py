@@ -37,10 +37,13 @@ def summary(root_dir: str, digest: str) -> Optional[run_summary.RunSummary]:
 def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   """Returns a human-readable summary of a run."""
   counts = {phase.num_evaluation_episodes for phase in summary.phases.values()}
+  evaluations = 'not evaluated'
+  if any(counts):
+    numbers = ' or '.join(map(str, sorted(counts)))
+    evaluations = f'evaluated over {numbers} episodes'
   lines = [
       '',
-      f'{summary.domain}, seed {summary.seed}, evaluated over '
-      f'{" or ".join(map(str, sorted(counts)))} episodes',
+      f'{summary.domain}, seed {summary.seed}, {evaluations}',
       *_beginning(summary.initial_run),
       'Success: rate, and mean environment steps to success.',
       _row('', 'success', 'without search', 'training steps', 'env steps', 's'),

@@ -30,6 +30,9 @@ _HEALTH = (
 # What there is to see of behavior cloning, which is evaluated at its end only.
 _CLONING = ('held_out_loss', 'held-out loss', drawing.VERMILION, '-')
 
+_EPISODE_SUCCESS = 'collect/success'
+_WINDOW = 20  # episodes
+
 
 def draw(
     path: str,
@@ -43,7 +46,8 @@ def draw(
   Bands are 95 % Wilson intervals, drawn if the column
   `num_evaluation_episodes` has values. A second panel shows the held-out loss
   of cloning, and the critic's mean value and loss, if they were logged. The
-  warm-up, online episodes without training, is shaded.
+  warm-up, online episodes without training, is shaded. Without evaluations, the
+  success of the online episodes is drawn.
 
   Args:
     path: PNG file to write. Its directory is created if it is missing.
@@ -70,7 +74,7 @@ def draw(
       squeeze=False,
       height_ratios=[2.6, 1.0] if health else [2.6],
   )[:, 0]
-  _draw_success(panels[0], metrics, positions, references or {})
+  draw_success(panels[0], metrics, positions, references or {})
   axis.draw_warm_up(panels[0], metrics)
   num_episodes = metrics.column('num_evaluation_episodes')
   counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
@@ -86,7 +90,20 @@ def draw(
   drawing.save(plot, path)
 
 
-def _draw_success(panel, metrics, positions, references):
+def draw_success(
+    panel,
+    metrics: run_files.Metrics,
+    positions: np.ndarray,
+    references: Mapping[str, Optional[float]],
+) -> None:
+  """Draws the upper panel.
+
+  Args:
+    panel: Matplotlib axes.
+    metrics: Metrics of the run.
+    positions: `[rows]` horizontal positions.
+    references: As in `draw`.
+  """
   dash_patterns = itertools.cycle(_DASHES)
   for (name, success_rate), dashes in zip(references.items(), dash_patterns):
     if success_rate is not None:
@@ -97,6 +114,7 @@ def _draw_success(panel, metrics, positions, references):
           linewidth=1.8,
           label=f'{name} ({success_rate:.2f})',
       )
+  _draw_online_episodes(panel, metrics, positions)
   num_episodes = metrics.column('num_evaluation_episodes')
   for i, (column, label, color, marker, dashes) in enumerate(_RATES):
     is_there = np.isfinite(metrics.column(column))
@@ -118,6 +136,27 @@ def _draw_success(panel, metrics, positions, references):
     panel.fill_between(x, low, high, color=color, **drawing.BAND)
   panel.set_ylim(-0.03, 1.03)
   panel.set_ylabel('success rate')
+
+
+def _draw_online_episodes(panel, metrics, positions):
+  """Draws the mean success of online episodes if nothing was evaluated."""
+  success = metrics.column(_EPISODE_SUCCESS)
+  is_there = np.isfinite(success)
+  is_evaluated = any(np.isfinite(metrics.column(c)).any() for c, *_ in _RATES)
+  if is_evaluated or not is_there.any():
+    return
+  success = success[is_there]
+  rate = [
+      np.mean(success[max(0, i - _WINDOW) : i])
+      for i in range(1, len(success) + 1)
+  ]
+  panel.plot(
+      positions[is_there],
+      rate,
+      color=drawing.BLUE,
+      linewidth=1.8,
+      label=f'online episodes, mean of {_WINDOW} (last {rate[-1]:.2f})',
+  )
 
 
 def _draw_health(panel, metrics, positions, health):

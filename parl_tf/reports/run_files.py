@@ -199,6 +199,8 @@ def read_summary_phases(
     )
   for name, phase in summary['phases'].items():
     for field in ('score', 'train_steps'):
+      if field == 'score' and phase.get('num_evaluation_episodes') == 0:
+        continue
       if not isinstance(phase.get(field), (int, float)):
         raise ValueError(
             f'{path}: `phases.{name}.{field}` must be a number, got'

@@ -339,13 +339,18 @@ def _is_finished(run: Run) -> bool:
   for name, phase in phases.items():
     result = phase_result(run, name)
     logged = None if result is None else result.score
-    if logged is None or abs(logged - phase['score']) > 1e-6:
+    score = phase.get('score')
+    if logged != score and not _is_near(logged, score):
       raise ValueError(
           f'{os.path.join(run.path, run_files.SUMMARY)}: `phases.{name}.score`'
           f' must be {logged}, as in the last evaluation in'
-          f' {run_files.METRICS}, got {phase["score"]}.'
+          f' {run_files.METRICS}, got {score}.'
       )
   return True
+
+
+def _is_near(a: Optional[float], b: Optional[float]) -> bool:
+  return a is not None and b is not None and abs(a - b) <= 1e-6
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:

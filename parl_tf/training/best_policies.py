@@ -91,13 +91,13 @@ class BestPolicies:
 
     Args:
       latest: The last evaluation: its success rates, with None for that with
-        search if there is no critic.
+        search if there is no critic, and for both if there was none.
     """
-    if self.best is None:
-      return False
     rate = latest['success_rate']
     if rate is None:
       rate = latest['success_rate_without_search']
+    if self.best is None or rate is None:
+      return False
     return setbacks.is_worse(
         rate, self.best.success_rate, self.best.num_evaluation_episodes
     )

@@ -75,7 +75,8 @@ def run_experiment(
     dataset_seed: Seed of the recorded dataset; None takes the run's seed.
     record_play: Whether to record play instead of attempts at the task.
     held_out_fraction: Share of the episodes held out of behavior cloning.
-    num_evaluation_episodes: Episodes of an evaluation.
+    num_evaluation_episodes: Episodes of an evaluation. 0 evaluates nothing, to
+      spare a robot; the learning curve then shows the online episodes.
     phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
       'online'.
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
@@ -246,9 +247,9 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
     raise ValueError(
         f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
     )
-  if num_evaluation_episodes < 1:
+  if num_evaluation_episodes < 0:
     raise ValueError(
-        '`num_evaluation_episodes` must be positive, got '
+        '`num_evaluation_episodes` must not be negative, got '
         f'{num_evaluation_episodes}.'
     )
   if checkpoint_seconds < 0:

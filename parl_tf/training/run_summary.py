@@ -18,7 +18,8 @@ class PhaseSummary(NamedTuple):
 
   Attributes:
     success_rate: Success rate with search, 0 to 1; None without a critic.
-    success_rate_without_search: Success rate of the policy alone.
+    success_rate_without_search: Success rate of the policy alone; None, like
+      the score, if nothing is evaluated.
     score: The domain's score, 0 to 100.
     num_evaluation_episodes: Episodes of each evaluation.
     train_steps: Gradient steps of this phase.

@@ -1,6 +1,5 @@
 """One session of a run: training, evaluation, metrics and checkpoints."""
 
-import json
 import os
 import shutil
 import time
@@ -19,6 +18,7 @@ from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_video
+from parl_tf.training import heartbeat
 from parl_tf.training import learning_rates
 from parl_tf.training import metrics_log
 from parl_tf.training import phase_checkpoint
@@ -71,9 +71,6 @@ COLUMNS = (
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 
-# Written at every turn; a failure is logged less often.
-_HEARTBEAT_REPORT_SECONDS = 30
-
 
 class Session:
   """A run in one process, from its checkpoint until it ends or is killed.
@@ -111,7 +108,7 @@ class Session:
       agent: `PARLAgent`.
       source: Source of training rows and online episodes.
       writers: Writer of each table of this process.
-      num_evaluation_episodes: Episodes of an evaluation.
+      num_evaluation_episodes: Episodes of an evaluation; 0 evaluates nothing.
       checkpoint_seconds: Minimum seconds between checkpoints.
       strategy: Strategy in whose scope the agent was made; None for one device.
       phase_checkpoints: Keeps the networks at the end of each phase, if given.
@@ -129,6 +126,7 @@ class Session:
     self.best_policies: Optional[best_policies.BestPolicies] = None
     if keep_best and agent.named_policies:
       self.best_policies = best_policies.BestPolicies(root_dir, agent)
+    self._heartbeat = heartbeat.Heartbeat(root_dir)
     self._started = time.monotonic()
     self.state = checkpoint.RunState()
     self._checkpoint = checkpoint.Checkpoint(
@@ -148,7 +146,7 @@ class Session:
         strategy or tf.distribute.get_strategy(),
     )
     self._evaluator = evaluation.Evaluator(
-        domain, num_episodes=num_evaluation_episodes, seed=seed
+        domain, num_episodes=max(1, num_evaluation_episodes), seed=seed
     )
     self._latest_losses: Dict[str, float] = {}
     self._zero_rates = learning_rates.ZeroRates()
@@ -203,18 +201,19 @@ class Session:
     train_step, env_steps, wall_seconds = state.phase_start
     latest = state.latest
     success_rate = latest.get('success_rate')
-    without_search = latest['success_rate_without_search']
-    logging.info(
-        'Phase %s: success %swithout search %.3f (%d episodes).',
-        state.phase,
-        '' if success_rate is None else f'{success_rate:.3f}, ',
-        without_search,
-        self._num_evaluation_episodes,
-    )
+    without_search = latest.get('success_rate_without_search')
+    if without_search is not None:
+      logging.info(
+          'Phase %s: success %swithout search %.3f (%d episodes).',
+          state.phase,
+          '' if success_rate is None else f'{success_rate:.3f}, ',
+          without_search,
+          self._num_evaluation_episodes,
+      )
     state.summaries[state.phase] = run_summary.PhaseSummary(
         success_rate=success_rate,
         success_rate_without_search=without_search,
-        score=latest.get('score', latest['score_without_search']),
+        score=latest.get('score', latest.get('score_without_search')),
         num_evaluation_episodes=self._num_evaluation_episodes,
         train_steps=self.train_step - train_step,
         env_steps=state.env_steps - env_steps,
@@ -251,6 +250,8 @@ class Session:
 
   def compile_ahead(self, with_search: bool) -> None:
     """Compiles what `evaluate` runs in the background."""
+    if not self._num_evaluation_episodes:
+      return
     policies = [self.agent.base_policy]
     if with_search:
       policies.append(self.agent.evaluation_policy)
@@ -259,7 +260,7 @@ class Session:
   def evaluate(
       self, with_search: bool, makes_video: bool = False
   ) -> Dict[str, float]:
-    """Runs the evaluation episodes; returns and stores the metrics.
+    """Runs the evaluation episodes, if any; returns and stores the metrics.
 
     Args:
       with_search: Whether to evaluate the search, too.
@@ -268,6 +269,9 @@ class Session:
     metrics: Dict[str, float] = {
         'num_evaluation_episodes': self._num_evaluation_episodes
     }
+    if not self._num_evaluation_episodes:
+      self.state.latest = metrics
+      return {}
     base = self._evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
     if with_search:
@@ -280,11 +284,16 @@ class Session:
     if self.state.phase == 'online' and self.best_policies is not None:
       self.best_policies.offer(metrics, self.state.episodes)
     self.state.latest = metrics
-    self._write_heartbeat()
+    self._beat()
     return metrics
 
   def evaluate_controller(self) -> Optional[float]:
-    """Returns the success rate of the domain's controller, measured once."""
+    """Returns the success rate of the domain's controller, measured once.
+
+    None if the domain has no controller, or nothing is evaluated.
+    """
+    if not self._num_evaluation_episodes:
+      return None
     if self.state.controller_success_rate is None:
       result = self._evaluator.run_controller()
       if result is not None:
@@ -321,7 +330,7 @@ class Session:
     """Writes a checkpoint; logs an error if the write fails."""
     self.state.wall_seconds = self.wall_seconds
     # First, so that the heartbeat is never older than the checkpoint.
-    self._write_heartbeat()
+    self._beat()
     self._checkpoint.save()
     self._saved_at = time.monotonic()
 
@@ -334,7 +343,7 @@ class Session:
         self.state.phase,
         self.train_step,
     )
-    self._write_heartbeat()
+    self._beat()
 
   def _reopen(self, name: str, num_steps: int) -> bool:
     state = self.state
@@ -350,28 +359,8 @@ class Session:
     )
     return True
 
-  @property
-  def _heartbeat_path(self):
-    return os.path.join(self.root_dir, 'heartbeat.json')
-
-  def _write_heartbeat(self):
-    """Records the progress, so that a restart can log the repeated work."""
-    temporary = self._heartbeat_path + '.tmp'
-    try:
-      with open(temporary, 'w', encoding='utf-8') as file:
-        json.dump(
-            {'train_step': self.train_step, 'wall_seconds': self.wall_seconds},
-            file,
-        )
-      os.replace(temporary, self._heartbeat_path)
-    except OSError as error:
-      logging.log_every_n_seconds(
-          logging.ERROR,
-          '%s could not be written: %s',
-          _HEARTBEAT_REPORT_SECONDS,
-          self._heartbeat_path,
-          error,
-      )
+  def _beat(self):
+    self._heartbeat.write(self.train_step, self.wall_seconds)
 
   def _log_repeated(self):
     if not self.is_restored:
@@ -381,18 +370,7 @@ class Session:
         self.root_dir,
         self.state.phase,
         self.train_step,
-        self._describe_repeated(),
-    )
-
-  def _describe_repeated(self):
-    # A full disk or a power failure may have left no heartbeat.
-    try:
-      with open(self._heartbeat_path, encoding='utf-8') as file:
-        heartbeat = json.load(file)
-    except (OSError, ValueError) as error:
-      logging.warning('%s cannot be read: %s', self._heartbeat_path, error)
-      return 'some training steps'
-    return (
-        f'{heartbeat["train_step"] - self.train_step} training steps, '
-        f'{heartbeat["wall_seconds"] - self.state.wall_seconds:.1f} s of work,'
+        self._heartbeat.describe_work_since(
+            self.train_step, self.state.wall_seconds
+        ),
     )

@@ -33,9 +33,11 @@ def warn_of_search(metrics: Mapping[str, float]) -> None:
     metrics: Result of `Session.evaluate`.
   """
   rate = metrics.get('success_rate')
-  alone = metrics['success_rate_without_search']
+  alone = metrics.get('success_rate_without_search')
   num_episodes = int(metrics['num_evaluation_episodes'])
-  if rate is None or not is_worse(rate, alone, num_episodes):
+  if rate is None or alone is None:
+    return
+  if not is_worse(rate, alone, num_episodes):
     return
   logging.warning(
       'The policy succeeds in %.0f %% of %d episodes with search, but in'

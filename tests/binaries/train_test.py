@@ -294,7 +294,7 @@ class FailedStartTest(parameterized.TestCase):
     self._assert_no_work()
 
   @parameterized.parameters(
-      ('run_experiment.num_evaluation_episodes', 0),
+      ('run_experiment.num_evaluation_episodes', -1),
       ('run_experiment.held_out_fraction', 1.0),
       ('run_experiment.checkpoint_seconds', -1.0),
       ('run_experiment.exported_policies', "'mine'"),

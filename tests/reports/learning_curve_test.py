@@ -19,6 +19,7 @@ _NAMES = (
     'values/mean',
     'losses/critic',
     'held_out_loss',
+    'collect/success',
 )
 
 
@@ -102,6 +103,28 @@ class LearningCurveTest(parameterized.TestCase):
     phase_axis.PhaseAxis(metrics).draw_warm_up(panel, metrics)
     [label] = panel.get_legend_handles_labels()[1] or ['none']
     self.assertIn(f' {num_shaded} ' if num_shaded else 'none', label)
+
+  def test_online_episodes_are_drawn_if_nothing_is_evaluated(self):
+    rows = [
+        ('online', i + 1, i + 1, {'collect/success': float(i >= 20)})
+        for i in range(30)
+    ]
+    panel = drawing.make_plot(4.0, 3.0).subplots()
+    metrics = self._log(*rows)
+    positions = phase_axis.PhaseAxis(metrics).positions(metrics)
+    learning_curve.draw_success(panel, metrics, positions, {})
+    [line] = panel.get_lines()
+    np.testing.assert_allclose(line.get_ydata()[18:22], [0.0, 0.0, 0.05, 0.1])
+    self.assertEqual(line.get_ydata()[-1], 0.5)
+    self.assertIn('online episodes', line.get_label())
+
+    other = drawing.make_plot(4.0, 3.0).subplots()
+    os.remove(os.path.join(self._dir, 'metrics.csv'))
+    metrics = self._log(*rows, ('online', 31, 31, {'success_rate': 1.0}))
+    positions = phase_axis.PhaseAxis(metrics).positions(metrics)
+    learning_curve.draw_success(other, metrics, positions, {})
+    [line] = other.get_lines()
+    self.assertIn('with search', line.get_label())
 
   def test_log_without_rows_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'at least one row'):

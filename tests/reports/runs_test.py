@@ -117,6 +117,17 @@ class ReadRunTest(RunFolderTest):
     self.assertFalse(runs.phase_result(run, 'offline').is_partial)
     self.assertTrue(runs.phase_result(run, 'online').is_partial)
 
+  def test_a_phase_without_evaluation_has_no_result(self):
+    path = self._write('run', [run_folders.logged('online', 40)])
+    phase = {'score': None, 'num_evaluation_episodes': 0, 'train_steps': 40}
+    summary = {'seed': 0, 'domain': 'LineWalk', 'phases': {'online': phase}}
+    run_folders.write_text(
+        self._path('run', 'summary.json'), json.dumps(summary)
+    )
+    run = runs.read_run(path, 'method')
+    self.assertTrue(run.is_finished)
+    self.assertIsNone(runs.phase_result(run, 'online'))
+
   def test_an_incomplete_last_line_is_ignored(self):
     path = self._write('run', is_finished=False)
     run_folders.cut(os.path.join(path, 'metrics.csv'), 4)

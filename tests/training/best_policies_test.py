@@ -95,6 +95,8 @@ class BestPoliciesTest(absltest.TestCase):
     for rate in (0.85, 0.9, 0.95):
       self.assertFalse(self._kept.exceeds(_rates(rate)))
     self.assertTrue(self._kept.exceeds(_rates(0.5)))
+    not_evaluated = {**_rates(None), 'success_rate_without_search': None}
+    self.assertFalse(self._kept.exceeds(not_evaluated))
 
   def test_the_first_fall_since_the_best_is_named_once(self):
     logger = logging.get_absl_logger()

@@ -131,6 +131,22 @@ class SessionTest(absltest.TestCase):
       self.assertTrue(same.begin_phase('offline', 8))
       self.assertEqual(same.state.phase_step, 6)
 
+  def test_without_evaluation_episodes_no_environment_is_made(self):
+    domain = small_run.make_domain()
+    make = self.enter_context(mock.patch.object(domain, 'make_environment'))
+    session = self._session(domain=domain, num_evaluation_episodes=0)
+    session.compile_ahead(with_search=True)
+    self.assertIsNone(session.evaluate_controller())
+    session.begin_phase('online', 6)
+    session.state.phase_step = 6
+    self.assertEqual(session.evaluate(with_search=True), {})
+    self.assertTrue(session.state.latest)  # Not evaluated again.
+    session.end_phase()
+    summary = session.state.summaries['online']
+    for name in 'success_rate', 'success_rate_without_search', 'score':
+      self.assertIsNone(summary[name])
+    make.assert_not_called()
+
   def test_phase_before_the_latest_is_never_resumed(self):
     session = self._session()
     for name in ('offline', 'online'):

@@ -62,6 +62,7 @@ def make_session(
     domain=None,
     agent=None,
     seed=0,
+    num_evaluation_episodes=2,
     checkpoint_seconds=1e6,
     **kwargs,
 ):
@@ -83,7 +84,7 @@ def make_session(
       agent=agent,
       source=source,
       writers={'offline': writer, 'online': writer},
-      num_evaluation_episodes=2,
+      num_evaluation_episodes=num_evaluation_episodes,
       checkpoint_seconds=checkpoint_seconds,
       **kwargs,
   )
