@@ -27,6 +27,8 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
 
 OURS = 'parl_cal_ql_diffusion'
+# With four equal signs, the one-sided sign test has 6.25 %.
+_MIN_SEEDS_OF_ONE = 5
 COLUMNS = (
     *('claim', 'measure', 'figure', 'low', 'high', 'seeds'),
     *('verdict', 'by_chance', 'needed'),
@@ -204,8 +206,9 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
     return {**row, 'verdict': 'no runs'}
   found = statistics.compare(first, second)
   difference = found.difference
+  is_of_one = claim.second is None
   by_chance, of_opposite = (
-      _by_chance(sign * first, sign * second, claim.second is None)
+      _by_chance(sign * first, sign * second, is_of_one)
       for sign in (1.0, -1.0)
   )
   verdict = 'not resolved'
@@ -220,8 +223,15 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
       'high': difference.high,
       'verdict': verdict,
       'by_chance': by_chance,
-      'needed': found.num_needed_seeds,
+      'needed': _needed(found, is_of_one),
   }
+
+
+def _needed(found, is_of_one):
+  """Returns the seeds that the claim needs, or None if that is not known."""
+  if not is_of_one or found.num_needed_seeds is None:
+    return found.num_needed_seeds
+  return max(_MIN_SEEDS_OF_ONE, found.num_needed_seeds)
 
 
 def _by_chance(first, second, is_of_one):

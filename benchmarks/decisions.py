@@ -11,7 +11,8 @@ Each setting of `hot_path_settings.py` gives a table row per way to act:
     which needs gcc.
 
 "products" is the time of a decision's bare matrix products, measured in turn
-with the decisions. With `--busy`, another process keeps one core busy.
+with the decisions in process. With `--busy`, another process keeps one core
+busy.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """Scores an exported policy without TF-Agents and Reverb installed.
 
-  python benchmarks/deployed_evaluation.py --root_dir runs/quickstart
+  python benchmarks/deployed_evaluation.py --root_dir runs/quickstart \
+    --venv /tmp/deployed
 
 Creates a virtual environment with only what `parl-evaluate` needs and scores
 the run's SavedModel there. Then plays the same episodes here with the live

@@ -4,7 +4,7 @@
   python -m benchmarks.hot_path --gin_bindings 'Search.jit_compile = False'
 
 Each round times every row, a batched matrix product and the plain reference
-(`plain_reference.py`), on two threads. The best rate of the product is the
+(`plain_reference.py`), on two threads. The median rate of the product is the
 ceiling. "At ceiling" is a row's median time multiplied by that rate, a measure
 of work that carries over to other machines. "GFLOP" counts the row's matrix
 products, with every search and every distinct column counted once. "Peak" is

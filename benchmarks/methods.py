@@ -189,6 +189,8 @@ def make_row(job: study_process.Job, outcome: study_process.Outcome) -> Row:
     # One unreadable run must not lose the rows of the others.
     return {**row, 'error': outcome.error or str(error)}
   row['domain'] = run.domain
+  if outcome.status == study_process.FINISHED and not run.is_finished:
+    row['status'] = 'unfinished'  # Continued by hand since.
   if run.metrics.phases.size:
     row['env_steps'] = int(run.metrics.columns['env_steps'][-1])
   for phase in _PHASES:
@@ -384,9 +386,7 @@ def run() -> None:
   flags.DEFINE_float(
       'budget', None, 'Core-minutes per run, including restarts.', 0.0
   )
-  flags.DEFINE_list(
-      'only', [], 'Entries to run, or their folders; default: all.'
-  )
+  flags.DEFINE_list('only', [], 'Entries or folders to run; default: all.')
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'Gin bindings for every entry, applied last.'
   )

@@ -87,8 +87,11 @@ def run_one(variant: str, seed: str) -> Dict[str, float]:
 
 def _score(policy: str) -> float:
   """Returns the success rate of a SavedModel; caches it next to the model."""
-  path = f'{policy}.json'
-  if not os.path.exists(path):
+  path = f'{policy}_{_NUM_EPISODES.value}_{_EVALUATION_SEED.value}.json'
+  model = os.path.join(policy, 'saved_model.pb')
+  if not os.path.exists(path) or (
+      os.path.getmtime(path) < os.path.getmtime(model)
+  ):
     _run_module(
         [
             'parl_tf.binaries.evaluate',

@@ -7,7 +7,7 @@ rate in percent after the given numbers of online episodes, with search and of
 the policy alone, and the rates of all runs after the last of them. With search,
 `steps_to_success` is the mean number of environment steps of a success after
 the last of them, and `env_steps_to_80` the median over runs of the
-environment steps until an evaluation reached 80 percent, empty if fewer than
+environment steps until an evaluation reached 80 percent, empty unless more than
 half of the runs did; `runs_at_80` counts these, and `mean_return` is the mean
 return with search after the last of them. `by_chance` is the p-value of the
 lead of `--ours` there, by a one-sided permutation test over seeds, not

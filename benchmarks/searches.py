@@ -27,6 +27,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import synced_file
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
@@ -125,9 +126,12 @@ def measure(agent, evaluator, setting: Setting) -> Dict[str, float]:
     The columns that the search does not determine.
   """
   result = evaluator.run_policy(make_policy(agent, setting))
+  starts = [
+      frame_stack.read_episode(x.observation, np.arange(1), agent.num_frames)
+      for x in result.episodes
+  ]
   observation = tf.nest.map_structure(
-      lambda *rows: tf.constant(np.stack([row[0] for row in rows])),
-      *[episode.observation for episode in result.episodes],
+      lambda *rows: tf.constant(np.concatenate(rows)), *starts
   )
   ranking = setting._replace(
       num_candidates=1, num_gradient_steps=0, step_size=0.0

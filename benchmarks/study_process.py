@@ -51,6 +51,12 @@ class Job(NamedTuple):
   budget: Optional[float] = None
   initial_job: Optional[str] = None
 
+  @property
+  def initial_folder(self) -> Optional[str]:
+    """Directory of the run where the run begins, if there is one."""
+    root_dir = self.folder.removesuffix(self.name)
+    return self.initial_job and os.path.join(root_dir, self.initial_job)
+
 
 class Outcome(NamedTuple):
   """How a run ended: `FINISHED`, `STOPPED`, or `FAILED` with its last error."""
@@ -89,7 +95,9 @@ def known_outcome(job: Job) -> Optional[Outcome]:
   """Returns how a run ended in an earlier session, or None to continue it.
 
   Runs finished by hand count as finished; runs finished with other arguments do
-  not. If no budget is left, other arguments are a failure.
+  not. Other arguments are a failure if no budget is left, or the run cannot be
+  continued because its checkpoints were removed, as in committed results. So is
+  a run whose initial run has not got as far as the phase where it begins.
   """
   state = read_state(job)
   is_same = state is None or list(state.settings) == _settings(job)
@@ -101,6 +109,20 @@ def known_outcome(job: Job) -> Optional[Outcome]:
     if not is_same:
       return Outcome(FAILED, 'has used up its budget with other arguments')
     return Outcome(STOPPED)
+  checkpoints = os.path.join(job.folder, 'checkpoints')
+  if _has_summary(job.folder) and not is_same and not os.path.exists(
+      checkpoints
+  ):
+    return Outcome(
+        FAILED,
+        'the directory has the results of other arguments, without checkpoints;'
+        ' give another --root_dir',
+    )
+  if job.initial_job and not _can_be_initial(job.initial_folder):
+    return Outcome(
+        FAILED,
+        f'its initial run {job.initial_job} has not finished offline RL',
+    )
   return None
 
 
@@ -229,6 +251,13 @@ def _has_summary(folder: str) -> bool:
       return bool(json.load(file)['phases'])
     except (json.JSONDecodeError, KeyError):
       return False
+
+
+def _can_be_initial(folder: str) -> bool:
+  """Returns whether a run has finished, or at least its offline phase."""
+  return _has_summary(folder) or os.path.exists(
+      os.path.join(folder, 'phases', 'offline')
+  )
 
 
 def _environment():

@@ -119,7 +119,9 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
       figure += f' ({float(row["low"]):.1f} to {float(row["high"]):.1f})'
     verdict = row['verdict']
     if verdict == 'not resolved' and row['needed']:
-      verdict += f'; needs about {row["needed"]} seeds each'
+      verdict += f'; needs about {row["needed"]} seeds'
+      if ',' in row['seeds']:  # Of two methods.
+        verdict += ' each'
     by_chance = f'{float(row["by_chance"]):.1%}'
     lines.append(
         _line(

@@ -146,6 +146,17 @@ class _Places:
       logging.error('The machines of the roles cannot be stored: %s', error)
 
 
+def restart_delay(num_failures: int) -> float:
+  """Returns the seconds before a restart.
+
+  Args:
+    num_failures: Number of earlier failures in a row.
+  """
+  # Bounded, because a float cannot hold 2 to the power of 1,024.
+  doublings = min(num_failures, 16)
+  return min(_FIRST_DELAY_SECONDS * 2**doublings, _MAX_DELAY_SECONDS)
+
+
 class _Watched:
   """One role, its actor and the time of its next restart."""
 
@@ -244,9 +255,7 @@ class _Watched:
     ray.kill(self._actor)
     if time.monotonic() - self._started_at >= _HEALTHY_SECONDS:
       self._num_failures = 0
-    delay = min(
-        _FIRST_DELAY_SECONDS * 2**self._num_failures, _MAX_DELAY_SECONDS
-    )
+    delay = restart_delay(self._num_failures)
     self._num_failures += 1
     self._start_at = time.monotonic() + delay
     logging.warning(

@@ -340,7 +340,7 @@ def _is_finished(run: Run) -> bool:
     result = phase_result(run, name)
     logged = None if result is None else result.score
     score = phase.get('score')
-    if logged != score and not _is_near(logged, score):
+    if _differ(logged, score):
       raise ValueError(
           f'{os.path.join(run.path, run_files.SUMMARY)}: `phases.{name}.score`'
           f' must be {logged}, as in the last evaluation in'
@@ -349,8 +349,10 @@ def _is_finished(run: Run) -> bool:
   return True
 
 
-def _is_near(a: Optional[float], b: Optional[float]) -> bool:
-  return a is not None and b is not None and abs(a - b) <= 1e-6
+def _differ(a: Optional[float], b: Optional[float]) -> bool:
+  if a is None or b is None:
+    return a is not b
+  return abs(a - b) > 1e-6
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:

@@ -88,6 +88,16 @@ class VerdictTest(parameterized.TestCase):
     self.assertEqual(row['seeds'], f'{len(ours)}, {len(other)}')
     self.assertAlmostEqual(row['by_chance'], by_chance)
 
+  def test_fewer_than_five_seeds_of_one_method_resolve_nothing(self):
+    _, runs = self._runs(parl_cal_ql_diffusion=[50.0, 51.0])
+    claim = next(x for x in claims.make_claims([1.0]) if x.second is None)
+    claim = claim._replace(
+        first='parl_cal_ql_diffusion', number=lambda run: 50.0 + run.seed
+    )
+    row = claims.judge(claim, runs)
+    self.assertEqual(row['verdict'], 'not resolved')
+    self.assertEqual(row['needed'], 5)
+
   def test_the_table_names_claims_without_runs(self):
     root, _ = self._runs(parl_cal_ql_diffusion=[50.0, 60.0, 55.0])
     done = subprocess.run(

@@ -130,6 +130,21 @@ class RunStudyTest(StudyCase):
     logs = [os.path.join(job.folder, 'log.txt') for job in (first, later)]
     self.assertLess(*(os.stat(log).st_mtime_ns for log in logs))
 
+  def test_a_run_needs_the_offline_phase_of_its_initial_run(self):
+    first = self._job('die', name='walk/b')
+    later = self._job(name='walk/a')._replace(initial_job=first.name)
+
+    self.assertEqual(self._run(first, later), 2)
+
+    self.assertFalse(os.path.exists(later.folder))
+    self.assertEqual(
+        self._rows()[later.name]['error'],
+        'its initial run walk/b/seed_0 has not finished offline RL',
+    )
+    os.makedirs(os.path.join(first.folder, 'phases', 'offline'))
+    self.assertEqual(self._run(first, later), 1)
+    self.assertEqual(self._rows()[later.name]['status'], 'finished')
+
   def test_a_finished_run_is_skipped(self):
     job, later = self._job(), self._job(seed=1)
     self._run(job)
@@ -150,10 +165,32 @@ class RunStudyTest(StudyCase):
   def test_a_finished_run_with_other_arguments_continues(self):
     job = self._job()
     self._run(job)
+    os.mkdir(os.path.join(job.folder, 'checkpoints'))
 
     self._run(job._replace(command=[*job.command, 'more']))
 
     self.assertEqual(self._num_starts(job), 2)
+
+  def test_results_without_checkpoints_are_not_overwritten(self):
+    job = self._job()
+    self._run(job)
+
+    self.assertEqual(
+        self._run(job._replace(command=[*job.command, 'more'])), 1
+    )
+
+    self.assertEqual(self._num_starts(job), 1)
+    self.assertIn('give another --root_dir', self._rows()[job.name]['error'])
+
+  def test_a_finished_run_that_went_on_is_unfinished(self):
+    job = self._job('fail')
+    rows = [run_folders.evaluated('online', 5, 1.0)]
+    run_folders.write(job.folder, rows)
+    rows.append(run_folders.evaluated('online', 9, 2.0))
+    run_folders.write(job.folder, rows, is_finished=False)
+
+    self.assertEqual(self._run(job), 0)
+    self.assertEqual(self._rows()[job.name]['status'], 'unfinished')
 
   def test_a_failed_run_is_reported_and_the_others_continue(self):
     bad, good = self._job('fail'), self._job(seed=1)

@@ -130,6 +130,8 @@ class LinesTest(absltest.TestCase):
         '| two | score | 8.3 (-1.0 to 9.0) | 5, 3 | 16.1% | not resolved; needs'
         ' about 63 seeds each |',
     )
+    rows[1].update(seeds='3', needed='5')
+    self.assertIn('about 5 seeds |', tables.claim_lines(rows)[2])
 
 
 if __name__ == '__main__':

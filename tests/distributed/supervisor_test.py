@@ -23,6 +23,15 @@ def _connections(process):
     return []
 
 
+class RestartDelayTest(absltest.TestCase):
+
+  def test_it_doubles_up_to_a_minute(self):
+    self.assertEqual(
+        [supervisor_lib.restart_delay(n) for n in (0, 1, 2, 6, 5_000)],
+        [1.0, 2.0, 4.0, 60.0, 60.0],
+    )
+
+
 class SupervisorTest(absltest.TestCase):
 
   @classmethod
