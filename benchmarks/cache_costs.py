@@ -36,7 +36,7 @@ from parl_tf.datasets import generate
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import action_cache
 from parl_tf.replay import experience
-from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
@@ -131,7 +131,7 @@ def compare_targets(path: hot_path_rows.HotPath):
   def targets(rows, samples):
     transition, source = agent._rows.bind(rows, seed, None)
     if samples is not None:
-      source = action_source.make_source(
+      source = state_actions.make_source(
           agent.searches.training, agent.generative_policy, agent.critic,
           transition, seed, samples=samples,
       )

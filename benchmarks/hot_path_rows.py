@@ -20,6 +20,7 @@ from parl_tf.replay import reverb_experience
 from parl_tf.replay import stored_step
 from parl_tf.replay import tables
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.training import builder
 
 NAMES = (
@@ -154,7 +155,7 @@ class HotPath:
 
     @tf.function(autograph=False)
     def run(observation, samples):
-      actions = action_source.StateActions(
+      actions = state_actions.StateActions(
           agent.searches.training,
           agent.generative_policy,
           agent.critic,

@@ -27,7 +27,7 @@ from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import maze as maze_lib
 from parl_tf.reports import drawing
-from parl_tf.search import action_source
+from parl_tf.search import state_actions
 
 _BATCH_SIZE = 128  # States evaluated at once.
 
@@ -121,7 +121,7 @@ def value_states(agent, observations: np.ndarray) -> Dict[str, np.ndarray]:
 
   @tf.function(autograph=False)
   def value(observation, seed):
-    actions = action_source.StateActions(
+    actions = state_actions.StateActions(
         agent.searches.evaluation,
         agent.generative_policy,
         agent.critic,

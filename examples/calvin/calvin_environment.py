@@ -27,9 +27,11 @@ SUB_TASKS = (
     'move_slider_left',
     'turn_on_led',
 )
+_ALL = ','.join(SUB_TASKS)
 _STATES = {'robot': 15, 'scene': 24}
 _CAMERAS = ('static', 'gripper')
-_IMAGE_SIZE = 100  # Pixels; rendered at 200 (static) and 84 (gripper).
+# Rendered pixels per pixel of an image, as in CALVIN's own sizes, 200 and 84.
+_RENDERED = {'static': 2.0, 'gripper': 0.84}
 _FILES = pathlib.Path(play_table_env.__file__).parents[2] / 'conf'
 
 
@@ -53,7 +55,7 @@ class Table(play_table_env.PlayTableSimEnv):
 
 
 class Calvin(gymnasium.Env):
-  """Four sub-tasks in any order, with 1/30 s per step.
+  """Sub-tasks in any order, with 1/30 s per step.
 
   Observations, as selected:
     robot: `[15]` float32; position (3, metres) and Euler angles (3, radians) of
@@ -69,6 +71,9 @@ class Calvin(gymnasium.Env):
   The episode ends when all are solved. The seed determines the positions of the
   blocks.
 
+  A world may have fewer sub-tasks, smaller images, and actions that are
+  repeated; then images are rendered after the last repetition only.
+
   Attributes:
     table: CALVIN's own environment.
   """
@@ -77,6 +82,9 @@ class Calvin(gymnasium.Env):
       self,
       observations: str = 'robot,static,gripper',
       seed: Optional[int] = None,
+      sub_tasks: str = _ALL,
+      image_size: int = 100,
+      action_repeat: int = 1,
   ):
     """Initializes the table.
 
@@ -84,21 +92,29 @@ class Calvin(gymnasium.Env):
       observations: Comma-separated names. Rendering images takes most of the
         time of a step.
       seed: Seed of the first reset, if that reset has none.
+      sub_tasks: Comma-separated names of the sub-tasks that count.
+      image_size: Height and width of the images in pixels.
+      action_repeat: Number of times that each action is repeated.
 
     Raises:
-      ValueError: If `observations` contains an unknown name or is empty.
+      ValueError: If `observations` or `sub_tasks` contains an unknown name or
+        is empty, or a number is not positive.
     """
-    names, known = observations.split(','), (*_STATES, *_CAMERAS)
-    if not set(names) <= set(known):
+    names = _names('observations', observations, (*_STATES, *_CAMERAS))
+    self._sub_tasks = set(_names('sub_tasks', sub_tasks, SUB_TASKS))
+    if min(image_size, action_repeat) < 1:
       raise ValueError(
-          f'`observations` must be a comma-separated subset of {known}, got'
-          f' {observations!r}.'
+          '`image_size` and `action_repeat` must be positive, got'
+          f' {image_size} and {action_repeat}.'
       )
+    self._image_size = int(image_size)
+    self._action_repeat = int(action_repeat)
     self.observation_space = gymnasium.spaces.Dict(
-        {name: _space(name) for name in names}
+        {name: _space(name, self._image_size) for name in names}
     )
     self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (7,))
-    self.table = _make_table([name for name in names if name in _CAMERAS])
+    cameras = [name for name in names if name in _CAMERAS]
+    self.table = _make_table(cameras, self._image_size)
     self._tasks = hydra.utils.instantiate(_load('tasks/new_playtable_tasks'))
     self._start = None
     super().reset(seed=seed)
@@ -117,11 +133,16 @@ class Calvin(gymnasium.Env):
   def step(self, action):
     action = np.array(action, np.float64)
     action[-1] = 1.0 if action[-1] > 0 else -1.0
+    cameras = self.table.cameras
+    self.table.cameras = []  # Nothing is rendered between repetitions.
+    for _ in range(self._action_repeat - 1):
+      self.table.step(action)
+    self.table.cameras = cameras
     observation, _, _, info = self.table.step(action)
     solved = self._tasks.get_task_info_for_set(
-        self._start, info, set(SUB_TASKS)
+        self._start, info, self._sub_tasks
     )
-    is_success = len(solved) == len(SUB_TASKS)
+    is_success = solved == self._sub_tasks
     info = {'success': is_success, 'solved': sorted(solved)}
     observation = self._select(observation)
     return observation, float(len(solved)), is_success, False, info
@@ -134,19 +155,35 @@ class Calvin(gymnasium.Env):
         name: (
             np.float32(observation[f'{name}_obs'])
             if name in _STATES
-            else _resize(observation['rgb_obs'][f'rgb_{name}'])
+            else self._resize(observation['rgb_obs'][f'rgb_{name}'])
         )
         for name in self.observation_space.spaces
     }
 
+  def _resize(self, image):
+    # Bilinear, which at half the size is the mean of 2 x 2 pixels.
+    return cv2.resize(np.uint8(image), (self._image_size, self._image_size))
 
-def _make_table(cameras):
+
+def _names(argument, text, known):
+  """Returns the names in a text; an unknown one is an error."""
+  names = text.split(',')
+  if not set(names) <= set(known):
+    raise ValueError(
+        f'`{argument}` must be a comma-separated subset of {known}, got'
+        f' {text!r}.'
+    )
+  return names
+
+
+def _make_table(cameras, image_size):
   """Returns CALVIN's environment as configured for collecting its data.
 
   Uses conf/config_data_collection.yaml with scene D.
 
   Args:
     cameras: Names of the cameras to render.
+    image_size: Height and width of the resized images in pixels.
   """
   root = OmegaConf.create({
       'data_path': 'data',
@@ -155,7 +192,7 @@ def _make_table(cameras):
       'robot': OmegaConf.merge(
           _load('robot/panda'), _load('robot/panda_longer_finger')
       ),
-      'cameras': {name: _load(f'cameras/cameras/{name}') for name in cameras},
+      'cameras': {name: _camera(name, image_size) for name in cameras},
       'env': _load('env/play_table_env'),
   })
   # Rendered in software, because EGL needs a graphics driver.
@@ -168,15 +205,15 @@ def _load(name):
   return OmegaConf.load(_FILES / f'{name}.yaml')
 
 
-def _resize(image):
-  # Bilinear, which at half the size is the mean of 2 x 2 pixels.
-  return cv2.resize(np.uint8(image), (_IMAGE_SIZE, _IMAGE_SIZE))
+def _camera(name, image_size):
+  size = round(_RENDERED[name] * image_size)
+  return {**_load(f'cameras/cameras/{name}'), 'width': size, 'height': size}
 
 
-def _space(name):
+def _space(name, image_size):
   if name in _STATES:
     return gymnasium.spaces.Box(-np.inf, np.inf, (_STATES[name],))
-  shape = (_IMAGE_SIZE, _IMAGE_SIZE, 3)
+  shape = (image_size, image_size, 3)
   return gymnasium.spaces.Box(0, 255, shape, np.uint8)
 
 

@@ -16,6 +16,7 @@ from parl_tf.agents import target_policy as target_policy_lib
 from parl_tf.agents import trained_part
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 
 POLICIES = ('policy', 'greedy_policy', 'base_policy')
 """The policies that an agent has by name."""
@@ -118,9 +119,11 @@ class PARLAgent(tf_agent.TFAgent):
     self._pretrain_improver = pretrain_improver
     self._searches = searches
     self._target_policy = target_policy
-    self._rows, self._critic_rows = (
-        trained_part.BoundRows(searches.training, x, critic, image_padding)
-        for x in (policy, target_policy.policy if target_policy else policy)
+    bound = functools.partial(trained_part.BoundRows, searches.training)
+    self._rows = bound(policy, critic, image_padding)
+    self._critic_rows = bound(
+        target_policy.policy if target_policy else policy,
+        critic, image_padding, for_critic=True,
     )
     self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
@@ -295,7 +298,7 @@ class PARLAgent(tf_agent.TFAgent):
       The best actions `[B, H * A]`, and how much their values exceed the mean
       value of the samples, `[B]`.
     """
-    source = action_source.StateActions(
+    source = state_actions.StateActions(
         self._searches.training,
         self.generative_policy,
         self.critic,

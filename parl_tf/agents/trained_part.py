@@ -11,6 +11,7 @@ from parl_tf import replicas
 from parl_tf import types
 from parl_tf.agents import image_shift
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.search import xla
 
 Loss = Union[types.CriticLoss, types.ImproverLoss]
@@ -178,7 +179,13 @@ class BoundRows:
   """
 
   def __init__(
-      self, search: action_source.Search, policy, critic, image_padding: int
+      self,
+      search: action_source.Search,
+      policy,
+      critic,
+      image_padding: int,
+      *,
+      for_critic: bool = False,
   ):
     """Initializes the object.
 
@@ -187,6 +194,8 @@ class BoundRows:
       policy: `GenerativePolicy` of chunks `[H * A]`.
       critic: `Critic` of chunks `[H * A]`, or None.
       image_padding: Maximum random shift in pixels of the images in losses.
+      for_critic: Whether the losses are the critic's, which may read fewer
+        samples than the search draws.
 
     Raises:
       ValueError: If the padding is negative.
@@ -195,6 +204,9 @@ class BoundRows:
       raise ValueError(
           f'`image_padding` must not be negative, got {image_padding}.'
       )
+    if for_critic and critic is not None:
+      search = search.for_loss(critic.num_policy_actions)
+    self._search = search
     self._arguments = search, policy, critic
     self._image_padding = image_padding
     # Cached samples have no densities.
@@ -208,7 +220,7 @@ class BoundRows:
       rows: trajectory.Trajectory,
       seed: tf.Tensor,
       tape: Optional[tf.GradientTape],
-  ) -> Tuple[trajectory.Transition, action_source.ActionSource]:
+  ) -> Tuple[trajectory.Transition, state_actions.ActionSource]:
     """Returns the transition `[B, ...]` of the losses, and its actions.
 
     Args:
@@ -231,24 +243,45 @@ class BoundRows:
       rows: `[B, 2, ...]`.
       seed: `[2]` int32.
     """
-    if 'candidate_actions' in rows.policy_info:
-      return rows
-    _, source = self._source(rows, seed, None)
-    samples = tf.stack([source.here.base(), source.next.base()], axis=1)
+    samples = rows.policy_info.get('candidate_actions')
+    if samples is None:
+      _, source = self._source(rows, seed, None)
+      samples = tf.stack([source.here.base(), source.next.base()], axis=1)
+    else:
+      samples = self._chosen(samples, seed)
     info = dict(rows.policy_info, candidate_actions=samples)
     return rows._replace(policy_info=info)
 
   def _source(self, rows, seed, tape):
     info = dict(rows.policy_info)
     samples = info.pop('candidate_actions', None)
+    if samples is not None:
+      samples = self._chosen(samples, seed)
     rows = rows._replace(policy_info=info)
     transition: types.Nest = tf.nest.map_structure(
         lambda x: tf.squeeze(x, axis=1), trajectory.to_transition(rows)
     )
-    source = action_source.make_source(
+    source = state_actions.make_source(
         *self._arguments, transition, seed, samples=samples, tape=tape
     )
     return transition, source
+
+  def _chosen(self, samples, seed):
+    """Returns as many of the cached samples `[B, 2, N, A]` as a loss reads.
+
+    They are others at each visit of a state: always the same few would stand
+    for the whole policy.
+    """
+    num_cached, num_samples = samples.shape[2], self._search.num_samples
+    if self._search.optimize_targets or num_samples >= num_cached:
+      return samples
+    first = randomness.integers(
+        randomness.fold_in(seed, 'cached samples'),
+        tf.shape(samples)[:2],
+        num_cached,
+    )
+    places = (first[..., tf.newaxis] + tf.range(num_samples)) % num_cached
+    return tf.gather(samples, places, batch_dims=2)
 
 
 def mean_loss(

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.reports import drawing
-from parl_tf.search import action_source
+from parl_tf.search import state_actions
 
 _FRAME_CHANNELS = 3
 _PIXELS = 100  # Per inch.
@@ -98,7 +98,7 @@ class WatchedSearch:
   def _values(self, observation, seed, action):
     """Values the same samples and candidates as the policy, by its seed."""
     critic = self._agent.critic
-    actions = action_source.StateActions(
+    actions = state_actions.StateActions(
         self._search, self._agent.generative_policy, critic, observation, seed
     )
     value_fn = critic.bind(observation)

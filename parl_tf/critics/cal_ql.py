@@ -96,6 +96,11 @@ class CalQLCritic(td.TDCritic):
     self._weight.begin_online()
 
   @property
+  def num_policy_actions(self) -> Optional[int]:
+    num_actions = super().num_policy_actions
+    return num_actions and max(num_actions, self._num_actions)
+
+  @property
   def samples_both_states(self) -> bool:
     return not self._may_end
 
@@ -136,24 +141,19 @@ class CalQLCritic(td.TDCritic):
     )
     members = self._draw_members(randomness.fold_in(seed, 'penalty members'))
     value_fn = self.bind_features(features, selection=members)
-    columns = tf.concat(
-        [
-            random_actions,
-            next_.actions,
-            current.actions,
-            action[:, tf.newaxis],
-        ],
-        axis=1,
-    )
-    m = current.actions.shape[1]
+    columns = [
+        random_actions, next_.actions, current.actions, action[:, tf.newaxis]
+    ]
+    if self._form == 'expectation':  # Reads no values of the first two.
+      columns[:2] = [random_actions[:, :0], next_.actions[:, :0]]
+    values = value_fn.members(tf.concat(columns, axis=1))
     random_values, next_values, current_values, data_values = tf.split(
-        value_fn.members(columns), [self._num_actions, m, m, 1], axis=-1
+        values, [x.shape[1] for x in columns], axis=-1
     )
     data_values = tf.squeeze(data_values, axis=-1)  # [M, B]
-    metrics = {
-        'values/random': tf.reduce_mean(random_values),
-        'values/policy': tf.reduce_mean(current_values),
-    }
+    metrics = {'values/policy': tf.reduce_mean(current_values)}
+    if self._form != 'expectation':
+      metrics['values/random'] = tf.reduce_mean(random_values)
     if self._calibrate:
       bound = transition.action_step.info['monte_carlo_return']
       metrics['values/below_return'] = tf.reduce_mean(

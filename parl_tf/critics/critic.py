@@ -310,6 +310,14 @@ class Critic(tf.Module, abc.ABC):
         value_fn.context, self._distribution, AGGREGATIONS['min']
     )
 
+  @property
+  def num_policy_actions(self) -> Optional[int]:
+    """Number of actions of the policy that `loss` reads at a state at most.
+
+    None, the default, for all that the search draws.
+    """
+    return None
+
   @abc.abstractmethod
   def loss(self, transition, source, seed: tf.Tensor) -> types.CriticLoss:
     """Computes the critic's loss; changes no state.

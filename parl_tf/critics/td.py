@@ -66,6 +66,10 @@ class TDCritic(critic.Critic):
     self.num_backup_actions = num_backup_actions
     self._target_aggregate = critic.AGGREGATIONS[target_aggregation]
 
+  @property
+  def num_policy_actions(self) -> Optional[int]:
+    return self.num_backup_actions
+
   def loss(self, transition, source, seed) -> types.CriticLoss:
     features = self.encode(transition.time_step.observation)
     return types.CriticLoss(*self._td_loss(features, transition, source, seed))

@@ -6,29 +6,39 @@ runs in a separate process with its own Python environment; see
 solved. With the paper's bias of -4, the reward is 0 while all are solved.
 """
 
-from typing import Any, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import gin
 import numpy as np
 
 from parl_tf import types
 from parl_tf.domains import arguments
+from parl_tf.domains import calvin_script
 from parl_tf.domains import domain
 from parl_tf.domains import remote
 from parl_tf.domains import value_ranges
 
-_NUM_SUB_TASKS = 4
+SUB_TASKS = (
+    'open_drawer',
+    'turn_on_lightbulb',
+    'move_slider_left',
+    'turn_on_led',
+)
+"""The names of the sub-tasks."""
 _OBSERVATIONS = ('robot', 'scene', 'static', 'gripper')
 
 
 @gin.configurable
 class Calvin(remote.Remote):
-  """Four sub-tasks in any order, each worth a score of 25.
+  """Sub-tasks in any order, by default four, each worth a score of 25.
 
   Observations are dicts: `robot` `[15]` and `scene` `[24]` float32, and images
   of the `static` and the `gripper` camera `[100, 100, 3]` uint8. Actions `[7]`:
   changes of the gripper's position (3) and orientation (3), and whether it
   opens. A step takes 1/30 s.
+
+  A script records data, play without a goal, for the sub-tasks of
+  `calvin_script.SUB_TASKS`.
   """
 
   def __init__(
@@ -36,6 +46,9 @@ class Calvin(remote.Remote):
       address: str = gin.REQUIRED,
       *,
       observations: Sequence[str] = ('robot', 'static', 'gripper'),
+      sub_tasks: Sequence[str] = SUB_TASKS,
+      image_size: int = 100,
+      action_repeat: int = 1,
       max_episode_steps: int = 360,
       reward_scale: float = 1.0,
       reward_bias: float = -4.0,
@@ -47,8 +60,12 @@ class Calvin(remote.Remote):
       address: `host:port` of the server.
       observations: Parts of the observation to include. Images are rendered in
         software, which takes most of a step's time.
-      max_episode_steps: Environment steps before the timeout.
-      reward_scale: Factor on the raw reward, 0 to 4.
+      sub_tasks: The sub-tasks that count; the episode ends when all are solved.
+      image_size: Height and width of the images in pixels.
+      action_repeat: Number of the table's steps for which each action is
+        repeated. The reward is that of the last one.
+      max_episode_steps: Environment steps, that is actions, before the timeout.
+      reward_scale: Factor on the raw reward, 0 to the number of sub-tasks.
       reward_bias: Added to the scaled reward.
       **options: Arguments of `Remote`.
 
@@ -61,15 +78,23 @@ class Calvin(remote.Remote):
       raise ValueError('`observations` must not be empty.')
     for name in observations:
       arguments.check_choice('observations', name, _OBSERVATIONS)
-    if options.get('action_repeat', 1) != 1:
-      raise ValueError(
-          '`action_repeat` must be 1, because the reward is the number of'
-          f' sub-tasks solved so far, got {options["action_repeat"]}.'
-      )
+    if not sub_tasks:
+      raise ValueError('`sub_tasks` must not be empty.')
+    for name in sub_tasks:
+      arguments.check_choice('sub_tasks', name, SUB_TASKS)
+    arguments.check_range('image_size', image_size, 1)
+    arguments.check_range('action_repeat', action_repeat, 1)
+    self._sub_tasks = tuple(sub_tasks)
+    self._table_repeat = action_repeat
     super().__init__(
         address,
         max_episode_steps=max_episode_steps,
-        settings={'observations': ','.join(observations)},
+        settings={
+            'observations': ','.join(observations),
+            'sub_tasks': ','.join(sub_tasks),
+            'image_size': np.int64(image_size),
+            'action_repeat': np.int64(action_repeat),
+        },
         reward_scale=reward_scale,
         reward_bias=reward_bias,
         **options,
@@ -77,14 +102,34 @@ class Calvin(remote.Remote):
 
   def value_range(self, gamma: float) -> Tuple[float, float]:
     return value_ranges.of_rewards(
-        0, _NUM_SUB_TASKS, self.reward_scale, self.reward_bias, gamma
+        0, len(self._sub_tasks), self.reward_scale, self.reward_bias, gamma
     )
 
   def score(self, episodes: Sequence[types.Episode]) -> float:
-    """Returns 25 times the mean of an episode's most sub-tasks solved at once.
+    """Returns the mean percentage of the most sub-tasks solved at once.
 
     Raises:
       ValueError: If there are no episodes.
     """
     solved = domain.mean_over(episodes, lambda x: np.max(x.reward))
-    return 100.0 / _NUM_SUB_TASKS * solved
+    return 100.0 / len(self._sub_tasks) * solved
+
+  def make_controller(
+      self, environment: domain.Environment
+  ) -> Optional[domain.Controller]:
+    return self._make_script(environment, plays=False)
+
+  def make_data_controller(
+      self, environment: domain.Environment
+  ) -> Optional[domain.Controller]:
+    return self._make_script(environment, plays=True)
+
+  def _make_script(self, environment, plays):
+    """Makes a script, or returns None if it cannot solve or see the task."""
+    if not set(self._sub_tasks) <= set(calvin_script.SUB_TASKS):
+      return None
+    if 'robot' not in environment.observation_spec():
+      return None
+    return calvin_script.Script(
+        self._sub_tasks, plays=plays, action_repeat=self._table_repeat
+    )

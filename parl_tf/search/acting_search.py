@@ -8,6 +8,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.search import xla
 
 # Weights up to this size fit in a core's cache. Launching the operations of
@@ -84,7 +85,7 @@ class ActingSearch(tf.Module):
     )
 
   def _candidates(self, observation, seed, samples):
-    return action_source.StateActions(
+    return state_actions.StateActions(
         self.search,
         self.policy,
         self.critic,

@@ -17,6 +17,7 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.training import base_policy
 from parl_tf.training import export as export_lib
 from parl_tf.training import parity_report
@@ -100,7 +101,7 @@ class SteeredBase(tf.Module):
     self._critic_variables = list(critic.variables)
     self._bind = critic.bind
     self._make_actions = lambda observation, seed, samples: (
-        action_source.StateActions(
+        state_actions.StateActions(
             search, None, critic, observation, seed, samples=samples
         )
     )

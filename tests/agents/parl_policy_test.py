@@ -15,6 +15,7 @@ from parl_tf.critics import iql
 from parl_tf.policies import gaussian
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -126,7 +127,7 @@ class PARLPolicyTest(tensor_case.TensorCase):
   def test_the_greedy_policy_takes_the_best_candidate(self):
     agent, seed = self._agent, tf.constant([3, 5])
     observation = _time_step().observation
-    actions = action_source.StateActions(
+    actions = state_actions.StateActions(
         agent.searches.evaluation,
         agent.generative_policy,
         agent.critic,

@@ -12,6 +12,7 @@ from parl_tf.critics import cal_ql
 from parl_tf.networks import ensemble
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.critics import critic_conformance
 
@@ -145,7 +146,7 @@ class PlainReferenceTest(tensor_case.TensorCase):
 
   def test_loss_target_and_all_gradients_are_equal(self):
     weights = _weights(self.critic)
-    source = action_source.make_source(
+    source = state_actions.make_source(
         action_source.Search(_NUM_SAMPLES, self.optimizer, jit_compile=False),
         critic_conformance.make_policy(),
         self.critic,

@@ -1,6 +1,7 @@
 """Tests of Cal-QL's target and penalty."""
 
 import functools
+from unittest import mock
 
 from absl.testing import parameterized
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from parl_tf import losses
 from parl_tf import value_distribution
 from parl_tf.critics import cal_ql
+from parl_tf.critics import critic as critic_lib
 from parl_tf.networks import ensemble
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
@@ -220,6 +222,22 @@ class CalQLTest(parameterized.TestCase):
         rtol=1e-3,
         atol=1e-4,
     )
+
+  def test_the_printed_form_evaluates_only_the_columns_that_it_reads(self):
+    critic = _make(conservative_form='expectation')
+    numbers = []
+    members = critic_lib.ValueFunction.members
+    with mock.patch.object(
+        critic_lib.ValueFunction,
+        'members',
+        lambda self, actions: numbers.append(actions.shape[1]) or members(
+            self, actions
+        ),
+    ):
+      loss, *_ = self._loss(critic, _plain(10))
+    self.assertIn(11, numbers)  # Ten of the policy, and the data's.
+    self.assertLessEqual(max(numbers), 11)
+    self.assertNotIn('values/random', loss.metrics)
 
   def test_calibration_changes_policy_columns_but_not_uniform_ones(self):
     # Q = 0 everywhere, and all returns are log 4. With n = 10 the exponentials

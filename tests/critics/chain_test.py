@@ -23,6 +23,7 @@ from parl_tf.critics import iql
 from parl_tf.networks import ensemble
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests.critics import critic_conformance
 
 _NUM_STATES = 5
@@ -130,7 +131,7 @@ def _train(critic, transition, num_steps=500):
   def update(i, learning_rate):
     seed = randomness.fold_in([0, 0], i)
     with tf.GradientTape() as tape:
-      source = action_source.make_source(
+      source = state_actions.make_source(
           search, None, critic, transition, seed, samples=both, tape=tape
       )
       loss = tf.reduce_mean(critic.loss(transition, source, seed).per_example)

@@ -24,6 +24,7 @@ from parl_tf.networks import observation_encoder
 from parl_tf.policies import gaussian
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 
 OBSERVATION_SPEC = {
     'position': tf.TensorSpec([2], tf.float32, 'position'),
@@ -117,7 +118,7 @@ def make_source(critic, policy, transition, seed=SEED, search=None, tape=None):
     search = action_source.Search(
         4, action_optimizer.ActionOptimizer(2, 1, 0.1), 'argmax'
     )
-  return action_source.make_source(
+  return state_actions.make_source(
       search, policy, critic, transition, seed, tape=tape
   )
 

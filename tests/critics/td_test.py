@@ -14,6 +14,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
 from parl_tf.search import ranking
+from parl_tf.search import state_actions
 from tests.agents import small_agent
 from tests.critics import critic_conformance
 
@@ -153,7 +154,7 @@ class QChunkingTest(parameterized.TestCase):
         lambda x: tf.squeeze(x, axis=1),
         trajectory.to_transition(chunks.join(windows, 0.5)),
     )
-    source = action_source.make_source(
+    source = state_actions.make_source(
         action_source.Search(4, ranking.Ranking()),
         small_agent.make_policy(flow.FlowPolicy, chunk_length=5),
         critic,

@@ -12,6 +12,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.domains import calvin
+from parl_tf.domains import calvin_script
 from parl_tf.domains import domain as domain_lib
 from tests.domains import domain_conformance
 from tests.domains import example_server
@@ -101,6 +102,68 @@ class CalvinTest(parameterized.TestCase):
     self.assertEqual((rewards, time_step.discount), ([3, 4], 0))
     self.assertTrue(environment.is_success())
     self.assertEqual(domain.score([_episode(rewards)]), 100.0)
+
+  def test_a_task_may_have_fewer_sub_tasks_and_smaller_images(self):
+    domain = calvin.Calvin(
+        _server.address,
+        observations=('robot', 'static'),
+        sub_tasks=('turn_on_led', 'move_slider_left'),
+        image_size=64,
+        reward_bias=-2.0,
+    )
+    self.assertEqual(domain.observation_spec()['static'].shape, (64, 64, 3))
+    self.assertSequenceAlmostEqual(domain.value_range(0.99), (-200.0, 0.0))
+    self.assertEqual(domain.score([_episode([0, 1, 1])]), 50.0)
+    environment = domain.make_environment(0, evaluation=True)
+    self.addCleanup(environment.close)
+    environment.reset()
+    steps = [
+        environment.step(np.array([*row, 0, 0, 0], np.float32))
+        for row in ((1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
+    ]
+    self.assertEqual([float(x.reward) for x in steps], [0, 1, 2])
+    self.assertEqual([x.last() for x in steps], [False, False, True])
+
+  @parameterized.parameters(1, 2)
+  def test_the_script_moves_from_place_to_place(self, action_repeat):
+    domain = calvin.Calvin(
+        _server.address,
+        observations=('robot',),
+        sub_tasks=('turn_on_led', 'move_slider_left'),
+        action_repeat=action_repeat,
+    )
+    environment = domain.make_environment(0, evaluation=True)
+    self.addCleanup(environment.close)
+
+    def places(controller, seed):
+      controller.reset(seed)
+      time_step, found = environment.reset(), []
+      for _ in range(120 // action_repeat):
+        time_step = environment.step(controller.action(time_step, environment))
+        if time_step.last():  # The table's toggles stand for no sub-task here.
+          break
+        found.append(time_step.observation['robot'][:3])
+      return np.array(found)
+
+    controller = domain.make_controller(environment)
+    found = places(controller, 0)
+    for name in calvin_script.SUB_TASKS:
+      for place in calvin_script.WAYPOINTS[name]:
+        distance = np.linalg.norm(found - np.array(place), axis=1).min()
+        self.assertLess(distance, 0.03, (name, place))
+    play = domain.make_data_controller(environment)
+    np.testing.assert_array_equal(places(play, 1), places(play, 1))
+    self.assertFalse(np.array_equal(places(play, 1), places(play, 2)))
+
+  def test_there_is_no_script_without_its_sub_tasks_or_the_robot(self):
+    for settings in (
+        {'observations': ('robot',)},
+        {'observations': ('scene',), 'sub_tasks': ('turn_on_led',)},
+    ):
+      domain = calvin.Calvin(_server.address, **settings)
+      environment = domain.make_environment(0, evaluation=False)
+      self.addCleanup(environment.close)
+      self.assertIsNone(domain.make_controller(environment))
 
   def test_episode_times_out_after_360_steps(self):
     _, environment, time_step, rewards = self._play([(0, 0, 0, 0)] * 360)

@@ -10,6 +10,7 @@ from parl_tf.improvers import distillation
 from parl_tf.policies import generative_policy
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -64,7 +65,7 @@ def _loss(
   )
   observation = transition.time_step.observation
   policy = _Imitator()
-  actions = action_source.StateActions(
+  actions = state_actions.StateActions(
       action_source.Search(len(samples), optimizer),
       policy,
       _SlopeCritic(),
@@ -75,7 +76,7 @@ def _loss(
           [len(observation), 1, 1],
       ),
   )
-  source = action_source.ActionSource(here=actions, next=None)
+  source = state_actions.ActionSource(here=actions, next=None)
   loss = improver.loss(
       transition, policy, _SlopeCritic(), source, tf.constant(_SEED)
   )
@@ -208,7 +209,7 @@ class GradientTest(tensor_case.TensorCase):
 
     with tf.GradientTape(persistent=True) as tape:
       # The source does not know the tape, which therefore records the search.
-      source = action_source.make_source(
+      source = state_actions.make_source(
           small_agent.make_search(), policy, critic, transition, seed
       )
       loss = improver.loss(transition, policy, critic, source, seed).per_example

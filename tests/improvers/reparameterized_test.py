@@ -17,7 +17,7 @@ from parl_tf.networks import flow_network
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
 from parl_tf.policies import one_step_flow
-from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -106,7 +106,7 @@ class EntropyBackupTest(tensor_case.TensorCase):
     augmented = improver.augment_reward(
         trajectory.Transition(time_step, (), time_step),
         critic,
-        action_source.ActionSource(here=None, next=_GivenActions(log_probs)),
+        state_actions.ActionSource(here=None, next=_GivenActions(log_probs)),
     )
     return augmented.next_time_step.reward
 

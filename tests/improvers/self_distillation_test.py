@@ -7,6 +7,7 @@ from parl_tf.improvers import distillation
 from parl_tf.improvers import self_distillation
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -23,7 +24,7 @@ class SelfDistillationTest(tensor_case.TensorCase):
       search = action_source.Search(
           num_samples=1, optimizer=optimizer, temperature=0.5
       )
-      source = action_source.make_source(
+      source = state_actions.make_source(
           search, policy, critic, transition, seed
       )
       return improver.loss(transition, policy, critic, source, seed)

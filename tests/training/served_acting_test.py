@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from parl_tf.critics import iql
 from parl_tf.policies import remote
-from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from parl_tf.serving import policy_spec
 from parl_tf.training import episode_actor
 from parl_tf.training import evaluation
@@ -134,7 +134,7 @@ class ServedActingTest(absltest.TestCase):
     self.assertEqual(self.batches, [(3, 4)])
     self.assertEqual(action.shape, (3, 1, 2))
     np.testing.assert_array_equal(action, act(observation, _SEED))
-    source = action_source.StateActions(
+    source = state_actions.StateActions(
         agent.searches.evaluation,
         agent.generative_policy,
         agent.critic,

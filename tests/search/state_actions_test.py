@@ -1,4 +1,4 @@
-"""Tests of the draws and searches of an action source."""
+"""Tests of the actions at a batch of states, and of their search."""
 
 from absl.testing import absltest
 import tensorflow as tf
@@ -8,6 +8,7 @@ from parl_tf.critics import iql
 from parl_tf.policies import gaussian
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.search import state_actions
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -57,7 +58,7 @@ def _make_search(num_samples=4, selection='argmax', **kwargs):
 def _make_source(search, policy=None, critic=None, seed=_SEED, **kwargs):
   """Returns the source of a small batch."""
   transition = small_agent.make_transition()
-  return action_source.make_source(
+  return state_actions.make_source(
       search,
       policy or _make_policy(),
       critic or small_agent.make_critic(),
@@ -258,7 +259,7 @@ class TapeTest(tensor_case.TensorCase):
       loss = critic.loss(transition, source, seed).per_example
     gradients = tape.gradient(loss, variables)
 
-    given = action_source.ActionSource(*(
+    given = state_actions.ActionSource(*(
         _GivenActions({
             purpose: types.ActionSamples(
                 actions.optimized(10, purpose).actions.numpy()
@@ -331,7 +332,7 @@ class SeedTest(tensor_case.TensorCase):
 
   def test_both_states_draw_independently(self):
     transition = small_agent.make_transition()
-    source = action_source.make_source(
+    source = state_actions.make_source(
         _make_search(),
         _make_policy(),
         small_agent.make_critic(),
@@ -343,6 +344,16 @@ class SeedTest(tensor_case.TensorCase):
 
 
 class SearchTest(tensor_case.TensorCase):
+
+  def test_a_loss_draws_only_the_samples_that_it_reads(self):
+    plain = _make_search(optimize_targets=False, temperature=0.5)
+    fewer = plain.for_loss(3)
+    self.assertEqual((fewer.num_samples, fewer.temperature), (3, 0.5))
+    self.assertFalse(fewer.optimize_targets)
+    for num_actions in (4, 7, None):
+      self.assertIs(plain.for_loss(num_actions), plain)
+    optimizing = _make_search()
+    self.assertIs(optimizing.for_loss(1), optimizing)
 
   def test_options_out_of_range_are_named(self):
     optimizer = action_optimizer.ActionOptimizer(num_candidates=5)

@@ -1,0 +1,91 @@
+"""Tests of the samples that a critic's loss gets."""
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import randomness
+from parl_tf.agents import trained_part
+from parl_tf.critics import cal_ql
+from parl_tf.critics import td
+from parl_tf.search import action_optimizer
+from parl_tf.search import action_source
+from tests import eager
+from tests.agents import small_agent
+
+_NUM_CACHED = 6
+_SEED = tf.constant([3, 5])
+
+
+def _bound_rows(critic_ctor=td.TDCritic, num_samples=6, **search):
+  policy = small_agent.make_policy()
+  return trained_part.BoundRows(
+      action_source.Search(
+          num_samples, action_optimizer.ActionOptimizer(2, 1, 0.1), **search
+      ),
+      policy,
+      small_agent.make_critic(critic_ctor),
+      image_padding=0,
+      for_critic=True,
+  )
+
+
+def _cached_rows():
+  """Returns rows whose sample i has i as its first number."""
+  rows = small_agent.make_rows()
+  batch_size = rows.action.shape[0]
+  numbers = tf.range(_NUM_CACHED, dtype=tf.float32)
+  samples = tf.stack([numbers, numbers / 10.0], axis=-1)
+  samples = tf.tile(samples[None, None], [batch_size, 2, 1, 1])
+  info = dict(rows.policy_info, candidate_actions=samples)
+  return rows._replace(policy_info=info)
+
+
+class CriticSamplesTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
+
+  def test_all_cached_samples_have_their_turn(self):
+    bound, rows = _bound_rows(optimize_targets=False), _cached_rows()
+    targets = []
+    for i in range(40):
+      seed = randomness.fold_in(_SEED, i)
+      _, source = bound.bind(rows, seed, None)
+      actions = source.next.optimized(1).actions  # [B, 1, A]
+      self.assertEqual(actions.shape[1], 1)
+      targets.append(actions[:, 0, 0].numpy())
+    # Every row has had every sample, about equally often.
+    counts = [np.bincount(x, minlength=6) for x in np.int64(targets).T]
+    self.assertGreater(np.min(counts), 0)
+    self.assertLess(np.max(counts), 20)
+    # Rows of one update differ.
+    self.assertGreater(len(set(targets[0])), 1)
+
+  def test_a_prepared_batch_keeps_its_choice(self):
+    bound = _bound_rows(
+        lambda spec, **kwargs: cal_ql.CalQLCritic(
+            spec, num_conservative_actions=4, **kwargs
+        ),
+        optimize_targets=False,
+    )
+    prepared = bound.with_samples(_cached_rows(), _SEED)
+    samples = prepared.policy_info['candidate_actions']
+    self.assertEqual(samples.shape[2], 4)
+    numbers = samples[..., 0].numpy()
+    self.assertTrue(np.all(np.diff(np.sort(numbers)) >= 1.0))  # Without repeats.
+    _, source = bound.bind(prepared, _SEED, None)
+    np.testing.assert_array_equal(source.here.base(), samples[:, 0])
+    np.testing.assert_array_equal(source.next.base(), samples[:, 1])
+    drawn = bound.with_samples(small_agent.make_rows(), _SEED)
+    self.assertEqual(drawn.policy_info['candidate_actions'].shape[2], 4)
+
+  def test_optimization_gets_all_samples(self):
+    bound, rows = _bound_rows(num_samples=2), _cached_rows()
+    _, source = bound.bind(rows, _SEED, None)
+    self.assertEqual(source.next.base().shape[1], _NUM_CACHED)
+
+
+if __name__ == '__main__':
+  absltest.main()
