@@ -74,7 +74,8 @@ class CriticSamplesTest(absltest.TestCase):
     samples = prepared.policy_info['candidate_actions']
     self.assertEqual(samples.shape[2], 4)
     numbers = samples[..., 0].numpy()
-    self.assertTrue(np.all(np.diff(np.sort(numbers)) >= 1.0))  # Without repeats.
+    # Without repeats.
+    self.assertTrue(np.all(np.diff(np.sort(numbers)) >= 1.0))
     _, source = bound.bind(prepared, _SEED, None)
     np.testing.assert_array_equal(source.here.base(), samples[:, 0])
     np.testing.assert_array_equal(source.next.base(), samples[:, 1])
