@@ -152,7 +152,9 @@ class Search:
         for name, value in self._settings.items()
         if name not in ('optimizer', 'optimizer_settings')
     }
-    return Search(**{**settings, 'num_samples': num_actions})
+    # The optimizer is given, too, or gin would bind it.
+    settings.update(num_samples=num_actions, optimizer=None)
+    return Search(**settings)
 
   def sample(self, policy, observation: types.Nest, seed: tf.Tensor):
     """Draws N actions `[B, N, A]`, under XLA if the policy requests it."""
