@@ -92,7 +92,11 @@ def _look_at(path: str) -> _Known:
 
 def _write(paths, known, output, *, has_next_observations, **options) -> None:
   # A list, so that all datasets are validated before anything is written.
-  datasets = [reading.read_episodes(path) for path in paths]
+  # Actions in unknown units are copied as they are.
+  datasets = [
+      reading.read_episodes(path, checks_actions=options['has_unit_actions'])
+      for path in paths
+  ]
   with d4rl.EpisodeFile(
       output, has_next_observations=has_next_observations, **options
   ) as file:

@@ -23,6 +23,8 @@ from parl_tf.datasets import rows as rows_lib
         'ends_at_success',
         'concatenated_keys',
         'raw_action_bounds',
+        'reward_range',
+        'checks_actions',
     ],
 )
 def make_layout(
@@ -32,6 +34,8 @@ def make_layout(
     ends_at_success: bool = True,
     concatenated_keys: Optional[Tuple[str, ...]] = None,
     raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None,
+    reward_range: Optional[Tuple[float, float]] = None,
+    checks_actions: bool = True,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -55,6 +59,9 @@ def make_layout(
       array, in this order, as the task does; None keeps them.
     raw_action_bounds: `(low, high)` of the task's actions in its own units,
       each `[A]`; None if they are unknown.
+    reward_range: Lowest and highest raw reward of a row; None if unknown.
+    checks_actions: Whether actions outside the bounds are a fault at all; False
+      if their units are unknown.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
       library wrote.
@@ -74,7 +81,9 @@ def make_layout(
       action_shape=_shape_of(action_spec),
       action_bounds=action_bounds,
       clip_actions=clip_actions,
+      checks_actions=checks_actions,
       reward_values=reward_values,
+      reward_range=reward_range,
       success_field=success_field,
       success_reward=success_reward,
       is_binary=is_binary,
@@ -162,6 +171,11 @@ def _shape_of(spec: Any) -> Any:
   return None if spec is None else tuple(spec.shape)
 
 
+def _actions(stored: np.ndarray, layout: rows_lib.Layout) -> np.ndarray:
+  actions = rows_lib.scale_actions(stored, layout)
+  return actions.clip(-1.0, 1.0) if layout.checks_actions else actions
+
+
 def _slice(rows, start, end) -> Dict[str, np.ndarray]:
   return {name: array[start:end] for name, array in rows.items()}
 
@@ -191,7 +205,7 @@ def _make_episode(pieces, layout, number) -> types.Episode:
       observation=tree.map_structure(
           join, observation, following if knows_last else observation
       ),
-      action=rows_lib.scale_actions(rows['actions'], layout).clip(-1.0, 1.0),
+      action=_actions(rows['actions'], layout),
       reward=rows['rewards'].astype(np.float32),
       discount=1.0 - is_terminal.astype(np.float32),
       success=success,

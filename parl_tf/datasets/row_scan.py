@@ -11,6 +11,8 @@ from parl_tf.datasets import rows as rows_lib
 _ACTION_TOLERANCE = 1e-5
 # Mean absolute error allowed between a next observation and the next row.
 _SUCCESSOR_TOLERANCE = 1e-4
+# Relative to the largest reward that is allowed.
+_REWARD_TOLERANCE = 1e-6
 
 
 class RowScan:
@@ -30,12 +32,7 @@ class RowScan:
     Raises:
       ValueError: If the layout's action bounds are invalid.
     """
-    low, high = layout.action_bounds
-    if not np.all(np.asarray(low) < np.asarray(high)):
-      raise ValueError(
-          '`action_bounds` must be (low, high) with low < high, got'
-          f' {layout.action_bounds}.'
-      )
+    _check_bounds(layout.action_bounds)
     self.faults: List[str] = []
     self._path = path
     self._layout = layout
@@ -158,7 +155,9 @@ class RowScan:
   def _expected_shapes(self, shapes, observations):
     """Returns the expected row shape of each column; None accepts any."""
     wanted = self._layout.observation_shape
-    expected = {'actions': self._layout.action_shape}
+    expected = {
+        'actions': self._layout.action_shape or self._shape_of_bounds()
+    }
     if isinstance(wanted, Mapping):
       parts = {f'{rows_lib.OBSERVATIONS}/{x}': y for x, y in wanted.items()}
       if set(parts) != set(observations):
@@ -181,14 +180,25 @@ class RowScan:
       )
     return expected
 
+  def _shape_of_bounds(self):
+    """Returns `[A]` if the bounds have it; None if they are numbers."""
+    bounds = map(np.shape, self._layout.action_bounds)
+    return next((shape for shape in bounds if shape), None)
+
   def _check_values(self, rows) -> None:
     for name, array in rows.items():
       if name in rows_lib.FLAGS:
         self._fault_rows(name, (array != 0) & (array != 1), 'must be 0 or 1',
                          array)
       elif array.dtype.kind == 'f':
-        self._fault_rows(name, ~np.isfinite(array),
-                         'must be finite, not NaN or infinite', array)
+        with np.errstate(over='ignore'):
+          is_finite = np.isfinite(array.astype(np.float32))
+        self._fault_rows(
+            name,
+            ~is_finite,
+            'must be finite, not NaN or infinite',
+            array,
+        )
     values = self._layout.reward_values
     if values is not None:
       self._fault_rows(
@@ -197,8 +207,19 @@ class RowScan:
           f'must be one of {list(values)} (`reward_values`)',
           rows['rewards'],
       )
+    if self._layout.reward_range is not None and not self._layout.is_binary:
+      least, greatest = self._layout.reward_range
+      tolerance = _REWARD_TOLERANCE * max(1.0, abs(least), abs(greatest))
+      rewards = rows['rewards']
+      self._fault_rows(
+          'rewards',
+          (rewards < least - tolerance) | (rewards > greatest + tolerance),
+          f"must be in the task's `reward_range`, [{least:g}, {greatest:g}] for"
+          ' a row',
+          rewards,
+      )
     actions = rows_lib.scale_actions(rows['actions'], self._layout)
-    if not self._layout.clip_actions:
+    if self._layout.checks_actions and not self._layout.clip_actions:
       low, high = self._layout.action_bounds
       self._fault_rows(
           'actions',
@@ -327,3 +348,13 @@ def _kinds_of(name: str, column: rows_lib.Column):
   if name != 'actions' and column.dtype == np.uint8 and len(column.shape) > 2:
     return 'u', 'bytes'  # An image.
   return 'f', 'floating point'
+
+
+def _check_bounds(bounds) -> None:
+  """Raises `ValueError` if `action_bounds` are no lower and upper bounds."""
+  sizes = {x for x in map(np.size, bounds) if x > 1}
+  if len(bounds) != 2 or len(sizes) > 1 or not np.all(np.less(*bounds)):
+    raise ValueError(
+        '`action_bounds` must be (low, high) with low < high, each a number or'
+        f' one number per action dimension, got {bounds}.'
+    )

@@ -68,7 +68,10 @@ class Layout(NamedTuple):
       each `[A]`; None if they are unknown.
     clip_actions: Whether to clip actions outside the bounds. If False, such
       actions are a fault.
+    checks_actions: Whether actions outside the bounds are a fault at all; False
+      if their units are unknown.
     reward_values: Allowed values of the raw reward; None allows any.
+    reward_range: Lowest and highest raw reward of a row; None if unknown.
     success_field: Name of the stored flags that mark success after each step.
       None uses the format's own flags if there are any, otherwise the reward.
     success_reward: Without success flags, steps with a reward above this value
@@ -90,7 +93,9 @@ class Layout(NamedTuple):
   action_bounds: Tuple = (-1.0, 1.0)
   raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None
   clip_actions: bool = False
+  checks_actions: bool = True
   reward_values: Optional[Tuple[float, ...]] = None
+  reward_range: Optional[Tuple[float, float]] = None
   success_field: Optional[str] = None
   success_reward: float = 0.0
   is_binary: bool = False

@@ -281,7 +281,13 @@ class Domain(abc.ABC):
         task=self.recorded_task,
         ends_at_success=self.ends_at_success,
         raw_action_bounds=self.raw_action_bounds,
+        reward_range=self.reward_range,
     )
+
+  @property
+  def reward_range(self) -> Optional[Tuple[float, float]]:
+    """Lowest and highest raw reward of an environment step, if declared."""
+    return None
 
   @abc.abstractmethod
   def observation_spec(self) -> Any:

@@ -167,6 +167,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         max_episode_steps=self.max_episode_steps,
         select_observation=self._select_observation,
         success_signal=self._success_signal,
+        reward_range=self._reward_range,
     )
 
   def make_controller(
@@ -186,15 +187,22 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     reward = self._action_repeat * self._reward_range[0]
     return (self.reward_scale * reward + self.reward_bias) / (1.0 - gamma)
 
-  def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
+  @property
+  def reward_range(self) -> Optional[Tuple[float, float]]:
     if self._reward_range is None:
       return None
     # The episode may end after the first repetition of an action.
     lowest, highest = self._reward_range
-    lowest = min(lowest, self._action_repeat * lowest)
-    highest = max(highest, self._action_repeat * highest)
+    return (
+        min(lowest, self._action_repeat * lowest),
+        max(highest, self._action_repeat * highest),
+    )
+
+  def value_range(self, gamma: float) -> Optional[Tuple[float, float]]:
+    if self.reward_range is None:
+      return None
     return value_ranges.of_rewards(
-        lowest, highest, self.reward_scale, self.reward_bias, gamma
+        *self.reward_range, self.reward_scale, self.reward_bias, gamma
     )
 
 

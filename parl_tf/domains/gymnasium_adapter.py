@@ -11,6 +11,9 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import success
 
+# Relative to the largest reward that is allowed.
+_REWARD_TOLERANCE = 1e-6
+
 
 class GymnasiumEnvironment(domain.Environment):
   """Adapts a `gymnasium.Env` that has a box action space.
@@ -29,6 +32,7 @@ class GymnasiumEnvironment(domain.Environment):
       max_episode_steps: Optional[int] = None,
       select_observation: Optional[Callable[[types.Nest], types.Nest]] = None,
       success_signal: Optional[success.SuccessSignal] = None,
+      reward_range: Optional[Tuple[float, float]] = None,
   ):
     """Adapts and takes ownership of `environment`.
 
@@ -46,6 +50,8 @@ class GymnasiumEnvironment(domain.Environment):
         determine the spec.
       success_signal: Decides which steps are successes; None takes the entry
         `success` or `is_success` of `info`.
+      reward_range: Lowest and highest reward of a step of `environment`;
+        others are an error. None allows any.
 
     Raises:
       ValueError: If the action space is not a one-axis bounded box, or a number
@@ -72,6 +78,7 @@ class GymnasiumEnvironment(domain.Environment):
     self._max_episode_steps = max_episode_steps
     self._select = select_observation or (lambda observation: observation)
     self._success_signal = success_signal or success.SuccessSignal()
+    self._reward_range = reward_range
     self._low, self._high = low.astype(np.float64), high.astype(np.float64)
     self._is_success = False
     self._needs_reset = True
@@ -109,6 +116,7 @@ class GymnasiumEnvironment(domain.Environment):
       observation, reward, terminated, truncated, info = self._environment.step(
           raw_action
       )
+      self._check_reward(float(reward))
       total_reward += float(reward)
       self._is_success = self._success_signal.is_success(float(reward), info)
       if terminated or truncated or self._is_success:
@@ -166,11 +174,41 @@ class GymnasiumEnvironment(domain.Environment):
       raw_action = np.rint(raw_action)
     return raw_action.astype(dtype)
 
+  def _check_reward(self, reward: float) -> None:
+    if self._reward_range is None:
+      return
+    low, high = self._reward_range
+    tolerance = _REWARD_TOLERANCE * max(1.0, abs(low), abs(high))
+    if reward < low - tolerance or reward > high + tolerance:
+      raise ValueError(
+          f'The reward of a step must be in `reward_range`, [{low:g},'
+          f' {high:g}], got {reward:g}: the critic could not represent its'
+          ' returns.'
+      )
+
   def _convert(self, observation: Any) -> types.Nest:
     observation = self._select(observation)
-    if isinstance(observation, dict):
-      return {name: _cast(array) for name, array in observation.items()}
-    return _cast(observation)
+    if not isinstance(observation, dict):
+      return self._checked(_cast(observation), self._observation_spec, '')
+    if observation.keys() != self._observation_spec.keys():
+      raise ValueError(
+          "The observation must have the parts of the task's observation space,"
+          f' {sorted(self._observation_spec)}, got {sorted(observation)}.'
+      )
+    return {
+        name: self._checked(
+            _cast(array), self._observation_spec[name], f' {name!r}'
+        )
+        for name, array in observation.items()
+    }
+
+  def _checked(self, array, spec, name):
+    if array.shape != spec.shape:
+      raise ValueError(
+          f"The task's observation{name} must have shape {list(spec.shape)}, as"
+          f' in its observation space, got {list(array.shape)}.'
+      )
+    return array
 
 
 class GymnasiumDomain(domain.Domain):

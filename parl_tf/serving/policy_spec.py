@@ -128,8 +128,8 @@ class PolicySpec:
       num_batch_axes: 1 or 0.
 
     Raises:
-      ValueError: If an array is missing, or has the wrong shape, dtype or
-        number of states.
+      ValueError: If an array is missing, is not finite, or has the wrong shape,
+        dtype or number of states.
     """
     if not self.observation:
       return dict(observation)
@@ -208,7 +208,14 @@ def _checked_array(
     raise ValueError(
         f'observation {name!r} must be {spec.dtype}, got {array.dtype}.'
     )
-  return array.astype(spec.dtype, copy=False)
+  array = array.astype(spec.dtype, copy=False)
+  if array.dtype.kind == 'f' and not np.isfinite(array).all():
+    place = np.argwhere(~np.isfinite(array))[0]
+    raise ValueError(
+        f'observation {name!r} must be finite, got {array[tuple(place)]} at'
+        f' {place.tolist()} of shape {list(array.shape)}.'
+    )
+  return array
 
 
 def _hint(seen: Tuple[int, ...], wanted: Tuple[int, ...]) -> str:

@@ -118,7 +118,9 @@ def in_raw_units(
     # This form leaves the action bitwise unchanged for bounds of -1 and 1. With
     # others, rounding may exceed them.
     raw = center + half_range * tf.reshape(act(observation, seed), shape)
-    return tf.clip_by_value(raw, low, high)
+    raw = tf.clip_by_value(raw, low, high)
+    # Otherwise a NaN would become an action at its bound.
+    return tf.where(_are_finite(observation), raw, np.nan)
 
   return ExportedPolicy(
       raw_act,
@@ -250,6 +252,19 @@ def serving_signature(
   return tf.function(serve_flat, autograph=False).get_concrete_function(
       *leaves, randomness.SEED_SPEC
   )
+
+
+def _are_finite(observation: types.Nest) -> tf.Tensor:
+  """Returns `[B, 1, 1]`, whether all numbers of an observation are finite."""
+  leaves = map(tf.convert_to_tensor, tf.nest.flatten(observation))
+  leaves = [x for x in leaves if x.dtype.is_floating]
+  if not leaves:
+    return tf.constant(True)
+  finite = [
+      tf.reduce_all(tf.math.is_finite(tf.reshape(x, [tf.shape(x)[0], -1])), 1)
+      for x in leaves
+  ]
+  return tf.reduce_all(finite, axis=0)[:, tf.newaxis, tf.newaxis]
 
 
 def by_name(observation: types.Nest) -> Mapping[str, Any]:

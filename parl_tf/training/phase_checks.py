@@ -5,6 +5,7 @@ from typing import Any, Sequence
 import gin
 
 from parl_tf.training import phases
+from parl_tf.training import policy_check
 
 
 def check(
@@ -19,9 +20,19 @@ def check(
     agent: The agent, trained or not.
 
   Raises:
-    ValueError: If the online phase does not fit the domain or the policy, or
-      there is offline RL without a critic.
+    TypeError: If a method of the policy has other arguments.
+    ValueError: If the online phase does not fit the domain or the policy, there
+      is offline RL without a critic, or the policy's actions or losses have
+      another shape, range or number of dimensions.
   """
+  policy = agent.generative_policy
+  if not policy.is_served:
+    policy_check.check(
+        policy,
+        agent.time_step_spec.observation,
+        agent.chunk_length * agent.action_spec.shape[0],
+        is_cloned='behavior_cloning' in phase_names,
+    )
   if 'online' in phase_names:
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)

@@ -76,6 +76,18 @@ class ConversionTest(absltest.TestCase):
     self.assertEqual([x.success.tolist() for x in found], [[0, 1], [0, 0]])
     self.assertEqual(found[0].action[0], -0.5)
 
+  def test_actions_in_unknown_units_are_copied(self):
+    actions = np.array([[-7.0], [3.0], [0.5], [9.0]], np.float32)
+    path = self._write('a', '-t-t', actions=actions)
+    conversion.convert([path], self._output)
+
+    found = self._read(action_bounds=(-10.0, 10.0))
+    np.testing.assert_allclose(
+        np.concatenate([x.action for x in found]), actions / 10.0, atol=1e-6
+    )
+    with self.assertRaisesRegex(ValueError, r'must be in \[-1.0, 1.0\]'):
+      self._read()
+
   def test_bound_units_and_success_are_stored(self):
     rewards = np.array([0.2, 0.95, 0.2, 0.2], np.float32)
     path = self._write('a', '-t-t', rewards=rewards)

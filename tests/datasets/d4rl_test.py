@@ -236,6 +236,15 @@ class RefuseTest(D4rlTest):
     with self.assertRaisesRegex(ValueError, 'low < high'):
       reading.read_episodes(self._path, action_bounds=(1.0, -1.0))
 
+  def test_bounds_of_another_number_of_actions(self):
+    self._write(d4rl_columns.make())
+    bounds = ([-1.0, -2.0, -3.0], [1.0, 2.0, 3.0])
+    with self.assertRaisesRegex(ValueError, r'`actions` must have.*3\)'):
+      reading.read_episodes(self._path, action_bounds=bounds)
+    for bounds in ((-2, 2), (-3, 3), (0, 1)), ((-1.0, -2.0), (1.0, 2.0, 3.0)):
+      with self.assertRaisesRegex(ValueError, 'one number per action dim'):
+        reading.read_episodes(self._path, action_bounds=bounds)
+
   def test_spec_of_a_dict(self):
     self._write(d4rl_columns.make())
     with self.assertRaisesRegex(

@@ -155,6 +155,22 @@ class FaultTest(dataset_case.DatasetCase):
     columns[name].reshape(7, -1)[3, -1] = value
     self._assert_fault(columns, f'`{name}` must be finite.*{message}')
 
+  def test_value_that_float32_cannot_hold(self):
+    columns = d4rl_columns.make()
+    columns['observations'] = columns['observations'].astype(np.float64)
+    columns['observations'][3, -1] = 1e39
+    self._assert_fault(columns, '`observations` must be finite.*row 3')
+
+  def test_reward_outside_the_range_of_the_task(self):
+    columns = d4rl_columns.make()
+    columns['rewards'][:] = -1.0
+    columns['rewards'][4] = 0.5
+    self._assert_fault(
+        columns,
+        r"`rewards` must be in the task's `reward_range`, \[-1, 0\].*row 4",
+        reward_range=(-1.0, 0.0),
+    )
+
   def test_row_numbers_count_from_the_start_of_the_file(self):
     columns = d4rl_columns.make('-' * 19_999 + 't')
     columns['observations'][18_000, 0] = np.nan

@@ -152,6 +152,25 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       _adapt(**arguments)
 
+  def test_a_reward_outside_its_range_is_an_error(self):
+    environment, _ = _adapt(reward_range=(0.0, 3.0))
+    environment.step(np.full([1], 0.5, np.float32))  # A reward of 3.
+    with self.assertRaisesRegex(ValueError, r'\[0, 3\], got 4'):
+      environment.step(np.ones([1], np.float32))
+
+  def test_an_observation_unlike_its_space_is_an_error(self):
+    environment, _ = _adapt(select_observation=None)
+    task = environment.gymnasium_environment
+    for changed, message in (
+        ({'value': np.zeros(2)}, r"'value' must have shape \[1\].*got \[2\]"),
+        ({'goal': np.zeros(1)}, r"the parts.*\['image', 'value'\], got.*goal"),
+    ):
+      observation = {**task._observation(), **changed}
+      task._observation = lambda x=observation: x
+      with self.assertRaisesRegex(ValueError, message):
+        environment.step(np.zeros([1], np.float32))
+      del task._observation
+
   def test_task_that_draws_nothing_names_the_render_mode(self):
     environment, _ = _adapt()
     with self.assertRaisesRegex(NotImplementedError, 'rgb_array.*got None'):

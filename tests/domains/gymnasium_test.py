@@ -197,7 +197,11 @@ class GymnasiumTest(parameterized.TestCase):
       (dict(success_key='solved'), 0, "no entry 'solved'"),
       (dict(success_key=None), 1, None),
       (dict(success_key=None, success_reward=2.0), 0, None),
-      (dict(success_key=None, reward_range=(-1.0, 0.0)), 0, 'highest reward'),
+      (
+          dict(success_key=None, success_reward=2.0, reward_range=(0.0, 1.0)),
+          0,
+          'highest reward',
+      ),
   )
   def test_success_that_no_episode_can_reach_is_warned_of(
       self, arguments, wanted, warning

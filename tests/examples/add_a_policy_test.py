@@ -56,7 +56,7 @@ class PageTest(tensor_case.TensorCase):
     for name, text in (('py', module), ('gin', configuration)):
       path = pathlib.Path(folder, f'gaussian_mixture.{name}')
       path.write_text(text, encoding='utf-8')
-    (command,) = _blocks('sh')
+    command, _ = _blocks('sh')
     program, *arguments = shlex.split(command)
     self.assertEqual(program, 'parl-train')
     # The page's command, with a smaller run that starts in the online phase.

@@ -245,6 +245,10 @@ class ClientTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ({'state': np.zeros([2, 4])}, r"'state' must have shape \['B', 3\]"),
+      (
+          {'state': np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]])},
+          r"'state' must be finite, got nan at \[1, 1\] of shape \[2, 3\]",
+      ),
       ({'state': np.zeros([2, 3], 'S2')}, "'state' must be float32"),
       ({'other': np.zeros([2, 3])}, r"\['state'\] missing"),
   )

@@ -116,6 +116,16 @@ class ExportTest(tensor_case.TensorCase):
     )
     self.assertLen(printed['first'], 3)
 
+  def test_an_observation_that_is_not_finite_gives_no_action(self):
+    self._export(self._base_policy())
+    act = tf.saved_model.load(self._path).signatures['serving_default']
+    for bad in np.nan, np.inf:
+      observation = self._observation.copy()
+      observation[3, 1] = bad
+      action = act(observation=observation, seed=_SEED)['action'].numpy()
+      self.assertTrue(np.all(np.isnan(action[3])))
+      self.assertTrue(np.all(np.isfinite(np.delete(action, 3, axis=0))))
+
   def test_rounding_does_not_exceed_the_bounds(self):
     low, high = np.float32([-1.38, -1.0]), np.float32([0.82, 1.0])
     self.assertGreater((high + low)[0] / 2 + (high - low)[0] / 2, high[0])

@@ -1,0 +1,90 @@
+"""Checks, before any work, that a policy keeps the protocol of `sample`."""
+
+import inspect
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+
+_NUM_STATES, _NUM_SAMPLES = 2, 3
+
+
+def check(
+    policy: Any,
+    observation_spec: types.Nest,
+    action_size: int,
+    *,
+    is_cloned: bool = True,
+) -> None:
+  """Draws a few actions and computes their loss.
+
+  Args:
+    policy: `GenerativePolicy` of this process.
+    observation_spec: Nest of `tf.TensorSpec`.
+    action_size: Size A of an action or chunk.
+    is_cloned: Whether the run trains the policy by its loss; otherwise it need
+      not be trainable.
+
+  Raises:
+    TypeError: If `sample` or `distillation_loss` does not take its arguments.
+    ValueError: If a result has another shape or is not finite, an action is
+      outside [-1, 1], or there is nothing to train.
+  """
+  name = type(policy).__name__
+  observation = tf.nest.map_structure(
+      lambda spec: tf.zeros([_NUM_STATES, *spec.shape], spec.dtype),
+      observation_spec,
+  )
+  seed = tf.constant([0, 0])
+  actions = _call(
+      f'{name}.sample',
+      policy.sample,
+      observation,
+      _NUM_SAMPLES,
+      seed,
+      averaged=True,
+      temperature=1.0,
+  )
+  shape = [_NUM_STATES, _NUM_SAMPLES, action_size]
+  _check_result(f'{name}.sample', actions, shape, '[B, N, A]')
+  if np.max(np.abs(actions)) > 1.0:
+    raise ValueError(
+        f'{name}.sample must return actions in [-1, 1], got'
+        f' {np.min(actions):g} to {np.max(actions):g}.'
+    )
+  if not is_cloned:
+    return
+  if not policy.cloned.trainable_variables:
+    raise ValueError(f'{name}.trainable_variables must not be empty.')
+  loss = _call(
+      f'{name}.distillation_loss',
+      policy.distillation_loss,
+      observation,
+      actions[:, 0],
+      seed,
+  )
+  _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
+
+
+def _call(name: str, function: Callable[..., Any], *args, **kwargs) -> Any:
+  """Calls a method of the policy; names it if it has other arguments."""
+  try:
+    inspect.signature(function).bind(*args, **kwargs)
+  except TypeError as error:
+    raise TypeError(
+        f'{name} must have the arguments of `GenerativePolicy`: {error}.'
+    ) from error
+  return function(*args, **kwargs)
+
+
+def _check_result(name, result, shape, described):
+  result = np.asarray(result)
+  if list(result.shape) != shape:
+    raise ValueError(
+        f'{name} must return shape {described}, here {shape}, got'
+        f' {list(result.shape)}.'
+    )
+  if not np.all(np.isfinite(result)):
+    raise ValueError(f'{name} must return finite numbers, got {result}.')

@@ -1,0 +1,74 @@
+"""Tests of what is refused of a policy before a run."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.policies import gaussian
+from parl_tf.training import policy_check
+from tests.agents import small_agent
+
+
+def _policy(**methods):
+  return small_agent.make_policy(
+      type('MyPolicy', (gaussian.GaussianPolicy,), methods)
+  )
+
+
+def _check(policy):
+  policy_check.check(
+      policy,
+      small_agent.OBSERVATION_SPEC,
+      small_agent.ACTION_SPEC.shape[0],
+  )
+
+
+def _without_temperature(self, observation, num_samples, seed, averaged=True):
+  del self, observation, num_samples, seed, averaged
+
+
+def _samples(actions):
+  return lambda self, *args, **kwargs: tf.constant(actions, tf.float32)
+
+
+class PolicyCheckTest(parameterized.TestCase):
+
+  def test_a_policy_that_keeps_the_protocol_passes(self):
+    _check(_policy())
+    _check(small_agent.make_policy())
+
+  @parameterized.parameters(
+      (np.zeros([2, 2]), r'MyPolicy.sample .* \[2, 3, 2\], got \[2, 2\]'),
+      (np.full([2, 3, 2], 1.5), r'in \[-1, 1\], got 1.5 to 1.5'),
+      (np.full([2, 3, 2], np.nan), 'finite'),
+  )
+  def test_wrong_samples_are_refused(self, actions, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _check(_policy(sample=_samples(actions)))
+
+  @parameterized.parameters(
+      (0.5, r'distillation_loss must .* \[B\], here \[2\], got \[\]'),
+      ([np.nan, 0.0], 'distillation_loss must return finite'),
+  )
+  def test_wrong_losses_are_refused(self, loss, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _check(_policy(distillation_loss=_samples(loss)))
+
+  def test_only_a_policy_that_is_cloned_needs_weights(self):
+    policy = _policy(trainable_variables=())
+    with self.assertRaisesRegex(ValueError, 'trainable_variables must not'):
+      _check(policy)
+    policy_check.check(
+        policy, small_agent.OBSERVATION_SPEC, 2, is_cloned=False
+    )
+
+  def test_missing_arguments_are_named(self):
+    with self.assertRaisesRegex(
+        TypeError, r"MyPolicy.sample must .*arguments .* 'temperature'"
+    ):
+      _check(_policy(sample=_without_temperature))
+
+
+if __name__ == '__main__':
+  absltest.main()
