@@ -70,7 +70,7 @@ class Script(domain.Controller):
       self, time_step: dm_env.TimeStep, environment: domain.Environment
   ) -> np.ndarray:
     del environment
-    pose = np.float64(time_step.observation['robot'][:6])
+    pose = time_step.observation['robot'][:6].astype(np.float64)
     if self._angles is None:
       self._angles = pose[3:]
     if not self._waypoints:

@@ -1,6 +1,6 @@
 """Settings of an action search."""
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 import gin
 import tensorflow as tf
@@ -147,7 +147,7 @@ class Search:
       return self
     if num_actions >= self.num_samples:
       return self
-    settings = {
+    settings: Dict[str, Any] = {
         name: value
         for name, value in self._settings.items()
         if name not in ('optimizer', 'optimizer_settings')

@@ -256,8 +256,8 @@ def serving_signature(
 
 def _are_finite(observation: types.Nest) -> tf.Tensor:
   """Returns `[B, 1, 1]`, whether all numbers of an observation are finite."""
-  leaves = map(tf.convert_to_tensor, tf.nest.flatten(observation))
-  leaves = [x for x in leaves if x.dtype.is_floating]
+  tensors = map(tf.convert_to_tensor, tf.nest.flatten(observation))
+  leaves = [x for x in tensors if x.dtype.is_floating]
   if not leaves:
     return tf.constant(True)
   finite = [
