@@ -129,6 +129,14 @@ class RowScan:
         ' file has these units, bind them as `dataset.action_bounds`.'
     )
 
+  def _own_bounds(self) -> str:
+    """Returns the task's bounds as text, if they are known and others."""
+    bounds = self._layout.raw_action_bounds
+    if bounds is None or np.all(np.abs(bounds) == 1.0):
+      return ''
+    lows, highs = (tuple(np.round(x, 4).tolist()) for x in bounds)
+    return f" (the task's own bounds are {lows} and {highs})"
+
   def _check_shapes(self, shapes) -> None:
     observations = rows_lib.part_names(shapes, rows_lib.OBSERVATIONS)
     first = shapes[observations[0]]
@@ -225,7 +233,7 @@ class RowScan:
           'actions',
           np.abs(actions) > 1 + _ACTION_TOLERANCE,
           f'must be in [{low}, {high}] (`action_bounds`), unless `clip_actions`'
-          ' is set',
+          f' is set{self._own_bounds()}',
           rows['actions'],
       )
     self._num_saturated += int(np.sum(np.abs(actions) >= 1))

@@ -31,6 +31,7 @@ from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
+from parl_tf.training import finite_steps
 
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
@@ -302,8 +303,11 @@ class Evaluator:
     for i, environment in enumerate(environments, start=first):
       environment.seed(episode_seed(self._seed, i))
     builders = [episode_builder.EpisodeBuilder() for _ in environments]
+    finite = [
+        finite_steps.FiniteSteps(first + i) for i in range(len(environments))
+    ]
     for i, environment in enumerate(environments):
-      time_step = environment.reset()
+      time_step = finite[i].see(environment.reset())
       builders[i].add_observation(time_step.observation)
       time_steps[i] = histories[i].see(time_step)
     running = np.arange(len(time_steps)) < len(environments)
@@ -313,13 +317,14 @@ class Evaluator:
       actions = decide(step, time_steps, running)
       actions = _checked(actions, shape, first, step)
       for i in np.flatnonzero(running):
-        time_step = environments[i].step(actions[i])
+        returned = environments[i].step(actions[i])
+        time_step = finite[i].see(returned)
         time_steps[i] = histories[i].see(time_step)
         builders[i].add_step(
             actions[i],
             time_step.reward,
             time_step.discount,
-            environments[i].is_success(),
+            time_step is returned and environments[i].is_success(),
         )
         builders[i].add_observation(time_step.observation)
         running[i] = not time_step.last()

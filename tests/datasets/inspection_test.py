@@ -183,6 +183,15 @@ class FaultTest(dataset_case.DatasetCase):
         columns, r'`actions` must be in \[-1.0, 1.0\].*row 2.*value -1.25'
     )
 
+  def test_actions_outside_the_bounds_name_those_of_the_task(self):
+    columns = d4rl_columns.make()
+    columns['actions'][2] = -1.25
+    self._assert_fault(
+        columns,
+        r"`actions` must.*the task's own bounds are \(-2.5,\) and \(4.0,\)",
+        raw_action_bounds=(np.array([-2.5]), np.array([4.0])),
+    )
+
   def test_actions_outside_given_bounds(self):
     columns = d4rl_columns.make()
     self._assert_fault(

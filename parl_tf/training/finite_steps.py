@@ -1,0 +1,58 @@
+"""Ends an evaluation episode where the environment returns no finite number.
+
+A simulation may diverge. That fails the episode, not the run.
+"""
+
+from typing import Optional
+
+from absl import logging
+import dm_env
+import numpy as np
+import tree
+
+
+class FiniteSteps:
+  """The time steps of one episode."""
+
+  def __init__(self, number: int):
+    """Initializes the object.
+
+    Args:
+      number: Number of the evaluation episode.
+    """
+    self._number = number
+    self._observation = None
+
+  def see(self, time_step: dm_env.TimeStep) -> dm_env.TimeStep:
+    """Returns a time step; a time-out in its place if it is not finite.
+
+    Raises:
+      ValueError: If the observation after a reset is not finite.
+    """
+    wrong = _first_that_is_not_finite(time_step)
+    if wrong is None:
+      # A copy, because some environments overwrite their observations.
+      self._observation = tree.map_structure(np.copy, time_step.observation)
+      return time_step
+    if self._observation is None:
+      raise ValueError(
+          f'Evaluation episode {self._number}: the {wrong} after a reset of the'
+          ' environment must be finite, not NaN or infinite.'
+      )
+    logging.warning(
+        'Evaluation episode %d ends as a failure, because the %s of the'
+        ' environment is not finite.',
+        self._number,
+        wrong,
+    )
+    return dm_env.truncation(np.float32(0.0), self._observation, np.float32(1))
+
+
+def _first_that_is_not_finite(time_step: dm_env.TimeStep) -> Optional[str]:
+  if time_step.reward is not None and not np.isfinite(time_step.reward):
+    return 'reward'
+  for path, leaf in tree.flatten_with_path(time_step.observation):
+    leaf = np.asarray(leaf)
+    if leaf.dtype.kind == 'f' and not np.all(np.isfinite(leaf)):
+      return ' '.join(['observation', *map(repr, path)])
+  return None
