@@ -3,7 +3,7 @@
 A simulation may diverge. That fails the episode, not the run.
 """
 
-from typing import Optional
+from typing import Any, Optional
 
 from absl import logging
 import dm_env
@@ -21,7 +21,7 @@ class FiniteSteps:
       number: Number of the evaluation episode.
     """
     self._number = number
-    self._observation = None
+    self._observation: Any = None
 
   def see(self, time_step: dm_env.TimeStep) -> dm_env.TimeStep:
     """Returns a time step; a time-out in its place if it is not finite.
