@@ -204,6 +204,14 @@ _PAGES = {
         (
             'Calvin.address = "127.0.0.1:8001"',
             'Calvin.max_episode_steps = 10',
+            # Of the second run, whose file has sizes of its own.
+            'run_experiment.num_recorded_steps = 80',
+            'run_experiment.num_evaluation_episodes = 2',
+            'BehaviorCloning.num_steps = 2',
+            'Offline.num_steps = 2',
+            'Offline.interval = 1',
+            'Offline.evaluation_interval = 2',
+            'Online.num_episodes = 1',
         ),
         before=f'{_RECORD_STATES} calvin.hdf5 robot=15 scene=24',
     ),
