@@ -97,8 +97,10 @@ class CalQLCritic(td.TDCritic):
 
   @property
   def num_policy_actions(self) -> Optional[int]:
-    num_actions = super().num_policy_actions
-    return num_actions and max(num_actions, self._num_actions)
+    is_own = type(self).loss is CalQLCritic.loss
+    if self.num_backup_actions is None or not is_own:
+      return None
+    return max(self.num_backup_actions, self._num_actions)
 
   @property
   def samples_both_states(self) -> bool:

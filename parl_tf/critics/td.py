@@ -68,7 +68,9 @@ class TDCritic(critic.Critic):
 
   @property
   def num_policy_actions(self) -> Optional[int]:
-    return self.num_backup_actions
+    # A subclass with a loss of its own may read more of them.
+    is_own = type(self).loss is TDCritic.loss
+    return self.num_backup_actions if is_own else None
 
   def loss(self, transition, source, seed) -> types.CriticLoss:
     features = self.encode(transition.time_step.observation)

@@ -92,9 +92,12 @@ def _look_at(path: str) -> _Known:
 
 def _write(paths, known, output, *, has_next_observations, **options) -> None:
   # A list, so that all datasets are validated before anything is written.
-  # Actions in unknown units are copied as they are.
+  # Actions in unknown units are copied as they are, unless they are clipped.
+  clips = gin.get_bindings(reading.make_layout).get('clip_actions', False)
   datasets = [
-      reading.read_episodes(path, checks_actions=options['has_unit_actions'])
+      reading.read_episodes(
+          path, checks_actions=options['has_unit_actions'] or clips
+      )
       for path in paths
   ]
   with d4rl.EpisodeFile(

@@ -157,15 +157,20 @@ class RowScan:
             name,
             f'must have shape {(num_rows,) + tuple(row_shape)}, got {shape}',
         )
+    num_bounds = max(map(np.size, self._layout.action_bounds))
+    if num_bounds not in (1, *shapes['actions'][1:]):
+      self._fault(
+          'actions',
+          f'must have {num_bounds} numbers per row, as many as'
+          f' `action_bounds`, got {shapes["actions"]}',
+      )
     if num_rows == 0:
       self._fault(observations[0], 'must have at least one row, got none')
 
   def _expected_shapes(self, shapes, observations):
     """Returns the expected row shape of each column; None accepts any."""
     wanted = self._layout.observation_shape
-    expected = {
-        'actions': self._layout.action_shape or self._shape_of_bounds()
-    }
+    expected = {'actions': self._layout.action_shape}
     if isinstance(wanted, Mapping):
       parts = {f'{rows_lib.OBSERVATIONS}/{x}': y for x, y in wanted.items()}
       if set(parts) != set(observations):
@@ -187,11 +192,6 @@ class RowScan:
           f' {sorted(map(self._label, seen))}',
       )
     return expected
-
-  def _shape_of_bounds(self):
-    """Returns `[A]` if the bounds have it; None if they are numbers."""
-    bounds = map(np.shape, self._layout.action_bounds)
-    return next((shape for shape in bounds if shape), None)
 
   def _check_values(self, rows) -> None:
     for name, array in rows.items():

@@ -6,7 +6,7 @@ runs in a separate process with its own Python environment; see
 solved. With the paper's bias of -4, the reward is 0 while all are solved.
 """
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -25,6 +25,7 @@ SUB_TASKS = (
     'turn_on_led',
 )
 """The names of the sub-tasks."""
+_IMAGE_SIZE = 100  # pixels
 _OBSERVATIONS = ('robot', 'scene', 'static', 'gripper')
 
 
@@ -47,7 +48,7 @@ class Calvin(remote.Remote):
       *,
       observations: Sequence[str] = ('robot', 'static', 'gripper'),
       sub_tasks: Sequence[str] = SUB_TASKS,
-      image_size: int = 100,
+      image_size: int = _IMAGE_SIZE,
       action_repeat: int = 1,
       max_episode_steps: int = 360,
       reward_scale: float = 1.0,
@@ -89,12 +90,7 @@ class Calvin(remote.Remote):
     super().__init__(
         address,
         max_episode_steps=max_episode_steps,
-        settings={
-            'observations': ','.join(observations),
-            'sub_tasks': ','.join(sub_tasks),
-            'image_size': np.int64(image_size),
-            'action_repeat': np.int64(action_repeat),
-        },
+        settings=_settings(observations, sub_tasks, image_size, action_repeat),
         reward_scale=reward_scale,
         reward_bias=reward_bias,
         **options,
@@ -133,3 +129,15 @@ class Calvin(remote.Remote):
     return calvin_script.Script(
         self._sub_tasks, plays=plays, action_repeat=self._table_repeat
     )
+
+
+def _settings(observations, sub_tasks, image_size, action_repeat):
+  """Returns a world's settings; servers of earlier versions know the first."""
+  settings: Dict[str, Any] = {'observations': ','.join(observations)}
+  if tuple(sub_tasks) != SUB_TASKS:
+    settings['sub_tasks'] = ','.join(sub_tasks)
+  if image_size != _IMAGE_SIZE:
+    settings['image_size'] = np.int64(image_size)
+  if action_repeat != 1:
+    settings['action_repeat'] = np.int64(action_repeat)
+  return settings

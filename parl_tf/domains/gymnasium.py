@@ -121,6 +121,12 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       max_episode_steps = math.ceil(limit / action_repeat)
     self._set_constants(max_episode_steps, reward_scale, reward_bias)
     self._reward_range = reward_range
+    # Shared by all environments, so that it warns only once.
+    self._reward_check = (
+        None
+        if reward_range is None
+        else gymnasium_adapter.RewardRange(*reward_range)
+    )
     self._is_sparse = is_sparse
     self._id = id
     self._kwargs = kwargs
@@ -167,7 +173,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         max_episode_steps=self.max_episode_steps,
         select_observation=self._select_observation,
         success_signal=self._success_signal,
-        reward_range=self._reward_range,
+        reward_range=self._reward_check,
     )
 
   def make_controller(

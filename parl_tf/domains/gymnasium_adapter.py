@@ -2,6 +2,7 @@
 
 from typing import Any, Callable, Optional, Tuple
 
+from absl import logging
 import dm_env
 from dm_env import specs
 import numpy as np
@@ -11,8 +12,33 @@ from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import success
 
-# Relative to the largest reward that is allowed.
+# Relative to the largest reward that is declared.
 _REWARD_TOLERANCE = 1e-6
+
+
+class RewardRange:
+  """Warns once of a reward outside the declared range."""
+
+  def __init__(self, low: float, high: float):
+    """Initializes the range of a step's reward."""
+    self._low, self._high = low, high
+    self._has_warned = False
+
+  def see(self, reward: float) -> None:
+    """Looks at the reward of a step."""
+    tolerance = _REWARD_TOLERANCE * max(1.0, abs(self._low), abs(self._high))
+    is_inside = self._low - tolerance <= reward <= self._high + tolerance
+    if is_inside or self._has_warned or np.isnan(reward):
+      return
+    self._has_warned = True
+    logging.warning(
+        'The task returned a reward of %g, but `Gymnasium.reward_range` is (%g,'
+        ' %g). A critic that predicts a histogram cannot represent returns'
+        ' beyond that range. With another range, start a new run.',
+        reward,
+        self._low,
+        self._high,
+    )
 
 
 class GymnasiumEnvironment(domain.Environment):
@@ -32,7 +58,7 @@ class GymnasiumEnvironment(domain.Environment):
       max_episode_steps: Optional[int] = None,
       select_observation: Optional[Callable[[types.Nest], types.Nest]] = None,
       success_signal: Optional[success.SuccessSignal] = None,
-      reward_range: Optional[Tuple[float, float]] = None,
+      reward_range: Optional[RewardRange] = None,
   ):
     """Adapts and takes ownership of `environment`.
 
@@ -50,8 +76,7 @@ class GymnasiumEnvironment(domain.Environment):
         determine the spec.
       success_signal: Decides which steps are successes; None takes the entry
         `success` or `is_success` of `info`.
-      reward_range: Lowest and highest reward of a step of `environment`;
-        others are an error. None allows any.
+      reward_range: Sees the reward of each step of `environment`, if given.
 
     Raises:
       ValueError: If the action space is not a one-axis bounded box, or a number
@@ -116,7 +141,8 @@ class GymnasiumEnvironment(domain.Environment):
       observation, reward, terminated, truncated, info = self._environment.step(
           raw_action
       )
-      self._check_reward(float(reward))
+      if self._reward_range is not None:
+        self._reward_range.see(float(reward))
       total_reward += float(reward)
       self._is_success = self._success_signal.is_success(float(reward), info)
       if terminated or truncated or self._is_success:
@@ -173,18 +199,6 @@ class GymnasiumEnvironment(domain.Environment):
     if np.issubdtype(dtype, np.integer):
       raw_action = np.rint(raw_action)
     return raw_action.astype(dtype)
-
-  def _check_reward(self, reward: float) -> None:
-    if self._reward_range is None:
-      return
-    low, high = self._reward_range
-    tolerance = _REWARD_TOLERANCE * max(1.0, abs(low), abs(high))
-    if reward < low - tolerance or reward > high + tolerance:
-      raise ValueError(
-          f'The reward of a step must be in `reward_range`, [{low:g},'
-          f' {high:g}], got {reward:g}: the critic could not represent its'
-          ' returns.'
-      )
 
   def _convert(self, observation: Any) -> types.Nest:
     observation = self._select(observation)

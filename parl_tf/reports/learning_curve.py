@@ -31,7 +31,7 @@ _HEALTH = (
 _CLONING = ('held_out_loss', 'held-out loss', drawing.VERMILION, '-')
 
 _EPISODE_SUCCESS = 'collect/success'
-_WINDOW = 20  # episodes
+_WINDOW = 20  # rows, each of an episode or of a turn of DPPO
 
 
 def draw(
@@ -142,7 +142,11 @@ def _draw_online_episodes(panel, metrics, positions):
   """Draws the mean success of online episodes if nothing was evaluated."""
   success = metrics.column(_EPISODE_SUCCESS)
   is_there = np.isfinite(success)
-  is_evaluated = any(np.isfinite(metrics.column(c)).any() for c, *_ in _RATES)
+  is_online = metrics.phases == 'online'
+  is_evaluated = any(
+      np.isfinite(metrics.column(column)[is_online]).any()
+      for column, *_ in _RATES
+  )
   if is_evaluated or not is_there.any():
     return
   success = success[is_there]
@@ -155,7 +159,7 @@ def _draw_online_episodes(panel, metrics, positions):
       rate,
       color=drawing.BLUE,
       linewidth=1.8,
-      label=f'online episodes, mean of {_WINDOW} (last {rate[-1]:.2f})',
+      label=f'online episodes, moving mean (last {rate[-1]:.2f})',
   )
 
 

@@ -340,19 +340,15 @@ def _is_finished(run: Run) -> bool:
     result = phase_result(run, name)
     logged = None if result is None else result.score
     score = phase.get('score')
-    if _differ(logged, score):
+    if score is None:  # Nothing was evaluated, or no longer.
+      continue
+    if logged is None or abs(logged - score) > 1e-6:
       raise ValueError(
           f'{os.path.join(run.path, run_files.SUMMARY)}: `phases.{name}.score`'
           f' must be {logged}, as in the last evaluation in'
           f' {run_files.METRICS}, got {score}.'
       )
   return True
-
-
-def _differ(a: Optional[float], b: Optional[float]) -> bool:
-  if a is None or b is None:
-    return a is not b
-  return abs(a - b) > 1e-6
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:

@@ -317,20 +317,20 @@ class Evaluator:
       actions = decide(step, time_steps, running)
       actions = _checked(actions, shape, first, step)
       for i in np.flatnonzero(running):
-        returned = environments[i].step(actions[i])
-        time_step = finite[i].see(returned)
+        time_step = finite[i].see(environments[i].step(actions[i]))
         time_steps[i] = histories[i].see(time_step)
         builders[i].add_step(
             actions[i],
             time_step.reward,
             time_step.discount,
-            time_step is returned and environments[i].is_success(),
+            environments[i].is_success(),
         )
         builders[i].add_observation(time_step.observation)
         running[i] = not time_step.last()
       self._observe(observer, first, running)
       if not running.any():
-        return [b.build(i) for i, b in enumerate(builders, start=first)]
+        episodes = [b.build(i) for i, b in enumerate(builders, start=first)]
+        return [x.judged(e) for x, e in zip(finite, episodes, strict=True)]
     raise ValueError(
         f'Episode {first + np.flatnonzero(running)[0]} must end within the'
         f' {self._domain.max_episode_steps} steps of the domain'

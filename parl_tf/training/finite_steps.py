@@ -10,6 +10,8 @@ import dm_env
 import numpy as np
 import tree
 
+from parl_tf import types
+
 
 class FiniteSteps:
   """The time steps of one episode."""
@@ -22,9 +24,13 @@ class FiniteSteps:
     """
     self._number = number
     self._observation: Any = None
+    self._lowest_reward = np.float32(0.0)
+    self._has_failed = False
 
   def see(self, time_step: dm_env.TimeStep) -> dm_env.TimeStep:
     """Returns a time step; a time-out in its place if it is not finite.
+
+    The time-out has the last finite observation, and the lowest reward so far.
 
     Raises:
       ValueError: If the observation after a reset is not finite.
@@ -33,6 +39,8 @@ class FiniteSteps:
     if wrong is None:
       # A copy, because some environments overwrite their observations.
       self._observation = tree.map_structure(np.copy, time_step.observation)
+      if time_step.reward is not None:
+        self._lowest_reward = min(self._lowest_reward, time_step.reward)
       return time_step
     if self._observation is None:
       raise ValueError(
@@ -45,7 +53,16 @@ class FiniteSteps:
         self._number,
         wrong,
     )
-    return dm_env.truncation(np.float32(0.0), self._observation, np.float32(1))
+    self._has_failed = True
+    return dm_env.truncation(
+        self._lowest_reward, self._observation, np.float32(1)
+    )
+
+  def judged(self, episode: types.Episode) -> types.Episode:
+    """Returns the episode, without success if it has failed."""
+    if not self._has_failed:
+      return episode
+    return episode._replace(success=np.zeros_like(episode.success))
 
 
 def _first_that_is_not_finite(time_step: dm_env.TimeStep) -> Optional[str]:

@@ -31,7 +31,10 @@ def check(
         policy,
         agent.time_step_spec.observation,
         agent.chunk_length * agent.action_spec.shape[0],
-        is_cloned='behavior_cloning' in phase_names,
+        is_cloned=(
+            'behavior_cloning' in phase_names
+            and gin.get_bindings(phases.BehaviorCloning).get('num_steps', 1) > 0
+        ),
     )
   if 'online' in phase_names:
     all_phases.online.check(domain, agent)

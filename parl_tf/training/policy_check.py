@@ -9,6 +9,7 @@ import tensorflow as tf
 from parl_tf import types
 
 _NUM_STATES, _NUM_SAMPLES = 2, 3
+_TOLERANCE = 1e-5  # Of rounding, as in datasets.
 
 
 def check(
@@ -18,7 +19,7 @@ def check(
     *,
     is_cloned: bool = True,
 ) -> None:
-  """Draws a few actions and computes their loss.
+  """Draws a few actions and computes their loss, for observations of zeros.
 
   Args:
     policy: `GenerativePolicy` of this process.
@@ -29,8 +30,8 @@ def check(
 
   Raises:
     TypeError: If `sample` or `distillation_loss` does not take its arguments.
-    ValueError: If a result has another shape or is not finite, an action is
-      outside [-1, 1], or there is nothing to train.
+    ValueError: If a result has another shape, an action is outside [-1, 1], or
+      there is nothing to train.
   """
   name = type(policy).__name__
   observation = tf.nest.map_structure(
@@ -49,7 +50,7 @@ def check(
   )
   shape = [_NUM_STATES, _NUM_SAMPLES, action_size]
   _check_result(f'{name}.sample', actions, shape, '[B, N, A]')
-  if np.max(np.abs(actions)) > 1.0:
+  if np.max(np.abs(actions)) > 1.0 + _TOLERANCE:
     raise ValueError(
         f'{name}.sample must return actions in [-1, 1], got'
         f' {np.min(actions):g} to {np.max(actions):g}.'
@@ -86,5 +87,3 @@ def _check_result(name, result, shape, described):
         f'{name} must return shape {described}, here {shape}, got'
         f' {list(result.shape)}.'
     )
-  if not np.all(np.isfinite(result)):
-    raise ValueError(f'{name} must return finite numbers, got {result}.')

@@ -88,6 +88,17 @@ class ConversionTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, r'must be in \[-1.0, 1.0\]'):
       self._read()
 
+  def test_bound_clipping_is_applied(self):
+    actions = np.array([[-7.0], [1.0], [0.5], [9.0]], np.float32)
+    path = self._write('a', '-t-t', actions=actions)
+    gin.parse_config('dataset.clip_actions = True')
+    conversion.convert([path], self._output)
+
+    gin.clear_config()
+    np.testing.assert_array_equal(
+        np.concatenate([x.action for x in self._read()]), actions.clip(-1, 1)
+    )
+
   def test_bound_units_and_success_are_stored(self):
     rewards = np.array([0.2, 0.95, 0.2, 0.2], np.float32)
     path = self._write('a', '-t-t', rewards=rewards)

@@ -239,8 +239,12 @@ class RefuseTest(D4rlTest):
   def test_bounds_of_another_number_of_actions(self):
     self._write(d4rl_columns.make())
     bounds = ([-1.0, -2.0, -3.0], [1.0, 2.0, 3.0])
-    with self.assertRaisesRegex(ValueError, r'`actions` must have.*3\)'):
-      reading.read_episodes(self._path, action_bounds=bounds)
+    for spec in None, _ACTION_SPEC:
+      with self.assertRaisesRegex(ValueError, '`actions` must have 3 numbers'):
+        reading.read_episodes(
+            self._path, action_spec=spec, action_bounds=bounds
+        )
+    reading.read_episodes(self._path, action_bounds=([-1.0], [1.0]))
     for bounds in ((-2, 2), (-3, 3), (0, 1)), ((-1.0, -2.0), (1.0, 2.0, 3.0)):
       with self.assertRaisesRegex(ValueError, 'one number per action dim'):
         reading.read_episodes(self._path, action_bounds=bounds)

@@ -152,10 +152,16 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       _adapt(**arguments)
 
-  def test_a_reward_outside_its_range_is_an_error(self):
-    environment, _ = _adapt(reward_range=(0.0, 3.0))
-    environment.step(np.full([1], 0.5, np.float32))  # A reward of 3.
-    with self.assertRaisesRegex(ValueError, r'\[0, 3\], got 4'):
+  def test_a_reward_outside_its_range_is_warned_of_once(self):
+    reward_range = gymnasium_adapter.RewardRange(0.0, 3.0)
+    environment, _ = _adapt(reward_range=reward_range)
+    with self.assertNoLogs(level='WARNING'):
+      environment.step(np.full([1], 0.5, np.float32))  # A reward of 3.
+    with self.assertLogs(level='WARNING') as logs:
+      environment.step(np.ones([1], np.float32))
+    self.assertIn('reward of 4, but `Gymnasium.reward_range` is (0, 3)',
+                  logs.output[0])
+    with self.assertNoLogs(level='WARNING'):
       environment.step(np.ones([1], np.float32))
 
   def test_an_observation_unlike_its_space_is_an_error(self):

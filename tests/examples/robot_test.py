@@ -24,9 +24,10 @@ _BINDINGS = (
     'RobotEnvironment.max_missed_ticks = 1_000',
     'RobotEnvironment.max_observation_age = 20.0',
     'run_experiment.num_recorded_steps = 80',
-    'run_experiment.num_evaluation_episodes = 0',
+    'run_experiment.num_evaluation_episodes = 2',
     "run_experiment.phase_names = ('online',)",
     'Online.num_warm_up_episodes = 1',
+    'Online.evaluation_interval = 2',
 )
 
 
@@ -48,9 +49,8 @@ class RobotExampleTest(absltest.TestCase):
     )
     root_dir = pathlib.Path(folder, 'runs', 'arm')
     self.assertLen(episode_log.EpisodeLog(str(root_dir / 'episodes')), 3)
-    # 10 recorded and 3 collected.
-    self.assertLen(re.findall('ticks missed, worst lateness', output), 13)
-    self.assertIn('seed 0, not evaluated\n', output)
+    # 10 recorded, 3 collected and 4 evaluated, with and without search.
+    self.assertLen(re.findall('ticks missed, worst lateness', output), 17)
     policy = tf.saved_model.load(str(root_dir / 'policies' / 'base_policy'))
     action = policy.signatures['serving_default'](
         observation=tf.zeros([3, 4]), seed=tf.zeros([2], tf.int32)

@@ -127,6 +127,13 @@ class ReadRunTest(RunFolderTest):
     run = runs.read_run(path, 'method')
     self.assertTrue(run.is_finished)
     self.assertIsNone(runs.phase_result(run, 'online'))
+    # Evaluations may have been given up in mid-phase.
+    rows = [run_folders.evaluated('online', 20, 50.0),
+            run_folders.logged('online', 40)]
+    self._write('run', rows, is_finished=False)
+    run = runs.read_run(path, 'method')
+    self.assertTrue(run.is_finished)
+    self.assertEqual(runs.phase_result(run, 'online').score, 50.0)
 
   def test_an_incomplete_last_line_is_ignored(self):
     path = self._write('run', is_finished=False)

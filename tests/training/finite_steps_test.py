@@ -44,6 +44,7 @@ class FiniteStepsTest(parameterized.TestCase):
                   logs.output[0])
     (episode,) = result.episodes
     self.assertEqual((episode.num_steps, result.success_rate), (3, 0.0))
+    self.assertFalse(np.any(episode.success))
     self.assertEqual(episode.discount[-1], 1.0)
     for array in episode.observation, episode.reward:
       self.assertTrue(np.all(np.isfinite(array)))

@@ -20,7 +20,6 @@ _BINDINGS = (
     'build_agent.num_frames = 3',
     'build_agent.policy_ctor = @GaussianPolicy',
     'run_experiment.num_recorded_steps = 60',
-    'run_experiment.num_evaluation_episodes = 2',
     'BehaviorCloning.num_steps = 2',
     'BehaviorCloning.min_steps = 0',
     'Online.num_episodes = 1',
@@ -39,14 +38,21 @@ class FramesRunTest(parameterized.TestCase):
     gin.clear_config()
 
   @parameterized.parameters(
-      ('experiments/drawn_maze_small.gin', (48, 48, 3)),
-      (tiny.GIN_FILE, (4,)),
+      ('experiments/drawn_maze_small.gin', (48, 48, 3), 2),
+      (tiny.GIN_FILE, (4,), 0),
   )
-  def test_phases_log_and_export_agree_on_the_frames(self, gin_file, shape):
+  def test_phases_log_and_export_agree_on_the_frames(
+      self, gin_file, shape, num_evaluation_episodes
+  ):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(
         [gin_file, 'methods/self_distillation.gin'],
-        [*tiny.BINDINGS, *_BINDINGS],
+        [
+            *tiny.BINDINGS,
+            *_BINDINGS,
+            'run_experiment.num_evaluation_episodes ='
+            f' {num_evaluation_episodes}',
+        ],
     )
     summary = experiment.run_experiment(root_dir, 0)
     (first, *_) = episode_log.EpisodeLog(
@@ -64,6 +70,9 @@ class FramesRunTest(parameterized.TestCase):
         act, num_frames=act.num_frames
     )
     online = summary.phases['online']
+    if not num_evaluation_episodes:
+      self.assertIsNone(online.score)
+      return
     self.assertEqual(
         result.success_rate, online.success_rate_without_search
     )
