@@ -266,13 +266,15 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
         if other.domain == run.domain
     ]
     own = run_files.task_settings(run.settings, run.domain)
+    # A task of gymnasium is known by its id.
+    task = own.pop('id', '').strip('\'"').rpartition(':')[2]
     differing = [
         f'{name}={value}'.replace("'", '')
         for name, value in sorted(own.items())
         if any(other.get(name) != value for other in kin)
     ]
     suffix = f' ({", ".join(differing)})' if differing else ''
-    labels.append(run.domain + suffix)
+    labels.append((task or run.domain) + suffix)
   return [run._replace(domain=x) for run, x in zip(runs, labels, strict=True)]
 
 

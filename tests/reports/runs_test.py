@@ -292,6 +292,19 @@ class ReadRunsTest(RunFolderTest):
         ['LineWalk (length=5)', 'LineWalk (length=50)'],
     )
 
+  def test_tasks_of_gymnasium_are_named_by_their_ids(self):
+    for name in 'Reach-v4', 'Push-v2':
+      self._write(f'{name}/a/seed_0')
+      self._add(
+          f'{name}/a/seed_0',
+          'select_domain.domain = @Gymnasium()',
+          f"Gymnasium.id = 'robots:{name}'",
+      )
+    found = runs.read_runs([self._root])
+    self.assertEqual(
+        [run.domain for run in found.runs], ['Push-v2', 'Reach-v4']
+    )
+
   def _add(self, name, *bindings):
     with open(self._path(name, 'config.gin'), 'a', encoding='utf-8') as file:
       file.write('\n'.join(['', *bindings, '']))
