@@ -71,8 +71,8 @@ class DistributedTest(absltest.TestCase):
           for i in logged
           if spool.collector_of(i) == collector
       ]
-      self.assertEqual(arrived, sorted(arrived))
-      self.assertEqual(arrived, list(range(len(arrived))))
+      # One that the killed service had not logged is sent again, later.
+      self.assertEqual(sorted(arrived), list(range(len(arrived))))
       self.assertEmpty(set(numbers) - set(arrived))
 
   def _check_ratio(self, run, held):
