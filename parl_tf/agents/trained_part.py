@@ -269,8 +269,8 @@ class BoundRows:
   def _chosen(self, samples, seed):
     """Returns as many of the cached samples `[B, 2, N, A]` as a loss reads.
 
-    Each visit of a state takes different ones; a fixed few would stand in for
-    the whole policy.
+    Each visit of a state takes different ones; a fixed few would not represent
+    the policy.
     """
     num_cached, num_samples = samples.shape[2], self._search.num_samples
     if self._search.optimize_targets or num_samples >= num_cached:
