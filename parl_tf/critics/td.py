@@ -27,6 +27,7 @@ class TDCritic(critic.Critic):
       num_backup_actions: Optional[int] = 1,
       target_aggregation: str = 'min',
       target_noise: float = 0.0,
+      return_floor: bool = False,
       **kwargs,
   ):
     """Initializes the critic.
@@ -43,6 +44,14 @@ class TDCritic(critic.Critic):
         evaluate a policy that acts less precisely. Such a policy cannot repair
         a bad action at once, so that the values of a state's actions differ by
         more than the critic errs, however good the policy has become.
+      return_floor: Whether a target is at least the return that the data had
+        from this state and action, the bound of Cal-QL's calibration. One
+        success then gives all of its states their values at once, instead of
+        update by update. In a deterministic task with failures valued as
+        endless (`returns.monte_carlo_returns`), a return is a lower bound of
+        the optimal value (He et al., 2017, arXiv:1611.01606; Oh et al., 2018,
+        arXiv:1806.05635). With random dynamics, the targets become those of
+        the luckiest episodes.
       **kwargs: Arguments of `Critic`.
 
     Raises:
@@ -63,6 +72,7 @@ class TDCritic(critic.Critic):
           f'`target_noise` must not be negative, got {target_noise}.'
       )
     self._target_noise = _limited_noise(target_noise, spec)
+    self._return_floor = return_floor
     self.num_backup_actions = num_backup_actions
     self._target_aggregate = critic.AGGREGATIONS[target_aggregation]
 
@@ -89,6 +99,10 @@ class TDCritic(critic.Critic):
   ) -> Tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
     """Computes the TD loss `[B]`, a mean over members, and its metrics."""
     target = self._target(transition, source, seed)
+    if self._return_floor:
+      target = tf.maximum(
+          target, transition.action_step.info['monte_carlo_return']
+      )
     value_fn = self.bind_features(features)
     action = transition.action_step.action
     outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]

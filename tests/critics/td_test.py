@@ -118,6 +118,33 @@ class TDTest(parameterized.TestCase):
         loss.metrics['values/target'], np.mean(target), rtol=1e-5
     )
 
+  def test_targets_are_at_least_the_return_of_the_data(self):
+    returns = np.float32([-9.0, 5.0, -9.0, 5.0])
+    transition = critic_conformance.make_transition(4)
+    transition = transition._replace(
+        action_step=transition.action_step._replace(
+            info={'monte_carlo_return': tf.constant(returns)}
+        )
+    )
+    critic = _make_varied(num_target_members=None)
+    source = critic_conformance.make_source(
+        critic,
+        critic_conformance.make_policy(),
+        transition,
+        search=action_source.Search(4),
+    )
+    next_ = transition.next_time_step
+    actions = source.next.base()[:, :1]
+    values = critic.bind(next_.observation, target=True).members(actions)
+    target = next_.reward + 0.99 * next_.discount * values.numpy().min(0)[:, 0]
+    raised = np.where(returns == 5.0, 5.0, target)
+    for floor, expected in ((False, target), (True, raised)):
+      critic = _make_varied(num_target_members=None, return_floor=floor)
+      loss = critic.loss(transition, source, critic_conformance.SEED)
+      np.testing.assert_allclose(
+          loss.metrics['values/target'], np.mean(expected), rtol=1e-5
+      )
+
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`num_backup_actions`.*0'):
       _make(num_backup_actions=0)
