@@ -135,9 +135,11 @@ class Calvin(gymnasium.Env):
     action[-1] = 1.0 if action[-1] > 0 else -1.0
     cameras = self.table.cameras
     self.table.cameras = []  # Nothing is rendered between repetitions.
-    for _ in range(self._action_repeat - 1):
-      self.table.step(action)
-    self.table.cameras = cameras
+    try:
+      for _ in range(self._action_repeat - 1):
+        self.table.step(action)
+    finally:
+      self.table.cameras = cameras
     observation, _, _, info = self.table.step(action)
     solved = self._tasks.get_task_info_for_set(
         self._start, info, self._sub_tasks

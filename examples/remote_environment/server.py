@@ -1,7 +1,7 @@
 """Serves any gymnasium environment over dm_env_rpc, in its own Python.
 
   pip install dm-env-rpc gymnasium            # and the task's packages
-  python server.py --environment CartPole-v1 --port 50051
+  python server.py --environment Pendulum-v1 --port 50051
 
 This file does not depend on parl_tf. Each connection that creates a world gets
 a separate environment. The settings of a world are keyword arguments of

@@ -37,8 +37,8 @@ def convert(paths: Sequence[str], output: str) -> None:
 
   Raises:
     ValueError: If a dataset has a fault, an episode does not fit the layout or
-      differs in columns or shapes from the first, or actions are in units that
-      are known for some of the datasets only.
+      differs in columns, shapes or bytes from the first, or the actions' units
+      or the successes are known for some of the datasets only.
   """
   known = [_look_at(path) for path in paths]
   bound = gin.get_bindings(reading.make_layout)
@@ -58,16 +58,26 @@ def convert(paths: Sequence[str], output: str) -> None:
         )
         + ' has actions that are known to be in [-1, 1].'
     )
+  has_successes = [x.has_successes for x in known]
+  is_bound = any(x in bound for x in _SUCCESS)
+  if any(has_successes) and not all(has_successes) and not is_bound:
+    raise ValueError(
+        '`dataset.success_field` or `dataset.success_reward` must be bound,'
+        ' because only '
+        + ', '.join(
+            path
+            for path, has_success in zip(paths, has_successes, strict=True)
+            if has_success
+        )
+        + ' tells its successes.'
+    )
   options = dict(
       metadata={
           'converted_from': [
               os.path.basename(os.path.abspath(path)) for path in paths
           ]
       },
-      has_successes=(
-          any(x in bound for x in _SUCCESS)
-          or any(x.has_successes for x in known)
-      ),
+      has_successes=is_bound or any(has_successes),
       has_unit_actions=are_unit == {True},
   )
   try:

@@ -357,6 +357,13 @@ class EpisodeFile:
         raise ValueError(
             f'{where}: `{name}` must have shape {shape}, got {array.shape}.'
         )
+      dtype = self._file[name].dtype
+      # Bytes would hold a scaled image's values as zeros.
+      if (array.dtype == np.uint8) != (dtype == np.uint8):
+        raise ValueError(
+            f'{where}: `{name}` must have dtype {dtype}, as in the first'
+            f' episode, got {array.dtype}.'
+        )
 
 
 def _chunk_rows(array: np.ndarray) -> int:

@@ -225,6 +225,8 @@ def _record(
         action, time_step.reward, time_step.discount, environment.is_success()
     )
     builder.add_observation(time_step.observation)
+  if not time_step.last():
+    environment.abandon()
   return episodes.Recording(
       builder.build(number), tree.map_structure(lambda *x: np.stack(x), *infos)
   )

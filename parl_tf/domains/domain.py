@@ -119,6 +119,9 @@ class Environment(dm_env.Environment):
     """Returns whether the current episode may be stored in a dataset."""
     return True
 
+  def abandon(self) -> None:
+    """Called if nobody will finish the episode; a robot stops here."""
+
   def render(self) -> np.ndarray:
     """Returns an image of the current state, `[height, width, 3]` uint8."""
     raise NotImplementedError(f'{type(self).__name__} does not render images.')

@@ -110,6 +110,11 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
             f' {reward_scale} and {reward_bias}.'
         )
     kwargs = dict(kwargs or {})
+    if 'max_episode_steps' in kwargs:
+      raise ValueError(
+          '`kwargs` must not have `max_episode_steps`; bind'
+          ' `Gymnasium.max_episode_steps` instead.'
+      )
     task = _make(id, **kwargs)
     if max_episode_steps is None:
       limit = None if task.spec is None else task.spec.max_episode_steps

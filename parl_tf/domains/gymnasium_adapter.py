@@ -1,6 +1,6 @@
 """Adapts Gymnasium environments to `dm_env`."""
 
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Mapping, Optional, Tuple
 
 from absl import logging
 import dm_env
@@ -252,8 +252,13 @@ class GymnasiumDomain(domain.Domain):
 
 def _sample(space: Any) -> Any:
   """Returns zeros with the structure of a box or a dict of boxes."""
-  if hasattr(space, 'spaces'):
-    return {name: _sample(part) for name, part in space.spaces.items()}
+  parts = getattr(space, 'spaces', None)
+  if isinstance(parts, Mapping):
+    return {name: _sample(part) for name, part in parts.items()}
+  if not hasattr(space, 'low'):
+    raise ValueError(
+        f'The observation space must be a box or a dict of boxes, got {space}.'
+    )
   return np.zeros(space.shape, space.dtype)
 
 

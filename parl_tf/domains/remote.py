@@ -77,13 +77,7 @@ class RemoteEnvironment(gymnasium.Env):
     settings = {} if seed is None else {'seed': np.int64(seed)}
     if self._connection is None:
       logging.info('%s: reconnecting.', self._address)
-      self._connection = self._connect()
-      if self._connection.observations != self._specs:
-        raise ValueError(
-            f'{self._address}: the server must have the same observations as'
-            f' before the reconnection, {sorted(self._specs)}, got'
-            f' {sorted(self._connection.observations)}.'
-        )
+      self._connection = self._checked(self._connect())
     try:
       values = self._connection.reset(settings)
     except remote_connection.NoAnswerError as error:
@@ -109,6 +103,22 @@ class RemoteEnvironment(gymnasium.Env):
     if self._connection is not None:
       self._connection.leave()
       self._connection = None
+
+  def _checked(
+      self, connection: remote_connection.Connection
+  ) -> remote_connection.Connection:
+    """Returns a new connection if its specs are those of the first one."""
+    for what, before, now in (
+        ('observations', self._specs, connection.observations),
+        ('action', self._action_spec, connection.actions.get('action')),
+    ):
+      if now != before:
+        connection.close()
+        raise ValueError(
+            f'{self._address}: the server must have the same {what} as before'
+            f' the reconnection, {before}, got {now}.'
+        )
+    return connection
 
   def _lost(self) -> domain.EpisodeLostError:
     if self._connection is not None:

@@ -62,6 +62,7 @@ class Connection:
     """
     self._address = address
     self._deadline = deadline_seconds
+    self._is_closed = False
     self._requests: queue.Queue = queue.Queue()
     self._answers: queue.Queue = queue.Queue()
     self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
@@ -112,6 +113,9 @@ class Connection:
       answer = self._answers.get(timeout=self._deadline)
     except queue.Empty as error:
       raise self._no_answer(f'no answer to `{field}`') from error
+    except BaseException:  # The late answer would be taken for the next one.
+      self.close()
+      raise
     if isinstance(answer, grpc.RpcError) and answer.code() not in _GONE:
       raise RuntimeError(
           f'{self._address}: the server failed at `{field}`: {answer.code()},'
@@ -129,6 +133,8 @@ class Connection:
 
   def leave(self) -> None:
     """Destroys the world if the server still answers, then disconnects."""
+    if self._is_closed:
+      return
     self._deadline = _CLOSE_SECONDS
     try:
       self.send(rpc.LeaveWorldRequest())
@@ -139,6 +145,7 @@ class Connection:
 
   def close(self) -> None:
     """Disconnects immediately."""
+    self._is_closed = True
     self._requests.put(None)
     self._channel.close()
 

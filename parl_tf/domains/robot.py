@@ -182,6 +182,9 @@ class RobotEnvironment(domain.Environment):
       action = action.astype(np.float32).clip(-1.0, 1.0)
       if self._num_steps == 0:
         self._schedule.begin()
+        # The first decision has no time limit, so that `is_safe` needs another
+        # observation than the policy's.
+        self._observation = self._observe()
       self._check_missed_ticks()
       self._num_steps += 1
       raw_action = self._raw_action(action)
@@ -208,6 +211,10 @@ class RobotEnvironment(domain.Environment):
         self.raw_action_bounds[0].shape, np.float32, -1.0, 1.0, name='action'
     )
 
+  def abandon(self) -> None:
+    """Stops the arm; the next step begins an episode."""
+    self._stop()
+
   def close(self) -> None:
     """Stops the arm."""
     self._stop()
@@ -218,13 +225,21 @@ class RobotEnvironment(domain.Environment):
     try:
       yield
     except BaseException:
-      self._stop()
+      try:
+        self._stop()
+      except Exception:  # noqa: BLE001 (the error that came first counts)
+        logging.exception('Robot: the arm could not be stopped.')
       raise
 
   def _stop(self) -> None:
     self._needs_reset = True
-    self._watchdog.disarm()
+    self._stop_arm()
+
+  def _stop_arm(self) -> None:
+    """Stops the arm; if that fails or hangs, the watchdog tries again."""
+    self._watchdog.arm()
     self._arm.stop()
+    self._watchdog.disarm()
 
   def _time_step(self, is_cut_short: bool) -> dm_env.TimeStep:
     timed_out = is_cut_short or self._num_steps >= self._max_episode_steps
@@ -278,8 +293,7 @@ class RobotEnvironment(domain.Environment):
     """Stops the arm while the operator pauses; returns whether it paused."""
     if self._pause_path is None or not os.path.exists(self._pause_path):
       return False
-    self._watchdog.disarm()
-    self._arm.stop()
+    self._stop_arm()
     logging.info('Robot: paused until %s is removed.', self._pause_path)
     while os.path.exists(self._pause_path):
       self._clock.sleep(_PAUSE_SECONDS)

@@ -5,6 +5,10 @@ import threading
 import time
 from typing import Callable, Optional
 
+from absl import logging
+
+_NUM_CALLS = 10  # of a watchdog's function, if it raises
+
 
 class Clock:
   """The monotonic clock of this machine, `time.monotonic`."""
@@ -84,7 +88,8 @@ class Watchdog:
   """Calls a function in a separate thread unless disarmed in time.
 
   At exit, the interpreter waits for the thread, so an error elsewhere does not
-  prevent the call.
+  prevent the call. If the function raises, it is called again after the same
+  time, ten times in all.
   """
 
   def __init__(self, seconds: float, function: Callable[[], None]):
@@ -102,8 +107,7 @@ class Watchdog:
   def arm(self) -> None:
     """Restarts the time until the call."""
     self.disarm()
-    self._timer = threading.Timer(self._seconds, self._call)
-    self._timer.start()
+    self._start(_NUM_CALLS)
 
   def disarm(self) -> None:
     """Cancels the call; waits for one already in progress."""
@@ -112,7 +116,17 @@ class Watchdog:
         self._timer.cancel()
       self._timer = None
 
-  def _call(self) -> None:
+  def _start(self, num_calls: int) -> None:
+    self._timer = threading.Timer(self._seconds, self._call, [num_calls])
+    self._timer.start()
+
+  def _call(self, num_calls: int) -> None:
     with self._lock:
-      if self._timer is threading.current_thread():
+      if self._timer is not threading.current_thread():
+        return
+      try:
         self._function()
+      except Exception:  # noqa: BLE001 (the driver's, whatever it is)
+        logging.exception('Robot: the watchdog could not stop the arm.')
+        if num_calls > 1:
+          self._start(num_calls - 1)

@@ -123,9 +123,39 @@ class ConversionTest(absltest.TestCase):
       conversion.convert(paths, self._output)
     self.assertFalse(os.path.exists(self._output))
 
-    gin.parse_config('dataset.action_bounds = (-1.0, 1.0)')
+    gin.parse_config(
+        'dataset.action_bounds = (-1.0, 1.0)\ndataset.success_reward = 0.5'
+    )
     conversion.convert(paths, self._output)
     self.assertLen(self._read(), 2)
+
+  def test_successes_that_are_known_for_one_file_only_are_refused(self):
+    success = np.array([0, 1, 0, 0], np.bool_)
+    paths = [
+        self._write('a.hdf5', '-t-t', **{'infos/success': success}),
+        self._write('b.hdf5', '-t'),
+    ]
+    with self.assertRaisesRegex(
+        ValueError, r'`dataset.success_reward` must be bound.*only \S*a.hdf5 '
+    ):
+      conversion.convert(paths, self._output)
+    self.assertFalse(os.path.exists(self._output))
+
+    gin.parse_config('dataset.success_reward = 0.5')
+    conversion.convert(paths, self._output)
+    self.assertLen(self._read(), 3)
+
+  def test_images_of_bytes_and_of_floats_are_refused(self):
+    images = np.full([4, 5, 5, 3], 200, np.uint8)
+    paths = [
+        self._write('a.hdf5', '-t-t', observations=images),
+        self._write('b.hdf5', '-t-t', observations=images / np.float32(255.0)),
+    ]
+    with self.assertRaisesRegex(
+        ValueError, '`observations` must have dtype uint8.*got float32'
+    ):
+      conversion.convert(paths, self._output)
+    self.assertFalse(os.path.exists(self._output))
 
   def test_parts_of_parts_of_an_observation_are_kept(self):
     parts = {

@@ -53,6 +53,9 @@ class _Line:
   def step_info(self):
     return {'moved_to': np.array([self._place])}
 
+  def abandon(self):
+    pass
+
   def may_be_recorded(self):
     return self._place >= self.lowest
 

@@ -88,6 +88,18 @@ def _adapt(**kwargs):
 
 class GymnasiumEnvironmentTest(parameterized.TestCase):
 
+  @parameterized.parameters(
+      (gymnasium.spaces.Discrete(3),),
+      (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(3)]),),
+  )
+  def test_other_observation_spaces_are_refused(self, space):
+    environment = _Counter()
+    environment.observation_space = space
+    with self.assertRaisesRegex(ValueError, 'a box or a dict of boxes, got'):
+      gymnasium_adapter.GymnasiumEnvironment(
+          environment, seed=0, max_episode_steps=6
+      )
+
   @parameterized.parameters((-1.0, 0.0), (0.0, 2.0), (0.5, 3.0), (1.0, 4.0))
   def test_actions_are_mapped_to_the_box(self, action, raw):
     # [-1, 1] -> [0, 4]: raw = 2 * action + 2.

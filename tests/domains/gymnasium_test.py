@@ -187,6 +187,12 @@ class GymnasiumTest(parameterized.TestCase):
 
   def test_arguments_that_a_task_does_not_take_are_refused(self):
     with self.assertRaisesRegex(
+        ValueError, '`kwargs` must not have.*`Gymnasium.max_episode_steps`'
+    ):
+      gymnasium_domain.Gymnasium(
+          'Pendulum-v1', kwargs={'max_episode_steps': 9}
+      )
+    with self.assertRaisesRegex(
         ValueError, r"Gymnasium.kwargs.*'Pendulum-v1'.*{'mass': 2}.*'mass'"
     ):
       gymnasium_domain.Gymnasium('Pendulum-v1', kwargs={'mass': 2})

@@ -1,15 +1,19 @@
 """Tests of environments in another process, on loopback."""
 
+import queue
 import time
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
+from dm_env import specs
 import gymnasium
 import numpy as np
 
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import remote
+from parl_tf.domains import remote_connection
 from tests.domains import domain_conformance
 from tests.domains import example_server
 
@@ -142,6 +146,38 @@ class RemoteTest(parameterized.TestCase):
         str(raised.exception.__cause__), 'answer within 0.5 s.*`step`'
     )
     environment.reset()
+
+  def test_an_interrupted_step_disconnects(self):
+    environment = self._domain().make_environment(0, evaluation=True)
+    expected, _ = self._play(environment, 5)
+    environment.seed(6)
+    environment.reset()
+    with mock.patch.object(
+        queue.Queue, 'get', side_effect=KeyboardInterrupt
+    ):
+      with self.assertRaises(KeyboardInterrupt):
+        environment.step(np.zeros(1, np.float32))
+    # Its late answer is not taken for that of another request.
+    environment.close()
+    self.assertEqual(self._play(environment, 5)[0], expected)
+
+  def test_other_actions_after_a_reconnection_are_an_error(self):
+    environment = self._domain().make_environment(0, evaluation=True)
+    environment.reset()
+    environment.close()
+    wrong = specs.BoundedArray((1,), np.float32, -1.0, 1.0, name='action')
+    connect = remote_connection.connect
+
+    def connect_to_another(*args, **kwargs):
+      connection = connect(*args, **kwargs)
+      connection.actions = {'action': wrong}
+      return connection
+
+    with mock.patch.object(remote_connection, 'connect', connect_to_another):
+      with self.assertRaisesRegex(
+          ValueError, '(?s)the same action as before.*-2.*got.*-1'
+      ):
+        environment.reset()
 
   def test_an_unreachable_server_is_an_error_that_names_the_address(self):
     address = f'127.0.0.1:{example_server.free_port()}'

@@ -4,6 +4,7 @@ import threading
 import time
 
 from absl.testing import absltest
+import numpy as np
 
 from parl_tf.domains import robot_rate
 from tests.domains import manual_clock
@@ -85,6 +86,21 @@ class WatchdogTest(absltest.TestCase):
     disarmed.disarm()
     self.assertTrue(called.wait(30.0))
     self.assertEqual(calls, ['armed'])
+
+  def test_a_function_that_raises_is_called_ten_times(self):
+    calls, last = [], threading.Event()
+
+    def fail():
+      calls.append(time.monotonic())
+      if len(calls) == 10:
+        last.set()
+      raise OSError('no connection')
+
+    robot_rate.Watchdog(0.01, fail).arm()
+    self.assertTrue(last.wait(30.0))
+    time.sleep(0.05)
+    self.assertLen(calls, 10)
+    self.assertGreaterEqual(min(np.diff(calls)), 0.01)
 
   def test_arming_again_restarts_the_time(self):
     called = threading.Event()

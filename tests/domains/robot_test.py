@@ -1,6 +1,8 @@
 """Tests of the robot domain on a simulated arm and a manual clock."""
 
 import os
+import threading
+from unittest import mock
 
 from absl import logging
 from absl.testing import absltest
@@ -9,6 +11,8 @@ import gin
 import numpy as np
 
 from examples.robot import simulated_arm
+from parl_tf.datasets import generate
+from parl_tf.domains import arm
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import evaluation
 from tests.domains import domain_conformance
@@ -197,6 +201,62 @@ class RobotTest(parameterized.TestCase):
     with self.assertRaises(error):
       environment.step(np.ones(2, np.float32))
     self._clock.on_sleep = lambda: None
+    self.assertFalse(self._arm.is_moving)
+
+  def test_if_stopping_fails_it_is_tried_again_and_the_first_error_is_kept(
+      self,
+  ):
+    stop, tries = simulated_arm.SimulatedArm.stop, []
+    stopped = threading.Event()
+
+    def fail_twice(robot):
+      tries.append(True)
+      if len(tries) < 3:
+        raise OSError('no connection')
+      stop(robot)
+      stopped.set()
+
+    with mock.patch.object(simulated_arm.SimulatedArm, 'stop', fail_twice):
+      # The watchdog waits for (0 + 2) / 20 s.
+      environment = self._make(control_rate=20.0, max_missed_ticks=0)
+      environment.reset()
+      environment.step(np.ones(2, np.float32))
+      with self.assertRaisesRegex(ValueError, 'finite'):
+        environment.step(np.full(2, np.nan, np.float32))
+      self.assertTrue(stopped.wait(30.0))
+    self.assertLen(tries, 3)
+    self.assertFalse(self._arm.is_moving)
+
+  def test_the_first_action_is_checked_with_a_new_observation(self):
+    seen = []
+
+    def is_safe(observation, action):
+      del action
+      seen.append(observation)
+      return True
+
+    environment = self._make(is_safe=is_safe)
+    first = environment.reset().observation
+    moved = first + 1.0
+    measure = self._arm.observe
+    self._arm.observe = lambda: arm.Measurement(moved, measure().time)
+    environment.step(_STILL)
+    np.testing.assert_array_equal(seen, [moved])
+
+  def test_a_recording_that_ends_within_an_episode_stops_the_arm(self):
+    environment = self._make()
+    recordings = list(
+        generate.generate(
+            environment,
+            simulated_arm.Demonstrator(),
+            num_steps=2,
+            min_noise=0.0,
+            max_noise=0.0,
+            seed=0,
+        )
+    )
+    self.assertEqual([x.episode.num_steps for x in recordings], [2])
+    self.assertGreater(self._arm.num_commands, 0)
     self.assertFalse(self._arm.is_moving)
 
   def test_an_invalid_action_stops_the_arm(self):
