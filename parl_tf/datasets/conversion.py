@@ -3,6 +3,7 @@
 import os
 from typing import Iterator, Mapping, NamedTuple, Sequence, Tuple
 
+from absl import logging
 import gin
 import numpy as np
 
@@ -113,13 +114,23 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
   with d4rl.EpisodeFile(
       output, has_next_observations=has_next_observations, **options
   ) as file:
-    number = 0
+    number = num_lost = 0
     for episodes, found in zip(datasets, known, strict=True):
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
           raise _LastObservationUnknownError
         file.append(episode._replace(episode_id=number), infos)
         number += 1
+        timed_out = episode.discount[-1] > 0.0
+        num_lost += bool(episode.has_last_transition and timed_out)
+  if num_lost and not has_next_observations:
+    logging.warning(
+        '%s: the last observations of %d episodes that timed out are lost,'
+        ' because some episodes have none. Convert these separately to keep'
+        ' them.',
+        output,
+        num_lost,
+    )
 
 
 def _with_infos(

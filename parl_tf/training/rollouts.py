@@ -108,6 +108,8 @@ class RolloutActor:
               tf.constant(is_last),
           )
       )
+    for environment in self._environments:
+      environment.abandon()  # A reset follows, perhaps much later.
     # Nothing follows the last decision.
     decisions[-1] = decisions[-1]._replace(
         is_last=tf.ones_like(decisions[-1].is_last)

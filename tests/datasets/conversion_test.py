@@ -2,6 +2,7 @@
 
 import os
 
+from absl import logging
 from absl.testing import absltest
 import gin
 import h5py
@@ -178,6 +179,20 @@ class ConversionTest(absltest.TestCase):
     self.assertEqual(
         [e.has_last_transition for e in after], [True, False, False]
     )
+
+  def test_lost_last_observations_are_warned_of(self):
+    observations = np.zeros([4, 2], np.float32)
+    known = self._write(
+        'a', '-t-T', observations=observations, next_observations=observations
+    )
+    unknown = self._write('b', '-T-t')
+    logger = logging.get_absl_logger()
+    with self.assertLogs(logger, 'WARNING') as logs:
+      conversion.convert([known, unknown], self._output)
+    self.assertRegex(logs.output[0], 'last observations of 1 episodes')
+    with self.assertNoLogs(logger, 'WARNING'):
+      conversion.convert([known], self._output)
+      conversion.convert([unknown], self._output)
 
 
 if __name__ == '__main__':
