@@ -4,8 +4,10 @@
   python server.py --environment Pendulum-v1 --port 50051
 
 This file does not depend on parl_tf. Each connection that creates a world gets
-a separate environment. The settings of a world are keyword arguments of
-`gymnasium.make`. The setting `seed` of a reset seeds the environment.
+a separate environment; with --max_worlds 1, as for a robot, the next one waits
+until the environment before is closed. The settings of a world are keyword
+arguments of `gymnasium.make`. The setting `seed` of a reset seeds the
+environment.
 
 A step takes the action `action` and returns `observation` (or
 `observation/<key>` for each part), `reward` and `success`, the entry `success`
@@ -18,6 +20,7 @@ import concurrent.futures
 import importlib
 import itertools
 import sys
+import threading
 
 from dm_env import specs
 from dm_env_rpc.v1 import dm_env_rpc_pb2 as rpc
@@ -32,6 +35,7 @@ import gymnasium
 import numpy as np
 
 SUCCESS_KEYS = ('success', 'is_success')
+MAX_WORLDS = 4_096
 
 
 class World:
@@ -128,10 +132,11 @@ class World:
 class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
   """Worlds by name; each connection joins one at a time."""
 
-  def __init__(self, make, success_keys):
+  def __init__(self, make, success_keys, max_worlds):
     """Initializes the servicer; see `serve`."""
     self._make = make
     self._success_keys = success_keys
+    self._free = threading.Semaphore(max_worlds)
     self._worlds = {}
     self._numbers = itertools.count()
 
@@ -144,10 +149,16 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
         message = getattr(request, kind)
         try:
           if kind == 'create_world':
+            if not self._wait_for_a_free_world(context):
+              return
             name = f'world_{next(self._numbers)}'
-            self._worlds[name] = World(
-                self._make, _unpack(message.settings), self._success_keys
-            )
+            try:
+              self._worlds[name] = World(
+                  self._make, _unpack(message.settings), self._success_keys
+              )
+            except BaseException:
+              self._free.release()
+              raise
             own.append(name)
             response = rpc.CreateWorldResponse(world_name=name)
           elif kind == 'join_world':
@@ -161,8 +172,8 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
           elif kind == 'leave_world':
             joined, response = None, rpc.LeaveWorldResponse()
           elif kind == 'destroy_world':
-            self._worlds.pop(message.world_name).close()
             own.remove(message.world_name)
+            self._close(message.world_name)
             response = rpc.DestroyWorldResponse()
           else:
             raise ValueError(f'{kind} is not served here.')
@@ -178,7 +189,23 @@ class Servicer(dm_env_rpc_pb2_grpc.EnvironmentServicer):
         yield rpc.EnvironmentResponse(**{kind: response})
     finally:
       for name in own:
-        self._worlds.pop(name).close()
+        self._close(name)
+
+  def _wait_for_a_free_world(self, context) -> bool:
+    """Returns False if the client disconnects first."""
+    while not self._free.acquire(timeout=0.5):
+      if not context.is_active():
+        return False
+    if not context.is_active():
+      self._free.release()
+      return False
+    return True
+
+  def _close(self, name):
+    try:
+      self._worlds.pop(name).close()
+    finally:
+      self._free.release()
 
 
 def _parts(space_or_observation, name='observation'):
@@ -200,13 +227,16 @@ def _unpack(settings):
   }
 
 
-def serve(make, address: str, success_keys=SUCCESS_KEYS) -> grpc.Server:
+def serve(
+    make, address: str, success_keys=SUCCESS_KEYS, max_worlds=MAX_WORLDS
+) -> grpc.Server:
   """Starts a server.
 
   Args:
     make: Makes a `gymnasium.Env` from the settings of a world.
     address: `host:port`.
     success_keys: Entries of `info`; success if any of them is true.
+    max_worlds: Number of environments at a time; a client waits for the next.
 
   Returns:
     The running server.
@@ -214,14 +244,17 @@ def serve(make, address: str, success_keys=SUCCESS_KEYS) -> grpc.Server:
   server = grpc.server(
       # Each environment holds a thread as long as it is connected. Threads
       # start when they are needed.
-      concurrent.futures.ThreadPoolExecutor(max_workers=4_096),
+      concurrent.futures.ThreadPoolExecutor(max_workers=MAX_WORLDS),
       options=[
           ('grpc.max_send_message_length', -1),
           ('grpc.max_receive_message_length', -1),
+          # If the network breaks, the environment is closed after 20 s.
+          ('grpc.keepalive_time_ms', 10_000),
+          ('grpc.keepalive_timeout_ms', 10_000),
       ],
   )
   dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(
-      Servicer(make, success_keys), server
+      Servicer(make, success_keys, max_worlds), server
   )
   if not server.add_insecure_port(address):
     raise OSError(f'Cannot bind to {address}.')
@@ -242,6 +275,10 @@ def main():
       help='entry of info that is true on success (default: success or'
       ' is_success)',
   )
+  parser.add_argument(
+      '--max_worlds', type=int, default=MAX_WORLDS,
+      help='environments at a time, such as 1 for a robot',
+  )
   # Local connections only by default, because there is no encryption.
   parser.add_argument('--host', default='127.0.0.1')
   parser.add_argument('--port', type=int, default=50051)
@@ -253,6 +290,7 @@ def main():
       lambda **settings: gymnasium.make(options.environment, **settings),
       address,
       options.success_key or SUCCESS_KEYS,
+      options.max_worlds,
   )
   sys.stdout.write(f'{options.environment} is served at {address}.\n')
   sys.stdout.flush()

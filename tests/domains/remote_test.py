@@ -1,6 +1,7 @@
 """Tests of environments in another process, on loopback."""
 
 import queue
+import threading
 import time
 from unittest import mock
 
@@ -10,6 +11,7 @@ from dm_env import specs
 import gymnasium
 import numpy as np
 
+from examples.remote_environment import server
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import remote
@@ -95,6 +97,36 @@ class RemoteTest(parameterized.TestCase):
       np.testing.assert_array_equal(observations, expected[1])
       for environment in made:
         environment.close()
+
+  def test_a_server_of_one_world_lets_others_wait(self):
+    alive, most = [], []
+
+    class Counted(gymnasium.Wrapper):
+
+      def __init__(self):
+        super().__init__(gymnasium.make(_TASK))
+        alive.append(self)
+        most.append(len(alive))
+
+      def close(self):
+        alive.remove(self)
+        super().close()
+
+    address = f'127.0.0.1:{example_server.free_port()}'
+    running = server.serve(Counted, address, max_worlds=1)
+    self.addCleanup(lambda: running.stop(None).wait())
+    domain_ = remote.Remote(address, max_episode_steps=3, deadline_seconds=0.4)
+    first = domain_.make_environment(0, True)
+    first.reset()
+    timer = threading.Timer(1.0, first.close)
+    timer.start()
+    # It reconnects until the first is closed.
+    second = domain_.make_environment(1, True)
+    timer.join()
+    second.reset()
+    second.close()
+    self.assertGreaterEqual(len(most), 3)
+    self.assertEqual(set(most), {1})
 
   def test_raw_action_bounds_are_in_units_of_the_task(self):
     # The maximum torque of Pendulum is 2 N m.
