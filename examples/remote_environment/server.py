@@ -248,9 +248,10 @@ def serve(
       options=[
           ('grpc.max_send_message_length', -1),
           ('grpc.max_receive_message_length', -1),
-          # If the network breaks, the environment is closed after 20 s.
+          # If the network breaks, the environment is closed within 20 s.
           ('grpc.keepalive_time_ms', 10_000),
           ('grpc.keepalive_timeout_ms', 10_000),
+          ('grpc.http2.ping_timeout_ms', 10_000),  # 60 s by default
       ],
   )
   dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(
@@ -283,6 +284,8 @@ def main():
   parser.add_argument('--host', default='127.0.0.1')
   parser.add_argument('--port', type=int, default=50051)
   options = parser.parse_args()
+  if options.max_worlds < 1:
+    parser.error(f'--max_worlds must be positive, got {options.max_worlds}.')
   for module in options.module:
     importlib.import_module(module)
   address = f'{options.host}:{options.port}'

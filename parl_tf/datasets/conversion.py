@@ -48,44 +48,46 @@ def convert(paths: Sequence[str], output: str) -> None:
         '`dataset.is_binary` must be False for datasets of play, whose'
         ' tasks have rewards and successes of their own.'
     )
-  are_unit = {'action_bounds' in bound or x.has_unit_actions for x in known}
-  if len(are_unit) > 1:
-    raise ValueError(
-        '`dataset.action_bounds` must be bound, because only '
-        + ', '.join(
-            path
-            for path, x in zip(paths, known, strict=True)
-            if x.has_unit_actions
-        )
-        + ' has actions that are known to be in [-1, 1].'
-    )
-  has_successes = [x.has_successes for x in known]
-  is_bound = any(x in bound for x in _SUCCESS)
-  if any(has_successes) and not all(has_successes) and not is_bound:
-    raise ValueError(
-        '`dataset.success_field` or `dataset.success_reward` must be bound,'
-        ' because only '
-        + ', '.join(
-            path
-            for path, has_success in zip(paths, has_successes, strict=True)
-            if has_success
-        )
-        + ' tells its successes.'
-    )
+  has_unit_actions = 'action_bounds' in bound or _known_for_all(
+      paths,
+      [x.has_unit_actions for x in known],
+      '`dataset.action_bounds` must be bound, because only %s has actions that'
+      ' are known to be in [-1, 1].',
+  )
+  has_successes = any(x in bound for x in _SUCCESS) or _known_for_all(
+      paths,
+      [x.has_successes for x in known],
+      '`dataset.success_field` or `dataset.success_reward` must be bound,'
+      ' because only %s tells its successes.',
+  )
   options = dict(
       metadata={
           'converted_from': [
               os.path.basename(os.path.abspath(path)) for path in paths
           ]
       },
-      has_successes=is_bound or any(has_successes),
-      has_unit_actions=are_unit == {True},
+      has_successes=has_successes,
+      has_unit_actions=has_unit_actions,
   )
   try:
     _write(paths, known, output, has_next_observations=True, **options)
   except _LastObservationUnknownError:
     # D4RL's files know it only where an episode is terminal.
     _write(paths, known, output, has_next_observations=False, **options)
+
+
+def _known_for_all(
+    paths: Sequence[str], known: Sequence[bool], message: str
+) -> bool:
+  """Returns whether something is known for all datasets, or for none.
+
+  Raises:
+    ValueError: If it is known for some of them only, with their paths.
+  """
+  if any(known) and not all(known):
+    those = [path for path, x in zip(paths, known, strict=True) if x]
+    raise ValueError(message % ', '.join(those))
+  return all(known)
 
 
 class _LastObservationUnknownError(Exception):

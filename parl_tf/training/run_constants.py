@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+from absl import logging
 import gin
 import numpy as np
+
+from parl_tf.critics import td
 
 
 class RunConstants(NamedTuple):
@@ -79,6 +82,15 @@ def read(domain, agent) -> RunConstants:
         '`run_experiment.timeouts_fail_online` must be False for'
         f' {domain.name}, whose return of an endless episode without success'
         ' (`never_succeeds_value`) is unknown.'
+    )
+  if domain.extrapolates_returns and gin.get_bindings(td.TDCritic).get(
+      'return_floor'
+  ):
+    logging.warning(
+        '`TDCritic.return_floor` (macro `return_floor`) is for tasks that'
+        ' success ends. If episodes of %s go on after success, their returns'
+        ' are extrapolated past the time limit, and success may fall.',
+        domain.name,
     )
   return RunConstants(
       gamma=agent.gamma,

@@ -10,7 +10,9 @@ from absl.testing import parameterized
 from dm_env import specs
 import gymnasium
 import numpy as np
+import pytest
 
+from benchmarks import cut_link
 from examples.remote_environment import server
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
@@ -127,6 +129,29 @@ class RemoteTest(parameterized.TestCase):
     second.close()
     self.assertGreaterEqual(len(most), 3)
     self.assertEqual(set(most), {1})
+
+  @pytest.mark.full
+  def test_a_broken_network_closes_the_environment(self):
+    closed = threading.Event()
+
+    class Noticed(gymnasium.Wrapper):
+
+      def close(self):
+        super().close()
+        closed.set()
+
+    port = example_server.free_port()
+    running = server.serve(
+        lambda: Noticed(gymnasium.make(_TASK)), f'localhost:{port}'
+    )
+    self.addCleanup(lambda: running.stop(None).wait())
+    link = cut_link.CutLink(port)
+    self.addCleanup(link.close)
+    domain_ = remote.Remote(f'localhost:{link.port}', max_episode_steps=3)
+    domain_.make_environment(0, True).reset()
+    closed.clear()
+    link.cut()
+    self.assertTrue(closed.wait(30.0))
 
   def test_raw_action_bounds_are_in_units_of_the_task(self):
     # The maximum torque of Pendulum is 2 N m.

@@ -4,6 +4,7 @@ import json
 import os
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 import gin
 import numpy as np
@@ -15,6 +16,7 @@ from parl_tf.domains import gymnasium as gymnasium_domain
 from parl_tf.domains import pointmaze
 from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
+from parl_tf.training import run_constants
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
 from tests.agents import small_agent
@@ -94,6 +96,22 @@ class MakeWritersTest(absltest.TestCase):
       np.testing.assert_allclose(
           steps.policy_info['monte_carlo_return'][:2], endless, rtol=1e-5
       )
+
+  def test_a_floor_of_extrapolated_returns_is_warned_of(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config(
+        'return_floor = True\nTDCritic.return_floor = %return_floor'
+    )
+    agent = small_agent.make_agent()
+    logger = logging.get_absl_logger()
+    pendulum = gymnasium_domain.Gymnasium('Pendulum-v1')
+    with self.assertLogs(logger, 'WARNING') as logs:
+      run_constants.read(pendulum, agent)
+    self.assertRegex(logs.output[-1], 'return_floor.*Pendulum')
+    with self.assertNoLogs(logger, 'WARNING'):
+      run_constants.read(pointmaze.PointMaze(), agent)
+      gin.parse_config('return_floor = False')
+      run_constants.read(pendulum, agent)
 
   def test_time_outs_fail_online_alone(self):
     with gin.unlock_config():
