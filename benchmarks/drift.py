@@ -15,7 +15,6 @@ action, of the first and of the last online evaluation. Realised returns end at
 the time limit, so a policy that never succeeds has the lowest one possible.
 """
 
-import csv
 import os
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -23,6 +22,8 @@ from absl import app
 from absl import flags
 import numpy as np
 
+from parl_tf import synced_file
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 
 SOURCES = {'search': 'success_rate', 'alone': 'success_rate_without_search'}
@@ -103,7 +104,12 @@ def _chance_of_fall(rates, is_late, num_episodes: int) -> float:
 
 
 def _num_warm_up_episodes(run: runs_lib.Run) -> int:
-  return int(run.settings.get('Online.num_warm_up_episodes', 1))
+  settings = run.settings
+  online = settings.get('run_experiment.online_ctor', '@Online')
+  if run_files.resolve(online, settings) != '@Online':
+    return 0  # Other online phases have no warm-up.
+  number = settings.get('Online.num_warm_up_episodes', '1')
+  return int(run_files.resolve(number, settings))
 
 
 def _text(number: float) -> str:
@@ -112,10 +118,7 @@ def _text(number: float) -> str:
 
 def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:
   """Writes the table, and prints it."""
-  with open(path, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
+  synced_file.write_csv(path, list(rows[0]), rows)
   print('| ' + ' | '.join(x.replace('_', ' ') for x in rows[0]) + ' |')
   print('|' + '---|' * len(rows[0]))
   for row in rows:
@@ -129,6 +132,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
   runs = runs_lib.read_runs([options.root_dir]).runs
+  runs_lib.check_one_domain(runs)
   episodes = [int(x) for x in options.episodes]
   rows = [row for run in runs for row in measure(run, episodes)]
   if not rows:

@@ -46,6 +46,7 @@ import rich.progress
 
 from benchmarks import study_entries
 from benchmarks import study_process
+from parl_tf import synced_file
 from parl_tf.binaries import configs
 from parl_tf.reports import controls
 from parl_tf.reports import run_files
@@ -219,14 +220,8 @@ class Results:
   def add(self, row: Row) -> None:
     """Adds a row, or replaces the row of the same run."""
     self._rows[row['run']] = row
-    temporary_path = self._path + '.tmp'
-    with open(temporary_path, 'w', encoding='utf-8', newline='') as file:
-      writer = csv.DictWriter(
-          file, COLUMNS, extrasaction='ignore', lineterminator='\n'
-      )
-      writer.writeheader()
-      writer.writerows(self._rows[name] for name in sorted(self._rows))
-    os.replace(temporary_path, self._path)
+    rows = [self._rows[name] for name in sorted(self._rows)]
+    synced_file.write_csv(self._path, COLUMNS, rows)
 
 
 class Display:

@@ -16,8 +16,8 @@ runs and the p-values are those of the mean over all these numbers of episodes.
 `--beside` adds runs of other studies. Further runs of the same method and seed
 count in the means; the test takes their mean, because they are not independent.
 
-A run counts if it was evaluated after all of these episodes, finished or not;
-a log names the others.
+A run counts if it has success rates and returns after all of these episodes,
+finished or not; a log names the others.
 """
 
 import os
@@ -55,8 +55,8 @@ def compare(
     average: Whether to compare the means over `episodes`, not the last rates.
 
   Raises:
-    ValueError: If `ours` has no run that was evaluated after these episodes, or
-      the runs are of several domains.
+    ValueError: If `ours` has no run with success rates and returns after these
+      episodes, or the runs are of several domains.
   """
   runs_lib.check_one_domain(runs)
   methods: Dict[str, List[Measured]] = {}
@@ -70,15 +70,17 @@ def compare(
       seeds.setdefault(run.method, []).append(run.seed)
     elif 'online' in run.metrics.phases:
       logging.info(
-          '%s/seed_%d has no evaluations after all of %s online episodes.',
+          '%s/seed_%d has no success rates and returns after all of %s online'
+          ' episodes.',
           run.method,
           run.seed,
           list(episodes),
       )
   if ours not in methods:
     raise ValueError(
-        f'`ours` must be a method evaluated after {list(episodes)} online'
-        f' episodes, one of {sorted(methods)}, got {ours!r}.'
+        f'`ours` must be a method with success rates and returns after'
+        f' {list(episodes)} online episodes, one of {sorted(methods)}, got'
+        f' {ours!r}.'
     )
   rows = []
   for method, own in methods.items():
@@ -94,7 +96,9 @@ def compare(
         row[f'{source}_after_{number}'] = f'{mean:.1f}'
       row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in compared[source])
     of_success, of_80 = np.transpose(speeds[method])
-    row['steps_to_success'] = _text(np.mean(of_success), '.1f')
+    of_success = of_success[np.isfinite(of_success)]  # Some never succeed.
+    steps = np.mean(of_success) if of_success.size else np.nan
+    row['steps_to_success'] = _text(steps, '.1f')
     row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
     row['runs_at_80'] = int(np.sum(np.isfinite(of_80)))
     row[_RETURN] = f'{np.mean(compared[_RETURN]):.2f}'
@@ -187,7 +191,9 @@ def main(argv: Sequence[str]) -> None:
   options = flags.FLAGS
   folders = [options.root_dir, *options.beside]
   runs = runs_lib.read_runs(folders, may_repeat=True).runs
-  episodes = [int(x) for x in options.episodes]
+  episodes = sorted(int(x) for x in options.episodes)
+  if not episodes:
+    raise app.UsageError('--episodes must be numbers of online episodes.')
   rows = compare(runs, options.ours, episodes, options.average)
   write(os.path.join(options.root_dir, 'rivals.csv'), rows)
 

@@ -11,6 +11,8 @@ import subprocess
 import time
 from typing import List, NamedTuple, Optional, Sequence
 
+from parl_tf import synced_file
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STATE = 'study_run.json'
 _LOG = 'log.txt'
@@ -83,12 +85,21 @@ class State(NamedTuple):
 
 
 def read_state(job: Job) -> Optional[State]:
-  """Returns the stored state of a run, or None if it has none."""
+  """Returns the stored state of a run, or None if it has none.
+
+  Raises:
+    ValueError: If the file is no JSON, such as after a full disk.
+  """
   path = os.path.join(job.folder, _STATE)
   if not os.path.exists(path):
     return None
   with open(path, encoding='utf-8') as file:
-    return State(**json.load(file))
+    try:
+      return State(**json.load(file))
+    except ValueError as error:
+      raise ValueError(
+          f'{path} must be JSON ({error}); remove it to count from zero.'
+      ) from error
 
 
 def known_outcome(job: Job) -> Optional[Outcome]:
@@ -207,9 +218,8 @@ class Process:
 
   def _save(self):
     path = os.path.join(self.job.folder, _STATE)
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-      json.dump(self._state._asdict(), file, indent=2)
-    os.replace(path + '.tmp', path)
+    with synced_file.write(path) as file:
+      file.write(json.dumps(self._state._asdict(), indent=2).encode())
 
   def _error(self, status) -> str:
     if status < 0:

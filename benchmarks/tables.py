@@ -22,6 +22,7 @@ from absl import app
 from absl import flags
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf.reports import controls
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import statistics
@@ -79,11 +80,14 @@ def score_lines(rows: Sequence[Row]) -> List[str]:
   numbers of all seeds. Methods are in the order of their online means. Runs
   that are not finished are counted, but have no scores.
   """
-  if len({row['domain'] for row in rows}) > 1:
+  # Runs that failed before their first metrics have no domain.
+  if len({row['domain'] for row in rows if row['domain']}) > 1:
     raise ValueError('All runs of a table must be of one domain.')
   methods: Dict[str, List[Row]] = {}
   for row in rows:
-    methods.setdefault(row['method'], []).append(row)
+    # Not the method alone, which entries in other folders may share.
+    entry = row['run'].rpartition('/')[0]
+    methods.setdefault(entry, []).append(row)
   lines = _head('method', 'seeds', *_SCORES, 'online steps', 'core-minutes')
   lines_by_score = []
   for method, own in methods.items():
@@ -237,7 +241,13 @@ def quickstart_lines(rows: Sequence[Row]) -> List[str]:
   """Returns the Markdown lines of the quickstart's phases and controls.
 
   A cell has the mean success of all seeds, in percent.
+
+  Raises:
+    ValueError: If the rows are of several variants.
   """
+  variants = sorted({row['variant'] for row in rows})
+  if len(variants) != 1:
+    raise ValueError(f'All rows must be of one variant, got {variants}.')
 
   def percent(column: str) -> str:
     return f'{100 * np.mean(_numbers(rows, column)):.0f} %'
@@ -279,10 +289,7 @@ def write_and_print(
     make: Callable[[Sequence[Row]], List[str]],
 ) -> None:
   """Writes rows to a CSV file, and prints the lines that `make` makes of it."""
-  with open(path, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
+  synced_file.write_csv(path, columns, rows)
   with open(path, encoding='utf-8') as file:
     print('\n'.join(make(list(csv.DictReader(file)))))
 
@@ -349,7 +356,8 @@ def main(_):
   if flags.FLAGS.check:
     sys.exit(int(new != pages))
   for page, text in new.items():
-    page.write_text(text, encoding='utf-8')
+    with synced_file.write(str(page)) as file:
+      file.write(text.encode())
     print(f'{page}: {len(_TABLE.findall(text))} tables.')
 
 

@@ -1,9 +1,11 @@
 """Atomic file writes, synced to disk, and free names."""
 
 import contextlib
+import csv
+import io
 import itertools
 import os
-from typing import BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 PARTIAL_SUFFIX = '.partial'
 """Suffix of a file's name until the file is complete."""
@@ -32,6 +34,29 @@ def write(path: str) -> Iterator[BinaryIO]:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def write_csv(
+    path: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+  """Writes a CSV file as `write` does.
+
+  Args:
+    path: Path of the file; an existing file is replaced.
+    columns: Names of the columns.
+    rows: Cells by column. Other keys are left out, and missing cells are empty.
+
+  Raises:
+    OSError: If the file cannot be written.
+  """
+  text = io.StringIO()
+  writer = csv.DictWriter(
+      text, columns, extrasaction='ignore', lineterminator='\n'
+  )
+  writer.writeheader()
+  writer.writerows(rows)
+  with write(path) as file:
+    file.write(text.getvalue().encode())
 
 
 def free_path(path: str, label: str) -> str:

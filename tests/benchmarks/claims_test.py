@@ -9,6 +9,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from benchmarks import claims
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from tests.binaries import tiny
 from tests.reports import run_folders
@@ -59,6 +60,11 @@ class NumbersTest(absltest.TestCase):
         claims.score_of_time(4.0)(self._run),
         (30 * 40 + 30 * 60 + 120 * 50 + 60 * 90) / 240,
     )
+    # Without the score at the start, which is another run's.
+    begun = self._run._replace(
+        initial_run=run_files.InitialRun('other', 'offline', [], 0, None)
+    )
+    self.assertTrue(np.isnan(claims.score_of_time(1.0)(begun)))
 
 
 class VerdictTest(parameterized.TestCase):

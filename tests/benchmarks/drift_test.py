@@ -11,7 +11,7 @@ from tests.reports import run_folders
 
 class DriftTest(absltest.TestCase):
 
-  def _rows(self, scores):
+  def _rows(self, scores, settings=''):
     rows = [run_folders.evaluated('offline', 1, 30.0)]
     rows += [
         run_folders.evaluated(
@@ -22,6 +22,8 @@ class DriftTest(absltest.TestCase):
     ]
     folder = self.create_tempdir().full_path
     path = run_folders.write(os.path.join(folder, 'a', 'seed_0'), rows)
+    with open(os.path.join(path, 'config.gin'), 'a', encoding='utf-8') as file:
+      file.write(settings)
     return drift.measure(runs_lib.read_run(path, 'a'), [20, 30, 45])
 
   def test_fall_from_the_best_to_the_last_third(self):
@@ -47,6 +49,15 @@ class DriftTest(absltest.TestCase):
     search, _ = self._rows([80.0] * 6)
 
     self.assertEqual((search['fall'], search['by_chance']), ('0.0', '100.0'))
+
+  def test_only_the_online_phase_with_replay_has_warm_up_episodes(self):
+    macro = 'num = 6\nOnline.num_warm_up_episodes = %num\n'
+    for settings, episodes in (
+        (macro, 15),
+        ('run_experiment.online_ctor = @OnPolicy\n', 21),
+    ):
+      search, _ = self._rows([20.0, 80.0], settings)
+      self.assertEqual(search['episodes'], episodes)
 
   def test_a_run_without_online_evaluation_has_no_row(self):
     self.assertEqual(self._rows([]), [])

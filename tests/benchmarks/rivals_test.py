@@ -43,11 +43,13 @@ class RivalsTest(absltest.TestCase):
         ('ours', 0): (40.0, 90.0),
         ('theirs', 0): (60.0, 20.0),
         ('theirs', 1): (60.0, 40.0),
+        ('hopeless', 0): (0.0, 0.0),
+        ('hopeless', 1): (0.0, 8.0),
         # Not evaluated after 20 episodes.
         ('theirs', 2): (0.0,),
     })
 
-    first, second = rivals.compare(runs, 'ours', [10, 20])
+    first, second, third = rivals.compare(runs, 'ours', [10, 20])
 
     self.assertEqual(
         first,
@@ -71,6 +73,8 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(second['env_steps_to_80'], '')
     self.assertEqual(second['runs_at_80'], 0)
     self.assertEqual(second['search_of_runs'], '20 40')
+    # Of the runs that succeed.
+    self.assertEqual(third['steps_to_success'], '2.0')
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
     self.assertEqual(second['mean_return'], '-35.00')

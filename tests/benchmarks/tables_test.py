@@ -15,9 +15,12 @@ from parl_tf.reports import runs as runs_lib
 _STUDIES = ('pointmaze', 'cube_cal_ql')
 
 
-def _row(method, seed, status='finished', **scores):
+def _row(method, seed, status='finished', folder='', **scores):
   row = dict.fromkeys(methods.COLUMNS, '')
-  row.update(method=method, seed=str(seed), status=status, **scores)
+  row.update(
+      run=f'{folder}{method}/seed_{seed}', method=method, seed=str(seed),
+      status=status, **scores,
+  )
   return row
 
 
@@ -83,12 +86,26 @@ class LinesTest(absltest.TestCase):
     )
     self.assertEqual(second, '| `b` | 1 |  | 3 |  |  |  | 2.2 |')
 
+  def test_entries_of_different_folders_are_kept_apart(self):
+    rows = [
+        _row('a', 0, folder='small/', domain='X', online_score='10'),
+        _row('a', 0, folder='large/', domain='X', online_score='90'),
+        _row('b', 0, status='failed'),  # Before it logged its domain.
+    ]
+
+    *_, first, second, third = tables.score_lines(rows)
+
+    self.assertIn('| `large/a` | 1 |', first)
+    self.assertIn('| `small/a` | 1 |', second)
+    self.assertIn('| `b` | 0 and 1 unfinished |', third)
+
   def test_quickstart_shows_phases_and_controls(self):
     controls = {'clone_1': '0.02', 'clone_0.5': '0', 'clone_0': '0'}
     rows = [
         {
             **{'offline': offline, 'online': '1', 'online_base': '0.9'},
             **controls,
+            'variant': 'cal_ql_diffusion',
             'self_distillation': '0.01',
         }
         for offline in ('0.4', '0.5')
@@ -110,6 +127,10 @@ class LinesTest(absltest.TestCase):
             ' | 1 % |',
         ],
     )
+
+    rows[0]['variant'] = 'iql_diffusion'
+    with self.assertRaisesRegex(ValueError, 'one variant, got .*iql_diff'):
+      tables.quickstart_lines(rows)
 
   def test_claims_without_runs_are_left_out(self):
     row = dict.fromkeys(claims.COLUMNS, '')
