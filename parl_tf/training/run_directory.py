@@ -10,6 +10,7 @@ from typing import Iterator, List, Optional
 import gin
 
 from parl_tf import synced_file
+from parl_tf.training import effective_bindings
 
 _FILE = 'config.gin'
 # Exists from the end of a run until the directory is claimed again.
@@ -208,8 +209,12 @@ def _changes(before: str, after: str) -> List[str]:
 
 
 def _fixed_lines(config: str) -> List[str]:
-  """Returns the bindings that must not change, one per line, sorted."""
-  joined = config.replace('\\\n', ' ')
+  """Returns the bindings that must not change, one per line, sorted.
+
+  Bindings to defaults are left out.
+  """
+  # Further lines of a value are indented.
+  joined = re.sub(r'\\?\n[ \t]+', ' ', config)
   lines = []
   for line in joined.splitlines():
     line = ' '.join(line.split())
@@ -220,7 +225,7 @@ def _fixed_lines(config: str) -> List[str]:
     name = line.split('=')[0].strip()
     if not _MAY_CHANGE.fullmatch(name):
       lines.append(line)
-  return sorted(lines)
+  return sorted(effective_bindings.effective(lines))
 
 
 def _write(path, text):

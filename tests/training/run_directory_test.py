@@ -91,6 +91,14 @@ class RunDirectoryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'\+make_trainer.width = 16'):
       self._claim('make_trainer.width = 16')
 
+  def test_a_binding_to_a_default_that_a_later_version_adds_is_no_change(self):
+    self._claim('make_trainer.width = 8')
+    self._begin()
+    later = ('make_trainer.width = 8', 'make_trainer.num_gradient_steps = %n')
+    self.assertTrue(self._claim('n = 4', *later))
+    with self.assertRaisesRegex(ValueError, r'\+make_trainer.num_gradient_s'):
+      self._claim('n = 5', *later)
+
   def test_other_seed_is_refused(self):
     self._claim(seed=0)
     self._begin()
@@ -126,7 +134,7 @@ class RunDirectoryTest(parameterized.TestCase):
     self._claim(binding('a'))
     self._begin()
     self.assertTrue(self._claim(binding('a')))
-    with self.assertRaisesRegex(ValueError, r"-'a'\](?s:.*)\+'b'\]"):
+    with self.assertRaisesRegex(ValueError, r"'a'\](?s:.*)'b'\]"):
       self._claim(binding('b'))
 
   def test_failed_start_does_not_hold_the_directory(self):
