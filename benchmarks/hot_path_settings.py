@@ -1,5 +1,6 @@
 """Settings of hot_path.py, and the arithmetic they require."""
 
+import copy
 from typing import List, NamedTuple
 
 from dm_env import specs
@@ -78,13 +79,19 @@ class Counts:
 
   def __init__(self, setting: Setting):
     """Reads the networks' sizes from gin."""
-    query = gin.query_parameter
+    query = _bound
     self._b = setting.batch_size
     self._n = query('Search.num_samples')
     self._k = query('ActionOptimizer.num_candidates')
     self._t = query('ActionOptimizer.num_gradient_steps')
     self._e = query('CriticEnsemble.num_members')
     self._random = query('CalQLCritic.num_conservative_actions')
+    self._optimizes_targets = query('Search.optimize_targets')
+    backup = parameter('TDCritic.num_backup_actions', 1)
+    # What the search ranks, or what the loss reads of the policy's samples.
+    self._drawn = (
+        self._n if self._optimizes_targets else max(backup, self._random)
+    )
     hidden = list(query('CriticEnsemble.hidden_sizes'))
     sizes = [setting.action_size, *hidden, query('HLGauss.num_bins')]
     self._action_row = _products(sizes)
@@ -108,16 +115,21 @@ class Counts:
 
   def sampling(self, batch_size=None):
     b = batch_size or self._b
-    return 1e-9 * b * self._n * self._denoising * self._policy_row
+    return self._sampling(b, self._n)
+
+  def _sampling(self, batch_size, num_samples):
+    rows = batch_size * num_samples
+    return 1e-9 * rows * self._denoising * self._policy_row
 
   def critic_given(self):
-    """Counts two searches and the loss, whose backward pass costs double."""
+    """Counts the searches and the loss, whose backward pass costs double."""
     per_row = self._action_row + self._state_row
     loss = 3 * (self._e + 2 * (self._random + 2)) + 2
-    return 2 * self.search() + 1e-9 * self._b * loss * per_row
+    searches = 2 * self.search() if self._optimizes_targets else 0.0
+    return searches + 1e-9 * self._b * loss * per_row
 
   def critic_fresh(self):
-    return self.critic_given() + 2 * self.sampling()
+    return self.critic_given() + 2 * self._sampling(self._b, self._drawn)
 
   def distillation(self):
     loss = 3e-9 * self._b * self._policy_row
@@ -128,9 +140,14 @@ def _products(sizes):
   return 2 * sum(a * b for a, b in zip(sizes[:-1], sizes[1:]))
 
 
+def _bound(name: str):
+  # Copies of references, such as macros, are their values.
+  return copy.deepcopy(gin.query_parameter(name))
+
+
 def parameter(name: str, default):
   """Returns what gin binds to a parameter, or `default`."""
   try:
-    return gin.query_parameter(name)
+    return _bound(name)
   except ValueError:
     return default

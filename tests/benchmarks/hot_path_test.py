@@ -18,6 +18,9 @@ class HotPathTest(parameterized.TestCase):
     self.addCleanup(path.close)
     self.assertEqual(path.agent.action_spec.shape, [setting.action_size])
     self.assertContainsSubset(path.rows(), hot_path_rows.NAMES)
+    counts = hot_path_settings.Counts(setting)
+    self.assertGreater(counts.critic_fresh(), counts.critic_given())
+    self.assertGreater(counts.distillation(), counts.search())
 
 
 if __name__ == '__main__':
