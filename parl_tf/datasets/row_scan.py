@@ -353,8 +353,8 @@ def _kinds_of(name: str, column: rows_lib.Column):
     return 'fiu', 'numbers'
   if name == 'episode_ids':
     return 'iu', 'integers'
-  if name != 'actions' and column.dtype == np.uint8 and len(column.shape) > 2:
-    return 'u', 'bytes'  # An image.
+  if name != 'actions' and column.dtype == np.uint8 and len(column.shape) > 1:
+    return 'u', 'bytes'  # An image, or a vector such as a text.
   return 'f', 'floating point'
 
 

@@ -352,6 +352,7 @@ class WriteTest(D4rlTest):
     parts = {
         'state': np.arange(6, dtype=np.float32).reshape(3, 2),
         'image': np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3),
+        'text': np.array([[7, 0], [7, 0], [255, 1]], np.uint8),
     }
     written = _episode([0, 1, 2], False)._replace(observation=parts)
     d4rl_columns.write_episodes(self._path, [written])
