@@ -14,6 +14,7 @@ from typing import Sequence
 
 from absl import app
 from absl import flags
+import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
@@ -30,10 +31,17 @@ def main(argv: Sequence[str]) -> None:
 
   options = flags.FLAGS
   configs.parse(options.gin_file, options.gin_bindings)
+  bindings = gin.get_bindings(experiment.run_experiment)
+  dataset = options.dataset or bindings.get('dataset_path')
+  if not dataset:
+    raise app.UsageError(
+        '--dataset must be given, because the gin files do not bind'
+        ' run_experiment.dataset_path.'
+    )
   print(
       cache_run.fill(
           options.output,
-          options.dataset or experiment.dataset_path(''),
+          dataset,
           options.policy,
           workers_per_server=options.workers,
           dtype=options.dtype,

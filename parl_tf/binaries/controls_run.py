@@ -177,10 +177,11 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
   config_path = os.path.abspath(run_directory.config_path(run_dir))
   clone = find_clone(run_dir)
   seed, settings = run_files.read_config(run_dir)
-  phases = settings.get('run_experiment.phase_names', "('online',)")
-  if "'online'" not in phases or settings.get('Online.num_episodes') == '0':
+  phases = _setting(settings, 'run_experiment.phase_names', "('online',)")
+  num_episodes = _setting(settings, 'Online.num_episodes')
+  if "'online'" not in phases or num_episodes == '0':
     return None
-  online = settings.get('run_experiment.online_ctor', '@Online')
+  online = _setting(settings, 'run_experiment.online_ctor', '@Online')
   if re.split(r'[@./]', online)[-1] != 'Online':
     raise ValueError(
         f'{config_path}: self-distillation needs `run_experiment.online_ctor ='
@@ -225,8 +226,10 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
   metrics = run.metrics
   rates = metrics.column('success_rate_without_search')
   rates = rates[(metrics.phases == 'online') & np.isfinite(rates)]
-  temperature = run.settings.get(
-      'training/Search.temperature', run.settings.get('Search.temperature', 1.0)
+  temperature = _setting(
+      run.settings,
+      'training/Search.temperature',
+      _setting(run.settings, 'Search.temperature', '1.0'),
   )
   scores = {
       'success_rate': result.success_rate_without_search,
@@ -246,6 +249,11 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
           }
       ),
   )
+
+
+def _setting(settings: Mapping[str, str], name: str, default: str = '') -> str:
+  """Returns a gin binding as text, with a macro resolved."""
+  return run_files.resolve(settings.get(name, default), settings)
 
 
 def _num_evaluation_episodes(run_dir: str) -> int:

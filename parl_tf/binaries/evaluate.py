@@ -37,6 +37,7 @@ from absl import flags
 from parl_tf.binaries import console
 
 _SERVED = ('ws://', 'wss://')
+_VIDEOS = ('.mp4', '.gif')
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -96,6 +97,10 @@ def _check_usage(options, arguments) -> None:
       raise app.UsageError(f'--{name} cannot be combined with --follow.')
   if options.episodes and os.path.exists(options.episodes):
     raise app.UsageError(f'--episodes: {options.episodes} exists.')
+  if options.video and not options.video.lower().endswith(_VIDEOS):
+    raise app.UsageError(
+        f'--video must end in {" or ".join(_VIDEOS)}, got {options.video}.'
+    )
   if options.policy and options.root_dir and not _is_served(options):
     raise app.UsageError(
         '--root_dir cannot be combined with a SavedModel, which contains its'
@@ -152,7 +157,9 @@ def _define_flags():
   flags.DEFINE_float(
       'temperature', 1.0, "Scale of a served policy's noise.", lower_bound=0.0
   )
-  flags.DEFINE_string('video', None, 'Video file of the first episode (.mp4).')
+  flags.DEFINE_string(
+      'video', None, 'Video file of the first episode (.mp4 or .gif).'
+  )
   flags.DEFINE_string(
       'episodes', None, 'New directory to log the episodes to, as a dataset.'
   )

@@ -1,7 +1,7 @@
 """A finished run: recognized without TensorFlow, and described as text."""
 
 import os
-from typing import Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 from absl import logging
 
@@ -21,6 +21,9 @@ def digest(
 def summary(root_dir: str, digest: str) -> Optional[run_summary.RunSummary]:
   """Returns the summary of a run that leaves nothing to do, else None.
 
+  The paths of its policies are under `root_dir`, even if the run was copied or
+  moved.
+
   Args:
     root_dir: The run's directory; it may be missing.
     digest: Digest of the command.
@@ -28,8 +31,13 @@ def summary(root_dir: str, digest: str) -> Optional[run_summary.RunSummary]:
   if run_directory.finished_mark(root_dir) != digest:
     return None
   found = run_summary.read(os.path.join(root_dir, run_files.SUMMARY))
-  if not all(map(os.path.isdir, found.policies.values())):
+  policies = _policies(found.policies, root_dir)
+  if not all(map(os.path.isdir, policies.values())):
     return None
+  found = found._replace(policies=policies)
+  if found.best is not None:
+    best = _policies(found.best.policies, root_dir, 'best')
+    found = found._replace(best=found.best._replace(policies=best))
   logging.info('The run in %s is finished.', root_dir)
   return found
 
@@ -95,6 +103,16 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         'base_policy succeeds as often without search, and acts faster.'
     )
   return '\n'.join(lines)
+
+
+def _policies(
+    recorded: Mapping[str, str], root_dir: str, phase: str = ''
+) -> Dict[str, str]:
+  """Returns the paths in `root_dir` of policies recorded elsewhere."""
+  return {
+      name: os.path.join(root_dir, 'policies', phase, os.path.basename(path))
+      for name, path in recorded.items()
+  }
 
 
 def _needs_no_search(summary: run_summary.RunSummary) -> bool:

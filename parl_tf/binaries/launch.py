@@ -65,7 +65,11 @@ def _define_flags():
       ' among all GPUs.',
   )
   flags.DEFINE_integer(
-      'port', None, 'Port of the replay service; by default, a free one.'
+      'port',
+      None,
+      'Port of the replay service; by default, a free one.',
+      lower_bound=0,
+      upper_bound=65_535,
   )
   flags.DEFINE_string(
       'ray_address',

@@ -58,6 +58,16 @@ def check_saved_model(path: str, *, overwrite: bool) -> None:
       raise ValueError(
           f'{path} has a SavedModel: give --overwrite to replace it.'
       )
+  check_directory(path)
+
+
+def check_directory(path: str) -> None:
+  """Checks that a directory exists or can be created.
+
+  Raises:
+    ValueError: If there is a file in its place, or it is not writable.
+  """
+  place = os.path.abspath(path)
   while not os.path.lexists(place):
     place = os.path.dirname(place)
   if not os.path.isdir(place):

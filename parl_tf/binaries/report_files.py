@@ -3,6 +3,7 @@
 import os
 from typing import List, Optional, Sequence
 
+from parl_tf.binaries import outputs
 from parl_tf.reports import comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
@@ -50,8 +51,10 @@ def write_report(
 
   Raises:
     ValueError: If there is no evaluated run, a file is missing or faulty, two
-      runs have the same method and seed, or `baseline` is not a method.
+      runs have the same method and seed, `baseline` is not a method, or
+      `output` cannot be a directory.
   """
+  outputs.check_directory(output)  # The bootstraps may take minutes.
   run_set = runs_lib.read_runs(folders, group_by)
   groups = comparison.make_groups(run_set.runs)
   if not groups:

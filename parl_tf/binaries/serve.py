@@ -78,7 +78,11 @@ def _define_flags():
       f' {KEY_VARIABLE} is set, clients must send its value as their API key.',
   )
   flags.DEFINE_integer(
-      'port', 8000, 'Port to listen on; 0 selects a free one.', lower_bound=0
+      'port',
+      8000,
+      'Port to listen on; 0 selects a free one.',
+      lower_bound=0,
+      upper_bound=65_535,
   )
 
 

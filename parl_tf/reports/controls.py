@@ -42,7 +42,8 @@ LEGEND = (
     ' environment steps to success ("in"). data: the'
     ' episodes of the dataset. clone: the policy after cloning, at three'
     ' temperatures. self-distillation: the policy trained on its own samples,'
-    ' without a critic, for the same number of online episodes.',
+    ' without a critic, for the same number of online episodes, or for the'
+    ' number in brackets.',
 )
 _PHASES = ('behavior_cloning', 'offline', 'online')
 
@@ -92,15 +93,15 @@ def read(folder: str) -> Optional[Controls]:
     folder: The run's directory.
 
   Raises:
-    ValueError: If the file is no JSON, has other fields, or lacks a success
-      rate.
+    ValueError: If the file is no JSON text, has other fields, or lacks a
+      success rate.
   """
   path = os.path.join(folder, FILE)
   if not os.path.exists(path):
     return None
+  text = run_files.read_text(path)
   try:
-    with open(path, encoding='utf-8') as file:
-      controls = Controls(**json.load(file))
+    controls = Controls(**json.loads(text))
   except (json.JSONDecodeError, TypeError) as error:
     raise ValueError(
         f'{path} must be JSON with the fields {list(Controls._fields)}: '
@@ -147,9 +148,21 @@ def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
         ),
         _success(controls.data),
         *(_success(controls.clone.get(x)) for x in TEMPERATURES),
-        _success(controls.self_distillation),
+        _self_distillation(controls, run.metrics.column('episodes')[-1]),
     ])
   return lines
+
+
+def _self_distillation(controls: Controls, num_episodes: float) -> str:
+  """Returns its success, and its online episodes unless the run has as many.
+
+  The run may have been resumed for more episodes, or still be running.
+  """
+  text = _success(controls.self_distillation)
+  measured = (controls.self_distillation or {}).get('num_online_episodes')
+  if measured is None or measured == num_episodes:
+    return text
+  return f'{text} ({measured} episode{"s" * (measured != 1)})'
 
 
 def _success(scores: Optional[Mapping[str, Any]]) -> str:

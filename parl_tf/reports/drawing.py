@@ -100,7 +100,7 @@ def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
       marker=style.marker if is_marked or is_point else None,
       markevery=(0 if is_point else int(offset * distance), distance),
       **MARKS,
-      label=f'{curve.method} ({seeds_of(curve)})',
+      label=as_label(f'{curve.method} ({seeds_of(curve)})'),
       zorder=3,
   )
   if not y.has_interval:
@@ -111,6 +111,14 @@ def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
     )
   else:
     panel.fill_between(x, y.low, y.high, color=style.color, **BAND)
+
+
+def as_label(text: str) -> str:
+  """Returns a label that Matplotlib shows as this text."""
+  # It typesets what is between dollar signs, and omits labels with a leading
+  # underscore from legends.
+  text = text.replace('$', r'\$')
+  return f' {text}' if text.startswith('_') else text
 
 
 def seeds_of(curve) -> str:
@@ -128,7 +136,7 @@ def make_plot(width, height, title=None):
   plot = figure.Figure(figsize=(width, height), layout='constrained')
   backend_agg.FigureCanvasAgg(plot)
   if title:
-    plot.suptitle(title, fontsize=12, fontweight='bold')
+    plot.suptitle(as_label(title), fontsize=12, fontweight='bold')
   return plot
 
 

@@ -122,7 +122,7 @@ def draw_scores(
     panel.set_xlim(_limits(panel.dataLim.intervalx, 4.0))
     panel.set_xlabel('score')
     drawing.style_panel(panel, 'x')
-  panels[0].set_yticks(range(len(methods)), methods)
+  panels[0].set_yticks(range(len(methods)), map(drawing.as_label, methods))
   panels[0].set_ylim(len(methods) - 0.4, -0.6)
   drawing.save(plot, path)
   return (
@@ -180,8 +180,7 @@ def draw_learning_curves(
   drawing.save(plot, path)
   text = (
       'Score against wall-clock time, all phases. Dotted: time before the first'
-      ' evaluation, which is that of behavior cloning at its end, without'
-      ' search'
+      f' evaluation{_first_evaluation(methods)}'
       if is_time
       else 'Score against environment steps; step 0 is the end of offline'
       ' training. The first episodes are the warm-up, which collects data'
@@ -257,7 +256,9 @@ def _draw_health_by_method(path, panels_of, methods, styles):
       len(rows), len(panels_of), sharex=True, sharey='col', squeeze=False
   )
   for panel, method in zip(panels[:, 0], rows, strict=True):
-    panel.set_title(method, loc='left', fontsize=9, color=drawing.GRAY)
+    panel.set_title(
+        drawing.as_label(method), loc='left', fontsize=9, color=drawing.GRAY
+    )
   for column, (name, label, found) in enumerate(panels_of):
     panels[0, column].set_title(label, loc='right', fontsize=10)
     if _is_wide(found):
@@ -277,6 +278,13 @@ def _draw_health_by_method(path, panels_of, methods, styles):
       _draw_online_start(panel, methods, name)
   plot.supxlabel('training steps of the critic', fontsize=10)
   drawing.save(plot, path)
+
+
+def _first_evaluation(methods: Sequence[Sequence[runs_lib.Run]]) -> str:
+  """Returns what the first evaluation is, if it is the same of all runs."""
+  if any(run.initial_run for run in itertools.chain.from_iterable(methods)):
+    return ''
+  return ', which is that of behavior cloning at its end, without search'
 
 
 def _draw_beginnings(panels, found, styles):
@@ -306,7 +314,7 @@ def _draw_side_by_side(found, styles, domain):
     style = styles[curve.method]._replace(dashes='-')
     drawing.draw_curve(panel, curve, style, is_marked=False)
     panel.set_title(
-        f'{curve.method} ({drawing.seeds_of(curve)})',
+        drawing.as_label(f'{curve.method} ({drawing.seeds_of(curve)})'),
         fontsize=9,
         color=drawing.GRAY,
     )

@@ -73,6 +73,19 @@ class Metrics(NamedTuple):
     return self.columns.get(name, missing)
 
 
+def read_text(path: str) -> str:
+  """Returns the text of a file.
+
+  Raises:
+    ValueError: If it is not UTF-8 text.
+  """
+  with open(path, encoding='utf-8', newline='') as file:
+    try:
+      return file.read()
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{path} must be UTF-8 text: {error}.') from error
+
+
 def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
   """Reads a run's seed and its gin bindings as text, by name.
 
@@ -80,13 +93,13 @@ def read_config(folder: str) -> Tuple[int, Dict[str, str]]:
     folder: The run's directory.
 
   Raises:
-    ValueError: If the file is missing or does not start with the seed.
+    ValueError: If the file is missing, is not text, or does not start with the
+      seed.
   """
   path = os.path.join(folder, CONFIG)
   if not os.path.exists(path):
     raise ValueError(f'{path} is missing; it defines the seed and the domain.')
-  with open(path, encoding='utf-8') as file:
-    text = file.read()
+  text = read_text(path)
   seed = _SEED_LINE.match(text)
   if not seed:
     raise ValueError(f'{path}, line 1, must be `# seed = N`.')
@@ -111,19 +124,19 @@ def read_initial_run(folder: str) -> Optional[InitialRun]:
   """Reads where a run began; None if it did not begin from another run.
 
   Raises:
-    ValueError: If the file is truncated or has other fields.
+    ValueError: If the file is not text, is truncated, or has other fields.
   """
   path = os.path.join(folder, INITIAL_RUN)
   if not os.path.exists(path):
     return None
-  with open(path, encoding='utf-8') as file:
-    try:
-      return InitialRun(**json.load(file))
-    except (json.JSONDecodeError, TypeError) as error:
-      raise ValueError(
-          f'{path} must be JSON with the fields {list(InitialRun._fields)}: '
-          f'{error}.'
-      ) from error
+  text = read_text(path)
+  try:
+    return InitialRun(**json.loads(text))
+  except (json.JSONDecodeError, TypeError) as error:
+    raise ValueError(
+        f'{path} must be JSON with the fields {list(InitialRun._fields)}: '
+        f'{error}.'
+    ) from error
 
 
 def read_metrics(folder: str) -> Metrics:
@@ -135,14 +148,14 @@ def read_metrics(folder: str) -> Metrics:
     folder: The run's directory.
 
   Raises:
-    ValueError: If the file or a column is missing, a line is truncated, or a
-      cell is not a number. The message names line and column.
+    ValueError: If the file or a column is missing, the file is not text, a line
+      is truncated, or a cell is not a number. The message names line and
+      column.
   """
   path = os.path.join(folder, METRICS)
   if not os.path.exists(path):
     raise ValueError(f'{path} is missing.')
-  with open(path, encoding='utf-8', newline='') as file:
-    whole, _, rest = file.read().rpartition('\n')
+  whole, _, rest = read_text(path).rpartition('\n')
   header, *lines = list(csv.reader(whole.splitlines())) or [[]]
   for name in _REQUIRED:
     if name not in header:
@@ -179,14 +192,15 @@ def read_summary_phases(
     seed: The run's seed, which must match the file.
 
   Raises:
-    ValueError: If the file is truncated, has another seed, or lacks a field.
+    ValueError: If the file is not text, is truncated, has another seed, or
+      lacks a field.
   """
   path = os.path.join(folder, SUMMARY)
   if not os.path.exists(path):
     return {}
+  text = read_text(path)
   try:
-    with open(path, encoding='utf-8') as file:
-      summary = json.load(file)
+    summary = json.loads(text)
   except json.JSONDecodeError as error:
     raise ValueError(f'{path} must be complete JSON: {error}.') from error
   for field in ('seed', 'phases'):

@@ -56,7 +56,7 @@ PAIR_LEGEND = (
     'by chance: permutation test, the share of all assignments of the runs to'
     ' the two methods (beyond 200,000, of random ones) that give a difference'
     ' of means of at least this size. An order is claimed only if it is at most'
-    ' 5 %, which takes at least four seeds each, or three and five.',
+    ' 5 %. With equal numbers of seeds, four each are needed.',
     'Needed seeds: for 80 % power, by the normal approximation'
     ' n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2 with the observed variances and'
     ' difference of means.',

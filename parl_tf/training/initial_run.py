@@ -51,6 +51,13 @@ class Beginning:
         raise ValueError(
             f'{root_dir} has a run, but no {run_files.INITIAL_RUN}.'
         )
+      if os.path.realpath(path) != os.path.realpath(self._recorded.path):
+        logging.warning(
+            '%s began from %s. `run_experiment.initial_run` %s is not read.',
+            root_dir,
+            self._recorded.describe(),
+            path,
+        )
       return
     saved = phase_checkpoint.saved_phases(path)
     if not saved or phase not in (None, *saved):

@@ -10,6 +10,7 @@ from typing import Iterator, List, Optional
 import gin
 
 from parl_tf import synced_file
+from parl_tf.reports import run_files
 from parl_tf.training import effective_bindings
 
 _FILE = 'config.gin'
@@ -31,6 +32,7 @@ _MAY_CHANGE = re.compile(
     r'|max_block_bytes)'
     r')'
 )
+_INITIAL_RUN = re.compile(r'[-+]run_experiment\.initial_run = ')
 
 
 @contextlib.contextmanager
@@ -96,8 +98,8 @@ def claim(root_dir: str, seed: int) -> bool:
 
   Raises:
     ValueError: If the directory has a run with another seed or configuration,
-      apart from numbers of steps, episodes and evaluations. The message shows
-      the differences.
+      apart from numbers of steps, episodes and evaluations, and the path of the
+      run where it began. The message shows the differences.
   """
   path = os.path.join(root_dir, _FILE)
   config = _config(seed)
@@ -106,6 +108,8 @@ def claim(root_dir: str, seed: int) -> bool:
     with open(path, encoding='utf-8') as file:
       before = file.read()
   changes = _changes(before or '', config)
+  if holds_run(root_dir):
+    changes = _without_initial_run(changes, root_dir)
   if changes and holds_run(root_dir):
     if before is None:
       raise ValueError(f'{root_dir} has a run, but no {_FILE}.')
@@ -206,6 +210,19 @@ def _changes(before: str, after: str) -> List[str]:
       _fixed_lines(before), _fixed_lines(after), lineterm='', n=0
   )
   return [line for line in lines if not line.startswith(('---', '+++', '@@'))]
+
+
+def _without_initial_run(changes: List[str], root_dir: str) -> List[str]:
+  """Drops a new path of the initial run, which a started run never reads.
+
+  It may have been moved. A run that did not begin from another one has no
+  record of it, and cannot begin from one later.
+  """
+  own = [line for line in changes if _INITIAL_RUN.match(line)]
+  record = os.path.join(root_dir, run_files.INITIAL_RUN)
+  if len(own) != 2 or not os.path.exists(record):
+    return changes
+  return [line for line in changes if line not in own]
 
 
 def _fixed_lines(config: str) -> List[str]:

@@ -144,12 +144,16 @@ class ConsoleTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ('parl-cache', '--output, --policy, --gin_file must be given'),
+      ('parl-cache', '--dataset must be given', '--output=x', '--policy=ws://p',
+       '--gin_file=quickstart.gin'),
       ('parl-collect', '--gin_file must be given', '--root_dir=run'),
       ('parl-controls', '--runs must be given'),
       ('parl-data', 'parl-data generate .* got parl-data inf', 'inf'),
       ('parl-evaluate', '--gin_file must be given', '--policy=p'),
       ('parl-evaluate', '--policy, --root_dir or --follow must',
        '--gin_file=quickstart.gin'),
+      ('parl-evaluate', 'end in .mp4 or .gif, got walk', '--policy=p',
+       '--gin_file=quickstart.gin', '--video=walk'),
       ('parl-data', '--overwrite replaces files only', 'convert', 'data',
        '--format=lerobot', '--output=x', '--overwrite'),
       ('parl-export', '--root_dir, --output must be given'),
@@ -162,6 +166,7 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-export', 'behavior_cloning has no trained critic', '--root_dir=r',
        '--output=x', '--base=b', '--checkpoint=behavior_cloning'),
       ('parl-launch', '--num_collectors=0: 0 is not', '--num_collectors=0'),
+      ('parl-launch', '--port=65536: 65536 is not', '--port=65536'),
       ('parl-learn', 'Unknown command line flag .gin_fil', '--gin_fil=x'),
       ('parl-report', '--output must be given', '--runs=run'),
       ('parl-evaluate', 'cannot be combined with a SavedModel', '--policy=p',
@@ -170,6 +175,7 @@ class ConsoleTest(parameterized.TestCase):
        '--gin_bindings=a.b = 1'),
       ('parl-reverb-server', 'Both --root_dir and --gin_file'),
       ('parl-serve', 'Exactly one of --policy and --base', '--port=0'),
+      ('parl-serve', '--port=65536: 65536 is not', '--port=65536'),
       ('parl-train', '--seed=-1: -1 is not', *_RUN, '--seed=-1'),
   )
   def test_wrong_usage_is_one_line(self, name, message, *arguments):

@@ -78,6 +78,21 @@ class ControlsTest(absltest.TestCase):
       file.write("\nrun_experiment.phase_names = ('behavior_cloning',)\n")
     self.assertIsNone(controls_run.self_distillation(self._run))
 
+  def test_macros_are_resolved(self):
+    path = os.path.join(self._run, 'config.gin')
+    with open(path, 'a') as file:
+      file.write('\ntraining/Search.temperature = %warmth\nwarmth = 0.5\n')
+    with open(os.path.join(self._run, controls.FILE), 'w') as file:
+      json.dump({'num_episodes': 4}, file)
+
+    controls_run.write_self_distillation(self._run, self._run)
+
+    found = controls.read(self._run).self_distillation
+    self.assertEqual(found['temperature'], 0.5)
+    with open(path, 'a') as file:
+      file.write('\nOnline.num_episodes = %count\ncount = 0\n')
+    self.assertIsNone(controls_run.self_distillation(self._run))
+
   def test_controls_are_complete_once_all_are_measured(self):
     path = os.path.join(self._run, controls.FILE)
     rates = {'success_rate': 0.25}

@@ -1,10 +1,38 @@
 """Tests of the text that describes a finished run."""
 
+import os
+
 from absl.testing import absltest
 from absl.testing import parameterized
 
 from parl_tf.binaries import finished_run
+from parl_tf.training import run_directory
 from parl_tf.training import run_summary
+
+
+class SummaryTest(absltest.TestCase):
+
+  def test_policies_of_a_copied_run_are_those_of_the_copy(self):
+    root_dir = self.create_tempdir().full_path
+    best = run_summary.BestEvaluation(
+        21, 12, 0.9, 0.5, 64, -9.0, {'policy': 'old/policies/best/policy'}
+    )
+    run_summary.write(
+        os.path.join(root_dir, 'summary.json'),
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, {}, {'policy': 'old/policies/policy'},
+            best=best,
+        ),
+    )
+    run_directory.mark_finished(root_dir, 'digest')
+    self.assertIsNone(finished_run.summary(root_dir, 'digest'))
+    policies = os.path.join(root_dir, 'policies')
+    os.makedirs(os.path.join(policies, 'policy'))
+
+    found = finished_run.summary(root_dir, 'digest')
+
+    self.assertEqual(found.policies, {'policy': f'{policies}/policy'})
+    self.assertEqual(found.best.policies, {'policy': f'{policies}/best/policy'})
 
 
 class DescribeTest(parameterized.TestCase):

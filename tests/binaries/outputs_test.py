@@ -34,6 +34,13 @@ class OutputsTest(absltest.TestCase):
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):
         outputs.check_file(self._path(name), **{'overwrite': False, **options})
 
+  def test_directories(self):
+    outputs.check_directory(self._path('new/report'))
+    outputs.check_directory(self._path('notes'))
+    for name in ('a.hdf5', 'a.hdf5/report'):
+      with self.assertRaisesRegex(ValueError, '`output` .*a.hdf5 is a file'):
+        outputs.check_directory(self._path(name))
+
   def test_models_that_may_be_written(self):
     outputs.check_saved_model(self._path('new/model'), overwrite=False)
     outputs.check_saved_model(self._path('model'), overwrite=True)

@@ -205,6 +205,12 @@ class FunctionTest(parameterized.TestCase):
       report_files.write_report([self._study], self._output, **options)
     self.assertFalse(os.path.exists(self._output))
 
+  def test_a_file_as_output_is_an_error_before_any_work(self):
+    path = os.path.join(self._study, 'a', 'seed_0', 'metrics.csv')
+
+    with self.assertRaisesRegex(ValueError, '`output` .*metrics.csv is a file'):
+      report_files.write_report(['no_such_folder'], path)
+
   def test_runs_without_an_evaluation_are_an_error(self):
     folder = os.path.join(self._root, 'fresh')
     rows = [run_folders.logged('behavior_cloning', 5)]

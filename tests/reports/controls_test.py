@@ -53,7 +53,23 @@ class ControlsTest(absltest.TestCase):
         },
     )
 
+  def test_other_numbers_of_online_episodes_are_shown(self):
+    # The runs have 0 online episodes in `metrics.csv`.
+    for num_episodes, cell in ((0, '0.016 in 12'),
+                               (31, '0.016 in 12 (31 episodes)')):
+      scores = {'success_rate': 0.016, 'steps_to_success': 12.4}
+      scores['num_online_episodes'] = num_episodes
+      self._write(num_episodes=10, self_distillation=scores)
+
+      [line] = controls.table(runs_lib.read_runs([self._root]).runs)
+
+      self.assertEqual(line[-1], cell)
+
   def test_faulty_file_is_named(self):
+    with open(os.path.join(self._folder, controls.FILE), 'wb') as file:
+      file.write(b'\xff')
+    with self.assertRaisesRegex(ValueError, 'controls.json must be UTF-8 text'):
+      controls.read(self._folder)
     for content, message in (
         (dict(num_episodes=10, other=1), 'controls.json .*fields.*other'),
         (dict(num_episodes=10, data={}), 'json: `data.success_rate`.*None'),

@@ -1,3 +1,4 @@
+import json
 import os
 
 from absl.testing import absltest
@@ -9,7 +10,9 @@ from parl_tf.reports import comparison
 from parl_tf.reports import curves
 from parl_tf.reports import drawing
 from parl_tf.reports import figures
+from parl_tf.reports import run_files
 from parl_tf.reports import runs
+from parl_tf.reports import statistics
 from tests.reports import run_folders
 
 
@@ -115,6 +118,43 @@ class FiguresTest(absltest.TestCase):
 
     self._assert_drawn(plots)
     self.assertLen(plots, 3)
+
+  def test_names_of_methods_are_no_mathematics(self):
+    # Matplotlib would fail on the text between the dollar signs.
+    run_folders.write_study(self._root, {'_cost_$x^$': [10.0]})
+
+    self._assert_drawn(self._draw())
+
+  def test_a_leading_underscore_is_in_the_legend(self):
+    plot = drawing.make_plot(4.0, 3.0)
+    panel = plot.subplots()
+    estimate = statistics.estimate(np.ones([1, 1, 2]), num_resamples=100)
+    curve = curves.Curve('_a$', 1, np.array([0.0, 1.0]), estimate)
+    drawing.draw_curves(
+        panel, [curve], drawing.make_styles(['_a$']), is_marked=True
+    )
+    drawing.draw_legend(plot, [panel])
+
+    [legend] = plot.legends
+    [text] = legend.get_texts()
+    self.assertEqual(text.get_text(), r' _a\$ (1 seed)')
+
+  def test_the_first_evaluation_is_that_of_cloning_without_initial_run(self):
+    run_folders.write_study(self._root, {'a': [10.0, 20.0]})
+    captions = {x.file_name: x.caption for x in self._draw()}
+    self.assertIn(
+        'first evaluation, which is that of behavior cloning',
+        captions['wall_clock_0.png'],
+    )
+    initial_run = run_files.InitialRun('b', 'offline', ['offline'], 0, None)
+    run_folders.write_text(
+        f'{self._root}/a/seed_1/initial_run.json',
+        json.dumps(initial_run._asdict()),
+    )
+    captions = {x.file_name: x.caption for x in self._draw()}
+    self.assertIn(
+        'first evaluation. Interquartile', captions['wall_clock_0.png']
+    )
 
   def test_styles_differ(self):
     styles = drawing.make_styles([str(i) for i in range(28)])

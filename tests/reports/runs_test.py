@@ -195,6 +195,16 @@ class FaultyRunTest(run_folder_case.RunFolderCase):
 
     self._assert_fault(message)
 
+  @parameterized.parameters(
+      'config.gin', 'metrics.csv', 'summary.json', 'initial_run.json'
+  )
+  def test_a_file_that_is_no_text_is_named(self, name):
+    self._write('run')
+    with open(self._path('run', name), 'wb') as file:
+      file.write(b'\xff\xfe')
+
+    self._assert_fault(f'run/{name} must be UTF-8 text: .* byte 0xff')
+
   def test_truncated_metrics_of_a_finished_run_are_named(self):
     self._write('run')
     run_folders.cut(self._path('run', 'metrics.csv'), 4)

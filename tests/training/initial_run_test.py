@@ -110,7 +110,9 @@ class SessionTest(tensor_case.TensorCase):
     shutil.rmtree(initial)
 
     agent = small_run.make_agent(seed=5)
-    record, data = self._begin(root_dir, agent, initial=initial)
+    with self.assertLogs(level='WARNING') as logs:
+      record, data = self._begin(root_dir, agent, initial='elsewhere')
+    self.assertRegex(logs.output[0], f'began from {initial} .*elsewhere is not')
     self.assertEqual(data, os.path.join(root_dir, 'data.hdf5'))
     self.assertTrue(os.path.exists(data))
     self.assertEqual(record.phase, 'offline')

@@ -8,6 +8,7 @@ from absl.testing import parameterized
 import gin
 
 from parl_tf.policies import flow  # noqa: F401 (registers gin names)
+from parl_tf.training import experiment  # noqa: F401
 from parl_tf.training import phases  # noqa: F401
 from parl_tf.training import run_directory
 
@@ -113,6 +114,28 @@ class RunDirectoryTest(parameterized.TestCase):
     )
     self.assertTrue(self._claim("connect_policy.address = 'other'"))
     self.assertTrue(self._claim('Online.num_episodes = 9'))
+
+  def test_the_initial_run_may_move_once_the_run_has_taken_it_over(self):
+    other, moved = (
+        f'run_experiment.initial_run = "{x}"'
+        for x in ('runs/a', '/runs/a')
+    )
+    self._claim(other)
+    pathlib.Path(self._root, 'initial_run.json').touch()
+    # Not started: the data of the other run is taken over again.
+    self.assertFalse(self._claim(moved))
+    self._begin()
+    self.assertTrue(self._claim(other))
+    with self.assertRaisesRegex(ValueError, "-run_exp.*initial_run = 'runs/a'"):
+      self._claim()
+    with self.assertRaisesRegex(ValueError, r'\+make_trainer.width = 16$'):
+      self._claim(moved, 'make_trainer.width = 16')
+
+  def test_a_run_cannot_begin_from_another_one_later(self):
+    self._claim()
+    self._begin()
+    with self.assertRaisesRegex(ValueError, r'\+run_exp.*initial_run'):
+      self._claim('run_experiment.initial_run = "runs/a"')
 
   def test_steps_of_a_policy_may_not_change(self):
     self._claim('FlowPolicy.num_steps = 10')
