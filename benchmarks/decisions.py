@@ -26,7 +26,6 @@ from typing import Callable, Dict, List
 
 from absl import app
 from absl import flags
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -75,7 +74,7 @@ def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
   The critic's members run in two halves, as operations that can run in
   parallel. The products of the gradient multiply by the transposed kernels.
   """
-  query = gin.query_parameter
+  query = hot_path_settings.bound
   samples = query('Search.num_samples')
   candidates = query('ActionOptimizer.num_candidates')
   num_steps = query('ActionOptimizer.num_gradient_steps')

@@ -205,7 +205,7 @@ class HotPath:
     agent, optimizer = self.agent, tf.keras.optimizers.Adam(3e-4)
     weights = self._weights()
     optimizer.build(weights)
-    num_random = gin.query_parameter(
+    num_random = hot_path_settings.bound(
         'CalQLCritic.num_conservative_actions'
     )
 
@@ -330,7 +330,7 @@ class HotPath:
 
   def _settings(self):
     distribution = self.agent.critic._distribution
-    query = gin.query_parameter
+    query = hot_path_settings.bound
     return plain_reference.Settings(
         distribution.edges,
         distribution._sigma,

@@ -79,7 +79,7 @@ class Counts:
 
   def __init__(self, setting: Setting):
     """Reads the networks' sizes from gin."""
-    query = _bound
+    query = bound
     self._b = setting.batch_size
     self._n = query('Search.num_samples')
     self._k = query('ActionOptimizer.num_candidates')
@@ -140,14 +140,15 @@ def _products(sizes):
   return 2 * sum(a * b for a, b in zip(sizes[:-1], sizes[1:]))
 
 
-def _bound(name: str):
-  # Copies of references, such as macros, are their values.
+def bound(name: str):
+  """Returns what gin binds to a parameter, also by a macro."""
+  # The copy of a reference is its value.
   return copy.deepcopy(gin.query_parameter(name))
 
 
 def parameter(name: str, default):
   """Returns what gin binds to a parameter, or `default`."""
   try:
-    return _bound(name)
+    return bound(name)
   except ValueError:
     return default
