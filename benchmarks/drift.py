@@ -16,6 +16,7 @@ the time limit, so a policy that never succeeds has the lowest one possible.
 """
 
 import os
+import re
 from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import app
@@ -106,7 +107,7 @@ def _chance_of_fall(rates, is_late, num_episodes: int) -> float:
 def _num_warm_up_episodes(run: runs_lib.Run) -> int:
   settings = run.settings
   online = settings.get('run_experiment.online_ctor', '@Online')
-  if run_files.resolve(online, settings) != '@Online':
+  if re.split(r'[@./]', run_files.resolve(online, settings))[-1] != 'Online':
     return 0  # Other online phases have no warm-up.
   number = settings.get('Online.num_warm_up_episodes', '1')
   return int(run_files.resolve(number, settings))

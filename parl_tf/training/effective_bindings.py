@@ -53,7 +53,8 @@ def _is_default(line: str) -> bool:
   try:
     parameters = inspect.signature(gin.get_configurable(selector)).parameters
     value = ast.literal_eval(text)
-  except (ValueError, SyntaxError):  # Unknown to this version; a reference.
+  except (KeyError, ValueError, SyntaxError):
+    # The name is unknown or ambiguous in this version, or a reference.
     return False
   if parameter not in parameters:
     return False

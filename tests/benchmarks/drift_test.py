@@ -55,6 +55,7 @@ class DriftTest(absltest.TestCase):
     for settings, episodes in (
         (macro, 15),
         ('run_experiment.online_ctor = @OnPolicy\n', 21),
+        ('run_experiment.online_ctor = @phases.Online\n', 20),
     ):
       search, _ = self._rows([20.0, 80.0], settings)
       self.assertEqual(search['episodes'], episodes)

@@ -290,6 +290,14 @@ class BudgetTest(StudyCase):
         study_process.read_state(job).core_minutes, raised.budget
     )
 
+  def test_a_damaged_state_is_named(self):
+    job = self._job('hang', budget=0.5 / 60.0)
+    os.makedirs(job.folder)
+    with open(os.path.join(job.folder, 'study_run.json'), 'w') as file:
+      file.write('{')
+    with self.assertRaisesRegex(ValueError, 'study_run.json must be JSON'):
+      self._end_of(job)
+
   def test_a_stopped_run_with_other_arguments_is_a_failure(self):
     job = self._job('hang', budget=0.5 / 60.0)
     self._end_of(job)
