@@ -82,12 +82,14 @@ class DistillationImprover(improver.PolicyImprover):
     step = tf.reduce_sum(
         tf.abs(candidates.actions[:, :1] - base), axis=-1
     )
+    deviation = tf.math.reduce_std(base, axis=1)  # Falls if the policy narrows.
     metrics = {
         'losses/distillation': tf.reduce_mean(per_example),
         'candidates/spread': tf.reduce_mean(spread),
         'candidates/best_value': tf.reduce_mean(candidates.values[:, 0]),
         'candidates/local_step': tf.reduce_mean(tf.reduce_min(step, axis=-1)),
         'candidates/greedy': tf.reduce_mean(tf.cast(greedy, tf.float32)),
+        'candidates/deviation': tf.reduce_mean(deviation),
     }
     return types.ImproverLoss(per_example, metrics)
 

@@ -52,8 +52,9 @@ class MetricsLog:
         starts over, None keeps all complete rows.
 
     Raises:
-      ValueError: If the file has fewer complete rows than `resume_rows` or
-        other columns, or if `resume_rows` is negative.
+      ValueError: If the file has fewer complete rows than `resume_rows` or a
+        column of another name, or if `resume_rows` is negative. A file of an
+        earlier version, which lacks columns, is rewritten with all of them.
     """
     if resume_rows is not None and resume_rows < 0:
       raise ValueError(
@@ -203,7 +204,8 @@ class MetricsLog:
     with open(self._path, 'rb') as file:
       # A kill may leave a partial last line.
       lines = [line.decode() for line in file.read().split(b'\n')[:-1]]
-    if not lines or tuple(lines[0].split(',')) != self._columns:
+    columns = lines[0].split(',') if lines else []
+    if not set(_COUNTERS) <= set(columns) <= set(self._columns):
       raise ValueError(
           f'{self._path} must have the columns {",".join(self._columns)}, got'
           f' {lines[0] if lines else "none"}.'

@@ -55,6 +55,7 @@ COLUMNS = (
     'candidates/best_value',
     'candidates/local_step',
     'candidates/greedy',
+    'candidates/deviation',
     'policy/temperature',
     'policy/entropy',
     'policy/weight',

@@ -117,6 +117,10 @@ class SelectionTest(tensor_case.TensorCase):
     self.assertAllClose(loss.metrics['candidates/spread'], 2.0)
     self.assertAllClose(loss.metrics['candidates/best_value'], 2.0)
     self.assertAllClose(loss.metrics['candidates/local_step'], 0.0)
+    # Both rows have the samples 0, 0.5 and 1.
+    self.assertAllClose(
+        loss.metrics['candidates/deviation'], np.std([0.0, 0.5, 1.0])
+    )
 
   def test_auto_takes_the_best_in_rows_with_a_small_spread(self):
     # Half of the rows have a spread of 0.1, half of 1.9: 1 on average. The

@@ -132,6 +132,17 @@ class MetricsLogTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'must have the columns .*extra'):
       metrics_log.MetricsLog(self._dir, ('extra',), resume_rows=1)
 
+  def test_resume_of_a_file_that_lacks_a_column(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1)
+    before = _rows(self._dir)
+    names = ('extra', *_NAMES)
+    with metrics_log.MetricsLog(self._dir, names, resume_rows=1) as log:
+      _write(log, 2, extra=2.0)
+    rows = _rows(self._dir)
+    self.assertEqual([row.pop('extra') for row in rows], ['', '2.0'])
+    self.assertEqual(rows[:1], before)
+
   def test_without_rows_to_keep_the_file_is_rewritten(self):
     with metrics_log.MetricsLog(self._dir, _NAMES) as log:
       _write(log, 7)
