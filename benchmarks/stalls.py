@@ -6,7 +6,8 @@
 A policy stalls if it repeats an action that changes nothing. The printed table
 has a row per run and a column per ten online episodes: how many of them failed,
 and the median over these of the standard deviation of the last 40 actions,
-averaged over the action's elements. A low number means a stall.
+averaged over the action's elements. A low number means a stall. The first
+episode is the warm-up.
 """
 
 import os
@@ -58,10 +59,10 @@ def read_episodes(run_dir: str) -> List[types.Episode]:
     ValueError: If the run has none.
   """
   directory = os.path.join(run_dir, 'episodes')
-  if not os.path.isdir(directory):
-    raise ValueError(f'{directory} must exist: {run_dir} has no episodes.')
-  log = episode_log.EpisodeLog(directory)
-  return list(log.read(0, len(log)))
+  # The log would make a missing directory.
+  if not os.path.isdir(directory) or not os.listdir(directory):
+    raise ValueError(f'{directory} must have online episodes.')
+  return list(episode_log.EpisodeLog(directory).read())
 
 
 def main(argv: Sequence[str]) -> None:

@@ -48,7 +48,10 @@ class StallsTest(absltest.TestCase):
 
   def test_episodes_of_a_run(self):
     run = self.create_tempdir().full_path
-    with self.assertRaisesRegex(ValueError, 'episodes must exist'):
+    with self.assertRaisesRegex(ValueError, 'episodes must have'):
+      stalls.read_episodes(run)
+    os.mkdir(os.path.join(run, 'episodes'))
+    with self.assertRaisesRegex(ValueError, 'episodes must have'):
       stalls.read_episodes(run)
     log = episode_log.EpisodeLog(os.path.join(run, 'episodes'))
     for i in (3, 5):
