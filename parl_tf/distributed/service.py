@@ -140,7 +140,7 @@ class ReplayService:
     self._server = reverb.Server(
         [
             *tables.make_tables(
-                steps, max_size, constants.chunk_length, self._expected_sizes
+                steps, max_size, constants.num_row_steps, self._expected_sizes
             ),
             episode_item.make_table(self._item_signature, max_queue_size),
             journal.make_table(),
@@ -161,7 +161,7 @@ class ReplayService:
     self._client = reverb.Client(self.address)
     self._writers = make_writers(
         tables.ReplayWriter(
-            self.address, steps, constants.chunk_length, deadline_seconds=None
+            self.address, steps, constants.num_row_steps, deadline_seconds=None
         )
     )
     self._refused: List[int] = []

@@ -1,8 +1,8 @@
-"""Multi-step transitions for policies that act in chunks.
+"""Transitions over several steps: of action chunks and of n-step returns.
 
-A window is H + 1 consecutive stored steps of one episode. Past the end of the
-episode, it repeats the last stored step. A chunk of H actions is concatenated
-into one action.
+A window is n + 1 consecutive stored steps of one episode. Past the end of the
+episode, it repeats the last stored step. The first H <= n actions, a chunk, are
+concatenated into one action.
 """
 
 import tensorflow as tf
@@ -10,19 +10,20 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 
 def join(
-    windows: trajectory_lib.Trajectory, gamma: float
+    windows: trajectory_lib.Trajectory, gamma: float, chunk_length: int
 ) -> trajectory_lib.Trajectory:
   """Converts windows into transitions.
 
-  A window has h valid steps: H, or fewer if the episode ends earlier. The
+  A window has h valid steps: n, or fewer if the episode ends earlier. The
   reward is the sum of gamma^k r_k over the valid steps. The discount is
   gamma^(h - 1) times the product of their discounts. `losses.td_target` with
   the state after the valid steps is therefore the h-step target.
 
   Args:
-    windows: Trajectory `[rows, H + 1, ...]`, rewards scaled. The observations
+    windows: Trajectory `[rows, n + 1, ...]`, rewards scaled. The observations
       may be those of the first and the last step alone, `[rows, 2, ...]`.
     gamma: Discount factor.
+    chunk_length: H, the number of actions to keep, at most n.
 
   Returns:
     Trajectory `[rows, 2, ...]`. Its actions `[rows, 2, H * A]` are 0 for steps
@@ -33,7 +34,7 @@ def join(
   action_size = windows.action.shape[-1]
   step_index = windows.policy_info['step_index']
   num_steps = step_index[:, -1] - step_index[:, 0]  # h
-  is_valid = tf.sequence_mask(num_steps, length, tf.float32)  # [rows, H]
+  is_valid = tf.sequence_mask(num_steps, length, tf.float32)  # [rows, n]
   powers = gamma ** tf.range(length, dtype=tf.float32)
   # Ignore rewards after a step that ended the task.
   is_running = tf.math.cumprod(windows.discount[:, :-1], axis=1, exclusive=True)
@@ -43,9 +44,9 @@ def join(
   discount = tf.reduce_prod(
       tf.where(is_valid > 0.0, windows.discount[:, :-1], 1.0), axis=1
   ) * gamma ** tf.cast(num_steps - 1, tf.float32)
-  mask = tf.repeat(is_valid, action_size, axis=1)
+  mask = tf.repeat(is_valid[:, :chunk_length], action_size, axis=1)
   actions = mask * tf.reshape(
-      windows.action[:, :-1], [-1, length * action_size]
+      windows.action[:, :chunk_length], [-1, chunk_length * action_size]
   )
 
   def pair(first):

@@ -1,6 +1,9 @@
 """Requests for the rows of one training step."""
 
-from typing import List, Mapping, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional
+
+import gin
+import numpy as np
 
 from parl_tf import types
 
@@ -88,6 +91,39 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
   if not any(parts):
     raise ValueError(f'A request must have at least one row, got {request}.')
   return parts
+
+
+@gin.configurable('n_step_returns', denylist=['chunk_length'])
+def row_offsets(
+    chunk_length: int, online_steps: int = 1
+) -> Dict[str, np.ndarray]:
+  """Returns the steps of a row, counted from its first, for each table.
+
+  A critic regresses on an n-step return if its row spans n steps: the sum of
+  gamma^k r_k over these, and then the value of the state that they lead to. A
+  row of `online` spans `online_steps`. The later actions of a dataset may be
+  far worse than the policy's, so a row of `offline` spans one step. Chunks of H
+  actions make both at least H. So that all rows have one shape, those of
+  `offline` repeat their last step.
+
+  Args:
+    chunk_length: H, the number of actions in a chunk.
+    online_steps: n of the n-step returns of online episodes.
+
+  Returns:
+    `[max(H, n) + 1]` integers for each table.
+
+  Raises:
+    ValueError: If a number is not a positive integer.
+  """
+  for name, value in (
+      ('build_agent.chunk_length', chunk_length),
+      ('n_step_returns.online_steps', online_steps),
+  ):
+    if not isinstance(value, int) or value < 1:
+      raise ValueError(f'`{name}` must be a positive integer, got {value!r}.')
+  offsets = np.arange(max(chunk_length, online_steps) + 1)
+  return {'offline': np.minimum(offsets, chunk_length), 'online': offsets}
 
 
 class EmptyTableError(ValueError):

@@ -62,8 +62,8 @@ class MemoryExperience:
       seed: Seed of the sampling; not negative.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
-      chunk_length: H, the number of steps that a transition spans.
-      gamma: Discount factor within a chunk.
+      chunk_length: H, the number of actions in a chunk.
+      gamma: Discount factor within a row of several steps.
       num_frames: Number of frames in an observation of a row; see
         `frame_stack`.
     """
@@ -84,8 +84,12 @@ class MemoryExperience:
       self._step_spec = checks.spec_of_signature(signature)
     self._chunk_length = chunk_length
     self._gamma = gamma
+    offsets = experience_lib.row_offsets(chunk_length)
+    self._has_windows = len(offsets['online']) > 2
     self._tables = {
-        name: step_table.StepTable(name, capacity, chunk_length, num_frames)
+        name: step_table.StepTable(
+            name, capacity, chunk_length, num_frames, offsets[name]
+        )
         for name in experience_lib.TABLE_NAMES
     }
 
@@ -195,10 +199,13 @@ class MemoryExperience:
       )
     else:
       dataset = self._blocks(train_step, num_steps, steps_per_block, parts)
-    if self._chunk_length > 1:
+    if self._has_windows:
       dataset = dataset.map(
           lambda windows: types.Experience(
-              *(part and chunks.join(part, self._gamma) for part in windows)
+              *(
+                  part and chunks.join(part, self._gamma, self._chunk_length)
+                  for part in windows
+              )
           )
       )
     return iter(dataset.with_options(_dataset_options()))

@@ -7,6 +7,7 @@ Reverb's selectors take no seed. The fractions are as exact as in
 from typing import Dict, Iterator, Optional
 
 import gin
+import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory as trajectory_lib
 
@@ -55,9 +56,9 @@ class ReverbExperience:
       seed: Not used: Reverb's selectors take no seed.
       reward_scale: The domain's factor on the raw reward.
       reward_bias: The domain's constant added to the scaled reward.
-      chunk_length: H, the number of steps that a transition spans; must match
-        the server's.
-      gamma: Discount factor within a chunk.
+      chunk_length: H, the number of actions in a chunk; must match the
+        server's.
+      gamma: Discount factor within a row of several steps.
       num_frames: Must be 1: items have no earlier frames.
       num_workers: Sampling threads per table and part.
       num_batches_in_flight: Batches that each thread samples ahead.
@@ -73,12 +74,14 @@ class ReverbExperience:
     ):
       if value < 1:
         raise ValueError(f'`{name}` must be positive, got {value}.')
+    self._offsets = experience_lib.row_offsets(chunk_length)
+    num_steps = int(self._offsets['online'][-1])
     self._server = None
     if address is None:
-      self._server = tables.ReplayServer(signature, chunk_length=chunk_length)
+      self._server = tables.ReplayServer(signature, num_steps=num_steps)
       address = self._server.address
     self._address = address
-    self._item_spec = tables.item_signature(signature, chunk_length)
+    self._item_spec = tables.item_signature(signature, num_steps)
     self._chunk_length = chunk_length
     self._gamma = gamma
     self._reward_scale = reward_scale
@@ -86,7 +89,7 @@ class ReverbExperience:
     self._num_workers = num_workers
     self._num_batches_in_flight = num_batches_in_flight
     self._client = reverb.Client(address)
-    self._writer = tables.ReplayWriter(address, signature, chunk_length)
+    self._writer = tables.ReplayWriter(address, signature, num_steps)
     self._online_share = tf.Variable(0.0, trainable=False, dtype=tf.float32)
     self._iterators: Dict[
         experience_lib.ExperienceRequest, Iterator[types.Experience]
@@ -229,7 +232,7 @@ class ReverbExperience:
 
   def _items(self, table: str, num_rows: int) -> tf.data.Dataset:
     """Returns the samples of a table for batches of `num_rows`."""
-    return reverb.TrajectoryDataset(
+    items = reverb.TrajectoryDataset(
         server_address=self._address,
         table=table,
         dtypes=tf.nest.map_structure(lambda spec: spec.dtype, self._item_spec),
@@ -238,6 +241,16 @@ class ReverbExperience:
             self._num_batches_in_flight * num_rows
         ),
         num_workers_per_iterator=self._num_workers,
+    )
+    offsets = self._offsets[table]
+    if np.array_equal(offsets, self._offsets['online']):
+      return items
+    return items.map(
+        lambda sample: sample._replace(
+            data=tf.nest.map_structure(
+                lambda leaf: tf.gather(leaf, offsets), sample.data
+            )
+        )
     )
 
   def _transitions(
@@ -248,9 +261,9 @@ class ReverbExperience:
     rows = rows._replace(
         reward=rows.reward * self._reward_scale + self._reward_bias
     )
-    if self._chunk_length == 1:
+    if len(self._offsets['online']) == 2:
       return rows
-    return chunks.join(rows, self._gamma)
+    return chunks.join(rows, self._gamma, self._chunk_length)
 
 
 def _dataset_options() -> tf.data.Options:

@@ -29,7 +29,7 @@ class StepTable:
   Attributes:
     name: Name of the table.
     capacity: Maximum number of transitions.
-    chunk_length: H, the number of steps that a row spans.
+    chunk_length: H, the number of actions in a chunk.
     num_frames: Number of frames in an observation of a row. A step has only
       one.
     num_changes: Number of changes to the contents.
@@ -41,15 +41,18 @@ class StepTable:
       capacity: int,
       chunk_length: int = 1,
       num_frames: int = 1,
+      offsets: Optional[Sequence[int]] = None,
   ):
     """Creates an empty table whose storage grows as it fills.
 
     Args:
       name: Name of the table.
       capacity: Maximum number of transitions.
-      chunk_length: H, the number of steps that a row spans.
+      chunk_length: H, the number of actions in a chunk.
       num_frames: Number of frames in an observation of a row; see
         `frame_stack`.
+      offsets: Steps of a row, counted from its first; None takes the H + 1
+        steps of a chunk. See `experience.row_offsets`.
     """
     frame_stack.check(num_frames)
     self.name = name
@@ -57,6 +60,9 @@ class StepTable:
     self.chunk_length = chunk_length
     self.num_frames = num_frames
     self.num_changes = 0
+    if offsets is None:
+      offsets = range(chunk_length + 1)
+    self._offsets = np.asarray(offsets)
     # `Trajectory` [slots, ...]; None before the first step.
     self._storage: Any = None
     # Of each leaf of the observation, the array with its images, or None if the
@@ -102,7 +108,7 @@ class StepTable:
     if self._candidates is not None:
       leaves.append(self._candidates)
     others = tf.nest.flatten(self._storage._replace(observation=()))
-    return 2 * _bytes_of(leaves) + (self.chunk_length + 1) * _bytes_of(others)
+    return 2 * _bytes_of(leaves) + len(self._offsets) * _bytes_of(others)
 
   def add(
       self, steps: trajectory_lib.Trajectory, num_transitions: int
@@ -205,18 +211,19 @@ class StepTable:
       indices: `[...]` int64 in [0, num_transitions); 0 is the oldest.
 
     Returns:
-      Trajectory `[..., H + 1, ...]`. Past the end of an episode, it repeats the
-      last step. The observations are `[..., 2, ...]`, those of the first and
-      the last step. If the table has candidate actions, `policy_info` has
-      `candidate_actions` `[..., 2, N, H * A]` of the same steps.
+      Trajectory `[..., n + 1, ...]`, the steps at the offsets of the table.
+      Past the end of an episode, it repeats the last step. The observations are
+      `[..., 2, ...]`, those of the first and the last step. If the table has
+      candidate actions, `policy_info` has `candidate_actions`
+      `[..., 2, N, H * A]` of the same steps.
     """
     places = _wrapped(
         self._first_transition % self.capacity + indices, self.capacity
     )
     # Offsets from the oldest step.
     starts = np.take(self._starts, places) - self._first_step
-    steps = starts[..., np.newaxis] + np.arange(self.chunk_length + 1)
-    if self.chunk_length > 1:
+    steps = starts[..., np.newaxis] + self._offsets
+    if self._offsets[-1] > 1:
       ends = np.take(self._ends, places) - self._first_step
       steps = np.minimum(steps, ends[..., np.newaxis])
     slots = self._slots(steps)

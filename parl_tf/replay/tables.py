@@ -1,8 +1,8 @@
 """The two Reverb tables, `offline` and `online`, and their item signature.
 
-An item is a transition: two stored steps, or H + 1 for chunks of H actions.
-Past the end of an episode, an item repeats the last step. Both tables sample
-uniformly and remove the oldest transitions first.
+An item is a transition: two stored steps, or n + 1 if it spans n. Past the end
+of an episode, an item repeats the last step. Both tables sample uniformly and
+remove the oldest transitions first.
 """
 
 from typing import Dict, Mapping, Optional
@@ -24,11 +24,11 @@ _FLUSH_INTERVAL = 16
 
 
 def item_signature(
-    signature: trajectory_lib.Trajectory, chunk_length: int = 1
+    signature: trajectory_lib.Trajectory, num_steps: int = 1
 ) -> trajectory_lib.Trajectory:
-  """Returns the specs of one item `[H + 1, ...]` from the specs of a step."""
+  """Returns the specs of one item `[n + 1, ...]` from the specs of a step."""
   return tf.nest.map_structure(
-      lambda spec: tf.TensorSpec([chunk_length + 1] + spec.shape, spec.dtype),
+      lambda spec: tf.TensorSpec([num_steps + 1] + spec.shape, spec.dtype),
       signature,
   )
 
@@ -36,7 +36,7 @@ def item_signature(
 def make_tables(
     signature: trajectory_lib.Trajectory,
     max_size: int,
-    chunk_length: int = 1,
+    num_steps: int = 1,
     min_sizes: Optional[Mapping[str, int]] = None,
 ):
   """Returns both tables.
@@ -45,7 +45,7 @@ def make_tables(
     signature: Specs of one stored step.
     max_size: Maximum number of transitions per table; the oldest are removed
       first.
-    chunk_length: H, the number of steps that a transition spans.
+    num_steps: n, the number of steps that an item spans.
     min_sizes: Number of transitions that each table must have before it can be
       sampled, at most `max_size`; None means 1.
 
@@ -63,7 +63,7 @@ def make_tables(
           rate_limiter=reverb.rate_limiters.MinSize(
               min(max(1, min_sizes[name] if min_sizes else 1), max_size)
           ),
-          signature=item_signature(signature, chunk_length),
+          signature=item_signature(signature, num_steps),
       )
       for name in experience.TABLE_NAMES
   ]
@@ -122,7 +122,7 @@ class ReplayWriter:
       self,
       address: str,
       signature: trajectory_lib.Trajectory,
-      chunk_length: int = 1,
+      num_steps: int = 1,
       deadline_seconds: Optional[int] = DEADLINE_SECONDS,
   ):
     """Creates a writer that connects to the server at the first `add`.
@@ -130,13 +130,13 @@ class ReplayWriter:
     Args:
       address: `host:port` of the server.
       signature: Specs of one stored step.
-      chunk_length: H, the number of steps that a transition spans.
+      num_steps: n, the number of steps that an item spans.
       deadline_seconds: Timeout of a request. None disables the timeout. Use
         None for a server in this process: it is always reachable, but answers
         late if the process was suspended.
     """
     self._deadline_seconds = deadline_seconds
-    self._chunk_length = chunk_length
+    self._num_steps = num_steps
     self._client = reverb.Client(address)
     self._step_spec = checks.spec_of_signature(signature)
 
@@ -192,12 +192,12 @@ class ReplayWriter:
     leaves = tf.nest.flatten(steps)
     pattern = reverb.structured_writer.pattern_from_transform(
         [None] * len(leaves),
-        lambda step: [column[-(self._chunk_length + 1):] for column in step],
+        lambda step: [column[-(self._num_steps + 1):] for column in step],
     )
     writer = self._client.structured_writer(
         [reverb.structured_writer.create_config(pattern, table)]
     )
-    for index in range(num_transitions + self._chunk_length):
+    for index in range(num_transitions + self._num_steps):
       step = min(index, num_transitions)  # Repeats the last one.
       writer.append([leaf[step] for leaf in leaves])
       if index % _FLUSH_INTERVAL == 0:
@@ -205,7 +205,7 @@ class ReplayWriter:
     writer.end_episode(timeout_ms=timeout_ms)
 
 
-@gin.configurable(denylist=['signature', 'chunk_length'])
+@gin.configurable(denylist=['signature', 'num_steps'])
 class ReplayServer:
   """An in-process Reverb server with both tables and an episode sink.
 
@@ -219,7 +219,7 @@ class ReplayServer:
       signature: trajectory_lib.Trajectory,
       *,
       max_size: int = 1_000_000,
-      chunk_length: int = 1,
+      num_steps: int = 1,
   ):
     """Starts a server on a free port, which only this machine can reach.
 
@@ -227,11 +227,11 @@ class ReplayServer:
       signature: Specs of one stored step.
       max_size: Maximum number of transitions per table; the oldest are removed
         first.
-      chunk_length: H, the number of steps that a transition spans.
+      num_steps: n, the number of steps that an item spans.
     """
     self.max_size = max_size
     self._server = reverb.Server(
-        make_tables(signature, max_size, chunk_length), port=None
+        make_tables(signature, max_size, num_steps), port=None
     )
     try:
       loopback.restrict(self._server.port)
@@ -239,7 +239,7 @@ class ReplayServer:
       self._server.stop()
       raise
     self.address = f'localhost:{self._server.port}'
-    self._writer = ReplayWriter(self.address, signature, chunk_length)
+    self._writer = ReplayWriter(self.address, signature, num_steps)
 
   def add(
       self,

@@ -69,7 +69,7 @@ def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
   )
   if chunk_length == 1:
     return rows
-  return chunks.join(rows, session.agent.gamma)
+  return chunks.join(rows, session.agent.gamma, chunk_length)
 
 
 def loss(agent, rows: trajectory.Trajectory) -> float:

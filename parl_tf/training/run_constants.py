@@ -7,6 +7,7 @@ import gin
 import numpy as np
 
 from parl_tf.critics import td
+from parl_tf.replay import experience
 
 
 class RunConstants(NamedTuple):
@@ -23,8 +24,9 @@ class RunConstants(NamedTuple):
       ended includes an estimate of what would have followed.
     timeouts_fail_online: Whether the time limit fails an episode of table
       `online`.
-    chunk_length: H, the steps that a transition spans.
+    chunk_length: H, the number of actions in a chunk.
     max_episode_steps: Maximum number of steps of an episode.
+    num_row_steps: Number of steps that a row of table `online` spans.
   """
 
   gamma: float
@@ -36,13 +38,14 @@ class RunConstants(NamedTuple):
   timeouts_fail_online: float
   chunk_length: int
   max_episode_steps: int
+  num_row_steps: int
 
   def check(self, address: str, published: np.ndarray) -> None:
     """Checks that a replay service has the same constants.
 
     Args:
       address: Address of the service.
-      published: `[9]`, the constants in its journal.
+      published: `[10]`, the constants in its journal.
 
     Raises:
       ValueError: If a constant differs.
@@ -104,4 +107,5 @@ def read(domain, agent) -> RunConstants:
       timeouts_fail_online=float(timeouts_fail),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,
+      num_row_steps=int(experience.row_offsets(agent.chunk_length)['online'][-1]),
   )

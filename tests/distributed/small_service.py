@@ -21,6 +21,7 @@ CONSTANTS = run_constants.RunConstants(
     timeouts_fail_online=0.0,
     chunk_length=1,
     max_episode_steps=10,
+    num_row_steps=1,
 )
 
 

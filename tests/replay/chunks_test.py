@@ -2,6 +2,7 @@
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -50,13 +51,13 @@ _EPISODES = (
 )
 
 
-def _fill(sink):
+def _fill(sink, table='offline'):
   writer = episode_writer.EpisodeWriter(
       gamma=_GAMMA, reward_scale=1.0, reward_bias=0.0,
       never_succeeds_value=None, sink=sink,
   )
   for episode in _EPISODES:
-    writer.write('offline', episode)
+    writer.write(table, episode)
 
 
 _REQUEST = experience_lib.ExperienceRequest(
@@ -65,6 +66,13 @@ _REQUEST = experience_lib.ExperienceRequest(
 _CONSTANTS = dict(
     reward_scale=2.0, reward_bias=-1.0, chunk_length=_LENGTH, gamma=_GAMMA
 )
+
+_HALVES = experience_lib.ExperienceRequest(
+    critic_slices=1,
+    critic_batch_size=_BATCH_SIZE,
+    critic_offline_fraction=0.5,
+)
+_RETURNS = dict(reward_scale=2.0, reward_bias=-1.0, gamma=_GAMMA)
 
 
 class ChunksTest(tensor_case.TensorCase):
@@ -165,6 +173,76 @@ class ChunksTest(tensor_case.TensorCase):
     self.assertAllEqual(seen[:, 0, 0], [6.0, 9.0])  # After six steps.
     with self.assertRaisesRegex(ValueError, r'\[num_states, N, 6\]'):
       memory.set_candidates('offline', candidates[..., :2])
+
+class ReturnStepsTest(tensor_case.TensorCase):
+  """Online rows have three-step returns, and offline rows one step."""
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    gin.bind_parameter('n_step_returns.online_steps', 3)
+
+  def _memory(self):
+    return memory_experience.MemoryExperience(seed=0, **_RETURNS)
+
+  def _reverb(self):
+    source = reverb_experience.ReverbExperience(_SIGNATURE, **_RETURNS)
+    self.addCleanup(source.close)
+    return source
+
+  @parameterized.parameters('_memory', '_reverb')
+  def test_rows_by_hand(self, make):
+    source = getattr(self, make)()
+    _fill(source)
+    _fill(source, 'online')
+
+    rows = next(source.iterate(0, 1, _HALVES)).critic
+
+    info = rows.policy_info
+    is_first = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 3)
+    is_early = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 1)
+    half = _BATCH_SIZE // 2
+    # Rewards 2 r - 1 are 1, 3, 5, 7, 9, as in `ChunksTest`.
+    for mask, offline, online in (
+        (is_early, (3.0, 1.0, 2.0), (7.25, 0.25, 4.0)),
+        (is_first, (7.0, 1.0, 4.0), (11.5, 0.0, 5.0)),
+    ):
+      for part, expected in (
+          (slice(half), offline), (slice(half, None), online)
+      ):
+        rows_here = tf.nest.map_structure(
+            lambda leaf: tf.boolean_mask(leaf[part], mask[part]), rows  # pylint: disable=cell-var-from-loop
+        )
+        self.assertNotEmpty(rows_here.reward)
+        reward, discount, next_state = expected
+        self.assertAllClose(
+            rows_here.reward[:, 0], tf.fill(len(rows_here.reward), reward)
+        )
+        self.assertAllClose(
+            rows_here.discount[:, 0], tf.fill(len(rows_here.reward), discount)
+        )
+        self.assertAllClose(
+            rows_here.observation[:, 1, 0],
+            tf.fill(len(rows_here.reward), next_state),
+        )
+    self.assertAllClose(
+        rows.action[:, 0],
+        info['step_index'][:, :1].numpy() * np.float32([0.1, -0.1]),
+    )
+
+  def test_chunks_longer_than_the_returns_keep_their_steps(self):
+    for steps in experience_lib.row_offsets(3, 2).values():
+      np.testing.assert_array_equal(steps, [0, 1, 2, 3])
+    offsets = experience_lib.row_offsets(2, 4)
+    np.testing.assert_array_equal(offsets['offline'], [0, 1, 2, 2, 2])
+    np.testing.assert_array_equal(offsets['online'], [0, 1, 2, 3, 4])
+
+  @parameterized.parameters(0, 2.5, '3')
+  def test_steps_must_be_a_positive_integer(self, steps):
+    with self.assertRaisesRegex(
+        ValueError, f'`n_step_returns.online_steps` must be.*got {steps!r}'
+    ):
+      experience_lib.row_offsets(1, steps)
 
 
 if __name__ == '__main__':
