@@ -2,7 +2,7 @@
 
   python -m benchmarks.picture_costs
 
-Prints three tables:
+Prints five tables:
 
 * The values of N actions at each state and their gradients, by a critic that
   reads each picture once and by one that reads it once per action, for both
@@ -13,12 +13,18 @@ Prints three tables:
   row of a batch takes.
 * Transitions per second of 48 x 48 pixels from tables in memory, from pictures
   in a file, and from a replay service, without stacks.
+* Milliseconds to write an episode of the log, synced, and to read it, and its
+  size: as it is, and compressed. Pictures of the drawn maze have few colours;
+  those of a camera compress less, and noise not at all.
+* MiB by which a process grows whose replay service gets pictures of one colour
+  and of noise: Reverb compresses its tables by itself.
 
 Alternatives take turns; times are medians.
 """
 
 import functools
 import multiprocessing
+import os
 import tempfile
 import time
 
@@ -30,15 +36,19 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
 from parl_tf import picture_store
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.critics import td
+from parl_tf.domains import drawn_maze
 from parl_tf.networks import image_networks
 from parl_tf.networks import small_image_encoder
+from parl_tf.replay import episode_log
 from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
 from parl_tf.replay import reverb_experience
 from parl_tf.replay import step_table
 from parl_tf.replay import stored_step
+from parl_tf.replay import tables
 
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'States.', lower_bound=1)
 _NUM_ACTIONS = flags.DEFINE_integer('num_actions', 8, 'N.', lower_bound=1)
@@ -149,9 +159,9 @@ def stored_bytes(shapes, num_frames):
 
 
 def _measure_peak(make, results):
-  search = make()
+  function = make()
   before = _peak_kib()
-  search()
+  function()
   results.put((_peak_kib() - before) / 1024)
 
 
@@ -162,13 +172,30 @@ def _peak_kib():
   return int(line.split()[1])
 
 
-def _peak(encoder, reading):
-  """Returns the MiB that a process needs for one search."""
+def _make_filling(color):
+  """Returns a function that fills the tables of a replay service."""
+  shapes = {'picture': (100, 100, 3)}
+  steps = [make_steps(i, shapes) for i in range(_NUM_EPISODES)]
+  if color is not None:
+    for x in steps:
+      x.observation['picture'][:] = color
+  signature = stored_step.signature(
+      {k: tf.TensorSpec(v, tf.uint8) for k, v in shapes.items()},
+      tf.TensorSpec([2]),
+  )
+  server = tables.ReplayServer(signature)
+
+  def fill():
+    for x in steps:
+      server.add('offline', x, _EPISODE_STEPS)
+
+  return fill
+
+
+def _peak(make):
+  """Returns the MiB by which a process grows that calls what `make` makes."""
   context = multiprocessing.get_context('spawn')
   results = context.SimpleQueue()
-  make = functools.partial(
-      make_search, encoder, reading, _BATCH_SIZE.value, _NUM_ACTIONS.value
-  )
   process = context.Process(target=_measure_peak, args=(make, results))
   process.start()
   process.join()
@@ -178,19 +205,20 @@ def _peak(encoder, reading):
 def _print_searches():
   print('| encoder | once, ms | per action, ms | ratio | peaks, MiB |')
   print('|---|---|---|---|---|')
+  sizes = _BATCH_SIZE.value, _NUM_ACTIONS.value
   for encoder in _ENCODERS:
     searches = {
-        reading: make_search(
-            encoder, reading, _BATCH_SIZE.value, _NUM_ACTIONS.value
-        )
-        for reading in _READINGS
+        reading: make_search(encoder, reading, *sizes) for reading in _READINGS
     }
     # Also traces both.
     np.testing.assert_allclose(
         *[search() for search in searches.values()], rtol=1e-2, atol=1e-5
     )
     once, each = median_seconds(searches).values()
-    peaks = ' and '.join(f'{_peak(encoder, x):.0f}' for x in _READINGS)
+    peaks = ' and '.join(
+        f'{_peak(functools.partial(make_search, encoder, reading, *sizes)):.0f}'
+        for reading in _READINGS
+    )
     print(
         f'| `{encoder}` | {1e3 * once:.1f} | {1e3 * each:.1f} | '
         f'{each / once:.1f} | {peaks} |'
@@ -247,6 +275,68 @@ def _print_rows():
     sources['replay service'].close()
 
 
+def _drawn_episode():
+  """Returns an episode of the drawn maze with random actions."""
+  environment = drawn_maze.DrawnMaze().make_environment(0, evaluation=False)
+  random = np.random.default_rng(0)
+  observations = [environment.reset().observation]
+  for _ in range(_EPISODE_STEPS):
+    action = random.uniform(-1.0, 1.0, [2]).astype(np.float32)
+    observations.append(environment.step(action).observation)
+  steps = make_steps(0, {})
+  return _episode(
+      steps._replace(
+          observation=tf.nest.map_structure(
+              lambda *x: np.stack(x), *observations
+          )
+      )
+  )
+
+
+def _print_log():
+  noise = _episode(make_steps(0, {'picture': (48, 48, 3)}))
+  print('| pictures | log | write, ms | read, ms | KiB |')
+  print('|---|---|---|---|---|')
+  for title, episode in (('drawn maze', _drawn_episode()), ('noise', noise)):
+    with tempfile.TemporaryDirectory() as folder:
+      plain = os.path.join(folder, 'plain.npz')
+      packed = os.path.join(folder, 'compressed.npz')
+
+      def compress(arrays, path):
+        with synced_file.write(path) as file:
+          np.savez_compressed(file, **arrays)
+
+      episode_log.write_episode(plain, episode)
+      with np.load(plain) as file:
+        arrays = dict(file)
+      writers = {
+          plain: functools.partial(
+              episode_log.write_episode, plain, episode
+          ),
+          packed: functools.partial(compress, arrays, packed),
+      }
+      writing = median_seconds(writers)
+      reading = median_seconds({
+          path: functools.partial(episode_log.read_episode, path)
+          for path in writers
+      })
+      for path in writers:
+        name = os.path.basename(path).removesuffix('.npz')
+        print(
+            f'| {title} | {name} | {1e3 * writing[path]:.1f} | '
+            f'{1e3 * reading[path]:.1f} | {os.path.getsize(path) / 1024:,.0f} |'
+        )
+
+
+def _print_service():
+  mebibytes = _NUM_EPISODES * (_EPISODE_STEPS + 1) * 100 * 100 * 3 / 2**20
+  print(f'| pictures of {mebibytes:.0f} MiB | growth, MiB |')
+  print('|---|---|')
+  for title, color in (('one colour', 7), ('noise', None)):
+    growth = _peak(functools.partial(_make_filling, color))
+    print(f'| {title} | {growth:.0f} |')
+
+
 def _episode(steps):
   return types.Episode(
       observation=steps.observation,
@@ -267,6 +357,10 @@ def main(argv):
   _print_bytes()
   print()
   _print_rows()
+  print()
+  _print_log()
+  print()
+  _print_service()
 
 
 if __name__ == '__main__':

@@ -29,7 +29,8 @@ class DistillationImprover(improver.PolicyImprover):
 
     Args:
       selection: 'sample' from pi_opt, 'argmax', or 'auto': argmax in rows whose
-        candidate values have a small spread, and a sample in all others.
+        candidate values have a small spread, and a sample in all others. (The
+        paper chooses once for a task.)
       spread_threshold: For 'auto', the fraction of the running mean spread
         below which a row's spread is small. Required with 'auto'.
       spread_rate: Step size of the running mean at every update.
