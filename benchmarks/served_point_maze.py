@@ -40,7 +40,7 @@ _PORT = flags.DEFINE_integer('port', 8130, 'Port of the policy servers.')
 _NUM_EPISODES = flags.DEFINE_integer(
     'num_episodes', 100, 'Episodes per evaluation.'
 )
-# 130 episodes, as the quickstart has, to whose number of updates the critic's
+# 130 episodes, as sizes/small.gin has, to whose number of updates the critic's
 # learning rate falls.
 _NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 13, 'Epochs of fine-tuning.')
 _BINDINGS = flags.DEFINE_multi_string(

@@ -1,4 +1,4 @@
-"""Draws `learning_curve.png` from a committed run of the quickstart's settings.
+"""Draws `learning_curve.png` from the committed run of the quickstart, seed 0.
 
   python docs/learning_curve_picture.py
 """
@@ -10,10 +10,7 @@ from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_RUN = (
-    _HERE.parent
-    / 'benchmarks/results/target_noise_quickstart/target_noise/seed_0'
-)
+_RUN = _HERE.parent / 'benchmarks/results/quickstart/cal_ql_diffusion_0'
 
 
 def main() -> None:
