@@ -1,6 +1,8 @@
 """Tests the samples of a frozen policy in the offline phase."""
 
+import dataclasses
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from parl_tf.replay import action_cache
 from parl_tf.replay import experience
+from parl_tf.replay import stored_states
 from parl_tf.training import cached_samples
 from tests.training import small_run
 
@@ -55,6 +58,31 @@ class CachedSamplesTest(absltest.TestCase):
         self.policy.sample(tf.constant(states), 2, tf.constant(seed)),
         atol=1e-5,
     )
+
+  def test_states_are_read_in_parts(self):
+    # Stacks of pictures of all states at once would not fit into memory.
+    states = self.session.experience.states('offline')
+    sizes = []
+
+    def rows(places):
+      read = states.rows(places)
+      sizes.append(len(read))
+      return read
+
+    with mock.patch.object(
+        self.session.experience,
+        'states',
+        lambda table: dataclasses.replace(states, rows=rows),
+    ), mock.patch.object(
+        action_cache, 'STATES_PER_SHARD', 8
+    ), mock.patch.object(
+        stored_states, '_STATES_PER_READ', 8
+    ):
+      cached_samples.attach(self.session, None)
+
+    self.assertGreater(len(states.episode_id), 16)
+    self.assertNotEmpty(sizes)
+    self.assertLessEqual(max(sizes), 8)
 
   def test_a_resumed_phase_draws_nothing_and_other_weights_draw_again(self):
     cached_samples.attach(self.session, None)
