@@ -179,7 +179,7 @@ class QChunkingTest(parameterized.TestCase):
     )
     transition = tf.nest.map_structure(
         lambda x: tf.squeeze(x, axis=1),
-        trajectory.to_transition(chunks.join(windows, 0.5)),
+        trajectory.to_transition(chunks.join(windows, 0.5, 5)),
     )
     source = state_actions.make_source(
         action_source.Search(4, ranking.Ranking()),
