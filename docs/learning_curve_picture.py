@@ -19,7 +19,10 @@ def main() -> None:
   learning_curve.draw(
       str(_HERE / 'learning_curve.png'),
       run_files.read_metrics(str(_RUN)),
-      references={'controller': summary['controller_success_rate']},
+      references={
+          'controller': summary['controller_success_rate'],
+          'data': summary['data_success_rate'],
+      },
       title=f'{summary["domain"]}, seed {summary["seed"]}',
   )
 

@@ -174,6 +174,7 @@ class ChunksTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, r'\[num_states, N, 6\]'):
       memory.set_candidates('offline', candidates[..., :2])
 
+
 class ReturnStepsTest(tensor_case.TensorCase):
   """Online rows have three-step returns, and offline rows one step."""
 
@@ -199,13 +200,13 @@ class ReturnStepsTest(tensor_case.TensorCase):
     rows = next(source.iterate(0, 1, _HALVES)).critic
 
     info = rows.policy_info
-    is_first = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 3)
+    is_late = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 3)
     is_early = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 1)
     half = _BATCH_SIZE // 2
     # Rewards 2 r - 1 are 1, 3, 5, 7, 9, as in `ChunksTest`.
     for mask, offline, online in (
         (is_early, (3.0, 1.0, 2.0), (7.25, 0.25, 4.0)),
-        (is_first, (7.0, 1.0, 4.0), (11.5, 0.0, 5.0)),
+        (is_late, (7.0, 1.0, 4.0), (11.5, 0.0, 5.0)),
     ):
       for part, expected in (
           (slice(half), offline), (slice(half, None), online)

@@ -113,6 +113,14 @@ class MakeWritersTest(absltest.TestCase):
       gin.parse_config('return_floor = False')
       run_constants.read(pendulum, agent)
 
+  def test_processes_of_a_run_share_the_steps_of_a_row(self):
+    self.addCleanup(gin.clear_config)
+    agent = small_agent.make_agent()
+    domain = pointmaze.PointMaze()
+    self.assertEqual(run_constants.read(domain, agent).num_row_steps, 1)
+    gin.parse_config('n_step_returns.online_steps = 3')
+    self.assertEqual(run_constants.read(domain, agent).num_row_steps, 3)
+
   def test_time_outs_fail_online_alone(self):
     with gin.unlock_config():
       gin.bind_parameter('run_experiment.timeouts_fail_online', True)
