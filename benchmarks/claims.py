@@ -102,8 +102,8 @@ def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
     seconds = run.metrics.columns['wall_seconds']
     is_online = run.metrics.phases == 'online'
     start = seconds[is_online][0] if is_online.any() else np.nan
-    if run.initial_run is not None:
-      return np.nan  # Its score at the start is that of another run.
+    if not np.isfinite(scores[~is_online]).any():
+      return np.nan  # The score at the start is not known.
     if not run.is_finished and not seconds[-1] - start >= 60.0 * minutes:
       return np.nan
     known = np.flatnonzero(np.isfinite(scores))

@@ -223,6 +223,7 @@ def run_experiment(
       episodes,
       held_out_fraction,
       export_to if export_phases else lambda phase: None,
+      skipped_phases,
   )
   data_success_rate = domain_lib.mean_over(episodes, domain.is_success)
   summary = _finish(
@@ -258,10 +259,13 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
     )
 
 
-def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
+def _run_phases(
+    all_phases, session, episodes, held_out_fraction, export_to, skipped_phases
+):
   """Runs the phases; fills the tables with the episodes that each needs.
 
-  Calls `export_to(phase)` after cloning and offline RL.
+  Calls `export_to(phase)` after cloning and offline RL. Evaluates the end of
+  `skipped_phases` first.
   """
   controller_success_rate = session.evaluate_controller()
   if controller_success_rate is not None:
@@ -269,6 +273,8 @@ def _run_phases(all_phases, session, episodes, held_out_fraction, export_to):
                  controller_success_rate)
   if any(name not in session.state.summaries for name in all_phases):
     session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
+  if skipped_phases:
+    session.evaluate_start(skipped_phases[-1])
   train, held_out = held_out_rows.split(
       episodes, held_out_fraction, session.seed
   )

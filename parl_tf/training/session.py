@@ -196,8 +196,31 @@ class Session:
     """Returns whether the phase after `name` has started."""
     return self.state.phase != name
 
+  def evaluate_start(self, phase: str) -> None:
+    """Evaluates the networks that a new run takes over from another one.
+
+    The result is that of `phase`, but with this run's search and time limit.
+
+    Args:
+      phase: The phase of the other run that ended with these networks.
+    """
+    if self.state.num_rows or not self._num_evaluation_episodes:
+      return
+    self.state.phase = phase
+    self.state.phase_start = (self.train_step, 0, self.wall_seconds)
+    self.write_row(self.evaluate(with_search=phase != 'behavior_cloning'))
+    self._store_result()
+    self.save()
+
   def end_phase(self) -> None:
     """Stores the result of the phase."""
+    self._store_result()
+    # First, because a phase that the checkpoint has as finished is not redone.
+    if self._phase_checkpoints is not None:
+      self._phase_checkpoints.save(self.state.phase)
+    self.save()
+
+  def _store_result(self):
     state = self.state
     train_step, env_steps, wall_seconds = state.phase_start
     latest = state.latest
@@ -224,10 +247,6 @@ class Session:
     state.last_phase_step = state.phase_step
     state.phase_step = 0
     state.latest = {}
-    # First, because a phase that the checkpoint has as finished is not redone.
-    if self._phase_checkpoints is not None:
-      self._phase_checkpoints.save(state.phase)
-    self.save()
 
   def train(self, num_steps: int, request) -> None:
     """Takes training steps on rows of the tables."""

@@ -9,7 +9,6 @@ from absl.testing import parameterized
 import numpy as np
 
 from benchmarks import claims
-from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from tests.binaries import tiny
 from tests.reports import run_folders
@@ -60,11 +59,12 @@ class NumbersTest(absltest.TestCase):
         claims.score_of_time(4.0)(self._run),
         (30 * 40 + 30 * 60 + 120 * 50 + 60 * 90) / 240,
     )
-    # Without the score at the start, which is another run's.
-    begun = self._run._replace(
-        initial_run=run_files.InitialRun('other', 'offline', [], 0, None)
-    )
-    self.assertTrue(np.isnan(claims.score_of_time(1.0)(begun)))
+
+  def test_score_of_time_without_the_score_at_the_start(self):
+    folder = os.path.join(self.create_tempdir().full_path, 'm', 'seed_0')
+    rows = [_evaluated('online', 800, 60.0), _evaluated('online', 1_100, 50.0)]
+    run = runs_lib.read_run(run_folders.write(folder, rows), 'm')
+    self.assertTrue(np.isnan(claims.score_of_time(1.0)(run)))
 
 
 class VerdictTest(parameterized.TestCase):

@@ -124,6 +124,47 @@ class SessionTest(tensor_case.TensorCase):
     self.assertEqual(rows, _online_rows(self._initial))
     self.assertLen(tiny.read_metrics(root_dir), 3)
 
+  def test_networks_that_were_taken_over_are_evaluated_first(self):
+    root_dir = os.path.join(self._folder, 'evaluated')
+    agent = small_run.make_agent(seed=5)
+    self._begin(root_dir, agent)
+    session = self._session(root_dir, agent)
+    session.evaluate_start('offline')
+    _ONLINE.run(session)
+    agent = small_run.make_agent(seed=5)
+    self._begin(root_dir, agent)
+    resumed = self._session(root_dir, agent)
+    resumed.evaluate_start('offline')
+
+    rows = tiny.read_metrics(root_dir)
+    self.assertEqual([x['phase'] for x in rows], ['offline'] + ['online'] * 3)
+    [*_, wanted] = [
+        x for x in tiny.read_metrics(self._initial) if x['phase'] == 'offline'
+    ]
+    for name in ('success_rate_without_search', 'mean_return', 'values/start'):
+      self.assertNotEqual(rows[0][name], '')
+      self.assertEqual(rows[0][name], wanted[name])
+    self.assertEqual(_online_rows(root_dir), _online_rows(self._initial))
+    self.assertEqual(list(resumed.state.summaries), ['offline', 'online'])
+    self.assertEqual(resumed.state.summaries['offline']['train_steps'], 0)
+
+  def test_clone_that_was_taken_over_is_evaluated_without_search(self):
+    root_dir = os.path.join(self._folder, 'clone')
+    agent = small_run.make_agent(seed=5)
+    self._begin(root_dir, agent, 'behavior_cloning')
+    self._session(root_dir, agent).evaluate_start('behavior_cloning')
+
+    [row] = tiny.read_metrics(root_dir)
+    self.assertEqual(row['success_rate'], '')
+    [*_, wanted] = [
+        x
+        for x in tiny.read_metrics(self._initial)
+        if x['phase'] == 'behavior_cloning'
+    ]
+    name = 'mean_return_without_search'
+    self.assertNotEqual(row[name], '')
+    self.assertEqual(row[name], wanted[name])
+
   def test_networks_are_those_at_the_end_of_the_phase(self):
     for phase, skipped, names, wanted in (
         (
@@ -274,7 +315,8 @@ class ExperimentTest(parameterized.TestCase):
     wanted = _online_rows(tiny.finished_run())
     self.assertLen(wanted, 3)
     self.assertEqual(_online_rows(self._root), wanted)
-    self.assertEqual(list(summary.phases), ['online'])
+    self.assertEqual(list(summary.phases), ['offline', 'online'])
+    self.assertEqual(summary.phases['offline'].train_steps, 0)
     run = runs_lib.read_run(self._root, 'method')
     self.assertTrue(run.is_finished)
     self.assertEqual(
