@@ -102,8 +102,9 @@ def score_of_time(minutes: float) -> Callable[[runs_lib.Run], float]:
     seconds = run.metrics.columns['wall_seconds']
     is_online = run.metrics.phases == 'online'
     start = seconds[is_online][0] if is_online.any() else np.nan
-    if not np.isfinite(scores[~is_online]).any():
-      return np.nan  # The score at the start is not known.
+    knows_start = np.isfinite(scores[~is_online]).any()
+    if run.initial_run is not None and not knows_start:
+      return np.nan  # It has the score of another run.
     if not run.is_finished and not seconds[-1] - start >= 60.0 * minutes:
       return np.nan
     known = np.flatnonzero(np.isfinite(scores))

@@ -203,6 +203,9 @@ def make_pairs(
 ) -> List[Pair]:
   """Compares methods within each phase of each domain.
 
+  Phases that runs took over from others are left out: their networks may be the
+  same.
+
   Args:
     groups: Result of `make_groups`.
     baseline: Method to compare all others with. None compares every pair, the
@@ -276,7 +279,7 @@ def _couples(
     )
   couples: List[Tuple[Group, Group]] = []
   for _, kin in itertools.groupby(groups, key=lambda x: (x.domain, x.phase)):
-    own = list(kin)
+    own = [x for x in kin if not any(y.is_taken_over for y in x.flat())]
     if baseline is None:
       own.sort(key=_mean_score, reverse=True)
       couples += itertools.combinations(own, 2)

@@ -34,7 +34,7 @@ class InitialRun(NamedTuple):
   Attributes:
     path: Directory of the other run, as gin named it.
     phase: The other run's phase at whose end this run began.
-    skipped_phases: Phases that this run therefore does not have.
+    skipped_phases: Phases that this run therefore does not train.
     train_step: Training steps of the other run up to that point.
     dataset_path: The other run's dataset; None if it was recorded, and is then
       in this run's directory too.

@@ -61,6 +61,8 @@ class PhaseResult(NamedTuple):
     steps_to_success_without_search: Same, without search.
     mean_return: Mean undiscounted return with search; NaN if not logged.
     mean_return_without_search: Same, without search.
+    is_taken_over: Whether another run did this phase: the run only evaluated
+      what it took over.
   """
 
   score: float
@@ -75,6 +77,7 @@ class PhaseResult(NamedTuple):
   steps_to_success_without_search: float = np.nan
   mean_return: float = np.nan
   mean_return_without_search: float = np.nan
+  is_taken_over: bool = False
 
 
 class RunSet(NamedTuple):
@@ -237,6 +240,10 @@ def phase_result(run: Run, phase: str) -> Optional[PhaseResult]:
       env_steps=taken('env_steps'),
       wall_seconds=taken('wall_seconds'),
       is_partial=not run.is_finished and metrics.phases[-1] == phase,
+      is_taken_over=(
+          run.initial_run is not None
+          and phase in run.initial_run.skipped_phases
+      ),
       **{
           name: float(metrics.column(name)[row])
           for name in run_files.SPEED_METRICS

@@ -178,9 +178,8 @@ def run_experiment(
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
   phase_checks.check(all_phases, phase_names, domain, agent)
-  skipped_phases: Sequence[str] = ()
-  if beginning is not None:
-    skipped_phases = beginning.load(agent, normalization).skipped_phases
+  start = beginning and beginning.load(agent, normalization)
+  skipped_phases: Sequence[str] = start.skipped_phases if start else ()
   chosen_phases = {
       name: getattr(all_phases, name)
       for name in phase_names
@@ -223,7 +222,8 @@ def run_experiment(
       episodes,
       held_out_fraction,
       export_to if export_phases else lambda phase: None,
-      skipped_phases,
+      # Not the policy of an offline phase that is repeated with another critic.
+      start.phase if start and start.phase in skipped_phases else None,
   )
   data_success_rate = domain_lib.mean_over(episodes, domain.is_success)
   summary = _finish(
@@ -260,12 +260,12 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
 
 
 def _run_phases(
-    all_phases, session, episodes, held_out_fraction, export_to, skipped_phases
+    all_phases, session, episodes, held_out_fraction, export_to, taken_over
 ):
   """Runs the phases; fills the tables with the episodes that each needs.
 
-  Calls `export_to(phase)` after cloning and offline RL. Evaluates the end of
-  `skipped_phases` first.
+  Calls `export_to(phase)` after cloning and offline RL. Evaluates first what
+  was taken over from another run at the end of its phase `taken_over`.
   """
   controller_success_rate = session.evaluate_controller()
   if controller_success_rate is not None:
@@ -273,8 +273,8 @@ def _run_phases(
                  controller_success_rate)
   if any(name not in session.state.summaries for name in all_phases):
     session.compile_ahead(with_search=set(all_phases) != {'behavior_cloning'})
-  if skipped_phases:
-    session.evaluate_start(skipped_phases[-1])
+  if taken_over is not None:
+    session.evaluate_start(taken_over)
   train, held_out = held_out_rows.split(
       episodes, held_out_fraction, session.seed
   )

@@ -23,6 +23,7 @@ from parl_tf.training import learning_rates
 from parl_tf.training import metrics_log
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
+from parl_tf.training import setbacks
 from parl_tf.training import sources
 from parl_tf.training import value_bias
 
@@ -208,7 +209,10 @@ class Session:
       return
     self.state.phase = phase
     self.state.phase_start = (self.train_step, 0, self.wall_seconds)
-    self.write_row(self.evaluate(with_search=phase != 'behavior_cloning'))
+    self.save()  # From here on, the other run is not needed.
+    metrics = self.evaluate(with_search=phase != 'behavior_cloning')
+    setbacks.warn_of_search(metrics)
+    self.write_row(metrics)
     self._store_result()
     self.save()
 

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from benchmarks import claims
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from tests.binaries import tiny
 from tests.reports import run_folders
@@ -63,8 +64,14 @@ class NumbersTest(absltest.TestCase):
   def test_score_of_time_without_the_score_at_the_start(self):
     folder = os.path.join(self.create_tempdir().full_path, 'm', 'seed_0')
     rows = [_evaluated('online', 800, 60.0), _evaluated('online', 1_100, 50.0)]
-    run = runs_lib.read_run(run_folders.write(folder, rows), 'm')
-    self.assertTrue(np.isnan(claims.score_of_time(1.0)(run)))
+    scratch = runs_lib.read_run(run_folders.write(folder, rows), 'm')
+    begun = scratch._replace(
+        initial_run=run_files.InitialRun('other', 'offline', [], 0, None)
+    )
+    self.assertTrue(np.isnan(claims.score_of_time(1.0)(begun)))
+    self.assertFalse(np.isnan(claims.score_of_time(1.0)(scratch)))
+    begun = self._run._replace(initial_run=begun.initial_run)
+    self.assertAlmostEqual(claims.score_of_time(1.0)(begun), 50.0)
 
 
 class VerdictTest(parameterized.TestCase):

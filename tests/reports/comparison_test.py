@@ -114,6 +114,24 @@ class PairsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "`baseline`.*'good'.*got 'best'"):
       comparison.make_pairs(self._groups, 'best')
 
+  def test_phases_that_were_taken_over_are_not_compared(self):
+    taken_over = [
+        group._replace(
+            results=tuple(
+                {
+                    seed: x._replace(is_taken_over=group.phase == 'offline')
+                    for seed, x in results.items()
+                }
+                for results in group.results
+            )
+        )
+        for group in self._groups
+    ]
+    pairs = comparison.make_pairs(taken_over, num_resamples=100)
+    self.assertEqual(
+        {pair.phase for pair in pairs}, {'behavior_cloning', 'online'}
+    )
+
   def test_progress_is_reported(self):
     counts = []
     comparison.make_pairs(
