@@ -2,7 +2,7 @@
 
 import collections
 import threading
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from absl import logging
 import numpy as np
@@ -35,6 +35,7 @@ def fill(
     states: stored_states.StoredStates,
     samplers: Sequence[Sampler],
     progress: Callable[[int], None] = lambda num_shards: None,
+    is_stopped: Optional[threading.Event] = None,
 ) -> None:
   """Draws the missing shards, one sampler a thread.
 
@@ -45,22 +46,24 @@ def fill(
     states: Its states.
     samplers: Samplers of the same policy.
     progress: Called in this thread with the number of complete shards.
+    is_stopped: Ends the drawing after the shards at hand when it is set.
 
   Raises:
     OSError: If all samplers failed because of their servers.
     Exception: What a sampler raised otherwise.
   """
   working = list(samplers)
-  while cache.missing_shards:
+  is_stopped = is_stopped or threading.Event()
+  while cache.missing_shards and not is_stopped.is_set():
     # A shard of a server that failed is left over if the other workers had
     # ended before.
-    failed = _fill_once(cache, states, working, progress)
+    failed = _fill_once(cache, states, working, progress, is_stopped)
     working = [sampler for sampler in working if sampler not in failed]
     if cache.missing_shards and not working:
       raise list(failed.values())[-1]
 
 
-def _fill_once(cache, states, samplers, progress):
+def _fill_once(cache, states, samplers, progress, is_stopped):
   """Draws shards until none is left; returns the errors of failed samplers."""
   pending = collections.deque(cache.missing_shards)
   errors: Dict[Sampler, Exception] = {}
@@ -68,7 +71,7 @@ def _fill_once(cache, states, samplers, progress):
   changed = threading.Semaphore(0)
 
   def work(sampler):
-    while pending and not faults:
+    while pending and not faults and not is_stopped.is_set():
       try:
         shard = pending.popleft()
       except IndexError:  # Another thread took the last one.

@@ -238,7 +238,8 @@ class StepTable:
     if self._candidates is None or self._candidate_rows is None:
       return rows
     places = np.take(self._candidate_rows, steps[..., ends])
-    candidates = np.take(self._candidates, places, axis=0)
+    # `np.take` would first copy all candidates if they are a part of more.
+    candidates = np.asarray(self._candidates[places])
     candidates = candidates.astype(np.float32, copy=False)
     return rows._replace(
         policy_info=dict(rows.policy_info, candidate_actions=candidates)

@@ -72,7 +72,8 @@ class PolicyClient:
       address: `host:port`, or a URL that begins with ws:// or wss://.
       api_key: Key of the server, or None.
       patience_seconds: Seconds to wait for a server that does not answer.
-      call_seconds: Deadline in seconds of calls other than `train`.
+      call_seconds: Deadline in seconds of calls other than `train`, `save` and
+        `load`, which take as long as the policy's author needs.
       silence_seconds: See `connection.Connection`.
       max_bytes: Maximum size of a received message, in bytes.
 
@@ -264,11 +265,11 @@ class PolicyClient:
 
   def save(self, version: str) -> None:
     """Saves the weights on the server, which must have this version."""
-    self._call('save', version=version)
+    self._call('save', seconds=None, version=version)
 
   def load(self, version: str) -> None:
     """Makes the server load a saved version."""
-    self._call('load', name=version)
+    self._call('load', seconds=None, name=version)
 
   def status(self) -> Mapping[str, Any]:
     """Returns `version`, `saved` versions and the number of `waiting` calls."""

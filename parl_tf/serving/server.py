@@ -43,9 +43,11 @@ class Policy(NamedTuple):
       `temperature`, the scale of its noise: 1 if it is left out, and 0 for the
       policy's most likely action.
     train: Fits the policy to actions. Takes an observation `[R, ...]`, actions
-      `[R, T, A]`, a mask `[R, T]` that is 0 after the end of an episode, the
-      number of gradient steps and an integer seed. Returns the losses as an
-      array, or arrays by name. None if the policy cannot be trained.
+      `[R, T, A]`, a mask `[R, T]`, the number of gradient steps and an integer
+      seed. The mask is 0 for actions to ignore: those after the end of an
+      episode, and those after the H actions that the client trains, if T is
+      larger. Returns the losses as an array, or arrays by name. None if the
+      policy cannot be trained.
     save: Writes the weights to a directory; None if they cannot be saved.
     load: Reads the weights from such a directory.
   """
@@ -113,7 +115,9 @@ class PolicyServer:
       host: Address to listen on. Set a key unless it is a loopback address.
       port: Port to listen on; 0 selects a free one.
       api_key: Key that clients must send; None admits all clients.
-      version: Name of the policy's current weights.
+      version: Name of the policy's current weights. A version is saved once, so
+        that other weights in the same directory need another name, such as a
+        digest of their file.
       directory: Where `save` writes versions of the weights; None disables
         saving and loading.
       metadata: Further metadata, for openpi clients.
@@ -134,6 +138,13 @@ class PolicyServer:
     self.weights = weights_lib.Weights(
         version, directory=directory, save=policy.save, load=policy.load
     )
+    if version in self.weights.saved():
+      logging.warning(
+          '%s has a version %r already, which is not saved again. If the policy'
+          ' has other weights now, give it another `version`.',
+          directory,
+          version,
+      )
     self._calls = calls.Calls(
         policy, spec, self.weights, self._model, max_training_bytes
     )

@@ -13,6 +13,7 @@ import shutil
 from typing import Callable, List, Optional, Tuple
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
+_TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
 _PARTIAL = '.partial'
 
 _Transfer = Callable[[str], None]
@@ -115,7 +116,13 @@ class Weights:
     shutil.rmtree(path + _PARTIAL, ignore_errors=True)
     os.makedirs(path + _PARTIAL)
     save(path + _PARTIAL)
+    # Before the client stores the name, so that a power failure leaves no
+    # version that has a name but is torn.
+    for folder, _, names in os.walk(path + _PARTIAL):
+      for name in (*names, '.'):
+        _sync(os.path.join(folder, name))
     os.replace(path + _PARTIAL, path)
+    _sync(directory)
 
   def load(self, version: str) -> None:
     """Loads a saved version.
@@ -165,8 +172,8 @@ def trained(version: str, digest: str) -> str:
     version: The version before.
     digest: Digest of the arguments of the training.
   """
-  first, _, rest = version.partition('+')
-  number = int(rest.partition('-')[0]) + 1 if rest else 1
+  found = _TRAINED.fullmatch(version)
+  first, number = (found[1], int(found[2]) + 1) if found else (version, 1)
   combined = hashlib.sha256(f'{version} {digest}'.encode()).hexdigest()
   return f'{first}+{number}-{combined[:12]}'
 
@@ -174,3 +181,12 @@ def trained(version: str, digest: str) -> str:
 def failed(version: str) -> str:
   """Returns the name of weights that a failed call may have changed."""
   return f'{version.removesuffix(".failed")}.failed'
+
+
+def _sync(path: str) -> None:
+  """Writes a file or a directory to the disk."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

@@ -20,8 +20,8 @@ _NUM_CHANGES_SHOWN = 8
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
-# may the exported policies, what is held in memory, and the address of a
-# policy's server, whose weights have versions.
+# may the exported policies, what is held in memory, and the addresses and
+# deadlines of a policy's servers, whose weights have versions.
 _MAY_CHANGE = re.compile(
     r'(.*[./])?('
     r'(BehaviorCloning|Offline)\.(num_steps|interval)'
@@ -29,7 +29,7 @@ _MAY_CHANGE = re.compile(
     r'|Online\.num_episodes|OnPolicy\.num_turns|ServedOnline\.num_epochs'
     r'|\w+\.(evaluation_interval|video_interval|num_evaluation_episodes'
     r'|checkpoint_seconds|address|exported_policies|picture_memory_bytes'
-    r'|max_block_bytes)'
+    r'|max_block_bytes|patience_seconds|call_seconds|workers)'
     r')'
 )
 _INITIAL_RUN = re.compile(r'[-+]run_experiment\.initial_run = ')

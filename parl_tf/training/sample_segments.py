@@ -171,7 +171,9 @@ class SampleSegments:
       if ages[index] == 0 or num_fresh >= wanted or is_stopped.is_set():
         break
       cache = self._open(self._parts[index], versions, present)
-      cache_filling.fill(cache, self._parts[index].states, [sampler])
+      cache_filling.fill(
+          cache, self._parts[index].states, [sampler], is_stopped=is_stopped
+      )
       num_fresh += sizes[index]
       num_drawn += sizes[index]
     return float(num_drawn / np.sum(sizes))

@@ -118,13 +118,25 @@ class ServedOnline:
     self._base_cache = base_cache
 
   def check(self, domain, agent) -> None:
-    """Raises `ValueError` if the policy is one of this process."""
+    """Raises `ValueError` if the agent's parts or settings are unsuitable."""
     del domain
     policy = agent.generative_policy
     if not policy.is_served:
       raise ValueError(
           '`ServedOnline` needs a policy of another process, got '
           f'{type(policy).__name__}.'
+      )
+    optimizer = agent.searches.training.optimizer
+    if agent.critic is None or optimizer is None:
+      raise ValueError(
+          '`ServedOnline` needs a critic and `Search.optimizer`, got '
+          f'{agent.critic} and {optimizer}.'
+      )
+    least = optimizer.num_candidates
+    if self._num_samples is not None and self._num_samples < least:
+      raise ValueError(
+          '`ServedOnline.num_samples` must be at least '
+          f'`ActionOptimizer.num_candidates`, {least}, got {self._num_samples}.'
       )
 
   def run(self, session: session_lib.Session) -> None:
@@ -168,6 +180,11 @@ class ServedOnline:
       state.policy_versions = [policy.version or policy.current_version()]
       session.agent.reset_optimizers()
     policy.restore(state.policy_versions[-1])
+    if not policy.client.can_train:
+      raise ValueError(
+          f'The policy server at {policy.client.address} must be able to train '
+          'its policy: its author passes `train` to `serve`.'
+      )
     if policy.client.can_save:
       policy.client.save(policy.version)
     else:
@@ -188,6 +205,14 @@ class ServedOnline:
     if given or os.path.isdir(path):
       base = action_cache.ActionCache(path)
       base.verify()
+      if base.header.version not in session.state.policy_versions:
+        logging.warning(
+            'The samples in %s are of version %s of the weights, but the run'
+            ' has %s: they are drawn again.',
+            path,
+            base.header.version,
+            session.state.policy_versions[-1],
+        )
     return sample_segments.SampleSegments(
         os.path.join(session.root_dir, 'action_segments'),
         session.experience,

@@ -1,5 +1,7 @@
 """Tests of one table of stored steps in memory."""
 
+import tracemalloc
+
 from absl.testing import parameterized
 import hypothesis
 from hypothesis import strategies
@@ -112,6 +114,21 @@ class StepTableTest(parameterized.TestCase):
     joined = rows.policy_info['candidate_actions']
     self.assertEqual(joined.shape, (3, 2, 4, 2))
     np.testing.assert_array_equal(joined[..., 3, 1], rows.observation[..., 0])
+
+  def test_rows_of_a_part_of_the_candidates_copy_no_more(self):
+    table = step_table.StepTable('offline', capacity=100)
+    table.add(_steps(0, 3), 2)
+    candidates = np.zeros((1_000_000, 8, 2), np.float16)[:, :4]
+    table.set_candidates(candidates, np.array([7, 3, 9]))
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+
+    rows = table.rows(np.array([0, 1]))
+
+    self.assertEqual(
+        rows.policy_info['candidate_actions'].shape, (2, 2, 4, 2)
+    )
+    self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
 
   def test_adding_clears_candidates(self):
     table = step_table.StepTable('offline', capacity=5)

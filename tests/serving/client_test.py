@@ -1,7 +1,10 @@
 """Tests the client of our extension against our server."""
 
 import dataclasses
+import os
 import threading
+import time
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -215,6 +218,76 @@ class ClientTest(parameterized.TestCase):
       client.load('another')
     with self.assertRaisesRegex(client_lib.RefusedError, 'must consist of'):
       client.load('../initial')
+
+  def test_saving_and_loading_may_take_longer_than_a_draw(self):
+    functions = self.policy.functions()
+
+    def slowly(function):
+      def call(path):
+        time.sleep(0.6)
+        function(path)
+
+      return call
+
+    server = self._serve(
+        functions._replace(
+            save=slowly(functions.save), load=slowly(functions.load)
+        ),
+        directory=self.create_tempdir().full_path,
+    )
+    client = self._connect(server, call_seconds=0.3)
+    client.save('initial')
+    trained = client.train(
+        toy_policy.observation(9), np.ones([9, 4, 2]), num_steps=2, seed=0,
+        version='initial',
+    )
+
+    client.load('initial')
+
+    self.assertNotEqual(trained.version, 'initial')
+    self.assertEqual(client.status()['version'], 'initial')
+
+  def test_a_version_is_on_the_disk_before_it_has_its_name(self):
+    directory = self.create_tempdir().full_path
+    client = self._connect(self._serve(directory=directory))
+    synced = []
+
+    def sync(descriptor):
+      path = os.readlink(f'/proc/self/fd/{descriptor}')
+      synced.append(os.path.relpath(path, directory))
+      fsync(descriptor)
+
+    fsync = os.fsync
+    with mock.patch.object(os, 'fsync', sync):
+      client.save('initial')
+
+    partial = 'initial.partial'
+    self.assertEqual(synced[-1], '.')
+    self.assertIn(partial, synced[:-1])
+    [name] = os.listdir(os.path.join(directory, 'initial'))
+    self.assertIn(os.path.join(partial, name), synced[:-1])
+
+  def test_weights_of_a_saved_name_are_warned_of(self):
+    directory = self.create_tempdir().full_path
+    self._connect(self._serve(directory=directory)).save('initial')
+
+    with self.assertLogs(level='WARNING') as logs:
+      self._serve(directory=directory)
+    self.assertRegex(logs.output[0], "has a version 'initial' already")
+    with self.assertNoLogs(level='WARNING'):
+      self._serve(directory=directory, version='other')
+
+  def test_a_version_may_have_a_plus(self):
+    client = self._connect(self._serve(version='v1+lora'))
+    numbers = []
+    version = 'v1+lora'
+    for seed in range(2):
+      version = client.train(
+          toy_policy.observation(9), np.ones([9, 4, 2]), num_steps=1,
+          seed=seed, version=version,
+      ).version
+      numbers.append(version.rpartition('-')[0])
+    self.assertEqual(numbers, ['v1+lora+1', 'v1+lora+2'])
 
   def test_failed_training_makes_the_version_unknown(self):
     def fail(*unused):

@@ -21,8 +21,10 @@ def make_trainer(
 
 
 @gin.configurable(module='run_directory_test')
-def connect_policy(address=''):
-  return address
+def connect_policy(
+    address='', workers=(), call_seconds=60.0, patience_seconds=60.0
+):
+  return address, workers, call_seconds, patience_seconds
 
 
 class RunDirectoryTest(parameterized.TestCase):
@@ -112,7 +114,14 @@ class RunDirectoryTest(parameterized.TestCase):
     self.assertTrue(
         self._claim('Offline.num_steps = 9', 'fast/Online.num_episodes = 9')
     )
-    self.assertTrue(self._claim("connect_policy.address = 'other'"))
+    self.assertTrue(
+        self._claim(
+            "connect_policy.address = 'other'",
+            "connect_policy.workers = ('more',)",
+            'connect_policy.call_seconds = 600.0',
+            'connect_policy.patience_seconds = 600.0',
+        )
+    )
     self.assertTrue(self._claim('Online.num_episodes = 9'))
 
   def test_the_initial_run_may_move_once_the_run_has_taken_it_over(self):

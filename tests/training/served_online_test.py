@@ -18,6 +18,7 @@ from parl_tf.critics import iql
 from parl_tf.critics import td
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
+from parl_tf.replay import cache_filling
 from parl_tf.serving import policy_spec
 from parl_tf.training import sample_segments
 from parl_tf.training import served_online
@@ -43,8 +44,7 @@ def _phase(num_epochs, **kwargs):
       num_fitted_rows=16,
       num_fit_steps=3,
       evaluation_interval=10,
-      num_samples=3,
-      **{'refresh_share': 0.5, **kwargs},
+      **{'num_samples': 3, 'refresh_share': 0.5, **kwargs},
   )
 
 
@@ -243,6 +243,19 @@ class ServedOnlineTest(parameterized.TestCase):
     self.assertEqual(drawn.shape[1:], (3, 2))
     self.assertGreater(np.mean(np.std(drawn, axis=1)), 0.0)
 
+  def test_a_cache_of_another_version_is_warned_of(self):
+    _, server = self._serve('other')
+    session = self._session('run', server)
+    path = os.path.join(self.folder, 'cache')
+    self._fill(session, path, action_cache.Header('another', 3, 2))
+
+    with self.assertLogs(level='WARNING') as logs:
+      _phase(1, base_cache=path).run(session)
+
+    self.assertRegex(
+        logs.output[0], 'of version another.* has initial: they are drawn again'
+    )
+
   def test_the_cache_of_the_offline_phase_is_taken_over(self):
     self.addCleanup(gin.clear_config)
     _, server = self._serve('given')
@@ -293,6 +306,28 @@ class ServedOnlineTest(parameterized.TestCase):
 
     self.assertEqual(stopped, [True])
 
+  def test_stopped_drawing_ends_after_the_shard_at_hand(self):
+    _, server = self._serve('stopped')
+    session = self._session('run', server)
+    states = session.experience.states('offline')
+    self.enter_context(mock.patch.object(action_cache, 'STATES_PER_SHARD', 4))
+    cache = action_cache.ActionCache.open_or_create(
+        os.path.join(self.folder, 'cache'),
+        action_cache.Header('initial', 3, 2),
+        states,
+    )
+    is_stopped = threading.Event()
+
+    def draw(observation, num_samples, seed):
+      del seed
+      is_stopped.set()
+      return np.zeros([len(observation), num_samples, 2])
+
+    cache_filling.fill(cache, states, [draw], is_stopped=is_stopped)
+
+    self.assertLen(cache.complete_shards, 1)
+    self.assertNotEmpty(cache.missing_shards)
+
   def test_phase_with_fewer_epochs_than_before_is_evaluated(self):
     _, server = self._serve('fewer')
     session = self._session('run', server)
@@ -341,6 +376,30 @@ class ServedOnlineTest(parameterized.TestCase):
         _phase(2).run(session)
 
     _phase(2).run(self._session('keeps_none_run', server))
+
+  def test_unsuitable_settings_are_refused_before_any_work(self):
+    _, server = self._serve('settings')
+    session = self._session('run', server)
+    agent = session.agent
+    _phase(1).check(session.domain, agent)
+    with self.assertRaisesRegex(
+        ValueError, 'num_samples.*num_candidates`, 2, got 1'
+    ):
+      _phase(1, num_samples=1).check(session.domain, agent)
+    with mock.patch.object(agent.searches.training, 'optimizer', None):
+      with self.assertRaisesRegex(ValueError, '`Search.optimizer`.* None'):
+        _phase(1).check(session.domain, agent)
+
+  def test_a_server_that_cannot_train_is_named_before_the_first_episode(self):
+    toy = toy_policy.ToyPolicy()
+    server = self.enter_context(
+        toy_policy.serving(toy.functions()._replace(train=None), _SPEC)
+    )
+    session = self._session('run', server)
+
+    with self.assertRaisesRegex(ValueError, 'must be able to train its policy'):
+      _phase(1).run(session)
+    self.assertEqual(session.state.episodes, 0)
 
   def test_policies_of_this_process_are_refused(self):
     session = small_run.make_session(os.path.join(self.folder, 'run'))
