@@ -92,6 +92,18 @@ class ActionCacheTest(parameterized.TestCase):
         atol=tolerance,
     )
 
+  def test_stopped_drawing_ends_after_the_shard_at_hand(self):
+    cache, is_stopped = self._open(), threading.Event()
+
+    def sample(*arguments):
+      is_stopped.set()
+      return _sample(*arguments)
+
+    cache_filling.fill(cache, self.states, [sample], is_stopped=is_stopped)
+
+    self.assertLen(cache.complete_shards, 1)
+    self.assertLen(cache.missing_shards, 2)
+
   def test_several_workers_draw_the_same_samples(self):
     one = self._filled().samples.copy()
     self.directory += '2'

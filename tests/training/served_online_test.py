@@ -18,7 +18,6 @@ from parl_tf.critics import iql
 from parl_tf.critics import td
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
-from parl_tf.replay import cache_filling
 from parl_tf.serving import policy_spec
 from parl_tf.training import sample_segments
 from parl_tf.training import served_online
@@ -305,28 +304,6 @@ class ServedOnlineTest(parameterized.TestCase):
         _phase(2).run(session)
 
     self.assertEqual(stopped, [True])
-
-  def test_stopped_drawing_ends_after_the_shard_at_hand(self):
-    _, server = self._serve('stopped')
-    session = self._session('run', server)
-    states = session.experience.states('offline')
-    self.enter_context(mock.patch.object(action_cache, 'STATES_PER_SHARD', 4))
-    cache = action_cache.ActionCache.open_or_create(
-        os.path.join(self.folder, 'cache'),
-        action_cache.Header('initial', 3, 2),
-        states,
-    )
-    is_stopped = threading.Event()
-
-    def draw(observation, num_samples, seed):
-      del seed
-      is_stopped.set()
-      return np.zeros([len(observation), num_samples, 2])
-
-    cache_filling.fill(cache, states, [draw], is_stopped=is_stopped)
-
-    self.assertLen(cache.complete_shards, 1)
-    self.assertNotEmpty(cache.missing_shards)
 
   def test_phase_with_fewer_epochs_than_before_is_evaluated(self):
     _, server = self._serve('fewer')
