@@ -9,6 +9,9 @@ until the environment before is closed. The settings of a world are keyword
 arguments of `gymnasium.make`. The setting `seed` of a reset seeds the
 environment.
 
+If the environment has a method `stop_robot`, it is called at the end of each
+episode, which the client may end at any step, and before each reset.
+
 A step takes the action `action` and returns `observation` (or
 `observation/<key>` for each part), `reward` and `success`, the entry `success`
 or `is_success` of `info`, or the one that --success_key names. TERMINATED marks
@@ -75,9 +78,12 @@ class World:
     )
 
   def reset(self, settings):
-    """Makes the next step the first one of an episode."""
+    """Ends the episode: the next step is the first one of another."""
     self._is_running = False
     self._seed = settings.get('seed')
+    stop_robot = getattr(self._environment.unwrapped, 'stop_robot', None)
+    if stop_robot is not None:
+      stop_robot()
 
   def step(self, request):
     """Takes a step, or starts an episode."""

@@ -91,11 +91,12 @@ def main(argv: Sequence[str]) -> int:
     if gamma is None:
       gamma = dataset_commands.bound_gamma()
     return dataset_commands.inform(arguments, task, gamma)
-  bounds = {}
   if command == 'convert' and options.format == 'lerobot':
-    bounds = dataset_commands.action_bounds()
-  gin.clear_config()  # Other written files use the default action bounds.
-  return dataset_commands.inform([options.output], **bounds)
+    units = dataset_commands.action_bounds()
+  else:
+    units = dataset_commands.known_units(options.output)
+  gin.clear_config()  # The file is complete without the bindings.
+  return dataset_commands.inform([options.output], **units)
 
 
 def run() -> None:

@@ -195,6 +195,15 @@ def action_bounds() -> Dict[str, Any]:
   return {'action_bounds': reading.make_layout().action_bounds}
 
 
+def known_units(path: str) -> Dict[str, Any]:
+  """Returns whether to check the actions of a written file, as an argument.
+
+  Without bindings, `convert` writes actions in units that it does not know.
+  """
+  with formats.open_source(path, reading.make_layout()) as source:
+    return {'checks_actions': source.has_unit_actions}
+
+
 def describe_bound(
     path: str,
     layout: rows_lib.Layout,

@@ -31,6 +31,7 @@ class Source(rows_lib.RowSource):
     self.path = source.path
     self.faults = source.faults
     self.has_unit_actions = source.has_unit_actions
+    self.needs_successes = source.needs_successes
     self._keys = keys
     self.columns: Dict[str, rows_lib.Column] = {
         name: column

@@ -21,6 +21,7 @@ class _Known(NamedTuple):
 
   has_successes: bool
   has_unit_actions: bool
+  needs_successes: bool
   task_infos: Mapping[str, np.ndarray]
 
 
@@ -39,7 +40,9 @@ def convert(paths: Sequence[str], output: str) -> None:
   Raises:
     ValueError: If a dataset has a fault, an episode does not fit the layout or
       differs in columns, shapes or bytes from the first, or the actions' units
-      or the successes are known for some of the datasets only.
+      or the successes are known for some of the datasets only. Or if no episode
+      of a dataset succeeds whose format takes the end of the task from success,
+      and the bindings do not define it: all of its ends would become time-outs.
   """
   known = [_look_at(path) for path in paths]
   bound = gin.get_bindings(reading.make_layout)
@@ -99,6 +102,7 @@ def _look_at(path: str) -> _Known:
     return _Known(
         'success' in source.columns,
         source.has_unit_actions,
+        source.needs_successes,
         source.task_infos(),
     )
 
@@ -117,14 +121,22 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
       output, has_next_observations=has_next_observations, **options
   ) as file:
     number = num_lost = 0
-    for episodes, found in zip(datasets, known, strict=True):
+    for path, episodes, found in zip(paths, datasets, known, strict=True):
+      is_solved = False
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
           raise _LastObservationUnknownError
         file.append(episode._replace(episode_id=number), infos)
         number += 1
+        is_solved = is_solved or bool(np.any(episode.success))
         timed_out = episode.discount[-1] > 0.0
         num_lost += bool(episode.has_last_transition and timed_out)
+      if not (is_solved or options['has_successes']) and found.needs_successes:
+        raise ValueError(
+            f'{path}: no step succeeds, so that no episode would end but by a'
+            ' time-out. Bind what success is, for instance'
+            ' `dataset.success_reward = -0.5` for rewards of -1 and 0.'
+        )
   if num_lost and not has_next_observations:
     logging.warning(
         '%s: the last observations of %d episodes that timed out are lost,'

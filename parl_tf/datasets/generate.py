@@ -85,7 +85,11 @@ def generate(
   def record(number, max_steps):
     random = np.random.default_rng([seed, number])
     noise = random.uniform(min_noise, max_noise) * factors
-    return _record(environment, controller, random, number, max_steps, noise)
+    try:
+      return _record(environment, controller, random, number, max_steps, noise)
+    except BaseException:
+      environment.abandon()  # Also on Ctrl-C: a robot must not keep moving.
+      raise
 
   def record_all():
     step = number = 0

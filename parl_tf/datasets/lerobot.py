@@ -13,7 +13,8 @@ stored.
   success   `next.success` or `success_field`. Without them, success follows
             from the reward.
   terminal  Set at the last frame if it is a success and `next.done` is set or
-            does not exist. Otherwise the episode ends with a timeout.
+            does not exist. Otherwise the episode ends with a timeout. In
+            datasets that the library wrote, `next.done` alone decides.
 
 `observation.<key>` becomes `observations/<key>`, for all `observation_keys` or,
 without them, for all vectors and images. A single part becomes `observations`.
@@ -68,6 +69,7 @@ class _Source(rows_lib.RowSource):
     metadata = lerobot_metadata.Metadata(path)
     self._rate = metadata.rate
     self._has_done = _DONE in metadata.features
+    self.needs_successes = not (self._has_done and metadata.done_is_terminal)
     self._features = self._select(metadata.features)
     kinds = {x.key: x.kind for x in self._features.values()}
     video_keys = [x for x, y in kinds.items() if y == lerobot_metadata.VIDEO]
@@ -207,7 +209,9 @@ class _Source(rows_lib.RowSource):
             f'{where}: `{_DONE}` must be set only at the last frame, but is'
             f' set at frame {frame} of {episode.length}.'
         )
-    is_terminal = is_done & rows_lib.find_successes(rows, self._layout)
+    is_terminal = is_done
+    if self.needs_successes:
+      is_terminal = is_done & rows_lib.find_successes(rows, self._layout)
     return {
         **rows,
         'terminals': is_terminal,

@@ -12,6 +12,7 @@ import numpy as np
 from parl_tf.datasets import json_file
 from parl_tf.datasets import rows as rows_lib
 
+TASK_ENDS = 'parl_tf.done_is_terminal'
 INFO = 'meta/info.json'
 EPISODES = 'meta/episodes'
 VIDEO, IMAGE = 'video', 'image'
@@ -105,6 +106,8 @@ class Metadata:
   Attributes:
     features: Readable columns, keyed by name.
     rate: Frames per second.
+    done_is_terminal: Whether `next.done` marks the end of the task only, as in
+      datasets that the library wrote.
   """
 
   def __init__(self, path: str):
@@ -116,6 +119,7 @@ class Metadata:
     self._path = path
     self._info = self._read_info()
     self.rate = float(self._info['fps'])
+    self.done_is_terminal = bool(self._info.get(TASK_ENDS, False))
     features = (
         _make_feature(key, x) for key, x in self._info['features'].items()
     )

@@ -10,7 +10,8 @@ an episode's last action is not stored.
                image becomes `observation.image`. Images are stored as PNG.
   reward       `next.reward`
   success      `next.success`
-  done         `next.done`, set where the task ended, not at a timeout.
+  done         `next.done`, set where the task ended, not at a timeout. Our
+               reader relies on it, because `info.json` says so.
 """
 
 import json
@@ -355,4 +356,5 @@ def _describe(
       'data_path': _DATA,
       'video_path': None,
       'features': dict(features),
+      lerobot_metadata.TASK_ENDS: True,
   }

@@ -52,6 +52,8 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 class _Source(hdf5.Source):
   """Reads one demonstration at a time."""
 
+  needs_successes = True
+
   def __init__(self, path, layout):
     super().__init__(path)
     self._layout = layout

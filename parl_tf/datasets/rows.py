@@ -115,12 +115,15 @@ class RowSource(abc.ABC):
     faults: Faults specific to the format, each with path and field.
     has_unit_actions: Whether the dataset is one that the library wrote with
       actions in [-1, 1].
+    needs_successes: Whether an episode is terminal only where it succeeds,
+      because the format does not tell a time-out from the end of the task.
   """
 
   path: str
   columns: Mapping[str, Column]
   faults: List[str]
   has_unit_actions: bool = False
+  needs_successes: bool = False
 
   def __enter__(self) -> 'RowSource':
     return self

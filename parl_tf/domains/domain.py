@@ -7,10 +7,12 @@ is read.
 """
 
 import abc
+import contextlib
 from typing import (
   Any,
   Callable,
   Dict,
+  Iterator,
   Mapping,
   Optional,
   Sequence,
@@ -52,6 +54,27 @@ def act_until_kept(act: Callable[[], _T]) -> _T:
     except EpisodeLostError as error:
       logging.warning('Repeating after a lost episode: %s', error)
   return act()
+
+
+@contextlib.contextmanager
+def abandoned_on_error(environments: Sequence['Environment']) -> Iterator[None]:
+  """Abandons the episodes on any exception, including interrupts.
+
+  An error between two steps, such as Ctrl-C while the policy decides, would
+  otherwise leave a robot moving.
+
+  Args:
+    environments: Environments that are played meanwhile.
+  """
+  try:
+    yield
+  except BaseException:
+    for environment in environments:
+      try:
+        environment.abandon()
+      except Exception:  # noqa: BLE001 (the error that came first counts)
+        logging.exception('An episode could not be abandoned.')
+    raise
 
 
 def make_time_step(

@@ -47,6 +47,9 @@ class GymnasiumEnvironment(domain.Environment):
   Maps actions from [-1, 1] to the box, casts observations to float32 (uint8 is
   kept), and converts truncation to a timeout. Gymnasium seeds environments only
   in `reset`; without a new seed, each reset continues the random sequence.
+
+  If the unwrapped environment has a method `stop_robot`, it is called at the
+  end of each episode, and if an episode is abandoned.
   """
 
   def __init__(
@@ -104,6 +107,11 @@ class GymnasiumEnvironment(domain.Environment):
     self._select = select_observation or (lambda observation: observation)
     self._success_signal = success_signal or success.SuccessSignal()
     self._reward_range = reward_range
+    self._stop_robot: Callable[[], Any] = getattr(
+        getattr(environment, 'unwrapped', environment),
+        'stop_robot',
+        lambda: None,
+    )
     self._low, self._high = low.astype(np.float64), high.astype(np.float64)
     self._is_success = False
     self._needs_reset = True
@@ -151,6 +159,7 @@ class GymnasiumEnvironment(domain.Environment):
     timed_out = truncated or self._num_steps == self._max_episode_steps
     self._needs_reset = terminated or timed_out
     if self._needs_reset:
+      self._stop_robot()
       self._success_signal.end_episode()
     return domain.make_time_step(
         self._convert(observation),
@@ -170,6 +179,10 @@ class GymnasiumEnvironment(domain.Environment):
         maximum=1.0,
         name='action',
     )
+
+  def abandon(self) -> None:
+    self._needs_reset = True
+    self._stop_robot()
 
   def render(self) -> np.ndarray:
     """Returns an image if `environment` has the render mode `rgb_array`."""

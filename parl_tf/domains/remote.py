@@ -99,6 +99,21 @@ class RemoteEnvironment(gymnasium.Env):
         {'success': _success(values)},
     )
 
+  def stop_robot(self) -> None:
+    """Tells the server that the episode is over.
+
+    It may not know: the client counts the steps. The connection is given up if
+    the server does not answer, which also ends the episode there.
+    """
+    if self._connection is None:
+      return
+    try:
+      self._connection.end_episode()
+    except (remote_connection.NoAnswerError, RuntimeError) as error:
+      logging.warning('%s: the end of the episode is lost: %s', self._address,
+                      error)
+      self._lost()
+
   def close(self) -> None:
     if self._connection is not None:
       self._connection.leave()

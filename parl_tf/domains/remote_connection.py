@@ -88,6 +88,10 @@ class Connection:
     _, observations = self.step({})
     return observations
 
+  def end_episode(self) -> None:
+    """Makes the next step the first one of an episode."""
+    self.send(rpc.ResetRequest())
+
   def step(
       self, actions: Mapping[str, np.ndarray]
   ) -> Tuple[int, Dict[str, np.ndarray]]:

@@ -52,7 +52,8 @@ class EpisodeActor:
       attempt: Number of its earlier attempts that were of no use.
     """
     entropy = [*self._seed, number, *([attempt] if attempt else [])]
-    return domain_lib.act_until_kept(lambda: self._act(number, entropy))
+    with domain_lib.abandoned_on_error([self._environment]):
+      return domain_lib.act_until_kept(lambda: self._act(number, entropy))
 
   def _act(self, number, entropy):
     state = np.random.SeedSequence(entropy).generate_state(3)

@@ -290,11 +290,12 @@ class Evaluator:
     time_steps = [None] * len(self._environments)
     histories = [frame_stack.FrameHistory(num_frames) for _ in time_steps]
     for first in range(0, self._num_episodes, len(self._environments)):
-      episodes += domain_lib.act_until_kept(
-          lambda: self._play_group(
-              first, begin(first), time_steps, histories, observer
-          )
-      )
+      with domain_lib.abandoned_on_error(self._environments):
+        episodes += domain_lib.act_until_kept(
+            lambda: self._play_group(
+                first, begin(first), time_steps, histories, observer
+            )
+        )
     return evaluate_episodes(self._domain, episodes)
 
   def _play_group(self, first, decide, time_steps, histories, observer):

@@ -79,7 +79,8 @@ class RolloutActor:
 
   def act(self, turn: int) -> ActedRollout:
     """Collects rollout `turn`, given by the weights, the seed and `turn`."""
-    return domain_lib.act_until_kept(lambda: self._act(turn))
+    with domain_lib.abandoned_on_error(self._environments):
+      return domain_lib.act_until_kept(lambda: self._act(turn))
 
   def _act(self, turn):
     for_starts, for_draws = np.random.SeedSequence([self._seed, turn]).spawn(2)

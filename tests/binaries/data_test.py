@@ -18,6 +18,7 @@ from parl_tf.binaries import dataset_commands
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.domains import pointmaze
+from tests.datasets import d4rl_columns
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _ONE_ARRAY = dict(observation_spec=specs.Array((4,), np.float32))
@@ -200,6 +201,21 @@ class DataTest(absltest.TestCase):
     for first, second in zip(before, after):
       for array, other in zip(tree.flatten(first), tree.flatten(second)):
         np.testing.assert_array_equal(array, other)
+
+  def test_converted_actions_in_unknown_units_are_no_fault(self):
+    d4rl_columns.write(
+        self._path,
+        d4rl_columns.make(actions=np.full([7, 1], -7.0, np.float32)),
+    )
+    output = self._path + '.converted.hdf5'
+    done = _run('convert', self._path, '--output', output)
+    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    self.assertIn('no fault found', done.stdout)
+    # A file that the library wrote for a task has known units.
+    self._write(self._path)
+    self.assertEqual(
+        dataset_commands.known_units(self._path), {'checks_actions': True}
+    )
 
   def test_convert_to_lerobot_keeps_the_bounds_of_the_actions(self):
     self._write(self._path)

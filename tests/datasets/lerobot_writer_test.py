@@ -55,6 +55,17 @@ class LerobotWriterTest(dataset_case.DatasetCase):
         solved.observation.tolist(), [[0, 0], [1, -1], [2, -2], [2, -2]]
     )
 
+  def test_the_end_of_a_task_that_fails_is_kept(self):
+    fallen = _episode(3, False)
+    fallen.discount[-1] = 0.0
+    self._write([fallen, _episode(2, False)])
+    found = self._read(
+        observation_spec=_STATE, action_spec=specs.Array((1,), np.float32)
+    )
+    self.assertEqual([x.discount[-1] for x in found], [0.0, 1.0])
+    self.assertFalse(found[0].success.any())
+    self.assertTrue(found[0].has_last_transition)
+
   def test_a_nest_keeps_its_keys_and_a_single_array_has_two_names(self):
     nest = {'state': np.zeros([3, 2]), 'goal': np.ones([3, 4])}
     nest = tree.map_structure(lambda x: x.astype(np.float32), nest)

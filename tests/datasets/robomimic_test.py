@@ -1,12 +1,17 @@
 """Tests of reading demonstrations in robomimic's layout."""
 
+import os
+
 from absl.testing import absltest
 from absl.testing import parameterized
 from dm_env import specs
+import gin
 import h5py
 import numpy as np
 
+from parl_tf.datasets import conversion
 from parl_tf.datasets import formats
+from parl_tf.datasets import reading
 from parl_tf.datasets import rows
 from tests.datasets import dataset_case
 
@@ -111,6 +116,19 @@ class ReadTest(RobomimicTest):
     episode, = self._read(success_reward=-0.5)
     self.assertEqual(episode.discount.tolist(), [1, 0])
     self.assertEqual(episode.success.tolist(), [False, True])
+
+  def test_conversion_needs_a_success_to_know_the_end_of_the_task(self):
+    self._write([_make('--S', rewards=np.array([-1.0, -1.0, 0.0]))])
+    output = self._path + '.converted.hdf5'
+    self.addCleanup(gin.clear_config)
+    with self.assertRaisesRegex(ValueError, 'demo.hdf5: no step succeeds'):
+      conversion.convert([self._path], output)
+    self.assertFalse(os.path.exists(output))
+
+    gin.bind_parameter('dataset.success_reward', -0.5)
+    conversion.convert([self._path], output)
+    [episode] = reading.read_episodes(output)
+    self.assertEqual(episode.discount.tolist(), [1.0, 1.0, 0.0])
 
   def test_success_field_can_be_named(self):
     self._write([_make('-dd', successes=np.array([0, 1, 1]))])

@@ -1,5 +1,7 @@
 """Tests of the gymnasium adapter."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 from dm_env import specs
@@ -142,6 +144,24 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     self.assertEqual([step.last() for step in steps], [False, True])
     self.assertEqual(float(steps[-1].discount), 1.0)
     self.assertFalse(environment.is_success())
+
+  @parameterized.parameters(
+      dict(truncate_after=2), dict(max_episode_steps=2), {}
+  )
+  def test_a_robot_stops_at_the_end_of_each_episode(self, **kwargs):
+    stopped = []
+    with mock.patch.object(
+        _Counter, 'stop_robot', lambda self: stopped.append(True), create=True
+    ):
+      environment, _ = _adapt(**kwargs)
+      environment.step(np.array([-1.0], np.float32))
+      self.assertEmpty(stopped)
+      if not kwargs:
+        environment.abandon()
+        self.assertTrue(environment.step(np.ones([1], np.float32)).first())
+      else:
+        environment.step(np.array([-1.0], np.float32))
+    self.assertEqual(stopped, [True])
 
   def test_positive_reward_can_define_success(self):
     environment, _ = _adapt(success_signal=success.SuccessSignal(None))

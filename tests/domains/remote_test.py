@@ -153,6 +153,39 @@ class RemoteTest(parameterized.TestCase):
     link.cut()
     self.assertTrue(closed.wait(30.0))
 
+  def test_a_robot_stops_where_the_client_ends_the_episode(self):
+    stopped = []
+
+    class Robot(type(gymnasium.make(_TASK).unwrapped)):
+
+      def stop_robot(self):
+        stopped.append(True)
+
+    address = f'localhost:{example_server.free_port()}'
+    running = server.serve(
+        lambda: gymnasium.wrappers.TimeLimit(Robot(), 200), address
+    )
+    self.addCleanup(lambda: running.stop(None).wait())
+    domain_ = remote.Remote(address, max_episode_steps=2)
+    environment = domain_.make_environment(0, True)
+    environment.reset()
+    stopped.clear()
+    environment.step(np.ones([1], np.float32))
+    self.assertEmpty(stopped)
+
+    self.assertTrue(environment.step(np.ones([1], np.float32)).last())
+    self.assertEqual(stopped, [True])
+    self.assertTrue(environment.step(np.ones([1], np.float32)).first())
+    stopped.clear()
+    environment.step(np.ones([1], np.float32))
+    environment.abandon()
+    self.assertEqual(stopped, [True])
+
+    running.stop(None).wait()
+    with self.assertLogs(level='WARNING') as logs:
+      environment.abandon()
+    self.assertIn('the end of the episode is lost', logs.output[0])
+
   def test_raw_action_bounds_are_in_units_of_the_task(self):
     # The maximum torque of Pendulum is 2 N m.
     low, high = self._domain().raw_action_bounds
