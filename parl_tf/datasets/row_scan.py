@@ -180,6 +180,12 @@ class RowScan:
         )
       expected.update({name: parts.get(name) for name in observations})
     else:
+      if wanted is not None and observations != [rows_lib.OBSERVATIONS]:
+        self._fault(
+            rows_lib.OBSERVATIONS,
+            "must be one array, as the task's observation is, got the parts"
+            f' {sorted(map(self._label, observations))}',
+        )
       expected.update(dict.fromkeys(observations, wanted))
     following = {rows_lib.next_name(name): name for name in observations}
     for next_name, name in following.items():

@@ -258,6 +258,16 @@ class RefuseTest(D4rlTest):
           self._path, observation_spec={'place': _OBSERVATION_SPEC}
       )
 
+  def test_parts_of_an_observation_that_is_one_array(self):
+    columns = d4rl_columns.make()
+    columns['observations/place'] = columns.pop('observations')
+    self._write(columns)
+    with self.assertRaisesRegex(
+        ValueError,
+        r"`observations` must be one array.* got the parts .*place'\]",
+    ):
+      reading.read_episodes(self._path, observation_spec=_OBSERVATION_SPEC)
+
   def test_a_fault_stops_the_call_before_the_first_episode(self):
     self._write(d4rl_columns.make(actions=None))
     with self.assertRaisesRegex(ValueError, 'data.hdf5: `actions`.*missing'):
