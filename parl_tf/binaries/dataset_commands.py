@@ -186,6 +186,7 @@ def convert_to_lerobot(
       ),
       rate=rate,
       instruction=instruction,
+      has_successes=conversion.defines_success(paths),
       **action_bounds(),
   )
 

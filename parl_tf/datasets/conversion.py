@@ -57,12 +57,7 @@ def convert(paths: Sequence[str], output: str) -> None:
       '`dataset.action_bounds` must be bound, because only %s has actions that'
       ' are known to be in [-1, 1].',
   )
-  has_successes = any(x in bound for x in _SUCCESS) or _known_for_all(
-      paths,
-      [x.has_successes for x in known],
-      '`dataset.success_field` or `dataset.success_reward` must be bound,'
-      ' because only %s tells its successes.',
-  )
+  has_successes = _defines_success(paths, known)
   options = dict(
       metadata={
           'converted_from': [
@@ -77,6 +72,25 @@ def convert(paths: Sequence[str], output: str) -> None:
   except _LastObservationUnknownError:
     # D4RL's files know it only where an episode is terminal.
     _write(paths, known, output, has_next_observations=False, **options)
+
+
+def defines_success(paths: Sequence[str]) -> bool:
+  """Returns whether bindings or the datasets define success.
+
+  Raises:
+    ValueError: If only some of the datasets do.
+  """
+  return _defines_success(paths, [_look_at(path) for path in paths])
+
+
+def _defines_success(paths, known) -> bool:
+  bound = gin.get_bindings(reading.make_layout)
+  return any(x in bound for x in _SUCCESS) or _known_for_all(
+      paths,
+      [x.has_successes for x in known],
+      '`dataset.success_field` or `dataset.success_reward` must be bound,'
+      ' because only %s tells its successes.',
+  )
 
 
 def _known_for_all(

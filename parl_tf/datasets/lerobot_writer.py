@@ -45,6 +45,7 @@ def write(
     rate: int,
     instruction: str,
     action_bounds: Tuple[Any, Any] = (-1.0, 1.0),
+    has_successes: bool = True,
 ) -> None:
   """Writes episodes to a new directory.
 
@@ -58,6 +59,8 @@ def write(
     instruction: Text of the task, for policies that read it.
     action_bounds: `(low, high)` in the units of the environment, each a number
       or `[A]`, to which -1 and 1 are mapped.
+    has_successes: Whether success is defined. If not, it is left out, so that
+      `success_reward` applies when the dataset is read.
 
   Raises:
     ImportError: If pyarrow is not installed.
@@ -72,7 +75,10 @@ def write(
   shutil.rmtree(partial, ignore_errors=True)
   with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
     for episode in episodes:
-      frames.append(_columns(episode, action_bounds))
+      columns = _columns(episode, action_bounds)
+      if not has_successes:
+        del columns['next.success']
+      frames.append(columns)
     frames.flush()
   starts = np.cumsum([0, *frames.lengths])
   _write_episodes(partial, starts, instruction)

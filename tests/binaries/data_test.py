@@ -217,6 +217,23 @@ class DataTest(absltest.TestCase):
         dataset_commands.known_units(self._path), {'checks_actions': True}
     )
 
+  def test_convert_to_lerobot_leaves_undefined_success_open(self):
+    columns = d4rl_columns.make(rewards=np.full([7], -1.0, np.float32))
+    columns['rewards'][2] = 0.0
+    d4rl_columns.write(self._path, columns)
+    output = self._path + '.lerobot'
+    done = _run('convert', self._path, '--format=lerobot', '--output', output)
+    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    before, after = (
+        [
+            x.success.tolist()
+            for x in reading.read_episodes(path, success_reward=-0.5)
+        ]
+        for path in (self._path, output)
+    )
+    self.assertIn([False, False, True], before)
+    self.assertEqual(before, after)
+
   def test_convert_to_lerobot_keeps_the_bounds_of_the_actions(self):
     self._write(self._path)
     output = self._path + '.lerobot'
