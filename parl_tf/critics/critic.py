@@ -342,7 +342,11 @@ class Critic(tf.Module, abc.ABC):
     if self._target_encoder is not self._encoder:
       targets += self._target_encoder.image_variables
       sources += self._encoder.image_variables
-    replicas.move_towards(targets, sources, self._tau)
+    replicas.move_towards(targets, sources, self._target_step())
+
+  def _target_step(self) -> Union[float, tf.Tensor]:
+    """Returns the step size of the target at the next update."""
+    return self._tau
 
   def _draw_members(self, seed) -> Optional[tf.Tensor]:
     """Draws one-hot rows `[M, E]` of members to use; None for all."""

@@ -30,6 +30,7 @@ class IQLCritic(critic.Critic):
       expectile: float = 0.7,
       online_expectile: Optional[float] = None,
       tau: float = 0.002,
+      online_tau: Optional[float] = None,
       **kwargs,
   ):
     """Initializes both networks.
@@ -39,13 +40,21 @@ class IQLCritic(critic.Critic):
       expectile: Level in (0, 1); 0.9 for AntMaze.
       online_expectile: Level in the online phase; None keeps `expectile`.
       tau: Step size of the target.
+      online_tau: Step size in the online phase; None keeps `tau`.
       **kwargs: Arguments of `Critic`.
 
     Raises:
-      ValueError: If a level is not in (0, 1), or an argument of `Critic` is
-        invalid.
+      ValueError: If a level is not in (0, 1), a step size not in (0, 1], or an
+        argument of `Critic` is invalid.
     """
     super().__init__(spec, tau=tau, **kwargs)
+    self._tau_by_phase: Optional[critic.NumberByPhase] = None
+    if online_tau is not None:
+      if not 0.0 < online_tau <= 1.0:
+        raise ValueError(
+            f'`online_tau` must be in (0, 1], got {online_tau}.'
+        )
+      self._tau_by_phase = critic.NumberByPhase(tau, online_tau)
     if online_expectile is None:
       online_expectile = expectile
     for name, level in (
@@ -87,6 +96,13 @@ class IQLCritic(critic.Critic):
 
   def begin_online(self) -> None:
     self._expectile.begin_online()
+    if self._tau_by_phase is not None:
+      self._tau_by_phase.begin_online()
+
+  def _target_step(self):
+    if self._tau_by_phase is None:
+      return super()._target_step()
+    return self._tau_by_phase.read()
 
   def value(self, observation: types.Nest) -> tf.Tensor:
     """Returns V(s) `[B]` of observations, a nest of `[B, ...]`."""

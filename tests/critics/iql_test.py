@@ -48,6 +48,23 @@ class IQLTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(value_loss(_make(expectile=0.8)), [high, high])
 
+  def test_the_online_phase_may_have_its_own_step_of_the_target(self):
+    critic = _make(tau=0.1, online_tau=0.5)
+    update = tf.function(critic.update_targets)
+    [source], [target] = (
+        [x for x in network.variables if x.shape[-1] == 1][:1]
+        for network in (critic._network, critic._target_network)
+    )
+    source.assign(tf.ones_like(source))
+    target.assign(tf.zeros_like(target))
+    update()
+    np.testing.assert_allclose(target, np.full(target.shape, 0.1), rtol=1e-6)
+    critic.begin_online()
+    update()
+    np.testing.assert_allclose(target, np.full(target.shape, 0.55), rtol=1e-6)
+    with self.assertRaisesRegex(ValueError, '`online_tau`.*got 0'):
+      _make(online_tau=0)
+
   @parameterized.parameters(0.7, 0.9)
   def test_losses_by_hand(self, expectile):
     # Heads without weights: the members return -1, -2, -3, the target members
