@@ -21,9 +21,16 @@ _takes_time = threading.Event()
 def take_time() -> None:
   """Lets this process end in its own time after Ctrl-C, from now on.
 
-  For a process that moves a machine, which it has to stop first.
+  For a process that moves a machine, which it has to stop first. SIGTERM, which
+  for instance `parl-launch` sends, and the end of the terminal are then handled
+  as Ctrl-C is, unless the process handles them already.
   """
   _takes_time.set()
+  if threading.current_thread() is not threading.main_thread():
+    return  # Python sets handlers in the main thread only.
+  for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_DFL:
+      signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
 from parl_tf.training import phases
+from parl_tf.training import run_constants
 from parl_tf.training import schedules
 from tests import programs
 from tests import tensor_case
@@ -152,7 +153,8 @@ class GinFilesTest(tensor_case.TensorCase):
   def test_files_included_last_change_the_quickstart(self, file, name, value):
     configs.parse(['quickstart.gin', file], _SMALL)
     self.assertEqual(gin.query_parameter(name), value)
-    _build_agent(domain_lib.select_domain())
+    domain = domain_lib.select_domain()
+    run_constants.read(domain, _build_agent(domain))
 
   @parameterized.parameters(
       ('parl_cal_ql', True, False),

@@ -5,6 +5,7 @@ import sys
 import time
 
 from absl.testing import absltest
+from absl.testing import parameterized
 
 from tests.binaries import tiny
 
@@ -65,7 +66,7 @@ def _run(program):
   )
 
 
-class InterruptionTest(absltest.TestCase):
+class InterruptionTest(parameterized.TestCase):
 
   def test_a_stuck_program_ends_and_prints_the_command_once(self):
     for stuck in ('time.sleep(60)', _STUCK):
@@ -78,8 +79,10 @@ class InterruptionTest(absltest.TestCase):
       # One second, and the start of Python.
       self.assertLess(time.monotonic() - started, 20.0)
 
-  def test_a_program_that_stops_a_machine_is_not_ended(self):
-    done = _run(_STOPPING)
+  @parameterized.parameters('SIGINT', 'SIGTERM', 'SIGHUP')
+  def test_a_program_that_stops_a_machine_is_not_ended(self, name):
+    sent = 'os.kill(os.getpid(), signal.'
+    done = _run(_STOPPING.replace(f'{sent}SIGINT', f'{sent}{name}'))
     self.assertEqual(done.returncode, 130, done.stderr)
     self.assertEqual(done.stdout, 'stopped\n')
 

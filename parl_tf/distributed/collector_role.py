@@ -96,6 +96,8 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
     journal, num_unacknowledged = link.wait_for(
         journal_lib.TABLE, lambda: _exchange(link, own, weights, constants)
     )
+    if weights.is_over:  # A robot should not move again.
+      break
     num_ahead = len(journal.num_steps) + num_unacknowledged
     num_ahead -= int(weights.num_episodes)
     if num_unacknowledged >= _MAX_UNACKNOWLEDGED or (

@@ -110,7 +110,15 @@ class Weights:
     now = time.monotonic()
     is_same = num_sent == self._num_sent
     if not is_same or now - self._received_at >= _SAME_SECONDS:
-      self._call(lambda container: container.update(self._values))
+      # Assigned here, because a request that is given up goes on in its thread:
+      # it would change the weights within an episode.
+      values = self._call(lambda container: container.pull())
+      tf.nest.map_structure(
+          lambda variable, value: variable.assign(value),
+          self._values,
+          values,
+          check_types=False,
+      )
       self._num_sent, self._received_at = num_sent, now
     return True
 
@@ -121,7 +129,7 @@ class Weights:
             self._link.address
         )
       try:
-        function(self._container)
+        return function(self._container)
       except tf.errors.InvalidArgumentError:
         raise
       except tf.errors.OpError as error:
@@ -131,7 +139,7 @@ class Weights:
             f'{self._link.address} failed: {error}'
         ) from error
 
-    self._link.call(TABLE, call, _TRANSFER_SECONDS)
+    return self._link.call(TABLE, call, _TRANSFER_SECONDS)
 
 
 def withdraw_end(link: server_link.ServerLink) -> None:

@@ -68,7 +68,7 @@ def read(domain, agent) -> RunConstants:
 
   Raises:
     ValueError: If time-outs fail and the return of an endless episode without
-      success is unknown.
+      success is unknown, or settings contradict each other.
   """
   try:
     value = domain.never_succeeds_value(agent.gamma)
@@ -86,9 +86,33 @@ def read(domain, agent) -> RunConstants:
         f' {domain.name}, whose return of an endless episode without success'
         ' (`never_succeeds_value`) is unknown.'
     )
-  if domain.extrapolates_returns and gin.get_bindings(td.TDCritic).get(
-      'return_floor'
+  num_row_steps = int(experience.row_offsets(agent.chunk_length)['online'][-1])
+  fails_online = bound.get('never_succeeds_online', True)
+  has_floor = gin.get_bindings(td.TDCritic).get('return_floor')
+  if agent.critic is not None and agent.critic.terminals_from_reward:
+    if num_row_steps > agent.chunk_length:
+      raise ValueError(
+          '`n_step_returns.online_steps` must be 1 with'
+          ' `Critic.terminals_from_reward`, which a sum of rewards misleads,'
+          f' got {num_row_steps}.'
+      )
+    if timeouts_fail:
+      raise ValueError(
+          '`run_experiment.timeouts_fail_online` must be False with'
+          ' `Critic.terminals_from_reward`, which ignores the end that it'
+          ' stores.'
+      )
+  for name, is_bound in (
+      ('run_experiment.timeouts_fail_online', timeouts_fail),
+      ('TDCritic.return_floor', has_floor and value is not None),
   ):
+    if is_bound and not fails_online:
+      raise ValueError(
+          f'`{name}` must be False without'
+          ' `run_experiment.never_succeeds_online`: it needs the return of'
+          ' episodes that fail.'
+      )
+  if domain.extrapolates_returns and has_floor:
     logging.warning(
         '`TDCritic.return_floor` (macro `return_floor`) is for tasks that'
         ' success ends. If episodes of %s go on after success, their returns'
@@ -100,12 +124,10 @@ def read(domain, agent) -> RunConstants:
       reward_scale=domain.reward_scale,
       reward_bias=domain.reward_bias,
       offline_worst_return=worst,
-      online_worst_return=(
-          worst if bound.get('never_succeeds_online', True) else np.nan
-      ),
+      online_worst_return=worst if fails_online else np.nan,
       extrapolates_returns=float(domain.extrapolates_returns),
       timeouts_fail_online=float(timeouts_fail),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,
-      num_row_steps=int(experience.row_offsets(agent.chunk_length)['online'][-1]),
+      num_row_steps=num_row_steps,
   )

@@ -21,12 +21,15 @@ _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
 # may the exported policies, what is held in memory, and the addresses and
-# deadlines of a policy's servers, whose weights have versions.
+# deadlines of a policy's servers, whose weights have versions, and what limits
+# the roles of a distributed run.
 _MAY_CHANGE = re.compile(
     r'(.*[./])?('
     r'(BehaviorCloning|Offline)\.(num_steps|interval)'
     r'|BehaviorCloning\.(min_steps|tolerance)'
     r'|Online\.num_episodes|OnPolicy\.num_turns|ServedOnline\.num_epochs'
+    r'|ReplayService\.(max_size|max_queue_size)|collect\.max_episodes_ahead'
+    r'|follow\.min_seconds'
     r'|\w+\.(evaluation_interval|video_interval|num_evaluation_episodes'
     r'|checkpoint_seconds|address|exported_policies|picture_memory_bytes'
     r'|max_block_bytes|patience_seconds|call_seconds|workers)'

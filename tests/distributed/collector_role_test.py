@@ -38,7 +38,7 @@ class CollectingTest(absltest.TestCase):
     collector_role._exchange(link, own, mock.Mock(), there)
     own.deliver.assert_called_once_with(seen)
 
-  def _collect(self, appended):
+  def _collect(self, appended, exchange=lambda *_: (journal.make(), 0)):
     """Collects until the spool has received one episode per answer."""
     answers = iter(appended)
     acted = []
@@ -64,7 +64,7 @@ class CollectingTest(absltest.TestCase):
             mock.Mock(return_value=weights),
         ),
         (collector_role.run_constants, 'read', mock.Mock()),
-        (collector_role, '_exchange', lambda *_: (journal.make(), 0)),
+        (collector_role, '_exchange', exchange),
         (collector_role, '_delivered_all', lambda *_: True),
     ):
       self.enter_context(mock.patch.object(module, name, value))
@@ -84,6 +84,14 @@ class CollectingTest(absltest.TestCase):
     # The next episode has a new number; the same seeds would repeat it.
     self.assertEqual((num_acted, numbers), (1, [4, 5]))
     self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
+
+  def test_no_episode_begins_after_the_end_of_training(self):
+    def exchange(link, own, weights, constants):
+      del link, own, constants
+      weights.is_over = True  # Received with the last weights.
+      return journal.make(), 0
+
+    self.assertEqual(self._collect([], exchange), (0, []))
 
   def test_ten_invalid_episodes_in_a_row_are_an_error(self):
     nine = ['a NaN'] * 9

@@ -6,6 +6,7 @@ from unittest import mock
 
 from absl import logging
 from absl.testing import absltest
+from absl.testing import parameterized
 import gin
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ class ExperimentTest(absltest.TestCase):
     self.assertLen(summary.policies, 1)
 
 
-class MakeWritersTest(absltest.TestCase):
+class MakeWritersTest(parameterized.TestCase):
 
   def test_returns_of_a_gymnasium_task_go_on_past_the_time_limit(self):
     agent = small_agent.make_agent()
@@ -120,6 +121,34 @@ class MakeWritersTest(absltest.TestCase):
     self.assertEqual(run_constants.read(domain, agent).num_row_steps, 1)
     gin.parse_config('n_step_returns.online_steps = 3')
     self.assertEqual(run_constants.read(domain, agent).num_row_steps, 3)
+
+  @parameterized.parameters(
+      (True, 'n_step_returns.online_steps = 3', 'online_steps` must be 1.* 3'),
+      (True, 'run_experiment.timeouts_fail_online = True', 'terminals_from_re'),
+      (
+          False,
+          'run_experiment.never_succeeds_online = False\n'
+          'run_experiment.timeouts_fail_online = True',
+          'timeouts_fail_online` must be False without .*never_succeeds_online',
+      ),
+      (
+          False,
+          'run_experiment.never_succeeds_online = False\n'
+          'TDCritic.return_floor = True',
+          'return_floor` must be False without .*never_succeeds_online',
+      ),
+  )
+  def test_settings_that_contradict_each_other(self, has_rule, text, message):
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+    agent = small_agent.make_agent(
+        critic_kwargs=dict(terminals_from_reward=has_rule)
+    )
+    domain = pointmaze.PointMaze()
+    run_constants.read(domain, agent)
+    gin.parse_config(text)
+    with self.assertRaisesRegex(ValueError, message):
+      run_constants.read(domain, agent)
 
   def test_time_outs_fail_online_alone(self):
     with gin.unlock_config():
