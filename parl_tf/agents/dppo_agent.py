@@ -70,6 +70,8 @@ class DPPOAgent(tf_agent.TFAgent):
   trains only the baseline. A training step on a rollout runs all its epochs.
   """
 
+  critic = None  # None of actions, as in a `PARLAgent` without one.
+
   def __init__(
       self,
       spec: types.ModelSpec,

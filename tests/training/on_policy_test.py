@@ -249,6 +249,13 @@ class OnPolicyTest(parameterized.TestCase):
         int(rows[-1]['env_steps']),
     )
 
+  def test_networks_of_another_run_are_evaluated_first(self):
+    root_dir = self.create_tempdir().full_path
+    session = _make_session(root_dir, _Walk(time_limit=_TIME_LIMIT))
+    session.evaluate_start('offline')
+    [row] = _read_rows(root_dir)
+    self.assertEqual(row['success_rate'], row['success_rate_without_search'])
+
   @parameterized.named_parameters(
       ('turns', 'num_turns', -1),
       ('environments', 'num_environments', 0),
