@@ -206,7 +206,7 @@ class Offline:
 
 @gin.configurable
 class Online:
-  """Fine-tunes critic and policy, one training step per environment step."""
+  """Fine-tunes critic and policy, by default one step per environment step."""
 
   name = 'online'
 
@@ -221,6 +221,7 @@ class Online:
       evaluation_interval: int = 50,
       video_interval: Optional[int] = None,
       order: str = 'interleaved',
+      training_interval: int = 1,
   ):
     """Initializes the phase.
 
@@ -240,6 +241,9 @@ class Online:
       order: 'interleaved' alternates critic and policy updates (Algorithm 2).
         'per_episode' makes all policy updates of an episode first, then all
         critic updates, as the authors' released code does.
+      training_interval: Environment steps per training step, counted over all
+        episodes. With `PARLAgent.critic_utd` as large, the critic has one
+        update per environment step, and the policy fewer.
 
     Raises:
       ValueError: If a number is out of range or the option unknown.
@@ -249,6 +253,7 @@ class Online:
         critic_batch_size=critic_batch_size,
         policy_batch_size=policy_batch_size,
         evaluation_interval=evaluation_interval,
+        training_interval=training_interval,
     )
     if num_episodes < 0:
       raise ValueError(
@@ -280,6 +285,7 @@ class Online:
     self._evaluation_interval = evaluation_interval
     self.video_interval = video_interval
     self._order = order
+    self._training_interval = training_interval
 
   def check(self, domain, agent) -> None:
     """Raises `ValueError` if another process serves the policy."""
@@ -323,15 +329,17 @@ class Online:
     session.end_phase()
 
   def _turn(self, session, collection, requests):
-    """Adds an episode, then takes one training step per environment step."""
+    """Adds an episode, then trains on as many steps as are due."""
     state = session.state
     collected = collection.next(state.episodes)
+    taken = state.env_steps // self._training_interval
     state.phase_step += 1
     state.episodes += 1
     state.env_steps += collected.num_steps
-    if state.phase_step > self._num_warm_up_episodes:
+    num_steps = state.env_steps // self._training_interval - taken
+    if num_steps and state.phase_step > self._num_warm_up_episodes:
       for request in requests:
-        session.train(collected.num_steps, request)
+        session.train(num_steps, request)
     return {
         'collect/success': float(collected.success),
         'collect/length': collected.num_steps,

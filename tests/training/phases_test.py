@@ -82,6 +82,7 @@ class ArgumentsTest(parameterized.TestCase):
       ('part_of_a_row', phases.Online, 'offline_fraction', 0.3),
       ('videos', phases.Online, 'video_interval', 75),
       ('order', phases.Online, 'order', 'at_random'),
+      ('training', phases.Online, 'training_interval', 0),
   )
   def test_value_out_of_range_is_named(self, phase_ctor, name, value):
     with self.assertRaisesRegex(ValueError, f'{name}`.*{value}'):
@@ -261,6 +262,24 @@ class OnlineTest(PhaseTest):
     )
     self.assertEqual([r['episodes'] for r in rows], ['1', '2', '3', '4'])
     self.assertEqual([bool(r['score']) for r in rows], [False] * 3 + [True])
+
+  def test_training_steps_may_be_fewer_than_environment_steps(self):
+    session = self._session()
+    lengths = self._run(session, training_interval=3)
+    num_steps = np.cumsum(lengths)
+    # Steps that are left over at the end of an episode count in the next.
+    due = num_steps // 3 - num_steps[1] // 3
+    self.assertGreater(due[3], lengths[2] // 3 + lengths[3] // 3)
+    self.assertEqual(
+        [int(r['train_step']) for r in self._rows()], [0, 0, due[2], due[3]]
+    )
+
+  def test_an_episode_shorter_than_the_interval_trains_nothing(self):
+    session = self._session()
+    num_steps = sum(self._run(session, training_interval=1_000))
+    self.assertLess(num_steps, 1_000)
+    self.assertEqual(session.experience.requests, [])
+    self.assertEqual(session.train_step, 0)
 
   def test_videos_of_an_evaluation_episode_are_in_tensorboard(self):
     session = self._session()
