@@ -187,7 +187,7 @@ class GinFilesTest(tensor_case.TensorCase):
       self.assertLessEqual(number, gin.query_parameter('Search.num_samples'))
 
   @parameterized.parameters(
-      ('cal_ql', 5.0, None), ('cql', 5.0, None), ('wsrl', 5.0, 0.0)
+      ('cal_ql', 5.0, 0.5), ('cql', 5.0, 0.5), ('wsrl', 5.0, 0.0)
   )
   def test_images_do_not_change_what_defines_a_baseline(
       self, method, weight, offline_fraction

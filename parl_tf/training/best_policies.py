@@ -143,7 +143,10 @@ class BestPolicies:
     path = os.path.join(self._directory, _DESCRIPTION)
     try:
       with open(path, encoding='utf-8') as file:
-        return run_summary.BestEvaluation(**json.load(file))
+        fields = json.load(file)
+      # Versions before `mean_return` did not write it; summaries need it.
+      has_return = 'mean_return' in fields
+      return run_summary.BestEvaluation(**fields) if has_return else None
     except FileNotFoundError:
       return None
     except (TypeError, ValueError) as error:

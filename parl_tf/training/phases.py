@@ -196,7 +196,7 @@ class Offline:
     if is_cached:
       cached_samples.detach(session)
     _evaluate_if_changed(session)
-    setbacks.warn_of_search(state.latest)
+    setbacks.warn_of_search(state.latest, session.agent)
     session.end_phase()
 
   def _is_evaluation(self, step):

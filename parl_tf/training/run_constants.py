@@ -119,6 +119,13 @@ def read(domain, agent) -> RunConstants:
         ' are extrapolated past the time limit, and success may fall.',
         domain.name,
     )
+  elif has_floor and value is None:
+    logging.warning(
+        '`TDCritic.return_floor` (macro `return_floor`) is wrong for %s if'
+        ' rewards are negative: the return of an episode that fails is'
+        ' unknown, and ends at the time limit.',
+        domain.name,
+    )
   return RunConstants(
       gamma=agent.gamma,
       reward_scale=domain.reward_scale,

@@ -102,7 +102,8 @@ def claim(root_dir: str, seed: int) -> bool:
   Raises:
     ValueError: If the directory has a run with another seed or configuration,
       apart from numbers of steps, episodes and evaluations, and the path of the
-      run where it began. The message shows the differences.
+      run where it began. The message shows the differences. Or if it has the
+      results of a run whose checkpoints were removed.
   """
   path = os.path.join(root_dir, _FILE)
   config = _config(seed)
@@ -111,6 +112,11 @@ def claim(root_dir: str, seed: int) -> bool:
     with open(path, encoding='utf-8') as file:
       before = file.read()
   changes = _changes(before or '', config)
+  if not holds_run(root_dir) and _has_results(root_dir):
+    raise ValueError(
+        f'{root_dir} has the results of a run, but no checkpoints, and would '
+        'be overwritten; give another --root_dir.'
+    )
   if holds_run(root_dir):
     changes = _without_initial_run(changes, root_dir)
   if changes and holds_run(root_dir):
@@ -172,6 +178,15 @@ def holds_run(root_dir: str) -> bool:
       os.path.isdir(episodes)
       and any(name.endswith('.npz') for name in os.listdir(episodes))
   )
+
+
+def _has_results(root_dir: str) -> bool:
+  """Returns whether a run has written rows; a failed start has a header."""
+  path = os.path.join(root_dir, 'metrics.csv')
+  if not os.path.exists(path):
+    return False
+  with open(path, encoding='utf-8') as file:
+    return len(file.readlines()) > 1
 
 
 def config_path(root_dir: str) -> str:

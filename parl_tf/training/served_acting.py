@@ -76,8 +76,9 @@ def act_searched(address: str, domain, agent) -> ServedAct:
   Raises:
     ValueError: If the agent has no critic or its evaluation no search.
   """
-  search = agent.searches.evaluation
-  if agent.critic is None or search.optimizer is None:
+  searches = getattr(agent, 'searches', None)  # `DPPOAgent` has none.
+  search = searches and searches.evaluation
+  if agent.critic is None or search is None or search.optimizer is None:
     raise ValueError(
         'A served policy is searched by a critic, but the run has '
         f'{"no critic" if agent.critic is None else "no `Search.optimizer`"}.'

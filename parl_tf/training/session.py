@@ -211,7 +211,7 @@ class Session:
     self.state.phase_start = (self.train_step, 0, self.wall_seconds)
     self.save()  # From here on, the other run is not needed.
     metrics = self.evaluate(with_search=phase != 'behavior_cloning')
-    setbacks.warn_of_search(metrics)
+    setbacks.warn_of_search(metrics, self.agent)
     self.write_row(metrics)
     self._store_result()
     self.save()

@@ -26,12 +26,17 @@ def is_worse(rate: float, than: float, num_episodes: int) -> bool:
   return than - rate > _NUM_STANDARD_ERRORS * math.sqrt(variance)
 
 
-def warn_of_search(metrics: Mapping[str, float]) -> None:
+def warn_of_search(metrics: Mapping[str, float], agent) -> None:
   """Warns if the policy succeeds less often with search than alone.
 
   Args:
     metrics: Result of `Session.evaluate`.
+    agent: The agent evaluated. Without a search, as in most baselines, what is
+      evaluated "with search" is the policy's mode.
   """
+  searches = getattr(agent, 'searches', None)
+  if searches is None or searches.evaluation.optimizer is None:
+    return
   rate = metrics.get('success_rate')
   alone = metrics.get('success_rate_without_search')
   num_episodes = int(metrics['num_evaluation_episodes'])

@@ -1,5 +1,6 @@
 """Tests that the networks of the best online evaluation are kept."""
 
+import json
 import os
 
 from absl import logging
@@ -144,6 +145,18 @@ class BestPoliciesTest(absltest.TestCase):
       self._kept.offer(_metrics(0.9), episodes=21)
     self.assertIn('Cannot write', logs.output[0])
     self.assertEqual(self._kept.best.episodes, 11)
+
+  def test_a_best_of_a_version_without_returns_is_not_kept(self):
+    self._kept.offer(_metrics(0.5), episodes=11)
+    path = os.path.join(self._root, 'best', 'best.json')
+    with open(path, encoding='utf-8') as file:
+      fields = json.load(file)
+    del fields['mean_return']
+    with open(path, 'w', encoding='utf-8') as file:
+      json.dump(fields, file)
+    self.assertIsNone(
+        best_policies.BestPolicies(self._root, self._agent).best
+    )
 
 
 if __name__ == '__main__':

@@ -52,6 +52,18 @@ class RunDirectoryTest(parameterized.TestCase):
     gin.parse_config_file(run_directory.config_path(self._root))
     self.assertEqual(make_trainer()[0], 8)
 
+  def test_results_without_checkpoints_are_not_overwritten(self):
+    self._claim('make_trainer.width = 8')
+    metrics = pathlib.Path(self._root, 'metrics.csv')
+    metrics.write_text('phase,train_step\n')  # Of a start that failed.
+    self._claim('make_trainer.width = 8')
+    metrics.write_text('phase,train_step\nonline,10\n')
+    for width in 8, 9:
+      with self.assertRaisesRegex(ValueError, 'run.*results.*no checkpoints'):
+        self._claim(f'make_trainer.width = {width}')
+    self._begin()
+    self.assertTrue(self._claim('make_trainer.width = 8'))
+
   def test_same_configuration_is_resumed(self):
     self._claim('make_trainer.width = 8', 'Online.num_episodes = 1')
     self._begin()

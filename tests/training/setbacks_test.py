@@ -1,5 +1,7 @@
 """Tests of the comparison of success rates."""
 
+from unittest import mock
+
 from absl import logging
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -32,7 +34,7 @@ class SetbacksTest(parameterized.TestCase):
         'num_evaluation_episodes': 64,
     }
     with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
-      setbacks.warn_of_search(metrics)
+      setbacks.warn_of_search(metrics, mock.Mock())
     self.assertRegex(
         logs.output[0],
         r'17 % of 64 episodes with search, but in 39 % alone.*'
@@ -47,7 +49,19 @@ class SetbacksTest(parameterized.TestCase):
         **search,
     }
     with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
-      setbacks.warn_of_search(metrics)
+      setbacks.warn_of_search(metrics, mock.Mock())
+
+  def test_without_a_search_nothing_is_blamed_on_it(self):
+    metrics = {
+        'success_rate': 0.17,
+        'success_rate_without_search': 0.39,
+        'num_evaluation_episodes': 64,
+    }
+    agent = mock.Mock()
+    agent.searches.evaluation.optimizer = None
+    with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
+      setbacks.warn_of_search(metrics, agent)
+      setbacks.warn_of_search(metrics, object())  # `DPPOAgent`
 
 
 if __name__ == '__main__':
