@@ -108,7 +108,8 @@ def known_outcome(job: Job) -> Optional[Outcome]:
   Runs finished by hand count as finished; runs finished with other arguments do
   not. Other arguments are a failure if no budget is left, or the run cannot be
   continued because its checkpoints were removed, as in committed results. So is
-  a run whose initial run has not got as far as the phase where it begins.
+  a run that has not begun, and whose initial run has not got as far as the
+  phase where it begins.
   """
   state = read_state(job)
   is_same = state is None or list(state.settings) == _settings(job)
@@ -129,7 +130,9 @@ def known_outcome(job: Job) -> Optional[Outcome]:
         'the directory has the results of other arguments, without checkpoints;'
         ' give another --root_dir',
     )
-  if job.initial_job and not _can_be_initial(job.initial_folder):
+  # A run that has begun no longer needs it.
+  needs_initial = job.initial_job and not os.path.exists(checkpoints)
+  if needs_initial and not _can_be_initial(job.initial_folder):
     return Outcome(
         FAILED,
         f'its initial run {job.initial_job} has not finished offline RL',

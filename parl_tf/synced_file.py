@@ -5,6 +5,7 @@ import csv
 import io
 import itertools
 import os
+import shutil
 from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 PARTIAL_SUFFIX = '.partial'
@@ -29,11 +30,28 @@ def write(path: str) -> Iterator[BinaryIO]:
   os.rename(partial, path)
   # The directory stores the new name: without this sync a power failure may
   # lose it.
-  descriptor = os.open(os.path.dirname(path) or '.', os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+  _sync(os.path.dirname(path) or '.')
+
+
+def replace_directory(partial: str, directory: str) -> None:
+  """Syncs all files of a directory, then puts it in another one's place.
+
+  TensorFlow does not sync its files. A power failure could damage those
+  written in the last half minute.
+
+  Args:
+    partial: The new directory.
+    directory: Its place; a directory there is removed.
+
+  Raises:
+    OSError: If a file cannot be synced.
+  """
+  for folder, _, names in os.walk(partial):
+    for path in [*(os.path.join(folder, name) for name in names), folder]:
+      _sync(path)
+  shutil.rmtree(directory, ignore_errors=True)
+  os.replace(partial, directory)
+  _sync(os.path.dirname(os.path.abspath(directory)))
 
 
 def write_csv(
@@ -64,3 +82,12 @@ def free_path(path: str, label: str) -> str:
   root, extension = os.path.splitext(path)
   candidates = (f'{root}.{label}-{i}{extension}' for i in itertools.count(1))
   return next(x for x in candidates if not os.path.exists(x))
+
+
+def _sync(path: str) -> None:
+  """Syncs a file or directory."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

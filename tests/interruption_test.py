@@ -38,6 +38,7 @@ from parl_tf.binaries import console
 from parl_tf.domains import domain as domain_lib
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it.
 
 class Robot:
   max_environments = 1

@@ -1,10 +1,41 @@
 """Tests of atomic file writes."""
 
 import os
+from unittest import mock
 
 from absl.testing import absltest
 
 from parl_tf import synced_file
+
+
+class ReplaceDirectoryTest(absltest.TestCase):
+
+  def test_everything_is_synced_before_the_old_one_is_removed(self):
+    root = self.create_tempdir().full_path
+    partial = os.path.join(root, 'model.partial')
+    directory = os.path.join(root, 'model')
+    variables = os.path.join(partial, 'variables')
+    os.makedirs(variables)
+    os.makedirs(directory)
+    with open(os.path.join(directory, 'old'), 'w') as file:
+      file.write('old')
+    with open(os.path.join(variables, 'data'), 'w') as file:
+      file.write('new')
+    synced = []
+
+    def sync(descriptor):
+      path = os.readlink(f'/proc/self/fd/{descriptor}')
+      synced.append((path, os.path.exists(os.path.join(directory, 'old'))))
+
+    with mock.patch.object(os, 'fsync', sync):
+      synced_file.replace_directory(partial, directory)
+
+    files = os.path.join(variables, 'data'), variables, partial
+    self.assertCountEqual(
+        synced, [*((path, True) for path in files), (root, False)]
+    )
+    self.assertEqual(os.listdir(directory), ['variables'])
+    self.assertEqual(os.listdir(root), ['model'])
 
 
 class WriteCsvTest(absltest.TestCase):

@@ -32,12 +32,13 @@ def summary(root_dir: str, digest: str) -> Optional[run_summary.RunSummary]:
     return None
   found = run_summary.read(os.path.join(root_dir, run_files.SUMMARY))
   policies = _policies(found.policies, root_dir)
-  if not all(map(os.path.isdir, policies.values())):
-    return None
   found = found._replace(policies=policies)
+  best = {}
   if found.best is not None:
     best = _policies(found.best.policies, root_dir, 'best')
     found = found._replace(best=found.best._replace(policies=best))
+  if not all(map(os.path.isdir, [*policies.values(), *best.values()])):
+    return None
   logging.info('The run in %s is finished.', root_dir)
   return found
 

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import shutil
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
@@ -17,6 +16,7 @@ from tf_agents.trajectories import time_step as ts
 
 from parl_tf import input_names
 from parl_tf import randomness
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
@@ -217,8 +217,7 @@ def export_policies(
         latency_milliseconds=answer.latency_milliseconds,
         in_new_process=in_new_process,
     )
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(_temporary(directory), directory)
+    synced_file.replace_directory(_temporary(directory), directory)
   return differences
 
 

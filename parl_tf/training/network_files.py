@@ -9,7 +9,6 @@ from absl import logging
 import tensorflow as tf
 
 from parl_tf import synced_file
-from parl_tf.training import checkpoint
 
 
 def replace(
@@ -39,10 +38,7 @@ def replace(
       tf.train.Checkpoint(**items).write(os.path.join(partial, name))
     with synced_file.write(os.path.join(partial, file_name)) as file:
       file.write(json.dumps(description, indent=2).encode())
-    checkpoint.sync_files(partial, os.listdir(partial))
-    shutil.rmtree(directory, ignore_errors=True)
-    os.rename(partial, directory)
-    checkpoint.sync_files(os.path.dirname(directory), [])
+    synced_file.replace_directory(partial, directory)
   except (OSError, tf.errors.OpError) as error:
     logging.error('Cannot write %s: %s', directory, error)
     shutil.rmtree(partial, ignore_errors=True)

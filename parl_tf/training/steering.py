@@ -5,8 +5,6 @@ ranks and climbs all N with the critic, and returns the best. Where the members
 of the critic disagree about the best action, it keeps the base's.
 """
 
-import os
-import shutil
 from typing import NamedTuple, Tuple, Union
 
 from absl import logging
@@ -15,6 +13,7 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf import randomness
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.search import action_source
 from parl_tf.search import state_actions
@@ -257,8 +256,7 @@ def export(
       latency_milliseconds={},
       in_new_process=False,
   )
-  shutil.rmtree(output, ignore_errors=True)
-  os.replace(partial, output)
+  synced_file.replace_directory(partial, output)
   return difference
 
 

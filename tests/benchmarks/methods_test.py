@@ -143,6 +143,12 @@ class RunStudyTest(StudyCase):
     self.assertEqual(self._run(first, later), 1)
     self.assertEqual(self._rows()[later.name]['status'], 'finished')
 
+  def test_a_run_that_has_begun_no_longer_needs_its_initial_run(self):
+    job = self._job(name='walk/a')._replace(initial_job='walk/b/seed_0')
+    self.assertEqual(self._run(job), 1)
+    os.makedirs(os.path.join(job.folder, 'checkpoints'))
+    self.assertEqual(self._run(job), 0)
+
   def test_a_finished_run_is_skipped(self):
     job, later = self._job(), self._job(seed=1)
     self._run(job)

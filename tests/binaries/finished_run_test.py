@@ -28,6 +28,8 @@ class SummaryTest(absltest.TestCase):
     self.assertIsNone(finished_run.summary(root_dir, 'digest'))
     policies = os.path.join(root_dir, 'policies')
     os.makedirs(os.path.join(policies, 'policy'))
+    self.assertIsNone(finished_run.summary(root_dir, 'digest'))
+    os.makedirs(os.path.join(policies, 'best', 'policy'))
 
     found = finished_run.summary(root_dir, 'digest')
 
