@@ -12,6 +12,19 @@ PARTIAL_SUFFIX = '.partial'
 """Suffix of a file's name until the file is complete."""
 
 
+def sync(path: str) -> None:
+  """Writes a file or a directory to the disk.
+
+  Raises:
+    OSError: If it does not exist or cannot be synced.
+  """
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
 @contextlib.contextmanager
 def write(path: str) -> Iterator[BinaryIO]:
   """Opens a temporary file and renames it to `path` once written and synced.
@@ -30,7 +43,7 @@ def write(path: str) -> Iterator[BinaryIO]:
   os.rename(partial, path)
   # The directory stores the new name: without this sync a power failure may
   # lose it.
-  _sync(os.path.dirname(path) or '.')
+  sync(os.path.dirname(path) or '.')
 
 
 def replace_directory(partial: str, directory: str) -> None:
@@ -48,10 +61,10 @@ def replace_directory(partial: str, directory: str) -> None:
   """
   for folder, _, names in os.walk(partial):
     for path in [*(os.path.join(folder, name) for name in names), folder]:
-      _sync(path)
+      sync(path)
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(partial, directory)
-  _sync(os.path.dirname(os.path.abspath(directory)))
+  sync(os.path.dirname(os.path.abspath(directory)))
 
 
 def write_csv(
@@ -82,12 +95,3 @@ def free_path(path: str, label: str) -> str:
   root, extension = os.path.splitext(path)
   candidates = (f'{root}.{label}-{i}{extension}' for i in itertools.count(1))
   return next(x for x in candidates if not os.path.exists(x))
-
-
-def _sync(path: str) -> None:
-  """Syncs a file or directory."""
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

@@ -156,6 +156,22 @@ class GinFilesTest(tensor_case.TensorCase):
     domain = domain_lib.select_domain()
     run_constants.read(domain, _build_agent(domain))
 
+  @parameterized.parameters('qc', 'cem_policy')
+  def test_a_method_searches_in_its_targets_after_small_pa_rl(self, method):
+    configs.parse(
+        ['experiments/cube_play_fast_small.gin', f'methods/{method}.gin']
+    )
+    self.assertIs(_value('Search.optimize_targets'), True)
+
+  @parameterized.parameters('paper', 'released_code')
+  def test_variants_have_their_own_targets_after_the_quickstart(self, variant):
+    configs.parse(['quickstart.gin', f'variants/{variant}.gin'], _SMALL)
+    agent = _build_agent(domain_lib.select_domain())
+    self.assertTrue(agent.searches.training.optimize_targets)
+    self.assertEqual(_value('TDCritic.target_noise'), 0.0)
+    self.assertFalse(_value('TDCritic.return_floor'))
+    self.assertEqual(_value('n_step_returns.online_steps'), 1)
+
   @parameterized.parameters(
       ('parl_cal_ql', True, False),
       ('parl_rlpd', True, False),

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from absl import logging
 import tensorflow as tf
+
+from parl_tf import synced_file
 
 _NUM_KEPT = 2
 # File names of `tf.train.CheckpointManager`.
@@ -98,7 +100,10 @@ class Checkpoint:
     try:
       prefix = os.path.basename(self._manager.save()) + '.'
       names = os.listdir(self._directory)
-      sync_files(self._directory, [x for x in names if x.startswith(prefix)])
+      # TensorFlow does not sync its files. A power failure could damage all
+      # files written in the last half minute, and thus every kept checkpoint.
+      for name in [*(x for x in names if x.startswith(prefix)), '']:
+        synced_file.sync(os.path.join(self._directory, name))
     except (OSError, tf.errors.OpError) as error:
       logging.error(
           'Cannot write a checkpoint to %s; the previous one is kept: %s',
@@ -168,24 +173,6 @@ class Checkpoint:
           shutil.rmtree(path)
         else:
           os.remove(path)
-
-
-def sync_files(directory: str, names: Iterable[str]) -> None:
-  """Syncs the files of a checkpoint, then their directory.
-
-  TensorFlow does not sync its files. A power failure could damage all files
-  written in the last half minute, and thus every kept checkpoint.
-
-  Args:
-    directory: Their directory.
-    names: Names of the files in it.
-  """
-  for path in [os.path.join(directory, x) for x in (*names, '')]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-      os.fsync(descriptor)
-    finally:
-      os.close(descriptor)
 
 
 def _finished(files: Mapping[int, List[str]]) -> List[int]:
