@@ -1,18 +1,19 @@
 """The episodes held out of behavior cloning, their transitions and loss."""
 
+import itertools
 from typing import List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
+from parl_tf.replay import step_table
 
 _NUM_DRAWS = 4
-# Rows per forward pass with images, whose activations need much memory.
+# Rows read at a time with images, whose activations need much memory.
 _IMAGE_ROWS = 64
 
 
@@ -41,45 +42,48 @@ def split(
   return train, [episodes[i] for i in sorted(held_out)]
 
 
-def join(session, episodes: Sequence[types.Episode]) -> trajectory.Trajectory:
-  """Returns all transitions of episodes as one batch `[rows, 2, ...]`.
+def store(
+    session, episodes: Sequence[types.Episode]
+) -> step_table.StepTable:
+  """Returns a table of all transitions of episodes, in their order.
+
+  The table refers to pictures that are in a `PictureStore`.
 
   Args:
     session: Session that defines returns and chunks.
     episodes: Held-out episodes.
   """
-  chunk_length = session.agent.chunk_length
-  windows = []
-  for episode in episodes:
-    steps = session.stored_steps('offline', episode)
-    index = np.arange(episode.num_transitions)[:, np.newaxis]
-    # A window past the end repeats the last step.
-    index = np.minimum(
-        index + np.arange(chunk_length + 1), episode.num_transitions
-    )
-    observation = frame_stack.read_episode(
-        steps.observation, index[:, [0, -1]], session.agent.num_frames
-    )
-    rows = tf.nest.map_structure(
-        lambda x: x[index], steps._replace(observation=())  # pylint: disable=cell-var-from-loop
-    )
-    windows.append(rows._replace(observation=observation))
-  rows = tf.nest.map_structure(
-      lambda *x: tf.constant(np.concatenate(x)), *windows
+  agent = session.agent
+  table = step_table.StepTable(
+      'held_out',
+      sum(episode.num_transitions for episode in episodes),
+      agent.chunk_length,
+      agent.num_frames,
   )
-  if chunk_length == 1:
-    return rows
-  return chunks.join(rows, session.agent.gamma, chunk_length)
+  for episode in episodes:
+    table.add(session.stored_steps('offline', episode), episode.num_transitions)
+  return table
 
 
-def loss(agent, rows: trajectory.Trajectory) -> float:
-  """Returns the mean loss of held-out rows, with the same draws every time."""
+def loss(agent, table: step_table.StepTable) -> float:
+  """Returns the mean loss of held-out rows, with the same draws every time.
+
+  Args:
+    agent: Agent whose policy is cloned.
+    table: Table of the rows, as `store` returns it.
+  """
+  num_rows = size = table.num_transitions
+  if observation_encoder.has_images(agent.time_step_spec.observation):
+    size = _IMAGE_ROWS
+  losses = []  # Of each part of the rows, one for each draw.
+  for start in range(0, num_rows, size):
+    part = _read(agent, table, start, min(start + size, num_rows))
+    share = len(part.reward) / num_rows
+    seeds = [tf.constant([i, 17], tf.int32) for i in range(_NUM_DRAWS)]
+    losses.append([share * float(agent.cloning_loss(part, x)) for x in seeds])
   total = 0.0
-  for i in range(_NUM_DRAWS):
-    seed = tf.constant([i, 17], tf.int32)
-    for part in _parts(rows):
-      share = len(part.reward) / len(rows.reward)
-      total += share * float(agent.cloning_loss(part, seed))
+  for loss_of_part in itertools.chain(*zip(*losses)):
+    total += loss_of_part
   return total / _NUM_DRAWS
 
 
@@ -101,12 +105,9 @@ def is_flat(losses: Sequence[Tuple[int, float]], tolerance: float) -> bool:
   return best > min(before) - tolerance * abs(min(before))
 
 
-def _parts(rows):
-  num_rows = len(rows.reward)
-  size = num_rows
-  if observation_encoder.has_images(rows.observation, num_batch_axes=2):
-    size = _IMAGE_ROWS
-  return [
-      tf.nest.map_structure(lambda x: x[start : start + size], rows)  # pylint: disable=cell-var-from-loop
-      for start in range(0, num_rows, size)
-  ]
+def _read(agent, table, start, end) -> trajectory.Trajectory:
+  """Returns rows `[end - start, 2, ...]`."""
+  rows = tf.nest.map_structure(tf.constant, table.rows(np.arange(start, end)))
+  if agent.chunk_length == 1:
+    return rows
+  return chunks.join(rows, agent.gamma, agent.chunk_length)

@@ -74,7 +74,7 @@ class BehaviorCloning:
     num_steps = 0 if self._is_over(state.held_out_losses) else self._num_steps
     if not session.begin_phase(self.name, num_steps):
       return
-    rows = held_out_rows.join(session, held_out)
+    table = held_out_rows.store(session, held_out)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:
@@ -84,7 +84,7 @@ class BehaviorCloning:
         num_steps = _next(state.phase_step, self._interval, self._num_steps)
         session.train(num_steps, self._request)
         state.phase_step += num_steps
-        loss = held_out_rows.loss(session.agent, rows)
+        loss = held_out_rows.loss(session.agent, table)
         state.held_out_losses.append((state.phase_step, loss))
         session.write_row({'held_out_loss': loss})
         bar.update(state.phase_step, held_out_loss=loss)

@@ -20,6 +20,7 @@ from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
 from parl_tf.policies import uniform
+from parl_tf.replay import step_table
 from parl_tf.training import export
 from parl_tf.training import held_out_rows
 from tests import eager
@@ -243,9 +244,12 @@ class ImagesTest(tensor_case.TensorCase):
   def test_the_held_out_loss_does_not_depend_on_batching(self):
     # 70 rows need several batches. This loss draws no random numbers.
     agent = _make_fast_agent(image_padding=0)
-    rows = small_images.make_rows(70)
+    table = step_table.StepTable('held_out', 70)
+    steps = small_images.make_rows(71)
+    table.add(tf.nest.map_structure(lambda x: x[:, 0].numpy(), steps), 70)
+    rows = tf.nest.map_structure(tf.constant, table.rows(np.arange(70)))
     whole = agent.cloning_loss(rows, _SEED)
-    self.assertAllClose(held_out_rows.loss(agent, rows), whole, rtol=1e-5)
+    self.assertAllClose(held_out_rows.loss(agent, table), whole, rtol=1e-5)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,17 @@
 """Tests of the split into episodes to train on and held-out ones."""
 
 import os
+import tracemalloc
+from unittest import mock
 
 from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
 
+from parl_tf import frame_stack
+from parl_tf import picture_store
+from parl_tf import types
+from parl_tf.replay import episode_writer
 from parl_tf.training import held_out_rows
 from tests.training import small_run
 
@@ -36,6 +44,84 @@ class SplitTest(absltest.TestCase):
   def test_one_episode_cannot_be_split(self):
     with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
       held_out_rows.split(self._episodes[:1], 0.5, seed=0)
+
+
+_NUM_FRAMES = 3
+_SIZE = 16
+_LENGTHS = (1_500, 900)
+
+
+def _picture_agent():
+  """Returns an agent whose loss is the mean of all pixels, the next's twice."""
+
+  def cloning_loss(rows, seed):
+    del seed
+    mean = np.mean(rows.observation.numpy(), axis=(0, 2, 3, 4))  # [2]
+    return mean[0] + 2.0 * mean[1]
+
+  return mock.Mock(
+      chunk_length=1,
+      num_frames=_NUM_FRAMES,
+      time_step_spec=mock.Mock(
+          observation=tf.TensorSpec([_SIZE, _SIZE, 3 * _NUM_FRAMES], tf.uint8)
+      ),
+      cloning_loss=cloning_loss,
+  )
+
+
+class PicturesTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    random = np.random.default_rng(0)
+    shape = (_SIZE, _SIZE, 3)
+    store = picture_store.PictureStore(
+        sum(_LENGTHS) + len(_LENGTHS), self.create_tempdir().full_path, 0
+    )
+    self._episodes = [
+        store.keep(
+            types.Episode(
+                random.integers(0, 256, (length + 1, *shape), np.uint8),
+                np.zeros([length, 2], np.float32),
+                np.zeros([length], np.float32),
+                np.ones([length], np.float32),
+                np.zeros([length], np.bool_),
+                i,
+            )
+        )
+        for i, length in enumerate(_LENGTHS)
+    ]
+    agent = _picture_agent()
+    self._session = mock.Mock(
+        agent=agent,
+        stored_steps=lambda table, episode: episode_writer.stored_steps(
+            episode, gamma=0.99, reward_scale=1.0, reward_bias=0.0
+        ),
+    )
+
+  def test_pictures_are_read_a_few_at_a_time(self):
+    single = sum(e.observation.nbytes for e in self._episodes)
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+    table = held_out_rows.store(self._session, self._episodes)
+    held_out_rows.loss(self._session.agent, table)
+    _, peak = tracemalloc.get_traced_memory()
+    # All rows would need six pictures each.
+    self.assertLess(peak, 1.5 * single)
+
+  def test_loss_is_that_of_all_rows_with_their_frames(self):
+    means = []
+    for episode in self._episodes:
+      first = np.arange(episode.num_transitions)
+      for index, weight in ((first, 1.0), (first + 1, 2.0)):
+        rows = frame_stack.read_episode(
+            episode.observation, index, _NUM_FRAMES
+        )
+        means.append(weight * len(rows) / sum(_LENGTHS) * np.mean(rows))
+    table = held_out_rows.store(self._session, self._episodes)
+    self.assertAlmostEqual(
+        held_out_rows.loss(self._session.agent, table), sum(means), places=3
+    )
 
 
 if __name__ == '__main__':
