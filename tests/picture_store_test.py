@@ -14,6 +14,7 @@ from tf_agents.trajectories import trajectory
 from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.replay import step_table
+from parl_tf.replay import stored_states
 from tests import tensor_case
 
 
@@ -159,6 +160,25 @@ class TableTest(tensor_case.TensorCase):
     rows = table.rows(np.array([0, 9, 18]))
     self.assertAllEqual(
         rows.observation['front'][:, 0], np.full((3, 2, 3, 3), 77)
+    )
+
+  def test_states_of_episodes_are_read_from_the_store(self):
+    plain = [_episode(0, 3), _episode(50, 4)]
+    store = picture_store.PictureStore(20, 'unused', 2**20)
+    store.keep(_episode(90, 2))  # Not among the states.
+    kept = [store.keep(episode) for episode in plain]
+    states = stored_states.episode_states(kept, 2)
+    for others in (plain, [kept[0], plain[1]]):
+      others = stored_states.episode_states(others, 2)
+      for places in (slice(None), slice(3, 7)):
+        tf.nest.map_structure(
+            np.testing.assert_array_equal,
+            states.rows(places),
+            others.rows(places),
+        )
+    kept[1].observation['front'][0] = 77  # A copy would not see this.
+    self.assertAllEqual(
+        states.rows(slice(4, 5))['front'], np.full((1, 2, 3, 6), 77)
     )
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
-from typing import Callable, Sequence
+from typing import Callable, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from parl_tf import frame_stack
+from parl_tf import picture_store
 from parl_tf import types
 
 _STATES_PER_READ = 1024
@@ -58,24 +59,38 @@ def episode_states(
 ) -> StoredStates:
   """Returns the states of episodes, those after their last steps included.
 
+  Pictures that are in a `PictureStore` are read from there.
+
   Args:
     episodes: The episodes.
     num_frames: Number of frames in an observation; see `frame_stack`.
   """
-  single = tf.nest.map_structure(
-      lambda *leaves: np.concatenate(leaves),
-      *[episode.observation for episode in episodes],
-  )
+  observation = episodes[0].observation
+  leaves = [
+      _join(parts)
+      for parts in zip(*(tf.nest.flatten(e.observation) for e in episodes))
+  ]
+  are_stacked = frame_stack.are_stacked(observation, 1)
   step_index = np.concatenate(
       [np.arange(e.num_steps + 1, dtype=np.int32) for e in episodes]
   )
 
   def rows(places):
     present = np.arange(len(step_index))[places]
-    return frame_stack.read(
-        single,
-        lambda age: present - np.minimum(age, step_index[present]),
-        num_frames,
+
+    def read(leaf, index, is_stacked):
+      return frame_stack.read_leaf(
+          leaf,
+          lambda age: index[present - np.minimum(age, step_index[present])],
+          num_frames if is_stacked else 1,
+      )
+
+    return tf.nest.pack_sequence_as(
+        observation,
+        [
+            read(*leaf, is_stacked)
+            for leaf, is_stacked in zip(leaves, are_stacked)
+        ],
     )
 
   return StoredStates(
@@ -84,6 +99,18 @@ def episode_states(
           np.full(e.num_steps + 1, e.episode_id, np.int64) for e in episodes
       ]),
       step_index,
+  )
+
+
+def _join(parts: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+  """Returns an array with the entries of all parts, and their places there."""
+  located = [x for x in map(picture_store.locate, parts) if x is not None]
+  is_kept = len(located) == len(parts)
+  if not is_kept or any(x[0] is not located[0][0] for x in located):
+    joined = np.concatenate(parts)
+    return joined, np.arange(len(joined))
+  return located[0][0], np.concatenate(
+      [first + np.arange(len(part)) for part, (_, first) in zip(parts, located)]
   )
 
 

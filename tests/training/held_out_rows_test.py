@@ -15,6 +15,11 @@ from parl_tf.replay import episode_writer
 from parl_tf.training import held_out_rows
 from tests.training import small_run
 
+# Of the episodes with pictures, which are squares.
+_NUM_FRAMES = 3
+_SIZE = 16
+_LENGTHS = (1_500, 900)
+
 
 class SplitTest(absltest.TestCase):
 
@@ -44,11 +49,6 @@ class SplitTest(absltest.TestCase):
   def test_one_episode_cannot_be_split(self):
     with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
       held_out_rows.split(self._episodes[:1], 0.5, seed=0)
-
-
-_NUM_FRAMES = 3
-_SIZE = 16
-_LENGTHS = (1_500, 900)
 
 
 def _picture_agent():
