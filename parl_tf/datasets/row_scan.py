@@ -11,6 +11,8 @@ from parl_tf.datasets import rows as rows_lib
 _ACTION_TOLERANCE = 1e-5
 # Mean absolute error allowed between a next observation and the next row.
 _SUCCESSOR_TOLERANCE = 1e-4
+# Pictures take eight times their memory as float64.
+_ROWS_PER_COMPARISON = 64
 # Relative to the largest reward that is allowed.
 _REWARD_TOLERANCE = 1e-6
 
@@ -284,9 +286,10 @@ class RowScan:
       array = rows[column]
       before = self._last.get(name)
       before = array[:1] if before is None else before[np.newaxis]
-      before = np.concatenate([before, rows[name][:-1]])
-      error = np.abs(before.astype(np.float64) - array)
-      error = error.reshape([len(error), -1]).mean(axis=1)
+      error = np.append(
+          _mean_errors(before, array[:1]),
+          _mean_errors(rows[name][:-1], array[1:]),
+      )
       begins = ends + 1
       error[begins[begins < len(error)]] = 0.0
       self._fault_rows(
@@ -349,6 +352,16 @@ class RowScan:
     value = values[index]
     seen = f'value {value}' if np.ndim(value) == 0 else f'{value}'
     self._fault(name, f'{message}; row {row}{entry} has {seen}')
+
+
+def _mean_errors(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns the mean absolute difference of each row, `[rows]`."""
+  errors = np.empty([len(first)])
+  for start in range(0, len(first), _ROWS_PER_COMPARISON):
+    part = slice(start, start + _ROWS_PER_COMPARISON)
+    error = np.abs(first[part].astype(np.float64) - second[part])
+    errors[part] = error.reshape([len(error), -1]).mean(axis=1)
+  return errors
 
 
 def _kinds_of(name: str, column: rows_lib.Column):

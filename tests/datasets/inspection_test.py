@@ -1,6 +1,7 @@
 """Tests of the statistics and faults of files in D4RL's layout."""
 
 import os
+import tracemalloc
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -9,6 +10,8 @@ import numpy as np
 
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
+from parl_tf.datasets import row_scan
+from parl_tf.datasets import rows
 from tests.datasets import d4rl_columns
 from tests.datasets import dataset_case
 
@@ -266,6 +269,27 @@ class FaultTest(dataset_case.DatasetCase):
         {**columns, 'next_observations': successors},
         '`observations` must equal `next_observations` of the prev.*row 6',
     )
+
+  def test_pictures_are_compared_a_few_at_a_time(self):
+    pictures = np.random.default_rng(0).integers(
+        0, 256, (1_001, 16, 16, 3), np.uint8
+    )
+    batch = {
+        **d4rl_columns.make('-' * 1_000),
+        'observations': pictures[:-1],
+        'next_observations': pictures[1:].copy(),
+    }
+    # A difference of 1 in a row is a mean of 1.3e-3.
+    batch['next_observations'][700, 5, 5, 0] ^= 1
+    scan = row_scan.RowScan('data', rows.Layout())
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+    scan.add(batch)
+    _, peak = tracemalloc.get_traced_memory()
+    self.assertLen(scan.faults, 1)
+    self.assertIn('`next_observations` of the previous row', scan.faults[0])
+    self.assertIn('row 701 has', scan.faults[0])
+    self.assertLess(peak, 2 * pictures.nbytes)
 
   def test_missing_success_field(self):
     self._assert_fault(
