@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import frame_stack
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.training import export
 from parl_tf.training import run_summary
@@ -26,10 +27,15 @@ def export_run(
   The policies of a phase are exported only once, because a resumed session has
   later weights. After behavior cloning no critic has been trained, so that a
   policy that needs one is not exported.
+
+  At the end, exports that an earlier session made of other policies are
+  renamed, because they have earlier weights.
   """
   if session.state.phase == 'behavior_cloning' and needs_critic(session.agent):
     names = [name for name in names if name == 'base_policy']
   paths = _paths(session, names, phase)
+  if not phase:
+    _set_aside_others(session, paths)
   _export(
       session,
       episodes,
@@ -82,6 +88,24 @@ def _paths(session, names, phase):
       for name in session.agent.named_policies
       if name in names
   }
+
+
+def _set_aside_others(session, paths):
+  """Renames what earlier sessions exported and this one does not replace."""
+  others = [x for x in session.agent.named_policies if x not in paths]
+  if others and not paths:
+    others.append(ADAPTERS)
+  for name in others:
+    path = os.path.join(session.root_dir, 'policies', name)
+    if os.path.exists(path):
+      kept = synced_file.free_path(path, 'replaced')
+      os.rename(path, kept)
+      logging.warning(
+          '%s is not among `run_experiment.exported_policies` and has earlier'
+          ' weights; it is now %s.',
+          path,
+          kept,
+      )
 
 
 def _export(session, episodes, paths):

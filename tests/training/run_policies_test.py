@@ -65,6 +65,37 @@ class RunPoliciesTest(absltest.TestCase):
         other.adapters[0].down, adapters.adapters[0].down
     )
 
+  def test_exports_that_are_no_longer_wanted_are_set_aside(self):
+    folder = self.create_tempdir().full_path
+    session = small_run.make_session(os.path.join(folder, 'run'))
+    session.state.phase = 'online'
+    policies = os.path.join(session.root_dir, 'policies')
+    for name in ('base_policy', 'greedy_policy', 'mine', 'offline/policy'):
+      os.makedirs(os.path.join(policies, name))
+    with open(os.path.join(policies, run_policies.ADAPTERS), 'wb'):
+      pass
+    for names, wanted in (
+        (
+            ['base_policy'],
+            ['adapters.npz', 'base_policy', 'greedy_policy.replaced-1'],
+        ),
+        (
+            [],
+            [
+                'adapters.replaced-1.npz',
+                'base_policy.replaced-1',
+                'greedy_policy.replaced-1',
+            ],
+        ),
+    ):
+      with mock.patch.object(export, 'export_policies', return_value={}):
+        with mock.patch.object(run_policies, '_example'):
+          run_policies.export_run(session, [], names)
+      self.assertCountEqual(
+          os.listdir(policies), [*wanted, 'mine', 'offline']
+      )
+    self.assertEqual(os.listdir(os.path.join(policies, 'offline')), ['policy'])
+
   def test_the_best_policies_are_exported_if_success_fell(self):
     eager.run_eagerly(self)
     folder = self.create_tempdir().full_path
