@@ -204,6 +204,11 @@ def export_steered(
   """
   _check_checkpoint(root_dir, 'policy', checkpoint_name)
   agent, domain = restore(root_dir, gin_bindings, searches=True)
+  if not run_policies.needs_critic(agent):
+    raise ValueError(
+        f'{root_dir} must be a run with a critic of actions, which steers the'
+        f' base, but its {type(agent).__name__} has none.'
+    )
   policy = steering.SteeredBase(
       base_policy.load(base, agent.time_step_spec.observation),
       agent.critic,

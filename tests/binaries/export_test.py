@@ -26,6 +26,7 @@ from parl_tf.training import evaluation
 from parl_tf.training import export
 from parl_tf.training import served_acting
 from parl_tf.training import steering
+from tests.agents import small_dppo
 from tests.binaries import tiny
 from tests.serving import toy_policy
 from tests.training import small_run
@@ -231,6 +232,14 @@ class ExportTest(absltest.TestCase):
     )
     # Without ascent, each action is one that the base drew.
     self.assertLessEqual(np.abs(self._act(self._output)).max(), 0.1)
+
+  def test_a_run_without_a_critic_steers_nothing(self):
+    agent = small_dppo.make_agent()
+    with mock.patch.object(restored_run, 'restore', return_value=(agent, None)):
+      with self.assertRaisesRegex(ValueError, 'run with a critic.*DPPOAgent'):
+        restored_run.export_steered(
+            'run', 'base', self._output, threshold=float('inf')
+        )
 
   def test_the_critic_of_a_run_searches_a_served_policy(self):
     draws = []
