@@ -142,11 +142,11 @@ def run_experiment(
   domain = domain_lib.select_domain()
   if getattr(all_phases.online, 'video_interval', None):
     evaluation_video.check(domain)
-  is_resumed = run_directory.claim(root_dir, seed)
-  logging.info('Run directory: %s, seed %d.', root_dir, seed)
   own_dataset_path = os.path.join(root_dir, initial_run_lib.DATA)
-  if not is_resumed:
-    run_dataset.set_aside(own_dataset_path)
+  run_directory.claim(
+      root_dir, seed, lambda: run_dataset.set_aside(own_dataset_path)
+  )
+  logging.info('Run directory: %s, seed %d.', root_dir, seed)
   beginning = None
   if initial_run is None:
     initial_run_lib.discard(root_dir)

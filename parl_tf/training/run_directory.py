@@ -5,7 +5,7 @@ import difflib
 import fcntl
 import os
 import re
-from typing import Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 import gin
 
@@ -84,7 +84,9 @@ def check_place(root_dir: str) -> None:
     raise ValueError(f'`root_dir`: {place} must be writable, but is not.')
 
 
-def claim(root_dir: str, seed: int) -> bool:
+def claim(
+    root_dir: str, seed: int, set_aside: Callable[[], None] = lambda: None
+) -> bool:
   """Binds a directory to this configuration, or checks that it already is.
 
   The run is unfinished from then on, until `mark_finished` is called.
@@ -95,6 +97,8 @@ def claim(root_dir: str, seed: int) -> bool:
   Args:
     root_dir: Directory of the run; created if it is missing.
     seed: Seed of the run.
+    set_aside: Removes what another configuration left. It is called before the
+      directory is bound to this one: after a kill, it is called again.
 
   Returns:
     Whether the directory was already bound to this configuration.
@@ -132,6 +136,8 @@ def claim(root_dir: str, seed: int) -> bool:
   os.makedirs(root_dir, exist_ok=True)
   with contextlib.suppress(FileNotFoundError):
     os.remove(os.path.join(root_dir, _FINISHED))
+  if changes:
+    set_aside()
   _write(path, config)
   return not changes
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -89,6 +90,19 @@ class RunDirectoryTest(parameterized.TestCase):
     gin.parse_config('Online.num_episodes = 2')
 
     self.assertFalse(run_directory.is_finished(self._root, 0))
+
+  def test_a_kill_before_data_is_set_aside_leaves_the_directory_unbound(self):
+    self._claim('make_trainer.width = 8')
+    gin.clear_config()
+    gin.parse_config('make_trainer.width = 16')
+    set_aside = mock.Mock(side_effect=[KeyboardInterrupt, None])
+    with self.assertRaises(KeyboardInterrupt):
+      run_directory.claim(self._root, 0, set_aside)
+    self.assertFalse(run_directory.claim(self._root, 0, set_aside))
+    self.assertEqual(set_aside.call_count, 2)
+    # From here on, the data is this configuration's own.
+    self.assertTrue(run_directory.claim(self._root, 0, set_aside))
+    self.assertEqual(set_aside.call_count, 2)
 
   def test_another_configuration_is_refused_and_the_binding_named(self):
     self._claim('make_trainer.width = 8', 'Offline.num_steps = 1')
