@@ -38,6 +38,8 @@ class RunState:
     summaries: Results of finished phases, by name.
     latest: Metrics of the latest evaluation of the current weights.
     policy_versions: Versions of a served policy's weights so far.
+    lacks_networks: Whether the networks at the end of `phase` could not be
+      written, and the next phase has not begun.
   """
 
   phase: str = 'behavior_cloning'
@@ -55,6 +57,16 @@ class RunState:
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, float] = dataclasses.field(default_factory=dict)
   policy_versions: List[str] = dataclasses.field(default_factory=list)
+  lacks_networks: bool = False
+
+  def reopen(self, phase: str, num_steps: int) -> bool:
+    """Continues the latest phase if it now has more steps; returns whether."""
+    last = self.last_phase_step
+    if self.phase != phase or not last or last >= num_steps:
+      return False
+    self.phase_step = last
+    del self.summaries[phase]
+    return True
 
 
 class _SerializedState(tf.train.experimental.PythonState):

@@ -70,16 +70,19 @@ class PhaseCheckpoints:
     self._normalization = normalization
     self._dataset_path = dataset_path and os.path.abspath(dataset_path)
 
-  def save(self, phase: str) -> None:
+  def save(self, phase: str) -> bool:
     """Replaces the checkpoint of a phase; logs an error if a write fails.
 
     Args:
       phase: The phase that has ended; others than `PHASES` are not kept.
+
+    Returns:
+      Whether no write failed.
     """
     if phase not in PHASES:
-      return
+      return True
     items = _items(self._agent, phase)
-    network_files.replace(
+    return network_files.replace(
         path(self._root_dir, phase),
         {x: {x: items[x]} for x in _NETWORKS[phase] if x in items},
         _DESCRIPTION,

@@ -137,7 +137,8 @@ class Session:
     self.is_restored = self._checkpoint.restore()
     self._wall_before = self.state.wall_seconds
     self._saved_at = self._started
-    self._log_repeated()
+    if self.is_restored:
+      self._log_repeated()
     self.log = episode_log.EpisodeLog(os.path.join(root_dir, 'episodes'))
     self.metrics = metrics_log.MetricsLog(
         root_dir, COLUMNS, resume_rows=self.state.num_rows
@@ -180,8 +181,11 @@ class Session:
     Returns:
       Whether the phase has steps left.
     """
+    if self.state.lacks_networks:  # They are still those of the phase's end.
+      self._keep_networks()
     if name in self.state.summaries and not self._reopen(name, num_steps):
       return False
+    self.state.lacks_networks = False
     if self.state.phase != name or self.state.phase_step == 0:
       self.state.phase = name
       self.state.phase_step = 0
@@ -220,9 +224,12 @@ class Session:
     """Stores the result of the phase."""
     self._store_result()
     # First, because a phase that the checkpoint has as finished is not redone.
-    if self._phase_checkpoints is not None:
-      self._phase_checkpoints.save(self.state.phase)
+    self._keep_networks()
     self.save()
+
+  def _keep_networks(self):
+    kept, state = self._phase_checkpoints, self.state
+    state.lacks_networks = kept is not None and not kept.save(state.phase)
 
   def _store_result(self):
     state = self.state
@@ -370,13 +377,8 @@ class Session:
     self._beat()
 
   def _reopen(self, name: str, num_steps: int) -> bool:
-    state = self.state
-    if state.phase != name or not state.last_phase_step:
+    if not self.state.reopen(name, num_steps):
       return False
-    if state.last_phase_step >= num_steps:
-      return False
-    state.phase_step = state.last_phase_step
-    del state.summaries[name]
     # Those of the shorter phase; see `run_policies.export_run`.
     shutil.rmtree(
         os.path.join(self.root_dir, 'policies', name), ignore_errors=True
@@ -387,8 +389,6 @@ class Session:
     self._heartbeat.write(self.train_step, self.wall_seconds)
 
   def _log_repeated(self):
-    if not self.is_restored:
-      return
     logging.info(
         'Resuming %s in phase %s at training step %d; %s are repeated.',
         self.root_dir,

@@ -131,6 +131,43 @@ class SessionTest(absltest.TestCase):
       self.assertTrue(same.begin_phase('offline', 8))
       self.assertEqual(same.state.phase_step, 6)
 
+  def test_failed_write_of_networks_is_repeated_until_the_next_phase(self):
+    kept = mock.Mock()
+    kept.save.return_value = False
+    session = self._session(phase_checkpoints=kept)
+    session.begin_phase('behavior_cloning', 6)
+    session.state.phase_step = 6
+    session.evaluate(with_search=False)
+    session.end_phase()
+    session = self._session(phase_checkpoints=kept)
+    # Fails again; the next one succeeds.
+    self.assertFalse(session.begin_phase('behavior_cloning', 6))
+    kept.save.return_value = True
+    session.begin_phase('offline', 6)
+    self.assertEqual(
+        kept.save.mock_calls, 3 * [mock.call('behavior_cloning')]
+    )
+    # The networks are now others.
+    session.begin_phase('offline', 6)
+    self.assertLen(kept.save.mock_calls, 3)
+
+  def test_networks_of_a_phase_that_goes_on_are_not_written(self):
+    kept = mock.Mock()
+    kept.save.return_value = False
+    session = self._session(phase_checkpoints=kept)
+    for num_steps in (6, 8):
+      self.assertTrue(session.begin_phase('offline', num_steps))
+      session.state.phase_step = num_steps
+      if num_steps == 6:
+        session.evaluate(with_search=False)
+        session.end_phase()
+    self.assertLen(kept.save.mock_calls, 2)  # At the end, and once more.
+    session.save()
+    self.assertTrue(
+        self._session(phase_checkpoints=kept).begin_phase('offline', 8)
+    )
+    self.assertLen(kept.save.mock_calls, 2)
+
   def test_without_evaluation_episodes_no_environment_is_made(self):
     domain = small_run.make_domain()
     make = self.enter_context(mock.patch.object(domain, 'make_environment'))
