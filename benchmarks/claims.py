@@ -9,7 +9,8 @@ does not hold if the test of the opposite claim does. Otherwise it is not
 resolved, and the output gives the number of seeds needed with the observed
 variance. `by chance` is the probability of such a difference, or a larger one,
 without an effect. Intervals are 95 % bootstrap intervals over seeds. The
-controls of the study's runs follow.
+controls of the study's runs follow. A log names methods whose seeds have
+different settings.
 """
 
 import os
@@ -18,6 +19,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 
 from absl import app
 from absl import flags
+from absl import logging
 import numpy as np
 
 from benchmarks import tables
@@ -274,6 +276,8 @@ def main(_):
     print('\n'.join(tables.control_lines(pathlib.Path(root_dir))))
   else:
     print('\nNo controls: a gain may need no critic; see `parl-controls`.')
+  for note in runs_lib.differences(runs):
+    logging.warning('%s', note)
 
 
 if __name__ == '__main__':

@@ -44,6 +44,7 @@ from absl import flags
 import rich.console
 import rich.progress
 
+from benchmarks import seed_settings
 from benchmarks import study_entries
 from benchmarks import study_process
 from parl_tf import synced_file
@@ -278,7 +279,7 @@ class Display:
 def run_study(
     jobs: Sequence[study_process.Job], root_dir: str, num_processes: int
 ) -> int:
-  """Runs all jobs and writes `results.csv`.
+  """Runs all jobs, writes `results.csv`, and names seeds of other settings.
 
   Args:
     jobs: Result of `make_jobs`.
@@ -300,6 +301,9 @@ def run_study(
         failed.append(job.name)
 
     run_jobs(jobs, num_processes, on_end, display.show_running)
+  entries = dict.fromkeys(os.path.dirname(job.folder) for job in jobs)
+  for note in seed_settings.differences(list(entries)):
+    print(note, file=sys.stderr)
   return len(failed)
 
 

@@ -17,7 +17,8 @@ runs and the p-values are those of the mean over all these numbers of episodes.
 count in the means; the test takes their mean, because they are not independent.
 
 A run counts if it has success rates and returns after all of these episodes,
-finished or not; a log names the others.
+finished or not; a log names the others, and methods whose seeds have different
+settings.
 """
 
 import os
@@ -59,6 +60,8 @@ def compare(
       episodes, or the runs are of several domains.
   """
   runs_lib.check_one_domain(runs)
+  for note in runs_lib.differences(runs):
+    logging.warning('%s', note)
   methods: Dict[str, List[Measured]] = {}
   speeds: Dict[str, List[Tuple[float, float]]] = {}
   seeds: Dict[str, List[int]] = {}

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import re
-from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,6 +24,12 @@ SPEED_METRICS = (
 _PARTS = {'DrawnMaze': ('PointMaze',)}
 # Settings of domains that do not change the task.
 _NO_TASK = ('address',)
+# Settings that may differ between the seeds of a method.
+_SEED_SETTINGS = (
+    'run_experiment.dataset_path',
+    'run_experiment.dataset_seed',
+    'run_experiment.initial_run',
+)
 _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
 
@@ -255,6 +261,21 @@ def task_settings(
         names.insert(-1, class_name)
       found['/'.join(names)] = resolve(value, settings)
   return found
+
+
+def differing_settings(settings: Sequence[Mapping[str, str]]) -> List[str]:
+  """Returns the names of settings that differ, but should not between seeds.
+
+  Args:
+    settings: Gin bindings of each run as text, by name.
+  """
+  names = sorted({name for own in settings for name in own})
+  return [
+      name
+      for name in names
+      if name not in _SEED_SETTINGS
+      and len({own.get(name) for own in settings}) > 1
+  ]
 
 
 def resolve(value: str, settings: Mapping[str, str]) -> str:

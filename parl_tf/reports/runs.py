@@ -12,12 +12,6 @@ _DOMAIN_BINDING = 'select_domain.domain'
 _GROUPINGS = ('auto', 'parent', 'name')
 # Seed suffix of a run's directory name, if that name also contains the method.
 _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
-# Settings that may differ between the seeds of a method.
-_SEED_SETTINGS = (
-    'run_experiment.dataset_path',
-    'run_experiment.dataset_seed',
-    'run_experiment.initial_run',
-)
 
 
 class Run(NamedTuple):
@@ -135,7 +129,7 @@ def read_runs(
   if not may_repeat:
     _check_distinct(runs)
   runs.sort(key=lambda run: (run.domain, run.method, run.seed))
-  return RunSet(tuple(runs), (*notes, *_beginnings(runs), *_differences(runs)))
+  return RunSet(tuple(runs), (*notes, *_beginnings(runs), *differences(runs)))
 
 
 def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
@@ -258,6 +252,22 @@ def check_one_domain(runs: Sequence[Run]) -> None:
     raise ValueError(f'All runs must be of one domain, got {domains}.')
 
 
+def differences(runs: Sequence[Run]) -> List[str]:
+  """Returns notes on methods whose seeds have different settings."""
+  groups: Dict[Tuple[str, str], List[Run]] = {}
+  for run in runs:
+    groups.setdefault((run.method, run.domain), []).append(run)
+  notes = []
+  for (method, domain), group in groups.items():
+    settings = [run.settings for run in group]
+    if differing := run_files.differing_settings(settings):
+      notes.append(
+          f'The seeds of {method} in {domain} differ in'
+          f' {", ".join(differing)}.'
+      )
+  return notes
+
+
 def label_domains(runs: Sequence[Run]) -> List[Run]:
   """Appends to each domain name the settings that differ between its runs.
 
@@ -371,25 +381,3 @@ def _check_distinct(runs: Sequence[Run]) -> None:
           ' METHOD/seed_S, or choose another --group_by, parent or name.'
       )
     seen[key] = run.path
-
-
-def _differences(runs: Sequence[Run]) -> List[str]:
-  """Returns notes on methods whose seeds have different settings."""
-  groups: Dict[Tuple[str, str], List[Run]] = {}
-  for run in runs:
-    groups.setdefault((run.method, run.domain), []).append(run)
-  notes = []
-  for (method, domain), group in groups.items():
-    names = sorted({name for run in group for name in run.settings})
-    differing = [
-        name
-        for name in names
-        if name not in _SEED_SETTINGS
-        and len({run.settings.get(name) for run in group}) > 1
-    ]
-    if differing:
-      notes.append(
-          f'The seeds of {method} in {domain} differ in'
-          f' {", ".join(differing)}.'
-      )
-  return notes

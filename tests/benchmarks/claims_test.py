@@ -113,6 +113,9 @@ class VerdictTest(parameterized.TestCase):
 
   def test_the_table_names_claims_without_runs(self):
     root, _ = self._runs(parl_cal_ql_diffusion=[50.0, 60.0, 55.0])
+    config = os.path.join(root, 'parl_cal_ql_diffusion', 'seed_1', 'config.gin')
+    with open(config, 'a', encoding='utf-8') as file:
+      file.write('\nCritic.tau = 0.5\n')
     done = subprocess.run(
         [sys.executable, '-m', 'benchmarks.claims', f'--root_dir={root}'],
         cwd=tiny.ROOT,
@@ -126,6 +129,10 @@ class VerdictTest(parameterized.TestCase):
     self.assertIn('| 3 | 12.5% | not resolved', table[2])
     self.assertStartsWith(missing, 'No runs for: N = 1 hurts; T > 0 helps;')
     self.assertStartsWith(controls, 'No controls: ')
+    self.assertIn(
+        'seeds of parl_cal_ql_diffusion in LineWalk differ in Critic.tau.',
+        done.stderr,
+    )
     self.assertTrue(os.path.exists(os.path.join(root, 'claims.csv')))
 
 

@@ -1,6 +1,8 @@
 """Tests of studies, whose runs are small substitute programs."""
 
+import contextlib
 import csv
+import io
 import os
 import signal
 import subprocess
@@ -84,6 +86,21 @@ class StudyCase(parameterized.TestCase):
 
 
 class RunStudyTest(StudyCase):
+
+  def test_seeds_of_two_versions_of_a_gin_file_are_named(self):
+    jobs = [self._job(name=x, seed=y) for x in 'ab' for y in (0, 1)]
+    for job, length in zip(jobs, (5, 5, 5, 7)):
+      rows = [run_folders.evaluated('online', 10, 40.0)]
+      run_folders.write(job.folder, rows, seed=job.seed, length=length)
+    output = self.enter_context(
+        contextlib.redirect_stderr(io.StringIO())
+    )
+    self.assertEqual(self._run(*jobs), 0)
+    self.assertIn(
+        f'The seeds of {self._root}/b differ in LineWalk.length.\n',
+        output.getvalue(),
+    )
+    self.assertNotIn(f'{self._root}/a differ', output.getvalue())
 
   def test_each_run_has_one_row(self):
     jobs = [self._job(), self._job(seed=1), self._job(name='walk/b')]

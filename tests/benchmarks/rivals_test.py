@@ -140,6 +140,13 @@ class RivalsTest(absltest.TestCase):
         ],
     )
 
+  def test_seeds_with_different_settings_are_named(self):
+    runs = self._runs({('ours', i): (50.0, 80.0) for i in range(2)})
+    runs[1] = runs[1]._replace(settings={**runs[1].settings, 'A.x': '1'})
+    with self.assertLogs(level='WARNING') as logs:
+      rivals.compare(runs, 'ours', [10])
+    self.assertIn('seeds of ours in LineWalk differ in A.x', logs.output[0])
+
   def test_runs_of_two_domains_are_an_error(self):
     runs = self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (1.0, 2.0)})
     runs[1] = runs[1]._replace(domain='Walk')
