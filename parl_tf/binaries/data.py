@@ -27,6 +27,20 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import outputs
 
+_COMMANDS = {
+    'output': ('generate', 'convert'),
+    'overwrite': ('generate', 'convert'),
+    'format': ('convert',),
+    'fps': ('convert',),
+    'instruction': ('convert',),
+    'domain': ('info',),
+    'gamma': ('info',),
+    'num_steps': ('generate',),
+    'seed': ('generate',),
+    'play': ('generate',),
+}
+"""The commands that have a flag; those not listed belong to all."""
+
 
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit status."""
@@ -39,6 +53,12 @@ def main(argv: Sequence[str]) -> int:
         f' {" ".join(["parl-data", *argv[1:]])}.'
     )
   options = flags.FLAGS
+  for name, commands in _COMMANDS.items():
+    if options[name].present and command not in commands:
+      raise app.UsageError(
+          f'{command} has no flag --{name}, which belongs to'
+          f' {" and ".join(commands)}.'
+      )
   if command != 'info' and options.output is None:
     raise app.UsageError(f'{command} needs --output.')
   if command == 'convert' and options.format == 'lerobot':

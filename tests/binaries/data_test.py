@@ -154,6 +154,15 @@ class DataTest(absltest.TestCase):
       with self.assertRaisesRegex(app.UsageError, 'parl-data generate'):
         data.main(['parl-data', *arguments])
 
+  def test_a_flag_of_another_command_is_an_error(self):
+    done = _run('info', self._path, '--num_steps=5')
+    self.assertEqual(done.returncode, 2)
+    self.assertIn(
+        'info has no flag --num_steps, which belongs to generate.', done.stderr
+    )
+    done = _run('info', self._path, '--overwrite')
+    self.assertIn('--overwrite, which belongs to generate and', done.stderr)
+
   def test_info_prints_all_files_and_fails_for_a_faulty_one(self):
     self._write(self._path)
     self.assertEqual(dataset_commands.inform([self._path]), 0)
