@@ -153,6 +153,7 @@ _BY_HAND = {
 }
 _PAGES = {
     'README.md': Page({'^make quickstart': _QUICKSTART}),
+    'docs/add_a_critic.md': Page(before=_SAVE),
     'docs/add_a_policy.md': Page(before=_SAVE),
     'docs/data.md': Page(
         {'minari_data': 'maze.hdf5', '100000': '600'},

@@ -10,6 +10,7 @@ import errno
 import glob
 import io
 import os
+import re
 import time
 from typing import Mapping, Optional, Sequence, Union
 
@@ -20,6 +21,7 @@ from parl_tf import synced_file
 
 _COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
 _METRICS = ('score', 'success_rate')
+_ADDED = re.compile(r'\w+/\w+')  # Name of a column that a metric adds.
 _EVENT_FILE_PREFIX = 'events.out.tfevents.'
 _RGB = 3  # TensorBoard's color spaces are their numbers of channels.
 
@@ -29,9 +31,10 @@ Number = Union[int, float, np.number]
 class MetricsLog:
   """Appends rows to `metrics.csv`, and their numbers to TensorBoard.
 
-  The columns are fixed when the log is made, so that the header covers all
-  phases. A metric that a row lacks is an empty cell. A number that is read back
-  as float32 equals the logged value.
+  The header covers the columns of all phases from the start. A metric of
+  another name, such as one of a user's own critic, adds a column if its name
+  has the form 'group/name'. A metric that a row lacks is an empty cell. A
+  number that is read back as float32 equals the logged value.
   """
 
   def __init__(
@@ -53,15 +56,16 @@ class MetricsLog:
 
     Raises:
       ValueError: If the file has fewer complete rows than `resume_rows` or a
-        column of another name, or if `resume_rows` is negative. A file of an
-        earlier version, which lacks columns, is rewritten with all of them.
+        column that no metric adds, or if `resume_rows` is negative. A file of
+        an earlier version, which lacks columns, is rewritten with all of them.
     """
     if resume_rows is not None and resume_rows < 0:
       raise ValueError(
           f'`resume_rows` must not be negative, got {resume_rows}.'
       )
-    self._metric_names = tuple(dict.fromkeys(_METRICS + tuple(metric_names)))
-    self._columns = _COUNTERS + self._metric_names
+    self._columns = tuple(
+        dict.fromkeys((*_COUNTERS, *_METRICS, *metric_names))
+    )
     self._path = os.path.join(root_dir, 'metrics.csv')
     self._videos = os.path.join(root_dir, 'videos')
     os.makedirs(root_dir, exist_ok=True)
@@ -121,8 +125,9 @@ class MetricsLog:
       metrics: Scalars by column name. Values of None are omitted.
 
     Raises:
-      ValueError: If a metric has no column or is not a scalar, `train_step`
-        decreases, or `phase` is not an identifier.
+      ValueError: If a metric has neither a column nor a name that adds one or
+        is not a scalar, `train_step` decreases, or `phase` is not an
+        identifier.
     """
     self._check_order(phase, train_step)
     numbers = {
@@ -132,6 +137,8 @@ class MetricsLog:
         'wall_seconds': float(wall_seconds),
         **self._checked(metrics or {}),
     }
+    if not numbers.keys() <= set(self._columns):
+      self._add_columns(numbers)
     self._add_points(numbers)
     line = _line({'phase': phase, **numbers}, self._columns)
     if self._file.write(line) != len(line):
@@ -171,11 +178,12 @@ class MetricsLog:
 
   def _checked(self, metrics):
     numbers = {}
+    names = self._columns[len(_COUNTERS):]
     for name, value in metrics.items():
-      if name not in self._metric_names:
+      if name not in names and not _ADDED.fullmatch(name):
         raise ValueError(
-            f'Metric {name!r} must be one of the declared columns'
-            f' {list(self._metric_names)}.'
+            f"Metric {name!r} must have a name of the form 'group/name' or be"
+            f' one of the columns {list(names)}.'
         )
       if value is None:
         continue
@@ -205,7 +213,8 @@ class MetricsLog:
       # A kill may leave a partial last line.
       lines = [line.decode() for line in file.read().split(b'\n')[:-1]]
     columns = lines[0].split(',') if lines else []
-    if not set(_COUNTERS) <= set(columns) <= set(self._columns):
+    added = [x for x in columns if _ADDED.fullmatch(x)]
+    if not set(_COUNTERS) <= set(columns) <= {*self._columns, *added}:
       raise ValueError(
           f'{self._path} must have the columns {",".join(self._columns)}, got'
           f' {lines[0] if lines else "none"}.'
@@ -215,7 +224,16 @@ class MetricsLog:
           f'{self._path} must have at least {num_rows} complete rows, got'
           f' {len(lines) - 1}.'
       )
+    self._columns = tuple(dict.fromkeys((*self._columns, *added)))
     return list(csv.DictReader(lines[: num_rows + 1]))
+
+  def _add_columns(self, names):
+    """Adds columns on the right, which are empty in the rows so far."""
+    rows = self._read(self._num_rows)
+    self._columns = tuple(dict.fromkeys((*self._columns, *names)))
+    self._replace(rows)
+    self._file.close()
+    self._file = open(self._path, 'ab', buffering=0)
 
   def _replace(self, rows):
     """Atomically replaces the file with the header and `rows`."""

@@ -1,4 +1,7 @@
-"""Follows docs/add_a_policy.md exactly, with a smaller run."""
+"""Follows docs/add_a_policy.md exactly, with a smaller run.
+
+The run also has the critic of docs/add_a_critic.md.
+"""
 
 import pathlib
 import re
@@ -7,6 +10,7 @@ import shlex
 from absl.testing import absltest
 
 from examples import gaussian_mixture
+from tests import pages
 from tests import programs
 from tests import tensor_case
 from tests.binaries import tiny
@@ -59,12 +63,16 @@ class PageTest(tensor_case.TensorCase):
     command, _ = _blocks('sh')
     program, *arguments = shlex.split(command)
     self.assertEqual(program, 'parl-train')
+    critic_page = 'docs/add_a_critic.md'
+    pages.save_files(critic_page, folder)
+    arguments += next(pages.commands(critic_page))[-2:]
     # The page's command, with a smaller run that starts in the online phase.
     sizes = [
         f'--gin_bindings={binding}'
         for binding in (
             *tiny.BINDINGS,
-            *tiny.CHEAP_CRITIC,
+            'Search.jit_compile = False',
+            'ActionOptimizer.num_gradient_steps = 0',
             *tiny.ONE_EXPORT,
             "run_experiment.phase_names = ('online',)",
         )
@@ -73,6 +81,8 @@ class PageTest(tensor_case.TensorCase):
     self.assertTrue(
         pathlib.Path(folder, 'runs/mixture/policies/greedy_policy').is_dir()
     )
+    *_, row = tiny.read_metrics(f'{folder}/runs/mixture')
+    self.assertGreater(float(row['values/spread']), 0.0)
 
 
 def _words(text):

@@ -77,8 +77,9 @@ class MetricsLogTest(parameterized.TestCase):
     self.assertEqual([row[k] for k in 'abcd'], ['3', '0.5', '1', 'nan'])
 
   @parameterized.named_parameters(
-      ('unknown', {'losses/policy': 1.0}, "'losses/policy' must be one of"),
-      ('counter', {'env_steps': 1.0}, "'env_steps' must be one of"),
+      ('unknown', {'spread': 1.0}, "'spread' must have .* 'group/name' or be"),
+      ('line', {'a/b,c': 1.0}, "'a/b,c' must have a name of the form"),
+      ('counter', {'env_steps': 1.0}, "'env_steps' must have a name"),
       ('array', {'score': np.zeros([2])}, r'got shape \[2\]'),
       ('text', {'score': 'high'}, 'scalar number'),
   )
@@ -142,6 +143,21 @@ class MetricsLogTest(parameterized.TestCase):
     rows = _rows(self._dir)
     self.assertEqual([row.pop('extra') for row in rows], ['', '2.0'])
     self.assertEqual(rows[:1], before)
+
+  def test_a_metric_of_another_name_adds_a_column(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      _write(log, 1, score=0.5)
+      _write(log, 2, **{'values/spread': 2.0})
+      _write(log, 3, score=1.5)
+    rows = _rows(self._dir)
+    self.assertEqual([row['values/spread'] for row in rows], ['', '2.0', ''])
+    self.assertEqual([row['score'] for row in rows], ['0.5', '', '1.5'])
+    # A session that resumes the run keeps the column.
+    with metrics_log.MetricsLog(self._dir, _NAMES, resume_rows=2) as log:
+      _write(log, 4, **{'losses/critic': 3.0})
+    self.assertEqual(_rows(self._dir)[:2], rows[:2])
+    self.assertEqual(_rows(self._dir)[2]['losses/critic'], '3.0')
+    self.assertEqual(_points(self._dir, 'values/spread'), [(2, 2.0)])
 
   def test_without_rows_to_keep_the_file_is_rewritten(self):
     with metrics_log.MetricsLog(self._dir, _NAMES) as log:
