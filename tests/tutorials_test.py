@@ -192,6 +192,8 @@ _PAGES = {
                 "\\1 --gin_bindings 'RemotePolicy.address = \"127.0.0.1:8000\"'"
             ),
             '^(parl-serve .*)': r'\1 &',
+            # `torch_policy_test` has a stand-in for PyTorch.
+            r'^.*\b(serve_torch\.py|reach_served\.gin).*': ':',
         },
         before=_QUICKSTART,
     ),
