@@ -61,5 +61,5 @@ class ExpectedCritic(critic.Critic):
     return value_fn(action[:, tf.newaxis])[:, 0] - expected
 
   def _samples(self, state_actions):
-    """Returns samples of the policy, `[B, N, A]`, N the number at most."""
+    """Returns at most `num_samples` actions of the policy, `[B, N, A]`."""
     return state_actions.base()[:, : self._num_samples]
