@@ -82,8 +82,8 @@ class GymnasiumEnvironment(domain.Environment):
       reward_range: Sees the reward of each step of `environment`, if given.
 
     Raises:
-      ValueError: If the action space is not a one-axis bounded box, or a number
-        is out of range.
+      ValueError: If the action space is not a one-axis bounded box, a number is
+        out of range, or the channels of an image come first.
     """
     if action_repeat < 1:
       raise ValueError(
@@ -285,6 +285,8 @@ def _observation_spec(observation: Any) -> Any:
   """Returns the spec, or dict of specs, of a selected observation."""
   def make_spec(array: np.ndarray, name: str) -> specs.Array:
     array = _cast(array)
+    if array.dtype == np.uint8 and array.ndim == 3:
+      _check_channels_last(name, array.shape)
     return specs.Array(shape=array.shape, dtype=array.dtype, name=name)
 
   if not isinstance(observation, dict):
@@ -297,3 +299,16 @@ def _observation_spec(observation: Any) -> Any:
           ' joins all parts.'
       )
   return {name: make_spec(x, name) for name, x in observation.items()}
+
+
+def _check_channels_last(name: str, shape: Tuple[int, ...]) -> None:
+  channels, height, width = shape
+  # An image of few rows may have at most the channels of RGBA.
+  if channels < min(height, width) and width > 4:
+    raise ValueError(
+        f'The image {name!r} must have shape [height, width, channels], here'
+        f' {[height, width, channels]}, got {list(shape)}, with the channels'
+        " first. Return `image.transpose(1, 2, 0)` in the task's `reset` and"
+        ' `step`, or in a `gymnasium.ObservationWrapper`, and give its'
+        ' `observation_space` that shape.'
+    )

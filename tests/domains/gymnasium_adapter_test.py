@@ -88,6 +88,14 @@ def _adapt(**kwargs):
   return environment, environment.reset()
 
 
+def _adapt_image(shape):
+  counter = _Counter()
+  counter.observation_space = gymnasium.spaces.Dict(
+      {'camera': gymnasium.spaces.Box(0, 255, shape, np.uint8)}
+  )
+  return gymnasium_adapter.GymnasiumEnvironment(counter, seed=0)
+
+
 class GymnasiumEnvironmentTest(parameterized.TestCase):
 
   @parameterized.parameters(
@@ -218,6 +226,21 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     parts = {'goal': {'kettle': np.zeros(2)}}
     with self.assertRaisesRegex(ValueError, "'goal' is a dict of.*flatten"):
       gymnasium_adapter._observation_spec(parts)
+
+  @parameterized.parameters(
+      ([3, 96, 96], '[96, 96, 3]'), ([4, 84, 60], '[84, 60, 4]')
+  )
+  def test_an_image_with_its_channels_first_is_refused(self, shape, wanted):
+    with self.assertRaises(ValueError) as raised:
+      _adapt_image(shape)
+    message = str(raised.exception)
+    for part in "'camera'", wanted, f'got {shape}', 'transpose(1, 2, 0)':
+      self.assertIn(part, message)
+
+  @parameterized.parameters([(96, 64, 3)], [(84, 84, 12)], [(1, 64, 3)])
+  def test_an_image_with_its_channels_last_is_accepted(self, shape):
+    spec = _adapt_image(shape).observation_spec()
+    self.assertEqual(spec['camera'].shape, shape)
 
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()
