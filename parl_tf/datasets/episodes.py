@@ -88,9 +88,10 @@ def action_range(
   """Returns the 1st and 99th percentile of each action dimension, `[A]` each.
 
   These are the ends of OpenVLA's bins (Kim et al., 2024, arXiv:2406.09246).
-  Dimensions with at most two values, such as a gripper, keep [-1, 1], and so do
-  those whose percentiles span less than a tenth of their values, such as a
-  gripper that is rarely used.
+  Dimensions with at most two values, such as a gripper, keep [-1, 1]. So do
+  those with a value that is further from the nearest percentile than the
+  percentiles are from each other, such as a gripper that opens in less than 1 %
+  of the steps and is noisy in the others.
 
   Args:
     episodes: Episodes, iterated once.
@@ -104,8 +105,8 @@ def action_range(
   actions = np.concatenate(actions)
   low, high = np.quantile(actions, [0.01, 0.99], axis=0).astype(np.float32)
   for i, column in enumerate(actions.T):
-    is_narrow = high[i] - low[i] < 0.1 * (column.max() - column.min())
-    if len(np.unique(column)) <= 2 or is_narrow:
+    furthest = max(column.max() - high[i], low[i] - column.min())
+    if len(np.unique(column)) <= 2 or furthest > high[i] - low[i]:
       low[i], high[i] = -1.0, 1.0
   return low, high
 

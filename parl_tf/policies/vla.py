@@ -1,7 +1,7 @@
 """A vision-language-action policy, and its fine-tuning by low-rank adapters."""
 
 import functools
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence, Union
 
 import gin
 import numpy as np
@@ -77,8 +77,8 @@ class VLAPolicy(generative_policy.GenerativePolicy):
       spec: types.ModelSpec,
       *,
       num_bins: int = 256,
-      low: Optional[float] = None,
-      high: Optional[float] = None,
+      low: Union[float, Sequence[Optional[float]], None] = None,
+      high: Union[float, Sequence[Optional[float]], None] = None,
       network_ctor: Callable[
           ..., vision_language_transformer.VisionLanguageTransformer
       ] = vision_language_transformer.VisionLanguageTransformer,
@@ -88,13 +88,17 @@ class VLAPolicy(generative_policy.GenerativePolicy):
     Args:
       spec: See `types.ModelSpec`.
       num_bins: Number of bins of each action dimension.
-      low: Action of the first bin in all dimensions. None takes the data's 1st
-        percentile in each, as OpenVLA does, or -1 if there are no data.
-      high: Action of the last bin; None takes the 99th percentile, or 1.
+      low: Action of the first bin: a number for all dimensions, or `[A]`
+        numbers. In a dimension where it is None, the bins start at the data's
+        1st percentile, as OpenVLA's do, or at -1 if the dimension is like a
+        gripper (see `datasets.episodes.action_range`) or there are no data.
+      high: Action of the last bin, as `low`; None takes the 99th percentile, or
+        1.
       network_ctor: Makes the `VisionLanguageTransformer`.
 
     Raises:
-      ValueError: If a number is out of range.
+      ValueError: If a number is out of range, or `low` or `high` has a wrong
+        number of them.
     """
     super().__init__()
     statistics = spec.normalization
@@ -102,8 +106,8 @@ class VLAPolicy(generative_policy.GenerativePolicy):
     lows, highs = (-1.0, 1.0) if found is None else found
     self._tokenizer = RangeTokenizer(
         num_bins,
-        _of_chunk(spec, lows if low is None else low),
-        _of_chunk(spec, highs if high is None else high),
+        _ends('low', low, lows, spec),
+        _ends('high', high, highs, spec),
     )
     self.network = network_ctor(spec, num_bins=num_bins)
 
@@ -138,10 +142,21 @@ class VLAPolicy(generative_policy.GenerativePolicy):
     return generative_policy.sum_of_costs(cross_entropy, mask)
 
 
-def _of_chunk(spec, values) -> np.ndarray:
-  """Returns `[H * A]` values from one number, or from those of one step."""
-  step = np.broadcast_to(np.float32(values), spec.action.shape)
-  return np.tile(step, spec.chunk_length)
+def _ends(name, bound, found, spec) -> np.ndarray:
+  """Returns the ends of the bins `[H * A]`: as bound, else as found."""
+  (size,) = spec.action.shape
+  if not isinstance(bound, (list, tuple, np.ndarray)):
+    bound = [bound] * size
+  if len(bound) != size:
+    raise ValueError(
+        f'`{name}` must be a number, or one for each of the {size} action'
+        f' dimensions, got {bound}.'
+    )
+  step = [
+      end if own is None else own
+      for own, end in zip(bound, np.broadcast_to(found, [size]))
+  ]
+  return np.tile(np.asarray(step, np.float32), spec.chunk_length)
 
 
 @gin.configurable(denylist=['spec'])

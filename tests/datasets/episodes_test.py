@@ -94,6 +94,16 @@ class ActionRangeTest(absltest.TestCase):
     np.testing.assert_allclose(high, [0.99, 1, 1], atol=1e-6)
     self.assertEqual((low.dtype, high.dtype), (np.float32, np.float32))
 
+  def test_a_noisy_gripper_that_rarely_opens_keeps_its_range(self):
+    random = np.random.default_rng(0)
+    action = random.normal([-0.8, 0.0], [0.1, 0.3], [2000, 2])
+    action[500:506, 0] = 0.9  # It opens in 0.3 % of the steps.
+    action = action.clip(-1.0, 1.0).astype(np.float32)
+    low, high = episodes.action_range([_episode(action=action)])
+    # The others are within 2.33 standard deviations of the mean.
+    np.testing.assert_allclose(low, [-1, -0.7], atol=0.1)
+    np.testing.assert_allclose(high, [1, 0.7], atol=0.1)
+
   def test_no_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, '`episodes` must not be empty'):
       episodes.action_range([])

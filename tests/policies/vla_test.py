@@ -157,6 +157,15 @@ class RangeTest(tensor_case.TensorCase):
     unknown = self._samples(None)
     self.assertAllClose([unknown.min(), unknown.max()], [-1, 1])
 
+  def test_ends_can_be_bound_in_some_dimensions(self):
+    samples = self._samples(
+        self._normalization(), low=(None, -1.0, None), high=[None, 1.0, 0.5]
+    )
+    self.assertAllClose(samples[:, 1].min(axis=0), [-1, -1, 0])
+    self.assertAllClose(samples[:, 1].max(axis=0), [1, 1, 0.5])
+    with self.assertRaisesRegex(ValueError, r'`high` must .* 3 action .*0.5'):
+      self._make(None, high=(0.5, 1.0))
+
   def test_a_checkpoint_has_the_bins(self):
     path = os.path.join(self.create_tempdir().full_path, 'policy')
     path = tf.train.Checkpoint(
