@@ -5,10 +5,14 @@ frozen kernel W becomes x W + (alpha / rank) x A B, where A is random and B
 starts at zero, so that an adapter at first changes nothing.
 """
 
-from typing import Dict, Optional, Sequence
+import hashlib
+from typing import Dict, Optional, Sequence, Tuple
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
+
+_SCALE, _BASE = 'scale', 'base'  # Of a file of adapters.
 
 
 class AdaptableDense(tf.keras.layers.Dense):
@@ -68,7 +72,10 @@ class Adapter(tf.Module):
 
 
 class Adapters(tf.Module):
-  """An adapter for each adaptable layer of a module."""
+  """An adapter for each adaptable layer of a module.
+
+  The copy of a layer whose weights are a moving average shares its adapter.
+  """
 
   def __init__(
       self, module: tf.Module, seed: int, *, rank: int = 32, alpha: float = 16.0
@@ -90,7 +97,7 @@ class Adapters(tf.Module):
           f'`rank` and `alpha` must be positive, got {rank} and {alpha}.'
       )
     # Not kept: the variables of this module are those of the adapters alone.
-    layers = adaptable_layers(module)
+    layers, copies = _adapted_layers(module)
     if not layers:
       raise ValueError(
           f'{type(module).__name__} must have layers that can be adapted, got '
@@ -107,8 +114,11 @@ class Adapters(tf.Module):
         )
         for layer, layer_seed in zip(layers, seeds.tolist())
     ]
-    for layer, adapter in zip(layers, self.adapters):
-      layer.attach(adapter)
+    for group in layers, copies:
+      for layer, adapter in zip(group, self.adapters):
+        layer.attach(adapter)
+    self._scale = alpha / rank
+    self._digest_base = lambda: _digest(module.trainable_variables)
 
   @property
   def num_bytes(self) -> int:
@@ -117,28 +127,58 @@ class Adapters(tf.Module):
 
   def merge_into(self, module: tf.Module) -> None:
     """Adds the adapters to the kernels of an equal module without adapters."""
-    layers = adaptable_layers(module)
+    layers, copies = _adapted_layers(module)
     for layer, adapter in zip(layers, self.adapters, strict=True):
+      layer.kernel.assign_add(adapter.product())
+    for layer, adapter in zip(copies, self.adapters):
       layer.kernel.assign_add(adapter.product())
 
   def save(self, path: str) -> None:
-    """Writes the adapters alone to a `.npz` file."""
+    """Writes the adapters alone to a `.npz` file.
+
+    It also has their scale, alpha / rank, and a digest of the base's weights.
+    """
+    arrays = self._named()
+    arrays[_SCALE] = np.array(self._scale)
+    arrays[_BASE] = np.array(self._digest_base())
     with open(path, 'wb') as file:
-      np.savez(file, **self._named())
+      np.savez(file, **arrays)
 
   def load(self, path: str) -> None:
     """Reads adapters that `save` wrote.
 
+    Files of version 0.2 have neither scale nor digest; a warning is logged.
+
     Raises:
-      ValueError: If they do not fit the layers.
+      ValueError: If they do not fit the layers, have another scale, or were
+        trained on a base with other weights. The adapters are then unchanged.
     """
     with np.load(path) as file:
       saved = dict(file)
+    scale, base = saved.pop(_SCALE, None), saved.pop(_BASE, None)
     wanted = {k: x.shape for k, x in self._named().items()}
     seen = {k: x.shape for k, x in saved.items()}
     if seen != wanted:
       raise ValueError(
           f'{path}: the adapters must have the shapes {wanted}, got {seen}.'
+      )
+    if scale is None or base is None:
+      logging.warning(
+          '%s: an earlier version wrote the adapters without their scale and'
+          ' without a digest of their base. Nothing checks that both are those'
+          ' of this policy.',
+          path,
+      )
+    elif scale != self._scale:
+      raise ValueError(
+          f'{path}: `{_SCALE}` (alpha / rank) must be {self._scale:g}, as in'
+          f' this policy, got {scale:g}.'
+      )
+    elif base != self._digest_base():
+      raise ValueError(
+          f"{path}: `{_BASE}` must be the digest of this policy's base,"
+          f' {self._digest_base()}, got {base}: the adapters were trained on'
+          ' other weights. Restore those first.'
       )
     for i, adapter in enumerate(self.adapters):
       adapter.down.assign(saved[f'{i}/down'])
@@ -155,6 +195,27 @@ class Adapters(tf.Module):
 def adaptable_layers(module: tf.Module) -> Sequence[AdaptableDense]:
   """Returns the adaptable layers of a module, in a fixed order."""
   return [x for x in module.submodules if isinstance(x, AdaptableDense)]
+
+
+def _adapted_layers(
+    module: tf.Module,
+) -> Tuple[Sequence[AdaptableDense], Sequence[AdaptableDense]]:
+  """Returns the layers that have their own adapters, and copies that share."""
+  layers = adaptable_layers(module)
+  # A moving average of a network is an equal network that is not trainable.
+  trained = [x for x in layers if x.trainable]
+  copies = [x for x in layers if not x.trainable]
+  if [x.kernel.shape for x in copies] == [x.kernel.shape for x in trained]:
+    return trained, copies
+  return layers, []
+
+
+def _digest(variables: Sequence[tf.Variable]) -> str:
+  found = hashlib.blake2b(digest_size=8)
+  for variable in variables:
+    found.update(str(variable.shape).encode())
+    found.update(variable.numpy().tobytes())
+  return found.hexdigest()
 
 
 def make_dense(

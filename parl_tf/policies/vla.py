@@ -165,7 +165,8 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
 
   Behavior cloning trains the base policy. From then on its weights are frozen,
   and improvers train the adapters (Hu et al., 2022, arXiv:2106.09685), which
-  change nothing at first.
+  change nothing at first. If the base policy draws actions from averaged
+  weights, these have the same adapters.
 
   Attributes:
     base: The base policy.
@@ -212,6 +213,9 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
 
   def distillation_loss(self, *args, **kwargs):
     return self.base.distillation_loss(*args, **kwargs)
+
+  def update_average(self):
+    self.base.update_average()
 
   def deployed(self):
     """Returns a copy of the base policy with the adapters in its kernels."""

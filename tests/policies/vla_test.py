@@ -11,7 +11,6 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import types
 from parl_tf.agents import parl_policy
 from parl_tf.critics import iql
-from parl_tf.networks import low_rank
 from parl_tf.networks import vision_language_transformer
 from parl_tf.policies import vla
 from parl_tf.search import acting_search
@@ -266,28 +265,6 @@ class NetworkTest(parameterized.TestCase):
 
 
 class AdapterTest(tensor_case.TensorCase):
-
-  def test_the_product_is_scaled(self):
-    # x A B alpha / rank = [1, 2] [[1], [3]] [[2, -1]] 8 / 1 = 7 [2, -1] 8.
-    adapter = low_rank.Adapter(2, 2, 0, rank=1, alpha=8.0)
-    adapter.down.assign([[1.0], [3.0]])
-    self.assertAllEqual(adapter(tf.constant([[1.0, 2.0]])), [[0.0, 0.0]])
-    adapter.up.assign([[2.0, -1.0]])
-    self.assertAllEqual(adapter(tf.constant([[1.0, 2.0]])), [[112.0, -56.0]])
-    self.assertAllEqual(adapter.product(), [[16.0, -8.0], [48.0, -24.0]])
-
-  def test_the_activation_follows_the_adapter(self):
-    layer = low_rank.make_dense(1, 2, 0, tf.nn.relu)
-    layer.kernel.assign([[1.0], [1.0]])
-    adapter = low_rank.Adapter(2, 1, 0, rank=1, alpha=1.0)
-    adapter.down.assign([[1.0], [0.0]])
-    adapter.up.assign([[-5.0]])
-    layer.attach(adapter)
-    x = tf.constant([[1.0, 2.0], [0.0, 2.0]])
-    self.assertAllEqual(layer(x), [[0.0], [2.0]])
-    self.assertLen(layer.variables, 2)
-    layer.attach(None)
-    self.assertAllEqual(layer(x), [[3.0], [2.0]])
 
   def test_a_new_adapter_changes_nothing(self):
     spec = _make_spec(seed=3)
