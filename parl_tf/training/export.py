@@ -24,6 +24,9 @@ from parl_tf.training import parity_report
 from parl_tf.training import saved_model_check
 
 _TOLERANCE = 1e-5
+# Kernels with merged adapters round differently, which decides between tokens
+# or candidates that are nearly tied. One action in so many may be another one.
+_ACTIONS_PER_TIE = 20
 _PYTHON_OPS = ('EagerPyFunc', 'PyFunc', 'PyFuncStateless')
 
 
@@ -109,6 +112,20 @@ def in_raw_units(
   # Needs a function and its variables instead of the policy, because Keras
   # would trace each tracked layer again to save it.
   policy = policy.deployed()
+  return ExportedPolicy(
+      _raw_act(policy, raw_action_bounds),
+      policy.time_step_spec,
+      raw_action_bounds,
+      chunk_length=policy.chunk_length,
+      variables=policy.variables(),
+  )
+
+
+def _raw_act(
+    policy: parl_policy.PARLPolicy,
+    raw_action_bounds: Tuple[np.ndarray, np.ndarray],
+) -> Callable[[types.Nest, tf.Tensor], tf.Tensor]:
+  """Returns a function that draws raw chunks `[B, H, A]` of the policy."""
   act = policy.compiled_act.get_concrete_function()
   low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
   center, half_range = (high + low) / 2.0, (high - low) / 2.0
@@ -122,13 +139,7 @@ def in_raw_units(
     # Otherwise a NaN would become an action at its bound.
     return tf.where(_are_finite(observation), raw, np.nan)
 
-  return ExportedPolicy(
-      raw_act,
-      policy.time_step_spec,
-      raw_action_bounds,
-      chunk_length=policy.chunk_length,
-      variables=policy.variables(),
-  )
+  return raw_act
 
 
 @gin.configurable(
@@ -167,17 +178,21 @@ def export_policies(
 
   Raises:
     ValueError: If a difference exceeds 1e-5, a SavedModel does not work in the
-      new process, or a policy calls Python.
+      new process, or a policy calls Python. If adapters are merged, which
+      rounds differently, one action in 20 may be another one, where two tokens
+      or candidates are nearly tied.
   """
   if not policies:
     return {}
   named = {name: np.asarray(x) for name, x in by_name(example).items()}
-  exported, signatures = [], []
+  exported, signatures, are_merged = [], [], []
   with saved_model_check.Check(
       named, in_new_process=in_new_process, measure_latency=measure_latency
   ) as check:
     for directory, policy in policies.items():
-      exported.append(in_raw_units(policy, raw_action_bounds))
+      deployed = policy.deployed()
+      are_merged.append(deployed is not policy)
+      exported.append(in_raw_units(deployed, raw_action_bounds))
       signatures.append(
           serving_signature(
               policy.time_step_spec.observation,
@@ -198,15 +213,16 @@ def export_policies(
       compared = check.answers()
   seed = tf.constant(saved_model_check.SEED, tf.int32)
   differences = {
-      directory: _largest_difference(policy.act(example, seed), answer.actions)
-      for directory, policy, answer in zip(policies, exported, compared)
-  }
-  for directory, difference in differences.items():
-    if not difference <= _TOLERANCE:
-      raise ValueError(
-          f'The actions of the SavedModel {_temporary(directory)} must match '
-          f'the live policy to within {_TOLERANCE}, but differ by {difference}.'
+      directory: _checked_difference(
+          _temporary(directory),
+          _raw_act(policy, raw_action_bounds)(example, seed),
+          answer.actions,
+          is_merged,
       )
+      for (directory, policy), answer, is_merged in zip(
+          policies.items(), compared, are_merged
+      )
+  }
   for directory, signature, answer in zip(policies, signatures, answers):
     parity_report.write(
         _temporary(directory),
@@ -292,8 +308,21 @@ def _check_graph(directory: str, graph: tf.Graph) -> None:
       )
 
 
-def _largest_difference(live: tf.Tensor, saved: np.ndarray) -> float:
-  return float(np.max(np.abs(saved - live.numpy())))
+def _checked_difference(
+    path: str, live: tf.Tensor, saved: np.ndarray, is_merged: bool
+) -> float:
+  """Returns the largest difference of actions `[B, H, A]`, unless too large."""
+  differences = np.max(np.abs(saved - live.numpy()), axis=(1, 2))  # [B]
+  largest = float(np.max(differences))  # NaN if one is.
+  num_other = np.sum(differences > _TOLERANCE)
+  num_allowed = len(differences) // _ACTIONS_PER_TIE if is_merged else 0
+  if np.isnan(largest) or num_other > num_allowed:
+    raise ValueError(
+        f'The actions of the SavedModel {path} must match the live policy to'
+        f' within {_TOLERANCE} in all but {num_allowed} of {len(differences)}'
+        f' observations, but differ in {num_other}, by up to {largest}.'
+    )
+  return largest
 
 
 def _temporary(directory):

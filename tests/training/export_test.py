@@ -229,6 +229,30 @@ class ExportTest(tensor_case.TensorCase):
       self._export(policy)
     self.assertFalse(os.path.exists(self._path))
 
+  def _export_merged(self, num_observations, num_other):
+    """Exports a policy whose merged copy acts otherwise in some states."""
+    self._observation = np.resize(self._observation, [num_observations, 3])
+    self._observation[:num_other, 0] = 9.0
+    policy, merged = self._base_policy(), self._base_policy()
+    act = merged.compiled_act
+    merged.compiled_act = tf.function(
+        lambda observation, seed: tf.where(
+            observation[:, :1] == 9.0, 0.5, act(observation, seed)
+        ),
+        act.input_signature,
+    )
+    with mock.patch.object(policy, 'deployed', return_value=merged):
+      return self._export(policy)
+
+  def test_merging_may_change_one_action_in_20(self):
+    self.assertGreater(self._export_merged(20, 1), 0.01)
+
+  def test_a_merged_copy_that_acts_otherwise_is_refused(self):
+    with self.assertRaisesRegex(
+        ValueError, 'match the live policy .* all but 2 of 40.*differ in 3'
+    ):
+      self._export_merged(40, 3)
+
   def test_failed_check_keeps_the_existing_model(self):
     policy = self._base_policy()
     self._export(policy)
