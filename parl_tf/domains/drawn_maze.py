@@ -327,5 +327,7 @@ def _observation_spec(picture_shape, num_goals) -> Mapping[str, specs.Array]:
   spec = {'picture': specs.Array(picture_shape, np.uint8, name='picture')}
   if num_goals > 1:
     shape = encode_instruction('red').shape
-    spec['instruction'] = specs.Array(shape, np.float32, name='instruction')
+    spec['instruction'] = specs.BoundedArray(
+        shape, np.float32, 0, len(VOCABULARY) - 1, name='instruction'
+    )
   return spec

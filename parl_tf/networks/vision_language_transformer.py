@@ -1,6 +1,6 @@
 """The network of the vision-language-action policy."""
 
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import gin
 import numpy as np
@@ -129,6 +129,11 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
     self._norm = causal_block.make_norm(width)
     self._head = low_rank.make_dense(num_bins, width, next(seeds))
 
+  @property
+  def vocabulary_sizes(self) -> Dict[str, int]:
+    """Number of different words, by the name of the instruction, if any."""
+    return dict.fromkeys(self._word_names, self._vocabulary_size)
+
   def call(
       self,
       observation: types.Nest,
@@ -211,6 +216,7 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       shape = [-1, patches.shape[1] * patches.shape[2], self._width]
       tokens.append(tf.reshape(patches, shape))
     for name in self._word_names:
+      self._check_words(name, observation[name])
       words = tf.one_hot(
           tf.cast(observation[name], tf.int32), self._vocabulary_size
       )
@@ -223,6 +229,23 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       )
     tokens.append(last[:, tf.newaxis])
     return tf.concat(tokens, axis=1) + self._positions[: self.prefix_length]
+
+  def _check_words(self, name, words):
+    """Raises `InvalidArgumentError` for an unknown word, except under XLA."""
+    words = tf.reshape(tf.cast(words, tf.float32), [-1])
+    is_known = (words >= 0) & (words < self._vocabulary_size)
+    is_known &= words == tf.floor(words)
+    # An exported policy returns no action for numbers that are not finite.
+    is_known |= ~tf.math.is_finite(words)
+    tf.debugging.Assert(
+        tf.reduce_all(is_known),
+        [
+            f'The observation `{name}` must have tokens of the vocabulary,'
+            f' integers in [0, {self._vocabulary_size - 1}]'
+            ' (`VisionLanguageTransformer.vocabulary_size`), got',
+            words[tf.argmin(tf.cast(is_known, tf.int32))],
+        ],
+    )
 
   def _logits(self, x, length):
     """Returns the logits `[B, length, num_bins]` of `B * length` tokens."""

@@ -35,6 +35,10 @@ class CompositePolicy(generative_policy.GenerativePolicy):
     return self.base
 
   @property
+  def vocabulary_sizes(self):
+    return self.base.vocabulary_sizes
+
+  @property
   def trainable_variables(self):
     return self.base.trainable_variables
 

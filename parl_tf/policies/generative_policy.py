@@ -1,7 +1,7 @@
 """The policy protocol: sampling actions and fitting given actions."""
 
 import abc
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -91,6 +91,14 @@ class GenerativePolicy(tf.Module, abc.ABC):
   @abc.abstractmethod
   def trainable_variables(self) -> Sequence[tf.Variable]:
     """The variables that `distillation_loss` trains."""
+
+  @property
+  def vocabulary_sizes(self) -> Mapping[str, int]:
+    """Number of different tokens, by the parts of observations that are tokens.
+
+    Their numbers are integers from 0.
+    """
+    return {}
 
   @property
   def cloned(self) -> 'GenerativePolicy':

@@ -112,6 +112,10 @@ class VLAPolicy(generative_policy.GenerativePolicy):
     self.network = network_ctor(spec, num_bins=num_bins)
 
   @property
+  def vocabulary_sizes(self):
+    return self.network.vocabulary_sizes
+
+  @property
   def trainable_variables(self):
     return self.network.trainable_variables
 
@@ -199,6 +203,10 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
     self.adapters = low_rank.Adapters(
         self.base, spec.seed + 1, rank=rank, alpha=alpha
     )
+
+  @property
+  def vocabulary_sizes(self):
+    return self.base.vocabulary_sizes
 
   @property
   def trainable_variables(self):

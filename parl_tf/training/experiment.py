@@ -31,6 +31,7 @@ from parl_tf.training import run_policies
 from parl_tf.training import run_summary
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
+from parl_tf.training import token_check
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'source_ctor', 'strategy'])
@@ -178,6 +179,7 @@ def run_experiment(
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
   phase_checks.check(all_phases, phase_names, domain, agent)
+  token_check.check_episodes(dataset_path, episodes, agent.generative_policy)
   start = beginning and beginning.load(agent, normalization)
   skipped_phases: Sequence[str] = start.skipped_phases if start else ()
   chosen_phases = {
@@ -225,12 +227,11 @@ def run_experiment(
       # Not the policy of an offline phase that is repeated with another critic.
       start.phase if start and start.phase in skipped_phases else None,
   )
-  data_success_rate = domain_lib.mean_over(episodes, domain.is_success)
   summary = _finish(
       session,
       export_to(),
       run_policies.export_best(session, episodes, exported_policies),
-      data_success_rate,
+      domain_lib.mean_over(episodes, domain.is_success),
   )
   source.close()
   return summary

@@ -6,6 +6,7 @@ import gin
 
 from parl_tf.training import phases
 from parl_tf.training import policy_check
+from parl_tf.training import token_check
 
 
 def check(
@@ -22,8 +23,9 @@ def check(
   Raises:
     TypeError: If a method of the policy has other arguments.
     ValueError: If the online phase does not fit the domain or the policy, there
-      is offline RL without a critic, or the policy's actions or losses have
-      another shape, range or number of dimensions.
+      is offline RL without a critic, the policy's actions or losses have
+      another shape, range or number of dimensions, or the task has tokens that
+      the policy does not know.
   """
   policy = agent.generative_policy
   if not policy.is_served:
@@ -36,6 +38,7 @@ def check(
             and gin.get_bindings(phases.BehaviorCloning).get('num_steps', 1) > 0
         ),
     )
+  token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)

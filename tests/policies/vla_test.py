@@ -259,6 +259,19 @@ class NetworkTest(parameterized.TestCase):
         np.abs(network(first, tokens) - network(changed, tokens)).max(), 1e-3
     )
 
+  @parameterized.parameters((10.0, '10'), (-1.0, '-1'), (0.5, '0.5'))
+  def test_an_unknown_word_is_an_error(self, word, seen):
+    network, tokens = _make_network(), tf.zeros([2, 2], tf.int32)
+    for known in 9.0, np.nan:  # An exported policy acts on no NaN.
+      words = tf.constant([[0.0, 1.0, 2.0], [3.0, 4.0, known]])
+      network(dict(_make_observation(2), instruction=words), tokens)
+    words = tf.constant([[0.0, 1.0, 2.0], [3.0, word, 4.0]])
+    with self.assertRaises(tf.errors.InvalidArgumentError) as raised:
+      network(dict(_make_observation(2), instruction=words), tokens)
+    self.assertIn('`instruction` must have tokens', str(raised.exception))
+    self.assertIn('[0, 9]', str(raised.exception))
+    self.assertIn(seen, str(raised.exception))
+
   def test_patches_must_fill_the_images(self):
     with self.assertRaisesRegex(ValueError, '`patch_size`.*picture.*3 and 8'):
       _NETWORK(_make_spec(), num_bins=4, patch_size=3)
