@@ -4,6 +4,7 @@ from typing import Any, Sequence
 
 import gin
 
+from parl_tf.replay import experience
 from parl_tf.training import phases
 from parl_tf.training import policy_check
 from parl_tf.training import token_check
@@ -29,6 +30,7 @@ def check(
   """
   policy = agent.generative_policy
   if not policy.is_served:
+    offsets = experience.row_offsets(agent.chunk_length)
     policy_check.check(
         policy,
         agent.time_step_spec.observation,
@@ -37,6 +39,8 @@ def check(
             'behavior_cloning' in phase_names
             and gin.get_bindings(phases.BehaviorCloning).get('num_steps', 1) > 0
         ),
+        # `replay.chunks` masks all rows of several steps.
+        has_mask=any(len(steps) > 2 for steps in offsets.values()),
     )
   token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:

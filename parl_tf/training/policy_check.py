@@ -18,6 +18,7 @@ def check(
     action_size: int,
     *,
     is_cloned: bool = True,
+    has_mask: bool = False,
 ) -> None:
   """Draws a few actions and computes their loss, for observations of zeros.
 
@@ -27,6 +28,7 @@ def check(
     action_size: Size A of an action or chunk.
     is_cloned: Whether the run trains the policy by its loss; otherwise it need
       not be trainable.
+    has_mask: Whether the run's rows have a mask, which its loss then takes.
 
   Raises:
     TypeError: If `sample` or `distillation_loss` does not take its arguments.
@@ -59,12 +61,14 @@ def check(
     return
   if not policy.cloned.trainable_variables:
     raise ValueError(f'{name}.trainable_variables must not be empty.')
+  options = {'mask': tf.ones_like(actions[:, 0])} if has_mask else {}
   loss = _call(
       f'{name}.distillation_loss',
       policy.distillation_loss,
       observation,
       actions[:, 0],
       seed,
+      **options,
   )
   _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
 

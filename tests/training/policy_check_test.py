@@ -16,11 +16,12 @@ def _policy(**methods):
   )
 
 
-def _check(policy):
+def _check(policy, **kwargs):
   policy_check.check(
       policy,
       small_agent.OBSERVATION_SPEC,
       small_agent.ACTION_SPEC.shape[0],
+      **kwargs,
   )
 
 
@@ -68,6 +69,18 @@ class PolicyCheckTest(parameterized.TestCase):
         TypeError, r"MyPolicy.sample must .*arguments .* 'temperature'"
     ):
       _check(_policy(sample=_without_temperature))
+
+  def test_a_loss_takes_a_mask_if_rows_have_one(self):
+    policy = _policy(
+        distillation_loss=lambda self, observation, action, seed: (
+            tf.zeros([len(action)])
+        )
+    )
+    _check(policy)
+    with self.assertRaisesRegex(
+        TypeError, r"MyPolicy.distillation_loss must .* 'mask'"
+    ):
+      _check(policy, has_mask=True)
 
 
 if __name__ == '__main__':
