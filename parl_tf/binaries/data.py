@@ -59,6 +59,9 @@ def main(argv: Sequence[str]) -> int:
           f'{command} has no flag --{name}, which belongs to'
           f' {" and ".join(commands)}.'
       )
+  for name in 'fps', 'instruction':
+    if options[name].present and options.format != 'lerobot':
+      raise app.UsageError(f'--{name} needs --format lerobot.')
   if command != 'info' and options.output is None:
     raise app.UsageError(f'{command} needs --output.')
   if command == 'convert' and options.format == 'lerobot':

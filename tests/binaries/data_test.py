@@ -162,6 +162,9 @@ class DataTest(absltest.TestCase):
     )
     done = _run('info', self._path, '--overwrite')
     self.assertIn('--overwrite, which belongs to generate and', done.stderr)
+    done = _run('convert', self._path, '--output=copy.hdf5', '--fps=5')
+    self.assertEqual(done.returncode, 2)
+    self.assertIn('--fps needs --format lerobot.', done.stderr)
 
   def test_info_prints_all_files_and_fails_for_a_faulty_one(self):
     self._write(self._path)
