@@ -88,10 +88,11 @@ def action_range(
   """Returns the 1st and 99th percentile of each action dimension, `[A]` each.
 
   These are the ends of OpenVLA's bins (Kim et al., 2024, arXiv:2406.09246).
-  Dimensions with at most two values, such as a gripper, keep [-1, 1]. So do
-  those with a value that is further from the nearest percentile than the
-  percentiles are from each other, such as a gripper that opens in less than 1 %
-  of the steps and is noisy in the others.
+  Grippers keep [-1, 1]: dimensions with at most two values, those whose
+  percentiles span less than a tenth of their values, and those with at least
+  0.1 % of the values further from the nearest percentile than the percentiles
+  are from each other, because a gripper may be noisy and open in less than 1 %
+  of the steps.
 
   Args:
     episodes: Episodes, iterated once.
@@ -105,8 +106,10 @@ def action_range(
   actions = np.concatenate(actions)
   low, high = np.quantile(actions, [0.01, 0.99], axis=0).astype(np.float32)
   for i, column in enumerate(actions.T):
-    furthest = max(column.max() - high[i], low[i] - column.min())
-    if len(np.unique(column)) <= 2 or furthest > high[i] - low[i]:
+    span = high[i] - low[i]
+    is_narrow = span < 0.1 * (column.max() - column.min())
+    is_far = (column > high[i] + span) | (column < low[i] - span)
+    if len(np.unique(column)) <= 2 or is_narrow or np.mean(is_far) >= 1e-3:
       low[i], high[i] = -1.0, 1.0
   return low, high
 

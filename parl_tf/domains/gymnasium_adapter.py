@@ -303,8 +303,8 @@ def _observation_spec(observation: Any) -> Any:
 
 def _check_channels_last(name: str, shape: Tuple[int, ...]) -> None:
   channels, height, width = shape
-  # An image of few rows may have at most the channels of RGBA.
-  if channels < min(height, width) and width > 4:
+  # Few rows of many channels are no picture, but may be a grid of features.
+  if channels <= 16 < min(height, width):
     raise ValueError(
         f'The image {name!r} must have shape [height, width, channels], here'
         f' {[height, width, channels]}, got {list(shape)}, with the channels'

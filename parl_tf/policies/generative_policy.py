@@ -96,7 +96,7 @@ class GenerativePolicy(tf.Module, abc.ABC):
   def vocabulary_sizes(self) -> Mapping[str, int]:
     """Number of different tokens, by the parts of observations that are tokens.
 
-    Their numbers are integers from 0.
+    Tokens are integers in [0, size).
     """
     return {}
 

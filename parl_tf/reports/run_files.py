@@ -29,6 +29,7 @@ _SEED_SETTINGS = (
     'run_experiment.dataset_path',
     'run_experiment.dataset_seed',
     'run_experiment.initial_run',
+    'Offline.action_cache',
 )
 _REQUIRED = ('phase', *COUNTERS, 'score', 'success_rate')
 _SEED_LINE = re.compile(r'# seed = (\d+)\s')
@@ -274,6 +275,7 @@ def differing_settings(settings: Sequence[Mapping[str, str]]) -> List[str]:
       name
       for name in names
       if name not in _SEED_SETTINGS
+      and name.rpartition('.')[2] not in _NO_TASK
       and len({own.get(name) for own in settings}) > 1
   ]
 

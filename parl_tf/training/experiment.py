@@ -227,6 +227,7 @@ def run_experiment(
       # Not the policy of an offline phase that is repeated with another critic.
       start.phase if start and start.phase in skipped_phases else None,
   )
+  phase_checkpoint.complete(session)
   summary = _finish(
       session,
       export_to(),
@@ -307,8 +308,7 @@ def _finish(
     best: The best online evaluation, if the last one is worse.
     data_success_rate: Share of successful episodes in the offline data.
   """
-  root_dir = session.root_dir
-  state = session.state
+  root_dir, state = session.root_dir, session.state
   learning_curve.draw(
       os.path.join(root_dir, 'report', 'learning_curve.png'),
       run_files.read_metrics(root_dir),

@@ -21,7 +21,8 @@ from parl_tf import synced_file
 
 _COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
 _METRICS = ('score', 'success_rate')
-_ADDED = re.compile(r'\w+/\w+')  # Name of a column that a metric adds.
+# Name of a column that a metric adds: parts without commas, quotes or blanks.
+_ADDED = re.compile(r'[^\s,"/]+(/[^\s,"/]+)+')
 _EVENT_FILE_PREFIX = 'events.out.tfevents.'
 _RGB = 3  # TensorBoard's color spaces are their numbers of channels.
 

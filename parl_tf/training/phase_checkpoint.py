@@ -103,6 +103,21 @@ class PhaseCheckpoints:
     }
 
 
+def complete(session) -> None:
+  """Repeats a failed write of the last phase's networks.
+
+  Raises:
+    OSError: If it fails again. The run is then not finished, and the same
+      command repeats the write.
+  """
+  if session.state.lacks_networks and not session.keep_networks():
+    raise OSError(
+        f'{path(session.root_dir, session.state.phase)} must hold the networks'
+        ' at the end of the phase, but they could not be written (see the'
+        ' log). Rerun the command when they can be.'
+    )
+
+
 class PhaseCheckpoint:
   """The checkpoint of one phase of another run.
 

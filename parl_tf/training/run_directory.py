@@ -97,7 +97,7 @@ def claim(
   Args:
     root_dir: Directory of the run; created if it is missing.
     seed: Seed of the run.
-    set_aside: Removes what another configuration left. It is called before the
+    set_aside: Renames what another configuration left. It is called before the
       directory is bound to this one: after a kill, it is called again.
 
   Returns:

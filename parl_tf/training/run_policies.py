@@ -101,8 +101,8 @@ def _set_aside_others(session, paths):
       kept = synced_file.free_path(path, 'replaced')
       os.rename(path, kept)
       logging.warning(
-          '%s is not among `run_experiment.exported_policies` and has earlier'
-          ' weights; it is now %s.',
+          'An earlier session exported %s, which this one does not; it is now'
+          ' %s.',
           path,
           kept,
       )

@@ -182,7 +182,7 @@ class Session:
       Whether the phase has steps left.
     """
     if self.state.lacks_networks:  # They are still those of the phase's end.
-      self._keep_networks()
+      self.keep_networks()
     if name in self.state.summaries and not self._reopen(name, num_steps):
       return False
     self.state.lacks_networks = False
@@ -224,12 +224,14 @@ class Session:
     """Stores the result of the phase."""
     self._store_result()
     # First, because a phase that the checkpoint has as finished is not redone.
-    self._keep_networks()
+    self.keep_networks()
     self.save()
 
-  def _keep_networks(self):
+  def keep_networks(self) -> bool:
+    """Writes the networks of the ended phase; returns False on failure."""
     kept, state = self._phase_checkpoints, self.state
     state.lacks_networks = kept is not None and not kept.save(state.phase)
+    return not state.lacks_networks
 
   def _store_result(self):
     state = self.state
@@ -297,10 +299,9 @@ class Session:
       with_search: Whether to evaluate the search, too.
       makes_video: Whether to write a video of the first episode with search.
     """
-    metrics: Dict[str, float] = {
-        'num_evaluation_episodes': self._num_evaluation_episodes
-    }
-    if not self._num_evaluation_episodes:
+    num_episodes = self._num_evaluation_episodes
+    metrics: Dict[str, float] = {'num_evaluation_episodes': num_episodes}
+    if not num_episodes:
       self.state.latest = metrics
       return {}
     base = self._evaluator.run_policy(self.agent.base_policy)
@@ -380,9 +381,8 @@ class Session:
     if not self.state.reopen(name, num_steps):
       return False
     # Those of the shorter phase; see `run_policies.export_run`.
-    shutil.rmtree(
-        os.path.join(self.root_dir, 'policies', name), ignore_errors=True
-    )
+    policies = os.path.join(self.root_dir, 'policies', name)
+    shutil.rmtree(policies, ignore_errors=True)
     return True
 
   def _beat(self):

@@ -25,6 +25,8 @@ def check_task(policy: Any, observation_spec: Any) -> None:
     if not hasattr(spec, 'minimum'):
       continue
     low, high = np.min(spec.minimum), np.max(spec.maximum)
+    if np.isinf(low) or np.isinf(high):
+      continue
     if low < 0 or high >= size:
       raise ValueError(
           f"The task's observation `{name}` must have {_wanted(size)}, got a"

@@ -244,7 +244,8 @@ class CriticConformance(parameterized.TestCase):
     self.assertTrue(np.all(np.isfinite(loss.per_example)))
     self.assertNotEmpty(loss.metrics)
     for name, metric in loss.metrics.items():
-      self.assertIn('/', name)
+      # As a column of `metrics.csv`.
+      self.assertRegex(name, r'^[^\s,"/]+(/[^\s,"/]+)+$')
       self.assertEqual(metric.shape, [])
       self.assertTrue(np.isfinite(metric))
 

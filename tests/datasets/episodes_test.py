@@ -104,6 +104,17 @@ class ActionRangeTest(absltest.TestCase):
     np.testing.assert_allclose(low, [-1, -0.7], atol=0.1)
     np.testing.assert_allclose(high, [1, 0.7], atol=0.1)
 
+  def test_the_tails_of_a_distribution_are_cut(self):
+    random = np.random.default_rng(0)
+    action = 0.1 * np.stack(
+        [random.laplace(size=20_000), random.standard_t(3, size=20_000)], axis=1
+    )
+    action[7] = 0.99  # One outlier.
+    action = action.clip(-1.0, 1.0).astype(np.float32)
+    low, high = episodes.action_range([_episode(action=action)])
+    np.testing.assert_allclose(low, [-0.39, -0.45], atol=0.03)
+    np.testing.assert_allclose(high, [0.39, 0.45], atol=0.03)
+
   def test_no_episodes_is_an_error(self):
     with self.assertRaisesRegex(ValueError, '`episodes` must not be empty'):
       episodes.action_range([])

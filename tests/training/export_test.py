@@ -244,14 +244,10 @@ class ExportTest(tensor_case.TensorCase):
     with mock.patch.object(policy, 'deployed', return_value=merged):
       return self._export(policy)
 
-  def test_merging_may_change_one_action_in_20(self):
-    self.assertGreater(self._export_merged(20, 1), 0.01)
-
-  def test_a_merged_copy_that_acts_otherwise_is_refused(self):
-    with self.assertRaisesRegex(
-        ValueError, 'match the live policy .* all but 2 of 40.*differ in 3'
-    ):
-      self._export_merged(40, 3)
+  def test_a_merged_copy_that_acts_otherwise_is_warned_of(self):
+    with self.assertLogs(level='WARNING') as logs:
+      self.assertLessEqual(self._export_merged(8, 3), 1e-5)
+    self.assertIn('in 3 of 8 observations', '\n'.join(logs.output))
 
   def test_failed_check_keeps_the_existing_model(self):
     policy = self._base_policy()

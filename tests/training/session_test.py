@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
+from parl_tf.training import phase_checkpoint
 from tests import eager
 from tests.training import small_run
 
@@ -149,6 +150,21 @@ class SessionTest(absltest.TestCase):
     )
     # The networks are now others.
     session.begin_phase('offline', 6)
+    self.assertLen(kept.save.mock_calls, 3)
+
+  def test_a_run_does_not_end_without_the_networks_of_its_last_phase(self):
+    kept = mock.Mock()
+    kept.save.return_value = False
+    session = self._session(phase_checkpoints=kept)
+    session.begin_phase('offline', 6)
+    session.state.phase_step = 6
+    session.evaluate(with_search=False)
+    session.end_phase()
+    with self.assertRaisesRegex(OSError, 'phases/offline must hold'):
+      phase_checkpoint.complete(session)
+    kept.save.return_value = True
+    phase_checkpoint.complete(session)
+    phase_checkpoint.complete(session)
     self.assertLen(kept.save.mock_calls, 3)
 
   def test_networks_of_a_phase_that_goes_on_are_not_written(self):
