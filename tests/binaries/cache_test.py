@@ -22,7 +22,7 @@ from tests.binaries import tiny
 from tests.serving import toy_policy
 from tests.training import small_run
 
-_BINDINGS = (*tiny.BINDINGS, 'Search.jit_compile = False')
+_BINDINGS = tiny.BINDINGS
 
 
 class CacheTest(absltest.TestCase):

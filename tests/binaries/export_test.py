@@ -258,7 +258,6 @@ class ExportTest(absltest.TestCase):
     act, domain = evaluation_run.searched_act(
         f'ws://{policy_server.address}',
         self._root,
-        ['Search.jit_compile = False'],
     )
 
     result = evaluation.Evaluator(domain, num_episodes=3, seed=0).run(act)
@@ -271,7 +270,6 @@ class ExportTest(absltest.TestCase):
     act, spec = served_policy.steered_policy(
         f'ws://{policy_server.address}',
         self._root,
-        ['Search.jit_compile = False'],
     )
     steered = self.enter_context(
         toy_policy.serving(served_policy.make_policy(act), spec)

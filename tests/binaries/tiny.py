@@ -56,13 +56,14 @@ BINDINGS = (
     "run_experiment.exported_policies = ('base_policy', 'greedy_policy')",
     # A new process imports TensorFlow, which takes seconds.
     'exports.in_new_process = False',
+    # XLA compiles for a quarter of such a run; `frames_run_test` runs with it.
+    'Search.jit_compile = False',
 )
 
 ONE_EXPORT = ("run_experiment.exported_policies = ('greedy_policy',)",)
 # Parts that trace in half the time, for tests of any algorithm.
 CHEAP_CRITIC = (
     'build_agent.critic_ctor = @IQLCritic',
-    'Search.jit_compile = False',
     'ActionOptimizer.num_gradient_steps = 0',
 )
 CHEAP_PARTS = (

@@ -71,7 +71,6 @@ class PageTest(tensor_case.TensorCase):
         f'--gin_bindings={binding}'
         for binding in (
             *tiny.BINDINGS,
-            'Search.jit_compile = False',
             'ActionOptimizer.num_gradient_steps = 0',
             *tiny.ONE_EXPORT,
             "run_experiment.phase_names = ('online',)",

@@ -49,6 +49,7 @@ class FramesRunTest(parameterized.TestCase):
         [gin_file, 'methods/self_distillation.gin'],
         [
             *tiny.BINDINGS,
+            'Search.jit_compile = True',
             *_BINDINGS,
             'run_experiment.num_evaluation_episodes ='
             f' {num_evaluation_episodes}',
