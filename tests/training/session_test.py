@@ -132,14 +132,19 @@ class SessionTest(absltest.TestCase):
       self.assertTrue(same.begin_phase('offline', 8))
       self.assertEqual(same.state.phase_step, 6)
 
-  def test_failed_write_of_networks_is_repeated_until_the_next_phase(self):
+  def _end_with_a_failed_write(self, phase):
+    """Returns a session, and its mock whose writes of networks fail."""
     kept = mock.Mock()
     kept.save.return_value = False
     session = self._session(phase_checkpoints=kept)
-    session.begin_phase('behavior_cloning', 6)
+    session.begin_phase(phase, 6)
     session.state.phase_step = 6
     session.evaluate(with_search=False)
     session.end_phase()
+    return session, kept
+
+  def test_failed_write_of_networks_is_repeated_until_the_next_phase(self):
+    _, kept = self._end_with_a_failed_write('behavior_cloning')
     session = self._session(phase_checkpoints=kept)
     # Fails again; the next one succeeds.
     self.assertFalse(session.begin_phase('behavior_cloning', 6))
@@ -153,13 +158,7 @@ class SessionTest(absltest.TestCase):
     self.assertLen(kept.save.mock_calls, 3)
 
   def test_a_run_does_not_end_without_the_networks_of_its_last_phase(self):
-    kept = mock.Mock()
-    kept.save.return_value = False
-    session = self._session(phase_checkpoints=kept)
-    session.begin_phase('offline', 6)
-    session.state.phase_step = 6
-    session.evaluate(with_search=False)
-    session.end_phase()
+    session, kept = self._end_with_a_failed_write('offline')
     with self.assertRaisesRegex(OSError, 'phases/offline must hold'):
       phase_checkpoint.complete(session)
     kept.save.return_value = True
