@@ -153,6 +153,14 @@ class Spool:
       return
     try:
       episode = episode_log.read_episode(self._path(number))
+    except OSError as error:
+      # The disk may recover; the later episodes must still be sent.
+      self._sent_at[number] = now
+      logging.error(
+          'Episode %d of collector %d cannot be read, and is tried again: %s',
+          number, self._collector, error,
+      )
+      return
     except ValueError as error:
       # The file is damaged; the later episodes must still be sent.
       os.rename(self._path(number), self._path(number) + '.torn')

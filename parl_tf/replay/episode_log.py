@@ -3,6 +3,7 @@
 The log is the source of truth: the replay tables are built from it.
 """
 
+import io
 import os
 from typing import Dict, Iterator, List, Optional
 
@@ -37,6 +38,7 @@ class EpisodeLog:
         error.
 
     Raises:
+      OSError: If the directory or its last file cannot be read.
       ValueError: If a file of the sequence is missing or duplicated.
     """
     self._directory = directory
@@ -99,6 +101,7 @@ class EpisodeLog:
       The episodes at positions `start` to `stop - 1`.
 
     Raises:
+      OSError: If a file cannot be read.
       ValueError: If `start` or `stop` is outside the log, or a file is corrupt.
     """
     stop = len(self) if stop is None else stop
@@ -191,10 +194,14 @@ def read_episode(path: str) -> types.Episode:
   """Reads the episode in one file.
 
   Raises:
+    OSError: If the file cannot be read; it may be undamaged.
     ValueError: If the file is corrupt.
   """
+  # Read first: NumPy and zipfile raise `OSError` on some damaged files, too.
+  with open(path, 'rb') as opened:
+    contents = io.BytesIO(opened.read())
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(contents, allow_pickle=False) as file:
       arrays = {key: file[key] for key in file.files}
     return _from_arrays(arrays)
   except episode_file.READ_ERRORS as error:

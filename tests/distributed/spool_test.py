@@ -96,6 +96,21 @@ class SpoolTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'last 10 episodes of collector 0'):
       self._spool.deliver(journal.make([0], [3], [False], refused=numbers[1:]))
 
+  def test_episode_that_the_disk_cannot_read_is_sent_later(self):
+    self.enter_context(mock.patch.object(spool, '_RESEND_SECONDS', 0.0))
+    self._spool.append(0, _episode())
+
+    with mock.patch(
+        'builtins.open', side_effect=OSError(5, 'bad block')
+    ), mock.patch.object(directory_id, 'check_run'), self.assertLogs(
+        level='ERROR'
+    ) as logs:
+      self.assertEqual(self._spool.deliver(journal.make()), 1)
+    self.assertIn('bad block', logs.output[0])
+
+    self.assertEqual(self._spool.deliver(journal.make()), 1)
+    self.assertEqual(self._receive(), 0)
+
 
 if __name__ == '__main__':
   absltest.main()

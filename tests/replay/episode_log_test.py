@@ -1,6 +1,7 @@
 """Tests of the episode log."""
 
 import os
+from unittest import mock
 
 from absl.testing import parameterized
 import numpy as np
@@ -130,6 +131,14 @@ class EpisodeLogTest(parameterized.TestCase):
       file.write(damage(contents))
     with self.assertRaisesRegex(ValueError, 'episode_00000000_0.npz'):
       list(log.read())
+
+  def test_end_that_the_disk_cannot_read_is_not_set_aside(self):
+    episode_log.EpisodeLog(self._directory).append(_episode(0))
+    names = os.listdir(self._directory)
+    with mock.patch('builtins.open', side_effect=OSError(5, 'bad block')):
+      with self.assertRaisesRegex(OSError, 'bad block'):
+        episode_log.EpisodeLog(self._directory, drop_torn_end=True)
+    self.assertEqual(os.listdir(self._directory), names)
 
   def test_missing_file_is_an_error(self):
     log = episode_log.EpisodeLog(self._directory)
