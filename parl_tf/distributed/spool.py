@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from typing import Dict, List, Set, TypeVar
+from typing import Dict, List, Optional, Set, TypeVar
 
 from absl import logging
 import numpy as np
@@ -71,6 +71,7 @@ class Spool:
     self._collector = collector
     self._sent_at: Dict[int, float] = {}
     self._being_sent: Set[int] = set()
+    self._refused_before: Optional[Set[int]] = None
     self._reported: Set[int] = set()
     os.makedirs(directory, exist_ok=True)
     spool_id = directory_id.read_or_make(
@@ -116,7 +117,8 @@ class Spool:
     Raises:
       ConnectionError: If the service does not accept them in time.
       ValueError: If an episode does not fit the service's signature, the spool
-        belongs to another run, or the service refused its last ten episodes.
+        belongs to another run, or the service refused the last ten episodes,
+        all of them since the first call.
     """
     directory_id.check_run(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
@@ -127,8 +129,12 @@ class Spool:
           'for the reason.', self._link.address, number, self._collector,
       )
     self._reported |= refused
+    # A collector that has been mended since is not stopped by old refusals.
+    if self._refused_before is None:
+      self._refused_before = refused
     newest = sorted(arrived)[-_MAX_REFUSED:]
-    if len(newest) == _MAX_REFUSED and refused.issuperset(newest):
+    refused_now = refused - self._refused_before
+    if len(newest) == _MAX_REFUSED and refused_now.issuperset(newest):
       raise ValueError(
           f'The service at {self._link.address} refused the last '
           f'{_MAX_REFUSED} episodes of collector {self._collector}; see its '

@@ -88,6 +88,7 @@ class SpoolTest(absltest.TestCase):
   def test_collector_whose_episodes_are_always_refused_is_stopped(self):
     numbers = list(range(11))
     for held in (
+        journal.make(),
         # The tenth was accepted, or only nine have arrived.
         journal.make([9], [3], [False], refused=numbers[:9] + [10]),
         journal.make(refused=numbers[:9]),
@@ -95,6 +96,13 @@ class SpoolTest(absltest.TestCase):
       self._spool.deliver(held)
     with self.assertRaisesRegex(ValueError, 'last 10 episodes of collector 0'):
       self._spool.deliver(journal.make([0], [3], [False], refused=numbers[1:]))
+
+  def test_collector_that_was_mended_goes_on_after_ten_refused_episodes(self):
+    self._spool.append(10, _episode())
+
+    left = self._spool.deliver(journal.make(refused=list(range(10))))
+
+    self.assertEqual((left, self._receive()), (1, 10))
 
   def test_episode_that_the_disk_cannot_read_is_sent_later(self):
     self.enter_context(mock.patch.object(spool, '_RESEND_SECONDS', 0.0))
