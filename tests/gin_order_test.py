@@ -160,6 +160,24 @@ class GinOrderTest(parameterized.TestCase):
           method,
       )
 
+  def test_other_methods_keep_their_updates_and_rows_beside_those_of_pa_rl(
+      self,
+  ):
+    keys = (
+        ('', 'PARLAgent', 'critic_utd'),
+        ('', 'Online', 'policy_offline_fraction'),
+    )
+    fast = 'experiments/cube_play_fast_small.gin'
+    for method in (
+        'cal_ql', 'cql', 'diffusion_q_learning', 'dsrl', 'expo', 'fql', 'ibrl',
+        'idql', 'iql', 'qc', 'qc_fql', 'rlpd', 'sac', 'wsrl',
+    ):
+      name = f'methods/{method}.gin'
+      for key in keys:
+        self.assertNotIn('%', _bindings(name)[key], method)
+        for names in ((name, 'sizes/images.gin'), (fast, name)):
+          self.assertEqual(_combine(names)[key], _bindings(name)[key], names)
+
   def test_methods_that_only_rank_use_ranking(self):
     # Sizes would override a number of gradient steps of 0.
     steps = ('', 'ActionOptimizer', 'num_gradient_steps')
