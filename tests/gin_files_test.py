@@ -156,6 +156,10 @@ class GinFilesTest(tensor_case.TensorCase):
     domain = domain_lib.select_domain()
     run_constants.read(domain, _build_agent(domain))
 
+  def test_sac_has_targets_of_one_step_after_the_quickstart(self):
+    configs.parse(['quickstart.gin', 'methods/sac.gin'])
+    self.assertEqual(_value('n_step_returns.online_steps'), 1)
+
   @parameterized.parameters('qc', 'cem_policy')
   def test_a_method_searches_in_its_targets_after_small_pa_rl(self, method):
     configs.parse(

@@ -28,7 +28,14 @@ def supervised_loss(policy, transition, seed: tf.Tensor) -> tf.Tensor:
 
 
 class PolicyImprover(tf.Module, abc.ABC):
-  """Base class of policy improvers, which compute the policy's loss."""
+  """Base class of policy improvers, which compute the policy's loss.
+
+  Attributes:
+    adds_rewards: Whether `augment_reward` adds a reward at s'. With n-step
+      returns, the decisions between s and s' would lack theirs.
+  """
+
+  adds_rewards = False
 
   @abc.abstractmethod
   def loss(

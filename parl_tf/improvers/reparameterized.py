@@ -73,7 +73,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
     self._normalize_values = normalize_values
     self._imitation_weight = imitation_weight
     self._target_entropy = target_entropy
-    self._entropy_backup = entropy_backup
+    self.adds_rewards = entropy_backup
     self._log_temperature = None
     if learn_temperature:
       self._log_temperature = tf.Variable(
@@ -120,7 +120,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
       ValueError: If the source's actions have no density, or the critic infers
         terminal steps from rewards or backs up the best of several actions.
     """
-    if not self._entropy_backup:
+    if not self.adds_rewards:
       return transition
     if critic.terminals_from_reward:
       raise ValueError(

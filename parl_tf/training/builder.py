@@ -12,6 +12,7 @@ from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.agents import target_policy
 from parl_tf.improvers import imitation
+from parl_tf.replay import experience
 from parl_tf.search import action_source
 
 Adam = gin.external_configurable(
@@ -109,7 +110,8 @@ def build_agent(
   Raises:
     ValueError: If there is a critic without an optimizer, `chunk_length` or
       `num_frames` is not positive, or `target_policy_rate` is not in [0, 1], or
-      below 1 for a policy that another process serves.
+      below 1 for a policy that another process serves, or the improver adds
+      rewards and `n_step_returns.online_steps` exceeds `chunk_length`.
   """
   if not 0 <= target_policy_rate <= 1:
     raise ValueError(
@@ -137,6 +139,8 @@ def build_agent(
       )
     critic = critic_ctor(spec)
     critic_optimizer = critic_optimizer_ctor()
+  improver = None if improver_ctor is None else improver_ctor()
+  _check_rows(improver, chunk_length)
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
   options: Dict[str, Any] = {}
@@ -155,7 +159,7 @@ def build_agent(
       spec,
       critic,
       policy,
-      improver=None if improver_ctor is None else improver_ctor(),
+      improver=improver,
       pretrain_improver=pretrain_improver_ctor(),
       optimizers=parl_agent.Optimizers(
           critic_optimizer,
@@ -166,6 +170,20 @@ def build_agent(
       train_step_counter=train_step_counter,
       **options,
   )
+
+
+def _check_rows(improver, chunk_length: int) -> None:
+  """Raises if online rows have steps whose added reward would be missing."""
+  if improver is None or not improver.adds_rewards:
+    return
+  num_steps = int(experience.row_offsets(chunk_length)['online'][-1])
+  if num_steps > chunk_length:
+    raise ValueError(
+        f'`n_step_returns.online_steps` must be at most {chunk_length}, the'
+        f' length of a chunk, with `{type(improver).__name__}.entropy_backup`,'
+        ' because a row lacks the entropy of the decisions between its ends,'
+        f' got {num_steps}.'
+    )
 
 
 def _searches() -> parl_agent.Searches:

@@ -220,6 +220,21 @@ class BuildAgentTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, message):
       self._build(binding)
 
+  def test_entropy_in_the_backup_needs_rows_of_one_decision(self):
+    bindings = (
+        'import parl_tf.improvers.reparameterized',
+        'build_agent.policy_ctor = @GaussianPolicy',
+        'build_agent.improver_ctor = @ReparameterizedImprover',
+        'n_step_returns.online_steps = 3',
+    )
+    self._build(*bindings)
+    entropy = 'ReparameterizedImprover.entropy_backup = True'
+    with self.assertRaisesRegex(
+        ValueError, 'online_steps` must be at most 1.*entropy_backup.*got 3'
+    ):
+      self._build(*bindings, entropy)
+    self._build(*bindings, entropy, 'build_agent.chunk_length = 3')
+
   def test_missing_required_binding_is_named(self):
     gin.parse_config(
         '\n'.join(x for x in _CONFIG.splitlines() if 'critic_ctor' not in x)
