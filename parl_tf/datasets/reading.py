@@ -78,6 +78,7 @@ def make_layout(
   """
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
+      observation_dtype=_dtype_of(observation_spec),
       action_shape=_shape_of(action_spec),
       action_bounds=action_bounds,
       clip_actions=clip_actions,
@@ -169,6 +170,13 @@ def _shape_of(spec: Any) -> Any:
   if isinstance(spec, Mapping):
     return {name: tuple(part.shape) for name, part in spec.items()}
   return None if spec is None else tuple(spec.shape)
+
+
+def _dtype_of(spec: Any) -> Any:
+  """Returns the dtype of a spec, or a dict of dtypes for a dict of specs."""
+  if isinstance(spec, Mapping):
+    return {name: part.dtype for name, part in spec.items()}
+  return None if spec is None else spec.dtype
 
 
 def _actions(stored: np.ndarray, layout: rows_lib.Layout) -> np.ndarray:

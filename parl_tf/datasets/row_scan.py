@@ -64,7 +64,11 @@ class RowScan:
       self._fault(field, 'is required but missing')
     for name, column in columns.items():
       kinds, wanted = _kinds_of(name, column)
-      if column.dtype.kind not in kinds:
+      task = self._task_dtype(name)
+      if task is not None and (task == np.uint8) != (column.dtype == np.uint8):
+        self._fault(name, f'must be {np.dtype(task)}, as in the task, got dtype'
+                    f' {column.dtype}')
+      elif column.dtype.kind not in kinds:
         self._fault(name, f'must be {wanted}, got dtype {column.dtype}')
     if not self.faults:
       self._check_shapes({name: x.shape for name, x in columns.items()})
@@ -138,6 +142,14 @@ class RowScan:
       return ''
     lows, highs = (tuple(np.round(x, 4).tolist()) for x in bounds)
     return f" (the task's own bounds are {lows} and {highs})"
+
+  def _task_dtype(self, name: str) -> Any:
+    """Returns the task's dtype of an observation's column; None if unknown."""
+    field, _, part = name.partition('/')
+    if field not in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
+      return None
+    wanted = self._layout.observation_dtype
+    return wanted.get(part) if isinstance(wanted, Mapping) else wanted
 
   def _check_shapes(self, shapes) -> None:
     observations = rows_lib.part_names(shapes, rows_lib.OBSERVATIONS)

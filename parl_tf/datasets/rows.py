@@ -60,6 +60,8 @@ class Layout(NamedTuple):
   Attributes:
     observation_shape: Shape of one observation, or a dict of the shapes of its
       parts; None accepts any.
+    observation_dtype: Dtype of an observation in memory, or a dict of those of
+      its parts; bytes are stored as they are. None accepts any.
     action_shape: Shape of one action; None accepts any.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
@@ -89,6 +91,7 @@ class Layout(NamedTuple):
   """
 
   observation_shape: Optional[object] = None
+  observation_dtype: Optional[object] = None
   action_shape: Optional[Tuple[int, ...]] = None
   action_bounds: Tuple = (-1.0, 1.0)
   raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None

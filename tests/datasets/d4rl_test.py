@@ -281,6 +281,12 @@ class RefuseTest(D4rlTest):
             self._path, **{spec: specs.Array((5,), np.float32)}
         )
 
+  def test_specs_fix_the_dtypes(self):
+    self._write(d4rl_columns.make())
+    spec = specs.Array((2,), np.uint8)
+    with self.assertRaisesRegex(ValueError, 'must be uint8, .* got .*float32'):
+      reading.read_episodes(self._path, observation_spec=spec)
+
 
 class WriteTest(D4rlTest):
 

@@ -253,6 +253,24 @@ class FaultTest(dataset_case.DatasetCase):
         columns, '`timeouts` must not be set if `terminals` is set; row 2'
     )
 
+  @parameterized.parameters(
+      (np.float32, np.uint8, 'must be uint8, as in the task, got .*float32'),
+      (np.uint8, np.float32, 'must be float32, as in the task, got .*uint8'),
+      (np.int64, np.uint8, 'must be uint8, as in the task, got .*int64'),
+  )
+  def test_a_dtype_unlike_the_task(self, stored, wanted, message):
+    columns = d4rl_columns.make()
+    columns['observations'] = columns['observations'].astype(stored)
+    self._assert_fault(
+        columns, f'`observations` {message}', observation_dtype=wanted
+    )
+    columns['observations/place'] = columns.pop('observations')
+    self._assert_fault(
+        columns,
+        f'`observations/place` {message}',
+        observation_dtype={'place': wanted},
+    )
+
   def test_no_episode_end(self):
     columns = d4rl_columns.make('-------')
     self._assert_fault(columns, '`terminals`.*ends.*7 rows')
