@@ -116,8 +116,10 @@ class GymnasiumEnvironment(domain.Environment):
     self._is_success = False
     self._needs_reset = True
     self._num_steps = 0
+    space = environment.observation_space
+    sample = _sample(space)
     self._observation_spec = _observation_spec(
-        self._select(_sample(environment.observation_space))
+        self._select(sample), lambda part: _integer_box(part, sample, space)
     )
     self.seed(seed)
 
@@ -281,10 +283,32 @@ def _cast(array: np.ndarray) -> np.ndarray:
   return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
 
 
-def _observation_spec(observation: Any) -> Any:
+def _integer_box(part: np.ndarray, sample: Any, space: Any) -> Any:
+  """Returns the box of integers, such as tokens, whose sample a part is.
+
+  None if the part is another array, or if the box declares no bounds but those
+  of its dtype.
+  """
+  if isinstance(sample, dict):
+    boxes = [space.spaces[name] for name, x in sample.items() if x is part]
+  else:
+    boxes = [space] if part is sample else []
+  if not boxes or not np.issubdtype(boxes[0].dtype, np.integer):
+    return None
+  (box,), limits = boxes, np.iinfo(boxes[0].dtype)
+  is_bounded = np.any(box.low > limits.min) or np.any(box.high < limits.max)
+  return box if is_bounded else None
+
+
+def _observation_spec(observation: Any, box_of: Callable) -> Any:
   """Returns the spec, or dict of specs, of a selected observation."""
   def make_spec(array: np.ndarray, name: str) -> specs.Array:
+    box = box_of(array)
     array = _cast(array)
+    if box is not None:
+      return specs.BoundedArray(
+          array.shape, array.dtype, box.low, box.high, name
+      )
     if array.dtype == np.uint8 and array.ndim == 3:
       _check_channels_last(name, array.shape)
     return specs.Array(shape=array.shape, dtype=array.dtype, name=name)

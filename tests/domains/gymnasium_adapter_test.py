@@ -223,9 +223,12 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
       environment.render()
 
   def test_a_dict_within_a_dict_is_named(self):
-    parts = {'goal': {'kettle': np.zeros(2)}}
+    environment = _Counter()
+    environment.observation_space = gymnasium.spaces.Dict(
+        {'goal': gymnasium.spaces.Dict({'kettle': environment.action_space})}
+    )
     with self.assertRaisesRegex(ValueError, "'goal' is a dict of.*flatten"):
-      gymnasium_adapter._observation_spec(parts)
+      gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
 
   @parameterized.parameters(
       ([3, 96, 96], '[96, 96, 3]'), ([4, 84, 60], '[84, 60, 4]')
@@ -241,6 +244,34 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
   def test_an_image_with_its_channels_last_is_accepted(self, shape):
     spec = _adapt_image(shape).observation_spec()
     self.assertEqual(spec['camera'].shape, shape)
+
+  def test_bounds_of_integers_such_as_tokens_are_in_the_spec(self):
+    environment = _Counter()
+    environment.observation_space = gymnasium.spaces.Dict({
+        'words': gymnasium.spaces.Box(0, 63, (5,), np.int64),
+        'bytes': gymnasium.spaces.Box(0, 255, (5,), np.uint8),
+        'state': gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32),
+    })
+    spec = gymnasium_adapter.GymnasiumEnvironment(
+        environment, seed=0
+    ).observation_spec()
+    self.assertEqual(
+        spec['words'], specs.BoundedArray((5,), np.float32, 0, 63, 'words')
+    )
+    # 255 is the limit of the dtype; it says nothing about a vocabulary.
+    self.assertFalse(hasattr(spec['bytes'], 'maximum'))
+    self.assertFalse(hasattr(spec['state'], 'maximum'))
+
+    changed = gymnasium_adapter.GymnasiumEnvironment(
+        environment,
+        seed=0,
+        select_observation=lambda parts: {'words': 2 * parts['words']},
+    ).observation_spec()
+    self.assertFalse(hasattr(changed['words'], 'maximum'))
+
+    environment.observation_space = gymnasium.spaces.Box(0, 9, (5,), np.int64)
+    single = gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
+    self.assertEqual(single.observation_spec().maximum.max(), 9)
 
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()
