@@ -5,6 +5,7 @@ from typing import Any, Sequence
 import gin
 
 from parl_tf.replay import experience
+from parl_tf.training import critic_check
 from parl_tf.training import phases
 from parl_tf.training import policy_check
 from parl_tf.training import token_check
@@ -22,15 +23,18 @@ def check(
     agent: The agent, trained or not.
 
   Raises:
-    TypeError: If a method of the policy has other arguments.
+    TypeError: If a method of the policy or the critic has other arguments.
     ValueError: If the online phase does not fit the domain or the policy, there
-      is offline RL without a critic, the policy's actions or losses have
-      another shape, range or number of dimensions, or the task has tokens that
-      the policy does not know.
+      is offline RL without a critic, the policy's actions, the critic's
+      values or the losses of either have another shape, dtype or range, or the
+      task has tokens that the policy does not know.
   """
   policy = agent.generative_policy
+  critic = getattr(agent, 'critic', None)
+  offsets = experience.row_offsets(agent.chunk_length)
+  # `replay.chunks` masks all rows of several steps.
+  has_mask = any(len(steps) > 2 for steps in offsets.values())
   if not policy.is_served:
-    offsets = experience.row_offsets(agent.chunk_length)
     policy_check.check(
         policy,
         agent.time_step_spec.observation,
@@ -39,15 +43,17 @@ def check(
             'behavior_cloning' in phase_names
             and gin.get_bindings(phases.BehaviorCloning).get('num_steps', 1) > 0
         ),
-        # `replay.chunks` masks all rows of several steps.
-        has_mask=any(len(steps) > 2 for steps in offsets.values()),
+        has_mask=has_mask,
     )
+  # Tracing takes up to a second, and parl_tf's own critics are tested.
+  is_own = type(critic).__module__.startswith('parl_tf.')
+  if critic is not None and not is_own:
+    critic_check.check(agent, has_mask=has_mask)
   token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
-  has_critic = getattr(agent, 'critic', None) is not None
-  if 'offline' in phase_names and num_steps and not has_critic:
+  if 'offline' in phase_names and num_steps and critic is None:
     raise ValueError(
         "`phase_names` must not have 'offline' for a method without a critic"
         f' of actions, got {list(phase_names)}.'

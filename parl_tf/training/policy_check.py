@@ -41,8 +41,9 @@ def check(
       observation_spec,
   )
   seed = tf.constant([0, 0])
-  actions = _call(
+  actions = call(
       f'{name}.sample',
+      'GenerativePolicy',
       policy.sample,
       observation,
       _NUM_SAMPLES,
@@ -62,8 +63,9 @@ def check(
   if not policy.cloned.trainable_variables:
     raise ValueError(f'{name}.trainable_variables must not be empty.')
   options = {'mask': tf.ones_like(actions[:, 0])} if has_mask else {}
-  loss = _call(
+  loss = call(
       f'{name}.distillation_loss',
+      'GenerativePolicy',
       policy.distillation_loss,
       observation,
       actions[:, 0],
@@ -73,13 +75,26 @@ def check(
   _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
 
 
-def _call(name: str, function: Callable[..., Any], *args, **kwargs) -> Any:
-  """Calls a method of the policy; names it if it has other arguments."""
+def call(
+    name: str, base: str, function: Callable[..., Any], *args, **kwargs
+) -> Any:
+  """Calls a method of a user's class with the arguments of its base class.
+
+  Args:
+    name: Name of the method, for the message.
+    base: Name of the base class, for the message.
+    function: The method.
+    *args: Its positional arguments.
+    **kwargs: Its keyword arguments.
+
+  Raises:
+    TypeError: If it does not take them.
+  """
   try:
     inspect.signature(function).bind(*args, **kwargs)
   except TypeError as error:
     raise TypeError(
-        f'{name} must have the arguments of `GenerativePolicy`: {error}.'
+        f'{name} must have the arguments of `{base}`: {error}.'
     ) from error
   return function(*args, **kwargs)
 

@@ -81,7 +81,8 @@ class TokenCheckTest(parameterized.TestCase):
         vocabulary_sizes={'instruction': vocabulary_size}, is_served=True
     )
     task = drawn_maze.DrawnMaze(goal_cells=((7, 9), (1, 1)))
-    phase_checks.check(None, (), task, mock.Mock(generative_policy=policy))
+    agent = mock.Mock(generative_policy=policy, critic=None, chunk_length=1)
+    phase_checks.check(None, (), task, agent)
 
   def test_a_task_with_more_words_is_an_error(self):
     self._check_task(6)

@@ -1,0 +1,95 @@
+"""Tests of what is refused of a critic before a run."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.critics import iql
+from parl_tf.critics import td
+from parl_tf.domains import pointmaze
+from parl_tf.training import critic_check
+from parl_tf.training import phase_checks
+from tests.agents import small_agent
+
+
+def _agent(base=td.TDCritic, **methods):
+  ctor = type('MyCritic', (base,), methods)
+  return small_agent.make_agent(ctor)
+
+
+def _loss(per_example, **metrics):
+  """Makes a `loss` from its result, given the rewards `[B]`."""
+
+  def loss(self, transition, source, seed):
+    del self, source, seed
+    rewards = transition.next_time_step.reward
+    return types.CriticLoss(per_example(rewards), metrics)
+
+  return loss
+
+
+def _no_values(self, observation, target=False, selection=None):
+  del self, observation, target, selection
+  return lambda actions: actions[..., 0, 0]
+
+
+class CriticCheckTest(parameterized.TestCase):
+
+  def test_a_critic_that_keeps_the_protocol_passes(self):
+    critic_check.check(_agent(iql.IQLCritic))
+    critic_check.check(_agent(), has_mask=True)
+
+  @parameterized.parameters(
+      (tf.reduce_mean, r'float32 of shape \[B\], here \[7\], .* shape \(\)'),
+      (lambda x: tf.stack([x, x]), r'here \[7\], got float32 .* \(2, 7\)'),
+      (lambda x: tf.cast(x, tf.float64), r'float32 .*here \[7\], got float64'),
+  )
+  def test_a_loss_that_is_not_one_per_example_is_refused(
+      self, per_example, message
+  ):
+    with self.assertRaisesRegex(
+        ValueError, f'`per_example` of MyCritic.loss must be .*{message}'
+    ):
+      critic_check.check(_agent(loss=_loss(per_example)))
+
+  def test_metrics_must_be_scalars(self):
+    loss = _loss(tf.identity, **{'values/mean': tf.zeros([2])})
+    with self.assertRaisesRegex(
+        ValueError, r"Metric 'values/mean' of MyCritic.loss must .* \(2,\)"
+    ):
+      critic_check.check(_agent(loss=loss))
+
+  def test_values_need_one_for_each_action(self):
+    with self.assertRaisesRegex(
+        ValueError, r'MyCritic.bind returns must .* \[B, N\].*got .* \(7,\)'
+    ):
+      critic_check.check(_agent(bind=_no_values))
+
+  def test_a_loss_without_metrics_is_refused(self):
+    with self.assertRaisesRegex(
+        TypeError, 'MyCritic.loss must return a `types.CriticLoss`, got a tuple'
+    ):
+      critic_check.check(_agent(loss=lambda self, a, b, c: (tf.zeros([7]), {})))
+
+  def test_missing_arguments_are_named(self):
+    with self.assertRaisesRegex(
+        TypeError, 'MyCritic.loss must have the arguments of `Critic`'
+    ):
+      critic_check.check(_agent(loss=lambda self, transition: None))
+
+  def test_a_run_checks_critics_of_other_packages(self):
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+    with self.assertRaisesRegex(ValueError, '`per_example` of MyCritic.loss'):
+      phase_checks.check(
+          None,
+          ('behavior_cloning', 'offline'),
+          pointmaze.PointMaze(),
+          _agent(loss=_loss(tf.reduce_mean)),
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()
