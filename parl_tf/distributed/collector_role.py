@@ -84,6 +84,7 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
   )
   constants = run_constants.read(domain, agent)
   actor = episode_actor.EpisodeActor(domain, agent, seed, collector)
+  reader = journal_lib.Reader(link)
   num_acted, num_dropped, first_number = 0, 0, 0
   link.wait_for(weights_lib.TABLE, weights.receive)
   if weights.is_over:
@@ -94,7 +95,8 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
     )
   while not weights.is_over:
     journal, num_unacknowledged = link.wait_for(
-        journal_lib.TABLE, lambda: _exchange(link, own, weights, constants)
+        journal_lib.TABLE,
+        lambda: _exchange(link, reader, own, weights, constants),
     )
     if weights.is_over:  # A robot should not move again.
       break
@@ -139,13 +141,13 @@ def _collect(own, link, seed, collector, max_episodes_ahead):
         episode.policy_version,
     )
   logging.info('Collector %d: training has ended.', collector)
-  link.wait_for(journal_lib.TABLE, lambda: _delivered_all(link, own))
+  link.wait_for(journal_lib.TABLE, lambda: _delivered_all(reader, own))
   return num_acted
 
 
-def _delivered_all(link, own):
+def _delivered_all(reader, own):
   """Delivers the remaining episodes; returns None until all have arrived."""
-  journal = journal_lib.read(link)
+  journal = reader.read()
   return None if journal is None or own.deliver(journal) else True
 
 
@@ -158,7 +160,7 @@ def _drop(num_dropped: int, collector: int, error: ValueError) -> int:
   return num_dropped
 
 
-def _exchange(link, own, weights, constants):
+def _exchange(link, reader, own, weights, constants):
   """Receives the newest weights and delivers episodes.
 
   Returns:
@@ -166,7 +168,7 @@ def _exchange(link, own, weights, constants):
     is not ready.
   """
   weights.receive()  # Keeps the old weights if a restarted service has none.
-  journal = journal_lib.read(link)
+  journal = reader.read()
   if journal is None:
     return None
   constants.check(link.address, journal.constants)

@@ -7,6 +7,7 @@ log.
 """
 
 import array
+import time
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -19,6 +20,10 @@ from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb
 
 TABLE = 'journal'
+
+# A journal that seems unchanged is read again after this time. A service cannot
+# restart, and count to the same number, in less.
+_SAME_SECONDS = 1.0
 
 _DTYPES = dict(
     episode_id=np.int64,
@@ -121,3 +126,30 @@ def read(link: server_link.ServerLink) -> Optional[Journal]:
   """
   data = newest_item.read(link, TABLE)
   return None if data is None else Journal(*data)
+
+
+class Reader:
+  """Reads a journal often; transfers it only if it has changed."""
+
+  def __init__(self, link: server_link.ServerLink):
+    """Initializes the reader; sends no request."""
+    self._link = link
+    self._journal: Optional[Journal] = None
+    self._num_published = 0
+    self._read_at = float('-inf')
+
+  def read(self) -> Optional[Journal]:
+    """Returns the journal, or None if the service is not ready.
+
+    Raises:
+      ConnectionError: If the server does not answer in time.
+    """
+    stats = self._link.table(TABLE).rate_limiter_info.insert_stats
+    now = time.monotonic()
+    if (
+        stats.completed != self._num_published
+        or now - self._read_at >= _SAME_SECONDS
+    ):
+      self._journal = read(self._link)
+      self._num_published, self._read_at = stats.completed, now
+    return self._journal

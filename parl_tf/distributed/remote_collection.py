@@ -46,6 +46,7 @@ class RemoteCollection:
     self._root_dir = root_dir
     self._constants = constants
     self._link = link
+    self._reader = journal_lib.Reader(link)
     self._weights = weights
     self._published_at = -_PUBLISH_SECONDS
     self._journal: Optional[journal_lib.Journal] = None
@@ -118,7 +119,9 @@ class RemoteCollection:
     return True
 
   def _read_journal(self):
-    journal = journal_lib.read(self._link)
+    return self._checked(journal_lib.read(self._link))
+
+  def _checked(self, journal):
     if journal is not None:
       self._constants.check(self._link.address, journal.constants)
       directory_id.check_run(self._root_dir, int(journal.run_id[0]))
@@ -130,7 +133,7 @@ class RemoteCollection:
     return journal
 
   def _journal_with(self, number):
-    journal = self._read_journal()
+    journal = self._checked(self._reader.read())
     if journal is None:
       return None
     if not self._weights.are_published():

@@ -28,14 +28,14 @@ class CollectingTest(absltest.TestCase):
     there = here._replace(reward_bias=0.0)
     seen = journal.make(constants=there)
     own = mock.create_autospec(spool.Spool, instance=True)
-    self.enter_context(mock.patch.object(journal, 'read', return_value=seen))
+    reader = mock.Mock(**{'read.return_value': seen})
     link = server_link.ServerLink('localhost:1')
 
     with self.assertRaisesRegex(ValueError, 'reward_bias` is 0 there, -1 here'):
-      collector_role._exchange(link, own, mock.Mock(), here)
+      collector_role._exchange(link, reader, own, mock.Mock(), here)
     own.deliver.assert_not_called()
 
-    collector_role._exchange(link, own, mock.Mock(), there)
+    collector_role._exchange(link, reader, own, mock.Mock(), there)
     own.deliver.assert_called_once_with(seen)
 
   def _collect(self, appended, exchange=lambda *_: (journal.make(), 0)):
@@ -86,8 +86,8 @@ class CollectingTest(absltest.TestCase):
     self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
 
   def test_no_episode_begins_after_the_end_of_training(self):
-    def exchange(link, own, weights, constants):
-      del link, own, constants
+    def exchange(link, reader, own, weights, constants):
+      del link, reader, own, constants
       weights.is_over = True  # Received with the last weights.
       return journal.make(), 0
 
