@@ -188,6 +188,7 @@ setuptools.setup(
             'parl-learn = parl_tf.binaries.learn:run',
             'parl-report = parl_tf.binaries.report:run',
             'parl-reverb-server = reverb_server.server:run',
+            'parl-search = parl_tf.binaries.search:run',
             'parl-serve = parl_tf.binaries.serve:run',
             'parl-train = parl_tf.binaries.train:run',
         ],

@@ -33,7 +33,7 @@ _HELPS = flags.DEFINE_bool('helps', True, 'Whether to time --help.')
 
 _PROGRAMS = (
     'cache', 'collect', 'controls', 'data', 'doctor', 'evaluate', 'export',
-    'launch', 'learn', 'report', 'serve', 'train',
+    'launch', 'learn', 'report', 'search', 'serve', 'train',
 )
 _TIMEOUT_SECONDS = 120.0
 _EVALUATE = 'parl-evaluate --num_episodes 2 --policy'

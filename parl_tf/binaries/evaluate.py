@@ -14,9 +14,10 @@ searches the policy's samples, and the configuration of the run applies:
 
 `--temperature` scales the noise of a served policy alone.
 
-With `--root_dir` alone, the last checkpoint of a run acts with its search. A
-video then also shows what the policy saw and how the critic values the policy's
-samples, the actions that the search found, and the action taken:
+With `--root_dir` alone, the last checkpoint of a run acts with its search, or
+with that of a gin file (see parl-search). A video then also shows what the
+policy saw and how the critic values the policy's samples, the actions that the
+search found, and the action taken:
 
   parl-evaluate --root_dir runs/quickstart --video search.mp4
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
   from parl_tf.binaries import evaluation_run
 
-  configuration = options.gin_file, options.gin_bindings
+  configuration = options.gin_file or (), options.gin_bindings
   constants = dict(num_episodes=options.num_episodes, seed=options.seed)
   if options.follow:
     num_evaluations = evaluation_run.follow(
@@ -56,14 +57,12 @@ def main(arguments: Sequence[str]) -> None:
     print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
     return
   if not options.policy:
-    act, domain = evaluation_run.live_act(
-        options.root_dir, options.gin_bindings
-    )
+    act, domain = evaluation_run.live_act(options.root_dir, *configuration)
   elif not _is_served(options):
     act, domain = evaluation_run.exported_act(options.policy, *configuration)
   elif options.root_dir:
     act, domain = evaluation_run.searched_act(
-        options.policy, options.root_dir, options.gin_bindings
+        options.policy, options.root_dir, *configuration
     )
   else:
     act, domain = evaluation_run.served_act(
@@ -111,10 +110,6 @@ def _check_usage(options, arguments) -> None:
   ):
     raise app.UsageError('--temperature is for a served policy alone.')
   has_configuration = bool(options.root_dir) and not options.follow
-  if has_configuration and options.gin_file:
-    raise app.UsageError(
-        '--root_dir supplies the configuration of the run: omit --gin_file.'
-    )
   if not has_configuration and not options.gin_file:
     raise app.UsageError('--gin_file must be given.')
 
@@ -143,7 +138,10 @@ def _define_flags():
       ' results to.',
   )
   flags.DEFINE_multi_string(
-      'gin_file', None, 'A gin file; later files override earlier ones.'
+      'gin_file',
+      None,
+      'A gin file; later files override earlier ones, and with --root_dir the'
+      ' configuration of the run.',
   )
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'

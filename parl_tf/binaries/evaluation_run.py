@@ -61,14 +61,18 @@ def served_act(
 
 
 def searched_act(
-    address: str, root_dir: str, gin_bindings: Sequence[str] = ()
+    address: str,
+    root_dir: str,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
 ) -> Tuple[evaluation.Act, domain_lib.Domain]:
   """Returns an act that searches a served policy's samples by a run's critic.
 
   Args:
     address: ws:// URL of the policy's server.
     root_dir: The run's directory. Afterwards, gin holds its configuration.
-    gin_bindings: Gin bindings that override the configuration of the run.
+    gin_files: Gin files that override the configuration of the run.
+    gin_bindings: Gin bindings, applied after the files.
 
   Returns:
     The act, and the domain of the run.
@@ -83,18 +87,23 @@ def searched_act(
   from parl_tf.training import served_acting
 
   third_party_messages.silence_first_compilation()
-  agent, domain = restored_run.restore(root_dir, gin_bindings, searches=True)
+  agent, domain = restored_run.restore(
+      root_dir, gin_bindings, gin_files=gin_files, searches=True
+  )
   return served_acting.act_searched(address, domain, agent), domain
 
 
 def live_act(
-    root_dir: str, gin_bindings: Sequence[str] = ()
+    root_dir: str,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
 ) -> Tuple[evaluation.Act, domain_lib.Domain]:
   """Returns an act of a run's last checkpoint, with search, and its domain.
 
   Args:
     root_dir: The run's directory. Afterwards, gin holds its configuration.
-    gin_bindings: Gin bindings that override the configuration of the run.
+    gin_files: Gin files that override the configuration of the run.
+    gin_bindings: Gin bindings, applied after the files.
 
   Raises:
     ValueError: If the directory contains no run or no checkpoint, or the run
@@ -105,7 +114,9 @@ def live_act(
   from parl_tf.binaries import watched_search
 
   third_party_messages.silence_first_compilation()
-  agent, domain = restored_run.restore(root_dir, gin_bindings, searches=True)
+  agent, domain = restored_run.restore(
+      root_dir, gin_bindings, gin_files=gin_files, searches=True
+  )
   return watched_search.WatchedSearch(agent), domain
 
 

@@ -8,6 +8,9 @@ The SavedModel is loaded in a new process and compared with the live policy. Its
 file `parity.json` has the observations tried, the largest difference, the
 latency for 1 and 16 robots, the signature and the versions.
 
+With --gin_file and --gin_bindings, the configuration can differ from that of
+the run, for instance in its search (see parl-search).
+
 With --base, the SavedModel samples a frozen policy of any origin and searches
 its actions with the critic of the run. It is compared in the same process.
 """
@@ -37,6 +40,9 @@ def main(argv: Sequence[str]) -> None:
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
   from parl_tf.binaries import restored_run
 
+  changes = dict(
+      gin_files=options.gin_file, gin_bindings=options.gin_bindings
+  )
   third_party_messages.silence_first_compilation()
   if options.base:
     difference = restored_run.export_steered(
@@ -45,11 +51,15 @@ def main(argv: Sequence[str]) -> None:
         options.output,
         threshold=options.threshold,
         checkpoint_name=options.checkpoint,
-        gin_bindings=options.gin_bindings,
+        **changes,
     )
   else:
     difference = restored_run.export_run(
-        options.root_dir, options.output, options.policy, options.checkpoint
+        options.root_dir,
+        options.output,
+        options.policy,
+        options.checkpoint,
+        **changes,
     )
   logging.info(
       'The exported and the live policy differ by at most %.1g.',
@@ -61,9 +71,8 @@ def main(argv: Sequence[str]) -> None:
 def _check_combination(options) -> None:
   """Raises `UsageError` if a flag would have no effect."""
   if not options.base:
-    for name in ('threshold', 'gin_bindings'):
-      if options[name].present:
-        raise app.UsageError(f'--{name} is for --base only.')
+    if options['threshold'].present:
+      raise app.UsageError('--threshold is for --base only.')
   elif options['policy'].present:
     raise app.UsageError(
         '--policy cannot be combined with --base, which is the policy.'
@@ -108,9 +117,13 @@ def _define_flags():
       lower_bound=0.0,
   )
   flags.DEFINE_multi_string(
-      'gin_bindings',
+      'gin_file',
       [],
-      'With --base: a gin binding that overrides the configuration of the run.',
+      'A gin file that overrides the configuration of the run, for instance'
+      ' its search.',
+  )
+  flags.DEFINE_multi_string(
+      'gin_bindings', [], 'A gin binding, applied after the files.'
   )
 
 

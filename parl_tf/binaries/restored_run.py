@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Sequence, Tuple
+from typing import Iterator, Sequence, Tuple
 
 from absl import logging
 import tensorflow as tf
@@ -41,6 +41,7 @@ def restore(
     root_dir: str,
     gin_bindings: Sequence[str] = (),
     *,
+    gin_files: Sequence[str] = (),
     searches: bool = False,
 ) -> Tuple[parl_agent.PARLAgent, domain_lib.Domain]:
   """Rebuilds a run's agent from its configuration and last checkpoint.
@@ -48,6 +49,7 @@ def restore(
   Args:
     root_dir: The run's directory.
     gin_bindings: Gin bindings that override the configuration of the run.
+    gin_files: Gin files that override it, before the bindings.
     searches: Whether the critic is needed, so that it must have been trained.
 
   Returns:
@@ -58,7 +60,7 @@ def restore(
     ValueError: If the directory contains no run or no checkpoint, or the needed
       critic has not been trained.
   """
-  agent, domain = _make_agent(root_dir, gin_bindings)
+  agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
   directory = os.path.join(root_dir, 'checkpoints')
   state = checkpoint.RunState()
   if not checkpoint.Checkpoint(directory, agent, state).restore():
@@ -75,11 +77,52 @@ def restore(
   return agent, domain
 
 
-def _make_agent(root_dir, gin_bindings=()):
+@contextlib.contextmanager
+def restored_at(
+    root_dir: str, checkpoint_name: str, gin_bindings: Sequence[str] = ()
+) -> Iterator[Tuple[parl_agent.PARLAgent, domain_lib.Domain, int]]:
+  """Lets a run's agent have the networks of a checkpoint, critic included.
+
+  Args:
+    root_dir: The run's directory.
+    checkpoint_name: One of `CHECKPOINTS`, other than 'behavior_cloning'.
+    gin_bindings: Gin bindings that override the configuration of the run.
+
+  Yields:
+    The agent, its domain, and the training step of the checkpoint.
+
+  Raises:
+    ValueError: If the directory contains no run or no such checkpoint, or the
+      critic has not been trained.
+  """
+  _check_checkpoint(root_dir, 'policy', checkpoint_name)
+  agent, domain = restore(root_dir, gin_bindings, searches=True)
+  with _at(root_dir, agent, checkpoint_name, with_critic=True):
+    yield agent, domain, _train_step(root_dir, agent, checkpoint_name)
+
+
+def _train_step(root_dir, agent, checkpoint_name):
+  if checkpoint_name == 'last':
+    return int(agent.train_step_counter.numpy())
+  if checkpoint_name != 'best':
+    return phase_checkpoint.PhaseCheckpoint(
+        root_dir, checkpoint_name
+    ).train_step
+  best = best_policies.BestPolicies(root_dir, agent).best
+  if best is None:
+    raise ValueError(
+        f'{best_policies.directory(root_dir)} must describe its evaluation in'
+        ' best.json, but does not.'
+    )
+  return best.train_step
+
+
+def _make_agent(root_dir, gin_bindings=(), gin_files=()):
   """Returns the untrained agent of a run's configuration, and its domain."""
   configs.add_search_path()
   configs.parse(
-      [os.path.abspath(run_directory.config_path(root_dir))], gin_bindings
+      [os.path.abspath(run_directory.config_path(root_dir)), *gin_files],
+      gin_bindings,
   )
   # No normalization is passed: the checkpoint has the observation statistics.
   domain = domain_lib.select_domain()
@@ -93,7 +136,13 @@ def _make_agent(root_dir, gin_bindings=()):
 
 
 def export_run(
-    root_dir: str, output: str, name: str, checkpoint_name: str = 'last'
+    root_dir: str,
+    output: str,
+    name: str,
+    checkpoint_name: str = 'last',
+    *,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
 ) -> float:
   """Exports one policy from a checkpoint of a run.
 
@@ -103,6 +152,8 @@ def export_run(
     name: 'policy', 'greedy_policy' or 'base_policy'.
     checkpoint_name: One of `CHECKPOINTS`: the last checkpoint, that at the end
       of a phase, or that of the best online evaluation.
+    gin_files: See `restore`.
+    gin_bindings: See `restore`.
 
   Returns:
     The largest difference between actions of the exported and live policies, in
@@ -118,9 +169,14 @@ def export_run(
   logging.info('Restoring a checkpoint of %s.', root_dir)
   if checkpoint_name == 'behavior_cloning':
     # Without adapters or an actor of later.
-    agent, domain = _make_agent(root_dir)
+    agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
   else:
-    agent, domain = restore(root_dir, searches=name != 'base_policy')
+    agent, domain = restore(
+        root_dir,
+        gin_bindings,
+        gin_files=gin_files,
+        searches=name != 'base_policy',
+    )
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
@@ -180,6 +236,7 @@ def export_steered(
     *,
     threshold: float,
     checkpoint_name: str = 'last',
+    gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
 ) -> float:
   """Exports a frozen policy, steered by the critic of a run.
@@ -192,7 +249,8 @@ def export_steered(
     output: Directory of the new SavedModel.
     threshold: See `SteeredBase`.
     checkpoint_name: See `export_run`; it supplies the critic.
-    gin_bindings: Gin bindings that override the configuration of the run.
+    gin_files: See `restore`.
+    gin_bindings: See `restore`.
 
   Returns:
     The largest difference between actions of the exported and live policies, in
@@ -203,7 +261,9 @@ def export_steered(
       has no critic or search, or the base does not fit the task.
   """
   _check_checkpoint(root_dir, 'policy', checkpoint_name)
-  agent, domain = restore(root_dir, gin_bindings, searches=True)
+  agent, domain = restore(
+      root_dir, gin_bindings, gin_files=gin_files, searches=True
+  )
   if not run_policies.needs_critic(agent):
     raise ValueError(
         f'{root_dir} must be a run with a critic of actions, which steers the'

@@ -83,7 +83,9 @@ def steered_policy(
     ValueError: If the directory contains no run or no checkpoint, or the run
       has no critic or no search.
   """
-  scaled_act, domain = evaluation_run.searched_act(base, root_dir, gin_bindings)
+  scaled_act, domain = evaluation_run.searched_act(
+      base, root_dir, gin_bindings=gin_bindings
+  )
   low, high = (np.asarray(x, np.float32) for x in domain.raw_action_bounds)
   specs = domain.observation_spec()
   is_single = not isinstance(specs, Mapping)

@@ -21,6 +21,10 @@ class ActionOptimizer(selection.CandidateSelection):
   Global optimization (4.1) keeps the K best of N candidates. Local optimization
   (4.2) takes T gradient steps a <- clip(a + eta grad_a Q(s, a), -1, 1) from
   each of them.
+
+  Attributes:
+    num_gradient_steps: T.
+    step_size: eta, in action units per unit of the critic's gradient.
   """
 
   def __init__(
@@ -67,8 +71,8 @@ class ActionOptimizer(selection.CandidateSelection):
           f'`dataset_action` must be one of {_DATASET_ACTION}, got '
           f'{dataset_action!r}.'
       )
-    self._num_steps = num_gradient_steps
-    self._step_size = step_size
+    self.num_gradient_steps = num_gradient_steps
+    self.step_size = step_size
     self._acceptance = acceptance
     self._dataset_action = dataset_action
 
@@ -110,7 +114,7 @@ class ActionOptimizer(selection.CandidateSelection):
     actions, values = self._with_dataset_action(
         actions, values, dataset_action, value_fn
     )
-    if self._num_steps:
+    if self.num_gradient_steps:
       actions, values = self._climb(actions, value_fn)
     order = tf.argsort(values, direction='DESCENDING', stable=True)
     return types.Candidates(
@@ -126,7 +130,8 @@ class ActionOptimizer(selection.CandidateSelection):
         return actions, values
       actions, values = actions[:, :-1], values[:, :-1]
     added = tf.stop_gradient(dataset_action)[:, tf.newaxis]
-    if not self._num_steps:  # Otherwise the ascent evaluates the action.
+    # The ascent, if there is one, evaluates the action.
+    if not self.num_gradient_steps:
       values = tf.concat([values, value_fn(added)], axis=1)
     return tf.concat([actions, added], axis=1), values
 
@@ -140,7 +145,7 @@ class ActionOptimizer(selection.CandidateSelection):
     is_reject = self._acceptance == 'reject'
 
     def move(actions, gradient):
-      return tf.clip_by_value(actions + self._step_size * gradient, -1.0, 1.0)
+      return tf.clip_by_value(actions + self.step_size * gradient, -1.0, 1.0)
 
     def keep(moved, moved_values, best, best_values):
       if is_reject:
@@ -167,7 +172,7 @@ class ActionOptimizer(selection.CandidateSelection):
       return i + 1, moved, moved_gradient, best, best_values
 
     best, best_values = actions, values
-    num_loops = self._num_steps - 1
+    num_loops = self.num_gradient_steps - 1
     if num_loops:  # A loop is traced even if it is never entered.
       _, actions, gradient, best, best_values = tf.while_loop(
           lambda i, *_: i < num_loops,

@@ -26,6 +26,7 @@ from parl_tf.binaries import export
 from parl_tf.binaries import launch
 from parl_tf.binaries import learn
 from parl_tf.binaries import report
+from parl_tf.binaries import search
 from parl_tf.binaries import serve
 from parl_tf.binaries import train
 from reverb_server import server
@@ -44,6 +45,7 @@ _PROGRAMS = {
     'parl-learn': learn,
     'parl-report': report,
     'parl-reverb-server': server,
+    'parl-search': search,
     'parl-serve': serve,
     'parl-train': train,
 }
@@ -159,8 +161,6 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-export', '--root_dir, --output must be given'),
       ('parl-export', '--threshold is for --base', '--root_dir=r', '--output=x',
        '--threshold=1'),
-      ('parl-export', '--gin_bindings is for --base', '--root_dir=r',
-       '--output=x', '--gin_bindings=a.b = 1'),
       ('parl-export', '--policy cannot be combined with --base', '--root_dir=r',
        '--output=x', '--base=b', '--policy=policy'),
       ('parl-export', 'behavior_cloning has no trained critic', '--root_dir=r',
@@ -171,6 +171,12 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-report', '--output must be given', '--runs=run'),
       ('parl-evaluate', 'cannot be combined with a SavedModel', '--policy=p',
        '--root_dir=run', '--gin_file=quickstart.gin'),
+      ('parl-search', '--num_samples must be integers above 0, .* got .0,4.',
+       '--root_dir=r', '--num_samples=0,4'),
+      ('parl-search', '--step_sizes must be numbers above 0, .* got .small.',
+       '--root_dir=r', '--step_sizes=small'),
+      ('parl-search', '--num_final_episodes has no effect with --num_rounds 1',
+       '--root_dir=r', '--num_rounds=1', '--num_final_episodes=8'),
       ('parl-serve', 'the configuration it was exported with', '--policy=p',
        '--gin_bindings=a.b = 1'),
       ('parl-reverb-server', 'Both --root_dir and --gin_file'),
@@ -192,6 +198,9 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-evaluate', "got 'no'", '--policy=no', '--gin_file=quickstart.gin'),
       ('parl-export', 'not a run directory', '--root_dir=no', '--output=x'),
       ('parl-report', 'no directory no', '--runs=no', '--output=x'),
+      ('parl-search', "'Serch' to .* mean 'Search'", '--root_dir=no',
+       '--gin_bindings=evaluation/Serch.num_samples = 3'),
+      ('parl-search', 'not a run directory', '--root_dir=no'),
       ('parl-train', "--gin_bindings 'Of.*'Ofline' to .* mean 'Offline'",
        *_RUN, '--gin_bindings=Ofline.num_steps = 3'),
       ('parl-train', 'not be negative, got -3. .gin: Offline',

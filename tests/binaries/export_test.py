@@ -1,5 +1,6 @@
 """Tests of `parl-export`, and of `parl-evaluate` on its output."""
 
+import functools
 import os
 import shutil
 from unittest import mock
@@ -108,6 +109,27 @@ class ExportTest(absltest.TestCase):
             for clone, last in zip(weights['offline'], weights['last'])
         )
     )
+
+  def test_a_gin_file_and_bindings_override_the_run(self):
+    path = self.create_tempfile(
+        content='evaluation/Search.num_samples = 3\n'
+        'evaluation/Search.temperature = -1.0  # Refused, if it has an effect.'
+    ).full_path
+    changes = dict(
+        gin_files=[path], gin_bindings=['evaluation/Search.temperature = 0.5']
+    )
+    for use in (
+        functools.partial(
+            restored_run.export_run, self._root, self._output, 'greedy_policy'
+        ),
+        functools.partial(evaluation_run.live_act, self._root),
+    ):
+      with mock.patch.object(
+          export, 'export_policies', return_value={self._output: 0.0}
+      ):
+        use(**changes)
+      self.assertEqual(gin.query_parameter('evaluation/Search.num_samples'), 3)
+      gin.clear_config()
 
   def test_the_clone_has_nothing_of_later_phases(self):
     # Such as adapters, or an actor that steers.

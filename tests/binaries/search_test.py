@@ -1,0 +1,382 @@
+"""Tests of `parl-search`: the choice of a search, and its use on a run."""
+
+import csv
+import functools
+import json
+import os
+import shlex
+import shutil
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf.binaries import restored_run
+from parl_tf.binaries import search_outputs
+from parl_tf.binaries import search_run
+from parl_tf.binaries import search_settings
+from parl_tf.critics import iql
+from parl_tf.policies import remote
+from parl_tf.search import cross_entropy_method
+from parl_tf.serving import policy_spec
+from parl_tf.serving import server
+from parl_tf.training import evaluation
+from tests.agents import small_agent
+from tests.agents import small_dppo
+from tests.binaries import tiny
+from tests.serving import toy_policy
+from tests.training import small_run
+
+Axes = search_settings.Axes
+Scores = search_settings.Scores
+Setting = search_settings.Setting
+
+_OWN = Setting(32, 0.5, 3, 3, 0.1)
+_FEW = Setting(4, 0.5, 1, 0, 0.0)
+_ALONE = Setting(1, 0.5, 1, 0, 0.0)
+
+
+class SettingsTest(parameterized.TestCase):
+
+  def test_ranking_has_no_step_size(self):
+    self.assertEqual(
+        search_settings.make_settings([4], [0.5], [8], [0, 2], [0.1, 0.2]),
+        [
+            Setting(4, 0.5, 1, 0, 0.0),
+            Setting(4, 0.5, 4, 2, 0.1),
+            Setting(4, 0.5, 4, 2, 0.2),
+        ],
+    )
+
+  def test_the_default_grid_is_around_the_runs_search(self):
+    own = _OWN._replace(num_samples=10)
+    grid = search_settings.make_grid(Axes(), own, 3, 0.1)
+    self.assertEqual(
+        [x.num_samples for x in grid[::2]], [1, 2, 4, 8, 10, 16, 32]
+    )
+    self.assertLen(grid, 14)
+    self.assertContainsSubset({own, _FEW, _ALONE}, grid)
+    # A run that only ranks.
+    grid = search_settings.make_grid(Axes(), _FEW, 1, None)
+    self.assertEqual({x.num_gradient_steps for x in grid}, {0})
+
+  @parameterized.parameters(
+      (Axes(num_samples=[2, 4], num_candidates=[5]),
+       r'K = 5\) must not exceed .*N = 4'),
+      (Axes(num_gradient_steps=[0], step_sizes=[0.1]),
+       r'--step_sizes has no effect .* got \[0\]'),
+      (Axes(num_gradient_steps=[2]), '--step_sizes must be given'),
+  )
+  def test_a_choice_without_effect_is_named(self, axes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      search_settings.make_grid(axes, _OWN, 3, None)
+
+
+class HalveTest(absltest.TestCase):
+
+  def _halve(self, rounds, num_rounds=3):
+    """Halves searches of 1, 2, ... samples.
+
+    Args:
+      rounds: Successes among eight episodes, by number of samples, of each
+        round.
+      num_rounds: Largest number of rounds.
+
+    Returns:
+      The choice, and the samples of the searches in each round.
+    """
+    played = []
+
+    def play(number, some):
+      played.append([x.num_samples for x in some])
+      return {
+          x: Scores(8, rounds[number - 1][x.num_samples] / 8, -10.0)
+          for x in some
+      }
+
+    settings = [Setting(n, 1.0, 1, 0, 0.0) for n in rounds[0]]
+    choice = search_settings.halve(settings, num_rounds, play)
+    return choice, played
+
+  def test_the_better_half_plays_on_and_all_episodes_count(self):
+    choice, played = self._halve([
+        {1: 0, 2: 1, 3: 5, 4: 3, 5: 4, 6: 6, 7: 8},
+        {3: 6, 5: 2, 6: 6, 7: 3},
+        {3: 8, 6: 6},
+    ])
+
+    self.assertEqual(
+        played, [[1, 2, 3, 4, 5, 6, 7], [7, 6, 3, 5], [6, 3]]
+    )
+    # The first one of the first round is overtaken, and not by the last round
+    # alone: 19 of 24 against 18 of 24.
+    self.assertEqual([x.num_samples for x in choice.finalists], [3, 6])
+    scores = {x.num_samples: y for x, y in choice.scores.items()}
+    self.assertEqual(scores[3], Scores(24, 19 / 24, -10.0))
+    self.assertEqual(scores[7], Scores(16, 11 / 16, -10.0))
+    self.assertEqual(scores[1], Scores(8, 0.0, -10.0))
+
+  def test_who_left_early_cannot_win(self):
+    choice, _ = self._halve([{1: 5, 2: 6, 4: 7}, {2: 0, 4: 0}])
+    # 5 of 8 would be better than 7 of 16.
+    self.assertEqual([x.num_samples for x in choice.finalists], [4, 2])
+
+  def test_rounds_end_with_two_searches_or_with_their_number(self):
+    rounds = [dict.fromkeys(range(1, 9), 4)] * 3
+    self.assertLen(self._halve(rounds, 1)[1], 1)
+    self.assertEqual(list(map(len, self._halve(rounds, 2)[1])), [8, 4])
+    self.assertLen(self._halve([{1: 4, 2: 4}], 3)[1], 1)
+
+  def test_ties_go_to_the_longer_return_then_to_the_cheaper_search(self):
+    climbing = _FEW._replace(num_candidates=2, num_gradient_steps=1)
+    many = _FEW._replace(num_samples=8)
+    tie = Scores(8, 0.5, -10.0)
+    self.assertEqual(
+        search_settings.rank({
+            climbing: tie,
+            many: tie,
+            _FEW: tie,
+            _OWN: Scores(8, 0.5, -9.0),
+            _ALONE: Scores(8, 0.6, -30.0),
+        }),
+        [_ALONE, _OWN, _FEW, many, climbing],
+    )
+
+  def test_pooled_episodes_tie_in_any_order(self):
+    returns = [0.1, 0.7, 0.2]
+    pooled = {
+        search_settings.pool([Scores(3, 1 / 3, x) for x in order])
+        for order in (returns, returns[::-1], sorted(returns))
+    }
+    self.assertLen(pooled, 1)
+
+
+class OutputsTest(absltest.TestCase):
+
+  def _found(self, best, rates):
+    scores = {x: Scores(32, rate, -10.0) for x, rate in rates.items()}
+    return search_outputs.Found(best, _OWN, _ALONE, scores)
+
+  def test_the_verdict_is_that_of_the_fresh_episodes(self):
+    found = self._found(_FEW, {_FEW: 0.5, _OWN: 0.4, _ALONE: 0.0})
+    self.assertRegex(
+        found.verdict(),
+        r"^The run's own search is within chance of the best\. The policy alone"
+        r' is worse by more than chance explains\.$',
+    )
+    self.assertRegex(
+        found.table(), r"(?m)0\.400 .* the run's own \(0\.2\d+ to 0\.5\d+\)$"
+    )
+    found = self._found(_FEW, {_FEW: 0.5, _OWN: 0.1, _ALONE: 0.5})
+    self.assertRegex(found.verdict(), 'own search is worse.*alone is within')
+    found = self._found(_OWN, {_OWN: 0.5, _ALONE: 0.0})
+    self.assertStartsWith(found.verdict(), "The run's own search is the best.")
+    self.assertIn("found and the run's own (", found.table())
+    found = self._found(_ALONE, {_OWN: 0.0, _ALONE: 0.5})
+    self.assertRegex(found.verdict(), 'alone is the best. The critic misleads')
+
+  def test_the_new_run_has_an_online_phase_after_the_offline_one(self):
+    folder = self.create_tempdir()
+    folder.create_file(
+        'config.gin',
+        "# seed = 5\nrun_experiment.phase_names = ('offline',)\n"
+        "run_experiment.initial_phase = 'behavior_cloning'\n",
+    )
+    text = search_outputs.usage(folder.full_path, 'offline', 'few.gin')
+    (line,) = [x for x in text.splitlines() if 'parl-train' in x]
+    words = shlex.split(line)
+    self.assertEqual(words[words.index('--seed') + 1], '5')
+    self.assertContainsSubset(
+        [
+            f'run_experiment.initial_run = "{folder.full_path}"',
+            'run_experiment.initial_phase = "offline"',
+            'run_experiment.phase_names = ("behavior_cloning", "offline",'
+            ' "online")',
+        ],
+        words,
+    )
+
+
+class RunTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._run = os.path.join(self.create_tempdir().full_path, 'run')
+    ignored = shutil.ignore_patterns('policies', 'tensorboard')
+    shutil.copytree(tiny.finished_run(), self._run, ignore=ignored)
+
+  def _search(self, checkpoint='offline', num_rounds=2, **axes):
+    gin.clear_config()
+    axes = {'num_samples': [2], 'num_gradient_steps': [0], **axes}
+    return search_run.search(
+        self._run,
+        checkpoint,
+        Axes(**axes),
+        num_episodes=4,
+        num_rounds=num_rounds,
+        num_final_episodes=3,
+    )
+
+  def _rows(self, checkpoint='offline'):
+    path = os.path.join(self._run, f'searches_{checkpoint}.csv')
+    with open(path, newline='') as file:
+      return list(csv.DictReader(file))
+
+  def test_the_best_search_is_found_once_and_can_be_used(self):
+    with open(os.path.join(self._run, 'summary.json')) as file:
+      offline = json.load(file)['phases']['offline']
+    played = []
+    run_policy = evaluation.Evaluator.run_policy
+
+    def killed(evaluator, policy):
+      if len(played) == 4:  # Within the second round.
+        raise KeyboardInterrupt
+      played.append(policy)
+      return run_policy(evaluator, policy)
+
+    with mock.patch.object(evaluation.Evaluator, 'run_policy', killed):
+      with self.assertRaises(KeyboardInterrupt):
+        self._search()
+    before = self._rows()
+    with mock.patch.object(
+        evaluation.Evaluator, 'run_policy', autospec=True,
+        side_effect=run_policy,
+    ) as again:
+      printed = self._search()
+
+    rows = self._rows()
+    self.assertEqual(rows[:4], before)
+    self.assertEqual(again.call_count, len(rows) - 4)
+    counts = [sum(x['round'] == y for x in rows) for y in ('1', '2', 'final')]
+    self.assertEqual(counts[:2], [3, 2])
+    self.assertBetween(counts[2], 2, 3)
+    # The first round has the episodes and draws of the run's evaluations.
+    (own,) = [x for x in rows[:3] if x['num_gradient_steps'] == '2']
+    self.assertEqual(own['limit'], '15')
+    self.assertEqual(float(own['success_rate']), offline['success_rate'])
+    self.assertAlmostEqual(
+        float(own['mean_return']), offline['mean_return'], places=4
+    )
+    self.assertGreaterEqual(float(own['ascent_gain']), 0.0)
+    self.assertIn('the policy alone', printed)
+    # Bindings of the winner, for acting and evaluation but not for training.
+    gin_file = os.path.join(self._run, 'search_offline.gin')
+    self.assertIn(gin_file, printed)
+    gin.clear_config()
+    agent, _ = restored_run.restore(
+        self._run, gin_files=[gin_file], searches=True
+    )
+    winner, _, _ = search_run.own_search(agent, self._run)
+    self.assertEqual(
+        {str(winner.num_samples), str(winner.num_gradient_steps)},
+        {rows[-counts[2]][x] for x in ('num_samples', 'num_gradient_steps')},
+    )
+    self.assertIs(agent.searches.acting, agent.searches.evaluation)
+    self.assertEqual(agent.searches.training.num_samples, 2)
+
+  def test_one_round_measures_the_grid_alone(self):
+    def play(name, num_episodes, settings):
+      self.assertEqual((name, num_episodes), ('1', 4))
+      self.assertEqual([x.num_samples for x in settings], [4, 8])
+      return {x: Scores(4, 0.5, -1.0) for x in settings}
+
+    with mock.patch.object(search_run, 'Measurements') as measurements:
+      measurements.return_value.play = play
+      printed = self._search('last', num_rounds=1, num_samples=[4, 8])
+    self.assertEndsWith(printed, os.path.join(self._run, 'searches_last.csv'))
+    self.assertFalse(os.path.exists(f'{self._run}/search_last.gin'))
+
+  def test_the_best_networks_are_searched(self):
+    with open(os.path.join(self._run, 'best', 'best.json')) as file:
+      best = json.load(file)
+    with restored_run.restored_at(self._run, 'best') as (_, _, train_step):
+      self.assertEqual(train_step, best['train_step'])
+
+  def test_a_missing_checkpoint_is_named(self):
+    shutil.rmtree(os.path.join(self._run, 'phases', 'offline'))
+    with self.assertRaisesRegex(ValueError, 'phases/offline must hold a check'):
+      self._search()
+
+  def test_rounds_have_different_episodes(self):
+    starts = [
+        evaluation.episode_seed(search_run.round_seed(seed, name), i)
+        for seed in (0, 1)
+        for name in ('1', '2', '3', search_run.FINAL)
+        for i in range(64)
+    ]
+    self.assertLen(set(starts), len(starts))
+    self.assertEqual(search_run.round_seed(3, '1'), 3)
+
+
+class MeasurementsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._path = os.path.join(self.create_tempdir().full_path, 'searches.csv')
+
+  def _play(self, agent, num_samples=2, num_episodes=2, **kwargs):
+    setting = Setting(num_samples, 1.0, 1, 0, 0.0)
+    found = search_run.Measurements(
+        self._path, agent, small_run.make_domain(), seed=0, **kwargs
+    ).play('1', num_episodes, [setting])
+    return found[setting]
+
+  def test_other_networks_episodes_and_bindings_are_measured_anew(self):
+    agent = small_run.make_agent()
+    first = self._play(agent, train_step=7)
+    with mock.patch.object(evaluation.Evaluator, 'run_policy') as run_policy:
+      self.assertEqual(self._play(agent, train_step=7), first)
+      run_policy.side_effect = KeyboardInterrupt
+      for changed in (
+          {'train_step': 8},
+          {'train_step': 7, 'num_episodes': 3},
+          {'train_step': 7, 'gin_bindings': 'PointMaze.size = "Medium"'},
+      ):
+        with self.assertRaises(KeyboardInterrupt):
+          self._play(agent, **changed)
+
+  def test_a_served_policy_is_searched(self):
+    draws = []
+
+    def sample(observation, num_samples, seed):
+      draws.append(num_samples)
+      shape = (len(observation['observation']), num_samples, 1, 2)
+      return np.random.default_rng(seed).uniform(-1.0, 1.0, shape)
+
+    spec = policy_spec.PolicySpec(
+        {'observation': policy_spec.ArraySpec((4,))}, action_size=2
+    )
+    served = self.enter_context(
+        toy_policy.serving(server.Policy(sample), spec)
+    )
+    agent = small_agent.make_agent(
+        iql.IQLCritic,
+        functools.partial(remote.RemotePolicy, address=served.address),
+        observation_spec=tf.TensorSpec([4], tf.float32, 'observation'),
+        search=small_agent.make_search(num_gradient_steps=0),
+    )
+    self.assertEqual(self._play(agent, num_samples=3).num_episodes, 2)
+    self.assertEqual(set(draws), {3})
+
+
+class OwnSearchTest(absltest.TestCase):
+
+  def test_a_run_without_a_search_by_a_critic_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'x must be .* critic.*DPPOAgent'):
+      search_run.own_search(small_dppo.make_agent(), 'x')
+    agent = small_run.make_agent()
+    for optimizer, name in (
+        (None, 'None'),
+        (cross_entropy_method.CrossEntropyMethod(), 'CrossEntropyMethod'),
+    ):
+      agent.searches.evaluation.optimizer = optimizer
+      with self.assertRaisesRegex(ValueError, f'that of x is {name}'):
+        search_run.own_search(agent, 'x')
+
+
+if __name__ == '__main__':
+  absltest.main()
