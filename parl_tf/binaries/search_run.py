@@ -64,11 +64,14 @@ def search(
 
   Raises:
     ValueError: If the directory contains no run or no such checkpoint, the run
-      has no critic or no search of this kind, or a choice has no effect.
+      has no critic or no search of this kind, a choice has no effect, or
+      another process searches there.
   """
-  run_directory.check_place(root_dir)
   path = os.path.join(root_dir, f'searches_{checkpoint}.csv')
-  with restored_run.restored_at(root_dir, checkpoint, gin_bindings) as restored:
+  with (
+      run_directory.hold(root_dir, 'search.lock'),  # Or rows would be lost.
+      restored_run.restored_at(root_dir, checkpoint, gin_bindings) as restored,
+  ):
     agent, domain, train_step = restored
     own, num_candidates, step_size = own_search(agent, root_dir)
     settings = search_settings.make_grid(axes, own, num_candidates, step_size)
@@ -104,12 +107,12 @@ def search(
             list(dict.fromkeys([choice.finalists[0], own, alone])),
         ),
     )
-  gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')
-  with synced_file.write(gin_file) as file:
-    file.write(
-        search_outputs.gin_text(found, num_candidates, checkpoint, train_step)
-        .encode()
+    gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')
+    text = search_outputs.gin_text(
+        found, num_candidates, checkpoint, train_step
     )
+    with synced_file.write(gin_file) as file:
+      file.write(text.encode())
   return '\n\n'.join([
       table,
       search_outputs.describe(found),

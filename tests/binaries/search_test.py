@@ -24,6 +24,7 @@ from parl_tf.search import cross_entropy_method
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
 from parl_tf.training import evaluation
+from parl_tf.training import run_directory
 from tests.agents import small_agent
 from tests.agents import small_dppo
 from tests.binaries import tiny
@@ -300,6 +301,11 @@ class RunTest(parameterized.TestCase):
     shutil.rmtree(os.path.join(self._run, 'phases', 'offline'))
     with self.assertRaisesRegex(ValueError, 'phases/offline must hold a check'):
       self._search()
+
+  def test_two_processes_do_not_overwrite_each_others_rows(self):
+    with run_directory.hold(self._run, 'search.lock'):
+      with self.assertRaisesRegex(ValueError, f'by process {os.getpid()}'):
+        self._search()
 
   def test_rounds_have_different_episodes(self):
     starts = [
