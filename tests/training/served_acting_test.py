@@ -61,12 +61,13 @@ class ServedActingTest(absltest.TestCase):
     )
 
   def test_a_policy_alone_is_asked_once_a_chunk(self):
-    evaluator = evaluation.Evaluator(self.domain, num_episodes=3, seed=0)
-    act = served_acting.act_alone(self.address, self.domain)
+    # A chunk has four steps.
+    domain = small_run.make_domain(5)
+    evaluator = evaluation.Evaluator(domain, num_episodes=3, seed=0)
+    act = served_acting.act_alone(self.address, domain)
 
     first, again = evaluator.run(act), evaluator.run(act)
 
-    # Episodes have five steps, chunks four.
     self.assertEqual(self.batches, [(3, 1)] * 4)
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
@@ -158,8 +159,8 @@ class ServedActingTest(absltest.TestCase):
 
     episode = actor.act(0)
 
-    self.assertEqual(episode.num_steps, 5)
-    self.assertEqual(self.batches, [(1, 4)] * 3)
+    self.assertEqual(episode.num_steps, 3)
+    self.assertEqual(self.batches, [(1, 4)] * 2)
     np.testing.assert_array_equal(episode.action, actor.act(0).action)
 
   def test_evaluation_of_a_live_policy_draws_eagerly(self):
@@ -170,7 +171,7 @@ class ServedActingTest(absltest.TestCase):
     evaluator.run_policy(agent.base_policy)
 
     self.assertLen(result.episodes, 2)
-    self.assertEqual(self.batches, [(2, 4)] * 5 + [(2, 1)] * 5)
+    self.assertEqual(self.batches, [(2, 4)] * 3 + [(2, 1)] * 3)
     self.assertEmpty(agent.named_policies)
 
 

@@ -14,7 +14,7 @@ from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 from tests.agents import small_agent
 
-EPISODE_STEPS = 5
+EPISODE_STEPS = 3
 _OBSERVATION_SPEC = tf.TensorSpec([4], tf.float32, 'observation')
 _ACTION_SPEC = tensor_spec.BoundedTensorSpec(
     [2], tf.float32, -1.0, 1.0, 'action'
@@ -37,10 +37,10 @@ class RecordingExperience(memory_experience.MemoryExperience):
     return super().iterate(train_step, num_steps, request)
 
 
-def make_domain():
-  """Returns a maze whose episodes last at most five steps."""
+def make_domain(max_episode_steps=EPISODE_STEPS):
+  """Returns a small maze with short episodes."""
   return pointmaze.PointMaze(
-      size='UMaze', min_start_distance=2, max_episode_steps=EPISODE_STEPS
+      size='UMaze', min_start_distance=2, max_episode_steps=max_episode_steps
   )
 
 
