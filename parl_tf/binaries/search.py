@@ -19,16 +19,17 @@ own search and the policy alone then play --num_final_episodes fresh episodes,
 and only these estimate how good they are.
 
 search_<checkpoint>.gin in the run's directory then binds the winner for acting
-and evaluation; what is printed says how to use it. Before an online phase, take
---checkpoint offline. searches_<checkpoint>.csv has a row per search and round,
-written after each. `ascent_gain` is what gradient steps add to the critic's
-value at the first decision. Rerun the same command to resume: rows that the
-file has for the same networks are not measured again.
+and evaluation, unless the fresh episodes refute it; the last lines printed are
+the commands that use it. Before an online phase, use --checkpoint offline.
+searches_<checkpoint>.csv has a row per search and round, written after each.
+`ascent_gain` is what gradient steps add to the critic's value at the first
+decision. Rerun the same command to resume: rows that the file has for the same
+networks are not measured again.
 
 With --num_rounds 1, the grid alone is measured: nothing is added to it, and
 nothing is chosen. With --gin_bindings, the task can differ from that of the
 run, for instance in its time limit. A served policy draws with the weights that
-its server has.
+its server has, and is always measured again.
 """
 
 import math
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
       temperatures=_numbers('temperatures', float, 0),
       num_candidates=_numbers('num_candidates', int, 1),
       num_gradient_steps=_numbers('num_gradient_steps', int, 0),
-      step_sizes=_numbers('step_sizes', float, math.ulp(0.0)),
+      step_sizes=_numbers('step_sizes', float, is_positive=True),
   )
   run_directory.config_path(options.root_dir)  # Raises without a run.
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
@@ -77,18 +78,22 @@ def main(argv: Sequence[str]) -> None:
   )
 
 
-def _numbers(name, type_, low):
+def _numbers(name, type_, low=0, is_positive=False):
   """Returns the numbers of a flag, or None without it."""
   texts = flags.FLAGS[name].value
   if texts is None:
     return None
   kind = 'integers' if type_ is int else 'numbers'
-  wanted = f'{kind} above 0' if low else f'{kind}, at least 0'
+  wanted = f'{kind} above 0' if low or is_positive else f'{kind}, at least 0'
   try:
     numbers = [type_(x) for x in texts]
   except ValueError:
     numbers = []
-  if not numbers or not all(low <= x < math.inf for x in numbers):
+  if (
+      not numbers
+      or not all(low <= x < math.inf for x in numbers)
+      or (is_positive and 0 in numbers)
+  ):
     raise app.UsageError(
         f'--{name} must be {wanted}, separated by commas, got'
         f' {",".join(texts)!r}.'

@@ -57,22 +57,32 @@ class Found(NamedTuple):
         ('The policy alone', self.alone),
     ):
       if setting == self.best:
-        sentences.append(f'{name} is the best.')
-      elif self._is_worse(setting):
+        sentences.append(f'{name} is the one found.')
+      elif self._is_worse(setting, self.best):
         sentences.append(f'{name} is worse by more than chance explains.')
+      elif self._is_worse(self.best, setting):
+        sentences.append(
+            f'{name} is better by more than chance explains: keep it.'
+        )
       else:
-        sentences.append(f'{name} is within chance of the best.')
-    if self.best == self.alone:
+        sentences.append(f'{name} is within chance of the one found.')
+    if self.best == self.alone or self._is_worse(self.best, self.alone):
       sentences.append(
           'The critic misleads the searches: see docs/your_task.md, "The'
           ' critic".'
       )
     return ' '.join(sentences)
 
-  def _is_worse(self, setting) -> bool:
-    best = self.scores[self.best]
+  @property
+  def is_refuted(self) -> bool:
+    """Whether the run's own search or the policy alone is clearly better."""
+    return any(self._is_worse(self.best, x) for x in (self.own, self.alone))
+
+  def _is_worse(self, setting, than) -> bool:
+    found = self.scores[than]
     return setbacks.is_worse(
-        self.scores[setting].success_rate, best.success_rate, best.num_episodes
+        self.scores[setting].success_rate, found.success_rate,
+        found.num_episodes,
     )
 
 
@@ -125,8 +135,8 @@ def gin_text(
 
   Args:
     found: The searches.
-    num_candidates: K of the run: which candidates are drawn from where the
-      policy does not take the best, also if it takes no gradient steps.
+    num_candidates: K of the run. Without gradient steps it is kept, for
+      policies that sample among the candidates.
     checkpoint: Name of the checkpoint with the networks.
     train_step: Its training step.
   """

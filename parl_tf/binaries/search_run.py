@@ -107,6 +107,8 @@ def search(
             list(dict.fromkeys([choice.finalists[0], own, alone])),
         ),
     )
+    if found.is_refuted:
+      return '\n\n'.join([table, search_outputs.describe(found)])
     gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')
     text = search_outputs.gin_text(
         found, num_candidates, checkpoint, train_step
@@ -198,7 +200,7 @@ class Measurements:
       agent: `PARLAgent` with a critic.
       domain: `Domain`.
       seed: Seed of the run.
-      gin_bindings: Text that tells this task from others.
+      gin_bindings: Text that distinguishes this task from others.
       train_step: Training step of the networks.
     """
     self._path = path
@@ -211,6 +213,8 @@ class Measurements:
         'train_step': train_step,
     }
     self._rows: List[Dict[str, Any]] = []
+    # The weights of a served policy may have changed since.
+    self._reuses_rows = not agent.generative_policy.is_served
     if os.path.exists(path):
       with open(path, encoding='utf-8', newline='') as file:
         self._rows += csv.DictReader(file)
@@ -273,6 +277,8 @@ class Measurements:
 
   def _find(self, setting, name, num_episodes):
     """Returns the row of a measurement, or None."""
+    if not self._reuses_rows:
+      return None
     wanted = {
         **setting._asdict(),
         **self._fixed,

@@ -72,6 +72,7 @@ class Spool:
     self._sent_at: Dict[int, float] = {}
     self._being_sent: Set[int] = set()
     self._refused_before: Optional[Set[int]] = None
+    self._unreadable: Set[int] = set()
     self._reported: Set[int] = set()
     os.makedirs(directory, exist_ok=True)
     spool_id = directory_id.read_or_make(
@@ -112,13 +113,14 @@ class Spool:
       journal: Journal of the service.
 
     Returns:
-      The number of episodes that have not arrived yet.
+      The number of episodes that have not arrived yet, without those that
+      cannot be read.
 
     Raises:
       ConnectionError: If the service does not accept them in time.
       ValueError: If an episode does not fit the service's signature, the spool
         belongs to another run, or the service refused the last ten episodes,
-        all of them since the first call.
+        at least one of them since the first call.
     """
     directory_id.check_run(self._directory, int(journal.run_id[0]))
     refused = self._own(journal.refused)
@@ -129,12 +131,16 @@ class Spool:
           'for the reason.', self._link.address, number, self._collector,
       )
     self._reported |= refused
-    # A collector that has been mended since is not stopped by old refusals.
+    # A collector that has been mended since may try one more episode.
     if self._refused_before is None:
       self._refused_before = refused
     newest = sorted(arrived)[-_MAX_REFUSED:]
-    refused_now = refused - self._refused_before
-    if len(newest) == _MAX_REFUSED and refused_now.issuperset(newest):
+    is_refused_again = not self._refused_before.issuperset(newest)
+    if (
+        len(newest) == _MAX_REFUSED
+        and refused.issuperset(newest)
+        and is_refused_again
+    ):
       raise ValueError(
           f'The service at {self._link.address} refused the last '
           f'{_MAX_REFUSED} episodes of collector {self._collector}; see its '
@@ -148,7 +154,7 @@ class Spool:
       if number in arrived:
         os.remove(self._path(number))
         self._sent_at.pop(number, None)
-    return len(missing)
+    return len(set(missing) - self._unreadable)
 
   def _send_if_due(self, number: int) -> None:
     now = time.monotonic()
@@ -157,11 +163,13 @@ class Spool:
     if number in self._being_sent:
       # The link is slow or the queue is full; sending again would not help.
       return
+    self._unreadable.discard(number)
     try:
       episode = episode_log.read_episode(self._path(number))
     except OSError as error:
       # The disk may recover; the later episodes must still be sent.
       self._sent_at[number] = now
+      self._unreadable.add(number)
       logging.error(
           'Episode %d of collector %d cannot be read, and is tried again: %s',
           number, self._collector, error,

@@ -286,8 +286,8 @@ def _cast(array: np.ndarray) -> np.ndarray:
 def _integer_box(part: np.ndarray, sample: Any, space: Any) -> Any:
   """Returns the box of integers, such as tokens, whose sample a part is.
 
-  None if the part is another array, or if the box declares no bounds but those
-  of its dtype.
+  None if the part is another array, or if a bound of the box is that of its
+  dtype, other than 0: such a box is open.
   """
   if isinstance(sample, dict):
     boxes = [space.spaces[name] for name, x in sample.items() if x is part]
@@ -296,8 +296,8 @@ def _integer_box(part: np.ndarray, sample: Any, space: Any) -> Any:
   if not boxes or not np.issubdtype(boxes[0].dtype, np.integer):
     return None
   (box,), limits = boxes, np.iinfo(boxes[0].dtype)
-  is_bounded = np.any(box.low > limits.min) or np.any(box.high < limits.max)
-  return box if is_bounded else None
+  has_low = limits.min == 0 or np.all(box.low > limits.min)
+  return box if has_low and np.all(box.high < limits.max) else None
 
 
 def _observation_spec(observation: Any, box_of: Callable) -> Any:

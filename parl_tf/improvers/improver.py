@@ -31,8 +31,9 @@ class PolicyImprover(tf.Module, abc.ABC):
   """Base class of policy improvers, which compute the policy's loss.
 
   Attributes:
-    adds_rewards: Whether `augment_reward` adds a reward at s'. With n-step
-      returns, the decisions between s and s' would lack theirs.
+    adds_rewards: Whether `augment_reward` adds a reward at s'; a class that
+      overrides the method must set it. With n-step returns, the decisions
+      between s and s' would lack theirs.
   """
 
   adds_rewards = False

@@ -48,6 +48,8 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
         [_NUM_STATES, _NUM_ACTIONS],
         '[B, N]',
     )
+    if agent.generative_policy.has_density and not search.optimize_targets:
+      samples = None  # As in training: given samples have no densities.
     source = state_actions.make_source(
         search, agent.generative_policy, critic, transition, seed,
         samples=samples,
@@ -64,7 +66,12 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
         f'`per_example` of {name}.loss', loss.per_example, [_NUM_STATES], '[B]'
     )
     for key, value in loss.metrics.items():
-      _check_result(f'Metric {key!r} of {name}.loss', value, [], '[]')
+      shape = tf.convert_to_tensor(value).shape
+      if shape.rank:
+        raise ValueError(
+            f'Metric {key!r} of {name}.loss must be a scalar, got shape'
+            f' {shape}.'
+        )
 
   # A graph takes no values, so that no assertion sees zeros.
   common.function(trace).get_concrete_function(

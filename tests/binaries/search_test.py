@@ -165,8 +165,8 @@ class OutputsTest(absltest.TestCase):
     found = self._found(_FEW, {_FEW: 0.5, _OWN: 0.4, _ALONE: 0.0})
     self.assertRegex(
         found.verdict(),
-        r"^The run's own search is within chance of the best\. The policy alone"
-        r' is worse by more than chance explains\.$',
+        r"^The run's own search is within chance of the one found\. The policy"
+        r' alone is worse by more than chance explains\.$',
     )
     self.assertRegex(
         found.table(), r"(?m)0\.400 .* the run's own \(0\.2\d+ to 0\.5\d+\)$"
@@ -174,10 +174,23 @@ class OutputsTest(absltest.TestCase):
     found = self._found(_FEW, {_FEW: 0.5, _OWN: 0.1, _ALONE: 0.5})
     self.assertRegex(found.verdict(), 'own search is worse.*alone is within')
     found = self._found(_OWN, {_OWN: 0.5, _ALONE: 0.0})
-    self.assertStartsWith(found.verdict(), "The run's own search is the best.")
+    self.assertStartsWith(
+        found.verdict(), "The run's own search is the one found."
+    )
+    self.assertFalse(found.is_refuted)
     self.assertIn("found and the run's own (", found.table())
     found = self._found(_ALONE, {_OWN: 0.0, _ALONE: 0.5})
-    self.assertRegex(found.verdict(), 'alone is the best. The critic misleads')
+    self.assertRegex(
+        found.verdict(), 'alone is the one found. The critic misleads'
+    )
+
+  def test_a_search_that_fresh_episodes_refute_is_not_bound(self):
+    found = self._found(_FEW, {_FEW: 0.2, _OWN: 0.8, _ALONE: 0.1})
+    self.assertTrue(found.is_refuted)
+    self.assertRegex(found.verdict(), 'own search is better .*: keep it.')
+    found = self._found(_OWN, {_OWN: 0.1, _ALONE: 0.8})
+    self.assertTrue(found.is_refuted)
+    self.assertRegex(found.verdict(), 'alone is better .*The critic misleads')
 
   def test_the_new_run_has_an_online_phase_after_the_offline_one(self):
     folder = self.create_tempdir()
@@ -331,7 +344,7 @@ class MeasurementsTest(absltest.TestCase):
     ).play('1', num_episodes, [setting])
     return found[setting]
 
-  def test_other_networks_episodes_and_bindings_are_measured_anew(self):
+  def test_other_networks_episodes_and_bindings_are_measured_again(self):
     agent = small_run.make_agent()
     first = self._play(agent, train_step=7)
     with mock.patch.object(evaluation.Evaluator, 'run_policy') as run_policy:

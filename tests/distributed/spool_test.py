@@ -1,5 +1,6 @@
 """Tests of a collector's spool with a full queue."""
 
+import os
 import threading
 from unittest import mock
 
@@ -103,18 +104,23 @@ class SpoolTest(absltest.TestCase):
     left = self._spool.deliver(journal.make(refused=list(range(10))))
 
     self.assertEqual((left, self._receive()), (1, 10))
+    with self.assertRaisesRegex(ValueError, 'refused the last 10 episodes'):
+      self._spool.deliver(journal.make(refused=list(range(11))))
 
   def test_episode_that_the_disk_cannot_read_is_sent_later(self):
     self.enter_context(mock.patch.object(spool, '_RESEND_SECONDS', 0.0))
     self._spool.append(0, _episode())
 
-    with mock.patch(
-        'builtins.open', side_effect=OSError(5, 'bad block')
-    ), mock.patch.object(directory_id, 'check_run'), self.assertLogs(
-        level='ERROR'
-    ) as logs:
-      self.assertEqual(self._spool.deliver(journal.make()), 1)
-    self.assertIn('bad block', logs.output[0])
+    # Reading a directory is an error of the disk, too.
+    path = self._spool._path(0)
+    os.rename(path, path + '.away')
+    os.mkdir(path)
+    with self.assertLogs(level='ERROR') as logs:
+      # It does not keep the process from ending.
+      self.assertEqual(self._spool.deliver(journal.make()), 0)
+    self.assertIn('Is a directory', logs.output[0])
+    os.rmdir(path)
+    os.rename(path + '.away', path)
 
     self.assertEqual(self._spool.deliver(journal.make()), 1)
     self.assertEqual(self._receive(), 0)

@@ -250,6 +250,7 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     environment.observation_space = gymnasium.spaces.Dict({
         'words': gymnasium.spaces.Box(0, 63, (5,), np.int64),
         'bytes': gymnasium.spaces.Box(0, 255, (5,), np.uint8),
+        'counts': gymnasium.spaces.Box(0, 2**31 - 1, (5,), np.int32),
         'state': gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32),
     })
     spec = gymnasium_adapter.GymnasiumEnvironment(
@@ -260,6 +261,7 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     )
     # 255 is the limit of the dtype; it says nothing about a vocabulary.
     self.assertFalse(hasattr(spec['bytes'], 'maximum'))
+    self.assertFalse(hasattr(spec['counts'], 'maximum'))
     self.assertFalse(hasattr(spec['state'], 'maximum'))
 
     changed = gymnasium_adapter.GymnasiumEnvironment(

@@ -9,6 +9,8 @@ from parl_tf import types
 from parl_tf.critics import iql
 from parl_tf.critics import td
 from parl_tf.domains import pointmaze
+from parl_tf.policies import gaussian
+from parl_tf.search import action_source
 from parl_tf.training import critic_check
 from parl_tf.training import phase_checks
 from tests.agents import small_agent
@@ -40,6 +42,22 @@ class CriticCheckTest(parameterized.TestCase):
   def test_a_critic_that_keeps_the_protocol_passes(self):
     critic_check.check(_agent(iql.IQLCritic))
     critic_check.check(_agent(), has_mask=True)
+
+  def test_a_critic_of_densities_gets_them_as_in_training(self):
+    def loss(self, transition, source, seed):
+      del self, seed
+      log_probs = source.next.optimized(1).log_probs
+      return types.CriticLoss(
+          transition.next_time_step.reward - log_probs[:, 0],
+          {'values/count': tf.constant(3)},
+      )
+
+    agent = small_agent.make_agent(
+        type('MyCritic', (td.TDCritic,), {'loss': loss}),
+        gaussian.GaussianPolicy,
+        search=action_source.Search(4, optimizer=None),
+    )
+    critic_check.check(agent)
 
   @parameterized.parameters(
       (tf.reduce_mean, r'float32 of shape \[B\], here \[7\], .* shape \(\)'),
