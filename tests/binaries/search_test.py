@@ -180,9 +180,7 @@ class OutputsTest(absltest.TestCase):
     self.assertFalse(found.is_refuted)
     self.assertIn("found and the run's own (", found.table())
     found = self._found(_ALONE, {_OWN: 0.0, _ALONE: 0.5})
-    self.assertRegex(
-        found.verdict(), 'alone is the one found. The critic misleads'
-    )
+    self.assertRegex(found.verdict(), 'alone is the one .* critic misleads')
 
   def test_a_search_that_fresh_episodes_refute_is_not_bound(self):
     found = self._found(_FEW, {_FEW: 0.2, _OWN: 0.8, _ALONE: 0.1})
