@@ -107,9 +107,12 @@ def search(
             list(dict.fromkeys([choice.finalists[0], own, alone])),
         ),
     )
-    if found.is_refuted:
-      return '\n\n'.join([table, search_outputs.describe(found)])
     gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')
+    if found.is_refuted:
+      # That of an earlier search would be taken for the result of this one.
+      if os.path.exists(gin_file):
+        os.remove(gin_file)
+      return '\n\n'.join([table, search_outputs.describe(found)])
     text = search_outputs.gin_text(
         found, num_candidates, checkpoint, train_step
     )

@@ -40,121 +40,6 @@ _FEW = Setting(4, 0.5, 1, 0, 0.0)
 _ALONE = Setting(1, 0.5, 1, 0, 0.0)
 
 
-class SettingsTest(parameterized.TestCase):
-
-  def test_ranking_has_no_step_size(self):
-    self.assertEqual(
-        search_settings.make_settings([4], [0.5], [8], [0, 2], [0.1, 0.2]),
-        [
-            Setting(4, 0.5, 1, 0, 0.0),
-            Setting(4, 0.5, 4, 2, 0.1),
-            Setting(4, 0.5, 4, 2, 0.2),
-        ],
-    )
-
-  def test_the_default_grid_is_around_the_runs_search(self):
-    own = _OWN._replace(num_samples=10)
-    grid = search_settings.make_grid(Axes(), own, 3, 0.1)
-    self.assertEqual(
-        [x.num_samples for x in grid[::2]], [1, 2, 4, 8, 10, 16, 32]
-    )
-    self.assertLen(grid, 14)
-    self.assertContainsSubset({own, _FEW, _ALONE}, grid)
-    # A run that only ranks.
-    grid = search_settings.make_grid(Axes(), _FEW, 1, None)
-    self.assertEqual({x.num_gradient_steps for x in grid}, {0})
-
-  @parameterized.parameters(
-      (Axes(num_samples=[2, 4], num_candidates=[5]),
-       r'K = 5\) must not exceed .*N = 4'),
-      (Axes(num_gradient_steps=[0], step_sizes=[0.1]),
-       r'--step_sizes has no effect .* got \[0\]'),
-      (Axes(num_gradient_steps=[2]), '--step_sizes must be given'),
-  )
-  def test_a_choice_without_effect_is_named(self, axes, message):
-    with self.assertRaisesRegex(ValueError, message):
-      search_settings.make_grid(axes, _OWN, 3, None)
-
-
-class HalveTest(absltest.TestCase):
-
-  def _halve(self, rounds, num_rounds=3):
-    """Halves searches of 1, 2, ... samples.
-
-    Args:
-      rounds: Successes among eight episodes, by number of samples, of each
-        round.
-      num_rounds: Largest number of rounds.
-
-    Returns:
-      The choice, and the samples of the searches in each round.
-    """
-    played = []
-
-    def play(number, some):
-      played.append([x.num_samples for x in some])
-      return {
-          x: Scores(8, rounds[number - 1][x.num_samples] / 8, -10.0)
-          for x in some
-      }
-
-    settings = [Setting(n, 1.0, 1, 0, 0.0) for n in rounds[0]]
-    choice = search_settings.halve(settings, num_rounds, play)
-    return choice, played
-
-  def test_the_better_half_plays_on_and_all_episodes_count(self):
-    choice, played = self._halve([
-        {1: 0, 2: 1, 3: 5, 4: 3, 5: 4, 6: 6, 7: 8},
-        {3: 6, 5: 2, 6: 6, 7: 3},
-        {3: 8, 6: 6},
-    ])
-
-    self.assertEqual(
-        played, [[1, 2, 3, 4, 5, 6, 7], [7, 6, 3, 5], [6, 3]]
-    )
-    # The first one of the first round is overtaken, and not by the last round
-    # alone: 19 of 24 against 18 of 24.
-    self.assertEqual([x.num_samples for x in choice.finalists], [3, 6])
-    scores = {x.num_samples: y for x, y in choice.scores.items()}
-    self.assertEqual(scores[3], Scores(24, 19 / 24, -10.0))
-    self.assertEqual(scores[7], Scores(16, 11 / 16, -10.0))
-    self.assertEqual(scores[1], Scores(8, 0.0, -10.0))
-
-  def test_who_left_early_cannot_win(self):
-    choice, _ = self._halve([{1: 5, 2: 6, 4: 7}, {2: 0, 4: 0}])
-    # 5 of 8 would be better than 7 of 16.
-    self.assertEqual([x.num_samples for x in choice.finalists], [4, 2])
-
-  def test_rounds_end_with_two_searches_or_with_their_number(self):
-    rounds = [dict.fromkeys(range(1, 9), 4)] * 3
-    self.assertLen(self._halve(rounds, 1)[1], 1)
-    self.assertEqual(list(map(len, self._halve(rounds, 2)[1])), [8, 4])
-    self.assertLen(self._halve([{1: 4, 2: 4}], 3)[1], 1)
-
-  def test_ties_go_to_the_longer_return_then_to_the_cheaper_search(self):
-    climbing = _FEW._replace(num_candidates=2, num_gradient_steps=1)
-    many = _FEW._replace(num_samples=8)
-    tie = Scores(8, 0.5, -10.0)
-    self.assertEqual(
-        search_settings.rank({
-            climbing: tie,
-            many: tie,
-            _FEW: tie,
-            _OWN: Scores(8, 0.5, -9.0),
-            _ALONE: Scores(8, 0.6, -30.0),
-        }),
-        [_ALONE, _OWN, _FEW, many, climbing],
-    )
-
-  def test_pooled_episodes_tie_in_any_order(self):
-    returns = [0.1, 0.7, 0.2]
-    pooled = {
-        search_settings.pool([Scores(3, 1 / 3, x) for x in order])
-        for order in (returns, returns[::-1], sorted(returns))
-    }
-    self.assertLen(pooled, 1)
-
-
 class OutputsTest(absltest.TestCase):
 
   def _found(self, best, rates):
@@ -289,6 +174,24 @@ class RunTest(parameterized.TestCase):
     )
     self.assertIs(agent.searches.acting, agent.searches.evaluation)
     self.assertEqual(agent.searches.training.num_samples, 2)
+
+  def test_a_refuted_search_leaves_no_gin_file(self):
+    path = os.path.join(self._run, 'search_offline.gin')
+    with open(path, 'w') as file:
+      file.write('# Of an earlier search.\n')
+
+    def play(name, num_episodes, settings):
+      own = max(settings, key=lambda x: x.num_gradient_steps)
+      is_final = name == search_run.FINAL
+      rates = {x: float((x == own) == is_final) for x in settings}
+      return {x: Scores(32, rate, -1.0) for x, rate in rates.items()}
+
+    with mock.patch.object(search_run, 'Measurements') as measurements:
+      measurements.return_value.play = play
+      printed = self._search()
+
+    self.assertIn('better by more than chance explains: keep it', printed)
+    self.assertFalse(os.path.exists(path))
 
   def test_one_round_measures_the_grid_alone(self):
     def play(name, num_episodes, settings):
