@@ -156,6 +156,21 @@ class GinFilesTest(tensor_case.TensorCase):
     domain = domain_lib.select_domain()
     run_constants.read(domain, _build_agent(domain))
 
+  @parameterized.parameters(
+      ([], 0),
+      (['ablations/no_global.gin'], 3),
+      (['variants/paper.gin'], 3),
+      (['variants/released_code.gin'], 3),
+  )
+  def test_the_quickstart_climbs_in_training_alone(self, files, num_acting):
+    configs.parse(
+        ['quickstart.gin', *files],
+        [*_SMALL, 'ActionOptimizer.num_gradient_steps = 3'],
+    )
+    searches = _build_agent(domain_lib.select_domain()).searches
+    for search, number in zip(searches, (3, num_acting, num_acting)):
+      self.assertEqual(search.optimizer.num_gradient_steps, number)
+
   def test_sac_has_targets_of_one_step_after_the_quickstart(self):
     configs.parse(['quickstart.gin', 'methods/sac.gin'])
     self.assertEqual(_value('n_step_returns.online_steps'), 1)

@@ -145,6 +145,7 @@ def gin_text(
       'Search.num_samples': best.num_samples,
       'Search.temperature': best.temperature,
       'Search.optimizer': '@ActionOptimizer()',
+      'Search.local_optimization': True,
       'ActionOptimizer.num_candidates': best.num_candidates
       if best.num_gradient_steps
       else min(num_candidates, best.num_samples),

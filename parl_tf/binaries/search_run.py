@@ -2,7 +2,7 @@
 
 import csv
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import logging
 import gin
@@ -73,8 +73,8 @@ def search(
       restored_run.restored_at(root_dir, checkpoint, gin_bindings) as restored,
   ):
     agent, domain, train_step = restored
-    own, num_candidates, step_size = own_search(agent, root_dir)
-    settings = search_settings.make_grid(axes, own, num_candidates, step_size)
+    own, num_candidates, climb = own_search(agent, root_dir)
+    settings = search_settings.make_grid(axes, own, num_candidates, climb)
     alone = own._replace(
         num_samples=1, num_candidates=1, num_gradient_steps=0, step_size=0.0
     )
@@ -127,7 +127,7 @@ def search(
 
 def own_search(
     agent, root_dir: str
-) -> Tuple[search_settings.Setting, int, Optional[float]]:
+) -> Tuple[search_settings.Setting, int, search_settings.Climb]:
   """Returns the search of a run's evaluations, taking the best action found.
 
   Args:
@@ -135,8 +135,8 @@ def own_search(
     root_dir: The run's directory, for messages.
 
   Returns:
-    The search; its K and its step size, also if it takes no steps. The latter
-    is None if its optimizer has none.
+    The search; its K, also if it takes no steps; and the gradient steps of the
+    run's searches, of which that for training may be the only one with any.
 
   Raises:
     ValueError: If the agent has no critic, or its evaluation no search of this
@@ -148,25 +148,30 @@ def own_search(
         f' compared, but its {type(agent).__name__} has none.'
     )
   own = agent.searches.evaluation
-  steps: int = 0
-  size: Optional[float] = None
-  if isinstance(own.optimizer, action_optimizer.ActionOptimizer):
-    steps = own.optimizer.num_gradient_steps
-    size = float(own.optimizer.step_size)
-  elif not isinstance(own.optimizer, ranking.Ranking):
+  known = (action_optimizer.ActionOptimizer, ranking.Ranking)
+  if not isinstance(own.optimizer, known):
     name = own.optimizer and type(own.optimizer).__name__
     raise ValueError(
         '`evaluation/Search.optimizer` must be an ActionOptimizer or a Ranking,'
         f' whose settings are compared, but that of {root_dir} is {name}.'
     )
+  climbing = [
+      x.optimizer
+      for x in (own, agent.searches.training)
+      if isinstance(x.optimizer, action_optimizer.ActionOptimizer)
+  ]
+  climb = search_settings.Climb(
+      {x.num_gradient_steps for x in climbing},
+      float(climbing[0].step_size) if climbing else None,
+  )
   (setting,) = search_settings.make_settings(
       [own.num_samples],
       [float(own.temperature)],
       [own.optimizer.num_candidates],
-      [steps],
-      [size or 0.0],
+      [getattr(own.optimizer, 'num_gradient_steps', 0)],
+      [climb.step_size or 0.0],
   )
-  return setting, own.optimizer.num_candidates, size
+  return setting, own.optimizer.num_candidates, climb
 
 
 def round_seed(seed: int, name: str) -> int:
@@ -338,6 +343,7 @@ class Measurements:
             optimizer=optimizer,
             selection='argmax',
             temperature=setting.temperature,
+            local_optimization=True,
         )
       self._policies[setting] = parl_policy.PARLPolicy(
           agent.time_step_spec,

@@ -6,7 +6,16 @@ searches play a few episodes, the better half as many further ones, and so on.
 
 import itertools
 import math
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    AbstractSet,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 _NUM_SAMPLES = (1, 2, 4, 8, 16, 32)
 _NUM_LEFT = 2  # Two searches need no further round: both have played it.
@@ -58,6 +67,18 @@ class Axes(NamedTuple):
   step_sizes: Optional[Sequence[float]] = None
 
 
+class Climb(NamedTuple):
+  """Gradient steps of a run.
+
+  Attributes:
+    num_gradient_steps: T of its searches.
+    step_size: Also if each T is 0; None if no optimizer has one.
+  """
+
+  num_gradient_steps: AbstractSet[int]
+  step_size: Optional[float]
+
+
 class Scores(NamedTuple):
   """Results of the episodes of one search.
 
@@ -103,7 +124,7 @@ def make_settings(
 
 
 def make_grid(
-    axes: Axes, own: Setting, num_candidates: int, step_size: Optional[float]
+    axes: Axes, own: Setting, num_candidates: int, climb: Climb
 ) -> List[Setting]:
   """Returns the searches to compare.
 
@@ -111,13 +132,13 @@ def make_grid(
     axes: What the user has chosen.
     own: The run's search.
     num_candidates: K of the run, also if its T is 0.
-    step_size: Of the run, also if its T is 0; None if its optimizer has none.
+    climb: Gradient steps of the run.
 
   Raises:
     ValueError: If a choice has no effect, or a step size is missing.
   """
   counts = axes.num_samples or sorted({*_NUM_SAMPLES, own.num_samples})
-  steps = axes.num_gradient_steps or sorted({0, own.num_gradient_steps})
+  steps = axes.num_gradient_steps or sorted({0, *climb.num_gradient_steps})
   for name in ('num_candidates', 'step_sizes'):
     if getattr(axes, name) and not any(steps):
       raise ValueError(
@@ -130,7 +151,8 @@ def make_grid(
           f'--num_candidates (K = {k}) must not exceed the largest of'
           f' --num_samples (N = {max(counts)}).'
       )
-  sizes = axes.step_sizes or ([] if step_size is None else [step_size])
+  own_sizes = [] if climb.step_size is None else [climb.step_size]
+  sizes = axes.step_sizes or own_sizes
   if any(steps) and not sizes:
     raise ValueError(
         "--step_sizes must be given: the run's search takes no gradient steps."

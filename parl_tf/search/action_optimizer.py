@@ -1,5 +1,6 @@
 """Global and local action optimization of PA-RL."""
 
+import copy
 from typing import Callable, Optional
 
 import gin
@@ -121,6 +122,11 @@ class ActionOptimizer(selection.CandidateSelection):
         tf.stop_gradient(tf.gather(actions, order, batch_dims=1)),
         tf.stop_gradient(tf.gather(values, order, batch_dims=1)),
     )
+
+  def without_gradient_steps(self) -> 'ActionOptimizer':
+    ranking = copy.copy(self)
+    ranking.num_gradient_steps = 0
+    return ranking
 
   def _with_dataset_action(self, actions, values, dataset_action, value_fn):
     if dataset_action is None or self._dataset_action is None:

@@ -36,6 +36,7 @@ class Search:
       precision: str = 'float32',
       temperature: float = 1.0,
       ranking: str = 'critic',
+      local_optimization: bool = True,
   ):
     """Initializes the settings.
 
@@ -59,6 +60,8 @@ class Search:
       ranking: 'critic' values candidates by the critic, with its aggregation
         over all members; 'target' by the minimum over the members of its target
         copy that it draws for targets, as EXPO and IBRL do.
+      local_optimization: Whether the optimizer may take gradient steps. False
+        ranks only, whatever `ActionOptimizer.num_gradient_steps` is.
 
     Raises:
       ValueError: If a number is out of range or an option is unknown.
@@ -81,6 +84,8 @@ class Search:
       raise ValueError(
           f'`temperature` must not be negative, got {temperature}.'
       )
+    if optimizer is not None and not local_optimization:
+      optimizer = optimizer.without_gradient_steps()
     if optimizer is not None and optimizer.num_candidates > num_samples:
       raise ValueError(
           f'`num_candidates` (K = {optimizer.num_candidates}) must not exceed '

@@ -34,6 +34,10 @@ class CandidateSelection:
     self.num_candidates = num_candidates
     self._temperature = temperature
 
+  def without_gradient_steps(self) -> 'CandidateSelection':
+    """Returns an optimizer that only ranks; most take no such steps anyway."""
+    return self
+
   def select(
       self,
       candidates: types.Candidates,

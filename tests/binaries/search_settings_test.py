@@ -6,6 +6,7 @@ from absl.testing import parameterized
 from parl_tf.binaries import search_settings
 
 Axes = search_settings.Axes
+Climb = search_settings.Climb
 Scores = search_settings.Scores
 Setting = search_settings.Setting
 
@@ -28,15 +29,18 @@ class SettingsTest(parameterized.TestCase):
 
   def test_the_default_grid_is_around_the_runs_search(self):
     own = _OWN._replace(num_samples=10)
-    grid = search_settings.make_grid(Axes(), own, 3, 0.1)
+    grid = search_settings.make_grid(Axes(), own, 3, Climb({3}, 0.1))
     self.assertEqual(
         [x.num_samples for x in grid[::2]], [1, 2, 4, 8, 10, 16, 32]
     )
     self.assertLen(grid, 14)
     self.assertContainsSubset({own, _FEW, _ALONE}, grid)
     # A run that only ranks.
-    grid = search_settings.make_grid(Axes(), _FEW, 1, None)
+    grid = search_settings.make_grid(Axes(), _FEW, 1, Climb(set(), None))
     self.assertEqual({x.num_gradient_steps for x in grid}, {0})
+    # One that ranks to act, and climbs to train.
+    grid = search_settings.make_grid(Axes(), _FEW, 3, Climb({0, 2}, 0.1))
+    self.assertIn(Setting(4, 0.5, 3, 2, 0.1), grid)
 
   @parameterized.parameters(
       (Axes(num_samples=[2, 4], num_candidates=[5]),
@@ -47,7 +51,7 @@ class SettingsTest(parameterized.TestCase):
   )
   def test_a_choice_without_effect_is_named(self, axes, message):
     with self.assertRaisesRegex(ValueError, message):
-      search_settings.make_grid(axes, _OWN, 3, None)
+      search_settings.make_grid(axes, _OWN, 3, Climb({3}, None))
 
 
 class HalveTest(absltest.TestCase):

@@ -108,7 +108,7 @@ class RunTest(parameterized.TestCase):
 
   def _search(self, checkpoint='offline', num_rounds=2, **axes):
     gin.clear_config()
-    axes = {'num_samples': [2], 'num_gradient_steps': [0], **axes}
+    axes = {'num_samples': [2], 'num_gradient_steps': [0, 2], **axes}
     return search_run.search(
         self._run,
         checkpoint,
@@ -152,13 +152,18 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(counts[:2], [3, 2])
     self.assertBetween(counts[2], 2, 3)
     # The first round has the episodes and draws of the run's evaluations.
-    (own,) = [x for x in rows[:3] if x['num_gradient_steps'] == '2']
+    own, climbing, _ = sorted(
+        rows[:3],
+        key=lambda x: (-int(x['num_samples']), x['num_gradient_steps']),
+    )
+    self.assertEqual(climbing['num_gradient_steps'], '2')
+    self.assertGreater(float(climbing['ascent_gain']), 0.0)
     self.assertEqual(own['limit'], '15')
     self.assertEqual(float(own['success_rate']), offline['success_rate'])
     self.assertAlmostEqual(
         float(own['mean_return']), offline['mean_return'], places=4
     )
-    self.assertGreaterEqual(float(own['ascent_gain']), 0.0)
+    self.assertEqual(float(own['ascent_gain']), 0.0)
     self.assertIn('the policy alone', printed)
     # Bindings of the winner, for acting and evaluation but not for training.
     gin_file = os.path.join(self._run, 'search_offline.gin')
@@ -181,7 +186,7 @@ class RunTest(parameterized.TestCase):
       file.write('# Of an earlier search.\n')
 
     def play(name, num_episodes, settings):
-      own = max(settings, key=lambda x: x.num_gradient_steps)
+      own = Setting(2, 1.0, 1, 0, 0.0)
       is_final = name == search_run.FINAL
       rates = {x: float((x == own) == is_final) for x in settings}
       return {x: Scores(32, rate, -1.0) for x, rate in rates.items()}
@@ -201,7 +206,9 @@ class RunTest(parameterized.TestCase):
 
     with mock.patch.object(search_run, 'Measurements') as measurements:
       measurements.return_value.play = play
-      printed = self._search('last', num_rounds=1, num_samples=[4, 8])
+      printed = self._search(
+          'last', num_rounds=1, num_samples=[4, 8], num_gradient_steps=[0]
+      )
     self.assertEndsWith(printed, os.path.join(self._run, 'searches_last.csv'))
     self.assertFalse(os.path.exists(f'{self._run}/search_last.gin'))
 

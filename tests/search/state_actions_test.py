@@ -216,6 +216,18 @@ class SamplesTest(tensor_case.TensorCase):
     self.assertEqual(own.temperature, 0.0)
     self.assertFalse(own.is_greedy)
 
+  def test_without_local_optimization_it_only_ranks(self):
+    optimizer = _CountingOptimizer(2, 2, 0.1)
+    search = action_source.Search(4, optimizer, local_optimization=False)
+    ranked = _make_source(search).here
+    is_sample = _is_among(ranked.candidates().actions, ranked.base())
+    self.assertTrue(tf.reduce_all(is_sample))
+    # The given one may serve another search.
+    self.assertEqual(optimizer.num_gradient_steps, 2)
+    climbed = _make_source(action_source.Search(4, optimizer)).here
+    is_sample = _is_among(climbed.candidates().actions, climbed.base())
+    self.assertFalse(tf.reduce_all(is_sample))
+
   def test_the_target_may_rank_by_its_least_member(self):
     critic = small_agent.make_critic(num_target_members=None)
     for i, variable in enumerate(critic.variables):
