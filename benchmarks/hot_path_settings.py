@@ -19,6 +19,8 @@ class Setting(NamedTuple):
   gin_bindings: List[str]
 
 
+_ACTING = ('acting', 'evaluation')
+
 SETTINGS = {
     'antmaze': Setting(
         29,
@@ -27,7 +29,14 @@ SETTINGS = {
         ['methods/parl_cal_ql.gin', 'policies/diffusion.gin'],
         ['CriticEnsemble.hidden_sizes = (256, 256, 256, 256)'],
     ),
-    'pointmaze': Setting(4, 2, 128, ['quickstart.gin'], []),
+    'pointmaze': Setting(
+        4,
+        2,
+        128,
+        ['quickstart.gin'],
+        # Acting climbs, too, as in the other settings.
+        [f'{x}/Search.local_optimization = True' for x in _ACTING],
+    ),
     'small_robot': Setting(
         28,
         5,

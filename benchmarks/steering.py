@@ -6,7 +6,7 @@
       --base clone
 
 Exports the base with `parl-export --base`: re-ranked, and re-ranked and climbed
-as the run's evaluations do. `parl-evaluate` scores each SavedModel, and the
+with the run's gradient steps. `parl-evaluate` scores each SavedModel, and the
 time of a decision of one robot is the median of many. With the threshold at 0,
 all actions must be those of the base. The results are printed and written to
 `OUTPUT/steering.json`.
@@ -37,8 +37,8 @@ _NUM_DECISIONS = flags.DEFINE_integer('num_decisions', 300, 'Timed decisions.')
 _EVALUATION_SEED = 12_345
 _VARIANTS = {
     'threshold_0': ('--threshold=0',),
-    'ranked': ('--gin_bindings=ActionOptimizer.num_gradient_steps = 0',),
-    'climbed': (),
+    'ranked': ('--gin_bindings=evaluation/Search.local_optimization = False',),
+    'climbed': ('--gin_bindings=evaluation/Search.local_optimization = True',),
 }
 
 
