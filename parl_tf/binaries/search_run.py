@@ -97,14 +97,15 @@ def search(
     table = search_outputs.table(choice.scores, labels)
     if num_rounds == 1:
       return f'{table}\n\n{path}'
+    best = search_settings.cheapest_of_best(choice)
     found = search_outputs.Found(
-        choice.finalists[0],
+        best,
         own,
         alone,
         measurements.play(
             FINAL,
             num_final_episodes,
-            list(dict.fromkeys([choice.finalists[0], own, alone])),
+            list(dict.fromkeys([best, own, alone])),
         ),
     )
     gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')

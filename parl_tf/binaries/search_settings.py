@@ -39,6 +39,11 @@ class Setting(NamedTuple):
   step_size: float
 
   @property
+  def cost(self) -> int:
+    """Evaluations of the critic per state; a gradient step is two."""
+    return self.num_samples + 2 * self.num_candidates * self.num_gradient_steps
+
+  @property
   def is_alone(self) -> bool:
     """Whether the critic chooses nothing."""
     return self.num_samples == 1 and not self.num_gradient_steps
@@ -189,6 +194,26 @@ def rank(scores: Mapping[Setting, Scores]) -> List[Setting]:
           x.num_gradient_steps,
           x.num_samples,
       ),
+  )
+
+
+def cheapest_of_best(choice: Choice) -> Setting:
+  """Returns the cheapest finalist within a standard error of the best one.
+
+  Among searches that the episodes do not tell apart, more samples and gradient
+  steps find larger errors of the critic, and take more time.
+  """
+  best = choice.scores[choice.finalists[0]]
+  rate = best.success_rate
+  error = math.sqrt(rate * (1.0 - rate) / best.num_episodes)
+  # The tolerance allows for rounding errors of equal rates.
+  return min(
+      (
+          x
+          for x in choice.finalists
+          if choice.scores[x].success_rate >= rate - error - 1e-9
+      ),
+      key=lambda x: x.cost,
   )
 
 

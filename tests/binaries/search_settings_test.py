@@ -109,6 +109,21 @@ class HalveTest(absltest.TestCase):
     self.assertEqual(list(map(len, self._halve(rounds, 2)[1])), [8, 4])
     self.assertLen(self._halve([{1: 4, 2: 4}], 3)[1], 1)
 
+  def test_the_cheapest_of_those_as_good_as_the_best_wins(self):
+    few, many, climbing = _FEW, _FEW._replace(num_samples=32), _OWN
+    self.assertEqual((few.cost, many.cost, climbing.cost), (4, 32, 50))
+    for rates, winner in (
+        ((0.40, 0.50, 0.50), many),  # The standard error is 0.07.
+        ((0.45, 0.50, 0.50), few),
+        ((0.95, 0.95, 1.00), climbing),  # No error can be told.
+    ):
+      scores = {
+          x: Scores(48, rate, -10.0)
+          for x, rate in zip((few, many, climbing), rates)
+      }
+      choice = search_settings.Choice([climbing, many, few], scores)
+      self.assertEqual(search_settings.cheapest_of_best(choice), winner)
+
   def test_ties_go_to_the_longer_return_then_to_the_cheaper_search(self):
     climbing = _FEW._replace(num_candidates=2, num_gradient_steps=1)
     many = _FEW._replace(num_samples=8)
