@@ -14,8 +14,9 @@ of the run's evaluations, which takes part, like the policy alone.
 
 Each search plays --num_episodes episodes; the better half (by success rate,
 then by mean return) plays as many others, and so on for --num_rounds rounds.
-The best of many scores is too high by chance. Therefore the winner, the run's
-own search and the policy alone then play --num_final_episodes fresh episodes,
+The winner is the cheapest of those within a standard error of the best. The
+best of many scores is too high by chance. Therefore the winner, the run's own
+search and the policy alone then play --num_final_episodes fresh episodes,
 and only these estimate how good they are.
 
 search_<checkpoint>.gin in the run's directory then binds the winner for acting

@@ -66,7 +66,9 @@ class Found(NamedTuple):
         )
       else:
         sentences.append(f'{name} is within chance of the one found.')
-    if self.best == self.alone or self._is_worse(self.best, self.alone):
+    if self._is_worse(self.best, self.alone) or (
+        self.best == self.alone and self._is_worse(self.own, self.alone)
+    ):
       sentences.append(
           'The critic misleads the searches: see docs/your_task.md, "The'
           ' critic".'

@@ -200,7 +200,7 @@ def rank(scores: Mapping[Setting, Scores]) -> List[Setting]:
 def cheapest_of_best(choice: Choice) -> Setting:
   """Returns the cheapest finalist within a standard error of the best one.
 
-  Among searches that the episodes do not tell apart, more samples and gradient
+  Among searches that the episodes do not distinguish, more samples and gradient
   steps find larger errors of the critic, and take more time.
   """
   best = choice.scores[choice.finalists[0]]
@@ -212,6 +212,8 @@ def cheapest_of_best(choice: Choice) -> Setting:
           x
           for x in choice.finalists
           if choice.scores[x].success_rate >= rate - error - 1e-9
+          # Without any success, returns decide.
+          and (rate or x == choice.finalists[0])
       ),
       key=lambda x: x.cost,
   )
