@@ -161,6 +161,8 @@ def own_search(
       for x in (own, agent.searches.training)
       if isinstance(x.optimizer, action_optimizer.ActionOptimizer)
   ]
+  # First those that climb: the step size of another one may be unused.
+  climbing.sort(key=lambda x: not x.num_gradient_steps)
   climb = search_settings.Climb(
       {x.num_gradient_steps for x in climbing},
       float(climbing[0].step_size) if climbing else None,

@@ -203,20 +203,12 @@ def cheapest_of_best(choice: Choice) -> Setting:
   Among searches that the episodes do not distinguish, more samples and gradient
   steps find larger errors of the critic, and take more time.
   """
-  best = choice.scores[choice.finalists[0]]
-  rate = best.success_rate
-  error = math.sqrt(rate * (1.0 - rate) / best.num_episodes)
-  # The tolerance allows for rounding errors of equal rates.
-  return min(
-      (
-          x
-          for x in choice.finalists
-          if choice.scores[x].success_rate >= rate - error - 1e-9
-          # Without any success, returns decide.
-          and (rate or x == choice.finalists[0])
-      ),
-      key=lambda x: x.cost,
-  )
+  best, *others = choice.finalists
+  rate = choice.scores[best].success_rate
+  # Without successes or without failures it is 0, and returns have decided.
+  error = math.sqrt(rate * (1.0 - rate) / choice.scores[best].num_episodes)
+  close = [x for x in others if choice.scores[x].success_rate > rate - error]
+  return min([best, *close], key=lambda x: x.cost)
 
 
 def halve(

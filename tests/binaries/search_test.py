@@ -66,6 +66,9 @@ class OutputsTest(absltest.TestCase):
     self.assertIn("found and the run's own (", found.table())
     found = self._found(_ALONE, {_OWN: 0.0, _ALONE: 0.5})
     self.assertRegex(found.verdict(), 'alone is the one .* critic misleads')
+    # The cheapest of several that are as good.
+    found = self._found(_ALONE, {_OWN: 1.0, _ALONE: 0.97})
+    self.assertNotIn('misleads', found.verdict())
 
   def test_a_search_that_fresh_episodes_refute_is_not_bound(self):
     found = self._found(_FEW, {_FEW: 0.2, _OWN: 0.8, _ALONE: 0.1})
@@ -291,6 +294,16 @@ class MeasurementsTest(absltest.TestCase):
 
 
 class OwnSearchTest(absltest.TestCase):
+
+  def test_the_step_size_is_that_of_the_search_that_climbs(self):
+    ranking = small_agent.make_search(num_gradient_steps=0, step_size=0.3)
+    searches = small_run.make_agent().searches._replace(
+        training=small_agent.make_search(), evaluation=ranking
+    )
+    agent = mock.Mock(searches=searches)
+    own, _, climb = search_run.own_search(agent, 'x')
+    self.assertEqual(own.num_gradient_steps, 0)
+    self.assertEqual(climb, search_settings.Climb({0, 1}, 0.1))
 
   def test_a_run_without_a_search_by_a_critic_is_refused(self):
     with self.assertRaisesRegex(ValueError, 'x must be .* critic.*DPPOAgent'):
