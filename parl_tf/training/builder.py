@@ -14,10 +14,10 @@ from parl_tf.agents import target_policy
 from parl_tf.improvers import imitation
 from parl_tf.replay import experience
 from parl_tf.search import action_source
+from parl_tf.training import adam
 
-Adam = gin.external_configurable(
-    tf.keras.optimizers.Adam, module='tf.keras.optimizers'
-)
+# The module's name is Keras', because gin files may name it.
+Adam = gin.external_configurable(adam.Adam, module='tf.keras.optimizers')
 
 
 def observation_spec(domain) -> types.Nest:

@@ -25,6 +25,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
+from parl_tf.training import adam
 
 BATCH_SIZE = 8
 OBSERVATION_SPEC = tf.TensorSpec([3], tf.float32, 'observation')
@@ -125,7 +126,7 @@ def make_agent(
     action_spec=ACTION_SPEC,
     critic_kwargs=None,
     improver=None,
-    optimizer_ctor=tf.keras.optimizers.Adam,
+    optimizer_ctor=adam.Adam,
     search=None,
     is_policy_fixed=False,
     chunk_length=1,

@@ -9,6 +9,7 @@ from parl_tf.critics import state_value
 from parl_tf.improvers import imitation
 from parl_tf.networks import ensemble
 from parl_tf.search import action_source
+from parl_tf.training import adam
 from tests.agents import small_agent
 
 
@@ -27,7 +28,7 @@ def make_agent(
     observation_spec=small_agent.OBSERVATION_SPEC,
     action_spec=small_agent.ACTION_SPEC,
     chunk_length=1,
-    optimizer_ctor=tf.keras.optimizers.Adam,
+    optimizer_ctor=adam.Adam,
     seed=0,
     **kwargs,
 ):

@@ -19,6 +19,7 @@ from parl_tf.improvers import reparameterized
 from parl_tf.networks import ensemble
 from parl_tf.policies import gaussian
 from parl_tf.replay import experience as experience_lib
+from parl_tf.training import adam
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import schedules
@@ -50,7 +51,7 @@ _IMPROVERS = {
 
 def _make_optimizer():
   """Returns Adam, whose warm-up ends within the trained steps."""
-  return tf.keras.optimizers.Adam(
+  return adam.Adam(
       schedules.WarmUpCosineDecay(1e-3, num_warm_up_steps=3)
   )
 
