@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import sys
 import tempfile
 
 from absl import flags
@@ -105,7 +106,17 @@ def _own_gin_configuration():
 
 
 def pytest_collection_finish():
-  """Exempts imported modules from garbage collection, which costs 5 %."""
+  """Saves a fifth of the time of the tests.
+
+  Grappler, which optimizes graphs, takes longer than it saves in functions that
+  run a few times. The programs that tests start have it. Garbage is not looked
+  for in imported modules.
+  """
+  tensorflow = sys.modules.get('tensorflow')
+  if tensorflow is not None:
+    tensorflow.config.optimizer.set_experimental_options(
+        {'disable_meta_optimizer': True}
+    )
   gc.collect()
   gc.freeze()
 
