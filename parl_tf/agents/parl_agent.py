@@ -233,8 +233,9 @@ class PARLAgent(tf_agent.TFAgent):
     if self.critic is not None:
       self.critic.begin_online()
 
-  def reset_target_policy(self) -> None:
-    """Makes the present policy that of the critic's targets, if they differ."""
+  def keep_policy(self) -> None:
+    """Copies the policy to the target policy and to the clone, if used."""
+    self.generative_policy.keep_clone()
     if self._target_policy is not None:
       self._target_policy.reset()
 

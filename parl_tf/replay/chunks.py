@@ -27,8 +27,8 @@ def join(
 
   Returns:
     Trajectory `[rows, 2, ...]`. Its actions `[rows, 2, H * A]` are 0 for steps
-    past the end. Its `policy_info` has `action_mask` `[rows, 2, H * A]`, which
-    is 1 for the actions that were taken.
+    past the end. Of chunks, H > 1, its `policy_info` has `action_mask`
+    `[rows, 2, H * A]`, which is 1 for the actions that were taken.
   """
   length = windows.reward.shape[1] - 1
   action_size = windows.action.shape[-1]
@@ -44,13 +44,18 @@ def join(
   discount = tf.reduce_prod(
       tf.where(is_valid > 0.0, windows.discount[:, :-1], 1.0), axis=1
   ) * gamma ** tf.cast(num_steps - 1, tf.float32)
-  mask = tf.repeat(is_valid[:, :chunk_length], action_size, axis=1)
-  actions = mask * tf.reshape(
+  actions = tf.reshape(
       windows.action[:, :chunk_length], [-1, chunk_length * action_size]
   )
 
   def pair(first):
     return tf.stack([first, tf.zeros_like(first)], axis=1)
+
+  info = {}
+  if chunk_length > 1:  # The first action of a window was always taken.
+    mask = tf.repeat(is_valid[:, :chunk_length], action_size, axis=1)
+    actions *= mask
+    info = dict(action_mask=pair(mask))
 
   def first_and_last(leaf):
     if leaf.shape[1] == 2:  # Images need not be copied.
@@ -66,5 +71,5 @@ def join(
       next_step_type=tf.stack(
           [windows.step_type[:, -1], windows.next_step_type[:, -1]], axis=1
       ),
-      policy_info=dict(ends.policy_info, action_mask=pair(mask)),
+      policy_info=dict(ends.policy_info, **info),
   )

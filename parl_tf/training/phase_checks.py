@@ -4,7 +4,6 @@ from typing import Any, Sequence
 
 import gin
 
-from parl_tf.replay import experience
 from parl_tf.training import critic_check
 from parl_tf.training import phases
 from parl_tf.training import policy_check
@@ -31,9 +30,7 @@ def check(
   """
   policy = agent.generative_policy
   critic = getattr(agent, 'critic', None)
-  offsets = experience.row_offsets(agent.chunk_length)
-  # `replay.chunks` masks all rows of several steps.
-  has_mask = any(len(steps) > 2 for steps in offsets.values())
+  has_mask = agent.chunk_length > 1  # See `replay.chunks`.
   if not policy.is_served:
     policy_check.check(
         policy,

@@ -200,6 +200,7 @@ class ReturnStepsTest(tensor_case.TensorCase):
     rows = next(source.iterate(0, 1, _HALVES)).critic
 
     info = rows.policy_info
+    self.assertNotIn('action_mask', info)  # Single actions need none.
     is_late = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 3)
     is_early = (info['episode_id'][:, 0] == 0) & (info['step_index'][:, 0] == 1)
     half = _BATCH_SIZE // 2

@@ -150,6 +150,21 @@ class BuildAgentTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\], got 1.5'):
       self._build('build_agent.target_policy_rate = 1.5')
 
+  def test_the_clone_draws_its_share_of_the_samples_if_bound(self):
+    agent = self._build('build_agent.clone_share = 0.25')
+    policy = agent.generative_policy
+
+    self.assertIs(type(policy.base), type(policy.clone))
+    for variable in policy.base.variables:
+      variable.assign(variable + tf.ones_like(variable))
+    agent.keep_policy()
+    for kept, variable in zip(
+        policy.clone.variables, policy.base.variables, strict=True
+    ):
+      self.assertAllEqual(kept, variable)
+    with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\), got 1.0'):
+      self._build('build_agent.clone_share = 1.0')
+
   def test_each_optimizer_has_its_own_rate(self):
     items = self._build().checkpoint_items
     rates = [
