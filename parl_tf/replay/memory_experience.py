@@ -311,10 +311,11 @@ class MemoryExperience:
     """Returns `[num_steps, batch_size]` float64 in [0, 1) for one slice.
 
     Philox is a function of a key and a counter. The key is derived from the
-    seed, part and slice. Each step owns a range of the counter, so one call
-    returns the same steps as two calls.
+    seed, part, slice and size. Each step owns a range of the counter, so one
+    call returns the same steps as two calls, and no number is used twice.
     """
-    entropy = (self._seed, types.Experience._fields.index(part.name), index)
+    field = types.Experience._fields.index(part.name)
+    entropy = (self._seed, field, index, part.batch_size)
     key = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
     counts_per_step = -(-part.batch_size // _WORDS_PER_COUNT)
     generator = np.random.Philox(

@@ -128,6 +128,21 @@ class SamplingTest(parameterized.TestCase):
         _all_equal([element], [next(other.iterate(0, 1, request))])
     )
 
+  def test_batches_of_another_size_repeat_none(self):
+    source, _ = _source()
+
+    def draws(size, train_step):
+      request = experience.ExperienceRequest(
+          critic_slices=1, critic_batch_size=size
+      )
+      return next(source.iterate(train_step, 1, request)).critic
+
+    # As in phases with other batches, step 6 is the middle of step 3.
+    large, small = draws(64, 3), draws(32, 6)
+    self.assertFalse(
+        np.array_equal(large.observation[:32], small.observation)
+    )
+
   def test_all_transitions_are_equally_likely(self):
     source, _ = _source(num_offline=2)
     request = experience.ExperienceRequest(
