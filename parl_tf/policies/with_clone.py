@@ -1,4 +1,4 @@
-"""A policy beside its clone: both propose actions."""
+"""A policy beside its clone, which proposes actions to searches."""
 
 import tensorflow as tf
 
@@ -9,30 +9,23 @@ from parl_tf.policies import generative_policy
 
 
 class PolicyWithClone(composite_policy.CompositePolicy):
-  """Proposes actions of a policy and of its copy from when the phase began.
+  """A policy and its copy from the beginning of the phase.
 
-  A policy that learns from the search narrows, also where the critic is wrong.
-  The copy, in the online phase usually the clone, keeps proposing what the data
-  did, so that the search is not confined to what the policy has learned.
+  A policy that learns from a search narrows, also to actions that the critic
+  overrates. The copy, online the clone, still proposes what the data did, so
+  that a search (`Search.clone_share`) is not confined to what was learned.
 
   Attributes:
-    base: The policy, which is trained. Alone, it draws the first sample.
+    base: The policy, which is trained.
     clone: The copy.
   """
 
-  def __init__(
-      self,
-      spec: types.ModelSpec,
-      base_ctor,
-      share: float,
-  ):
+  def __init__(self, spec: types.ModelSpec, base_ctor):
     """Initializes both.
 
     Args:
       spec: See `types.ModelSpec`.
       base_ctor: Makes the policy.
-      share: Fraction in (0, 1) of the samples, rounded down, that the clone
-        draws.
 
     Raises:
       ValueError: If the policy is served by another process or trains adapters.
@@ -40,11 +33,11 @@ class PolicyWithClone(composite_policy.CompositePolicy):
     super().__init__(spec, base_ctor)
     if self.base.is_served or self.base.adapters is not None:
       raise ValueError(
-          'A policy that is served or trains adapters cannot be kept beside '
-          f'its clone, got {type(self.base).__name__}.'
+          '`Search.clone_share` must be 0 for a policy that is served or '
+          f'trains adapters, such as {type(self.base).__name__}.'
       )
+    self.has_density = self.base.has_density
     self.clone: generative_policy.GenerativePolicy = base_ctor(spec)
-    self._share = share
 
   @property
   def cloned(self):
@@ -65,23 +58,42 @@ class PolicyWithClone(composite_policy.CompositePolicy):
       kept.assign(variable)
 
   def sample(
-      self, observation, num_samples, seed, averaged=True, temperature=1.0
+      self,
+      observation,
+      num_samples,
+      seed,
+      averaged=True,
+      temperature=1.0,
+      clone_share=0.0,
   ):
-    num_cloned = int(self._share * num_samples)
+    """Draws actions; see `GenerativePolicy`.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw.
+      num_samples: N, the number of actions per state.
+      seed: `[2]` int32.
+      averaged: Whether to use the moving average of the weights, if it exists.
+      temperature: Scale of the noise.
+      clone_share: Fraction of the samples, rounded down, that the clone draws.
+
+    Returns:
+      `[B, N, A]` actions in [-1, 1], the policy's own first.
+    """
+    num_cloned = int(clone_share * num_samples)
     drawn = self.base.sample(
-        observation,
-        num_samples - num_cloned,
-        randomness.fold_in(seed, 'base'),
-        averaged,
-        temperature,
+        observation, num_samples - num_cloned, seed, averaged, temperature
     )
     if not num_cloned:
       return drawn
+    seed = randomness.fold_in(seed, 'clone')
     cloned = self.clone.sample(
-        observation,
-        num_cloned,
-        randomness.fold_in(seed, 'clone'),
-        averaged,
-        temperature,
+        observation, num_cloned, seed, averaged, temperature
     )
     return tf.concat([drawn, cloned], axis=1)
+
+  def sample_with_log_prob(
+      self, observation, num_samples, seed, averaged=True, temperature=1.0
+  ):
+    return self.base.sample_with_log_prob(
+        observation, num_samples, seed, averaged, temperature
+    )

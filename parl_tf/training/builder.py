@@ -72,7 +72,6 @@ def build_agent(
     chunk_length: int = 1,
     num_frames: int = 1,
     target_policy_rate: float = 1.0,
-    clone_share: float = 0.0,
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -106,8 +105,6 @@ def build_agent(
       critic evaluates a policy that does not change: one step of policy
       improvement, as in Brandfonbrener et al. (2021), arXiv:2106.08909, which
       the policy then approaches online.
-    clone_share: Fraction of a search's samples, in [0, 1), that are drawn from
-      the policy as it was at the beginning of the phase: online, the clone.
 
   Returns:
     The agent.
@@ -115,16 +112,14 @@ def build_agent(
   Raises:
     ValueError: If there is a critic without an optimizer, `chunk_length` or
       `num_frames` is not positive, or `target_policy_rate` is not in [0, 1], or
-      below 1 for a policy that another process serves, `clone_share` is not in
-      [0, 1) or does not suit the policy, or the improver adds rewards and
+      below 1 for a policy that another process serves, the policy has no clone
+      for `Search.clone_share`, or the improver adds rewards and
       `n_step_returns.online_steps` exceeds `chunk_length`.
   """
   if not 0 <= target_policy_rate <= 1:
     raise ValueError(
         f'`target_policy_rate` must be in [0, 1], got {target_policy_rate!r}.'
     )
-  if not 0 <= clone_share < 1:
-    raise ValueError(f'`clone_share` must be in [0, 1), got {clone_share!r}.')
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   frame_stack.check(num_frames)
@@ -150,9 +145,10 @@ def build_agent(
   improver = None if improver_ctor is None else improver_ctor()
   _check_rows(improver, chunk_length)
   policy_spec = spec._replace(seed=seed + 1_000_003)
-  if clone_share:
+  searches = _searches()
+  if any(search.clone_share for search in searches):
     policy_ctor = functools.partial(
-        with_clone.PolicyWithClone, base_ctor=policy_ctor, share=clone_share
+        with_clone.PolicyWithClone, base_ctor=policy_ctor
     )
   policy = policy_ctor(policy_spec)
   options: Dict[str, Any] = {}
@@ -178,7 +174,7 @@ def build_agent(
           policy_optimizer_ctor(),
           pretrain_optimizer_ctor(),
       ),
-      searches=_searches(),
+      searches=searches,
       train_step_counter=train_step_counter,
       **options,
   )

@@ -216,7 +216,6 @@ class SessionTest(tensor_case.TensorCase):
             base_ctor=functools.partial(
                 gaussian.GaussianPolicy, hidden_sizes=(16,)
             ),
-            share=0.5,
         ),
     )
     record, _ = self._begin(os.path.join(self._folder, 'beside_clone'), agent)
