@@ -140,12 +140,18 @@ class Checkpoint:
       path = os.path.join(self._directory, f'{_PREFIX}{number}')
       if not _is_whole(path):
         continue
+      status = None
       try:
-        self._checkpoint.restore(path).assert_consumed()
+        status = self._checkpoint.restore(path)
+        status.assert_consumed()
       except (AssertionError, ValueError, tf.errors.OpError) as error:
+        if status is not None:
+          status.expect_partial()  # Or each value is logged.
+        # TensorFlow goes on with the values of all variables.
+        reason = str(error).partition(', likely due to')[0]
         raise ValueError(
-            f'The checkpoint {os.path.abspath(path)} does not fit this agent: '
-            f'{error}'
+            f'The checkpoint {os.path.abspath(path)} does not fit this agent, '
+            f'whose parts or sizes differ from those of the run: {reason}'
         ) from error
       return True
     if _finished(files) or os.path.exists(self._list_path):
