@@ -39,7 +39,7 @@ _SECTIONS = {
     'replay': 'Replay',
     'distributed': 'Runs of several processes',
 }
-# Configurable, but not ours.
+# Configurable, with the parameters of Keras.
 _KERAS = 'Adam'
 _ARXIV = re.compile(r'arXiv:(\d{4}\.\d{5})')
 

@@ -109,8 +109,8 @@ def pytest_collection_finish():
   """Saves a fifth of the time of the tests.
 
   Grappler, which optimizes graphs, takes longer than it saves in functions that
-  run a few times. The programs that tests start have it. Garbage is not looked
-  for in imported modules.
+  run a few times. Programs that tests start have it, so what depends on it must
+  be tested by a program. Garbage collection skips the imported modules.
   """
   tensorflow = sys.modules.get('tensorflow')
   if tensorflow is not None:

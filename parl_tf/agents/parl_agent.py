@@ -233,9 +233,8 @@ class PARLAgent(tf_agent.TFAgent):
     if self.critic is not None:
       self.critic.begin_online()
 
-  def keep_policy(self) -> None:
-    """Copies the policy to the target policy and to the clone, if used."""
-    self.generative_policy.keep_clone()
+  def reset_target_policy(self) -> None:
+    """Makes the present policy that of the critic's targets, if they differ."""
     if self._target_policy is not None:
       self._target_policy.reset()
 

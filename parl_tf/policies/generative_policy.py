@@ -106,11 +106,6 @@ class GenerativePolicy(tf.Module, abc.ABC):
     return self
 
   @property
-  def without_clone(self) -> 'GenerativePolicy':
-    """The policy itself, if a copy of it proposes actions, too."""
-    return self
-
-  @property
   def improver_variables(self) -> Sequence[tf.Variable]:
     """Variables that an improver trains, but not `distillation_loss`."""
     return ()
@@ -118,9 +113,6 @@ class GenerativePolicy(tf.Module, abc.ABC):
   def deployed(self) -> 'GenerativePolicy':
     """Returns an equal policy to export, which need not be trainable."""
     return self
-
-  def keep_clone(self) -> None:
-    """Copies the present policy, if a copy of it proposes actions, too."""
 
   def update_average(self) -> None:
     """Moves the averaged weights, if any, after an update."""

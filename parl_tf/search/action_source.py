@@ -37,7 +37,6 @@ class Search:
       temperature: float = 1.0,
       ranking: str = 'critic',
       local_optimization: bool = True,
-      clone_share: float = 0.0,
   ):
     """Initializes the settings.
 
@@ -63,9 +62,6 @@ class Search:
         copy that it draws for targets, as EXPO and IBRL do.
       local_optimization: Whether the optimizer may take gradient steps. False
         ranks only, whatever `ActionOptimizer.num_gradient_steps` is.
-      clone_share: Fraction of the samples, in [0, 1) and rounded down, to draw
-        from the policy as it was at the beginning of the phase: in the online
-        phase, the clone.
 
     Raises:
       ValueError: If a number is out of range or an option is unknown.
@@ -88,8 +84,6 @@ class Search:
       raise ValueError(
           f'`temperature` must not be negative, got {temperature}.'
       )
-    if not 0.0 <= clone_share < 1.0:
-      raise ValueError(f'`clone_share` must be in [0, 1), got {clone_share}.')
     if optimizer is not None and not local_optimization:
       optimizer = optimizer.without_gradient_steps()
     if optimizer is not None and optimizer.num_candidates > num_samples:
@@ -100,10 +94,6 @@ class Search:
     self.num_samples = num_samples
     self.optimizer = optimizer
     self.temperature = temperature
-    self.clone_share = clone_share
-    self.sample_options = dict(temperature=temperature)
-    if clone_share:  # Other policies than `PolicyWithClone` know no clone.
-      self.sample_options.update(clone_share=clone_share)
     self.is_greedy = selection == 'argmax'
     self.ranks_by_target = ranking == 'target'
     self.optimize_targets = optimize_targets and optimizer is not None
@@ -114,7 +104,7 @@ class Search:
     self.compiles_updates = self.jit_compile and on_gpu
     self._sampling = compiled_sampling.CompiledSampling(
         num_samples,
-        self.sample_options,
+        temperature,
         in_parts=not on_gpu,
         jit_compile=self.jit_compile,
     )
@@ -130,7 +120,6 @@ class Search:
         precision=precision,
         temperature=temperature,
         ranking=ranking,
-        clone_share=clone_share,
         optimizer=type(optimizer),
         optimizer_settings=getattr(optimizer, '__dict__', {}),
     )

@@ -23,7 +23,7 @@ class CompiledSampling:
   def __init__(
       self,
       num_samples: int,
-      options: Dict[str, float],
+      temperature: float,
       *,
       in_parts: bool,
       jit_compile: bool,
@@ -32,12 +32,12 @@ class CompiledSampling:
 
     Args:
       num_samples: N, the number of actions per state.
-      options: Options of the policy's `sample`, such as `temperature`.
+      temperature: Temperature of the samples, as in the policy's `sample`.
       in_parts: Whether large batches are drawn in parts.
       jit_compile: Whether XLA compiles `sample` if the policy requests it.
     """
     self._num_samples = num_samples
-    self._options = options
+    self._temperature = temperature
     self._in_parts = in_parts
     self._jit_compile = jit_compile
     self._functions: Dict[Any, Callable[..., tf.Tensor]] = {}
@@ -81,7 +81,7 @@ class CompiledSampling:
 
   def _draw(self, policy, observation, seed):
     return policy.sample(
-        observation, self._num_samples, seed, **self._options
+        observation, self._num_samples, seed, temperature=self._temperature
     )
 
   def _draw_part(self, policy, observation, seed, start=None, batch_size=None):

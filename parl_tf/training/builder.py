@@ -1,6 +1,5 @@
 """Builds an agent from the parts that gin names."""
 
-import functools
 from typing import Any, Callable, Dict, List, Optional
 
 import gin
@@ -13,7 +12,6 @@ from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.agents import target_policy
 from parl_tf.improvers import imitation
-from parl_tf.policies import with_clone
 from parl_tf.replay import experience
 from parl_tf.search import action_source
 from parl_tf.training import adam
@@ -112,9 +110,8 @@ def build_agent(
   Raises:
     ValueError: If there is a critic without an optimizer, `chunk_length` or
       `num_frames` is not positive, or `target_policy_rate` is not in [0, 1], or
-      below 1 for a policy that another process serves, the policy has no clone
-      for `Search.clone_share`, or the improver adds rewards and
-      `n_step_returns.online_steps` exceeds `chunk_length`.
+      below 1 for a policy that another process serves, or the improver adds
+      rewards and `n_step_returns.online_steps` exceeds `chunk_length`.
   """
   if not 0 <= target_policy_rate <= 1:
     raise ValueError(
@@ -145,11 +142,6 @@ def build_agent(
   improver = None if improver_ctor is None else improver_ctor()
   _check_rows(improver, chunk_length)
   policy_spec = spec._replace(seed=seed + 1_000_003)
-  searches = _searches()
-  if any(search.clone_share for search in searches):
-    policy_ctor = functools.partial(
-        with_clone.PolicyWithClone, base_ctor=policy_ctor
-    )
   policy = policy_ctor(policy_spec)
   options: Dict[str, Any] = {}
   if target_policy_rate < 1 and getattr(critic, 'draws_actions', False):
@@ -174,7 +166,7 @@ def build_agent(
           policy_optimizer_ctor(),
           pretrain_optimizer_ctor(),
       ),
-      searches=searches,
+      searches=_searches(),
       train_step_counter=train_step_counter,
       **options,
   )

@@ -146,12 +146,13 @@ class Checkpoint:
         status.assert_consumed()
       except (AssertionError, ValueError, tf.errors.OpError) as error:
         if status is not None:
-          status.expect_partial()  # Or each value is logged.
+          status.expect_partial()  # Otherwise each value is logged.
         # TensorFlow goes on with the values of all variables.
-        reason = str(error).partition(', likely due to')[0]
+        reason = str(error).partition(', likely due to')[0].splitlines()[0]
         raise ValueError(
             f'The checkpoint {os.path.abspath(path)} does not fit this agent, '
-            f'whose parts or sizes differ from those of the run: {reason}'
+            'whose parts and sizes must be those of its run (config.gin): '
+            f'{reason}'
         ) from error
       return True
     if _finished(files) or os.path.exists(self._list_path):

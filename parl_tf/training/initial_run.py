@@ -119,7 +119,6 @@ class Beginning:
     if has_critic and not with_critic:
       phase, checkpoint = list(self._checkpoints.items())[0]
     checkpoint.load(agent, normalization, with_critic)
-    agent.keep_policy()  # Evaluated before the first phase begins.
     end = phase_checkpoint.PHASES.index(phase) + 1
     skipped = list(phase_checkpoint.PHASES[:end])
     if phase == 'offline' and has_critic and not with_critic:

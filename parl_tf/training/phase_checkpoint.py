@@ -326,13 +326,11 @@ def critic_settings(agent) -> Optional[Dict[str, str]]:
 
 
 def _items(agent, phase: str) -> Dict[str, Any]:
-  """Returns the checkpoint items, of the policy with what other runs share."""
-  policy = agent.generative_policy
-  is_clone = phase == 'behavior_cloning'
-  return dict(
-      agent.checkpoint_items,
-      generative_policy=policy.cloned if is_clone else policy.without_clone,
-  )
+  """Returns the agent's checkpoint items, with the part that cloning trains."""
+  items = dict(agent.checkpoint_items)
+  if phase == 'behavior_cloning':
+    items['generative_policy'] = agent.generative_policy.cloned
+  return items
 
 
 def _class_names(modules: Sequence[tf.Module]) -> List[str]:

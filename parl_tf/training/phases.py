@@ -161,7 +161,7 @@ class Offline:
       return
     state = session.state
     if state.phase_step == 0:
-      session.agent.keep_policy()
+      session.agent.reset_target_policy()
     request = experience.ExperienceRequest(
         critic_slices=session.agent.critic_utd,
         critic_batch_size=self._batch_size,
@@ -312,7 +312,7 @@ class Online:
     session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.reset_optimizers()
-      session.agent.keep_policy()
+      session.agent.reset_target_policy()
     requests = self._requests(session.agent)
     with progress.Progress(
         self.name, total, state.phase_step, unit='episode'

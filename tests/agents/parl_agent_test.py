@@ -239,7 +239,7 @@ class UpdateTest(tensor_case.TensorCase):
       return float(agent.loss(rows).loss)
 
     first = loss()
-    agent.keep_policy()
+    agent.reset_target_policy()
     for target, variable in zip(copy.variables, policy.variables, strict=True):
       self.assertAllEqual(target, variable)
     second = loss()

@@ -69,8 +69,7 @@ def averaged_variables(policy):
     if isinstance(module, statistics):
       others.update(id(v) for v in module.variables)
   # A scalar is a setting, not a weight.
-  variables = policy.without_clone.variables
-  return [v for v in variables if id(v) not in others and v.shape.rank]
+  return [v for v in policy.variables if id(v) not in others and v.shape.rank]
 
 
 def distill(policy, actions, num_steps, learning_rate, batch_size=128):

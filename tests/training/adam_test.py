@@ -76,6 +76,23 @@ class AdamTest(parameterized.TestCase):
     self.assertEqual(kinds.count('Pow'), 2)
     self.assertNotIn('AssignSubVariableOp', kinds)
 
+  def test_several_graphs_and_eager_steps_share_it(self):
+    finals = []
+    for optimizer in (adam.Adam(0.1), tf.keras.optimizers.Adam(0.1)):
+      # What Keras does on a machine with a GPU.
+      optimizer.jit_compile = isinstance(optimizer, adam.Adam)
+      weight = tf.Variable([1.0, -2.0])
+      optimizer.build([weight])
+
+      def step(scale, weight=weight, optimizer=optimizer):
+        optimizer.apply_gradients([(scale * weight, weight)])
+
+      for scale in (1.0, 0.5):  # Each makes a graph.
+        tf.function(step, autograph=False)(scale)
+        step(scale)
+      finals.append(weight.numpy())
+    np.testing.assert_allclose(*finals, rtol=1e-6, atol=1e-5)
+
   def test_a_checkpoint_of_keras_continues(self):
     path = self.create_tempdir().full_path + '/checkpoint'
     theirs, ours = tf.keras.optimizers.Adam(0.1), adam.Adam(0.1)

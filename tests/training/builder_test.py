@@ -150,23 +150,6 @@ class BuildAgentTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\], got 1.5'):
       self._build('build_agent.target_policy_rate = 1.5')
 
-  def test_a_search_with_a_share_of_the_clone_gives_the_policy_one(self):
-    agent = self._build('acting/Search.clone_share = 0.25')
-    policy = agent.generative_policy
-
-    self.assertIs(type(policy.base), type(policy.clone))
-    shares = [search.clone_share for search in agent.searches]
-    self.assertEqual(shares, [0.0, 0.25, 0.0])
-    for variable in policy.base.variables:
-      variable.assign(variable + tf.ones_like(variable))
-    agent.keep_policy()
-    for kept, variable in zip(
-        policy.clone.variables, policy.base.variables, strict=True
-    ):
-      self.assertAllEqual(kept, variable)
-    with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\), got 1.0'):
-      self._build('Search.clone_share = 1.0')
-
   def test_each_optimizer_has_its_own_rate(self):
     items = self._build().checkpoint_items
     rates = [

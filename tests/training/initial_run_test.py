@@ -15,7 +15,6 @@ from parl_tf.critics import cal_ql
 from parl_tf.datasets import episodes as episodes_lib
 from parl_tf.policies import edited
 from parl_tf.policies import gaussian
-from parl_tf.policies import with_clone
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.training import experiment
@@ -207,26 +206,6 @@ class SessionTest(tensor_case.TensorCase):
     base = agent.generative_policy.base
     for seen, wanted in zip(base.variables, self._cloned, strict=True):
       self.assertAllEqual(seen, wanted)
-
-  def test_a_policy_beside_its_clone_begins_with_all_phases(self):
-    agent = small_run.make_agent(
-        seed=6,
-        policy_ctor=functools.partial(
-            with_clone.PolicyWithClone,
-            base_ctor=functools.partial(
-                gaussian.GaussianPolicy, hidden_sizes=(16,)
-            ),
-        ),
-    )
-    record, _ = self._begin(os.path.join(self._folder, 'beside_clone'), agent)
-    self.assertEqual(record.phase, 'offline')
-    base = agent.generative_policy.base
-    clone = agent.generative_policy.clone
-    for seen, kept, wanted in zip(
-        base.variables, clone.variables, self._cloned, strict=True
-    ):
-      self.assertAllEqual(seen, wanted)
-      self.assertAllEqual(kept, wanted)
 
   def test_critic_of_another_class_starts_untrained(self):
     def make_agent():

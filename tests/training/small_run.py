@@ -44,11 +44,11 @@ def make_domain(max_episode_steps=EPISODE_STEPS):
   )
 
 
-def make_agent(seed=0, policy_ctor=gaussian.GaussianPolicy):
+def make_agent(seed=0):
   """Returns an agent of fast parts, whose search only ranks."""
   return small_agent.make_agent(
       iql.IQLCritic,
-      policy_ctor,
+      gaussian.GaussianPolicy,
       observation_spec=_OBSERVATION_SPEC,
       action_spec=_ACTION_SPEC,
       search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
