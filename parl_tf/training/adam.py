@@ -16,8 +16,8 @@ class Adam(tf.keras.optimizers.Adam):
 
   def apply_gradients(self, grads_and_vars, **kwargs):
     """Updates variables; see `tf.keras.optimizers.Optimizer`."""
-    # On a GPU, Keras would compile a step into one function for all graphs, with
-    # the scalars of the first.
+    # On a GPU, Keras would compile a step into one function for all graphs,
+    # with the scalars of the first.
     self.jit_compile = False
     step = tf.cast(self.iterations + 1, tf.float32)
     beta_1, beta_2 = tf.constant(self.beta_1), tf.constant(self.beta_2)
