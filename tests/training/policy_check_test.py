@@ -2,17 +2,25 @@
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
+from parl_tf.training import builder
+from parl_tf.training import phase_checks
 from parl_tf.training import policy_check
 from tests.agents import small_agent
 
 
-def _policy(**methods):
+def _policy(
+    observation_spec=small_agent.OBSERVATION_SPEC, chunk_length=1, **methods
+):
   return small_agent.make_policy(
-      type('MyPolicy', (gaussian.GaussianPolicy,), methods)
+      type('MyPolicy', (gaussian.GaussianPolicy,), methods),
+      observation_spec=observation_spec,
+      chunk_length=chunk_length,
   )
 
 
@@ -27,6 +35,11 @@ def _check(policy, **kwargs):
 
 def _without_temperature(self, observation, num_samples, seed, averaged=True):
   del self, observation, num_samples, seed, averaged
+
+
+def _loss_without_mask(self, observation, action, seed):
+  del self, observation, seed
+  return tf.zeros([len(action)])
 
 
 def _samples(actions):
@@ -70,17 +83,28 @@ class PolicyCheckTest(parameterized.TestCase):
     ):
       _check(_policy(sample=_without_temperature))
 
-  def test_a_loss_takes_a_mask_if_rows_have_one(self):
-    policy = _policy(
-        distillation_loss=lambda self, observation, action, seed: (
-            tf.zeros([len(action)])
-        )
-    )
-    _check(policy)
+  def test_a_loss_takes_a_mask_if_actions_are_chunks(self):
+    self.addCleanup(gin.clear_config)
+    gin.bind_parameter('n_step_returns.online_steps', 5)
+    domain = pointmaze.PointMaze()
+
+    def check(chunk_length):
+      agent = small_agent.make_agent(
+          policy_ctor=lambda spec: _policy(
+              distillation_loss=_loss_without_mask,
+              observation_spec=spec.observation,
+              chunk_length=chunk_length,
+          ),
+          observation_spec=builder.observation_spec(domain),
+          chunk_length=chunk_length,
+      )
+      phase_checks.check(None, ('behavior_cloning',), domain, agent)
+
+    check(1)
     with self.assertRaisesRegex(
         TypeError, r"MyPolicy.distillation_loss must .* 'mask'"
     ):
-      _check(policy, has_mask=True)
+      check(2)
 
 
 if __name__ == '__main__':
