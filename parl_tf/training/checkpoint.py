@@ -148,7 +148,7 @@ class Checkpoint:
         if status is not None:
           status.expect_partial()  # Otherwise each value is logged.
         # TensorFlow goes on with the values of all variables.
-        reason = str(error).partition(', likely due to')[0].splitlines()[0]
+        reason = str(error).partition('\n')[0].partition(', likely due')[0]
         raise ValueError(
             f'The checkpoint {os.path.abspath(path)} does not fit this agent, '
             'whose parts and sizes must be those of its run (config.gin): '
