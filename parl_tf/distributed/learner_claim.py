@@ -40,7 +40,7 @@ def claim(link: server_link.ServerLink, learner_id: int) -> None:
   held = newest_item.read(link, TABLE)
   if held is None:
     item = _Claim(np.array([learner_id], np.int64))
-    link.call(TABLE, lambda: newest_item.publish(link.client, TABLE, item))
+    newest_item.send(link, TABLE, item)
   elif int(held[0][0]) != learner_id:
     raise ValueError(
         f'The replay service at {link.address} serves another learner. Choose '

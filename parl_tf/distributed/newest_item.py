@@ -43,17 +43,28 @@ def publish(client: reverb.Client, name: str, item: Any) -> None:
     writer.flush()
 
 
+def send(link: server_link.ServerLink, name: str, item: Any) -> None:
+  """Replaces the item of a table of a server that may be in another process.
+
+  Args:
+    link: Link to the server.
+    name: Name of the table.
+    item: Named tuple of arrays.
+
+  Raises:
+    ConnectionError: If the server does not answer in time.
+  """
+  link.call(name, lambda: publish(link.client, name, item))
+
+
 def read(
-    link: server_link.ServerLink,
-    name: str,
-    seconds: float = server_link.DEADLINE_SECONDS,
+    link: server_link.ServerLink, name: str
 ) -> Optional[List[np.ndarray]]:
   """Returns the arrays of the item; None while the table is empty.
 
   Args:
     link: Link to the server.
     name: Name of the table.
-    seconds: Maximum seconds to wait for the item.
 
   Raises:
     ConnectionError: If the server does not answer in time.
@@ -65,4 +76,4 @@ def read(
     (item,) = link.client.sample(name, num_samples=1, emit_timesteps=False)
     return item.data
 
-  return link.call(name, sample, seconds)
+  return link.call(name, sample)

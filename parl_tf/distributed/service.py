@@ -145,7 +145,7 @@ class ReplayService:
             episode_item.make_table(self._item_signature, max_queue_size),
             journal.make_table(),
             learner_claim.make_table(),
-            weights.make_table(weights_signature),
+            *weights.make_tables(weights_signature),
         ],
         port=port,
     )

@@ -1,8 +1,9 @@
 """The learner's weights, sent to the actors through a Reverb table."""
 
 import time
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 from tf_agents.experimental.distributed import reverb_variable_container
 
@@ -11,11 +12,26 @@ from parl_tf.distributed import server_link
 from parl_tf.replay.reverb_import import reverb
 
 TABLE = reverb_variable_container.DEFAULT_TABLE
+PROGRESS_TABLE = 'progress'
 
 # Weights that seem unchanged are received again after this time.
 _SAME_SECONDS = 5.0
 # Serializing and sending weights takes longer than other requests.
 _TRANSFER_SECONDS = 60.0
+
+
+class Progress(NamedTuple):
+  """What the learner has done; each field is `[1]`.
+
+  Attributes:
+    is_over: bool, whether it has finished.
+    num_episodes: int64, online episodes that it has trained on.
+    train_step: int64, its training steps.
+  """
+
+  is_over: np.ndarray
+  num_episodes: np.ndarray
+  train_step: np.ndarray
 
 
 def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
@@ -32,9 +48,21 @@ def signature(variables: Sequence[tf.Variable]) -> Dict[str, Any]:
   }
 
 
-def make_table(item_signature: Dict[str, Any]) -> reverb.Table:
-  """Returns the table, which keeps only the newest weights."""
-  return newest_item.make_table(TABLE, item_signature)
+def make_tables(item_signature: Dict[str, Any]) -> List[reverb.Table]:
+  """Returns the tables of the newest weights, and of the newest progress.
+
+  Args:
+    item_signature: Result of `signature`.
+  """
+  progress = Progress(
+      is_over=tf.TensorSpec([1], tf.bool, 'is_over'),
+      num_episodes=tf.TensorSpec([1], tf.int64, 'num_episodes'),
+      train_step=tf.TensorSpec([1], tf.int64, 'train_step'),
+  )
+  return [
+      newest_item.make_table(TABLE, item_signature),
+      newest_item.make_table(PROGRESS_TABLE, progress),
+  ]
 
 
 class Weights:
@@ -83,12 +111,22 @@ class Weights:
     return bool(self._link.size(TABLE))
 
   def publish(self) -> None:
-    """Sends the weights.
+    """Sends the progress, then the weights.
+
+    In this order, no weights of a finished learner remain without the progress
+    that tells `withdraw_end` of them.
 
     Raises:
       ConnectionError: If the service does not accept them in time.
       tf.errors.InvalidArgumentError: If its signature differs.
     """
+    progress = Progress(
+        *(
+            np.reshape(self._values[name].numpy(), [1])
+            for name in Progress._fields
+        )
+    )
+    newest_item.send(self._link, PROGRESS_TABLE, progress)
     values = tf.nest.map_structure(lambda v: v.value(), self._values)
     self._call(lambda container: container.push(values))
 
@@ -153,21 +191,22 @@ def withdraw_end(link: server_link.ServerLink) -> None:
   progress = read_progress(link)
   if progress is not None and progress['is_over']:
     link.call(TABLE, lambda: link.client.reset(TABLE))
+    link.call(PROGRESS_TABLE, lambda: link.client.reset(PROGRESS_TABLE))
 
 
 def read_progress(link: server_link.ServerLink) -> Optional[Dict[str, int]]:
-  """Returns the learner's progress, without its weights.
+  """Returns the learner's progress, without transferring its weights.
 
   Returns:
-    `is_over`, `num_episodes` and `train_step`; None if the service has no
-    weights yet.
+    `is_over`, `num_episodes` and `train_step`; None if the learner has not yet
+    published any.
 
   Raises:
     ConnectionError: If the service does not answer in time.
   """
-  data = newest_item.read(link, TABLE, _TRANSFER_SECONDS)
+  data = newest_item.read(link, PROGRESS_TABLE)
   if data is None:
     return None
-  # Flat, sorted by name.
-  names = ('is_over', 'num_episodes', 'train_step')
-  return {name: int(x.item()) for name, x in zip(names, data)}
+  return {
+      name: int(value.item()) for name, value in zip(Progress._fields, data)
+  }

@@ -50,6 +50,22 @@ class ServerLinkTest(service_case.ServiceCase):
     self.assertEqual(received[0].numpy().tolist(), [1.0, 2.0])
     self.assertEqual(int(receiver.num_episodes), 4)
 
+  def test_progress_is_read_without_the_weights(self):
+    link = server_link.ServerLink(self.start().address)
+    self.assertIsNone(weights.read_progress(link))
+    sender = weights.Weights(
+        link, self.variables, tf.Variable(7, dtype=tf.int64)
+    )
+    sender.num_episodes.assign(4)
+    sender.publish()
+
+    self.assertEqual(
+        weights.read_progress(link),
+        {'is_over': 0, 'num_episodes': 4, 'train_step': 7},
+    )
+    limiter = link.table(weights.TABLE).rate_limiter_info
+    self.assertEqual(limiter.sample_stats.completed, 0)
+
   def test_a_dead_server_is_an_error_within_seconds(self):
     replay = self.start()
     link = server_link.ServerLink(replay.address)
