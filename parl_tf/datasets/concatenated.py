@@ -13,7 +13,7 @@ from parl_tf.datasets import rows as rows_lib
 _FIELDS = (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS)
 
 
-class Source(rows_lib.RowSource):
+class Source(rows_lib.WrappedSource):
   """A dataset whose observations are one array, `[rows, entries]`."""
 
   def __init__(self, source: rows_lib.RowSource, keys: Sequence[str]):
@@ -27,10 +27,7 @@ class Source(rows_lib.RowSource):
       rows.DamagedFileError: If the dataset lacks a part, or parts differ in
         their numbers of rows.
     """
-    self.wrapped = source
-    self.path = source.path
-    self.faults = source.faults
-    self.has_unit_actions = source.has_unit_actions
+    super().__init__(source)
     self.needs_successes = source.needs_successes
     self._keys = keys
     self.columns: Dict[str, rows_lib.Column] = {
@@ -45,12 +42,6 @@ class Source(rows_lib.RowSource):
     except rows_lib.DamagedFileError:
       self.close()
       raise
-
-  def close(self) -> None:
-    self.wrapped.close()
-
-  def task_infos(self) -> Dict[str, np.ndarray]:
-    return self.wrapped.task_infos()
 
   def read(self) -> Iterator[rows_lib.Rows]:
     for rows in self.wrapped.read():

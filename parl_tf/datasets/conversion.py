@@ -13,7 +13,9 @@ from parl_tf.datasets import formats
 from parl_tf.datasets import reading
 
 # Bindings of `dataset` that define success.
-_SUCCESS = ('success_field', 'success_reward', 'is_binary')
+_SUCCESS = (
+    'success_field', 'success_reward', 'is_binary', 'every_episode_succeeds',
+)
 
 
 class _Known(NamedTuple):

@@ -140,7 +140,7 @@ class _Source(hdf5.Source):
         for column in self._columns.values()
     )
     step = max(1, min(_READ_ROWS, _READ_BYTES // max(row_bytes, 1)))
-    for start in range(0, len(self._columns['rewards']), step):
+    for start in range(0, len(self._columns['actions']), step):
       span = slice(start, start + step)
       with hdf5.damage_named(self.path):
         rows = {name: column[span] for name, column in self._columns.items()}

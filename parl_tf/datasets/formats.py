@@ -5,6 +5,7 @@ from typing import Tuple
 
 from parl_tf.datasets import concatenated
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import demonstrations
 from parl_tf.datasets import lerobot
 from parl_tf.datasets import minari
 from parl_tf.datasets import ogbench_npz
@@ -40,6 +41,8 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
   for module in _FORMATS:
     if module.recognises(path):
       source = module.open_source(path, layout)
+      if layout.every_episode_succeeds:
+        source = demonstrations.Source(source, layout)
       keys = layout.concatenated_keys
       if keys is None or rows_lib.OBSERVATIONS in source.columns:
         return source
@@ -54,7 +57,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
 
 def name_of(source: rows_lib.RowSource) -> str:
   """Returns the name of a source's format."""
-  if isinstance(source, concatenated.Source):
+  while isinstance(source, rows_lib.WrappedSource):
     source = source.wrapped
   (name,) = (
       module.NAME

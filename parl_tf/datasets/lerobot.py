@@ -8,8 +8,7 @@ stored.
 
   reward    `next.reward`. Without it, 1 where `next.success` is set, else 0.
             Demonstrations often have neither, which is a fault unless
-            `success_field` names other flags. With 'next.done', every
-            completed episode counts as a success.
+            `every_episode_succeeds` or `success_field` names other flags.
   success   `next.success` or `success_field`. Without them, success follows
             from the reward.
   terminal  Set at the last frame if it is a success and `next.done` is set or
@@ -99,10 +98,11 @@ class _Source(rows_lib.RowSource):
     """Returns the features to read, keyed by column."""
     layout = self._layout
     keys = {'actions': 'action'}
-    if layout.success_field or _SUCCESS in found:
-      keys['success'] = layout.success_field or _SUCCESS
-    if _REWARD in found or 'success' not in keys:
-      keys['rewards'] = _REWARD
+    if not layout.every_episode_succeeds:
+      if layout.success_field or _SUCCESS in found:
+        keys['success'] = layout.success_field or _SUCCESS
+      if _REWARD in found or 'success' not in keys:
+        keys['rewards'] = _REWARD
     is_nest = isinstance(layout.observation_shape, Mapping)
     parts = layout.observation_keys
     if parts is None:
@@ -124,9 +124,11 @@ class _Source(rows_lib.RowSource):
       keys[rows_lib.OBSERVATIONS + suffix] = _PREFIX + part
     for key in keys.values():
       if key not in found:
-        choice = f' or `{_SUCCESS}`' if key == _REWARD else ''
+        choice = ending = ''
+        if key == _REWARD:
+          choice, ending = f' or `{_SUCCESS}`', rows_lib.DEMONSTRATIONS_HINT
         self._refuse(f'must have `{key}`{choice} of numbers or images, got'
-                     f' {sorted(found)}')
+                     f' {sorted(found)}{ending}')
     return {name: found[key] for name, key in keys.items()}
 
   def _describe(self) -> Dict[str, rows_lib.Column]:
@@ -135,7 +137,7 @@ class _Source(rows_lib.RowSource):
         name: rows_lib.Column((num_rows, *x.shape), x.dtype, x.key)
         for name, x in self._features.items()
     }
-    if 'rewards' not in columns:
+    if 'rewards' not in columns and 'success' in columns:
       columns['rewards'] = columns['success']._replace(
           dtype=np.dtype(np.float32)
       )
@@ -197,7 +199,7 @@ class _Source(rows_lib.RowSource):
       else:
         rows[name] = self._numbers(batch, feature, where)
     rows = rows_lib.flatten_scalars(rows)
-    if 'rewards' not in rows:
+    if 'rewards' not in rows and 'success' in rows:
       rows['rewards'] = rows['success'].astype(np.float32)
     is_last = frames == episode.length - 1
     is_done = is_last
@@ -210,7 +212,7 @@ class _Source(rows_lib.RowSource):
             f' set at frame {frame} of {episode.length}.'
         )
     is_terminal = is_done
-    if self.needs_successes:
+    if self.needs_successes and not self._layout.every_episode_succeeds:
       is_terminal = is_done & rows_lib.find_successes(rows, self._layout)
     return {
         **rows,

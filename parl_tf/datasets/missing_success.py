@@ -4,6 +4,8 @@ from typing import List, Optional
 
 import numpy as np
 
+from parl_tf.datasets import rows as rows_lib
+
 _MAX_DISTINCT = 8  # More values than this are dense rewards.
 
 
@@ -63,7 +65,8 @@ class Rewards:
     if low == high:
       return (
           f'{reason} every reward is {low:g}. Bind `dataset.success_field` to a'
-          ' column that marks successes.'
+          ' column that marks successes'
+          f'{rows_lib.DEMONSTRATIONS_HINT}.'
       )
     second, first = self._distinct[-2:]
     threshold = (first + second) / 2

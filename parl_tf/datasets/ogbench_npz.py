@@ -73,7 +73,7 @@ class _Source(rows_lib.RowSource):
           name: stack.enter_context(_Member(self.path, self._archive, member))
           for name, member in self._members.items()
       }
-      num_rows = members['rewards'].shape[0]
+      num_rows = members['actions'].shape[0]
       row_bytes = max(x.row_bytes for x in members.values())
       step = max(1, min(_READ_ROWS, _READ_BYTES // max(row_bytes, 1)))
       for start in range(0, num_rows, step):

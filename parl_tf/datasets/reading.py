@@ -43,6 +43,7 @@ def make_layout(
     success_field: Optional[str] = None,
     success_reward: float = 0.0,
     is_binary: bool = False,
+    every_episode_succeeds: bool = False,
 ) -> rows_lib.Layout:
   """Returns the layout a task expects of its dataset.
 
@@ -75,7 +76,21 @@ def make_layout(
     is_binary: Whether to replace the stored reward with 1 at the first success,
       which ends the episode, and 0 before it. Later rows of the episode are
       dropped.
+    every_episode_succeeds: Whether the last step of each episode solves the
+      task and ends it, whatever the stored rewards and flags, which may be
+      absent. The reward of that step is the highest of `reward_range`, that of
+      the others the lowest; 1 and 0 if the range is None.
+
+  Raises:
+    ValueError: If `every_episode_succeeds` is set with another definition of
+      success.
   """
+  if every_episode_succeeds and (success_field or success_reward or is_binary):
+    raise ValueError(
+        '`dataset.every_episode_succeeds` must not be bound with'
+        ' `success_field`, `success_reward` or `is_binary`, got'
+        f' {success_field!r}, {success_reward} and {is_binary}.'
+    )
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
       observation_dtype=_dtype_of(observation_spec),
@@ -88,6 +103,7 @@ def make_layout(
       success_field=success_field,
       success_reward=success_reward,
       is_binary=is_binary,
+      every_episode_succeeds=every_episode_succeeds,
       observation_keys=(
           tuple(observation_spec)
           if isinstance(observation_spec, Mapping)

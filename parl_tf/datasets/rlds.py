@@ -168,8 +168,9 @@ class _Source(rows_lib.RowSource):
 
   def _select(self, found, layout) -> Mapping[str, _Field]:
     """Returns the fields to read, keyed by column."""
-    keys = {'actions': 'steps/action', 'rewards': _REWARD,
-            'terminals': _IS_TERMINAL}
+    keys = {'actions': 'steps/action', 'terminals': _IS_TERMINAL}
+    if not layout.every_episode_succeeds:
+      keys['rewards'] = _REWARD
     if layout.success_field is not None:
       keys['success'] = f'steps/{layout.success_field.removeprefix("steps/")}'
     if _OBSERVATION in found:
@@ -192,9 +193,10 @@ class _Source(rows_lib.RowSource):
     for key in keys.values():
       if found.get(key) is None:
         seen = 'has another type' if key in found else 'is missing'
+        hint = rows_lib.DEMONSTRATIONS_HINT if key == _REWARD else ''
         self._refuse(_FEATURES, key, 'must have unencoded numbers or images of'
                      f' fixed shape, but {seen}; the file has'
-                     f' {sorted(x for x in found if found[x])}')
+                     f' {sorted(x for x in found if found[x])}{hint}')
     return {name: found[key] for name, key in keys.items()}
 
   def _rows(
@@ -203,7 +205,9 @@ class _Source(rows_lib.RowSource):
     """Yields the rows of one record."""
     num_rows = _count_steps(values, where) - 1
     _check_flags(values, where)
-    rewards = self._rewards(values[_REWARD], where)
+    rewards = None
+    if 'rewards' in self._fields:
+      rewards = self._rewards(values[_REWARD], where)
     for start in range(0, num_rows, _READ_ROWS):
       end = min(start + _READ_ROWS, num_rows)
       rows = {'timeouts': np.zeros([end - start], np.bool_)}
@@ -215,7 +219,8 @@ class _Source(rows_lib.RowSource):
         # Each flag refers to the observation of its own step.
         is_flag = name in rows_lib.FLAGS
         rows[name] = array[1:] if is_flag else array[:-1]
-      rows['rewards'] = rewards[start:end]
+      if rewards is not None:
+        rows['rewards'] = rewards[start:end]
       if end == num_rows:
         rows['timeouts'][-1] = not np.any(rows['terminals'][-1])
       yield rows_lib.flatten_scalars(rows)

@@ -9,7 +9,8 @@ Depending on the file, `dones` mark success, the end of the demonstration, or
 both. This reader treats a step as terminal if it is done and a success. Success
 follows from the reward unless `success_field` names flags. Demonstrators often
 continue for some steps after success; these steps are dropped. A demonstration
-without a terminal step ends with a timeout.
+without a terminal step ends with a timeout. If `every_episode_succeeds`,
+rewards and `dones` are not read, and no step is dropped.
 """
 
 import re
@@ -58,6 +59,8 @@ class _Source(hdf5.Source):
     super().__init__(path)
     self._layout = layout
     self._fields = dict(_FIELDS)
+    if layout.every_episode_succeeds:
+      self._fields = {'actions': 'actions'}
     if layout.success_field:
       self._fields['success'] = layout.success_field
     self._episodes: List[str] = []
@@ -72,6 +75,12 @@ class _Source(hdf5.Source):
     for episode in self._episodes:
       with hdf5.damage_named(self.path):
         datasets = self._datasets(episode)
+        if self._layout.every_episode_succeeds:
+          rows = {name: x[()] for name, x in datasets.items()}
+          ends = np.zeros([len(rows['actions'])], np.bool_)
+          ends[-1] = True
+          yield {**rows, 'timeouts': ends}
+          continue
         flags = rows_lib.flatten_scalars({
             name: datasets.pop(name)[()]
             for name in ('rewards', 'terminals', 'success')
@@ -85,7 +94,10 @@ class _Source(hdf5.Source):
     """Reads the headers of all demonstrations."""
     columns = rows_lib.EpisodeColumns(
         self.path,
-        {**_FIELDS, rows_lib.OBSERVATIONS: 'obs'},
+        {
+            **{x: y for x, y in self._fields.items() if x != 'success'},
+            rows_lib.OBSERVATIONS: 'obs',
+        },
         has_last_observation=False,
     )
     self._episodes = self._find_episodes(columns)
@@ -106,6 +118,11 @@ class _Source(hdf5.Source):
     if 'terminals' in self.columns:
       # Timeouts are derived from the same flags.
       self.columns['timeouts'] = self.columns['terminals']
+    elif self._layout.every_episode_succeeds:
+      num_rows = sum(columns.num_steps)
+      self.columns['timeouts'] = rows_lib.Column(
+          (num_rows,), np.dtype(np.bool_), _DATA
+      )
     self.faults += columns.faults
 
   def _find_episodes(self, columns: rows_lib.EpisodeColumns) -> List[str]:

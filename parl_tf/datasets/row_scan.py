@@ -58,7 +58,8 @@ class RowScan:
     self._labels = {name: column.label for name, column in columns.items()}
     for name in rows_lib.REQUIRED:
       if not rows_lib.part_names(columns, name):
-        self._fault(name, 'is required but missing')
+        hint = rows_lib.DEMONSTRATIONS_HINT if name == 'rewards' else ''
+        self._fault(name, f'is required but missing{hint}')
     field = self._layout.success_field
     if field is not None and 'success' not in columns:
       self._fault(field, 'is required but missing')

@@ -29,6 +29,10 @@ import numpy as np
 OBSERVATIONS = 'observations'
 NEXT_OBSERVATIONS = 'next_observations'
 REQUIRED = (OBSERVATIONS, 'actions', 'rewards', 'terminals')
+DEMONSTRATIONS_HINT = (
+    '; if every episode solves the task, bind `dataset.every_episode_succeeds ='
+    ' True`'
+)
 FLAGS = ('terminals', 'timeouts', 'success')
 SCALARS = ('rewards', *FLAGS, 'episode_ids')
 
@@ -80,6 +84,8 @@ class Layout(NamedTuple):
       are successes.
     is_binary: Whether to replace the stored reward with 1 at the first success,
       which ends the episode, and 0 before it.
+    every_episode_succeeds: Whether the last step of each episode solves the
+      task, whatever the stored rewards and flags; see `demonstrations`.
     observation_keys: Parts of a nested observation to read; None reads all.
     concatenated_keys: Parts of a nested observation to concatenate to one
       array, in this order; None keeps them. Observations that are one array in
@@ -102,6 +108,7 @@ class Layout(NamedTuple):
   success_field: Optional[str] = None
   success_reward: float = 0.0
   is_binary: bool = False
+  every_episode_succeeds: bool = False
   observation_keys: Optional[Tuple[str, ...]] = None
   concatenated_keys: Optional[Tuple[str, ...]] = None
   task: Optional[int] = None
@@ -162,6 +169,27 @@ class RowSource(abc.ABC):
     Raises:
       DamagedFileError: If part of the dataset cannot be read.
     """
+
+
+class WrappedSource(RowSource):
+  """A dataset that changes some columns of another one.
+
+  Attributes:
+    wrapped: The other dataset.
+  """
+
+  def __init__(self, source: RowSource):
+    """Wraps a dataset, which is closed with this one."""
+    self.wrapped = source
+    self.path = source.path
+    self.faults = source.faults
+    self.has_unit_actions = source.has_unit_actions
+
+  def close(self) -> None:
+    self.wrapped.close()
+
+  def task_infos(self) -> Dict[str, np.ndarray]:
+    return self.wrapped.task_infos()
 
 
 class EpisodeColumns:
@@ -312,10 +340,8 @@ def find_successes(rows: Rows, layout: Layout) -> np.ndarray:
 
 def find_ends(rows: Rows) -> np.ndarray:
   """Returns the indices of the rows that end an episode."""
-  ends = rows['terminals'].astype(np.bool_)
-  if 'timeouts' in rows:
-    ends = ends | rows['timeouts'].astype(np.bool_)
-  return np.flatnonzero(ends)
+  flags = [rows[x] != 0 for x in ('terminals', 'timeouts') if x in rows]
+  return np.flatnonzero(np.any(flags, axis=0))
 
 
 def _kind(name: str, column: Column) -> str:

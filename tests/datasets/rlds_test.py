@@ -242,6 +242,13 @@ class ReadTest(RldsTest):
     (episode,) = self._read(success_field='success')
     self.assertEqual(episode.success.tolist(), [False, True, False])
 
+  def test_rewards_are_not_needed_if_every_episode_succeeds(self):
+    self._write([_episode(reward=None)], features=_features(reward=None))
+    self._assert_fault('features.json', 'steps/reward', 'every_episode_succee')
+    (episode,) = self._read(every_episode_succeeds=True)
+    self.assertEqual(episode.reward.tolist(), [0.0, 0.0, 1.0])
+    self.assertEqual(episode.success.tolist(), [False, False, True])
+
   @parameterized.parameters((True, [0, 0, 1]), (False, [0, 0, 0]))
   def test_the_last_reward_counts_as_configured(self, counts, expected):
     self._write([_episode(reward=np.array([0.0, 0.0, 0.0, 1.0]))])
