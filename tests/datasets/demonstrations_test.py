@@ -87,7 +87,7 @@ class DemonstrationsTest(dataset_case.DatasetCase):
     write(**({'timeouts': _ends(True)} if kind == 'd4rl' else {}))
     with self.assertRaisesRegex(ValueError, message) as caught:
       self._read()
-    self.assertIn('dataset.every_episode_succeeds = True', str(caught.exception))
+    self.assertIn('every_episode_succeeds = True', str(caught.exception))
     self._check(self._read(every_episode_succeeds=True))
 
   def test_stored_rewards_and_flags_are_not_used(self):
