@@ -3,11 +3,12 @@
   python -m benchmarks.tables
 
 A table stands between the comments `<!-- table NAME -->` and `<!-- end -->`,
-where NAME is a kind and the study's folder. `scores` are made from
+where NAME is a kind and the folder of the study. `scores` are made from
 `results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
 `benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, `rivals`
 from `rivals.csv` of `benchmarks.rivals`, and `controls` from `controls.json` of
-each run, `summary` from `rivals.csv`, and `quickstart` from `study.csv` of
+each run, `summary` from `rivals.csv` of several studies, with the controls of
+`_STUDIES`, and `quickstart` from `study.csv` of
 `benchmarks/quickstart_study.py`. With `--check`, nothing is written, and the
 exit status is 1 if a table differs.
 """
@@ -16,7 +17,16 @@ import csv
 import pathlib
 import re
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+)
 
 from absl import app
 from absl import flags
@@ -31,16 +41,19 @@ RESULTS = pathlib.Path(__file__).parent / 'results'
 PAGES = (RESULTS / 'README.md', RESULTS.parents[1] / 'README.md')
 
 _TABLE = re.compile(
-    r'<!-- table (\w+) (\w+) -->\n(?:(?!<!-- ).)*<!-- end -->', re.DOTALL
+    r'<!-- table (\w+) ([\w ]+) -->\n(?:(?!<!-- ).)*<!-- end -->', re.DOTALL
 )
 _TITLES = {
-    'parl_iql': 'PA-RL',
     'both': 'PA-RL',
     'cal_ql': 'Cal-QL',
-    'no_local': 'without ascent',
-    'no_global': 'one sample',
-    'self_distillation': 'self-distillation',
+    'no_local': 'PA-RL without ascent',
     **{x: x.upper() for x in ('expo', 'dsrl', 'idql', 'fql', 'iql', 'rlpd')},
+}
+# Title of a study in a summary, and the study whose runs have its controls.
+_STUDIES = {
+    'cube_play_task1_seeds': ('task 1', 'cube_play_faster_task1'),
+    'cube_play_ablations_task2': ('task 2', 'cube_play_faster'),
+    'cube_play_task3': ('task 3', 'cube_play_task3'),
 }
 _SCORES = {
     'cloning': 'behavior_cloning_score_without_search',
@@ -65,10 +78,11 @@ def render(text: str, results: pathlib.Path) -> str:
   """
 
   def replace(match: re.Match) -> str:
-    kind, study = match.groups()
-    lines = '\n'.join(_KINDS[kind](results / study))
+    kind, studies = match.groups()
+    folders = [results / study for study in studies.split()]
+    lines = '\n'.join(_KINDS[kind](*folders))
     gap = '' if kind in ('summary', 'quickstart') else '\n'
-    return f'<!-- table {kind} {study} -->\n{gap}{lines}\n{gap}<!-- end -->'
+    return f'<!-- table {kind} {studies} -->\n{gap}{lines}\n{gap}<!-- end -->'
 
   return _TABLE.sub(replace, text)
 
@@ -220,21 +234,68 @@ def _mean_return(row: Row) -> str:
   return f'{mean}, {by_chance} %' if by_chance else mean
 
 
-def summary_lines(rows: Sequence[Row]) -> List[str]:
-  """Returns the Markdown lines of a table with a column for each method.
+def summary_lines(*folders: pathlib.Path) -> List[str]:
+  """Returns the Markdown lines of a table with a column for each study.
 
-  They have the success in percent after the last number of online episodes.
+  A cell has the success with search and of the policy alone, in percent, after
+  the last number of online episodes. The last two rows have the highest rates
+  of the controls, of any run and temperature.
+
+  Args:
+    *folders: Folders of `_STUDIES`; the first has all methods, in this order.
+
+  Raises:
+    ValueError: If the studies have different numbers of episodes.
   """
-  last = [x for x in rows[0] if x.startswith('search_after_')][-1]
-  number = last.removeprefix('search_after_')
+  studies = [_read_rows(folder / 'rivals.csv') for folder in folders]
+  lasts = {
+      [x for x in rows[0] if x.startswith('search_after_')][-1]
+      for rows in studies
+  }
+  if len(lasts) > 1:
+    raise ValueError(f'All studies must end alike, got {sorted(lasts)}.')
+  number = lasts.pop().removeprefix('search_after_')
+
+  def cell(rows: Sequence[Row], method: str) -> str:
+    found = [row for row in rows if row['method'] == method]
+    return ' / '.join(
+        f'{float(row[f"{source}_after_{number}"]):.0f}'
+        for row in found
+        for source in ('search', 'alone')
+    )
+
   lines = _head(
-      f'after {number} episodes',
-      *(_TITLES.get(row['method'], row['method']) for row in rows),
+      f'after {number} episodes', *(_STUDIES[x.name][0] for x in folders)
   )
-  for source, title in (('search', 'with search'), ('alone', 'policy alone')):
-    rates = [float(row[f'{source}_after_{number}']) for row in rows]
-    lines.append(_line(title, *(f'{rate:.0f}' for rate in rates)))
-  return lines
+  for row in studies[0]:
+    method = row['method']
+    cells = (cell(rows, method) for rows in studies)
+    lines.append(_line(_TITLES.get(method, method), *cells))
+  measured = [_controls(x.parent / _STUDIES[x.name][1]) for x in folders]
+  return [
+      *lines,
+      _line(
+          'control: the clone at temperatures'
+          f' {_listed(controls.TEMPERATURES)}, at most',
+          *(_highest(s for x in y for s in x.clone.values()) for y in measured),
+      ),
+      _line(
+          'control: self-distillation, at most',
+          *(_highest(x.self_distillation for x in y) for y in measured),
+      ),
+  ]
+
+
+def _controls(folder: pathlib.Path) -> List[controls.Controls]:
+  """Returns the controls of all runs of a study."""
+  paths = sorted(folder.rglob(controls.FILE))
+  return [x for path in paths if (x := controls.read(str(path.parent)))]
+
+
+def _highest(scores: Iterable[Optional[Mapping[str, Any]]]) -> str:
+  """Returns the highest success rate in percent."""
+  rates = [x['success_rate'] for x in scores if x is not None]
+  return f'{100 * max(rates):.0f}'
 
 
 def quickstart_lines(rows: Sequence[Row]) -> List[str]:
@@ -298,12 +359,12 @@ def _of_file(
     name: str, make: Callable[[Sequence[Row]], List[str]]
 ) -> Callable[[pathlib.Path], List[str]]:
   """Returns a function that reads a CSV file of a study and calls `make`."""
+  return lambda folder: make(_read_rows(folder / name))
 
-  def read(folder: pathlib.Path) -> List[str]:
-    with open(folder / name, encoding='utf-8') as file:
-      return make(list(csv.DictReader(file)))
 
-  return read
+def _read_rows(path: pathlib.Path) -> List[Row]:
+  with open(path, encoding='utf-8') as file:
+    return list(csv.DictReader(file))
 
 
 def _score_text(scores: Sequence[float]) -> str:
@@ -338,12 +399,12 @@ def _line(*cells: str) -> str:
   return f'| {" | ".join(cells)} |'
 
 
-_KINDS: Dict[str, Callable[[pathlib.Path], List[str]]] = {
+_KINDS: Dict[str, Callable[..., List[str]]] = {
     'scores': _of_file('results.csv', score_lines),
     'claims': _of_file('claims.csv', claim_lines),
     'drift': _of_file('drift.csv', drift_lines),
     'rivals': _of_file('rivals.csv', rival_lines),
-    'summary': _of_file('rivals.csv', summary_lines),
+    'summary': summary_lines,
     'quickstart': _of_file('study.csv', quickstart_lines),
     'controls': control_lines,
 }
