@@ -6,32 +6,24 @@ A table stands between the comments `<!-- table NAME -->` and `<!-- end -->`,
 where NAME is a kind and the folder of the study. `scores` are made from
 `results.csv`, which `benchmarks.methods` writes, `claims` from `claims.csv` of
 `benchmarks.claims`, `drift` from `drift.csv` of `benchmarks.drift`, `rivals`
-from `rivals.csv` of `benchmarks.rivals`, and `controls` from `controls.json` of
-each run, `summary` from `rivals.csv` of several studies, with the controls of
-`_STUDIES`, and `quickstart` from `study.csv` of
-`benchmarks/quickstart_study.py`. With `--check`, nothing is written, and the
-exit status is 1 if a table differs.
+from `rivals.csv` of `benchmarks.rivals`, `controls` from `controls.json` of
+each run, `summary` from the last two files of several studies, and `quickstart`
+from `study.csv` of `benchmarks/quickstart_study.py`. With `--check`, nothing is
+written, and the exit status is 1 if a table differs.
 """
 
 import csv
 import pathlib
 import re
 import sys
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-)
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from absl import app
 from absl import flags
 import numpy as np
 
+from benchmarks import markdown
+from benchmarks import summary_table
 from parl_tf import synced_file
 from parl_tf.reports import controls
 from parl_tf.reports import runs as runs_lib
@@ -43,18 +35,6 @@ PAGES = (RESULTS / 'README.md', RESULTS.parents[1] / 'README.md')
 _TABLE = re.compile(
     r'<!-- table (\w+) ([\w ]+) -->\n(?:(?!<!-- ).)*<!-- end -->', re.DOTALL
 )
-_TITLES = {
-    'both': 'PA-RL',
-    'cal_ql': 'Cal-QL',
-    'no_local': 'PA-RL without ascent',
-    **{x: x.upper() for x in ('expo', 'dsrl', 'idql', 'fql', 'iql', 'rlpd')},
-}
-# Title of a study in a summary, and the study whose runs have its controls.
-_STUDIES = {
-    'cube_play_task1_seeds': ('task 1', 'cube_play_faster_task1'),
-    'cube_play_ablations_task2': ('task 2', 'cube_play_faster'),
-    'cube_play_task3': ('task 3', 'cube_play_task3'),
-}
 _SCORES = {
     'cloning': 'behavior_cloning_score_without_search',
     'offline': 'offline_score',
@@ -62,7 +42,7 @@ _SCORES = {
     'policy alone': 'online_score_without_search',
 }
 
-Row = Mapping[str, str]
+Row = markdown.Row
 
 
 def render(text: str, results: pathlib.Path) -> str:
@@ -102,7 +82,9 @@ def score_lines(rows: Sequence[Row]) -> List[str]:
     # Not the method alone, which entries in other folders may share.
     entry = row['run'].rpartition('/')[0]
     methods.setdefault(entry, []).append(row)
-  lines = _head('method', 'seeds', *_SCORES, 'online steps', 'core-minutes')
+  lines = markdown.head(
+      'method', 'seeds', *_SCORES, 'online steps', 'core-minutes'
+  )
   lines_by_score = []
   for method, own in methods.items():
     done = [row for row in own if row['status'] == 'finished']
@@ -111,7 +93,7 @@ def score_lines(rows: Sequence[Row]) -> List[str]:
     if num_unfinished:
       seeds += f' and {num_unfinished} unfinished'
     scores = {name: _numbers(done, column) for name, column in _SCORES.items()}
-    line = _line(
+    line = markdown.line(
         f'`{method}`',
         seeds,
         *map(_score_text, scores.values()),
@@ -125,7 +107,7 @@ def score_lines(rows: Sequence[Row]) -> List[str]:
 
 def claim_lines(rows: Sequence[Row]) -> List[str]:
   """Returns the Markdown lines of a table of claims that have runs."""
-  lines = _head(
+  lines = markdown.head(
       'claim', 'difference of', 'figure (95 % interval)', 'seeds', 'by chance',
       'verdict',
   )
@@ -142,7 +124,7 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
         verdict += ' each'
     by_chance = f'{float(row["by_chance"]):.1%}'
     lines.append(
-        _line(
+        markdown.line(
             row['claim'], row['measure'], figure, row['seeds'], by_chance,
             verdict,
         )
@@ -162,7 +144,7 @@ def drift_lines(rows: Sequence[Row]) -> List[str]:
   for row in rows:
     runs.setdefault(row['run'], {})[row['policy']] = row
   numbers = [name[len(prefix) :] for name in columns]
-  lines = _head('run', 'episodes', *numbers, 'best, last third')
+  lines = markdown.head('run', 'episodes', *numbers, 'best, last third')
   for name, own in runs.items():
     search, alone = own['search'], own['alone']
 
@@ -171,7 +153,7 @@ def drift_lines(rows: Sequence[Row]) -> List[str]:
       return ' / '.join(f'{float(x):.0f}' for x in rates if x)
 
     lines.append(
-        _line(
+        markdown.line(
             f'`{name}`',
             search['episodes'],
             *map(both, columns),
@@ -188,14 +170,14 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
   """
   prefix = 'search_after_'
   numbers = [x[len(prefix) :] for x in rows[0] if x.startswith(prefix)]
-  lines = _head(
+  lines = markdown.head(
       'method', 'seeds', *numbers, 'each run, with search', 'alone',
       'lead by chance', 'to success', 'to 80 %', 'return, lead by chance',
   )
   for row in rows:
     by_chance = [row.get(f'{x}_by_chance', '') for x in ('search', 'alone')]
     lines.append(
-        _line(
+        markdown.line(
             f'`{row["method"]}`',
             _seeds(row),
             *(
@@ -234,70 +216,6 @@ def _mean_return(row: Row) -> str:
   return f'{mean}, {by_chance} %' if by_chance else mean
 
 
-def summary_lines(*folders: pathlib.Path) -> List[str]:
-  """Returns the Markdown lines of a table with a column for each study.
-
-  A cell has the success with search and of the policy alone, in percent, after
-  the last number of online episodes. The last two rows have the highest rates
-  of the controls, of any run and temperature.
-
-  Args:
-    *folders: Folders of `_STUDIES`; the first has all methods, in this order.
-
-  Raises:
-    ValueError: If the studies have different numbers of episodes.
-  """
-  studies = [_read_rows(folder / 'rivals.csv') for folder in folders]
-  lasts = {
-      [x for x in rows[0] if x.startswith('search_after_')][-1]
-      for rows in studies
-  }
-  if len(lasts) > 1:
-    raise ValueError(f'All studies must end alike, got {sorted(lasts)}.')
-  number = lasts.pop().removeprefix('search_after_')
-
-  def cell(rows: Sequence[Row], method: str) -> str:
-    found = [row for row in rows if row['method'] == method]
-    return ' / '.join(
-        f'{float(row[f"{source}_after_{number}"]):.0f}'
-        for row in found
-        for source in ('search', 'alone')
-    )
-
-  lines = _head(
-      f'after {number} episodes', *(_STUDIES[x.name][0] for x in folders)
-  )
-  for row in studies[0]:
-    method = row['method']
-    cells = (cell(rows, method) for rows in studies)
-    lines.append(_line(_TITLES.get(method, method), *cells))
-  measured = [_controls(x.parent / _STUDIES[x.name][1]) for x in folders]
-  return [
-      *lines,
-      _line(
-          'control: the clone at temperatures'
-          f' {_listed(controls.TEMPERATURES)}, at most',
-          *(_highest(s for x in y for s in x.clone.values()) for y in measured),
-      ),
-      _line(
-          'control: self-distillation, at most',
-          *(_highest(x.self_distillation for x in y) for y in measured),
-      ),
-  ]
-
-
-def _controls(folder: pathlib.Path) -> List[controls.Controls]:
-  """Returns the controls of all runs of a study."""
-  paths = sorted(folder.rglob(controls.FILE))
-  return [x for path in paths if (x := controls.read(str(path.parent)))]
-
-
-def _highest(scores: Iterable[Optional[Mapping[str, Any]]]) -> str:
-  """Returns the highest success rate in percent."""
-  rates = [x['success_rate'] for x in scores if x is not None]
-  return f'{100 * max(rates):.0f}'
-
-
 def quickstart_lines(rows: Sequence[Row]) -> List[str]:
   """Returns the Markdown lines of the quickstart's phases and controls.
 
@@ -313,20 +231,22 @@ def quickstart_lines(rows: Sequence[Row]) -> List[str]:
   def percent(column: str) -> str:
     return f'{100 * np.mean(_numbers(rows, column)):.0f} %'
 
-  temperatures = _listed(controls.TEMPERATURES)
+  temperatures = markdown.listed(controls.TEMPERATURES)
   clone = (percent(f'clone_{x}') for x in controls.TEMPERATURES)
   return [
-      *_head(f'success, mean of {len(rows)} seeds', 'with search', 'alone'),
-      _line('offline RL', percent('offline'), ''),
-      _line(
+      *markdown.head(
+          f'success, mean of {len(rows)} seeds', 'with search', 'alone'
+      ),
+      markdown.line('offline RL', percent('offline'), ''),
+      markdown.line(
           'online fine-tuning', percent('online'), percent('online_base')
       ),
-      _line(
+      markdown.line(
           f'control: the clone at temperatures {temperatures}',
           '',
-          _listed(list(clone)),
+          markdown.listed(list(clone)),
       ),
-      _line(
+      markdown.line(
           'control: self-distillation, the same budget without a critic',
           '',
           percent('self_distillation'),
@@ -338,8 +258,8 @@ def control_lines(folder: pathlib.Path) -> List[str]:
   """Returns the Markdown lines of the controls of a study's runs."""
   runs = runs_lib.read_runs([str(folder)]).runs
   return [
-      *_head(*controls.HEADER[1:]),
-      *(_line(*line[1:]) for line in controls.table(runs)),
+      *markdown.head(*controls.HEADER[1:]),
+      *(markdown.line(*line[1:]) for line in controls.table(runs)),
   ]
 
 
@@ -359,12 +279,7 @@ def _of_file(
     name: str, make: Callable[[Sequence[Row]], List[str]]
 ) -> Callable[[pathlib.Path], List[str]]:
   """Returns a function that reads a CSV file of a study and calls `make`."""
-  return lambda folder: make(_read_rows(folder / name))
-
-
-def _read_rows(path: pathlib.Path) -> List[Row]:
-  with open(path, encoding='utf-8') as file:
-    return list(csv.DictReader(file))
+  return lambda folder: make(markdown.read_rows(folder / name))
 
 
 def _score_text(scores: Sequence[float]) -> str:
@@ -387,24 +302,12 @@ def _numbers(rows: Sequence[Row], column: str) -> List[float]:
   return [float(row[column]) for row in rows if row[column]]
 
 
-def _listed(words: Sequence[str]) -> str:
-  return f'{", ".join(words[:-1])} and {words[-1]}'
-
-
-def _head(*cells: str) -> List[str]:
-  return [_line(*cells), _line(*['---'] * len(cells)).replace(' ', '')]
-
-
-def _line(*cells: str) -> str:
-  return f'| {" | ".join(cells)} |'
-
-
 _KINDS: Dict[str, Callable[..., List[str]]] = {
     'scores': _of_file('results.csv', score_lines),
     'claims': _of_file('claims.csv', claim_lines),
     'drift': _of_file('drift.csv', drift_lines),
     'rivals': _of_file('rivals.csv', rival_lines),
-    'summary': summary_lines,
+    'summary': summary_table.lines,
     'quickstart': _of_file('study.csv', quickstart_lines),
     'controls': control_lines,
 }

@@ -6,16 +6,18 @@ For each run directory, or each run below a folder:
 
 * the success and return of its data;
 * its clone, drawn at temperatures 1, 0.5 and 0 on the run's own evaluation
-  episodes;
+  episodes; of a served policy, the version with which the run began;
 * self-distillation without a critic (N = 1, T = 0, draws at the run's training
   temperature) from the end of cloning, for the run's online budget; none if
   the run has no online phase.
 
 The run needs its checkpoint of behavior cloning (phases/behavior_cloning), or
-that of the run where it began. The results are in controls.json of the run's
-directory, which parl-report prints. Self-distillation runs in the directory
-controls/self_distillation. Rerun the same command to resume. If the path of the
-run's dataset is relative, run it where the run was started.
+that of the run where it began. A served policy needs its server, which must
+save versions; afterwards it has the run's last version again. The results are
+in controls.json of the run's directory, which parl-report prints.
+Self-distillation runs in the directory controls/self_distillation. Rerun the
+same command to resume. If the path of the run's dataset is relative, run it
+where the run was started.
 """
 
 from typing import Sequence

@@ -1,9 +1,19 @@
 """Measures the controls of runs, and writes them to `controls.json`."""
 
+import contextlib
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 from absl import logging
 import gin
@@ -12,6 +22,7 @@ import numpy as np
 from parl_tf import synced_file
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import configs
+from parl_tf.binaries import served_controls
 from parl_tf.binaries import training_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
@@ -21,6 +32,7 @@ from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from parl_tf.training import evaluation
 from parl_tf.training import experiment
+from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
@@ -70,8 +82,9 @@ def measure_all(folders: Sequence[str]) -> List[str]:
     logging.info(
         '%s: self-distillation runs in %s.', run_dir, arguments.root_dir
     )
-    gin.clear_config()
-    training_run.train(*arguments)
+    with _from_base(run_dir):
+      gin.clear_config()
+      training_run.train(*arguments)
     write_self_distillation(run_dir, arguments.root_dir)
   return [os.path.join(run_dir, controls.FILE) for run_dir in run_dirs]
 
@@ -97,10 +110,13 @@ def find_clone(run_dir: str) -> str:
 def measure(run_dir: str) -> None:
   """Measures the data and the clone; writes each result to `controls.json`.
 
+  The clone of a served policy is its base; see `served_controls`.
+
   Args:
     run_dir: The run's directory. Afterwards, gin holds its configuration.
 
   Raises:
+    ConnectionError: If the server of the policy does not answer.
     ValueError: If the run has no clone or has not been evaluated, or a file is
       faulty.
   """
@@ -112,10 +128,7 @@ def measure(run_dir: str) -> None:
   missing = [x for x in controls.TEMPERATURES if x not in found.clone]
   if found.data is not None and not missing:
     return
-  gin.clear_config()
-  configs.add_search_path()
-  configs.parse([os.path.abspath(run_directory.config_path(run_dir))])
-  domain = domain_lib.select_domain()
+  domain = _configure(run_dir)
   episodes = run_dataset.load(
       experiment.dataset_path(run_dir), domain, run_dir
   )
@@ -124,16 +137,39 @@ def measure(run_dir: str) -> None:
       data={'num_episodes': len(episodes), **_scores(data)}
   )
   _write(path, found)
-  normalization = run_dataset.statistics(domain, episodes)
+  evaluator = evaluation.Evaluator(
+      domain, num_episodes=num_episodes, seed=run_directory.read_seed(run_dir)
+  )
+  if _is_served(run_dir):
+    clone = served_controls.evaluations(run_dir, domain)
+  else:
+    clone = contextlib.nullcontext(
+        _clone(run_dir, domain, run_dataset.statistics(domain, episodes))
+    )
+  with clone as evaluate:
+    for temperature in missing:
+      result = evaluate(evaluator, float(temperature))
+      scores = None if result is None else _scores(result)
+      if scores is not None:
+        logging.info(
+            '%s: the clone at temperature %s has success %.3f.',
+            run_dir,
+            temperature,
+            scores['success_rate'],
+        )
+      found = found._replace(clone={**found.clone, temperature: scores})
+      _write(path, found)
+
+
+def _clone(run_dir: str, domain, normalization) -> served_controls.Evaluate:
+  """Returns a function that evaluates the run's clone at a temperature."""
   seed = run_directory.read_seed(run_dir)
   agent = experiment.make_agent(domain, normalization, seed)
   clone = phase_checkpoint.PhaseCheckpoint(find_clone(run_dir), _CLONING)
   clone.check_task(domain)
   clone.load(agent, normalization, with_critic=False)
-  evaluator = evaluation.Evaluator(
-      domain, num_episodes=num_episodes, seed=seed
-  )
-  for temperature in missing:
+
+  def evaluate(evaluator, temperature):
     policy = parl_policy.PARLPolicy(
         agent.time_step_spec,
         agent.action_spec,
@@ -143,7 +179,7 @@ def measure(run_dir: str) -> None:
                 num_samples=1,
                 optimizer=None,
                 selection='sample',
-                temperature=float(temperature),
+                temperature=temperature,
             ),
             agent.generative_policy,
             None,
@@ -151,15 +187,31 @@ def measure(run_dir: str) -> None:
         ),
         chunk_length=agent.chunk_length,
     )
-    scores = _scores(evaluator.run_policy(policy))
-    logging.info(
-        '%s: the clone at temperature %s has success %.3f.',
-        run_dir,
-        temperature,
-        scores['success_rate'],
-    )
-    found = found._replace(clone={**found.clone, temperature: scores})
-    _write(path, found)
+    return evaluator.run_policy(policy)
+
+  return evaluate
+
+
+def _configure(run_dir: str):
+  """Makes gin hold the configuration of a run; returns its domain."""
+  gin.clear_config()
+  configs.add_search_path()
+  configs.parse([os.path.abspath(run_directory.config_path(run_dir))])
+  return domain_lib.select_domain()
+
+
+def _is_served(run_dir: str) -> bool:
+  return served_controls.is_served(run_files.read_config(run_dir)[1])
+
+
+@contextlib.contextmanager
+def _from_base(run_dir: str) -> Iterator[None]:
+  """Makes the server of a served policy use its base meanwhile."""
+  if not _is_served(run_dir):
+    yield
+    return
+  with served_controls.base(run_dir, _configure(run_dir)):
+    yield
 
 
 def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
@@ -175,12 +227,23 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
     ValueError: If the run has no clone, or an online phase without replay.
   """
   config_path = os.path.abspath(run_directory.config_path(run_dir))
-  clone = find_clone(run_dir)
   seed, settings = run_files.read_config(run_dir)
+  is_served = served_controls.is_served(settings)
+  clone = '' if is_served else find_clone(run_dir)
   phases = _setting(settings, 'run_experiment.phase_names', "('online',)")
-  num_episodes = _setting(settings, 'Online.num_episodes')
-  if "'online'" not in phases or num_episodes == '0':
+  length = 'ServedOnline.num_epochs' if is_served else 'Online.num_episodes'
+  if "'online'" not in phases or _setting(settings, length) == '0':
     return None
+  root_dir = os.path.join(run_dir, 'controls', _METHOD, f'seed_{seed}')
+  if is_served:
+    return SelfDistillation(
+        root_dir=root_dir,
+        gin_files=(config_path, *served_controls.GIN_FILES),
+        gin_bindings=(
+            *served_controls.GIN_BINDINGS, *_recorded_data(run_dir),
+        ),
+        seed=seed,
+    )
   online = _setting(settings, 'run_experiment.online_ctor', '@Online')
   if re.split(r'[@./]', online)[-1] != 'Online':
     raise ValueError(
@@ -188,7 +251,7 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
         f' @Online`, got {online}.'
     )
   return SelfDistillation(
-      root_dir=os.path.join(run_dir, 'controls', _METHOD, f'seed_{seed}'),
+      root_dir=root_dir,
       gin_files=(config_path, 'methods/self_distillation.gin'),
       gin_bindings=(
           *(
@@ -200,6 +263,17 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
           f'run_experiment.initial_phase = {_CLONING!r}',
       ),
       seed=seed,
+  )
+
+
+def _recorded_data(run_dir: str) -> Sequence[str]:
+  """Returns bindings to the data that a run recorded, if it did."""
+  path = os.path.abspath(os.path.join(run_dir, initial_run_lib.DATA))
+  if not os.path.exists(path):
+    return ()
+  return (
+      f'run_experiment.dataset_path = {path!r}',
+      'run_experiment.num_recorded_steps = None',
   )
 
 

@@ -5,7 +5,8 @@
   {
     "num_episodes": 64,          episodes of each evaluation
     "data": {"num_episodes": 1500, SCORES},
-    "clone": {"1": {SCORES}, "0.5": {SCORES}, "0": {SCORES}},
+    "clone": {"1": {SCORES}, "0.5": {SCORES}, "0": {SCORES}},  null for a
+                                 served policy without this temperature
     "self_distillation": {"temperature": 0.5, "num_online_episodes": 50,
                           "best_success_rate": 0.94, SCORES}
   }

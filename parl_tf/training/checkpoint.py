@@ -194,6 +194,24 @@ class Checkpoint:
           os.remove(path)
 
 
+def read_state(directory: str) -> RunState:
+  """Returns the state in the newest checkpoint of a run, without its agent.
+
+  Args:
+    directory: Directory of the checkpoints.
+
+  Raises:
+    ValueError: If there is no checkpoint.
+  """
+  path = tf.train.latest_checkpoint(directory)
+  if path is None:
+    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+  state = RunState()
+  reader = tf.train.Checkpoint(state=_SerializedState(state))
+  reader.restore(path).expect_partial()
+  return state
+
+
 def _finished(files: Mapping[int, List[str]]) -> List[int]:
   """Returns the numbers of checkpoints with an index, which is written last."""
   return sorted(

@@ -1,0 +1,138 @@
+"""Tests of the controls of a run whose policy another process serves."""
+
+import dataclasses
+import os
+from unittest import mock
+
+from absl.testing import absltest
+import gin
+import numpy as np
+
+from parl_tf.binaries import controls_run
+from parl_tf.binaries import served_controls
+from parl_tf.binaries import training_run
+from parl_tf.reports import controls
+from parl_tf.serving import policy_spec
+from parl_tf.training import checkpoint
+from parl_tf.training import evaluation
+from tests import eager
+from tests.binaries import tiny
+from tests.serving import toy_policy
+from tests.training import small_run
+
+_GIN_FILES = (
+    tiny.GIN_FILE, 'policies/served.gin', 'variants/served_online.gin',
+)
+_SPEC = dataclasses.replace(
+    toy_policy.SPEC,
+    observation={'state': policy_spec.ArraySpec((4,))},
+    action_low=None,
+    action_high=None,
+)
+
+
+class ServedControlsTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    eager.run_eagerly(self)
+    self.addCleanup(gin.clear_config)
+    self._folder = self.create_tempdir().full_path
+    self._run = os.path.join(self._folder, 'run')
+
+  def _serve(self, **changes):
+    self.toy = toy_policy.ToyPolicy()
+    return self.enter_context(
+        toy_policy.serving(
+            self.toy.functions(),
+            dataclasses.replace(_SPEC, **changes),
+            directory=os.path.join(self._folder, 'versions'),
+        )
+    )
+
+  def _train(self, server):
+    training_run.train(
+        self._run,
+        _GIN_FILES,
+        (
+            *tiny.BINDINGS,
+            *tiny.CHEAP_CRITIC,
+            "run_experiment.phase_names = ('online',)",
+            'run_experiment.num_recorded_steps = 100',
+            'run_experiment.exported_policies = ()',
+            f'RemotePolicy.address = {server.address!r}',
+            "RemotePolicy.keys = {'observation': 'state'}",
+            'ServedOnline.num_epochs = 1',
+            'ServedOnline.episodes_per_epoch = 1',
+            'ServedOnline.critic_batch_size = 8',
+            'ServedOnline.num_fitted_rows = 16',
+            'ServedOnline.num_fit_steps = 2',
+        ),
+        3,
+    )
+
+  def test_the_base_and_self_distillation_are_measured(self):
+    server = self._serve()
+    self._train(server)
+    version, offset = server.weights.version, self.toy.offset.copy()
+    self.assertNotEqual(np.max(np.abs(offset)), 0.0)
+
+    (path,) = controls_run.measure_all([self._run])
+
+    # The server has the weights of the run again.
+    self.assertEqual(server.weights.version, version)
+    np.testing.assert_array_equal(self.toy.offset, offset)
+    found = controls.read(self._run)
+    self.assertTrue(controls.are_complete(self._run))
+    self.assertEqual(set(found.clone), set(controls.TEMPERATURES))
+    for scores in found.clone.values():
+      self.assertLess(scores['mean_return'], 0.0)
+    self.assertEqual(found.self_distillation['num_online_episodes'], 1)
+    config = os.path.join(
+        self._run, 'controls', 'self_distillation', 'seed_3', 'config.gin'
+    )
+    with open(config, encoding='utf-8') as file:
+      self.assertIn('evaluation/Search.num_samples = 1', file.read())
+    modified = os.stat(path).st_mtime_ns
+    controls_run.measure_all([self._run])
+    self.assertEqual(os.stat(path).st_mtime_ns, modified)
+
+  def test_a_policy_without_temperatures_has_one(self):
+    server = self._serve(has_temperature=False)
+    gin.parse_config([
+        f'RemotePolicy.address = {server.address!r}',
+        "RemotePolicy.keys = {'observation': 'state'}",
+    ])
+    self.enter_context(
+        mock.patch.object(
+            checkpoint, 'read_state', return_value=checkpoint.RunState()
+        )
+    )
+    domain = small_run.make_domain()
+    evaluator = evaluation.Evaluator(domain, num_episodes=2, seed=0)
+
+    with served_controls.evaluations(self._run, domain) as evaluate:
+      self.assertLen(evaluate(evaluator, 1.0).episodes, 2)
+      self.assertIsNone(evaluate(evaluator, 0.5))
+
+  def test_a_policy_is_served_if_its_constructor_is(self):
+    for constructor, is_served in (
+        ('@RemotePolicy', True),
+        ('@parl_tf.policies.remote.RemotePolicy', True),
+        ('%policy', True),
+        ('@DiffusionPolicy', False),
+    ):
+      self.assertEqual(
+          served_controls.is_served(
+              {
+                  'build_agent.policy_ctor': constructor,
+                  'policy': '@RemotePolicy',
+              }
+          ),
+          is_served,
+      )
+    self.assertFalse(served_controls.is_served({}))
+
+
+if __name__ == '__main__':
+  absltest.main()
