@@ -6,6 +6,7 @@ import os
 import re
 from typing import (
     Any,
+    ContextManager,
     Dict,
     Iterator,
     List,
@@ -140,6 +141,7 @@ def measure(run_dir: str) -> None:
   evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=run_directory.read_seed(run_dir)
   )
+  clone: ContextManager[served_controls.Evaluate]
   if _is_served(run_dir):
     clone = served_controls.evaluations(run_dir, domain)
   else:

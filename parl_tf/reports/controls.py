@@ -55,13 +55,14 @@ class Controls(NamedTuple):
   Attributes:
     num_episodes: Episodes of each evaluation.
     data: Scores of the dataset's episodes.
-    clone: Scores of the clone, by temperature.
+    clone: Scores of the clone, by temperature; None for one that a served
+      policy does not have.
     self_distillation: Scores of self-distillation, and its settings.
   """
 
   num_episodes: int
   data: Optional[Mapping[str, Any]] = None
-  clone: Mapping[str, Mapping[str, Any]] = {}
+  clone: Mapping[str, Optional[Mapping[str, Any]]] = {}
   self_distillation: Optional[Mapping[str, Any]] = None
 
 
