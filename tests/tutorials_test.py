@@ -157,7 +157,10 @@ _PAGES = {
     'docs/add_a_policy.md': Page(before=_SAVE),
     'docs/data.md': Page(
         {'minari_data': 'maze.hdf5', '100000': '600'},
-        before=f'{_RECORD}; cp maze.hdf5 demo.hdf5',
+        before=(
+            f'{_RECORD}; cp maze.hdf5 demo.hdf5;'
+            ' cp maze.hdf5 demonstrations.hdf5'
+        ),
     ),
     'docs/deploy.md': Page(before=f'{_SAVE}; {_REACH}'),
     'docs/distributed.md': Page(
@@ -193,7 +196,7 @@ _PAGES = {
             ),
             '^(parl-serve .*)': r'\1 &',
             # `torch_policy_test` has a stand-in for PyTorch.
-            r'^.*\b(serve_torch\.py|reach_served\.gin).*': ':',
+            r'^.*\b(serve_torch\.py|reach_served).*': ':',
         },
         before=_QUICKSTART,
     ),
