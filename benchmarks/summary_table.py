@@ -31,8 +31,11 @@ def lines(*folders: pathlib.Path) -> List[str]:
     *folders: Folders of `_STUDIES`; the first has all methods, in this order.
 
   Raises:
-    ValueError: If the studies have different numbers of episodes.
+    ValueError: If a study is unknown, has no controls or has a method that the
+      first lacks, or the studies have different numbers of episodes.
   """
+  if unknown := [x.name for x in folders if x.name not in _STUDIES]:
+    raise ValueError(f'`_STUDIES` must have {unknown}, got {list(_STUDIES)}.')
   studies = [markdown.read_rows(folder / 'rivals.csv') for folder in folders]
   lasts = {
       [x for x in rows[0] if x.startswith('search_after_')][-1]
@@ -42,13 +45,20 @@ def lines(*folders: pathlib.Path) -> List[str]:
     raise ValueError(f'All studies must end alike, got {sorted(lasts)}.')
   number = lasts.pop().removeprefix('search_after_')
 
+  methods = {row['method'] for row in studies[0]}
+  for folder, rows in zip(folders, studies, strict=True):
+    if missing := {row['method'] for row in rows} - methods:
+      raise ValueError(
+          f'{folders[0]} must have all methods of {folder}, but lacks'
+          f' {sorted(missing)}.'
+      )
+
   def cell(rows: Sequence[markdown.Row], method: str) -> str:
-    found = [row for row in rows if row['method'] == method]
-    return ' / '.join(
-        f'{float(row[f"{source}_after_{number}"]):.0f}'
-        for row in found
-        for source in ('search', 'alone')
-    )
+    for row in rows:
+      if row['method'] == method:
+        rates = (row[f'{x}_after_{number}'] for x in ('search', 'alone'))
+        return ' / '.join(f'{float(rate):.0f}' for rate in rates)
+    return 'not run'
 
   result = markdown.head(
       f'after {number} episodes', *(_STUDIES[x.name][0] for x in folders)
@@ -75,6 +85,8 @@ def lines(*folders: pathlib.Path) -> List[str]:
 def _controls(folder: pathlib.Path) -> List[controls.Controls]:
   """Returns the controls of all runs of a study."""
   paths = sorted(folder.rglob(controls.FILE))
+  if not paths:
+    raise ValueError(f'{folder} must have runs with controls, but has none.')
   return [x for path in paths if (x := controls.read(str(path.parent)))]
 
 

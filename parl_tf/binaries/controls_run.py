@@ -62,14 +62,19 @@ def measure_all(folders: Sequence[str]) -> List[str]:
     folders: Run directories, or folders that contain some at any depth.
 
   Raises:
+    ConnectionError: If the server of a policy does not answer.
     ValueError: If a run has no clone or has not been evaluated, or a file is
-      faulty. No run is measured if one lacks its clone. Other errors end the
-      measurement of all runs; what has been measured is kept.
+      faulty. No run is measured if one lacks its clone or the server of its
+      policy. Other errors end the measurement of all runs; what has been
+      measured is kept.
   """
   run_dirs, notes = runs_lib.find_runs(folders)
   for note in notes:
     logging.warning('%s', note)
   controlled = {run_dir: self_distillation(run_dir) for run_dir in run_dirs}
+  for run_dir in run_dirs:
+    if _is_served(run_dir) and not controls.are_complete(run_dir):
+      served_controls.check(run_dir)
   for run_dir, arguments in controlled.items():
     measure(run_dir)
     if arguments is None:
@@ -240,9 +245,9 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
   if is_served:
     return SelfDistillation(
         root_dir=root_dir,
-        gin_files=(config_path, *served_controls.GIN_FILES),
+        gin_files=(config_path,),
         gin_bindings=(
-            *served_controls.GIN_BINDINGS, *_recorded_data(run_dir),
+            *served_controls.GIN_BINDINGS, *_data_binding(run_dir, settings),
         ),
         seed=seed,
     )
@@ -268,13 +273,18 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
   )
 
 
-def _recorded_data(run_dir: str) -> Sequence[str]:
-  """Returns bindings to the data that a run recorded, if it did."""
-  path = os.path.abspath(os.path.join(run_dir, initial_run_lib.DATA))
-  if not os.path.exists(path):
+def _data_binding(
+    run_dir: str, settings: Mapping[str, str]
+) -> Sequence[str]:
+  """Returns bindings to the data of a run, unless its own binding has them."""
+  if _setting(settings, 'run_experiment.dataset_path', 'None') != 'None':
     return ()
+  initial_run = run_files.read_initial_run(run_dir)
+  path = os.path.join(run_dir, initial_run_lib.DATA)
+  if initial_run is not None and initial_run.dataset_path:
+    path = initial_run.dataset_path
   return (
-      f'run_experiment.dataset_path = {path!r}',
+      f'run_experiment.dataset_path = {os.path.abspath(path)!r}',
       'run_experiment.num_recorded_steps = None',
   )
 

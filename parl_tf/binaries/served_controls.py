@@ -3,17 +3,24 @@
 The base is the version of the weights with which the run began.
 """
 
+import ast
 import contextlib
 import os
 import re
-from typing import Callable, Iterator, Mapping, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
 from absl import logging
+import gin
 
+from parl_tf.critics import iql  # noqa: F401  # `GIN_BINDINGS` name it,
 from parl_tf.policies import remote
 from parl_tf.reports import run_files
+from parl_tf.search import action_optimizer  # noqa: F401  # and this one.
+from parl_tf.serving import client as client_lib
+from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
+from parl_tf.training import run_directory
 from parl_tf.training import served_acting
 
 Evaluate = Callable[
@@ -24,25 +31,33 @@ Evaluate = Callable[
 _SCOPES = ('', 'training/', 'acting/', 'evaluation/')
 # One sample, which no critic changes.
 _SEARCH = {
-    'Search.num_samples': 1,
-    'ActionOptimizer.num_candidates': 1,
-    'ActionOptimizer.num_gradient_steps': 0,
+    'Search.num_samples': '1',
+    'Search.optimizer': '@ActionOptimizer()',
+    'ActionOptimizer.num_candidates': '1',
+    'ActionOptimizer.num_gradient_steps': '0',
+    'ActionOptimizer.dataset_action': 'None',
 }
-# The critic has no effect, so it is one that needs no samples of the policy,
-# and takes one step an epoch.
-GIN_FILES = ('critics/iql.gin',)
 GIN_BINDINGS: Tuple[str, ...] = (
     *(
         f'{scope}{name} = {value}'
         for scope in _SCOPES
         for name, value in _SEARCH.items()
     ),
+    # Without effect: one that needs no samples of the policy, and a step an
+    # epoch.
+    'build_agent.critic_ctor = @IQLCritic',
+    'IQLCritic.expectile = 0.7',
+    'IQLCritic.tau = 0.002',
+    'ServedOnline.critic_utd = 1e-9',
     "run_experiment.phase_names = ('online',)",
     'run_experiment.initial_run = None',
     'ServedOnline.num_samples = 1',
-    'ServedOnline.critic_utd = 1e-9',
     'ServedOnline.base_cache = None',
+    'Offline.action_cache = None',
+    # Their weights would have to be restored, too.
+    'RemotePolicy.workers = ()',
 )
+_CHECK_SECONDS = 10.0
 
 
 def is_served(settings: Mapping[str, str]) -> bool:
@@ -56,6 +71,37 @@ def is_served(settings: Mapping[str, str]) -> bool:
   return name == remote.RemotePolicy.__name__
 
 
+def check(run_dir: str) -> None:
+  """Checks that the server of a run's policy has the base.
+
+  Args:
+    run_dir: The run's directory.
+
+  Raises:
+    ConnectionError: If the server does not answer.
+    ValueError: If the run has no checkpoint, or the server has not saved the
+      base.
+  """
+  _, settings = run_files.read_config(run_dir)
+  versions = _versions(run_dir)
+  if not versions:
+    return
+  address = ast.literal_eval(
+      run_files.resolve(settings['RemotePolicy.address'], settings)
+  )
+  with client_lib.PolicyClient(
+      address,
+      api_key=os.environ.get(remote.KEY_VARIABLE),
+      patience_seconds=_CHECK_SECONDS,
+  ) as client:
+    saved = client.status()['saved']
+  if versions[0] not in saved:
+    raise ValueError(
+        f'{run_dir}: the policy server at {address} must have saved version'
+        f' {versions[0]!r}, with which the run began, got {saved}.'
+    )
+
+
 @contextlib.contextmanager
 def base(run_dir: str, domain) -> Iterator[remote.RemotePolicy]:
   """Makes the server use the base, and afterwards the run's last version.
@@ -66,23 +112,31 @@ def base(run_dir: str, domain) -> Iterator[remote.RemotePolicy]:
 
   Raises:
     ConnectionError: If the server does not answer.
-    ValueError: If the server cannot load a version that it does not have.
+    ValueError: If the run is being trained, or the server cannot load a version
+      that it does not have.
   """
   spec = served_acting.model_spec(domain, chunk_length=1)
-  with remote.RemotePolicy(spec, workers=()) as policy:
-    state = checkpoint.read_state(os.path.join(run_dir, 'checkpoints'))
+  with run_directory.hold(run_dir), remote.RemotePolicy(
+      spec, workers=()
+  ) as policy:
     # Offline RL alone does not change a served policy.
-    versions = state.policy_versions or [policy.current_version()]
+    versions = _versions(run_dir) or [policy.current_version()]
     policy.restore(versions[0])
     try:
       yield policy
     finally:
       policy.restore(versions[-1])
+      logging.info(
+          'The policy server at %s has version %s of the run again.',
+          policy.client.address,
+          versions[-1],
+      )
 
 
 @contextlib.contextmanager
 def evaluations(run_dir: str, domain) -> Iterator[Evaluate]:
   """Yields a function that evaluates the base alone; see `base`."""
+  bound = gin.get_bindings(builder.build_agent)
   with base(run_dir, domain) as policy:
     spec, address = policy.client.spec, policy.client.address
     has_temperature = spec is not None and spec.has_temperature
@@ -93,7 +147,17 @@ def evaluations(run_dir: str, domain) -> Iterator[Evaluate]:
             'The policy at %s has no temperature of %g.', address, temperature
         )
         return None
-      act = served_acting.act_alone(address, domain, temperature)
+      # The run replans as often.
+      act = served_acting.act_alone(
+          address, domain, temperature, bound.get('chunk_length', 1)
+      )
       return evaluator.run(act, num_frames=act.num_frames)
 
     yield evaluate
+
+
+def _versions(run_dir: str) -> List[str]:
+  """Returns the versions of a run's weights; none without an online phase."""
+  return checkpoint.read_state(
+      os.path.join(run_dir, 'checkpoints')
+  ).policy_versions

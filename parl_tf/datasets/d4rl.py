@@ -75,6 +75,8 @@ class _Source(hdf5.Source):
     """Determines which columns the file has."""
     fields = {name: name for name in _COLUMNS}
     fields['success'] = layout.success_field or _SUCCESS_FIELD
+    if layout.every_episode_succeeds:
+      del fields['rewards'], fields['success']
     for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
       group = self.file.get(name)
       if isinstance(group, h5py.Group):
@@ -103,8 +105,8 @@ class _Source(hdf5.Source):
         continue
       self._columns[name] = column
       self.columns[name] = rows_lib.Column(column.shape, column.dtype, field)
-    self._is_play = _TASK_REWARDS in self.file
-    self._has_tasks = layout.task is not None and self._is_play
+    self.is_play = _TASK_REWARDS in self.file
+    self._has_tasks = layout.task is not None and self.is_play
     self._layout = layout
     if self._has_tasks:
       self._check_tasks()
@@ -126,7 +128,7 @@ class _Source(hdf5.Source):
         )
 
   def task_infos(self) -> Dict[str, np.ndarray]:
-    if not self._is_play:
+    if not self.is_play:
       return {}
     with hdf5.damage_named(self.path):
       return {

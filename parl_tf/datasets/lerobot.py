@@ -67,7 +67,9 @@ class _Source(rows_lib.RowSource):
     self._pyarrow = lerobot_metadata.import_pyarrow()
     metadata = lerobot_metadata.Metadata(path)
     self._rate = metadata.rate
-    self._has_done = _DONE in metadata.features
+    self._has_done = (
+        _DONE in metadata.features and not layout.every_episode_succeeds
+    )
     self.needs_successes = not (self._has_done and metadata.done_is_terminal)
     self._features = self._select(metadata.features)
     kinds = {x.key: x.kind for x in self._features.values()}

@@ -89,6 +89,9 @@ class _Source(hdf5.Source):
     self.path = path
     self._file_path = file_path
     self._success_field = layout.success_field or _SUCCESS_FIELD
+    self._fields = {**_FIELDS, 'success': self._success_field}
+    if layout.every_episode_succeeds:
+      del self._fields['rewards'], self._fields['success']
     self._keys = layout.observation_keys
     self._episodes: List[str] = []
     try:
@@ -111,7 +114,10 @@ class _Source(hdf5.Source):
     """Reads the headers of all episodes."""
     columns = rows_lib.EpisodeColumns(
         self._file_path,
-        {**_FIELDS, rows_lib.OBSERVATIONS: rows_lib.OBSERVATIONS},
+        {
+            **{x: y for x, y in self._fields.items() if x != 'success'},
+            rows_lib.OBSERVATIONS: rows_lib.OBSERVATIONS,
+        },
         has_last_observation=True,
     )
     self._episodes = self._find_episodes(columns)
@@ -165,7 +171,7 @@ class _Source(hdf5.Source):
     """Returns the HDF5 datasets of an episode by column; reports faults."""
     group = self.file[episode]
     found = {}
-    for name, field in {**_FIELDS, 'success': self._success_field}.items():
+    for name, field in self._fields.items():
       item = group.get(field)
       if isinstance(item, h5py.Dataset):
         found[name] = item
@@ -197,7 +203,7 @@ class _Source(hdf5.Source):
     return rows_lib.Column(shape, dtype, label)
 
   def _rows(self, episode, arrays) -> rows_lib.Rows:
-    num_steps = len(arrays['rewards'])
+    num_steps = len(arrays['actions'])
     rows = {}
     for name, array in arrays.items():
       if name.partition('/')[0] == rows_lib.OBSERVATIONS:

@@ -90,6 +90,8 @@ class _Source(rows_lib.RowSource):
         rows_lib.NEXT_OBSERVATIONS: rows_lib.NEXT_OBSERVATIONS,
         'success': layout.success_field,
     }
+    if layout.every_episode_succeeds:
+      del wanted['rewards'], wanted['success']
     if 'timeouts' in members:
       self.faults.append(
           f"{self.path}: `timeouts` must be absent: OGBench's `terminals` mark"

@@ -87,9 +87,10 @@ def make_layout(
   """
   if every_episode_succeeds and (success_field or success_reward or is_binary):
     raise ValueError(
-        '`dataset.every_episode_succeeds` must not be bound with'
-        ' `success_field`, `success_reward` or `is_binary`, got'
-        f' {success_field!r}, {success_reward} and {is_binary}.'
+        '`dataset.every_episode_succeeds` must be the only definition of'
+        f' success, got `success_field` = {success_field!r}, `success_reward` ='
+        f' {success_reward} and `is_binary` = {is_binary}. After the file that'
+        ' binds these, bind them to None, 0.0 and False.'
     )
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),

@@ -127,6 +127,7 @@ class RowSource(abc.ABC):
       actions in [-1, 1].
     needs_successes: Whether an episode is terminal only where it succeeds,
       because the format does not tell a time-out from the end of the task.
+    is_play: Whether there are rewards and successes of several tasks.
   """
 
   path: str
@@ -134,6 +135,7 @@ class RowSource(abc.ABC):
   faults: List[str]
   has_unit_actions: bool = False
   needs_successes: bool = False
+  is_play: bool = False
 
   def __enter__(self) -> 'RowSource':
     return self
@@ -184,6 +186,7 @@ class WrappedSource(RowSource):
     self.path = source.path
     self.faults = source.faults
     self.has_unit_actions = source.has_unit_actions
+    self.is_play = source.is_play
 
   def close(self) -> None:
     self.wrapped.close()

@@ -113,8 +113,8 @@ class Weights:
   def publish(self) -> None:
     """Sends the progress, then the weights.
 
-    In this order, no weights of a finished learner remain without the progress
-    that tells `withdraw_end` of them.
+    If the learner is killed between the two, `withdraw_end` still sees that it
+    had finished.
 
     Raises:
       ConnectionError: If the service does not accept them in time.

@@ -9,10 +9,11 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 from parl_tf import frame_stack
 from parl_tf import picture_store
 from parl_tf import types
+from parl_tf.replay import paged_array
 from parl_tf.replay import stored_states
 
-# Steps to move at a time when storage grows. It limits the temporary copies.
-_STEPS_PER_MOVE = 4096
+# Steps to move at a time when storage grows. Their memory is then given back.
+_STEPS_PER_MOVE = 512
 
 
 class StepTable:
@@ -304,7 +305,9 @@ class StepTable:
     leaves = tf.nest.flatten(observation)
     self._images[index] = None
     used = np.arange(self._first_step, self._end_step) % self._num_slots
-    copy = np.empty((self._num_slots, *images.shape[1:]), images.dtype)
+    copy = paged_array.allocate(
+        (self._num_slots, *images.shape[1:]), images.dtype
+    )
     copy[used] = np.take(images, leaves[index][used], axis=0)
     leaves[index] = copy
     self._storage = self._storage._replace(
@@ -337,13 +340,16 @@ class StepTable:
     )
     old = tf.nest.flatten(self._storage)
     new = [
-        np.empty((num_slots,) + leaf.shape[1:], leaf.dtype)
+        paged_array.allocate((num_slots, *leaf.shape[1:]), leaf.dtype)
         for leaf in tf.nest.flatten(example)
     ]
     for start in range(self._first_step, self._end_step, _STEPS_PER_MOVE):
       moved = np.arange(start, min(start + _STEPS_PER_MOVE, self._end_step))
+      places = moved % self._num_slots
       for source, target in zip(old, new):
-        target[moved % num_slots] = source[moved % self._num_slots]
+        target[moved % num_slots] = source[places]
+        if places[0] <= places[-1]:  # Else the piece goes past the last slot.
+          paged_array.release(source, places[0], places[-1] + 1)
     self._storage = tf.nest.pack_sequence_as(example, new)
     self._num_slots = num_slots
 

@@ -134,12 +134,8 @@ class Checkpoint:
       ValueError: If all checkpoints are damaged, or the newest undamaged one
         does not fit the agent.
     """
-    # Reads the directory, because the manager's list may be damaged.
-    files = self._files()
-    for number in sorted(files, reverse=True):
-      path = os.path.join(self._directory, f'{_PREFIX}{number}')
-      if not _is_whole(path):
-        continue
+    path = _newest_whole(self._directory)
+    if path is not None:
       status = None
       try:
         status = self._checkpoint.restore(path)
@@ -155,7 +151,7 @@ class Checkpoint:
             f'{reason}'
         ) from error
       return True
-    if _finished(files) or os.path.exists(self._list_path):
+    if _finished(_files(self._directory)) or os.path.exists(self._list_path):
       raise ValueError(
           f'All checkpoints in {os.path.abspath(self._directory)} are damaged.'
       )
@@ -173,18 +169,9 @@ class Checkpoint:
       logging.warning('Removing %s: %s', self._list_path, error)
       os.remove(self._list_path)
 
-  def _files(self) -> Dict[int, List[str]]:
-    """Returns the file names of each checkpoint, by its number."""
-    files = collections.defaultdict(list)
-    if os.path.isdir(self._directory):
-      for match in map(_FILE_NAME.fullmatch, os.listdir(self._directory)):
-        if match:
-          files[int(match[1])].append(match[0])
-    return files
-
   def _sweep(self) -> None:
     """Removes partial checkpoints and those the manager does not list."""
-    files = self._files()
+    files = _files(self._directory)
     for number in set(files) - set(_finished(files)[-_NUM_KEPT:]):
       for name in files[number]:
         path = os.path.join(self._directory, name)
@@ -201,15 +188,37 @@ def read_state(directory: str) -> RunState:
     directory: Directory of the checkpoints.
 
   Raises:
-    ValueError: If there is no checkpoint.
+    ValueError: If there is no undamaged checkpoint.
   """
-  path = tf.train.latest_checkpoint(directory)
+  path = _newest_whole(directory)
   if path is None:
-    raise ValueError(f'{directory} must hold a checkpoint, but has none.')
+    raise ValueError(
+        f'{directory} must hold an undamaged checkpoint, but has none.'
+    )
   state = RunState()
   reader = tf.train.Checkpoint(state=_SerializedState(state))
   reader.restore(path).expect_partial()
   return state
+
+
+def _newest_whole(directory: str) -> Optional[str]:
+  """Returns the path of the newest undamaged checkpoint, if there is one."""
+  # Reads the directory, because the manager's list may be damaged.
+  for number in sorted(_files(directory), reverse=True):
+    path = os.path.join(directory, f'{_PREFIX}{number}')
+    if _is_whole(path):
+      return path
+  return None
+
+
+def _files(directory: str) -> Dict[int, List[str]]:
+  """Returns the file names of each checkpoint, by its number."""
+  files = collections.defaultdict(list)
+  if os.path.isdir(directory):
+    for match in map(_FILE_NAME.fullmatch, os.listdir(directory)):
+      if match:
+        files[int(match[1])].append(match[0])
+  return files
 
 
 def _finished(files: Mapping[int, List[str]]) -> List[int]:

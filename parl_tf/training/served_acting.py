@@ -1,5 +1,7 @@
 """How evaluation acts by a served policy: alone, or searched by a critic."""
 
+from typing import Optional
+
 from absl import logging
 import numpy as np
 import tensorflow as tf
@@ -29,9 +31,12 @@ class ServedAct:
 
 
 def act_alone(
-    address: str, domain, temperature: float = 1.0
+    address: str,
+    domain,
+    temperature: float = 1.0,
+    chunk_length: Optional[int] = None,
 ) -> ServedAct:
-  """Returns an act that takes one sample a decision, and plays whole chunks.
+  """Returns an act that takes one sample a decision.
 
   Args:
     address: Of the policy's server. One without our extension does not tell the
@@ -39,6 +44,7 @@ def act_alone(
       the first action of each is played, and it gets one observation.
     domain: `Domain` of the task.
     temperature: Scale of the policy's noise.
+    chunk_length: Number of actions of a chunk to play; None plays all.
 
   Raises:
     ConnectionError: If the server does not answer.
@@ -51,7 +57,7 @@ def act_alone(
     num_frames = _num_frames(probe, domain)
   if num_frames > 1:
     logging.info('%s sees the last %d observations.', address, num_frames)
-  length = 1 if spec is None else spec.chunk_length
+  length = chunk_length or (1 if spec is None else spec.chunk_length)
   policy = remote.RemotePolicy(
       model_spec(domain, length, num_frames), address=address, workers=()
   )

@@ -1,5 +1,6 @@
 """Tests of datasets whose every episode solves the task."""
 
+import json
 import os
 
 from absl.testing import absltest
@@ -23,11 +24,9 @@ def _arrays(length):
   }
 
 
-def _ends(marks_last):
-  """Returns `[5]` ends of the episodes, without the last one if asked."""
+def _ends():
   ends = np.zeros([sum(_LENGTHS)], np.bool_)
   ends[np.cumsum(_LENGTHS) - 1] = True
-  ends[-1] = marks_last
   return ends
 
 
@@ -44,7 +43,21 @@ class DemonstrationsTest(dataset_case.DatasetCase):
 
   def _write_npz(self):
     self._path = self._path.replace('.hdf5', '.npz')
-    np.savez(self._path, **_arrays(sum(_LENGTHS)), terminals=_ends(True))
+    np.savez(self._path, **_arrays(sum(_LENGTHS)), terminals=_ends())
+
+  def _write_minari(self):
+    self._path = os.path.join(os.path.dirname(self._path), 'task')
+    os.mkdir(self._path)
+    metadata = {'data_format': 'hdf5', 'total_episodes': 2, 'total_steps': 5}
+    with open(os.path.join(self._path, 'metadata.json'), 'w') as file:
+      json.dump(metadata, file)
+    with h5py.File(os.path.join(self._path, 'main_data.hdf5'), 'w') as file:
+      for number, length in enumerate(_LENGTHS):
+        group = file.create_group(f'episode_{number}')
+        group['observations'] = np.zeros([length + 1, 2])
+        group['actions'] = _arrays(length)['actions']
+        group['terminations'] = np.zeros([length], np.bool_)
+        group['truncations'] = np.arange(length) == length - 1
 
   def _write_robomimic(self):
     with h5py.File(self._path, 'w') as file:
@@ -80,11 +93,12 @@ class DemonstrationsTest(dataset_case.DatasetCase):
       ('d4rl', '`rewards` is required but missing'),
       ('robomimic', '`data/demo_0/rewards` is required but missing'),
       ('lerobot', 'must have `next.reward` or `next.success`'),
+      ('minari', '`episode_0/rewards` is required but missing'),
       ('npz', '`rewards` is required but missing'),
   )
   def test_no_rewards_are_needed(self, kind, message):
     write = getattr(self, f'_write_{kind}')
-    write(**({'timeouts': _ends(True)} if kind == 'd4rl' else {}))
+    write(**({'timeouts': _ends()} if kind == 'd4rl' else {}))
     with self.assertRaisesRegex(ValueError, message) as caught:
       self._read()
     self.assertIn('every_episode_succeeds = True', str(caught.exception))
@@ -92,27 +106,50 @@ class DemonstrationsTest(dataset_case.DatasetCase):
 
   def test_stored_rewards_and_flags_are_not_used(self):
     self._write_d4rl(
-        rewards=np.full([5], 7.0),
+        rewards=np.full([5, 2], np.nan),
         terminals=np.zeros([5], np.bool_),
-        timeouts=_ends(True),
+        timeouts=_ends(),
     )
     self._check(self._read(every_episode_succeeds=True))
 
   def test_rewards_are_the_ends_of_the_range_of_the_task(self):
-    self._write_d4rl(timeouts=_ends(True))
+    self._write_d4rl(timeouts=_ends())
     self._check(
-        self._read(every_episode_succeeds=True, reward_range=(-2.0, 0.0)),
+        self._read(
+            every_episode_succeeds=True,
+            reward_range=(-2.0, 0.0),
+            reward_values=(-2.0, 0.0),
+        ),
         -2.0,
         0.0,
     )
 
-  def test_the_last_episode_may_lack_its_end(self):
-    self._write_d4rl(terminals=_ends(False))
-    self._check(self._read(every_episode_succeeds=True))
+  def test_rows_after_the_last_end_are_no_success(self):
+    ends = _ends()
+    ends[-1] = False
+    self._write_d4rl(terminals=ends)
+    first, rest = self._read(every_episode_succeeds=True)
+    self.assertTrue(first.success[-1])
+    self.assertEqual((rest.success.any(), rest.discount[-1]), (False, 1.0))
 
-  def test_a_file_without_any_ends_is_a_fault(self):
-    self._write_d4rl()
-    with self.assertRaisesRegex(ValueError, '`terminals` is required'):
+  @parameterized.parameters(
+      (None, '`terminals` is required'),
+      (np.zeros([5], np.bool_), 'neither is set in any of 5 rows'),
+      (np.zeros([6], np.bool_), '`terminals` must have shape.*got .6,.'),
+      (np.full([5], np.nan), '`terminals` must be 0 or 1, got nan'),
+  )
+  def test_missing_and_faulty_ends_are_named(self, ends, message):
+    self._write_d4rl(**({} if ends is None else {'terminals': ends}))
+    with self.assertRaisesRegex(ValueError, message):
+      self._read(every_episode_succeeds=True)
+
+  def test_play_is_refused(self):
+    infos = {'infos/task_rewards': np.zeros([5, 2], np.float32),
+             'infos/task_successes': np.zeros([5, 2], np.bool_)}
+    rewards = np.zeros([5], np.float32)
+    self._write_d4rl(terminals=_ends(), rewards=rewards, **infos)
+    self._read()
+    with self.assertRaisesRegex(ValueError, 'must be False for play'):
       self._read(every_episode_succeeds=True)
 
   def test_a_converted_file_keeps_the_successes(self):
@@ -124,7 +161,7 @@ class DemonstrationsTest(dataset_case.DatasetCase):
     self._check(list(reading.read_episodes(output)))
 
   def test_another_definition_of_success_is_refused(self):
-    with self.assertRaisesRegex(ValueError, "must not be bound.*'mine', 0.0"):
+    with self.assertRaisesRegex(ValueError, "only definition.*'mine'"):
       self._read(every_episode_succeeds=True, success_field='mine')
 
 

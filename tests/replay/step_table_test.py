@@ -130,6 +130,18 @@ class StepTableTest(parameterized.TestCase):
     )
     self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
 
+  def test_moved_steps_are_not_in_memory_twice(self):
+    table = step_table.StepTable('online', capacity=4_000)
+    wide = np.ones((2_000, 4_096), np.float32)
+    table.add(_steps(0, 2_000)._replace(observation=wide), 1_999)
+    old = table._storage.observation
+    # Makes the table move its steps to a larger array.
+    table.add(_steps(2_000, 300)._replace(observation=wide[:300]), 299)
+
+    self.assertIsNot(table._storage.observation, old)
+    self.assertEqual(np.count_nonzero(old), 0)
+    self.assertEqual(np.count_nonzero(table.states().observation - 1.0), 0)
+
   def test_adding_clears_candidates(self):
     table = step_table.StepTable('offline', capacity=5)
     table.add(_steps(0, 3), 2)

@@ -60,6 +60,17 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     self.assertFalse(self._checkpoint(agent).restore())
     self.assertAllEqual(before[0], _values(agent)[0])
 
+  def test_the_state_is_read_without_the_agent(self):
+    with self.assertRaisesRegex(ValueError, 'checkpoints must hold'):
+      checkpoint.read_state(self._dir)
+    state = checkpoint.RunState(episodes=3, policy_versions=['a', 'b'])
+    saved = self._checkpoint(_shared_agent(), state)
+    saved.save()
+    state.episodes = 4
+    saved.save()
+    found = checkpoint.read_state(self._dir)
+    self.assertEqual((found.episodes, found.policy_versions), (4, ['a', 'b']))
+
   def test_checkpoint_is_synced_before_it_counts(self):
     synced = []
 
