@@ -1,6 +1,7 @@
-"""Keeps the successful episodes of a dataset, without rewards or flags.
+r"""Keeps the successful episodes of a dataset, without rewards or flags.
 
-  parl-data generate pointmaze --output runs/maze.hdf5 --num_steps 60000 --seed 5
+  parl-data generate pointmaze --output runs/maze.hdf5 \
+    --num_steps 60000 --seed 5
   python -m benchmarks.demonstrations --dataset runs/maze.hdf5 \
     --output runs/demonstrations.hdf5
 
