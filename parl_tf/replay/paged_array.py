@@ -1,7 +1,7 @@
 """Arrays whose rows can move to larger ones without being in memory twice."""
 
 import mmap
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -25,9 +25,9 @@ def release(array: np.ndarray, start: int, stop: int) -> None:
     start: The first row.
     stop: The row after the last one.
   """
-  assert isinstance(array.base, mmap.mmap)
+  pages: Any = array.base
   row_bytes = array.strides[0]
   first = -(-start * row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
   end = stop * row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
   if end > first:
-    array.base.madvise(mmap.MADV_DONTNEED, first, end - first)
+    pages.madvise(mmap.MADV_DONTNEED, first, end - first)
