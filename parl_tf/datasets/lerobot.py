@@ -8,7 +8,8 @@ stored.
 
   reward    `next.reward`. Without it, 1 where `next.success` is set, else 0.
             Demonstrations often have neither, which is a fault unless
-            `every_episode_succeeds` or `success_field` names other flags.
+            `every_episode_succeeds` is set or `success_field` names other
+            flags.
   success   `next.success` or `success_field`. Without them, success follows
             from the reward.
   terminal  Set at the last frame if it is a success and `next.done` is set or
