@@ -106,6 +106,24 @@ class HLGaussTest(parameterized.TestCase):
         mode(histogram.mean)(logits), [-0.75, -1.0], atol=1e-6
     )
 
+  def test_mean_and_its_gradient_have_no_matrix_product(self):
+    # On a GPU it would be rounded to TF32.
+    histogram = value_distribution.HLGauss(-2.0, 0.0, 2)
+
+    @tf.function
+    def mean_and_gradient(logits):
+      with tf.GradientTape() as tape:
+        tape.watch(logits)
+        mean = histogram.mean(logits)
+      return mean, tape.gradient(mean, logits)
+
+    graph = mean_and_gradient.get_concrete_function(
+        tf.TensorSpec([3, 2], tf.float32)
+    ).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    self.assertIn('Softmax', kinds)
+    self.assertNoCommonElements(kinds, {'MatMul', 'BatchMatMulV2', 'Einsum'})
+
   @_MODES
   def test_cross_entropy_broadcasts_values_over_leading_axes(self, mode):
     # The target of -1 is (0.5, 0.5). Its cross entropy with (0.25, 0.75) is

@@ -75,7 +75,7 @@ def make_layout(
       are successes.
     is_binary: Whether to replace the stored reward with 1 at the first success,
       which ends the episode, and 0 before it. Later rows of the episode are
-      dropped.
+      dropped. All other ends are time limits, whatever the file says.
     every_episode_succeeds: Whether the last step of each episode solves the
       task and ends it, whatever the stored rewards and flags, which may be
       absent. The reward of that step is the highest of `reward_range`, that of

@@ -83,7 +83,8 @@ class Layout(NamedTuple):
     success_reward: Without success flags, steps with a reward above this value
       are successes.
     is_binary: Whether to replace the stored reward with 1 at the first success,
-      which ends the episode, and 0 before it.
+      which ends the episode, and 0 before it. All other ends are time limits,
+      whatever the file says.
     every_episode_succeeds: Whether the last step of each episode solves the
       task, whatever the stored rewards and flags; see `demonstrations`.
     observation_keys: Parts of a nested observation to read; None reads all.
