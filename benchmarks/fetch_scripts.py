@@ -1,5 +1,7 @@
 """Scripts for gymnasium's Fetch tasks, as a newcomer writes them."""
 
+import abc
+
 import gin
 import numpy as np
 
@@ -34,6 +36,10 @@ class _Script(domain.Controller):
     self._random = np.random.default_rng(seed)
     self._error = np.append(self._random.normal(0.0, self._deviation, 2), 0.0)
     self._error[1] += self._offset
+
+  @abc.abstractmethod
+  def move(self, observation, goal):
+    """Returns the motion `[3]` and the gripper's action towards `goal` `[3]`."""
 
   def action(self, time_step, environment):
     x = time_step.observation
