@@ -39,7 +39,7 @@ class _Script(domain.Controller):
 
   @abc.abstractmethod
   def move(self, observation, goal):
-    """Returns the motion `[3]` and the gripper's action towards `goal` `[3]`."""
+    """Returns the motion `[3]` and the gripper's action towards `goal`."""
 
   def action(self, time_step, environment):
     x = time_step.observation
