@@ -9,6 +9,7 @@ from parl_tf.binaries import configs
 from parl_tf.reports import run_files
 from parl_tf.training import run_directory
 from parl_tf.training import run_summary
+from parl_tf.training import setbacks
 
 
 def digest(
@@ -103,6 +104,12 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines.append(
         'base_policy succeeds as often without search, and acts faster.'
     )
+  if _offline_is_better(summary):
+    lines.append(
+        'The search succeeded more often before the online phase. To export'
+        f' that policy: parl-export --root_dir {root_dir} --checkpoint offline'
+        ' --output offline_policy'
+    )
   return '\n'.join(lines)
 
 
@@ -122,6 +129,20 @@ def _needs_no_search(summary: run_summary.RunSummary) -> bool:
     return False
   rate, alone = online.success_rate, online.success_rate_without_search
   return rate is not None and alone is not None and alone >= rate > 0.0
+
+
+def _offline_is_better(summary: run_summary.RunSummary) -> bool:
+  """Returns whether the offline search beats all that the run has exported."""
+  offline, online = map(summary.phases.get, ('offline', 'online'))
+  if offline is None or online is None or offline.success_rate is None:
+    return False
+  rates = [online.success_rate, online.success_rate_without_search]
+  if summary.best is not None:
+    rates.append(summary.best.better_rate)
+  rates = [rate for rate in rates if rate is not None]
+  return bool(rates) and setbacks.is_worse(
+      max(rates), offline.success_rate, offline.num_evaluation_episodes
+  )
 
 
 def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:

@@ -30,8 +30,9 @@ def directory(root_dir: str) -> str:
 class BestPolicies:
   """The networks of the evaluation with the highest success rate.
 
-  Of equal rates with search, that of the policy alone decides, then the mean
-  return with search. Of equal evaluations, the later one is kept.
+  Of the rates with search and alone, the larger counts: either is a policy to
+  deploy. Of equal ones, the sum of both decides, then the mean return with
+  search. Of equal evaluations, the later one is kept.
   """
 
   def __init__(self, root_dir: str, agent):
@@ -93,13 +94,15 @@ class BestPolicies:
       latest: The last evaluation: its success rates, with None for that with
         search if there is no critic, and for both if there was none.
     """
-    rate = latest['success_rate']
-    if rate is None:
-      rate = latest['success_rate_without_search']
-    if self.best is None or rate is None:
+    rates = [
+        latest[name]
+        for name in ('success_rate', 'success_rate_without_search')
+        if latest[name] is not None
+    ]
+    if self.best is None or not rates:
       return False
     return setbacks.is_worse(
-        rate, self.best.success_rate, self.best.num_evaluation_episodes
+        max(rates), self.best.better_rate, self.best.num_evaluation_episodes
     )
 
   @contextlib.contextmanager
@@ -133,9 +136,9 @@ class BestPolicies:
         'Success has fallen from %.0f %% after %d episodes to %.0f %%. The best'
         ' networks are kept in %s. For causes, see docs/your_task.md, "If'
         ' success falls online".',
-        100.0 * best.success_rate,
+        100.0 * best.better_rate,
         best.episodes,
-        100.0 * latest.success_rate,
+        100.0 * latest.better_rate,
         self._directory,
     )
 

@@ -68,11 +68,16 @@ class BestEvaluation(NamedTuple):
   policies: Mapping[str, str] = {}
 
   @property
+  def better_rate(self) -> float:
+    """The larger of both success rates."""
+    return max(self.success_rate, self.success_rate_without_search)
+
+  @property
   def order(self) -> Tuple[float, float, float]:
     """Larger for a better evaluation."""
     return (
-        self.success_rate,
-        self.success_rate_without_search,
+        self.better_rate,
+        self.success_rate + self.success_rate_without_search,
         self.mean_return,
     )
 

@@ -96,6 +96,38 @@ class DescribeTest(parameterized.TestCase):
         ],
     )
 
+  @parameterized.parameters(
+      (0.9, 0.5, None, True),
+      (0.9, 0.8, None, False),
+      (0.9, 0.5, 0.8, False),
+      (0.9, 0.5, 0.6, True),
+      (None, 0.5, None, False),
+      (0.9, None, None, False),
+  )
+  def test_a_better_search_before_the_online_phase_is_named(
+      self, offline, online, best, is_named
+  ):
+    phases = {
+        'offline': run_summary.PhaseSummary(offline, 0.3, 25.0, 64, 18, 0, 1.6),
+        'online': run_summary.PhaseSummary(online, 0.4, 25.0, 64, 18, 30, 1.6),
+    }
+    if online is None:
+      phases['online'] = phases['online']._replace(
+          success_rate_without_search=None
+      )
+    if best is not None:
+      best = run_summary.BestEvaluation(21, 12, 0.2, best, 64, -9.0)
+    text = finished_run.describe(
+        run_summary.RunSummary(
+            3, 'PointMaze', 9.4, None, phases, {}, best=best
+        ),
+        'runs/tiny',
+    )
+    self.assertEqual(
+        'parl-export --root_dir runs/tiny --checkpoint offline' in text,
+        is_named,
+    )
+
   @parameterized.parameters((0.5, 0.5, True), (0.5, 0.4, False), (0, 0, False))
   def test_a_policy_that_needs_no_search_is_named(self, rate, alone, is_named):
     phase = run_summary.PhaseSummary(rate, alone, 25.0, 64, 18, 300, 1.6)

@@ -67,6 +67,16 @@ class BestPoliciesTest(absltest.TestCase):
     for found, wanted in zip(self._weights(), present, strict=True):
       np.testing.assert_array_equal(found, wanted)
 
+  def test_a_policy_that_is_better_alone_than_others_with_search_is_kept(self):
+    self._kept.offer(_metrics(0.4, alone=0.8), episodes=11)
+    self._kept.offer(_metrics(0.5, alone=0.5), episodes=21)
+    self._kept.offer(_metrics(0.7, alone=0.4), episodes=31)
+    self.assertEqual(self._kept.best.episodes, 11)
+    self.assertTrue(self._kept.exceeds(_rates(0.5, 0.4)))
+    self.assertFalse(self._kept.exceeds(_rates(0.3, 0.75)))
+    self._kept.offer(_metrics(0.9, alone=0.1), episodes=41)
+    self.assertEqual(self._kept.best.episodes, 41)
+
   def test_of_equal_rates_that_of_the_policy_alone_decides(self):
     for episodes, alone in ((1, 0.5), (2, 0.6), (3, 0.6), (4, 0.55)):
       self._kept.offer(_metrics(0.9, alone), episodes)
