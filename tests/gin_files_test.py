@@ -107,6 +107,20 @@ class GinFilesTest(tensor_case.TensorCase):
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)
 
+  def test_an_agent_of_a_small_arm_searches_two_samples(self):
+    configs.parse(
+        [
+            'methods/parl_iql.gin', 'policies/diffusion.gin',
+            'domains/pointmaze.gin', 'sizes/small_arm.gin',
+        ]
+    )
+    agent = _build_agent(domain_lib.select_domain())
+    self.assertEqual(agent.critic_utd, 4)
+    for search in agent.searches:
+      self.assertEqual(search.num_samples, 2)
+      self.assertEqual(search.optimizer.num_candidates, 1)
+      self.assertEqual(search.optimizer.num_gradient_steps, 5)
+
   @parameterized.parameters(
       ('parl_cal_ql', 'diffusion', 'CalQLCritic', 'DistillationImprover'),
       ('parl_iql', 'transformer', 'IQLCritic', 'DistillationImprover'),

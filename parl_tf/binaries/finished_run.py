@@ -98,6 +98,11 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         ' docs/your_task.md. The policies of that evaluation:'
     )
     lines += [f'SavedModel: {path}' for path in best.policies.values()]
+    if (
+        'base_policy' in best.policies
+        and best.success_rate_without_search > best.success_rate
+    ):
+      lines.append('Of these, base_policy succeeded more often.')
     lines.append('Those of the last step:')
   lines += [f'SavedModel: {path}' for path in summary.policies.values()]
   if 'base_policy' in summary.policies and _needs_no_search(summary):
@@ -105,11 +110,15 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         'base_policy succeeds as often without search, and acts faster.'
     )
   if _offline_is_better(summary):
-    lines.append(
-        'The search succeeded more often before the online phase. To export'
-        f' that policy: parl-export --root_dir {root_dir} --checkpoint offline'
-        ' --output offline_policy'
-    )
+    lines.append('Success was higher after offline RL than online.')
+    # A run that began from another one has no checkpoint of that run's phases.
+    if summary.policies and os.path.isdir(
+        os.path.join(root_dir, run_files.PHASE_CHECKPOINTS, 'offline')
+    ):
+      lines.append(
+          f'To export that policy: parl-export --root_dir {root_dir}'
+          ' --checkpoint offline --output offline_policy'
+      )
   return '\n'.join(lines)
 
 
@@ -132,16 +141,21 @@ def _needs_no_search(summary: run_summary.RunSummary) -> bool:
 
 
 def _offline_is_better(summary: run_summary.RunSummary) -> bool:
-  """Returns whether the offline search beats all that the run has exported."""
+  """Returns whether offline RL succeeded more often, beyond chance."""
   offline, online = map(summary.phases.get, ('offline', 'online'))
   if offline is None or online is None or offline.success_rate is None:
     return False
-  rates = [online.success_rate, online.success_rate_without_search]
+  rates = [
+      rate
+      for rate in (online.success_rate, online.success_rate_without_search)
+      if rate is not None
+  ]
   if summary.best is not None:
     rates.append(summary.best.better_rate)
-  rates = [rate for rate in rates if rate is not None]
   return bool(rates) and setbacks.is_worse(
-      max(rates), offline.success_rate, offline.num_evaluation_episodes
+      max(rates),
+      offline.success_rate,
+      min(offline.num_evaluation_episodes, online.num_evaluation_episodes),
   )
 
 

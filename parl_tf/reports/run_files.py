@@ -12,6 +12,7 @@ CONFIG = 'config.gin'
 METRICS = 'metrics.csv'
 SUMMARY = 'summary.json'
 INITIAL_RUN = 'initial_run.json'
+PHASE_CHECKPOINTS = 'phases'
 COUNTERS = ('train_step', 'env_steps', 'wall_seconds')
 SPEED_METRICS = (
     'steps_to_success',

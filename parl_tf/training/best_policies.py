@@ -30,9 +30,9 @@ def directory(root_dir: str) -> str:
 class BestPolicies:
   """The networks of the evaluation with the highest success rate.
 
-  Of the rates with search and alone, the larger counts: either is a policy to
-  deploy. Of equal ones, the sum of both decides, then the mean return with
-  search. Of equal evaluations, the later one is kept.
+  An evaluation counts with the larger of its rates, with search and alone,
+  because either policy can be deployed. Of equal ones, the other rate decides,
+  then the mean return with search. Of equal evaluations, the later one is kept.
   """
 
   def __init__(self, root_dir: str, agent):

@@ -23,7 +23,6 @@ from parl_tf.training import network_files
 PHASES = ('behavior_cloning', 'offline')
 """The phases that leave a checkpoint, in their order."""
 
-_FOLDER = 'phases'
 _DESCRIPTION = 'phase.json'
 # Cloning trains neither of the others.
 _NETWORKS = {
@@ -265,7 +264,7 @@ class PhaseCheckpoint:
 
 def path(root_dir: str, phase: str) -> str:
   """Returns the directory of a phase's checkpoint."""
-  return os.path.join(root_dir, _FOLDER, phase)
+  return os.path.join(root_dir, run_files.PHASE_CHECKPOINTS, phase)
 
 
 def saved_phases(root_dir: str) -> List[str]:

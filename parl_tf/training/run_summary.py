@@ -69,7 +69,7 @@ class BestEvaluation(NamedTuple):
 
   @property
   def better_rate(self) -> float:
-    """The larger of both success rates."""
+    """The larger of the two success rates."""
     return max(self.success_rate, self.success_rate_without_search)
 
   @property
@@ -77,7 +77,7 @@ class BestEvaluation(NamedTuple):
     """Larger for a better evaluation."""
     return (
         self.better_rate,
-        self.success_rate + self.success_rate_without_search,
+        min(self.success_rate, self.success_rate_without_search),
         self.mean_return,
     )
 

@@ -10,6 +10,10 @@ from parl_tf.training import run_directory
 from parl_tf.training import run_summary
 
 
+def _phase(rate, alone):
+  return run_summary.PhaseSummary(rate, alone, 25.0, 64, 18, 300, 1.6)
+
+
 class SummaryTest(absltest.TestCase):
 
   def test_policies_of_a_copied_run_are_those_of_the_copy(self):
@@ -96,37 +100,61 @@ class DescribeTest(parameterized.TestCase):
         ],
     )
 
+  def test_a_best_policy_that_is_better_alone_is_named(self):
+    phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
+    base = {'base_policy': 'runs/tiny/policies/best/base_policy'}
+    sentence = 'Of these, base_policy succeeded more often.'
+    for rates, policies, is_named in (
+        ((0.4, 0.8), base, True),
+        ((0.8, 0.8), base, False),
+        ((0.4, 0.8), {'policy': 'runs/tiny/policies/best/policy'}, False),
+    ):
+      best = run_summary.BestEvaluation(21, 12, *rates, 64, -9.0, policies)
+      text = finished_run.describe(
+          run_summary.RunSummary(
+              3, 'PointMaze', 9.4, None, {'online': phase}, {}, best=best
+          ),
+          'runs/tiny',
+      )
+      self.assertEqual(sentence in text, is_named)
+
   @parameterized.parameters(
-      (0.9, 0.5, None, True),
-      (0.9, 0.8, None, False),
-      (0.9, 0.5, 0.8, False),
-      (0.9, 0.5, 0.6, True),
-      (None, 0.5, None, False),
+      (0.9, (0.5, 0.4), None, True),
+      (0.9, (0.8, 0.4), None, False),
+      (0.9, (0.5, 0.85), None, False),
+      (0.9, (0.5, 0.4), 0.8, False),
+      (0.9, (0.5, 0.4), 0.6, True),
+      (None, (0.5, 0.4), None, False),
+      (0.9, (None, None), None, False),
       (0.9, None, None, False),
   )
-  def test_a_better_search_before_the_online_phase_is_named(
+  def test_more_success_after_offline_rl_is_named(
       self, offline, online, best, is_named
   ):
-    phases = {
-        'offline': run_summary.PhaseSummary(offline, 0.3, 25.0, 64, 18, 0, 1.6),
-        'online': run_summary.PhaseSummary(online, 0.4, 25.0, 64, 18, 30, 1.6),
-    }
-    if online is None:
-      phases['online'] = phases['online']._replace(
-          success_rate_without_search=None
-      )
+    phases = {'offline': _phase(offline, 0.3)}
+    if online is not None:
+      phases['online'] = _phase(*online)
     if best is not None:
       best = run_summary.BestEvaluation(21, 12, 0.2, best, 64, -9.0)
-    text = finished_run.describe(
-        run_summary.RunSummary(
-            3, 'PointMaze', 9.4, None, phases, {}, best=best
-        ),
-        'runs/tiny',
+    summary = run_summary.RunSummary(
+        3, 'PointMaze', 9.4, None, phases, {}, best=best
     )
-    self.assertEqual(
-        'parl-export --root_dir runs/tiny --checkpoint offline' in text,
-        is_named,
+    text = finished_run.describe(summary, 'runs/tiny')
+    self.assertEqual('after offline RL than online' in text, is_named)
+
+  def test_the_export_of_an_offline_policy_needs_its_checkpoint(self):
+    root_dir = self.create_tempdir().full_path
+    command = f'parl-export --root_dir {root_dir} --checkpoint offline'
+    summary = run_summary.RunSummary(
+        3, 'PointMaze', 9.4, None,
+        {'offline': _phase(0.9, 0.3), 'online': _phase(0.5, 0.4)},
+        {'policy': 'policies/policy'},
     )
+    self.assertNotIn(command, finished_run.describe(summary, root_dir))
+    os.makedirs(os.path.join(root_dir, 'phases', 'offline'))
+    self.assertIn(command, finished_run.describe(summary, root_dir))
+    served = summary._replace(policies={})
+    self.assertNotIn(command, finished_run.describe(served, root_dir))
 
   @parameterized.parameters((0.5, 0.5, True), (0.5, 0.4, False), (0, 0, False))
   def test_a_policy_that_needs_no_search_is_named(self, rate, alone, is_named):

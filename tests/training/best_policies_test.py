@@ -77,10 +77,14 @@ class BestPoliciesTest(absltest.TestCase):
     self._kept.offer(_metrics(0.9, alone=0.1), episodes=41)
     self.assertEqual(self._kept.best.episodes, 41)
 
-  def test_of_equal_rates_that_of_the_policy_alone_decides(self):
-    for episodes, alone in ((1, 0.5), (2, 0.6), (3, 0.6), (4, 0.55)):
-      self._kept.offer(_metrics(0.9, alone), episodes)
-    self.assertEqual(self._kept.best.episodes, 3)
+  def test_of_equal_larger_rates_the_other_one_decides(self):
+    for rates in ((0.9, 0.5), (0.9, 0.6), (0.9, 0.6), (0.55, 0.9)):
+      self._kept.offer(_metrics(*rates), episodes=11)
+    self.assertEqual(self._kept.best.success_rate, 0.9)
+    self.assertEqual(self._kept.best.success_rate_without_search, 0.6)
+    for rates in ((0.5, 0.95), (0.6, 0.95), (0.55, 0.95)):
+      self._kept.offer(_metrics(*rates), episodes=11)
+    self.assertEqual(self._kept.best.success_rate, 0.6)
 
   def test_of_equal_rates_the_mean_return_decides(self):
     for episodes, mean_return in ((1, -9.0), (2, -5.0), (3, -5.0), (4, -8.0)):

@@ -90,7 +90,7 @@ class SummaryTest(parameterized.TestCase):
 
   def test_the_best_evaluation_is_read_back(self):
     best = run_summary.BestEvaluation(
-        21, 1_050, 0.9, 0.5, 64, {'policy': '/tmp/best/policy'}
+        21, 1_050, 0.9, 0.5, 64, -9.0, {'policy': '/tmp/best/policy'}
     )
     run_summary.write(self._path, _summary(best=best))
     self.assertEqual(run_summary.read(self._path).best, best)
