@@ -21,6 +21,9 @@ class ExperienceRequest(NamedTuple):
     critic_batch_size: Rows per critic update.
     critic_offline_fraction: Exact fraction of each slice from table `offline`.
       If it is 1, `online` is never read.
+    critic_max_online_weight: How many times as often a transition of `online`
+      may be drawn as one of `offline`. While `online` is small, its fraction is
+      then smaller than above, and only right on average. None sets no limit.
     policy_slices: Policy updates in one training step.
     policy_batch_size: Rows per policy update.
     policy_offline_fraction: Same as `critic_offline_fraction`. If it is None,
@@ -32,6 +35,7 @@ class ExperienceRequest(NamedTuple):
   critic_slices: int = 0
   critic_batch_size: int = 0
   critic_offline_fraction: Optional[float] = 1.0
+  critic_max_online_weight: Optional[float] = None
   policy_slices: int = 0
   policy_batch_size: int = 0
   policy_offline_fraction: Optional[float] = None
@@ -47,12 +51,21 @@ class PartRequest(NamedTuple):
     offline_rows: Rows per slice from table `offline`. None if each row is
       sampled uniformly from the union of both tables.
     batch_size: Rows per slice.
+    max_online_weight: How many times as often a transition of `online` may be
+      drawn as one of `offline`; with it, `offline_rows` is the least number on
+      average. None sets no limit.
   """
 
   name: str
   num_slices: int
   offline_rows: Optional[int]
   batch_size: int
+  max_online_weight: Optional[float] = None
+
+  @property
+  def is_exact(self) -> bool:
+    """Whether each slice has exactly `offline_rows` from table `offline`."""
+    return self.offline_rows is not None and self.max_online_weight is None
 
 
 def requested_parts(request: ExperienceRequest) -> types.Experience:
@@ -65,8 +78,9 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
     `types.Experience` of `PartRequest`; a part without rows is `()`.
 
   Raises:
-    ValueError: If a number of rows is negative, if no rows are requested, or if
-      a fraction of a batch is not a whole number of rows.
+    ValueError: If a number of rows is negative, if no rows are requested, if a
+      fraction of a batch is not a whole number of rows, or if the weight of
+      online transitions is not positive.
   """
   parts = types.Experience(
       critic=_part(
@@ -74,6 +88,7 @@ def requested_parts(request: ExperienceRequest) -> types.Experience:
           request.critic_slices,
           request.critic_batch_size,
           request.critic_offline_fraction,
+          request.critic_max_online_weight,
       ),
       policy=_part(
           'policy',
@@ -143,7 +158,7 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   Raises:
     EmptyTableError: If one of these tables is empty.
   """
-  if part.offline_rows is None:
+  if part.offline_rows is None or (part.max_online_weight and sizes['offline']):
     needed = [name for name in TABLE_NAMES if sizes[name]]
     if not needed:
       raise EmptyTableError(
@@ -161,8 +176,31 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   return needed
 
 
+def counted_online(part: PartRequest, sizes: Mapping[str, int]) -> float:
+  """Returns how many transitions the table `online` counts as.
+
+  A row comes from one of both tables with a probability in proportion to the
+  size of `offline` and this number.
+
+  Args:
+    part: The requested rows; not `is_exact`.
+    sizes: Transitions in `offline` and `online`.
+  """
+  if part.offline_rows is None or part.max_online_weight is None:
+    return float(sizes['online'])
+  counted = part.max_online_weight * sizes['online']
+  if not part.offline_rows:
+    return counted
+  online_rows = part.batch_size - part.offline_rows
+  return min(counted, sizes['offline'] * online_rows / part.offline_rows)
+
+
 def _part(
-    name: str, num_slices: int, batch_size: int, fraction: Optional[float]
+    name: str,
+    num_slices: int,
+    batch_size: int,
+    fraction: Optional[float],
+    max_online_weight: Optional[float] = None,
 ):
   """Returns the `PartRequest`, or `()` if it has no rows."""
   if num_slices < 0 or batch_size < 0:
@@ -186,4 +224,11 @@ def _part(
         f'number of rows, got {fraction} * {batch_size} = '
         f'{fraction * batch_size}.'
     )
-  return PartRequest(name, num_slices, offline_rows, batch_size)
+  if max_online_weight is not None and not max_online_weight > 0.0:
+    raise ValueError(
+        f'`{name}_max_online_weight` must be positive or None, got'
+        f' {max_online_weight}.'
+    )
+  return PartRequest(
+      name, num_slices, offline_rows, batch_size, max_online_weight
+  )

@@ -5,7 +5,7 @@ on the contents of the tables. They do not depend on how the steps are split
 into calls.
 """
 
-from typing import Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import gin
 import numpy as np
@@ -288,12 +288,20 @@ class MemoryExperience:
         ],
         axis=1,
     )
-    num_offline, num_online = self._sizes()
-    if part.offline_rows is None:
-      # The indices of `online` transitions follow the `offline` ones.
-      indices = (uniform * (num_offline + num_online)).astype(np.int64)
-      is_online = indices >= num_offline
-      return is_online, indices - num_offline * is_online
+    sizes = self._sizes()
+    num_offline, num_online = sizes['offline'], sizes['online']
+    if not part.is_exact:
+      counted = experience_lib.counted_online(part, sizes)
+      # The positions of `online` transitions follow the `offline` ones.
+      positions = uniform * (num_offline + counted)
+      is_online = positions >= num_offline
+      scale = num_online / counted if counted else 0.0
+      online = (positions - num_offline) * scale
+      indices = np.where(is_online, online, positions).astype(np.int64)
+      # Rounding may exceed the last one.
+      return is_online, np.minimum(
+          indices, np.where(is_online, num_online, num_offline) - 1
+      )
     row_in_slice = np.arange(uniform.shape[1]) % part.batch_size
     is_online = np.broadcast_to(
         row_in_slice >= part.offline_rows, uniform.shape
@@ -351,8 +359,7 @@ class MemoryExperience:
 
   def _check_tables(self, part: experience_lib.PartRequest) -> None:
     """Checks that the tables of a part have the transitions it needs."""
-    sizes = dict(zip(self._tables, self._sizes()))
-    needed = experience_lib.needed_tables(part, sizes)
+    needed = experience_lib.needed_tables(part, self._sizes())
     with_candidates = [
         name for name in needed if self._tables[name].has_candidates
     ]
@@ -362,9 +369,11 @@ class MemoryExperience:
           f'{with_candidates} have candidate actions: set or clear them in all.'
       )
 
-  def _sizes(self) -> Tuple[int, ...]:
+  def _sizes(self) -> Dict[str, int]:
     """Returns the numbers of transitions of `offline` and `online`."""
-    return tuple(table.num_transitions for table in self._tables.values())
+    return {
+        name: table.num_transitions for name, table in self._tables.items()
+    }
 
   def _changes(self) -> Tuple[int, ...]:
     """Returns the number of changes of each table."""

@@ -90,7 +90,10 @@ class ReverbExperience:
     self._num_batches_in_flight = num_batches_in_flight
     self._client = reverb.Client(address)
     self._writer = tables.ReplayWriter(address, signature, num_steps)
-    self._online_share = tf.Variable(0.0, trainable=False, dtype=tf.float32)
+    self._online_shares = {
+        name: tf.Variable(0.0, trainable=False, dtype=tf.float32)
+        for name in types.Experience._fields
+    }
     self._iterators: Dict[
         experience_lib.ExperienceRequest, Iterator[types.Experience]
     ] = {}
@@ -142,8 +145,8 @@ class ReverbExperience:
   ) -> Iterator[types.Experience]:
     """Returns the iterator of a request, the same one in every call.
 
-    Rows from the union of both tables are sampled in proportion to the table
-    sizes at the latest call, except for the two elements prefetched before it.
+    Rows without an exact share of each table are sampled by the table sizes at
+    the latest call, except for the two elements prefetched before it.
 
     Args:
       train_step: Not used: the rows are not repeatable.
@@ -166,8 +169,9 @@ class ReverbExperience:
     sizes = tables.table_sizes(self._client)
     for part in filter(None, parts):
       experience_lib.needed_tables(part, sizes)
-    total = sum(sizes.values())
-    self._online_share.assign(sizes['online'] / total)
+      counted = experience_lib.counted_online(part, sizes)
+      total = sizes['offline'] + counted
+      self._online_shares[part.name].assign(counted / total if total else 0.0)
     if request not in self._iterators:
       datasets = [self._part(part) if part else () for part in parts]
       self._iterators[request] = iter(
@@ -181,10 +185,12 @@ class ReverbExperience:
   def _part(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
     """Returns the dataset of one part, with elements `[rows, 2, ...]`."""
     num_rows = part.num_slices * part.batch_size
-    if part.offline_rows is None:
-      dataset = self._union(num_rows).batch(num_rows, drop_remainder=True)
-    else:
+    if part.is_exact:
       dataset = self._mixture(part, part.offline_rows)
+    else:
+      dataset = self._union(part.name, num_rows).batch(
+          num_rows, drop_remainder=True
+      )
     return dataset.map(self._transitions)
 
   def _mixture(
@@ -217,11 +223,11 @@ class ReverbExperience:
         lambda *samples: tf.nest.map_structure(interleave, *samples)
     )
 
-  def _union(self, num_rows: int) -> tf.data.Dataset:
-    """Returns items sampled uniformly from the union of both tables."""
+  def _union(self, name: str, num_rows: int) -> tf.data.Dataset:
+    """Returns items from both tables with the shares of part `name`."""
     tables_of_rows = tf.data.Dataset.counter().map(
         lambda _: tf.cast(
-            tf.random.uniform([num_rows]) < self._online_share, tf.int64
+            tf.random.uniform([num_rows]) < self._online_shares[name], tf.int64
         )
     )
     # Choose the table per row, so that sampling never waits for an empty table.

@@ -91,8 +91,7 @@ class BehaviorCloning:
         session.save_if_due()
     if state.phase_step < self._num_steps:
       logging.info(
-          'Cloning ends after %d of at most %d steps: the held-out loss has'
-          ' stopped falling.',
+          'Cloning ends after %d of %d steps: the held-out loss is flat.',
           state.phase_step,
           self._num_steps,
       )
@@ -216,6 +215,7 @@ class Online:
       num_warm_up_episodes: int = 1,
       critic_batch_size: int = 256,
       offline_fraction: Optional[float] = 0.5,
+      max_online_weight: Optional[float] = None,
       policy_batch_size: int = 256,
       policy_offline_fraction: Optional[float] = None,
       evaluation_interval: int = 50,
@@ -232,6 +232,9 @@ class Online:
       critic_batch_size: Rows of one critic update.
       offline_fraction: Exact share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.
+      max_online_weight: How many times as often an online transition may be one
+        of these rows as an offline one. The share is then a lower bound, and
+        right on average only. None sets no limit.
       policy_batch_size: Rows of one policy update.
       policy_offline_fraction: Share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.
@@ -242,8 +245,7 @@ class Online:
         'per_episode' makes all policy updates of an episode first, then all
         critic updates, as the authors' released code does.
       training_interval: Environment steps per training step, counted over all
-        episodes. With `PARLAgent.critic_utd` as large, the critic has one
-        update per environment step, and the policy fewer.
+        episodes. The critic has `PARLAgent.critic_utd` updates in each.
 
     Raises:
       ValueError: If a number is out of range or the option unknown.
@@ -271,6 +273,7 @@ class Online:
     self._critic: Dict[str, Any] = dict(
         critic_batch_size=critic_batch_size,
         critic_offline_fraction=offline_fraction,
+        critic_max_online_weight=max_online_weight,
     )
     self._policy: Dict[str, Any] = dict(
         policy_batch_size=policy_batch_size,

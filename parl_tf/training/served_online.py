@@ -42,6 +42,7 @@ class ServedOnline:
       episodes_per_epoch: int = 10,
       critic_batch_size: int = 256,
       offline_fraction: float = 0.5,
+      max_online_weight: Optional[float] = None,
       critic_utd: float = 1.0,
       num_fitted_rows: int = 4096,
       fitted_offline_fraction: Optional[float] = None,
@@ -59,6 +60,7 @@ class ServedOnline:
       episodes_per_epoch: Episodes acted in an epoch.
       critic_batch_size: Rows of one critic update.
       offline_fraction: Share of these rows from the offline table.
+      max_online_weight: See `Online`.
       critic_utd: Training steps of the critic per environment step.
       num_fitted_rows: States at which actions are searched for the server.
       fitted_offline_fraction: Share of these states from the offline table;
@@ -95,6 +97,7 @@ class ServedOnline:
     self._critic: Dict[str, Any] = dict(
         critic_batch_size=critic_batch_size,
         critic_offline_fraction=offline_fraction,
+        critic_max_online_weight=max_online_weight,
     )
     self._fit_request = experience.ExperienceRequest(
         policy_slices=1,

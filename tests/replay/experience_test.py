@@ -41,6 +41,7 @@ class RequestedPartsTest(parameterized.TestCase):
       ('fraction', dict(critic_offline_fraction=0.5, critic_batch_size=5),
        r'got 0.5 \* 5 = 2.5'),
       ('fraction_range', dict(critic_offline_fraction=1.5), 'got 1.5'),
+      ('weight', dict(critic_max_online_weight=0.0), 'positive or None'),
       ('negative', dict(critic_batch_size=-1), 'got 1 and -1'),
       ('nothing', dict(critic_slices=0), 'at least one row'),
   )
@@ -76,6 +77,34 @@ class NeededTablesTest(parameterized.TestCase):
       experience.needed_tables(
           part, {'offline': num_offline, 'online': num_online}
       )
+
+  def test_limited_online_rows_need_no_online_table(self):
+    part = experience.PartRequest('critic', 1, 2, 3, max_online_weight=5.0)
+    self.assertEqual(
+        experience.needed_tables(part, {'offline': 4, 'online': 0}),
+        ['offline'],
+    )
+    with self.assertRaisesRegex(ValueError, '`offline`'):
+      experience.needed_tables(part, {'offline': 0, 'online': 4})
+
+
+class CountedOnlineTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ('in_proportion', None, None, 7, 7.0),
+      ('in_proportion_whatever_the_limit', None, 5.0, 7, 7.0),
+      ('few', 6, 5.0, 7, 35.0),
+      ('none', 6, 5.0, 0, 0.0),
+      # A quarter of the rows: a third of the 300 offline transitions.
+      ('many', 6, 5.0, 30, 100.0),
+      ('without_least_share', 0, 5.0, 3_000, 15_000.0),
+  )
+  def test_counts(self, offline_rows, weight, num_online, expected):
+    part = experience.PartRequest('critic', 1, offline_rows, 8, weight)
+    self.assertAlmostEqual(
+        experience.counted_online(part, {'offline': 300, 'online': num_online}),
+        expected,
+    )
 
 
 if __name__ == '__main__':

@@ -178,16 +178,18 @@ class FractionTest(parameterized.TestCase):
       )
       self.assertFalse(_is_online(element.cloning).any())
 
-  def test_union_draws_in_proportion_to_the_sizes(self):
+  @parameterized.parameters((None, None, 0.25), (0.5, 2, 0.4), (0.5, 10, 0.5))
+  def test_shares_by_sizes_and_weight(self, fraction, weight, share):
     source, _ = _source(num_offline=3, num_online=1)
-    request = experience.ExperienceRequest(
-        policy_slices=1, policy_batch_size=1000
-    )
-    online = np.concatenate(
-        [_is_online(part.policy) for part in source.iterate(0, 10, request)]
-    )
-    # 10,000 draws with probability 20 / 80; standard deviation 0.0043.
-    self.assertAlmostEqual(online.mean(), 0.25, delta=5 * 0.0043)
+    request = experience.ExperienceRequest(1, 10_000, fraction, weight)
+    part = next(source.iterate(0, 1, request)).critic
+    online = _is_online(part)
+    # 60 and 20 transitions, 10,000 draws; standard deviation at most 0.005.
+    self.assertAlmostEqual(online.mean(), share, delta=5 * 0.005)
+    # 20 steps, of the mean 9.5 and the standard deviation 5.8.
+    steps = part.observation.numpy()[online, 0, 1]
+    self.assertAlmostEqual(steps.mean(), 9.5, delta=5 * 5.8 / 2_500**0.5)
+    self.assertLen(np.unique(steps), 20)
 
   def test_union_needs_only_one_table(self):
     source, _ = _source(num_offline=0, num_online=1)

@@ -109,6 +109,18 @@ class ReverbExperienceTest(parameterized.TestCase):
     # 2000 draws with probability 1/2; standard deviation 0.011.
     self.assertAlmostEqual(online.mean(), 0.5, delta=5 * 0.011)
 
+  def test_few_online_transitions_are_drawn_by_their_weight(self):
+    self._write(2, 1)
+    request = _REQUEST._replace(
+        critic_batch_size=200, critic_max_online_weight=0.5
+    )
+    iterator = self._source.iterate(0, 1, request)
+    online = np.concatenate(
+        [_is_online(next(iterator).critic) for _ in range(5)]
+    )
+    # 2000 draws with probability 10 / 50; standard deviation 0.009.
+    self.assertAlmostEqual(online.mean(), 0.2, delta=5 * 0.009)
+
   def test_element_spec_equals_that_of_memory_experience(self):
     memory = memory_experience.MemoryExperience(
         _SIGNATURE, seed=0, reward_scale=2.0, reward_bias=-1.0

@@ -80,6 +80,7 @@ class ArgumentsTest(parameterized.TestCase):
       ('no_warm_up', phases.Online, 'num_warm_up_episodes', 0),
       ('fraction', phases.Online, 'offline_fraction', 1.5),
       ('part_of_a_row', phases.Online, 'offline_fraction', 0.3),
+      ('weight', phases.Online, 'max_online_weight', -1.0),
       ('videos', phases.Online, 'video_interval', 75),
       ('order', phases.Online, 'order', 'at_random'),
       ('training', phases.Online, 'training_interval', 0),
