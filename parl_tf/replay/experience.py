@@ -63,9 +63,9 @@ class PartRequest(NamedTuple):
   max_online_weight: Optional[float] = None
 
   @property
-  def is_exact(self) -> bool:
-    """Whether each slice has exactly `offline_rows` from table `offline`."""
-    return self.offline_rows is not None and self.max_online_weight is None
+  def exact_offline_rows(self) -> Optional[int]:
+    """Rows per slice from table `offline`; None if their number varies."""
+    return self.offline_rows if self.max_online_weight is None else None
 
 
 def requested_parts(request: ExperienceRequest) -> types.Experience:
@@ -183,7 +183,7 @@ def counted_online(part: PartRequest, sizes: Mapping[str, int]) -> float:
   size of `offline` and this number.
 
   Args:
-    part: The requested rows; not `is_exact`.
+    part: The requested rows, without `exact_offline_rows`.
     sizes: Transitions in `offline` and `online`.
   """
   if part.offline_rows is None or part.max_online_weight is None:

@@ -290,7 +290,7 @@ class MemoryExperience:
     )
     sizes = self._sizes()
     num_offline, num_online = sizes['offline'], sizes['online']
-    if not part.is_exact:
+    if part.exact_offline_rows is None:
       counted = experience_lib.counted_online(part, sizes)
       # The positions of `online` transitions follow the `offline` ones.
       positions = uniform * (num_offline + counted)
@@ -304,7 +304,7 @@ class MemoryExperience:
       )
     row_in_slice = np.arange(uniform.shape[1]) % part.batch_size
     is_online = np.broadcast_to(
-        row_in_slice >= part.offline_rows, uniform.shape
+        row_in_slice >= part.exact_offline_rows, uniform.shape
     )
     size = np.where(is_online, num_online, num_offline)
     return is_online, (uniform * size).astype(np.int64)

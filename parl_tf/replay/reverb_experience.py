@@ -185,12 +185,12 @@ class ReverbExperience:
   def _part(self, part: experience_lib.PartRequest) -> tf.data.Dataset:
     """Returns the dataset of one part, with elements `[rows, 2, ...]`."""
     num_rows = part.num_slices * part.batch_size
-    if part.is_exact:
-      dataset = self._mixture(part, part.offline_rows)
-    else:
+    if part.exact_offline_rows is None:
       dataset = self._union(part.name, num_rows).batch(
           num_rows, drop_remainder=True
       )
+    else:
+      dataset = self._mixture(part, part.exact_offline_rows)
     return dataset.map(self._transitions)
 
   def _mixture(
