@@ -5,7 +5,7 @@ copy of every variable. With one replica, or outside a replica context, these
 functions reduce to the plain operations.
 """
 
-from typing import Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 import tensorflow as tf
 
@@ -21,6 +21,12 @@ def mean(value: tf.Tensor) -> tf.Tensor:
   if context is None:
     return value
   return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def share(metrics: Mapping[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+  """Divides metrics by the number of replicas, as the learner sums them."""
+  count = tf.distribute.get_strategy().num_replicas_in_sync
+  return {name: value / count for name, value in metrics.items()}
 
 
 def move_towards(

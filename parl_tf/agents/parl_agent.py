@@ -10,9 +10,10 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import common
 
 from parl_tf import randomness
+from parl_tf import replicas
 from parl_tf import types
+from parl_tf.agents import following_policy
 from parl_tf.agents import parl_policy
-from parl_tf.agents import target_policy as target_policy_lib
 from parl_tf.agents import trained_part
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
@@ -43,7 +44,7 @@ class Searches(NamedTuple):
 
 @gin.configurable(
     denylist=[
-        'spec', 'critic', 'policy', 'train_step_counter', 'target_policy'
+        'spec', 'critic', 'policy', 'train_step_counter', 'followers'
     ]
 )
 class PARLAgent(tf_agent.TFAgent):
@@ -75,7 +76,7 @@ class PARLAgent(tf_agent.TFAgent):
       policy_utd: int = 1,
       image_padding: int = 4,
       train_step_counter: Optional[tf.Variable] = None,
-      target_policy: Optional[target_policy_lib.TargetPolicy] = None,
+      followers: Optional[following_policy.Followers] = None,
   ):
     """Initializes the agent and creates all variables.
 
@@ -94,8 +95,7 @@ class PARLAgent(tf_agent.TFAgent):
       image_padding: Maximum random shift in pixels of the images in losses,
         the same for s and s'; 0 disables shifts.
       train_step_counter: Counts training steps; the global step if None.
-      target_policy: Makes the critic's targets and penalties, and follows the
-        policy after each training step. None takes `policy`.
+      followers: Policies that follow `policy` after each training step, if any.
 
     Raises:
       ValueError: If a number is out of range, or the critic infers terminal
@@ -118,13 +118,12 @@ class PARLAgent(tf_agent.TFAgent):
     self._improver = improver
     self._pretrain_improver = pretrain_improver
     self._searches = searches
-    self._target_policy = target_policy
+    followers = followers or following_policy.Followers()
+    self._followers = followers.by_name()
+    targets, samples = (x.policy if x else policy for x in followers)
     bound = functools.partial(trained_part.BoundRows, searches.training)
-    self._rows = bound(policy, critic, image_padding)
-    self._critic_rows = bound(
-        target_policy.policy if target_policy else policy,
-        critic, image_padding, for_critic=True,
-    )
+    self._rows = bound(samples, critic, image_padding)
+    self._critic_rows = bound(targets, critic, image_padding, for_critic=True)
     self._seed = randomness.from_integer(spec.seed)
     self.critic_utd = critic_utd if critic is not None else 0
     self.policy_utd = policy_utd if improver is not None else 0
@@ -198,9 +197,7 @@ class PARLAgent(tf_agent.TFAgent):
       )
     if self._improver is not None:
       items.update(improver=self._improver)
-    if self._target_policy is not None:
-      items.update(target_policy=self._target_policy)
-    return items
+    return dict(items, **self._followers)
 
   @property
   def named_policies(self):
@@ -233,10 +230,10 @@ class PARLAgent(tf_agent.TFAgent):
     if self.critic is not None:
       self.critic.begin_online()
 
-  def reset_target_policy(self) -> None:
-    """Makes the present policy that of the critic's targets, if they differ."""
-    if self._target_policy is not None:
-      self._target_policy.reset()
+  def reset_following_policies(self) -> None:
+    """Copies the present policy to those that follow it."""
+    for follower in self._followers.values():
+      follower.reset()
 
   def reset_optimizers(self) -> None:
     """Resets moments and iteration counts of the online optimizers to 0."""
@@ -261,10 +258,10 @@ class PARLAgent(tf_agent.TFAgent):
         loss, part_metrics = part.update(rows, update_seed, weights)
         total += loss
         metrics.update(part_metrics)
-    if self._target_policy is not None:
-      self._target_policy.update()
+    for follower in self._followers.values():
+      follower.update()
     self.train_step_counter.assign_add(1)
-    return tf_agent.LossInfo(total, _replica_share(metrics))
+    return tf_agent.LossInfo(total, replicas.share(metrics))
 
   def _loss(self, experience, weights=None, training=False):
     """Sums each part's loss on its first slice; changes no state."""
@@ -276,7 +273,7 @@ class PARLAgent(tf_agent.TFAgent):
         loss = part.loss(rows, update_seed)
         total += trained_part.mean_loss(loss.per_example, weights)
         metrics.update(loss.metrics)
-    return tf_agent.LossInfo(total, _replica_share(metrics))
+    return tf_agent.LossInfo(total, replicas.share(metrics))
 
   @common.function
   def cloning_loss(self, rows, seed):
@@ -391,9 +388,3 @@ class PARLAgent(tf_agent.TFAgent):
     return improver.loss(
         transition, self.generative_policy, self.critic, source, seed
     )
-
-
-def _replica_share(metrics):
-  """Divides metrics by the number of replicas, as the learner sums them."""
-  count = tf.distribute.get_strategy().num_replicas_in_sync
-  return {name: value / count for name, value in metrics.items()}

@@ -1,6 +1,6 @@
 """Builds an agent from the parts that gin names."""
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, List, Optional
 
 import gin
 import tensorflow as tf
@@ -9,8 +9,8 @@ from tf_agents.specs import tensor_spec
 from parl_tf import frame_stack
 from parl_tf import input_names
 from parl_tf import types
+from parl_tf.agents import following_policy
 from parl_tf.agents import parl_agent
-from parl_tf.agents import target_policy
 from parl_tf.improvers import imitation
 from parl_tf.replay import experience
 from parl_tf.search import action_source
@@ -70,6 +70,7 @@ def build_agent(
     chunk_length: int = 1,
     num_frames: int = 1,
     target_policy_rate: float = 1.0,
+    sampling_policy_rate: float = 1.0,
 ) -> parl_agent.PARLAgent:
   """Builds the agent that gin describes.
 
@@ -103,20 +104,19 @@ def build_agent(
       critic evaluates a policy that does not change: one step of policy
       improvement, as in Brandfonbrener et al. (2021), arXiv:2106.08909, which
       the policy then approaches online.
+    sampling_policy_rate: The same for the policy whose samples are searched for
+      distillation. Below 1 it bounds how far the policy moves by imitating the
+      best of its own samples; acting searches those of the present policy.
 
   Returns:
     The agent.
 
   Raises:
     ValueError: If there is a critic without an optimizer, `chunk_length` or
-      `num_frames` is not positive, or `target_policy_rate` is not in [0, 1], or
-      below 1 for a policy that another process serves, or the improver adds
-      rewards and `n_step_returns.online_steps` exceeds `chunk_length`.
+      `num_frames` is not positive, or a rate is not in [0, 1], or below 1 for a
+      policy that another process serves, or the improver adds rewards and
+      `n_step_returns.online_steps` exceeds `chunk_length`.
   """
-  if not 0 <= target_policy_rate <= 1:
-    raise ValueError(
-        f'`target_policy_rate` must be in [0, 1], got {target_policy_rate!r}.'
-    )
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   frame_stack.check(num_frames)
@@ -143,17 +143,21 @@ def build_agent(
   _check_rows(improver, chunk_length)
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
-  options: Dict[str, Any] = {}
-  if target_policy_rate < 1 and getattr(critic, 'draws_actions', False):
+  followers = {}
+  for name, rate, is_used in (
+      ('target', target_policy_rate, getattr(critic, 'draws_actions', False)),
+      ('sampling', sampling_policy_rate, improver is not None),
+  ):
+    _check_rate(name, rate)
+    if rate == 1 or not is_used:
+      continue
     if policy.is_served:
       raise ValueError(
-          '`target_policy_rate` must be 1 for a policy that another process '
-          f'serves, got {target_policy_rate}.'
+          f'`{name}_policy_rate` must be 1 for a policy that another process '
+          f'serves, got {rate}.'
       )
-    options.update(
-        target_policy=target_policy.TargetPolicy(
-            policy_ctor(policy_spec), policy, target_policy_rate
-        )
+    followers[f'{name}_policy'] = following_policy.FollowingPolicy(
+        policy_ctor(policy_spec), policy, rate
     )
   return agent_ctor(
       spec,
@@ -168,8 +172,16 @@ def build_agent(
       ),
       searches=_searches(),
       train_step_counter=train_step_counter,
-      **options,
+      followers=following_policy.Followers(**followers),
   )
+
+
+def _check_rate(name: str, rate: float) -> None:
+  """Raises `ValueError` if the rate of a following policy is out of range."""
+  if not 0 <= rate <= 1:
+    raise ValueError(
+        f'`{name}_policy_rate` must be in [0, 1], got {rate!r}.'
+    )
 
 
 def _check_rows(improver, chunk_length: int) -> None:

@@ -160,7 +160,7 @@ class Offline:
       return
     state = session.state
     if state.phase_step == 0:
-      session.agent.reset_target_policy()
+      session.agent.reset_following_policies()
     request = experience.ExperienceRequest(
         critic_slices=session.agent.critic_utd,
         critic_batch_size=self._batch_size,
@@ -315,7 +315,7 @@ class Online:
     session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.reset_optimizers()
-      session.agent.reset_target_policy()
+      session.agent.reset_following_policies()
     requests = self._requests(session.agent)
     with progress.Progress(
         self.name, total, state.phase_step, unit='episode'

@@ -15,7 +15,7 @@ from tf_agents.train import actor
 from tf_agents.trajectories import time_step as ts
 
 from parl_tf import types
-from parl_tf.agents import target_policy
+from parl_tf.agents import following_policy
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
 from parl_tf.improvers import imitation
@@ -223,31 +223,38 @@ class UpdateTest(tensor_case.TensorCase):
     self.assertEqual(first, again)
     self.assertNotEqual(first, agent.loss(rows).loss)
 
-  @parameterized.parameters(0.0, 0.25)
-  def test_the_target_policy_makes_targets_and_moves_at_its_rate(self, rate):
+  @parameterized.product(
+      name=('target_policy', 'sampling_policy'), rate=(0.0, 0.25)
+  )
+  def test_following_policies_draw_and_move_at_their_rates(self, name, rate):
     policy = small_agent.make_policy(gaussian.GaussianPolicy)
     copy = small_agent.make_policy(gaussian.GaussianPolicy, seed=9)
     agent = small_agent.make_agent(
         cal_ql.CalQLCritic,
         lambda _: policy,
         search=small_agent.make_search(num_samples=2, num_gradient_steps=0),
-        target_policy=target_policy.TargetPolicy(copy, policy, rate),
+        followers=following_policy.Followers(
+            **{name: following_policy.FollowingPolicy(copy, policy, rate)}
+        ),
     )
-    rows = types.Experience(critic=small_agent.make_rows())
+    rows = small_agent.make_rows()
 
-    def loss():
-      return float(agent.loss(rows).loss)
+    def value():
+      if name == 'target_policy':
+        return float(agent.loss(types.Experience(critic=rows)).loss)
+      metrics = agent.loss(types.Experience(policy=rows)).extra
+      return float(metrics['candidates/best_value'])
 
-    first = loss()
-    agent.reset_target_policy()
+    first = value()
+    agent.reset_following_policies()
     for target, variable in zip(copy.variables, policy.variables, strict=True):
       self.assertAllEqual(target, variable)
-    second = loss()
+    second = value()
     self.assertNotEqual(first, second)
 
     for variable in policy.variables:
       variable.assign_add(tf.ones_like(variable))
-    self.assertEqual(loss(), second)
+    self.assertEqual(value(), second)
     before = [v.numpy() for v in copy.variables]
     agent.train(_experience('both'))
     for start, target, variable in zip(

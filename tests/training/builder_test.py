@@ -138,6 +138,13 @@ class BuildAgentTest(tensor_case.TensorCase):
     ):
       self.assertAllEqual(frozen, variable)
 
+  def test_the_sampling_policy_needs_an_improver(self):
+    binding = 'build_agent.sampling_policy_rate = 0.0'
+    without = self._build(binding, 'build_agent.improver_ctor = None')
+
+    self.assertIn('sampling_policy', self._build(binding).checkpoint_items)
+    self.assertNotIn('sampling_policy', without.checkpoint_items)
+
   def test_a_critic_that_draws_no_actions_has_no_target_policy(self):
     items = self._build(
         "build_agent.target_policy_rate = 0.0",
@@ -146,9 +153,12 @@ class BuildAgentTest(tensor_case.TensorCase):
 
     self.assertNotIn('target_policy', items)
 
-  def test_rates_of_the_target_policy_above_1_are_errors(self):
-    with self.assertRaisesRegex(ValueError, r'must be in \[0, 1\], got 1.5'):
-      self._build('build_agent.target_policy_rate = 1.5')
+  @parameterized.parameters('target', 'sampling')
+  def test_rates_of_following_policies_above_1_are_errors(self, name):
+    with self.assertRaisesRegex(
+        ValueError, rf'`{name}_policy_rate` must be in \[0, 1\], got 1.5'
+    ):
+      self._build(f'build_agent.{name}_policy_rate = 1.5')
 
   def test_each_optimizer_has_its_own_rate(self):
     items = self._build().checkpoint_items

@@ -1,11 +1,13 @@
-"""A policy that follows the trained one, for the critic's targets."""
+"""Policies that follow the trained one."""
+
+from typing import Dict, NamedTuple, Optional
 
 import tensorflow as tf
 
 from parl_tf import replicas
 
 
-class TargetPolicy(tf.Module):
+class FollowingPolicy(tf.Module):
   """A policy whose weights move slowly, or not at all, towards another's.
 
   A critic whose targets take the actions of the present policy evaluates a
@@ -14,12 +16,16 @@ class TargetPolicy(tf.Module):
   al., 2021, arXiv:2106.08909) or that follows, like the target actor of DDPG
   (Lillicrap et al., 2016, arXiv:1509.02971).
 
+  Likewise, a policy that imitates the best of its own samples moves on with
+  every update, also where the critic errs. If it imitates the best samples of
+  this one, how far it can move is bounded.
+
   Attributes:
     policy: The `GenerativePolicy` that follows.
   """
 
   def __init__(self, policy, source, rate: float):
-    """Initializes the target policy.
+    """Initializes the policy.
 
     Args:
       policy: `GenerativePolicy` with the same variables as `source`.
@@ -33,10 +39,10 @@ class TargetPolicy(tf.Module):
 
   def reset(self) -> None:
     """Copies all variables of the source."""
-    for target, source in zip(
+    for variable, source in zip(
         self.policy.variables, self._source.variables, strict=True
     ):
-      target.assign(source)
+      variable.assign(source)
 
   def update(self) -> None:
     """Moves all variables towards those of the source."""
@@ -44,3 +50,19 @@ class TargetPolicy(tf.Module):
       replicas.move_towards(
           self.policy.variables, self._source.variables, self._rate
       )
+
+
+class Followers(NamedTuple):
+  """The policies of an agent that follow the trained one; None is that one.
+
+  Attributes:
+    target_policy: Makes the critic's targets and penalties.
+    sampling_policy: Draws the samples that are searched for distillation.
+  """
+
+  target_policy: Optional[FollowingPolicy] = None
+  sampling_policy: Optional[FollowingPolicy] = None
+
+  def by_name(self) -> Dict[str, FollowingPolicy]:
+    """Returns those that are not None."""
+    return {k: x for k, x in self._asdict().items() if x is not None}
