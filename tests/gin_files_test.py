@@ -107,7 +107,7 @@ class GinFilesTest(tensor_case.TensorCase):
     self.assertEqual(type(agent.generative_policy).__name__, policy)
     self.assertEqual(type(agent.critic).__name__, critic)
 
-  def test_an_agent_of_a_small_arm_searches_two_samples(self):
+  def test_an_agent_of_a_small_arm_trains_on_more_samples_than_it_acts(self):
     configs.parse(
         [
             'methods/parl_iql.gin', 'policies/diffusion.gin',
@@ -116,8 +116,9 @@ class GinFilesTest(tensor_case.TensorCase):
     )
     agent = _build_agent(domain_lib.select_domain())
     self.assertEqual(agent.critic_utd, 4)
+    self.assertIn('sampling_policy', agent.checkpoint_items)
+    self.assertEqual([x.num_samples for x in agent.searches], [8, 2, 2])
     for search in agent.searches:
-      self.assertEqual(search.num_samples, 2)
       self.assertEqual(search.optimizer.num_candidates, 1)
       self.assertEqual(search.optimizer.num_gradient_steps, 5)
 

@@ -43,11 +43,11 @@ def train(num_steps, **parts):
 
 
 train(2000, cloning_batch_size=256)
-agent.reset_target_policy()  # For a rate below 1.
+agent.reset_following_policies()  # For a rate below 1.
 train(2000, critic_slices=1, critic_batch_size=128)
 agent.begin_online()
 agent.reset_optimizers()
-agent.reset_target_policy()
+agent.reset_following_policies()
 actor = episode_actor.EpisodeActor(domain, agent, seed=0)
 for number in range(20):
   episode = actor.act(number)

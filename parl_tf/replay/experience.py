@@ -1,5 +1,6 @@
 """Requests for the rows of one training step."""
 
+import math
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
 import gin
@@ -13,33 +14,35 @@ TABLE_NAMES = ('offline', 'online')
 class ExperienceRequest(NamedTuple):
   """The number of rows in each part of one `types.Experience`.
 
-  A part has (slices * batch size) rows, ordered by slice. Within a slice, the
-  offline rows come before the online rows. A part without rows is `()`.
+  A part has (slices * batch size) rows, ordered by slice. Within a slice with an
+  exact fraction, the offline rows come before the online rows. A part without
+  rows is `()`.
 
   Attributes:
     critic_slices: Critic updates in one training step.
     critic_batch_size: Rows per critic update.
     critic_offline_fraction: Exact fraction of each slice from table `offline`.
       If it is 1, `online` is never read.
-    critic_max_online_weight: How many times as often a transition of `online`
-      may be drawn as one of `offline`. While `online` is small, its fraction is
-      then smaller than above, and only right on average. None sets no limit.
     policy_slices: Policy updates in one training step.
     policy_batch_size: Rows per policy update.
     policy_offline_fraction: Same as `critic_offline_fraction`. If it is None,
       rows are sampled uniformly from the union of both tables, and their order
       does not depend on the table.
     cloning_batch_size: Rows of the pre-training part, from `offline` only.
+    critic_max_online_weight: How many times as often a transition of `online`
+      may be drawn as one of `offline`. The fraction from `offline` is then at
+      least that above, on average: larger while `online` is small. None sets no
+      limit. Without a fraction, all transitions are equally likely.
   """
 
   critic_slices: int = 0
   critic_batch_size: int = 0
   critic_offline_fraction: Optional[float] = 1.0
-  critic_max_online_weight: Optional[float] = None
   policy_slices: int = 0
   policy_batch_size: int = 0
   policy_offline_fraction: Optional[float] = None
   cloning_batch_size: int = 0
+  critic_max_online_weight: Optional[float] = None
 
 
 class PartRequest(NamedTuple):
@@ -158,7 +161,7 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
   Raises:
     EmptyTableError: If one of these tables is empty.
   """
-  if part.offline_rows is None or (part.max_online_weight and sizes['offline']):
+  if part.offline_rows is None:
     needed = [name for name in TABLE_NAMES if sizes[name]]
     if not needed:
       raise EmptyTableError(
@@ -168,6 +171,10 @@ def needed_tables(part: PartRequest, sizes: Mapping[str, int]) -> List[str]:
     return needed
   rows = (part.offline_rows, part.batch_size - part.offline_rows)
   needed = [name for name, count in zip(TABLE_NAMES, rows) if count]
+  if part.max_online_weight is not None and sizes['offline']:
+    # Rows of `offline` may take the place of those of `online`.
+    is_drawn = 'online' in needed and sizes['online']
+    needed = list(TABLE_NAMES) if is_drawn else ['offline']
   for name in needed:
     if not sizes[name]:
       raise EmptyTableError(
@@ -210,6 +217,11 @@ def _part(
     )
   if not num_slices * batch_size:
     return ()
+  if max_online_weight is not None and not 0.0 < max_online_weight < math.inf:
+    raise ValueError(
+        f'`{name}_max_online_weight` must be positive and finite, or None, got'
+        f' {max_online_weight}.'
+    )
   if fraction is None:
     return PartRequest(name, num_slices, None, batch_size)
   if not 0.0 <= fraction <= 1.0:
@@ -223,11 +235,6 @@ def _part(
         f'`{name}_offline_fraction` times `{name}_batch_size` must be a whole '
         f'number of rows, got {fraction} * {batch_size} = '
         f'{fraction * batch_size}.'
-    )
-  if max_online_weight is not None and not max_online_weight > 0.0:
-    raise ValueError(
-        f'`{name}_max_online_weight` must be positive or None, got'
-        f' {max_online_weight}.'
     )
   return PartRequest(
       name, num_slices, offline_rows, batch_size, max_online_weight

@@ -49,8 +49,8 @@ class ActionOptimizer(selection.CandidateSelection):
       temperature: Temperature of the softmax over the returned candidates
         (4.3).
       dataset_action: How a dataset action competes: 'replace' substitutes it
-        for the worst kept candidate, 'append' adds it to the kept candidates,
-        None ignores it.
+        for the worst kept candidate if K exceeds 1, 'append' adds it to the
+        kept candidates, None ignores it.
 
     Raises:
       ValueError: If a number is out of range or an option is unknown.

@@ -117,6 +117,8 @@ def build_agent(
       policy that another process serves, or the improver adds rewards and
       `n_step_returns.online_steps` exceeds `chunk_length`.
   """
+  _check_rate('target', target_policy_rate)
+  _check_rate('sampling', sampling_policy_rate)
   if chunk_length < 1:
     raise ValueError(f'`chunk_length` must be positive, got {chunk_length}.')
   frame_stack.check(num_frames)
@@ -148,7 +150,6 @@ def build_agent(
       ('target', target_policy_rate, getattr(critic, 'draws_actions', False)),
       ('sampling', sampling_policy_rate, improver is not None),
   ):
-    _check_rate(name, rate)
     if rate == 1 or not is_used:
       continue
     if policy.is_served:

@@ -233,8 +233,8 @@ class Online:
       offline_fraction: Exact share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.
       max_online_weight: How many times as often an online transition may be one
-        of these rows as an offline one. The share is then a lower bound, and
-        right on average only. None sets no limit.
+        of these rows as an offline one, if there is a share. It is then a lower
+        bound, and right on average only. None sets no limit.
       policy_batch_size: Rows of one policy update.
       policy_offline_fraction: Share of these rows from the offline table; None
         draws from both tables in proportion to their sizes.

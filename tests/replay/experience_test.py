@@ -41,7 +41,10 @@ class RequestedPartsTest(parameterized.TestCase):
       ('fraction', dict(critic_offline_fraction=0.5, critic_batch_size=5),
        r'got 0.5 \* 5 = 2.5'),
       ('fraction_range', dict(critic_offline_fraction=1.5), 'got 1.5'),
-      ('weight', dict(critic_max_online_weight=0.0), 'positive or None'),
+      ('weight', dict(critic_max_online_weight=0.0), 'positive and finite'),
+      ('weight_without_fraction', dict(
+          critic_offline_fraction=None, critic_max_online_weight=-1.0),
+       'positive and finite'),
       ('negative', dict(critic_batch_size=-1), 'got 1 and -1'),
       ('nothing', dict(critic_slices=0), 'at least one row'),
   )

@@ -181,7 +181,9 @@ class FractionTest(parameterized.TestCase):
   @parameterized.parameters((None, None, 0.25), (0.5, 2, 0.4), (0.5, 10, 0.5))
   def test_shares_by_sizes_and_weight(self, fraction, weight, share):
     source, _ = _source(num_offline=3, num_online=1)
-    request = experience.ExperienceRequest(1, 10_000, fraction, weight)
+    request = experience.ExperienceRequest(
+        1, 10_000, fraction, critic_max_online_weight=weight
+    )
     part = next(source.iterate(0, 1, request)).critic
     online = _is_online(part)
     # 60 and 20 transitions, 10,000 draws; standard deviation at most 0.005.

@@ -174,7 +174,7 @@ class OfflineTest(PhaseTest):
   def test_the_target_policy_is_the_one_that_the_phase_starts_with(self):
     session = self._session()
     calls = []
-    session.agent.reset_target_policy = lambda: calls.append('frozen')
+    session.agent.reset_following_policies = lambda: calls.append('frozen')
     for num_steps in (2, 4):  # The second resumes the first.
       phases.Offline(num_steps, batch_size=8, interval=2).run(session)
     self.assertEqual(calls, ['frozen'])
@@ -308,7 +308,7 @@ class OnlineTest(PhaseTest):
     for phase_step, wanted in ((0, ['frozen']), (2, [])):
       session = self._session()
       calls = []
-      session.agent.reset_target_policy = lambda: calls.append('frozen')  # pylint: disable=cell-var-from-loop
+      session.agent.reset_following_policies = lambda: calls.append('frozen')  # pylint: disable=cell-var-from-loop
       session.begin_phase('online', 3)
       session.state.phase_step = phase_step
       self._run(session, num_episodes=2)
