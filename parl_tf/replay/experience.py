@@ -14,9 +14,9 @@ TABLE_NAMES = ('offline', 'online')
 class ExperienceRequest(NamedTuple):
   """The number of rows in each part of one `types.Experience`.
 
-  A part has (slices * batch size) rows, ordered by slice. Within a slice with an
-  exact fraction, the offline rows come before the online rows. A part without
-  rows is `()`.
+  A part has (slices * batch size) rows, ordered by slice. Within a slice, the
+  offline rows come first if their fraction is exact. A part without rows is
+  `()`.
 
   Attributes:
     critic_slices: Critic updates in one training step.
