@@ -18,7 +18,7 @@ class FollowingPolicy(tf.Module):
 
   Likewise, a policy that imitates the best of its own samples moves on with
   every update, also where the critic errs. If it imitates the best samples of
-  this one, how far it can move is bounded.
+  this one, it moves more slowly, and at rate 0 towards a fixed search.
 
   Attributes:
     policy: The `GenerativePolicy` that follows.

@@ -105,7 +105,7 @@ def build_agent(
       improvement, as in Brandfonbrener et al. (2021), arXiv:2106.08909, which
       the policy then approaches online.
     sampling_policy_rate: The same for the policy whose samples are searched for
-      distillation. Below 1 it bounds how far the policy moves by imitating the
+      distillation. Below 1 it slows how far the policy moves by imitating the
       best of its own samples; acting searches those of the present policy.
 
   Returns:
