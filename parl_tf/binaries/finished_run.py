@@ -1,5 +1,6 @@
 """A finished run: recognized without TensorFlow, and described as text."""
 
+import math
 import os
 from typing import Dict, Mapping, Optional, Sequence
 
@@ -93,6 +94,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   plot = os.path.join(root_dir, 'report', 'learning_curve.png')
   lines += ['', f'Learning curve: {plot}']
   if best is not None:
+    lines += _start_values(root_dir)
     lines.append(
         f'Success fell after {best.episodes} online episodes; for causes, see'
         ' docs/your_task.md. The policies of that evaluation:'
@@ -120,6 +122,28 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
           ' --checkpoint offline --output offline_policy'
       )
   return '\n'.join(lines)
+
+
+def _start_values(root_dir: str) -> Sequence[str]:
+  """Describes what the critic predicted in the last evaluation, if it did."""
+  if not os.path.exists(os.path.join(root_dir, run_files.METRICS)):
+    return []
+  columns = run_files.read_metrics(root_dir).columns
+  pairs = [
+      (value, realised)
+      for value, realised in zip(
+          columns.get('values/start', ()),
+          columns.get('values/start_realised', ()),
+      )
+      if not (math.isnan(value) or math.isnan(realised))
+  ]
+  if not pairs:
+    return []
+  value, realised = pairs[-1]
+  return [
+      f'The critic valued the start of the last evaluation at {value:.1f};'
+      f' the realised return is {realised:.1f}.'
+  ]
 
 
 def _policies(

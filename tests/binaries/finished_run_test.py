@@ -100,6 +100,31 @@ class DescribeTest(parameterized.TestCase):
         ],
     )
 
+  def test_a_fall_is_described_with_what_the_critic_predicted(self):
+    root_dir = self.create_tempdir()
+    root_dir.create_file(
+        'metrics.csv',
+        'phase,train_step,env_steps,episodes,wall_seconds,score,success_rate,'
+        'values/start,values/start_realised\n'
+        'offline,10,0,0,1,,,-12.0,-30.0\n'
+        'online,20,50,1,2,,,-35.96,-18.24\n'
+        'online,21,60,2,3,,,,\n',
+    )
+    summary = run_summary.RunSummary(
+        3, 'PointMaze', 9.4, None, {'online': _phase(0.25, 0.125)}, {}
+    )
+    sentence = (
+        'The critic valued the start of the last evaluation at -36.0; the'
+        ' realised return is -18.2.'
+    )
+    text = finished_run.describe(summary, root_dir.full_path)
+    self.assertNotIn(sentence, text)
+    best = run_summary.BestEvaluation(21, 12, 0.9, 0.5, 64, -9.0, {})
+    text = finished_run.describe(
+        summary._replace(best=best), root_dir.full_path
+    )
+    self.assertIn(sentence, text)
+
   def test_a_best_policy_that_is_better_alone_is_named(self):
     phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
     base = {'base_policy': 'runs/tiny/policies/best/base_policy'}
