@@ -128,21 +128,26 @@ def _start_values(root_dir: str) -> Sequence[str]:
   """Describes what the critic predicted in the last evaluation, if it did."""
   if not os.path.exists(os.path.join(root_dir, run_files.METRICS)):
     return []
-  columns = run_files.read_metrics(root_dir).columns
+  try:
+    metrics = run_files.read_metrics(root_dir)
+  except ValueError as error:
+    logging.warning('No prediction of the critic to show: %s', error)
+    return []
   pairs = [
       (value, realised)
-      for value, realised in zip(
-          columns.get('values/start', ()),
-          columns.get('values/start_realised', ()),
+      for phase, value, realised in zip(
+          metrics.phases,
+          metrics.columns.get('values/start', ()),
+          metrics.columns.get('values/start_realised', ()),
       )
-      if not (math.isnan(value) or math.isnan(realised))
+      if phase == 'online' and not math.isnan(value + realised)
   ]
   if not pairs:
     return []
   value, realised = pairs[-1]
   return [
       f'The critic valued the start of the last evaluation at {value:.1f};'
-      f' the realised return is {realised:.1f}.'
+      f' the discounted return within the time limit was {realised:.1f}.'
   ]
 
 

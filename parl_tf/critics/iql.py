@@ -38,9 +38,9 @@ class IQLCritic(critic.Critic):
     Args:
       spec: See `types.ModelSpec`.
       expectile: Level in (0, 1); 0.9 for AntMaze.
-      online_expectile: Level in the online phase; None keeps `expectile`. The
-        lower it is, the closer V is to the value of the data's behavior, which
-        a policy that improves outgrows.
+      online_expectile: Level in the online phase; None keeps `expectile`. At
+        0.5, V is the value of the replayed behavior; the higher the level, the
+        closer V is to the value of its best actions.
       tau: Step size of the target.
       online_tau: Step size in the online phase; None keeps `tau`.
       **kwargs: Arguments of `Critic`.

@@ -115,7 +115,7 @@ class DescribeTest(parameterized.TestCase):
     )
     sentence = (
         'The critic valued the start of the last evaluation at -36.0; the'
-        ' realised return is -18.2.'
+        ' discounted return within the time limit was -18.2.'
     )
     text = finished_run.describe(summary, root_dir.full_path)
     self.assertNotIn(sentence, text)
@@ -124,6 +124,13 @@ class DescribeTest(parameterized.TestCase):
         summary._replace(best=best), root_dir.full_path
     )
     self.assertIn(sentence, text)
+    root_dir.create_file('metrics.csv', 'no column of these\n')
+    with self.assertLogs(level='WARNING'):
+      text = finished_run.describe(
+          summary._replace(best=best), root_dir.full_path
+      )
+    self.assertIn('Success fell after 21', text)
+    self.assertNotIn('The critic valued', text)
 
   def test_a_best_policy_that_is_better_alone_is_named(self):
     phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
