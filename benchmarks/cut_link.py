@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 _BLOCK = 65_536  # bytes
 
@@ -14,7 +15,10 @@ class CutLink:
 
   Attributes:
     port: Port to connect to.
+    seconds_per_block: How long it waits after each block of 64 KiB.
   """
+
+  seconds_per_block = 0.0
 
   def __init__(self, target_port: int):
     """Starts relaying.
@@ -64,6 +68,7 @@ class CutLink:
       while block := source.recv(_BLOCK):
         self._is_whole.wait()
         sink.sendall(block)
+        time.sleep(self.seconds_per_block * len(block) / _BLOCK)
     except OSError:  # One end was killed; the other is notified below.
       pass
     finally:

@@ -26,6 +26,7 @@ from parl_tf.domains import drawn_maze
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 from parl_tf.training import experiment
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_dataset
@@ -40,7 +41,7 @@ _ALL = 'all'
 
 
 def by_instruction(
-    result: evaluation.EvaluationResult,
+    result: evaluation_result.EvaluationResult,
 ) -> Dict[str, List[bool]]:
   """Returns the successes of the episodes with each instruction, and of all.
 

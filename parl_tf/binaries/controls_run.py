@@ -32,6 +32,7 @@ from parl_tf.reports import runs as runs_lib
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 from parl_tf.training import experiment
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import phase_checkpoint
@@ -138,7 +139,7 @@ def measure(run_dir: str) -> None:
   episodes = run_dataset.load(
       experiment.dataset_path(run_dir), domain, run_dir
   )
-  data = evaluation.evaluate_episodes(domain, episodes)
+  data = evaluation_result.of_episodes(domain, episodes)
   found = found._replace(
       data={'num_episodes': len(episodes), **_scores(data)}
   )
@@ -351,7 +352,7 @@ def _num_evaluation_episodes(run_dir: str) -> int:
   return int(numbers[-1])
 
 
-def _scores(result: evaluation.EvaluationResult) -> Dict[str, Any]:
+def _scores(result: evaluation_result.EvaluationResult) -> Dict[str, Any]:
   return {name: getattr(result, name) for name in _SCORES}
 
 

@@ -13,6 +13,7 @@ from parl_tf.binaries import video
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_log
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 
 
 def exported_act(
@@ -159,7 +160,7 @@ def play(
     num_episodes: int,
     seed: int,
     video_file: Optional[str] = None,
-) -> evaluation.EvaluationResult:
+) -> evaluation_result.EvaluationResult:
   """Plays the episodes of an evaluation.
 
   Args:
@@ -183,7 +184,7 @@ def play(
 
 
 def log_episodes(
-    directory: str, result: evaluation.EvaluationResult
+    directory: str, result: evaluation_result.EvaluationResult
 ) -> None:
   """Writes the episodes of an evaluation as an episode log.
 
@@ -198,7 +199,7 @@ def log_episodes(
 
 
 def summarize(
-    policy: str, seed: int, result: evaluation.EvaluationResult
+    policy: str, seed: int, result: evaluation_result.EvaluationResult
 ) -> Mapping[str, Any]:
   """Returns the object that `--json` prints.
 
@@ -228,7 +229,7 @@ def summarize(
   }
 
 
-def describe(result: evaluation.EvaluationResult) -> str:
+def describe(result: evaluation_result.EvaluationResult) -> str:
   """Returns one line with the results."""
   low, high = result.success_interval
   steps = 'no steps to success'

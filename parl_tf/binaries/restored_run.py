@@ -293,8 +293,9 @@ def _example(domain, num_frames):
         lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
         builder.stacked_spec(builder.observation_spec(domain), num_frames),
     )
-  environment = frame_stack.StackedFrames(
-      domain.make_environment(0, evaluation=True), num_frames
-  )
-  starts = [environment.reset().observation for _ in range(_NUM_EXAMPLES)]
+  with contextlib.closing(
+      domain.make_environment(0, evaluation=True)
+  ) as environment:
+    stacked = frame_stack.StackedFrames(environment, num_frames)
+    starts = [stacked.reset().observation for _ in range(_NUM_EXAMPLES)]
   return tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)

@@ -1,5 +1,6 @@
 """Plays episodes with several action searches of one run, without training."""
 
+import contextlib
 import csv
 import os
 from typing import Any, Dict, List, Sequence, Tuple
@@ -260,7 +261,9 @@ class Measurements:
           num_episodes=num_episodes,
           seed=round_seed(self._seed, name),
       )
-      with progress.Progress(title, len(missing), unit='evaluation') as bar:
+      with contextlib.closing(evaluator), progress.Progress(
+          title, len(missing), unit='evaluation'
+      ) as bar:
         for i, setting in enumerate(missing, start=1):
           row = {
               **setting._asdict(),

@@ -39,14 +39,15 @@ def main(argv: Sequence[str]) -> None:
 
   third_party_messages.silence_first_compilation()
   if options.policy:
-    act, spec = served_policy.exported_policy(options.policy)
+    policy = served_policy.exported_policy(options.policy)
   else:
-    act, spec = served_policy.steered_policy(
+    policy = served_policy.steered_policy(
         options.base, options.root_dir, options.gin_bindings
     )
   server.serve(
-      served_policy.make_policy(act).sample,
-      spec=spec,
+      served_policy.make_policy(policy.act).sample,
+      spec=policy.spec,
+      version=policy.version,
       host=options.host,
       port=options.port,
       api_key=os.environ.get(KEY_VARIABLE),

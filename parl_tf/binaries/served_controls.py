@@ -20,11 +20,12 @@ from parl_tf.serving import client as client_lib
 from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 from parl_tf.training import run_directory
 from parl_tf.training import served_acting
 
 Evaluate = Callable[
-    [evaluation.Evaluator, float], Optional[evaluation.EvaluationResult]
+    [evaluation.Evaluator, float], Optional[evaluation_result.EvaluationResult]
 ]
 """Evaluates a policy at a temperature; None if it has no such temperature."""
 

@@ -1,6 +1,8 @@
 """Policies to serve: exported ones, and served ones steered by a critic."""
 
-from typing import Any, Callable, Mapping, Sequence, Tuple
+import hashlib
+import os
+from typing import Any, Callable, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,15 +24,30 @@ The observations are arrays `[B, ...]`, keyed by name.
 """
 
 
-def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Loads a SavedModel; returns its act function and spec.
+class PolicyToServe(NamedTuple):
+  """What a server needs to know of a policy.
+
+  Attributes:
+    act: Chooses the actions.
+    spec: What it takes and returns.
+    version: Name of its weights; other weights have another name.
+  """
+
+  act: Act
+  spec: policy_spec.PolicySpec
+  version: str
+
+
+def exported_policy(path: str) -> PolicyToServe:
+  """Loads a SavedModel.
 
   Args:
     path: Directory of a SavedModel that a run or `parl-export` wrote.
 
   Raises:
     OSError: If there is no SavedModel.
-    ValueError: If it lacks the signature `serving_default`.
+    ValueError: If it lacks the signature `serving_default`, or that has no seed
+      or no actions.
   """
   model = tf.saved_model.load(path)
   if _SIGNATURE not in model.signatures:
@@ -42,6 +59,14 @@ def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
   _, inputs = signature.structured_input_signature
   keys = parity_report.observation_keys(path)
   outputs = signature.structured_outputs
+  for name, found, kind in (
+      (input_names.SEED, inputs, 'input'), ('action', outputs, 'output')
+  ):
+    if name not in found:
+      raise ValueError(
+          f'{path}: the signature {_SIGNATURE!r} must have the {kind} {name!r},'
+          f' got {sorted(found)}.'
+      )
   chunk_length = outputs['chunk'].shape[1] if 'chunk' in outputs else 1
   spec = policy_spec.PolicySpec(
       {
@@ -65,13 +90,13 @@ def exported_policy(path: str) -> Tuple[Act, policy_spec.PolicySpec]:
       return answer['chunk'].numpy()
     return answer['action'].numpy()[:, np.newaxis]
 
-  return act, spec
+  return PolicyToServe(act, spec, _digest(_files_below(path)))
 
 
 def steered_policy(
     base: str, root_dir: str, gin_bindings: Sequence[str] = ()
-) -> Tuple[Act, policy_spec.PolicySpec]:
-  """Returns the act function and spec of a policy searched by a run's critic.
+) -> PolicyToServe:
+  """Returns a served policy that is searched by a run's critic.
 
   Args:
     base: ws:// URL of the policy's server.
@@ -111,9 +136,15 @@ def steered_policy(
       name: np.zeros((1, *x.shape), x.dtype) for name, x in observation.items()
   }
   chunk_length = act(zeros, np.zeros(2, np.int32)).shape[1]
-  return act, policy_spec.PolicySpec(
+  spec = policy_spec.PolicySpec(
       observation, len(low), chunk_length, action_low=low, action_high=high
   )
+  version = _digest(
+      [os.path.join(root_dir, 'config.gin')]
+      + _files_below(os.path.join(root_dir, 'checkpoints')),
+      (getattr(scaled_act, 'version', ''), *gin_bindings),
+  )
+  return PolicyToServe(act, spec, version)
 
 
 def make_policy(act: Act) -> server.Policy:
@@ -134,3 +165,21 @@ def make_policy(act: Act) -> server.Policy:
     return actions.reshape(size, num_samples, *actions.shape[1:])
 
   return server.Policy(sample)
+
+
+def _files_below(directory: str) -> List[str]:
+  return sorted(
+      os.path.join(folder, name)
+      for folder, _, names in os.walk(directory)
+      for name in names
+  )
+
+
+def _digest(paths: Sequence[str], texts: Sequence[str] = ()) -> str:
+  """Returns the start of a digest of files, in their order, and of texts."""
+  sha = hashlib.sha256(repr(list(texts)).encode())
+  for path in paths:
+    with open(path, 'rb') as file:
+      for block in iter(lambda: file.read(2**20), b''):  # noqa: B023
+        sha.update(block)
+  return sha.hexdigest()[:12]

@@ -82,8 +82,9 @@ class GymnasiumEnvironment(domain.Environment):
       reward_range: Sees the reward of each step of `environment`, if given.
 
     Raises:
-      ValueError: If the action space is not a one-axis bounded box, a number is
-        out of range, or the channels of an image come first.
+      ValueError: If the action space is not a one-axis bounded box, or has a
+        dimension without choice, a number is out of range, or the channels of
+        an image come first.
     """
     if action_repeat < 1:
       raise ValueError(
@@ -100,6 +101,14 @@ class GymnasiumEnvironment(domain.Environment):
       raise ValueError(
           '`environment` must have a one-axis bounded box of actions `[A]`, got'
           f' {box}.'
+      )
+    empty = np.flatnonzero(low >= high)
+    if len(empty):
+      i = empty[0]
+      raise ValueError(
+          f'`environment` must have bounds of actions with low < high, got'
+          f' [{low[i]}, {high[i]}] in dimension {i}. Leave out what cannot be'
+          ' chosen, for example by a `gymnasium.ActionWrapper`.'
       )
     self._environment = environment
     self._action_repeat = action_repeat
@@ -210,6 +219,7 @@ class GymnasiumEnvironment(domain.Environment):
       raise arguments.NotFiniteError(f'`action` must be finite, got {action}.')
     share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
     raw_action = self._low + share * (self._high - self._low)
+    raw_action = raw_action.clip(self._low, self._high)  # Rounding exceeds it.
     dtype = self._environment.action_space.dtype
     if np.issubdtype(dtype, np.integer):
       raw_action = np.rint(raw_action)

@@ -63,6 +63,12 @@ class RemoteEnvironment(gymnasium.Env):
           ' observations `observation` and `reward`, got'
           f' {sorted(self._connection.actions)} and {sorted(self._specs)}.'
       )
+    if not (self._action_spec.HasField('min') and
+            self._action_spec.HasField('max')):
+      raise ValueError(
+          f'{address}: the spec of `action` must have bounds, `min` and `max`,'
+          ' got none.'
+      )
     self.action_space = _make_box(self._action_spec)
     self.observation_space = (
         _make_box(parts[''])
@@ -71,6 +77,11 @@ class RemoteEnvironment(gymnasium.Env):
             {key: _make_box(spec) for key, spec in parts.items()}
         )
     )
+
+  @property
+  def reports_success(self) -> bool:
+    """Whether the server says which steps are successes."""
+    return 'success' in self._specs
 
   def reset(self, *, seed=None, options=None):
     super().reset(seed=seed, options=options)
@@ -207,7 +218,14 @@ class Remote(gymnasium_adapter.GymnasiumDomain):
         deadline_seconds=deadline_seconds,
         reconnect_seconds=reconnect_seconds,
     )
-    self._read_specs(self.make_environment(0, evaluation=False))
+    environment = self.make_environment(0, evaluation=False)
+    if not environment.gymnasium_environment.reports_success:
+      logging.warning(
+          '%s: no episode can succeed, because the server has no observation'
+          ' `success`.',
+          address,
+      )
+    self._read_specs(environment)
 
   def make_environment(
       self, seed: int, evaluation: bool

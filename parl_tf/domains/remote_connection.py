@@ -47,7 +47,11 @@ class Connection:
   """
 
   def __init__(
-      self, address: str, settings: Mapping[str, Any], deadline_seconds: float
+      self,
+      address: str,
+      settings: Mapping[str, Any],
+      deadline_seconds: float,
+      connect_seconds: Optional[float] = None,
   ):
     """Connects, creates a world and joins it.
 
@@ -55,13 +59,15 @@ class Connection:
       address: `host:port`.
       settings: Settings of the world.
       deadline_seconds: Maximum time for an answer.
+      connect_seconds: The same while connecting; None takes
+        `deadline_seconds`.
 
     Raises:
       NoAnswerError: If the server does not answer in time.
       RuntimeError: If the server answers with an error.
     """
     self._address = address
-    self._deadline = deadline_seconds
+    self._deadline = connect_seconds or deadline_seconds
     self._is_closed = False
     self._requests: queue.Queue = queue.Queue()
     self._answers: queue.Queue = queue.Queue()
@@ -74,6 +80,7 @@ class Connection:
     except BaseException:
       self.close()
       raise
+    self._deadline = deadline_seconds
     self._world_name = world.world_name
     self._action_specs = spec_manager.SpecManager(joined.specs.actions)
     self._observation_specs = spec_manager.SpecManager(
@@ -198,7 +205,9 @@ def connect(
           f' (`reconnect_seconds`); last attempt: {last}'
       ) from last
     try:
-      return Connection(address, settings, min(deadline_seconds, left))
+      return Connection(
+          address, settings, deadline_seconds, min(deadline_seconds, left)
+      )
     except NoAnswerError as error:
       last = error
     time.sleep(min(pause, max(left, 0.0)))
@@ -208,15 +217,16 @@ def connect(
 def bounds_of(spec: Any) -> Tuple[np.ndarray, np.ndarray, np.dtype]:
   """Returns `(low, high, dtype)` of a `TensorSpec`.
 
-  Without bounds, uint8 is in [0, 255] and any other dtype is unbounded.
+  Without bounds, integers have those of their dtype, other dtypes none.
   """
   dtype = np.dtype(tensor_utils.data_type_to_np_type(spec.dtype))
   shape = tuple(spec.shape)
   if spec.HasField('min') and spec.HasField('max'):
     found = tensor_spec_utils.bounds(spec)
     low, high = found.min, found.max
-  elif dtype == np.uint8:
-    low, high = 0, 255
+  elif np.issubdtype(dtype, np.integer):
+    limits = np.iinfo(dtype)
+    low, high = limits.min, limits.max
   else:
     low, high = -np.inf, np.inf
   return np.full(shape, low, dtype), np.full(shape, high, dtype), dtype

@@ -180,10 +180,14 @@ class RobotEnvironment(domain.Environment):
       self._watchdog.arm()  # Monitors the driver.
       action = arguments.check_action(action, self.action_spec().shape)
       action = action.astype(np.float32).clip(-1.0, 1.0)
+      was_paused = self._wait_while_paused()  # While the policy decided.
+      if was_paused:
+        self._watchdog.arm()
       if self._num_steps == 0:
         self._schedule.begin()
-        # The first decision has no time limit, so that `is_safe` needs another
-        # observation than the policy's.
+      if was_paused or self._num_steps == 0:
+        # The first decision has no time limit, and a pause none either, so that
+        # `is_safe` needs another observation than the policy's.
         self._observation = self._observe()
       self._check_missed_ticks()
       self._num_steps += 1

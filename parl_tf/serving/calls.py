@@ -209,15 +209,13 @@ class Calls:
         return {'losses': done['losses']}
       self._weights.check(before)
       after = weights_lib.trained(before, digest)
-      self._weights.version = weights_lib.failed(before)  # Until it succeeds.
       observation = {
           name: x for name, x in rows.items() if name not in ROWS_KEYS
       }
-      losses = self._policy.train(
-          observation, rows['actions'], rows['mask'], steps, seed
-      )
-      losses = _by_name(losses)
-      self._weights.version = after
+      with self._weights.replaced_by(after):
+        losses = _by_name(self._policy.train(
+            observation, rows['actions'], rows['mask'], steps, seed
+        ))
       self._repeatable = {
           'key': (before, digest), 'version': after, 'losses': losses
       }

@@ -17,7 +17,15 @@ import logging
 import threading
 import time
 import traceback
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from typing import (
+    Any,
+    Callable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Union,
+)
 
 import numpy as np
 from websockets import exceptions
@@ -32,6 +40,7 @@ from parl_tf.serving import weights as weights_lib
 
 _LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 _INFER_SECONDS = 600.0
+_FRAGMENT_BYTES = 2**18
 
 
 class Policy(NamedTuple):
@@ -207,7 +216,7 @@ class PolicyServer:
       total_ms = None
       for message in connection:
         start = time.monotonic()
-        connection.send(self._answer(message, session, total_ms))
+        connection.send(_fragments(self._answer(message, session, total_ms)))
         total_ms = 1000.0 * (time.monotonic() - start)
     except exceptions.ConnectionClosed as error:
       logging.info('A connection closed: %s', error)
@@ -266,3 +275,22 @@ class PolicyServer:
     if total_ms is not None:
       timing['prev_total_ms'] = total_ms
     return {'actions': actions[0, 0], 'server_timing': timing}
+
+
+def _fragments(
+    answer: Union[str, bytes]
+) -> Union[str, bytes, Iterator[bytes]]:
+  """Divides an answer, so that pings are answered while a slow link sends it.
+
+  Otherwise the client takes the server for dead.
+  """
+  if isinstance(answer, str) or len(answer) <= _FRAGMENT_BYTES:
+    return answer
+
+  def divide():
+    for start in range(0, len(answer), _FRAGMENT_BYTES):
+      if start:
+        time.sleep(1e-4)  # Leaves the connection to the thread that pongs.
+      yield answer[start : start + _FRAGMENT_BYTES]
+
+  return divide()

@@ -6,11 +6,12 @@ previous version and the arguments of the training. Equal trainings of equal
 weights thus give equal versions.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
@@ -140,8 +141,21 @@ class Weights:
           f'Version {version!r} is not saved in {directory}, which has '
           f'{self.saved()}.'
       )
-    self.version = failed(self.version)
-    load(path)
+    with self.replaced_by(version):
+      load(path)
+
+  @contextlib.contextmanager
+  def replaced_by(self, version: str) -> Iterator[None]:
+    """Names the version after a change; after an error, the failed change.
+
+    Args:
+      version: The version if nothing fails.
+    """
+    try:
+      yield
+    except BaseException:
+      self.version = failed(self.version)
+      raise
     self.version = version
 
   def _storage(self) -> Tuple[str, _Transfer, _Transfer]:

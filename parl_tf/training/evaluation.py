@@ -16,10 +16,8 @@ from typing import (
     Callable,
     Dict,
     List,
-    NamedTuple,
     Optional,
     Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -27,10 +25,10 @@ import tensorflow as tf
 
 from parl_tf import episode_builder
 from parl_tf import frame_stack
-from parl_tf import proportion
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
+from parl_tf.training import evaluation_result
 from parl_tf.training import finite_steps
 
 _START_PURPOSE = 0
@@ -51,52 +49,6 @@ Episodes of different groups use the same environments at different times.
 
 SPEED_METRICS = run_files.SPEED_METRICS
 """Metrics of an evaluation beside success rate and score."""
-
-
-class EvaluationResult(NamedTuple):
-  """Results of an evaluation.
-
-  Attributes:
-    episodes: The episodes as played, in the order of their seeds.
-    score: The domain's score of all episodes, 0 to 100.
-    success_rate: The share of successful episodes, 0 to 1.
-    successes: `[num_episodes]` bool.
-    num_environment_steps: Environment steps of all episodes together.
-    steps_to_success: Mean number of environment steps up to the first success,
-      over the successful episodes; None if there is none.
-    mean_return: Mean undiscounted sum of the scaled and biased rewards.
-  """
-
-  episodes: Tuple[types.Episode, ...]
-  score: float
-  success_rate: float
-  successes: np.ndarray
-  num_environment_steps: int
-  steps_to_success: Optional[float]
-  mean_return: float
-
-  @property
-  def success_interval(self) -> Tuple[float, float]:
-    """95 % Wilson interval of the success rate."""
-    return proportion.wilson_interval(self.success_rate, len(self.episodes))
-
-  def metrics(self, ending: str = '') -> Dict[str, float]:
-    """Returns the metrics by name; those that are undefined are missing.
-
-    Args:
-      ending: Appended to the names.
-    """
-    metrics = {
-        'success_rate': self.success_rate,
-        'score': self.score,
-        'steps_to_success': self.steps_to_success,
-        'mean_return': self.mean_return,
-    }
-    return {
-        name + ending: value
-        for name, value in metrics.items()
-        if value is not None
-    }
 
 
 def episode_seed(seed: int, index: int) -> int:
@@ -144,7 +96,7 @@ class Evaluator:
       act: Act,
       observer: Optional[Observer] = None,
       num_frames: int = 1,
-  ) -> EvaluationResult:
+  ) -> evaluation_result.EvaluationResult:
     """Plays all episodes with `act`.
 
     Args:
@@ -187,7 +139,7 @@ class Evaluator:
 
   def run_policy(
       self, policy, observer: Optional[Observer] = None
-  ) -> EvaluationResult:
+  ) -> evaluation_result.EvaluationResult:
     """Plays all episodes with a live policy.
 
     Args:
@@ -230,6 +182,16 @@ class Evaluator:
         )
     executor.shutdown(wait=False)
 
+  def close(self) -> None:
+    """Closes the environments; the next run makes new ones.
+
+    A task with a limited number of environments shares them, so they stay open.
+    """
+    if self._domain.max_environments is None:
+      for environment in self._environments:
+        environment.close()
+    self._environments = []
+
   @property
   def batch_size(self) -> int:
     """Number of episodes that are played at the same time."""
@@ -241,7 +203,7 @@ class Evaluator:
 
   def run_controller(
       self, observer: Optional[Observer] = None
-  ) -> Optional[EvaluationResult]:
+  ) -> Optional[evaluation_result.EvaluationResult]:
     """Plays all episodes with the domain's controller; None without one."""
     self._make_environments()
     controllers = [self._domain.make_controller(e) for e in self._environments]
@@ -273,7 +235,9 @@ class Evaluator:
           for i in range(self.batch_size)
       ]
 
-  def _play(self, begin, observer, num_frames=1) -> EvaluationResult:
+  def _play(
+      self, begin, observer, num_frames=1
+  ) -> evaluation_result.EvaluationResult:
     """Plays all groups.
 
     Args:
@@ -296,7 +260,7 @@ class Evaluator:
                 first, begin(first), time_steps, histories, observer
             )
         )
-    return evaluate_episodes(self._domain, episodes)
+    return evaluation_result.of_episodes(self._domain, episodes)
 
   def _play_group(self, first, decide, time_steps, histories, observer):
     """Plays an episode in each environment; returns the episodes."""
@@ -305,7 +269,8 @@ class Evaluator:
       environment.seed(episode_seed(self._seed, i))
     builders = [episode_builder.EpisodeBuilder() for _ in environments]
     finite = [
-        finite_steps.FiniteSteps(first + i) for i in range(len(environments))
+        finite_steps.FiniteSteps(i, environment)
+        for i, environment in enumerate(environments, start=first)
     ]
     for i, environment in enumerate(environments):
       time_step = finite[i].see(environment.reset())
@@ -345,33 +310,6 @@ class Evaluator:
       is_running = np.zeros([self._num_episodes], bool)
       is_running[first : first + size] = running[: self._num_episodes - first]
       observer([self._environments[i % size] for i in numbers], is_running)
-
-
-def evaluate_episodes(
-    domain, episodes: Sequence[types.Episode]
-) -> EvaluationResult:
-  """Returns the statistics of episodes of any origin.
-
-  Args:
-    domain: Their `Domain`.
-    episodes: The episodes.
-  """
-  successes = np.array([domain.is_success(e) for e in episodes], bool)
-  # A domain may define success otherwise than by the flags of the steps.
-  steps = [np.argmax(e.success) + 1 for e in episodes if np.any(e.success)]
-  returns = [
-      np.sum(domain.reward_scale * e.reward + domain.reward_bias)
-      for e in episodes
-  ]
-  return EvaluationResult(
-      episodes=tuple(episodes),
-      score=float(domain.score(episodes)),
-      success_rate=float(np.mean(successes)),
-      successes=successes,
-      num_environment_steps=sum(e.num_steps for e in episodes),
-      steps_to_success=float(np.mean(steps)) if steps else None,
-      mean_return=float(np.mean(returns)),
-  )
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:

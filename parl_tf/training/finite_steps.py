@@ -11,18 +11,21 @@ import numpy as np
 import tree
 
 from parl_tf import types
+from parl_tf.domains import domain as domain_lib
 
 
 class FiniteSteps:
   """The time steps of one episode."""
 
-  def __init__(self, number: int):
+  def __init__(self, number: int, environment: domain_lib.Environment):
     """Initializes the object.
 
     Args:
       number: Number of the evaluation episode.
+      environment: Its environment.
     """
     self._number = number
+    self._environment = environment
     self._observation: Any = None
     self._lowest_reward = np.float32(0.0)
     self._has_failed = False
@@ -31,6 +34,7 @@ class FiniteSteps:
     """Returns a time step; a time-out in its place if it is not finite.
 
     The time-out has the last finite observation, and the lowest reward so far.
+    It abandons the episode, so that a robot stops.
 
     Raises:
       ValueError: If the observation after a reset is not finite.
@@ -54,6 +58,7 @@ class FiniteSteps:
         wrong,
     )
     self._has_failed = True
+    self._environment.abandon()
     return dm_env.truncation(
         self._lowest_reward, self._observation, np.float32(1)
     )

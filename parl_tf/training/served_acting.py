@@ -20,11 +20,13 @@ class ServedAct:
 
   Attributes:
     num_frames: Number of frames in each observation that it gets.
+    version: Version of the weights that all samples have; '' for any.
   """
 
-  def __init__(self, act: evaluation.Act, num_frames: int):
+  def __init__(self, act: evaluation.Act, num_frames: int, version: str = ''):
     self._act = act
     self.num_frames = num_frames
+    self.version = version
 
   def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
     return self._act(observation, seed)
@@ -73,6 +75,8 @@ def act_alone(
 def act_searched(address: str, domain, agent) -> ServedAct:
   """Returns an act that searches N samples a decision with an agent's critic.
 
+  If the server's weights change, the next decision is an error.
+
   Args:
     address: Of the policy's server.
     domain: `Domain` of the task.
@@ -80,6 +84,7 @@ def act_searched(address: str, domain, agent) -> ServedAct:
       are used.
 
   Raises:
+    ConnectionError: If the server does not answer.
     ValueError: If the agent has no critic or its evaluation no search.
   """
   searches = getattr(agent, 'searches', None)  # `DPPOAgent` has none.
@@ -90,12 +95,14 @@ def act_searched(address: str, domain, agent) -> ServedAct:
         f'{"no critic" if agent.critic is None else "no `Search.optimizer`"}.'
     )
   spec = model_spec(domain, agent.chunk_length, agent.num_frames)
+  served = remote.RemotePolicy(spec, address=address, workers=())
+  served.version = served.current_version()
   policy = parl_policy.PARLPolicy(
       agent.time_step_spec,
       agent.action_spec,
       acting_search.ActingSearch(
           search,
-          remote.RemotePolicy(spec, address=address, workers=()),
+          served,
           agent.critic,
           agent.time_step_spec.observation,
       ),
@@ -107,7 +114,7 @@ def act_searched(address: str, domain, agent) -> ServedAct:
     observation = tf.nest.map_structure(tf.constant, observation)
     return policy.act(observation, tf.constant(seed)).numpy().reshape(shape)
 
-  return ServedAct(act, agent.num_frames)
+  return ServedAct(act, agent.num_frames, served.version)
 
 
 def model_spec(

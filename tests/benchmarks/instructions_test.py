@@ -6,7 +6,7 @@ import numpy as np
 from benchmarks import instructions
 from parl_tf import types
 from parl_tf.domains import drawn_maze
-from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 
 
 def _result(colors, successes, key='instruction'):
@@ -24,7 +24,7 @@ def _result(colors, successes, key='instruction'):
             has_last_transition=True,
         )
     )
-  return evaluation.EvaluationResult(
+  return evaluation_result.EvaluationResult(
       tuple(episodes), 0.0, 0.0, np.array(successes), 0, None, 0.0
   )
 

@@ -202,7 +202,7 @@ class ExportTest(absltest.TestCase):
     )
     np.testing.assert_array_equal(steered, kept)
     self.assertEqual(steered.shape, (16, 2))
-    _, spec = served_policy.exported_policy(self._output)
+    _, spec, _ = served_policy.exported_policy(self._output)
     self.assertEqual(spec.action_size, 2)
 
   def test_a_base_is_steered_by_the_critic_of_a_checkpoint(self):
@@ -289,7 +289,7 @@ class ExportTest(absltest.TestCase):
     self.assertEqual(set(draws), {(3, 2)})
 
     gin.clear_config()
-    act, spec = served_policy.steered_policy(
+    act, spec, _ = served_policy.steered_policy(
         f'ws://{policy_server.address}',
         self._root,
     )
@@ -317,7 +317,7 @@ class ExportTest(absltest.TestCase):
         'searched_act',
         return_value=(served_acting.ServedAct(act, num_frames=2), domain),
     ):
-      act, spec = served_policy.steered_policy('ws://nowhere', self._root)
+      act, spec, _ = served_policy.steered_policy('ws://nowhere', self._root)
     self.assertEqual(spec.observation['observation'].shape, (8,))
     self.assertEqual(seen[0].shape, (1, 8))
 

@@ -55,7 +55,7 @@ class ExportedKeysTest(absltest.TestCase):
     np.testing.assert_allclose(
         loaded(observation, _SEED), wanted[:, 0], atol=1e-5
     )
-    act, spec = served_policy.exported_policy(path)
+    act, spec, _ = served_policy.exported_policy(path)
     self.assertEqual(set(spec.observation), set(_SIZES))
     np.testing.assert_allclose(act(observation, _SEED), wanted, atol=1e-5)
 

@@ -33,7 +33,7 @@ class ServeTest(absltest.TestCase):
     self._path = os.path.join(self.create_tempdir().full_path, 'model')
 
   def _client(self):
-    act, spec = served_policy.exported_policy(self._path)
+    act, spec, _ = served_policy.exported_policy(self._path)
     server = self.enter_context(
         toy_policy.serving(served_policy.make_policy(act), spec)
     )
@@ -65,6 +65,29 @@ class ServeTest(absltest.TestCase):
 
     self.assertEqual(answer['actions'].shape, (1, 2))
     np.testing.assert_allclose(answer['actions'], [[10.0, 20.0]], atol=6.0)
+
+  def test_the_version_names_the_weights(self):
+    _save(self._path, has_chunks=True)
+    first = served_policy.exported_policy(self._path).version
+    self.assertEqual(served_policy.exported_policy(self._path).version, first)
+    _save(self._path, has_chunks=False)
+    self.assertNotEqual(
+        served_policy.exported_policy(self._path).version, first
+    )
+
+  def test_a_signature_of_other_names_is_refused(self):
+    module = tf.Module()
+    act = tf.function(lambda place: {'actions': place})
+    signature = act.get_concrete_function(
+        place=tf.TensorSpec([None, 2], tf.float32)
+    )
+    tf.saved_model.save(
+        module, self._path, signatures={'serving_default': signature}
+    )
+    with self.assertRaisesRegex(
+        ValueError, f"{self._path}.*the input 'seed', got .'place'"
+    ):
+      served_policy.exported_policy(self._path)
 
   def test_other_models_are_refused(self):
     tf.saved_model.save(tf.Module(), self._path)

@@ -275,6 +275,23 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     single = gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
     self.assertEqual(single.observation_spec().maximum.max(), 9)
 
+  def test_rounding_stays_within_the_box(self):
+    counter = _Counter()
+    counter.action_space = gymnasium.spaces.Box(-0.75, -0.19, (1,), np.float64)
+    environment = gymnasium_adapter.GymnasiumEnvironment(counter, seed=0)
+    environment.reset()
+    with mock.patch.object(counter, 'step', wraps=counter.step) as step:
+      environment.step(np.ones([1], np.float32))
+    self.assertTrue(counter.action_space.contains(step.call_args[0][0]))
+
+  def test_a_dimension_without_choice_is_named(self):
+    environment = _Counter()
+    environment.action_space = gymnasium.spaces.Box(
+        np.array([-1.0, 0.0]), np.array([1.0, 0.0]), dtype=np.float64
+    )
+    with self.assertRaisesRegex(ValueError, r'got \[0.0, 0.0\] in dimension 1'):
+      gymnasium_adapter.GymnasiumEnvironment(environment, seed=0)
+
   def test_unbounded_actions_are_an_error(self):
     environment = _Counter()
     environment.action_space = gymnasium.spaces.Box(-np.inf, 1, (1,))

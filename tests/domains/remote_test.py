@@ -237,6 +237,39 @@ class RemoteTest(parameterized.TestCase):
     )
     environment.reset()
 
+  def test_little_time_to_connect_leaves_the_deadline_of_answers(self):
+    environment = self._domain(
+        reconnect_seconds=2.0, deadline_seconds=20.0
+    ).make_environment(0, True)
+    _server.stop()
+    resume = threading.Timer(3.0, _server.resume)
+    resume.start()
+    try:
+      self.assertTrue(environment.reset().first())
+    finally:
+      resume.join()
+
+  def test_a_server_without_successes_is_warned_of(self):
+    with self.assertNoLogs(level='WARNING'):
+      self._domain()
+    with mock.patch.object(
+        remote.RemoteEnvironment, 'reports_success', False
+    ), self.assertLogs(level='WARNING') as logs:
+      self._domain()
+    self.assertIn('no observation `success`', logs.output[0])
+
+  def test_actions_without_bounds_are_refused(self):
+    connect = remote_connection.connect
+
+    def connect_to_unbounded(*args, **kwargs):
+      connection = connect(*args, **kwargs)
+      connection.actions['action'].ClearField('max')
+      return connection
+
+    with mock.patch.object(remote_connection, 'connect', connect_to_unbounded):
+      with self.assertRaisesRegex(ValueError, '`action` must have bounds'):
+        self._domain()
+
   def test_an_interrupted_step_disconnects(self):
     environment = self._domain().make_environment(0, evaluation=True)
     expected, _ = self._play(environment, 5)

@@ -283,11 +283,12 @@ class RobotTest(parameterized.TestCase):
     environment = self._make(pause_path=path, max_missed_ticks=0)
     environment.reset()
     environment.step(np.ones(2, np.float32))
-    open(path, 'w').close()
     moved = []
 
     def look():
       moved.append(self._arm.is_moving)
+      if len(moved) == 1:
+        open(path, 'w').close()
       if self._clock.time > 130.0:
         os.remove(path)
 
@@ -300,6 +301,32 @@ class RobotTest(parameterized.TestCase):
     np.testing.assert_array_equal(observation[2:], [0.0, 0.0])
     self._clock.on_sleep = lambda: None
     environment.step(_STILL)
+    self.assertEqual(environment.info()['missed_ticks'], 0)
+
+  @parameterized.parameters(0, 1)
+  def test_a_pause_while_the_policy_decides_delays_the_action(self, num_steps):
+    path = os.path.join(self.create_tempdir().full_path, 'pause')
+    seen, moved = [], []
+    environment = self._make(
+        pause_path=path,
+        is_safe=lambda observation, action: seen.append(observation) or True,
+    )
+    environment.reset()
+    for _ in range(num_steps):
+      environment.step(np.ones(2, np.float32))
+    open(path, 'w').close()
+
+    def look():
+      if os.path.exists(path):
+        moved.append(self._arm.is_moving)
+        if self._clock.time > 130.0:
+          os.remove(path)
+
+    self._clock.on_sleep = look
+    environment.step(np.ones(2, np.float32))
+    self.assertGreater(self._clock.time, 130.0)
+    self.assertEqual(set(moved), {False})
+    np.testing.assert_array_equal(seen[-1][2:], [0.0, 0.0])  # It stood still.
     self.assertEqual(environment.info()['missed_ticks'], 0)
 
   def test_a_pause_also_delays_resets(self):

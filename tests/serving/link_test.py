@@ -13,6 +13,7 @@ from websockets import exceptions
 from websockets.sync import client as websocket_client
 from websockets.sync import server as websocket_server
 
+from benchmarks import cut_link
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import messages
 from parl_tf.serving import policy_spec
@@ -214,6 +215,39 @@ class FailuresTest(parameterized.TestCase):
 
     first.sample(toy_policy.observation(1), 1, seed=3)
     self.assertEqual(seeds, [1, 3])
+
+  def test_a_slow_link_may_take_longer_than_a_silent_server(self):
+    server = self.enter_context(
+        toy_policy.serving(toy_policy.ToyPolicy().functions())
+    )
+    link = cut_link.CutLink(int(server.address.rpartition(':')[2]))
+    self.addCleanup(link.close)
+    # 4 MB/s; the buffers of a connection hold less than 4 MB.
+    link.seconds_per_block = 0.016
+    client = self.enter_context(client_lib.PolicyClient(
+        f'localhost:{link.port}', silence_seconds=2.0
+    ))
+    samples = client.sample(toy_policy.observation(8), 65_536, seed=0)
+    self.assertEqual(samples.actions.shape, (8, 65_536, 4, 2))  # 17 MB
+
+  def test_others_see_the_version_of_before_during_a_training(self):
+    policy, during = toy_policy.ToyPolicy(), []
+
+    def train(*rows):
+      with toy_policy.connect(server) as other:
+        during.append(other.status()['version'])
+      return policy.train(*rows)
+
+    server = self.enter_context(
+        toy_policy.serving(policy.functions()._replace(train=train))
+    )
+    client = self.enter_context(toy_policy.connect(server))
+    client.train(
+        toy_policy.observation(1), np.ones([1, 4, 2]), num_steps=1, seed=0,
+        version='initial',
+    )
+    self.assertEqual(during, ['initial'])
+    self.assertStartsWith(client.status()['version'], 'initial+1-')
 
   def test_health_needs_no_key_and_policies_do(self):
     server = self.enter_context(

@@ -134,6 +134,10 @@ class EvaluationTest(parameterized.TestCase):
     evaluator.run_controller()
     evaluator.run(_forward)
     self.assertLen(domain.environments, 3)
+    evaluator.close()
+    self.assertTrue(all(e.is_closed for e in domain.environments))
+    evaluator.run(_forward)
+    self.assertLen(domain.environments, 6)
 
   def test_policy_sees_the_full_batch_and_finished_rows_repeat(self):
     calls = []
@@ -348,11 +352,9 @@ class EvaluationTest(parameterized.TestCase):
       np.testing.assert_array_equal(one.action, other.action)
 
   def test_domain_without_controller_returns_none(self):
-    self.assertIsNone(
-        evaluation.Evaluator(
-            line_walk.LineWalk(has_controller=False), num_episodes=2, seed=0
-        ).run_controller()
-    )
+    domain = line_walk.LineWalk(has_controller=False)
+    evaluator = evaluation.Evaluator(domain, num_episodes=2, seed=0)
+    self.assertIsNone(evaluator.run_controller())
 
   @parameterized.named_parameters(
       ('nan', np.nan, 'got nan in dimension 0 of episode 1 at decision 0'),
@@ -371,10 +373,7 @@ class EvaluationTest(parameterized.TestCase):
   def test_wrong_action_shape_is_an_error(self):
     with self.assertRaisesRegex(ValueError, r'shape \[2, 1\].*got \[2\]'):
       _evaluate(
-          line_walk.LineWalk(),
-          lambda observation, seed: np.zeros([2]),
-          num_episodes=2,
-          seed=0,
+          line_walk.LineWalk(), lambda *_: np.zeros([2]), num_episodes=2, seed=0
       )
 
   def test_episode_that_does_not_end_is_an_error(self):
@@ -390,10 +389,9 @@ class EvaluationTest(parameterized.TestCase):
       ('no_episodes', 0, 0, 'num_episodes'), ('negative_seed', 1, -1, 'seed')
   )
   def test_bad_arguments_are_errors(self, num_episodes, seed, message):
+    domain = line_walk.LineWalk()
     with self.assertRaisesRegex(ValueError, message):
-      evaluation.Evaluator(
-          line_walk.LineWalk(), num_episodes=num_episodes, seed=seed
-      )
+      evaluation.Evaluator(domain, num_episodes=num_episodes, seed=seed)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ class FiniteStepsTest(parameterized.TestCase):
   def test_an_episode_that_diverges_is_a_failure(self, field):
     domain = line_walk.LineWalk()
     make = domain.make_environment
-    num_steps = 0
+    num_steps, abandoned = 0, []
 
     def diverge(environment):
       step = environment.step
@@ -32,6 +32,7 @@ class FiniteStepsTest(parameterized.TestCase):
         return time_step._replace(reward=np.float32(np.nan))
 
       environment.step = step_once
+      environment.abandon = lambda: abandoned.append(num_steps)
       return environment
 
     domain.make_environment = lambda *args, **kwargs: diverge(
@@ -42,6 +43,7 @@ class FiniteStepsTest(parameterized.TestCase):
       result = evaluator.run(lambda observation, seed: np.zeros([1, 1]))
     self.assertIn(f'episode 0 ends as a failure, because the {field}',
                   logs.output[0])
+    self.assertEqual(abandoned, [3])  # A robot stops.
     (episode,) = result.episodes
     self.assertEqual((episode.num_steps, result.success_rate), (3, 0.0))
     self.assertFalse(np.any(episode.success))

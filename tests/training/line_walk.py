@@ -22,6 +22,7 @@ class LineWalkEnvironment(domain_lib.Environment):
     self._domain = domain
     self._observation = np.zeros([2], np.float32)
     self.num_resets = 0
+    self.is_closed = False
     self.seed(seed)
 
   def seed(self, seed):
@@ -40,6 +41,9 @@ class LineWalkEnvironment(domain_lib.Environment):
     if self._observation[1] == self._domain.time_limit:
       return dm_env.truncation(reward, self._present(), discount=1.0)
     return dm_env.transition(reward, self._present(), discount=1.0)
+
+  def close(self):
+    self.is_closed = True
 
   def is_success(self):
     return bool(self._observation[0] >= GOAL)
