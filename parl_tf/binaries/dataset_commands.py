@@ -1,6 +1,5 @@
 """The commands of `parl-data`: record, inspect and convert datasets."""
 
-import itertools
 from typing import Any, Dict, List, Optional, Sequence
 
 from absl import logging
@@ -165,28 +164,25 @@ def convert_to_lerobot(
     instruction: Text of the task.
 
   Raises:
-    ValueError: If a dataset has a fault, `output` exists, or an observation is
-      no vector or image, or differs from those of the first episode.
+    ValueError: If a dataset has a fault, `output` exists, an observation is no
+      vector or image, or differs from those of the first episode, or actions
+      and successes are not known alike; see `conversion.convert`.
   """
-  if 'action_bounds' not in gin.get_bindings(reading.make_layout):
-    for path in paths:
-      with formats.open_source(path, reading.make_layout()) as source:
-        if source.has_unit_actions:
-          logging.warning(
-              '%s has actions in [-1, 1], and so will %s. To write the units of'
-              ' the task, bind its bounds, for example'
-              ' `dataset.action_bounds = (-0.25, 0.25)`.',
-              path,
-              output,
-          )
+  found = conversion.read(paths)
+  for path in found.with_unit_actions:
+    logging.warning(
+        '%s has actions in [-1, 1], and so will %s. To write the units of the'
+        ' task, bind its bounds, for example'
+        ' `dataset.action_bounds = (-0.25, 0.25)`.',
+        path,
+        output,
+    )
   lerobot_writer.write(
       output,
-      itertools.chain.from_iterable(
-          [reading.read_episodes(path) for path in paths]
-      ),
+      found.episodes,
       rate=rate,
       instruction=instruction,
-      has_successes=conversion.defines_success(paths),
+      has_successes=found.has_successes,
       **action_bounds(),
   )
 

@@ -1,5 +1,6 @@
 """Writes datasets of any format to one file in D4RL's layout."""
 
+import itertools
 import os
 from typing import Iterator, Mapping, NamedTuple, Sequence, Tuple
 
@@ -53,12 +54,7 @@ def convert(paths: Sequence[str], output: str) -> None:
         '`dataset.is_binary` must be False for datasets of play, whose'
         ' tasks have rewards and successes of their own.'
     )
-  has_unit_actions = 'action_bounds' in bound or _known_for_all(
-      paths,
-      [x.has_unit_actions for x in known],
-      '`dataset.action_bounds` must be bound, because only %s has actions that'
-      ' are known to be in [-1, 1].',
-  )
+  has_unit_actions = _has_unit_actions(paths, known)
   has_successes = _defines_success(paths, known)
   options = dict(
       metadata={
@@ -76,13 +72,55 @@ def convert(paths: Sequence[str], output: str) -> None:
     _write(paths, known, output, has_next_observations=False, **options)
 
 
-def defines_success(paths: Sequence[str]) -> bool:
-  """Returns whether bindings or the datasets define success.
+class Readable(NamedTuple):
+  """Datasets of any format to write to one.
+
+  Attributes:
+    episodes: All episodes, in the order of the datasets.
+    has_successes: Whether bindings or the datasets define success.
+    with_unit_actions: Paths of the datasets whose actions are known to be in
+      [-1, 1], without a binding of their bounds.
+  """
+
+  episodes: Iterator[types.Episode]
+  has_successes: bool
+  with_unit_actions: Sequence[str]
+
+
+def read(paths: Sequence[str]) -> Readable:
+  """Returns the episodes of all datasets, for writers of other formats.
 
   Raises:
-    ValueError: If only some of the datasets do.
+    ValueError: As `convert`; what only the episodes tell, when they are read.
   """
-  return _defines_success(paths, [_look_at(path) for path in paths])
+  known = [_look_at(path) for path in paths]
+  _has_unit_actions(paths, known)
+  has_successes = _defines_success(paths, known)
+  is_bound = 'action_bounds' in gin.get_bindings(reading.make_layout)
+  # A list, so that all datasets are validated before anything is written.
+  episodes = [
+      _checked_ends(path, reading.read_episodes(path), found, has_successes)
+      for path, found in zip(paths, known, strict=True)
+  ]
+  return Readable(
+      itertools.chain.from_iterable(episodes),
+      has_successes,
+      [
+          path
+          for path, found in zip(paths, known, strict=True)
+          if found.has_unit_actions and not is_bound
+      ],
+  )
+
+
+def _has_unit_actions(paths, known) -> bool:
+  bound = gin.get_bindings(reading.make_layout)
+  return 'action_bounds' in bound or _known_for_all(
+      paths,
+      [x.has_unit_actions for x in known],
+      '`dataset.action_bounds` must be bound, because only %s has actions that'
+      ' are known to be in [-1, 1].',
+  )
 
 
 def _defines_success(paths, known) -> bool:
@@ -138,21 +176,16 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
   ) as file:
     number = num_lost = 0
     for path, episodes, found in zip(paths, datasets, known, strict=True):
-      is_solved = False
+      episodes = _checked_ends(
+          path, episodes, found, options['has_successes']
+      )
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
           raise _LastObservationUnknownError
         file.append(episode._replace(episode_id=number), infos)
         number += 1
-        is_solved = is_solved or bool(np.any(episode.success))
         timed_out = episode.discount[-1] > 0.0
         num_lost += bool(episode.has_last_transition and timed_out)
-      if not (is_solved or options['has_successes']) and found.needs_successes:
-        raise ValueError(
-            f'{path}: no step succeeds, so that no episode would end but by a'
-            ' time-out. Bind what success is, for instance'
-            ' `dataset.success_reward = -0.5` for rewards of -1 and 0.'
-        )
   if num_lost and not has_next_observations:
     logging.warning(
         '%s: the last observations of %d episodes that timed out are lost,'
@@ -160,6 +193,30 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
         ' them.',
         output,
         num_lost,
+    )
+
+
+def _checked_ends(
+    path: str,
+    episodes: Iterator[types.Episode],
+    found: _Known,
+    has_successes: bool,
+) -> Iterator[types.Episode]:
+  """Yields the episodes of a dataset.
+
+  Raises:
+    ValueError: At their end, if their ends come from successes, which nothing
+      defines, and none succeeds.
+  """
+  is_solved = has_successes
+  for episode in episodes:
+    is_solved = is_solved or bool(np.any(episode.success))
+    yield episode
+  if not is_solved and found.needs_successes:
+    raise ValueError(
+        f'{path}: no step succeeds, so that no episode would end but by a'
+        ' time-out. Bind what success is, for instance'
+        ' `dataset.success_reward = -0.5` for rewards of -1 and 0.'
     )
 
 

@@ -33,7 +33,6 @@ NAME = "D4RL's HDF5"
 _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
-_TASK_SUCCESSES = 'infos/task_successes'
 # Attribute of files that the library wrote, with actions in [-1, 1].
 _UNIT_ACTIONS = 'has_unit_actions'
 # Attributes of group `metadata` that such files had before.
@@ -103,6 +102,12 @@ class _Source(hdf5.Source):
             f'{self.path}: `{field}` must be an HDF5 dataset, got a group.'
         )
         continue
+      if column.shape is None:
+        self.faults.append(
+            f'{self.path}: `{field}` must have a row per step, got an empty'
+            ' HDF5 dataset.'
+        )
+        continue
       self._columns[name] = column
       self.columns[name] = rows_lib.Column(column.shape, column.dtype, field)
     self.is_play = _TASK_REWARDS in self.file
@@ -113,9 +118,12 @@ class _Source(hdf5.Source):
 
   def _check_tasks(self) -> None:
     """Reports missing rewards or successes of the task."""
-    num_rows = len(self.file['actions'])
-    for name in (_TASK_REWARDS, _TASK_SUCCESSES):
-      shape = self.file[name].shape if name in self.file else None
+    if 'actions' not in self._columns:
+      return  # A fault of its own.
+    num_rows = len(self._columns['actions'])
+    for name in (_TASK_REWARDS, rows_lib.TASK_SUCCESSES):
+      # Groups have none.
+      shape = getattr(self.file.get(name), 'shape', None)
       if (
           shape is None
           or len(shape) != 2
@@ -126,6 +134,10 @@ class _Source(hdf5.Source):
             f'{self.path}: `{name}` must have {num_rows} rows with a column for'
             f' task {self._layout.task} (zero-based), got shape {shape}.'
         )
+    success = rows_lib.Column(
+        (num_rows,), np.dtype(np.bool_), rows_lib.TASK_SUCCESSES
+    )
+    self.columns = {**self.columns, 'success': success}
 
   def task_infos(self) -> Dict[str, np.ndarray]:
     if not self.is_play:
@@ -133,7 +145,7 @@ class _Source(hdf5.Source):
     with hdf5.damage_named(self.path):
       return {
           name.removeprefix('infos/'): self.file[name][:]
-          for name in (_TASK_REWARDS, _TASK_SUCCESSES)
+          for name in (_TASK_REWARDS, rows_lib.TASK_SUCCESSES)
       }
 
   def read(self) -> Iterator[rows_lib.Rows]:
@@ -155,11 +167,11 @@ class _Source(hdf5.Source):
     """Replaces rewards, success and episode ends with those of the task."""
     with hdf5.damage_named(self.path):
       rows['rewards'] = self.file[_TASK_REWARDS][span, self._layout.task]
-      success = self.file[_TASK_SUCCESSES][span, self._layout.task]
+      success = self.file[rows_lib.TASK_SUCCESSES][span, self._layout.task]
     rows['success'] = success
-    rows['terminals'] = success & self._layout.ends_at_success
+    rows['terminals'] = (success != 0) & self._layout.ends_at_success
     if 'timeouts' in rows:
-      rows['timeouts'] = rows['timeouts'] & ~rows['terminals']
+      rows['timeouts'] = np.where(rows['terminals'], 0, rows['timeouts'])
 
 
 class EpisodeFile:
@@ -321,7 +333,13 @@ class EpisodeFile:
             f'{self._path}: `{name}` must be an array, got'
             f' {type(array).__name__}; a nest must be flat.'
         )
-    terminal = episode.discount == 0
+    discount = episode.discount
+    if np.any(discount[:-1] != 1) or discount[-1] not in (0, 1):
+      raise ValueError(
+          f'{self._path}, episode {episode.episode_id}: `discount` must be 1,'
+          f' except in the last step, where it may be 0, got {discount}.'
+      )
+    terminal = discount == 0
     timeout = np.zeros_like(terminal)
     timeout[-1] = not terminal[-1]
     rows = {
@@ -360,8 +378,10 @@ class EpisodeFile:
             f'{where}: `{name}` must have shape {shape}, got {array.shape}.'
         )
       dtype = self._file[name].dtype
-      # Bytes would hold a scaled image's values as zeros.
-      if (array.dtype == np.uint8) != (dtype == np.uint8):
+      # Integers would hold fractions, and bytes a scaled image, as zeros.
+      if not np.can_cast(array.dtype, dtype, 'same_kind') or (
+          (array.dtype == np.uint8) != (dtype == np.uint8)
+      ):
         raise ValueError(
             f'{where}: `{name}` must have dtype {dtype}, as in the first'
             f' episode, got {array.dtype}.'

@@ -279,7 +279,11 @@ class _Source(rows_lib.RowSource):
           f' got {len(array)} values of type {array.type} in'
           f' {batch.num_rows} rows.'
       )
-    values = array.to_numpy(zero_copy_only=False).astype(feature.dtype)
+    values = rows_lib.cast_exactly(
+        array.to_numpy(zero_copy_only=False),
+        feature.dtype,
+        f'{where}: `{feature.key}`',
+    )
     return values.reshape([batch.num_rows, *feature.shape])
 
   def _refuse(self, message: str) -> None:

@@ -5,7 +5,16 @@ import glob
 import itertools
 import json
 import os
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -120,10 +129,14 @@ class Metadata:
     self._info = self._read_info()
     self.rate = float(self._info['fps'])
     self.done_is_terminal = bool(self._info.get(TASK_ENDS, False))
-    features = (
-        _make_feature(key, x) for key, x in self._info['features'].items()
-    )
-    self.features = {x.key: x for x in features if x is not None}
+    self.features: Dict[str, Feature] = {}
+    described = f'{os.path.join(path, INFO)}: `features'
+    with json_file.structure_checked(f'{described}`'):
+      for key, value in self._info['features'].items():
+        with json_file.structure_checked(f'{described}.{key}`'):
+          feature = _make_feature(key, value)
+        if feature is not None:
+          self.features[key] = feature
 
   def find_episodes(self, video_keys: Sequence[str]) -> Sequence[Episode]:
     """Returns all episodes, with the files of the given videos.
@@ -253,7 +266,7 @@ class Metadata:
               for key, start in entry.starts.items()
           },
       )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
       raise rows_lib.DamagedFileError(
           f'{entry.file}: must define the index, length and location of each'
           f' episode, as required by `data_path` and `video_path` in {INFO};'

@@ -64,28 +64,32 @@ def write(
 
   Raises:
     ImportError: If pyarrow is not installed.
-    ValueError: If the directory exists, there is no episode, or an observation
-      is neither a vector nor an image `[height, width, 3]` of uint8, or differs
-      from those of the first episode.
+    ValueError: If the directory exists, there is no episode, a number is not
+      finite, or an observation is neither a vector nor an image `[height,
+      width, 3]` of uint8, or differs from those of the first episode.
   """
   lerobot_metadata.import_pyarrow()
   if os.path.exists(path):
     raise ValueError(f'{path}: must not exist yet.')
   partial = path + '.partial'
   shutil.rmtree(partial, ignore_errors=True)
-  with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
-    for episode in episodes:
-      columns = _columns(episode, action_bounds)
-      if not has_successes:
-        del columns['next.success']
-      frames.append(columns)
-    frames.flush()
-  starts = np.cumsum([0, *frames.lengths])
-  _write_episodes(partial, starts, instruction)
-  _write_tasks(partial, instruction)
-  _write_json(partial, 'meta/stats.json', frames.statistics())
-  info = _describe(frames.features(), starts, rate)
-  _write_json(partial, lerobot_metadata.INFO, info)
+  try:
+    with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
+      for episode in episodes:
+        columns = _columns(episode, action_bounds)
+        if not has_successes:
+          del columns['next.success']
+        frames.append(columns)
+      frames.flush()
+    starts = np.cumsum([0, *frames.lengths])
+    _write_episodes(partial, starts, instruction)
+    _write_tasks(partial, instruction)
+    _write_json(partial, 'meta/stats.json', frames.statistics())
+    info = _describe(frames.features(), starts, rate)
+    _write_json(partial, lerobot_metadata.INFO, info)
+  except BaseException:
+    shutil.rmtree(partial, ignore_errors=True)
+    raise
   os.rename(partial, path)
 
 
@@ -137,6 +141,10 @@ class _Frames:
     self._shapes = shapes
     encoded = {}
     for name, column in columns.items():
+      if not np.all(np.isfinite(column)):
+        raise ValueError(
+            f'`{name}` of episode {number} must be finite, got NaN or infinity.'
+        )
       if column.ndim == 4:
         self._histograms[name] = self._histograms.get(name, 0) + np.stack([
             np.bincount(column[..., channel].ravel(), minlength=256)
@@ -235,10 +243,12 @@ def _columns(episode: types.Episode, action_bounds) -> Dict[str, np.ndarray]:
 def _observations(observation: types.Nest) -> Dict[str, np.ndarray]:
   """Returns the observations of the frames, without the last one."""
   if isinstance(observation, Mapping):
-    named = {
-        'observation.' + '.'.join(map(str, keys)): array
-        for keys, array in tree.flatten_with_path(observation)
-    }
+    named = {}
+    for keys, array in tree.flatten_with_path(observation):
+      name = 'observation.' + '.'.join(map(str, keys))
+      if name in named:
+        raise ValueError(f'Two observations would have the name `{name}`.')
+      named[name] = array
   elif observation.ndim == 4:
     named = {IMAGE: observation}
   else:

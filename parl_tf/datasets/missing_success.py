@@ -43,6 +43,8 @@ class Rewards:
       flags: Name of the stored success flags; None if there are none.
       success_reward: Without flags, the reward that a success exceeds.
     """
+    if flags == rows_lib.TASK_SUCCESSES:
+      return 'no episode succeeds: the data never solve this task.'
     if flags is not None:
       return (
           f'no episode succeeds: `{flags}` is 0 in every row. If there are'

@@ -87,8 +87,10 @@ class _Source(rows_lib.RowSource):
     self.path = path
     self.faults = []
     self._last_reward_counts = last_reward_counts
-    self._shards = self._find_shards(split)
-    found = dict(self._find_fields())
+    with json_file.structure_checked(os.path.join(path, _INFO) + ':'):
+      self._shards = self._find_shards(split)
+    with json_file.structure_checked(os.path.join(path, _FEATURES) + ':'):
+      found = dict(self._find_fields())
     self._fields = self._select(found, layout)
     self.columns = {}
     for name, field in self._fields.items():
@@ -315,7 +317,7 @@ def _decode(
 ) -> np.ndarray:
   """Decodes the values of consecutive steps, the first of which is `start`."""
   if not field.is_image:
-    return values.astype(field.dtype)
+    return rows_lib.cast_exactly(values, field.dtype, f'{where}: `{field.key}`')
   result = np.empty([len(values), *field.shape], field.dtype)
   for i, value in enumerate(values):
     place = f'{where}, `{field.key}` of step {start + i}'

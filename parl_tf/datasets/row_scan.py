@@ -6,13 +6,10 @@ import numpy as np
 
 from parl_tf.datasets import missing_success
 from parl_tf.datasets import rows as rows_lib
+from parl_tf.datasets import successors
 
 # Rounding to float32 moves rescaled actions up to this far outside [-1, 1].
 _ACTION_TOLERANCE = 1e-5
-# Mean absolute error allowed between a next observation and the next row.
-_SUCCESSOR_TOLERANCE = 1e-4
-# Pictures take eight times their memory as float64.
-_ROWS_PER_COMPARISON = 64
 # Relative to the largest reward that is allowed.
 _REWARD_TOLERANCE = 1e-6
 
@@ -252,7 +249,7 @@ class RowScan:
       low, high = self._layout.action_bounds
       self._fault_rows(
           'actions',
-          np.abs(actions) > 1 + _ACTION_TOLERANCE,
+          ~(np.abs(actions) <= 1 + _ACTION_TOLERANCE),
           f'must be in [{low}, {high}] (`action_bounds`), unless `clip_actions`'
           f' is set{self._own_bounds()}',
           rows['actions'],
@@ -300,14 +297,14 @@ class RowScan:
       before = self._last.get(name)
       before = array[:1] if before is None else before[np.newaxis]
       error = np.append(
-          _mean_errors(before, array[:1]),
-          _mean_errors(rows[name][:-1], array[1:]),
+          successors.mean_errors(before, array[:1]),
+          successors.mean_errors(rows[name][:-1], array[1:]),
       )
       begins = ends + 1
       error[begins[begins < len(error)]] = 0.0
       self._fault_rows(
           column,
-          error > _SUCCESSOR_TOLERANCE,
+          error > successors.tolerance(array),
           f'must equal `{self._label(name)}` of the previous row, unless an'
           ' episode starts there',
           array,
@@ -367,16 +364,6 @@ class RowScan:
     self._fault(name, f'{message}; row {row}{entry} has {seen}')
 
 
-def _mean_errors(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Returns the mean absolute difference of each row, `[rows]`."""
-  errors = np.empty([len(first)])
-  for start in range(0, len(first), _ROWS_PER_COMPARISON):
-    part = slice(start, start + _ROWS_PER_COMPARISON)
-    error = np.abs(first[part].astype(np.float64) - second[part])
-    errors[part] = error.reshape([len(error), -1]).mean(axis=1)
-  return errors
-
-
 def _kinds_of(name: str, column: rows_lib.Column):
   """Returns the allowed dtype kinds of a column and their description."""
   if name in rows_lib.FLAGS:
@@ -393,8 +380,10 @@ def _kinds_of(name: str, column: rows_lib.Column):
 def _check_bounds(bounds) -> None:
   """Raises `ValueError` if `action_bounds` are no lower and upper bounds."""
   sizes = {x for x in map(np.size, bounds) if x > 1}
-  if len(bounds) != 2 or len(sizes) > 1 or not np.all(np.less(*bounds)):
+  if len(bounds) != 2 or len(sizes) > 1 or not np.all(
+      np.less(*bounds) & np.isfinite(bounds[0]) & np.isfinite(bounds[1])
+  ):
     raise ValueError(
-        '`action_bounds` must be (low, high) with low < high, each a number or'
-        f' one number per action dimension, got {bounds}.'
+        '`action_bounds` must be finite (low, high) with low < high, each a'
+        f' number or one number per action dimension, got {bounds}.'
     )

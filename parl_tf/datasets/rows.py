@@ -40,6 +40,10 @@ Rows = Mapping[str, np.ndarray]
 """Consecutive rows: arrays `[rows, ...]`, keyed by column name."""
 
 
+TASK_SUCCESSES = 'infos/task_successes'
+"""Successes `[rows, tasks]` of the tasks of play data."""
+
+
 class DamagedFileError(ValueError):
   """A file is truncated, corrupt or in another format."""
 
@@ -327,6 +331,31 @@ def flatten_scalars(rows: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
       name: array.reshape([len(array)]) if name in SCALARS else array
       for name, array in rows.items()
   }
+
+
+def cast_exactly(
+    values: np.ndarray, dtype: np.dtype, where: str
+) -> np.ndarray:
+  """Casts stored numbers to the dtype that the metadata declares.
+
+  Args:
+    values: Numbers.
+    dtype: The dtype. Floating point may round.
+    where: File and column, for the error.
+
+  Raises:
+    DamagedFileError: If a number is none of the dtype.
+  """
+  with np.errstate(invalid='ignore'):
+    cast = values.astype(dtype)
+  if np.dtype(dtype).kind != 'f':
+    is_wrong = cast != values
+    if np.any(is_wrong):
+      raise DamagedFileError(
+          f'{where} must be {np.dtype(dtype)}, as declared, got'
+          f' {values[is_wrong].flat[0]}.'
+      )
+  return cast
 
 
 def scale_actions(actions: np.ndarray, layout: Layout) -> np.ndarray:

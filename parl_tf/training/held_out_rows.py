@@ -31,12 +31,15 @@ def split(
         f'{len(episodes)}.'
     )
   order = np.random.default_rng(seed).permutation(len(episodes))
-  num_held_out = int(round(held_out_fraction * len(episodes)))
-  num_held_out = min(max(num_held_out, 1), len(episodes) - 1)
   # Without its last observation, an episode of one step has no transition.
   usable = [i for i in order.tolist() if episodes[i].num_transitions]
-  if not usable:
-    raise ValueError('The data must have transitions, but no episode has one.')
+  if len(usable) < 2:
+    raise ValueError(
+        'The data must have at least 2 episodes with transitions, one of them'
+        f' to hold out, got {len(usable)} of {len(episodes)}.'
+    )
+  num_held_out = int(round(held_out_fraction * len(episodes)))
+  num_held_out = min(max(num_held_out, 1), len(usable) - 1)
   held_out = set(usable[:num_held_out])
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]

@@ -118,10 +118,12 @@ class ConversionTest(absltest.TestCase):
         own, [d4rl_columns.make_episode([0, 1, 2], True)]
     )
     paths = [own, self._write('other.hdf5', '-t')]
-    with self.assertRaisesRegex(
-        ValueError, r'`dataset.action_bounds` must be bound.*only \S*own.hdf5'
-    ):
-      conversion.convert(paths, self._output)
+    for write in (lambda: conversion.convert(paths, self._output),
+                  lambda: conversion.read(paths)):
+      with self.assertRaisesRegex(
+          ValueError, r'`dataset.action_bounds` must be bound.*only \S*own.hdf5'
+      ):
+        write()
     self.assertFalse(os.path.exists(self._output))
 
     gin.parse_config(

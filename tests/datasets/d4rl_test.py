@@ -233,8 +233,9 @@ class RefuseTest(D4rlTest):
 
   def test_invalid_bounds(self):
     self._write(d4rl_columns.make())
-    with self.assertRaisesRegex(ValueError, 'low < high'):
-      reading.read_episodes(self._path, action_bounds=(1.0, -1.0))
+    for bounds in ((1.0, -1.0), (-np.inf, 1.0)):
+      with self.assertRaisesRegex(ValueError, 'finite .* with low < high'):
+        reading.read_episodes(self._path, action_bounds=bounds)
 
   def test_bounds_of_another_number_of_actions(self):
     self._write(d4rl_columns.make())

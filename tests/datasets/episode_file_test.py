@@ -48,6 +48,22 @@ class EpisodeFileTest(absltest.TestCase):
       (episode,) = reading.read_episodes(path)
       self.assertEqual(episode.num_steps, length - 1)
 
+  def test_numbers_that_the_first_episodes_dtype_cannot_hold(self):
+    whole = np.zeros([1], np.int64)
+    with self.assertRaisesRegex(
+        ValueError, '`infos/x` must have dtype int64.*got float32'
+    ):
+      with d4rl.EpisodeFile(self._path) as file:
+        file.append(_episode([0, 1], True), {'x': whole})
+        file.append(_episode([0, 1], True, 1), {'x': whole.astype(np.float32)})
+
+  def test_discounts_that_d4rl_cannot_express(self):
+    episode = _episode([0, 1, 2], True)._replace(
+        discount=np.array([0.0, 1.0], np.float32)
+    )
+    with self.assertRaisesRegex(ValueError, '`discount` must be 1, except'):
+      d4rl_columns.write_episodes(self._path, [episode])
+
   def test_an_interrupted_write_is_repeated(self):
     self._write_while(failing_writes={3}, error=KeyboardInterrupt())
     self.assertEqual(self._kept_lengths(), [4])

@@ -288,6 +288,28 @@ class FaultTest(dataset_case.DatasetCase):
         '`observations` must equal `next_observations` of the prev.*row 6',
     )
 
+  @parameterized.parameters(1e-5, 1.0, 5e3)
+  def test_next_observations_may_be_rounded_and_no_more(self, unit):
+    columns = d4rl_columns.make()
+    random = np.random.default_rng(0)
+    exact = unit * random.uniform(1, 2, columns['observations'].shape)
+    successors = np.roll(exact, -1, axis=0)
+    columns['observations'] = exact.astype(np.float32)
+    columns['next_observations'] = successors
+    d4rl_columns.write(self._path, columns)
+    self.assertEmpty(self._faults())
+    shuffled = random.permutation(successors)
+    self._assert_fault(
+        {**columns, 'next_observations': shuffled}, '.* must equal'
+    )
+
+  def test_an_empty_column_is_a_fault(self):
+    d4rl_columns.write(self._path, d4rl_columns.make())
+    with h5py.File(self._path, 'a') as file:
+      file['infos/success'] = h5py.Empty('f4')
+    (fault,) = self._faults()
+    self.assertIn('`infos/success` must have a row per step', fault)
+
   def test_pictures_are_compared_a_few_at_a_time(self):
     pictures = np.random.default_rng(0).integers(
         0, 256, (1_001, 16, 16, 3), np.uint8

@@ -325,6 +325,30 @@ class FaultTest(LerobotTest):
     self._write('v2.1', episodes, features=features)
     self._assert_fault(_FIRST['v2.1'], 'episode 0', f'`{key}`', message)
 
+  @parameterized.parameters(
+      ('next.done', 'bool', [0.0, 0.0, 2.0], 'got 2.0'),
+      ('next.done', 'bool', [0.0, 0.0, np.nan], 'got nan'),
+      ('next.reward', 'int64', [0.0, 0.5, 0.0], 'got 0.5'),
+  )
+  def test_values_that_their_dtype_cannot_hold(
+      self, key, dtype, values, message
+  ):
+    episodes = files.three_episodes()
+    for episode in episodes:
+      episode[key] = episode[key].astype(np.float64)
+    episodes[0][key] = np.asarray(values)
+    self._write('v2.1', episodes, features={key: dict(dtype=dtype, shape=[1])})
+    self._assert_fault(
+        _FIRST['v2.1'], f'`{key}` must be {dtype}, as declared, {message}'
+    )
+
+  @parameterized.parameters(
+      (None,), ([1],), ({'dtype': 'float32', 'shape': None},)
+  )
+  def test_a_malformed_feature(self, feature):
+    self._write(features={'other': feature})
+    self._assert_fault('info.json: `features.other` must have the structure')
+
   def test_missing_rewards_are_a_fault(self):
     self._write(
         episodes=files.three_episodes(next__reward=None, next__success=None)

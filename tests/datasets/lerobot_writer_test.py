@@ -176,10 +176,20 @@ class LerobotWriterTest(dataset_case.DatasetCase):
             [_episode(2, True), _episode(2, True, {'x': np.zeros([3, 2])})],
             'Episode 1 must have the columns',
         ),
+        (
+            [_episode(2, True)._replace(reward=np.float32([0, np.nan]))],
+            '`next.reward` of episode 0 must be finite',
+        ),
+        (
+            [_episode(2, True, {
+                'a.b': np.zeros([3, 2]), 'a': {'b': np.zeros([3, 2])},
+            })],
+            'Two observations would have the name `observation.a.b`',
+        ),
     ):
       with self.assertRaisesRegex(ValueError, message):
         self._write(episodes)
-      self.assertFalse(os.path.exists(self._path))
+      self.assertEmpty(os.listdir(os.path.dirname(self._path)))
     os.makedirs(self._path)
     with self.assertRaisesRegex(ValueError, 'must not exist'):
       self._write([_episode(2, True)])

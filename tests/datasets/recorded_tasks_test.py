@@ -40,6 +40,34 @@ class RecordedTasksTest(dataset_case.DatasetCase):
     self.assertEqual(episode.discount.tolist(), [1, 1, 1, 1])
     self.assertEqual(episode.success.tolist(), [False, True, True, False])
 
+  def test_flags_may_be_numbers(self):
+    columns = d4rl_columns.make('---t')
+    columns['infos/task_rewards'] = np.float32([[-1], [0], [-1], [-1]])
+    columns['infos/task_successes'] = np.float32([[0], [1], [0], [0]])
+    columns['timeouts'] = columns['timeouts'].astype(np.float32)
+    d4rl_columns.write(self._path, columns)
+    found = self._read(task=0)
+    self.assertEqual([e.num_steps for e in found], [2, 2])
+    self.assertEqual([e.discount[-1] for e in found], [0, 1])
+
+  def test_a_task_that_is_never_solved_is_warned_of(self):
+    columns = d4rl_columns.make('---t')
+    columns['infos/task_rewards'] = np.full([4, 1], -1, np.float32)
+    columns['infos/task_successes'] = np.zeros([4, 1], np.bool_)
+    d4rl_columns.write(self._path, columns)
+    with self.assertLogs(level='WARNING') as logs:
+      self._read(task=0)
+    self.assertIn('the data never solve this task', logs.output[0])
+
+  def test_play_without_actions_names_them(self):
+    columns = d4rl_columns.make('---t')
+    columns['infos/task_rewards'] = np.full([4, 1], -1, np.float32)
+    columns['infos/task_successes'] = np.zeros([4, 1], np.bool_)
+    del columns['actions']
+    d4rl_columns.write(self._path, columns)
+    with self.assertRaisesRegex(ValueError, '`actions` is required but mis'):
+      self._read(task=0)
+
   def test_a_task_that_was_not_recorded_is_a_fault(self):
     rewards = np.zeros([4, 2], np.float32)
     columns = d4rl_columns.make('---t', **{'infos/task_rewards': rewards})

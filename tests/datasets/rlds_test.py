@@ -368,6 +368,19 @@ class FaultTest(RldsTest):
     self._write([])
     self._assert_fault('`shardLengths`', 'at least one episode')
 
+  @parameterized.parameters(
+      ('splits', None), ('splits', [{'name': 'train', 'shardLengths': ['a']}])
+  )
+  def test_malformed_splits(self, field, value):
+    self._write([_episode()])
+    path = os.path.join(self._path, 'dataset_info.json')
+    with open(path) as file:
+      info = json.load(file)
+    info[field] = value
+    with open(path, 'w') as file:
+      json.dump(info, file)
+    self._assert_fault('dataset_info.json: must have the structure')
+
   def test_features_without_steps(self):
     self._write([_episode()], features=_dict(image=_image(4, 6, 3)))
     self._assert_fault('features.json', '`steps`')

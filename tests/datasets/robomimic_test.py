@@ -122,6 +122,8 @@ class ReadTest(RobomimicTest):
     output = self._path + '.converted.hdf5'
     self.addCleanup(gin.clear_config)
     with self.assertRaisesRegex(ValueError, 'demo.hdf5: no step succeeds'):
+      list(conversion.read([self._path]).episodes)
+    with self.assertRaisesRegex(ValueError, 'demo.hdf5: no step succeeds'):
       conversion.convert([self._path], output)
     self.assertFalse(os.path.exists(output))
 

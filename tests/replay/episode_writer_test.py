@@ -174,8 +174,10 @@ class StoredStepsTest(parameterized.TestCase):
        r'field `observation/x` must have 3 steps, got shape \[2, 1\]'),
       ('observation_dtype', dict(observation=np.zeros([3, 1])),
        'field `observation` must be float32 or uint8, got float64'),
+      ('discount', dict(discount=np.array([0.5, 1], np.float32)),
+       '`discount` must be 1, except in the last step.*got 0.5 in step 0'),
       ('terminal_without_transition', dict(
-          discount=np.zeros(2, np.float32), has_last_transition=False),
+          discount=np.array([1, 0], np.float32), has_last_transition=False),
        'has_last_transition'),
   )
   def test_fault_is_named(self, changes, message):

@@ -7,6 +7,7 @@ from unittest import mock
 from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
+import tree
 
 from parl_tf import frame_stack
 from parl_tf import picture_store
@@ -45,6 +46,19 @@ class SplitTest(absltest.TestCase):
       train, held_out = held_out_rows.split(two, fraction, seed=0)
       self.assertLen(train, 1)
       self.assertLen(held_out, 1)
+
+  def test_both_sides_have_transitions(self):
+    short = self._episodes[0]._replace(has_last_transition=False)
+    short = tree.map_structure(
+        lambda x: x[:1] if isinstance(x, np.ndarray) else x, short
+    )._replace(observation=short.observation[:2])
+    self.assertEqual(short.num_transitions, 0)
+    episodes = [short] * 5 + self._episodes[:2]
+    for fraction in (0.05, 0.9):
+      for side in held_out_rows.split(episodes, fraction, seed=0):
+        self.assertGreater(sum(e.num_transitions for e in side), 0)
+    with self.assertRaisesRegex(ValueError, 'with transitions.*got 1 of 6'):
+      held_out_rows.split(episodes[:6], 0.5, seed=0)
 
   def test_one_episode_cannot_be_split(self):
     with self.assertRaisesRegex(ValueError, 'at least 2 episodes.*got 1'):
