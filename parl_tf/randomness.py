@@ -122,12 +122,28 @@ def categorical(seed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
   return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
 
 
-def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
+def choices(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
   """Draws M of E members with replacement, as one-hot rows `[M, E]`.
 
   Every replica draws the same members.
   """
   return tf.one_hot(_integers(seed, [num_drawn], num_members), num_members)
+
+
+def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
+  """Draws M different ones of E members, as one-hot rows `[M, E]`.
+
+  Every replica draws the same members.
+
+  Raises:
+    ValueError: If M exceeds E.
+  """
+  if num_drawn > num_members:
+    raise ValueError(
+        f'At most {num_members} different members can be drawn, got {num_drawn}.'
+    )
+  order = tf.argsort(_integers(seed, [num_members], _NUM_STEPS))
+  return tf.one_hot(order[:num_drawn], num_members)
 
 
 def _integers(seed, shape, num_values):

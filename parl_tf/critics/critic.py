@@ -137,6 +137,7 @@ class Critic(tf.Module, abc.ABC):
       ] = None,
       value_aggregation: str = 'mean',
       num_target_members: Optional[int] = 2,
+      distinct_target_members: bool = False,
       gamma: float = 0.99,
       tau: float = 0.005,
       squared_error_factor: float = 1.0,
@@ -152,8 +153,10 @@ class Critic(tf.Module, abc.ABC):
         highest return; None for scalar outputs and squared errors.
       value_aggregation: 'mean' or 'min' over members, for ranking, ascent and
         selection.
-      num_target_members: M, the number of members drawn with replacement for
-        the target and for a penalty; None uses all.
+      num_target_members: M, the number of members drawn for the target and for
+        a penalty; None uses all.
+      distinct_target_members: Whether these differ, as in REDQ (Chen et al.,
+        2021, arXiv:2101.05982), or are drawn with replacement, as in PA-RL.
       gamma: Discount factor.
       tau: Step size of the target towards the critic at every update.
       squared_error_factor: 1, or 1/2 as in the paper; scalar critics only.
@@ -182,6 +185,7 @@ class Critic(tf.Module, abc.ABC):
       raise ValueError(
           f'`num_target_members` must be positive, got {num_target_members}.'
       )
+    self._distinct_target_members = distinct_target_members
     if isinstance(initial_value, str) and initial_value != _DATA:
       raise ValueError(
           f"`initial_value` must be a number, '{_DATA}' or None, got "
@@ -352,7 +356,10 @@ class Critic(tf.Module, abc.ABC):
     """Draws one-hot rows `[M, E]` of members to use; None for all."""
     if self.num_target_members is None:
       return None
-    return randomness.subset(seed, self.num_target_members, self.num_members)
+    draw = randomness.choices
+    if self._distinct_target_members:
+      draw = randomness.subset
+    return draw(seed, self.num_target_members, self.num_members)
 
   def _regression(self, outputs, target):
     """Computes the loss `[E, B]` of outputs `[E, B, bins]`, targets `[B]`."""

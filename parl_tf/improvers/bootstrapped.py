@@ -14,7 +14,8 @@ class BootstrappedImprover(improver.PolicyImprover):
   """Trains the actor of a `BootstrappedPolicy`; imitation stays as it is.
 
   Implements Hu et al. (2023), arXiv:2311.02198: the actor, with dropout and
-  noise, maximizes the mean value over the critic's members.
+  noise, maximizes the smallest value of the critic's members, as in the authors'
+  program.
   """
 
   def trained_variables(self, policy):
@@ -39,7 +40,7 @@ class BootstrappedImprover(improver.PolicyImprover):
         dropout_seed=randomness.fold_in(seed, 'dropout'),
     )
     members = critic.bind(observation).members(action)  # [E, B, 1]
-    value = tf.reduce_mean(members, axis=0)[:, 0]
+    value = tf.reduce_min(members, axis=0)[:, 0]
     metrics = {
         'losses/reparameterized': -tf.reduce_mean(value),
         'values/policy': tf.reduce_mean(value),

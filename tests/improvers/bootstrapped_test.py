@@ -34,7 +34,7 @@ class _TwoMembers:
 
 class BootstrappedImproverTest(tensor_case.TensorCase):
 
-  def test_loss_is_minus_the_mean_value_of_the_actor(self):
+  def test_loss_is_minus_the_least_value_of_the_actor(self):
     policy = small_agent.make_policy(
         functools.partial(_make_policy, noise_std=0.0, dropout_rate=0.0)
     )
@@ -45,8 +45,8 @@ class BootstrappedImproverTest(tensor_case.TensorCase):
     loss = bootstrapped_improver.BootstrappedImprover().loss(
         small_agent.make_transition(), policy, _TwoMembers(), None, _SEED
     )
-    # The actor returns (0.5, -0.2); the members' mean is twice the sum 0.3.
-    self.assertAllClose(loss.per_example, np.full(8, -0.6), rtol=1e-5)
+    # The actor returns (0.5, -0.2), the members its sum and three times that.
+    self.assertAllClose(loss.per_example, np.full(8, -0.3), rtol=1e-5)
 
   def test_the_gradient_reaches_the_actor_and_no_imitation(self):
     policy = small_agent.make_policy(_make_policy)
