@@ -140,7 +140,8 @@ def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
   """
   if num_drawn > num_members:
     raise ValueError(
-        f'At most {num_members} different members can be drawn, got {num_drawn}.'
+        f'At most {num_members} different members can be drawn, got'
+        f' {num_drawn}.'
     )
   order = tf.argsort(_integers(seed, [num_members], _NUM_STEPS))
   return tf.one_hot(order[:num_drawn], num_members)

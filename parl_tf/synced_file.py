@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 PARTIAL_SUFFIX = '.partial'
 """Suffix of a file's name until the file is complete."""
 
+_OLD_SUFFIX = '.old'
+
 
 def sync(path: str) -> None:
   """Writes a file or a directory to the disk.
@@ -50,7 +52,8 @@ def replace_directory(partial: str, directory: str) -> None:
   """Syncs all files of a directory, then puts it in another one's place.
 
   TensorFlow does not sync its files. A power failure could damage those
-  written in the last half minute.
+  written in the last half minute. After a kill, `restore_directory` finds the
+  earlier directory or the new one.
 
   Args:
     partial: The new directory.
@@ -62,9 +65,28 @@ def replace_directory(partial: str, directory: str) -> None:
   for folder, _, names in os.walk(partial):
     for path in [*(os.path.join(folder, name) for name in names), folder]:
       sync(path)
-  shutil.rmtree(directory, ignore_errors=True)
+  restore_directory(directory)
+  old = directory + _OLD_SUFFIX
+  if os.path.exists(directory):
+    os.replace(directory, old)
   os.replace(partial, directory)
   sync(os.path.dirname(os.path.abspath(directory)))
+  shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_directory(directory: str) -> None:
+  """Completes or undoes a `replace_directory` that was killed.
+
+  Args:
+    directory: The directory's place.
+  """
+  old = directory + _OLD_SUFFIX
+  if not os.path.exists(old):
+    return
+  if os.path.exists(directory):
+    shutil.rmtree(old, ignore_errors=True)
+  else:
+    os.replace(old, directory)
 
 
 def write_csv(

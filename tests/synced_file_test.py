@@ -1,6 +1,7 @@
 """Tests of atomic file writes."""
 
 import os
+import shutil
 from unittest import mock
 
 from absl.testing import absltest
@@ -36,6 +37,27 @@ class ReplaceDirectoryTest(absltest.TestCase):
     )
     self.assertEqual(os.listdir(directory), ['variables'])
     self.assertEqual(os.listdir(root), ['model'])
+
+  def test_a_kill_leaves_the_old_or_the_new_directory(self):
+    for num_done, wanted in ((0, 'old'), (1, 'old'), (2, 'new')):
+      root = self.create_tempdir().full_path
+      directory, partial = (os.path.join(root, x) for x in ('a', 'a.partial'))
+      for folder, name in (directory, 'old'), (partial, 'new'):
+        os.makedirs(os.path.join(folder, name))
+      replace, calls = os.replace, []
+
+      def kill(source, target):
+        if len(calls) == num_done:  # noqa: B023
+          raise KeyboardInterrupt
+        calls.append(target)  # noqa: B023
+        replace(source, target)  # noqa: B023
+
+      with mock.patch.object(os, 'replace', kill):
+        with mock.patch.object(shutil, 'rmtree', side_effect=KeyboardInterrupt):
+          with self.assertRaises(KeyboardInterrupt):
+            synced_file.replace_directory(partial, directory)
+      synced_file.restore_directory(directory)
+      self.assertEqual(os.listdir(directory), [wanted])
 
 
 class WriteCsvTest(absltest.TestCase):

@@ -246,7 +246,9 @@ class EpisodeFile:
     finally:
       self._file.close()
       if is_complete:
+        synced_file.sync(self._partial_path)
         os.replace(self._partial_path, self._path)
+        synced_file.sync(os.path.dirname(self._path) or '.')
       elif self._keeps_unfinished and self._num_episodes:
         path = synced_file.free_path(self._path, 'unfinished')
         os.rename(self._partial_path, path)

@@ -31,7 +31,7 @@ def learn(
 
   Raises:
     ValueError: As in `run_experiment`, or if the online phase collects its own
-      episodes.
+      episodes, or there is none.
   """
   online_ctor = gin.get_bindings(experiment.run_experiment).get(
       'online_ctor', phases.Online
@@ -40,6 +40,12 @@ def learn(
     raise ValueError(
         '`run_experiment.online_ctor` must be `Online` if other processes '
         f'collect the episodes, got {online_ctor.__name__}.'
+    )
+  phase_names = gin.get_bindings(experiment.run_experiment).get('phase_names')
+  if phase_names is not None and 'online' not in phase_names:
+    raise ValueError(
+        "`run_experiment.phase_names` must have 'online', for which collectors"
+        f' wait, got {list(phase_names)}. `parl-train` runs other phases.'
     )
   return experiment.run_experiment(
       root_dir,

@@ -54,7 +54,18 @@ class RemoteSource:
     )
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
-    """Claims the service, if it is up; see `RemoteCollection.begin`."""
+    """Claims the service, if it is up; see `RemoteCollection.begin`.
+
+    Raises:
+      ValueError: Also if the tables of this process are too small for the
+        episodes, or the run began with other ones.
+    """
+    dataset_id = run_dataset.check_unchanged(
+        session.root_dir, session.state, episodes
+    )
+    self._offline_experience.check_fits(
+        sum(e.num_transitions for e in episodes)
+    )
     self._remote = remote_collection.RemoteCollection(
         self._link,
         weights.Weights(
@@ -63,7 +74,7 @@ class RemoteSource:
             self._agent.train_step_counter,
         ),
         self._run_constants,
-        run_dataset.digest(episodes),
+        dataset_id,
         session.root_dir,
     )
     self._remote.begin()

@@ -27,6 +27,10 @@ _EMPTY = 'no data yet'
 _T = TypeVar('_T')
 
 
+class SlowAnswerError(ConnectionError):
+  """The server is up, but a request took longer than its deadline."""
+
+
 class ServerLink:
   """Queries one replay server and waits while it is unavailable.
 
@@ -91,18 +95,42 @@ class ServerLink:
     Raises:
       ConnectionError: If the server does not answer in time.
     """
+    return self.result(table, self.begin(function), seconds)
+
+  def begin(self, function: Callable[[], _T]) -> futures.Future[_T]:
+    """Calls a function in a separate thread; returns its future result.
+
+    Raises:
+      ConnectionError: If the server does not answer in time.
+    """
     self.tables()
     answer: futures.Future[_T] = futures.Future()
-    thread = threading.Thread(
+    threading.Thread(
         target=_answer, args=(answer, function), daemon=True
-    )
+    ).start()
+    return answer
+
+  def result(
+      self, table: str, answer: futures.Future[_T], seconds: float
+  ) -> _T:
+    """Returns the result of a function that `begin` has called.
+
+    Args:
+      table: Table of the request, for error messages.
+      answer: Result of `begin`.
+      seconds: Seconds until the deadline.
+
+    Raises:
+      SlowAnswerError: If the server answers, but the function is not done at
+        the deadline.
+      ConnectionError: If the server does not answer in time.
+    """
     deadline = time.monotonic() + seconds
-    thread.start()
     try:
       while not answer.done():
         left = deadline - time.monotonic()
         if left <= 0:
-          raise ConnectionError(
+          raise SlowAnswerError(
               f'The replay server at {self.address} did not answer a request '
               f'for table {table} within {seconds} s.'
           )

@@ -11,7 +11,7 @@ be a second source of truth and would restore outdated limits.
 
 import itertools
 import socket
-import threading
+import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from absl import logging
@@ -123,7 +123,11 @@ class ReplayService:
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
     self._entries = journal.Entries()
     for episode in self._log.read():
-      self._entries.append(episode, is_success(episode))
+      self._entries.append(
+          episode,
+          _success(f'{log_directory}: episode {episode.episode_id}', is_success,
+                   episode),
+      )
     # Tables that are being refilled must not be sampled.
     self._expected_sizes = {
         'offline': num_offline_transitions,
@@ -165,7 +169,7 @@ class ReplayService:
         )
     )
     self._refused: List[int] = []
-    self._is_stopped = threading.Event()
+    self._is_stopped = False
 
   def run(
       self,
@@ -184,13 +188,16 @@ class ReplayService:
       self._server.stop()
 
   def stop(self) -> None:
-    """Makes `run` stop the server and return."""
-    self._is_stopped.set()
+    """Makes `run` stop the server and return.
+
+    A handler of signals may call it: it takes no lock.
+    """
+    self._is_stopped = True
 
   def _run(self, offline_episodes, check_dataset):
     self._fill('offline', offline_episodes)
     self._fill('online', self._log.read(self._first_needed()))
-    if not self._is_stopped.is_set():
+    if not self._is_stopped:
       self._check_sizes()
       check_dataset()  # The journal says that the service is ready.
       self._publish()
@@ -200,7 +207,8 @@ class ReplayService:
           self._expected_sizes['offline'],
           len(self._log),
       )
-    while not self._is_stopped.wait(_POLL_SECONDS):
+    while not self._is_stopped:
+      time.sleep(_POLL_SECONDS)
       check_dataset()
       for episode in self._until_stopped(self._waiting()):
         if episode is not None and self._keep(episode):
@@ -232,7 +240,7 @@ class ReplayService:
   def _until_stopped(self, episodes: Iterable[Any]) -> Iterable[Any]:
     """Yields episodes until the service is stopped."""
     return itertools.takewhile(
-        lambda _: not self._is_stopped.is_set(), episodes
+        lambda _: not self._is_stopped, episodes
     )
 
   def _waiting(self) -> Iterable[Optional[types.Episode]]:
@@ -283,10 +291,11 @@ class ReplayService:
     # the service would fail.
     steps = self._writers['online'].stored_steps(episode)
     checks.check_steps(source, steps, episode.num_transitions)
+    _success(source, self._is_success, episode)
 
   def _append(self, episode: types.Episode) -> None:
     """Appends to the log; retries while the disk is full or unavailable."""
-    while not self._is_stopped.is_set():
+    while not self._is_stopped:
       try:
         self._log.append(episode)
         return
@@ -294,7 +303,13 @@ class ReplayService:
         logging.error(
             'Waiting to write episode %d: %s', episode.episode_id, error
         )
-        self._is_stopped.wait(_RETRY_SECONDS)
+        self._pause(_RETRY_SECONDS)
+
+  def _pause(self, seconds: float) -> None:
+    """Sleeps, but not longer than until the service is stopped."""
+    end = time.monotonic() + seconds
+    while not self._is_stopped and time.monotonic() < end:
+      time.sleep(_POLL_SECONDS)
 
   def _publish(self) -> None:
     held = self._entries
@@ -310,6 +325,20 @@ class ReplayService:
             self._dataset_id,
         ),
     )
+
+
+def _success(source: str, is_success: Callable, episode: types.Episode) -> bool:
+  """Returns whether an episode succeeds.
+
+  Raises:
+    ValueError: If the domain cannot say it.
+  """
+  try:
+    return bool(is_success(episode))
+  except Exception as error:  # noqa: BLE001 (code of the domain)
+    raise ValueError(
+        f'{source}: `Domain.is_success` failed: {error!r}'
+    ) from error
 
 
 def _check_is_free(port: int) -> None:

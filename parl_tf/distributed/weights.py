@@ -1,5 +1,6 @@
 """The learner's weights, sent to the actors through a Reverb table."""
 
+from concurrent import futures
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -101,6 +102,8 @@ class Weights:
     ] = None
     self._num_sent = 0  # Number of pushes to the service at the last update.
     self._received_at = -_SAME_SECONDS
+    # Transfers that took longer than a call waits, by name.
+    self._under_way: Dict[str, futures.Future] = {}
 
   def are_published(self) -> bool:
     """Returns whether the service has weights; after a restart it has none.
@@ -128,7 +131,9 @@ class Weights:
     )
     newest_item.send(self._link, PROGRESS_TABLE, progress)
     values = tf.nest.map_structure(lambda v: v.value(), self._values)
-    self._call(lambda container: container.push(values))
+    if 'push' in self._under_way:  # It must not arrive after this one.
+      self._transfer('push', lambda container: None)
+    self._transfer('push', lambda container: container.push(values))
 
   def receive(self) -> Optional[bool]:
     """Receives the weights of the service; None if it has none yet.
@@ -150,18 +155,24 @@ class Weights:
     if not is_same or now - self._received_at >= _SAME_SECONDS:
       # Assigned here, because a request that is given up goes on in its thread:
       # it would change the weights within an episode.
-      values = self._call(lambda container: container.pull())
+      self._num_sent, values = self._transfer(
+          'pull', lambda container: (num_sent, container.pull())
+      )
       tf.nest.map_structure(
           lambda variable, value: variable.assign(value),
           self._values,
           values,
           check_types=False,
       )
-      self._num_sent, self._received_at = num_sent, now
+      self._received_at = now
     return True
 
-  def _call(self, function):
-    def call():
+  def _transfer(self, name, function):
+    """Returns the result of a transfer, or of one that is still under way.
+
+    Otherwise each attempt would transfer all weights again, beside the others.
+    """
+    def transfer():
       if self._container is None:
         self._container = reverb_variable_container.ReverbVariableContainer(
             self._link.address
@@ -177,7 +188,12 @@ class Weights:
             f'{self._link.address} failed: {error}'
         ) from error
 
-    return self._link.call(TABLE, call, _TRANSFER_SECONDS)
+    answer = self._under_way.pop(name, None) or self._link.begin(transfer)
+    try:
+      return self._link.result(TABLE, answer, _TRANSFER_SECONDS)
+    except server_link.SlowAnswerError:
+      self._under_way[name] = answer
+      raise
 
 
 def withdraw_end(link: server_link.ServerLink) -> None:

@@ -14,8 +14,8 @@ class BootstrappedImprover(improver.PolicyImprover):
   """Trains the actor of a `BootstrappedPolicy`; imitation stays as it is.
 
   Implements Hu et al. (2023), arXiv:2311.02198: the actor, with dropout and
-  noise, maximizes the smallest value of the critic's members, as in the authors'
-  program.
+  noise, maximizes the least value of the critic's members, as in the program
+  of the authors.
   """
 
   def trained_variables(self, policy):

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 from absl import logging
 import tensorflow as tf
 
+from parl_tf import synced_file
 from parl_tf.training import network_files
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
@@ -143,6 +144,7 @@ class BestPolicies:
     )
 
   def _read(self) -> Optional[run_summary.BestEvaluation]:
+    synced_file.restore_directory(self._directory)
     path = os.path.join(self._directory, _DESCRIPTION)
     try:
       with open(path, encoding='utf-8') as file:

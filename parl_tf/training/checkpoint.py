@@ -40,6 +40,8 @@ class RunState:
     policy_versions: Versions of a served policy's weights so far.
     lacks_networks: Whether the networks at the end of `phase` could not be
       written, and the next phase has not begun.
+    dataset_digest: `run_dataset.digest` of the data; 0 if an earlier version
+      began the run.
   """
 
   phase: str = 'behavior_cloning'
@@ -58,6 +60,7 @@ class RunState:
   latest: Dict[str, float] = dataclasses.field(default_factory=dict)
   policy_versions: List[str] = dataclasses.field(default_factory=list)
   lacks_networks: bool = False
+  dataset_digest: int = 0
 
   def reopen(self, phase: str, num_steps: int) -> bool:
     """Continues the latest phase if it now has more steps; returns whether."""
@@ -114,7 +117,7 @@ class Checkpoint:
       names = os.listdir(self._directory)
       # TensorFlow does not sync its files. A power failure could damage all
       # files written in the last half minute, and thus every kept checkpoint.
-      for name in [*(x for x in names if x.startswith(prefix)), '']:
+      for name in [*(x for x in names if x.startswith(prefix)), _LIST, '']:
         synced_file.sync(os.path.join(self._directory, name))
     except (OSError, tf.errors.OpError) as error:
       logging.error(

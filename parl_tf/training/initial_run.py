@@ -88,7 +88,9 @@ class Beginning:
     except OSError as error:  # For instance, another file system.
       logging.info('Copying %s: %s', recorded, error)
       shutil.copyfile(recorded, partial)
+      synced_file.sync(partial)
     os.replace(partial, own)
+    synced_file.sync(self._root_dir)
     return own
 
   def load(

@@ -17,6 +17,7 @@ from parl_tf.datasets import generate
 from parl_tf.datasets import reading
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import returns
+from parl_tf.training import checkpoint
 from parl_tf.training import progress
 
 
@@ -125,6 +126,30 @@ def digest(episodes: Sequence[types.Episode]) -> int:
     for name in types.EPISODE_STEP_DTYPES:
       found.update(np.asarray(getattr(episode, name)).tobytes())
   return int.from_bytes(found.digest(), 'big') >> 1  # Fits an int64.
+
+
+def check_unchanged(
+    root_dir: str, state: checkpoint.RunState, episodes: Sequence[types.Episode]
+) -> int:
+  """Returns the digest of the data, with which a run begins or goes on.
+
+  Args:
+    root_dir: Directory of the run.
+    state: State of the run, which keeps the digest.
+    episodes: Episodes of the dataset.
+
+  Raises:
+    ValueError: If the run began with other data.
+  """
+  found = digest(episodes)
+  if state.dataset_digest not in (0, found):
+    raise ValueError(
+        f'{root_dir}: the dataset must be the one with which the run began, but'
+        f' its actions, rewards or ends differ; it has {len(episodes)} episodes'
+        ' now. Restore it, or give another --root_dir.'
+    )
+  state.dataset_digest = found
+  return found
 
 
 def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import fcntl
+import glob
 import os
 import re
 from typing import Callable, Iterator, List, Optional
@@ -178,11 +179,14 @@ def is_finished(root_dir: str, seed: int) -> bool:
 
 def holds_run(root_dir: str) -> bool:
   """Returns whether a run has started; a run saves before its first step."""
-  episodes = os.path.join(root_dir, 'episodes')
-  checkpoint = os.path.join(root_dir, 'checkpoints', 'checkpoint')
-  return os.path.exists(checkpoint) or (
-      os.path.isdir(episodes)
-      and any(name.endswith('.npz') for name in os.listdir(episodes))
+  return any(
+      glob.glob(os.path.join(glob.escape(root_dir), *pattern))
+      for pattern in (
+          # A power failure may damage TensorFlow's list of its checkpoints.
+          ('checkpoints', 'checkpoint'),
+          ('checkpoints', 'ckpt-*.index'),
+          ('episodes', '*.npz'),
+      )
   )
 
 

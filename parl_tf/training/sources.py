@@ -18,6 +18,7 @@ from parl_tf.domains import arguments
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
+from parl_tf.training import run_dataset
 
 _MAX_ATTEMPTS = 5
 
@@ -82,7 +83,11 @@ class LocalSource:
     )
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
-    """Raises `ValueError` if the tables are too small for the episodes."""
+    """Raises `ValueError` if the tables are too small for the episodes.
+
+    Or if the run began with other episodes.
+    """
+    run_dataset.check_unchanged(session.root_dir, session.state, episodes)
     self.experience.check_fits(sum(e.num_transitions for e in episodes))
 
   @contextlib.contextmanager

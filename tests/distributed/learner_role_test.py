@@ -22,6 +22,15 @@ class LearnTest(absltest.TestCase):
       learner_role.learn(root_dir, 0, 'localhost:1')
     self.assertFalse(os.path.exists(root_dir))
 
+  def test_without_an_online_phase_collectors_would_wait_for_ever(self):
+    self.addCleanup(gin.clear_config)
+    gin.clear_config()
+    configs.parse(
+        ['domains/pointmaze.gin', 'methods/bc.gin', 'policies/diffusion.gin']
+    )
+    with self.assertRaisesRegex(ValueError, "must have 'online'.*behavior_clo"):
+      learner_role.learn('run', 0, 'localhost:1')
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -162,6 +162,10 @@ class ServiceTest(case.ServiceCase):
       seen = self.read(link, num_refused=1)
     self.assertEqual(seen.refused.tolist(), [7])
     self.assertIn('at most 10 steps', logs.output[0])
+    with self.assertLogs(level='ERROR') as logs:
+      episode_item.send(link.client, case.episode(episode_id=13))
+      self.read(link, num_refused=2)
+    self.assertRegex(logs.output[0], r'13: `Domain.is_success` failed: IndexEr')
     with self.assertRaisesRegex(ValueError, 'signature'):
       episode_item.send(
           link.client,

@@ -85,7 +85,10 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
 
     self.assertSameElements(
         [os.path.basename(path) for path in synced],
-        ['ckpt-1.data-00000-of-00001', 'ckpt-1.index', 'checkpoints'],
+        [
+            *('ckpt-1.data-00000-of-00001', 'ckpt-1.index'),
+            *('checkpoint', 'checkpoints'),
+        ],
     )
 
   def test_agent_and_state_are_restored_together(self):

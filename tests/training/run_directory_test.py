@@ -65,6 +65,17 @@ class RunDirectoryTest(parameterized.TestCase):
     self._begin()
     self.assertTrue(self._claim('make_trainer.width = 8'))
 
+  def test_checkpoints_that_nothing_lists_are_those_of_a_run(self):
+    self._claim('make_trainer.width = 8')
+    self._begin()
+    folder = pathlib.Path(self._root, 'checkpoints')
+    (folder / 'ckpt-3.index').touch()
+    (folder / 'checkpoint').unlink()
+    pathlib.Path(self._root, 'metrics.csv').write_text('phase\nonline\n')
+    self.assertTrue(self._claim('make_trainer.width = 8'))
+    with self.assertRaisesRegex(ValueError, 'another configuration'):
+      self._claim('make_trainer.width = 9')
+
   def test_same_configuration_is_resumed(self):
     self._claim('make_trainer.width = 8', 'Online.num_episodes = 1')
     self._begin()

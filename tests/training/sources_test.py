@@ -2,13 +2,16 @@
 
 import functools
 import os
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
 
+from parl_tf.distributed import remote_source
 from parl_tf.domains import pointmaze
 from parl_tf.replay import episode_log
 from parl_tf.replay import memory_experience
+from parl_tf.training import checkpoint
 from parl_tf.training import sources
 from tests import eager
 from tests.training import small_run
@@ -97,8 +100,29 @@ class LocalSourceTest(absltest.TestCase):
         small_run.make_agent(),
         0,
     )
+    session = mock.Mock(root_dir='run', state=checkpoint.RunState())
     with self.assertRaisesRegex(ValueError, 'MemoryExperience.capacity.*got 3'):
-      source.begin(None, data)
+      source.begin(session, data)
+    learner = remote_source.RemoteSource(
+        'localhost:1',
+        functools.partial(memory_experience.MemoryExperience, capacity=3),
+        small_run.make_domain(),
+        small_run.make_agent(),
+        0,
+    )
+    with self.assertRaisesRegex(ValueError, 'MemoryExperience.capacity.*got 3'):
+      learner.begin(session, data)
+
+  def test_another_dataset_is_refused_when_a_run_goes_on(self):
+    data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))
+    session = self._session()
+    source = session.source
+    source.begin(session, data)
+    source.begin(session, data)
+    changed = data[0]._replace(reward=data[0].reward + 1)
+    for other in (data[1:], [changed, *data[1:]]):
+      with self.assertRaisesRegex(ValueError, 'must be the one with which the'):
+        source.begin(session, other)
 
   def test_an_episode_that_is_not_finite_is_collected_anew(self):
     session = self._session(domain=_Unstable(num_bad=2))
