@@ -67,7 +67,7 @@ def measure(
             * _chance_of_fall(
                 rates / 100.0,
                 is_late,
-                int(metrics.column('num_evaluation_episodes')[known][-1]),
+                metrics.column('num_evaluation_episodes')[known].astype(int),
             )
         ),
     }
@@ -92,15 +92,14 @@ def online_evaluations(run: runs_lib.Run) -> Tuple[np.ndarray, np.ndarray]:
   return known, numbers.astype(int)
 
 
-def _chance_of_fall(rates, is_late, num_episodes: int) -> float:
+def _chance_of_fall(rates, is_late, num_episodes: np.ndarray) -> float:
   """Simulates level runs; returns how often they fall as much."""
   random = np.random.default_rng(0)
   draws = random.binomial(
       num_episodes, np.mean(rates), [_NUM_SIMULATIONS, len(rates)]
-  )
-  counts = np.rint(rates * num_episodes)
+  ) / num_episodes
   falls = np.max(draws, axis=1) - np.mean(draws[:, is_late], axis=1)
-  fall = np.max(counts) - np.mean(counts[is_late])
+  fall = np.max(rates) - np.mean(rates[is_late])
   return float(np.mean(falls >= fall - 1e-9))
 
 

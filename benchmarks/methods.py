@@ -34,6 +34,7 @@ numbers of steps, episodes or evaluations; other changes are an error.
 
 import csv
 import os
+import shlex
 import signal
 import sys
 import time
@@ -373,8 +374,8 @@ def main(argv: Sequence[str]) -> int:
       print('Interrupted. Rerun the same command to resume.', file=sys.stderr)
       return 130
   print(f'Results: {os.path.join(root_dir, "results.csv")}')
-  output = os.path.join(root_dir, 'report')
-  print(f'Compare: parl-report --runs {root_dir} --output {output}')
+  words = ['--runs', root_dir, '--output', os.path.join(root_dir, 'report')]
+  print(f'Compare: parl-report {shlex.join(words)}')
   return 1 if num_failed or controls_status else 0
 
 

@@ -10,7 +10,9 @@ _NUMBERS = (int, float, bool)
 
 
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
-  """Checks that no text is bound to a number, and no number to text.
+  """Checks that no text is bound to a number, nor the reverse.
+
+  Also, that no fraction is bound to an integer: `1e3` is one in gin.
 
   Args:
     bindings: Values by `(scope, configurable)`, then by parameter.
@@ -28,7 +30,9 @@ def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
       if hints is None:
         hints = _hints(gin.get_configurable(name))
       allowed = _alternatives(hints.get(parameter, Any))
-      if isinstance(value, str):
+      if isinstance(value, float):
+        is_wrong = all(x in (int, bool, str, type(None)) for x in allowed)
+      elif isinstance(value, str):
         is_wrong = all(x in (*_NUMBERS, type(None)) for x in allowed)
       else:
         is_wrong = all(x in (str, type(None)) for x in allowed)

@@ -102,6 +102,8 @@ def main(argv: Sequence[str]) -> int:
       dataset_commands.convert(arguments, options.output)
   else:
     task = None
+    if options.gamma is not None and not options.domain:
+      raise app.UsageError('--gamma needs --domain.')
     if options.domain:
       task = dataset_commands.parse_task(
           options.domain, options.gin_file, options.gin_bindings

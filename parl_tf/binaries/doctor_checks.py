@@ -244,8 +244,13 @@ def _ray() -> List[Finding]:
 
 def _disk(root_dir: str) -> Iterator[Finding]:
   place = os.path.abspath(root_dir)
-  while not os.path.isdir(place):
+  while not os.path.lexists(place):
     place = os.path.dirname(place)
+  if not os.path.isdir(place):
+    yield Finding(
+        'disk', PROBLEM, f'{place} is a file', 'choose another --root_dir.'
+    )
+    return
   free = shutil.disk_usage(place).free // _MEBIBYTE
   yield Finding(
       'disk',

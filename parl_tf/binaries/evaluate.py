@@ -36,6 +36,7 @@ from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
+from parl_tf.binaries import outputs
 
 _SERVED = ('ws://', 'wss://')
 _VIDEOS = ('.mp4', '.gif')
@@ -71,14 +72,14 @@ def main(arguments: Sequence[str]) -> None:
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
-  if options.episodes:
-    evaluation_run.log_episodes(options.episodes, result)
   if options.json:
     policy = options.policy or options.root_dir
     summary = evaluation_run.summarize(policy, options.seed, result)
     print(json.dumps(summary))
   else:
     print(evaluation_run.describe(result))
+  if options.episodes:
+    evaluation_run.log_episodes(options.episodes, result)
 
 
 def _check_usage(options, arguments) -> None:
@@ -96,10 +97,16 @@ def _check_usage(options, arguments) -> None:
       raise app.UsageError(f'--{name} cannot be combined with --follow.')
   if options.episodes and os.path.exists(options.episodes):
     raise app.UsageError(f'--episodes: {options.episodes} exists.')
+  if options.episodes:
+    outputs.check_directory(options.episodes, 'episodes')
   if options.video and not options.video.lower().endswith(_VIDEOS):
     raise app.UsageError(
         f'--video must end in {" or ".join(_VIDEOS)}, got {options.video}.'
     )
+  if options.video and os.path.exists(options.video):
+    raise app.UsageError(f'--video: {options.video} exists.')
+  if options.video:
+    outputs.check_directory(os.path.dirname(options.video) or '.', 'video')
   if options.policy and options.root_dir and not _is_served(options):
     raise app.UsageError(
         '--root_dir cannot be combined with a SavedModel, which contains its'

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from typing import Dict, Mapping, Optional, Sequence
 
 from absl import logging
@@ -118,8 +119,9 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         os.path.join(root_dir, run_files.PHASE_CHECKPOINTS, 'offline')
     ):
       lines.append(
-          f'To export that policy: parl-export --root_dir {root_dir}'
-          ' --checkpoint offline --output offline_policy'
+          'To export that policy: parl-export --root_dir'
+          f' {shlex.quote(root_dir)} --checkpoint offline --output'
+          ' offline_policy'
       )
   return '\n'.join(lines)
 

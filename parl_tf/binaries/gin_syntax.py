@@ -77,7 +77,7 @@ def digest(paths: Sequence[str], find: Callable[[str], str]) -> str:
 
 
 def statements(
-    text: str, find: Callable[[str], str]
+    text: str, find: Callable[[str], str], within: Sequence[str] = ()
 ) -> Iterator[Tuple[Any, List[str]]]:
   """Yields gin's statements and the names to which each of them refers.
 
@@ -86,23 +86,28 @@ def statements(
   Args:
     text: Valid gin.
     find: Returns the path of an included file.
+    within: Paths of the files that led to this one.
 
   Raises:
     FileNotFoundError: If `find` finds no included file.
-    ValueError: If an included file is not gin; the message names file and line.
+    ValueError: If an included file is not gin, and the message names file and
+      line, or includes itself.
   """
   names = _Names()
   for statement in config_parser.ConfigParser(text, names):
     yield statement, names.references
     names.references = []
     if isinstance(statement, config_parser.IncludeStatement):
-      path = find(statement.filename)
+      path = _find_included(statement.filename, find, within)
       check_file(path, statement.filename)
-      yield from statements(read(path), find)
+      yield from statements(read(path), find, (*within, path))
 
 
 def bindings(
-    text: str, name: str, find: Callable[[str], str]
+    text: str,
+    name: str,
+    find: Callable[[str], str],
+    within: Sequence[str] = (),
 ) -> Iterator[Tuple[str, Any]]:
   """Yields the bindings of gin, each with the name of its file.
 
@@ -112,16 +117,20 @@ def bindings(
     text: Valid gin.
     name: Name of its file.
     find: Returns the path of an included file.
+    within: Paths of the files that led to this one.
 
   Raises:
     FileNotFoundError: If `find` finds no included file.
-    ValueError: If an included file is not gin; the message names file and line.
+    ValueError: If an included file is not gin, and the message names file and
+      line, or includes itself.
   """
   for statement in config_parser.ConfigParser(text, _Names()):
     if isinstance(statement, config_parser.IncludeStatement):
-      path = find(statement.filename)
+      path = _find_included(statement.filename, find, within)
       check_file(path, statement.filename)
-      yield from bindings(read(path), statement.filename, find)
+      yield from bindings(
+          read(path), statement.filename, find, (*within, path)
+      )
     elif isinstance(statement, config_parser.BindingStatement):
       yield name, statement
 
@@ -132,13 +141,26 @@ def read(path: str) -> str:
     return file.read()
 
 
-def _texts(paths, find) -> Iterator[str]:
+def _texts(paths, find, within=()) -> Iterator[str]:
   for path in paths:
     text = read(path)
     yield text
+    inner = (*within, path)
     for statement in config_parser.ConfigParser(text, _Names()):
       if isinstance(statement, config_parser.IncludeStatement):
-        yield from _texts([find(statement.filename)], find)
+        included = _find_included(statement.filename, find, inner)
+        yield from _texts([included], find, inner)
+
+
+def _find_included(
+    name: str, find: Callable[[str], str], within: Sequence[str]
+) -> str:
+  path = find(name)
+  if path in within:
+    raise ValueError(
+        f'{name}: includes itself, by way of {" and ".join(within)}.'
+    )
+  return path
 
 
 def _check(text: str, place: Callable[[int], str]) -> None:

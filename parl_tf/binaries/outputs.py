@@ -61,17 +61,24 @@ def check_saved_model(path: str, *, overwrite: bool) -> None:
   check_directory(path)
 
 
-def check_directory(path: str) -> None:
+def check_directory(path: str, name: str = 'output') -> None:
   """Checks that a directory exists or can be created.
 
+  Args:
+    path: The directory.
+    name: Name of the flag, for the error.
+
   Raises:
-    ValueError: If there is a file in its place, or it is not writable.
+    ValueError: If the path is empty, there is a file in its place, or it is not
+      writable.
   """
+  if not path:
+    raise ValueError(f'`{name}` must be a directory, got an empty path.')
   place = os.path.abspath(path)
   while not os.path.lexists(place):
     place = os.path.dirname(place)
   if not os.path.isdir(place):
-    raise ValueError(f'`output` must be a directory, but {place} is a file.')
+    raise ValueError(f'`{name}` must be a directory, but {place} is a file.')
   _check_writable(place)
 
 

@@ -66,8 +66,11 @@ class Group(NamedTuple):
     return matrix
 
   def flat(self) -> List[runs_lib.PhaseResult]:
-    """Returns the results of all seeds and domains."""
-    return [x for results in self.results for x in results.values()]
+    """Returns the results of the seeds that all domains have."""
+    seeds = set.intersection(*(set(results) for results in self.results))
+    return [
+        results[seed] for results in self.results for seed in sorted(seeds)
+    ]
 
 
 class Row(NamedTuple):

@@ -25,6 +25,8 @@ SPEED_METRICS = (
 _PARTS = {'DrawnMaze': ('PointMaze',)}
 # Settings of domains that do not change the task.
 _NO_TASK = ('address',)
+# Settings of domains that change only the data that a run records.
+_RECORDING = ('controller_ctor', 'oracle_min_norm')
 # Settings that may differ between the seeds of a method.
 _SEED_SETTINGS = (
     'run_experiment.dataset_path',
@@ -257,7 +259,9 @@ def task_settings(
   for name, value in settings.items():
     configurable, _, parameter = name.rpartition('.')
     *scopes, class_name = re.split(r'[./]', configurable)
-    if class_name in (domain, *parts) and parameter not in _NO_TASK:
+    if class_name in (domain, *parts) and parameter not in (
+        *_NO_TASK, *_RECORDING
+    ):
       names = [*scopes, parameter]
       if class_name in parts:
         names.insert(-1, class_name)

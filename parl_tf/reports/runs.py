@@ -2,7 +2,16 @@
 
 import os
 import re
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import numpy as np
 
@@ -147,11 +156,16 @@ def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
   """
   paths: Dict[str, str] = {}
   notes = []
+  seen: Set[str] = set()
   for top in folders:
     if not os.path.isdir(top):
       raise ValueError(f'`runs`: there is no directory {top}.')
-    for folder, children, files in os.walk(top):
+    for folder, children, files in os.walk(top, followlinks=True):
       children.sort()
+      if folder != top and os.path.realpath(folder) in seen:
+        children.clear()  # A link leads here again, perhaps to itself.
+        continue
+      seen.add(os.path.realpath(folder))
       is_run = run_files.CONFIG in files or run_files.SUMMARY in files
       if run_files.METRICS in files and not is_run and folder != top:
         notes.append(

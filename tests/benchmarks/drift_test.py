@@ -3,6 +3,7 @@
 import os
 
 from absl.testing import absltest
+import numpy as np
 
 from benchmarks import drift
 from parl_tf.reports import runs as runs_lib
@@ -49,6 +50,16 @@ class DriftTest(absltest.TestCase):
     search, _ = self._rows([80.0] * 6)
 
     self.assertEqual((search['fall'], search['by_chance']), ('0.0', '100.0'))
+
+  def test_the_chance_is_that_of_the_episodes_of_each_evaluation(self):
+    rates, is_late = np.array([0.9, 0.7]), np.array([False, True])
+    few, many, mixed = (
+        drift._chance_of_fall(rates, is_late, np.array(counts))
+        for counts in ([20, 20], [2_000, 2_000], [20, 2_000])
+    )
+    self.assertBetween(few, 0.05, 0.5)
+    self.assertLess(many, 0.001)
+    self.assertBetween(mixed, many, few)
 
   def test_only_the_online_phase_with_replay_has_warm_up_episodes(self):
     macro = 'num = 6\nOnline.num_warm_up_episodes = %num\n'

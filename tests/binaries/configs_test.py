@@ -124,11 +124,22 @@ class ConfigsTest(absltest.TestCase):
     self._file('inner.gin', 'a.b = 2')
     self.assertNotEqual(configs.digest([outer], ['c.d = 1']), before)
 
+  def test_a_file_that_includes_itself_is_named(self):
+    outer = self._file('outer.gin', '')
+    inner = self._file('inner.gin', f"include '{outer}'")
+    self._file('outer.gin', f"include '{inner}'")
+    for function in (
+        lambda: configs.check([outer], []), lambda: configs.digest([outer], [])
+    ):
+      with self.assertRaisesRegex(ValueError, 'outer.gin: includes itself|inn'):
+        function()
+
   def test_text_for_a_number_is_an_error(self):
     for binding, message in (
         ("make_sized.size = 'few'", "size` must be of type int, got 'few'"),
         ("make_sized.share = 'few'", 'share` must be of type float or None'),
         ('make_sized.name = 3', 'name` must be of type str, got 3'),
+        ('make_sized.size = 1e3', 'size` must be of type int, got 1000.0'),
     ):
       gin.clear_config()
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):

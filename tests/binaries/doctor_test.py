@@ -58,6 +58,12 @@ class DoctorTest(parameterized.TestCase):
     _, pins = doctor_versions.read_pins()
     self.assertIn('gymnasium-robotics', pins)
 
+  def test_a_file_in_place_of_the_run_is_a_problem(self):
+    path = self.create_tempfile('notes.txt').full_path
+    (finding,) = doctor_checks._disk(os.path.join(path, 'run'))
+    self.assertEqual(finding.status, doctor_checks.PROBLEM)
+    self.assertIn('notes.txt is a file', finding.found)
+
   def test_line_has_the_fix(self):
     self.assertEqual(
         doctor_checks.describe(

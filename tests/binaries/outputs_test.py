@@ -40,6 +40,8 @@ class OutputsTest(absltest.TestCase):
     for name in ('a.hdf5', 'a.hdf5/report'):
       with self.assertRaisesRegex(ValueError, '`output` .*a.hdf5 is a file'):
         outputs.check_directory(self._path(name))
+    with self.assertRaisesRegex(ValueError, 'got an empty path'):
+      outputs.check_directory('')
 
   def test_models_that_may_be_written(self):
     outputs.check_saved_model(self._path('new/model'), overwrite=False)

@@ -85,6 +85,9 @@ class GroupsTest(absltest.TestCase):
     np.testing.assert_array_equal(
         group.matrix('score'), [[10.0, 30.0], [20.0, 40.0]]
     )
+    self.assertEqual(
+        [result.score for result in group.flat()], [10.0, 20.0, 30.0, 40.0]
+    )
 
 
 class PairsTest(absltest.TestCase):
