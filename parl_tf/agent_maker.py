@@ -1,8 +1,12 @@
 """Makes an agent without gin files; see docs/from_python.md."""
 
-from typing import Any, Mapping, Optional, Sequence
+import contextlib
+import copy
+import re
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 import gin
+from gin import config
 import tensorflow as tf
 
 from parl_tf import types
@@ -59,9 +63,7 @@ def make_agent(
   normalization = domain.normalization
   if episodes:
     normalization = run_dataset.statistics(domain, episodes)
-  before = gin.config_str()
-  gin.clear_config()
-  try:
+  with _own_configuration():
     configs.parse([
         f'methods/{_METHODS[critic]}.gin',
         f'policies/{policy}.gin',
@@ -73,15 +75,48 @@ def make_agent(
     agent = builder.build_agent(
         domain, normalization, seed, tf.Variable(0, dtype=tf.int64)
     )
-  finally:
-    gin.clear_config()
-    gin.parse_config(before)
+    _check_used(settings or {})
   if agent.critic.starts_from_data and not episodes:
     raise ValueError(
         "`episodes` must be given, because `Critic.initial_value` is 'data'."
     )
   run_dataset.start_critic(agent, domain, episodes)
   return agent
+
+
+@contextlib.contextmanager
+def _own_configuration() -> Iterator[None]:
+  """Clears gin's configuration, and then restores it, whatever its values."""
+  parts = (
+      config._CONFIG,
+      config._OPERATIVE_CONFIG,
+      config._SINGLETONS,
+      config._IMPORTS,
+  )
+  before = [copy.copy(part) for part in parts]
+  is_locked = gin.config_is_locked()
+  gin.clear_config()
+  try:
+    yield
+  finally:
+    gin.clear_config()
+    for part, values in zip(parts, before, strict=True):
+      part.update(values)
+    config._set_config_is_locked(is_locked)
+
+
+def _check_used(settings: Mapping[str, Any]) -> None:
+  """Raises `ValueError` if a setting is none of an agent."""
+  used = {selector.split('.')[-1] for _, selector in config._OPERATIVE_CONFIG}
+  for name in settings:
+    configurable = re.split(r'[/.]', name.rpartition('.')[0])[-1]
+    if '.' in name and (
+        configurable not in used or configurable == 'n_step_returns'
+    ):
+      raise ValueError(
+          f'`settings`: {name} is no setting of an agent; bind it with gin'
+          ' where it is used.'
+      )
 
 
 def _macro(name: str) -> str:

@@ -182,6 +182,12 @@ def _rows(draw, shape):
   if part is not None:
     start, size, batch_size = part
     num_rows, *others = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
+    known = tf.get_static_value(num_rows)
+    if known is not None and known % size:
+      raise ValueError(
+          f'The first axis of a draw must be the batch, here {size} rows or a'
+          f' multiple, got {known}.'
+      )
     factor = num_rows // size
     noise = draw(tf.stack([batch_size * factor, *others]))
     # XLA would compile a slice again for each `start`.

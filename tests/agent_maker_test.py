@@ -73,6 +73,21 @@ class AgentMakerTest(absltest.TestCase):
     with self.assertRaises(ValueError):
       gin.query_parameter('Search.num_samples')
 
+  def test_settings_of_other_parts_are_refused(self):
+    for name in ('Online.num_episodes', 'n_step_returns.online_steps'):
+      with self.assertRaisesRegex(ValueError, f'{name} is no setting of an ag'):
+        parl_tf.make_agent(self._domain, policy='gaussian', settings={name: 5})
+
+  def test_the_configuration_of_the_caller_stays(self):
+    def own(spec):
+      del spec
+
+    gin.bind_parameter('Critic.distribution_ctor', own)
+    gin.finalize()
+    parl_tf.make_agent(self._domain, policy='gaussian')
+    self.assertTrue(gin.config_is_locked())
+    self.assertIs(gin.query_parameter('Critic.distribution_ctor'), own)
+
   def test_macros_are_settings(self):
     agent = parl_tf.make_agent(
         self._domain, policy='gaussian', settings={'target_policy_rate': 0.0}

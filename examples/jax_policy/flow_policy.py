@@ -41,8 +41,10 @@ class FlowPolicy:
     sizes = (
         states.shape[1] + actions.shape[1] + 1, *_WIDTHS, actions.shape[1]
     )
+    deviation = states.std(0)
     self._statistics = {
-        'mean': states.mean(0), 'deviation': np.maximum(states.std(0), 1e-6)
+        'mean': states.mean(0),
+        'deviation': np.where(deviation < 1e-6, 1.0, deviation),
     }
     self._parameters = _initial_parameters(jax.random.key(seed), sizes)
     self.optimizer = optax.adam(1e-3)

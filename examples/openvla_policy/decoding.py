@@ -131,7 +131,7 @@ def shared_reading_error(
   decode(
       model, inputs, choose, num_tokens=num_tokens, first=first, num_ids=num_ids
   )
-  largest = 0.0
+  largest = torch.zeros(())
   for sample in range(2):
     with torch.no_grad():
       logits = action_logits(model, inputs, first + places[sample : sample + 1])
@@ -140,8 +140,8 @@ def shared_reading_error(
       seen = found[step][min(sample, len(found[step]) - 1)].float()
       error = (seen - expected[step]).abs().max()
       spread = expected[step].max() - expected[step].min()
-      largest = max(largest, (error / spread).item())
-  return largest
+      largest = torch.maximum(largest, (error / spread).cpu())  # Keeps NaN.
+  return largest.item()
 
 
 def _base_model(model):

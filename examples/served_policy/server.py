@@ -26,7 +26,8 @@ class Neighbors:
     with h5py.File(path) as file:
       self.states = file['observations'][:].astype(np.float32)
       self.actions = file['actions'][:].astype(np.float32)
-    self.scale = self.states.std(axis=0)
+    deviation = self.states.std(axis=0)
+    self.scale = np.where(deviation < 1e-6, 1.0, deviation)
 
   def sample(self, observation, num_samples, seed):
     """Draws actions `[B, N, 1, A]`."""

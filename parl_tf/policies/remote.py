@@ -1,5 +1,6 @@
 """A policy that another process serves; see `parl_tf.serving`."""
 
+import hashlib
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -310,6 +311,11 @@ class RemotePolicy(generative_policy.GenerativePolicy):
 
 
 def integer_seed(seed: Any) -> int:
-  """Returns a seed `[2]` int32 as an integer in [0, 2^63)."""
-  first, second = np.asarray(seed, np.int32).view(np.uint32).tolist()
-  return first << 31 | second & 0x7FFFFFFF
+  """Returns a digest of a seed `[2]` int32, an integer in [0, 2^63).
+
+  Its low 32 bits depend on all of the seed, for the generators that use no
+  others: PyTorch's on a processor, and JAX's keys.
+  """
+  words = np.asarray(seed, np.int32).tobytes()
+  digest = hashlib.sha256(words).digest()
+  return int.from_bytes(digest[:8], 'little') >> 1

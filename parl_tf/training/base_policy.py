@@ -61,6 +61,8 @@ class SignatureBase(tf.Module):
           f'{where}: the outputs must have {_ACTION!r}, got {sorted(outputs)}.'
       )
     _check_action(where, outputs[_ACTION])
+    if _CHUNK in outputs:
+      _check_chunk(where, outputs[_CHUNK], outputs[_ACTION].shape[-1])
     self._noise_shape = inputs[self._random].shape[1:]
     self.chunk_length = outputs[_CHUNK].shape[1] if _CHUNK in outputs else 1
     self.action_size = outputs[_ACTION].shape[-1]
@@ -239,6 +241,19 @@ def _check_action(where, spec):
     raise ValueError(
         f"{where}: output 'action' must be one array float32 (None, A), got "
         f'{_texts(spec)}.'
+    )
+
+
+def _check_chunk(where, spec, action_size):
+  if not (
+      spec.dtype == tf.float32
+      and spec.shape.rank == 3
+      and spec.shape[1] is not None
+      and spec.shape[2] == action_size
+  ):
+    raise ValueError(
+        f"{where}: output 'chunk' must be one array float32 (None, H,"
+        f' {action_size}) with a known H, got {_texts(spec)}.'
     )
 
 

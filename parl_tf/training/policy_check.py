@@ -6,6 +6,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import randomness
 from parl_tf import types
 
 _NUM_STATES, _NUM_SAMPLES = 2, 3
@@ -53,11 +54,15 @@ def check(
   )
   shape = [_NUM_STATES, _NUM_SAMPLES, action_size]
   _check_result(f'{name}.sample', actions, shape, '[B, N, A]')
+  # Zeros need not be a valid observation, so that NaN is no fault.
   if np.max(np.abs(actions)) > 1.0 + _TOLERANCE:
     raise ValueError(
         f'{name}.sample must return actions in [-1, 1], got'
         f' {np.min(actions):g} to {np.max(actions):g}.'
     )
+  # The tests of parl_tf's own policies compare whole batches.
+  if not type(policy).__module__.startswith('parl_tf.'):
+    _check_parts(name, policy, observation, seed, np.asarray(actions))
   if not is_cloned:
     return
   if not policy.cloned.trainable_variables:
@@ -73,6 +78,22 @@ def check(
       **options,
   )
   _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
+
+
+def _check_parts(name, policy, observation, seed, actions):
+  """Checks that the draws for a part of a batch are those of the whole."""
+  part = tf.nest.map_structure(lambda x: x[1:], observation)
+  with randomness.part_of_batch(tf.constant(1), 1, _NUM_STATES):
+    drawn = policy.sample(
+        part, _NUM_SAMPLES, seed, averaged=True, temperature=1.0
+    )
+  if not np.allclose(drawn, actions[1:], atol=1e-3, equal_nan=True):
+    raise ValueError(
+        f'{name}.sample must draw the same actions for a state, whatever other'
+        ' states are in the batch: the first axis of each draw of'
+        ' `parl_tf.randomness` must be the batch, B rows, or B * N with those'
+        ' of a state in succession.'
+    )
 
 
 def call(
@@ -100,9 +121,9 @@ def call(
 
 
 def _check_result(name, result, shape, described):
-  result = np.asarray(result)
-  if list(result.shape) != shape:
+  result = tf.convert_to_tensor(result)
+  if list(result.shape) != shape or result.dtype != tf.float32:
     raise ValueError(
-        f'{name} must return shape {described}, here {shape}, got'
-        f' {list(result.shape)}.'
+        f'{name} must return float32 of shape {described}, here {shape}, got'
+        f' {result.dtype.name} of {list(result.shape)}.'
     )

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import randomness
 from parl_tf import types
 from parl_tf.policies import remote
 from parl_tf.serving import weights
@@ -57,6 +58,16 @@ class RemotePolicyTest(parameterized.TestCase):
     )
     other = policy.sample(observation, 6, tf.constant([3, -5]))
     self.assertTrue(np.any(actions != other))
+
+  def test_seeds_of_decisions_differ_in_their_low_bits(self):
+    seeds = {
+        remote.integer_seed(
+            randomness.fold_in(tf.constant([3, step]), 'base', 0)
+        ) % 2**32
+        for step in range(200)
+    }
+    self.assertLen(seeds, 200)
+    self.assertGreater(max(seeds), 2**31)
 
   def test_shorter_chunks_are_the_first_actions(self):
     whole, first = self._policy(_spec()), self._policy(_spec(chunk_length=1))

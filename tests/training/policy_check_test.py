@@ -6,6 +6,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import randomness
 from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
 from parl_tf.training import builder
@@ -56,16 +57,42 @@ class PolicyCheckTest(parameterized.TestCase):
       _check(_policy(sample=_samples(np.full([2, 3, 2], number))))
 
   @parameterized.parameters(
-      (np.zeros([2, 2]), r'MyPolicy.sample .* \[2, 3, 2\], got \[2, 2\]'),
+      (np.zeros([2, 2]), r'MyPolicy.sample .* \[2, 3, 2\], got float32 of \[2, 2\]'),
       (np.full([2, 3, 2], 1.5), r'in \[-1, 1\], got 1.5 to 1.5'),
   )
   def test_wrong_samples_are_refused(self, actions, message):
     with self.assertRaisesRegex(ValueError, message):
       _check(_policy(sample=_samples(actions)))
 
+  @parameterized.parameters(
+      ([3, 2, 2], [1, 0, 2]), ([3, 2], None)  # N first, or no batch
+  )
+  def test_draws_without_the_batch_first_are_refused(self, shape, order):
+    def sample(self, observation, num_samples, seed, averaged, temperature):
+      del self, num_samples, averaged, temperature
+      size = len(observation)
+      draws = randomness.uniform(
+          seed, [size if x == 2 and order else x for x in shape[:-1]] + [2],
+          low=-1.0, high=1.0,
+      )
+      if order is not None:
+        return tf.transpose(draws, order)
+      return tf.tile(draws[tf.newaxis], [size, 1, 1])
+
+    with self.assertRaisesRegex(ValueError, 'must draw the same actions for a'):
+      _check(_policy(sample=sample))
+
+  def test_samples_of_another_dtype_are_refused(self):
+    def sample(self, *args, **kwargs):
+      del self, args, kwargs
+      return tf.zeros([2, 3, 2], tf.float64)
+
+    with self.assertRaisesRegex(ValueError, 'float32 of shape.*got float64'):
+      _check(_policy(sample=sample))
+
   def test_a_loss_that_is_a_mean_is_refused(self):
     with self.assertRaisesRegex(
-        ValueError, r'distillation_loss must .* \[B\], here \[2\], got \[\]'
+        ValueError, r'distillation_loss must .* \[B\], here \[2\], got float32 of \[\]'
     ):
       _check(_policy(distillation_loss=_samples(0.5)))
 
