@@ -122,6 +122,11 @@ class AntMaze(domain.Domain):
             f'`{name}` must be a free cell of {size}, got'
             f' {getattr(self, name)}.'
         )
+    if self.start_cell == self.goal_cell:
+      raise ValueError(
+          '`start_cell` and `goal_cell` must differ, got'
+          f' {self.start_cell} for both.'
+      )
     self._size = size
     self._action_repeat = action_repeat
 

@@ -248,7 +248,11 @@ class DrawnMaze(domain.Domain):
           f'`goal_cells` must have 1 to {len(GOAL_COLORS)} cells, got '
           f'{goal_cells}.'
       )
-    self._tasks = [maze_ctor(goal_cell=cell) for cell in goal_cells]
+    self._tasks = [
+        # Gin may bind the cell of a single goal.
+        maze_ctor() if cell is None else maze_ctor(goal_cell=cell)
+        for cell in goal_cells
+    ]
     cells = [task.goal_cell for task in self._tasks]
     if len(set(cells)) < len(cells):
       raise ValueError(f'`goal_cells` must differ, got {cells}.')

@@ -123,6 +123,8 @@ class ButtonEnvironment(TableEnvironment):
 class TableTask(domain.Domain):
   """Base class of the manipulation tasks; subclasses define the scene."""
 
+  # Of several things, each that is wrong costs 1 in every step.
+  extrapolates_returns = True
   _environment_class: Type[TableEnvironment]
   _controller_class: Type[ogbench_oracles.OracleController]
   _judge: Callable[[Any], play.Outcome]

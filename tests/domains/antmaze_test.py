@@ -83,6 +83,7 @@ class AntMazeTest(parameterized.TestCase):
       ('size', 'Huge', 'one of'),
       ('start_cell', (0, 0), 'free cell'),
       ('goal_cell', (0, 0), 'free cell'),
+      ('goal_cell', (1, 1), 'must differ'),
       ('action_repeat', 0, r'in \[1, inf\]'),
       ('max_episode_steps', 0, r'in \[1, inf\]'),
       ('reward_scale', 0.0, 'positive'),

@@ -5,6 +5,7 @@ import os
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import gin
 import numpy as np
 
 from parl_tf.datasets import generate
@@ -78,6 +79,13 @@ class PictureTest(absltest.TestCase):
 
 
 class DrawnMazeTest(parameterized.TestCase):
+
+  def test_gin_binds_the_goal_of_a_single_one(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config('PointMaze.goal_cell = (1, 1)')
+    (task,) = drawn_maze.DrawnMaze()._tasks
+    self.assertEqual(task.goal_cell, pointmaze.PointMaze().goal_cell)
+    self.assertEqual(tuple(task.goal_cell), (1, 1))
 
   def test_the_instruction_names_the_goal_that_counts(self):
     domain = drawn_maze.DrawnMaze(goal_cells=_TWO_GOALS)

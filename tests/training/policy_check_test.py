@@ -57,7 +57,7 @@ class PolicyCheckTest(parameterized.TestCase):
       _check(_policy(sample=_samples(np.full([2, 3, 2], number))))
 
   @parameterized.parameters(
-      (np.zeros([2, 2]), r'MyPolicy.sample .* \[2, 3, 2\], got float32 of \[2, 2\]'),
+      (np.zeros([2, 2]), r'sample .* \[2, 3, 2\], got float32 of \[2, 2\]'),
       (np.full([2, 3, 2], 1.5), r'in \[-1, 1\], got 1.5 to 1.5'),
   )
   def test_wrong_samples_are_refused(self, actions, message):
@@ -92,7 +92,7 @@ class PolicyCheckTest(parameterized.TestCase):
 
   def test_a_loss_that_is_a_mean_is_refused(self):
     with self.assertRaisesRegex(
-        ValueError, r'distillation_loss must .* \[B\], here \[2\], got float32 of \[\]'
+        ValueError, r'distillation_loss .* \[B\], here \[2\], got float32 of \[\]'
     ):
       _check(_policy(distillation_loss=_samples(0.5)))
 
