@@ -124,8 +124,8 @@ class AntMaze(domain.Domain):
         )
     if self.start_cell == self.goal_cell:
       raise ValueError(
-          '`start_cell` and `goal_cell` must differ, got'
-          f' {self.start_cell} for both.'
+          '`goal_cell` must be another cell than `start_cell`, got'
+          f' {self.goal_cell} for both.'
       )
     self._size = size
     self._action_repeat = action_repeat

@@ -56,7 +56,8 @@ class AntMazeTest(parameterized.TestCase):
 
   def test_reaching_the_goal_terminates_the_episode(self):
     # Start and goal are the same, so every reset is an immediate success.
-    domain = antmaze.AntMaze(size='UMaze', start_cell=(3, 1))
+    domain = antmaze.AntMaze(size='UMaze')
+    domain.start_cell = domain.goal_cell
     environment = domain.make_environment(0, evaluation=True)
     environment.reset()
     time_step = environment.step(np.zeros([8], np.float32))
@@ -83,7 +84,7 @@ class AntMazeTest(parameterized.TestCase):
       ('size', 'Huge', 'one of'),
       ('start_cell', (0, 0), 'free cell'),
       ('goal_cell', (0, 0), 'free cell'),
-      ('goal_cell', (1, 1), 'must differ'),
+      ('goal_cell', (1, 1), 'another cell than `start_cell`'),
       ('action_repeat', 0, r'in \[1, inf\]'),
       ('max_episode_steps', 0, r'in \[1, inf\]'),
       ('reward_scale', 0.0, 'positive'),

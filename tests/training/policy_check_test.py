@@ -92,7 +92,7 @@ class PolicyCheckTest(parameterized.TestCase):
 
   def test_a_loss_that_is_a_mean_is_refused(self):
     with self.assertRaisesRegex(
-        ValueError, r'distillation_loss .* \[B\], here \[2\], got float32 of \[\]'
+        ValueError, r'distillation_loss .* here \[2\], got float32 of \[\]'
     ):
       _check(_policy(distillation_loss=_samples(0.5)))
 
