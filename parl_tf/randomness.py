@@ -122,7 +122,7 @@ def categorical(seed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
   return tf.argmax(logits + gumbel, axis=-1, output_type=tf.int32)
 
 
-def choices(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
+def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
   """Draws M of E members with replacement, as one-hot rows `[M, E]`.
 
   Every replica draws the same members.
@@ -130,7 +130,9 @@ def choices(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
   return tf.one_hot(_integers(seed, [num_drawn], num_members), num_members)
 
 
-def subset(seed: tf.Tensor, num_drawn: int, num_members: int) -> tf.Tensor:
+def distinct_members(
+    seed: tf.Tensor, num_drawn: int, num_members: int
+) -> tf.Tensor:
   """Draws M different ones of E members, as one-hot rows `[M, E]`.
 
   Every replica draws the same members.

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 PARTIAL_SUFFIX = '.partial'
 """Suffix of a file's name until the file is complete."""
 
-_OLD_SUFFIX = '.old'
+# No name that a user would choose: what has it is removed.
+_OLD_SUFFIX = '.replaced-by-parl_tf'
 
 
 def sync(path: str) -> None:

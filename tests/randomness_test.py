@@ -43,10 +43,10 @@ for name, draw in draws.items():
   joined = tf.concat(shares, axis=0)
   tf.debugging.assert_equal(joined, draw(6), message=name)
 members = tf.function(
-    lambda: strategy.run(randomness.choices, [seed, 3, 50]), autograph=False
+    lambda: strategy.run(randomness.subset, [seed, 3, 50]), autograph=False
 )
 for share in strategy.experimental_local_results(members()):
-  tf.debugging.assert_equal(share, randomness.choices(seed, 3, 50))
+  tf.debugging.assert_equal(share, randomness.subset(seed, 3, 50))
 assert strategy.num_replicas_in_sync == 2
 print('All draws are equal.')
 """
@@ -194,25 +194,26 @@ class RandomnessTest(parameterized.TestCase):
     index = randomness.categorical(_SEED, tf.zeros([50, 10])).numpy()
     self.assertGreater(len(set(index)), 5)
 
-  def test_members_of_a_subset_differ(self):
+  def test_distinct_members_differ(self):
     for word in range(50):
-      rows = randomness.subset(tf.constant([word, 3]), 3, 4).numpy()
+      rows = randomness.distinct_members(tf.constant([word, 3]), 3, 4).numpy()
       self.assertEqual(np.sum(rows, axis=1).tolist(), [1, 1, 1])
       self.assertEqual(np.max(np.sum(rows, axis=0)), 1)
-    pairs = [
-        tuple(np.flatnonzero(randomness.subset([word, 5], 2, 3).numpy().sum(0)))
+    draws = [
+        randomness.distinct_members([word, 5], 2, 3).numpy().sum(axis=0)
         for word in range(300)
     ]
+    pairs = [tuple(np.flatnonzero(x)) for x in draws]
     # 100 +- 8 for each pair.
     self.assertLen(set(pairs), 3)
     for pair in set(pairs):
       self.assertBetween(pairs.count(pair), 60, 140)
     with self.assertRaisesRegex(ValueError, 'At most 2 different.*got 3'):
-      randomness.subset(_SEED, 3, 2)
+      randomness.distinct_members(_SEED, 3, 2)
 
-  def test_rows_of_choices_are_one_hot_and_repeat(self):
+  def test_subset_rows_are_one_hot_and_repeat(self):
     # 300 draws with replacement from 4 members: 75 +- 7.5 rows for each.
-    rows = randomness.choices(_SEED, 300, 4).numpy()
+    rows = randomness.subset(_SEED, 300, 4).numpy()
     self.assertEqual(rows.shape, (300, 4))
     np.testing.assert_array_equal(np.sort(rows, axis=1)[:, :3], 0)
     np.testing.assert_array_equal(np.sum(rows, axis=1), 1)

@@ -59,6 +59,14 @@ class ReplaceDirectoryTest(absltest.TestCase):
       synced_file.restore_directory(directory)
       self.assertEqual(os.listdir(directory), [wanted])
 
+  def test_a_directory_of_the_users_beside_it_stays(self):
+    root = self.create_tempdir().full_path
+    for name in ('a', 'a.old', 'a.bak', 'a.partial'):
+      os.makedirs(os.path.join(root, name))
+    directory = os.path.join(root, 'a')
+    synced_file.replace_directory(directory + '.partial', directory)
+    self.assertCountEqual(os.listdir(root), ['a', 'a.old', 'a.bak'])
+
 
 class WriteCsvTest(absltest.TestCase):
 

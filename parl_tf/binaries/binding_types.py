@@ -12,7 +12,7 @@ _NUMBERS = (int, float, bool)
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
   """Checks that no text is bound to a number, nor the reverse.
 
-  Also, that no fraction is bound to an integer: `1e3` is one in gin.
+  Also, that no float, such as `1e3`, is bound to an integer.
 
   Args:
     bindings: Values by `(scope, configurable)`, then by parameter.

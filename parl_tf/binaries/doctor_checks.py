@@ -248,7 +248,8 @@ def _disk(root_dir: str) -> Iterator[Finding]:
     place = os.path.dirname(place)
   if not os.path.isdir(place):
     yield Finding(
-        'disk', PROBLEM, f'{place} is a file', 'choose another --root_dir.'
+        'disk', PROBLEM, f'{place} is no directory',
+        'choose another --root_dir.'
     )
     return
   free = shutil.disk_usage(place).free // _MEBIBYTE

@@ -106,7 +106,9 @@ def _check_usage(options, arguments) -> None:
   if options.video and os.path.exists(options.video):
     raise app.UsageError(f'--video: {options.video} exists.')
   if options.video:
-    outputs.check_directory(os.path.dirname(options.video) or '.', 'video')
+    outputs.check_directory(
+        os.path.dirname(options.video) or '.', 'folder of video'
+    )
   if options.policy and options.root_dir and not _is_served(options):
     raise app.UsageError(
         '--root_dir cannot be combined with a SavedModel, which contains its'

@@ -8,6 +8,7 @@ from absl import logging
 import tensorflow as tf
 
 from parl_tf import frame_stack
+from parl_tf import synced_file
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
@@ -196,6 +197,7 @@ def _check_checkpoint(root_dir, name, checkpoint_name):
     directory = best_policies.directory(root_dir)
   else:
     directory = phase_checkpoint.path(root_dir, checkpoint_name)
+  synced_file.restore_directory(directory)
   if not os.path.isdir(directory):
     raise ValueError(f'{directory} must hold a checkpoint, but does not exist.')
   if checkpoint_name == 'behavior_cloning' and name != 'base_policy':

@@ -356,9 +356,9 @@ class Critic(tf.Module, abc.ABC):
     """Draws one-hot rows `[M, E]` of members to use; None for all."""
     if self.num_target_members is None:
       return None
-    draw = randomness.choices
+    draw = randomness.subset
     if self._distinct_target_members:
-      draw = randomness.subset
+      draw = randomness.distinct_members
     return draw(seed, self.num_target_members, self.num_members)
 
   def _regression(self, outputs, target):

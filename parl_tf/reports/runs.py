@@ -161,7 +161,10 @@ def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
     if not os.path.isdir(top):
       raise ValueError(f'`runs`: there is no directory {top}.')
     for folder, children, files in os.walk(top, followlinks=True):
-      children.sort()
+      # The name of a run counts before those of links to it.
+      children.sort(
+          key=lambda x: (os.path.islink(os.path.join(folder, x)), x)  # noqa: B023
+      )
       if folder != top and os.path.realpath(folder) in seen:
         children.clear()  # A link leads here again, perhaps to itself.
         continue

@@ -69,7 +69,7 @@ def _make_draws(seed, samples, next_samples):
   """Returns the library's random draws for one seed."""
   members = [
       tf.argmax(
-          randomness.choices(
+          randomness.subset(
               randomness.fold_in(seed, purpose), 2, _NUM_MEMBERS
           ),
           axis=-1,

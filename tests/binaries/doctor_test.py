@@ -62,7 +62,7 @@ class DoctorTest(parameterized.TestCase):
     path = self.create_tempfile('notes.txt').full_path
     (finding,) = doctor_checks._disk(os.path.join(path, 'run'))
     self.assertEqual(finding.status, doctor_checks.PROBLEM)
-    self.assertIn('notes.txt is a file', finding.found)
+    self.assertIn('notes.txt is no directory', finding.found)
 
   def test_line_has_the_fix(self):
     self.assertEqual(

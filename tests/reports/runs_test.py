@@ -162,6 +162,12 @@ class ReadRunTest(run_folder_case.RunFolderCase):
     self.assertLen(found, 1)
     self.assertEmpty(notes)
 
+    self._write('runs/seed_3')
+    os.symlink(self._path('runs/seed_3'), self._path('runs/latest'))
+    found, _ = runs.find_runs([self._path('runs')])
+    self.assertIn(self._path('runs/seed_3'), found)
+    self.assertLen(found, 2)
+
   def test_domain_may_be_a_macro(self):
     path = self._write('run')
     text = '# seed = 0\ndomain = @lib.maze.Maze()\n'
