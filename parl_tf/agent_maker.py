@@ -86,7 +86,10 @@ def make_agent(
 
 @contextlib.contextmanager
 def _own_configuration() -> Iterator[None]:
-  """Clears gin's configuration, and then restores it, whatever its values."""
+  """Clears gin's configuration, and then restores it.
+
+  `gin.config_str` would lose values without a literal, such as functions.
+  """
   parts = (
       config._CONFIG,
       config._OPERATIVE_CONFIG,

@@ -191,6 +191,16 @@ class Episode(NamedTuple):
     return self.num_steps - (0 if self.has_last_transition else 1)
 
 
+def wrong_discount(discount: np.ndarray) -> Optional[int]:
+  """Returns the first step whose discount `[T]` no episode has, or None.
+
+  It is 1, except in the last step, where it may be 0.
+  """
+  is_wrong = discount != 1
+  is_wrong[-1] = discount[-1] not in (0, 1)
+  return int(np.argmax(is_wrong)) if np.any(is_wrong) else None
+
+
 class Normalization(NamedTuple):
   """Statistics of the data.
 

@@ -177,6 +177,23 @@ class GinOrderTest(parameterized.TestCase):
         names = (name, 'sizes/images.gin')
         self.assertEqual(_combine(names)[key], _bindings(name)[key], names)
 
+  def test_other_methods_have_none_of_the_targets_that_pa_rl_adds(self):
+    for method in _FILES['methods']:
+      name = pathlib.Path(method).stem
+      # IDQL's critic is PA-RL's IQL, which draws no actions for its targets.
+      if name.startswith(('pa_rl', 'parl_')) or name == 'idql':
+        continue
+      found = {**_bindings('quickstart.gin'), **_bindings(method)}
+      for key, wanted in (
+          (('', 'TDCritic', 'target_noise'), '0.0'),
+          (('', 'TDCritic', 'return_floor'), 'False'),
+          (('', 'n_step_returns', 'online_steps'), '1'),
+          (('', 'build_agent', 'target_policy_rate'), '1.0'),
+          (('', 'build_agent', 'sampling_policy_rate'), '1.0'),
+          (('', 'Online', 'max_online_weight'), 'None'),
+      ):
+        self.assertEqual(found[key], wanted, f'{method}: {key}')
+
   def test_methods_that_only_rank_use_ranking(self):
     # Sizes would override a number of gradient steps of 0.
     steps = ('', 'ActionOptimizer', 'num_gradient_steps')

@@ -336,7 +336,7 @@ class EpisodeFile:
             f' {type(array).__name__}; a nest must be flat.'
         )
     discount = episode.discount
-    if np.any(discount[:-1] != 1) or discount[-1] not in (0, 1):
+    if types.wrong_discount(discount) is not None:
       raise ValueError(
           f'{self._path}, episode {episode.episode_id}: `discount` must be 1,'
           f' except in the last step, where it may be 0, got {discount}.'

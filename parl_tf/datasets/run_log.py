@@ -21,6 +21,7 @@ import zipfile
 import numpy as np
 
 from parl_tf import episode_file
+from parl_tf import types
 from parl_tf.datasets import rows as rows_lib
 
 NAME = "a run's episode log"
@@ -171,10 +172,8 @@ def _make_rows(path, arrays, has_last: bool) -> rows_lib.Rows:
       rows[name] = array
   rows = rows_lib.flatten_scalars(rows)
   discount = rows['terminals']
-  is_wrong = discount != 1
-  is_wrong[-1] = discount[-1] not in (0, 1)
-  if np.any(is_wrong):
-    step = int(np.argmax(is_wrong))
+  step = types.wrong_discount(discount)
+  if step is not None:
     raise rows_lib.DamagedFileError(
         f'{path}: `discount` must be 1, except in the last step, where it may'
         f' be 0; got {discount[step]} in step {step} of {len(discount)}.'

@@ -173,10 +173,8 @@ def _check_scalars(source: str, name: str, leaf: np.ndarray) -> None:
 
 def _check_ends(source: str, episode: types.Episode) -> None:
   """Checks the discounts and the flag of the last transition."""
-  is_wrong = episode.discount != 1
-  is_wrong[-1] = episode.discount[-1] not in (0, 1)
-  if np.any(is_wrong):
-    step = int(np.argmax(is_wrong))
+  step = types.wrong_discount(episode.discount)
+  if step is not None:
     raise ValueError(
         f'{source}: field `discount` must be 1, except in the last step, where'
         f' it may be 0; got {episode.discount[step]} in step {step} of'

@@ -261,6 +261,21 @@ class EvaluateTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       exported_policy.ExportedPolicy(self._policy, line_walk.LineWalk())
 
+  def test_outputs_are_checked_before_an_episode_is_played(self):
+    path = self.create_tempfile('walk.mp4').full_path
+    for flag, message in (
+        (f'--video={path}', 'walk.mp4 exists'),
+        (f'--video={path}/a.mp4', 'walk.mp4 is a file'),
+        (f'--episodes={path}/a', '`episodes` must be a directory'),
+    ):
+      done = subprocess.run(
+          [sys.executable, '-m', 'parl_tf.binaries.evaluate',
+           '--root_dir=no_such_run', flag],
+          capture_output=True, text=True, check=False,
+      )
+      self.assertNotEqual(done.returncode, 0)
+      self.assertIn(message, done.stderr)
+
   def test_video_without_rendering_is_an_error(self):
     domain = line_walk.LineWalk(draws=False)
     evaluator = evaluation.Evaluator(domain, num_episodes=1, seed=0)
