@@ -228,15 +228,16 @@ def judge(claim: Claim, runs: Sequence[runs_lib.Run]) -> dict:
       'high': difference.high,
       'verdict': verdict,
       'by_chance': by_chance,
-      'needed': _needed(found, is_of_one),
+      'needed': _needed(first, second, is_of_one),
   }
 
 
-def _needed(found, is_of_one):
+def _needed(first, second, is_of_one):
   """Returns the seeds that the claim needs, or None if that is not known."""
-  if not is_of_one or found.num_needed_seeds is None:
-    return found.num_needed_seeds
-  return max(_MIN_SEEDS_OF_ONE, found.num_needed_seeds)
+  needed = statistics.needed_seeds(first, second, is_two_sided=False)
+  if needed is None or not is_of_one:
+    return needed
+  return max(_MIN_SEEDS_OF_ONE, needed)
 
 
 def _by_chance(first, second, is_of_one):

@@ -8,7 +8,8 @@ evaluation, the mean of the evaluations in the last third of the phase, and the
 fall from one to the other. The best of several evaluations exceeds their mean
 by chance alone: a run that stays at 80 percent shows a fall of six points on
 average after six evaluations of 64 episodes. `by_chance` is the probability in
-percent that a run that stays at its mean success shows such a fall.
+percent that a run shows such a fall that stays at its mean success after the
+first third of the phase, or from its best evaluation on if that is earlier.
 
 `start` and `realised` are the predicted and the realised return of the first
 action, of the first and of the last online evaluation. Realised returns end at
@@ -49,10 +50,15 @@ def measure(
   if not numbers.size:
     return []
   is_late = numbers > numbers[-1] * 2.0 / 3.0
+  num_evaluation_episodes = metrics.column('num_evaluation_episodes')[known]
   rows = []
   for source, column in SOURCES.items():
     rates = 100.0 * metrics.column(column)[known]
     found = dict(zip(numbers, rates))
+    # Before, success still rises.
+    settled = slice(
+        min(np.argmax(rates), np.argmax(numbers > numbers[-1] / 3.0)), None
+    )
     best, late = np.max(rates), np.mean(rates[is_late])
     row = {
         'run': f'{run.method}/seed_{run.seed}',
@@ -65,9 +71,9 @@ def measure(
         'by_chance': _text(
             100.0
             * _chance_of_fall(
-                rates / 100.0,
-                is_late,
-                metrics.column('num_evaluation_episodes')[known].astype(int),
+                rates[settled] / 100.0,
+                is_late[settled],
+                num_evaluation_episodes[settled].astype(int),
             )
         ),
     }
@@ -113,7 +119,7 @@ def _num_warm_up_episodes(run: runs_lib.Run) -> int:
 
 
 def _text(number: float) -> str:
-  return '' if np.isnan(number) else f'{number:.1f}'
+  return '' if np.isnan(number) else f'{number:.3f}'
 
 
 def write(path: str, rows: Sequence[Dict[str, Any]]) -> None:
@@ -132,7 +138,6 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   options = flags.FLAGS
   runs = runs_lib.read_runs([options.root_dir]).runs
-  runs_lib.check_one_domain(runs)
   episodes = [int(x) for x in options.episodes]
   rows = [row for run in runs for row in measure(run, episodes)]
   if not rows:

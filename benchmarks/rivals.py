@@ -96,7 +96,7 @@ def compare(
     for source in drift.SOURCES:
       means = np.mean([x[source] for x in own], axis=0)
       for number, mean in zip(episodes, means):
-        row[f'{source}_after_{number}'] = f'{mean:.1f}'
+        row[f'{source}_after_{number}'] = f'{mean:.3f}'
       row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in compared[source])
     of_success, of_80 = np.transpose(speeds[method])
     of_success = of_success[np.isfinite(of_success)]  # Some never succeed.
@@ -104,7 +104,7 @@ def compare(
     row['steps_to_success'] = _text(steps, '.1f')
     row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
     row['runs_at_80'] = int(np.sum(np.isfinite(of_80)))
-    row[_RETURN] = f'{np.mean(compared[_RETURN]):.2f}'
+    row[_RETURN] = f'{np.mean(compared[_RETURN]):.3f}'
     if method != ours:
       for column, theirs in compared.items():
         row[f'{column}_by_chance'] = _lead(

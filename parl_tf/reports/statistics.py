@@ -18,7 +18,7 @@ from parl_tf.reports import permutation
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
 # Standard normal quantiles of a two-sided 5 % test and of a power of 80 %.
-_Z_LEVEL, _Z_POWER = 1.96, 0.84
+_Z_TWO_SIDED, _Z_ONE_SIDED, _Z_POWER = 1.96, 1.645, 0.84
 _CUT = 0.25
 
 Number = Union[float, np.ndarray]
@@ -185,29 +185,33 @@ def probability_of_improvement(
   return np.mean((np.sign(difference) + 1.0) / 2.0)
 
 
-def needed_seeds(first: np.ndarray, second: np.ndarray) -> Optional[int]:
+def needed_seeds(
+    first: np.ndarray, second: np.ndarray, *, is_two_sided: bool = True
+) -> Optional[int]:
   """Computes how many seeds are needed to resolve the observed difference.
 
   Implements the normal approximation n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2: a
   two-sided test at 5 % then detects a difference of means d in 80 % of studies.
-  The observed variances replace the true ones, of which few seeds give only a
-  rough estimate.
+  For a one-sided test, 1.64 replaces 1.96. The observed variances replace the
+  true ones, of which few seeds give only a rough estimate.
 
   Args:
     first: `[R1, D]` scores; the mean of each row over domains is one sample.
     second: `[R2, D]` scores.
+    is_two_sided: Whether the test is two-sided.
 
   Returns:
-    Seeds per method, at least 4, since the permutation test resolves nothing
-    with fewer; None if either has one seed or d is 0.
+    Seeds per method, at least 4 (3 if one-sided), since the permutation test
+    resolves nothing with fewer; None if either has one seed or d is 0.
   """
   first_means, second_means = first.mean(axis=1), second.mean(axis=1)
   difference = np.mean(first_means) - np.mean(second_means)
   if min(len(first), len(second)) < 2 or not difference:
     return None
   variance = np.var(first_means, ddof=1) + np.var(second_means, ddof=1)
-  needed = (_Z_LEVEL + _Z_POWER) ** 2 * variance / difference**2
-  return max(4, math.ceil(needed))
+  z_level, least = (_Z_TWO_SIDED, 4) if is_two_sided else (_Z_ONE_SIDED, 3)
+  needed = (z_level + _Z_POWER) ** 2 * variance / difference**2
+  return max(least, math.ceil(needed))
 
 
 def _trimmed_mean(scores: np.ndarray) -> Number:

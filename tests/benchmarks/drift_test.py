@@ -34,22 +34,34 @@ class DriftTest(absltest.TestCase):
         {k: search[k] for k in ('run', 'policy', 'episodes', 'after_20',
                                 'after_30', 'after_45')},
         {'run': 'a/seed_0', 'policy': 'search', 'episodes': 60,
-         'after_20': '80.0', 'after_30': '60.0', 'after_45': ''},
+         'after_20': '80.000', 'after_30': '60.000', 'after_45': ''},
     )
     # The last third has the evaluations after 50 and 60 episodes.
-    self.assertEqual(search['last_third'], '10.0')
-    self.assertEqual(search['fall'], '70.0')
+    self.assertEqual(search['last_third'], '10.000')
+    self.assertEqual(search['fall'], '70.000')
     self.assertEqual(
-        (search['first_start'], search['last_start']), ('-10.0', '-15.0')
+        (search['first_start'], search['last_start']), ('-10.000', '-15.000')
     )
     self.assertLess(float(search['by_chance']), 5.0)
     # The policy alone has half the score.
-    self.assertEqual((alone['policy'], alone['fall']), ('alone', '35.0'))
+    self.assertEqual((alone['policy'], alone['fall']), ('alone', '35.000'))
 
   def test_a_level_run_falls_by_chance(self):
     search, _ = self._rows([80.0] * 6)
 
-    self.assertEqual((search['fall'], search['by_chance']), ('0.0', '100.0'))
+    self.assertEqual(search['fall'], '0.000')
+    self.assertEqual(search['by_chance'], '100.000')
+
+  def test_a_rise_does_not_make_a_fall_look_like_chance(self):
+    rises, _ = self._rows(
+        [0.0, 0.0, 90.0, 100.0, 100.0, 80.0, 80.0, 80.0]
+    )
+    level, _ = self._rows(
+        [90.0, 90.0, 90.0, 100.0, 100.0, 80.0, 80.0, 80.0]
+    )
+
+    self.assertLess(float(rises['by_chance']), 10.0)
+    self.assertEqual(rises['by_chance'], level['by_chance'])
 
   def test_the_chance_is_that_of_the_episodes_of_each_evaluation(self):
     rates, is_late = np.array([0.9, 0.7]), np.array([False, True])

@@ -57,16 +57,16 @@ class RivalsTest(absltest.TestCase):
             'method': 'ours',
             'seeds': 2,
             'runs': 2,
-            'search_after_10': '45.0',
-            'search_after_20': '85.0',
+            'search_after_10': '45.000',
+            'search_after_20': '85.000',
             'search_of_runs': '90 80',
-            'alone_after_10': '22.5',
-            'alone_after_20': '42.5',
+            'alone_after_10': '22.500',
+            'alone_after_20': '42.500',
             'alone_of_runs': '45 40',
             'steps_to_success': '21.2',
             'env_steps_to_80': '180',
             'runs_at_80': 2,
-            'mean_return': '-7.50',
+            'mean_return': '-7.500',
         },
     )
     self.assertEqual(second['method'], 'theirs')
@@ -77,7 +77,7 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(third['steps_to_success'], '2.0')
     # One of six assignments of four runs gives such a lead.
     self.assertEqual(second['search_by_chance'], '16.7')
-    self.assertEqual(second['mean_return'], '-35.00')
+    self.assertEqual(second['mean_return'], '-35.000')
     self.assertEqual(second['mean_return_by_chance'], '16.7')
 
   def test_further_runs_of_a_seed_count_in_the_mean_but_not_in_the_test(self):
@@ -89,7 +89,7 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual([row['seeds'] for row in rows], [1, 1])
     self.assertEqual([row['runs'] for row in rows], [2, 1])
     self.assertEqual(rows[0]['search_of_runs'], '80 90')
-    self.assertEqual(rows[0]['search_after_20'], '85.0')
+    self.assertEqual(rows[0]['search_after_20'], '85.000')
     # One of two assignments of two seeds.
     self.assertEqual(rows[1]['search_by_chance'], '50.0')
     self.assertIn('| 1 (2 runs) |', self._table(rows)[2])

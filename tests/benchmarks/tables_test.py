@@ -6,9 +6,11 @@ import os
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import pytest
 
 from benchmarks import claims
 from benchmarks import methods
+from benchmarks import recompute
 from benchmarks import tables
 from parl_tf.reports import runs as runs_lib
 
@@ -52,18 +54,31 @@ class CommittedTest(parameterized.TestCase):
           continue
         self.assertAlmostEqual(float(row[f'{phase}_score']), result.score)
 
-  def test_claims_have_the_figures_of_the_runs(self):
-    folder = os.path.join(tables.RESULTS, 'cube_cal_ql')
-    with open(os.path.join(folder, 'claims.csv'), encoding='utf-8') as file:
-      committed = list(csv.DictReader(file))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, claims.COLUMNS)
-    writer.writeheader()
-    runs = runs_lib.read_runs([folder]).runs
-    writer.writerows(claims.judge(x, runs) for x in claims.make_claims([2, 5]))
+  @parameterized.parameters(
+      'cube_cal_ql/claims.csv', 'cube_play_limit/drift.csv',
+      'cube_play_faster_task1/rivals.csv',
+  )
+  def test_figures_are_those_of_the_runs(self, name):
+    self._compare(os.path.join(tables.RESULTS, name))
 
+  @pytest.mark.full
+  def test_all_figures_are_those_of_the_runs(self):
+    paths = recompute.paths()
+    self.assertNotEmpty(paths)
+    for path in paths:
+      with self.subTest(path):
+        self._compare(path)
+
+  def _compare(self, path):
+    rows = recompute.rows_of(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, max((list(row) for row in rows), key=len))
+    writer.writeheader()
+    writer.writerows(rows)
     text.seek(0)
-    self.assertEqual(list(csv.DictReader(text)), committed)
+
+    with open(path, encoding='utf-8') as file:
+      self.assertEqual(list(csv.DictReader(text)), list(csv.DictReader(file)))
 
 
 class LinesTest(absltest.TestCase):

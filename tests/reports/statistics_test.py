@@ -184,6 +184,19 @@ class NeededSeedsTest(parameterized.TestCase):
         statistics.needed_seeds(_column(*first), _column(*second)), wanted
     )
 
+  @parameterized.named_parameters(
+      # (1.645 + 0.84)^2 * 2 / 0.25 = 49.4.
+      ('many', [0, 1, 2], [0.5, 1.5, 2.5], 50),
+      ('at_least_three', [100, 100], [0, 0], 3),
+  )
+  def test_a_one_sided_test_needs_fewer(self, first, second, wanted):
+    self.assertEqual(
+        statistics.needed_seeds(
+            _column(*first), _column(*second), is_two_sided=False
+        ),
+        wanted,
+    )
+
   def test_a_seed_counts_by_its_mean_over_domains(self):
     # Means 10, 20 and 0, 10, as above.
     first = np.array([[0.0, 20.0], [30.0, 10.0]])
