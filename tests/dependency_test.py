@@ -53,7 +53,9 @@ _MAY_IMPORT = {
     'frame_stack': _BASE,
     'picture_store': _BASE,
     'value_distribution': (*_BASE, 'losses'),
-    'networks': (*_DATA, 'replicas', 'value_distribution', 'networks'),
+    'networks': (
+        *_DATA, 'frame_stack', 'replicas', 'value_distribution', 'networks'
+    ),
     'critics': (*_MATHEMATICS, 'critics'),
     'policies': (*_MATHEMATICS, 'serving', 'policies'),
     'search': (*_MATHEMATICS, 'critics', 'search'),

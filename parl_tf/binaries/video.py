@@ -3,11 +3,13 @@
 import contextlib
 import importlib.util
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
 from parl_tf.training import evaluation_video
+
+_SIDE_MULTIPLE = 2
 
 
 class VideoRecorder(contextlib.AbstractContextManager):
@@ -39,9 +41,14 @@ class VideoRecorder(contextlib.AbstractContextManager):
 
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     self._path = path
-    self._writer = imageio.get_writer(
-        path, fps=evaluation_video.FRAMES_PER_SECOND
-    )
+    rate = evaluation_video.FRAMES_PER_SECOND
+    options: Dict[str, Any]
+    if path.lower().endswith('.gif'):
+      options = {'duration': 1e3 / rate}  # Milliseconds.
+    else:
+      # By default, pictures are stretched to multiples of 16 pixels.
+      options = {'fps': rate, 'macro_block_size': _SIDE_MULTIPLE}
+    self._writer = imageio.get_writer(path, **options)
     self._make_panel = make_panel
     self._panel: Any = None
     self._is_over = False
@@ -49,7 +56,7 @@ class VideoRecorder(contextlib.AbstractContextManager):
   def __call__(self, environments, running):
     # Also records the final state of the episode.
     if not self._is_over:
-      self._writer.append_data(self._frame(environments[0]))
+      self._writer.append_data(_padded(self._frame(environments[0])))
     self._is_over = not running[0]
 
   def _frame(self, environment):
@@ -62,3 +69,10 @@ class VideoRecorder(contextlib.AbstractContextManager):
 
   def __exit__(self, *unused_exception):
     self._writer.close()
+
+
+def _padded(picture):
+  """Repeats the last row and column where video codecs need even sides."""
+  height, width, _ = picture.shape
+  sides = [(0, -height % _SIDE_MULTIPLE), (0, -width % _SIDE_MULTIPLE), (0, 0)]
+  return np.pad(picture, sides, mode='edge')

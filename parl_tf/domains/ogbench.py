@@ -76,6 +76,7 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     ogbench_scene.forget(scene.model, scene.data)
     scene.pre_step()
     scene.post_step()
+    self._colors = ogbench_scene.colors(scene.model)
     if self._image_size:
       self._image = ogbench_scene.draw(scene)
       return time_step._replace(observation=self._image.copy())
@@ -85,6 +86,7 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
 
   def step(self, action):
     time_step = super().step(action)
+    self._colors = ogbench_scene.colors(self.gymnasium_environment.model)
     if not self._image_size or time_step.first():
       return time_step
     if self._num_steps % self._image_interval == 0 or time_step.last():
@@ -95,6 +97,11 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     if self._image_size:
       return ogbench_scene.image_spec(self._image_size)
     return super().observation_spec()
+
+  def render(self) -> np.ndarray:
+    """Returns a picture in the colours of the environment's own last step."""
+    ogbench_scene.restore_colors(self.gymnasium_environment.model, self._colors)
+    return super().render()
 
   def info(self) -> Mapping[str, np.ndarray]:
     data = self.gymnasium_environment.data

@@ -3,7 +3,7 @@
 import atexit
 import copy
 import functools
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from dm_env import specs
 import numpy as np
@@ -56,6 +56,18 @@ def draw(scene: Any) -> np.ndarray:
   reset last, because environments share them.
   """
   return scene.render(camera=_CAMERA)
+
+
+def colors(model: Any) -> Tuple[np.ndarray, np.ndarray]:
+  """Returns copies of the colours that environments of a kind share."""
+  return model.geom_rgba.copy(), model.mat_rgba.copy()
+
+
+def restore_colors(
+    model: Any, of_environment: Tuple[np.ndarray, np.ndarray]
+) -> None:
+  """Gives a shared model the colours that `colors` has returned."""
+  model.geom_rgba[:], model.mat_rgba[:] = of_environment
 
 
 def make(

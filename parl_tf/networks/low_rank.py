@@ -118,7 +118,10 @@ class Adapters(tf.Module):
       for layer, adapter in zip(group, self.adapters):
         layer.attach(adapter)
     self._scale = alpha / rank
-    self._digest_base = lambda: _digest(module.trainable_variables)
+    self._digest_weights = lambda: _digest(module.trainable_variables)
+    self._digest_base = self._digest_weights
+    if not copies:  # Averaged weights still move while the base is frozen.
+      self._digest_base = lambda: _digest(module.variables)
 
   @property
   def num_bytes(self) -> int:
@@ -136,7 +139,8 @@ class Adapters(tf.Module):
   def save(self, path: str) -> None:
     """Writes the adapters alone to a `.npz` file.
 
-    It also has their scale, alpha / rank, and a digest of the base's weights.
+    It also has their scale, alpha / rank, and a digest of the base: its weights
+    and, unless it has averaged ones, its statistics and bins.
     """
     arrays = self._named()
     arrays[_SCALE] = np.array(self._scale)
@@ -148,10 +152,11 @@ class Adapters(tf.Module):
     """Reads adapters that `save` wrote.
 
     Files of version 0.2 have neither scale nor digest; a warning is logged.
+    Those of later ones may have a digest of the base's weights alone.
 
     Raises:
       ValueError: If they do not fit the layers, have another scale, or were
-        trained on a base with other weights. The adapters are then unchanged.
+        trained on another base. The adapters are then unchanged.
     """
     with np.load(path) as file:
       saved = dict(file)
@@ -174,11 +179,11 @@ class Adapters(tf.Module):
           f'{path}: `{_SCALE}` (alpha / rank) must be {self._scale:g}, as in'
           f' this policy, got {scale:g}.'
       )
-    elif base != self._digest_base():
+    elif base not in (self._digest_base(), self._digest_weights()):
       raise ValueError(
           f"{path}: `{_BASE}` must be the digest of this policy's base,"
           f' {self._digest_base()}, got {base}: the adapters were trained on'
-          ' other weights. Restore those first.'
+          ' other weights, statistics or bins. Restore those first.'
       )
     for i, adapter in enumerate(self.adapters):
       adapter.down.assign(saved[f'{i}/down'])

@@ -6,6 +6,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import frame_stack
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.networks import causal_block
@@ -56,7 +57,8 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       dropout_rate: Fraction of each residual to drop in training.
 
     Raises:
-      ValueError: If a number is out of range or does not divide another.
+      ValueError: If a number is out of range or does not divide another, or
+        the instruction would be stacked like motion.
     """
     super().__init__()
     if min(num_blocks, num_heads, patch_size, vocabulary_size) < 1:
@@ -81,6 +83,12 @@ class VisionLanguageTransformer(tf.keras.layers.Layer):
       if observation_encoder.is_image(leaf):
         self._image_names.append(name)
       elif name == instruction_key:
+        if spec.num_frames > 1 and name != frame_stack.INSTRUCTION:
+          raise ValueError(
+              f'`instruction_key` must be {frame_stack.INSTRUCTION!r} where'
+              f' observations have {spec.num_frames} frames, because all other'
+              f' vectors are stacked, got {name!r}.'
+          )
         self._word_names.append(name)
       else:
         number_names.append(name)

@@ -32,7 +32,12 @@ class CompositePolicy(generative_policy.GenerativePolicy):
 
   @property
   def cloned(self):
-    return self.base
+    return self.base.cloned
+
+  @property
+  def adapters(self):
+    """Adapters of the base policy, or None. Exports do not merge them."""
+    return self.base.adapters
 
   @property
   def vocabulary_sizes(self):

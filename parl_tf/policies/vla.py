@@ -156,11 +156,15 @@ def _ends(name, bound, found, spec) -> np.ndarray:
         f'`{name}` must be a number, or one for each of the {size} action'
         f' dimensions, got {bound}.'
     )
-  step = [
+  step = np.array([
       end if own is None else own
       for own, end in zip(bound, np.broadcast_to(found, [size]))
-  ]
-  return np.tile(np.asarray(step, np.float32), spec.chunk_length)
+  ], np.float32)
+  if not np.all(np.abs(step) <= 1.0):
+    raise ValueError(
+        f'`{name}` must be in [-1, 1], the bounds of actions, got {bound}.'
+    )
+  return np.tile(step, spec.chunk_length)
 
 
 @gin.configurable(denylist=['spec'])

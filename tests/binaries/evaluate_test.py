@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -275,6 +276,17 @@ class EvaluateTest(parameterized.TestCase):
       )
       self.assertNotEqual(done.returncode, 0)
       self.assertIn(message, done.stderr)
+
+  @parameterized.parameters('.mp4', '.gif')
+  def test_a_video_has_the_proportions_of_the_pictures(self, extension):
+    path = os.path.join(self._dir, f'walk{extension}')
+    environment = mock.Mock()
+    environment.render.return_value = np.zeros([33, 50, 3], np.uint8)
+    with video.VideoRecorder(path) as recorder:
+      recorder([environment], [False])
+
+    with imageio.get_reader(path) as reader:
+      self.assertEqual(reader.get_data(0).shape[:2], (34, 50))
 
   def test_video_without_rendering_is_an_error(self):
     domain = line_walk.LineWalk(draws=False)

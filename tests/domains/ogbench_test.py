@@ -6,6 +6,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
+from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import ogbench
 from parl_tf.domains import ogbench_oracles
 from tests.domains import controller_episode
@@ -185,6 +186,26 @@ class SceneTest(parameterized.TestCase):
     seen = play(lambda: other.step(np.zeros([5], np.float32)))
 
     np.testing.assert_array_equal(seen, expected)
+
+  def test_environments_are_drawn_in_their_own_colors(self):
+    domain = ogbench.Scene(task=3)
+    first, second = (
+        domain.make_environment(seed, evaluation=True) for seed in (0, 1)
+    )
+    first.reset()
+    model = first.gymnasium_environment.model
+    wanted = model.geom_rgba.copy(), model.mat_rgba.copy()
+    second.reset()
+    # As if a button of the other one were pressed.
+    second.gymnasium_environment._cur_button_states[:] = [0, 1]
+    second.step(np.zeros([5], np.float32))
+    self.assertFalse(np.array_equal(model.geom_rgba, wanted[0]))
+
+    with mock.patch.object(gymnasium_adapter.GymnasiumEnvironment, 'render'):
+      first.render()
+
+    np.testing.assert_array_equal(model.geom_rgba, wanted[0])
+    np.testing.assert_array_equal(model.mat_rgba, wanted[1])
 
   def test_info_contains_the_button_states(self):
     environment = ogbench.Scene(task=3).make_environment(0, evaluation=True)

@@ -2,7 +2,7 @@
 
 import os
 
-from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -113,7 +113,7 @@ class AveragedBaseTest(tensor_case.TensorCase):
     self.assertAllClose(self._sample(self._policy.deployed()), after)
 
 
-class FileTest(absltest.TestCase):
+class FileTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -126,12 +126,21 @@ class FileTest(absltest.TestCase):
     ):
       _make_adapters(alpha=8.0).load(self._path)
 
-  def test_another_base_is_refused(self):
-    other = _make_adapters(alpha=4.0, base_seed=1)
+  @parameterized.parameters(dict(base_seed=1), dict(statistics=2.0))
+  def test_another_base_is_refused(self, **base):
+    other = _make_adapters(alpha=4.0, **base)
     before = other.adapters[0].down.numpy()
     with self.assertRaisesRegex(ValueError, 'adapters.npz: `base` must'):
       other.load(self._path)
     np.testing.assert_array_equal(other.adapters[0].down, before)
+
+  def test_a_digest_of_the_weights_alone_is_accepted(self):
+    adapters = _make_adapters(alpha=4.0, statistics=2.0)
+    with np.load(self._path) as file:
+      weights = {**file, 'base': adapters._digest_weights()}
+    np.savez(self._path, **weights)
+    with self.assertNoLogs(level='WARNING'):
+      adapters.load(self._path)
 
   def test_a_file_of_an_earlier_version_is_loaded_with_a_warning(self):
     with np.load(self._path) as file:
@@ -149,8 +158,9 @@ class FileTest(absltest.TestCase):
       other.load(self._path)
 
 
-def _make_adapters(alpha, seed=0, base_seed=0):
+def _make_adapters(alpha, seed=0, base_seed=0, statistics=1.0):
   module = tf.Module()
+  module.statistics = tf.Variable(statistics, trainable=False)
   module.layer = low_rank.make_dense(2, 3, base_seed)
   return low_rank.Adapters(module, seed, rank=2, alpha=alpha)
 

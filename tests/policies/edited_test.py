@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
+from parl_tf.networks import vision_language_transformer
 from parl_tf.policies import edited
 from parl_tf.policies import gaussian
+from parl_tf.policies import vla
 from tests import tensor_case
 from tests.policies import policy_conformance
 
@@ -47,6 +49,23 @@ class EditedTest(tensor_case.TensorCase):
             observation, 1, randomness.fold_in(_SEED, 'base')
         )[:, 0],
     )
+
+  def test_a_base_with_adapters_is_cloned_by_its_weights(self):
+    base = functools.partial(
+        vla.LowRankPolicy,
+        base_ctor=functools.partial(
+            vla.VLAPolicy,
+            network_ctor=functools.partial(
+                vision_language_transformer.VisionLanguageTransformer,
+                width=8, num_blocks=1, num_heads=2,
+            ),
+        ),
+        rank=1,
+    )
+    policy = _make(base_ctor=base)
+
+    self.assertIs(policy.cloned, policy.base.base)
+    self.assertIs(policy.adapters, policy.base.adapters)
 
   def test_density_is_that_of_a_scaled_squashed_normal(self):
     policy = _make(scale=0.1, hidden_sizes=())
