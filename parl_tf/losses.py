@@ -122,8 +122,8 @@ def conservative_penalty(
     next_values: `[E, B, m]` values at s of the policy's actions for s'; None or
       no columns to omit the block.
     current_values: `[E, B, m]` values of the policy's actions for s; None or no
-      columns to omit the block. `m` must divide `n`: each policy column counts
-      n / m times. To calibrate the policy's values, pass both blocks through
+      columns to omit the block. Each policy column counts n / m times. To
+      calibrate the policy's values, pass both blocks through
       `calibrated_values` first.
     data_values: `[E, B]` values of the dataset actions.
     temperature: Positive temperature of the logsumexp.
@@ -132,9 +132,6 @@ def conservative_penalty(
 
   Returns:
     `[E, B]` penalty; the weight alpha is not applied.
-
-  Raises:
-    ValueError: If a policy block's column count does not divide `n`.
   """
   tf.debugging.assert_shapes(
       [(random_values, ('E', 'B', 'n')), (data_values, ('E', 'B'))]
@@ -146,13 +143,14 @@ def conservative_penalty(
   for i, block in enumerate(blocks):
     if block is None or block.shape[-1] == 0:
       continue
-    _check_divides(block.shape[-1], random_values.shape[-1])
     if log_densities is not None:
       block = block - tf.convert_to_tensor(log_densities[i])[tf.newaxis]
     # In a graph the number of columns may be known only at run time, and may be
     # 0. An empty block adds nothing to the maximum or to the count.
     num_columns = tf.shape(block)[-1]
-    repeats = tf.cast(num_random // tf.maximum(num_columns, 1), tf.float32)
+    repeats = tf.cast(num_random, tf.float32) / tf.cast(
+        tf.maximum(num_columns, 1), tf.float32
+    )
     columns.append(block + temperature * tf.math.log(repeats))
     num_counted += tf.where(num_columns > 0, num_random, 0)
   if log_densities is None:
@@ -297,12 +295,3 @@ def clipped_surrogate(
   ratio = tf.exp(log_ratio)
   clipped = tf.clip_by_value(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
   return -tf.minimum(ratio * advantage, clipped * advantage)
-
-
-def _check_divides(num_columns, num_random):
-  """Raises if both numbers are known and the first does not divide the last."""
-  if num_columns and num_random and num_random % num_columns:
-    raise ValueError(
-        'The number of policy columns must divide the number of random '
-        f'columns, got {num_columns} and {num_random}.'
-    )

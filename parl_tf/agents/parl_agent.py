@@ -98,8 +98,9 @@ class PARLAgent(tf_agent.TFAgent):
       followers: Policies that follow `policy` after each training step, if any.
 
     Raises:
-      ValueError: If a number is out of range, or the critic infers terminal
-        steps from rewards although these are sums over chunks.
+      ValueError: If a number is out of range, the critic infers terminal steps
+        from rewards although these are sums over chunks, or a loss reads
+        densities at a temperature other than 1.
     """
     if critic_utd < 1 or policy_utd < 1:
       raise ValueError(
@@ -112,6 +113,10 @@ class PARLAgent(tf_agent.TFAgent):
           '`Critic.terminals_from_reward` must be False with chunks: the sum '
           "of a chunk's rewards does not show whether the task ended."
       )
+    if getattr(critic, 'reads_densities', False) or (
+        improver is not None and improver.adds_rewards
+    ):
+      state_actions.check_densities(searches.training, policy)
     tf.Module.__init__(self)
     self.critic = critic
     self.generative_policy = policy

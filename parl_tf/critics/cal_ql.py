@@ -89,6 +89,7 @@ class CalQLCritic(td.TDCritic):
     self._temperature = conservative_temperature
     self._num_actions = num_conservative_actions
     self._form = conservative_form
+    self.reads_densities = conservative_form != 'expectation'
     self._calibrate = calibrate
     self._calibrate_random = calibrate and calibrate_random_actions
 
@@ -138,7 +139,12 @@ class CalQLCritic(td.TDCritic):
         high=1.0,
     )
     next_, current = (
-        actions.optimized(self._num_actions, 'penalty', at_most=True)
+        actions.optimized(
+            self._num_actions,
+            'penalty',
+            at_most=True,
+            with_densities=self.reads_densities,
+        )
         for actions in (source.next, source.here)
     )
     members = self._draw_members(randomness.fold_in(seed, 'penalty members'))

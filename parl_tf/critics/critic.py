@@ -119,12 +119,14 @@ class Critic(tf.Module, abc.ABC):
 
   Attributes:
     draws_actions: Whether `loss` uses actions of the policy.
+    reads_densities: Whether it uses their densities, if the policy has one.
     num_backup_actions: Number of next actions of which the target backs up the
       best; None for all that the search draws.
     starts_from_data: Whether `start_at` should get the mean value of the data.
   """
 
   draws_actions = True
+  reads_densities = False
   num_backup_actions: Optional[int] = 1
 
   def __init__(

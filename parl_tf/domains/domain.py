@@ -190,9 +190,6 @@ class Domain(abc.ABC):
       at 0; None if the domain has no play data.
     ends_at_success: Whether success ends an episode when play is read from a
       dataset.
-    extrapolates_returns: Whether the Monte-Carlo return of an episode that the
-      time limit ended includes what would have followed, as estimated by the
-      episode's mean reward.
   """
 
   reward_scale: float = 1.0
@@ -201,7 +198,6 @@ class Domain(abc.ABC):
   max_environments: Optional[int] = None
   recorded_task: Optional[int] = None
   ends_at_success: bool = True
-  extrapolates_returns: bool = False
 
   def _set_constants(
       self, max_episode_steps: int, reward_scale: float, reward_bias: float
@@ -221,6 +217,16 @@ class Domain(abc.ABC):
   def name(self) -> str:
     """The name of the task in reports."""
     return type(self).__name__
+
+  @property
+  def extrapolates_returns(self) -> bool:
+    """Whether returns go on past the time limit with the mean reward.
+
+    Where `never_succeeds_value` is unknown, the Monte-Carlo return of an
+    episode that the time limit ended would otherwise rise to 0, above the
+    values that it is to bound from below.
+    """
+    return self.never_succeeds_value(0.99) is None
 
   @property
   def parts(self) -> Sequence['Domain']:

@@ -36,8 +36,8 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
   data must come from a file.
   """
 
-  # Many tasks of gymnasium go on until their time limit, so that a return that
-  # ends there says little about a step shortly before.
+  # Many tasks of gymnasium go on after success, until their time limit, so that
+  # a return that ends there says little about a step shortly before.
   extrapolates_returns = True
 
   def __init__(

@@ -189,9 +189,6 @@ class TableTask(domain.Domain):
     self._observation_size = observation_size
     self._num_things = num_things
     self._action_repeat = action_repeat
-    # Each of several things that is wrong costs 1 in every step. The return of
-    # a failure with a single one is known: `never_succeeds_value`.
-    self.extrapolates_returns = num_things > 1
     self._oracle_min_norm = oracle_min_norm
     self._data_speed = data_speed
     self._image_size = image_size

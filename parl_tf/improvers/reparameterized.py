@@ -131,7 +131,7 @@ class ReparameterizedImprover(improver.PolicyImprover):
           '`TDCritic.num_backup_actions` must be 1 with `entropy_backup`, got '
           f'{critic.num_backup_actions}: the entropy is that of one action.'
       )
-    log_probs = source.next.optimized(1).log_probs
+    log_probs = source.next.optimized(1, with_densities=True).log_probs
     if log_probs is None:
       raise ValueError(
           '`entropy_backup` needs a policy with a density and, for training, a '

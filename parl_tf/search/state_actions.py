@@ -1,7 +1,6 @@
 """The actions at a batch of states: the policy's own and optimized ones."""
 
 import contextlib
-import math
 from typing import Dict, NamedTuple, Optional, Union
 
 import tensorflow as tf
@@ -103,6 +102,7 @@ class StateActions:
       n: Optional[int],
       purpose: str = 'target',
       at_most: bool = False,
+      with_densities: bool = False,
   ) -> types.ActionSamples:
     """Returns actions of pi_opt by the search's selection.
 
@@ -113,8 +113,9 @@ class StateActions:
       n: Number of actions; None for as many as the search draws.
       purpose: Name that distinguishes draws. Draws from pi_opt differ between
         purposes; the policy's own samples are the same for all.
-      at_most: Whether fewer actions will do if the search draws fewer. Their
-        number then divides n.
+      at_most: Whether fewer actions will do if the search draws fewer.
+      with_densities: Whether the log densities are needed of a policy that has
+        a density.
 
     Returns:
       `[B, m, A]` actions: the best one (m = 1) of pi_opt under 'argmax',
@@ -123,24 +124,21 @@ class StateActions:
 
     Raises:
       ValueError: If n exceeds the number of the policy's own samples, and fewer
-        will not do; if they need densities at a temperature other than 1.
+        will not do; if densities are needed at a temperature other than 1.
     """
     num_samples = self._search.num_samples
     if n is None:
       n = num_samples
     if not self._search.optimize_targets:
-      if n > num_samples and at_most:
-        n = math.gcd(n, num_samples)
+      if at_most:
+        n = min(n, num_samples)
       if n > num_samples:
         raise ValueError(
             f'`Search.num_samples` must be at least {n}, the number of '
             f'{purpose} actions, got {num_samples}.'
         )
-      if self.policy.has_density and self._search.temperature != 1.0:
-        raise ValueError(
-            '`training/Search.temperature` must be 1 for actions with '
-            f'densities, got {self._search.temperature}.'
-        )
+      if with_densities:
+        check_densities(self._search, self.policy)
       drawn = self._draw()
       return types.ActionSamples(
           *(x if x is None else x[:, :n] for x in drawn)
@@ -189,6 +187,25 @@ class StateActions:
     if self._tape is None:
       return contextlib.nullcontext()
     return self._tape.stop_recording()
+
+
+def check_densities(search: action_source.Search, policy) -> None:
+  """Checks that a search's draws of a policy have the densities they may need.
+
+  Args:
+    search: Settings of the search.
+    policy: `GenerativePolicy`; without a density nothing is checked.
+
+  Raises:
+    ValueError: If the temperature of the policy's own samples is not 1.
+  """
+  if not policy.has_density or search.optimize_targets:
+    return
+  if search.temperature != 1.0:
+    raise ValueError(
+        '`training/Search.temperature` must be 1 for a loss that reads'
+        f" densities of the policy's own actions, got {search.temperature}."
+    )
 
 
 class ActionSource(NamedTuple):

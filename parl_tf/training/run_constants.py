@@ -119,20 +119,16 @@ def read(domain, agent) -> RunConstants:
         ' are extrapolated past the time limit, and success may fall.',
         domain.name,
     )
-  elif has_floor and value is None:
-    logging.warning(
-        '`TDCritic.return_floor` (macro `return_floor`) is wrong for %s if'
-        ' rewards are negative: the return of an episode that fails is'
-        ' unknown, and ends at the time limit.',
-        domain.name,
-    )
   return RunConstants(
       gamma=agent.gamma,
       reward_scale=domain.reward_scale,
       reward_bias=domain.reward_bias,
       offline_worst_return=worst,
       online_worst_return=worst if fails_online else np.nan,
-      extrapolates_returns=float(domain.extrapolates_returns),
+      # Without a discount, what follows the time limit has no finite return.
+      extrapolates_returns=float(
+          domain.extrapolates_returns and agent.gamma < 1.0
+      ),
       timeouts_fail_online=float(timeouts_fail),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,

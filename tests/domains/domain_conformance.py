@@ -206,6 +206,8 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     value = self.domain.never_succeeds_value(0.99)
     if value is not None:
       self.assertTrue(np.isfinite(value))
+    else:  # Or the returns of failures would rise to 0 at the time limit.
+      self.assertTrue(self.domain.extrapolates_returns)
 
   def test_returns_are_in_the_value_range(self):
     value_range = self.domain.value_range(0.9)

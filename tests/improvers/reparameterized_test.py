@@ -41,7 +41,8 @@ class _GivenActions:
   def __init__(self, log_probs):
     self._log_probs = log_probs
 
-  def optimized(self, n):
+  def optimized(self, n, with_densities):
+    assert with_densities
     assert n == 1
     return types.ActionSamples(tf.zeros([3, 1, 2]), self._log_probs)
 

@@ -41,8 +41,8 @@ class _GivenActions:
   def __init__(self, samples):
     self._samples = samples
 
-  def optimized(self, n, purpose='target', at_most=False):
-    del n, at_most
+  def optimized(self, n, purpose='target', **unused_options):
+    del n
     return self._samples[purpose]
 
 
@@ -192,8 +192,8 @@ class SamplesTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(ValueError, 'num_samples.*5.*penalty.*got 4'):
       source.here.optimized(5, 'penalty')
 
-  def test_fewer_samples_will_do_if_their_number_divides_the_requested(self):
-    for num_samples, n, wanted in ((4, 3, 3), (4, 8, 4), (4, 6, 2), (1, 4, 1)):
+  def test_fewer_samples_will_do(self):
+    for num_samples, n, wanted in ((4, 3, 3), (4, 8, 4), (4, 6, 4), (1, 4, 1)):
       source = _make_source(action_source.Search(num_samples, optimizer=None))
       found = source.here.optimized(n, 'penalty', at_most=True)
 
@@ -246,9 +246,11 @@ class SamplesTest(tensor_case.TensorCase):
     source = _make_source(
         action_source.Search(4, optimizer=None, temperature=0.5)
     )
-    self.assertEqual(source.here.base().shape[1], 4)  # Needs no density.
+    own = source.here.optimized(1)
+    self.assertAllEqual(own.actions, source.here.base()[:, :1])
+    self.assertIsNone(own.log_probs)
     with self.assertRaisesRegex(ValueError, 'Search.temperature`.*got 0.5'):
-      source.here.optimized(1)
+      source.here.optimized(1, with_densities=True)
 
   def test_candidates_without_an_optimizer_are_an_error(self):
     source = _make_source(action_source.Search(4, optimizer=None))

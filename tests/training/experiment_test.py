@@ -114,7 +114,7 @@ class MakeWritersTest(parameterized.TestCase):
       gin.parse_config('return_floor = False')
       run_constants.read(pendulum, agent)
 
-  def test_a_floor_of_unknown_returns_of_failures_is_warned_of(self):
+  def test_returns_of_unknown_failures_are_extrapolated(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('TDCritic.return_floor = True')
     agent = small_agent.make_agent()
@@ -122,7 +122,10 @@ class MakeWritersTest(parameterized.TestCase):
     domain.never_succeeds_value = lambda gamma: None
     with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
       run_constants.read(domain, agent)
-    self.assertRegex(logs.output[-1], 'return_floor.*fails is unknown')
+    self.assertRegex(logs.output[-1], 'return_floor.*are extrapolated')
+    self.assertTrue(run_constants.read(domain, agent).extrapolates_returns)
+    agent.critic.gamma = 1.0  # Their sum would be infinite.
+    self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
 
   def test_processes_of_a_run_share_the_steps_of_a_row(self):
     self.addCleanup(gin.clear_config)
