@@ -389,9 +389,8 @@ class ConservativePenaltyTest(parameterized.TestCase):
 
   def test_columns_need_not_divide_the_uniform_columns(self):
     # 1 + 2 + 3 + 3 / 2 * (4 + 6) + 7 = 28 in 3 + 3 + 1 columns: log 4 - log 7.
-    penalty = losses.conservative_penalty(
-        _logs(1, 2, 3), _logs(4, 6), None, _logs(7)[..., 0]
-    )
+    blocks = _logs(1, 2, 3), _logs(4, 6), None, _logs(7)[..., 0]
+    penalty = losses.conservative_penalty(*blocks)
     np.testing.assert_allclose(penalty, [[np.log(4 / 7)]], rtol=1e-5)
 
   def test_values_with_wrong_shapes_are_an_error(self):

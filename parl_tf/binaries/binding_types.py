@@ -1,5 +1,6 @@
 """Checks the types of bound values against the annotations of parameters."""
 
+import collections.abc
 import inspect
 import typing
 from typing import Any, Mapping, Tuple
@@ -7,12 +8,17 @@ from typing import Any, Mapping, Tuple
 import gin
 
 _NUMBERS = (int, float, bool)
+_COLLECTIONS = (
+    tuple, list, dict, collections.abc.Sequence, collections.abc.Mapping,
+    collections.abc.Iterable, collections.abc.Collection,
+)
 
 
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
   """Checks that no text is bound to a number, nor the reverse.
 
-  Also, that no float, such as `1e3`, is bound to an integer.
+  Also, that neither is bound to a tuple or a dict, and that no float, such as
+  `1e3`, is bound to an integer.
 
   Args:
     bindings: Values by `(scope, configurable)`, then by parameter.
@@ -30,17 +36,11 @@ def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
       if hints is None:
         hints = _hints(gin.get_configurable(name))
       allowed = _alternatives(hints.get(parameter, Any))
-      if isinstance(value, float):
-        is_wrong = all(x in (int, bool, str, type(None)) for x in allowed)
-      elif isinstance(value, str):
-        is_wrong = all(x in (*_NUMBERS, type(None)) for x in allowed)
-      else:
-        is_wrong = all(x in (str, type(None)) for x in allowed)
-      if is_wrong:
-        wanted = ' or '.join(getattr(x, '__name__', str(x)) for x in allowed)
+      if not any(_may_be(x, value) for x in allowed):
+        wanted = ' or '.join(map(_name, allowed))
         raise ValueError(
             f'`{name.rpartition(".")[2]}.{parameter}` must be of type'
-            f' {wanted.replace("NoneType", "None")}, got {value!r}.'
+            f' {wanted}, got {value!r}.'
         )
 
 
@@ -49,6 +49,26 @@ def _hints(configurable: Any) -> Mapping[str, Any]:
   if inspect.isclass(function):
     function = function.__init__
   return getattr(inspect.unwrap(function), '__annotations__', {})
+
+
+def _may_be(hint: Any, value: Any) -> bool:
+  """Returns whether a number or text may have a type, as far as is known."""
+  if hint is type(None) or (typing.get_origin(hint) or hint) in _COLLECTIONS:
+    return False
+  if hint is str:
+    return isinstance(value, str)
+  if hint in _NUMBERS:
+    is_float = isinstance(value, float)
+    return not isinstance(value, str) and (hint is float or not is_float)
+  return True
+
+
+def _name(hint: Any) -> str:
+  if hint is type(None):
+    return 'None'
+  if typing.get_origin(hint) is None:
+    return getattr(hint, '__name__', str(hint))
+  return str(hint).replace('typing.', '')
 
 
 def _alternatives(hint: Any) -> Tuple[Any, ...]:

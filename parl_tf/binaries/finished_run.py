@@ -3,7 +3,7 @@
 import math
 import os
 import shlex
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from absl import logging
 
@@ -12,6 +12,8 @@ from parl_tf.reports import run_files
 from parl_tf.training import run_directory
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
+
+_PHASE_TITLES = {'offline': 'offline RL', 'behavior_cloning': 'cloning'}
 
 
 def digest(
@@ -108,21 +110,27 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
       lines.append('Of these, base_policy succeeded more often.')
     lines.append('Those of the last step:')
   lines += [f'SavedModel: {path}' for path in summary.policies.values()]
-  if 'base_policy' in summary.policies and _needs_no_search(summary):
+  earlier = _better_phase(summary)
+  if earlier is not None:
+    name, is_alone = earlier
+    alone = ' of the policy alone' if is_alone else ''
     lines.append(
-        'base_policy succeeds as often without search, and acts faster.'
+        f'Success{alone} was higher after {_PHASE_TITLES[name]} than online.'
     )
-  if _offline_is_better(summary):
-    lines.append('Success was higher after offline RL than online.')
     # A run that began from another one has no checkpoint of that run's phases.
     if summary.policies and os.path.isdir(
-        os.path.join(root_dir, run_files.PHASE_CHECKPOINTS, 'offline')
+        os.path.join(root_dir, run_files.PHASE_CHECKPOINTS, name)
     ):
       lines.append(
           'To export that policy: parl-export --root_dir'
-          f' {shlex.quote(root_dir)} --checkpoint offline --output'
-          ' offline_policy'
+          f' {shlex.quote(root_dir)} --checkpoint {name}'
+          f'{" --policy base_policy" if is_alone else ""} --output'
+          f' {name}_policy'
       )
+  elif 'base_policy' in summary.policies and _needs_no_search(summary):
+    lines.append(
+        'base_policy succeeds as often without search, and acts faster.'
+    )
   return '\n'.join(lines)
 
 
@@ -171,11 +179,18 @@ def _needs_no_search(summary: run_summary.RunSummary) -> bool:
   return rate is not None and alone is not None and alone >= rate > 0.0
 
 
-def _offline_is_better(summary: run_summary.RunSummary) -> bool:
-  """Returns whether offline RL succeeded more often, beyond chance."""
-  offline, online = map(summary.phases.get, ('offline', 'online'))
-  if offline is None or online is None or offline.success_rate is None:
-    return False
+def _better_phase(
+    summary: run_summary.RunSummary,
+) -> Optional[Tuple[str, bool]]:
+  """Returns the earlier phase that succeeded most, if online success is worse.
+
+  Returns:
+    The phase and whether it is the policy alone that succeeded more often; None
+    if no difference is beyond chance.
+  """
+  online = summary.phases.get('online')
+  if online is None:
+    return None
   rates = [
       rate
       for rate in (online.success_rate, online.success_rate_without_search)
@@ -183,11 +198,26 @@ def _offline_is_better(summary: run_summary.RunSummary) -> bool:
   ]
   if summary.best is not None:
     rates.append(summary.best.better_rate)
-  return bool(rates) and setbacks.is_worse(
-      max(rates),
-      offline.success_rate,
-      min(offline.num_evaluation_episodes, online.num_evaluation_episodes),
+  earlier = [
+      (rate, is_alone, name)
+      for name in ('offline', 'behavior_cloning')
+      if (phase := summary.phases.get(name)) is not None
+      for is_alone, rate in (
+          (False, phase.success_rate),
+          (True, phase.success_rate_without_search),
+      )
+      if rate is not None
+  ]
+  if not rates or not earlier:
+    return None
+  rate, is_alone, name = max(earlier, key=lambda x: x[0])
+  num_episodes = min(
+      summary.phases[name].num_evaluation_episodes,
+      online.num_evaluation_episodes,
   )
+  if not setbacks.is_worse(max(rates), rate, num_episodes):
+    return None
+  return name, is_alone
 
 
 def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:

@@ -72,8 +72,15 @@ class _Source(hdf5.Source):
 
   def _look_through(self, layout: rows_lib.Layout) -> None:
     """Determines which columns the file has."""
+    metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
+    has_old_mark = any(name in metadata for name in _WRITTEN_HERE)
+    mark = self.file.attrs.get(_UNIT_ACTIONS, has_old_mark)
+    self.has_unit_actions = bool(mark)
     fields = {name: name for name in _COLUMNS}
     fields['success'] = layout.success_field or _SUCCESS_FIELD
+    is_written_here = has_old_mark or _UNIT_ACTIONS in self.file.attrs
+    if is_written_here and fields['success'] not in self.file:
+      fields['success'] = _SUCCESS_FIELD  # The flags that were converted.
     if layout.every_episode_succeeds:
       del fields['rewards'], fields['success']
     for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
@@ -85,12 +92,9 @@ class _Source(hdf5.Source):
             if layout.observation_keys is None or x in layout.observation_keys
         ]
         fields.update({f'{name}/{x}': f'{name}/{x}' for x in keys})
-    metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
-    self.has_unit_actions = bool(
-        self.file.attrs.get(
-            _UNIT_ACTIONS, any(name in metadata for name in _WRITTEN_HERE)
-        )
-    )
+    self.found = [
+        f'`{name}` {column.shape}' for name, column in hdf5.leaves(self.file)
+    ]
     self._columns = {}
     self.columns = {}
     for name, field in fields.items():

@@ -78,7 +78,9 @@ def inspect(
     return Inspection([str(error)])
   with source:
     scan = row_scan.RowScan(path, source.fit(layout))
-    faults = list(source.faults) + scan.header_faults(source.columns)
+    faults = list(source.faults) + scan.header_faults(
+        source.columns, source.found
+    )
     if not faults:
       try:
         for rows in source.read():

@@ -1,6 +1,6 @@
 """Checks the rows of a dataset and collects statistics, in a single pass."""
 
-from typing import Any, Dict, List, Mapping, Set, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from parl_tf.datasets import successors
 _ACTION_TOLERANCE = 1e-5
 # Relative to the largest reward that is allowed.
 _REWARD_TOLERANCE = 1e-6
+_MAX_NAMES = 12  # Of a file that lacks a column.
 
 
 class RowScan:
@@ -49,9 +50,14 @@ class RowScan:
     self._last: Dict[str, Any] = {}
 
   def header_faults(
-      self, columns: Mapping[str, rows_lib.Column]
+      self, columns: Mapping[str, rows_lib.Column], found: Sequence[str] = ()
   ) -> List[str]:
-    """Checks the presence, dtypes and shapes of the columns; returns faults."""
+    """Checks the presence, dtypes and shapes of the columns; returns faults.
+
+    Args:
+      columns: The columns that the dataset has.
+      found: See `RowSource.found`.
+    """
     self._labels = {name: column.label for name, column in columns.items()}
     for name in rows_lib.REQUIRED:
       if not rows_lib.part_names(columns, name):
@@ -60,6 +66,11 @@ class RowScan:
     field = self._layout.success_field
     if field is not None and 'success' not in columns:
       self._fault(field, 'is required but missing')
+    if self.faults and found:
+      names = ', '.join(found[:_MAX_NAMES])
+      others = ', ...' if len(found) > _MAX_NAMES else ''
+      last = self.faults[-1].removesuffix('.')
+      self.faults[-1] = f'{last}. The file has {names}{others}.'
     for name, column in columns.items():
       kinds, wanted = _kinds_of(name, column)
       task = self._task_dtype(name)
@@ -385,5 +396,5 @@ def _check_bounds(bounds) -> None:
   ):
     raise ValueError(
         '`action_bounds` must be finite (low, high) with low < high, each a'
-        f' number or one number per action dimension, got {bounds}.'
+        f' number or one number per action dimension, got {bounds!r}.'
     )

@@ -20,6 +20,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
 )
@@ -133,6 +134,8 @@ class RowSource(abc.ABC):
     needs_successes: Whether an episode is terminal only where it succeeds,
       because the format does not tell a time-out from the end of the task.
     is_play: Whether there are rewards and successes of several tasks.
+    found: Names and shapes of everything that the dataset has, to be named if a
+      column is missing; empty if the format prescribes all names.
   """
 
   path: str
@@ -141,6 +144,7 @@ class RowSource(abc.ABC):
   has_unit_actions: bool = False
   needs_successes: bool = False
   is_play: bool = False
+  found: Sequence[str] = ()
 
   def __enter__(self) -> 'RowSource':
     return self

@@ -58,7 +58,7 @@ class _Source(rows_lib.RowSource):
     self.path = path
     self.faults = []
     self._keys = layout.observation_keys
-    self._success = layout.success_field or _SUCCESS
+    self._success_field = layout.success_field
     columns = rows_lib.EpisodeColumns(
         path,
         {**_MEMBERS, rows_lib.OBSERVATIONS: _OBSERVATION},
@@ -106,7 +106,10 @@ class _Source(rows_lib.RowSource):
 
   def _members(self, names) -> Dict[str, str]:
     """Returns the archive members to read, keyed by column."""
-    members = {**_MEMBERS, 'success': self._success}
+    # A field of the data that a run began with is none of its log.
+    field = self._success_field
+    success = field if field in names else _SUCCESS
+    members = {**_MEMBERS, 'success': success}
     members = {x: member for x, member in members.items() if member in names}
     for name in names:
       field, _, key = name.partition('/')

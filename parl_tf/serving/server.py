@@ -87,6 +87,11 @@ def serve(
     **options: Keyword arguments of `PolicyServer`.
   """
   server = PolicyServer(Policy(sample, train, save, load), spec, **options)
+  # Programs of other frameworks seldom show messages of this level.
+  print(  # noqa: T201
+      f'Serving version {server.weights.version} at ws://{server.address}.',
+      flush=True,
+  )
   try:
     server.run()
   except KeyboardInterrupt:

@@ -34,6 +34,7 @@ from parl_tf.training import finite_steps
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
 _CONTROLLER_PURPOSE = 2
+_NUM_TRIED_STEPS = 5  # Of an environment that nothing has played yet.
 
 Act = Callable[[types.Nest, np.ndarray], np.ndarray]
 """Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`.
@@ -204,10 +205,16 @@ class Evaluator:
   def run_controller(
       self, observer: Optional[Observer] = None
   ) -> Optional[evaluation_result.EvaluationResult]:
-    """Plays all episodes with the domain's controller; None without one."""
+    """Plays all episodes with the domain's controller; None without one.
+
+    Without one, random actions show whether an environment can be played. A
+    robot, of which there are few, does not move.
+    """
     self._make_environments()
     controllers = [self._domain.make_controller(e) for e in self._environments]
     if any(controller is None for controller in controllers):
+      if self._domain.max_environments is None:
+        domain_lib.act_until_kept(self._try_environment)
       return None
 
     def begin(first):
@@ -225,6 +232,20 @@ class Evaluator:
       return actions
 
     return self._play(begin, observer)
+
+  def _try_environment(self):
+    environment = self._environments[0]
+    environment.seed(episode_seed(self._seed, 0))
+    steps = finite_steps.FiniteSteps(0, environment)
+    random = np.random.default_rng(self._seed)
+    shape = self._domain.action_spec().shape
+    with domain_lib.abandoned_on_error([environment]):
+      time_step = steps.see(environment.reset())
+      for _ in range(_NUM_TRIED_STEPS):
+        if time_step.last():
+          break
+        action = random.uniform(-1.0, 1.0, shape).astype(np.float32)
+        time_step = steps.see(environment.step(action))
 
   def _make_environments(self):
     if not self._environments:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Optional
+from typing import Optional, Sequence, Tuple, Union
 from unittest import mock
 
 from absl.testing import absltest
@@ -19,9 +19,11 @@ def make_number(value=0):
 
 @gin.configurable(module='configs_test')
 def make_sized(
-    size: int = 1, share: Optional[float] = None, name: str = '', any=None
+    size: int = 1, share: Optional[float] = None, name: str = '', any=None,
+    widths: Sequence[int] = (), bounds: Optional[Tuple[float, float]] = None,
+    level: Union[float, Sequence[float]] = 0.0,
 ):
-  return size, share, name, any
+  return size, share, name, any, widths, bounds, level
 
 
 class ConfigsTest(absltest.TestCase):
@@ -140,12 +142,19 @@ class ConfigsTest(absltest.TestCase):
         ("make_sized.share = 'few'", 'share` must be of type float or None'),
         ('make_sized.name = 3', 'name` must be of type str, got 3'),
         ('make_sized.size = 1e3', 'size` must be of type int, got 1000.0'),
+        ('make_sized.widths = 8', r'widths` must be .* Sequence.int., got 8'),
+        ("make_sized.widths = 'a'", "widths` must be of type Sequence.*'a'"),
+        ('make_sized.bounds = 1.0', 'bounds` must be of type Tuple.* or None'),
     ):
       gin.clear_config()
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):
         configs.parse([], [binding])
     gin.clear_config()
-    configs.parse([], ['make_sized.share = 1', 'make_sized.any = "a"'])
+    configs.parse([], [
+        'make_sized.share = 1', 'make_sized.any = "a"',
+        'make_sized.level = 1.0', 'make_sized.widths = [1]',
+        'make_sized.bounds = (0, 1)',
+    ])
 
   def test_invalid_gin_is_an_error_that_names_it(self):
     path = self._file('torn.gin', 'make_number.value = (1')

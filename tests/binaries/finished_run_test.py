@@ -174,6 +174,27 @@ class DescribeTest(parameterized.TestCase):
     text = finished_run.describe(summary, 'runs/tiny')
     self.assertEqual('after offline RL than online' in text, is_named)
 
+  @parameterized.parameters(
+      (0.4, 0.9, 'of the policy alone was higher after offline RL than online'),
+      (0.4, 0.4, 'of the policy alone was higher after cloning than online'),
+  )
+  def test_a_clone_that_succeeds_more_is_named(self, rate, alone, wanted):
+    root_dir = self.create_tempdir().full_path
+    phases = {
+        'behavior_cloning': _phase(None, 0.85),
+        'offline': _phase(rate, alone),
+        'online': _phase(0.4, 0.4),
+    }
+    for name in phases:
+      os.makedirs(os.path.join(root_dir, 'phases', name))
+    summary = run_summary.RunSummary(
+        3, 'PointMaze', 9.4, None, phases, {'base_policy': 'base_policy'}
+    )
+    text = finished_run.describe(summary, root_dir)
+    self.assertIn(wanted, text)
+    self.assertRegex(text, '--checkpoint (offline|beh.*) --policy base_policy')
+    self.assertNotIn('as often without search', text)
+
   def test_the_export_of_an_offline_policy_needs_its_checkpoint(self):
     root_dir = self.create_tempdir().full_path
     command = f'parl-export --root_dir {root_dir} --checkpoint offline'

@@ -104,7 +104,11 @@ class ReadTest(D4rlTest):
 
   def test_success_field_can_be_named(self):
     self._write(d4rl_columns.make(**{'infos/solved': np.arange(7) == 0}))
-    first = self._read(success_field='infos/solved')[0]
+    episodes = self._read(success_field='infos/solved')
+    self.assertEqual(episodes[0].success.tolist(), [True, False, False])
+    with d4rl.EpisodeFile(self._path, has_next_observations=False) as file:
+      file.append(episodes[0])
+    first = self._read(success_field='infos/solved')[0]  # Has other flags now.
     self.assertEqual(first.success.tolist(), [True, False, False])
 
   def test_success_threshold_can_be_set(self):

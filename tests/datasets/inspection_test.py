@@ -145,7 +145,9 @@ class FaultTest(dataset_case.DatasetCase):
 
   @parameterized.parameters('observations', 'actions', 'rewards', 'terminals')
   def test_missing_column(self, name):
-    self._assert_fault(d4rl_columns.make(**{name: None}), f'`{name}`.*missing')
+    columns = d4rl_columns.make(**{name: None})
+    other = 'actions' if name == 'rewards' else 'rewards'
+    self._assert_fault(columns, rf'`{name}`.*missing.* has .*`{other}` .7,')
 
   @parameterized.parameters(
       ('observations', np.nan, 'row 3, entry 1 has value nan'),

@@ -354,7 +354,9 @@ class EvaluationTest(parameterized.TestCase):
   def test_domain_without_controller_returns_none(self):
     domain = line_walk.LineWalk(has_controller=False)
     evaluator = evaluation.Evaluator(domain, num_episodes=2, seed=0)
-    self.assertIsNone(evaluator.run_controller())
+    for domain.max_environments in None, 1:  # A robot does not move.
+      self.assertIsNone(evaluator.run_controller())
+      self.assertEqual(domain.environments[0].num_resets, 1)
 
   @parameterized.named_parameters(
       ('nan', np.nan, 'got nan in dimension 0 of episode 1 at decision 0'),
