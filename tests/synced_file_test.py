@@ -68,6 +68,27 @@ class ReplaceDirectoryTest(absltest.TestCase):
     self.assertCountEqual(os.listdir(root), ['a', 'a.old', 'a.bak'])
 
 
+class WriteTest(absltest.TestCase):
+
+  def test_contents_are_synced_before_the_file_has_its_name(self):
+    root = self.create_tempdir().full_path
+    path = os.path.join(root, 'file')
+    synced = []
+
+    def sync(descriptor):
+      name = os.readlink(f'/proc/self/fd/{descriptor}')
+      is_whole = os.path.isdir(name) or os.path.getsize(name) == 3
+      synced.append((name, is_whole, os.path.exists(path)))
+
+    with mock.patch.object(os, 'fsync', sync):
+      with synced_file.write(path) as file:
+        file.write(b'new')
+
+    self.assertEqual(
+        synced, [(path + '.partial', True, False), (root, True, True)]
+    )
+
+
 class WriteCsvTest(absltest.TestCase):
 
   def test_rows_replace_the_file_at_once(self):

@@ -173,6 +173,15 @@ class CalQLTest(parameterized.TestCase):
     np.testing.assert_array_equal(seen['reward'], seen['data'])
     self.assertGreater(abs(seen['neither'][3] - seen['data'][3]), 0.1)
 
+  def test_target_and_penalty_draw_their_own_members(self):
+    critic = _make()
+    with mock.patch.object(
+        critic, '_draw_members', wraps=critic._draw_members
+    ) as draw:
+      self._loss(critic, _argmax())
+    target, penalty = (call.args[0].numpy() for call in draw.call_args_list)
+    self.assertFalse(np.array_equal(target, penalty))
+
   def test_penalty_is_weighted(self):
     totals = [
         self._loss(_make(conservative_weight=weight), _argmax())[0]

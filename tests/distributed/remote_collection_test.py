@@ -101,6 +101,25 @@ class RemoteCollectionTest(absltest.TestCase):
     self._remote(link)[0].begin()
     self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)
 
+  def test_the_newest_weights_are_sent_before_waiting(self):
+    replay, thread = self._service()
+    thread.start()
+    self.addCleanup(self._stop, replay, thread)
+    link = server_link.ServerLink(replay.address)
+    remote, weights = self._remote(link)
+    episode_item.send(link.client, _episode(2, 7))
+    remote.next(0)
+    remote._published_at = float('inf')  # Not again for their age.
+    weights._values['train_step'].assign(4)
+    episode_item.send(link.client, _episode(3, 5))
+
+    remote.next(1)
+
+    self.assertEqual(
+        weights_lib.read_progress(link),
+        {'is_over': 0, 'num_episodes': 1, 'train_step': 4},
+    )
+
   def test_configuration_that_differs_from_the_service_is_refused(self):
     replay, thread = self._service()
     thread.start()

@@ -200,6 +200,21 @@ class DatasetActionTest(tensor_case.TensorCase):
     self.assertAllEqual(imitated, [1.0, 1.0])
     self.assertAllClose(loss.metrics['candidates/spread'], 3.0)
 
+  def test_a_sample_replaces_elements_past_the_end(self):
+    # The second row's element was not taken, so it does not compete.
+    transition = _transition([1.0, 1.0], dataset_action=2.0)
+    step = transition.action_step
+    info = dict(step.info, action_mask=tf.constant([[1.0], [0.0]]))
+    improver = distillation.DistillationImprover(selection='argmax')
+    _, imitated = _loss(
+        improver,
+        transition._replace(action_step=step._replace(info=info)),
+        num_candidates=2,
+        dataset_action='replace',
+    )
+
+    self.assertAllEqual(imitated, [2.0, 1.0])
+
 
 class GradientTest(tensor_case.TensorCase):
 

@@ -1,5 +1,7 @@
 """Tests of the flow policy; comments derive the golden numbers."""
 
+from unittest import mock
+
 from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
@@ -95,6 +97,19 @@ class FlowTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(whole, 2.0 * half, atol=1e-6)
     self.assertGreater(np.std(whole), 0.05)
+
+  def test_each_step_takes_the_velocity_at_its_beginning(self):
+    # With velocity t, four steps move by (0 + 1/4 + 2/4 + 3/4) / 4 = 0.375.
+    policy = _make(averaging_rate=None, num_steps=4)
+    with mock.patch.object(
+        policy._networks,
+        'select',
+        lambda averaged: lambda features, x, t: tf.zeros_like(x) + t,
+    ):
+      actions = policy.sample(
+          policy_conformance.make_observation(3), 2, _SEED, temperature=0.0
+      )
+    np.testing.assert_allclose(actions, np.full([3, 2, 2], 0.375), atol=1e-6)
 
   def test_only_the_end_of_a_path_is_clipped(self):
     observation = policy_conformance.make_observation(50)

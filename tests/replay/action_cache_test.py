@@ -92,6 +92,31 @@ class ActionCacheTest(parameterized.TestCase):
         atol=tolerance,
     )
 
+  def test_shards_have_their_own_noise(self):
+    seeds = []
+
+    def sample(observation, num_samples, seed):
+      seeds.append(tuple(seed))
+      return _sample(observation, num_samples, seed)
+
+    cache_filling.fill(self._open(), self.states, [sample])
+    self.assertLen(set(seeds), 3)
+
+  def test_a_shard_is_synced_before_it_counts(self):
+    cache = self._open()
+    synced, fsync = [], os.fsync
+
+    def sync(descriptor):
+      synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+      self.assertEqual(cache.complete_shards, [])
+      fsync(descriptor)
+
+    with mock.patch.object(os, 'fsync', sync):
+      cache.write(0, np.zeros([1024, 2, 3], np.float32))
+
+    self.assertEqual(cache.complete_shards, [0])
+    self.assertEqual([os.path.basename(x) for x in synced], ['shards.txt'])
+
   def test_stopped_drawing_ends_after_the_shard_at_hand(self):
     cache, is_stopped = self._open(), threading.Event()
 

@@ -132,6 +132,20 @@ class EpisodeLogTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'episode_00000000_0.npz'):
       list(log.read())
 
+  def test_a_torn_end_is_set_aside(self):
+    log = episode_log.EpisodeLog(self._directory)
+    for episode_id in range(2):
+      log.append(_episode(episode_id))
+    path = os.path.join(self._directory, 'episode_00000001_1.npz')
+    os.truncate(path, 100)
+
+    log = episode_log.EpisodeLog(self._directory, drop_torn_end=True)
+
+    self.assertTrue(os.path.exists(path + '.torn'))
+    self.assertEqual([e.episode_id for e in log.read()], [0])
+    self.assertEqual(log.append(_episode(1)), 1)
+    self.assertEqual([e.episode_id for e in log.read()], [0, 1])
+
   def test_end_that_the_disk_cannot_read_is_not_set_aside(self):
     episode_log.EpisodeLog(self._directory).append(_episode(0))
     names = os.listdir(self._directory)

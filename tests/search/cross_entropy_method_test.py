@@ -79,6 +79,33 @@ class CrossEntropyMethodTest(tensor_case.TensorCase):
     # 0.96.
     self.assertAllClose(tf.math.reduce_std(population), 0.48, atol=0.01)
 
+  def test_equal_elites_draw_with_the_least_deviation(self):
+    optimizer = cross_entropy_method.CrossEntropyMethod(
+        num_candidates=2, population_size=4_000, num_iterations=1, min_std=0.1
+    )
+    seen = []
+
+    def value_fn(actions):
+      seen.append(actions)
+      return tf.zeros(actions.shape[:2])
+
+    optimizer.optimize(tf.zeros([1, 3, 2]), value_fn, seed=_SEED)
+    self.assertAllClose(tf.math.reduce_std(seen[1]), 0.1, atol=0.005)
+
+  def test_each_iteration_has_its_own_noise(self):
+    optimizer = cross_entropy_method.CrossEntropyMethod(
+        num_candidates=2, population_size=20, num_iterations=2
+    )
+    orders = []
+
+    def value_fn(actions):
+      orders.append(tf.argsort(actions, axis=1))
+      return tf.zeros(actions.shape[:2])
+
+    # The same noise would give the same order around any mean.
+    optimizer.optimize(tf.zeros([1, 2, 2]), value_fn, seed=_SEED)
+    self.assertNotAllEqual(orders[1], orders[2])
+
   def test_actions_depend_on_the_seed(self):
     optimizer = cross_entropy_method.CrossEntropyMethod()
     first, again, other = (

@@ -12,6 +12,7 @@ from parl_tf.replay import action_cache
 from parl_tf.replay import experience
 from parl_tf.replay import stored_states
 from parl_tf.training import cached_samples
+from tests.agents import small_agent
 from tests.training import small_run
 
 _REQUEST = experience.ExperienceRequest(critic_slices=1, critic_batch_size=16)
@@ -101,6 +102,16 @@ class CachedSamplesTest(absltest.TestCase):
     variable.assign_add(tf.ones_like(variable))
     cached_samples.attach(self.session, None)
     self.assertTrue(np.any(self._samples()[0] != before))
+
+  def test_a_version_is_of_all_weights_that_draw(self):
+    policy = small_agent.make_policy()  # Draws from averaged weights.
+    trained = {id(v) for v in policy.trainable_variables}
+    average = [v for v in policy.variables if id(v) not in trained][-1]
+    before = cached_samples._version(policy, is_known=False)
+    average.assign_add(tf.ones_like(average))
+    self.assertNotEqual(
+        cached_samples._version(policy, is_known=False), before
+    )
 
   def test_the_cache_of_a_run_is_removed_after_the_phase(self):
     cached_samples.attach(self.session, None)

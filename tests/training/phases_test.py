@@ -1,6 +1,7 @@
 """Tests of the phases of a run."""
 
 import csv
+import functools
 import os
 from unittest import mock
 
@@ -313,6 +314,17 @@ class OnlineTest(PhaseTest):
       session.state.phase_step = phase_step
       self._run(session, num_episodes=2)
       self.assertEqual(calls, wanted)
+
+  def test_a_resumed_phase_has_the_online_settings_too(self):
+    session = self._session()
+    names = 'begin_online', 'reset_optimizers', 'reset_following_policies'
+    calls = []
+    for name in names:
+      setattr(session.agent, name, functools.partial(calls.append, name))
+    session.begin_phase('online', 4)
+    session.state.phase_step = 2
+    self._run(session)
+    self.assertEqual(calls, ['begin_online'])
 
   def test_order_per_episode_requests_policy_rows_first(self):
     session = self._session()

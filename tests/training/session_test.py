@@ -7,6 +7,7 @@ from unittest import mock
 from absl import logging
 from absl.testing import absltest
 import tensorflow as tf
+from tf_agents.agents import tf_agent
 
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
@@ -77,6 +78,16 @@ class SessionTest(absltest.TestCase):
     self.assertEqual(
         [r['held_out_loss'] for r in self._rows()], ['1.0', '3.0']
     )
+
+  def test_a_row_has_the_losses_of_all_updates_since_the_last(self):
+    session = self._session()
+    session.begin_phase('offline')
+    for name in ('losses/critic', 'losses/distillation'):
+      session._note_losses(tf_agent.LossInfo(1.0, {name: 2.0}))
+    session.write_row({})
+    (row,) = self._rows()
+    self.assertEqual(row['losses/critic'], row['losses/distillation'])
+    self.assertEqual(float(row['losses/critic']), 2.0)
 
   def test_failed_heartbeat_write_does_not_end_the_run(self):
     os.makedirs(os.path.join(self._root, 'heartbeat.json.tmp'))

@@ -1,0 +1,69 @@
+"""Tests of what a robot's episodes and pauses carry over, and do not."""
+
+import os
+
+from absl.testing import absltest
+import gin
+import numpy as np
+
+from examples.robot import simulated_arm
+from tests.domains import manual_clock
+from tests.domains import robot_gin
+
+
+class RobotEpisodesTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+    self._clock = manual_clock.ManualClock()
+    self._arm = simulated_arm.SimulatedArm(
+        latency=0.0, drop_rate=0.0, clock=self._clock
+    )
+
+  def _make(self, **options):
+    domain = robot_gin.make_domain(
+        lambda: self._arm,
+        control_rate=4.0,
+        clock_ctor=lambda: self._clock,
+        **options,
+    )
+    environment = domain.make_environment(seed=3, evaluation=False)
+    self.addCleanup(environment.close)
+    return environment
+
+  def test_the_driver_is_monitored_after_a_pause(self):
+    still = np.zeros(2, np.float32)
+    path = os.path.join(self.create_tempdir().full_path, 'pause')
+    environment = self._make(pause_path=path)
+    environment.reset()
+    environment.step(still)
+    monitored, observe = [], self._arm.observe
+
+    def look():
+      monitored.append(environment._watchdog._timer is not None)
+      return observe()
+
+    def pause():  # Within the step, for one interval.
+      if monitored or os.path.exists(path):
+        os.remove(path)
+      else:
+        with open(path, 'w', encoding='utf-8'):
+          pass
+
+    self._arm.observe = look
+    self._clock.on_sleep = pause
+    environment.step(still)
+    self.assertEqual(monitored, [True])
+
+  def test_the_last_action_of_an_episode_does_not_bound_the_next_one(self):
+    environment = self._make(max_action_change=0.5)
+    for number in (0.5, -0.5):
+      environment.reset()
+      time_step = environment.step(np.full(2, number, np.float32))
+      self.assertFalse(time_step.last())
+    self.assertEqual(self._arm.num_commands, 2)
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,49 @@
+"""Tests of the actions that a served policy is fitted to."""
+
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.training import served_online
+from tests.agents import small_agent
+
+
+class ServedFitTest(absltest.TestCase):
+
+  def test_a_sample_replaces_elements_past_the_end(self):
+    rows, mask = small_agent.make_rows(4), np.float32([1.0, 0.0])
+    info = dict(
+        rows.policy_info, action_mask=tf.constant(mask, shape=[1, 1, 2])
+    )
+    info['action_mask'] = tf.tile(info['action_mask'], [4, 2, 1])
+    session = mock.Mock(seed=0, train_step=0)
+    session.experience.iterate.return_value = iter(
+        [types.Experience(policy=rows._replace(policy_info=info))]
+    )
+    session.agent.best_actions = lambda observation, samples, action, seed: (
+        action, tf.zeros([4])
+    )
+    policy = mock.Mock()
+    policy.sample.return_value = tf.fill([4, 3, 2], 0.75)
+    policy.fit.return_value.losses = {'loss': np.zeros([3])}
+    phase = served_online.ServedOnline(
+        num_epochs=1,
+        episodes_per_epoch=2,
+        num_samples=3,
+        num_fitted_rows=16,
+        num_fit_steps=3,
+    )
+
+    phase._fit(session, policy)
+
+    _, fitted, _ = policy.fit.call_args.args
+    np.testing.assert_array_equal(
+        fitted, np.where(mask, rows.action[:, 0], np.float32(0.75))
+    )
+
+
+if __name__ == '__main__':
+  absltest.main()
