@@ -14,6 +14,7 @@ import tensorflow as tf
 from parl_tf import frame_stack
 from parl_tf import input_names
 from parl_tf import types
+from parl_tf.training import parity_report
 
 _SIGNATURE = 'serving_default'
 _ACTION_OUTPUT = 'action'
@@ -61,6 +62,12 @@ class ExportedPolicy:
     self._signature = self._model.signatures[_SIGNATURE]
     self._check_inputs(domain.observation_spec())
     self._check_output(domain.action_spec())
+    task = parity_report.task(path)
+    if task not in (None, domain.name):
+      logging.warning(
+          '%s was trained on the task %s, but acts on %s here.',
+          path, task, domain.name,
+      )
     low, high = (np.asarray(x, np.float64) for x in domain.raw_action_bounds)
     self._center = (high + low) / 2.0
     self._half_range = (high - low) / 2.0

@@ -226,7 +226,11 @@ def _export(agent, domain, output, name):
   policies = {output: agent.named_policies[name]}
   logging.info('Exporting %s, then checking it in a new process.', name)
   differences = export.export_policies(
-      policies, domain.raw_action_bounds, example, measure_latency=True
+      policies,
+      domain.raw_action_bounds,
+      example,
+      measure_latency=True,
+      task=domain.name,
   )
   return differences[output]
 

@@ -142,7 +142,9 @@ def _raw_act(
 
 @gin.configurable(
     'exports',
-    denylist=['policies', 'raw_action_bounds', 'example', 'measure_latency'],
+    denylist=[
+        'policies', 'raw_action_bounds', 'example', 'measure_latency', 'task'
+    ],
 )
 def export_policies(
     policies: Mapping[str, parl_policy.PARLPolicy],
@@ -151,6 +153,7 @@ def export_policies(
     *,
     in_new_process: bool = True,
     measure_latency: bool = False,
+    task: Optional[str] = None,
 ) -> Dict[str, float]:
   """Writes SavedModels and checks them against the live policies.
 
@@ -170,6 +173,7 @@ def export_policies(
       compared in this process.
     measure_latency: Whether the report has the latency for 1 and 16 robots, as
       the new process measures it, in up to a few seconds per policy.
+    task: Name of the domain, for the report.
 
   Returns:
     The largest difference from the actions of the policy that was exported, by
@@ -242,6 +246,7 @@ def export_policies(
         largest_difference=differences[directory],
         latency_milliseconds=answer.latency_milliseconds,
         in_new_process=in_new_process,
+        task=task,
     )
     synced_file.replace_directory(_temporary(directory), directory)
   return differences

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import tensorflow as tf
 
@@ -24,6 +24,7 @@ def write(
     compared: str = 'action',
     latency_milliseconds: Mapping[str, float],
     in_new_process: bool,
+    task: Optional[str] = None,
 ) -> None:
   """Writes the report.
 
@@ -36,9 +37,11 @@ def write(
     compared: Output whose difference this is.
     latency_milliseconds: Median milliseconds of a call, by number of robots.
     in_new_process: Whether the model was loaded in a new process.
+    task: Name of the domain that the policy was trained on, if known.
   """
   inputs = tf.nest.flatten(signature.structured_input_signature)
   report = {
+      'task': task,
       'num_observations': num_observations,
       'largest_difference': largest_difference,
       'compared': compared,
@@ -63,11 +66,20 @@ def observation_keys(directory: str) -> Dict[str, str]:
 
   Empty if the observation is one array or the directory has no report.
   """
+  return _read(directory).get('observation_keys', {})
+
+
+def task(directory: str) -> Optional[str]:
+  """Returns the name of the domain that a policy was trained on, if known."""
+  return _read(directory).get('task')
+
+
+def _read(directory: str) -> Dict[str, Any]:
   path = os.path.join(directory, FILE)
   if not os.path.exists(path):
     return {}
   with open(path, encoding='utf-8') as file:
-    return json.load(file).get('observation_keys', {})
+    return json.load(file)
 
 
 def _keys(observation_spec: types.Nest) -> Dict[str, str]:

@@ -126,6 +126,7 @@ def _export(session, episodes, paths):
           episodes, session.evaluation_batch_size, session.agent.num_frames
       ),
       measure_latency=True,
+      task=session.domain.name,
   )
   for path, difference in differences.items():
     logging.info(

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 from absl.testing import parameterized
 import imageio
@@ -184,6 +185,17 @@ class EvaluateTest(parameterized.TestCase):
     )
     for one, other in zip(result.episodes, live.episodes, strict=True):
       np.testing.assert_allclose(one.action, other.action, atol=1e-6)
+
+  def test_a_policy_of_another_task_is_warned_of(self):
+    _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
+    domain = line_walk.LineWalk(is_dict=True)
+    path = os.path.join(self._policy, 'parity.json')
+    for task, warnings in ((domain.name, 0), ('Reach', 1), (None, 0)):
+      with open(path, 'w', encoding='utf-8') as file:
+        json.dump({'task': task}, file)
+      with mock.patch.object(logging, 'warning') as warning:
+        exported_policy.ExportedPolicy(self._policy, domain)
+      self.assertEqual(warning.call_count, warnings)
 
   def test_action_beyond_the_raw_bounds_is_an_error(self):
     _save(

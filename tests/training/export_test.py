@@ -16,6 +16,7 @@ from parl_tf.critics import iql
 from parl_tf.policies import gaussian
 from parl_tf.search import action_source
 from parl_tf.training import export
+from parl_tf.training import parity_report
 from parl_tf.training import saved_model_check
 from tests import tensor_case
 from tests.agents import small_agent
@@ -187,8 +188,12 @@ class ExportTest(tensor_case.TensorCase):
 
   def test_a_new_process_checks_and_times_the_model(self):
     self._export(
-        self._base_policy(), in_new_process=True, measure_latency=True
+        self._base_policy(),
+        in_new_process=True,
+        measure_latency=True,
+        task='Reach',
     )
+    self.assertEqual(parity_report.task(self._path), 'Reach')
     with open(os.path.join(self._path, 'parity.json'), encoding='utf-8') as f:
       report = json.load(f)
     self.assertTrue(report['in_new_process'])
