@@ -72,7 +72,7 @@ class ActionSamples(NamedTuple):
 
   Attributes:
     actions: `[B, m, A]`.
-    log_probs: `[B, m]` log densities, or None if the actions have no density.
+    log_probs: `[B, m]` log densities, or None if they are unknown.
   """
 
   actions: tf.Tensor

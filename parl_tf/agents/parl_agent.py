@@ -98,9 +98,8 @@ class PARLAgent(tf_agent.TFAgent):
       followers: Policies that follow `policy` after each training step, if any.
 
     Raises:
-      ValueError: If a number is out of range, the critic infers terminal steps
-        from rewards although these are sums over chunks, or a loss reads
-        densities at a temperature other than 1.
+      ValueError: If a number is out of range, or the critic infers terminal
+        steps from rewards although these are sums over chunks.
     """
     if critic_utd < 1 or policy_utd < 1:
       raise ValueError(
@@ -113,10 +112,6 @@ class PARLAgent(tf_agent.TFAgent):
           '`Critic.terminals_from_reward` must be False with chunks: the sum '
           "of a chunk's rewards does not show whether the task ended."
       )
-    if getattr(critic, 'reads_densities', False) or (
-        improver is not None and improver.adds_rewards
-    ):
-      state_actions.check_densities(searches.training, policy)
     tf.Module.__init__(self)
     self.critic = critic
     self.generative_policy = policy
@@ -227,6 +222,14 @@ class PARLAgent(tf_agent.TFAgent):
   def searches(self) -> Searches:
     """The action searches for training, acting and evaluation."""
     return self._searches
+
+  def check_densities(self) -> None:
+    """Raises a ValueError if a loss lacks densities that it reads."""
+    reads = getattr(self.critic, 'reads_densities', False)
+    if reads or (self._improver is not None and self._improver.adds_rewards):
+      state_actions.check_densities(
+          self.searches.training, self.generative_policy
+      )
 
   def begin_online(self) -> None:
     """Selects the learning rates and the critic's settings of this phase."""

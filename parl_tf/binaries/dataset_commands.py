@@ -222,7 +222,7 @@ def describe_bound(
         episode.discount,
         gamma,
         None if episode.success.any() else task.never_succeeds_value(gamma),
-        task.extrapolates_returns and gamma < 1.0,
+        domain_lib.extrapolates_returns(task, gamma),
     )
     starts.append(returns[0])
     least, greatest = min(least, returns.min()), max(greatest, returns.max())

@@ -50,9 +50,10 @@ class TDCritic(critic.Critic):
         update by update. In a deterministic task with failures valued as
         endless (`returns.monte_carlo_returns`), a return is a lower bound of
         the optimal value (He et al., 2017, arXiv:1611.01606; Oh et al., 2018,
-        arXiv:1806.05635), but not where it is extrapolated past a time limit,
-        as in tasks that go on after success. With random dynamics, the targets
-        become those of the luckiest episodes.
+        arXiv:1806.05635), but not where it is extrapolated past a time limit:
+        in tasks that go on after success, or whose failures have no known
+        value. With random dynamics, the targets become those of the luckiest
+        episodes.
       **kwargs: Arguments of `Critic`.
 
     Raises:

@@ -26,6 +26,7 @@ import numpy as np
 from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.datasets import hdf5
+from parl_tf.datasets import missing_success
 from parl_tf.datasets import rows as rows_lib
 
 NAME = "D4RL's HDF5"
@@ -73,14 +74,13 @@ class _Source(hdf5.Source):
   def _look_through(self, layout: rows_lib.Layout) -> None:
     """Determines which columns the file has."""
     metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
-    has_old_mark = any(name in metadata for name in _WRITTEN_HERE)
-    mark = self.file.attrs.get(_UNIT_ACTIONS, has_old_mark)
-    self.has_unit_actions = bool(mark)
-    fields = {name: name for name in _COLUMNS}
-    fields['success'] = layout.success_field or _SUCCESS_FIELD
-    is_written_here = has_old_mark or _UNIT_ACTIONS in self.file.attrs
-    if is_written_here and fields['success'] not in self.file:
-      fields['success'] = _SUCCESS_FIELD  # The flags that were converted.
+    is_old = any(name in metadata for name in _WRITTEN_HERE)
+    self.has_unit_actions = bool(self.file.attrs.get(_UNIT_ACTIONS, is_old))
+    success = layout.success_field or _SUCCESS_FIELD
+    is_own = is_old or _UNIT_ACTIONS in self.file.attrs
+    if is_own and success != _SUCCESS_FIELD and success not in self.file:
+      success = missing_success.own_success(self.path, success, _SUCCESS_FIELD)
+    fields = {**{name: name for name in _COLUMNS}, 'success': success}
     if layout.every_episode_succeeds:
       del fields['rewards'], fields['success']
     for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):

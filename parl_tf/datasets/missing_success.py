@@ -1,12 +1,26 @@
-"""Explains why no episode of a dataset counts as a success."""
+"""Success flags that a dataset lacks: others in their place, or the reason."""
 
 from typing import List, Optional
 
+from absl import logging
 import numpy as np
 
 from parl_tf.datasets import rows as rows_lib
 
 _MAX_DISTINCT = 8  # More values than this are dense rewards.
+
+
+def own_success(path: str, field: str, own: str) -> str:
+  """Returns the success flags of a dataset that parl_tf wrote; warns.
+
+  Args:
+    path: Path of the dataset.
+    field: `success_field`, which names a column of the data it comes from.
+    own: Name of its own flags.
+  """
+  logging.warning('%s: has no `%s`; reading `%s`, which parl_tf wrote.',
+                  path, field, own)
+  return own
 
 
 class Rewards:

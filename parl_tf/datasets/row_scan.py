@@ -67,10 +67,10 @@ class RowScan:
     if field is not None and 'success' not in columns:
       self._fault(field, 'is required but missing')
     if self.faults and found:
-      names = ', '.join(found[:_MAX_NAMES])
-      others = ', ...' if len(found) > _MAX_NAMES else ''
-      last = self.faults[-1].removesuffix('.')
-      self.faults[-1] = f'{last}. The file has {names}{others}.'
+      names = sorted(found, key=lambda x: x.count('/'))  # No group first.
+      if len(names) > _MAX_NAMES:
+        names[_MAX_NAMES:] = [f'{len(names) - _MAX_NAMES} others']
+      self.faults[-1] += f' The file has {", ".join(names)}.'
     for name, column in columns.items():
       kinds, wanted = _kinds_of(name, column)
       task = self._task_dtype(name)

@@ -22,6 +22,7 @@ import numpy as np
 
 from parl_tf import episode_file
 from parl_tf import types
+from parl_tf.datasets import missing_success
 from parl_tf.datasets import rows as rows_lib
 
 NAME = "a run's episode log"
@@ -58,7 +59,7 @@ class _Source(rows_lib.RowSource):
     self.path = path
     self.faults = []
     self._keys = layout.observation_keys
-    self._success_field = layout.success_field
+    self._success = layout.success_field or _SUCCESS
     columns = rows_lib.EpisodeColumns(
         path,
         {**_MEMBERS, rows_lib.OBSERVATIONS: _OBSERVATION},
@@ -67,6 +68,10 @@ class _Source(rows_lib.RowSource):
     self._files = _find_files(path, columns)
     for name, _ in self._files:
       headers = _read_headers(os.path.join(path, name))
+      if self._success not in (_SUCCESS, *headers):
+        self._success = missing_success.own_success(
+            path, self._success, _SUCCESS
+        )
       for scalar in (_EPISODE_ID, _HAS_LAST):
         if scalar not in headers:
           columns.fault(f'{name}/{scalar}', 'is required but missing',
@@ -106,9 +111,7 @@ class _Source(rows_lib.RowSource):
 
   def _members(self, names) -> Dict[str, str]:
     """Returns the archive members to read, keyed by column."""
-    # A field of the data that a run began with is none of its log.
-    field = self._success_field
-    success = field if field in names else _SUCCESS
+    success = self._success
     members = {**_MEMBERS, 'success': success}
     members = {x: member for x, member in members.items() if member in names}
     for name in names:

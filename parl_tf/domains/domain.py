@@ -56,6 +56,21 @@ def act_until_kept(act: Callable[[], _T]) -> _T:
   return act()
 
 
+def extrapolates_returns(domain: 'Domain', gamma: float) -> bool:
+  """Returns whether returns go on past the time limit of a domain.
+
+  Args:
+    domain: Domain whose `extrapolates_returns` decides, if it is not None.
+    gamma: Discount factor. Without a discount nothing is extrapolated, because
+      endless rewards have no finite sum.
+  """
+  if gamma == 1.0:
+    return False
+  if domain.extrapolates_returns is None:
+    return domain.never_succeeds_value(gamma) is None
+  return domain.extrapolates_returns
+
+
 @contextlib.contextmanager
 def abandoned_on_error(environments: Sequence['Environment']) -> Iterator[None]:
   """Abandons the episodes on any exception, including interrupts.
@@ -190,6 +205,11 @@ class Domain(abc.ABC):
       at 0; None if the domain has no play data.
     ends_at_success: Whether success ends an episode when play is read from a
       dataset.
+    extrapolates_returns: Whether the Monte-Carlo return of an episode that the
+      time limit ended includes what would have followed, as estimated by the
+      episode's mean reward; None if `never_succeeds_value` is unknown. Such a
+      return would otherwise rise to 0, above the values that it is to bound
+      from below.
   """
 
   reward_scale: float = 1.0
@@ -198,6 +218,7 @@ class Domain(abc.ABC):
   max_environments: Optional[int] = None
   recorded_task: Optional[int] = None
   ends_at_success: bool = True
+  extrapolates_returns: Optional[bool] = None
 
   def _set_constants(
       self, max_episode_steps: int, reward_scale: float, reward_bias: float
@@ -217,16 +238,6 @@ class Domain(abc.ABC):
   def name(self) -> str:
     """The name of the task in reports."""
     return type(self).__name__
-
-  @property
-  def extrapolates_returns(self) -> bool:
-    """Whether returns go on past the time limit with the mean reward.
-
-    Where `never_succeeds_value` is unknown, the Monte-Carlo return of an
-    episode that the time limit ended would otherwise rise to 0, above the
-    values that it is to bound from below.
-    """
-    return self.never_succeeds_value(0.99) is None
 
   @property
   def parts(self) -> Sequence['Domain']:

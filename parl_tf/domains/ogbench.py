@@ -68,6 +68,7 @@ class TableEnvironment(gymnasium_adapter.GymnasiumEnvironment):
     """
     self._image_size = image_size
     self._image_interval = image_interval
+    self._colors = ogbench_scene.colors(scene.model)
     super().__init__(scene, **options)
 
   def reset(self):

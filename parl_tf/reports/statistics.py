@@ -192,7 +192,7 @@ def needed_seeds(
 
   Implements the normal approximation n = (1.96 + 0.84)^2 (s1^2 + s2^2) / d^2: a
   two-sided test at 5 % then detects a difference of means d in 80 % of studies.
-  For a one-sided test, 1.64 replaces 1.96. The observed variances replace the
+  For a one-sided test, 1.645 replaces 1.96. The observed variances replace the
   true ones, of which few seeds give only a rough estimate.
 
   Args:

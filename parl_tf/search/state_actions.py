@@ -120,7 +120,8 @@ class StateActions:
     Returns:
       `[B, m, A]` actions: the best one (m = 1) of pi_opt under 'argmax',
       otherwise m = n, unless fewer will do. They have log densities only if
-      they are the policy's own samples and the policy has a density.
+      they are the policy's own samples at a temperature of 1, and the policy
+      has a density.
 
     Raises:
       ValueError: If n exceeds the number of the policy's own samples, and fewer
@@ -203,7 +204,7 @@ def check_densities(search: action_source.Search, policy) -> None:
     return
   if search.temperature != 1.0:
     raise ValueError(
-        '`training/Search.temperature` must be 1 for a loss that reads'
+        '`Search.temperature` must be 1 in training for a loss that reads'
         f" densities of the policy's own actions, got {search.temperature}."
     )
 

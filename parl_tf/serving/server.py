@@ -185,9 +185,6 @@ class PolicyServer:
     """Runs the policy in this thread until `close` is called in another."""
     listener = threading.Thread(target=self._server.serve_forever, daemon=True)
     listener.start()
-    logging.info(
-        'Serving version %s at ws://%s.', self.weights.version, self.address
-    )
     try:
       self._model.run()
     finally:

@@ -34,7 +34,7 @@ from parl_tf.training import finite_steps
 _START_PURPOSE = 0
 _DECISION_PURPOSE = 1
 _CONTROLLER_PURPOSE = 2
-_NUM_TRIED_STEPS = 5  # Of an environment that nothing has played yet.
+_NUM_TRIED_STEPS = 5
 
 Act = Callable[[types.Nest, np.ndarray], np.ndarray]
 """Maps a nest of `[B, ...]` and an int32 `[2]` seed to actions `[B, A]`.
@@ -207,8 +207,8 @@ class Evaluator:
   ) -> Optional[evaluation_result.EvaluationResult]:
     """Plays all episodes with the domain's controller; None without one.
 
-    Without one, random actions show whether an environment can be played. A
-    robot, of which there are few, does not move.
+    Without one, random actions show whether an environment can be played.
+    Domains that limit their environments, such as robots, are skipped.
     """
     self._make_environments()
     controllers = [self._domain.make_controller(e) for e in self._environments]
@@ -246,6 +246,8 @@ class Evaluator:
           break
         action = random.uniform(-1.0, 1.0, shape).astype(np.float32)
         time_step = steps.see(environment.step(action))
+      if not time_step.last():
+        environment.abandon()
 
   def _make_environments(self):
     if not self._environments:

@@ -25,8 +25,9 @@ def check(
     TypeError: If a method of the policy or the critic has other arguments.
     ValueError: If the online phase does not fit the domain or the policy, there
       is offline RL without a critic, the policy's actions, the critic's
-      values or the losses of either have another shape, dtype or range, or the
-      task has tokens that the policy does not know.
+      values or the losses of either have another shape, dtype or range, a loss
+      lacks densities that it reads, or the task has tokens that the policy does
+      not know.
   """
   policy = agent.generative_policy
   critic = getattr(agent, 'critic', None)
@@ -46,6 +47,8 @@ def check(
   is_own = type(critic).__module__.startswith('parl_tf.')
   if critic is not None and not is_own:
     critic_check.check(agent, has_mask=has_mask)
+  if critic is not None and {'offline', 'online'} & set(phase_names):
+    agent.check_densities()
   token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:
     all_phases.online.check(domain, agent)

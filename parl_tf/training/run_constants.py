@@ -7,6 +7,7 @@ import gin
 import numpy as np
 
 from parl_tf.critics import td
+from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import experience
 
 
@@ -112,7 +113,16 @@ def read(domain, agent) -> RunConstants:
           ' `run_experiment.never_succeeds_online`: it needs the return of'
           ' episodes that fail.'
       )
-  if domain.extrapolates_returns and has_floor:
+  extrapolates = domain_lib.extrapolates_returns(domain, agent.gamma)
+  if has_floor and value is None:
+    logging.warning(
+        '`TDCritic.return_floor` (macro `return_floor`) may be too high for %s:'
+        ' the return of an episode that fails is unknown'
+        ' (`Domain.never_succeeds_value`), and is estimated or ends at the time'
+        ' limit.',
+        domain.name,
+    )
+  elif has_floor and extrapolates:
     logging.warning(
         '`TDCritic.return_floor` (macro `return_floor`) is for tasks that'
         ' success ends. If episodes of %s go on after success, their returns'
@@ -125,10 +135,7 @@ def read(domain, agent) -> RunConstants:
       reward_bias=domain.reward_bias,
       offline_worst_return=worst,
       online_worst_return=worst if fails_online else np.nan,
-      # Without a discount, what follows the time limit has no finite return.
-      extrapolates_returns=float(
-          domain.extrapolates_returns and agent.gamma < 1.0
-      ),
+      extrapolates_returns=float(extrapolates),
       timeouts_fail_online=float(timeouts_fail),
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,

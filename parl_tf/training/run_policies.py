@@ -114,8 +114,9 @@ def _export(session, episodes, paths):
   named = session.agent.named_policies
   policies = {path: named[name] for name, path in paths.items()}
   logging.info(
-      'Exporting %s, which takes some seconds each, or more if other programs'
-      ' run. For fewer, bind `run_experiment.exported_policies`.',
+      'Exporting %s, which takes some seconds each, or more beside other'
+      ' programs. To export fewer policies, bind'
+      ' `run_experiment.exported_policies`.',
       ', '.join(os.path.relpath(path, session.root_dir) for path in policies),
   )
   differences = export.export_policies(

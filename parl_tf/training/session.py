@@ -326,7 +326,7 @@ class Session:
     """
     if not self._num_evaluation_episodes:
       return None
-    if self.state.controller_success_rate is None:
+    if self.state.controller_success_rate is None and not self.state.num_rows:
       result = self._evaluator.run_controller()
       if result is not None:
         self.state.controller_success_rate = result.success_rate

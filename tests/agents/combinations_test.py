@@ -96,13 +96,14 @@ class CombinationsTest(tensor_case.TensorCase):
       (td.TDCritic, _GRADIENT(entropy_backup=True)),
   )
   def test_densities_need_a_temperature_of_one(self, critic_ctor, improver):
-    with self.assertRaisesRegex(ValueError, '`training/Search.temp.*got 0.5'):
-      small_agent.make_agent(
-          critic_ctor,
-          gaussian.GaussianPolicy,
-          improver=improver,
-          search=action_source.Search(10, temperature=0.5),
-      )
+    agent = small_agent.make_agent(
+        critic_ctor,
+        gaussian.GaussianPolicy,
+        improver=improver,
+        search=action_source.Search(10, temperature=0.5),
+    )
+    with self.assertRaisesRegex(ValueError, '`Search.temp.* got 0.5'):
+      agent.check_densities()
 
   def test_losses_without_densities_take_any_temperature(self):
     agent = small_agent.make_agent(
@@ -111,6 +112,7 @@ class CombinationsTest(tensor_case.TensorCase):
         improver=_GRADIENT(learn_temperature=False),
         search=action_source.Search(10, temperature=0.5),
     )
+    agent.check_densities()
     self._train(agent)
 
   def test_entropy_in_the_target_is_weighted_by_the_temperature(self):

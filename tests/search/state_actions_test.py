@@ -249,7 +249,7 @@ class SamplesTest(tensor_case.TensorCase):
     own = source.here.optimized(1)
     self.assertAllEqual(own.actions, source.here.base()[:, :1])
     self.assertIsNone(own.log_probs)
-    with self.assertRaisesRegex(ValueError, 'Search.temperature`.*got 0.5'):
+    with self.assertRaisesRegex(ValueError, 'Search.temperature` .*got 0.5'):
       source.here.optimized(1, with_densities=True)
 
   def test_candidates_without_an_optimizer_are_an_error(self):

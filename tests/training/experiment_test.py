@@ -122,8 +122,11 @@ class MakeWritersTest(parameterized.TestCase):
     domain.never_succeeds_value = lambda gamma: None
     with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
       run_constants.read(domain, agent)
-    self.assertRegex(logs.output[-1], 'return_floor.*are extrapolated')
+    self.assertRegex(logs.output[-1], 'return_floor.*fails is unknown')
     self.assertTrue(run_constants.read(domain, agent).extrapolates_returns)
+    domain.extrapolates_returns = False
+    self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
+    domain.extrapolates_returns = True
     agent.critic.gamma = 1.0  # Their sum would be infinite.
     self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
 
