@@ -269,6 +269,8 @@ def self_distillation(run_dir: str) -> Optional[SelfDistillation]:
           ),
           f'run_experiment.initial_run = {clone!r}',
           f'run_experiment.initial_phase = {_CLONING!r}',
+          # Nobody deploys a control.
+          'run_experiment.exported_policies = ()',
       ),
       seed=seed,
   )

@@ -117,7 +117,10 @@ def _check_usage(options, arguments) -> None:
   if options.temperature != 1.0 and (
       options.root_dir or not _is_served(options)
   ):
-    raise app.UsageError('--temperature is for a served policy alone.')
+    raise app.UsageError(
+        '--temperature is for a served policy: it needs --policy ws://HOST:PORT'
+        ' without --root_dir.'
+    )
   has_configuration = bool(options.root_dir) and not options.follow
   if not has_configuration and not options.gin_file:
     raise app.UsageError('--gin_file must be given.')

@@ -7,6 +7,7 @@ that dies is restarted and resumes its work. Their output is in `logs` under the
 root directory. Ctrl-C stops all roles; rerun the same command to resume.
 """
 
+import os
 from typing import Sequence
 
 from absl import app
@@ -22,9 +23,17 @@ def main(argv: Sequence[str]) -> int:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}.')
   # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
   # missing Reverb gives a one-line error.
+  from parl_tf.binaries import finished_run
   from parl_tf.distributed import launcher
+  from parl_tf.reports import run_files
+  from parl_tf.training import run_summary
 
-  return launcher.launch(flags.FLAGS)
+  root_dir = flags.FLAGS.root_dir
+  status = launcher.launch(flags.FLAGS)
+  path = os.path.join(root_dir, run_files.SUMMARY)
+  if not status and os.path.exists(path):
+    print(finished_run.describe(run_summary.read(path), root_dir))
+  return status
 
 
 def run() -> None:

@@ -79,9 +79,9 @@ def check_directory(path: str, name: str = 'output') -> None:
     place = os.path.dirname(place)
   if not os.path.isdir(place):
     raise ValueError(f'`{name}` must be a directory, but {place} is a file.')
-  _check_writable(place)
+  _check_writable(place, name)
 
 
-def _check_writable(folder: str) -> None:
+def _check_writable(folder: str, name: str = 'output') -> None:
   if not os.access(folder, os.W_OK):
-    raise ValueError(f'`output`: {folder} must be writable, but is not.')
+    raise ValueError(f'`{name}`: {folder} must be writable, but is not.')

@@ -167,7 +167,7 @@ def export_run(
       `export_policies`.
   """
   _check_checkpoint(root_dir, name, checkpoint_name)
-  logging.info('Restoring a checkpoint of %s.', root_dir)
+  logging.info('Restoring %s: checkpoint %s.', root_dir, checkpoint_name)
   if checkpoint_name == 'behavior_cloning':
     # Without adapters or an actor of later.
     agent, domain = _make_agent(root_dir, gin_bindings, gin_files)

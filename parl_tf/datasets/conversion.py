@@ -118,8 +118,8 @@ def _has_unit_actions(paths, known) -> bool:
   return 'action_bounds' in bound or _known_for_all(
       paths,
       [x.has_unit_actions for x in known],
-      '`dataset.action_bounds` must be bound, because only %s has actions that'
-      ' are known to be in [-1, 1].',
+      '`dataset.action_bounds` must be bound, because not all actions are known'
+      ' to be in [-1, 1], but only those of %s.',
   )
 
 
@@ -129,7 +129,7 @@ def _defines_success(paths, known) -> bool:
       paths,
       [x.has_successes for x in known],
       '`dataset.success_field` or `dataset.success_reward` must be bound,'
-      ' because only %s tells its successes.',
+      ' because not all successes are known, but only those of %s.',
   )
 
 

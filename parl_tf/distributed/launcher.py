@@ -125,7 +125,9 @@ def launch(options) -> int:
       # Ray gives its workers one thread; their child processes would inherit
       # that limit.
       {
-          'OMP_NUM_THREADS': str(os.cpu_count()),
+          'OMP_NUM_THREADS': os.environ.get(
+              'OMP_NUM_THREADS', str(os.cpu_count())
+          ),
           'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
       },
   )

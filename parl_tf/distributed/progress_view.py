@@ -20,6 +20,7 @@ class ProgressView:
     """
     self._link = server_link.ServerLink(address)
     self._before: Optional[Tuple[float, int, int]] = None
+    self._has_answered = False
 
   def line(self, num_restarts: Mapping[str, int]) -> str:
     """Returns the line.
@@ -34,7 +35,9 @@ class ProgressView:
       progress = weights.read_progress(self._link)
       tables = self._link.tables()
     except ConnectionError:
-      return f'The replay service does not answer{restarts}'
+      state = 'does not answer' if self._has_answered else 'is starting'
+      return f'The replay service {state}{restarts}'
+    self._has_answered = True
     if journal is None:
       return f'The replay service is being filled{restarts}'
     if progress is None:

@@ -70,7 +70,8 @@ def metric_curve(
 
   Rows are averaged within bins, because each row covers only a few steps. Steps
   are counted from the row before the first one with the metric, because
-  behavior cloning trains no critic and its length differs between seeds.
+  behavior cloning trains no critic and its length differs between seeds. If a
+  run began after the offline phase of another one, they include that phase.
 
   Args:
     runs: The seeds of one method in one domain.
@@ -86,7 +87,8 @@ def metric_curve(
   end = min(x[-1] for x, _ in lines)
   if max(x[0] for x, _ in lines) > end:
     return None
-  edges = np.linspace(0.0, end, _NUM_BINS + 1)
+  start = max(_offline_steps(run) for run in runs)
+  edges = np.linspace(start if start < end else 0.0, end, _NUM_BINS + 1)
   centers = (edges[1:] + edges[:-1]) / 2.0
   values = np.stack([_binned(x, y, edges, centers) for x, y in lines])
   return _curve(runs[0].method, centers, values)
@@ -100,9 +102,11 @@ def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
   steps = run.metrics.columns['train_step']
   online = np.flatnonzero(run.metrics.phases == 'online')
   present = np.flatnonzero(np.isfinite(run.metrics.column(column)))
-  if not online.size or not present.size or present[0] >= online[0]:
+  if not online.size or not present.size:
     return None
-  return float(steps[online[0] - 1] - _origin(run.metrics, present[0]))
+  if present[0] >= online[0]:
+    return _offline_steps(run) or None
+  return float(steps[online[0] - 1] - _origin(run, present[0]))
 
 
 def _evaluations(
@@ -120,15 +124,27 @@ def _logged(run: runs_lib.Run, column: str) -> Tuple[np.ndarray, np.ndarray]:
   present = np.flatnonzero(np.isfinite(values))
   if not present.size:
     return steps[:0], values[:0]
-  origin = _origin(run.metrics, present[0])
+  origin = _origin(run, present[0])
   return steps[present] - origin, values[present]
 
 
-def _origin(metrics: run_files.Metrics, first: int) -> float:
-  """Returns the training step before row `first`."""
-  if not first:
-    return metrics.first_train_step
-  return metrics.columns['train_step'][first - 1]
+def _origin(run: runs_lib.Run, first: int) -> float:
+  """Returns the training step at which the critic began; `first` is its row."""
+  offline_steps = _offline_steps(run)
+  if offline_steps or not first:
+    return run.metrics.first_train_step - offline_steps
+  return run.metrics.columns['train_step'][first - 1]
+
+
+def _offline_steps(run: runs_lib.Run) -> float:
+  """Returns the steps of an offline phase that the run took over, or 0."""
+  initial_run = run.initial_run
+  if initial_run is None or 'offline' not in initial_run.skipped_phases:
+    return 0.0
+  steps = run_files.resolve(
+      run.settings.get('Offline.num_steps', '0'), run.settings
+  )
+  return float(steps)
 
 
 def _binned(x, y, edges, centers) -> np.ndarray:

@@ -121,7 +121,7 @@ class ConversionTest(absltest.TestCase):
     for write in (lambda: conversion.convert(paths, self._output),
                   lambda: conversion.read(paths)):
       with self.assertRaisesRegex(
-          ValueError, r'`dataset.action_bounds` must be bound.*only \S*own.hdf5'
+          ValueError, r'`dataset.action_bounds` must be .* those of \S*own.hdf5'
       ):
         write()
     self.assertFalse(os.path.exists(self._output))
@@ -139,7 +139,7 @@ class ConversionTest(absltest.TestCase):
         self._write('b.hdf5', '-t'),
     ]
     with self.assertRaisesRegex(
-        ValueError, r'`dataset.success_reward` must be bound.*only \S*a.hdf5 '
+        ValueError, r'`dataset.success_reward` must be .* those of \S*a.hdf5\.'
     ):
       conversion.convert(paths, self._output)
     self.assertFalse(os.path.exists(self._output))

@@ -3,6 +3,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from parl_tf.reports import curves
+from parl_tf.reports import run_files
 from parl_tf.reports import runs
 from tests.reports import run_folders
 
@@ -127,6 +128,22 @@ class CurvesTest(parameterized.TestCase):
     ])
 
     self.assertEqual(curves.online_start(run, 'losses/td'), 50.0)
+    # As a run that began at the end of this offline phase.
+    later = run._replace(
+        settings={'Offline.num_steps': '50'},
+        initial_run=run_files.InitialRun(
+            'a', 'offline', ('behavior_cloning', 'offline'), 100, None
+        ),
+        metrics=run.metrics._replace(
+            phases=run.metrics.phases[3:],
+            columns={k: x[3:] for k, x in run.metrics.columns.items()},
+            first_train_step=100,
+        ),
+    )
+    self.assertEqual(curves.online_start(later, 'losses/td'), 50.0)
+    found = curves.metric_curve([later], 'losses/td')
+    self.assertBetween(found.x[0], 50.0, 51.0)
+    self.assertBetween(found.x[-1], 69.0, 70.0)
     self.assertIsNone(curves.online_start(run, 'values/mean'))
 
 
