@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> int:
   from parl_tf.reports import run_files
   from parl_tf.training import run_summary
 
-  root_dir = flags.FLAGS.root_dir
   status = launcher.launch(flags.FLAGS)
+  root_dir = os.path.join(flags.FLAGS.root_dir, 'learner')
   path = os.path.join(root_dir, run_files.SUMMARY)
   if not status and os.path.exists(path):
     print(finished_run.describe(run_summary.read(path), root_dir))

@@ -21,6 +21,7 @@ _MAX_DELAY_SECONDS = 60.0
 # A role that has run this long did not fail at startup.
 _HEALTHY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
+_MAX_LINE = 500  # Bytes of a log that a warning quotes.
 # Ray places actors that reserve no core on random machines.
 _LEAST_CPUS = 0.001
 
@@ -259,11 +260,12 @@ class _Watched:
     self._num_failures += 1
     self._start_at = time.monotonic() + delay
     logging.warning(
-        '%s ended, %s; restarting it in %.0f s. See %s.',
+        '%s ended, %s; restarting it in %.0f s. See %s, which ends: %s',
         self._role.name,
         reason,
         delay,
         self._log_path,
+        _last_line(self._log_path),
     )
 
   def _miss_answer(self):
@@ -294,3 +296,14 @@ class _Watched:
 
   def _ask(self, method, *arguments):
     return ray.get(method.remote(*arguments), timeout=_ANSWER_SECONDS)
+
+
+def _last_line(path: str) -> str:
+  """Returns the last line of a file, shortened; empty if there is none."""
+  try:
+    with open(path, 'rb') as file:
+      file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_LINE))
+      lines = file.read().decode(errors='replace').split('\n')
+  except OSError:
+    return ''
+  return next((line for line in reversed(lines) if line.strip()), '')

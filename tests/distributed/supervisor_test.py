@@ -5,6 +5,7 @@ import os
 import time
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 import psutil
 import ray
@@ -63,11 +64,13 @@ class SupervisorTest(absltest.TestCase):
     once = os.path.join(self._logs, 'once')
     command = f'echo $WORD; test -e {once} && exit 0; touch {once}; kill -9 $$'
 
-    supervisor = self._run(
-        [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
-        lambda supervisor: supervisor.has_ended('role'),
-    )
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      supervisor = self._run(
+          [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
 
+    self.assertRegex(logs.output[0], 'role.log, which ends: hello$')
     self.assertEqual(supervisor.num_restarts(), {'role': 1})
     self.assertEqual(self._read('role'), 'hello\nhello\n')
 
