@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import re
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 import gin
@@ -110,11 +109,16 @@ def _own_configuration() -> Iterator[None]:
 
 def _check_used(settings: Mapping[str, Any]) -> None:
   """Raises `ValueError` if a setting is none of an agent."""
-  used = {selector.split('.')[-1] for _, selector in config._OPERATIVE_CONFIG}
+  used = {
+      (scope, selector.split('.')[-1])
+      for scope, selector in config._OPERATIVE_CONFIG
+  }
+  used |= {('', configurable) for _, configurable in used}
   for name in settings:
-    configurable = re.split(r'[/.]', name.rpartition('.')[0])[-1]
+    scope, _, configurable = name.rpartition('.')[0].rpartition('/')
+    configurable = configurable.rpartition('.')[2]
     if '.' in name and (
-        configurable not in used or configurable == 'n_step_returns'
+        (scope, configurable) not in used or configurable == 'n_step_returns'
     ):
       raise ValueError(
           f'`settings`: {name} is no setting of an agent; bind it with gin'

@@ -74,7 +74,11 @@ class AgentMakerTest(absltest.TestCase):
       gin.query_parameter('Search.num_samples')
 
   def test_settings_of_other_parts_are_refused(self):
-    for name in ('Online.num_episodes', 'n_step_returns.online_steps'):
+    for name in (
+        'Online.num_episodes',
+        'n_step_returns.online_steps',
+        'trainin/Search.num_samples',  # A misspelt scope.
+    ):
       with self.assertRaisesRegex(ValueError, f'{name} is no setting of an ag'):
         parl_tf.make_agent(self._domain, policy='gaussian', settings={name: 5})
 

@@ -44,7 +44,7 @@ def train(num_steps, **parts):
 
 train(2000, cloning_batch_size=256)
 agent.reset_following_policies()  # For a rate below 1.
-train(2000, critic_slices=1, critic_batch_size=128)
+train(2000, critic_slices=agent.critic_utd, critic_batch_size=128)
 agent.begin_online()
 agent.reset_optimizers()
 agent.reset_following_policies()
@@ -53,7 +53,7 @@ for number in range(20):
   episode = actor.act(number)
   writers['online'].write('online', episode)
   train(
-      episode.num_steps, critic_slices=1, critic_batch_size=128,
+      episode.num_steps, critic_slices=agent.critic_utd, critic_batch_size=128,
       critic_offline_fraction=0.5, policy_slices=1, policy_batch_size=128,
   )
 

@@ -106,7 +106,8 @@ class TrainedPart:
     if size is None or size % len(seeds):
       raise ValueError(
           f'The number of rows for {len(seeds)} updates must be static and a '
-          f'multiple of {len(seeds)}, got {size}.'
+          f'multiple of {len(seeds)} (the `utd` of the agent, and the `slices`'
+          f' of an `ExperienceRequest`), got {size}.'
       )
     size //= len(seeds)
     return [

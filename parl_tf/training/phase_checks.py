@@ -4,7 +4,9 @@ from typing import Any, Sequence
 
 import gin
 
+from parl_tf.agents import dppo_agent
 from parl_tf.training import critic_check
+from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import policy_check
 from parl_tf.training import token_check
@@ -51,6 +53,13 @@ def check(
     agent.check_densities()
   token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:
+    is_on_policy = isinstance(all_phases.online, on_policy.OnPolicy)
+    if is_on_policy != isinstance(agent, dppo_agent.DPPOAgent):
+      raise ValueError(
+          '`run_experiment.online_ctor` must be @OnPolicy with'
+          ' `build_agent.agent_ctor` = @DPPOAgent, and with no other agent, got'
+          f' {type(all_phases.online).__name__} and {type(agent).__name__}.'
+      )
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
   if 'offline' in phase_names and num_steps and critic is None:

@@ -1,5 +1,7 @@
 """Tests of what is refused of a policy before a run."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
@@ -10,6 +12,7 @@ from parl_tf import randomness
 from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
 from parl_tf.training import builder
+from parl_tf.training import on_policy
 from parl_tf.training import phase_checks
 from parl_tf.training import policy_check
 from tests.agents import small_agent
@@ -109,6 +112,16 @@ class PolicyCheckTest(parameterized.TestCase):
         TypeError, r"MyPolicy.sample must .*arguments .* 'temperature'"
     ):
       _check(_policy(sample=_without_temperature))
+
+  def test_an_on_policy_phase_needs_its_agent(self):
+    self.addCleanup(gin.clear_config)
+    domain = pointmaze.PointMaze()
+    agent = small_agent.make_agent(
+        observation_spec=builder.observation_spec(domain)
+    )
+    chosen = mock.Mock(online=on_policy.OnPolicy())
+    with self.assertRaisesRegex(ValueError, 'got OnPolicy and PARLAgent'):
+      phase_checks.check(chosen, ('online',), domain, agent)
 
   def test_a_loss_takes_a_mask_if_actions_are_chunks(self):
     self.addCleanup(gin.clear_config)
