@@ -111,8 +111,7 @@ class _Source(rows_lib.RowSource):
 
   def _members(self, names) -> Dict[str, str]:
     """Returns the archive members to read, keyed by column."""
-    success = self._success
-    members = {**_MEMBERS, 'success': success}
+    members = {**_MEMBERS, 'success': self._success}
     members = {x: member for x, member in members.items() if member in names}
     for name in names:
       field, _, key = name.partition('/')

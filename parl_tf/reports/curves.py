@@ -97,7 +97,8 @@ def metric_curve(
 def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
   """Returns the start of a run's online phase on the axis of `metric_curve`.
 
-  None if the run has no online phase, or did not log `column` before it.
+  None if the run has no online phase, or neither logged `column` before it nor
+  took over another run's offline phase.
   """
   steps = run.metrics.columns['train_step']
   online = np.flatnonzero(run.metrics.phases == 'online')

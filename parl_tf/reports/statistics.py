@@ -17,7 +17,7 @@ from parl_tf.reports import permutation
 
 NUM_RESAMPLES = 5_000
 _LEVEL = 0.95
-# Standard normal quantiles of a two-sided 5 % test and of a power of 80 %.
+# Standard normal quantiles of 5 % tests and of a power of 80 %.
 _Z_TWO_SIDED, _Z_ONE_SIDED, _Z_POWER = 1.96, 1.645, 0.84
 _CUT = 0.25
 

@@ -1,5 +1,6 @@
 """Tests of the controls of a finished run."""
 
+import glob
 import json
 import os
 import shutil
@@ -122,13 +123,20 @@ class ControlsTest(absltest.TestCase):
     self.assertEqual(
         list(controls.read(self._run).clone), ['1', '0.5', '0']
     )
+    self.assertEqual(
+        glob.glob(f'{self._run}/controls/self_distillation/**/saved_model.pb',
+                  recursive=True), []
+    )
     found = controls.read(self._run).self_distillation
     self.assertEqual(found['num_online_episodes'], 3)
     self.assertEqual(found['temperature'], 1.0)
     rows = tiny.read_metrics(
         os.path.join(self._run, 'controls', 'self_distillation', 'seed_3')
     )
-    self.assertEqual([row['phase'] for row in rows], ['online'] * 3)
+    # The clone as it is taken over, and a row for each episode.
+    self.assertEqual(
+        [row['phase'] for row in rows], ['behavior_cloning', *['online'] * 3]
+    )
     self.assertNotEmpty(rows[-1]['losses/distillation'])
     self.assertEmpty(rows[-1]['losses/td'])
     output = os.path.join(self._run, 'report_of_test')

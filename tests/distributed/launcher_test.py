@@ -87,8 +87,10 @@ class LaunchTest(absltest.TestCase):
   def _finish(self, root_dir):
     """Runs the command to its end, and checks what it trained and scored."""
     process = self._launch(root_dir)
-    _, output = process.communicate(timeout=_SECONDS)
+    printed, output = process.communicate(timeout=_SECONDS)
     self.assertEqual(process.returncode, 0, output[-3000:])
+    self.assertIn(f'SavedModel: {root_dir}/learner/policies/', printed)
+    self.assertNotIn('does not answer', output)  # It is starting.
     self.assertNotIn('restarting it', output)
     learned = tiny.read_metrics(os.path.join(root_dir, 'learner'))
     # A warm-up episode and two episodes with training.
@@ -115,6 +117,7 @@ class LaunchTest(absltest.TestCase):
         ],
         env={**os.environ, 'PYTHONPATH': str(tiny.ROOT)},
         cwd=tiny.ROOT,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
