@@ -110,6 +110,9 @@ def launch(options) -> int:
 
   Returns:
     The exit status: 0, or 130 if the run was interrupted.
+
+  Raises:
+    ValueError: If a role fails each time it is started.
   """
   ray_session.start(options.ray_address)
   # A terminal sends SIGINT, a job scheduler SIGTERM. Replaces the handlers of

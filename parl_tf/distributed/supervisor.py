@@ -20,6 +20,9 @@ _FIRST_DELAY_SECONDS = 1.0
 _MAX_DELAY_SECONDS = 60.0
 # A role that has run this long did not fail at startup.
 _HEALTHY_SECONDS = 60.0
+# A role that has failed at startup as often, in the same way each time, will
+# not succeed.
+_MAX_STARTS = 5
 _ANSWER_SECONDS = 30.0
 _MAX_LINE = 500  # Bytes of a log that a warning quotes.
 # Ray places actors that reserve no core on random machines.
@@ -83,7 +86,12 @@ class Supervisor:
     }
 
   def step(self) -> None:
-    """Collects output and restarts the roles that are due."""
+    """Collects output and restarts the roles that are due.
+
+    Raises:
+      ValueError: If a role that never ran for a minute has exited with the same
+        last line of output five times in a row.
+    """
     for watched in self._watched.values():
       watched.step()
 
@@ -169,6 +177,9 @@ class _Watched:
     self.has_ended = False
     self.num_restarts = 0
     self._num_failures = 0
+    self._was_healthy = False
+    self._num_equal_ends = 0
+    self._last_end = ''
     self._is_placed = False
     self._num_read = 0
     self._start_at: Optional[float] = None
@@ -205,6 +216,7 @@ class _Watched:
     if status == 0 and self._role.may_end:
       self._end()
     elif status is not None:
+      self._check_ends(status)
       self._fail(f'status {status}')
 
   def stop(self) -> None:
@@ -252,9 +264,26 @@ class _Watched:
     self.has_ended = True
     ray.kill(self._actor)
 
+  def _check_ends(self, status):
+    """Raises ValueError if restarts do not help."""
+    self._was_healthy |= self._is_healthy()
+    end = _last_line(self._log_path)
+    # Another process ends a role by a signal, which has a negative number.
+    is_equal = status > 0 and end == self._last_end
+    self._num_equal_ends = self._num_equal_ends + 1 if is_equal else 1
+    self._last_end = end
+    if self._num_equal_ends == _MAX_STARTS and not self._was_healthy:
+      raise ValueError(
+          f'{self._role.name} ended {_MAX_STARTS} times shortly after its'
+          f' start, status {status}. See {self._log_path}, which ends: {end}'
+      )
+
+  def _is_healthy(self):
+    return time.monotonic() - self._started_at >= _HEALTHY_SECONDS
+
   def _fail(self, reason):
     ray.kill(self._actor)
-    if time.monotonic() - self._started_at >= _HEALTHY_SECONDS:
+    if self._is_healthy():
       self._num_failures = 0
     delay = restart_delay(self._num_failures)
     self._num_failures += 1

@@ -1,5 +1,6 @@
 """Tests that Ray keeps roles alive on this machine."""
 
+import contextlib
 import json
 import os
 import time
@@ -44,6 +45,13 @@ class SupervisorTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self._logs = self.create_tempdir().full_path
+
+  @contextlib.contextmanager
+  def _impatient(self):
+    with mock.patch.multiple(
+        supervisor_lib, restart_delay=lambda _: 0.0, _MAX_STARTS=2
+    ):
+      yield
 
   def _run(self, roles, is_over):
     supervisor = supervisor_lib.Supervisor(roles, self._logs, {'WORD': 'hello'})
@@ -120,6 +128,34 @@ class SupervisorTest(absltest.TestCase):
     self.assertEqual(supervisor.num_restarts(), {})
     self.assertEqual(self._read('role'), 'up\n')
 
+  def test_role_that_always_fails_at_its_start_ends_the_launch(self):
+    command = 'echo $$; echo learner: no such file; exit 1'
+    with self._impatient():
+      with self.assertRaisesRegex(
+          ValueError,
+          'role ended 2 times .* status 1.*role.log, which ends: learner: no',
+      ):
+        self._run(
+            [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
+            lambda _: False,
+        )
+    self.assertEqual(self._read('role').count('learner: no such file'), 2)
+
+  def test_role_whose_errors_differ_is_restarted(self):
+    command = 'test $(ls | wc -l) -gt 2 && exit 0; touch $$; echo $$; exit 1'
+    folder = self.create_tempdir().full_path
+    with self._impatient():
+      supervisor = self._run(
+          [
+              supervisor_lib.Role(
+                  'role',
+                  ['sh', '-c', f'cd {folder}; {command}'],
+                  is_here=True,
+              )
+          ],
+          lambda supervisor: supervisor.has_ended('role'),
+      )
+    self.assertEqual(supervisor.num_restarts(), {'role': 3})
 
   def test_ray_listens_on_loopback_only(self):
     # Includes a worker, which exists once a role has run.
