@@ -360,6 +360,7 @@ class PARLAgent(tf_agent.TFAgent):
   def _make_policy_part(self, name, improver, optimizer, purposes):
     """Makes a part that trains the policy with `improver`."""
     policy = self.generative_policy
+    improver.check_critic(self.critic)
 
     def finish(metrics):
       improver.update_average(policy)

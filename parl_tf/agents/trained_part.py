@@ -155,7 +155,15 @@ class TrainedPart:
       loss = self.loss(rows, seed, tape)
       total = mean_loss(loss.per_example, weights)
     self._check(total)
-    gradients = replicas.sum_each(tape.gradient(total, self._variables))
+    gradients = tape.gradient(total, self._variables)
+    unused = [v.name for v, g in zip(self._variables, gradients) if g is None]
+    if unused:
+      raise ValueError(
+          f'The {self.name} loss does not depend on {len(unused)} of the'
+          f' {len(self._variables)} variables that it must train, such as'
+          f' {unused[0]}: the improver cannot train this policy.'
+      )
+    gradients = replicas.sum_each(gradients)
     self._optimizer.apply_gradients(
         zip(gradients, self._variables), skip_gradients_aggregation=True
     )

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from typing import Iterator, Mapping, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from absl import logging
 import gin
@@ -97,9 +97,10 @@ def read(paths: Sequence[str]) -> Readable:
   _has_unit_actions(paths, known)
   has_successes = _defines_success(paths, known)
   is_bound = 'action_bounds' in gin.get_bindings(reading.make_layout)
+  ranges: Dict[str, Tuple[float, float]] = {}
   # A list, so that all datasets are validated before anything is written.
   episodes = [
-      _checked_ends(path, reading.read_episodes(path), found, has_successes)
+      _checked(path, reading.read_episodes(path), found, has_successes, ranges)
       for path, found in zip(paths, known, strict=True)
   ]
   return Readable(
@@ -175,9 +176,10 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
       output, has_next_observations=has_next_observations, **options
   ) as file:
     number = num_lost = 0
+    ranges: Dict[str, Tuple[float, float]] = {}
     for path, episodes, found in zip(paths, datasets, known, strict=True):
-      episodes = _checked_ends(
-          path, episodes, found, options['has_successes']
+      episodes = _checked(
+          path, episodes, found, options['has_successes'], ranges
       )
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
@@ -196,22 +198,46 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
     )
 
 
-def _checked_ends(
+def _checked(
     path: str,
     episodes: Iterator[types.Episode],
     found: _Known,
     has_successes: bool,
+    ranges: Dict[str, Tuple[float, float]],
 ) -> Iterator[types.Episode]:
-  """Yields the episodes of a dataset.
+  """Yields the episodes of a dataset; warns if its rewards have another scale.
+
+  Args:
+    path: Path of the dataset.
+    episodes: Its episodes.
+    found: What it tells without bindings.
+    has_successes: Whether success is defined.
+    ranges: Least and greatest reward of each dataset before; extended by this.
 
   Raises:
     ValueError: At their end, if their ends come from successes, which nothing
       defines, and none succeeds.
   """
   is_solved = has_successes
+  low, high = np.inf, -np.inf
   for episode in episodes:
     is_solved = is_solved or bool(np.any(episode.success))
+    low = min(low, float(episode.reward.min()))
+    high = max(high, float(episode.reward.max()))
     yield episode
+  for other, (other_low, other_high) in ranges.items():
+    is_within = (
+        low <= other_low <= other_high <= high
+        or other_low <= low <= high <= other_high
+    )
+    if not is_within and min(high, other_high) <= max(low, other_low):
+      logging.warning(
+          'The rewards of %s are between %g and %g, those of %s between %g and'
+          ' %g. If these are not of the same task, convert them separately.',
+          path, low, high, other, other_low, other_high,
+      )
+      break
+  ranges[path] = low, high
   if not is_solved and found.needs_successes:
     raise ValueError(
         f'{path}: no step succeeds, so that no episode would end but by a'

@@ -73,6 +73,16 @@ class PolicyImprover(tf.Module, abc.ABC):
     """The improver's own variables, such as a temperature."""
     return ()
 
+  def check_critic(self, critic) -> None:
+    """Raises TypeError if the loss cannot use the critic.
+
+    By default, it can use any.
+
+    Args:
+      critic: `Critic` of the agent, or None.
+    """
+    del critic
+
   def trained_variables(self, policy) -> Sequence[tf.Variable]:
     """Returns all variables that the loss trains.
 

@@ -50,6 +50,13 @@ class SteeringImprover(improver.PolicyImprover):
   def trainable_variables(self):
     return (self._log_temperature,)
 
+  def check_critic(self, critic):
+    if not hasattr(critic, 'noise_value'):
+      raise TypeError(
+          '`SteeringImprover` needs a `NoiseAliasedCritic`, got'
+          f' {type(critic).__name__}.'
+      )
+
   def trained_variables(self, policy):
     if not isinstance(policy, steered.SteeredPolicy):
       raise TypeError(

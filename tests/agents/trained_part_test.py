@@ -5,9 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
+from parl_tf import types
 from parl_tf.agents import trained_part
 from parl_tf.critics import cal_ql
 from parl_tf.critics import td
+from parl_tf.improvers import reparameterized
+from parl_tf.policies import transformer
 from parl_tf.search import action_optimizer
 from parl_tf.search import action_source
 from tests import eager
@@ -86,6 +89,25 @@ class CriticSamplesTest(absltest.TestCase):
     bound, rows = _bound_rows(num_samples=2), _cached_rows()
     _, source = bound.bind(rows, _SEED, None)
     self.assertEqual(source.next.base().shape[1], _NUM_CACHED)
+
+
+class TrainedPartTest(absltest.TestCase):
+
+  def test_loss_that_cannot_train_the_policy_is_an_error(self):
+    eager.run_eagerly(self)
+    # The gradient ends at the choice of tokens.
+    agent = small_agent.make_agent(
+        td.TDCritic,
+        transformer.TransformerPolicy,
+        improver=reparameterized.ReparameterizedImprover(
+            learn_temperature=False
+        ),
+    )
+    rows = small_agent.make_rows()
+    with self.assertRaisesRegex(
+        ValueError, 'policy loss does not depend on 22 of the 22 variables'
+    ):
+      agent.train(types.Experience(critic=rows, policy=rows))
 
 
 if __name__ == '__main__':

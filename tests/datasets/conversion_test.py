@@ -196,6 +196,30 @@ class ConversionTest(absltest.TestCase):
       conversion.convert([known], self._output)
       conversion.convert([unknown], self._output)
 
+  def test_rewards_of_other_scales_are_warned_of(self):
+    zero_one = self._write('a', '-t-t', rewards=np.array([0, 1, 0, 0]))
+    minus_one = self._write('b', '-t-t', rewards=np.array([-1, 0, -1, -1]))
+    failures = self._write('c', '-t-t', rewards=np.zeros([4]))
+    dense = self._write('d', '-t-t', rewards=np.array([-3, 0.5, -1, -1]))
+
+    def warnings(*paths):
+      with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+        list(conversion.read(paths).episodes)
+        conversion.convert(paths, self._output)
+      return [x for x in logs.output if 'The rewards of' in x]
+
+    [first, second] = warnings(failures, zero_one, minus_one)
+    self.assertEqual(first, second)
+    self.assertRegex(
+        first,
+        r'of \S+/b are between -1 and 0, those of \S+/a between 0 and 1',
+    )
+    self.assertLen(warnings(minus_one, zero_one), 2)
+    for paths in (
+        (failures, zero_one), (minus_one, dense), (minus_one, failures, dense)
+    ):
+      self.assertEmpty(warnings(*paths))
+
 
 if __name__ == '__main__':
   absltest.main()

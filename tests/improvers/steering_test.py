@@ -79,8 +79,16 @@ class SteeringImproverTest(tensor_case.TensorCase):
     self.assertNotAllEqual(policy.sample(tf.zeros([2, 3]), 1, _SEED), before)
 
   def test_needs_a_steered_policy(self):
+    improver = steering.SteeringImprover()
     with self.assertRaisesRegex(TypeError, '`SteeredPolicy`, got Diffusion'):
-      small_agent.make_agent(improver=steering.SteeringImprover())
+      small_agent.make_agent(
+          noise_aliased.NoiseAliasedCritic, improver=improver
+      )
+
+  def test_needs_the_values_of_noise(self):
+    improver = steering.SteeringImprover()
+    with self.assertRaisesRegex(TypeError, 'AliasedCritic`, got CalQLCritic'):
+      small_agent.make_agent(policy_ctor=_make_policy, improver=improver)
 
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`initial_temperature`.*0.0'):
