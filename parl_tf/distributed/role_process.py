@@ -8,6 +8,8 @@ import tempfile
 from typing import Mapping, Optional, Sequence, Tuple
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # <linux/falloc.h>
+_BLOCK = 4096  # Bytes of a file's block; less is not freed.
 _STOP_SECONDS = 20.0
 
 
@@ -52,9 +54,18 @@ class RoleProcess:
     return status, self.read(start)
 
   def read(self, start: int) -> bytes:
-    """Returns the output from byte `start` on."""
-    size = os.fstat(self._output.fileno()).st_size
-    return os.pread(self._output.fileno(), size - start, start)
+    """Returns the output from byte `start` on, and frees what was before."""
+    file = self._output.fileno()
+    if start >= _BLOCK:
+      # Otherwise months of output would fill the disk. Where the file system
+      # cannot do this, the file grows.
+      ctypes.CDLL(None).fallocate(
+          file,
+          _KEEP_SIZE | _PUNCH_HOLE,
+          ctypes.c_longlong(0),
+          ctypes.c_longlong(start),
+      )
+    return os.pread(file, os.fstat(file).st_size - start, start)
 
   def stop(self) -> None:
     """Ends the process with SIGTERM, or with SIGKILL if it does not exit."""

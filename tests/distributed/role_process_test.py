@@ -36,6 +36,17 @@ class RoleProcessTest(absltest.TestCase):
     self.assertEqual(process.read(0), b'hello\n')
     self.assertEqual(process.read(2), b'llo\n')
 
+  def test_output_that_was_read_is_freed(self):
+    command = 'head -c 1000000 /dev/zero; echo last'
+    process = self._start(['sh', '-c', command])
+    _wait_until(lambda: process.poll() is not None)
+    self.assertLen(process.read(0), 1_000_005)
+    file = f'/proc/{os.getpid()}/fd/{process._output.fileno()}'
+    self.assertGreater(os.stat(file).st_blocks, 1_900)
+
+    self.assertEqual(process.read(1_000_000), b'last\n')
+    self.assertLess(os.stat(file).st_blocks, 20)
+
   def test_stop_ends_the_process(self):
     process = self._start(['sleep', '1000'])
     self.assertIsNone(process.poll())
