@@ -280,7 +280,10 @@ class EpisodeFile:
         or shapes from the first episode.
     """
     rows = self._rows(episode)
-    rows.update({f'infos/{name}': x for name, x in (infos or {}).items()})
+    others = {f'infos/{name}': x for name, x in (infos or {}).items()}
+    if taken := rows.keys() & others:
+      raise ValueError(f'{self._path}: {taken} must not be among the infos.')
+    rows |= others
     if not self._names:
       self._names = set(rows)
       for name, array in rows.items():
@@ -297,10 +300,7 @@ class EpisodeFile:
     self._pending.append(rows)
     self._num_pending += episode.num_steps
     self._pending_bytes += sum(array.nbytes for array in rows.values())
-    if (
-        self._num_pending >= _CHUNK_ROWS
-        or self._pending_bytes >= _READ_BYTES
-    ):
+    if self._num_pending >= _CHUNK_ROWS or self._pending_bytes >= _READ_BYTES:
       self._flush()
 
   def _flush(self) -> None:
@@ -363,9 +363,7 @@ class EpisodeFile:
             f'{self._path}: `has_next_observations` must be False, because'
             f' episode {episode.episode_id} lacks its last observation.'
         )
-      rows.update(
-          {rows_lib.next_name(name): x[1:] for name, x in parts.items()}
-      )
+      rows |= {rows_lib.next_name(name): x[1:] for name, x in parts.items()}
     return rows
 
   def _check(

@@ -261,6 +261,8 @@ class _Source(rows_lib.RowSource):
     """Returns a column `[rows, ...]`, stored as nested lists or flat."""
     types = self._pyarrow.types
     array = batch.column(feature.key)
+    # Of several dimensions, where the library `datasets` has been imported.
+    array = getattr(array, 'storage', array)
     is_even = True
     while types.is_nested(array.type) and not types.is_struct(array.type):
       if not types.is_fixed_size_list(array.type):

@@ -291,7 +291,7 @@ def _make_feature(key: str, described: Mapping[str, Any]) -> Optional[Feature]:
   # Older datasets list channels first, even if images are stored channels last.
   if len(shape) == 3 and shape[0] in (1, 3) and shape[-1] not in (1, 3):
     shape = (*shape[1:], shape[0])
-  about = described.get('info') or {}
+  about = {**described.get('video_info', {}), **(described.get('info') or {})}
   is_depth_map = about.get('video.is_depth_map') or about.get('is_depth_map')
   if len(shape) != 3 or shape[-1] not in (1, 3) or is_depth_map:
     return None

@@ -245,7 +245,8 @@ def _observations(observation: types.Nest) -> Dict[str, np.ndarray]:
   if isinstance(observation, Mapping):
     named = {}
     for keys, array in tree.flatten_with_path(observation):
-      name = 'observation.' + '.'.join(map(str, keys))
+      # LeRobot's names must not contain slashes.
+      name = 'observation.' + '.'.join(map(str, keys)).replace('/', '.')
       if name in named:
         raise ValueError(f'Two observations would have the name `{name}`.')
       named[name] = array
@@ -331,6 +332,8 @@ def _table(columns: Mapping[str, Any]) -> Any:
   )
   arrays = {}
   for key, column in columns.items():
+    if isinstance(column, np.ndarray) and column.shape[1:] == (1,):
+      column = column[:, 0]  # LeRobot takes shape (1,) for a single number.
     if isinstance(column, np.ndarray) and column.ndim == 2:
       values = pyarrow.array(np.ascontiguousarray(column).reshape(-1))
       column = pyarrow.FixedSizeListArray.from_arrays(values, column.shape[1])

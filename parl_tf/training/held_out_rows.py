@@ -22,6 +22,10 @@ def split(
 ) -> Tuple[List[types.Episode], List[types.Episode]]:
   """Splits episodes into those to train on and those held out, by `seed`.
 
+  Episodes of which each begins where the one before ended, such as those that
+  a task makes of one recording of play, stay together, unless one recording is
+  more than should be held out.
+
   Raises:
     ValueError: If there are fewer than two episodes, or none has a transition.
   """
@@ -30,19 +34,46 @@ def split(
         'The data must have at least 2 episodes, one of them to hold out, got '
         f'{len(episodes)}.'
     )
-  order = np.random.default_rng(seed).permutation(len(episodes))
+  recordings = _recordings(episodes)
+  if round(held_out_fraction * len(recordings)) < 1:
+    recordings = [[i] for i in range(len(episodes))]
+  order = np.random.default_rng(seed).permutation(len(recordings))
   # Without its last observation, an episode of one step has no transition.
-  usable = [i for i in order.tolist() if episodes[i].num_transitions]
+  usable = [
+      recordings[i]
+      for i in order.tolist()
+      if any(episodes[j].num_transitions for j in recordings[i])
+  ]
   if len(usable) < 2:
     raise ValueError(
         'The data must have at least 2 episodes with transitions, one of them'
         f' to hold out, got {len(usable)} of {len(episodes)}.'
     )
-  num_held_out = int(round(held_out_fraction * len(episodes)))
+  num_held_out = int(round(held_out_fraction * len(recordings)))
   num_held_out = min(max(num_held_out, 1), len(usable) - 1)
-  held_out = set(usable[:num_held_out])
+  held_out = set(itertools.chain.from_iterable(usable[:num_held_out]))
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
+
+
+def _recordings(episodes: Sequence[types.Episode]) -> List[List[int]]:
+  """Groups the indices of episodes that were recorded without a break."""
+  groups: List[List[int]] = []
+  for i, episode in enumerate(episodes):
+    if i and _continues(episodes[i - 1], episode):
+      groups[-1].append(i)
+    else:
+      groups.append([i])
+  return groups
+
+
+def _continues(before: types.Episode, after: types.Episode) -> bool:
+  pairs = zip(
+      tf.nest.flatten(before.observation),
+      tf.nest.flatten(after.observation),
+      strict=True,
+  )
+  return all(np.array_equal(x[-1], y[0]) for x, y in pairs)
 
 
 def store(

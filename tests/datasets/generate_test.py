@@ -243,6 +243,12 @@ class RecordDatasetTest(absltest.TestCase):
       np.testing.assert_array_equal(one.action, same.action)
     self.assertFalse(np.array_equal(first[0].action, other[0].action))
 
+  def test_an_info_cannot_replace_the_success(self):
+    for name in ('info', 'step_info'):
+      with mock.patch.object(_Line, name, lambda _: {'success': np.zeros([1])}):
+        with self.assertRaisesRegex(ValueError, 'infos/success.*not be among'):
+          self._record(self._path, 0)
+
   def test_the_file_stores_its_gin_configuration(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('generate.max_noise = 0.2')

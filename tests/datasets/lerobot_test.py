@@ -199,6 +199,12 @@ class ReadTest(LerobotTest):
     self._write(features={files.CAMERA: feature})
     self.assertLen(self._read(_OBSERVATION_SPEC), 3)
 
+  @parameterized.parameters('info', 'video_info')
+  def test_a_depth_map_is_no_picture(self, key):
+    depth = {'dtype': 'video', key: {'video.is_depth_map': True}}
+    self._write(features={files.CAMERA: depth | {'shape': [16, 16, 3]}})
+    self.assertIsInstance(self._read()[0].observation, np.ndarray)
+
   def test_long_episodes_read_in_batches_are_complete(self):
     episode = files.episode(0, 150)
     episode['index'] = np.arange(150) // 10  # Defines the grey values.

@@ -80,6 +80,26 @@ class LerobotWriterTest(dataset_case.DatasetCase):
     for name in ('observation.state', 'observation.environment_state'):
       self.assertEqual(features[name]['shape'], [2])
 
+  def test_slashes_become_dots(self):
+    nest = {'arm/joints': np.zeros([3, 2], np.float32)}
+    self._write([_episode(2, True, nest)])
+    self.assertIn('observation.arm.joints', self._json('meta/info.json')[
+        'features'
+    ])
+    nest['arm.joints'] = nest['arm/joints']
+    with self.assertRaisesRegex(ValueError, 'Two .*`observation.arm.joints`'):
+      self._path += '_twice'
+      self._write([_episode(2, True, nest)])
+
+  def test_one_number_is_a_scalar_as_lerobot_reads_it(self):
+    nest = {'gap': np.zeros([3, 1], np.float32)}
+    self._write([_episode(2, True, nest)])
+    features = self._json('meta/info.json')['features']
+    schema = pq.read_schema(self._file('data/chunk-000/file-000.parquet'))
+    for name in ('action', 'observation.gap'):
+      self.assertEqual(features[name]['shape'], [1])
+      self.assertEqual(str(schema.field(name).type), 'float')
+
   def test_actions_are_in_the_units_of_the_environment(self):
     self._write([_episode(2, True)], action_bounds=(0.0, 10.0))
     # 0.5 lies at three quarters of the range.

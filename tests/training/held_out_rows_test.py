@@ -47,6 +47,27 @@ class SplitTest(absltest.TestCase):
       self.assertLen(train, 1)
       self.assertLen(held_out, 1)
 
+  def test_episodes_of_one_recording_stay_together(self):
+    parts = []
+    for number, episode in enumerate(self._episodes[:6]):
+      # As a task ends an episode of play at each success.
+      for start, end in ((0, 2), (2, 3), (3, episode.num_steps)):
+        part = types.Episode(
+            episode.observation[start : end + 1],
+            *(x[start:end] for x in episode[1:5]),
+            episode_id=number,
+        )
+        parts.append(part)
+
+    train, held_out = held_out_rows.split(parts, 0.34, seed=0)
+    self.assertLen(held_out, 2 * 3)
+    numbers = {e.episode_id for e in held_out}
+    self.assertLen(numbers, 2)
+    self.assertEmpty(numbers & {e.episode_id for e in train})
+    # A whole recording would be too much.
+    train, held_out = held_out_rows.split(parts, 0.06, seed=0)
+    self.assertLen(held_out, 1)
+
   def test_both_sides_have_transitions(self):
     short = self._episodes[0]._replace(has_last_transition=False)
     short = tree.map_structure(
