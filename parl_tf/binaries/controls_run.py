@@ -141,7 +141,11 @@ def measure(run_dir: str) -> None:
   )
   data = evaluation_result.of_episodes(domain, episodes)
   found = found._replace(
-      data={'num_episodes': len(episodes), **_scores(data)}
+      data={
+          'num_episodes': len(episodes),
+          'is_play': not run_dataset.are_attempts(episodes),
+          **_scores(data),
+      }
   )
   _write(path, found)
   evaluator = evaluation.Evaluator(

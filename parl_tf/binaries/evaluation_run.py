@@ -1,5 +1,6 @@
 """Evaluates a policy, and describes the result as text or JSON."""
 
+import contextlib
 import importlib.util
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
@@ -174,11 +175,12 @@ def play(
       domain, num_episodes=num_episodes, seed=seed
   )
   num_frames = getattr(act, 'num_frames', 1)
-  if not video_file:
-    return evaluator.run(act, num_frames=num_frames)
-  make_panel = getattr(act, 'make_panel', None)
-  with video.VideoRecorder(video_file, make_panel) as recorder:
-    result = evaluator.run(act, recorder, num_frames)
+  with contextlib.closing(evaluator):
+    if not video_file:
+      return evaluator.run(act, num_frames=num_frames)
+    make_panel = getattr(act, 'make_panel', None)
+    with video.VideoRecorder(video_file, make_panel) as recorder:
+      result = evaluator.run(act, recorder, num_frames)
   logging.info('Wrote %s.', video_file)
   return result
 

@@ -4,7 +4,7 @@
 
   {
     "num_episodes": 64,          episodes of each evaluation
-    "data": {"num_episodes": 1500, SCORES},
+    "data": {"num_episodes": 1500, "is_play": false, SCORES},
     "clone": {"1": {SCORES}, "0.5": {SCORES}, "0": {SCORES}},  null for a
                                  served policy without this temperature
     "self_distillation": {"temperature": 0.5, "num_online_episodes": 50,
@@ -40,8 +40,8 @@ HEADER = (
 )
 LEGEND = (
     'Controls: success rates on the same evaluation episodes, and mean'
-    ' environment steps to success ("in"). data: the'
-    ' episodes of the dataset. clone: the policy after cloning, at three'
+    ' environment steps to success ("in"). data: the episodes of the dataset,'
+    ' unless these are parts of play. clone: the policy after cloning, at three'
     ' temperatures. self-distillation: the policy trained on its own samples,'
     ' without a critic, for the same number of online episodes, or for the'
     ' number in brackets.',
@@ -54,7 +54,8 @@ class Controls(NamedTuple):
 
   Attributes:
     num_episodes: Episodes of each evaluation.
-    data: Scores of the dataset's episodes.
+    data: Scores of the dataset's episodes, and whether they are parts of play,
+      which are no attempts at the task.
     clone: Scores of the clone, by temperature; None for one that a served
       policy does not have.
     self_distillation: Scores of self-distillation, and its settings.
@@ -148,7 +149,7 @@ def table(runs: Sequence[runs_lib.Run]) -> List[List[str]]:
             result and result.success_rate_without_search,
             result and result.steps_to_success_without_search,
         ),
-        _success(controls.data),
+        _data(controls.data),
         *(_success(controls.clone.get(x)) for x in TEMPERATURES),
         _self_distillation(controls, run.metrics.column('episodes')[-1]),
     ])
@@ -165,6 +166,10 @@ def _self_distillation(controls: Controls, num_episodes: float) -> str:
   if measured is None or measured == num_episodes:
     return text
   return f'{text} ({measured} episode{"s" * (measured != 1)})'
+
+
+def _data(scores: Optional[Mapping[str, Any]]) -> str:
+  return 'play' if (scores or {}).get('is_play') else _success(scores)
 
 
 def _success(scores: Optional[Mapping[str, Any]]) -> str:

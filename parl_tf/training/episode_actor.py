@@ -11,6 +11,7 @@ from tf_agents.trajectories import time_step as ts
 from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import parl_agent
+from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 
@@ -34,6 +35,7 @@ class EpisodeActor:
       collector: Number of the collector; None if this process trains too.
     """
     self._seed = [seed] if collector is None else [seed, collector]
+    self._domain = domain
     self._environment = domain.make_environment(seed, evaluation=False)
     self._num_frames = agent.num_frames
     self._policy = agent.collect_policy
@@ -54,6 +56,10 @@ class EpisodeActor:
     entropy = [*self._seed, number, *([attempt] if attempt else [])]
     with domain_lib.abandoned_on_error([self._environment]):
       return domain_lib.act_until_kept(lambda: self._act(number, entropy))
+
+  def close(self) -> None:
+    """Closes the environment."""
+    closing.close(self._domain, [self._environment])
 
   def _act(self, number, entropy):
     state = np.random.SeedSequence(entropy).generate_state(3)

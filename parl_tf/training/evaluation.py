@@ -26,6 +26,7 @@ import tensorflow as tf
 from parl_tf import episode_builder
 from parl_tf import frame_stack
 from parl_tf import types
+from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
 from parl_tf.training import evaluation_result
@@ -184,13 +185,8 @@ class Evaluator:
     executor.shutdown(wait=False)
 
   def close(self) -> None:
-    """Closes the environments; the next run makes new ones.
-
-    A task with a limited number of environments shares them, so they stay open.
-    """
-    if self._domain.max_environments is None:
-      for environment in self._environments:
-        environment.close()
+    """Closes the environments; the next run makes new ones."""
+    closing.close(self._domain, self._environments)
     self._environments = []
 
   @property

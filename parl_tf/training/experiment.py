@@ -16,6 +16,7 @@ from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
+from parl_tf.training import bound_arguments
 from parl_tf.training import builder
 from parl_tf.training import evaluation_video
 from parl_tf.training import held_out_rows
@@ -112,9 +113,11 @@ def run_experiment(
     The summary that is written to `summary.json`.
 
   Raises:
-    ValueError: If the data or an argument is invalid, the directory belongs to
-      another configuration, or the initial run does not fit this one.
+    ValueError: If the data or an argument is invalid, a setting is given here
+      and not in gin, the directory belongs to another configuration, or the
+      initial run does not fit this one.
   """
+  bound_arguments.check(run_experiment, locals())
   _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds)
   if initial_phase not in (None, *phase_checkpoint.PHASES):
     raise ValueError(
@@ -135,10 +138,6 @@ def run_experiment(
   all_phases = _Phases(
       phases.BehaviorCloning(), phases.Offline(), online_ctor()
   )
-  if timeouts_fail_online and isinstance(all_phases.online, on_policy.OnPolicy):
-    raise ValueError(
-        '`timeouts_fail_online` must be False with `OnPolicy`, got True.'
-    )
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
   if getattr(all_phases.online, 'video_interval', None):
@@ -232,7 +231,7 @@ def run_experiment(
       session,
       export_to(),
       run_policies.export_best(session, episodes, exported_policies),
-      domain_lib.mean_over(episodes, domain.is_success),
+      run_dataset.success_rate(domain, episodes),
   )
   source.close()
   return summary
@@ -298,7 +297,7 @@ def _finish(
     session,
     policies: Dict[str, str],
     best: Optional[run_summary.BestEvaluation],
-    data_success_rate: float,
+    data_success_rate: Optional[float],
 ) -> run_summary.RunSummary:
   """Draws the learning curve and writes the summary.
 
@@ -306,7 +305,7 @@ def _finish(
     session: The session.
     policies: Paths of the exported policies, by name.
     best: The best online evaluation, if the last one is worse.
-    data_success_rate: Share of successful episodes in the offline data.
+    data_success_rate: See `RunSummary`.
   """
   root_dir, state = session.root_dir, session.state
   learning_curve.draw(
@@ -333,7 +332,7 @@ def _finish(
       best=best,
   )
   run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
-  session.metrics.close()
+  session.close()
   run_directory.write_operative_config(root_dir)
   run_directory.mark_finished(root_dir)
   return summary

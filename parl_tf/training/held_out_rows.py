@@ -11,6 +11,7 @@ from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.replay import chunks
 from parl_tf.replay import step_table
+from parl_tf.training import run_dataset
 
 _NUM_DRAWS = 4
 # Rows read at a time with images, whose activations need much memory.
@@ -22,9 +23,8 @@ def split(
 ) -> Tuple[List[types.Episode], List[types.Episode]]:
   """Splits episodes into those to train on and those held out, by `seed`.
 
-  Episodes of which each begins where the one before ended, such as those that
-  a task makes of one recording of play, stay together, unless one recording is
-  more than should be held out.
+  Those of one recording stay together, unless that is more than should be held
+  out.
 
   Raises:
     ValueError: If there are fewer than two episodes, or none has a transition.
@@ -34,7 +34,7 @@ def split(
         'The data must have at least 2 episodes, one of them to hold out, got '
         f'{len(episodes)}.'
     )
-  recordings = _recordings(episodes)
+  recordings = run_dataset.recordings(episodes)
   if round(held_out_fraction * len(recordings)) < 1:
     recordings = [[i] for i in range(len(episodes))]
   order = np.random.default_rng(seed).permutation(len(recordings))
@@ -54,26 +54,6 @@ def split(
   held_out = set(itertools.chain.from_iterable(usable[:num_held_out]))
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
-
-
-def _recordings(episodes: Sequence[types.Episode]) -> List[List[int]]:
-  """Groups the indices of episodes that were recorded without a break."""
-  groups: List[List[int]] = []
-  for i, episode in enumerate(episodes):
-    if i and _continues(episodes[i - 1], episode):
-      groups[-1].append(i)
-    else:
-      groups.append([i])
-  return groups
-
-
-def _continues(before: types.Episode, after: types.Episode) -> bool:
-  pairs = zip(
-      tf.nest.flatten(before.observation),
-      tf.nest.flatten(after.observation),
-      strict=True,
-  )
-  return all(np.array_equal(x[-1], y[0]) for x, y in pairs)
 
 
 def store(

@@ -1,5 +1,6 @@
 """The online phase of on-policy methods."""
 
+import contextlib
 import math
 from typing import Optional
 
@@ -77,10 +78,10 @@ class OnPolicy:
     session.agent.begin_online()
     if state.phase_step == 0:
       session.agent.start_fine_tuning()
-    actor = self._make_actor(session)
-    with progress.Progress(
+    bar = progress.Progress(
         self.name, self._num_turns, state.phase_step, unit='turn'
-    ) as bar:
+    )
+    with bar, contextlib.closing(self._make_actor(session)) as actor:
       while state.phase_step < self._num_turns:
         metrics = self._turn(session, actor)
         if self._is_evaluation(state.phase_step):

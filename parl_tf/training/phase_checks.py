@@ -60,6 +60,12 @@ def check(
           ' `build_agent.agent_ctor` = @DPPOAgent, and with no other agent, got'
           f' {type(all_phases.online).__name__} and {type(agent).__name__}.'
       )
+    bound = gin.get_bindings('run_experiment')
+    if is_on_policy and bound.get('timeouts_fail_online'):
+      raise ValueError(
+          '`run_experiment.timeouts_fail_online` must be False with `OnPolicy`,'
+          ' got True.'
+      )
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
   if 'offline' in phase_names and num_steps and critic is None:

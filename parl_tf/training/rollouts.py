@@ -8,6 +8,7 @@ import tensorflow as tf
 from parl_tf import frame_stack
 from parl_tf import types
 from parl_tf.agents import dppo_agent
+from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 
 
@@ -81,6 +82,10 @@ class RolloutActor:
     """Collects rollout `turn`, given by the weights, the seed and `turn`."""
     with domain_lib.abandoned_on_error(self._environments):
       return domain_lib.act_until_kept(lambda: self._act(turn))
+
+  def close(self) -> None:
+    """Closes the environments."""
+    closing.close(self._domain, self._environments)
 
   def _act(self, turn):
     for_starts, for_draws = np.random.SeedSequence([self._seed, turn]).spawn(2)

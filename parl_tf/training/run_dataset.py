@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence
 from absl import logging
 import gin
 import numpy as np
+import tree
 
 from parl_tf import picture_store
 from parl_tf import synced_file
@@ -114,6 +115,45 @@ def record(
   )
 
 
+def recordings(episodes: Sequence[types.Episode]) -> List[List[int]]:
+  """Groups the indices of episodes that were recorded without a break.
+
+  A task ends an episode wherever a recording of play solves it. The next one
+  begins with the same observation.
+
+  Args:
+    episodes: Episodes of a dataset, in its order.
+  """
+  groups: List[List[int]] = []
+  for i, episode in enumerate(episodes):
+    if i and _continues(episodes[i - 1], episode):
+      groups[-1].append(i)
+    else:
+      groups.append([i])
+  return groups
+
+
+def are_attempts(episodes: Sequence[types.Episode]) -> bool:
+  """Returns whether each episode is an attempt at the task, not part of play.
+
+  Args:
+    episodes: Episodes of a dataset, in its order.
+  """
+  return len(recordings(episodes)) == len(episodes)
+
+
+def success_rate(domain, episodes: Sequence[types.Episode]) -> Optional[float]:
+  """Returns the share of successful episodes; None for play.
+
+  Args:
+    domain: `Domain`.
+    episodes: Episodes of a dataset, in its order.
+  """
+  if not are_attempts(episodes):
+    return None
+  return domain_lib.mean_over(episodes, domain.is_success)
+
+
 def digest(episodes: Sequence[types.Episode]) -> int:
   """Returns a number that identifies a recording; ignores observations.
 
@@ -191,4 +231,12 @@ def statistics(
   return found._replace(
       action_range=episodes_lib.action_range(episodes),
       action_deviation=episodes_lib.action_deviation(episodes),
+  )
+
+
+def _continues(before: types.Episode, after: types.Episode) -> bool:
+  observations = (before.observation, after.observation)
+  pairs = zip(*map(tree.flatten, observations), strict=True)
+  return not before.discount[-1] and all(
+      np.array_equal(x[-1], y[0]) for x, y in pairs
   )

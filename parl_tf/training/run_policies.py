@@ -124,7 +124,7 @@ def _export(session, episodes, paths):
       session.domain.raw_action_bounds,
       # The live policies are already compiled for the evaluation's batch size.
       _example(
-          episodes, session.evaluation_batch_size, session.agent.num_frames
+          episodes, session.evaluator.batch_size, session.agent.num_frames
       ),
       measure_latency=True,
       task=session.domain.name,

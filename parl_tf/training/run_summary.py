@@ -94,7 +94,8 @@ class RunSummary(NamedTuple):
     policies: Paths of the exported policies, by name.
     initial_run: Where the run began; None if it started from scratch.
     data_success_rate: Share of successful episodes in the offline data; None if
-      the run did not record it.
+      the run did not record it, or these are parts of play, which are no
+      attempts at the task.
     best: The best online evaluation, if the last one is worse by more than
       chance explains.
   """

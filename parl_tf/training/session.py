@@ -148,7 +148,7 @@ class Session:
         agent,
         strategy or tf.distribute.get_strategy(),
     )
-    self._evaluator = evaluation.Evaluator(
+    self.evaluator = evaluation.Evaluator(
         domain, num_episodes=max(1, num_evaluation_episodes), seed=seed
     )
     self._latest_losses: Dict[str, float] = {}
@@ -276,11 +276,6 @@ class Session:
       losses = self.agent.train(experience)
     self._note_losses(losses)
 
-  @property
-  def evaluation_batch_size(self) -> int:
-    """Number of evaluation episodes that are played at the same time."""
-    return self._evaluator.batch_size
-
   def compile_ahead(self, with_search: bool) -> None:
     """Compiles what `evaluate` runs in the background."""
     if not self._num_evaluation_episodes:
@@ -288,7 +283,7 @@ class Session:
     policies = [self.agent.base_policy]
     if with_search:
       policies.append(self.agent.evaluation_policy)
-    self._evaluator.compile_ahead(tuple(dict.fromkeys(policies)))
+    self.evaluator.compile_ahead(tuple(dict.fromkeys(policies)))
 
   def evaluate(
       self, with_search: bool, makes_video: bool = False
@@ -304,11 +299,11 @@ class Session:
     if not num_episodes:
       self.state.latest = metrics
       return {}
-    base = self._evaluator.run_policy(self.agent.base_policy)
+    base = self.evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
     if with_search:
       video = evaluation_video.FirstEpisode() if makes_video else None
-      result = self._evaluator.run_policy(self.agent.evaluation_policy, video)
+      result = self.evaluator.run_policy(self.agent.evaluation_policy, video)
       if video is not None:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
@@ -327,10 +322,15 @@ class Session:
     if not self._num_evaluation_episodes:
       return None
     if self.state.controller_success_rate is None and not self.state.num_rows:
-      result = self._evaluator.run_controller()
+      result = self.evaluator.run_controller()
       if result is not None:
         self.state.controller_success_rate = result.success_rate
     return self.state.controller_success_rate
+
+  def close(self) -> None:
+    """Closes the files of metrics and the evaluation's environments."""
+    self.metrics.close()
+    self.evaluator.close()
 
   def write_row(self, metrics: Mapping[str, float]) -> None:
     """Appends a row of the latest losses and `metrics`."""

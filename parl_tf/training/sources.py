@@ -7,6 +7,7 @@ from typing import (
     ContextManager,
     Dict,
     NamedTuple,
+    Optional,
     Protocol,
     Sequence,
 )
@@ -95,7 +96,8 @@ class LocalSource:
     """Refills table `online` from the log; later episodes are collected."""
     for episode in session.log.read(0, session.state.episodes):
       session.write_episode('online', episode)
-    yield LocalCollection(session)
+    with contextlib.closing(LocalCollection(session)) as collection:
+      yield collection
 
   def close(self) -> None:
     """Closes the tables."""
@@ -112,7 +114,7 @@ class LocalCollection:
       session: `Session` whose agent acts.
     """
     self._session = session
-    self._actor = None
+    self._actor: Optional[episode_actor.EpisodeActor] = None
 
   def next(self, number: int) -> Collected:
     """Reads the episode from the log or collects it; see `Collection`."""
@@ -126,6 +128,11 @@ class LocalCollection:
     episode = next(iter(session.log.read(number, number + 1)))
     session.write_episode('online', episode)
     return Collected(episode.num_steps, session.domain.is_success(episode))
+
+  def close(self) -> None:
+    """Closes the environment, if there is one."""
+    if self._actor is not None:
+      self._actor.close()
 
   def _collect(self, number: int) -> None:
     """Logs an episode; replaces one that the log refuses by another."""

@@ -42,6 +42,28 @@ _BINDINGS = (
 )
 
 
+class _Environments:
+  """Counts the environments of the point maze."""
+
+  def __init__(self):
+    self._make = pointmaze.PointMaze.make_environment
+    self.num_made = self.num_open = 0
+
+  @property
+  def make(self):
+    def make_environment(domain, *args, **kwargs):
+      environment = self._make(domain, *args, **kwargs)
+      self.num_made += 1
+      self.num_open += 1
+      environment.close = self._close
+      return environment
+
+    return make_environment
+
+  def _close(self):
+    self.num_open -= 1
+
+
 class ExperimentTest(absltest.TestCase):
 
   def setUp(self):
@@ -54,9 +76,18 @@ class ExperimentTest(absltest.TestCase):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse([tiny.GIN_FILE], [*tiny.BINDINGS, *_BINDINGS])
     best = run_summary.BestEvaluation(2, 4, 1.0, 1.0, 2, -1.0)
-    with mock.patch.object(run_policies, 'export_best', return_value=best):
+    environments = _Environments()
+    with (
+        mock.patch.object(run_policies, 'export_best', return_value=best),
+        mock.patch.object(
+            pointmaze.PointMaze, 'make_environment', environments.make
+        ),
+    ):
       summary = experiment.run_experiment(root_dir, 0)
     self.assertEqual(summary.best, best)
+    # Of two evaluation episodes, and of collection.
+    self.assertEqual(environments.num_made, 3)
+    self.assertEqual(environments.num_open, 0)
     rows = tiny.read_metrics(root_dir)
     self.assertEqual(
         [row['phase'] for row in rows],
@@ -72,6 +103,25 @@ class ExperimentTest(absltest.TestCase):
           summary.phases['online']._asdict(),
       )
     self.assertLen(summary.policies, 1)
+
+
+class ArgumentsTest(absltest.TestCase):
+
+  def test_settings_must_be_bound(self):
+    self.addCleanup(gin.clear_config)
+    gin.parse_config('run_experiment.held_out_fraction = 0.1')
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    for name, value in (
+        ('timeouts_fail_online', True),
+        ('held_out_fraction', 0.05),
+        ('phase_names', ('offline',)),
+        ('dataset_path', 'data.hdf5'),
+    ):
+      with self.assertRaisesRegex(
+          ValueError, f'run_experiment.{name}` must be bound in gin'
+      ):
+        experiment.run_experiment(root_dir, 0, **{name: value})
+    self.assertFalse(os.path.exists(root_dir))
 
 
 class MakeWritersTest(parameterized.TestCase):

@@ -14,6 +14,7 @@ from parl_tf import picture_store
 from parl_tf import types
 from parl_tf.replay import episode_writer
 from parl_tf.training import held_out_rows
+from parl_tf.training import run_dataset
 from tests.training import small_run
 
 # Of the episodes with pictures, which are squares.
@@ -49,18 +50,26 @@ class SplitTest(absltest.TestCase):
 
   def test_episodes_of_one_recording_stay_together(self):
     parts = []
-    for number, episode in enumerate(self._episodes[:6]):
+    episodes = [x for x in self._episodes if x.num_steps > 1][:6]
+    for number, episode in enumerate(episodes):
       # As a task ends an episode of play at each success.
-      for start, end in ((0, 2), (2, 3), (3, episode.num_steps)):
+      for start, end in ((0, 1), (1, episode.num_steps)):
         part = types.Episode(
             episode.observation[start : end + 1],
             *(x[start:end] for x in episode[1:5]),
             episode_id=number,
         )
+        if end < episode.num_steps:
+          part.discount[-1] = 0.0  # The arrays are views.
         parts.append(part)
+    self.assertTrue(run_dataset.are_attempts(self._episodes))
+    self.assertFalse(run_dataset.are_attempts(parts))
+    domain = small_run.make_domain()
+    self.assertIsNotNone(run_dataset.success_rate(domain, self._episodes))
+    self.assertIsNone(run_dataset.success_rate(domain, parts))
 
     train, held_out = held_out_rows.split(parts, 0.34, seed=0)
-    self.assertLen(held_out, 2 * 3)
+    self.assertLen(held_out, 2 * 2)
     numbers = {e.episode_id for e in held_out}
     self.assertLen(numbers, 2)
     self.assertEmpty(numbers & {e.episode_id for e in train})

@@ -282,7 +282,7 @@ class ExperimentTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(ValueError, 'timeouts_fail.*with `OnPolicy`'):
       experiment.run_experiment(root_dir, 0)
-    self.assertFalse(os.path.exists(root_dir))
+    self.assertFalse(os.path.exists(os.path.join(root_dir, 'data.hdf5')))
 
   def test_method_runs_and_resumes_from_its_gin_files(self):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
