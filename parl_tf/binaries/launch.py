@@ -13,6 +13,7 @@ from typing import Sequence
 from absl import app
 from absl import flags
 
+from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
 
@@ -24,12 +25,16 @@ def main(argv: Sequence[str]) -> int:
   # Imported here: `--help` and usage errors do not wait for TensorFlow, and a
   # missing Reverb gives a one-line error.
   from parl_tf.binaries import finished_run
+  from parl_tf.distributed import launch_check
   from parl_tf.distributed import launcher
   from parl_tf.reports import run_files
   from parl_tf.training import run_summary
 
-  status = launcher.launch(flags.FLAGS)
-  root_dir = os.path.join(flags.FLAGS.root_dir, 'learner')
+  options = flags.FLAGS
+  configs.parse([*options.gin_file, 'distributed.gin'], options.gin_bindings)
+  launch_check.check()
+  status = launcher.launch(options)
+  root_dir = os.path.join(options.root_dir, 'learner')
   path = os.path.join(root_dir, run_files.SUMMARY)
   if not status and os.path.exists(path):
     print(finished_run.describe(run_summary.read(path), root_dir))

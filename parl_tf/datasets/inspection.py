@@ -9,6 +9,9 @@ from parl_tf.datasets import formats
 from parl_tf.datasets import row_scan
 from parl_tf.datasets import rows as rows_lib
 
+# Of the bounds; actions that never exceed it may have another unit.
+_SMALL_SHARE = 0.05
+
 
 class Inspection(NamedTuple):
   """Faults and summary statistics of a dataset.
@@ -90,6 +93,10 @@ def inspect(
         scan.faults.append(str(error))
       faults = scan.faults
     figures = scan.figures()
+    if not faults and not figures['action_hint']:
+      figures['action_hint'] = _hint_of_small(
+          layout.action_bounds, figures['action_range']
+      )
     return Inspection(
         faults=faults,
         format=formats.name_of(source),
@@ -100,3 +107,18 @@ def inspect(
         },
         **figures,
     )
+
+
+def _hint_of_small(bounds, action_range) -> str:
+  """Returns a hint if the actions seem to have a smaller unit."""
+  if action_range is None:
+    return ''
+  greatest = np.max(np.abs(action_range))
+  share = greatest / np.max(np.abs(bounds))
+  if not 0.0 < share < _SMALL_SHARE:
+    return ''
+  return (
+      f'no action exceeds {greatest:.2g}, {share:.1%} of the bounds'
+      f' {list(bounds)}. If the file has other units, bind its bounds as'
+      ' `dataset.action_bounds`.'
+  )

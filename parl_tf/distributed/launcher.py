@@ -115,9 +115,9 @@ def launch(options) -> int:
     ValueError: If a role fails each time it is started.
   """
   ray_session.start(options.ray_address)
-  # A terminal sends SIGINT, a job scheduler SIGTERM. Replaces the handlers of
-  # Ray, which abort the process.
-  for number in (signal.SIGINT, signal.SIGTERM):
+  # A terminal sends SIGINT, and SIGHUP when it closes, a job scheduler SIGTERM.
+  # Replaces the handlers of Ray, which abort the process.
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.default_int_handler)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
   address = f'{host}:{options.port or free_port()}'

@@ -79,4 +79,5 @@ class RoleProcess:
 
 
 def _end_with_parent():
-  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+  # Not SIGKILL, on which a role could not stop the machine that it moves.
+  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

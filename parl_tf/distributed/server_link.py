@@ -40,7 +40,16 @@ class ServerLink:
   """
 
   def __init__(self, address: str):
-    """Initializes the link; sends no request."""
+    """Initializes the link; sends no request.
+
+    Raises:
+      ValueError: If the address has no port.
+    """
+    host, _, port = address.rpartition(':')
+    if not host or not port.isdecimal():
+      raise ValueError(
+          f'The address of a replay server must be host:port, got {address!r}.'
+      )
     self.address = address
     self.client = reverb.Client(address)
 

@@ -1,7 +1,8 @@
 """Interface of a robot driver for `robot.Robot`, and its validation."""
 
 import abc
-from typing import Any, NamedTuple, Tuple
+import contextlib
+from typing import Any, Iterator, Mapping, NamedTuple, Tuple
 
 from dm_env import specs
 import numpy as np
@@ -116,18 +117,55 @@ def action_bounds(arm: Arm) -> Tuple[np.ndarray, np.ndarray]:
   )
 
 
-def checked_observation(observation: types.Nest, spec: Any) -> types.Nest:
-  """Returns a copy of an observation after checking it.
+@contextlib.contextmanager
+def lost_connections_named() -> Iterator[None]:
+  """Turns errors of a driver's connection into lost episodes.
+
+  Raises:
+    EpisodeLostError: For a `ConnectionError` or `TimeoutError`.
+  """
+  try:
+    yield
+  except domain.EpisodeLostError:
+    raise
+  except (ConnectionError, TimeoutError) as error:
+    raise domain.EpisodeLostError(
+        f'The driver lost its connection: {error!r}'
+    ) from error
+
+
+def observe(arm: Arm, spec: Any) -> Measurement:
+  """Returns a copy of an arm's measurement after checking it.
 
   Args:
-    observation: Measured observation.
+    arm: The driver.
     spec: Spec of the observation.
 
   Raises:
     EpisodeLostError: If a value is not finite; sensors can fail temporarily.
-    ValueError: If the structure, a shape or a dtype does not match the spec.
+    ValueError: If it is no `Measurement`, or the structure, a shape or a dtype
+      does not match the spec.
   """
-  return tree.map_structure(_checked_part, spec, observation)
+  measured = arm.observe()
+  if not isinstance(measured, Measurement):
+    raise ValueError(
+        '`Arm.observe` must return a `Measurement`, got'
+        f' {type(measured).__name__}.'
+    )
+  observation = measured.observation
+  try:
+    tree.assert_same_structure(spec, observation)
+  except (TypeError, ValueError) as error:
+    wanted, got = (
+        sorted(x) if isinstance(x, Mapping) else type(x).__name__
+        for x in (spec, observation)
+    )
+    raise ValueError(
+        '`Arm.observe` must return an observation with the structure of'
+        f' `observation_spec`, {wanted}, got {got}.'
+    ) from error
+  checked = tree.map_structure(_checked_part, spec, observation)
+  return measured._replace(observation=checked)
 
 
 def _checked_part(spec: specs.Array, value: Any) -> np.ndarray:

@@ -1,8 +1,34 @@
-"""Closes the environments of a domain."""
+"""Ends the episodes of environments after an error, and closes them."""
 
-from typing import Sequence
+import contextlib
+from typing import Iterator, Sequence
+
+from absl import logging
 
 from parl_tf.domains import domain as domain_lib
+
+
+@contextlib.contextmanager
+def abandoned_on_error(
+    environments: Sequence[domain_lib.Environment],
+) -> Iterator[None]:
+  """Abandons the episodes on any exception, including interrupts.
+
+  An error between two steps, such as Ctrl-C while the policy decides, would
+  otherwise leave a robot moving.
+
+  Args:
+    environments: Environments that are played meanwhile.
+  """
+  try:
+    yield
+  except BaseException:
+    for environment in environments:
+      try:
+        environment.abandon()
+      except Exception:  # noqa: BLE001 (the error that came first counts)
+        logging.exception('An episode could not be abandoned.')
+    raise
 
 
 def close(domain, environments: Sequence[domain_lib.Environment]) -> None:

@@ -7,12 +7,11 @@ is read.
 """
 
 import abc
-import contextlib
+import time
 from typing import (
   Any,
   Callable,
   Dict,
-  Iterator,
   Mapping,
   Optional,
   Sequence,
@@ -31,6 +30,7 @@ from parl_tf import types
 from parl_tf.domains import arguments
 
 _MAX_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.25
 
 _T = TypeVar('_T')
 
@@ -48,12 +48,19 @@ def act_until_kept(act: Callable[[], _T]) -> _T:
   Raises:
     EpisodeLostError: If five attempts in a row lose an episode.
   """
-  for _ in range(_MAX_ATTEMPTS - 1):
+  for attempt in range(1, _MAX_ATTEMPTS):
     try:
       return act()
     except EpisodeLostError as error:
       logging.warning('Repeating after a lost episode: %s', error)
-  return act()
+      if attempt > 1:  # A fault that lasts.
+        time.sleep(_PAUSE_SECONDS * 2**attempt)
+  try:
+    return act()
+  except EpisodeLostError as error:
+    raise EpisodeLostError(
+        f'{_MAX_ATTEMPTS} episodes in a row were lost. The last one: {error}'
+    ) from error
 
 
 def extrapolates_returns(domain: 'Domain', gamma: float) -> bool:
@@ -69,27 +76,6 @@ def extrapolates_returns(domain: 'Domain', gamma: float) -> bool:
   if domain.extrapolates_returns is None:
     return domain.never_succeeds_value(gamma) is None
   return domain.extrapolates_returns
-
-
-@contextlib.contextmanager
-def abandoned_on_error(environments: Sequence['Environment']) -> Iterator[None]:
-  """Abandons the episodes on any exception, including interrupts.
-
-  An error between two steps, such as Ctrl-C while the policy decides, would
-  otherwise leave a robot moving.
-
-  Args:
-    environments: Environments that are played meanwhile.
-  """
-  try:
-    yield
-  except BaseException:
-    for environment in environments:
-      try:
-        environment.abandon()
-      except Exception:  # noqa: BLE001 (the error that came first counts)
-        logging.exception('An episode could not be abandoned.')
-    raise
 
 
 def make_time_step(

@@ -14,6 +14,10 @@ from parl_tf import types
 
 _BYTES = 4_096  # Longer than a typed line.
 _READY = 'go'
+_ENDED = (
+    'The operator needs a terminal as standard input, but standard input has'
+    ' ended.'
+)
 
 
 @gin.configurable
@@ -47,8 +51,11 @@ def ask_for_reset() -> None:
   prompt = (
       'Arrange the scene for the next episode, then type "go" and press Enter: '
   )
-  while input(prompt).strip() != _READY:
-    pass
+  try:
+    while input(prompt).strip() != _READY:
+      pass
+  except EOFError as error:
+    raise EOFError(_ENDED) from error
 
 
 def _typed_lines() -> List[bytes]:
@@ -62,9 +69,6 @@ def _typed_lines() -> List[bytes]:
     # Bypasses Python's input buffer, which `poll` does not see.
     more = os.read(file, _BYTES)
     if not more:
-      raise EOFError(
-          'The operator needs a terminal as standard input, but standard input'
-          ' has ended.'
-      )
+      raise EOFError(_ENDED)
     typed += more
   return typed.splitlines()

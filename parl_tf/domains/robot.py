@@ -43,6 +43,7 @@ class RobotEnvironment(domain.Environment):
 
   Attributes:
     raw_action_bounds: `(low [A], high [A])` in the driver's units.
+    control_rate: Steps per second.
   """
 
   def __init__(
@@ -95,6 +96,7 @@ class RobotEnvironment(domain.Environment):
     arguments.check_range('max_missed_ticks', max_missed_ticks, 0)
     arguments.check_positive('max_observation_age', max_observation_age)
     self._arm = arm
+    self.control_rate = control_rate
     self._max_episode_steps = max_episode_steps
     self._succeeds = success_detector
     self._reset_hook = reset_hook
@@ -227,7 +229,8 @@ class RobotEnvironment(domain.Environment):
   def _stopped_by_errors(self):
     """Stops the arm on any exception, including interrupts."""
     try:
-      yield
+      with arm_lib.lost_connections_named():
+        yield
     except BaseException:
       try:
         self._stop()
@@ -290,7 +293,8 @@ class RobotEnvironment(domain.Environment):
       raise domain.EpisodeLostError(
           f'At most {self._max_missed_ticks} ticks in a row may be missed'
           f' (`max_missed_ticks`), but {missed} were missed in step'
-          f' {self._num_steps} of the episode.'
+          f' {self._num_steps} of the episode. Lower the control rate, or'
+          ' search less.'
       )
 
   def _wait_while_paused(self) -> bool:
@@ -307,7 +311,7 @@ class RobotEnvironment(domain.Environment):
 
   def _observe(self) -> types.Nest:
     """Returns a copy of the latest observation after checking its age."""
-    observation, time = self._arm.observe()
+    observation, time = arm_lib.observe(self._arm, self._observation_spec)
     self._observation_age = self._clock.now() - time
     if self._observation_age < 0.0:
       raise ValueError(
@@ -320,7 +324,7 @@ class RobotEnvironment(domain.Environment):
           f' {self._max_observation_age:g} s old (`max_observation_age`), got'
           f' {self._observation_age:.3f} s.'
       )
-    return arm_lib.checked_observation(observation, self._observation_spec)
+    return observation
 
 
 @gin.configurable
@@ -378,6 +382,11 @@ class Robot(domain.Domain):
   @property
   def raw_action_bounds(self) -> Tuple[np.ndarray, np.ndarray]:
     return self._environment.raw_action_bounds
+
+  @property
+  def control_rate(self) -> float:
+    """Steps per second."""
+    return self._environment.control_rate
 
   def never_succeeds_value(self, gamma: float) -> float:
     """Returns the discounted sum of the bias; the raw reward stays 0."""

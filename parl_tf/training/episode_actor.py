@@ -54,7 +54,7 @@ class EpisodeActor:
       attempt: Number of its earlier attempts that were of no use.
     """
     entropy = [*self._seed, number, *([attempt] if attempt else [])]
-    with domain_lib.abandoned_on_error([self._environment]):
+    with closing.abandoned_on_error([self._environment]):
       return domain_lib.act_until_kept(lambda: self._act(number, entropy))
 
   def close(self) -> None:

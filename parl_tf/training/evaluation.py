@@ -235,7 +235,7 @@ class Evaluator:
     steps = finite_steps.FiniteSteps(0, environment)
     random = np.random.default_rng(self._seed)
     shape = self._domain.action_spec().shape
-    with domain_lib.abandoned_on_error([environment]):
+    with closing.abandoned_on_error([environment]):
       time_step = steps.see(environment.reset())
       for _ in range(_NUM_TRIED_STEPS):
         if time_step.last():
@@ -273,7 +273,7 @@ class Evaluator:
     time_steps = [None] * len(self._environments)
     histories = [frame_stack.FrameHistory(num_frames) for _ in time_steps]
     for first in range(0, self._num_episodes, len(self._environments)):
-      with domain_lib.abandoned_on_error(self._environments):
+      with closing.abandoned_on_error(self._environments):
         episodes += domain_lib.act_until_kept(
             lambda: self._play_group(
                 first, begin(first), time_steps, histories, observer

@@ -80,7 +80,7 @@ class RolloutActor:
 
   def act(self, turn: int) -> ActedRollout:
     """Collects rollout `turn`, given by the weights, the seed and `turn`."""
-    with domain_lib.abandoned_on_error(self._environments):
+    with closing.abandoned_on_error(self._environments):
       return domain_lib.act_until_kept(lambda: self._act(turn))
 
   def close(self) -> None:

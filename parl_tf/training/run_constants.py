@@ -28,6 +28,9 @@ class RunConstants(NamedTuple):
     chunk_length: H, the number of actions in a chunk.
     max_episode_steps: Maximum number of steps of an episode.
     num_row_steps: Number of steps that a row of table `online` spans.
+    least_action: Least bound of an action, in the environment's units.
+    greatest_action: Greatest bound of an action.
+    control_rate: Steps per second of a robot; 0 for other tasks.
   """
 
   gamma: float
@@ -40,13 +43,16 @@ class RunConstants(NamedTuple):
   chunk_length: int
   max_episode_steps: int
   num_row_steps: int
+  least_action: float
+  greatest_action: float
+  control_rate: float
 
   def check(self, address: str, published: np.ndarray) -> None:
     """Checks that a replay service has the same constants.
 
     Args:
       address: Address of the service.
-      published: `[10]`, the constants in its journal.
+      published: `[c]`, the constants in its journal.
 
     Raises:
       ValueError: If a constant differs.
@@ -140,4 +146,7 @@ def read(domain, agent) -> RunConstants:
       chunk_length=agent.chunk_length,
       max_episode_steps=domain.max_episode_steps,
       num_row_steps=num_row_steps,
+      least_action=float(np.min(domain.raw_action_bounds[0])),
+      greatest_action=float(np.max(domain.raw_action_bounds[1])),
+      control_rate=float(getattr(domain, 'control_rate', 0.0)),
   )

@@ -23,7 +23,7 @@ class CollectingTest(absltest.TestCase):
 
   def test_nothing_is_sent_to_a_service_of_another_configuration(self):
     here = run_constants.RunConstants(
-        0.99, 1.0, -1.0, -100.0, -100.0, 0.0, 0.0, 1, 70, 1
+        0.99, 1.0, -1.0, -100.0, -100.0, 0.0, 0.0, 1, 70, 1, -0.25, 0.25, 5.0
     )
     there = here._replace(reward_bias=0.0)
     seen = journal.make(constants=there)
@@ -34,6 +34,10 @@ class CollectingTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'reward_bias` is 0 there, -1 here'):
       collector_role._exchange(link, reader, own, mock.Mock(), here)
     own.deliver.assert_not_called()
+    # Another driver, whose units differ.
+    other = here._replace(greatest_action=2.5, reward_bias=0.0)
+    with self.assertRaisesRegex(ValueError, 'greatest_action` is 0.25 there'):
+      collector_role._exchange(link, reader, own, mock.Mock(), other)
 
     collector_role._exchange(link, reader, own, mock.Mock(), there)
     own.deliver.assert_called_once_with(seen)

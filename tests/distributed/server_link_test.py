@@ -18,6 +18,11 @@ class ServerLinkTest(service_case.ServiceCase):
   def _shorten_deadline(self):
     self.enter_context(mock.patch.object(server_link, 'DEADLINE_SECONDS', 1))
 
+  def test_an_address_has_a_port(self):
+    for address in ('localhost', ':9000', 'localhost:', 'localhost:http'):
+      with self.assertRaisesRegex(ValueError, f"host:port, got '{address}'"):
+        server_link.ServerLink(address)
+
   def test_unchanged_weights_are_not_fetched_again(self):
     link = server_link.ServerLink(self.start().address)
     sender = weights.Weights(

@@ -22,6 +22,9 @@ CONSTANTS = run_constants.RunConstants(
     chunk_length=1,
     max_episode_steps=10,
     num_row_steps=1,
+    least_action=-1.0,
+    greatest_action=1.0,
+    control_rate=0.0,
 )
 
 

@@ -19,6 +19,11 @@ def _make_arm(**methods):
   return type('Changed', (simulated_arm.SimulatedArm,), methods)()
 
 
+def _observe(observation):
+  driver = _make_arm(observe=lambda self: arm.Measurement(observation, 2.0))
+  return arm.observe(driver, _SPEC)
+
+
 def _observation(**parts):
   return {
       'place': np.ones(2, np.float32),
@@ -54,7 +59,8 @@ class ArmTest(parameterized.TestCase):
 
   def test_an_observation_is_copied(self):
     given = _observation()
-    seen = arm.checked_observation(given, _SPEC)
+    seen, time = _observe(given)
+    self.assertEqual(time, 2.0)
     given['place'][:] = 7.0
     np.testing.assert_array_equal(seen['place'], [1.0, 1.0])
 
@@ -65,12 +71,40 @@ class ArmTest(parameterized.TestCase):
   )
   def test_an_observation_must_match_its_spec(self, name, part, message):
     with self.assertRaisesRegex(ValueError, f'`{name}` .*{message}'):
-      arm.checked_observation(_observation(**{name: part}), _SPEC)
+      _observe(_observation(**{name: part}))
 
   def test_an_observation_that_is_not_finite_loses_the_episode(self):
     part = np.array([1.0, np.nan], np.float32)
     with self.assertRaisesRegex(domain.EpisodeLostError, 'finite.*`place`'):
-      arm.checked_observation(_observation(place=part), _SPEC)
+      _observe(_observation(place=part))
+
+  @parameterized.parameters(
+      (np.zeros(2, np.float32), r"\['image', 'place'\], got ndarray"),
+      ({'place': np.zeros(2, np.float32)}, r"got \['place'\]"),
+  )
+  def test_an_observation_must_have_the_structure_of_its_spec(
+      self, given, message
+  ):
+    with self.assertRaisesRegex(ValueError, '`Arm.observe` .*' + message):
+      _observe(given)
+
+  def test_an_observation_has_a_time(self):
+    # Two numbers could be taken for an observation and its time.
+    driver = _make_arm(observe=lambda self: np.zeros(2, np.float32))
+    with self.assertRaisesRegex(ValueError, '`Measurement`, got ndarray'):
+      arm.observe(driver, specs.Array((2,), np.float32))
+
+  def test_a_lost_connection_loses_the_episode(self):
+    for error in (ConnectionResetError('gone'), TimeoutError('late')):
+      with self.assertRaisesRegex(domain.EpisodeLostError, 'driver.*gone|late'):
+        with arm.lost_connections_named():
+          raise error
+    with self.assertRaisesRegex(domain.EpisodeLostError, '^lost$'):
+      with arm.lost_connections_named():
+        raise domain.EpisodeLostError('lost')
+    with self.assertRaisesRegex(OSError, 'other'):
+      with arm.lost_connections_named():
+        raise OSError('other')
 
 
 if __name__ == '__main__':

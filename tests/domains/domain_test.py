@@ -1,4 +1,7 @@
-"""Tests of the defaults of the domain base class."""
+"""Tests of the defaults of the domain base class, and of lost episodes."""
+
+import time
+from unittest import mock
 
 from absl.testing import absltest
 from dm_env import specs
@@ -37,6 +40,35 @@ def _episode(success):
       discount=np.ones([steps], np.float32),
       success=np.array(success),
   )
+
+
+class ActUntilKeptTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._sleep = self.enter_context(mock.patch.object(time, 'sleep'))
+
+  def _pauses(self):
+    return [x.args[0] for x in self._sleep.call_args_list]
+
+  def test_a_fault_that_lasts_has_time_to_pass(self):
+    results = [domain.EpisodeLostError('gone')] * 4 + ['kept']
+    act = mock.Mock(side_effect=results)
+    self.assertEqual(domain.act_until_kept(act), 'kept')
+    self.assertEqual(self._pauses(), [1.0, 2.0, 4.0])
+
+  def test_the_fifth_lost_episode_is_an_error(self):
+    act = mock.Mock(side_effect=domain.EpisodeLostError('gone'))
+    with self.assertRaisesRegex(
+        domain.EpisodeLostError, '5 episodes in a row were lost.*: gone'
+    ):
+      domain.act_until_kept(act)
+    self.assertEqual(act.call_count, 5)
+
+  def test_a_single_lost_episode_is_repeated_at_once(self):
+    act = mock.Mock(side_effect=[domain.EpisodeLostError('gone'), 'kept'])
+    self.assertEqual(domain.act_until_kept(act), 'kept')
+    self.assertEmpty(self._pauses())
 
 
 class DomainTest(absltest.TestCase):

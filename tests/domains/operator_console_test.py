@@ -5,6 +5,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
+from parl_tf.binaries import input_errors
 from parl_tf.domains import operator_console
 
 
@@ -29,8 +30,16 @@ class OperatorConsoleTest(absltest.TestCase):
     os.close(self._terminal)
     with self.assertRaisesRegex(EOFError, 'operator needs a terminal'):
       operator_console.ask_operator(None)
-    with self.assertRaises(EOFError):
-      operator_console.ask_for_reset()
+    # Ctrl-D at the prompt.
+    with mock.patch('builtins.input', side_effect=EOFError('EOF when reading')):
+      with mock.patch.object(operator_console, '_typed_lines'):
+        try:
+          operator_console.ask_for_reset()
+        except EOFError as error:
+          self.assertIn('operator needs a terminal', str(error))
+          self.assertTrue(input_errors.is_of_input(error))
+        else:
+          self.fail('There was no error.')
 
   def test_a_reset_waits_for_its_own_answer(self):
     prompts = []

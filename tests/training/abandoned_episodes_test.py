@@ -7,6 +7,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from parl_tf.datasets import generate
+from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import episode_actor
 from parl_tf.training import evaluation
@@ -92,7 +93,7 @@ class AbandonedEpisodesTest(parameterized.TestCase):
     self.environment.abandon = fail
     with self.assertLogs(level='ERROR') as logs:
       with self.assertRaisesRegex(ValueError, 'first'):
-        with domain_lib.abandoned_on_error([self.environment, good]):
+        with closing.abandoned_on_error([self.environment, good]):
           raise ValueError('first')
     self.assertIn('no answer', logs.output[0])
     self.assertEqual(self.calls, ['abandon'])
