@@ -71,7 +71,7 @@ def write(
   lerobot_metadata.import_pyarrow()
   if os.path.exists(path):
     raise ValueError(f'{path}: must not exist yet.')
-  partial = path + '.partial'
+  partial = os.path.normpath(path) + '.partial'
   shutil.rmtree(partial, ignore_errors=True)
   try:
     with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
@@ -87,10 +87,10 @@ def write(
     _write_json(partial, 'meta/stats.json', frames.statistics())
     info = _describe(frames.features(), starts, rate)
     _write_json(partial, lerobot_metadata.INFO, info)
+    os.rename(partial, path)
   except BaseException:
     shutil.rmtree(partial, ignore_errors=True)
     raise
-  os.rename(partial, path)
 
 
 class _Frames:

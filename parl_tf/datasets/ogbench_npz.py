@@ -110,7 +110,8 @@ class _Source(rows_lib.RowSource):
               f"{self.path}: `{member}` must be stored in row-major order"
               " (NumPy's 'C'), got column-major order."
           )
-    self.columns = _standard_columns(columns)
+    self._masks_are_successes = layout.success_field is None
+    self.columns = _standard_columns(columns, self._masks_are_successes)
 
   def _rows(self, arrays: Dict[str, np.ndarray]) -> rows_lib.Rows:
     """Converts rows of the members to standard columns."""
@@ -122,7 +123,8 @@ class _Source(rows_lib.RowSource):
     terminals = np.zeros_like(ends)
     if 'masks' in rows:
       terminals = 1.0 - rows.pop('masks').reshape([len(ends)])
-      rows.setdefault('success', terminals)
+      if self._masks_are_successes:
+        rows['success'] = terminals
     timeouts = np.where(terminals == 0, ends, np.zeros_like(ends))
     return {**rows, 'terminals': terminals, 'timeouts': timeouts}
 
@@ -183,7 +185,7 @@ def _damage_named(path: str, field: str) -> Iterator[None]:
     ) from error
 
 
-def _standard_columns(columns) -> Dict[str, rows_lib.Column]:
+def _standard_columns(columns, masks_are_successes) -> Dict[str, rows_lib.Column]:
   """Returns the headers of the standard columns."""
   columns = dict(columns)
   masks, valids = columns.pop('masks', None), columns.pop('valids', None)
@@ -191,6 +193,6 @@ def _standard_columns(columns) -> Dict[str, rows_lib.Column]:
   if ends:
     columns['timeouts'] = ends
     columns['terminals'] = masks or ends
-  if masks:
-    columns.setdefault('success', masks)
+  if masks and masks_are_successes:
+    columns['success'] = masks
   return columns

@@ -151,7 +151,9 @@ def _offline_steps(run: runs_lib.Run) -> float:
 def _binned(x, y, edges, centers) -> np.ndarray:
   """Returns `[bins]` means; interpolates empty bins linearly."""
   index = np.clip(np.searchsorted(edges, x, side='left') - 1, 0, None)
-  inside = index < len(centers)
+  inside = (x >= edges[0]) & (index < len(centers))
+  if not inside.any():
+    return np.interp(centers, x, y)
   counts = np.bincount(index[inside], minlength=len(centers))
   sums = np.bincount(index[inside], y[inside], minlength=len(centers))
   filled = counts > 0

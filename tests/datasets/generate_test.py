@@ -13,9 +13,11 @@ import gin
 import h5py
 import numpy as np
 
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
+from tests.datasets import d4rl_columns
 from tests.datasets import episode_check
 
 _OBSERVATION_SPEC = specs.Array((1,), np.float32)
@@ -105,9 +107,12 @@ class GenerateTest(parameterized.TestCase):
       self.assertEqual((episode.discount[-1], episode.reward[-1]), (1, 0))
 
   def test_the_last_episode_ends_with_a_timeout(self):
-    last = _generate(3)[-1].episode
+    line = _Line()
+    with mock.patch.object(line, 'abandon') as abandon:
+      last = _generate(3, line=line)[-1].episode
     self.assertEqual(last.num_steps, 3)
     self.assertEqual(last.discount[-1], 1)
+    abandon.assert_called_once_with()  # A robot must not keep moving.
     self.assertTrue(last.has_last_transition)
 
   def test_recorded_actions_are_the_executed_ones(self):
@@ -319,6 +324,44 @@ class RecordDatasetTest(absltest.TestCase):
             repeat=lambda record: record(),
         )
       self.assertEqual(os.listdir(self._directory), left)
+
+  def test_a_dataset_is_synced_before_and_after_it_gets_its_name(self):
+    synced = []
+    with mock.patch.object(
+        d4rl.synced_file,
+        'sync',
+        lambda path: synced.append((path, os.path.exists(self._path))),
+    ):
+      d4rl_columns.write_episodes(
+          self._path, [d4rl_columns.make_episode([1, 2], True)]
+      )
+    self.assertEqual(
+        synced,
+        [(self._path + '.partial', False), (self._directory, True)],
+    )
+
+  def test_a_write_that_fails_half_way_keeps_the_episodes_before(self):
+    first = d4rl_columns.make_episode([1, 3, 4], True)
+    write, num_writes = h5py.Dataset.__setitem__, 0
+
+    def write_or_fail(*arguments):
+      nonlocal num_writes
+      num_writes += 1
+      if num_writes > 8:  # After all seven columns, and one of them again.
+        raise OSError('the disk is full')
+      write(*arguments)
+
+    with self.assertRaisesRegex(OSError, 'the disk is full'):
+      with mock.patch.object(h5py.Dataset, '__setitem__', write_or_fail):
+        with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+          file.append(first)
+          file._flush()
+          file.append(d4rl_columns.make_episode([5, 6], True, 1))
+          file._flush()
+
+    (name,) = os.listdir(self._directory)
+    (found,) = reading.read_episodes(os.path.join(self._directory, name))
+    np.testing.assert_array_equal(found.observation, first.observation)
 
   def test_a_value_out_of_range_leaves_no_file(self):
     with self.assertRaisesRegex(ValueError, 'seed.*-1'):

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
+from parl_tf.datasets import missing_success
 from parl_tf.datasets import reading
 from parl_tf.datasets import row_scan
 from parl_tf.datasets import rows
@@ -83,6 +84,13 @@ class InspectionTest(dataset_case.DatasetCase):
       self.assertIn(hint, logged.output[0])
     else:
       self.assertEmpty(hint)
+
+  def test_highest_reward_of_an_episode_may_be_anywhere(self):
+    rewards = missing_success.Rewards()
+    for part in [-1, 0], [-1, -1]:
+      rewards.add(np.array(part))
+    rewards.end_episode()
+    self.assertIn('1 of 1 episodes succeed', rewards.hint(None, 0.0))
 
   def test_data_with_flags_that_are_never_set_names_them(self):
     columns = d4rl_columns.make(rewards=np.ones([7]))
@@ -296,6 +304,16 @@ class FaultTest(dataset_case.DatasetCase):
         {**columns, 'next_observations': successors},
         '`observations` must equal `next_observations` of the prev.*row 6',
     )
+
+  def test_next_observations_are_compared_with_the_next_rows_read(self):
+    columns = d4rl_columns.make('----')
+    successors = np.roll(columns['observations'], -1, axis=0)
+    successors[1] += 1
+    columns['next_observations'] = successors
+    scan = row_scan.RowScan('data', rows.Layout())
+    for part in slice(0, 2), slice(2, 4):
+      scan.add({name: x[part] for name, x in columns.items()})
+    self.assertRegex('\n'.join(scan.faults), '^[^\n]*; row 2 has')
 
   @parameterized.parameters(1e-5, 1.0, 5e3)
   def test_next_observations_may_be_rounded_and_no_more(self, unit):

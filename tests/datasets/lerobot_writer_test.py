@@ -55,6 +55,12 @@ class LerobotWriterTest(dataset_case.DatasetCase):
         solved.observation.tolist(), [[0, 0], [1, -1], [2, -2], [2, -2]]
     )
 
+  def test_the_path_may_end_in_a_slash(self):
+    self._path += os.sep
+    self._write([_episode(2, True)])
+    self.assertTrue(os.path.exists(self._file('meta/info.json')))
+    self.assertFalse(os.path.exists(os.path.join(self._path, '.partial')))
+
   def test_the_end_of_a_task_that_fails_is_kept(self):
     fallen = _episode(3, False)
     fallen.discount[-1] = 0.0

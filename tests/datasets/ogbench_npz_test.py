@@ -118,6 +118,11 @@ class ReadTest(OgbenchNpzTest):
     first, _ = self._read(success_field='solved')
     self.assertEqual(first.success.tolist(), [False, True, False])
     self.assertRegex(self._faults(success_field='won')[0], '`won`.*missing')
+    # It comes before the masks.
+    self._write(_make(solved=np.arange(5) == 1, masks=np.ones([5])))
+    first, _ = self._read(success_field='solved')
+    self.assertEqual(first.success.tolist(), [False, True, False])
+    self.assertRegex(self._faults(success_field='won')[0], '`won`.*missing')
 
   @parameterized.parameters(np.float16, np.float64)
   def test_other_floats_are_cast(self, dtype):

@@ -249,9 +249,9 @@ class ReadTest(RldsTest):
     self.assertEqual(episode.reward.tolist(), [0.0, 0.0, 1.0])
     self.assertEqual(episode.success.tolist(), [False, False, True])
 
-  @parameterized.parameters((True, [0, 0, 1]), (False, [0, 0, 0]))
+  @parameterized.parameters((True, [0, 0, 3]), (False, [0, 0, 2]))
   def test_the_last_reward_counts_as_configured(self, counts, expected):
-    self._write([_episode(reward=np.array([0.0, 0.0, 0.0, 1.0]))])
+    self._write([_episode(reward=np.array([0.0, 0.0, 2.0, 1.0]))])
     gin.parse_config(f'rlds.last_reward_counts = {counts}')
     self.assertEqual(self._read()[0].reward.tolist(), expected)
 

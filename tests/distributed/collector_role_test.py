@@ -42,7 +42,12 @@ class CollectingTest(absltest.TestCase):
     collector_role._exchange(link, reader, own, mock.Mock(), there)
     own.deliver.assert_called_once_with(seen)
 
-  def _collect(self, appended, exchange=lambda *_: (journal.make(), 0)):
+  def _collect(
+      self,
+      appended,
+      exchange=lambda *_: (journal.make(), 0),
+      max_episodes_ahead=None,
+  ):
     """Collects until the spool has received one episode per answer."""
     answers = iter(appended)
     acted = []
@@ -79,7 +84,7 @@ class CollectingTest(absltest.TestCase):
         number
     ) or mock.Mock(num_steps=1, policy_version=0)
     link = server_link.ServerLink('localhost:1')
-    return collector_role._collect(own, link, 0, 0, None), acted
+    return collector_role._collect(own, link, 0, 0, max_episodes_ahead), acted
 
   def test_invalid_episode_is_dropped_and_logged(self):
     with self.assertLogs(level='ERROR') as logs:
@@ -88,6 +93,32 @@ class CollectingTest(absltest.TestCase):
     # The next episode has a new number; the same seeds would repeat it.
     self.assertEqual((num_acted, numbers), (1, [4, 5]))
     self.assertIn('drops an episode: `reward` has a NaN.', logs.output[0])
+
+  def test_collector_waits_while_it_is_too_far_ahead(self):
+    sleep = self.enter_context(mock.patch.object(collector_role.time, 'sleep'))
+    # Numbers of episodes: arrived, and not acknowledged.
+    for max_episodes_ahead, waiting, acting in (
+        (3, [(3, 0), (2, 1), (0, 3)], (1, 1)),
+        (None, [(9, 5), (9, 4)], (9, 3)),
+    ):
+      sleep.reset_mock()
+      answers = [
+          (journal.make(num_steps=[3] * num_arrived), num_unacknowledged)
+          for num_arrived, num_unacknowledged in [*waiting, acting]
+      ]
+      self._collect(
+          [None], lambda *_: answers.pop(0), max_episodes_ahead  # noqa: B023
+      )
+      self.assertEqual(sleep.call_count, len(waiting))
+
+  def test_collector_ends_when_all_its_episodes_have_arrived(self):
+    own = mock.create_autospec(spool.Spool, instance=True)
+    own.deliver.side_effect = [1, 0]
+    reader = mock.Mock(
+        **{'read.side_effect': [None, journal.make(), journal.make()]}
+    )
+    for wanted in (None, None, True):
+      self.assertIs(collector_role._delivered_all(reader, own), wanted)
 
   def test_no_episode_begins_after_the_end_of_training(self):
     def exchange(link, reader, own, weights, constants):

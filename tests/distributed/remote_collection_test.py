@@ -97,6 +97,7 @@ class RemoteCollectionTest(absltest.TestCase):
     later, weights = self._remote(link)
     later.begin()
     self.assertFalse(weights.are_published())
+    self.assertIsNone(weights_lib.read_progress(link))
     later.next(1)
     self._remote(link)[0].begin()
     self.assertEqual(weights_lib.read_progress(link)['is_over'], 0)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -46,6 +47,13 @@ class RoleProcessTest(absltest.TestCase):
 
     self.assertEqual(process.read(1_000_000), b'last\n')
     self.assertLess(os.stat(file).st_blocks, 20)
+
+  def test_all_output_of_an_ended_process_is_observed(self):
+    process = self._start(['sh', '-c', 'sleep 0.1; echo late'])
+    # It ends between the two observations.
+    wait = process._process.wait
+    with mock.patch.object(process, 'poll', wait):
+      self.assertEqual(process.observe(0), (0, b'late\n'))
 
   def test_stop_ends_the_process(self):
     process = self._start(['sleep', '1000'])

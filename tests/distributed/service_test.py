@@ -63,6 +63,17 @@ class ServiceTest(case.ServiceCase):
     with self.assertRaises(ConnectionError):
       link.size('online')
 
+  def test_service_that_runs_notices_another_dataset(self):
+    replay = small_service.make(
+        case.OBSERVATION, case.ACTION, self.variables, self.root, 3
+    )
+    stop = threading.Timer(20.0, replay.stop)
+    stop.start()
+    self.addCleanup(stop.cancel)
+    check = mock.Mock(side_effect=[None, ValueError('another dataset')])
+    with self.assertRaisesRegex(ValueError, 'another dataset'):
+      replay.run([case.episode()], check)
+
   def test_service_does_not_keep_the_episodes_of_its_dataset(self):
     array = case.episode().action
     found = weakref.ref(array)
@@ -163,9 +174,14 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(seen.refused.tolist(), [7])
     self.assertIn('at most 10 steps', logs.output[0])
     with self.assertLogs(level='ERROR') as logs:
+      # The first may arrive twice.
+      episode_item.send(link.client, case.episode(num_steps=11, episode_id=7))
       episode_item.send(link.client, case.episode(episode_id=13))
-      self.read(link, num_refused=2)
-    self.assertRegex(logs.output[0], r'13: `Domain.is_success` failed: IndexEr')
+      seen = self.read(link, num_refused=2)
+    self.assertEqual(seen.refused.tolist(), [7, 13])
+    self.assertRegex(
+        logs.output[-1], r'13: `Domain.is_success` failed: IndexEr'
+    )
     with self.assertRaisesRegex(ValueError, 'signature'):
       episode_item.send(
           link.client,
@@ -176,7 +192,7 @@ class ServiceTest(case.ServiceCase):
           link.client, case.episode()._replace(reward=np.full(3, np.nan, 'f4'))
       )
 
-    episode_item.send(link.client, case.episode(episode_id=8))
+    episode_item.send(link.client, case.episode(num_steps=10, episode_id=8))
 
     self.assertEqual(self.read(link, 1).episode_id.tolist(), [8])
 
@@ -358,6 +374,7 @@ class ServiceTest(case.ServiceCase):
       own.deliver(self.read(link))
 
     self.assertIn(first, logs.output[0])
+    self.assertTrue(os.path.exists(first + '.torn'))
     numbers = spool.number_of(self.read(link, 1).episode_id)
     self.assertEqual(numbers.tolist(), [1])
     self.assertEqual(own.deliver(self.read(link)), 0)

@@ -75,6 +75,20 @@ class SpoolTest(absltest.TestCase):
     self.assertEqual(threading.active_count(), num_threads)
     self.assertEqual([self._receive(), self._receive()], [0, 1])
 
+  def test_newest_episodes_are_kept_after_they_have_arrived(self):
+    for number in range(10):
+      self._spool.append(number, _episode())
+    arrived = journal.make(range(10), [3] * 10, [False] * 10)
+
+    self.assertEqual(self._spool.deliver(arrived), 0)
+
+    # The service may lose the end of its log.
+    self.assertEqual(self._spool._numbers(), list(range(2, 10)))
+
+  def test_numbers_of_refused_episodes_are_not_used_again(self):
+    held = journal.make([3], [3], [False], refused=[5])
+    self.assertEqual(self._spool.next_number(held), 6)
+
   def test_spool_of_another_run_is_refused(self):
     self._spool.append(0, _episode())
     self._spool.deliver(journal.make([0], [3], [False], run_id=10))

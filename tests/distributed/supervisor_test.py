@@ -34,6 +34,42 @@ class RestartDelayTest(absltest.TestCase):
     )
 
 
+class WatchedTest(absltest.TestCase):
+  """Tests of one role without Ray."""
+
+  def setUp(self):
+    super().setUp()
+    self._ray = self.enter_context(mock.patch.object(supervisor_lib, 'ray'))
+
+  def _watch(self, **environment):
+    role = supervisor_lib.Role('role', ['true'], environment={'WORD': 'own'})
+    return supervisor_lib._Watched(
+        role,
+        self.create_tempdir().full_path,
+        environment,
+        mock.Mock(**{'find.return_value': None}),
+    )
+
+  def test_role_that_ran_for_a_minute_is_restarted_soon_again(self):
+    time_ = self.enter_context(mock.patch.object(supervisor_lib, 'time'))
+    time_.monotonic.return_value = 0.0
+    watched = self._watch()
+    delays = []
+    for now in (0.0, 0.0, 59.0, 60.0):
+      time_.monotonic.return_value = now
+      watched._fail('status 1')
+      delays.append(watched._start_at - now)
+
+    self.assertEqual(delays, [1.0, 2.0, 4.0, 1.0])
+
+  def test_environment_of_a_role_overrides_that_of_all_roles(self):
+    self._watch(WORD='all', OTHER='all')
+
+    make_actor = self._ray.remote.return_value.options.return_value.remote
+    _, environment, _ = make_actor.call_args.args
+    self.assertEqual(environment, {'WORD': 'own', 'OTHER': 'all'})
+
+
 class SupervisorTest(absltest.TestCase):
 
   @classmethod

@@ -118,6 +118,14 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     np.testing.assert_allclose(step.observation - first.observation, [raw])
     self.assertAlmostEqual(float(step.reward), raw)
 
+  def test_a_reset_without_a_new_seed_continues_the_random_sequence(self):
+    environment, first = _adapt()
+    second = environment.reset()
+    self.assertNotEqual(second.observation[0], first.observation[0])
+    environment.seed(0)
+    again = environment.reset()
+    self.assertEqual(again.observation[0], first.observation[0])
+
   def test_actions_of_integers_are_rounded(self):
     counter = _Counter()
     counter.action_space = gymnasium.spaces.Box(0, 2, (1,), np.int64)
@@ -133,6 +141,13 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
     environment, _ = _adapt(action_repeat=3)
     step = environment.step(np.array([0.0], np.float32))
     self.assertEqual(float(step.reward), 6.0)  # 3 * 2.
+
+  def test_success_stops_the_repetition(self):
+    environment, _ = _adapt(
+        action_repeat=3, success_signal=success.SuccessSignal(None, 1.0)
+    )
+    self.assertEqual(environment.step(np.zeros(1)).reward, 2.0)
+    self.assertTrue(environment.is_success())
 
   def test_an_episode_end_stops_the_repetition(self):
     environment, _ = _adapt(action_repeat=100)

@@ -56,6 +56,13 @@ class RobotEpisodesTest(absltest.TestCase):
     environment.step(still)
     self.assertEqual(monitored, [True])
 
+  def test_changes_of_the_action_are_shares_of_its_range(self):
+    environment = self._make(max_action_change=0.5)
+    environment.reset()
+    for _ in range(2):  # 0.9 is 0.225 in the driver's units.
+      environment.step(np.full(2, 0.9, np.float32))
+    self.assertEqual(self._arm.num_commands, 2)
+
   def test_the_last_action_of_an_episode_does_not_bound_the_next_one(self):
     environment = self._make(max_action_change=0.5)
     for number in (0.5, -0.5):

@@ -111,11 +111,18 @@ class ActionCacheTest(parameterized.TestCase):
       self.assertEqual(cache.complete_shards, [])
       fsync(descriptor)
 
+    self.enter_context(
+        mock.patch.object(
+            np.memmap, 'flush', lambda _: synced.append('samples.npy')
+        )
+    )
     with mock.patch.object(os, 'fsync', sync):
       cache.write(0, np.zeros([1024, 2, 3], np.float32))
 
     self.assertEqual(cache.complete_shards, [0])
-    self.assertEqual([os.path.basename(x) for x in synced], ['shards.txt'])
+    self.assertEqual(
+        [os.path.basename(x) for x in synced], ['samples.npy', 'shards.txt']
+    )
 
   def test_stopped_drawing_ends_after_the_shard_at_hand(self):
     cache, is_stopped = self._open(), threading.Event()
@@ -160,7 +167,9 @@ class ActionCacheTest(parameterized.TestCase):
     cache.write(1, _sample(observation, 2, seed))
     with open(os.path.join(self.directory, 'shards.txt'), 'a') as file:
       file.write('2 12')  # Killed while it wrote.
-    del cache
+    reader = action_cache.ActionCache(self.directory)
+    self.assertEqual(reader.complete_shards, [1])
+    del cache, reader
 
     cache = self._open()
     drawn = []
@@ -177,6 +186,12 @@ class ActionCacheTest(parameterized.TestCase):
     self.directory += '2'
     np.testing.assert_array_equal(resumed, self._filled().samples)
     action_cache.ActionCache(self.directory).verify()
+
+  def test_shards_of_a_cache_without_its_header_do_not_count(self):
+    self._filled()
+    os.remove(os.path.join(self.directory, 'header.json'))
+
+    self.assertEqual(self._open().missing_shards, [0, 1, 2])
 
   def test_shards_of_a_dead_server_are_drawn_by_another(self):
     def die(*unused):

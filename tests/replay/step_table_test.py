@@ -97,6 +97,15 @@ class StepTableTest(parameterized.TestCase):
       stored = sorted({step for row in wanted for step in row})
       np.testing.assert_array_equal(table.states().observation[:, 0], stored)
 
+  def test_rows_of_two_steps_do_not_go_past_their_episode(self):
+    table = step_table.StepTable('offline', capacity=10, chunk_length=2)
+    for first in (0, 10):
+      table.add(_steps(first, 3), 2)
+    np.testing.assert_array_equal(
+        table.rows(np.arange(4)).reward,
+        [[0, 1, 2], [1, 2, 2], [10, 11, 12], [11, 12, 12]],
+    )
+
   def test_storage_for_the_capacity_is_not_allocated_at_once(self):
     table = step_table.StepTable('offline', capacity=10**9)
     table.add(_steps(0, 3), 2)
@@ -152,6 +161,15 @@ class StepTableTest(parameterized.TestCase):
     self.assertNotIn(
         'candidate_actions', table.rows(np.arange(1)).policy_info
     )
+
+  def test_changes_of_candidates_are_counted(self):
+    table = step_table.StepTable('offline', capacity=5)
+    table.add(_steps(0, 3), 2)
+    table.set_candidates(np.zeros((3, 4, 2), np.float32))
+    self.assertEqual(table.num_changes, 2)
+    for _ in range(2):
+      table.clear_candidates()
+      self.assertEqual(table.num_changes, 3)
 
   def test_candidates_may_be_half_precision_rows_of_a_larger_array(self):
     table = step_table.StepTable('offline', capacity=5)

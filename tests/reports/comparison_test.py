@@ -68,6 +68,34 @@ class GroupsTest(absltest.TestCase):
     row = comparison.make_row(group)
     self.assertEqual((row.num_seeds, row.num_partial), (2, 1))
 
+  def test_successes_are_whole_episodes(self):
+    row = run_folders.evaluated('online', 10, 29.0)
+    # 0.29 * 100 is 28.999999999999996.
+    row = {**row, 'num_evaluation_episodes': 100}
+    run_folders.write(f'{self._root}/a/seed_0', [row])
+
+    [group] = self._groups(self._root)
+
+    self.assertEqual(comparison.make_row(group).success_rate.value, 0.29)
+
+  def test_steps_without_search_are_those_of_its_own_successes(self):
+    run_folders.write_study(self._root, {'a': [50.0, 50.0]})
+    group = self._groups(self._root)[-1]
+    # 1 episode of 10 steps and 3 of 20.
+    results = {
+        seed: x._replace(
+            steps_to_success_without_search=(10.0, 20.0)[seed],
+            success_rate_without_search=(0.1, 0.3)[seed],
+        )
+        for seed, x in group.results[0].items()
+    }
+
+    row = comparison.make_row(
+        group._replace(results=(results,)), num_resamples=100
+    )
+
+    self.assertAlmostEqual(row.steps_to_success_without_search, 17.5)
+
   def test_domains_are_pooled_for_methods_with_runs_in_all(self):
     small = f'{self._root}/small'
     run_folders.write_study(small, {'a': [10.0, 20.0, 99.0], 'b': [1.0]})
@@ -87,6 +115,12 @@ class GroupsTest(absltest.TestCase):
     )
     self.assertEqual(
         [result.score for result in group.flat()], [10.0, 20.0, 30.0, 40.0]
+    )
+    # Nor does a seed count that has no score in one of them.
+    first, second = group.results
+    first = {**first, 0: first[0]._replace(score=np.nan)}
+    np.testing.assert_array_equal(
+        group._replace(results=(first, second)).matrix('score'), [[20.0, 40.0]]
     )
 
 
@@ -122,7 +156,10 @@ class PairsTest(absltest.TestCase):
         group._replace(
             results=tuple(
                 {
-                    seed: x._replace(is_taken_over=group.phase == 'offline')
+                    # Of some seeds, at least.
+                    seed: x._replace(
+                        is_taken_over=group.phase == 'offline' and not seed
+                    )
                     for seed, x in results.items()
                 }
                 for results in group.results

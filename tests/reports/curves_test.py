@@ -146,6 +146,31 @@ class CurvesTest(parameterized.TestCase):
     self.assertBetween(found.x[-1], 69.0, 70.0)
     self.assertIsNone(curves.online_start(run, 'values/mean'))
 
+  def test_rows_before_the_common_start_do_not_count(self):
+    def logged(phase, steps, loss):
+      return [run_folders.logged(phase, x, losses__td=loss) for x in steps]
+
+    online = logged('online', range(110, 210, 10), 1.0)
+    own, taken_over = self._runs(
+        [
+            run_folders.logged('behavior_cloning', 0),
+            *logged('offline', range(10, 110, 10), 100.0),
+            *online,
+        ],
+        online,
+    )
+    taken_over = taken_over._replace(
+        settings={'Offline.num_steps': '100'},
+        initial_run=run_files.InitialRun(
+            'a', 'offline', ('behavior_cloning', 'offline'), 100, None
+        ),
+        metrics=taken_over.metrics._replace(first_train_step=100),
+    )
+    found = curves.metric_curve([own, taken_over], 'losses/td')
+    # The row at step 100 is still one of the offline phase.
+    self.assertGreater(found.x[1], 102.0)
+    np.testing.assert_allclose(found.y.value[4:], 1.0)
+
 
 if __name__ == '__main__':
   absltest.main()

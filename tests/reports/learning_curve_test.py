@@ -126,6 +126,29 @@ class LearningCurveTest(parameterized.TestCase):
     [line] = other.get_lines()
     self.assertIn('with search', line.get_label())
 
+  def test_earlier_evaluations_do_not_hide_the_online_episodes(self):
+    metrics = self._log(
+        ('offline', 5, 0, {'success_rate': 0.5}),
+        ('online', 6, 6, {'collect/success': 1.0}),
+    )
+    panel = drawing.make_plot(4.0, 3.0).subplots()
+    positions = phase_axis.PhaseAxis(metrics).positions(metrics)
+    learning_curve.draw_success(panel, metrics, positions, {})
+
+    first, second = panel.get_legend_handles_labels()[1]
+    self.assertIn('online episodes', first)
+    self.assertIn('with search', second)
+
+  def test_each_phase_is_counted_from_its_start(self):
+    metrics = self._log(
+        ('behavior_cloning', 100, 0, {}),
+        ('offline', 150, 0, {}),
+        ('offline', 200, 0, {}),
+    )
+    np.testing.assert_allclose(
+        phase_axis.PhaseAxis(metrics).positions(metrics), [0.5, 0.75, 1.0]
+    )
+
   def test_log_without_rows_is_an_error(self):
     with self.assertRaisesRegex(ValueError, 'at least one row'):
       learning_curve.draw(self._png, self._log())

@@ -102,6 +102,8 @@ class OneTest(parameterized.TestCase):
 
     found = permutation.by_chance_of_one(differences, is_two_sided=False)
     self.assertAlmostEqual(found, exact, delta=0.005)
+    # At least the observed signs count.
+    self.assertGreater(permutation.by_chance_of_one(np.ones([40, 1])), 0.0)
 
 
 if __name__ == '__main__':

@@ -102,6 +102,23 @@ class ReadRunsTest(run_folder_case.RunFolderCase):
     with self.assertRaisesRegex(ValueError, 'must be of one domain, got'):
       runs.check_one_domain(found.runs)
 
+  def test_seeds_may_have_servers_of_their_own(self):
+    for seed in range(2):
+      self._write(f'a/seed_{seed}', seed=seed)
+      self._add(f'a/seed_{seed}', f"LineWalk.address = 'host:{seed}'")
+
+    self.assertEmpty(runs.read_runs([self._root]).notes)
+
+  def test_what_only_records_data_makes_no_other_task(self):
+    for name in 'a', 'b':
+      self._write(f'{name}/seed_0')
+      self._add(f'{name}/seed_0', f'LineWalk.controller_ctor = @{name}')
+
+    self.assertEqual(
+        [run.domain for run in runs.read_runs([self._root]).runs],
+        ['LineWalk'] * 2,
+    )
+
   def test_the_folder_of_an_evaluator_is_no_run(self):
     self._write('a/seed_0')
     self._write('a/evaluator')

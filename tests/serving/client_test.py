@@ -147,6 +147,9 @@ class ClientTest(parameterized.TestCase):
     self.assertEqual(self.policy.num_trainings, 1)
     with self.assertRaises(weights.StaleVersionError):
       client.train(observation, 2 * actions, **arguments)
+    # From other weights, it is another training.
+    client.train(observation, actions, **arguments | {'version': first.version})
+    self.assertEqual(self.policy.num_trainings, 2)
 
   def test_training_data_may_exceed_a_message(self):
     # 100 rows of 12 + 32 + 16 bytes, in messages of at most 66,000.
@@ -204,6 +207,7 @@ class ClientTest(parameterized.TestCase):
         version='initial',
     )
     client.save(trained.version)
+    os.utime(os.path.join(directory, 'initial'))  # The oldest comes first.
     offset = self.policy.offset.copy()
 
     client.load('initial')
@@ -213,7 +217,7 @@ class ClientTest(parameterized.TestCase):
 
     status = client.status()
     self.assertEqual(status['version'], trained.version)
-    self.assertCountEqual(status['saved'], ['initial', trained.version])
+    self.assertEqual(status['saved'], [trained.version, 'initial'])
     with self.assertRaisesRegex(client_lib.RefusedError, 'not saved in'):
       client.load('another')
     with self.assertRaisesRegex(client_lib.RefusedError, 'must consist of'):

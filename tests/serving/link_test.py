@@ -1,5 +1,6 @@
 """Tests what happens when servers, links and messages fail."""
 
+from concurrent import futures
 import contextlib
 import dataclasses
 import threading
@@ -16,6 +17,7 @@ from websockets.sync import server as websocket_server
 from benchmarks import cut_link
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import messages
+from parl_tf.serving import model_thread
 from parl_tf.serving import policy_spec
 from parl_tf.serving import pool
 from tests.serving import toy_policy
@@ -248,6 +250,44 @@ class FailuresTest(parameterized.TestCase):
     )
     self.assertEqual(during, ['initial'])
     self.assertStartsWith(client.status()['version'], 'initial+1-')
+
+  def test_a_call_does_not_begin_after_its_deadline(self):
+    model, made = model_thread.ModelThread(), []
+    with futures.ThreadPoolExecutor(1) as executor:
+      answer = executor.submit(
+          model.call, lambda: made.append(True), 0.0, lambda: True
+      )
+      while not model.num_waiting:
+        pass
+      model.close()
+      model.run()
+
+    self.assertIsInstance(answer.exception(), model_thread.DeadlineError)
+    self.assertEmpty(made)
+
+  def test_training_is_sent_again_if_the_link_breaks_between_its_parts(self):
+    policy = toy_policy.ToyPolicy()
+    server = self.enter_context(
+        toy_policy.serving(policy.functions(), max_bytes=66_000)
+    )
+    client = self.enter_context(toy_policy.connect(server))
+    call, answered = client._call, []
+
+    def call_and_break(name, *args, **kwargs):
+      answer = call(name, *args, **kwargs)
+      answered.append(name)
+      if len(answered) == 1:
+        client.close()
+      return answer
+
+    with mock.patch.object(client, '_call', call_and_break):
+      client.train(
+          toy_policy.observation(20), np.ones([20, 4, 2]), num_steps=1, seed=0,
+          version='initial',
+      )
+
+    self.assertEqual(policy.num_trainings, 1)
+    self.assertEqual(answered[-1], 'train')
 
   def test_health_needs_no_key_and_policies_do(self):
     server = self.enter_context(

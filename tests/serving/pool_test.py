@@ -1,5 +1,6 @@
 """Tests drawing from several servers."""
 
+import os
 import threading
 from unittest import mock
 
@@ -82,6 +83,46 @@ class PoolTest(absltest.TestCase):
         weights.StaleVersionError, "has version 'other'"
     ):
       pool.sample(self.clients, observation, 4, 3, 'initial')
+
+  def test_all_parts_of_a_batch_must_have_one_version(self):
+    call = self.clients[0]._call
+
+    def call_and_change(*args, **kwargs):
+      answer = call(*args, **kwargs)
+      self.servers[0].weights.version = 'other'
+      return answer
+
+    self.enter_context(
+        mock.patch.object(self.clients[0], '_call', call_and_change)
+    )
+    with self.assertRaisesRegex(weights.StaleVersionError, "version 'other'"):
+      self.clients[0].sample(toy_policy.observation(20), 1, 0)
+
+  def test_training_of_a_version_that_is_loaded_again_is_repeated(self):
+    client, policy = self.clients[0], self.policies[0]
+    client.save('initial')
+
+    def train():
+      return client.train(
+          toy_policy.observation(9), np.ones([9, 4, 2]), num_steps=2, seed=0,
+          version='initial',
+      ).version
+
+    version, offset = train(), policy.offset.copy()
+    client.load('initial')
+
+    self.assertEqual(train(), version)
+    self.assertEqual(policy.num_trainings, 2)
+    np.testing.assert_array_equal(policy.offset, offset)
+
+  def test_a_version_has_nothing_of_a_save_that_was_interrupted(self):
+    partial = os.path.join(self.directory, 'initial.partial')
+    os.makedirs(os.path.join(partial, 'torn'))
+
+    self.clients[0].save('initial')
+
+    saved = os.path.join(self.directory, 'initial')
+    self.assertEqual(os.listdir(saved), ['offset.npy'])
 
   def test_workers_follow_the_versions_of_the_trained_server(self):
     addresses = [server.address for server in self.servers]

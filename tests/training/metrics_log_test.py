@@ -1,6 +1,7 @@
 import csv
 import os
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -62,6 +63,18 @@ class MetricsLogTest(parameterized.TestCase):
       _write(log, step)
       self.assertEqual(log.num_rows, step + 1)
       self.assertLen(_rows(self._dir), step + 1)
+
+  def test_a_row_is_synced_before_it_counts(self):
+    synced, fsync = [], os.fsync
+
+    def sync(descriptor):
+      synced.append((len(_rows(self._dir)), log.num_rows))
+      fsync(descriptor)
+
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      with mock.patch.object(os, 'fsync', sync):
+        _write(log, 1)
+    self.assertEqual(synced, [(1, 0)])
 
   @parameterized.parameters(0.1, 1e-42, 3.4028235e38, 1 / 3, -0.0)
   def test_float32_survives(self, value):
