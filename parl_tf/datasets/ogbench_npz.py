@@ -185,7 +185,9 @@ def _damage_named(path: str, field: str) -> Iterator[None]:
     ) from error
 
 
-def _standard_columns(columns, masks_are_successes) -> Dict[str, rows_lib.Column]:
+def _standard_columns(
+    columns, masks_are_successes
+) -> Dict[str, rows_lib.Column]:
   """Returns the headers of the standard columns."""
   columns = dict(columns)
   masks, valids = columns.pop('masks', None), columns.pop('valids', None)
