@@ -12,10 +12,13 @@ from typing import Sequence
 
 from absl import app
 from absl import flags
+import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import run_flags
+
+_NUM_EPISODES = 32  # The default of `run_experiment`.
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   configs.parse([*options.gin_file, 'distributed.gin'], options.gin_bindings)
   launch_check.check()
+  if options.num_evaluation_episodes is None:
+    options.num_evaluation_episodes = gin.get_bindings('run_experiment').get(
+        'num_evaluation_episodes', _NUM_EPISODES
+    )
   status = launcher.launch(options)
   root_dir = os.path.join(options.root_dir, 'learner')
   path = os.path.join(root_dir, run_files.SUMMARY)
@@ -55,8 +62,9 @@ def _define_flags():
   )
   flags.DEFINE_integer(
       'num_evaluation_episodes',
-      32,
-      'Episodes per evaluation; 0 disables the evaluator.',
+      None,
+      'Episodes of each evaluation by the evaluator, of which 0 disables it; by'
+      ' default, as many as the learner evaluates.',
       lower_bound=0,
   )
   flags.DEFINE_float(
