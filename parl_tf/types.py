@@ -169,6 +169,8 @@ class Episode(NamedTuple):
     has_last_transition: False if the observation after the last step is unknown
       and the step is not terminal. The last step then makes no transition, but
       its reward counts in the return.
+    is_continued: Whether the recording goes on with the source's next episode,
+      as play does after a success that ends an episode of the task.
   """
 
   observation: Nest
@@ -179,6 +181,7 @@ class Episode(NamedTuple):
   episode_id: int = 0
   policy_version: int = -1
   has_last_transition: bool = True
+  is_continued: bool = False
 
   @property
   def num_steps(self) -> int:

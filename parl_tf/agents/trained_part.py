@@ -156,12 +156,11 @@ class TrainedPart:
       total = mean_loss(loss.per_example, weights)
     self._check(total)
     gradients = tape.gradient(total, self._variables)
-    unused = [v.name for v, g in zip(self._variables, gradients) if g is None]
-    if unused:
+    # Keras warns of some that are missing, such as those of an optional head.
+    if all(gradient is None for gradient in gradients):
       raise ValueError(
-          f'The {self.name} loss does not depend on {len(unused)} of the'
-          f' {len(self._variables)} variables that it must train, such as'
-          f' {unused[0]}: the improver cannot train this policy.'
+          f'The {self.name} loss depends on none of the variables that it must'
+          f' train, such as {self._variables[0].name}.'
       )
     gradients = replicas.sum_each(gradients)
     self._optimizer.apply_gradients(

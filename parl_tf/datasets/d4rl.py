@@ -173,6 +173,8 @@ class _Source(hdf5.Source):
       rows['rewards'] = self.file[_TASK_REWARDS][span, self._layout.task]
       success = self.file[rows_lib.TASK_SUCCESSES][span, self._layout.task]
     rows['success'] = success
+    ends = [rows[x] != 0 for x in ('terminals', 'timeouts') if x in rows]
+    rows[rows_lib.CONTINUED] = ~np.any(ends, axis=0)
     rows['terminals'] = (success != 0) & self._layout.ends_at_success
     if 'timeouts' in rows:
       rows['timeouts'] = np.where(rows['terminals'], 0, rows['timeouts'])

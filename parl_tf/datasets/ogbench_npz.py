@@ -126,6 +126,7 @@ class _Source(rows_lib.RowSource):
       if self._masks_are_successes:
         rows['success'] = terminals
     timeouts = np.where(terminals == 0, ends, np.zeros_like(ends))
+    rows[rows_lib.CONTINUED] = ends == 0
     return {**rows, 'terminals': terminals, 'timeouts': timeouts}
 
 

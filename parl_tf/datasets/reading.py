@@ -213,6 +213,7 @@ def _make_episode(pieces, layout, number) -> types.Episode:
       for name in pieces[0]
   }
   success = rows_lib.find_successes(rows, layout)
+  is_continued = rows_lib.CONTINUED in rows and rows[rows_lib.CONTINUED][-1]
   if layout.is_binary:
     num_steps = int(np.argmax(success)) + 1 if success.any() else len(success)
     rows, success = _slice(rows, 0, num_steps), success[:num_steps]
@@ -236,4 +237,5 @@ def _make_episode(pieces, layout, number) -> types.Episode:
       success=success,
       episode_id=number,
       has_last_transition=knows_last or bool(is_terminal[-1]),
+      is_continued=bool(is_continued),
   )

@@ -34,6 +34,8 @@ DEMONSTRATIONS_HINT = (
     '; if every episode solves the task, bind `dataset.every_episode_succeeds ='
     ' True`'
 )
+# Not of a file: `[rows]`, whether a recording goes on after the row.
+CONTINUED = 'continued'
 FLAGS = ('terminals', 'timeouts', 'success')
 SCALARS = ('rewards', *FLAGS, 'episode_ids')
 

@@ -5,9 +5,14 @@ import os
 
 import gin
 
+from parl_tf.domains import domain as domain_lib
+
 
 def check() -> None:
   """Checks gin's configuration, without creating the domain.
+
+  A domain that is not bound directly, but by a macro, is checked by each
+  process; see `domain.select_domain`.
 
   Raises:
     FileNotFoundError: If the dataset does not exist.
@@ -21,12 +26,7 @@ def check() -> None:
         getattr(domain.configurable.wrapped, 'max_environments', None),
     )
     if limit == 1:
-      raise ValueError(
-          f'{domain.selector} has a single environment (`max_environments` is'
-          ' 1), which learner, collectors and evaluator would all move. Start'
-          ' the service, the learner and one collector for each robot by hand,'
-          ' each with a driver of its own, as docs/fleet.md describes.'
-      )
+      raise ValueError(domain_lib.SHARED)
   path = gin.get_bindings('run_experiment').get('dataset_path')
-  if path is not None and not os.path.exists(path):
+  if path and not os.path.exists(path):
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -14,6 +14,7 @@ import ray
 from parl_tf.distributed import progress_view
 from parl_tf.distributed import ray_session
 from parl_tf.distributed import supervisor as supervisor_lib
+from parl_tf.domains import domain as domain_lib
 
 _STEP_SECONDS = 0.5
 _VIEW_SECONDS = 10.0
@@ -118,7 +119,8 @@ def launch(options) -> int:
   # A terminal sends SIGINT, and SIGHUP when it closes, a job scheduler SIGTERM.
   # Replaces the handlers of Ray, which abort the process.
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(number) is not signal.SIG_IGN:  # As `nohup` has it.
+      signal.signal(number, signal.default_int_handler)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
   address = f'{host}:{options.port or free_port()}'
   roles = make_roles(options, address)
@@ -132,6 +134,7 @@ def launch(options) -> int:
               'OMP_NUM_THREADS', str(os.cpu_count())
           ),
           'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
+          domain_lib.LAUNCHED: '1',
       },
   )
   view = progress_view.ProgressView(address)

@@ -205,17 +205,21 @@ class _Watched:
       status, text, node_id = ray.get(self._question)
     except ray.exceptions.RayError as error:
       # The machine failed, or Ray killed the role because memory ran out.
+      self._num_equal_ends = 0
       self._fail(f'Ray lost the process: {error}')
       return
     self._question = None
     if not self._is_placed:
       self._is_placed = True
+      self._started_at = time.monotonic()
       if not self._role.is_here:
         self._places.note(self._role.name, node_id)
     self._gather(text)
     if status == 0 and self._role.may_end:
       self._end()
-    elif status is not None:
+    elif status is None:
+      self._was_healthy |= self._is_healthy()
+    else:
       self._check_ends(status)
       self._fail(f'status {status}')
 
@@ -266,7 +270,6 @@ class _Watched:
 
   def _check_ends(self, status):
     """Raises ValueError if restarts do not help."""
-    self._was_healthy |= self._is_healthy()
     end = _last_line(self._log_path)
     # Another process ends a role by a signal, which has a negative number.
     is_equal = status > 0 and end == self._last_end
@@ -279,6 +282,7 @@ class _Watched:
       )
 
   def _is_healthy(self):
+    """Returns whether the process has run for a minute."""
     return time.monotonic() - self._started_at >= _HEALTHY_SECONDS
 
   def _fail(self, reason):

@@ -30,8 +30,9 @@ class Arm(abc.ABC):
   """A robot and its sensors; a process creates one instance.
 
   The constructor takes no arguments except those bound by gin. Any exception
-  raised by a method stops the arm. After a `domain.EpisodeLostError`, the
-  episode is repeated; any other exception ends the run.
+  raised by a method stops the arm. After a `ConnectionError`, a `TimeoutError`
+  or a `domain.EpisodeLostError`, the episode is repeated; any other exception
+  ends the run.
   """
 
   @abc.abstractmethod
@@ -142,11 +143,13 @@ def observe(arm: Arm, spec: Any) -> Measurement:
     spec: Spec of the observation.
 
   Raises:
-    EpisodeLostError: If a value is not finite; sensors can fail temporarily.
+    EpisodeLostError: If the driver's connection is lost, or a value is not
+      finite; sensors can fail temporarily.
     ValueError: If it is no `Measurement`, or the structure, a shape or a dtype
       does not match the spec.
   """
-  measured = arm.observe()
+  with lost_connections_named():
+    measured = arm.observe()
   if not isinstance(measured, Measurement):
     raise ValueError(
         '`Arm.observe` must return a `Measurement`, got'

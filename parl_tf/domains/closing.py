@@ -35,6 +35,7 @@ def close(domain, environments: Sequence[domain_lib.Environment]) -> None:
   """Closes environments that have been played.
 
   A task with a limited number of environments shares them, so they stay open.
+  An error is logged, because the results of a run do not depend on it.
 
   Args:
     domain: Their `Domain`.
@@ -42,4 +43,7 @@ def close(domain, environments: Sequence[domain_lib.Environment]) -> None:
   """
   if domain.max_environments is None:
     for environment in environments:
-      environment.close()
+      try:
+        environment.close()
+      except Exception:  # noqa: BLE001 (environments are the user's code)
+        logging.exception('An environment could not be closed.')

@@ -7,6 +7,7 @@ is read.
 """
 
 import abc
+import os
 import time
 from typing import (
   Any,
@@ -29,6 +30,13 @@ from parl_tf import interruption
 from parl_tf import types
 from parl_tf.domains import arguments
 
+LAUNCHED = 'PARL_TF_LAUNCHED'  # Set in all processes of `parl-launch`.
+SHARED = (
+    'The task has a single environment (`max_environments` is 1), which the'
+    ' learner, collectors and the evaluator would all move. Start the service,'
+    ' the learner and one collector for each robot by hand, each with a driver'
+    ' of its own, as docs/fleet.md describes.'
+)
 _MAX_ATTEMPTS = 5
 _PAUSE_SECONDS = 0.25
 
@@ -378,7 +386,13 @@ def select_domain(domain: Domain = gin.REQUIRED) -> Domain:
 
   Args:
     domain: The task, such as `@PointMaze()`.
+
+  Raises:
+    ValueError: If `parl-launch` started this process, whose other processes
+      would share the task's only environment.
   """
+  if domain.max_environments == 1 and os.environ.get(LAUNCHED):
+    raise ValueError(SHARED)
   if domain.max_environments is not None:
     interruption.take_time()  # It may be a robot, which has to stop first.
   return domain

@@ -138,15 +138,16 @@ class RobotEnvironment(domain.Environment):
     """Moves the arm home, calls the reset hook and starts an episode.
 
     Raises:
-      EpisodeLostError: If the observation is too old or not finite, or the task
-        is already solved.
+      EpisodeLostError: If the driver's connection is lost, the observation is
+        too old or not finite, or the task is already solved.
       ValueError: If the observation does not match its spec or has a time in
         the future.
     """
     with self._stopped_by_errors():
       self._watchdog.disarm()  # Resets have no time limit.
       self._wait_while_paused()
-      self._arm.home(self._random)
+      with arm_lib.lost_connections_named():
+        self._arm.home(self._random)
       if self._reset_hook is not None:
         self._reset_hook()
       self._wait_while_paused()
@@ -171,8 +172,8 @@ class RobotEnvironment(domain.Environment):
     the action as one without effect.
 
     Raises:
-      EpisodeLostError: If too many ticks were missed, or the observation is too
-        old or not finite.
+      EpisodeLostError: If the driver's connection is lost, too many ticks were
+        missed, or the observation is too old or not finite.
       ValueError: If the action has the wrong shape or is not finite, or the
         observation does not match its spec or has a time in the future.
     """
@@ -200,7 +201,8 @@ class RobotEnvironment(domain.Environment):
         logging.warning('Action %s was not sent: %s.', raw_action, danger)
         return time_step
       self._previous_action = action
-      self._arm.command(raw_action)
+      with arm_lib.lost_connections_named():
+        self._arm.command(raw_action)
       self._check_missed_ticks()
       self._schedule.wait()
       if self._wait_while_paused():
@@ -229,8 +231,7 @@ class RobotEnvironment(domain.Environment):
   def _stopped_by_errors(self):
     """Stops the arm on any exception, including interrupts."""
     try:
-      with arm_lib.lost_connections_named():
-        yield
+      yield
     except BaseException:
       try:
         self._stop()
@@ -245,7 +246,8 @@ class RobotEnvironment(domain.Environment):
   def _stop_arm(self) -> None:
     """Stops the arm; if that fails or hangs, the watchdog tries again."""
     self._watchdog.arm()
-    self._arm.stop()
+    with arm_lib.lost_connections_named():
+      self._arm.stop()
     self._watchdog.disarm()
 
   def _time_step(self, is_cut_short: bool) -> dm_env.TimeStep:

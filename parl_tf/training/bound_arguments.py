@@ -5,8 +5,6 @@ from typing import Any, Callable, Mapping
 
 import gin
 
-_PLAIN = (bool, int, float, str, tuple, list, type(None))
-
 
 def check(configurable: Callable[..., Any], given: Mapping[str, Any]) -> None:
   """Checks that no setting was given in Python only.
@@ -16,23 +14,26 @@ def check(configurable: Callable[..., Any], given: Mapping[str, Any]) -> None:
 
   Args:
     configurable: A function that gin configures.
-    given: Its keyword-only arguments; numbers, texts and sequences are checked.
+    given: Its keyword-only arguments.
 
   Raises:
     ValueError: If an argument is neither the bound value nor the default.
   """
   bound = gin.get_bindings(configurable)
   for name, parameter in inspect.signature(configurable).parameters.items():
-    value = given.get(name)
-    wanted = bound.get(name, parameter.default)
-    is_checked = (
-        parameter.kind == parameter.KEYWORD_ONLY
-        and isinstance(value, _PLAIN)
-        and isinstance(wanted, _PLAIN)
-    )
-    if is_checked and value != wanted:
+    if parameter.kind != parameter.KEYWORD_ONLY:
+      continue
+    value, wanted = given[name], bound.get(name, parameter.default)
+    if _comparable(value) != _comparable(wanted):
       raise ValueError(
           f'`{configurable.__name__}.{name}` must be bound in gin, where later'
           f' sessions and other processes find it; it is {wanted!r} there, got'
           f' the argument {value!r}.'
       )
+
+
+def _comparable(value):
+  # Gin may wrap a class or function anew for each reference.
+  if inspect.isclass(value) or inspect.isfunction(value):
+    return value.__module__, value.__qualname__
+  return tuple(value) if isinstance(value, list) else value

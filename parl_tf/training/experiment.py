@@ -332,9 +332,10 @@ def _finish(
       best=best,
   )
   run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
-  session.close()
+  session.metrics.close()
   run_directory.write_operative_config(root_dir)
   run_directory.mark_finished(root_dir)
+  session.evaluator.close()
   return summary
 
 

@@ -1,7 +1,7 @@
 """The episodes held out of behavior cloning, their transitions and loss."""
 
 import itertools
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,8 +23,8 @@ def split(
 ) -> Tuple[List[types.Episode], List[types.Episode]]:
   """Splits episodes into those to train on and those held out, by `seed`.
 
-  Those of one recording stay together, unless that is more than should be held
-  out.
+  Those of one recording stay together, unless every recording is more than
+  should be held out.
 
   Raises:
     ValueError: If there are fewer than two episodes, or none has a transition.
@@ -34,8 +34,9 @@ def split(
         'The data must have at least 2 episodes, one of them to hold out, got '
         f'{len(episodes)}.'
     )
+  num_held_out = max(1, round(held_out_fraction * len(episodes)))
   recordings = run_dataset.recordings(episodes)
-  if round(held_out_fraction * len(recordings)) < 1:
+  if min(map(len, recordings)) > num_held_out:
     recordings = [[i] for i in range(len(episodes))]
   order = np.random.default_rng(seed).permutation(len(recordings))
   # Without its last observation, an episode of one step has no transition.
@@ -49,9 +50,12 @@ def split(
         'The data must have at least 2 episodes with transitions, one of them'
         f' to hold out, got {len(usable)} of {len(episodes)}.'
     )
-  num_held_out = int(round(held_out_fraction * len(recordings)))
-  num_held_out = min(max(num_held_out, 1), len(usable) - 1)
-  held_out = set(itertools.chain.from_iterable(usable[:num_held_out]))
+  held_out: Set[int] = set()
+  for recording in usable[:-1]:  # The last one is trained on.
+    if len(held_out) + len(recording) <= num_held_out:
+      held_out.update(recording)
+  if not held_out:
+    held_out.update(min(usable, key=len))
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
 

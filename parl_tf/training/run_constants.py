@@ -1,6 +1,7 @@
 """Constants that all processes of a run must share."""
 
 from typing import NamedTuple
+import zlib
 
 from absl import logging
 import gin
@@ -30,6 +31,7 @@ class RunConstants(NamedTuple):
     num_row_steps: Number of steps that a row of table `online` spans.
     least_action: Least bound of an action, in the environment's units.
     greatest_action: Greatest bound of an action.
+    action_bounds_digest: Number that identifies the bounds of all dimensions.
     control_rate: Steps per second of a robot; 0 for other tasks.
   """
 
@@ -45,6 +47,7 @@ class RunConstants(NamedTuple):
   num_row_steps: int
   least_action: float
   greatest_action: float
+  action_bounds_digest: float
   control_rate: float
 
   def check(self, address: str, published: np.ndarray) -> None:
@@ -57,6 +60,12 @@ class RunConstants(NamedTuple):
     Raises:
       ValueError: If a constant differs.
     """
+    if len(published) != len(self):
+      raise ValueError(
+          f'The replay service at {address} must be of the same version of'
+          f' parl_tf: it has {len(published)} constants, this process'
+          f' {len(self)}. Restart it.'
+      )
     for name, here, there in zip(self._fields, self, published, strict=True):
       if not np.array_equal(here, there, equal_nan=True):
         raise ValueError(
@@ -148,5 +157,12 @@ def read(domain, agent) -> RunConstants:
       num_row_steps=num_row_steps,
       least_action=float(np.min(domain.raw_action_bounds[0])),
       greatest_action=float(np.max(domain.raw_action_bounds[1])),
+      action_bounds_digest=_digest(domain.raw_action_bounds),
       control_rate=float(getattr(domain, 'control_rate', 0.0)),
   )
+
+
+def _digest(bounds) -> float:
+  """Returns an integer that a float64 holds exactly."""
+  content = np.asarray(bounds, np.float32).tobytes()
+  return float(zlib.crc32(content))

@@ -8,7 +8,6 @@ from typing import List, Optional, Sequence
 from absl import logging
 import gin
 import numpy as np
-import tree
 
 from parl_tf import picture_store
 from parl_tf import synced_file
@@ -118,15 +117,14 @@ def record(
 def recordings(episodes: Sequence[types.Episode]) -> List[List[int]]:
   """Groups the indices of episodes that were recorded without a break.
 
-  A task ends an episode wherever a recording of play solves it. The next one
-  begins with the same observation.
+  A task ends an episode wherever a recording of play solves it.
 
   Args:
     episodes: Episodes of a dataset, in its order.
   """
   groups: List[List[int]] = []
-  for i, episode in enumerate(episodes):
-    if i and _continues(episodes[i - 1], episode):
+  for i in range(len(episodes)):
+    if i and episodes[i - 1].is_continued:
       groups[-1].append(i)
     else:
       groups.append([i])
@@ -231,12 +229,4 @@ def statistics(
   return found._replace(
       action_range=episodes_lib.action_range(episodes),
       action_deviation=episodes_lib.action_deviation(episodes),
-  )
-
-
-def _continues(before: types.Episode, after: types.Episode) -> bool:
-  observations = (before.observation, after.observation)
-  pairs = zip(*map(tree.flatten, observations), strict=True)
-  return not before.discount[-1] and all(
-      np.array_equal(x[-1], y[0]) for x, y in pairs
   )

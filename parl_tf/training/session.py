@@ -327,11 +327,6 @@ class Session:
         self.state.controller_success_rate = result.success_rate
     return self.state.controller_success_rate
 
-  def close(self) -> None:
-    """Closes the files of metrics and the evaluation's environments."""
-    self.metrics.close()
-    self.evaluator.close()
-
   def write_row(self, metrics: Mapping[str, float]) -> None:
     """Appends a row of the latest losses and `metrics`."""
     self.metrics.write(

@@ -53,6 +53,15 @@ class ConversionTest(absltest.TestCase):
         2 * [unsolved, solved],
     )
 
+  def test_an_episode_that_success_ends_within_a_recording_is_continued(self):
+    path = self._write('a', '---t', **_PLAY)
+    for task, lengths in ((0, [2, 2]), (1, [4])):
+      found = list(reading.read_episodes(path, task=task))
+      self.assertEqual([x.num_steps for x in found], lengths)
+      self.assertEqual(
+          [x.is_continued for x in found], [True] * (len(found) - 1) + [False]
+      )
+
   def test_play_does_not_become_binary(self):
     path = self._write('a', '-t-t', **_PLAY)
     gin.parse_config('dataset.is_binary = True')

@@ -89,6 +89,9 @@ class ReadTest(OgbenchNpzTest):
         [x.has_last_transition for x in found], [True, True, False, True]
     )
     self.assertEqual(found[1].reward.tolist(), [0])
+    self.assertEqual(
+        [x.is_continued for x in found], [True, True, False, False]
+    )
 
   def test_trajectories_of_a_compact_file_end_at_invalid_rows(self):
     self._write(_make('-ee-ee', valids=np.array([1.0, 1, 0, 1, 1, 0])))

@@ -24,6 +24,7 @@ CONSTANTS = run_constants.RunConstants(
     num_row_steps=1,
     least_action=-1.0,
     greatest_action=1.0,
+    action_bounds_digest=0.0,
     control_rate=0.0,
 )
 

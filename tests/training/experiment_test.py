@@ -1,7 +1,9 @@
 """Tests of a whole run with a non-default policy, critic and experience."""
 
+import functools
 import json
 import os
+import pathlib
 from unittest import mock
 
 from absl import logging
@@ -17,6 +19,7 @@ from parl_tf.domains import gymnasium as gymnasium_domain
 from parl_tf.domains import pointmaze
 from parl_tf.replay import memory_experience
 from parl_tf.training import experiment
+from parl_tf.training import phases
 from parl_tf.training import run_constants
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
@@ -115,7 +118,8 @@ class ArgumentsTest(absltest.TestCase):
         ('timeouts_fail_online', True),
         ('held_out_fraction', 0.05),
         ('phase_names', ('offline',)),
-        ('dataset_path', 'data.hdf5'),
+        ('dataset_path', pathlib.Path('data.hdf5')),
+        ('online_ctor', functools.partial(phases.Online, num_episodes=3)),
     ):
       with self.assertRaisesRegex(
           ValueError, f'run_experiment.{name}` must be bound in gin'

@@ -59,8 +59,7 @@ class SplitTest(absltest.TestCase):
             *(x[start:end] for x in episode[1:5]),
             episode_id=number,
         )
-        if end < episode.num_steps:
-          part.discount[-1] = 0.0  # The arrays are views.
+        part = part._replace(is_continued=end < episode.num_steps)
         parts.append(part)
     self.assertTrue(run_dataset.are_attempts(self._episodes))
     self.assertFalse(run_dataset.are_attempts(parts))
@@ -76,6 +75,11 @@ class SplitTest(absltest.TestCase):
     # A whole recording would be too much.
     train, held_out = held_out_rows.split(parts, 0.06, seed=0)
     self.assertLen(held_out, 1)
+    # One recording is long.
+    long = [x._replace(is_continued=True) for x in parts[:8]]
+    for seed in range(9):
+      _, held_out = held_out_rows.split(long + parts[9:], 0.2, seed=seed)
+      self.assertLen(held_out, 2)
 
   def test_both_sides_have_transitions(self):
     short = self._episodes[0]._replace(has_last_transition=False)
