@@ -5,7 +5,7 @@ The log is the source of truth: the replay tables are built from it.
 
 import io
 import os
-from typing import Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from absl import logging
 import numpy as np
@@ -225,7 +225,7 @@ def _to_arrays(episode: types.Episode) -> Dict[str, np.ndarray]:
   return arrays
 
 
-def _from_arrays(arrays: Dict[str, np.ndarray]) -> types.Episode:
+def _from_arrays(arrays: Dict[str, Any]) -> types.Episode:
   """Returns the episode from the named arrays of a file."""
   if 'observation' in arrays:
     observation: types.Nest = arrays['observation']

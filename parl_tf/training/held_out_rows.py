@@ -55,7 +55,7 @@ def split(
     if len(held_out) + len(recording) <= num_held_out:
       held_out.update(recording)
   if not held_out:
-    held_out.update(min(usable, key=len))
+    held_out.update(min(usable, key=lambda recording: len(recording)))
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
 
