@@ -40,7 +40,7 @@ def split(
     recordings = [[i] for i in range(len(episodes))]
   order = np.random.default_rng(seed).permutation(len(recordings))
   # Without its last observation, an episode of one step has no transition.
-  usable: List[List[int]] = [
+  usable = [
       recordings[i]
       for i in order.tolist()
       if any(episodes[j].num_transitions for j in recordings[i])
@@ -55,7 +55,8 @@ def split(
     if len(held_out) + len(recording) <= num_held_out:
       held_out.update(recording)
   if not held_out:
-    held_out.update(min(usable, key=len))
+    shortest = min(usable, key=len)
+    held_out.update(shortest)
   train = [e for i, e in enumerate(episodes) if i not in held_out]
   return train, [episodes[i] for i in sorted(held_out)]
 
