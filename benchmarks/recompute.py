@@ -43,6 +43,8 @@ _RIVALS = {
         'cube_play_ablations/no_local',
     ), False),
     'cube_play_task3': ('both', (), False),
+    'fetch_pick': ('parl_iql', (), False),
+    'fetch_push': ('parl_iql', (), False),
     'online_start': ('rank_to_act', (), True),
     'policy_targets': ('policy_targets', ('quickstart_settings',), True),
     'return_floor': ('floor_n_step', (), True),
