@@ -33,7 +33,7 @@ def check(configurable: Callable[..., Any], given: Mapping[str, Any]) -> None:
 
 
 def _comparable(value):
-  # Gin may wrap a class or function anew for each reference.
+  # Gin may wrap a class or function again for each reference.
   if inspect.isclass(value) or inspect.isfunction(value):
     return value.__module__, value.__qualname__
   return tuple(value) if isinstance(value, list) else value
