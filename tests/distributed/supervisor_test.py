@@ -177,6 +177,19 @@ class SupervisorTest(absltest.TestCase):
         )
     self.assertEqual(self._read('role').count('learner: no such file'), 2)
 
+  def test_role_that_has_run_well_is_restarted(self):
+    # Its first process runs for longer than a healthy one must, three fail.
+    command = 'n=$(ls | wc -l); touch $$; test $n = 0 && sleep 2; exit 1'
+    folder = self.create_tempdir().full_path
+    command = f'cd {folder}; test $(ls | wc -l) -gt 3 && exit 0; {command}'
+    with self._impatient():
+      with mock.patch.object(supervisor_lib, '_HEALTHY_SECONDS', 1.0):
+        supervisor = self._run(
+            [supervisor_lib.Role('role', ['sh', '-c', command], is_here=True)],
+            lambda supervisor: supervisor.has_ended('role'),
+        )
+    self.assertEqual(supervisor.num_restarts(), {'role': 4})
+
   def test_role_whose_errors_differ_is_restarted(self):
     command = 'test $(ls | wc -l) -gt 2 && exit 0; touch $$; echo $$; exit 1'
     folder = self.create_tempdir().full_path
