@@ -91,8 +91,10 @@ def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
   )
   num_denoising = query('DiffusionPolicy.num_denoising_steps')
 
-  def evaluate(kernels, num_rows, with_gradient):
-    x = tf.ones([kernels[0].shape[0], num_rows, kernels[0].shape[1]])
+  def evaluate(kernels, num_rows, with_gradient, previous):
+    shape = [kernels[0].shape[0], num_rows, kernels[0].shape[1]]
+    # Grappler would not wait for a control dependency of a constant.
+    x = tf.fill(shape, tf.tanh(previous))
     for kernel in kernels:
       x = tf.matmul(x, kernel)
     if with_gradient:
@@ -103,7 +105,6 @@ def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
   @tf.function(autograph=False)
   def run():
     x = tf.ones([samples, inputs])
-    total = 0.0
     for _ in range(num_denoising):
       y = x
       for kernel in policy:
@@ -113,13 +114,13 @@ def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
         [kernel[part] for kernel in critic]
         for part in (slice(0, members // 2), slice(members // 2, members))
     ]
+    total = tf.reduce_sum(x)
     for i in range(num_steps + 2):
       num_rows = candidates if i else samples
-      with tf.control_dependencies([x if i == 0 else total]):
-        total += tf.add_n([
-            evaluate(kernels, num_rows, 0 < i <= num_steps)
-            for kernels in halves
-        ])
+      total = tf.add_n([
+          evaluate(kernels, num_rows, 0 < i <= num_steps, total)
+          for kernels in halves
+      ])
     return total
 
   return run

@@ -16,7 +16,7 @@ time to trace and to launch.
 import contextlib
 import contextvars
 import math
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple, Union
 import zlib
 
 import numpy as np
@@ -32,7 +32,7 @@ _SCALAR = np.zeros([0], np.int32)
 
 # First row and size of a part of a batch, and the size of the whole batch,
 # while the part is traced.
-_PART: contextvars.ContextVar[Optional[Tuple[tf.Tensor, int, int]]] = (
+_PART: contextvars.ContextVar[Optional[Tuple[Any, Any, Any]]] = (
     contextvars.ContextVar('part', default=None)
 )
 
@@ -70,7 +70,9 @@ def fold_in(seed: tf.Tensor, *data: Any) -> tf.Tensor:
 
 @contextlib.contextmanager
 def part_of_batch(
-    start: tf.Tensor, size: int, batch_size: int
+    start: tf.Tensor,
+    size: Union[int, tf.Tensor],
+    batch_size: Union[int, tf.Tensor],
 ) -> Iterator[None]:
   """Makes draws of a part of a batch equal those rows of the whole batch.
 
@@ -183,7 +185,9 @@ def _rows(draw, shape):
   part = _PART.get()
   if part is not None:
     start, size, batch_size = part
-    num_rows, *others = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
+    if not isinstance(shape, (list, tuple)):  # These keep what is static.
+      shape = tf.unstack(tf.convert_to_tensor(shape, tf.int32))
+    num_rows, *others = shape
     known = tf.get_static_value(num_rows)
     if known is not None and known % size:
       raise ValueError(

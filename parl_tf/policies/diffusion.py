@@ -133,6 +133,7 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
   """
 
   jit_compile_sampling = True
+  has_equal_samples = True
 
   def __init__(
       self,

@@ -46,6 +46,7 @@ class FlowPolicy(generative_policy.GenerativePolicy):
   """
 
   jit_compile_sampling = True
+  has_equal_samples = True
 
   def __init__(
       self,

@@ -34,6 +34,10 @@ class GenerativePolicy(tf.Module, abc.ABC):
   jit_compile_sampling = False
   """Whether XLA should compile `sample`; set it if that is faster."""
 
+  has_equal_samples = False
+  """Whether N samples of a state equal N / 2 of each of two such states, drawn
+  as one batch with the same seed. If so, both halves can run in parallel."""
+
   @abc.abstractmethod
   def sample(
       self,

@@ -93,6 +93,7 @@ class TransformerPolicy(generative_policy.GenerativePolicy):
   # XLA samples for many states in two thirds of the time, and for one state in
   # the same time. Measured with 2 to 32 dimensions.
   jit_compile_sampling = True
+  has_equal_samples = True
 
   def __init__(
       self,

@@ -1,7 +1,7 @@
 """Policy samples under XLA, in parts of the batch that run in parallel."""
 
 import functools
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import tensorflow as tf
 
@@ -11,8 +11,9 @@ from parl_tf import types
 from parl_tf.networks import observation_encoder
 from parl_tf.search import xla
 
-# Samples for a large batch are drawn in parts that run in parallel. The number
-# of parts is the same on all machines, and with it the rounding.
+# Samples for a large batch, or of an acting policy, are drawn in parts that run
+# in parallel. The number of parts is the same on all machines, and with it the
+# rounding.
 _NUM_PARTS = 2
 _MIN_PART_SAMPLES = 256
 
@@ -47,6 +48,9 @@ class CompiledSampling:
   ) -> tf.Tensor:
     """Draws actions `[B, N, A]` at observations `[B, ...]`.
 
+    A batch of unknown size comes from acting, often with a single state. It has
+    no parts, so each state counts as two with half of the samples.
+
     Does not compile policies with image observations, because XLA makes
     convolutions several times slower on a CPU.
     """
@@ -55,6 +59,13 @@ class CompiledSampling:
       return self._draw(policy, observation, seed)
     num_parts = self._num_parts(batch_size)
     is_compiled = self._compiles(policy, observation)
+    num_samples = self._num_samples
+    if is_compiled and self._divides_samples(policy, batch_size):
+      num_parts, num_samples = _NUM_PARTS, num_samples // _NUM_PARTS
+      observation = tf.nest.map_structure(
+          lambda x: tf.repeat(x, _NUM_PARTS, axis=0), observation
+      )
+      batch_size = tf.shape(tf.nest.flatten(observation)[0])[0]
     if num_parts == 1 and not is_compiled:
       return self._draw(policy, observation, seed)
     if policy not in self._functions:
@@ -64,38 +75,64 @@ class CompiledSampling:
           if is_compiled
           else tf.function(draw, autograph=False)
       )
-    run = self._functions[policy]
+    run = functools.partial(self._functions[policy], num_samples=num_samples)
     if num_parts == 1:
       return run(observation, seed)
     size = batch_size // num_parts
     parts = [
         run(
-            tf.nest.map_structure(lambda x: x[i : i + size], observation),  # pylint: disable=cell-var-from-loop
+            tf.nest.map_structure(
+                lambda x: x[i * size : (i + 1) * size],  # pylint: disable=cell-var-from-loop
+                observation,
+            ),
             seed,
-            tf.constant(i),
-            batch_size,
+            (tf.constant(i) * size, batch_size),
         )
-        for i in range(0, batch_size, size)
+        for i in range(num_parts)
     ]
-    return tf.concat(parts, axis=0)
+    actions = tf.concat(parts, axis=0)
+    return tf.reshape(actions, [-1, self._num_samples, actions.shape[-1]])
 
-  def _draw(self, policy, observation, seed):
+  def _draw(self, policy, observation, seed, num_samples=None):
     return policy.sample(
-        observation, self._num_samples, seed, temperature=self._temperature
+        observation,
+        num_samples or self._num_samples,
+        seed,
+        temperature=self._temperature,
     )
 
-  def _draw_part(self, policy, observation, seed, start=None, batch_size=None):
-    if start is None:
-      return self._draw(policy, observation, seed)
-    size = tf.nest.flatten(observation)[0].shape[0]
-    with randomness.part_of_batch(start, size, batch_size):
-      return self._draw(policy, observation, seed)
+  def _draw_part(
+      self,
+      policy,
+      observation: types.Nest,
+      seed: tf.Tensor,
+      part: Optional[Tuple[tf.Tensor, Any]] = None,
+      *,
+      num_samples: int,
+  ):
+    """Draws a part, given its first row and the size of the whole batch."""
+    if part is None:
+      return self._draw(policy, observation, seed, num_samples)
+    first = tf.nest.flatten(observation)[0]
+    size = first.shape[0] or tf.shape(first)[0]
+    with randomness.part_of_batch(part[0], size, part[1]):
+      return self._draw(policy, observation, seed, num_samples)
 
   def _compiles(self, policy, observation):
     return (
         self._jit_compile
         and policy.jit_compile_sampling
         and not observation_encoder.has_images(observation, num_batch_axes=1)
+    )
+
+  def _divides_samples(self, policy, batch_size):
+    """Returns whether to draw the halves of a state's samples in parallel."""
+    return (
+        batch_size is None
+        and self._in_parts
+        and policy.has_equal_samples
+        and self._num_samples % _NUM_PARTS == 0
+        and not xla.is_in_program()
     )
 
   def _num_parts(self, batch_size):

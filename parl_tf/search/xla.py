@@ -1,6 +1,7 @@
 """Functions that XLA compiles, unless it does not support an operation."""
 
 import contextlib
+import contextvars
 import functools
 from typing import Any, Callable, Iterator, Optional
 
@@ -12,6 +13,16 @@ from tensorflow.python.framework import kernels
 
 # Nodes of a function's graph that are not operations of its program.
 _NOT_OPERATIONS = ('Placeholder', 'VarHandleOp')
+
+# Whether the function that is being traced is part of a program.
+_IN_PROGRAM: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    'in_program', default=False
+)
+
+
+def is_in_program() -> bool:
+  """Returns whether the function that is being traced is part of a program."""
+  return _IN_PROGRAM.get()
 
 
 def is_on_gpu() -> bool:
@@ -58,7 +69,11 @@ def function(fn: Callable[..., Any]) -> Callable[..., Any]:
   graph_function = tf.function(fn, autograph=False)
 
   def checked(*args, **kwargs):
-    result = fn(*args, **kwargs)
+    token = _IN_PROGRAM.set(True)
+    try:
+      result = fn(*args, **kwargs)
+    finally:
+      _IN_PROGRAM.reset(token)
     missing = _missing(tf.compat.v1.get_default_graph())
     if missing is not None:
       raise _MissingOperation(missing)

@@ -1,13 +1,19 @@
 """Tests of sampling under XLA and in parts."""
 
+import functools
 from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import tensorflow as tf
 
+from parl_tf.policies import diffusion
+from parl_tf.policies import edited
+from parl_tf.policies import flow
 from parl_tf.policies import gaussian
+from parl_tf.policies import transformer
 from parl_tf.search import action_source
+from parl_tf.search import xla
 from tests import tensor_case
 from tests.agents import small_agent
 
@@ -63,6 +69,69 @@ class CompiledSamplingTest(tensor_case.TensorCase):
     self.assertAllClose(
         seen, policy.sample(observation, 4, tf.constant(_SEED)), atol=1e-4
     )  # XLA has its own inverse error function.
+
+  @parameterized.parameters(
+      diffusion.DiffusionPolicy, flow.FlowPolicy, transformer.TransformerPolicy
+  )
+  def test_halves_of_an_acting_policys_samples_equal_the_whole(self, ctor):
+    policy = small_agent.make_policy(ctor)
+    search = action_source.Search(6)
+    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+      seen = self._act(search, policy)
+    sample.assert_called_once()  # Both halves share a trace.
+    self.assertEqual(sample.call_args.args[1], 3)
+    observation = small_agent.make_transition().time_step.observation
+    self.assertAllClose(
+        seen, policy.sample(observation, 6, tf.constant(_SEED)), atol=1e-4
+    )
+
+  @parameterized.named_parameters(
+      ('odd', 5, diffusion.DiffusionPolicy, False),
+      ('not_compiled', 6, gaussian.GaussianPolicy, False),
+      ('in_a_program', 6, diffusion.DiffusionPolicy, True),
+  )
+  def test_other_samples_of_an_acting_policy_are_not_halved(
+      self, num_samples, ctor, in_program
+  ):
+    policy = small_agent.make_policy(ctor)
+    search = action_source.Search(num_samples)
+    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+      self._act(search, policy, in_program)
+    self.assertEqual(sample.call_args.args[1], num_samples)
+
+  def test_samples_of_two_parts_are_not_halved(self):
+    # Half of the samples are edits of the others.
+    policy = small_agent.make_policy(
+        functools.partial(
+            edited.EditedPolicy, base_ctor=diffusion.DiffusionPolicy
+        )
+    )
+    self.assertTrue(policy.jit_compile_sampling)
+    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+      self._act(action_source.Search(6), policy)
+    self.assertEqual(sample.call_args.args[1], 6)
+
+  def _act(self, search, policy, in_program=False):
+    """Samples in a graph for batches of any size."""
+    observation = small_agent.make_transition().time_step.observation
+
+    def draw(observation, seed):
+      return search.sample(policy, observation, seed)
+
+    if in_program:
+      draw = xla.function(draw)
+    run = tf.function(
+        draw,
+        autograph=False,
+        input_signature=[
+            tf.nest.map_structure(
+                lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
+                observation,
+            ),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
+    return run(observation, tf.constant(_SEED))
 
   def test_compiled_samples_use_the_current_weights(self):
     policy, search = small_agent.make_policy(), action_source.Search(4)
