@@ -13,6 +13,7 @@ from parl_tf.policies import flow
 from parl_tf.policies import gaussian
 from parl_tf.policies import transformer
 from parl_tf.search import action_source
+from parl_tf.search import compiled_sampling
 from parl_tf.search import xla
 from tests import tensor_case
 from tests.agents import small_agent
@@ -76,7 +77,9 @@ class CompiledSamplingTest(tensor_case.TensorCase):
   def test_halves_of_an_acting_policys_samples_equal_the_whole(self, ctor):
     policy = small_agent.make_policy(ctor)
     search = action_source.Search(6)
-    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+    with self._min_cost(0.0), mock.patch.object(
+        policy, 'sample', wraps=policy.sample
+    ) as sample:
       seen = self._act(search, policy)
     sample.assert_called_once()  # Both halves share a trace.
     self.assertEqual(sample.call_args.args[1], 3)
@@ -95,7 +98,9 @@ class CompiledSamplingTest(tensor_case.TensorCase):
   ):
     policy = small_agent.make_policy(ctor)
     search = action_source.Search(num_samples)
-    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+    with self._min_cost(0.0), mock.patch.object(
+        policy, 'sample', wraps=policy.sample
+    ) as sample:
       self._act(search, policy, in_program)
     self.assertEqual(sample.call_args.args[1], num_samples)
 
@@ -107,9 +112,31 @@ class CompiledSamplingTest(tensor_case.TensorCase):
         )
     )
     self.assertTrue(policy.jit_compile_sampling)
-    with mock.patch.object(policy, 'sample', wraps=policy.sample) as sample:
+    with self._min_cost(0.0), mock.patch.object(
+        policy, 'sample', wraps=policy.sample
+    ) as sample:
       self._act(action_source.Search(6), policy)
     self.assertEqual(sample.call_args.args[1], 6)
+
+  @parameterized.parameters((0, True), (1, False))
+  def test_few_states_are_halved_only_if_that_pays(self, num_missing, halved):
+    policy = small_agent.make_policy()
+    observation = small_agent.make_transition().time_step.observation
+    cost = 6.0 * sum(4 * v.shape.num_elements() for v in policy.variables)
+    cost *= tf.nest.flatten(observation)[0].shape[0] + num_missing
+    expected = policy.sample(observation, 6, tf.constant(_SEED))
+    with self._min_cost(cost), mock.patch.object(
+        compiled_sampling.CompiledSampling,
+        '_in_halves',
+        lambda *_: tf.zeros_like(expected),
+    ):
+      seen = self._act(action_source.Search(6), policy)
+    if halved:
+      expected = tf.zeros_like(expected)
+    self.assertAllClose(seen, expected, atol=1e-4)
+
+  def _min_cost(self, cost):
+    return mock.patch.object(compiled_sampling, '_MIN_COST_OF_HALVES', cost)
 
   def _act(self, search, policy, in_program=False):
     """Samples in a graph for batches of any size."""
@@ -123,6 +150,7 @@ class CompiledSamplingTest(tensor_case.TensorCase):
     run = tf.function(
         draw,
         autograph=False,
+        # For batches of any size.
         input_signature=[
             tf.nest.map_structure(
                 lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
