@@ -1,5 +1,6 @@
 """The critic's network: E members, stacked on one axis."""
 
+import functools
 import math
 from typing import NamedTuple, Optional, Sequence, Tuple
 
@@ -64,7 +65,7 @@ class CriticEnsemble(tf.keras.layers.Layer):
     # Input widths of the layers.
     num_again = action_size if action_in_every_layer else 0
     num_inputs = [sizes[0], *(size + num_again for size in hidden_sizes)]
-    seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
+    seeds = np.random.SeedSequence(seed).generate_state(len(sizes)).tolist()
     self._layers_weights = []
     for i in range(len(hidden_sizes)):
       gain = 1e-2 if i == len(hidden_sizes) - 1 else math.sqrt(2.0)
@@ -265,12 +266,16 @@ def _centered(weight):
   return weight - tf.reduce_mean(weight, axis=-1, keepdims=True)
 
 
+@functools.lru_cache(maxsize=16)
 def _orthogonal(num_members, num_inputs, num_outputs, gain, seed):
-  """Draws `[E, num_inputs, num_outputs]`, an orthogonal matrix per member."""
-  generator = np.random.default_rng(int(seed))
+  """Draws `[E, num_inputs, num_outputs]`, an orthogonal matrix per member.
+
+  Kept, because a target network has the same initial weights.
+  """
+  generator = np.random.default_rng(seed)
   long, short = sorted([num_inputs, num_outputs], reverse=True)
   q, r = np.linalg.qr(generator.standard_normal([num_members, long, short]))
   q *= np.sign(np.diagonal(r, axis1=1, axis2=2))[:, np.newaxis]
   if num_inputs < num_outputs:
     q = np.swapaxes(q, 1, 2)
-  return gain * q
+  return (gain * q).astype(np.float32)
