@@ -171,6 +171,27 @@ def observe(arm: Arm, spec: Any) -> Measurement:
   return measured._replace(observation=checked)
 
 
+def checked_age(time: float, now: float, max_age: float) -> float:
+  """Returns the age of a measurement, in seconds.
+
+  Raises:
+    EpisodeLostError: If it is older than `max_age`.
+    ValueError: If its time is in the future.
+  """
+  age = now - time
+  if age < 0.0:
+    raise ValueError(
+        '`Measurement.time` must be a time of `time.monotonic` that is not in'
+        f' the future, got {time} at {now}.'
+    )
+  if age > max_age:
+    raise domain.EpisodeLostError(
+        f'An observation may be at most {max_age:g} s old'
+        f' (`max_observation_age`), got {age:.3f} s.'
+    )
+  return age
+
+
 def _checked_part(spec: specs.Array, value: Any) -> np.ndarray:
   value = np.array(value)
   if value.shape != spec.shape or value.dtype != spec.dtype:

@@ -19,6 +19,7 @@ import numpy as np
 from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import arm as arm_lib
+from parl_tf.domains import arm_lock
 from parl_tf.domains import domain
 from parl_tf.domains import robot_rate
 from parl_tf.domains import value_ranges
@@ -60,6 +61,7 @@ class RobotEnvironment(domain.Environment):
       max_missed_ticks: int = 3,
       max_observation_age: float = 1.0,
       pause_path: Optional[str] = None,
+      lock_name: Optional[str] = None,
       clock_ctor: Callable[[], robot_rate.Clock] = robot_rate.Clock,
   ):
     """Initializes the environment without moving the arm.
@@ -85,6 +87,8 @@ class RobotEnvironment(domain.Environment):
         the measurement is older, the episode is lost.
       pause_path: While a file exists at this path, the arm pauses between steps
         and before and after it moves home. None disables the check.
+      lock_name: Name of the arm on this computer, which two processes cannot
+        move at the same time. None allows several, as in simulation.
       clock_ctor: Constructor of the clock.
 
     Raises:
@@ -105,6 +109,7 @@ class RobotEnvironment(domain.Environment):
     self._max_missed_ticks = max_missed_ticks
     self._max_observation_age = max_observation_age
     self._pause_path = pause_path
+    self._lock_name = lock_name
     self._clock = clock_ctor()
     self._schedule = robot_rate.Schedule(control_rate, self._clock)
     self._watchdog = robot_rate.Watchdog(
@@ -141,8 +146,10 @@ class RobotEnvironment(domain.Environment):
       EpisodeLostError: If the driver's connection is lost, the observation is
         too old or not finite, or the task is already solved.
       ValueError: If the observation does not match its spec or has a time in
-        the future.
+        the future, or another process moves the arm.
     """
+    if self._lock_name is not None:
+      arm_lock.hold(self._lock_name)
     with self._stopped_by_errors():
       self._watchdog.disarm()  # Resets have no time limit.
       self._wait_while_paused()
@@ -314,18 +321,9 @@ class RobotEnvironment(domain.Environment):
   def _observe(self) -> types.Nest:
     """Returns a copy of the latest observation after checking its age."""
     observation, time = arm_lib.observe(self._arm, self._observation_spec)
-    self._observation_age = self._clock.now() - time
-    if self._observation_age < 0.0:
-      raise ValueError(
-          '`Measurement.time` must be a time of `time.monotonic` that is not in'
-          f' the future, got {time} at {self._clock.now()}.'
-      )
-    if self._observation_age > self._max_observation_age:
-      raise domain.EpisodeLostError(
-          'An observation may be at most'
-          f' {self._max_observation_age:g} s old (`max_observation_age`), got'
-          f' {self._observation_age:.3f} s.'
-      )
+    self._observation_age = arm_lib.checked_age(
+        time, self._clock.now(), self._max_observation_age
+    )
     return observation
 
 

@@ -1,0 +1,71 @@
+"""Tests of the lock of an arm, against another process."""
+
+import os
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest
+import gin
+
+from examples.robot import simulated_arm
+from parl_tf.domains import arm_lock
+from tests.domains import robot_gin
+
+_HOLD = """
+import sys
+from parl_tf.domains import arm_lock
+arm_lock.hold(sys.argv[1])
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+class ArmLockTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._name = f'test_{os.getpid()}_{self._testMethodName}'
+    self.addCleanup(gin.clear_config)
+
+  def _start_holder(self):
+    """Starts a process that holds the lock until it is killed."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', _HOLD, self._name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    self.addCleanup(process.communicate)
+    self.addCleanup(process.kill)
+    self.assertEqual(process.stdout.readline(), 'held\n')
+    return process
+
+  def test_an_arm_that_another_process_moves_stays_where_it_is(self):
+    holder = self._start_holder()
+    arm = simulated_arm.SimulatedArm(latency=0.0, drop_rate=0.0)
+    domain = robot_gin.make_domain(lambda: arm, lock_name=self._name)
+    environment = domain.make_environment(0, evaluation=True)
+    with (
+        mock.patch.object(arm, 'home') as home,
+        mock.patch.object(arm, 'stop') as stop,
+        self.assertRaisesRegex(ValueError, f'in use by process {holder.pid}:'),
+    ):
+      environment.reset()
+    home.assert_not_called()
+    stop.assert_not_called()  # It would stop the other program's motion.
+
+  def test_another_arm_is_free(self):
+    self._start_holder()
+    arm_lock.hold(f'{self._name}_other')
+
+  def test_a_killed_process_releases_the_arm(self):
+    holder = self._start_holder()
+    holder.kill()
+    holder.wait()
+    arm_lock.hold(self._name)
+    arm_lock.hold(self._name)  # The same process may have it twice.
+
+
+if __name__ == '__main__':
+  absltest.main()
