@@ -135,8 +135,7 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
 def drift_lines(rows: Sequence[Row]) -> List[str]:
   """Returns the Markdown lines of a table of success over online episodes.
 
-  A cell has success with search and of the policy alone, in percent. The last
-  two columns, if there are any, have environment steps with search.
+  A cell has success with search and of the policy alone, in percent.
   """
   prefix = 'after_'
   columns = [name for name in rows[0] if name.startswith(prefix)]

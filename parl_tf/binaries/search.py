@@ -20,8 +20,9 @@ search and the policy alone then play --num_final_episodes fresh episodes,
 and only these estimate how good they are.
 
 search_<checkpoint>.gin in the run's directory then binds the winner for acting
-and evaluation, unless the fresh episodes refute it; the last lines printed are
-the commands that use it. Before an online phase, use --checkpoint offline.
+and evaluation, unless the run's own search is better in the fresh episodes by
+more than a standard error, or the policy alone by two; the last lines printed
+are the commands that use it. Before an online phase, use --checkpoint offline.
 searches_<checkpoint>.csv has a row per search and round, written after each.
 `ascent_gain` is what gradient steps add to the critic's value at the first
 decision. Rerun the same command to resume: rows that the file has for the same

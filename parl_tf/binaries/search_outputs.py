@@ -64,6 +64,10 @@ class Found(NamedTuple):
         sentences.append(
             f'{name} is better by more than chance explains: keep it.'
         )
+      elif setting == self.own and self._own_is_ahead:
+        sentences.append(
+            f'{name} is better by more than a standard error: keep it.'
+        )
       else:
         sentences.append(f'{name} is within chance of the one found.')
     if self._is_worse(self.best, self.alone) or (
@@ -77,14 +81,22 @@ class Found(NamedTuple):
 
   @property
   def is_refuted(self) -> bool:
-    """Whether the run's own search or the policy alone is clearly better."""
-    return any(self._is_worse(self.best, x) for x in (self.own, self.alone))
+    """Whether the fresh episodes speak against the search found.
 
-  def _is_worse(self, setting, than) -> bool:
+    That is, the policy alone is clearly better, or the run's own search by more
+    than a standard error: 32 episodes show differences of 20 points only.
+    """
+    return self._own_is_ahead or self._is_worse(self.best, self.alone)
+
+  @property
+  def _own_is_ahead(self) -> bool:
+    return self._is_worse(self.best, self.own, num_standard_errors=1.0)
+
+  def _is_worse(self, setting, than, **options) -> bool:
     found = self.scores[than]
     return setbacks.is_worse(
         self.scores[setting].success_rate, found.success_rate,
-        found.num_episodes,
+        found.num_episodes, **options,
     )
 
 

@@ -1,29 +1,33 @@
-"""Recognizes evaluations that are worse than others by more than chance."""
+"""Recognizes evaluations that are clearly worse than others."""
 
 import math
 from typing import Mapping
 
 from absl import logging
 
-_NUM_STANDARD_ERRORS = 2.0
 
+def is_worse(
+    rate: float,
+    than: float,
+    num_episodes: int,
+    num_standard_errors: float = 2.0,
+) -> bool:
+  """Returns whether a success rate is lower by some standard errors.
 
-def is_worse(rate: float, than: float, num_episodes: int) -> bool:
-  """Returns whether a success rate is lower by more than chance explains.
-
-  That is by more than two standard errors of the difference, in which each rate
-  has one more success and one more failure: a rate of 0 or 1 has an error, too.
+  Those of the difference of independent episodes, in which each rate has one
+  more success and one more failure: a rate of 0 or 1 has an error, too.
 
   Args:
     rate: Success rate, 0 to 1.
     than: The success rate to compare it with.
     num_episodes: Number of episodes of each.
+    num_standard_errors: How many the difference must exceed.
   """
   variance = 0.0
   for x in (rate, than):
     smooth = (x * num_episodes + 1.0) / (num_episodes + 2.0)
     variance += smooth * (1.0 - smooth) / num_episodes
-  return than - rate > _NUM_STANDARD_ERRORS * math.sqrt(variance)
+  return than - rate > num_standard_errors * math.sqrt(variance)
 
 
 def warn_of_search(metrics: Mapping[str, float], agent) -> None:

@@ -71,6 +71,11 @@ class OutputsTest(absltest.TestCase):
     self.assertNotIn('misleads', found.verdict())
 
   def test_a_search_that_fresh_episodes_refute_is_not_bound(self):
+    found = self._found(_FEW, {_FEW: 0.65, _OWN: 0.85, _ALONE: 0.1})
+    self.assertTrue(found.is_refuted)
+    self.assertRegex(found.verdict(), 'by more than a standard error: keep it.')
+    found = self._found(_FEW, {_FEW: 0.78, _OWN: 0.85, _ALONE: 0.1})
+    self.assertFalse(found.is_refuted)
     found = self._found(_FEW, {_FEW: 0.2, _OWN: 0.8, _ALONE: 0.1})
     self.assertTrue(found.is_refuted)
     self.assertRegex(found.verdict(), 'own search is better .*: keep it.')
