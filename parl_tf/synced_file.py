@@ -63,6 +63,7 @@ def replace_directory(partial: str, directory: str) -> None:
   Raises:
     OSError: If a file cannot be synced.
   """
+  directory = os.path.normpath(directory)  # Without a slash at its end.
   for folder, _, names in os.walk(partial):
     for path in [*(os.path.join(folder, name) for name in names), folder]:
       sync(path)
@@ -81,6 +82,7 @@ def restore_directory(directory: str) -> None:
   Args:
     directory: The directory's place.
   """
+  directory = os.path.normpath(directory)
   old = directory + _OLD_SUFFIX
   if not os.path.exists(old):
     return

@@ -74,6 +74,10 @@ def search(
       restored_run.restored_at(root_dir, checkpoint, gin_bindings) as restored,
   ):
     agent, domain, train_step = restored
+    if agent.generative_policy.is_served:
+      # Another client that changes the weights meanwhile is an error.
+      policy = agent.generative_policy
+      policy.version = policy.current_version()
     own, num_candidates, climb = own_search(agent, root_dir)
     settings = search_settings.make_grid(axes, own, num_candidates, climb)
     alone = own._replace(

@@ -2,11 +2,21 @@
 
 import fcntl
 import os
-import tempfile
 from typing import Dict, TextIO
+from urllib import parse
 
 # Locks of this process, by path; the system releases them when it ends.
 _HELD: Dict[str, TextIO] = {}
+
+
+def _release() -> None:
+  """Closes the locks that a forked process inherits; the parent's stay."""
+  for file in _HELD.values():
+    file.close()
+  _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_release)
 
 
 def hold(name: str) -> None:
@@ -19,10 +29,15 @@ def hold(name: str) -> None:
     ValueError: If another process of this user has the arm, which the message
       names.
   """
-  path = os.path.join(
-      tempfile.gettempdir(), f'parl_tf_{name}_{os.getuid()}.lock'
-  )
+  # Not the folder of `TMPDIR`, which may differ between programs.
+  folder = f'/run/user/{os.getuid()}'
+  if not os.access(folder, os.W_OK):
+    folder = '/tmp'
+  name_of_file = parse.quote(name, safe='')  # It may be a path.
+  path = os.path.join(folder, f'parl_tf_{name_of_file}_{os.getuid()}.lock')
   if path in _HELD:
+    if os.path.exists(path):
+      os.utime(path)  # Or the system may remove the file as an old one.
     return
   file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115 (kept open)
   try:

@@ -87,8 +87,8 @@ class RobotEnvironment(domain.Environment):
         the measurement is older, the episode is lost.
       pause_path: While a file exists at this path, the arm pauses between steps
         and before and after it moves home. None disables the check.
-      lock_name: Name of the arm on this computer, which two processes cannot
-        move at the same time. None allows several, as in simulation.
+      lock_name: Name of the arm on this computer, which one process moves at a
+        time. None allows several, as in simulation.
       clock_ctor: Constructor of the clock.
 
     Raises:
@@ -110,6 +110,7 @@ class RobotEnvironment(domain.Environment):
     self._max_observation_age = max_observation_age
     self._pause_path = pause_path
     self._lock_name = lock_name
+    self._may_move = lock_name is None
     self._clock = clock_ctor()
     self._schedule = robot_rate.Schedule(control_rate, self._clock)
     self._watchdog = robot_rate.Watchdog(
@@ -150,6 +151,7 @@ class RobotEnvironment(domain.Environment):
     """
     if self._lock_name is not None:
       arm_lock.hold(self._lock_name)
+      self._may_move = True
     with self._stopped_by_errors():
       self._watchdog.disarm()  # Resets have no time limit.
       self._wait_while_paused()
@@ -252,6 +254,8 @@ class RobotEnvironment(domain.Environment):
 
   def _stop_arm(self) -> None:
     """Stops the arm; if that fails or hangs, the watchdog tries again."""
+    if not self._may_move:
+      return  # It would stop the motion of another program.
     self._watchdog.arm()
     with arm_lib.lost_connections_named():
       self._arm.stop()
@@ -271,11 +275,9 @@ class RobotEnvironment(domain.Environment):
       )
     else:
       self._watchdog.arm()  # Monitors the policy.
+    done = self._is_success
     return domain.make_time_step(
-        self._observation,
-        self._is_success,
-        is_terminal=self._is_success,
-        is_timeout=timed_out,
+        self._observation, done, is_terminal=done, is_timeout=timed_out
     )
 
   def _raw_action(self, action: np.ndarray) -> np.ndarray:

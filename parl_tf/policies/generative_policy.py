@@ -38,6 +38,12 @@ class GenerativePolicy(tf.Module, abc.ABC):
   """Whether N samples of a state equal N / 2 of each of two such states, drawn
   as one batch with the same seed. If so, both halves can run in parallel."""
 
+  def __init_subclass__(cls, **kwargs):
+    super().__init_subclass__(**kwargs)
+    # Another `sample` need not have the property of the one that it replaces.
+    if 'sample' in vars(cls) and 'has_equal_samples' not in vars(cls):
+      cls.has_equal_samples = False
+
   @abc.abstractmethod
   def sample(
       self,

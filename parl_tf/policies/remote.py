@@ -107,15 +107,16 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       ValueError: If the server has another version and cannot load this one;
         the message names both.
     """
-    current = self.current_version()
-    if current != version:
-      if not self.client.can_save:
-        raise ValueError(
-            f'The policy server at {self._address} must have version '
-            f'{version!r} of the weights, got {current!r}, and cannot load '
-            'others: restart it with that version.'
-        )
+    if self.client.can_save:
+      # Also if the version is right: the server may still train for a run that
+      # was killed, and loads afterwards.
       self.client.load(version)
+    elif (current := self.current_version()) != version:
+      raise ValueError(
+          f'The policy server at {self._address} must have version '
+          f'{version!r} of the weights, got {current!r}, and cannot load '
+          'others: restart it with that version.'
+      )
     self.version = version
     self._load_in_workers(version)
 

@@ -79,13 +79,14 @@ def _fill_once(cache, states, samplers, progress, is_stopped):
       try:
         observation = states.rows(cache.places(shard))
         seed = shard_seed(cache.header.seed, shard)
-        samples = sampler(observation, cache.header.num_samples, seed)
+        try:
+          samples = sampler(observation, cache.header.num_samples, seed)
+        except OSError as error:  # Those of `write` are of the disk.
+          logging.warning('A worker of the action cache stopped: %s', error)
+          errors[sampler] = error
+          pending.append(shard)
+          break
         cache.write(shard, samples)
-      except OSError as error:
-        logging.warning('A worker of the action cache stopped: %s', error)
-        errors[sampler] = error
-        pending.append(shard)
-        break
       except Exception as error:  # noqa: BLE001
         faults.append(error)  # The calling thread raises it.
       changed.release()

@@ -128,6 +128,7 @@ class CompiledSampling:
         and policy.has_equal_samples
         and self._num_samples % _NUM_PARTS == 0
         and not xla.is_in_program()
+        and not replicas.are_several()
     )
 
   def _has_parts(self, batch_size):

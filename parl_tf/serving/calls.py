@@ -206,7 +206,9 @@ class Calls:
       if done and done['key'] == (before, digest) and (
           done['version'] == self._weights.version
       ):
-        return {'losses': done['losses']}
+        return {
+            'losses': done['losses'], 'parl': {'version': done['version']}
+        }
       self._weights.check(before)
       after = weights_lib.trained(before, digest)
       observation = {

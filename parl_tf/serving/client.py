@@ -164,6 +164,8 @@ class PolicyClient:
       ValueError: If the policy has no such temperature.
     """
     size = policy_spec.num_states(observation)
+    if not size:
+      raise ValueError('`observation` must have at least one state, got none.')
     options = {}
     if temperature != 1.0:
       # A server of an earlier version would ignore it.
@@ -247,6 +249,8 @@ class PolicyClient:
       mask = np.ones(actions.shape[:2], np.float32)
     rows = {**observation, 'actions': actions, 'mask': mask}
     size = policy_spec.num_states(rows)
+    if not size:
+      raise ValueError('`actions` must have at least one row, got none.')
     row_bytes = sum(np.asarray(x).nbytes for x in rows.values()) // size
     limit = self._require_extension()['max_bytes'] - _OVERHEAD_BYTES
     step = max(1, limit // max(1, row_bytes))

@@ -2,6 +2,9 @@
 
 import contextlib
 import logging
+import math
+import socket as socket_lib
+import struct
 import time
 from typing import Any, Mapping, Optional, Union
 
@@ -222,6 +225,13 @@ class Connection:
         raise messages.MessageError(
             f'The metadata of {self.address} must be a map, got {metadata!r}.'
         )
+      # Or a server that stops reading would block a large message for ever.
+      seconds = max(1, math.ceil(self._silence_seconds))
+      socket.socket.setsockopt(
+          socket_lib.SOL_SOCKET,
+          socket_lib.SO_SNDTIMEO,
+          struct.pack('ll', seconds, 0),
+      )
       self._socket, self.metadata = socket, metadata
       self._stack = stack.pop_all()
     return socket

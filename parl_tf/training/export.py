@@ -169,8 +169,8 @@ def export_policies(
     raw_action_bounds: `(low [A], high [A])` in the environment's units.
     example: Observations `[B, ...]` for the check.
     in_new_process: Whether a new process loads the SavedModels, without a GPU.
-      If this process has a GPU, whose rounding differs, their actions are also
-      compared in this process.
+      If this process has a GPU, whose rounding differs, their actions are
+      compared in this process, and must only be finite in the new one.
     measure_latency: Whether the report has the latency for 1 and 16 robots, as
       the new process measures it, in up to a few seconds per policy.
     task: Name of the domain, for the report.
@@ -211,6 +211,12 @@ def export_policies(
     # The live policies act while the new process compiles its own.
     actions = [policy.act(example, seed) for policy in exported]
     answers = check.answers()
+  for directory, answer in zip(policies, answers):
+    if not np.all(np.isfinite(answer.actions)):
+      raise ValueError(
+          f'The actions of the SavedModel {_temporary(directory)} must be'
+          ' finite for the observations of the data, but some are not.'
+      )
   compared = answers
   if in_new_process and tf.config.list_physical_devices('GPU'):
     with saved_model_check.Check(

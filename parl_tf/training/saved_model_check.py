@@ -29,6 +29,10 @@ SEED = (11, 7)
 BATCH_SIZES = (1, 16)
 """Numbers of robots whose latency is measured."""
 
+# The folder of the package.
+_ROOT = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)
 _NUM_TIMED_CALLS = 20
 _MAX_TIMED_SECONDS = 0.5  # After these, three calls are enough.
 
@@ -99,6 +103,11 @@ class Check:
           text=True,
           env={
               **os.environ,
+              # Of the modules in the working directory, `random.py` may be one.
+              'PYTHONSAFEPATH': '1',
+              'PYTHONPATH': os.pathsep.join(
+                  [_ROOT, *filter(None, [os.environ.get('PYTHONPATH')])]
+              ),
               'CUDA_VISIBLE_DEVICES': '',
               'TF_CPP_MIN_LOG_LEVEL': '3',
           },
@@ -134,15 +143,28 @@ class Check:
     if self._process is None:
       return _call_all(self._paths, self._example, measure_latency=False)
     self._process.communicate()
+    if self._process.returncode < 0:
+      raise ValueError(
+          f'{", ".join(self._paths)}: the new process that checks the'
+          f' SavedModels was ended by signal {-self._process.returncode}, for'
+          ' instance because there was too little memory.'
+      )
     if self._process.returncode:
-      with open(self._in_folder('stderr'), encoding='utf-8') as file:
-        lines = file.read().strip().splitlines()
       raise ValueError(
           f'{", ".join(self._paths)}: the SavedModels must work in a new'
           f' process, but it ended with status {self._process.returncode}:'
-          f' {lines[-1] if lines else "no message"}'
+          f' {self._reason()}'
       )
     return _read(self._folder.name, len(self._paths))
+
+  def _reason(self) -> str:
+    """Returns the error of the new process in one line."""
+    path = self._in_folder('error')
+    if not os.path.exists(path):
+      path = self._in_folder('stderr')
+    with open(path, encoding='utf-8') as file:
+      lines = file.read().strip().splitlines()
+    return lines[-1] if lines else 'no message'
 
   def _in_folder(self, name):
     return os.path.join(self._folder.name, name)
@@ -247,4 +269,11 @@ def main(folder: str) -> None:
 
 
 if __name__ == '__main__':
-  main(sys.argv[1])
+  try:
+    main(sys.argv[1])
+  except Exception as error:
+    # TensorFlow's errors end with lines about the graph.
+    first = (str(error).strip().splitlines() or ['no message'])[0]
+    with open(os.path.join(sys.argv[1], 'error'), 'w', encoding='utf-8') as f:
+      f.write(f'{type(error).__name__}: {first}')
+    raise

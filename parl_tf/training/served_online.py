@@ -281,11 +281,11 @@ class ServedOnline:
       drawing = executor.submit(refresh)  # Draws nothing a second time.
       try:
         session.train(num_steps, request)
+        start = time.monotonic()
+        share_drawn += drawing.result()
       except BaseException:
         is_stopped.set()  # The error should not wait for the samples.
         raise
-      start = time.monotonic()
-      share_drawn += drawing.result()
       seconds += time.monotonic() - start
     return {
         'cache/staleness': staleness,

@@ -7,9 +7,11 @@ from unittest import mock
 
 from absl.testing import absltest
 import gin
+import numpy as np
 
 from examples.robot import simulated_arm
 from parl_tf.domains import arm_lock
+from parl_tf.training import evaluation
 from tests.domains import robot_gin
 
 _HOLD = """
@@ -45,19 +47,35 @@ class ArmLockTest(absltest.TestCase):
     holder = self._start_holder()
     arm = simulated_arm.SimulatedArm(latency=0.0, drop_rate=0.0)
     domain = robot_gin.make_domain(lambda: arm, lock_name=self._name)
-    environment = domain.make_environment(0, evaluation=True)
     with (
         mock.patch.object(arm, 'home') as home,
         mock.patch.object(arm, 'stop') as stop,
         self.assertRaisesRegex(ValueError, f'in use by process {holder.pid}:'),
     ):
-      environment.reset()
+      evaluation.Evaluator(domain, num_episodes=1, seed=0).run(
+          lambda *_: np.zeros([1, 2], np.float32)
+      )
     home.assert_not_called()
     stop.assert_not_called()  # It would stop the other program's motion.
 
   def test_another_arm_is_free(self):
     self._start_holder()
     arm_lock.hold(f'{self._name}_other')
+
+  def test_a_name_may_be_a_path(self):
+    arm_lock.hold(f'/dev/{self._name}')
+
+  def test_a_forked_process_does_not_have_the_arm(self):
+    arm_lock.hold(self._name)
+    child = os.fork()
+    if not child:
+      try:
+        arm_lock.hold(self._name)
+      except ValueError:
+        os._exit(3)
+      os._exit(0)
+    _, status = os.waitpid(child, 0)
+    self.assertEqual(os.waitstatus_to_exitcode(status), 3)
 
   def test_a_killed_process_releases_the_arm(self):
     holder = self._start_holder()

@@ -118,6 +118,19 @@ class CompiledSamplingTest(tensor_case.TensorCase):
       self._act(action_source.Search(6), policy)
     self.assertEqual(sample.call_args.args[1], 6)
 
+  def test_another_sample_does_not_inherit_equal_samples(self):
+    class Centered(diffusion.DiffusionPolicy):
+
+      def sample(self, *args, **kwargs):
+        actions = super().sample(*args, **kwargs)
+        return actions - tf.reduce_mean(actions, axis=1, keepdims=True)
+
+    class Renamed(diffusion.DiffusionPolicy):
+      pass
+
+    self.assertFalse(Centered.has_equal_samples)
+    self.assertTrue(Renamed.has_equal_samples)
+
   @parameterized.parameters((0, True), (1, False))
   def test_few_states_are_halved_only_if_that_pays(self, num_missing, halved):
     policy = small_agent.make_policy()
