@@ -74,6 +74,7 @@ def fill(
             seed,
             search.temperature,
             dtype,
+            policies[0].sample_settings,
         ),
         states,
     )

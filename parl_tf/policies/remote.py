@@ -3,6 +3,7 @@
 import hashlib
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
+import zlib
 
 from absl import logging
 import gin
@@ -85,6 +86,18 @@ class RemotePolicy(generative_policy.GenerativePolicy):
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
     return ()
+
+  @property
+  def sample_settings(self) -> str:
+    """What the samples depend on besides observation, weights and seed."""
+    constants = {
+        name: zlib.crc32(repr(np.asarray(value).tolist()).encode())
+        for name, value in sorted(self._constants.items())
+    }
+    return (
+        f'noise_scale {self._noise_scale:g}, keys {sorted(self._keys.items())},'
+        f' constants {constants}'
+    )
 
   @property
   def client(self) -> client_lib.PolicyClient:

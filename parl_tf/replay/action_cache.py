@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import threading
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 import zlib
 
 import numpy as np
@@ -47,6 +47,8 @@ class Header:
     seed: Seed of the draws.
     temperature: Temperature of the samples.
     dtype: 'float16' or 'float32'.
+    settings: What else the samples depend on, such as an instruction that all
+      states share; None if unknown.
     dataset: Digest of the states; set by `ActionCache`.
     num_states: S; set by `ActionCache`.
   """
@@ -57,6 +59,7 @@ class Header:
   seed: int = 0
   temperature: float = 1.0
   dtype: str = 'float32'
+  settings: Optional[str] = None
   dataset: str = ''
   num_states: int = 0
 
@@ -196,11 +199,13 @@ class ActionCache:
 
     Args:
       header: What it should be. Its `version`, `seed`, `dataset` and
-        `num_states` are not compared if they are '' or 0.
+        `num_states` are not compared if they are '' or 0, and `settings` not
+        if one of both does not know them.
     """
     for name, wanted in dataclasses.asdict(header).items():
       seen = getattr(self.header, name)
-      is_unset = name != 'temperature' and wanted in ('', 0)
+      is_unset = name != 'temperature' and wanted in ('', 0, None)
+      is_unset |= seen is None
       if seen != wanted and not is_unset:
         raise ValueError(
             f'The action cache {self.directory} must have `{name}` {wanted!r}, '

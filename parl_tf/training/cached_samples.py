@@ -31,12 +31,14 @@ def attach(session, directory: Optional[str]) -> None:
   agent = session.agent
   search = agent.searches.training
   states = session.experience.states(_TABLE)
+  policy = agent.generative_policy
   header = action_cache.Header(
-      _version(agent.generative_policy, is_known=directory is not None),
+      _version(policy, is_known=directory is not None),
       search.num_samples,
       agent.chunk_length * agent.action_spec.shape[0],
       session.seed,
       search.temperature,
+      settings=policy.sample_settings if policy.is_served else None,
   )
   if directory is None:
     cache = _draw(session, header, states)

@@ -93,10 +93,18 @@ class RemotePolicyTest(parameterized.TestCase):
         constants={'prompt': 'push'},
     )
     state = toy_policy.observation(2)['state']
+    before = policy.sample_settings
 
     message = policy.to_message(state)
 
     self.assertEqual(message['prompt'].tolist(), ['push', 'push'])
+    self.assertRegex(
+        policy.sample_settings,
+        r"^noise_scale 0, keys \[\('observation', 'state'\)\], constants"
+        r" \{'prompt': \d+\}$",
+    )
+    policy._constants['prompt'] = 'pull'
+    self.assertNotEqual(policy.sample_settings, before)
     self.assertEqual(policy.sample(state, 3, tf.constant([0, 0])).shape,
                      [2, 3, 8])
 

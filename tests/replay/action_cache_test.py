@@ -233,6 +233,12 @@ class ActionCacheTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, '`temperature` 0.*got 1.0'):
         self._open(action_cache.Header('v1', 2, 3, temperature=temperature))
 
+  def test_a_cache_of_another_instruction_is_refused(self):
+    self._open(dataclasses.replace(_HEADER, settings='push'))
+    self._open(_HEADER)  # Unknown settings suit all.
+    with self.assertRaisesRegex(ValueError, "`settings` 'pull', got 'push'"):
+      self._open(dataclasses.replace(_HEADER, settings='pull'))
+
   def test_states_of_another_dataset_are_named(self):
     cache = self._filled()
     changed = self.states.observation.copy()
