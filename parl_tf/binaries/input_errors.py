@@ -35,14 +35,16 @@ def is_of_input(error: Exception) -> bool:
   - a `ValueError`, `TypeError`, `ImportError` or `EOFError` from a `raise`
     statement in this project;
   - a `ValueError` or `SyntaxError` from a `raise` statement in gin, and gin's
-    `RuntimeError` for a missing binding.
+    `RuntimeError` for a missing binding;
+  - what a policy in another process raised, whose log has the traceback.
 
   The same types raised by TensorFlow, NumPy or a Python operator are bugs.
 
   Args:
     error: The caught exception, with its traceback.
   """
-  if isinstance(error, OSError):
+  # By name, because importing the class imports websockets.
+  if isinstance(error, OSError) or type(error).__name__ == 'PolicyServerError':
     return True
   code, instruction = _origin(error)
   if code is None or code.co_code[instruction] != _RAISE:

@@ -19,6 +19,10 @@ from parl_tf.serving import pool
 KEY_VARIABLE = 'PARL_POLICY_KEY'
 """Environment variable with the servers' API key, which no file records."""
 
+# In units of [-1, 1]. Many policies exceed the bounds a little. If many actions
+# are far outside, their unit is probably wrong.
+_FAR_OUTSIDE, _MAX_SHARE_OUTSIDE = 1.5, 0.2
+
 
 @gin.configurable(denylist=['spec'])
 class RemotePolicy(generative_policy.GenerativePolicy):
@@ -79,6 +83,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self._bounds = (low, high)
     self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
     self._num_actions = spec.chunk_length
+    self._has_warned = False
     self._client: Optional[client_lib.PolicyClient] = None
     self._workers = list(workers)
     self._worker_clients: List[client_lib.PolicyClient] = []
@@ -265,11 +270,22 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     num_states, num_samples, length, size = actions.shape
     if length < self._num_actions or size != len(self._center):
       raise ValueError(
-          f'The policy at {self._address} must predict {self._num_actions} '
-          f'actions of size {len(self._center)}, got {length} of size {size}.'
+          f'The policy at {self._address} must predict at least '
+          f'{self._num_actions} actions of size {len(self._center)} (the chunk '
+          f"length and the size of the task's actions), got {length} of size "
+          f'{size}.'
       )
     actions = actions[:, :, : self._num_actions]
     actions = (actions - self._center) / self._half_range
+    share = float(np.mean(np.abs(actions) > _FAR_OUTSIDE))
+    if share > _MAX_SHARE_OUTSIDE and not self._has_warned:
+      self._has_warned = True
+      logging.warning(
+          'The policy at %s: %.0f %% of its actions are far outside of the'
+          " task's bounds, and are clipped. Check its units.",
+          self._address,
+          100.0 * share,
+      )
     if self._noise_scale:
       noise = np.random.default_rng(seed).normal(size=actions.shape)
       actions = actions + temperature * self._noise_scale * noise

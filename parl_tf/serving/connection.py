@@ -22,7 +22,11 @@ _TOO_BIG = 1009  # Close code of a message that exceeds the other side's limit.
 
 
 class PolicyServerError(RuntimeError):
-  """An error raised by the policy, with the server's traceback."""
+  """An error raised by the policy; its cause is the server's traceback."""
+
+
+class ServerTraceback(Exception):  # pylint: disable=g-bad-exception-name
+  """The traceback of an error, as the server sent it."""
 
 
 class Connection:
@@ -119,10 +123,11 @@ class Connection:
         self._drop(socket)
         raise
     if isinstance(answer, str):
+      lines = answer.strip().splitlines() or ['no message']
       raise PolicyServerError(
-          f'The policy server at {self.address} reports an error in `{name}`:\n'
-          f'{answer}'
-      )
+          f'The policy server at {self.address} reports an error in `{name}`: '
+          f'{lines[-1]}'
+      ) from ServerTraceback(f'\n{answer}')
     return messages.unpack(answer)
 
   def close(self) -> None:
@@ -184,7 +189,8 @@ class Connection:
         if now - start >= self._patience_seconds:
           raise ConnectionError(
               f'No policy server answered at {self.address} within '
-              f'{self._patience_seconds:g} s: {error}'
+              f'{self._patience_seconds:g} s: {error}. Is it started, and is '
+              'this its port?'
           ) from error
         if reported_at is None or now - reported_at >= _REPORT_SECONDS:
           logging.warning(

@@ -256,6 +256,7 @@ class PolicyServer:
       raise
     except Exception:  # noqa: BLE001
       # The client also receives errors of the policy.
+      logging.exception('A call failed.')
       return traceback.format_exc()
 
   def _infer(self, observation, session, total_ms):

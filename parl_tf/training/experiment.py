@@ -82,7 +82,7 @@ def run_experiment(
     phase_names: The phases to run, any of 'behavior_cloning', 'offline' and
       'online'.
     experience_ctor: `MemoryExperience` or `ReverbExperience`.
-    online_ctor: The online phase: `Online`, or `OnPolicy`, which has no replay.
+    online_ctor: `Online`, `ServedOnline`, or `OnPolicy`, which has no replay.
     never_succeeds_online: Whether an online episode that never succeeds gets
       the return of an endless episode, as such episodes of the dataset do.
     timeouts_fail_online: Whether the time limit fails an online episode without

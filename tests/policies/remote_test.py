@@ -155,6 +155,18 @@ class RemotePolicyTest(parameterized.TestCase):
 
     self.assertAlmostEqual(np.std(actions), 0.05, delta=0.005)
 
+  def test_actions_in_another_unit_are_warned_of_once(self):
+    self.toy.sample = lambda observation, num_samples, seed: np.full(
+        [len(observation['state']), num_samples, 4, 2], 100.0
+    )
+    policy = self._policy(_spec())
+    observation = toy_policy.observation(2)
+    with self.assertLogs(level='WARNING') as logs:
+      for _ in range(2):
+        policy.sample(observation, 3, tf.constant([0, 0]))
+    self.assertLen(logs.output, 1)
+    self.assertIn('100 % of its actions are far outside', logs.output[0])
+
   def test_another_version_is_refused(self):
     policy = self._policy(_spec())
     policy.version = 'other'

@@ -294,13 +294,18 @@ class ClientTest(parameterized.TestCase):
         self._serve(self.policy.functions()._replace(train=fail))
     )
 
-    with self.assertRaisesRegex(
-        connection.PolicyServerError, '(?s)Traceback.*a fault of the policy'
-    ):
+    with self.assertLogs(level='ERROR') as logs, self.assertRaisesRegex(
+        connection.PolicyServerError,
+        '^The policy server at .* in `train`: OverflowError: a fault of the'
+        ' policy$',
+    ) as caught:
       client.train(
           toy_policy.observation(1), np.ones([1, 4, 2]), num_steps=1, seed=0,
           version='initial',
       )
+    # Both sides have the traceback.
+    for text in (str(caught.exception.__cause__), '\n'.join(logs.output)):
+      self.assertRegex(text, '(?s)Traceback.*a fault of the policy')
     self.assertEqual(client.status()['version'], 'initial.failed')
 
   @parameterized.parameters(
