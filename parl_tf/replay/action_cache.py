@@ -315,6 +315,11 @@ class ActionCache:
     return np.where(is_known, (ranks.astype(np.int64) << 32) + step_index, -1)
 
 
+def exists(directory: str) -> bool:
+  """Returns whether a directory has a cache, which may be incomplete."""
+  return os.path.exists(os.path.join(directory, _HEADER))
+
+
 def _read_header(directory: str) -> Header:
   path = os.path.join(directory, _HEADER)
   with open(path, encoding='utf-8') as file:

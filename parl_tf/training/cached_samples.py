@@ -33,7 +33,7 @@ def attach(session, directory: Optional[str]) -> None:
   states = session.experience.states(_TABLE)
   policy = agent.generative_policy
   header = action_cache.Header(
-      _version(policy, is_known=directory is not None),
+      _version(policy, is_known=directory is not None or _has_own(session)),
       search.num_samples,
       agent.chunk_length * agent.action_spec.shape[0],
       session.seed,
@@ -46,13 +46,16 @@ def attach(session, directory: Optional[str]) -> None:
     cache = action_cache.ActionCache(directory)
     _check(cache, header)
   cache.verify()
-  if agent.generative_policy.is_served:
-    agent.generative_policy.version = cache.header.version
+  if policy.is_served:
+    policy.version = cache.header.version
+    if session.evaluates:
+      # Not at the first evaluation, which may be hours from now.
+      policy.restore(policy.version)
   session.experience.set_candidates(
       _TABLE, cache.samples[:, : search.num_samples], cache.find(states)
   )
   logging.log(
-      logging.INFO if agent.generative_policy.is_served else logging.DEBUG,
+      logging.INFO if policy.is_served else logging.DEBUG,
       'Samples of version %s at %d states: %s.',
       cache.header.version,
       len(states.episode_id),
@@ -83,6 +86,8 @@ def _draw(session, header, states) -> action_cache.ActionCache:
     cache = action_cache.ActionCache.open_or_create(directory, header, states)
   if policy.is_served:
     policy.version = cache.header.version
+    if cache.missing_shards:
+      policy.restore(policy.version)
     sampler = served_sampler(policy, cache.header)
   else:
     sampler = local_sampler(
@@ -167,6 +172,11 @@ def _version(policy, is_known: bool) -> str:
   for variable in policy.variables:
     sha.update(variable.numpy().tobytes())
   return sha.hexdigest()[:16]
+
+
+def _has_own(session) -> bool:
+  """Returns whether the run has a cache of its own, perhaps incomplete."""
+  return action_cache.exists(own_directory(session))
 
 
 def own_directory(session) -> str:

@@ -276,6 +276,11 @@ class Session:
       losses = self.agent.train(experience)
     self._note_losses(losses)
 
+  @property
+  def evaluates(self) -> bool:
+    """Whether evaluations play any episodes."""
+    return bool(self._num_evaluation_episodes)
+
   def compile_ahead(self, with_search: bool) -> None:
     """Compiles what `evaluate` runs in the background."""
     if not self._num_evaluation_episodes:

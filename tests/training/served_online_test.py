@@ -19,6 +19,7 @@ from parl_tf.critics import td
 from parl_tf.policies import remote
 from parl_tf.replay import action_cache
 from parl_tf.serving import policy_spec
+from parl_tf.training import cached_samples
 from parl_tf.training import sample_segments
 from parl_tf.training import served_online
 from tests import eager
@@ -247,13 +248,23 @@ class ServedOnlineTest(parameterized.TestCase):
     session = self._session('run', server)
     path = os.path.join(self.folder, 'cache')
     self._fill(session, path, action_cache.Header('another', 3, 2))
-
     with self.assertLogs(level='WARNING') as logs:
       _phase(1, base_cache=path).run(session)
 
     self.assertRegex(
         logs.output[0], 'of version another.* has initial: they are drawn again'
     )
+
+  def test_offline_samples_make_the_server_load_their_version(self):
+    _, server = self._serve('back')
+    _phase(1).run(self._session('run', server))  # Trains it.
+    session = self._session('other', server)
+    count = session.agent.searches.training.num_samples
+    header = action_cache.Header('initial', count, 2)
+    self._fill(session, cached_samples.own_directory(session), header)
+    cached_samples.attach(session, None)
+    policy = session.agent.generative_policy
+    self.assertEqual(policy.current_version(), 'initial')
 
   def test_the_cache_of_the_offline_phase_is_taken_over(self):
     self.addCleanup(gin.clear_config)
