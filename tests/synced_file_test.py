@@ -64,7 +64,8 @@ class ReplaceDirectoryTest(absltest.TestCase):
     for name in ('a', 'a.old', 'a.bak', 'a.partial'):
       os.makedirs(os.path.join(root, name))
     directory = os.path.join(root, 'a')
-    synced_file.replace_directory(directory + '.partial', directory)
+    # A shell completes a slash.
+    synced_file.replace_directory(directory + '.partial', directory + '/')
     self.assertCountEqual(os.listdir(root), ['a', 'a.old', 'a.bak'])
 
 

@@ -19,6 +19,16 @@ def _release() -> None:
 os.register_at_fork(after_in_child=_release)
 
 
+def path_of(name: str) -> str:
+  """Returns the path of an arm's lock."""
+  # Not the folder of `TMPDIR`, which may differ between programs.
+  folder = f'/run/user/{os.getuid()}'
+  if not os.access(folder, os.W_OK):
+    folder = '/tmp'
+  name = parse.quote(name, safe='')  # It may be a path.
+  return os.path.join(folder, f'parl_tf_{name}_{os.getuid()}.lock')
+
+
 def hold(name: str) -> None:
   """Reserves an arm for this process until it ends, even if it is killed.
 
@@ -29,12 +39,7 @@ def hold(name: str) -> None:
     ValueError: If another process of this user has the arm, which the message
       names.
   """
-  # Not the folder of `TMPDIR`, which may differ between programs.
-  folder = f'/run/user/{os.getuid()}'
-  if not os.access(folder, os.W_OK):
-    folder = '/tmp'
-  name_of_file = parse.quote(name, safe='')  # It may be a path.
-  path = os.path.join(folder, f'parl_tf_{name_of_file}_{os.getuid()}.lock')
+  path = path_of(name)
   if path in _HELD:
     if os.path.exists(path):
       os.utime(path)  # Or the system may remove the file as an old one.

@@ -3,7 +3,7 @@
 A SavedModel may work in the process that wrote it and nowhere else, for
 instance if its graph calls a Python function of that process.
 
-  python -m parl_tf.training.saved_model_check FOLDER
+  python parl_tf/training/saved_model_check.py FOLDER
 
 reads FOLDER/request.json, FOLDER/example.npz and, from standard input, the
 directory of a SavedModel a line. It writes the answers to FOLDER. `Check` runs
@@ -29,10 +29,6 @@ SEED = (11, 7)
 BATCH_SIZES = (1, 16)
 """Numbers of robots whose latency is measured."""
 
-# The folder of the package.
-_ROOT = os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
 _NUM_TIMED_CALLS = 20
 _MAX_TIMED_SECONDS = 0.5  # After these, three calls are enough.
 
@@ -93,8 +89,9 @@ class Check:
       self._process = subprocess.Popen(
           [
               sys.executable,
-              '-m',
-              'parl_tf.training.saved_model_check',
+              # Not `-m`, which would import a `random.py` of the user's from
+              # the working directory.
+              os.path.abspath(__file__),
               self._folder.name,
           ],
           stdin=subprocess.PIPE,
@@ -103,11 +100,6 @@ class Check:
           text=True,
           env={
               **os.environ,
-              # Of the modules in the working directory, `random.py` may be one.
-              'PYTHONSAFEPATH': '1',
-              'PYTHONPATH': os.pathsep.join(
-                  [_ROOT, *filter(None, [os.environ.get('PYTHONPATH')])]
-              ),
               'CUDA_VISIBLE_DEVICES': '',
               'TF_CPP_MIN_LOG_LEVEL': '3',
           },

@@ -29,6 +29,12 @@ class ArmLockTest(absltest.TestCase):
     super().setUp()
     self._name = f'test_{os.getpid()}_{self._testMethodName}'
     self.addCleanup(gin.clear_config)
+    self.addCleanup(self._remove_files)
+
+  def _remove_files(self):
+    for name in (self._name, f'{self._name}_other', f'/dev/{self._name}'):
+      if os.path.exists(path := arm_lock.path_of(name)):
+        os.remove(path)
 
   def _start_holder(self):
     """Starts a process that holds the lock until it is killed."""

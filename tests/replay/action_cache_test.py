@@ -219,6 +219,18 @@ class ActionCacheTest(parameterized.TestCase):
       cache_filling.fill(cache, self.states, [lambda *unused: samples])
     self.assertEqual(cache.missing_shards, [0, 1, 2])
 
+  def test_a_full_disk_is_no_failed_worker(self):
+    cache = self._open()
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    with (
+        mock.patch.object(cache, 'write', side_effect=full),
+        self.assertNoLogs(level='WARNING'),
+        self.assertRaisesRegex(OSError, 'No space left'),
+    ):
+      cache_filling.fill(
+          cache, self.states, [lambda *unused: np.zeros([1024, 2, 3])]
+      )
+
   def test_a_cache_of_something_else_is_refused_by_name(self):
     self._open()
     other = self._states(self.states.observation + 1.0)

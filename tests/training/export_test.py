@@ -209,13 +209,20 @@ class ExportTest(tensor_case.TensorCase):
     self.assertEqual(report['versions']['tensorflow'], tf.__version__)
 
   def test_a_model_that_a_new_process_cannot_load_is_named(self):
+    folder = self.create_tempdir()
+    # The new process must not import it.
+    folder.create_file('random.py', 'raise ImportError("of the user")')
+    self.addCleanup(os.chdir, os.getcwd())
+    os.chdir(folder.full_path)
     with saved_model_check.Check(
         {'observation': self._observation},
         in_new_process=True,
         measure_latency=False,
     ) as check:
       check.add('no_model')
-      with self.assertRaisesRegex(ValueError, 'no_model.*process.*status 1'):
+      with self.assertRaisesRegex(
+          ValueError, 'no_model.*process.*status 1: OSError: SavedModel'
+      ):
         check.answers()
 
   def test_a_policy_that_calls_python_is_refused(self):
