@@ -7,12 +7,16 @@ the success rate after the given numbers of online episodes, the best
 evaluation, the mean of the evaluations in the last third of the phase, and the
 fall from one to the other. The best of several evaluations exceeds their mean
 by chance alone: a run that stays at 80 percent shows a fall of six points on
-average after six evaluations of 64 episodes. `by_chance` is the probability in
-percent that a run shows such a fall that stays at its mean success after the
-first third of the phase, or from its best evaluation on if that is earlier. It
-assumes that evaluations are independent. They share starts and draws, and vary
-less: policies that do not change have a deviation of 1 point where this has 6.
-So the probability is too high, and a fall that it excuses may be real.
+average after six evaluations of 64 independent episodes. `by_chance` is the
+probability in percent that a run shows such a fall that does not change after
+the first third of the phase, or from its best evaluation on if that is earlier.
+
+If the run has `evaluations.csv`, this is a permutation test: of a policy that
+does not change, the evaluations of each start could have come in any order.
+Runs of earlier versions have rates only. Their probability is that of
+independent evaluations with one rate. But evaluations share starts and draws,
+and vary less: policies that do not change have a deviation of 1 point where
+this has 6. So it is too high, and a fall that it excuses may be real.
 
 `start` and `realised` are the predicted and the realised return of the first
 action, of the first and of the last online evaluation. Realised returns end at
@@ -28,6 +32,7 @@ from absl import flags
 import numpy as np
 
 from parl_tf import synced_file
+from parl_tf.reports import evaluations as evaluations_lib
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 
@@ -54,6 +59,10 @@ def measure(
     return []
   is_late = numbers > numbers[-1] * 2.0 / 3.0
   num_evaluation_episodes = metrics.column('num_evaluation_episodes')[known]
+  evaluations = {
+      (x.policy, x.metrics_row): x.successes
+      for x in evaluations_lib.read(run.path)
+  }
   rows = []
   for source, column in SOURCES.items():
     rates = 100.0 * metrics.column(column)[known]
@@ -63,6 +72,17 @@ def measure(
         min(np.argmax(rates), np.argmax(numbers > numbers[-1] / 3.0)), None
     )
     best, late = np.max(rates), np.mean(rates[is_late])
+    successes = [
+        evaluations.get((source, row)) for row in np.flatnonzero(known)[settled]
+    ]
+    if any(x is None for x in successes):
+      by_chance = _chance_of_fall(
+          rates[settled] / 100.0,
+          is_late[settled],
+          num_evaluation_episodes[settled].astype(int),
+      )
+    else:
+      by_chance = _chance_of_order(successes, is_late[settled])
     row = {
         'run': f'{run.method}/seed_{run.seed}',
         'policy': source,
@@ -71,14 +91,7 @@ def measure(
         'best': _text(best),
         'last_third': _text(late),
         'fall': _text(best - late),
-        'by_chance': _text(
-            100.0
-            * _chance_of_fall(
-                rates[settled] / 100.0,
-                is_late[settled],
-                num_evaluation_episodes[settled].astype(int),
-            )
-        ),
+        'by_chance': _text(100.0 * by_chance),
     }
     for name, column in _VALUES.items():
       first, *_, last = [*metrics.column(column)[known]] * 2
@@ -110,6 +123,32 @@ def _chance_of_fall(rates, is_late, num_episodes: np.ndarray) -> float:
   falls = np.max(draws, axis=1) - np.mean(draws[:, is_late], axis=1)
   fall = np.max(rates) - np.mean(rates[is_late])
   return float(np.mean(falls >= fall - 1e-9))
+
+
+def _chance_of_order(
+    successes: Sequence[np.ndarray], is_late: np.ndarray
+) -> float:
+  """Shuffles the evaluations of each start; returns how often they so fall.
+
+  Args:
+    successes: Outcomes by start, of each evaluation. Only the starts that all
+      have count.
+    is_late: `[E]` bool, whether an evaluation is in the last third.
+  """
+  random = np.random.default_rng(0)
+  num_starts = min(map(len, successes))
+  observed = np.stack([x[:num_starts] for x in successes])
+
+  def fall(outcomes):
+    rates = np.mean(outcomes, axis=1)
+    return np.max(rates) - np.mean(rates[is_late])
+
+  falls = [
+      fall(random.permuted(observed, axis=0)) for _ in range(_NUM_SIMULATIONS)
+  ]
+  # The observed order is one of the possible ones.
+  num_falls = np.sum(np.array(falls) >= fall(observed) - 1e-9)
+  return float((1 + num_falls) / (1 + _NUM_SIMULATIONS))
 
 
 def _num_warm_up_episodes(run: runs_lib.Run) -> int:

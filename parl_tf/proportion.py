@@ -1,7 +1,7 @@
-"""Confidence intervals of observed success rates."""
+"""Confidence intervals and paired tests of observed success rates."""
 
 import math
-from typing import Tuple
+from typing import Sequence, Tuple
 
 
 def wilson_interval(
@@ -32,3 +32,25 @@ def wilson_interval(
       rate * (1.0 - rate) / num_trials + z**2 / (4.0 * num_trials**2)
   )
   return max(0.0, center - half_width), min(1.0, center + half_width)
+
+
+def paired_chance(outcomes: Sequence, than: Sequence) -> float:
+  """Returns how often chance alone makes one policy this much worse.
+
+  This is McNemar's exact test (1947), one-sided: of the starts in which one
+  policy succeeds and the other fails, each is as likely to be won by either if
+  the policies are equal. Starts with equal outcomes tell nothing.
+
+  Args:
+    outcomes: Successes of the policy, true or false, by start.
+    than: Successes of the other policy in the same starts.
+
+  Raises:
+    ValueError: If the numbers of starts differ.
+  """
+  pairs = list(zip(outcomes, than, strict=True))
+  num_lost = sum(not x and bool(y) for x, y in pairs)
+  num_won = sum(bool(x) and not y for x, y in pairs)
+  num_decided = num_lost + num_won
+  at_least = range(num_lost, num_decided + 1)
+  return sum(math.comb(num_decided, i) for i in at_least) / 2**num_decided

@@ -13,8 +13,8 @@ import pytest
 
 from docs import commands
 from docs import parameters
+from parl_tf.training import metric_columns
 from parl_tf.training import phases
-from parl_tf.training import session
 from tests import pages
 from tests.binaries import tiny
 
@@ -130,7 +130,7 @@ class NamesTest(parameterized.TestCase):
   def test_columns_that_a_page_names_exist(self, page):
     names = r'`((?:losses|values|candidates|collect)/\w+)`'
     for name in re.findall(names, _text(page)):
-      self.assertIn(name, session.COLUMNS)
+      self.assertIn(name, metric_columns.COLUMNS)
 
   def test_messages_are_those_that_programs_printed(self):
     printed = '\n'.join(map(_text, _MEASURED))

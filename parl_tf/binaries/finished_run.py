@@ -9,6 +9,7 @@ from absl import logging
 
 from parl_tf.binaries import configs
 from parl_tf.reports import run_files
+from parl_tf.reports import run_pictures
 from parl_tf.training import run_directory
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
@@ -94,8 +95,11 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   rest = total - sum(phase.wall_seconds for phase in summary.phases.values())
   for name, seconds in (('start and export', rest), ('total', total)):
     lines.append(_row(name, '', '', '', '', f'{seconds:.0f}'))
-  plot = os.path.join(root_dir, 'report', 'learning_curve.png')
+  plot = os.path.join(root_dir, run_pictures.LEARNING_CURVE)
   lines += ['', f'Learning curve: {plot}']
+  starts = os.path.join(root_dir, run_pictures.START_MAP)
+  if os.path.exists(starts):
+    lines.append(f'Successes by start: {starts}')
   if best is not None:
     lines += _start_values(root_dir)
     lines.append(
@@ -191,33 +195,24 @@ def _better_phase(
   online = summary.phases.get('online')
   if online is None:
     return None
-  rates = [
-      rate
-      for rate in (online.success_rate, online.success_rate_without_search)
-      if rate is not None
-  ]
+  reached = setbacks.better_outcomes(online._asdict())
   if summary.best is not None:
-    rates.append(summary.best.better_rate)
+    reached = summary.best.outcomes
   earlier = [
-      (rate, is_alone, name)
+      (rate, is_alone, name, outcomes)
       for name in ('offline', 'behavior_cloning')
       if (phase := summary.phases.get(name)) is not None
-      for is_alone, rate in (
-          (False, phase.success_rate),
-          (True, phase.success_rate_without_search),
+      for is_alone, rate, outcomes in (
+          (False, phase.success_rate, phase.outcomes),
+          (True, phase.success_rate_without_search,
+           phase.outcomes_without_search),
       )
-      if rate is not None
+      if rate is not None and outcomes
   ]
-  if not rates or not earlier:
+  if not earlier:
     return None
-  rate, is_alone, name = max(earlier, key=lambda x: x[0])
-  num_episodes = min(
-      summary.phases[name].num_evaluation_episodes,
-      online.num_evaluation_episodes,
-  )
-  if not setbacks.is_worse(max(rates), rate, num_episodes):
-    return None
-  return name, is_alone
+  _, is_alone, name, outcomes = max(earlier, key=lambda x: x[0])
+  return (name, is_alone) if setbacks.is_worse(reached, outcomes) else None
 
 
 def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:

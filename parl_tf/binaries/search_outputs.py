@@ -84,19 +84,19 @@ class Found(NamedTuple):
     """Whether the fresh episodes speak against the search found.
 
     That is, the policy alone is clearly better, or the run's own search by more
-    than a standard error: 32 episodes show differences of 20 points only.
+    than a standard error: 32 episodes show large differences only.
     """
     return self._own_is_ahead or self._is_worse(self.best, self.alone)
 
   @property
   def _own_is_ahead(self) -> bool:
-    return self._is_worse(self.best, self.own, num_standard_errors=1.0)
+    return self._is_worse(
+        self.best, self.own, search_settings.ONE_STANDARD_ERROR
+    )
 
-  def _is_worse(self, setting, than, **options) -> bool:
-    found = self.scores[than]
+  def _is_worse(self, setting, than, *by_chance) -> bool:
     return setbacks.is_worse(
-        self.scores[setting].success_rate, found.success_rate,
-        found.num_episodes, **options,
+        self.scores[setting].outcomes, self.scores[than].outcomes, *by_chance
     )
 
 

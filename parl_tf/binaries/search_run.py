@@ -29,7 +29,7 @@ FINAL = 'final'
 
 COLUMNS = (
     *search_settings.Setting._fields,
-    *('limit', 'num_episodes', 'success_rate', 'steps_to_success'),
+    *('limit', 'num_episodes', 'success_rate', 'outcomes', 'steps_to_success'),
     *('mean_return', 'start_value', 'ascent_gain', 'gin_bindings'),
     *('round', 'train_step'),
 )
@@ -287,7 +287,7 @@ class Measurements:
           bar.update(i, success_rate=row['success_rate'])
     return {
         setting: search_settings.Scores(
-            num_episodes, float(row['success_rate']), float(row['mean_return'])
+            row['outcomes'], float(row['mean_return'])
         )
         for setting, row in found.items()
         if row is not None
@@ -304,7 +304,10 @@ class Measurements:
         'num_episodes': num_episodes,
     }
     for row in self._rows:
-      if all(str(row.get(key)) == str(x) for key, x in wanted.items()):
+      # Files of earlier versions lack the outcomes.
+      if row.get('outcomes') and all(
+          str(row.get(key)) == str(x) for key, x in wanted.items()
+      ):
         return row
     return None
 
@@ -331,6 +334,7 @@ class Measurements:
     return {
         'num_episodes': len(result.episodes),
         'success_rate': result.success_rate,
+        'outcomes': result.outcomes,
         'steps_to_success': result.steps_to_success,
         'mean_return': result.mean_return,
         'start_value': float(tf.reduce_mean(with_ascent)),

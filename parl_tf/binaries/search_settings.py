@@ -17,6 +17,11 @@ from typing import (
     Sequence,
 )
 
+from parl_tf.training import setbacks
+
+ONE_STANDARD_ERROR = 0.16
+"""Chance of a difference of one standard error, one-sided."""
+
 _NUM_SAMPLES = (1, 2, 4, 8, 16, 32)
 _NUM_LEFT = 2  # Two searches need no further round: both have played it.
 
@@ -88,14 +93,23 @@ class Scores(NamedTuple):
   """Results of the episodes of one search.
 
   Attributes:
-    num_episodes: Their number.
-    success_rate: 0 to 1.
+    outcomes: A 1 or a 0 for each episode, success or failure. Searches of a
+      round meet the same starts.
     mean_return: Mean undiscounted return.
   """
 
-  num_episodes: int
-  success_rate: float
+  outcomes: str
   mean_return: float
+
+  @property
+  def num_episodes(self) -> int:
+    """Number of episodes."""
+    return len(self.outcomes)
+
+  @property
+  def success_rate(self) -> float:
+    """Share of successful episodes, 0 to 1."""
+    return self.outcomes.count('1') / len(self.outcomes)
 
 
 class Choice(NamedTuple):
@@ -173,11 +187,10 @@ def make_grid(
 
 def pool(scores: Sequence[Scores]) -> Scores:
   """Returns the results of all episodes together."""
-  total = sum(x.num_episodes for x in scores)
-  successes = sum(round(x.success_rate * x.num_episodes) for x in scores)
+  outcomes = ''.join(x.outcomes for x in scores)
   # Exact sums, so that equal episodes tie in any order.
   returns = math.fsum(x.mean_return * x.num_episodes for x in scores)
-  return Scores(total, successes / total, returns / total)
+  return Scores(outcomes, returns / len(outcomes))
 
 
 def rank(scores: Mapping[Setting, Scores]) -> List[Setting]:
@@ -198,16 +211,22 @@ def rank(scores: Mapping[Setting, Scores]) -> List[Setting]:
 
 
 def cheapest_of_best(choice: Choice) -> Setting:
-  """Returns the cheapest finalist within a standard error of the best one.
+  """Returns the cheapest finalist that is hardly worse than the best one.
 
   Among searches that the episodes do not distinguish, more samples and gradient
   steps find larger errors of the critic, and take more time.
   """
   best, *others = choice.finalists
-  rate = choice.scores[best].success_rate
-  # Without successes or without failures it is 0, and returns have decided.
-  error = math.sqrt(rate * (1.0 - rate) / choice.scores[best].num_episodes)
-  close = [x for x in others if choice.scores[x].success_rate > rate - error]
+  outcomes = choice.scores[best].outcomes
+  if len(set(outcomes)) == 1:  # All succeed or all fail: returns have decided.
+    return best
+  close = [
+      x
+      for x in others
+      if not setbacks.is_worse(
+          choice.scores[x].outcomes, outcomes, ONE_STANDARD_ERROR
+      )
+  ]
   return min([best, *close], key=lambda x: x.cost)
 
 

@@ -80,6 +80,7 @@ def follow(
               **base.metrics('_without_search'),
               'num_evaluation_episodes': num_episodes,
           },
+          evaluations={'search': searched, 'alone': base},
       )
       num_evaluations += 1
       logging.info(

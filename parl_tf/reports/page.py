@@ -11,6 +11,7 @@ from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import permutation
 from parl_tf.reports import run_files
+from parl_tf.reports import run_pictures
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import tables
 
@@ -35,7 +36,8 @@ figcaption, .small { color: #555; font-size: 13px; }
 
 # What the page links to in each run's directory, if it is there.
 _RUN_FILES = (
-    ('picture', os.path.join('report', 'learning_curve.png')),
+    ('picture', run_pictures.LEARNING_CURVE),
+    ('starts', run_pictures.START_MAP),
     ('configuration', run_files.CONFIG),
     ('metrics', run_files.METRICS),
     ('export', 'policies'),

@@ -10,6 +10,7 @@ import numpy as np
 
 CONFIG = 'config.gin'
 METRICS = 'metrics.csv'
+EVALUATIONS = 'evaluations.csv'
 SUMMARY = 'summary.json'
 INITIAL_RUN = 'initial_run.json'
 PHASE_CHECKPOINTS = 'phases'
@@ -21,6 +22,18 @@ SPEED_METRICS = (
     'mean_return_without_search',
 )
 """Columns of `metrics.csv` and entries of `summary.json`, besides success."""
+EVALUATION_COLUMNS = (
+    'metrics_row',
+    'phase',
+    'train_step',
+    'episodes',
+    'policy',
+    'start',
+    'success',
+    'steps_to_success',
+    'return',
+)
+"""Columns of `evaluations.csv`."""
 # Classes whose settings are settings of a domain that contains them.
 _PARTS = {'DrawnMaze': ('PointMaze',)}
 # Settings of domains that do not change the task.

@@ -54,17 +54,18 @@ class BestPolicies:
     self.best = self._read()
     self._has_warned = False
 
-  def offer(self, metrics: Mapping[str, float], episodes: int) -> None:
+  def offer(self, metrics: Mapping[str, Any], episodes: int) -> None:
     """Keeps the current networks if their evaluation is the best so far.
 
     Warns of the first one that is worse by more than chance explains. A failed
     write is logged; the previous best then stays.
 
     Args:
-      metrics: Result of `Session.evaluate`.
+      metrics: `RunState.latest`.
       episodes: Online episodes so far.
     """
     alone = metrics['success_rate_without_search']
+    outcomes = setbacks.better_outcomes(metrics)
     mean_return = metrics.get(
         'mean_return', metrics['mean_return_without_search']
     )
@@ -75,9 +76,10 @@ class BestPolicies:
         success_rate_without_search=float(alone),
         num_evaluation_episodes=int(metrics['num_evaluation_episodes']),
         mean_return=float(mean_return),
+        outcomes=outcomes,
     )
     if self.best is not None and found.order < self.best.order:
-      self._warn_of_fall(self.best, found)
+      self._warn_of_fall(self.best, found, metrics)
       return
     if network_files.replace(
         self._directory,
@@ -92,18 +94,10 @@ class BestPolicies:
     """Returns whether the best is better than `latest` by more than chance.
 
     Args:
-      latest: The last evaluation: its success rates, with None for that with
-        search if there is no critic, and for both if there was none.
+      latest: The last evaluation; see `setbacks.better_outcomes`.
     """
-    rates = [
-        latest[name]
-        for name in ('success_rate', 'success_rate_without_search')
-        if latest[name] is not None
-    ]
-    if self.best is None or not rates:
-      return False
-    return setbacks.is_worse(
-        max(rates), self.best.better_rate, self.best.num_evaluation_episodes
+    return self.best is not None and setbacks.is_worse(
+        setbacks.better_outcomes(latest), self.best.outcomes
     )
 
   @contextlib.contextmanager
@@ -128,9 +122,10 @@ class BestPolicies:
       self,
       best: run_summary.BestEvaluation,
       latest: run_summary.BestEvaluation,
+      metrics: Mapping[str, Any],
   ) -> None:
     """Warns once of a fall since the best evaluation."""
-    if self._has_warned or not self.exceeds(latest._asdict()):
+    if self._has_warned or not self.exceeds(metrics):
       return
     self._has_warned = True
     logging.warning(
@@ -149,9 +144,9 @@ class BestPolicies:
     try:
       with open(path, encoding='utf-8') as file:
         fields = json.load(file)
-      # Versions before `mean_return` did not write it; summaries need it.
-      has_return = 'mean_return' in fields
-      return run_summary.BestEvaluation(**fields) if has_return else None
+      # Earlier versions did not write them; comparisons need them.
+      has_outcomes = 'outcomes' in fields
+      return run_summary.BestEvaluation(**fields) if has_outcomes else None
     except FileNotFoundError:
       return None
     except (TypeError, ValueError) as error:

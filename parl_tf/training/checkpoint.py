@@ -36,7 +36,8 @@ class RunState:
     held_out_losses: `(step, loss)` pairs of behavior cloning.
     controller_success_rate: Success rate of the domain's controller.
     summaries: Results of finished phases, by name.
-    latest: Metrics of the latest evaluation of the current weights.
+    latest: Metrics and outcomes of the latest evaluation of the current
+      weights.
     policy_versions: Versions of a served policy's weights so far.
     lacks_networks: Whether the networks at the end of `phase` could not be
       written, and the next phase has not begun.
@@ -57,7 +58,7 @@ class RunState:
   )
   controller_success_rate: Optional[float] = None
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
-  latest: Dict[str, float] = dataclasses.field(default_factory=dict)
+  latest: Dict[str, Any] = dataclasses.field(default_factory=dict)
   policy_versions: List[str] = dataclasses.field(default_factory=list)
   lacks_networks: bool = False
   dataset_digest: int = 0

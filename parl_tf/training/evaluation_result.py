@@ -14,21 +14,44 @@ class EvaluationResult(NamedTuple):
   Attributes:
     episodes: The episodes as played, in the order of their seeds.
     score: The domain's score of all episodes, 0 to 100.
-    success_rate: The share of successful episodes, 0 to 1.
     successes: `[num_episodes]` bool.
-    num_environment_steps: Environment steps of all episodes together.
-    steps_to_success: Mean number of environment steps up to the first success,
-      over the successful episodes; None if there is none.
-    mean_return: Mean undiscounted sum of the scaled and biased rewards.
+    success_steps: `[num_episodes]` environment steps up to the first success;
+      NaN for episodes without one.
+    returns: `[num_episodes]` undiscounted sums of the scaled and biased
+      rewards.
   """
 
   episodes: Tuple[types.Episode, ...]
   score: float
-  success_rate: float
   successes: np.ndarray
-  num_environment_steps: int
-  steps_to_success: Optional[float]
-  mean_return: float
+  success_steps: np.ndarray
+  returns: np.ndarray
+
+  @property
+  def success_rate(self) -> float:
+    """The share of successful episodes, 0 to 1."""
+    return float(np.mean(self.successes))
+
+  @property
+  def outcomes(self) -> str:
+    """A 1 or a 0 for each episode, success or failure."""
+    return ''.join('01'[x] for x in self.successes.astype(int))
+
+  @property
+  def steps_to_success(self) -> Optional[float]:
+    """Mean of `success_steps` of the episodes that have them, or None."""
+    known = self.success_steps[np.isfinite(self.success_steps)]
+    return float(np.mean(known)) if known.size else None
+
+  @property
+  def mean_return(self) -> float:
+    """Mean of `returns`."""
+    return float(np.mean(self.returns))
+
+  @property
+  def num_environment_steps(self) -> int:
+    """Environment steps of all episodes together."""
+    return sum(e.num_steps for e in self.episodes)
 
   @property
   def success_interval(self) -> Tuple[float, float]:
@@ -65,7 +88,10 @@ def of_episodes(
   """
   successes = np.array([domain.is_success(e) for e in episodes], bool)
   # A domain may define success otherwise than by the flags of the steps.
-  steps = [np.argmax(e.success) + 1 for e in episodes if np.any(e.success)]
+  steps = [
+      np.argmax(e.success) + 1 if np.any(e.success) else np.nan
+      for e in episodes
+  ]
   returns = [
       np.sum(domain.reward_scale * e.reward + domain.reward_bias)
       for e in episodes
@@ -73,9 +99,7 @@ def of_episodes(
   return EvaluationResult(
       episodes=tuple(episodes),
       score=float(domain.score(episodes)),
-      success_rate=float(np.mean(successes)),
       successes=successes,
-      num_environment_steps=sum(e.num_steps for e in episodes),
-      steps_to_success=float(np.mean(steps)) if steps else None,
-      mean_return=float(np.mean(returns)),
+      success_steps=np.array(steps, np.float64),
+      returns=np.array(returns, np.float64),
   )

@@ -14,8 +14,8 @@ from parl_tf.agents import parl_agent
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
-from parl_tf.reports import learning_curve
 from parl_tf.reports import run_files
+from parl_tf.reports import run_pictures
 from parl_tf.training import bound_arguments
 from parl_tf.training import builder
 from parl_tf.training import evaluation_video
@@ -299,7 +299,7 @@ def _finish(
     best: Optional[run_summary.BestEvaluation],
     data_success_rate: Optional[float],
 ) -> run_summary.RunSummary:
-  """Draws the learning curve and writes the summary.
+  """Draws the pictures and writes the summary.
 
   Args:
     session: The session.
@@ -308,9 +308,8 @@ def _finish(
     data_success_rate: See `RunSummary`.
   """
   root_dir, state = session.root_dir, session.state
-  learning_curve.draw(
-      os.path.join(root_dir, 'report', 'learning_curve.png'),
-      run_files.read_metrics(root_dir),
+  run_pictures.draw(
+      root_dir,
       references={
           'controller': state.controller_success_rate,
           'data': data_success_rate,

@@ -2,7 +2,8 @@
 
 `metrics.csv` is the source of truth. Every row is synced to the disk, and a
 checkpoint stores the number of rows. A restart truncates the file to that
-number and makes TensorBoard discard the points of the later rows.
+number, drops the episodes of later evaluations from `evaluations.csv`, and
+makes TensorBoard discard the points of the later rows.
 """
 
 import csv
@@ -18,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import synced_file
+from parl_tf.training import evaluation_result
+from parl_tf.training import evaluations_file
 
 _COUNTERS = ('phase', 'train_step', 'env_steps', 'episodes', 'wall_seconds')
 _METRICS = ('score', 'success_rate')
@@ -74,6 +77,7 @@ class MetricsLog:
       resume_rows = self._count_rows()
     rows = self._read(resume_rows) if resume_rows else []
     self._replace(rows)
+    self._evaluations = evaluations_file.EvaluationsFile(root_dir, len(rows))
     self._num_rows = len(rows)
     self._train_step = int(rows[-1]['train_step']) if rows else 0
     self._wall_seconds = float(rows[-1]['wall_seconds']) if rows else 0.0
@@ -114,6 +118,9 @@ class MetricsLog:
       episodes: int,
       wall_seconds: float,
       metrics: Optional[Mapping[str, Number]] = None,
+      evaluations: Optional[
+          Mapping[str, evaluation_result.EvaluationResult]
+      ] = None,
   ):
     """Appends a row and flushes it to the disk.
 
@@ -124,6 +131,8 @@ class MetricsLog:
       episodes: Episodes collected so far.
       wall_seconds: Seconds of the run, without the time between sessions.
       metrics: Scalars by column name. Values of None are omitted.
+      evaluations: What each policy did in the evaluation of this row; see
+        `EvaluationsFile.write`.
 
     Raises:
       ValueError: If a metric has neither a column nor a name that adds one or
@@ -141,6 +150,15 @@ class MetricsLog:
     if not numbers.keys() <= set(self._columns):
       self._add_columns(numbers)
     self._add_points(numbers)
+    if evaluations:
+      # First: a restart drops the episodes of a row that was not written.
+      self._evaluations.write(
+          self._num_rows,
+          phase,
+          numbers['train_step'],
+          numbers['episodes'],
+          evaluations,
+      )
     line = _line({'phase': phase, **numbers}, self._columns)
     if self._file.write(line) != len(line):
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
@@ -160,6 +178,7 @@ class MetricsLog:
   def close(self):
     """Closes both files; the rows are safe even without this call."""
     self._events.close()
+    self._evaluations.close()
     self._file.close()
 
   def __enter__(self):

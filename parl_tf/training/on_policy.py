@@ -132,11 +132,12 @@ def _evaluate(session):
   """Evaluates once, because both rates are equal without search."""
   metrics = session.evaluate(with_search=False)
   ending = '_without_search'
-  metrics.update(
-      {
-          name.removesuffix(ending): value
-          for name, value in metrics.items()
-          if name.endswith(ending)
-      }
-  )
+  for found in (metrics, session.state.latest):
+    found.update(
+        {
+            name.removesuffix(ending): value
+            for name, value in found.items()
+            if name.endswith(ending)
+        }
+    )
   return metrics

@@ -31,6 +31,9 @@ class PhaseSummary(NamedTuple):
       policy alone.
     mean_return: Mean undiscounted return with search.
     mean_return_without_search: Mean undiscounted return of the policy alone.
+    outcomes: A 1 or a 0 for each evaluation episode with search, success or
+      failure. Evaluations of a run share their start states.
+    outcomes_without_search: The same of the policy alone.
   """
 
   success_rate: Optional[float]
@@ -44,6 +47,8 @@ class PhaseSummary(NamedTuple):
   steps_to_success_without_search: Optional[float] = None
   mean_return: Optional[float] = None
   mean_return_without_search: Optional[float] = None
+  outcomes: Optional[str] = None
+  outcomes_without_search: Optional[str] = None
 
 
 class BestEvaluation(NamedTuple):
@@ -57,6 +62,8 @@ class BestEvaluation(NamedTuple):
     num_evaluation_episodes: Number of its episodes.
     mean_return: Mean return with search; without a critic, of the policy.
     policies: Paths of its exported policies, by name.
+    outcomes: A 1 or a 0 for each episode of the better policy, success or
+      failure.
   """
 
   episodes: int
@@ -66,6 +73,7 @@ class BestEvaluation(NamedTuple):
   num_evaluation_episodes: int
   mean_return: float = -math.inf
   policies: Mapping[str, str] = {}
+  outcomes: str = ''
 
   @property
   def better_rate(self) -> float:

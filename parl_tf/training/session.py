@@ -17,61 +17,17 @@ from parl_tf.training import best_policies
 from parl_tf.training import checkpoint
 from parl_tf.training import devices
 from parl_tf.training import evaluation
+from parl_tf.training import evaluation_result
 from parl_tf.training import evaluation_video
 from parl_tf.training import heartbeat
 from parl_tf.training import learning_rates
+from parl_tf.training import metric_columns
 from parl_tf.training import metrics_log
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
 from parl_tf.training import sources
 from parl_tf.training import value_bias
-
-COLUMNS = (
-    'success_rate_without_search',
-    'score_without_search',
-    'num_evaluation_episodes',
-    *evaluation.SPEED_METRICS,
-    'held_out_loss',
-    'loss',
-    'losses/critic',
-    'losses/td',
-    'losses/conservative',
-    'losses/value',
-    'losses/distillation',
-    'losses/imitation',
-    'losses/advantage_weighted',
-    'losses/reparameterized',
-    'losses/surrogate',
-    'values/mean',
-    'values/target',
-    'values/random',
-    'values/policy',
-    'values/below_return',
-    'values/disagreement',
-    'values/advantage',
-    'values/start',
-    'values/start_realised',
-    'candidates/spread',
-    'candidates/best_value',
-    'candidates/local_step',
-    'candidates/greedy',
-    'candidates/deviation',
-    'policy/temperature',
-    'policy/entropy',
-    'policy/weight',
-    'policy/kept',
-    'policy/kl',
-    'policy/clipped',
-    'collect/success',
-    'collect/length',
-    'served/loss',
-    'served/seconds',
-    'cache/staleness',
-    'cache/share_drawn',
-    'cache/seconds',
-)
-"""Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
 
 
 class Session:
@@ -141,7 +97,7 @@ class Session:
       self._log_repeated()
     self.log = episode_log.EpisodeLog(os.path.join(root_dir, 'episodes'))
     self.metrics = metrics_log.MetricsLog(
-        root_dir, COLUMNS, resume_rows=self.state.num_rows
+        root_dir, metric_columns.COLUMNS, resume_rows=self.state.num_rows
     )
     self._learner = devices.make_learner(
         os.path.join(root_dir, 'checkpoints', 'learner'),
@@ -152,6 +108,7 @@ class Session:
         domain, num_episodes=max(1, num_evaluation_episodes), seed=seed
     )
     self._latest_losses: Dict[str, float] = {}
+    self._latest_results: Dict[str, evaluation_result.EvaluationResult] = {}
     self._zero_rates = learning_rates.ZeroRates()
 
   @property
@@ -215,7 +172,7 @@ class Session:
     self.state.phase_start = (self.train_step, 0, self.wall_seconds)
     self.save()  # From here on, the other run is not needed.
     metrics = self.evaluate(with_search=phase != 'behavior_cloning')
-    setbacks.warn_of_search(metrics, self.agent)
+    setbacks.warn_of_search(self.state.latest, self.agent)
     self.write_row(metrics)
     self._store_result()
     self.save()
@@ -255,7 +212,10 @@ class Session:
         train_steps=self.train_step - train_step,
         env_steps=state.env_steps - env_steps,
         wall_seconds=self.wall_seconds - wall_seconds,
-        **{name: latest.get(name) for name in evaluation.SPEED_METRICS},
+        **{
+            name: latest.get(name)
+            for name in (*evaluation.SPEED_METRICS, *setbacks.OUTCOMES)
+        },
     )._asdict()
     state.last_phase_step = state.phase_step
     state.phase_step = 0
@@ -306,16 +266,20 @@ class Session:
       return {}
     base = self.evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
+    self._latest_results = {'alone': base}
+    outcomes = {'outcomes_without_search': base.outcomes}
     if with_search:
       video = evaluation_video.FirstEpisode() if makes_video else None
       result = self.evaluator.run_policy(self.agent.evaluation_policy, video)
       if video is not None:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
+      self._latest_results['search'] = result
+      outcomes['outcomes'] = result.outcomes
       metrics.update(value_bias.start_values(self, result.episodes))
+    self.state.latest = {**metrics, **outcomes}
     if self.state.phase == 'online' and self.best_policies is not None:
-      self.best_policies.offer(metrics, self.state.episodes)
-    self.state.latest = metrics
+      self.best_policies.offer(self.state.latest, self.state.episodes)
     self._beat()
     return metrics
 
@@ -333,7 +297,7 @@ class Session:
     return self.state.controller_success_rate
 
   def write_row(self, metrics: Mapping[str, float]) -> None:
-    """Appends a row of the latest losses and `metrics`."""
+    """Appends a row of the latest losses, evaluation and `metrics`."""
     self.metrics.write(
         phase=self.state.phase,
         train_step=self.train_step,
@@ -341,8 +305,10 @@ class Session:
         episodes=self.state.episodes,
         wall_seconds=self.wall_seconds,
         metrics={**self._latest_losses, **metrics},
+        evaluations=self._latest_results,
     )
     self._latest_losses = {}
+    self._latest_results = {}
     self.state.num_rows = self.metrics.num_rows
 
   def write_episode(self, table: str, episode: types.Episode) -> None:

@@ -1,52 +1,62 @@
 """Recognizes evaluations that are clearly worse than others."""
 
-import math
-from typing import Mapping
+from typing import Any, Mapping
 
 from absl import logging
 
+from parl_tf import proportion
+
+OUTCOMES = ('outcomes', 'outcomes_without_search')
+"""Names of the outcomes of an evaluation, with search and alone."""
+
+_BY_CHANCE = 0.025
+
 
 def is_worse(
-    rate: float,
-    than: float,
-    num_episodes: int,
-    num_standard_errors: float = 2.0,
+    outcomes: str, than: str, by_chance: float = _BY_CHANCE
 ) -> bool:
-  """Returns whether a success rate is lower by some standard errors.
+  """Returns whether a policy fails more often by more than chance explains.
 
-  Those of the difference of independent episodes, in which each rate has one
-  more success and one more failure: a rate of 0 or 1 has an error, too.
+  Both policies met the same starts, so that they are compared start by start;
+  see `proportion.paired_chance`.
 
   Args:
-    rate: Success rate, 0 to 1.
-    than: The success rate to compare it with.
-    num_episodes: Number of episodes of each.
-    num_standard_errors: How many the difference must exceed.
+    outcomes: A 1 or a 0 for each episode, success or failure.
+    than: Those of the other policy. If one has more episodes, the first ones
+      are compared, which have the same starts.
+    by_chance: Largest probability of such a difference between equal policies.
   """
-  variance = 0.0
-  for x in (rate, than):
-    smooth = (x * num_episodes + 1.0) / (num_episodes + 2.0)
-    variance += smooth * (1.0 - smooth) / num_episodes
-  return than - rate > num_standard_errors * math.sqrt(variance)
+  num_starts = min(len(outcomes), len(than))
+  successes, other = (
+      [x == '1' for x in text[:num_starts]] for text in (outcomes, than)
+  )
+  return proportion.paired_chance(successes, other) <= by_chance
 
 
-def warn_of_search(metrics: Mapping[str, float], agent) -> None:
+def better_outcomes(metrics: Mapping[str, Any]) -> str:
+  """Returns the outcomes of the policy that succeeds more often.
+
+  Args:
+    metrics: `OUTCOMES` of an evaluation. Those that are missing or None, such
+      as those with search if there is no critic, do not count.
+  """
+  known = [x for x in (metrics.get(name) for name in OUTCOMES) if x]
+  return max(known, key=lambda x: x.count('1') / len(x), default='')
+
+
+def warn_of_search(metrics: Mapping[str, Any], agent) -> None:
   """Warns if the policy succeeds less often with search than alone.
 
   Args:
-    metrics: Result of `Session.evaluate`.
+    metrics: `RunState.latest`.
     agent: The agent evaluated. Without a search, as in most baselines, what is
       evaluated "with search" is the policy's mode.
   """
   searches = getattr(agent, 'searches', None)
   if searches is None or searches.evaluation.optimizer is None:
     return
-  rate = metrics.get('success_rate')
-  alone = metrics.get('success_rate_without_search')
-  num_episodes = int(metrics['num_evaluation_episodes'])
-  if rate is None or alone is None:
-    return
-  if not is_worse(rate, alone, num_episodes):
+  searched, alone = (metrics.get(name) for name in OUTCOMES)
+  if not searched or not alone or not is_worse(searched, alone):
     return
   logging.warning(
       'The policy succeeds in %.0f %% of %d episodes with search, but in'
@@ -54,7 +64,7 @@ def warn_of_search(metrics: Mapping[str, float], agent) -> None:
       ' would distill its errors into the policy. Train the critic longer'
       ' (`Offline.num_steps`) or on a shorter horizon (`Critic.gamma`); see'
       ' docs/your_task.md, "The critic".',
-      100.0 * rate,
-      num_episodes,
-      100.0 * alone,
+      100.0 * metrics['success_rate'],
+      len(searched),
+      100.0 * metrics['success_rate_without_search'],
   )

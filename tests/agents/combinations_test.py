@@ -20,7 +20,7 @@ from parl_tf.policies import one_step_flow
 from parl_tf.policies import transformer
 from parl_tf.search import action_source
 from parl_tf.search import cross_entropy_method
-from parl_tf.training import session
+from parl_tf.training import metric_columns
 from tests import eager
 from tests import tensor_case
 from tests.agents import small_agent
@@ -57,7 +57,7 @@ class CombinationsTest(tensor_case.TensorCase):
     self.assertTrue(np.isfinite(info.loss))
     for name, value in info.extra.items():
       self.assertTrue(np.isfinite(value), name)
-      self.assertIn(name, session.COLUMNS)
+      self.assertIn(name, metric_columns.COLUMNS)
 
   @parameterized.parameters(
       (cal_ql.CalQLCritic, transformer.TransformerPolicy, _DISTILLATION()),

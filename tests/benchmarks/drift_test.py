@@ -6,6 +6,7 @@ from absl.testing import absltest
 import numpy as np
 
 from benchmarks import drift
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from tests.reports import run_folders
 
@@ -72,6 +73,48 @@ class DriftTest(absltest.TestCase):
     self.assertBetween(few, 0.05, 0.5)
     self.assertLess(many, 0.001)
     self.assertBetween(mixed, many, few)
+
+  def test_starts_that_keep_their_outcome_do_not_excuse_a_fall(self):
+    is_late = np.array([False, False, False, True, True])
+    always = np.repeat([[True] * 50 + [False] * 6], 5, axis=0)
+    # Eight more starts succeed until the last third.
+    lost = np.repeat(~is_late[:, np.newaxis], 8, axis=1)
+    falling = np.concatenate([always, lost], axis=1)
+    num_starts = np.full([5], 64)
+    self.assertGreater(
+        drift._chance_of_fall(falling.mean(axis=1), is_late, num_starts), 0.02
+    )
+    self.assertLess(drift._chance_of_order(falling, is_late), 0.001)
+    # In another order in each start.
+    for i in range(8):
+      lost[:, i] = np.roll(lost[:, i], i)
+    level = np.concatenate([always, lost], axis=1)
+    self.assertGreater(drift._chance_of_order(level, is_late), 0.2)
+    self.assertEqual(drift._chance_of_order(always, is_late), 1.0)
+
+  def test_the_outcomes_of_a_run_are_those_of_its_evaluations(self):
+    folder = self.create_tempdir().full_path
+    path = run_folders.write(
+        os.path.join(folder, 'a', 'seed_0'),
+        [
+            run_folders.evaluated('online', i + 1, score, episodes=10 * i + 11)
+            for i, score in enumerate([100.0, 100.0, 100.0, 80.0])
+        ],
+    )
+    lines = [','.join(run_files.EVALUATION_COLUMNS)]
+    lines += [
+        f'{row},online,{row + 1},{10 * row + 11},{policy},{start},'
+        f'{int(start < 8 or row < 3)},,-1.0'
+        for row in range(4)
+        for policy in ('search', 'alone')
+        for start in range(10)
+    ]
+    with open(os.path.join(path, 'evaluations.csv'), 'w') as file:
+      file.write('\n'.join(lines) + '\n')
+    (row, _) = drift.measure(runs_lib.read_run(path, 'a'), [])
+    # Two starts are lost in the last evaluation. Had they been lost in any of
+    # the four, both were in the last two in a quarter of the cases.
+    self.assertBetween(float(row['by_chance']), 23.0, 27.0)
 
   def test_only_the_online_phase_with_replay_has_warm_up_episodes(self):
     macro = 'num = 6\nOnline.num_warm_up_episodes = %num\n'

@@ -25,7 +25,11 @@ def _result(colors, successes, key='instruction'):
         )
     )
   return evaluation_result.EvaluationResult(
-      tuple(episodes), 0.0, 0.0, np.array(successes), 0, None, 0.0
+      tuple(episodes),
+      score=0.0,
+      successes=np.array(successes),
+      success_steps=np.full([len(episodes)], np.nan),
+      returns=np.zeros([len(episodes)]),
   )
 
 

@@ -11,7 +11,23 @@ from parl_tf.training import run_summary
 
 
 def _phase(rate, alone):
-  return run_summary.PhaseSummary(rate, alone, 25.0, 64, 18, 300, 1.6)
+  return run_summary.PhaseSummary(
+      rate,
+      alone,
+      25.0,
+      64,
+      18,
+      300,
+      1.6,
+      outcomes=_outcomes(rate),
+      outcomes_without_search=_outcomes(alone),
+  )
+
+
+def _outcomes(rate):
+  if rate is None:
+    return None
+  return ('1' * round(64 * rate)).ljust(64, '0')
 
 
 class SummaryTest(absltest.TestCase):
@@ -152,9 +168,9 @@ class DescribeTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (0.9, (0.5, 0.4), None, True),
-      (0.9, (0.8, 0.4), None, False),
+      (0.9, (0.83, 0.4), None, False),
       (0.9, (0.5, 0.85), None, False),
-      (0.9, (0.5, 0.4), 0.8, False),
+      (0.9, (0.5, 0.4), 0.83, False),
       (0.9, (0.5, 0.4), 0.6, True),
       (None, (0.5, 0.4), None, False),
       (0.9, (None, None), None, False),
@@ -167,7 +183,9 @@ class DescribeTest(parameterized.TestCase):
     if online is not None:
       phases['online'] = _phase(*online)
     if best is not None:
-      best = run_summary.BestEvaluation(21, 12, 0.2, best, 64, -9.0)
+      best = run_summary.BestEvaluation(
+          21, 12, 0.2, best, 64, -9.0, outcomes=_outcomes(best)
+      )
     summary = run_summary.RunSummary(
         3, 'PointMaze', 9.4, None, phases, {}, best=best
     )

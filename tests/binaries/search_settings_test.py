@@ -15,6 +15,11 @@ _FEW = Setting(4, 0.5, 1, 0, 0.0)
 _ALONE = Setting(1, 0.5, 1, 0, 0.0)
 
 
+def _scores(num_episodes, num_successes, mean_return=-10.0):
+  outcomes = ('1' * num_successes).ljust(num_episodes, '0')
+  return Scores(outcomes, mean_return)
+
+
 class SettingsTest(parameterized.TestCase):
 
   def test_ranking_has_no_step_size(self):
@@ -72,7 +77,7 @@ class HalveTest(absltest.TestCase):
     def play(number, some):
       played.append([x.num_samples for x in some])
       return {
-          x: Scores(8, rounds[number - 1][x.num_samples] / 8, -10.0)
+          x: _scores(8, rounds[number - 1][x.num_samples])
           for x in some
       }
 
@@ -94,9 +99,12 @@ class HalveTest(absltest.TestCase):
     # alone: 19 of 24 against 18 of 24.
     self.assertEqual([x.num_samples for x in choice.finalists], [3, 6])
     scores = {x.num_samples: y for x, y in choice.scores.items()}
-    self.assertEqual(scores[3], Scores(24, 19 / 24, -10.0))
-    self.assertEqual(scores[7], Scores(16, 11 / 16, -10.0))
-    self.assertEqual(scores[1], Scores(8, 0.0, -10.0))
+    self.assertEqual(
+        scores[3], Scores('111110001111110011111111', -10.0)
+    )
+    self.assertEqual(scores[3].success_rate, 19 / 24)
+    self.assertEqual(scores[7], Scores('1111111111100000', -10.0))
+    self.assertEqual(scores[1], _scores(8, 0))
 
   def test_who_left_early_cannot_win(self):
     choice, _ = self._halve([{1: 5, 2: 6, 4: 7}, {2: 0, 4: 0}])
@@ -112,31 +120,44 @@ class HalveTest(absltest.TestCase):
   def test_the_cheapest_of_those_as_good_as_the_best_wins(self):
     few, many, climbing = _FEW, _FEW._replace(num_samples=32), _OWN
     self.assertEqual((few.cost, many.cost, climbing.cost), (4, 32, 50))
-    for rates, winner in (
-        ((0.40, 0.50, 0.50), many),  # The standard error is 0.07.
-        ((0.45, 0.50, 0.50), few),
+    for numbers, winner in (
+        # Chance gives three starts lost and none won in 12.5 %, two in 25 %.
+        ((21, 24, 24), many),
+        ((22, 24, 24), few),
         # No error can be told: the best by its return.
-        ((0.95, 0.95, 1.00), climbing),
-        ((0.00, 0.00, 0.00), climbing),
+        ((46, 46, 48), climbing),
+        ((0, 0, 0), climbing),
     ):
       scores = {
-          x: Scores(48, rate, -10.0)
-          for x, rate in zip((few, many, climbing), rates)
+          x: _scores(48, number)
+          for x, number in zip((few, many, climbing), numbers)
       }
       choice = search_settings.Choice([climbing, many, few], scores)
       self.assertEqual(search_settings.cheapest_of_best(choice), winner)
 
+  def test_searches_are_compared_start_by_start(self):
+    scores = {_OWN: Scores('1100' * 12, -10.0), _FEW: Scores('0010' * 12, -9.0)}
+    choice = search_settings.Choice([_OWN, _FEW], scores)
+    # 24 starts are lost and 12 won: 3.3 % by chance.
+    self.assertEqual(search_settings.cheapest_of_best(choice), _OWN)
+    # The same rates, but 12 starts are lost and none is won.
+    scores[_FEW] = Scores('1000' * 12, -9.0)
+    self.assertEqual(search_settings.cheapest_of_best(choice), _OWN)
+    # 12 lost and 11 won.
+    scores[_FEW] = Scores('1010' * 11 + '1000', -9.0)
+    self.assertEqual(search_settings.cheapest_of_best(choice), _FEW)
+
   def test_ties_go_to_the_longer_return_then_to_the_cheaper_search(self):
     climbing = _FEW._replace(num_candidates=2, num_gradient_steps=1)
     many = _FEW._replace(num_samples=8)
-    tie = Scores(8, 0.5, -10.0)
+    tie = _scores(8, 4)
     self.assertEqual(
         search_settings.rank({
             climbing: tie,
             many: tie,
             _FEW: tie,
-            _OWN: Scores(8, 0.5, -9.0),
-            _ALONE: Scores(8, 0.6, -30.0),
+            _OWN: _scores(8, 4, -9.0),
+            _ALONE: _scores(8, 5, -30.0),
         }),
         [_ALONE, _OWN, _FEW, many, climbing],
     )
@@ -144,7 +165,7 @@ class HalveTest(absltest.TestCase):
   def test_pooled_episodes_tie_in_any_order(self):
     returns = [0.1, 0.7, 0.2]
     pooled = {
-        search_settings.pool([Scores(3, 1 / 3, x) for x in order])
+        search_settings.pool([Scores('010', x) for x in order])
         for order in (returns, returns[::-1], sorted(returns))
     }
     self.assertLen(pooled, 1)

@@ -15,8 +15,7 @@ from tests.training import small_run
 
 def _metrics(rate, alone=0.5, mean_return=-20.0):
   return {
-      'success_rate': rate,
-      'success_rate_without_search': alone,
+      **_rates(rate, alone),
       'num_evaluation_episodes': 64,
       'mean_return': mean_return,
       'mean_return_without_search': -30.0,
@@ -24,7 +23,18 @@ def _metrics(rate, alone=0.5, mean_return=-20.0):
 
 
 def _rates(rate, alone=0.5):
-  return {'success_rate': rate, 'success_rate_without_search': alone}
+  return {
+      'success_rate': rate,
+      'success_rate_without_search': alone,
+      'outcomes': _outcomes(rate),
+      'outcomes_without_search': _outcomes(alone),
+  }
+
+
+def _outcomes(rate):
+  if rate is None:
+    return None
+  return ('1' * round(64 * rate)).ljust(64, '0')
 
 
 class BestPoliciesTest(absltest.TestCase):
@@ -110,8 +120,7 @@ class BestPoliciesTest(absltest.TestCase):
     for rate in (0.85, 0.9, 0.95):
       self.assertFalse(self._kept.exceeds(_rates(rate)))
     self.assertTrue(self._kept.exceeds(_rates(0.5)))
-    not_evaluated = {**_rates(None), 'success_rate_without_search': None}
-    self.assertFalse(self._kept.exceeds(not_evaluated))
+    self.assertFalse(self._kept.exceeds(_rates(None, alone=None)))
 
   def test_the_first_fall_since_the_best_is_named_once(self):
     logger = logging.get_absl_logger()
@@ -160,12 +169,12 @@ class BestPoliciesTest(absltest.TestCase):
     self.assertIn('Cannot write', logs.output[0])
     self.assertEqual(self._kept.best.episodes, 11)
 
-  def test_a_best_of_a_version_without_returns_is_not_kept(self):
+  def test_a_best_of_a_version_without_outcomes_is_not_kept(self):
     self._kept.offer(_metrics(0.5), episodes=11)
     path = os.path.join(self._root, 'best', 'best.json')
     with open(path, encoding='utf-8') as file:
       fields = json.load(file)
-    del fields['mean_return']
+    del fields['outcomes']
     with open(path, 'w', encoding='utf-8') as file:
       json.dump(fields, file)
     self.assertIsNone(

@@ -229,6 +229,8 @@ class OfflineTest(PhaseTest):
           'score': 10.0,
           'score_without_search': 50.0,
           'num_evaluation_episodes': 64,
+          'outcomes': '100' * 20,
+          'outcomes_without_search': '111' * 20,
       }
       return {}
 
@@ -236,7 +238,7 @@ class OfflineTest(PhaseTest):
     phase = phases.Offline(num_steps=2, batch_size=8, interval=2)
     with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
       phase.run(session)
-    self.assertIn('10 % of 64 episodes with search', ' '.join(logs.output))
+    self.assertIn('10 % of 60 episodes with search', ' '.join(logs.output))
 
 
 class OnlineTest(PhaseTest):

@@ -110,6 +110,8 @@ class RunPoliciesTest(absltest.TestCase):
         'num_evaluation_episodes': 64,
         'mean_return': -20.0,
         'mean_return_without_search': -30.0,
+        'outcomes': '1' * 18 + '00',
+        'outcomes_without_search': '01' * 10,
     }
     weight.assign(tf.ones_like(weight))
     session.best_policies.offer(metrics, episodes=11)
@@ -121,10 +123,12 @@ class RunPoliciesTest(absltest.TestCase):
       return {}
 
     with mock.patch.object(export, 'export_policies', export_policies):
-      for rate in (0.85, 0.2):
-        session.state.summaries['online'] = dict(metrics, success_rate=rate)
+      for num_successes in (17, 4):
+        session.state.summaries['online'] = dict(
+            metrics, outcomes='1' * num_successes + '0' * (20 - num_successes)
+        )
         best = run_policies.export_best(session, episodes, ['base_policy'])
-        if rate > 0.8:
+        if num_successes == 17:
           self.assertIsNone(best)
 
     path = os.path.join(session.root_dir, 'policies', 'best', 'base_policy')

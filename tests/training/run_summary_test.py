@@ -23,6 +23,7 @@ def _phase(**changes):
       wall_seconds=2.5,
       steps_to_success=np.float64(12.5),
       mean_return=np.float32(-30.0),
+      outcomes='10',
   )._replace(**changes)
 
 
@@ -69,6 +70,8 @@ class SummaryTest(parameterized.TestCase):
                       'steps_to_success_without_search': None,
                       'mean_return': -30.0,
                       'mean_return_without_search': None,
+                      'outcomes': '10',
+                      'outcomes_without_search': None,
                   }
               },
               'policies': {'policy': '/tmp/policy'},
@@ -90,7 +93,7 @@ class SummaryTest(parameterized.TestCase):
 
   def test_the_best_evaluation_is_read_back(self):
     best = run_summary.BestEvaluation(
-        21, 1_050, 0.9, 0.5, 64, -9.0, {'policy': '/tmp/best/policy'}
+        21, 1_050, 0.9, 0.5, 64, -9.0, {'policy': '/tmp/best/policy'}, '0101'
     )
     run_summary.write(self._path, _summary(best=best))
     self.assertEqual(run_summary.read(self._path).best, best)

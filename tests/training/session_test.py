@@ -131,6 +131,8 @@ class SessionTest(absltest.TestCase):
             'num_evaluation_episodes': 2,
             'train_steps': 6,
             'env_steps': 0,
+            'outcomes': '00',
+            'outcomes_without_search': '00',
             **{
                 name: metrics.get(name) for name in evaluation.SPEED_METRICS
             },
@@ -142,6 +144,23 @@ class SessionTest(absltest.TestCase):
       # With more steps requested, it resumes after its sixth.
       self.assertTrue(same.begin_phase('offline', 8))
       self.assertEqual(same.state.phase_step, 6)
+
+  def test_the_episodes_of_an_evaluation_are_those_of_its_row(self):
+    session = self._session()
+    session.begin_phase('offline', 6)
+    session.write_row({})
+    session.write_row(session.evaluate(with_search=True))
+    session.write_row({})
+    with open(os.path.join(self._root, 'evaluations.csv')) as file:
+      rows = [line.split(',') for line in file.read().splitlines()[1:]]
+    self.assertEqual(
+        [row[:6] for row in rows],
+        [
+            ['1', 'offline', '0', '0', policy, start]
+            for policy in ('alone', 'search')
+            for start in '01'
+        ],
+    )
 
   def _end_with_a_failed_write(self, phase):
     """Returns a session, and its mock whose writes of networks fail."""
