@@ -10,7 +10,7 @@ from parl_tf.reports import evaluations as evaluations_lib
 _TITLES = {'search': 'with search', 'alone': 'without search'}
 _COLORS = {'search': drawing.BLUE, 'alone': drawing.VERMILION}
 _PHASES = {'behavior_cloning': 'cloning', 'offline': 'offline'}
-_MAX_TICKS = 12
+_MAX_TICKS = 16
 
 
 def draw(

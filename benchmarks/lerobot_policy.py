@@ -1,10 +1,10 @@
-"""Improves a diffusion policy of LeRobot on the point maze, where it lives.
+"""Improves a diffusion policy of LeRobot on a task, where it lives.
 
-  python -m benchmarks.lerobot_point_maze --root_dir runs/lerobot \
+  python -m benchmarks.lerobot_policy --root_dir runs/lerobot \
       --lerobot_python lerobot_venv/bin/python --seeds 0,1,2
 
 `examples/lerobot_policy` describes the environment of LeRobot, and
-`served_point_maze` what is measured. The base is LeRobot's training program on
+`served_policies` what is measured. The base is LeRobot's training program on
 a recorded dataset.
 """
 
@@ -17,7 +17,8 @@ from absl import app
 from absl import flags
 import numpy as np
 
-from benchmarks import served_point_maze
+from benchmarks import served_policies
+from parl_tf.datasets import reading
 from parl_tf.serving import client as client_lib
 
 _PYTHON = flags.DEFINE_string(
@@ -55,8 +56,8 @@ _POLICY = (
 )
 
 
-class LerobotSeed(served_point_maze.Seed):
-  """The steps of one seed; see `served_point_maze`."""
+class LerobotSeed(served_policies.Seed):
+  """The steps of one seed; see `served_policies`."""
 
   def train_base(self) -> None:
     """Trains the base by LeRobot's program, or resumes it."""
@@ -67,7 +68,7 @@ class LerobotSeed(served_point_maze.Seed):
       )
     output = self.path('base')
     arguments = [
-        '--dataset.repo_id=local/maze',
+        '--dataset.repo_id=local/data',
         f'--dataset.root={self.path("dataset")}',
         f'--output_dir={output}',
         f'--steps={_NUM_BASE_STEPS.value}',
@@ -89,8 +90,9 @@ class LerobotSeed(served_point_maze.Seed):
 
   def check_reloaded(self, version: str, versions: str) -> float:
     """Returns the largest difference to what LeRobot draws by itself."""
-    states = np.random.default_rng(0).uniform(-3.0, 3.0, [32, 4])
-    states = states.astype(np.float32)
+    episodes = reading.read_episodes(self.path('data.hdf5'))
+    states = np.concatenate([x.observation[:-1] for x in episodes])
+    states = np.random.default_rng(0).choice(states, 32, replace=False)
     np.save(self.path('states.npy'), states[np.newaxis])
     with client_lib.PolicyClient(self.address) as client:
       served = client.sample({'observation': states}, 1, seed=7).actions
@@ -113,7 +115,7 @@ class LerobotSeed(served_point_maze.Seed):
 def main(argv: Sequence[str]) -> None:
   """Runs everything that is missing, then writes `results.json`."""
   del argv
-  served_point_maze.run(LerobotSeed)
+  served_policies.run(LerobotSeed)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
-"""Improves a served policy on the point maze, where it lives; the shared part.
+"""Improves a served policy on a task, where it lives; the shared part.
 
-For each seed:
+For each seed, with data of its own:
 
   base               a clone of a recorded dataset
   base at 0.5, at 0  the same, drawn at lower temperatures
@@ -11,7 +11,8 @@ For each seed:
 
 Rerun a command to resume. `steps.json` of a seed lists all attempts, also
 failed ones, with their seconds. `results.json` has the success rates.
-`jax_point_maze` and `lerobot_point_maze` are the programs.
+`jax_policy` and `lerobot_policy` are the programs, `--task` chooses one of
+`TASKS`.
 """
 
 import abc
@@ -23,7 +24,16 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 from absl import flags
 import numpy as np
@@ -35,19 +45,21 @@ from parl_tf.serving import client as client_lib
 _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of all runs.', required=True
 )
+_TASK = flags.DEFINE_enum(
+    'task', 'point_maze', ('point_maze', 'fetch_push'), 'Task.'
+)
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
 _PORT = flags.DEFINE_integer('port', 8130, 'Port of the policy servers.')
 _NUM_EPISODES = flags.DEFINE_integer(
     'num_episodes', 100, 'Episodes per evaluation.'
 )
-# 130 episodes, as sizes/small.gin has, to whose number of updates the critic's
-# learning rate falls.
-_NUM_EPOCHS = flags.DEFINE_integer('num_epochs', 13, 'Epochs of fine-tuning.')
+_NUM_EPOCHS = flags.DEFINE_integer(
+    'num_epochs', None, "Epochs of fine-tuning; None takes the task's."
+)
 _BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings', [], 'Further bindings of all runs of parl-train.'
 )
 
-_NUM_STEPS = 30_000  # environment steps of the dataset
 _NUM_FITTED_ROWS = 4_096
 _NUM_FIT_STEPS = 200  # gradient steps of an epoch
 LEARNING_RATE = 3e-4
@@ -59,6 +71,65 @@ _NO_CRITIC = (
     'ActionOptimizer.num_candidates = 1',
     'ActionOptimizer.num_gradient_steps = 0',
 )
+
+
+class Task(NamedTuple):
+  """A task on which a policy is improved.
+
+  Attributes:
+    domain: Gin file of the domain, or its name in gin/domains.
+    domain_bindings: Bindings of the domain.
+    num_steps: Environment steps of the dataset.
+    gin_files: Gin files of parl-train, without those of served policies.
+    evaluation_files: Gin files that define the domain's evaluations.
+    bindings: Further bindings of parl-train.
+    num_epochs: Epochs of ten episodes.
+  """
+
+  domain: str
+  domain_bindings: Sequence[str]
+  num_steps: int
+  gin_files: Sequence[str]
+  evaluation_files: Sequence[str]
+  bindings: Sequence[str]
+  num_epochs: int
+
+
+TASKS = {
+    'point_maze': Task(
+        domain='pointmaze',
+        domain_bindings=['PointMaze.min_start_distance = 7'],
+        num_steps=30_000,
+        gin_files=['quickstart.gin'],
+        evaluation_files=['quickstart.gin'],
+        bindings=['run_experiment.num_evaluation_episodes = 32'],
+        # 130 episodes, as sizes/small.gin has, to whose number of updates the
+        # critic's learning rate falls.
+        num_epochs=13,
+    ),
+    # A script that misjudges the goal records; see fetch_push_study.gin. The
+    # policies of the examples read a single vector.
+    'fetch_push': Task(
+        domain='benchmarks/fetch_push.gin',
+        domain_bindings=['Gymnasium.flatten_observation = True'],
+        num_steps=100_000,
+        gin_files=[
+            'methods/parl_iql.gin', 'policies/diffusion.gin',
+            'sizes/small_arm.gin', 'benchmarks/fetch_push.gin',
+        ],
+        evaluation_files=['benchmarks/fetch_push.gin'],
+        bindings=[
+            'Gymnasium.flatten_observation = True',
+            # As sizes/small_arm.gin has for `Online`.
+            'ServedOnline.critic_utd = 4',
+            'ServedOnline.max_online_weight = 10.0',
+            'ServedOnline.fitted_offline_fraction = 0.5',
+            'ServedOnline.evaluation_interval = 2',  # epochs
+        ],
+        num_epochs=6,
+    ),
+}
+"""The tasks by name."""
 
 
 class Seed(abc.ABC):
@@ -76,6 +147,11 @@ class Seed(abc.ABC):
 
   def __init__(self, seed: int):
     self.seed = seed
+    self._task = TASKS[_TASK.value]
+    self._num_epochs = (
+        self._task.num_epochs if _NUM_EPOCHS.value is None
+        else _NUM_EPOCHS.value
+    )
     self.directory = os.path.join(
         os.path.abspath(_ROOT_DIR.value), f'seed_{seed}'
     )
@@ -103,7 +179,7 @@ class Seed(abc.ABC):
         )
       self._once('base_searched', lambda: self._evaluate('tuned'))
     with self._server('tuned'):
-      self._once('tuned', lambda: self._train('tuned', _NUM_EPOCHS.value))
+      self._once('tuned', lambda: self._train('tuned', self._num_epochs))
     with self._server('tuned', is_last=True):
       self._once('tuned_alone', lambda: self._evaluate())
       self._once('tuned_searched', lambda: self._evaluate('tuned'))
@@ -156,9 +232,9 @@ class Seed(abc.ABC):
   def _record(self) -> None:
     data = self.path('data.hdf5')
     self.call(
-        'data', 'generate', 'pointmaze', f'--output={data}',
-        f'--num_steps={_NUM_STEPS}', f'--seed={self.seed}',
-        '--gin_bindings=PointMaze.min_start_distance = 7',
+        'data', 'generate', self._task.domain, f'--output={data}',
+        f'--num_steps={self._task.num_steps}', f'--seed={self.seed}',
+        *(f'--gin_bindings={x}' for x in self._task.domain_bindings),
     )
 
   def _train(
@@ -169,20 +245,25 @@ class Seed(abc.ABC):
         f'RemotePolicy.address = {self.address!r}',
         f'run_experiment.dataset_path = {self.path("data.hdf5")!r}',
         "run_experiment.phase_names = ('offline', 'online')",
-        'run_experiment.num_evaluation_episodes = 32',
         f'ServedOnline.num_epochs = {num_epochs}',
         f'ServedOnline.num_fitted_rows = {_NUM_FITTED_ROWS}',
         f'ServedOnline.num_fit_steps = {_NUM_FIT_STEPS}',
         'ServedOnline.refresh_share = 0.2',
+        *self._task.bindings,
         *_BINDINGS.value,
         *bindings,
     ]
     self.call(
         'train',
         f'--root_dir={self.path(name)}',
-        '--gin_file=quickstart.gin',
-        '--gin_file=policies/served.gin',
-        '--gin_file=variants/served_online.gin',
+        *(
+            f'--gin_file={file}'
+            for file in (
+                *self._task.gin_files,
+                'policies/served.gin',
+                'variants/served_online.gin',
+            )
+        ),
         f'--seed={self.seed}',
         *(f'--gin_bindings={value}' for value in values),
     )
@@ -194,7 +275,7 @@ class Seed(abc.ABC):
   def _distill(self) -> Dict[str, float]:
     return self._train(
         'self_distillation',
-        _NUM_EPOCHS.value,
+        self._num_epochs,
         [*_NO_CRITIC, "run_experiment.phase_names = ('online',)"],
     )
 
@@ -206,7 +287,7 @@ class Seed(abc.ABC):
     random = np.random.default_rng(self.seed)
     with client_lib.PolicyClient(self.address) as client:
       version = client.status()['version']
-      for epoch in range(_NUM_EPOCHS.value):
+      for epoch in range(self._num_epochs):
         rows = random.integers(len(states), size=_NUM_FITTED_ROWS)
         training = client.train(
             {'observation': states[rows]},
@@ -223,7 +304,10 @@ class Seed(abc.ABC):
       self, run: str = '', temperature: float = 1.0
   ) -> Dict[str, Any]:
     """Scores the served policy, searched by the critic of a run if given."""
-    arguments = ['--gin_file=quickstart.gin']
+    arguments = [
+        *(f'--gin_file={x}' for x in self._task.evaluation_files),
+        *(f'--gin_bindings={x}' for x in self._task.domain_bindings),
+    ]
     if run:
       arguments = [f'--root_dir={self.path(run)}']
     output = self.call(
