@@ -1,6 +1,7 @@
 """Scripts for gymnasium's Fetch tasks, as a newcomer writes them."""
 
 import abc
+from typing import Mapping
 
 import gin
 import numpy as np
@@ -43,6 +44,8 @@ class _Script(domain.Controller):
 
   def action(self, time_step, environment):
     x = time_step.observation
+    if not isinstance(x, Mapping):  # `Gymnasium.flatten_observation`
+      x = {'desired_goal': x[3:6], 'observation': x[6:]}
     motion, gripper = self.move(
         x['observation'], x['desired_goal'] + self._error
     )
