@@ -58,7 +58,7 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
       the directory cannot be created.
   """
   check_place(root_dir)
-  os.makedirs(root_dir, exist_ok=True)
+  synced_file.make_directory(root_dir)
   with open(os.path.join(root_dir, file_name), 'a+', encoding='utf-8') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +139,7 @@ def claim(
         + '\n  '.join(changes[:_NUM_CHANGES_SHOWN])
         + (f'\n  and {more} more lines' if more > 0 else '')
     )
-  os.makedirs(root_dir, exist_ok=True)
+  synced_file.make_directory(root_dir)
   with contextlib.suppress(FileNotFoundError):
     os.remove(os.path.join(root_dir, _FINISHED))
   if changes:
