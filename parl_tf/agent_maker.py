@@ -2,8 +2,9 @@
 
 import contextlib
 import copy
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
+from absl import logging
 import gin
 from gin import config
 import tensorflow as tf
@@ -47,8 +48,9 @@ def make_agent(
       `{'Search.num_samples': 16, 'target_noise': 0.0}`.
 
   Raises:
-    ValueError: If a name is unknown, a value is out of range, or the critic is
-      to start at the value of the data and there are no episodes.
+    ValueError: If a name is unknown, a value is out of range, a setting has no
+      effect on this agent, or the critic is to start at the value of the data
+      and there are no episodes.
   """
   for name, value, choices in (
       ('critic', critic, _METHODS),
@@ -108,22 +110,58 @@ def _own_configuration() -> Iterator[None]:
 
 
 def _check_used(settings: Mapping[str, Any]) -> None:
-  """Raises `ValueError` if a setting is none of an agent."""
-  used = {
-      (scope, selector.split('.')[-1])
-      for scope, selector in config._OPERATIVE_CONFIG
-  }
-  used |= {('', configurable) for _, configurable in used}
+  """Raises `ValueError` if a setting has no effect on the agent.
+
+  Warns if other bindings win in a part of the scopes.
+  """
   for name in settings:
-    scope, _, configurable = name.rpartition('.')[0].rpartition('/')
-    configurable = configurable.rpartition('.')[2]
-    if '.' in name and (
-        (scope, configurable) not in used or configurable == 'n_step_returns'
-    ):
+    scope, configurable, parameter = _split(name)
+    is_used = False
+    winners = set()
+    for (used, selector), values in config._OPERATIVE_CONFIG.items():
+      # gin leaves out parameters that the caller passed.
+      if (
+          selector.split('.')[-1] == configurable
+          and parameter in values
+          and (not scope or f'{used}/'.startswith(f'{scope}/'))
+      ):
+        bound = _binding_scope(used, selector, parameter)
+        if bound == scope:
+          is_used = True
+        else:
+          winners.add(f'{bound}/{configurable}.{parameter}')
+    others = ' and '.join(sorted(winners))
+    if configurable == 'n_step_returns' or not (is_used or winners):
       raise ValueError(
-          f'`settings`: {name} is no setting of an agent; bind it with gin'
+          f'`settings`: {name} is no setting of this agent; bind it with gin'
           ' where it is used.'
       )
+    if not is_used:
+      raise ValueError(
+          f'`settings`: {name} has no effect, because {others} overrides it.'
+          ' Set that instead.'
+      )
+    if winners:
+      logging.warning('`settings`: %s does not change %s.', name, others)
+
+
+def _split(name: str) -> Tuple[str, str, str]:
+  """Returns the scope, the configurable and the parameter of a setting."""
+  if '.' not in name:
+    return name, 'macro', 'value'
+  selector, _, parameter = name.rpartition('.')
+  scope, _, configurable = selector.rpartition('/')
+  return scope, configurable.rpartition('.')[2], parameter
+
+
+def _binding_scope(used: str, selector: str, parameter: str) -> str:
+  """Returns the scope of the binding that gin takes in a scope."""
+  parts = used.split('/')
+  for length in range(len(parts), 0, -1):
+    scope = '/'.join(parts[:length])
+    if parameter in config._CONFIG.get((scope, selector), {}):
+      return scope
+  return ''
 
 
 def _macro(name: str) -> str:

@@ -28,6 +28,25 @@ def sync(path: str) -> None:
     os.close(descriptor)
 
 
+def make_directory(directory: str) -> None:
+  """Creates a directory and its parents, and syncs their names.
+
+  Args:
+    directory: The directory; it may exist.
+
+  Raises:
+    OSError: If it cannot be created or synced.
+  """
+  place = os.path.abspath(directory)
+  parents = []
+  while not os.path.lexists(place):
+    place = os.path.dirname(place)
+    parents.append(place)
+  os.makedirs(directory, exist_ok=True)
+  for parent in reversed(parents):
+    sync(parent)
+
+
 @contextlib.contextmanager
 def write(path: str) -> Iterator[BinaryIO]:
   """Opens a temporary file and renames it to `path` once written and synced.

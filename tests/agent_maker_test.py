@@ -78,9 +78,36 @@ class AgentMakerTest(absltest.TestCase):
         'Online.num_episodes',
         'n_step_returns.online_steps',
         'trainin/Search.num_samples',  # A misspelt scope.
+        'policy_offline_fraction',
     ):
-      with self.assertRaisesRegex(ValueError, f'{name} is no setting of an ag'):
+      with self.assertRaisesRegex(ValueError, f'{name} is no setting of this'):
         parl_tf.make_agent(self._domain, policy='gaussian', settings={name: 5})
+
+  def test_a_macro_that_the_critic_does_not_read_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'target_noise is no setting of th'):
+      parl_tf.make_agent(
+          self._domain,
+          critic='iql',
+          policy='gaussian',
+          settings={'target_noise': 0.1},
+      )
+
+  def test_settings_that_scoped_bindings_override_are_refused(self):
+    name = 'Adam.learning_rate'
+    with self.assertRaisesRegex(
+        ValueError, f'{name} has no effect, because critic/{name} and policy/'
+    ):
+      parl_tf.make_agent(
+          self._domain, policy='gaussian', settings={name: 1e-4}
+      )
+    name = 'Search.num_samples'
+    settings = {name: 8, f'acting/{name}': 5}
+    with self.assertLogs(level='WARNING') as logs:
+      agent = parl_tf.make_agent(
+          self._domain, policy='gaussian', settings=settings
+      )
+    self.assertIn(f'{name} does not change acting/{name}.', logs.output[0])
+    self.assertEqual(agent.searches.training.num_samples, 8)
 
   def test_the_configuration_of_the_caller_stays(self):
     def own(spec):

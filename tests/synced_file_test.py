@@ -69,6 +69,23 @@ class ReplaceDirectoryTest(absltest.TestCase):
     self.assertCountEqual(os.listdir(root), ['a', 'a.old', 'a.bak'])
 
 
+class MakeDirectoryTest(absltest.TestCase):
+
+  def test_the_names_of_all_new_directories_are_synced(self):
+    root = self.create_tempdir().full_path
+    synced = []
+
+    def sync(descriptor):
+      synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+
+    with mock.patch.object(os, 'fsync', sync):
+      for _ in range(2):
+        synced_file.make_directory(os.path.join(root, 'run', 'spool', '0/'))
+    self.assertTrue(os.path.isdir(os.path.join(root, 'run/spool/0')))
+    parents = (root, os.path.join(root, 'run'), os.path.join(root, 'run/spool'))
+    self.assertEqual(tuple(synced), parents)
+
+
 class WriteTest(absltest.TestCase):
 
   def test_contents_are_synced_before_the_file_has_its_name(self):

@@ -64,10 +64,10 @@ def measure_all(folders: Sequence[str]) -> List[str]:
 
   Raises:
     ConnectionError: If the server of a policy does not answer.
-    ValueError: If a run has no clone or has not been evaluated, or a file is
-      faulty. No run is measured if one lacks its clone or the server of its
-      policy. Other errors end the measurement of all runs; what has been
-      measured is kept.
+    ValueError: If a run has no clone or has not been evaluated, a file is
+      faulty, or self-distillation was begun with other settings. No run is
+      measured if one lacks its clone or the server of its policy. Other errors
+      end the measurement of all runs; what has been measured is kept.
   """
   run_dirs, notes = runs_lib.find_runs(folders)
   for note in notes:
@@ -91,7 +91,15 @@ def measure_all(folders: Sequence[str]) -> List[str]:
     )
     with _from_base(run_dir):
       gin.clear_config()
-      training_run.train(*arguments)
+      try:
+        training_run.train(*arguments)
+      except run_directory.OtherRunError as error:
+        folder = os.path.dirname(arguments.root_dir)
+        raise ValueError(
+            f'{folder} was begun with other settings, such as those of an'
+            ' earlier version, or has lost its checkpoints. Remove it to repeat'
+            ' self-distillation.'
+        ) from error
     write_self_distillation(run_dir, arguments.root_dir)
   return [os.path.join(run_dir, controls.FILE) for run_dir in run_dirs]
 

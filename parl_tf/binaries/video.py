@@ -1,6 +1,7 @@
 """Writes the first episode of an evaluation as a video."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 from typing import Any, Callable, Dict, Optional
@@ -48,12 +49,17 @@ class VideoRecorder(contextlib.AbstractContextManager):
     else:
       # By default, pictures are stretched to multiples of 16 pixels.
       options = {'fps': rate, 'macro_block_size': _SIDE_MULTIPLE}
-    self._writer = imageio.get_writer(path, **options)
+    self._open = functools.partial(imageio.get_writer, path, **options)
+    self._writer = self._open()
     self._make_panel = make_panel
     self._panel: Any = None
     self._is_over = False
 
-  def __call__(self, environments, running):
+  def __call__(self, environments, running, step):
+    if evaluation_video.begins(running, step):
+      self._writer.close()  # Of a lost attempt.
+      self._writer = self._open()
+      self._is_over = False
     # Also records the final state of the episode.
     if not self._is_over:
       self._writer.append_data(_padded(self._frame(environments[0])))

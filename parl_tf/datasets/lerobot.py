@@ -18,7 +18,8 @@ stored.
 
 `observation.<key>` becomes `observations/<key>`, for all `observation_keys` or,
 without them, for all vectors and images. A single part becomes `observations`.
-If the layout expects a single array, only its `concatenated_keys` are read or,
+If the layout expects a single array, or nothing of a dataset that the library
+wrote from one, only its `concatenated_keys` are read or,
 where some of them are missing, `observation.state`. Only the requested videos
 are decoded. Frames are matched by index; video frames after
 the last row are ignored.
@@ -72,7 +73,7 @@ class _Source(rows_lib.RowSource):
         _DONE in metadata.features and not layout.every_episode_succeeds
     )
     self.needs_successes = not (self._has_done and metadata.done_is_terminal)
-    self._features = self._select(metadata.features)
+    self._features = self._select(metadata)
     kinds = {x.key: x.kind for x in self._features.values()}
     video_keys = [x for x, y in kinds.items() if y == lerobot_metadata.VIDEO]
     self._stored_keys = [x for x in kinds if x not in video_keys]
@@ -97,9 +98,11 @@ class _Source(rows_lib.RowSource):
       for video in videos.values():
         video.close()
 
-  def _select(self, found) -> Dict[str, lerobot_metadata.Feature]:
+  def _select(
+      self, metadata: lerobot_metadata.Metadata
+  ) -> Dict[str, lerobot_metadata.Feature]:
     """Returns the features to read, keyed by column."""
-    layout = self._layout
+    layout, found = self._layout, metadata.features
     keys = {'actions': 'action'}
     if not layout.every_episode_succeeds:
       if layout.success_field or _SUCCESS in found:
@@ -112,7 +115,9 @@ class _Source(rows_lib.RowSource):
       parts = [x[len(_PREFIX):] for x, y in found.items()
                if x.startswith(_PREFIX) and (y.dtype.kind == 'f'
                                              or y.kind != 'numbers')]
-      wants_one = layout.observation_shape is not None and not is_nest
+      wants_one = not is_nest
+      if layout.observation_shape is None:
+        wants_one = metadata.has_one_observation
       concatenated = layout.concatenated_keys or ()
       if concatenated and set(concatenated) <= set(parts):
         parts = concatenated

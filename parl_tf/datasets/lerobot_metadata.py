@@ -22,6 +22,7 @@ from parl_tf.datasets import json_file
 from parl_tf.datasets import rows as rows_lib
 
 TASK_ENDS = 'parl_tf.done_is_terminal'
+ONE_OBSERVATION = 'parl_tf.has_one_observation'
 INFO = 'meta/info.json'
 EPISODES = 'meta/episodes'
 VIDEO, IMAGE = 'video', 'image'
@@ -117,6 +118,8 @@ class Metadata:
     rate: Frames per second.
     done_is_terminal: Whether `next.done` marks the end of the task only, as in
       datasets that the library wrote.
+    has_one_observation: Whether the observation is a single array, as in
+      datasets that the library wrote, even if it has two names.
   """
 
   def __init__(self, path: str):
@@ -129,6 +132,7 @@ class Metadata:
     self._info = self._read_info()
     self.rate = float(self._info['fps'])
     self.done_is_terminal = bool(self._info.get(TASK_ENDS, False))
+    self.has_one_observation = bool(self._info.get(ONE_OBSERVATION, False))
     self.features: Dict[str, Feature] = {}
     described = f'{os.path.join(path, INFO)}: `features'
     with json_file.structure_checked(f'{described}`'):

@@ -6,7 +6,8 @@ an episode's last action is not stored.
 
   observation  `observation.<key>`. An observation that is one vector becomes
                `observation.state` and, because LeRobot's diffusion policy and
-               ACT need one, also `observation.environment_state`. A single
+               ACT need one, also `observation.environment_state`; our reader
+               takes the first one, because `info.json` says so. A single
                image becomes `observation.image`. Images are stored as PNG.
   reward       `next.reward`
   success      `next.success`
@@ -72,10 +73,12 @@ def write(
   if os.path.exists(path):
     raise ValueError(f'{path}: must not exist yet.')
   partial = os.path.normpath(path) + '.partial'
+  has_one_observation = False
   shutil.rmtree(partial, ignore_errors=True)
   try:
     with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
       for episode in episodes:
+        has_one_observation = not isinstance(episode.observation, Mapping)
         columns = _columns(episode, action_bounds)
         if not has_successes:
           del columns['next.success']
@@ -86,6 +89,7 @@ def write(
     _write_tasks(partial, instruction)
     _write_json(partial, 'meta/stats.json', frames.statistics())
     info = _describe(frames.features(), starts, rate)
+    info[lerobot_metadata.ONE_OBSERVATION] = has_one_observation
     _write_json(partial, lerobot_metadata.INFO, info)
     os.rename(partial, path)
   except BaseException:

@@ -38,7 +38,7 @@ def check_run(directory: str, run_id: int) -> None:
   """Binds a directory to a run, or checks that it already is.
 
   Args:
-    directory: Existing directory of a spool or a learner.
+    directory: Existing directory of a spool, a learner or an evaluator.
     run_id: Number of the run of the service's log.
 
   Raises:

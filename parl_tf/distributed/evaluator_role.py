@@ -5,6 +5,9 @@ import time
 from absl import logging
 import gin
 
+from parl_tf import synced_file
+from parl_tf.distributed import directory_id
+from parl_tf.distributed import journal as journal_lib
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights as weights_lib
 from parl_tf.domains import domain as domain_lib
@@ -42,8 +45,14 @@ def follow(
 
   Returns:
     The number of evaluations.
+
+  Raises:
+    ValueError: If the directory has the results of another run.
   """
   link = server_link.ServerLink(address)
+  journal = link.wait_for(journal_lib.TABLE, lambda: journal_lib.read(link))
+  synced_file.make_directory(root_dir)
+  directory_id.check_run(root_dir, int(journal.run_id[0]))
   domain = domain_lib.select_domain()
   # The observation statistics arrive with the weights.
   agent = experiment.make_agent(domain, None, seed)

@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Set, TypeVar
 from absl import logging
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.distributed import directory_id
 from parl_tf.distributed import episode_item
@@ -74,7 +75,7 @@ class Spool:
     self._refused_before: Optional[Set[int]] = None
     self._unreadable: Set[int] = set()
     self._reported: Set[int] = set()
-    os.makedirs(directory, exist_ok=True)
+    synced_file.make_directory(directory)
     spool_id = directory_id.read_or_make(
         directory, directory_id.SPOOL, _SPOOL_BITS
     )

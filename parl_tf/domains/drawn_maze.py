@@ -144,8 +144,11 @@ class DrawnMazeEnvironment(domain.Environment):
     # Of its own: the environments draw the start from `seed`, and it must not
     # tell which goal counts.
     self._random = np.random.default_rng([seed, _GOAL_STREAM])
+    # Shared, so that the first episode of a goal does not start like that of
+    # another one.
+    starts = np.random.default_rng(seed)
     for environment in self._environments:
-      environment.seed(seed)
+      environment.seed(starts)
     self._needs_reset = True
 
   def reset(self) -> dm_env.TimeStep:

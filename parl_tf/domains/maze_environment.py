@@ -1,7 +1,7 @@
 """A body that moves to a goal in a maze, simulated with MuJoCo directly."""
 
 import abc
-from typing import Any, Mapping
+from typing import Any, Mapping, Union
 
 import dm_env
 from dm_env import specs
@@ -74,7 +74,8 @@ class MazeEnvironment(domain.Environment):
     """Position `[x, y]` of the body in metres."""
     return self._position
 
-  def seed(self, seed: int) -> None:
+  def seed(self, seed: Union[int, np.random.Generator]) -> None:
+    """Seeds the initial states; environments may share a generator."""
     self._random = np.random.default_rng(seed)
 
   def is_success(self) -> bool:

@@ -151,7 +151,7 @@ class ActionCache:
       cache = cls(directory, is_writable=True)
       cache.check(header)
       return cache
-    os.makedirs(directory, exist_ok=True)
+    synced_file.make_directory(directory)
     with synced_file.write(os.path.join(directory, _STATES)) as file:
       np.savez(
           file,

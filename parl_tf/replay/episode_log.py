@@ -46,7 +46,7 @@ class EpisodeLog:
     self._position_of_id: Dict[int, int] = {}
     self._num_files = 0
     self._step_spec: Optional[checks.StepSpec] = None
-    os.makedirs(directory, exist_ok=True)
+    synced_file.make_directory(directory)
     if drop_torn_end:
       self._drop_torn_end()
     self._scan()

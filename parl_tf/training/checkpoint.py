@@ -102,6 +102,7 @@ class Checkpoint:
         state=_SerializedState(state), **agent.checkpoint_items
     )
     self._directory = directory
+    synced_file.make_directory(directory)
     self._drop_damaged_list()
     self._manager = tf.train.CheckpointManager(
         self._checkpoint, directory, max_to_keep=_NUM_KEPT

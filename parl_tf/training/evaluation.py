@@ -43,10 +43,12 @@ Act = Callable[[types.Nest, np.ndarray], np.ndarray]
 A chunk of actions `[B, H, A]` is played to its end before the next call.
 """
 
-Observer = Callable[[Sequence[object], np.ndarray], None]
-"""Receives each episode's environment and a bool mask of running episodes.
+Observer = Callable[[Sequence[object], np.ndarray, int], None]
+"""Receives each episode's environment, a bool mask of running episodes and the
+number of steps since their reset.
 
-Episodes of different groups use the same environments at different times.
+Episodes of different groups use the same environments at different times. A
+group that loses an episode begins again with step 0.
 """
 
 SPEED_METRICS = run_files.SPEED_METRICS
@@ -297,7 +299,7 @@ class Evaluator:
       time_steps[i] = histories[i].see(time_step)
     running = np.arange(len(time_steps)) < len(environments)
     shape = (len(time_steps),) + self._domain.action_spec().shape
-    self._observe(observer, first, running)
+    self._observe(observer, first, running, 0)
     for step in range(self._domain.max_episode_steps):
       actions = decide(step, time_steps, running)
       actions = _checked(actions, shape, first, step)
@@ -312,7 +314,7 @@ class Evaluator:
         )
         builders[i].add_observation(time_step.observation)
         running[i] = not time_step.last()
-      self._observe(observer, first, running)
+      self._observe(observer, first, running, step + 1)
       if not running.any():
         episodes = [b.build(i) for i, b in enumerate(builders, start=first)]
         return [x.judged(e) for x, e in zip(finite, episodes, strict=True)]
@@ -322,13 +324,14 @@ class Evaluator:
         ' (`max_episode_steps`), but it did not.'
     )
 
-  def _observe(self, observer, first, running):
+  def _observe(self, observer, first, running, step):
     if observer is not None:
       numbers = range(self._num_episodes)
       size = len(self._environments)
       is_running = np.zeros([self._num_episodes], bool)
       is_running[first : first + size] = running[: self._num_episodes - first]
-      observer([self._environments[i % size] for i in numbers], is_running)
+      environments = [self._environments[i % size] for i in numbers]
+      observer(environments, is_running, step)
 
 
 def _checked(actions, shape, first: int, step: int) -> np.ndarray:

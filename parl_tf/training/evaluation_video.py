@@ -23,7 +23,10 @@ class FirstEpisode:
     self.frames: List[np.ndarray] = []
     self._is_over = False
 
-  def __call__(self, environments, running):
+  def __call__(self, environments, running, step):
+    if begins(running, step):
+      self.frames.clear()
+      self._is_over = False
     # Also keeps the final state of the episode.
     if not self._is_over and len(self.frames) < _MAX_FRAMES:
       self.frames.append(render(environments[0]))
@@ -41,6 +44,16 @@ class FirstEpisode:
       for frame in self.frames:
         writer.append_data(frame)
     return file.getvalue()
+
+
+def begins(running: np.ndarray, step: int) -> bool:
+  """Returns whether the first episode begins, or is repeated after a loss.
+
+  Args:
+    running: As an evaluation's observer receives it.
+    step: As an evaluation's observer receives it.
+  """
+  return step == 0 and bool(running[0])
 
 
 def check(domain) -> None:

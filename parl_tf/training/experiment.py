@@ -87,7 +87,8 @@ def run_experiment(
       the return of an endless episode, as such episodes of the dataset do.
     timeouts_fail_online: Whether the time limit fails an online episode without
       success for good: it ends with the return of an endless episode, where by
-      default the critic bootstraps.
+      default the critic bootstraps. For tasks that end by success only: another
+      end keeps its reward, and may then be worth more than a time-out.
     exported_policies: The policies to export at the end, any of 'policy',
       'greedy_policy' and 'base_policy'. Each takes a few seconds.
     export_phases: Whether to also export them at the end of behavior cloning
@@ -106,8 +107,7 @@ def run_experiment(
       offline phase. None starts from scratch.
     initial_phase: The other run's phase, 'behavior_cloning' or 'offline'; None
       takes 'offline' if its critic can be used.
-    checkpoint_seconds: Minimum seconds between checkpoints, which are written
-      between turns.
+    checkpoint_seconds: Minimum seconds between checkpoints, which follow turns.
 
   Returns:
     The summary that is written to `summary.json`.

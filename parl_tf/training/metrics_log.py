@@ -72,7 +72,7 @@ class MetricsLog:
     )
     self._path = os.path.join(root_dir, 'metrics.csv')
     self._videos = os.path.join(root_dir, 'videos')
-    os.makedirs(root_dir, exist_ok=True)
+    synced_file.make_directory(root_dir)
     if resume_rows is None:
       resume_rows = self._count_rows()
     rows = self._read(resume_rows) if resume_rows else []

@@ -33,7 +33,7 @@ def replace(
   partial = directory + synced_file.PARTIAL_SUFFIX
   try:
     shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
+    synced_file.make_directory(partial)
     for name, items in networks.items():
       tf.train.Checkpoint(**items).write(os.path.join(partial, name))
     with synced_file.write(os.path.join(partial, file_name)) as file:

@@ -301,8 +301,7 @@ class Online:
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase; `check` has been called."""
-    # Opened even if no episodes are left, because closing it stops the
-    # collectors.
+    # Opened even if no episodes are left: closing it stops the collectors.
     with session.source.collection(session) as collection:
       if self._num_episodes:
         self._run(session, collection)
@@ -318,7 +317,8 @@ class Online:
       session.agent.reset_following_policies()
     requests = self._requests(session.agent)
     with progress.Progress(
-        self.name, total, state.phase_step, unit='episode'
+        self.name, total, state.phase_step, unit='episode',
+        warm_up=self._num_warm_up_episodes,
     ) as bar:
       while state.phase_step < total:
         metrics = self._turn(session, collection, requests)

@@ -50,6 +50,7 @@ class Progress:
       start: int = 0,
       *,
       unit: str = 'step',
+      warm_up: int = 0,
       stream: Optional[TextIO] = None,
       clock: Callable[[], float] = time.monotonic,
   ):
@@ -60,6 +61,7 @@ class Progress:
       total: The step at which the phase ends.
       start: The step at which this session resumes the phase.
       unit: The unit of a step, in the singular.
+      warm_up: Number of first steps that are counted apart.
       stream: Where to write; standard error by default.
       clock: Returns monotonic seconds.
     """
@@ -70,6 +72,7 @@ class Progress:
     self._step = start
     self._start_step = start
     self._unit = unit
+    self._warm_up = warm_up
     self._is_over = False
     self._values: Dict[str, Any] = {}
     self._history: Deque[Tuple[float, int]] = collections.deque()
@@ -155,7 +158,10 @@ class Progress:
         if name == 'success_rate' and _ALONE in self._values:
           value += f' ({float(self._values[_ALONE]):.3f} alone)'
         break
-    count = f'{self._step}/{self._total}'
+    if self._step < self._warm_up:
+      count = f'warm-up {self._step}/{self._warm_up}'
+    else:
+      count = f'{self._step - self._warm_up}/{self._total - self._warm_up}'
     return count, _rate(rate, self._unit), time_text, value
 
   def _is_early(self, now: float) -> bool:

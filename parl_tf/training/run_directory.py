@@ -39,6 +39,10 @@ _MAY_CHANGE = re.compile(
 _INITIAL_RUN = re.compile(r'[-+]run_experiment\.initial_run = ')
 
 
+class OtherRunError(ValueError):
+  """A directory belongs to another run."""
+
+
 @contextlib.contextmanager
 def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
   """Locks a directory against other processes; creates it if it is missing.
@@ -54,7 +58,7 @@ def hold(root_dir: str, file_name: str = 'run.lock') -> Iterator[None]:
       the directory cannot be created.
   """
   check_place(root_dir)
-  os.makedirs(root_dir, exist_ok=True)
+  synced_file.make_directory(root_dir)
   with open(os.path.join(root_dir, file_name), 'a+', encoding='utf-8') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,10 +109,11 @@ def claim(
     Whether the directory was already bound to this configuration.
 
   Raises:
-    ValueError: If the directory has a run with another seed or configuration,
-      apart from numbers of steps, episodes and evaluations, and the path of the
-      run where it began. The message shows the differences. Or if it has the
-      results of a run whose checkpoints were removed.
+    OtherRunError: If the directory has a run with another seed or
+      configuration, apart from numbers of steps, episodes and evaluations, and
+      the path of the run where it began. The message shows the differences. Or
+      if it has the results of a run whose checkpoints were removed.
+    ValueError: If the directory has a run, but no configuration.
   """
   path = os.path.join(root_dir, _FILE)
   config = _config(seed)
@@ -118,7 +123,7 @@ def claim(
       before = file.read()
   changes = _changes(before or '', config)
   if not holds_run(root_dir) and _has_results(root_dir):
-    raise ValueError(
+    raise OtherRunError(
         f'{root_dir} has the results of a run, but no checkpoints, and would '
         'be overwritten; give another --root_dir.'
     )
@@ -128,13 +133,13 @@ def claim(
     if before is None:
       raise ValueError(f'{root_dir} has a run, but no {_FILE}.')
     more = len(changes) - _NUM_CHANGES_SHOWN
-    raise ValueError(
+    raise OtherRunError(
         f'{path}: the directory belongs to another configuration (- there, + '
         'here); give another --root_dir, or the same configuration:\n  '
         + '\n  '.join(changes[:_NUM_CHANGES_SHOWN])
         + (f'\n  and {more} more lines' if more > 0 else '')
     )
-  os.makedirs(root_dir, exist_ok=True)
+  synced_file.make_directory(root_dir)
   with contextlib.suppress(FileNotFoundError):
     os.remove(os.path.join(root_dir, _FINISHED))
   if changes:

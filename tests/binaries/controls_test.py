@@ -115,6 +115,21 @@ class ControlsTest(absltest.TestCase):
       controls_run.measure_all([self._run])
     self.assertFalse(os.path.exists(os.path.join(self._run, controls.FILE)))
 
+  def test_self_distillation_of_other_settings_is_to_be_removed(self):
+    rates = dict.fromkeys(controls.TEMPERATURES, {'success_rate': 0.25})
+    found = {'num_episodes': 4, 'data': {'success_rate': 0.25}, 'clone': rates}
+    with open(os.path.join(self._run, controls.FILE), 'w') as file:
+      json.dump(found, file)
+    root_dir = controls_run.self_distillation(self._run).root_dir
+    os.makedirs(os.path.join(root_dir, 'checkpoints'))
+    for name in ('config.gin', 'checkpoints/checkpoint'):
+      with open(os.path.join(root_dir, name), 'w') as file:
+        file.write('# seed = 3\n')
+    with self.assertRaisesRegex(
+        ValueError, 'run/controls/self_distillation was begun .* Remove it'
+    ):
+      controls_run.measure_all([self._run])
+
   @pytest.mark.full
   def test_self_distillation_runs_and_is_reported(self):
     (path,) = controls_run.measure_all([self._run])

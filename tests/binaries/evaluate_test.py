@@ -295,7 +295,7 @@ class EvaluateTest(parameterized.TestCase):
     environment = mock.Mock()
     environment.render.return_value = np.zeros([33, 50, 3], np.uint8)
     with video.VideoRecorder(path) as recorder:
-      recorder([environment], [False])
+      recorder([environment], [True], 0)
 
     with imageio.get_reader(path) as reader:
       self.assertEqual(reader.get_data(0).shape[:2], (34, 50))

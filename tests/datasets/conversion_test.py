@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import conversion
+from parl_tf.datasets import lerobot_writer
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 
@@ -204,6 +205,20 @@ class ConversionTest(absltest.TestCase):
     with self.assertNoLogs(logger, 'WARNING'):
       conversion.convert([known], self._output)
       conversion.convert([unknown], self._output)
+
+  def test_a_lerobot_dataset_and_its_source_fit(self):
+    gin.parse_config('dataset.action_bounds = (-1.0, 1.0)')
+    path = self._write('source', '-t')
+    (episode,) = reading.read_episodes(path)
+    copy = os.path.join(self._folder, 'copy')
+    lerobot_writer.write(
+        copy, [episode], rate=10, instruction='', has_successes=False
+    )
+    conversion.convert([path, copy], self._output)
+    first, second = self._read()
+    np.testing.assert_array_equal(
+        first.observation[:2], second.observation[:2]
+    )
 
   def test_rewards_of_other_scales_are_warned_of(self):
     zero_one = self._write('a', '-t-t', rewards=np.array([0, 1, 0, 0]))

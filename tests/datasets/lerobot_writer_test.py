@@ -86,6 +86,16 @@ class LerobotWriterTest(dataset_case.DatasetCase):
     for name in ('observation.state', 'observation.environment_state'):
       self.assertEqual(features[name]['shape'], [2])
 
+  def test_a_single_array_is_read_as_one_without_a_task(self):
+    self._write([_episode(2, True)])
+    (found,) = self._read()
+    self.assertEqual(found.observation[:2].tolist(), [[0, 0], [1, -1]])
+
+    nest = dict.fromkeys(('state', 'environment_state'), found.observation)
+    self._path += '_nest'
+    self._write([_episode(2, True, nest)])
+    self.assertEqual(self._read()[0].observation.keys(), nest.keys())
+
   def test_slashes_become_dots(self):
     nest = {'arm/joints': np.zeros([3, 2], np.float32)}
     self._write([_episode(2, True, nest)])

@@ -122,6 +122,18 @@ class DrawnMazeTest(parameterized.TestCase):
         np.abs(red.mean(axis=0) - blue.mean(axis=0)), 0.25 * deviation
     )
 
+  def test_each_reset_draws_another_start(self):
+    domain = drawn_maze.DrawnMaze(goal_cells=_TWO_GOALS)
+    environment = domain.make_environment(0, evaluation=False)
+    noise = set()
+    for _ in range(8):
+      environment.reset()
+      maze = environment.unwrapped.maze
+      offsets = environment.state[:2] - [maze.position(x) for x in maze.cells]
+      nearest = np.argmin(np.linalg.norm(offsets, axis=1))
+      noise.add(tuple(np.round(offsets[nearest], 4)))
+    self.assertLen(noise, 8)
+
   def test_controller_reaches_the_goal_that_counts(self):
     domain = drawn_maze.DrawnMaze(goal_cells=_TWO_GOALS)
     environment = domain.make_environment(0, evaluation=True)

@@ -188,7 +188,7 @@ class EvaluationTest(parameterized.TestCase):
     seen = []
     domain = line_walk.LineWalk()
     result = evaluation.Evaluator(domain, num_episodes=2, seed=0).run(
-        _forward, lambda environments, running: seen.append(running.copy())
+        _forward, lambda _, running, unused_step: seen.append(running.copy())
     )
     self.assertLen(seen, 1 + max(e.num_steps for e in result.episodes))
     np.testing.assert_array_equal(seen[0], [True, True])
@@ -308,7 +308,7 @@ class EvaluationTest(parameterized.TestCase):
   def test_observer_of_groups_sees_each_episode_run_once(self):
     domain, seen = self._limited(2), []
 
-    def observe(environments, running):
+    def observe(environments, running, unused_step):
       self.assertEqual(environments, (domain.environments * 2)[:3])
       seen.append(running.tolist())
 

@@ -102,6 +102,21 @@ class ProgressTest(absltest.TestCase):
         'online: 4/4  2.5 s/episode  in 00:10',
     )
 
+  def test_the_warm_up_is_counted_apart(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress(
+        'online', 5, warm_up=2, stream=stream, clock=clock
+    ) as display:
+      for step in range(1, 6):
+        clock.now += 60.0
+        display.update(step)
+    counts = [line.split('  ')[0] for line in stream.getvalue().splitlines()]
+    self.assertEqual(
+        counts,
+        ['online: warm-up 0/2', 'online: warm-up 1/2']
+        + [f'online: {count}/3' for count in range(4)],
+    )
+
   def test_rate_and_time_are_shown_once_they_are_known(self):
     stream = io.StringIO()
     with progress.Progress('online', 10, stream=stream, clock=_Clock()):
