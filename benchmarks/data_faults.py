@@ -114,6 +114,8 @@ _FAULTS = (
     Fault('actions out of bounds', d4rl.NAME, _put('actions', 2, 1.5)),
     Fault('flags other than 0 and 1', d4rl.NAME,
           _change(terminals=np.array([0, 0, 2, 0, 0, 0, 0]))),
+    Fault('terminal and timeout in one row', d4rl.NAME,
+          _put('timeouts', 2, True)),
     Fault('no episode end', d4rl.NAME,
           lambda path: d4rl_columns.write(path, d4rl_columns.make('-------'))),
     Fault('next observation differs from the next row', d4rl.NAME,

@@ -176,6 +176,8 @@ class _Source(hdf5.Source):
     ends = [rows[x] != 0 for x in ('terminals', 'timeouts') if x in rows]
     rows[rows_lib.CONTINUED] = ~np.any(ends, axis=0)
     rows['terminals'] = (success != 0) & self._layout.ends_at_success
+    if 'timeouts' in rows:
+      rows['timeouts'] = np.where(rows['terminals'], 0, rows['timeouts'])
 
 
 class EpisodeFile:

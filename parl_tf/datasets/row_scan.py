@@ -86,7 +86,7 @@ class RowScan:
   def add(self, rows: rows_lib.Rows) -> None:
     """Checks and counts the next rows."""
     self._check_values(rows)
-    self._count_ends(rows)
+    self._check_ends(rows)
     self._check_episode_ids(rows)
     self._check_successors(rows)
     self._count(rows)
@@ -268,11 +268,16 @@ class RowScan:
     self._num_saturated += int(np.sum(np.abs(actions) >= 1))
     self._num_action_entries += actions.size
 
-  def _count_ends(self, rows) -> None:
-    is_terminal = rows['terminals'] != 0
-    self._num_terminals += int(np.sum(is_terminal))
+  def _check_ends(self, rows) -> None:
+    self._num_terminals += int(np.sum(rows['terminals'] != 0))
     if 'timeouts' in rows:
-      self._num_timeouts += int(np.sum((rows['timeouts'] != 0) & ~is_terminal))
+      self._num_timeouts += int(np.sum(rows['timeouts'] != 0))
+      self._fault_rows(
+          'timeouts',
+          (rows['terminals'] != 0) & (rows['timeouts'] != 0),
+          'must not be set if `terminals` is set',
+          rows['timeouts'],
+      )
 
   def _check_episode_ids(self, rows) -> None:
     """Checks that ids never decrease and change only at episode ends."""

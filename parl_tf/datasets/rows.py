@@ -6,7 +6,7 @@ Readers of all formats use these column names:
   actions       `[rows, A]`
   rewards       `[rows]`, raw
   terminals     `[rows]`, 1 if the step terminates the episode
-  timeouts      `[rows]`, 1 if the episode ends; `terminals` wins; optional
+  timeouts      `[rows]`, 1 if the episode ends without terminating; optional
   next_observations[/<key>]  observation after the step; optional
   success       `[rows]`, 1 if the task is solved after the step; optional
   episode_ids   `[rows]`, number of the episode in the file; optional

@@ -32,13 +32,6 @@ class InspectionTest(dataset_case.DatasetCase):
       self._write(2, [1], [], [0, 1], [[0.0, greatest], [0.0, -greatest / 4]])
       self.assertRegex(inspection.inspect(self._path).action_hint, hint)
 
-  def test_a_terminal_and_a_timeout_in_one_row_are_a_terminal(self):
-    self._write(3, [1], [1, 2], [0, 1, 0], np.zeros([3, 1]))
-    found = inspection.inspect(self._path)
-    self.assertEmpty(found.faults)
-    self.assertEqual((found.num_terminals, found.num_timeouts), (1, 1))
-    self.assertEqual(self._read()[0].discount.tolist(), [1, 0])
-
   def test_statistics(self):
     # Episodes: rows 0-1 (terminal), 2-4 (timeout), 5 (no end).
     self._write(
@@ -266,6 +259,13 @@ class FaultTest(dataset_case.DatasetCase):
     self._assert_fault(
         d4rl_columns.make(terminals=np.array([0, 0, 2, 0, 0, 0, 0])),
         '`terminals` must be 0 or 1; row 2 has value 2',
+    )
+
+  def test_terminal_and_timeout_in_one_row(self):
+    columns = d4rl_columns.make()
+    columns['timeouts'][2] = True
+    self._assert_fault(
+        columns, '`timeouts` must not be set if `terminals` is set; row 2'
     )
 
   @parameterized.parameters(
