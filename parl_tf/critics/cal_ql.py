@@ -21,9 +21,6 @@ class CalQLCritic(td.TDCritic):
   Implements L = L_TD + alpha * penalty of Nakamoto et al. (2023),
   arXiv:2303.05479; PA-RL, arXiv:2412.06685, equation (3.3). `calibrate=False`
   is CQL.
-
-  Note: Rows whose chunk of actions was filled up with zeros, at the end of an
-  episode, have no penalty: it would compare fewer actions with whole chunks.
   """
 
   def __init__(
@@ -193,9 +190,6 @@ class CalQLCritic(td.TDCritic):
           log_densities,
       )
     penalty = tf.reduce_mean(penalty, axis=0)  # [M, B] -> [B]
-    info = transition.action_step.info
-    if 'action_mask' in info:  # Of chunks.
-      penalty *= tf.reduce_min(info['action_mask'], axis=-1)
     metrics['losses/conservative'] = tf.reduce_mean(penalty)
     return penalty, metrics
 

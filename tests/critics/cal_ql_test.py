@@ -232,33 +232,6 @@ class CalQLTest(parameterized.TestCase):
         atol=1e-4,
     )
 
-  def test_chunks_past_the_end_of_an_episode_have_no_penalty(self):
-    transition = critic_conformance.make_transition(4)
-    step = transition.action_step
-    mask = np.ones([4, 2], np.float32)
-    mask[2, 1] = 0.0
-    masked = transition._replace(
-        action_step=step._replace(info=dict(step.info, action_mask=mask))
-    )
-    td, whole, partial = (
-        self._loss(_make(conservative_weight=weight), _argmax(), rows)[0]
-        for weight, rows in (
-            (0.0, transition), (1e4, transition), (1e4, masked)
-        )
-    )
-    penalty = whole.per_example - td.per_example
-    self.assertGreater(np.abs(penalty).min(), 0.1)
-    np.testing.assert_allclose(
-        partial.per_example - td.per_example,
-        penalty * [1.0, 1.0, 0.0, 1.0],
-        atol=1e-3,
-    )
-    np.testing.assert_allclose(
-        1e4 * partial.metrics['losses/conservative'],
-        np.mean(partial.per_example - td.per_example),
-        rtol=1e-3,
-    )
-
   def test_the_printed_form_evaluates_only_the_columns_that_it_reads(self):
     critic = _make(conservative_form='expectation')
     numbers = []
