@@ -12,7 +12,7 @@ For each seed, with data of its own:
 Rerun a command to resume. `steps.json` of a seed lists all attempts, also
 failed ones, with their seconds. `results.json` has the success rates.
 `jax_policy` and `lerobot_policy` are the programs, `--task` chooses one of
-`TASKS`.
+`served_tasks`.
 """
 
 import abc
@@ -24,20 +24,12 @@ import os
 import subprocess
 import sys
 import time
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-)
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from absl import flags
 import numpy as np
 
+from benchmarks import served_tasks
 from parl_tf import synced_file
 from parl_tf.datasets import reading
 from parl_tf.serving import client as client_lib
@@ -46,7 +38,7 @@ _ROOT_DIR = flags.DEFINE_string(
     'root_dir', None, 'Directory of all runs.', required=True
 )
 _TASK = flags.DEFINE_enum(
-    'task', 'point_maze', ('point_maze', 'fetch_push'), 'Task.'
+    'task', 'point_maze', list(served_tasks.TASKS), 'Task.'
 )
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
 _PORT = flags.DEFINE_integer('port', 8130, 'Port of the policy servers.')
@@ -73,65 +65,6 @@ _NO_CRITIC = (
 )
 
 
-class Task(NamedTuple):
-  """A task on which a policy is improved.
-
-  Attributes:
-    domain: Gin file of the domain, or its name in gin/domains.
-    domain_bindings: Bindings of the domain.
-    num_steps: Environment steps of the dataset.
-    gin_files: Gin files of parl-train, without those of served policies.
-    evaluation_files: Gin files that define the domain's evaluations.
-    bindings: Further bindings of parl-train.
-    num_epochs: Epochs of ten episodes.
-  """
-
-  domain: str
-  domain_bindings: Sequence[str]
-  num_steps: int
-  gin_files: Sequence[str]
-  evaluation_files: Sequence[str]
-  bindings: Sequence[str]
-  num_epochs: int
-
-
-TASKS = {
-    'point_maze': Task(
-        domain='pointmaze',
-        domain_bindings=['PointMaze.min_start_distance = 7'],
-        num_steps=30_000,
-        gin_files=['quickstart.gin'],
-        evaluation_files=['quickstart.gin'],
-        bindings=['run_experiment.num_evaluation_episodes = 32'],
-        # 130 episodes, as sizes/small.gin has, to whose number of updates the
-        # critic's learning rate falls.
-        num_epochs=13,
-    ),
-    # A script that misjudges the goal records; see fetch_push_study.gin. The
-    # policies of the examples read a single vector.
-    'fetch_push': Task(
-        domain='benchmarks/fetch_push.gin',
-        domain_bindings=['Gymnasium.flatten_observation = True'],
-        num_steps=100_000,
-        gin_files=[
-            'methods/parl_iql.gin', 'policies/diffusion.gin',
-            'sizes/small_arm.gin', 'benchmarks/fetch_push.gin',
-        ],
-        evaluation_files=['benchmarks/fetch_push.gin'],
-        bindings=[
-            'Gymnasium.flatten_observation = True',
-            # As sizes/small_arm.gin has for `Online`.
-            'ServedOnline.critic_utd = 4',
-            'ServedOnline.max_online_weight = 10.0',
-            'ServedOnline.fitted_offline_fraction = 0.5',
-            'ServedOnline.evaluation_interval = 2',  # epochs
-        ],
-        num_epochs=6,
-    ),
-}
-"""The tasks by name."""
-
-
 class Seed(abc.ABC):
   """The steps of one seed, each done once.
 
@@ -147,7 +80,7 @@ class Seed(abc.ABC):
 
   def __init__(self, seed: int):
     self.seed = seed
-    self._task = TASKS[_TASK.value]
+    self._task = served_tasks.TASKS[_TASK.value]
     self._num_epochs = (
         self._task.num_epochs if _NUM_EPOCHS.value is None
         else _NUM_EPOCHS.value

@@ -27,6 +27,7 @@ from parl_tf.binaries import served_controls
 from parl_tf.binaries import training_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
+from parl_tf.reports import evaluations
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from parl_tf.search import acting_search
@@ -169,7 +170,9 @@ def measure(run_dir: str) -> None:
   with clone as evaluate:
     for temperature in missing:
       result = evaluate(evaluator, float(temperature))
-      scores = None if result is None else _scores(result)
+      scores = None
+      if result is not None:
+        scores = {**_scores(result), 'outcomes': result.outcomes}
       if scores is not None:
         logging.info(
             '%s: the clone at temperature %s has success %.3f.',
@@ -332,6 +335,7 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
       'training/Search.temperature',
       _setting(run.settings, 'Search.temperature', '1.0'),
   )
+  last = [x for x in evaluations.read(folder) if x.policy == 'alone'][-1:]
   scores = {
       'success_rate': result.success_rate_without_search,
       'score': result.score_without_search,
@@ -345,6 +349,9 @@ def write_self_distillation(run_dir: str, folder: str) -> None:
               'temperature': float(temperature),
               'num_online_episodes': int(metrics.column('episodes')[-1]),
               'best_success_rate': float(np.max(rates)),
+              'outcomes': ''.join(
+                  str(int(x)) for own in last for x in own.successes
+              ),
               # NaN, which is not JSON, means that it is undefined.
               **{k: None if x != x else x for k, x in scores.items()},
           }

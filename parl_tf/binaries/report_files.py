@@ -5,6 +5,7 @@ from typing import List, Optional, Sequence
 
 from parl_tf.binaries import outputs
 from parl_tf.reports import comparison
+from parl_tf.reports import control_comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import page
@@ -104,13 +105,15 @@ def describe(content: page.Content, output: str) -> str:
   if found := controls.table(content.run_set.runs):
     lines = tables.as_text(controls.HEADER, found).splitlines()
     after += [*_shortened(lines, 2 + _MAX_CONTROLS, 'controls'), '']
+  if statements := control_comparison.statements(content.run_set.runs):
+    after += [*_shortened(statements, _MAX_CONTROLS, 'on the page'), '']
   if content.pairs:
     resolved = [x for x in content.pairs if x.comparison.is_resolved]
-    statements = [_statement(pair) for pair in resolved]
+    pairs = [_statement(pair) for pair in resolved]
     after += [
         f'{len(resolved)} of {len(content.pairs)} comparisons are resolved at'
         f' {permutation.LEVEL:.0%} (permutation test over seeds).',
-        *_shortened(statements, _MAX_PAIRS, 'in comparisons.csv'),
+        *_shortened(pairs, _MAX_PAIRS, 'in comparisons.csv'),
         '',
     ]
   after.append(f'Page: {os.path.join(output, "index.html")}')

@@ -12,10 +12,11 @@
   }
 
 SCORES are `success_rate` (0 to 1), `score` (0 to 100), `mean_return` and
-`steps_to_success` (null without success). The clone is evaluated at several
-temperatures, on the evaluation episodes of the run. Self-distillation has the
-run's online budget; its scores are those of its last evaluation. A control
-that has not been measured yet is missing.
+`steps_to_success` (null without success). Clone and self-distillation also have
+`outcomes`, a 1 or a 0 for each start of the run's evaluations. The clone is
+evaluated at several temperatures, on the evaluation episodes of the run.
+Self-distillation has the run's online budget; its scores are those of its last
+evaluation. A control that has not been measured yet is missing.
 """
 
 import json

@@ -7,6 +7,7 @@ import urllib.parse
 
 from parl_tf import synced_file
 from parl_tf.reports import comparison
+from parl_tf.reports import control_comparison
 from parl_tf.reports import controls
 from parl_tf.reports import figures
 from parl_tf.reports import permutation
@@ -133,6 +134,10 @@ def _domain_section(domain: str, content: Content) -> List[str]:
     parts += [
         f'<div class="small">{html.escape(x)}</div>' for x in controls.LEGEND
     ]
+    if found := control_comparison.statements(own_runs):
+      parts.append(_list(found))
+      legend = html.escape(control_comparison.LEGEND)
+      parts.append(f'<div class="small">{legend}</div>')
   parts += [_figure(plot) for plot in plots]
   if pairs:
     parts.append('<h3>Comparisons</h3>')

@@ -145,6 +145,7 @@ class ControlsTest(absltest.TestCase):
     found = controls.read(self._run).self_distillation
     self.assertEqual(found['num_online_episodes'], 3)
     self.assertEqual(found['temperature'], 1.0)
+    self.assertLen(found['outcomes'], 4)
     rows = tiny.read_metrics(
         os.path.join(self._run, 'controls', 'self_distillation', 'seed_3')
     )
