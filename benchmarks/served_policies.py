@@ -62,6 +62,7 @@ _NO_CRITIC = (
     'Search.num_samples = 1',
     'ActionOptimizer.num_candidates = 1',
     'ActionOptimizer.num_gradient_steps = 0',
+    'ServedOnline.critic_utd = 0.01',  # Nothing reads the critic.
 )
 
 
