@@ -1,9 +1,10 @@
-"""Tests that the study files use existing gin parameters."""
+"""Tests that studies use existing gin files and parameters."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 
+from benchmarks import served_tasks
 from benchmarks import study_entries
 from parl_tf.binaries import configs
 from tests.binaries import tiny
@@ -23,6 +24,18 @@ class StudyFilesTest(parameterized.TestCase):
       with self.subTest(entry.name):
         gin.clear_config()
         configs.parse(entry.gin_files, entry.bindings)
+
+  @parameterized.parameters(*served_tasks.TASKS)
+  def test_the_files_of_served_tasks_parse(self, name):
+    self.addCleanup(gin.clear_config)
+    task = served_tasks.TASKS[name]
+    for files, bindings in (
+        ((*task.gin_files, 'policies/served.gin', 'variants/served_online.gin'),
+         task.bindings),
+        (task.evaluation_files, task.domain_bindings),
+    ):
+      gin.clear_config()
+      configs.parse(files, bindings)
 
 
 if __name__ == '__main__':
