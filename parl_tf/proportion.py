@@ -1,7 +1,7 @@
 """Confidence intervals and paired tests of observed success rates."""
 
 import math
-from typing import Sequence, Tuple
+from typing import Any, Iterable, Tuple
 
 
 def wilson_interval(
@@ -34,7 +34,7 @@ def wilson_interval(
   return max(0.0, center - half_width), min(1.0, center + half_width)
 
 
-def paired_chance(outcomes: Sequence, than: Sequence) -> float:
+def paired_chance(outcomes: Iterable[Any], than: Iterable[Any]) -> float:
   """Returns how often chance alone makes one policy this much worse.
 
   This is McNemar's exact test (1947), one-sided: of the starts in which one

@@ -21,6 +21,11 @@ search found, and the action taken:
 
   parl-evaluate --root_dir runs/quickstart --video search.mp4
 
+With `--against`, another policy plays the same starts with the same seeds:
+
+  parl-evaluate --policy exported/new --against exported/old \
+    --gin_file quickstart.gin --num_episodes 100
+
 With `--episodes`, the episodes are also written to a directory, which is then a
 dataset.
 
@@ -47,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
   options = flags.FLAGS
   _check_usage(options, arguments)
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
+  from parl_tf.binaries import evaluation_comparison
   from parl_tf.binaries import evaluation_run
 
   configuration = options.gin_file or (), options.gin_bindings
@@ -72,12 +78,29 @@ def main(arguments: Sequence[str]) -> None:
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
+  other = None
+  if options.against:
+    other = evaluation_run.play(
+        evaluation_run.other_act(
+            options.against, domain, is_served=_is_url(options.against)
+        ),
+        domain,
+        **constants,
+    )
   if options.json:
     policy = options.policy or options.root_dir
     summary = evaluation_run.summarize(policy, options.seed, result)
+    if other is not None:
+      summary['against'] = {
+          **evaluation_run.summarize(options.against, options.seed, other),
+          **evaluation_comparison.compare(result, other)._asdict(),
+      }
     print(json.dumps(summary))
   else:
     print(evaluation_run.describe(result))
+    if other is not None:
+      print(f'{options.against}: {evaluation_run.describe(other)}')
+      print(evaluation_comparison.compare(result, other).describe())
   if options.episodes:
     evaluation_run.log_episodes(options.episodes, result)
 
@@ -92,7 +115,7 @@ def _check_usage(options, arguments) -> None:
     raise app.UsageError('--policy, --root_dir or --follow must be given.')
   if options.follow and not options.root_dir:
     raise app.UsageError('--follow needs --root_dir.')
-  for name in ('episodes', 'json', 'video'):
+  for name in ('against', 'episodes', 'json', 'video'):
     if options.follow and getattr(options, name):
       raise app.UsageError(f'--{name} cannot be combined with --follow.')
   if options.episodes and os.path.exists(options.episodes):
@@ -127,7 +150,11 @@ def _check_usage(options, arguments) -> None:
 
 
 def _is_served(options) -> bool:
-  return bool(options.policy) and options.policy.startswith(_SERVED)
+  return bool(options.policy) and _is_url(options.policy)
+
+
+def _is_url(policy: str) -> bool:
+  return policy.startswith(_SERVED)
 
 
 def run() -> None:
@@ -138,6 +165,11 @@ def run() -> None:
 def _define_flags():
   flags.DEFINE_string(
       'policy', None, 'Directory of the SavedModel, or ws:// URL of a server.'
+  )
+  flags.DEFINE_string(
+      'against',
+      None,
+      'Another policy to compare with: SavedModel, or ws:// URL of a server.',
   )
   flags.DEFINE_string(
       'follow', None, 'host:port of the replay service of the learner.'

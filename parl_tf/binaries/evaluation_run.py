@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from absl import logging
 import tensorflow as tf
@@ -60,6 +60,28 @@ def served_act(
   _configure(gin_files, gin_bindings)
   domain = domain_lib.select_domain()
   return served_acting.act_alone(address, domain, temperature), domain
+
+
+def other_act(
+    policy: str, domain: domain_lib.Domain, *, is_served: bool
+) -> evaluation.Act:
+  """Returns an act of another policy on the same domain.
+
+  Args:
+    policy: Directory of a SavedModel, or ws:// URL of a server.
+    domain: The task.
+    is_served: Whether it is a URL.
+
+  Raises:
+    ConnectionError: If the server does not answer.
+    ValueError: If there is no SavedModel, or it does not fit the domain.
+  """
+  if not is_served:
+    return exported_policy.ExportedPolicy(policy, domain)
+  # Imported here: it needs TF-Agents.
+  from parl_tf.training import served_acting
+
+  return served_acting.act_alone(policy, domain)
 
 
 def searched_act(
@@ -202,7 +224,7 @@ def log_episodes(
 
 def summarize(
     policy: str, seed: int, result: evaluation_result.EvaluationResult
-) -> Mapping[str, Any]:
+) -> Dict[str, Any]:
   """Returns the object that `--json` prints.
 
   Args:

@@ -175,6 +175,49 @@ class EvaluateTest(parameterized.TestCase):
         imageio.get_reader(video).count_frames(), live.episodes[0].num_steps + 1
     )
 
+  def test_another_policy_plays_the_same_starts(self):
+    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
+    other = os.path.join(self._dir, 'backward')
+    _save(
+        other,
+        lambda observation, seed: {'action': observation[:, :1] * 0.0 - 3.0},
+        observation=_FLAT,
+        seed=_SEED,
+    )
+    flags = ['--num_episodes=40', '--seed=4', f'--against={other}']
+    in_json, in_words, with_itself = self._run(
+        [*flags, '--json'],
+        flags,
+        [*flags, f'--against={self._policy}'],
+    )
+    printed = json.loads(in_json)
+    found = printed['against']
+    num_successes = sum(printed['successes'])
+    self.assertGreater(num_successes, 2)
+    self.assertEqual(
+        (found['policy'], found['success_rate'], found['num_lost']),
+        (other, 0.0, 0),
+    )
+    self.assertEqual(found['num_won'], num_successes)
+    self.assertEqual(found['by_chance'], 2.0**(1 - num_successes))
+    self.assertEqual(found['start_observations'], printed['start_observations'])
+    self.assertAlmostEqual(
+        found['return_difference'],
+        printed['mean_return'] - found['mean_return'],
+        places=6,
+    )
+    self.assertRegex(
+        in_words,
+        rf'(?s)^success rate .*\n{other}: success rate 0\.000 .*\n'
+        rf'{num_successes} starts won, 0 lost: equal policies differ as much in'
+        r' \d+\.\d % of such comparisons; return \+\d+\.\d \(standard error'
+        r' \d+\.\d\)\n$',
+    )
+    self.assertRegex(
+        with_itself,
+        r'\n0 starts won, 0 lost: .* in 100\.0 % .* return \+0\.0 \(.* 0\.0\)',
+    )
+
   def test_dict_observation_has_one_input_per_key(self):
     _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
     domain = line_walk.LineWalk(is_dict=True)
