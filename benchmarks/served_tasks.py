@@ -51,8 +51,8 @@ TASKS = {
         bindings=[
             'Gymnasium.flatten_observation = True',
             'sampling_policy_rate = 1.0',  # What served policies permit.
-            # As sizes/small_arm.gin has for `Online`.
-            'ServedOnline.critic_utd = 4',
+            # As sizes/small_arm.gin has for `Online`. A training step has its
+            # four critic updates.
             'ServedOnline.max_online_weight = 10.0',
             'ServedOnline.fitted_offline_fraction = 0.5',
             'ServedOnline.evaluation_interval = 2',  # epochs
