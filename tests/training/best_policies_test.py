@@ -122,6 +122,16 @@ class BestPoliciesTest(absltest.TestCase):
     self.assertTrue(self._kept.exceeds(_rates(0.5)))
     self.assertFalse(self._kept.exceeds(_rates(None, alone=None)))
 
+  def test_the_best_of_many_evaluations_must_be_clearer(self):
+    self._kept.offer(_metrics(0.9), episodes=11)
+    fallen = 0.9 - 8 / 64  # By chance in 1 of 256 cases.
+    self.assertTrue(self._kept.exceeds(_rates(fallen), 7))
+    self.assertFalse(self._kept.exceeds(_rates(fallen), 8))
+    with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
+      self._kept.offer(_metrics(fallen), episodes=21, num_evaluations=8)
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING'):
+      self._kept.offer(_metrics(fallen), episodes=31, num_evaluations=7)
+
   def test_the_first_fall_since_the_best_is_named_once(self):
     logger = logging.get_absl_logger()
     with self.assertNoLogs(logger, 'WARNING'):
