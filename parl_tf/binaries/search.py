@@ -23,8 +23,9 @@ and only these estimate how good they are.
 search_<checkpoint>.gin in the run's directory then binds the winner for acting
 and evaluation, unless the run's own search is better in the fresh episodes by
 about a standard error, or the policy alone by more than chance explains; the
-last lines printed are the commands that use it. Before an online phase, use --checkpoint offline.
-searches_<checkpoint>.csv has a row per search and round, written after each.
+last lines printed are the commands that use it. Before an online phase, use
+--checkpoint offline. searches_<checkpoint>.csv has a row per search and round,
+written after each.
 `ascent_gain` is what gradient steps add to the critic's value at the first
 decision. Rerun the same command to resume: rows that the file has for the same
 networks are not measured again.
