@@ -155,9 +155,10 @@ class BestPolicies:
     try:
       with open(path, encoding='utf-8') as file:
         fields = json.load(file)
-      # Earlier versions did not write them; comparisons need them.
-      has_outcomes = 'outcomes' in fields
-      return run_summary.BestEvaluation(**fields) if has_outcomes else None
+      # Versions before `mean_return` did not write it; summaries need it. Those
+      # before `outcomes` are kept, but no fall since can be told.
+      has_return = 'mean_return' in fields
+      return run_summary.BestEvaluation(**fields) if has_return else None
     except FileNotFoundError:
       return None
     except (TypeError, ValueError) as error:
