@@ -8,9 +8,9 @@ holds if a one-sided permutation test over seeds gives at most 5 %, and
 does not hold if the test of the opposite claim does. Otherwise it is not
 resolved, and the output gives the number of seeds needed with the observed
 variance. `by chance` is the probability of such a difference, or a larger one,
-without an effect. Intervals are 95 % bootstrap intervals over seeds. The
-controls of the study's runs follow. A log names methods whose seeds have
-different settings.
+without an effect. Intervals are 95 % bootstrap intervals over seeds, from five
+of each method on. The controls of the study's runs follow. A log names methods
+whose seeds have different settings.
 """
 
 import os
@@ -71,10 +71,11 @@ def base_policy_gain(run: runs_lib.Run) -> float:
 
 
 def instability(run: runs_lib.Run) -> float:
-  """Returns the mean absolute change of the score between evaluations."""
+  """Returns the mean fall of the score between evaluations; a rise is 0."""
   scores = runs_lib.scores(run.metrics)[run.metrics.phases == 'online']
   scores = scores[np.isfinite(scores)]
-  return float(np.mean(np.abs(np.diff(scores)))) if len(scores) > 1 else np.nan
+  falls = np.maximum(0.0, -np.diff(scores))
+  return float(np.mean(falls)) if len(falls) else np.nan
 
 
 def overestimation(run: runs_lib.Run) -> float:
@@ -129,7 +130,7 @@ def make_claims(minutes: Sequence[float], ours: str = OURS) -> List[Claim]:
       Claim('T > 0 helps', 'online score', online_score, ours, 'no_local'),
       Claim(
           'base-policy targets are less stable',
-          'change from evaluation to evaluation',
+          'mean fall from evaluation to evaluation',
           instability,
           'base_policy_targets',
           ours,

@@ -12,7 +12,9 @@ probability in percent that a run shows such a fall that does not change after
 the first third of the phase, or from its best evaluation on if that is earlier.
 
 If the run has `evaluations.csv`, this is a permutation test: of a policy that
-does not change, the evaluations of each start could have come in any order.
+does not change, the evaluations of each start could have come in any order. It
+is a little too low, because the best evaluation may choose where it begins: in
+a simulation, 8 percent of runs that do not change have less than 5 percent.
 Runs of earlier versions have rates only. Their probability is that of
 independent evaluations with one rate. But evaluations share starts and draws,
 and vary less: policies that do not change have a deviation of 1 point where
@@ -73,7 +75,9 @@ def measure(
     )
     best, late = np.max(rates), np.mean(rates[is_late])
     successes = [
-        evaluations.get((source, row)) for row in np.flatnonzero(known)[settled]
+        # Without a search, as in DPPO, one evaluation counts for both.
+        evaluations.get((source, row), evaluations.get(('alone', row)))
+        for row in np.flatnonzero(known)[settled]
     ]
     if any(x is None for x in successes):
       by_chance = _chance_of_fall(

@@ -5,11 +5,12 @@
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
 the policy alone, and the rates of all runs after the last of them. With search,
-`steps_to_success` is the mean number of environment steps of a success after
-the last of them, and `env_steps_to_80` the median over runs of the
-environment steps until an evaluation reached 80 percent, empty unless more than
-half of the runs did; `runs_at_80` counts these, and `mean_return` is the mean
-return with search after the last of them. `by_chance` is the p-value of the
+`steps_to_success` is the mean number of environment steps of the successes of
+all runs after the last of them, and `env_steps_to_80` the median over runs of
+the environment steps until an evaluation reached 80 percent, 0 if the last one
+before the online phase did, and empty unless more than half of the runs did;
+`runs_at_80` counts these, and `mean_return` is the mean return with search
+after the last of them. `by_chance` is the p-value of the
 lead of `--ours` there, by a one-sided permutation test over seeds, not
 corrected for the number of methods. With `--average`, rates and returns of all
 runs and the p-values are those of the mean over all these numbers of episodes.
@@ -22,6 +23,7 @@ settings.
 """
 
 import os
+import re
 from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import app
@@ -32,12 +34,14 @@ import numpy as np
 from benchmarks import drift
 from benchmarks import tables
 from parl_tf.reports import permutation
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 
 # Success rates or returns `[numbers of episodes]` of a run, by column.
 Measured = Dict[str, np.ndarray]
 
 _HIGH_SUCCESS = 0.8
+_SEARCH_SETTING = re.compile(r'(Search|Optimizer|Ranking|Method)\.')
 _RETURN = 'mean_return'
 
 
@@ -63,7 +67,7 @@ def compare(
   for note in runs_lib.differences(runs):
     logging.warning('%s', note)
   methods: Dict[str, List[Measured]] = {}
-  speeds: Dict[str, List[Tuple[float, float]]] = {}
+  speeds: Dict[str, List[Tuple[float, float, float]]] = {}
   seeds: Dict[str, List[int]] = {}
   for run in sorted(runs, key=lambda run: run.seed):
     measured = _measured(run, episodes)
@@ -98,10 +102,11 @@ def compare(
       for number, mean in zip(episodes, means):
         row[f'{source}_after_{number}'] = f'{mean:.3f}'
       row[f'{source}_of_runs'] = ' '.join(f'{x:.0f}' for x in compared[source])
-    of_success, of_80 = np.transpose(speeds[method])
-    of_success = of_success[np.isfinite(of_success)]  # Some never succeed.
-    steps = np.mean(of_success) if of_success.size else np.nan
-    row['steps_to_success'] = _text(steps, '.1f')
+    of_success, successes, of_80 = np.transpose(speeds[method])
+    total = np.sum(successes)
+    # Runs without successes have no steps.
+    steps = np.sum(np.nan_to_num(of_success) * successes)
+    row['steps_to_success'] = f'{steps / total:.1f}' if total else ''
     row['env_steps_to_80'] = _text(np.median(of_80), '.0f')
     row['runs_at_80'] = int(np.sum(np.isfinite(of_80)))
     row[_RETURN] = f'{np.mean(compared[_RETURN]):.3f}'
@@ -160,11 +165,14 @@ def _measured(
   return found if np.isfinite(list(found.values())).all() else {}
 
 
-def _speed(run: runs_lib.Run, last: int) -> Tuple[float, float]:
-  """Returns environment steps of a success, and until success of 80 percent.
+def _speed(run: runs_lib.Run, last: int) -> Tuple[float, float, float]:
+  """Returns how fast a run succeeds, and how soon.
 
-  The first is NaN if there is no success after the last number of episodes, the
-  second is infinite if no evaluation until then reached 80 percent.
+  Returns:
+    The mean number of environment steps of a success after the last number of
+    episodes, NaN if there is none; the number of these successes; and the
+    environment steps until success of 80 percent, infinite if no evaluation
+    until then reached it.
   """
   known, numbers = drift.online_evaluations(run)
   until = numbers <= last
@@ -172,9 +180,43 @@ def _speed(run: runs_lib.Run, last: int) -> Tuple[float, float]:
   def column(name):
     return run.metrics.column(name)[known][until]
 
-  reached = np.flatnonzero(column('success_rate') >= _HIGH_SUCCESS)
+  rates = column('success_rate')
+  num_successes = rates[-1] * column('num_evaluation_episodes')[-1]
+  reached = np.flatnonzero(rates >= _HIGH_SUCCESS)
   steps = column('env_steps')[reached[0]] if reached.size else np.inf
-  return column('steps_to_success')[-1], steps
+  if _success_before(run) >= _HIGH_SUCCESS:
+    steps = 0.0
+  return column('steps_to_success')[-1], num_successes, steps
+
+
+def _success_before(run: runs_lib.Run) -> float:
+  """Returns the success rate with search before the online phase, or NaN.
+
+  Earlier versions did not evaluate what a run took over from another one. Then
+  the other run's evaluation counts, if it is in the same study and has the same
+  search.
+  """
+  rates = run.metrics.column('success_rate')[run.metrics.phases != 'online']
+  rates = rates[np.isfinite(rates)]
+  if rates.size:
+    return rates[-1]
+  if run.initial_run is None:
+    return np.nan
+  method, seed = run.initial_run.path.rstrip('/').split('/')[-2:]
+  path = os.path.join(run.path, '..', '..', method, seed)
+  if not os.path.exists(os.path.join(path, run_files.METRICS)):
+    return np.nan
+  other = runs_lib.read_run(path, method)
+  is_same = _search_settings(other) == _search_settings(run)
+  return _success_before(other) if is_same else np.nan
+
+
+def _search_settings(run: runs_lib.Run) -> Dict[str, str]:
+  return {
+      name: value
+      for name, value in run.settings.items()
+      if _SEARCH_SETTING.search(name)
+  }
 
 
 def _text(number: float, format_spec: str) -> str:

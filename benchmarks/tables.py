@@ -115,7 +115,7 @@ def claim_lines(rows: Sequence[Row]) -> List[str]:
     if not row['figure']:
       continue
     figure = f'{float(row["figure"]):.1f}'
-    if row['low'] not in ('', 'nan'):  # There is no interval with one seed.
+    if row['low'] not in ('', 'nan'):  # Few seeds have no interval.
       figure += f' ({float(row["low"]):.1f} to {float(row["high"]):.1f})'
     verdict = row['verdict']
     if verdict == 'not resolved' and row['needed']:

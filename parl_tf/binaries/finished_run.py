@@ -212,7 +212,8 @@ def _better_phase(
   if not earlier:
     return None
   _, is_alone, name, outcomes = max(earlier, key=lambda x: x[0])
-  return (name, is_alone) if setbacks.is_worse(reached, outcomes) else None
+  is_worse = setbacks.is_worse(reached, outcomes, num_compared=len(earlier))
+  return (name, is_alone) if is_worse else None
 
 
 def _beginning(initial_run: Optional[run_files.InitialRun]) -> Sequence[str]:

@@ -22,12 +22,14 @@ class Curve(NamedTuple):
     num_seeds: Number of seeds.
     x: `[points]`, increasing.
     y: `[points]` estimates.
+    seeds: `[num_seeds, points]` values of each seed.
   """
 
   method: str
   num_seeds: int
   x: np.ndarray
   y: statistics.Estimate
+  seeds: Sequence[np.ndarray] = ()
 
 
 def score_curve(
@@ -167,6 +169,7 @@ def _curve(method: str, x: np.ndarray, values: np.ndarray) -> Curve:
       num_seeds=len(values),
       x=x,
       y=statistics.estimate(scores, num_resamples=_NUM_RESAMPLES),
+      seeds=list(values),
   )
 
 

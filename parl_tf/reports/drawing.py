@@ -80,6 +80,8 @@ def width(i, num_curves) -> float:
 def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
   """Draws a curve with its confidence band, or a point with an error bar.
 
+  Too few seeds for an interval are drawn as thin lines, or as dots.
+
   Args:
     panel: Axes to draw on.
     curve: The curve.
@@ -104,6 +106,11 @@ def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
       zorder=3,
   )
   if not y.has_interval:
+    for values in curve.seeds if len(curve.seeds) > 1 else ():
+      panel.plot(
+          x, values, color=style.color, linewidth=0.7, alpha=0.5,
+          marker='.' if is_point else None,
+      )
     return
   if is_point:
     panel.plot(

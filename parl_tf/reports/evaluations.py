@@ -60,7 +60,7 @@ def read(folder: str) -> List[Evaluation]:
   successes: Dict[Tuple[int, str, int, int, str], List[bool]] = {}
   for number, cells in enumerate(lines, 2):
     try:
-      row, phase, step, episodes, policy, start, success, *_ = cells
+      row, phase, step, episodes, policy, start, success, _, _ = cells
       key = (int(row), phase, int(step), int(episodes), policy)
       own = successes.setdefault(key, [])
       if int(start) != len(own):

@@ -12,6 +12,7 @@ from parl_tf.reports import comparison
 from parl_tf.reports import curves
 from parl_tf.reports import drawing
 from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import statistics
 
 # Column and label. A critic without a TD term logs only its total loss.
 _HEALTH = (
@@ -31,6 +32,10 @@ _HEALTH_SCALE = 0.6
 # With more curves than this, each has a separate panel.
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
+_MEAN_AND_BAND = (
+    'interquartile mean over seeds with pointwise 95 % bootstrap band, or one'
+    f' line per seed of fewer than {statistics.MIN_SEEDS}'
+)
 _SEED_OFFSET = 0.27  # Relative to the distance between two methods.
 
 
@@ -127,7 +132,8 @@ def draw_scores(
   drawing.save(plot, path)
   return (
       'Score at the end of each phase: interquartile mean over seeds with 95 %'
-      ' bootstrap interval. Small dots show the seeds.'
+      f' bootstrap interval, from {statistics.MIN_SEEDS} seeds on. Small dots'
+      ' show the seeds.'
   )
 
 
@@ -187,8 +193,8 @@ def draw_learning_curves(
       ' without training'
   )
   return (
-      f'{text}. Interquartile mean over seeds with pointwise 95 % bootstrap'
-      ' band, up to the last point that all seeds have reached.'
+      f'{text}. {_MEAN_AND_BAND.capitalize()}, up to the last point that all'
+      ' seeds have reached.'
   )
 
 
@@ -217,7 +223,7 @@ def draw_critic_health(
     return None
   caption = (
       'Health of the critic, averaged within bins of training steps:'
-      ' interquartile mean over seeds with pointwise 95 % bootstrap band.'
+      f' {_MEAN_AND_BAND}.'
       ' A line marks the start of the online phase if all runs share it.'
   )
   if max(len(found) for _, _, found in panels_of) > _MAX_CURVES:

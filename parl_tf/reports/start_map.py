@@ -31,14 +31,16 @@ def draw(
     title: Title of the figure, if given.
 
   Returns:
-    Whether there was anything to draw: a single evaluation shows no course.
+    Whether there was anything to draw: a single evaluation shows no course, and
+    a task without success has no successes.
   """
   panels = [
       (policy, own)
       for policy in evaluations_lib.POLICIES
       if (own := [x for x in evaluations if x.policy == policy])
   ]
-  if len({x.metrics_row for x in evaluations}) < 2:
+  is_course = len({x.metrics_row for x in evaluations}) > 1
+  if not is_course or not any(x.successes.any() for x in evaluations):
     return False
   num_starts = min(len(x.successes) for x in evaluations)
   order = np.argsort(

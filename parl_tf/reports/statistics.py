@@ -16,6 +16,9 @@ import numpy as np
 from parl_tf.reports import permutation
 
 NUM_RESAMPLES = 5_000
+MIN_SEEDS = 5
+"""Seeds of an interval. In a simulation, 95 % intervals of two, three and five
+seeds contain the mean in 50, 75 and 89 % of cases."""
 _LEVEL = 0.95
 # Standard normal quantiles of 5 % tests and of a power of 80 %.
 _Z_TWO_SIDED, _Z_ONE_SIDED, _Z_POWER = 1.96, 1.645, 0.84
@@ -29,8 +32,8 @@ class Estimate(NamedTuple):
 
   Attributes:
     value: The estimate.
-    low: Lower limit; NaN with a single seed.
-    high: Upper limit; NaN with a single seed.
+    low: Lower limit; NaN with fewer than `MIN_SEEDS`.
+    high: Upper limit; NaN with fewer.
   """
 
   value: Number
@@ -104,13 +107,13 @@ def estimate(
     seed: Seed of the resampling.
 
   Returns:
-    `[...]` estimates, without intervals if R is 1.
+    `[...]` estimates, without intervals if R is below `MIN_SEEDS`.
 
   Raises:
     ValueError: If the shape is invalid or a number is not finite.
   """
   value = interquartile_mean(scores)
-  if len(scores) < 2:
+  if len(scores) < MIN_SEEDS:
     nothing = np.full(np.shape(value), np.nan)[()]
     return Estimate(value, nothing, nothing)
   # rliable expects the statistic as a vector.
@@ -134,7 +137,7 @@ def compare(
     first: `[R1, D]` scores.
     second: `[R2, D]` scores, of other runs.
     num_resamples: Number of bootstrap resamples; the methods are resampled
-      independently.
+      independently. Without intervals if either has fewer than `MIN_SEEDS`.
     seed: Seed of the resampling.
 
   Raises:
@@ -154,7 +157,7 @@ def compare(
 
   values = both(first, second)
   limits = np.full([2, 2], np.nan)
-  if min(len(first), len(second)) > 1:
+  if min(len(first), len(second)) >= MIN_SEEDS:
     limits = _bootstrap([first, second], both, num_resamples, seed)
   return Comparison(
       difference=Estimate(*(float(x[0]) for x in (values, *limits))),

@@ -40,7 +40,8 @@ PAIR_HEADER = (
 )
 LEGEND = (
     'score: interquartile mean over seeds [95 % stratified bootstrap interval'
-    ' over seeds; none with a single seed]. mean, of each seed: all seeds.',
+    f' over seeds; none with fewer than {statistics.MIN_SEEDS}]. mean, of each'
+    ' seed: all seeds.',
     'success: share of successful episodes, over all seeds [95 % Wilson'
     ' interval over EPISODES: it describes these policies, not the method].',
     'steps: mean environment steps to success, over the successful episodes of'
@@ -52,7 +53,8 @@ LEGEND = (
 )
 PAIR_LEGEND = (
     'P(first > second): probability of improvement, i.e. that a seed of the'
-    ' first scores above one of the second [95 % bootstrap interval].',
+    ' first scores above one of the second [95 % bootstrap interval, as that of'
+    ' the score].',
     'by chance: permutation test, the share of all assignments of the runs to'
     ' the two methods (beyond 200,000, of random ones) that give a difference'
     ' of means of at least this size. An order is claimed only if it is at most'

@@ -54,7 +54,12 @@ class BestPolicies:
     self.best = self._read()
     self._has_warned = False
 
-  def offer(self, metrics: Mapping[str, Any], episodes: int) -> None:
+  def offer(
+      self,
+      metrics: Mapping[str, Any],
+      episodes: int,
+      num_evaluations: int = 1,
+  ) -> None:
     """Keeps the current networks if their evaluation is the best so far.
 
     Warns of the first one that is worse by more than chance explains. A failed
@@ -63,6 +68,7 @@ class BestPolicies:
     Args:
       metrics: `RunState.latest`.
       episodes: Online episodes so far.
+      num_evaluations: See `exceeds`.
     """
     alone = metrics['success_rate_without_search']
     outcomes = setbacks.better_outcomes(metrics)
@@ -79,7 +85,8 @@ class BestPolicies:
         outcomes=outcomes,
     )
     if self.best is not None and found.order < self.best.order:
-      self._warn_of_fall(self.best, found, metrics)
+      if self.exceeds(metrics, num_evaluations):
+        self._warn_of_fall(self.best, found)
       return
     if network_files.replace(
         self._directory,
@@ -90,14 +97,19 @@ class BestPolicies:
       self.best = found
       self._has_warned = False
 
-  def exceeds(self, latest: Mapping[str, Any]) -> bool:
+  def exceeds(
+      self, latest: Mapping[str, Any], num_evaluations: int = 1
+  ) -> bool:
     """Returns whether the best is better than `latest` by more than chance.
 
     Args:
       latest: The last evaluation; see `setbacks.better_outcomes`.
+      num_evaluations: Number of online evaluations so far.
     """
     return self.best is not None and setbacks.is_worse(
-        setbacks.better_outcomes(latest), self.best.outcomes
+        setbacks.better_outcomes(latest),
+        self.best.outcomes,
+        num_compared=num_evaluations - 1,
     )
 
   @contextlib.contextmanager
@@ -122,10 +134,9 @@ class BestPolicies:
       self,
       best: run_summary.BestEvaluation,
       latest: run_summary.BestEvaluation,
-      metrics: Mapping[str, Any],
   ) -> None:
     """Warns once of a fall since the best evaluation."""
-    if self._has_warned or not self.exceeds(metrics):
+    if self._has_warned:
       return
     self._has_warned = True
     logging.warning(
@@ -144,9 +155,10 @@ class BestPolicies:
     try:
       with open(path, encoding='utf-8') as file:
         fields = json.load(file)
-      # Earlier versions did not write them; comparisons need them.
-      has_outcomes = 'outcomes' in fields
-      return run_summary.BestEvaluation(**fields) if has_outcomes else None
+      # Versions before `mean_return` did not write it; summaries need it. Those
+      # before `outcomes` are kept, but no fall since can be told.
+      has_return = 'mean_return' in fields
+      return run_summary.BestEvaluation(**fields) if has_return else None
     except FileNotFoundError:
       return None
     except (TypeError, ValueError) as error:

@@ -38,6 +38,7 @@ class RunState:
     summaries: Results of finished phases, by name.
     latest: Metrics and outcomes of the latest evaluation of the current
       weights.
+    num_online_evaluations: Evaluations of the online phase so far.
     policy_versions: Versions of a served policy's weights so far.
     lacks_networks: Whether the networks at the end of `phase` could not be
       written, and the next phase has not begun.
@@ -59,6 +60,7 @@ class RunState:
   controller_success_rate: Optional[float] = None
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, Any] = dataclasses.field(default_factory=dict)
+  num_online_evaluations: int = 0
   policy_versions: List[str] = dataclasses.field(default_factory=list)
   lacks_networks: bool = False
   dataset_digest: int = 0

@@ -72,9 +72,11 @@ def export_best(
   shutil.rmtree(
       os.path.join(session.root_dir, 'policies', 'best'), ignore_errors=True
   )
-  last = session.state.summaries.get('online')
-  kept = session.best_policies
-  if last is None or kept is None or not kept.exceeds(last):
+  state, kept = session.state, session.best_policies
+  last = state.summaries.get('online')
+  if last is None or kept is None:
+    return None
+  if not kept.exceeds(last, state.num_online_evaluations):
     return None
   paths = _paths(session, names, 'best')
   with kept.restored():

@@ -279,7 +279,12 @@ class Session:
       metrics.update(value_bias.start_values(self, result.episodes))
     self.state.latest = {**metrics, **outcomes}
     if self.state.phase == 'online' and self.best_policies is not None:
-      self.best_policies.offer(self.state.latest, self.state.episodes)
+      self.state.num_online_evaluations += 1
+      self.best_policies.offer(
+          self.state.latest,
+          self.state.episodes,
+          self.state.num_online_evaluations,
+      )
     self._beat()
     return metrics
 

@@ -13,7 +13,10 @@ _BY_CHANCE = 0.025
 
 
 def is_worse(
-    outcomes: str, than: str, by_chance: float = _BY_CHANCE
+    outcomes: str,
+    than: str,
+    by_chance: float = _BY_CHANCE,
+    num_compared: int = 1,
 ) -> bool:
   """Returns whether a policy fails more often by more than chance explains.
 
@@ -25,12 +28,15 @@ def is_worse(
     than: Those of the other policy. If one has more episodes, the first ones
       are compared, which have the same starts.
     by_chance: Largest probability of such a difference between equal policies.
+    num_compared: Of how many evaluations `than` is the best one. The more there
+      are, the better their best is by chance (Bonferroni).
   """
   num_starts = min(len(outcomes), len(than))
   successes, other = (
       [x == '1' for x in text[:num_starts]] for text in (outcomes, than)
   )
-  return proportion.paired_chance(successes, other) <= by_chance
+  chance = max(1, num_compared) * proportion.paired_chance(successes, other)
+  return chance <= by_chance
 
 
 def better_outcomes(metrics: Mapping[str, Any]) -> str:

@@ -46,7 +46,8 @@ class NumbersTest(absltest.TestCase):
     self.assertEqual(claims.online_score(self._run), 90.0)
     # Half of 90 and half of 10.
     self.assertEqual(claims.base_policy_gain(self._run), 40.0)
-    self.assertEqual(claims.instability(self._run), 25.0)
+    # One fall of 10, and a rise of 40.
+    self.assertEqual(claims.instability(self._run), 5.0)
 
   def test_overestimation_uses_the_last_offline_evaluation(self):
     self.assertEqual(claims.overestimation(self._run), 25.0)

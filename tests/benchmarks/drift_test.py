@@ -101,20 +101,25 @@ class DriftTest(absltest.TestCase):
             for i, score in enumerate([100.0, 100.0, 100.0, 80.0])
         ],
     )
-    lines = [','.join(run_files.EVALUATION_COLUMNS)]
-    lines += [
-        f'{row},online,{row + 1},{10 * row + 11},{policy},{start},'
-        f'{int(start < 8 or row < 3)},,-1.0'
-        for row in range(4)
-        for policy in ('search', 'alone')
-        for start in range(10)
-    ]
-    with open(os.path.join(path, 'evaluations.csv'), 'w') as file:
-      file.write('\n'.join(lines) + '\n')
-    (row, _) = drift.measure(runs_lib.read_run(path, 'a'), [])
+    found = []
+    # The second is a method without a search.
+    for policies in (('search', 'alone'), ('alone',)):
+      lines = [','.join(run_files.EVALUATION_COLUMNS)]
+      lines += [
+          f'{row},online,{row + 1},{10 * row + 11},{policy},{start},'
+          f'{int(start < 8 or row < 3)},,-1.0'
+          for row in range(4)
+          for policy in policies
+          for start in range(10)
+      ]
+      with open(os.path.join(path, 'evaluations.csv'), 'w') as file:
+        file.write('\n'.join(lines) + '\n')
+      (row, _) = drift.measure(runs_lib.read_run(path, 'a'), [])
+      found.append(float(row['by_chance']))
     # Two starts are lost in the last evaluation. Had they been lost in any of
     # the four, both were in the last two in a quarter of the cases.
-    self.assertBetween(float(row['by_chance']), 23.0, 27.0)
+    self.assertBetween(found[0], 23.0, 27.0)
+    self.assertEqual(found[1], found[0])
 
   def test_only_the_online_phase_with_replay_has_warm_up_episodes(self):
     macro = 'num = 6\nOnline.num_warm_up_episodes = %num\n'

@@ -158,12 +158,12 @@ class TableTest(absltest.TestCase):
     )
 
   def test_our_scores_are_next_to_the_papers(self):
-    scores = np.array([[20.0, 40.0], [20.0, 60.0]])
+    scores = np.array([[20.0, x] for x in (40.0, 40.0, 40.0, 70.0, 70.0)])
     setting = reproduce.Setting('kitchen-mixed', False)
-    lines = reproduce.describe(setting, scores, 3).splitlines()
+    lines = reproduce.describe(setting, scores, 6).splitlines()
     self.assertEqual(
         lines[2],
-        '| kitchen-mixed | 20.0 (20.0 to 20.0) -> 50.0 (40.0 to 60.0) | 2 of 3'
+        '| kitchen-mixed | 20.0 (20.0 to 20.0) -> 50.0 (40.0 to 70.0) | 5 of 6'
         " | 67 -> 77 | paper's |",
     )
     self.assertNotIn('COMPARABLE', '\n'.join(lines))
@@ -172,7 +172,7 @@ class TableTest(absltest.TestCase):
     setting = reproduce.Setting('antmaze-large-play', True, ('Critic.tau = 1',))
     text = reproduce.describe(setting, np.zeros([1, 2]), 1)
     self.assertIn(
-        '0.0 (one seed) -> 0.0 (one seed) | 1 of 1 | 87 -> 97 | small, bindings'
+        '0.0 -> 0.0 | 1 of 1 | 87 -> 97 | small, bindings'
         ' changed |',
         text,
     )
@@ -232,7 +232,7 @@ class CommandTest(absltest.TestCase):
     self.assertEqual(status, 0, news)
     self.assertRegex(
         results,
-        r'\| antmaze-umaze \| 0.0 \(one seed\) -> .* \| 1 of 1 \| none \|'
+        r'\| antmaze-umaze \| 0.0 -> .* \| 1 of 1 \| none \|'
         ' small, bindings changed',
     )
     text = log.read_text(encoding='utf-8')

@@ -7,6 +7,7 @@ from absl.testing import absltest
 
 from benchmarks import rivals
 from benchmarks import tables
+from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
 from tests.reports import run_folders
 
@@ -63,7 +64,8 @@ class RivalsTest(absltest.TestCase):
             'alone_after_10': '22.500',
             'alone_after_20': '42.500',
             'alone_of_runs': '45 40',
-            'steps_to_success': '21.2',
+            # Eight of 20 steps and nine of 22.5.
+            'steps_to_success': '21.3',
             'env_steps_to_80': '180',
             'runs_at_80': 2,
             'mean_return': '-7.500',
@@ -79,6 +81,49 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(second['search_by_chance'], '16.7')
     self.assertEqual(second['mean_return'], '-35.000')
     self.assertEqual(second['mean_return_by_chance'], '16.7')
+
+  def test_success_before_the_online_phase_needs_no_steps(self):
+    offline = [run_folders.evaluated('offline', i, 85.0) for i in range(2)]
+    online = [
+        run_folders.evaluated(
+            'online', 2, 90.0, episodes=11, env_steps=90, mean_return=-1.0
+        )
+    ]
+    root = self.create_tempdir().full_path
+    run_folders.write(os.path.join(root, 'offline', 'seed_0'), offline)
+    paths = [
+        run_folders.write(os.path.join(root, name, 'seed_0'), rows)
+        for name, rows in (
+            ('whole', [*offline, *online]),
+            ('fell', [*offline, run_folders.evaluated('offline', 2, 70.0),
+                      *online]),
+            ('begun', online),
+            ('other_search', online),
+            ('scratch', online),
+        )
+    ]
+    runs = []
+    for path in paths:
+      run = runs_lib.read_run(path, os.path.basename(os.path.dirname(path)))
+      if run.method in ('begun', 'other_search'):
+        run = run._replace(
+            initial_run=run_files.InitialRun(
+                'a/offline/seed_0', 'offline', [], 1, None
+            )
+        )
+      if run.method == 'other_search':
+        run = run._replace(settings={**run.settings, 'Search.num_samples': '1'})
+      runs.append(run)
+    self.assertEqual(
+        {
+            row['method']: row['env_steps_to_80']
+            for row in rivals.compare(runs, 'whole', [10])
+        },
+        {
+            'whole': '0', 'fell': '90', 'begun': '0', 'other_search': '90',
+            'scratch': '90',
+        },
+    )
 
   def test_further_runs_of_a_seed_count_in_the_mean_but_not_in_the_test(self):
     runs = self._runs({('ours', 0): (50.0, 80.0), ('theirs', 0): (0.0, 10.0)})

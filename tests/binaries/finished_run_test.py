@@ -168,7 +168,9 @@ class DescribeTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (0.9, (0.5, 0.4), None, True),
-      (0.9, (0.83, 0.4), None, False),
+      # Seven and six starts lost, 1 / 128 and 1 / 64, for two policies.
+      (0.9, (0.8, 0.4), None, True),
+      (0.9, (0.81, 0.4), None, False),
       (0.9, (0.5, 0.85), None, False),
       (0.9, (0.5, 0.4), 0.83, False),
       (0.9, (0.5, 0.4), 0.6, True),

@@ -37,8 +37,8 @@ class GroupsTest(absltest.TestCase):
 
     self.assertLen(rows, 9)
     good = rows['online', 'good']
-    self.assertEqual(good.score, (85.0, 80.0, 90.0))
-    self.assertEqual(good.score_without_search, (42.5, 40.0, 45.0))
+    self.assertEqual(good.score.value, 85.0)
+    self.assertEqual(good.score_without_search.value, 42.5)
     np.testing.assert_array_equal(good.seed_scores, [80.0, 90.0])
     self.assertEqual((good.num_seeds, good.num_partial), (2, 0))
     # 8 + 9 of 20 episodes.

@@ -37,7 +37,7 @@ class CurvesTest(parameterized.TestCase):
     np.testing.assert_array_equal(found.x, [0.0, 10.0])  # The second: 20.
     # 10, and half-way from 0 to 40.
     np.testing.assert_array_equal(found.y.value, [0.0, 15.0])
-    np.testing.assert_array_equal(found.y.high, [0.0, 20.0])
+    np.testing.assert_array_equal(found.seeds, [[0.0, 10.0], [0.0, 20.0]])
     self.assertEqual(found.num_seeds, 2)
 
   def test_last_evaluation_before_the_first_environment_step_counts(self):

@@ -53,6 +53,7 @@ class EvaluationsTest(absltest.TestCase):
     good = '0,offline,10,0,alone,0,0,,-9'
     for bad, wanted in (
         ('0,offline,10,0,alone,1', 'line 3, must be an episode'),
+        ('0,offline,10,0,alone,1,1', 'line 3, must be an episode'),
         ('0,offline,10,0,alone,1,x,,-9', 'line 3, .*invalid literal'),
         ('0,offline,10,0,alone,2,1,,-9', 'line 3, .*start 2 follows 0'),
     ):
@@ -125,6 +126,14 @@ class StartMapTest(absltest.TestCase):
         start_map.draw(self._path, [_evaluation(0, 'alone', [0, 1])])
     )
     self.assertFalse(start_map.draw(self._path, []))
+    self.assertFalse(os.path.exists(self._path))
+
+  def test_a_task_without_success_is_not_drawn(self):
+    self.assertFalse(
+        start_map.draw(
+            self._path, [_evaluation(i, 'alone', [0, 0]) for i in range(2)]
+        )
+    )
     self.assertFalse(os.path.exists(self._path))
 
 

@@ -125,6 +125,20 @@ class FiguresTest(absltest.TestCase):
 
     self._assert_drawn(self._draw())
 
+  def test_few_seeds_are_drawn_one_by_one_instead_of_a_band(self):
+    for num_seeds, num_lines, num_bands in ((1, 1, 0), (4, 5, 0), (5, 1, 1)):
+      panel = figure.Figure().subplots()
+      values = np.arange(2.0 * num_seeds).reshape(num_seeds, 2)
+      estimate = statistics.estimate(values[:, np.newaxis], num_resamples=100)
+      drawing.draw_curve(
+          panel,
+          curves.Curve('a', num_seeds, np.array([0.0, 1.0]), estimate, values),
+          drawing.make_styles(['a'])['a'],
+          is_marked=True,
+      )
+      self.assertLen(panel.lines, num_lines)
+      self.assertLen(panel.collections, num_bands)
+
   def test_a_leading_underscore_is_in_the_legend(self):
     plot = drawing.make_plot(4.0, 3.0)
     panel = plot.subplots()

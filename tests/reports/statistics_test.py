@@ -59,31 +59,33 @@ class InterquartileMeanTest(parameterized.TestCase):
 
 class EstimateTest(absltest.TestCase):
 
-  def test_limits_of_two_seeds_are_the_seeds(self):
-    # Means of resamples: 0 and 10 with probability 1/4 each, else 5.
-    estimate = statistics.estimate(_column(0.0, 10.0))
+  def test_limits_are_those_of_the_resampled_means(self):
+    # The middle three of five draws are all 10 with a probability of
+    # (2 / 5)^5 + 5 (3 / 5) (2 / 5)^4 = 9 %, and all 0 with 34 %.
+    estimate = statistics.estimate(_column(0.0, 0.0, 0.0, 10.0, 10.0))
 
-    self.assertEqual(estimate, (5.0, 0.0, 10.0))
+    self.assertAlmostEqual(estimate.value, 10.0 / 3.0)
+    self.assertEqual(estimate[1:], (0.0, 10.0))
     self.assertTrue(estimate.has_interval)
 
-  def test_one_seed_has_no_interval(self):
-    estimate = statistics.estimate(_column(3.0))
+  def test_few_seeds_have_no_interval(self):
+    estimate = statistics.estimate(_column(3.0, 4.0, 5.0, 6.0))
 
-    self.assertEqual(estimate.value, 3.0)
+    self.assertEqual(estimate.value, 4.5)
     self.assertFalse(estimate.has_interval)
 
   def test_curve_has_an_interval_at_each_point(self):
-    scores = np.array([[[0.0, 1.0]], [[10.0, 1.0]]])
+    scores = np.array([[[x, 1.0]] for x in (0.0, 0.0, 0.0, 10.0, 10.0)])
 
     estimate = statistics.estimate(scores, num_resamples=300)
 
-    np.testing.assert_allclose(estimate.value, [5, 1])
+    np.testing.assert_allclose(estimate.value, [10 / 3, 1])
     np.testing.assert_allclose(estimate.low, [0, 1])
     np.testing.assert_allclose(estimate.high, [10, 1])
 
   def test_seeds_are_drawn_within_their_domain(self):
     # Drawn across domains, the mean would vary.
-    scores = np.array([[0.0, 10.0], [0.0, 10.0], [0.0, 10.0]])
+    scores = np.array([[0.0, 10.0]] * 5)
 
     estimate = statistics.estimate(scores)
 
@@ -105,12 +107,20 @@ class EstimateTest(absltest.TestCase):
 class ComparisonTest(parameterized.TestCase):
 
   def test_difference_and_its_interval(self):
-    found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))
+    found = statistics.compare(
+        _column(10.0, 10.0, 10.0, 20.0, 20.0), _column(*[4.0] * 5)
+    )
 
-    # Minimum: twice 10 against twice 4, in one resample of sixteen.
-    self.assertEqual(found.difference, (13.0, 6.0, 20.0))
+    self.assertAlmostEqual(found.difference.value, 28.0 / 3.0)
+    self.assertEqual(found.difference[1:], (6.0, 16.0))
     self.assertEqual(found.probability, (1.0, 1.0, 1.0))
-    self.assertEqual(found.num_seeds, (2, 2))
+    self.assertEqual(found.num_seeds, (5, 5))
+
+  def test_few_seeds_of_either_have_no_interval(self):
+    many, few = _column(*range(5)), _column(*range(4))
+    for first, second in ((many, few), (few, many)):
+      found = statistics.compare(first, second)
+      self.assertFalse(found.difference.has_interval)
 
   def test_two_seeds_resolve_nothing(self):
     found = statistics.compare(_column(10.0, 20.0), _column(0.0, 4.0))

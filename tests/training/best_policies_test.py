@@ -122,6 +122,16 @@ class BestPoliciesTest(absltest.TestCase):
     self.assertTrue(self._kept.exceeds(_rates(0.5)))
     self.assertFalse(self._kept.exceeds(_rates(None, alone=None)))
 
+  def test_the_best_of_many_evaluations_must_be_clearer(self):
+    self._kept.offer(_metrics(0.9), episodes=11)
+    fallen = 0.9 - 8 / 64  # By chance in 1 of 256 cases.
+    self.assertTrue(self._kept.exceeds(_rates(fallen), 7))
+    self.assertFalse(self._kept.exceeds(_rates(fallen), 8))
+    with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
+      self._kept.offer(_metrics(fallen), episodes=21, num_evaluations=8)
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING'):
+      self._kept.offer(_metrics(fallen), episodes=31, num_evaluations=7)
+
   def test_the_first_fall_since_the_best_is_named_once(self):
     logger = logging.get_absl_logger()
     with self.assertNoLogs(logger, 'WARNING'):
@@ -169,17 +179,25 @@ class BestPoliciesTest(absltest.TestCase):
     self.assertIn('Cannot write', logs.output[0])
     self.assertEqual(self._kept.best.episodes, 11)
 
-  def test_a_best_of_a_version_without_outcomes_is_not_kept(self):
-    self._kept.offer(_metrics(0.5), episodes=11)
+  def _read_again_without(self, field):
+    self._kept.offer(_metrics(0.9), episodes=11)
     path = os.path.join(self._root, 'best', 'best.json')
     with open(path, encoding='utf-8') as file:
       fields = json.load(file)
-    del fields['outcomes']
+    del fields[field]
     with open(path, 'w', encoding='utf-8') as file:
       json.dump(fields, file)
-    self.assertIsNone(
-        best_policies.BestPolicies(self._root, self._agent).best
-    )
+    return best_policies.BestPolicies(self._root, self._agent)
+
+  def test_a_best_of_a_version_without_returns_is_not_kept(self):
+    self.assertIsNone(self._read_again_without('mean_return').best)
+
+  def test_a_best_of_a_version_without_outcomes_is_kept_but_not_compared(self):
+    again = self._read_again_without('outcomes')
+    with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
+      again.offer(_metrics(0.2), episodes=21)
+    self.assertEqual(again.best.episodes, 11)
+    self.assertFalse(again.exceeds(_rates(0.2)))
 
 
 if __name__ == '__main__':

@@ -111,7 +111,7 @@ class RunPoliciesTest(absltest.TestCase):
         'mean_return': -20.0,
         'mean_return_without_search': -30.0,
         'outcomes': '1' * 18 + '00',
-        'outcomes_without_search': '01' * 10,
+        'outcomes_without_search': '0' * 20,
     }
     weight.assign(tf.ones_like(weight))
     session.best_policies.offer(metrics, episodes=11)
@@ -123,12 +123,14 @@ class RunPoliciesTest(absltest.TestCase):
       return {}
 
     with mock.patch.object(export, 'export_policies', export_policies):
-      for num_successes in (17, 4):
+      session.state.num_online_evaluations = 5
+      # Seven lost starts have 1 / 128, for each of four earlier evaluations.
+      for num_successes in (17, 11, 4):
         session.state.summaries['online'] = dict(
             metrics, outcomes='1' * num_successes + '0' * (20 - num_successes)
         )
         best = run_policies.export_best(session, episodes, ['base_policy'])
-        if num_successes == 17:
+        if num_successes > 4:
           self.assertIsNone(best)
 
     path = os.path.join(session.root_dir, 'policies', 'best', 'base_policy')

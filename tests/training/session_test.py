@@ -272,6 +272,7 @@ class SessionTest(absltest.TestCase):
       session.begin_phase(phase, 1)
       session.evaluate(with_search=with_search)
       self.assertEqual(os.path.exists(best), wanted)
+      self.assertEqual(session.state.num_online_evaluations, int(wanted))
     self.assertIsNone(self._session('other').best_policies)
 
 

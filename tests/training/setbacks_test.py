@@ -39,6 +39,12 @@ class SetbacksTest(parameterized.TestCase):
     self.assertTrue(setbacks.is_worse('000', '111', 0.125))
     self.assertFalse(setbacks.is_worse('000', '111', 0.124))
 
+  def test_the_best_of_many_must_be_clearer(self):
+    for number, wanted in ((0, True), (1, True), (6, True), (7, False)):
+      # Eight starts lost and none won: 1 / 256.
+      found = setbacks.is_worse('0' * 8, '1' * 8, num_compared=number)
+      self.assertEqual(found, wanted)
+
   def test_the_better_policy_counts(self):
     self.assertEqual(
         setbacks.better_outcomes(
