@@ -314,7 +314,7 @@ class ClientTest(parameterized.TestCase):
       client.sample(toy_policy.observation(2), **arguments)
 
   @parameterized.parameters(
-      ({'state': np.zeros([2, 4])}, r"'state' must have shape \['B', 3\]"),
+      ({'state': np.zeros([2, 4])}, r"'state' must have shape \[B, 3\]"),
       (
           {'state': np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]])},
           r"'state' must be finite, got nan at \[1, 1\] of shape \[2, 3\]",

@@ -120,7 +120,7 @@ class ServedActingTest(absltest.TestCase):
     )
     np.testing.assert_array_equal(np.concatenate(seen), wanted)
     with self.assertRaisesRegex(
-        ValueError, r"'B', 8\], got \[1, 4\].*num_frames` must be 2 times"
+        ValueError, r"\[B, 8\], got \[1, 4\].*num_frames` must be 2 times"
     ):
       evaluator.run(act)
 
