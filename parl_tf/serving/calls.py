@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from parl_tf.serving import log
 from parl_tf.serving import messages
 from parl_tf.serving import model_thread
 from parl_tf.serving import policy_spec
@@ -214,10 +215,12 @@ class Calls:
       observation = {
           name: x for name, x in rows.items() if name not in ROWS_KEYS
       }
-      with self._weights.replaced_by(after):
-        losses = _by_name(self._policy.train(
-            observation, rows['actions'], rows['mask'], steps, seed
-        ))
+      task = f'Training ({steps} steps, {num_rows} rows)'
+      with log.timed(task, lambda: self._weights.version):
+        with self._weights.replaced_by(after):
+          losses = _by_name(self._policy.train(
+              observation, rows['actions'], rows['mask'], steps, seed
+          ))
       self._repeatable = {
           'key': (before, digest), 'version': after, 'losses': losses
       }

@@ -13,6 +13,8 @@ import re
 import shutil
 from typing import Callable, Iterator, List, Optional, Tuple
 
+from parl_tf.serving import log
+
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
 _PARTIAL = '.partial'
@@ -114,16 +116,17 @@ class Weights:
     path = os.path.join(directory, self.version)
     if os.path.isdir(path):
       return
-    shutil.rmtree(path + _PARTIAL, ignore_errors=True)
-    os.makedirs(path + _PARTIAL)
-    save(path + _PARTIAL)
-    # Before the client stores the name, so that a power failure leaves no
-    # version that has a name but is torn.
-    for folder, _, names in os.walk(path + _PARTIAL):
-      for name in (*names, '.'):
-        _sync(os.path.join(folder, name))
-    os.replace(path + _PARTIAL, path)
-    _sync(directory)
+    with log.timed('Saving', lambda: self.version):
+      shutil.rmtree(path + _PARTIAL, ignore_errors=True)
+      os.makedirs(path + _PARTIAL)
+      save(path + _PARTIAL)
+      # Before the client stores the name, so that a power failure leaves no
+      # version that has a name but is torn.
+      for folder, _, names in os.walk(path + _PARTIAL):
+        for name in (*names, '.'):
+          _sync(os.path.join(folder, name))
+      os.replace(path + _PARTIAL, path)
+      _sync(directory)
 
   def load(self, version: str) -> None:
     """Loads a saved version.
@@ -141,8 +144,9 @@ class Weights:
           f'Version {version!r} is not saved in {directory}, which has '
           f'{self.saved()}.'
       )
-    with self.replaced_by(version):
-      load(path)
+    with log.timed(f'Loading {version}', lambda: self.version):
+      with self.replaced_by(version):
+        load(path)
 
   @contextlib.contextmanager
   def replaced_by(self, version: str) -> Iterator[None]:
