@@ -115,7 +115,7 @@ class PolicyServer:
       host: str = '127.0.0.1',
       port: int = 8000,
       api_key: Optional[str] = None,
-      version: str = 'initial',
+      version: str = weights_lib.UNNAMED,
       directory: Optional[str] = None,
       metadata: Optional[Mapping[str, Any]] = None,
       seed: Optional[int] = None,
@@ -153,10 +153,13 @@ class PolicyServer:
     self.weights = weights_lib.Weights(
         version, directory=directory, save=policy.save, load=policy.load
     )
-    if version in self.weights.saved():
+    # A name that the author gives says that the weights are the same. Saving a
+    # large policy only to compare it would delay each restart.
+    if version == weights_lib.UNNAMED and self.weights.differ_from_saved():
       log.logger.warning(
-          '%s has a version %r already, which is not saved again. If the policy'
-          ' has other weights now, give it another `version`.',
+          '%s has another version %r: the files that `save` writes now differ.'
+          ' If the policy has other weights, give it another `version`, such as'
+          ' a digest of their file; if not, any `version` ends this warning.',
           directory,
           version,
       )

@@ -7,6 +7,7 @@ weights thus give equal versions.
 """
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import re
@@ -14,6 +15,9 @@ import shutil
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from parl_tf.serving import log
+
+UNNAMED = 'initial'
+"""The first version of a server whose author names none."""
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
@@ -128,6 +132,26 @@ class Weights:
       os.replace(path + _PARTIAL, path)
       _sync(directory)
 
+  def differ_from_saved(self) -> bool:
+    """Returns whether the current version was saved with other files.
+
+    Calls `save`, so that it takes as long.
+    """
+    if self.version not in self.saved():
+      return False
+    directory, save, _ = self._storage()
+    path = os.path.join(directory, self.version)
+    shutil.rmtree(path + _PARTIAL, ignore_errors=True)
+    os.makedirs(path + _PARTIAL)
+    try:
+      save(path + _PARTIAL)
+      names = _files(path)
+      return names != _files(path + _PARTIAL) or any(
+          filecmp.cmpfiles(path, path + _PARTIAL, names, shallow=False)[1:]
+      )
+    finally:
+      shutil.rmtree(path + _PARTIAL)
+
   def load(self, version: str) -> None:
     """Loads a saved version.
 
@@ -199,6 +223,15 @@ def trained(version: str, digest: str) -> str:
 def failed(version: str) -> str:
   """Returns the name of weights that a failed call may have changed."""
   return f'{version.removesuffix(".failed")}.failed'
+
+
+def _files(path: str) -> List[str]:
+  """Returns the relative paths of all files of a directory."""
+  return sorted(
+      os.path.relpath(os.path.join(folder, name), path)
+      for folder, _, names in os.walk(path)
+      for name in names
+  )
 
 
 def _sync(path: str) -> None:

@@ -269,16 +269,6 @@ class ClientTest(parameterized.TestCase):
     [name] = os.listdir(os.path.join(directory, 'initial'))
     self.assertIn(os.path.join(partial, name), synced[:-1])
 
-  def test_weights_of_a_saved_name_are_warned_of(self):
-    directory = self.create_tempdir().full_path
-    self._connect(self._serve(directory=directory)).save('initial')
-
-    with self.assertLogs(level='WARNING') as logs:
-      self._serve(directory=directory)
-    self.assertRegex(logs.output[0], "has a version 'initial' already")
-    with self.assertNoLogs(level='WARNING'):
-      self._serve(directory=directory, version='other')
-
   def test_a_version_may_have_a_plus(self):
     first = weights.trained('v1+lora', 'data')
     self.assertRegex(first, r'^v1\+lora\+1-[0-9a-f]{12}$')
