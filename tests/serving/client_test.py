@@ -130,25 +130,6 @@ class ClientTest(parameterized.TestCase):
     )
     self.assertRegex(second.version, r'^initial\+2-')
 
-  def test_repeated_training_does_not_train_again(self):
-    client = self._connect(self._serve())
-    arguments = dict(num_steps=2, seed=0, version='initial')
-    observation = toy_policy.observation(9)
-    actions = np.ones([9, 4, 2])
-    first = client.train(observation, actions, **arguments)
-    client.close()  # As if the answer had been lost.
-
-    again = client.train(observation, actions, **arguments)
-
-    self.assertEqual(again.version, first.version)
-    np.testing.assert_array_equal(again.losses['loss'], first.losses['loss'])
-    self.assertEqual(self.policy.num_trainings, 1)
-    with self.assertRaises(weights.StaleVersionError):
-      client.train(observation, 2 * actions, **arguments)
-    # From other weights, it is another training.
-    client.train(observation, actions, **arguments | {'version': first.version})
-    self.assertEqual(self.policy.num_trainings, 2)
-
   def test_training_data_may_exceed_a_message(self):
     # 100 rows of 12 + 32 + 16 bytes, in messages of at most 66,000.
     client = self._connect(self._serve(max_bytes=66_000))
