@@ -72,12 +72,15 @@ def main(arguments: Sequence[str]) -> None:
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
+  version = getattr(act, 'version', '')  # Of a served policy.
   if options.json:
     policy = options.policy or options.root_dir
-    summary = evaluation_run.summarize(policy, options.seed, result)
+    summary = evaluation_run.summarize(
+        policy, options.seed, result, version
+    )
     print(json.dumps(summary))
   else:
-    print(evaluation_run.describe(result))
+    print(evaluation_run.describe(result, version))
   if options.episodes:
     evaluation_run.log_episodes(options.episodes, result)
 
