@@ -1,4 +1,4 @@
-"""Ends a program soon after Ctrl-C, whatever it is doing.
+"""Ends a program soon after Ctrl-C or SIGTERM, whatever it is doing.
 
 Python handles a signal between two of its own instructions. TensorFlow may
 spend many seconds in one instruction, for instance to compile, and Python waits
@@ -14,8 +14,64 @@ from typing import Callable, Iterator
 
 STATUS = 130  # What shells report for a program that Ctrl-C ended.
 _PATIENCE_SECONDS = 1.0
+# After SIGTERM within a turn. Job schedulers kill after ten seconds or more.
+_TURN_SECONDS = 7.0
 
 _takes_time = threading.Event()
+_heeds_sigterm = threading.Event()
+_has_turns = threading.Event()
+_ends_after_turn = threading.Event()
+
+
+def heed_sigterm() -> None:
+  """Lets SIGTERM, which job schedulers send, end this process as Ctrl-C does.
+
+  Within `turns`, the process has some seconds to come to the end of a turn.
+  Without effect if SIGTERM is handled already.
+  """
+  if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, _handle_sigterm)
+    _heeds_sigterm.set()
+
+
+@contextlib.contextmanager
+def turns() -> Iterator[None]:
+  """Has turns in its context, each of which ends with a call of `end_turn`."""
+  _has_turns.set()
+  try:
+    yield
+  finally:
+    _has_turns.clear()
+    _ends_after_turn.clear()
+
+
+def end_turn(save: Callable[[], None], is_due: bool) -> None:
+  """Saves if that is due or if the process ends.
+
+  Args:
+    save: Saves what has been done.
+    is_due: Whether to save in any case.
+
+  Raises:
+    KeyboardInterrupt: If SIGTERM has come during the turn.
+  """
+  if is_due or _ends_after_turn.is_set():
+    save()
+  if _ends_after_turn.is_set():
+    raise KeyboardInterrupt
+
+
+def _handle_sigterm(number, frame) -> None:
+  del number, frame
+  # A machine has to stop at once. So does a program that is asked again.
+  if (
+      _has_turns.is_set()
+      and not _takes_time.is_set()
+      and not _ends_after_turn.is_set()
+  ):
+    _ends_after_turn.set()
+    return
+  raise KeyboardInterrupt
 
 
 def take_time() -> None:
@@ -37,6 +93,7 @@ def take_time() -> None:
 def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   """Ends the process one second after Ctrl-C in its context, if it still runs.
 
+  After `heed_sigterm` also after SIGTERM, within `turns` after seven seconds.
   After a call of `take_time`, it does not. Must be called in the main thread.
 
   Args:
@@ -47,11 +104,12 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   os.set_blocking(sender, False)
 
   def watch():
-    while (number := os.read(receiver, 1)) != bytes([signal.SIGINT]):
+    while not _ends(number := os.read(receiver, 1)):
       if not number:  # The context is closed.
         os.close(receiver)
         return
-    time.sleep(_PATIENCE_SECONDS)
+    is_in_turn = number == bytes([signal.SIGTERM]) and _has_turns.is_set()
+    time.sleep(_TURN_SECONDS if is_in_turn else _PATIENCE_SECONDS)
     if _takes_time.is_set():
       return
     os.write(2, describe().encode())
@@ -65,3 +123,10 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   finally:
     signal.set_wakeup_fd(before)
     os.close(sender)
+
+
+def _ends(number: bytes) -> bool:
+  """Returns whether a signal ends the process."""
+  if number == bytes([signal.SIGTERM]):
+    return _heeds_sigterm.is_set()
+  return number == bytes([signal.SIGINT])

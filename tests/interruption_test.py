@@ -32,6 +32,20 @@ _STUCK = """
     except KeyboardInterrupt:
       pass
 """
+_TURNS = """
+import os, signal, time
+from parl_tf import interruption
+from parl_tf.binaries import console
+
+def main(argv):
+  with interruption.turns():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print('goes on', flush=True)
+    {turn}
+    interruption.end_turn(lambda: print('saves'), is_due=False)
+
+console.run('program', main, lambda: None, is_resumable=True)
+"""
 _STOPPING = """
 import os, signal, time
 from parl_tf.binaries import console
@@ -80,12 +94,48 @@ class InterruptionTest(parameterized.TestCase):
       # One second, and the start of Python.
       self.assertLess(time.monotonic() - started, 20.0)
 
+  def test_sigterm_ends_a_program_without_turns_as_ctrl_c_does(self):
+    for stuck in ('time.sleep(60)', _STUCK):
+      program = _PROGRAM.replace('(), signal.SIGINT', '(), signal.SIGTERM')
+      done = _run(program.format(stuck=stuck))
+      self.assertEqual(done.returncode, 130, done.stderr)
+      self.assertEqual(
+          done.stderr, "\nInterrupted. To resume: program 'a b'\n"
+      )
+
+  def test_sigterm_saves_at_the_end_of_a_turn(self):
+    done = _run(_TURNS.format(turn='pass'))
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertEqual(done.stdout, 'goes on\nsaves\n')
+    self.assertEqual(done.stderr, '\nInterrupted. To resume: program\n')
+
+  def test_a_second_sigterm_ends_the_turn(self):
+    done = _run(_TURNS.format(turn='os.kill(os.getpid(), signal.SIGTERM)'))
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertEqual(done.stdout, 'goes on\n')
+    self.assertEqual(done.stderr, '\nInterrupted. To resume: program\n')
+
+  def test_a_turn_that_takes_long_is_not_waited_for(self):
+    program = _TURNS.replace(
+        'def main', 'interruption._TURN_SECONDS = 0.1\ndef main'
+    )
+    done = _run(program.format(turn='time.sleep(60)'))
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertEqual(done.stdout, 'goes on\n')
+    self.assertEqual(done.stderr, '\nInterrupted. To resume: program\n')
+
   @parameterized.parameters('SIGINT', 'SIGTERM', 'SIGHUP')
   def test_a_program_that_stops_a_machine_is_not_ended(self, name):
     sent = 'os.kill(os.getpid(), signal.'
     done = _run(_STOPPING.replace(f'{sent}SIGINT', f'{sent}{name}'))
     self.assertEqual(done.returncode, 130, done.stderr)
     self.assertEqual(done.stdout, 'stopped\n')
+
+  def test_a_machine_is_stopped_within_a_turn(self):
+    program = _TURNS.replace('  with', '  interruption.take_time()\n  with')
+    done = _run(program.format(turn='time.sleep(60)'))
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertEqual(done.stdout, '')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Serves a policy without a network: the actions of similar states.
 
-  python examples/served_policy/server.py runs/quickstart/data.hdf5
+  python examples/served_policy/server.py maze.hdf5
 
 Needs NumPy, h5py and `parl_tf.serving`. Replace `sample` and `train` with your
 policy's, in PyTorch, JAX or anything else.

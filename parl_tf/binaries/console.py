@@ -49,9 +49,9 @@ def run(
   """Runs a program and exits.
 
   The exit status is the return value of `main`, 1 for an input error, 2 for
-  wrong flags, 130 after Ctrl-C, and 141, as for other commands, if the output
-  is no longer read. A bug keeps its traceback; `--debug` shows
-  the traceback of any error.
+  wrong flags, 130 after Ctrl-C or, if it is resumable, SIGTERM, and 141, as for
+  other commands, if the output is no longer read. A bug keeps its traceback;
+  `--debug` shows the traceback of any error.
 
   Args:
     name: Name of the command.
@@ -59,7 +59,7 @@ def run(
       exit status. `--help` prints the docstring of its module.
     define_flags: Defines the program's flags. It is called here, not on import,
       so that programs with equal flag names can be imported together.
-    is_resumable: Whether rerunning the command resumes after Ctrl-C.
+    is_resumable: Whether rerunning the command resumes after Ctrl-C or SIGTERM.
     cleans_up: Whether the program tells other processes when it ends, for which
       it may take its time after Ctrl-C. Otherwise it ends within two seconds,
       unless its domain moves a machine.
@@ -91,6 +91,8 @@ def run(
     watch: ContextManager[None] = contextlib.nullcontext()
     if not cleans_up:
       watch = interruption.ends_soon(lambda: ''.join(farewells))
+      if is_resumable:
+        interruption.heed_sigterm()
     try:
       with watch:
         values = flags.FLAGS.flag_values_dict()

@@ -78,28 +78,32 @@ def main(arguments: Sequence[str]) -> None:
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
   )
-  other = None
+  other = other_act = None
   if options.against:
-    other = evaluation_run.play(
-        evaluation_run.other_act(
-            options.against, domain, is_served=_is_url(options.against)
-        ),
-        domain,
-        **constants,
+    other_act = evaluation_run.other_act(
+        options.against, domain, is_served=_is_url(options.against)
     )
+    other = evaluation_run.play(other_act, domain, **constants)
+  # Only served policies have versions.
+  version, other_version = (
+      getattr(x, 'version', '') for x in (act, other_act)
+  )
   if options.json:
     policy = options.policy or options.root_dir
-    summary = evaluation_run.summarize(policy, options.seed, result)
+    summary = evaluation_run.summarize(policy, options.seed, result, version)
     if other is not None:
       summary['against'] = {
-          **evaluation_run.summarize(options.against, options.seed, other),
+          **evaluation_run.summarize(
+              options.against, options.seed, other, other_version
+          ),
           **evaluation_comparison.compare(result, other)._asdict(),
       }
     print(json.dumps(summary))
   else:
-    print(evaluation_run.describe(result))
+    print(evaluation_run.describe(result, version))
     if other is not None:
-      print(f'{options.against}: {evaluation_run.describe(other)}')
+      text = evaluation_run.describe(other, other_version)
+      print(f'{options.against}: {text}')
       print(evaluation_comparison.compare(result, other).describe())
   if options.episodes:
     evaluation_run.log_episodes(options.episodes, result)

@@ -114,7 +114,18 @@ def searched_act(
   agent, domain = restored_run.restore(
       root_dir, gin_bindings, gin_files=gin_files, searches=True
   )
-  return served_acting.act_searched(address, domain, agent), domain
+  act = served_acting.act_searched(address, domain, agent)
+  last = restored_run.last_version(root_dir, agent)
+  if last not in ('', act.version):
+    logging.warning(
+        'The server at %s has version %s of the weights, but the last one of %s'
+        ' is %s, for whose samples its critic was trained.',
+        address,
+        act.version,
+        root_dir,
+        last,
+    )
+  return act, domain
 
 
 def live_act(
@@ -223,7 +234,10 @@ def log_episodes(
 
 
 def summarize(
-    policy: str, seed: int, result: evaluation_result.EvaluationResult
+    policy: str,
+    seed: int,
+    result: evaluation_result.EvaluationResult,
+    version: str = '',
 ) -> Dict[str, Any]:
   """Returns the object that `--json` prints.
 
@@ -231,9 +245,11 @@ def summarize(
     policy: Directory of the SavedModel, or URL of the server.
     seed: Seed of the evaluation.
     result: Result of the evaluation.
+    version: Version of the server's weights; '' if the policy is not served.
   """
   return {
       'policy': policy,
+      'policy_version': version or None,
       'seed': seed,
       'num_episodes': len(result.episodes),
       'success_rate': result.success_rate,
@@ -253,8 +269,15 @@ def summarize(
   }
 
 
-def describe(result: evaluation_result.EvaluationResult) -> str:
-  """Returns one line with the results."""
+def describe(
+    result: evaluation_result.EvaluationResult, version: str = ''
+) -> str:
+  """Returns one line with the results.
+
+  Args:
+    result: Result of the evaluation.
+    version: See `summarize`.
+  """
   low, high = result.success_interval
   steps = 'no steps to success'
   if result.steps_to_success is not None:
@@ -266,6 +289,7 @@ def describe(result: evaluation_result.EvaluationResult) -> str:
       f' {result.successes.sum()} of {len(result.episodes)} episodes,'
       f' {steps}, return {result.mean_return:.1f},'
       f' {result.num_environment_steps} environment steps'
+      f'{version and ", version "}{version}'
   )
 
 

@@ -12,6 +12,9 @@ _GIN = os.path.dirname(gin.__file__)
 _PARL_TF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # The stand-alone replay service is installed next to the package.
 _OURS = (_PARL_TF, os.path.join(os.path.dirname(_PARL_TF), 'reverb_server'))
+# All of a run happens within it: its name helps to find its own arguments only.
+_RUN = 'run_experiment'
+_RUN_FILE = os.path.join(_PARL_TF, 'training', 'experiment.py')
 _RAISE = dis.opmap['RAISE_VARARGS']
 
 # Matches the location that gin appends to a message.
@@ -76,7 +79,11 @@ def one_line(error: Exception) -> str:
     message = message.partition('\n')[0]
   message = ' '.join(message.split())
   place = _LOCATION.search(text)
-  return message if place is None else f'{message} ({_describe(place)})'
+  if place is None or place['configurable'] == _RUN and not (
+      code is not None and _is_in(_RUN_FILE, code)
+  ):
+    return message
+  return f'{message} ({_describe(place)})'
 
 
 def _describe(place: re.Match) -> str:
@@ -97,5 +104,7 @@ def _origin(error) -> Tuple[Optional[types.CodeType], int]:
   return trace.tb_frame.f_code, trace.tb_lasti
 
 
-def _is_in(folder: str, code: types.CodeType) -> bool:
-  return os.path.abspath(code.co_filename).startswith(folder + os.sep)
+def _is_in(place: str, code: types.CodeType) -> bool:
+  """Returns whether code is of a file, or of a file in a folder."""
+  path = os.path.abspath(code.co_filename)
+  return path == place or path.startswith(place + os.sep)

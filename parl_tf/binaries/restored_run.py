@@ -12,9 +12,11 @@ from parl_tf import synced_file
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
+from parl_tf.replay import action_cache
 from parl_tf.training import base_policy
 from parl_tf.training import best_policies
 from parl_tf.training import builder
+from parl_tf.training import cached_samples
 from parl_tf.training import checkpoint
 from parl_tf.training import export
 from parl_tf.training import phase_checkpoint
@@ -76,6 +78,25 @@ def restore(
         " beyond behavior cloning. The policy 'base_policy' needs none."
     )
   return agent, domain
+
+
+def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
+  """Returns the last version of a served policy that a run knows, or ''.
+
+  Args:
+    root_dir: The run's directory.
+    agent: The run's agent.
+  """
+  policy = agent.generative_policy
+  if policy is None or not policy.is_served:
+    return ''
+  state = checkpoint.read_state(os.path.join(root_dir, 'checkpoints'))
+  if state.policy_versions:
+    return state.policy_versions[-1]
+  path = os.path.join(root_dir, cached_samples.DIRECTORY)
+  if not action_cache.exists(path):
+    return ''
+  return action_cache.ActionCache(path).header.version  # Offline RL alone.
 
 
 @contextlib.contextmanager

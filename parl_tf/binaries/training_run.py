@@ -5,6 +5,7 @@ from typing import Sequence
 
 from absl import logging
 
+from parl_tf import interruption
 from parl_tf.binaries import configs
 from parl_tf.binaries import finished_run
 from parl_tf.binaries import third_party_messages
@@ -54,7 +55,8 @@ def train(
   shared = devices.make_strategy(strategy)
   third_party_messages.silence_first_compilation()
   with run_directory.hold(root_dir), compilation.errors_explained():
-    summary = experiment.run_experiment(root_dir, seed, strategy=shared)
+    with interruption.turns():
+      summary = experiment.run_experiment(root_dir, seed, strategy=shared)
     run_directory.mark_finished(root_dir, digest)
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary

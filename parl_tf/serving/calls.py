@@ -2,9 +2,10 @@
 
 A request is a map with the observations `[B, ...]` and the key `parl`, a map
 with `call` and its arguments. `version` is the version of the weights that the
-client expects (optional except in `train`), and `seconds` the time within which
-the call must begin. The answer is a map whose key `parl` has the current
-`version`, or, if the call is refused, `error` with `kind` and `message`.
+client expects (optional except in `train`), `seconds` the time within which the
+call must begin, and `client` the client's name (optional). The answer is a map
+whose key `parl` has the current `version`, or, if the call is refused, `error`
+with `kind` and `message`.
 
 - `sample`: takes `samples` (N), `seed` and, if the spec has `has_temperature`,
   `temperature` (default 1); the answer has `actions` `[B, N, T, A]`.
@@ -16,6 +17,9 @@ the call must begin. The answer is a map whose key `parl` has the current
 - `load`: loads the version `name`.
 - `status`: answers immediately, even during training, with the `saved` versions
   and the number of `waiting` calls.
+
+Once a client has called `train` or `save`, those calls, and `load` of another
+version, are refused to other clients until its connection closes.
 """
 
 import hashlib
@@ -23,9 +27,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from parl_tf.serving import log
 from parl_tf.serving import messages
 from parl_tf.serving import model_thread
 from parl_tf.serving import policy_spec
+from parl_tf.serving import trainer as trainer_lib
 from parl_tf.serving import weights as weights_lib
 
 ROWS_KEYS = ('actions', 'mask')
@@ -88,6 +94,7 @@ class Calls:
     self._weights = weights
     self._model = model
     self._max_training_bytes = max_training_bytes
+    self._trainer = trainer_lib.Trainer()
     # The last training, for a client that repeats its call because its
     # connection broke.
     self._repeatable: Optional[Mapping[str, Any]] = None
@@ -121,6 +128,7 @@ class Calls:
           'invalid',
           f'`call` must be one of {sorted(self._calls)}, got {name!r}.',
       )
+    self._trainer.meet(_client(arguments, session), session.is_wanted)
     try:
       reply = dict(self._calls[name](arguments, request, session))
     except weights_lib.StaleVersionError as error:
@@ -133,7 +141,9 @@ class Calls:
       )
     except _IncompleteError as error:
       return _refusal('incomplete', str(error))
-    except (_InvalidError, weights_lib.WeightsError) as error:
+    except (
+        _InvalidError, trainer_lib.TakenError, weights_lib.WeightsError
+    ) as error:
       return _refusal('invalid', str(error))
     reply['parl'] = {'version': self._weights.version, **reply.get('parl', {})}
     return reply
@@ -210,14 +220,17 @@ class Calls:
             'losses': done['losses'], 'parl': {'version': done['version']}
         }
       self._weights.check(before)
+      self._take(arguments, session)
       after = weights_lib.trained(before, digest)
       observation = {
           name: x for name, x in rows.items() if name not in ROWS_KEYS
       }
-      with self._weights.replaced_by(after):
-        losses = _by_name(self._policy.train(
-            observation, rows['actions'], rows['mask'], steps, seed
-        ))
+      task = f'Training ({steps} steps, {num_rows} rows)'
+      with log.timed(task, lambda: self._weights.version):
+        with self._weights.replaced_by(after):
+          losses = _by_name(self._policy.train(
+              observation, rows['actions'], rows['mask'], steps, seed
+          ))
       self._repeatable = {
           'key': (before, digest), 'version': after, 'losses': losses
       }
@@ -228,6 +241,7 @@ class Calls:
   def _save(self, arguments, unused_observation, session):
     def save():
       self._weights.check(arguments.get('version'))
+      self._take(arguments, session)
       self._weights.save()
       return {}
 
@@ -235,6 +249,9 @@ class Calls:
 
   def _load(self, arguments, unused_observation, session):
     def load():
+      version = self._weights.version
+      if arguments.get('name') != version:
+        self._trainer.check(_client(arguments, session), version)
       self._weights.load(arguments.get('name'))
       return {}
 
@@ -251,6 +268,12 @@ class Calls:
     if not isinstance(seconds, (int, float)) or not seconds > 0:
       raise _InvalidError(f'`seconds` must be positive, got {seconds!r}.')
     return self._model.call(function, seconds, session.is_wanted)
+
+  def _take(self, arguments, session):
+    """Makes a client the one that trains."""
+    self._trainer.take(
+        _client(arguments, session), session.is_wanted, self._weights.version
+    )
 
   def _check_trainable(self):
     if not self.can_train:
@@ -294,6 +317,12 @@ class _InvalidError(ValueError):
 
 class _IncompleteError(ValueError):
   """A training without all of its rows: the connection broke between them."""
+
+
+def _client(arguments: Mapping[str, Any], session: Session) -> Any:
+  """Returns a client's name, or its session if it gives none."""
+  name = arguments.get('client')
+  return name if isinstance(name, str) else session
 
 
 def _refusing_values(function: Callable[[], Any]) -> Any:

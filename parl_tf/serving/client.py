@@ -1,6 +1,8 @@
 """A client for policy servers: ours and others that speak openpi's protocol."""
 
 import hashlib
+import os
+import socket
 import types
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Type
 
@@ -54,6 +56,7 @@ class PolicyClient:
     address: The server's `ws://host:port`.
     spec: What the policy takes and returns; None if the server lacks our
       extension.
+    name: Tells the server who trains its policy.
   """
 
   def __init__(
@@ -82,6 +85,7 @@ class PolicyClient:
       PermissionError: If the server refuses the key.
       ValueError: If its metadata is invalid.
     """
+    self.name = f'process {os.getpid()} on {socket.gethostname()}'
     self._call_seconds = call_seconds
     self._connection = connection_lib.Connection(
         address,
@@ -319,9 +323,8 @@ class PolicyClient:
     arguments = {k: v for k, v in arguments.items() if v is not None}
     # Without a deadline, a call may queue indefinitely behind other trainings.
     arguments['seconds'] = seconds or 1e9
-    message = messages.pack(
-        {**(rows or {}), 'parl': {'call': call, **arguments}}
-    )
+    request = {'call': call, 'client': self.name, **arguments}
+    message = messages.pack({**(rows or {}), 'parl': request})
     if len(message) > max_bytes:
       raise RefusedError(
           f'`{call}` has {len(message)} bytes, but {self.address} accepts at '

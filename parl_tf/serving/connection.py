@@ -232,11 +232,11 @@ class Connection:
             f'The metadata of {self.address} must be a map, got {metadata!r}.'
         )
       # Or a server that stops reading would block a large message for ever.
-      seconds = max(1, math.ceil(self._silence_seconds))
+      fraction, seconds = math.modf(self._silence_seconds)
       socket.socket.setsockopt(
           socket_lib.SOL_SOCKET,
           socket_lib.SO_SNDTIMEO,
-          struct.pack('ll', seconds, 0),
+          struct.pack('ll', int(seconds), int(1e6 * fraction)),
       )
       self._socket, self.metadata = socket, metadata
       self._stack = stack.pop_all()

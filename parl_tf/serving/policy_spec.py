@@ -193,9 +193,9 @@ def _checked_array(
   array = np.asarray(value)
   shape = array.shape[num_batch_axes:]
   if array.ndim < num_batch_axes or shape != tuple(spec.shape):
-    batch = ['B'] * num_batch_axes
+    wanted = ', '.join(['B'] * num_batch_axes + [str(x) for x in spec.shape])
     raise ValueError(
-        f'observation {name!r} must have shape {[*batch, *spec.shape]}, got '
+        f'observation {name!r} must have shape [{wanted}], got '
         f'{list(array.shape)}.{_hint(shape, tuple(spec.shape))}'
     )
   if spec.dtype == _TEXT:

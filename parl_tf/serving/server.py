@@ -13,7 +13,6 @@ is then `sample`, `rows`, `train`, `save`, `load` or `status`; see `calls.py`.
 from concurrent import futures
 import hmac
 import http
-import logging
 import threading
 import time
 import traceback
@@ -33,6 +32,7 @@ from websockets import protocol
 from websockets.sync import server as websocket_server
 
 from parl_tf.serving import calls
+from parl_tf.serving import log
 from parl_tf.serving import messages
 from parl_tf.serving import model_thread
 from parl_tf.serving import policy_spec
@@ -86,6 +86,7 @@ def serve(
     load: See `Policy`.
     **options: Keyword arguments of `PolicyServer`.
   """
+  log.show()
   server = PolicyServer(Policy(sample, train, save, load), spec, **options)
   # Programs of other frameworks seldom show messages of this level.
   print(  # noqa: T201
@@ -95,7 +96,7 @@ def serve(
   try:
     server.run()
   except KeyboardInterrupt:
-    logging.info('Stopped.')
+    log.logger.info('Stopped.')
 
 
 class PolicyServer:
@@ -114,7 +115,7 @@ class PolicyServer:
       host: str = '127.0.0.1',
       port: int = 8000,
       api_key: Optional[str] = None,
-      version: str = 'initial',
+      version: str = weights_lib.UNNAMED,
       directory: Optional[str] = None,
       metadata: Optional[Mapping[str, Any]] = None,
       seed: Optional[int] = None,
@@ -152,10 +153,13 @@ class PolicyServer:
     self.weights = weights_lib.Weights(
         version, directory=directory, save=policy.save, load=policy.load
     )
-    if version in self.weights.saved():
-      logging.warning(
-          '%s has a version %r already, which is not saved again. If the policy'
-          ' has other weights now, give it another `version`.',
+    # A name that the author gives says that the weights are the same. Saving a
+    # large policy only to compare it would delay each restart.
+    if version == weights_lib.UNNAMED and self.weights.differ_from_saved():
+      log.logger.warning(
+          '%s has another version %r: the files that `save` writes now differ.'
+          ' If the policy has other weights, give it another `version`, such as'
+          ' a digest of their file; if not, any `version` ends this warning.',
           directory,
           version,
       )
@@ -176,7 +180,7 @@ class PolicyServer:
     port = self._server.socket.getsockname()[1]
     self.address = f'{host}:{port}'
     if host not in _LOOPBACK and api_key is None:
-      logging.warning(
+      log.logger.warning(
           'Anyone who can reach %s can use and train this policy. Set a key.',
           self.address,
       )
@@ -221,7 +225,8 @@ class PolicyServer:
         connection.send(_fragments(self._answer(message, session, total_ms)))
         total_ms = 1000.0 * (time.monotonic() - start)
     except exceptions.ConnectionClosed as error:
-      logging.info('A connection closed: %s', error)
+      # Programs end without a farewell, too: no reason to worry a reader.
+      log.logger.debug('A connection closed: %s', error)
     except futures.CancelledError:
       pass  # The client is gone or the server closes.
 
@@ -256,7 +261,7 @@ class PolicyServer:
       raise
     except Exception:  # noqa: BLE001
       # The client also receives errors of the policy.
-      logging.exception('A call failed.')
+      log.logger.exception('A call failed.')
       return traceback.format_exc()
 
   def _infer(self, observation, session, total_ms):

@@ -7,11 +7,17 @@ weights thus give equal versions.
 """
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import re
 import shutil
 from typing import Callable, Iterator, List, Optional, Tuple
+
+from parl_tf.serving import log
+
+UNNAMED = 'initial'
+"""The first version of a server whose author names none."""
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
@@ -114,16 +120,37 @@ class Weights:
     path = os.path.join(directory, self.version)
     if os.path.isdir(path):
       return
+    with log.timed('Saving', lambda: self.version):
+      shutil.rmtree(path + _PARTIAL, ignore_errors=True)
+      os.makedirs(path + _PARTIAL)
+      save(path + _PARTIAL)
+      # Before the client stores the name, so that a power failure leaves no
+      # version that has a name but is torn.
+      for folder, _, names in os.walk(path + _PARTIAL):
+        for name in (*names, '.'):
+          _sync(os.path.join(folder, name))
+      os.replace(path + _PARTIAL, path)
+      _sync(directory)
+
+  def differ_from_saved(self) -> bool:
+    """Returns whether the current version was saved with other files.
+
+    Calls `save`, so that it takes as long.
+    """
+    if self.version not in self.saved():
+      return False
+    directory, save, _ = self._storage()
+    path = os.path.join(directory, self.version)
     shutil.rmtree(path + _PARTIAL, ignore_errors=True)
     os.makedirs(path + _PARTIAL)
-    save(path + _PARTIAL)
-    # Before the client stores the name, so that a power failure leaves no
-    # version that has a name but is torn.
-    for folder, _, names in os.walk(path + _PARTIAL):
-      for name in (*names, '.'):
-        _sync(os.path.join(folder, name))
-    os.replace(path + _PARTIAL, path)
-    _sync(directory)
+    try:
+      save(path + _PARTIAL)
+      names = _files(path)
+      return names != _files(path + _PARTIAL) or any(
+          filecmp.cmpfiles(path, path + _PARTIAL, names, shallow=False)[1:]
+      )
+    finally:
+      shutil.rmtree(path + _PARTIAL)
 
   def load(self, version: str) -> None:
     """Loads a saved version.
@@ -141,8 +168,9 @@ class Weights:
           f'Version {version!r} is not saved in {directory}, which has '
           f'{self.saved()}.'
       )
-    with self.replaced_by(version):
-      load(path)
+    with log.timed(f'Loading {version}', lambda: self.version):
+      with self.replaced_by(version):
+        load(path)
 
   @contextlib.contextmanager
   def replaced_by(self, version: str) -> Iterator[None]:
@@ -195,6 +223,15 @@ def trained(version: str, digest: str) -> str:
 def failed(version: str) -> str:
   """Returns the name of weights that a failed call may have changed."""
   return f'{version.removesuffix(".failed")}.failed'
+
+
+def _files(path: str) -> List[str]:
+  """Returns the relative paths of all files of a directory."""
+  return sorted(
+      os.path.relpath(os.path.join(folder, name), path)
+      for folder, _, names in os.walk(path)
+      for name in names
+  )
 
 
 def _sync(path: str) -> None:

@@ -14,6 +14,9 @@ from parl_tf.replay import action_cache
 from parl_tf.replay import cache_filling
 from parl_tf.training import progress
 
+DIRECTORY = 'action_cache'
+"""Name of the cache in a run's directory."""
+
 _TABLE = 'offline'
 
 
@@ -181,4 +184,4 @@ def _has_own(session) -> bool:
 
 def own_directory(session) -> str:
   """Returns the directory to which a run draws samples."""
-  return os.path.join(session.root_dir, 'action_cache')
+  return os.path.join(session.root_dir, DIRECTORY)

@@ -40,6 +40,8 @@ def act_alone(
 ) -> ServedAct:
   """Returns an act that takes one sample a decision.
 
+  If the server's weights change, the next decision is an error.
+
   Args:
     address: Of the policy's server. One without our extension does not tell the
       length of its chunks, nor a history of observations that it needs: only
@@ -57,19 +59,21 @@ def act_alone(
   with remote.RemotePolicy(single, address=address, workers=()) as probe:
     spec = probe.client.spec
     num_frames = _num_frames(probe, domain)
+    version = probe.current_version()
   if num_frames > 1:
     logging.info('%s sees the last %d observations.', address, num_frames)
   length = chunk_length or (1 if spec is None else spec.chunk_length)
   policy = remote.RemotePolicy(
       model_spec(domain, length, num_frames), address=address, workers=()
   )
+  policy.version = version
   shape = [-1, length, *domain.action_spec().shape]
 
   def act(observation, seed):
     samples = policy.sample(observation, 1, seed, temperature=temperature)
     return samples.numpy().reshape(shape)
 
-  return ServedAct(act, num_frames)
+  return ServedAct(act, num_frames, version)
 
 
 def act_searched(address: str, domain, agent) -> ServedAct:

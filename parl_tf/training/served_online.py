@@ -2,6 +2,7 @@
 
 from concurrent import futures
 import os
+import socket
 import threading
 import time
 from typing import Any, Dict, Optional
@@ -148,10 +149,11 @@ class ServedOnline:
     Raises:
       ConnectionError: If the policy's server does not answer.
       ValueError: If the policy's server has neither the version of the run nor
-        can load it.
+        can load it, or another run trains its policy.
     """
     policy = session.agent.generative_policy
-    with session.source.collection(session) as collection:
+    # Closed at the end, so that the server may be trained by others.
+    with session.source.collection(session) as collection, policy:
       if not self._num_epochs:
         return
       if not session.begin_phase(self.name, self._num_epochs):
@@ -178,6 +180,11 @@ class ServedOnline:
   def _begin(self, session, policy) -> None:
     """Makes the server use the version of the run's checkpoint."""
     state = session.state
+    # Clients of a name are one trainer: a run that resumes need not wait until
+    # the server notices that its earlier connection is gone.
+    policy.client.name = (
+        f'the run {os.path.abspath(session.root_dir)} on {socket.gethostname()}'
+    )
     session.agent.begin_online()
     if not state.policy_versions:
       state.policy_versions = [policy.version or policy.current_version()]

@@ -8,6 +8,7 @@ from typing import Dict, Mapping, Optional
 from absl import logging
 import tensorflow as tf
 
+from parl_tf import interruption
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.replay import episode_log
@@ -325,9 +326,9 @@ class Session:
     return self._writers[table].stored_steps(episode)
 
   def save_if_due(self) -> None:
-    """Writes a checkpoint if the last one is old enough."""
-    if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
-      self.save()
+    """Ends a turn: writes a checkpoint if the last one is old enough."""
+    seconds = time.monotonic() - self._saved_at
+    interruption.end_turn(self.save, seconds >= self._checkpoint_seconds)
 
   def save(self) -> None:
     """Writes a checkpoint; logs an error if the write fails."""
@@ -339,8 +340,7 @@ class Session:
 
   def _note_losses(self, loss_info):
     losses = {name: float(x) for name, x in loss_info.extra.items()}
-    losses['loss'] = float(loss_info.loss)
-    self._latest_losses.update(losses)
+    self._latest_losses.update(losses, loss=float(loss_info.loss))
     self._zero_rates.look(
         getattr(self.agent, 'trained_parts', ()),
         self.state.phase,

@@ -1,6 +1,7 @@
 """Tests of recognizing input errors and of their one-line messages."""
 
 import os
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -11,6 +12,8 @@ import tensorflow as tf
 from parl_tf import proportion
 from parl_tf.binaries import configs
 from parl_tf.binaries import input_errors
+from parl_tf.serving import weights
+from parl_tf.training import experiment
 
 
 @gin.configurable(module='input_errors_test')
@@ -67,6 +70,20 @@ class InputErrorsTest(parameterized.TestCase):
         self._one_line(make_interval, 0.5),
         '`num_trials` must be positive, got 0. (gin: make_interval)',
     )
+
+  def test_a_run_is_the_place_of_its_own_arguments_only(self):
+    configs.parse([], ['run_experiment.held_out_fraction = 2.0'])
+
+    self.assertEndsWith(
+        self._one_line(experiment.run_experiment, 'run', 0),
+        'in (0, 1), got 2.0. (gin: run_experiment)',
+    )
+    check = weights.Weights('initial').check
+    with mock.patch.object(experiment, '_check', lambda *_: check('other')):
+      self.assertEndsWith(
+          self._one_line(experiment.run_experiment, 'run', 0),
+          'Saved versions: [].',
+      )
 
   def test_binding_is_named(self):
     self.assertRegex(

@@ -42,8 +42,8 @@ class ServedActingTest(absltest.TestCase):
       return random.uniform(-1.0, 1.0, (size, num_samples, 4, 2))
 
     functions = toy_policy.ToyPolicy().functions()._replace(sample=sample)
-    server = self.enter_context(toy_policy.serving(functions, _SPEC))
-    self.address = f'ws://{server.address}'
+    self.server = self.enter_context(toy_policy.serving(functions, _SPEC))
+    self.address = f'ws://{self.server.address}'
     self.domain = small_run.make_domain()
 
   def _agent(self, policy_ctor=None, chunk_length=1):
@@ -71,6 +71,15 @@ class ServedActingTest(absltest.TestCase):
     self.assertEqual(self.batches, [(3, 1)] * 4)
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
+
+  def test_an_evaluation_of_two_versions_is_an_error(self):
+    act = served_acting.act_alone(self.address, self.domain)
+    act(np.zeros([2, 4], np.float32), _SEED)
+    self.server.weights.version = 'other'
+
+    self.assertEqual(act.version, 'initial')
+    with self.assertRaisesRegex(ValueError, "'other'.*'initial' was expected"):
+      act(np.zeros([2, 4], np.float32), _SEED)
 
   def test_workers_draw_nothing_for_one_policy(self):
     gin.parse_config("RemotePolicy.workers = ('ws://nobody:1',)")
@@ -120,7 +129,7 @@ class ServedActingTest(absltest.TestCase):
     )
     np.testing.assert_array_equal(np.concatenate(seen), wanted)
     with self.assertRaisesRegex(
-        ValueError, r"'B', 8\], got \[1, 4\].*num_frames` must be 2 times"
+        ValueError, r"\[B, 8\], got \[1, 4\].*num_frames` must be 2 times"
     ):
       evaluator.run(act)
 

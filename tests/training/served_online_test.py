@@ -1,8 +1,6 @@
 """Tests fine-tuning of a served policy by epochs."""
 
 import csv
-import dataclasses
-import functools
 import glob
 import os
 import threading
@@ -12,40 +10,15 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
-import tensorflow as tf
 
 from parl_tf.critics import iql
-from parl_tf.critics import td
-from parl_tf.policies import remote
 from parl_tf.replay import action_cache
-from parl_tf.serving import policy_spec
 from parl_tf.training import cached_samples
 from parl_tf.training import sample_segments
 from parl_tf.training import served_online
-from tests import eager
-from tests.agents import small_agent
 from tests.serving import toy_policy
+from tests.training import served_run
 from tests.training import small_run
-
-_SPEC = dataclasses.replace(
-    toy_policy.SPEC,
-    observation={'state': policy_spec.ArraySpec((4,))},
-    action_low=None,
-    action_high=None,
-    max_batch=64,
-)
-
-
-def _phase(num_epochs, **kwargs):
-  return served_online.ServedOnline(
-      num_epochs=num_epochs,
-      episodes_per_epoch=2,
-      critic_batch_size=8,
-      num_fitted_rows=16,
-      num_fit_steps=3,
-      evaluation_interval=10,
-      **{'num_samples': 3, 'refresh_share': 0.5, **kwargs},
-  )
 
 
 class _LatePolicy(toy_policy.ToyPolicy):
@@ -68,52 +41,13 @@ class _LatePolicy(toy_policy.ToyPolicy):
     return super().sample(observation, num_samples, seed)
 
 
-class ServedOnlineTest(parameterized.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    eager.run_eagerly(self)
-    self.folder = self.create_tempdir().full_path
-    self.episodes = small_run.make_episodes(
-        os.path.join(self.folder, 'data.hdf5')
-    )
-
-  def _serve(self, name, can_save=True, toy=None):
-    toy = toy or toy_policy.ToyPolicy()
-    directory = os.path.join(self.folder, name) if can_save else None
-    server = self.enter_context(
-        toy_policy.serving(toy.functions(), _SPEC, directory=directory)
-    )
-    return toy, server
-
-  def _session(self, root, server, critic_ctor=td.TDCritic):
-    search = small_agent.make_search(num_gradient_steps=0)
-    search.jit_compile = False
-    agent = small_agent.make_agent(
-        critic_ctor,
-        functools.partial(
-            remote.RemotePolicy,
-            address=server.address,
-            keys={'observation': 'state'},
-            patience_seconds=5.0,
-        ),
-        observation_spec=tf.TensorSpec([4], tf.float32, 'observation'),
-        search=search,
-        is_policy_fixed=True,
-    )
-    session = small_run.make_session(
-        os.path.join(self.folder, root), agent=agent
-    )
-    for episode in self.episodes:
-      session.write_episode('offline', episode)
-    self.addCleanup(agent.generative_policy.close)
-    return session
+class ServedOnlineTest(served_run.ServedRunTest):
 
   def test_epochs_train_critic_and_policy_and_resume_exactly(self):
-    toy, server = self._serve('whole')
-    session = self._session('whole_run', server)
+    toy, server = self.serve('whole')
+    session = self.make_session('whole_run', server)
     before = [v.numpy() for v in session.agent.critic.trainable_variables]
-    _phase(2).run(session)
+    served_run.phase(2).run(session)
 
     versions = session.state.policy_versions
     self.assertLen(versions, 3)
@@ -151,23 +85,23 @@ class ServedOnlineTest(parameterized.TestCase):
       )
 
     # A run that ends after one epoch, whose server then goes its own way.
-    other, server = self._serve('halves')
-    _phase(1).run(self._session('halves_run', server))
+    other, server = self.serve('halves')
+    served_run.phase(1).run(self.make_session('halves_run', server))
     with toy_policy.connect(server) as client:
       client.train(
           {'state': np.zeros([4, 4])}, np.ones([4, 4, 2]), num_steps=1, seed=0,
           version=versions[1],
       )
-    resumed = self._session('halves_run', server)
-    _phase(2).run(resumed)
+    resumed = self.make_session('halves_run', server)
+    served_run.phase(2).run(resumed)
 
     self.assertEqual(resumed.state.policy_versions, versions)
     np.testing.assert_array_equal(other.offset, toy.offset)
 
   def test_a_critic_of_stored_actions_needs_no_samples(self):
-    _, server = self._serve('in_sample')
-    session = self._session('in_sample_run', server, iql.IQLCritic)
-    _phase(1).run(session)
+    _, server = self.serve('in_sample')
+    session = self.make_session('in_sample_run', server, iql.IQLCritic)
+    served_run.phase(1).run(session)
     self.assertFalse(
         os.path.exists(os.path.join(session.root_dir, 'action_segments'))
     )
@@ -175,8 +109,8 @@ class ServedOnlineTest(parameterized.TestCase):
 
   def test_critic_trains_while_samples_are_drawn(self):
     toy = _LatePolicy()
-    _, server = self._serve('beside', toy=toy)
-    session = self._session('run', server)
+    _, server = self.serve('beside', toy=toy)
+    session = self.make_session('run', server)
     train = session.train
 
     def train_loudly(num_steps, request):
@@ -185,23 +119,23 @@ class ServedOnlineTest(parameterized.TestCase):
       return train(num_steps, request)
 
     with mock.patch.object(session, 'train', train_loudly):
-      _phase(2).run(session)
+      served_run.phase(2).run(session)
 
     self.assertEqual(set(toy.waited), {True})
 
   def test_repeated_epoch_has_the_same_samples(self):
     critics = []
     for name in ('whole', 'killed', 'undone'):
-      _, server = self._serve(name)
-      _phase(1).run(self._session(f'{name}_run', server))
-      session = self._session(f'{name}_run', server)
+      _, server = self.serve(name)
+      served_run.phase(1).run(self.make_session(f'{name}_run', server))
+      session = self.make_session(f'{name}_run', server)
       if name == 'killed':
         with mock.patch.object(
             served_online.ServedOnline, '_fit', side_effect=OSError('killed')
         ):
           with self.assertRaisesRegex(OSError, 'killed'):
-            _phase(2).run(session)
-        session = self._session(f'{name}_run', server)
+            served_run.phase(2).run(session)
+        session = self.make_session(f'{name}_run', server)
       if name == 'undone':
         # As if an older checkpoint was restored, and the fit then gave another
         # second version.
@@ -210,7 +144,7 @@ class ServedOnlineTest(parameterized.TestCase):
         )
         header = action_cache.Header('initial+1-other', 3, 2)
         self._fill(session, os.path.join(folder, '1'), header)
-      _phase(2).run(session)
+      served_run.phase(2).run(session)
       critics.append([v.numpy() for v in session.agent.critic.variables])
 
     for whole, killed, undone in zip(*critics, strict=True):
@@ -229,12 +163,12 @@ class ServedOnlineTest(parameterized.TestCase):
       )
 
   def test_a_cache_of_too_few_samples_is_not_used(self):
-    _, server = self._serve('few')
-    session = self._session('run', server)
+    _, server = self.serve('few')
+    session = self.make_session('run', server)
     path = os.path.join(self.folder, 'cache')
     self._fill(session, path, action_cache.Header('initial', 2, 2))
 
-    _phase(1, base_cache=path).run(session)
+    served_run.phase(1, base_cache=path).run(session)
 
     [folder] = glob.glob(
         os.path.join(session.root_dir, 'action_segments', 'offline_*')
@@ -244,21 +178,21 @@ class ServedOnlineTest(parameterized.TestCase):
     self.assertGreater(np.mean(np.std(drawn, axis=1)), 0.0)
 
   def test_a_cache_of_another_version_is_warned_of(self):
-    _, server = self._serve('other')
-    session = self._session('run', server)
+    _, server = self.serve('other')
+    session = self.make_session('run', server)
     path = os.path.join(self.folder, 'cache')
     self._fill(session, path, action_cache.Header('another', 3, 2))
     with self.assertLogs(level='WARNING') as logs:
-      _phase(1, base_cache=path).run(session)
+      served_run.phase(1, base_cache=path).run(session)
 
     self.assertRegex(
         logs.output[0], 'of version another.* has initial: they are drawn again'
     )
 
   def test_offline_samples_make_the_server_load_their_version(self):
-    _, server = self._serve('back')
-    _phase(1).run(self._session('run', server))  # Trains it.
-    session = self._session('other', server)
+    _, server = self.serve('back')
+    served_run.phase(1).run(self.make_session('run', server))  # Trains it.
+    session = self.make_session('other', server)
     count = session.agent.searches.training.num_samples
     header = action_cache.Header('initial', count, 2)
     self._fill(session, cached_samples.own_directory(session), header)
@@ -268,14 +202,14 @@ class ServedOnlineTest(parameterized.TestCase):
 
   def test_the_cache_of_the_offline_phase_is_taken_over(self):
     self.addCleanup(gin.clear_config)
-    _, server = self._serve('given')
-    session = self._session('run', server)
+    _, server = self.serve('given')
+    session = self.make_session('run', server)
     path = os.path.join(self.folder, 'cache')
     self._fill(session, path, action_cache.Header('initial', 3, 2))
     with gin.unlock_config():
       gin.bind_parameter('Offline.action_cache', path)
 
-    _phase(1).run(session)
+    served_run.phase(1).run(session)
 
     [folder] = glob.glob(
         os.path.join(session.root_dir, 'action_segments', 'offline_*')
@@ -284,9 +218,9 @@ class ServedOnlineTest(parameterized.TestCase):
     np.testing.assert_array_equal(drawn, 0.0)
 
   def test_segments_and_versions_differ_in_their_noise(self):
-    _, server = self._serve('noise')
-    session = self._session('run', server)
-    _phase(2, refresh_share=1.0).run(session)
+    _, server = self.serve('noise')
+    session = self.make_session('run', server)
+    served_run.phase(2, refresh_share=1.0).run(session)
     seeds = [
         action_cache.ActionCache(directory).header.seed
         for directory in glob.glob(
@@ -297,9 +231,9 @@ class ServedOnlineTest(parameterized.TestCase):
     self.assertGreater(len(seeds), 5)
 
   def test_an_error_of_training_does_not_wait_for_samples(self):
-    _, server = self._serve('error')
-    session = self._session('run', server)
-    _phase(1).run(session)
+    _, server = self.serve('error')
+    session = self.make_session('run', server)
+    served_run.phase(1).run(session)
     stopped = []
 
     def refresh(self, versions, sampler, share, is_stopped):
@@ -312,19 +246,19 @@ class ServedOnlineTest(parameterized.TestCase):
         mock.patch.object(session, 'train', side_effect=ValueError('NaN')),
     ):
       with self.assertRaisesRegex(ValueError, 'NaN'):
-        _phase(2).run(session)
+        served_run.phase(2).run(session)
 
     self.assertEqual(stopped, [True])
 
   def test_phase_with_fewer_epochs_than_before_is_evaluated(self):
-    _, server = self._serve('fewer')
-    session = self._session('run', server)
+    _, server = self.serve('fewer')
+    session = self.make_session('run', server)
     with mock.patch.object(session, 'evaluate', side_effect=OSError('killed')):
       with self.assertRaisesRegex(OSError, 'killed'):
-        _phase(2).run(session)
-    session = self._session('run', server)
+        served_run.phase(2).run(session)
+    session = self.make_session('run', server)
 
-    _phase(1).run(session)
+    served_run.phase(1).run(session)
 
     self.assertIn('online', session.state.summaries)
 
@@ -333,13 +267,15 @@ class ServedOnlineTest(parameterized.TestCase):
   )
   def test_fractions_are_checked_before_any_work(self, **fraction):
     with self.assertRaisesRegex(ValueError, 'offline_fraction'):
-      _phase(1, **fraction)
+      served_run.phase(1, **fraction)
 
   def test_critic_may_wait_for_samples_of_the_present_version(self):
-    _, server = self._serve('waiting')
-    session = self._session('run', server)
+    _, server = self.serve('waiting')
+    session = self.make_session('run', server)
 
-    _phase(2, refresh_beside_training=False, refresh_share=1.0).run(session)
+    served_run.phase(
+        2, refresh_beside_training=False, refresh_share=1.0
+    ).run(session)
 
     with open(os.path.join(session.root_dir, 'metrics.csv')) as file:
       rows = list(csv.DictReader(file))
@@ -347,53 +283,55 @@ class ServedOnlineTest(parameterized.TestCase):
     self.assertEqual([float(r['cache/share_drawn']) for r in rows], [1.0, 1.0])
 
   def test_a_server_without_the_version_of_the_run_is_named(self):
-    _, server = self._serve('without', can_save=False)
-    session = self._session('run', server)
+    _, server = self.serve('without', can_save=False)
+    session = self.make_session('run', server)
     session.state.policy_versions = ['initial+1-0123']
 
     with self.assertRaisesRegex(
         ValueError, "must have version 'initial.1-0123'.*got 'initial'"
     ):
-      _phase(1).run(session)
+      served_run.phase(1).run(session)
 
   def test_a_run_may_end_after_a_fit_although_the_server_keeps_no_version(self):
-    _, server = self._serve('keeps_none', can_save=False)
-    session = self._session('keeps_none_run', server)
+    _, server = self.serve('keeps_none', can_save=False)
+    session = self.make_session('keeps_none_run', server)
     with mock.patch.object(session, 'write_row', side_effect=KeyboardInterrupt):
       with self.assertRaises(KeyboardInterrupt):
-        _phase(2).run(session)
+        served_run.phase(2).run(session)
 
-    _phase(2).run(self._session('keeps_none_run', server))
+    served_run.phase(2).run(self.make_session('keeps_none_run', server))
 
   def test_unsuitable_settings_are_refused_before_any_work(self):
-    _, server = self._serve('settings')
-    session = self._session('run', server)
+    _, server = self.serve('settings')
+    session = self.make_session('run', server)
     agent = session.agent
-    _phase(1).check(session.domain, agent)
+    served_run.phase(1).check(session.domain, agent)
     with self.assertRaisesRegex(
         ValueError, 'num_samples.*num_candidates`, 2, got 1'
     ):
-      _phase(1, num_samples=1).check(session.domain, agent)
+      served_run.phase(1, num_samples=1).check(session.domain, agent)
     with mock.patch.object(agent.searches.training, 'optimizer', None):
       with self.assertRaisesRegex(ValueError, '`Search.optimizer`.* None'):
-        _phase(1).check(session.domain, agent)
+        served_run.phase(1).check(session.domain, agent)
 
   def test_a_server_that_cannot_train_is_named_before_the_first_episode(self):
     toy = toy_policy.ToyPolicy()
     server = self.enter_context(
-        toy_policy.serving(toy.functions()._replace(train=None), _SPEC)
+        toy_policy.serving(
+            toy.functions()._replace(train=None), served_run.SPEC
+        )
     )
-    session = self._session('run', server)
+    session = self.make_session('run', server)
 
     with self.assertRaisesRegex(ValueError, 'must be able to train its policy'):
-      _phase(1).run(session)
+      served_run.phase(1).run(session)
     self.assertEqual(session.state.episodes, 0)
 
   def test_policies_of_this_process_are_refused(self):
     session = small_run.make_session(os.path.join(self.folder, 'run'))
 
     with self.assertRaisesRegex(ValueError, 'got GaussianPolicy'):
-      _phase(1).check(session.domain, session.agent)
+      served_run.phase(1).check(session.domain, session.agent)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from absl.testing import absltest
 import tensorflow as tf
 from tf_agents.agents import tf_agent
 
+from parl_tf import interruption
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
 from parl_tf.training import phase_checkpoint
@@ -110,6 +111,14 @@ class SessionTest(absltest.TestCase):
       session.save_if_due()
     self.assertTrue(self._session('often').is_restored)
     self.assertFalse(self._session('seldom').is_restored)
+
+  def test_a_program_that_ends_saves_a_checkpoint_first(self):
+    session = self._session(checkpoint_seconds=1e6)
+    self.enter_context(interruption.turns())
+    interruption._ends_after_turn.set()
+    with self.assertRaises(KeyboardInterrupt):
+      session.save_if_due()
+    self.assertTrue(self._session().is_restored)
 
   def test_finished_phase_is_summarized_and_not_repeated(self):
     session = self._session()
