@@ -57,7 +57,7 @@ TASKS = {
             'ServedOnline.fitted_offline_fraction = 0.5',
             'ServedOnline.evaluation_interval = 2',  # epochs
         ],
-        num_epochs=6,
+        num_epochs=12,
     ),
 }
 """The tasks by name."""
