@@ -1,11 +1,12 @@
 """The online phase of a policy that another process serves and trains."""
 
 from concurrent import futures
+import contextlib
 import os
 import socket
 import threading
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from absl import logging
 import gin
@@ -48,6 +49,7 @@ class ServedOnline:
       num_fitted_rows: int = 4096,
       fitted_offline_fraction: Optional[float] = None,
       num_fit_steps: int = 200,
+      candidate_lag: int = 0,
       refresh_share: float = 0.5,
       refresh_beside_training: bool = True,
       evaluation_interval: int = 5,
@@ -67,6 +69,12 @@ class ServedOnline:
       fitted_offline_fraction: Share of these states from the offline table;
         None draws from both tables in proportion to their sizes.
       num_fit_steps: Updates by the server in an epoch.
+      candidate_lag: Epochs by which the version of the weights that draws the
+        candidates of the fit is behind the present one; 0 draws from the
+        present one. A number that exceeds `num_epochs` always draws from the
+        version with which the run began, the counterpart of a slow
+        `sampling_policy_rate`. The server must save versions; it loads two more
+        in each epoch.
       refresh_share: Share of all states whose cached samples must have the
         present version of the weights; the stalest are drawn again.
       refresh_beside_training: Whether the critic trains meanwhile, on the
@@ -89,11 +97,15 @@ class ServedOnline:
           '`num_fit_steps`, `evaluation_interval` and `num_samples` must be '
           'positive.'
       )
-    if num_epochs < 0 or not critic_utd > 0.0 or not 0 <= refresh_share <= 1:
+    if min(num_epochs, candidate_lag) < 0:
       raise ValueError(
-          '`num_epochs` must not be negative, `critic_utd` positive and '
-          f'`refresh_share` in [0, 1], got {num_epochs}, {critic_utd} and '
-          f'{refresh_share}.'
+          '`num_epochs` and `candidate_lag` must not be negative, got '
+          f'{num_epochs} and {candidate_lag}.'
+      )
+    if not critic_utd > 0.0 or not 0 <= refresh_share <= 1:
+      raise ValueError(
+          '`critic_utd` must be positive and `refresh_share` in [0, 1], got '
+          f'{critic_utd} and {refresh_share}.'
       )
     self._critic: Dict[str, Any] = dict(
         critic_batch_size=critic_batch_size,
@@ -115,6 +127,7 @@ class ServedOnline:
     self._episodes_per_epoch = episodes_per_epoch
     self._critic_utd = critic_utd
     self._num_fit_steps = num_fit_steps
+    self._candidate_lag = candidate_lag
     self._refresh_share = refresh_share
     self._is_beside = refresh_beside_training
     self._evaluation_interval = evaluation_interval
@@ -197,6 +210,12 @@ class ServedOnline:
       )
     if policy.client.can_save:
       policy.client.save(policy.version)
+    elif self._candidate_lag:
+      raise ValueError(
+          f'The policy server at {policy.client.address} must save versions, '
+          f'because `ServedOnline.candidate_lag` is {self._candidate_lag}: its '
+          'author passes `save`, `load` and `directory` to `serve`.'
+      )
     else:
       logging.warning(
           'The policy server at %s saves no versions: if it restarts, or this'
@@ -310,12 +329,13 @@ class ServedOnline:
     mask = first.policy_info.get('action_mask')
     seed = randomness.fold_in([session.seed, 0], 'fit', session.train_step)
     search = agent.searches.training
-    samples = policy.sample(
-        first.observation,
-        self._num_samples or search.num_samples,
-        seed,
-        temperature=search.temperature,
-    ).numpy()
+    with self._candidate_version(session, policy):
+      samples = policy.sample(
+          first.observation,
+          self._num_samples or search.num_samples,
+          seed,
+          temperature=search.temperature,
+      ).numpy()
     dataset_action = first.action
     if mask is not None:
       dataset_action = np.where(mask > 0.0, dataset_action, samples[:, 0])
@@ -344,3 +364,17 @@ class ServedOnline:
         'served/loss': float(np.mean(losses)),
         'values/advantage': float(np.mean(np.concatenate(gains))),
     }
+
+  @contextlib.contextmanager
+  def _candidate_version(self, session, policy) -> Iterator[None]:
+    """Makes the server use the version that draws candidates meanwhile."""
+    versions = session.state.policy_versions
+    candidates = versions[max(0, len(versions) - 1 - self._candidate_lag)]
+    if candidates == policy.version:
+      yield
+      return
+    present = policy.version
+    policy.restore(candidates)
+    yield
+    # After an error, the restarted run restores its version.
+    policy.restore(present)

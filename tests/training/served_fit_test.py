@@ -3,6 +3,7 @@
 from unittest import mock
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +12,7 @@ from parl_tf.training import served_online
 from tests.agents import small_agent
 
 
-class ServedFitTest(absltest.TestCase):
+class ServedFitTest(parameterized.TestCase):
 
   def test_a_sample_replaces_elements_past_the_end(self):
     rows, mask = small_agent.make_rows(4), np.float32([1.0, 0.0])
@@ -20,13 +21,14 @@ class ServedFitTest(absltest.TestCase):
     )
     info['action_mask'] = tf.tile(info['action_mask'], [4, 2, 1])
     session = mock.Mock(seed=0, train_step=0)
+    session.state.policy_versions = ['a', 'b']
     session.experience.iterate.return_value = iter(
         [types.Experience(policy=rows._replace(policy_info=info))]
     )
     session.agent.best_actions = lambda observation, samples, action, seed: (
         action, tf.zeros([4])
     )
-    policy = mock.Mock()
+    policy = mock.Mock(version='b')
     policy.sample.return_value = tf.fill([4, 3, 2], 0.75)
     policy.fit.return_value.losses = {'loss': np.zeros([3])}
     phase = served_online.ServedOnline(
@@ -42,6 +44,41 @@ class ServedFitTest(absltest.TestCase):
     _, fitted, _ = policy.fit.call_args.args
     np.testing.assert_array_equal(
         fitted, np.where(mask, rows.action[:, 0], np.float32(0.75))
+    )
+
+  @parameterized.parameters(
+      (0, []), (1, ['b', 'c']), (2, ['a', 'c']), (9, ['a', 'c'])
+  )
+  def test_an_earlier_version_draws_the_candidates(self, lag, restored):
+    session = mock.Mock(seed=0, train_step=0)
+    session.state.policy_versions = ['a', 'b', 'c']
+    session.experience.iterate.return_value = iter(
+        [types.Experience(policy=small_agent.make_rows(4))]
+    )
+    session.agent.best_actions = lambda observation, samples, action, seed: (
+        action, tf.zeros([4])
+    )
+    policy = mock.Mock(version='c')
+    policy.sample.return_value = tf.zeros([4, 3, 2])
+    policy.fit.return_value.losses = {'loss': np.zeros([3])}
+    phase = served_online.ServedOnline(candidate_lag=lag, num_samples=3)
+
+    phase._fit(session, policy)
+
+    calls = [
+        (name, *arguments[:1])
+        for name, arguments, _ in policy.method_calls
+        if name in ('restore', 'sample', 'fit')
+    ]
+    self.assertEqual(
+        [x for x in calls if x[0] == 'restore'],
+        [('restore', version) for version in restored],
+    )
+    # The present version is the one that is trained.
+    self.assertEqual(
+        [name for name, *_ in calls],
+        ['restore', 'sample', 'restore', 'fit'] if restored
+        else ['sample', 'fit'],
     )
 
 

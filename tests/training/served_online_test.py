@@ -10,6 +10,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
+import tensorflow as tf
 
 from parl_tf.critics import iql
 from parl_tf.replay import action_cache
@@ -332,6 +333,38 @@ class ServedOnlineTest(served_run.ServedRunTest):
 
     with self.assertRaisesRegex(ValueError, 'got GaussianPolicy'):
       served_run.phase(1).check(session.domain, session.agent)
+
+  def test_candidates_of_the_first_version_train_the_present_one(self):
+    trained, fitted = {}, {}
+    for lag in (0, 9):
+      toy, server = self.serve(f'lag_{lag}')
+      session = self.make_session(f'lag_{lag}_run', server)
+      # Without a search, the first sample is fitted.
+      session.agent.best_actions = lambda observation, samples, *_: (
+          samples[:, 0], tf.zeros([len(samples)])
+      )
+      with mock.patch.object(
+          session.agent.generative_policy, 'fit',
+          side_effect=session.agent.generative_policy.fit,
+      ) as fit:
+        served_run.phase(2, candidate_lag=lag).run(session)
+      fitted[lag] = [call.args[1] for call in fit.call_args_list]
+      versions = session.state.policy_versions
+      self.assertLen(set(versions), 3)
+      self.assertEqual(server.weights.version, versions[-1])
+      trained[lag] = toy.offset
+    np.testing.assert_array_equal(fitted[0][0], fitted[9][0])
+    # In the second epoch, the trained policy would have drawn others.
+    self.assertGreater(np.max(np.abs(fitted[0][1] - fitted[9][1])), 1e-4)
+    self.assertGreater(np.max(np.abs(trained[0] - trained[9])), 1e-4)
+
+  def test_an_earlier_version_needs_a_server_that_saves(self):
+    _, server = self.serve('unsaved', can_save=False)
+    session = self.make_session('unsaved', server)
+    with self.assertRaisesRegex(ValueError, 'must save versions, because'):
+      served_run.phase(1, candidate_lag=1).run(session)
+    with self.assertRaisesRegex(ValueError, '`candidate_lag` must not be neg'):
+      served_run.phase(1, candidate_lag=-1)
 
 
 if __name__ == '__main__':
