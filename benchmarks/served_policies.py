@@ -53,7 +53,6 @@ _BINDINGS = flags.DEFINE_multi_string(
 )
 
 _NUM_FITTED_ROWS = 4_096
-_NUM_FIT_STEPS = 200  # gradient steps of an epoch
 LEARNING_RATE = 3e-4
 """Of the server's fits."""
 _EVALUATION_SEED = 12_345
@@ -181,7 +180,7 @@ class Seed(abc.ABC):
         "run_experiment.phase_names = ('offline', 'online')",
         f'ServedOnline.num_epochs = {num_epochs}',
         f'ServedOnline.num_fitted_rows = {_NUM_FITTED_ROWS}',
-        f'ServedOnline.num_fit_steps = {_NUM_FIT_STEPS}',
+        f'ServedOnline.num_fit_steps = {self._task.num_fit_steps}',
         'ServedOnline.refresh_share = 0.2',
         *self._task.bindings,
         *_BINDINGS.value,
@@ -226,7 +225,7 @@ class Seed(abc.ABC):
         training = client.train(
             {'observation': states[rows]},
             actions[rows],
-            num_steps=_NUM_FIT_STEPS,
+            num_steps=self._task.num_fit_steps,
             seed=epoch,
             version=version,
         )

@@ -14,6 +14,7 @@ class Task(NamedTuple):
     evaluation_files: Gin files that define the domain's evaluations.
     bindings: Further bindings of parl-train.
     num_epochs: Epochs of ten episodes.
+    num_fit_steps: Gradient steps of the policy in an epoch.
   """
 
   domain: str
@@ -23,6 +24,7 @@ class Task(NamedTuple):
   evaluation_files: Sequence[str]
   bindings: Sequence[str]
   num_epochs: int
+  num_fit_steps: int
 
 
 TASKS = {
@@ -36,6 +38,7 @@ TASKS = {
         # 130 episodes, as sizes/small.gin has, to whose number of updates the
         # critic's learning rate falls.
         num_epochs=13,
+        num_fit_steps=200,
     ),
     # A script that misjudges the goal records; see fetch_push_study.gin. The
     # policies of the examples read a single vector.
@@ -51,6 +54,9 @@ TASKS = {
         bindings=[
             'Gymnasium.flatten_observation = True',
             'sampling_policy_rate = 1.0',  # What served policies permit.
+            # In its place, the base draws what the policy is fitted to. Its own
+            # samples narrow too early.
+            'ServedOnline.candidate_lag = 1_000',  # epochs
             # As sizes/small_arm.gin has for `Online`. A training step has its
             # four critic updates.
             'ServedOnline.max_online_weight = 10.0',
@@ -58,6 +64,7 @@ TASKS = {
             'ServedOnline.evaluation_interval = 2',  # epochs
         ],
         num_epochs=12,
+        num_fit_steps=400,
     ),
 }
 """The tasks by name."""
