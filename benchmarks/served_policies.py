@@ -339,6 +339,8 @@ def epoch_costs(path: str) -> Dict[str, float]:
   """
   with open(path, encoding='utf-8', newline='') as file:
     rows = [x for x in csv.DictReader(file) if x['cache/staleness']]
+  if not rows:
+    return {}  # A critic that reads no samples, such as IQL's.
   values = {
       name: np.array([float(row[name]) for row in rows])
       for name in (
