@@ -8,9 +8,9 @@ holds if a one-sided permutation test over seeds gives at most 5 %, and
 does not hold if the test of the opposite claim does. Otherwise it is not
 resolved, and the output gives the number of seeds needed with the observed
 variance. `by chance` is the probability of such a difference, or a larger one,
-without an effect. Intervals are 95 % bootstrap intervals over seeds, from five
-of each method on. The controls of the study's runs follow. A log names methods
-whose seeds have different settings.
+without an effect. Intervals are 95 % bootstrap intervals over seeds, if each
+method has five or more. The controls of the study's runs follow. A log names
+methods whose seeds have different settings.
 """
 
 import os

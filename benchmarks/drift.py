@@ -8,13 +8,14 @@ evaluation, the mean of the evaluations in the last third of the phase, and the
 fall from one to the other. The best of several evaluations exceeds their mean
 by chance alone: a run that stays at 80 percent shows a fall of six points on
 average after six evaluations of 64 independent episodes. `by_chance` is the
-probability in percent that a run shows such a fall that does not change after
-the first third of the phase, or from its best evaluation on if that is earlier.
+probability in percent of such a fall in a run that does not change after the
+first third of the phase, or from its best evaluation on if that is earlier.
 
 If the run has `evaluations.csv`, this is a permutation test: of a policy that
-does not change, the evaluations of each start could have come in any order. It
-is a little too low, because the best evaluation may choose where it begins: in
-a simulation, 8 percent of runs that do not change have less than 5 percent.
+does not change, the evaluations of each start could have come in any order. The
+probability is a little too low, because the best evaluation may decide where
+the test begins: in a simulation, 8 percent of runs that do not change have less
+than 5 percent.
 Runs of earlier versions have rates only. Their probability is that of
 independent evaluations with one rate. But evaluations share starts and draws,
 and vary less: policies that do not change have a deviation of 1 point where

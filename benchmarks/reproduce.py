@@ -123,9 +123,9 @@ def describe(setting: Setting, scores: np.ndarray, num_seeds: int) -> str:
       f' {setting.label} |',
       '',
       'Scores are 0 to 100. Ours: interquartile mean over seeds at the last'
-      ' evaluation, with search; bootstrap intervals over seeds, from'
-      f" {statistics.MIN_SEEDS} on. The paper's: five seeds, read from its"
-      ' plots, accurate to 1.5.',
+      ' evaluation, with search; bootstrap intervals over'
+      f" {statistics.MIN_SEEDS} or more seeds. The paper's: five seeds, read"
+      ' from its plots, accurate to 1.5.',
   ]
   if setting.is_small:
     lines.append(

@@ -1,4 +1,4 @@
-"""Improves a served policy on a task, where it lives; the shared part.
+"""What the programs that improve a served policy have in common.
 
 For each seed, with data of its own:
 

@@ -137,9 +137,10 @@ def _check_used(settings: Mapping[str, Any]) -> None:
           ' where it is used.'
       )
     if not is_used:
+      verb = 'override' if len(winners) > 1 else 'overrides'
       raise ValueError(
-          f'`settings`: {name} has no effect, because {others} overrides it.'
-          ' Set that instead.'
+          f'`settings`: {name} has no effect, because {others} {verb} it.'
+          f' Set {"these" if len(winners) > 1 else "that"} instead.'
       )
     if winners:
       logging.warning('`settings`: %s does not change %s.', name, others)

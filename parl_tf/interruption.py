@@ -14,7 +14,7 @@ from typing import Callable, Iterator
 
 STATUS = 130  # What shells report for a program that Ctrl-C ended.
 _PATIENCE_SECONDS = 1.0
-# After SIGTERM within a turn. Job schedulers kill after ten seconds or more.
+# After SIGTERM within a turn. Job schedulers wait ten seconds or more to kill.
 _TURN_SECONDS = 7.0
 
 _takes_time = threading.Event()
@@ -36,7 +36,7 @@ def heed_sigterm() -> None:
 
 @contextlib.contextmanager
 def turns() -> Iterator[None]:
-  """Has turns in its context, each of which ends with a call of `end_turn`."""
+  """Declares that its context has turns, each ended by `end_turn`."""
   _has_turns.set()
   try:
     yield

@@ -35,7 +35,7 @@ def wilson_interval(
 
 
 def paired_chance(outcomes: Iterable[Any], than: Iterable[Any]) -> float:
-  """Returns how often chance alone makes one policy this much worse.
+  """Returns how often chance alone makes a policy at least this much worse.
 
   This is McNemar's exact test (1947), one-sided: of the starts in which one
   policy succeeds and the other fails, each is as likely to be won by either if

@@ -49,9 +49,9 @@ def run(
   """Runs a program and exits.
 
   The exit status is the return value of `main`, 1 for an input error, 2 for
-  wrong flags, 130 after Ctrl-C or, if it is resumable, SIGTERM, and 141, as for
-  other commands, if the output is no longer read. A bug keeps its traceback;
-  `--debug` shows the traceback of any error.
+  wrong flags, 130 after Ctrl-C (or SIGTERM, if `is_resumable` and not
+  `cleans_up`), and 141, as for other commands, if the output is no longer read.
+  A bug keeps its traceback; `--debug` shows the traceback of any error.
 
   Args:
     name: Name of the command.

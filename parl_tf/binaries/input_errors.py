@@ -12,7 +12,7 @@ _GIN = os.path.dirname(gin.__file__)
 _PARL_TF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # The stand-alone replay service is installed next to the package.
 _OURS = (_PARL_TF, os.path.join(os.path.dirname(_PARL_TF), 'reverb_server'))
-# All of a run happens within it: its name helps to find its own arguments only.
+# A whole run happens within it: its name helps for its own arguments only.
 _RUN = 'run_experiment'
 _RUN_FILE = os.path.join(_PARL_TF, 'training', 'experiment.py')
 _RAISE = dis.opmap['RAISE_VARARGS']

@@ -25,7 +25,7 @@ _HEADER = (
 )
 _LEGEND = (
     'score: interquartile mean of the last phase over seeds, 0 to 100 [95 %'
-    f' bootstrap interval, from {statistics.MIN_SEEDS} seeds on].',
+    f' bootstrap interval, for {statistics.MIN_SEEDS} or more seeds].',
 )
 
 

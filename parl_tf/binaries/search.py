@@ -15,20 +15,19 @@ of the run's evaluations, which takes part, like the policy alone.
 Each search plays --num_episodes episodes; the better half (by success rate,
 then by mean return) plays as many others, and so on for --num_rounds rounds.
 The winner is the cheapest of those within about a standard error of the best.
-All searches of a round meet the same starts, which are compared one by one. The
-best of many scores is too high by chance. Therefore the winner, the run's own
-search and the policy alone then play --num_final_episodes fresh episodes,
+All searches of a round have the same starts, and are compared start by start.
+The best of many scores is too high by chance. Therefore the winner, the run's
+own search and the policy alone then play --num_final_episodes fresh episodes,
 and only these estimate how good they are.
 
 search_<checkpoint>.gin in the run's directory then binds the winner for acting
 and evaluation, unless the run's own search is better in the fresh episodes by
-about a standard error, or the policy alone by more than chance explains; the
-last lines printed are the commands that use it. Before an online phase, use
---checkpoint offline. searches_<checkpoint>.csv has a row per search and round,
-written after each.
-`ascent_gain` is what gradient steps add to the critic's value at the first
-decision. Rerun the same command to resume: rows that the file has for the same
-networks are not measured again.
+more than about a standard error, or the policy alone by more than chance
+explains; the last lines printed are the commands that use it. Before an online
+phase, use --checkpoint offline. searches_<checkpoint>.csv has a row per search
+and round, written after each; its column `ascent_gain` is what gradient steps
+add to the critic's value at the first decision. Rerun the same command to
+resume: rows that the file has for the same networks are not measured again.
 
 With --num_rounds 1, the grid alone is measured: nothing is added to it, and
 nothing is chosen. With --gin_bindings, the task can differ from that of the

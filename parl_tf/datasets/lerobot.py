@@ -18,11 +18,10 @@ stored.
 
 `observation.<key>` becomes `observations/<key>`, for all `observation_keys` or,
 without them, for all vectors and images. A single part becomes `observations`.
-If the layout expects a single array, or nothing of a dataset that the library
-wrote from one, only its `concatenated_keys` are read or,
-where some of them are missing, `observation.state`. Only the requested videos
-are decoded. Frames are matched by index; video frames after
-the last row are ignored.
+If the layout expects a single array, or does not say and the library wrote the
+dataset from one, only its `concatenated_keys` are read or, where some of them
+are missing, `observation.state`. Only the requested videos are decoded. Frames
+are matched by index; video frames after the last row are ignored.
 """
 
 import itertools

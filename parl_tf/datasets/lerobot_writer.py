@@ -7,12 +7,12 @@ an episode's last action is not stored.
   observation  `observation.<key>`. An observation that is one vector becomes
                `observation.state` and, because LeRobot's diffusion policy and
                ACT need one, also `observation.environment_state`; our reader
-               takes the first one, because `info.json` says so. A single
+               takes the first one, as `info.json` declares. A single
                image becomes `observation.image`. Images are stored as PNG.
   reward       `next.reward`
   success      `next.success`
   done         `next.done`, set where the task ended, not at a timeout. Our
-               reader relies on it, because `info.json` says so.
+               reader relies on it, which `info.json` declares.
 """
 
 import json

@@ -9,9 +9,9 @@ from parl_tf.reports import runs as runs_lib
 
 LEGEND = (
     'Starts won: the run succeeds and the best control fails; lost: the'
-    ' reverse. In brackets, how often two equal policies differ as much'
-    " (McNemar's exact test, one-sided). It tells what this run gained, not"
-    ' what another seed would.'
+    ' reverse. In brackets, how often equal policies give the run such a lead'
+    " by chance (McNemar's exact test, one-sided). It holds for this run, not"
+    ' for other seeds.'
 )
 _NAMES = {'search': 'with search', 'alone': 'alone'}
 
@@ -46,9 +46,9 @@ def _statement(run: runs_lib.Run) -> Optional[str]:
     won, lost = pairs.count((True, False)), pairs.count((False, True))
     chance = proportion.paired_chance(control, outcomes)
     texts.append(
-        f'{_NAMES[policy]} {won} won, {lost} lost ({_percent(chance)})'
+        f'{_NAMES[policy]} {won} starts won, {lost} lost ({_percent(chance)})'
     )
-  return f'of the starts of {name}, {"; ".join(texts)}' if texts else None
+  return f'against {name}, {"; ".join(texts)}' if texts else None
 
 
 def _best_control(folder: str) -> Optional[Tuple[str, List[bool]]]:

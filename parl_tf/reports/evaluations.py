@@ -64,7 +64,7 @@ def read(folder: str) -> List[Evaluation]:
       key = (int(row), phase, int(step), int(episodes), policy)
       own = successes.setdefault(key, [])
       if int(start) != len(own):
-        raise ValueError(f'start {start} follows {len(own) - 1}')
+        raise ValueError(f'start {start} instead of {len(own)}')
       own.append(bool(int(success)))
     except ValueError as error:
       raise ValueError(

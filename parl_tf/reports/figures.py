@@ -33,8 +33,8 @@ _HEALTH_SCALE = 0.6
 _MAX_CURVES = 8
 _NUM_COLUMNS = 4
 _MEAN_AND_BAND = (
-    'interquartile mean over seeds with pointwise 95 % bootstrap band, or one'
-    f' line per seed of fewer than {statistics.MIN_SEEDS}'
+    'interquartile mean over seeds with pointwise 95 % bootstrap band, or, for'
+    f' fewer than {statistics.MIN_SEEDS} seeds, a line per seed'
 )
 _SEED_OFFSET = 0.27  # Relative to the distance between two methods.
 
@@ -132,8 +132,8 @@ def draw_scores(
   drawing.save(plot, path)
   return (
       'Score at the end of each phase: interquartile mean over seeds with 95 %'
-      f' bootstrap interval, from {statistics.MIN_SEEDS} seeds on. Small dots'
-      ' show the seeds.'
+      f' bootstrap interval, for {statistics.MIN_SEEDS} or more seeds. Small'
+      ' dots show the seeds.'
   )
 
 

@@ -1,4 +1,4 @@
-"""Draws the pictures that a run leaves in its `report` directory."""
+"""Draws the pictures in the `report` directory of a run."""
 
 import os
 from typing import Mapping, Optional
@@ -15,7 +15,7 @@ START_MAP = os.path.join('report', 'starts.png')
 def draw(
     root_dir: str, references: Mapping[str, Optional[float]], title: str
 ) -> None:
-  """Draws the learning curve, and from which starts the run succeeds.
+  """Draws the learning curve, and the successes by start.
 
   Args:
     root_dir: The run's directory.

@@ -1,4 +1,4 @@
-"""Draws from which starts a run succeeds, and when."""
+"""Draws the successes of a run by start and evaluation."""
 
 from typing import List, Sequence
 
@@ -31,16 +31,16 @@ def draw(
     title: Title of the figure, if given.
 
   Returns:
-    Whether there was anything to draw: a single evaluation shows no course, and
-    a task without success has no successes.
+    Whether anything was drawn: nothing for a single evaluation, or without any
+    success.
   """
   panels = [
       (policy, own)
       for policy in evaluations_lib.POLICIES
       if (own := [x for x in evaluations if x.policy == policy])
   ]
-  is_course = len({x.metrics_row for x in evaluations}) > 1
-  if not is_course or not any(x.successes.any() for x in evaluations):
+  has_several = len({x.metrics_row for x in evaluations}) > 1
+  if not has_several or not any(x.successes.any() for x in evaluations):
     return False
   num_starts = min(len(x.successes) for x in evaluations)
   order = np.argsort(

@@ -17,8 +17,8 @@ from parl_tf.reports import permutation
 
 NUM_RESAMPLES = 5_000
 MIN_SEEDS = 5
-"""Seeds of an interval. In a simulation, 95 % intervals of two, three and five
-seeds contain the mean in 50, 75 and 89 % of cases."""
+"""Fewest seeds with an interval. In a simulation, 95 % intervals of two, three
+and five seeds contain the mean in 50, 75 and 89 % of cases."""
 _LEVEL = 0.95
 # Standard normal quantiles of 5 % tests and of a power of 80 %.
 _Z_TWO_SIDED, _Z_ONE_SIDED, _Z_POWER = 1.96, 1.645, 0.84

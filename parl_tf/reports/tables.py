@@ -53,8 +53,8 @@ LEGEND = (
 )
 PAIR_LEGEND = (
     'P(first > second): probability of improvement, i.e. that a seed of the'
-    ' first scores above one of the second [95 % bootstrap interval, as that of'
-    ' the score].',
+    ' first scores above one of the second [95 % bootstrap interval; none with'
+    f' fewer than {statistics.MIN_SEEDS} seeds of either].',
     'by chance: permutation test, the share of all assignments of the runs to'
     ' the two methods (beyond 200,000, of random ones) that give a difference'
     ' of means of at least this size. An order is claimed only if it is at most'

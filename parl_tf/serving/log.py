@@ -10,7 +10,7 @@ logger = logging.getLogger('parl_tf.serving')
 
 
 def show() -> None:
-  """Lets the log be seen in programs that show only warnings, as most do."""
+  """Shows the log also in programs that show only warnings, as most do."""
   logger.setLevel(logging.INFO)
   if not logger.hasHandlers():
     handler = logging.StreamHandler()

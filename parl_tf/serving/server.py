@@ -153,13 +153,13 @@ class PolicyServer:
     self.weights = weights_lib.Weights(
         version, directory=directory, save=policy.save, load=policy.load
     )
-    # A name that the author gives says that the weights are the same. Saving a
-    # large policy only to compare it would delay each restart.
+    # A version that the author names identifies the weights. Saving a large
+    # policy only to compare it would delay each restart.
     if version == weights_lib.UNNAMED and self.weights.differ_from_saved():
       log.logger.warning(
-          '%s has another version %r: the files that `save` writes now differ.'
-          ' If the policy has other weights, give it another `version`, such as'
-          ' a digest of their file; if not, any `version` ends this warning.',
+          '%s has another version %r: its files differ from what `save` writes'
+          ' now. If the weights differ, too, give them another `version`, such'
+          ' as a digest of their file; if not, any `version` ends the warning.',
           directory,
           version,
       )
@@ -225,7 +225,7 @@ class PolicyServer:
         connection.send(_fragments(self._answer(message, session, total_ms)))
         total_ms = 1000.0 * (time.monotonic() - start)
     except exceptions.ConnectionClosed as error:
-      # Programs end without a farewell, too: no reason to worry a reader.
+      # Many programs end without closing it: not worth a line of the log.
       log.logger.debug('A connection closed: %s', error)
     except futures.CancelledError:
       pass  # The client is gone or the server closes.

@@ -1,14 +1,14 @@
-"""The client that trains a policy, of which a server has one at a time.
+"""The client that trains a policy; a server has one at a time.
 
-Two of them would train each other's weights, and each would end the other at
-its next draw, because the version is not its own.
+Two would train each other's weights, and end each other: at its next draw, each
+would find a version that is not its own.
 """
 
 from typing import Any, Callable
 
 
 class TakenError(ValueError):
-  """A call that would change weights which another client trains."""
+  """A call would change weights that another client trains."""
 
 
 class Trainer:
@@ -40,8 +40,8 @@ class Trainer:
       name = self._client if isinstance(self._client, str) else 'another client'
       raise TakenError(
           f'This policy, now of version {version!r}, is trained by {name}, '
-          'which is still connected. End that one, or start a second server '
-          'with another port and directory.'
+          'which is still connected. End it, or start a second server with '
+          'another port and directory.'
       )
 
   def take(

@@ -156,7 +156,7 @@ class BestPolicies:
       with open(path, encoding='utf-8') as file:
         fields = json.load(file)
       # Versions before `mean_return` did not write it; summaries need it. Those
-      # before `outcomes` are kept, but no fall since can be told.
+      # before `outcomes` are kept, but no fall since them is recognized.
       has_return = 'mean_return' in fields
       return run_summary.BestEvaluation(**fields) if has_return else None
     except FileNotFoundError:

@@ -87,7 +87,7 @@ def run_experiment(
       the return of an endless episode, as such episodes of the dataset do.
     timeouts_fail_online: Whether the time limit fails an online episode without
       success for good: it ends with the return of an endless episode, where by
-      default the critic bootstraps. For tasks that end by success only: another
+      default the critic bootstraps. For tasks that only success ends: another
       end keeps its reward, and may then be worth more than a time-out.
     exported_policies: The policies to export at the end, any of 'policy',
       'greedy_policy' and 'base_policy'. Each takes a few seconds.
@@ -107,7 +107,7 @@ def run_experiment(
       offline phase. None starts from scratch.
     initial_phase: The other run's phase, 'behavior_cloning' or 'offline'; None
       takes 'offline' if its critic can be used.
-    checkpoint_seconds: Minimum seconds between checkpoints, which follow turns.
+    checkpoint_seconds: Least seconds between checkpoints, written after turns.
 
   Returns:
     The summary that is written to `summary.json`.

@@ -61,7 +61,7 @@ class Progress:
       total: The step at which the phase ends.
       start: The step at which this session resumes the phase.
       unit: The unit of a step, in the singular.
-      warm_up: Number of first steps that are counted apart.
+      warm_up: Number of first steps, which are counted separately.
       stream: Where to write; standard error by default.
       clock: Returns monotonic seconds.
     """

@@ -40,7 +40,7 @@ _INITIAL_RUN = re.compile(r'[-+]run_experiment\.initial_run = ')
 
 
 class OtherRunError(ValueError):
-  """A directory belongs to another run."""
+  """A directory belongs to another run, or to one without checkpoints."""
 
 
 @contextlib.contextmanager

@@ -165,7 +165,7 @@ class ServedOnline:
         can load it, or another run trains its policy.
     """
     policy = session.agent.generative_policy
-    # Closed at the end, so that the server may be trained by others.
+    # Closed at the end, so that others may train the policy.
     with session.source.collection(session) as collection, policy:
       if not self._num_epochs:
         return
@@ -193,8 +193,8 @@ class ServedOnline:
   def _begin(self, session, policy) -> None:
     """Makes the server use the version of the run's checkpoint."""
     state = session.state
-    # Clients of a name are one trainer: a run that resumes need not wait until
-    # the server notices that its earlier connection is gone.
+    # Clients with one name are one trainer: a run that resumes need not wait
+    # until the server notices that its earlier connection is gone.
     policy.client.name = (
         f'the run {os.path.abspath(session.root_dir)} on {socket.gethostname()}'
     )

@@ -18,7 +18,7 @@ def is_worse(
     by_chance: float = _BY_CHANCE,
     num_compared: int = 1,
 ) -> bool:
-  """Returns whether a policy fails more often by more than chance explains.
+  """Returns whether a policy fails more often than chance explains.
 
   Both policies met the same starts, so that they are compared start by start;
   see `proportion.paired_chance`.
@@ -28,8 +28,8 @@ def is_worse(
     than: Those of the other policy. If one has more episodes, the first ones
       are compared, which have the same starts.
     by_chance: Largest probability of such a difference between equal policies.
-    num_compared: Of how many evaluations `than` is the best one. The more there
-      are, the better their best is by chance (Bonferroni).
+    num_compared: Number of evaluations of which `than` is the best. The more
+      there are, the better the best is by chance (Bonferroni).
   """
   num_starts = min(len(outcomes), len(than))
   successes, other = (

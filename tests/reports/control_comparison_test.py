@@ -57,9 +57,9 @@ class ControlComparisonTest(absltest.TestCase):
     self.assertEqual(
         self._statements(),
         [
-            'LineWalk, good, seed 1: of the starts of self-distillation, with'
+            'LineWalk, good, seed 1: against self-distillation, with search'
             # 8 / 256 and 1 / 256; 3 / 8 and 1 / 8.
-            ' search 7 won, 1 lost (3.5%); alone 2 won, 1 lost (50.0%)'
+            ' 7 starts won, 1 lost (3.5%); alone 2 starts won, 1 lost (50.0%)'
         ],
     )
 
@@ -68,7 +68,7 @@ class ControlComparisonTest(absltest.TestCase):
         '0': {'success_rate': 0.0, 'outcomes': '0' * 12}
     })
     [text] = self._statements()
-    self.assertIn('clone at temperature 0, with search 12 won, 0 lost', text)
+    self.assertIn('clone at temperature 0, with search 12 starts won, 0', text)
     self.assertEqual(text.count('(below 0.1%)'), 2)
 
   def test_without_outcomes_of_the_same_starts_nothing_is_said(self):

@@ -55,7 +55,7 @@ class EvaluationsTest(absltest.TestCase):
         ('0,offline,10,0,alone,1', 'line 3, must be an episode'),
         ('0,offline,10,0,alone,1,1', 'line 3, must be an episode'),
         ('0,offline,10,0,alone,1,x,,-9', 'line 3, .*invalid literal'),
-        ('0,offline,10,0,alone,2,1,,-9', 'line 3, .*start 2 follows 0'),
+        ('0,offline,10,0,alone,2,1,,-9', 'line 3, .*start 2 instead of 1'),
     ):
       self._write(good, bad, '')
       with self.assertRaisesRegex(ValueError, wanted):
