@@ -52,9 +52,6 @@ _BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings', [], 'Further bindings of all runs of parl-train.'
 )
 
-_NUM_FITTED_ROWS = 4_096
-LEARNING_RATE = 3e-4
-"""Of the server's fits."""
 _EVALUATION_SEED = 12_345
 _START_SECONDS = 120.0
 _NO_CRITIC = (
@@ -179,7 +176,7 @@ class Seed(abc.ABC):
         f'run_experiment.dataset_path = {self.path("data.hdf5")!r}',
         "run_experiment.phase_names = ('offline', 'online')",
         f'ServedOnline.num_epochs = {num_epochs}',
-        f'ServedOnline.num_fitted_rows = {_NUM_FITTED_ROWS}',
+        f'ServedOnline.num_fitted_rows = {self._task.num_fitted_rows}',
         f'ServedOnline.num_fit_steps = {self._task.num_fit_steps}',
         'ServedOnline.refresh_share = 0.2',
         *self._task.bindings,
@@ -221,7 +218,7 @@ class Seed(abc.ABC):
     with client_lib.PolicyClient(self.address) as client:
       version = client.status()['version']
       for epoch in range(self._num_epochs):
-        rows = random.integers(len(states), size=_NUM_FITTED_ROWS)
+        rows = random.integers(len(states), size=self._task.num_fitted_rows)
         training = client.train(
             {'observation': states[rows]},
             actions[rows],
@@ -275,7 +272,7 @@ class Seed(abc.ABC):
               *self.serve(),
               f'--directory={self._versions(name)}',
               f'--port={_PORT.value}',
-              f'--learning_rate={LEARNING_RATE}',
+              f'--learning_rate={self._task.learning_rate}',
           ],
           stdout=log, stderr=log, env=_environment(),
       )

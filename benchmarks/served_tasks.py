@@ -14,7 +14,9 @@ class Task(NamedTuple):
     evaluation_files: Gin files that define the domain's evaluations.
     bindings: Further bindings of parl-train.
     num_epochs: Epochs of ten episodes.
+    num_fitted_rows: States whose actions the policy is fitted to in an epoch.
     num_fit_steps: Gradient steps of the policy in an epoch.
+    learning_rate: Of these steps.
   """
 
   domain: str
@@ -24,7 +26,9 @@ class Task(NamedTuple):
   evaluation_files: Sequence[str]
   bindings: Sequence[str]
   num_epochs: int
+  num_fitted_rows: int
   num_fit_steps: int
+  learning_rate: float
 
 
 TASKS = {
@@ -38,7 +42,9 @@ TASKS = {
         # 130 episodes, as sizes/small.gin has, to whose number of updates the
         # critic's learning rate falls.
         num_epochs=13,
+        num_fitted_rows=4_096,
         num_fit_steps=200,
+        learning_rate=3e-4,
     ),
     # A script that misjudges the goal records; see fetch_push_study.gin. The
     # policies of the examples read a single vector.
@@ -64,7 +70,9 @@ TASKS = {
             'ServedOnline.evaluation_interval = 2',  # epochs
         ],
         num_epochs=12,
-        num_fit_steps=400,
+        num_fitted_rows=16_384,
+        num_fit_steps=300,
+        learning_rate=1e-4,
     ),
 }
 """The tasks by name."""
