@@ -60,8 +60,7 @@ TASKS = {
         bindings=[
             'Gymnasium.flatten_observation = True',
             'sampling_policy_rate = 1.0',  # What served policies permit.
-            # In its place, the base draws what the policy is fitted to. Its own
-            # samples narrow too early.
+            # In its place, the base draws what the policy is fitted to.
             'ServedOnline.candidate_lag = 1_000',  # epochs
             # As sizes/small_arm.gin has for `Online`. A training step has its
             # four critic updates.

@@ -94,7 +94,8 @@ class RunTest(absltest.TestCase):
            'num_evaluation_episodes', 'train_steps', 'env_steps',
            'wall_seconds', 'steps_to_success',
            'steps_to_success_without_search', 'mean_return',
-           'mean_return_without_search'],
+           'mean_return_without_search', 'outcomes',
+           'outcomes_without_search'],
       )
       self.assertEqual(phase['num_evaluation_episodes'], 4)
       self.assertBetween(phase['success_rate_without_search'], 0.0, 1.0)
