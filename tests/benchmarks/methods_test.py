@@ -243,7 +243,7 @@ class RunStudyTest(StudyCase):
 
     self.assertRegex(
         self._rows()[job.name]['error'],
-        r'^ValueError: .*/config.gin: the directory belongs to another'
+        r'^[\w.]*OtherRunError: .*/config.gin: the directory belongs to another'
         r' configuration .* -LineWalk.length = 5 .*\+walk.length = 6',
     )
 
