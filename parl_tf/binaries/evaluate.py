@@ -75,14 +75,15 @@ def main(arguments: Sequence[str]) -> None:
     act, domain = evaluation_run.served_act(
         options.policy, *configuration, options.temperature
     )
-  result = evaluation_run.play(
-      act, domain, **constants, video_file=options.video
-  )
   other = other_act = None
-  if options.against:
+  if options.against:  # Its errors come before any episode is played.
     other_act = evaluation_run.other_act(
         options.against, domain, is_served=_is_url(options.against)
     )
+  result = evaluation_run.play(
+      act, domain, **constants, video_file=options.video
+  )
+  if other_act is not None:
     other = evaluation_run.play(other_act, domain, **constants)
   # Only served policies have versions.
   version, other_version = (

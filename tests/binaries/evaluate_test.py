@@ -218,6 +218,23 @@ class EvaluateTest(parameterized.TestCase):
         r'\n0 starts won, 0 lost: .* in 100\.0 % .* return \+0\.0 \(.* 0\.0\)',
     )
 
+  def test_the_other_policy_is_loaded_before_an_episode_is_played(self):
+    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
+    gin_file = os.path.join(self._dir, 'experiment.gin')
+    pathlib.Path(gin_file).write_text(_GIN, encoding='utf-8')
+    program = (
+        'from parl_tf.binaries import evaluate, evaluation_run\n'
+        'evaluation_run.play = None\nevaluate.run()'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program, f'--policy={self._policy}',
+         f'--gin_file={gin_file}', '--against=no_such_policy'],
+        env={**os.environ, 'PYTHONPATH': str(_ROOT)},
+        capture_output=True, text=True, check=False,
+    )
+    self.assertNotEqual(done.returncode, 0)
+    self.assertIn("SavedModel, got 'no_such_policy'", done.stderr)
+
   def test_dict_observation_has_one_input_per_key(self):
     _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)
     domain = line_walk.LineWalk(is_dict=True)
