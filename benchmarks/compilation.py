@@ -3,10 +3,10 @@
   python -m benchmarks.compilation --root_dir runs/compilation
 
 Trains twice on a small point maze with the networks, batch and search of the
-AntMaze setting of `hot_path.py`, the second time with twice the steps in every
-phase. The fixed overhead (imports, tracing and compilation, tables, evaluation,
-export) is then twice the first duration minus the second. A third run is
-stopped at its first critic update, to measure the time until then.
+AntMaze setting of `hot_path.py`, the second time with twice the data, and twice
+the steps in every phase. The fixed overhead (imports, tracing and compilation,
+tables, evaluation, export) is then twice the first duration minus the second. A
+third run is stopped at its first critic update, to measure the time until then.
 """
 
 import os
@@ -28,7 +28,6 @@ _BINDINGS = (
     "PointMaze.size = 'UMaze'",
     # Too far to reach, so that all episodes have the same length.
     'PointMaze.min_start_distance = 4',
-    'run_experiment.num_recorded_steps = 600',
     'run_experiment.num_evaluation_episodes = 1',
     'BehaviorCloning.batch_size = 256',
     'Offline.batch_size = 256',
@@ -53,6 +52,8 @@ def start_run(root_dir: str, num_steps: int) -> subprocess.Popen:
   bindings = (
       *_BINDINGS,
       *hot_path_settings.SETTINGS['antmaze'].gin_bindings,
+      # Drawing the samples of all recorded states takes seconds.
+      f'run_experiment.num_recorded_steps = {150 * num_steps}',
       f'BehaviorCloning.num_steps = {num_steps}',
       f'BehaviorCloning.min_steps = {num_steps}',
       f'Offline.num_steps = {num_steps}',

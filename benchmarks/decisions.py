@@ -2,17 +2,18 @@
 
   python -m benchmarks.decisions --json decisions.json
 
-Each setting of `hot_path_settings.py` gives a table row per way to act:
+Each setting of `hot_path_settings.py`, and each of `IMAGES`, whose policies see
+three frames of 48 x 48 pixels, gives a table row per way to act:
 
 *   "in process": the greedy policy as the library evaluates it;
 *   "SavedModel": `serving_default` of the exported policy, in a process with
     TensorFlow alone;
 *   "C": the same in a program without Python (`examples/c_program`), by `--c`,
-    which needs gcc.
+    which needs gcc; not from images.
 
 "products" is the time of a decision's bare matrix products, measured in turn
-with the decisions in process. With `--busy`, another process keeps one core
-busy.
+with the decisions in process; those of policies that see images are not
+counted. With `--busy`, another process keeps one core busy.
 """
 
 import contextlib
@@ -22,20 +23,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from absl import app
 from absl import flags
+import gin
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import c_program
 from benchmarks import hot_path_rows
 from benchmarks import hot_path_settings
+from parl_tf.agents import parl_policy
+from parl_tf.binaries import configs
+from parl_tf.domains import domain as domain_lib
+from parl_tf.training import experiment
 from parl_tf.training import export
 
 _SETTINGS = flags.DEFINE_list(
-    'settings', ['pointmaze', 'small_robot', 'antmaze'], 'Settings to measure.'
+    'settings',
+    ['pointmaze', 'small_robot', 'antmaze', 'maze_images', 'maze_vla'],
+    'Settings to measure.',
 )
 _NUM_DECISIONS = flags.DEFINE_integer(
     'num_decisions', 10_000, 'Decisions of each row.'
@@ -47,25 +55,73 @@ _C = flags.DEFINE_bool('c', False, 'Whether to measure a C program, too.')
 _JSON = flags.DEFINE_string('json', None, 'File to write the result to.')
 
 _BLOCK = 100  # Decisions between two timings of the products.
+_NUM_STATES = 100  # Decisions take turns with them.
+
+IMAGES = {
+    'maze_images': ['experiments/drawn_maze_small.gin'],
+    'maze_vla': ['experiments/drawn_maze_vla_small.gin'],
+}
+"""Gin files of policies that see images."""
 
 # A program, so that nothing but TensorFlow is imported.
 _SAVED_MODEL = """
 import json, sys, time
 import numpy as np
 import tensorflow as tf
-directory, size, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+directory, count = sys.argv[1], int(sys.argv[2])
 act = tf.saved_model.load(directory).signatures['serving_default']
-states = np.random.default_rng(0).standard_normal([count, 1, size])
-states = states.astype(np.float32)
+with np.load(sys.argv[3]) as file:
+  states = dict(file)
+size = len(next(iter(states.values())))
 seconds = []
 for i in range(-50, count):
   start = time.perf_counter()
-  act(
-      observation=tf.constant(states[i]), seed=tf.constant([i, 7])
-  )['action'].numpy()
+  state = {k: tf.constant(x[i % size][None]) for k, x in states.items()}
+  act(seed=tf.constant([i, 7]), **state)['action'].numpy()
   seconds.append(time.perf_counter() - start)
 print(json.dumps(seconds[50:]))
 """
+
+
+class Robot(NamedTuple):
+  """A policy and what it sees.
+
+  Attributes:
+    policy: The policy.
+    states: Observations `[S, ...]` by input of the exported policy.
+    products: Calls the bare matrix products of a decision; None if they are not
+      counted.
+  """
+
+  policy: parl_policy.PARLPolicy
+  states: Mapping[str, np.ndarray]
+  products: Optional[Callable[[], object]]
+
+
+def make_robot(name: str) -> Robot:
+  """Builds the policy of a setting, with random weights."""
+  if name in IMAGES:
+    gin.clear_config()
+    configs.parse(IMAGES[name], [])
+    agent = experiment.make_agent(domain_lib.select_domain(), None, seed=0)
+    products = None
+  else:
+    setting = hot_path_settings.SETTINGS[name]
+    agent = hot_path_rows.HotPath(setting).agent
+    products = make_products(setting)
+  policy = agent.greedy_policy
+  specs = export.by_name(policy.time_step_spec.observation)
+  random = np.random.default_rng(0)
+  states = {}
+  for key, spec in specs.items():
+    shape = [_NUM_STATES, *spec.shape]
+    states[key] = (
+        random.standard_normal(shape)
+        if name not in IMAGES
+        # Words are numbers of a small vocabulary.
+        else random.integers(0, 256 if spec.dtype == tf.uint8 else 4, shape)
+    ).astype(spec.dtype.as_numpy_dtype)
+  return Robot(policy, states, products)
 
 
 def make_products(setting: hot_path_settings.Setting) -> Callable[[], object]:
@@ -143,46 +199,56 @@ def timed(run, *arguments) -> float:
   return time.perf_counter() - start
 
 
-def in_process(act, size: int, products) -> Dict[str, List[float]]:
+def in_process(robot: Robot) -> Dict[str, List[float]]:
   """Times decisions, and the products in between."""
-  states = np.random.default_rng(0).standard_normal(
-      [_NUM_DECISIONS.value, 1, size]
-  )
-  states = states.astype(np.float32)
+  spec = robot.policy.time_step_spec.observation
+  names = list(export.by_name(spec))
   times = {'in process': [], 'products': []}
   for i in range(-50, _NUM_DECISIONS.value):
-    seconds = timed(act, tf.constant(states[i]), tf.constant([i, 7]))
+    row = [robot.states[x][i % _NUM_STATES][np.newaxis] for x in names]
+    observation = tf.nest.map_structure(
+        tf.constant, tf.nest.pack_sequence_as(spec, row)
+    )
+    seconds = timed(robot.policy.act, observation, tf.constant([i, 7]))
     if i >= 0:
       times['in process'].append(seconds)
-    if i % _BLOCK == 0:
-      times['products'] += [timed(products) for _ in range(5)]
+    if i % _BLOCK == 0 and robot.products is not None:
+      times['products'] += [timed(robot.products) for _ in range(5)]
   return times
 
 
-def exported(policy, setting) -> Dict[str, List[float]]:
+def exported(robot: Robot) -> Dict[str, List[float]]:
   """Exports a policy and times its decisions in other processes."""
-  one = np.ones([setting.action_size], np.float32)
-  example = np.zeros([4, setting.observation_size], np.float32)
+  one = np.ones(robot.policy.action_spec.shape, np.float32)
+  spec = robot.policy.time_step_spec.observation
+  example = tf.nest.pack_sequence_as(
+      spec, [robot.states[x][:4] for x in export.by_name(spec)]
+  )
   with tempfile.TemporaryDirectory() as root:
     directory = os.path.join(root, 'policy')
-    export.export_policies({directory: policy}, (-one, one), example)
+    export.export_policies({directory: robot.policy}, (-one, one), example)
+    path = os.path.join(root, 'states.npz')
+    np.savez(path, **robot.states)
     output = subprocess.run(
         [
             sys.executable,
             '-c',
             _SAVED_MODEL,
             directory,
-            str(setting.observation_size),
             str(_NUM_DECISIONS.value),
+            path,
         ],
         check=True,
         stdout=subprocess.PIPE,
         env={**os.environ, 'TF_NUM_INTRAOP_THREADS': '1'},
     ).stdout
     times = {'SavedModel': json.loads(output)}
-    if _C.value:
+    if _C.value and robot.products is not None:
       _, times['C'] = c_program.act(
-          c_program.build(root), directory, _NUM_DECISIONS.value, example[0]
+          c_program.build(root),
+          directory,
+          _NUM_DECISIONS.value,
+          next(iter(robot.states.values()))[0],
       )
   return times
 
@@ -204,10 +270,13 @@ def busy_core():
 def print_row(name, way, seconds, products) -> None:
   """Prints a row of the table, in ms."""
   median, tail = 1e3 * np.percentile(seconds, [50, 99.9])
-  bare = 1e3 * np.median(products)
+  ratio = ' | '
+  if products:
+    bare = 1e3 * np.median(products)
+    ratio = f'{bare:.2f} | {median / bare:.2f}'
   print(
       f'| {name} | {way} | {median:.2f} | {tail:.2f} | {tail / median:.2f} '
-      f'| {bare:.2f} | {median / bare:.2f} |'
+      f'| {ratio} |'
   )
 
 
@@ -219,12 +288,10 @@ def main(_):
       '| products, ms | median / products |\n' + '|---' * 7 + '|'
   )
   for name in _SETTINGS.value:
-    setting = hot_path_settings.SETTINGS[name]
-    policy = hot_path_rows.HotPath(setting).agent.greedy_policy
-    products = make_products(setting)
+    robot = make_robot(name)
     with busy_core():
-      times = in_process(policy.act, setting.observation_size, products)
-      times.update(exported(policy, setting))
+      times = in_process(robot)
+      times.update(exported(robot))
     for way, seconds in times.items():
       if way != 'products':
         print_row(name, way, seconds, times['products'])

@@ -3,11 +3,12 @@
 For each seed, with data of its own:
 
   base               a clone of a recorded dataset
-  base at 0.5, at 0  the same, drawn at lower temperatures
   base, searched     the same, searched by a critic trained offline
   tuned              fine-tuned by served epochs, alone and searched
   further_data       control: the gradient steps of tuning on the dataset
   self_distillation  control: tuning without a critic (N = 1, T = 0)
+
+What acts alone also acts at temperatures 0.5 and 0.
 
 Rerun a command to resume. `steps.json` of a seed lists all attempts, also
 failed ones, with their seconds. `results.json` has the success rates.
@@ -17,7 +18,6 @@ failed ones, with their seconds. `results.json` has the success rates.
 
 import abc
 import contextlib
-import csv
 import functools
 import json
 import os
@@ -29,6 +29,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 from absl import flags
 import numpy as np
 
+from benchmarks import served_costs
 from benchmarks import served_tasks
 from parl_tf import synced_file
 from parl_tf.datasets import reading
@@ -101,30 +102,25 @@ class Seed(abc.ABC):
     self._once('base', self.train_base)
     with self._server('tuned'):
       self._once('critic', lambda: self._train('tuned', num_epochs=0))
-      self._once('base_alone', lambda: self._evaluate())
-      for temperature in (0.5, 0.0):
-        self._once(
-            f'base_at_{temperature:g}',
-            functools.partial(self._evaluate, temperature=temperature),
-        )
+      self._evaluate_alone('base')
       self._once('base_searched', lambda: self._evaluate('tuned'))
     with self._server('tuned'):
       self._once('tuned', lambda: self._train('tuned', self._num_epochs))
     with self._server('tuned', is_last=True):
-      self._once('tuned_alone', lambda: self._evaluate())
+      self._evaluate_alone('tuned')
       self._once('tuned_searched', lambda: self._evaluate('tuned'))
       if self.check_reloaded is not None:
         self._once('reloaded', self._check_reloaded)
     with self._server('further_data'):
       self._once('further_data', self._train_on_data)
     with self._server('further_data', is_last=True):
-      self._once('further_data_alone', lambda: self._evaluate())
+      self._evaluate_alone('further_data')
     with self._server('self_distillation'):
       self._once('self_distillation', self._distill)
     with self._server('self_distillation', is_last=True):
-      self._once('self_distillation_alone', lambda: self._evaluate())
+      self._evaluate_alone('self_distillation')
     results = {x['step']: x for x in self._attempts() if x['is_done']}
-    results['epochs'] = epoch_costs(self.path('tuned/metrics.csv'))
+    results['epochs'] = served_costs.of_epochs(self.path('tuned/metrics.csv'))
     return results
 
   def _once(self, step: str, function: Callable[[], Any]) -> None:
@@ -230,6 +226,13 @@ class Seed(abc.ABC):
       client.save(version)
     return float(np.mean(next(iter(training.losses.values()))))
 
+  def _evaluate_alone(self, name: str) -> None:
+    """Scores the served policy at several temperatures."""
+    for step, temperature in _alone(name).items():
+      self._once(
+          step, functools.partial(self._evaluate, temperature=temperature)
+      )
+
   def _evaluate(
       self, run: str = '', temperature: float = 1.0
   ) -> Dict[str, Any]:
@@ -262,7 +265,12 @@ class Seed(abc.ABC):
   def _server(self, name: str, is_last: bool = False) -> Iterator[None]:
     """Serves the base, or the last version that a step has saved."""
     process = None
-    pending = [x for x in _STEPS[name, is_last] if not self._is_done(x)]
+    pending = [
+        step
+        for step in _STEPS[name, is_last]
+        if not self._is_done(step)
+        and (step != 'reloaded' or self.check_reloaded is not None)
+    ]
     if not pending:
       yield
       return
@@ -321,52 +329,19 @@ class Seed(abc.ABC):
     return done.stdout
 
 
-def epoch_costs(path: str) -> Dict[str, float]:
-  """Returns what the epochs of a run cost, the first one left out.
-
-  Args:
-    path: `metrics.csv` of the run.
-
-  Returns:
-    `seconds` of an epoch, with acting and evaluations; the shares of this time
-    that the learner waited for samples (`samples_share`) and for the server's
-    fit with its search (`fit_share`); the mean `staleness` of the critic's
-    samples in versions; and the `drawn_share` of all states whose samples were
-    drawn in an epoch.
-  """
-  with open(path, encoding='utf-8', newline='') as file:
-    rows = [x for x in csv.DictReader(file) if x['cache/staleness']]
-  if not rows:
-    return {}  # A critic that reads no samples, such as IQL's.
-  values = {
-      name: np.array([float(row[name]) for row in rows])
-      for name in (
-          'wall_seconds', 'cache/seconds', 'served/seconds', 'cache/staleness',
-          'cache/share_drawn',
-      )
-  }
-  seconds = np.diff(values.pop('wall_seconds'))
-  later = {name: x[1:] for name, x in values.items()}
-  return {
-      'seconds': float(np.mean(seconds)),
-      'samples_share': float(np.sum(later['cache/seconds']) / np.sum(seconds)),
-      'fit_share': float(np.sum(later['served/seconds']) / np.sum(seconds)),
-      'staleness': float(np.mean(later['cache/staleness'])),
-      'drawn_share': float(np.mean(later['cache/share_drawn'])),
-  }
+def _alone(name: str) -> Dict[str, float]:
+  """Returns temperatures by the step that evaluates a policy at them."""
+  return {f'{name}_alone': 1.0, f'{name}_at_0.5': 0.5, f'{name}_at_0': 0.0}
 
 
 # The steps that need each server.
 _STEPS = {
-    ('tuned', False): (
-        'critic', 'base_alone', 'base_at_0.5', 'base_at_0', 'base_searched',
-        'tuned',
-    ),
-    ('tuned', True): ('tuned_alone', 'tuned_searched', 'reloaded'),
+    ('tuned', False): ('critic', *_alone('base'), 'base_searched', 'tuned'),
+    ('tuned', True): (*_alone('tuned'), 'tuned_searched', 'reloaded'),
     ('further_data', False): ('further_data',),
-    ('further_data', True): ('further_data_alone',),
+    ('further_data', True): _alone('further_data'),
     ('self_distillation', False): ('self_distillation',),
-    ('self_distillation', True): ('self_distillation_alone',),
+    ('self_distillation', True): _alone('self_distillation'),
 }
 
 

@@ -31,6 +31,40 @@ class Task(NamedTuple):
   learning_rate: float
 
 
+def _fetch(domain: str) -> Task:
+  """Returns a task whose data a script that misjudges the goal records.
+
+  Args:
+    domain: Gin file of the domain; see fetch_push_study.gin.
+  """
+  flat = 'Gymnasium.flatten_observation = True'  # The examples read a vector.
+  return Task(
+      domain=domain,
+      domain_bindings=[flat],
+      num_steps=100_000,
+      gin_files=[
+          'methods/parl_iql.gin', 'policies/diffusion.gin',
+          'sizes/small_arm.gin', domain,
+      ],
+      evaluation_files=[domain],
+      bindings=[
+          flat,
+          'sampling_policy_rate = 1.0',  # What served policies permit.
+          # In its place, the base draws what the policy is fitted to.
+          'ServedOnline.candidate_lag = 1_000',  # epochs
+          # As sizes/small_arm.gin has for `Online`. A training step has its
+          # four critic updates.
+          'ServedOnline.max_online_weight = 10.0',
+          'ServedOnline.fitted_offline_fraction = 0.5',
+          'ServedOnline.evaluation_interval = 2',  # epochs
+      ],
+      num_epochs=12,
+      num_fitted_rows=16_384,
+      num_fit_steps=300,
+      learning_rate=1e-4,
+  )
+
+
 TASKS = {
     'point_maze': Task(
         domain='pointmaze',
@@ -46,32 +80,7 @@ TASKS = {
         num_fit_steps=200,
         learning_rate=3e-4,
     ),
-    # A script that misjudges the goal records; see fetch_push_study.gin. The
-    # policies of the examples read a single vector.
-    'fetch_push': Task(
-        domain='benchmarks/fetch_push.gin',
-        domain_bindings=['Gymnasium.flatten_observation = True'],
-        num_steps=100_000,
-        gin_files=[
-            'methods/parl_iql.gin', 'policies/diffusion.gin',
-            'sizes/small_arm.gin', 'benchmarks/fetch_push.gin',
-        ],
-        evaluation_files=['benchmarks/fetch_push.gin'],
-        bindings=[
-            'Gymnasium.flatten_observation = True',
-            'sampling_policy_rate = 1.0',  # What served policies permit.
-            # In its place, the base draws what the policy is fitted to.
-            'ServedOnline.candidate_lag = 1_000',  # epochs
-            # As sizes/small_arm.gin has for `Online`. A training step has its
-            # four critic updates.
-            'ServedOnline.max_online_weight = 10.0',
-            'ServedOnline.fitted_offline_fraction = 0.5',
-            'ServedOnline.evaluation_interval = 2',  # epochs
-        ],
-        num_epochs=12,
-        num_fitted_rows=16_384,
-        num_fit_steps=300,
-        learning_rate=1e-4,
-    ),
+    'fetch_push': _fetch('benchmarks/fetch_push.gin'),
+    'fetch_pick': _fetch('benchmarks/fetch_pick.gin'),
 }
 """The tasks by name."""
