@@ -96,9 +96,10 @@ def configurables() -> List[Configurable]:
     for node, call in _configurable_nodes(tree, classes):
       found.append(_describe(node, call, module, classes))
   names = {configurable.name for configurable in found}
+  # Several modules have constants of the same name.
   constants = {
-      ast.unparse(node.targets[0]): ast.unparse(node.value)
-      for tree in trees.values()
+      f'{path.stem}.{ast.unparse(node.targets[0])}': ast.unparse(node.value)
+      for path, tree in trees.items()
       for node in tree.body
       if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
   }
@@ -175,9 +176,14 @@ def _with_base(configurable, names, classes) -> Configurable:
 
 def _with_values(configurable, constants) -> Configurable:
   """Replaces defaults that name a constant of a module by its value."""
+  module = configurable.module.rpartition('.')[2]
   return configurable._replace(
       parameters=[
-          x._replace(default=constants.get(x.default, x.default))
+          x._replace(
+              default=constants.get(
+                  x.default, constants.get(f'{module}.{x.default}', x.default)
+              )
+          )
           for x in configurable.parameters
       ]
   )
@@ -230,9 +236,9 @@ def _arguments(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
     if default is None or ast.unparse(default) == 'gin.REQUIRED':
       yield argument.arg, 'required'
     else:
-      # `module.Class` by the name that gin knows.
+      # `module.Class` by the name that gin knows; a constant keeps its module.
       text = ast.unparse(default)
-      yield argument.arg, re.sub(r'^[a-z]\w*\.(?=[A-Z])', '', text)
+      yield argument.arg, re.sub(r'^[a-z]\w*\.(?=[A-Z]\w*[a-z])', '', text)
 
 
 def _argument_texts(docstring: str) -> Dict[str, str]:

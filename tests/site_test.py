@@ -76,6 +76,18 @@ class ParametersTest(parameterized.TestCase):
         {'conservative_weight', 'gamma'}, self._names_of('CalQLCritic')
     )
 
+  def test_a_default_is_the_constant_of_the_module_that_is_named(self):
+    exported, sub_tasks = (
+        {x.name: x.default for x in self._found[name].parameters}[parameter]
+        for name, parameter in (
+            ('run_experiment', 'exported_policies'), ('Calvin', 'sub_tasks')
+        )
+    )
+
+    # Other modules have a `POLICIES` and a `SUB_TASKS`, too.
+    self.assertEqual(exported, "('policy', 'greedy_policy', 'base_policy')")
+    self.assertIn('open_drawer', sub_tasks)
+
   @parameterized.parameters(*_PAGES)
   def test_bindings_that_a_page_names_exist(self, page):
     names = r'`(?:[a-z]+/)*([A-Za-z]\w*)\.([a-z_]+)\b(?!\()'
