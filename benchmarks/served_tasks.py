@@ -50,8 +50,8 @@ def _fetch(domain: str) -> Task:
       bindings=[
           flat,
           'sampling_policy_rate = 1.0',  # What served policies permit.
-          # In its place, the base draws what the policy is fitted to.
-          'ServedOnline.candidate_lag = 1_000',  # epochs
+          # In its place, an earlier version draws what the policy is fitted to.
+          'ServedOnline.candidate_lag = 4',  # epochs
           # As sizes/small_arm.gin has for `Online`. A training step has its
           # four critic updates.
           'ServedOnline.max_online_weight = 10.0',
