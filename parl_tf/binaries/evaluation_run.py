@@ -115,16 +115,9 @@ def searched_act(
       root_dir, gin_bindings, gin_files=gin_files, searches=True
   )
   act = served_acting.act_searched(address, domain, agent)
-  last = restored_run.last_version(root_dir, agent)
-  if last not in ('', act.version):
-    logging.warning(
-        'The server at %s has version %s of the weights, but the last one of %s'
-        ' is %s, for whose samples its critic was trained.',
-        address,
-        act.version,
-        root_dir,
-        last,
-    )
+  restored_run.warn_of_other_version(
+      root_dir, agent, address, act.version
+  )
   return act, domain
 
 

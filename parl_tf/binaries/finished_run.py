@@ -102,17 +102,26 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines.append(f'Successes by start: {starts}')
   if best is not None:
     lines += _start_values(root_dir)
-    lines.append(
+    text = (
         f'Success fell after {best.episodes} online episodes; for causes, see'
-        ' docs/your_task.md. The policies of that evaluation:'
+        ' docs/your_task.md.'
     )
+    if best.policies:
+      text += ' The policies of that evaluation:'
+    if best.policy_version:
+      text += (
+          " In that evaluation the policy's server had version"
+          f' {best.policy_version}.'
+      )
+    lines.append(text)
     lines += [f'SavedModel: {path}' for path in best.policies.values()]
     if (
         'base_policy' in best.policies
         and best.success_rate_without_search > best.success_rate
     ):
       lines.append('Of these, base_policy succeeded more often.')
-    lines.append('Those of the last step:')
+    if best.policies:
+      lines.append('Those of the last step:')
   lines += [f'SavedModel: {path}' for path in summary.policies.values()]
   earlier = _better_phase(summary)
   if earlier is not None:

@@ -22,6 +22,7 @@ from parl_tf.training import export
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
 from parl_tf.training import run_policies
+from parl_tf.training import run_summary
 from parl_tf.training import steering
 
 CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
@@ -99,11 +100,47 @@ def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
   return action_cache.ActionCache(path).header.version  # Offline RL alone.
 
 
+def warn_of_other_version(
+    root_dir: str,
+    agent: parl_agent.PARLAgent,
+    address: str,
+    found: str,
+    checkpoint_name: str = 'last',
+) -> None:
+  """Warns if a served policy has not the version of a checkpoint.
+
+  Args:
+    root_dir: The run's directory.
+    agent: The run's agent.
+    address: Address of the server.
+    found: The version that it has.
+    checkpoint_name: One of `CHECKPOINTS`; only that of 'last' and of 'best' is
+      known.
+  """
+  wanted = ''
+  if checkpoint_name == 'last':
+    wanted = last_version(root_dir, agent)
+  elif checkpoint_name == 'best':
+    wanted = _best(root_dir, agent).policy_version
+  if wanted not in ('', found):
+    logging.warning(
+        'The server at %s has version %s of the weights, but the %s one of %s'
+        ' is %s, for whose samples its critic was trained.',
+        address,
+        found,
+        checkpoint_name,
+        root_dir,
+        wanted,
+    )
+
+
 @contextlib.contextmanager
 def restored_at(
     root_dir: str, checkpoint_name: str, gin_bindings: Sequence[str] = ()
 ) -> Iterator[Tuple[parl_agent.PARLAgent, domain_lib.Domain, int]]:
   """Lets a run's agent have the networks of a checkpoint, critic included.
+
+  Warns if a policy that another process serves has other weights.
 
   Args:
     root_dir: The run's directory.
@@ -119,6 +156,15 @@ def restored_at(
   """
   _check_checkpoint(root_dir, 'policy', checkpoint_name)
   agent, domain = restore(root_dir, gin_bindings, searches=True)
+  policy = agent.generative_policy
+  if policy is not None and policy.is_served:
+    warn_of_other_version(
+        root_dir,
+        agent,
+        policy.client.address,
+        policy.current_version(),
+        checkpoint_name,
+    )
   with _at(root_dir, agent, checkpoint_name, with_critic=True):
     yield agent, domain, _train_step(root_dir, agent, checkpoint_name)
 
@@ -130,13 +176,17 @@ def _train_step(root_dir, agent, checkpoint_name):
     return phase_checkpoint.PhaseCheckpoint(
         root_dir, checkpoint_name
     ).train_step
+  return _best(root_dir, agent).train_step
+
+
+def _best(root_dir, agent) -> run_summary.BestEvaluation:
   best = best_policies.BestPolicies(root_dir, agent).best
   if best is None:
     raise ValueError(
         f'{best_policies.directory(root_dir)} must describe its evaluation in'
         ' best.json, but does not.'
     )
-  return best.train_step
+  return best
 
 
 def _make_agent(root_dir, gin_bindings=(), gin_files=()):

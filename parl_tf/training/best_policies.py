@@ -2,7 +2,8 @@
 
 Success may fall after its peak. `best` in a run's directory then still has the
 networks of the peak: a TensorFlow checkpoint, and `best.json` with the metrics
-of that evaluation.
+of that evaluation. Of a policy that another process serves, the checkpoint has
+the critic, and `best.json` the version of the policy's weights.
 """
 
 import contextlib
@@ -45,10 +46,11 @@ class BestPolicies:
     """
     self._directory = directory(root_dir)
     items = agent.checkpoint_items
+    self._policy = agent.generative_policy
+    self._is_served = getattr(self._policy, 'is_served', False)
+    names = ('critic',) if self._is_served else ('generative_policy', 'critic')
     self._items: Dict[str, Any] = {
-        name: items[name]
-        for name in ('generative_policy', 'critic')
-        if name in items
+        name: items[name] for name in names if name in items
     }
     self._train_step = agent.train_step_counter
     self.best = self._read()
@@ -63,13 +65,16 @@ class BestPolicies:
     """Keeps the current networks if their evaluation is the best so far.
 
     Warns of the first one that is worse by more than chance explains. A failed
-    write is logged; the previous best then stays.
+    write is logged; the previous best then stays. Of a policy whose server
+    saves no versions, nothing is kept.
 
     Args:
       metrics: `RunState.latest`.
       episodes: Online episodes so far.
       num_evaluations: See `exceeds`.
     """
+    if self._is_served and not self._policy.client.can_save:
+      return
     alone = metrics['success_rate_without_search']
     outcomes = setbacks.better_outcomes(metrics)
     mean_return = metrics.get(
@@ -83,6 +88,7 @@ class BestPolicies:
         num_evaluation_episodes=int(metrics['num_evaluation_episodes']),
         mean_return=float(mean_return),
         outcomes=outcomes,
+        policy_version=self._policy.version if self._is_served else '',
     )
     if self.best is not None and found.order < self.best.order:
       if self.exceeds(metrics, num_evaluations):
@@ -114,7 +120,10 @@ class BestPolicies:
 
   @contextlib.contextmanager
   def restored(self) -> Iterator[None]:
-    """Lets the agent have the best networks for the duration of the context."""
+    """Lets the agent have the best networks for the duration of the context.
+
+    The server of a policy keeps the version that it has.
+    """
     variables = [
         variable
         for item in self._items.values()

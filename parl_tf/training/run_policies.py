@@ -79,8 +79,9 @@ def export_best(
   if not kept.exceeds(last, state.num_online_evaluations):
     return None
   paths = _paths(session, names, 'best')
-  with kept.restored():
-    _export(session, episodes, paths)
+  if paths:  # None of a served policy.
+    with kept.restored():
+      _export(session, episodes, paths)
   return kept.best._replace(policies=paths)
 
 

@@ -64,6 +64,8 @@ class BestEvaluation(NamedTuple):
     policies: Paths of its exported policies, by name.
     outcomes: A 1 or a 0 for each episode of the better policy, success or
       failure.
+    policy_version: Version of the weights of a policy that another process
+      serves; '' for others.
   """
 
   episodes: int
@@ -74,6 +76,7 @@ class BestEvaluation(NamedTuple):
   mean_return: float = -math.inf
   policies: Mapping[str, str] = {}
   outcomes: str = ''
+  policy_version: str = ''
 
   @property
   def better_rate(self) -> float:

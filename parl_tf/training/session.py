@@ -83,7 +83,9 @@ class Session:
     self._checkpoint_seconds = checkpoint_seconds
     self._phase_checkpoints = phase_checkpoints
     self.best_policies: Optional[best_policies.BestPolicies] = None
-    if keep_best and agent.named_policies:
+    if keep_best and (
+        agent.named_policies or agent.generative_policy.is_served
+    ):
       self.best_policies = best_policies.BestPolicies(root_dir, agent)
     self._heartbeat = heartbeat.Heartbeat(root_dir)
     self._started = time.monotonic()

@@ -32,8 +32,12 @@ def phase(num_epochs, **kwargs):
       critic_batch_size=8,
       num_fitted_rows=16,
       num_fit_steps=3,
-      evaluation_interval=10,
-      **{'num_samples': 3, 'refresh_share': 0.5, **kwargs},
+      **{
+          'evaluation_interval': 10,
+          'num_samples': 3,
+          'refresh_share': 0.5,
+          **kwargs,
+      },
   )
 
 
@@ -61,7 +65,7 @@ class ServedRunTest(parameterized.TestCase):
     )
     return toy, server
 
-  def make_session(self, root, server, critic_ctor=td.TDCritic):
+  def make_session(self, root, server, critic_ctor=td.TDCritic, **kwargs):
     search = small_agent.make_search(num_gradient_steps=0)
     search.jit_compile = False
     agent = small_agent.make_agent(
@@ -77,7 +81,7 @@ class ServedRunTest(parameterized.TestCase):
         is_policy_fixed=True,
     )
     session = small_run.make_session(
-        os.path.join(self.folder, root), agent=agent
+        os.path.join(self.folder, root), agent=agent, **kwargs
     )
     for episode in self.episodes:
       session.write_episode('offline', episode)
