@@ -250,6 +250,13 @@ class Critic(tf.Module, abc.ABC):
     return self._network.num_members
 
   @property
+  def observation_encoders(
+      self,
+  ) -> Sequence[observation_encoder.ObservationEncoder]:
+    """The encoders of the critic and its target; the same without images."""
+    return self._encoder, self._target_encoder
+
+  @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
     """The variables that the critic's optimizer updates."""
     return (

@@ -61,6 +61,11 @@ class AveragedNetwork(tf.Module):
         *self._encoder.trainable_variables,
     )
 
+  @property
+  def acting_encoder(self) -> observation_encoder.ObservationEncoder:
+    """The encoder of the network that draws actions."""
+    return self._average_encoder
+
   def select(self, averaged: bool) -> tf.keras.layers.Layer:
     """Returns the averaged or the trained network."""
     return self._average if averaged else self.trained

@@ -1,6 +1,6 @@
 """Encodes observations as one vector of features."""
 
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence, Tuple
 
 import gin
 import numpy as np
@@ -82,6 +82,13 @@ class ObservationEncoder(tf.keras.layers.Layer):
       )
     self._mean = tf.Variable(mean, trainable=False, dtype=tf.float32)
     self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
+
+  @property
+  def image_encoders(self) -> Sequence[Tuple[str, tf.keras.layers.Layer]]:
+    """The name of each image in the observation, and the network of it."""
+    leaves = tf.nest.flatten(self._spec)
+    names = [spec.name for spec in leaves if is_image(spec)]
+    return list(zip(names, self._image_encoders, strict=True))
 
   @property
   def image_variables(self) -> Sequence[tf.Variable]:

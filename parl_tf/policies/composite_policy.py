@@ -35,6 +35,10 @@ class CompositePolicy(generative_policy.GenerativePolicy):
     return self.base.cloned
 
   @property
+  def acting_encoder(self):
+    return self.base.acting_encoder
+
+  @property
   def adapters(self):
     """Adapters of the base policy, or None. Exports do not merge them."""
     return self.base.adapters

@@ -173,6 +173,10 @@ class DiffusionPolicy(generative_policy.GenerativePolicy):
     )
 
   @property
+  def acting_encoder(self):
+    return self.networks.acting_encoder
+
+  @property
   def trainable_variables(self):
     return self.networks.trainable_variables
 

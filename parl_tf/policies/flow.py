@@ -80,6 +80,10 @@ class FlowPolicy(generative_policy.GenerativePolicy):
     )
 
   @property
+  def acting_encoder(self):
+    return self._networks.acting_encoder
+
+  @property
   def trainable_variables(self):
     return self._networks.trainable_variables
 

@@ -61,6 +61,10 @@ class GaussianPolicy(generative_policy.GenerativePolicy):
     )
 
   @property
+  def acting_encoder(self):
+    return self._encoder
+
+  @property
   def trainable_variables(self):
     layers = [*self._hidden, self._head, self._encoder]
     return tuple(v for layer in layers for v in layer.trainable_variables)

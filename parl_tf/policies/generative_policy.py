@@ -6,6 +6,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 import tensorflow as tf
 
 from parl_tf import types
+from parl_tf.networks import observation_encoder
 
 
 def sum_of_costs(
@@ -114,6 +115,14 @@ class GenerativePolicy(tf.Module, abc.ABC):
   def cloned(self) -> 'GenerativePolicy':
     """The part that behavior cloning trains, which other runs may share."""
     return self
+
+  @property
+  def acting_encoder(self) -> Optional[observation_encoder.ObservationEncoder]:
+    """The encoder with which the cloned policy acts; None if it has none.
+
+    If the policy acts with averaged weights, the encoder has those.
+    """
+    return None
 
   @property
   def improver_variables(self) -> Sequence[tf.Variable]:

@@ -69,6 +69,10 @@ class OneStepFlowPolicy(generative_policy.GenerativePolicy):
     )
 
   @property
+  def acting_encoder(self):
+    return self._encoder
+
+  @property
   def trainable_variables(self):
     return (
         *self._network.trainable_variables,

@@ -220,6 +220,10 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
   def cloned(self):
     return self.base
 
+  @property
+  def acting_encoder(self):
+    return self.base.acting_encoder
+
   def sample(self, *args, **kwargs):
     return self.base.sample(*args, **kwargs)
 

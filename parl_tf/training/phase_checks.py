@@ -6,6 +6,7 @@ import gin
 
 from parl_tf.agents import dppo_agent
 from parl_tf.training import critic_check
+from parl_tf.training import critic_encoder
 from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import policy_check
@@ -28,8 +29,9 @@ def check(
     ValueError: If the online phase does not fit the domain or the policy, there
       is offline RL without a critic, the policy's actions, the critic's
       values or the losses of either have another shape, dtype or range, a loss
-      lacks densities that it reads, or the task has tokens that the policy does
-      not know.
+      lacks densities that it reads, the critic's image encoder cannot start
+      with the policy's weights, or the task has tokens that the policy does not
+      know.
   """
   policy = agent.generative_policy
   critic = getattr(agent, 'critic', None)
@@ -73,3 +75,5 @@ def check(
         "`phase_names` must not have 'offline' for a method without a critic"
         f' of actions, got {list(phase_names)}.'
     )
+  if 'offline' in phase_names and num_steps:
+    critic_encoder.check(agent)

@@ -9,6 +9,7 @@ from parl_tf import types
 from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
 from parl_tf.training import cached_samples
+from parl_tf.training import critic_encoder
 from parl_tf.training import held_out_rows
 from parl_tf.training import progress
 from parl_tf.training import session as session_lib
@@ -92,8 +93,7 @@ class BehaviorCloning:
     if state.phase_step < self._num_steps:
       logging.info(
           'Cloning ends after %d of %d steps: the held-out loss is flat.',
-          state.phase_step,
-          self._num_steps,
+          state.phase_step, self._num_steps,
       )
     session.write_row(session.evaluate(with_search=False))
     session.end_phase()
@@ -158,23 +158,23 @@ class Offline:
       return
     if not session.begin_phase(self.name, self._num_steps):
       return
-    state = session.state
+    agent, state = session.agent, session.state
     if state.phase_step == 0:
-      session.agent.reset_following_policies()
+      critic_encoder.initialize_critic_encoder(agent)
+      agent.reset_following_policies()
     request = experience.ExperienceRequest(
-        critic_slices=session.agent.critic_utd,
-        critic_batch_size=self._batch_size,
+        critic_slices=agent.critic_utd, critic_batch_size=self._batch_size
     )
     if self._train_policy:
       request = request._replace(
-          policy_slices=session.agent.policy_utd,
+          policy_slices=agent.policy_utd,
           policy_batch_size=self._batch_size,
           policy_offline_fraction=1.0,
       )
     is_cached = (
         self._cache_candidates
-        and session.agent.critic.draws_actions
-        and not _needs_densities(session.agent)
+        and agent.critic.draws_actions
+        and not _needs_densities(agent)
         and isinstance(session.experience, memory_experience.MemoryExperience)
     )
     if is_cached:
@@ -195,7 +195,7 @@ class Offline:
     if is_cached:
       cached_samples.detach(session)
     _evaluate_if_changed(session)
-    setbacks.warn_of_search(state.latest, session.agent)
+    setbacks.warn_of_search(state.latest, agent)
     session.end_phase()
 
   def _is_evaluation(self, step):
