@@ -5,6 +5,7 @@ import os
 from typing import Iterator, Sequence, Tuple
 
 from absl import logging
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import frame_stack
@@ -375,4 +376,7 @@ def _example(domain, num_frames):
   ) as environment:
     stacked = frame_stack.StackedFrames(environment, num_frames)
     starts = [stacked.reset().observation for _ in range(_NUM_EXAMPLES)]
-  return tf.nest.map_structure(lambda *rows: tf.stack(rows), *starts)
+  # `tf.stack` turns NumPy's uint8 into int32.
+  return tf.nest.map_structure(
+      lambda *rows: tf.constant(np.stack(rows)), *starts
+  )

@@ -20,8 +20,10 @@ from parl_tf.binaries import exported_policy
 from parl_tf.binaries import restored_run
 from parl_tf.binaries import served_policy
 from parl_tf.domains import domain as domain_lib
+from parl_tf.domains import drawn_maze
 from parl_tf.serving import policy_spec
 from parl_tf.serving import server
+from parl_tf.training import builder
 from parl_tf.training import checkpoint
 from parl_tf.training import evaluation
 from parl_tf.training import export
@@ -333,6 +335,21 @@ class ExportTest(absltest.TestCase):
   def test_directory_without_run_is_named(self):
     with self.assertRaisesRegex(ValueError, 'nowhere is not a run directory'):
       restored_run.export_run('nowhere', self._output, 'policy')
+
+
+class ExampleTest(absltest.TestCase):
+
+  def test_images_keep_their_type(self):
+    domain = drawn_maze.DrawnMaze()
+    example = restored_run._example(domain, num_frames=2)
+    spec = builder.stacked_spec(builder.observation_spec(domain), 2)
+    tf.nest.map_structure(
+        lambda found, wanted: self.assertTrue(
+            wanted.is_compatible_with(found[0]), f'{found[0]}, {wanted}'
+        ),
+        example,
+        spec,
+    )
 
 
 if __name__ == '__main__':
