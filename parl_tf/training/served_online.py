@@ -49,6 +49,7 @@ class ServedOnline:
       num_fitted_rows: int = 4096,
       fitted_offline_fraction: Optional[float] = None,
       num_fit_steps: int = 200,
+      final_fit_steps: Optional[int] = None,
       candidate_lag: int = 0,
       refresh_share: float = 0.5,
       refresh_beside_training: bool = True,
@@ -69,6 +70,9 @@ class ServedOnline:
       fitted_offline_fraction: Share of these states from the offline table;
         None draws from both tables in proportion to their sizes.
       num_fit_steps: Updates by the server in an epoch.
+      final_fit_steps: Updates in the last epoch, to which the number changes
+        linearly; None keeps it. A small number lets the policy settle, as a
+        learning rate that falls does, whatever the server's optimizer.
       candidate_lag: Epochs by which the version of the weights that draws the
         candidates of the fit is behind the present one; 0 draws from the
         present one. A number that exceeds `num_epochs` always draws from the
@@ -90,12 +94,13 @@ class ServedOnline:
     Raises:
       ValueError: If a number is out of range.
     """
+    given = [x for x in (final_fit_steps, num_samples) if x is not None]
     if min(episodes_per_epoch, critic_batch_size, num_fitted_rows,
-           num_fit_steps, evaluation_interval, num_samples or 1) < 1:
+           num_fit_steps, evaluation_interval, *given) < 1:
       raise ValueError(
           '`episodes_per_epoch`, `critic_batch_size`, `num_fitted_rows`, '
-          '`num_fit_steps`, `evaluation_interval` and `num_samples` must be '
-          'positive.'
+          '`num_fit_steps`, `final_fit_steps`, `evaluation_interval` and '
+          '`num_samples` must be positive.'
       )
     if min(num_epochs, candidate_lag) < 0:
       raise ValueError(
@@ -127,6 +132,7 @@ class ServedOnline:
     self._episodes_per_epoch = episodes_per_epoch
     self._critic_utd = critic_utd
     self._num_fit_steps = num_fit_steps
+    self._final_fit_steps = final_fit_steps
     self._candidate_lag = candidate_lag
     self._refresh_share = refresh_share
     self._is_beside = refresh_beside_training
@@ -356,7 +362,7 @@ class ServedOnline:
         first.observation,
         np.concatenate(found),
         mask,
-        num_steps=self._num_fit_steps,
+        num_steps=self._fit_steps(len(session.state.policy_versions) - 1),
         seed=session.train_step,
     )
     losses = next(iter(training.losses.values()))
@@ -364,6 +370,14 @@ class ServedOnline:
         'served/loss': float(np.mean(losses)),
         'values/advantage': float(np.mean(np.concatenate(gains))),
     }
+
+  def _fit_steps(self, epoch: int) -> int:
+    """Returns the updates of an epoch, the first of which is 0."""
+    if self._final_fit_steps is None:
+      return self._num_fit_steps
+    share = min(1.0, epoch / max(1, self._num_epochs - 1))
+    change = self._final_fit_steps - self._num_fit_steps
+    return round(self._num_fit_steps + share * change)
 
   @contextlib.contextmanager
   def _candidate_version(self, session, policy) -> Iterator[None]:

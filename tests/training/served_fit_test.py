@@ -10,6 +10,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.training import served_online
 from tests.agents import small_agent
+from tests.training import served_run
 
 
 class ServedFitTest(parameterized.TestCase):
@@ -45,6 +46,17 @@ class ServedFitTest(parameterized.TestCase):
     np.testing.assert_array_equal(
         fitted, np.where(mask, rows.action[:, 0], np.float32(0.75))
     )
+
+  def test_the_number_of_updates_changes_linearly(self):
+    phase = served_run.phase(5, num_fit_steps=300, final_fit_steps=20)
+    self.assertEqual(
+        [phase._fit_steps(epoch) for epoch in range(6)],
+        [300, 230, 160, 90, 20, 20],
+    )
+    phase = served_run.phase(5, num_fit_steps=300)
+    self.assertEqual([phase._fit_steps(x) for x in (0, 4)], [300, 300])
+    with self.assertRaisesRegex(ValueError, 'final_fit_steps.*positive'):
+      served_run.phase(5, final_fit_steps=0)
 
   @parameterized.parameters(
       (0, []), (1, ['b', 'c']), (2, ['a', 'c']), (9, ['a', 'c'])

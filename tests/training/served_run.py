@@ -31,8 +31,8 @@ def phase(num_epochs, **kwargs):
       episodes_per_epoch=2,
       critic_batch_size=8,
       num_fitted_rows=16,
-      num_fit_steps=3,
       **{
+          'num_fit_steps': 3,
           'evaluation_interval': 10,
           'num_samples': 3,
           'refresh_share': 0.5,
