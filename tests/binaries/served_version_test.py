@@ -9,6 +9,7 @@ import gin
 import numpy as np
 
 from parl_tf.binaries import evaluation_run
+from parl_tf.binaries import restored_run
 from parl_tf.binaries import training_run
 from parl_tf.serving import policy_spec
 from tests import eager
@@ -86,6 +87,16 @@ class ServedVersionTest(parameterized.TestCase):
         f' {last},',
         logs.output[0],
     )
+    gin.clear_config()
+    if phase == 'online':  # Its only evaluation is the best.
+      with self.assertLogs(level='WARNING') as logs:
+        with restored_run.restored_at(run, 'best'):
+          pass
+      self.assertIn(
+          f'has version {other} of the weights, but the best one of {run} is'
+          f' {last},',
+          logs.output[0],
+      )
     result = evaluation_run.play(act, domain, num_episodes=1, seed=0)
     line = evaluation_run.describe(result, act.version)
     self.assertEndsWith(line, f' environment steps, version {other}')
