@@ -21,6 +21,9 @@ search found, and the action taken:
 
   parl-evaluate --root_dir runs/quickstart --video search.mp4
 
+`--checkpoint` takes another checkpoint of the run than its last: that of its
+best online evaluation, or that at the end of offline RL.
+
 With `--against`, another policy plays the same starts with the same seeds:
 
   parl-evaluate --policy exported/new --against exported/old \
@@ -42,6 +45,7 @@ from absl import flags
 
 from parl_tf.binaries import console
 from parl_tf.binaries import outputs
+from parl_tf.binaries import run_flags
 
 _SERVED = ('ws://', 'wss://')
 _VIDEOS = ('.mp4', '.gif')
@@ -64,12 +68,14 @@ def main(arguments: Sequence[str]) -> None:
     print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
     return
   if not options.policy:
-    act, domain = evaluation_run.live_act(options.root_dir, *configuration)
+    act, domain = evaluation_run.live_act(
+        options.root_dir, *configuration, options.checkpoint
+    )
   elif not _is_served(options):
     act, domain = evaluation_run.exported_act(options.policy, *configuration)
   elif options.root_dir:
     act, domain = evaluation_run.searched_act(
-        options.policy, options.root_dir, *configuration
+        options.policy, options.root_dir, *configuration, options.checkpoint
     )
   else:
     act, domain = evaluation_run.served_act(
@@ -149,6 +155,12 @@ def _check_usage(options, arguments) -> None:
         '--temperature is for a served policy: it needs --policy ws://HOST:PORT'
         ' without --root_dir.'
     )
+  if options.checkpoint != 'last' and (
+      options.follow or not options.root_dir
+  ):
+    raise app.UsageError(
+        '--checkpoint is one of a run: it needs --root_dir without --follow.'
+    )
   has_configuration = bool(options.root_dir) and not options.follow
   if not has_configuration and not options.gin_file:
     raise app.UsageError('--gin_file must be given.')
@@ -186,6 +198,7 @@ def _define_flags():
       ' the samples of a served policy; with --follow, directory to write the'
       ' results to.',
   )
+  run_flags.define_checkpoint()
   flags.DEFINE_multi_string(
       'gin_file',
       None,

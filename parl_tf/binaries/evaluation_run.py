@@ -89,6 +89,7 @@ def searched_act(
     root_dir: str,
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
+    checkpoint_name: str = 'last',
 ) -> Tuple[evaluation.Act, domain_lib.Domain]:
   """Returns an act that searches a served policy's samples by a run's critic.
 
@@ -97,13 +98,14 @@ def searched_act(
     root_dir: The run's directory. Afterwards, gin holds its configuration.
     gin_files: Gin files that override the configuration of the run.
     gin_bindings: Gin bindings, applied after the files.
+    checkpoint_name: Which of the run's critics; see `restored_run.restore`.
 
   Returns:
     The act, and the domain of the run.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint, or the run
-      has no critic or no search.
+    ValueError: If the directory contains no run or no such checkpoint, or the
+      run has no critic or no search.
   """
   # Imported here: these modules need TF-Agents.
   from parl_tf.binaries import restored_run
@@ -112,11 +114,15 @@ def searched_act(
 
   third_party_messages.silence_first_compilation()
   agent, domain = restored_run.restore(
-      root_dir, gin_bindings, gin_files=gin_files, searches=True
+      root_dir,
+      gin_bindings,
+      gin_files=gin_files,
+      searches=True,
+      checkpoint_name=checkpoint_name,
   )
   act = served_acting.act_searched(address, domain, agent)
   restored_run.warn_of_other_version(
-      root_dir, agent, address, act.version
+      root_dir, agent, address, act.version, checkpoint_name
   )
   return act, domain
 
@@ -125,17 +131,19 @@ def live_act(
     root_dir: str,
     gin_files: Sequence[str] = (),
     gin_bindings: Sequence[str] = (),
+    checkpoint_name: str = 'last',
 ) -> Tuple[evaluation.Act, domain_lib.Domain]:
-  """Returns an act of a run's last checkpoint, with search, and its domain.
+  """Returns an act of a run's checkpoint, with search, and its domain.
 
   Args:
     root_dir: The run's directory. Afterwards, gin holds its configuration.
     gin_files: Gin files that override the configuration of the run.
     gin_bindings: Gin bindings, applied after the files.
+    checkpoint_name: See `restored_run.restore`.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint, or the run
-      has no critic or no search.
+    ValueError: If the directory contains no run or no such checkpoint, or the
+      run has no critic or no search.
   """
   # Imported here: these modules need TF-Agents and Matplotlib.
   from parl_tf.binaries import restored_run
@@ -143,7 +151,11 @@ def live_act(
 
   third_party_messages.silence_first_compilation()
   agent, domain = restored_run.restore(
-      root_dir, gin_bindings, gin_files=gin_files, searches=True
+      root_dir,
+      gin_bindings,
+      gin_files=gin_files,
+      searches=True,
+      checkpoint_name=checkpoint_name,
   )
   return watched_search.WatchedSearch(agent), domain
 

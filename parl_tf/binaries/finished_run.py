@@ -111,7 +111,8 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     if best.policy_version:
       text += (
           " In that evaluation the policy's server had version"
-          f' {best.policy_version}.'
+          f' {best.policy_version}; --checkpoint best of parl-evaluate and'
+          ' parl-serve has its critic.'
       )
     lines.append(text)
     lines += [f'SavedModel: {path}' for path in best.policies.values()]

@@ -1,8 +1,8 @@
-"""Restores the agent of a run from its last checkpoint, and exports it."""
+"""Restores the agent of a run from one of its checkpoints, and exports it."""
 
 import contextlib
 import os
-from typing import Iterator, Sequence, Tuple
+from typing import Sequence, Tuple
 
 from absl import logging
 import numpy as np
@@ -48,25 +48,30 @@ def restore(
     *,
     gin_files: Sequence[str] = (),
     searches: bool = False,
+    checkpoint_name: str = 'last',
 ) -> Tuple[parl_agent.PARLAgent, domain_lib.Domain]:
-  """Rebuilds a run's agent from its configuration and last checkpoint.
+  """Rebuilds a run's agent from its configuration and a checkpoint.
+
+  The policy of another process keeps the weights that its server has.
 
   Args:
     root_dir: The run's directory.
     gin_bindings: Gin bindings that override the configuration of the run.
     gin_files: Gin files that override it, before the bindings.
     searches: Whether the critic is needed, so that it must have been trained.
+    checkpoint_name: One of `CHECKPOINTS`, other than 'behavior_cloning'.
 
   Returns:
     The agent and its domain, of which a process can have only one if it is a
     robot. Afterwards, gin holds the configuration of the run.
 
   Raises:
-    ValueError: If the directory contains no run or no checkpoint, or the needed
-      critic has not been trained.
+    ValueError: If the directory contains no run or no such checkpoint, or the
+      needed critic has not been trained.
   """
+  _check_checkpoint(root_dir, checkpoint_name, searches)
   agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
-  directory = os.path.join(root_dir, 'checkpoints')
+  directory = checkpoint_directory(root_dir, 'last')
   state = checkpoint.RunState()
   if not checkpoint.Checkpoint(directory, agent, state).restore():
     raise ValueError(f'{directory} must hold a checkpoint, but has none.')
@@ -79,7 +84,22 @@ def restore(
         f'The critic of {root_dir} has not been trained: the run has not gone'
         " beyond behavior cloning. The policy 'base_policy' needs none."
     )
+  _read_networks(root_dir, agent, checkpoint_name, with_critic=searches)
   return agent, domain
+
+
+def checkpoint_directory(root_dir: str, checkpoint_name: str) -> str:
+  """Returns the directory of one of `CHECKPOINTS`.
+
+  Args:
+    root_dir: The run's directory.
+    checkpoint_name: One of `CHECKPOINTS`.
+  """
+  if checkpoint_name == 'last':
+    return os.path.join(root_dir, 'checkpoints')
+  if checkpoint_name == 'best':
+    return best_policies.directory(root_dir)
+  return phase_checkpoint.path(root_dir, checkpoint_name)
 
 
 def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
@@ -92,7 +112,7 @@ def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
   policy = agent.generative_policy
   if policy is None or not policy.is_served:
     return ''
-  state = checkpoint.read_state(os.path.join(root_dir, 'checkpoints'))
+  state = checkpoint.read_state(checkpoint_directory(root_dir, 'last'))
   if state.policy_versions:
     return state.policy_versions[-1]
   path = os.path.join(root_dir, cached_samples.DIRECTORY)
@@ -135,11 +155,10 @@ def warn_of_other_version(
     )
 
 
-@contextlib.contextmanager
-def restored_at(
+def restore_at(
     root_dir: str, checkpoint_name: str, gin_bindings: Sequence[str] = ()
-) -> Iterator[Tuple[parl_agent.PARLAgent, domain_lib.Domain, int]]:
-  """Lets a run's agent have the networks of a checkpoint, critic included.
+) -> Tuple[parl_agent.PARLAgent, domain_lib.Domain, int]:
+  """Rebuilds a run's agent, critic included, as it was at a checkpoint.
 
   Warns if a policy that another process serves has other weights.
 
@@ -148,15 +167,16 @@ def restored_at(
     checkpoint_name: One of `CHECKPOINTS`, other than 'behavior_cloning'.
     gin_bindings: Gin bindings that override the configuration of the run.
 
-  Yields:
+  Returns:
     The agent, its domain, and the training step of the checkpoint.
 
   Raises:
     ValueError: If the directory contains no run or no such checkpoint, or the
       critic has not been trained.
   """
-  _check_checkpoint(root_dir, 'policy', checkpoint_name)
-  agent, domain = restore(root_dir, gin_bindings, searches=True)
+  agent, domain = restore(
+      root_dir, gin_bindings, searches=True, checkpoint_name=checkpoint_name
+  )
   policy = agent.generative_policy
   if policy is not None and policy.is_served:
     warn_of_other_version(
@@ -166,8 +186,7 @@ def restored_at(
         policy.current_version(),
         checkpoint_name,
     )
-  with _at(root_dir, agent, checkpoint_name, with_critic=True):
-    yield agent, domain, _train_step(root_dir, agent, checkpoint_name)
+  return agent, domain, _train_step(root_dir, agent, checkpoint_name)
 
 
 def _train_step(root_dir, agent, checkpoint_name):
@@ -238,59 +257,51 @@ def export_run(
       no critic has been trained, or the difference exceeds the tolerance of
       `export_policies`.
   """
-  _check_checkpoint(root_dir, name, checkpoint_name)
+  searches = name != 'base_policy'
   logging.info('Restoring %s: checkpoint %s.', root_dir, checkpoint_name)
   if checkpoint_name == 'behavior_cloning':
+    _check_checkpoint(root_dir, checkpoint_name, searches)
     # Without adapters or an actor of later.
     agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
+    _read_networks(root_dir, agent, checkpoint_name, with_critic=False)
   else:
     agent, domain = restore(
         root_dir,
         gin_bindings,
         gin_files=gin_files,
-        searches=name != 'base_policy',
+        searches=searches,
+        checkpoint_name=checkpoint_name,
     )
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
         'serves it.'
     )
-  with _at(
-      root_dir, agent, checkpoint_name, with_critic=name != 'base_policy'
-  ):
-    return _export(agent, domain, output, name)
+  return _export(agent, domain, output, name)
 
 
-def _check_checkpoint(root_dir, name, checkpoint_name):
+def _check_checkpoint(root_dir, checkpoint_name, searches):
   """Checks what can be checked before the agent is built."""
   if checkpoint_name == 'last':
     return
-  if checkpoint_name == 'best':
-    directory = best_policies.directory(root_dir)
-  else:
-    directory = phase_checkpoint.path(root_dir, checkpoint_name)
+  directory = checkpoint_directory(root_dir, checkpoint_name)
   synced_file.restore_directory(directory)
   if not os.path.isdir(directory):
     raise ValueError(f'{directory} must hold a checkpoint, but does not exist.')
-  if checkpoint_name == 'behavior_cloning' and name != 'base_policy':
+  if checkpoint_name == 'behavior_cloning' and searches:
     raise ValueError(
         'After behavior cloning there is no trained critic, so that only the '
-        f"policy 'base_policy' can be exported, got {name!r}."
+        "policy 'base_policy' can be exported."
     )
 
 
-@contextlib.contextmanager
-def _at(root_dir, agent, checkpoint_name, *, with_critic):
-  """Gives the agent the weights of a checkpoint in its context."""
-  with contextlib.ExitStack() as stack:
-    if checkpoint_name == 'best':
-      stack.enter_context(
-          best_policies.BestPolicies(root_dir, agent).restored()
-      )
-    elif checkpoint_name != 'last':
-      saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
-      saved.read_networks(agent, with_critic=with_critic)
-    yield
+def _read_networks(root_dir, agent, checkpoint_name, *, with_critic):
+  """Gives the agent the networks of a checkpoint other than the last."""
+  if checkpoint_name == 'best':
+    best_policies.BestPolicies(root_dir, agent).read()
+  elif checkpoint_name != 'last':
+    saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
+    saved.read_networks(agent, with_critic=with_critic)
 
 
 def _export(agent, domain, output, name):
@@ -338,9 +349,12 @@ def export_steered(
     ValueError: If the directory contains no run or no such checkpoint, the run
       has no critic or search, or the base does not fit the task.
   """
-  _check_checkpoint(root_dir, 'policy', checkpoint_name)
   agent, domain = restore(
-      root_dir, gin_bindings, gin_files=gin_files, searches=True
+      root_dir,
+      gin_bindings,
+      gin_files=gin_files,
+      searches=True,
+      checkpoint_name=checkpoint_name,
   )
   if not run_policies.needs_critic(agent):
     raise ValueError(
@@ -355,13 +369,12 @@ def export_steered(
       raw_action_bounds=domain.raw_action_bounds,
       threshold=threshold,
   )
-  with _at(root_dir, agent, checkpoint_name, with_critic=True):
-    return steering.export(
-        policy,
-        output,
-        _example(domain, agent.num_frames),
-        agent.time_step_spec,
-    )
+  return steering.export(
+      policy,
+      output,
+      _example(domain, agent.num_frames),
+      agent.time_step_spec,
+  )
 
 
 def _example(domain, num_frames):

@@ -39,3 +39,14 @@ def define_strategy() -> None:
       STRATEGIES,
       'default uses one device, mirrored splits each batch among all GPUs.',
   )
+
+
+def define_checkpoint() -> None:
+  """Defines the flag of programs that act with a run's networks."""
+  flags.DEFINE_enum(
+      'checkpoint',
+      'last',
+      ('last', 'offline', 'best'),
+      'With --root_dir: the last checkpoint, that at the end of offline RL, or'
+      ' that of the best online evaluation.',
+  )

@@ -42,6 +42,7 @@ from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.binaries import search_settings
 from parl_tf.binaries import third_party_messages
 from parl_tf.training import run_directory
@@ -111,13 +112,7 @@ def run() -> None:
 
 def _define_flags():
   flags.DEFINE_string('root_dir', None, 'Directory of the run.', required=True)
-  flags.DEFINE_enum(
-      'checkpoint',
-      'last',
-      ('last', 'offline', 'best'),
-      'The last checkpoint, that at the end of offline RL, or that of the best'
-      ' online evaluation.',
-  )
+  run_flags.define_checkpoint()
   flags.DEFINE_list(
       'num_samples', None, "N. By default 1, 2, 4, 8, 16, 32 and the run's."
   )

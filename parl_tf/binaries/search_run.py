@@ -69,11 +69,10 @@ def search(
       another process searches there.
   """
   path = os.path.join(root_dir, f'searches_{checkpoint}.csv')
-  with (
-      run_directory.hold(root_dir, 'search.lock'),  # Or rows would be lost.
-      restored_run.restored_at(root_dir, checkpoint, gin_bindings) as restored,
-  ):
-    agent, domain, train_step = restored
+  with run_directory.hold(root_dir, 'search.lock'):  # Or rows would be lost.
+    agent, domain, train_step = restored_run.restore_at(
+        root_dir, checkpoint, gin_bindings
+    )
     if agent.generative_policy.is_served:
       # Another client that changes the weights meanwhile is an error.
       policy = agent.generative_policy

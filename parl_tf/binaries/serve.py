@@ -13,6 +13,7 @@ from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 from parl_tf.binaries import third_party_messages
 
 KEY_VARIABLE = 'PARL_SERVER_KEY'
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> None:
         '--gin_bindings change the search of --base; an exported --policy keeps'
         ' the configuration it was exported with.'
     )
+  if options.policy and options.checkpoint != 'last':
+    raise app.UsageError('--checkpoint is one of --root_dir.')
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
   from parl_tf.binaries import served_policy
   from parl_tf.serving import server
@@ -42,7 +45,10 @@ def main(argv: Sequence[str]) -> None:
     policy = served_policy.exported_policy(options.policy)
   else:
     policy = served_policy.steered_policy(
-        options.base, options.root_dir, options.gin_bindings
+        options.base,
+        options.root_dir,
+        options.gin_bindings,
+        options.checkpoint,
     )
   server.serve(
       served_policy.make_policy(policy.act).sample,
@@ -67,6 +73,7 @@ def _define_flags():
   flags.DEFINE_string(
       'root_dir', None, 'Directory of the run whose critic steers --base.'
   )
+  run_flags.define_checkpoint()
   flags.DEFINE_multi_string(
       'gin_bindings',
       [],

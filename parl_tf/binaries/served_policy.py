@@ -94,7 +94,10 @@ def exported_policy(path: str) -> PolicyToServe:
 
 
 def steered_policy(
-    base: str, root_dir: str, gin_bindings: Sequence[str] = ()
+    base: str,
+    root_dir: str,
+    gin_bindings: Sequence[str] = (),
+    checkpoint_name: str = 'last',
 ) -> PolicyToServe:
   """Returns a served policy that is searched by a run's critic.
 
@@ -102,14 +105,22 @@ def steered_policy(
     base: ws:// URL of the policy's server.
     root_dir: Directory of the run.
     gin_bindings: Gin bindings that override the configuration of the run.
+    checkpoint_name: Which of the run's critics; see `restored_run.restore`.
 
   Raises:
     ConnectionError: If the server does not answer.
-    ValueError: If the directory contains no run or no checkpoint, or the run
-      has no critic or no search.
+    ValueError: If the directory contains no run or no such checkpoint, or the
+      run has no critic or no search.
   """
+  # Imported here: exported policies do not need TF-Agents.
+  from parl_tf.binaries import restored_run
+
+  directory = restored_run.checkpoint_directory(root_dir, checkpoint_name)
   scaled_act, domain = evaluation_run.searched_act(
-      base, root_dir, gin_bindings=gin_bindings
+      base,
+      root_dir,
+      gin_bindings=gin_bindings,
+      checkpoint_name=checkpoint_name,
   )
   low, high = (np.asarray(x, np.float32) for x in domain.raw_action_bounds)
   specs = domain.observation_spec()
@@ -141,7 +152,7 @@ def steered_policy(
   )
   version = _digest(
       [os.path.join(root_dir, 'config.gin')]
-      + _files_below(os.path.join(root_dir, 'checkpoints')),
+      + _files_below(directory),
       (getattr(scaled_act, 'version', ''), *gin_bindings),
   )
   return PolicyToServe(act, spec, version)

@@ -118,11 +118,20 @@ class BestPolicies:
         num_compared=num_evaluations - 1,
     )
 
+  def read(self) -> None:
+    """Gives the agent the best networks.
+
+    The server of a policy keeps the version that it has.
+    """
+    tf.train.Checkpoint(**self._items).read(
+        os.path.join(self._directory, _NETWORKS)
+    ).assert_consumed()
+
   @contextlib.contextmanager
   def restored(self) -> Iterator[None]:
     """Lets the agent have the best networks for the duration of the context.
 
-    The server of a policy keeps the version that it has.
+    See `read`.
     """
     variables = [
         variable
@@ -130,9 +139,7 @@ class BestPolicies:
         for variable in item.variables
     ]
     current = [variable.numpy() for variable in variables]
-    tf.train.Checkpoint(**self._items).read(
-        os.path.join(self._directory, _NETWORKS)
-    ).assert_consumed()
+    self.read()
     try:
       yield
     finally:

@@ -228,8 +228,8 @@ class RunTest(parameterized.TestCase):
   def test_the_best_networks_are_searched(self):
     with open(os.path.join(self._run, 'best', 'best.json')) as file:
       best = json.load(file)
-    with restored_run.restored_at(self._run, 'best') as (_, _, train_step):
-      self.assertEqual(train_step, best['train_step'])
+    _, _, train_step = restored_run.restore_at(self._run, 'best')
+    self.assertEqual(train_step, best['train_step'])
 
   def test_a_missing_checkpoint_is_named(self):
     shutil.rmtree(os.path.join(self._run, 'phases', 'offline'))

@@ -1,17 +1,22 @@
-"""Tests the version that an evaluation of a served policy names."""
+"""Tests with which critic a served policy is searched, and its version."""
 
 import dataclasses
 import os
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
+import tensorflow as tf
 
 from parl_tf.binaries import evaluation_run
 from parl_tf.binaries import restored_run
+from parl_tf.binaries import served_policy
 from parl_tf.binaries import training_run
 from parl_tf.serving import policy_spec
+from parl_tf.training import best_policies
+from parl_tf.training import served_acting
 from tests import eager
 from tests.binaries import tiny
 from tests.serving import toy_policy
@@ -90,18 +95,54 @@ class ServedVersionTest(parameterized.TestCase):
     gin.clear_config()
     if phase == 'online':  # Its only evaluation is the best.
       with self.assertLogs(level='WARNING') as logs:
-        with restored_run.restored_at(run, 'best'):
-          pass
+        restored_run.restore_at(run, 'best')
       self.assertIn(
           f'has version {other} of the weights, but the best one of {run} is'
           f' {last},',
           logs.output[0],
       )
+      self._check_other_checkpoints(address, run)
     result = evaluation_run.play(act, domain, num_episodes=1, seed=0)
     line = evaluation_run.describe(result, act.version)
     self.assertEndsWith(line, f' environment steps, version {other}')
     summary = evaluation_run.summarize('policy', 0, result, act.version)
     self.assertEqual(summary['policy_version'], other)
+
+  def _check_other_checkpoints(self, address, run):
+    """Checks that `--checkpoint` chooses the critic."""
+    gin.clear_config()
+    agent, _ = restored_run.restore(run, searches=True)
+    last = [x.numpy() for x in agent.critic.variables]
+    for variable in agent.critic.variables:
+      variable.assign(tf.ones_like(variable))
+    best = best_policies.BestPolicies(run, agent)
+    agent.generative_policy.version = self.server.weights.version
+    best.offer(
+        {
+            'success_rate_without_search': 1.0,
+            'num_evaluation_episodes': 1,
+            'mean_return_without_search': 1e6,
+            'outcomes_without_search': '1',
+        },
+        episodes=2,
+    )
+    versions = set()
+    for name, wanted in (
+        ('best', [np.ones_like(x) for x in last]), ('last', last)
+    ):
+      gin.clear_config()
+      with mock.patch.object(
+          served_acting, 'act_searched', wraps=served_acting.act_searched
+      ) as searched:
+        versions.add(
+            served_policy.steered_policy(
+                address, run, checkpoint_name=name
+            ).version
+        )
+      (_, _, agent), _ = searched.call_args
+      for found, values in zip(agent.critic.variables, wanted, strict=True):
+        np.testing.assert_array_equal(found, values)
+    self.assertLen(versions, 2)
 
 
 if __name__ == '__main__':
