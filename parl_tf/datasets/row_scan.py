@@ -39,6 +39,7 @@ class RowScan:
     self._kinds: Set[Tuple[str, str]] = set()
     self._labels: Dict[str, str] = {}
     self._num_rows = self._num_terminals = self._num_timeouts = 0
+    self._num_both = 0  # Rows of which both flags are set.
     self._num_saturated = self._num_action_entries = 0
     self._ranges: Dict[str, Tuple[np.ndarray, np.ndarray]] = {}
     self._lengths: List[int] = []
@@ -97,6 +98,11 @@ class RowScan:
     if self._num_rows and not self._num_terminals + self._num_timeouts:
       self._fault('terminals', 'or `timeouts` must be set at episode ends, but'
                   f' neither is set in any of {self._num_rows} rows')
+    if self._num_both > self._num_timeouts:
+      num_set = self._num_both + self._num_timeouts
+      self._fault('timeouts', 'must seldom coincide with `terminals`, but does'
+                  f' in {self._num_both} of the {num_set} rows where it is set.'
+                  ' Clear `terminals` where only a time limit ended an episode')
 
   def figures(self) -> Dict[str, Any]:
     """Returns the statistics of all rows added, keyed as in `Inspection`."""
@@ -230,12 +236,8 @@ class RowScan:
       elif array.dtype.kind == 'f':
         with np.errstate(over='ignore'):
           is_finite = np.isfinite(array.astype(np.float32))
-        self._fault_rows(
-            name,
-            ~is_finite,
-            'must be finite, not NaN or infinite',
-            array,
-        )
+        self._fault_rows(name, ~is_finite,
+                         'must be finite, not NaN or infinite', array)
     values = self._layout.reward_values
     if values is not None and not self._layout.every_episode_succeeds:
       self._fault_rows(
@@ -269,15 +271,12 @@ class RowScan:
     self._num_action_entries += actions.size
 
   def _check_ends(self, rows) -> None:
-    self._num_terminals += int(np.sum(rows['terminals'] != 0))
+    terminal = rows['terminals'] != 0
+    self._num_terminals += int(np.sum(terminal))
     if 'timeouts' in rows:
-      self._num_timeouts += int(np.sum(rows['timeouts'] != 0))
-      self._fault_rows(
-          'timeouts',
-          (rows['terminals'] != 0) & (rows['timeouts'] != 0),
-          'must not be set if `terminals` is set',
-          rows['timeouts'],
-      )
+      timeout = rows['timeouts'] != 0
+      self._num_both += int(np.sum(terminal & timeout))
+      self._num_timeouts += int(np.sum(~terminal & timeout))
 
   def _check_episode_ids(self, rows) -> None:
     """Checks that ids never decrease and change only at episode ends."""

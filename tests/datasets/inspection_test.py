@@ -261,11 +261,11 @@ class FaultTest(dataset_case.DatasetCase):
         '`terminals` must be 0 or 1; row 2 has value 2',
     )
 
-  def test_terminal_and_timeout_in_one_row(self):
-    columns = d4rl_columns.make()
-    columns['timeouts'][2] = True
+  def test_terminals_that_include_the_timeouts(self):
+    columns = d4rl_columns.make('-T-T-tT')
+    columns['timeouts'][[3, 6]] = True
     self._assert_fault(
-        columns, '`timeouts` must not be set if `terminals` is set; row 2'
+        columns, '`timeouts` must seldom .* does in 2 of the 3 rows'
     )
 
   @parameterized.parameters(
