@@ -110,12 +110,16 @@ def in_raw_units(
   # Needs a function and its variables instead of the policy, because Keras
   # would trace each tracked layer again to save it.
   policy = policy.deployed()
+  # Of a policy with averaged weights, it reads only these; of a critic, not the
+  # target networks.
+  act = policy.compiled_act.get_concrete_function()
+  read = {id(variable) for variable in act.variables}
   return ExportedPolicy(
       _raw_act(policy, raw_action_bounds),
       policy.time_step_spec,
       raw_action_bounds,
       chunk_length=policy.chunk_length,
-      variables=policy.variables(),
+      variables=[x for x in policy.variables() if id(x) in read],
   )
 
 

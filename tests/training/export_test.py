@@ -116,6 +116,16 @@ class ExportTest(tensor_case.TensorCase):
         ['parl_tf', 'tf_agents', 'reverb', 'tensorflow_probability', 'gin'],
     )
     self.assertLen(printed['first'], 3)
+    # Neither the critic's target networks nor its value network are in it.
+    stored = sum(
+        np.prod(shape)
+        for name, shape in tf.train.list_variables(
+            os.path.join(self._path, 'variables', 'variables')
+        )
+        if name.startswith('model_variables')
+    )
+    total = sum(x.shape.num_elements() for x in policy.variables())
+    self.assertLess(stored, 0.6 * total)
 
   def test_an_observation_that_is_not_finite_gives_no_action(self):
     self._export(self._base_policy())
