@@ -114,12 +114,18 @@ def in_raw_units(
   # target networks.
   act = policy.compiled_act.get_concrete_function()
   read = {id(variable) for variable in act.variables}
+
+  def is_read(variable):
+    # A mirrored variable may be read by one of its copies.
+    copies = getattr(variable, 'values', ())
+    return any(id(x) in read for x in (variable, *copies))
+
   return ExportedPolicy(
       _raw_act(policy, raw_action_bounds),
       policy.time_step_spec,
       raw_action_bounds,
       chunk_length=policy.chunk_length,
-      variables=[x for x in policy.variables() if id(x) in read],
+      variables=list(filter(is_read, policy.variables())),
   )
 
 
