@@ -228,7 +228,7 @@ class Calls:
       task = f'Training ({steps} steps, {num_rows} rows)'
       with log.timed(task, lambda: self._weights.version):
         with self._weights.replaced_by(after):
-          losses = _by_name(self._policy.train(
+          losses = _checked_losses(self._policy.train(
               observation, rows['actions'], rows['mask'], steps, seed
           ))
       self._repeatable = {
@@ -358,7 +358,26 @@ def _digest(rows: Mapping[str, np.ndarray], steps: int, seed: int) -> str:
   return sha.hexdigest()
 
 
-def _by_name(losses: Any) -> Dict[str, np.ndarray]:
+def _checked_losses(losses: Any) -> Dict[str, np.ndarray]:
+  """Returns the losses that `train` returned, as float32 arrays by name.
+
+  Raises:
+    ValueError: If there are none, or one is not finite.
+  """
   if not isinstance(losses, Mapping):
     losses = {'loss': losses}
-  return {name: np.asarray(x, np.float32) for name, x in losses.items()}
+  arrays = {
+      name: np.asarray([] if x is None else x, np.float32)
+      for name, x in losses.items()
+  }
+  for name, array in arrays.items():
+    if not array.size:
+      raise ValueError(f'`train` must return its losses, got no {name!r}.')
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+      raise ValueError(
+          f'`train` must return finite losses, got {name!r} ='
+          f' {array[tuple(wrong[0])]} at {wrong[0].tolist()} of shape'
+          f' {list(array.shape)}: the weights are probably lost, too.'
+      )
+  return arrays

@@ -55,8 +55,8 @@ class Policy(NamedTuple):
       `[R, T, A]`, a mask `[R, T]`, the number of gradient steps and an integer
       seed. The mask is 0 for actions to ignore: those after the end of an
       episode, and those after the H actions that the client trains, if T is
-      larger. Returns the losses as an array, or arrays by name. None if the
-      policy cannot be trained.
+      larger. Returns the losses as an array, or arrays by name, all of them
+      finite. None if the policy cannot be trained.
     save: Writes the weights to a directory; None if they cannot be saved.
     load: Reads the weights from such a directory.
   """
@@ -153,6 +153,11 @@ class PolicyServer:
     self.weights = weights_lib.Weights(
         version, directory=directory, save=policy.save, load=policy.load
     )
+    if directory is None and (policy.save or policy.load):
+      log.logger.warning(
+          '`save` and `load` have no effect, because `directory` is None: no'
+          ' version of the weights will be saved.'
+      )
     # A version that the author names identifies the weights. Saving a large
     # policy only to compare it would delay each restart.
     if version == weights_lib.UNNAMED and self.weights.differ_from_saved():

@@ -114,7 +114,7 @@ class Weights:
     """Saves the current version unless it is already saved.
 
     Raises:
-      WeightsError: If there is no directory.
+      WeightsError: If there is no directory, or `save` writes nothing.
     """
     directory, save, _ = self._storage()
     path = os.path.join(directory, self.version)
@@ -124,6 +124,11 @@ class Weights:
       shutil.rmtree(path + _PARTIAL, ignore_errors=True)
       os.makedirs(path + _PARTIAL)
       save(path + _PARTIAL)
+      if not _files(path + _PARTIAL):
+        raise WeightsError(
+            '`save` must write the weights into the directory that it gets,'
+            f' {path + _PARTIAL}, but wrote no file.'
+        )
       # Before the client stores the name, so that a power failure leaves no
       # version that has a name but is torn.
       for folder, _, names in os.walk(path + _PARTIAL):

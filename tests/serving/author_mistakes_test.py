@@ -1,0 +1,55 @@
+"""Tests what a server says of mistakes in its author's functions."""
+
+import os
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from parl_tf.serving import connection
+from parl_tf.serving import log
+from tests.serving import toy_policy
+
+
+class AuthorMistakesTest(parameterized.TestCase):
+
+  def _connect(self, **changes):
+    functions = toy_policy.ToyPolicy().functions()._replace(**changes)
+    server = self.enter_context(
+        toy_policy.serving(
+            functions,
+            directory=os.path.join(self.create_tempdir().full_path, 'saved'),
+        )
+    )
+    return self.enter_context(toy_policy.connect(server))
+
+  @parameterized.parameters(
+      (None, "must return its losses, got no 'loss'"),
+      ([], "must return its losses, got no 'loss'"),
+      ({'flow': [1.0, np.nan]}, r"got 'flow' = nan at \[1\] of shape \[2\]"),
+  )
+  def test_losses_are_needed_and_finite(self, losses, message):
+    client = self._connect(train=lambda *unused_arguments: losses)
+    with self.assertRaisesRegex(connection.PolicyServerError, message):
+      client.train(
+          toy_policy.observation(2), np.ones([2, 4, 2]), num_steps=2, seed=0,
+          version='initial',
+      )
+    self.assertEqual(client.status()['version'], 'initial.failed')
+
+  def test_a_save_that_writes_nothing_is_refused(self):
+    client = self._connect(save=lambda path: None)
+    with self.assertRaisesRegex(ValueError, '`save` must .* wrote no file'):
+      client.save('initial')
+    self.assertEmpty(client.status()['saved'])
+
+  def test_functions_without_a_directory_are_warned_of(self):
+    with self.assertLogs(log.logger, 'WARNING') as logs:
+      self.enter_context(
+          toy_policy.serving(toy_policy.ToyPolicy().functions())
+      )
+    self.assertIn('no effect, because `directory` is None', logs.output[0])
+
+
+if __name__ == '__main__':
+  absltest.main()
