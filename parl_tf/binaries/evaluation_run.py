@@ -5,6 +5,7 @@ import importlib.util
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from absl import logging
+import gin
 import tensorflow as tf
 
 from parl_tf.binaries import configs
@@ -55,11 +56,11 @@ def served_act(
   # Imported here: these modules need TF-Agents. Once it is parsed, a
   # configuration accepts no new configurables.
   import parl_tf.policies.remote  # noqa: F401
-  from parl_tf.training import served_acting
+  import parl_tf.training.served_acting  # noqa: F401
 
   _configure(gin_files, gin_bindings)
   domain = domain_lib.select_domain()
-  return served_acting.act_alone(address, domain, temperature), domain
+  return _alone(address, domain, temperature), domain
 
 
 def other_act(
@@ -78,10 +79,7 @@ def other_act(
   """
   if not is_served:
     return exported_policy.ExportedPolicy(policy, domain)
-  # Imported here: it needs TF-Agents.
-  from parl_tf.training import served_acting
-
-  return served_acting.act_alone(policy, domain)
+  return _alone(policy, domain)
 
 
 def searched_act(
@@ -296,6 +294,16 @@ def describe(
       f' {result.num_environment_steps} environment steps'
       f'{version and ", version "}{version}'
   )
+
+
+def _alone(address, domain, temperature=1.0):
+  """Returns an act of a served policy, of the gin configuration's chunks."""
+  # Imported here: it needs TF-Agents.
+  from parl_tf.training import served_acting
+
+  # As many actions of a chunk as a run with this configuration plays.
+  chunk_length = gin.get_bindings('build_agent').get('chunk_length')
+  return served_acting.act_alone(address, domain, temperature, chunk_length)
 
 
 def _configure(gin_files, gin_bindings) -> None:

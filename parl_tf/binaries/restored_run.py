@@ -102,8 +102,10 @@ def checkpoint_directory(root_dir: str, checkpoint_name: str) -> str:
   return phase_checkpoint.path(root_dir, checkpoint_name)
 
 
-def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
-  """Returns the last version of a served policy that a run knows, or ''.
+def known_versions(
+    root_dir: str, agent: parl_agent.PARLAgent
+) -> Sequence[str]:
+  """Returns the versions of a served policy that a run had, oldest first.
 
   Args:
     root_dir: The run's directory.
@@ -111,14 +113,14 @@ def last_version(root_dir: str, agent: parl_agent.PARLAgent) -> str:
   """
   policy = agent.generative_policy
   if policy is None or not policy.is_served:
-    return ''
+    return []
   state = checkpoint.read_state(checkpoint_directory(root_dir, 'last'))
   if state.policy_versions:
-    return state.policy_versions[-1]
+    return state.policy_versions
   path = os.path.join(root_dir, cached_samples.DIRECTORY)
   if not action_cache.exists(path):
-    return ''
-  return action_cache.ActionCache(path).header.version  # Offline RL alone.
+    return []
+  return [action_cache.ActionCache(path).header.version]  # Offline RL alone.
 
 
 def warn_of_other_version(
@@ -135,13 +137,11 @@ def warn_of_other_version(
     agent: The run's agent.
     address: Address of the server.
     found: The version that it has.
-    checkpoint_name: One of `CHECKPOINTS`; only that of 'last' and of 'best' is
-      known.
+    checkpoint_name: One of `CHECKPOINTS`, other than 'behavior_cloning'.
   """
-  wanted = ''
-  if checkpoint_name == 'last':
-    wanted = last_version(root_dir, agent)
-  elif checkpoint_name == 'best':
+  versions = [*known_versions(root_dir, agent)] or ['']
+  wanted = versions[0 if checkpoint_name == 'offline' else -1]
+  if checkpoint_name == 'best':
     wanted = _best(root_dir, agent).policy_version
   if wanted not in ('', found):
     logging.warning(

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import zlib
 
 from absl import logging
@@ -15,6 +15,7 @@ from parl_tf.policies import generative_policy
 from parl_tf.serving import client as client_lib
 from parl_tf.serving import policy_spec
 from parl_tf.serving import pool
+from parl_tf.serving import weights
 
 KEY_VARIABLE = 'PARL_POLICY_KEY'
 """Environment variable with the servers' API key, which no file records."""
@@ -22,6 +23,7 @@ KEY_VARIABLE = 'PARL_POLICY_KEY'
 # In units of [-1, 1]. Many policies exceed the bounds a little. If many actions
 # are far outside, their unit is probably wrong.
 _FAR_OUTSIDE, _MAX_SHARE_OUTSIDE = 1.5, 0.2
+_MAX_SEED_DIFFERENCE = 0.02
 
 
 @gin.configurable(denylist=['spec'])
@@ -70,6 +72,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     """
     super().__init__()
     self.version: Optional[str] = None
+    self._reloads = False
     self._address = address
     self._keys = dict(keys or {})
     self._constants = dict(constants or {})
@@ -120,6 +123,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
   def restore(self, version: str) -> None:
     """Makes the server use a version of its weights, and all samples have it.
 
+    From then on, a server that was restarted is made to load it again.
+
     Raises:
       ConnectionError: If the server does not answer.
       ValueError: If the server has another version and cannot load this one;
@@ -137,6 +142,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       )
     self.version = version
     self._load_in_workers(version)
+    self._reloads = self.client.can_save
 
   def fit(
       self,
@@ -169,9 +175,9 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       raise ValueError(
           f'The server at {self._address} must be able to train its policy.'
       )
-    weights = np.ones(shape[:2], np.float32)
+    kept = np.ones(shape[:2], np.float32)
     if mask is not None:
-      weights = np.min(np.reshape(mask, shape), axis=2)
+      kept = np.min(np.reshape(mask, shape), axis=2)
     # The server fits none of the actions that follow the first H.
     missing = spec.chunk_length - self._num_actions
     if missing:
@@ -186,13 +192,15 @@ class RemotePolicy(generative_policy.GenerativePolicy):
           self._num_actions,
           spec.chunk_length,
       )
-    training = self.client.train(
-        self.to_message(observation),
-        np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
-        num_steps=num_steps,
-        seed=seed,
-        version=self.version,
-        mask=np.pad(weights, [(0, 0), (0, missing)]),
+    training = self._with_version(
+        lambda: self.client.train(
+            self.to_message(observation),
+            np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
+            num_steps=num_steps,
+            seed=seed,
+            version=self.version,
+            mask=np.pad(kept, [(0, 0), (0, missing)]),
+        )
     )
     self.version = training.version
     if self.client.can_save:
@@ -230,13 +238,15 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       )
     seed, spec = integer_seed(seed), self.client.spec
     is_stochastic = spec is None or spec.stochastic
-    actions = pool.sample(
-        self._sampling_clients(),
-        self.to_message(observation),
-        num_samples,
-        seed,
-        self.version,
-        temperature if is_stochastic else 1.0,
+    actions = self._with_version(
+        lambda: pool.sample(
+            self._sampling_clients(),
+            self.to_message(observation),
+            num_samples,
+            seed,
+            self.version,
+            temperature if is_stochastic else 1.0,
+        )
     )
     return tf.constant(self.from_raw(actions, seed, temperature))
 
@@ -268,13 +278,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       temperature: Scale of the noise, times `noise_scale`.
     """
     num_states, num_samples, length, size = actions.shape
-    if length < self._num_actions or size != len(self._center):
-      raise ValueError(
-          f'The policy at {self._address} must predict at least '
-          f'{self._num_actions} actions of size {len(self._center)} (the chunk '
-          f"length and the size of the task's actions), got {length} of size "
-          f'{size}.'
-      )
+    self._check_sizes(self._address, length, size)
     actions = actions[:, :, : self._num_actions]
     actions = (actions - self._center) / self._half_range
     share = float(np.mean(np.abs(actions) > _FAR_OUTSIDE))
@@ -292,6 +296,47 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     return np.clip(actions, -1.0, 1.0).astype(np.float32).reshape(
         num_states, num_samples, -1
     )
+
+  def check_seeds(self, observation: types.Nest) -> None:
+    """Checks that equal seeds give equal samples, if the server's spec says so.
+
+    Args:
+      observation: Nest of `[B, ...]`, raw, of a few states.
+
+    Raises:
+      ConnectionError: If the server does not answer.
+      ValueError: If they do not.
+    """
+    spec = self.client.spec
+    if spec is None or not (spec.stochastic and spec.seedable):
+      return
+    first, second = (self.sample(observation, 1, [0, 1]) for _ in range(2))
+    # Sums in another order, as on a GPU, may round differently.
+    difference = float(np.max(np.abs(first - second)))
+    if difference > _MAX_SEED_DIFFERENCE:
+      raise ValueError(
+          f'The policy at {self._address} must draw equal samples for equal'
+          f' seeds, but two draws differ by up to {difference:.2g} in units of'
+          ' [-1, 1]. Its author sets the seed in `sample`, or passes'
+          ' `PolicySpec(seedable=False)`.'
+      )
+
+  def _with_version(self, call: Callable[[], Any]) -> Any:
+    """Makes a call; if the server was restarted, loads the version before."""
+    try:
+      return call()
+    except weights.StaleVersionError as error:
+      if not self._reloads or self.version is None:
+        raise
+      logging.warning(
+          'The policy server at %s has version %s of the weights; it was'
+          ' probably restarted. It loads %s again.',
+          self._address,
+          error.version,
+          self.version,
+      )
+    self.restore(self.version)
+    return call()
 
   def _connect(self, address: str) -> client_lib.PolicyClient:
     client = client_lib.PolicyClient(
@@ -321,14 +366,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     spec = client.spec
     if spec is None:
       return
-    if spec.action_size != len(self._center) or (
-        spec.chunk_length < self._num_actions
-    ):
-      raise ValueError(
-          f'The policy at {client.address} must predict {self._num_actions} '
-          f'actions of size {len(self._center)}, got {spec.chunk_length} of '
-          f'size {spec.action_size}.'
-      )
+    self._check_sizes(client.address, spec.chunk_length, spec.action_size)
     for seen, wanted, name in zip(
         (spec.action_low, spec.action_high), self._bounds, ('low', 'high')
     ):
@@ -338,6 +376,15 @@ class RemotePolicy(generative_policy.GenerativePolicy):
             f"environment's actions, {name} {wanted.tolist()}, got "
             f'{np.asarray(seen).tolist()}.'
         )
+
+  def _check_sizes(self, address: str, length: int, size: int) -> None:
+    """Raises `ValueError` unless H of a policy's T actions fit the task."""
+    if length < self._num_actions or size != len(self._center):
+      raise ValueError(
+          f'The policy at {address} must predict at least {self._num_actions}'
+          f' actions of size {len(self._center)} (the chunk length and the size'
+          f" of the task's actions), got {length} of size {size}."
+      )
 
 
 def integer_seed(seed: Any) -> int:

@@ -135,14 +135,19 @@ def local_sampler(search, policy, num_states: int) -> cache_filling.Sampler:
 def served_sampler(
     policy, header: action_cache.Header
 ) -> cache_filling.Sampler:
-  """Returns a sampler of a served policy.
+  """Returns a sampler of a served policy, which first checks its seeds.
 
   Args:
     policy: `RemotePolicy`.
     header: Header of the cache.
   """
+  is_checked = False
 
   def draw(observation, num_samples, seed):
+    nonlocal is_checked
+    if not is_checked:
+      policy.check_seeds(tf.nest.map_structure(lambda x: x[:4], observation))
+      is_checked = True
     actions = policy.sample(
         observation, num_samples, seed, temperature=header.temperature
     )

@@ -141,7 +141,7 @@ class ServedOnline:
     self._base_cache = base_cache
 
   def check(self, domain, agent) -> None:
-    """Raises `ValueError` if the agent's parts or settings are unsuitable."""
+    """Raises `ValueError` if agent, settings or server are unsuitable."""
     del domain
     policy = agent.generative_policy
     if not policy.is_served:
@@ -160,6 +160,23 @@ class ServedOnline:
       raise ValueError(
           '`ServedOnline.num_samples` must be at least '
           f'`ActionOptimizer.num_candidates`, {least}, got {self._num_samples}.'
+      )
+    if self._num_epochs:
+      with policy:
+        self._check_server(policy.client)
+
+  def _check_server(self, client) -> None:
+    """Raises `ValueError` unless a server can do what the epochs need."""
+    if not client.can_train:
+      raise ValueError(
+          f'The policy server at {client.address} must be able to train its'
+          ' policy: its author passes `train` to `serve`.'
+      )
+    if self._candidate_lag and not client.can_save:
+      raise ValueError(
+          f'The policy server at {client.address} must save versions for'
+          ' `ServedOnline.candidate_lag`: its author passes `save`, `load` and'
+          ' `directory` to `serve`.'
       )
 
   def run(self, session: session_lib.Session) -> None:
@@ -209,19 +226,8 @@ class ServedOnline:
       state.policy_versions = [policy.version or policy.current_version()]
       session.agent.reset_optimizers()
     policy.restore(state.policy_versions[-1])
-    if not policy.client.can_train:
-      raise ValueError(
-          f'The policy server at {policy.client.address} must be able to train '
-          'its policy: its author passes `train` to `serve`.'
-      )
     if policy.client.can_save:
       policy.client.save(policy.version)
-    elif self._candidate_lag:
-      raise ValueError(
-          f'The policy server at {policy.client.address} must save versions, '
-          f'because `ServedOnline.candidate_lag` is {self._candidate_lag}: its '
-          'author passes `save`, `load` and `directory` to `serve`.'
-      )
     else:
       logging.warning(
           'The policy server at %s saves no versions: if it restarts, or this'

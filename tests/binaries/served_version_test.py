@@ -93,6 +93,12 @@ class ServedVersionTest(parameterized.TestCase):
         logs.output[0],
     )
     gin.clear_config()
+    with self.assertLogs(level='WARNING') as logs:
+      restored_run.warn_of_other_version(
+          run, restored_run.restore_agent(run), address, other, 'offline'
+      )
+    self.assertIn(f'but the offline one of {run} is initial,', logs.output[0])
+    gin.clear_config()
     if phase == 'online':  # Its only evaluation is the best.
       with self.assertLogs(level='WARNING') as logs:
         restored_run.restore_at(run, 'best')

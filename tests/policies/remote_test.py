@@ -33,8 +33,10 @@ class RemotePolicyTest(parameterized.TestCase):
     super().setUp()
     self.toy = toy_policy.ToyPolicy()
 
-  def _policy(self, spec, served=toy_policy.SPEC, api_key=None, **options):
-    server = self.enter_context(
+  def _policy(
+      self, spec, served=toy_policy.SPEC, api_key=None, server=None, **options
+  ):
+    server = server or self.enter_context(
         toy_policy.serving(self.toy.functions(), served, api_key=api_key)
     )
     return self.enter_context(
@@ -174,6 +176,55 @@ class RemotePolicyTest(parameterized.TestCase):
     with self.assertRaises(weights.StaleVersionError):
       policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
 
+  def test_a_server_that_was_restarted_loads_the_version_again(self):
+    toy = toy_policy.ToyPolicy()
+    server = self.enter_context(
+        toy_policy.serving(
+            toy.functions(), directory=self.create_tempdir().full_path
+        )
+    )
+    policy = self._policy(_spec(), server=server)
+    policy.restore('initial')
+    rows = toy_policy.observation(4)
+    policy.client.save('initial')
+    policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=0)
+    version, seed = policy.version, tf.constant([0, 0])
+    wanted = policy.sample(rows, 2, seed)
+    server.weights.load('initial')
+
+    with self.assertLogs(level='WARNING') as logs:
+      again = policy.sample(rows, 2, seed)
+
+    np.testing.assert_array_equal(again, wanted)
+    self.assertEqual(server.weights.version, version)
+    self.assertIn(
+        f'has version initial of the weights; it was probably restarted. It'
+        f' loads {version} again.',
+        logs.output[0],
+    )
+    server.weights.load('initial')
+    policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=1)
+    self.assertIn('+2-', server.weights.version)
+
+  def test_a_policy_that_ignores_its_seeds_is_refused(self):
+    states = toy_policy.observation(3)
+    self._policy(_spec()).check_seeds(states)
+    draws = np.random.default_rng(0)
+    functions = toy_policy.ToyPolicy().functions()._replace(
+        sample=lambda states, number, seed: draws.normal(
+            size=(len(states['state']), number, 4, 2)
+        )
+    )
+    for is_seedable in (True, False):
+      spec = dataclasses.replace(toy_policy.SPEC, seedable=is_seedable)
+      server = self.enter_context(toy_policy.serving(functions, spec))
+      policy = self._policy(_spec(), server=server)
+      if is_seedable:
+        with self.assertRaisesRegex(ValueError, 'equal seeds, but two draws'):
+          policy.check_seeds(states)
+      else:
+        policy.check_seeds(states)
+
   def test_the_key_is_read_from_the_environment(self):
     policy = self._policy(_spec(), api_key='secret')
 
@@ -184,7 +235,7 @@ class RemotePolicyTest(parameterized.TestCase):
       policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
 
   @parameterized.parameters(
-      (_spec(chunk_length=5), 'must predict 5 actions of size 2, got 4'),
+      (_spec(chunk_length=5), 'at least 5 actions of size 2 .*, got 4'),
       (_spec(bounds=(-np.ones(2), np.ones(2))), r'low \[-1.0, -1.0\], got'),
   )
   def test_a_policy_of_another_task_is_refused(self, spec, fault):

@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
+from unittest import mock
 
 from absl.testing import absltest
 import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.binaries import evaluation_run
 from parl_tf.critics import iql
+from parl_tf.domains import domain as domain_lib
 from parl_tf.policies import remote
 from parl_tf.search import state_actions
 from parl_tf.serving import policy_spec
@@ -71,6 +74,17 @@ class ServedActingTest(absltest.TestCase):
     self.assertEqual(self.batches, [(3, 1)] * 4)
     for one, other in zip(first.episodes, again.episodes):
       np.testing.assert_array_equal(one.action, other.action)
+
+  def test_a_policy_alone_plays_as_many_actions_as_are_bound(self):
+    self.addCleanup(gin.clear_config)
+    with mock.patch.object(
+        domain_lib, 'select_domain', return_value=small_run.make_domain(5)
+    ):
+      act, domain = evaluation_run.served_act(
+          self.address, (), ['build_agent.chunk_length = 2']
+      )
+    evaluation_run.play(act, domain, num_episodes=3, seed=0)
+    self.assertEqual(self.batches, [(3, 1)] * 3)  # Of five steps.
 
   def test_an_evaluation_of_two_versions_is_an_error(self):
     act = served_acting.act_alone(self.address, self.domain)

@@ -315,7 +315,7 @@ class ServedOnlineTest(served_run.ServedRunTest):
       with self.assertRaisesRegex(ValueError, '`Search.optimizer`.* None'):
         served_run.phase(1).check(session.domain, agent)
 
-  def test_a_server_that_cannot_train_is_named_before_the_first_episode(self):
+  def test_a_server_that_cannot_train_is_named_before_any_work(self):
     toy = toy_policy.ToyPolicy()
     server = self.enter_context(
         toy_policy.serving(
@@ -325,8 +325,8 @@ class ServedOnlineTest(served_run.ServedRunTest):
     session = self.make_session('run', server)
 
     with self.assertRaisesRegex(ValueError, 'must be able to train its policy'):
-      served_run.phase(1).run(session)
-    self.assertEqual(session.state.episodes, 0)
+      served_run.phase(1).check(session.domain, session.agent)
+    served_run.phase(0).check(session.domain, session.agent)
 
   def test_policies_of_this_process_are_refused(self):
     session = small_run.make_session(os.path.join(self.folder, 'run'))
@@ -361,8 +361,9 @@ class ServedOnlineTest(served_run.ServedRunTest):
   def test_an_earlier_version_needs_a_server_that_saves(self):
     _, server = self.serve('unsaved', can_save=False)
     session = self.make_session('unsaved', server)
-    with self.assertRaisesRegex(ValueError, 'must save versions, because'):
-      served_run.phase(1, candidate_lag=1).run(session)
+    phase = served_run.phase(1, candidate_lag=1)
+    with self.assertRaisesRegex(ValueError, 'must save versions for .*lag'):
+      phase.check(session.domain, session.agent)
     with self.assertRaisesRegex(ValueError, '`candidate_lag` must not be neg'):
       served_run.phase(1, candidate_lag=-1)
 
