@@ -124,6 +124,11 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     if best.policies:
       lines.append('Those of the last step:')
   lines += [f'SavedModel: {path}' for path in summary.policies.values()]
+  if summary.policy_version:
+    lines.append(
+        f'Policy: version {summary.policy_version}, which its server has, and'
+        ' saves in its `directory`.'
+    )
   earlier = _better_phase(summary)
   if earlier is not None:
     name, is_alone = earlier

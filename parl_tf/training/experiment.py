@@ -329,6 +329,7 @@ def _finish(
       policies=policies,
       initial_run=run_files.read_initial_run(root_dir),
       best=best,
+      policy_version=(state.policy_versions or [''])[-1],
   )
   run_summary.write(os.path.join(root_dir, run_files.SUMMARY), summary)
   session.metrics.close()

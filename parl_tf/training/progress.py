@@ -75,6 +75,7 @@ class Progress:
     self._warm_up = warm_up
     self._is_over = False
     self._values: Dict[str, Any] = {}
+    self._part = ''
     self._history: Deque[Tuple[float, int]] = collections.deque()
     self._bar = _Bar(phase, total, self._stream)
 
@@ -100,9 +101,17 @@ class Progress:
       self._history.clear()
       self._history.append((now, step))
     self._step = step
+    self._part = ''
     self._values.update(values)
     if step == self._total and not self._bar.is_possible:
       return  # The last line follows at the end of the phase.
+    if now - self._shown_at >= self._pause(now):
+      self._show(now)
+
+  def show_part(self, part: str):
+    """Shows what part of a long step now begins."""
+    self._part = part
+    now = self._clock()
     if now - self._shown_at >= self._pause(now):
       self._show(now)
 
@@ -162,6 +171,8 @@ class Progress:
       count = f'warm-up {self._step}/{self._warm_up}'
     else:
       count = f'{self._step - self._warm_up}/{self._total - self._warm_up}'
+    if self._part and not self._is_over:
+      count += f', {self._part}'
     return count, _rate(rate, self._unit), time_text, value
 
   def _is_early(self, now: float) -> bool:

@@ -109,6 +109,8 @@ class RunSummary(NamedTuple):
       attempts at the task.
     best: The best online evaluation, if the last one is worse by more than
       chance explains.
+    policy_version: Last version of the weights of a policy that another process
+      serves; '' for others.
   """
 
   seed: int
@@ -120,6 +122,7 @@ class RunSummary(NamedTuple):
   initial_run: Optional[run_files.InitialRun] = None
   data_success_rate: Optional[float] = None
   best: Optional[BestEvaluation] = None
+  policy_version: str = ''
 
 
 def write(path: str, summary: RunSummary) -> None:

@@ -20,6 +20,7 @@ from parl_tf.training import cached_samples
 from parl_tf.training import phases
 from parl_tf.training import progress
 from parl_tf.training import sample_segments
+from parl_tf.training import served_checks
 from parl_tf.training import session as session_lib
 
 _ROWS_PER_SEARCH = 256
@@ -141,43 +142,14 @@ class ServedOnline:
     self._base_cache = base_cache
 
   def check(self, domain, agent) -> None:
-    """Raises `ValueError` if agent, settings or server are unsuitable."""
+    """Checks agent, settings and server; see `served_checks.check`."""
     del domain
-    policy = agent.generative_policy
-    if not policy.is_served:
-      raise ValueError(
-          '`ServedOnline` needs a policy of another process, got '
-          f'{type(policy).__name__}.'
-      )
-    optimizer = agent.searches.training.optimizer
-    if agent.critic is None or optimizer is None:
-      raise ValueError(
-          '`ServedOnline` needs a critic and `Search.optimizer`, got '
-          f'{agent.critic} and {optimizer}.'
-      )
-    least = optimizer.num_candidates
-    if self._num_samples is not None and self._num_samples < least:
-      raise ValueError(
-          '`ServedOnline.num_samples` must be at least '
-          f'`ActionOptimizer.num_candidates`, {least}, got {self._num_samples}.'
-      )
-    if self._num_epochs:
-      with policy:
-        self._check_server(policy.client)
-
-  def _check_server(self, client) -> None:
-    """Raises `ValueError` unless a server can do what the epochs need."""
-    if not client.can_train:
-      raise ValueError(
-          f'The policy server at {client.address} must be able to train its'
-          ' policy: its author passes `train` to `serve`.'
-      )
-    if self._candidate_lag and not client.can_save:
-      raise ValueError(
-          f'The policy server at {client.address} must save versions for'
-          ' `ServedOnline.candidate_lag`: its author passes `save`, `load` and'
-          ' `directory` to `serve`.'
-      )
+    served_checks.check(
+        agent,
+        self._num_samples,
+        uses_server=self._num_epochs > 0,
+        needs_versions=self._candidate_lag > 0,
+    )
 
   def run(self, session: session_lib.Session) -> None:
     """Runs or resumes the phase; `check` has been called.
@@ -200,11 +172,14 @@ class ServedOnline:
           self.name, self._num_epochs, session.state.phase_step, unit='epoch'
       ) as bar:
         while session.state.phase_step < self._num_epochs:
-          metrics = self._epoch(session, collection, policy, segments)
+          metrics = self._epoch(
+              session, collection, policy, segments, bar.show_part
+          )
           step = session.state.phase_step
           if (
               step % self._evaluation_interval == 0 or step == self._num_epochs
           ):
+            bar.show_part('evaluating')
             metrics.update(session.evaluate(with_search=True))
           session.write_row(metrics)
           bar.update(step, **metrics)
@@ -267,16 +242,19 @@ class ServedOnline:
         base,
     )
 
-  def _epoch(self, session, collection, policy, segments):
+  def _epoch(self, session, collection, policy, segments, show_part):
     """Runs one epoch; returns its metrics."""
     state = session.state
+    show_part('collecting')
     collected = []
     for _ in range(self._episodes_per_epoch):
       collected.append(collection.next(state.episodes))
       state.episodes += 1
     num_steps = sum(x.num_steps for x in collected)
     state.env_steps += num_steps
+    show_part('training the critic')
     metrics = self._train_critic(session, policy, segments, num_steps)
+    show_part('fitting the policy')
     start = time.monotonic()
     metrics.update(self._fit(session, policy))
     metrics['served/seconds'] = time.monotonic() - start

@@ -38,6 +38,28 @@ class ProgressTest(absltest.TestCase):
         ],
     )
 
+  def test_parts_of_long_steps_are_shown(self):
+    stream, clock = io.StringIO(), _Clock()
+    with progress.Progress(
+        'online', 2, unit='epoch', stream=stream, clock=clock
+    ) as display:
+      display.show_part('collecting')  # Too soon after the first line.
+      for step in (1, 2):
+        clock.now += 50.0
+        display.show_part('fitting')
+        clock.now += 50.0
+        display.update(step)
+    self.assertEqual(
+        stream.getvalue().splitlines(),
+        [
+            'online: 0/2',
+            'online: 0/2, fitting',
+            'online: 1/2',
+            'online: 1/2, fitting',
+            'online: 2/2  100.0 s/epoch  in 03:20',
+        ],
+    )
+
   def test_the_time_left_of_the_first_steps_is_not_shown(self):
     stream, clock = io.StringIO(), _Clock()
     with progress.Progress('online', 100, stream=stream, clock=clock) as p:

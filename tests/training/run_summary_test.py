@@ -78,6 +78,7 @@ class SummaryTest(parameterized.TestCase):
               'initial_run': None,
               'data_success_rate': 0.25,
               'best': None,
+                'policy_version': '',
           },
       )
     self.assertEqual(os.listdir(os.path.dirname(self._path)), ['summary.json'])

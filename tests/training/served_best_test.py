@@ -52,7 +52,13 @@ class ServedBestTest(served_run.ServedRunTest):
     session.state.num_online_evaluations = 2
     best = run_policies.export_best(session, [], ('policy', 'base_policy'))
     self.assertEqual(best.policy_version, 'first')
-    summary = run_summary.RunSummary(0, 'Toy', 1.0, None, {}, {}, best=best)
+    summary = run_summary.RunSummary(
+        0, 'Toy', 1.0, None, {}, {}, best=best, policy_version='second'
+    )
+    self.assertIn(
+        'Policy: version second, which its server has',
+        finished_run.describe(summary, session.root_dir),
+    )
     self.assertIn(
         'Success fell after 10 online episodes; for causes, see'
         " docs/your_task.md. In that evaluation the policy's server had"

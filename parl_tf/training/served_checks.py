@@ -1,0 +1,60 @@
+"""Checks, before any work, what fine-tunes a served policy."""
+
+from typing import Any, Optional
+
+
+def check(
+    agent: Any,
+    num_samples: Optional[int],
+    *,
+    uses_server: bool,
+    needs_versions: bool,
+) -> None:
+  """Checks that an agent and the server of its policy suit `ServedOnline`.
+
+  Args:
+    agent: The agent.
+    num_samples: Samples of a state; None takes N of the search for training.
+    uses_server: Whether there is an epoch.
+    needs_versions: Whether the server must save versions of the weights.
+
+  Raises:
+    ConnectionError: If the server does not answer.
+    ValueError: If one of them is unsuitable.
+  """
+  policy = agent.generative_policy
+  if not policy.is_served:
+    raise ValueError(
+        '`ServedOnline` needs a policy of another process, got '
+        f'{type(policy).__name__}.'
+    )
+  optimizer = agent.searches.training.optimizer
+  if agent.critic is None or optimizer is None:
+    raise ValueError(
+        '`ServedOnline` needs a critic and `Search.optimizer`, got '
+        f'{agent.critic} and {optimizer}.'
+    )
+  least = optimizer.num_candidates
+  if num_samples is not None and num_samples < least:
+    raise ValueError(
+        '`ServedOnline.num_samples` must be at least '
+        f'`ActionOptimizer.num_candidates`, {least}, got {num_samples}.'
+    )
+  if uses_server:
+    with policy:
+      _check_server(policy.client, needs_versions)
+
+
+def _check_server(client, needs_versions):
+  """Raises `ValueError` unless a server can do what the epochs need."""
+  if not client.can_train:
+    raise ValueError(
+        f'The policy server at {client.address} must be able to train its'
+        ' policy: its author passes `train` to `serve`.'
+    )
+  if needs_versions and not client.can_save:
+    raise ValueError(
+        f'The policy server at {client.address} must save versions for'
+        ' `ServedOnline.candidate_lag`: its author passes `save`, `load` and'
+        ' `directory` to `serve`.'
+    )
