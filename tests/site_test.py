@@ -35,7 +35,11 @@ _OTHER_PROGRAMS = frozenset(
      'python3.11', 'ray', 'saved_model_cli', 'source', 'tensorboard'}
 )
 # Pages whose messages `docs/messages.md` lists; programs have printed them.
-_MEASURED = ('benchmarks/results/wrong_inputs.md', 'docs/data.md')
+_MEASURED = (
+    'benchmarks/results/wrong_inputs.md',
+    'docs/data.md',
+    'docs/your_policy.md',
+)
 
 
 def _text(page: str) -> str:

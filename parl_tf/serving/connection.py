@@ -3,10 +3,11 @@
 import contextlib
 import logging
 import math
+import re
 import socket as socket_lib
 import struct
 import time
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from websockets import exceptions
 from websockets.sync import client as websocket_client
@@ -18,6 +19,8 @@ _RETRY_SECONDS = 0.2
 _REPORT_SECONDS = 10.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
+_LIBRARY = re.compile(r'/(site|dist)-packages/|/lib/python3')
+_PLACE = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+), in .+')
 _TOO_BIG = 1009  # Close code of a message that exceeds the other side's limit.
 
 
@@ -126,7 +129,7 @@ class Connection:
       lines = answer.strip().splitlines() or ['no message']
       raise PolicyServerError(
           f'The policy server at {self.address} reports an error in `{name}`: '
-          f'{lines[-1]}'
+          f'{lines[-1]}{_place(lines)}'
       ) from ServerTraceback(f'\n{answer}')
     return messages.unpack(answer)
 
@@ -246,3 +249,18 @@ class Connection:
 def _is_too_big(error: Exception) -> bool:
   received = getattr(error, 'rcvd', None)
   return received is not None and received.code == _TOO_BIG
+
+
+def _place(lines: Sequence[str]) -> str:
+  """Returns where an author's code raised an error, or '' if it did not.
+
+  Args:
+    lines: Of the server's traceback.
+  """
+  places = [x for line in lines if (x := _PLACE.fullmatch(line.strip()))]
+  for place in reversed(places):
+    if '/parl_tf/serving/' in place['path']:
+      break
+    if not _LIBRARY.search(place['path']):
+      return f' ({place["path"]}, line {place["line"]})'
+  return ''

@@ -137,7 +137,8 @@ class PolicySpec:
     if missing:
       raise ValueError(
           f'The observation must have {sorted(self.observation)}, got '
-          f'{sorted(map(str, observation))}: {missing} missing.'
+          f'{sorted(map(str, observation))}: {missing} missing. In parl_tf,'
+          ' `RemotePolicy.keys` renames observations.'
       )
     checked = {
         name: _checked_array(name, observation[name], spec, num_batch_axes)

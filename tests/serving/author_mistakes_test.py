@@ -37,6 +37,24 @@ class AuthorMistakesTest(parameterized.TestCase):
       )
     self.assertEqual(client.status()['version'], 'initial.failed')
 
+  def test_an_error_names_the_line_of_the_author(self):
+    def sample(observation, num_samples, seed):
+      return np.stack([np.zeros(2), np.zeros(3)])  # NumPy raises it.
+
+    client = self._connect(sample=sample)
+    line = sample.__code__.co_firstlineno + 1
+    with self.assertRaisesRegex(
+        connection.PolicyServerError,
+        rf'in `sample`: ValueError: .*\(/.*mistakes_test.py, line {line}\)$',
+    ):
+      client.sample(toy_policy.observation(1), 1, seed=0)
+
+    client = self._connect(sample=lambda *unused_arguments: np.zeros(3))
+    with self.assertRaisesRegex(
+        connection.PolicyServerError, r'must have shape .*, got \[3\]\.$'
+    ):
+      client.sample(toy_policy.observation(1), 1, seed=0)
+
   def test_a_save_that_writes_nothing_is_refused(self):
     client = self._connect(save=lambda path: None)
     with self.assertRaisesRegex(ValueError, '`save` must .* wrote no file'):
