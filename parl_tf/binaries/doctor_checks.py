@@ -83,8 +83,10 @@ def examine(root_dir: str) -> List[Finding]:
 
 def describe(finding: Finding) -> str:
   """Returns one line."""
-  fix = f' Fix: {finding.fix}' if finding.fix else ''
-  return f'{finding.status:8}{finding.name:18}{finding.found}{fix}'
+  text = finding.found
+  if finding.fix:
+    text = f'{text.rstrip(".")}. Fix: {finding.fix}'
+  return f'{finding.status:8}{finding.name:18}{text}'
 
 
 def _versions() -> Iterator[Finding]:

@@ -53,14 +53,26 @@ def served_act(
   Raises:
     ConnectionError: If the server does not answer.
   """
+  configure_with_policy(gin_files, gin_bindings)
+  domain = domain_lib.select_domain()
+  return _alone(address, domain, temperature), domain
+
+
+def configure_with_policy(
+    gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+) -> None:
+  """Parses a gin configuration that may also bind a served policy.
+
+  Args:
+    gin_files: Gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+  """
   # Imported here: these modules need TF-Agents. Once it is parsed, a
   # configuration accepts no new configurables.
   import parl_tf.policies.remote  # noqa: F401
   import parl_tf.training.served_acting  # noqa: F401
 
   _configure(gin_files, gin_bindings)
-  domain = domain_lib.select_domain()
-  return _alone(address, domain, temperature), domain
 
 
 def other_act(

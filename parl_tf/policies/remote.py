@@ -152,6 +152,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       *,
       num_steps: int,
       seed: int,
+      saves: bool = True,
   ) -> client_lib.Training:
     """Trains the policy on actions, from `version`, and saves the new version.
 
@@ -163,6 +164,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       mask: `[R, H * A]`, 0 for elements to ignore; None ignores none.
       num_steps: Gradient steps.
       seed: Non-negative integer.
+      saves: Whether the server saves the new version, if it can.
 
     Raises:
       ConnectionError: If the server does not answer.
@@ -203,7 +205,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
         )
     )
     self.version = training.version
-    if self.client.can_save:
+    if saves and self.client.can_save:
       self.client.save(self.version)
     self._load_in_workers(self.version)
     return training

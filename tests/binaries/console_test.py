@@ -158,6 +158,7 @@ class ConsoleTest(parameterized.TestCase):
        '--gin_file=quickstart.gin', '--video=walk'),
       ('parl-data', '--overwrite replaces files only', 'convert', 'data',
        '--format=lerobot', '--output=x', '--overwrite'),
+      ('parl-doctor', '--policy and --gin_file must', '--policy=ws://x:1'),
       ('parl-export', '--root_dir, --output must be given'),
       ('parl-export', '--threshold is for --base', '--root_dir=r', '--output=x',
        '--threshold=1'),

@@ -1,0 +1,203 @@
+"""The checks of a policy's server by `parl-doctor --policy`.
+
+They find, before an episode is played, what a run would find after many.
+"""
+
+import contextlib
+import time
+from typing import Any, Iterator, List, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from parl_tf import types
+from parl_tf.binaries import doctor_checks
+from parl_tf.binaries import evaluation_run
+from parl_tf.domains import domain as domain_lib
+from parl_tf.policies import remote
+from parl_tf.training import served_acting
+
+_NUM_STATES = 3  # Other than N and T, so that swapped axes are found.
+_SEED = np.array([1, 2], np.int32)
+# Reloaded weights should draw equal samples; a GPU may round differently.
+_MAX_DIFFERENCE = 0.02
+_ERRORS = (OSError, RuntimeError, ValueError)
+_SAVING = 'pass `save`, `load` and `directory` to `serve`.'
+
+
+def examine(
+    address: str, gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+) -> List[doctor_checks.Finding]:
+  """Checks a served policy on the task of a gin configuration.
+
+  If the server saves versions of its weights, it trains for one step and then
+  loads the weights of before. It must not be training for a run meanwhile.
+
+  Args:
+    address: ws:// URL of the policy's server.
+    gin_files: Gin files, merged in order.
+    gin_bindings: Gin bindings, applied after the files.
+  """
+  evaluation_run.configure_with_policy(gin_files, gin_bindings)
+  domain = domain_lib.select_domain()
+  chosen = gin.get_bindings('build_agent')
+  num_frames = chosen.get('num_frames', 1)
+  policy = remote.RemotePolicy(
+      served_acting.model_spec(
+          domain, chosen.get('chunk_length', 1), num_frames
+      ),
+      address=address,
+      workers=(),
+  )
+  observation = _observations(domain, num_frames)
+  num_samples = gin.get_bindings('Search').get('num_samples', 8)
+  found: List[doctor_checks.Finding] = []
+  with policy:
+    for check in (
+        lambda: _connection(policy),
+        lambda: _samples(policy, observation, num_samples),
+        lambda: _seeds(policy, observation),
+        lambda: _training(policy, observation),
+    ):
+      try:
+        found.append(check())
+      except _ERRORS as error:
+        name = ('policy', 'samples', 'seeds', 'training')[len(found)]
+        found.append(_problem(name, str(error), 'see docs/your_policy.md.'))
+        break  # The other checks need this one.
+  return found
+
+
+def _observations(domain, num_frames: int) -> types.Nest:
+  """Returns raw observations `[3, ...]`: starts, or zeros for a robot."""
+  if domain.max_environments is not None:  # A reset would move it.
+    return tf.nest.map_structure(
+        lambda x: np.zeros([_NUM_STATES, *_stacked(x, num_frames)], x.dtype),
+        domain.observation_spec(),
+    )
+  with contextlib.closing(
+      domain.make_environment(0, evaluation=True)
+  ) as environment:
+    starts = [environment.reset().observation for _ in range(_NUM_STATES)]
+  return tf.nest.map_structure(
+      lambda *rows: np.concatenate([np.stack(rows)] * num_frames, axis=-1),
+      *starts,
+  )
+
+
+def _stacked(spec, num_frames):
+  return (*spec.shape[:-1], num_frames * spec.shape[-1])
+
+
+def _connection(policy) -> doctor_checks.Finding:
+  spec = policy.client.spec
+  if spec is None:
+    return doctor_checks.Finding(
+        'policy',
+        doctor_checks.NOTE,
+        'speaks plain openpi: it can be sampled and searched, not trained',
+    )
+  return doctor_checks.Finding(
+      'policy',
+      doctor_checks.OK,
+      f'version {policy.current_version()}, chunks of {spec.chunk_length}'
+      f' actions of size {spec.action_size}',
+  )
+
+
+def _samples(policy, observation, num_samples) -> doctor_checks.Finding:
+  policy.sample(observation, num_samples, _SEED)  # May compile.
+  with _timed() as seconds:
+    actions = policy.sample(observation, num_samples, _SEED).numpy()
+  text = (
+      f'{num_samples} at each of {_NUM_STATES} states in'
+      f' {1000 * seconds[0]:.0f} ms'
+  )
+  spec = policy.client.spec
+  is_one = np.all(np.ptp(actions, axis=1) == 0.0)
+  if num_samples > 1 and is_one and (spec is None or spec.stochastic):
+    return doctor_checks.Finding(
+        'samples',
+        doctor_checks.NOTE,
+        f'{text}, all of a state are equal: there is nothing to rank',
+        'bind `RemotePolicy.noise_scale`, or let `sample` draw N times.',
+    )
+  share = float(np.mean(np.abs(actions) >= 1.0))
+  if share > 0.5:
+    return doctor_checks.Finding(
+        'samples',
+        doctor_checks.NOTE,
+        f"{text}, {100 * share:.0f} % of the numbers at the task's bounds",
+        'check the unit of the actions.',
+    )
+  return doctor_checks.Finding('samples', doctor_checks.OK, text)
+
+
+def _seeds(policy, observation) -> doctor_checks.Finding:
+  spec = policy.client.spec
+  if spec is None or not spec.seedable:
+    return doctor_checks.Finding(
+        'seeds',
+        doctor_checks.NOTE,
+        'are not promised: runs with this policy cannot be repeated',
+    )
+  policy.check_seeds(observation)
+  return doctor_checks.Finding(
+      'seeds', doctor_checks.OK, 'equal ones give equal samples'
+  )
+
+
+def _training(policy, observation) -> doctor_checks.Finding:
+  client = policy.client
+  if not client.can_train:
+    return doctor_checks.Finding(
+        'training',
+        doctor_checks.NOTE,
+        'the server has no `train`: a critic can be learned and can search,'
+        ' but the policy stays as it is',
+    )
+  if not client.can_save:
+    return doctor_checks.Finding(
+        'training',
+        doctor_checks.NOTE,
+        'was not tried, because the server cannot restore its weights',
+        _SAVING,
+    )
+  before = policy.sample(observation, 1, _SEED)
+  policy.version = version = policy.current_version()
+  client.save(version)
+  with _timed() as seconds:
+    policy.fit(
+        observation, before[:, 0].numpy(), num_steps=1, seed=0, saves=False
+    )
+  policy.restore(version)
+  after = policy.sample(observation, 1, _SEED)
+  difference = float(np.max(np.abs(after - before)))
+  is_seeded = client.spec.seedable or not client.spec.stochastic
+  if is_seeded and difference > _MAX_DIFFERENCE:
+    return _problem(
+        'training',
+        f'after one step, {version} was loaded, but its samples differ by up to'
+        f' {difference:.2g} in units of [-1, 1] from those of before',
+        'let `save` write all that `load` needs, and `load` restore it.',
+    )
+  return doctor_checks.Finding(
+      'training',
+      doctor_checks.OK,
+      f'one step took {seconds[0]:.2f} s; loading {version} restored the'
+      ' samples',
+  )
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[List[float]]:
+  """Yields a list that has the seconds of the context at its end."""
+  seconds: List[float] = []
+  start = time.monotonic()
+  yield seconds
+  seconds.append(time.monotonic() - start)
+
+
+def _problem(name: str, found: Any, fix: str) -> doctor_checks.Finding:
+  return doctor_checks.Finding(name, doctor_checks.PROBLEM, found, fix)
