@@ -275,7 +275,7 @@ def export_run(
   if not agent.named_policies:
     raise ValueError(
         f'The policy of {root_dir} cannot be exported, because another process '
-        'serves it.'
+        'serves it; `parl-serve --base` searches it by the critic.'
     )
   return _export(agent, domain, output, name)
 

@@ -159,9 +159,16 @@ class PolicySpec:
       source: What returned the actions, for error messages.
 
     Raises:
-      ValueError: If the shape is wrong or a value is not finite.
+      ValueError: If they are no array for NumPy, the shape is wrong or a value
+        is not finite.
     """
-    actions = np.asarray(actions, np.float32)
+    try:
+      actions = np.asarray(actions, np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+      raise ValueError(
+          f'{source}: actions must be a float32 array of NumPy, got'
+          f' {type(actions).__name__}: {error}'
+      ) from error
     shape = (*batch, self.chunk_length, self.action_size)
     if actions.shape != shape:
       raise ValueError(

@@ -49,6 +49,13 @@ class AuthorMistakesTest(parameterized.TestCase):
     ):
       client.sample(toy_policy.observation(1), 1, seed=0)
 
+    ragged = [[0.0], [0.0, 1.0]]  # As a tensor of bfloat16, no array.
+    client = self._connect(sample=lambda *unused_arguments: ragged)
+    with self.assertRaisesRegex(
+        connection.PolicyServerError, 'must be a float32 array .*, got list: '
+    ):
+      client.sample(toy_policy.observation(1), 1, seed=0)
+
     client = self._connect(sample=lambda *unused_arguments: np.zeros(3))
     with self.assertRaisesRegex(
         connection.PolicyServerError, r'must have shape .*, got \[3\]\.$'
