@@ -12,8 +12,6 @@ searches the policy's samples, and the configuration of the run applies:
   parl-evaluate --policy ws://127.0.0.1:8000 --gin_file quickstart.gin
   parl-evaluate --policy ws://127.0.0.1:8000 --root_dir runs/quickstart
 
-`--temperature` scales the noise of a served policy alone.
-
 With `--root_dir` alone, the last checkpoint of a run acts with its search, or
 with that of a gin file (see parl-search). A video then also shows what the
 policy saw and how the critic values the policy's samples, the actions that the
@@ -22,7 +20,11 @@ search found, and the action taken:
   parl-evaluate --root_dir runs/quickstart --video search.mp4
 
 `--checkpoint` takes another checkpoint of the run than its last: that of its
-best online evaluation, or that at the end of offline RL.
+best online evaluation, or that at the end of offline RL. With `--alone`, the
+policy of the run acts without the search. `--temperature` scales the noise of
+such a policy, or of a served policy alone:
+
+  parl-evaluate --root_dir runs/quickstart --alone --temperature 0
 
 With `--against`, another policy plays the same starts with the same seeds:
 
@@ -67,7 +69,14 @@ def main(arguments: Sequence[str]) -> None:
     )
     print(f'{num_evaluations} evaluations: {options.root_dir}/metrics.csv')
     return
-  if not options.policy:
+  if options.alone:
+    temperature = None
+    if options['temperature'].present:
+      temperature = options.temperature
+    act, domain = evaluation_run.alone_act(
+        options.root_dir, *configuration, options.checkpoint, temperature
+    )
+  elif not options.policy:
     act, domain = evaluation_run.live_act(
         options.root_dir, *configuration, options.checkpoint
     )
@@ -148,12 +157,19 @@ def _check_usage(options, arguments) -> None:
         '--root_dir cannot be combined with a SavedModel, which contains its'
         ' critic and search.'
     )
-  if options.temperature != 1.0 and (
+  if options.alone and (
+      options.policy or options.follow or not options.root_dir
+  ):
+    raise app.UsageError(
+        '--alone is for the policy of a run: it needs --root_dir without'
+        ' --policy and --follow.'
+    )
+  if options['temperature'].present and not options.alone and (
       options.root_dir or not _is_served(options)
   ):
     raise app.UsageError(
-        '--temperature is for a served policy: it needs --policy ws://HOST:PORT'
-        ' without --root_dir.'
+        '--temperature is for a policy that acts alone: it needs --root_dir and'
+        ' --alone, or --policy ws://HOST:PORT without --root_dir.'
     )
   if options.checkpoint != 'last' and (
       options.follow or not options.root_dir
@@ -214,8 +230,15 @@ def _define_flags():
   flags.DEFINE_integer(
       'seed', 0, 'Seed of start states and policy samples.', lower_bound=0
   )
+  flags.DEFINE_bool(
+      'alone', False, 'With --root_dir: the policy acts without the search.'
+  )
   flags.DEFINE_float(
-      'temperature', 1.0, "Scale of a served policy's noise.", lower_bound=0.0
+      'temperature',
+      1.0,
+      'Scale of the noise of a served policy, or of a policy with --alone, for'
+      " which the default is that of the run's evaluations.",
+      lower_bound=0.0,
   )
   flags.DEFINE_string(
       'video', None, 'Video file of the first episode (.mp4 or .gif).'

@@ -6,8 +6,10 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 from absl import logging
 import gin
+import numpy as np
 import tensorflow as tf
 
+from parl_tf import types
 from parl_tf.binaries import configs
 from parl_tf.binaries import exported_policy
 from parl_tf.binaries import third_party_messages
@@ -168,6 +170,66 @@ def live_act(
       checkpoint_name=checkpoint_name,
   )
   return watched_search.WatchedSearch(agent), domain
+
+
+class PolicyAlone:
+  """Acts by the policy of a run, without its search.
+
+  Attributes:
+    num_frames: Number of frames in each observation that it gets.
+    policy: The `PARLPolicy`.
+  """
+
+  def __init__(self, agent):
+    """Initializes the act of a restored agent."""
+    self.num_frames = agent.num_frames
+    self.policy = agent.base_policy
+    self._shape = [-1, agent.chunk_length, *agent.action_spec.shape]
+
+  def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
+    """Returns chunks `[B, H, A]` for a nest of `[B, ...]` and a seed `[2]`."""
+    observation = tf.nest.map_structure(tf.constant, observation)
+    actions = self.policy.act(observation, tf.constant(seed))
+    return actions.numpy().reshape(self._shape)
+
+
+def alone_act(
+    root_dir: str,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
+    checkpoint_name: str = 'last',
+    temperature: Optional[float] = None,
+) -> Tuple[evaluation.Act, domain_lib.Domain]:
+  """Returns an act of the policy of a run's checkpoint, and its domain.
+
+  Args:
+    root_dir: The run's directory. Afterwards, gin holds its configuration.
+    gin_files: Gin files that override the configuration of the run.
+    gin_bindings: Gin bindings, applied after the files.
+    checkpoint_name: See `restored_run.restore`.
+    temperature: Scale of the policy's noise; None takes that of the run's
+      search for evaluation.
+
+  Raises:
+    ValueError: If the directory contains no run or no such checkpoint, or
+      another process serves the policy.
+  """
+  # Imported here: it needs TF-Agents.
+  from parl_tf.binaries import restored_run
+
+  third_party_messages.silence_first_compilation()
+  bindings = list(gin_bindings)
+  if temperature is not None:
+    bindings.append(f'evaluation/Search.temperature = {temperature}')
+  agent, domain = restored_run.restore(
+      root_dir, bindings, gin_files=gin_files, checkpoint_name=checkpoint_name
+  )
+  if agent.generative_policy is not None and agent.generative_policy.is_served:
+    raise ValueError(
+        f'The policy of {root_dir} is served by another process: give its'
+        ' address, --policy ws://..., without --root_dir.'
+    )
+  return PolicyAlone(agent), domain
 
 
 def follow(
