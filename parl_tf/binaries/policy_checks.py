@@ -9,11 +9,10 @@ from typing import Any, Iterator, List, Sequence
 
 import gin
 import numpy as np
-import tensorflow as tf
 
-from parl_tf import types
 from parl_tf.binaries import doctor_checks
 from parl_tf.binaries import evaluation_run
+from parl_tf.binaries import restored_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.policies import remote
 from parl_tf.training import served_acting
@@ -50,7 +49,7 @@ def examine(
       address=address,
       workers=(),
   )
-  observation = _observations(domain, num_frames)
+  observation = restored_run.starts(domain, num_frames, _NUM_STATES)
   num_samples = gin.get_bindings('Search').get('num_samples', 8)
   found: List[doctor_checks.Finding] = []
   with policy:
@@ -67,27 +66,6 @@ def examine(
         found.append(_problem(name, str(error), 'see docs/your_policy.md.'))
         break  # The other checks need this one.
   return found
-
-
-def _observations(domain, num_frames: int) -> types.Nest:
-  """Returns raw observations `[3, ...]`: starts, or zeros for a robot."""
-  if domain.max_environments is not None:  # A reset would move it.
-    return tf.nest.map_structure(
-        lambda x: np.zeros([_NUM_STATES, *_stacked(x, num_frames)], x.dtype),
-        domain.observation_spec(),
-    )
-  with contextlib.closing(
-      domain.make_environment(0, evaluation=True)
-  ) as environment:
-    starts = [environment.reset().observation for _ in range(_NUM_STATES)]
-  return tf.nest.map_structure(
-      lambda *rows: np.concatenate([np.stack(rows)] * num_frames, axis=-1),
-      *starts,
-  )
-
-
-def _stacked(spec, num_frames):
-  return (*spec.shape[:-1], num_frames * spec.shape[-1])
 
 
 def _connection(policy) -> doctor_checks.Finding:

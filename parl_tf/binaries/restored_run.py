@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from parl_tf import frame_stack
 from parl_tf import synced_file
+from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
@@ -28,8 +29,6 @@ from parl_tf.training import steering
 
 CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
 """The checkpoints that can be exported."""
-
-_NUM_EXAMPLES = 16
 
 
 def restore_agent(
@@ -305,7 +304,7 @@ def _read_networks(root_dir, agent, checkpoint_name, *, with_critic):
 
 
 def _export(agent, domain, output, name):
-  example = _example(domain, agent.num_frames)
+  example = starts(domain, agent.num_frames)
   policies = {output: agent.named_policies[name]}
   logging.info('Exporting %s, then checking it in a new process.', name)
   differences = export.export_policies(
@@ -372,24 +371,24 @@ def export_steered(
   return steering.export(
       policy,
       output,
-      _example(domain, agent.num_frames),
+      starts(domain, agent.num_frames),
       agent.time_step_spec,
   )
 
 
-def _example(domain, num_frames):
-  """Returns observations `[16, ...]` on which to compare the two policies."""
-  if domain.max_environments is not None:  # A reset would move a robot.
+def starts(
+    domain: domain_lib.Domain, num_frames: int, size: int = 16
+) -> types.Nest:
+  """Returns raw observations `[size, ...]`: starts, or zeros for a robot."""
+  if domain.max_environments is not None:  # A reset would move it.
     return tf.nest.map_structure(
-        lambda spec: tf.zeros([_NUM_EXAMPLES, *spec.shape], spec.dtype),
+        lambda spec: tf.zeros([size, *spec.shape], spec.dtype),
         builder.stacked_spec(builder.observation_spec(domain), num_frames),
     )
   with contextlib.closing(
       domain.make_environment(0, evaluation=True)
   ) as environment:
     stacked = frame_stack.StackedFrames(environment, num_frames)
-    starts = [stacked.reset().observation for _ in range(_NUM_EXAMPLES)]
+    rows = [stacked.reset().observation for _ in range(size)]
   # `tf.stack` turns NumPy's uint8 into int32.
-  return tf.nest.map_structure(
-      lambda *rows: tf.constant(np.stack(rows)), *starts
-  )
+  return tf.nest.map_structure(lambda *x: tf.constant(np.stack(x)), *rows)

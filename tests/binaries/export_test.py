@@ -341,7 +341,7 @@ class ExampleTest(absltest.TestCase):
 
   def test_images_keep_their_type(self):
     domain = drawn_maze.DrawnMaze()
-    example = restored_run._example(domain, num_frames=2)
+    example = restored_run.starts(domain, num_frames=2)
     spec = builder.stacked_spec(builder.observation_spec(domain), 2)
     tf.nest.map_structure(
         lambda found, wanted: self.assertTrue(
