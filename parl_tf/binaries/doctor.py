@@ -19,6 +19,7 @@ from absl import app
 from absl import flags
 
 from parl_tf.binaries import console
+from parl_tf.binaries import run_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   if bool(options.policy) != bool(options.gin_file):
     raise app.UsageError('--policy and --gin_file must be given together.')
+  if options.policy:
+    run_flags.check_url('policy', options.policy)
   # Imported here: `--help` and usage errors do not wait.
   from parl_tf.binaries import doctor_checks
 

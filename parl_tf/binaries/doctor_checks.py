@@ -85,7 +85,8 @@ def describe(finding: Finding) -> str:
   """Returns one line."""
   text = finding.found
   if finding.fix:
-    text = f'{text.rstrip(".")}. Fix: {finding.fix}'
+    end = '' if text.endswith(('?', '!')) else '.'
+    text = f'{text.rstrip(".")}{end} Fix: {finding.fix}'
   return f'{finding.status:8}{finding.name:18}{text}'
 
 

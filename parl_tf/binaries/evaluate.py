@@ -49,7 +49,6 @@ from parl_tf.binaries import console
 from parl_tf.binaries import outputs
 from parl_tf.binaries import run_flags
 
-_SERVED = ('ws://', 'wss://')
 _VIDEOS = ('.mp4', '.gif')
 
 
@@ -93,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
   other = other_act = None
   if options.against:  # Its errors come before any episode is played.
     other_act = evaluation_run.other_act(
-        options.against, domain, is_served=_is_url(options.against)
+        options.against, domain, is_served=run_flags.is_url(options.against)
     )
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
@@ -183,11 +182,7 @@ def _check_usage(options, arguments) -> None:
 
 
 def _is_served(options) -> bool:
-  return bool(options.policy) and _is_url(options.policy)
-
-
-def _is_url(policy: str) -> bool:
-  return policy.startswith(_SERVED)
+  return bool(options.policy) and run_flags.is_url(options.policy)
 
 
 def run() -> None:

@@ -23,6 +23,7 @@ from absl import logging
 
 from parl_tf.binaries import console
 from parl_tf.binaries import outputs
+from parl_tf.binaries import run_flags
 from parl_tf.binaries import third_party_messages
 from parl_tf.training import run_directory
 
@@ -38,14 +39,14 @@ def main(argv: Sequence[str]) -> None:
   run_directory.config_path(options.root_dir)  # Raises without a run.
   outputs.check_saved_model(options.output, overwrite=options.overwrite)
   # Imported here: `--help` and usage errors do not wait for TensorFlow.
-  from parl_tf.binaries import restored_run
+  from parl_tf.binaries import run_export
 
   changes = dict(
       gin_files=options.gin_file, gin_bindings=options.gin_bindings
   )
   third_party_messages.silence_first_compilation()
   if options.base:
-    difference = restored_run.export_steered(
+    difference = run_export.export_steered(
         options.root_dir,
         options.base,
         options.output,
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
         **changes,
     )
   else:
-    difference = restored_run.export_run(
+    difference = run_export.export_run(
         options.root_dir,
         options.output,
         options.policy,
@@ -73,6 +74,11 @@ def _check_combination(options) -> None:
   if not options.base:
     if options['threshold'].present:
       raise app.UsageError('--threshold is for --base only.')
+  elif run_flags.is_url(options.base):
+    raise app.UsageError(
+        f'--base must be the directory of a SavedModel, got {options.base}. For'
+        ' a policy that another process serves, use parl-serve --base.'
+    )
   elif options['policy'].present:
     raise app.UsageError(
         '--policy cannot be combined with --base, which is the policy.'

@@ -1,4 +1,4 @@
-"""Restores the agent of a run from one of its checkpoints, and exports it."""
+"""Restores the agent of a run from one of its checkpoints."""
 
 import contextlib
 import os
@@ -15,17 +15,14 @@ from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import action_cache
-from parl_tf.training import base_policy
 from parl_tf.training import best_policies
 from parl_tf.training import builder
 from parl_tf.training import cached_samples
 from parl_tf.training import checkpoint
-from parl_tf.training import export
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
-from parl_tf.training import steering
 
 CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
 """The checkpoints that can be exported."""
@@ -68,8 +65,8 @@ def restore(
     ValueError: If the directory contains no run or no such checkpoint, or the
       needed critic has not been trained.
   """
-  _check_checkpoint(root_dir, checkpoint_name, searches)
-  agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
+  check_checkpoint(root_dir, checkpoint_name, searches)
+  agent, domain = make_agent(root_dir, gin_bindings, gin_files)
   directory = checkpoint_directory(root_dir, 'last')
   state = checkpoint.RunState()
   if not checkpoint.Checkpoint(directory, agent, state).restore():
@@ -83,7 +80,7 @@ def restore(
         f'The critic of {root_dir} has not been trained: the run has not gone'
         " beyond behavior cloning. The policy 'base_policy' needs none."
     )
-  _read_networks(root_dir, agent, checkpoint_name, with_critic=searches)
+  read_networks(root_dir, agent, checkpoint_name, with_critic=searches)
   return agent, domain
 
 
@@ -185,10 +182,19 @@ def restore_at(
         policy.current_version(),
         checkpoint_name,
     )
-  return agent, domain, _train_step(root_dir, agent, checkpoint_name)
+  return agent, domain, train_step(root_dir, agent, checkpoint_name)
 
 
-def _train_step(root_dir, agent, checkpoint_name):
+def train_step(
+    root_dir: str, agent: parl_agent.PARLAgent, checkpoint_name: str
+) -> int:
+  """Returns the training steps before one of `CHECKPOINTS`.
+
+  Args:
+    root_dir: The run's directory.
+    agent: The run's agent, restored.
+    checkpoint_name: One of `CHECKPOINTS`.
+  """
   if checkpoint_name == 'last':
     return int(agent.train_step_counter.numpy())
   if checkpoint_name != 'best':
@@ -208,8 +214,18 @@ def _best(root_dir, agent) -> run_summary.BestEvaluation:
   return best
 
 
-def _make_agent(root_dir, gin_bindings=(), gin_files=()):
-  """Returns the untrained agent of a run's configuration, and its domain."""
+def make_agent(
+    root_dir: str,
+    gin_bindings: Sequence[str] = (),
+    gin_files: Sequence[str] = (),
+) -> Tuple[parl_agent.PARLAgent, domain_lib.Domain]:
+  """Returns the untrained agent of a run's configuration, and its domain.
+
+  Args:
+    root_dir: The run's directory.
+    gin_bindings: See `restore`.
+    gin_files: See `restore`.
+  """
   configs.add_search_path()
   configs.parse(
       [os.path.abspath(run_directory.config_path(root_dir)), *gin_files],
@@ -226,61 +242,16 @@ def _make_agent(root_dir, gin_bindings=(), gin_files=()):
   return agent, domain
 
 
-def export_run(
-    root_dir: str,
-    output: str,
-    name: str,
-    checkpoint_name: str = 'last',
-    *,
-    gin_files: Sequence[str] = (),
-    gin_bindings: Sequence[str] = (),
-) -> float:
-  """Exports one policy from a checkpoint of a run.
+def check_checkpoint(
+    root_dir: str, checkpoint_name: str, searches: bool
+) -> None:
+  """Raises `ValueError` if a checkpoint is missing or has no needed critic.
 
   Args:
     root_dir: The run's directory.
-    output: Directory of the SavedModel.
-    name: 'policy', 'greedy_policy' or 'base_policy'.
-    checkpoint_name: One of `CHECKPOINTS`: the last checkpoint, that at the end
-      of a phase, or that of the best online evaluation.
-    gin_files: See `restore`.
-    gin_bindings: See `restore`.
-
-  Returns:
-    The largest difference between actions of the exported and live policies, in
-    raw units.
-
-  Raises:
-    ValueError: If the directory contains no run or no such checkpoint, the
-      policy is served by another process, a policy with search is wanted where
-      no critic has been trained, or the difference exceeds the tolerance of
-      `export_policies`.
+    checkpoint_name: One of `CHECKPOINTS`.
+    searches: Whether the critic is needed.
   """
-  searches = name != 'base_policy'
-  logging.info('Restoring %s: checkpoint %s.', root_dir, checkpoint_name)
-  if checkpoint_name == 'behavior_cloning':
-    _check_checkpoint(root_dir, checkpoint_name, searches)
-    # Without adapters or an actor of later.
-    agent, domain = _make_agent(root_dir, gin_bindings, gin_files)
-    _read_networks(root_dir, agent, checkpoint_name, with_critic=False)
-  else:
-    agent, domain = restore(
-        root_dir,
-        gin_bindings,
-        gin_files=gin_files,
-        searches=searches,
-        checkpoint_name=checkpoint_name,
-    )
-  if not agent.named_policies:
-    raise ValueError(
-        f'The policy of {root_dir} cannot be exported, because another process '
-        'serves it; `parl-serve --base` searches it by the critic.'
-    )
-  return _export(agent, domain, output, name)
-
-
-def _check_checkpoint(root_dir, checkpoint_name, searches):
-  """Checks what can be checked before the agent is built."""
   if checkpoint_name == 'last':
     return
   directory = checkpoint_directory(root_dir, checkpoint_name)
@@ -294,86 +265,26 @@ def _check_checkpoint(root_dir, checkpoint_name, searches):
     )
 
 
-def _read_networks(root_dir, agent, checkpoint_name, *, with_critic):
-  """Gives the agent the networks of a checkpoint other than the last."""
+def read_networks(
+    root_dir: str,
+    agent: parl_agent.PARLAgent,
+    checkpoint_name: str,
+    *,
+    with_critic: bool,
+) -> None:
+  """Gives the agent the networks of a checkpoint; the last one's are restored.
+
+  Args:
+    root_dir: The run's directory.
+    agent: The run's agent.
+    checkpoint_name: One of `CHECKPOINTS`.
+    with_critic: Whether to read the critic, too.
+  """
   if checkpoint_name == 'best':
     best_policies.BestPolicies(root_dir, agent).read()
   elif checkpoint_name != 'last':
     saved = phase_checkpoint.PhaseCheckpoint(root_dir, checkpoint_name)
     saved.read_networks(agent, with_critic=with_critic)
-
-
-def _export(agent, domain, output, name):
-  example = starts(domain, agent.num_frames)
-  policies = {output: agent.named_policies[name]}
-  logging.info('Exporting %s, then checking it in a new process.', name)
-  differences = export.export_policies(
-      policies,
-      domain.raw_action_bounds,
-      example,
-      measure_latency=True,
-      task=domain.name,
-  )
-  return differences[output]
-
-
-def export_steered(
-    root_dir: str,
-    base: str,
-    output: str,
-    *,
-    threshold: float,
-    checkpoint_name: str = 'last',
-    gin_files: Sequence[str] = (),
-    gin_bindings: Sequence[str] = (),
-) -> float:
-  """Exports a frozen policy, steered by the critic of a run.
-
-  The search is that of the run's evaluations.
-
-  Args:
-    root_dir: The run's directory.
-    base: Directory of the policy's SavedModel.
-    output: Directory of the new SavedModel.
-    threshold: See `SteeredBase`.
-    checkpoint_name: See `export_run`; it supplies the critic.
-    gin_files: See `restore`.
-    gin_bindings: See `restore`.
-
-  Returns:
-    The largest difference between actions of the exported and live policies, in
-    raw units.
-
-  Raises:
-    ValueError: If the directory contains no run or no such checkpoint, the run
-      has no critic or search, or the base does not fit the task.
-  """
-  agent, domain = restore(
-      root_dir,
-      gin_bindings,
-      gin_files=gin_files,
-      searches=True,
-      checkpoint_name=checkpoint_name,
-  )
-  if not run_policies.needs_critic(agent):
-    raise ValueError(
-        f'{root_dir} must be a run with a critic of actions, which steers the'
-        f' base, but its {type(agent).__name__} has none.'
-    )
-  policy = steering.SteeredBase(
-      base_policy.load(base, agent.time_step_spec.observation),
-      agent.critic,
-      agent.searches.evaluation,
-      chunk_length=agent.chunk_length,
-      raw_action_bounds=domain.raw_action_bounds,
-      threshold=threshold,
-  )
-  return steering.export(
-      policy,
-      output,
-      starts(domain, agent.num_frames),
-      agent.time_step_spec,
-  )
 
 
 def starts(

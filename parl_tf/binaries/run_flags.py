@@ -1,9 +1,27 @@
 """Flags that several programs share."""
 
+from absl import app
 from absl import flags
 
 # Those of `parl_tf.training.devices`, which needs TensorFlow.
 STRATEGIES = ('default', 'mirrored')
+
+
+_URLS = ('ws://', 'wss://')
+
+
+def is_url(policy: str) -> bool:
+  """Returns whether a policy is given by the URL of its server."""
+  return policy.startswith(_URLS)
+
+
+def check_url(flag: str, policy: str) -> None:
+  """Raises `UsageError` unless the value of a flag is a server's URL."""
+  if not is_url(policy):
+    raise app.UsageError(
+        f'--{flag} must be the URL of a server, such as ws://127.0.0.1:8000,'
+        f' got {policy}.'
+    )
 
 
 def define() -> None:

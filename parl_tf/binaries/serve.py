@@ -29,6 +29,8 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError('Exactly one of --policy and --base must be given.')
   if bool(options.base) != bool(options.root_dir):
     raise app.UsageError('--base and --root_dir must be given together.')
+  if options.base:
+    run_flags.check_url('base', options.base)
   if options.policy and options.gin_bindings:
     raise app.UsageError(
         '--gin_bindings change the search of --base; an exported --policy keeps'

@@ -39,7 +39,7 @@ class PolicyToServe(NamedTuple):
 
 
 def exported_policy(path: str) -> PolicyToServe:
-  """Loads a SavedModel.
+  """Loads a SavedModel, and calls it once.
 
   Args:
     path: Directory of a SavedModel that a run or `parl-export` wrote.
@@ -49,6 +49,12 @@ def exported_policy(path: str) -> PolicyToServe:
     ValueError: If it lacks the signature `serving_default`, or that has no seed
       or no actions.
   """
+  if not tf.saved_model.contains_saved_model(path):
+    of_run = os.path.join(path, 'policies')
+    hint = f' Those of this run are in {of_run}.' * os.path.isdir(of_run)
+    raise FileNotFoundError(
+        f'{path} must be the directory of a SavedModel, but is none.{hint}'
+    )
   model = tf.saved_model.load(path)
   if _SIGNATURE not in model.signatures:
     raise ValueError(
@@ -90,6 +96,12 @@ def exported_policy(path: str) -> PolicyToServe:
       return answer['chunk'].numpy()
     return answer['action'].numpy()[:, np.newaxis]
 
+  # The first call compiles, which takes seconds: not while a robot waits.
+  act(
+      {name: np.zeros((1, *x.shape), x.dtype) for name, x in
+       spec.observation.items()},
+      np.zeros(2, np.int32),
+  )
   return PolicyToServe(act, spec, _digest(_files_below(path)))
 
 

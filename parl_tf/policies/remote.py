@@ -36,6 +36,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
 
   Attributes:
     version: Version of the weights that all samples must have; None takes any.
+    is_far_outside: Whether a draw was far outside of the task's bounds.
   """
 
   is_served = True
@@ -86,7 +87,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     self._bounds = (low, high)
     self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
     self._num_actions = spec.chunk_length
-    self._has_warned = False
+    self.is_far_outside = False
     self._client: Optional[client_lib.PolicyClient] = None
     self._workers = list(workers)
     self._worker_clients: List[client_lib.PolicyClient] = []
@@ -136,9 +137,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       self.client.load(version)
     elif (current := self.current_version()) != version:
       raise ValueError(
-          f'The policy server at {self._address} must have version '
-          f'{version!r} of the weights, got {current!r}, and cannot load '
-          'others: restart it with that version.'
+          f'The policy server at {self._address} must have version {version!r},'
+          f' got {current!r}, and cannot load others: restart it with that one.'
       )
     self.version = version
     self._load_in_workers(version)
@@ -284,8 +284,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     actions = actions[:, :, : self._num_actions]
     actions = (actions - self._center) / self._half_range
     share = float(np.mean(np.abs(actions) > _FAR_OUTSIDE))
-    if share > _MAX_SHARE_OUTSIDE and not self._has_warned:
-      self._has_warned = True
+    if share > _MAX_SHARE_OUTSIDE and not self.is_far_outside:
+      self.is_far_outside = True
       logging.warning(
           'The policy at %s: %.0f %% of its actions are far outside of the'
           " task's bounds, and are clipped. Check its units.",

@@ -23,9 +23,10 @@ _SEED, _NOISE = 'seed', 'noise'
 class SignatureBase(tf.Module):
   """A policy that is called by its signature `serving_default`.
 
-  The signature takes the observation by name, and either a `seed` int32 `[2]`
-  or standard normal `noise` `[B, ...]`. It returns the raw `action` `[B, A]`,
-  or a `chunk` `[B, H, A]` too. It must draw each row of a batch independently.
+  The signature takes the observation by name, and either a `seed` int32 `[2]`,
+  or standard normal `noise` `[B, ...]`, or neither, if it draws nothing. It
+  returns the raw `action` `[B, A]`, or a `chunk` `[B, H, A]` too. It must draw
+  each row of a batch independently.
 
   Attributes:
     chunk_length: H, the number of actions that it draws at once.
@@ -47,14 +48,17 @@ class SignatureBase(tf.Module):
     self._model = model
     self._act = model.signatures[_SIGNATURE]
     _, inputs = self._act.structured_input_signature
-    self._random = _NOISE if _NOISE in inputs else _SEED
+    self._random = next((x for x in (_NOISE, _SEED) if x in inputs), None)
     wanted = _batched(observation_spec)
-    wanted[_SEED] = randomness.SEED_SPEC
-    if _NOISE in inputs:
-      del wanted[_SEED]
+    if self._random == _SEED:
+      wanted[_SEED] = randomness.SEED_SPEC
+    elif self._random == _NOISE:
       wanted[_NOISE] = tf.TensorSpec([None, *inputs[_NOISE].shape[1:]])
     where = f'{path}: signature {_SIGNATURE!r}'
-    _check_inputs(where, inputs, wanted)
+    hint = ''
+    if self._random is None:
+      hint = f' (and {_SEED!r} or {_NOISE!r}, if it draws)'
+    _check_inputs(where, inputs, wanted, hint)
     outputs = self._act.structured_outputs
     if _ACTION not in outputs:
       raise ValueError(
@@ -63,20 +67,21 @@ class SignatureBase(tf.Module):
     _check_action(where, outputs[_ACTION])
     if _CHUNK in outputs:
       _check_chunk(where, outputs[_CHUNK], outputs[_ACTION].shape[-1])
-    self._noise_shape = inputs[self._random].shape[1:]
+    if self._random == _NOISE:
+      self._noise_shape = inputs[_NOISE].shape[1:]
     self.chunk_length = outputs[_CHUNK].shape[1] if _CHUNK in outputs else 1
     self.action_size = outputs[_ACTION].shape[-1]
 
   def __call__(self, observation: types.Nest, seed: tf.Tensor) -> tf.Tensor:
     """Draws raw chunks `[B, H, A]` for observations `[B, ...]`."""
-    random = seed
-    if self._random == _NOISE:
+    random = {}
+    if self._random == _SEED:
+      random[_SEED] = seed
+    elif self._random == _NOISE:
       size = tf.shape(tf.nest.flatten(observation)[0])[:1]
       shape = tf.concat([size, self._noise_shape.as_list()], axis=0)
-      random = tf.random.stateless_normal(shape, seed)
-    outputs = self._act(
-        **export.by_name(observation), **{self._random: random}
-    )
+      random[_NOISE] = tf.random.stateless_normal(shape, seed)
+    outputs = self._act(**export.by_name(observation), **random)
     if _CHUNK in outputs:
       return outputs[_CHUNK]
     return outputs[_ACTION][:, tf.newaxis]
@@ -213,11 +218,13 @@ def _check_inputs(
     where: str,
     seen: Mapping[str, tf.TensorSpec],
     wanted: Mapping[str, tf.TensorSpec],
+    hint: str = '',
 ) -> None:
   """Raises `ValueError` unless the function takes batches of any size."""
   if sorted(seen) != sorted(wanted):
     raise ValueError(
-        f'{where}: the inputs must be {sorted(wanted)}, got {sorted(seen)}.'
+        f'{where}: the inputs must be {sorted(wanted)}{hint}, got'
+        f' {sorted(seen)}.'
     )
   for name, spec in wanted.items():
     # `is_compatible_with` would accept a fixed batch size.

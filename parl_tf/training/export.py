@@ -21,6 +21,7 @@ from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.agents import acting_state
 from parl_tf.agents import parl_policy
+from parl_tf.training import export_source
 from parl_tf.training import parity_report
 from parl_tf.training import saved_model_check
 
@@ -145,7 +146,7 @@ def _raw_act(
     raw = center + half_range * tf.reshape(act(observation, seed), shape)
     raw = tf.clip_by_value(raw, low, high)
     # Otherwise a NaN would become an action at its bound.
-    return tf.where(_are_finite(observation), raw, np.nan)
+    return tf.where(are_finite(observation), raw, np.nan)
 
   return raw_act
 
@@ -153,7 +154,8 @@ def _raw_act(
 @gin.configurable(
     'exports',
     denylist=[
-        'policies', 'raw_action_bounds', 'example', 'measure_latency', 'task'
+        'policies', 'raw_action_bounds', 'example', 'measure_latency', 'task',
+        'sources',
     ],
 )
 def export_policies(
@@ -164,6 +166,7 @@ def export_policies(
     in_new_process: bool = True,
     measure_latency: bool = False,
     task: Optional[str] = None,
+    sources: Optional[Mapping[str, Mapping[str, Any]]] = None,
 ) -> Dict[str, float]:
   """Writes SavedModels and checks them against the live policies.
 
@@ -184,6 +187,7 @@ def export_policies(
     measure_latency: Whether the report has the latency for 1 and 16 robots, as
       the new process measures it, in up to a few seconds per policy.
     task: Name of the domain, for the report.
+    sources: Where each policy comes from, by directory, for the report.
 
   Returns:
     The largest difference from the actions of the policy that was exported, by
@@ -255,7 +259,9 @@ def export_policies(
             num_other,
             len(answer.actions),
         )
-  for directory, signature, answer in zip(policies, signatures, answers):
+  for directory, signature, answer, policy in zip(
+      policies, signatures, answers, exported
+  ):
     parity_report.write(
         _temporary(directory),
         signature,
@@ -265,6 +271,10 @@ def export_policies(
         latency_milliseconds=answer.latency_milliseconds,
         in_new_process=in_new_process,
         task=task,
+        source={
+            **(sources or {}).get(directory, {}),
+            'weights': export_source.digest(policy.variables()),
+        },
     )
     synced_file.replace_directory(_temporary(directory), directory)
   return differences
@@ -302,7 +312,7 @@ def serving_signature(
   )
 
 
-def _are_finite(observation: types.Nest) -> tf.Tensor:
+def are_finite(observation: types.Nest) -> tf.Tensor:
   """Returns `[B, 1, 1]`, whether all numbers of an observation are finite."""
   tensors = map(tf.convert_to_tensor, tf.nest.flatten(observation))
   leaves = [x for x in tensors if x.dtype.is_floating]

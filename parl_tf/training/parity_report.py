@@ -25,6 +25,7 @@ def write(
     latency_milliseconds: Mapping[str, float],
     in_new_process: bool,
     task: Optional[str] = None,
+    source: Optional[Mapping[str, Any]] = None,
 ) -> None:
   """Writes the report.
 
@@ -38,10 +39,12 @@ def write(
     latency_milliseconds: Median milliseconds of a call, by number of robots.
     in_new_process: Whether the model was loaded in a new process.
     task: Name of the domain that the policy was trained on, if known.
+    source: Where the policy comes from, if known; see `export_source`.
   """
   inputs = tf.nest.flatten(signature.structured_input_signature)
   report = {
       'task': task,
+      'source': None if source is None else dict(source),
       'num_observations': num_observations,
       'largest_difference': largest_difference,
       'compared': compared,

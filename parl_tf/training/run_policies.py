@@ -12,6 +12,7 @@ from parl_tf import frame_stack
 from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.training import export
+from parl_tf.training import export_source
 from parl_tf.training import run_summary
 
 ADAPTERS = 'adapters.npz'
@@ -44,6 +45,7 @@ def export_run(
           for name, path in paths.items()
           if not phase or not (os.path.exists(path) or session.is_past(phase))
       },
+      phase or 'last',
   )
   return paths
 
@@ -81,7 +83,7 @@ def export_best(
   paths = _paths(session, names, 'best')
   if paths:  # None of a served policy.
     with kept.restored():
-      _export(session, episodes, paths)
+      _export(session, episodes, paths, 'best', kept.best.train_step)
   return kept.best._replace(policies=paths)
 
 
@@ -111,7 +113,7 @@ def _set_aside_others(session, paths):
       )
 
 
-def _export(session, episodes, paths):
+def _export(session, episodes, paths, checkpoint, train_step=None):
   if not paths:
     return
   named = session.agent.named_policies
@@ -131,6 +133,12 @@ def _export(session, episodes, paths):
       ),
       measure_latency=True,
       task=session.domain.name,
+      sources={
+          path: export_source.describe(
+              session.agent, session.root_dir, checkpoint, name, train_step
+          )
+          for name, path in paths.items()
+      },
   )
   for path, difference in differences.items():
     logging.info(

@@ -5,7 +5,7 @@ ranks and climbs all N with the critic, and returns the best. Where the members
 of the critic disagree about the best action, it keeps the base's.
 """
 
-from typing import NamedTuple, Tuple, Union
+from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
 
 from absl import logging
 import numpy as np
@@ -130,8 +130,10 @@ class SteeredBase(tf.Module):
         self._center + self._half_range * tf.reshape(found, tf.shape(kept)),
         *self.raw_action_bounds,
     )
+    chunk = tf.where(is_steered[:, tf.newaxis, tf.newaxis], raw, kept)
     return Steered(
-        tf.where(is_steered[:, tf.newaxis, tf.newaxis], raw, kept),
+        # As in other exports, a broken sensor must not give an action.
+        tf.where(export_lib.are_finite(observation), chunk, np.nan),
         tf.where(is_steered, values[:, 1], values[:, 0]),
         values[:, 0],
         disagreement,
@@ -166,6 +168,9 @@ def export(
     output: str,
     example: types.Nest,
     time_step_spec: ts.TimeStep,
+    *,
+    task: Optional[str] = None,
+    source: Optional[Mapping[str, Any]] = None,
 ) -> float:
   """Writes the SavedModel of a steered policy, which contains the base.
 
@@ -179,6 +184,8 @@ def export(
     output: Directory to write.
     example: Observations `[B, ...]` on which to compare the two.
     time_step_spec: Spec of raw observations.
+    task: Name of the domain, for the report.
+    source: Where critic and base come from, for the report.
 
   Returns:
     The largest difference from the actions before saving. If the base draws
@@ -255,6 +262,8 @@ def export(
       compared=_ACTION if is_repeatable else 'value',
       latency_milliseconds={},
       in_new_process=False,
+      task=task,
+      source=source,
   )
   synced_file.replace_directory(partial, output)
   return difference

@@ -1,6 +1,7 @@
 """Tests of `parl-export`, and of `parl-evaluate` on its output."""
 
 import functools
+import json
 import os
 import shutil
 from unittest import mock
@@ -18,6 +19,7 @@ from parl_tf.binaries import configs
 from parl_tf.binaries import evaluation_run
 from parl_tf.binaries import exported_policy
 from parl_tf.binaries import restored_run
+from parl_tf.binaries import run_export
 from parl_tf.binaries import served_policy
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import drawn_maze
@@ -61,10 +63,18 @@ class ExportTest(absltest.TestCase):
   def test_export_matches_the_run_and_scores_like_the_live_policy(
       self,
   ):
-    difference = restored_run.export_run(
+    difference = run_export.export_run(
         self._root, self._output, 'greedy_policy'
     )
     self.assertLessEqual(difference, 1e-5)
+    with open(os.path.join(self._output, 'parity.json')) as file:
+      source = json.load(file)['source']
+    of_run = os.path.join(self._root, 'policies', 'greedy_policy')
+    with open(os.path.join(of_run, 'parity.json')) as file:
+      self.assertEqual(source, json.load(file)['source'])
+    self.assertEqual(source['policy'], 'greedy_policy')
+    self.assertEqual(source['checkpoint'], 'last')
+    self.assertEqual(source['search']['num_samples'], 2)
     gin.clear_config()
     agent = restored_run.restore_agent(self._root)
     domain = domain_lib.select_domain()
@@ -98,7 +108,7 @@ class ExportTest(absltest.TestCase):
 
     with mock.patch.object(export, 'export_policies', export_policies):
       for name in ('behavior_cloning', 'offline', 'best', 'last'):
-        restored_run.export_run(self._root, self._output, 'base_policy', name)
+        run_export.export_run(self._root, self._output, 'base_policy', name)
         gin.clear_config()
 
     for clone, offline in zip(
@@ -122,7 +132,7 @@ class ExportTest(absltest.TestCase):
     )
     for use in (
         functools.partial(
-            restored_run.export_run, self._root, self._output, 'greedy_policy'
+            run_export.export_run, self._root, self._output, 'greedy_policy'
         ),
         functools.partial(evaluation_run.live_act, self._root),
     ):
@@ -141,7 +151,7 @@ class ExportTest(absltest.TestCase):
       with mock.patch.object(
           export, 'export_policies', return_value={self._output: 0.0}
       ) as exporter:
-        restored_run.export_run(
+        run_export.export_run(
             self._root, self._output, 'base_policy', 'behavior_cloning'
         )
     exporter.assert_called_once()
@@ -153,7 +163,7 @@ class ExportTest(absltest.TestCase):
         (self._cloning_run(), 'policy', 'last', 'critic.*not been trained'),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        restored_run.export_run(root, self._output, name, checkpoint_name)
+        run_export.export_run(root, self._output, name, checkpoint_name)
 
   def _cloning_run(self):
     """Returns a run whose last checkpoint is of behavior cloning."""
@@ -186,7 +196,7 @@ class ExportTest(absltest.TestCase):
 
   def test_a_base_is_steered_and_kept_with_the_threshold_at_0(self):
     base = os.path.join(self._root, 'policies', 'base_policy')
-    difference = restored_run.export_steered(
+    difference = run_export.export_steered(
         self._root,
         base,
         self._output,
@@ -215,8 +225,10 @@ class ExportTest(absltest.TestCase):
       critics.append(critic)
       return make(base, critic, *args, **kwargs)
 
-    def export_steered(*args):
+    def export_steered(*args, source, task):
       del args
+      self.assertEqual((task, source['base']), ('PointMaze', base))
+      self.assertEqual(source['checkpoint'], name)
       weights[name] = [v.numpy() for v in critics[-1].variables]
       return 0.0
 
@@ -224,7 +236,7 @@ class ExportTest(absltest.TestCase):
         steering, SteeredBase=make_steered, export=export_steered
     ):
       for name in ('offline', 'last'):
-        restored_run.export_steered(
+        run_export.export_steered(
             self._root,
             base,
             self._output,
@@ -247,7 +259,7 @@ class ExportTest(absltest.TestCase):
         tensor_spec.BoundedTensorSpec([2], tf.float32, -0.1, 0.1, 'action'),
     )
     policy_saver.PolicySaver(policy, batch_size=None).save(base)
-    restored_run.export_steered(
+    run_export.export_steered(
         self._root,
         base,
         self._output,
@@ -261,7 +273,7 @@ class ExportTest(absltest.TestCase):
     agent = small_dppo.make_agent()
     with mock.patch.object(restored_run, 'restore', return_value=(agent, None)):
       with self.assertRaisesRegex(ValueError, 'run with a critic.*DPPOAgent'):
-        restored_run.export_steered(
+        run_export.export_steered(
             'run', 'base', self._output, threshold=float('inf')
         )
 
@@ -330,11 +342,11 @@ class ExportTest(absltest.TestCase):
       file.write(f'# seed = 0\n{gin.config_str()}')
     gin.clear_config()
     with self.assertRaisesRegex(ValueError, f'{root}.*must hold a checkpoint'):
-      restored_run.export_run(root, self._output, 'policy')
+      run_export.export_run(root, self._output, 'policy')
 
   def test_directory_without_run_is_named(self):
     with self.assertRaisesRegex(ValueError, 'nowhere is not a run directory'):
-      restored_run.export_run('nowhere', self._output, 'policy')
+      run_export.export_run('nowhere', self._output, 'policy')
 
 
 class ExampleTest(absltest.TestCase):

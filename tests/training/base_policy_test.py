@@ -111,6 +111,31 @@ class BasePolicyTest(parameterized.TestCase):
     steered = self._steer(0.0, threshold=0.0)(self._observation, _SEED)
     np.testing.assert_array_equal(steered.chunk, chunk)
 
+  def test_a_signature_without_a_seed_draws_nothing(self):
+    path = self.create_tempdir().full_path
+
+    @tf.function(input_signature=[
+        tf.TensorSpec([None, 3], tf.float32, 'observation')
+    ])
+    def act(observation):
+      return {'action': 0.5 * observation[:, :2]}
+
+    tf.saved_model.save(tf.Module(), path, signatures=act)
+    base = base_policy.load(path, small_agent.OBSERVATION_SPEC)
+    chunk = base(self._observation, _SEED)
+    np.testing.assert_array_equal(chunk[:, 0], 0.5 * self._observation[:, :2])
+    with self.assertRaisesRegex(
+        ValueError, r"\['x'\] \(and 'seed' or 'noise', if it draws\), got"
+    ):
+      base_policy.load(path, {'x': tf.TensorSpec([3])})
+
+  def test_a_broken_sensor_gives_no_steered_action(self):
+    observation = np.array(self._observation)
+    observation[1, 0] = np.nan
+    chunk = self._steer(0.0, threshold=np.inf)(observation, _SEED).chunk
+    self.assertTrue(np.all(np.isnan(chunk[1])))
+    self.assertTrue(np.all(np.isfinite(np.delete(chunk, 1, axis=0))))
+
   def test_draws_of_tf_agents_differ_between_rows_and_calls(self):
     base = self._load(1.0)
     self.assertFalse(base.is_repeatable(self._observation))
