@@ -80,7 +80,8 @@ class RunTest(absltest.TestCase):
     self.assertEqual(
         list(summary),
         ['seed', 'domain', 'wall_seconds', 'controller_success_rate',
-         'phases', 'policies', 'initial_run', 'data_success_rate', 'best'],
+         'phases', 'policies', 'initial_run', 'data_success_rate', 'best',
+         'policy_version'],
     )
     self.assertEqual(summary['seed'], 3)
     self.assertEqual(summary['domain'], 'PointMaze')
