@@ -148,11 +148,13 @@ def _training(policy, observation) -> doctor_checks.Finding:
   before = policy.sample(observation, 1, _SEED)
   policy.version = version = policy.current_version()
   client.save(version)
-  with _timed() as seconds:
-    policy.fit(
-        observation, before[:, 0].numpy(), num_steps=1, seed=0, saves=False
-    )
-  policy.restore(version)
+  try:
+    with _timed() as seconds:
+      policy.fit(
+          observation, before[:, 0].numpy(), num_steps=1, seed=0, saves=False
+      )
+  finally:  # A step that failed may have changed the weights, too.
+    policy.restore(version)
   after = policy.sample(observation, 1, _SEED)
   difference = float(np.max(np.abs(after - before)))
   is_seeded = client.spec.seedable or not client.spec.stochastic

@@ -16,8 +16,8 @@ def is_url(policy: str) -> bool:
 
 
 def check_url(flag: str, policy: str) -> None:
-  """Raises `UsageError` unless the value of a flag is a server's URL."""
-  if not is_url(policy):
+  """Raises `UsageError` unless a flag has a server's URL, or its host:port."""
+  if not is_url(policy) and ('/' in policy or ':' not in policy):
     raise app.UsageError(
         f'--{flag} must be the URL of a server, such as ws://127.0.0.1:8000,'
         f' got {policy}.'

@@ -74,9 +74,18 @@ class PolicyChecksTest(parameterized.TestCase):
     self.assertIn('its samples differ by up to', found['training'].found)
 
   def test_an_error_of_training_is_a_problem(self):
-    found = self._examine(train=lambda policy: lambda *unused: None)
+    def make_train(policy):
+      def train(*arguments):
+        policy.train(*arguments)  # Returns no losses.
+
+      return train
+
+    found = self._examine(train=make_train)
     self.assertEqual(found['training'].status, 'PROBLEM')
     self.assertIn('must return its losses', found['training'].found)
+    self.assertEqual(self.policy.num_trainings, 1)
+    np.testing.assert_array_equal(self.policy.offset, 0.0)
+    self.assertEqual(self.server.weights.version, 'initial')
 
   @parameterized.parameters(
       (dict(can_save=False), 'training', 'NOTE', 'was not tried'),
