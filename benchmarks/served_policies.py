@@ -13,7 +13,8 @@ What acts alone also acts at temperatures 0.5 and 0.
 Rerun a command to resume. `steps.json` of a seed lists all attempts, also
 failed ones, with their seconds. `results.json` has the success rates.
 `jax_policy` and `lerobot_policy` are the programs, `--task` chooses one of
-`served_tasks`.
+`served_tasks`. With `--initial_root`, another setting of fine-tuning begins
+from the data, base and critic of an earlier root directory.
 """
 
 import abc
@@ -48,6 +49,15 @@ _NUM_EPISODES = flags.DEFINE_integer(
 )
 _NUM_EPOCHS = flags.DEFINE_integer(
     'num_epochs', None, "Epochs of fine-tuning; None takes the task's."
+)
+_INITIAL_ROOT = flags.DEFINE_string(
+    'initial_root', None,
+    'Root directory of earlier runs of these seeds, whose data, base and critic'
+    ' are taken over. Base and controls are not scored again.',
+)
+_TRAINING_SEED = flags.DEFINE_integer(
+    'training_seed', None,
+    'Seed of fine-tuning, to repeat it with other draws; None takes the own.',
 )
 _BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings', [], 'Further bindings of all runs of parl-train.'
@@ -87,6 +97,11 @@ class Seed(abc.ABC):
         os.path.abspath(_ROOT_DIR.value), f'seed_{seed}'
     )
     os.makedirs(self.directory, exist_ok=True)
+    self._initial = None
+    if _INITIAL_ROOT.value is not None:
+      self._initial = os.path.join(
+          os.path.abspath(_INITIAL_ROOT.value), f'seed_{seed}'
+      )
 
   @abc.abstractmethod
   def train_base(self) -> None:
@@ -98,19 +113,15 @@ class Seed(abc.ABC):
 
   def run(self) -> Dict[str, Any]:
     """Does what is missing; returns the results by name."""
+    if self._initial is not None:
+      return self._run_from(self._initial)
     self._once('data', self._record)
     self._once('base', self.train_base)
     with self._server('tuned'):
       self._once('critic', lambda: self._train('tuned', num_epochs=0))
       self._evaluate_alone('base')
       self._once('base_searched', lambda: self._evaluate('tuned'))
-    with self._server('tuned'):
-      self._once('tuned', lambda: self._train('tuned', self._num_epochs))
-    with self._server('tuned', is_last=True):
-      self._evaluate_alone('tuned')
-      self._once('tuned_searched', lambda: self._evaluate('tuned'))
-      if self.check_reloaded is not None:
-        self._once('reloaded', self._check_reloaded)
+    self._tune(lambda: self._train('tuned', self._num_epochs))
     with self._server('further_data'):
       self._once('further_data', self._train_on_data)
     with self._server('further_data', is_last=True):
@@ -119,6 +130,31 @@ class Seed(abc.ABC):
       self._once('self_distillation', self._distill)
     with self._server('self_distillation', is_last=True):
       self._evaluate_alone('self_distillation')
+    return self._results()
+
+  def _run_from(self, initial: str) -> Dict[str, Any]:
+    """Fine-tunes from data, base and offline phase of an earlier directory."""
+    for name in 'data.hdf5', 'base':
+      if not os.path.exists(self.path(name)):
+        os.symlink(os.path.join(initial, name), self.path(name))
+    bindings = [
+        f'run_experiment.initial_run = {os.path.join(initial, "tuned")!r}',
+        "run_experiment.initial_phase = 'offline'",
+    ]
+    self._tune(lambda: self._train('tuned', self._num_epochs, bindings))
+    return self._results()
+
+  def _tune(self, train: Callable[[], Any]) -> None:
+    """Fine-tunes the base and scores the result."""
+    with self._server('tuned'):
+      self._once('tuned', train)
+    with self._server('tuned', is_last=True):
+      self._evaluate_alone('tuned')
+      self._once('tuned_searched', lambda: self._evaluate('tuned'))
+      if self.check_reloaded is not None:
+        self._once('reloaded', self._check_reloaded)
+
+  def _results(self) -> Dict[str, Any]:
     results = {x['step']: x for x in self._attempts() if x['is_done']}
     results['epochs'] = served_costs.of_epochs(self.path('tuned/metrics.csv'))
     return results
@@ -179,6 +215,7 @@ class Seed(abc.ABC):
         *_BINDINGS.value,
         *bindings,
     ]
+    seed = self.seed if _TRAINING_SEED.value is None else _TRAINING_SEED.value
     self.call(
         'train',
         f'--root_dir={self.path(name)}',
@@ -190,7 +227,7 @@ class Seed(abc.ABC):
                 'variants/served_online.gin',
             )
         ),
-        f'--seed={self.seed}',
+        f'--seed={seed}',
         *(f'--gin_bindings={value}' for value in values),
     )
     with open(
@@ -269,6 +306,7 @@ class Seed(abc.ABC):
         step
         for step in _STEPS[name, is_last]
         if not self._is_done(step)
+        and (self._initial is None or step in _STEPS_OF_TUNING)
         and (step != 'reloaded' or self.check_reloaded is not None)
     ]
     if not pending:
@@ -343,6 +381,8 @@ _STEPS = {
     ('self_distillation', False): ('self_distillation',),
     ('self_distillation', True): _alone('self_distillation'),
 }
+
+_STEPS_OF_TUNING = ('tuned', *_STEPS['tuned', True])
 
 
 def _environment() -> Dict[str, str]:
