@@ -24,12 +24,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from absl import flags
 import numpy as np
 
+from benchmarks import attempts
 from benchmarks import served_costs
 from benchmarks import served_tasks
 from parl_tf import synced_file
@@ -97,6 +97,7 @@ class Seed(abc.ABC):
         os.path.abspath(_ROOT_DIR.value), f'seed_{seed}'
     )
     os.makedirs(self.directory, exist_ok=True)
+    self._attempts = attempts.Attempts(self.path('steps.json'), f'seed {seed}')
     self._initial = None
     if _INITIAL_ROOT.value is not None:
       self._initial = os.path.join(
@@ -115,19 +116,19 @@ class Seed(abc.ABC):
     """Does what is missing; returns the results by name."""
     if self._initial is not None:
       return self._run_from(self._initial)
-    self._once('data', self._record)
-    self._once('base', self.train_base)
+    self._attempts.once('data', self._record)
+    self._attempts.once('base', self.train_base)
     with self._server('tuned'):
-      self._once('critic', lambda: self._train('tuned', num_epochs=0))
+      self._attempts.once('critic', lambda: self._train('tuned', num_epochs=0))
       self._evaluate_alone('base')
-      self._once('base_searched', lambda: self._evaluate('tuned'))
+      self._attempts.once('base_searched', lambda: self._evaluate('tuned'))
     self._tune(lambda: self._train('tuned', self._num_epochs))
     with self._server('further_data'):
-      self._once('further_data', self._train_on_data)
+      self._attempts.once('further_data', self._train_on_data)
     with self._server('further_data', is_last=True):
       self._evaluate_alone('further_data')
     with self._server('self_distillation'):
-      self._once('self_distillation', self._distill)
+      self._attempts.once('self_distillation', self._distill)
     with self._server('self_distillation', is_last=True):
       self._evaluate_alone('self_distillation')
     return self._results()
@@ -147,45 +148,17 @@ class Seed(abc.ABC):
   def _tune(self, train: Callable[[], Any]) -> None:
     """Fine-tunes the base and scores the result."""
     with self._server('tuned'):
-      self._once('tuned', train)
+      self._attempts.once('tuned', train)
     with self._server('tuned', is_last=True):
       self._evaluate_alone('tuned')
-      self._once('tuned_searched', lambda: self._evaluate('tuned'))
+      self._attempts.once('tuned_searched', lambda: self._evaluate('tuned'))
       if self.check_reloaded is not None:
-        self._once('reloaded', self._check_reloaded)
+        self._attempts.once('reloaded', self._check_reloaded)
 
   def _results(self) -> Dict[str, Any]:
-    results = {x['step']: x for x in self._attempts() if x['is_done']}
+    results = self._attempts.done()
     results['epochs'] = served_costs.of_epochs(self.path('tuned/metrics.csv'))
     return results
-
-  def _once(self, step: str, function: Callable[[], Any]) -> None:
-    """Calls a function unless it has succeeded before; records the attempt."""
-    attempts = self._attempts()
-    if any(x['step'] == step and x['is_done'] for x in attempts):
-      return
-    attempt = {'step': step, 'is_done': False, 'seconds': None}
-    attempts.append(attempt)
-    self._write(attempts)  # A killed attempt is recorded too.
-    start = time.monotonic()
-    try:
-      attempt['result'] = function()
-      attempt['is_done'] = True
-    finally:
-      attempt['seconds'] = time.monotonic() - start
-      self._write(attempts)
-    print(f'seed {self.seed}: {json.dumps(attempt)}', flush=True)
-
-  def _attempts(self) -> List[Dict[str, Any]]:
-    path = self.path('steps.json')
-    if not os.path.exists(path):
-      return []
-    with open(path, encoding='utf-8') as file:
-      return json.load(file)
-
-  def _write(self, attempts: Sequence[Dict[str, Any]]) -> None:
-    with synced_file.write(self.path('steps.json')) as file:
-      file.write(json.dumps(attempts, indent=1).encode())
 
   def path(self, name: str) -> str:
     """Returns the path of a file of the seed."""
@@ -266,7 +239,7 @@ class Seed(abc.ABC):
   def _evaluate_alone(self, name: str) -> None:
     """Scores the served policy at several temperatures."""
     for step, temperature in _alone(name).items():
-      self._once(
+      self._attempts.once(
           step, functools.partial(self._evaluate, temperature=temperature)
       )
 
@@ -278,7 +251,8 @@ class Seed(abc.ABC):
         *(f'--gin_file={x}' for x in self._task.evaluation_files),
         *(f'--gin_bindings={x}' for x in self._task.domain_bindings),
     ]
-    if run:
+    arguments.append(f'--temperature={temperature}')
+    if run:  # Its search has a temperature of its own.
       arguments = [f'--root_dir={self.path(run)}']
     output = self.call(
         'evaluate',
@@ -286,7 +260,6 @@ class Seed(abc.ABC):
         *arguments,
         f'--num_episodes={_NUM_EPISODES.value}',
         f'--seed={_EVALUATION_SEED}',
-        f'--temperature={temperature}',
         '--json',
     )
     found = json.loads(output.splitlines()[-1])
@@ -305,7 +278,7 @@ class Seed(abc.ABC):
     pending = [
         step
         for step in _STEPS[name, is_last]
-        if not self._is_done(step)
+        if not self._attempts.is_done(step)
         and (self._initial is None or step in _STEPS_OF_TUNING)
         and (step != 'reloaded' or self.check_reloaded is not None)
     ]
@@ -332,9 +305,6 @@ class Seed(abc.ABC):
     finally:
       process.terminate()
       process.wait()
-
-  def _is_done(self, step: str) -> bool:
-    return any(x['step'] == step and x['is_done'] for x in self._attempts())
 
   def _versions(self, name: str) -> str:
     return self.path(f'{name}_versions')

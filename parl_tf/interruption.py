@@ -89,6 +89,11 @@ def take_time() -> None:
       signal.signal(number, signal.default_int_handler)
 
 
+def take_no_time() -> None:
+  """Takes back `take_time`: this process moves no machine after all."""
+  _takes_time.clear()
+
+
 @contextlib.contextmanager
 def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   """Ends the process one second after Ctrl-C in its context, if it still runs.

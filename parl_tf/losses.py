@@ -48,7 +48,8 @@ def td_target(
     `[B]` target, with stopped gradient.
   """
   tf.debugging.assert_shapes(
-      [(reward, ('B',)), (discount, ('B',)), (next_value, ('B',))]
+      [(reward, ('B',)), (discount, ('B',)), (next_value, ('B',))],
+      message='`reward`, `discount` and `next_value` must be [B]',
   )
   # The target is held fixed: only the prediction is differentiated.
   return tf.stop_gradient(reward + gamma * discount * next_value)

@@ -27,7 +27,8 @@ class FlowPolicy:
   """Draws single actions; see the module.
 
   Attributes:
-    optimizer: Of a fit.
+    make_optimizer: Takes the number of gradient steps. Must return the same
+      optimizer for the same number, for which JAX compiles a step once.
   """
 
   def __init__(self, states: np.ndarray, actions: np.ndarray, seed: int = 0):
@@ -47,7 +48,8 @@ class FlowPolicy:
         'deviation': np.where(deviation < 1e-6, 1.0, deviation),
     }
     self._parameters = _initial_parameters(jax.random.key(seed), sizes)
-    self.optimizer = optax.adam(1e-3)
+    optimizer = optax.adam(1e-3)
+    self.make_optimizer = lambda num_steps: optimizer
 
   def spec(self) -> policy_spec.PolicySpec:
     """Describes inputs and outputs."""
@@ -101,12 +103,13 @@ class FlowPolicy:
     """
     del mask
     state, actions = self._normalized(observation), actions[:, 0]
-    moments = self.optimizer.init(self._parameters)
+    optimizer = self.make_optimizer(num_steps)
+    moments = optimizer.init(self._parameters)
     random, losses = np.random.default_rng(seed), []
     for key in jax.random.split(_key(seed), num_steps):
       rows = random.integers(len(actions), size=_BATCH_SIZE)
       self._parameters, moments, loss = _step(
-          self.optimizer,
+          optimizer,
           self._parameters,
           moments,
           state[rows],

@@ -158,9 +158,11 @@ class TrainedPart:
     gradients = tape.gradient(total, self._variables)
     # Keras warns of some that are missing, such as those of an optional head.
     if all(gradient is None for gradient in gradients):
+      names = [x.name for x in self._variables[:1]]
       raise ValueError(
-          f'The {self.name} loss depends on none of the variables that it must'
-          f' train, such as {self._variables[0].name}.'
+          f'The {self.name} loss depends on none of the'
+          f' {len(self._variables)} variables that it must train, such as'
+          f' {names}.'
       )
     gradients = replicas.sum_each(gradients)
     self._optimizer.apply_gradients(

@@ -230,7 +230,7 @@ def _hint(message: str) -> str:
     known = gin_names.modules()
     if module := known.get(unknown[1]):
       return f' It needs `import {module}` in a gin file.'
-    return gin_names.did_you_mean(unknown[1], known)
+    return f'{gin_names.did_you_mean(unknown[1], known)} {gin_names.OWN_CLASS}'
   if unknown := _UNKNOWN_PARAMETER.search(message):
     parameters = inspect.signature(gin.get_configurable(unknown[1])).parameters
     return gin_names.did_you_mean(unknown[2], parameters)

@@ -24,6 +24,11 @@ _CONFIGURABLE = re.compile(
     r'|^(?P<external>\w+) = gin\.external_configurable\(',
     re.MULTILINE,
 )
+OWN_CLASS = (
+    'A class of your own needs `@gin.configurable`, and the gin file an'
+    ' `import` of its module.'
+)
+"""What to say of a name that is unknown."""
 _CLOSE = 0.8  # Similarity, up to 1, from which a name counts as misspelt.
 
 
@@ -74,7 +79,7 @@ def check(
     if closest := misspelt(name):
       raise ValueError(
           f'{place}: there is no {name!r} to configure. Did you mean'
-          f' {closest!r}?'
+          f' {closest!r}? {OWN_CLASS}'
       )
     known = _parameters(name) if parameter else None
     if known and parameter not in known:

@@ -27,6 +27,14 @@ _LOCATION = re.compile(
 # Of an error in a traced function, TensorFlow puts the stack in front.
 _STACK = re.compile(r'\Ain user code:\n.*\n +\w+Error: ', re.DOTALL)
 
+# Of a class that gin makes with too few arguments, and of one that lacks a
+# method.
+_MISSING = re.compile(
+    r"(?P<name>\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: "
+    r"(?P<arguments>'[^\n]*)"
+)
+_ABSTRACT = "Can't instantiate abstract class"
+
 
 def is_of_input(error: Exception) -> bool:
   """Returns whether an error is an input error rather than a bug.
@@ -39,6 +47,7 @@ def is_of_input(error: Exception) -> bool:
     statement in this project;
   - a `ValueError` or `SyntaxError` from a `raise` statement in gin, and gin's
     `RuntimeError` for a missing binding;
+  - a class that lacks an abstract method, or arguments when gin makes it;
   - what a policy in another process raised, whose log has the traceback.
 
   The same types raised by TensorFlow, NumPy or a Python operator are bugs.
@@ -50,6 +59,10 @@ def is_of_input(error: Exception) -> bool:
   if isinstance(error, OSError) or type(error).__name__ == 'PolicyServerError':
     return True
   code, instruction = _origin(error)
+  if isinstance(error, TypeError) and str(error).startswith(_ABSTRACT):
+    return True
+  if code is not None and _is_in(_GIN, code) and _missing(error):
+    return True
   if code is None or code.co_code[instruction] != _RAISE:
     return False
   if _is_in(_GIN, code):
@@ -77,6 +90,12 @@ def one_line(error: Exception) -> str:
   if code is not None and _is_in(_GIN, code):
     # gin may append the whole configuration.
     message = message.partition('\n')[0]
+  if missing := _missing(error):
+    message = (
+        f'{missing["name"]} lacks {missing["arguments"]}: bind it, or, if the'
+        f' program passes it, refer to the class without parentheses,'
+        f' `@{missing["name"]}`.'
+    )
   message = ' '.join(message.split())
   place = _LOCATION.search(text)
   if place is None or place['configurable'] == _RUN and not (
@@ -84,6 +103,10 @@ def one_line(error: Exception) -> str:
   ):
     return message
   return f'{message} ({_describe(place)})'
+
+
+def _missing(error: Exception) -> Optional[re.Match]:
+  return _MISSING.match(str(error)) if isinstance(error, TypeError) else None
 
 
 def _describe(place: re.Match) -> str:

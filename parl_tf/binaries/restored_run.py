@@ -23,6 +23,7 @@ from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
+from parl_tf.training import task_units
 
 CHECKPOINTS = ('last', 'behavior_cloning', 'offline', 'best')
 """The checkpoints that can be exported."""
@@ -225,6 +226,9 @@ def make_agent(
     root_dir: The run's directory.
     gin_bindings: See `restore`.
     gin_files: See `restore`.
+
+  Raises:
+    ValueError: If the task now has other units of actions.
   """
   configs.add_search_path()
   configs.parse(
@@ -233,6 +237,7 @@ def make_agent(
   )
   # No normalization is passed: the checkpoint has the observation statistics.
   domain = domain_lib.select_domain()
+  task_units.check(root_dir, domain)
   agent = builder.build_agent(
       domain,
       None,

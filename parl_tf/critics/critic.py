@@ -96,7 +96,9 @@ class ValueFunction:
 
   def outputs(self, actions: tf.Tensor) -> tf.Tensor:
     """Returns raw outputs `[E, B, N, bins]`; bins = 1 for scalar critics."""
-    tf.debugging.assert_shapes([(actions, ('B', 'N', 'A'))])
+    tf.debugging.assert_shapes(
+        [(actions, ('B', 'N', 'A'))], message='Actions must be [B, N, A]'
+    )
     return self.context(actions)
 
   def values(self, outputs: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ import gin
 import numpy as np
 
 from parl_tf import types
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import formats
 from parl_tf.datasets import reading
 
@@ -172,7 +172,7 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
       )
       for path in paths
   ]
-  with d4rl.EpisodeFile(
+  with d4rl_writer.EpisodeFile(
       output, has_next_observations=has_next_observations, **options
   ) as file:
     number = num_lost = 0

@@ -1,4 +1,4 @@
-"""Reads and writes D4RL's HDF5 layout, without depending on `d4rl`.
+"""Reads D4RL's HDF5 layout, without depending on `d4rl`.
 
 The layout is flat, with one row per step: `observations`, `actions`, `rewards`
 and `terminals`, and optionally `timeouts`, `next_observations` and `infos/*`.
@@ -13,18 +13,13 @@ after a terminal row is a copy of the row's own, and the last row of an episode
 that ends without terminating yields no transition.
 """
 
-import errno
 import math
 import os
-import shutil
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
+from typing import Any, Dict, Iterator
 
-from absl import logging
 import h5py
 import numpy as np
 
-from parl_tf import synced_file
-from parl_tf import types
 from parl_tf.datasets import hdf5
 from parl_tf.datasets import missing_success
 from parl_tf.datasets import rows as rows_lib
@@ -35,16 +30,15 @@ _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
 # Attribute of files that the library wrote, with actions in [-1, 1].
-_UNIT_ACTIONS = 'has_unit_actions'
+UNIT_ACTIONS = 'has_unit_actions'
+# Attribute of group `metadata`: lows and highs of the task's own actions, each
+# `[A]`, which -1 and 1 stood for when the library recorded them.
+BOUNDS = 'raw_action_bounds'
 # Attributes of group `metadata` that such files had before.
 _WRITTEN_HERE = ('gin_config', 'converted_from')
 _READ_ROWS = 16_384
 # Maximum bytes to read at once from each column.
 _READ_BYTES = 2**24
-# Maxima of a compressed chunk, which is read and written as a whole. The bytes
-# are those of HDF5's cache.
-_CHUNK_ROWS = 8_192
-_CHUNK_BYTES = 2**20
 
 
 def recognises(path: str) -> bool:
@@ -73,11 +67,22 @@ class _Source(hdf5.Source):
 
   def _look_through(self, layout: rows_lib.Layout) -> None:
     """Determines which columns the file has."""
-    metadata = self.file['metadata'].attrs if 'metadata' in self.file else ()
+    has_metadata = 'metadata' in self.file
+    metadata: Any = self.file['metadata'].attrs if has_metadata else {}
     is_old = any(name in metadata for name in _WRITTEN_HERE)
-    self.has_unit_actions = bool(self.file.attrs.get(_UNIT_ACTIONS, is_old))
+    self.has_unit_actions = bool(self.file.attrs.get(UNIT_ACTIONS, is_old))
+    if BOUNDS in metadata and layout.raw_action_bounds is not None:
+      recorded = np.asarray(metadata[BOUNDS])
+      seen = np.asarray(layout.raw_action_bounds, np.float32)
+      if not np.array_equal(recorded, seen):
+        self.faults.append(
+            f'{self.path}: actions of -1 and 1 were recorded where they meant'
+            f' {recorded[0].tolist()} and {recorded[1].tolist()} in the units'
+            f' of the task, but now they mean {seen[0].tolist()} and'
+            f' {seen[1].tolist()}. Restore its bounds of actions.'
+        )
     success = layout.success_field or _SUCCESS_FIELD
-    is_own = is_old or _UNIT_ACTIONS in self.file.attrs
+    is_own = is_old or UNIT_ACTIONS in self.file.attrs
     if is_own and success != _SUCCESS_FIELD and success not in self.file:
       success = missing_success.own_success(self.path, success, _SUCCESS_FIELD)
     fields = {**{name: name for name in _COLUMNS}, 'success': success}
@@ -178,223 +183,3 @@ class _Source(hdf5.Source):
     rows['terminals'] = (success != 0) & self._layout.ends_at_success
     if 'timeouts' in rows:
       rows['timeouts'] = np.where(rows['terminals'], 0, rows['timeouts'])
-
-
-class EpisodeFile:
-  """Writes episodes one at a time; a context manager.
-
-  The file appears at its path only when it is complete. After an error, no file
-  is left behind, unless `keeps_unfinished`.
-  """
-
-  def __init__(
-      self,
-      path: str,
-      *,
-      metadata: Optional[Mapping[str, Any]] = None,
-      has_next_observations: bool = True,
-      has_successes: bool = True,
-      has_unit_actions: bool = True,
-      keeps_unfinished: bool = False,
-  ):
-    """Creates the file.
-
-    Args:
-      path: Path of the file.
-      metadata: Numbers and strings, stored as attributes of group `metadata`.
-      has_next_observations: Whether to write `next_observations`. Requires
-        that every episode has its last observation.
-      has_successes: Whether to write `infos/success`. Without it, readers infer
-        success from the reward.
-      has_unit_actions: Whether the actions are known to have been mapped to
-        [-1, 1]. Readers then ignore `dataset.action_bounds`.
-      keeps_unfinished: Whether the episodes added before an error are kept, in
-        a file whose name has `.unfinished-1` (or the next free number) before
-        its extension.
-    """
-    self._path = path
-    self._keeps_unfinished = keeps_unfinished
-    self._num_rows = self._num_episodes = 0  # Written to the file.
-    self._partial_path = path + '.partial'
-    self._has_next_observations = has_next_observations
-    self._has_successes = has_successes
-    self._names: Set[str] = set()  # Empty before the first episode.
-    # Buffers rows, because HDF5 compresses whole chunks.
-    self._pending: List[Dict[str, np.ndarray]] = []
-    self._num_pending = self._pending_bytes = 0
-    self._file = h5py.File(self._partial_path, 'w')
-    self._file.attrs[_UNIT_ACTIONS] = has_unit_actions
-    attributes = self._file.create_group('metadata').attrs
-    for name, value in (metadata or {}).items():
-      attributes[name] = value
-
-  def __enter__(self) -> 'EpisodeFile':
-    return self
-
-  def __exit__(self, error_type, error, traceback) -> None:
-    is_complete = False
-    try:
-      if error_type is None or self._keeps_unfinished:
-        self._flush()
-      is_complete = error_type is None
-    except OSError:  # For instance, a full disk, which the error may name.
-      if error_type is None:
-        raise
-    finally:
-      self._close(is_complete)
-
-  def _close(self, is_complete: bool) -> None:
-    """Closes the file and gives it its name, or removes it."""
-    try:
-      for name in self._names:  # A write may have failed half-way.
-        if name in self._file:
-          self._file[name].resize(self._num_rows, axis=0)
-    finally:
-      self._file.close()
-      if is_complete:
-        synced_file.sync(self._partial_path)
-        os.replace(self._partial_path, self._path)
-        synced_file.sync(os.path.dirname(self._path) or '.')
-      elif self._keeps_unfinished and self._num_episodes:
-        path = synced_file.free_path(self._path, 'unfinished')
-        os.rename(self._partial_path, path)
-        logging.warning(
-            'Kept the %d complete episodes of the unfinished dataset: %s.',
-            self._num_episodes,
-            path,
-        )
-      else:
-        os.remove(self._partial_path)
-
-  def append(
-      self,
-      episode: types.Episode,
-      infos: Optional[Mapping[str, np.ndarray]] = None,
-  ) -> None:
-    """Adds an episode.
-
-    Args:
-      episode: Episode of T steps.
-      infos: Arrays `[T, ...]`, stored as `infos/<name>`.
-
-    Raises:
-      ValueError: If the episode does not fit the layout, or differs in columns
-        or shapes from the first episode.
-    """
-    rows = self._rows(episode)
-    others = {f'infos/{name}': x for name, x in (infos or {}).items()}
-    if taken := rows.keys() & others:
-      raise ValueError(f'{self._path}: {taken} must not be among the infos.')
-    rows |= others
-    if not self._names:
-      self._names = set(rows)
-      for name, array in rows.items():
-        self._file.create_dataset(
-            name,
-            shape=(0,) + array.shape[1:],
-            maxshape=(None,) + array.shape[1:],
-            chunks=(_chunk_rows(array),) + array.shape[1:],
-            dtype=array.dtype,
-            compression='gzip',
-            shuffle=True,
-        )
-    self._check(rows, episode)
-    self._pending.append(rows)
-    self._num_pending += episode.num_steps
-    self._pending_bytes += sum(array.nbytes for array in rows.values())
-    if self._num_pending >= _CHUNK_ROWS or self._pending_bytes >= _READ_BYTES:
-      self._flush()
-
-  def _flush(self) -> None:
-    """Writes the pending rows. After an interruption it can be repeated."""
-    if not self._pending:
-      return
-    self._check_space()
-    for name in self._names:
-      array = np.concatenate([rows[name] for rows in self._pending])
-      column = self._file[name]
-      column.resize(self._num_rows + len(array), axis=0)
-      column[self._num_rows:] = array
-    self._num_rows += self._num_pending
-    self._num_episodes += len(self._pending)
-    self._pending, self._num_pending, self._pending_bytes = [], 0, 0
-
-  def _check_space(self) -> None:
-    """Raises `OSError` on a full disk, on which HDF5 would end the process."""
-    columns = [self._file[name] for name in self._names]
-    # HDF5 still holds the last chunk of each column.
-    held = sum(x.dtype.itemsize * math.prod(x.chunks) for x in columns)
-    folder = os.path.dirname(os.path.abspath(self._path))
-    if shutil.disk_usage(folder).free < held + self._pending_bytes:
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
-
-  def _rows(self, episode: types.Episode) -> Dict[str, np.ndarray]:
-    observation = episode.observation
-    parts = {rows_lib.OBSERVATIONS: observation}
-    if isinstance(observation, Mapping):
-      parts = {
-          f'{rows_lib.OBSERVATIONS}/{key}': x for key, x in observation.items()
-      }
-    for name, array in parts.items():
-      if not isinstance(array, np.ndarray):
-        raise ValueError(
-            f'{self._path}: `{name}` must be an array, got'
-            f' {type(array).__name__}; a nest must be flat.'
-        )
-    discount = episode.discount
-    if types.wrong_discount(discount) is not None:
-      raise ValueError(
-          f'{self._path}, episode {episode.episode_id}: `discount` must be 1,'
-          f' except in the last step, where it may be 0, got {discount}.'
-      )
-    terminal = discount == 0
-    timeout = np.zeros_like(terminal)
-    timeout[-1] = not terminal[-1]
-    rows = {
-        **{name: array[:-1] for name, array in parts.items()},
-        'actions': episode.action,
-        'rewards': episode.reward,
-        'terminals': terminal,
-        'timeouts': timeout,
-    }
-    if self._has_successes:
-      rows['infos/success'] = episode.success
-    if self._has_next_observations:
-      if not episode.has_last_transition:
-        raise ValueError(
-            f'{self._path}: `has_next_observations` must be False, because'
-            f' episode {episode.episode_id} lacks its last observation.'
-        )
-      rows |= {rows_lib.next_name(name): x[1:] for name, x in parts.items()}
-    return rows
-
-  def _check(
-      self, rows: Mapping[str, np.ndarray], episode: types.Episode
-  ) -> None:
-    where = f'{self._path}, episode {episode.episode_id}'
-    if set(rows) != self._names:
-      raise ValueError(
-          f'{where}: must have the columns {sorted(self._names)} of the first'
-          f' episode, got {sorted(rows)}.'
-      )
-    for name, array in rows.items():
-      shape = (episode.num_steps,) + self._file[name].shape[1:]
-      if array.shape != shape:
-        raise ValueError(
-            f'{where}: `{name}` must have shape {shape}, got {array.shape}.'
-        )
-      dtype = self._file[name].dtype
-      # Integers would hold fractions, and bytes a scaled image, as zeros.
-      if not np.can_cast(array.dtype, dtype, 'same_kind') or (
-          (array.dtype == np.uint8) != (dtype == np.uint8)
-      ):
-        raise ValueError(
-            f'{where}: `{name}` must have dtype {dtype}, as in the first'
-            f' episode, got {array.dtype}.'
-        )
-
-
-def _chunk_rows(array: np.ndarray) -> int:
-  """Returns the number of rows of a column's chunks."""
-  row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
-  return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))

@@ -10,6 +10,7 @@ import tree
 
 from parl_tf import episode_builder
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import episodes
 
 
@@ -135,7 +136,7 @@ def record_dataset(
     metadata: Attributes stored in addition to `num_steps`, `seed` and the gin
       configuration.
     keeps_unfinished: Whether the complete episodes are kept if an error or
-      Ctrl-C ends the recording; see `d4rl.EpisodeFile`.
+      Ctrl-C ends the recording; see `d4rl_writer.EpisodeFile`.
     **options: `progress` and `repeat` of `generate`.
 
   Raises:
@@ -154,7 +155,7 @@ def record_dataset(
       'gin_config': gin.config_str(),
       **(metadata or {}),
   }
-  with d4rl.EpisodeFile(
+  with d4rl_writer.EpisodeFile(
       path, metadata=metadata, keeps_unfinished=keeps_unfinished
   ) as file:
     for recording in recordings:
@@ -202,7 +203,11 @@ def record_task(
           controller,
           num_steps=num_steps,
           seed=seed,
-          metadata={'play': play, **(metadata or {})},
+          metadata={
+              'play': play,
+              d4rl.BOUNDS: np.asarray(domain.raw_action_bounds, np.float32),
+              **(metadata or {}),
+          },
           keeps_unfinished=domain.max_environments is not None,
           progress=bar.update,
           repeat=repeat,

@@ -5,6 +5,7 @@ from typing import Callable, Sequence
 
 from absl import logging
 
+from parl_tf import interruption
 from parl_tf import types
 from parl_tf.distributed import remote_collection
 from parl_tf.distributed import server_link
@@ -36,12 +37,6 @@ class RemoteSource:
       agent: `PARLAgent`.
       seed: Non-negative integer seed of the draws from memory.
     """
-    if domain.max_environments is not None:
-      logging.warning(
-          'The learner runs evaluations on its own `%s`. Give it a robot or'
-          ' world that no collector uses.',
-          domain.name,
-      )
     self._link = server_link.ServerLink(address)
     self._agent = agent
     self._run_constants = run_constants.read(domain, agent)
@@ -51,6 +46,19 @@ class RemoteSource:
     self._online_experience = remote_collection.PatientExperience(
         reverb_experience.ReverbExperience(address=address, **arguments),
         self._link,
+    )
+
+  def check_domain(self, domain, evaluates: bool) -> None:
+    """Says that evaluations need an environment of their own."""
+    if domain.max_environments is None:
+      return
+    if not evaluates:
+      interruption.take_no_time()  # Nothing moves here.
+      return
+    logging.warning(
+        'The learner runs evaluations on its own `%s`. Give it a robot or'
+        ' world that no collector uses.',
+        domain.name,
     )
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:

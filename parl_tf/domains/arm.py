@@ -29,10 +29,13 @@ class Measurement(NamedTuple):
 class Arm(abc.ABC):
   """A robot and its sensors; a process creates one instance.
 
-  The constructor takes no arguments except those bound by gin. Any exception
-  raised by a method stops the arm. After a `ConnectionError`, a `TimeoutError`
-  or a `domain.EpisodeLostError`, the episode is repeated; any other exception
-  ends the run.
+  The constructor takes no arguments except those bound by gin. Programs that
+  read only the specs construct an instance, too, so that it should connect to
+  the robot no earlier than in the first `observe`, `home` or `stop`. Its
+  threads must be daemons. Any exception raised by a method stops the arm. After
+  a `ConnectionError`, a `TimeoutError` or a `domain.EpisodeLostError`, the
+  episode is repeated, which moves the arm home; any other exception ends the
+  run. Raise one of the latter while an emergency stop holds the arm.
   """
 
   @abc.abstractmethod

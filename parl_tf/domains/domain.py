@@ -9,16 +9,7 @@ is read.
 import abc
 import os
 import time
-from typing import (
-  Any,
-  Callable,
-  Dict,
-  Mapping,
-  Optional,
-  Sequence,
-  Tuple,
-  TypeVar,
-)
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from absl import logging
 import dm_env
@@ -153,6 +144,9 @@ class Environment(dm_env.Environment):
 
   def abandon(self) -> None:
     """Called if nobody will finish the episode; a robot stops here."""
+
+  def check(self) -> None:
+    """Raises if no episode can be played; a robot does not move."""
 
   def render(self) -> np.ndarray:
     """Returns an image of the current state, `[height, width, 3]` uint8."""
@@ -310,7 +304,7 @@ class Domain(abc.ABC):
       )
     return environment, controller
 
-  def dataset_options(self) -> Dict[str, Any]:
+  def dataset_options(self) -> Mapping[str, Any]:
     """Returns the options of `datasets.reading` for datasets of this task."""
     return dict(
         observation_spec=self.observation_spec(),

@@ -144,7 +144,12 @@ class GymnasiumEnvironment(domain.Environment):
     return self._is_success
 
   def reset(self) -> dm_env.TimeStep:
-    observation, info = self._environment.reset(seed=self._pending_seed)
+    try:
+      observation, info = self._environment.reset(seed=self._pending_seed)
+    except AssertionError as error:  # Of gymnasium's checks.
+      raise ValueError(f'The task breaks a rule of gymnasium: {error}') from (
+          error
+      )
     self._pending_seed = None
     self._num_steps = 0
     self._needs_reset = False

@@ -1,6 +1,6 @@
 """Operator input at the console: success, and the reset of the scene.
 
-Provides hooks for `robot.RobotEnvironment` in runs started from a terminal.
+Provides hooks for `RobotEnvironment` in runs started from a terminal.
 """
 
 import os
@@ -11,9 +11,10 @@ from typing import List
 import gin
 
 from parl_tf import types
+from parl_tf.domains import domain
 
 _BYTES = 4_096  # Longer than a typed line.
-_READY = 'go'
+_READY, _DISCARD = 'go', b'd'
 _ENDED = (
     'The operator needs a terminal as standard input, but standard input has'
     ' ended.'
@@ -25,16 +26,21 @@ def ask_operator(observation: types.Nest) -> bool:
   """Returns whether Enter alone was pressed since the last call.
 
   Does not wait. The operator presses Enter as soon as the task is solved, and
-  the episode ends with success.
+  the episode ends with success. A "d" and Enter discards the episode, which is
+  then repeated.
 
   Args:
     observation: Unused; part of the success detector interface.
 
   Raises:
+    EpisodeLostError: If the operator discards the episode.
     EOFError: If standard input has ended, so nobody can answer.
   """
   del observation
-  return any(not line.strip() for line in _typed_lines())
+  lines = [line.strip() for line in _typed_lines()]
+  if _DISCARD in lines:
+    raise domain.EpisodeLostError('The operator discarded the episode.')
+  return b'' in lines
 
 
 @gin.configurable
@@ -49,7 +55,9 @@ def ask_for_reset() -> None:
   """
   _typed_lines()
   prompt = (
-      'Arrange the scene for the next episode, then type "go" and press Enter: '
+      'During the next episode, press Enter when the task is solved; "d" and'
+      ' Enter discard it.\n'
+      'Arrange the scene, then type "go" and press Enter: '
   )
   try:
     while input(prompt).strip() != _READY:

@@ -124,8 +124,15 @@ class Watchdog:
     with self._lock:
       if self._timer is not threading.current_thread():
         return
+      # The first of two messages: `stop` may hang as the driver does.
+      logging.warning(
+          'Robot: nothing happened for %g s, so that the watchdog stops the arm'
+          ' now.',
+          self._seconds,
+      )
       try:
         self._function()
+        logging.warning('Robot: the watchdog has stopped the arm.')
       except Exception:  # noqa: BLE001 (the driver's, whatever it is)
         logging.exception('Robot: the watchdog could not stop the arm.')
         if num_calls > 1:

@@ -60,15 +60,16 @@ class SuccessSignal:
     if self._is_confirmed or self._keys is None:
       return
     self._is_confirmed = True
+    names = sorted(self._info_keys)
     logging.warning(
-        'No episode can succeed: `info` had no entry %s in %d steps, only %s.'
+        'No episode can succeed: `info` had no entry %s in %d steps, %s.'
         ' Bind `success_key` to the entry that is true on success, or to None'
         ' and `success_reward` to a number that only the rewards of successes'
         ' exceed; rewards were %g to %g. Ignore this if the task adds the entry'
         ' only on success.',
         ' or '.join(map(repr, self._keys)),
         self._num_steps,
-        sorted(self._info_keys) or 'nothing',
+        f'only {names}' if names else 'and no other',
         self._lowest,
         self._highest,
     )

@@ -6,10 +6,10 @@ import tensorflow as tf
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
-from tf_agents.utils import common
 
 from parl_tf import types
 from parl_tf.search import state_actions
+from parl_tf.training import metrics_log
 from parl_tf.training import policy_check
 
 # Unlike the usual sizes of ensembles, so that no axis is taken for another.
@@ -26,7 +26,8 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
   Raises:
     TypeError: If `bind` or `loss` does not take its arguments, or `loss` does
       not return a `CriticLoss`.
-    ValueError: If a result has another dtype or shape.
+    ValueError: If a result has another dtype or shape, a metric has no valid
+      name, or a call creates variables.
   """
   critic, search = agent.critic, agent.searches.training
   search = search.for_loss(critic.num_policy_actions)
@@ -66,6 +67,7 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
         f'`per_example` of {name}.loss', loss.per_example, [_NUM_STATES], '[B]'
     )
     for key, value in loss.metrics.items():
+      metrics_log.check_name(key)
       shape = tf.convert_to_tensor(value).shape
       if shape.rank:
         raise ValueError(
@@ -73,12 +75,15 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
             f' {shape}.'
         )
 
-  # A graph takes no values, so that no assertion sees zeros.
-  common.function(trace).get_concrete_function(
-      _transition(agent.time_step_spec.observation, size, has_mask),
-      _spec([2, num_samples, size]),
-      tf.TensorSpec([2], tf.int32),
-  )
+  with policy_check.creates_no_variables(name, critic):
+    # A graph takes no values, so that no assertion sees zeros.
+    policy_check.trace(
+        f'{name}.loss',
+        trace,
+        _transition(agent.time_step_spec.observation, size, has_mask),
+        _spec([2, num_samples, size]),
+        tf.TensorSpec([2], tf.int32),
+    )
 
 
 def _transition(

@@ -192,6 +192,8 @@ def run_experiment(
         f'{list(phase_names)} after {list(skipped_phases)}.'
     )
   source = source_ctor(experience_ctor, domain, agent, seed)
+  if 'online' in chosen_phases or num_evaluation_episodes:
+    source.check_domain(domain, evaluates=num_evaluation_episodes > 0)
   session = session_lib.Session(
       root_dir,
       seed=seed,
@@ -249,15 +251,12 @@ def _check(held_out_fraction, num_evaluation_episodes, checkpoint_seconds):
     raise ValueError(
         f'`held_out_fraction` must be in (0, 1), got {held_out_fraction}.'
     )
-  if num_evaluation_episodes < 0:
-    raise ValueError(
-        '`num_evaluation_episodes` must not be negative, got '
-        f'{num_evaluation_episodes}.'
-    )
-  if checkpoint_seconds < 0:
-    raise ValueError(
-        f'`checkpoint_seconds` must not be negative, got {checkpoint_seconds}.'
-    )
+  for name, number in (
+      ('num_evaluation_episodes', num_evaluation_episodes),
+      ('checkpoint_seconds', checkpoint_seconds),
+  ):
+    if number < 0:
+      raise ValueError(f'`{name}` must not be negative, got {number}.')
 
 
 def _run_phases(

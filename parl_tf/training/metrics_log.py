@@ -32,6 +32,15 @@ _RGB = 3  # TensorBoard's color spaces are their numbers of channels.
 Number = Union[int, float, np.number]
 
 
+def check_name(name: str) -> None:
+  """Raises a ValueError unless a metric may have a column of its own."""
+  if not _ADDED.fullmatch(name):
+    raise ValueError(
+        f"Metric {name!r} must have a name of the form 'group/name', such as"
+        ' those among the columns of `metrics.csv` in docs/run_directory.md.'
+    )
+
+
 class MetricsLog:
   """Appends rows to `metrics.csv`, and their numbers to TensorBoard.
 
@@ -200,11 +209,8 @@ class MetricsLog:
     numbers = {}
     names = self._columns[len(_COUNTERS):]
     for name, value in metrics.items():
-      if name not in names and not _ADDED.fullmatch(name):
-        raise ValueError(
-            f"Metric {name!r} must have a name of the form 'group/name' or be"
-            f' one of the columns {list(names)}.'
-        )
+      if name not in names:
+        check_name(name)
       if value is None:
         continue
       array = np.asarray(value)

@@ -1,15 +1,24 @@
-"""Checks, before any work, that a policy keeps the protocol of `sample`."""
+"""Checks, before any work, that a policy keeps its protocol.
 
+Those of parl_tf are tested; a policy of another module is checked in full.
+"""
+
+import contextlib
 import inspect
-from typing import Any, Callable
+import os
+import traceback
+from typing import Any, Callable, Iterator
 
+from absl import logging
 import numpy as np
 import tensorflow as tf
+from tf_agents.utils import common
 
 from parl_tf import randomness
 from parl_tf import types
 
-_NUM_STATES, _NUM_SAMPLES = 2, 3
+# Unlike the usual sizes of actions, so that no axis is taken for another.
+_NUM_STATES, _NUM_SAMPLES = 11, 9
 _TOLERANCE = 1e-5  # Of rounding, as in datasets.
 
 
@@ -33,10 +42,26 @@ def check(
 
   Raises:
     TypeError: If `sample` or `distillation_loss` does not take its arguments.
-    ValueError: If a result has another shape, an action is outside [-1, 1], or
-      there is nothing to train.
+    ValueError: If a result has another shape, an action is outside [-1, 1],
+      there is nothing to train, a draw does not depend on seed and state alone,
+      a call creates variables, or TensorFlow cannot trace a method.
   """
   name = type(policy).__name__
+  if is_cloned and not policy.cloned.trainable_variables:
+    raise ValueError(
+        f'{name}.trainable_variables must not be empty after the constructor,'
+        ' where optimizers read it.'
+    )
+  with creates_no_variables(name, policy):
+    _check_calls(name, policy, observation_spec, action_size, is_cloned,
+                 has_mask)
+
+
+def _check_calls(
+    name, policy, observation_spec, action_size, is_cloned, has_mask
+):
+  """Checks what the methods return."""
+  is_own = not type(policy).__module__.startswith('parl_tf.')
   observation = tf.nest.map_structure(
       lambda spec: tf.zeros([_NUM_STATES, *spec.shape], spec.dtype),
       observation_spec,
@@ -60,40 +85,159 @@ def check(
         f'{name}.sample must return actions in [-1, 1], got'
         f' {np.min(actions):g} to {np.max(actions):g}.'
     )
-  # The tests of parl_tf's own policies compare whole batches.
-  if not type(policy).__module__.startswith('parl_tf.'):
-    _check_parts(name, policy, observation, seed, np.asarray(actions))
+  if is_own:
+    _check_draws(name, policy, observation, np.asarray(actions))
+    _check_trace(
+        f'{name}.sample',
+        lambda rows: policy.sample(
+            rows, _NUM_SAMPLES, seed, averaged=True, temperature=1.0
+        ),
+        observation,
+    )
   if not is_cloned:
     return
-  if not policy.cloned.trainable_variables:
-    raise ValueError(f'{name}.trainable_variables must not be empty.')
   options = {'mask': tf.ones_like(actions[:, 0])} if has_mask else {}
-  loss = call(
-      f'{name}.distillation_loss',
-      'GenerativePolicy',
-      policy.distillation_loss,
-      observation,
-      actions[:, 0],
-      seed,
-      **options,
-  )
-  _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
-
-
-def _check_parts(name, policy, observation, seed, actions):
-  """Checks that the draws for a part of a batch are those of the whole."""
-  part = tf.nest.map_structure(lambda x: x[1:], observation)
-  with randomness.part_of_batch(tf.constant(1), 1, _NUM_STATES):
-    drawn = policy.sample(
-        part, _NUM_SAMPLES, seed, averaged=True, temperature=1.0
+  left_out = _left_out(policy.cloned)
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(left_out)
+    loss = call(
+        f'{name}.distillation_loss',
+        'GenerativePolicy',
+        policy.distillation_loss,
+        observation,
+        actions[:, 0],
+        seed,
+        **options,
     )
-  if not np.allclose(drawn, actions[1:], atol=1e-3, equal_nan=True):
+  _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
+  if not is_own:
+    return
+  _check_trace(
+      f'{name}.distillation_loss',
+      lambda rows: policy.distillation_loss(*rows[:2], seed, **rows[2]),
+      (observation, actions[:, 0], options),
+  )
+  gradients = tape.gradient(loss, left_out)
+  untrained = [x.name for x, y in zip(left_out, gradients) if y is not None]
+  if untrained:
+    logging.warning(
+        '%s.trainable_variables lacks %s, on which its loss depends: training'
+        ' leaves them as they are.',
+        name,
+        ', '.join(untrained),
+    )
+
+
+@contextlib.contextmanager
+def creates_no_variables(name: str, module: tf.Module) -> Iterator[None]:
+  """Checks that a module has the same variables before and after its calls.
+
+  Args:
+    name: Name of its class, for the message.
+    module: Policy or critic that an agent holds.
+
+  Raises:
+    ValueError: If it has new ones, which no optimizer would train.
+  """
+  known = {x.ref() for x in module.variables}
+  yield
+  created = [x.name for x in module.variables if x.ref() not in known]
+  if created:
+    raise ValueError(
+        f'{name} must create its variables in its constructor, where optimizers'
+        f' read them, but a first call created {", ".join(created)}. Build'
+        ' Keras layers in the constructor: `layer.build([None, input_size])`.'
+    )
+
+
+def _left_out(policy):
+  """Returns trainable variables that `trainable_variables` does not return."""
+  known = {x.ref() for x in policy.trainable_variables}
+  every = tf.Module.trainable_variables.fget(policy)
+  return [x for x in every if x.ref() not in known]
+
+
+def _check_trace(name, function, rows):
+  """Traces a method for any number of rows, a nest of `[B, ...]`."""
+  specs = tf.nest.map_structure(
+      lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), rows
+  )
+  trace(name, function, specs)
+
+
+def trace(name: str, function: Callable[..., Any], *specs: types.Nest) -> None:
+  """Traces a method of a user's class into a graph; computes nothing.
+
+  Args:
+    name: Name of the method, for the message.
+    function: Calls the method. Errors that it raises in this package's checks
+      are passed on.
+    *specs: Nests of `tf.TensorSpec`, its arguments.
+
+  Raises:
+    ValueError: If TensorFlow cannot trace it.
+  """
+  try:
+    common.function(function).get_concrete_function(*specs)
+  except Exception as error:
+    frames = traceback.extract_tb(error.__traceback__)
+    folder = os.path.dirname(__file__)
+    if os.path.dirname(frames[-1].filename) == folder:
+      raise
+    # The author's, rather than the line of a library that they called.
+    others = tuple(os.path.dirname(x) for x in (folder, *np.__path__))
+    own = [x for x in frames if not x.filename.startswith(others)] or frames
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    raise ValueError(
+        f'TensorFlow cannot trace {name}: {reason[-1].strip()}'
+        f' ({own[-1].filename}, line {own[-1].lineno})'
+    ) from error
+
+
+def _check_draws(name, policy, observation, actions):
+  """Checks that draws depend on the seed and, per row, on the state alone."""
+
+  def sample(observation, seed):
+    return np.asarray(
+        policy.sample(
+            observation,
+            _NUM_SAMPLES,
+            tf.constant(seed),
+            averaged=True,
+            temperature=1.0,
+        )
+    )
+
+  if not _are_equal(sample(observation, [0, 0]), actions):
+    raise ValueError(
+        f'{name}.sample must draw the same actions for the same seed: draw from'
+        ' `seed`, with `parl_tf.randomness`.'
+    )
+  # A policy without noise draws the same action N times.
+  if not _are_equal(actions[:, :1], actions) and _are_equal(
+      sample(observation, [1, 1]), actions
+  ):
+    logging.warning(
+        '%s.sample draws the same actions for another seed. If it should not,'
+        ' draw from `seed`, with `parl_tf.randomness`.',
+        name,
+    )
+  part = tf.nest.map_structure(lambda x: x[-1:], observation)
+  with randomness.part_of_batch(
+      tf.constant(_NUM_STATES - 1), 1, _NUM_STATES
+  ):
+    drawn = sample(part, [0, 0])
+  if not _are_equal(drawn, actions[-1:]):
     raise ValueError(
         f'{name}.sample must draw the same actions for a state, whatever other'
         ' states are in the batch: the first axis of each draw of'
         ' `parl_tf.randomness` must be the batch, B rows, or B * N with those'
         ' of a state in succession.'
     )
+
+
+def _are_equal(actions, others):
+  return np.allclose(actions, others, atol=1e-3, equal_nan=True)
 
 
 def call(

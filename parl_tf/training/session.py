@@ -20,6 +20,7 @@ from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_result
 from parl_tf.training import evaluation_video
+from parl_tf.training import finite_losses
 from parl_tf.training import heartbeat
 from parl_tf.training import learning_rates
 from parl_tf.training import metric_columns
@@ -28,6 +29,7 @@ from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_summary
 from parl_tf.training import setbacks
 from parl_tf.training import sources
+from parl_tf.training import task_units
 from parl_tf.training import value_bias
 
 
@@ -72,7 +74,11 @@ class Session:
       strategy: Strategy in whose scope the agent was made; None for one device.
       phase_checkpoints: Keeps the networks at the end of each phase, if given.
       keep_best: Whether to keep the networks of the best online evaluation.
+
+    Raises:
+      ValueError: If the run began with other units of actions.
     """
+    task_units.claim(root_dir, domain)
     self.root_dir = root_dir
     self.seed = seed
     self.domain = domain
@@ -228,14 +234,14 @@ class Session:
     """Takes training steps on rows of the tables."""
     self.state.latest = {}  # Training outdates the latest evaluation.
     iterator = self.experience.iterate(self.train_step, num_steps, request)
-    with xla.explained_errors():
+    with xla.explained_errors(), finite_losses.explained_errors(self.agent):
       losses = self._learner.run(num_steps, iterator)
     self._note_losses(losses)
 
   def train_on(self, experience: types.Experience) -> None:
     """Trains on experience that does not come from a table."""
     self.state.latest = {}
-    with xla.explained_errors():
+    with xla.explained_errors(), finite_losses.explained_errors(self.agent):
       losses = self.agent.train(experience)
     self._note_losses(losses)
 

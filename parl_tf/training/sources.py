@@ -53,6 +53,18 @@ class Source(Protocol):
 
   experience: Any
 
+  def check_domain(self, domain, evaluates: bool) -> None:
+    """Checks, without motion, that this process can play its episodes.
+
+    Args:
+      domain: `Domain`.
+      evaluates: Whether it plays evaluation episodes.
+
+    Raises:
+      EOFError: If the task needs a terminal, and there is none.
+      ValueError: If the task is in use, or a driver breaks its rules.
+    """
+
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
     """Called once, before the phases, with the episodes of the dataset."""
 
@@ -82,6 +94,12 @@ class LocalSource:
     self.experience = experience_ctor(
         seed=seed, **experience_arguments(domain, agent)
     )
+
+  def check_domain(self, domain, evaluates: bool) -> None:
+    """Checks the environment, such as a robot, if there is only one."""
+    del evaluates  # This process plays online episodes in any case.
+    if domain.max_environments == 1:
+      domain.make_environment(0, evaluation=False).check()
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
     """Raises `ValueError` if the tables are too small for the episodes.

@@ -1,5 +1,6 @@
 """Tests of recognizing input errors and of their one-line messages."""
 
+import abc
 import os
 from unittest import mock
 
@@ -19,6 +20,26 @@ from parl_tf.training import experiment
 @gin.configurable(module='input_errors_test')
 def make_interval(rate, num_trials=gin.REQUIRED):
   return proportion.wilson_interval(rate, num_trials)
+
+
+@gin.configurable(module='input_errors_test', denylist=['spec'])
+class Network:
+
+  def __init__(self, spec, *, depth):
+    del spec, depth
+
+
+@gin.configurable(module='input_errors_test')
+class Unfinished(abc.ABC):
+
+  @abc.abstractmethod
+  def advantage(self):
+    """Must be defined."""
+
+
+@gin.configurable(module='input_errors_test')
+def make(ctor):
+  return ctor('spec')
 
 
 class _Opposite:
@@ -107,6 +128,16 @@ class InputErrorsTest(parameterized.TestCase):
         self._one_line(make_interval, 0.5),
         '^Required bindings for `make_interval` .*num_trials',
     )
+
+  @parameterized.parameters(
+      ('Network', "Network lacks 'depth': bind it, or, if the program passes"),
+      ('Network()', "Network lacks 'spec': .* without parentheses, `@Network`"),
+      ('Unfinished', r'abstract class Unfinished .* advantage \(gin: make\)'),
+  )
+  def test_classes_that_cannot_be_made_are_input_errors(self, ctor, message):
+    configs.parse([], [f'make.ctor = @{ctor}'])
+
+    self.assertRegex(self._one_line(make), message)
 
   def test_unbound_macro_does_not_print_the_configuration(self):
     self.assertRegex(

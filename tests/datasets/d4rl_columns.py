@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 
 from parl_tf import types
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 
 
 def make(ends='--T-t--', **changes):
@@ -33,7 +33,7 @@ def write(path, columns):
 
 
 def write_episodes(path, episodes, **kwargs):
-  with d4rl.EpisodeFile(path, **kwargs) as file:
+  with d4rl_writer.EpisodeFile(path, **kwargs) as file:
     for episode in episodes:
       file.append(episode)
 

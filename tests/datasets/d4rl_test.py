@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from parl_tf import picture_store
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer as writer
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 from tests.datasets import dataset_case
@@ -107,7 +107,7 @@ class ReadTest(D4rlTest):
     self._write(d4rl_columns.make(**{'infos/solved': np.arange(7) == 0}))
     episodes = self._read(success_field='infos/solved')
     self.assertEqual(episodes[0].success.tolist(), [True, False, False])
-    with d4rl.EpisodeFile(self._path, has_next_observations=False) as file:
+    with writer.EpisodeFile(self._path, has_next_observations=False) as file:
       file.append(episodes[0])
     first = self._read(success_field='infos/solved')[0]  # Has other flags now.
     self.assertEqual(first.success.tolist(), [True, False, False])
@@ -333,7 +333,7 @@ class WriteTest(D4rlTest):
       )
 
   def test_infos_are_columns(self):
-    with d4rl.EpisodeFile(self._path) as file:
+    with writer.EpisodeFile(self._path) as file:
       file.append(_episode([0, 1, 2], True), {'goal': np.ones([2, 2])})
       file.append(_episode([0, 1], True), {'goal': np.zeros([1, 2])})
     with h5py.File(self._path, 'r') as file:
@@ -361,13 +361,13 @@ class WriteTest(D4rlTest):
 
   def test_infos_must_be_the_same_in_every_episode(self):
     with self.assertRaisesRegex(ValueError, "infos/goal.*episode|episode.*got"):
-      with d4rl.EpisodeFile(self._path) as file:
+      with writer.EpisodeFile(self._path) as file:
         file.append(_episode([0, 1], True), {'goal': np.ones([1, 2])})
         file.append(_episode([0, 1], True, 1))
 
   def test_infos_must_have_one_row_per_step(self):
     with self.assertRaisesRegex(ValueError, r'infos/goal.*\(2, 2\).*\(1, 2\)'):
-      with d4rl.EpisodeFile(self._path) as file:
+      with writer.EpisodeFile(self._path) as file:
         file.append(_episode([0, 1, 2], True), {'goal': np.ones([1, 2])})
 
   def test_nested_observations_are_read_back(self):

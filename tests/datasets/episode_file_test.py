@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
 
@@ -36,7 +37,7 @@ class EpisodeFileTest(absltest.TestCase):
     folder = os.path.dirname(self._path)
     for length in (3, 5):
       with self.assertRaisesRegex(RuntimeError, 'stop'):
-        with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
           file.append(_episode(range(length), True))
           raise RuntimeError('stop')
     self.assertCountEqual(
@@ -48,12 +49,29 @@ class EpisodeFileTest(absltest.TestCase):
       (episode,) = reading.read_episodes(path)
       self.assertEqual(episode.num_steps, length - 1)
 
+  def test_a_kill_loses_no_complete_episode(self):
+    killed = os.path.join(self.create_tempdir().full_path, 'data.hdf5')
+    with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
+      for length in 3, 5:
+        file.append(_episode(range(length), True))
+      # What a kill would leave now.
+      shutil.copyfile(f'{self._path}.partial', f'{killed}.partial')
+    with d4rl_writer.EpisodeFile(killed, keeps_unfinished=True) as file:
+      file.append(_episode(range(7), True))
+    kept = killed.replace('.hdf5', '.unfinished-1.hdf5')
+    lengths = {
+        path: [x.num_steps for x in reading.read_episodes(path)]
+        for path in (kept, killed)
+    }
+    self.assertEqual(lengths, {kept: [2, 4], killed: [6]})
+    self.assertLen(os.listdir(os.path.dirname(killed)), 2)
+
   def test_numbers_that_the_first_episodes_dtype_cannot_hold(self):
     whole = np.zeros([1], np.int64)
     with self.assertRaisesRegex(
         ValueError, '`infos/x` must have dtype int64.*got float32'
     ):
-      with d4rl.EpisodeFile(self._path) as file:
+      with d4rl_writer.EpisodeFile(self._path) as file:
         file.append(_episode([0, 1], True), {'x': whole})
         file.append(_episode([0, 1], True, 1), {'x': whole.astype(np.float32)})
 
@@ -77,13 +95,13 @@ class EpisodeFileTest(absltest.TestCase):
   def test_a_write_that_does_not_fit_is_not_begun(self):
     usage = shutil.disk_usage(os.path.dirname(self._path))
     with self.assertRaisesRegex(OSError, 'No space left.*data.hdf5'):
-      with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
-        for num_rows in 8_193, 5:  # The first is written at once.
-          file.append(_episode(range(num_rows), True))
+      with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        file.append(_episode(range(9), True))
         self.enter_context(mock.patch.object(
             shutil, 'disk_usage', return_value=usage._replace(free=1000)
         ))
-    self.assertEqual(self._kept_lengths(), [8_192])
+        file.append(_episode(range(5), True))
+    self.assertEqual(self._kept_lengths(), [8])
 
   def _write_while(self, failing_writes, error):
     """Writes episodes of 4 and 6 steps; writes of columns fail by number."""
@@ -95,12 +113,12 @@ class EpisodeFileTest(absltest.TestCase):
       write(*args)
 
     # Writes each episode at once.
-    self.enter_context(mock.patch.object(d4rl, '_CHUNK_ROWS', 1))
+    self.enter_context(mock.patch.object(d4rl_writer, '_CHUNK_ROWS', 1))
     self.enter_context(
         mock.patch.object(h5py.Dataset, '__setitem__', write_or_fail)
     )
     with self.assertRaises(type(error)):
-      with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+      with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
         file.append(_episode(range(5), True))
         file.append(_episode(range(7), True))
 
@@ -112,7 +130,7 @@ class EpisodeFileTest(absltest.TestCase):
 
   def test_a_file_without_an_episode_is_not_kept(self):
     with self.assertRaisesRegex(RuntimeError, 'stop'):
-      with d4rl.EpisodeFile(self._path, keeps_unfinished=True):
+      with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True):
         raise RuntimeError('stop')
     self.assertEmpty(os.listdir(os.path.dirname(self._path)))
 
@@ -121,6 +139,16 @@ class EpisodeFileTest(absltest.TestCase):
     d4rl_columns.write_episodes(self._path, [episode])
     (found,) = reading.read_episodes(self._path, action_bounds=(-0.5, 0.5))
     np.testing.assert_array_equal(found.action, episode.action)
+
+  def test_bounds_that_have_changed_since_the_recording_are_a_fault(self):
+    bounds = np.float32([[-0.25], [0.25]])
+    d4rl_columns.write_episodes(
+        self._path, [_episode(range(4), True)],
+        metadata={d4rl.BOUNDS: bounds},
+    )
+    reading.read_episodes(self._path, raw_action_bounds=bounds)
+    with self.assertRaisesRegex(ValueError, r'meant \[-0.25\] and .*\[1.0\]'):
+      reading.read_episodes(self._path, raw_action_bounds=4.0 * bounds)
 
   def test_files_of_earlier_versions_are_recognized_by_their_metadata(self):
     episode = _episode(range(4), True)

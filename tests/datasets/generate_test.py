@@ -13,7 +13,7 @@ import gin
 import h5py
 import numpy as np
 
-from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import generate
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
@@ -312,7 +312,9 @@ class RecordDatasetTest(absltest.TestCase):
         return super().reset()
 
     for max_environments, left in (None, []), (1, ['data.unfinished-1.hdf5']):
-      domain = mock.Mock(max_environments=max_environments)
+      domain = mock.Mock(
+          max_environments=max_environments, raw_action_bounds=([-1.0], [1.0])
+      )
       domain.make_recorder.return_value = (Interrupted(), _Pusher())
       with self.assertRaises(KeyboardInterrupt):
         generate.record_task(
@@ -328,7 +330,7 @@ class RecordDatasetTest(absltest.TestCase):
   def test_a_dataset_is_synced_before_and_after_it_gets_its_name(self):
     synced = []
     with mock.patch.object(
-        d4rl.synced_file,
+        d4rl_writer.synced_file,
         'sync',
         lambda path: synced.append((path, os.path.exists(self._path))),
     ):
@@ -353,7 +355,7 @@ class RecordDatasetTest(absltest.TestCase):
 
     with self.assertRaisesRegex(OSError, 'the disk is full'):
       with mock.patch.object(h5py.Dataset, '__setitem__', write_or_fail):
-        with d4rl.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
           file.append(first)
           file._flush()
           file.append(d4rl_columns.make_episode([5, 6], True, 1))

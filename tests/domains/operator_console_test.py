@@ -6,6 +6,7 @@ from unittest import mock
 from absl.testing import absltest
 
 from parl_tf.binaries import input_errors
+from parl_tf.domains import domain
 from parl_tf.domains import operator_console
 
 
@@ -24,6 +25,12 @@ class OperatorConsoleTest(absltest.TestCase):
     self.assertTrue(operator_console.ask_operator(None))
     self.assertFalse(operator_console.ask_operator(None))
     os.write(self._terminal, b'go\n')
+    self.assertFalse(operator_console.ask_operator(None))
+
+  def test_an_episode_can_be_discarded(self):
+    os.write(self._terminal, b'd\n')
+    with self.assertRaisesRegex(domain.EpisodeLostError, 'discarded'):
+      operator_console.ask_operator(None)
     self.assertFalse(operator_console.ask_operator(None))
 
   def test_closed_standard_input_is_an_error(self):
@@ -52,6 +59,7 @@ class OperatorConsoleTest(absltest.TestCase):
     with mock.patch('builtins.input', type_after_prompt):
       operator_console.ask_for_reset()
     self.assertLen(prompts, 3)
+    self.assertIn('"d" and Enter discard it', prompts[0])
     self.assertRegex(prompts[0], 'Arrange the scene.*"go".*Enter')
     self.assertFalse(operator_console.ask_operator(None))
 

@@ -79,6 +79,38 @@ class CriticCheckTest(parameterized.TestCase):
     ):
       critic_check.check(_agent(loss=loss))
 
+  def test_names_of_metrics_are_checked(self):
+    loss = _loss(tf.identity, above=tf.constant(1.0))
+    with self.assertRaisesRegex(ValueError, "Metric 'above' must .*group/name"):
+      critic_check.check(_agent(loss=loss))
+
+  def test_variables_of_a_first_call_are_refused(self):
+    layer = tf.keras.layers.Dense(1, name='late')
+
+    def loss(self, transition, source, seed):
+      del source, seed
+      self.late = layer
+      value = layer(transition.time_step.observation)[:, 0]
+      return types.CriticLoss(value, {})
+
+    with self.assertRaisesRegex(
+        ValueError, 'MyCritic must create .* call created .*late/kernel:0'
+    ):
+      critic_check.check(_agent(loss=loss))
+
+  def test_an_error_of_a_loss_has_its_line(self):
+    def loss(self, transition, source, seed):
+      del source, seed
+      return self.bind(transition.time_step.observation)(
+          transition.action_step.action
+      )
+
+    with self.assertRaisesRegex(
+        ValueError,
+        r'trace MyCritic.loss: Actions must be \[B, N, A\].*rank 3.*line',
+    ):
+      critic_check.check(_agent(loss=loss))
+
   def test_values_need_one_for_each_action(self):
     with self.assertRaisesRegex(
         ValueError, r'MyCritic.bind returns must .* \[B, N\].*got .* \(7,\)'

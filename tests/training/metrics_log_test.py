@@ -90,7 +90,7 @@ class MetricsLogTest(parameterized.TestCase):
     self.assertEqual([row[k] for k in 'abcd'], ['3', '0.5', '1', 'nan'])
 
   @parameterized.named_parameters(
-      ('unknown', {'spread': 1.0}, "'spread' must have .* 'group/name' or be"),
+      ('unknown', {'spread': 1.0}, "'spread' must have .* 'group/name', such"),
       ('line', {'a/b,c': 1.0}, "'a/b,c' must have a name of the form"),
       ('counter', {'env_steps': 1.0}, "'env_steps' must have a name"),
       ('array', {'score': np.zeros([2])}, r'got shape \[2\]'),

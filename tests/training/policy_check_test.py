@@ -43,7 +43,7 @@ def _without_temperature(self, observation, num_samples, seed, averaged=True):
 
 def _loss_without_mask(self, observation, action, seed):
   del self, observation, seed
-  return tf.zeros([len(action)])
+  return tf.zeros(tf.shape(action)[:1])
 
 
 def _samples(actions):
@@ -57,25 +57,25 @@ class PolicyCheckTest(parameterized.TestCase):
     _check(small_agent.make_policy())
     # Rounding, and zeros that are no valid observation.
     for number in 1.0000001, np.nan:
-      _check(_policy(sample=_samples(np.full([2, 3, 2], number))))
+      _check(_policy(sample=_samples(np.full([11, 9, 2], number))))
 
   @parameterized.parameters(
-      (np.zeros([2, 2]), r'sample .* \[2, 3, 2\], got float32 of \[2, 2\]'),
-      (np.full([2, 3, 2], 1.5), r'in \[-1, 1\], got 1.5 to 1.5'),
+      (np.zeros([11, 2]), r'sample .* \[11, 9, 2\], got float32 of \[11, 2\]'),
+      (np.full([11, 9, 2], 1.5), r'in \[-1, 1\], got 1.5 to 1.5'),
   )
   def test_wrong_samples_are_refused(self, actions, message):
     with self.assertRaisesRegex(ValueError, message):
       _check(_policy(sample=_samples(actions)))
 
   @parameterized.parameters(
-      ([3, 2, 2], [1, 0, 2]), ([3, 2], None)  # N first, or no batch
+      ([9, 11, 2], [1, 0, 2]), ([9, 2], None)  # N first, or no batch
   )
   def test_draws_without_the_batch_first_are_refused(self, shape, order):
     def sample(self, observation, num_samples, seed, averaged, temperature):
       del self, num_samples, averaged, temperature
       size = len(observation)
       draws = randomness.uniform(
-          seed, [size if x == 2 and order else x for x in shape[:-1]] + [2],
+          seed, [size if x == 11 and order else x for x in shape[:-1]] + [2],
           low=-1.0, high=1.0,
       )
       if order is not None:
@@ -85,17 +85,78 @@ class PolicyCheckTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'must draw the same actions for a'):
       _check(_policy(sample=sample))
 
+  def test_draws_that_ignore_the_seed_are_refused(self):
+    random = np.random.default_rng(0)
+
+    def sample(self, *args, **kwargs):
+      del self, args, kwargs
+      return tf.constant(random.uniform(-1, 1, [11, 9, 2]), tf.float32)
+
+    with self.assertRaisesRegex(ValueError, 'same actions for the same seed'):
+      _check(_policy(sample=sample))
+
+  def test_draws_of_a_constant_seed_are_named(self):
+    def sample(self, observation, *args, **kwargs):
+      del self, args, kwargs
+      return randomness.uniform(
+          tf.constant([0, 1]), [tf.shape(observation)[0], 9, 2], low=-1.0,
+          high=1.0,
+      )
+
+    with self.assertLogs(level='WARNING') as log:
+      _check(_policy(sample=sample))
+    self.assertIn('MyPolicy.sample draws the same actions for', log.output[0])
+
+  def test_a_policy_that_cannot_be_traced_is_refused(self):
+    def loss(self, observation, action, seed):
+      del self, seed
+      return tf.constant(np.sum(observation.numpy(), 1) + action[:, 0].numpy())
+
+    with self.assertRaisesRegex(
+        ValueError,
+        r'cannot trace MyPolicy.distillation_loss: .*numpy.*'
+        r'policy_check_test.py, line \d+\)',
+    ):
+      _check(_policy(distillation_loss=loss))
+
+  def test_variables_of_a_first_call_are_refused(self):
+    layer = tf.keras.layers.Dense(1, name='late')
+
+    def loss(self, observation, action, seed):
+      del action, seed
+      self.late = layer
+      return layer(observation)[:, 0]
+
+    with self.assertRaisesRegex(
+        ValueError, 'MyPolicy must create .* call created late/kernel:0, late/b'
+    ):
+      _check(_policy(distillation_loss=loss))
+
+  def test_variables_that_are_not_trained_are_named(self):
+    policy = _policy(
+        trainable_variables=property(
+            lambda self: gaussian.GaussianPolicy.trainable_variables.fget(self)[
+                1:
+            ]
+        )
+    )
+    with self.assertLogs(level='WARNING') as log:
+      _check(policy)
+    self.assertRegex(
+        log.output[0], 'MyPolicy.trainable_variables lacks .*, on which its'
+    )
+
   def test_samples_of_another_dtype_are_refused(self):
     def sample(self, *args, **kwargs):
       del self, args, kwargs
-      return tf.zeros([2, 3, 2], tf.float64)
+      return tf.zeros([11, 9, 2], tf.float64)
 
     with self.assertRaisesRegex(ValueError, 'float32 of shape.*got float64'):
       _check(_policy(sample=sample))
 
   def test_a_loss_that_is_a_mean_is_refused(self):
     with self.assertRaisesRegex(
-        ValueError, r'distillation_loss .* here \[2\], got float32 of \[\]'
+        ValueError, r'distillation_loss .* here \[11\], got float32 of \[\]'
     ):
       _check(_policy(distillation_loss=_samples(0.5)))
 

@@ -12,6 +12,7 @@ from parl_tf.domains import pointmaze
 from parl_tf.replay import episode_log
 from parl_tf.replay import memory_experience
 from parl_tf.training import checkpoint
+from parl_tf.training import experiment  # noqa: F401 (registers its settings)
 from parl_tf.training import sources
 from tests import eager
 from tests.training import small_run
