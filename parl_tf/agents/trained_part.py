@@ -160,9 +160,8 @@ class TrainedPart:
     if all(gradient is None for gradient in gradients):
       names = [x.name for x in self._variables[:1]]
       raise ValueError(
-          f'The {self.name} loss depends on none of the'
-          f' {len(self._variables)} variables that it must train, such as'
-          f' {names}.'
+          f'The {self.name} loss depends on none of the variables that it must'
+          f' train, such as {names}.'
       )
     gradients = replicas.sum_each(gradients)
     self._optimizer.apply_gradients(
