@@ -15,7 +15,7 @@ _COLLECTIONS = (
 
 
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
-  """Checks that no text is bound to a number, nor the reverse.
+  """Checks that no text or None is bound to a number, nor the reverse.
 
   Also, that neither is bound to a tuple or a dict, and that no float, such as
   `1e3`, is bound to an integer.
@@ -31,7 +31,7 @@ def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
       continue
     hints = None
     for parameter, value in values.items():
-      if not isinstance(value, (str, *_NUMBERS)):
+      if value is not None and not isinstance(value, (str, *_NUMBERS)):
         continue
       if hints is None:
         hints = _hints(gin.get_configurable(name))
@@ -52,7 +52,14 @@ def _hints(configurable: Any) -> Mapping[str, Any]:
 
 
 def _may_be(hint: Any, value: Any) -> bool:
-  """Returns whether a number or text may have a type, as far as is known."""
+  """Returns whether a value may have a type, as far as is known.
+
+  Args:
+    hint: The type.
+    value: Number, text or None.
+  """
+  if value is None:
+    return hint not in (str, *_NUMBERS)
   if hint is type(None) or (typing.get_origin(hint) or hint) in _COLLECTIONS:
     return False
   if hint is str:

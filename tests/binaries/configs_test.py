@@ -139,6 +139,7 @@ class ConfigsTest(absltest.TestCase):
   def test_text_for_a_number_is_an_error(self):
     for binding, message in (
         ("make_sized.size = 'few'", "size` must be of type int, got 'few'"),
+        ('make_sized.size = None', 'size` must be of type int, got None'),
         ("make_sized.share = 'few'", 'share` must be of type float or None'),
         ('make_sized.name = 3', 'name` must be of type str, got 3'),
         ('make_sized.size = 1e3', 'size` must be of type int, got 1000.0'),
