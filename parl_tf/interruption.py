@@ -95,7 +95,9 @@ def take_no_time() -> None:
 
 
 @contextlib.contextmanager
-def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
+def ends_soon(
+    describe: Callable[[], str], may_end: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
   """Ends the process one second after Ctrl-C in its context, if it still runs.
 
   After `heed_sigterm` also after SIGTERM, within `turns` after seven seconds.
@@ -104,7 +106,10 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   Args:
     describe: Returns the text to print to standard error; '' if the program has
       printed it.
+    may_end: Whether the process may end now; otherwise it is asked again, each
+      second, until the context ends.
   """
+  is_closed = threading.Event()
   receiver, sender = os.pipe()
   os.set_blocking(sender, False)
 
@@ -117,6 +122,9 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
     time.sleep(_TURN_SECONDS if is_in_turn else _PATIENCE_SECONDS)
     if _takes_time.is_set():
       return
+    while not may_end():
+      if is_closed.wait(_PATIENCE_SECONDS):
+        return
     os.write(2, describe().encode())
     os._exit(STATUS)  # Skips the wait for other threads.
 
@@ -126,6 +134,7 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
   try:
     yield
   finally:
+    is_closed.set()
     signal.set_wakeup_fd(before)
     os.close(sender)
 
@@ -133,5 +142,7 @@ def ends_soon(describe: Callable[[], str]) -> Iterator[None]:
 def _ends(number: bytes) -> bool:
   """Returns whether a signal ends the process."""
   if number == bytes([signal.SIGTERM]):
-    return _heeds_sigterm.is_set()
+    return _heeds_sigterm.is_set() or (
+        signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    )
   return number == bytes([signal.SIGINT])

@@ -69,6 +69,22 @@ def main(argv):
 console.run('program', main, lambda: None)
 """
 
+# Until a service is lost, which takes two seconds.
+_WAITING = """
+import os, signal, threading, time
+from parl_tf import interruption
+
+lost = threading.Event()
+threading.Timer(2.0, lost.set).start()
+start = time.monotonic()
+with interruption.ends_soon(
+    lambda: f'after {time.monotonic() - start:.1f} s', lost.is_set
+):
+  signal.signal(signal.SIGINT, lambda *_: None)  # As while TensorFlow waits.
+  os.kill(os.getpid(), signal.SIGINT)
+  time.sleep(60)
+"""
+
 
 def _run(program):
   return subprocess.run(
@@ -93,6 +109,11 @@ class InterruptionTest(parameterized.TestCase):
       )
       # One second, and the start of Python.
       self.assertLess(time.monotonic() - started, 20.0)
+
+  def test_a_program_ends_once_it_may(self):
+    done = _run(_WAITING)
+    self.assertEqual(done.returncode, 130, done.stderr)
+    self.assertRegex(done.stderr, '^after [23]')
 
   def test_sigterm_ends_a_program_without_turns_as_ctrl_c_does(self):
     for stuck in ('time.sleep(60)', _STUCK):

@@ -10,10 +10,19 @@ from concurrent import futures
 import contextlib
 import threading
 import time
-from typing import Any, Callable, Iterator, Mapping, Optional, TypeVar
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Iterator,
+    Mapping,
+    Optional,
+    TypeVar,
+)
 
 from absl import logging
 
+from parl_tf import interruption
 from parl_tf.replay.reverb_import import reverb
 
 DEADLINE_SECONDS = 4
@@ -181,12 +190,13 @@ class ServerLink:
     """Logs a warning while the server is unavailable or its table is empty.
 
     Reverb's iterators block silently until the server is back and has filled
-    its tables.
+    its tables, and Python handles no Ctrl-C meanwhile. So it ends the process
+    after a second, if the server is unavailable.
 
     Args:
       table: Table that is read within the `with` block.
     """
-    is_over = threading.Event()
+    is_over, is_lost = threading.Event(), threading.Event()
 
     def watch():
       waiting = _Waiting(f'{self.address} table {table}')
@@ -194,8 +204,10 @@ class ServerLink:
         try:
           tables = self.tables()
         except ConnectionError as error:
+          is_lost.set()
           waiting.report(str(error), at_once=True)
           continue
+        is_lost.clear()
         if table in tables and tables[table].current_size:
           waiting.end()
           waiting = _Waiting(f'{self.address} table {table}')
@@ -204,8 +216,15 @@ class ServerLink:
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
+    interrupted: ContextManager[None] = contextlib.nullcontext()
+    if threading.current_thread() is threading.main_thread():
+      interrupted = interruption.ends_soon(
+          lambda: '\nInterrupted while the replay service was away.\n',
+          is_lost.is_set,
+      )
     try:
-      yield
+      with interrupted:
+        yield
     finally:
       is_over.set()
       thread.join()
