@@ -141,8 +141,11 @@ def ends_soon(
 
 def _ends(number: bytes) -> bool:
   """Returns whether a signal ends the process."""
+  for heeded in signal.SIGTERM, signal.SIGHUP:  # See `take_time`.
+    if number == bytes([heeded]) and (
+        signal.getsignal(heeded) is signal.default_int_handler
+    ):
+      return True
   if number == bytes([signal.SIGTERM]):
-    return _heeds_sigterm.is_set() or (
-        signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    )
+    return _heeds_sigterm.is_set()
   return number == bytes([signal.SIGINT])

@@ -2,13 +2,23 @@
 
 import itertools
 import os
-from typing import Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from absl import logging
 import gin
 import numpy as np
 
 from parl_tf import types
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import formats
 from parl_tf.datasets import reading
@@ -26,6 +36,7 @@ class _Known(NamedTuple):
   has_unit_actions: bool
   needs_successes: bool
   task_infos: Mapping[str, np.ndarray]
+  recorded_bounds: Optional[np.ndarray]
 
 
 def convert(paths: Sequence[str], output: str) -> None:
@@ -41,7 +52,8 @@ def convert(paths: Sequence[str], output: str) -> None:
     output: File to write.
 
   Raises:
-    ValueError: If a dataset has a fault, an episode does not fit the layout or
+    ValueError: If a dataset has a fault, datasets were recorded with other
+      bounds of actions, an episode does not fit the layout or
       differs in columns, shapes or bytes from the first, or the actions' units
       or the successes are known for some of the datasets only. Or if no episode
       of a dataset succeeds whose format takes the end of the task from success,
@@ -60,7 +72,8 @@ def convert(paths: Sequence[str], output: str) -> None:
       metadata={
           'converted_from': [
               os.path.basename(os.path.abspath(path)) for path in paths
-          ]
+          ],
+          **_bounds(known),
       },
       has_successes=has_successes,
       has_unit_actions=has_unit_actions,
@@ -148,6 +161,24 @@ def _known_for_all(
   return all(known)
 
 
+def _bounds(known) -> Dict[str, Any]:
+  """Returns the bounds with which all datasets were recorded, as metadata.
+
+  Raises:
+    ValueError: If they differ.
+  """
+  found = [x.recorded_bounds for x in known]
+  if any(x is None for x in found):
+    return {}
+  for bounds in found:
+    if not np.array_equal(bounds, found[0]):
+      raise ValueError(
+          'Datasets to join must have been recorded with the same bounds of'
+          f' actions, got {found[0].tolist()} and {bounds.tolist()}.'
+      )
+  return {d4rl.BOUNDS: found[0]}
+
+
 class _LastObservationUnknownError(Exception):
   """An episode lacks the observation after its last step."""
 
@@ -159,6 +190,7 @@ def _look_at(path: str) -> _Known:
         source.has_unit_actions,
         source.needs_successes,
         source.task_infos(),
+        source.recorded_bounds,
     )
 
 

@@ -71,8 +71,10 @@ class _Source(hdf5.Source):
     metadata: Any = self.file['metadata'].attrs if has_metadata else {}
     is_old = any(name in metadata for name in _WRITTEN_HERE)
     self.has_unit_actions = bool(self.file.attrs.get(UNIT_ACTIONS, is_old))
-    if BOUNDS in metadata and layout.raw_action_bounds is not None:
-      recorded = np.asarray(metadata[BOUNDS])
+    if BOUNDS in metadata:
+      self.recorded_bounds = np.asarray(metadata[BOUNDS])
+    recorded = self.recorded_bounds
+    if recorded is not None and layout.raw_action_bounds is not None:
       seen = np.asarray(layout.raw_action_bounds, np.float32)
       if not np.array_equal(recorded, seen):
         self.faults.append(

@@ -13,6 +13,7 @@ import numpy as np
 from parl_tf import synced_file
 from parl_tf import types
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import kept_episodes
 from parl_tf.datasets import rows as rows_lib
 
 # Maximum bytes to write at once.
@@ -53,8 +54,11 @@ class EpisodeFile:
         [-1, 1]. Readers then ignore `dataset.action_bounds`.
       keeps_unfinished: Whether the episodes added before an error are kept, in
         a file whose name has `.unfinished-1` (or the next free number) before
-        its extension. Each episode is then written to the disk at once; after
-        a kill, the file is `path` with `.partial`, which the next one keeps.
+        its extension. Those of a recording that is killed are in such a file
+        once the next one to the same path begins.
+
+    Raises:
+      OSError: If another process writes to the same path.
     """
     self._path = path
     self._keeps_unfinished = keeps_unfinished
@@ -66,29 +70,31 @@ class EpisodeFile:
     # Buffers rows, because HDF5 compresses whole chunks.
     self._pending: List[Dict[str, np.ndarray]] = []
     self._num_pending = self._pending_bytes = 0
-    if keeps_unfinished:
-      self._keep_killed()
+    self._metadata = dict(metadata or {})
     self._file = h5py.File(self._partial_path, 'w')
     self._file.attrs[d4rl.UNIT_ACTIONS] = has_unit_actions
     attributes = self._file.create_group('metadata').attrs
-    for name, value in (metadata or {}).items():
+    for name, value in self._metadata.items():
       attributes[name] = value
+    self._kept = kept_episodes.KeptEpisodes(path)
+    self._num_kept = 0
+    if keeps_unfinished:
+      self._keep_killed(has_unit_actions)
 
-  def _keep_killed(self) -> None:
-    """Renames the file of an earlier recording that was killed, if any."""
-    try:
-      with h5py.File(self._partial_path, 'r') as file:
-        num_rows = len(file.get('actions', ()))
-    except OSError:  # There is none, or it is damaged or in use.
-      return
-    if num_rows:
+  def _keep_killed(self, has_unit_actions: bool) -> None:
+    """Joins the episodes of an earlier recording that was killed, if any."""
+    num_episodes = len(self._kept.paths())
+    if num_episodes:
       path = synced_file.free_path(self._path, 'unfinished')
-      os.rename(self._partial_path, path)
+      with EpisodeFile(path, has_unit_actions=has_unit_actions) as file:
+        self._kept.read(file.append_rows)
       logging.warning(
-          'Kept the %d steps of an earlier recording that was killed: %s.',
-          num_rows,
+          'Kept the %d complete episodes of an earlier recording that was'
+          ' killed: %s.',
+          num_episodes,
           path,
       )
+    self._kept.remove()
 
   def __enter__(self) -> 'EpisodeFile':
     return self
@@ -127,6 +133,15 @@ class EpisodeFile:
         )
       else:
         os.remove(self._partial_path)
+      if self._num_kept == self._num_episodes:
+        self._kept.remove()
+      elif self._num_kept:
+        logging.warning(
+            'Not all of the %d complete episodes could be joined. They are in'
+            ' %s, and the next recording to the same file joins them.',
+            self._num_kept,
+            self._kept.directory,
+        )
 
   def append(
       self,
@@ -147,7 +162,20 @@ class EpisodeFile:
     others = {f'infos/{name}': x for name, x in (infos or {}).items()}
     if taken := rows.keys() & others:
       raise ValueError(f'{self._path}: {taken} must not be among the infos.')
-    rows |= others
+    self._append(rows | others, f'episode {episode.episode_id}')
+    if self._keeps_unfinished:
+      self._kept.add(self._num_kept, rows | others, self._metadata)
+      self._num_kept += 1
+
+  def append_rows(
+      self, rows: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+  ) -> None:
+    """Adds the rows of an episode, and replaces the metadata of the file."""
+    self._append(dict(rows), 'episode')
+    for name, value in metadata.items():
+      self._file['metadata'].attrs[name] = value
+
+  def _append(self, rows: Dict[str, np.ndarray], label: str) -> None:
     if not self._names:
       self._names = set(rows)
       for name, array in rows.items():
@@ -160,16 +188,12 @@ class EpisodeFile:
             compression='gzip',
             shuffle=True,
         )
-    self._check(rows, episode)
+    num_rows = len(rows['actions'])
+    self._check(rows, num_rows, label)
     self._pending.append(rows)
-    self._num_pending += episode.num_steps
+    self._num_pending += num_rows
     self._pending_bytes += sum(array.nbytes for array in rows.values())
-    if self._keeps_unfinished:
-      self._flush()
-      self._file.flush()
-    elif (
-        self._num_pending >= _CHUNK_ROWS or self._pending_bytes >= _WRITE_BYTES
-    ):
+    if self._num_pending >= _CHUNK_ROWS or self._pending_bytes >= _WRITE_BYTES:
       self._flush()
 
   def _flush(self) -> None:
@@ -236,16 +260,16 @@ class EpisodeFile:
     return rows
 
   def _check(
-      self, rows: Mapping[str, np.ndarray], episode: types.Episode
+      self, rows: Mapping[str, np.ndarray], num_rows: int, label: str
   ) -> None:
-    where = f'{self._path}, episode {episode.episode_id}'
+    where = f'{self._path}, {label}'
     if set(rows) != self._names:
       raise ValueError(
           f'{where}: must have the columns {sorted(self._names)} of the first'
           f' episode, got {sorted(rows)}.'
       )
     for name, array in rows.items():
-      shape = (episode.num_steps,) + self._file[name].shape[1:]
+      shape = (num_rows,) + self._file[name].shape[1:]
       if array.shape != shape:
         raise ValueError(
             f'{where}: `{name}` must have shape {shape}, got {array.shape}.'

@@ -133,6 +133,8 @@ class RowSource(abc.ABC):
     faults: Faults specific to the format, each with path and field.
     has_unit_actions: Whether the dataset is one that the library wrote with
       actions in [-1, 1].
+    recorded_bounds: Lows and highs of the task's own actions, each `[A]`, where
+      the library recorded them; None if unknown.
     needs_successes: Whether an episode is terminal only where it succeeds,
       because the format does not tell a time-out from the end of the task.
     is_play: Whether there are rewards and successes of several tasks.
@@ -144,6 +146,7 @@ class RowSource(abc.ABC):
   columns: Mapping[str, Column]
   faults: List[str]
   has_unit_actions: bool = False
+  recorded_bounds: Optional[np.ndarray] = None
   needs_successes: bool = False
   is_play: bool = False
   found: Sequence[str] = ()

@@ -60,6 +60,8 @@ class RemoteSource:
         ' world that no collector uses.',
         domain.name,
     )
+    if domain.max_environments == 1:
+      domain.make_environment(0, evaluation=True).check()
 
   def begin(self, session, episodes: Sequence[types.Episode]) -> None:
     """Claims the service, if it is up; see `RemoteCollection.begin`.

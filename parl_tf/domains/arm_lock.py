@@ -29,6 +29,14 @@ def path_of(name: str) -> str:
   return os.path.join(folder, f'parl_tf_{name}_{os.getuid()}.lock')
 
 
+def check(name: str) -> None:
+  """Raises `ValueError` if another process has the arm; reserves nothing."""
+  path = path_of(name)
+  if path not in _HELD:
+    hold(name)
+    _HELD.pop(path).close()
+
+
 def hold(name: str) -> None:
   """Reserves an arm for this process until it ends, even if it is killed.
 

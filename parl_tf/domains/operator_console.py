@@ -3,11 +3,13 @@
 Provides hooks for `RobotEnvironment` in runs started from a terminal.
 """
 
+import functools
 import os
 import select
 import sys
 from typing import List
 
+from absl import logging
 import gin
 
 from parl_tf import types
@@ -37,6 +39,7 @@ def ask_operator(observation: types.Nest) -> bool:
     EOFError: If standard input has ended, so nobody can answer.
   """
   del observation
+  _explain_keys()
   lines = [line.strip() for line in _typed_lines()]
   if _DISCARD in lines:
     raise domain.EpisodeLostError('The operator discarded the episode.')
@@ -55,15 +58,22 @@ def ask_for_reset() -> None:
   """
   _typed_lines()
   prompt = (
-      'During the next episode, press Enter when the task is solved; "d" and'
-      ' Enter discard it.\n'
-      'Arrange the scene, then type "go" and press Enter: '
+      'Arrange the scene for the next episode, then type "go" and press Enter: '
   )
   try:
     while input(prompt).strip() != _READY:
       pass
   except EOFError as error:
     raise EOFError(_ENDED) from error
+
+
+@functools.lru_cache(maxsize=None)
+def _explain_keys() -> None:
+  """Says once what the operator may type."""
+  logging.info(
+      'Robot: press Enter when the task is solved; "d" and Enter discard the'
+      ' episode.'
+  )
 
 
 def _typed_lines() -> List[bytes]:

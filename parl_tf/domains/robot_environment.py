@@ -8,7 +8,7 @@ to continue.
 
 import contextlib
 import os
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
 from absl import logging
 import dm_env
@@ -139,7 +139,7 @@ class RobotEnvironment(domain.Environment):
     self._is_success = False
     self._needs_reset = True
     self._is_checked = False
-    self._seconds: Dict[str, float] = {}  # Of the last tick, by what took them.
+    self._stopwatch = robot_rate.Stopwatch(self._clock)
     self._returned = self._clock.now()  # From the last step.
     self.seed(seed)
 
@@ -160,7 +160,7 @@ class RobotEnvironment(domain.Environment):
   def check(self) -> None:
     """Checks driver, lock and terminal without moving the arm.
 
-    Sensors that work only after the first motion are no fault.
+    Warns if there is no observation: sensors may need the first motion.
 
     Raises:
       EOFError: If an operator is to answer, but standard input has ended.
@@ -168,11 +168,12 @@ class RobotEnvironment(domain.Environment):
         the future, or another process moves the arm.
     """
     if self._lock_name is not None:
-      arm_lock.hold(self._lock_name)
-      self._may_move = True
-    with contextlib.suppress(domain.EpisodeLostError):
+      arm_lock.check(self._lock_name)
+    try:
       self._succeeds(self._observe())
-    self._is_checked = True
+      self._is_checked = True
+    except domain.EpisodeLostError as error:
+      logging.warning('Robot: the driver could not be checked: %s', error)
 
   def reset(self) -> dm_env.TimeStep:
     """Moves the arm home, calls the reset hook and starts an episode.
@@ -190,9 +191,7 @@ class RobotEnvironment(domain.Environment):
       self.check()
     with self._stopped_by_errors():
       self._watchdog.disarm()  # Resets have no time limit.
-      logging.info('Robot: moves home in %g s.', self._home_delay)
-      self._clock.sleep(self._home_delay)
-      self._wait_while_paused()
+      self._announce_home()
       with arm_lib.lost_connections_named():
         self._arm.home(self._random)
       if self._reset_hook is not None:
@@ -210,7 +209,17 @@ class RobotEnvironment(domain.Environment):
             ' `success_detector` reports success. Arrange the scene.'
         )
       self._needs_reset = False
+    self._stopwatch.seconds.clear()
     return dm_env.restart(self._observation)
+
+  def _announce_home(self) -> None:
+    """Says that the arm moves home, and waits; again after a pause."""
+    self._wait_while_paused()
+    is_paused = True
+    while is_paused:
+      logging.info('Robot: moves home in %g s.', self._home_delay)
+      self._clock.sleep(self._home_delay)
+      is_paused = self._wait_while_paused()
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     """Sends an action and returns at the next tick.
@@ -227,7 +236,8 @@ class RobotEnvironment(domain.Environment):
     """
     if self._needs_reset:
       return self.reset()
-    self._seconds['the policy'] = self._clock.now() - self._returned
+    if self._num_steps:  # The first decision has no time limit.
+      self._stopwatch.seconds['policy'] = self._clock.now() - self._returned
     with self._stopped_by_errors():
       self._watchdog.arm()  # Monitors the driver.
       action = arguments.check_action(action, self.action_spec().shape)
@@ -244,20 +254,22 @@ class RobotEnvironment(domain.Environment):
       self._check_missed_ticks()
       self._num_steps += 1
       raw_action = self._raw_action(action)
-      danger = self._danger(action, raw_action)
+      with self._stopwatch.timed('`is_safe`'):
+        danger = self._danger(action, raw_action)
       if danger:
         time_step = self._time_step(is_cut_short=True)
         logging.warning('Action %s was not sent: %s.', raw_action, danger)
         return time_step
       self._previous_action = action
-      with self._timed('`command`'), arm_lib.lost_connections_named():
+      with self._stopwatch.timed('`command`'), arm_lib.lost_connections_named():
         self._arm.command(raw_action)
       self._check_missed_ticks()
       self._schedule.wait()
       if self._wait_while_paused():
         self._watchdog.arm()
       self._observation = self._observe()
-      self._is_success = bool(self._succeeds(self._observation))
+      with self._stopwatch.timed('`success_detector`'):
+        self._is_success = bool(self._succeeds(self._observation))
       return self._time_step(is_cut_short=False)
 
   def observation_spec(self) -> Any:
@@ -348,16 +360,8 @@ class RobotEnvironment(domain.Environment):
           f'At most {self._max_missed_ticks} ticks in a row may be missed'
           f' (`max_missed_ticks`), but {missed} were missed in step'
           f' {self._num_steps} of the episode. Lower the control rate, or'
-          ' shorten what took long: '
-          + ', '.join(f'{x} {y:.3f} s' for x, y in self._seconds.items())
+          f' shorten what took long: {self._stopwatch.describe()}.'
       )
-
-  @contextlib.contextmanager
-  def _timed(self, name: str):
-    """Notes how many seconds its context takes."""
-    start = self._clock.now()
-    yield
-    self._seconds[name] = self._clock.now() - start
 
   def _wait_while_paused(self) -> bool:
     """Stops the arm while the operator pauses; returns whether it paused."""
@@ -373,7 +377,7 @@ class RobotEnvironment(domain.Environment):
 
   def _observe(self) -> types.Nest:
     """Returns a copy of the latest observation after checking its age."""
-    with self._timed('`observe`'):
+    with self._stopwatch.timed('`observe`'):
       observation, time = arm_lib.observe(self._arm, self._observation_spec)
     self._observation_age = arm_lib.checked_age(
         time, self._clock.now(), self._max_observation_age
@@ -381,16 +385,13 @@ class RobotEnvironment(domain.Environment):
     return observation
 
   def _observe_after(self, start: float) -> types.Nest:
-    """Waits for an observation that was measured after `start`."""
+    """Waits for an observation that was measured after `start`.
+
+    Raises:
+      EpisodeLostError: If there is none until the latest one is too old.
+    """
     while True:
       observation = self._observe()
-      now = self._clock.now()
-      if now - self._observation_age >= start:
+      if self._clock.now() - self._observation_age >= start:
         return observation
-      if now - start > self._max_observation_age:
-        raise domain.EpisodeLostError(
-            'After a reset there must be a new measurement within'
-            f' {self._max_observation_age:g} s (`max_observation_age`), but'
-            ' `Arm.observe` still returns one from before.'
-        )
       self._clock.sleep(_NEW_SECONDS)

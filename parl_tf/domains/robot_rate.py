@@ -1,9 +1,10 @@
 """Timing of a fixed control rate: a clock, a schedule and a watchdog."""
 
+import contextlib
 import math
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable, Dict, Iterator, Optional
 
 from absl import logging
 
@@ -20,6 +21,29 @@ class Clock:
   def sleep(self, seconds: float) -> None:
     """Waits for `seconds`."""
     time.sleep(seconds)
+
+
+class Stopwatch:
+  """Notes how many seconds the parts of a control step take.
+
+  Attributes:
+    seconds: The latest duration of each part.
+  """
+
+  def __init__(self, clock: Clock):
+    self._clock = clock
+    self.seconds: Dict[str, float] = {}
+
+  @contextlib.contextmanager
+  def timed(self, name: str) -> Iterator[None]:
+    """Notes the duration of its context, unless that raises."""
+    start = self._clock.now()
+    yield
+    self.seconds[name] = self._clock.now() - start
+
+  def describe(self) -> str:
+    """Returns all durations as text."""
+    return ', '.join(f'{x} {y:.3f} s' for x, y in self.seconds.items())
 
 
 class Schedule:
@@ -120,19 +144,22 @@ class Watchdog:
     self._timer = threading.Timer(self._seconds, self._call, [num_calls])
     self._timer.start()
 
+  def _announce(self) -> None:
+    logging.warning(
+        'Robot: nothing happened for %g s, so that the watchdog stops the arm.'
+        ' If it still moves, press the emergency stop.',
+        self._seconds,
+    )
+
   def _call(self, num_calls: int) -> None:
     with self._lock:
       if self._timer is not threading.current_thread():
         return
-      # The first of two messages: `stop` may hang as the driver does.
-      logging.warning(
-          'Robot: nothing happened for %g s, so that the watchdog stops the arm'
-          ' now.',
-          self._seconds,
-      )
+      # From a thread of its own: a terminal that accepts no output, or a
+      # `stop` that hangs as the driver does, must delay nothing.
+      threading.Thread(target=self._announce, daemon=True).start()
       try:
         self._function()
-        logging.warning('Robot: the watchdog has stopped the arm.')
       except Exception:  # noqa: BLE001 (the driver's, whatever it is)
         logging.exception('Robot: the watchdog could not stop the arm.')
         if num_calls > 1:

@@ -55,9 +55,12 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
         search, agent.generative_policy, critic, transition, seed,
         samples=samples,
     )
-    loss = policy_check.call(
-        f'{name}.loss', 'Critic', critic.loss, transition, source, seed
-    )
+    others = policy_check.left_out(critic)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(others)
+      loss = policy_check.call(
+          f'{name}.loss', 'Critic', critic.loss, transition, source, seed
+      )
     if not isinstance(loss, types.CriticLoss):
       raise TypeError(
           f'{name}.loss must return a `types.CriticLoss`, got a'
@@ -65,6 +68,9 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
       )
     _check_result(
         f'`per_example` of {name}.loss', loss.per_example, [_NUM_STATES], '[B]'
+    )
+    policy_check.warn_of_untrained(
+        name, others, tape.gradient(loss.per_example, others)
     )
     for key, value in loss.metrics.items():
       metrics_log.check_name(key)

@@ -26,12 +26,20 @@ def explained_errors(agent: Any) -> Iterator[None]:
     if found is None:
       raise
     part = found[1]
-    owner, method = agent.generative_policy, 'distillation_loss'
-    if part == 'critic':
-      owner, method = agent.critic, 'loss'
+    places = {'cloning': f'{_name(agent.generative_policy)}.distillation_loss'}
+    if agent.critic is not None:
+      places['critic'] = f'{_name(agent.critic)}.loss'
+    if 'improver' in agent.checkpoint_items:
+      improver = agent.checkpoint_items['improver']
+      places['policy'] = f'{_name(improver)}.loss'
+    place = f' ({places[part]})' if part in places else ''
     raise ValueError(
-        f'The {part} loss is not finite after'
-        f' {int(agent.train_step_counter.numpy())} training steps; see'
-        f' {type(owner).__name__}.{method}. If it was finite for a while, a'
-        ' learning rate may be too high. The latest checkpoint is from before.'
+        f'The {part} loss{place} is not finite after'
+        f' {int(agent.train_step_counter.numpy())} training steps. If it was'
+        ' finite for a while, a learning rate may be too high. The latest'
+        ' checkpoint is from before.'
     ) from error
+
+
+def _name(owner: Any) -> str:
+  return type(owner).__name__

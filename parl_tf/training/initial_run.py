@@ -12,6 +12,7 @@ from parl_tf import types
 from parl_tf.reports import run_files
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import run_directory
+from parl_tf.training import task_units
 
 DATA = 'data.hdf5'
 """Name of a run's recorded dataset."""
@@ -59,6 +60,7 @@ class Beginning:
             path,
         )
       return
+    task_units.check(path, domain)
     saved = phase_checkpoint.saved_phases(path)
     if not saved or phase not in (None, *saved):
       wanted = ' or '.join(phase_checkpoint.PHASES) if phase is None else phase

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import os
 import traceback
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, List, Sequence
 
 from absl import logging
 import numpy as np
@@ -17,8 +17,10 @@ from tf_agents.utils import common
 from parl_tf import randomness
 from parl_tf import types
 
-# Unlike the usual sizes of actions, so that no axis is taken for another.
-_NUM_STATES, _NUM_SAMPLES = 11, 9
+# Numbers of states and samples. Of a user's policy: unlike the usual sizes of
+# actions, so that no axis is taken for another. Of those of parl_tf, which are
+# tested: few.
+_SIZES, _SMALL_SIZES = (11, 9), (2, 3)
 _TOLERANCE = 1e-5  # Of rounding, as in datasets.
 
 
@@ -62,8 +64,9 @@ def _check_calls(
 ):
   """Checks what the methods return."""
   is_own = not type(policy).__module__.startswith('parl_tf.')
+  num_states, num_samples = _SIZES if is_own else _SMALL_SIZES
   observation = tf.nest.map_structure(
-      lambda spec: tf.zeros([_NUM_STATES, *spec.shape], spec.dtype),
+      lambda spec: tf.zeros([num_states, *spec.shape], spec.dtype),
       observation_spec,
   )
   seed = tf.constant([0, 0])
@@ -72,12 +75,12 @@ def _check_calls(
       'GenerativePolicy',
       policy.sample,
       observation,
-      _NUM_SAMPLES,
+      num_samples,
       seed,
       averaged=True,
       temperature=1.0,
   )
-  shape = [_NUM_STATES, _NUM_SAMPLES, action_size]
+  shape = [num_states, num_samples, action_size]
   _check_result(f'{name}.sample', actions, shape, '[B, N, A]')
   # Zeros need not be a valid observation, so that NaN is no fault.
   if np.max(np.abs(actions)) > 1.0 + _TOLERANCE:
@@ -90,16 +93,16 @@ def _check_calls(
     _check_trace(
         f'{name}.sample',
         lambda rows: policy.sample(
-            rows, _NUM_SAMPLES, seed, averaged=True, temperature=1.0
+            rows, num_samples, seed, averaged=True, temperature=1.0
         ),
         observation,
     )
   if not is_cloned:
     return
   options = {'mask': tf.ones_like(actions[:, 0])} if has_mask else {}
-  left_out = _left_out(policy.cloned)
+  others = left_out(policy.cloned)
   with tf.GradientTape(watch_accessed_variables=False) as tape:
-    tape.watch(left_out)
+    tape.watch(others)
     loss = call(
         f'{name}.distillation_loss',
         'GenerativePolicy',
@@ -109,7 +112,7 @@ def _check_calls(
         seed,
         **options,
     )
-  _check_result(f'{name}.distillation_loss', loss, [_NUM_STATES], '[B]')
+  _check_result(f'{name}.distillation_loss', loss, [num_states], '[B]')
   if not is_own:
     return
   _check_trace(
@@ -117,15 +120,7 @@ def _check_calls(
       lambda rows: policy.distillation_loss(*rows[:2], seed, **rows[2]),
       (observation, actions[:, 0], options),
   )
-  gradients = tape.gradient(loss, left_out)
-  untrained = [x.name for x, y in zip(left_out, gradients) if y is not None]
-  if untrained:
-    logging.warning(
-        '%s.trainable_variables lacks %s, on which its loss depends: training'
-        ' leaves them as they are.',
-        name,
-        ', '.join(untrained),
-    )
+  warn_of_untrained(name, others, tape.gradient(loss, others))
 
 
 @contextlib.contextmanager
@@ -139,9 +134,10 @@ def creates_no_variables(name: str, module: tf.Module) -> Iterator[None]:
   Raises:
     ValueError: If it has new ones, which no optimizer would train.
   """
-  known = {x.ref() for x in module.variables}
+  # Others, such as a counter, may come later: nothing trains them.
+  known = {x.ref() for x in every_trainable(module)}
   yield
-  created = [x.name for x in module.variables if x.ref() not in known]
+  created = [x.name for x in every_trainable(module) if x.ref() not in known]
   if created:
     raise ValueError(
         f'{name} must create its variables in its constructor, where optimizers'
@@ -150,11 +146,35 @@ def creates_no_variables(name: str, module: tf.Module) -> Iterator[None]:
     )
 
 
-def _left_out(policy):
+def every_trainable(module: tf.Module) -> Sequence[tf.Variable]:
+  """Returns all that a class might train, whatever it says that it trains."""
+  return tf.Module.trainable_variables.fget(module)
+
+
+def left_out(module: tf.Module) -> List[tf.Variable]:
   """Returns trainable variables that `trainable_variables` does not return."""
-  known = {x.ref() for x in policy.trainable_variables}
-  every = tf.Module.trainable_variables.fget(policy)
-  return [x for x in every if x.ref() not in known]
+  known = {x.ref() for x in module.trainable_variables}
+  return [x for x in every_trainable(module) if x.ref() not in known]
+
+
+def warn_of_untrained(
+    name: str, variables: Sequence[tf.Variable], gradients: Sequence[Any]
+) -> None:
+  """Warns of variables that a loss depends on but no optimizer trains.
+
+  Args:
+    name: Name of the class that lacks them.
+    variables: What `left_out` returns.
+    gradients: Gradients of the loss, None where it does not depend on one.
+  """
+  names = [x.name for x, y in zip(variables, gradients) if y is not None]
+  if names:
+    logging.warning(
+        '%s.trainable_variables lacks %s, on which its loss depends: training'
+        ' leaves them as they are.',
+        name,
+        ', '.join(names),
+    )
 
 
 def _check_trace(name, function, rows):
@@ -196,12 +216,13 @@ def trace(name: str, function: Callable[..., Any], *specs: types.Nest) -> None:
 
 def _check_draws(name, policy, observation, actions):
   """Checks that draws depend on the seed and, per row, on the state alone."""
+  num_states, num_samples = actions.shape[:2]
 
   def sample(observation, seed):
     return np.asarray(
         policy.sample(
             observation,
-            _NUM_SAMPLES,
+            num_samples,
             tf.constant(seed),
             averaged=True,
             temperature=1.0,
@@ -224,7 +245,7 @@ def _check_draws(name, policy, observation, actions):
     )
   part = tf.nest.map_structure(lambda x: x[-1:], observation)
   with randomness.part_of_batch(
-      tf.constant(_NUM_STATES - 1), 1, _NUM_STATES
+      tf.constant(num_states - 1), 1, num_states
   ):
     drawn = sample(part, [0, 0])
   if not _are_equal(drawn, actions[-1:]):

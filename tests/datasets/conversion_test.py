@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import conversion
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import lerobot_writer
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
@@ -205,6 +206,24 @@ class ConversionTest(absltest.TestCase):
     with self.assertNoLogs(logger, 'WARNING'):
       conversion.convert([known], self._output)
       conversion.convert([unknown], self._output)
+
+  def test_the_bounds_of_recordings_are_kept_and_must_agree(self):
+    paths = []
+    for name, scale in ('a', 1.0), ('b', 1.0), ('c', 2.0):
+      paths.append(os.path.join(self._folder, name))
+      bounds = scale * np.float32([[-1.0, -0.5], [1.0, 0.5]])
+      d4rl_columns.write_episodes(
+          paths[-1],
+          [d4rl_columns.make_episode([0, 1], True)],
+          metadata={d4rl.BOUNDS: bounds},
+      )
+    conversion.convert(paths[:2], self._output)
+    with h5py.File(self._output) as file:
+      np.testing.assert_array_equal(
+          file['metadata'].attrs[d4rl.BOUNDS], bounds / 2.0
+      )
+    with self.assertRaisesRegex(ValueError, 'the same bounds of actions, got'):
+      conversion.convert(paths, self._output)
 
   def test_a_lerobot_dataset_and_its_source_fit(self):
     gin.parse_config('dataset.action_bounds = (-1.0, 1.0)')

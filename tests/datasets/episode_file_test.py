@@ -54,8 +54,11 @@ class EpisodeFileTest(absltest.TestCase):
     with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
       for length in 3, 5:
         file.append(_episode(range(length), True))
-      # What a kill would leave now.
-      shutil.copyfile(f'{self._path}.partial', f'{killed}.partial')
+      # What a kill while the next episode is written would leave.
+      shutil.copytree(f'{self._path}.episodes', f'{killed}.episodes')
+      for torn in f'{killed}.partial', f'{killed}.episodes/000002.hdf5.partial':
+        with open(torn, 'wb') as damaged:
+          damaged.write(b'HDF')
     with d4rl_writer.EpisodeFile(killed, keeps_unfinished=True) as file:
       file.append(_episode(range(7), True))
     kept = killed.replace('.hdf5', '.unfinished-1.hdf5')
@@ -96,12 +99,14 @@ class EpisodeFileTest(absltest.TestCase):
     usage = shutil.disk_usage(os.path.dirname(self._path))
     with self.assertRaisesRegex(OSError, 'No space left.*data.hdf5'):
       with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
-        file.append(_episode(range(9), True))
+        for num_rows in 8_193, 5:  # The first is written at once.
+          file.append(_episode(range(num_rows), True))
         self.enter_context(mock.patch.object(
             shutil, 'disk_usage', return_value=usage._replace(free=1000)
         ))
-        file.append(_episode(range(5), True))
-    self.assertEqual(self._kept_lengths(), [8])
+    self.assertEqual(self._kept_lengths(), [8_192])
+    # The other episode is not lost.
+    self.assertLen(os.listdir(f'{self._path}.episodes'), 2)
 
   def _write_while(self, failing_writes, error):
     """Writes episodes of 4 and 6 steps; writes of columns fail by number."""
@@ -124,7 +129,7 @@ class EpisodeFileTest(absltest.TestCase):
 
   def _kept_lengths(self):
     folder = os.path.dirname(self._path)
-    self.assertEqual(os.listdir(folder), ['data.unfinished-1.hdf5'])
+    self.assertIn('data.unfinished-1.hdf5', os.listdir(folder))
     path = os.path.join(folder, 'data.unfinished-1.hdf5')
     return [x.num_steps for x in reading.read_episodes(path)]
 

@@ -361,7 +361,7 @@ class RecordDatasetTest(absltest.TestCase):
           file.append(d4rl_columns.make_episode([5, 6], True, 1))
           file._flush()
 
-    (name,) = os.listdir(self._directory)
+    (name,) = set(os.listdir(self._directory)) - {'data.hdf5.episodes'}
     (found,) = reading.read_episodes(os.path.join(self._directory, name))
     np.testing.assert_array_equal(found.observation, first.observation)
 

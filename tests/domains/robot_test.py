@@ -126,7 +126,7 @@ class RobotTest(parameterized.TestCase):
     sent = self._arm.num_commands
     self._clock.sleep(0.5)
     with self.assertRaisesRegex(
-        domain_lib.EpisodeLostError, 'but 4 were missed.*the policy 0.800'
+        domain_lib.EpisodeLostError, 'but 4 were missed.*policy 0.800 s'
     ):
       environment.step(np.ones(2, np.float32))
     self.assertEqual(self._arm.num_commands, sent)

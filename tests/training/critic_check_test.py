@@ -98,6 +98,21 @@ class CriticCheckTest(parameterized.TestCase):
     ):
       critic_check.check(_agent(loss=loss))
 
+  def test_variables_that_are_not_trained_are_named(self):
+    agent = _agent()
+    critic = agent.critic
+    critic.extra = tf.Variable(1.0, name='extra')
+    loss = critic.loss
+
+    def scaled(transition, source, seed):
+      found = loss(transition, source, seed)
+      return found._replace(per_example=critic.extra * found.per_example)
+
+    critic.loss = scaled
+    with self.assertLogs(level='WARNING') as log:
+      critic_check.check(agent)
+    self.assertIn('trainable_variables lacks extra:0, on which', log.output[0])
+
   def test_an_error_of_a_loss_has_its_line(self):
     def loss(self, transition, source, seed):
       del source, seed

@@ -19,7 +19,7 @@ class FiniteLossesTest(absltest.TestCase):
     variable.assign(np.nan * variable)
     with self.assertRaisesRegex(
         ValueError,
-        'critic loss is not finite after 1 .*; see CalQLCritic.loss',
+        r'critic loss \(CalQLCritic.loss\) is not finite after 1 training',
     ):
       with finite_losses.explained_errors(agent):
         agent.train(experience)
