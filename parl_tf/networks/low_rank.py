@@ -75,10 +75,22 @@ class Adapters(tf.Module):
   """An adapter for each adaptable layer of a module.
 
   The copy of a layer whose weights are a moving average shares its adapter.
+
+  Attributes:
+    adapters: The adapters, in the order of their layers.
+    rest: The module's other weights that are trained too, if any are.
   """
 
+  rest: Sequence[tf.Variable] = ()
+
   def __init__(
-      self, module: tf.Module, seed: int, *, rank: int = 32, alpha: float = 16.0
+      self,
+      module: tf.Module,
+      seed: int,
+      *,
+      rank: int = 32,
+      alpha: float = 16.0,
+      trains_rest: bool = False,
   ):
     """Makes the adapters and attaches them.
 
@@ -87,6 +99,9 @@ class Adapters(tf.Module):
       seed: Integer seed of the initial weights.
       rank: Width between the two matrices of an adapter.
       alpha: Scale; the product is multiplied by `alpha / rank`.
+      trains_rest: Whether the module's weights beside the kernels of these
+        layers, such as embeddings, biases and layer norms, are variables of
+        this object: trained, and saved with the adapters.
 
     Raises:
       ValueError: If a number is not positive, or there is no such layer.
@@ -96,7 +111,7 @@ class Adapters(tf.Module):
       raise ValueError(
           f'`rank` and `alpha` must be positive, got {rank} and {alpha}.'
       )
-    # Not kept: the variables of this module are those of the adapters alone.
+    # Not kept: the variables of this module are those that are trained.
     layers, copies = _adapted_layers(module)
     if not layers:
       raise ValueError(
@@ -118,18 +133,27 @@ class Adapters(tf.Module):
       for layer, adapter in zip(group, self.adapters):
         layer.attach(adapter)
     self._scale = alpha / rank
-    self._digest_weights = lambda: _digest(module.trainable_variables)
+    if trains_rest:
+      kernels = {x.kernel.ref() for x in layers}
+      self.rest = _without(module.trainable_variables, kernels)
+    rest = {x.ref() for x in self.rest}
+    self._digest_weights = lambda: _digest(
+        _without(module.trainable_variables, rest)
+    )
     self._digest_base = self._digest_weights
     if not copies:  # Averaged weights still move while the base is frozen.
-      self._digest_base = lambda: _digest(module.variables)
+      self._digest_base = lambda: _digest(_without(module.variables, rest))
 
   @property
   def num_bytes(self) -> int:
-    """Size of the adapters' weights."""
+    """Size of the adapters' weights, and of the rest if that is trained."""
     return sum(v.dtype.size * v.shape.num_elements() for v in self.variables)
 
   def merge_into(self, module: tf.Module) -> None:
-    """Adds the adapters to the kernels of an equal module without adapters."""
+    """Adds the adapters to the kernels of an equal module without adapters.
+
+    That has the trained weights of the rest already.
+    """
     layers, copies = _adapted_layers(module)
     for layer, adapter in zip(layers, self.adapters, strict=True):
       layer.kernel.assign_add(adapter.product())
@@ -137,10 +161,10 @@ class Adapters(tf.Module):
       layer.kernel.assign_add(adapter.product())
 
   def save(self, path: str) -> None:
-    """Writes the adapters alone to a `.npz` file.
+    """Writes the adapters, and the rest if that is trained, to a `.npz` file.
 
-    It also has their scale, alpha / rank, and a digest of the base: its weights
-    and, unless it has averaged ones, its statistics and bins.
+    It also has their scale, alpha / rank, and a digest of the base: its frozen
+    weights and, unless it has averaged ones, its statistics and bins.
     """
     arrays = self._named()
     arrays[_SCALE] = np.array(self._scale)
@@ -188,12 +212,16 @@ class Adapters(tf.Module):
     for i, adapter in enumerate(self.adapters):
       adapter.down.assign(saved[f'{i}/down'])
       adapter.up.assign(saved[f'{i}/up'])
+    for i, variable in enumerate(self.rest):
+      variable.assign(saved[f'rest/{i}'])
 
   def _named(self) -> Dict[str, np.ndarray]:
     arrays = {}
     for i, adapter in enumerate(self.adapters):
       arrays[f'{i}/down'] = adapter.down.numpy()
       arrays[f'{i}/up'] = adapter.up.numpy()
+    for i, variable in enumerate(self.rest):
+      arrays[f'rest/{i}'] = variable.numpy()
     return arrays
 
 
@@ -213,6 +241,10 @@ def _adapted_layers(
   if [x.kernel.shape for x in copies] == [x.kernel.shape for x in trained]:
     return trained, copies
   return layers, []
+
+
+def _without(variables: Sequence[tf.Variable], left_out: set) -> list:
+  return [x for x in variables if x.ref() not in left_out]
 
 
 def _digest(variables: Sequence[tf.Variable]) -> str:

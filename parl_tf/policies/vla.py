@@ -174,7 +174,8 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
   Behavior cloning trains the base policy. From then on its weights are frozen,
   and improvers train the adapters (Hu et al., 2022, arXiv:2106.09685), which
   change nothing at first. If the base policy draws actions from averaged
-  weights, these have the same adapters.
+  weights, these have the same adapters. With `trains_rest`, only the kernels of
+  the adapted layers are frozen.
 
   Attributes:
     base: The base policy.
@@ -188,6 +189,7 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
       base_ctor: Callable[..., generative_policy.GenerativePolicy] = VLAPolicy,
       rank: int = 32,
       alpha: float = 16.0,
+      trains_rest: bool = False,
   ):
     """Initializes the base policy and attaches adapters to it.
 
@@ -196,6 +198,8 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
       base_ctor: Makes the base policy.
       rank: Rank of the adapters.
       alpha: Scale of the adapters, which is divided by `rank`.
+      trains_rest: Whether to train the weights beside the adapted kernels, such
+        as embeddings, biases and layer norms, too. They are few.
 
     Raises:
       ValueError: If a number is not positive, or the base policy has no layers
@@ -205,7 +209,11 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
     self._make_base = lambda: base_ctor(spec)
     self.base = base_ctor(spec)
     self.adapters = low_rank.Adapters(
-        self.base, spec.seed + 1, rank=rank, alpha=alpha
+        self.base,
+        spec.seed + 1,
+        rank=rank,
+        alpha=alpha,
+        trains_rest=trains_rest,
     )
 
   @property

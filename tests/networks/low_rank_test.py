@@ -152,17 +152,36 @@ class FileTest(parameterized.TestCase):
     self.assertIn('without their scale', logs.output[0])
     np.testing.assert_array_equal(other.adapters[0].down, saved['0/down'])
 
+  def test_the_rest_is_trained_and_saved_with_the_adapters(self):
+    adapters = _make_adapters(alpha=4.0, trains_rest=True)
+    names = [x.name for x in adapters.trainable_variables]
+    self.assertCountEqual(names, ['down:0', 'up:0', 'bias:0', 'scale:0'])
+    # A and B of rank 2 for three inputs and two outputs, two biases, a scale.
+    self.assertEqual(adapters.num_bytes, 4 * (6 + 4 + 2 + 1))
+    for variable in adapters.rest:
+      variable.assign(5.0 * tf.ones_like(variable))
+    adapters.save(self._path)
+    other = _make_adapters(alpha=4.0, seed=1, trains_rest=True)
+    other.load(self._path)
+    for variable in other.rest:
+      self.assertAllEqual(variable, 5.0 * tf.ones_like(variable))
+    with self.assertRaisesRegex(ValueError, 'must have the shapes'):
+      _make_adapters(alpha=4.0).load(self._path)
+    with self.assertRaisesRegex(ValueError, '`base` must'):
+      _make_adapters(alpha=4.0, base_seed=1, trains_rest=True).load(self._path)
+
   def test_the_same_base_and_scale_load_without_a_warning(self):
     other = _make_adapters(alpha=4.0, seed=1)
     with self.assertNoLogs(level='WARNING'):
       other.load(self._path)
 
 
-def _make_adapters(alpha, seed=0, base_seed=0, statistics=1.0):
+def _make_adapters(alpha, seed=0, base_seed=0, statistics=1.0, **options):
   module = tf.Module()
   module.statistics = tf.Variable(statistics, trainable=False)
   module.layer = low_rank.make_dense(2, 3, base_seed)
-  return low_rank.Adapters(module, seed, rank=2, alpha=alpha)
+  module.scale = tf.Variable(1.0, name='scale')
+  return low_rank.Adapters(module, seed, rank=2, alpha=alpha, **options)
 
 
 if __name__ == '__main__':
