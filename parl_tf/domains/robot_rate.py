@@ -161,6 +161,6 @@ class Watchdog:
       try:
         self._function()
       except Exception:  # noqa: BLE001 (the driver's, whatever it is)
-        logging.exception('Robot: the watchdog could not stop the arm.')
         if num_calls > 1:
           self._start(num_calls - 1)
+        logging.exception('Robot: the watchdog could not stop the arm.')

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -86,6 +87,15 @@ class WatchdogTest(absltest.TestCase):
     disarmed.disarm()
     self.assertTrue(called.wait(30.0))
     self.assertEqual(calls, ['armed'])
+
+  def test_a_terminal_that_accepts_no_output_delays_nothing(self):
+    called, is_read = threading.Event(), threading.Event()
+    self.addCleanup(is_read.set)
+    with mock.patch.object(
+        robot_rate.logging, 'warning', lambda *_: is_read.wait(30.0)
+    ):
+      robot_rate.Watchdog(0.01, called.set).arm()
+      self.assertTrue(called.wait(10.0))
 
   def test_a_function_that_raises_is_called_ten_times(self):
     calls, last = [], threading.Event()
