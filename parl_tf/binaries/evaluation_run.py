@@ -18,6 +18,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_log
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_result
+from parl_tf.training import failed_starts
 
 
 def exported_act(
@@ -324,6 +325,7 @@ def summarize(
     result: Result of the evaluation.
     version: Version of the server's weights; '' if the policy is not served.
   """
+  difference = failed_starts.find(result.episodes, result.successes)
   return {
       'policy': policy,
       'policy_version': version or None,
@@ -336,6 +338,7 @@ def summarize(
       'mean_return': result.mean_return,
       'num_environment_steps': result.num_environment_steps,
       'successes': result.successes.tolist(),
+      'failed_starts': difference and difference._asdict(),
       'episode_lengths': [e.num_steps for e in result.episodes],
       # To compare the episodes of two machines. Actions are in [-1, 1].
       'start_observations': [
@@ -349,7 +352,7 @@ def summarize(
 def describe(
     result: evaluation_result.EvaluationResult, version: str = ''
 ) -> str:
-  """Returns one line with the results.
+  """Returns a line with the results; another if failed starts differ.
 
   Args:
     result: Result of the evaluation.
@@ -359,6 +362,7 @@ def describe(
   steps = 'no steps to success'
   if result.steps_to_success is not None:
     steps = f'{result.steps_to_success:.1f} steps to success'
+  difference = failed_starts.find(result.episodes, result.successes)
   return (
       f'success rate {result.success_rate:.3f}'
       f' (95 % interval {low:.3f} to {high:.3f}),'
@@ -367,6 +371,7 @@ def describe(
       f' {steps}, return {result.mean_return:.1f},'
       f' {result.num_environment_steps} environment steps'
       f'{version and ", version "}{version}'
+      + (f'\n{difference.describe()}' if difference else '')
   )
 
 

@@ -20,6 +20,7 @@ from parl_tf.training import devices
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_result
 from parl_tf.training import evaluation_video
+from parl_tf.training import failed_starts
 from parl_tf.training import finite_losses
 from parl_tf.training import heartbeat
 from parl_tf.training import learning_rates
@@ -117,6 +118,7 @@ class Session:
         domain, num_episodes=max(1, num_evaluation_episodes), seed=seed
     )
     self._latest_losses: Dict[str, float] = {}
+    self._failed_starts: Optional[failed_starts.Difference] = None
     self._latest_results: Dict[str, evaluation_result.EvaluationResult] = {}
     self._zero_rates = learning_rates.ZeroRates()
 
@@ -213,6 +215,8 @@ class Session:
           without_search,
           self._num_evaluation_episodes,
       )
+    if self._failed_starts is not None:
+      logging.info('%s', self._failed_starts.describe())
     state.summaries[state.phase] = run_summary.PhaseSummary(
         success_rate=success_rate,
         success_rate_without_search=without_search,
@@ -276,6 +280,7 @@ class Session:
     base = self.evaluator.run_policy(self.agent.base_policy)
     metrics.update(base.metrics('_without_search'))
     self._latest_results = {'alone': base}
+    latest = base
     outcomes = {'outcomes_without_search': base.outcomes}
     if with_search:
       video = evaluation_video.FirstEpisode() if makes_video else None
@@ -283,9 +288,10 @@ class Session:
       if video is not None:
         self.metrics.write_video('evaluation', self.train_step, video.as_gif())
       metrics.update(result.metrics())
-      self._latest_results['search'] = result
+      self._latest_results['search'] = latest = result
       outcomes['outcomes'] = result.outcomes
       metrics.update(value_bias.start_values(self, result.episodes))
+    self._failed_starts = failed_starts.find(latest.episodes, latest.successes)
     self.state.latest = {**metrics, **outcomes}
     if self.state.phase == 'online' and self.best_policies is not None:
       self.state.num_online_evaluations += 1
