@@ -99,9 +99,9 @@ class Adapters(tf.Module):
       seed: Integer seed of the initial weights.
       rank: Width between the two matrices of an adapter.
       alpha: Scale; the product is multiplied by `alpha / rank`.
-      trains_rest: Whether the module's weights beside the kernels of these
-        layers, such as embeddings, biases and layer norms, are variables of
-        this object: trained, and saved with the adapters.
+      trains_rest: Whether the module's weights that are no kernels of layers,
+        such as embeddings, biases and layer norms, are variables of this
+        object: trained, and saved with the adapters.
 
     Raises:
       ValueError: If a number is not positive, or there is no such layer.
@@ -134,7 +134,11 @@ class Adapters(tf.Module):
         layer.attach(adapter)
     self._scale = alpha / rank
     if trains_rest:
-      kernels = {x.kernel.ref() for x in layers}
+      kernels = {
+          x.kernel.ref()
+          for x in module.submodules
+          if isinstance(getattr(x, 'kernel', None), tf.Variable)
+      }
       self.rest = _without(module.trainable_variables, kernels)
     rest = {x.ref() for x in self.rest}
     self._digest_weights = lambda: _digest(

@@ -175,7 +175,7 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
   and improvers train the adapters (Hu et al., 2022, arXiv:2106.09685), which
   change nothing at first. If the base policy draws actions from averaged
   weights, these have the same adapters. With `trains_rest`, only the kernels of
-  the adapted layers are frozen.
+  layers are frozen.
 
   Attributes:
     base: The base policy.
@@ -198,8 +198,8 @@ class LowRankPolicy(generative_policy.GenerativePolicy):
       base_ctor: Makes the base policy.
       rank: Rank of the adapters.
       alpha: Scale of the adapters, which is divided by `rank`.
-      trains_rest: Whether to train the weights beside the adapted kernels, such
-        as embeddings, biases and layer norms, too. They are few.
+      trains_rest: Whether to train the weights that are no kernels of layers,
+        such as embeddings, biases and layer norms, too. They are few.
 
     Raises:
       ValueError: If a number is not positive, or the base policy has no layers
