@@ -27,8 +27,7 @@ class FlowPolicy:
   """Draws single actions; see the module.
 
   Attributes:
-    make_optimizer: Takes the number of gradient steps. Must return the same
-      optimizer for the same number, for which JAX compiles a step once.
+    optimizer: Of a fit.
   """
 
   def __init__(self, states: np.ndarray, actions: np.ndarray, seed: int = 0):
@@ -48,8 +47,7 @@ class FlowPolicy:
         'deviation': np.where(deviation < 1e-6, 1.0, deviation),
     }
     self._parameters = _initial_parameters(jax.random.key(seed), sizes)
-    optimizer = optax.adam(1e-3)
-    self.make_optimizer = lambda num_steps: optimizer
+    self.optimizer = optax.adam(1e-3)
 
   def spec(self) -> policy_spec.PolicySpec:
     """Describes inputs and outputs."""
@@ -103,13 +101,12 @@ class FlowPolicy:
     """
     del mask
     state, actions = self._normalized(observation), actions[:, 0]
-    optimizer = self.make_optimizer(num_steps)
-    moments = optimizer.init(self._parameters)
+    moments = self.optimizer.init(self._parameters)
     random, losses = np.random.default_rng(seed), []
     for key in jax.random.split(_key(seed), num_steps):
       rows = random.integers(len(actions), size=_BATCH_SIZE)
       self._parameters, moments, loss = _step(
-          optimizer,
+          self.optimizer,
           self._parameters,
           moments,
           state[rows],

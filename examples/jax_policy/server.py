@@ -4,7 +4,6 @@
 """
 
 import argparse
-import functools
 import logging
 
 import flow_policy
@@ -25,14 +24,7 @@ def main() -> None:
   logging.basicConfig(level=logging.INFO)
   policy = flow_policy.FlowPolicy(np.ones([1, 1]), np.ones([1, 1]))
   policy.load(options.policy)
-
-  @functools.lru_cache
-  def make_optimizer(num_steps):
-    # The rate falls to 0: these weights act until they are fitted again.
-    rate = optax.linear_schedule(options.learning_rate, 0.0, num_steps)
-    return optax.adam(rate)
-
-  policy.make_optimizer = make_optimizer
+  policy.optimizer = optax.adam(options.learning_rate)
   server.serve(
       policy.sample,
       policy.train,

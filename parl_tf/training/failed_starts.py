@@ -84,16 +84,16 @@ def find(
 def _columns(episodes) -> Dict[str, np.ndarray]:
   """Returns each element of the first observations, `[num_episodes]`."""
   columns = {}
-  first = tree.map_structure(
-      lambda *x: np.stack([y[0] for y in x]),
-      *[episode.observation for episode in episodes],
-  )
-  for path, leaf in tree.flatten_with_path(first):
-    if leaf.ndim > 2 or leaf.dtype == np.uint8:
+  # Each leaf has the parts of all episodes, `[T + 1, ...]`.
+  leaves = zip(*(tree.flatten_with_path(x.observation) for x in episodes))
+  for parts in leaves:
+    path, part = parts[0]
+    if part.ndim > 2 or part.dtype == np.uint8:
       continue  # An image.
+    first = np.stack([part[0] for _, part in parts]).astype(np.float64)
     name = '.'.join(map(str, path)) or 'observation'
-    for i, values in enumerate(leaf.reshape([len(leaf), -1]).T):
-      columns[f'{name}[{i}]'] = values.astype(np.float64)
+    for i, values in enumerate(first.reshape([len(first), -1]).T):
+      columns[f'{name}[{i}]'] = values
   return columns
 
 

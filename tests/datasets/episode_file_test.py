@@ -3,6 +3,8 @@
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 from unittest import mock
 
 from absl.testing import absltest
@@ -12,10 +14,22 @@ import numpy as np
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import reading
+from tests import build_files
 from tests.datasets import d4rl_columns
 
 _episode = d4rl_columns.make_episode
 _NUM_COLUMNS = 7  # Of such an episode.
+# Prints the number of each episode that it has recorded.
+_RECORDER = """
+import itertools, sys
+from parl_tf.datasets import d4rl_writer
+from tests.datasets import d4rl_columns
+
+with d4rl_writer.EpisodeFile(sys.argv[1], keeps_unfinished=True) as file:
+  for number in itertools.count():
+    file.append(d4rl_columns.make_episode(range(60), True, number))
+    print(number, flush=True)
+"""
 
 
 class EpisodeFileTest(absltest.TestCase):
@@ -48,6 +62,19 @@ class EpisodeFileTest(absltest.TestCase):
       path = os.path.join(folder, f'data.unfinished-{i}.hdf5')
       (episode,) = reading.read_episodes(path)
       self.assertEqual(episode.num_steps, length - 1)
+
+  def test_a_recorder_that_is_killed_while_it_writes_loses_nothing(self):
+    command = [sys.executable, '-c', _RECORDER, self._path]
+    with subprocess.Popen(
+        command, cwd=build_files.ROOT, stdout=subprocess.PIPE, text=True
+    ) as recorder:
+      for number in range(20):
+        self.assertEqual(recorder.stdout.readline(), f'{number}\n')
+      recorder.kill()
+    with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True):
+      pass
+    kept = self._path.replace('.hdf5', '.unfinished-1.hdf5')
+    self.assertGreaterEqual(len(list(reading.read_episodes(kept))), 20)
 
   def test_a_kill_loses_no_complete_episode(self):
     killed = os.path.join(self.create_tempdir().full_path, 'data.hdf5')

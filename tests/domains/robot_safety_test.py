@@ -10,6 +10,8 @@ import gin
 import numpy as np
 
 from examples.robot import simulated_arm
+from parl_tf import interruption
+from parl_tf.distributed import remote_source
 from parl_tf.domains import arm as arm_lib
 from parl_tf.domains import arm_lock
 from parl_tf.domains import domain
@@ -95,6 +97,18 @@ class RobotSafetyTest(parameterized.TestCase):
     with self.assertRaisesRegex(EOFError, 'No terminal'):
       sources.LocalSource.check_domain(None, self._domain, evaluates=False)
     self.assertEqual(self._calls, [])
+
+  def test_a_learner_checks_the_arm_that_it_evaluates_on(self):
+    self._make(success_detector=lambda observation: self._ask())
+    interruption._takes_time.set()
+    self.addCleanup(interruption.take_no_time)
+    check = remote_source.RemoteSource.check_domain
+    with self.assertRaisesRegex(EOFError, 'No terminal'):
+      check(None, self._domain, evaluates=True)
+    self.assertTrue(interruption._takes_time.is_set())
+    # Without evaluations it moves nothing, and ends soon after Ctrl-C.
+    check(None, self._domain, evaluates=False)
+    self.assertFalse(interruption._takes_time.is_set())
 
   def _ask(self):
     raise EOFError('No terminal.')

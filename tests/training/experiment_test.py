@@ -23,6 +23,7 @@ from parl_tf.training import phases
 from parl_tf.training import run_constants
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
+from parl_tf.training import sources
 from tests.agents import small_agent
 from tests.binaries import tiny
 
@@ -106,6 +107,17 @@ class ExperimentTest(absltest.TestCase):
           summary.phases['online']._asdict(),
       )
     self.assertLen(summary.policies, 1)
+
+
+  def test_a_robot_that_cannot_be_used_ends_a_run_before_its_phases(self):
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    configs.parse([tiny.GIN_FILE], tiny.BINDINGS)
+    with mock.patch.object(
+        sources.LocalSource, 'check_domain', side_effect=ValueError('in use')
+    ):
+      with self.assertRaisesRegex(ValueError, 'in use'):
+        experiment.run_experiment(root_dir, 0)
+    self.assertFalse(os.path.exists(os.path.join(root_dir, 'checkpoints')))
 
 
 class ArgumentsTest(absltest.TestCase):

@@ -4,6 +4,8 @@ from absl.testing import absltest
 import numpy as np
 
 from parl_tf import types
+from parl_tf.binaries import evaluation_run
+from parl_tf.training import evaluation_result
 from parl_tf.training import failed_starts
 
 
@@ -47,6 +49,18 @@ class FailedStartsTest(absltest.TestCase):
     found = failed_starts.find(_episodes(self._first), self._goal > 0.7)
     self.assertEqual(found.separation, 0.0)
     self.assertIn('lower in 100 %', found.describe())
+
+  def test_an_evaluation_prints_it(self):
+    successes = self._goal < 0.7
+    result = evaluation_result.EvaluationResult(
+        tuple(_episodes(self._first)), 0.0, successes,
+        np.where(successes, 1.0, np.nan), np.zeros([40]),
+    )
+    self.assertRegex(
+        evaluation_run.describe(result), r'Failed episodes .* goal\[2\]'
+    )
+    summary = evaluation_run.summarize('policy', 0, result)
+    self.assertEqual(summary['failed_starts']['element'], 'goal[2]')
 
   def test_chance_is_not_named(self):
     for seed in range(20):

@@ -12,6 +12,7 @@ from tf_agents.agents import tf_agent
 from parl_tf import interruption
 from parl_tf.domains import pointmaze
 from parl_tf.training import evaluation
+from parl_tf.training import failed_starts
 from parl_tf.training import phase_checkpoint
 from tests import eager
 from tests.training import small_run
@@ -119,6 +120,16 @@ class SessionTest(absltest.TestCase):
     with self.assertRaises(KeyboardInterrupt):
       session.save_if_due()
     self.assertTrue(self._session().is_restored)
+
+  def test_the_end_of_a_phase_names_what_failed_starts_have_in_common(self):
+    session = self._session()
+    session.begin_phase('offline', 6)
+    difference = failed_starts.Difference('goal[2]', 0.7, 0.5, 0.9)
+    with mock.patch.object(failed_starts, 'find', return_value=difference):
+      session.evaluate(with_search=True)
+    with self.assertLogs(level='INFO') as logs:
+      session.end_phase()
+    self.assertIn(difference.describe(), ' '.join(logs.output))
 
   def test_finished_phase_is_summarized_and_not_repeated(self):
     session = self._session()
