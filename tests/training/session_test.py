@@ -127,7 +127,7 @@ class SessionTest(absltest.TestCase):
     difference = failed_starts.Difference('goal[2]', 0.7, 0.5, 0.9)
     with mock.patch.object(failed_starts, 'find', return_value=difference):
       session.evaluate(with_search=True)
-    with self.assertLogs(level='INFO') as logs:
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logs:
       session.end_phase()
     self.assertIn(difference.describe(), ' '.join(logs.output))
 
