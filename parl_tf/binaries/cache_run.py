@@ -13,6 +13,7 @@ from parl_tf.replay import stored_states
 from parl_tf.search import action_source
 from parl_tf.training import builder
 from parl_tf.training import cached_samples
+from parl_tf.training import hindsight
 from parl_tf.training import progress
 from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
@@ -62,8 +63,9 @@ def fill(
       list(addresses) * workers_per_server,
   )
   with run_directory.hold(output, 'cache.lock'):
+    episodes = run_dataset.load(dataset, domain, output)
     states = stored_states.episode_states(
-        run_dataset.load(dataset, domain, output), num_frames
+        hindsight.Hindsight(domain).with_copies('offline', episodes), num_frames
     )
     cache = action_cache.ActionCache.open_or_create(
         output,

@@ -14,8 +14,10 @@ from parl_tf.distributed import weights
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
 from parl_tf.training import experiment
+from parl_tf.training import hindsight
 from parl_tf.training import run_constants
 from parl_tf.training import run_dataset
+from parl_tf.training import table_writers
 
 _POLL_SECONDS = 0.5
 
@@ -52,9 +54,11 @@ class ExperimentService:
         builder.observation_spec(domain),
         builder.action_spec(domain),
         weights.signature(agent.acting_variables),
-        functools.partial(experiment.make_writers, domain, agent),
+        functools.partial(table_writers.make, domain, agent),
         os.path.join(root_dir, 'episodes'),
-        num_offline_transitions=sum(x.num_transitions for x in self._episodes),
+        num_offline_transitions=hindsight.Hindsight(domain).num_transitions(
+            'offline', self._episodes
+        ),
         constants=run_constants.read(domain, agent),
         dataset_id=run_dataset.digest(self._episodes),
         is_success=domain.is_success,

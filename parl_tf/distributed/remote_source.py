@@ -11,6 +11,7 @@ from parl_tf.distributed import remote_collection
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights
 from parl_tf.replay import reverb_experience
+from parl_tf.training import hindsight
 from parl_tf.training import run_constants
 from parl_tf.training import run_dataset
 from parl_tf.training import sources
@@ -73,8 +74,9 @@ class RemoteSource:
     dataset_id = run_dataset.check_unchanged(
         session.root_dir, session.state, episodes
     )
+    copies = hindsight.Hindsight(session.domain)
     self._offline_experience.check_fits(
-        sum(e.num_transitions for e in episodes)
+        copies.num_transitions('offline', episodes)
     )
     self._remote = remote_collection.RemoteCollection(
         self._link,

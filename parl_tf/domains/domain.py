@@ -20,6 +20,7 @@ import numpy as np
 from parl_tf import interruption
 from parl_tf import types
 from parl_tf.domains import arguments
+from parl_tf.domains import goals as goals_lib
 
 LAUNCHED = 'PARL_TF_LAUNCHED'  # Set in all processes of `parl-launch`.
 SHARED = (
@@ -363,6 +364,10 @@ class Domain(abc.ABC):
       gamma: Discount factor in [0, 1).
     """
     del gamma
+    return None
+
+  def goals(self) -> Optional[goals_lib.Goals]:
+    """Returns how the task depends on its goal; None if that is unknown."""
     return None
 
   def is_success(self, episode: types.Episode) -> bool:

@@ -21,7 +21,9 @@ import numpy as np
 from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
+from parl_tf.domains import goals as goals_lib
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import gymnasium_goals
 from parl_tf.domains import success
 from parl_tf.domains import value_ranges
 
@@ -140,6 +142,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       success.warn_if_impossible(
           success_reward, reward_range and reward_range[1]
       )
+    self._success_key, self._success_reward = success_key, success_reward
     # Shared by all environments, so that it warns only once.
     self._success_signal = success.SuccessSignal(success_key, success_reward)
     self._select_observation = None
@@ -191,6 +194,35 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     return dict(
         super().dataset_options(), concatenated_keys=self._concatenated_keys
     )
+
+  def goals(self) -> Optional[goals_lib.Goals]:
+    task = _make(self._id, **self._kwargs)
+    if not hasattr(task.unwrapped, 'compute_reward'):
+      return None
+    if self._action_repeat > 1:
+      raise ValueError(
+          '`Gymnasium.action_repeat` must be 1 for `Hindsight`, because the'
+          ' goals that repeated actions pass are unknown, got'
+          f' {self._action_repeat}.'
+      )
+    return gymnasium_goals.GymnasiumGoals(
+        task,
+        self._observation_spec,
+        self._concatenated_keys,
+        self._is_success_reward(),
+    )
+
+  def _is_success_reward(self) -> Callable[[float], bool]:
+    """Returns what tells by the reward of a step whether it is a success."""
+    if self._success_key is None:
+      return lambda reward: reward > self._success_reward
+    if self._reward_range is None:
+      raise ValueError(
+          '`Gymnasium.reward_range` must be given for `Hindsight`, which takes'
+          ' steps with the highest reward for successes, got None.'
+      )
+    highest = self._reward_range[1]
+    return lambda reward: reward >= highest
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
     if not self._is_sparse or self._reward_range is None:

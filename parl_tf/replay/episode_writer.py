@@ -6,7 +6,7 @@ the observation after the last environment step and does not begin a transition.
 """
 
 import collections.abc
-from typing import Any, Callable, Dict, Optional, Protocol
+from typing import Any, Callable, Dict, Optional, Protocol, Sequence
 
 from absl import logging
 import numpy as np
@@ -110,6 +110,9 @@ def _failed_at_timeout(
   )
 
 
+MakeCopies = Callable[[str, types.Episode], Sequence[types.Episode]]
+
+
 class Sink(Protocol):
   """Destination of an `EpisodeWriter`."""
 
@@ -134,6 +137,7 @@ class EpisodeWriter:
       never_succeeds_value: Optional[float],
       extrapolate: bool = False,
       timeout_fails: bool = False,
+      make_copies: MakeCopies = lambda table, episode: (),
       sink: Sink,
   ):
     """Creates a writer.
@@ -145,6 +149,8 @@ class EpisodeWriter:
       never_succeeds_value: See `returns.monte_carlo_returns`.
       extrapolate: See `returns.monte_carlo_returns`.
       timeout_fails: See `stored_steps`.
+      make_copies: Returns further episodes to write after each one, given its
+        table.
       sink: Destination of every episode.
     """
     self._constants: Dict[str, Any] = dict(
@@ -155,6 +161,7 @@ class EpisodeWriter:
         extrapolate=extrapolate,
         timeout_fails=timeout_fails,
     )
+    self._make_copies = make_copies
     self._sink = sink
 
   def stored_steps(self, episode: types.Episode) -> trajectory_lib.Trajectory:
@@ -162,7 +169,7 @@ class EpisodeWriter:
     return stored_steps(episode, **self._constants)
 
   def write(self, table: str, episode: types.Episode) -> None:
-    """Inserts `episode` into `table` of the sink.
+    """Inserts `episode`, and its copies, into `table` of the sink.
 
     Args:
       table: `offline` or `online`.
@@ -172,8 +179,9 @@ class EpisodeWriter:
       ValueError: If the episode is incomplete or out of range. Nothing is
         inserted in that case.
     """
-    steps = self.stored_steps(episode)
-    self._sink.add(table, steps, episode.num_transitions)
+    for written in (episode, *self._make_copies(table, episode)):
+      steps = self.stored_steps(written)
+      self._sink.add(table, steps, written.num_transitions)
 
 
 class EpisodeRecorder:

@@ -6,13 +6,11 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Union
 
 from absl import logging
 import gin
-import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.domains import domain as domain_lib
-from parl_tf.replay import episode_writer
 from parl_tf.replay import memory_experience
 from parl_tf.reports import run_files
 from parl_tf.reports import run_pictures
@@ -25,7 +23,6 @@ from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
 from parl_tf.training import phase_checks
 from parl_tf.training import phases
-from parl_tf.training import run_constants
 from parl_tf.training import run_dataset
 from parl_tf.training import run_directory
 from parl_tf.training import run_policies
@@ -33,6 +30,7 @@ from parl_tf.training import run_summary
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
 from parl_tf.training import token_check
+from parl_tf.training import table_writers
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'source_ctor', 'strategy'])
@@ -200,7 +198,7 @@ def run_experiment(
       domain=domain,
       agent=agent,
       source=source,
-      writers=make_writers(domain, agent, source.experience),
+      writers=table_writers.make(domain, agent, source.experience),
       num_evaluation_episodes=num_evaluation_episodes,
       checkpoint_seconds=checkpoint_seconds,
       strategy=strategy,
@@ -366,34 +364,3 @@ def make_agent(domain, normalization: Optional[types.Normalization], seed: int):
       aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
   )
   return builder.build_agent(domain, normalization, seed, train_step)
-
-
-def make_writers(
-    domain, agent, sink: episode_writer.Sink
-) -> Dict[str, episode_writer.EpisodeWriter]:
-  """Makes the writers of tables `offline` and `online`.
-
-  Args:
-    domain: `Domain`.
-    agent: `PARLAgent`; its discount factor defines the returns.
-    sink: Receives every episode.
-  """
-  constants = run_constants.read(domain, agent)
-
-  def make(worst_return, timeout_fails=False):
-    return episode_writer.EpisodeWriter(
-        gamma=constants.gamma,
-        reward_scale=constants.reward_scale,
-        reward_bias=constants.reward_bias,
-        never_succeeds_value=None if np.isnan(worst_return) else worst_return,
-        extrapolate=bool(constants.extrapolates_returns),
-        timeout_fails=timeout_fails,
-        sink=sink,
-    )
-
-  return {
-      'offline': make(constants.offline_worst_return),
-      'online': make(
-          constants.online_worst_return, bool(constants.timeouts_fail_online)
-      ),
-  }

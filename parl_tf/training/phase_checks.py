@@ -7,6 +7,7 @@ import gin
 from parl_tf.agents import dppo_agent
 from parl_tf.training import critic_check
 from parl_tf.training import critic_encoder
+from parl_tf.training import hindsight
 from parl_tf.training import on_policy
 from parl_tf.training import phases
 from parl_tf.training import policy_check
@@ -30,8 +31,8 @@ def check(
       is offline RL without a critic, the policy's actions, the critic's
       values or the losses of either have another shape, dtype or range, a loss
       lacks densities that it reads, the critic's image encoder cannot start
-      with the policy's weights, or the task has tokens that the policy does not
-      know.
+      with the policy's weights, the task has tokens that the policy does not
+      know, or goals are to be replaced that it lacks.
   """
   policy = agent.generative_policy
   critic = getattr(agent, 'critic', None)
@@ -53,6 +54,7 @@ def check(
     critic_check.check(agent, has_mask=has_mask)
   if critic is not None and {'offline', 'online'} & set(phase_names):
     agent.check_densities()
+  hindsight.Hindsight(domain)  # Raises early.
   token_check.check_task(policy, domain.observation_spec())
   if 'online' in phase_names:
     is_on_policy = isinstance(all_phases.online, on_policy.OnPolicy)

@@ -10,6 +10,7 @@ import numpy as np
 from parl_tf.critics import td
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import experience
+from parl_tf.training import hindsight
 
 
 class RunConstants(NamedTuple):
@@ -32,6 +33,7 @@ class RunConstants(NamedTuple):
     least_action: Least bound of an action, in the environment's units.
     greatest_action: Greatest bound of an action.
     action_bounds_digest: Number that identifies the bounds of all dimensions.
+    online_goals: See `Hindsight`.
     control_rate: Steps per second of a robot; 0 for other tasks.
   """
 
@@ -48,6 +50,7 @@ class RunConstants(NamedTuple):
   least_action: float
   greatest_action: float
   action_bounds_digest: float
+  online_goals: int
   control_rate: float
 
   def check(self, address: str, published: np.ndarray) -> None:
@@ -158,6 +161,7 @@ def read(domain, agent) -> RunConstants:
       least_action=float(np.min(domain.raw_action_bounds[0])),
       greatest_action=float(np.max(domain.raw_action_bounds[1])),
       action_bounds_digest=_digest(domain.raw_action_bounds),
+      online_goals=gin.get_bindings(hindsight.Hindsight).get('online_goals', 0),
       control_rate=float(getattr(domain, 'control_rate', 0.0)),
   )
 

@@ -19,6 +19,7 @@ from parl_tf.domains import arguments
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
+from parl_tf.training import hindsight
 from parl_tf.training import run_dataset
 
 _MAX_ATTEMPTS = 5
@@ -107,7 +108,8 @@ class LocalSource:
     Or if the run began with other episodes.
     """
     run_dataset.check_unchanged(session.root_dir, session.state, episodes)
-    self.experience.check_fits(sum(e.num_transitions for e in episodes))
+    copies = hindsight.Hindsight(session.domain)
+    self.experience.check_fits(copies.num_transitions('offline', episodes))
 
   @contextlib.contextmanager
   def collection(self, session):

@@ -18,6 +18,7 @@ from parl_tf.training import experiment
 from parl_tf.training import run_dataset
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
+from parl_tf.training import table_writers
 from tests.binaries import tiny
 from tests.serving import toy_policy
 from tests.training import small_run
@@ -90,7 +91,7 @@ class CacheTest(absltest.TestCase):
         domain=domain,
         agent=agent,
         source=source,
-        writers=experiment.make_writers(domain, agent, source.experience),
+        writers=table_writers.make(domain, agent, source.experience),
         num_evaluation_episodes=0,  # Evaluations would ask the server.
         checkpoint_seconds=1e6,
     )

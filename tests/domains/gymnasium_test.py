@@ -80,6 +80,10 @@ class GymnasiumTest(parameterized.TestCase):
     self.assertEqual(num_steps, wanted)
     self.assertEqual(time_step.discount, 1.0)
 
+  def test_a_task_without_goals_has_none(self):
+    task = gymnasium_domain.Gymnasium('Endless-v0', max_episode_steps=2)
+    self.assertIsNone(task.goals())
+
   def test_a_limit_above_the_registered_one_takes_effect(self):
     task = gymnasium_domain.Gymnasium('Pendulum-v1', max_episode_steps=205)
     environment = task.make_environment(0, evaluation=True)

@@ -24,6 +24,7 @@ from parl_tf.training import run_constants
 from parl_tf.training import run_policies
 from parl_tf.training import run_summary
 from parl_tf.training import sources
+from parl_tf.training import table_writers
 from tests.agents import small_agent
 from tests.binaries import tiny
 
@@ -147,7 +148,7 @@ class MakeWritersTest(parameterized.TestCase):
     tables = memory_experience.MemoryExperience(
         capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
     )
-    writers = experiment.make_writers(
+    writers = table_writers.make(
         gymnasium_domain.Gymnasium('Pendulum-v1'), agent, tables
     )
     episode = types.Episode(
@@ -240,7 +241,7 @@ class MakeWritersTest(parameterized.TestCase):
     tables = memory_experience.MemoryExperience(
         capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
     )
-    writers = experiment.make_writers(pointmaze.PointMaze(), agent, tables)
+    writers = table_writers.make(pointmaze.PointMaze(), agent, tables)
     episode = types.Episode(
         observation=np.zeros([3, 4], np.float32),
         action=np.zeros([2, 2], np.float32),
@@ -255,7 +256,7 @@ class MakeWritersTest(parameterized.TestCase):
         writers['offline'].stored_steps(episode).discount, [1.0, 1.0, 1.0]
     )
     with self.assertRaisesRegex(ValueError, 'timeouts_fail_online.*Pendulum'):
-      experiment.make_writers(
+      table_writers.make(
           gymnasium_domain.Gymnasium('Pendulum-v1'), agent, tables
       )
 

@@ -1,0 +1,149 @@
+"""Tests of copies of episodes with the goals that they reached."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import gin
+import numpy as np
+
+from parl_tf import types
+from parl_tf.domains import goals as goals_lib
+from parl_tf.domains import pointmaze
+from parl_tf.training import hindsight
+
+
+class _Line(goals_lib.Goals):
+  """Positions on a line, followed by the desired one; -1 per step until there.
+
+  A goal is reached within 0.5.
+  """
+
+  def __init__(self, is_terminal=False):
+    self._is_terminal = is_terminal
+
+  def achieved(self, observation):
+    return observation[:, :1]
+
+  def replaced(self, observation, goal):
+    return np.stack(
+        [observation[:, 0], np.full(len(observation), goal[0])], axis=1
+    )
+
+  def judge(self, achieved, goal):
+    success = np.abs(achieved - goal)[:, 0] < 0.5
+    return goals_lib.Judgment(
+        np.where(success, 0.0, -1.0).astype(np.float32),
+        success,
+        success & self._is_terminal,
+    )
+
+  def goals(self):
+    return self
+
+
+def _episode(positions, *, discount=1.0, **kwargs):
+  num_steps = len(positions) - 1
+  return types.Episode(
+      observation=np.stack(
+          [positions, np.full(len(positions), 9.0)], axis=1
+      ).astype(np.float32),
+      action=np.arange(num_steps, dtype=np.float32)[:, None] / 10,
+      reward=np.full(num_steps, -1.0, np.float32),
+      discount=np.array([1.0] * (num_steps - 1) + [discount], np.float32),
+      success=np.zeros(num_steps, np.bool_),
+      **kwargs,
+  )
+
+
+class CopiesTest(parameterized.TestCase):
+
+  def test_a_copy_is_rewarded_for_what_the_episode_reached(self):
+    episode = _episode([0, 0, 1, 2, 2], episode_id=3, policy_version=7)
+    (copy,) = hindsight.copies(episode, _Line(), 1)
+    goal = copy.observation[0, 1]
+    self.assertIn(goal, (1.0, 2.0))
+    np.testing.assert_array_equal(copy.observation[:, 0], [0, 0, 1, 2, 2])
+    np.testing.assert_array_equal(copy.observation[:, 1], [goal] * 5)
+    reached = np.array([0, 1, 2, 2]) == goal
+    np.testing.assert_array_equal(copy.reward, np.where(reached, 0, -1))
+    np.testing.assert_array_equal(copy.success, reached)
+    np.testing.assert_array_equal(copy.discount, np.ones(4))
+    np.testing.assert_array_equal(copy.action, episode.action)
+    self.assertEqual(copy.policy_version, 7)
+    self.assertTrue(copy.has_last_transition)
+    np.testing.assert_array_equal(episode.observation[:, 1], [9.0] * 5)
+
+  def test_goals_are_of_different_steps(self):
+    copies = hindsight.copies(_episode(range(6)), _Line(), 9)
+    self.assertCountEqual(
+        [copy.observation[0, 1] for copy in copies], [1, 2, 3, 4, 5]
+    )
+    self.assertLen({copy.episode_id for copy in copies}, 5)
+
+  def test_goals_that_hold_at_the_start_are_left_out(self):
+    self.assertEmpty(hindsight.copies(_episode([0, 0.1, 0.2]), _Line(), 4))
+    (copy,) = hindsight.copies(_episode([0, 3, 0.1]), _Line(), 4)
+    self.assertEqual(copy.observation[0, 1], 3)
+
+  def test_draws_depend_on_the_episode_alone(self):
+    def drawn(episode_id):
+      episode = _episode(range(30), episode_id=episode_id)
+      return [
+          copy.observation[0, 1]
+          for copy in hindsight.copies(episode, _Line(), 3)
+      ]
+
+    self.assertEqual(drawn(1), drawn(1))
+    self.assertNotEqual(drawn(1), drawn(2))
+
+  def test_a_goal_that_ends_the_task_ends_the_copy(self):
+    copies = hindsight.copies(
+        _episode([0, 1, 2, 3]), _Line(is_terminal=True), 3
+    )
+    by_goal = {copy.observation[0, 1]: copy for copy in copies}
+    for goal in (1, 2, 3):
+      copy = by_goal[goal]
+      self.assertEqual(copy.num_steps, goal)
+      self.assertLen(copy.observation, goal + 1)
+      np.testing.assert_array_equal(copy.discount, [1] * (goal - 1) + [0])
+      self.assertTrue(copy.has_last_transition)
+
+  @parameterized.parameters(
+      dict(discount=0.0), dict(has_last_transition=False)
+  )
+  def test_a_last_step_that_may_lead_anywhere_makes_no_transition(
+      self, **kwargs
+  ):
+    (copy, *_) = hindsight.copies(_episode(range(4), **kwargs), _Line(), 1)
+    self.assertFalse(copy.has_last_transition)
+    np.testing.assert_array_equal(copy.discount, [1, 1, 1])
+
+
+class HindsightTest(parameterized.TestCase):
+
+  def tearDown(self):
+    gin.clear_config()
+    super().tearDown()
+
+  def test_nothing_is_copied_by_default(self):
+    copies = hindsight.Hindsight(pointmaze.PointMaze())
+    self.assertEmpty(copies.copies('offline', _episode(range(4))))
+
+  def test_each_table_has_its_number(self):
+    copies = hindsight.Hindsight(_Line(), offline_goals=1, online_goals=2)
+    episode = _episode(range(6))
+    self.assertLen(copies.copies('offline', episode), 1)
+    self.assertLen(copies.copies('online', episode), 2)
+    self.assertEqual(copies.num_transitions('online', [episode] * 2), 30)
+    self.assertLen(copies.with_copies('offline', [episode] * 2), 4)
+
+  def test_a_negative_number_raises(self):
+    with self.assertRaisesRegex(ValueError, 'online_goals.*not be negative'):
+      hindsight.Hindsight(_Line(), online_goals=-1)
+
+  def test_a_task_with_a_fixed_goal_raises(self):
+    with self.assertRaisesRegex(ValueError, 'must be 0 for PointMaze'):
+      hindsight.Hindsight(pointmaze.PointMaze(), offline_goals=1)
+
+
+if __name__ == '__main__':
+  absltest.main()
