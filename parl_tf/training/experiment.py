@@ -29,8 +29,8 @@ from parl_tf.training import run_policies
 from parl_tf.training import run_summary
 from parl_tf.training import session as session_lib
 from parl_tf.training import sources
-from parl_tf.training import token_check
 from parl_tf.training import table_writers
+from parl_tf.training import token_check
 
 
 @gin.configurable(denylist=['root_dir', 'seed', 'source_ctor', 'strategy'])
