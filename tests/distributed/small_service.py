@@ -25,6 +25,7 @@ CONSTANTS = run_constants.RunConstants(
     least_action=-1.0,
     greatest_action=1.0,
     action_bounds_digest=0.0,
+    online_goals=0,
     control_rate=0.0,
 )
 
