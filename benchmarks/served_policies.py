@@ -30,10 +30,10 @@ from absl import flags
 import numpy as np
 
 from benchmarks import attempts
+from benchmarks import relabelled_data
 from benchmarks import served_costs
 from benchmarks import served_tasks
 from parl_tf import synced_file
-from parl_tf.datasets import reading
 from parl_tf.serving import client as client_lib
 
 _ROOT_DIR = flags.DEFINE_string(
@@ -61,6 +61,12 @@ _TRAINING_SEED = flags.DEFINE_integer(
 )
 _BINDINGS = flags.DEFINE_multi_string(
     'gin_bindings', [], 'Further bindings of all runs of parl-train.'
+)
+
+_HINDSIGHT = flags.DEFINE_integer(
+    'hindsight', 0,
+    'Copies of each episode, also for the control `further_data`, with goals'
+    ' that it reached; see `Hindsight`.',
 )
 
 _EVALUATION_SEED = 12_345
@@ -185,6 +191,8 @@ class Seed(abc.ABC):
         f'ServedOnline.num_fit_steps = {self._task.num_fit_steps}',
         'ServedOnline.refresh_share = 0.2',
         *self._task.bindings,
+        f'Hindsight.offline_goals = {_HINDSIGHT.value}',
+        f'Hindsight.online_goals = {_HINDSIGHT.value}',
         *_BINDINGS.value,
         *bindings,
     ]
@@ -217,7 +225,12 @@ class Seed(abc.ABC):
 
   def _train_on_data(self) -> float:
     """Takes the gradient steps of fine-tuning on the dataset."""
-    episodes = list(reading.read_episodes(self.path('data.hdf5')))
+    episodes = relabelled_data.read(
+        self.path('data.hdf5'),
+        self._task.evaluation_files,
+        self._task.domain_bindings,
+        _HINDSIGHT.value,
+    )
     states = np.concatenate([x.observation[:-1] for x in episodes])
     actions = np.concatenate([x.action for x in episodes])[:, np.newaxis]
     random = np.random.default_rng(self.seed)
