@@ -56,7 +56,9 @@ def move_towards(
     move(target, source)
 
 
-def sum_each(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+def sum_each(
+    gradients: Sequence[Optional[tf.Tensor]],
+) -> Sequence[Optional[tf.Tensor]]:
   """Sums gradients over replicas, with one operation for each gradient.
 
   Keras would fuse them into a single operation. TensorFlow's graph optimizer
@@ -65,12 +67,16 @@ def sum_each(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
   a target could be read after its update.
 
   Args:
-    gradients: Gradients of this replica.
+    gradients: Gradients of this replica; None where the loss does not depend
+      on a variable.
   """
   context = _context()
   if context is None:
     return gradients
-  return [context.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in gradients]
+  total = tf.distribute.ReduceOp.SUM
+  return [
+      x if x is None else context.all_reduce(total, x) for x in gradients
+  ]
 
 
 def _context() -> Optional[tf.distribute.ReplicaContext]:

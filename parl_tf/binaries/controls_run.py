@@ -157,9 +157,6 @@ def measure(run_dir: str) -> None:
       }
   )
   _write(path, found)
-  evaluator = evaluation.Evaluator(
-      domain, num_episodes=num_episodes, seed=run_directory.read_seed(run_dir)
-  )
   clone: ContextManager[served_controls.Evaluate]
   if _is_served(run_dir):
     clone = served_controls.evaluations(run_dir, domain)
@@ -167,7 +164,10 @@ def measure(run_dir: str) -> None:
     clone = contextlib.nullcontext(
         _clone(run_dir, domain, run_dataset.statistics(domain, episodes))
     )
-  with clone as evaluate:
+  evaluator = evaluation.Evaluator(
+      domain, num_episodes=num_episodes, seed=run_directory.read_seed(run_dir)
+  )
+  with contextlib.closing(evaluator), clone as evaluate:
     for temperature in missing:
       result = evaluate(evaluator, float(temperature))
       scores = None

@@ -200,6 +200,8 @@ class WrappedSource(RowSource):
     self.path = source.path
     self.faults = source.faults
     self.has_unit_actions = source.has_unit_actions
+    self.recorded_bounds = source.recorded_bounds
+    self.found = source.found
     self.is_play = source.is_play
 
   def close(self) -> None:

@@ -50,14 +50,18 @@ class ExperimentService:
     self._dataset = RecordedDataset(os.path.join(root_dir, 'learner'))
     self._episodes = run_dataset.load(self._dataset.path, domain, root_dir)
     agent = experiment.make_agent(domain, None, seed=0)
+    copies = hindsight.Hindsight(domain)
     self._service = service.ReplayService(
         builder.observation_spec(domain),
         builder.action_spec(domain),
         weights.signature(agent.acting_variables),
         functools.partial(table_writers.make, domain, agent),
         os.path.join(root_dir, 'episodes'),
-        num_offline_transitions=hindsight.Hindsight(domain).num_transitions(
+        num_offline_transitions=copies.num_transitions(
             'offline', self._episodes
+        ),
+        count_online=lambda episode: copies.num_transitions(
+            'online', [episode]
         ),
         constants=run_constants.read(domain, agent),
         dataset_id=run_dataset.digest(self._episodes),

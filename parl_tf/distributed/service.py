@@ -74,6 +74,7 @@ class ReplayService:
       log_directory: str,
       *,
       num_offline_transitions: int,
+      count_online: Callable[[types.Episode], int],
       constants: run_constants.RunConstants,
       dataset_id: int,
       is_success: Callable[[types.Episode], bool],
@@ -91,6 +92,7 @@ class ReplayService:
       make_writers: Makes the writers of `offline` and `online`.
       log_directory: Directory of the log of online episodes.
       num_offline_transitions: Transitions of the dataset given to `run`.
+      count_online: Returns the transitions that an episode adds to `online`.
       constants: Constants that all processes of the run share, published in the
         journal. Episodes of more than `max_episode_steps` are refused.
       dataset_id: Digest of that dataset, published in the journal.
@@ -122,7 +124,9 @@ class ReplayService:
     steps = stored_step.signature(observation_spec, action_spec)
     self._log = episode_log.EpisodeLog(log_directory, drop_torn_end=True)
     self._entries = journal.Entries()
+    self._num_transitions: List[int] = []  # Of the log's episodes at the start.
     for episode in self._log.read():
+      self._num_transitions.append(count_online(episode))
       self._entries.append(
           episode,
           _success(f'{log_directory}: episode {episode.episode_id}', is_success,
@@ -131,7 +135,7 @@ class ReplayService:
     # Tables that are being refilled must not be sampled.
     self._expected_sizes = {
         'offline': num_offline_transitions,
-        'online': min(sum(self._entries.num_steps), max_size),
+        'online': min(sum(self._num_transitions), max_size),
     }
     self._run_id = directory_id.read_or_make(log_directory, directory_id.RUN)
     self._item_signature = episode_item.signature(observation_spec, action_spec)
@@ -222,10 +226,10 @@ class ReplayService:
   def _first_needed(self) -> int:
     """Returns the first episode of the log that is still in the table."""
     num_left = self._expected_sizes['online']
-    first = len(self._log)
+    first = len(self._num_transitions)
     while num_left > 0:
       first -= 1
-      num_left -= self._entries.num_steps[first]
+      num_left -= self._num_transitions[first]
     return first
 
   def _check_sizes(self) -> None:

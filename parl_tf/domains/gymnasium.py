@@ -159,6 +159,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           _select, keys=observation_keys, flatten=flatten_observation
       )
     self._controller_ctor = controller_ctor
+    self._task = task  # Closed, but its functions of goals need no world.
     self._read_specs(
         gymnasium_adapter.GymnasiumEnvironment(
             task, seed=0, select_observation=self._select_observation
@@ -196,8 +197,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     )
 
   def goals(self) -> Optional[goals_lib.Goals]:
-    task = _make(self._id, **self._kwargs)
-    if not hasattr(task.unwrapped, 'compute_reward'):
+    if not hasattr(self._task.unwrapped, 'compute_reward'):
       return None
     if self._action_repeat > 1:
       raise ValueError(
@@ -206,7 +206,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           f' {self._action_repeat}.'
       )
     return gymnasium_goals.GymnasiumGoals(
-        task,
+        self._task,
         self._observation_spec,
         self._concatenated_keys,
         self._is_success_reward(),

@@ -29,7 +29,7 @@ class GymnasiumGoals(goals.Goals):
     """Initializes the goals.
 
     Args:
-      task: The task, which is never reset.
+      task: The task; it may be closed.
       observation_spec: Spec of the observations.
       concatenated_keys: Parts of the task's observation that are concatenated
         in this order; None if they are kept.

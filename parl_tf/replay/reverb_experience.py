@@ -13,6 +13,7 @@ from tf_agents.trajectories import trajectory as trajectory_lib
 
 from parl_tf import types
 from parl_tf.replay import chunks
+from parl_tf.replay import episode_writer
 from parl_tf.replay import experience as experience_lib
 from parl_tf.replay import tables
 from parl_tf.replay.reverb_import import reverb
@@ -77,9 +78,13 @@ class ReverbExperience:
     self._offsets = experience_lib.row_offsets(chunk_length)
     num_steps = int(self._offsets['online'][-1])
     self._server = None
+    self._sink: episode_writer.Sink
     if address is None:
       self._server = tables.ReplayServer(signature, num_steps=num_steps)
+      self._sink = self._server
       address = self._server.address
+    else:
+      self._sink = tables.ReplayWriter(address, signature, num_steps)
     self._address = address
     self._item_spec = tables.item_signature(signature, num_steps)
     self._chunk_length = chunk_length
@@ -89,7 +94,6 @@ class ReverbExperience:
     self._num_workers = num_workers
     self._num_batches_in_flight = num_batches_in_flight
     self._client = reverb.Client(address)
-    self._writer = tables.ReplayWriter(address, signature, num_steps)
     self._online_shares = {
         name: tf.Variable(0.0, trainable=False, dtype=tf.float32)
         for name in types.Experience._fields
@@ -105,7 +109,7 @@ class ReverbExperience:
       num_transitions: int,
   ) -> None:
     """Inserts stored steps; see `ReplayWriter.add`."""
-    self._writer.add(table, steps, num_transitions)
+    self._sink.add(table, steps, num_transitions)
 
   def check_fits(self, num_transitions: int) -> None:
     """Raises `ValueError` if a dataset exceeds the tables of an own server."""

@@ -239,7 +239,9 @@ class ReplayServer:
       self._server.stop()
       raise
     self.address = f'localhost:{self._server.port}'
-    self._writer = ReplayWriter(self.address, signature, num_steps)
+    self._writer = ReplayWriter(
+        self.address, signature, num_steps, deadline_seconds=None
+    )
 
   def add(
       self,

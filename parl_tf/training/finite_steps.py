@@ -27,14 +27,14 @@ class FiniteSteps:
     self._number = number
     self._environment = environment
     self._observation: Any = None
-    self._lowest_reward = np.float32(0.0)
+    self._lowest_reward: Optional[np.float32] = None
     self._has_failed = False
 
   def see(self, time_step: dm_env.TimeStep) -> dm_env.TimeStep:
     """Returns a time step; a time-out in its place if it is not finite.
 
-    The time-out has the last finite observation, and the lowest reward so far.
-    It abandons the episode, so that a robot stops.
+    The time-out has the last finite observation, and the lowest reward so far,
+    0 if there is none. It abandons the episode, so that a robot stops.
 
     Raises:
       ValueError: If the observation after a reset is not finite.
@@ -44,6 +44,8 @@ class FiniteSteps:
       # A copy, because some environments overwrite their observations.
       self._observation = tree.map_structure(np.copy, time_step.observation)
       if time_step.reward is not None:
+        if self._lowest_reward is None:
+          self._lowest_reward = time_step.reward
         self._lowest_reward = min(self._lowest_reward, time_step.reward)
       return time_step
     if self._observation is None:
@@ -59,8 +61,11 @@ class FiniteSteps:
     )
     self._has_failed = True
     self._environment.abandon()
+    reward = self._lowest_reward
     return dm_env.truncation(
-        self._lowest_reward, self._observation, np.float32(1)
+        np.float32(0) if reward is None else reward,
+        self._observation,
+        np.float32(1),
     )
 
   def judged(self, episode: types.Episode) -> types.Episode:

@@ -33,6 +33,7 @@ class RunConstants(NamedTuple):
     least_action: Least bound of an action, in the environment's units.
     greatest_action: Greatest bound of an action.
     action_bounds_digest: Number that identifies the bounds of all dimensions.
+    offline_goals: See `Hindsight`.
     online_goals: See `Hindsight`.
     control_rate: Steps per second of a robot; 0 for other tasks.
   """
@@ -50,6 +51,7 @@ class RunConstants(NamedTuple):
   least_action: float
   greatest_action: float
   action_bounds_digest: float
+  offline_goals: int
   online_goals: int
   control_rate: float
 
@@ -147,6 +149,7 @@ def read(domain, agent) -> RunConstants:
         ' are extrapolated past the time limit, and success may fall.',
         domain.name,
     )
+  goals = gin.get_bindings(hindsight.Hindsight)
   return RunConstants(
       gamma=agent.gamma,
       reward_scale=domain.reward_scale,
@@ -161,7 +164,8 @@ def read(domain, agent) -> RunConstants:
       least_action=float(np.min(domain.raw_action_bounds[0])),
       greatest_action=float(np.max(domain.raw_action_bounds[1])),
       action_bounds_digest=_digest(domain.raw_action_bounds),
-      online_goals=gin.get_bindings(hindsight.Hindsight).get('online_goals', 0),
+      offline_goals=goals.get('offline_goals', 0),
+      online_goals=goals.get('online_goals', 0),
       control_rate=float(getattr(domain, 'control_rate', 0.0)),
   )
 

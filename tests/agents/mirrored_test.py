@@ -53,6 +53,9 @@ class MirroredTest(absltest.TestCase):
     self.assertEqual(set(self._report['restored'].values()), {0.0})
     self.assertEqual(self._report['restored_env_steps'], 7)
 
+  def test_gradients_are_summed_also_beside_a_missing_one(self):
+    self.assertEqual(self._report['sums'], [None, 3.0])
+
   def test_dppo_on_two_devices_is_an_error(self):
     self.assertRegex(
         self._report['refusal_of_dppo'], '`DPPOAgent`.*one device, got 2'

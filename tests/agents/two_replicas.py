@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import replicas
 from parl_tf import types
 from parl_tf.improvers import distillation
 from parl_tf.improvers import imitation
@@ -129,6 +130,14 @@ def _difference(value, expected):
   return float(np.linalg.norm(value - expected) / max(length, 1e-12))
 
 
+def _sums(strategy):
+  """Returns the sums of gradients, of which a loss may lack one."""
+  none, total = strategy.run(
+      lambda: replicas.sum_each([None, tf.constant(1.5)])
+  )
+  return [none, float(strategy.experimental_local_results(total)[0])]
+
+
 def main(directory: str) -> None:
   tf.config.set_logical_device_configuration(
       tf.config.list_physical_devices('CPU')[0],
@@ -170,6 +179,7 @@ def main(directory: str) -> None:
           k: _difference(v, two[k]) for k, v in _variables(restored).items()
       },
       'restored_env_steps': state.env_steps,
+      'sums': _sums(strategy),
   }
   with open(
       os.path.join(directory, 'report.json'), 'w', encoding='utf-8'

@@ -224,6 +224,12 @@ class ConversionTest(absltest.TestCase):
       )
     with self.assertRaisesRegex(ValueError, 'the same bounds of actions, got'):
       conversion.convert(paths, self._output)
+    gin.parse_config('dataset.every_episode_succeeds = True')
+    conversion.convert(paths[2:], self._output)
+    with h5py.File(self._output) as file:
+      np.testing.assert_array_equal(
+          file['metadata'].attrs[d4rl.BOUNDS], bounds
+      )
 
   def test_a_lerobot_dataset_and_its_source_fit(self):
     gin.parse_config('dataset.action_bounds = (-1.0, 1.0)')

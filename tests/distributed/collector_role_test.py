@@ -24,7 +24,7 @@ class CollectingTest(absltest.TestCase):
   def test_nothing_is_sent_to_a_service_of_another_configuration(self):
     here = run_constants.RunConstants(
         0.99, 1.0, -1.0, -100.0, -100.0, 0.0, 0.0, 1, 70, 1, -0.25, 0.25, 7.0,
-        0, 5.0,
+        0, 0, 5.0,
     )
     there = here._replace(reward_bias=0.0)
     seen = journal.make(constants=there)
@@ -36,7 +36,7 @@ class CollectingTest(absltest.TestCase):
       collector_role._exchange(link, reader, own, mock.Mock(), here)
     own.deliver.assert_not_called()
     old = mock.Mock(**{'read.return_value': journal.make(constants=here[:10])})
-    with self.assertRaisesRegex(ValueError, 'same version.*has 10 const.*15'):
+    with self.assertRaisesRegex(ValueError, 'same version.*has 10 const.*16'):
       collector_role._exchange(link, old, own, mock.Mock(), here)
     # Another driver, whose units differ.
     other = here._replace(greatest_action=2.5, reward_bias=0.0)

@@ -44,11 +44,13 @@ class ServiceCase(absltest.TestCase):
     self._services = []
     self.addCleanup(self.stop)
 
-  def start(self, port=None, offline_episodes=None, num_transitions=3):
+  def start(
+      self, port=None, offline_episodes=None, num_transitions=3, num_copies=0
+  ):
     """Returns a running service of a dataset with `num_transitions`."""
     replay = small_service.make(
         OBSERVATION, ACTION, self.variables, self.root, num_transitions,
-        port,
+        port, num_copies,
     )
     if offline_episodes is None:
       offline_episodes = [episode()]

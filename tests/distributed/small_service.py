@@ -1,5 +1,6 @@
 """A replay service of short episodes, for tests."""
 
+import functools
 import os
 from typing import Optional, Sequence
 
@@ -25,6 +26,7 @@ CONSTANTS = run_constants.RunConstants(
     least_action=-1.0,
     greatest_action=1.0,
     action_bounds_digest=0.0,
+    offline_goals=0,
     online_goals=0,
     control_rate=0.0,
 )
@@ -40,6 +42,7 @@ def make(
     root_dir: str,
     num_offline_transitions: int,
     port: Optional[int] = None,
+    num_copies: int = 0,
 ) -> service.ReplayService:
   """Returns a service that is not ready until `run` is called.
 
@@ -50,14 +53,16 @@ def make(
     root_dir: Directory of the log, `episodes`.
     num_offline_transitions: Number of transitions passed to its `run`.
     port: TCP port; None selects a free one.
+    num_copies: Copies of each online episode in the tables.
   """
   return service.ReplayService(
       observation_spec,
       action_spec,
       weights.signature(variables),
-      _make_writers,
+      functools.partial(_make_writers, num_copies),
       os.path.join(root_dir, 'episodes'),
       num_offline_transitions=num_offline_transitions,
+      count_online=lambda episode: (1 + num_copies) * episode.num_steps,
       constants=CONSTANTS,
       dataset_id=DATASET_ID,
       is_success=is_success,
@@ -72,12 +77,16 @@ def is_success(episode: types.Episode) -> bool:
   return bool(episode.success.any())
 
 
-def _make_writers(sink):
+def _make_writers(num_copies, sink):
+  def make_copies(table, episode):
+    return [episode] * num_copies if table == 'online' else []
+
   writer = episode_writer.EpisodeWriter(
       gamma=0.9,
       reward_scale=1.0,
       reward_bias=0.0,
       never_succeeds_value=None,
+      make_copies=make_copies,
       sink=sink,
   )
   return {'offline': writer, 'online': writer}

@@ -140,13 +140,14 @@ class ReplayServerTest(parameterized.TestCase):
 
   def test_error_names_a_stopped_server_within_the_deadline(self):
     server = self._server()
-    server.add('online', _steps(), 3)
+    writer = tables.ReplayWriter(server.address, _SIGNATURE)
+    writer.add('online', _steps(), 3)
     server.stop()
     start = time.monotonic()
     with self.assertRaisesRegex(
         ConnectionError, f'{server.address} .* table `online`'
     ):
-      server.add('online', _steps(1), 3)
+      writer.add('online', _steps(1), 3)
     self.assertLess(time.monotonic() - start, 10.0)
 
   def test_writer_without_a_deadline_waits_for_a_slow_server(self):

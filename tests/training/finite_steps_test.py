@@ -6,6 +6,7 @@ import dm_env
 import numpy as np
 
 from parl_tf.training import evaluation
+from parl_tf.training import finite_steps
 from tests.training import line_walk
 
 
@@ -50,6 +51,21 @@ class FiniteStepsTest(parameterized.TestCase):
     self.assertEqual(episode.discount[-1], 1.0)
     for array in episode.observation, episode.reward:
       self.assertTrue(np.all(np.isfinite(array)))
+
+  @parameterized.parameters(([5.0, 7.0], 5.0), ([-2.0, 3.0], -2.0), ([], 0.0))
+  def test_the_last_reward_is_the_lowest_so_far(self, rewards, lowest):
+    steps = finite_steps.FiniteSteps(0, line_walk.LineWalk().make_environment(
+        0, evaluation=True
+    ))
+    observation = np.zeros([2], np.float32)
+    steps.see(dm_env.restart(observation))
+    for reward in rewards:
+      steps.see(dm_env.transition(np.float32(reward), observation))
+    with self.assertLogs(level='WARNING'):
+      found = steps.see(
+          dm_env.transition(np.float32(np.nan), observation)
+      )
+    self.assertEqual(found.reward, lowest)
 
   def test_a_reset_that_is_not_finite_is_an_error(self):
     domain = line_walk.LineWalk()
