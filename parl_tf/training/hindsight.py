@@ -62,7 +62,9 @@ class Hindsight:
       self, table: str, episodes: Sequence[types.Episode]
   ) -> int:
     """Returns the number of transitions of a table, with those of copies."""
-    return sum(e.num_transitions for e in self.with_copies(table, episodes))
+    return sum(
+        x.num_transitions for e in episodes for x in (e, *self.copies(table, e))
+    )
 
 
 def copies(
