@@ -29,6 +29,7 @@ from parl_tf import types
 from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
+from parl_tf.training import equal_starts
 from parl_tf.training import evaluation_result
 from parl_tf.training import finite_steps
 
@@ -94,6 +95,7 @@ class Evaluator:
     self._seed = seed
     self._environments: List[domain_lib.Environment] = []
     self._compiling: Dict[Any, futures.Future] = {}
+    self._starts = equal_starts.EqualStarts()
 
   def run(
       self,
@@ -281,6 +283,8 @@ class Evaluator:
                 first, begin(first), time_steps, histories, observer
             )
         )
+    if self._domain.max_environments is None:  # A robot has no seed.
+      self._starts.see(episodes)
     return evaluation_result.of_episodes(self._domain, episodes)
 
   def _play_group(self, first, decide, time_steps, histories, observer):
