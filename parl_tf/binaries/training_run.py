@@ -1,5 +1,6 @@
 """Runs or resumes a training."""
 
+import functools
 import time
 from typing import Sequence
 
@@ -56,7 +57,14 @@ def train(
   third_party_messages.silence_first_compilation()
   with run_directory.hold(root_dir), compilation.errors_explained():
     with interruption.turns():
-      summary = experiment.run_experiment(root_dir, seed, strategy=shared)
+      summary = experiment.run_experiment(
+          root_dir,
+          seed,
+          strategy=shared,
+          on_agent=functools.partial(
+              configs.warn_of_unused, gin_files, gin_bindings
+          ),
+      )
     run_directory.mark_finished(root_dir, digest)
   logging.info('This session took %.0f s.', time.monotonic() - started)
   return summary

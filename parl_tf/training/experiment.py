@@ -33,12 +33,15 @@ from parl_tf.training import table_writers
 from parl_tf.training import token_check
 
 
-@gin.configurable(denylist=['root_dir', 'seed', 'source_ctor', 'strategy'])
+@gin.configurable(
+    denylist=['root_dir', 'seed', 'source_ctor', 'strategy', 'on_agent']
+)
 def run_experiment(
     root_dir: str,
     seed: int,
     source_ctor: Callable[..., sources.Source] = sources.LocalSource,
     strategy: Optional[tf.distribute.Strategy] = None,
+    on_agent: Callable[[], None] = lambda: None,
     *,
     dataset_path: Optional[str] = None,
     num_recorded_steps: Optional[int] = None,
@@ -69,6 +72,7 @@ def run_experiment(
       process collects the episodes.
     strategy: Shares the rows of a training step among devices; None trains on
       one device.
+    on_agent: Called once the agent is made.
     dataset_path: Dataset in any supported format; None records `data.hdf5` in
       `root_dir` with the domain's controller.
     num_recorded_steps: Environment steps of the recorded dataset.
@@ -175,6 +179,7 @@ def run_experiment(
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
+  on_agent()
   phase_checks.check(all_phases, phase_names, domain, agent)
   token_check.check_episodes(dataset_path, episodes, agent.generative_policy)
   start = beginning and beginning.load(agent, normalization)
