@@ -10,6 +10,7 @@ from parl_tf import losses
 from parl_tf import randomness
 from parl_tf import types
 from parl_tf.improvers import improver
+from parl_tf.improvers import temperature
 from parl_tf.policies import edited
 
 
@@ -39,14 +40,9 @@ class EditImprover(improver.PolicyImprover):
       ValueError: If `initial_temperature` is not positive.
     """
     super().__init__()
-    if initial_temperature <= 0:
-      raise ValueError(
-          '`initial_temperature` must be positive, got '
-          f'{initial_temperature}.'
-      )
     self._target_entropy = target_entropy
-    self._log_temperature = tf.Variable(
-        math.log(initial_temperature), name='log_temperature'
+    self._log_temperature = temperature.make_log_temperature(
+        initial_temperature
     )
 
   @property

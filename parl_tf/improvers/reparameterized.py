@@ -1,6 +1,5 @@
 """Policy improvement by the critic's gradient through policy samples."""
 
-import math
 from typing import Optional
 
 import gin
@@ -11,6 +10,7 @@ from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
 from parl_tf.improvers import improver
+from parl_tf.improvers import temperature
 
 
 @gin.configurable
@@ -64,21 +64,13 @@ class ReparameterizedImprover(improver.PolicyImprover):
       )
     if entropy_backup and not learn_temperature:
       raise ValueError('`entropy_backup` needs `learn_temperature`, got False.')
-    if initial_temperature <= 0:
-      raise ValueError(
-          '`initial_temperature` must be positive, got '
-          f'{initial_temperature}.'
-      )
     self._value_weight = value_weight
     self._normalize_values = normalize_values
     self._imitation_weight = imitation_weight
     self._target_entropy = target_entropy
     self.adds_rewards = entropy_backup
-    self._log_temperature = None
-    if learn_temperature:
-      self._log_temperature = tf.Variable(
-          math.log(initial_temperature), name='log_temperature'
-      )
+    log_temperature = temperature.make_log_temperature(initial_temperature)
+    self._log_temperature = log_temperature if learn_temperature else None
 
   @property
   def trainable_variables(self):

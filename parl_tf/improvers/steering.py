@@ -1,6 +1,5 @@
 """Policy improvement of DSRL: SAC over the noise of a fixed flow policy."""
 
-import math
 from typing import Optional
 
 import gin
@@ -9,6 +8,7 @@ import tensorflow as tf
 from parl_tf import losses
 from parl_tf import types
 from parl_tf.improvers import improver
+from parl_tf.improvers import temperature
 from parl_tf.policies import steered
 
 
@@ -36,14 +36,9 @@ class SteeringImprover(improver.PolicyImprover):
       ValueError: If `initial_temperature` is not positive.
     """
     super().__init__()
-    if initial_temperature <= 0:
-      raise ValueError(
-          '`initial_temperature` must be positive, got '
-          f'{initial_temperature}.'
-      )
     self._target_entropy = target_entropy
-    self._log_temperature = tf.Variable(
-        math.log(initial_temperature), name='log_temperature'
+    self._log_temperature = temperature.make_log_temperature(
+        initial_temperature
     )
 
   @property
