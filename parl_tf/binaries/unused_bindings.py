@@ -4,7 +4,8 @@ Gin accepts a setting of any class, such as one of IQL's critic in a run that
 has Cal-QL's.
 """
 
-from typing import Callable, List, Sequence, Set
+import os
+from typing import Callable, Dict, List, Sequence, Set, Tuple
 
 import gin
 
@@ -12,6 +13,7 @@ from parl_tf.binaries import gin_syntax
 
 _PARTS = ('agents', 'critics', 'improvers', 'networks', 'policies', 'search')
 _USED = '# Parameters for '
+_RUN = 'config.gin'
 
 
 def warnings(
@@ -20,7 +22,7 @@ def warnings(
     find: Callable[[str], str],
     is_own: Callable[[str], bool],
 ) -> List[str]:
-  """Returns a sentence for each class whose bindings have no effect.
+  """Returns a sentence for each file and class without effect.
 
   Call it once the agent is made: what gin has called until then is used.
 
@@ -31,22 +33,24 @@ def warnings(
     is_own: Whether a path is that of a user's file.
   """
   used = _used_names()
-  found = {}
+  found: Dict[Tuple[str, str], Dict[str, None]] = {}
   sources = [(gin_syntax.read(find(name)), name) for name in gin_files]
   for text, name in (*sources, *((text, '') for text in gin_bindings)):
     for file, statement in gin_syntax.bindings(text, name, find):
       selector = statement.selector
       part = selector.rpartition('.')[2]
-      if file and not is_own(find(file)):
+      # A run's own configuration holds what the library's files bound.
+      if file and (os.path.basename(file) == _RUN or not is_own(find(file))):
         continue
       if statement.arg_name and part not in used and _is_part(selector):
-        source = file or '--gin_bindings'
-        found[part] = (
-            f'{source}: {part}.{statement.arg_name} has no effect, because the'
-            f' agent has no {part}. `operative_config.gin` in the directory of'
-            ' the run lists what it has.'
-        )
-  return list(found.values())
+        names = found.setdefault((file or '--gin_bindings', part), {})
+        names[f'{part}.{statement.arg_name}'] = None
+  return [
+      f'{source}: {", ".join(names)} {"have" if len(names) > 1 else "has"} no'
+      f' effect, because the agent has no {part}. `operative_config.gin` in the'
+      ' directory of the run lists what it has.'
+      for (source, part), names in found.items()
+  ]
 
 
 def _used_names() -> Set[str]:

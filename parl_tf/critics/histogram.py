@@ -37,8 +37,9 @@ def make_histogram(
     if min_value is None or max_value is None:
       raise ValueError(
           '`HLGauss.min_value` and `HLGauss.max_value` must be given if the '
-          f'domain has no value range, got {min_value} and {max_value}; for '
-          'squared errors, bind `Critic.distribution_ctor = None`.'
+          f'domain has no value range, got {min_value} and {max_value}. For a '
+          'gymnasium task bind `Gymnasium.reward_range` instead; for squared '
+          'errors, `Critic.distribution_ctor = None`.'
       )
     value_range = (min_value, max_value)
   lowest, highest = value_range

@@ -34,9 +34,17 @@ class Goals(abc.ABC):
     """Returns the goals `[n, G]` that observations `[n, ...]` have reached."""
 
   @abc.abstractmethod
+  def desired(self, observation: types.Nest) -> np.ndarray:
+    """Returns the goals `[n, G]` that observations `[n, ...]` ask for."""
+
+  @abc.abstractmethod
   def replaced(self, observation: types.Nest, goal: np.ndarray) -> types.Nest:
     """Returns observations `[n, ...]` with `goal` `[G]` as the desired one."""
 
   @abc.abstractmethod
   def judge(self, achieved: np.ndarray, goal: np.ndarray) -> Judgment:
-    """Judges steps that lead to `achieved` `[n, G]` by `goal` `[G]`."""
+    """Judges steps that lead to `achieved` `[n, G]` by `goal` `[G]`.
+
+    Raises:
+      ValueError: If the task cannot judge them.
+    """

@@ -197,7 +197,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     )
 
   def goals(self) -> Optional[goals_lib.Goals]:
-    if not hasattr(self._task.unwrapped, 'compute_reward'):
+    if not self._task.has_wrapper_attr('compute_reward'):
       return None
     if self._action_repeat > 1:
       raise ValueError(

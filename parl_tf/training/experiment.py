@@ -18,6 +18,7 @@ from parl_tf.training import bound_arguments
 from parl_tf.training import builder
 from parl_tf.training import evaluation_video
 from parl_tf.training import held_out_rows
+from parl_tf.training import hindsight
 from parl_tf.training import initial_run as initial_run_lib
 from parl_tf.training import on_policy
 from parl_tf.training import phase_checkpoint
@@ -33,6 +34,10 @@ from parl_tf.training import table_writers
 from parl_tf.training import token_check
 
 
+def _do_nothing() -> None:
+  pass
+
+
 @gin.configurable(
     denylist=['root_dir', 'seed', 'source_ctor', 'strategy', 'on_agent']
 )
@@ -41,7 +46,7 @@ def run_experiment(
     seed: int,
     source_ctor: Callable[..., sources.Source] = sources.LocalSource,
     strategy: Optional[tf.distribute.Strategy] = None,
-    on_agent: Callable[[], None] = lambda: None,
+    on_agent: Callable[[], None] = _do_nothing,
     *,
     dataset_path: Optional[str] = None,
     num_recorded_steps: Optional[int] = None,
@@ -72,7 +77,7 @@ def run_experiment(
       process collects the episodes.
     strategy: Shares the rows of a training step among devices; None trains on
       one device.
-    on_agent: Called once the agent is made.
+    on_agent: Called once, when an agent is made.
     dataset_path: Dataset in any supported format; None records `data.hdf5` in
       `root_dir` with the domain's controller.
     num_recorded_steps: Environment steps of the recorded dataset.
@@ -167,6 +172,8 @@ def run_experiment(
             domain,
             make_agent(domain, domain.normalization, seed),
         )
+      on_agent()
+      on_agent = _do_nothing
       run_dataset.record(
           dataset_path,
           domain,
@@ -182,6 +189,7 @@ def run_experiment(
   on_agent()
   phase_checks.check(all_phases, phase_names, domain, agent)
   token_check.check_episodes(dataset_path, episodes, agent.generative_policy)
+  hindsight.Hindsight(domain).check(episodes)
   start = beginning and beginning.load(agent, normalization)
   skipped_phases: Sequence[str] = start.skipped_phases if start else ()
   chosen_phases = {

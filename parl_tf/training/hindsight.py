@@ -7,6 +7,7 @@ are copied, so that returns, chunks and cached samples need nothing special.
 
 from typing import List, Sequence
 
+from absl import logging
 import gin
 import numpy as np
 import tree
@@ -15,6 +16,8 @@ from parl_tf import types
 from parl_tf.domains import goals as goals_lib
 
 _IDS_PER_COPY = 2**40
+_NUM_CHECKED = 100
+_MAX_SHARE_WRONG = 0.01  # Rounding may move a step across a limit.
 
 
 @gin.configurable(denylist=['domain'])
@@ -43,7 +46,41 @@ class Hindsight:
     if self._goals is None and any(self._num_copies.values()):
       raise ValueError(
           '`Hindsight.offline_goals` and `Hindsight.online_goals` must be 0 for'
-          f' {domain.name}, which has no goals to replace (`Domain.goals`).'
+          f' {domain.name}, which has no goals to replace: no `compute_reward`'
+          ' of a gymnasium task, and no `Domain.goals`.'
+      )
+
+  def check(self, episodes: Sequence[types.Episode]) -> None:
+    """Checks that some episodes, judged by their own goals, have their rewards.
+
+    Args:
+      episodes: The episodes of the dataset.
+
+    Raises:
+      ValueError: If they have other rewards, successes do not end an episode as
+        in the data, or no copy would reach its goal.
+    """
+    if self._goals is None:
+      return
+    checked = episodes[:_NUM_CHECKED]
+    _check_judgment(checked, self._goals)
+    number = max(self._num_copies.values())
+    found = [copies(episode, self._goals, number) for episode in checked]
+    made = [copy for one in found for copy in one]
+    num_successful = sum(bool(np.any(copy.success)) for copy in made)
+    logging.info(
+        'Hindsight: of the first %d episodes of the data, %d have copies; %d of'
+        ' %d copies reach their goal.',
+        len(checked),
+        sum(map(bool, found)),
+        num_successful,
+        len(made),
+    )
+    if made and not num_successful:
+      raise ValueError(
+          'A copy with the goal that its episode reached must be a success, but'
+          f' none of {len(made)} is. Of a gymnasium task, check'
+          ' `Gymnasium.reward_range`: a success has its highest reward.'
       )
 
   def copies(self, table: str, episode: types.Episode) -> List[types.Episode]:
@@ -130,3 +167,43 @@ def _copy(
       policy_version=episode.policy_version,
       has_last_transition=not (is_open and is_unknown),
   )
+
+
+def _check_judgment(
+    episodes: Sequence[types.Episode], goals: goals_lib.Goals
+) -> None:
+  """Raises if goals judge episodes otherwise than their task did."""
+  num_steps, wrong_rewards, wrong_ends = 0, [], []
+  for episode in episodes:
+    size = episode.num_transitions
+    goal = goals.desired(episode.observation)[0]
+    judgment = goals.judge(
+        goals.achieved(episode.observation)[1 : size + 1], goal
+    )
+    num_steps += size
+    same = np.isclose(judgment.reward, episode.reward[:size], atol=1e-4)
+    wrong_rewards += [
+        f'step {step} of episode {episode.episode_id}, which has'
+        f' {episode.reward[step]:g} in the data and {judgment.reward[step]:g}'
+        ' here'
+        for step in np.flatnonzero(~same)
+    ]
+    ended = (episode.discount[:size] == 0) & episode.success[:size]
+    if np.any(ended & ~judgment.is_terminal) or np.any(
+        judgment.is_terminal[:-1]
+    ):
+      wrong_ends.append(str(episode.episode_id))
+  if len(wrong_rewards) > _MAX_SHARE_WRONG * num_steps:
+    raise ValueError(
+        f'`Hindsight` gives {len(wrong_rewards)} of {num_steps} steps of the'
+        ' data another reward than they have, judged by their own goals. The'
+        f' first is {wrong_rewards[0]}. `compute_reward` must give what `step`'
+        ' does, from the goal after the step.'
+    )
+  if len(wrong_ends) > _MAX_SHARE_WRONG * len(episodes):
+    raise ValueError(
+        f'`Hindsight` ends {len(wrong_ends)} of {len(episodes)} episodes of the'
+        ' data elsewhere than the task did, judged by their own goals. The'
+        f' first is episode {wrong_ends[0]}. `compute_terminated` must say'
+        ' whether the goal ends an episode.'
+    )

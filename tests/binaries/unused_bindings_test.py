@@ -39,6 +39,23 @@ class UnusedBindingsTest(parameterized.TestCase):
         messages[0],
     )
 
+  def test_all_parameters_of_a_class_are_named(self):
+    with self.assertLogs(level='WARNING') as logs:
+      self._warn(bindings=['IQLCritic.expectile = 0.8', 'IQLCritic.tau = 0.1'])
+    self.assertIn(
+        'IQLCritic.expectile, IQLCritic.tau have no effect',
+        ' '.join(logs.output),
+    )
+
+  def test_the_configuration_of_another_run_is_skipped(self):
+    run = self.create_tempfile(
+        'config.gin', 'import parl_tf.critics.iql\nIQLCritic.expectile = 0.8'
+    ).full_path
+    with self.assertLogs(level='WARNING') as logs:
+      self._warn([run])
+      configs.logging.warning('The last one.')
+    self.assertNotIn('IQLCritic', ' '.join(logs.output))
+
   def test_the_users_own_file_is_named(self):
     own = self.create_tempfile(
         'own.gin', 'import parl_tf.critics.iql\nIQLCritic.expectile = 0.8'

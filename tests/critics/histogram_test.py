@@ -36,7 +36,7 @@ class HistogramTest(tensor_case.TensorCase):
     with self.assertRaisesRegex(
         ValueError,
         '`HLGauss.min_value` and `HLGauss.max_value` must be given.*got '
-        f'{seen};.*`Critic.distribution_ctor = None`',
+        f'{seen}. For.*`Critic.distribution_ctor = None`',
     ):
       histogram.make_histogram(None, **given)
 

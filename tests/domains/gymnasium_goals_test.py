@@ -1,5 +1,7 @@
 """Tests of the goals of gymnasium's goal-conditioned tasks."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import gymnasium
@@ -138,6 +140,48 @@ class GymnasiumGoalsTest(parameterized.TestCase):
     )
     judgment = task.goals().judge(np.array([[0.0], [3.0]]), np.array([3.0]))
     np.testing.assert_array_equal(judgment.success, [False, True])
+
+  def test_a_wrapper_judges_in_place_of_its_task(self):
+
+    class Strict(gymnasium.Wrapper):
+
+      def compute_reward(self, achieved_goal, desired_goal, info):
+        return float(abs(achieved_goal - desired_goal)[0] < 0.1)
+
+    gymnasium.register(
+        'StrictSlide-v0', entry_point=lambda: Strict(_Slide())
+    )
+    task = gymnasium_domain.Gymnasium(
+        'StrictSlide-v0', max_episode_steps=9, reward_range=(0.0, 1.0)
+    )
+    judgment = task.goals().judge(np.array([[3.7], [4.0]]), np.array([4.0]))
+    np.testing.assert_array_equal(judgment.reward, [0.0, 1.0])
+    np.testing.assert_array_equal(judgment.is_terminal, [True, True])
+
+  @parameterized.parameters(
+      (lambda *_: np.zeros(2), r'finite number.*shape \[2\]'),
+      (lambda *_: np.nan, 'finite number.*got nan'),
+      (lambda task, a, d, info: info['energy'], "raises KeyError: 'energy'"),
+  )
+  def test_a_reward_that_is_none_raises(self, compute_reward, message):
+    task = gymnasium_domain.Gymnasium(
+        'Slide-v0', max_episode_steps=9, reward_range=(0.0, 1.0)
+    )
+    with mock.patch.object(_Slide, 'compute_reward', compute_reward):
+      with self.assertRaisesRegex(
+          ValueError, f'`compute_reward` of Slide-v0.*{message}'
+      ):
+        task.goals()
+
+  def test_an_observation_of_one_array_raises(self):
+    with mock.patch.object(
+        _Slide, 'observation_space', gymnasium.spaces.Box(-1, 1, (2,))
+    ):
+      task = gymnasium_domain.Gymnasium(
+          'Slide-v0', max_episode_steps=9, reward_range=(0.0, 1.0)
+      )
+      with self.assertRaisesRegex(ValueError, 'must return a dict'):
+        task.goals()
 
   @parameterized.parameters(
       (dict(reward_range=None), 'reward_range. must be given'),

@@ -1,5 +1,6 @@
 """Tests of copies of episodes with the goals that they reached."""
 
+from absl import logging
 from absl.testing import absltest
 from absl.testing import parameterized
 import gin
@@ -22,6 +23,9 @@ class _Line(goals_lib.Goals):
 
   def achieved(self, observation):
     return observation[:, :1]
+
+  def desired(self, observation):
+    return observation[:, 1:]
 
   def replaced(self, observation, goal):
     return np.stack(
@@ -135,6 +139,43 @@ class HindsightTest(parameterized.TestCase):
     self.assertLen(copies.copies('online', episode), 2)
     self.assertEqual(copies.num_transitions('online', [episode] * 2), 30)
     self.assertLen(copies.with_copies('offline', [episode] * 2), 4)
+
+  def test_data_that_the_goals_judge_alike_are_accepted(self):
+    line = _Line(is_terminal=True)
+    copies = hindsight.Hindsight(line, online_goals=2)
+    episodes = hindsight.copies(_episode(range(6)), line, 3)
+    episodes.append(_episode([0, 0, 0, 0]))
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logs:
+      copies.check(episodes)
+    self.assertRegex(
+        logs.output[0], r'first 4 episodes.*, 3 have copies; 5 of 5 copies'
+    )
+
+  def test_rewards_that_contradict_the_data_raise(self):
+    episode = _episode(range(6))
+    episode.reward[3] = 0.0
+    with self.assertRaisesRegex(
+        ValueError, r'gives 1 of 5 steps.*step 3 of episode 0.*0 in.*-1 here'
+    ):
+      hindsight.Hindsight(_Line(), offline_goals=1).check([episode])
+
+  def test_ends_that_contradict_the_data_raise(self):
+    line = _Line(is_terminal=True)
+    (episode, *_) = hindsight.copies(_episode(range(6)), line, 1)
+    episode = episode._replace(episode_id=5)
+    with self.assertRaisesRegex(
+        ValueError, 'ends 1 of 1 episodes.*first is episode 5.*compute_termina'
+    ):
+      hindsight.Hindsight(_Line(), offline_goals=1).check([episode])
+
+  def test_copies_without_success_raise(self):
+    line = _Line()
+    judge = line.judge
+    line.judge = lambda *x: judge(*x)._replace(
+        success=np.zeros(len(x[0]), np.bool_)
+    )
+    with self.assertRaisesRegex(ValueError, 'none of 2 is.*reward_range'):
+      hindsight.Hindsight(line, offline_goals=2).check([_episode(range(6))])
 
   def test_a_negative_number_raises(self):
     with self.assertRaisesRegex(ValueError, 'online_goals.*not be negative'):
