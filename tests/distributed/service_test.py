@@ -60,8 +60,9 @@ class ServiceTest(case.ServiceCase):
     link = server_link.ServerLink(replay.address)
     with self.assertRaisesRegex(ValueError, 'another dataset'):
       replay.run([case.episode()], check)
-    with self.assertRaises(ConnectionError):
-      link.size('online')
+    with mock.patch.object(server_link, 'DEADLINE_SECONDS', 1):
+      with self.assertRaises(ConnectionError):
+        link.size('online')
 
   def test_service_that_runs_notices_another_dataset(self):
     replay = small_service.make(
@@ -134,8 +135,9 @@ class ServiceTest(case.ServiceCase):
     own.deliver(self.read(link))
     before = self.read(link, 2)
     self.stop()
-    with self.assertRaisesRegex(ConnectionError, first.address):
-      journal.read(link)
+    with mock.patch.object(server_link, 'DEADLINE_SECONDS', 1):
+      with self.assertRaisesRegex(ConnectionError, first.address):
+        journal.read(link)
 
     self.start(port=first.port)
     after = self.read(link, 2)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from parl_tf.distributed import server_link
 from parl_tf.distributed import weights
+from tests.distributed import service_case
 
 
 class WeightsTest(absltest.TestCase):
@@ -39,6 +40,11 @@ class WeightsTest(absltest.TestCase):
     self.may_end = threading.Event()
     self.addCleanup(self.may_end.set)
 
+  def _let_transfers_end(self):
+    # A busy machine needs longer than the limit of the blocked transfers.
+    self.enter_context(mock.patch.object(weights, '_TRANSFER_SECONDS', 60.0))
+    self.may_end.set()
+
   def test_a_slow_pull_is_made_once_and_used(self):
     def pull():
       self.may_end.wait()
@@ -56,7 +62,7 @@ class WeightsTest(absltest.TestCase):
     self.assertEqual(self.container.pull.call_count, 1)
     self.assertEqual(self.variable.numpy(), [0.0])
 
-    self.may_end.set()
+    self._let_transfers_end()
     self.assertTrue(self.weights.receive())
     self.assertEqual(self.container.pull.call_count, 1)
     self.assertEqual(self.variable.numpy(), [2.0])
@@ -79,9 +85,46 @@ class WeightsTest(absltest.TestCase):
       self.weights.publish()
     self.assertEmpty(pushed)
 
-    self.may_end.set()
+    self._let_transfers_end()
     self.weights.publish()
     self.assertEqual(pushed, [1.0, 2.0])
+
+  def test_a_lost_server_is_a_lost_connection(self):
+    self.enter_context(mock.patch.object(weights.newest_item, 'send'))
+    self._let_transfers_end()
+    lost = tf.errors.UnavailableError(None, None, 'gone')
+    self.container.push.side_effect = [lost, None]
+    with self.assertRaisesRegex(ConnectionError, 'gone'):
+      self.weights.publish()
+    self.weights.publish()
+    self.container.push.side_effect = tf.errors.InvalidArgumentError(
+        None, None, 'another signature'
+    )
+    with self.assertRaises(tf.errors.InvalidArgumentError):
+      self.weights.publish()
+
+
+class RestartTest(service_case.ServiceCase):
+
+  def test_new_weights_of_a_restarted_service_are_received(self):
+    # Both services have got weights once.
+    first = self.start()
+    link = server_link.ServerLink(first.address)
+    received = [tf.Variable([0.0, 0.0])]
+
+    def make(variables):
+      return weights.Weights(link, variables, tf.Variable(0, dtype=tf.int64))
+
+    make(self.variables).publish()
+    receiver = make(received)
+    receiver.receive()
+    self.stop()
+    self.start(port=first.port)
+    self.variables[0].assign([5.0, 6.0])
+    make(self.variables).publish()
+    with mock.patch.object(weights, '_SAME_SECONDS', 0.0):
+      receiver.receive()
+    self.assertEqual(received[0].numpy().tolist(), [5.0, 6.0])
 
 
 if __name__ == '__main__':

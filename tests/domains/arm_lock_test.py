@@ -33,7 +33,10 @@ class ArmLockTest(absltest.TestCase):
 
   def _remove_files(self):
     for name in (self._name, f'{self._name}_other', f'/dev/{self._name}'):
-      if os.path.exists(path := arm_lock.path_of(name)):
+      path = arm_lock.path_of(name)
+      if (file := arm_lock._HELD.pop(path, None)) is not None:
+        file.close()
+      if os.path.exists(path):
         os.remove(path)
 
   def _start_holder(self):

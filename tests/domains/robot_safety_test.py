@@ -114,12 +114,14 @@ class RobotSafetyTest(parameterized.TestCase):
     raise EOFError('No terminal.')
 
   def test_a_robot_in_use_is_refused_at_the_start(self):
-    self._make(lock_name='robot_safety_test')
+    name = f'robot_safety_test_{os.getpid()}'
+    path = arm_lock.path_of(name)
+    self.addCleanup(os.remove, path)
+    self._make(lock_name=name)
     # An arm that nothing uses is not reserved before it moves.
     for _ in range(2):
       sources.LocalSource.check_domain(None, self._domain, evaluates=False)
-    self.assertNotIn(arm_lock.path_of('robot_safety_test'), arm_lock._HELD)
-    path = arm_lock.path_of('robot_safety_test')
+    self.assertNotIn(path, arm_lock._HELD)
     with open(path, 'w', encoding='utf-8') as file:
       arm_lock.fcntl.flock(file, arm_lock.fcntl.LOCK_EX)
       with self.assertRaisesRegex(ValueError, 'The arm is in use by process'):

@@ -140,7 +140,9 @@ class ReplayServerTest(parameterized.TestCase):
 
   def test_error_names_a_stopped_server_within_the_deadline(self):
     server = self._server()
-    writer = tables.ReplayWriter(server.address, _SIGNATURE)
+    writer = tables.ReplayWriter(
+        server.address, _SIGNATURE, deadline_seconds=2
+    )
     writer.add('online', _steps(), 3)
     server.stop()
     start = time.monotonic()

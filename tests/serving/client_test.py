@@ -228,7 +228,7 @@ class ClientTest(parameterized.TestCase):
     client.load('initial')
 
     self.assertNotEqual(trained.version, 'initial')
-    self.assertEqual(client.status()['version'], 'initial')
+    self.assertEqual(self._connect(server).status()['version'], 'initial')
 
   def test_a_version_is_on_the_disk_before_it_has_its_name(self):
     directory = self.create_tempdir().full_path

@@ -102,8 +102,8 @@ class FailuresTest(parameterized.TestCase):
   def test_a_dead_server_is_named(self):
     with toy_policy.serving(self.policy.functions()) as server:
       address = server.address
-      client = client_lib.PolicyClient(address, patience_seconds=0.1)
-      self.enter_context(client)
+      client = self.enter_context(toy_policy.connect(server))
+      client._connection._patience_seconds = 0.1
 
     with self.assertLogs(level='WARNING') as logs:
       with self.assertRaisesRegex(
@@ -168,6 +168,7 @@ class FailuresTest(parameterized.TestCase):
     with self.assertRaisesRegex(TimeoutError, 'did not answer `sample` within'):
       client.sample(toy_policy.observation(1), 1, seed=1)
     goes_on.set()
+    client._call_seconds = 60.0
 
     samples = client.sample(toy_policy.observation(1), 1, seed=2)
 
@@ -213,7 +214,12 @@ class FailuresTest(parameterized.TestCase):
     began.wait()
     with self.assertRaises(TimeoutError):
       second.sample(toy_policy.observation(1), 1, seed=2)
-    time.sleep(0.5)  # A busy machine notices the closed connection late.
+    # A busy machine notices the closed connection late.
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline and any(
+        call.is_wanted() for call in server._model._calls.queue
+    ):
+      time.sleep(0.01)
     goes_on.set()
     thread.join()
 

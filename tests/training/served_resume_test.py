@@ -1,0 +1,64 @@
+"""Tests that a run of a served policy resumes after faults."""
+
+import glob
+import os
+from unittest import mock
+
+from absl.testing import absltest
+import numpy as np
+
+from tests.training import served_run
+
+
+class ServedResumeTest(served_run.ServedRunTest):
+
+  def _whole(self, **settings):
+    """Returns policy and versions of an undisturbed run of two epochs."""
+    policy, server = self.serve('whole')
+    session = self.make_session('whole_run', server)
+    served_run.phase(2, **settings).run(session)
+    return policy, session.state.policy_versions
+
+  def test_damaged_samples_are_drawn_again(self):
+    whole, versions = self._whole()
+    for name in ('samples.npy', 'shards.txt', 'header.json'):
+      with self.subTest(name):
+        policy, server = self.serve(name)
+        session = self.make_session(f'run_{name}', server)
+        served_run.phase(1).run(session)
+        paths = glob.glob(
+            os.path.join(session.root_dir, 'action_segments', '*', '*', name)
+        )
+        self.assertNotEmpty(paths)
+        for path in paths:
+          os.truncate(path, os.path.getsize(path) // 2)
+        session = self.make_session(f'run_{name}', server)
+        served_run.phase(2).run(session)
+        self.assertEqual(session.state.policy_versions, versions)
+        np.testing.assert_array_equal(policy.offset, whole.offset)
+
+  def test_a_kill_while_an_earlier_version_draws_undoes_nothing(self):
+    whole, versions = self._whole(candidate_lag=9)
+    policy, server = self.serve('killed')
+    served_run.phase(1, candidate_lag=9).run(self.make_session('run', server))
+    session = self.make_session('run', server)
+    candidates = session.agent.generative_policy
+    sample = candidates.sample
+
+    def sample_or_fail(*args, **kwargs):
+      if server.weights.version == 'initial':
+        raise OSError('killed')
+      return sample(*args, **kwargs)
+
+    with mock.patch.object(candidates, 'sample', sample_or_fail):
+      with self.assertRaisesRegex(OSError, 'killed'):
+        served_run.phase(2, candidate_lag=9).run(session)
+    self.assertEqual(server.weights.version, 'initial')
+    session = self.make_session('run', server)
+    served_run.phase(2, candidate_lag=9).run(session)
+    self.assertEqual(session.state.policy_versions, versions)
+    np.testing.assert_array_equal(policy.offset, whole.offset)
+
+
+if __name__ == '__main__':
+  absltest.main()
