@@ -11,8 +11,8 @@ from parl_tf.replay import experience
 from parl_tf.replay import memory_experience
 from parl_tf.training import episode_actor
 from parl_tf.training import evaluation
-from parl_tf.training import experiment
 from parl_tf.training import sources
+from parl_tf.training import table_writers
 
 # parl-data generate pointmaze --output maze.hdf5 --num_steps 30000
 data = 'maze.hdf5'
@@ -26,7 +26,7 @@ agent = parl_tf.make_agent(
 rows = sources.LocalSource(
     memory_experience.MemoryExperience, domain, agent, seed=0
 ).experience
-writers = experiment.make_writers(domain, agent, rows)
+writers = table_writers.make(domain, agent, rows)
 for episode in episodes:
   writers['offline'].write('offline', episode)
 steps = agent.train_step_counter

@@ -99,6 +99,7 @@ def main(arguments: Sequence[str]) -> None:
   )
   if other_act is not None:
     other = evaluation_run.play(other_act, domain, **constants)
+    evaluation_comparison.check_starts(domain, result, other)
   # Only served policies have versions.
   version, other_version = (
       getattr(x, 'version', '') for x in (act, other_act)

@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from parl_tf import proportion
+from parl_tf.training import equal_starts
 from parl_tf.training import evaluation_result
 
 
@@ -39,6 +40,24 @@ class Comparison(NamedTuple):
         f' differ as much in {chance} of such comparisons; return'
         f' {self.return_difference:+.1f}{error}'
     )
+
+
+def check_starts(
+    domain,
+    result: evaluation_result.EvaluationResult,
+    other: evaluation_result.EvaluationResult,
+) -> None:
+  """Warns if two evaluations did not play the same starts.
+
+  Args:
+    domain: `Domain`; a robot, which has no seed, is not checked.
+    result: The one evaluation.
+    other: The other one.
+  """
+  if domain.max_environments is None:
+    starts = equal_starts.EqualStarts()
+    starts.see(result.episodes)
+    starts.see(other.episodes)
 
 
 def compare(

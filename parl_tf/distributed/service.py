@@ -50,6 +50,7 @@ MakeWriters = Callable[
         'make_writers',
         'log_directory',
         'num_offline_transitions',
+        'count_online',
         'constants',
         'dataset_id',
         'is_success',
@@ -293,8 +294,7 @@ class ReplayService:
       )
     # The log must not contain steps that the table refuses, or every start of
     # the service would fail.
-    steps = self._writers['online'].stored_steps(episode)
-    checks.check_steps(source, steps, episode.num_transitions)
+    self._writers['online'].check('online', episode)
     _success(source, self._is_success, episode)
 
   def _append(self, episode: types.Episode) -> None:

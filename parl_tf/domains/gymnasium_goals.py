@@ -63,6 +63,12 @@ class GymnasiumGoals(goals.Goals):
       for key in concatenated_keys:
         start, end = end, end + gymnasium.spaces.flatdim(space[key])
         self._places[key] = slice(start, end)
+    for key in (ACHIEVED, DESIRED):
+      if len(space[key].shape or ()) != 1:
+        raise ValueError(
+            f'{key!r} must be a box with one axis for `Hindsight`, got'
+            f' {space[key]}.'
+        )
     zeros = np.zeros([1, *space[DESIRED].shape])
     self.judge(zeros, zeros[0])  # Raises early.
 
@@ -96,8 +102,8 @@ class GymnasiumGoals(goals.Goals):
       )
     return goals.Judgment(
         np.array(rewards, np.float32),
-        np.array([self._is_success(reward) for reward in rewards]),
-        np.array(ends),
+        np.array([self._is_success(reward) for reward in rewards], np.bool_),
+        np.array(ends, np.bool_),
     )
 
   def _call(self, name: str, reached: np.ndarray, goal: np.ndarray):

@@ -6,7 +6,7 @@ the observation after the last environment step and does not begin a transition.
 """
 
 import collections.abc
-from typing import Any, Callable, Dict, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 from absl import logging
 import numpy as np
@@ -176,12 +176,26 @@ class EpisodeWriter:
       episode: T steps.
 
     Raises:
-      ValueError: If the episode is incomplete or out of range. Nothing is
-        inserted in that case.
+      ValueError: If the episode or a copy is incomplete or out of range.
+        Nothing of that one is inserted.
     """
-    for written in (episode, *self._make_copies(table, episode)):
+    for written in self._with_copies(table, episode):
       steps = self.stored_steps(written)
       self._sink.add(table, steps, written.num_transitions)
+
+  def check(self, table: str, episode: types.Episode) -> None:
+    """Raises `ValueError` where `write` would, and inserts nothing."""
+    for written in self._with_copies(table, episode):
+      checks.check_steps(
+          f'episode {written.episode_id}',
+          self.stored_steps(written),
+          written.num_transitions,
+      )
+
+  def _with_copies(
+      self, table: str, episode: types.Episode
+  ) -> List[types.Episode]:
+    return [episode, *self._make_copies(table, episode)]
 
 
 class EpisodeRecorder:

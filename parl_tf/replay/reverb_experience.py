@@ -124,6 +124,7 @@ class ReverbExperience:
     """Stops the server if this process started it."""
     if self._server is not None:
       self._server.stop()
+      self._server = None
 
   def num_transitions(self, table: str) -> int:
     """Returns the number of transitions in `table`.
@@ -139,7 +140,13 @@ class ReverbExperience:
           f'`table` must be in {list(experience_lib.TABLE_NAMES)}, got '
           f'{table!r}.'
       )
-    return tables.table_sizes(self._client)[table]
+    return self._sizes()[table]
+
+  def _sizes(self) -> Dict[str, int]:
+    # A server of this process answers late if the process was suspended.
+    if self._server is not None:
+      return tables.table_sizes(self._client, timeout=None)
+    return tables.table_sizes(self._client)
 
   def iterate(
       self,
@@ -170,7 +177,7 @@ class ReverbExperience:
     parts = experience_lib.requested_parts(request)
     # Check the sizes first: sampling from an empty table or a dead server
     # blocks forever.
-    sizes = tables.table_sizes(self._client)
+    sizes = self._sizes()
     for part in filter(None, parts):
       experience_lib.needed_tables(part, sizes)
       counted = experience_lib.counted_online(part, sizes)

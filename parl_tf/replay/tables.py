@@ -95,17 +95,20 @@ def require_connection(
     client.server_info(timeout=timeout)
 
 
-def table_sizes(client: reverb.Client) -> Dict[str, int]:
+def table_sizes(
+    client: reverb.Client, timeout: Optional[int] = DEADLINE_SECONDS
+) -> Dict[str, int]:
   """Returns the number of transitions in each table of a server.
 
   Args:
     client: Client of the server.
+    timeout: Seconds to wait; None waits without limit.
 
   Raises:
     ConnectionError: If the server does not answer in time.
   """
   try:
-    info = client.server_info(timeout=DEADLINE_SECONDS)
+    info = client.server_info(timeout=timeout)
   except (reverb.errors.ReverbError, RuntimeError) as error:
     raise ConnectionError(
         f'The replay server at {client.server_address} does not answer a '

@@ -42,7 +42,7 @@ class EqualStarts:
       if not all(map(_are_close, start, first)):
         self._has_warned = True
         logging.warning(
-            'Evaluation episode %d starts elsewhere than in the previous'
+            'Evaluation episode %d starts elsewhere than in the first'
             ' evaluation, although its environment had the same seed. Make the'
             ' reset of the task a function of its seed: evaluations are'
             ' otherwise not comparable start by start.',

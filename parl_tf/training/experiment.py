@@ -186,8 +186,8 @@ def run_experiment(
   with strategy.scope():
     agent = make_agent(domain, normalization, seed)
     run_dataset.start_critic(agent, domain, episodes)
-  on_agent()
   phase_checks.check(all_phases, phase_names, domain, agent)
+  on_agent()  # The checks have built all networks.
   token_check.check_episodes(dataset_path, episodes, agent.generative_policy)
   hindsight.Hindsight(domain).check(episodes)
   start = beginning and beginning.load(agent, normalization)

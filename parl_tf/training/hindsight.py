@@ -119,6 +119,8 @@ def copies(
     goals: How observations and rewards depend on the goal.
     num_copies: Maximum number of copies.
   """
+  if not num_copies:
+    return []
   achieved = goals.achieved(episode.observation)
   start = achieved[:1]
   places = [
@@ -176,6 +178,13 @@ def _check_judgment(
   num_steps, wrong_rewards, wrong_ends = 0, [], []
   for episode in episodes:
     size = episode.num_transitions
+    if episode.discount[-1] == 0 and all(
+        np.array_equal(x[-1], x[-2])
+        for x in tree.flatten(episode.observation)
+    ):
+      size -= 1  # The file may lack the observation after the last step.
+    if not size:
+      continue
     goal = goals.desired(episode.observation)[0]
     judgment = goals.judge(
         goals.achieved(episode.observation)[1 : size + 1], goal

@@ -70,6 +70,12 @@ def check(
           '`run_experiment.timeouts_fail_online` must be False with `OnPolicy`,'
           ' got True.'
       )
+    goals = gin.get_bindings(hindsight.Hindsight)
+    if is_on_policy and goals.get('online_goals'):
+      raise ValueError(
+          '`Hindsight.online_goals` must be 0 with `OnPolicy`, which has no'
+          f' table of online episodes, got {goals["online_goals"]}.'
+      )
     all_phases.online.check(domain, agent)
   num_steps = gin.get_bindings(phases.Offline).get('num_steps', 1)
   if 'offline' in phase_names and num_steps and critic is None:

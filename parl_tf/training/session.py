@@ -335,6 +335,10 @@ class Session:
     """Writes an episode to a table."""
     self._writers[table].write(table, episode)
 
+  def check_episode(self, table: str, episode: types.Episode) -> None:
+    """Raises `ValueError` if a table would refuse an episode."""
+    self._writers[table].check(table, episode)
+
   def stored_steps(self, table: str, episode: types.Episode):
     """Returns the steps that a table stores for an episode."""
     return self._writers[table].stored_steps(episode)

@@ -164,6 +164,8 @@ class LocalCollection:
         self._drop(attempt, error)
         continue
       try:
+        # The log must hold nothing that the table refuses.
+        self._session.check_episode('online', episode)
         self._session.log.append(episode)
         return
       except ValueError as error:

@@ -146,20 +146,6 @@ class ServiceTest(case.ServiceCase):
     self.assertEqual(link.size('online'), 5)
     self.assertEqual(link.size('offline'), 3)
 
-  def test_restart_restores_copies_of_episodes(self):
-    first = self.start(num_copies=2)
-    link = server_link.ServerLink(first.address)
-    own = self.spool(link)
-    own.append(0, case.episode())
-    own.deliver(self.read(link))
-    self.read(link, 1)
-    self.assertEqual(link.size('online'), 9)
-    self.stop()
-    self.start(port=first.port, num_copies=2)
-    self.read(link, 1)
-    self.assertEqual(link.size('online'), 9)
-    self.assertEqual(link.size('offline'), 3)
-
   def test_torn_end_of_the_log_is_sent_again(self):
     first = self.start()
     link = server_link.ServerLink(first.address)

@@ -173,6 +173,25 @@ class GymnasiumGoalsTest(parameterized.TestCase):
       ):
         task.goals()
 
+  def test_no_steps_are_judged(self):
+    task = gymnasium_domain.Gymnasium(_REACH, reward_range=_RANGE)
+    judgment = task.goals().judge(np.zeros([0, 3]), np.zeros(3))
+    for array in judgment.success, judgment.is_terminal:
+      self.assertEqual((array.shape, array.dtype), ((0,), np.bool_))
+
+  def test_a_nested_goal_raises(self):
+    space = gymnasium.spaces.Dict({
+        name: gymnasium.spaces.Dict({'x': gymnasium.spaces.Box(-1, 1, (1,))})
+        for name in ('achieved_goal', 'desired_goal')
+    })
+    with mock.patch.object(_Slide, 'observation_space', space):
+      task = gymnasium_domain.Gymnasium(
+          'Slide-v0', max_episode_steps=9, reward_range=(0.0, 1.0),
+          flatten_observation=True,
+      )
+      with self.assertRaisesRegex(ValueError, 'box with one axis'):
+        task.goals()
+
   def test_an_observation_of_one_array_raises(self):
     with mock.patch.object(
         _Slide, 'observation_space', gymnasium.spaces.Box(-1, 1, (2,))

@@ -168,6 +168,15 @@ class HindsightTest(parameterized.TestCase):
     ):
       hindsight.Hindsight(_Line(), offline_goals=1).check([episode])
 
+  def test_a_last_observation_that_a_file_lacks_is_not_judged(self):
+    line = _Line(is_terminal=True)
+    (episode, *_) = hindsight.copies(_episode(range(5)), line, 1)
+    observation = episode.observation.copy()
+    observation[-1] = observation[-2]  # As readers repeat it.
+    copies = hindsight.Hindsight(line, offline_goals=1)
+    copies.check([episode._replace(observation=observation)])
+    copies.check([_episode([0, 1], has_last_transition=False)])
+
   def test_copies_without_success_raise(self):
     line = _Line()
     judge = line.judge

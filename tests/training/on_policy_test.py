@@ -274,13 +274,17 @@ class ExperimentTest(parameterized.TestCase):
     self.addCleanup(gin.clear_config)
     gin.clear_config()
 
-  def test_time_outs_that_fail_need_replay(self):
+  @parameterized.parameters(
+      ('run_experiment.timeouts_fail_online = True', 'timeouts_fail.*with `OnP'),
+      ('Hindsight.online_goals = 2', r'online_goals` must be 0.*got 2'),
+  )
+  def test_what_needs_replay(self, binding, message):
     root_dir = os.path.join(self.create_tempdir().full_path, 'run')
     configs.parse(
         ['methods/dppo.gin', 'policies/diffusion.gin'],
-        [*_BINDINGS, 'run_experiment.timeouts_fail_online = True'],
+        [*_BINDINGS, 'import parl_tf.training.hindsight', binding],
     )
-    with self.assertRaisesRegex(ValueError, 'timeouts_fail.*with `OnPolicy`'):
+    with self.assertRaisesRegex(ValueError, message):
       experiment.run_experiment(root_dir, 0)
     self.assertFalse(os.path.exists(os.path.join(root_dir, 'data.hdf5')))
 
