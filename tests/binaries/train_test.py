@@ -214,6 +214,8 @@ class RunTest(absltest.TestCase):
     output = tiny.read_output(self._root_dir)
     logged = re.findall(r'^[IWEF]\d{4} .*$', output, re.MULTILINE)
     for line in logged:
+      if 'GaussianPolicy.hidden_sizes has no effect' in line:
+        continue  # A binding of `tiny` for other runs.
       self.assertRegex(
           line,
           r'^I.* (experiment|generate|run_dataset|run_policies|session'
