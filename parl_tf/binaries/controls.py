@@ -14,7 +14,7 @@ For each run directory, or each run below a folder:
 The run needs its checkpoint of behavior cloning (phases/behavior_cloning), or
 that of the run where it began. A served policy needs its server, which must
 save versions; afterwards it has the run's last version again. The results are
-in controls.json of the run's directory, which parl-report prints.
+printed and in controls.json of the run's directory, which parl-report reads.
 Self-distillation runs in the directory controls/self_distillation. Rerun the
 same command to resume. If the path of the run's dataset is relative, run it
 where the run was started.
@@ -35,7 +35,10 @@ def main(argv: Sequence[str]) -> None:
 
   third_party_messages.silence_first_compilation()
   # With `--runs A B`, absl passes B as a positional argument.
-  for path in controls_run.measure_all([*flags.FLAGS.runs, *argv[1:]]):
+  folders = [*flags.FLAGS.runs, *argv[1:]]
+  paths = controls_run.measure_all(folders)
+  print(controls_run.describe(folders))
+  for path in paths:
     print(path)
 
 

@@ -30,6 +30,7 @@ from parl_tf.reports import controls
 from parl_tf.reports import evaluations
 from parl_tf.reports import run_files
 from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import tables
 from parl_tf.search import acting_search
 from parl_tf.search import action_source
 from parl_tf.training import evaluation
@@ -103,6 +104,16 @@ def measure_all(folders: Sequence[str]) -> List[str]:
         ) from error
     write_self_distillation(run_dir, arguments.root_dir)
   return [os.path.join(run_dir, controls.FILE) for run_dir in run_dirs]
+
+
+def describe(folders: Sequence[str]) -> str:
+  """Returns a table of the controls of measured runs.
+
+  Args:
+    folders: Run directories, or folders that contain some at any depth.
+  """
+  runs = runs_lib.read_runs(folders, may_repeat=True).runs
+  return tables.as_text(controls.HEADER, controls.table(runs))
 
 
 def find_clone(run_dir: str) -> str:

@@ -108,6 +108,9 @@ class ControlsTest(absltest.TestCase):
       with open(path, 'w') as file:
         json.dump(found, file)
       self.assertEqual(controls.are_complete(self._run), is_complete)
+    lines = controls_run.describe([self._run]).splitlines()
+    self.assertIn('clone, T = 0.5', lines[0])
+    self.assertIn('0.250', lines[-1])
 
   def test_run_without_its_clone_is_refused(self):
     shutil.rmtree(os.path.join(self._run, 'phases'))
