@@ -138,7 +138,7 @@ class InterruptionTest(parameterized.TestCase):
 
   def test_a_turn_that_takes_long_is_not_waited_for(self):
     program = _TURNS.replace(
-        'def main', 'interruption._TURN_SECONDS = 0.1\ndef main'
+        'def main', 'interruption._TURN_SECONDS = 1.0\ndef main'
     )
     done = _run(program.format(turn='time.sleep(60)'))
     self.assertEqual(done.returncode, 130, done.stderr)

@@ -1,7 +1,7 @@
 """Runs the example's server of environments in another process."""
 
-import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -70,6 +70,12 @@ class ExampleServer:
 
 def free_port() -> int:
   """Returns a port that nothing listens on."""
-  with contextlib.closing(socket.socket()) as found:
-    found.bind(('127.0.0.1', 0))
-    return found.getsockname()[1]
+  # Below the system's ephemeral ports, of which another process may get one
+  # before a server listens on it.
+  while True:
+    port = random.SystemRandom().randrange(20_000, 30_000)
+    try:
+      with socket.create_server(('127.0.0.1', port)):
+        return port
+    except OSError:
+      continue

@@ -117,10 +117,10 @@ class RemoteTest(parameterized.TestCase):
     address = f'127.0.0.1:{example_server.free_port()}'
     running = server.serve(Counted, address, max_worlds=1)
     self.addCleanup(lambda: running.stop(None).wait())
-    domain_ = remote.Remote(address, max_episode_steps=3, deadline_seconds=0.4)
+    domain_ = remote.Remote(address, max_episode_steps=3, deadline_seconds=1.0)
     first = domain_.make_environment(0, True)
     first.reset()
-    timer = threading.Timer(1.0, first.close)
+    timer = threading.Timer(1.5, first.close)
     timer.start()
     # It reconnects until the first is closed.
     second = domain_.make_environment(1, True)
@@ -222,7 +222,7 @@ class RemoteTest(parameterized.TestCase):
     self.assertLen(attempts, 2)
 
   def test_a_hanging_server_is_reported_within_the_deadline(self):
-    environment = self._domain(deadline_seconds=0.5).make_environment(0, True)
+    environment = self._domain(deadline_seconds=1.0).make_environment(0, True)
     environment.reset()
     _server.stop()
     try:
