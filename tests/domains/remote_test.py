@@ -233,7 +233,7 @@ class RemoteTest(parameterized.TestCase):
     finally:
       _server.resume()
     self.assertRegex(
-        str(raised.exception.__cause__), 'answer within 0.5 s.*`step`'
+        str(raised.exception.__cause__), 'answer within 1 s.*`step`'
     )
     environment.reset()
 
