@@ -109,7 +109,7 @@ class GymnasiumGoals(goals.Goals):
   def _call(self, name: str, reached: np.ndarray, goal: np.ndarray):
     try:
       value = self._task.get_wrapper_attr(name)(reached, goal, {})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (code of the task)
       raise ValueError(
           f'`{name}` of {self._name} must judge a goal with an empty `info` for'
           f' `Hindsight`, but raises {type(error).__name__}: {error}.'
