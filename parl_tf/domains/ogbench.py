@@ -29,8 +29,8 @@ _TASKS = range(1, 6)
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
 # Sizes in OGBench's observations; a slide is a drawer or a window.
-_ARM_SIZE, _CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
-_PLAY_STEPS = 1_000  # Length of a play episode in steps of 0.05 s; OGBench's.
+ARM_SIZE, CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
+PLAY_STEPS = 1_000  # Length of a play episode in steps of 0.05 s; OGBench's.
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
 
@@ -229,7 +229,7 @@ class TableTask(domain.Domain):
         image_interval=self._action_repeat,
         seed=seed,
         max_episode_steps=self._action_repeat
-        * max(1, _PLAY_STEPS // self._action_repeat),
+        * max(1, PLAY_STEPS // self._action_repeat),
     )
     return play.PlayEnvironment(
         environment,
@@ -301,7 +301,7 @@ class Cube(TableTask):
     self._num_cubes = _NUM_CUBES[size]
     super().__init__(
         f'cube-{size}',
-        _ARM_SIZE + _CUBE_SIZE * self._num_cubes,
+        ARM_SIZE + CUBE_SIZE * self._num_cubes,
         self._num_cubes,
         task=task,
         max_episode_steps=max_episode_steps,
@@ -347,7 +347,7 @@ class Scene(TableTask):
     """
     super().__init__(
         'scene',
-        _ARM_SIZE + _CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
+        ARM_SIZE + CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
         5,  # The cube, two buttons, drawer and window.
         task=task,
         max_episode_steps=max_episode_steps,
@@ -390,7 +390,7 @@ class Puzzle(TableTask):
     arguments.check_choice('size', size, _NUM_BUTTONS)
     super().__init__(
         f'puzzle-{size}',
-        _ARM_SIZE + _BUTTON_SIZE * _NUM_BUTTONS[size],
+        ARM_SIZE + _BUTTON_SIZE * _NUM_BUTTONS[size],
         _NUM_BUTTONS[size],
         task=task,
         max_episode_steps=max_episode_steps,
