@@ -176,6 +176,7 @@ class Seed(abc.ABC):
         'data', 'generate', self._task.domain, f'--output={data}',
         f'--num_steps={self._task.num_steps}', f'--seed={self.seed}',
         *(f'--gin_bindings={x}' for x in self._task.domain_bindings),
+        *(['--play'] if self._task.is_play else []),
     )
 
   def _train(

@@ -17,6 +17,7 @@ class Task(NamedTuple):
     num_fitted_rows: States whose actions the policy is fitted to in an epoch.
     num_fit_steps: Gradient steps of the policy in an epoch.
     learning_rate: Of these steps.
+    is_play: Whether the dataset is play.
   """
 
   domain: str
@@ -29,6 +30,7 @@ class Task(NamedTuple):
   num_fitted_rows: int
   num_fit_steps: int
   learning_rate: float
+  is_play: bool = False
 
 
 def _fetch(domain: str) -> Task:
@@ -79,6 +81,24 @@ TASKS = {
         num_fitted_rows=4_096,
         num_fit_steps=200,
         learning_rate=3e-4,
+    ),
+    # OGBench's cube within 25 decisions, task 2.
+    'cube_play': Task(
+        domain='cube',
+        domain_bindings=['Cube.oracle_min_norm = 0.4'],
+        num_steps=100_000,
+        gin_files=['experiments/cube_play_fast_small.gin'],
+        evaluation_files=['experiments/cube_play_fast_small.gin'],
+        bindings=[
+            # As the experiment has for `Online`.
+            'ServedOnline.fitted_offline_fraction = 0.5',
+            'ServedOnline.evaluation_interval = 2',  # epochs
+        ],
+        num_epochs=12,
+        num_fitted_rows=8_192,
+        num_fit_steps=300,
+        learning_rate=1e-4,
+        is_play=True,
     ),
     'fetch_push': _fetch('benchmarks/fetch_push.gin'),
     'fetch_pick': _fetch('benchmarks/fetch_pick.gin'),

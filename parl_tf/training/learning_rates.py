@@ -24,6 +24,7 @@ class ZeroRates:
   def __init__(self):
     """Initializes the object; no part has been updated yet."""
     self._num_updates: Dict[str, int] = {}
+    self._at_zero: Set[str] = set()
     self._warned: Set[Tuple[str, str]] = set()
 
   def look(
@@ -32,7 +33,10 @@ class ZeroRates:
       phase: str,
       train_step: int,
   ) -> None:
-    """Warns of parts that were updated since the last look, at a rate of 0.
+    """Warns of parts that go on being updated at a rate of 0.
+
+    At the first look that finds a rate of 0, the schedule may have ended with
+    the phase, as it should.
 
     Args:
       parts: The agent's parts.
@@ -44,8 +48,13 @@ class ZeroRates:
       # At first it is unknown which parts this process has updated.
       was_updated = number > self._num_updates.get(part.name, number)
       self._num_updates[part.name] = number
-      is_new = (phase, part.name) not in self._warned
-      if is_new and was_updated and part.learning_rate == 0.0:
+      if not was_updated:
+        continue
+      if part.learning_rate > 0.0:
+        self._at_zero.discard(part.name)
+      elif part.name not in self._at_zero:
+        self._at_zero.add(part.name)
+      elif (phase, part.name) not in self._warned:
         self._warned.add((phase, part.name))
         what, scope = _DESCRIPTIONS[part.name]
         logging.warning(

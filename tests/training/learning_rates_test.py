@@ -50,14 +50,14 @@ class ZeroRatesTest(absltest.TestCase):
       zero_rates.look([critic, policy], phase, step)
 
     with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
-      for step in range(4):  # The last update at a rate above 0.
+      for step in range(5):  # The last update is the first at a rate of 0.
         look('offline', step)
     with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
-      look('offline', 4)
       look('offline', 5)
-      look('online', 6)
+      look('offline', 6)
+      look('online', 7)
     self.assertLen(logs.output, 2)
-    for message, step in zip(logs.output, (4, 6)):
+    for message, step in zip(logs.output, (5, 7)):
       self.assertRegex(
           message,
           rf'The critic no longer learns: by training step {step} .*'

@@ -1,0 +1,150 @@
+"""Scores runs of the cube with goals by task and time limit.
+
+  python -m benchmarks.goal_cube_tasks --runs runs/goal_cube \
+    --output goal_cube.csv
+
+For each run below a folder, plays OGBench's five tasks one by one, within 25
+and 50 decisions: with the critic's search, and the policy alone at temperatures
+1, 0.5 and 0. Before the online phase the policy alone is the clone. Prints the
+success of all tasks together, and writes one row per task to a CSV file.
+"""
+
+import contextlib
+import csv
+import os
+from typing import Any, Dict, List
+
+from absl import app
+from absl import flags
+import gin
+import numpy as np
+
+from parl_tf.agents import parl_agent
+from parl_tf.agents import parl_policy
+from parl_tf.binaries import configs
+from parl_tf.binaries import restored_run
+from parl_tf.domains import ogbench_goals
+from parl_tf.reports import run_files
+from parl_tf.reports import runs as runs_lib
+from parl_tf.search import acting_search
+from parl_tf.search import action_source
+from parl_tf.training import evaluation
+from parl_tf.training import run_directory
+
+COLUMNS = (
+    'run', 'seed', 'decisions', 'policy', 'task', 'num_episodes', 'success'
+)
+"""Columns of the CSV file; `success` is a share."""
+
+_TASKS = (1, 2, 3, 4, 5)
+_DECISIONS = (25, 50)
+_TEMPERATURES = (1.0, 0.5, 0.0)
+
+
+def policies(
+    agent: parl_agent.PARLAgent, *, has_critic: bool
+) -> Dict[str, parl_policy.PARLPolicy]:
+  """Returns the policies to score, by name.
+
+  Args:
+    agent: The agent of a run.
+    has_critic: Whether its critic has been trained.
+  """
+
+  def alone(temperature):
+    search = action_source.Search(
+        num_samples=1,
+        optimizer=None,
+        selection='sample',
+        temperature=temperature,
+    )
+    return parl_policy.PARLPolicy(
+        agent.time_step_spec,
+        agent.action_spec,
+        acting_search.ActingSearch(
+            search,
+            agent.generative_policy,
+            None,
+            agent.time_step_spec.observation,
+        ),
+        chunk_length=agent.chunk_length,
+    )
+
+  found = {'search': agent.evaluation_policy} if has_critic else {}
+  found.update({f'alone, T = {t:g}': alone(t) for t in _TEMPERATURES})
+  return found
+
+
+def score(run_dir: str, num_episodes: int) -> List[Dict[str, Any]]:
+  """Returns the rows of a run.
+
+  Args:
+    run_dir: Directory of a run of `GoalCube` that has ended.
+    num_episodes: Episodes of each task.
+  """
+  gin.clear_config()
+  agent = restored_run.restore_agent(run_dir)
+  seed = run_directory.read_seed(run_dir)
+  rows: List[Dict[str, Any]] = []
+  phases = run_files.read_summary_phases(run_dir, seed)
+  played = policies(agent, has_critic=set(phases) != {'behavior_cloning'})
+  for decisions in _DECISIONS:
+    for task in _TASKS:
+      domain = ogbench_goals.GoalCube(task=task, max_episode_steps=decisions)
+      evaluator = evaluation.Evaluator(
+          domain, num_episodes=num_episodes, seed=seed
+      )
+      with contextlib.closing(evaluator):
+        for name, policy in played.items():
+          result = evaluator.run_policy(policy)
+          rows.append(
+              dict(
+                  run=run_dir,
+                  seed=seed,
+                  decisions=decisions,
+                  policy=name,
+                  task=task,
+                  num_episodes=num_episodes,
+                  success=float(np.mean(result.successes)),
+              )
+          )
+    for name in played:
+      shares = [
+          row['success']
+          for row in rows
+          if row['decisions'] == decisions and row['policy'] == name
+      ]
+      print(
+          f'{run_dir}  {decisions} decisions  {name:14}  mean'
+          f' {np.mean(shares):.3f}  tasks',
+          ' '.join(f'{share:.2f}' for share in shares),
+          flush=True,
+      )
+  return rows
+
+
+def main(argv):
+  """Scores all runs."""
+  folders = [*flags.FLAGS.runs, *argv[1:]]
+  configs.add_search_path()
+  run_dirs, notes = runs_lib.find_runs(folders)
+  for note in notes:
+    print(note)
+  rows: List[Dict[str, Any]] = []
+  for run_dir in run_dirs:
+    rows += score(os.path.normpath(run_dir), flags.FLAGS.num_episodes)
+  with open(flags.FLAGS.output, 'w', encoding='utf-8', newline='') as file:
+    writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_multi_string(
+      'runs', None, 'Runs, or folders that contain some.', required=True
+  )
+  flags.DEFINE_string('output', None, 'CSV file to write.', required=True)
+  flags.DEFINE_integer(
+      'num_episodes', 40, 'Episodes of each task.', lower_bound=1
+  )
+  app.run(main)
