@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from absl import logging
 import gin
@@ -12,8 +12,11 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
+from parl_tf.critics import iql
 from parl_tf.domains import domain as domain_lib
 from parl_tf.training import builder
+from parl_tf.training import critic_check
+from parl_tf.training import policy_check
 from parl_tf.training import run_dataset
 
 # Methods of PA-RL by their critic.
@@ -25,8 +28,8 @@ _SIZES = ('paper', 'small', 'small_robot')
 def make_agent(
     domain: domain_lib.Domain,
     *,
-    critic: str = 'cal_ql',
-    policy: str = 'diffusion',
+    critic: Union[str, type] = 'cal_ql',
+    policy: Union[str, type] = 'diffusion',
     size: str = 'small',
     episodes: Sequence[types.Episode] = (),
     seed: int = 0,
@@ -38,8 +41,9 @@ def make_agent(
 
   Args:
     domain: The task.
-    critic: 'cal_ql', 'iql' or 'td'.
-    policy: 'diffusion', 'flow', 'gaussian' or 'transformer'.
+    critic: 'cal_ql', 'iql' or 'td', or a subclass of `Critic`.
+    policy: 'diffusion', 'flow', 'gaussian' or 'transformer', or a subclass of
+      `GenerativePolicy`. Classes of your own are checked.
     size: Sizes of networks and search: 'small', 'small_robot' or 'paper'.
     episodes: Offline episodes, whose statistics normalize the observations if
       the domain has none; without either, observations are not normalized.
@@ -48,10 +52,26 @@ def make_agent(
       `{'Search.num_samples': 16, 'target_noise': 0.0}`.
 
   Raises:
+    TypeError: If `domain` is no `Domain`, or a method of a class of your own
+      has other arguments.
     ValueError: If a name is unknown, a value is out of range, a setting has no
-      effect on this agent, or the critic is to start at the value of the data
-      and there are no episodes.
+      effect on this agent, the critic is to start at the value of the data and
+      there are no episodes, or a class of your own breaks its protocol.
   """
+  if not isinstance(domain, domain_lib.Domain):
+    raise TypeError(
+        f'`domain` must be a `Domain`, got a {type(domain).__name__}. A task of'
+        ' gymnasium is `domains.gymnasium.Gymnasium(id)`; docs/your_task.md'
+        ' describes others.'
+    )
+  own = {}
+  if isinstance(critic, type):
+    own['build_agent.critic_ctor'] = critic
+    critic = 'iql' if issubclass(critic, iql.IQLCritic) else 'cal_ql'
+  if isinstance(policy, type):
+    own['build_agent.policy_ctor'] = policy
+    policy = 'diffusion'
+  settings = {**own, **(settings or {})}
   for name, value, choices in (
       ('critic', critic, _METHODS),
       ('policy', policy, _POLICIES),
@@ -71,18 +91,33 @@ def make_agent(
         f'sizes/{size}.gin',
     ])
     with gin.unlock_config():
-      for name, value in (settings or {}).items():
+      for name, value in settings.items():
         gin.bind_parameter(name if '.' in name else _macro(name), value)
     agent = builder.build_agent(
         domain, normalization, seed, tf.Variable(0, dtype=tf.int64)
     )
-    _check_used(settings or {})
+    _check_used(settings)
+    _check_own_classes(agent)
   if agent.critic.starts_from_data and not episodes:
     raise ValueError(
         "`episodes` must be given, because `Critic.initial_value` is 'data'."
     )
   run_dataset.start_critic(agent, domain, episodes)
   return agent
+
+
+def _check_own_classes(agent: parl_agent.PARLAgent) -> None:
+  """Checks a policy and a critic that are not parl_tf's, which are tested."""
+  has_mask = agent.chunk_length > 1
+  if not type(agent.generative_policy).__module__.startswith('parl_tf.'):
+    policy_check.check(
+        agent.generative_policy,
+        agent.time_step_spec.observation,
+        agent.chunk_length * agent.action_spec.shape[0],
+        has_mask=has_mask,
+    )
+  if not type(agent.critic).__module__.startswith('parl_tf.'):
+    critic_check.check(agent, has_mask=has_mask)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,21 @@ class Experience(NamedTuple):
   baseline_rollout: Nest = ()
 
 
+def stored(info: Mapping[str, Any], name: str) -> Any:
+  """Returns a field of `POLICY_INFO_DTYPES` from the info of rows.
+
+  Raises:
+    ValueError: If the rows lack it.
+  """
+  if not isinstance(info, Mapping) or name not in info:
+    raise ValueError(
+        f'`policy_info` of the rows must have {name!r}, which this loss reads,'
+        f' got {sorted(info)}. The rows of the library\'s tables have it; see'
+        ' `EpisodeWriter`.'
+    )
+  return info[name]
+
+
 class Episode(NamedTuple):
   """One episode of T environment steps, as NumPy arrays.
 

@@ -5,6 +5,7 @@ import json
 import typing
 
 from absl.testing import absltest
+from dm_env import specs
 import gin
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from tf_agents.trajectories import time_step as ts
 
 import parl_tf
 from parl_tf import agent_maker
+from parl_tf.critics import iql
 from parl_tf.domains import pointmaze
+from parl_tf.policies import gaussian
 from tests import absent_libraries
 from tests.training import small_run
 
@@ -72,6 +75,36 @@ class AgentMakerTest(absltest.TestCase):
     self.assertEqual(gin.query_parameter('PointMaze.size'), 'Medium')
     with self.assertRaises(ValueError):
       gin.query_parameter('Search.num_samples')
+
+  def test_parts_may_be_classes(self):
+    class Critic(iql.IQLCritic):
+      """A critic of this module, which is checked."""
+
+    class Policy(gaussian.GaussianPolicy):
+      """Samples outside of the actions' range."""
+
+      def sample(self, *args, **kwargs):
+        return 2.0 + super().sample(*args, **kwargs)
+
+    agent = parl_tf.make_agent(
+        self._domain, critic=Critic, policy=gaussian.GaussianPolicy
+    )
+    self.assertIsInstance(agent.critic, Critic)
+    self.assertIsInstance(agent.generative_policy, gaussian.GaussianPolicy)
+    with self.assertRaisesRegex(ValueError, r'Policy.sample .*\[-1, 1\]'):
+      parl_tf.make_agent(self._domain, critic='iql', policy=Policy)
+
+  def test_a_domain_of_another_kind_is_refused(self):
+    with self.assertRaisesRegex(TypeError, '`domain` must be .* got a str'):
+      parl_tf.make_agent('Pendulum-v1')
+
+  def test_actions_of_other_bounds_are_refused(self):
+    wrong = specs.BoundedArray((2,), np.float32, -2.0, 2.0)
+    self._domain.action_spec = lambda: wrong
+    with self.assertRaisesRegex(
+        ValueError, r'PointMaze\.action_spec` must .* from -1 to 1, got Bounded'
+    ):
+      parl_tf.make_agent(self._domain)
 
   def test_settings_of_other_parts_are_refused(self):
     for name in (

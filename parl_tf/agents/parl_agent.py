@@ -12,6 +12,7 @@ from tf_agents.utils import common
 from parl_tf import randomness
 from parl_tf import replicas
 from parl_tf import types
+from parl_tf.agents import experience_check
 from parl_tf.agents import following_policy
 from parl_tf.agents import parl_policy
 from parl_tf.agents import trained_part
@@ -43,9 +44,7 @@ class Searches(NamedTuple):
 
 
 @gin.configurable(
-    denylist=[
-        'spec', 'critic', 'policy', 'train_step_counter', 'followers'
-    ]
+    denylist=['spec', 'critic', 'policy', 'train_step_counter', 'followers']
 )
 class PARLAgent(tf_agent.TFAgent):
   """Combines a critic, a policy, an action search and a policy improver.
@@ -259,6 +258,7 @@ class PARLAgent(tf_agent.TFAgent):
 
   def _train(self, experience, weights=None):
     """Updates the critic slice by slice, then the policy (Algorithm 2)."""
+    experience_check.check(experience, self.training_data_spec)
     seed = randomness.fold_in(self._seed, self.train_step_counter)
     total, metrics = 0.0, {}
     for part in self.trained_parts:

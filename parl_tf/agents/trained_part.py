@@ -146,7 +146,8 @@ class TrainedPart:
     return total, metrics
 
   def _check(self, total):
-    tf.debugging.check_numerics(total, f'The {self.name} loss is not finite.')
+    message = f'The {self.name} loss is not finite.'
+    return tf.debugging.check_numerics(total, message)
 
   def _step(self, rows, seed, weights):
     # Record gradients of the updated variables only.
@@ -154,7 +155,7 @@ class TrainedPart:
       tape.watch(self._variables)
       loss = self.loss(rows, seed, tape)
       total = mean_loss(loss.per_example, weights)
-    self._check(total)
+    check = self._check(total)
     gradients = tape.gradient(total, self._variables)
     # Keras warns of some that are missing, such as those of an optional head.
     if all(gradient is None for gradient in gradients):
@@ -164,9 +165,10 @@ class TrainedPart:
           f' train, such as {names}.'
       )
     gradients = replicas.sum_each(gradients)
-    self._optimizer.apply_gradients(
-        zip(gradients, self._variables), skip_gradients_aggregation=True
-    )
+    with tf.control_dependencies([check]):  # A loss of NaN changes no weight.
+      self._optimizer.apply_gradients(
+          zip(gradients, self._variables), skip_gradients_aggregation=True
+      )
     self._finish(loss.metrics)
     return total, loss.metrics
 
@@ -252,7 +254,7 @@ class BoundRows:
       rows: `[B, 2, ...]`.
       seed: `[2]` int32.
     """
-    samples = rows.policy_info.get('candidate_actions')
+    samples = dict(rows.policy_info).get('candidate_actions')
     if samples is None:
       _, source = self._source(rows, seed, None)
       samples = tf.stack([source.here.base(), source.next.base()], axis=1)

@@ -163,7 +163,7 @@ class CalQLCritic(td.TDCritic):
     if self._form != 'expectation':
       metrics['values/random'] = tf.reduce_mean(random_values)
     if self._calibrate:
-      bound = transition.action_step.info['monte_carlo_return']
+      bound = types.stored(transition.action_step.info, 'monte_carlo_return')
       metrics['values/below_return'] = tf.reduce_mean(
           tf.cast(current_values < bound[tf.newaxis, :, tf.newaxis], tf.float32)
       )

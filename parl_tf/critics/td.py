@@ -102,9 +102,8 @@ class TDCritic(critic.Critic):
     """Computes the TD loss `[B]`, a mean over members, and its metrics."""
     target = self._target(transition, source, seed)
     if self._return_floor:
-      target = tf.maximum(
-          target, transition.action_step.info['monte_carlo_return']
-      )
+      info = transition.action_step.info
+      target = tf.maximum(target, types.stored(info, 'monte_carlo_return'))
     value_fn = self.bind_features(features)
     action = transition.action_step.action
     outputs = value_fn.outputs(action[:, tf.newaxis])[:, :, 0]  # [E, B, bins]

@@ -31,7 +31,7 @@ class ImitationImprover(improver.PolicyImprover):
     per_example = improver.supervised_loss(policy, transition, seed)
     metrics = {}
     if self._min_return is not None:
-      returns = transition.action_step.info['monte_carlo_return']
+      returns = types.stored(transition.action_step.info, 'monte_carlo_return')
       is_kept = tf.cast(returns >= self._min_return, tf.float32)
       share = replicas.mean(tf.reduce_mean(is_kept))
       metrics['policy/kept'] = share

@@ -3,6 +3,7 @@
 from typing import Callable, List, Optional
 
 import gin
+import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
@@ -45,8 +46,24 @@ def stacked_spec(spec: types.Nest, num_frames: int) -> types.Nest:
 
 
 def action_spec(domain) -> tensor_spec.BoundedTensorSpec:
-  """Returns the spec of the action of one step, in [-1, 1]."""
-  (size,) = domain.action_spec().shape
+  """Returns the spec of the action of one step, in [-1, 1].
+
+  Raises:
+    ValueError: If the domain's is not `[A]` with these bounds.
+  """
+  spec = domain.action_spec()
+  bounds = [getattr(spec, x, None) for x in ('minimum', 'maximum')]
+  is_unit = all(
+      bound is not None and np.all(bound == limit)
+      for bound, limit in zip(bounds, (-1.0, 1.0))
+  )
+  if len(spec.shape) != 1 or not is_unit:
+    raise ValueError(
+        f'`{domain.name}.action_spec` must be a `BoundedArray` of shape [A]'
+        f' from -1 to 1, got {spec}. `raw_action_bounds` has the bounds of the'
+        ' environment.'
+    )
+  (size,) = spec.shape
   return tensor_spec.BoundedTensorSpec([size], tf.float32, -1.0, 1.0, 'action')
 
 

@@ -14,6 +14,7 @@ from parl_tf.agents import parl_agent
 from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
+from parl_tf.training import environment_check
 
 
 class EpisodeActor:
@@ -37,6 +38,8 @@ class EpisodeActor:
     self._seed = [seed] if collector is None else [seed, collector]
     self._domain = domain
     self._environment = domain.make_environment(seed, evaluation=False)
+    environment_check.check(self._environment, domain)
+    self._time_limits = environment_check.TimeLimits(domain)
     self._num_frames = agent.num_frames
     self._policy = agent.collect_policy
     self._train_step = agent.train_step_counter
@@ -55,7 +58,9 @@ class EpisodeActor:
     """
     entropy = [*self._seed, number, *([attempt] if attempt else [])]
     with closing.abandoned_on_error([self._environment]):
-      return domain_lib.act_until_kept(lambda: self._act(number, entropy))
+      episode = domain_lib.act_until_kept(lambda: self._act(number, entropy))
+    self._time_limits.see(episode)
+    return episode
 
   def close(self) -> None:
     """Closes the environment."""

@@ -12,12 +12,12 @@ are played in groups, one after another. Each group is then a batch.
 
 from concurrent import futures
 from typing import (
-    Any,
-    Callable,
-    Dict,
-    List,
-    Optional,
-    Sequence,
+  Any,
+  Callable,
+  Dict,
+  List,
+  Optional,
+  Sequence,
 )
 
 import numpy as np
@@ -29,6 +29,7 @@ from parl_tf import types
 from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import run_files
+from parl_tf.training import environment_check
 from parl_tf.training import equal_starts
 from parl_tf.training import evaluation_result
 from parl_tf.training import finite_steps
@@ -257,6 +258,8 @@ class Evaluator:
           )
           for i in range(self.batch_size)
       ]
+      for environment in self._environments:
+        environment_check.check(environment, self._domain)
 
   def _play(
       self, begin, observer, num_frames=1

@@ -12,6 +12,7 @@ import tree
 
 from parl_tf import types
 from parl_tf.domains import domain as domain_lib
+from parl_tf.training import environment_check
 
 
 class FiniteSteps:
@@ -37,8 +38,13 @@ class FiniteSteps:
     0 if there is none. It abandons the episode, so that a robot stops.
 
     Raises:
-      ValueError: If the observation after a reset is not finite.
+      ValueError: If the observation after a reset is not finite, or not that of
+        the environment's spec.
     """
+    if self._observation is None:
+      environment_check.check_observation(
+          time_step.observation, self._environment.observation_spec()
+      )
     wrong = _first_that_is_not_finite(time_step)
     if wrong is None:
       # A copy, because some environments overwrite their observations.

@@ -20,6 +20,10 @@ from parl_tf.replay import returns
 from parl_tf.training import checkpoint
 from parl_tf.training import progress
 
+# Episodes whose returns are compared with the task's value range.
+_NUM_CHECKED = 100
+_RANGE_TOLERANCE = 1e-3  # Of the width of the range.
+
 
 @gin.configurable('load_dataset', denylist=['path', 'domain', 'directory'])
 def load(
@@ -193,13 +197,18 @@ def check_unchanged(
 def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
   """Starts a critic that asks for it at the mean value of the data.
 
+  Warns if the task's value range does not contain the returns of the data.
+
   Args:
     agent: Agent without trained weights.
     domain: `Domain` of the task.
     episodes: The episodes of the dataset.
   """
   critic = getattr(agent, 'critic', None)
-  if critic is None or not critic.starts_from_data:
+  if critic is None:
+    return
+  _check_value_range(domain, episodes, critic.gamma)
+  if not critic.starts_from_data:
     return
   scaled = []
   for episode in episodes:
@@ -211,6 +220,36 @@ def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
   value = returns.mean_value(scaled, critic.gamma)
   logging.info('Critic: starts at %.3g, the mean value of the data.', value)
   critic.start_at(value)
+
+
+def _check_value_range(
+    domain, episodes: Sequence[types.Episode], gamma: float
+) -> None:
+  """Warns if returns of some episodes are outside the task's value range."""
+  value_range = domain.value_range(gamma)
+  if value_range is None:
+    return
+  low, high = value_range
+  tolerance = _RANGE_TOLERANCE * max(1.0, high - low)
+  for episode in episodes[:_NUM_CHECKED]:
+    rewards = domain.reward_scale * episode.reward + domain.reward_bias
+    value = 0.0
+    for step in range(episode.num_steps - 1, -1, -1):
+      value = float(rewards[step]) + gamma * value
+      if not low - tolerance <= value <= high + tolerance:
+        logging.warning(
+            'The discounted rewards of episode %d from step %d sum to %.4g, but'
+            ' `%s.value_range` is (%.4g, %.4g) for a discount of %g. A critic'
+            ' that predicts a histogram cannot represent it.',
+            episode.episode_id,
+            step,
+            value,
+            domain.name,
+            low,
+            high,
+            gamma,
+        )
+        return
 
 
 def statistics(

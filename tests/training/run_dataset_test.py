@@ -2,10 +2,12 @@
 
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 import numpy as np
 
 from parl_tf import types
+from parl_tf.domains import pointmaze
 from parl_tf.training import run_dataset
 
 
@@ -42,6 +44,7 @@ class StartCriticTest(absltest.TestCase):
   def test_scales_rewards_and_reads_who_ends_the_task(self):
     episode = _episode(2)._replace(reward=np.array([-3.0, 1.0], np.float32))
     domain = mock.Mock(reward_scale=2.0, reward_bias=1.0)
+    domain.value_range.return_value = None
     # Scaled rewards: -5 and 3. The time limit ends the episode, or its reward.
     for from_reward, expected in ((False, -0.4), (True, -0.25)):
       critic = mock.Mock(
@@ -52,10 +55,32 @@ class StartCriticTest(absltest.TestCase):
       self.assertAlmostEqual(value, expected)
 
   def test_leaves_other_critics_alone(self):
-    critic = mock.Mock(starts_from_data=False)
-    run_dataset.start_critic(mock.Mock(critic=critic), None, [])
+    critic = mock.Mock(starts_from_data=False, gamma=0.99)
+    domain = pointmaze.PointMaze()
+    run_dataset.start_critic(mock.Mock(critic=critic), domain, [])
     run_dataset.start_critic(mock.Mock(critic=None), None, [])
     critic.start_at.assert_not_called()
+
+  def test_returns_outside_the_value_range_are_warned_of(self):
+    critic = mock.Mock(starts_from_data=False, gamma=0.5)
+    agent = mock.Mock(critic=critic)
+    domain = pointmaze.PointMaze(reward_scale=1.0, reward_bias=-1.0)
+    self.assertEqual(domain.value_range(0.5), (-2.0, 0.0))
+    episode = _episode(3)  # Three times -1.
+    with self.assertNoLogs(logging.get_absl_logger(), 'WARNING'):
+      run_dataset.start_critic(agent, domain, [episode])
+    wrong = episode._replace(
+        reward=np.array([0, 3, 0], np.float32), episode_id=7
+    )
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      run_dataset.start_critic(agent, domain, [episode, wrong, wrong])
+    self.assertLen(logs.output, 1)
+    # 2 and half of -1.
+    self.assertRegex(
+        logs.output[0],
+        r'episode 7 from step 1 sum to 1\.5, but `PointMaze\.value_range` is'
+        r' \(-2, 0\)',
+    )
 
 
 if __name__ == '__main__':
