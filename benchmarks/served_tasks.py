@@ -90,7 +90,7 @@ TASKS = {
         gin_files=['experiments/cube_play_fast_small.gin'],
         evaluation_files=['experiments/cube_play_fast_small.gin'],
         bindings=[
-            # As the experiment has for `Online`.
+            # As `Online.policy_offline_fraction` of the experiment.
             'ServedOnline.fitted_offline_fraction = 0.5',
             'ServedOnline.evaluation_interval = 2',  # epochs
         ],

@@ -12,8 +12,16 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
+from parl_tf.critics import cal_ql
+from parl_tf.critics import critic as critic_lib
 from parl_tf.critics import iql
+from parl_tf.critics import td
 from parl_tf.domains import domain as domain_lib
+from parl_tf.policies import diffusion
+from parl_tf.policies import flow
+from parl_tf.policies import gaussian
+from parl_tf.policies import generative_policy
+from parl_tf.policies import transformer
 from parl_tf.training import builder
 from parl_tf.training import critic_check
 from parl_tf.training import policy_check
@@ -22,6 +30,20 @@ from parl_tf.training import run_dataset
 # Methods of PA-RL by their critic.
 _METHODS = {'cal_ql': 'parl_cal_ql', 'iql': 'parl_iql', 'td': 'parl_rlpd'}
 _POLICIES = ('diffusion', 'flow', 'gaussian', 'transformer')
+# The settings of a class are those of the first of its bases here.
+_CRITIC_CLASSES = (
+    (iql.IQLCritic, 'iql'),
+    (cal_ql.CalQLCritic, 'cal_ql'),
+    (td.TDCritic, 'td'),
+    (critic_lib.Critic, 'cal_ql'),
+)
+_POLICY_CLASSES = (
+    (diffusion.DiffusionPolicy, 'diffusion'),
+    (flow.FlowPolicy, 'flow'),
+    (gaussian.GaussianPolicy, 'gaussian'),
+    (transformer.TransformerPolicy, 'transformer'),
+    (generative_policy.GenerativePolicy, 'diffusion'),
+)
 _SIZES = ('paper', 'small', 'small_robot')
 
 
@@ -41,9 +63,11 @@ def make_agent(
 
   Args:
     domain: The task.
-    critic: 'cal_ql', 'iql' or 'td', or a subclass of `Critic`.
+    critic: 'cal_ql', 'iql' or 'td', or a subclass of `Critic`, which has the
+      settings of the critic that it extends, otherwise those of 'cal_ql'.
     policy: 'diffusion', 'flow', 'gaussian' or 'transformer', or a subclass of
-      `GenerativePolicy`. Classes of your own are checked.
+      `GenerativePolicy`, likewise, otherwise with those of 'diffusion'.
+      Classes that are not parl_tf's are checked.
     size: Sizes of networks and search: 'small', 'small_robot' or 'paper'.
     episodes: Offline episodes, whose statistics normalize the observations if
       the domain has none; without either, observations are not normalized.
@@ -52,8 +76,8 @@ def make_agent(
       `{'Search.num_samples': 16, 'target_noise': 0.0}`.
 
   Raises:
-    TypeError: If `domain` is no `Domain`, or a method of a class of your own
-      has other arguments.
+    TypeError: If `domain` is no `Domain`, a class is no critic or policy, or a
+      method of it has other arguments.
     ValueError: If a name is unknown, a value is out of range, a setting has no
       effect on this agent, the critic is to start at the value of the data and
       there are no episodes, or a class of your own breaks its protocol.
@@ -67,10 +91,10 @@ def make_agent(
   own = {}
   if isinstance(critic, type):
     own['build_agent.critic_ctor'] = critic
-    critic = 'iql' if issubclass(critic, iql.IQLCritic) else 'cal_ql'
+    critic = _settings_of('critic', critic, _CRITIC_CLASSES)
   if isinstance(policy, type):
     own['build_agent.policy_ctor'] = policy
-    policy = 'diffusion'
+    policy = _settings_of('policy', policy, _POLICY_CLASSES)
   settings = {**own, **(settings or {})}
   for name, value, choices in (
       ('critic', critic, _METHODS),
@@ -106,18 +130,36 @@ def make_agent(
   return agent
 
 
+def _settings_of(
+    name: str, own: type, classes: Sequence[Tuple[type, str]]
+) -> str:
+  """Returns the name whose settings a class has."""
+  for base, settings in classes:
+    if issubclass(own, base):
+      return settings
+  raise TypeError(
+      f'`{name}` must be a name or a subclass of {classes[-1][0].__name__}, got'
+      f' the class {own.__name__}.'
+  )
+
+
 def _check_own_classes(agent: parl_agent.PARLAgent) -> None:
   """Checks a policy and a critic that are not parl_tf's, which are tested."""
-  has_mask = agent.chunk_length > 1
-  if not type(agent.generative_policy).__module__.startswith('parl_tf.'):
+  policy, has_mask = agent.generative_policy, agent.chunk_length > 1
+  if not policy.is_served and _is_own(policy):
     policy_check.check(
-        agent.generative_policy,
+        policy,
         agent.time_step_spec.observation,
         agent.chunk_length * agent.action_spec.shape[0],
+        is_cloned=bool(policy.cloned.trainable_variables),
         has_mask=has_mask,
     )
-  if not type(agent.critic).__module__.startswith('parl_tf.'):
+  if _is_own(agent.critic):
     critic_check.check(agent, has_mask=has_mask)
+
+
+def _is_own(part: Any) -> bool:
+  return not type(part).__module__.startswith('parl_tf.')
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tf_agents.trajectories import time_step as ts
 import parl_tf
 from parl_tf import agent_maker
 from parl_tf.critics import iql
+from parl_tf.critics import td
 from parl_tf.domains import pointmaze
 from parl_tf.policies import gaussian
 from tests import absent_libraries
@@ -91,6 +92,11 @@ class AgentMakerTest(absltest.TestCase):
     )
     self.assertIsInstance(agent.critic, Critic)
     self.assertIsInstance(agent.generative_policy, gaussian.GaussianPolicy)
+    agent = parl_tf.make_agent(self._domain, critic=td.TDCritic)
+    named = parl_tf.make_agent(self._domain, critic='td')
+    self.assertEqual(agent.critic_utd, named.critic_utd)
+    with self.assertRaisesRegex(TypeError, 'of GenerativePolicy, got .* IQLCr'):
+      parl_tf.make_agent(self._domain, policy=iql.IQLCritic)
     with self.assertRaisesRegex(ValueError, r'Policy.sample .*\[-1, 1\]'):
       parl_tf.make_agent(self._domain, critic='iql', policy=Policy)
 

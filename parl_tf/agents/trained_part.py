@@ -165,7 +165,8 @@ class TrainedPart:
           f' train, such as {names}.'
       )
     gradients = replicas.sum_each(gradients)
-    with tf.control_dependencies([check]):  # A loss of NaN changes no weight.
+    # A loss of NaN changes no weight, except in an XLA program.
+    with tf.control_dependencies([check]):
       self._optimizer.apply_gradients(
           zip(gradients, self._variables), skip_gradients_aggregation=True
       )

@@ -247,6 +247,12 @@ class Critic(tf.Module, abc.ABC):
     return False
 
   @property
+  def value_range(self) -> Optional[types.ValueRange]:
+    """The lowest and highest value of a histogram; None for scalar outputs."""
+    edges = self._distribution
+    return None if edges is None else (edges.min_value, edges.max_value)
+
+  @property
   def num_members(self) -> int:
     """E, the size of the ensemble."""
     return self._network.num_members

@@ -90,6 +90,7 @@ class GoalCubeEnvironment(ogbench.TableEnvironment):
     self._task = task
     self._is_play = is_play
     scene._success_timing = 'post'  # pylint: disable=protected-access
+    scene._permute_blocks = True  # pylint: disable=protected-access
     if is_play:  # Success must not end the repetition of an action.
       options['success_signal'] = success.SuccessSignal(None, np.inf)
     super().__init__(scene, **options)
@@ -104,7 +105,9 @@ class GoalCubeEnvironment(ogbench.TableEnvironment):
     scene._reward_task_id = task  # pylint: disable=protected-access
     time_step = super().reset()
     if self._is_play:
-      positions = scene.task_infos[task - 1]['goal_xyzs']
+      positions = self._random.permutation(
+          scene.task_infos[task - 1]['goal_xyzs']
+      )
     else:  # The reset has permuted the cubes.
       positions = scene.data.mocap_pos[scene._cube_target_mocap_ids]  # pylint: disable=protected-access
     self._goal = np.float32(10.0 * (positions - _CENTER)).flatten()
@@ -137,8 +140,9 @@ class GoalCubeEnvironment(ogbench.TableEnvironment):
 class GoalCube(ogbench.Cube):
   """Carrying cubes to the positions that the observation ends with.
 
-  The five tasks of `Cube` as one, or one of them. Bindings of `Cube` hold here,
-  too. Each episode of play asks for the goal of one of the tasks.
+  The five tasks of `Cube` as one, or one of them. Bindings of `Cube`, but
+  for `task`, hold here, too. Several cubes have their goals in random
+  order. Each episode of play asks for the goal of one of the tasks.
   """
 
   def __init__(self, *, task: Optional[int] = None, **options: Any):

@@ -2,25 +2,29 @@
 
 from typing import Any
 
-from absl import logging
 import numpy as np
 import tree
 
 from parl_tf import types
+from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 
 
-def check(environment: Any, domain: domain_lib.Domain) -> None:
-  """Checks the type and the specs of an environment; takes no step.
+def make(
+    domain: domain_lib.Domain, seed: int, evaluation: bool
+) -> domain_lib.Environment:
+  """Makes an environment, and checks its type and specs without a step.
 
   Args:
-    environment: What `domain.make_environment` returned.
     domain: `Domain`.
+    seed: See `Domain.make_environment`.
+    evaluation: See `Domain.make_environment`.
 
   Raises:
     TypeError: If it is no `domain.Environment`.
     ValueError: If observations or actions have other shapes or dtypes.
   """
+  environment: Any = domain.make_environment(seed, evaluation)
   if not isinstance(environment, domain_lib.Environment):
     raise TypeError(
         f'`{domain.name}.make_environment` must return a `domain.Environment`,'
@@ -31,10 +35,12 @@ def check(environment: Any, domain: domain_lib.Domain) -> None:
     wanted = _described(getattr(domain, name)())
     found = _described(getattr(environment, name)())
     if found != wanted:
+      closing.close(domain, [environment])
       raise ValueError(
           f'`{name}` of the environment must have the shapes and dtypes of'
           f' `{domain.name}.{name}`, {wanted}, got {found}.'
       )
+  return environment
 
 
 def check_observation(observation: types.Nest, spec: types.Nest) -> None:
@@ -53,33 +59,6 @@ def check_observation(observation: types.Nest, spec: types.Nest) -> None:
         f'The observation after a reset must be {wanted}, as in'
         f' `observation_spec`, got {found}.'
     )
-
-
-class TimeLimits:
-  """Warns once if episodes end as failures where the time limit ends them."""
-
-  def __init__(self, domain: domain_lib.Domain):
-    """Initializes the object for the episodes of a domain."""
-    self._limit = domain.max_episode_steps
-    self._num_ended = 0
-
-  def see(self, episode: types.Episode) -> None:
-    """Looks at a whole episode."""
-    if (
-        episode.num_steps != self._limit
-        or episode.discount[-1] != 0
-        or episode.success[-1]
-    ):
-      return
-    self._num_ended += 1
-    if self._num_ended == 2:  # One may have failed just then.
-      logging.warning(
-          'Two episodes ended with discount 0 and without success in step %d,'
-          ' at the time limit (`max_episode_steps`). A time limit must leave'
-          ' the discount at 1: return `dm_env.truncation(reward, observation)`,'
-          ' in gymnasium `truncated` instead of `terminated`.',
-          self._limit,
-      )
 
 
 def _described(nest: types.Nest) -> str:

@@ -15,6 +15,7 @@ from parl_tf.domains import closing
 from parl_tf.domains import domain as domain_lib
 from parl_tf.replay import episode_writer
 from parl_tf.training import environment_check
+from parl_tf.training import time_limits
 
 
 class EpisodeActor:
@@ -37,9 +38,8 @@ class EpisodeActor:
     """
     self._seed = [seed] if collector is None else [seed, collector]
     self._domain = domain
-    self._environment = domain.make_environment(seed, evaluation=False)
-    environment_check.check(self._environment, domain)
-    self._time_limits = environment_check.TimeLimits(domain)
+    self._environment = environment_check.make(domain, seed, evaluation=False)
+    self._time_limits = time_limits.TimeLimits(domain)
     self._num_frames = agent.num_frames
     self._policy = agent.collect_policy
     self._train_step = agent.train_step_counter

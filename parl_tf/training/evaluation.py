@@ -12,12 +12,12 @@ are played in groups, one after another. Each group is then a batch.
 
 from concurrent import futures
 from typing import (
-  Any,
-  Callable,
-  Dict,
-  List,
-  Optional,
-  Sequence,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Sequence,
 )
 
 import numpy as np
@@ -253,13 +253,11 @@ class Evaluator:
   def _make_environments(self):
     if not self._environments:
       self._environments = [
-          self._domain.make_environment(
-              seed=episode_seed(self._seed, i), evaluation=True
+          environment_check.make(
+              self._domain, episode_seed(self._seed, i), evaluation=True
           )
           for i in range(self.batch_size)
       ]
-      for environment in self._environments:
-        environment_check.check(environment, self._domain)
 
   def _play(
       self, begin, observer, num_frames=1

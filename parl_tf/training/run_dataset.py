@@ -20,7 +20,7 @@ from parl_tf.replay import returns
 from parl_tf.training import checkpoint
 from parl_tf.training import progress
 
-# Episodes whose returns are compared with the task's value range.
+# Episodes whose returns are compared with the critic's range.
 _NUM_CHECKED = 100
 _RANGE_TOLERANCE = 1e-3  # Of the width of the range.
 
@@ -197,7 +197,7 @@ def check_unchanged(
 def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
   """Starts a critic that asks for it at the mean value of the data.
 
-  Warns if the task's value range does not contain the returns of the data.
+  Warns if a critic's histogram does not contain the returns of the data.
 
   Args:
     agent: Agent without trained weights.
@@ -207,7 +207,7 @@ def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
   critic = getattr(agent, 'critic', None)
   if critic is None:
     return
-  _check_value_range(domain, episodes, critic.gamma)
+  _check_value_range(critic, domain, episodes)
   if not critic.starts_from_data:
     return
   scaled = []
@@ -222,32 +222,30 @@ def start_critic(agent, domain, episodes: Sequence[types.Episode]) -> None:
   critic.start_at(value)
 
 
-def _check_value_range(
-    domain, episodes: Sequence[types.Episode], gamma: float
-) -> None:
-  """Warns if returns of some episodes are outside the task's value range."""
-  value_range = domain.value_range(gamma)
-  if value_range is None:
+def _check_value_range(critic, domain, episodes) -> None:
+  """Warns if the return of an ended episode is outside the critic's range."""
+  if critic.value_range is None or critic.terminals_from_reward:
     return
-  low, high = value_range
-  tolerance = _RANGE_TOLERANCE * max(1.0, high - low)
+  low, high = critic.value_range
+  tolerance = _RANGE_TOLERANCE * (high - low)
   for episode in episodes[:_NUM_CHECKED]:
+    if episode.discount[-1] != 0:
+      continue  # The rest of its return is unknown.
     rewards = domain.reward_scale * episode.reward + domain.reward_bias
     value = 0.0
     for step in range(episode.num_steps - 1, -1, -1):
-      value = float(rewards[step]) + gamma * value
+      value = float(rewards[step]) + critic.gamma * value
       if not low - tolerance <= value <= high + tolerance:
         logging.warning(
-            'The discounted rewards of episode %d from step %d sum to %.4g, but'
-            ' `%s.value_range` is (%.4g, %.4g) for a discount of %g. A critic'
-            ' that predicts a histogram cannot represent it.',
+            'Episode %d has a return of %.4g from step %d on, but the critic'
+            ' represents values from %.4g to %.4g (`%s.value_range`,'
+            ' `HLGauss`).',
             episode.episode_id,
-            step,
             value,
-            domain.name,
+            step,
             low,
             high,
-            gamma,
+            domain.name,
         )
         return
 

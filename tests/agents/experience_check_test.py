@@ -2,6 +2,7 @@
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import numpy as np
 import tensorflow as tf
 
 from parl_tf import types
@@ -12,7 +13,7 @@ from tests.agents import small_agent
 # `OBSERVATION_SPEC` may be a nest; these fields are single tensors.
 _WRONG = (
     ('reward', lambda x: tf.cast(x, tf.int32), r'float32 of shape \[rows, 2\]'),
-    ('reward', lambda x: x[..., tf.newaxis], r'got float32 of shape \[.*2, 1'),
+    ('reward', lambda x: x[..., tf.newaxis], r'got float32 of .*\(8, 2, 1\)'),
     ('reward', lambda x: x[:, 0], r'float32 of shape \[rows, 2\], got'),
     ('discount', lambda x: (), 'must have the structure'),
     ('action', lambda x: x[..., :1], r'\[rows, 2, 2\], got'),
@@ -20,9 +21,9 @@ _WRONG = (
     (
         'next_step_type',
         lambda x: tf.concat([x, x[:, :1]], axis=1),
-        r'int32 of shape \[rows, 2\], got int32 of shape \[8, 3\]',
+        r'int32 of shape \[rows, 2\], got int32 of shape \(8, 3\)',
     ),
-    ('reward', lambda x: x[:0], r'must have rows, got shape \[0, 2\]'),
+    ('reward', lambda x: x[:0], r'must have rows, got shape \(0, 2\)'),
 )
 
 
@@ -34,9 +35,16 @@ class ExperienceCheckTest(parameterized.TestCase):
     self._agent = small_agent.make_agent()
     self._rows = small_agent.make_rows(8)
 
-  def test_rows_of_the_tables_pass(self):
+  def test_right_rows_pass(self):
     self._agent.train(types.Experience(critic=self._rows))
     self._agent.train(types.Experience(cloning=self._rows))
+    arrays = tf.nest.map_structure(lambda x: x.numpy(), self._rows)
+    self._agent.train(types.Experience(critic=arrays))
+    by_hand = arrays._replace(
+        step_type=(),
+        observation=tf.nest.map_structure(np.float64, arrays.observation),
+    )
+    self._agent.train(types.Experience(cloning=by_hand))
 
   @parameterized.parameters(*_WRONG)
   def test_a_wrong_field_is_named(self, field, change, message):

@@ -110,5 +110,33 @@ class TrainedPartTest(absltest.TestCase):
       agent.train(types.Experience(critic=rows, policy=rows))
 
 
+class NanLossTest(absltest.TestCase):
+
+  def test_a_loss_of_nan_changes_no_weight(self):
+    variable = tf.Variable(tf.ones([100, 100]))
+
+    def loss(rows, seed, tape):
+      del seed, tape
+      per_example = tf.reduce_sum(variable, axis=1) * rows
+      return types.ImproverLoss(per_example, {})
+
+    part = trained_part.TrainedPart(
+        'policy',
+        loss,
+        [variable],
+        tf.keras.optimizers.SGD(0.1),
+        purposes=[('policy',)],
+        finish=lambda metrics: None,
+    )
+    part.update(tf.ones([100]), _SEED, None)
+    before = variable.numpy()
+    self.assertFalse(np.array_equal(before, np.ones([100, 100])))
+    with self.assertRaisesRegex(
+        tf.errors.InvalidArgumentError, 'policy loss is not finite'
+    ):
+      part.update(tf.fill([100], np.nan), _SEED, None)
+    np.testing.assert_array_equal(variable, before)
+
+
 if __name__ == '__main__':
   absltest.main()

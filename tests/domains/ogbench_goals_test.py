@@ -34,7 +34,9 @@ class GoalCubeTest(parameterized.TestCase):
 
   @parameterized.parameters(('single', 31), ('double', 43))
   def test_goals_judge_an_episode_as_the_task_does(self, size, width):
-    domain = ogbench_goals.GoalCube(size=size, max_episode_steps=300, **_FAST)
+    domain = ogbench_goals.GoalCube(
+        size=size, task=1, max_episode_steps=300, **_FAST
+    )
     environment = domain.make_environment(3, evaluation=True)
     goals = domain.goals()
 
@@ -59,6 +61,16 @@ class GoalCubeTest(parameterized.TestCase):
     found = {tuple(environment.reset().observation[-3:]) for _ in range(20)}
 
     self.assertLen(found, 5)
+
+  def test_several_cubes_have_their_goals_in_any_order(self):
+    domain = ogbench_goals.GoalCube(size='double', task=1)
+    environment = domain.make_environment(0, evaluation=True)
+
+    found = {tuple(environment.reset().observation[-6:]) for _ in range(12)}
+
+    self.assertLen(found, 2)
+    first, second = found
+    self.assertEqual(first, second[3:] + second[:3])
 
   def test_one_task_has_its_goal(self):
     domain = ogbench_goals.GoalCube(task=2)
