@@ -71,7 +71,15 @@ class ActingState:
 
     Returns:
       Actions `[B, A]` and the next state.
+
+    Raises:
+      ValueError: If there is no state.
     """
+    if isinstance(state, tuple) and not state:
+      raise ValueError(
+          '`policy_state` must be what `get_initial_state(batch_size)` or the'
+          ' last step returned, got (). It holds the seed of the next draw.'
+      )
     has_chunks = self._shape[0] > 1
     seeds = state['seed'] if has_chunks else state
     key = seeds[0]

@@ -220,6 +220,12 @@ class PARLPolicyTest(tensor_case.TensorCase):
 
     self.assertLen(np.unique(actions[:, 0], axis=0), 5)
 
+  def test_a_missing_state_is_an_error(self):
+    with self.assertRaisesRegex(
+        ValueError, r'`policy_state` must be what `get_initial_state'
+    ):
+      self._agent.policy.action(_time_step())
+
   def test_set_seed_sets_the_initial_state_of_an_episode(self):
     policy = self._agent.collect_policy
     policy.set_seed([3, 5])
