@@ -10,8 +10,6 @@ success of all tasks together, and writes one row per task to a CSV file.
 """
 
 import contextlib
-import csv
-import os
 from typing import Any, Dict, List
 
 from absl import app
@@ -19,15 +17,13 @@ from absl import flags
 import gin
 import numpy as np
 
+from benchmarks import run_scores
 from parl_tf.agents import parl_agent
 from parl_tf.agents import parl_policy
-from parl_tf.binaries import configs
+from parl_tf.binaries import controls_run
 from parl_tf.binaries import restored_run
 from parl_tf.domains import ogbench_goals
 from parl_tf.reports import run_files
-from parl_tf.reports import runs as runs_lib
-from parl_tf.search import acting_search
-from parl_tf.search import action_source
 from parl_tf.training import evaluation
 from parl_tf.training import run_directory
 
@@ -50,28 +46,10 @@ def policies(
     agent: The agent of a run.
     has_critic: Whether its critic has been trained.
   """
-
-  def alone(temperature):
-    search = action_source.Search(
-        num_samples=1,
-        optimizer=None,
-        selection='sample',
-        temperature=temperature,
-    )
-    return parl_policy.PARLPolicy(
-        agent.time_step_spec,
-        agent.action_spec,
-        acting_search.ActingSearch(
-            search,
-            agent.generative_policy,
-            None,
-            agent.time_step_spec.observation,
-        ),
-        chunk_length=agent.chunk_length,
-    )
-
   found = {'search': agent.evaluation_policy} if has_critic else {}
-  found.update({f'alone, T = {t:g}': alone(t) for t in _TEMPERATURES})
+  for temperature in _TEMPERATURES:
+    name = f'alone, T = {temperature:g}'
+    found[name] = controls_run.alone(agent, temperature)
   return found
 
 
@@ -125,25 +103,17 @@ def score(run_dir: str, num_episodes: int) -> List[Dict[str, Any]]:
 
 def main(argv):
   """Scores all runs."""
-  folders = [*flags.FLAGS.runs, *argv[1:]]
-  configs.add_search_path()
-  run_dirs, notes = runs_lib.find_runs(folders)
-  for note in notes:
-    print(note)
-  rows: List[Dict[str, Any]] = []
-  for run_dir in run_dirs:
-    rows += score(os.path.normpath(run_dir), flags.FLAGS.num_episodes)
-  with open(flags.FLAGS.output, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
+  num_episodes = flags.FLAGS.num_episodes
+  run_scores.write(
+      [*flags.FLAGS.runs, *argv[1:]],
+      lambda run_dir: score(run_dir, num_episodes),
+      COLUMNS,
+      flags.FLAGS.output,
+  )
 
 
 if __name__ == '__main__':
-  flags.DEFINE_multi_string(
-      'runs', None, 'Runs, or folders that contain some.', required=True
-  )
-  flags.DEFINE_string('output', None, 'CSV file to write.', required=True)
+  run_scores.define_flags()
   flags.DEFINE_integer(
       'num_episodes', 40, 'Episodes of each task.', lower_bound=1
   )

@@ -9,8 +9,6 @@ rows to a CSV file. If the policy has adapters (LoRA), it also prints their size
 and whether the weights of their base are, byte by byte, those of the clone.
 """
 
-import csv
-import os
 from typing import Any, Dict, List, Sequence
 
 from absl import app
@@ -18,13 +16,12 @@ from absl import flags
 import gin
 import numpy as np
 
-from parl_tf.binaries import configs
+from benchmarks import run_scores
 from parl_tf.binaries import controls_run
 from parl_tf.binaries import restored_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.domains import drawn_maze
 from parl_tf.reports import run_files
-from parl_tf.reports import runs as runs_lib
 from parl_tf.training import evaluation
 from parl_tf.training import evaluation_result
 from parl_tf.training import experiment
@@ -148,25 +145,15 @@ def _print(rows: Sequence[Dict[str, Any]]) -> None:
 
 def main(argv):
   """Scores all runs."""
-  folders = [*flags.FLAGS.runs, *argv[1:]]
-  configs.add_search_path()
-  run_dirs, notes = runs_lib.find_runs(folders)
-  for note in notes:
-    print(note)
-  rows: List[Dict[str, Any]] = []
-  for run_dir in run_dirs:
-    found = score(os.path.normpath(run_dir))
+  def score_and_print(run_dir):
+    found = score(run_dir)
     _print(found)
-    rows += found
-  with open(flags.FLAGS.output, 'w', encoding='utf-8', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
+    return found
+
+  folders = [*flags.FLAGS.runs, *argv[1:]]
+  run_scores.write(folders, score_and_print, COLUMNS, flags.FLAGS.output)
 
 
 if __name__ == '__main__':
-  flags.DEFINE_multi_string(
-      'runs', None, 'Runs, or folders that contain some.', required=True
-  )
-  flags.DEFINE_string('output', None, 'CSV file to write.', required=True)
+  run_scores.define_flags()
   app.run(main)

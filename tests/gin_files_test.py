@@ -337,6 +337,12 @@ class GinFilesTest(tensor_case.TensorCase):
     }
     self.assertEqual({x: _value(x) for x in constants}, constants)
 
+  def test_a_served_policy_follows_a_short_schedule(self):
+    experiment = 'experiments/cube_play_fast_small.gin'
+    configs.parse([experiment, 'policies/served.gin'])
+    with gin.config_scope('policy'):
+      schedules.WarmUpCosineDecay()  # Raises if the warm-up is longer.
+
   def test_openvla_composes_with_a_domain_of_pictures(self):
     configs.parse(
         ['experiments/openvla.gin', 'domains/drawn_maze.gin'],

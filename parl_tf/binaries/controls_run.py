@@ -203,27 +203,33 @@ def _clone(run_dir: str, domain, normalization) -> served_controls.Evaluate:
   clone.check_task(domain)
   clone.load(agent, normalization, with_critic=False)
 
-  def evaluate(evaluator, temperature):
-    policy = parl_policy.PARLPolicy(
-        agent.time_step_spec,
-        agent.action_spec,
-        acting_search.ActingSearch(
-            # All arguments, because gin binds those of the run's search.
-            action_source.Search(
-                num_samples=1,
-                optimizer=None,
-                selection='sample',
-                temperature=temperature,
-            ),
-            agent.generative_policy,
-            None,
-            agent.time_step_spec.observation,
-        ),
-        chunk_length=agent.chunk_length,
-    )
-    return evaluator.run_policy(policy)
+  return lambda evaluator, temperature: evaluator.run_policy(
+      alone(agent, temperature)
+  )
 
-  return evaluate
+
+def alone(agent, temperature: float) -> parl_policy.PARLPolicy:
+  """Returns the policy of an agent that draws one sample of its own.
+
+  Args:
+    agent: `PARLAgent`.
+    temperature: Scale of the policy's noise.
+  """
+  # All arguments, because gin binds those of the run's search.
+  search = action_source.Search(
+      num_samples=1, optimizer=None, selection='sample', temperature=temperature
+  )
+  return parl_policy.PARLPolicy(
+      agent.time_step_spec,
+      agent.action_spec,
+      acting_search.ActingSearch(
+          search,
+          agent.generative_policy,
+          None,
+          agent.time_step_spec.observation,
+      ),
+      chunk_length=agent.chunk_length,
+  )
 
 
 def _configure(run_dir: str):

@@ -1,5 +1,6 @@
 """Tests of collecting whole online episodes."""
 
+from absl import logging
 from absl.testing import absltest
 import numpy as np
 
@@ -62,6 +63,31 @@ class EpisodeActorTest(absltest.TestCase):
     np.testing.assert_array_equal(episode.observation, wanted.observation)
     np.testing.assert_array_equal(episode.action, wanted.action)
     self.assertLen(attempts, 2 + episode.num_steps)
+
+  def test_a_time_limit_that_ends_the_task_is_warned_of(self):
+    step = self._environment.step
+
+    def failing_step(action):
+      time_step = step(action)
+      if not time_step.last():
+        return time_step
+      return time_step._replace(discount=np.float32(0))
+
+    self._environment.step = failing_step
+    with self.assertLogs(logging.get_absl_logger(), 'WARNING') as logs:
+      episodes = [self._actor.act(number) for number in range(3)]
+    self.assertFalse(any(np.any(x.success) for x in episodes))
+    self.assertLen(logs.output, 1)
+    self.assertIn('at the time limit', logs.output[0])
+
+  def test_an_environment_that_differs_from_its_domain_is_refused(self):
+    spec = self._environment.observation_spec()
+    wrong = spec.replace(dtype=np.float64)
+    self._environment.observation_spec = lambda: wrong
+    with self.assertRaisesRegex(ValueError, '`observation_spec` .* float64'):
+      episode_actor.EpisodeActor(
+          self._domain, small_run.make_agent(), seed=0
+      )
 
 
 if __name__ == '__main__':
