@@ -101,7 +101,9 @@ class GoalCubeEnvironment(ogbench.TableEnvironment):
 
   def reset(self):
     scene = self.gymnasium_environment
-    task = self._task or int(self._random.integers(1, scene.num_tasks + 1))
+    task = self._task
+    if task is None:
+      task = int(self._random.integers(1, scene.num_tasks + 1))
     scene._reward_task_id = task  # pylint: disable=protected-access
     time_step = super().reset()
     if self._is_play:
@@ -155,7 +157,7 @@ class GoalCube(ogbench.Cube):
     Raises:
       ValueError: If an argument is out of range, or images are asked for.
     """
-    super().__init__(task=task or 1, **options)
+    super().__init__(task=1 if task is None else task, **options)
     if self._image_size:
       raise ValueError(
           '`image_size` must be None for `GoalCube`, whose goals are positions,'

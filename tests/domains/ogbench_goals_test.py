@@ -107,6 +107,10 @@ class GoalCubeTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(replaced[:, :-3], observations[:, :-3])
 
+  def test_an_unknown_task_is_refused(self):
+    with self.assertRaisesRegex(ValueError, r'`task` must be .*\[1, 2'):
+      ogbench_goals.GoalCube(task=0)
+
   def test_images_are_refused(self):
     with self.assertRaisesRegex(ValueError, '`image_size` must be None'):
       ogbench_goals.GoalCube(image_size=64)
