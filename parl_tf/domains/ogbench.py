@@ -29,7 +29,7 @@ _TASKS = range(1, 6)
 _NUM_CUBES = {'single': 1, 'double': 2, 'triple': 3, 'quadruple': 4}
 _NUM_BUTTONS = {'3x3': 9, '4x4': 16, '4x5': 20, '4x6': 24}
 # Sizes in OGBench's observations; a slide is a drawer or a window.
-ARM_SIZE, CUBE_SIZE, _BUTTON_SIZE, _SLIDE_SIZE = 19, 9, 4, 2
+ARM_SIZE, CUBE_SIZE, BUTTON_SIZE, SLIDE_SIZE = 19, 9, 4, 2
 PLAY_STEPS = 1_000  # Length of a play episode in steps of 0.05 s; OGBench's.
 
 _ACTION_SPEC = specs.BoundedArray((5,), np.float32, -1.0, 1.0, name='action')
@@ -326,7 +326,7 @@ class Scene(TableTask):
   the second the window. Each of the five objects in a wrong state costs 1.
   """
 
-  _environment_class = ButtonEnvironment
+  _environment_class: Type[TableEnvironment] = ButtonEnvironment
   _controller_class = ogbench_oracles.SceneController
   _judge = staticmethod(ogbench_play.judge_scene)
   _is_healthy = staticmethod(ogbench_play.is_cube_in_view)
@@ -347,7 +347,7 @@ class Scene(TableTask):
     """
     super().__init__(
         'scene',
-        ARM_SIZE + CUBE_SIZE + 2 * _BUTTON_SIZE + 2 * _SLIDE_SIZE,
+        ARM_SIZE + CUBE_SIZE + 2 * BUTTON_SIZE + 2 * SLIDE_SIZE,
         5,  # The cube, two buttons, drawer and window.
         task=task,
         max_episode_steps=max_episode_steps,
@@ -363,7 +363,7 @@ class Puzzle(TableTask):
   observation. The raw reward is minus the number of buttons in a wrong state.
   """
 
-  _environment_class = ButtonEnvironment
+  _environment_class: Type[TableEnvironment] = ButtonEnvironment
   _controller_class = ogbench_oracles.PuzzleController
   _judge = staticmethod(ogbench_play.judge_puzzle)
 
@@ -388,10 +388,11 @@ class Puzzle(TableTask):
       ValueError: If an argument is out of range.
     """
     arguments.check_choice('size', size, _NUM_BUTTONS)
+    self._num_buttons = _NUM_BUTTONS[size]
     super().__init__(
         f'puzzle-{size}',
-        ARM_SIZE + _BUTTON_SIZE * _NUM_BUTTONS[size],
-        _NUM_BUTTONS[size],
+        ARM_SIZE + BUTTON_SIZE * self._num_buttons,
+        self._num_buttons,
         task=task,
         max_episode_steps=max_episode_steps,
         **options,

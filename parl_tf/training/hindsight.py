@@ -5,7 +5,7 @@ episode that misses its goal is a success under another one. Here whole episodes
 are copied, so that returns, chunks and cached samples need nothing special.
 """
 
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 from absl import logging
 import gin
@@ -24,7 +24,14 @@ _MAX_SHARE_WRONG = 0.01  # Rounding may move a step across a limit.
 class Hindsight:
   """Copies the episodes of each table with goals that they reached."""
 
-  def __init__(self, domain, *, offline_goals: int = 0, online_goals: int = 0):
+  def __init__(
+      self,
+      domain,
+      *,
+      offline_goals: int = 0,
+      online_goals: int = 0,
+      max_steps: Optional[int] = None,
+  ):
     """Initializes the copies.
 
     Args:
@@ -32,10 +39,20 @@ class Hindsight:
       offline_goals: Maximum number of copies of an episode of the dataset, each
         with another goal. Cloning, too, learns from them.
       online_goals: Maximum number of copies of an online episode.
+      max_steps: Maximum number of steps of a copy, the last ones before its
+        goal; None copies from the start of the episode. A limit leaves out the
+        rows far from their goals, most of a long episode's.
 
     Raises:
-      ValueError: If a number is negative, or the task has no goals to replace.
+      ValueError: If a number is negative, `max_steps` is not positive, or the
+        task has no goals to replace.
     """
+    if max_steps is not None and max_steps < 1:
+      raise ValueError(
+          '`Hindsight.max_steps` must be None or positive, got'
+          f' {max_steps}.'
+      )
+    self._max_steps = max_steps
     self._num_copies = {'offline': offline_goals, 'online': online_goals}
     for table, number in self._num_copies.items():
       if number < 0:
@@ -65,7 +82,10 @@ class Hindsight:
     checked = episodes[:_NUM_CHECKED]
     _check_judgment(checked, self._goals)
     number = max(self._num_copies.values())
-    found = [copies(episode, self._goals, number) for episode in checked]
+    found = [
+        copies(episode, self._goals, number, self._max_steps)
+        for episode in checked
+    ]
     made = [copy for one in found for copy in one]
     num_successful = sum(bool(np.any(copy.success)) for copy in made)
     logging.info(
@@ -87,7 +107,9 @@ class Hindsight:
     """Returns the copies of an episode of table `offline` or `online`."""
     if self._goals is None:
       return []
-    return copies(episode, self._goals, self._num_copies[table])
+    return copies(
+        episode, self._goals, self._num_copies[table], self._max_steps
+    )
 
   def with_copies(
       self, table: str, episodes: Sequence[types.Episode]
@@ -105,12 +127,15 @@ class Hindsight:
 
 
 def copies(
-    episode: types.Episode, goals: goals_lib.Goals, num_copies: int
+    episode: types.Episode,
+    goals: goals_lib.Goals,
+    num_copies: int,
+    max_steps: Optional[int] = None,
 ) -> List[types.Episode]:
   """Returns copies of an episode, each with a goal that it reached.
 
-  The goals are those of different steps, uniformly drawn among the steps after
-  the first observation that it does not already satisfy. An episode that
+  The goals are those of different steps, uniformly drawn among the steps whose
+  goal the copy's first observation does not already satisfy. An episode that
   changes nothing has no copies. The draws depend on `episode_id` alone, so that
   one cache of action samples serves runs of all seeds.
 
@@ -118,22 +143,46 @@ def copies(
     episode: T steps.
     goals: How observations and rewards depend on the goal.
     num_copies: Maximum number of copies.
+    max_steps: Maximum number of steps of a copy, the last ones before its goal.
   """
   if not num_copies:
     return []
   achieved = goals.achieved(episode.observation)
-  start = achieved[:1]
+  num_steps = episode.num_transitions
+  first = np.maximum(np.arange(num_steps + 1) - (max_steps or num_steps), 0)
   places = [
       place
-      for place in range(1, episode.num_transitions + 1)
-      if not goals.judge(start, achieved[place]).success[0]
+      for place in range(1, num_steps + 1)
+      if not goals.judge(
+          achieved[first[place]][np.newaxis], achieved[place]
+      ).success[0]
   ]
   random = np.random.default_rng([episode.episode_id, 0x4E12])
   drawn = random.permutation(places)[:num_copies]
   return [
-      _copy(episode, goals, achieved[place], (number + 1) * _IDS_PER_COPY)
+      _copy(
+          episode if max_steps is None else _part(episode, first[place], place),
+          goals,
+          achieved[place],
+          (number + 1) * _IDS_PER_COPY,
+      )
       for number, place in enumerate(drawn)
   ]
+
+
+def _part(episode: types.Episode, first: int, last: int) -> types.Episode:
+  """Returns the steps from observation `first` to observation `last`."""
+  steps, observations = slice(first, last), slice(first, last + 1)
+  return episode._replace(
+      observation=tree.map_structure(
+          lambda x: x[observations], episode.observation
+      ),
+      action=episode.action[steps],
+      reward=episode.reward[steps],
+      discount=episode.discount[steps],
+      success=episode.success[steps],
+      has_last_transition=True,
+  )
 
 
 def _copy(

@@ -1,4 +1,4 @@
-"""Tests of the cube task whose observation has the goal."""
+"""Tests of the tasks whose observation has the goal."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -18,6 +18,22 @@ class GoalCubeConformanceTest(
     return ogbench_goals.GoalCube(max_episode_steps=6)
 
 
+class GoalSceneConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return ogbench_goals.GoalScene(max_episode_steps=6)
+
+
+class GoalPuzzleConformanceTest(
+    domain_conformance.DomainConformance, parameterized.TestCase
+):
+
+  def make_domain(self):
+    return ogbench_goals.GoalPuzzle(max_episode_steps=6)
+
+
 def _play(environment, controller, max_steps):
   """Returns the observations `[n + 1, O]` and the rewards `[n]`."""
   time_step = environment.reset()
@@ -30,13 +46,16 @@ def _play(environment, controller, max_steps):
   return np.array(observations), np.array(rewards)
 
 
-class GoalCubeTest(parameterized.TestCase):
+class GoalTaskTest(parameterized.TestCase):
 
-  @parameterized.parameters(('single', 31), ('double', 43))
-  def test_goals_judge_an_episode_as_the_task_does(self, size, width):
-    domain = ogbench_goals.GoalCube(
-        size=size, task=1, max_episode_steps=300, **_FAST
-    )
+  @parameterized.parameters(
+      (ogbench_goals.GoalCube, {'size': 'single'}, 31),
+      (ogbench_goals.GoalCube, {'size': 'double'}, 43),
+      (ogbench_goals.GoalScene, {}, 47),
+      (ogbench_goals.GoalPuzzle, {}, 64),
+  )
+  def test_goals_judge_an_episode_as_the_task_does(self, make, size, width):
+    domain = make(task=1, max_episode_steps=300, **size, **_FAST)
     environment = domain.make_environment(3, evaluation=True)
     goals = domain.goals()
 
@@ -53,6 +72,22 @@ class GoalCubeTest(parameterized.TestCase):
     self.assertTrue(judgment.success[-1])
     self.assertTrue(judgment.is_terminal[-1])
     self.assertFalse(np.any(judgment.is_terminal[:-1]))
+    np.testing.assert_array_equal(rewards[:-1], -2.0)
+    self.assertEqual(domain.value_range(0.5), (-4.0, 0.0))
+    self.assertEqual(domain.never_succeeds_value(0.5), -4.0)
+
+  @parameterized.parameters(
+      (ogbench_goals.GoalScene, 7), (ogbench_goals.GoalPuzzle, 9)
+  )
+  def test_the_goal_is_what_the_scene_itself_reports_there(self, make, size):
+    for task in (4, 5):
+      environment = make(task=task).make_environment(0, evaluation=True)
+      goal = environment.reset().observation[-size:]
+      scene = environment.gymnasium_environment
+      # OGBench's own goal-conditioned observation of the goal.
+      scene._use_oracle_rep = True
+      scene.reset()
+      np.testing.assert_allclose(goal, scene._cur_goal_ob, atol=0.02)
 
   def test_each_episode_draws_a_task(self):
     domain = ogbench_goals.GoalCube()
@@ -82,8 +117,11 @@ class GoalCubeTest(parameterized.TestCase):
           environment.reset().observation[-3:], [0.75, 0.0, 0.2], atol=1e-6
       )
 
-  def test_play_is_judged_by_its_own_goal_or_by_another(self):
-    domain = ogbench_goals.GoalCube(**_FAST)
+  @parameterized.parameters(
+      ogbench_goals.GoalCube, ogbench_goals.GoalScene, ogbench_goals.GoalPuzzle
+  )
+  def test_play_is_judged_by_its_own_goal_or_by_another(self, make):
+    domain = make(**_FAST)
     goals = domain.goals()
     environment = domain.make_play_environment(1)
 
@@ -96,7 +134,7 @@ class GoalCubeTest(parameterized.TestCase):
     np.testing.assert_array_equal(
         goals.judge(achieved[1:], desired).reward, rewards
     )
-    # Under a place of the cube as the goal, the rewards are other ones.
+    # Under a state that it reached as the goal, the rewards are other ones.
     reached = goals.judge(achieved[1:], achieved[-1])
     self.assertEqual(reached.reward[0], -2.0)
     self.assertEqual(reached.reward[-1], 0.0)
@@ -105,7 +143,9 @@ class GoalCubeTest(parameterized.TestCase):
     np.testing.assert_array_equal(
         goals.desired(replaced), [achieved[-1]] * len(observations)
     )
-    np.testing.assert_array_equal(replaced[:, :-3], observations[:, :-3])
+    np.testing.assert_array_equal(
+        replaced[:, : -goals.size], observations[:, : -goals.size]
+    )
 
   def test_an_unknown_task_is_refused(self):
     with self.assertRaisesRegex(ValueError, r'`task` must be .*\[1, 2'):

@@ -5,6 +5,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import gin
 import numpy as np
+import tree
 
 from parl_tf import types
 from parl_tf.domains import goals as goals_lib
@@ -111,6 +112,34 @@ class CopiesTest(parameterized.TestCase):
       np.testing.assert_array_equal(copy.discount, [1] * (goal - 1) + [0])
       self.assertTrue(copy.has_last_transition)
 
+  @parameterized.parameters(False, True)
+  def test_copies_with_a_limit_have_the_last_steps_before_their_goals(
+      self, is_terminal
+  ):
+    episode = _episode(
+        [0, 0, 0, 1, 2, 3], episode_id=4, has_last_transition=False
+    )
+    copies = hindsight.copies(episode, _Line(is_terminal), 9, max_steps=2)
+    # The last step may lead anywhere, and two steps before 0 the place is 0.
+    by_goal = {copy.observation[0, 1]: copy for copy in copies}
+    self.assertSameElements(by_goal, [1, 2])
+    np.testing.assert_array_equal(by_goal[1].observation[:, 0], [0, 0, 1])
+    np.testing.assert_array_equal(by_goal[2].observation[:, 0], [0, 1, 2])
+    np.testing.assert_array_equal(by_goal[2].action, episode.action[2:4])
+    np.testing.assert_array_equal(by_goal[2].reward, [-1, 0])
+    np.testing.assert_array_equal(
+        by_goal[2].discount, [1, 0 if is_terminal else 1]
+    )
+    self.assertTrue(by_goal[2].has_last_transition)
+
+  def test_a_limit_beyond_the_episode_changes_nothing(self):
+    episode = _episode(range(9), episode_id=4)
+    all_steps = hindsight.copies(episode, _Line(True), 3)
+    limited = hindsight.copies(episode, _Line(True), 3, max_steps=9)
+    self.assertLen(all_steps, 3)
+    for one, other in zip(all_steps, limited):
+      tree.map_structure(np.testing.assert_array_equal, one, other)
+
   @parameterized.parameters(
       dict(discount=0.0), dict(has_last_transition=False)
   )
@@ -189,6 +218,18 @@ class HindsightTest(parameterized.TestCase):
   def test_a_negative_number_raises(self):
     with self.assertRaisesRegex(ValueError, 'online_goals.*not be negative'):
       hindsight.Hindsight(_Line(), online_goals=-1)
+
+  def test_a_limit_of_no_steps_raises(self):
+    with self.assertRaisesRegex(ValueError, 'max_steps.*positive, got 0'):
+      hindsight.Hindsight(_Line(), online_goals=1, max_steps=0)
+
+  def test_the_limit_holds_for_each_table(self):
+    copies = hindsight.Hindsight(
+        _Line(), offline_goals=8, online_goals=8, max_steps=3
+    )
+    for table in ('offline', 'online'):
+      made = copies.copies(table, _episode(range(9)))
+      self.assertSameElements([copy.num_steps for copy in made], [1, 2, 3])
 
   def test_a_task_with_a_fixed_goal_raises(self):
     with self.assertRaisesRegex(ValueError, 'must be 0 for PointMaze'):
