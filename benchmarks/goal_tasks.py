@@ -1,16 +1,16 @@
-"""Scores runs of the cube with goals by task and time limit.
+"""Scores runs of an OGBench scene with goals by task and time limit.
 
-  python -m benchmarks.goal_cube_tasks --runs runs/goal_cube \
+  python -m benchmarks.goal_tasks --runs runs/goal_cube --decisions 25,50 \
     --output goal_cube.csv
 
-For each run below a folder, plays OGBench's five tasks one by one, within 25
-and 50 decisions: with the critic's search, and the policy alone at temperatures
-1, 0.5 and 0. Before the online phase the policy alone is the clone. Prints the
+For each run below a folder, plays OGBench's five tasks one by one, within each
+number of decisions: with the critic's search, and the policy alone at
+temperatures 1, 0.5 and 0. Before the online phase the policy alone is the clone. Prints the
 success of all tasks together, and writes one row per task to a CSV file.
 """
 
 import contextlib
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from absl import app
 from absl import flags
@@ -22,7 +22,6 @@ from parl_tf.agents import parl_agent
 from parl_tf.agents import parl_policy
 from parl_tf.binaries import controls_run
 from parl_tf.binaries import restored_run
-from parl_tf.domains import ogbench_goals
 from parl_tf.reports import run_files
 from parl_tf.training import evaluation
 from parl_tf.training import run_directory
@@ -33,7 +32,6 @@ COLUMNS = (
 """Columns of the CSV file; `success` is a share."""
 
 _TASKS = (1, 2, 3, 4, 5)
-_DECISIONS = (25, 50)
 _TEMPERATURES = (1.0, 0.5, 0.0)
 
 
@@ -53,24 +51,29 @@ def policies(
   return found
 
 
-def score(run_dir: str, num_episodes: int) -> List[Dict[str, Any]]:
+def score(
+    run_dir: str, num_episodes: int, limits: Sequence[int]
+) -> List[Dict[str, Any]]:
   """Returns the rows of a run.
 
   Args:
-    run_dir: Directory of a run of `GoalCube` that has ended.
+    run_dir: Directory of a run of a `GoalTask` that has ended.
     num_episodes: Episodes of each task.
+    limits: Numbers of decisions after which an episode ends.
   """
   gin.clear_config()
-  agent = restored_run.restore_agent(run_dir)
+  agent, domain = restored_run.restore(run_dir)
+  make_domain = type(domain)
   seed = run_directory.read_seed(run_dir)
   rows: List[Dict[str, Any]] = []
   phases = run_files.read_summary_phases(run_dir, seed)
   played = policies(agent, has_critic=set(phases) != {'behavior_cloning'})
-  for decisions in _DECISIONS:
+  for decisions in limits:
     for task in _TASKS:
-      domain = ogbench_goals.GoalCube(task=task, max_episode_steps=decisions)
       evaluator = evaluation.Evaluator(
-          domain, num_episodes=num_episodes, seed=seed
+          make_domain(task=task, max_episode_steps=decisions),
+          num_episodes=num_episodes,
+          seed=seed,
       )
       with contextlib.closing(evaluator):
         for name, policy in played.items():
@@ -104,9 +107,10 @@ def score(run_dir: str, num_episodes: int) -> List[Dict[str, Any]]:
 def main(argv):
   """Scores all runs."""
   num_episodes = flags.FLAGS.num_episodes
+  limits = [int(limit) for limit in flags.FLAGS.decisions]
   run_scores.write(
       [*flags.FLAGS.runs, *argv[1:]],
-      lambda run_dir: score(run_dir, num_episodes),
+      lambda run_dir: score(run_dir, num_episodes, limits),
       COLUMNS,
       flags.FLAGS.output,
   )
@@ -117,4 +121,5 @@ if __name__ == '__main__':
   flags.DEFINE_integer(
       'num_episodes', 40, 'Episodes of each task.', lower_bound=1
   )
+  flags.DEFINE_list('decisions', ['25', '50'], 'Limits of an episode.')
   app.run(main)
