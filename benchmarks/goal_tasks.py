@@ -5,8 +5,9 @@
 
 For each run below a folder, plays OGBench's five tasks one by one, within each
 number of decisions: with the critic's search, and the policy alone at
-temperatures 1, 0.5 and 0. Before the online phase the policy alone is the clone. Prints the
-success of all tasks together, and writes one row per task to a CSV file.
+temperatures 1, 0.5 and 0. Before the online phase the policy alone is the
+clone. Prints the success of all tasks together, and writes one row per task to
+a CSV file.
 """
 
 import contextlib
