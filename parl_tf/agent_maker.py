@@ -12,6 +12,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.agents import parl_agent
 from parl_tf.binaries import configs
+from parl_tf.binaries import shadowed_bindings
 from parl_tf.critics import cal_ql
 from parl_tf.critics import critic as critic_lib
 from parl_tf.critics import iql
@@ -193,34 +194,22 @@ def _check_used(settings: Mapping[str, Any]) -> None:
   """
   for name in settings:
     scope, configurable, parameter = _split(name)
-    is_used = False
-    winners = set()
-    for (used, selector), values in config._OPERATIVE_CONFIG.items():
-      # gin leaves out parameters that the caller passed.
-      if (
-          selector.split('.')[-1] == configurable
-          and parameter in values
-          and (not scope or f'{used}/'.startswith(f'{scope}/'))
-      ):
-        bound = _binding_scope(used, selector, parameter)
-        if bound == scope:
-          is_used = True
-        else:
-          winners.add(f'{bound}/{configurable}.{parameter}')
-    others = ' and '.join(sorted(winners))
+    is_used, winners = shadowed_bindings.uses(scope, configurable, parameter)
     if configurable == 'n_step_returns' or not (is_used or winners):
       raise ValueError(
           f'`settings`: {name} is no setting of this agent; bind it with gin'
           ' where it is used.'
       )
     if not is_used:
-      verb = 'override' if len(winners) > 1 else 'overrides'
       raise ValueError(
-          f'`settings`: {name} has no effect, because {others} {verb} it.'
-          f' Set {"these" if len(winners) > 1 else "that"} instead.'
+          f'`settings`: {name} {shadowed_bindings.no_effect(winners)}'
       )
     if winners:
-      logging.warning('`settings`: %s does not change %s.', name, others)
+      logging.warning(
+          '`settings`: %s does not change %s.',
+          name,
+          ' and '.join(sorted(winners)),
+      )
 
 
 def _split(name: str) -> Tuple[str, str, str]:
@@ -230,16 +219,6 @@ def _split(name: str) -> Tuple[str, str, str]:
   selector, _, parameter = name.rpartition('.')
   scope, _, configurable = selector.rpartition('/')
   return scope, configurable.rpartition('.')[2], parameter
-
-
-def _binding_scope(used: str, selector: str, parameter: str) -> str:
-  """Returns the scope of the binding that gin takes in a scope."""
-  parts = used.split('/')
-  for length in range(len(parts), 0, -1):
-    scope = '/'.join(parts[:length])
-    if parameter in config._CONFIG.get((scope, selector), {}):
-      return scope
-  return ''
 
 
 def _macro(name: str) -> str:

@@ -17,8 +17,8 @@ _COLLECTIONS = (
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
   """Checks that no text or None is bound to a number, nor the reverse.
 
-  Also, that neither is bound to a tuple or a dict, and that no float, such as
-  `1e3`, is bound to an integer.
+  Also, that neither is bound to a tuple, a dict, a function, or an object of
+  this package, and that no float, such as `1e3`, is bound to an integer.
 
   Args:
     bindings: Values by `(scope, configurable)`, then by parameter.
@@ -37,10 +37,12 @@ def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
         hints = _hints(gin.get_configurable(name))
       allowed = _alternatives(hints.get(parameter, Any))
       if not any(_may_be(x, value) for x in allowed):
-        wanted = ' or '.join(map(_name, allowed))
+        wanted = f'of type {" or ".join(map(_name, allowed))}'
+        if isinstance(value, str) and any(map(_is_made, allowed)):
+          wanted = 'a reference to a name, such as `@Name` or `@Name()`'
         raise ValueError(
-            f'`{name.rpartition(".")[2]}.{parameter}` must be of type'
-            f' {wanted}, got {value!r}.'
+            f'`{name.rpartition(".")[2]}.{parameter}` must be {wanted}, got'
+            f' {value!r}.'
         )
 
 
@@ -64,10 +66,19 @@ def _may_be(hint: Any, value: Any) -> bool:
     return False
   if hint is str:
     return isinstance(value, str)
+  if _is_made(hint):
+    return False
   if hint in _NUMBERS:
     is_float = isinstance(value, float)
     return not isinstance(value, str) and (hint is float or not is_float)
   return True
+
+
+def _is_made(hint: Any) -> bool:
+  """Returns whether a type is a function's, or that of a parl_tf object."""
+  if (typing.get_origin(hint) or hint) is collections.abc.Callable:
+    return True
+  return inspect.isclass(hint) and hint.__module__.startswith('parl_tf.')
 
 
 def _name(hint: Any) -> str:

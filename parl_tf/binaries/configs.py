@@ -19,6 +19,7 @@ from parl_tf.binaries import gin_names
 from parl_tf.binaries import gin_syntax
 from parl_tf.binaries import imports
 from parl_tf.binaries import overridden_bindings
+from parl_tf.binaries import shadowed_bindings
 from parl_tf.binaries import unused_bindings
 
 _UNKNOWN_NAME = re.compile(
@@ -89,14 +90,17 @@ def check(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> None:
 def warn_of_unused(
     gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
 ) -> None:
-  """Warns of bindings of the user for parts that the agent lacks.
+  """Warns of bindings of the user that have no effect on the agent.
 
   Args:
     gin_files: Paths of the files that were parsed.
     gin_bindings: Bindings that were parsed.
   """
   try:
-    unused = unused_bindings.warnings(gin_files, gin_bindings, _find, _is_own)
+    unused = [
+        *unused_bindings.warnings(gin_files, gin_bindings, _find, _is_own),
+        *shadowed_bindings.warnings(gin_files, gin_bindings, _find, _is_own),
+    ]
   except FileNotFoundError:  # Gin may find it in an installed package.
     unused = []
   for warning in unused:

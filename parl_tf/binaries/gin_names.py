@@ -10,7 +10,7 @@ import difflib
 import functools
 import pathlib
 import re
-from typing import Callable, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from gin import config_parser
 
@@ -29,6 +29,16 @@ OWN_CLASS = (
     ' `import` of its module.'
 )
 """What to say of a name that is unknown."""
+# What to say of parameters that one may look for.
+_SEEDS = ' `--seed` sets it: give each seed a command and a `--root_dir`.'
+_INSTEAD = {
+    ('run_experiment', 'seed'): _SEEDS,
+    ('run_experiment', 'seeds'): _SEEDS,
+    ('run_experiment', 'num_seeds'): _SEEDS,
+    ('generate', 'num_steps'): (
+        ' In a run, `run_experiment.num_recorded_steps` is the number.'
+    ),
+}
 _CLOSE = 0.8  # Similarity, up to 1, from which a name counts as misspelt.
 
 
@@ -83,9 +93,10 @@ def check(
       )
     known = _parameters(name) if parameter else None
     if known and parameter not in known:
+      instead = _INSTEAD.get((name, parameter))
       raise ValueError(
           f'{place}: {name!r} has no parameter {parameter!r}.'
-          f'{did_you_mean(parameter, known)}'
+          f'{instead or did_you_mean(parameter, known)}'
       )
 
 
@@ -124,27 +135,41 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _parameters(name: str) -> Tuple[str, ...]:
-  """Returns all parameters of a name; () if its definition lacks some."""
+  """Returns what gin binds of a name; () if its definition lacks some."""
   module = modules().get(name)
   if module is None:
     return ()
   path = _PACKAGE.parent.joinpath(*module.split('.')).with_suffix('.py')
-  for definition in _definitions(path, name):
+  for definition, denied in _definitions(path, name):
     arguments = definition.args
     if arguments.kwarg is None:
       return tuple(
-          argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)
+          argument.arg
+          for argument in (*arguments.args, *arguments.kwonlyargs)
+          if argument.arg not in denied
       )
   return ()
 
 
-def _definitions(path: pathlib.Path, name: str) -> Iterator[ast.FunctionDef]:
-  """Yields the function of a name, or its class's constructor."""
+def _definitions(
+    path: pathlib.Path, name: str
+) -> Iterator[Tuple[ast.FunctionDef, List[str]]]:
+  """Yields the function of a name, or its class's constructor.
+
+  Beside it stand the parameters that gin may not bind.
+  """
   for node in ast.parse(path.read_text(encoding='utf-8')).body:
     if getattr(node, 'name', None) != name:
       continue
+    denied = [
+        name
+        for decorator in getattr(node, 'decorator_list', ())
+        for keyword in getattr(decorator, 'keywords', ())
+        if keyword.arg == 'denylist'
+        for name in ast.literal_eval(keyword.value)
+    ]
     for candidate in (node, *getattr(node, 'body', ())):
       if isinstance(candidate, ast.FunctionDef) and (
           candidate is node or candidate.name == '__init__'
       ):
-        yield candidate
+        yield candidate, denied

@@ -5,7 +5,7 @@ has Cal-QL's.
 """
 
 import os
-from typing import Callable, Dict, List, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
 import gin
 
@@ -34,23 +34,43 @@ def warnings(
   """
   used = _used_names()
   found: Dict[Tuple[str, str], Dict[str, None]] = {}
-  sources = [(gin_syntax.read(find(name)), name) for name in gin_files]
-  for text, name in (*sources, *((text, '') for text in gin_bindings)):
-    for file, statement in gin_syntax.bindings(text, name, find):
-      selector = statement.selector
-      part = selector.rpartition('.')[2]
-      # A run's own configuration holds what the library's files bound.
-      if file and (os.path.basename(file) == _RUN or not is_own(find(file))):
-        continue
-      if statement.arg_name and part not in used and _is_part(selector):
-        names = found.setdefault((file or '--gin_bindings', part), {})
-        names[f'{part}.{statement.arg_name}'] = None
+  for source, statement in own_statements(
+      gin_files, gin_bindings, find, is_own
+  ):
+    part = statement.selector.rpartition('.')[2]
+    if part not in used and _is_part(statement.selector):
+      names = found.setdefault((source, part), {})
+      names[f'{part}.{statement.arg_name}'] = None
   return [
       f'{source}: {", ".join(names)} {"have" if len(names) > 1 else "has"} no'
       f' effect, because the agent has no {part}. `operative_config.gin` in the'
       ' directory of the run lists what it has.'
       for (source, part), names in found.items()
   ]
+
+
+def own_statements(
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str],
+    find: Callable[[str], str],
+    is_own: Callable[[str], bool],
+) -> Iterator[Tuple[str, Any]]:
+  """Yields source and statement of each binding of the user, but for macros.
+
+  Args:
+    gin_files: See `warnings`.
+    gin_bindings: See `warnings`.
+    find: See `warnings`.
+    is_own: See `warnings`.
+  """
+  sources = [(gin_syntax.read(find(name)), name) for name in gin_files]
+  for text, name in (*sources, *((text, '') for text in gin_bindings)):
+    for file, statement in gin_syntax.bindings(text, name, find):
+      # A run's own configuration holds what the library's files bound.
+      if file and (os.path.basename(file) == _RUN or not is_own(find(file))):
+        continue
+      if statement.arg_name:
+        yield file or '--gin_bindings', statement
 
 
 def _used_names() -> Set[str]:

@@ -1,7 +1,8 @@
 """Keras layers that several policies share."""
 
 import math
-from typing import Optional
+import numbers
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -43,10 +44,23 @@ class FourierFeatures(tf.keras.layers.Layer):
     return tf.concat([tf.cos(angle), tf.sin(angle)], axis=-1)
 
 
+def check_width(width: Any) -> None:
+  """Raises `ValueError` if a layer's width is not a positive integer."""
+  if not isinstance(width, numbers.Integral) or width < 1:
+    raise ValueError(
+        f'The width of a layer must be a positive integer, got {width!r}.'
+    )
+
+
 def make_dense(
     units: int, input_size: int, seed: int, activation=None
 ) -> tf.keras.layers.Dense:
-  """Makes and builds a dense layer; the seed gives its Glorot weights."""
+  """Makes and builds a dense layer; the seed gives its Glorot weights.
+
+  Raises:
+    ValueError: If `units` is not a positive integer.
+  """
+  check_width(units)
   layer = tf.keras.layers.Dense(
       units,
       activation=activation,

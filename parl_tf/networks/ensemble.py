@@ -7,6 +7,8 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
+from parl_tf.networks import blocks
+
 
 class CriticEnsemble(tf.keras.layers.Layer):
   """E independent networks of (features, action), stacked on a leading axis.
@@ -51,13 +53,16 @@ class CriticEnsemble(tf.keras.layers.Layer):
       initial_bias: `[num_outputs]` initial bias of the head; zeros if None.
 
     Raises:
-      ValueError: If `num_members` is not positive or there is no hidden layer.
+      ValueError: If `num_members` or a width is not positive, or there is no
+        hidden layer.
     """
     super().__init__()
     if num_members < 1:
       raise ValueError(f'`num_members` must be positive, got {num_members}.')
     if not hidden_sizes:
       raise ValueError('`hidden_sizes` must name at least one layer.')
+    for width in hidden_sizes:
+      blocks.check_width(width)
     self.num_members = num_members
     self._feature_size = feature_size
     self._layer_norm = layer_norm

@@ -12,7 +12,9 @@ from parl_tf import input_names
 from parl_tf import types
 from parl_tf.agents import following_policy
 from parl_tf.agents import parl_agent
+from parl_tf.critics import critic as critic_lib
 from parl_tf.improvers import imitation
+from parl_tf.policies import generative_policy
 from parl_tf.replay import experience
 from parl_tf.search import action_source
 from parl_tf.training import adam
@@ -129,6 +131,8 @@ def build_agent(
     The agent.
 
   Raises:
+    TypeError: If the critic is no `Critic`, or the policy no
+      `GenerativePolicy`.
     ValueError: If there is a critic without an optimizer, `chunk_length` or
       `num_frames` is not positive, or a rate is not in [0, 1], or below 1 for a
       policy that another process serves, or the improver adds rewards and
@@ -157,11 +161,13 @@ def build_agent(
           '`build_agent.critic_optimizer_ctor` must be given with a critic.'
       )
     critic = critic_ctor(spec)
+    _check_critic(critic)
     critic_optimizer = critic_optimizer_ctor()
   improver = None if improver_ctor is None else improver_ctor()
   _check_rows(improver, chunk_length)
   policy_spec = spec._replace(seed=seed + 1_000_003)
   policy = policy_ctor(policy_spec)
+  _check_class('policy', policy, generative_policy.GenerativePolicy)
   followers = {}
   for name, rate, is_used in (
       ('target', target_policy_rate, getattr(critic, 'draws_actions', False)),
@@ -192,6 +198,26 @@ def build_agent(
       train_step_counter=train_step_counter,
       followers=following_policy.Followers(**followers),
   )
+
+
+def _check_class(name: str, part, base: type) -> None:
+  """Raises `TypeError` if a part is no instance of its base class."""
+  if not isinstance(part, base):
+    raise TypeError(
+        f'`build_agent.{name}_ctor` must make a `{base.__name__}`, an instance'
+        f' of a subclass of `{base.__module__}.{base.__name__}`, got a'
+        f' {type(part).__name__}.'
+    )
+
+
+def _check_critic(critic) -> None:
+  """Raises `TypeError` if a critic is none, or has no networks."""
+  _check_class('critic', critic, critic_lib.Critic)
+  if not hasattr(critic, 'gamma'):
+    raise TypeError(
+        f'`{type(critic).__name__}.__init__` must call `super().__init__(spec,'
+        ' ...)`, which makes the networks.'
+    )
 
 
 def _check_rate(name: str, rate: float) -> None:

@@ -9,11 +9,13 @@ from tf_agents.trajectories import trajectory
 
 from parl_tf import types
 from parl_tf.search import state_actions
+from parl_tf.training import metric_columns
 from parl_tf.training import metrics_log
 from parl_tf.training import policy_check
 
 # Unlike the usual sizes of ensembles, so that no axis is taken for another.
 _NUM_STATES, _NUM_ACTIONS = 7, 3
+_NOT_OF_CRITICS = frozenset(metric_columns.COLUMNS) - metric_columns.OF_CRITICS
 
 
 def check(agent: Any, *, has_mask: bool = False) -> None:
@@ -27,7 +29,7 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
     TypeError: If `bind` or `loss` does not take its arguments, or `loss` does
       not return a `CriticLoss`.
     ValueError: If a result has another dtype or shape, a metric has no valid
-      name, or a call creates variables.
+      name or one that other parts of a run write, or a call creates variables.
   """
   critic, search = agent.critic, agent.searches.training
   search = search.for_loss(critic.num_policy_actions)
@@ -74,6 +76,11 @@ def check(agent: Any, *, has_mask: bool = False) -> None:
     )
     for key, value in loss.metrics.items():
       metrics_log.check_name(key)
+      if key in _NOT_OF_CRITICS:
+        raise ValueError(
+            f'Metric {key!r} of {name}.loss must have another name, because'
+            ' other parts of a run write this column of `metrics.csv`.'
+        )
       shape = tf.convert_to_tensor(value).shape
       if shape.rank:
         raise ValueError(

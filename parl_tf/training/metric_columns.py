@@ -47,3 +47,17 @@ COLUMNS = (
     'cache/seconds',
 )
 """Columns of `metrics.csv` after the counters, `score` and `success_rate`."""
+
+OF_CRITICS = frozenset({
+    'losses/td',
+    'losses/conservative',
+    'losses/value',
+    'values/mean',
+    'values/target',
+    'values/random',
+    'values/policy',
+    'values/below_return',
+    'values/disagreement',
+    'values/advantage',
+})
+"""Those of which a critic's loss may be the source."""

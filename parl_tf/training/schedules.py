@@ -94,6 +94,20 @@ class WarmUpCosineDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
     }
 
 
+def check_rate(name: str, rate: Rate) -> None:
+  """Raises `ValueError` if a learning rate is text or negative.
+
+  Args:
+    name: The parameter.
+    rate: Number or schedule.
+  """
+  is_number = isinstance(rate, (int, float))
+  if isinstance(rate, str) or (is_number and not rate >= 0):
+    raise ValueError(
+        f'`{name}` must be a number of at least 0, or a schedule, got {rate!r}.'
+    )
+
+
 @gin.configurable
 class RateByPhase(tf.keras.optimizers.schedules.LearningRateSchedule):
   """A learning rate with another schedule in the online phase.
@@ -112,7 +126,12 @@ class RateByPhase(tf.keras.optimizers.schedules.LearningRateSchedule):
     Args:
       offline: Rate or schedule before the online phase.
       online: Rate or schedule in the online phase.
+
+    Raises:
+      ValueError: If a rate is negative or text.
     """
+    check_rate('RateByPhase.offline', offline)
+    check_rate('RateByPhase.online', online)
     self._offline, self._online = offline, online
     self._is_online = tf.Variable(False, trainable=False, name='is_online')
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Optional, Sequence, Tuple, Union
+from typing import Callable, Optional, Sequence, Tuple, Union
 from unittest import mock
 
 from absl.testing import absltest
@@ -10,6 +10,7 @@ import gin
 
 from parl_tf.binaries import configs
 from parl_tf.binaries import gin_names
+from parl_tf.domains import domain as domain_lib
 
 
 @gin.configurable(module='configs_test')
@@ -22,8 +23,9 @@ def make_sized(
     size: int = 1, share: Optional[float] = None, name: str = '', any=None,
     widths: Sequence[int] = (), bounds: Optional[Tuple[float, float]] = None,
     level: Union[float, Sequence[float]] = 0.0,
+    ctor: Optional[Callable] = None, domain: Optional[domain_lib.Domain] = None,
 ):
-  return size, share, name, any, widths, bounds, level
+  return size, share, name, any, widths, bounds, level, ctor, domain
 
 
 class ConfigsTest(absltest.TestCase):
@@ -146,6 +148,9 @@ class ConfigsTest(absltest.TestCase):
         ('make_sized.widths = 8', r'widths` must be .* Sequence.int., got 8'),
         ("make_sized.widths = 'a'", "widths` must be of type Sequence.*'a'"),
         ('make_sized.bounds = 1.0', 'bounds` must be of type Tuple.* or None'),
+        ("make_sized.ctor = 'IQLCritic'", "ctor` must be a ref.*`@Name.*'IQL"),
+        ('make_sized.ctor = 3', 'ctor` must be of type Callable or None, got'),
+        ("make_sized.domain = 'PointMaze'", "domain` must be a ref.*'PointM"),
     ):
       gin.clear_config()
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):
@@ -154,7 +159,8 @@ class ConfigsTest(absltest.TestCase):
     configs.parse([], [
         'make_sized.share = 1', 'make_sized.any = "a"',
         'make_sized.level = 1.0', 'make_sized.widths = [1]',
-        'make_sized.bounds = (0, 1)',
+        'make_sized.bounds = (0, 1)', 'make_sized.ctor = @make_sized',
+        'make_sized.domain = None',
     ])
 
   def test_invalid_gin_is_an_error_that_names_it(self):

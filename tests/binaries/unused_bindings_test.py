@@ -1,4 +1,4 @@
-"""Tests that a user learns of bindings for parts that the agent lacks."""
+"""Tests that a user learns of bindings that change nothing of the agent."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -63,6 +63,20 @@ class UnusedBindingsTest(parameterized.TestCase):
     with self.assertLogs(level='WARNING') as logs:
       self._warn([own])
     self.assertIn(f'{own}: IQLCritic.expectile', ' '.join(logs.output))
+
+  def test_a_binding_that_those_of_narrower_scopes_override_is_named(self):
+    with self.assertLogs(level='WARNING') as logs:
+      self._warn(bindings=[
+          'Adam.learning_rate = 3e-4', 'critic/Adam.learning_rate = 1e-3'
+      ])
+    messages = [x for x in logs.output if 'Adam' in x]
+    self.assertLen(messages, 1)
+    self.assertIn(
+        '--gin_bindings: Adam.learning_rate has no effect, because'
+        ' critic/Adam.learning_rate and policy/Adam.learning_rate and'
+        ' pretrain/Adam.learning_rate override it. Set these instead.',
+        messages[0],
+    )
 
   def test_what_the_agent_has_and_what_the_library_binds(self):
     with self.assertLogs(level='WARNING') as logs:

@@ -62,6 +62,10 @@ class FourierFeaturesTest(parameterized.TestCase):
 
 class MakeDenseTest(parameterized.TestCase):
 
+  def test_a_dense_layer_needs_a_width(self):
+    with self.assertRaisesRegex(ValueError, 'positive integer, got -4'):
+      blocks.make_dense(-4, 3, 0)
+
   def test_the_weights_are_a_function_of_the_seed(self):
     kernel = blocks.make_dense(3, 4, seed=1).kernel.numpy()
     self.assertEqual(kernel.shape, (4, 3))

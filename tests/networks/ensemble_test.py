@@ -80,6 +80,11 @@ class CriticEnsembleTest(parameterized.TestCase):
         [[3 + 2, 8], [8 + 2, 6], [6 + 2, 4]],
     )
 
+  @parameterized.parameters(-1, 0, 8.0)
+  def test_a_width_that_is_not_a_positive_integer_raises(self, width):
+    with self.assertRaisesRegex(ValueError, f'positive integer, got {width}'):
+      _make_ensemble(hidden_sizes=(8, width))
+
   def test_missing_actions_are_an_error_with_actions_in_every_layer(self):
     context = _make_ensemble(action_in_every_layer=True).context(
         tf.zeros([2, 3])

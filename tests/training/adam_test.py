@@ -69,6 +69,13 @@ class AdamTest(parameterized.TestCase):
         theirs,
     )
 
+  @parameterized.parameters((-1e-3,), ('1e-3',), (float('nan'),))
+  def test_a_rate_that_is_negative_or_text_raises(self, rate):
+    with self.assertRaisesRegex(
+        ValueError, rf'`Adam.learning_rate` must be .* got {rate!r}'
+    ):
+      adam.Adam(rate)
+
   def test_dense_variables_have_one_update_each(self):
     _, graph = _train(adam.Adam(0.1), _dense, 1)
     kinds = [operation.type for operation in graph.get_operations()]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.critics import cal_ql
 from parl_tf.critics import iql
+from parl_tf.critics import td
 from parl_tf.policies import diffusion
 from parl_tf.policies import gaussian
 from parl_tf.training import builder
@@ -58,6 +59,32 @@ class BuildAgentTest(tensor_case.TensorCase):
     return builder.build_agent(
         domain or line_walk.LineWalk(), None, seed, tf.Variable(0, tf.int64)
     )
+
+  def test_a_critic_that_is_none_or_has_no_networks_raises(self):
+    for own, message in (
+        (type('Own', (), {'__init__': lambda self, spec: None}),
+         'critic_ctor` must make a `Critic`.*critic.Critic`, got a Own'),
+        (type('Own', (td.TDCritic,), {'__init__': lambda self, spec: None}),
+         r'`Own.__init__` must call `super\(\).__init__\(spec, ...\)`'),
+    ):
+      gin.clear_config()
+      gin.parse_config(_CONFIG)
+      gin.bind_parameter('build_agent.critic_ctor', own)
+      with self.assertRaisesRegex(TypeError, message):
+        builder.build_agent(
+            line_walk.LineWalk(), None, 0, tf.Variable(0, tf.int64)
+        )
+
+  def test_a_policy_that_is_none_raises(self):
+    gin.clear_config()
+    gin.parse_config(_CONFIG)
+    gin.bind_parameter('build_agent.policy_ctor', lambda spec: None)
+    with self.assertRaisesRegex(
+        TypeError, 'policy_ctor` must make a `GenerativePolicy`.*a NoneType'
+    ):
+      builder.build_agent(
+          line_walk.LineWalk(), None, 0, tf.Variable(0, tf.int64)
+      )
 
   @parameterized.product(
       critic_ctor=[cal_ql.CalQLCritic, iql.IQLCritic],

@@ -84,6 +84,13 @@ class CriticCheckTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "Metric 'above' must .*group/name"):
       critic_check.check(_agent(loss=loss))
 
+  def test_columns_of_other_parts_are_refused(self):
+    loss = _loss(tf.identity, **{'candidates/spread': tf.constant(1.0)})
+    with self.assertRaisesRegex(
+        ValueError, "Metric 'candidates/spread' of MyCritic.loss .*other name"
+    ):
+      critic_check.check(_agent(loss=loss))
+
   def test_variables_of_a_first_call_are_refused(self):
     layer = tf.keras.layers.Dense(1, name='late')
 

@@ -117,6 +117,10 @@ class WarmUpCosineDecayTest(tensor_case.TensorCase):
 
 class RateByPhaseTest(tensor_case.TensorCase):
 
+  def test_a_negative_rate_raises(self):
+    with self.assertRaisesRegex(ValueError, 'RateByPhase.online.*got -0.1'):
+      schedules.RateByPhase(offline=0.1, online=-0.1)
+
   def test_both_rates_learn_the_number_of_updates_per_step(self):
     schedule = schedules.RateByPhase(
         offline=schedules.WarmUpCosineDecay(
