@@ -12,13 +12,22 @@ _COLLECTIONS = (
     tuple, list, dict, collections.abc.Sequence, collections.abc.Mapping,
     collections.abc.Iterable, collections.abc.Collection,
 )
+_BOUND_COLLECTIONS = (list, tuple, dict)
+# What to do instead of binding a collection.
+_REMEDIES = {
+    'run_experiment.dataset_path': (
+        ' It must be one path: join the datasets with `parl-data convert a.hdf5'
+        ' b.hdf5 --output all.hdf5`, and bind the output.'
+    ),
+}
 
 
 def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
   """Checks that no text or None is bound to a number, nor the reverse.
 
   Also, that neither is bound to a tuple, a dict, a function, or an object of
-  this package, and that no float, such as `1e3`, is bound to an integer.
+  this package, that none of these is bound to a number or text, and that no
+  float, such as `1e3`, is bound to an integer.
 
   Args:
     bindings: Values by `(scope, configurable)`, then by parameter.
@@ -31,18 +40,22 @@ def check(bindings: Mapping[Tuple[str, str], Mapping[str, Any]]) -> None:
       continue
     hints = None
     for parameter, value in values.items():
-      if value is not None and not isinstance(value, (str, *_NUMBERS)):
+      is_collection = isinstance(value, _BOUND_COLLECTIONS)
+      if value is not None and not is_collection and not isinstance(
+          value, (str, *_NUMBERS)
+      ):
         continue
       if hints is None:
         hints = _hints(gin.get_configurable(name))
       allowed = _alternatives(hints.get(parameter, Any))
       if not any(_may_be(x, value) for x in allowed):
+        label = f'{name.rpartition(".")[2]}.{parameter}'
         wanted = f'of type {" or ".join(map(_name, allowed))}'
         if isinstance(value, str) and any(map(_is_made, allowed)):
           wanted = 'a reference to a name, such as `@Name` or `@Name()`'
+        remedy = _REMEDIES.get(label, '') if is_collection else ''
         raise ValueError(
-            f'`{name.rpartition(".")[2]}.{parameter}` must be {wanted}, got'
-            f' {value!r}.'
+            f'`{label}` must be {wanted}, got {value!r}.{remedy}'
         )
 
 
@@ -58,10 +71,12 @@ def _may_be(hint: Any, value: Any) -> bool:
 
   Args:
     hint: The type.
-    value: Number, text or None.
+    value: Number, text, collection or None.
   """
   if value is None:
     return hint not in (str, *_NUMBERS)
+  if isinstance(value, _BOUND_COLLECTIONS):
+    return hint not in (str, *_NUMBERS, type(None))
   if hint is type(None) or (typing.get_origin(hint) or hint) in _COLLECTIONS:
     return False
   if hint is str:

@@ -151,6 +151,8 @@ class ConfigsTest(absltest.TestCase):
         ("make_sized.ctor = 'IQLCritic'", "ctor` must be a ref.*`@Name.*'IQL"),
         ('make_sized.ctor = 3', 'ctor` must be of type Callable or None, got'),
         ("make_sized.domain = 'PointMaze'", "domain` must be a ref.*'PointM"),
+        ("make_sized.name = ['a']", r"name` must be of type str, got .'a'..$"),
+        ('make_sized.share = (1, 2)', r'share` must be .*, got \(1, 2\)'),
     ):
       gin.clear_config()
       with self.subTest(message), self.assertRaisesRegex(ValueError, message):

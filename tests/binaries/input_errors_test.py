@@ -113,6 +113,17 @@ class InputErrorsTest(parameterized.TestCase):
         r' \(--gin_bindings: make_interval.trials = 0\)$',
     )
 
+  def test_several_datasets_are_to_be_joined(self):
+    self.assertRegex(
+        self._one_line(
+            configs.parse,
+            [],
+            ['run_experiment.dataset_path = ["a.hdf5", "b.hdf5"]'],
+        ),
+        "^`run_experiment.dataset_path` must be .*, got .'a.hdf5', 'b.hdf5'.."
+        ' It must be one path: .* `parl-data convert a.hdf5 b.hdf5 --output',
+    )
+
   def test_line_of_a_file_is_named(self):
     path = self.create_tempfile(
         'a.gin', content='\nmake_interval.trials = 0'
