@@ -6,6 +6,7 @@ from typing import (
     Any,
     Dict,
     Iterator,
+    List,
     Mapping,
     NamedTuple,
     Optional,
@@ -21,7 +22,9 @@ from parl_tf import types
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import formats
+from parl_tf.datasets import joining
 from parl_tf.datasets import reading
+from parl_tf.datasets import rows as rows_lib
 
 # Bindings of `dataset` that define success.
 _SUCCESS = (
@@ -37,6 +40,7 @@ class _Known(NamedTuple):
   needs_successes: bool
   task_infos: Mapping[str, np.ndarray]
   recorded_bounds: Optional[np.ndarray]
+  columns: Mapping[str, rows_lib.Column]
 
 
 def convert(paths: Sequence[str], output: str) -> None:
@@ -110,11 +114,12 @@ def read(paths: Sequence[str]) -> Readable:
   _has_unit_actions(paths, known)
   has_successes = _defines_success(paths, known)
   is_bound = 'action_bounds' in gin.get_bindings(reading.make_layout)
-  ranges: Dict[str, Tuple[float, float]] = {}
-  # A list, so that all datasets are validated before anything is written.
+  scales = joining.Scales()
   episodes = [
-      _checked(path, reading.read_episodes(path), found, has_successes, ranges)
-      for path, found in zip(paths, known, strict=True)
+      _checked(path, dataset, found, has_successes, scales)
+      for path, dataset, found in zip(
+          paths, _read_valid(paths, known), known, strict=True
+      )
   ]
   return Readable(
       itertools.chain.from_iterable(episodes),
@@ -191,27 +196,43 @@ def _look_at(path: str) -> _Known:
         source.needs_successes,
         source.task_infos(),
         source.recorded_bounds,
+        source.columns,
     )
 
 
+def _read_valid(paths, known, **options) -> List[Iterator[types.Episode]]:
+  """Validates all datasets, before anything is written.
+
+  Args:
+    paths: Paths of the datasets.
+    known: What each tells without bindings.
+    **options: Arguments of `reading.make_layout`.
+
+  Returns:
+    The episodes of each.
+
+  Raises:
+    ValueError: If a dataset has a fault, or other shapes than the first.
+  """
+  datasets = [reading.read_episodes(path, **options) for path in paths]
+  joining.check_shapes(paths, [x.columns for x in known])
+  return datasets
+
+
 def _write(paths, known, output, *, has_next_observations, **options) -> None:
-  # A list, so that all datasets are validated before anything is written.
   # Actions in unknown units are copied as they are, unless they are clipped.
   clips = gin.get_bindings(reading.make_layout).get('clip_actions', False)
-  datasets = [
-      reading.read_episodes(
-          path, checks_actions=options['has_unit_actions'] or clips
-      )
-      for path in paths
-  ]
+  datasets = _read_valid(
+      paths, known, checks_actions=options['has_unit_actions'] or clips
+  )
   with d4rl_writer.EpisodeFile(
       output, has_next_observations=has_next_observations, **options
   ) as file:
     number = num_lost = 0
-    ranges: Dict[str, Tuple[float, float]] = {}
+    scales = joining.Scales()
     for path, episodes, found in zip(paths, datasets, known, strict=True):
       episodes = _checked(
-          path, episodes, found, options['has_successes'], ranges
+          path, episodes, found, options['has_successes'], scales
       )
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
@@ -235,41 +256,27 @@ def _checked(
     episodes: Iterator[types.Episode],
     found: _Known,
     has_successes: bool,
-    ranges: Dict[str, Tuple[float, float]],
+    scales: joining.Scales,
 ) -> Iterator[types.Episode]:
-  """Yields the episodes of a dataset; warns if its rewards have another scale.
+  """Yields the episodes of a dataset; warns if its numbers have another scale.
 
   Args:
     path: Path of the dataset.
     episodes: Its episodes.
     found: What it tells without bindings.
     has_successes: Whether success is defined.
-    ranges: Least and greatest reward of each dataset before; extended by this.
+    scales: Those of the datasets before; extended by this one.
 
   Raises:
     ValueError: At their end, if their ends come from successes, which nothing
       defines, and none succeeds.
   """
   is_solved = has_successes
-  low, high = np.inf, -np.inf
-  for episode in episodes:
+  for episode in scales.watch(
+      path, episodes, has_unit_actions=found.has_unit_actions
+  ):
     is_solved = is_solved or bool(np.any(episode.success))
-    low = min(low, float(episode.reward.min()))
-    high = max(high, float(episode.reward.max()))
     yield episode
-  for other, (other_low, other_high) in ranges.items():
-    is_within = (
-        low <= other_low <= other_high <= high
-        or other_low <= low <= high <= other_high
-    )
-    if not is_within and min(high, other_high) <= max(low, other_low):
-      logging.warning(
-          'The rewards of %s are between %g and %g, those of %s between %g and'
-          ' %g. If these are not of the same task, convert them separately.',
-          path, low, high, other, other_low, other_high,
-      )
-      break
-  ranges[path] = low, high
   if not is_solved and found.needs_successes:
     raise ValueError(
         f'{path}: no step succeeds, so that no episode would end but by a'
