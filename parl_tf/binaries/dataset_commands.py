@@ -97,6 +97,7 @@ def describe(path: str, found: inspection.Inspection) -> str:
         f'  ends        {found.num_terminals} terminal,'
         f' {found.num_timeouts} time-outs,'
         f' {found.num_trailing_rows} rows after the last end',
+        *(f'  WARNING     {hint}' for hint in found.end_hints),
         f'  returns     {_spread(found.returns)}',
         f'  success     {np.mean(found.successes):.3f}'
         f' ({np.sum(found.successes)} of {num_episodes} episodes)',

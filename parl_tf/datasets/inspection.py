@@ -1,11 +1,13 @@
 """Validates a dataset of any format and summarizes its contents."""
 
 import os
-from typing import List, Mapping, NamedTuple, Optional, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from parl_tf.datasets import episode_ends
 from parl_tf.datasets import formats
+from parl_tf.datasets import row_order
 from parl_tf.datasets import row_scan
 from parl_tf.datasets import rows as rows_lib
 
@@ -29,6 +31,8 @@ class Inspection(NamedTuple):
     lengths: Steps of each episode, including the trailing rows.
     returns: Undiscounted raw return of each episode.
     successes: Whether each episode contains a success.
+    end_hints: What seems wrong with the ends of episodes: missing time-outs,
+      rows out of order, or time-outs that are terminal. Empty if nothing does.
     success_hint: If no episode does, why, and the binding that would count some
       as successes; else empty.
     action_hint: If the actions seem to have the task's own units although the
@@ -50,6 +54,7 @@ class Inspection(NamedTuple):
   lengths: np.ndarray = np.zeros([0], np.int64)
   returns: np.ndarray = np.zeros([0])
   successes: np.ndarray = np.zeros([0], np.bool_)
+  end_hints: Sequence[str] = ()
   success_hint: str = ''
   action_hint: str = ''
   reward_range: Optional[Tuple[float, float]] = None
@@ -81,6 +86,8 @@ def inspect(
     return Inspection([str(error)])
   with source:
     scan = row_scan.RowScan(path, source.fit(layout))
+    ends = episode_ends.EpisodeEnds(layout, source.columns)
+    order = row_order.RowOrder(source.columns)
     faults = list(source.faults) + scan.header_faults(
         source.columns, source.found
     )
@@ -88,6 +95,8 @@ def inspect(
       try:
         for rows in source.read():
           scan.add(rows)
+          ends.add(rows)
+          order.add(rows)
         scan.finish()
       except rows_lib.DamagedFileError as error:
         scan.faults.append(str(error))
@@ -99,6 +108,7 @@ def inspect(
       )
     return Inspection(
         faults=faults,
+        end_hints=[] if faults else [*ends.hints(), *order.hints()],
         format=formats.name_of(source),
         shapes={
             x.label: tuple(figures['num_rows'] if n is None else n

@@ -25,6 +25,7 @@ from parl_tf.datasets import rows as rows_lib
         'raw_action_bounds',
         'reward_range',
         'checks_actions',
+        'max_episode_steps',
     ],
 )
 def make_layout(
@@ -36,6 +37,7 @@ def make_layout(
     raw_action_bounds: Optional[Tuple[np.ndarray, np.ndarray]] = None,
     reward_range: Optional[Tuple[float, float]] = None,
     checks_actions: bool = True,
+    max_episode_steps: Optional[int] = None,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -63,6 +65,8 @@ def make_layout(
     reward_range: Lowest and highest raw reward of a row; None if unknown.
     checks_actions: Whether actions outside the bounds are a fault at all; False
       if their units are unknown.
+    max_episode_steps: Time limit of the task, in steps, with which episode ends
+      are compared; None if it is unknown.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
       library wrote.
@@ -114,6 +118,7 @@ def make_layout(
       ends_at_success=ends_at_success,
       concatenated_keys=concatenated_keys,
       raw_action_bounds=raw_action_bounds,
+      max_episode_steps=max_episode_steps,
   )
 
 
@@ -152,10 +157,9 @@ def read_episodes(
         ' that timed out.',
         path, found.num_trailing_rows,
     )
-  if found.success_hint:
-    logging.warning('%s: %s', path, found.success_hint)
-  if found.action_hint:
-    logging.warning('%s: %s', path, found.action_hint)
+  for hint in (*found.end_hints, found.success_hint, found.action_hint):
+    if hint:
+      logging.warning('%s: %s', path, hint)
   episodes = read_inspected(path, layout)
   if make_store is None:
     return episodes

@@ -102,6 +102,7 @@ class Layout(NamedTuple):
       a play dataset, see `d4rl`; None reads the standard columns.
     ends_at_success: Whether success in `task` ends the episode, so that the
       later rows form another one.
+    max_episode_steps: Time limit of the task, in steps; None if unknown.
   """
 
   observation_shape: Optional[object] = None
@@ -121,6 +122,7 @@ class Layout(NamedTuple):
   concatenated_keys: Optional[Tuple[str, ...]] = None
   task: Optional[int] = None
   ends_at_success: bool = True
+  max_episode_steps: Optional[int] = None
 
 
 class RowSource(abc.ABC):

@@ -314,6 +314,7 @@ class Domain(abc.ABC):
         ends_at_success=self.ends_at_success,
         raw_action_bounds=self.raw_action_bounds,
         reward_range=self.reward_range,
+        max_episode_steps=self.max_episode_steps,
     )
 
   @property

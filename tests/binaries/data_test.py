@@ -199,6 +199,25 @@ class DataTest(absltest.TestCase):
         done.stdout, r'FAULT .*`observations` must have shape \(300, 29\)'
     )
 
+  def test_info_of_a_task_warns_of_missing_timeouts(self):
+    for play in (True, False):
+      gin.clear_config()
+      self._write(self._path, play=play)
+      self.assertNotIn('WARNING', self._describe_for_the_task())
+    with h5py.File(self._path, 'r+') as file:
+      del file['timeouts'], file['next_observations']
+    self.assertRegex(
+        self._describe_for_the_task(),
+        r'WARNING     episode \d+ has \d+ steps .* is 20 steps',
+    )
+
+  def _describe_for_the_task(self):
+    task = pointmaze.PointMaze(size='UMaze', max_episode_steps=20)
+    layout = reading.make_layout(**task.dataset_options())
+    found = inspection.inspect(self._path, layout)
+    self.assertEmpty(found.faults)
+    return dataset_commands.describe(self._path, found)
+
   def test_convert_keeps_the_episodes(self):
     self._write(self._path)
     output = self._path + '.converted.hdf5'
