@@ -1,4 +1,4 @@
-"""Curves of a method: the runs of its seeds, interpolated on a common axis."""
+"""Curves of a method: its seeds, and their mean on a common axis."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -14,22 +14,50 @@ _NUM_BINS = 48
 _NUM_RESAMPLES = 500
 
 
+class Line(NamedTuple):
+  """The values of one seed along an axis.
+
+  Attributes:
+    x: `[points]`, increasing.
+    y: `[points]` values.
+  """
+
+  x: np.ndarray
+  y: np.ndarray
+
+
 class Curve(NamedTuple):
   """The interquartile mean over seeds along an axis.
 
   Attributes:
     method: The method.
-    num_seeds: Number of seeds.
     x: `[points]`, increasing.
     y: `[points]` estimates.
-    seeds: `[num_seeds, points]` values of each seed.
+    is_measured: `[points]`, whether every seed has a value of its own there;
+      elsewhere values of some seeds are interpolated.
+    seeds: The values of each seed, to its own end.
   """
 
   method: str
-  num_seeds: int
   x: np.ndarray
   y: statistics.Estimate
-  seeds: Sequence[np.ndarray] = ()
+  is_measured: np.ndarray
+  seeds: Sequence[Line]
+
+  @property
+  def num_seeds(self) -> int:
+    """Number of seeds."""
+    return len(self.seeds)
+
+  @property
+  def end(self) -> float:
+    """The largest x of a seed."""
+    return max(float(line.x[-1]) for line in self.seeds)
+
+  def in_units_of(self, unit: float) -> 'Curve':
+    """Returns the curve with an axis in another unit, given in the old one."""
+    lines = [line._replace(x=line.x / unit) for line in self.seeds]
+    return self._replace(x=self.x / unit, seeds=lines)
 
 
 def score_curve(
@@ -37,9 +65,9 @@ def score_curve(
 ) -> Optional[Curve]:
   """Returns a method's score as a function of a counter.
 
-  Runs are evaluated at different counts, so each run is interpolated linearly
-  between its evaluations. The curve covers only the range common to all runs,
-  because the mean would otherwise change with the set of seeds.
+  Runs are evaluated at different counts, so for the mean each run is
+  interpolated linearly between its evaluations. The mean covers only the range
+  common to all runs, because it would otherwise change with the set of seeds.
 
   Args:
     runs: The seeds of one method in one domain.
@@ -57,12 +85,21 @@ def score_curve(
   end = min(x[-1] for x, _ in lines)
   if start > end:
     return None
-  points = np.unique(np.concatenate([x for x, _ in lines]))
+  points, counts = np.unique(
+      np.concatenate([x for x, _ in lines]), return_counts=True
+  )
+  measured = points[counts == len(lines)]
   points = points[(points >= start) & (points <= end)]
   if points.size > _MAX_POINTS:
-    points = np.linspace(start, end, _MAX_POINTS)
+    points = np.union1d(measured, np.linspace(start, end, _MAX_POINTS))
   values = np.stack([np.interp(points, x, y) for x, y in lines])
-  return _curve(runs[0].method, points, values)
+  return Curve(
+      method=runs[0].method,
+      x=points,
+      y=_estimate(values),
+      is_measured=np.isin(points, measured),
+      seeds=[Line(x, y) for x, y in lines],
+  )
 
 
 def metric_curve(
@@ -93,7 +130,13 @@ def metric_curve(
   edges = np.linspace(start if start < end else 0.0, end, _NUM_BINS + 1)
   centers = (edges[1:] + edges[:-1]) / 2.0
   values = np.stack([_binned(x, y, edges, centers) for x, y in lines])
-  return _curve(runs[0].method, centers, values)
+  return Curve(
+      method=runs[0].method,
+      x=centers,
+      y=_estimate(values),
+      is_measured=np.full(centers.shape, True),
+      seeds=[Line(centers, y) for y in values],
+  )
 
 
 def online_start(run: runs_lib.Run, column: str) -> Optional[float]:
@@ -162,15 +205,10 @@ def _binned(x, y, edges, centers) -> np.ndarray:
   return np.interp(centers, centers[filled], sums[filled] / counts[filled])
 
 
-def _curve(method: str, x: np.ndarray, values: np.ndarray) -> Curve:
-  scores = values[:, None]  # [R, points] -> [R, 1, points]: one domain.
-  return Curve(
-      method=method,
-      num_seeds=len(values),
-      x=x,
-      y=statistics.estimate(scores, num_resamples=_NUM_RESAMPLES),
-      seeds=list(values),
-  )
+def _estimate(values: np.ndarray) -> statistics.Estimate:
+  """Returns `[points]` estimates from the values `[R, points]` of R seeds."""
+  scores = values[:, np.newaxis]  # [R, points] -> [R, 1, points]: one domain.
+  return statistics.estimate(scores, num_resamples=_NUM_RESAMPLES)
 
 
 def by_method(

@@ -12,6 +12,8 @@ from parl_tf import synced_file
 BLUE, VERMILION, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#AA3377'
 ORANGE, SKY_BLUE, GRAY = '#E69F00', '#56B4E9', '#555555'
 LIGHT_GRAY = '#dddddd'
+MAX_CURVES = 8
+"""With more curves than this, each has a separate panel."""
 MARKS = dict(markersize=5, markeredgecolor='white', markeredgewidth=0.6)
 BAND = dict(alpha=0.17, linewidth=0)
 
@@ -80,37 +82,46 @@ def width(i, num_curves) -> float:
 def draw_curve(panel, curve, style, is_marked, width=2.0, offset=0.0):
   """Draws a curve with its confidence band, or a point with an error bar.
 
-  Too few seeds for an interval are drawn as thin lines, or as dots.
+  Too few seeds for an interval are drawn as thin lines.
 
   Args:
     panel: Axes to draw on.
     curve: The curve.
     style: Its style.
-    is_marked: Whether it has markers.
+    is_marked: Whether the mean has markers where all seeds have values, and
+      each value of a seed is a dot.
     width: Line width in points.
     offset: First marker, as a share of the distance between two of them.
   """
   x, y = curve.x, curve.y
   is_point = len(x) == 1
-  distance = max(1, round(len(x) / _NUM_MARKS))
+  measured = np.flatnonzero(curve.is_measured)
+  distance = max(1, round(len(measured) / _NUM_MARKS))
+  marks = measured[int(offset * distance)::distance]
+  has_marker = is_point or (is_marked and len(marks) > 0)
   panel.plot(
       x,
       y.value,
       color=style.color,
       linestyle=style.dashes,
       linewidth=width,
-      marker=style.marker if is_marked or is_point else None,
-      markevery=(0 if is_point else int(offset * distance), distance),
+      marker=style.marker if has_marker else None,
+      markevery=None if is_point else marks.tolist(),
       **MARKS,
       label=as_label(f'{curve.method} ({seeds_of(curve)})'),
       zorder=3,
   )
+  for line in curve.seeds if curve.num_seeds > 1 else ():
+    panel.plot(
+        line.x,
+        line.y,
+        color=style.color,
+        linewidth=0.0 if y.has_interval else 0.7,
+        alpha=0.5,
+        marker='.' if is_marked or len(line.x) == 1 else None,
+        markersize=4,
+    )
   if not y.has_interval:
-    for values in curve.seeds if len(curve.seeds) > 1 else ():
-      panel.plot(
-          x, values, color=style.color, linewidth=0.7, alpha=0.5,
-          marker='.' if is_point else None,
-      )
     return
   if is_point:
     panel.plot(
@@ -131,6 +142,12 @@ def as_label(text: str) -> str:
 def seeds_of(curve) -> str:
   """Returns the number of seeds of a curve as text."""
   return f'{curve.num_seeds} seed' + 's' * (curve.num_seeds != 1)
+
+
+def score_limits(interval, margin: float):
+  """Returns the limits of an axis of scores, 0 to 100 and what lies beyond."""
+  low, high = interval
+  return min(0.0, low) - margin, max(100.0, high) + margin
 
 
 def make_plot(width, height, title=None):

@@ -19,7 +19,7 @@ class CurvesTest(parameterized.TestCase):
       run_folders.write(f'{self._root}/a/seed_{seed}', rows, seed=seed)
     return runs.read_runs([self._root]).runs
 
-  def test_seeds_are_interpolated_within_their_common_range(self):
+  def test_only_the_mean_is_interpolated_within_the_common_range(self):
     found = curves.score_curve(
         self._runs(
             [
@@ -37,8 +37,24 @@ class CurvesTest(parameterized.TestCase):
     np.testing.assert_array_equal(found.x, [0.0, 10.0])  # The second: 20.
     # 10, and half-way from 0 to 40.
     np.testing.assert_array_equal(found.y.value, [0.0, 15.0])
-    np.testing.assert_array_equal(found.seeds, [[0.0, 10.0], [0.0, 20.0]])
+    np.testing.assert_array_equal(found.is_measured, [True, False])
     self.assertEqual(found.num_seeds, 2)
+    # Each seed has its own evaluations, to its own end.
+    np.testing.assert_array_equal(found.seeds[0], [[0.0, 10.0], [0.0, 10.0]])
+    np.testing.assert_array_equal(found.seeds[1], [[0.0, 20.0], [0.0, 40.0]])
+    self.assertEqual(found.end, 20.0)
+
+  def test_many_evaluations_of_a_seed_stay_as_they_are(self):
+    rows = [
+        run_folders.evaluated('online', i, float(i % 7), env_steps=i * i)
+        for i in range(1, 101)
+    ]
+    found = curves.score_curve(self._runs(rows), 'env_steps')
+    measured = found.x[found.is_measured]
+    np.testing.assert_array_equal(measured, np.square(np.arange(1, 101)))
+    np.testing.assert_allclose(
+        found.y.value[found.is_measured], np.arange(1, 101) % 7
+    )
 
   def test_last_evaluation_before_the_first_environment_step_counts(self):
     found = curves.score_curve(

@@ -1,18 +1,13 @@
-import json
 import os
 
 from absl.testing import absltest
-from matplotlib import figure
 from matplotlib import image
 import numpy as np
 
 from parl_tf.reports import comparison
-from parl_tf.reports import curves
 from parl_tf.reports import drawing
 from parl_tf.reports import figures
-from parl_tf.reports import run_files
 from parl_tf.reports import runs
-from parl_tf.reports import statistics
 from tests.reports import run_folders
 
 
@@ -88,25 +83,6 @@ class FiguresTest(absltest.TestCase):
     self.assertGreater(self._height('env_steps_0.png'), together + 50)
     self.assertGreater(self._height('critic_health_0.png'), health + 50)
 
-  def test_only_a_much_longer_curve_makes_an_axis_logarithmic(self):
-    # Minutes in a study: one method took a third, most four, one thirteen.
-    for ends, scale in (
-        ([0.3, 4.0, 4.5, 13.0], 'linear'),
-        ([0.0, 5e3, 6e3, 7e5], 'symlog'),
-    ):
-      panel = figure.Figure().subplots()
-      found = [
-          curves.Curve(method='a', num_seeds=1, x=np.array([0.0, end]), y=None)
-          for end in ends
-      ]
-      figures._lengthen(panel, found)
-      self.assertEqual(panel.get_xscale(), scale)
-      low, high = panel.get_xlim()
-      if scale == 'symlog':
-        # A tick lies beyond the linear part, and all curves are in view.
-        self.assertGreater(max(panel.get_xticks()), 6e3)
-        self.assertTrue(low <= 0.0 and high >= max(ends))
-
   def _height(self, file_name):
     return image.imread(os.path.join(self._output, file_name)).shape[0]
 
@@ -124,51 +100,6 @@ class FiguresTest(absltest.TestCase):
     run_folders.write_study(self._root, {'_cost_$x^$': [10.0]})
 
     self._assert_drawn(self._draw())
-
-  def test_few_seeds_are_drawn_one_by_one_instead_of_a_band(self):
-    for num_seeds, num_lines, num_bands in ((1, 1, 0), (4, 5, 0), (5, 1, 1)):
-      panel = figure.Figure().subplots()
-      values = np.arange(2.0 * num_seeds).reshape(num_seeds, 2)
-      estimate = statistics.estimate(values[:, np.newaxis], num_resamples=100)
-      drawing.draw_curve(
-          panel,
-          curves.Curve('a', num_seeds, np.array([0.0, 1.0]), estimate, values),
-          drawing.make_styles(['a'])['a'],
-          is_marked=True,
-      )
-      self.assertLen(panel.lines, num_lines)
-      self.assertLen(panel.collections, num_bands)
-
-  def test_a_leading_underscore_is_in_the_legend(self):
-    plot = drawing.make_plot(4.0, 3.0)
-    panel = plot.subplots()
-    estimate = statistics.estimate(np.ones([1, 1, 2]), num_resamples=100)
-    curve = curves.Curve('_a$', 1, np.array([0.0, 1.0]), estimate)
-    drawing.draw_curves(
-        panel, [curve], drawing.make_styles(['_a$']), is_marked=True
-    )
-    drawing.draw_legend(plot, [panel])
-
-    [legend] = plot.legends
-    [text] = legend.get_texts()
-    self.assertEqual(text.get_text(), r' _a\$ (1 seed)')
-
-  def test_the_first_evaluation_is_that_of_cloning_without_initial_run(self):
-    run_folders.write_study(self._root, {'a': [10.0, 20.0]})
-    captions = {x.file_name: x.caption for x in self._draw()}
-    self.assertIn(
-        'first evaluation, which is that of behavior cloning',
-        captions['wall_clock_0.png'],
-    )
-    initial_run = run_files.InitialRun('b', 'offline', ['offline'], 0, None)
-    run_folders.write_text(
-        f'{self._root}/a/seed_1/initial_run.json',
-        json.dumps(initial_run._asdict()),
-    )
-    captions = {x.file_name: x.caption for x in self._draw()}
-    self.assertIn(
-        'first evaluation. Interquartile', captions['wall_clock_0.png']
-    )
 
   def test_styles_differ(self):
     styles = drawing.make_styles([str(i) for i in range(28)])
