@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Sequence
 from absl import flags
 
 from parl_tf.binaries import configs
-from parl_tf.reports import runs as runs_lib
+from parl_tf.reports import run_search
 
 
 def define_flags() -> None:
@@ -33,7 +33,7 @@ def write(
     output: Path of the CSV file.
   """
   configs.add_search_path()
-  run_dirs, notes = runs_lib.find_runs(folders)
+  run_dirs, notes = run_search.find_runs(folders)
   for note in notes:
     print(note)
   rows: List[Dict[str, Any]] = []

@@ -29,6 +29,7 @@ from parl_tf.domains import domain as domain_lib
 from parl_tf.reports import controls
 from parl_tf.reports import evaluations
 from parl_tf.reports import run_files
+from parl_tf.reports import run_search
 from parl_tf.reports import runs as runs_lib
 from parl_tf.reports import tables
 from parl_tf.search import acting_search
@@ -71,7 +72,7 @@ def measure_all(folders: Sequence[str]) -> List[str]:
       measured if one lacks its clone or the server of its policy. Other errors
       end the measurement of all runs; what has been measured is kept.
   """
-  run_dirs, notes = runs_lib.find_runs(folders)
+  run_dirs, notes = run_search.find_runs(folders)
   for note in notes:
     logging.warning('%s', note)
   controlled = {run_dir: self_distillation(run_dir) for run_dir in run_dirs}
@@ -88,21 +89,19 @@ def measure_all(folders: Sequence[str]) -> List[str]:
       continue
     if controls.are_complete(run_dir):
       continue
-    logging.info(
-        '%s: self-distillation runs in %s.', run_dir, arguments.root_dir
-    )
+    folder = arguments.root_dir
+    logging.info('%s: self-distillation runs in %s.', run_dir, folder)
     with _from_base(run_dir):
       gin.clear_config()
       try:
         training_run.train(*arguments)
       except run_directory.OtherRunError as error:
-        folder = os.path.dirname(arguments.root_dir)
         raise ValueError(
-            f'{folder} was begun with other settings, such as those of an'
-            ' earlier version, or has lost its checkpoints. Remove it to repeat'
-            ' self-distillation.'
+            f'{os.path.dirname(folder)} was begun with other settings, such as'
+            ' those of an earlier version, or has lost its checkpoints. Remove'
+            ' it to repeat self-distillation.'
         ) from error
-    write_self_distillation(run_dir, arguments.root_dir)
+    write_self_distillation(run_dir, folder)
   return [os.path.join(run_dir, controls.FILE) for run_dir in run_dirs]
 
 
@@ -112,8 +111,8 @@ def describe(folders: Sequence[str]) -> str:
   Args:
     folders: Run directories, or folders that contain some at any depth.
   """
-  runs = runs_lib.read_runs(folders, may_repeat=True).runs
-  return tables.as_text(controls.HEADER, controls.table(runs))
+  found = runs_lib.read_runs(folders, may_repeat=True)
+  return tables.as_text(controls.HEADER, controls.table(found.runs))
 
 
 def find_clone(run_dir: str) -> str:

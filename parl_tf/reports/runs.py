@@ -1,4 +1,4 @@
-"""Finds and reads runs: their methods, seeds and phase results."""
+"""Reads runs: their methods, seeds and phase results."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
-    Set,
     Tuple,
 )
 
 import numpy as np
 
 from parl_tf.reports import run_files
+from parl_tf.reports import run_search
 
 _DOMAIN_BINDING = 'select_domain.domain'
 _GROUPINGS = ('auto', 'parent', 'name')
@@ -116,7 +116,7 @@ def read_runs(
     raise ValueError(
         f'`group_by` must be one of {list(_GROUPINGS)}, got {group_by!r}.'
     )
-  paths, notes = find_runs(folders)
+  paths, notes = run_search.find_runs(folders)
   runs = []
   for path in paths:
     parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
@@ -139,60 +139,6 @@ def read_runs(
     _check_distinct(runs)
   runs.sort(key=lambda run: (run.domain, run.method, run.seed))
   return RunSet(tuple(runs), (*notes, *_beginnings(runs), *differences(runs)))
-
-
-def find_runs(folders: Sequence[str]) -> Tuple[List[str], List[str]]:
-  """Finds run directories, which contain `metrics.csv`.
-
-  Args:
-    folders: Run directories, or folders that contain some at any depth.
-
-  Returns:
-    Their paths, and notes on runs that have started but logged nothing.
-
-  Raises:
-    ValueError: If a folder is missing, is a run without `metrics.csv`, or no
-      folder contains a run.
-  """
-  paths: Dict[str, str] = {}
-  notes = []
-  seen: Set[str] = set()
-  for top in folders:
-    if not os.path.isdir(top):
-      raise ValueError(f'`runs`: there is no directory {top}.')
-    for folder, children, files in os.walk(top, followlinks=True):
-      # The name of a run counts before those of links to it.
-      children.sort(
-          key=lambda x: (os.path.islink(os.path.join(folder, x)), x)  # noqa: B023
-      )
-      if folder != top and os.path.realpath(folder) in seen:
-        children.clear()  # A link leads here again, perhaps to itself.
-        continue
-      seen.add(os.path.realpath(folder))
-      is_run = run_files.CONFIG in files or run_files.SUMMARY in files
-      if run_files.METRICS in files and not is_run and folder != top:
-        notes.append(
-            f'{folder} is omitted: it has no {run_files.CONFIG}, as the folder'
-            ' of an evaluator.'
-        )
-        children.clear()
-      elif run_files.METRICS in files:
-        # Compare real paths, because the same run may be given twice.
-        paths.setdefault(os.path.realpath(folder), folder)
-        children.clear()
-      elif is_run:
-        if folder == top:
-          raise ValueError(
-              f'{folder} must contain {run_files.METRICS}, but does not.'
-          )
-        notes.append(f'{folder} is omitted: it has no {run_files.METRICS}.')
-        children.clear()
-  if not paths:
-    raise ValueError(
-        f'`runs` must contain runs (directories with {run_files.METRICS}), but'
-        f' these contain none: {", ".join(folders)}.'
-    )
-  return list(paths.values()), notes
 
 
 def read_run(path: str, method: str) -> Run:
@@ -388,13 +334,19 @@ def _is_finished(run: Run) -> bool:
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:
-  seen: Dict[Tuple[str, str, int], str] = {}
+  groups: Dict[Tuple[str, str, int], List[str]] = {}
   for run in runs:
     key = (run.domain, run.method, run.seed)
-    if key in seen:
-      raise ValueError(
-          f'{seen[key]} and {run.path} must not both be seed {run.seed} of'
-          f' method {run.method!r} in {run.domain}. Name run directories'
-          ' METHOD/seed_S, or choose another --group_by, parent or name.'
-      )
-    seen[key] = run.path
+    groups.setdefault(key, []).append(run.path)
+  repeated = [
+      f'seed {seed} of method {method!r} in {domain} is {" and ".join(paths)}'
+      for (domain, method, seed), paths in groups.items()
+      if len(paths) > 1
+  ]
+  if repeated:
+    raise ValueError(
+        '`runs` must have each seed of a method once, but'
+        f' {"; ".join(repeated)}. To leave a run out, name the others, each'
+        ' with its own --runs; to keep all, name their directories'
+        ' METHOD/seed_S, or choose another --group_by, parent or name.'
+    )

@@ -48,7 +48,17 @@ class ReadRunsTest(run_folder_case.RunFolderCase):
     with self.assertRaisesRegex(ValueError, r'seed 0 of method .study.'):
       runs.read_runs([self._root], 'parent')
 
-    found = runs.read_runs([self._root], 'parent', may_repeat=True)
+    # All are named at once.
+    self._write('other/a', seed=1)
+    self._write('other/b', seed=1)
+    with self.assertRaisesRegex(
+        ValueError,
+        "seed 1 of method 'other' in LineWalk is .*other/a and .*other/b; seed"
+        " 0 of method 'study' in LineWalk is .*study/a and .*study/b. To leave",
+    ):
+      runs.read_runs([self._root], 'parent')
+
+    found = runs.read_runs([self._path('study')], 'parent', may_repeat=True)
     self.assertEqual([run.seed for run in found.runs], [0, 0])
 
   def test_domains_with_different_settings_are_distinguished(self):

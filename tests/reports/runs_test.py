@@ -152,22 +152,6 @@ class ReadRunTest(run_folder_case.RunFolderCase):
     self.assertEqual(settings['Walk.stops'], '(1, 2)')
     self.assertEqual(settings['Walk.speed'], '3')
 
-  def test_linked_runs_are_found_once(self):
-    self._write('elsewhere/run')
-    os.makedirs(self._path('runs'))
-    for name in ('linked', 'again'):
-      os.symlink(self._path('elsewhere/run'), self._path(f'runs/{name}'))
-    os.symlink(self._path('runs'), self._path('runs/itself'))
-    found, notes = runs.find_runs([self._path('runs')])
-    self.assertLen(found, 1)
-    self.assertEmpty(notes)
-
-    self._write('runs/seed_3')
-    os.symlink(self._path('runs/seed_3'), self._path('runs/latest'))
-    found, _ = runs.find_runs([self._path('runs')])
-    self.assertIn(self._path('runs/seed_3'), found)
-    self.assertLen(found, 2)
-
   def test_domain_may_be_a_macro(self):
     path = self._write('run')
     text = '# seed = 0\ndomain = @lib.maze.Maze()\n'
