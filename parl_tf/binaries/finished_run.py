@@ -95,6 +95,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
   rest = total - sum(phase.wall_seconds for phase in summary.phases.values())
   for name, seconds in (('start and export', rest), ('total', total)):
     lines.append(_row(name, '', '', '', '', f'{seconds:.0f}'))
+  lines += _returns(summary)
   plot = os.path.join(root_dir, run_pictures.LEARNING_CURVE)
   lines += ['', f'Learning curve: {plot}']
   starts = os.path.join(root_dir, run_pictures.START_MAP)
@@ -151,6 +152,32 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
         'base_policy succeeds as often without search, and acts faster.'
     )
   return '\n'.join(lines)
+
+
+def _returns(summary: run_summary.RunSummary) -> Sequence[str]:
+  """Describes the mean returns of a run in which nothing succeeded."""
+  rates = [summary.controller_success_rate, summary.data_success_rate]
+  for phase in summary.phases.values():
+    rates += [phase.success_rate, phase.success_rate_without_search]
+  if any(rates) or summary.best is not None:
+    return []
+  rows = [
+      _row(
+          name,
+          _return(phase.mean_return),
+          _return(phase.mean_return_without_search),
+      )
+      for name, phase in summary.phases.items()
+      if phase.mean_return_without_search is not None
+  ]
+  if not rows:
+    return []
+  return [
+      '',
+      'No success. Mean undiscounted return, after reward scale and bias.',
+      _row('', 'return', 'without search'),
+      *rows,
+  ]
 
 
 def _start_values(root_dir: str) -> Sequence[str]:
@@ -248,3 +275,7 @@ def _rate(
     return ''
   time = '' if num_steps is None else f' in {num_steps:.0f}'
   return f'{success_rate:.3f}{time}'
+
+
+def _return(mean_return: Optional[float]) -> str:
+  return '' if mean_return is None else f'{mean_return:.1f}'

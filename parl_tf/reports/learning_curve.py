@@ -22,6 +22,11 @@ _RATES = (
         '--',
     ),
 )
+# Drawn instead of the rate of the same policy where nothing succeeds.
+_RETURNS = {
+    'success_rate': 'mean_return',
+    'success_rate_without_search': 'mean_return_without_search',
+}
 _DASHES = (':', '-.')  # Of the reference lines.
 _HEALTH = (
     ('values/mean', 'mean value', drawing.GREEN, '-'),
@@ -47,7 +52,8 @@ def draw(
   `num_evaluation_episodes` has values. A second panel shows the held-out loss
   of cloning, and the critic's mean value and loss, if they were logged. The
   warm-up, online episodes without training, is shaded. Without evaluations, the
-  success of the online episodes is drawn.
+  success of the online episodes is drawn. If nothing succeeds, neither an
+  evaluation nor an online episode nor a reference, the mean returns are drawn.
 
   Args:
     path: PNG file to write. Its directory is created if it is missing.
@@ -74,11 +80,13 @@ def draw(
       squeeze=False,
       height_ratios=[2.6, 1.0] if health else [2.6],
   )[:, 0]
-  draw_success(panels[0], metrics, positions, references or {})
+  draw_outcomes(panels[0], metrics, positions, references or {})
   axis.draw_warm_up(panels[0], metrics)
   num_episodes = metrics.column('num_evaluation_episodes')
   counts = np.unique(num_episodes[np.isfinite(num_episodes)]).astype(int)
-  title = f'{"/".join(map(str, counts))} episodes, 95 % interval'
+  has_returns = _has_returns_only(metrics, references or {})
+  shown = 'no success in any' if has_returns else '95 % interval'
+  title = f'{"/".join(map(str, counts))} episodes, {shown}'
   drawing.draw_legend(plot, panels[:1], title if counts.size else None)
   if health:
     _draw_health(panels[1], metrics, positions, health)
@@ -90,13 +98,13 @@ def draw(
   drawing.save(plot, path)
 
 
-def draw_success(
+def draw_outcomes(
     panel,
     metrics: run_files.Metrics,
     positions: np.ndarray,
     references: Mapping[str, Optional[float]],
 ) -> None:
-  """Draws the upper panel.
+  """Draws the upper panel: success rates, or returns if nothing succeeds.
 
   Args:
     panel: Matplotlib axes.
@@ -104,6 +112,13 @@ def draw_success(
     positions: `[rows]` horizontal positions.
     references: As in `draw`.
   """
+  if _has_returns_only(metrics, references):
+    _draw_returns(panel, metrics, positions)
+  else:
+    _draw_success(panel, metrics, positions, references)
+
+
+def _draw_success(panel, metrics, positions, references):
   dash_patterns = itertools.cycle(_DASHES)
   for (name, success_rate), dashes in zip(references.items(), dash_patterns):
     if success_rate is not None:
@@ -116,26 +131,53 @@ def draw_success(
       )
   _draw_online_episodes(panel, metrics, positions)
   num_episodes = metrics.column('num_evaluation_episodes')
-  for i, (column, label, color, marker, dashes) in enumerate(_RATES):
+  for i, (column, *_) in enumerate(_RATES):
     is_there = np.isfinite(metrics.column(column))
     if not is_there.any():
       continue
     x, rate = positions[is_there], metrics.column(column)[is_there]
-    panel.plot(
-        x,
-        rate,
-        color=color,
-        marker=marker,
-        **drawing.MARKS,
-        linestyle=dashes,
-        linewidth=drawing.width(i, len(_RATES)),
-        label=f'{label} (last {rate[-1]:.2f})',
-        zorder=3,
-    )
+    color = _draw_line(panel, i, x, rate, f'last {rate[-1]:.2f}')
     low, high = _wilson_limits(rate, num_episodes[is_there])
     panel.fill_between(x, low, high, color=color, **drawing.BAND)
   panel.set_ylim(-0.03, 1.03)
   panel.set_ylabel('success rate')
+
+
+def _draw_returns(panel, metrics, positions):
+  for i, (column, *_) in enumerate(_RATES):
+    value = metrics.column(_RETURNS[column])
+    is_there = np.isfinite(value)
+    if is_there.any():
+      x, value = positions[is_there], value[is_there]
+      _draw_line(panel, i, x, value, f'last {value[-1]:.1f}')
+  panel.set_ylabel('mean return')
+
+
+def _draw_line(panel, i, x, y, note) -> str:
+  """Draws the evaluations of policy `i` of `_RATES`; returns the color."""
+  _, label, color, marker, dashes = _RATES[i]
+  panel.plot(
+      x,
+      y,
+      color=color,
+      marker=marker,
+      **drawing.MARKS,
+      linestyle=dashes,
+      linewidth=drawing.width(i, len(_RATES)),
+      label=f'{label} ({note})',
+      zorder=3,
+  )
+  return color
+
+
+def _has_returns_only(metrics, references) -> bool:
+  """Returns whether there are returns, but nothing succeeded."""
+  rates = (*_RETURNS, _EPISODE_SUCCESS)
+  has_success = any(np.any(metrics.column(name) > 0.0) for name in rates)
+  has_return = any(
+      np.isfinite(metrics.column(name)).any() for name in _RETURNS.values()
+  )
+  return has_return and not has_success and not any(references.values())
 
 
 def _draw_online_episodes(panel, metrics, positions):

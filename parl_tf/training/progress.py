@@ -29,6 +29,8 @@ _MAX_BAR = 32
 _SHOWN = (('success_rate', 'success'), ('held_out_loss', 'loss'))
 # Success of the policy without search, shown beside that with search.
 _ALONE = 'success_rate_without_search'
+# Shown where neither has any success.
+_RETURN = 'mean_return'
 
 
 class Progress:
@@ -166,6 +168,9 @@ class Progress:
         value = f'{label} {float(self._values[name]):.3f}'
         if name == 'success_rate' and _ALONE in self._values:
           value += f' ({float(self._values[_ALONE]):.3f} alone)'
+        if name == 'success_rate' and _RETURN in self._values:
+          if not any(self._values.get(x, 0.0) for x in (name, _ALONE)):
+            value += f', return {float(self._values[_RETURN]):.1f}'
         break
     if self._step < self._warm_up:
       count = f'warm-up {self._step}/{self._warm_up}'

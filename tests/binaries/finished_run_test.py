@@ -89,6 +89,36 @@ class DescribeTest(parameterized.TestCase):
         ],
     )
 
+  def test_without_any_success_the_returns_are_described(self):
+    phases = {
+        'behavior_cloning': _phase(None, 0.0)._replace(
+            mean_return_without_search=-1204.26
+        ),
+        'online': _phase(0.0, 0.0)._replace(
+            mean_return=-310.0, mean_return_without_search=-420.56
+        ),
+    }
+    summary = run_summary.RunSummary(3, 'Pendulum', 9.4, None, phases, {})
+    lines = finished_run.describe(summary, 'runs/tiny').splitlines()
+    start = lines.index(
+        'No success. Mean undiscounted return, after reward scale and bias.'
+    )
+    self.assertEqual(
+        [line.split() for line in lines[start + 1:start + 4]],
+        [
+            ['return', 'without', 'search'],
+            ['behavior_cloning', '-1204.3'],
+            ['online', '-310.0', '-420.6'],
+        ],
+    )
+    # Some success, be it of the data, is enough to compare with.
+    text = finished_run.describe(
+        summary._replace(data_success_rate=0.1), 'runs/tiny'
+    )
+    self.assertNotIn('No success', text)
+    phases['online'] = phases['online']._replace(success_rate=0.1)
+    self.assertNotIn('No success', finished_run.describe(summary, 'runs/tiny'))
+
   def test_a_better_evaluation_than_the_last_is_described(self):
     phase = run_summary.PhaseSummary(0.25, 0.125, 25.0, 64, 18, 300, 1.6)
     best = run_summary.BestEvaluation(

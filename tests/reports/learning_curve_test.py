@@ -20,6 +20,8 @@ _NAMES = (
     'losses/critic',
     'held_out_loss',
     'collect/success',
+    'mean_return',
+    'mean_return_without_search',
 )
 
 
@@ -104,6 +106,43 @@ class LearningCurveTest(parameterized.TestCase):
     [label] = panel.get_legend_handles_labels()[1] or ['none']
     self.assertIn(f' {num_shaded} ' if num_shaded else 'none', label)
 
+  @parameterized.parameters(
+      (0.0, 0.0, None, 'mean return'),
+      (0.1, 0.0, None, 'success rate'),
+      (0.0, 1.0, None, 'success rate'),
+      (0.0, 0.0, 0.3, 'success rate'),
+      (0.0, 0.0, 0.0, 'mean return'),
+  )
+  def test_returns_are_drawn_if_nothing_succeeds(
+      self, rate, online_success, controller, label
+  ):
+    metrics = self._log(
+        ('behavior_cloning', 10, 0, {
+            'success_rate_without_search': 0.0,
+            'mean_return_without_search': -1200.0,
+        }),
+        ('online', 30, 5, {
+            'success_rate': rate,
+            'success_rate_without_search': 0.0,
+            'mean_return': -300.0,
+            'mean_return_without_search': -400.0,
+            'num_evaluation_episodes': 8,
+            'collect/success': online_success,
+        }),
+    )
+    panel = drawing.make_plot(4.0, 3.0).subplots()
+    positions = phase_axis.PhaseAxis(metrics).positions(metrics)
+    learning_curve.draw_outcomes(
+        panel, metrics, positions, {'controller': controller}
+    )
+    self.assertEqual(panel.get_ylabel(), label)
+    if label == 'mean return':
+      search, alone = panel.get_lines()
+      self.assertEqual(search.get_ydata().tolist(), [-300.0])
+      self.assertEqual(alone.get_ydata().tolist(), [-1200.0, -400.0])
+      self.assertIn('last -400.0', alone.get_label())
+    self._plot(metrics, references={'controller': controller})
+
   def test_online_episodes_are_drawn_if_nothing_is_evaluated(self):
     rows = [
         ('online', i + 1, i + 1, {'collect/success': float(i >= 20)})
@@ -112,7 +151,7 @@ class LearningCurveTest(parameterized.TestCase):
     panel = drawing.make_plot(4.0, 3.0).subplots()
     metrics = self._log(*rows)
     positions = phase_axis.PhaseAxis(metrics).positions(metrics)
-    learning_curve.draw_success(panel, metrics, positions, {})
+    learning_curve.draw_outcomes(panel, metrics, positions, {})
     [line] = panel.get_lines()
     np.testing.assert_allclose(line.get_ydata()[18:22], [0.0, 0.0, 0.05, 0.1])
     self.assertEqual(line.get_ydata()[-1], 0.5)
@@ -122,7 +161,7 @@ class LearningCurveTest(parameterized.TestCase):
     os.remove(os.path.join(self._dir, 'metrics.csv'))
     metrics = self._log(*rows, ('online', 31, 31, {'success_rate': 1.0}))
     positions = phase_axis.PhaseAxis(metrics).positions(metrics)
-    learning_curve.draw_success(other, metrics, positions, {})
+    learning_curve.draw_outcomes(other, metrics, positions, {})
     [line] = other.get_lines()
     self.assertIn('with search', line.get_label())
 
@@ -133,7 +172,7 @@ class LearningCurveTest(parameterized.TestCase):
     )
     panel = drawing.make_plot(4.0, 3.0).subplots()
     positions = phase_axis.PhaseAxis(metrics).positions(metrics)
-    learning_curve.draw_success(panel, metrics, positions, {})
+    learning_curve.draw_outcomes(panel, metrics, positions, {})
 
     first, second = panel.get_legend_handles_labels()[1]
     self.assertIn('online episodes', first)

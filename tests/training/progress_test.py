@@ -80,6 +80,21 @@ class ProgressTest(absltest.TestCase):
         ['online: 1/1  60.0 s/step  in 01:00  success 1.000 (0.250 alone)'],
     )
 
+  def test_without_any_success_the_return_is_shown(self):
+    for rates, ending in (
+        ((0.0, 0.0), 'success 0.000 (0.000 alone), return -801.2'),
+        ((0.0, 0.5), 'success 0.000 (0.500 alone)'),
+    ):
+      stream, clock = io.StringIO(), _Clock()
+      with progress.Progress('online', 1, stream=stream, clock=clock) as p:
+        p.update(
+            1,
+            success_rate=rates[0],
+            success_rate_without_search=rates[1],
+            mean_return=-801.23,
+        )
+      self.assertEndsWith(stream.getvalue().splitlines()[-1], ending)
+
   def test_the_time_left_hardly_depends_on_when_evaluations_happen(self):
     clock, stream = _Clock(), io.StringIO()
     with progress.Progress('online', 100, stream=stream, clock=clock) as p:
