@@ -1,17 +1,18 @@
 """Prints the reference of all gin parameters, made from the source code.
 
-  python docs/parameters.py
+  python docs/parameters.py [NAME ...]
 
-It lists what gin may bind: each function and class that is configurable, with
-its parameters, their defaults and their docstrings. The sources are parsed and
-not imported, so that the site needs no TensorFlow. `docs/parameters.md` is the
-page's introduction.
+With names it prints only those. It lists what gin may bind: each function and
+class that is configurable, with its parameters, their defaults and their
+docstrings. The sources are parsed and not imported, so that the site needs no
+TensorFlow. `docs/parameters.md` is the page's introduction.
 """
 
 import ast
 import inspect
 import pathlib
 import re
+import sys
 from typing import (
     Dict,
     Iterator,
@@ -117,6 +118,21 @@ def page() -> str:
     lines += [f'## {title}', '']
     for configurable in own:
       lines += _entry(configurable)
+  return '\n'.join(lines)
+
+
+def entries(names: Sequence[str]) -> str:
+  """Returns the entries of some names as Markdown.
+
+  Raises:
+    ValueError: If gin has no such name.
+  """
+  found = {x.name: x for x in configurables()}
+  lines = []
+  for name in names:
+    if name not in found:
+      raise ValueError(f'`{name}` must be one of {sorted(found)}.')
+    lines += _entry(found[name])
   return '\n'.join(lines)
 
 
@@ -290,4 +306,7 @@ def _cell(text: str) -> str:
 
 
 if __name__ == '__main__':
-  print(page())  # noqa: T201
+  try:
+    print(entries(sys.argv[1:]) or page())  # noqa: T201
+  except ValueError as error:
+    sys.exit(str(error))

@@ -70,6 +70,14 @@ class ParametersTest(parameterized.TestCase):
     for name in self._found:
       self.assertIn(f'### {name}\n', page)
 
+  def test_single_names_are_printed(self):
+    entries = parameters.entries(['Search', 'Online'])
+
+    self.assertRegex(entries, '(?s)### Search\n.*`num_samples`.*### Online\n')
+    self.assertNotIn('### Critic\n', entries)
+    with self.assertRaisesRegex(ValueError, "`Searches` must be one of"):
+      parameters.entries(['Searches'])
+
   def test_names_and_defaults_are_those_of_gin(self):
     by_name = {x.name: x.default for x in self._found['Search'].parameters}
 
