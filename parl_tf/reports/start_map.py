@@ -88,7 +88,7 @@ def _draw_panel(axis, evaluations, successes, color):
   axis.set_xticks(list(shown), [_labels(evaluations)[i] for i in shown])
   axis.tick_params(axis='x', rotation=45)
   axis.set_yticks([0, num_starts - 1], ['1', str(num_starts)])
-  axis.set_xlabel('evaluation: phase, or online episodes')
+  axis.set_xlabel('evaluation: phase, or online episodes with warm-up')
 
 
 def _labels(
