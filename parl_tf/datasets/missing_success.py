@@ -1,4 +1,4 @@
-"""Success flags that a dataset lacks: others in their place, or the reason."""
+"""Success flags that a dataset lacks: others in their place, or what to do."""
 
 from typing import List, Optional
 
@@ -8,6 +8,7 @@ import numpy as np
 from parl_tf.datasets import rows as rows_lib
 
 _MAX_DISTINCT = 8  # More values than this are dense rewards.
+_MAX_SHARE = 0.5  # Of rows with dense rewards, that count as successes.
 
 
 def own_success(path: str, field: str, own: str) -> str:
@@ -24,7 +25,7 @@ def own_success(path: str, field: str, own: str) -> str:
 
 
 class Rewards:
-  """Collects rewards, to find the threshold that would mark successes."""
+  """Collects rewards, to tell whether some threshold marks successes."""
 
   def __init__(self):
     """Initializes without rewards."""
@@ -33,11 +34,19 @@ class Rewards:
     self._range = np.inf, -np.inf
     self._highest: List[float] = []  # Of each episode.
     self._current = -np.inf
+    self._num_rows = self._num_successes = 0
 
-  def add(self, rewards: np.ndarray) -> None:
-    """Adds the next rewards `[rows]` of the current episode."""
+  def add(self, rewards: np.ndarray, successes: np.ndarray) -> None:
+    """Adds the next rows of the current episode.
+
+    Args:
+      rewards: `[rows]`.
+      successes: `[rows]`, whether a row counts as a success.
+    """
     if not len(rewards):
       return
+    self._num_rows += len(rewards)
+    self._num_successes += int(np.sum(successes))
     low, high = float(np.min(rewards)), float(np.max(rewards))
     self._range = min(self._range[0], low), max(self._range[1], high)
     self._current = max(self._current, high)
@@ -50,13 +59,36 @@ class Rewards:
     self._highest.append(self._current)
     self._current = -np.inf
 
-  def hint(self, flags: Optional[str], success_reward: float) -> str:
-    """Explains why no episode succeeds, and which binding would change it.
+  def hint(self, flags: Optional[str], layout: rows_lib.Layout) -> str:
+    """Explains why nothing, or nearly everything, counts as a success.
 
     Args:
       flags: Name of the stored success flags; None if there are none.
-      success_reward: Without flags, the reward that a success exceeds.
+      layout: How successes are found without flags.
+
+    Returns:
+      The reason, and which binding would change it; '' if neither is so.
     """
+    if not self._num_successes:
+      return self._hint_of_none(flags, layout.success_reward)
+    share = self._num_successes / self._num_rows
+    if (
+        flags is None
+        and self._is_dense
+        and share > _MAX_SHARE
+        and not layout.every_episode_succeeds
+    ):
+      return (
+          f'{share:.0%} of the rows count as successes: there are no success'
+          f' flags, and rewards above `dataset.success_reward` ='
+          f' {layout.success_reward:g} count. Bind it to a number that only the'
+          ' rewards of successes exceed; if the task has none, to one above all'
+          f' rewards, which are at most {self._range[1]:g} here.'
+      )
+    return ''
+
+  def _hint_of_none(self, flags: Optional[str], success_reward: float) -> str:
+    """Explains why no episode succeeds; see `hint`."""
     if flags == rows_lib.TASK_SUCCESSES:
       return 'no episode succeeds: the data never solve this task.'
     if flags is not None:

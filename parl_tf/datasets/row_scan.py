@@ -121,10 +121,8 @@ class RowScan:
         successes=np.array(self._successes, np.bool_),
         success_hint=(
             ''
-            if any(self._successes) or not self._lengths or self.faults
-            else self._rewards.hint(
-                self._labels.get('success'), self._layout.success_reward
-            )
+            if not self._lengths or self.faults
+            else self._rewards.hint(self._labels.get('success'), self._layout)
         ),
         action_hint='' if self.faults else self._action_hint(action_range),
         reward_range=reward_range and tuple(float(x) for x in reward_range),
@@ -344,7 +342,7 @@ class RowScan:
   def _take(self, rewards: np.ndarray, successes: np.ndarray) -> None:
     self._length += len(rewards)
     self._return += float(np.sum(rewards))
-    self._rewards.add(rewards)
+    self._rewards.add(rewards, successes)
     self._success |= bool(np.any(successes))
 
   def _close_episode(self) -> None:

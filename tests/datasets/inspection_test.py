@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 
 from parl_tf.datasets import inspection
-from parl_tf.datasets import missing_success
 from parl_tf.datasets import reading
 from parl_tf.datasets import row_scan
 from parl_tf.datasets import rows
@@ -82,13 +81,6 @@ class InspectionTest(dataset_case.DatasetCase):
       self.assertIn(hint, logged.output[0])
     else:
       self.assertEmpty(hint)
-
-  def test_highest_reward_of_an_episode_may_be_anywhere(self):
-    rewards = missing_success.Rewards()
-    for part in [-1, 0], [-1, -1]:
-      rewards.add(np.array(part))
-    rewards.end_episode()
-    self.assertIn('1 of 1 episodes succeed', rewards.hint(None, 0.0))
 
   def test_data_with_flags_that_are_never_set_names_them(self):
     columns = d4rl_columns.make(rewards=np.ones([7]))
