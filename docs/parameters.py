@@ -131,7 +131,10 @@ def entries(names: Sequence[str]) -> str:
   lines = []
   for name in names:
     if name not in found:
-      raise ValueError(f'`{name}` must be one of {sorted(found)}.')
+      raise ValueError(
+          f'`{name}` must be one of {sorted(found)}. The documentation of other'
+          ' packages has the parameters of their classes, such as `Adam`.'
+      )
     lines += _entry(found[name])
   return '\n'.join(lines)
 

@@ -10,6 +10,8 @@ class Quantiles:
   """Quantiles of the target, learned by the pinball loss."""
 
   def __init__(self, value_range, *, num_bins=32):
+    if value_range is None:
+      raise ValueError('`Quantiles` needs a task with a known reward range.')
     self.min_value, self.max_value = value_range
     self.num_bins = num_bins
     self._levels = (np.arange(num_bins, dtype=np.float32) + 0.5) / num_bins

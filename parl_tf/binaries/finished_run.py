@@ -168,7 +168,7 @@ def _returns(summary: run_summary.RunSummary) -> Sequence[str]:
           _return(phase.mean_return_without_search),
       )
       for name, phase in summary.phases.items()
-      if phase.mean_return_without_search is not None
+      if (phase.mean_return, phase.mean_return_without_search) != (None, None)
   ]
   if not rows:
     return []

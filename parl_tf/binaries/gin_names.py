@@ -29,7 +29,7 @@ OWN_CLASS = (
     ' `import` of its module.'
 )
 """What to say of a name that is unknown."""
-# What to say of parameters that one may look for.
+# What to say of parameters that users often try.
 _SEEDS = ' `--seed` sets it: give each seed a command and a `--root_dir`.'
 _INSTEAD = {
     ('run_experiment', 'seed'): _SEEDS,
@@ -156,7 +156,7 @@ def _definitions(
 ) -> Iterator[Tuple[ast.FunctionDef, List[str]]]:
   """Yields the function of a name, or its class's constructor.
 
-  Beside it stand the parameters that gin may not bind.
+  Also yields the names on its denylist, which gin may not bind.
   """
   for node in ast.parse(path.read_text(encoding='utf-8')).body:
     if getattr(node, 'name', None) != name:

@@ -62,8 +62,9 @@ class EpisodeEnds:
           f'episode {self._longest_episode} has {self._longest} steps from row'
           f' {self._longest_row} on, but the time limit of the task is'
           f' {limit} steps (`max_episode_steps`), and there are no `timeouts`.'
-          ' Either these are missing, so that episodes that ran out of time are'
-          ' joined to the next ones, or the rows are out of order.'
+          ' Unless these episodes had a longer limit, either time-outs are'
+          ' missing, so that episodes that ran out of time are joined to the'
+          ' next ones, or the rows are out of order.'
       )
     if self._has_terminal_timeouts(limit):
       label = self._columns['terminals'].label

@@ -82,8 +82,9 @@ class RowOrder:
       return []
     return [
         'consecutive observations of an episode are no more alike than those of'
-        ' any two rows. Restore the order in which the rows were recorded:'
-        ' without `next_observations`, the next row is what follows an action.'
+        ' any two rows. If the rows are not in the order in which they were'
+        ' recorded, restore it: without `next_observations`, the next row is'
+        ' what follows an action.'
     ]
 
   def _compare(

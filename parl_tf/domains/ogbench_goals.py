@@ -25,11 +25,11 @@ _CENTER = np.array([0.425, 0.0, 0.0])  # Metres; OGBench's observations' origin.
 _DRAWER_SCALE, _WINDOW_SCALE = 18.0, 15.0  # Of OGBench's observations.
 _SLIDE_TOLERANCE = 0.04  # Metres.
 
-_TellGoal = Callable[[Any, Mapping[str, Any], np.random.Generator], np.ndarray]
+_MakeGoal = Callable[[Any, Mapping[str, Any], np.random.Generator], np.ndarray]
 
 
 class ObjectGoals(goals.Goals):
-  """Goals `[G]`: the elements of the observation that tell objects' states.
+  """Goals `[G]`: the elements of the observation that contain objects' states.
 
   Attributes:
     size: G.
@@ -91,7 +91,7 @@ class GoalEnvironment(ogbench.TableEnvironment):
       self,
       scene: Any,
       task_goals: ObjectGoals,
-      tell_goal: _TellGoal,
+      make_goal: _MakeGoal,
       *,
       task: Optional[int],
       is_play: bool = False,
@@ -102,14 +102,14 @@ class GoalEnvironment(ogbench.TableEnvironment):
     Args:
       scene: OGBench environment.
       task_goals: Judges the steps.
-      tell_goal: Returns the goal `[G]` of an episode, given the scene after its
+      make_goal: Returns the goal `[G]` of an episode, given the scene after its
         reset, OGBench's entry of the task, and a random generator.
       task: OGBench's task number; None draws it for each episode.
       is_play: Whether `scene` draws its own, changing targets.
       **options: Arguments of `TableEnvironment`.
     """
     self._goals = task_goals
-    self._tell_goal = tell_goal
+    self._make_goal = make_goal
     self._task = task
     scene._success_timing = 'post'  # pylint: disable=protected-access
     scene._permute_blocks = True  # pylint: disable=protected-access
@@ -128,7 +128,7 @@ class GoalEnvironment(ogbench.TableEnvironment):
       task = int(self._random.integers(1, scene.num_tasks + 1))
     scene._reward_task_id = task  # pylint: disable=protected-access
     time_step = super().reset()
-    goal = self._tell_goal(scene, scene.task_infos[task - 1], self._random)
+    goal = self._make_goal(scene, scene.task_infos[task - 1], self._random)
     self._goal = np.asarray(goal, np.float32)
     return self._with_goal(time_step)
 
@@ -168,7 +168,7 @@ class GoalTask(ogbench.TableTask):
   """
 
   _environment_class = GoalEnvironment
-  _tell_goal: _TellGoal
+  _make_goal: _MakeGoal
 
   def __init__(self, *, task: Optional[int] = None, **options: Any):
     """Initializes the task.
@@ -195,7 +195,7 @@ class GoalTask(ogbench.TableTask):
 
   @abc.abstractmethod
   def _add_objects(self, task_goals: ObjectGoals) -> None:
-    """Adds the scene's objects, in the order of `_tell_goal`."""
+    """Adds the scene's objects, in the order of `_make_goal`."""
 
   def make_environment(self, seed: int, evaluation: bool) -> GoalEnvironment:
     del evaluation  # Both have the same starts and goals.
@@ -235,7 +235,7 @@ class GoalTask(ogbench.TableTask):
     return self._environment_class(
         scene,
         self._goals,
-        self._tell_goal,
+        self._make_goal,
         task=self._only_task,
         is_play=is_play,
         seed=seed,
@@ -299,7 +299,7 @@ class GoalCube(GoalTask, ogbench.Cube):
   goals in random order. See `GoalTask`.
   """
 
-  _tell_goal = staticmethod(_cubes_goal)
+  _make_goal = staticmethod(_cubes_goal)
 
   def _add_objects(self, task_goals: ObjectGoals) -> None:
     for number in range(self._num_cubes):
@@ -316,7 +316,7 @@ class GoalScene(GoalTask, ogbench.Scene):
   """
 
   _environment_class = GoalButtonEnvironment
-  _tell_goal = staticmethod(_scene_goal)
+  _make_goal = staticmethod(_scene_goal)
 
   def _add_objects(self, task_goals: ObjectGoals) -> None:
     task_goals.add(_cube_places(0), _CUBE_TOLERANCE)
@@ -336,7 +336,7 @@ class GoalPuzzle(GoalTask, ogbench.Puzzle):
   """
 
   _environment_class = GoalButtonEnvironment
-  _tell_goal = staticmethod(_puzzle_goal)
+  _make_goal = staticmethod(_puzzle_goal)
 
   def _add_objects(self, task_goals: ObjectGoals) -> None:
     _add_buttons(task_goals, ogbench.ARM_SIZE, self._num_buttons)

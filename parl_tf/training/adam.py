@@ -1,7 +1,6 @@
 """Adam with one operation per variable."""
 
 import functools
-from typing import Any
 
 import tensorflow as tf
 
@@ -16,17 +15,6 @@ class Adam(tf.keras.optimizers.Adam):
   rounds 1 - beta_2 to 0.00100005. Sparse gradients and AMSGrad use Keras'
   operations.
   """
-
-  def __init__(
-      self, learning_rate: schedules.Rate = 1e-3, *args: Any, **kwargs: Any
-  ):
-    """Initializes the optimizer; see `tf.keras.optimizers.Adam`.
-
-    Raises:
-      ValueError: If the learning rate is negative or text.
-    """
-    schedules.check_rate('Adam.learning_rate', learning_rate)
-    super().__init__(learning_rate, *args, **kwargs)
 
   def apply_gradients(self, grads_and_vars, **kwargs):
     """Updates variables; see `tf.keras.optimizers.Optimizer`."""
@@ -63,3 +51,8 @@ class Adam(tf.keras.optimizers.Adam):
         lr=self.learning_rate,
         grad=gradient,
     )
+
+  def _build_learning_rate(self, learning_rate):
+    # Not in `__init__`, whose parameters gin shows as Keras' own has them.
+    schedules.check_rate('Adam.learning_rate', learning_rate)
+    return super()._build_learning_rate(learning_rate)

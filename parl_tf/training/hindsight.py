@@ -39,9 +39,9 @@ class Hindsight:
       offline_goals: Maximum number of copies of an episode of the dataset, each
         with another goal. Cloning, too, learns from them.
       online_goals: Maximum number of copies of an online episode.
-      max_steps: Maximum number of steps of a copy, the last ones before its
-        goal; None copies from the start of the episode. A limit leaves out the
-        rows far from their goals, most of a long episode's.
+      max_steps: Maximum number of steps from the start of a copy to its goal;
+        None copies from the start of the episode. A limit leaves out the rows
+        far from their goals, most of a long episode's.
 
     Raises:
       ValueError: If a number is negative, `max_steps` is not positive, or the
@@ -143,7 +143,7 @@ def copies(
     episode: T steps.
     goals: How observations and rewards depend on the goal.
     num_copies: Maximum number of copies.
-    max_steps: Maximum number of steps of a copy, the last ones before its goal.
+    max_steps: Maximum number of steps from the start of a copy to its goal.
   """
   if not num_copies:
     return []
@@ -161,7 +161,7 @@ def copies(
   drawn = random.permutation(places)[:num_copies]
   return [
       _copy(
-          episode if max_steps is None else _part(episode, first[place], place),
+          _from(episode, first[place]),
           goals,
           achieved[place],
           (number + 1) * _IDS_PER_COPY,
@@ -170,18 +170,18 @@ def copies(
   ]
 
 
-def _part(episode: types.Episode, first: int, last: int) -> types.Episode:
-  """Returns the steps from observation `first` to observation `last`."""
-  steps, observations = slice(first, last), slice(first, last + 1)
+def _from(episode: types.Episode, first: int) -> types.Episode:
+  """Returns the episode from observation `first` on."""
+  if not first:
+    return episode
   return episode._replace(
       observation=tree.map_structure(
-          lambda x: x[observations], episode.observation
+          lambda x: x[first:], episode.observation
       ),
-      action=episode.action[steps],
-      reward=episode.reward[steps],
-      discount=episode.discount[steps],
-      success=episode.success[steps],
-      has_last_transition=True,
+      action=episode.action[first:],
+      reward=episode.reward[first:],
+      discount=episode.discount[first:],
+      success=episode.success[first:],
   )
 
 

@@ -35,6 +35,7 @@ class RunConstants(NamedTuple):
     action_bounds_digest: Number that identifies the bounds of all dimensions.
     offline_goals: See `Hindsight`.
     online_goals: See `Hindsight`.
+    max_hindsight_steps: See `Hindsight`; 0 for no limit.
     control_rate: Steps per second of a robot; 0 for other tasks.
   """
 
@@ -53,6 +54,7 @@ class RunConstants(NamedTuple):
   action_bounds_digest: float
   offline_goals: int
   online_goals: int
+  max_hindsight_steps: int
   control_rate: float
 
   def check(self, address: str, published: np.ndarray) -> None:
@@ -166,6 +168,7 @@ def read(domain, agent) -> RunConstants:
       action_bounds_digest=_digest(domain.raw_action_bounds),
       offline_goals=goals.get('offline_goals', 0),
       online_goals=goals.get('online_goals', 0),
+      max_hindsight_steps=goals.get('max_steps') or 0,
       control_rate=float(getattr(domain, 'control_rate', 0.0)),
   )
 

@@ -27,6 +27,7 @@ CONSTANTS = run_constants.RunConstants(
     greatest_action=1.0,
     action_bounds_digest=0.0,
     offline_goals=0,
+    max_hindsight_steps=0,
     online_goals=0,
     control_rate=0.0,
 )

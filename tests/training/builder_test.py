@@ -75,6 +75,10 @@ class BuildAgentTest(tensor_case.TensorCase):
             line_walk.LineWalk(), None, 0, tf.Variable(0, tf.int64)
         )
 
+  def test_the_operative_configuration_has_the_optimizers_defaults(self):
+    self._build()
+    self.assertIn('critic/Adam.beta_1 = 0.9', gin.operative_config_str())
+
   def test_a_policy_that_is_none_raises(self):
     gin.clear_config()
     gin.parse_config(_CONFIG)

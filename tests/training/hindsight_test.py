@@ -113,7 +113,7 @@ class CopiesTest(parameterized.TestCase):
       self.assertTrue(copy.has_last_transition)
 
   @parameterized.parameters(False, True)
-  def test_copies_with_a_limit_have_the_last_steps_before_their_goals(
+  def test_copies_with_a_limit_begin_at_most_so_far_from_their_goals(
       self, is_terminal
   ):
     episode = _episode(
@@ -123,14 +123,17 @@ class CopiesTest(parameterized.TestCase):
     # The last step may lead anywhere, and two steps before 0 the place is 0.
     by_goal = {copy.observation[0, 1]: copy for copy in copies}
     self.assertSameElements(by_goal, [1, 2])
-    np.testing.assert_array_equal(by_goal[1].observation[:, 0], [0, 0, 1])
-    np.testing.assert_array_equal(by_goal[2].observation[:, 0], [0, 1, 2])
-    np.testing.assert_array_equal(by_goal[2].action, episode.action[2:4])
-    np.testing.assert_array_equal(by_goal[2].reward, [-1, 0])
+    # A goal that does not end the task does not end its copy.
+    end = 3 if is_terminal else 4
+    copy = by_goal[2]
+    np.testing.assert_array_equal(copy.observation[:, 0], [0, 1, 2, 3][:end])
+    np.testing.assert_array_equal(copy.action, episode.action[2 : 1 + end])
+    np.testing.assert_array_equal(copy.reward, [-1, 0, -1][: end - 1])
     np.testing.assert_array_equal(
-        by_goal[2].discount, [1, 0 if is_terminal else 1]
+        copy.discount, [1, 0] if is_terminal else [1, 1, 1]
     )
-    self.assertTrue(by_goal[2].has_last_transition)
+    self.assertEqual(copy.has_last_transition, is_terminal)
+    self.assertEqual(by_goal[1].num_steps, 2 if is_terminal else 4)
 
   def test_a_limit_beyond_the_episode_changes_nothing(self):
     episode = _episode(range(9), episode_id=4)
@@ -225,7 +228,7 @@ class HindsightTest(parameterized.TestCase):
 
   def test_the_limit_holds_for_each_table(self):
     copies = hindsight.Hindsight(
-        _Line(), offline_goals=8, online_goals=8, max_steps=3
+        _Line(is_terminal=True), offline_goals=8, online_goals=8, max_steps=3
     )
     for table in ('offline', 'online'):
       made = copies.copies(table, _episode(range(9)))
