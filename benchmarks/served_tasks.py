@@ -92,6 +92,8 @@ TASKS = {
         bindings=[
             # As `Online.policy_offline_fraction` of the experiment.
             'ServedOnline.fitted_offline_fraction = 0.5',
+            # In place of its learning rate that falls to 0.
+            'ServedOnline.final_fit_steps = 10',
             'ServedOnline.evaluation_interval = 2',  # epochs
         ],
         num_epochs=12,

@@ -1,7 +1,8 @@
 """A flow-matching policy in JAX that `parl_tf.serving` samples and trains.
 
 The network predicts the velocity that moves noise x_0 to an action x_1 along a
-straight line (Lipman et al., 2022, arXiv:2210.02747).
+straight line (Lipman et al., 2022, arXiv:2210.02747). Samples come from a
+moving average of its weights.
 """
 
 import functools
@@ -16,9 +17,10 @@ import optax
 
 from parl_tf.serving import policy_spec
 
-_WIDTHS = (128, 128, 128)
+_WIDTHS = (256, 256, 256)
 _NUM_FLOW_STEPS = 10
 _BATCH_SIZE = 256
+_AVERAGING_RATE = 0.005  # Per gradient step.
 _FILE = 'weights.npz'
 _Parameters = List[Dict[str, jnp.ndarray]]
 
@@ -47,6 +49,7 @@ class FlowPolicy:
         'deviation': np.where(deviation < 1e-6, 1.0, deviation),
     }
     self._parameters = _initial_parameters(jax.random.key(seed), sizes)
+    self._averages = self._parameters
     self.optimizer = optax.adam(1e-3)
 
   def spec(self) -> policy_spec.PolicySpec:
@@ -61,7 +64,7 @@ class FlowPolicy:
   def version(self) -> str:
     """Returns a name of the current weights."""
     sha = hashlib.sha256()
-    for array in jax.tree.leaves(self._parameters):
+    for array in jax.tree.leaves([self._parameters, self._averages]):
       sha.update(np.asarray(array).tobytes())
     return f'flow-{sha.hexdigest()[:12]}'
 
@@ -74,7 +77,7 @@ class FlowPolicy:
   ) -> np.ndarray:
     """Draws actions `[B, N, 1, A]`; `temperature` scales the noise."""
     state = np.repeat(self._normalized(observation), num_samples, axis=0)
-    actions = _sample(self._parameters, state, _key(seed), temperature)
+    actions = _sample(self._averages, state, _key(seed), temperature)
     return np.asarray(actions).reshape(
         -1, num_samples, 1, actions.shape[-1]
     )
@@ -105,9 +108,10 @@ class FlowPolicy:
     random, losses = np.random.default_rng(seed), []
     for key in jax.random.split(_key(seed), num_steps):
       rows = random.integers(len(actions), size=_BATCH_SIZE)
-      self._parameters, moments, loss = _step(
+      self._parameters, self._averages, moments, loss = _step(
           self.optimizer,
           self._parameters,
+          self._averages,
           moments,
           state[rows],
           actions[rows],
@@ -119,8 +123,11 @@ class FlowPolicy:
   def save(self, path: str) -> None:
     """Writes the weights and statistics to a directory."""
     arrays = {
-        f'{name}_{i}': array
-        for i, layer in enumerate(self._parameters)
+        f'{kind}_{name}_{i}': array
+        for kind, parameters in (
+            ('last', self._parameters), ('average', self._averages)
+        )
+        for i, layer in enumerate(parameters)
         for name, array in layer.items()
     }
     os.makedirs(path, exist_ok=True)
@@ -130,11 +137,17 @@ class FlowPolicy:
     """Reads what `save` has written."""
     with np.load(os.path.join(path, _FILE)) as file:
       self._statistics = {x: file[x] for x in ('mean', 'deviation')}
-      num_layers = sum(name.startswith('weights_') for name in file)
-      self._parameters = [
-          {x: jnp.asarray(file[f'{x}_{i}']) for x in ('weights', 'bias')}
-          for i in range(num_layers)
-      ]
+      num_layers = sum(name.startswith('last_weights_') for name in file)
+      self._parameters, self._averages = (
+          [
+              {
+                  x: jnp.asarray(file[f'{kind}_{x}_{i}'])
+                  for x in ('weights', 'bias')
+              }
+              for i in range(num_layers)
+          ]
+          for kind in ('last', 'average')
+      )
 
   def _normalized(self, observation: Mapping[str, Any]) -> np.ndarray:
     state = observation[policy_spec.SINGLE] - self._statistics['mean']
@@ -172,8 +185,8 @@ def _sample(parameters: _Parameters, state, key, temperature):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(optimizer, parameters: _Parameters, moments, state, action, key):
-  """Takes one gradient step."""
+def _step(optimizer, parameters, averages, moments, state, action, key):
+  """Takes one gradient step, and moves the averages of the weights."""
   noise_key, time_key = jax.random.split(key)
   noise = jax.random.normal(noise_key, action.shape)
   time = jax.random.uniform(time_key, (len(action), 1))
@@ -185,7 +198,9 @@ def _step(optimizer, parameters: _Parameters, moments, state, action, key):
 
   loss, gradients = jax.value_and_grad(loss_of)(parameters)
   updates, moments = optimizer.update(gradients, moments, parameters)
-  return optax.apply_updates(parameters, updates), moments, loss
+  parameters = optax.apply_updates(parameters, updates)
+  averages = optax.incremental_update(parameters, averages, _AVERAGING_RATE)
+  return parameters, averages, moments, loss
 
 
 def _key(seed: int):
