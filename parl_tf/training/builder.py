@@ -161,7 +161,8 @@ def build_agent(
           '`build_agent.critic_optimizer_ctor` must be given with a critic.'
       )
     critic = critic_ctor(spec)
-    _check_critic(critic)
+    if agent_ctor is parl_agent.PARLAgent:  # Others may have another critic.
+      _check_critic(critic)
     critic_optimizer = critic_optimizer_ctor()
   improver = None if improver_ctor is None else improver_ctor()
   _check_rows(improver, chunk_length)

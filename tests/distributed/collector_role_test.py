@@ -24,7 +24,7 @@ class CollectingTest(absltest.TestCase):
   def test_nothing_is_sent_to_a_service_of_another_configuration(self):
     here = run_constants.RunConstants(
         0.99, 1.0, -1.0, -100.0, -100.0, 0.0, 0.0, 1, 70, 1, -0.25, 0.25, 7.0,
-        0, 0, 5.0,
+        0, 0, 0, 5.0,
     )
     there = here._replace(reward_bias=0.0)
     seen = journal.make(constants=there)
