@@ -36,7 +36,7 @@ class CollectingTest(absltest.TestCase):
       collector_role._exchange(link, reader, own, mock.Mock(), here)
     own.deliver.assert_not_called()
     old = mock.Mock(**{'read.return_value': journal.make(constants=here[:10])})
-    with self.assertRaisesRegex(ValueError, 'same version.*has 10 const.*16'):
+    with self.assertRaisesRegex(ValueError, 'same version.*has 10 const.*17'):
       collector_role._exchange(link, old, own, mock.Mock(), here)
     # Another driver, whose units differ.
     other = here._replace(greatest_action=2.5, reward_bias=0.0)
