@@ -94,6 +94,7 @@ class DescribeTest(parameterized.TestCase):
         'behavior_cloning': _phase(None, 0.0)._replace(
             mean_return_without_search=-1204.26
         ),
+        'offline': _phase(0.0, None)._replace(mean_return=-700.0),
         'online': _phase(0.0, 0.0)._replace(
             mean_return=-310.0, mean_return_without_search=-420.56
         ),
@@ -104,10 +105,11 @@ class DescribeTest(parameterized.TestCase):
         'No success. Mean undiscounted return, after reward scale and bias.'
     )
     self.assertEqual(
-        [line.split() for line in lines[start + 1:start + 4]],
+        [line.split() for line in lines[start + 1:start + 5]],
         [
             ['return', 'without', 'search'],
             ['behavior_cloning', '-1204.3'],
+            ['offline', '-700.0'],
             ['online', '-310.0', '-420.6'],
         ],
     )

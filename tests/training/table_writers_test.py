@@ -113,6 +113,14 @@ class MakeTest(parameterized.TestCase):
     agent.critic.gamma = 1.0  # Their sum would be infinite.
     self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
 
+  def test_processes_of_a_run_share_what_is_copied(self):
+    agent = small_agent.make_agent()
+    found = run_constants.read(pointmaze.PointMaze(), agent)
+    self.assertEqual((found.online_goals, found.max_hindsight_steps), (0, 0))
+    gin.parse_config('Hindsight.online_goals = 2\nHindsight.max_steps = 9')
+    found = run_constants.read(pointmaze.PointMaze(), agent)
+    self.assertEqual((found.online_goals, found.max_hindsight_steps), (2, 9))
+
   def test_processes_of_a_run_share_the_steps_of_a_row(self):
     agent = small_agent.make_agent()
     domain = pointmaze.PointMaze()
