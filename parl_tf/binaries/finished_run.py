@@ -105,7 +105,7 @@ def describe(summary: run_summary.RunSummary, root_dir: str) -> str:
     lines += _start_values(root_dir)
     text = (
         f'Success fell after {best.episodes} online episodes; for causes, see'
-        ' docs/your_task.md.'
+        ' docs/troubleshooting.md.'
     )
     if best.policies:
       text += ' The policies of that evaluation:'

@@ -74,8 +74,7 @@ class Found(NamedTuple):
         self.best == self.alone and self._is_worse(self.own, self.alone)
     ):
       sentences.append(
-          'The critic misleads the searches: see docs/your_task.md, "The'
-          ' critic".'
+          'The critic misleads the searches: see docs/troubleshooting.md.'
       )
     return ' '.join(sentences)
 

@@ -157,8 +157,7 @@ class BestPolicies:
     self._has_warned = True
     logging.warning(
         'Success has fallen from %.0f %% after %d episodes to %.0f %%. The best'
-        ' networks are kept in %s. For causes, see docs/your_task.md, "If'
-        ' success falls online".',
+        ' networks are kept in %s. For causes, see docs/troubleshooting.md.',
         100.0 * best.better_rate,
         best.episodes,
         100.0 * latest.better_rate,

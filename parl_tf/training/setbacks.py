@@ -69,7 +69,7 @@ def warn_of_search(metrics: Mapping[str, Any], agent) -> None:
       ' %.0f %% alone: the critic misleads the search, and online fine-tuning'
       ' would distill its errors into the policy. Train the critic longer'
       ' (`Offline.num_steps`) or on a shorter horizon (`Critic.gamma`); see'
-      ' docs/your_task.md, "The critic".',
+      ' docs/troubleshooting.md.',
       100.0 * metrics['success_rate'],
       len(searched),
       100.0 * metrics['success_rate_without_search'],

@@ -141,7 +141,7 @@ class DescribeTest(parameterized.TestCase):
         lines[-4:],
         [
             'Success fell after 21 online episodes; for causes, see'
-            ' docs/your_task.md. The policies of that evaluation:',
+            ' docs/troubleshooting.md. The policies of that evaluation:',
             'SavedModel: runs/tiny/policies/best/policy',
             'Those of the last step:',
             'SavedModel: runs/tiny/policies/policy',

@@ -61,7 +61,7 @@ class ServedBestTest(served_run.ServedRunTest):
     )
     self.assertIn(
         'Success fell after 10 online episodes; for causes, see'
-        " docs/your_task.md. In that evaluation the policy's server had"
+        " docs/troubleshooting.md. In that evaluation the policy's server had"
         ' version first; --checkpoint best of parl-evaluate and parl-serve has'
         ' its critic.',
         finished_run.describe(summary, session.root_dir),
