@@ -121,7 +121,13 @@ class RestartTest(service_case.ServiceCase):
     self.stop()
     self.start(port=first.port)
     self.variables[0].assign([5.0, 6.0])
-    make(self.variables).publish()
+
+    def publish():
+      make(self.variables).publish()
+      return True
+
+    # As a learner does: the connection to the first service may break late.
+    link.wait_for(weights.TABLE, publish)
     with mock.patch.object(weights, '_SAME_SECONDS', 0.0):
       receiver.receive()
     self.assertEqual(received[0].numpy().tolist(), [5.0, 6.0])
