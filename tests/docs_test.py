@@ -175,8 +175,6 @@ class PythonBlocksTest(absltest.TestCase):
       for block in pages.blocks(page, 'python'):
         if page == 'docs/deploy.md':  # `ReadmeTest` has its policy.
           continue
-        if 'import torch' in block.text:  # `torch_policy_test` replaces it.
-          continue
         # Line numbers in tracebacks match the page.
         path = folder / f'{page.replace("/", "_")}_{block.line}.py'
         path.write_text('\n' * block.line + block.text, encoding='utf-8')

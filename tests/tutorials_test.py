@@ -195,8 +195,8 @@ _PAGES = {
                 "\\1 --gin_bindings 'RemotePolicy.address = \"127.0.0.1:8000\"'"
             ),
             '^(parl-serve .*)': r'\1 &',
-            # `torch_policy_test` has a stand-in for PyTorch.
-            r'^.*\b(serve_torch\.py|reach_served).*': ':',
+            # `torch_policy_test` runs the server, which needs PyTorch.
+            r'^.*\b(serve\.py|reach_served).*': ':',
         },
         before=_QUICKSTART,
     ),
@@ -240,6 +240,7 @@ _ELSEWHERE = {
     'docs/installation.md': 'tests/installation_test.py',
     'examples/c_program/README.md': 'tests/benchmarks/c_program_test.py',
     'examples/jax_policy/README.md': 'tests/examples/jax_policy_test.py',
+    'examples/torch_policy/README.md': 'tests/examples/torch_policy_test.py',
     'examples/lerobot_policy/README.md':
         'tests/examples/lerobot_policy_test.py',
     'examples/openvla_policy/README.md':

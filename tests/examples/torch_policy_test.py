@@ -1,158 +1,111 @@
-"""Tests the policy in PyTorch of docs/your_policy.md, without PyTorch.
+"""Tests the example of a policy in PyTorch.
 
-`docs_test` parses the gin file and the command that fine-tune it.
+The test marked `full` installs PyTorch into an environment of its own, which
+needs 6 GB of disk.
 """
 
-import pathlib
-import pickle
-import runpy
-import sys
-import types
-from unittest import mock
+import os
+import subprocess
 
 from absl.testing import absltest
+import h5py
 import numpy as np
+import pytest
 
-from parl_tf.serving import server
-from tests import pages
-from tests.serving import toy_policy
+from parl_tf.serving import client as client_lib
+from tests import build_files
+from tests.domains import example_server
+from tests.examples import own_environment
 
-_PAGE = 'docs/your_policy.md'
-
-
-class _Tensor(np.ndarray):
-  """The methods of a tensor that the page uses and NumPy lacks."""
-
-  def repeat_interleave(self, repeats, dim):
-    return np.repeat(self, repeats, axis=dim)
-
-  def numpy(self):
-    return np.asarray(self)
-
-  def backward(self):
-    _Policy.gradient = np.sign(_Policy.error).mean(axis=0)
+_EXAMPLE = build_files.ROOT / 'examples' / 'torch_policy'
+_PACKAGES = ('torch', 'numpy', 'h5py', 'msgpack', 'websockets>=15')
 
 
-class _Adam:
-  """Takes steps against the sign of the policy's gradient."""
+class TorchImportsTest(absltest.TestCase):
 
-  def __init__(self, parameters, lr):
-    (self._offset,), self._rate = parameters, lr
-
-  def zero_grad(self):
-    _Policy.gradient = None
-
-  def step(self):
-    self._offset -= self._rate * _Policy.gradient
+  def test_no_file_of_the_example_imports_tensorflow(self):
+    found = own_environment.imports(_EXAMPLE)
+    self.assertContainsSubset(['torch', 'parl_tf.serving'], found)
+    # `dependency_test` checks that this package imports no TensorFlow.
+    self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
+    self.assertLen([x for x in found if x.startswith('parl_tf')], 1)
 
 
-class _Policy:
-  """Its samples are an offset plus noise."""
-
-  error = gradient = None
-
-  def __init__(self):
-    self.offset = np.zeros([1, 4])
-    self.is_training = True
-
-  def sample(self, state):
-    assert not self.is_training
-    noise = np.random.normal(size=(len(state), 1, 4))
-    return _tensor(self.offset + 0.01 * noise)
-
-  def loss(self, state, actions):
-    assert self.is_training and state.shape[1:] == (13,)
-    _Policy.error = self.offset - actions
-    return np.sum(_Policy.error**2, axis=-1)
-
-  def parameters(self):
-    return [self.offset]
-
-  def state_dict(self):
-    return {'offset': self.offset}
-
-  def load_state_dict(self, weights):
-    self.offset[:] = weights['offset']
-
-  def train(self):
-    self.is_training = True
-
-  def eval(self):
-    self.is_training = False
-    return self
-
-
-def _tensor(x):
-  return np.array(x).view(_Tensor)
-
-
-def _torch():
-  """Returns a module with the functions that the page uses."""
-  torch = types.ModuleType('torch')
-  torch.load = lambda path, **_: pickle.loads(pathlib.Path(path).read_bytes())
-  torch.save = lambda x, path: pathlib.Path(path).write_bytes(pickle.dumps(x))
-  torch.cat = lambda tensors, dim: _tensor(np.concatenate(tensors, axis=dim))
-  torch.randint = lambda high, size: np.random.randint(high, size=size)
-  torch.manual_seed = np.random.seed
-  torch.no_grad = lambda: lambda function: function
-  torch.tensor = _tensor
-  torch.optim = types.SimpleNamespace(Adam=_Adam)
-  return torch
-
-
+@pytest.mark.full
 class TorchPolicyTest(absltest.TestCase):
 
-  def test_it_is_sampled_trained_saved_and_loaded(self):
-    folder = self.create_tempdir().full_path
-    pages.save_files(_PAGE, folder)
-    checkpoint = pathlib.Path(folder, 'policy.pt')
-    checkpoint.write_bytes(pickle.dumps(_Policy()))
-    program = [f'{folder}/serve_torch.py', str(checkpoint)]
-    with (
-        mock.patch.dict(sys.modules, torch=_torch()),
-        mock.patch.object(sys, 'argv', program),
-        mock.patch.object(server, 'serve') as serve,
-    ):
-      runpy.run_path(program[0], run_name='__main__')
-    (sample, train), options = serve.call_args
-    policy = server.Policy(
-        sample, train, options.pop('save'), options.pop('load')
-    )
-    self.assertEqual(options.pop('directory'), 'versions')
-    client = self.enter_context(
-        toy_policy.connect(
-            self.enter_context(
-                toy_policy.serving(
-                    policy, directory=f'{folder}/versions', **options
-                )
-            )
-        )
-    )
-    states = {
-        'observation': np.ones([3, 10], np.float32),
-        'desired_goal': np.ones([3, 3], np.float32),
-    }
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls._python = own_environment.make(cls, 'PARL_TORCH_PYTHON', [_PACKAGES])
 
-    before = client.sample(states, 5, seed=1)
+  def test_a_clone_is_sampled_fitted_saved_and_loaded(self):
+    directory = self.create_tempdir().full_path
+    path = os.path.join(directory, 'data.hdf5')
+    states = np.random.default_rng(0).normal(size=(512, 3)).astype(np.float32)
+    with h5py.File(path, 'w') as file:
+      file['observations'] = states
+      file['actions'] = np.tanh(states[:, :2])
+    self._policy = os.path.join(directory, 'policy.pt')
+    subprocess.run(
+        [self._python, str(_EXAMPLE / 'train.py'), path, self._policy,
+         '--steps=600'],
+        check=True,
+    )
+    # The state has two parts, in this order.
+    parts = {'position': states[:64, :1], 'rest': states[:64, 1:]}
+    client = self._serve(directory)
+
+    before = client.sample(parts, 8, seed=5)
     client.save(before.version)
-    again = client.sample(states, 5, seed=1)
+    again = client.sample(parts, 8, seed=5)
+    other = client.sample(parts, 8, seed=6)
+    modes = client.sample(parts, 8, seed=6, temperature=0.0)
     trained = client.train(
-        states, np.ones([3, 1, 4]), num_steps=50, seed=0,
+        parts, np.full([64, 1, 2], 0.5), num_steps=200, seed=0,
         version=before.version,
     )
-    after = client.sample(states, 5, seed=1)
+    client.save(trained.version)
+    after = client.sample(parts, 8, seed=5)
     client.load(before.version)
-    loaded = client.sample(states, 5, seed=1)
-
-    self.assertEqual(before.actions.shape, (3, 5, 1, 4))
-    np.testing.assert_array_equal(before.actions, again.actions)
-    self.assertGreater(np.ptp(before.actions[0, :, 0, 0]), 0.0)
-    # Fifty steps of the page's learning rate.
-    np.testing.assert_allclose(
-        after.actions - before.actions, 0.005, atol=1e-6
+    repeated = client.train(
+        parts, np.full([64, 1, 2], 0.5), num_steps=200, seed=0,
+        version=before.version,
     )
-    self.assertEqual(after.version, trained.version)
-    np.testing.assert_array_equal(loaded.actions, before.actions)
+    another = self._serve(directory)
+    another.load(trained.version)
+    loaded = another.sample(parts, 8, seed=5)
+
+    self.assertEqual(before.actions.shape, (64, 8, 1, 2))
+    wanted = np.tanh(states[:64, np.newaxis, np.newaxis, :2])
+    self.assertLess(np.mean(np.abs(before.actions - wanted)), 0.25)
+    np.testing.assert_array_equal(before.actions, again.actions)
+    self.assertFalse(np.array_equal(before.actions, other.actions))
+    self.assertLess(np.max(np.std(modes.actions, axis=1)), 1e-6)
+    self.assertLess(
+        np.mean(np.abs(modes.actions - wanted)),
+        np.mean(np.abs(other.actions - wanted)),
+    )
+    self.assertLess(np.mean(np.abs(after.actions - 0.5)), 0.2)
+    self.assertEqual(trained.version, repeated.version)
+    for name, losses in trained.losses.items():
+      np.testing.assert_array_equal(losses, repeated.losses[name])
+    np.testing.assert_array_equal(after.actions, loaded.actions)
+
+  def _serve(self, directory):
+    """Returns a client of a new server of the base."""
+    port = example_server.free_port()
+    server = subprocess.Popen([
+        self._python, str(_EXAMPLE / 'serve.py'), self._policy,
+        '--observation=position=1', '--observation=rest=2', '--action_size=2',
+        f'--port={port}', f'--directory={os.path.join(directory, "versions")}',
+        '--learning_rate=0.003',
+    ])
+    self.addCleanup(server.wait)
+    self.addCleanup(server.terminate)
+    return self.enter_context(
+        client_lib.PolicyClient(f'127.0.0.1:{port}', patience_seconds=60)
+    )
 
 
 if __name__ == '__main__':
