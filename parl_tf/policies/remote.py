@@ -115,6 +115,12 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       self._client = self._connect(self._address)
     return self._client
 
+  def clients(self) -> List[client_lib.PolicyClient]:
+    """Returns the connections to the server and to its workers."""
+    for address in self._workers[len(self._worker_clients):]:
+      self._worker_clients.append(self._connect(address))
+    return [self.client, *self._worker_clients]
+
   def current_version(self) -> str:
     """Asks the server for the version of its weights."""
     if self.client.spec is None:
@@ -189,24 +195,26 @@ class RemotePolicy(generative_policy.GenerativePolicy):
           ' first %d are trained. To train all, bind'
           ' `build_agent.chunk_length = %d`.',
           1,
-          self._address,
-          spec.chunk_length,
-          self._num_actions,
+          self._address, spec.chunk_length, self._num_actions,
           spec.chunk_length,
       )
-    training = self._with_version(
-        lambda: self.client.train(
-            self.to_message(observation),
-            np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
-            num_steps=num_steps,
-            seed=seed,
-            version=self.version,
-            mask=np.pad(kept, [(0, 0), (0, missing)]),
-        )
-    )
+
+    def train():
+      training = self.client.train(
+          self.to_message(observation),
+          np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
+          num_steps=num_steps,
+          seed=seed,
+          version=self.version,
+          mask=np.pad(kept, [(0, 0), (0, missing)]),
+      )
+      if saves and self.client.can_save:
+        # A server that was restarted since then must train again.
+        self.client.save(training.version)
+      return training
+
+    training = self._with_version(train)
     self.version = training.version
-    if saves and self.client.can_save:
-      self.client.save(self.version)
     self._load_in_workers(self.version)
     return training
 
@@ -242,7 +250,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     is_stochastic = spec is None or spec.stochastic
     actions = self._with_version(
         lambda: pool.sample(
-            self._sampling_clients(),
+            self.clients(),
             self.to_message(observation),
             num_samples,
             seed,
@@ -333,9 +341,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       logging.warning(
           'The policy server at %s has version %s of the weights; it was'
           ' probably restarted. It loads %s again.',
-          self._address,
-          error.version,
-          self.version,
+          self._address, error.version, self.version,
       )
     self.restore(self.version)
     return call()
@@ -351,15 +357,9 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       raise
     return client
 
-  def _sampling_clients(self) -> List[client_lib.PolicyClient]:
-    """Returns the client of the server, and those of the workers."""
-    if not self._worker_clients:
-      self._worker_clients = [self._connect(x) for x in self._workers]
-    return [self.client, *self._worker_clients]
-
   def _load_in_workers(self, version: str) -> None:
     """Makes the workers load a version that the server has saved."""
-    for client in self._sampling_clients()[1:]:
+    for client in self.clients()[1:]:
       if client.status()['version'] != version:
         client.load(version)
 

@@ -76,7 +76,8 @@ class PolicyClient:
       api_key: Key of the server, or None.
       patience_seconds: Seconds to wait for a server that does not answer.
       call_seconds: Deadline in seconds of calls other than `train`, `save` and
-        `load`, which take as long as the policy's author needs.
+        `load`, which take as long as the policy's author needs. It includes
+        sending, and, if `patience_seconds` is shorter, waiting for a server.
       silence_seconds: See `connection.Connection`.
       max_bytes: Maximum size of a received message, in bytes.
 
@@ -305,7 +306,7 @@ class PolicyClient:
 
   def _send_training(self, pieces, seconds, arguments):
     for piece in pieces[:-1]:
-      self._call('rows', piece)
+      self._call('rows', piece, seconds)  # Large: a slow link needs minutes.
     return self._call('train', pieces[-1], seconds, **arguments)
 
   def _require_extension(self) -> Mapping[str, Any]:

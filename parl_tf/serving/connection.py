@@ -6,8 +6,9 @@ import math
 import re
 import socket as socket_lib
 import struct
+import threading
 import time
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from websockets import exceptions
 from websockets.sync import client as websocket_client
@@ -19,6 +20,11 @@ _RETRY_SECONDS = 0.2
 _REPORT_SECONDS = 10.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
+# A late answer is noticed before its connection is cut.
+_CUT_SECONDS = 0.02
+# The empty buffer of a socket holds this message, whose call needs no timer.
+_BUFFERED_BYTES = 8_192
+_LEAST_SECONDS = 1e-3
 _LIBRARY = re.compile(r'/(site|dist)-packages/|/lib/python3')
 _PLACE = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+), in .+')
 _TOO_BIG = 1009  # Close code of a message that exceeds the other side's limit.
@@ -86,7 +92,9 @@ class Connection:
     Args:
       message: Packed message.
       name: Name of the call, for errors and logs.
-      seconds: Deadline in seconds; None waits as long as the server is alive.
+      seconds: Deadline in seconds of sending and answer, both times together;
+        None waits as long as the server is alive. Reconnecting counts too,
+        unless `patience_seconds` is at least as long: it is then added.
 
     Raises:
       ConnectionError: If no server answers.
@@ -96,12 +104,17 @@ class Connection:
       ValueError: If the message is too large for the server, or the answer is
         malformed.
     """
+    deadline = time.monotonic() + (math.inf if seconds is None else seconds)
     is_repeated = False
     while True:
-      socket = self._connect() if self._socket is None else self._socket
+      socket = self._socket
+      if socket is None:
+        socket, waited = self._reconnect(seconds, deadline)
+        deadline += waited
       try:
-        socket.send(message)
-        answer = self._receive(socket, name, seconds)
+        with _cut_at(deadline, socket, len(message)):
+          socket.send(message)
+          answer = self._receive(socket, name, seconds, deadline)
         break
       except (exceptions.ConnectionClosed, ConnectionError) as error:
         self._drop(socket)
@@ -110,6 +123,8 @@ class Connection:
               f'{self.address} refused `{name}`: {len(message)} bytes are too '
               'many for a message.'
           ) from error
+        if time.monotonic() >= deadline:
+          raise self._late(name, seconds) from error
         if is_repeated:
           raise ConnectionError(
               f'The policy server at {self.address} closed the connection '
@@ -148,23 +163,20 @@ class Connection:
       socket: websocket_connection.Connection,
       name: str,
       seconds: Optional[float],
+      deadline: float,
   ) -> Union[str, bytes]:
     """Waits for an answer, and pings a server with our extension meanwhile."""
-    start = heard = time.monotonic()
+    heard = time.monotonic()
     interval = min(_PING_SECONDS, self._silence_seconds / 3.0)
     pong = None
     while True:
-      now = time.monotonic()
-      left = float('inf') if seconds is None else start + seconds - now
+      left = deadline - time.monotonic()
       try:
         return socket.recv(timeout=max(0.0, min(left, interval)))
       except TimeoutError:
         now = time.monotonic()
-      if seconds is not None and now - start >= seconds:
-        raise TimeoutError(
-            f'The policy server at {self.address} did not answer `{name}` '
-            f'within {seconds} s.'
-        )
+      if now >= deadline:
+        raise self._late(name, seconds)
       if 'parl' not in self.metadata:
         continue
       if pong is None or pong.is_set():
@@ -173,13 +185,50 @@ class Connection:
       elif now - heard >= self._silence_seconds:
         raise ConnectionError(f'no answer to pings for {now - heard:.0f} s')
 
-  def _connect(self) -> websocket_connection.Connection:
-    """Connects, and waits for the server if it does not answer."""
+  def _late(self, name: str, seconds: Optional[float]) -> TimeoutError:
+    return TimeoutError(
+        f'The policy server at {self.address} did not answer `{name}` within '
+        f'{seconds} s.'
+    )
+
+  def _reconnect(
+      self, seconds: Optional[float], deadline: float
+  ) -> Tuple[websocket_connection.Connection, float]:
+    """Connects for a call; returns the time by which that delays its deadline.
+
+    Args:
+      seconds: Deadline in seconds of the call, or None.
+      deadline: When the call must end.
+    """
     start = time.monotonic()
+    if seconds is None:
+      return self._connect(), 0.0
+    if self._patience_seconds < seconds:
+      return self._connect(deadline - start), 0.0
+    # Waiting for a server to restart would leave no time for its answer.
+    return self._connect(self._patience_seconds), time.monotonic() - start
+
+  def _connect(
+      self, seconds: Optional[float] = None
+  ) -> websocket_connection.Connection:
+    """Connects, and waits for the server if it does not answer.
+
+    Args:
+      seconds: Deadline in seconds within `patience_seconds`, including the
+        metadata; None lets an attempt that has begun go on.
+    """
+    start = time.monotonic()
+    patience = min(
+        self._patience_seconds, math.inf if seconds is None else seconds
+    )
     reported_at = None
     while True:
       try:
-        socket = self._open()
+        if seconds is None:
+          socket = self._open(patience, max(patience, _PING_SECONDS))
+        else:
+          left = start + patience - time.monotonic()
+          socket = self._open(max(left, _LEAST_SECONDS), 0.0)
         break
       except (OSError, EOFError, exceptions.WebSocketException) as error:
         if isinstance(error, exceptions.InvalidStatus) and (
@@ -189,19 +238,19 @@ class Connection:
               f'The policy server at {self.address} refused the API key.'
           ) from error
         now = time.monotonic()
-        if now - start >= self._patience_seconds:
+        if now - start >= patience:
           raise ConnectionError(
               f'No policy server answered at {self.address} within '
-              f'{self._patience_seconds:g} s: {error}. Is it started, and is '
+              f'{round(patience, 3):g} s: {error}. Is it started, and is '
               'this its port?'
           ) from error
         if reported_at is None or now - reported_at >= _REPORT_SECONDS:
           logging.warning(
               'Waiting for the policy server at %s (up to %g s): %s',
-              self.address, self._patience_seconds, error,
+              self.address, round(patience, 3), error,
           )
           reported_at = now
-      time.sleep(_RETRY_SECONDS)
+      time.sleep(min(_RETRY_SECONDS, patience / 4.0))
     if reported_at is not None:
       logging.info(
           'Connected to %s after %.1f s.',
@@ -210,7 +259,16 @@ class Connection:
       )
     return socket
 
-  def _open(self) -> websocket_connection.Connection:
+  def _open(
+      self, seconds: float, metadata_seconds: float
+  ) -> websocket_connection.Connection:
+    """Opens a connection and receives the metadata.
+
+    Args:
+      seconds: Deadline in seconds.
+      metadata_seconds: Least time in seconds to wait for the metadata.
+    """
+    start = time.monotonic()
     headers = {}
     if self._api_key is not None:
       headers['Authorization'] = f'Api-Key {self._api_key}'
@@ -220,30 +278,69 @@ class Connection:
         compression=None,
         additional_headers=headers,
         max_size=self._max_bytes,
-        open_timeout=self._patience_seconds,
+        open_timeout=seconds,
         close_timeout=_CLOSE_SECONDS,
         # An openpi server does not answer pings during inference.
         ping_interval=None,
         proxy=None,
     ))
     with stack:  # Closes the socket if the metadata is invalid.
-      metadata = messages.unpack(
-          socket.recv(timeout=max(self._patience_seconds, _PING_SECONDS))
-      )
+      left = start + seconds - time.monotonic()
+      try:
+        message = socket.recv(timeout=max(left, metadata_seconds, 0.0))
+      except TimeoutError:
+        socket.close_socket()  # Without waiting for an answer to that, too.
+        raise
+      metadata = messages.unpack(message)
       if not isinstance(metadata, dict):
         raise messages.MessageError(
             f'The metadata of {self.address} must be a map, got {metadata!r}.'
         )
       # Or a server that stops reading would block a large message for ever.
-      fraction, seconds = math.modf(self._silence_seconds)
+      fraction, whole = math.modf(self._silence_seconds)
       socket.socket.setsockopt(
           socket_lib.SOL_SOCKET,
           socket_lib.SO_SNDTIMEO,
-          struct.pack('ll', int(seconds), int(1e6 * fraction)),
+          struct.pack('ll', int(whole), int(1e6 * fraction)),
       )
       self._socket, self.metadata = socket, metadata
       self._stack = stack.pop_all()
     return socket
+
+
+@contextlib.contextmanager
+def _cut_at(
+    deadline: float, socket: websocket_connection.Connection, num_bytes: int
+) -> Iterator[None]:
+  """Cuts a connection at a deadline, if sending and receiving last longer.
+
+  The socket's own timeouts are for single system calls, of which a long message
+  needs many, or also for the thread that receives.
+
+  Args:
+    deadline: When, in seconds of the monotonic clock.
+    socket: The connection.
+    num_bytes: Size of the message.
+  """
+  if deadline == math.inf or num_bytes <= _BUFFERED_BYTES:
+    yield
+    return
+  timer = threading.Timer(
+      max(0.0, deadline - time.monotonic()) + _CUT_SECONDS, _shut, [socket]
+  )
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+
+
+def _shut(socket: websocket_connection.Connection) -> None:
+  """Makes the calls that use a socket fail, also those of other threads."""
+  with contextlib.suppress(OSError):  # It is already closed.
+    # The method of TLS sockets would send the rest of a message as plain text.
+    socket_lib.socket.shutdown(socket.socket, socket_lib.SHUT_RDWR)
 
 
 def _is_too_big(error: Exception) -> bool:

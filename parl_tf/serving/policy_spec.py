@@ -216,6 +216,11 @@ def _checked_array(
     raise ValueError(
         f'observation {name!r} must be {spec.dtype}, got {array.dtype}.'
     )
+  if _wraps_around(array, spec.dtype):
+    raise ValueError(
+        f'observation {name!r} must be {spec.dtype}, got {array.dtype} with'
+        f' values from {array.min()} to {array.max()}, which do not fit.'
+    )
   array = array.astype(spec.dtype, copy=False)
   if array.dtype.kind == 'f' and not np.isfinite(array).all():
     place = np.argwhere(~np.isfinite(array))[0]
@@ -224,6 +229,14 @@ def _checked_array(
         f' {place.tolist()} of shape {list(array.shape)}.'
     )
   return array
+
+
+def _wraps_around(array: np.ndarray, dtype: str) -> bool:
+  """Returns whether a cast to another integer dtype changes a value."""
+  if np.dtype(dtype).kind not in 'iu' or np.can_cast(array.dtype, dtype):
+    return False
+  limits = np.iinfo(dtype)
+  return bool(np.any((array < limits.min) | (array > limits.max)))
 
 
 def _hint(seen: Tuple[int, ...], wanted: Tuple[int, ...]) -> str:

@@ -30,8 +30,8 @@ def sample(
     observation: Arrays `[B, ...]` by name.
     num_samples: N.
     seed: Non-negative integer.
-    version: Required version of the weights; None accepts any, for a single
-      client.
+    version: Required version of the weights; None takes that of the first
+      client's server.
     temperature: Scale of the policy's noise.
 
   Returns:
@@ -47,6 +47,8 @@ def sample(
     return first.sample(
         observation, num_samples, seed, version, temperature
     ).actions
+  if version is None:
+    version = first.status()['version']
   pending = collections.deque(range(0, size, step))
   actions: Dict[int, np.ndarray] = {}
 

@@ -11,6 +11,7 @@ import filecmp
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from typing import Callable, Iterator, List, Optional, Tuple
 
@@ -22,6 +23,9 @@ UNNAMED = 'initial'
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]{0,199}')
 _TRAINED = re.compile(r'(.*)\+(\d+)-[0-9a-f]{12}(\.failed)?')
 _PARTIAL = '.partial'
+_WRITTEN = re.compile(r'.*-[0-9a-f]{12}\.partial')
+# Since the last change of a file. Even a slow `save` writes more often.
+_ABANDONED_SECONDS = 3_600.0
 
 _Transfer = Callable[[str], None]
 
@@ -116,25 +120,27 @@ class Weights:
     Raises:
       WeightsError: If there is no directory, or `save` writes nothing.
     """
-    directory, save, _ = self._storage()
+    directory = self._storage()[0]
     path = os.path.join(directory, self.version)
     if os.path.isdir(path):
       return
     with log.timed('Saving', lambda: self.version):
-      shutil.rmtree(path + _PARTIAL, ignore_errors=True)
-      os.makedirs(path + _PARTIAL)
-      save(path + _PARTIAL)
-      if not _files(path + _PARTIAL):
-        raise WeightsError(
-            '`save` must write the weights into the directory that it gets,'
-            f' {path + _PARTIAL}, but wrote no file.'
-        )
-      # Before the client stores the name, so that a power failure leaves no
-      # version that has a name but is torn.
-      for folder, _, names in os.walk(path + _PARTIAL):
-        for name in (*names, '.'):
-          _sync(os.path.join(folder, name))
-      os.replace(path + _PARTIAL, path)
+      with self._written() as written:
+        if not _files(written):
+          raise WeightsError(
+              '`save` must write the weights into the directory that it gets, a'
+              f' new one in {directory}, but wrote no file.'
+          )
+        # Before the client stores the name, so that a power failure leaves no
+        # version that has a name but is torn.
+        for folder, _, names in os.walk(written):
+          for name in (*names, '.'):
+            _sync(os.path.join(folder, name))
+        try:
+          os.replace(written, path)
+        except OSError:
+          if not os.path.isdir(path):  # Or another server has saved it, too.
+            raise
       _sync(directory)
 
   def differ_from_saved(self) -> bool:
@@ -144,18 +150,12 @@ class Weights:
     """
     if self.version not in self.saved():
       return False
-    directory, save, _ = self._storage()
-    path = os.path.join(directory, self.version)
-    shutil.rmtree(path + _PARTIAL, ignore_errors=True)
-    os.makedirs(path + _PARTIAL)
-    try:
-      save(path + _PARTIAL)
+    path = os.path.join(self._storage()[0], self.version)
+    with self._written() as written:
       names = _files(path)
-      return names != _files(path + _PARTIAL) or any(
-          filecmp.cmpfiles(path, path + _PARTIAL, names, shallow=False)[1:]
+      return names != _files(written) or any(
+          filecmp.cmpfiles(path, written, names, shallow=False)[1:]
       )
-    finally:
-      shutil.rmtree(path + _PARTIAL)
 
   def load(self, version: str) -> None:
     """Loads a saved version.
@@ -190,6 +190,24 @@ class Weights:
       self.version = failed(self.version)
       raise
     self.version = version
+
+  @contextlib.contextmanager
+  def _written(self) -> Iterator[str]:
+    """Writes the current version to a directory that exists meanwhile.
+
+    Its name is unique: servers that share the parent may do so at once.
+    """
+    directory, save, _ = self._storage()
+    written = os.path.join(
+        directory, f'{self.version}-{secrets.token_hex(6)}{_PARTIAL}'
+    )
+    os.makedirs(written)
+    try:
+      _remove_abandoned(directory, written)
+      save(written)
+      yield written
+    finally:
+      shutil.rmtree(written, ignore_errors=True)
 
   def _storage(self) -> Tuple[str, _Transfer, _Transfer]:
     """Returns the directory and the functions that save and load weights."""
@@ -237,6 +255,25 @@ def _files(path: str) -> List[str]:
       for folder, _, names in os.walk(path)
       for name in names
   )
+
+
+def _remove_abandoned(directory: str, written: str) -> None:
+  """Removes what servers that were killed have not finished.
+
+  Args:
+    directory: Of all versions.
+    written: A new directory in it, whose time is now by the clock that the
+      servers of a shared directory have in common.
+  """
+  now = os.path.getmtime(written)
+  for name in os.listdir(directory):
+    path = os.path.join(directory, name)
+    if not _WRITTEN.fullmatch(name):
+      continue
+    with contextlib.suppress(FileNotFoundError):  # Its server goes on.
+      times = [os.path.getmtime(os.path.join(path, x)) for x in _files(path)]
+      if now - max([os.path.getmtime(path), *times]) > _ABANDONED_SECONDS:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: str) -> None:

@@ -10,7 +10,7 @@ def check(
     uses_server: bool,
     needs_versions: bool,
 ) -> None:
-  """Checks that an agent and the server of its policy suit `ServedOnline`.
+  """Checks that an agent and the servers of its policy suit `ServedOnline`.
 
   Args:
     agent: The agent.
@@ -19,7 +19,7 @@ def check(
     needs_versions: Whether the server must save versions of the weights.
 
   Raises:
-    ConnectionError: If the server does not answer.
+    ConnectionError: If the server or one of its workers does not answer.
     ValueError: If one of them is unsuitable.
   """
   policy = agent.generative_policy
@@ -43,6 +43,19 @@ def check(
   if uses_server:
     with policy:
       _check_server(policy.client, needs_versions)
+      _check_workers(policy.clients())
+
+
+def _check_workers(clients):
+  """Raises `ValueError` unless workers, if any, can follow the server."""
+  for client in clients:
+    if len(clients) > 1 and not client.can_save:
+      raise ValueError(
+          f'The policy server at {client.address} must save and load versions'
+          ' of the weights for `RemotePolicy.workers`: its author passes'
+          ' `save`, `load` and `directory`, which is the same for all servers,'
+          ' to `serve`.'
+      )
 
 
 def _check_server(client, needs_versions):

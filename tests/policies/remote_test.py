@@ -206,6 +206,34 @@ class RemotePolicyTest(parameterized.TestCase):
     policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=1)
     self.assertIn('+2-', server.weights.version)
 
+  def test_a_server_that_restarts_before_it_saves_trains_again(self):
+    toy = toy_policy.ToyPolicy()
+    server = self.enter_context(
+        toy_policy.serving(
+            toy.functions(), directory=self.create_tempdir().full_path
+        )
+    )
+    policy = self._policy(_spec(), server=server)
+    policy.restore('initial')
+    rows = toy_policy.observation(4)
+    policy.client.save('initial')
+    policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=0)
+    save, before = policy.client.save, policy.version
+
+    def save_late(version):
+      if toy.num_trainings == 2:
+        server.weights.load('initial')
+      save(version)
+
+    with mock.patch.object(policy.client, 'save', save_late):
+      policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=1)
+
+    self.assertEqual(toy.num_trainings, 3)
+    self.assertEqual(
+        server.weights.saved(), ['initial', before, policy.version]
+    )
+    self.assertEqual(server.weights.version, policy.version)
+
   def test_a_policy_that_ignores_its_seeds_is_refused(self):
     states = toy_policy.observation(3)
     self._policy(_spec()).check_seeds(states)

@@ -244,9 +244,9 @@ class ClientTest(parameterized.TestCase):
     with mock.patch.object(os, 'fsync', sync):
       client.save('initial')
 
-    partial = 'initial.partial'
     self.assertEqual(synced[-1], '.')
-    self.assertIn(partial, synced[:-1])
+    partial = os.path.normpath(synced[-2])
+    self.assertRegex(partial, r'^initial-[0-9a-f]{12}\.partial$')
     [name] = os.listdir(os.path.join(directory, 'initial'))
     self.assertIn(os.path.join(partial, name), synced[:-1])
 

@@ -115,7 +115,8 @@ class FailuresTest(parameterized.TestCase):
   def test_a_restarted_server_is_waited_for(self):
     with toy_policy.serving(self.policy.functions()) as server:
       host, _, port = server.address.partition(':')
-      client = self.enter_context(toy_policy.connect(server))
+      # Waiting does not count if it may last for longer than an answer.
+      client = self.enter_context(toy_policy.connect(server, call_seconds=0.3))
       client.status()
 
     restarted = threading.Event()
@@ -124,7 +125,7 @@ class FailuresTest(parameterized.TestCase):
       with _listening(_openpi, int(port)):
         restarted.wait()
 
-    timer = threading.Timer(0.3, restart)
+    timer = threading.Timer(0.4, restart)
     timer.start()
     with self.assertLogs(level='INFO') as logs:
       answer = client.infer({'state': np.ones(3)})
@@ -278,7 +279,8 @@ class FailuresTest(parameterized.TestCase):
     server = self.enter_context(
         toy_policy.serving(policy.functions(), max_bytes=66_000)
     )
-    client = self.enter_context(toy_policy.connect(server))
+    # A deadline that nothing meets: rows have that of their training, none.
+    client = self.enter_context(toy_policy.connect(server, call_seconds=1e-6))
     call, answered = client._call, []
 
     def call_and_break(name, *args, **kwargs):

@@ -5,6 +5,7 @@ import threading
 from unittest import mock
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -31,7 +32,7 @@ class _MeetingPolicy(toy_policy.ToyPolicy):
     return super().sample(observation, num_samples, seed, temperature)
 
 
-class PoolTest(absltest.TestCase):
+class PoolTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -61,7 +62,9 @@ class PoolTest(absltest.TestCase):
     np.testing.assert_array_equal(shared, alone.actions)
     self.assertEqual([p.meeting for p in self.policies], [None] * 3)
 
-  def test_a_server_with_another_version_is_an_error(self):
+  # None is the version of the first server.
+  @parameterized.parameters('initial', None)
+  def test_a_server_with_another_version_is_an_error(self, version):
     observation = toy_policy.observation(50)
     self.servers[1].weights.version = 'other'
     # Without waiting, the other two may draw everything before it is asked.
@@ -80,9 +83,9 @@ class PoolTest(absltest.TestCase):
     )
 
     with self.assertRaisesRegex(
-        weights.StaleVersionError, "has version 'other'"
+        weights.StaleVersionError, "has version 'other' .* 'initial' was"
     ):
-      pool.sample(self.clients, observation, 4, 3, 'initial')
+      pool.sample(self.clients, observation, 4, 3, version)
 
   def test_all_parts_of_a_batch_must_have_one_version(self):
     call = self.clients[0]._call
