@@ -90,7 +90,8 @@ class ServedOnline:
         None takes N of the search for training.
       base_cache: Action cache of the offline table; None takes that of the
         run's offline phase, if it has one. A cache of fewer samples, or of a
-        version that the run never had, is not used.
+        version that the run never had, is not used. Whether the run stores
+        samples as float16 or float32 is as in this cache.
 
     Raises:
       ValueError: If a number is out of range.
@@ -217,28 +218,23 @@ class ServedOnline:
         'action_cache'
     )
     path = given or cached_samples.own_directory(session)
+    header = action_cache.Header(
+        session.state.policy_versions[-1],
+        self._num_samples or search.num_samples,
+        agent.chunk_length * agent.action_spec.shape[0],
+        session.seed,
+        search.temperature,
+        settings=agent.generative_policy.sample_settings,
+    )
     base = None
     if given or os.path.isdir(path):
-      base = action_cache.ActionCache(path)
-      base.verify()
-      if base.header.version not in session.state.policy_versions:
-        logging.warning(
-            'The samples in %s are of version %s of the weights, but the run'
-            ' has %s: they are drawn again.',
-            path,
-            base.header.version,
-            session.state.policy_versions[-1],
-        )
+      base = sample_segments.open_base(
+          path, header, session.state.policy_versions
+      )
     return sample_segments.SampleSegments(
         os.path.join(session.root_dir, 'action_segments'),
         session.experience,
-        action_cache.Header(
-            session.state.policy_versions[-1],
-            self._num_samples or search.num_samples,
-            agent.chunk_length * agent.action_spec.shape[0],
-            session.seed,
-            search.temperature,
-        ),
+        header,
         base,
     )
 
