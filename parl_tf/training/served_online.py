@@ -274,29 +274,30 @@ class ServedOnline:
     versions = session.state.policy_versions
     sampler = cached_samples.served_sampler(policy, segments.header)
 
-    is_stopped = threading.Event()
+    has_trained, is_stopped = threading.Event(), threading.Event()
 
-    def refresh():
-      return segments.refresh(
-          versions, sampler, self._refresh_share, is_stopped
-      )
+    def refresh(draw):
+      return segments.refresh(versions, draw, self._refresh_share, is_stopped)
 
     start = time.monotonic()
     share_drawn = segments.draw_new(versions, sampler)
     if not self._is_beside:
-      share_drawn += refresh()
+      share_drawn += refresh(sampler)
     staleness = segments.attach(
         versions, includes_present=not self._is_beside
     )
     seconds = time.monotonic() - start
     with futures.ThreadPoolExecutor(max_workers=1) as executor:
-      drawing = executor.submit(refresh)  # Draws nothing a second time.
+      patient = cached_samples.patient_sampler(sampler, has_trained, is_stopped)
+      drawing = executor.submit(refresh, patient)  # Draws nothing twice.
       try:
         session.train(num_steps, request)
         start = time.monotonic()
+        has_trained.set()
         share_drawn += drawing.result()
       except BaseException:
         is_stopped.set()  # The error should not wait for the samples.
+        has_trained.set()
         raise
       seconds += time.monotonic() - start
     return {
