@@ -13,6 +13,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import interruption
 from parl_tf import randomness
 from parl_tf.replay import action_cache
 from parl_tf.replay import experience
@@ -184,7 +185,7 @@ class ServedOnline:
             metrics.update(session.evaluate(with_search=True))
           session.write_row(metrics)
           bar.update(step, **metrics)
-          session.save()
+          interruption.end_turn(session.save, is_due=True)
       if not session.state.latest:  # The number of epochs was lowered.
         session.write_row(session.evaluate(with_search=True))
       session.end_phase()
@@ -246,10 +247,12 @@ class ServedOnline:
     for _ in range(self._episodes_per_epoch):
       collected.append(collection.next(state.episodes))
       state.episodes += 1
+      _end_part()
     num_steps = sum(x.num_steps for x in collected)
     state.env_steps += num_steps
     show_part('training the critic')
     metrics = self._train_critic(session, policy, segments, num_steps)
+    _end_part()
     show_part('fitting the policy')
     start = time.monotonic()
     metrics.update(self._fit(session, policy))
@@ -373,3 +376,12 @@ class ServedOnline:
     yield
     # After an error, the restarted run restores its version.
     policy.restore(present)
+
+
+def _end_part() -> None:
+  """Ends the process if SIGTERM has come; a restart repeats the epoch.
+
+  Its episodes are in the log, and its samples in their caches. What the server
+  has begun to fit would be lost.
+  """
+  interruption.end_turn(lambda: None, is_due=False)

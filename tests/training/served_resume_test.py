@@ -9,6 +9,7 @@ from absl.testing import absltest
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import interruption
 from parl_tf.training import cached_samples
 from parl_tf.training import sample_segments
 from parl_tf.training import served_online
@@ -100,6 +101,28 @@ class ServedResumeTest(served_run.ServedRunTest):
 
     self.assertEqual(sampled.call_count, 3)
     self.assertLen([x for x in logs.output if 'again: away' in x], 2)
+
+  def test_sigterm_ends_a_run_before_a_fit_or_after_an_epoch(self):
+    policy, server = self.serve('ended')
+    session = self.make_session('run', server)
+    end = interruption._ends_after_turn.set
+    with mock.patch.object(session, 'train', lambda *_: end()):
+      with interruption.turns(), self.assertRaises(KeyboardInterrupt):
+        served_run.phase(2).run(session)
+    self.assertEqual(policy.num_trainings, 0)
+
+    session = self.make_session('run', server)
+    self.assertLen(session.log, 2)  # The episodes are not collected again.
+    with (
+        mock.patch.object(session, 'train'),
+        mock.patch.object(session, 'write_row', lambda _: end()),
+        interruption.turns(),
+        self.assertRaises(KeyboardInterrupt),
+    ):
+      served_run.phase(2).run(session)
+    self.assertEqual(policy.num_trainings, 1)
+    state = self.make_session('run', server).state
+    self.assertEqual((state.phase_step, len(state.policy_versions)), (1, 2))
 
 
 if __name__ == '__main__':
