@@ -95,6 +95,21 @@ def take_no_time() -> None:
 
 
 @contextlib.contextmanager
+def taking_time() -> Iterator[None]:
+  """Lets its context end in its own time after Ctrl-C; see `take_time`.
+
+  For a process that has to undo in another one what it did there.
+  """
+  takes_time_anyway = _takes_time.is_set()
+  take_time()
+  try:
+    yield
+  finally:
+    if not takes_time_anyway:
+      take_no_time()
+
+
+@contextlib.contextmanager
 def ends_soon(
     describe: Callable[[], str], may_end: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:

@@ -51,7 +51,8 @@ def run(
   The exit status is the return value of `main`, 1 for an input error, 2 for
   wrong flags, 130 after Ctrl-C (or SIGTERM, if `is_resumable` and not
   `cleans_up`), and 141, as for other commands, if the output is no longer read.
-  A bug keeps its traceback; `--debug` shows the traceback of any error.
+  A bug keeps its traceback; `--debug` shows the traceback of any error. The
+  message of a `KeyboardInterrupt` is printed.
 
   Args:
     name: Name of the command.
@@ -62,7 +63,8 @@ def run(
     is_resumable: Whether rerunning the command resumes after Ctrl-C or SIGTERM.
     cleans_up: Whether the program tells other processes when it ends, for which
       it may take its time after Ctrl-C. Otherwise it ends within two seconds,
-      unless its domain moves a machine.
+      unless it takes its time meanwhile (`interruption`), for instance because
+      its domain moves a machine.
   """
   others = set(flags.FLAGS)
   define_flags()
@@ -106,10 +108,11 @@ def run(
     except app.UsageError as error:
       _report(name, f'{error} See {name} --help.')
       return _USAGE_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
       if flags.FLAGS.debug:
         raise
-      print(*farewells, end='', file=sys.stderr)
+      farewells.append(f'{error}\n' if str(error) else '')
+      print(*farewells, sep='', end='', file=sys.stderr)
       farewells.clear()
       return interruption.STATUS
     except (

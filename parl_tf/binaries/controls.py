@@ -13,11 +13,11 @@ For each run directory, or each run below a folder:
 
 The run needs its checkpoint of behavior cloning (phases/behavior_cloning), or
 that of the run where it began. A served policy needs its server, which must
-save versions; afterwards it has the run's last version again. The results are
-printed and in controls.json of the run's directory, which parl-report reads.
-Self-distillation runs in the directory controls/self_distillation. Rerun the
-same command to resume. If the path of the run's dataset is relative, run it
-where the run was started.
+save versions; afterwards, also after Ctrl-C or SIGTERM, it has the run's last
+version again. The results are printed and in controls.json of the run's
+directory, which parl-report reads. Self-distillation runs in the directory
+controls/self_distillation. Rerun the same command to resume. If the path of the
+run's dataset is relative, run it where the run was started.
 """
 
 from typing import Sequence

@@ -12,6 +12,7 @@ from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 from absl import logging
 import gin
 
+from parl_tf import interruption
 from parl_tf.critics import iql  # noqa: F401  # `GIN_BINDINGS` name it,
 from parl_tf.policies import remote
 from parl_tf.reports import run_files
@@ -107,6 +108,9 @@ def check(run_dir: str) -> None:
 def base(run_dir: str, domain) -> Iterator[remote.RemotePolicy]:
   """Makes the server use the base, and afterwards the run's last version.
 
+  Also after Ctrl-C or SIGTERM, for which it takes its time. The message of a
+  second interruption names that version.
+
   Args:
     run_dir: The run's directory, whose configuration gin holds.
     domain: `Domain` of the run.
@@ -117,21 +121,49 @@ def base(run_dir: str, domain) -> Iterator[remote.RemotePolicy]:
       that it does not have.
   """
   spec = served_acting.model_spec(domain, chunk_length=1)
-  with run_directory.hold(run_dir), remote.RemotePolicy(
-      spec, workers=()
-  ) as policy:
+  with (
+      run_directory.hold(run_dir),
+      remote.RemotePolicy(spec, workers=()) as policy,
+      # Otherwise Ctrl-C or SIGTERM would leave the weights of a control.
+      interruption.taking_time(),
+  ):
     # Offline RL alone does not change a served policy.
     versions = _versions(run_dir) or [policy.current_version()]
-    policy.restore(versions[0])
+    address = policy.client.address
     try:
+      policy.restore(versions[0])
       yield policy
     finally:
-      policy.restore(versions[-1])
-      logging.info(
-          'The policy server at %s has version %s of the run again.',
-          policy.client.address,
-          versions[-1],
-      )
+      _load_again(policy, address, versions[-1])
+
+
+def _load_again(
+    policy: remote.RemotePolicy, address: str, version: str
+) -> None:
+  """Makes the server use the run's version again, or tells how to."""
+  by_hand = (
+      f'The policy server at {address} may have the weights of a control. The'
+      f" run's own version is {version!r}; to load it, call"
+      f' `parl_tf.serving.client.PolicyClient({address!r}).load({version!r})`.'
+  )
+  # A server that is training loads it afterwards.
+  logging.info(
+      'The policy server at %s loads version %s of the run again.',
+      address,
+      version,
+  )
+  try:
+    policy.restore(version)
+  except KeyboardInterrupt as error:
+    raise KeyboardInterrupt(by_hand) from error
+  except (OSError, RuntimeError, ValueError):
+    logging.error('%s', by_hand)
+    raise
+  logging.info(
+      'The policy server at %s has version %s of the run again.',
+      address,
+      version,
+  )
 
 
 @contextlib.contextmanager

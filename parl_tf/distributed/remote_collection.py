@@ -55,8 +55,8 @@ class RemoteCollection:
     """Claims the service if it is up, and withdraws an end of training.
 
     Raises:
-      ValueError: If the service has another configuration, run or dataset, or
-        serves another learner.
+      ValueError: If the service has another configuration, run or dataset,
+        other networks, or serves another learner.
     """
     try:
       if self._read_journal() is None:
@@ -119,7 +119,11 @@ class RemoteCollection:
     return True
 
   def _read_journal(self):
-    return self._checked(journal_lib.read(self._link))
+    journal = self._checked(journal_lib.read(self._link))
+    # Known before the service is ready. Nobody else would notice until the
+    # first weights are sent, after the offline phases.
+    self._weights.check_signature()
+    return journal
 
   def _checked(self, journal):
     if journal is not None:

@@ -1,6 +1,7 @@
 """The learner's weights, sent to the actors through a Reverb table."""
 
 from concurrent import futures
+import itertools
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -113,6 +114,15 @@ class Weights:
     """
     return bool(self._link.size(TABLE))
 
+  def check_signature(self) -> None:
+    """Checks that the service takes these variables; it need not be ready.
+
+    Raises:
+      ConnectionError: If the service does not answer in time.
+      ValueError: If it has other variables.
+    """
+    self._check_signature(self._link.table(TABLE))
+
   def publish(self) -> None:
     """Sends the progress, then the weights.
 
@@ -144,9 +154,10 @@ class Weights:
 
     Raises:
       ConnectionError: If the service does not answer in time.
-      ValueError: If its signature differs.
+      ValueError: If it has other variables.
     """
     table = self._link.table(TABLE)
+    self._check_signature(table)
     if not table.current_size:
       return None
     num_sent = table.rate_limiter_info.insert_stats.completed
@@ -166,6 +177,23 @@ class Weights:
       )
       self._received_at = now
     return True
+
+  def _check_signature(self, table) -> None:
+    variables = self._values['variables']
+    pairs = itertools.zip_longest(
+        table.signature['variables'], signature(variables)['variables']
+    )
+    for index, (there, here) in enumerate(pairs):
+      if _describe(there) != _describe(here):
+        name = f'number {index}'
+        if here is not None:
+          name += f' ({variables[index].name.partition(":")[0]})'
+        raise ValueError(
+            f'The replay service at {self._link.address} must have the networks'
+            f' of this process, but variable {name} is'
+            f' {_describe(there)} there, {_describe(here)} here. Start all'
+            ' roles with the same gin files.'
+        )
 
   def _transfer(self, name, function):
     """Returns the result of a transfer, or of one that is still under way.
@@ -194,6 +222,13 @@ class Weights:
     except server_link.SlowAnswerError:
       self._under_way[name] = answer
       raise
+
+
+def _describe(spec: Optional[tf.TensorSpec]) -> str:
+  """Formats a spec for an error message."""
+  if spec is None:
+    return 'missing'
+  return f'{spec.dtype.name} of shape {spec.shape.as_list()}'
 
 
 def withdraw_end(link: server_link.ServerLink) -> None:

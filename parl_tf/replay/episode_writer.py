@@ -139,6 +139,7 @@ class EpisodeWriter:
       timeout_fails: bool = False,
       make_copies: MakeCopies = lambda table, episode: (),
       sink: Sink,
+      step_spec: Optional[checks.StepSpec] = None,
   ):
     """Creates a writer.
 
@@ -152,6 +153,8 @@ class EpisodeWriter:
       make_copies: Returns further episodes to write after each one, given its
         table.
       sink: Destination of every episode.
+      step_spec: Spec of the stored steps that the sink takes, for `check`; None
+        compares none.
     """
     self._constants: Dict[str, Any] = dict(
         gamma=gamma,
@@ -163,6 +166,8 @@ class EpisodeWriter:
     )
     self._make_copies = make_copies
     self._sink = sink
+    self._step_spec = step_spec
+    self._has_shown_traceback = False
 
   def stored_steps(self, episode: types.Episode) -> trajectory_lib.Trajectory:
     """Returns the stored steps `[T + 1, ...]` of an episode."""
@@ -184,13 +189,31 @@ class EpisodeWriter:
       self._sink.add(table, steps, written.num_transitions)
 
   def check(self, table: str, episode: types.Episode) -> None:
-    """Raises `ValueError` where `write` would, and inserts nothing."""
-    for written in self._with_copies(table, episode):
-      checks.check_steps(
-          f'episode {written.episode_id}',
-          self.stored_steps(written),
-          written.num_transitions,
-      )
+    """Raises `ValueError` where `write` would fail, and inserts nothing.
+
+    That includes any error of the task's code that makes copies; the first one
+    is logged with its traceback.
+    """
+    written: List[types.Episode] = []
+    try:
+      written = self._with_copies(table, episode)
+      for one in written:
+        checks.check_steps(
+            f'episode {one.episode_id}',
+            self.stored_steps(one),
+            one.num_transitions,
+            self._step_spec,
+        )
+    except Exception as error:  # noqa: BLE001 (code of the domain)
+      if written and isinstance(error, ValueError):
+        raise  # Of a check, whose message gives the reason.
+      if not self._has_shown_traceback:
+        self._has_shown_traceback = True
+        logging.exception('Copies of an episode cannot be made:')
+      raise ValueError(
+          f'episode {episode.episode_id}: its copies cannot be made, because'
+          f' `Domain.goals` failed: {error!r}'
+      ) from error
 
   def _with_copies(
       self, table: str, episode: types.Episode

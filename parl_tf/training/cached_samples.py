@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import threading
 from typing import Optional
 
 from absl import logging
@@ -18,6 +19,7 @@ DIRECTORY = 'action_cache'
 """Name of the cache in a run's directory."""
 
 _TABLE = 'offline'
+_RETRY_SECONDS = 5.0
 
 
 def attach(session, directory: Optional[str]) -> None:
@@ -152,6 +154,39 @@ def served_sampler(
         observation, num_samples, seed, temperature=header.temperature
     )
     return actions.numpy()
+
+  return draw
+
+
+def patient_sampler(
+    sampler: cache_filling.Sampler,
+    are_awaited: threading.Event,
+    is_stopped: threading.Event,
+) -> cache_filling.Sampler:
+  """Returns a sampler that tries again while nobody waits for its samples.
+
+  The work beside which it draws may take an hour and needs no server, which may
+  be away for some minutes.
+
+  Args:
+    sampler: Sampler of a served policy.
+    are_awaited: Set when the other work has ended; from then on the first
+      `OSError` of a draw is raised.
+    is_stopped: Set, before `are_awaited`, if the samples are not needed any
+      more.
+  """
+
+  def draw(observation, num_samples, seed):
+    while True:
+      try:
+        return sampler(observation, num_samples, seed)
+      except OSError as error:
+        if are_awaited.is_set():
+          raise
+        logging.warning('Drawing samples meanwhile is tried again: %s', error)
+        are_awaited.wait(_RETRY_SECONDS)
+        if is_stopped.is_set():
+          raise
 
   return draw
 

@@ -7,6 +7,7 @@ stalest segments again, until a share of all states has samples of the present
 version. `attach` attaches samples of all states to the rows of the critic.
 """
 
+import collections
 import dataclasses
 import os
 import shutil
@@ -63,11 +64,15 @@ class SampleSegments:
     Args:
       directory: Directory of the segments' caches.
       table_experience: `MemoryExperience`, which may grow.
-      header: What is drawn; its version is ignored.
+      header: What is drawn; its version is ignored, and so is its dtype if
+        there is a base.
       base: Complete cache of the offline table, whose samples are taken over.
     """
     self._directory = directory
     self._experience = table_experience
+    if base is not None:
+      # Whoever stores half the bytes there expects to need no more here.
+      header = dataclasses.replace(header, dtype=base.header.dtype)
     self.header = header
     self._base = base
     self._parts: List[_Segment] = []  # As of the last `draw_new`.
@@ -116,7 +121,8 @@ class SampleSegments:
     present = len(versions) - 1
     newest = present if includes_present else present - 1
     ages = []
-    samples: Dict[str, List[np.ndarray]] = {}
+    samples = self._make_room()
+    ends = dict.fromkeys(samples, 0)  # Of what is filled.
     for segment in self._parts:
       numbers = _complete_numbers(segment, versions)
       usable = [x for x in numbers if x <= newest] or numbers[:1]
@@ -126,12 +132,14 @@ class SampleSegments:
       _discard_before(segment, usable[-2:][0])
       cache = action_cache.ActionCache(_path(segment, number))
       cache.verify()
-      samples.setdefault(segment.table, []).append(
-          cache.samples[cache.find(segment.states)]
-      )
+      start = ends[segment.table]
+      ends[segment.table] += segment.size
+      samples[segment.table][start : start + segment.size] = cache.samples[
+          cache.find(segment.states)
+      ]
       ages.append(present - number)
-    for table, parts in samples.items():
-      self._experience.set_candidates(table, np.concatenate(parts))
+    for table, candidates in samples.items():
+      self._experience.set_candidates(table, candidates)
     return float(np.average(ages, weights=[x.size for x in self._parts]))
 
   def refresh(
@@ -177,6 +185,23 @@ class SampleSegments:
       num_fresh += sizes[index]
       num_drawn += sizes[index]
     return float(num_drawn / np.sum(sizes))
+
+  def _make_room(self) -> Dict[str, np.ndarray]:
+    """Returns an empty array for the samples of each table.
+
+    The samples may take most of the machine's memory. So the tables give up
+    theirs first, and there is no second copy of the new ones.
+    """
+    sizes: Dict[str, int] = collections.Counter()
+    for segment in self._parts:
+      sizes[segment.table] += segment.size
+    for table in sizes:
+      self._experience.clear_candidates(table)
+    shape = (self.header.num_samples, self.header.action_size)
+    return {
+        table: np.empty((size, *shape), self.header.dtype)
+        for table, size in sizes.items()
+    }
 
   def _segments(self) -> List[_Segment]:
     segments = []
@@ -243,6 +268,43 @@ class SampleSegments:
     return action_cache.ActionCache.open_or_create(
         path, header, segment.states
     )
+
+
+def open_base(
+    directory: str, header: action_cache.Header, versions: Sequence[str]
+) -> action_cache.ActionCache:
+  """Opens a cache of the offline table, for `SampleSegments`.
+
+  Args:
+    directory: The cache.
+    header: What is drawn.
+    versions: Versions of the weights so far; a cache of another one is logged,
+      and not used.
+
+  Raises:
+    FileNotFoundError: If there is no cache.
+    ValueError: If it is incomplete or damaged, or of these weights, but of
+      another instruction, noise or size of the actions.
+  """
+  base = action_cache.ActionCache(directory)
+  if base.header.version in versions:
+    base.check(
+        dataclasses.replace(
+            base.header,
+            action_size=header.action_size,
+            settings=header.settings,
+        )
+    )
+  else:
+    logging.warning(
+        'The samples in %s are of version %s of the weights, but the run has'
+        ' %s: they are drawn again.',
+        directory,
+        base.header.version,
+        versions[-1],
+    )
+  base.verify()
+  return base
 
 
 def _complete_numbers(segment: _Segment, versions: Sequence[str]) -> List[int]:

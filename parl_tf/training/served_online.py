@@ -13,6 +13,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import interruption
 from parl_tf import randomness
 from parl_tf.replay import action_cache
 from parl_tf.replay import experience
@@ -90,7 +91,8 @@ class ServedOnline:
         None takes N of the search for training.
       base_cache: Action cache of the offline table; None takes that of the
         run's offline phase, if it has one. A cache of fewer samples, or of a
-        version that the run never had, is not used.
+        version that the run never had, is not used. Whether the run stores
+        samples as float16 or float32 is as in this cache.
 
     Raises:
       ValueError: If a number is out of range.
@@ -183,7 +185,7 @@ class ServedOnline:
             metrics.update(session.evaluate(with_search=True))
           session.write_row(metrics)
           bar.update(step, **metrics)
-          session.save()
+          interruption.end_turn(session.save, is_due=True)
       if not session.state.latest:  # The number of epochs was lowered.
         session.write_row(session.evaluate(with_search=True))
       session.end_phase()
@@ -217,28 +219,23 @@ class ServedOnline:
         'action_cache'
     )
     path = given or cached_samples.own_directory(session)
+    header = action_cache.Header(
+        session.state.policy_versions[-1],
+        self._num_samples or search.num_samples,
+        agent.chunk_length * agent.action_spec.shape[0],
+        session.seed,
+        search.temperature,
+        settings=agent.generative_policy.sample_settings,
+    )
     base = None
     if given or os.path.isdir(path):
-      base = action_cache.ActionCache(path)
-      base.verify()
-      if base.header.version not in session.state.policy_versions:
-        logging.warning(
-            'The samples in %s are of version %s of the weights, but the run'
-            ' has %s: they are drawn again.',
-            path,
-            base.header.version,
-            session.state.policy_versions[-1],
-        )
+      base = sample_segments.open_base(
+          path, header, session.state.policy_versions
+      )
     return sample_segments.SampleSegments(
         os.path.join(session.root_dir, 'action_segments'),
         session.experience,
-        action_cache.Header(
-            session.state.policy_versions[-1],
-            self._num_samples or search.num_samples,
-            agent.chunk_length * agent.action_spec.shape[0],
-            session.seed,
-            search.temperature,
-        ),
+        header,
         base,
     )
 
@@ -250,10 +247,12 @@ class ServedOnline:
     for _ in range(self._episodes_per_epoch):
       collected.append(collection.next(state.episodes))
       state.episodes += 1
+      _end_part()
     num_steps = sum(x.num_steps for x in collected)
     state.env_steps += num_steps
     show_part('training the critic')
     metrics = self._train_critic(session, policy, segments, num_steps)
+    _end_part()
     show_part('fitting the policy')
     start = time.monotonic()
     metrics.update(self._fit(session, policy))
@@ -278,29 +277,30 @@ class ServedOnline:
     versions = session.state.policy_versions
     sampler = cached_samples.served_sampler(policy, segments.header)
 
-    is_stopped = threading.Event()
+    has_trained, is_stopped = threading.Event(), threading.Event()
 
-    def refresh():
-      return segments.refresh(
-          versions, sampler, self._refresh_share, is_stopped
-      )
+    def refresh(draw):
+      return segments.refresh(versions, draw, self._refresh_share, is_stopped)
 
     start = time.monotonic()
     share_drawn = segments.draw_new(versions, sampler)
     if not self._is_beside:
-      share_drawn += refresh()
+      share_drawn += refresh(sampler)
     staleness = segments.attach(
         versions, includes_present=not self._is_beside
     )
     seconds = time.monotonic() - start
     with futures.ThreadPoolExecutor(max_workers=1) as executor:
-      drawing = executor.submit(refresh)  # Draws nothing a second time.
+      patient = cached_samples.patient_sampler(sampler, has_trained, is_stopped)
+      drawing = executor.submit(refresh, patient)  # Draws nothing twice.
       try:
         session.train(num_steps, request)
         start = time.monotonic()
+        has_trained.set()
         share_drawn += drawing.result()
       except BaseException:
         is_stopped.set()  # The error should not wait for the samples.
+        has_trained.set()
         raise
       seconds += time.monotonic() - start
     return {
@@ -376,3 +376,12 @@ class ServedOnline:
     yield
     # After an error, the restarted run restores its version.
     policy.restore(present)
+
+
+def _end_part() -> None:
+  """Ends the process if SIGTERM has come; a restart repeats the epoch.
+
+  Its episodes are in the log, and its samples in their caches. What the server
+  has begun to fit would be lost.
+  """
+  interruption.end_turn(lambda: None, is_due=False)

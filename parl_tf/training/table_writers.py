@@ -4,7 +4,10 @@ from typing import Dict
 
 import numpy as np
 
+from parl_tf.replay import checks
 from parl_tf.replay import episode_writer
+from parl_tf.replay import stored_step
+from parl_tf.training import builder
 from parl_tf.training import hindsight
 from parl_tf.training import run_constants
 
@@ -21,6 +24,11 @@ def make(
   """
   copies = hindsight.Hindsight(domain)
   constants = run_constants.read(domain, agent)
+  step_spec = checks.spec_of_signature(
+      stored_step.signature(
+          builder.observation_spec(domain), builder.action_spec(domain)
+      )
+  )
 
   def make_writer(worst_return, timeout_fails=False):
     return episode_writer.EpisodeWriter(
@@ -32,6 +40,7 @@ def make(
         timeout_fails=timeout_fails,
         make_copies=copies.copies,
         sink=sink,
+        step_spec=step_spec,
     )
 
   return {

@@ -295,6 +295,16 @@ class ConsoleTest(parameterized.TestCase):
     self.assertEqual(status, 130)
     self.assertEqual(errors, "\nInterrupted. To resume: program 'a b'\n")
 
+  def test_the_message_of_an_interruption_is_printed(self):
+    def main(argv):
+      raise KeyboardInterrupt('The server has other weights.')
+
+    _, _, errors = self._run(
+        lambda: console.run('program', main, lambda: None)
+    )
+
+    self.assertEqual(errors, '\nInterrupted.\nThe server has other weights.\n')
+
 
 class ShownMessagesTest(absltest.TestCase):
 

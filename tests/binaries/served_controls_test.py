@@ -2,12 +2,18 @@
 
 import dataclasses
 import os
+import re
 import shutil
+import signal
+from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
+from absl.testing import parameterized
 import gin
 import numpy as np
 
+from parl_tf import interruption
 from parl_tf.binaries import controls_run
 from parl_tf.binaries import served_controls
 from parl_tf.binaries import training_run
@@ -43,7 +49,7 @@ class _RecordingPolicy(toy_policy.ToyPolicy):
     return super().sample(*args, **kwargs)
 
 
-class ServedControlsTest(absltest.TestCase):
+class ServedControlsTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -131,6 +137,58 @@ class ServedControlsTest(absltest.TestCase):
     with served_controls.evaluations(self._run, domain) as evaluate:
       self.assertLen(evaluate(evaluator, 1.0).episodes, 2)
       self.assertIsNone(evaluate(evaluator, 0.5))
+
+  def _trained(self):
+    """Returns the server of a run, whose policy it has trained, and domain."""
+    server = self._serve()
+    gin.parse_config([
+        f'RemotePolicy.address = {server.address!r}',
+        "RemotePolicy.keys = {'observation': 'state'}",
+    ])
+    with toy_policy.connect(server) as client:
+      client.save('initial')
+      client.train(
+          {'state': np.zeros([4, 4])}, np.ones([4, 4, 2]), num_steps=1, seed=0,
+          version='initial',
+      )
+      client.save(server.weights.version)
+    session = small_run.make_session(self._run)
+    session.state.policy_versions = ['initial', server.weights.version]
+    session.save()
+    return server, small_run.make_domain()
+
+  @parameterized.parameters(signal.SIGINT, signal.SIGTERM)
+  def test_an_interrupted_control_leaves_the_weights_of_the_run(self, number):
+    server, domain = self._trained()
+    version = server.weights.version
+    seen = []
+    with interruption.turns(), self.assertRaises(KeyboardInterrupt):
+      with served_controls.base(self._run, domain):
+        # Else the process would end within a second of Ctrl-C.
+        seen += [server.weights.version, interruption._takes_time.is_set()]
+        if number == signal.SIGTERM:
+          # An epoch may be longer than its sender waits.
+          interruption._handle_sigterm(number, None)
+        else:
+          signal.default_int_handler(number, None)
+    self.assertEqual(seen, ['initial', True])
+    self.assertEqual(server.weights.version, version)
+    self.assertFalse(interruption._takes_time.is_set())
+
+  def test_a_second_interruption_names_the_version_of_the_run(self):
+    server, domain = self._trained()
+    call = re.escape(f".load('{server.weights.version}')`")
+    for error in (KeyboardInterrupt, ConnectionError('away')):
+      with (
+          self.subTest(repr(error)),
+          self.assertLogs(logging.get_absl_logger(), 'INFO') as logs,
+          self.assertRaises(BaseException) as raised,
+      ):
+        with served_controls.base(self._run, domain) as policy:
+          policy.restore = mock.Mock(side_effect=error)
+          raise KeyboardInterrupt
+      told = str(raised.exception) + logs.output[-1]
+      self.assertRegex(told, f'may have the weights of a control.*{call}')
 
   def test_a_policy_is_served_if_its_constructor_is(self):
     for constructor, is_served in (

@@ -192,6 +192,25 @@ class RemoteCollectionTest(absltest.TestCase):
       remote.next(0)
     self.assertFalse(weights.are_published())
 
+  def test_service_with_other_networks_is_refused_before_it_is_ready(self):
+    replay, thread = self._service()
+    self.addCleanup(self._stop, replay, thread)
+    self._variables = [tf.Variable([1.0, 2.0, 3.0])]
+    remote, weights = self._remote(server_link.ServerLink(replay.address))
+    wanted = (
+        rf'at {replay.address} must have the networks .* number 0 \(Variable\)'
+        r' is float32 of shape \[2\] there, float32 of shape \[3\] here'
+    )
+    with self.assertRaisesRegex(ValueError, wanted):
+      remote.begin()
+    thread.start()
+    with self.assertRaisesRegex(ValueError, wanted):
+      remote.next(0)
+    remote._journal = journal.make()  # As of a service that restarted since.
+    with self.assertRaisesRegex(ValueError, wanted):
+      remote.next(0)
+    self.assertFalse(weights.are_published())
+
   def test_learner_begins_while_there_is_no_service(self):
     replay, thread = self._service()
     thread.start()

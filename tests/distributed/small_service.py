@@ -9,7 +9,9 @@ import tensorflow as tf
 from parl_tf import types
 from parl_tf.distributed import service
 from parl_tf.distributed import weights
+from parl_tf.replay import checks
 from parl_tf.replay import episode_writer
+from parl_tf.replay import stored_step
 from parl_tf.training import run_constants
 
 CONSTANTS = run_constants.RunConstants(
@@ -60,7 +62,13 @@ def make(
       observation_spec,
       action_spec,
       weights.signature(variables),
-      functools.partial(_make_writers, num_copies),
+      functools.partial(
+          _make_writers,
+          num_copies,
+          checks.spec_of_signature(
+              stored_step.signature(observation_spec, action_spec)
+          ),
+      ),
       os.path.join(root_dir, 'episodes'),
       num_offline_transitions=num_offline_transitions,
       count_online=lambda episode: (1 + num_copies) * episode.num_steps,
@@ -83,7 +91,7 @@ def is_success(episode: types.Episode) -> bool:
   return bool(episode.success.any())
 
 
-def _make_writers(num_copies, sink):
+def _make_writers(num_copies, step_spec, sink):
   def make_copies(table, episode):
     return [copy_of(episode)] * num_copies if table == 'online' else []
 
@@ -94,5 +102,6 @@ def _make_writers(num_copies, sink):
       never_succeeds_value=None,
       make_copies=make_copies,
       sink=sink,
+      step_spec=step_spec,
   )
   return {'offline': writer, 'online': writer}

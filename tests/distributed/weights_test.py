@@ -1,9 +1,11 @@
 """Tests of transfers of weights that take longer than a call waits."""
 
+import re
 import threading
 from unittest import mock
 
 from absl.testing import absltest
+from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
 
@@ -27,6 +29,7 @@ class WeightsTest(absltest.TestCase):
     stats.current_size = 1
     stats.rate_limiter_info.insert_stats.completed = 1
     self.variable = tf.Variable([0.0])
+    stats.signature = weights.signature([self.variable])
     self.weights = weights.Weights(
         self.link, [self.variable], tf.Variable(0, dtype=tf.int64)
     )
@@ -102,6 +105,44 @@ class WeightsTest(absltest.TestCase):
     )
     with self.assertRaises(tf.errors.InvalidArgumentError):
       self.weights.publish()
+
+
+class SignatureTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      dict(shapes=[[2, 3]], seen='float32 of shape [2, 3] there, float32 of'),
+      dict(shapes=[], seen='missing there, float32 of'),
+      dict(
+          shapes=[[2], [4]],
+          number='1 is ',
+          seen='float32 of shape [4] there, missing here',
+      ),
+  )
+  def test_the_first_variable_that_differs_is_named(
+      self, shapes, seen, number='0 (dense/kernel) is '
+  ):
+    link = mock.create_autospec(
+        server_link.ServerLink, instance=True, address='service:1'
+    )
+    # A service that is not ready has no weights, but the signature.
+    table = link.table.return_value
+    table.current_size = 0
+    own = weights.Weights(
+        link,
+        [tf.Variable(tf.zeros([2]), name='dense/kernel')],
+        tf.Variable(0, dtype=tf.int64),
+    )
+    table.signature = weights.signature([tf.Variable(tf.zeros([2]))])
+    own.check_signature()
+    self.assertIsNone(own.receive())
+    table.signature = weights.signature(
+        [tf.Variable(tf.zeros(shape)) for shape in shapes]
+    )
+    for call in (own.check_signature, own.receive):
+      with self.assertRaisesRegex(
+          ValueError, re.escape(f'variable number {number}{seen}')
+      ):
+        call()
 
 
 class RestartTest(service_case.ServiceCase):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 from unittest import mock
 
 from absl.testing import absltest
@@ -129,6 +130,47 @@ class CachedSamplesTest(absltest.TestCase):
 
     with self.assertRaisesRegex(ValueError, f'{self._own} must have `version`'):
       cached_samples.attach(self.session, self._own)
+
+
+class PatientSamplerTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self._are_awaited, self._is_stopped = threading.Event(), threading.Event()
+    self._sampler = mock.Mock(side_effect=ConnectionError('away'))
+
+  def _draw(self):
+    draw = cached_samples.patient_sampler(
+        self._sampler, self._are_awaited, self._is_stopped
+    )
+    return draw('observation', 2, 'seed')
+
+  def test_a_server_that_stays_away_is_an_error_when_samples_are_awaited(self):
+    retries = []
+
+    def wait(seconds):
+      retries.append(seconds)
+      if len(retries) == 3:
+        self._are_awaited.set()
+
+    with mock.patch.object(self._are_awaited, 'wait', wait):
+      with self.assertRaisesRegex(ConnectionError, 'away'):
+        self._draw()
+    # After the other work has ended, it is tried once more.
+    self.assertEqual(self._sampler.call_count, 4)
+
+  def test_it_stops_when_told_to(self):
+    def stop():
+      self._is_stopped.set()
+      self._are_awaited.set()
+
+    timer = threading.Timer(0.05, stop)
+    timer.start()
+    self.addCleanup(timer.join)
+    # Else it would wait for five seconds, and try again.
+    with self.assertRaisesRegex(ConnectionError, 'away'):
+      self._draw()
+    self.assertEqual(self._sampler.call_count, 1)
 
 
 if __name__ == '__main__':

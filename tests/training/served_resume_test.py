@@ -2,11 +2,17 @@
 
 import glob
 import os
+import threading
 from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
+import tensorflow as tf
 
+from parl_tf import interruption
+from parl_tf.training import cached_samples
+from parl_tf.training import sample_segments
+from parl_tf.training import served_online
 from tests.training import served_run
 
 
@@ -58,6 +64,65 @@ class ServedResumeTest(served_run.ServedRunTest):
     served_run.phase(2, candidate_lag=9).run(session)
     self.assertEqual(session.state.policy_versions, versions)
     np.testing.assert_array_equal(policy.offset, whole.offset)
+
+  def test_a_server_that_is_away_while_the_critic_trains_costs_no_epoch(self):
+    self.enter_context(
+        mock.patch.object(cached_samples, '_RETRY_SECONDS', 0.01)
+    )
+    _, server = self.serve('away')
+    session = self.make_session('run', server)
+    policy, is_back = session.agent.generative_policy, threading.Event()
+
+    def sample(*args, **kwargs):
+      del args, kwargs
+      if sampled.call_count < 3:
+        raise ConnectionError('away')
+      is_back.set()
+      return tf.zeros([1, 1, 2])
+
+    sampled = mock.Mock(side_effect=sample)
+
+    def refresh(self, versions, sampler, share, is_stopped):
+      with mock.patch.object(policy, 'sample', sampled):
+        sampler(np.zeros([1, 4]), 1, np.zeros([2], np.int32))
+      return 0.25
+
+    with (
+        mock.patch.object(sample_segments.SampleSegments, 'refresh', refresh),
+        # Until then, the critic trains.
+        mock.patch.object(session, 'train', lambda *_: is_back.wait(20.0)),
+        mock.patch.object(
+            served_online.ServedOnline, '_fit', side_effect=EOFError('fits')
+        ),
+        self.assertLogs(level='WARNING') as logs,
+    ):
+      with self.assertRaisesRegex(EOFError, 'fits'):
+        served_run.phase(1).run(session)
+
+    self.assertEqual(sampled.call_count, 3)
+    self.assertLen([x for x in logs.output if 'again: away' in x], 2)
+
+  def test_sigterm_ends_a_run_before_a_fit_or_after_an_epoch(self):
+    policy, server = self.serve('ended')
+    session = self.make_session('run', server)
+    end = interruption._ends_after_turn.set
+    with mock.patch.object(session, 'train', lambda *_: end()):
+      with interruption.turns(), self.assertRaises(KeyboardInterrupt):
+        served_run.phase(2).run(session)
+    self.assertEqual(policy.num_trainings, 0)
+
+    session = self.make_session('run', server)
+    self.assertLen(session.log, 2)  # The episodes are not collected again.
+    with (
+        mock.patch.object(session, 'train'),
+        mock.patch.object(session, 'write_row', lambda _: end()),
+        interruption.turns(),
+        self.assertRaises(KeyboardInterrupt),
+    ):
+      served_run.phase(2).run(session)
+    self.assertEqual(policy.num_trainings, 1)
+    state = self.make_session('run', server).state
+    self.assertEqual((state.phase_step, len(state.policy_versions)), (1, 2))
 
 
 if __name__ == '__main__':

@@ -181,6 +181,27 @@ class MakeTest(parameterized.TestCase):
           gymnasium_domain.Gymnasium('Pendulum-v1'), agent, tables
       )
 
+  def test_steps_of_another_shape_are_refused_before_they_are_logged(self):
+    agent = small_agent.make_agent()
+    tables = memory_experience.MemoryExperience(
+        capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
+    )
+    writers = table_writers.make(pointmaze.PointMaze(), agent, tables)
+    episode = types.Episode(
+        observation=np.zeros([3, 5], np.float32),
+        action=np.zeros([2, 2], np.float32),
+        reward=np.zeros([2], np.float32),
+        discount=np.ones([2], np.float32),
+        success=np.zeros([2], bool),
+        episode_id=7,
+    )
+    with self.assertRaisesRegex(
+        ValueError, r'episode 7: field `observation` must be .*\[4\].*got.*5\]'
+    ):
+      writers['online'].check('online', episode)
+    fitting = episode._replace(observation=np.zeros([3, 4], np.float32))
+    writers['online'].check('online', fitting)
+
 
 if __name__ == '__main__':
   absltest.main()
