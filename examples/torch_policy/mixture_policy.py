@@ -48,7 +48,8 @@ class MixturePolicy(nn.Module):
     """
     logits, means, deviations = self._modes(state)
     # The largest of logits with Gumbel noise is a draw of the modes.
-    gumbel = -torch.log(-torch.log(torch.rand_like(logits)))
+    uniform = torch.rand_like(logits).clamp_min(1e-20)  # Or 0 * inf follows.
+    gumbel = -torch.log(-torch.log(uniform))
     mode = torch.argmax(logits + temperature * gumbel, dim=-1)
     rows = torch.arange(len(state), device=state.device)
     mean, deviation = means[rows, mode], deviations[rows, mode]

@@ -132,6 +132,10 @@ def base(run_dir: str, domain) -> Iterator[remote.RemotePolicy]:
     address = policy.client.address
     try:
       policy.restore(versions[0])
+    except KeyboardInterrupt:  # The server may have loaded it.
+      _load_again(policy, address, versions[-1])
+      raise
+    try:
       yield policy
     finally:
       _load_again(policy, address, versions[-1])

@@ -6,7 +6,7 @@ the observation after the last environment step and does not begin a transition.
 """
 
 import collections.abc
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, Optional, Protocol, Sequence
 
 from absl import logging
 import numpy as np
@@ -125,6 +125,10 @@ class Sink(Protocol):
     """Inserts stored steps; the first `num_transitions` each begin an item."""
 
 
+class CopiesError(ValueError):
+  """The task's own code fails to make copies of an episode."""
+
+
 class EpisodeWriter:
   """Writes complete episodes to a sink as stored steps with returns."""
 
@@ -184,41 +188,38 @@ class EpisodeWriter:
       ValueError: If the episode or a copy is incomplete or out of range.
         Nothing of that one is inserted.
     """
-    for written in self._with_copies(table, episode):
+    for written in (episode, *self._make_copies(table, episode)):
       steps = self.stored_steps(written)
       self._sink.add(table, steps, written.num_transitions)
 
   def check(self, table: str, episode: types.Episode) -> None:
     """Raises `ValueError` where `write` would fail, and inserts nothing.
 
-    That includes any error of the task's code that makes copies; the first one
-    is logged with its traceback.
+    Raises:
+      CopiesError: If the task's code that makes copies fails, or the tables
+        refuse a copy; the first error is logged with its traceback.
+      ValueError: If they refuse the episode.
     """
-    written: List[types.Episode] = []
+    self._check_steps(episode)
     try:
-      written = self._with_copies(table, episode)
-      for one in written:
-        checks.check_steps(
-            f'episode {one.episode_id}',
-            self.stored_steps(one),
-            one.num_transitions,
-            self._step_spec,
-        )
+      for copy in self._make_copies(table, episode):
+        self._check_steps(copy)
     except Exception as error:  # noqa: BLE001 (code of the domain)
-      if written and isinstance(error, ValueError):
-        raise  # Of a check, whose message gives the reason.
       if not self._has_shown_traceback:
         self._has_shown_traceback = True
         logging.exception('Copies of an episode cannot be made:')
-      raise ValueError(
+      raise CopiesError(
           f'episode {episode.episode_id}: its copies cannot be made, because'
           f' `Domain.goals` failed: {error!r}'
       ) from error
 
-  def _with_copies(
-      self, table: str, episode: types.Episode
-  ) -> List[types.Episode]:
-    return [episode, *self._make_copies(table, episode)]
+  def _check_steps(self, episode: types.Episode) -> None:
+    checks.check_steps(
+        f'episode {episode.episode_id}',
+        self.stored_steps(episode),
+        episode.num_transitions,
+        self._step_spec,
+    )
 
 
 class EpisodeRecorder:

@@ -171,7 +171,7 @@ def patient_sampler(
   Args:
     sampler: Sampler of a served policy.
     are_awaited: Set when the other work has ended; from then on the first
-      `OSError` of a draw is raised.
+      `ConnectionError` or `TimeoutError` of a draw is raised, too.
     is_stopped: Set, before `are_awaited`, if the samples are not needed any
       more.
   """
@@ -180,7 +180,7 @@ def patient_sampler(
     while True:
       try:
         return sampler(observation, num_samples, seed)
-      except OSError as error:
+      except (ConnectionError, TimeoutError) as error:
         if are_awaited.is_set():
           raise
         logging.warning('Drawing samples meanwhile is tried again: %s', error)

@@ -16,6 +16,7 @@ from absl import logging
 
 from parl_tf import types
 from parl_tf.domains import arguments
+from parl_tf.replay import episode_writer
 from parl_tf.replay import stored_step
 from parl_tf.training import builder
 from parl_tf.training import episode_actor
@@ -168,6 +169,8 @@ class LocalCollection:
         self._session.check_episode('online', episode)
         self._session.log.append(episode)
         return
+      except episode_writer.CopiesError:
+        raise  # Another episode would fail, too.
       except ValueError as error:
         self._drop(attempt, error)
 

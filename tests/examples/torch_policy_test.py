@@ -5,7 +5,10 @@ needs 6 GB of disk.
 """
 
 import os
+import runpy
 import subprocess
+import sys
+from unittest import mock
 
 from absl.testing import absltest
 import h5py
@@ -29,6 +32,37 @@ class TorchImportsTest(absltest.TestCase):
     # `dependency_test` checks that this package imports no TensorFlow.
     self.assertNoCommonElements(found, {'tensorflow', 'tf_agents', 'gin'})
     self.assertLen([x for x in found if x.startswith('parl_tf')], 1)
+
+
+class ReadTest(absltest.TestCase):
+
+  def _error(self, loaded):
+    """Returns the message of `read`, without PyTorch."""
+    torch = mock.MagicMock()
+    torch.nn.Module = _Module
+    torch.load.return_value = loaded
+    stand_ins = {
+        'torch': torch, 'torch.optim': torch.optim, 'torch.nn': torch.nn
+    }
+    with mock.patch.dict(sys.modules, stand_ins):
+      read = runpy.run_path(str(_EXAMPLE / 'serve.py'))['read']
+    with self.assertRaises(TypeError) as raised:
+      read('policy.pt', 'cpu')
+    return str(raised.exception)
+
+  def test_a_checkpoint_is_no_module(self):
+    error = self._error({'model': {}, 'epoch': 3})
+    self.assertIn("got dict with the keys ['model', 'epoch']", error)
+
+  def test_a_missing_method_is_named(self):
+    self.assertIn('_Module in policy.pt must have the method `loss`',
+                  self._error(_Module()))
+
+
+class _Module:
+
+  def sample(self, state):
+    return state
 
 
 @pytest.mark.full

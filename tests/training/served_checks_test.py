@@ -39,7 +39,7 @@ class ServedChecksTest(parameterized.TestCase):
         chunk_length=4,
     )
     policy = remote.RemotePolicy(
-        spec, address=address, workers=workers, patience_seconds=0.1
+        spec, address=address, workers=workers, patience_seconds=0.5
     )
     search = types.SimpleNamespace(
         optimizer=types.SimpleNamespace(num_candidates=1)

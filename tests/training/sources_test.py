@@ -146,8 +146,8 @@ class LocalSourceTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, '`reward` must be finite'):
       self._collect(session, 1)
 
-  def test_an_episode_whose_goals_fail_is_collected_anew(self):
-    make_copies = mock.Mock(side_effect=[IndexError('no goal'), [], []])
+  def test_goals_that_fail_end_the_run(self):
+    make_copies = mock.Mock(side_effect=IndexError('no goal'))
     writer_ctor = functools.partial(
         small_run.episode_writer.EpisodeWriter, make_copies=make_copies
     )
@@ -156,10 +156,9 @@ class LocalSourceTest(absltest.TestCase):
     ):
       session = self._session()
     with self.assertLogs(level='ERROR') as logged:
-      self._collect(session, 1)
-    self.assertRegex(
-        logged.output[-1], r"Dropping.*`Domain.goals` failed: IndexError\('no g"
-    )
+      with self.assertRaisesRegex(ValueError, '`Domain.goals` failed: IndexEr'):
+        self._collect(session, 1)
+    self.assertLen(logged.output, 1)  # The traceback. A robot acts once only.
 
   def test_logged_episodes_after_the_checkpoint_are_not_repeated(self):
     data = small_run.make_episodes(os.path.join(self._dir, 'data.hdf5'))[:2]
