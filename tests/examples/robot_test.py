@@ -47,7 +47,7 @@ class RobotExampleTest(absltest.TestCase):
         *(f'--gin_bindings={binding}' for binding in _BINDINGS),
         folder=folder,
     )
-    root_dir = pathlib.Path(folder, 'runs', 'arm')
+    root_dir = pathlib.Path(folder, 'runs', 'simulated')
     self.assertLen(episode_log.EpisodeLog(str(root_dir / 'episodes')), 3)
     # 10 recorded, 3 collected and 4 evaluated, with and without search.
     self.assertLen(re.findall('ticks missed, worst lateness', output), 17)
