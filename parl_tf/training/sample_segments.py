@@ -71,7 +71,7 @@ class SampleSegments:
     self._directory = directory
     self._experience = table_experience
     if base is not None:
-      # Whoever stores half the bytes there expects to need no more here.
+      # A base of float16 was chosen to save memory, which is as scarce here.
       header = dataclasses.replace(header, dtype=base.header.dtype)
     self.header = header
     self._base = base
