@@ -12,9 +12,9 @@ What acts alone also acts at temperatures 0.5 and 0.
 
 Rerun a command to resume. `steps.json` of a seed lists all attempts, also
 failed ones, with their seconds. `results.json` has the success rates.
-`jax_policy`, `torch_policy` and `lerobot_policy` are the programs. `--task` is
-one of `served_tasks`. With `--initial_root`, another setting of fine-tuning begins
-from the data, base and critic of an earlier root directory.
+`jax_policy`, `torch_policy` and `lerobot_policy` are the programs; `--task`
+chooses one of `served_tasks`. With `--initial_root`, another setting of
+fine-tuning begins from the data, base and critic of an earlier root directory.
 """
 
 import abc
