@@ -176,8 +176,8 @@ class RemotePolicyTest(parameterized.TestCase):
     with self.assertRaises(weights.StaleVersionError):
       policy.sample(toy_policy.observation(1), 1, tf.constant([0, 0]))
 
-  def test_a_server_that_was_restarted_loads_the_version_again(self):
-    toy = toy_policy.ToyPolicy()
+  def _fitted(self, toy):
+    """Returns a server, its policy after a fit, and the rows of that."""
     server = self.enter_context(
         toy_policy.serving(
             toy.functions(), directory=self.create_tempdir().full_path
@@ -188,6 +188,10 @@ class RemotePolicyTest(parameterized.TestCase):
     rows = toy_policy.observation(4)
     policy.client.save('initial')
     policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=0)
+    return server, policy, rows
+
+  def test_a_server_that_was_restarted_loads_the_version_again(self):
+    server, policy, rows = self._fitted(toy_policy.ToyPolicy())
     version, seed = policy.version, tf.constant([0, 0])
     wanted = policy.sample(rows, 2, seed)
     server.weights.load('initial')
@@ -208,16 +212,7 @@ class RemotePolicyTest(parameterized.TestCase):
 
   def test_a_server_that_restarts_before_it_saves_trains_again(self):
     toy = toy_policy.ToyPolicy()
-    server = self.enter_context(
-        toy_policy.serving(
-            toy.functions(), directory=self.create_tempdir().full_path
-        )
-    )
-    policy = self._policy(_spec(), server=server)
-    policy.restore('initial')
-    rows = toy_policy.observation(4)
-    policy.client.save('initial')
-    policy.fit(rows, np.ones([4, 8], np.float32), num_steps=1, seed=0)
+    server, policy, rows = self._fitted(toy)
     save, before = policy.client.save, policy.version
 
     def save_late(version):

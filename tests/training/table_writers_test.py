@@ -17,6 +17,18 @@ from parl_tf.training import table_writers
 from tests.agents import small_agent
 
 
+def _episode(observation_size):
+  """Returns the episode 7, of two steps."""
+  return types.Episode(
+      observation=np.zeros([3, observation_size], np.float32),
+      action=np.zeros([2, 2], np.float32),
+      reward=np.zeros([2], np.float32),
+      discount=np.ones([2], np.float32),
+      success=np.zeros([2], bool),
+      episode_id=7,
+  )
+
+
 class MakeTest(parameterized.TestCase):
 
   def tearDown(self):
@@ -163,13 +175,7 @@ class MakeTest(parameterized.TestCase):
         capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
     )
     writers = table_writers.make(pointmaze.PointMaze(), agent, tables)
-    episode = types.Episode(
-        observation=np.zeros([3, 4], np.float32),
-        action=np.zeros([2, 2], np.float32),
-        reward=np.zeros([2], np.float32),
-        discount=np.ones([2], np.float32),
-        success=np.zeros([2], bool),
-    )
+    episode = _episode(observation_size=4)
     np.testing.assert_array_equal(
         writers['online'].stored_steps(episode).discount, [1.0, 0.0, 1.0]
     )
@@ -187,14 +193,7 @@ class MakeTest(parameterized.TestCase):
         capacity=2, seed=0, reward_scale=1.0, reward_bias=0.0
     )
     writers = table_writers.make(pointmaze.PointMaze(), agent, tables)
-    episode = types.Episode(
-        observation=np.zeros([3, 5], np.float32),
-        action=np.zeros([2, 2], np.float32),
-        reward=np.zeros([2], np.float32),
-        discount=np.ones([2], np.float32),
-        success=np.zeros([2], bool),
-        episode_id=7,
-    )
+    episode = _episode(observation_size=5)
     with self.assertRaisesRegex(
         ValueError, r'episode 7: field `observation` must be .*\[4\].*got.*5\]'
     ):
