@@ -12,6 +12,7 @@ import pytest
 
 # Also imported before TensorFlow, because it selects the version of Keras.
 import parl_tf  # noqa: F401
+from tests import mujoco_models
 from tests import reverb_tests
 
 # Files that take more than ten seconds of CPU time, longest first. `make test`
@@ -110,13 +111,15 @@ def pytest_collection_finish():
 
   Grappler, which optimizes graphs, takes longer than it saves in functions that
   run a few times. Programs that tests start have it, so what depends on it must
-  be tested by a program. Garbage collection skips the imported modules.
+  be tested by a program. MuJoCo's models are compiled once. Garbage collection
+  skips the imported modules.
   """
   tensorflow = sys.modules.get('tensorflow')
   if tensorflow is not None:
     tensorflow.config.optimizer.set_experimental_options(
         {'disable_meta_optimizer': True}
     )
+  mujoco_models.share()
   gc.collect()
   gc.freeze()
 

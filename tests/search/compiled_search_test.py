@@ -68,16 +68,11 @@ class CompiledSearchTest(tensor_case.TensorCase):
       )
 
     graph = run.get_concrete_function(cls.observation, cls.actions).graph
-    is_compiled = [
-        'XlaMustCompile' in op.node_def.attr
-        and op.get_attr('_XlaMustCompile')
-        or any(
-            '_XlaMustCompile' in f.attr
-            for f in graph.as_graph_def().library.function
-        )
-        for op in graph.get_operations()
-    ]
-    return run(cls.observation, cls.actions), any(is_compiled)
+    is_compiled = any(
+        '_XlaMustCompile' in function.attr
+        for function in graph.as_graph_def().library.function
+    )
+    return run(cls.observation, cls.actions), is_compiled
 
   def _check_equals_the_plain_search(
       self, seen, is_compiled, critic, dataset_action=None
