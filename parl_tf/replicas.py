@@ -5,7 +5,7 @@ copy of every variable. With one replica, or outside a replica context, these
 functions reduce to the plain operations.
 """
 
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -30,7 +30,9 @@ def share(metrics: Mapping[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
 
 
 def move_towards(
-    targets: Sequence[tf.Variable], sources: Sequence[tf.Variable], rate: float
+    targets: Sequence[tf.Variable],
+    sources: Sequence[tf.Variable],
+    rate: Union[float, tf.Tensor],
 ) -> None:
   """Moves each target a fraction `rate` towards its source, on every device.
 
@@ -39,7 +41,7 @@ def move_towards(
     sources: One variable for each target, of the same shape.
     rate: Fraction in (0, 1].
   """
-  pairs = list(zip(targets, sources))
+  pairs = list(zip(targets, sources, strict=True))
 
   def move(target, source):
     return target.assign_add(rate * (source - target))

@@ -67,7 +67,7 @@ class ActingState:
       time_step: `[B, ...]`.
       state: Nest of `[B, ...]` as in `spec`. The whole batch uses the seed of
         its first row; each row gets its own noise.
-      seed: Folded into the seed of the draw, if given.
+      seed: A number or a pair, folded into the seed of the draw, if given.
 
     Returns:
       Actions `[B, A]` and the next state.
@@ -84,7 +84,7 @@ class ActingState:
     seeds = state['seed'] if has_chunks else state
     key = seeds[0]
     if seed is not None:
-      key = randomness.fold_in(key, tf.reshape(seed, [-1])[0])
+      key = randomness.fold_in(key, *tf.unstack(tf.reshape(seed, [-1])))
     next_seeds = tf.broadcast_to(
         randomness.fold_in(key, 'next'), tf.shape(seeds)
     )

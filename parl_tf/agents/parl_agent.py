@@ -262,8 +262,8 @@ class PARLAgent(tf_agent.TFAgent):
     seed = randomness.fold_in(self._seed, self.train_step_counter)
     total, metrics = 0.0, {}
     for part in self.trained_parts:
-      for rows, update_seed in part.slices(experience, seed):
-        loss, part_metrics = part.update(rows, update_seed, weights)
+      for update in part.slices(experience, seed, weights):
+        loss, part_metrics = part.update(*update)
         total += loss
         metrics.update(part_metrics)
     for follower in self._followers.values():
@@ -277,9 +277,9 @@ class PARLAgent(tf_agent.TFAgent):
     seed = randomness.fold_in(self._seed, self.train_step_counter)
     total, metrics = 0.0, {}
     for part in self.trained_parts:
-      for rows, update_seed in part.slices(experience, seed)[:1]:
+      for rows, update_seed, some in part.slices(experience, seed, weights)[:1]:
         loss = part.loss(rows, update_seed)
-        total += trained_part.mean_loss(loss.per_example, weights)
+        total += trained_part.mean_loss(loss.per_example, some)
         metrics.update(loss.metrics)
     return tf_agent.LossInfo(total, replicas.share(metrics))
 
@@ -337,6 +337,7 @@ class PARLAgent(tf_agent.TFAgent):
           )
       )
     if self._improver is not None:
+      self._improver.check_policy(self.generative_policy)
       parts.append(
           self._make_policy_part(
               'policy',

@@ -82,27 +82,39 @@ class TrainedPart:
     return float(self._optimizer.learning_rate.numpy())
 
   def slices(
-      self, experience: types.Experience, seed: tf.Tensor
-  ) -> Sequence[Tuple[types.Nest, tf.Tensor]]:
+      self,
+      experience: types.Experience,
+      seed: tf.Tensor,
+      weights: Optional[tf.Tensor] = None,
+  ) -> Sequence[Tuple[types.Nest, tf.Tensor, Optional[tf.Tensor]]]:
     """Splits the part's rows by update and derives a seed for each.
 
     Args:
       experience: Rows `[num_updates * B, ...]`, in the order of the updates.
       seed: `[2]` int32 seed of the training step.
+      weights: `[num_updates * B]` weights of the rows, or None.
 
     Returns:
-      A pair of rows and seed for each update; empty if the part has no rows.
+      Rows, seed and weights of each update; empty if the part has no rows.
 
     Raises:
-      ValueError: If the rows cannot be divided equally between the updates.
+      ValueError: If the rows cannot be divided equally between the updates, or
+        the weights are not one for each row.
     """
     rows = getattr(experience, self.name)
     if not tf.nest.flatten(rows):
       return []
+    size = rows.reward.shape[0]
+    if weights is not None:
+      weights = tf.convert_to_tensor(weights)
+      if not weights.shape.is_compatible_with([size]):
+        raise ValueError(
+            f'`weights` must be one for each of the {size} rows of'
+            f' `Experience.{self.name}`, got the shape {weights.shape}.'
+        )
     seeds = [randomness.fold_in(seed, *purpose) for purpose in self._purposes]
     if len(seeds) == 1:
-      return [(rows, seeds[0])]
-    size = rows.reward.shape[0]
+      return [(rows, seeds[0], weights)]
     if size is None or size % len(seeds):
       raise ValueError(
           f'The number of rows for {len(seeds)} updates must be static and a '
@@ -110,13 +122,13 @@ class TrainedPart:
           f' of an `ExperienceRequest`), got {size}.'
       )
     size //= len(seeds)
-    return [
-        (
-            tf.nest.map_structure(lambda x: x[i * size : (i + 1) * size], rows),  # pylint: disable=cell-var-from-loop
-            update_seed,
-        )
-        for i, update_seed in enumerate(seeds)
-    ]
+    parts = []
+    for i, update_seed in enumerate(seeds):
+      own = slice(i * size, (i + 1) * size)
+      own_rows = tf.nest.map_structure(lambda x: x[own], rows)  # pylint: disable=cell-var-from-loop
+      own_weights = None if weights is None else weights[own]
+      parts.append((own_rows, update_seed, own_weights))
+    return parts
 
   def update(
       self, rows: types.Nest, seed: tf.Tensor, weights: Optional[tf.Tensor]

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import randomness
-from parl_tf import replicas
 from parl_tf import types
 from parl_tf import value_distribution
 from parl_tf.networks import ensemble
 from parl_tf.networks import observation_encoder
+from parl_tf.networks import slow_copy
 
 CriticEnsemble = gin.external_configurable(
     ensemble.CriticEnsemble,
@@ -227,6 +227,10 @@ class Critic(tf.Module, abc.ABC):
         )
         for _ in range(2)
     )
+    self._slow_copy = slow_copy.SlowCopy(
+        (self._target_network, self._target_encoder),
+        (self._network, self._encoder),
+    )
     self._target_network.trainable = False
 
   def start_at(self, value: float) -> None:
@@ -358,12 +362,7 @@ class Critic(tf.Module, abc.ABC):
 
   def update_targets(self) -> None:
     """Moves the target copy a step `tau` towards the critic."""
-    targets = list(self._target_network.variables)
-    sources = list(self._network.variables)
-    if self._target_encoder is not self._encoder:
-      targets += self._target_encoder.image_variables
-      sources += self._encoder.image_variables
-    replicas.move_towards(targets, sources, self._target_step())
+    self._slow_copy.follow(self._target_step())
 
   def _target_step(self) -> Union[float, tf.Tensor]:
     """Returns the step size of the target at the next update."""

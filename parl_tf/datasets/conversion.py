@@ -38,6 +38,7 @@ class _Known(NamedTuple):
   has_successes: bool
   has_unit_actions: bool
   needs_successes: bool
+  has_continuations: bool
   task_infos: Mapping[str, np.ndarray]
   recorded_bounds: Optional[np.ndarray]
   columns: Mapping[str, rows_lib.Column]
@@ -74,13 +75,15 @@ def convert(paths: Sequence[str], output: str) -> None:
   has_successes = _defines_success(paths, known)
   options = dict(
       metadata={
-          'converted_from': [
+          # One string: HDF5 limits a list to 64 KiB.
+          'converted_from': '\n'.join(
               os.path.basename(os.path.abspath(path)) for path in paths
-          ],
+          ),
           **_bounds(known),
       },
       has_successes=has_successes,
       has_unit_actions=has_unit_actions,
+      has_continuations=any(x.has_continuations for x in known),
   )
   try:
     _write(paths, known, output, has_next_observations=True, **options)
@@ -194,6 +197,7 @@ def _look_at(path: str) -> _Known:
         'success' in source.columns,
         source.has_unit_actions,
         source.needs_successes,
+        source.has_continuations,
         source.task_infos(),
         source.recorded_bounds,
         source.columns,

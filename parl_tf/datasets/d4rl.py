@@ -29,6 +29,8 @@ NAME = "D4RL's HDF5"
 _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
+# Whether a recording goes on after the row; in converted files that need it.
+CONTINUED_FIELD = 'infos/continued'
 # Attribute of files that the library wrote, with actions in [-1, 1].
 UNIT_ACTIONS = 'has_unit_actions'
 # Attribute of group `metadata`: lows and highs of the task's own actions, each
@@ -87,7 +89,11 @@ class _Source(hdf5.Source):
     is_own = is_old or UNIT_ACTIONS in self.file.attrs
     if is_own and success != _SUCCESS_FIELD and success not in self.file:
       success = missing_success.own_success(self.path, success, _SUCCESS_FIELD)
-    fields = {**{name: name for name in _COLUMNS}, 'success': success}
+    fields = {
+        **{name: name for name in _COLUMNS},
+        'success': success,
+        rows_lib.CONTINUED: CONTINUED_FIELD,
+    }
     if layout.every_episode_succeeds:
       del fields['rewards'], fields['success']
     for name in (rows_lib.OBSERVATIONS, rows_lib.NEXT_OBSERVATIONS):
@@ -124,6 +130,7 @@ class _Source(hdf5.Source):
     self.is_play = _TASK_REWARDS in self.file
     self._has_tasks = layout.task is not None and self.is_play
     self._layout = layout
+    self.has_continuations = self._has_tasks or CONTINUED_FIELD in self.file
     if self._has_tasks:
       self._check_tasks()
 

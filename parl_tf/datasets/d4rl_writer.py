@@ -39,6 +39,7 @@ class EpisodeFile:
       has_next_observations: bool = True,
       has_successes: bool = True,
       has_unit_actions: bool = True,
+      has_continuations: bool = False,
       keeps_unfinished: bool = False,
   ):
     """Creates the file.
@@ -52,6 +53,8 @@ class EpisodeFile:
         success from the reward.
       has_unit_actions: Whether the actions are known to have been mapped to
         [-1, 1]. Readers then ignore `dataset.action_bounds`.
+      has_continuations: Whether to write `infos/continued`, which tells where a
+        recording goes on with the next episode.
       keeps_unfinished: Whether the episodes added before an error are kept, in
         a file whose name has `.unfinished-1` (or the next free number) before
         its extension. Those of a recording that is killed are in such a file
@@ -66,16 +69,22 @@ class EpisodeFile:
     self._partial_path = path + '.partial'
     self._has_next_observations = has_next_observations
     self._has_successes = has_successes
+    self._has_continuations = has_continuations
     self._names: Set[str] = set()  # Empty before the first episode.
     # Buffers rows, because HDF5 compresses whole chunks.
     self._pending: List[Dict[str, np.ndarray]] = []
     self._num_pending = self._pending_bytes = 0
     self._metadata = dict(metadata or {})
     self._file = h5py.File(self._partial_path, 'w')
-    self._file.attrs[d4rl.UNIT_ACTIONS] = has_unit_actions
-    attributes = self._file.create_group('metadata').attrs
-    for name, value in self._metadata.items():
-      attributes[name] = value
+    try:
+      self._file.attrs[d4rl.UNIT_ACTIONS] = has_unit_actions
+      attributes = self._file.create_group('metadata').attrs
+      for name, value in self._metadata.items():
+        attributes[name] = value
+    except BaseException:
+      self._file.close()
+      os.remove(self._partial_path)
+      raise
     self._kept = kept_episodes.KeptEpisodes(path)
     self._num_kept = 0
     if keeps_unfinished:
@@ -125,7 +134,10 @@ class EpisodeFile:
         synced_file.sync(os.path.dirname(self._path) or '.')
       elif self._keeps_unfinished and self._num_episodes:
         path = synced_file.free_path(self._path, 'unfinished')
+        # The episodes of `_kept` are removed below.
+        synced_file.sync(self._partial_path)
         os.rename(self._partial_path, path)
+        synced_file.sync(os.path.dirname(path) or '.')
         logging.warning(
             'Kept the %d complete episodes of the unfinished dataset: %s.',
             self._num_episodes,
@@ -182,8 +194,9 @@ class EpisodeFile:
         self._file.create_dataset(
             name,
             shape=(0,) + array.shape[1:],
-            maxshape=(None,) + array.shape[1:],
-            chunks=(_chunk_rows(array),) + array.shape[1:],
+            # HDF5 has no chunks of nothing, so an empty axis may grow.
+            maxshape=(None, *(n or None for n in array.shape[1:])),
+            chunks=(_chunk_rows(array), *(max(n, 1) for n in array.shape[1:])),
             dtype=array.dtype,
             compression='gzip',
             shuffle=True,
@@ -250,6 +263,10 @@ class EpisodeFile:
     }
     if self._has_successes:
       rows['infos/success'] = episode.success
+    if self._has_continuations:
+      is_continued = np.zeros_like(terminal)
+      is_continued[-1] = episode.is_continued
+      rows[d4rl.CONTINUED_FIELD] = is_continued
     if self._has_next_observations:
       if not episode.has_last_transition:
         raise ValueError(

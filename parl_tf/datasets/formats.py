@@ -1,7 +1,7 @@
 """Detects the format of a dataset and opens it."""
 
 import os
-from typing import Tuple
+from typing import Tuple, Union
 
 from parl_tf.datasets import concatenated
 from parl_tf.datasets import d4rl
@@ -26,7 +26,9 @@ _FORMATS: Tuple = (
 )
 
 
-def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
+def open_source(
+    path: Union[str, os.PathLike], layout: rows_lib.Layout
+) -> rows_lib.RowSource:
   """Opens a dataset of any supported format.
 
   Args:
@@ -38,6 +40,7 @@ def open_source(path: str, layout: rows_lib.Layout) -> rows_lib.RowSource:
     rows.DamagedFileError: If the format is unknown, the file is corrupt, or
       it lacks parts of a nested observation.
   """
+  path = os.fspath(path)
   for module in _FORMATS:
     if module.recognises(path):
       source = module.open_source(path, layout)

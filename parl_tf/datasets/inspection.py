@@ -104,7 +104,7 @@ def inspect(
     figures = scan.figures()
     if not faults and not figures['action_hint']:
       figures['action_hint'] = _hint_of_small(
-          layout.action_bounds, figures['action_range']
+          source.fit(layout).action_bounds, figures['action_range']
       )
     return Inspection(
         faults=faults,

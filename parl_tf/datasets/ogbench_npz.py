@@ -111,6 +111,7 @@ class _Source(rows_lib.RowSource):
               " (NumPy's 'C'), got column-major order."
           )
     self._masks_are_successes = layout.success_field is None
+    self.has_continuations = 'masks' in members
     self.columns = _standard_columns(columns, self._masks_are_successes)
 
   def _rows(self, arrays: Dict[str, np.ndarray]) -> rows_lib.Rows:

@@ -237,7 +237,9 @@ class RowScan:
         self._fault_rows(name, ~is_finite,
                          'must be finite, not NaN or infinite', array)
     values = self._layout.reward_values
-    if values is not None and not self._layout.every_episode_succeeds:
+    # These options replace the rewards.
+    is_replaced = self._layout.every_episode_succeeds or self._layout.is_binary
+    if values is not None and not is_replaced:
       self._fault_rows(
           'rewards',
           ~np.isin(rows['rewards'], np.asarray(values, rows['rewards'].dtype)),

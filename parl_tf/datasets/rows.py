@@ -34,9 +34,9 @@ DEMONSTRATIONS_HINT = (
     '; if every episode solves the task, bind `dataset.every_episode_succeeds ='
     ' True`'
 )
-# Not of a file: `[rows]`, whether a recording goes on after the row.
+# `[rows]`, whether a recording goes on after the row.
 CONTINUED = 'continued'
-FLAGS = ('terminals', 'timeouts', 'success')
+FLAGS = ('terminals', 'timeouts', 'success', CONTINUED)
 SCALARS = ('rewards', *FLAGS, 'episode_ids')
 
 Rows = Mapping[str, np.ndarray]
@@ -140,6 +140,8 @@ class RowSource(abc.ABC):
     needs_successes: Whether an episode is terminal only where it succeeds,
       because the format does not tell a time-out from the end of the task.
     is_play: Whether there are rewards and successes of several tasks.
+    has_continuations: Whether recordings may go on after an episode, so that
+      the rows have `CONTINUED`.
     found: Names and shapes of everything that the dataset has, to be named if a
       column is missing; empty if the format prescribes all names.
   """
@@ -151,6 +153,7 @@ class RowSource(abc.ABC):
   recorded_bounds: Optional[np.ndarray] = None
   needs_successes: bool = False
   is_play: bool = False
+  has_continuations: bool = False
   found: Sequence[str] = ()
 
   def __enter__(self) -> 'RowSource':
@@ -205,6 +208,7 @@ class WrappedSource(RowSource):
     self.recorded_bounds = source.recorded_bounds
     self.found = source.found
     self.is_play = source.is_play
+    self.has_continuations = source.has_continuations
 
   def close(self) -> None:
     self.wrapped.close()

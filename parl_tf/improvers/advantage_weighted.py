@@ -1,5 +1,7 @@
 """Imitation of the dataset actions, weighted by their advantages."""
 
+import math
+
 import gin
 import tensorflow as tf
 
@@ -44,7 +46,7 @@ class AdvantageWeightedImprover(improver.PolicyImprover):
     )
     # Clip before the exponential, which would overflow.
     weight = tf.exp(
-        tf.minimum(self._beta * advantage, tf.math.log(self._max_weight))
+        tf.minimum(self._beta * advantage, math.log(self._max_weight))
     )
     loss = improver.supervised_loss(policy, transition, seed)
     metrics = {

@@ -83,6 +83,23 @@ class PolicyImprover(tf.Module, abc.ABC):
     """
     del critic
 
+  def check_policy(self, policy) -> None:
+    """Raises ValueError if the policy has a part that the loss never trains.
+
+    Its actions would stay random.
+
+    Args:
+      policy: `GenerativePolicy` of the agent.
+    """
+    trained = {variable.ref() for variable in self.trained_variables(policy)}
+    if not trained.issuperset(x.ref() for x in policy.improver_variables):
+      raise ValueError(
+          f'A {type(policy).__name__} has a part that a {type(self).__name__}'
+          ' does not train, whose actions would stay random. Choose another'
+          ' policy, or the method that trains this one (expo.gin, ibrl.gin or'
+          ' dsrl.gin in gin/methods).'
+      )
+
   def trained_variables(self, policy) -> Sequence[tf.Variable]:
     """Returns all variables that the loss trains.
 

@@ -16,6 +16,9 @@ class SelfDistillationImprover(improver.PolicyImprover):
   control: what it reaches is not due to the critic.
   """
 
+  def check_policy(self, policy):
+    """Accepts any: the only sample of a state is one of the cloned part."""
+
   def loss(self, transition, policy, critic, source, seed):
     del critic
     observation = transition.time_step.observation

@@ -4,9 +4,9 @@ from typing import Callable, Optional, Sequence
 
 import tensorflow as tf
 
-from parl_tf import replicas
 from parl_tf import types
 from parl_tf.networks import observation_encoder
+from parl_tf.networks import slow_copy
 
 
 class AveragedNetwork(tf.Module):
@@ -48,10 +48,14 @@ class AveragedNetwork(tf.Module):
     arguments = (self._encoder.size, spec.action_size, spec.seed)
     self.trained = network_ctor(*arguments)
     self._average, self._average_encoder = self.trained, self._encoder
+    self._copy = None
     if averaging_rate is not None:
       self._average = network_ctor(*arguments)
-      self._average.trainable = False
       self._average_encoder = self._encoder.make_slow_copy()
+      self._copy = slow_copy.SlowCopy(
+          (self._average, self._average_encoder), (self.trained, self._encoder)
+      )
+      self._average.trainable = False
 
   @property
   def trainable_variables(self) -> Sequence[tf.Variable]:
@@ -81,24 +85,10 @@ class AveragedNetwork(tf.Module):
 
   def update(self) -> None:
     """Moves the average, if any, towards the trained weights."""
-    if self._averaging_rate is not None:
-      averages, trained = zip(*self._pairs())
-      replicas.move_towards(averages, trained, self._averaging_rate)
+    if self._copy is not None:
+      self._copy.follow(self._averaging_rate)
 
   def start_from_average(self) -> None:
     """Sets the trained weights to their average."""
-    for average, variable in self._pairs():
-      variable.assign(average)
-
-  def _pairs(self):
-    """Returns pairs of an averaged variable and its trained variable."""
-    pairs = list(
-        zip(self._average.variables, self.trained.variables, strict=True)
-    )
-    if self._average_encoder is not self._encoder:
-      pairs += zip(
-          self._average_encoder.image_variables,
-          self._encoder.image_variables,
-          strict=True,
-      )
-    return pairs
+    if self._copy is not None:
+      self._copy.overwrite_source()

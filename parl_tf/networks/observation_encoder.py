@@ -70,6 +70,10 @@ class ObservationEncoder(tf.keras.layers.Layer):
         image_encoder_ctor(shape, seed)
         for shape, seed in zip(shapes, seeds.tolist())
     ]
+    # Keras lists trained variables before the others, in another order if all
+    # of a layer is frozen. A function, because Keras would track a list.
+    variables = [v for x in self._image_encoders for v in x.variables]
+    self._image_variables = lambda: variables
     num_numbers = sum(x.shape[0] for x in leaves if not is_image(x))
     self.size = num_numbers + sum(x.size for x in self._image_encoders)
     mean, deviation = np.zeros(num_numbers), np.ones(num_numbers)
@@ -92,8 +96,8 @@ class ObservationEncoder(tf.keras.layers.Layer):
 
   @property
   def image_variables(self) -> Sequence[tf.Variable]:
-    """The variables of the image networks, trained or not."""
-    return [v for x in self._image_encoders for v in x.variables]
+    """The variables of the image networks, in the order of a slow copy's."""
+    return list(self._image_variables())
 
   def make_slow_copy(self) -> 'ObservationEncoder':
     """Returns an equal encoder for a target or averaged network.

@@ -43,8 +43,15 @@ class SteeredPolicy(composite_policy.CompositePolicy):
 
     Raises:
       ValueError: If `max_noise` is not positive.
+      TypeError: If the base policy has no `transport`.
     """
     super().__init__(spec, base_ctor)
+    if not hasattr(self.base, 'transport'):
+      raise TypeError(
+          '`base_ctor` of a SteeredPolicy must make a flow policy, whose'
+          ' `transport` maps noise to actions, got a'
+          f' {type(self.base).__name__}.'
+      )
     if not max_noise > 0.0:
       raise ValueError(f'`max_noise` must be positive, got {max_noise}.')
     self._max_noise = max_noise

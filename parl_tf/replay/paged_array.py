@@ -1,5 +1,6 @@
 """Arrays whose rows can move to larger ones without being in memory twice."""
 
+import contextlib
 import mmap
 from typing import Any, Sequence
 
@@ -16,7 +17,8 @@ def allocate(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
       -1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
   )
   if size >= _HUGE_BYTES:
-    pages.madvise(mmap.MADV_HUGEPAGE)
+    with contextlib.suppress(OSError):  # A kernel may have none.
+      pages.madvise(mmap.MADV_HUGEPAGE)
   return np.ndarray(shape, dtype, buffer=pages)
 
 

@@ -99,7 +99,7 @@ class ActionOptimizer(selection.CandidateSelection):
 
     Raises:
       ValueError: If there are fewer than K candidates, or `value_fn` has no
-        gradient.
+        gradient or does not return `[B, M]`.
     """
     del seed
     tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])
@@ -110,8 +110,7 @@ class ActionOptimizer(selection.CandidateSelection):
           f'number of candidates (N = {num_samples}).'
       )
     candidates = tf.stop_gradient(candidates)
-    values, order = tf.math.top_k(value_fn(candidates), self.num_candidates)
-    actions = tf.gather(candidates, order, batch_dims=1)  # -> [B, K, A]
+    actions, values = self.best(candidates, value_fn)
     actions, values = self._with_dataset_action(
         actions, values, dataset_action, value_fn
     )

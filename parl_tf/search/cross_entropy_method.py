@@ -92,23 +92,20 @@ class CrossEntropyMethod(selection.CandidateSelection):
     batch_size = candidates.shape[0] or tf.shape(candidates)[0]
     shape = [batch_size, self._population_size, candidates.shape[2]]
 
-    def best(population):
-      values, order = tf.math.top_k(value_fn(population), self.num_candidates)
-      return tf.gather(population, order, batch_dims=1), values
-
     def step(i, elites, _):
       mean = tf.reduce_mean(elites, axis=1, keepdims=True)
       std = tf.math.reduce_std(elites, axis=1, keepdims=True)
       noise = randomness.normal(randomness.fold_in(seed, i), shape)
       population = mean + tf.maximum(std, self._min_std) * noise
-      elites, values = best(tf.clip_by_value(population, -1.0, 1.0))
+      population = tf.clip_by_value(population, -1.0, 1.0)
+      elites, values = self.best(population, value_fn)
       return (
           i + 1,
           tf.ensure_shape(elites, first.shape),
           tf.ensure_shape(values, first_values.shape),
       )
 
-    first, first_values = best(candidates)
+    first, first_values = self.best(candidates, value_fn)
     _, elites, values = tf.while_loop(
         lambda i, *_: i < self._num_iterations,
         step,

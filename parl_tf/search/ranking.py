@@ -50,8 +50,5 @@ class Ranking(selection.CandidateSelection):
     """
     del dataset_action, seed
     tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])
-    candidates = tf.stop_gradient(candidates)
-    values, order = tf.math.top_k(value_fn(candidates), self.num_candidates)
-    return types.Candidates(
-        tf.gather(candidates, order, batch_dims=1), tf.stop_gradient(values)
-    )
+    actions, values = self.best(tf.stop_gradient(candidates), value_fn)
+    return types.Candidates(actions, tf.stop_gradient(values))

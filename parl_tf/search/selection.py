@@ -1,6 +1,6 @@
 """Selection of one candidate: the best, or a sample of pi_opt."""
 
-from typing import Union
+from typing import Callable, Union
 
 import tensorflow as tf
 
@@ -33,6 +33,29 @@ class CandidateSelection:
       raise ValueError(f'`temperature` must be positive, got {temperature}.')
     self.num_candidates = num_candidates
     self._temperature = temperature
+
+  def best(
+      self, candidates: tf.Tensor, value_fn: Callable[[tf.Tensor], tf.Tensor]
+  ) -> types.Candidates:
+    """Returns the K best of candidates `[B, N, A]`, best first.
+
+    Args:
+      candidates: `[B, N, A]`.
+      value_fn: Function `[B, N, A]` -> `[B, N]`.
+
+    Raises:
+      ValueError: If the values are not `[B, N]`.
+    """
+    values = value_fn(candidates)
+    if values.shape.rank not in (None, 2):
+      raise ValueError(
+          '`value_fn` must return values `[B, N]` of candidates `[B, N, A]`,'
+          f' got the shape {values.shape} for {candidates.shape}.'
+      )
+    values, order = tf.math.top_k(values, self.num_candidates)
+    return types.Candidates(
+        tf.gather(candidates, order, batch_dims=1), values
+    )
 
   def without_gradient_steps(self) -> 'CandidateSelection':
     """Returns an optimizer that only ranks; most take no such steps anyway."""

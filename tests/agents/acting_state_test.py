@@ -70,6 +70,18 @@ class ActingStateTest(tensor_case.TensorCase):
     self.assertEqual(seeds, self._play(
         state, initial, [([i], [1]) for i in range(4)])[1])
 
+  def test_both_numbers_of_a_seed_count(self):
+    state = acting_state.ActingState(3, 1)
+    act = _Act()
+    for seed in (None, 0, (0, 1), (0, 2), (1, 2)):
+      state.step(
+          act,
+          _time_step([0.0], [1]),
+          state.initial(1, tf.constant([7, 8])),
+          seed,
+      )
+    self.assertLen(set(act.seeds), 5)
+
   def test_a_graph_accepts_any_batch_size(self):
     state = acting_state.ActingState(1, 3)
     specs = tf.nest.map_structure(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
@@ -109,6 +110,26 @@ class _PythonPolicy(gaussian.GaussianPolicy):
     samples = super().sample(observation, n, seed, temperature=temperature)
     copied = tf.numpy_function(np.copy, [samples], tf.float32)
     return tf.ensure_shape(copied, samples.shape)
+
+
+class ServedTest(tensor_case.TensorCase):
+
+  def test_the_most_likely_action_is_drawn_at_temperature_0(self):
+    self.enter_context(
+        mock.patch.object(gaussian.GaussianPolicy, 'is_served', True)
+    )
+    agent = small_agent.make_agent(
+        iql.IQLCritic,
+        gaussian.GaussianPolicy,
+        search=action_source.Search(1, None, 'argmax', jit_compile=False),
+    )
+    for policy, num_actions in ((agent.greedy_policy, 1), (agent.policy, 2)):
+      actions = {
+          policy.action(_time_step(1), _seeds(0, i, num_rows=1))
+          .action.numpy().tobytes()
+          for i in range(2)
+      }
+      self.assertLen(actions, num_actions)
 
 
 class PARLPolicyTest(tensor_case.TensorCase):

@@ -110,6 +110,37 @@ class TrainedPartTest(absltest.TestCase):
       agent.train(types.Experience(critic=rows, policy=rows))
 
 
+  def test_each_update_has_the_weights_of_its_rows(self):
+    variable = tf.Variable(0.0)
+
+    def loss(rows, seed, tape):
+      del seed, tape
+      return types.ImproverLoss(variable * rows.reward[:, 0], {})
+
+    part = trained_part.TrainedPart(
+        'critic',
+        loss,
+        [variable],
+        tf.keras.optimizers.SGD(1.0),
+        purposes=[('critic', 0), ('critic', 1)],
+        finish=lambda metrics: None,
+    )
+    rows = small_agent.make_rows()
+    size = rows.reward.shape[0]
+    experience = types.Experience(critic=rows)
+    # Weights of 1 in the second update only.
+    weights = np.repeat([0.0, 1.0], size // 2).astype(np.float32)
+    for own_rows, seed, own_weights in part.slices(experience, _SEED, weights):
+      part.update(own_rows, seed, own_weights)
+    self.assertAlmostEqual(
+        float(variable.numpy()),
+        -rows.reward[size // 2 :, 0].numpy().mean(),
+        places=5,
+    )
+    with self.assertRaisesRegex(ValueError, r'`weights`.*`Experience.critic`'):
+      part.slices(experience, _SEED, weights[: size // 2])
+
+
 class NanLossTest(absltest.TestCase):
 
   def test_a_loss_of_nan_changes_no_weight(self):

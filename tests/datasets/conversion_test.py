@@ -64,6 +64,29 @@ class ConversionTest(absltest.TestCase):
           [x.is_continued for x in found], [True] * (len(found) - 1) + [False]
       )
 
+  def test_continuations_are_kept(self):
+    path = os.path.join(self._folder, 'a.npz')
+    np.savez(
+        path,
+        observations=np.arange(5.0, dtype=np.float32)[:, np.newaxis],
+        actions=np.zeros([5, 1], np.float32),
+        terminals=np.float32([0, 0, 0, 0, 1]),
+        rewards=np.float32([-1, 0, -1, -1, -1]),
+        masks=np.float32([1, 0, 1, 1, 1]),  # Success in the second step.
+    )
+    conversion.convert([path], self._output)
+
+    (kept,) = {
+        tuple((x.num_steps, x.is_continued) for x in episodes)
+        for episodes in (self._read(), reading.read_episodes(path))
+    }
+    self.assertEqual([x for _, x in kept], [True, False])
+
+  def test_any_number_of_datasets_is_joined(self):
+    path = self._write(20 * 'long_name_', '-t')
+    conversion.convert([path] * 400, self._output)
+    self.assertLen(self._read(), 400)
+
   def test_play_does_not_become_binary(self):
     path = self._write('a', '-t-t', **_PLAY)
     gin.parse_config('dataset.is_binary = True')

@@ -11,6 +11,7 @@ from absl.testing import absltest
 import h5py
 import numpy as np
 
+from parl_tf import synced_file
 from parl_tf.datasets import d4rl
 from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import reading
@@ -62,6 +63,37 @@ class EpisodeFileTest(absltest.TestCase):
       path = os.path.join(folder, f'data.unfinished-{i}.hdf5')
       (episode,) = reading.read_episodes(path)
       self.assertEqual(episode.num_steps, length - 1)
+
+  def test_episodes_are_on_the_disk_before_their_copies_are_removed(self):
+    kept_folder = self._path + '.episodes'
+    synced = []
+
+    def sync(path):
+      synced.append((os.path.basename(path), os.path.exists(kept_folder)))
+
+    with self.assertRaises(KeyboardInterrupt):
+      with d4rl_writer.EpisodeFile(self._path, keeps_unfinished=True) as file:
+        file.append(_episode([0, 1], True))
+        self.enter_context(mock.patch.object(synced_file, 'sync', sync))
+        raise KeyboardInterrupt
+
+    folder = os.path.basename(os.path.dirname(self._path))
+    self.assertEqual(
+        synced, [('data.hdf5.partial', True), (folder, True)]
+    )
+    self.assertFalse(os.path.exists(kept_folder))
+
+  def test_metadata_that_do_not_fit_leave_no_file(self):
+    with self.assertRaises(OSError):
+      d4rl_writer.EpisodeFile(self._path, metadata={'x': 70_000 * ['x']})
+    self.assertEmpty(os.listdir(os.path.dirname(self._path)))
+
+  def test_infos_may_be_empty(self):
+    with d4rl_writer.EpisodeFile(self._path) as file:
+      episode = _episode([0, 1], True)
+      file.append(episode, {'buttons': np.zeros([episode.num_steps, 0])})
+    with h5py.File(self._path) as file:
+      self.assertEqual(file['infos/buttons'].shape[1:], (0,))
 
   def test_a_recorder_that_is_killed_while_it_writes_loses_nothing(self):
     command = [sys.executable, '-c', _RECORDER, self._path]

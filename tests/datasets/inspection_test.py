@@ -8,6 +8,7 @@ from absl.testing import parameterized
 import h5py
 import numpy as np
 
+from parl_tf.datasets import d4rl
 from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.datasets import row_scan
@@ -30,6 +31,14 @@ class InspectionTest(dataset_case.DatasetCase):
     for greatest, hint in ((0.04, '0.04, 4.0% of'), (0.06, '^$'), (0.0, '^$')):
       self._write(2, [1], [], [0, 1], [[0.0, greatest], [0.0, -greatest / 4]])
       self.assertRegex(inspection.inspect(self._path).action_hint, hint)
+
+  def test_actions_that_the_library_wrote_are_in_its_unit(self):
+    self._write(2, [1], [], [0, 1], [[0.0, 0.9], [0.0, -0.9]])
+    layout = reading.make_layout(action_bounds=(-100.0, 100.0))
+    self.assertTrue(inspection.inspect(self._path, layout).action_hint)
+    with h5py.File(self._path, 'a') as file:
+      file.attrs[d4rl.UNIT_ACTIONS] = True
+    self.assertEmpty(inspection.inspect(self._path, layout).action_hint)
 
   def test_statistics(self):
     # Episodes: rows 0-1 (terminal), 2-4 (timeout), 5 (no end).

@@ -31,7 +31,7 @@ class AdvantageWeightedTest(tensor_case.TensorCase):
     policy = small_agent.make_policy(gaussian.GaussianPolicy)
     transition = small_agent.make_transition()
     critic = _KnownAdvantage([-1.0, 0.0, 0.5, 1.0, 2.0, 50.0, 1e4, -1e4])
-    improver = advantage_weighted.AdvantageWeightedImprover(2.0, 20.0)
+    improver = advantage_weighted.AdvantageWeightedImprover(2, 20)
     with tf.GradientTape() as tape:
       loss = improver.loss(transition, policy, critic, None, _SEED)
     expected = policy.distillation_loss(

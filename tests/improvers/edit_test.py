@@ -11,6 +11,7 @@ from parl_tf import randomness
 from parl_tf import types
 from parl_tf.critics import td
 from parl_tf.improvers import edit
+from parl_tf.improvers import self_distillation
 from parl_tf.policies import edited
 from parl_tf.policies import gaussian
 from tests import tensor_case
@@ -89,6 +90,20 @@ class EditImproverTest(tensor_case.TensorCase):
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`initial_temperature`.*0.0'):
       edit.EditImprover(initial_temperature=0.0)
+
+
+class OtherImproverTest(absltest.TestCase):
+
+  def test_an_improver_that_trains_no_edits_is_an_error(self):
+    with self.assertRaisesRegex(
+        ValueError, 'EditedPolicy.*DistillationImprover'
+    ):
+      small_agent.make_agent(policy_ctor=_make_policy)
+
+  def test_its_control_imitates_the_base(self):
+    policy = small_agent.make_policy(_make_policy)
+    self_distillation.SelfDistillationImprover().check_policy(policy)
+    edit.EditImprover().check_policy(policy)
 
 
 if __name__ == '__main__':

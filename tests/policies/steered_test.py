@@ -9,6 +9,7 @@ import tensorflow as tf
 from parl_tf import randomness
 from parl_tf.networks import flow_network
 from parl_tf.policies import flow
+from parl_tf.policies import gaussian
 from parl_tf.policies import steered
 from tests import tensor_case
 from tests.policies import policy_conformance
@@ -67,6 +68,13 @@ class SteeredTest(tensor_case.TensorCase):
   def test_bad_arguments_are_an_error(self):
     with self.assertRaisesRegex(ValueError, '`max_noise`.*0.0'):
       _make(max_noise=0.0)
+
+
+class BaseTest(absltest.TestCase):
+
+  def test_a_base_that_is_no_flow_is_an_error(self):
+    with self.assertRaisesRegex(TypeError, '`base_ctor`.*GaussianPolicy'):
+      _make(base_ctor=gaussian.GaussianPolicy)
 
 
 if __name__ == '__main__':
