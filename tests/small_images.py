@@ -28,6 +28,37 @@ def bind_encoder(test_case) -> None:
     gin.bind_parameter(f'ImageEncoder.{name}', value)
 
 
+class PartlyFrozenEncoder(tf.keras.layers.Layer):
+  """A frozen layer, as of a pretrained network, and a trained one."""
+
+  size = 16
+
+  def __init__(self, shape, seed):
+    super().__init__()
+    self._flat = tf.keras.layers.Flatten()
+    self._frozen, self._trained = (
+        tf.keras.layers.Dense(
+            self.size,
+            kernel_initializer=tf.keras.initializers.GlorotNormal(seed + i),
+        )
+        for i in range(2)
+    )
+    self._frozen.build([None, int(np.prod(shape))])
+    self._frozen.trainable = False
+    self._trained.build([None, self.size])
+
+  def call(self, image):
+    return self._trained(self._frozen(self._flat(tf.cast(image, tf.float32))))
+
+
+def bind_partly_frozen_encoder(test_case) -> None:
+  """Binds the class of encoders for the duration of a test."""
+  test_case.addCleanup(gin.clear_config)
+  gin.bind_parameter(
+      'ObservationEncoder.image_encoder_ctor', PartlyFrozenEncoder
+  )
+
+
 def make_observation(*batch, seed=0):
   """Returns random observations `[*batch, ...]` as tensors."""
   random = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ class ActingState:
       Actions `[B, A]` and the next state.
 
     Raises:
-      ValueError: If there is no state.
+      ValueError: If there is no state, or the shape of the seed is unknown.
     """
     if isinstance(state, tuple) and not state:
       raise ValueError(
@@ -84,7 +84,10 @@ class ActingState:
     seeds = state['seed'] if has_chunks else state
     key = seeds[0]
     if seed is not None:
-      key = randomness.fold_in(key, *tf.unstack(tf.reshape(seed, [-1])))
+      numbers = tf.reshape(seed, [-1])
+      if numbers.shape[0] is None:
+        raise ValueError('`seed` must have a static shape: a number or a pair.')
+      key = randomness.fold_in(key, *tf.unstack(numbers))
     next_seeds = tf.broadcast_to(
         randomness.fold_in(key, 'next'), tf.shape(seeds)
     )

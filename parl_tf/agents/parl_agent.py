@@ -277,9 +277,9 @@ class PARLAgent(tf_agent.TFAgent):
     seed = randomness.fold_in(self._seed, self.train_step_counter)
     total, metrics = 0.0, {}
     for part in self.trained_parts:
-      for rows, update_seed, some in part.slices(experience, seed, weights)[:1]:
+      for rows, update_seed, own in part.slices(experience, seed, weights)[:1]:
         loss = part.loss(rows, update_seed)
-        total += trained_part.mean_loss(loss.per_example, some)
+        total += trained_part.mean_loss(loss.per_example, own)
         metrics.update(loss.metrics)
     return tf_agent.LossInfo(total, replicas.share(metrics))
 

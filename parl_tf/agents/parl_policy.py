@@ -122,12 +122,11 @@ class PARLPolicy(tf_policy.TFPolicy):
     if not self.is_served:
       return self.compiled_act(observation, seed)
     search = self._search.search
-    is_likeliest = self._greedy and search.optimizer is None
     samples = self._search.policy.sample(
         observation,
         search.num_samples,
         randomness.fold_in(seed, 'base', 0),  # As an action source does.
-        temperature=0.0 if is_likeliest else search.temperature,
+        temperature=self._search.temperature(self._greedy),
     )
     return self.compiled_act(observation, seed, samples)
 

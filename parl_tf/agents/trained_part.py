@@ -99,7 +99,7 @@ class TrainedPart:
 
     Raises:
       ValueError: If the rows cannot be divided equally between the updates, or
-        the weights are not one for each row.
+        `weights` does not have one entry per row.
     """
     rows = getattr(experience, self.name)
     if not tf.nest.flatten(rows):
@@ -109,8 +109,8 @@ class TrainedPart:
       weights = tf.convert_to_tensor(weights)
       if not weights.shape.is_compatible_with([size]):
         raise ValueError(
-            f'`weights` must be one for each of the {size} rows of'
-            f' `Experience.{self.name}`, got the shape {weights.shape}.'
+            f'`weights` must have one entry for each of the {size} rows of'
+            f' `Experience.{self.name}`, got shape {weights.shape}.'
         )
     seeds = [randomness.fold_in(seed, *purpose) for purpose in self._purposes]
     if len(seeds) == 1:

@@ -75,7 +75,7 @@ def convert(paths: Sequence[str], output: str) -> None:
   has_successes = _defines_success(paths, known)
   options = dict(
       metadata={
-          # One string: HDF5 limits a list to 64 KiB.
+          # One string: an HDF5 attribute has at most 4,095 strings of a list.
           'converted_from': '\n'.join(
               os.path.basename(os.path.abspath(path)) for path in paths
           ),
@@ -235,8 +235,8 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
     number = num_lost = 0
     scales = joining.Scales()
     for path, episodes, found in zip(paths, datasets, known, strict=True):
-      episodes = _checked(
-          path, episodes, found, options['has_successes'], scales
+      episodes = _without_successor(
+          _checked(path, episodes, found, options['has_successes'], scales)
       )
       for episode, infos in _with_infos(episodes, found.task_infos):
         if has_next_observations and not episode.has_last_transition:
@@ -253,6 +253,19 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
         output,
         num_lost,
     )
+
+
+def _without_successor(
+    episodes: Iterator[types.Episode],
+) -> Iterator[types.Episode]:
+  """Yields episodes of which no recording continues in the next dataset."""
+  previous = None
+  for episode in episodes:
+    if previous is not None:
+      yield previous
+    previous = episode
+  if previous is not None:
+    yield previous._replace(is_continued=False)
 
 
 def _checked(

@@ -6,7 +6,8 @@ There are two extensions of D4RL. `observations` may be a group with one HDF5
 dataset for each part of a nest, in nested groups. A play dataset also stores
 the raw rewards and successes of several tasks, in `infos/task_rewards` and
 `infos/task_successes` `[rows, tasks]`; a layout with `task` reads rewards,
-success and episode ends from these columns.
+success and episode ends from these columns. A converted file may tell in
+`infos/continued` where a recording continues in the next episode.
 
 D4RL's own files have no `next_observations`. In this case, the observation
 after a terminal row is a copy of the row's own, and the last row of an episode
@@ -29,7 +30,7 @@ NAME = "D4RL's HDF5"
 _COLUMNS = (*rows_lib.REQUIRED, 'timeouts', 'next_observations')
 _SUCCESS_FIELD = 'infos/success'
 _TASK_REWARDS = 'infos/task_rewards'
-# Whether a recording goes on after the row; in converted files that need it.
+# Whether the recording continues after the row; in converted files only.
 CONTINUED_FIELD = 'infos/continued'
 # Attribute of files that the library wrote, with actions in [-1, 1].
 UNIT_ACTIONS = 'has_unit_actions'
@@ -188,7 +189,11 @@ class _Source(hdf5.Source):
       success = self.file[rows_lib.TASK_SUCCESSES][span, self._layout.task]
     rows['success'] = success
     ends = [rows[x] != 0 for x in ('terminals', 'timeouts') if x in rows]
-    rows[rows_lib.CONTINUED] = ~np.any(ends, axis=0)
+    is_inner = ~np.any(ends, axis=0)
+    stored = rows.get(rows_lib.CONTINUED)
+    rows[rows_lib.CONTINUED] = (
+        is_inner if stored is None else is_inner | (stored != 0)
+    )
     rows['terminals'] = (success != 0) & self._layout.ends_at_success
     if 'timeouts' in rows:
       rows['timeouts'] = np.where(rows['terminals'], 0, rows['timeouts'])

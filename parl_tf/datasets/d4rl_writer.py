@@ -53,8 +53,8 @@ class EpisodeFile:
         success from the reward.
       has_unit_actions: Whether the actions are known to have been mapped to
         [-1, 1]. Readers then ignore `dataset.action_bounds`.
-      has_continuations: Whether to write `infos/continued`, which tells where a
-        recording goes on with the next episode.
+      has_continuations: Whether to write `infos/continued`, which tells whether
+        the recording continues after a step, in the next episode if need be.
       keeps_unfinished: Whether the episodes added before an error are kept, in
         a file whose name has `.unfinished-1` (or the next free number) before
         its extension. Those of a recording that is killed are in such a file
@@ -264,7 +264,7 @@ class EpisodeFile:
     if self._has_successes:
       rows['infos/success'] = episode.success
     if self._has_continuations:
-      is_continued = np.zeros_like(terminal)
+      is_continued = np.ones_like(terminal)
       is_continued[-1] = episode.is_continued
       rows[d4rl.CONTINUED_FIELD] = is_continued
     if self._has_next_observations:

@@ -1,7 +1,7 @@
 """Validates a dataset of any format and summarizes its contents."""
 
 import os
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(
-    path: str, layout: Optional[rows_lib.Layout] = None
+    path: Union[str, os.PathLike], layout: Optional[rows_lib.Layout] = None
 ) -> Inspection:
   """Reads a whole dataset and reports each kind of fault once.
 
@@ -85,7 +85,7 @@ def inspect(
   except rows_lib.DamagedFileError as error:
     return Inspection([str(error)])
   with source:
-    scan = row_scan.RowScan(path, source.fit(layout))
+    scan = row_scan.RowScan(source.path, source.fit(layout))
     ends = episode_ends.EpisodeEnds(layout, source.columns)
     order = row_order.RowOrder(source.columns)
     faults = list(source.faults) + scan.header_faults(

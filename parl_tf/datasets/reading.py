@@ -1,6 +1,17 @@
 """Reads the episodes of a dataset of any format."""
 
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+import os
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from absl import logging
 import gin
@@ -123,7 +134,7 @@ def make_layout(
 
 
 def read_episodes(
-    path: str,
+    path: Union[str, os.PathLike],
     *,
     make_store: Optional[Callable[[int], picture_store.PictureStore]] = None,
     **options: Any,
@@ -167,7 +178,7 @@ def read_episodes(
 
 
 def read_inspected(
-    path: str, layout: rows_lib.Layout
+    path: Union[str, os.PathLike], layout: rows_lib.Layout
 ) -> Iterator[types.Episode]:
   """Yields the episodes of a dataset in which `inspection` found no fault."""
   pieces: List[rows_lib.Rows] = []

@@ -8,9 +8,10 @@ subsets in `mask` are ignored.
 Depending on the file, `dones` mark success, the end of the demonstration, or
 both. This reader treats a step as terminal if it is done and a success. Success
 follows from the reward unless `success_field` names flags. Demonstrators often
-continue for some steps after success; these steps are dropped. A demonstration
-without a terminal step ends with a timeout. If `every_episode_succeeds`,
-rewards and `dones` are not read, and no step is dropped.
+continue for some steps after success; these steps are dropped, unless `dones`
+mark the last step only (`--done_mode 1`). A demonstration without a terminal
+step ends with a timeout. If `every_episode_succeeds`, rewards and `dones` are
+not read, and no step is dropped.
 """
 
 import re

@@ -10,6 +10,7 @@ Readers of all formats use these column names:
   next_observations[/<key>]  observation after the step; optional
   success       `[rows]`, 1 if the task is solved after the step; optional
   episode_ids   `[rows]`, number of the episode in the file; optional
+  continued     `[rows]`, 1 if the recording continues after the step; optional
 """
 
 import abc
@@ -34,7 +35,6 @@ DEMONSTRATIONS_HINT = (
     '; if every episode solves the task, bind `dataset.every_episode_succeeds ='
     ' True`'
 )
-# `[rows]`, whether a recording goes on after the row.
 CONTINUED = 'continued'
 FLAGS = ('terminals', 'timeouts', 'success', CONTINUED)
 SCALARS = ('rewards', *FLAGS, 'episode_ids')

@@ -84,9 +84,7 @@ class PolicyImprover(tf.Module, abc.ABC):
     del critic
 
   def check_policy(self, policy) -> None:
-    """Raises ValueError if the policy has a part that the loss never trains.
-
-    Its actions would stay random.
+    """Raises ValueError if the policy has a part that the loss does not train.
 
     Args:
       policy: `GenerativePolicy` of the agent.
@@ -95,9 +93,8 @@ class PolicyImprover(tf.Module, abc.ABC):
     if not trained.issuperset(x.ref() for x in policy.improver_variables):
       raise ValueError(
           f'A {type(policy).__name__} has a part that a {type(self).__name__}'
-          ' does not train, whose actions would stay random. Choose another'
-          ' policy, or the method that trains this one (expo.gin, ibrl.gin or'
-          ' dsrl.gin in gin/methods).'
+          ' does not train. Use another policy, or its own method'
+          ' (methods/expo.gin, methods/ibrl.gin or methods/dsrl.gin).'
       )
 
   def trained_variables(self, policy) -> Sequence[tf.Variable]:

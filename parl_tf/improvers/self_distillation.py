@@ -17,7 +17,7 @@ class SelfDistillationImprover(improver.PolicyImprover):
   """
 
   def check_policy(self, policy):
-    """Accepts any: the only sample of a state is one of the cloned part."""
+    """Accepts any policy: this control imitates the policy's own samples."""
 
   def loss(self, transition, policy, critic, source, seed):
     del critic

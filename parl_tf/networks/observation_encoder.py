@@ -1,6 +1,6 @@
 """Encodes observations as one vector of features."""
 
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Sequence
 
 import gin
 import numpy as np
@@ -8,6 +8,20 @@ import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.networks import image_networks
+
+
+class NamedEncoder(NamedTuple):
+  """The network of an image of the observation.
+
+  Attributes:
+    name: Name of the image, a camera.
+    network: Its encoder.
+    variables: The encoder's variables, in the order of a slow copy's.
+  """
+
+  name: str
+  network: tf.keras.layers.Layer
+  variables: Sequence[tf.Variable]
 
 
 @gin.configurable(denylist=['observation_spec', 'normalization', 'seed'])
@@ -42,11 +56,12 @@ class ObservationEncoder(tf.keras.layers.Layer):
         None, vectors are not normalized.
       seed: Integer seed of the initial weights of image networks.
       image_encoder_ctor: Makes the network of a camera from the shape of its
-        images and a seed, `ImageEncoder` or `SmallImageEncoder`.
+        images and a seed, `ImageEncoder`, `SmallImageEncoder`, or a Keras layer
+        with an attribute `size` that makes its variables when it is made.
 
     Raises:
       ValueError: If a leaf is neither a vector nor an image, or does not match
-        its statistics.
+        its statistics, or an image network has no variables yet.
     """
     super().__init__()
     self._spec = observation_spec
@@ -70,9 +85,16 @@ class ObservationEncoder(tf.keras.layers.Layer):
         image_encoder_ctor(shape, seed)
         for shape, seed in zip(shapes, seeds.tolist())
     ]
-    # Keras lists trained variables before the others, in another order if all
-    # of a layer is frozen. A function, because Keras would track a list.
-    variables = [v for x in self._image_encoders for v in x.variables]
+    # Keras lists trained variables before others, so freezing a layer may
+    # change the order. A function, because Keras would track a list as part of
+    # the checkpoint.
+    variables = [tuple(x.variables) for x in self._image_encoders]
+    if not all(variables):
+      raise ValueError(
+          '`image_encoder_ctor` must make a layer that has its variables, got'
+          f' {type(self._image_encoders[0]).__name__} with none. Build its'
+          ' layers in its constructor.'
+      )
     self._image_variables = lambda: variables
     num_numbers = sum(x.shape[0] for x in leaves if not is_image(x))
     self.size = num_numbers + sum(x.size for x in self._image_encoders)
@@ -88,16 +110,21 @@ class ObservationEncoder(tf.keras.layers.Layer):
     self._deviation = tf.Variable(deviation, trainable=False, dtype=tf.float32)
 
   @property
-  def image_encoders(self) -> Sequence[Tuple[str, tf.keras.layers.Layer]]:
-    """The name of each image in the observation, and the network of it."""
+  def image_encoders(self) -> Sequence[NamedEncoder]:
+    """The network of each image in the observation."""
     leaves = tf.nest.flatten(self._spec)
     names = [spec.name for spec in leaves if is_image(spec)]
-    return list(zip(names, self._image_encoders, strict=True))
+    return [
+        NamedEncoder(*parts)
+        for parts in zip(
+            names, self._image_encoders, self._image_variables(), strict=True
+        )
+    ]
 
   @property
   def image_variables(self) -> Sequence[tf.Variable]:
     """The variables of the image networks, in the order of a slow copy's."""
-    return list(self._image_variables())
+    return [v for variables in self._image_variables() for v in variables]
 
   def make_slow_copy(self) -> 'ObservationEncoder':
     """Returns an equal encoder for a target or averaged network.

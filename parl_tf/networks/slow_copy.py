@@ -13,10 +13,10 @@ _Networks = Tuple[
 
 
 class SlowCopy:
-  """The variables of a copy, each with the one that it follows.
+  """Pairs the variables of a copy with those that they follow.
 
-  Make it before the copy is frozen: Keras lists trained variables first, so
-  that the order of a frozen layer's may differ.
+  Make it before freezing the copy: Keras lists trained variables first, so
+  freezing may change the order.
   """
 
   def __init__(self, copy: _Networks, source: _Networks):

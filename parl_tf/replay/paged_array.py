@@ -17,7 +17,7 @@ def allocate(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
       -1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
   )
   if size >= _HUGE_BYTES:
-    with contextlib.suppress(OSError):  # A kernel may have none.
+    with contextlib.suppress(OSError):  # Not all kernels support huge pages.
       pages.madvise(mmap.MADV_HUGEPAGE)
   return np.ndarray(shape, dtype, buffer=pages)
 

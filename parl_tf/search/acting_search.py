@@ -84,6 +84,10 @@ class ActingSearch(tf.Module):
         greedy,
     )
 
+  def temperature(self, greedy: bool) -> float:
+    """Returns the temperature of samples: 0 for the most likely action."""
+    return 0.0 if greedy and self.critic is None else self.search.temperature
+
   def _candidates(self, observation, seed, samples):
     return state_actions.StateActions(
         self.search,
@@ -99,7 +103,7 @@ class ActingSearch(tf.Module):
         observation,
         1,
         randomness.fold_in(seed, 'act'),
-        temperature=0.0 if greedy else self.search.temperature,
+        temperature=self.temperature(greedy),
     )
     return actions[:, 0]
 

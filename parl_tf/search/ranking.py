@@ -47,6 +47,9 @@ class Ranking(selection.CandidateSelection):
     Returns:
       The K best candidates and their values, best first. No gradient flows
       through them.
+
+    Raises:
+      ValueError: If the values do not have two axes.
     """
     del dataset_action, seed
     tf.debugging.assert_shapes([(candidates, ('B', 'N', 'A'))])

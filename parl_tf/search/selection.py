@@ -44,7 +44,7 @@ class CandidateSelection:
       value_fn: Function `[B, N, A]` -> `[B, N]`.
 
     Raises:
-      ValueError: If the values are not `[B, N]`.
+      ValueError: If the values do not have two axes.
     """
     values = value_fn(candidates)
     if values.shape.rank not in (None, 2):

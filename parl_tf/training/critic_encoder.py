@@ -75,27 +75,28 @@ def _policy_encoder(agent) -> observation_encoder.ObservationEncoder:
       missing = 'the observations have no images'
     raise ValueError(f'`{_OPTION}` must be False: {missing}; got True.')
   for target in agent.critic.observation_encoders:
-    for (camera, wanted), (_, seen) in zip(
+    for wanted, seen in zip(
         source.image_encoders, target.image_encoders, strict=True
     ):
-      _check_equal(camera, wanted, seen)
+      _check_equal(wanted, seen)
   return source
 
 
-def _check_equal(camera, wanted, seen):
+def _check_equal(wanted, seen):
   """Raises `ValueError` if two image encoders differ in class or shapes."""
   shapes = [[v.shape for v in x.variables] for x in (wanted, seen)]
   differing = [
       i for i, (a, b) in enumerate(itertools.zip_longest(*shapes)) if a != b
   ]
   # Gin may wrap a class again for each reference, but keeps its name.
-  if not differing and type(wanted).__name__ == type(seen).__name__:
+  names = [type(x.network).__name__ for x in (wanted, seen)]
+  if not differing and names[0] == names[1]:
     return
   index = differing[0] if differing else 0
   raise ValueError(
       f'`{_OPTION}` needs equal image encoders. That of the critic for'
-      f' `{camera}` must be {_describe(wanted, index)}, as in the policy, got'
-      f' {_describe(seen, index)}.'
+      f' `{wanted.name}` must be {_describe(wanted, index)}, as in the policy,'
+      f' got {_describe(seen, index)}.'
   )
 
 
@@ -103,6 +104,6 @@ def _describe(encoder, index):
   shapes = [tuple(v.shape) for v in encoder.variables]
   shape = shapes[index] if index < len(shapes) else 'none'
   return (
-      f'{type(encoder).__name__} with {len(shapes)} variables, number'
+      f'{type(encoder.network).__name__} with {len(shapes)} variables, number'
       f' {index + 1} of shape {shape}'
   )

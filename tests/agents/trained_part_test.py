@@ -109,7 +109,6 @@ class TrainedPartTest(absltest.TestCase):
     ):
       agent.train(types.Experience(critic=rows, policy=rows))
 
-
   def test_each_update_has_the_weights_of_its_rows(self):
     variable = tf.Variable(0.0)
 

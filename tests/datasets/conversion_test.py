@@ -1,6 +1,7 @@
 """Tests of the conversion of datasets to one file."""
 
 import os
+from unittest import mock
 
 from absl import logging
 from absl.testing import absltest
@@ -10,6 +11,7 @@ import numpy as np
 
 from parl_tf.datasets import conversion
 from parl_tf.datasets import d4rl
+from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import lerobot_writer
 from parl_tf.datasets import reading
 from tests.datasets import d4rl_columns
@@ -82,10 +84,31 @@ class ConversionTest(absltest.TestCase):
     }
     self.assertEqual([x for _, x in kept], [True, False])
 
-  def test_any_number_of_datasets_is_joined(self):
-    path = self._write(20 * 'long_name_', '-t')
-    conversion.convert([path] * 400, self._output)
-    self.assertLen(self._read(), 400)
+  def test_recordings_of_different_datasets_stay_apart(self):
+    path = os.path.join(self._folder, 'a.npz')
+    np.savez(
+        path,
+        observations=np.arange(3.0, dtype=np.float32)[:, np.newaxis],
+        actions=np.zeros([3, 1], np.float32),
+        terminals=np.zeros([3], np.float32),
+        rewards=np.float32([-1, -1, 0]),
+        masks=np.float32([1, 1, 0]),  # Success in the last step.
+    )
+    conversion.convert([path, path], self._output)
+    self.assertEqual([x.is_continued for x in self._read()], 2 * [False])
+
+  def test_the_names_of_any_number_of_datasets_fit(self):
+    path = self._write('a', '-t')
+    with mock.patch.object(
+        d4rl_writer, 'EpisodeFile', wraps=d4rl_writer.EpisodeFile
+    ) as files:
+      conversion.convert([path, path], self._output)
+    metadata = files.call_args.kwargs['metadata']
+    self.assertEqual(metadata['converted_from'], 'a\na')
+    # More than HDF5 accepts in a list.
+    many = {'converted_from': '\n'.join(5_000 * ['a'])}
+    with d4rl_writer.EpisodeFile(self._output, metadata=many) as file:
+      file.append(d4rl_columns.make_episode([0, 1], True))
 
   def test_play_does_not_become_binary(self):
     path = self._write('a', '-t-t', **_PLAY)

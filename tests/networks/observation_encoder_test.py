@@ -1,6 +1,7 @@
 """Tests of the encoder of observations, with and without images."""
 
 from absl.testing import parameterized
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -139,6 +140,14 @@ class ImagesTest(tensor_case.TensorCase):
     self.assertIs(encoder.make_slow_copy(), encoder)
     self.assertFalse(observation_encoder.has_images(_SPEC['robot']))
     self.assertTrue(observation_encoder.has_images(_SPEC))
+
+  def test_an_encoder_without_variables_is_an_error(self):
+    gin.bind_parameter(
+        'ObservationEncoder.image_encoder_ctor',
+        lambda shape, seed: tf.keras.layers.Dense(5),
+    )
+    with self.assertRaisesRegex(ValueError, 'Dense with none'):
+      observation_encoder.ObservationEncoder(_SPEC['static'])
 
   def test_statistics_of_an_image_are_an_error(self):
     wrong = _statistics(static=np.zeros([16, 16, 3]))

@@ -1,7 +1,6 @@
 """Tests of slow copies of partly frozen networks."""
 
 from absl.testing import absltest
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -9,44 +8,18 @@ from parl_tf import types
 from parl_tf.critics import td
 from parl_tf.networks import averaged_network
 from parl_tf.networks import observation_encoder
+from tests import small_images
 from tests.agents import small_agent
 
 _IMAGE = tf.TensorSpec([4, 4, 1], tf.uint8, 'image')
 _SPEC = types.ModelSpec(_IMAGE, small_agent.ACTION_SPEC)
 
 
-class _PretrainedEncoder(tf.keras.layers.Layer):
-  """A frozen layer, and a trained one of the same shape."""
-
-  size = 16
-
-  def __init__(self, shape, seed):
-    super().__init__()
-    del shape
-    self._flat = tf.keras.layers.Flatten()
-    self._frozen, self._trained = (
-        tf.keras.layers.Dense(
-            16,
-            kernel_initializer=tf.keras.initializers.GlorotNormal(seed + i),
-        )
-        for i in range(2)
-    )
-    self._frozen.build([None, 16])
-    self._frozen.trainable = False
-    self._trained.build([None, 16])
-
-  def call(self, image):
-    return self._trained(self._frozen(self._flat(tf.cast(image, tf.float32))))
-
-
 class PartlyFrozenTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
-    self.addCleanup(gin.clear_config)
-    gin.bind_parameter(
-        'ObservationEncoder.image_encoder_ctor', _PretrainedEncoder
-    )
+    small_images.bind_partly_frozen_encoder(self)
     images = np.random.default_rng(0).integers(256, size=[5, 4, 4, 1])
     self._images = tf.constant(images.astype(np.uint8))
 
@@ -68,7 +41,9 @@ class PartlyFrozenTest(absltest.TestCase):
 
   def test_an_average_of_rate_1_equals_the_trained_network(self):
     network = averaged_network.AveragedNetwork(
-        _SPEC, lambda *arguments: _PretrainedEncoder(None, 7), 1.0
+        _SPEC,
+        lambda *arguments: small_images.PartlyFrozenEncoder((4, 4, 1), 7),
+        1.0,
     )
     self._change(network.trainable_variables)
 

@@ -1,11 +1,21 @@
 """Tests of arrays whose rows can be given back."""
 
+import errno
 import mmap
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
 
 from parl_tf.replay import paged_array
+
+
+class _NoHugePages(mmap.mmap):
+  is_asked = False
+
+  def madvise(self, *args):
+    self.is_asked = True
+    raise OSError(errno.EINVAL, 'Invalid argument')
 
 
 class PagedArrayTest(absltest.TestCase):
@@ -25,6 +35,14 @@ class PagedArrayTest(absltest.TestCase):
     self.assertEqual(array[:, 0].tolist(), [1, 1, 0, 0, 1, 1])
     paged_array.release(array, 5, 6)
     self.assertEqual(array[5, 0], 1.0)
+
+  def test_a_kernel_may_have_no_huge_pages(self):
+    pages = mock.MagicMock(wraps=mmap.mmap)
+    pages.return_value = memory = _NoHugePages(-1, 2**22)
+    with mock.patch.object(mmap, 'mmap', pages):
+      array = paged_array.allocate((2**22,), np.uint8)
+    self.assertTrue(memory.is_asked)
+    self.assertEqual(array.sum(), 0)
 
   def test_an_array_may_be_empty(self):
     array = paged_array.allocate((0, 3), np.float32)

@@ -69,7 +69,7 @@ class CompiledSearchTest(tensor_case.TensorCase):
 
     graph = run.get_concrete_function(cls.observation, cls.actions).graph
     is_compiled = any(
-        '_XlaMustCompile' in function.attr
+        function.attr['_XlaMustCompile'].b
         for function in graph.as_graph_def().library.function
     )
     return run(cls.observation, cls.actions), is_compiled

@@ -155,6 +155,16 @@ class EncodersTest(tensor_case.TensorCase):
       self._assert_equal(encoder.image_variables, averaged)
     self._assert_equal(policy.trainable_variables, trained)
 
+  def test_part_of_an_encoder_may_be_frozen(self):
+    small_images.bind_partly_frozen_encoder(self)
+    agent = small_images.make_agent()
+    observation = small_images.make_observation(4)
+    source = agent.generative_policy.acting_encoder
+    _move(source.image_variables)
+    _initialize(agent)
+    for encoder in agent.critic.observation_encoders:
+      self.assertAllEqual(encoder(observation), source(observation))
+
   def test_by_default_the_critic_keeps_its_weights(self):
     agent = small_images.make_agent()
     before = _numpy(agent.critic.variables)
