@@ -181,6 +181,8 @@ def gin_text(
           for scope in _SCOPES
           for name, value in values.items()
       ),
+      # As it was measured. While it acts, a run may sample to explore.
+      "evaluation/Search.selection = 'argmax'",
   ]
   return '\n'.join(lines) + '\n'
 

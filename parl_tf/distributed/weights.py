@@ -161,9 +161,8 @@ class Weights:
     if not table.current_size:
       return None
     num_sent = table.rate_limiter_info.insert_stats.completed
-    now = time.monotonic()
     is_same = num_sent == self._num_sent
-    if not is_same or now - self._received_at >= _SAME_SECONDS:
+    if not is_same or time.monotonic() - self._received_at >= _SAME_SECONDS:
       # Assigned here, because a request that is given up goes on in its thread:
       # it would change the weights within an episode.
       self._num_sent, values = self._transfer(
@@ -175,7 +174,8 @@ class Weights:
           values,
           check_types=False,
       )
-      self._received_at = now
+      # A transfer may take longer than the time that it is kept.
+      self._received_at = time.monotonic()
     return True
 
   def _check_signature(self, table) -> None:

@@ -55,6 +55,8 @@ _TASKS = {
     ),
 }
 _REWARDS = ('dense', 'binary')
+# In meters; see D4RL's `pen_v0.py`.
+_DROPPED_PEN_HEIGHT = 0.075
 
 
 @gin.configurable
@@ -74,7 +76,8 @@ class Adroit(domain.Domain):
     Args:
       task: `door`, `hammer`, `pen` or `relocate`.
       reward: `dense` for D4RL's reward, or `binary` for 1 at success and 0
-        elsewhere. With `binary`, success ends the episode.
+        elsewhere. With `binary`, success ends the episode. With `dense`, a
+        dropped pen does, as in D4RL.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
 
@@ -145,6 +148,11 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
     def step(self, action):
       observation, reward, terminated, truncated, info = self.env.step(action)
       is_success = bool(info['success'])
+      if name == 'pen' and not is_binary:
+        # gymnasium-robotics goes on with a dropped pen; D4RL does not.
+        state: Any = self.env.unwrapped
+        height = state.data.xpos[state.obj_body_id][2]
+        terminated = terminated or bool(height < _DROPPED_PEN_HEIGHT)
       if is_binary:
         reward, terminated = float(is_success), is_success
       elif task.palm_to_object:
@@ -155,4 +163,7 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
         reward = float(reward) - 0.2 * np.linalg.norm(offset)
       return observation, float(reward), terminated, truncated, info
 
-  return Rewards(gymnasium.make(f'AdroitHand{name.title()}-v1').unwrapped)
+  environment = gymnasium.make(
+      f'AdroitHand{name.title()}-v1', render_mode='rgb_array'
+  )
+  return Rewards(environment.unwrapped)

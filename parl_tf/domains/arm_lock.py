@@ -21,12 +21,10 @@ os.register_at_fork(after_in_child=_release)
 
 def path_of(name: str) -> str:
   """Returns the path of an arm's lock."""
-  # Not the folder of `TMPDIR`, which may differ between programs.
-  folder = f'/run/user/{os.getuid()}'
-  if not os.access(folder, os.W_OK):
-    folder = '/tmp'
+  # Neither the folder of `TMPDIR`, which may differ between programs, nor that
+  # of a login session, which a service has not.
   name = parse.quote(name, safe='')  # It may be a path.
-  return os.path.join(folder, f'parl_tf_{name}_{os.getuid()}.lock')
+  return f'/tmp/parl_tf_{name}_{os.getuid()}.lock'
 
 
 def check(name: str) -> None:
@@ -49,9 +47,11 @@ def hold(name: str) -> None:
   """
   path = path_of(name)
   if path in _HELD:
-    if os.path.exists(path):
+    if _is_at(_HELD[path], path):
       os.utime(path)  # Or the system may remove the file as an old one.
-    return
+      return
+    # It was removed: another process may have locked a new one.
+    _HELD.pop(path).close()
   file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115 (kept open)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,3 +68,11 @@ def hold(name: str) -> None:
   file.write(str(os.getpid()))
   file.flush()
   _HELD[path] = file
+
+
+def _is_at(file: TextIO, path: str) -> bool:
+  """Returns whether an open file is the one that has this path."""
+  try:
+    return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+  except FileNotFoundError:
+    return False

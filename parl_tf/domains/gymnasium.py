@@ -156,7 +156,10 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         )
         self._concatenated_keys = observation_keys
       self._select_observation = functools.partial(
-          _select, keys=observation_keys, flatten=flatten_observation
+          _select,
+          space=task.observation_space,
+          keys=observation_keys,
+          flatten=flatten_observation,
       )
     self._controller_ctor = controller_ctor
     self._task = task  # Closed, but its functions of goals need no world.
@@ -291,15 +294,23 @@ def _check_keys(id, keys, space) -> None:
 
 
 def _select(
-    observation: types.Nest, *, keys: Optional[Sequence[str]], flatten: bool
+    observation: types.Nest,
+    *,
+    space: gymnasium.Space,
+    keys: Optional[Sequence[str]],
+    flatten: bool,
 ) -> types.Nest:
   """Returns the parts with these keys, or one float32 array of all entries."""
   if keys is not None:
     observation = {key: observation[key] for key in keys}
-  return _flatten(observation) if flatten else observation
+    parts = getattr(space, 'spaces', {})
+    space = gymnasium.spaces.Dict({key: parts[key] for key in keys})
+  return _flatten(observation, space) if flatten else observation
 
 
-def _flatten(observation: types.Nest) -> np.ndarray:
-  if not isinstance(observation, Mapping):
+def _flatten(observation: types.Nest, space: gymnasium.Space) -> np.ndarray:
+  """Joins all entries in the order of the space, not of the observation."""
+  parts = getattr(space, 'spaces', None)
+  if not isinstance(parts, Mapping):
     return np.asarray(observation, np.float32).reshape([-1])
-  return np.concatenate([_flatten(part) for part in observation.values()])
+  return np.concatenate([_flatten(observation[x], parts[x]) for x in parts])

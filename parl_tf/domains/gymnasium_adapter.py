@@ -202,7 +202,13 @@ class GymnasiumEnvironment(domain.Environment):
 
   def render(self) -> np.ndarray:
     """Returns an image if `environment` has the render mode `rgb_array`."""
-    picture = self._environment.render()
+    has_mode = getattr(self._environment, 'render_mode', '') is not None
+    try:
+      picture = self._environment.render()
+    except Exception:
+      if has_mode:
+        raise
+      picture = None
     if picture is None:
       raise NotImplementedError(
           'the task must have the render mode rgb_array '
@@ -232,13 +238,17 @@ class GymnasiumEnvironment(domain.Environment):
 
   def _convert(self, observation: Any) -> types.Nest:
     observation = self._select(observation)
-    if not isinstance(observation, dict):
-      return self._checked(_cast(observation), self._observation_spec, '')
-    if observation.keys() != self._observation_spec.keys():
+    wanted, seen = (
+        sorted(x) if isinstance(x, dict) else 'one array'
+        for x in (self._observation_spec, observation)
+    )
+    if wanted != seen:
       raise ValueError(
           "The observation must have the parts of the task's observation space,"
-          f' {sorted(self._observation_spec)}, got {sorted(observation)}.'
+          f' {wanted}, got {seen}.'
       )
+    if not isinstance(observation, dict):
+      return self._checked(_cast(observation), self._observation_spec, '')
     return {
         name: self._checked(
             _cast(array), self._observation_spec[name], f' {name!r}'

@@ -92,7 +92,7 @@ class RemoteEnvironment(gymnasium.Env):
     try:
       values = self._connection.reset(settings)
     except remote_connection.NoAnswerError as error:
-      raise self._lost() from error
+      raise self._lost(error) from error
     return self._observation(values), {'success': _success(values)}
 
   def step(self, action):
@@ -101,7 +101,7 @@ class RemoteEnvironment(gymnasium.Env):
     try:
       state, values = self._connection.step({'action': action})
     except remote_connection.NoAnswerError as error:
-      raise self._lost() from error
+      raise self._lost(error) from error
     return (
         self._observation(values),
         float(values['reward']),
@@ -146,12 +146,15 @@ class RemoteEnvironment(gymnasium.Env):
         )
     return connection
 
-  def _lost(self) -> domain.EpisodeLostError:
+  def _lost(
+      self, error: Optional[Exception] = None
+  ) -> domain.EpisodeLostError:
     if self._connection is not None:
       self._connection.close()
       self._connection = None
     return domain.EpisodeLostError(
         f'{self._address}: the connection was lost during an episode.'
+        + (f' {error}' if error else '')
     )
 
   def _observation(self, values: Mapping[str, np.ndarray]) -> Any:

@@ -190,6 +190,8 @@ class RobotEnvironment(domain.Environment):
     if not self._is_checked:
       self.check()
     with self._stopped_by_errors():
+      if not self._needs_reset:  # The last command of an episode still holds.
+        self._stop()
       self._watchdog.disarm()  # Resets have no time limit.
       self._announce_home()
       with arm_lib.lost_connections_named():
@@ -260,6 +262,7 @@ class RobotEnvironment(domain.Environment):
         time_step = self._time_step(is_cut_short=True)
         logging.warning('Action %s was not sent: %s.', raw_action, danger)
         return time_step
+      self._check_missed_ticks()  # The watchdog may have stopped the arm.
       self._previous_action = action
       with self._stopwatch.timed('`command`'), arm_lib.lost_connections_named():
         self._arm.command(raw_action)

@@ -239,13 +239,14 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
   task's server does not count.
   """
   labels = []
-  for run in runs:
+  every = [run_files.task_settings(run.settings, run.domain) for run in runs]
+  for run, settings in zip(runs, every, strict=True):
     kin = [
-        run_files.task_settings(other.settings, run.domain)
-        for other in runs
+        x
+        for other, x in zip(runs, every, strict=True)
         if other.domain == run.domain
     ]
-    own = run_files.task_settings(run.settings, run.domain)
+    own = dict(settings)
     # A task of gymnasium is known by its id.
     task = own.pop('id', '').strip('\'"').rpartition(':')[2]
     differing = [

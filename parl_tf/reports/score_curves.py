@@ -80,6 +80,16 @@ def draw(
   parts = [_time_caption(methods) if is_time else _STEPS]
   if has_mean:
     parts.append(_MEAN)
+  missing = [
+      runs[0].method
+      for runs, curve in zip(methods, every, strict=True)
+      if curve is None
+  ]
+  if missing:
+    parts.append(
+        'Not drawn, because their seeds were not evaluated in a common range:'
+        f' {", ".join(missing)}.'
+    )
   return ' '.join(parts)
 
 

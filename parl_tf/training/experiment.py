@@ -131,6 +131,10 @@ def run_experiment(
         f'`initial_phase` must be among {list(phase_checkpoint.PHASES)}, got '
         f'{initial_phase!r}.'
     )
+  if initial_phase is not None and initial_run is None:
+    raise ValueError(
+        '`initial_phase` is a phase of `initial_run`, which must be given, too.'
+    )
   if unknown := set(phase_names) - set(_Phases._fields):
     raise ValueError(
         f'`phase_names` must be among {list(_Phases._fields)}, got '
@@ -148,6 +152,11 @@ def run_experiment(
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
   if getattr(all_phases.online, 'video_interval', None):
+    if not num_evaluation_episodes:
+      raise ValueError(
+          '`Online.video_interval` needs evaluations: `num_evaluation_episodes`'
+          ' must not be 0.'
+      )
     evaluation_video.check(domain)
   own_dataset_path = os.path.join(root_dir, initial_run_lib.DATA)
   run_directory.claim(

@@ -305,9 +305,8 @@ class _EventFile:
         if name.startswith(_EVENT_FILE_PREFIX)
     ]
     order = max([int(time.time())] + [seconds + 1 for seconds in earlier])
-    self._writer = tf.io.TFRecordWriter(
-        os.path.join(directory, f'{_EVENT_FILE_PREFIX}{order:010d}')
-    )
+    self._path = os.path.join(directory, f'{_EVENT_FILE_PREFIX}{order:010d}')
+    self._writer = tf.io.TFRecordWriter(self._path)
     self._write(file_version='brain.Event:2')
     self._write(
         step=start_step,
@@ -315,14 +314,12 @@ class _EventFile:
             status=tf.compat.v1.SessionLog.START
         ),
     )
-    self._writer.flush()
 
   def add(self, step: int, points: Mapping[str, Number]):
     summary = tf.compat.v1.Summary()
     for name, value in points.items():
       summary.value.add(tag=name, simple_value=value)
     self._write(step=step, summary=summary)
-    self._writer.flush()
 
   def add_image(self, step: int, name: str, encoded: bytes):
     summary = tf.compat.v1.Summary()
@@ -331,14 +328,17 @@ class _EventFile:
     )
     summary.value.add(tag=name, image=image)
     self._write(step=step, summary=summary)
-    self._writer.flush()
 
   def close(self):
     self._writer.close()
 
   def _write(self, **fields):
     event = tf.compat.v1.Event(wall_time=time.time(), **fields)
-    self._writer.write(event.SerializeToString())
+    try:
+      self._writer.write(event.SerializeToString())
+      self._writer.flush()
+    except tf.errors.OpError as error:  # Such as a full disk.
+      raise OSError(f'{self._path}: {error.message}') from error
 
 
 def _numbers(row):

@@ -177,8 +177,8 @@ class Offline:
         and not _needs_densities(agent)
         and isinstance(session.experience, memory_experience.MemoryExperience)
     )
-    if is_cached:
-      cached_samples.attach(session, self._action_cache)
+    if is_cached or self._action_cache:
+      cached_samples.attach(session, self._action_cache, is_read=is_cached)
     with progress.Progress(
         self.name, self._num_steps, state.phase_step
     ) as bar:

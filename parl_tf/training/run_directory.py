@@ -6,7 +6,7 @@ import fcntl
 import glob
 import os
 import re
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import gin
 
@@ -18,6 +18,8 @@ _FILE = 'config.gin'
 # Exists from the end of a run until the directory is claimed again.
 _FINISHED = 'finished'
 _NUM_CHANGES_SHOWN = 8
+# A power failure may damage TensorFlow's list of its checkpoints.
+_CHECKPOINTS = (('checkpoints', 'checkpoint'), ('checkpoints', 'ckpt-*.index'))
 _SEED_LINE = re.compile(r'# seed = (\d+)')
 
 # Numbers of steps, episodes and evaluations may differ between sessions, and so
@@ -122,7 +124,7 @@ def claim(
     with open(path, encoding='utf-8') as file:
       before = file.read()
   changes = _changes(before or '', config)
-  if not holds_run(root_dir) and _has_results(root_dir):
+  if not _has_any(root_dir, _CHECKPOINTS) and _has_results(root_dir):
     raise OtherRunError(
         f'{root_dir} has the results of a run, but no checkpoints, and would '
         'be overwritten; give another --root_dir.'
@@ -184,14 +186,13 @@ def is_finished(root_dir: str, seed: int) -> bool:
 
 def holds_run(root_dir: str) -> bool:
   """Returns whether a run has started; a run saves before its first step."""
+  return _has_any(root_dir, (*_CHECKPOINTS, ('episodes', '*.npz')))
+
+
+def _has_any(root_dir: str, patterns: Sequence[Tuple[str, str]]) -> bool:
   return any(
       glob.glob(os.path.join(glob.escape(root_dir), *pattern))
-      for pattern in (
-          # A power failure may damage TensorFlow's list of its checkpoints.
-          ('checkpoints', 'checkpoint'),
-          ('checkpoints', 'ckpt-*.index'),
-          ('episodes', '*.npz'),
-      )
+      for pattern in patterns
   )
 
 

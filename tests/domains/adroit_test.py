@@ -87,6 +87,25 @@ class AdroitTest(parameterized.TestCase):
     self.assertAlmostEqual(domain.never_succeeds_value(0.99), -100.0)
     self.assertSequenceAlmostEqual(domain.value_range(0.99), (-100.0, 0.0))
 
+  @parameterized.parameters(('dense', 0.0), ('binary', 1.0))
+  def test_a_dropped_pen_ends_an_episode_of_dense_rewards(self, reward, last):
+    domain = adroit.Adroit(task='pen', reward=reward)
+    environment = domain.make_environment(0, evaluation=True)
+    environment.reset()
+    hold = np.zeros(environment.action_spec().shape, np.float32)
+    self.assertFalse(environment.step(hold).last())
+    scene = environment.gymnasium_environment.unwrapped
+    pen = scene.data.body('Object')
+    scene.data.joint('OBJTx').qpos[0] += pen.xpos[2]  # It points down.
+    step = environment.step(hold)
+    self.assertLess(pen.xpos[2], 0.075)
+    self.assertEqual(step.discount, last)
+
+  def test_a_video_is_possible(self):
+    environment = adroit.Adroit().make_environment(0, evaluation=True)
+    scene = environment.gymnasium_environment.unwrapped
+    self.assertEqual(scene.render_mode, 'rgb_array')
+
   def test_value_range_of_dense_rewards_is_unknown(self):
     self.assertIsNone(adroit.Adroit(reward='dense').value_range(0.99))
 

@@ -94,5 +94,20 @@ class ArmLockTest(absltest.TestCase):
     arm_lock.hold(self._name)  # The same process may have it twice.
 
 
+  def test_a_lock_whose_file_was_removed_is_taken_again(self):
+    arm_lock.hold(self._name)
+    os.remove(arm_lock.path_of(self._name))
+    holder = self._start_holder()
+    with self.assertRaisesRegex(ValueError, f'process {holder.pid}:'):
+      arm_lock.hold(self._name)
+    holder.kill()
+    holder.wait()
+    arm_lock.hold(self._name)
+    self.assertTrue(os.path.exists(arm_lock.path_of(self._name)))
+
+  def test_programs_with_and_without_a_login_session_share_the_lock(self):
+    self.assertEqual(os.path.dirname(arm_lock.path_of(self._name)), '/tmp')
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -232,6 +232,29 @@ class GymnasiumEnvironmentTest(parameterized.TestCase):
         environment.step(np.zeros([1], np.float32))
       del task._observation
 
+  def test_an_error_without_a_render_mode_names_that(self):
+    environment, _ = _adapt()
+    task = environment.gymnasium_environment
+    fault = AttributeError('Unexpected mode: None')
+    with mock.patch.object(task, 'render', side_effect=fault):
+      with self.assertRaisesRegex(NotImplementedError, 'rgb_array.*got None'):
+        environment.render()
+      with (
+          mock.patch.object(task, 'render_mode', 'rgb_array'),
+          self.assertRaisesRegex(AttributeError, 'Unexpected mode'),
+      ):
+        environment.render()
+
+  def test_an_array_instead_of_a_dict_is_an_error(self):
+    environment, _ = _adapt(select_observation=None)
+    task = environment.gymnasium_environment
+    observed = task._observation()
+    with (
+        mock.patch.object(task, '_observation', lambda: observed['value']),
+        self.assertRaisesRegex(ValueError, r"'value'\], got one array"),
+    ):
+      environment.reset()
+
   def test_task_that_draws_nothing_names_the_render_mode(self):
     environment, _ = _adapt()
     with self.assertRaisesRegex(NotImplementedError, 'rgb_array.*got None'):

@@ -160,6 +160,22 @@ class GymnasiumTest(parameterized.TestCase):
       time_step = environment.step(controller.action(time_step, environment))
     self.assertTrue(environment.is_success())
 
+  def test_nested_parts_are_joined_in_the_order_of_the_space(self):
+    box = gymnasium.spaces.Box(-9.0, 9.0, (1,))
+    space = gymnasium.spaces.Dict(
+        {'b': gymnasium.spaces.Dict({'y': box, 'x': box}), 'a': box}
+    )
+    found = gymnasium_domain._select(
+        {'b': {'y': [3.0], 'x': [2.0]}, 'a': [1.0]},
+        space=space,
+        keys=None,
+        flatten=True,
+    )
+    wanted = {'a': [1.0], 'b': {'x': [2.0], 'y': [3.0]}}
+    np.testing.assert_array_equal(
+        found, gymnasium.spaces.flatten(space, wanted)
+    )
+
   def test_chosen_parts_of_the_observation_are_kept_or_flattened(self):
     keys = ('desired_goal', 'observation')
     for flatten, wanted in (

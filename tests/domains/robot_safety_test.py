@@ -158,6 +158,29 @@ class RobotSafetyTest(parameterized.TestCase):
     self.assertIn('Robot: moves home in 3 s.', logs.output[0])
     self.assertGreaterEqual(self._clock.now() - start, 3.0)
 
+  def test_a_reset_within_an_episode_stops_the_arm_before_it_waits(self):
+    environment = self._make(home_delay=3.0)
+    environment.reset()
+    environment.step(np.ones(2, np.float32))
+    self.assertTrue(self._arm.is_moving)
+    seen = []
+    self._clock.on_sleep = lambda: seen.append(self._arm.is_moving)
+    environment.reset()
+    self.assertNotEmpty(seen)
+    self.assertNotIn(True, seen)
+
+  def test_an_action_whose_check_took_too_long_is_not_sent(self):
+    def is_safe(observation, action):
+      del observation, action
+      self._clock.sleep(2.0)
+      return True
+
+    environment = self._make(is_safe=is_safe, max_missed_ticks=2)
+    environment.reset()
+    with self.assertRaisesRegex(domain.EpisodeLostError, '`is_safe` 2.0'):
+      environment.step(np.ones(2, np.float32))
+    self.assertEqual(self._arm.num_commands, 0)
+
   def test_changes_are_limited_by_dimension(self):
     environment = self._make(max_action_change=(0.5, 2.0))
     environment.reset()

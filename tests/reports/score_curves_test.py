@@ -1,5 +1,6 @@
 import json
 import os
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -41,6 +42,20 @@ class DrawTest(parameterized.TestCase):
     methods = curves.by_method(found, found[0].domain)
     styles = drawing.make_styles([group[0].method for group in methods])
     return score_curves.draw(self._png, methods, styles, counter)
+
+  def test_methods_that_are_not_drawn_are_named(self):
+    run_folders.write_study(self._root, {'a': [10.0, 20.0], 'b': [5.0]})
+    self.assertNotIn('Not drawn', self._caption())
+    every = curves.score_curve
+
+    def score_curve(runs_of_method, counter):
+      if runs_of_method[0].method == 'a':
+        return None
+      return every(runs_of_method, counter)
+
+    with mock.patch.object(curves, 'score_curve', score_curve):
+      self.assertIn('Not drawn, because their seeds', self._caption())
+      self.assertEndsWith(self._caption(), 'common range: a.')
 
   def _begin_after_cloning(self, folder):
     initial_run = run_files.InitialRun(

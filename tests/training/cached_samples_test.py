@@ -36,6 +36,11 @@ class CachedSamplesTest(absltest.TestCase):
     rows = next(self.session.experience.iterate(0, 1, _REQUEST)).critic
     return rows.policy_info['candidate_actions'].numpy(), rows.observation
 
+  def test_a_cache_that_nothing_reads_is_warned_of(self):
+    with self.assertLogs(level='WARNING') as logs:
+      cached_samples.attach(self.session, '/cache', is_read=False)
+    self.assertIn('`Offline.action_cache` /cache is not used', logs.output[0])
+
   def test_samples_are_those_of_the_policy(self):
     cached_samples.attach(self.session, None)
 

@@ -114,6 +114,25 @@ class ExperimentTest(absltest.TestCase):
 
 class ArgumentsTest(absltest.TestCase):
 
+  def test_options_without_effect_are_refused(self):
+    self.addCleanup(gin.clear_config)
+    root_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    for bindings, message in (
+        (("run_experiment.initial_phase = 'offline'",), '`initial_run`'),
+        (
+            (
+                'Online.video_interval = 25',
+                'run_experiment.num_evaluation_episodes = 0',
+            ),
+            '`Online.video_interval` needs',
+        ),
+    ):
+      gin.clear_config()
+      configs.parse([tiny.GIN_FILE], (*tiny.BINDINGS, *bindings))
+      with self.assertRaisesRegex(ValueError, message):
+        experiment.run_experiment(root_dir, 0)
+    self.assertFalse(os.path.exists(root_dir))
+
   def test_settings_must_be_bound(self):
     self.addCleanup(gin.clear_config)
     gin.parse_config('run_experiment.held_out_fraction = 0.1')

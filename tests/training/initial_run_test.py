@@ -13,6 +13,7 @@ import tensorflow as tf
 from parl_tf.binaries import configs
 from parl_tf.critics import cal_ql
 from parl_tf.datasets import episodes as episodes_lib
+from parl_tf.improvers import edit
 from parl_tf.policies import edited
 from parl_tf.policies import gaussian
 from parl_tf.reports import run_files
@@ -200,6 +201,7 @@ class SessionTest(tensor_case.TensorCase):
             hidden_sizes=(8,),
         ),
         observation_spec=tf.TensorSpec([4], tf.float32, 'observation'),
+        improver=edit.EditImprover(),
     )
     record, _ = self._begin(os.path.join(self._folder, 'edited'), agent)
     self.assertEqual(record.phase, 'behavior_cloning')

@@ -7,6 +7,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
+import tensorflow as tf
 
 from parl_tf.training import metrics_log
 
@@ -56,6 +57,17 @@ class MetricsLogTest(parameterized.TestCase):
           'success_rate_without_search,losses/critic\n'
           'offline,1,0,0,0.5,,,,2.5\n',
       )
+
+  def test_a_full_disk_is_an_error_of_the_system(self):
+    with metrics_log.MetricsLog(self._dir, _NAMES) as log:
+      fault = tf.errors.ResourceExhaustedError(None, None, 'No space left')
+      with (
+          mock.patch.object(log._events, '_writer') as writer,
+          self.assertRaisesRegex(OSError, 'tensorboard.*No space left'),
+      ):
+        writer.write.side_effect = fault
+        _write(log, 1)
+    self.assertEmpty(_rows(self._dir))
 
   def test_rows_are_in_the_file_at_once(self):
     log = metrics_log.MetricsLog(self._dir, _NAMES)

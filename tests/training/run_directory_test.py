@@ -62,6 +62,11 @@ class RunDirectoryTest(parameterized.TestCase):
     for width in 8, 9:
       with self.assertRaisesRegex(ValueError, 'run.*results.*no checkpoints'):
         self._claim(f'make_trainer.width = {width}')
+    episodes = pathlib.Path(self._root, 'episodes')
+    episodes.mkdir()
+    (episodes / '0.npz').touch()
+    with self.assertRaisesRegex(ValueError, 'run.*results.*no checkpoints'):
+      self._claim('make_trainer.width = 8')
     self._begin()
     self.assertTrue(self._claim('make_trainer.width = 8'))
 
