@@ -181,7 +181,7 @@ def gin_text(
           for scope in _SCOPES
           for name, value in values.items()
       ),
-      # As it was measured. While it acts, a run may sample to explore.
+      # Searches are measured with the best candidate. Acting may sample.
       "evaluation/Search.selection = 'argmax'",
   ]
   return '\n'.join(lines) + '\n'

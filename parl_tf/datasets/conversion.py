@@ -75,7 +75,7 @@ def convert(paths: Sequence[str], output: str) -> None:
   has_successes = _defines_success(paths, known)
   options = dict(
       metadata={
-          # One string: an HDF5 attribute has at most 4,095 strings of a list.
+          # One string: an HDF5 attribute (64 KiB) holds at most 4,095.
           'converted_from': '\n'.join(
               os.path.basename(os.path.abspath(path)) for path in paths
           ),
@@ -258,7 +258,7 @@ def _write(paths, known, output, *, has_next_observations, **options) -> None:
 def _without_successor(
     episodes: Iterator[types.Episode],
 ) -> Iterator[types.Episode]:
-  """Yields episodes of which no recording continues in the next dataset."""
+  """Yields the episodes; the last one has none in the next dataset."""
   previous = None
   for episode in episodes:
     if previous is not None:

@@ -6,8 +6,8 @@ There are two extensions of D4RL. `observations` may be a group with one HDF5
 dataset for each part of a nest, in nested groups. A play dataset also stores
 the raw rewards and successes of several tasks, in `infos/task_rewards` and
 `infos/task_successes` `[rows, tasks]`; a layout with `task` reads rewards,
-success and episode ends from these columns. A converted file may tell in
-`infos/continued` where a recording continues in the next episode.
+success and episode ends from these columns. A converted file may store in
+`infos/continued` whether a recording continues in the next episode.
 
 D4RL's own files have no `next_observations`. In this case, the observation
 after a terminal row is a copy of the row's own, and the last row of an episode

@@ -54,7 +54,7 @@ class EpisodeFile:
       has_unit_actions: Whether the actions are known to have been mapped to
         [-1, 1]. Readers then ignore `dataset.action_bounds`.
       has_continuations: Whether to write `infos/continued`, which tells whether
-        the recording continues after a step, in the next episode if need be.
+        the recording continues after a step, possibly in the next episode.
       keeps_unfinished: Whether the episodes added before an error are kept, in
         a file whose name has `.unfinished-1` (or the next free number) before
         its extension. Those of a recording that is killed are in such a file

@@ -174,7 +174,7 @@ class Weights:
           values,
           check_types=False,
       )
-      # A transfer may take longer than the time that it is kept.
+      # After the transfer, which may take longer than `_SAME_SECONDS`.
       self._received_at = time.monotonic()
     return True
 

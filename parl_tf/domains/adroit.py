@@ -76,8 +76,8 @@ class Adroit(domain.Domain):
     Args:
       task: `door`, `hammer`, `pen` or `relocate`.
       reward: `dense` for D4RL's reward, or `binary` for 1 at success and 0
-        elsewhere. With `binary`, success ends the episode. With `dense`, a
-        dropped pen does, as in D4RL.
+        elsewhere. With `binary`, success ends the episode. With `dense`, only
+        dropping the pen ends one early, as in D4RL.
       reward_scale: Factor on the raw reward.
       reward_bias: Added to the scaled reward.
 
@@ -149,7 +149,7 @@ def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:
       observation, reward, terminated, truncated, info = self.env.step(action)
       is_success = bool(info['success'])
       if name == 'pen' and not is_binary:
-        # gymnasium-robotics goes on with a dropped pen; D4RL does not.
+        # gymnasium-robotics continues after that; D4RL does not.
         state: Any = self.env.unwrapped
         height = state.data.xpos[state.obj_body_id][2]
         terminated = terminated or bool(height < _DROPPED_PEN_HEIGHT)

@@ -5,6 +5,8 @@ import os
 from typing import Dict, TextIO
 from urllib import parse
 
+from absl import logging
+
 # Locks of this process, by path; the system releases them when it ends.
 _HELD: Dict[str, TextIO] = {}
 
@@ -21,8 +23,8 @@ os.register_at_fork(after_in_child=_release)
 
 def path_of(name: str) -> str:
   """Returns the path of an arm's lock."""
-  # Neither the folder of `TMPDIR`, which may differ between programs, nor that
-  # of a login session, which a service has not.
+  # Neither `TMPDIR`, which may differ between programs, nor the folder of a
+  # login session, which a service does not have.
   name = parse.quote(name, safe='')  # It may be a path.
   return f'/tmp/parl_tf_{name}_{os.getuid()}.lock'
 
@@ -48,11 +50,25 @@ def hold(name: str) -> None:
   path = path_of(name)
   if path in _HELD:
     if _is_at(_HELD[path], path):
-      os.utime(path)  # Or the system may remove the file as an old one.
+      os.utime(_HELD[path].fileno())  # Or the system may remove an old file.
       return
-    # It was removed: another process may have locked a new one.
-    _HELD.pop(path).close()
-  file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115 (kept open)
+    logging.warning('Robot: the lock %s was removed; it is taken again.', path)
+    _HELD.pop(path).close()  # Another process may have locked a new file.
+  file = _lock(path, name)
+  while not _is_at(file, path):  # Removed between opening and locking.
+    file.close()
+    file = _lock(path, name)
+  _HELD[path] = file
+
+
+def is_held(name: str) -> bool:
+  """Returns whether this process has the arm."""
+  return path_of(name) in _HELD
+
+
+def _lock(path: str, name: str) -> TextIO:
+  """Locks a file and writes this process into it."""
+  file = _open(path)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
@@ -67,7 +83,23 @@ def hold(name: str) -> None:
   file.truncate(0)
   file.write(str(os.getpid()))
   file.flush()
-  _HELD[path] = file
+  return file
+
+
+def _open(path: str) -> TextIO:
+  """Opens a lock; in `/tmp`, others could put a link or a file there."""
+  flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+  try:
+    number = os.open(path, flags, 0o600)
+  except OSError as error:
+    raise ValueError(
+        f'The lock {path} must be a file of this user: {error.strerror}.'
+    ) from error
+  status = os.fstat(number)
+  if status.st_uid != os.getuid() or status.st_nlink > 1:
+    os.close(number)
+    raise ValueError(f'The lock {path} must be a file of this user.')
+  return os.fdopen(number, 'a+', encoding='utf-8')
 
 
 def _is_at(file: TextIO, path: str) -> bool:

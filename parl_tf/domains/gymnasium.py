@@ -296,16 +296,19 @@ def _check_keys(id, keys, space) -> None:
 def _select(
     observation: types.Nest,
     *,
-    space: gymnasium.Space,
+    space: Any,
     keys: Optional[Sequence[str]],
     flatten: bool,
 ) -> types.Nest:
   """Returns the parts with these keys, or one float32 array of all entries."""
-  if keys is not None:
-    observation = {key: observation[key] for key in keys}
-    parts = getattr(space, 'spaces', {})
-    space = gymnasium.spaces.Dict({key: parts[key] for key in keys})
-  return _flatten(observation, space) if flatten else observation
+  if keys is None:
+    return _flatten(observation, space) if flatten else observation
+  # Not a new `spaces.Dict`, which would sort the keys.
+  if flatten:
+    return np.concatenate(
+        [_flatten(observation[key], space[key]) for key in keys]
+    )
+  return {key: observation[key] for key in keys}
 
 
 def _flatten(observation: types.Nest, space: gymnasium.Space) -> np.ndarray:

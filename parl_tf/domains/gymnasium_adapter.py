@@ -202,19 +202,19 @@ class GymnasiumEnvironment(domain.Environment):
 
   def render(self) -> np.ndarray:
     """Returns an image if `environment` has the render mode `rgb_array`."""
-    has_mode = getattr(self._environment, 'render_mode', '') is not None
+    picture, cause = None, None
     try:
       picture = self._environment.render()
-    except Exception:
-      if has_mode:
+    except Exception as error:  # noqa: BLE001 (MuJoCo has one of its own)
+      if getattr(self._environment, 'render_mode', '') is not None:
         raise
-      picture = None
+      cause = error
     if picture is None:
       raise NotImplementedError(
           'the task must have the render mode rgb_array '
           "(`Gymnasium.kwargs = {'render_mode': 'rgb_array'}`), got "
           f'{self._environment.render_mode!r}.'
-      )
+      ) from cause
     return picture
 
   def close(self) -> None:
@@ -244,7 +244,7 @@ class GymnasiumEnvironment(domain.Environment):
     )
     if wanted != seen:
       raise ValueError(
-          "The observation must have the parts of the task's observation space,"
+          "The observation must have the parts of the task's observation space:"
           f' {wanted}, got {seen}.'
       )
     if not isinstance(observation, dict):

@@ -152,9 +152,9 @@ class RemoteEnvironment(gymnasium.Env):
     if self._connection is not None:
       self._connection.close()
       self._connection = None
+    cause = f' {error}' if error else ''
     return domain.EpisodeLostError(
-        f'{self._address}: the connection was lost during an episode.'
-        + (f' {error}' if error else '')
+        f'{self._address}: the connection was lost during an episode.{cause}'
     )
 
   def _observation(self, values: Mapping[str, np.ndarray]) -> Any:

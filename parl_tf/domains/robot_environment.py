@@ -38,9 +38,8 @@ class RobotEnvironment(domain.Environment):
   """Runs episodes on an arm.
 
   The first action defines the first tick, so the time to load a policy does not
-  count. Each action is sent immediately. An action is late if the tick that
-  should end its step has already passed. That tick counts as missed, and the
-  step ends at the next tick of the grid.
+  count. Each action is sent immediately. It is late if the tick that should end
+  its step has passed. That tick counts as missed, and the next one ends it.
 
   Attributes:
     raw_action_bounds: `(low [A], high [A])` in the driver's units.
@@ -117,7 +116,7 @@ class RobotEnvironment(domain.Environment):
     self._max_observation_age = max_observation_age
     self._pause_path = pause_path
     self._lock_name = lock_name
-    self._may_move = lock_name is None
+    self._is_stopped = True
     self._clock = clock_ctor()
     self._schedule = robot_rate.Schedule(control_rate, self._clock)
     self._watchdog = robot_rate.Watchdog(
@@ -184,16 +183,17 @@ class RobotEnvironment(domain.Environment):
       ValueError: If the observation does not match its spec or has a time in
         the future, or another process moves the arm.
     """
+    if not self._is_stopped:  # A command may hold, also after a failed stop.
+      self._stop()
     if self._lock_name is not None:
+      self._watchdog.disarm()  # Another program may have the arm by now.
       arm_lock.hold(self._lock_name)
-      self._may_move = True
     if not self._is_checked:
       self.check()
     with self._stopped_by_errors():
-      if not self._needs_reset:  # The last command of an episode still holds.
-        self._stop()
       self._watchdog.disarm()  # Resets have no time limit.
       self._announce_home()
+      self._is_stopped = False
       with arm_lib.lost_connections_named():
         self._arm.home(self._random)
       if self._reset_hook is not None:
@@ -201,8 +201,7 @@ class RobotEnvironment(domain.Environment):
       self._wait_while_paused()
       arranged = self._clock.now()
       self._schedule.begin()
-      self._previous_action = None
-      self._num_steps = 0
+      self._previous_action, self._num_steps = None, 0
       self._is_success = False
       self._observation = self._observe_after(arranged)
       if self._succeeds(self._observation):
@@ -262,8 +261,8 @@ class RobotEnvironment(domain.Environment):
         time_step = self._time_step(is_cut_short=True)
         logging.warning('Action %s was not sent: %s.', raw_action, danger)
         return time_step
-      self._check_missed_ticks()  # The watchdog may have stopped the arm.
-      self._previous_action = action
+      self._check_missed_ticks()  # Do not overrule a stop of the watchdog.
+      self._previous_action, self._is_stopped = action, False
       with self._stopwatch.timed('`command`'), arm_lib.lost_connections_named():
         self._arm.command(raw_action)
       self._check_missed_ticks()
@@ -309,11 +308,12 @@ class RobotEnvironment(domain.Environment):
 
   def _stop_arm(self) -> None:
     """Stops the arm; if that fails or hangs, the watchdog tries again."""
-    if not self._may_move:
+    if self._lock_name is not None and not arm_lock.is_held(self._lock_name):
       return  # It would stop the motion of another program.
     self._watchdog.arm()
     with arm_lib.lost_connections_named():
       self._arm.stop()
+    self._is_stopped = True
     self._watchdog.disarm()
 
   def _time_step(self, is_cut_short: bool) -> dm_env.TimeStep:

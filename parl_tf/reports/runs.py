@@ -240,19 +240,25 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
   """
   labels = []
   every = [run_files.task_settings(run.settings, run.domain) for run in runs]
+  kin: Dict[str, List[Mapping[str, str]]] = {}
   for run, settings in zip(runs, every, strict=True):
-    kin = [
-        x
-        for other, x in zip(runs, every, strict=True)
-        if other.domain == run.domain
-    ]
+    kin.setdefault(run.domain, []).append(settings)
+  varying = {
+      domain: {
+          name
+          for name in set().union(*group)
+          if len({x.get(name) for x in group}) > 1
+      }
+      for domain, group in kin.items()
+  }
+  for run, settings in zip(runs, every, strict=True):
     own = dict(settings)
     # A task of gymnasium is known by its id.
     task = own.pop('id', '').strip('\'"').rpartition(':')[2]
     differing = [
         f'{name}={value}'.replace("'", '')
         for name, value in sorted(own.items())
-        if any(other.get(name) != value for other in kin)
+        if name in varying[run.domain]
     ]
     suffix = f' ({", ".join(differing)})' if differing else ''
     labels.append((task or run.domain) + suffix)

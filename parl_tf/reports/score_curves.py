@@ -87,7 +87,7 @@ def draw(
   ]
   if missing:
     parts.append(
-        'Not drawn, because their seeds were not evaluated in a common range:'
+        'Not drawn, for lack of evaluations in a range common to all seeds:'
         f' {", ".join(missing)}.'
     )
   return ' '.join(parts)

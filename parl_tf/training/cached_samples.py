@@ -22,31 +22,17 @@ _TABLE = 'offline'
 _RETRY_SECONDS = 5.0
 
 
-def attach(
-    session, directory: Optional[str], *, is_read: bool = True
-) -> None:
+def attach(session, directory: Optional[str]) -> None:
   """Attaches samples at both states of every row of the offline table.
 
   Args:
     session: Session whose policy does not change meanwhile.
     directory: A complete action cache of the policy and the dataset. None draws
       the samples to one in the run's directory, and resumes that.
-    is_read: Whether training reads cached samples; if not, warns that the cache
-      is not used.
 
   Raises:
     ValueError: If the cache is incomplete, damaged, or of something else.
   """
-  if not is_read:
-    # The online phase of a served policy reads it, too.
-    if not session.agent.generative_policy.is_served:
-      logging.warning(
-          '`Offline.action_cache` %s is not used: samples are cached only for a'
-          " critic that reads the policy's samples without densities, while the"
-          ' policy is fixed, with tables in this process.',
-          directory,
-      )
-    return
   agent = session.agent
   search = agent.searches.training
   states = session.experience.states(_TABLE)
@@ -79,6 +65,19 @@ def attach(
       cache.header.version,
       len(states.episode_id),
       cache.directory,
+  )
+
+
+def warn_unused(session, directory: str) -> None:
+  """Warns of a bound cache that training does not read."""
+  if session.agent.generative_policy.is_served:
+    return  # Its online phase may read it.
+  logging.warning(
+      '`Offline.action_cache` %s is not used. Cached samples need'
+      ' `Offline.cache_candidates`, `train_policy = False`, a critic that draws'
+      " the policy's samples without their densities, and tables in this"
+      ' process.',
+      directory,
   )
 
 

@@ -133,7 +133,7 @@ def run_experiment(
     )
   if initial_phase is not None and initial_run is None:
     raise ValueError(
-        '`initial_phase` is a phase of `initial_run`, which must be given, too.'
+        '`initial_phase` requires `initial_run`, got None.'
     )
   if unknown := set(phase_names) - set(_Phases._fields):
     raise ValueError(
@@ -152,7 +152,7 @@ def run_experiment(
   strategy = strategy or tf.distribute.get_strategy()
   domain = domain_lib.select_domain()
   if getattr(all_phases.online, 'video_interval', None):
-    if not num_evaluation_episodes:
+    if not num_evaluation_episodes and 'online' in phase_names:
       raise ValueError(
           '`Online.video_interval` needs evaluations: `num_evaluation_episodes`'
           ' must not be 0.'

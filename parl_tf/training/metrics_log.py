@@ -305,8 +305,9 @@ class _EventFile:
         if name.startswith(_EVENT_FILE_PREFIX)
     ]
     order = max([int(time.time())] + [seconds + 1 for seconds in earlier])
-    self._path = os.path.join(directory, f'{_EVENT_FILE_PREFIX}{order:010d}')
-    self._writer = tf.io.TFRecordWriter(self._path)
+    self._writer = tf.io.TFRecordWriter(
+        os.path.join(directory, f'{_EVENT_FILE_PREFIX}{order:010d}')
+    )
     self._write(file_version='brain.Event:2')
     self._write(
         step=start_step,
@@ -338,7 +339,7 @@ class _EventFile:
       self._writer.write(event.SerializeToString())
       self._writer.flush()
     except tf.errors.OpError as error:  # Such as a full disk.
-      raise OSError(f'{self._path}: {error.message}') from error
+      raise OSError(error.message) from error  # Which begins with the path.
 
 
 def _numbers(row):

@@ -76,9 +76,7 @@ class BehaviorCloning:
     if not session.begin_phase(self.name, num_steps):
       return
     table = held_out_rows.store(session, held_out)
-    with progress.Progress(
-        self.name, self._num_steps, state.phase_step
-    ) as bar:
+    with progress.Progress(self.name, self._num_steps, state.phase_step) as bar:
       while state.phase_step < self._num_steps and not self._is_over(
           state.held_out_losses
       ):
@@ -177,11 +175,11 @@ class Offline:
         and not _needs_densities(agent)
         and isinstance(session.experience, memory_experience.MemoryExperience)
     )
-    if is_cached or self._action_cache:
-      cached_samples.attach(session, self._action_cache, is_read=is_cached)
-    with progress.Progress(
-        self.name, self._num_steps, state.phase_step
-    ) as bar:
+    if is_cached:
+      cached_samples.attach(session, self._action_cache)
+    elif self._action_cache:
+      cached_samples.warn_unused(session, self._action_cache)
+    with progress.Progress(self.name, self._num_steps, state.phase_step) as bar:
       while state.phase_step < self._num_steps:
         num_steps = _next(state.phase_step, self._interval, self._num_steps)
         session.train(num_steps, request)

@@ -181,6 +181,8 @@ class RunTest(parameterized.TestCase):
     # Bindings of the winner, for acting and evaluation but not for training.
     gin_file = os.path.join(self._run, 'search_offline.gin')
     self.assertIn(gin_file, printed)
+    with open(gin_file) as file:  # As the searches were measured.
+      self.assertIn("evaluation/Search.selection = 'argmax'", file.read())
     gin.clear_config()
     agent, _ = restored_run.restore(
         self._run, gin_files=[gin_file], searches=True

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from unittest import mock
 
 from absl.testing import absltest
@@ -172,6 +173,28 @@ class RestartTest(service_case.ServiceCase):
     with mock.patch.object(weights, '_SAME_SECONDS', 0.0):
       receiver.receive()
     self.assertEqual(received[0].numpy().tolist(), [5.0, 6.0])
+
+
+class SlowTransferTest(service_case.ServiceCase):
+
+  def test_weights_of_a_slow_transfer_are_not_received_again_at_once(self):
+    link = server_link.ServerLink(self.start().address)
+    number = tf.Variable(0, dtype=tf.int64)
+    weights.Weights(link, self.variables, number).publish()
+    receiver = weights.Weights(link, [tf.Variable([0.0, 0.0])], number)
+    transfer, now = receiver._transfer, time.monotonic()
+    clock = mock.patch.object(weights.time, 'monotonic', lambda: now)
+
+    def slow_transfer(*args):
+      nonlocal now
+      now += 100.0
+      return transfer(*args)
+
+    with clock, mock.patch.object(receiver, '_transfer', slow_transfer):
+      receiver.receive()
+      after = now
+      receiver.receive()
+    self.assertEqual(now, after)
 
 
 if __name__ == '__main__':

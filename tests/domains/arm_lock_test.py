@@ -93,20 +93,43 @@ class ArmLockTest(absltest.TestCase):
     arm_lock.hold(self._name)
     arm_lock.hold(self._name)  # The same process may have it twice.
 
-
   def test_a_lock_whose_file_was_removed_is_taken_again(self):
     arm_lock.hold(self._name)
     os.remove(arm_lock.path_of(self._name))
     holder = self._start_holder()
-    with self.assertRaisesRegex(ValueError, f'process {holder.pid}:'):
-      arm_lock.hold(self._name)
+    arm = simulated_arm.SimulatedArm(latency=0.0, drop_rate=0.0)
+    domain = robot_gin.make_domain(lambda: arm, lock_name=self._name)
+    environment = domain.make_environment(seed=0, evaluation=True)
+    with (
+        mock.patch.object(arm, 'stop') as stop,
+        self.assertRaisesRegex(ValueError, f'process {holder.pid}:'),
+    ):
+      environment.reset()
+    environment.close()
+    stop.assert_not_called()  # It would stop the other program's motion.
     holder.kill()
     holder.wait()
     arm_lock.hold(self._name)
     self.assertTrue(os.path.exists(arm_lock.path_of(self._name)))
 
   def test_programs_with_and_without_a_login_session_share_the_lock(self):
-    self.assertEqual(os.path.dirname(arm_lock.path_of(self._name)), '/tmp')
+    with mock.patch.object(os, 'access', return_value=True):
+      path = arm_lock.path_of(self._name)
+    with mock.patch.object(os, 'access', return_value=False):
+      self.assertEqual(arm_lock.path_of(self._name), path)
+
+  def test_a_link_in_place_of_the_lock_is_refused(self):
+    target = self.create_tempfile('target', 'text').full_path
+    os.symlink(target, arm_lock.path_of(self._name))
+    self.addCleanup(os.remove, arm_lock.path_of(self._name))
+    with self.assertRaisesRegex(ValueError, 'must be a file of this user'):
+      arm_lock.hold(self._name)
+    with open(target) as file:
+      self.assertEqual(file.read(), 'text')
+
+  def test_other_users_cannot_open_the_lock(self):
+    arm_lock.hold(self._name)
+    self.assertEqual(os.stat(arm_lock.path_of(self._name)).st_mode & 0o77, 0)
 
 
 if __name__ == '__main__':

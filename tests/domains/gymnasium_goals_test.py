@@ -121,6 +121,8 @@ class GymnasiumGoalsTest(parameterized.TestCase):
     observation, _, _ = _play(task, 3)
     replaced = task.goals().replaced(observation, np.array([7.0, 8.0, 9.0]))
     if is_flat:
+      desired = task.goals().desired(observation)
+      np.testing.assert_array_equal(observation[:, 10:13], desired)
       self.assertEqual(replaced.dtype, np.float32)
       np.testing.assert_array_equal(replaced[:, 10:13], [[7, 8, 9]] * 4)
       np.testing.assert_array_equal(

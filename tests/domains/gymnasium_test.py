@@ -33,6 +33,22 @@ class _Endless(gymnasium.Env):
 gymnasium.register('Endless-v0', entry_point=_Endless)
 
 
+class _Nested(_Endless):
+  """Returns parts in another order than that of its space."""
+
+  observation_space = gymnasium.spaces.Dict({
+      'a': _Endless.observation_space,
+      'b': gymnasium.spaces.Dict({
+          'x': _Endless.observation_space, 'y': _Endless.observation_space
+      }),
+  })
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed)
+    one, two, three = (np.full([1], x, np.float32) for x in (1, 2, 3))
+    return {'b': {'y': three, 'x': two}, 'a': one}, {}
+
+
 class _TowardsGoal(domain.Controller):
 
   def reset(self, seed):
@@ -160,21 +176,18 @@ class GymnasiumTest(parameterized.TestCase):
       time_step = environment.step(controller.action(time_step, environment))
     self.assertTrue(environment.is_success())
 
-  def test_nested_parts_are_joined_in_the_order_of_the_space(self):
-    box = gymnasium.spaces.Box(-9.0, 9.0, (1,))
-    space = gymnasium.spaces.Dict(
-        {'b': gymnasium.spaces.Dict({'y': box, 'x': box}), 'a': box}
+  @parameterized.parameters((None, [1, 2, 3]), (('b', 'a'), [2, 3, 1]))
+  def test_nested_parts_have_the_order_of_the_space(self, keys, wanted):
+    gymnasium.register('Nested-v0', _Nested)
+    self.addCleanup(gymnasium.registry.pop, 'Nested-v0')
+    task = gymnasium_domain.Gymnasium(
+        'Nested-v0',
+        max_episode_steps=9,
+        observation_keys=keys,
+        flatten_observation=True,
     )
-    found = gymnasium_domain._select(
-        {'b': {'y': [3.0], 'x': [2.0]}, 'a': [1.0]},
-        space=space,
-        keys=None,
-        flatten=True,
-    )
-    wanted = {'a': [1.0], 'b': {'x': [2.0], 'y': [3.0]}}
-    np.testing.assert_array_equal(
-        found, gymnasium.spaces.flatten(space, wanted)
-    )
+    step = task.make_environment(0, evaluation=True).reset()
+    np.testing.assert_array_equal(step.observation, wanted)
 
   def test_chosen_parts_of_the_observation_are_kept_or_flattened(self):
     keys = ('desired_goal', 'observation')

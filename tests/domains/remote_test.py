@@ -199,7 +199,9 @@ class RemoteTest(parameterized.TestCase):
     environment.step(np.zeros(1, np.float32))
     _server.kill()
     try:
-      with self.assertRaisesRegex(domain.EpisodeLostError, 'during an episode'):
+      with self.assertRaisesRegex(
+          domain.EpisodeLostError, r'during an episode\. \S'
+      ):
         environment.step(np.zeros(1, np.float32))
     finally:
       _server.start()

@@ -169,6 +169,28 @@ class RobotSafetyTest(parameterized.TestCase):
     self.assertNotEmpty(seen)
     self.assertNotIn(True, seen)
 
+  def test_a_reset_after_a_failed_stop_stops_the_arm_before_it_waits(self):
+    environment = self._make(home_delay=3.0)
+    environment.reset()
+    environment.step(np.ones(2, np.float32))
+    stop, seen = self._arm.stop, []
+    fails = [ConnectionError('cable'), ConnectionError('cable')]
+
+    def fail_twice():
+      if fails:
+        raise fails.pop()
+      stop()
+
+    with mock.patch.object(self._arm, 'stop', fail_twice):
+      with self.assertRaises(domain.EpisodeLostError):
+        environment.abandon()
+      with self.assertRaises(domain.EpisodeLostError):
+        environment.reset()
+      self._clock.on_sleep = lambda: seen.append(self._arm.is_moving)
+      environment.reset()
+    self.assertNotEmpty(seen)
+    self.assertNotIn(True, seen)
+
   def test_an_action_whose_check_took_too_long_is_not_sent(self):
     def is_safe(observation, action):
       del observation, action

@@ -13,6 +13,7 @@ from parl_tf.replay import action_cache
 from parl_tf.replay import experience
 from parl_tf.replay import stored_states
 from parl_tf.training import cached_samples
+from parl_tf.training import phases
 from tests.agents import small_agent
 from tests.training import small_run
 
@@ -37,8 +38,15 @@ class CachedSamplesTest(absltest.TestCase):
     return rows.policy_info['candidate_actions'].numpy(), rows.observation
 
   def test_a_cache_that_nothing_reads_is_warned_of(self):
-    with self.assertLogs(level='WARNING') as logs:
-      cached_samples.attach(self.session, '/cache', is_read=False)
+    phase = phases.Offline(
+        num_steps=1, cache_candidates=False, action_cache='/cache'
+    )
+    with (
+        mock.patch.object(self.session, 'train', side_effect=KeyboardInterrupt),
+        self.assertLogs(level='WARNING') as logs,
+        self.assertRaises(KeyboardInterrupt),
+    ):
+      phase.run(self.session)
     self.assertIn('`Offline.action_cache` /cache is not used', logs.output[0])
 
   def test_samples_are_those_of_the_policy(self):

@@ -60,7 +60,9 @@ class MetricsLogTest(parameterized.TestCase):
 
   def test_a_full_disk_is_an_error_of_the_system(self):
     with metrics_log.MetricsLog(self._dir, _NAMES) as log:
-      fault = tf.errors.ResourceExhaustedError(None, None, 'No space left')
+      fault = tf.errors.ResourceExhaustedError(
+          None, None, 'tensorboard/x; No space left'
+      )
       with (
           mock.patch.object(log._events, '_writer') as writer,
           self.assertRaisesRegex(OSError, 'tensorboard.*No space left'),
