@@ -56,12 +56,12 @@ class ObservationEncoder(tf.keras.layers.Layer):
         None, vectors are not normalized.
       seed: Integer seed of the initial weights of image networks.
       image_encoder_ctor: Makes the network of a camera from the shape of its
-        images and a seed, `ImageEncoder`, `SmallImageEncoder`, or a Keras layer
-        with an attribute `size` that makes its variables when it is made.
+        images and a seed: `ImageEncoder`, `SmallImageEncoder`, or another Keras
+        layer with an attribute `size`, the width of its features.
 
     Raises:
       ValueError: If a leaf is neither a vector nor an image, or does not match
-        its statistics, or an image network has no variables yet.
+        its statistics.
     """
     super().__init__()
     self._spec = observation_spec
@@ -85,16 +85,13 @@ class ObservationEncoder(tf.keras.layers.Layer):
         image_encoder_ctor(shape, seed)
         for shape, seed in zip(shapes, seeds.tolist())
     ]
+    for encoder, shape in zip(self._image_encoders, shapes):
+      if not _has_variables(encoder):  # Many layers make them when called.
+        encoder(tf.zeros([1, *shape], tf.uint8))
     # Keras lists trained variables before others, so freezing a layer may
     # change the order. A function, because Keras would track a list as part of
     # the checkpoint.
     variables = [tuple(x.variables) for x in self._image_encoders]
-    if not all(variables):
-      raise ValueError(
-          '`image_encoder_ctor` must make a layer that has its variables, got'
-          f' {type(self._image_encoders[0]).__name__} with none. Build its'
-          ' layers in its constructor.'
-      )
     self._image_variables = lambda: variables
     num_numbers = sum(x.shape[0] for x in leaves if not is_image(x))
     self.size = num_numbers + sum(x.size for x in self._image_encoders)
@@ -135,6 +132,10 @@ class ObservationEncoder(tf.keras.layers.Layer):
     if not self._image_encoders:
       return self
     copy = self._make()
+    for variable, source in zip(
+        copy.image_variables, self.image_variables, strict=True
+    ):
+      variable.assign(source)
     copy.trainable = False
     return copy
 
@@ -173,6 +174,13 @@ def is_image(x, num_batch_axes: int = 0) -> bool:
     num_batch_axes: Number of axes before those of an image.
   """
   return x.shape.rank == num_batch_axes + 3 and x.dtype == tf.uint8
+
+
+def _has_variables(layer: tf.keras.layers.Layer) -> bool:
+  try:
+    return bool(layer.variables)
+  except ValueError:  # Of a model that is not built.
+    return False
 
 
 def _joined(

@@ -39,6 +39,19 @@ class ConversionTest(absltest.TestCase):
     d4rl_columns.write(path, d4rl_columns.make(*args, **changes))
     return path
 
+  def _write_npz(self, terminals, masks):
+    """Writes OGBench's format; a mask of 0 is a success."""
+    path = os.path.join(self._folder, 'a.npz')
+    np.savez(
+        path,
+        observations=np.arange(len(masks), dtype=np.float32)[:, np.newaxis],
+        actions=np.zeros([len(masks), 1], np.float32),
+        rewards=-np.float32(masks),
+        terminals=np.float32(terminals),
+        masks=np.float32(masks),
+    )
+    return path
+
   def _read(self, **options):
     return list(reading.read_episodes(self._output, **options))
 
@@ -67,15 +80,8 @@ class ConversionTest(absltest.TestCase):
       )
 
   def test_continuations_are_kept(self):
-    path = os.path.join(self._folder, 'a.npz')
-    np.savez(
-        path,
-        observations=np.arange(5.0, dtype=np.float32)[:, np.newaxis],
-        actions=np.zeros([5, 1], np.float32),
-        terminals=np.float32([0, 0, 0, 0, 1]),
-        rewards=np.float32([-1, 0, -1, -1, -1]),
-        masks=np.float32([1, 0, 1, 1, 1]),  # Success in the second step.
-    )
+    # Success in the second step.
+    path = self._write_npz(terminals=[0, 0, 0, 0, 1], masks=[1, 0, 1, 1, 1])
     conversion.convert([path], self._output)
 
     (kept,) = {
@@ -85,15 +91,8 @@ class ConversionTest(absltest.TestCase):
     self.assertEqual([x for _, x in kept], [True, False])
 
   def test_recordings_of_different_datasets_stay_apart(self):
-    path = os.path.join(self._folder, 'a.npz')
-    np.savez(
-        path,
-        observations=np.arange(3.0, dtype=np.float32)[:, np.newaxis],
-        actions=np.zeros([3, 1], np.float32),
-        terminals=np.zeros([3], np.float32),
-        rewards=np.float32([-1, -1, 0]),
-        masks=np.float32([1, 1, 0]),  # Success in the last step.
-    )
+    # Success in the last step, which no end follows.
+    path = self._write_npz(terminals=[0, 0, 0], masks=[1, 1, 0])
     conversion.convert([path, path], self._output)
     self.assertEqual([x.is_continued for x in self._read()], 2 * [False])
 

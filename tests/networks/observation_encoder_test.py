@@ -84,7 +84,7 @@ class VectorsTest(parameterized.TestCase):
       )
 
 
-class ImagesTest(tensor_case.TensorCase):
+class ImagesTest(tensor_case.TensorCase, parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -141,13 +141,26 @@ class ImagesTest(tensor_case.TensorCase):
     self.assertFalse(observation_encoder.has_images(_SPEC['robot']))
     self.assertTrue(observation_encoder.has_images(_SPEC))
 
-  def test_an_encoder_without_variables_is_an_error(self):
-    gin.bind_parameter(
-        'ObservationEncoder.image_encoder_ctor',
-        lambda shape, seed: tf.keras.layers.Dense(5),
-    )
-    with self.assertRaisesRegex(ValueError, 'Dense with none'):
-      observation_encoder.ObservationEncoder(_SPEC['static'])
+  @parameterized.parameters(((), 16 * 16 * 3, 0), ((5,), 5, 2))
+  def test_layers_of_keras_are_built(self, widths, size, num_variables):
+    def make(shape, seed):
+      del shape, seed  # The initial weights are random.
+      layers = [tf.keras.layers.Dense(width) for width in widths]
+      encoder = tf.keras.Sequential(
+          [tf.keras.layers.Rescaling(1 / 255), tf.keras.layers.Flatten()]
+          + layers
+      )
+      encoder.size = size
+      return encoder
+
+    gin.bind_parameter('ObservationEncoder.image_encoder_ctor', make)
+    encoder = observation_encoder.ObservationEncoder(_SPEC['static'])
+    self.assertLen(encoder.trainable_variables, num_variables)
+    copy = encoder.make_slow_copy()
+    self.assertEmpty(copy.trainable_variables)
+    image = small_images.make_observation(4)['static']
+    self.assertAllEqual(copy(image), encoder(image))
+    self.assertEqual(encoder(image).shape, [4, size])
 
   def test_statistics_of_an_image_are_an_error(self):
     wrong = _statistics(static=np.zeros([16, 16, 3]))
