@@ -122,6 +122,8 @@ def pytest_collection_finish():
   mujoco_models.share()
   gc.collect()
   gc.freeze()
+  # Traced functions, which the process keeps, are many objects to look at.
+  gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter):
