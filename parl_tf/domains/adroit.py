@@ -16,6 +16,7 @@ from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium_adapter
+from parl_tf.domains import scores
 from parl_tf.domains import value_ranges
 
 
@@ -129,9 +130,9 @@ class Adroit(domain.Domain):
     """Returns the success rate in percent, or D4RL's normalized return."""
     if self._is_binary:
       return super().score(episodes)
-    mean = domain.mean_over(episodes, lambda x: np.sum(x.reward))
-    worst, best = self._task.random_return, self._task.expert_return
-    return 100.0 * ((mean - worst) / (best - worst))
+    return scores.normalized_return(
+        episodes, self._task.random_return, self._task.expert_return
+    )
 
 
 def _make_environment(name: str, task: _Task, is_binary: bool) -> Any:

@@ -24,6 +24,7 @@ from parl_tf.domains import domain
 from parl_tf.domains import goals as goals_lib
 from parl_tf.domains import gymnasium_adapter
 from parl_tf.domains import gymnasium_goals
+from parl_tf.domains import scores
 from parl_tf.domains import success
 from parl_tf.domains import value_ranges
 
@@ -57,6 +58,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       is_sparse: bool = False,
       success_key: Union[str, Sequence[str], None] = success.KEYS,
       success_reward: float = 0.0,
+      score_returns: Optional[Tuple[float, float]] = None,
       controller_ctor: Optional[Callable[[], domain.Controller]] = None,
   ):
     """Creates the task once to read its specs.
@@ -85,6 +87,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
         the first present one counts; None to use the reward.
       success_reward: If `success_key` is None, rewards of a task step above
         this value are successes.
+      score_returns: Raw returns of an episode with scores 0 and 100, such as
+        those of a random policy and of an expert (D4RL's normalized score);
+        None to score the success rate.
       controller_ctor: Makes the controller that records offline data; None if
         the task has none.
 
@@ -99,6 +104,11 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       raise ValueError(
           '`reward_range` must be the lowest and the highest reward, got '
           f'{reward_range}.'
+      )
+    if score_returns is not None and not score_returns[0] < score_returns[1]:
+      raise ValueError(
+          '`score_returns` must be the returns with scores 0 and 100, the second'
+          f' one higher, got {score_returns}.'
       )
     if is_sparse:
       if reward_range is None:
@@ -144,7 +154,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       )
     self._success_key, self._success_reward = success_key, success_reward
     # Shared by all environments, so that it warns only once.
-    self._success_signal = success.SuccessSignal(success_key, success_reward)
+    self._success_signal = success.SuccessSignal(
+        success_key, success_reward, is_expected=score_returns is None
+    )
     self._select_observation = None
     self._concatenated_keys: Optional[Tuple[str, ...]] = None
     if observation_keys is not None or flatten_observation:
@@ -161,6 +173,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           keys=observation_keys,
           flatten=flatten_observation,
       )
+    self._score_returns = score_returns
     self._controller_ctor = controller_ctor
     self._task = task  # Closed, but its functions of goals need no world.
     self._read_specs(
@@ -226,6 +239,12 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       )
     highest = self._reward_range[1]
     return lambda reward: reward >= highest
+
+  def score(self, episodes: Sequence[types.Episode]) -> float:
+    """Returns the success rate in percent, or the normalized return."""
+    if self._score_returns is None:
+      return super().score(episodes)
+    return scores.normalized_return(episodes, *self._score_returns)
 
   def never_succeeds_value(self, gamma: float) -> Optional[float]:
     if not self._is_sparse or self._reward_range is None:

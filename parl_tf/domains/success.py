@@ -19,6 +19,7 @@ class SuccessSignal:
       self,
       key: Union[str, Sequence[str], None] = KEYS,
       reward: float = 0.0,
+      is_expected: bool = True,
   ):
     """Initializes the signal.
 
@@ -27,10 +28,11 @@ class SuccessSignal:
         first present one counts; a missing entry means no success. None to use
         the reward.
       reward: If `key` is None, rewards above this value are successes.
+      is_expected: Whether to warn if no episode can succeed.
     """
     self._keys = (key,) if isinstance(key, str) else key
     self._reward = reward
-    self._is_confirmed = self._keys is None
+    self._is_confirmed = self._keys is None or not is_expected
     self._num_steps = 0
     self._info_keys: Set[str] = set()
     self._lowest, self._highest = np.inf, -np.inf
@@ -65,7 +67,8 @@ class SuccessSignal:
         'No episode can succeed: `info` had no entry %s in %d steps, %s.'
         ' Bind `success_key` to the entry that is true on success, or to None'
         ' and `success_reward` to a number that only the rewards of successes'
-        ' exceed; rewards were %g to %g. Ignore this if the task adds the entry'
+        ' exceed; rewards were %g to %g. If the task is judged by its return,'
+        ' bind `Gymnasium.score_returns`. Ignore this if the task adds the entry'
         ' only on success.',
         ' or '.join(map(repr, self._keys)),
         self._num_steps,

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import tree
 
+from parl_tf import types
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium as gymnasium_domain
 from tests.domains import domain_conformance
@@ -260,6 +261,37 @@ class GymnasiumTest(parameterized.TestCase):
     if warning is not None:
       self.assertLen(logged.output, 1)
       self.assertRegex(logged.output[0], f'No episode can succeed.*{warning}')
+
+  @parameterized.parameters(([-9.0, 1.0],), ([1.0, 1.0],))
+  def test_score_returns_must_be_in_order(self, returns):
+    context = (
+        self.assertRaisesRegex(ValueError, '`score_returns`.*higher, got')
+        if returns[0] >= returns[1]
+        else self.assertNoLogs()
+    )
+    with context:
+      gymnasium_domain.Gymnasium('Pendulum-v1', score_returns=returns)
+
+  def test_the_return_is_the_score_if_the_task_says_so(self):
+    # The rewards of `_Endless` are its actions.
+    task = gymnasium_domain.Gymnasium(
+        'Endless-v0', max_episode_steps=2, score_returns=(-2.0, 6.0)
+    )
+    environment = task.make_environment(0, evaluation=True)
+    action = np.ones([1], np.float32)
+    with self.assertNoLogs():  # It need not have successes.
+      environment.reset()
+      rewards = [environment.step(action).reward for _ in range(2)]
+    episode = types.Episode(
+        observation=np.zeros([3, 1], np.float32),
+        action=np.stack([action] * 2),
+        reward=np.array(rewards, np.float32),
+        discount=np.ones([2], np.float32),
+        success=np.zeros([2], np.bool_),
+    )
+    self.assertEqual(task.score([episode]), 50.0)
+    with self.assertRaisesRegex(ValueError, 'must not be empty'):
+      task.score([])
 
   def test_a_task_has_no_controller_by_default(self):
     task = gymnasium_domain.Gymnasium('Pendulum-v1')
