@@ -107,8 +107,8 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
       )
     if score_returns is not None and not score_returns[0] < score_returns[1]:
       raise ValueError(
-          '`score_returns` must be the returns with scores 0 and 100, the second'
-          f' one higher, got {score_returns}.'
+          '`score_returns` must be the returns with scores 0 and 100, the'
+          f' second one higher, got {score_returns}.'
       )
     if is_sparse:
       if reward_range is None:

@@ -68,8 +68,8 @@ class SuccessSignal:
         ' Bind `success_key` to the entry that is true on success, or to None'
         ' and `success_reward` to a number that only the rewards of successes'
         ' exceed; rewards were %g to %g. If the task is judged by its return,'
-        ' bind `Gymnasium.score_returns`. Ignore this if the task adds the entry'
-        ' only on success.',
+        ' bind `Gymnasium.score_returns`. Ignore this if the task adds the'
+        ' entry only on success.',
         ' or '.join(map(repr, self._keys)),
         self._num_steps,
         f'only {names}' if names else 'and no other',
