@@ -2,8 +2,9 @@
 
   python -m benchmarks.data_faults
 
-Prints one row per fault: format, message and exit status of the command. Exits
-with 1 if the command accepts one of them. docs/data.md contains the table.
+Prints one row per fault: format, message and exit status of the command. A
+second table has mistakes that look like valid data, and what the command warns
+of. Exits with 1 if the command misses one of them. docs/data.md contains both.
 """
 
 import functools
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from absl import app
 import h5py
@@ -25,6 +26,7 @@ from tests.datasets import lerobot_files
 
 _NUM_ROWS = 7  # In `d4rl_columns`: three episodes of 3, 2 and 2 steps.
 _MESSAGE = '  FAULT       '
+_WARNING = '  WARNING     '
 
 
 class Fault(NamedTuple):
@@ -130,6 +132,92 @@ _FAULTS = (
 )
 
 
+def _lose_time_outs(columns) -> None:
+  del columns['timeouts']
+
+
+def _clear_time_outs(columns) -> None:
+  columns['timeouts'][:] = False
+
+
+def _call_time_outs_terminal(columns) -> None:
+  columns['terminals'] |= columns['timeouts']
+  columns['timeouts'][:] = False
+
+
+def _shuffle_rows(columns) -> None:
+  order = np.random.default_rng(0).permutation(len(columns['rewards']))
+  for name, values in columns.items():
+    columns[name] = values[order]
+
+
+_MISTAKES = {
+    'no `timeouts`': _lose_time_outs,
+    'a column of `timeouts` that is never set': _clear_time_outs,
+    'every time-out is in `terminals`': _call_time_outs_terminal,
+    'rows in random order': _shuffle_rows,
+}
+"""Changes, by name, of a dataset of the point maze."""
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess:
+  return subprocess.run(
+      [sys.executable, '-m', 'parl_tf.binaries.data', *arguments],
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+
+
+def _messages(printed: str, kind: str, folder: str) -> Sequence[str]:
+  """Returns the lines of a kind, with file names for paths."""
+  return [
+      line.removeprefix(kind).replace(folder + os.sep, '')
+      for line in printed.splitlines()
+      if line.startswith(kind)
+  ]
+
+
+def warn(name: str, columns: Mapping[str, np.ndarray], folder: str) -> bool:
+  """Runs the command on a mistaken dataset and prints a row of the table.
+
+  Args:
+    name: Name of the mistake.
+    columns: Columns of a valid dataset of the point maze.
+    folder: Directory for the dataset.
+
+  Returns:
+    Whether the command warned and accepted the dataset.
+  """
+  path = os.path.join(folder, 'data.hdf5')
+  columns = {name: values.copy() for name, values in columns.items()}
+  _MISTAKES[name](columns)
+  with h5py.File(path, 'w') as file:
+    for field, values in columns.items():
+      file[field] = values
+  done = _run('info', path, '--domain=pointmaze')
+  messages = _messages(done.stdout, _WARNING, folder)
+  print(f'| {name} | {"<br>".join(messages)} |', flush=True)
+  return bool(messages) and done.returncode == 0
+
+
+def record(folder: str) -> Mapping[str, np.ndarray]:
+  """Returns the columns of a recording, without the next observations."""
+  path = os.path.join(folder, 'recorded.hdf5')
+  done = _run(
+      'generate', 'pointmaze', f'--output={path}', '--num_steps=30000',
+      '--seed=0',
+  )
+  done.check_returncode()
+  with h5py.File(path) as file:
+    return {
+        name: file[name][()]
+        for name in (
+            'observations', 'actions', 'rewards', 'terminals', 'timeouts'
+        )
+    }
+
+
 def inform(fault: Fault, folder: str) -> bool:
   """Runs the command on an invalid dataset and prints a row of the table.
 
@@ -138,18 +226,8 @@ def inform(fault: Fault, folder: str) -> bool:
   """
   path = os.path.join(folder, 'data.hdf5')
   fault.write(path)
-  done = subprocess.run(
-      [sys.executable, '-m', 'parl_tf.binaries.data', 'info', path,
-       *fault.arguments],
-      capture_output=True,
-      text=True,
-      check=False,
-  )
-  messages = [
-      line.removeprefix(_MESSAGE).replace(folder + os.sep, '')
-      for line in done.stdout.splitlines()
-      if line.startswith(_MESSAGE)
-  ]
+  done = _run('info', path, *fault.arguments)
+  messages = _messages(done.stdout, _MESSAGE, folder)
   print(
       f'| {fault.name} | {fault.format} | {"<br>".join(messages)}'
       f' | {done.returncode} |',
@@ -168,6 +246,11 @@ def main(argv: Sequence[str]) -> int:
   for fault in _FAULTS:
     with tempfile.TemporaryDirectory() as folder:
       is_good &= inform(fault, folder)
+  print('\n| mistake | warning |\n|---|---|')
+  with tempfile.TemporaryDirectory() as folder:
+    columns = record(folder)
+    for name in _MISTAKES:
+      is_good &= warn(name, columns, folder)
   return 0 if is_good else 1
 
 

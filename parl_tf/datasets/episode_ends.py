@@ -29,7 +29,7 @@ class EpisodeEnds:
     self._num_rows = self._num_episodes = 0
     self._longest = self._longest_episode = self._longest_row = 0
     # Ends at the time limit and elsewhere; terminal ones without success only.
-    self._num_timeouts_at_limit = 0
+    self._num_timeouts = self._num_timeouts_at_limit = 0
     self._num_terminals_at_limit = self._num_terminals_elsewhere = 0
     # State of the current, unfinished episode.
     self._length, self._is_solved = 0, False
@@ -61,7 +61,7 @@ class EpisodeEnds:
       found.append(
           f'episode {self._longest_episode} has {self._longest} steps from row'
           f' {self._longest_row} on, but the time limit of the task is'
-          f' {limit} steps (`max_episode_steps`), and there are no `timeouts`.'
+          f' {limit} steps (`max_episode_steps`), and {self._absence()}.'
           ' Unless these episodes had a longer limit, either time-outs are'
           ' missing, so that episodes that ran out of time are joined to the'
           ' next ones, or the rows are out of order.'
@@ -80,10 +80,15 @@ class EpisodeEnds:
   def _lacks_timeouts(self, limit: int) -> bool:
     # If every end is a success, each is in `terminals`.
     return (
-        'timeouts' not in self._columns
+        not self._num_timeouts
         and not self._layout.every_episode_succeeds
         and self._longest > limit
     )
+
+  def _absence(self) -> str:
+    if 'timeouts' not in self._columns:
+      return 'there are no `timeouts`'
+    return f"`{self._columns['timeouts'].label}` is never set"
 
   def _has_terminal_timeouts(self, limit: int) -> bool:
     return (
@@ -102,6 +107,7 @@ class EpisodeEnds:
   def _end_episode(self, is_terminal: bool, is_success: bool) -> None:
     is_at_limit = self._length == self._layout.max_episode_steps
     if not is_terminal:
+      self._num_timeouts += 1
       self._num_timeouts_at_limit += is_at_limit
     elif not is_success:
       self._num_terminals_at_limit += is_at_limit

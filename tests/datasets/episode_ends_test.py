@@ -30,6 +30,14 @@ class EpisodeEndsTest(dataset_case.DatasetCase):
         ' 3 steps (`max_episode_steps`), and there are no `timeouts`.',
     )
 
+  def test_a_column_of_timeouts_that_is_never_set_is_as_good_as_none(self):
+    (hint,) = self._hints('-T----T')
+    self.assertStartsWith(
+        hint,
+        'episode 1 has 5 steps from row 2 on, but the time limit of the task is'
+        ' 3 steps (`max_episode_steps`), and `timeouts` is never set.',
+    )
+
   def test_rows_after_the_last_end_are_an_episode(self):
     (hint,) = self._hints('-T----', timeouts=None)
     self.assertStartsWith(hint, 'episode 1 has 4 steps from row 2 on')
