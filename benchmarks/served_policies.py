@@ -22,6 +22,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
@@ -34,6 +35,7 @@ from benchmarks import relabelled_data
 from benchmarks import served_costs
 from benchmarks import served_tasks
 from parl_tf import synced_file
+from parl_tf.binaries import served_controls
 from parl_tf.serving import client as client_lib
 
 _ROOT_DIR = flags.DEFINE_string(
@@ -71,12 +73,6 @@ _HINDSIGHT = flags.DEFINE_integer(
 
 _EVALUATION_SEED = 12_345
 _START_SECONDS = 120.0
-_NO_CRITIC = (
-    'Search.num_samples = 1',
-    'ActionOptimizer.num_candidates = 1',
-    'ActionOptimizer.num_gradient_steps = 0',
-    'ServedOnline.critic_utd = 0.01',  # Nothing reads the critic.
-)
 
 
 class Seed(abc.ABC):
@@ -221,7 +217,7 @@ class Seed(abc.ABC):
     return self._train(
         'self_distillation',
         self._num_epochs,
-        [*_NO_CRITIC, "run_experiment.phase_names = ('online',)"],
+        served_controls.GIN_BINDINGS,
     )
 
   def _train_on_data(self) -> float:
@@ -299,6 +295,9 @@ class Seed(abc.ABC):
     if not pending:
       yield
       return
+    with socket.socket() as probe:
+      if not probe.connect_ex(('127.0.0.1', _PORT.value)):
+        raise OSError(f'Another program has port {_PORT.value}; see --port.')
     with open(self.path('server.log'), 'a', encoding='utf-8') as log:
       process = subprocess.Popen(
           [

@@ -95,6 +95,13 @@ def _connect(spec, addresses) -> Tuple[List[remote.RemotePolicy], str]:
         'The servers must have the same version of the weights, got '
         f'{versions}.'
     )
+  specs = {x: p.client.spec for x, p in zip(addresses, policies)}
+  sizes = {x: spec and spec.max_batch for x, spec in specs.items()}
+  if len(set(sizes.values())) > 1:
+    raise ValueError(
+        'The servers must have one `max_batch`, on which their samples depend,'
+        f' got {sizes}.'
+    )
   for policy in policies:
     policy.version = versions[addresses[0]]
   return policies, versions[addresses[0]]

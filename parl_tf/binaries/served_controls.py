@@ -53,6 +53,7 @@ GIN_BINDINGS: Tuple[str, ...] = (
     'ServedOnline.critic_utd = 1e-9',
     "run_experiment.phase_names = ('online',)",
     'run_experiment.initial_run = None',
+    'run_experiment.initial_phase = None',
     'ServedOnline.num_samples = 1',
     'ServedOnline.base_cache = None',
     'Offline.action_cache = None',

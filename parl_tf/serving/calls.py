@@ -201,9 +201,10 @@ class Calls:
     num_rows = _integer(arguments, 'num_rows', 1, 2**31)
     self._add_rows(arguments, rows, session)
     parts, session.rows = session.rows, []
+    # One array at a time, so that few rows are in memory twice.
     rows = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in parts[0]
+        name: np.concatenate([part.pop(name) for part in parts])
+        for name in list(parts[0])
     }
     if len(rows['mask']) != num_rows:
       raise _IncompleteError(

@@ -351,12 +351,8 @@ class PolicyClient:
 
   def _sample_singly(self, observation, size, num_samples, version):
     """Draws one action at a time from a server without our extension."""
-    actual = metadata_version(self.metadata)
-    if version not in (None, actual):
-      raise weights.StaleVersionError(
-          f'{self.address} has metadata {actual!r}, but {version!r} was '
-          'expected.', actual
-      )
+    wanted = version or metadata_version(self.metadata)
+    self._check_metadata(wanted)
     actions = []
     for row in range(size):
       single = {name: np.asarray(x)[row] for name, x in observation.items()}
@@ -367,13 +363,22 @@ class PolicyClient:
       actions.append(
           [self.infer(single)['actions'] for _ in range(num_samples)]
       )
+    self._check_metadata(wanted)  # The server may have been restarted.
     drawn = np.asarray(actions, np.float32)
     if drawn.ndim != 4 or not np.isfinite(drawn).all():
       raise messages.MessageError(
           f'{self.address} must answer with finite `actions` [T, A], got shape '
           f'{list(drawn.shape[2:])}.'
       )
-    return Samples(drawn, actual)
+    return Samples(drawn, wanted)
+
+  def _check_metadata(self, version):
+    actual = metadata_version(self.metadata)
+    if version != actual:
+      raise weights.StaleVersionError(
+          f'{self.address} has metadata {actual!r}, but {version!r} was '
+          'expected.', actual
+      )
 
 
 def metadata_version(metadata: Mapping[str, Any]) -> str:

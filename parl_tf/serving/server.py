@@ -141,8 +141,9 @@ class PolicyServer:
       max_training_bytes: Maximum size of the data of one training, in bytes.
 
     Raises:
-      ValueError: If `version` is not a valid name, or `directory` is given but
-        the policy lacks `save` or `load`.
+      ValueError: If `version` is not a valid name, `directory` is given but the
+        policy lacks `save` or `load`, or `spec` or `metadata` has a value that
+        no message can carry.
     """
     self._spec = spec
     self._metadata = dict(metadata or {})
@@ -172,6 +173,12 @@ class PolicyServer:
         policy, spec, self.weights, self._model, max_training_bytes
     )
     self._sample = policy.sample
+    try:
+      messages.pack(self._describe())
+    except messages.MessageError as error:
+      raise ValueError(
+          f'`spec` and `metadata` must be sent: {error}'
+      ) from error
     self._server = websocket_server.serve(
         self._converse,
         host,

@@ -2,6 +2,9 @@
 
 from typing import Any, Optional
 
+import numpy as np
+import tensorflow as tf
+
 
 def check(
     agent: Any,
@@ -43,11 +46,41 @@ def check(
   if uses_server:
     with policy:
       _check_server(policy.client, needs_versions)
+      _check_draws(agent, policy)
       _check_workers(policy.clients())
+
+
+def _check_draws(agent, policy):
+  """Raises `ValueError` if all draws of a phase would be refused."""
+  spec = policy.client.spec
+  example = tf.nest.map_structure(
+      lambda x: np.zeros([1, *x.shape], x.dtype.as_numpy_dtype),
+      agent.time_step_spec.observation,
+  )
+  try:
+    spec.checked_observation(policy.to_message(example), 1)
+  except ValueError as error:
+    raise ValueError(f'{policy.client.address}: {error}') from error
+  if spec.has_temperature or not spec.stochastic:
+    return
+  for name, search in zip(agent.searches._fields, agent.searches):
+    if search.temperature != 1.0:
+      raise ValueError(
+          f'The policy server at {policy.client.address} has no temperature but'
+          f' 1, got {search.temperature:g} in the search for {name}. Bind'
+          ' `Search.temperature = 1.0` in all scopes, or its author passes'
+          ' `PolicySpec(has_temperature=True)`.'
+      )
 
 
 def _check_workers(clients):
   """Raises `ValueError` unless workers, if any, can follow the server."""
+  sizes = {x.address: x.spec.max_batch for x in clients}
+  if len(set(sizes.values())) > 1:
+    raise ValueError(
+        'The policy servers must have one `max_batch`, on which their samples'
+        f' depend, got {sizes}.'
+    )
   for client in clients:
     if len(clients) > 1 and not client.can_save:
       raise ValueError(

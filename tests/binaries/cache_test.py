@@ -39,7 +39,7 @@ class CacheTest(absltest.TestCase):
     self._root = os.path.join(folder, 'run')
     self.num_draws = 0
 
-  def _serve(self, version='initial'):
+  def _serve(self, version='initial', max_batch=32):
     def sample(observation, num_samples, seed):
       self.num_draws += 1
       random = np.random.default_rng(seed)
@@ -48,7 +48,9 @@ class CacheTest(absltest.TestCase):
       return np.clip(np.tanh(state) + 0.1 * noise, -1.0, 1.0)
 
     spec = policy_spec.PolicySpec(
-        {'observation': policy_spec.ArraySpec((4,))}, action_size=2
+        {'observation': policy_spec.ArraySpec((4,))},
+        action_size=2,
+        max_batch=max_batch,
     )
     return self.enter_context(
         toy_policy.serving(server.Policy(sample), spec, version=version)
@@ -122,6 +124,13 @@ class CacheTest(absltest.TestCase):
     self._parse(addresses[0])
 
     with self.assertRaisesRegex(ValueError, "same version.*'other'"):
+      cache_run.fill(self._output, self._dataset, addresses)
+
+  def test_servers_that_draw_in_other_pieces_are_refused(self):
+    addresses = [self._serve().address, self._serve(max_batch=3).address]
+    self._parse(addresses[0])
+
+    with self.assertRaisesRegex(ValueError, 'must have one `max_batch`.* 3'):
       cache_run.fill(self._output, self._dataset, addresses)
 
   def test_a_cache_of_another_version_is_refused(self):

@@ -124,6 +124,14 @@ class ServedControlsTest(parameterized.TestCase):
       controls_run.measure_all([self._run])
     self.assertFalse(os.path.exists(path))
 
+  def test_a_run_that_began_from_another_has_them_too(self):
+    initial = ("'other'", "'offline'")
+    names = ('run_experiment.initial_run', 'run_experiment.initial_phase')
+    with gin.unlock_config():
+      gin.parse_config([f'{x} = {y}' for x, y in zip(names, initial)])
+      gin.parse_config(served_controls.GIN_BINDINGS)
+    self.assertEqual([gin.query_parameter(x) for x in names], [None, None])
+
   def test_a_policy_without_temperatures_has_one(self):
     server = self._serve(has_temperature=False)
     gin.parse_config([

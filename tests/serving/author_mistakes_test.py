@@ -8,6 +8,7 @@ import numpy as np
 
 from parl_tf.serving import connection
 from parl_tf.serving import log
+from parl_tf.serving import server as server_lib
 from tests.serving import toy_policy
 
 
@@ -61,6 +62,15 @@ class AuthorMistakesTest(parameterized.TestCase):
         connection.PolicyServerError, r'must have shape .*, got \[3\]\.$'
     ):
       client.sample(toy_policy.observation(1), 1, seed=0)
+
+  def test_what_no_message_can_carry_is_refused_at_once(self):
+    with self.assertRaisesRegex(ValueError, '`metadata` must be sent.* object'):
+      server_lib.PolicyServer(
+          toy_policy.ToyPolicy().functions(),
+          toy_policy.SPEC,
+          port=0,
+          metadata={'model': object()},
+      )
 
   def test_a_save_that_writes_nothing_is_refused(self):
     client = self._connect(save=lambda path: None)

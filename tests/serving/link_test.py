@@ -21,6 +21,7 @@ from parl_tf.serving import messages
 from parl_tf.serving import model_thread
 from parl_tf.serving import policy_spec
 from parl_tf.serving import pool
+from parl_tf.serving import weights
 from tests.serving import toy_policy
 
 
@@ -71,6 +72,18 @@ class PlainServerTest(absltest.TestCase):
     np.testing.assert_allclose(
         samples.actions, np.broadcast_to(wanted, [3, 2, 4, 2]), rtol=1e-6
     )
+
+  def test_a_server_that_restarts_within_a_draw_is_noticed(self):
+    self.client.sample(toy_policy.observation(1), 1, seed=0)
+    infer = self.client.infer
+
+    def restarting(observation):
+      self.client.metadata['model'] = 'another'
+      return infer(observation)
+
+    with mock.patch.object(self.client, 'infer', restarting):
+      with self.assertRaisesRegex(weights.StaleVersionError, 'was expected'):
+        self.client.sample(toy_policy.observation(1), 1, seed=0)
 
   def test_several_clients_sample_as_one(self):
     observation = toy_policy.observation(3)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from parl_tf import types as parl_types
+from parl_tf.agents import parl_agent
 from parl_tf.policies import remote
 from parl_tf.training import served_checks
 from tests.serving import toy_policy
@@ -30,7 +31,7 @@ class ServedChecksTest(parameterized.TestCase):
     )
     return server.address
 
-  def _check(self, address, *workers):
+  def _check(self, address, *workers, state_size=3, temperature=1.0):
     bound = np.full(2, 2.0, np.float32)
     spec = parl_types.ModelSpec(
         {'state': tf.TensorSpec([3])},
@@ -41,13 +42,20 @@ class ServedChecksTest(parameterized.TestCase):
     policy = remote.RemotePolicy(
         spec, address=address, workers=workers, patience_seconds=0.5
     )
-    search = types.SimpleNamespace(
-        optimizer=types.SimpleNamespace(num_candidates=1)
+    search, evaluation = (
+        types.SimpleNamespace(
+            optimizer=types.SimpleNamespace(num_candidates=1),
+            temperature=value,
+        )
+        for value in (1.0, temperature)
     )
     agent = types.SimpleNamespace(
         generative_policy=policy,
         critic=object(),
-        searches=types.SimpleNamespace(training=search),
+        searches=parl_agent.Searches(search, search, evaluation),
+        time_step_spec=types.SimpleNamespace(
+            observation={'state': tf.TensorSpec([state_size])}
+        ),
     )
     served_checks.check(agent, 4, uses_server=True, needs_versions=False)
 
@@ -66,6 +74,22 @@ class ServedChecksTest(parameterized.TestCase):
         ' `RemotePolicy.workers`: its author passes .* `directory`',
     ):
       self._check(*addresses)
+
+  def test_workers_must_draw_what_their_server_draws(self):
+    with self.assertRaisesRegex(ValueError, "must have one `max_batch`.* 16"):
+      self._check(self._serve(), self._serve(max_batch=16))
+
+  def test_the_observation_must_be_the_policys(self):
+    address = self._serve()
+    with self.assertRaisesRegex(ValueError, f'{address}: .*state.* 4'):
+      self._check(address, state_size=4)
+
+  def test_a_temperature_must_be_the_policys(self):
+    self._check(self._serve(), temperature=0.5)
+    with self.assertRaisesRegex(
+        ValueError, 'no temperature but 1, got 0.5 in the search for evaluation'
+    ):
+      self._check(self._serve(has_temperature=False), temperature=0.5)
 
   def test_workers_must_have_a_policy_of_the_task(self):
     worker = self._serve(action_size=3, action_low=None, action_high=None)

@@ -201,6 +201,22 @@ class ServedOnlineTest(served_run.ServedRunTest):
     policy = session.agent.generative_policy
     self.assertEqual(policy.current_version(), 'initial')
 
+  def test_a_run_killed_after_offline_rl_begins_with_its_version(self):
+    _, server = self.serve('killed')
+    session = self.make_session('run', server)
+    count = session.agent.searches.training.num_samples
+    self._fill(
+        session,
+        cached_samples.own_directory(session),
+        action_cache.Header('initial', count, 2),
+    )
+    served_run.phase(1).run(self.make_session('other', server))  # Trains it.
+    self.assertNotEqual(server.weights.version, 'initial')
+
+    served_run.phase(1).run(session)
+
+    self.assertEqual(session.state.policy_versions[0], 'initial')
+
   def test_the_cache_of_the_offline_phase_is_taken_over(self):
     self.addCleanup(gin.clear_config)
     _, server = self.serve('given')
