@@ -11,7 +11,7 @@ Each round times every kind of step in four ways, on two threads:
 
 An online turn adds rows, the learner's loop and Python to its two updates. Per
 training step, "rows" is what drawing and copying rows takes alone, "ready" the
-turn with a row that is drawn once, so that it waits for none.
+turn with rows that were drawn before, so that it waits for none.
 """
 
 import functools
@@ -124,8 +124,13 @@ class Steps:
     learner = devices.make_learner(
         directory, agent, tf.distribute.get_strategy()
     )
-    step = tf.data.Dataset.from_tensors(next(self._rows(1)))
-    ready = step.cache().repeat()
+    steps = tf.nest.map_structure(
+        lambda *x: tf.stack(x), *self._rows(_TURN_STEPS)
+    )
+    options = tf.data.Options()  # Those of `MemoryExperience`.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    ready = tf.data.Dataset.from_tensor_slices(steps).with_options(options)
     return {
         prefix: lambda: learner.run(_TURN_STEPS, self._rows(_TURN_STEPS)).loss,
         f'{prefix}/ready': lambda: learner.run(_TURN_STEPS, iter(ready)).loss,
