@@ -105,6 +105,11 @@ _FAULTS = (
         'sample': lambda observation, number, seed: _RANDOM.uniform(
             -1, 1, (len(observation['observation']), number, 1, 2))
     }, trains=True),
+    Fault('an observation that the task lacks',
+          spec={'observation': {'state': policy_spec.ArraySpec((4,))}},
+          trains=True),
+    Fault('a temperature that the policy lacks', trains=True,
+          bindings=('evaluation/Search.temperature = 0.5',)),
     Fault('no `train`', {'train': None}, trains=True),
     Fault('no losses', {'train': lambda *unused_arguments: None}, trains=True),
     Fault('a loss that is NaN', {'train': lambda *unused_arguments: [np.nan]},

@@ -88,6 +88,14 @@ _INPUTS = (
     _Input(
         'module of a task', f"{_FETCH} 'Gymnasium.id = \"no_module:Task-v0\"'"
     ),
+    _Input(
+        'copies with goals that the task lacks',
+        f'{_TRAIN} quickstart.gin --gin_file variants/hindsight.gin',
+    ),
+    _Input(
+        'returns in the wrong order',
+        f"{_FETCH} 'Gymnasium.score_returns = (0.0, -50.0)'",
+    ),
     _Input('misspelt command', 'parl-data inf data.hdf5'),
     _Input('rewards -1 and 0, no flags', 'parl-data info minus.hdf5'),
     _Input('output exists', 'parl-data convert data.hdf5 --output minus.hdf5'),

@@ -78,9 +78,12 @@ class EpisodeEnds:
     return found
 
   def _lacks_timeouts(self, limit: int) -> bool:
-    # If every end is a success, each is in `terminals`.
+    column = self._columns.get('timeouts')
     return (
         not self._num_timeouts
+        # Other formats store their episodes apart.
+        and (column is None or column.label == 'timeouts')
+        # If every end is a success, each is in `terminals`.
         and not self._layout.every_episode_succeeds
         and self._longest > limit
     )
@@ -88,7 +91,7 @@ class EpisodeEnds:
   def _absence(self) -> str:
     if 'timeouts' not in self._columns:
       return 'there are no `timeouts`'
-    return f"`{self._columns['timeouts'].label}` is never set"
+    return '`timeouts` is never set'
 
   def _has_terminal_timeouts(self, limit: int) -> bool:
     return (

@@ -70,6 +70,8 @@ class Rewards:
       The reason, and which binding would change it; '' if neither is so.
     """
     if not self._num_successes:
+      if np.isinf(layout.success_reward):
+        return ''  # No success is expected.
       return self._hint_of_none(flags, layout.success_reward)
     share = self._num_successes / self._num_rows
     if (

@@ -37,6 +37,7 @@ from parl_tf.datasets import rows as rows_lib
         'reward_range',
         'checks_actions',
         'max_episode_steps',
+        'expects_success',
     ],
 )
 def make_layout(
@@ -49,6 +50,7 @@ def make_layout(
     reward_range: Optional[Tuple[float, float]] = None,
     checks_actions: bool = True,
     max_episode_steps: Optional[int] = None,
+    expects_success: bool = True,
     *,
     action_bounds: Tuple = (-1.0, 1.0),
     clip_actions: bool = False,
@@ -78,6 +80,9 @@ def make_layout(
       if their units are unknown.
     max_episode_steps: Time limit of the task, in steps, with which episode ends
       are compared; None if it is unknown.
+    expects_success: False if the task is judged by its return. Then no reward
+      is a success unless `success_reward` is bound, and data without success
+      are no reason for a warning.
     action_bounds: `(low, high)` of the stored actions, each a number or `[A]`;
       mapped to -1 and 1. Ignored for datasets with actions in [-1, 1] that the
       library wrote.
@@ -107,6 +112,8 @@ def make_layout(
         f' {success_reward} and `is_binary` = {is_binary}. After the file that'
         ' binds these, bind them to None, 0.0 and False.'
     )
+  if not (expects_success or success_reward):
+    success_reward = np.inf
   return rows_lib.Layout(
       observation_shape=_shape_of(observation_spec),
       observation_dtype=_dtype_of(observation_spec),

@@ -88,7 +88,7 @@ class Layout(NamedTuple):
     success_field: Name of the stored flags that mark success after each step.
       None uses the format's own flags if there are any, otherwise the reward.
     success_reward: Without success flags, steps with a reward above this value
-      are successes.
+      are successes; infinity if none is expected.
     is_binary: Whether to replace the stored reward with 1 at the first success,
       which ends the episode, and 0 before it. All other ends are time limits,
       whatever the file says.

@@ -105,10 +105,14 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
           '`reward_range` must be the lowest and the highest reward, got '
           f'{reward_range}.'
       )
-    if score_returns is not None and not score_returns[0] < score_returns[1]:
+    if score_returns is not None and not (
+        np.shape(score_returns) == (2,)
+        and np.isfinite(score_returns).all()
+        and score_returns[0] < score_returns[1]
+    ):
       raise ValueError(
-          '`score_returns` must be the returns with scores 0 and 100, the'
-          f' second one higher, got {score_returns}.'
+          '`score_returns` must be two finite returns, with scores 0 and 100,'
+          f' the second one higher, got {score_returns}.'
       )
     if is_sparse:
       if reward_range is None:
@@ -148,7 +152,7 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
     self._id = id
     self._kwargs = kwargs
     self._action_repeat = action_repeat
-    if success_key is None:
+    if success_key is None and score_returns is None:
       success.warn_if_impossible(
           success_reward, reward_range and reward_range[1]
       )
@@ -209,7 +213,9 @@ class Gymnasium(gymnasium_adapter.GymnasiumDomain):
 
   def dataset_options(self) -> Dict[str, Any]:
     return dict(
-        super().dataset_options(), concatenated_keys=self._concatenated_keys
+        super().dataset_options(),
+        concatenated_keys=self._concatenated_keys,
+        expects_success=self._score_returns is None,
     )
 
   def goals(self) -> Optional[goals_lib.Goals]:

@@ -351,8 +351,8 @@ class PolicyClient:
 
   def _sample_singly(self, observation, size, num_samples, version):
     """Draws one action at a time from a server without our extension."""
-    wanted = version or metadata_version(self.metadata)
-    self._check_metadata(wanted)
+    if version is not None:
+      self._check_metadata(version)
     actions = []
     for row in range(size):
       single = {name: np.asarray(x)[row] for name, x in observation.items()}
@@ -360,17 +360,19 @@ class PolicyClient:
           name: x.item() if x.dtype.kind == 'U' else x
           for name, x in single.items()
       }
-      actions.append(
-          [self.infer(single)['actions'] for _ in range(num_samples)]
-      )
-    self._check_metadata(wanted)  # The server may have been restarted.
+      actions.append([])
+      for _ in range(num_samples):
+        actions[-1].append(self.infer(single)['actions'])
+        # The first call may meet a server that was restarted, others must not.
+        version = version or metadata_version(self.metadata)
+        self._check_metadata(version)
     drawn = np.asarray(actions, np.float32)
     if drawn.ndim != 4 or not np.isfinite(drawn).all():
       raise messages.MessageError(
           f'{self.address} must answer with finite `actions` [T, A], got shape '
           f'{list(drawn.shape[2:])}.'
       )
-    return Samples(drawn, wanted)
+    return Samples(drawn, version or metadata_version(self.metadata))
 
   def _check_metadata(self, version):
     actual = metadata_version(self.metadata)

@@ -53,6 +53,8 @@ def attach(session, directory: Optional[str]) -> None:
   cache.verify()
   if policy.is_served:
     policy.version = cache.header.version
+    # With which a run that is killed after the phase goes on.
+    session.state.offline_version = policy.version
     if session.evaluates:
       # Not at the first evaluation, which may be hours from now.
       policy.restore(policy.version)

@@ -39,7 +39,9 @@ class RunState:
     latest: Metrics and outcomes of the latest evaluation of the current
       weights.
     num_online_evaluations: Evaluations of the online phase so far.
-    policy_versions: Versions of a served policy's weights so far.
+    offline_version: Version of a served policy's weights that drew the cached
+      samples of the offline phase; '' if none did.
+    policy_versions: Versions of a served policy's weights in the online phase.
     lacks_networks: Whether the networks at the end of `phase` could not be
       written, and the next phase has not begun.
     dataset_digest: `run_dataset.digest` of the data; 0 if an earlier version
@@ -61,6 +63,7 @@ class RunState:
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, Any] = dataclasses.field(default_factory=dict)
   num_online_evaluations: int = 0
+  offline_version: str = ''
   policy_versions: List[str] = dataclasses.field(default_factory=list)
   lacks_networks: bool = False
   dataset_digest: int = 0

@@ -37,6 +37,7 @@ _MAY_DIFFER_AFTER_CLONING = (
 _MAY_DIFFER = (
     *('averaging_rate', 'dropout_rate', 'num_steps', 'address'),
     *('deadline_seconds', 'reconnect_seconds', 'max_environments'),
+    'score_returns',
 )
 _HISTOGRAM = 'HLGauss'  # gin's name of a function, which is no module.
 _MACRO = re.compile(r'%([\w./]+)')
@@ -234,10 +235,11 @@ class PhaseCheckpoint:
   def _check(self, section: str, seen: Mapping[str, str]) -> None:
     wanted = self._content[section]
     for name in {**wanted, **seen}:
-      if wanted.get(name) == seen.get(name):
+      parameter = name.rpartition('.')[2]
+      if parameter in _MAY_DIFFER or wanted.get(name) == seen.get(name):
         continue
       mend = ''
-      if name.rpartition('.')[2] in _MAY_DIFFER_AFTER_CLONING:
+      if parameter in _MAY_DIFFER_AFTER_CLONING:
         if self._phase == 'behavior_cloning':
           continue
         mend = (

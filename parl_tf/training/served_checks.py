@@ -75,12 +75,6 @@ def _check_draws(agent, policy):
 
 def _check_workers(clients):
   """Raises `ValueError` unless workers, if any, can follow the server."""
-  sizes = {x.address: x.spec.max_batch for x in clients}
-  if len(set(sizes.values())) > 1:
-    raise ValueError(
-        'The policy servers must have one `max_batch`, on which their samples'
-        f' depend, got {sizes}.'
-    )
   for client in clients:
     if len(clients) > 1 and not client.can_save:
       raise ValueError(
@@ -88,6 +82,14 @@ def _check_workers(clients):
           ' of the weights for `RemotePolicy.workers`: its author passes'
           ' `save`, `load` and `directory`, which is the same for all servers,'
           ' to `serve`.'
+      )
+  size = clients[0].spec.max_batch
+  for client in clients:
+    if client.spec.max_batch < size:
+      raise ValueError(
+          f'The policy server at {client.address} must accept the {size} states'
+          ' a call that its first server takes, got `max_batch`'
+          f' {client.spec.max_batch}.'
       )
 
 

@@ -200,7 +200,9 @@ class ServedOnline:
     )
     session.agent.begin_online()
     if not state.policy_versions:
-      state.policy_versions = [_first_version(session, policy)]
+      state.policy_versions = [
+          policy.version or state.offline_version or policy.current_version()
+      ]
       session.agent.reset_optimizers()
     policy.restore(state.policy_versions[-1])
     if policy.client.can_save:
@@ -376,18 +378,6 @@ class ServedOnline:
     yield
     # After an error, the restarted run restores its version.
     policy.restore(present)
-
-
-def _first_version(session, policy) -> str:
-  """Returns the version of the offline samples, else that of the server."""
-  if policy.version:
-    return policy.version
-  path = cached_samples.own_directory(session)
-  if phases.Offline.name in session.state.summaries:
-    path = gin.get_bindings(phases.Offline).get('action_cache') or path
-  if action_cache.exists(path):  # The run was killed after offline RL.
-    return action_cache.ActionCache(path).header.version
-  return policy.current_version()
 
 
 def _end_part() -> None:

@@ -40,6 +40,7 @@ class RewardsTest(parameterized.TestCase):
       (_DENSE, None, dict(success_reward=3.0)),  # Most are not above it.
       (_DENSE, 'infos/success', {}),
       (_DENSE, None, dict(every_episode_succeeds=True)),
+      (_DENSE, None, dict(success_reward=np.inf)),  # None is expected.
   )
   def test_other_successes_are_believed(self, values, flags, options):
     layout = rows_lib.Layout(**options)

@@ -11,6 +11,7 @@ import numpy as np
 
 from parl_tf.datasets import conversion
 from parl_tf.datasets import formats
+from parl_tf.datasets import inspection
 from parl_tf.datasets import reading
 from parl_tf.datasets import rows
 from tests.datasets import dataset_case
@@ -58,6 +59,11 @@ class RobomimicTest(dataset_case.DatasetCase):
 
 
 class ReadTest(RobomimicTest):
+
+  def test_episodes_that_exceed_the_time_limit_are_not_joined_ones(self):
+    self._write([_make('-S'), _make('---S')])
+    layout = reading.make_layout(max_episode_steps=2)
+    self.assertEmpty(inspection.inspect(self._path, layout).end_hints)
 
   def test_demonstrations_match_the_file(self):
     self._write([_make('--S'), _make('-d', start=50)])

@@ -7,6 +7,7 @@ import numpy as np
 import tree
 
 from parl_tf import types
+from parl_tf.datasets import reading
 from parl_tf.domains import domain
 from parl_tf.domains import gymnasium as gymnasium_domain
 from tests.domains import domain_conformance
@@ -262,24 +263,24 @@ class GymnasiumTest(parameterized.TestCase):
       self.assertLen(logged.output, 1)
       self.assertRegex(logged.output[0], f'No episode can succeed.*{warning}')
 
-  @parameterized.parameters(([-9.0, 1.0],), ([1.0, 1.0],))
-  def test_score_returns_must_be_in_order(self, returns):
-    context = (
-        self.assertRaisesRegex(ValueError, '`score_returns`.*higher, got')
-        if returns[0] >= returns[1]
-        else self.assertNoLogs()
-    )
-    with context:
+  @parameterized.parameters(
+      ([1.0, 1.0],), ([0.0, 1.0, 2.0],), ([-np.inf, 0.0],)
+  )
+  def test_score_returns_must_be_two_in_order(self, returns):
+    with self.assertRaisesRegex(ValueError, '`score_returns`.*higher, got'):
       gymnasium_domain.Gymnasium('Pendulum-v1', score_returns=returns)
 
   def test_the_return_is_the_score_if_the_task_says_so(self):
     # The rewards of `_Endless` are its actions.
-    task = gymnasium_domain.Gymnasium(
-        'Endless-v0', max_episode_steps=2, score_returns=(-2.0, 6.0)
-    )
+    arguments = dict(max_episode_steps=2, score_returns=(-2.0, 6.0))
+    with self.assertNoLogs():  # It need not have successes.
+      gymnasium_domain.Gymnasium(
+          'Endless-v0', success_key=None, reward_range=(-1, 0), **arguments
+      )
+    task = gymnasium_domain.Gymnasium('Endless-v0', **arguments)
     environment = task.make_environment(0, evaluation=True)
     action = np.ones([1], np.float32)
-    with self.assertNoLogs():  # It need not have successes.
+    with self.assertNoLogs():
       environment.reset()
       rewards = [environment.step(action).reward for _ in range(2)]
     episode = types.Episode(
@@ -290,6 +291,9 @@ class GymnasiumTest(parameterized.TestCase):
         success=np.zeros([2], np.bool_),
     )
     self.assertEqual(task.score([episode]), 50.0)
+    # No more are expected of the data.
+    layout = reading.make_layout(**task.dataset_options())
+    self.assertEqual(layout.success_reward, np.inf)
     with self.assertRaisesRegex(ValueError, 'must not be empty'):
       task.score([])
 

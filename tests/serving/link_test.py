@@ -74,16 +74,16 @@ class PlainServerTest(absltest.TestCase):
     )
 
   def test_a_server_that_restarts_within_a_draw_is_noticed(self):
-    self.client.sample(toy_policy.observation(1), 1, seed=0)
     infer = self.client.infer
 
     def restarting(observation):
-      self.client.metadata['model'] = 'another'
+      self.client.metadata['model'] += 'a'
       return infer(observation)
 
     with mock.patch.object(self.client, 'infer', restarting):
+      self.client.sample(toy_policy.observation(1), 1, seed=0)  # Before it.
       with self.assertRaisesRegex(weights.StaleVersionError, 'was expected'):
-        self.client.sample(toy_policy.observation(1), 1, seed=0)
+        self.client.sample(toy_policy.observation(1), 2, seed=0)
 
   def test_several_clients_sample_as_one(self):
     observation = toy_policy.observation(3)

@@ -53,6 +53,7 @@ class SettingsTest(absltest.TestCase):
       ):
         phase_checkpoint.PhaseCheckpoint(root, phase).check_task(domain)
 
+    check('offline', score_returns='(0, 9)')  # Before, there was none.
     check('behavior_cloning', is_sparse='True')
     check('behavior_cloning', max_episode_steps='25')
     with self.assertRaisesRegex(ValueError, 'max_episode_steps.*after cloning'):

@@ -75,9 +75,10 @@ class ServedChecksTest(parameterized.TestCase):
     ):
       self._check(*addresses)
 
-  def test_workers_must_draw_what_their_server_draws(self):
-    with self.assertRaisesRegex(ValueError, "must have one `max_batch`.* 16"):
-      self._check(self._serve(), self._serve(max_batch=16))
+  def test_workers_must_accept_the_pieces_of_their_server(self):
+    self._check(self._serve(), self._serve(max_batch=16))
+    with self.assertRaisesRegex(ValueError, 'the 8 states.*`max_batch` 7'):
+      self._check(self._serve(), self._serve(max_batch=7))
 
   def test_the_observation_must_be_the_policys(self):
     address = self._serve()

@@ -210,9 +210,12 @@ class ServedOnlineTest(served_run.ServedRunTest):
         cached_samples.own_directory(session),
         action_cache.Header('initial', count, 2),
     )
+    cached_samples.attach(session, None)
+    session.save()
     served_run.phase(1).run(self.make_session('other', server))  # Trains it.
     self.assertNotEqual(server.weights.version, 'initial')
 
+    session = self.make_session('run', server)
     served_run.phase(1).run(session)
 
     self.assertEqual(session.state.policy_versions[0], 'initial')
