@@ -229,7 +229,15 @@ class BoundRows:
           f'`image_padding` must not be negative, got {image_padding}.'
       )
     if for_critic and critic is not None:
-      search = search.for_loss(critic.num_policy_actions)
+      number = critic.num_policy_actions
+      if number and not (policy.draws_alike or search.optimize_targets):
+        raise ValueError(
+            f'The critic must read all samples of {type(policy).__name__},'
+            f' whose two halves differ, got {number}: bind'
+            ' `TDCritic.num_backup_actions = None`, or'
+            ' `Search.optimize_targets = True`.'
+        )
+      search = search.for_loss(number)
     self._search = search
     self._arguments = search, policy, critic
     self._image_padding = image_padding

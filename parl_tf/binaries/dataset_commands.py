@@ -15,6 +15,7 @@ from parl_tf.datasets import lerobot_writer
 from parl_tf.datasets import reading
 from parl_tf.datasets import rows as rows_lib
 from parl_tf.domains import domain as domain_lib
+from parl_tf.domains import extrapolation
 from parl_tf.replay import returns as returns_lib
 from parl_tf.training import progress
 
@@ -223,7 +224,7 @@ def describe_bound(
         episode.discount,
         gamma,
         None if episode.success.any() else task.never_succeeds_value(gamma),
-        domain_lib.extrapolates_returns(task, gamma),
+        extrapolation.extrapolates_returns(task, gamma),
     )
     starts.append(returns[0])
     least, greatest = min(least, returns.min()), max(greatest, returns.max())

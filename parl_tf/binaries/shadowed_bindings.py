@@ -33,9 +33,14 @@ def warnings(
   ):
     scope, name = statement.scope or '', statement.selector.rpartition('.')[2]
     is_used, winners = uses(scope, name, statement.arg_name)
-    if winners and not is_used:
-      text = f'{f"{scope}/" if scope else ""}{name}.{statement.arg_name}'
-      found[text] = f'{source}: {text} {no_effect(winners)}'
+    if is_used or not (winners or unused_bindings.is_of_agent(statement)):
+      continue
+    text = f'{f"{scope}/" if scope else ""}{name}.{statement.arg_name}'
+    reason = no_effect(winners) if winners else (
+        'has no effect: no part of the agent reads it. `operative_config.gin`'
+        ' in the directory of the run lists what they read.'
+    )
+    found[text] = f'{source}: {text} {reason}'
   return list(found.values())
 
 

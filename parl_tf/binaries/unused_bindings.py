@@ -73,6 +73,12 @@ def own_statements(
         yield file or '--gin_bindings', statement
 
 
+def is_of_agent(statement: Any) -> bool:
+  """Returns whether a binding is for a class or function that the agent has."""
+  name = statement.selector.rpartition('.')[2]
+  return _is_part(statement.selector) and name in _used_names()
+
+
 def _used_names() -> Set[str]:
   lines = gin.operative_config_str().splitlines()
   return {

@@ -35,6 +35,8 @@ class TDCritic(critic.Critic):
     Args:
       spec: See `types.ModelSpec`.
       num_backup_actions: Number of next actions; the target backs up the best.
+        With optimized targets, these are draws from the found actions; a greedy
+        search has one, its best.
         None takes all that the search draws.
       target_aggregation: 'mean' or 'min' over the target's members.
       target_noise: Standard deviation of Gaussian noise on the next actions, in

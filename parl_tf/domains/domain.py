@@ -63,21 +63,6 @@ def act_until_kept(act: Callable[[], _T]) -> _T:
     ) from error
 
 
-def extrapolates_returns(domain: 'Domain', gamma: float) -> bool:
-  """Returns whether returns go on past the time limit of a domain.
-
-  Args:
-    domain: Domain whose `extrapolates_returns` decides, if it is not None.
-    gamma: Discount factor. Without a discount nothing is extrapolated, because
-      endless rewards have no finite sum.
-  """
-  if gamma == 1.0:
-    return False
-  if domain.extrapolates_returns is None:
-    return domain.never_succeeds_value(gamma) is None
-  return domain.extrapolates_returns
-
-
 def make_time_step(
     observation: types.Nest,
     reward: float,

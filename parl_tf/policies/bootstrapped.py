@@ -124,6 +124,10 @@ class BootstrappedPolicy(composite_policy.CompositePolicy):
     )
 
   @property
+  def draws_alike(self):
+    return False  # One half differs from the other.
+
+  @property
   def improver_variables(self):
     return self._actor.trainable_variables
 

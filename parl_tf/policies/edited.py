@@ -78,6 +78,10 @@ class EditedPolicy(composite_policy.CompositePolicy):
     )
 
   @property
+  def draws_alike(self):
+    return False  # One half differs from the other.
+
+  @property
   def improver_variables(self):
     layers = [*self._hidden, self._head, self._encoder]
     return tuple(v for layer in layers for v in layer.trainable_variables)

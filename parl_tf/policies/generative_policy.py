@@ -125,6 +125,11 @@ class GenerativePolicy(tf.Module, abc.ABC):
     return None
 
   @property
+  def draws_alike(self) -> bool:
+    """Whether n of N samples of a state are distributed as n samples are."""
+    return True
+
+  @property
   def improver_variables(self) -> Sequence[tf.Variable]:
     """Variables that an improver trains, but not `distillation_loss`."""
     return ()

@@ -20,6 +20,9 @@ from parl_tf import types
 from parl_tf.replay import checks
 from parl_tf.replay import returns as returns_lib
 
+# Part of the public interface.
+monte_carlo_returns = returns_lib.monte_carlo_returns
+
 
 def stored_steps(
     episode: types.Episode,

@@ -56,6 +56,21 @@ def check(agent) -> None:
     _policy_encoder(agent)
 
 
+def check_unbound() -> None:
+  """Checks that nothing is bound, for a run without an offline phase.
+
+  Raises:
+    ValueError: If `from_policy` is True and the run begins from no other.
+  """
+  if gin.get_bindings('run_experiment').get('initial_run'):
+    return  # Its critic may have done so.
+  if gin.get_bindings(initialize_critic_encoder).get('from_policy'):
+    raise ValueError(
+        f'`{_OPTION}` must be False without an offline phase, at whose start'
+        ' the weights are taken over; got True.'
+    )
+
+
 def _policy_encoder(agent) -> observation_encoder.ObservationEncoder:
   """Returns the policy's encoder, whose weights fit those of the critic."""
   policy = agent.generative_policy

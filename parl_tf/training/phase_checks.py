@@ -85,3 +85,5 @@ def check(
     )
   if 'offline' in phase_names and num_steps:
     critic_encoder.check(agent)
+  elif 'online' in phase_names and critic is not None:
+    critic_encoder.check_unbound()

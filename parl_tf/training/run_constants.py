@@ -8,7 +8,7 @@ import gin
 import numpy as np
 
 from parl_tf.critics import td
-from parl_tf.domains import domain as domain_lib
+from parl_tf.domains import extrapolation
 from parl_tf.replay import experience
 from parl_tf.training import hindsight
 
@@ -135,7 +135,7 @@ def read(domain, agent) -> RunConstants:
           ' `run_experiment.never_succeeds_online`: it needs the return of'
           ' episodes that fail.'
       )
-  extrapolates = domain_lib.extrapolates_returns(domain, agent.gamma)
+  extrapolates = extrapolation.extrapolates_returns(domain, agent.gamma)
   if has_floor and value is None:
     logging.warning(
         '`TDCritic.return_floor` (macro `return_floor`) may be too high for %s:'

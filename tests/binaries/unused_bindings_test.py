@@ -39,6 +39,19 @@ class UnusedBindingsTest(parameterized.TestCase):
         messages[0],
     )
 
+  def test_a_value_that_a_subclass_replaces_is_named(self):
+    with self.assertLogs(level='WARNING') as logs:
+      self._warn(
+          ['methods/parl_iql.gin'],
+          ['Critic.tau = 0.5', 'IQLCritic.expectile = 0.8'],
+      )
+    messages = [x for x in logs.output if 'no part' in x]
+    self.assertLen(messages, 1)
+    self.assertIn(
+        '--gin_bindings: Critic.tau has no effect: no part of the agent reads',
+        messages[0],
+    )
+
   def test_all_parameters_of_a_class_are_named(self):
     with self.assertLogs(level='WARNING') as logs:
       self._warn(bindings=['IQLCritic.expectile = 0.8', 'IQLCritic.tau = 0.1'])

@@ -15,7 +15,7 @@ import numpy as np
 import tree
 
 from parl_tf import types
-from parl_tf.domains import domain as domain_lib
+from parl_tf.domains import extrapolation
 
 
 class DomainConformance(test_utils.EnvironmentTestMixin):
@@ -208,7 +208,7 @@ class DomainConformance(test_utils.EnvironmentTestMixin):
     if value is not None:
       self.assertTrue(np.isfinite(value))
     else:  # Or the returns of failures would rise to 0 at the time limit.
-      self.assertTrue(domain_lib.extrapolates_returns(self.domain, 0.99))
+      self.assertTrue(extrapolation.extrapolates_returns(self.domain, 0.99))
 
   def test_returns_are_in_the_value_range(self):
     value_range = self.domain.value_range(0.9)

@@ -83,6 +83,20 @@ class EditImproverTest(tensor_case.TensorCase):
     for variable, value in zip(constant, before[len(changing):]):
       self.assertAllEqual(variable, value)
 
+  def test_the_critic_must_read_edits_too(self):
+    search = small_agent.make_search()
+    search.optimize_targets = False
+    make = functools.partial(
+        small_agent.make_agent,
+        td.TDCritic,
+        _make_policy,
+        improver=edit.EditImprover(),
+        search=search,
+    )
+    make(critic_kwargs=dict(num_backup_actions=None))
+    with self.assertRaisesRegex(ValueError, 'EditedPolicy, whose.*, got 1'):
+      make()
+
   def test_needs_an_edited_policy(self):
     with self.assertRaisesRegex(TypeError, '`EditedPolicy`, got Diffusion'):
       small_agent.make_agent(improver=edit.EditImprover())

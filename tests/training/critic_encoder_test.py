@@ -267,6 +267,13 @@ class RefusalTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, f'`{_OPTION}`.*no images'):
       phase_checks.check(None, phase_names, domain, agent)
 
+  def test_it_is_refused_where_no_offline_phase_does_it(self):
+    gin.bind_parameter(_OPTION, True)
+    with self.assertRaisesRegex(ValueError, 'without an offline phase'):
+      critic_encoder.check_unbound()
+    gin.bind_parameter('run_experiment.initial_run', 'run')
+    critic_encoder.check_unbound()
+
 
 if __name__ == '__main__':
   tf.test.main()

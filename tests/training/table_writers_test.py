@@ -122,6 +122,10 @@ class MakeTest(parameterized.TestCase):
     domain.extrapolates_returns = False
     self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
     domain.extrapolates_returns = True
+    with gin.unlock_config():
+      gin.bind_parameter('extrapolates_returns.enabled', False)
+    self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
+    gin.clear_config()
     agent.critic.gamma = 1.0  # Their sum would be infinite.
     self.assertFalse(run_constants.read(domain, agent).extrapolates_returns)
 
