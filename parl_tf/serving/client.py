@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 import types
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Type
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Type
 
 import numpy as np
 
@@ -353,7 +353,7 @@ class PolicyClient:
     """Draws one action at a time from a server without our extension."""
     if version is not None:
       self._check_metadata(version)
-    actions = []
+    actions: List[List[np.ndarray]] = []
     for row in range(size):
       single = {name: np.asarray(x)[row] for name, x in observation.items()}
       single = {
