@@ -22,6 +22,7 @@ from parl_tf.binaries import overridden_bindings
 from parl_tf.binaries import shadowed_bindings
 from parl_tf.binaries import unused_bindings
 
+_SEARCHES = ('Search', 'ActionOptimizer', 'CrossEntropyMethod')
 _UNKNOWN_NAME = re.compile(
     r"No configurable matching (?:reference )?'@?([\w.]+)"
 )
@@ -105,6 +106,31 @@ def warn_of_unused(
     unused = []
   for warning in unused:
     logging.warning('%s', warning)
+
+
+def warn_of_search(
+    gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+) -> None:
+  """Warns of bindings of the user for a search that a SavedModel contains.
+
+  Args:
+    gin_files: Paths of the files that were parsed.
+    gin_bindings: Bindings that were parsed.
+  """
+  names = []
+  with contextlib.suppress(FileNotFoundError):  # In an installed package.
+    for _, statement in unused_bindings.own_statements(
+        gin_files, gin_bindings, _find, _is_own
+    ):
+      name = statement.selector.rpartition('.')[2]
+      if name in _SEARCHES:
+        names.append(f'{name}.{statement.arg_name}')
+  if names:
+    logging.warning(
+        '%s: no effect on a SavedModel, which contains its search. Export it'
+        ' with these bindings (parl-export).',
+        ', '.join(dict.fromkeys(names)),
+    )
 
 
 def digest(gin_files: Sequence[str], gin_bindings: Sequence[str] = ()) -> str:

@@ -45,6 +45,7 @@ from typing import Sequence
 from absl import app
 from absl import flags
 
+from parl_tf.binaries import configs
 from parl_tf.binaries import console
 from parl_tf.binaries import outputs
 from parl_tf.binaries import run_flags
@@ -60,6 +61,11 @@ def main(arguments: Sequence[str]) -> None:
   from parl_tf.binaries import evaluation_comparison
   from parl_tf.binaries import evaluation_run
 
+  is_other_served = run_flags.is_url(options.against or '')
+  if is_other_served:
+    # A configuration that is parsed accepts no new configurables.
+    import parl_tf.policies.remote  # noqa: F401
+    import parl_tf.training.served_acting  # noqa: F401
   configuration = options.gin_file or (), options.gin_bindings
   constants = dict(num_episodes=options.num_episodes, seed=options.seed)
   if options.follow:
@@ -81,6 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     )
   elif not _is_served(options):
     act, domain = evaluation_run.exported_act(options.policy, *configuration)
+    configs.warn_of_search(*configuration)
   elif options.root_dir:
     act, domain = evaluation_run.searched_act(
         options.policy, options.root_dir, *configuration, options.checkpoint
@@ -92,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
   other = other_act = None
   if options.against:  # Its errors come before any episode is played.
     other_act = evaluation_run.other_act(
-        options.against, domain, is_served=run_flags.is_url(options.against)
+        options.against, domain, is_other_served, options.temperature
     )
   result = evaluation_run.play(
       act, domain, **constants, video_file=options.video
@@ -224,7 +231,11 @@ def _define_flags():
       'num_episodes', 32, 'Number of episodes per evaluation.', lower_bound=1
   )
   flags.DEFINE_integer(
-      'seed', 0, 'Seed of start states and policy samples.', lower_bound=0
+      'seed',
+      0,
+      'Seed of start states and policy samples. That of a run has the episodes'
+      ' by which it chose its best policies.',
+      lower_bound=0,
   )
   flags.DEFINE_bool(
       'alone', False, 'With --root_dir: the policy acts without the search.'
@@ -232,8 +243,8 @@ def _define_flags():
   flags.DEFINE_float(
       'temperature',
       1.0,
-      'Scale of the noise of a served policy, or of a policy with --alone, for'
-      " which the default is that of the run's evaluations.",
+      'Scale of the noise of a served policy, also of --against, or of a policy'
+      " with --alone, for which the default is that of the run's evaluations.",
       lower_bound=0.0,
   )
   flags.DEFINE_string(

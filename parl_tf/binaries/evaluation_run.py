@@ -79,7 +79,7 @@ def configure_with_policy(
 
 
 def other_act(
-    policy: str, domain: domain_lib.Domain, *, is_served: bool
+    policy: str, domain: domain_lib.Domain, is_served: bool, temperature: float
 ) -> evaluation.Act:
   """Returns an act of another policy on the same domain.
 
@@ -87,14 +87,15 @@ def other_act(
     policy: Directory of a SavedModel, or ws:// URL of a server.
     domain: The task.
     is_served: Whether it is a URL.
+    temperature: Scale of the noise of a served policy.
 
   Raises:
     ConnectionError: If the server does not answer.
     ValueError: If there is no SavedModel, or it does not fit the domain.
   """
-  if not is_served:
-    return exported_policy.ExportedPolicy(policy, domain)
-  return _alone(policy, domain)
+  if is_served:
+    return _alone(policy, domain, temperature)
+  return exported_policy.ExportedPolicy(policy, domain)
 
 
 def searched_act(

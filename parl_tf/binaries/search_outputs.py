@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from typing import Dict, Mapping, NamedTuple
+from typing import Dict, Mapping, NamedTuple, Sequence
 
 from parl_tf import proportion
 from parl_tf.binaries import search_settings
@@ -142,7 +142,11 @@ def describe(found: Found) -> str:
 
 
 def gin_text(
-    found: Found, num_candidates: int, checkpoint: str, train_step: int
+    found: Found,
+    num_candidates: int,
+    checkpoint: str,
+    train_step: int,
+    gin_bindings: Sequence[str] = (),
 ) -> str:
   """Returns a gin file that binds the best search for acting and evaluation.
 
@@ -152,6 +156,7 @@ def gin_text(
       policies that sample among the candidates.
     checkpoint: Name of the checkpoint with the networks.
     train_step: Its training step.
+    gin_bindings: Bindings that the search overrode the run's with.
   """
   best = found.best
   values = {
@@ -169,6 +174,7 @@ def gin_text(
   comment = [
       f'Found by parl-search for the checkpoint {checkpoint!r} at training step'
       f' {train_step}.',
+      *(f'With {binding}' for binding in gin_bindings),
       *describe(found).splitlines(),
   ]
   lines = [
@@ -187,32 +193,40 @@ def gin_text(
   return '\n'.join(lines) + '\n'
 
 
-def usage(root_dir: str, checkpoint: str, gin_file: str) -> str:
+def usage(
+    root_dir: str,
+    checkpoint: str,
+    gin_file: str,
+    gin_bindings: Sequence[str] = (),
+) -> str:
   """Returns the commands that use a gin file.
 
   Args:
     root_dir: Directory of the run.
     checkpoint: Name of the checkpoint with the networks.
     gin_file: The file.
+    gin_bindings: Bindings that the search overrode the run's with.
   """
+  given = [x for text in gin_bindings for x in ('--gin_bindings', text)]
   lines = [f'Wrote {gin_file}.']
   if checkpoint == 'offline':
     lines += [
         'To fine-tune with it, begin a new run from this one:',
-        _command(_train_words(root_dir, gin_file)),
+        _command([*_train_words(root_dir, gin_file), *given]),
     ]
   if checkpoint == 'last':
     lines += [
         'To evaluate the run with it:',
-        _command(
-            ['parl-evaluate', '--root_dir', root_dir, '--gin_file', gin_file]
-        ),
+        _command([
+            'parl-evaluate', '--root_dir', root_dir, '--gin_file', gin_file,
+            *given,
+        ]),
     ]
   lines += [
       'To export the policy with it:',
       _command([
           'parl-export', '--root_dir', root_dir, '--checkpoint', checkpoint,
-          '--gin_file', gin_file, '--output', 'exported/greedy_policy',
+          '--gin_file', gin_file, *given, '--output', 'exported/greedy_policy',
       ]),
   ]
   return '\n'.join(lines)

@@ -115,18 +115,18 @@ def search(
     gin_file = os.path.join(root_dir, f'search_{checkpoint}.gin')
     if found.is_refuted:
       # That of an earlier search would be taken for the result of this one.
-      if os.path.exists(gin_file):
+      if os.path.exists(gin_file) and not gin_bindings:
         os.remove(gin_file)
       return '\n\n'.join([table, search_outputs.describe(found)])
     text = search_outputs.gin_text(
-        found, num_candidates, checkpoint, train_step
+        found, num_candidates, checkpoint, train_step, gin_bindings
     )
     with synced_file.write(gin_file) as file:
       file.write(text.encode())
   return '\n\n'.join([
       table,
       search_outputs.describe(found),
-      search_outputs.usage(root_dir, checkpoint, gin_file),
+      search_outputs.usage(root_dir, checkpoint, gin_file, gin_bindings),
   ])
 
 

@@ -20,6 +20,7 @@ from parl_tf.reports import run_search
 _DOMAIN_BINDING = 'select_domain.domain'
 _GROUPINGS = ('auto', 'parent', 'name')
 # Seed suffix of a run's directory name, if that name also contains the method.
+_LEARNER = 'learner'  # The directory of a distributed run that has it.
 _NUMBER_ENDING = re.compile(r'[-_]?(seed)?[-_]?(\d+)$')
 
 
@@ -119,7 +120,7 @@ def read_runs(
   paths, notes = run_search.find_runs(folders)
   runs = []
   for path in paths:
-    parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    parent = os.path.basename(os.path.dirname(_own_directory(path)))
     run = read_run(path, parent)
     if group_by == 'name' or (group_by == 'auto' and not _is_seed(path)):
       run = run._replace(method=_name_without_seed(run))
@@ -265,14 +266,21 @@ def label_domains(runs: Sequence[Run]) -> List[Run]:
   return [run._replace(domain=x) for run, x in zip(runs, labels, strict=True)]
 
 
+def _own_directory(path: str) -> str:
+  """Returns the directory of a run; its learner's is within that."""
+  path = os.path.abspath(path)
+  is_learner = os.path.basename(path) == _LEARNER
+  return os.path.dirname(path) if is_learner else path
+
+
 def _is_seed(path: str) -> bool:
-  name = os.path.basename(os.path.abspath(path))
+  name = os.path.basename(_own_directory(path))
   return _NUMBER_ENDING.fullmatch(name) is not None
 
 
 def _name_without_seed(run: Run) -> str:
   """Strips a number only if it is the run's seed: `samples_32` stays."""
-  name = os.path.basename(os.path.abspath(run.path))
+  name = os.path.basename(_own_directory(run.path))
   ending = _NUMBER_ENDING.search(name)
   if ending and int(ending[2]) == run.seed:
     return name[:ending.start()] or name

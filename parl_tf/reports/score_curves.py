@@ -19,7 +19,7 @@ _STEPS = (
     'Score against environment steps; step 0 is the end of offline training.'
     ' The first episodes are the warm-up, which collects data without training.'
 )
-_KEY = 'dots: evaluations of a seed; line: mean of the seeds, interpolated'
+_KEY = 'dots: evaluations of a seed; line: interquartile mean of the seeds'
 _MEAN = (
     'Dots are evaluations of a seed. The line is the interquartile mean over'
     ' seeds, each interpolated linearly between its evaluations, as far as all'

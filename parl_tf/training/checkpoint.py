@@ -39,6 +39,7 @@ class RunState:
     latest: Metrics and outcomes of the latest evaluation of the current
       weights.
     num_online_evaluations: Evaluations of the online phase so far.
+    phase_lengths: Numbers of steps or episodes that phases have begun with.
     offline_version: Version of a served policy's weights that drew the cached
       samples of the offline phase; '' if none did.
     policy_versions: Versions of a served policy's weights in the online phase.
@@ -63,6 +64,7 @@ class RunState:
   summaries: Dict[str, Any] = dataclasses.field(default_factory=dict)
   latest: Dict[str, Any] = dataclasses.field(default_factory=dict)
   num_online_evaluations: int = 0
+  phase_lengths: Dict[str, int] = dataclasses.field(default_factory=dict)
   offline_version: str = ''
   policy_versions: List[str] = dataclasses.field(default_factory=list)
   lacks_networks: bool = False

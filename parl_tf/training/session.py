@@ -148,11 +148,22 @@ class Session:
 
     Returns:
       Whether the phase has steps left.
+
+    Raises:
+      ValueError: If a phase that another one followed now has more steps.
     """
     if self.state.lacks_networks:  # They are still those of the phase's end.
       self.keep_networks()
     if name in self.state.summaries and not self._reopen(name, num_steps):
+      before = self.state.phase_lengths.get(name, num_steps)
+      if num_steps > before:
+        raise ValueError(
+            f'Only the last phase of a run can be continued: {name} must keep'
+            f' its {before} steps, got {num_steps}. To train it for longer,'
+            ' begin a new run from its networks (`run_experiment.initial_run`).'
+        )
       return False
+    self.state.phase_lengths[name] = num_steps
     self.state.lacks_networks = False
     if self.state.phase != name or self.state.phase_step == 0:
       self.state.phase = name

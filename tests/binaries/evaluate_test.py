@@ -16,7 +16,10 @@ import tensorflow as tf
 from parl_tf.binaries import exported_policy
 from parl_tf.binaries import video
 from parl_tf.datasets import reading
+from parl_tf.serving import policy_spec
+from parl_tf.serving import server
 from parl_tf.training import evaluation
+from tests.serving import toy_policy
 from tests.training import line_walk
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -234,6 +237,30 @@ class EvaluateTest(parameterized.TestCase):
     )
     self.assertNotEqual(done.returncode, 0)
     self.assertIn("SavedModel, got 'no_such_policy'", done.stderr)
+
+  def test_the_other_policy_may_be_served(self):
+    _save(self._policy, _flat_policy, observation=_FLAT, seed=_SEED)
+    gin_file = os.path.join(self._dir, 'experiment.gin')
+    pathlib.Path(gin_file).write_text(_GIN, encoding='utf-8')
+
+    def sample(observation, num_samples, seed):
+      size = len(observation['observation'])
+      return np.full([size, num_samples, 1, 1], -3.0, np.float32)
+
+    spec = policy_spec.PolicySpec(
+        {'observation': policy_spec.ArraySpec((2,))}, action_size=1
+    )
+    with toy_policy.serving(server.Policy(sample), spec) as running:
+      done = subprocess.run(
+          [sys.executable, '-m', 'parl_tf.binaries.evaluate',
+           f'--policy={self._policy}', f'--gin_file={gin_file}',
+           '--gin_bindings=ActionOptimizer.step_size = 0.1',
+           f'--against=ws://{running.address}', '--num_episodes=2'],
+          env={**os.environ, 'PYTHONPATH': str(_ROOT)},
+          capture_output=True, text=True, check=True,
+      )
+    self.assertIn(f'ws://{running.address}: success rate 0.000', done.stdout)
+    self.assertIn('ActionOptimizer.step_size: no effect', done.stderr)
 
   def test_dict_observation_has_one_input_per_key(self):
     _save(self._policy, _dict_policy, place=_PART, time=_PART, seed=_SEED)

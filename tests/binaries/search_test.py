@@ -95,7 +95,10 @@ class OutputsTest(absltest.TestCase):
         "# seed = 5\nrun_experiment.phase_names = ('offline',)\n"
         "run_experiment.initial_phase = 'behavior_cloning'\n",
     )
-    text = search_outputs.usage(folder.full_path, 'offline', 'few.gin')
+    text = search_outputs.usage(
+        folder.full_path, 'offline', 'few.gin', ['Reach.limit = 9']
+    )
+    self.assertEqual(text.count("--gin_bindings 'Reach.limit = 9'"), 2)
     (line,) = [x for x in text.splitlines() if 'parl-train' in x]
     words = shlex.split(line)
     self.assertEqual(words[words.index('--seed') + 1], '5')

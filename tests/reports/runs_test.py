@@ -28,6 +28,17 @@ class ReadRunTest(run_folder_case.RunFolderCase):
         run.metrics.columns['values/mean'], [-2.0, np.nan, np.nan]
     )
 
+  def test_a_distributed_run_has_the_name_of_its_directory(self):
+    paths = [
+        self._write(f'{name}/learner', seed=seed)
+        for seed in (0, 1) for name in (f'cal_ql_{seed}', f'iql/seed_{seed}')
+    ]
+    found = runs.read_runs(paths).runs
+    self.assertEqual(
+        [(x.method, x.seed) for x in found],
+        [('cal_ql', 0), ('cal_ql', 1), ('iql', 0), ('iql', 1)],
+    )
+
   def test_last_evaluation_of_a_phase_counts(self):
     run = runs.read_run(self._write('run'), 'method')
 

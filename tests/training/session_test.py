@@ -257,7 +257,9 @@ class SessionTest(absltest.TestCase):
       session.evaluate(with_search=False)
       session.end_phase()
     self.assertTrue(session.is_past('offline'))
-    self.assertFalse(session.begin_phase('offline', 100))
+    self.assertFalse(session.begin_phase('offline', 5))
+    with self.assertRaisesRegex(ValueError, 'offline must keep its 6 .* 100'):
+      session.begin_phase('offline', 100)
 
   def test_errors_of_xla_name_the_setting_that_avoids_it(self):
     session = self._session()
