@@ -22,6 +22,7 @@ import argparse
 import concurrent.futures
 import importlib
 import itertools
+import signal
 import sys
 import threading
 
@@ -303,7 +304,15 @@ def main():
   )
   sys.stdout.write(f'{options.environment} is served at {address}.\n')
   sys.stdout.flush()
-  server.wait_for_termination()
+  # Any of them ends the program, and closes the environments.
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler)
+  try:
+    server.wait_for_termination()
+  except KeyboardInterrupt:
+    sys.stdout.write('Interrupted: the environments are closed.\n')
+  finally:
+    server.stop(0).wait()
 
 
 if __name__ == '__main__':

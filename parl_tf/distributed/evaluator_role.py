@@ -50,7 +50,8 @@ def follow(
     ValueError: If the directory has the results of another run.
   """
   link = server_link.ServerLink(address)
-  journal = link.wait_for(journal_lib.TABLE, lambda: journal_lib.read(link))
+  reader = journal_lib.Reader(link)
+  journal = link.wait_for(journal_lib.TABLE, reader.read)
   synced_file.make_directory(root_dir)
   directory_id.check_run(root_dir, int(journal.run_id[0]))
   domain = domain_lib.select_domain()
@@ -67,6 +68,11 @@ def follow(
 
     def receive():
       is_there = weights.receive() is not None
+      if is_there:
+        now = reader.read()
+        if now is None:  # The service was restarted, perhaps as another run's.
+          return None
+        directory_id.check_run(root_dir, int(now.run_id[0]))
       is_new = int(train_step) > metrics.train_step or not metrics.num_rows
       # Ignores the steps that a restarted learner repeats.
       return True if is_there and (is_new or weights.is_over) else None

@@ -20,6 +20,7 @@ _STEP_SECONDS = 0.5
 _VIEW_SECONDS = 10.0
 # Time for the other roles to end after the learner.
 _LAST_SECONDS = 600.0
+_LAST_EVALUATION_SECONDS = 3600.0  # Episodes may be slow.
 _PORTS = range(20_000, 30_000)
 # TensorFlow reserves all memory of every GPU that it sees.
 _WITHOUT_GPU = {'CUDA_VISIBLE_DEVICES': '-1'}
@@ -123,6 +124,7 @@ def launch(options) -> int:
       signal.signal(number, signal.default_int_handler)
   host = ray.util.get_node_ip_address() if options.ray_address else 'localhost'
   address = f'{host}:{options.port or free_port()}'
+  warn_of_spools(options.root_dir, options.num_collectors)
   roles = make_roles(options, address)
   supervisor = supervisor_lib.Supervisor(
       roles,
@@ -140,7 +142,7 @@ def launch(options) -> int:
   view = progress_view.ProgressView(address)
   workers = [role.name for role in roles if role.name != 'service']
   shown_at = time.monotonic()
-  num_last_steps = int(_LAST_SECONDS / _STEP_SECONDS)
+  ended_at = None  # When the learner did.
   status = 0
   try:
     while not all(supervisor.has_ended(name) for name in workers):
@@ -148,9 +150,16 @@ def launch(options) -> int:
       if supervisor.has_ended('learner'):
         # A service that restarted at that moment no longer has the signal that
         # ends the other roles.
-        num_last_steps -= 1
-        if not num_last_steps:
-          logging.warning('Stopping the roles that are still running.')
+        ended_at = ended_at or time.monotonic()
+        running = [x for x in workers if not supervisor.has_ended(x)]
+        is_evaluating = 'evaluator' in running
+        limit = _LAST_EVALUATION_SECONDS if is_evaluating else _LAST_SECONDS
+        if time.monotonic() - ended_at > limit:
+          logging.warning(
+              'Stopping the roles that still run %g min after the learner: %s.',
+              limit / 60.0,
+              ', '.join(running),
+          )
           break
       if time.monotonic() - shown_at >= _VIEW_SECONDS:
         shown_at = time.monotonic()
@@ -164,6 +173,27 @@ def launch(options) -> int:
       supervisor.stop(role.name)
     ray.shutdown()
   return status
+
+
+def warn_of_spools(root_dir: str, num_collectors: int) -> None:
+  """Warns of collectors of before whose episodes no process will send.
+
+  Args:
+    root_dir: Directory of the run.
+    num_collectors: Number of collectors now.
+  """
+  directory = os.path.join(root_dir, 'spool')
+  names = os.listdir(directory) if os.path.isdir(directory) else []
+  unused = sorted(int(x) for x in names if x.isdigit())
+  unused = [x for x in unused if x >= num_collectors]
+  if unused:
+    logging.warning(
+        '%s has spools of more collectors than %d: %s. Episodes that they have'
+        ' not sent enter the log only if as many collectors run again.',
+        directory,
+        num_collectors,
+        unused,
+    )
 
 
 def free_port() -> int:

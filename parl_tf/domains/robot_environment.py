@@ -310,11 +310,9 @@ class RobotEnvironment(domain.Environment):
     """Stops the arm; if that fails or hangs, the watchdog tries again."""
     if self._lock_name is not None and not arm_lock.is_held(self._lock_name):
       return  # It would stop the motion of another program.
-    self._watchdog.arm()
-    with arm_lib.lost_connections_named():
+    with self._watchdog.stopping(), arm_lib.lost_connections_named():
       self._arm.stop()
-    self._is_stopped = True
-    self._watchdog.disarm()
+      self._is_stopped = True
 
   def _time_step(self, is_cut_short: bool) -> dm_env.TimeStep:
     timed_out = is_cut_short or self._num_steps >= self._max_episode_steps

@@ -129,9 +129,26 @@ class Watchdog:
     self._timer: Optional[threading.Timer] = None
 
   def arm(self) -> None:
-    """Restarts the time until the call."""
+    """Restarts the time until the call.
+
+    Raises:
+      RuntimeError: If no thread can be started; an earlier time still runs.
+    """
+    with self._lock:
+      before = self._timer
+      self._start(_NUM_CALLS)
+      if before is not None:
+        before.cancel()
+
+  @contextlib.contextmanager
+  def stopping(self) -> Iterator[None]:
+    """Watches while the arm is stopped: calls if that fails or hangs."""
+    try:
+      self.arm()
+    except RuntimeError:  # The arm must be stopped all the same.
+      logging.exception('Robot: the watchdog cannot watch the arm.')
+    yield
     self.disarm()
-    self._start(_NUM_CALLS)
 
   def disarm(self) -> None:
     """Cancels the call; waits for one already in progress."""
@@ -141,8 +158,9 @@ class Watchdog:
       self._timer = None
 
   def _start(self, num_calls: int) -> None:
-    self._timer = threading.Timer(self._seconds, self._call, [num_calls])
-    self._timer.start()
+    timer = threading.Timer(self._seconds, self._call, [num_calls])
+    timer.start()
+    self._timer = timer
 
   def _announce(self) -> None:
     logging.warning(

@@ -1,5 +1,7 @@
 """Tests of the evaluator role."""
 
+from unittest import mock
+
 from absl.testing import absltest
 import gin
 import reverb
@@ -29,6 +31,29 @@ class EvaluatorRoleTest(absltest.TestCase):
     directory_id.check_run(self._root_dir, 1)
     with self.assertRaisesRegex(ValueError, r'service \(2\), but.*\(1\)'):
       self._follow(run_id=2)
+
+  def test_another_run_may_take_the_port_while_it_waits(self):
+    weights = mock.Mock(is_over=False)
+
+    def receive():
+      journal.publish(
+          reverb.Client(self._address), journal.make(run_id=2)
+      )
+      return {}
+
+    weights.receive.side_effect = receive
+    agent = mock.Mock(train_step_counter=1)
+    for module, name, value in (
+        (evaluator_role.weights_lib, 'Weights', weights),
+        (evaluator_role.domain_lib, 'select_domain', None),
+        (evaluator_role.experiment, 'make_agent', agent),
+        (evaluator_role.evaluation, 'Evaluator', None),
+    ):
+      self.enter_context(
+          mock.patch.object(module, name, return_value=value)
+      )
+    with self.assertRaisesRegex(ValueError, r'service \(2\), but.*\(1\)'):
+      self._follow(run_id=1)
 
 
 if __name__ == '__main__':

@@ -50,6 +50,16 @@ class RolesTest(absltest.TestCase):
           ['--gin_file=quickstart.gin', f'--gin_file={mine}'], role.command
       )
 
+  def test_episodes_of_more_collectors_before_are_warned_of(self):
+    root_dir = self.create_tempdir().full_path
+    for number in range(3):
+      os.makedirs(os.path.join(root_dir, 'spool', str(number)))
+    with self.assertLogs(level='WARNING') as logs:
+      launcher.warn_of_spools(root_dir, 1)
+    self.assertIn('more collectors than 1: [1, 2]', logs.output[0])
+    with self.assertNoLogs(level='WARNING'):
+      launcher.warn_of_spools(root_dir, 3)
+
   def test_service_port_is_outside_the_ephemeral_range(self):
     with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
       low, high = map(int, file.read().split())

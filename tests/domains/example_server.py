@@ -61,6 +61,11 @@ class ExampleServer:
     """Lets a stopped server run on."""
     self._process.send_signal(signal.SIGCONT)
 
+  def interrupt(self, number: int) -> None:
+    """Sends a signal, and returns once the server has ended."""
+    self._process.send_signal(number)
+    self._process.wait(timeout=60.0)
+
   def kill(self) -> None:
     """Ends the server."""
     self._process.kill()

@@ -1,6 +1,7 @@
 """Tests of what a robot checks before it moves."""
 
 import os
+import threading
 from unittest import mock
 
 from absl import logging
@@ -56,6 +57,16 @@ class RobotSafetyTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '`Measurement.time`.*monotonic'):
       environment.reset()
     self.assertEqual(self._calls, [])
+
+  def test_an_arm_is_stopped_although_no_thread_can_be_started(self):
+    environment = self._make()
+    environment.reset()
+    stop = self.enter_context(mock.patch.object(self._arm, 'stop'))
+    error = RuntimeError("can't start new thread")
+    with mock.patch.object(threading.Thread, 'start', side_effect=error):
+      with self.assertRaisesRegex(RuntimeError, 'new thread'):
+        environment.step(np.zeros([4], np.float32))
+    stop.assert_called_once()
 
   def test_a_driver_that_cannot_be_checked_is_named(self):
     environment = self._make()
