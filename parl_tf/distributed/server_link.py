@@ -191,12 +191,12 @@ class ServerLink:
 
     Reverb's iterators block silently until the server is back and has filled
     its tables, and Python handles no Ctrl-C meanwhile. So it ends the process
-    after a second, if the server is unavailable.
+    after a second, if the server is unavailable or the table empty.
 
     Args:
       table: Table that is read within the `with` block.
     """
-    is_over, is_lost = threading.Event(), threading.Event()
+    is_over, is_blocked = threading.Event(), threading.Event()
 
     def watch():
       waiting = _Waiting(f'{self.address} table {table}')
@@ -204,14 +204,15 @@ class ServerLink:
         try:
           tables = self.tables()
         except ConnectionError as error:
-          is_lost.set()
+          is_blocked.set()
           waiting.report(str(error), at_once=True)
           continue
-        is_lost.clear()
-        if table in tables and tables[table].current_size:
+        if table in tables and _may_be_sampled(tables[table]):
+          is_blocked.clear()
           waiting.end()
           waiting = _Waiting(f'{self.address} table {table}')
         else:
+          is_blocked.set()
           waiting.report(_EMPTY, at_once=False)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -219,8 +220,8 @@ class ServerLink:
     interrupted: ContextManager[None] = contextlib.nullcontext()
     if threading.current_thread() is threading.main_thread():
       interrupted = interruption.ends_soon(
-          lambda: '\nInterrupted while the replay service was away.\n',
-          is_lost.is_set,
+          lambda: '\nInterrupted while it waited for the replay service.\n',
+          is_blocked.is_set,
       )
     try:
       with interrupted:
@@ -228,6 +229,12 @@ class ServerLink:
     finally:
       is_over.set()
       thread.join()
+
+
+def _may_be_sampled(table: Any) -> bool:
+  """Returns whether a table has rows, and all that a restart puts back."""
+  least = max(1, table.rate_limiter_info.min_size_to_sample)
+  return table.current_size >= least
 
 
 def _answer(answer: futures.Future, function: Callable[[], Any]) -> None:

@@ -1,5 +1,6 @@
 """Tests of the link to a replay service and of sending weights."""
 
+import contextlib
 import threading
 import time
 from unittest import mock
@@ -106,6 +107,34 @@ class ServerLinkTest(service_case.ServiceCase):
           time.sleep(0.02)
 
     self.assertIn(f'Waiting for {link.address} table online', logs.output[0])
+
+  def test_ctrl_c_ends_a_wait_for_rows(self):
+    may_end = []
+
+    @contextlib.contextmanager
+    def ends_soon(unused_describe, may_end_now):
+      may_end.append(may_end_now)
+      yield
+
+    self.enter_context(
+        mock.patch.object(server_link.interruption, 'ends_soon', ends_soon)
+    )
+    self.enter_context(
+        mock.patch.object(server_link, '_FIRST_REPORT_SECONDS', 0.02)
+    )
+    table = mock.Mock(current_size=3)
+    table.rate_limiter_info.min_size_to_sample = 3
+    link = server_link.ServerLink('localhost:1')
+    self.enter_context(
+        mock.patch.object(link, 'tables', return_value={'online': table})
+    )
+    with link.watched('online'):
+      for size, wanted in ((2, True), (3, False), (0, True)):
+        table.current_size = size
+        deadline = time.monotonic() + 20.0
+        while may_end[0]() != wanted and time.monotonic() < deadline:
+          time.sleep(0.02)
+        self.assertEqual(may_end[0](), wanted)
 
   def test_call_ends_soon_if_the_server_exits_during_it(self):
     link = server_link.ServerLink(self.start().address)
