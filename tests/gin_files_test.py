@@ -356,7 +356,7 @@ class GinFilesTest(tensor_case.TensorCase):
         'Search.num_samples': 16,
         'ServedOnline.num_samples': 8,
         'ServedOnline.fitted_offline_fraction': 0.0,
-        'ActionOptimizer.num_candidates': 4,
+        'ActionOptimizer.num_candidates': 8,
     }
     self.assertEqual({x: gin.query_parameter(x) for x in constants}, constants)
     self.assertTrue(agent.generative_policy.is_served)

@@ -259,12 +259,17 @@ class CalQLTest(parameterized.TestCase):
             info={'monte_carlo_return': tf.fill([4], np.float32(np.log(4.0)))}
         )
     )
-    expected = {
-        ('logsumexp', True): np.log(91 / 31), ('logsumexp', False): 0.0,
-        ('expectation', True): np.log(4.0), ('expectation', False): 0.0,
-    }
-    for (form, calibrate), value in expected.items():
-      critic = _make(conservative_form=form, calibrate=calibrate)
+    expected = (
+        (dict(), np.log(91 / 31)),
+        (dict(calibrate=False), 0.0),
+        (dict(conservative_form='expectation'), np.log(4.0)),
+        (dict(conservative_form='expectation', calibrate=False), 0.0),
+        (dict(calibrate_random_actions=True), np.log(121 / 31)),
+        # The roots of 4 are 2: 2 log((10 + 40 + 1) / 31).
+        (dict(conservative_temperature=2.0), 2.0 * np.log(51 / 31)),
+    )
+    for options, value in expected:
+      critic = _make(**options)
       for variable in critic.trainable_variables:
         if variable.name.startswith('head'):
           variable.assign(tf.zeros_like(variable))
@@ -289,6 +294,19 @@ class CalQLTest(parameterized.TestCase):
     np.testing.assert_allclose(
         loss.metrics['losses/conservative'], np.mean(expected), rtol=1e-5
     )
+
+  def test_each_column_has_its_own_density(self):
+    critic = _make(calibrate=False, num_conservative_actions=6)
+    with mock.patch.object(
+        losses, 'conservative_penalty', wraps=losses.conservative_penalty
+    ) as penalty:
+      _, _, source = self._loss(critic, _plain(6))
+    _, next_, here = penalty.call_args.args[-1]
+    for seen, actions in ((next_, source.next), (here, source.here)):
+      np.testing.assert_array_equal(
+          seen, actions.optimized(6, 'penalty').log_probs
+      )
+    self.assertTrue(np.any(next_ != here))
 
   def test_target_takes_the_best_of_several_actions(self):
     # Sixty draws include every member, so the subset does not matter.

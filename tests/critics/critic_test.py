@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from parl_tf.critics import critic
 from parl_tf.critics import iql
+from parl_tf.critics import td
 from tests.critics import critic_conformance
 
 
@@ -57,6 +58,19 @@ class CriticTest(parameterized.TestCase):
     np.testing.assert_allclose(
         values, np.full(values.shape, value), atol=0.01
     )
+
+  def test_the_members_of_a_target_may_be_distinct(self):
+    made = critic_conformance.make(
+        td.TDCritic,
+        network_ctor=functools.partial(
+            critic.CriticEnsemble, num_members=3, hidden_sizes=(4,)
+        ),
+        num_target_members=3,
+        distinct_target_members=True,
+    )
+    for number in range(10):
+      members = made._draw_members(tf.constant([number, 0])).numpy()
+      self.assertEqual(members.sum(axis=0).tolist(), [1, 1, 1])
 
   def test_the_constructor_makes_the_members_of_the_ensemble(self):
     made = critic_conformance.make(

@@ -44,10 +44,13 @@ class EditImproverTest(tensor_case.TensorCase):
 
   def test_loss_is_imitation_plus_that_of_sac_on_edits(self):
     policy = small_agent.make_policy(_make_policy)
-    improver = edit.EditImprover(initial_temperature=0.5)
     transition = small_agent.make_transition()
-    loss = improver.loss(transition, policy, _TwoMembers(), None, _SEED)
-
+    loss, other_target = (
+        edit.EditImprover(initial_temperature=0.5, target_entropy=target).loss(
+            transition, policy, _TwoMembers(), None, _SEED
+        )
+        for target in (None, 3.0)
+    )
     observation = transition.time_step.observation
     action = transition.action_step.action
     changed, log_prob = policy.edit(
@@ -63,6 +66,8 @@ class EditImproverTest(tensor_case.TensorCase):
     target = 2.0 * math.log(0.1) - 1.0
     expected += math.log(2.0) * (log_prob.numpy()[:, 0] + target)
     self.assertAllClose(loss.per_example, expected, rtol=1e-5)
+    expected += math.log(2.0) * (3.0 - target)
+    self.assertAllClose(other_target.per_example, expected, rtol=1e-5)
 
   def test_a_step_trains_base_edits_and_temperature(self):
     improver = edit.EditImprover()

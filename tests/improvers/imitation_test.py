@@ -32,6 +32,27 @@ class ImitationTest(tensor_case.TensorCase):
         loss.metrics['losses/imitation'], tf.reduce_mean(expected)
     )
 
+  def test_steps_below_the_least_return_are_not_imitated(self):
+    policy = small_agent.make_policy(diffusion.DiffusionPolicy)
+    transition = small_agent.make_transition()
+    step = transition.action_step
+    seed = tf.constant([3, 5])
+    returns = tf.constant([-5.0, -1.0, -4.0, -2.0] * 2)
+    transition = transition._replace(
+        action_step=step._replace(info={'monte_carlo_return': returns})
+    )
+    plain, filtered = (
+        imitation.ImitationImprover(least).loss(
+            transition, policy, critic=None, source=None, seed=seed
+        )
+        for least in (None, -4.0)
+    )
+    self.assertAllClose(
+        filtered.per_example,
+        plain.per_example * tf.constant([0.0, 1.0, 1.0, 1.0] * 2) / 0.75,
+    )
+    self.assertAllClose(filtered.metrics['policy/kept'], 0.75)
+
   def test_has_no_variables(self):
     self.assertEmpty(imitation.ImitationImprover().trainable_variables)
 

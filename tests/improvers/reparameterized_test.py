@@ -171,6 +171,25 @@ class DiffusionTest(tensor_case.TensorCase):
     ten, _, _ = _loss(improver, policy, _SumCritic(10.0))
     self.assertAllClose(one.per_example, ten.per_example, rtol=1e-4, atol=1e-4)
 
+  def test_values_are_weighted_and_divided_by_their_mean_size(self):
+    values = np.array([1.0, -3.0, 2.0, 4.0, -1.0, 0.5, -2.5, 6.0], np.float32)
+
+    class RowCritic:
+
+      def bind(self, unused_observation):
+        return lambda actions: (
+            values[:, np.newaxis] + 0.0 * tf.reduce_sum(actions, axis=-1)
+        )
+
+    loss, _, _ = _loss(
+        self._make(normalize_values=True, value_weight=2.0),
+        small_agent.make_policy(diffusion.DiffusionPolicy),
+        RowCritic(),
+    )
+    self.assertAllClose(
+        loss.per_example, -2.0 * values / np.mean(np.abs(values)), rtol=1e-5
+    )
+
   def test_imitation_is_the_policys_loss_on_the_dataset_actions(self):
     policy = small_agent.make_policy(diffusion.DiffusionPolicy)
     with_, without = (

@@ -41,9 +41,13 @@ class SteeringImproverTest(tensor_case.TensorCase):
 
   def test_loss_is_that_of_sac_on_the_noise(self):
     policy = small_agent.make_policy(_make_policy)
-    improver = steering.SteeringImprover(initial_temperature=0.5)
     transition = small_agent.make_transition()
-    loss = improver.loss(transition, policy, _SumOfNoise(), None, _SEED)
+    loss, other_target = (
+        steering.SteeringImprover(
+            initial_temperature=0.5, target_entropy=target
+        ).loss(transition, policy, _SumOfNoise(), None, _SEED)
+        for target in (None, 3.0)
+    )
     noise, log_prob = policy.choose_noise(
         transition.time_step.observation, 1, _SEED
     )
@@ -52,6 +56,8 @@ class SteeringImproverTest(tensor_case.TensorCase):
     expected = 0.5 * log_prob - noise.numpy()[:, 0].sum(axis=-1)
     expected += math.log(2.0) * (log_prob - 2.0)
     self.assertAllClose(loss.per_example, expected, rtol=1e-5)
+    expected += math.log(2.0) * 5.0
+    self.assertAllClose(other_target.per_example, expected, rtol=1e-5)
 
   def test_the_gradient_reaches_the_actor_and_no_flow(self):
     policy = small_agent.make_policy(_make_policy)

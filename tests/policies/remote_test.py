@@ -61,6 +61,33 @@ class RemotePolicyTest(parameterized.TestCase):
     other = policy.sample(observation, 6, tf.constant([3, -5]))
     self.assertTrue(np.any(actions != other))
 
+  def test_samples_and_fits_are_in_the_units_of_each_dimension(self):
+    low, high = np.array([-2.0, 0.0], 'f'), np.array([2.0, 6.0], 'f')
+    fitted = []
+    train = self.toy.train
+    self.toy.train = lambda observation, actions, *others: (
+        fitted.append(actions) or train(observation, actions, *others)
+    )
+    served = dataclasses.replace(
+        toy_policy.SPEC, action_low=low, action_high=high
+    )
+    policy = self._policy(_spec(bounds=(low, high)), served)
+    observation, seed = toy_policy.observation(5), tf.constant([3, -4])
+
+    actions = policy.sample(observation, 2, seed).numpy()
+
+    raw = self.toy.sample(observation, 2, remote.integer_seed(seed))
+    wanted = np.clip(2.0 * (raw - low) / (high - low) - 1.0, -1.0, 1.0)
+    np.testing.assert_allclose(
+        actions, wanted.reshape(5, 2, 8), rtol=1e-5, atol=1e-6
+    )
+    policy.version = 'initial'
+    policy.fit(observation, actions[:, 0], num_steps=1, seed=0)
+    given = actions[:, 0].reshape(5, 4, 2)
+    np.testing.assert_allclose(
+        fitted[0], low + (given + 1.0) / 2.0 * (high - low), atol=1e-5
+    )
+
   def test_seeds_of_decisions_differ_in_their_low_bits(self):
     seeds = {
         remote.integer_seed(

@@ -32,8 +32,11 @@ class RepeatedTrainingTest(absltest.TestCase):
     self.assertEqual(again.version, first.version)
     np.testing.assert_array_equal(again.losses['loss'], first.losses['loss'])
     self.assertEqual(self.policy.num_trainings, 1)
-    with self.assertRaises(weights.StaleVersionError):
-      client.train(observation, 2 * actions, **arguments)
+    for others in (
+        (2 * actions, {}), (actions, {'seed': 1}), (actions, {'num_steps': 3})
+    ):
+      with self.assertRaises(weights.StaleVersionError):
+        client.train(observation, others[0], **arguments | others[1])
     # From other weights, it is another training.
     client.train(observation, actions, **arguments | {'version': first.version})
     self.assertEqual(self.policy.num_trainings, 2)

@@ -207,6 +207,28 @@ class OfflineTest(PhaseTest):
     self.assertEqual(self._rows()[3]['train_step'], '8')
     self.assertEqual(session.state.summaries['offline']['train_steps'], 8)
 
+  def test_methods_without_a_frozen_policy_train_it_too(self):
+    session = self._session()
+    policy = session.agent.generative_policy
+    before = [v.numpy() for v in policy.trainable_variables]
+    with mock.patch.object(phases.cached_samples, 'attach') as attach:
+      phases.Offline(
+          num_steps=2, batch_size=8, interval=2, train_policy=True,
+          cache_candidates=True,
+      ).run(session)
+    attach.assert_not_called()  # Samples of before would be stale.
+    request = experience.ExperienceRequest(
+        critic_slices=1,
+        critic_batch_size=8,
+        policy_slices=1,
+        policy_batch_size=8,
+        policy_offline_fraction=1.0,
+    )
+    self.assertEqual(session.experience.requests, [(0, 2, request)])
+    self.assertTrue(
+        any(np.any(v != w) for v, w in zip(policy.trainable_variables, before))
+    )
+
   def test_phase_with_fewer_steps_requested_than_taken_is_evaluated(self):
     session = self._session()
     session.begin_phase('offline')
@@ -249,9 +271,21 @@ class OnlineTest(PhaseTest):
 
   def test_one_training_step_per_environment_step_after_the_warm_up(self):
     session = self._session()
-    lengths = self._run(session)
+    lengths = self._run(
+        session,
+        offline_fraction=0.25,
+        max_online_weight=3.0,
+        policy_offline_fraction=0.75,
+    )
     self.assertLen(lengths, 4)
-    request = experience.ExperienceRequest(**_CRITIC, **_POLICY)
+    request = experience.ExperienceRequest(
+        critic_slices=1,
+        critic_batch_size=8,
+        critic_offline_fraction=0.25,
+        critic_max_online_weight=3.0,
+        policy_offline_fraction=0.75,
+        **_POLICY,
+    )
     self.assertEqual(
         session.experience.requests,
         [(0, lengths[2], request), (lengths[2], lengths[3], request)],
