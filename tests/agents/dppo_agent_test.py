@@ -205,6 +205,45 @@ class DPPOAgentTest(tensor_case.TensorCase):
     self.assertLen(set(rewards), 4)
     self.assertEqual(_play_bandit(3, num_cloning_steps=3), rewards[:3])
 
+  def test_value_targets_are_bootstrapped_returns(self):
+    eager.run_eagerly(self)
+    agent = small_dppo.make_agent(
+        num_epochs=1, minibatch_size=10**6, gae_lambda=0.5
+    )
+    agent.value.scale = 2.0
+    random = np.random.default_rng(0)
+    before, after = (
+        tf.constant(random.normal(size=[2, 3, 3]), tf.float32) for _ in range(2)
+    )
+    chains = [agent.draw(x, tf.constant([7, 5]))[1] for x in tf.unstack(before)]
+    rollout = dppo_agent.Rollout(
+        before,
+        after,
+        tf.nest.map_structure(lambda *x: tf.stack(x), *chains),
+        reward=tf.constant([[1.0, -2.0, 0.5], [3.0, 0.0, -1.0]]),
+        discount=tf.constant([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]),
+        is_last=tf.constant([[False, True, False], [True, True, True]]),
+    )
+    value, following = (
+        np.stack([agent.value(x) for x in tf.unstack(y)])
+        for y in (before, after)
+    )
+    error = rollout.reward + agent.gamma * rollout.discount * following - value
+    factor = agent.gamma * 0.5 * rollout.discount[0]
+    advantage = np.stack([
+        error[0] + np.where(rollout.is_last[0], 0.0, factor * error[1]),
+        error[1],
+    ])
+
+    found = agent.train(types.Experience(baseline_rollout=rollout)).extra
+
+    self.assertAllClose(found['values/advantage'], np.mean(advantage))
+    self.assertAllClose(found['values/target'], np.mean(advantage + value))
+    # In units of the network's output, of which one is two of the return.
+    self.assertAllClose(
+        found['losses/value'], np.mean((advantage / 2.0) ** 2), rtol=1e-5
+    )
+
   def test_a_baseline_rollout_trains_only_the_baseline(self):
     eager.run_eagerly(self)
     agent = small_dppo.make_agent(num_epochs=2)

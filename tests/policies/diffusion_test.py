@@ -62,6 +62,16 @@ class ScheduleTest(parameterized.TestCase):
         float(tf.reduce_prod(1.0 - betas)), np.exp(-5.05), places=6
     )
 
+  def test_a_policy_has_the_schedule_of_its_name(self):
+    policy = policy_conformance.make(
+        diffusion.DiffusionPolicy,
+        schedule='variance_preserving',
+        num_denoising_steps=5,
+    )
+    np.testing.assert_array_equal(
+        policy.betas, diffusion.variance_preserving_beta_schedule(5)
+    )
+
   @parameterized.parameters(*diffusion.SCHEDULES.values())
   def test_a_schedule_without_steps_is_an_error(self, schedule):
     with self.assertRaisesRegex(ValueError, '`num_steps`.*0'):

@@ -129,9 +129,21 @@ class SampleSegmentsTest(parameterized.TestCase):
     # It is not used.
     sample_segments.open_base(path, _HEADER, ['another'])
 
-  def test_a_base_of_fewer_samples_or_unknown_settings_is_no_error(self):
-    path = self._base(num_samples=2, temperature=0.5, settings=None)
-    sample_segments.open_base(path, _HEADER, ['first'])
+  @parameterized.parameters(
+      dict(num_samples=2), dict(temperature=0.5), dict(settings=None)
+  )
+  def test_what_a_base_lacks_is_no_error(self, **changes):
+    path = self._base(**changes)
+    base = sample_segments.open_base(path, _HEADER, ['first'])
+    draw = mock.Mock(side_effect=lambda observation, num_samples, seed: np.ones(
+        [len(observation), num_samples, 2]
+    ))
+    self._segments(base).draw_new(['first'], draw)
+    # Samples of other settings are drawn again; those of unknown ones are read.
+    wanted = dict(_NUM_EPISODES)
+    if 'settings' in changes:
+      del wanted['offline']
+    self.assertEqual(draw.call_count, sum(wanted.values()))
 
 
 if __name__ == '__main__':
