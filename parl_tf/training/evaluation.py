@@ -203,9 +203,7 @@ class Evaluator:
   def _zeros(self, spec):
     return tf.zeros([self.batch_size, *spec.shape], spec.dtype)
 
-  def run_controller(
-      self, observer: Optional[Observer] = None
-  ) -> Optional[evaluation_result.EvaluationResult]:
+  def run_controller(self) -> Optional[evaluation_result.EvaluationResult]:
     """Plays all episodes with the domain's controller; None without one.
 
     Without one, random actions show whether an environment can be played.
@@ -232,7 +230,7 @@ class Evaluator:
         actions[i] = controllers[i].action(time_steps[i], self._environments[i])
       return actions
 
-    return self._play(begin, observer)
+    return self._play(begin)
 
   def _try_environment(self):
     environment = self._environments[0]
@@ -260,7 +258,7 @@ class Evaluator:
       ]
 
   def _play(
-      self, begin, observer, num_frames=1
+      self, begin, observer=None, num_frames=1
   ) -> evaluation_result.EvaluationResult:
     """Plays all groups.
 
