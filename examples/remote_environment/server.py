@@ -310,7 +310,7 @@ def main():
   try:
     server.wait_for_termination()
   except KeyboardInterrupt:
-    sys.stdout.write('Interrupted: the environments are closed.\n')
+    sys.stdout.write('Interrupted: closing the environments.\n')
   finally:
     server.stop(0).wait()
 
