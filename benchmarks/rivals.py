@@ -4,7 +4,8 @@
 
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
-the policy alone, and the rates of all runs after the last of them. With search,
+the policy alone, and the rates of all runs after the last of them. `search_before` is the mean rate with search
+before the first episode, of the runs that have an evaluation there. With search,
 `steps_to_success` is the mean number of environment steps of the successes of
 all runs after the last of them, and `env_steps_to_80` the median over runs of
 the environment steps until an evaluation reached 80 percent, 0 if the last one
@@ -68,12 +69,14 @@ def compare(
     logging.warning('%s', note)
   methods: Dict[str, List[Measured]] = {}
   speeds: Dict[str, List[Tuple[float, float, float]]] = {}
+  before: Dict[str, List[float]] = {}
   seeds: Dict[str, List[int]] = {}
   for run in sorted(runs, key=lambda run: run.seed):
     measured = _measured(run, episodes)
     if measured:
       methods.setdefault(run.method, []).append(measured)
       speeds.setdefault(run.method, []).append(_speed(run, episodes[-1]))
+      before.setdefault(run.method, []).append(_success_before(run))
       seeds.setdefault(run.method, []).append(run.seed)
     elif 'online' in run.metrics.phases:
       logging.info(
@@ -97,6 +100,8 @@ def compare(
     compared = {
         column: _compared(own, column, average) for column in own[0]
     }
+    of_search = [x for x in before[method] if np.isfinite(x)]
+    row['search_before'] = _text(100.0 * np.mean(of_search or [np.nan]), '.3f')
     for source in drift.SOURCES:
       means = np.mean([x[source] for x in own], axis=0)
       for number, mean in zip(episodes, means):

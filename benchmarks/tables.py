@@ -170,7 +170,7 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
   prefix = 'search_after_'
   numbers = [x[len(prefix) :] for x in rows[0] if x.startswith(prefix)]
   lines = markdown.head(
-      'method', 'seeds', *numbers, 'each run, with search', 'alone',
+      'method', 'seeds', 'before', *numbers, 'each run, with search', 'alone',
       'lead by chance', 'to success', 'to 80 %', 'return, lead by chance',
   )
   for row in rows:
@@ -179,6 +179,7 @@ def rival_lines(rows: Sequence[Row]) -> List[str]:
         markdown.line(
             f'`{row["method"]}`',
             _seeds(row),
+            row['search_before'] and f'{float(row["search_before"]):.0f}',
             *(
                 ' / '.join(
                     f'{float(row[f"{source}_after_{number}"]):.0f}'

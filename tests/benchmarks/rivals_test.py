@@ -58,6 +58,7 @@ class RivalsTest(absltest.TestCase):
             'method': 'ours',
             'seeds': 2,
             'runs': 2,
+            'search_before': '',
             'search_after_10': '45.000',
             'search_after_20': '85.000',
             'search_of_runs': '90 80',
@@ -116,12 +117,13 @@ class RivalsTest(absltest.TestCase):
       runs.append(run)
     self.assertEqual(
         {
-            row['method']: row['env_steps_to_80']
+            row['method']: (row['search_before'], row['env_steps_to_80'])
             for row in rivals.compare(runs, 'whole', [10])
         },
         {
-            'whole': '0', 'fell': '90', 'begun': '0', 'other_search': '90',
-            'scratch': '90',
+            'whole': ('85.000', '0'), 'fell': ('70.000', '90'),
+            'begun': ('85.000', '0'), 'other_search': ('', '90'),
+            'scratch': ('', '90'),
         },
     )
 
@@ -178,9 +180,9 @@ class RivalsTest(absltest.TestCase):
     self.assertEqual(
         self._table(rows)[2:],
         [
-            '| `ours` | 1 | 50 / 25 | 80 / 40 | 80 | 40 |  | 20.0 | 180 '
+            '| `ours` | 1 |  | 50 / 25 | 80 / 40 | 80 | 40 |  | 20.0 | 180 '
             '| -10.0 |',
-            '| `theirs` | 1 | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % | 2.5 '
+            '| `theirs` | 1 |  | 0 / 0 | 10 / 5 | 10 | 5 | 50.0 % / 50.0 % | 2.5 '
             '| - (0 of 1) | -45.0, 50.0 % |',
         ],
     )
