@@ -4,19 +4,20 @@
 
 Prints and writes `rivals.csv`, with a row for each method: the mean success
 rate in percent after the given numbers of online episodes, with search and of
-the policy alone, and the rates of all runs after the last of them. `search_before` is the mean rate with search
-before the first episode, of the runs that have an evaluation there. With search,
-`steps_to_success` is the mean number of environment steps of the successes of
-all runs after the last of them, and `env_steps_to_80` the median over runs of
-the environment steps until an evaluation reached 80 percent, 0 if the last one
-before the online phase did, and empty unless more than half of the runs did;
-`runs_at_80` counts these, and `mean_return` is the mean return with search
-after the last of them. `by_chance` is the p-value of the
-lead of `--ours` there, by a one-sided permutation test over seeds, not
-corrected for the number of methods. With `--average`, rates and returns of all
-runs and the p-values are those of the mean over all these numbers of episodes.
-`--beside` adds runs of other studies. Further runs of the same method and seed
-count in the means; the test takes their mean, because they are not independent.
+the policy alone, and the rates of all runs after the last of them.
+`search_before` is the mean rate with search before the first episode, of the
+runs that have an evaluation there. With search, `steps_to_success` is the mean
+number of environment steps of the successes of all runs after the last of them,
+and `env_steps_to_80` the median over runs of the environment steps until an
+evaluation reached 80 percent, 0 if the last one before the online phase did,
+and empty unless more than half of the runs did; `runs_at_80` counts these, and
+`mean_return` is the mean return with search after the last of them. `by_chance`
+is the p-value of the lead of `--ours` there, by a one-sided permutation test
+over seeds, not corrected for the number of methods. With `--average`, rates and
+returns of all runs and the p-values are those of the mean over all these
+numbers of episodes. `--beside` adds runs of other studies. Further runs of the
+same method and seed count in the means; the test takes their mean, because they
+are not independent.
 
 A run counts if it has success rates and returns after all of these episodes,
 finished or not; a log names the others, and methods whose seeds have different

@@ -34,8 +34,8 @@ _MATHEMATICS = (
 )
 _PARTS = (*_MATHEMATICS, 'critics', 'policies', 'improvers', 'search')
 _TRAINING = (
-    *_PARTS, *_EPISODES, 'agents', 'proportion', 'synced_file', 'replay',
-    'datasets', 'interruption', 'input_names', 'domains', 'training',
+    *_PARTS, *_EPISODES, 'action_range', 'agents', 'proportion', 'synced_file',
+    'replay', 'datasets', 'interruption', 'input_names', 'domains', 'training',
     'version',
 )
 _MAY_IMPORT = {
@@ -48,6 +48,7 @@ _MAY_IMPORT = {
     'interruption': (),
     'synced_file': (),
     'version': (),
+    'action_range': (),
     'episode_builder': _BASE,
     'episode_file': (),
     'frame_stack': _BASE,
@@ -57,13 +58,15 @@ _MAY_IMPORT = {
         *_DATA, 'frame_stack', 'replicas', 'value_distribution', 'networks'
     ),
     'critics': (*_MATHEMATICS, 'critics'),
-    'policies': (*_MATHEMATICS, 'serving', 'policies'),
+    'policies': (*_MATHEMATICS, 'action_range', 'serving', 'policies'),
     'search': (*_MATHEMATICS, 'critics', 'search'),
     'improvers': _PARTS,
     'agents': (*_PARTS, 'agents'),
     'replay': (*_DATA, *_EPISODES, 'synced_file', 'replay'),
-    'datasets': (*_DATA, *_EPISODES, 'synced_file', 'datasets'),
-    'domains': (*_DATA, 'interruption', 'domains'),
+    'datasets': (
+        *_DATA, *_EPISODES, 'action_range', 'synced_file', 'datasets'
+    ),
+    'domains': (*_DATA, 'action_range', 'interruption', 'domains'),
     'training': (*_TRAINING, 'reports'),
     'distributed': (*_TRAINING, 'distributed'),
     'reports': ('proportion', 'synced_file', 'reports'),

@@ -11,6 +11,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import action_range
 from parl_tf import frame_stack
 from parl_tf import input_names
 from parl_tf import types
@@ -68,9 +69,9 @@ class ExportedPolicy:
           '%s was trained on the task %s, but acts on %s here.',
           path, task, domain.name,
       )
-    low, high = (np.asarray(x, np.float64) for x in domain.raw_action_bounds)
-    self._center = (high + low) / 2.0
-    self._half_range = (high - low) / 2.0
+    self._range = action_range.ActionRange(
+        domain.raw_action_bounds, np.float64
+    )
 
   def __call__(self, observation: types.Nest, seed: np.ndarray) -> np.ndarray:
     """Returns actions `[B, A]`, or chunks `[B, H, A]`, scaled to [-1, 1].
@@ -85,7 +86,7 @@ class ExportedPolicy:
     inputs = {k: tf.constant(v) for k, v in _by_input(observation).items()}
     raw = self._signature(**inputs, **{input_names.SEED: tf.constant(seed)})
     raw = raw.get(_CHUNK_OUTPUT, raw[_ACTION_OUTPUT]).numpy().astype(np.float64)
-    action = (raw - self._center) / self._half_range
+    action = self._range.from_raw(raw)
     inside = np.abs(action) <= 1.0 + _ROUNDING
     return np.where(inside, np.clip(action, -1.0, 1.0), action).astype(
         np.float32

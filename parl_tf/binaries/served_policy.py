@@ -7,6 +7,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import action_range as action_range_lib
 from parl_tf import frame_stack
 from parl_tf import input_names
 from parl_tf import types
@@ -134,7 +135,8 @@ def steered_policy(
       gin_bindings=gin_bindings,
       checkpoint_name=checkpoint_name,
   )
-  low, high = (np.asarray(x, np.float32) for x in domain.raw_action_bounds)
+  action_range = action_range_lib.ActionRange(domain.raw_action_bounds)
+  low, high = action_range.bounds
   specs = domain.observation_spec()
   is_single = not isinstance(specs, Mapping)
   if is_single:
@@ -152,7 +154,7 @@ def steered_policy(
     nest: types.Nest = observation
     if is_single:
       nest = observation[policy_spec.SINGLE]
-    raw = (high + low) / 2.0 + (high - low) / 2.0 * scaled_act(nest, seed)
+    raw = action_range.to_raw(scaled_act(nest, seed))
     return np.clip(raw, low, high)  # Rounding may exceed the bounds.
 
   zeros = {

@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Tuple
 import numpy as np
 import tree
 
+from parl_tf import action_range
 from parl_tf import types
 from parl_tf.datasets import images
 from parl_tf.datasets import lerobot_metadata
@@ -74,12 +75,13 @@ def write(
     raise ValueError(f'{path}: must not exist yet.')
   partial = os.path.normpath(path) + '.partial'
   has_one_observation = False
+  raw_range = action_range.ActionRange(action_bounds, np.float64)
   shutil.rmtree(partial, ignore_errors=True)
   try:
     with _Frames(os.path.join(partial, _DATA.format(**_FILE)), rate) as frames:
       for episode in episodes:
         has_one_observation = not isinstance(episode.observation, Mapping)
-        columns = _columns(episode, action_bounds)
+        columns = _columns(episode, raw_range)
         if not has_successes:
           del columns['next.success']
         frames.append(columns)
@@ -231,13 +233,13 @@ class _Frames:
     }
 
 
-def _columns(episode: types.Episode, action_bounds) -> Dict[str, np.ndarray]:
+def _columns(
+    episode: types.Episode, raw_range: action_range.ActionRange
+) -> Dict[str, np.ndarray]:
   """Returns the columns of an episode's frames."""
-  low, high = (np.asarray(bound, np.float64) for bound in action_bounds)
-  action = (low + high) / 2.0 + (high - low) / 2.0 * episode.action
   return {
       **_observations(episode.observation),
-      'action': action.astype(np.float32),
+      'action': raw_range.to_raw(episode.action).astype(np.float32),
       'next.reward': episode.reward.astype(np.float32),
       'next.success': episode.success,
       'next.done': episode.discount == 0.0,

@@ -28,6 +28,8 @@ from typing import (
 
 import numpy as np
 
+from parl_tf import action_range
+
 OBSERVATIONS = 'observations'
 NEXT_OBSERVATIONS = 'next_observations'
 REQUIRED = (OBSERVATIONS, 'actions', 'rewards', 'terminals')
@@ -41,7 +43,6 @@ SCALARS = ('rewards', *FLAGS, 'episode_ids')
 
 Rows = Mapping[str, np.ndarray]
 """Consecutive rows: arrays `[rows, ...]`, keyed by column name."""
-
 
 TASK_SUCCESSES = 'infos/task_successes'
 """Successes `[rows, tasks]` of the tasks of play data."""
@@ -272,9 +273,8 @@ class EpisodeColumns:
                  f' does, got {labels}')
     for name in columns.keys() & self._first.keys():
       seen, first = columns[name], self._first[name]
-      if seen.shape[1:] != first.shape[1:] or _kind(name, seen) != _kind(
-          name, first
-      ):
+      is_same_kind = _kind(name, seen) == _kind(name, first)
+      if seen.shape[1:] != first.shape[1:] or not is_same_kind:
         self.fault(
             f'{episode}/{seen.label}',
             f'must have rows of shape {first.shape[1:]} and {first.dtype}, as'
@@ -377,8 +377,8 @@ def cast_exactly(
 
 def scale_actions(actions: np.ndarray, layout: Layout) -> np.ndarray:
   """Maps stored actions `[rows, A]` to float32 in [-1, 1], without clipping."""
-  low, high = (np.asarray(bound, np.float64) for bound in layout.action_bounds)
-  return (2.0 * (actions - low) / (high - low) - 1.0).astype(np.float32)
+  stored_range = action_range.ActionRange(layout.action_bounds, np.float64)
+  return stored_range.from_raw(actions).astype(np.float32)
 
 
 def find_successes(rows: Rows, layout: Layout) -> np.ndarray:

@@ -7,6 +7,7 @@ import dm_env
 from dm_env import specs
 import numpy as np
 
+from parl_tf import action_range
 from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import domain
@@ -121,7 +122,7 @@ class GymnasiumEnvironment(domain.Environment):
         'stop_robot',
         lambda: None,
     )
-    self._low, self._high = low.astype(np.float64), high.astype(np.float64)
+    self._range = action_range.ActionRange((low, high), np.float64)
     self._is_success = False
     self._needs_reset = True
     self._num_steps = 0
@@ -189,7 +190,7 @@ class GymnasiumEnvironment(domain.Environment):
 
   def action_spec(self) -> specs.BoundedArray:
     return specs.BoundedArray(
-        shape=self._low.shape,
+        shape=self._range.bounds[0].shape,
         dtype=np.float32,
         minimum=-1.0,
         maximum=1.0,
@@ -222,15 +223,15 @@ class GymnasiumEnvironment(domain.Environment):
 
   def _raw_action(self, action: np.ndarray) -> np.ndarray:
     action = np.asarray(action, np.float64)
-    if action.shape != self._low.shape:
+    low, high = self._range.bounds
+    if action.shape != low.shape:
       raise ValueError(
-          f'`action` must have shape {self._low.shape}, got {action.shape}.'
+          f'`action` must have shape {low.shape}, got {action.shape}.'
       )
     if not np.all(np.isfinite(action)):
       raise arguments.NotFiniteError(f'`action` must be finite, got {action}.')
-    share = (action.clip(-1.0, 1.0) + 1.0) / 2.0
-    raw_action = self._low + share * (self._high - self._low)
-    raw_action = raw_action.clip(self._low, self._high)  # Rounding exceeds it.
+    raw_action = self._range.to_raw(action.clip(-1.0, 1.0))
+    raw_action = raw_action.clip(low, high)  # Rounding may exceed the bounds.
     dtype = self._environment.action_space.dtype
     if np.issubdtype(dtype, np.integer):
       raw_action = np.rint(raw_action)

@@ -16,6 +16,7 @@ from dm_env import specs
 import gin
 import numpy as np
 
+from parl_tf import action_range
 from parl_tf import types
 from parl_tf.domains import arguments
 from parl_tf.domains import arm as arm_lib
@@ -124,6 +125,7 @@ class RobotEnvironment(domain.Environment):
     )
     self._observation_spec = arm_lib.checked_observation_spec(arm)
     self.raw_action_bounds = arm_lib.action_bounds(arm)
+    self._range = action_range.ActionRange(self.raw_action_bounds)
     shape = self.raw_action_bounds[0].shape
     if changes.shape not in ((), shape):
       raise ValueError(
@@ -335,9 +337,8 @@ class RobotEnvironment(domain.Environment):
     )
 
   def _raw_action(self, action: np.ndarray) -> np.ndarray:
-    low, high = self.raw_action_bounds
-    # Keep rounding errors within the bounds.
-    return (low + (action + 1.0) / 2.0 * (high - low)).clip(low, high)
+    # Rounding may exceed the bounds.
+    return self._range.to_raw(action).clip(*self.raw_action_bounds)
 
   def _danger(self, action: np.ndarray, raw_action: np.ndarray) -> str:
     """Returns why an action is unsafe, or an empty string."""

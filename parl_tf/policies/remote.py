@@ -10,6 +10,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from parl_tf import action_range
 from parl_tf import types
 from parl_tf.policies import generative_policy
 from parl_tf.serving import client as client_lib
@@ -83,9 +84,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     )
     if spec.raw_action_bounds is None:
       raise ValueError('A served policy needs `raw_action_bounds`, got None.')
-    low, high = (np.asarray(x, np.float32) for x in spec.raw_action_bounds)
-    self._bounds = (low, high)
-    self._center, self._half_range = (high + low) / 2.0, (high - low) / 2.0
+    self._range = action_range.ActionRange(spec.raw_action_bounds)
+    self._action_size = len(spec.raw_action_bounds[0])
     self._num_actions = spec.chunk_length
     self.is_far_outside = False
     self._client: Optional[client_lib.PolicyClient] = None
@@ -176,8 +176,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       ConnectionError: If the server does not answer.
       StaleVersionError: If the server does not have `version`.
     """
-    shape = (len(actions), self._num_actions, len(self._center))
-    actions = np.reshape(actions, shape) * self._half_range + self._center
+    shape = (len(actions), self._num_actions, self._action_size)
+    actions = self._range.to_raw(np.reshape(actions, shape))
     spec = self.client.spec
     if spec is None:
       raise ValueError(
@@ -289,8 +289,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     """
     num_states, num_samples, length, size = actions.shape
     self._check_sizes(self._address, length, size)
-    actions = actions[:, :, : self._num_actions]
-    actions = (actions - self._center) / self._half_range
+    actions = self._range.from_raw(actions[:, :, : self._num_actions])
     share = float(np.mean(np.abs(actions) > _FAR_OUTSIDE))
     if share > _MAX_SHARE_OUTSIDE and not self.is_far_outside:
       self.is_far_outside = True
@@ -370,7 +369,7 @@ class RemotePolicy(generative_policy.GenerativePolicy):
       return
     self._check_sizes(client.address, spec.chunk_length, spec.action_size)
     for seen, wanted, name in zip(
-        (spec.action_low, spec.action_high), self._bounds, ('low', 'high')
+        (spec.action_low, spec.action_high), self._range.bounds, ('low', 'high')
     ):
       if seen is not None and not np.allclose(seen, wanted):
         raise ValueError(
@@ -381,10 +380,10 @@ class RemotePolicy(generative_policy.GenerativePolicy):
 
   def _check_sizes(self, address: str, length: int, size: int) -> None:
     """Raises `ValueError` unless H of a policy's T actions fit the task."""
-    if length < self._num_actions or size != len(self._center):
+    if length < self._num_actions or size != self._action_size:
       raise ValueError(
           f'The policy at {address} must predict at least {self._num_actions}'
-          f' actions of size {len(self._center)} (the chunk length and the size'
+          f' actions of size {self._action_size} (the chunk length and the size'
           f" of the task's actions), got {length} of size {size}."
       )
 

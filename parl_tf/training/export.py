@@ -15,6 +15,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import action_range as action_range_lib
 from parl_tf import input_names
 from parl_tf import randomness
 from parl_tf import synced_file
@@ -136,15 +137,13 @@ def _raw_act(
 ) -> Callable[[types.Nest, tf.Tensor], tf.Tensor]:
   """Returns a function that draws raw chunks `[B, H, A]` of the policy."""
   act = policy.compiled_act.get_concrete_function()
-  low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
-  center, half_range = (high + low) / 2.0, (high - low) / 2.0
+  action_range = action_range_lib.ActionRange(raw_action_bounds)
   shape = [-1, policy.chunk_length, policy.action_spec.shape[-1]]
 
   def raw_act(observation, seed):
-    # This form leaves the action bitwise unchanged for bounds of -1 and 1. With
-    # others, rounding may exceed them.
-    raw = center + half_range * tf.reshape(act(observation, seed), shape)
-    raw = tf.clip_by_value(raw, low, high)
+    raw = action_range.to_raw(tf.reshape(act(observation, seed), shape))
+    # Rounding may exceed the bounds.
+    raw = tf.clip_by_value(raw, *action_range.bounds)
     # Otherwise a NaN would become an action at its bound.
     return tf.where(are_finite(observation), raw, np.nan)
 

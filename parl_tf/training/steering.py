@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from parl_tf import action_range
 from parl_tf import randomness
 from parl_tf import synced_file
 from parl_tf import types
@@ -89,11 +90,11 @@ class SteeredBase(tf.Module):
       )
     if not threshold >= 0.0:
       raise ValueError(f'`threshold` must not be negative, got {threshold}.')
-    low, high = (np.asarray(x, np.float32) for x in raw_action_bounds)
-    if base.chunk_length < chunk_length or base.action_size != len(low):
+    size = len(raw_action_bounds[0])
+    if base.chunk_length < chunk_length or base.action_size != size:
       raise ValueError(
           f'The base must draw at least {chunk_length} actions of size '
-          f'{len(low)}, got {base.chunk_length} of size {base.action_size}.'
+          f'{size}, got {base.chunk_length} of size {base.action_size}.'
       )
     self.base = base
     # Only the variables: Keras would trace each tracked layer to save it.
@@ -107,9 +108,8 @@ class SteeredBase(tf.Module):
     self._num_samples = search.num_samples
     self._is_greedy = search.is_greedy
     self.chunk_length = chunk_length
-    self.raw_action_bounds = low, high
-    self._center = tf.constant((high + low) / 2.0)
-    self._half_range = tf.constant((high - low) / 2.0)
+    self._range = action_range.ActionRange(raw_action_bounds)
+    self.raw_action_bounds = self._range.bounds
     self._threshold = threshold
 
   def __call__(self, observation: types.Nest, seed: tf.Tensor) -> Steered:
@@ -127,7 +127,7 @@ class SteeredBase(tf.Module):
     disagreement = tf.math.reduce_std(members[:, :, 1], axis=0)  # [E, B] -> [B]
     is_steered = disagreement < self._threshold
     raw = tf.clip_by_value(  # Rounding may exceed the bounds.
-        self._center + self._half_range * tf.reshape(found, tf.shape(kept)),
+        self._range.to_raw(tf.reshape(found, tf.shape(kept))),
         *self.raw_action_bounds,
     )
     chunk = tf.where(is_steered[:, tf.newaxis, tf.newaxis], raw, kept)
@@ -156,10 +156,8 @@ class SteeredBase(tf.Module):
   def _scaled(self, chunk):
     """Returns raw chunks `[B, H, A]` as `[B, 1, H * A]` in [-1, 1]."""
     # The critic knows actions within the bounds only.
-    scaled = tf.clip_by_value(
-        (chunk - self._center) / self._half_range, -1.0, 1.0
-    )
-    size = self.chunk_length * len(self._center)
+    scaled = tf.clip_by_value(self._range.from_raw(chunk), -1.0, 1.0)
+    size = self.chunk_length * self.base.action_size
     return tf.reshape(scaled, [-1, 1, size])
 
 
