@@ -106,7 +106,11 @@ def main(arguments: Sequence[str]) -> None:
         options.against, domain, is_other_served, options.temperature
     )
   result = evaluation_run.play(
-      act, domain, **constants, video_file=options.video
+      act,
+      domain,
+      **constants,
+      video_file=options.video,
+      directory=options.episodes,
   )
   if other_act is not None:
     other = evaluation_run.play(other_act, domain, **constants)
@@ -132,8 +136,6 @@ def main(arguments: Sequence[str]) -> None:
       text = evaluation_run.describe(other, other_version)
       print(f'{options.against}: {text}')
       print(evaluation_comparison.compare(result, other).describe())
-  if options.episodes:
-    evaluation_run.log_episodes(options.episodes, result)
 
 
 def _check_usage(options, arguments) -> None:

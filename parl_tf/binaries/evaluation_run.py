@@ -273,6 +273,7 @@ def play(
     num_episodes: int,
     seed: int,
     video_file: Optional[str] = None,
+    directory: Optional[str] = None,
 ) -> evaluation_result.EvaluationResult:
   """Plays the episodes of an evaluation.
 
@@ -282,34 +283,34 @@ def play(
     num_episodes: Number of episodes.
     seed: Seed of start states and policy samples.
     video_file: File for a video of the first episode; None writes none.
+    directory: New directory for a log of the episodes, which is then a dataset;
+      None writes none. An interruption leaves it with those that have ended.
   """
   evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=seed
   )
-  num_frames = getattr(act, 'num_frames', 1)
-  with contextlib.closing(evaluator):
+  options = dict(num_frames=getattr(act, 'num_frames', 1))
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(contextlib.closing(evaluator))
+    if directory:
+      options['keep'] = stack.enter_context(_logged_episodes(directory))
     if not video_file:
-      return evaluator.run(act, num_frames=num_frames)
+      return evaluator.run(act, **options)
     make_panel = getattr(act, 'make_panel', None)
     with video.VideoRecorder(video_file, make_panel) as recorder:
-      result = evaluator.run(act, recorder, num_frames)
+      result = evaluator.run(act, recorder, **options)
   logging.info('Wrote %s.', video_file)
   return result
 
 
-def log_episodes(
-    directory: str, result: evaluation_result.EvaluationResult
-) -> None:
-  """Writes the episodes of an evaluation as an episode log.
-
-  Args:
-    directory: New directory, which is then a dataset.
-    result: Result of the evaluation.
-  """
+@contextlib.contextmanager
+def _logged_episodes(directory):
+  """Yields a function that adds an episode to a new log."""
   log = episode_log.EpisodeLog(directory)
-  for episode in result.episodes:
-    log.append(episode)
-  logging.info('Wrote %d episodes to %s.', len(log), directory)
+  try:
+    yield log.append
+  finally:
+    logging.info('Wrote %d episodes to %s.', len(log), directory)
 
 
 def summarize(

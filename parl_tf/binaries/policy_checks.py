@@ -56,7 +56,7 @@ def examine(
   found: List[doctor_checks.Finding] = []
   with policy:
     for check in (
-        lambda: _connection(policy),
+        lambda: _connection(policy, chosen.get('chunk_length', 1)),
         lambda: _samples(policy, observation, num_samples),
         lambda: _seeds(policy, observation),
         lambda: _training(policy, observation),
@@ -73,7 +73,7 @@ def examine(
   return found
 
 
-def _connection(policy) -> doctor_checks.Finding:
+def _connection(policy, num_actions: int) -> doctor_checks.Finding:
   spec = policy.client.spec
   if spec is None:
     return doctor_checks.Finding(
@@ -81,12 +81,18 @@ def _connection(policy) -> doctor_checks.Finding:
         doctor_checks.NOTE,
         'speaks plain openpi: it can be sampled and searched, not trained',
     )
-  return doctor_checks.Finding(
-      'policy',
-      doctor_checks.OK,
+  text = (
       f'version {policy.current_version()}, chunks of {spec.chunk_length}'
-      f' actions of size {spec.action_size}',
+      f' actions of size {spec.action_size}'
   )
+  if spec.chunk_length > num_actions:
+    return doctor_checks.Finding(
+        'policy',
+        doctor_checks.NOTE,
+        f'{text}, of which a run plays and trains the first {num_actions}',
+        'bind `build_agent.chunk_length` to play more.',
+    )
+  return doctor_checks.Finding('policy', doctor_checks.OK, text)
 
 
 def _samples(policy, observation, num_samples) -> doctor_checks.Finding:

@@ -2,8 +2,9 @@
 
 import abc
 import contextlib
-from typing import Any, Iterator, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Tuple
 
+from absl import logging
 from dm_env import specs
 import numpy as np
 import tree
@@ -136,6 +137,22 @@ def lost_connections_named() -> Iterator[None]:
     raise domain.EpisodeLostError(
         f'The driver lost its connection: {error!r}'
     ) from error
+
+
+def judge(
+    detect: Callable[[types.Nest], bool], observation: types.Nest
+) -> Tuple[bool, bool]:
+  """Returns whether the task is solved, and whether it was given up.
+
+  Args:
+    detect: The success detector.
+    observation: Observation after a step.
+  """
+  try:
+    return bool(detect(observation)), False
+  except domain.EpisodeFailedError as error:
+    logging.info('Robot: %s', error)
+    return False, True
 
 
 def observe(arm: Arm, spec: Any) -> Measurement:

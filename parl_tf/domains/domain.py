@@ -39,6 +39,14 @@ class EpisodeLostError(ConnectionError):
   """The current episode is lost; the next reset starts another one."""
 
 
+class EpisodeFailedError(EpisodeLostError):
+  """The task can no longer be solved in the current episode.
+
+  If a success detector raises it after a step, the episode ends as at its time
+  limit and is kept.
+  """
+
+
 def act_until_kept(act: Callable[[], _T]) -> _T:
   """Calls `act` until it loses no episode, and returns its result.
 

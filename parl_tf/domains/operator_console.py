@@ -16,7 +16,7 @@ from parl_tf import types
 from parl_tf.domains import domain
 
 _BYTES = 4_096  # Longer than a typed line.
-_READY, _DISCARD = 'go', b'd'
+_READY, _DISCARD, _FAIL = 'go', b'd', b'f'
 _ENDED = (
     'The operator needs a terminal as standard input, but standard input has'
     ' ended.'
@@ -28,13 +28,14 @@ def ask_operator(observation: types.Nest) -> bool:
   """Returns whether Enter alone was pressed since the last call.
 
   Does not wait. The operator presses Enter as soon as the task is solved, and
-  the episode ends with success. A "d" and Enter discards the episode, which is
-  then repeated.
+  the episode ends with success. An "f" and Enter ends it without success, as
+  its time limit does. A "d" and Enter discards it, and it is repeated.
 
   Args:
     observation: Unused; part of the success detector interface.
 
   Raises:
+    EpisodeFailedError: If the operator ends the episode without success.
     EpisodeLostError: If the operator discards the episode.
     EOFError: If standard input has ended, so nobody can answer.
   """
@@ -43,6 +44,8 @@ def ask_operator(observation: types.Nest) -> bool:
   lines = [line.strip() for line in _typed_lines()]
   if _DISCARD in lines:
     raise domain.EpisodeLostError('The operator discarded the episode.')
+  if _FAIL in lines:
+    raise domain.EpisodeFailedError('The operator ended the episode.')
   return b'' in lines
 
 
@@ -71,8 +74,8 @@ def ask_for_reset() -> None:
 def _explain_keys() -> None:
   """Says once what the operator may type."""
   logging.info(
-      'Robot: press Enter when the task is solved; "d" and Enter discard the'
-      ' episode.'
+      'Robot: press Enter when the task is solved; "f" and Enter end the episode'
+      ' without success, "d" and Enter discard it.'
   )
 
 

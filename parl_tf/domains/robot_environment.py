@@ -229,7 +229,7 @@ class RobotEnvironment(domain.Environment):
 
     An unsafe action is not sent. Instead, the arm is stopped, and the episode
     ends like a timeout, with the observation unchanged. The recorded data shows
-    the action as one without effect.
+    the action as one without effect. An `EpisodeFailedError` ends it, too.
 
     Raises:
       EpisodeLostError: If the driver's connection is lost, too many ticks were
@@ -273,8 +273,9 @@ class RobotEnvironment(domain.Environment):
         self._watchdog.arm()
       self._observation = self._observe()
       with self._stopwatch.timed('`success_detector`'):
-        self._is_success = bool(self._succeeds(self._observation))
-      return self._time_step(is_cut_short=False)
+        judged = arm_lib.judge(self._succeeds, self._observation)
+      self._is_success, is_given_up = judged
+      return self._time_step(is_cut_short=is_given_up)
 
   def observation_spec(self) -> Any:
     return self._observation_spec

@@ -186,23 +186,22 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     kept = np.ones(shape[:2], np.float32)
     if mask is not None:
       kept = np.min(np.reshape(mask, shape), axis=2)
-    # The server fits none of the actions that follow the first H.
+    # The server fits none of the actions that follow the first H. They repeat the
+    # last of these, because a network may still read them.
     missing = spec.chunk_length - self._num_actions
     if missing:
       logging.log_first_n(
           logging.WARNING,
-          'The policy at %s plays %d actions a decision, of which only the'
-          ' first %d are trained. To train all, bind'
-          ' `build_agent.chunk_length = %d`.',
+          'The policy at %s predicts %d actions. The run plays and trains the'
+          ' first %d of them (`build_agent.chunk_length`).',
           1,
           self._address, spec.chunk_length, self._num_actions,
-          spec.chunk_length,
       )
 
     def train():
       training = self.client.train(
           self.to_message(observation),
-          np.pad(actions, [(0, 0), (0, missing), (0, 0)]),
+          np.pad(actions, [(0, 0), (0, missing), (0, 0)], mode='edge'),
           num_steps=num_steps,
           seed=seed,
           version=self.version,

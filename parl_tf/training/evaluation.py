@@ -103,6 +103,7 @@ class Evaluator:
       act: Act,
       observer: Optional[Observer] = None,
       num_frames: int = 1,
+      keep: Callable[[types.Episode], object] = lambda episode: None,
   ) -> evaluation_result.EvaluationResult:
     """Plays all episodes with `act`.
 
@@ -111,6 +112,7 @@ class Evaluator:
         group, or once per chunk of decisions.
       observer: Called after the resets and after every step.
       num_frames: Number of frames in each observation that `act` gets.
+      keep: Called with each episode, once its group has ended.
 
     Returns:
       The episodes and their statistics, with single frames.
@@ -142,7 +144,7 @@ class Evaluator:
 
       return decide
 
-    return self._play(begin, observer, num_frames)
+    return self._play(begin, observer, num_frames, keep)
 
   def run_policy(
       self, policy, observer: Optional[Observer] = None
@@ -258,7 +260,7 @@ class Evaluator:
       ]
 
   def _play(
-      self, begin, observer=None, num_frames=1
+      self, begin, observer=None, num_frames=1, keep=lambda episode: None
   ) -> evaluation_result.EvaluationResult:
     """Plays all groups.
 
@@ -268,6 +270,7 @@ class Evaluator:
       observer: See `Observer`, or None.
       num_frames: Number of frames in each observation that the function
         gets.
+      keep: Called with each episode.
     """
     self._make_environments()
     episodes = []
@@ -277,11 +280,14 @@ class Evaluator:
     histories = [frame_stack.FrameHistory(num_frames) for _ in time_steps]
     for first in range(0, self._num_episodes, len(self._environments)):
       with closing.abandoned_on_error(self._environments):
-        episodes += domain_lib.act_until_kept(
+        group = domain_lib.act_until_kept(
             lambda: self._play_group(
                 first, begin(first), time_steps, histories, observer
             )
         )
+        for episode in group:
+          keep(episode)
+        episodes += group
     if self._domain.max_environments is None:  # A robot has no seed.
       self._starts.see(episodes)
     return evaluation_result.of_episodes(self._domain, episodes)

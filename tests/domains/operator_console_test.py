@@ -33,6 +33,12 @@ class OperatorConsoleTest(absltest.TestCase):
       operator_console.ask_operator(None)
     self.assertFalse(operator_console.ask_operator(None))
 
+  def test_an_episode_can_be_ended_without_success(self):
+    os.write(self._terminal, b'f\n')
+    with self.assertRaisesRegex(domain.EpisodeFailedError, 'ended'):
+      operator_console.ask_operator(None)
+    self.assertFalse(operator_console.ask_operator(None))
+
   def test_closed_standard_input_is_an_error(self):
     os.close(self._terminal)
     with self.assertRaisesRegex(EOFError, 'operator needs a terminal'):

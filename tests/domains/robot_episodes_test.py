@@ -2,11 +2,13 @@
 
 import os
 
+from absl import logging
 from absl.testing import absltest
 import gin
 import numpy as np
 
 from examples.robot import simulated_arm
+from parl_tf.domains import domain as domain_lib
 from tests.domains import manual_clock
 from tests.domains import robot_gin
 
@@ -55,6 +57,32 @@ class RobotEpisodesTest(absltest.TestCase):
     self._clock.on_sleep = pause
     environment.step(still)
     self.assertEqual(monitored, [True])
+
+  def test_an_operator_may_end_an_episode_without_success(self):
+    failures = []
+
+    def detect(observation):
+      del observation
+      if failures:
+        raise domain_lib.EpisodeFailedError('The cup fell.')
+      return False
+
+    environment = self._make(success_detector=detect)
+    environment.reset()
+    still = np.zeros(2, np.float32)
+    self.assertFalse(environment.step(still).last())
+    failures.append(True)
+    with self.assertLogs(logging.get_absl_logger(), 'INFO') as logs:
+      last = environment.step(still)
+
+    self.assertTrue(last.last())
+    self.assertEqual((last.reward, last.discount), (0.0, 1.0))
+    self.assertFalse(environment.is_success())
+    self.assertFalse(self._arm.is_moving)
+    self.assertIn('The cup fell.', logs.output[0])
+    # Typed before the scene was arranged, it is of no episode.
+    with self.assertRaises(domain_lib.EpisodeLostError):
+      environment.reset()
 
   def test_changes_of_the_action_are_shares_of_its_range(self):
     environment = self._make(max_action_change=0.5)

@@ -88,6 +88,27 @@ class RemotePolicyTest(parameterized.TestCase):
         fitted[0], low + (given + 1.0) / 2.0 * (high - low), atol=1e-5
     )
 
+  def test_actions_beyond_the_chunk_repeat_its_last_one_and_are_masked(self):
+    fitted = []
+    train = self.toy.train
+    self.toy.train = lambda observation, actions, mask, *others: (
+        fitted.extend([actions, mask])
+        or train(observation, actions, mask, *others)
+    )
+    policy = self._policy(_spec(chunk_length=2))
+    policy.version = 'initial'
+
+    chunk = np.float32([[0.1, 0.2, 0.3, -0.4]])
+    with self.assertLogs(level='WARNING') as logs:
+      policy.fit(toy_policy.observation(1), chunk, num_steps=1, seed=0)
+
+    np.testing.assert_allclose(
+        fitted[0], [[[0.2, 0.4], [0.6, -0.8], [0.6, -0.8], [0.6, -0.8]]],
+        rtol=1e-6,
+    )
+    np.testing.assert_array_equal(fitted[1], [[1, 1, 0, 0]])
+    self.assertIn('plays and trains the first 2', logs.output[0])
+
   def test_seeds_of_decisions_differ_in_their_low_bits(self):
     seeds = {
         remote.integer_seed(
