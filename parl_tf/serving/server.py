@@ -147,6 +147,7 @@ class PolicyServer:
     """
     self._spec = spec
     self._metadata = dict(metadata or {})
+    self._max_training_bytes = max_training_bytes
     self._api_key = api_key
     self._max_bytes = max_bytes
     self._seeds = np.random.default_rng(seed)
@@ -253,6 +254,7 @@ class PolicyServer:
             'can_train': self._calls.can_train,
             'can_save': self.weights.directory is not None,
             'max_bytes': self._max_bytes,
+            'max_training_bytes': self._max_training_bytes,
         },
     }
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 def check(
     agent: Any,
     num_samples: Optional[int],
+    num_rows: int,
     *,
     uses_server: bool,
     needs_versions: bool,
@@ -18,6 +19,7 @@ def check(
   Args:
     agent: The agent.
     num_samples: Samples of a state; None takes N of the search for training.
+    num_rows: States that a fit of the policy has.
     uses_server: Whether there is an epoch.
     needs_versions: Whether the server must save versions of the weights.
 
@@ -46,21 +48,32 @@ def check(
   if uses_server:
     with policy:
       _check_server(policy.client, needs_versions)
-      _check_draws(agent, policy)
+      _check_draws(agent, policy, num_rows)
       _check_workers(policy.clients())
 
 
-def _check_draws(agent, policy):
-  """Raises `ValueError` if all draws of a phase would be refused."""
+def _check_draws(agent, policy, num_rows):
+  """Raises `ValueError` if all draws or fits of a phase would be refused."""
   spec = policy.client.spec
   example = tf.nest.map_structure(
       lambda x: np.zeros([1, *x.shape], x.dtype.as_numpy_dtype),
       agent.time_step_spec.observation,
   )
   try:
-    spec.checked_observation(policy.to_message(example), 1)
+    state = spec.checked_observation(policy.to_message(example), 1)
   except ValueError as error:
     raise ValueError(f'{policy.client.address}: {error}') from error
+  # An observation, T actions and their mask, a row.
+  num_bytes = sum(x.nbytes for x in state.values())
+  num_bytes += 4 * spec.chunk_length * (spec.action_size + 1)
+  limit = policy.client.metadata['parl'].get('max_training_bytes', np.inf)
+  if num_rows * num_bytes > limit:
+    raise ValueError(
+        f'The policy server at {policy.client.address} accepts {limit} bytes a'
+        f' training, but `ServedOnline.num_fitted_rows`, {num_rows}, of'
+        f' {num_bytes} bytes each are more. Bind fewer rows, or its author'
+        ' passes a larger `max_training_bytes` to `serve`.'
+    )
   if spec.has_temperature or not spec.stochastic:
     return
   for name, search in zip(agent.searches._fields, agent.searches):

@@ -149,6 +149,7 @@ class ServedOnline:
     served_checks.check(
         agent,
         self._num_samples,
+        self._num_fitted_rows,
         uses_server=self._num_epochs > 0,
         needs_versions=self._candidate_lag > 0,
     )

@@ -21,12 +21,13 @@ class ServedChecksTest(parameterized.TestCase):
     super().setUp()
     self.directory = self.create_tempdir().full_path
 
-  def _serve(self, can_save=True, **changes):
+  def _serve(self, can_save=True, max_training_bytes=2**30, **changes):
     server = self.enter_context(
         toy_policy.serving(
             toy_policy.ToyPolicy().functions(),
             dataclasses.replace(toy_policy.SPEC, **changes),
             directory=self.directory if can_save else None,
+            max_training_bytes=max_training_bytes,
         )
     )
     return server.address
@@ -57,7 +58,7 @@ class ServedChecksTest(parameterized.TestCase):
             observation={'state': tf.TensorSpec([state_size])}
         ),
     )
-    served_checks.check(agent, 4, uses_server=True, needs_versions=False)
+    served_checks.check(agent, 4, 10, uses_server=True, needs_versions=False)
 
   def test_servers_with_a_directory_may_have_workers(self):
     self._check(self._serve(), self._serve(), self._serve())
@@ -84,6 +85,14 @@ class ServedChecksTest(parameterized.TestCase):
     address = self._serve()
     with self.assertRaisesRegex(ValueError, f'{address}: .*state.* 4'):
       self._check(address, state_size=4)
+
+  def test_the_rows_of_a_fit_must_be_accepted(self):
+    # Ten rows of three numbers, four actions of two, and their mask.
+    self._check(self._serve(max_training_bytes=600))
+    with self.assertRaisesRegex(
+        ValueError, 'accepts 599 bytes a training, but .*, 10, of 60 bytes each'
+    ):
+      self._check(self._serve(max_training_bytes=599))
 
   def test_a_temperature_must_be_the_policys(self):
     self._check(self._serve(), temperature=0.5)
