@@ -6,7 +6,8 @@
 
 With `--policy`, it checks a policy's server on the task of the gin files
 instead: its samples, its seeds, and, if it saves versions of its weights,
-whether it trains and restores them.
+whether it trains and restores them. With `--dataset`, it also compares samples
+with recorded actions.
 
 Each line is OK, a NOTE about something optional, or a PROBLEM with its fix.
 The exit status is 1 if there is a problem.
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
   options = flags.FLAGS
   if bool(options.policy) != bool(options.gin_file):
     raise app.UsageError('--policy and --gin_file must be given together.')
+  if options.dataset and not options.policy:
+    raise app.UsageError('--dataset needs --policy.')
   if options.policy:
     run_flags.check_url('policy', options.policy)
   # Imported here: `--help` and usage errors do not wait.
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     from parl_tf.binaries import policy_checks
 
     findings = policy_checks.examine(
-        options.policy, options.gin_file, options.gin_bindings
+        options.policy, options.gin_file, options.gin_bindings, options.dataset
     )
   else:
     findings = doctor_checks.examine(options.root_dir)
@@ -66,6 +69,9 @@ def _define_flags():
   )
   flags.DEFINE_multi_string(
       'gin_bindings', [], 'A gin binding, applied after the files.'
+  )
+  flags.DEFINE_string(
+      'dataset', None, 'With --policy: data whose actions it should know.'
   )
   flags.DEFINE_bool('json', False, 'Prints a JSON list instead of lines.')
 

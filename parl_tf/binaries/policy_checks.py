@@ -5,7 +5,7 @@ They find, before an episode is played, what a run would find after many.
 
 import contextlib
 import time
-from typing import Any, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import gin
 import numpy as np
@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from parl_tf.binaries import doctor_checks
 from parl_tf.binaries import evaluation_run
+from parl_tf.binaries import policy_data_check
 from parl_tf.binaries import restored_run
 from parl_tf.domains import domain as domain_lib
 from parl_tf.policies import remote
+from parl_tf.training import run_dataset
 from parl_tf.training import served_acting
 
 _NUM_STATES = 3  # Other than N and T, so that swapped axes are found.
@@ -27,7 +29,10 @@ _SAVING = 'pass `save`, `load` and `directory` to `serve`.'
 
 
 def examine(
-    address: str, gin_files: Sequence[str], gin_bindings: Sequence[str] = ()
+    address: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str] = (),
+    dataset: Optional[str] = None,
 ) -> List[doctor_checks.Finding]:
   """Checks a served policy on the task of a gin configuration.
 
@@ -38,6 +43,12 @@ def examine(
     address: ws:// URL of the policy's server.
     gin_files: Gin files, merged in order.
     gin_bindings: Gin bindings, applied after the files.
+    dataset: Dataset whose actions are compared with the policy's; None compares
+      none.
+
+  Raises:
+    ValueError: If the dataset does not exist, is invalid or does not fit the
+      task.
   """
   evaluation_run.configure_with_policy(gin_files, gin_bindings)
   domain = domain_lib.select_domain()
@@ -51,20 +62,26 @@ def examine(
       workers=(),
       patience_seconds=5.0,
   )
+  episodes = run_dataset.load(dataset, domain) if dataset else []
   observation = restored_run.starts(domain, num_frames, _NUM_STATES)
   num_samples = gin.get_bindings('Search').get('num_samples', 8)
   found: List[doctor_checks.Finding] = []
+  checks: Dict[str, Callable[[], doctor_checks.Finding]] = {
+      'policy': lambda: _connection(policy, chosen.get('chunk_length', 1)),
+      'samples': lambda: _samples(policy, observation, num_samples),
+      'data': lambda: policy_data_check.examine(
+          policy, episodes, num_samples, num_frames
+      ),
+      'seeds': lambda: _seeds(policy, observation),
+      'training': lambda: _training(policy, observation),
+  }
+  if not episodes:
+    del checks['data']
   with policy:
-    for check in (
-        lambda: _connection(policy, chosen.get('chunk_length', 1)),
-        lambda: _samples(policy, observation, num_samples),
-        lambda: _seeds(policy, observation),
-        lambda: _training(policy, observation),
-    ):
+    for name, check in checks.items():
       try:
         found.append(check())
       except _ERRORS as error:
-        name = ('policy', 'samples', 'seeds', 'training')[len(found)]
         fix = 'see docs/your_policy.md, "Faults".'
         if isinstance(error, PermissionError):
           fix = f'put its key into the variable {remote.KEY_VARIABLE}.'

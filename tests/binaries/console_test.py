@@ -159,6 +159,7 @@ class ConsoleTest(parameterized.TestCase):
       ('parl-data', '--overwrite replaces files only', 'convert', 'data',
        '--format=lerobot', '--output=x', '--overwrite'),
       ('parl-doctor', '--policy and --gin_file must', '--policy=ws://x:1'),
+      ('parl-doctor', '--dataset needs --policy', '--dataset=x.hdf5'),
       ('parl-doctor', '--policy must be the URL of a server', '--policy=dir',
        '--gin_file=quickstart.gin'),
       ('parl-export', 'use parl-serve --base', '--root_dir=r', '--output=x',

@@ -39,7 +39,7 @@ class PolicyChecksTest(parameterized.TestCase):
     super().setUp()
     self.addCleanup(gin.clear_config)
 
-  def _examine(self, spec=_SPEC, can_save=True, **changes):
+  def _examine(self, spec=_SPEC, can_save=True, dataset=None, **changes):
     directory = os.path.join(self.create_tempdir().full_path, 'saved')
     self.policy = Policy()
     functions = self.policy.functions()
@@ -55,6 +55,7 @@ class PolicyChecksTest(parameterized.TestCase):
         f'ws://{self.server.address}',
         [tiny.GIN_FILE],
         ('build_agent.chunk_length = 2',),
+        dataset,
     )
     return {x.name: x for x in found}
 
@@ -70,6 +71,16 @@ class PolicyChecksTest(parameterized.TestCase):
     np.testing.assert_array_equal(self.policy.offset, 0.0)
     self.assertEqual(self.server.weights.version, 'initial')
     self.assertEqual(self.server.weights.saved(), ['initial'])
+
+  def test_samples_are_compared_with_recorded_actions(self):
+    # The toy's actions are positions, those of the data lead elsewhere.
+    dataset = os.path.join(tiny.finished_run(), 'data.hdf5')
+    found = self._examine(dataset=dataset)
+    self.assertEqual([*found][1:3], ['samples', 'data'])
+    self.assertRegex(found['data'].found, r'at \d+ recorded states')
+    gin.clear_config()
+    with self.assertRaisesRegex(ValueError, 'no/such.hdf5: there is no such'):
+      self._examine(dataset='no/such.hdf5')
 
   def test_a_load_that_restores_nothing_is_a_problem(self):
     found = self._examine(load=lambda policy: lambda path: None)
