@@ -74,8 +74,8 @@ def ask_for_reset() -> None:
 def _explain_keys() -> None:
   """Says once what the operator may type."""
   logging.info(
-      'Robot: press Enter when the task is solved; "f" and Enter end the episode'
-      ' without success, "d" and Enter discard it.'
+      'Robot: press Enter when the task is solved; "f" and Enter end the'
+      ' episode without success, "d" and Enter discard it.'
   )
 
 

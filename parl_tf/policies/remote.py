@@ -186,8 +186,8 @@ class RemotePolicy(generative_policy.GenerativePolicy):
     kept = np.ones(shape[:2], np.float32)
     if mask is not None:
       kept = np.min(np.reshape(mask, shape), axis=2)
-    # The server fits none of the actions that follow the first H. They repeat the
-    # last of these, because a network may still read them.
+    # The server fits none of the actions that follow the first H. They repeat
+    # the last of these, because a network may still read them.
     missing = spec.chunk_length - self._num_actions
     if missing:
       logging.log_first_n(
