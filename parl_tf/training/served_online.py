@@ -149,7 +149,7 @@ class ServedOnline:
     served_checks.check(
         agent,
         self._num_samples,
-        self._num_fitted_rows,
+        self._fit_request.policy_batch_size,
         uses_server=self._num_epochs > 0,
         needs_versions=self._candidate_lag > 0,
     )
