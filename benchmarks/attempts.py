@@ -2,10 +2,59 @@
 
 import json
 import os
+import sys
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from absl import flags
 
 from parl_tf import synced_file
+
+
+def check_settings(
+    path: str, settings: Optional[Mapping[str, Any]] = None
+) -> None:
+  """Checks that earlier steps, if any, had the same settings.
+
+  Args:
+    path: File of the settings, JSON, which is written if it is missing.
+    settings: Settings by name; None takes the flags of the benchmark.
+
+  Raises:
+    ValueError: If the file has another value of one of them.
+  """
+  settings = _flags() if settings is None else settings
+  if os.path.exists(path):
+    with open(path, encoding='utf-8') as file:
+      earlier = json.load(file)
+    changed = {
+        name: (earlier[name], value)
+        for name, value in settings.items()
+        if name in earlier and earlier[name] != value
+    }
+    if changed:
+      listed = ', '.join(
+          f'{name} = {old!r}, now {new!r}'
+          for name, (old, new) in changed.items()
+      )
+      raise ValueError(
+          f'{path}: earlier steps had other settings: {listed}. Choose another'
+          ' directory.'
+      )
+  with synced_file.write(path) as file:
+    file.write(json.dumps(settings, indent=1).encode())
+
+
+def _flags() -> Dict[str, Any]:
+  """Returns the flags of the benchmark that its results depend on."""
+  return {
+      flag.name: flag.value
+      for module, own in flags.FLAGS.flags_by_module_dict().items()
+      if module.startswith('benchmarks.') or module == sys.argv[0]
+      for flag in own
+      if flag.name not in ('root_dir', 'seeds', 'port')
+      and not flag.name.endswith('_python')
+  }
 
 
 class Attempts:

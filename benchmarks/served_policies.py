@@ -99,6 +99,7 @@ class Seed(abc.ABC):
         os.path.abspath(_ROOT_DIR.value), f'seed_{seed}'
     )
     os.makedirs(self.directory, exist_ok=True)
+    attempts.check_settings(self.path('settings.json'))
     self._attempts = attempts.Attempts(self.path('steps.json'), f'seed {seed}')
     self._initial = None
     if _INITIAL_ROOT.value is not None:
