@@ -78,6 +78,7 @@ def run_one(variant: str, seed: str) -> Dict[str, float]:
       'variant': variant,
       'seed': int(seed),
       'controller': summary['controller_success_rate'],
+      'data': summary['data_success_rate'],
       'minutes': summary['wall_seconds'] / 60.0,
   }
   for column, path in _POLICIES:

@@ -242,9 +242,9 @@ def quickstart_lines(rows: Sequence[Row]) -> List[str]:
           'online fine-tuning', percent('online'), percent('online_base')
       ),
       markdown.line(
-          f'control: the clone at temperatures {temperatures}',
+          f'control: the data; the clone at temperatures {temperatures}',
           '',
-          markdown.listed(list(clone)),
+          f'{percent("data")}; {markdown.listed(list(clone))}',
       ),
       markdown.line(
           'control: self-distillation, the same budget without a critic',

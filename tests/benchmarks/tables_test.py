@@ -121,6 +121,7 @@ class LinesTest(absltest.TestCase):
             **{'offline': offline, 'online': '1', 'online_base': '0.9'},
             **controls,
             'variant': 'cal_ql_diffusion',
+            'data': '0.08',
             'self_distillation': '0.01',
         }
         for offline in ('0.4', '0.5')
@@ -136,8 +137,8 @@ class LinesTest(absltest.TestCase):
         [
             '| offline RL | 45 % |  |',
             '| online fine-tuning | 100 % | 90 % |',
-            '| control: the clone at temperatures 1, 0.5 and 0 |  | 2 %, 0 %'
-            ' and 0 % |',
+            '| control: the data; the clone at temperatures 1, 0.5 and 0 |  |'
+            ' 8 %; 2 %, 0 % and 0 % |',
             '| control: self-distillation, the same budget without a critic | '
             ' | 1 % |',
         ],
