@@ -58,7 +58,7 @@ def write(path: str) -> Iterator[BinaryIO]:
     OSError: If the file cannot be written.
   """
   partial = path + PARTIAL_SUFFIX
-  with open(partial, 'wb') as file:
+  with named_errors(path), open(partial, 'wb') as file:
     yield file
     file.flush()
     os.fsync(file.fileno())
@@ -66,6 +66,21 @@ def write(path: str) -> Iterator[BinaryIO]:
   # The directory stores the new name: without this sync a power failure may
   # lose it.
   sync(os.path.dirname(path) or '.')
+
+
+@contextlib.contextmanager
+def named_errors(path: str) -> Iterator[None]:
+  """Adds a path to errors that name none, as those of a full disk.
+
+  Raises:
+    OSError: With the path.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is None or error.filename is not None:
+      raise
+    raise OSError(error.errno, error.strerror, path) from error
 
 
 def replace_directory(partial: str, directory: str) -> None:
@@ -77,7 +92,8 @@ def replace_directory(partial: str, directory: str) -> None:
 
   Args:
     partial: The new directory.
-    directory: Its place; a directory there is removed.
+    directory: Its place; a directory there is removed. A symbolic link to one
+      is replaced, and what it points to is kept.
 
   Raises:
     OSError: If a file cannot be synced.
@@ -92,7 +108,14 @@ def replace_directory(partial: str, directory: str) -> None:
     os.replace(directory, old)
   os.replace(partial, directory)
   sync(os.path.dirname(os.path.abspath(directory)))
-  shutil.rmtree(old, ignore_errors=True)
+  _remove(old)
+
+
+def _remove(directory: str) -> None:
+  if os.path.islink(directory):
+    os.remove(directory)
+  else:
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def restore_directory(directory: str) -> None:
@@ -106,7 +129,7 @@ def restore_directory(directory: str) -> None:
   if not os.path.exists(old):
     return
   if os.path.exists(directory):
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
   else:
     os.replace(old, directory)
 

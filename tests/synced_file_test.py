@@ -1,5 +1,6 @@
 """Tests of atomic file writes."""
 
+import errno
 import os
 import shutil
 from unittest import mock
@@ -69,6 +70,19 @@ class ReplaceDirectoryTest(absltest.TestCase):
     self.assertCountEqual(os.listdir(root), ['a', 'a.old', 'a.bak'])
 
 
+  def test_a_link_to_a_directory_is_replaced_each_time(self):
+    root = self.create_tempdir().full_path
+    link, kept = os.path.join(root, 'current'), os.path.join(root, 'v1')
+    os.makedirs(os.path.join(kept, 'first'))
+    os.symlink(kept, link)
+    for name in ('second', 'third'):
+      os.makedirs(os.path.join(root, 'new', name))
+      synced_file.replace_directory(os.path.join(root, 'new'), link)
+      self.assertEqual(os.listdir(link), [name])
+      self.assertCountEqual(os.listdir(root), ['current', 'v1'])
+    self.assertEqual(os.listdir(kept), ['first'])
+
+
 class MakeDirectoryTest(absltest.TestCase):
 
   def test_the_names_of_all_new_directories_are_synced(self):
@@ -105,6 +119,18 @@ class WriteTest(absltest.TestCase):
     self.assertEqual(
         synced, [(path + '.partial', True, False), (root, True, True)]
     )
+
+
+  def test_an_error_without_a_path_gets_it(self):
+    path = os.path.join(self.create_tempdir().full_path, 'a.npz')
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    with mock.patch.object(os, 'fsync', side_effect=full):
+      with self.assertRaisesRegex(OSError, f"No space left .*'{path}'"):
+        with synced_file.write(path) as file:
+          file.write(b'x')
+    with self.assertRaisesRegex(ValueError, '^no file$'):
+      with synced_file.write(path):
+        raise ValueError('no file')
 
 
 class WriteCsvTest(absltest.TestCase):

@@ -289,7 +289,7 @@ def play(
   evaluator = evaluation.Evaluator(
       domain, num_episodes=num_episodes, seed=seed
   )
-  options = dict(num_frames=getattr(act, 'num_frames', 1))
+  options: Dict[str, Any] = dict(num_frames=getattr(act, 'num_frames', 1))
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(evaluator))
     if directory:

@@ -136,9 +136,19 @@ def bindings(
 
 
 def read(path: str) -> str:
-  """Returns the text of a file."""
+  """Returns the text of a file.
+
+  Raises:
+    ValueError: If it begins with a byte order mark.
+  """
   with open(path, encoding='utf-8') as file:
-    return file.read()
+    text = file.read()
+  if text.startswith('\ufeff'):
+    raise ValueError(
+        f'{path} must be UTF-8 without a byte order mark (BOM), but begins with'
+        ' one.'
+    )
+  return text
 
 
 def _texts(paths, find, within=()) -> Iterator[str]:

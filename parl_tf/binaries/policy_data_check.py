@@ -9,6 +9,7 @@ other states.
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from parl_tf import types
 from parl_tf.binaries import doctor_checks
@@ -55,7 +56,11 @@ def examine(
     num_frames: Number of frames in an observation.
   """
   places = _places(episodes)
-  rows = stored_states.episode_states(episodes, num_frames).rows(places.state)
+  states = stored_states.episode_states(episodes, num_frames)
+  rows = tf.nest.map_structure(
+      lambda *x: np.concatenate(x),
+      *(states.rows(slice(i, i + 1)) for i in places.state),
+  )
   samples = policy.sample(rows, num_samples, _SEED).numpy()
   size = episodes[0].action.shape[-1]
   found = compare(samples[..., :size], episodes, places)

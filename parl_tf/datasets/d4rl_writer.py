@@ -1,10 +1,11 @@
 """Writes D4RL's HDF5 layout; see `d4rl`."""
 
 import errno
+import fcntl
 import math
 import os
 import shutil
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Set
 
 from absl import logging
 import h5py
@@ -75,6 +76,8 @@ class EpisodeFile:
     self._pending: List[Dict[str, np.ndarray]] = []
     self._num_pending = self._pending_bytes = 0
     self._metadata = dict(metadata or {})
+    # HDF5 has a lock, too, but empties the file before it takes it.
+    self._lock = _locked(path + '.lock', path)
     self._file = h5py.File(self._partial_path, 'w')
     try:
       self._file.attrs[d4rl.UNIT_ACTIONS] = has_unit_actions
@@ -84,6 +87,7 @@ class EpisodeFile:
     except BaseException:
       self._file.close()
       os.remove(self._partial_path)
+      self._unlock()
       raise
     self._kept = kept_episodes.KeptEpisodes(path)
     self._num_kept = 0
@@ -118,7 +122,10 @@ class EpisodeFile:
       if error_type is None:
         raise
     finally:
-      self._close(is_complete)
+      try:
+        self._close(is_complete)
+      finally:
+        self._unlock()
 
   def _close(self, is_complete: bool) -> None:
     """Closes the file and gives it its name, or removes it."""
@@ -154,6 +161,10 @@ class EpisodeFile:
             self._num_kept,
             self._kept.directory,
         )
+
+  def _unlock(self) -> None:
+    os.remove(self._lock.name)
+    self._lock.close()
 
   def append(
       self,
@@ -306,3 +317,18 @@ def _chunk_rows(array: np.ndarray) -> int:
   """Returns the number of rows of a column's chunks."""
   row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
   return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))
+
+
+def _locked(path: str, written_path: str) -> BinaryIO:
+  """Opens a file and locks it against other processes.
+
+  Raises:
+    OSError: If another process has the lock.
+  """
+  file = open(path, 'wb')
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    file.close()
+    raise OSError(f'{written_path}: another process writes to it.') from error
+  return file

@@ -13,6 +13,8 @@ from parl_tf.datasets import d4rl
 from parl_tf.datasets import d4rl_writer
 from parl_tf.datasets import episodes
 
+_MAX_DROPPED = 10  # episodes in a row
+
 
 @gin.configurable(
     denylist=[
@@ -58,7 +60,8 @@ def generate(
 
   Raises:
     ValueError: If an argument is out of range. The call itself raises, before
-      any episode is recorded.
+      any episode is recorded. The iterator raises if ten episodes in a row have
+      an observation or reward that is not finite; single ones are dropped.
   """
   if num_steps < 1:
     raise ValueError(f'`num_steps` must be at least 1, got {num_steps}.')
@@ -93,12 +96,25 @@ def generate(
       raise
 
   def record_all():
-    step = number = 0
+    step = number = num_dropped = 0
     while step < num_steps:
       recording = repeat(
           functools.partial(record, number, max_steps=num_steps - step)
       )
       number += 1
+      if recording is None:
+        num_dropped += 1
+        logging.warning(
+            'Dropping episode %d: an observation or reward is not finite.',
+            number - 1,
+        )
+        if num_dropped == _MAX_DROPPED:
+          raise ValueError(
+              f'{_MAX_DROPPED} episodes in a row have an observation or reward'
+              ' that is not finite.'
+          )
+        continue
+      num_dropped = 0
       if not environment.may_be_recorded():
         logging.info(
             'Dropping episode %d: the environment declares it unfit for a'
@@ -216,8 +232,12 @@ def record_task(
 
 def _record(
     environment, controller, random, number, max_steps, noise
-) -> episodes.Recording:
-  """Records one episode of at most `max_steps` environment steps."""
+) -> Optional[episodes.Recording]:
+  """Records one episode of at most `max_steps` environment steps.
+
+  Returns:
+    The episode; None if an observation or reward is not finite.
+  """
   environment.seed(int(random.integers(2**31)))
   controller.reset(int(random.integers(2**31)))
   time_step = environment.reset()
@@ -229,6 +249,9 @@ def _record(
     action = np.clip(action, -1.0, 1.0).astype(np.float32)
     info = {**environment.info(), **controller.info()}
     time_step = environment.step(action)
+    if not _is_finite((time_step.observation, time_step.reward)):
+      environment.abandon()
+      return None
     infos.append({**info, **environment.step_info()})
     builder.add_step(
         action, time_step.reward, time_step.discount, environment.is_success()
@@ -238,4 +261,13 @@ def _record(
     environment.abandon()
   return episodes.Recording(
       builder.build(number), tree.map_structure(lambda *x: np.stack(x), *infos)
+  )
+
+
+def _is_finite(nest) -> bool:
+  """Returns whether all floating point numbers are finite."""
+  return all(
+      np.isfinite(x).all()
+      for x in tree.flatten(nest)
+      if np.issubdtype(np.asarray(x).dtype, np.floating)
   )

@@ -13,10 +13,12 @@ draw them and a killed program resumes.
 Axis: S states.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import threading
 from typing import Any, Dict, List, Optional
 import zlib
@@ -126,6 +128,14 @@ class ActionCache:
       self._drop_half_line()
     self._checksums = self._read_shards()
     self._lock = threading.Lock()
+
+  @staticmethod
+  def remove(directory: str) -> None:
+    """Removes a cache, if there is one; after a kill it is begun again."""
+    # Without its header it counts as no cache.
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(os.path.join(directory, _HEADER))
+    shutil.rmtree(directory, ignore_errors=True)
 
   @classmethod
   def open_or_create(

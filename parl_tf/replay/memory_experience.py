@@ -263,7 +263,9 @@ class MemoryExperience:
     with tf.device('/CPU:0'):
       rows = chunks.join(
           tf.nest.map_structure(
-              lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), windows
+              # A part may have no elements, so that -1 would be unknown.
+              lambda leaf: leaf.reshape(axes[0] * axes[1], *leaf.shape[2:]),
+              windows,
           ),
           self._gamma,
           self._chunk_length,

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import shutil
 import threading
 from typing import Optional
 
@@ -90,7 +89,7 @@ def detach(session) -> None:
   """
   session.experience.clear_candidates(_TABLE)
   if not session.agent.generative_policy.is_served:
-    shutil.rmtree(own_directory(session), ignore_errors=True)
+    action_cache.ActionCache.remove(own_directory(session))
 
 
 def _draw(session, header, states) -> action_cache.ActionCache:
@@ -98,11 +97,11 @@ def _draw(session, header, states) -> action_cache.ActionCache:
   policy, directory = session.agent.generative_policy, own_directory(session)
   try:
     cache = action_cache.ActionCache.open_or_create(directory, header, states)
-  except ValueError as error:
+  except (FileNotFoundError, ValueError) as error:
     if policy.is_served:
       raise  # It may have taken hours.
     logging.info('Drawing the samples again: %s', error)
-    shutil.rmtree(directory)
+    action_cache.ActionCache.remove(directory)
     cache = action_cache.ActionCache.open_or_create(directory, header, states)
   if policy.is_served:
     policy.version = cache.header.version

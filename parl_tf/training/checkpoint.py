@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from absl import logging
 import tensorflow as tf
@@ -70,6 +70,23 @@ class RunState:
   lacks_networks: bool = False
   dataset_digest: int = 0
 
+  def __post_init__(self):
+    self._passed: List[str] = []  # In this session, not saved.
+
+  def pass_to(self, phase: str) -> None:
+    """Notes that a session has come to a phase, finished or not.
+
+    Raises:
+      ValueError: If it is new, but a later one began in an earlier session.
+    """
+    self._passed.append(phase)
+    later = [x for x in self.phase_lengths if x not in self._passed]
+    if phase not in self.phase_lengths and later:
+      raise ValueError(
+          f'The phase {phase} had no steps when this run went on to'
+          f' {later[-1]}, and must keep none. To train it, begin a new run.'
+      )
+
   def reopen(self, phase: str, num_steps: int) -> bool:
     """Continues the latest phase if it now has more steps; returns whether."""
     last = self.last_phase_step
@@ -119,8 +136,9 @@ class Checkpoint:
     """Writes and syncs a checkpoint and keeps the previous one.
 
     If the write fails, for instance because the disk is full, logs an error and
-    removes the partial checkpoint.
+    removes the partial checkpoint, which may have an index.
     """
+    before = set(_files(self._directory))
     try:
       prefix = os.path.basename(self._manager.save()) + '.'
       names = os.listdir(self._directory)
@@ -134,7 +152,11 @@ class Checkpoint:
           self._directory,
           error,
       )
-    self._sweep()
+      listed = map(os.path.basename, self._manager.checkpoints)
+      whole = before | {int(x[len(_PREFIX) :]) for x in listed}
+    else:
+      whole = set(_finished(_files(self._directory))[-_NUM_KEPT:])
+    self._remove_all_but(whole)
 
   def restore(self) -> bool:
     """Restores the newest undamaged checkpoint.
@@ -181,10 +203,10 @@ class Checkpoint:
       logging.warning('Removing %s: %s', self._list_path, error)
       os.remove(self._list_path)
 
-  def _sweep(self) -> None:
-    """Removes partial checkpoints and those the manager does not list."""
+  def _remove_all_but(self, kept: Set[int]) -> None:
+    """Removes the files of checkpoints with other numbers."""
     files = _files(self._directory)
-    for number in set(files) - set(_finished(files)[-_NUM_KEPT:]):
+    for number in set(files) - kept:
       for name in files[number]:
         path = os.path.join(self._directory, name)
         if os.path.isdir(path):

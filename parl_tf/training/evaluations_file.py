@@ -71,9 +71,10 @@ class EvaluationsFile:
     text = io.StringIO(newline='')
     csv.writer(text, lineterminator='\n').writerows(rows)
     line = text.getvalue().encode()
-    if self._file.write(line) != len(line):
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
-    os.fsync(self._file.fileno())
+    with synced_file.named_errors(self._path):
+      if self._file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      os.fsync(self._file.fileno())
 
   def close(self) -> None:
     """Closes the file."""

@@ -280,11 +280,19 @@ def export_policies(
 
 
 def save(exported: ExportedPolicy, signature, directory: str) -> None:
-  """Writes a SavedModel with TF-Agents' functions and `serving_default`."""
+  """Writes a SavedModel with TF-Agents' functions and `serving_default`.
+
+  Raises:
+    OSError: If it cannot be written. Then nothing of it is left.
+  """
   saver = policy_saver.PolicySaver(exported, batch_size=None)
   saver.signatures[saved_model_check.SIGNATURE] = signature
   shutil.rmtree(directory, ignore_errors=True)
-  saver.save(directory)
+  try:
+    saver.save(directory)
+  except tf.errors.OpError as error:
+    shutil.rmtree(directory, ignore_errors=True)
+    raise OSError(f'{directory}: {error.message}') from error
 
 
 def serving_signature(

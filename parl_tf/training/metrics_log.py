@@ -169,9 +169,10 @@ class MetricsLog:
           evaluations,
       )
     line = _line({'phase': phase, **numbers}, self._columns)
-    if self._file.write(line) != len(line):
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
-    os.fsync(self._file.fileno())
+    with synced_file.named_errors(self._path):
+      if self._file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      os.fsync(self._file.fileno())
     self._train_step = numbers['train_step']
     self._wall_seconds = numbers['wall_seconds']
     self._num_rows += 1

@@ -124,6 +124,16 @@ def _export(session, episodes, paths, checkpoint, train_step=None):
       ' `run_experiment.exported_policies`.',
       ', '.join(os.path.relpath(path, session.root_dir) for path in policies),
   )
+  # Before the policies: if these are there, so are the adapters.
+  adapters = session.agent.generative_policy.adapters
+  if adapters is not None:
+    folder = os.path.dirname(next(iter(policies)))
+    path = os.path.join(folder, ADAPTERS)
+    synced_file.make_directory(folder)
+    adapters.save(path + synced_file.PARTIAL_SUFFIX)
+    synced_file.sync(path + synced_file.PARTIAL_SUFFIX)
+    os.replace(path + synced_file.PARTIAL_SUFFIX, path)
+    logging.info('Wrote %d bytes of adapters.', adapters.num_bytes)
   differences = export.export_policies(
       policies,
       session.domain.raw_action_bounds,
@@ -146,11 +156,6 @@ def _export(session, episodes, paths, checkpoint, train_step=None):
         os.path.relpath(path, session.root_dir),
         difference,
     )
-  adapters = session.agent.generative_policy.adapters
-  if adapters is not None:
-    path = os.path.join(os.path.dirname(next(iter(policies))), ADAPTERS)
-    adapters.save(path)
-    logging.info('Wrote %d bytes of adapters.', adapters.num_bytes)
 
 
 def _example(episodes, num_rows, num_frames):

@@ -25,6 +25,7 @@ import numpy as np
 
 SIGNATURE = 'serving_default'
 SEED = (11, 7)
+_INPUT = 'input_'
 """Seed of the calls."""
 BATCH_SIZES = (1, 16)
 """Numbers of robots whose latency is measured."""
@@ -82,7 +83,11 @@ class Check:
     if not in_new_process:
       return
     self._folder = tempfile.TemporaryDirectory()
-    np.savez(self._in_folder('example.npz'), **example)
+    # Prefixed, because `savez` has arguments of its own.
+    np.savez(
+        self._in_folder('example.npz'),
+        **{f'{_INPUT}{name}': x for name, x in example.items()},
+    )
     with open(self._in_folder('request.json'), 'w', encoding='utf-8') as file:
       json.dump({'measure_latency': measure_latency}, file)
     with open(self._in_folder('stderr'), 'w', encoding='utf-8') as stderr:
@@ -247,7 +252,7 @@ def main(folder: str) -> None:
   with np.load(os.path.join(folder, 'example.npz')) as example:
     answers = _call_all(
         (line.rstrip('\n') for line in sys.stdin),
-        dict(example),
+        {name[len(_INPUT) :]: x for name, x in example.items()},
         request['measure_latency'],
     )
   np.savez(

@@ -150,10 +150,11 @@ class Session:
       Whether the phase has steps left.
 
     Raises:
-      ValueError: If a phase that another one followed now has more steps.
+      ValueError: If a phase that another one followed has more steps than then.
     """
-    if self.state.lacks_networks:  # They are still those of the phase's end.
-      self.keep_networks()
+    self.state.pass_to(name)
+    if self.state.lacks_networks:
+      self.keep_networks()  # They are still those of the phase's end.
     if name in self.state.summaries and not self._reopen(name, num_steps):
       before = self.state.phase_lengths.get(name, num_steps)
       if num_steps > before:
@@ -370,11 +371,8 @@ class Session:
   def _note_losses(self, loss_info):
     losses = {name: float(x) for name, x in loss_info.extra.items()}
     self._latest_losses.update(losses, loss=float(loss_info.loss))
-    self._zero_rates.look(
-        getattr(self.agent, 'trained_parts', ()),
-        self.state.phase,
-        self.train_step,
-    )
+    parts = getattr(self.agent, 'trained_parts', ())
+    self._zero_rates.look(parts, self.state.phase, self.train_step)
     self._beat()
 
   def _reopen(self, name: str, num_steps: int) -> bool:

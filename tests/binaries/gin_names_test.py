@@ -64,6 +64,7 @@ class GinNamesTest(absltest.TestCase):
         ('a.gin', b'\nA.b = (1', 'a.gin, line [23]: must be gin'),
         ('b.gin', b'\nA.b = c/d.hdf5', 'b.gin, line 2: text needs quotes'),
         ('c.gin', b'\xff\xfe', 'c.gin: .*cannot be decoded'),
+        ('c.gin', b'\xef\xbb\xbfA.x = 1', 'c.gin must be UTF-8 without a byte'),
     ):
       path = create(name, content, mode='wb').full_path
       with self.subTest(name), self.assertRaisesRegex(ValueError, message):

@@ -35,6 +35,30 @@ with d4rl_writer.EpisodeFile(sys.argv[1], keeps_unfinished=True) as file:
 
 class EpisodeFileTest(absltest.TestCase):
 
+  def test_a_second_recording_to_the_same_file_is_refused(self):
+    program = (
+        'import sys\n'
+        'from parl_tf.datasets import d4rl_writer\n'
+        'try:\n'
+        '  d4rl_writer.EpisodeFile(sys.argv[1])\n'
+        'except OSError as error:\n'
+        '  print(error)\n'
+    )
+    with d4rl_writer.EpisodeFile(self._path) as file:
+      file.append(_episode(range(60), True, 0))
+      done = subprocess.run(
+          [sys.executable, '-c', program, self._path],
+          env={**os.environ, 'PYTHONPATH': str(build_files.ROOT)},
+          capture_output=True, text=True, check=True,
+      )
+      self.assertEqual(
+          done.stdout, f'{self._path}: another process writes to it.\n'
+      )
+      file.append(_episode(range(60), True, 1))
+    (first, second) = reading.read_episodes(self._path)
+    self.assertEqual((first.num_steps, second.num_steps), (59, 59))
+    self.assertEqual(os.listdir(os.path.dirname(self._path)), ['data.hdf5'])
+
   def setUp(self):
     super().setUp()
     self._path = os.path.join(self.create_tempdir().full_path, 'data.hdf5')

@@ -189,6 +189,29 @@ class GenerateTest(parameterized.TestCase):
     for recording in recordings:
       self.assertGreaterEqual(recording.episode.observation[-1], -5)
 
+  def test_episodes_with_numbers_that_are_not_finite_are_dropped(self):
+    class Diverging(_Line):
+      share = 0.2
+
+      def reset(self):
+        self.diverges = self._random.random() < self.share
+        return super().reset()
+
+      def _observation(self):
+        is_nan = self.diverges and self._num_steps == 4
+        return np.array([np.nan if is_nan else self._place], np.float32)
+
+    line = Diverging()
+    with self.assertLogs(level='WARNING') as logs:
+      recordings = _generate(200, line=line)
+    self.assertIn('is not finite', logs.output[0])
+    self.assertEqual(sum(r.episode.num_steps for r in recordings), 200)
+    for recording in recordings:
+      self.assertTrue(np.isfinite(recording.episode.observation).all())
+    line.share = 1.0
+    with self.assertRaisesRegex(ValueError, '10 episodes in a row'):
+      _generate(200, line=line)
+
   def test_progress_counts_steps(self):
     seen = []
     recordings = _generate(progress=seen.append)

@@ -136,6 +136,22 @@ class CachedSamplesTest(absltest.TestCase):
     rows = next(self.session.experience.iterate(0, 1, _REQUEST)).critic
     self.assertNotIn('candidate_actions', rows.policy_info)
 
+  def test_a_cache_whose_removal_was_killed_is_drawn_again(self):
+    cached_samples.attach(self.session, None)
+    for name in ('states.npz', 'header.json'):
+      os.remove(os.path.join(self._own, name))
+      cached_samples.attach(self.session, None)
+      self.assertTrue(os.path.exists(os.path.join(self._own, name)))
+
+    def kill(*unused_arguments, **unused_options):
+      raise KeyboardInterrupt
+
+    with mock.patch('shutil.rmtree', kill):
+      with self.assertRaises(KeyboardInterrupt):
+        cached_samples.detach(self.session)
+    # What is removed first makes it no cache.
+    self.assertNotIn('header.json', os.listdir(self._own))
+
   def test_a_given_cache_of_other_weights_is_refused_by_name(self):
     cached_samples.attach(self.session, None)
     variable = self.policy.trainable_variables[-1]

@@ -168,6 +168,29 @@ class CheckpointTest(tensor_case.TensorCase, parameterized.TestCase):
     saver.save()
     self.assertEqual(self._restore(), 3)
 
+  def test_failed_saves_that_leave_an_index_remove_no_whole_checkpoint(self):
+    saver, state = self._save_twice()
+    before = sorted(os.listdir(self._dir))
+
+    for number in (7, 8, 9):
+      def fail(number=number):
+        # Space for the data, and for a part of the index.
+        for ending in ('.data-00000-of-00001', '.index'):
+          path = os.path.join(self._dir, f'ckpt-{number}{ending}')
+          with open(path, 'wb') as file:
+            file.write(b'x')
+        raise tf.errors.ResourceExhaustedError(None, None, 'No space left')
+
+      with mock.patch.object(saver._manager, 'save', fail):
+        with self.assertLogs(logging.get_absl_logger(), 'ERROR'):
+          saver.save()
+      self.assertEqual(sorted(os.listdir(self._dir)), before)
+
+    self.assertEqual(self._restore(), 2)
+    state.phase_step = 3
+    saver.save()
+    self.assertEqual(self._restore(), 3)
+
   def test_full_disk_for_the_list_of_checkpoints_loses_no_checkpoint(self):
     saver, state = self._save_twice()
     state.phase_step = 3

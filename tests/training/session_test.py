@@ -261,6 +261,21 @@ class SessionTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'offline must keep its 6 .* 100'):
       session.begin_phase('offline', 100)
 
+  def test_a_phase_without_steps_cannot_get_some_after_a_later_one(self):
+    session = self._session()
+    for name in ('behavior_cloning', 'online'):
+      session.begin_phase(name, 6)
+      session.state.phase_step = 6
+      session.end_phase()
+    again = self._session()
+    self.assertFalse(again.begin_phase('behavior_cloning', 6))
+    with self.assertRaisesRegex(ValueError, 'offline had no steps .* online'):
+      again.begin_phase('offline', 6)
+    last = self._session()
+    self.assertFalse(last.begin_phase('behavior_cloning', 6))
+    self.assertFalse(last.begin_phase('online', 6))
+    self.assertTrue(last.begin_phase('another', 6))
+
   def test_errors_of_xla_name_the_setting_that_avoids_it(self):
     session = self._session()
     error = tf.errors.InvalidArgumentError(
