@@ -59,7 +59,7 @@ class Search:
         noise that the policy has cloned from the dataset.
       ranking: 'critic' values candidates by the critic, with its aggregation
         over all members; 'target' by the minimum over the members of its target
-        copy that it draws for targets, as EXPO and IBRL do.
+        copy that it draws anew, as EXPO and IBRL do.
       local_optimization: Whether the optimizer may take gradient steps. False
         ranks only, whatever `ActionOptimizer.num_gradient_steps` is.
 
